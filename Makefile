@@ -1,0 +1,18 @@
+# `make run` tries chatledger on this machine; `make test` proves it.
+
+.PHONY: help run build test postgres
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: build postgres ## Start everything on a private PostgreSQL and a Telegram simulator
+	@exec bin/chatledger dev
+
+build: ## Build bin/chatledger
+	@go build -o bin/chatledger ./cmd/chatledger
+
+test: postgres ## Run everything that must hold
+	@.ci/test
+
+postgres: # Install PostgreSQL's server programs where that is possible and they are missing
+	@.ci/postgres

@@ -1,0 +1,123 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/chatledger/chatledger/commands"
+)
+
+// Ledger leases deliveries.
+type Ledger interface {
+	Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error)
+	// Waiting is closed when there may be something to claim.
+	Waiting() <-chan struct{}
+}
+
+const (
+	// atOnce is how many deliveries to one destination are under way: enough to
+	// hide a slow answer, few enough to be kind to the other side.
+	atOnce = 10
+	// lease is how long a worker has for one attempt, its timeout included.
+	lease = 30 * time.Second
+	// claimEvery is how often the ledger is asked without having been woken, for
+	// what was put off and has become due.
+	claimEvery = 250 * time.Millisecond
+)
+
+// Leases is a Watermill subscriber to deliveries: the topic is a destination,
+// and a message is a delivery leased to this process until it is acked. A nack is
+// an ack: what becomes of an attempt is written in the ledger, not decided here.
+type Leases struct {
+	ledger  Ledger
+	owner   string
+	log     *slog.Logger
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// NewLeases returns a subscriber; owner names this process in the ledger.
+func NewLeases(ledger Ledger, owner string, log *slog.Logger) *Leases {
+	l := &Leases{ledger: ledger, owner: owner, log: log}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// Subscribe implements message.Subscriber.
+func (l *Leases) Subscribe(ctx context.Context, destination string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(l.ctx, cancel)
+	out := make(chan *message.Message)
+	l.running.Go(func() {
+		defer cancel()
+		defer close(out)
+		l.claim(ctx, destination, out)
+	})
+	return out, nil
+}
+
+// Close stops claiming and waits for the deliveries under way.
+func (l *Leases) Close() error {
+	l.stop()
+	l.running.Wait()
+	return nil
+}
+
+func (l *Leases) claim(ctx context.Context, destination string, out chan<- *message.Message) {
+	slots := make(chan struct{}, atOnce)
+	var underWay sync.WaitGroup
+	defer underWay.Wait()
+	for {
+		waiting := l.ledger.Waiting()
+		free := atOnce - len(slots)
+		if free > 0 {
+			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, lease)
+			if err != nil && ctx.Err() == nil {
+				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
+			}
+			for _, c := range claimed {
+				msg := message.NewMessage(c.ID.String(), c.Body)
+				msg.SetContext(context.WithValue(context.WithoutCancel(ctx), claimedKey{}, c))
+				slots <- struct{}{}
+				underWay.Go(func() {
+					defer func() { <-slots }()
+					select {
+					case out <- msg:
+					case <-ctx.Done():
+						return // its lease will run out
+					}
+					select {
+					case <-msg.Acked():
+					case <-msg.Nacked():
+					}
+				})
+			}
+			if err == nil && len(claimed) == free {
+				continue
+			}
+		}
+		timer := time.NewTimer(claimEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-waiting:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+type claimedKey struct{}
+
+// Claimed is the delivery that a message of Leases carries.
+func Claimed(msg *message.Message) commands.Claimed {
+	return msg.Context().Value(claimedKey{}).(commands.Claimed)
+}
+
+var _ message.Subscriber = (*Leases)(nil)

@@ -1,0 +1,196 @@
+// Package bus carries events and deliveries to their handlers through Watermill.
+// Two subscribers feed it: Log hands the event feed to a consumer group, page by
+// page and in order; Leases hands out deliveries, one lane's head at a time.
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Reader reads the feed for one consumer group that this process leads.
+type Reader interface {
+	// Next waits for events behind the checkpoint and returns at most limit.
+	Next(ctx context.Context, limit int) ([]domain.Recorded, error)
+	Begin(context.Context) (pgx.Tx, error)
+	// Advance moves the checkpoint behind the page and commits, or fails for good.
+	Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error
+	Close()
+}
+
+const (
+	// pageSize is how many events one message carries: enough to make a page's
+	// fixed costs, some six round trips, small beside the work, and few enough to
+	// be handled in tens of milliseconds.
+	pageSize = 1000
+	// Attempts at a page that was refused, and at leading, start this far apart
+	// and double up to retryMax: a page is never skipped.
+	retryMin = 50 * time.Millisecond
+	retryMax = 5 * time.Second
+)
+
+// Log is a Watermill subscriber to the event feed for one consumer group. A
+// message is a page of events; its context carries them and the transaction in which
+// the handler writes. An ack moves the checkpoint in that transaction and commits
+// both; a nack rolls back, and the same page comes again.
+type Log struct {
+	group   string
+	lead    func(ctx context.Context, group string) (Reader, error)
+	log     *slog.Logger
+	observe func(group string, events int, took time.Duration)
+	ctx     context.Context
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// NewLog returns a subscriber for a group. lead waits until this process leads
+// it; observe is told of each page that was committed.
+func NewLog(group string, lead func(context.Context, string) (Reader, error), log *slog.Logger,
+	observe func(group string, events int, took time.Duration)) *Log {
+	l := &Log{group: group, lead: lead, log: log.With("group", group), observe: observe}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// Subscribe implements message.Subscriber.
+func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(l.ctx, cancel)
+	out := make(chan *message.Message)
+	l.running.Go(func() {
+		defer cancel()
+		defer close(out)
+		retry(ctx, func() error {
+			err := l.follow(ctx, out)
+			if ctx.Err() == nil {
+				l.log.Error("consumer group was interrupted; it resumes from its checkpoint", "error", err)
+			}
+			return err
+		})
+	})
+	return out, nil
+}
+
+// Close stops the subscription and waits for the page in hand.
+func (l *Log) Close() error {
+	l.stop()
+	l.running.Wait()
+	return nil
+}
+
+// follow leads the group and hands out pages until something fails.
+func (l *Log) follow(ctx context.Context, out chan<- *message.Message) error {
+	reader, err := l.lead(ctx, l.group)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	l.log.Debug("leading consumer group")
+	for {
+		page, err := reader.Next(ctx, pageSize)
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		var failed error
+		retry(ctx, func() error {
+			acked, err := l.try(ctx, reader, page, out)
+			failed = err
+			if acked || err != nil {
+				return nil
+			}
+			return errNacked
+		})
+		if failed != nil || ctx.Err() != nil {
+			return failed
+		}
+		l.observe(l.group, len(page), time.Since(begun))
+	}
+}
+
+// try gives a page to the handler once.
+func (l *Log) try(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) (acked bool, err error) {
+	tx, err := reader.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	msg := newPage(ctx, page, tx)
+	select {
+	case out <- msg:
+	case <-ctx.Done():
+		return false, tx.Rollback(context.WithoutCancel(ctx))
+	}
+	select {
+	case <-msg.Acked():
+		// The work is done: it is committed even when the program is asked to stop now.
+		return true, reader.Advance(context.WithoutCancel(ctx), tx, page)
+	case <-msg.Nacked():
+		return false, tx.Rollback(ctx)
+	}
+}
+
+// pageInfo is the payload of a page's message.
+type pageInfo struct {
+	First  string `json:"first"`
+	Last   string `json:"last"`
+	Events int    `json:"events"`
+}
+
+type pageKey struct{}
+
+type pageInTx struct {
+	events []domain.Recorded
+	tx     pgx.Tx
+}
+
+func newPage(ctx context.Context, page []domain.Recorded, tx pgx.Tx) *message.Message {
+	last := page[len(page)-1]
+	payload, err := json.Marshal(pageInfo{page[0].Position.String(), last.Position.String(), len(page)})
+	if err != nil {
+		panic(err) // two strings and a number
+	}
+	msg := message.NewMessage(watermill.NewUUID(), payload)
+	msg.SetContext(context.WithValue(ctx, pageKey{}, pageInTx{page, tx}))
+	return msg
+}
+
+// Page is what a message of a Log carries: the events, and the transaction that
+// will move the checkpoint behind them.
+func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
+	p := msg.Context().Value(pageKey{}).(pageInTx)
+	return p.events, p.tx
+}
+
+type nacked struct{}
+
+func (nacked) Error() string { return "the handler refused the page" }
+
+var errNacked error = nacked{}
+
+// retry calls f until it succeeds or ctx ends, with growing pauses.
+func retry(ctx context.Context, f func() error) {
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		if f() == nil || ctx.Err() != nil {
+			return
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+var _ message.Subscriber = (*Log)(nil)

@@ -1,0 +1,58 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// drainTimeout is how long a stopping router waits for what is in hand: a page
+// takes tens of milliseconds, an attempt at a delivery up to its own timeout.
+const drainTimeout = 8 * time.Second
+
+// Router is a Watermill router with handlers for pages and deliveries.
+type Router struct{ router *message.Router }
+
+// NewRouter returns an empty router.
+func NewRouter(log *slog.Logger) (*Router, error) {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: drainTimeout}, watermill.NewSlogLoggerWithLevelMapping(log, quieter))
+	if err != nil {
+		return nil, fmt.Errorf("router: %w", err)
+	}
+	router.AddMiddleware(middleware.Recoverer)
+	return &Router{router}, nil
+}
+
+// Watermill tells of every subscription at level info; to us that is detail.
+var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
+
+// Follow gives the pages of a log to a handler. The group's name is data: under
+// another name all history comes again.
+func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
+	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
+		page, tx := Page(msg)
+		return handle(msg.Context(), tx, page)
+	})
+}
+
+// Deliver gives the deliveries to one destination to a handler.
+func (r *Router) Deliver(l *Leases, destination string, handle func(context.Context, commands.Claimed) error) {
+	r.router.AddConsumerHandler("deliver to "+destination, destination, l, func(msg *message.Message) error {
+		return handle(msg.Context(), Claimed(msg))
+	})
+}
+
+// Run hands messages out until ctx ends, then lets the handlers finish.
+func (r *Router) Run(ctx context.Context) error { return r.router.Run(ctx) }
+
+// Running is closed when every handler has subscribed.
+func (r *Router) Running() <-chan struct{} { return r.router.Running() }

@@ -1,0 +1,117 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Appends wake the consumers of their own process directly. Others are told by
+// NOTIFY, from a session of its own and at most once in announceEvery: inside the
+// commit it would make all writers queue for one lock.
+const (
+	announceEvery = 5 * time.Millisecond
+	// reconnectEvery is the pause before a lost session is opened anew.
+	reconnectEvery = time.Second
+	channel        = "chatledger_feed"
+)
+
+// announcer knows whether other processes need to be told.
+type announcer struct {
+	mu      sync.Mutex
+	led     int // groups that this process wanted to lead
+	waiting int // of these, groups that another process leads
+}
+
+// waits counts a group as led elsewhere until the returned function is called.
+func (a *announcer) waits(string) func() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.led++
+	a.waiting++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.waiting--
+	}
+}
+
+// needed is false while this process leads every group itself.
+func (a *announcer) needed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.led == 0 || a.waiting > 0
+}
+
+// Announce tells other processes of this one's appends and listens for theirs,
+// until ctx ends. A lost connection is opened anew; polling covers the gap.
+func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
+	var both sync.WaitGroup
+	for _, run := range []func(context.Context, *pgx.Conn) error{s.tell, s.listen} {
+		both.Go(func() {
+			for ctx.Err() == nil {
+				err := s.withSession(ctx, " announcements", run)
+				if ctx.Err() != nil || sleep(ctx, reconnectEvery) != nil {
+					return
+				}
+				log.Warn("announcements were interrupted; consumers polled meanwhile", "error", err)
+			}
+		})
+	}
+	both.Wait()
+}
+
+func (s *Store) withSession(ctx context.Context, name string, run func(context.Context, *pgx.Conn) error) error {
+	config := s.pool.Config().ConnConfig
+	config.RuntimeParams["application_name"] += name
+	config.RuntimeParams["synchronous_commit"] = "off" // an announcement need not be durable
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		conn.Close(ctx)
+	}()
+	return run(ctx, conn)
+}
+
+func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
+	appended := s.appended.next()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-appended:
+			appended = s.appended.next() // before telling: what comes during it is told next
+		}
+		if s.announcer.needed() {
+			if _, err := conn.Exec(ctx, `select pg_notify($1, $2)`, channel, s.process); err != nil {
+				return fmt.Errorf("announce appends: %w", err)
+			}
+		}
+		if err := sleep(ctx, announceEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) listen(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, `listen `+channel); err != nil {
+		return fmt.Errorf("listen for appends: %w", err)
+	}
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return fmt.Errorf("listen for appends: %w", err)
+		}
+		if n.Payload != s.process {
+			s.feed.all()
+		}
+	}
+}

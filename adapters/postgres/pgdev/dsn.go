@@ -1,0 +1,116 @@
+package pgdev
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// role is both the server's superuser and the program's database.
+const role = "chatledger"
+
+// credentials are the parts of the connection string that differ between
+// directories. The dsn file is their only copy.
+type credentials struct {
+	password string
+	port     int
+}
+
+func (c credentials) dsn() string {
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(role, c.password),
+		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)),
+		Path:     "/" + role,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// newPassword has 128 bits of randomness or more, in letters and digits, so
+// that it stands in a URL and in SQL as it is.
+func newPassword() string { return rand.Text() }
+
+// readDSN reports false when the file is missing or is not of our making.
+func readDSN(file string) (credentials, bool) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return credentials{}, false
+	}
+	u, err := url.Parse(strings.TrimSpace(string(b)))
+	if err != nil || u.User == nil || u.User.Username() != role {
+		return credentials{}, false
+	}
+	password, _ := u.User.Password()
+	port, err := strconv.Atoi(u.Port())
+	if err != nil || password == "" {
+		return credentials{}, false
+	}
+	return credentials{password: password, port: port}, true
+}
+
+// writeDSN replaces the file as a whole, so that no reader sees half of it and
+// no older, looser mode survives.
+func writeDSN(file, dsn string) error {
+	if b, err := os.ReadFile(file); err == nil && string(b) == dsn+"\n" {
+		return os.Chmod(file, 0o600)
+	}
+	tmp := file + ".new"
+	_ = os.Remove(tmp) // left by a killed run, perhaps with another mode
+	if err := os.WriteFile(tmp, []byte(dsn+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write connection string: %w", err)
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return fmt.Errorf("write connection string: %w", err)
+	}
+	return nil
+}
+
+const (
+	// Ports are chosen from here, below the range from which operating systems
+	// take the ports of outgoing connections (from 32768 on Linux, 49152 on
+	// macOS), so that the port of a directory is rarely found taken.
+	firstPort, ports = 20000, 10000
+
+	// portProbes bounds the search: if a hundred random ports are all taken,
+	// something other than chance is wrong.
+	portProbes = 100
+)
+
+// choosePort returns the configured port, the one used last, or a random free one.
+func choosePort(c Config, last int) (int, error) {
+	if c.Port != 0 {
+		if err := probePort(c.Port); err != nil {
+			return 0, fmt.Errorf("port %d is in use: stop what uses it or choose another port: %w", c.Port, err)
+		}
+		return c.Port, nil
+	}
+	if last != 0 && !c.Fast && probePort(last) == nil {
+		return last, nil
+	}
+	var err error
+	for range portProbes {
+		n, rerr := rand.Int(rand.Reader, big.NewInt(ports))
+		if rerr != nil {
+			return 0, rerr
+		}
+		port := firstPort + int(n.Int64())
+		if err = probePort(port); err == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port on 127.0.0.1 in %d tries: %w", portProbes, err)
+}
+
+func probePort(port int) error {
+	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}

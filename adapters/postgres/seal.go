@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// JSONB holds less than JSON: no NUL, no lone half of a surrogate pair. What it
+// cannot hold is kept byte by byte, as {"$base64": "..."}.
+const sealKey = `{"$base64":`
+
+type sealedJSON struct {
+	Base64 []byte `json:"$base64"`
+}
+
+// seal returns value in a form that JSONB holds; nil stays nil. always seals
+// even what looks harmless.
+func seal(value []byte, always bool) *string {
+	if value == nil {
+		return nil
+	}
+	text := string(value)
+	if always || !holdable(value) {
+		text = sealKey + `"` + base64.StdEncoding.EncodeToString(value) + `"}`
+	}
+	return &text
+}
+
+// unseal is the reverse of seal.
+func unseal(stored []byte) ([]byte, error) {
+	// JSONB prints a space behind the colon.
+	if !bytes.HasPrefix(stored, []byte(`{"$base64": `)) && !bytes.HasPrefix(stored, []byte(sealKey)) {
+		return stored, nil
+	}
+	var sealed sealedJSON
+	if err := json.Unmarshal(stored, &sealed); err != nil {
+		return nil, fmt.Errorf("read sealed JSON: %w", err)
+	}
+	return sealed.Base64, nil
+}
+
+// holdable tells whether JSONB can hold a valid JSON value, as far as can be
+// seen cheaply; the server has the last word.
+func holdable(value []byte) bool {
+	if !utf8.Valid(value) {
+		return false
+	}
+	for {
+		i := bytes.IndexByte(value, '\\')
+		if i < 0 || i+1 >= len(value) {
+			return true
+		}
+		if value[i+1] != 'u' {
+			value = value[i+2:]
+			continue
+		}
+		first := unit(value[i:])
+		switch {
+		case first <= 0 || first >= 0xDC00 && first <= 0xDFFF:
+			return false
+		case first >= 0xD800 && first < 0xDC00:
+			if second := unit(value[min(i+6, len(value)):]); second < 0xDC00 || second > 0xDFFF {
+				return false
+			}
+			value = value[i+12:]
+		default:
+			value = value[i+6:]
+		}
+	}
+}
+
+// unit reads a \uXXXX at the start of value; -1 when there is none.
+func unit(value []byte) int64 {
+	if len(value) < 6 || value[0] != '\\' || value[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseInt(string(value[2:6]), 16, 32)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// clean makes a text fit for a text column, which holds neither NUL nor broken UTF-8.
+func clean(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "␀"), "\uFFFD")
+}

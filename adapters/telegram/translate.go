@@ -1,0 +1,307 @@
+package telegram
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// Errors of a body that is no update; it goes to quarantine.
+var (
+	errNoJSON     = errors.New("the body is not a JSON object")
+	errNoUpdateID = errors.New("the body has no integer update_id")
+)
+
+// Translate makes a request of an update's body: which stream, which event, and
+// the bytes to keep. It is lenient: of what it does not know, or what is not of the
+// type the Bot API promises, the whole is kept as chat.UpdateKept. The error is of
+// a body that is no update at all.
+func Translate(bot Bot, body []byte, at time.Time) (commands.Request, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
+		return commands.Request{}, errNoJSON
+	}
+	id, err := strconv.ParseInt(string(fields["update_id"]), 10, 64)
+	if err != nil {
+		return commands.Request{}, errNoUpdateID
+	}
+	delete(fields, "update_id")
+	kind := kindOf(fields)
+	in := read(kind, fields[kind], id, at)
+	r := commands.Request{
+		Stream:  domain.BotStream(bot.Name),
+		Command: chat.Receive{Event: in.event, At: at, Limit: bot.Limit},
+		Actor:   in.actor,
+		At:      at,
+		Update:  &commands.Update{Bot: bot.Name, ID: id, Raw: body},
+	}
+	if in.chat != 0 {
+		r.Stream, r.Wait = domain.ChatStream(bot.Name, in.chat), bot.ReorderWindow
+	}
+	return r, nil
+}
+
+// inbound is what was made of an update.
+type inbound struct {
+	chat  int64 // 0 when it belongs to no chat
+	event domain.Event
+	actor string
+}
+
+// kindOf is the update's kind: its one field beside update_id. Were there several,
+// the one we act upon is taken; the others stay in raw.
+func kindOf(fields map[string]json.RawMessage) string {
+	for _, known := range []string{"message", "edited_message", "callback_query", "my_chat_member"} {
+		if fields[known] != nil {
+			return known
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(fields)) {
+		return kind
+	}
+	return "none"
+}
+
+// read makes an event of an update of a kind.
+func read(kind string, body json.RawMessage, id int64, at time.Time) inbound {
+	var in inbound
+	var ok bool
+	switch kind {
+	case "message":
+		in, ok = readMessage(body, id)
+	case "edited_message":
+		in, ok = readEdit(body, id)
+	case "callback_query":
+		in, ok = readButton(body, id, at)
+	case "my_chat_member":
+		in, ok = readMembership(body, id)
+	}
+	if ok {
+		return in
+	}
+	return inbound{chat: chatIn(body), event: chat.UpdateKept{Update: chat.Update{ID: id, Key: key(kind, string(body))}, Kind: kind}, actor: "telegram"}
+}
+
+type user struct {
+	ID        int64  `json:"id"`
+	IsBot     bool   `json:"is_bot"`
+	FirstName string `json:"first_name"`
+	LastName  string `json:"last_name"`
+	Username  string `json:"username"`
+	Language  string `json:"language_code"`
+}
+
+func (u *user) sender() chat.Sender {
+	if u == nil {
+		return chat.Sender{}
+	}
+	name := u.FirstName
+	if u.LastName != "" {
+		name += " " + u.LastName
+	}
+	return chat.Sender{ID: u.ID, Name: name, Username: u.Username, Language: u.Language, Bot: u.IsBot}
+}
+
+type chatRef struct {
+	ID    int64  `json:"id"`
+	Type  string `json:"type"`
+	Title string `json:"title"`
+}
+
+type file struct {
+	FileID   string `json:"file_id"`
+	MimeType string `json:"mime_type"`
+	FileSize int64  `json:"file_size"`
+}
+
+type message struct {
+	MessageID    int64    `json:"message_id"`
+	Date         int64    `json:"date"`
+	EditDate     int64    `json:"edit_date"`
+	Chat         *chatRef `json:"chat"`
+	From         *user    `json:"from"`
+	Text         string   `json:"text"`
+	Caption      string   `json:"caption"`
+	MediaGroupID string   `json:"media_group_id"`
+	Thread       int64    `json:"message_thread_id"`
+	IsTopic      bool     `json:"is_topic_message"`
+	ReplyTo      *struct {
+		MessageID int64 `json:"message_id"`
+	} `json:"reply_to_message"`
+	Photo     []file          `json:"photo"`
+	Document  *file           `json:"document"`
+	Voice     *file           `json:"voice"`
+	Audio     *file           `json:"audio"`
+	Video     *file           `json:"video"`
+	VideoNote *file           `json:"video_note"`
+	Animation *file           `json:"animation"`
+	Sticker   *file           `json:"sticker"`
+	Location  json.RawMessage `json:"location"`
+	Contact   json.RawMessage `json:"contact"`
+	Poll      json.RawMessage `json:"poll"`
+	Dice      json.RawMessage `json:"dice"`
+	Story     json.RawMessage `json:"story"`
+}
+
+func (m *message) text() string {
+	if m.Text != "" {
+		return m.Text
+	}
+	return m.Caption
+}
+
+// media lists what the message carries beside its text. An animation comes as a
+// document too, for old programs; it counts once.
+func (m *message) media() []chat.Media {
+	var media []chat.Media
+	add := func(kind string, f *file) {
+		if f != nil {
+			media = append(media, chat.Media{Kind: kind, FileID: f.FileID, MimeType: f.MimeType, Size: f.FileSize})
+		}
+	}
+	if n := len(m.Photo); n > 0 {
+		add("photo", &m.Photo[n-1]) // the sizes are of one picture, the largest last
+	}
+	if m.Animation == nil {
+		add("document", m.Document)
+	}
+	add("voice", m.Voice)
+	add("audio", m.Audio)
+	add("video", m.Video)
+	add("video_note", m.VideoNote)
+	add("animation", m.Animation)
+	add("sticker", m.Sticker)
+	for _, other := range []struct {
+		kind string
+		body json.RawMessage
+	}{{"location", m.Location}, {"contact", m.Contact}, {"poll", m.Poll}, {"dice", m.Dice}, {"story", m.Story}} {
+		if other.body != nil {
+			add(other.kind, &file{})
+		}
+	}
+	return media
+}
+
+// parse reads a message leniently; false when it lacks what makes it one.
+func parse(body json.RawMessage) (*message, bool) {
+	m := &message{}
+	if err := json.Unmarshal(body, m); err != nil || m.Chat == nil || m.Chat.ID == 0 || m.MessageID == 0 {
+		return nil, false
+	}
+	return m, true
+}
+
+// readMessage is false for service messages (someone joined, a title changed):
+// nobody said anything, so there is nothing to answer.
+func readMessage(body json.RawMessage, id int64) (inbound, bool) {
+	m, ok := parse(body)
+	if !ok {
+		return inbound{}, false
+	}
+	e := chat.MessageReceived{
+		Update: chat.Update{ID: id}, MessageID: m.MessageID, Date: unix(m.Date),
+		ChatType: m.Chat.Type, ChatTitle: m.Chat.Title, From: m.From.sender(), Text: m.text(), Media: m.media(), Album: m.MediaGroupID,
+	}
+	if e.Text == "" && len(e.Media) == 0 {
+		return inbound{}, false
+	}
+	if m.ReplyTo != nil {
+		e.ReplyTo = m.ReplyTo.MessageID
+	}
+	if m.IsTopic {
+		e.Thread = m.Thread
+	}
+	files := ""
+	for _, f := range e.Media {
+		files += f.Kind + f.FileID
+	}
+	e.Key = key("message", m.MessageID, m.Date, e.Text, files)
+	return inbound{m.Chat.ID, e, "customer"}, true
+}
+
+func readEdit(body json.RawMessage, id int64) (inbound, bool) {
+	m, ok := parse(body)
+	if !ok {
+		return inbound{}, false
+	}
+	return inbound{m.Chat.ID, chat.MessageEdited{
+		Update:    chat.Update{ID: id, Key: key("edited_message", m.MessageID, m.EditDate, m.text())},
+		MessageID: m.MessageID, EditedAt: unix(m.EditDate), From: m.From.sender(), Text: m.text(),
+	}, "customer"}, true
+}
+
+func readButton(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
+	var q struct {
+		ID      string   `json:"id"`
+		From    *user    `json:"from"`
+		Message *message `json:"message"`
+		Data    string   `json:"data"`
+	}
+	// A button below a message sent by inline mode has no chat to answer in.
+	if err := json.Unmarshal(body, &q); err != nil || q.ID == "" || q.Message == nil || q.Message.Chat == nil || q.Message.Chat.ID == 0 {
+		return inbound{}, false
+	}
+	return inbound{q.Message.Chat.ID, chat.ButtonPressed{
+		Update: chat.Update{ID: id, Key: key("callback_query", q.ID)}, QueryID: q.ID, MessageID: q.Message.MessageID, Date: at,
+		From: q.From.sender(), Data: q.Data,
+	}, "customer"}, true
+}
+
+func readMembership(body json.RawMessage, id int64) (inbound, bool) {
+	var c struct {
+		Chat *chatRef `json:"chat"`
+		Date int64    `json:"date"`
+		New  *struct {
+			Status string `json:"status"`
+		} `json:"new_chat_member"`
+	}
+	if err := json.Unmarshal(body, &c); err != nil || c.Chat == nil || c.Chat.ID == 0 || c.New == nil {
+		return inbound{}, false
+	}
+	return inbound{c.Chat.ID, chat.MembershipChanged{
+		Update: chat.Update{ID: id, Key: key("my_chat_member", string(body))}, Date: unix(c.Date),
+		Status: c.New.Status, Blocked: c.New.Status == "kicked" || c.New.Status == "left",
+	}, "customer"}, true
+}
+
+// chatIn finds the chat of an update of a kind that is only kept; 0 when it has none.
+func chatIn(body json.RawMessage) int64 {
+	var in struct {
+		Chat    *chatRef `json:"chat"`
+		Message *struct {
+			Chat *chatRef `json:"chat"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return 0
+	}
+	switch {
+	case in.Chat != nil:
+		return in.Chat.ID
+	case in.Message != nil && in.Message.Chat != nil:
+		return in.Message.Chat.ID
+	default:
+		return 0
+	}
+}
+
+// key is the same for the same content, whatever the update's number: FNV-1a of
+// what tells one update of a chat from another.
+func key(parts ...any) uint64 {
+	h := fnv.New64a()
+	for _, part := range parts {
+		fmt.Fprint(h, part, "\x1f")
+	}
+	return h.Sum64()
+}
+
+func unix(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }

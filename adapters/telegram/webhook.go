@@ -1,0 +1,133 @@
+// Package telegram is the edge to Telegram: the webhook that receives updates, the
+// translation of an update into a command, and the senders of what the ledger owes.
+package telegram
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+const (
+	// maxBody is over ten times the largest update: 4,096 characters, each escaped
+	// as 12 bytes, twice (a reply quotes its message).
+	maxBody = 1 << 20
+	// maxStranger is how much of a stranger's body is read, so that the connection
+	// of a bot with an outdated secret survives.
+	maxStranger = 4 << 10
+	// storeTimeout ends the wait for a database that does not answer: Telegram gets
+	// its 503 within 5 s and holds the update.
+	storeTimeout = 4500 * time.Millisecond
+	// retryAfter is asked of Telegram when an update could not be stored, in seconds.
+	retryAfter = 2
+)
+
+// Bot is what receiving for a bot needs to know.
+type Bot struct {
+	Name          string
+	Secrets       []string // any of them is right; none is ever right when empty
+	Limit         chat.Limit
+	ReorderWindow time.Duration // how long a chat's update waits for others with lower ids
+}
+
+// Webhook receives updates: it answers 200 when an update is durable, and not before.
+type Webhook struct {
+	Bots       map[string]Bot
+	Handle     func(context.Context, commands.Request) (commands.Result, error)
+	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
+	Observe    func(bot string, status int, took time.Duration)
+	Log        *slog.Logger
+}
+
+// Routes adds the webhook's paths: /webhook/<bot>.
+func (wh *Webhook) Routes(r *mux.Router) { r.HandleFunc("/webhook/{bot}", wh.receive) }
+
+func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	name := mux.Vars(r)["bot"]
+	bot, known := wh.Bots[name]
+	status := wh.answer(w, r, bot, known)
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	w.WriteHeader(status)
+	if !known {
+		name = "" // whatever a stranger calls is no label
+	}
+	wh.Observe(name, status, time.Since(begun))
+}
+
+// answer takes the request in and says with which status.
+func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, bot Bot, known bool) int {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return http.StatusMethodNotAllowed
+	}
+	// The comparison is made for unknown bots too, so that its time tells nothing.
+	right := authentic(bot.Secrets, r.Header.Get("X-Telegram-Bot-Api-Secret-Token"))
+	if !known || !right {
+		if r.ContentLength < 0 || r.ContentLength > maxStranger {
+			w.Header().Set("Connection", "close") // and the rest of the body stays unread
+		}
+		if !known {
+			return http.StatusNotFound
+		}
+		return http.StatusUnauthorized
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return http.StatusUnsupportedMediaType
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case err != nil:
+		return http.StatusBadRequest // the sender broke off; nobody hears this
+	}
+	// The update is taken in even when the sender hangs up meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
+	defer cancel()
+	if err := wh.store(ctx, bot, body); err != nil {
+		wh.Log.Error("update not stored; Telegram will send it again", "bot", bot.Name, "error", err)
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+// store makes the body durable: as an event, or in quarantine.
+func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) error {
+	request, err := Translate(bot, body, time.Now().UTC().Truncate(time.Microsecond))
+	if err != nil {
+		return wh.Quarantine(ctx, bot.Name, body, err.Error())
+	}
+	_, err = wh.Handle(ctx, request)
+	return err
+}
+
+// authentic compares in a time that depends neither on the secrets nor on where
+// they differ.
+func authentic(secrets []string, given string) bool {
+	digest := sha256.Sum256([]byte(given))
+	right := 0
+	for _, secret := range append([]string{""}, secrets...) {
+		want := sha256.Sum256([]byte(secret))
+		match := subtle.ConstantTimeCompare(digest[:], want[:])
+		if secret != "" {
+			right |= match
+		}
+	}
+	return right == 1
+}

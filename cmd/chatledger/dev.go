@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/schema"
+)
+
+type devCmd struct {
+	database
+	Listen        string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
+	Sim           string        `default:"127.0.0.1:8081" env:"CHATLEDGER_SIM" help:"Address of the Telegram simulator and its chat page."`
+	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
+	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
+	ReorderWindow time.Duration `default:"0s" help:"How long an update waits for others of its chat with lower ids."`
+}
+
+// The demo bot. Its token and secret open nothing but the simulator.
+const (
+	demoToken  = "100000001:demo-token-for-the-simulator-only"
+	demoSecret = "demo-secret"
+	// stopServer bounds the end of the private PostgreSQL.
+	stopServer = 10 * time.Second
+)
+
+// Run starts everything a newcomer needs, and stops it in reverse.
+func (c *devCmd) Run(e *env) (err error) {
+	webhook, err := listen(c.Listen, "--listen")
+	if err != nil {
+		return err
+	}
+	defer webhook.Close()
+	page, err := listen(c.Sim, "--sim")
+	if err != nil {
+		return err
+	}
+	defer page.Close()
+
+	dsn, query := c.DatabaseURL, `psql "$DATABASE_URL"`
+	if dsn == "" {
+		server, err := pgdev.Start(e.ctx, pgdev.Config{Dir: c.DataDir, Log: e.log})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), stopServer)
+			defer cancel()
+			err = errors.Join(err, server.Stop(ctx))
+		}()
+		dsn, query = server.DSN(), fmt.Sprintf("psql \"$(cat %s)\"", filepath.Join(c.DataDir, "dsn"))
+	}
+	if _, _, err := schema.Migrate(e.ctx, dsn); err != nil {
+		return err
+	}
+	simulator, err := startSimulator(e, dsn, page)
+	if err != nil {
+		return err
+	}
+	defer simulator()
+
+	bot := botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
+	api := "http://" + page.Addr().String()
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Log: e.log})
+	if err != nil {
+		return err
+	}
+	base := "http://" + webhook.Addr().String()
+	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ntables    %s -c 'table readmodel.conversations'\n", api, base, demoSecret, query)
+	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
+	return a.run(e.ctx)
+}
+
+// startSimulator serves Telegram's side and returns what stops it. Update ids go
+// on where the last run left off, as Telegram's would.
+func startSimulator(e *env, dsn string, on net.Listener) (stop func(), err error) {
+	conn, err := pgx.Connect(e.ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(e.ctx))
+	var last int64
+	if err := conn.QueryRow(e.ctx, `select coalesce(max(update_id), 0) from eventstore.inbox where bot = 'demo'`).Scan(&last); err != nil {
+		return nil, err
+	}
+	first := last + 1
+	if last == 0 {
+		first = 0 // at random
+	}
+	simulator := telegramtest.New(telegramtest.Options{Log: e.log, FirstUpdateID: first,
+		Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "chatledger demo"}}})
+	server := &http.Server{Handler: simulator, ReadHeaderTimeout: headerTimeout}
+	go server.Serve(on)
+	return func() {
+		simulator.Close()
+		server.Close()
+	}, nil
+}
+
+// announceReady registers the webhook once the receiver answers, and says so.
+func (e *env) announceReady(base string, register func() error) {
+	const every = 10 * time.Millisecond
+	for e.ctx.Err() == nil {
+		resp, err := http.Get(base + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		time.Sleep(every)
+	}
+	if err := register(); err != nil {
+		if e.ctx.Err() == nil {
+			e.log.Error("the webhook is not registered with the simulator", "error", err)
+		}
+		return
+	}
+	fmt.Fprintln(e.stdout, "ready     Ctrl-C stops everything")
+}

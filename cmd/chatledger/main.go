@@ -1,0 +1,86 @@
+// Command chatledger is the whole product in one binary: it receives Telegram
+// webhooks, keeps the ledger, and reads it back.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is every subcommand, each in the file of its name.
+type cli struct {
+	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL"`
+
+	Dev     devCmd     `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
+	Serve   serveCmd   `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
+	Migrate migrateCmd `cmd:"" help:"Bring the database schema up to date."`
+	Events  eventsCmd  `cmd:"" help:"Print events, of one stream or of the whole feed."`
+	Rebuild rebuildCmd `cmd:"" help:"Fold a read-model table anew from the events and swap it in."`
+	Verify  verifyCmd  `cmd:"" help:"Fold the events anew and report the first read-model row that differs."`
+	Ticket  ticketCmd  `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// env is what subcommands run in.
+type env struct {
+	ctx    context.Context // ends with Ctrl-C or SIGTERM
+	stdout io.Writer
+	log    *slog.Logger
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it, for tests too.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("chatledger"),
+		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
+		kong.Vars{"log_level": "warn"}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		panic(err)
+	}
+	code := 0
+	func() {
+		defer func() {
+			if e, ok := recover().(exit); ok { // --help
+				code = int(e)
+			}
+		}()
+		command, err := parser.Parse(args)
+		if err == nil {
+			log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+			err = command.Run(&env{ctx, stdout, log})
+		}
+		code = report(stderr, err)
+	}()
+	return code
+}
+
+type exit int
+
+// report prints an error in one line and turns it into an exit status: 1 for a
+// finding or a failure, 0 when the program was merely asked to stop.
+func report(stderr io.Writer, err error) int {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return 0
+	}
+	fmt.Fprintf(stderr, "chatledger: %v\n", err)
+	return 1
+}
+
+// now is the time as events carry it: in the database's resolution.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/chatledger/chatledger/adapters/telegram"
+)
+
+// database is where the store is.
+type database struct {
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, as postgres://user:password@host:port/name."`
+}
+
+// dsn is the database's address, or what to do without one.
+func (d database) dsn() (string, error) {
+	if d.DatabaseURL == "" {
+		return "", errors.New("no database: set DATABASE_URL or --database-url (with `chatledger dev` running: DATABASE_URL=$(cat .data/dsn))")
+	}
+	return d.DatabaseURL, nil
+}
+
+type serveCmd struct {
+	database
+	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
+	Listen      string `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
+	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+}
+
+// Run serves until it is told to stop.
+func (c *serveCmd) Run(e *env) error {
+	dsn, err := c.dsn()
+	if err != nil {
+		return err
+	}
+	bots, err := readBots(c.Bots)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(c.Listen, "--listen")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Log: e.log})
+	if err != nil {
+		return err
+	}
+	for name, b := range bots {
+		if b.PublicURL != "" {
+			if err := setWebhook(e.ctx, c.TelegramURL, b, b.PublicURL); err != nil {
+				return fmt.Errorf("bot %s: %w", name, err)
+			}
+		}
+	}
+	fmt.Fprintf(e.stdout, "listening on http://%s for %d bots\n", listener.Addr(), len(bots))
+	return a.run(e.ctx)
+}
+
+func setWebhook(ctx context.Context, api string, b botConfig, url string) error {
+	client, err := telegram.NewClient(api, b.Token)
+	if err != nil {
+		return err
+	}
+	return client.SetWebhook(ctx, url, b.Secret)
+}

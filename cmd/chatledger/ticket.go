@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// ticketCmd acts as a person on the ticket of a chat, by the same commands as any
+// other desk would.
+type ticketCmd struct {
+	Open     openCmd     `cmd:"" help:"Ask for a person; the bot falls silent."`
+	Assign   assignCmd   `cmd:"" help:"Give the ticket to somebody."`
+	Escalate escalateCmd `cmd:"" help:"Make it more urgent."`
+	Reply    replyCmd    `cmd:"" help:"Write to the customer."`
+	Resolve  resolveCmd  `cmd:"" help:"Close it; the bot answers again."`
+	Reopen   reopenCmd   `cmd:"" help:"Open the last one again."`
+	HandBack handBackCmd `cmd:"" help:"Give the chat back to the bot."`
+}
+
+// onChat is what every ticket command needs.
+type onChat struct {
+	database
+	As   string `default:"operator" env:"USER" help:"Who is acting."`
+	Chat string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
+}
+
+type openCmd struct {
+	onChat
+	Reason   string          `default:"opened by an operator" help:"Why."`
+	Priority dialog.Priority `default:"normal" help:"urgent, high, normal or low."`
+}
+type assignCmd struct {
+	onChat
+	Assignee string `arg:"" help:"Who takes it."`
+}
+type escalateCmd struct {
+	onChat
+	Priority dialog.Priority `arg:"" help:"urgent, high or normal."`
+	Reason   string          `default:"escalated by an operator" help:"Why."`
+}
+type replyCmd struct {
+	onChat
+	Text string `arg:"" help:"What to say."`
+}
+type resolveCmd struct{ onChat }
+type reopenCmd struct {
+	onChat
+	Reason string `default:"reopened by an operator" help:"Why."`
+}
+type handBackCmd struct{ onChat }
+
+func (c *openCmd) Run(e *env) error {
+	return c.handle(e, chat.OpenTicket{Reason: c.Reason, Priority: c.Priority, At: now()})
+}
+func (c *assignCmd) Run(e *env) error { return c.handle(e, chat.AssignTicket{Assignee: c.Assignee}) }
+func (c *escalateCmd) Run(e *env) error {
+	return c.handle(e, chat.EscalateTicket{Priority: c.Priority, Reason: c.Reason, At: now()})
+}
+func (c *replyCmd) Run(e *env) error {
+	return c.handle(e, chat.Reply{Author: "person:" + c.As, Text: c.Text})
+}
+func (c *resolveCmd) Run(e *env) error { return c.handle(e, chat.ResolveTicket{At: now()}) }
+func (c *reopenCmd) Run(e *env) error {
+	return c.handle(e, chat.ReopenTicket{Reason: c.Reason, At: now()})
+}
+func (c *handBackCmd) Run(e *env) error { return c.handle(e, chat.HandBack{}) }
+
+// handle gives the command to the chat and prints what happened.
+func (c *onChat) handle(e *env, command chat.Command) error {
+	stream, err := c.stream()
+	if err != nil {
+		return err
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	// A chat nobody wrote in has no events; a command would begin it by a typing error.
+	known, err := store.ReadStream(e.ctx, store.Pool(), stream, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("there is no chat %s: `chatledger events` shows those there are", c.Chat)
+	}
+	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
+	defer handler.Close()
+	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: command, Actor: "person:" + c.As, At: now()})
+	if err != nil {
+		return err
+	}
+	codec := chat.NewCodec()
+	if len(result.Events) == 0 {
+		fmt.Fprintln(e.stdout, "nothing to do: it is so already")
+	}
+	for i, event := range result.Events {
+		fmt.Fprintf(e.stdout, "%s %d %s\n", stream, result.First+domain.Version(i), codec.Name(event))
+	}
+	// Other processes learn of it by a poll within a second.
+	return nil
+}
+
+// stream is the chat's stream, in any of the ways a person would write it.
+func (c *onChat) stream() (domain.StreamID, error) {
+	bot, id, ok := strings.Cut(strings.TrimPrefix(c.Chat, "chat-"), ":")
+	id, _, _ = strings.Cut(id, "#") // a ticket's id names its chat
+	chatID, err := strconv.ParseInt(id, 10, 64)
+	if !ok || bot == "" || err != nil {
+		return "", fmt.Errorf("%q is no chat: write <bot>:<chat id>, for example demo:42", c.Chat)
+	}
+	return domain.ChatStream(bot, chatID), nil
+}

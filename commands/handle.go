@@ -1,0 +1,338 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// Request is a command for one stream, with what must be recorded beside the
+// events it leads to.
+type Request struct {
+	Stream      domain.StreamID
+	Command     chat.Command
+	Actor       string
+	Causation   uuid.UUID // the event it answers; Nil when it came from outside
+	Correlation uuid.UUID // Nil begins a new chain
+	At          time.Time
+	Update      *Update     // the update it consumes
+	Settles     *Settlement // the delivery attempt it consumes
+	Wait        time.Duration
+}
+
+// Update is what a received update is recognised and kept by.
+type Update struct {
+	Bot string
+	ID  int64
+	Raw []byte
+}
+
+// Result is what a request led to: these events from version First on, or none
+// when it was a repeat or there was nothing to do.
+type Result struct {
+	First  domain.Version
+	Events []domain.Event
+}
+
+// Handler takes requests from load to commit. Requests of one stream are decided
+// one after the other; all that wait at the same moment, of however many streams,
+// share one commit, so that the price of a durable write is divided among them.
+type Handler struct {
+	store  Store
+	states *lru.Cache[domain.StreamID, folded]
+	lines  *lines
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	ctx    context.Context
+}
+
+// folded is a chat's state at a version, as it was committed.
+type folded struct {
+	state   chat.State
+	version domain.Version
+}
+
+// Settings of a Handler; zero values take the defaults.
+type Settings struct {
+	Committers int // batches on their way to the store at once
+	Batch      int // streams in one commit
+	Cached     int // chats whose state is kept in memory
+}
+
+const (
+	// While one batch waits for the disk a second is prepared and a third is
+	// sent; more only makes the batches smaller.
+	defaultCommitters = 3
+	// A hundred-odd streams amortise the commit; beyond that a batch's own
+	// latency grows faster than the throughput.
+	defaultBatch = 128
+	// About 1 KiB each with full lists: some 20 MiB.
+	defaultCached = 20_000
+	// Decisions are repeated when another process was faster. Each round reads
+	// what it wrote, so more than a few mean two processes fight over one chat.
+	maxRounds = 16
+	// A commit that takes longer is reported as failed; its streams are then
+	// read anew, so nothing is lost if it arrives after all.
+	commitTimeout = 4 * time.Second
+)
+
+// NewHandler starts a handler. Close ends it.
+func NewHandler(store Store, s Settings) *Handler {
+	orDefault := func(n, d int) int {
+		if n <= 0 {
+			return d
+		}
+		return n
+	}
+	states, err := lru.New[domain.StreamID, folded](orDefault(s.Cached, defaultCached))
+	if err != nil {
+		panic(err)
+	}
+	h := &Handler{store: store, states: states, lines: newLines()}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	for range orDefault(s.Committers, defaultCommitters) {
+		h.done.Go(func() {
+			for {
+				batch := h.lines.take(orDefault(s.Batch, defaultBatch))
+				if batch == nil {
+					return
+				}
+				h.commit(batch)
+				h.lines.give(batch)
+			}
+		})
+	}
+	return h
+}
+
+// Close lets the waiting requests finish, refuses new ones, and waits.
+func (h *Handler) Close() {
+	h.lines.close()
+	h.done.Wait()
+	h.stop()
+}
+
+// Handle decides a request and returns when its events are durable. An error
+// from ctx says nothing about whether they will be.
+func (h *Handler) Handle(ctx context.Context, r Request) (Result, error) {
+	results, err := h.HandleAll(ctx, []Request{r})
+	if err != nil {
+		return Result{}, err
+	}
+	return results[0], nil
+}
+
+// HandleAll is Handle for several requests; those of one stream are decided in
+// the order given. The error joins those of the requests that failed.
+func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, error) {
+	waiting := make([]*pending, len(requests))
+	for i, r := range requests {
+		waiting[i] = &pending{Request: r, done: make(chan struct{})}
+		h.lines.add(waiting[i])
+	}
+	results := make([]Result, len(requests))
+	var failed []error
+	for i, p := range waiting {
+		select {
+		case <-p.done:
+			if results[i] = p.result; p.err != nil {
+				failed = append(failed, fmt.Errorf("%s: %w", p.Stream, p.err))
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", p.Stream, context.Cause(ctx))
+		}
+	}
+	return results, errors.Join(failed...)
+}
+
+// commit takes a batch of lines to the store: load, fold, decide, append, and
+// again for the lines that another writer was faster on.
+func (h *Handler) commit(batch []*line) {
+	ctx, cancel := context.WithTimeout(h.ctx, commitTimeout)
+	defer cancel()
+	work := batch
+	for round := 0; len(work) > 0; round++ {
+		if round == maxRounds {
+			h.fail(work, ErrConflict)
+			return
+		}
+		if err := h.load(ctx, work); err != nil {
+			h.fail(work, err)
+			return
+		}
+		var appends []Append
+		var appending, again []*line
+		for _, l := range work {
+			a, err := h.decide(ctx, l)
+			switch {
+			case errors.Is(err, ErrConflict):
+				again = append(again, l)
+			case err != nil:
+				h.fail([]*line{l}, err)
+			case len(a.Events) > 0:
+				appends, appending = append(appends, a), append(appending, l)
+			default:
+				l.finish()
+			}
+		}
+		work = again
+		if len(appends) == 0 {
+			continue
+		}
+		errs, err := h.store.Append(ctx, appends)
+		if err != nil {
+			h.fail(appending, err)
+			h.fail(again, err)
+			return
+		}
+		for i, l := range appending {
+			if errs[i] == nil {
+				h.states.Add(l.stream, l.decided)
+				l.finish()
+			} else if l.drop(errs[i]) {
+				l.stale = errors.Is(errs[i], ErrConflict)
+				work = append(work, l)
+			} else {
+				h.fail([]*line{l}, errs[i])
+			}
+		}
+	}
+}
+
+// load gives each line its chat's state: from memory, or folded from the store.
+// A stale state is brought up to date with what was appended since.
+func (h *Handler) load(ctx context.Context, work []*line) error {
+	var cursors []Cursor
+	var cold []*line
+	for _, l := range work {
+		known, cached := h.states.Get(l.stream)
+		if !cached {
+			known = folded{state: chat.Decider.Initial()}
+		}
+		l.base, l.fresh = known, !cached || l.stale
+		if l.fresh {
+			cursors, cold = append(cursors, Cursor{l.stream, known.version}), append(cold, l)
+		}
+	}
+	if len(cold) == 0 {
+		return nil
+	}
+	histories, err := h.store.Load(ctx, cursors)
+	if err != nil {
+		return err
+	}
+	for i, l := range cold {
+		l.base = folded{chat.Decider.Fold(l.base.state, histories[i].Events...), histories[i].Version}
+		h.states.Add(l.stream, l.base)
+	}
+	return nil
+}
+
+// decide folds the line's requests one by one into what is to be appended.
+// Updates that wait together are taken in the order of their ids. ErrConflict
+// asks for a fresh state: one from memory may be behind another process's writes,
+// which an append would notice, but a decision to do nothing would not.
+func (h *Handler) decide(ctx context.Context, l *line) (Append, error) {
+	l.sortUpdates()
+	a := Append{Stream: l.stream, Expected: l.base.version}
+	l.decided = l.base
+	for _, p := range l.taken {
+		if p.settled() {
+			continue
+		}
+		p.result, p.refusal = Result{First: l.decided.version + 1}, nil
+		receive, receiving := p.Command.(chat.Receive)
+		if receiving {
+			if key, may := chat.MayRepeat(l.decided.state, receive); may {
+				held, err := h.store.Holds(ctx, l.stream, key)
+				if err != nil {
+					return Append{}, err
+				}
+				if held {
+					continue
+				}
+			}
+		}
+		events, err := chat.Decider.Decide(l.decided.state, p.Command)
+		if len(events) == 0 && !l.fresh && !receiving { // what was heard once stays heard
+			l.stale = true
+			return Append{}, ErrConflict
+		}
+		if p.result.Events, p.refusal = events, err; len(events) == 0 {
+			continue
+		}
+		a.Events = append(a.Events, p.newEvents(events)...)
+		if p.Update != nil {
+			a.Updates = append(a.Updates, ConsumedUpdate{p.Update.Bot, p.Update.ID, p.result.First})
+		}
+		if p.Settles != nil {
+			a.Settled = append(a.Settled, *p.Settles)
+		}
+		l.decided = folded{chat.Decider.Fold(l.decided.state, events...), l.decided.version + domain.Version(len(events))}
+	}
+	return a, nil
+}
+
+// newEvents gives a request's events their ids and its metadata.
+func (p *pending) newEvents(events []domain.Event) []NewEvent {
+	out := make([]NewEvent, len(events))
+	for i, e := range events {
+		id := uuid.Must(uuid.NewV7())
+		if p.Correlation == uuid.Nil {
+			p.Correlation = id
+		}
+		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: p.Correlation, Actor: p.Actor, OccurredAt: p.At}
+	}
+	if p.Update != nil {
+		out[0].Raw = p.Update.Raw
+	}
+	return out
+}
+
+// fail ends the lines' requests with an error, and forgets their states: whether
+// the last append arrived is not known.
+func (h *Handler) fail(work []*line, err error) {
+	for _, l := range work {
+		h.states.Remove(l.stream)
+		for _, p := range l.taken {
+			if !p.settled() {
+				p.err = err
+			}
+		}
+		l.finish()
+	}
+}
+
+// drop takes out of the line what the store will never accept, and tells
+// whether the rest can be tried again.
+func (l *line) drop(err error) bool {
+	var repeated Repeated
+	var fenced Fenced
+	switch {
+	case errors.Is(err, ErrConflict):
+		return true
+	case errors.As(err, &repeated):
+		for _, p := range l.taken {
+			p.repeated = p.repeated || p.Update != nil && slices.Contains(repeated, p.Update.ID)
+		}
+		return true
+	case errors.As(err, &fenced):
+		for _, p := range l.taken {
+			if p.Settles != nil && slices.Contains(fenced, p.Settles.Delivery) {
+				p.err = err
+			}
+		}
+		return true
+	default:
+		return false
+	}
+}

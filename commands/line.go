@@ -1,0 +1,190 @@
+package commands
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// ErrBusy says that more requests wait than can be held; the sender should come
+// back later.
+var ErrBusy = errors.New("too many requests are waiting")
+
+// ErrClosed says that the handler is stopping.
+var ErrClosed = errors.New("stopping: no new requests are taken")
+
+const (
+	// Requests waiting over all streams. With 1 KiB bodies that is some 20 MiB,
+	// and at 5,000/s two seconds of work, below any sender's timeout.
+	maxWaiting = 10_000
+	// Requests of one stream in one commit: keeps one flooding chat from making
+	// the commit of all the others slow.
+	maxTaken = 64
+)
+
+// pending is a request that somebody waits for.
+type pending struct {
+	Request
+	result   Result
+	err      error
+	refusal  error // of this round's decision; another round may decide otherwise
+	repeated bool  // its update was received before
+	done     chan struct{}
+}
+
+// settled tells whether no further decision is wanted.
+func (p *pending) settled() bool { return p.err != nil || p.repeated }
+
+// line is the queue of one stream. It is in the hands of at most one committer.
+type line struct {
+	stream  domain.StreamID
+	waiting []*pending
+	taken   []*pending // by the committer that holds the line
+	stale   bool       // the state in memory is behind the store
+	fresh   bool       // base was just read from the store
+	base    folded     // what taken was decided upon
+	decided folded     // and where that leads
+}
+
+// finish answers those that were taken.
+func (l *line) finish() {
+	for _, p := range l.taken {
+		if p.repeated {
+			p.result.Events = nil
+		}
+		if p.err == nil {
+			p.err = p.refusal
+		}
+		if p.err != nil {
+			p.result = Result{}
+		}
+		close(p.done)
+	}
+	l.taken, l.stale = nil, false
+}
+
+// sortUpdates puts the updates among the taken requests into the order of their
+// ids, each in a place that an update held before.
+func (l *line) sortUpdates() {
+	var places []int
+	var updates []*pending
+	for i, p := range l.taken {
+		if p.Update != nil {
+			places, updates = append(places, i), append(updates, p)
+		}
+	}
+	slices.SortStableFunc(updates, func(a, b *pending) int { return cmp.Compare(a.Update.ID, b.Update.ID) })
+	for i, place := range places {
+		l.taken[place] = updates[i]
+	}
+}
+
+// lines hands streams with waiting requests to committers, oldest first.
+type lines struct {
+	mu      sync.Mutex
+	wake    *sync.Cond
+	byID    map[domain.StreamID]*line // every line that waits or is held
+	ready   []*line
+	waiting int
+	closed  bool
+}
+
+func newLines() *lines {
+	ls := &lines{byID: map[domain.StreamID]*line{}}
+	ls.wake = sync.NewCond(&ls.mu)
+	return ls
+}
+
+// add queues a request. Its stream becomes ready at once, or after the wait that
+// the first of its requests asks for, so that stragglers can be sorted in.
+func (ls *lines) add(p *pending) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.closed || ls.waiting >= maxWaiting {
+		if p.err = ErrBusy; ls.closed {
+			p.err = ErrClosed
+		}
+		close(p.done)
+		return
+	}
+	ls.waiting++
+	l := ls.byID[p.Stream]
+	if l != nil {
+		l.waiting = append(l.waiting, p)
+		return
+	}
+	l = &line{stream: p.Stream, waiting: []*pending{p}}
+	ls.byID[p.Stream] = l
+	if p.Wait > 0 {
+		time.AfterFunc(p.Wait, func() {
+			ls.mu.Lock()
+			defer ls.mu.Unlock()
+			ls.push(l)
+		})
+		return
+	}
+	ls.push(l)
+}
+
+func (ls *lines) push(l *line) {
+	ls.ready = append(ls.ready, l)
+	ls.wake.Signal()
+}
+
+// take waits for ready lines and hands out up to n of them; nil when all is
+// done and closed.
+func (ls *lines) take(n int) []*line {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for len(ls.ready) == 0 {
+		if ls.closed && len(ls.byID) == 0 {
+			return nil
+		}
+		ls.wake.Wait()
+	}
+	n = min(n, len(ls.ready))
+	batch := slices.Clone(ls.ready[:n])
+	ls.ready = ls.ready[n:]
+	for _, l := range batch {
+		l.take()
+		ls.waiting -= len(l.taken)
+	}
+	return batch
+}
+
+// take moves waiting requests into the committer's hands, updates in order of
+// their ids when there are more than fit.
+func (l *line) take() {
+	l.taken, l.waiting = l.waiting, nil
+	if len(l.taken) > maxTaken {
+		l.sortUpdates()
+		l.taken, l.waiting = l.taken[:maxTaken:maxTaken], l.taken[maxTaken:]
+	}
+}
+
+// give takes the lines back: those with new requests are ready again.
+func (ls *lines) give(batch []*line) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range batch {
+		if len(l.waiting) > 0 {
+			ls.push(l)
+		} else {
+			delete(ls.byID, l.stream)
+		}
+	}
+	if ls.closed {
+		ls.wake.Broadcast()
+	}
+}
+
+func (ls *lines) close() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.closed = true
+	ls.wake.Broadcast()
+}

@@ -1,0 +1,97 @@
+// Package commands holds the use cases: a command is handled by loading its
+// chat, deciding, and appending what was decided; policies turn events into the
+// next command or into an effect that is owed to the outside.
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Store keeps streams. It is safe for concurrent use.
+type Store interface {
+	// Load reads the events after each cursor, oldest first, in the order of the
+	// cursors. A stream that does not exist has none.
+	Load(context.Context, []Cursor) ([]History, error)
+
+	// Append commits a batch in one transaction, at most one Append per stream.
+	// The first result has one error per Append: nil when it is durable,
+	// ErrConflict, Repeated or Fenced when it alone was left out. The second is
+	// of the whole batch: nothing of it may be relied upon, nor its absence.
+	Append(context.Context, []Append) ([]error, error)
+
+	// Holds tells whether the stream has received an update with this key.
+	Holds(ctx context.Context, stream domain.StreamID, key uint64) (bool, error)
+}
+
+// Cursor is a place in a stream: events after it are wanted.
+type Cursor struct {
+	Stream domain.StreamID
+	After  domain.Version
+}
+
+// History is a run of a stream's events; Version is that of the last one, or
+// the cursor's when there are none.
+type History struct {
+	Events  []domain.Event
+	Version domain.Version
+}
+
+// Append adds events to one stream at the expected version, together with the
+// inputs they consume: updates are consumed once, attempts once by who holds the lease.
+type Append struct {
+	Stream   domain.StreamID
+	Expected domain.Version
+	Events   []NewEvent
+	Updates  []ConsumedUpdate
+	Settled  []Settlement
+}
+
+// NewEvent is an event on its way into the store.
+type NewEvent struct {
+	ID          uuid.UUID
+	Event       domain.Event
+	Raw         []byte // the update as received, on the event that received it
+	Causation   uuid.UUID
+	Correlation uuid.UUID
+	Actor       string
+	OccurredAt  time.Time
+}
+
+// ConsumedUpdate marks an update as received by the event at Version.
+type ConsumedUpdate struct {
+	Bot     string
+	ID      int64
+	Version domain.Version
+}
+
+// Settlement ends an attempt at a delivery; Fence is the number of its lease.
+type Settlement struct {
+	Delivery uuid.UUID
+	Fence    int64
+	State    string // done, refused, unknown or dead
+	Outcome  []byte // JSON of what the other side said; may be nil
+	Reason   string
+}
+
+// ErrConflict says that the stream has moved on since the expected version.
+var ErrConflict = errors.New("the stream has moved on")
+
+// Repeated says that these updates were received before.
+type Repeated []int64
+
+func (r Repeated) Error() string { return fmt.Sprintf("updates %v were received before", []int64(r)) }
+
+// Fenced says that these attempts are no longer the caller's to settle: their
+// lease ran out and somebody else holds it, or they are settled.
+type Fenced []uuid.UUID
+
+func (f Fenced) Error() string {
+	return fmt.Sprintf("deliveries %v are leased to another", []uuid.UUID(f))
+}

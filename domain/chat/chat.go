@@ -1,0 +1,160 @@
+// Package chat is the aggregate: one chat between a customer and a bot, and
+// beside it each bot's own stream for updates that belong to no chat.
+//
+// The story of a chat: updates are received; the bot's turn is decided for each,
+// which may move a workflow, queue replies, look an order up, or open a ticket;
+// while a ticket is with a person the bot is silent; deliveries come back with
+// their outcomes; the person resolves the ticket or hands the chat back.
+package chat
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// Decider is the chat as three pure functions.
+var Decider = domain.Decider[State, Command]{
+	Initial: func() State { return State{} },
+	Decide:  Decide,
+	Evolve:  Evolve,
+}
+
+// State is what deciding needs to know of a chat, and no more.
+type State struct {
+	LastUpdate   int64          // highest update id of the current numbering
+	LastUpdateAt time.Time      // date of the message that carried it
+	Heard        []uint64       // keys of the last updates, oldest first, at most heardMax
+	TopMessage   int64          // highest message id received
+	Answerable   []int64        // Unix seconds of the last messages within the limit, at most MaxLimit
+	Answered     domain.Version // the bot's turn is decided up to this event
+	Thread       int64          // topic the customer last wrote in
+
+	LastIntent    dialog.Intent
+	LastText      string // subject of a ticket, cut to subjectMax
+	Misunderstood int
+	Run           dialog.Run
+	Ticket        Ticket
+	Tickets       int // opened so far
+	Blocked       bool
+}
+
+// heardMax bounds the memory of recent updates, in keys of 8 bytes: repeats come
+// within minutes, and what is older is found in the store (see MayRepeat).
+const heardMax = 64
+
+// subjectMax bounds the subject of a ticket, in characters: one line in a queue.
+const subjectMax = 120
+
+// MaxLimit is the highest Limit.Count: the times kept for it; a limit of more
+// messages per window than this would cost more memory than it protects.
+const MaxLimit = 64
+
+// Ticket is the last case of this chat.
+type Ticket struct {
+	ID       string
+	Status   TicketStatus
+	Priority dialog.Priority
+	Assignee string
+}
+
+// TicketStatus says where a ticket stands.
+type TicketStatus string
+
+// Statuses of a ticket; the zero status is of a chat that never had one.
+const (
+	Open       TicketStatus = "open"
+	Assigned   TicketStatus = "assigned"
+	Resolved   TicketStatus = "resolved"
+	BackWithUs TicketStatus = "handed_back"
+)
+
+// WithPerson tells whether a person has the chat, or must take it.
+func (s State) WithPerson() bool { return s.Ticket.Status == Open || s.Ticket.Status == Assigned }
+
+// Evolve takes one event into the state.
+func Evolve(s State, event domain.Event) State {
+	switch e := event.(type) {
+	case MessageReceived:
+		s = s.heard(e.Update, e.Date)
+		s.TopMessage = max(s.TopMessage, e.MessageID)
+		s.Thread = e.Thread
+		if !e.OverLimit {
+			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
+		}
+		if e.Text != "" {
+			s.LastText = cut(e.Text, subjectMax)
+		}
+	case MessageEdited:
+		s = s.heard(e.Update, e.EditedAt)
+	case ButtonPressed:
+		s = s.heard(e.Update, e.Date)
+	case MembershipChanged:
+		s = s.heard(e.Update, e.Date)
+		s.Blocked = e.Blocked
+	case UpdateKept:
+		s = s.heard(e.Update, time.Time{})
+	case Understood:
+		s.Answered = e.To
+		s.LastIntent = e.Intent
+		if e.Intent == dialog.Unknown {
+			s.Misunderstood++
+		} else {
+			s.Misunderstood = 0
+		}
+	case WorkflowMoved:
+		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Data: e.Data, Source: e.Source}, e.At)
+	case TicketOpened:
+		s.Tickets++
+		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority}
+		s.Misunderstood = 0
+	case TicketAssigned:
+		s.Ticket.Status, s.Ticket.Assignee = Assigned, e.Assignee
+	case TicketEscalated:
+		s.Ticket.Priority = e.Priority
+	case TicketResolved:
+		s.Ticket.Status = Resolved
+	case TicketReopened:
+		s.Ticket.Status = Open
+		if s.Ticket.Assignee != "" {
+			s.Ticket.Status = Assigned
+		}
+	case HandedBack:
+		s.Ticket.Status = BackWithUs
+	case DeliveryFailed:
+		s.Blocked = s.Blocked || e.Blocked
+	}
+	return s
+}
+
+// heard remembers an update. Update ids start anew after a quiet week, possibly
+// lower, so a lower one that is not late begins the new numbering.
+func (s State) heard(u Update, at time.Time) State {
+	s.Heard = keep(s.Heard, u.Key, heardMax)
+	if !u.Late {
+		s.LastUpdate = u.ID
+		if !at.IsZero() {
+			s.LastUpdateAt = at
+		}
+	}
+	return s
+}
+
+// keep returns the last n of list and item, leaving list alone: states are shared.
+func keep[T any](list []T, item T, n int) []T {
+	if len(list) >= n {
+		list = list[len(list)-n+1:]
+	}
+	return append(slices.Clip(list), item)
+}
+
+func cut(text string, n int) string {
+	for i := range text {
+		if n--; n < 0 {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}

@@ -1,0 +1,203 @@
+package chat
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// Refusals. They are final: the same command in the same state is refused again.
+var (
+	ErrNoTicket        = errors.New("this chat has no open ticket")
+	ErrTicketOpen      = errors.New("this chat has an open ticket already")
+	ErrNothingToReopen = errors.New("this chat has no closed ticket to reopen")
+	ErrNotMoreUrgent   = errors.New("the ticket is as urgent as that already")
+	ErrPriority        = errors.New("no such priority: use urgent, high, normal or low")
+	ErrEmpty           = errors.New("the text is empty")
+)
+
+// Decide says what a command leads to.
+func Decide(s State, command Command) ([]domain.Event, error) {
+	switch c := command.(type) {
+	case Receive:
+		return receive(s, c), nil
+	case Respond:
+		return respond(s, c), nil
+	case RecordLookup:
+		return recordLookup(s, c), nil
+	case RecordDelivery:
+		return recordDelivery(c), nil
+	case Reply:
+		if c.Text == "" {
+			return nil, ErrEmpty
+		}
+		return []domain.Event{ReplyQueued{Text: c.Text, Author: c.Author, Thread: s.Thread}}, nil
+	default:
+		return decideTicket(s, command)
+	}
+}
+
+// receive keeps what came, once, with its marks.
+func receive(s State, c Receive) []domain.Event {
+	u := updateOf(c.Event)
+	if slices.Contains(s.Heard, u.Key) {
+		return nil
+	}
+	switch e := c.Event.(type) {
+	case MessageReceived:
+		e.Late = s.late(e.ID, e.Date)
+		e.OverLimit = s.overLimit(c.Limit, e.Date)
+		return []domain.Event{e}
+	case MessageEdited:
+		e.Late = s.late(e.ID, e.EditedAt)
+		return []domain.Event{e}
+	case ButtonPressed:
+		e.Late = s.late(e.ID, e.Date)
+		return []domain.Event{e}
+	case MembershipChanged:
+		e.Late = s.late(e.ID, e.Date)
+		return []domain.Event{e}
+	case UpdateKept:
+		e.Late = s.late(e.ID, c.At)
+		return []domain.Event{e}
+	default:
+		panic(fmt.Sprintf("chat: Receive of %T", c.Event))
+	}
+}
+
+// MayRepeat tells whether a message may be one that was received so long ago
+// that the state has forgotten its key; only the store can tell then. Message
+// ids rise within a chat, so a message above all others is new for certain.
+func MayRepeat(s State, c Receive) (key uint64, may bool) {
+	if len(s.Heard) < heardMax {
+		return 0, false
+	}
+	message, ok := c.Event.(MessageReceived)
+	return message.Key, ok && message.MessageID <= s.TopMessage && !slices.Contains(s.Heard, message.Key)
+}
+
+// renumbering is how long a bot must be quiet before Telegram may start its
+// update ids anew, by the Bot API's documentation of update_id.
+const renumbering = 7 * 24 * time.Hour
+
+func (s State) late(id int64, at time.Time) bool {
+	return id < s.LastUpdate && at.Sub(s.LastUpdateAt) < renumbering
+}
+
+func (s State) overLimit(limit Limit, at time.Time) bool {
+	if limit.Count <= 0 {
+		return false
+	}
+	recent := 0
+	for _, t := range s.Answerable {
+		if at.Sub(time.Unix(t, 0)) < limit.Window {
+			recent++
+		}
+	}
+	return recent >= min(limit.Count, MaxLimit)
+}
+
+// respond is the bot's turn. Its first event is always Understood, which marks
+// the message as answered: the same turn is never taken twice.
+func respond(s State, c Respond) []domain.Event {
+	if c.To <= s.Answered {
+		return nil
+	}
+	act, query, ok := actOf(s, c)
+	if !ok {
+		return nil
+	}
+	if s.WithPerson() && query == "" {
+		return nil
+	}
+	var events []domain.Event
+	answer := Answer{To: c.To}
+	add := func(e domain.Event) { events = append(events, e) }
+
+	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
+	if !s.WithPerson() {
+		turn = dialog.Take(dialog.Context{Run: s.Run, LastIntent: s.LastIntent, Misunderstood: s.Misunderstood}, act)
+	}
+	add(Understood{answer, turn.Intent, turn.Confidence})
+	for _, move := range turn.Moves {
+		add(WorkflowMoved{Answer: answer, Workflow: move.Workflow, From: move.From, Step: move.To, Data: move.Data, Source: move.Source, At: c.At})
+	}
+	if query != "" {
+		add(ButtonAnswered{answer, query, turn.Toast})
+	}
+	if turn.Lookup != "" {
+		add(OrderLookupRequested{answer, turn.Lookup})
+	}
+	for _, reply := range turn.Replies {
+		add(s.reply(answer, reply))
+	}
+	if turn.HandOver.Reason != "" {
+		add(s.open(turn.HandOver, c.At))
+	}
+	return events
+}
+
+// actOf is what the customer did, as the dialogue sees it, and the callback
+// query that waits for an answer. Late and excess messages are no acts: what they
+// answered is past, or too much. A button is always answered, even then.
+func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
+	switch e := c.Event.(type) {
+	case MessageReceived:
+		late := e.Late && s.Run.Active()
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, At: c.At}, "", !late && !e.OverLimit && !e.From.Bot
+	case MessageEdited:
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, At: c.At}, "", !e.Late
+	case ButtonPressed:
+		return dialog.Act{Button: e.Data, MessageID: e.MessageID, At: c.At}, e.QueryID, true
+	default:
+		return dialog.Act{}, "", false
+	}
+}
+
+func (s State) reply(to Answer, r dialog.Reply) ReplyQueued {
+	return ReplyQueued{Answer: to, Text: r.Text, Buttons: r.Buttons, Thread: s.Thread, Author: "bot"}
+}
+
+// recordLookup answers the customer's question once the order is known. A
+// person who took over meanwhile reads the finding instead.
+func recordLookup(s State, c RecordLookup) []domain.Event {
+	events := []domain.Event{OrderLookedUp{Delivery: c.Delivery, Number: c.Number, Found: c.Found, Order: c.Order, Reason: c.Reason}}
+	if s.WithPerson() {
+		return events
+	}
+	to := Answer{To: c.To}
+	if c.Reason != "" {
+		return append(events, s.reply(to, dialog.AnswerOrderUnavailable(c.Number)),
+			s.open(dialog.HandOver{Reason: "order_lookup_failed", Priority: dialog.Normal}, c.At))
+	}
+	return append(events, s.reply(to, dialog.AnswerOrder(c.Number, c.Order, c.Found)))
+}
+
+func recordDelivery(c RecordDelivery) []domain.Event {
+	if c.Outcome == "done" {
+		return []domain.Event{DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID}}
+	}
+	return []domain.Event{DeliveryFailed{Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked}}
+}
+
+// updateOf is the update part of a received event.
+func updateOf(event domain.Event) Update {
+	switch e := event.(type) {
+	case MessageReceived:
+		return e.Update
+	case MessageEdited:
+		return e.Update
+	case ButtonPressed:
+		return e.Update
+	case MembershipChanged:
+		return e.Update
+	case UpdateKept:
+		return e.Update
+	default:
+		return Update{}
+	}
+}

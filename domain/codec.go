@@ -1,0 +1,107 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// An Upcaster lifts a stored payload from one version of its shape to the next.
+// It is pure: the same old fields give the same new ones, for ever.
+type Upcaster func(fields map[string]json.RawMessage) map[string]json.RawMessage
+
+// Codec turns events into stored payloads and back. The stored name and version
+// are given as strings and numbers, never taken from Go's type names, so that
+// types can be renamed while history stays readable.
+type Codec struct {
+	byName map[string]*format
+	byType map[reflect.Type]*format
+}
+
+type format struct {
+	name      string
+	typ       reflect.Type
+	upcasters []Upcaster // upcasters[i] lifts version i+1 to i+2
+}
+
+func (f *format) version() int { return len(f.upcasters) + 1 }
+
+// NewCodec returns a codec that knows no events yet.
+func NewCodec() *Codec {
+	return &Codec{byName: map[string]*format{}, byType: map[reflect.Type]*format{}}
+}
+
+// Register makes E the type stored under name. Its current version is one more
+// than the number of upcasters, which lift versions 1, 2, ... one step each.
+func Register[E Event](c *Codec, name string, upcasters ...Upcaster) {
+	f := &format{name: name, typ: reflect.TypeFor[E](), upcasters: upcasters}
+	if c.byName[name] != nil || c.byType[f.typ] != nil {
+		panic(fmt.Sprintf("codec: %s (%v) is registered twice", name, f.typ))
+	}
+	c.byName[name], c.byType[f.typ] = f, f
+}
+
+// Names lists the stored names with their current versions.
+func (c *Codec) Names() map[string]int {
+	names := make(map[string]int, len(c.byName))
+	for name, f := range c.byName {
+		names[name] = f.version()
+	}
+	return names
+}
+
+// Name is the stored name of an event.
+func (c *Codec) Name(event Event) string {
+	if f := c.byType[reflect.TypeOf(event)]; f != nil {
+		return f.name
+	}
+	return fmt.Sprintf("%T", event)
+}
+
+// Encode returns the name, version and JSON payload to store an event under.
+func (c *Codec) Encode(event Event) (name string, version int, payload []byte, err error) {
+	f := c.byType[reflect.TypeOf(event)]
+	if f == nil {
+		return "", 0, nil, fmt.Errorf("encode event: %T has no stored name: register it in the codec", event)
+	}
+	payload, err = json.Marshal(event)
+	if err != nil {
+		return "", 0, nil, fmt.Errorf("encode event %s@%d: %w", f.name, f.version(), err)
+	}
+	return f.name, f.version(), payload, nil
+}
+
+// Decode turns a stored payload into the event of today. A name or version it
+// does not know is an error: guessing would fold a wrong state in silence.
+func (c *Codec) Decode(name string, version int, payload []byte) (Event, error) {
+	f := c.byName[name]
+	if f == nil {
+		return nil, fmt.Errorf("unknown event %s@%d: it was stored by another program, or its type was removed from the codec", name, version)
+	}
+	if version < 1 || version > f.version() {
+		return nil, fmt.Errorf("unknown version of event %s@%d: this program knows versions 1 to %d", name, version, f.version())
+	}
+	if version < f.version() {
+		lifted, err := f.lift(version, payload)
+		if err != nil {
+			return nil, fmt.Errorf("upcast event %s@%d: %w", name, version, err)
+		}
+		payload = lifted
+	}
+	event := reflect.New(f.typ)
+	if err := json.Unmarshal(payload, event.Interface()); err != nil {
+		return nil, fmt.Errorf("decode event %s@%d: %w", name, version, err)
+	}
+	return event.Elem().Interface(), nil
+}
+
+func (f *format) lift(version int, payload []byte) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &fields); err != nil {
+		return nil, err
+	}
+	for _, upcast := range f.upcasters[version-1:] {
+		fields = upcast(fields)
+	}
+	return json.Marshal(fields)
+}

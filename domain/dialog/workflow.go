@@ -1,0 +1,190 @@
+package dialog
+
+import (
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Step is where a workflow stands.
+type Step string
+
+// Steps of the billing-address change, and the ends of any workflow.
+const (
+	Initial           Step = "initial"
+	CollectingAddress Step = "collecting_address"
+	ValidatingAddress Step = "validating_address"
+	ConfirmingChanges Step = "confirming_changes"
+	Completed         Step = "completed"
+	Cancelled         Step = "cancelled"
+	Expired           Step = "expired"
+	HandedOver        Step = "handed_over"
+)
+
+// Ended tells whether a workflow that stands here is over.
+func (s Step) Ended() bool {
+	return s == Completed || s == Cancelled || s == Expired || s == HandedOver
+}
+
+// BillingAddressChange is the workflow's name.
+const BillingAddressChange = "billing_address_change"
+
+// WorkflowIdle is how long a workflow waits for its customer before it expires.
+const WorkflowIdle = time.Hour
+
+// Run is a workflow under way with one customer.
+type Run struct {
+	Workflow  string
+	Step      Step
+	Data      map[string]string // what was collected, by field
+	Source    int64             // the message the collected data came from
+	Asked     int               // confirmations asked in this chat: tells a button of today from an old one
+	StartedAt time.Time
+	LastAt    time.Time
+}
+
+// Move takes a workflow from one step to the next, with what was collected on the way.
+type Move struct {
+	Workflow string
+	From, To Step
+	Data     map[string]string
+	Source   int64
+}
+
+// Active tells whether the workflow waits for the customer.
+func (r Run) Active() bool { return r.Workflow != "" && !r.Step.Ended() }
+
+// Expired tells whether the customer was away too long.
+func (r Run) Expired(at time.Time) bool {
+	return r.Active() && at.Sub(r.LastAt) >= WorkflowIdle
+}
+
+func (r Run) to(step Step, data map[string]string) Move {
+	return Move{Workflow: r.Workflow, From: r.Step, To: step, Data: data, Source: r.Source}
+}
+
+// Field names of what the address change collects.
+const (
+	fieldAddress = "address"
+	fieldProblem = "problem" // why the last address was not taken
+)
+
+func startAddressChange(turn *Turn) {
+	turn.Moves = append(turn.Moves,
+		Move{Workflow: BillingAddressChange, To: Initial},
+		Move{Workflow: BillingAddressChange, From: Initial, To: CollectingAddress})
+	turn.Replies = append(turn.Replies, say(sayAskAddress))
+}
+
+// hear takes a message within the workflow.
+func (r Run) hear(u Understanding, act Act, turn *Turn) {
+	switch {
+	case u.Intent == Cancel:
+		r.cancel(turn)
+	case u.Intent == Start:
+		turn.Moves = append(turn.Moves, r.to(Cancelled, nil))
+		turn.Replies = append(turn.Replies, answer(u, act.Text))
+	case u.Intent == Help:
+		turn.Replies = append(turn.Replies, say(sayHelpAddress))
+	case u.Intent == OrderStatus && u.Order != "" && checkAddress(act.Text) != "":
+		turn.Lookup = u.Order
+	case r.Step == ConfirmingChanges && saysYes(act.Text):
+		r.confirm(turn)
+	case r.Step == ConfirmingChanges && saysNo(act.Text):
+		r.again(turn)
+	case act.Text == "":
+		turn.Replies = append(turn.Replies, say(sayAskAddress))
+	default:
+		r.Source = act.MessageID
+		r.take(act, turn)
+	}
+}
+
+// take validates an address and asks for confirmation, or says what is missing.
+func (r Run) take(act Act, turn *Turn) {
+	address := normalizeAddress(act.Text)
+	problem := checkAddress(act.Text)
+	turn.Moves = append(turn.Moves, Move{r.Workflow, r.Step, ValidatingAddress,
+		map[string]string{fieldAddress: address}, act.MessageID})
+	if problem != "" {
+		turn.Moves = append(turn.Moves, Move{r.Workflow, ValidatingAddress, CollectingAddress,
+			map[string]string{fieldProblem: problem}, act.MessageID})
+		turn.Replies = append(turn.Replies, say(sayBadAddress(problem)))
+		return
+	}
+	turn.Moves = append(turn.Moves, Move{r.Workflow, ValidatingAddress, ConfirmingChanges,
+		map[string]string{fieldProblem: ""}, act.MessageID})
+	ask := strconv.Itoa(r.Asked + 1)
+	turn.Replies = append(turn.Replies, say(sayConfirmAddress(address),
+		Button{"Yes, change it", buttonConfirm + ask},
+		Button{"Correct it", buttonAgain + ask},
+		Button{"Cancel", buttonCancel + ask}))
+}
+
+// Callback data of the confirmation; the number of the asking follows.
+const (
+	buttonConfirm = "address:confirm:"
+	buttonAgain   = "address:again:"
+	buttonCancel  = "address:cancel:"
+)
+
+// press handles a button of the workflow; false when it belongs to an earlier step.
+func (r Run) press(act Act, turn *Turn) bool {
+	i := strings.LastIndexByte(act.Button, ':') + 1
+	if r.Step != ConfirmingChanges || act.Button[i:] != strconv.Itoa(r.Asked) {
+		return false
+	}
+	switch act.Button[:i] {
+	case buttonConfirm:
+		r.confirm(turn)
+	case buttonAgain:
+		r.again(turn)
+	case buttonCancel:
+		r.cancel(turn)
+	default:
+		return false
+	}
+	return true
+}
+
+func (r Run) confirm(turn *Turn) {
+	turn.Moves = append(turn.Moves, r.to(Completed, nil))
+	turn.Toast = toastSaved
+	turn.Replies = append(turn.Replies, say(sayAddressChanged(r.Data[fieldAddress])))
+}
+
+func (r Run) again(turn *Turn) {
+	turn.Moves = append(turn.Moves, r.to(CollectingAddress, nil))
+	turn.Toast = toastAgain
+	turn.Replies = append(turn.Replies, say(sayAskAgain))
+}
+
+func (r Run) cancel(turn *Turn) {
+	turn.Moves = append(turn.Moves, r.to(Cancelled, nil))
+	turn.Toast = toastCancelled
+	turn.Replies = append(turn.Replies, say(sayCancelled))
+}
+
+// Follow is the run after a move. The maps of the old run are left alone.
+func (r Run) Follow(m Move, at time.Time) Run {
+	if m.To == Initial {
+		return Run{Workflow: m.Workflow, Step: Initial, Asked: r.Asked, StartedAt: at, LastAt: at}
+	}
+	r.Step, r.LastAt, r.Source = m.To, at, m.Source
+	if m.To == ConfirmingChanges {
+		r.Asked++
+	}
+	if len(m.Data) > 0 {
+		r.Data = maps.Clone(r.Data)
+		if r.Data == nil {
+			r.Data = map[string]string{}
+		}
+		for field, value := range m.Data {
+			if r.Data[field] = value; value == "" {
+				delete(r.Data, field)
+			}
+		}
+	}
+	return r
+}

@@ -1,0 +1,293 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// Conversations is readmodel.conversations: the current state of every chat.
+type Conversations struct{}
+
+// Conversation is a row; nil stands for null.
+type Conversation struct {
+	Stream            string
+	Bot               string
+	ChatID            *int64
+	ChatType          *string
+	Customer          *string
+	Username          *string
+	Language          *string
+	Handler           string
+	Blocked           bool
+	Workflow          *string
+	Step              *string
+	Collected         map[string]string
+	WorkflowStartedAt *time.Time
+	LastIntent        *string
+	LastMessage       *string
+	LastMessageAt     *time.Time
+	LastReply         *string
+	LastReplyAt       *time.Time
+	Messages          int64
+	Replies           int64
+	Unread            int64
+	AwaitingDelivery  int64
+	FailedDeliveries  int64
+	LastFailure       *string
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	place
+}
+
+// Who answers a chat.
+const (
+	handlerBot    = "bot"
+	handlerPerson = "person"
+)
+
+// Name implements Projection.
+func (Conversations) Name() string { return "conversations" }
+
+// apply takes one event into the row.
+func (c *Conversation) apply(r domain.Recorded) error {
+	if int64(r.Version) != c.Version+1 {
+		return GapError{"conversations", r.Stream, c.Version, r.Version}
+	}
+	if c.Version == 0 {
+		*c = Conversation{Stream: string(r.Stream), Bot: r.Stream.Bot(), Handler: handlerBot, Collected: map[string]string{}, CreatedAt: r.OccurredAt}
+		if id, ok := r.Stream.Chat(); ok {
+			c.ChatID = &id
+		}
+	}
+	c.place, c.UpdatedAt = placeOf(r), r.OccurredAt
+	switch e := r.Event.(type) {
+	case chat.MessageReceived:
+		c.Messages++
+		c.Unread++
+		c.from(e.From)
+		c.ChatType = text(e.ChatType)
+		if e.ChatTitle != "" {
+			c.Customer = text(e.ChatTitle)
+		}
+		c.LastMessage, c.LastMessageAt = text(describe(e)), &e.Date
+	case chat.MessageEdited:
+		c.from(e.From)
+	case chat.ButtonPressed:
+		c.from(e.From)
+	case chat.MembershipChanged:
+		c.Blocked = e.Blocked
+	case chat.Understood:
+		c.LastIntent = text(string(e.Intent))
+	case chat.ReplyQueued:
+		c.Unread = 0
+		c.AwaitingDelivery++
+		c.LastReply, c.LastReplyAt = text(e.Text), &r.OccurredAt
+	case chat.WorkflowMoved:
+		c.move(e)
+	case chat.TicketOpened, chat.TicketReopened:
+		c.Handler = handlerPerson
+	case chat.TicketResolved, chat.HandedBack:
+		c.Handler = handlerBot
+	case chat.DeliverySucceeded:
+		if e.MessageID != 0 {
+			c.Replies++
+			c.AwaitingDelivery--
+		}
+	case chat.DeliveryFailed:
+		if e.Kind == "telegram.sendMessage" {
+			c.FailedDeliveries++
+			c.AwaitingDelivery--
+		}
+		c.LastFailure = text(e.Reason)
+		c.Blocked = c.Blocked || e.Blocked
+	}
+	return nil
+}
+
+func (c *Conversation) from(s chat.Sender) {
+	c.Customer, c.Username, c.Language = text(s.Name), text(s.Username), text(s.Language)
+}
+
+func (c *Conversation) move(e chat.WorkflowMoved) {
+	c.Workflow, c.Step = text(e.Workflow), text(string(e.Step))
+	if e.Step == dialog.Initial {
+		c.Collected, c.WorkflowStartedAt = map[string]string{}, &e.At
+	}
+	if len(e.Data) > 0 {
+		c.Collected = maps.Clone(c.Collected)
+		for field, value := range e.Data {
+			if c.Collected[field] = clean(value); value == "" {
+				delete(c.Collected, field)
+			}
+		}
+	}
+}
+
+// describe is a message in one line of text, whatever it carries.
+func describe(e chat.MessageReceived) string {
+	if e.Text != "" || len(e.Media) == 0 {
+		return e.Text
+	}
+	return "[" + e.Media[0].Kind + "]"
+}
+
+// text is a nullable column's value: null for nothing, and without NUL, which a
+// text column cannot hold.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	s = clean(s)
+	return &s
+}
+
+func clean(s string) string { return strings.ReplaceAll(s, "\x00", "␀") }
+
+// conversationColumns in the order of scan and of upsert's parameters.
+const conversationColumns = `stream_id, bot, chat_id, chat_type, customer, username, language, handler, blocked, workflow, step, collected,
+	workflow_started_at, last_intent, last_message, last_message_at, last_reply, last_reply_at, messages, replies, unread,
+	awaiting_delivery, failed_deliveries, last_failure, created_at, updated_at, version, transaction_id, position`
+
+func (c *Conversation) fields() []any {
+	return []any{&c.Stream, &c.Bot, &c.ChatID, &c.ChatType, &c.Customer, &c.Username, &c.Language, &c.Handler, &c.Blocked, &c.Workflow, &c.Step, &c.Collected,
+		&c.WorkflowStartedAt, &c.LastIntent, &c.LastMessage, &c.LastMessageAt, &c.LastReply, &c.LastReplyAt, &c.Messages, &c.Replies, &c.Unread,
+		&c.AwaitingDelivery, &c.FailedDeliveries, &c.LastFailure, &c.CreatedAt, &c.UpdatedAt, &c.Version, &c.Position.Transaction, &c.Position.Number}
+}
+
+// Apply implements Projection: read the page's rows, fold, write them back, each
+// in one statement.
+func (p Conversations) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
+	rows, err := p.read(ctx, tx, streamsOf(page))
+	if err != nil {
+		return err
+	}
+	for _, r := range page {
+		row := rows[string(r.Stream)]
+		if row == nil {
+			row = &Conversation{}
+			rows[string(r.Stream)] = row
+		}
+		if err := row.apply(r); err != nil {
+			return err
+		}
+	}
+	return p.write(ctx, tx, rows)
+}
+
+// Fold implements Projection.
+func (Conversations) Fold(history []domain.Recorded) (map[string]any, error) {
+	var c Conversation
+	for _, r := range history {
+		if err := c.apply(r); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{c.Stream: c}, nil
+}
+
+// Rows implements Projection.
+func (p Conversations) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]any, error) {
+	rows, err := p.read(ctx, tx, streams)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]any{}
+	for key, row := range rows {
+		found[key] = *row
+	}
+	return found, nil
+}
+
+func (Conversations) read(ctx context.Context, tx pgx.Tx, streams []string) (map[string]*Conversation, error) {
+	found, err := tx.Query(ctx, `select `+conversationColumns+` from conversations where stream_id = any($1)`, streams)
+	if err != nil {
+		return nil, fmt.Errorf("read conversations: %w", err)
+	}
+	rows := map[string]*Conversation{}
+	list, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*Conversation, error) {
+		c := &Conversation{}
+		return c, row.Scan(c.fields()...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read conversations: %w", err)
+	}
+	for _, c := range list {
+		rows[c.Stream] = c
+	}
+	return rows, nil
+}
+
+func (Conversations) write(ctx context.Context, tx pgx.Tx, rows map[string]*Conversation) error {
+	n := len(rows)
+	var (
+		streams, bots, handlers                                            = make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+		chats                                                              = make([]*int64, 0, n)
+		types, customers, usernames, languages, workflows, steps           []*string
+		intents, messages, replies, failures                               []*string
+		blocked                                                            []bool
+		collected                                                          []string
+		started, messageAt, replyAt                                        []*time.Time
+		messageCount, replyCount, unread, awaiting, failed, versions, nums []int64
+		created, updated                                                   []time.Time
+		transactions                                                       []uint64
+	)
+	for _, key := range slices.Sorted(maps.Keys(rows)) { // one order for all, so that no two writers wait for each other
+		c := rows[key]
+		data, err := json.Marshal(c.Collected)
+		if err != nil {
+			return fmt.Errorf("conversation %s: %w", c.Stream, err)
+		}
+		streams, bots, handlers, chats = append(streams, c.Stream), append(bots, c.Bot), append(handlers, c.Handler), append(chats, c.ChatID)
+		types, customers, usernames, languages = append(types, c.ChatType), append(customers, c.Customer), append(usernames, c.Username), append(languages, c.Language)
+		blocked, workflows, steps, collected = append(blocked, c.Blocked), append(workflows, c.Workflow), append(steps, c.Step), append(collected, string(data))
+		started, intents, messages, messageAt = append(started, c.WorkflowStartedAt), append(intents, c.LastIntent), append(messages, c.LastMessage), append(messageAt, c.LastMessageAt)
+		replies, replyAt, messageCount, replyCount = append(replies, c.LastReply), append(replyAt, c.LastReplyAt), append(messageCount, c.Messages), append(replyCount, c.Replies)
+		unread, awaiting, failed, failures = append(unread, c.Unread), append(awaiting, c.AwaitingDelivery), append(failed, c.FailedDeliveries), append(failures, c.LastFailure)
+		created, updated, versions = append(created, c.CreatedAt), append(updated, c.UpdatedAt), append(versions, c.Version)
+		transactions, nums = append(transactions, c.Position.Transaction), append(nums, c.Position.Number)
+	}
+	_, err := tx.Exec(ctx, `
+		insert into conversations (`+conversationColumns+`)
+		select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::boolean[],
+			$10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::text[], $15::text[], $16::timestamptz[], $17::text[], $18::timestamptz[],
+			$19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::text[], $25::timestamptz[], $26::timestamptz[],
+			$27::bigint[], $28::xid8[], $29::bigint[])
+		on conflict (stream_id) do update set
+			chat_type = excluded.chat_type, customer = excluded.customer, username = excluded.username, language = excluded.language,
+			handler = excluded.handler, blocked = excluded.blocked, workflow = excluded.workflow, step = excluded.step,
+			collected = excluded.collected, workflow_started_at = excluded.workflow_started_at, last_intent = excluded.last_intent,
+			last_message = excluded.last_message, last_message_at = excluded.last_message_at, last_reply = excluded.last_reply,
+			last_reply_at = excluded.last_reply_at, messages = excluded.messages, replies = excluded.replies, unread = excluded.unread,
+			awaiting_delivery = excluded.awaiting_delivery, failed_deliveries = excluded.failed_deliveries, last_failure = excluded.last_failure,
+			updated_at = excluded.updated_at, version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
+		streams, bots, chats, types, customers, usernames, languages, handlers, blocked, workflows, steps, collected, started, intents,
+		messages, messageAt, replies, replyAt, messageCount, replyCount, unread, awaiting, failed, failures, created, updated, versions, transactions, nums)
+	if err != nil {
+		return fmt.Errorf("write %d conversations: %w", n, err)
+	}
+	return nil
+}
+
+// streamsOf lists the streams of a page, each once.
+func streamsOf(page []domain.Recorded) []string {
+	seen := map[domain.StreamID]bool{}
+	var streams []string
+	for _, r := range page {
+		if !seen[r.Stream] {
+			seen[r.Stream] = true
+			streams = append(streams, string(r.Stream))
+		}
+	}
+	return streams
+}

@@ -1,0 +1,213 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// Tickets is readmodel.tickets: every case of every chat.
+type Tickets struct{}
+
+// Ticket is a row; nil stands for null.
+type Ticket struct {
+	ID           string
+	Stream       string
+	Bot          string
+	ChatID       int64
+	Status       string
+	Priority     string
+	Reason       string
+	Subject      string
+	Assignee     *string
+	OpenedAt     time.Time
+	DueAt        time.Time
+	FirstReplyAt *time.Time
+	ResolvedAt   *time.Time
+	Reopened     int64
+	Escalations  int64
+	UpdatedAt    time.Time
+	place
+}
+
+// Name implements Projection.
+func (Tickets) Name() string { return "tickets" }
+
+// caseFile is the tickets of one chat; the last one is the current.
+type caseFile []*Ticket
+
+func (f caseFile) last() *Ticket { return f[len(f)-1] }
+
+// apply takes one event into the chat's tickets, and tells which it changed.
+func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
+	if len(*f) > 0 && int64(r.Version) <= f.last().Version {
+		return nil, GapError{"tickets", r.Stream, f.last().Version, r.Version}
+	}
+	if e, opened := r.Event.(chat.TicketOpened); opened {
+		chatID, _ := r.Stream.Chat()
+		*f = append(*f, &Ticket{
+			ID:     fmt.Sprintf("%s:%d%s", r.Stream.Bot(), chatID, e.Ticket),
+			Stream: string(r.Stream), Bot: r.Stream.Bot(), ChatID: chatID, Status: "open",
+			Priority: string(e.Priority), Reason: clean(e.Reason), Subject: clean(e.Subject), OpenedAt: e.At, DueAt: e.Due,
+			UpdatedAt: r.OccurredAt, place: placeOf(r),
+		})
+		return f.last(), nil
+	}
+	if len(*f) == 0 {
+		return nil, nil
+	}
+	t := f.last()
+	switch e := r.Event.(type) {
+	case chat.TicketAssigned:
+		t.Status, t.Assignee = "assigned", text(e.Assignee)
+	case chat.TicketEscalated:
+		t.Priority, t.DueAt = string(e.Priority), e.Due
+		t.Escalations++
+	case chat.TicketResolved:
+		t.Status, t.ResolvedAt = "resolved", &e.At
+	case chat.TicketReopened:
+		t.Status, t.ResolvedAt, t.DueAt, t.FirstReplyAt = "open", nil, e.Due, nil
+		if t.Assignee != nil {
+			t.Status = "assigned"
+		}
+		t.Reopened++
+	case chat.HandedBack:
+		t.Status = "handed_back"
+	case chat.ReplyQueued:
+		if e.Author == "bot" || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
+			return nil, nil
+		}
+		t.FirstReplyAt = &r.OccurredAt
+	default:
+		return nil, nil
+	}
+	t.place, t.UpdatedAt = placeOf(r), r.OccurredAt
+	return t, nil
+}
+
+const ticketColumns = `ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at,
+	first_reply_at, resolved_at, reopened, escalations, updated_at, version, transaction_id, position`
+
+func (t *Ticket) fields() []any {
+	return []any{&t.ID, &t.Stream, &t.Bot, &t.ChatID, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.OpenedAt, &t.DueAt,
+		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt, &t.Version, &t.Position.Transaction, &t.Position.Number}
+}
+
+// Apply implements Projection. Few events touch a ticket, so rows are written one
+// by one, in one round trip.
+func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
+	concerned := page[:0:0]
+	for _, r := range page {
+		if concerns(r.Event) {
+			concerned = append(concerned, r)
+		}
+	}
+	if len(concerned) == 0 {
+		return nil
+	}
+	files, err := p.read(ctx, tx, streamsOf(concerned))
+	if err != nil {
+		return err
+	}
+	changed := map[string]*Ticket{}
+	for _, r := range concerned {
+		file := files[string(r.Stream)]
+		t, err := file.apply(r)
+		if err != nil {
+			return err
+		}
+		if files[string(r.Stream)] = file; t != nil {
+			changed[t.ID] = t
+		}
+	}
+	return p.write(ctx, tx, changed)
+}
+
+// concerns tells whether an event can touch a ticket.
+func concerns(event domain.Event) bool {
+	switch e := event.(type) {
+	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack:
+		return true
+	case chat.ReplyQueued:
+		return e.Author != "bot"
+	default:
+		return false
+	}
+}
+
+// Fold implements Projection.
+func (Tickets) Fold(history []domain.Recorded) (map[string]any, error) {
+	var file caseFile
+	for _, r := range history {
+		if !concerns(r.Event) {
+			continue
+		}
+		if _, err := file.apply(r); err != nil {
+			return nil, err
+		}
+	}
+	rows := map[string]any{}
+	for _, t := range file {
+		rows[t.ID] = *t
+	}
+	return rows, nil
+}
+
+// Rows implements Projection.
+func (p Tickets) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]any, error) {
+	files, err := p.read(ctx, tx, streams)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]any{}
+	for _, file := range files {
+		for _, t := range file {
+			rows[t.ID] = *t
+		}
+	}
+	return rows, nil
+}
+
+func (Tickets) read(ctx context.Context, tx pgx.Tx, streams []string) (map[string]caseFile, error) {
+	found, err := tx.Query(ctx, `
+		select `+ticketColumns+` from tickets where stream_id = any($1)
+		order by stream_id, opened_at, length(ticket_id), ticket_id`, streams)
+	if err != nil {
+		return nil, fmt.Errorf("read tickets: %w", err)
+	}
+	files := map[string]caseFile{}
+	list, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*Ticket, error) {
+		t := &Ticket{}
+		return t, row.Scan(t.fields()...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read tickets: %w", err)
+	}
+	for _, t := range list {
+		files[t.Stream] = append(files[t.Stream], t)
+	}
+	return files, nil
+}
+
+func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket) error {
+	batch := &pgx.Batch{}
+	for _, t := range changed {
+		batch.Queue(`
+			insert into tickets (`+ticketColumns+`)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+			on conflict (ticket_id) do update set status = excluded.status, priority = excluded.priority, assignee = excluded.assignee,
+				due_at = excluded.due_at, first_reply_at = excluded.first_reply_at, resolved_at = excluded.resolved_at,
+				reopened = excluded.reopened, escalations = excluded.escalations, updated_at = excluded.updated_at,
+				version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
+			t.fields()...)
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("write %d tickets: %w", len(changed), err)
+	}
+	return nil
+}
