@@ -70,13 +70,20 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 	l.running.Go(func() {
 		defer cancel()
 		defer close(out)
-		retry(ctx, func() error {
-			err := l.follow(ctx, out)
-			if ctx.Err() == nil {
-				l.log.Error("consumer group was interrupted; it resumes from its checkpoint", "error", err)
-			}
-			return err
-		})
+		for ctx.Err() == nil {
+			// Each time anew: after hours of quiet work, one interruption is the first.
+			retry(ctx, func() error {
+				begun := time.Now()
+				err := l.follow(ctx, out)
+				if ctx.Err() == nil {
+					l.log.Error("consumer group was interrupted; it resumes from its checkpoint", "error", err)
+				}
+				if time.Since(begun) > retryMax {
+					return nil
+				}
+				return err
+			})
+		}
 	})
 	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Appends wake the consumers of their own process directly. Others are told by
@@ -91,14 +92,26 @@ func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
 			appended = s.appended.next() // before telling: what comes during it is told next
 		}
 		if s.announcer.needed() {
-			if _, err := conn.Exec(ctx, `select pg_notify($1, $2)`, channel, s.process); err != nil {
-				return fmt.Errorf("announce appends: %w", err)
+			if err := s.notify(ctx, conn); err != nil {
+				return err
 			}
 		}
 		if err := sleep(ctx, announceEvery); err != nil {
 			return err
 		}
 	}
+}
+
+// Tell tells other processes once, for a program that appends and ends.
+func (s *Store) Tell(ctx context.Context) error { return s.notify(ctx, s.pool) }
+
+func (s *Store) notify(ctx context.Context, on interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}) error {
+	if _, err := on.Exec(ctx, `select pg_notify($1, $2)`, channel, s.process); err != nil {
+		return fmt.Errorf("announce appends: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) listen(ctx context.Context, conn *pgx.Conn) error {

@@ -1,82 +1,29 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chatledger/chatledger/commands"
 )
 
-// appendBatch appends to many streams in one statement and leaves out, each for
-// its own reason, those that cannot be appended to.
-//
-// All parts see one snapshot, taken before the statement's first write. That is
-// what keeps streams in order in the feed: an expected version that is found there
-// was committed by a transaction with a lower id. What another transaction commits
-// after the snapshot, the unique indexes refuse, and the whole batch is tried again
-// in pieces.
-const appendBatch = `
-with a as materialized (
-    select * from unnest($1::text[], $2::bigint[]) with ordinality as a(stream_id, expected, ord)
-), u as materialized (
-    select * from unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) as u(ord, bot, update_id, version)
-), d as materialized (
-    select * from unnest($7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::text[])
-        as d(ord, delivery_id, fence, state, outcome, reason)
-), held as materialized ( -- locked, so that nobody takes a lease over between the check and the commit
-    select x.delivery_id from d join eventstore.deliveries x
-        on x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = 'sending'
-    for update of x
-), refused as materialized (
-    select a.ord, 'conflict' as why, null::bigint as update_id, null::uuid as delivery_id
-    from a where a.expected <> coalesce((select e.version from eventstore.events e
-        where e.stream_id = a.stream_id order by e.version desc limit 1), 0)
-    union all
-    select u.ord, 'repeated', u.update_id, null
-    from u join eventstore.inbox i on i.bot = u.bot and i.update_id = u.update_id
-    union all
-    select d.ord, 'fenced', null, d.delivery_id
-    from d where not exists (select from held where held.delivery_id = d.delivery_id)
-), accepted as materialized (
-    select * from a where not exists (select from refused r where r.ord = a.ord)
-), begun as (
-    insert into eventstore.streams (stream_id) select stream_id from accepted where expected = 0
-), received as (
-    insert into eventstore.inbox (bot, update_id, stream_id, version)
-    select u.bot, u.update_id, a.stream_id, u.version from u join accepted a on a.ord = u.ord
-), settled as (
-    update eventstore.deliveries x
-    set state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = now(),
-        lease_owner = null, lease_until = null
-    from d join accepted a on a.ord = d.ord where x.delivery_id = d.delivery_id
-), stored as (
-    insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-        causation_id, correlation_id, actor, occurred_at)
-    select a.stream_id, e.version, e.event_id, e.name, e.event_version, e.payload::jsonb, e.raw::jsonb,
-        e.causation_id, e.correlation_id, e.actor, e.occurred_at
-    from unnest($13::bigint[], $14::bigint[], $15::uuid[], $16::text[], $17::smallint[], $18::text[], $19::text[],
-        $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[])
-        as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)
-    join accepted a on a.ord = e.ord
-)
-select ord, why, update_id, delivery_id from refused`
+// contendedFor is how long, after a batch was refused, batches are appended by the
+// careful statement right away: another process is writing to the same chats, and
+// a refused batch costs a round trip and its work.
+const contendedFor = time.Second
 
-// Append implements commands.Store.
+// Append implements commands.Store. Most batches hold nothing that is refused, so
+// they are first appended as if that were certain; what the unique indexes say no
+// to is done again carefully, and at last one by one.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
-	errs, err := s.append(ctx, batch, false)
-	var refused *pgconn.PgError
-	if err != nil && errors.As(err, &refused) && isOfOneRow(refused) {
-		errs, err = s.appendEach(ctx, batch)
-	}
+	errs, err := s.appendSomehow(ctx, batch)
 	if err != nil {
 		return nil, fmt.Errorf("append to %d streams: %w", len(batch), err)
 	}
@@ -88,109 +35,121 @@ func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, e
 	return errs, nil
 }
 
-// isOfOneRow tells whether the server refused the batch because of something in
-// it: a row that another transaction was faster with (class 23), or a value that
-// JSONB cannot hold (classes 22 and 54).
-func isOfOneRow(e *pgconn.PgError) bool {
-	return strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || strings.HasPrefix(e.Code, "54")
-}
-
-// appendEach appends one by one what was refused together.
-func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]error, error) {
-	errs := make([]error, len(batch))
-	for i := range batch {
-		one, err := s.append(ctx, batch[i:i+1], false)
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && !strings.HasPrefix(refused.Code, "23") && isOfOneRow(refused) {
-			one, err = s.append(ctx, batch[i:i+1], true)
+func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) (errs []error, err error) {
+	if time.Now().UnixNano() > s.contendedUntil.Load() {
+		if err = s.appendPlain(ctx, batch); err == nil {
+			return make([]error, len(batch)), nil
 		}
-		switch {
-		case err == nil:
-			errs[i] = one[0]
-		case errors.As(err, &refused) && refused.Code == "23505":
-			errs[i] = commands.ErrConflict // the next round will see what was faster
-		default:
+		if !ofContent(err) {
 			return nil, err
 		}
+		s.contendedUntil.Store(time.Now().Add(contendedFor).UnixNano())
 	}
-	return errs, nil
+	if errs, err = s.appendCarefully(ctx, batch, false); ofContent(err) {
+		return s.appendEach(ctx, batch)
+	}
+	return errs, err
 }
 
-// append runs the statement. sealed keeps every JSON value as bytes, for those
-// that the server cannot take in as JSONB.
-func (s *Store) append(ctx context.Context, batch []commands.Append, sealed bool) ([]error, error) {
-	var (
-		streams                      []string
-		expected                     []int64
-		updateOrd, updateID, updateV []int64
-		bots                         []string
-		settleOrd, fences            []int64
-		deliveries                   []pgtype.UUID
-		states, reasons              []string
-		outcomes                     []*string
-		ords, versions               []int64
-		ids, causes, chains          []pgtype.UUID
-		names, payloads, actors      []string
-		eventVersions                []int16
-		raws                         []*string
-		times                        []time.Time
-	)
-	for i, a := range batch {
-		ord := int64(i + 1)
-		streams, expected = append(streams, string(a.Stream)), append(expected, int64(a.Expected))
+// rows are a batch as the columns of its parameters.
+type rows struct {
+	streams                      []string
+	expected, appendOrd          []int64  // ord is the place in the batch, from 1
+	begun                        []string // streams whose first events these are
+	updateOrd, updateID, updateV []int64
+	bots, updateStreams          []string
+	settleOrd, fences            []int64
+	deliveries                   []pgtype.UUID
+	states, reasons              []string
+	outcomes                     []*string
+	ords, versions               []int64
+	eventStreams                 []string
+	ids, causes, chains          []pgtype.UUID
+	names, payloads, actors      []string
+	eventVersions                []int16
+	raws                         []*string
+	times                        []time.Time
+}
+
+// rowsOf lays a batch out. sealed keeps every JSON value as bytes, for those that
+// the server cannot take in as JSONB.
+func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
+	r := &rows{}
+	// In one order for all processes, so that no two batches wait for each other.
+	order := make([]int, len(batch))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(batch[i].Stream, batch[j].Stream) })
+	for _, i := range order {
+		a := batch[i]
+		ord, stream := int64(i+1), string(a.Stream)
+		r.streams, r.expected, r.appendOrd = append(r.streams, stream), append(r.expected, int64(a.Expected)), append(r.appendOrd, ord)
+		if a.Expected == 0 {
+			r.begun = append(r.begun, stream)
+		}
 		for _, u := range a.Updates {
-			updateOrd, bots = append(updateOrd, ord), append(bots, u.Bot)
-			updateID, updateV = append(updateID, u.ID), append(updateV, int64(u.Version))
+			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots, u.Bot), append(r.updateStreams, stream)
+			r.updateID, r.updateV = append(r.updateID, u.ID), append(r.updateV, int64(u.Version))
 		}
 		for _, d := range a.Settled {
-			settleOrd, deliveries, fences = append(settleOrd, ord), append(deliveries, id(d.Delivery)), append(fences, d.Fence)
-			states, outcomes, reasons = append(states, d.State), append(outcomes, seal(d.Outcome, sealed)), append(reasons, clean(d.Reason))
+			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, id(d.Delivery)), append(r.fences, d.Fence)
+			r.states, r.outcomes, r.reasons = append(r.states, d.State), append(r.outcomes, seal(d.Outcome, sealed)), append(r.reasons, clean(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Stream, err)
 			}
-			ords, versions = append(ords, ord), append(versions, int64(a.Expected)+int64(j)+1)
-			ids, causes, chains = append(ids, id(e.ID)), append(causes, id(e.Causation)), append(chains, id(e.Correlation))
-			names, eventVersions = append(names, name), append(eventVersions, int16(version))
-			payloads, raws = append(payloads, *seal(payload, sealed)), append(raws, seal(e.Raw, sealed))
-			actors, times = append(actors, e.Actor), append(times, e.OccurredAt)
+			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams, stream), append(r.versions, int64(a.Expected)+int64(j)+1)
+			r.ids, r.causes, r.chains = append(r.ids, id(e.ID)), append(r.causes, id(e.Causation)), append(r.chains, id(e.Correlation))
+			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
+			r.payloads, r.raws = append(r.payloads, *seal(payload, sealed)), append(r.raws, seal(e.Raw, sealed))
+			r.actors, r.times = append(r.actors, e.Actor), append(r.times, e.OccurredAt)
 		}
 	}
-	rows, err := s.pool.Query(ctx, appendBatch, streams, expected, updateOrd, bots, updateID, updateV,
-		settleOrd, deliveries, fences, states, outcomes, reasons,
-		ords, versions, ids, names, eventVersions, payloads, raws, causes, chains, actors, times)
-	if err != nil {
-		return nil, err
-	}
-	errs := make([]error, len(batch))
-	var ord int
-	var why string
-	var update *int64
-	var delivery pgtype.UUID
-	_, err = pgx.ForEachRow(rows, []any{&ord, &why, &update, &delivery}, func() error {
-		errs[ord-1] = refusal(errs[ord-1], why, update, uuid.UUID(delivery.Bytes))
-		return nil
-	})
-	return errs, err
+	return r, nil
 }
 
-// refusal adds one reason to what an Append is refused for. A conflict hides the
-// others: they are looked at again when the stream has been read anew.
-func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
-	if sofar == commands.ErrConflict || why == "conflict" {
-		return commands.ErrConflict
+// appendPlain stores a batch in which nothing is expected to be refused: plain
+// inserts in one round trip and one transaction. The unique indexes refuse the
+// whole of it when something is.
+func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error {
+	r, err := s.rowsOf(batch, false)
+	if err != nil {
+		return err
 	}
-	if why == "repeated" {
-		repeated, _ := sofar.(commands.Repeated)
-		return append(repeated, *update)
+	var b pgx.Batch
+	if len(r.deliveries) > 0 {
+		b.Queue(`
+			with settled as (
+				update eventstore.deliveries x
+				set state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = now(),
+					lease_owner = null, lease_until = null
+				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[]) as d(delivery_id, fence, state, outcome, reason)
+				where x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = 'sending'
+				returning 1
+			)
+			select eventstore.require((select count(*) from settled) = $6, 'a lease is held by another')`,
+			r.deliveries, r.fences, r.states, r.outcomes, r.reasons, len(r.deliveries))
 	}
-	if _, other := sofar.(commands.Repeated); other {
-		return sofar
+	if len(r.begun) > 0 {
+		b.Queue(`insert into eventstore.streams (stream_id) select unnest($1::text[])`, r.begun)
 	}
-	fenced, _ := sofar.(commands.Fenced)
-	return append(fenced, delivery)
+	if len(r.bots) > 0 {
+		b.Queue(`
+			insert into eventstore.inbox (bot, update_id, stream_id, version)
+			select * from unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])`, r.bots, r.updateID, r.updateStreams, r.updateV)
+	}
+	b.Queue(`
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
+			causation_id, correlation_id, actor, occurred_at)
+		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at
+		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
+			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[])
+			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)`,
+		r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times)
+	return s.pool.SendBatch(ctx, &b).Close()
 }
 
 // id is a UUID as a parameter; Nil is null.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,8 @@ type Store struct {
 	feed      *wake // there are new events, from here or elsewhere
 	appended  *wake // there are new events from here
 	owed      *wake // there are new deliveries, or a lane became free
+
+	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 }
 
 // connections bounds the pool: a batch in the hands of each committer, the

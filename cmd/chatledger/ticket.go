@@ -103,8 +103,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	for i, event := range result.Events {
 		fmt.Fprintf(e.stdout, "%s %d %s\n", stream, result.First+domain.Version(i), codec.Name(event))
 	}
-	// Other processes learn of it by a poll within a second.
-	return nil
+	return store.Tell(e.ctx)
 }
 
 // stream is the chat's stream, in any of the ways a person would write it.

@@ -161,3 +161,13 @@ comment on column eventstore.quarantine.digest is 'SHA-256 of the body: the same
 comment on column eventstore.quarantine.reason is 'What was wrong with it.';
 comment on column eventstore.quarantine.received_at is 'When it first came.';
 comment on column eventstore.quarantine.times is 'How often it came.';
+
+-- +goose StatementBegin
+create function eventstore.require(holds boolean, what text) returns void language plpgsql as $$
+begin
+    if not holds then
+        raise exception '%', what using errcode = 'CL001';
+    end if;
+end $$;
+-- +goose StatementEnd
+comment on function eventstore.require is 'Ends the transaction when something that must hold does not.';

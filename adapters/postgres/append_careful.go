@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/chatledger/chatledger/commands"
+)
+
+// appendCareful appends to many streams in one statement and leaves out, each for
+// its own reason, those that cannot be appended to.
+//
+// All parts see one snapshot, taken before the statement's first write. That is
+// what keeps streams in order in the feed: an expected version that is found there
+// was committed by a transaction with a lower id. What another transaction commits
+// after the snapshot, the unique indexes refuse, and the whole batch is tried again
+// in pieces.
+const appendCareful = `
+with a as materialized (
+    select * from unnest($1::text[], $2::bigint[], $24::bigint[]) as a(stream_id, expected, ord)
+), u as materialized (
+    select * from unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) as u(ord, bot, update_id, version)
+), d as materialized (
+    select * from unnest($7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+        as d(ord, delivery_id, fence, state, outcome, reason)
+), held as materialized ( -- locked, so that nobody takes a lease over between the check and the commit
+    select x.delivery_id from d join eventstore.deliveries x
+        on x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = 'sending'
+    for update of x
+), refused as materialized (
+    select a.ord, 'conflict' as why, null::bigint as update_id, null::uuid as delivery_id
+    from a where a.expected <> coalesce((select e.version from eventstore.events e
+        where e.stream_id = a.stream_id order by e.version desc limit 1), 0)
+    union all
+    select u.ord, 'repeated', u.update_id, null
+    from u join eventstore.inbox i on i.bot = u.bot and i.update_id = u.update_id
+    union all
+    select d.ord, 'fenced', null, d.delivery_id
+    from d where not exists (select from held where held.delivery_id = d.delivery_id)
+), accepted as materialized (
+    select * from a where not exists (select from refused r where r.ord = a.ord)
+), begun as (
+    insert into eventstore.streams (stream_id) select stream_id from accepted where expected = 0
+), received as (
+    insert into eventstore.inbox (bot, update_id, stream_id, version)
+    select u.bot, u.update_id, a.stream_id, u.version from u join accepted a on a.ord = u.ord
+), settled as (
+    update eventstore.deliveries x
+    set state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = now(),
+        lease_owner = null, lease_until = null
+    from d join accepted a on a.ord = d.ord where x.delivery_id = d.delivery_id
+), stored as (
+    insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
+        causation_id, correlation_id, actor, occurred_at)
+    select a.stream_id, e.version, e.event_id, e.name, e.event_version, e.payload::jsonb, e.raw::jsonb,
+        e.causation_id, e.correlation_id, e.actor, e.occurred_at
+    from unnest($13::bigint[], $14::bigint[], $15::uuid[], $16::text[], $17::smallint[], $18::text[], $19::text[],
+        $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[])
+        as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)
+    join accepted a on a.ord = e.ord
+)
+select ord, why, update_id, delivery_id from refused`
+
+// appendCarefully runs the statement: every Append that cannot be done is left out
+// and named in its error.
+func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, sealed bool) ([]error, error) {
+	r, err := s.rowsOf(batch, sealed)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.pool.Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
+		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
+		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(batch))
+	var ord int
+	var why string
+	var update *int64
+	var delivery pgtype.UUID
+	_, err = pgx.ForEachRow(found, []any{&ord, &why, &update, &delivery}, func() error {
+		errs[ord-1] = refusal(errs[ord-1], why, update, uuid.UUID(delivery.Bytes))
+		return nil
+	})
+	return errs, err
+}
+
+// refusal adds one reason to what an Append is refused for. A conflict hides the
+// others: they are looked at again when the stream has been read anew.
+func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
+	if sofar == commands.ErrConflict || why == "conflict" {
+		return commands.ErrConflict
+	}
+	if why == "repeated" {
+		repeated, _ := sofar.(commands.Repeated)
+		return append(repeated, *update)
+	}
+	if _, other := sofar.(commands.Repeated); other {
+		return sofar
+	}
+	fenced, _ := sofar.(commands.Fenced)
+	return append(fenced, delivery)
+}
+
+// ofContent tells whether the server refused a batch because of something in it:
+// a row that another transaction was faster with (class 23), a value that JSONB
+// cannot hold (classes 22 and 54), or a lease held by another (our own class).
+func ofContent(err error) bool {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Code[:2] {
+	case "22", "23", "40", "54", "CL":
+		return true
+	}
+	return false
+}
+
+// appendEach appends one by one what was refused together.
+func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]error, error) {
+	errs := make([]error, len(batch))
+	for i := range batch {
+		one, err := s.appendCarefully(ctx, batch[i:i+1], false)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code != "23505" && ofContent(err) {
+			one, err = s.appendCarefully(ctx, batch[i:i+1], true)
+		}
+		switch {
+		case err == nil:
+			errs[i] = one[0]
+		case errors.As(err, &refused) && refused.Code == "23505":
+			errs[i] = commands.ErrConflict // the next round will see what was faster
+		default:
+			return nil, err
+		}
+	}
+	return errs, nil
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/chatledger/chatledger/"
+
+// allowedImports are the house rules: which of our packages a package may import,
+// by longest matching prefix. What is not listed imports nothing of ours.
+var allowedImports = map[string][]string{
+	"domain":                         {},
+	"domain/domaintest":              {"domain"},
+	"domain/chat":                    {"domain", "domain/dialog"},
+	"domain/dialog":                  {},
+	"commands":                       {"domain"},
+	"projections":                    {"domain"},
+	"schema":                         {},
+	"adapters/bus":                   {"domain", "commands"},
+	"adapters/crm":                   {"domain", "commands"},
+	"adapters/delivery":              {"domain", "commands"},
+	"adapters/telegram":              {"domain", "commands"},
+	"adapters/telegram/telegramtest": {},
+	"adapters/telemetry":             {},
+	"adapters/postgres":              {"domain", "commands", "projections"},
+	"adapters/postgres/pgdev":        {},
+	"adapters/postgres/pgtest":       {"adapters/postgres/pgdev", "schema"},
+	"cmd/chatledger":                 {"domain", "commands", "projections", "schema", "adapters"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	command := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"...")
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(output))); ; {
+		var p listed
+		if err := decoder.Decode(&p); err == io.EOF {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+func TestPackagesImportInwardAndNeverSideways(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := allowedImports[name]
+		if !known {
+			t.Errorf("%s is a new package: write down what it may import", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, ok := strings.CutPrefix(imported, module)
+			if ok && !within(ours, allowed) {
+				t.Errorf("%s imports %s", name, ours)
+			}
+		}
+	}
+}
+
+// within tells whether a package is one of these or below one of them.
+func within(name string, allowed []string) bool {
+	for _, a := range allowed {
+		if name == a || strings.HasPrefix(name, a+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestTheDomainKnowsNothingOfTheWorld(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if name != "domain" && name != "domain/chat" && name != "domain/dialog" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			first, _, _ := strings.Cut(imported, "/")
+			if strings.Contains(first, ".") && !strings.HasPrefix(imported, module) && imported != "github.com/google/uuid" {
+				t.Errorf("%s imports %s", name, imported)
+			}
+			switch imported {
+			case "context", "os", "net", "net/http", "math/rand", "math/rand/v2", "log", "log/slog", "sync":
+				t.Errorf("%s imports %s: deciding needs no such thing", name, imported)
+			}
+		}
+	}
+}
+
+func TestReplayCannotSend(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		if strings.TrimPrefix(p.ImportPath, module) != "projections" {
+			continue
+		}
+		for _, dep := range p.Deps {
+			ours, ok := strings.CutPrefix(dep, module)
+			if ok && (strings.HasPrefix(ours, "adapters") || ours == "commands") || dep == "net/http" {
+				t.Errorf("projections reaches %s, and with it a way to send", dep)
+			}
+		}
+		return
+	}
+	t.Fatal("there is no package projections")
+}
