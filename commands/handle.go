@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -46,13 +47,18 @@ type Result struct {
 // Handler takes requests from load to commit. Requests of one stream are decided
 // one after the other; all that wait at the same moment, of however many streams,
 // share one commit, so that the price of a durable write is divided among them.
+//
+// It has no workers of its own: who comes while fewer than the wanted number of
+// batches are on their way carries one, with everything that waits. A request that
+// comes alone is handled without changing hands.
 type Handler struct {
 	store  Store
 	states *lru.Cache[domain.StreamID, folded]
 	lines  *lines
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	batch  int
 	ctx    context.Context
+	stop   context.CancelFunc
+	work   sync.WaitGroup
 }
 
 // folded is a chat's state at a version, as it was committed.
@@ -85,7 +91,7 @@ const (
 	commitTimeout = 4 * time.Second
 )
 
-// NewHandler starts a handler. Close ends it.
+// NewHandler returns a handler on a store.
 func NewHandler(store Store, s Settings) *Handler {
 	orDefault := func(n, d int) int {
 		if n <= 0 {
@@ -97,28 +103,37 @@ func NewHandler(store Store, s Settings) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, lines: newLines()}
+	h := &Handler{store: store, states: states, batch: orDefault(s.Batch, defaultBatch)}
+	h.lines = newLines(orDefault(s.Committers, defaultCommitters), func() { h.carry() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	for range orDefault(s.Committers, defaultCommitters) {
-		h.done.Go(func() {
-			for {
-				batch := h.lines.take(orDefault(s.Batch, defaultBatch))
-				if batch == nil {
-					return
-				}
-				h.commit(batch)
-				h.lines.give(batch)
-			}
-		})
-	}
 	return h
 }
 
-// Close lets the waiting requests finish, refuses new ones, and waits.
+// Close refuses new requests, lets the waiting ones finish, and returns then.
 func (h *Handler) Close() {
 	h.lines.close()
-	h.done.Wait()
+	h.work.Wait()
 	h.stop()
+}
+
+// carry takes one batch to the store, if one is ready and may go. What became
+// ready meanwhile is carried by somebody else, so that no caller waits for others.
+func (h *Handler) carry() {
+	batch := h.lines.take(h.batch)
+	if batch == nil {
+		return
+	}
+	h.commit(batch)
+	if more := h.lines.give(batch); more {
+		h.work.Go(h.carryAll)
+	}
+}
+
+func (h *Handler) carryAll() {
+	for batch := h.lines.take(h.batch); batch != nil; batch = h.lines.take(h.batch) {
+		h.commit(batch)
+		h.lines.give(batch)
+	}
 }
 
 // Handle decides a request and returns when its events are durable. An error
@@ -139,6 +154,7 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 		waiting[i] = &pending{Request: r, done: make(chan struct{})}
 		h.lines.add(waiting[i])
 	}
+	h.carry()
 	results := make([]Result, len(requests))
 	var failed []error
 	for i, p := range waiting {
@@ -231,8 +247,10 @@ func (h *Handler) load(ctx context.Context, work []*line) error {
 		return err
 	}
 	for i, l := range cold {
-		l.base = folded{chat.Decider.Fold(l.base.state, histories[i].Events...), histories[i].Version}
-		h.states.Add(l.stream, l.base)
+		if l.unreadable = histories[i].Err; l.unreadable == nil {
+			l.base = folded{chat.Decider.Fold(l.base.state, histories[i].Events...), histories[i].Version}
+			h.states.Add(l.stream, l.base)
+		}
 	}
 	return nil
 }
@@ -241,9 +259,19 @@ func (h *Handler) load(ctx context.Context, work []*line) error {
 // Updates that wait together are taken in the order of their ids. ErrConflict
 // asks for a fresh state: one from memory may be behind another process's writes,
 // which an append would notice, but a decision to do nothing would not.
-func (h *Handler) decide(ctx context.Context, l *line) (Append, error) {
+//
+// A panic is this chat's error: it must not take the other chats down.
+func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("deciding panicked: %v\n%s", r, debug.Stack())
+		}
+	}()
+	if l.unreadable != nil {
+		return a, l.unreadable
+	}
 	l.sortUpdates()
-	a := Append{Stream: l.stream, Expected: l.base.version}
+	a = Append{Stream: l.stream, Expected: l.base.version}
 	l.decided = l.base
 	for _, p := range l.taken {
 		if p.settled() {

@@ -41,13 +41,14 @@ func (p *pending) settled() bool { return p.err != nil || p.repeated }
 
 // line is the queue of one stream. It is in the hands of at most one committer.
 type line struct {
-	stream  domain.StreamID
-	waiting []*pending
-	taken   []*pending // by the committer that holds the line
-	stale   bool       // the state in memory is behind the store
-	fresh   bool       // base was just read from the store
-	base    folded     // what taken was decided upon
-	decided folded     // and where that leads
+	stream     domain.StreamID
+	waiting    []*pending
+	taken      []*pending // by the committer that holds the line
+	stale      bool       // the state in memory is behind the store
+	fresh      bool       // base was just read from the store
+	unreadable error      // why there is no base
+	base       folded     // what taken was decided upon
+	decided    folded     // and where that leads
 }
 
 // finish answers those that were taken.
@@ -83,19 +84,22 @@ func (l *line) sortUpdates() {
 	}
 }
 
-// lines hands streams with waiting requests to committers, oldest first.
+// lines hands streams with waiting requests to carriers, oldest first.
 type lines struct {
-	mu      sync.Mutex
-	wake    *sync.Cond
-	byID    map[domain.StreamID]*line // every line that waits or is held
-	ready   []*line
-	waiting int
-	closed  bool
+	mu       sync.Mutex
+	idle     *sync.Cond                // nothing waits and nothing is carried
+	byID     map[domain.StreamID]*line // every line that waits or is carried
+	ready    []*line
+	waiting  int    // requests
+	carried  int    // batches
+	carriers int    // batches that may be carried at once
+	due      func() // carries lines whose wait is over
+	closed   bool
 }
 
-func newLines() *lines {
-	ls := &lines{byID: map[domain.StreamID]*line{}}
-	ls.wake = sync.NewCond(&ls.mu)
+func newLines(carriers int, due func()) *lines {
+	ls := &lines{byID: map[domain.StreamID]*line{}, carriers: carriers, due: due}
+	ls.idle = sync.NewCond(&ls.mu)
 	return ls
 }
 
@@ -122,33 +126,27 @@ func (ls *lines) add(p *pending) {
 	if p.Wait > 0 {
 		time.AfterFunc(p.Wait, func() {
 			ls.mu.Lock()
-			defer ls.mu.Unlock()
-			ls.push(l)
+			ls.ready = append(ls.ready, l)
+			ls.mu.Unlock()
+			ls.due()
 		})
 		return
 	}
-	ls.push(l)
-}
-
-func (ls *lines) push(l *line) {
 	ls.ready = append(ls.ready, l)
-	ls.wake.Signal()
 }
 
-// take waits for ready lines and hands out up to n of them; nil when all is
-// done and closed.
+// take hands out up to n ready lines as one batch; nil when none is ready, or
+// enough are carried already: their carriers will come back for the rest.
 func (ls *lines) take(n int) []*line {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	for len(ls.ready) == 0 {
-		if ls.closed && len(ls.byID) == 0 {
-			return nil
-		}
-		ls.wake.Wait()
-	}
 	n = min(n, len(ls.ready))
+	if n == 0 || ls.carried == ls.carriers {
+		return nil
+	}
+	ls.carried++
 	batch := slices.Clone(ls.ready[:n])
-	ls.ready = ls.ready[n:]
+	ls.ready = slices.Delete(ls.ready, 0, n)
 	for _, l := range batch {
 		l.take()
 		ls.waiting -= len(l.taken)
@@ -166,25 +164,31 @@ func (l *line) take() {
 	}
 }
 
-// give takes the lines back: those with new requests are ready again.
-func (ls *lines) give(batch []*line) {
+// give takes a batch back and tells whether more is ready. Lines with new
+// requests are ready again.
+func (ls *lines) give(batch []*line) (more bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.carried--
 	for _, l := range batch {
 		if len(l.waiting) > 0 {
-			ls.push(l)
+			ls.ready = append(ls.ready, l)
 		} else {
 			delete(ls.byID, l.stream)
 		}
 	}
-	if ls.closed {
-		ls.wake.Broadcast()
+	if len(ls.byID) == 0 {
+		ls.idle.Broadcast()
 	}
+	return len(ls.ready) > 0
 }
 
+// close refuses what comes from now on and waits for what came before.
 func (ls *lines) close() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.closed = true
-	ls.wake.Broadcast()
+	for len(ls.byID) > 0 {
+		ls.idle.Wait()
+	}
 }

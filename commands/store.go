@@ -37,10 +37,12 @@ type Cursor struct {
 }
 
 // History is a run of a stream's events; Version is that of the last one, or
-// the cursor's when there are none.
+// the cursor's when there are none. Err says why this stream, and only this one,
+// cannot be read.
 type History struct {
 	Events  []domain.Event
 	Version domain.Version
+	Err     error
 }
 
 // Append adds events to one stream at the expected version, together with the

@@ -122,12 +122,17 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 	var payload []byte
 	_, err = pgx.ForEachRow(rows, []any{&ord, &version, &name, &eventVersion, &payload}, func() error {
 		h := &histories[ord]
+		if h.Err != nil {
+			return nil
+		}
 		if domain.Version(version) != h.Version+1 {
-			return fmt.Errorf("%s: version %d follows %d: the stream has a gap", cursors[ord].Stream, version, h.Version)
+			h.Err = fmt.Errorf("version %d follows %d: the stream has a gap", version, h.Version)
+			return nil
 		}
 		event, err := s.decode(name, eventVersion, payload)
 		if err != nil {
-			return fmt.Errorf("%s version %d: %w", cursors[ord].Stream, version, err)
+			h.Err = fmt.Errorf("version %d: %w", version, err)
+			return nil
 		}
 		h.Events, h.Version = append(h.Events, event), domain.Version(version)
 		return nil

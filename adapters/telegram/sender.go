@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-telegram/bot"
-	"github.com/go-telegram/bot/models"
 
 	"github.com/chatledger/chatledger/commands"
 )
@@ -108,6 +107,17 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	return outcome
 }
 
+// keyboard and button are sent instead of the library's types, which send an empty
+// copy_text with every button; Telegram answers that with BUTTON_COPY_TEXT_INVALID.
+type keyboard struct {
+	Rows [][]button `json:"inline_keyboard"`
+}
+
+type button struct {
+	Text string `json:"text"`
+	Data string `json:"callback_data"`
+}
+
 func (c *Client) sendMessage(ctx context.Context, payload []byte) (int64, error) {
 	var m commands.SendMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
@@ -115,11 +125,11 @@ func (c *Client) sendMessage(ctx context.Context, payload []byte) (int64, error)
 	}
 	params := &bot.SendMessageParams{ChatID: m.ChatID, Text: m.Text, MessageThreadID: int(m.Thread)}
 	if len(m.Buttons) > 0 {
-		row := make([]models.InlineKeyboardButton, len(m.Buttons))
+		row := make([]button, len(m.Buttons))
 		for i, b := range m.Buttons {
-			row[i] = models.InlineKeyboardButton{Text: b.Text, CallbackData: b.Data}
+			row[i] = button(b)
 		}
-		params.ReplyMarkup = &models.InlineKeyboardMarkup{InlineKeyboard: [][]models.InlineKeyboardButton{row}}
+		params.ReplyMarkup = keyboard{[][]button{row}}
 	}
 	sent, err := c.api.SendMessage(ctx, params)
 	if err != nil {

@@ -82,8 +82,9 @@ func (c *eventsCmd) begin() (func(context.Context, *postgres.Store) ([]domain.Re
 	}
 	var at domain.Position
 	if c.From != "" {
-		if _, err := fmt.Sscanf(c.From, "%d/%d", &at.Transaction, &at.Number); err != nil {
-			return nil, fmt.Errorf("--from %q: give a position as <transaction>/<number>, for example 1042/7", c.From)
+		var err error
+		if at, err = parsePosition(c.From); err != nil {
+			return nil, fmt.Errorf("--from: %w", err)
 		}
 	}
 	return func(ctx context.Context, s *postgres.Store) ([]domain.Recorded, error) {

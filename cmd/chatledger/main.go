@@ -26,7 +26,10 @@ type cli struct {
 	Events  eventsCmd  `cmd:"" help:"Print events, of one stream or of the whole feed."`
 	Rebuild rebuildCmd `cmd:"" help:"Fold a read-model table anew from the events and swap it in."`
 	Verify  verifyCmd  `cmd:"" help:"Fold the events anew and report the first read-model row that differs."`
+	State   stateCmd   `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
+	Why     whyCmd     `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
 	Ticket  ticketCmd  `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
+	Bench   benchCmd   `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

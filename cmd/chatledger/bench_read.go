@@ -1,0 +1,482 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// fill stores events as a support bot's life makes them: a message, what was made
+// of it, the answer, its delivery, in turn over all chats; now and then a ticket.
+func fill(ctx context.Context, dsn string, events, chats int) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	const chunk = 200_000 // rows a transaction, so that the feed has many
+	src := &history{codec: chat.NewCodec(), chats: chats, versions: make([]int64, chats), at: time.Unix(1767225600, 0).UTC()}
+	for done := 0; done < events; done += chunk {
+		src.left = min(chunk, events-done)
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			_, err := tx.CopyFrom(ctx, pgx.Identifier{"eventstore", "events"}, []string{"stream_id", "version", "event_id", "name", "event_version",
+				"payload", "raw", "causation_id", "correlation_id", "actor", "occurred_at"}, src)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("fill: %w", err)
+		}
+	}
+	_, err = conn.Exec(ctx, `insert into eventstore.streams (stream_id) select distinct stream_id from eventstore.events on conflict do nothing`)
+	if err == nil {
+		_, err = conn.Exec(ctx, `vacuum analyze eventstore.events`)
+	}
+	return err
+}
+
+// history is a pgx.CopyFromSource of events.
+type history struct {
+	codec    *domain.Codec
+	chats, n int
+	left     int
+	versions []int64
+	at       time.Time
+	err      error
+}
+
+func (h *history) Next() bool { h.left--; return h.left >= 0 && h.err == nil }
+func (h *history) Err() error { return h.err }
+
+// Values is the next event: each chat in turn gets the next of its turn's four.
+func (h *history) Values() ([]any, error) {
+	chatNo := h.n % h.chats
+	h.n++
+	h.versions[chatNo]++
+	version := h.versions[chatNo]
+	h.at = h.at.Add(time.Millisecond)
+	var event domain.Event
+	var raw any
+	to := chat.Answer{To: domain.Version((version-1)/4*4 + 1)}
+	switch version % 4 {
+	case 1:
+		update := benchUpdate(int64(h.n), int64(chatNo+1))
+		request, err := benchTranslate(update, h.at)
+		if err != nil {
+			return nil, err
+		}
+		event, raw = request.Command.(chat.Receive).Event, update
+	case 2:
+		event = chat.Understood{Answer: to, Intent: dialog.OrderStatus, Confidence: 0.75}
+	case 3:
+		event = chat.ReplyQueued{Answer: to, Text: "Which order do you mean? Please send me its number; it is in the confirmation e-mail.", Author: "bot"}
+		if version == 3 && chatNo%50 == 0 {
+			event = chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High, At: h.at, Due: h.at.Add(time.Hour)}
+		}
+	case 0:
+		event = chat.DeliverySucceeded{Delivery: uuid.New(), Kind: commands.KindSendMessage, MessageID: int64(h.n)}
+	}
+	name, eventVersion, payload, err := h.codec.Encode(event)
+	if err != nil {
+		return nil, err
+	}
+	id := [16]byte(uuid.Must(uuid.NewV7()))
+	return []any{string(domain.ChatStream("demo", int64(chatNo+1))), version, id, name, int16(eventVersion), payload, raw, nil, id, "bench", h.at}, nil
+}
+
+// copyOut is the rate at which the server hands the events out in feed order, as
+// text, to a reader that throws them away.
+func copyOut(ctx context.Context, dsn string, events int) (float64, error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	begun := time.Now()
+	_, err = conn.PgConn().CopyTo(ctx, io.Discard, `
+		copy (select position, transaction_id, stream_id, version, event_id, name, event_version, payload, causation_id, correlation_id, actor, occurred_at, recorded_at
+		      from eventstore.events order by transaction_id, position) to stdout`)
+	return rate(events, time.Since(begun)), err
+}
+
+// benchLive lets the conversations group read a backlog through the router.
+func benchLive(ctx context.Context, b *bench) (benchResult, error) {
+	events := b.scaled(500_000)
+	store, dsn, drop, err := b.open(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer drop()
+	if err := fill(ctx, dsn, events, events/50); err != nil {
+		return benchResult{}, err
+	}
+	base, err := copyOut(ctx, dsn, events)
+	if err != nil {
+		return benchResult{}, err
+	}
+	router, err := bus.NewRouter(b.log)
+	if err != nil {
+		return benchResult{}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	read := 0
+	all := make(chan struct{})
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return store.Lead(ctx, group) }
+	router.Follow(bus.NewLog("conversations", lead, b.log, func(_ string, n int, _ time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		if read += n; read == events {
+			close(all)
+		}
+	}), projections.Conversations{}.Apply)
+	begun := time.Now()
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := router.Run(ctx); err != nil {
+			b.log.Error("router ended", "error", err)
+		}
+	})
+	select {
+	case <-all:
+	case <-ctx.Done():
+	}
+	took := time.Since(begun)
+	cancel()
+	running.Wait()
+	return benchResult{Value: rate(events, took), Base: base, Unit: "events/s"}, nil
+}
+
+// benchRebuild rebuilds both tables, one after the other, and counts each event
+// once: an engineer waits for both.
+func benchRebuild(ctx context.Context, b *bench) (benchResult, error) {
+	events := b.scaled(1_000_000)
+	store, dsn, drop, err := b.open(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer drop()
+	if err := fill(ctx, dsn, events, events/50); err != nil {
+		return benchResult{}, err
+	}
+	base, err := copyOut(ctx, dsn, events)
+	if err != nil {
+		return benchResult{}, err
+	}
+	begun := time.Now()
+	if err := rebuildAll(ctx, store); err != nil {
+		return benchResult{}, err
+	}
+	return benchResult{Value: rate(events, time.Since(begun)), Base: base, Unit: "events/s"}, nil
+}
+
+func rebuildAll(ctx context.Context, store *postgres.Store) error {
+	conn, err := store.Session(ctx, "rebuild")
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, p := range projections.All() {
+		if _, err := projections.Rebuild(ctx, conn, postgres.Ledger{Store: store}, p, func(int64) {}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// benchReply measures from the webhook's request to the bot's answer at Telegram,
+// at a steady rate that does not wait for answers.
+func benchReply(ctx context.Context, b *bench) (benchResult, error) {
+	const perSecond = 200
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return benchResult{}, err
+	}
+	simulator := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "demo"}}})
+	server := &http.Server{Handler: simulator}
+	go server.Serve(listener)
+	defer server.Close()
+	defer simulator.Close()
+	api := "http://" + listener.Addr().String()
+	a, _, stop, err := b.receiver(ctx, api)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer stop()
+
+	var mu sync.Mutex
+	said := map[int64]time.Time{}
+	var times []time.Duration
+	answered := make(chan struct{}, 1)
+	simulator.OnSend(func(chat int64, _ string, at time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		if begun, ok := said[chat]; ok {
+			times = append(times, at.Sub(begun))
+			delete(said, chat)
+		}
+		select {
+		case answered <- struct{}{}:
+		default:
+		}
+	})
+	if err := setWebhook(ctx, api, botConfig{Token: demoToken, Secret: demoSecret}, "http://"+a.listener.Addr().String()+"/webhook/demo"); err != nil {
+		return benchResult{}, err
+	}
+	total := int(b.For.Seconds() * perSecond)
+	tick := time.NewTicker(time.Second / perSecond)
+	defer tick.Stop()
+	for i := range total {
+		<-tick.C
+		chat := int64(1000 + i)
+		mu.Lock()
+		said[chat] = time.Now()
+		mu.Unlock()
+		simulator.Say(chat, "I can't log in, please help")
+	}
+	const patience = 10 * time.Second
+	for end := time.After(patience); ; {
+		mu.Lock()
+		done := len(times) == total
+		mu.Unlock()
+		if done {
+			break
+		}
+		select {
+		case <-answered:
+		case <-end:
+			return benchResult{}, fmt.Errorf("%d of %d answers after %s", len(times), total, patience)
+		}
+	}
+	slices.Sort(times)
+	return benchResult{Value: percentile(times, .5), Unit: "ms p50", Notes: map[string]float64{"p95 ms": percentile(times, .95), "p99 ms": percentile(times, .99)}}, nil
+}
+
+// benchGrowth compares a store of many events with one of few: the time of an
+// append, of a page of the feed, and of loading one chat. The worst of the three
+// ratios counts.
+func benchGrowth(ctx context.Context, b *bench) (benchResult, error) {
+	small, err := b.grown(ctx, b.scaled(100_000))
+	if err != nil {
+		return benchResult{}, err
+	}
+	large, err := b.grown(ctx, b.scaled(10_000_000))
+	if err != nil {
+		return benchResult{}, err
+	}
+	r := benchResult{Unit: "times", Base: 0, Notes: map[string]float64{}}
+	for key, value := range large {
+		r.Notes[key+" x"] = value / small[key]
+		r.Value = max(r.Value, value/small[key])
+	}
+	return r, nil
+}
+
+// grown measures with a number of events stored; chats have 50 events each, as
+// they have however many chats there are.
+func (b *bench) grown(ctx context.Context, events int) (map[string]float64, error) {
+	store, dsn, drop, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	chats := events / 50
+	if err := fill(ctx, dsn, events, chats); err != nil {
+		return nil, err
+	}
+	handler := commands.NewHandler(store, commands.Settings{})
+	defer handler.Close()
+	appends, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
+		request, err := benchTranslate(benchUpdate(1<<40+n, 1+(n*7919)%int64(chats)), now())
+		if err != nil {
+			return err
+		}
+		_, err = handler.Handle(ctx, request)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var at domain.Position
+	if err := store.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id, position offset $1 limit 1`, events/2).
+		Scan(&at.Transaction, &at.Number); err != nil {
+		return nil, err
+	}
+	pages, _, err := load(ctx, 1, b.For/2, func(ctx context.Context, _ int64) error {
+		_, err := store.ReadFeed(ctx, store.Pool(), at, 1000)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	loads, _, err := load(ctx, 1, b.For/2, func(ctx context.Context, n int64) error {
+		_, err := store.Load(ctx, []commands.Cursor{{Stream: domain.ChatStream("demo", 1+(n*104729)%int64(chats))}})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]float64{"append": 1 / rate(len(appends), took), "page": percentile(pages, .5), "load": percentile(loads, .5)}, nil
+}
+
+// benchMemory runs serve and rebuild as processes of their own and reads their
+// peaks from the system.
+func benchMemory(ctx context.Context, b *bench) (benchResult, error) {
+	dsn, drop, err := b.database(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer drop()
+	serve, err := b.serveMemory(ctx, dsn, b.scaled(1_000_000))
+	if err != nil {
+		return benchResult{}, err
+	}
+	other, dropOther, err := b.database(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer dropOther()
+	events := b.scaled(10_000_000)
+	if err := fill(ctx, other, events, events/50); err != nil {
+		return benchResult{}, err
+	}
+	rebuild, err := peak(b.child(ctx, other, "rebuild", "conversations"), nil)
+	if err != nil {
+		return benchResult{}, err
+	}
+	return benchResult{Value: serve, Unit: "MiB serve", Notes: map[string]float64{"rebuild MiB": rebuild}}, nil
+}
+
+// serveMemory posts one update to each of so many chats.
+func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64, error) {
+	dir, err := os.MkdirTemp("", "chatledger-bots-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	bots := filepath.Join(dir, "bots.yaml")
+	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s}\n", demoToken, demoSecret), 0o600); err != nil {
+		return 0, err
+	}
+	command := b.child(ctx, dsn, "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", "http://127.0.0.1:1")
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	return peak(command, func() error {
+		line := make([]byte, 256)
+		n, err := out.Read(line)
+		if err != nil {
+			return err
+		}
+		base := regexp.MustCompile(`http://[0-9.:]+`).Find(line[:n])
+		post := poster(string(base)+"/webhook/demo", 100)
+		var mu sync.Mutex
+		sent := 0
+		_, _, err = load(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {
+			mu.Lock()
+			sent++
+			over := sent > chats
+			mu.Unlock()
+			if over {
+				return errEnough
+			}
+			return post(ctx, benchUpdate(n, n))
+		})
+		if err == errEnough {
+			err = nil
+		}
+		if err == nil {
+			_, err = caughtUp(ctx, dsn)
+		}
+		return err
+	})
+}
+
+type enough struct{}
+
+func (enough) Error() string { return "enough" }
+
+var errEnough error = enough{}
+
+func (b *bench) child(ctx context.Context, dsn string, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	command := exec.CommandContext(ctx, self, args...)
+	command.Env = append(os.Environ(), "DATABASE_URL="+dsn)
+	command.Stderr = os.Stderr
+	return command
+}
+
+// peak runs a process, and something against it, and returns its peak resident
+// memory in MiB, as Linux keeps it in VmHWM.
+func peak(command *exec.Cmd, against func() error) (float64, error) {
+	if err := command.Start(); err != nil {
+		return 0, err
+	}
+	status := fmt.Sprintf("/proc/%d/status", command.Process.Pid)
+	if against != nil {
+		if err := against(); err != nil {
+			command.Process.Kill()
+			command.Wait()
+			return 0, err
+		}
+		text, err := os.ReadFile(status)
+		if err != nil {
+			return 0, err
+		}
+		command.Process.Signal(os.Interrupt)
+		command.Wait()
+		return highWater(text)
+	}
+	var last []byte
+	done := make(chan error, 1)
+	go func() { done <- command.Wait() }()
+	const every = 20 * time.Millisecond
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return 0, err
+			}
+			return highWater(last)
+		case <-time.After(every):
+			if text, err := os.ReadFile(status); err == nil && len(text) > 0 {
+				last = text
+			}
+		}
+	}
+}
+
+func highWater(status []byte) (float64, error) {
+	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if match == nil {
+		return 0, fmt.Errorf("this system does not tell a process's peak memory in /proc")
+	}
+	kib, err := strconv.ParseFloat(string(match[1]), 64)
+	return kib / 1024, err
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/commands"
+)
+
+// benchUpdate is the update that both sides store: some 350 bytes, as a customer's
+// message in a private chat is. It comes from another bot, so that nobody answers it:
+// what is measured is receiving and projecting. (The space before true keeps pgbench
+// from taking it for one of its variables.)
+func benchUpdate(id, chat int64) []byte {
+	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%d,"from":{"id":%d,"is_bot": true,"first_name":"Ada","username":"ada_l","language_code":"en"},`+
+		`"chat":{"id":%d,"first_name":"Ada","username":"ada_l","type":"private"},"date":1767225600,`+
+		`"text":"Hello, I would like to know where my parcel is, it should have been here yesterday already"}}`, id, id, chat, chat)
+}
+
+func benchTranslate(update []byte, at time.Time) (commands.Request, error) {
+	return telegram.Translate(telegram.Bot{Name: "demo"}, update, at)
+}
+
+// benchChats is how many chats the load is spread over: more than write within
+// the same second, few enough that a chat is met again.
+const benchChats = 10_000
+
+// benchAppend drives the store the way receivers do, without HTTP.
+func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
+	base, err := b.pgbench(ctx, 32)
+	if err != nil {
+		return benchResult{}, err
+	}
+	store, _, drop, err := b.open(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer drop()
+	handler := commands.NewHandler(store, commands.Settings{})
+	defer handler.Close()
+	times, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
+		request, err := benchTranslate(benchUpdate(n, 1+n%benchChats), now())
+		if err != nil {
+			return err
+		}
+		_, err = handler.Handle(ctx, request)
+		return err
+	})
+	if err != nil {
+		return benchResult{}, err
+	}
+	return benchResult{Value: rate(len(times), took), Base: base, Unit: "updates/s", Notes: latencyNotes(times)}, nil
+}
+
+// benchIntake posts to a whole receiver over HTTP while the projections follow,
+// and then waits for them to catch up.
+func benchIntake(ctx context.Context, b *bench) (benchResult, error) {
+	base, err := b.pgbench(ctx, 32)
+	if err != nil {
+		return benchResult{}, err
+	}
+	return b.webhooks(ctx, 100, base)
+}
+
+// benchAlone posts one update after the other.
+func benchAlone(ctx context.Context, b *bench) (benchResult, error) {
+	base, err := b.pgbench(ctx, 1)
+	if err != nil {
+		return benchResult{}, err
+	}
+	return b.webhooks(ctx, 1, base)
+}
+
+func (b *bench) webhooks(ctx context.Context, connections int, base float64) (benchResult, error) {
+	a, dsn, stop, err := b.receiver(ctx, "http://127.0.0.1:1")
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer stop()
+	post := poster("http://"+a.listener.Addr().String()+"/webhook/demo", connections)
+	if _, _, err := load(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
+		return post(ctx, benchUpdate(1<<40+n, 1+n%benchChats))
+	}); err != nil {
+		return benchResult{}, err
+	}
+	times, took, err := load(ctx, connections, b.For, func(ctx context.Context, n int64) error {
+		return post(ctx, benchUpdate(n, 1+n%benchChats))
+	})
+	if err != nil {
+		return benchResult{}, err
+	}
+	behind, err := caughtUp(ctx, dsn)
+	if err != nil {
+		return benchResult{}, err
+	}
+	r := benchResult{Value: rate(len(times), took), Base: base, Unit: "updates/s", Notes: latencyNotes(times)}
+	r.Notes["caught up after s"] = behind.Seconds()
+	return r, nil
+}
+
+// receiver starts a whole app for one bot on a fresh database.
+func (b *bench) receiver(ctx context.Context, api string) (a *app, dsn string, stop func(), err error) {
+	dsn, drop, err := b.database(ctx)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	a, end, err := startApp(ctx, appConfig{DSN: dsn, TelegramURL: api, Log: b.log,
+		Bots: map[string]botConfig{"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &chatLimit{}, Orders: "demo"}}})
+	if err != nil {
+		drop()
+		return nil, "", nil, err
+	}
+	return a, dsn, func() { end(); drop() }, nil
+}
+
+// startApp runs an app on a free port until the returned function is called.
+func startApp(ctx context.Context, c appConfig) (*app, func(), error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Listener = listener
+	a, err := newApp(ctx, c)
+	if err != nil {
+		listener.Close()
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := a.run(ctx); err != nil {
+			c.Log.Error("app ended", "error", err)
+		}
+	})
+	<-a.router.Running()
+	return a, func() { cancel(); running.Wait() }, nil
+}
+
+// caughtUp waits until the projections' checkpoints stand at the last event, and
+// tells how long that took.
+func caughtUp(ctx context.Context, dsn string) (time.Duration, error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		var behind bool
+		err := conn.QueryRow(ctx, `
+			select exists (select from eventstore.events e join eventstore.checkpoints c on c.consumer_group in ('conversations', 'tickets')
+			               where (e.transaction_id, e.position) > (c.transaction_id, c.position))`).Scan(&behind)
+		if err != nil || !behind {
+			return time.Since(begun), err
+		}
+	}
+}
+
+// poster posts updates over kept-alive connections and wants a 200.
+func poster(url string, connections int) func(context.Context, []byte) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
+	return func(ctx context.Context, body []byte) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Telegram-Bot-Api-Secret-Token", demoSecret)
+		resp, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("the webhook answered %s", resp.Status)
+		}
+		return nil
+	}
+}
+
+// load calls f from several callers for a while, each time with the next number.
+// It returns the times of all calls, sorted, and the time it took.
+func load(ctx context.Context, callers int, length time.Duration, f func(ctx context.Context, n int64) error) ([]time.Duration, time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	times := make([][]time.Duration, callers)
+	var n atomic.Int64
+	var all sync.WaitGroup
+	begun := time.Now()
+	for i := range callers {
+		all.Go(func() {
+			for time.Since(begun) < length && ctx.Err() == nil {
+				before := time.Now()
+				if err := f(ctx, n.Add(1)); err != nil {
+					cancel(err)
+					return
+				}
+				times[i] = append(times[i], time.Since(before))
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(begun)
+	joined := slices.Concat(times...)
+	slices.Sort(joined)
+	return joined, took, context.Cause(ctx)
+}
+
+func rate(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
+
+func latencyNotes(sorted []time.Duration) map[string]float64 {
+	return map[string]float64{"p50 ms": percentile(sorted, .5), "p95 ms": percentile(sorted, .95)}
+}
+
+// pgbench measures what the server does with the update alone: a prepared
+// single-row INSERT into a table with a key, committed one by one.
+func (b *bench) pgbench(ctx context.Context, clients int) (float64, error) {
+	dsn, drop, err := b.database(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer drop()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, `create table plain (id bigint generated always as identity primary key, update jsonb not null)`); err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "chatledger-pgbench-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	script := filepath.Join(dir, "insert.sql")
+	statement := "insert into plain (update) values ('" + strings.ReplaceAll(string(benchUpdate(1, 123456789)), "'", "''") + "');\n"
+	if err := os.WriteFile(script, []byte(statement), 0o600); err != nil {
+		return 0, err
+	}
+	config := conn.Config()
+	command := exec.CommandContext(ctx, filepath.Join(b.server.BinDir(), "pgbench"), "-n", "-M", "prepared", "-c", strconv.Itoa(clients),
+		"-j", strconv.Itoa(min(clients, runtime.NumCPU())), "-T", strconv.Itoa(max(1, int(b.For.Seconds()))), "-f", script,
+		"-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, config.Database)
+	command.Env = append(os.Environ(), "PGPASSWORD="+config.Password)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		first, _, _ := bytes.Cut(output, []byte("\n"))
+		return 0, fmt.Errorf("pgbench: %w: %s", err, first)
+	}
+	match := regexp.MustCompile(`tps = ([0-9.]+)`).FindSubmatch(output)
+	if match == nil {
+		return 0, fmt.Errorf("pgbench printed no rate: %s", output)
+	}
+	return strconv.ParseFloat(string(match[1]), 64)
+}
