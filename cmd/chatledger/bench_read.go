@@ -29,7 +29,9 @@ import (
 )
 
 // fill stores events as a support bot's life makes them: a message, what was made
-// of it, the answer, its delivery, in turn over all chats; now and then a ticket.
+// of it, the answer, its delivery, each mingled with those of the chats that write
+// at the same moment; then the next chats, until it is the first one's turn again.
+// One chat in fifty has a ticket.
 func fill(ctx context.Context, dsn string, events, chats int) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -69,9 +71,13 @@ type history struct {
 func (h *history) Next() bool { h.left--; return h.left >= 0 && h.err == nil }
 func (h *history) Err() error { return h.err }
 
-// Values is the next event: each chat in turn gets the next of its turn's four.
+// chatsAtOnce is how many chats write at the same moment.
+const chatsAtOnce = 16
+
+// Values is the next event.
 func (h *history) Values() ([]any, error) {
-	chatNo := h.n % h.chats
+	const turn = 4 * chatsAtOnce
+	chatNo := (h.n/turn*chatsAtOnce + h.n%chatsAtOnce) % h.chats
 	h.n++
 	h.versions[chatNo]++
 	version := h.versions[chatNo]
@@ -294,8 +300,12 @@ func benchGrowth(ctx context.Context, b *bench) (benchResult, error) {
 	return r, nil
 }
 
-// grown measures with a number of events stored; chats have 50 events each, as
-// they have however many chats there are.
+// writing is how many chats write during growth, spread over all there are: as
+// many with many stored as with few.
+const writing = 2000
+
+// grown measures with a number of events stored. Chats have 50 events each,
+// however many there are.
 func (b *bench) grown(ctx context.Context, events int) (map[string]float64, error) {
 	store, dsn, drop, err := b.open(ctx)
 	if err != nil {
@@ -308,14 +318,20 @@ func (b *bench) grown(ctx context.Context, events int) (map[string]float64, erro
 	}
 	handler := commands.NewHandler(store, commands.Settings{})
 	defer handler.Close()
-	appends, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
-		request, err := benchTranslate(benchUpdate(1<<40+n, 1+(n*7919)%int64(chats)), now())
-		if err != nil {
+	write := func(first int64) func(context.Context, int64) error {
+		return func(ctx context.Context, n int64) error {
+			request, err := benchTranslate(benchUpdate(first+n, 1+(n%writing)*int64(max(1, chats/writing))), now())
+			if err != nil {
+				return err
+			}
+			_, err = handler.Handle(ctx, request)
 			return err
 		}
-		_, err = handler.Handle(ctx, request)
-		return err
-	})
+	}
+	if _, _, err := load(ctx, 32, b.For/2, write(1<<40)); err != nil { // now all of them are in memory
+		return nil, err
+	}
+	appends, took, err := load(ctx, 32, b.For, write(1<<41))
 	if err != nil {
 		return nil, err
 	}
