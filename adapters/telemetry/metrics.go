@@ -19,6 +19,7 @@ type Metrics struct {
 	page       *prometheus.HistogramVec
 	events     *prometheus.CounterVec
 	delivery   *prometheus.HistogramVec
+	oldest     prometheus.Gauge
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
@@ -39,7 +40,9 @@ func NewMetrics() *Metrics {
 		delivery: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_seconds",
 			Help: "Time of one attempt at a delivery, by destination, kind and outcome.", Buckets: latencies}, []string{"destination", "kind", "outcome"}),
 	}
-	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery,
+	m.oldest = prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatledger_oldest_write_seconds",
+		Help: "Age of the oldest open transaction that has written; no consumer reads past it."})
+	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -67,3 +70,6 @@ func (m *Metrics) Page(group string, events int, took time.Duration) {
 func (m *Metrics) Delivery(destination, kind, outcome string, took time.Duration) {
 	m.delivery.WithLabelValues(destination, kind, outcome).Observe(took.Seconds())
 }
+
+// OldestWrite records how long the oldest open write has been open.
+func (m *Metrics) OldestWrite(age time.Duration) { m.oldest.Set(age.Seconds()) }

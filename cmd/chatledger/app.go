@@ -37,6 +37,7 @@ type app struct {
 	server   *http.Server
 	listener net.Listener
 	log      *slog.Logger
+	metrics  *telemetry.Metrics
 	stopping atomic.Bool
 	owner    string
 }
@@ -63,6 +64,10 @@ const (
 	stopTimeout = 5 * time.Second
 	// takeOverEvery is how often leases that ran out are looked for.
 	takeOverEvery = time.Second
+	// watchEvery is how often the oldest open write is looked for, and tooOld
+	// the age at which it is named: ours are open for milliseconds.
+	watchEvery = 5 * time.Second
+	tooOld     = 5 * time.Second
 )
 
 // newApp connects everything; run starts it.
@@ -75,8 +80,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, owner: fmt.Sprintf("%s/%d", host, os.Getpid())}
-	metrics := telemetry.NewMetrics()
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid())}
 
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
@@ -85,35 +89,35 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if a.router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
-	a.follow(metrics)
+	a.follow()
 
-	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.handler.Handle, Observe: metrics.Webhook, Log: c.Log,
+	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.handler.Handle, Observe: a.metrics.Webhook, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
-			metrics.Quarantined(bot)
+			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)
 		}}
-	if err := a.deliver(c, metrics, webhook); err != nil {
+	if err := a.deliver(c, webhook); err != nil {
 		return nil, err
 	}
 	routes := mux.NewRouter()
 	webhook.Routes(routes)
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
-	routes.Handle("/metrics", metrics.Handler())
+	routes.Handle("/metrics", a.metrics.Handler())
 	a.server = &http.Server{Handler: routes, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug)}
 	return a, nil
 }
 
 // follow subscribes the consumer groups to the feed. Their names are data.
-func (a *app) follow(metrics *telemetry.Metrics) {
+func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
-		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, metrics.Page), p.Apply)
+		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page), p.Apply)
 	}
-	a.router.Follow(bus.NewLog("responder", lead, a.log, metrics.Page), a.respond)
+	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.respond)
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {
-		metrics.Page(group, events, took)
+		a.metrics.Page(group, events, took)
 		a.store.Owed() // only now are they committed
 	}), a.owe)
 }
@@ -145,13 +149,13 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 }
 
 // deliver subscribes a worker to each bot's destinations and opens its webhook.
-func (a *app) deliver(c appConfig, metrics *telemetry.Metrics, webhook *telegram.Webhook) error {
+func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	clients, lookUp := telegram.Clients{}, crm.LookUp{}
 	worker := &delivery.Worker{
 		Senders: map[string]delivery.Sender{commands.KindSendMessage: clients, commands.KindAnswerButton: clients, commands.KindLookUpOrder: lookUp},
 		Ledger:  a.store, Handle: a.handler.Handle, Log: c.Log,
 		Observe: func(d commands.Claimed, state commands.State, took time.Duration) {
-			metrics.Delivery(d.Destination, d.Kind, string(state), took)
+			a.metrics.Delivery(d.Destination, d.Kind, string(state), took)
 		},
 	}
 	leases := bus.NewLeases(a.store, a.owner, c.Log)
@@ -196,6 +200,7 @@ func (a *app) run(ctx context.Context) error {
 	part("router", func() error { return a.router.Run(ctx) })
 	part("announcements", func() error { a.store.Announce(ctx, a.log); return nil })
 	part("leases", func() error { return a.takeOver(ctx) })
+	part("watch", func() error { return a.watch(ctx) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)
@@ -226,6 +231,27 @@ func (a *app) takeOver(ctx context.Context) error {
 				a.log.Error("leases cannot be looked at", "error", err)
 			} else if n > 0 {
 				a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
+			}
+		}
+	}
+}
+
+// watch names who holds the consumers back with a transaction left open.
+func (a *app) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			w, _, err := a.store.OldestWriter(ctx)
+			if err != nil {
+				continue // the database is away, and others say so
+			}
+			if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
+				a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
+					"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
 			}
 		}
 	}

@@ -43,6 +43,9 @@ func benchTranslate(update []byte, at time.Time) (commands.Request, error) {
 // the same second, few enough that a chat is met again.
 const benchChats = 10_000
 
+// aloneChats is how many people talk to a bot that gets one update at a time.
+const aloneChats = 100
+
 // benchAppend drives the store the way receivers do, without HTTP.
 func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 	base, err := b.pgbench(ctx, 32)
@@ -77,7 +80,7 @@ func benchIntake(ctx context.Context, b *bench) (benchResult, error) {
 	if err != nil {
 		return benchResult{}, err
 	}
-	return b.webhooks(ctx, 100, base)
+	return b.webhooks(ctx, 100, benchChats, base)
 }
 
 // benchAlone posts one update after the other.
@@ -86,10 +89,10 @@ func benchAlone(ctx context.Context, b *bench) (benchResult, error) {
 	if err != nil {
 		return benchResult{}, err
 	}
-	return b.webhooks(ctx, 1, base)
+	return b.webhooks(ctx, 1, aloneChats, base)
 }
 
-func (b *bench) webhooks(ctx context.Context, connections int, base float64) (benchResult, error) {
+func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base float64) (benchResult, error) {
 	a, dsn, stop, err := b.receiver(ctx, "http://127.0.0.1:1")
 	if err != nil {
 		return benchResult{}, err
@@ -97,12 +100,12 @@ func (b *bench) webhooks(ctx context.Context, connections int, base float64) (be
 	defer stop()
 	post := poster("http://"+a.listener.Addr().String()+"/webhook/demo", connections)
 	if _, _, err := load(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
-		return post(ctx, benchUpdate(1<<40+n, 1+n%benchChats))
+		return post(ctx, benchUpdate(1<<40+n, 1+n%chats))
 	}); err != nil {
 		return benchResult{}, err
 	}
 	times, took, err := load(ctx, connections, b.For, func(ctx context.Context, n int64) error {
-		return post(ctx, benchUpdate(n, 1+n%benchChats))
+		return post(ctx, benchUpdate(n, 1+n%chats))
 	})
 	if err != nil {
 		return benchResult{}, err

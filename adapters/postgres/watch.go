@@ -1,0 +1,42 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Writer is a session with an open transaction that has written something.
+type Writer struct {
+	PID         int32
+	Application string
+	User        string
+	State       string // active, or idle in transaction: forgotten
+	Age         time.Duration
+}
+
+// OldestWriter finds the open write that has been open longest, in any database
+// of the server: behind its transaction id no consumer may read on. It is false
+// when there is none. Sessions that only read hold nobody back.
+func (s *Store) OldestWriter(ctx context.Context) (Writer, bool, error) {
+	var w Writer
+	var seconds float64
+	err := s.pool.QueryRow(ctx, `
+		select pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(state, ''),
+			extract(epoch from clock_timestamp() - coalesce(xact_start, clock_timestamp()))::float8
+		from pg_stat_activity
+		where backend_xid is not null and pid <> pg_backend_pid()
+		order by age(backend_xid) desc
+		limit 1`).Scan(&w.PID, &w.Application, &w.User, &w.State, &seconds)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return w, false, nil
+	}
+	if err != nil {
+		return w, false, fmt.Errorf("look for the oldest open write: %w", err)
+	}
+	w.Age = time.Duration(seconds * float64(time.Second))
+	return w, true, nil
+}
