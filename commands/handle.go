@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,7 +57,6 @@ type Handler struct {
 	batch  int
 	ctx    context.Context
 	stop   context.CancelFunc
-	work   sync.WaitGroup
 }
 
 // folded is a chat's state at a version, as it was committed.
@@ -112,7 +110,6 @@ func NewHandler(store Store, s Settings) *Handler {
 // Close refuses new requests, lets the waiting ones finish, and returns then.
 func (h *Handler) Close() {
 	h.lines.close()
-	h.work.Wait()
 	h.stop()
 }
 
@@ -124,15 +121,12 @@ func (h *Handler) carry() {
 		return
 	}
 	h.commit(batch)
-	if more := h.lines.give(batch); more {
-		h.work.Go(h.carryAll)
-	}
-}
-
-func (h *Handler) carryAll() {
-	for batch := h.lines.take(h.batch); batch != nil; batch = h.lines.take(h.batch) {
-		h.commit(batch)
-		h.lines.give(batch)
+	if next := h.lines.exchange(batch, h.batch); next != nil {
+		go func() { // Close waits for it: its batch counts as carried
+			for ; next != nil; next = h.lines.exchange(next, h.batch) {
+				h.commit(next)
+			}
+		}()
 	}
 }
 
@@ -273,7 +267,11 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 	l.sortUpdates()
 	a = Append{Stream: l.stream, Expected: l.base.version}
 	l.decided = l.base
+	var update *Update // the last one consumed
 	for _, p := range l.taken {
+		if update != nil && p.Update != nil && p.Update.ID == update.ID {
+			p.repeated = true // twice at once; they were sorted, so the two are neighbours
+		}
 		if p.settled() {
 			continue
 		}
@@ -301,6 +299,7 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 		a.Events = append(a.Events, p.newEvents(events)...)
 		if p.Update != nil {
 			a.Updates = append(a.Updates, ConsumedUpdate{p.Update.Bot, p.Update.ID, p.result.First})
+			update = p.Update
 		}
 		if p.Settles != nil {
 			a.Settled = append(a.Settled, *p.Settles)
@@ -313,12 +312,13 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 // newEvents gives a request's events their ids and its metadata.
 func (p *pending) newEvents(events []domain.Event) []NewEvent {
 	out := make([]NewEvent, len(events))
+	chain := p.Correlation
 	for i, e := range events {
 		id := uuid.Must(uuid.NewV7())
-		if p.Correlation == uuid.Nil {
-			p.Correlation = id
+		if chain == uuid.Nil {
+			chain = id
 		}
-		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: p.Correlation, Actor: p.Actor, OccurredAt: p.At}
+		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: chain, Actor: p.Actor, OccurredAt: p.At}
 	}
 	if p.Update != nil {
 		out[0].Raw = p.Update.Raw

@@ -31,8 +31,9 @@ type pending struct {
 	Request
 	result   Result
 	err      error
-	refusal  error // of this round's decision; another round may decide otherwise
-	repeated bool  // its update was received before
+	refusal  error     // of this round's decision; another round may decide otherwise
+	repeated bool      // its update was received before
+	due      time.Time // not to be decided before, for stragglers to be sorted in
 	done     chan struct{}
 }
 
@@ -87,7 +88,7 @@ func (l *line) sortUpdates() {
 // lines hands streams with waiting requests to carriers, oldest first.
 type lines struct {
 	mu       sync.Mutex
-	idle     *sync.Cond                // nothing waits and nothing is carried
+	idle     *sync.Cond                // told when nothing waits and nothing is carried
 	byID     map[domain.StreamID]*line // every line that waits or is carried
 	ready    []*line
 	waiting  int    // requests
@@ -115,6 +116,9 @@ func (ls *lines) add(p *pending) {
 		close(p.done)
 		return
 	}
+	if p.Wait > 0 {
+		p.due = time.Now().Add(p.Wait)
+	}
 	ls.waiting++
 	l := ls.byID[p.Stream]
 	if l != nil {
@@ -123,8 +127,14 @@ func (ls *lines) add(p *pending) {
 	}
 	l = &line{stream: p.Stream, waiting: []*pending{p}}
 	ls.byID[p.Stream] = l
-	if p.Wait > 0 {
-		time.AfterFunc(p.Wait, func() {
+	ls.schedule(l)
+}
+
+// schedule makes a line ready when the first of its requests is due.
+func (ls *lines) schedule(l *line) {
+	first := l.waiting[0]
+	if wait := time.Until(first.due); !first.due.IsZero() && wait > 0 {
+		time.AfterFunc(wait, func() {
 			ls.mu.Lock()
 			ls.ready = append(ls.ready, l)
 			ls.mu.Unlock()
@@ -140,8 +150,35 @@ func (ls *lines) add(p *pending) {
 func (ls *lines) take(n int) []*line {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if ls.carried == ls.carriers {
+		return nil
+	}
+	return ls.next(n)
+}
+
+// exchange takes a carried batch back and hands out the next one, if any is ready.
+// Lines with new requests are scheduled again.
+func (ls *lines) exchange(batch []*line, n int) []*line {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.carried--
+	for _, l := range batch {
+		if len(l.waiting) > 0 {
+			ls.schedule(l)
+		} else {
+			delete(ls.byID, l.stream)
+		}
+	}
+	next := ls.next(n)
+	if ls.carried == 0 && len(ls.byID) == 0 {
+		ls.idle.Broadcast()
+	}
+	return next
+}
+
+func (ls *lines) next(n int) []*line {
 	n = min(n, len(ls.ready))
-	if n == 0 || ls.carried == ls.carriers {
+	if n == 0 {
 		return nil
 	}
 	ls.carried++
@@ -164,31 +201,12 @@ func (l *line) take() {
 	}
 }
 
-// give takes a batch back and tells whether more is ready. Lines with new
-// requests are ready again.
-func (ls *lines) give(batch []*line) (more bool) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.carried--
-	for _, l := range batch {
-		if len(l.waiting) > 0 {
-			ls.ready = append(ls.ready, l)
-		} else {
-			delete(ls.byID, l.stream)
-		}
-	}
-	if len(ls.byID) == 0 {
-		ls.idle.Broadcast()
-	}
-	return len(ls.ready) > 0
-}
-
 // close refuses what comes from now on and waits for what came before.
 func (ls *lines) close() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.closed = true
-	for len(ls.byID) > 0 {
+	for ls.carried > 0 || len(ls.byID) > 0 {
 		ls.idle.Wait()
 	}
 }

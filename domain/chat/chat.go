@@ -31,14 +31,15 @@ type State struct {
 	Answerable   []int64        // Unix seconds of the last messages within the limit, at most MaxLimit
 	Answered     domain.Version // the bot's turn is decided up to this event
 	Thread       int64          // topic the customer last wrote in
+	Album        string         // media group of the last message; "" when it was none
 
 	LastIntent    dialog.Intent
 	LastText      string // subject of a ticket, cut to subjectMax
 	Misunderstood int
 	Run           dialog.Run
 	Ticket        Ticket
-	Tickets       int // opened so far
-	Blocked       bool
+	Tickets       int  // opened so far
+	Blocked       bool // the customer does not want messages from this bot
 }
 
 // heardMax bounds the memory of recent updates, in keys of 8 bytes: repeats come
@@ -80,12 +81,13 @@ func Evolve(s State, event domain.Event) State {
 	case MessageReceived:
 		s = s.heard(e.Update, e.Date)
 		s.TopMessage = max(s.TopMessage, e.MessageID)
-		s.Thread = e.Thread
-		if !e.OverLimit {
+		s.Album = e.Album
+		if !e.OverLimit && !e.Continues {
 			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
-		if e.Text != "" {
-			s.LastText = cut(e.Text, subjectMax)
+		if !e.Late {
+			s = s.about(e)
+			s.Blocked = false // who writes has not blocked us; the update that says so comes by another queue
 		}
 	case MessageEdited:
 		s = s.heard(e.Update, e.EditedAt)
@@ -95,21 +97,23 @@ func Evolve(s State, event domain.Event) State {
 		s = s.heard(e.Update, e.Date)
 		s.Blocked = e.Blocked
 	case UpdateKept:
-		s = s.heard(e.Update, time.Time{})
+		s = s.heard(e.Update, e.Date)
 	case Understood:
 		s.Answered = e.To
-		s.LastIntent = e.Intent
-		if e.Intent == dialog.Unknown {
+		switch e.Intent {
+		case dialog.Pressed, dialog.Corrected: // not words: what was wanted before still is
+		case dialog.Unknown:
+			s.LastIntent = e.Intent
 			s.Misunderstood++
-		} else {
-			s.Misunderstood = 0
+		default:
+			s.LastIntent, s.Misunderstood = e.Intent, 0
 		}
 	case WorkflowMoved:
 		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Data: e.Data, Source: e.Source}, e.At)
 	case TicketOpened:
 		s.Tickets++
 		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority}
-		s.Misunderstood = 0
+		s.LastIntent, s.Misunderstood = "", 0
 	case TicketAssigned:
 		s.Ticket.Status, s.Ticket.Assignee = Assigned, e.Assignee
 	case TicketEscalated:
@@ -138,6 +142,16 @@ func (s State) heard(u Update, at time.Time) State {
 		if !at.IsZero() {
 			s.LastUpdateAt = at
 		}
+	}
+	return s
+}
+
+// about makes a message the one that is talked about: replies go to its topic, and
+// a ticket is named after its text.
+func (s State) about(e MessageReceived) State {
+	s.Thread = e.Thread
+	if e.Text != "" {
+		s.LastText = cut(e.Text, subjectMax)
 	}
 	return s
 }

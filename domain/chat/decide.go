@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -17,7 +18,9 @@ var (
 	ErrNothingToReopen = errors.New("this chat has no closed ticket to reopen")
 	ErrNotMoreUrgent   = errors.New("the ticket is as urgent as that already")
 	ErrPriority        = errors.New("no such priority: use urgent, high, normal or low")
+	ErrNobody          = errors.New("it is not said who takes the ticket")
 	ErrEmpty           = errors.New("the text is empty")
+	ErrBlocked         = errors.New("the customer has blocked this bot, or removed it from the group")
 )
 
 // Decide says what a command leads to.
@@ -32,8 +35,11 @@ func Decide(s State, command Command) ([]domain.Event, error) {
 	case RecordDelivery:
 		return recordDelivery(c), nil
 	case Reply:
-		if c.Text == "" {
-			return nil, ErrEmpty
+		switch {
+		case strings.TrimSpace(c.Text) == "":
+			return nil, fmt.Errorf("reply: %w", ErrEmpty)
+		case s.Blocked:
+			return nil, fmt.Errorf("reply: %w", ErrBlocked)
 		}
 		return []domain.Event{ReplyQueued{Text: c.Text, Author: c.Author, Thread: s.Thread}}, nil
 	default:
@@ -50,6 +56,7 @@ func receive(s State, c Receive) []domain.Event {
 	switch e := c.Event.(type) {
 	case MessageReceived:
 		e.Late = s.late(e.ID, e.Date)
+		e.Continues = e.Album != "" && e.Album == s.Album
 		e.OverLimit = s.overLimit(c.Limit, e.Date)
 		return []domain.Event{e}
 	case MessageEdited:
@@ -62,7 +69,8 @@ func receive(s State, c Receive) []domain.Event {
 		e.Late = s.late(e.ID, e.Date)
 		return []domain.Event{e}
 	case UpdateKept:
-		e.Late = s.late(e.ID, c.At)
+		e.Date = c.At
+		e.Late = s.late(e.ID, e.Date)
 		return []domain.Event{e}
 	default:
 		panic(fmt.Sprintf("chat: Receive of %T", c.Event))
@@ -114,6 +122,9 @@ func respond(s State, c Respond) []domain.Event {
 	if s.WithPerson() && query == "" {
 		return nil
 	}
+	if m, ok := c.Event.(MessageReceived); ok {
+		s = s.about(m) // others may have come since
+	}
 	var events []domain.Event
 	answer := Answer{To: c.To}
 	add := func(e domain.Event) { events = append(events, e) }
@@ -143,16 +154,18 @@ func respond(s State, c Respond) []domain.Event {
 
 // actOf is what the customer did, as the dialogue sees it, and the callback
 // query that waits for an answer. Late and excess messages are no acts: what they
-// answered is past, or too much. A button is always answered, even then.
+// answered is past, or too much; of an album the first part speaks for all. A
+// button is always answered, even then. They are dated by when the customer acted,
+// so that a workflow does not expire because we were slow.
 func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:
-		late := e.Late && s.Run.Active()
-		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, At: c.At}, "", !late && !e.OverLimit && !e.From.Bot
+		ok = !(e.Late && s.Run.Active()) && !e.OverLimit && !(e.Continues && e.Text == "") && !e.From.Bot
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, At: e.Date}, "", ok
 	case MessageEdited:
-		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, At: c.At}, "", !e.Late
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, At: e.EditedAt}, "", !e.Late && !e.From.Bot
 	case ButtonPressed:
-		return dialog.Act{Button: e.Data, MessageID: e.MessageID, At: c.At}, e.QueryID, true
+		return dialog.Act{Button: e.Data, MessageID: e.MessageID, At: e.Date}, e.QueryID, true
 	default:
 		return dialog.Act{}, "", false
 	}
@@ -163,15 +176,16 @@ func (s State) reply(to Answer, r dialog.Reply) ReplyQueued {
 }
 
 // recordLookup answers the customer's question once the order is known. A
-// person who took over meanwhile reads the finding instead.
+// person who took over meanwhile reads the finding instead; a customer who blocked
+// the bot meanwhile does not want to know.
 func recordLookup(s State, c RecordLookup) []domain.Event {
 	events := []domain.Event{OrderLookedUp{Delivery: c.Delivery, Number: c.Number, Found: c.Found, Order: c.Order, Reason: c.Reason}}
-	if s.WithPerson() {
+	if s.WithPerson() || s.Blocked {
 		return events
 	}
 	to := Answer{To: c.To}
 	if c.Reason != "" {
-		return append(events, s.reply(to, dialog.AnswerOrderUnavailable(c.Number)),
+		return append(append(events, s.endRun(to, c.At)...), s.reply(to, dialog.AnswerOrderUnavailable(c.Number)),
 			s.open(dialog.HandOver{Reason: "order_lookup_failed", Priority: dialog.Normal}, c.At))
 	}
 	return append(events, s.reply(to, dialog.AnswerOrder(c.Number, c.Order, c.Found)))

@@ -52,6 +52,7 @@ type MessageReceived struct {
 	ReplyTo   int64     `json:"reply_to,omitempty"`
 	Thread    int64     `json:"thread,omitempty"`
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
+	Continues bool      `json:"continues,omitempty"`  // a further part of the album in the message before
 }
 
 // MessageEdited: somebody changed a message; Text is the whole new text.
@@ -84,7 +85,8 @@ type MembershipChanged struct {
 // UpdateKept: an update of a kind that no decision needs; the whole of it is in raw.
 type UpdateKept struct {
 	Update
-	Kind string `json:"kind"`
+	Kind string    `json:"kind"`
+	Date time.Time `json:"date,omitzero"` // when it was received
 }
 
 // Answer says which event of this stream something answers.

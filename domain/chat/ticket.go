@@ -2,6 +2,7 @@ package chat
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -18,10 +19,13 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 		if !c.Priority.Valid() {
 			return nil, fmt.Errorf("open ticket: %q: %w", c.Priority, ErrPriority)
 		}
-		return append(s.endRun(c.At), s.open(dialog.HandOver{Reason: c.Reason, Priority: c.Priority}, c.At)), nil
+		return append(s.endRun(Answer{}, c.At), s.open(dialog.HandOver{Reason: c.Reason, Priority: c.Priority}, c.At)), nil
 	case AssignTicket:
 		if !s.WithPerson() {
 			return nil, fmt.Errorf("assign ticket: %w", ErrNoTicket)
+		}
+		if strings.TrimSpace(c.Assignee) == "" {
+			return nil, fmt.Errorf("assign ticket: %w", ErrNobody)
 		}
 		if s.Ticket.Assignee == c.Assignee && s.Ticket.Status == Assigned {
 			return nil, nil
@@ -49,7 +53,7 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 		if s.Ticket.Status != Resolved && s.Ticket.Status != BackWithUs {
 			return nil, fmt.Errorf("reopen ticket: %w", ErrNothingToReopen)
 		}
-		return append(s.endRun(c.At), TicketReopened{s.Ticket.ID, c.Reason, c.At, c.At.Add(s.Ticket.Priority.Due())}), nil
+		return append(s.endRun(Answer{}, c.At), TicketReopened{s.Ticket.ID, c.Reason, c.At, c.At.Add(s.Ticket.Priority.Due())}), nil
 	case HandBack:
 		if s.Ticket.Status == BackWithUs {
 			return nil, nil
@@ -72,9 +76,9 @@ func (s State) open(why dialog.HandOver, at time.Time) TicketOpened {
 }
 
 // endRun ends a running workflow, because a person takes over.
-func (s State) endRun(at time.Time) []domain.Event {
+func (s State) endRun(answer Answer, at time.Time) []domain.Event {
 	if !s.Run.Active() {
 		return nil
 	}
-	return []domain.Event{WorkflowMoved{Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, Source: s.Run.Source, At: at}}
+	return []domain.Event{WorkflowMoved{Answer: answer, Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, Source: s.Run.Source, At: at}}
 }

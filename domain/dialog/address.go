@@ -1,6 +1,8 @@
 package dialog
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -19,16 +21,44 @@ func normalizeAddress(text string) string {
 
 func addressParts(text string) []string {
 	var parts []string
-	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == ';' }) {
-		if part = strings.Join(strings.Fields(part), " "); part != "" {
+	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",;\n\r，、،", r) }) {
+		if part = strings.Join(strings.FieldsFunc(part, isBlank), " "); part != "" {
 			parts = append(parts, part)
 		}
 	}
 	return parts
 }
 
+// isBlank is true of what sets words apart; control characters are as good as
+// spaces, and NUL could not be stored.
+func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+
+// leadIn is what people write before an address: "No, my new address is: ".
+var leadIn = regexp.MustCompile(`(?is)^.{0,60}?(?:\b(?:address|adress)\b[^\d:]{0,24}?(?:\bis\b|\bto\b|\bbe\b|:)|\bit'?s\b|\bit is\b|\bit should be\b|\bmoved to\b)\s*:?\s*`)
+
+// withoutLeadIn is the text from where the address begins.
+func withoutLeadIn(text string) string {
+	text = strings.ReplaceAll(text, "’", "'")
+	if loc := leadIn.FindStringIndex(text); loc != nil && loc[1] < len(text) {
+		return text[loc[1]:]
+	}
+	return text
+}
+
+// prose is words that sentences have and addresses do not.
+var prose = []string{"i", "i'm", "i've", "my", "you", "your", "we", "is", "are", "was", "have", "want", "please", "why", "where", "when"}
+
+// isAddress tells an address from a sentence that happens to have the same parts.
+func isAddress(text string) bool {
+	text = withoutLeadIn(text)
+	return checkAddress(text) == "" && !slices.ContainsFunc(strings.Fields(wordsOf(text)), func(word string) bool {
+		return slices.Contains(prose, word)
+	})
+}
+
 // checkAddress says what an address lacks, in words for the customer; "" when it
-// will do: a street with a house number, then a place with a post code.
+// will do: a street with a house number, and a place with a post code, in parts of
+// their own.
 func checkAddress(text string) string {
 	parts := addressParts(text)
 	address := strings.Join(parts, ", ")
@@ -41,17 +71,26 @@ func checkAddress(text string) string {
 	if len(parts) < 2 {
 		return "I need street and place, separated by a comma or on two lines"
 	}
-	if !has(parts[0], unicode.IsLetter) || !has(parts[0], unicode.IsDigit) && !has(parts[1], unicode.IsDigit) {
-		return "the street and house number are missing"
+	numbered := 0
+	for _, part := range parts {
+		if has(part, unicode.IsDigit) {
+			numbered++
+		}
 	}
-	place := strings.Join(parts[1:], " ")
-	if !has(place, unicode.IsLetter) {
+	switch {
+	case !has(strings.Join(parts[:len(parts)-1], " "), unicode.IsLetter):
+		return "the street is missing"
+	case !has(strings.Join(parts[1:], " "), unicode.IsLetter):
 		return "the town is missing"
-	}
-	if !has(place, unicode.IsDigit) {
+	case numbered == 0:
+		return "the house number and the post code are missing"
+	case numbered == 1 && has(parts[0], unicode.IsDigit):
 		return "the post code is missing"
+	case numbered == 1:
+		return "the house number or the post code is missing"
+	default:
+		return ""
 	}
-	return ""
 }
 
 func has(s string, is func(rune) bool) bool { return strings.IndexFunc(s, is) >= 0 }

@@ -14,6 +14,7 @@ const (
 	sayNotUnderstoodTwice = "I still don't understand, sorry. A colleague will read this and answer you here."
 	sayMedia              = "Thank you, I've kept it. I can't look at files myself: tell me in a few words what it is about, or write “person”."
 	sayAngry              = "I'm sorry about this. A colleague is taking over now and will answer you here as soon as possible."
+	sayCancelOrder        = "I can't cancel that myself. A colleague will see to it and answer you here."
 	sayPerson             = "Of course. A colleague will answer you here."
 	sayNotHelped          = "I'm sorry that didn't help. A colleague will look into it and answer you here."
 	sayExpired            = "Your address change was left unfinished for an hour, so I've dropped it. Nothing was changed."
@@ -65,8 +66,8 @@ func answer(u Understanding, text string) Reply {
 	}
 }
 
-// A tip answers messages that contain one of its words; the last of a list has
-// no words and answers the rest.
+// A tip answers messages that contain one of its words, or a word that begins so
+// where no space follows; the last of a list has no words and answers the rest.
 type tipFor struct {
 	words []string
 	text  string
@@ -75,26 +76,26 @@ type tipFor struct {
 var billingTips = []tipFor{
 	{[]string{"refund", "money back"}, "Refunds go back to the card or account you paid with, within 5 working days after we have the goods. If it has been longer, write “person”."},
 	{[]string{"twice", "double", "duplicate"}, "A second booking is often only a reservation that lapses within 3 days. If both are still there after that, write “person” and we will return one."},
-	{[]string{"invoice", "receipt", "bill "}, "Every invoice is in your account under Orders › Invoices, as a PDF. If one is wrong, tell me what should change, or write “person”."},
+	{[]string{"invoice", "receipt", "bill ", "bills "}, "Every invoice is in your account under Orders › Invoices, as a PDF. If one is wrong, tell me what should change, or write “person”."},
 	{[]string{"card", "declined", "payment"}, "If a payment was declined, please check the card's expiry date and limit, or choose another way to pay under Account › Payment."},
 	{nil, "You find charges, invoices and ways to pay in your account under Billing. What would you like to know: a refund, an invoice, or a payment?"},
 }
 
 var troubleTips = []tipFor{
-	{[]string{"log in", "login", "password", "sign in", "log-in"}, "Please use “Forgot password” on the sign-in page; the link arrives within 2 minutes, so look in the spam folder too."},
-	{[]string{"crash", "freez", "app", "slow"}, "Please close the app fully, install the latest version, and open it again."},
-	{[]string{"email", "e-mail", "confirmation"}, "Please look in the spam folder for mail from us, and check the address under Account › Profile."},
+	{[]string{"log in", "logging in", "login", "password", "sign in", "signing in"}, "Please use “Forgot password” on the sign-in page; the link arrives within 2 minutes, so look in the spam folder too."},
+	{[]string{"crash", "freez", "app ", "slow"}, "Please close the app fully, install the latest version, and open it again."},
+	{[]string{"email", "e mail", "confirmation"}, "Please look in the spam folder for mail from us, and check the address under Account › Profile."},
 	{nil, "Please reload the page or restart the app, and try once more; that solves most of it."},
 }
 
 func tip(tips []tipFor, text string) string {
-	text = strings.ToLower(text) + " "
+	words := wordsOf(text)
 	for _, t := range tips {
 		if t.words == nil {
 			return t.text
 		}
 		for _, word := range t.words {
-			if strings.Contains(text, word) {
+			if strings.Contains(words, " "+word) {
 				return t.text
 			}
 		}

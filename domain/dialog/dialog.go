@@ -57,14 +57,16 @@ const (
 	ReasonAngry         = "angry"
 	ReasonNotUnderstood = "not_understood"
 	ReasonNotHelped     = "troubleshooting_failed"
+	ReasonCancelOrder   = "cancel_order"
 )
 
 // Misunderstandings is how many messages in a row may go un-understood before a
 // person takes over: the first is asked about, the second is not the customer's fault.
 const Misunderstandings = 2
 
-// Take decides the bot's turn. Order matters: an outdated workflow ends first, a
-// wish for a person or to cancel wins over a running step, and only what no step
+// Take decides the bot's turn. Order matters: an outdated workflow ends first; an
+// address is an address to the step that asked for one, whatever words it is made
+// of; anger and a wish for a person win over a running step; and only what no step
 // claims is looked at as a fresh question.
 func Take(c Context, act Act) Turn {
 	var turn Turn
@@ -73,7 +75,7 @@ func Take(c Context, act Act) Turn {
 		if act.Button == "" && !act.Edited {
 			turn.Replies = append(turn.Replies, say(sayExpired))
 		}
-		c.Run = Run{}
+		c.Run = Run{Asked: c.Run.Asked}
 	}
 	switch {
 	case act.Button != "":
@@ -91,17 +93,23 @@ func hear(c Context, act Act, turn *Turn) {
 	u := Understand(act.Text)
 	turn.Intent, turn.Confidence = u.Intent, u.Confidence
 	switch {
-	case u.Angry && !(c.Run.Active() && checkAddress(act.Text) == ""): // an address in capitals is no shouting
+	case c.Run.Active() && isAddress(act.Text):
+		c.Run.take(act, turn)
+	case u.Angry:
+		turn.Intent, turn.Confidence = Complaint, sureOfAnger
 		handOver(c, turn, HandOver{ReasonAngry, Urgent}, sayAngry)
 	case u.Intent == Person:
 		handOver(c, turn, HandOver{ReasonAsked, High}, sayPerson)
+	case u.Intent == CancelOrder:
+		handOver(c, turn, HandOver{ReasonCancelOrder, High}, sayCancelOrder)
+	case act.Media && act.Text == "":
+		turn.Intent, turn.Confidence = File, 1
+		turn.Replies = append(turn.Replies, say(sayMedia))
 	case c.Run.Active():
 		c.Run.hear(u, act, turn)
-	case u.Intent == Unknown && c.LastIntent == Troubleshooting && saysNo(act.Text):
-		turn.Intent, turn.Confidence = Troubleshooting, u.Confidence
+	case c.LastIntent == Troubleshooting && (u.Intent == Unknown || u.Intent == Troubleshooting) && saysNo(act.Text):
+		turn.Intent, turn.Confidence = Troubleshooting, max(u.Confidence, threshold)
 		handOver(c, turn, HandOver{ReasonNotHelped, Normal}, sayNotHelped)
-	case u.Intent == Unknown && act.Media && act.Text == "":
-		turn.Replies = append(turn.Replies, say(sayMedia))
 	case u.Intent == Unknown && c.Misunderstood+1 >= Misunderstandings:
 		handOver(c, turn, HandOver{ReasonNotUnderstood, Normal}, sayNotUnderstoodTwice)
 	case u.Intent == Unknown:
@@ -109,7 +117,7 @@ func hear(c Context, act Act, turn *Turn) {
 	case u.Intent == OrderStatus && u.Order != "":
 		turn.Lookup = u.Order
 	case u.Intent == ChangeAddress:
-		startAddressChange(turn)
+		startAddressChange(c.Run.Asked, act, turn)
 	default:
 		turn.Replies = append(turn.Replies, answer(u, act.Text))
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Step is where a workflow stands.
@@ -70,14 +71,20 @@ const (
 	fieldProblem = "problem" // why the last address was not taken
 )
 
-func startAddressChange(turn *Turn) {
+// startAddressChange asks for the address, unless the customer wrote it at once.
+func startAddressChange(asked int, act Act, turn *Turn) {
+	r := Run{Workflow: BillingAddressChange, Step: CollectingAddress, Asked: asked}
 	turn.Moves = append(turn.Moves,
-		Move{Workflow: BillingAddressChange, To: Initial},
-		Move{Workflow: BillingAddressChange, From: Initial, To: CollectingAddress})
+		Move{Workflow: r.Workflow, To: Initial},
+		Move{Workflow: r.Workflow, From: Initial, To: r.Step})
+	if isAddress(act.Text) {
+		r.take(act, turn)
+		return
+	}
 	turn.Replies = append(turn.Replies, say(sayAskAddress))
 }
 
-// hear takes a message within the workflow.
+// hear takes a message within the workflow. Questions are answered in passing.
 func (r Run) hear(u Understanding, act Act, turn *Turn) {
 	switch {
 	case u.Intent == Cancel:
@@ -87,24 +94,33 @@ func (r Run) hear(u Understanding, act Act, turn *Turn) {
 		turn.Replies = append(turn.Replies, answer(u, act.Text))
 	case u.Intent == Help:
 		turn.Replies = append(turn.Replies, say(sayHelpAddress))
-	case u.Intent == OrderStatus && u.Order != "" && checkAddress(act.Text) != "":
+	case u.Intent == OrderStatus && u.Order != "":
 		turn.Lookup = u.Order
 	case r.Step == ConfirmingChanges && saysYes(act.Text):
 		r.confirm(turn)
 	case r.Step == ConfirmingChanges && saysNo(act.Text):
 		r.again(turn)
-	case act.Text == "":
+	case u.Intent == ChangeAddress && !has(act.Text, unicode.IsDigit):
 		turn.Replies = append(turn.Replies, say(sayAskAddress))
-	default:
-		r.Source = act.MessageID
+	case u.Intent == Unknown || u.Intent == ChangeAddress:
 		r.take(act, turn)
+	default:
+		turn.Replies = append(turn.Replies, say(answer(u, act.Text).Text+"\n\n"+sayHelpAddress))
+	}
+}
+
+// claims marks the act as part of the workflow, whatever it looked like by itself.
+func (r Run) claims(turn *Turn) {
+	if turn.Intent != Pressed && turn.Intent != Corrected {
+		turn.Intent, turn.Confidence = ChangeAddress, 1
 	}
 }
 
 // take validates an address and asks for confirmation, or says what is missing.
 func (r Run) take(act Act, turn *Turn) {
-	address := normalizeAddress(act.Text)
-	problem := checkAddress(act.Text)
+	r.claims(turn)
+	text := withoutLeadIn(act.Text)
+	address, problem := normalizeAddress(text), checkAddress(text)
 	turn.Moves = append(turn.Moves, Move{r.Workflow, r.Step, ValidatingAddress,
 		map[string]string{fieldAddress: address}, act.MessageID})
 	if problem != "" {
@@ -149,12 +165,14 @@ func (r Run) press(act Act, turn *Turn) bool {
 }
 
 func (r Run) confirm(turn *Turn) {
+	r.claims(turn)
 	turn.Moves = append(turn.Moves, r.to(Completed, nil))
 	turn.Toast = toastSaved
 	turn.Replies = append(turn.Replies, say(sayAddressChanged(r.Data[fieldAddress])))
 }
 
 func (r Run) again(turn *Turn) {
+	r.claims(turn)
 	turn.Moves = append(turn.Moves, r.to(CollectingAddress, nil))
 	turn.Toast = toastAgain
 	turn.Replies = append(turn.Replies, say(sayAskAgain))

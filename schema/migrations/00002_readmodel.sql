@@ -95,7 +95,7 @@ comment on column readmodel.tickets.bot is 'Name of the bot.';
 comment on column readmodel.tickets.chat_id is 'Telegram''s chat id.';
 comment on column readmodel.tickets.status is 'open, assigned, resolved or handed_back (to the bot).';
 comment on column readmodel.tickets.priority is 'urgent, high, normal or low.';
-comment on column readmodel.tickets.reason is 'Why a person is needed: asked, angry, not_understood, troubleshooting_failed, or an operator''s words.';
+comment on column readmodel.tickets.reason is 'Why a person is needed: asked, angry, not_understood, troubleshooting_failed, cancel_order, order_lookup_failed, or an operator''s words.';
 comment on column readmodel.tickets.subject is 'The customer''s words that led to it.';
 comment on column readmodel.tickets.assignee is 'Who has it; null while nobody does.';
 comment on column readmodel.tickets.opened_at is 'When it was opened.';

@@ -1,0 +1,688 @@
+package commands_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// one is a handler that takes one batch at a time.
+var one = commands.Settings{Committers: 1}
+
+func TestRequestsOfOneStreamAreDecidedInTheOrderGiven(t *testing.T) {
+	h := handler(t, newMemory(), one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{
+		ask(anna, chat.OpenTicket{Reason: "seen", Priority: dialog.Low, At: start}),
+		ask(anna, chat.AssignTicket{Assignee: "maria"}),
+		ask(anna, chat.ResolveTicket{At: start}),
+		ask(anna, chat.ReopenTicket{Reason: "again", At: start}),
+		ask(anna, chat.HandBack{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range results {
+		if r.First != domain.Version(i+1) || len(r.Events) != 1 {
+			t.Errorf("request %d led to %+v", i+1, r)
+		}
+	}
+}
+
+func TestAnAnswerSaysWhichEventsAndWhere(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	first, err := h.Handle(t.Context(), update(anna, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := first.Events[0]
+	turn, err := h.Handle(t.Context(), ask(anna, chat.Respond{To: 1, Event: message, At: start}))
+	if err != nil || turn.First != 2 || len(turn.Events) != 2 {
+		t.Fatalf("%+v, error %v", turn, err)
+	}
+	if stored := store.events(anna); len(stored) != 3 {
+		t.Errorf("stored %d events", len(stored))
+	}
+}
+
+func TestEventsAreStoredWithWhereTheyCameFrom(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	if _, err := h.Handle(t.Context(), update(anna, 5)); err != nil {
+		t.Fatal(err)
+	}
+	message := store.events(anna)[0]
+	turn := ask(anna, chat.Respond{To: 1, Event: message.Event, At: start})
+	turn.Causation, turn.Correlation = message.ID, message.Correlation
+	if _, err := h.Handle(t.Context(), turn); err != nil {
+		t.Fatal(err)
+	}
+	stored := store.events(anna)
+	if string(message.Raw) != `{"update_id": 5}` || message.Actor != "customer" || message.Causation != uuid.Nil || message.Correlation != message.ID || !message.OccurredAt.Equal(start) {
+		t.Errorf("the update is stored as %+v", message)
+	}
+	ids := map[uuid.UUID]bool{message.ID: true}
+	for _, e := range stored[1:] {
+		if e.Raw != nil || e.Causation != message.ID || e.Correlation != message.ID || ids[e.ID] {
+			t.Errorf("the turn is stored as %+v", e)
+		}
+		ids[e.ID] = true
+	}
+	if got := store.inbox[inboxKey("demo", 5)]; got != 1 {
+		t.Errorf("the inbox says that update 5 is event %d", got)
+	}
+}
+
+// behind sends requests so that they wait together for a batch that is under way.
+func behind(h *commands.Handler, store *memory, requests ...commands.Request) []<-chan answer {
+	g := make(gate)
+	store.before = g.wait
+	ahead := send(h, ask(domain.BotStream("ahead"), chat.Reply{Author: "person:maria", Text: "first"}))
+	synctest.Wait()
+	var answers []<-chan answer
+	for _, r := range requests {
+		answers = append(answers, send(h, r))
+		synctest.Wait()
+	}
+	close(g)
+	<-ahead
+	synctest.Wait()
+	return answers
+}
+
+func TestUpdatesThatWaitTogetherAreTakenInTheOrderOfTheirNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		h := handler(t, store, one)
+		answers := behind(h, store, update(anna, 5), update(anna, 3), ask(anna, chat.Reply{Author: "person:maria", Text: "hi"}), update(anna, 9), update(anna, 4))
+		for _, a := range answers {
+			if got := <-a; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		if got, want := store.received(anna), []int64{3, 4, 0, 5, 9}; !slices.Equal(got, want) {
+			t.Errorf("stored in the order %v, want %v", got, want)
+		}
+		for _, e := range store.events(anna) {
+			if m, ok := e.Event.(chat.MessageReceived); ok && m.Late {
+				t.Errorf("update %d is marked late", m.ID)
+			}
+		}
+	})
+}
+
+func TestStreamsThatWaitTogetherShareACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		h := handler(t, store, one)
+		var requests []commands.Request
+		for n := range int64(50) {
+			requests = append(requests, update(domain.ChatStream("demo", n), n))
+		}
+		for _, a := range behind(h, store, requests...) {
+			if got := <-a; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		if len(store.batches) != 2 || len(store.batches[1]) != 50 {
+			t.Errorf("%d commits", len(store.batches))
+		}
+	})
+}
+
+func TestOneFloodingChatDoesNotMakeACommitLong(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	var requests []commands.Request
+	var want []int64
+	for n := range int64(300) {
+		requests = append(requests, update(anna, n+1))
+		want = append(want, n+1)
+	}
+	if _, err := h.HandleAll(t.Context(), requests); err != nil {
+		t.Fatal(err)
+	}
+	for _, batch := range store.batches {
+		if n := len(batch[0].Events); n > 64 {
+			t.Errorf("%d events in one commit", n)
+		}
+	}
+	if got := store.received(anna); !slices.Equal(got, want) {
+		t.Errorf("stored in the order %v", got)
+	}
+}
+
+func TestAConflictOnOneStreamIsDecidedAgainAlone(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	overtaken := false
+	store.before = func(context.Context, []commands.Append) error {
+		if !overtaken {
+			overtaken = true
+			store.elsewhere(anna, chat.TicketOpened{Ticket: "#1"})
+		}
+		return nil
+	}
+	results, err := h.HandleAll(t.Context(), []commands.Request{
+		ask(anna, chat.Reply{Author: "person:maria", Text: "hi"}), ask(anna, chat.AssignTicket{Assignee: "maria"}), ask(bert, chat.Reply{Author: "person:maria", Text: "hi"}),
+	})
+	if err != nil {
+		t.Fatalf("decided again, the ticket is there to be assigned: %v", err)
+	}
+	if results[0].First != 2 || results[1].First != 3 || results[2].First != 1 {
+		t.Errorf("results %+v", results)
+	}
+	if len(store.batches) != 2 || len(store.batches[0]) != 2 || len(store.batches[1]) != 1 || store.batches[1][0].Stream != anna {
+		t.Errorf("batches %+v", store.batches)
+	}
+	if len(store.events(bert)) != 1 {
+		t.Errorf("the other stream has %d events", len(store.events(bert)))
+	}
+}
+
+func TestAStreamThatIsAlwaysOvertakenFailsAlone(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	store.before = func(_ context.Context, batch []commands.Append) error {
+		store.elsewhere(anna, chat.HandedBack{})
+		return nil
+	}
+	var results [2]error
+	var done sync.WaitGroup
+	for i, stream := range []domain.StreamID{anna, bert} {
+		done.Go(func() {
+			_, results[i] = h.Handle(context.Background(), ask(stream, chat.Reply{Author: "person:maria", Text: "hi"}))
+		})
+	}
+	done.Wait()
+	if !errors.Is(results[0], commands.ErrConflict) || results[1] != nil {
+		t.Errorf("overtaken: %v; the other: %v", results[0], results[1])
+	}
+	store.before = nil
+	if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: "person:maria", Text: "hi"})); err != nil {
+		t.Errorf("when the other writer rests: %v", err)
+	}
+}
+
+func TestAStateInMemoryThatIsBehindIsNoticed(t *testing.T) {
+	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Low}
+	assigned := func(to string) chat.TicketAssigned { return chat.TicketAssigned{Ticket: "#1", Assignee: to} }
+	tests := map[string]struct {
+		before, elsewhere []domain.Event
+		command           chat.Command
+		want              domain.Event
+		err               error
+	}{
+		"when it would refuse": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},
+			chat.ReopenTicket{Reason: "again"}, chat.TicketReopened{Ticket: "#1", Reason: "again", Due: time.Time{}.Add(dialog.Low.Due())}, nil},
+		"when it would do nothing": {[]domain.Event{opened, assigned("maria")}, []domain.Event{assigned("jo")},
+			chat.AssignTicket{Assignee: "maria"}, assigned("maria"), nil},
+		"when it would act": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},
+			chat.AssignTicket{Assignee: "maria"}, nil, chat.ErrNoTicket},
+		"when the bot's turn was taken elsewhere": {[]domain.Event{opened}, []domain.Event{chat.HandedBack{Ticket: "#1"}, chat.Understood{Answer: chat.Answer{To: 9}}},
+			chat.Respond{To: 9, Event: chat.MessageReceived{Text: "hello"}}, nil, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			store := newMemory()
+			store.elsewhere(anna, test.before...)
+			h := handler(t, store, one)
+			if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: "person:maria", Text: "so that it is known"})); err != nil {
+				t.Fatal(err)
+			}
+			store.elsewhere(anna, test.elsewhere...)
+			result, err := h.Handle(t.Context(), ask(anna, test.command))
+			if !errors.Is(err, test.err) {
+				t.Fatalf("error %v, want %v", err, test.err)
+			}
+			if test.want == nil {
+				if len(result.Events) > 0 {
+					t.Fatalf("led to %+v", result.Events)
+				}
+				return
+			}
+			if len(result.Events) != 1 || result.Events[0] != test.want {
+				t.Errorf("led to %+v, want %+v", result.Events, test.want)
+			}
+			if want := domain.Version(len(test.before) + 1 + len(test.elsewhere) + 1); result.First != want {
+				t.Errorf("at version %d, want %d", result.First, want)
+			}
+		})
+	}
+}
+
+func TestARefusalLeavesTheOtherRequestsOfTheStreamAlone(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{
+		update(anna, 1), ask(anna, chat.HandBack{}), update(anna, 2),
+	})
+	if !errors.Is(err, chat.ErrNoTicket) {
+		t.Errorf("error %v", err)
+	}
+	if len(results[0].Events) != 1 || len(results[1].Events) != 0 || results[2].First != 2 {
+		t.Errorf("results %+v", results)
+	}
+}
+
+func TestARepeatedUpdateCostsNeitherAnEventNorARead(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	for range 3 {
+		if _, err := h.Handle(t.Context(), update(anna, 5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(store.events(anna)) != 1 || len(store.loads) != 1 || len(store.batches) != 1 {
+		t.Errorf("%d events, %d reads, %d writes", len(store.events(anna)), len(store.loads), len(store.batches))
+	}
+}
+
+func TestARepeatThatOnlyTheStoreKnowsIsDroppedAndTheRestGoesOn(t *testing.T) {
+	store := newMemory()
+	store.inbox[inboxKey("demo", 5)] = 1
+	store.inbox[inboxKey("demo", 6)] = 2
+	h := handler(t, store, one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 4), update(anna, 5), update(anna, 6), update(anna, 7), update(bert, 8)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := store.received(anna), []int64{4, 7}; !slices.Equal(got, want) {
+		t.Errorf("stored %v, want %v", got, want)
+	}
+	for i, want := range []int{1, 0, 0, 1, 1} {
+		if len(results[i].Events) != want {
+			t.Errorf("request %d led to %+v", i, results[i])
+		}
+	}
+	if results[3].First != 2 {
+		t.Errorf("update 7 is event %d", results[3].First)
+	}
+	if got := store.inbox[inboxKey("demo", 7)]; got != 2 {
+		t.Errorf("the inbox says that update 7 is event %d", got)
+	}
+}
+
+func TestAMessageOlderThanTheMemoryIsStoredOnce(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	for n := range int64(100) {
+		if _, err := h.Handle(t.Context(), update(anna, n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if store.held != 0 {
+		t.Fatalf("the store was asked %d times about new messages", store.held)
+	}
+	again := update(anna, 1000) // message 2 under another update id
+	receive := again.Command.(chat.Receive)
+	message := receive.Event.(chat.MessageReceived)
+	message.MessageID, message.Key = 2, 2
+	receive.Event = message
+	again.Command = receive
+	if result, err := h.Handle(t.Context(), again); err != nil || len(result.Events) > 0 {
+		t.Errorf("led to %+v, error %v", result.Events, err)
+	}
+	message.Key = 2000 // of that id, yet never seen
+	receive.Event = message
+	again.Command = receive
+	if result, err := h.Handle(t.Context(), again); err != nil || len(result.Events) != 1 {
+		t.Errorf("led to %+v, error %v", result.Events, err)
+	}
+	if store.held != 2 || len(store.events(anna)) != 101 {
+		t.Errorf("asked %d times, %d events", store.held, len(store.events(anna)))
+	}
+}
+
+func TestASettlementThatIsNoLongerOursIsReportedAndTheRestGoesOn(t *testing.T) {
+	store := newMemory()
+	ours, theirs := uuid.New(), uuid.New()
+	store.leases[ours], store.leases[theirs] = 1, 8
+	settle := func(id uuid.UUID, fence int64) commands.Request {
+		r := ask(anna, chat.RecordDelivery{Delivery: id, Kind: commands.KindSendMessage, Outcome: "done"})
+		r.Settles = &commands.Settlement{Delivery: id, Fence: fence, State: "done"}
+		return r
+	}
+	h := handler(t, store, one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), settle(theirs, 7), settle(ours, 1), update(anna, 2)})
+	var fenced commands.Fenced
+	if !errors.As(err, &fenced) || !slices.Equal(fenced, commands.Fenced{theirs}) {
+		t.Errorf("error %v", err)
+	}
+	for i, want := range []int{1, 0, 1, 1} {
+		if len(results[i].Events) != want {
+			t.Errorf("request %d led to %+v", i, results[i])
+		}
+	}
+	if _, err := h.Handle(t.Context(), settle(ours, 1)); !errors.As(err, &fenced) {
+		t.Errorf("settled twice: error %v", err)
+	}
+	if n := len(store.events(anna)); n != 3 {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestAFailedCommitIsReportedToAllItsCallersAndItsStatesForgotten(t *testing.T) {
+	down := errors.New("the server is gone")
+	for name, fail := range map[string]func(*memory, error){
+		"writing": func(m *memory, err error) {
+			m.before = func(context.Context, []commands.Append) error { return err }
+		},
+		"reading": func(m *memory, err error) { m.onLoad = func() error { return err } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newMemory()
+				h := handler(t, store, one)
+				if name == "writing" { // what is known need not be read
+					if _, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), update(bert, 11)}); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					store.elsewhere(anna, chat.HandedBack{})
+					store.elsewhere(bert, chat.HandedBack{})
+				}
+				fail(store, down)
+				var answers []<-chan answer
+				for n := range int64(3) {
+					answers = append(answers, send(h, update(anna, n+2)), send(h, update(bert, n+12)))
+				}
+				for _, a := range answers {
+					if got := <-a; !errors.Is(got.err, down) {
+						t.Errorf("led to %+v, error %v", got.result, got.err)
+					}
+				}
+				store.before, store.onLoad, store.loads = nil, nil, nil
+				results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 9), update(bert, 19)})
+				if err != nil || results[0].First != 2 || results[1].First != 2 {
+					t.Errorf("afterwards: %+v, error %v", results, err)
+				}
+				if want := []commands.Cursor{{Stream: anna}, {Stream: bert}}; len(store.loads) != 1 || !slices.Equal(store.loads[0], want) {
+					t.Errorf("afterwards it was not read anew: %+v", store.loads)
+				}
+			})
+		})
+	}
+}
+
+func TestACommitThatArrivedAfterAllIsFoundWhenTheUpdateComesAgain(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	store.before = func(_ context.Context, batch []commands.Append) error {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		store.store(batch[0]) // committed, but the answer was lost
+		return errors.New("connection reset")
+	}
+	if _, err := h.Handle(t.Context(), update(anna, 5)); err == nil {
+		t.Fatal("no error")
+	}
+	store.before = nil
+	if result, err := h.Handle(t.Context(), update(anna, 5)); err != nil || len(result.Events) > 0 {
+		t.Errorf("led to %+v, error %v", result, err)
+	}
+	if n := len(store.events(anna)); n != 1 {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestAStreamThatCannotBeReadFailsAlone(t *testing.T) {
+	store := newMemory()
+	store.broken[anna] = errors.New("unknown event renamed@1")
+	h := handler(t, store, one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), update(bert, 2)})
+	if !errors.Is(err, store.broken[anna]) || len(results[1].Events) != 1 {
+		t.Errorf("results %+v, error %v", results, err)
+	}
+	delete(store.broken, anna)
+	if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil {
+		t.Errorf("when it can be read: %v", err)
+	}
+}
+
+func TestAMistakeOfTheProgramInOneChatLeavesTheOthersAlone(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	results, err := h.HandleAll(t.Context(), []commands.Request{ask(anna, chat.Receive{Event: "no update"}), update(bert, 2)})
+	if err == nil || len(results[1].Events) != 1 {
+		t.Errorf("results %+v, error %v", results, err)
+	}
+}
+
+func TestUpdatesWithinTheReorderWindowAreSorted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		h := handler(t, store, commands.Settings{})
+		const window = 200 * time.Millisecond
+		begun := time.Now()
+		order := rand.Perm(10)
+		var answers []<-chan answer
+		for i, n := range order {
+			r := update(anna, int64(n+1))
+			r.Wait = window
+			answers = append(answers, send(h, r))
+			if i < 9 {
+				time.Sleep(window / 10)
+			}
+		}
+		for _, a := range answers {
+			if got := <-a; got.err != nil || len(got.result.Events) != 1 {
+				t.Fatalf("%+v", got)
+			}
+		}
+		if got, want := store.received(anna), []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}; !slices.Equal(got, want) {
+			t.Errorf("sent as %v, stored in the order %v", order, got)
+		}
+		if took := time.Since(begun); took != window {
+			t.Errorf("the window of %s was open for %s", window, took)
+		}
+	})
+}
+
+func TestWithoutAWindowNothingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := handler(t, newMemory(), commands.Settings{})
+		begun := time.Now()
+		if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil || time.Since(begun) > 0 {
+			t.Errorf("it took %s, error %v", time.Since(begun), err)
+		}
+	})
+}
+
+func TestAnUpdateAfterTheWindowIsKeptAndMarkedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		h := handler(t, store, commands.Settings{})
+		for _, id := range []int64{7, 6} {
+			r := update(anna, id)
+			r.Wait = time.Second
+			if _, err := h.Handle(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if late := store.events(anna)[1].Event.(chat.MessageReceived); late.ID != 6 || !late.Late {
+			t.Errorf("stored %+v", late)
+		}
+	})
+}
+
+func TestClosingLetsWhatWaitsFinishAndTakesNothingNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		g := make(gate)
+		store.before = g.wait
+		h := commands.NewHandler(store, one)
+		var answers []<-chan answer
+		for n := range int64(20) {
+			r := update(domain.ChatStream("demo", n%5), n+1)
+			if n%3 == 0 {
+				r.Wait = 50 * time.Millisecond
+			}
+			answers = append(answers, send(h, r))
+			synctest.Wait()
+		}
+		closed := make(chan struct{})
+		go func() { h.Close(); close(closed) }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("closed while requests wait")
+		default:
+		}
+		if _, err := h.Handle(t.Context(), update(anna, 99)); !errors.Is(err, commands.ErrClosed) {
+			t.Errorf("a new request: error %v", err)
+		}
+		close(g)
+		<-closed
+		synctest.Wait()
+		for i, a := range answers {
+			select {
+			case got := <-a:
+				if got.err != nil || len(got.result.Events) != 1 {
+					t.Errorf("request %d: %+v", i, got)
+				}
+			default:
+				t.Errorf("request %d is not answered, and the handler is closed", i)
+			}
+		}
+	})
+}
+
+func TestTooManyWaitingRequestsAreTurnedAway(t *testing.T) {
+	const limit = 10_000
+	store := newMemory()
+	h := handler(t, store, one)
+	requests := make([]commands.Request, limit+5)
+	for i := range requests {
+		requests[i] = update(domain.ChatStream("demo", int64(i%2000)), int64(i+1))
+	}
+	results, err := h.HandleAll(t.Context(), requests)
+	if !errors.Is(err, commands.ErrBusy) {
+		t.Fatalf("error %v", err)
+	}
+	for i, r := range results {
+		if handled := len(r.Events) == 1; handled != (i < limit) {
+			t.Fatalf("request %d handled: %v", i, handled)
+		}
+	}
+	if _, err := h.Handle(t.Context(), requests[limit]); err != nil {
+		t.Errorf("when they are done: %v", err)
+	}
+}
+
+func TestACallerWhoGoesAwayIsLetGoAndItsRequestIsStillDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		g := make(gate)
+		store.before = g.wait
+		h := handler(t, store, one)
+		ahead := send(h, update(bert, 1))
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := h.Handle(ctx, update(anna, 2))
+			left <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+		close(g)
+		<-ahead
+		h.Close()
+		if n := len(store.events(anna)); n != 1 {
+			t.Errorf("%d events", n)
+		}
+	})
+}
+
+func TestACommitThatHangsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		store.before = make(gate).wait // never opened
+		h := handler(t, store, one)
+		begun := time.Now()
+		_, err := h.Handle(context.Background(), update(anna, 1))
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 5*time.Second {
+			t.Errorf("error %v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+func TestTwoProcessesOnTheSameChatsStoreEachUpdateOnceInEveryCase(t *testing.T) {
+	const chats, updates = 3, 150
+	store := newMemory()
+	processes := []*commands.Handler{handler(t, store, commands.Settings{}), handler(t, store, commands.Settings{Cached: 1})}
+	var done sync.WaitGroup
+	for _, h := range processes {
+		for worker := range 4 {
+			done.Go(func() {
+				order := rand.New(rand.NewPCG(uint64(worker), 1)).Perm(updates)
+				for _, n := range order {
+					r := update(domain.ChatStream("demo", int64(n%chats)), int64(n+1))
+					for {
+						_, err := h.Handle(context.Background(), r)
+						if err == nil {
+							break
+						}
+						if !errors.Is(err, commands.ErrConflict) {
+							t.Errorf("update %d: %v", n+1, err)
+							return
+						}
+					}
+				}
+			})
+		}
+	}
+	done.Wait()
+	seen := map[int64]int{}
+	for n := range int64(chats) {
+		for _, id := range store.received(domain.ChatStream("demo", n)) {
+			seen[id]++
+		}
+	}
+	for n := range int64(updates) {
+		if seen[n+1] != 1 {
+			t.Errorf("update %d is stored %d times", n+1, seen[n+1])
+		}
+	}
+}
+
+func TestTheChainOfAnUpdateThatWasDecidedTwiceBeginsWithItsOwnEvent(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	overtaken := false
+	store.before = func(context.Context, []commands.Append) error {
+		if !overtaken {
+			overtaken = true
+			store.elsewhere(anna, chat.HandedBack{})
+		}
+		return nil
+	}
+	if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if e := store.events(anna)[1]; e.Correlation != e.ID {
+		t.Errorf("event %s is of the chain that began with %s, which was never stored", e.ID, e.Correlation)
+	}
+}
+
+func ExampleFenced() {
+	fmt.Println(commands.Fenced{uuid.Nil})
+	// Output: deliveries [00000000-0000-0000-0000-000000000000] are leased to another
+}

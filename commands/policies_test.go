@@ -1,0 +1,110 @@
+package commands_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// everyEvent is one of each, by its stored name.
+func everyEvent(t *testing.T) map[string]domain.Event {
+	codec := chat.NewCodec()
+	events := map[string]domain.Event{}
+	for name, version := range codec.Names() {
+		event, err := codec.Decode(name, version, []byte(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		events[name] = event
+	}
+	return events
+}
+
+func recorded(stream domain.StreamID, event domain.Event) domain.Recorded {
+	return domain.Recorded{
+		Stream: stream, Version: 7, ID: uuid.MustParse("0192c3a4-0000-7000-8000-000000000001"), Event: event,
+		Correlation: uuid.MustParse("0192c3a4-0000-7000-8000-00000000000c"), OccurredAt: start,
+	}
+}
+
+func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
+	customer := map[string]bool{"message_received": true, "message_edited": true, "button_pressed": true}
+	for name, event := range everyEvent(t) {
+		r := recorded(anna, event)
+		request, ok := commands.Turn(r, start)
+		if ok != customer[name] {
+			t.Errorf("%s: turn %v", name, ok)
+		}
+		if !ok {
+			continue
+		}
+		want := commands.Request{
+			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
+		}
+		if diff := cmp.Diff(want, request); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
+	owes := map[string]string{
+		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "order_lookup_requested": commands.KindLookUpOrder,
+	}
+	for name, event := range everyEvent(t) {
+		r := recorded(anna, event)
+		d, ok := commands.Owe(r)
+		if ok != (owes[name] != "") || d.Kind != owes[name] {
+			t.Errorf("%s: owes %v %q, want %q", name, ok, d.Kind, owes[name])
+		}
+		if ok && (d.ID != r.ID || d.Stream != anna || d.Version != 7 || d.Correlation != r.Correlation) {
+			t.Errorf("%s: delivery %+v", name, d)
+		}
+		if _, ok := commands.Owe(recorded(domain.BotStream("demo"), event)); ok {
+			t.Errorf("%s: a delivery is owed to no chat", name)
+		}
+	}
+}
+
+func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
+	group := domain.ChatStream("demo", -1001)
+	buttons := []dialog.Button{{Text: "Yes", Data: "y"}}
+	tests := map[string]struct {
+		event                   domain.Event
+		destination, lane, kind string
+		payload                 any
+	}{
+		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: "bot"},
+			"telegram:demo", "chat-demo:-1001", commands.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
+		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
+			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
+		"order": {chat.OrderLookupRequested{Answer: chat.Answer{To: 5}, Order: "1001"},
+			"orders:demo", "orders-demo:-1001", commands.KindLookUpOrder, commands.LookUpOrder{Number: "1001", To: 5}},
+	}
+	for name, test := range tests {
+		d, _ := commands.Owe(recorded(group, test.event))
+		if d.Destination != test.destination || d.Lane != test.lane || d.Kind != test.kind {
+			t.Errorf("%s: %+v", name, d)
+		}
+		if diff := cmp.Diff(test.payload, d.Payload); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestButtonsGoBeforePersonsAndPersonsBeforeTheBot(t *testing.T) {
+	priority := func(event domain.Event) int {
+		d, _ := commands.Owe(recorded(anna, event))
+		return d.Priority
+	}
+	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: "person:maria"}), priority(chat.ReplyQueued{Author: "bot"})
+	if !(button > person && person > bot) {
+		t.Errorf("button %d, person %d, bot %d", button, person, bot)
+	}
+}

@@ -1,0 +1,713 @@
+package chat_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/domaintest"
+)
+
+// noon is when the stories below begin.
+var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+var anna = chat.Sender{ID: 42, Name: "Anna"}
+
+// wrote is a message of the customer, its ids and key drawn from one number.
+func wrote(n int64, text string) chat.MessageReceived {
+	return chat.MessageReceived{
+		Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: n, Date: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text,
+	}
+}
+
+func edited(n, message int64, text string) chat.MessageEdited {
+	return chat.MessageEdited{Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: message, EditedAt: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text}
+}
+
+func pressed(n int64, data string) chat.ButtonPressed {
+	return chat.ButtonPressed{Update: chat.Update{ID: n, Key: uint64(n)}, QueryID: "query", MessageID: 900, Date: noon.Add(time.Duration(n) * time.Second), From: anna, Data: data}
+}
+
+func understood(to domain.Version, intent dialog.Intent) chat.Understood {
+	return chat.Understood{Answer: chat.Answer{To: to}, Intent: intent, Confidence: 1}
+}
+
+// walked is the address change on its way from step to step.
+func walked(at time.Time, steps ...dialog.Step) (events []domain.Event) {
+	from := dialog.Step("")
+	for _, step := range steps {
+		move := chat.WorkflowMoved{Workflow: dialog.BillingAddressChange, From: from, Step: step, Source: 1, At: at}
+		if step == dialog.ValidatingAddress {
+			move.Data = map[string]string{"address": "12 Baker Street, London NW1 6XE"}
+		}
+		events, from = append(events, move), step
+	}
+	return events
+}
+
+var (
+	collecting = walked(noon, dialog.Initial, dialog.CollectingAddress)
+	confirming = walked(noon, dialog.Initial, dialog.CollectingAddress, dialog.ValidatingAddress, dialog.ConfirmingChanges)
+	opened     = chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour)}
+	assigned   = chat.TicketAssigned{Ticket: "#1", Assignee: "maria"}
+	resolved   = chat.TicketResolved{Ticket: "#1", At: noon}
+	handedBack = chat.HandedBack{Ticket: "#1"}
+)
+
+type outcome = domaintest.Outcome[chat.State]
+
+func given(t *testing.T, events ...domain.Event) domaintest.History[chat.State, chat.Command] {
+	return domaintest.Of(t, chat.Decider).Given(events...)
+}
+
+func receive(e domain.Event) chat.Receive { return chat.Receive{Event: e, At: noon} }
+
+func respond(to domain.Version, e domain.Event) chat.Respond {
+	return chat.Respond{To: to, Event: e, At: noon.Add(time.Minute)}
+}
+
+// only is the event of a type that an outcome holds; it fails the test when
+// there is none, or more than one.
+func only[E domain.Event](t *testing.T, o outcome) E {
+	t.Helper()
+	found := all[E](o)
+	if len(found) != 1 {
+		t.Fatalf("want one %T, got %d in %+v", *new(E), len(found), o.Events)
+	}
+	return found[0]
+}
+
+func all[E domain.Event](o outcome) (found []E) {
+	for _, event := range o.Events {
+		if e, ok := event.(E); ok {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// Receiving
+
+func TestEveryKindOfUpdateIsKeptAsItCame(t *testing.T) {
+	for name, event := range map[string]domain.Event{
+		"message":    wrote(7, "hello"),
+		"edit":       edited(7, 3, "hello!"),
+		"button":     pressed(7, "x"),
+		"membership": chat.MembershipChanged{Update: chat.Update{ID: 7, Key: 7}, Date: noon, Status: "kicked", Blocked: true},
+		"other":      chat.UpdateKept{Update: chat.Update{ID: 7, Key: 7}, Kind: "message_reaction", Date: noon},
+	} {
+		t.Run(name, func(t *testing.T) {
+			given(t).When(receive(event)).Then(event)
+		})
+	}
+}
+
+func TestAnUpdateOfAnyKindIsReceivedOnce(t *testing.T) {
+	for name, event := range map[string]domain.Event{
+		"message":    wrote(7, "hello"),
+		"edit":       edited(7, 3, "hello!"),
+		"button":     pressed(7, "x"),
+		"membership": chat.MembershipChanged{Update: chat.Update{ID: 7, Key: 7}, Date: noon},
+		"other":      chat.UpdateKept{Update: chat.Update{ID: 7, Key: 7}, Kind: "poll"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			given(t, event).When(receive(event)).ThenNothing()
+		})
+	}
+}
+
+func TestTheSameMessageUnderAnotherUpdateIDIsARepeat(t *testing.T) {
+	again := wrote(7, "hello")
+	again.ID = 5000
+	given(t, wrote(7, "hello")).When(receive(again)).ThenNothing()
+}
+
+func TestTheSameWordsInANewMessageAreNoRepeat(t *testing.T) {
+	given(t, wrote(7, "hello")).When(receive(wrote(8, "hello"))).Then(wrote(8, "hello"))
+}
+
+// manyMessages is more of them than the state remembers.
+func manyMessages(n int64) (events []domain.Event) {
+	for i := range n {
+		events = append(events, wrote(i+1, "hello"))
+	}
+	return events
+}
+
+func TestAMessageOlderThanTheMemoryIsLookedUpInTheStore(t *testing.T) {
+	overtaken := wrote(5, "x") // message 5, after message 100
+	overtaken.Key = 1000
+	state := chat.Decider.Fold(chat.State{}, append(manyMessages(100), overtaken)...)
+	tests := map[string]struct {
+		event domain.Event
+		may   bool
+	}{
+		"forgotten message":           {wrote(1, "hello"), true},
+		"message still remembered":    {wrote(100, "hello"), false},
+		"message above all others":    {wrote(101, "hello"), false},
+		"new content, old message id": {chat.MessageReceived{Update: chat.Update{ID: 101, Key: 999}, MessageID: 50}, true},
+		"edit":                        {edited(101, 1, "x"), false},
+		"button":                      {pressed(101, "x"), false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			key, may := chat.MayRepeat(state, receive(test.event))
+			if may != test.may {
+				t.Errorf("MayRepeat = %v, want %v", may, test.may)
+			}
+			if m, ok := test.event.(chat.MessageReceived); ok && may && key != m.Key {
+				t.Errorf("key = %d, want %d", key, m.Key)
+			}
+		})
+	}
+}
+
+func TestNothingIsLookedUpWhileTheMemoryReachesBackToTheBeginning(t *testing.T) {
+	state := chat.Decider.Fold(chat.State{}, manyMessages(63)...)
+	if _, may := chat.MayRepeat(state, receive(chat.MessageReceived{Update: chat.Update{ID: 1, Key: 999}, MessageID: 1})); may {
+		t.Error("a state that remembers every update asks the store about a repeat")
+	}
+}
+
+func TestAnUpdateBehindAnotherIsMarkedLate(t *testing.T) {
+	tests := map[string]struct {
+		event domain.Event
+		late  func(domain.Event) bool
+	}{
+		"message":    {wrote(5, "hello"), func(e domain.Event) bool { return e.(chat.MessageReceived).Late }},
+		"edit":       {edited(5, 1, "hello"), func(e domain.Event) bool { return e.(chat.MessageEdited).Late }},
+		"button":     {pressed(5, "x"), func(e domain.Event) bool { return e.(chat.ButtonPressed).Late }},
+		"membership": {chat.MembershipChanged{Update: chat.Update{ID: 5, Key: 5}, Date: noon}, func(e domain.Event) bool { return e.(chat.MembershipChanged).Late }},
+		"other":      {chat.UpdateKept{Update: chat.Update{ID: 5, Key: 5}}, func(e domain.Event) bool { return e.(chat.UpdateKept).Late }},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			after := given(t, wrote(9, "first")).When(receive(test.event))
+			if !test.late(after.Events[0]) {
+				t.Error("update 5 after update 9 is not marked late")
+			}
+			if after.State.LastUpdate != 9 {
+				t.Errorf("the late update took the numbering back to %d", after.State.LastUpdate)
+			}
+			before := given(t, wrote(4, "first")).When(receive(test.event))
+			if test.late(before.Events[0]) {
+				t.Error("update 5 after update 4 is marked late")
+			}
+		})
+	}
+}
+
+func TestABotsOwnStreamMarksLateUpdatesToo(t *testing.T) {
+	kept := func(id int64) chat.UpdateKept {
+		return chat.UpdateKept{Update: chat.Update{ID: id, Key: uint64(id)}, Kind: "inline_query", Date: noon}
+	}
+	late := kept(5)
+	late.Late = true
+	given(t, kept(9)).When(receive(kept(5))).Then(late)
+}
+
+func TestALowerNumberAfterAQuietWeekBeginsANewNumbering(t *testing.T) {
+	week := 7 * 24 * time.Hour
+	high := wrote(1_000_000, "hello")
+	high.Date = noon
+	tests := map[string]struct {
+		after time.Duration
+		late  bool
+	}{
+		"an hour later":               {time.Hour, true},
+		"a second short of the week":  {week - time.Second, true},
+		"a week later, to the second": {week, false},
+		"a month later":               {30 * 24 * time.Hour, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			low := wrote(17, "I am back")
+			low.Date = noon.Add(test.after)
+			o := given(t, high).When(receive(low))
+			if got := only[chat.MessageReceived](t, o).Late; got != test.late {
+				t.Fatalf("late = %v, want %v", got, test.late)
+			}
+			if want := map[bool]int64{true: 1_000_000, false: 17}[test.late]; o.State.LastUpdate != want {
+				t.Errorf("the numbering stands at %d, want %d", o.State.LastUpdate, want)
+			}
+		})
+	}
+}
+
+func TestAfterRenumberingTheOldNumbersAreNotLate(t *testing.T) {
+	old, restart := wrote(1_000_000, "hello"), wrote(17, "back")
+	restart.Date = noon.Add(8 * 24 * time.Hour)
+	next := wrote(18, "again")
+	next.Date = restart.Date.Add(time.Second)
+	given(t, old, restart).When(receive(next)).Then(next)
+}
+
+// Limits
+
+func limited(e chat.MessageReceived) chat.Receive {
+	return chat.Receive{Event: e, At: e.Date, Limit: chat.Limit{Count: 3, Window: time.Minute}}
+}
+
+func at(e chat.MessageReceived, seconds int) chat.MessageReceived {
+	e.Date = noon.Add(time.Duration(seconds) * time.Second)
+	return e
+}
+
+func TestMessagesOverTheLimitAreKeptAndMarked(t *testing.T) {
+	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 10), at(wrote(3, "c"), 20)}
+	tests := map[string]struct {
+		seconds int
+		over    bool
+	}{
+		"fourth within the window":         {30, true},
+		"a second before the first lapses": {59, true},
+		"the first has lapsed":             {60, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := at(wrote(4, "d"), test.seconds)
+			got := want
+			want.OverLimit = test.over
+			given(t, history...).When(limited(got)).Then(want)
+		})
+	}
+}
+
+func TestExcessMessagesDoNotProlongTheLimit(t *testing.T) {
+	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(wrote(3, "c"), 2)}
+	for n := int64(4); n < 40; n++ {
+		excess := at(wrote(n, "x"), 3+int(n))
+		excess.OverLimit = true
+		history = append(history, excess)
+	}
+	given(t, history...).When(limited(at(wrote(99, "y"), 60))).Then(at(wrote(99, "y"), 60))
+}
+
+func TestALimitOfZeroIsNone(t *testing.T) {
+	given(t, manyMessages(200)...).When(receive(wrote(201, "x"))).Then(wrote(201, "x"))
+}
+
+func TestALimitAboveTheMemoryCountsWhatIsRemembered(t *testing.T) {
+	next := chat.Receive{Event: wrote(chat.MaxLimit+1, "x"), Limit: chat.Limit{Count: 1000, Window: time.Hour}}
+	o := given(t, manyMessages(chat.MaxLimit)...).When(next)
+	if !only[chat.MessageReceived](t, o).OverLimit {
+		t.Errorf("a limit of 1000 let more than %d messages through", chat.MaxLimit)
+	}
+}
+
+func TestAMessageOverTheLimitIsNotAnswered(t *testing.T) {
+	over := wrote(1, "hello")
+	over.OverLimit = true
+	given(t, over).When(respond(1, over)).ThenNothing()
+}
+
+// Albums
+
+func TestAnAlbumIsAnsweredOnce(t *testing.T) {
+	part := func(n int64) chat.MessageReceived {
+		m := wrote(n, "")
+		m.Album, m.Media = "album-1", []chat.Media{{Kind: "photo", FileID: "f"}}
+		return m
+	}
+	second := part(2)
+	second.Continues = true
+	given(t, part(1)).When(receive(part(2))).Then(second)
+	only[chat.ReplyQueued](t, given(t, part(1), second).When(respond(1, part(1))))
+	given(t, part(1), second, understood(1, dialog.File)).When(respond(2, second)).ThenNothing()
+
+	captioned := second
+	captioned.Text = "where is my order 1001"
+	only[chat.OrderLookupRequested](t, given(t, part(1), captioned).When(respond(2, captioned)))
+
+	other := part(3)
+	other.Album = "album-2"
+	given(t, part(1), second).When(receive(other)).Then(other)
+}
+
+func TestAnAlbumCountsAsOneMessageOfTheLimit(t *testing.T) {
+	var album []domain.Event
+	for n := range int64(5) {
+		m := at(wrote(n+1, ""), 0)
+		m.Album, m.Continues = "a", n > 0
+		album = append(album, m)
+	}
+	given(t, album...).When(limited(at(wrote(9, "hello"), 1))).Then(at(wrote(9, "hello"), 1))
+}
+
+// The bot's turn
+
+func TestTheBotAnswersAMessageOnce(t *testing.T) {
+	hello := wrote(1, "hello")
+	first := given(t, hello).When(respond(1, hello))
+	answer := chat.Answer{To: 1}
+	first.Then(
+		chat.Understood{Answer: answer, Intent: dialog.Greeting, Confidence: 0.6},
+		chat.ReplyQueued{Answer: answer, Text: "Hello! What can I do for you?", Author: "bot"},
+	)
+	given(t, append([]domain.Event{hello}, first.Events...)...).When(respond(1, hello)).ThenNothing()
+}
+
+func TestTurnsAnsweredOutOfOrderAreNotTakenTwice(t *testing.T) {
+	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, dialog.Greeting)).When(respond(2, wrote(2, "hi"))).ThenNothing()
+}
+
+func TestTheFirstEventOfATurnMarksItAsTaken(t *testing.T) {
+	for name, event := range map[string]domain.Event{
+		"message":    wrote(1, "I want to change my billing address"),
+		"edit":       edited(1, 9, "x"),
+		"button":     pressed(1, "x"),
+		"gibberish":  wrote(1, "qwertz"),
+		"order":      wrote(1, "where is my order 1001"),
+		"for person": wrote(1, "I want to talk to a person"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := given(t, event).When(respond(1, event))
+			if u, ok := o.Events[0].(chat.Understood); !ok || u.To != 1 {
+				t.Fatalf("the first event is %+v", o.Events[0])
+			}
+			if o.State.Answered != 1 {
+				t.Errorf("answered up to %d, want 1", o.State.Answered)
+			}
+			if len(all[chat.Understood](o)) != 1 {
+				t.Error("a turn is marked twice")
+			}
+		})
+	}
+}
+
+func TestWhatIsNoActOfACustomerGetsNoTurn(t *testing.T) {
+	bot := wrote(1, "hello")
+	bot.From.Bot = true
+	botEdit := edited(1, 1, "hello")
+	botEdit.From.Bot = true
+	lateEdit := edited(1, 1, "hello")
+	lateEdit.Late = true
+	for name, event := range map[string]domain.Event{
+		"another bot's message": bot,
+		"another bot's edit":    botEdit,
+		"late edit":             lateEdit,
+		"membership":            chat.MembershipChanged{Update: chat.Update{ID: 1}},
+		"other update":          chat.UpdateKept{Update: chat.Update{ID: 1}},
+		"our own event":         understood(1, dialog.Help),
+	} {
+		t.Run(name, func(t *testing.T) {
+			given(t, event).When(respond(1, event)).ThenNothing()
+		})
+	}
+}
+
+func TestALateMessageIsAnsweredUnlessAWorkflowHasMovedOn(t *testing.T) {
+	late := wrote(3, "hello")
+	late.Late = true
+	only[chat.ReplyQueued](t, given(t, wrote(5, "x"), late).When(respond(2, late)))
+	given(t, append(collecting, late)...).When(respond(3, late)).ThenNothing()
+}
+
+func TestALatePressIsStillAnswered(t *testing.T) {
+	late := pressed(3, "x")
+	late.Late = true
+	only[chat.ButtonAnswered](t, given(t, wrote(5, "x"), late).When(respond(2, late)))
+}
+
+func TestAReplyGoesToTheTopicOfItsMessage(t *testing.T) {
+	first, second := wrote(1, "hello"), wrote(2, "hi")
+	first.Thread, second.Thread = 11, 22
+	o := given(t, first, second).When(respond(1, first))
+	if got := only[chat.ReplyQueued](t, o).Thread; got != 11 {
+		t.Errorf("the reply goes to topic %d, want 11", got)
+	}
+	o = given(t, first, second).When(chat.Reply{Author: "person:maria", Text: "Good day"})
+	if got := only[chat.ReplyQueued](t, o).Thread; got != 22 {
+		t.Errorf("a person's reply goes to topic %d, want 22, the last one", got)
+	}
+}
+
+func TestALateMessageDoesNotMoveTheConversationToItsTopic(t *testing.T) {
+	late := wrote(1, "earlier")
+	late.Late, late.Thread = true, 11
+	now := wrote(2, "now")
+	now.Thread = 22
+	o := given(t, now, late).When(chat.OpenTicket{Priority: dialog.Low, At: noon})
+	if o.State.Thread != 22 || only[chat.TicketOpened](t, o).Subject != "now" {
+		t.Errorf("topic %d, subject %q", o.State.Thread, only[chat.TicketOpened](t, o).Subject)
+	}
+}
+
+func TestTheBotIsSilentWhileAPersonHasTheChat(t *testing.T) {
+	for name, history := range map[string][]domain.Event{
+		"open":     {opened},
+		"assigned": {opened, assigned},
+		"reopened": {opened, assigned, resolved, chat.TicketReopened{Ticket: "#1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, event := range []domain.Event{wrote(9, "hello"), wrote(9, "/start"), wrote(9, "where is my order 1001"), edited(9, 3, "x")} {
+				given(t, append(history, event)...).When(respond(9, event)).ThenNothing()
+			}
+		})
+	}
+}
+
+func TestTheBotAnswersAgainWhenThePersonIsDone(t *testing.T) {
+	for name, history := range map[string][]domain.Event{
+		"resolved":    {opened, assigned, resolved},
+		"handed back": {opened, assigned, handedBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hello := wrote(9, "hello")
+			only[chat.ReplyQueued](t, given(t, append(history, hello)...).When(respond(9, hello)))
+		})
+	}
+}
+
+func TestAPressedButtonIsAnsweredEvenWhileAPersonHasTheChat(t *testing.T) {
+	press := pressed(9, "address:confirm:1")
+	given(t, append(confirming, opened, press)...).When(respond(9, press)).Then(
+		understood(9, dialog.Pressed),
+		chat.ButtonAnswered{Answer: chat.Answer{To: 9}, QueryID: "query"},
+	)
+}
+
+func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) {
+	first, second := wrote(1, "qwertz"), wrote(2, "asdf jkl")
+	o := given(t, first).When(respond(1, first))
+	if len(all[chat.TicketOpened](o)) != 0 {
+		t.Fatal("the first message that is not understood opens a ticket")
+	}
+	o = given(t, first, understood(1, dialog.Unknown), second).When(respond(3, second))
+	if got := only[chat.TicketOpened](t, o).Reason; got != dialog.ReasonNotUnderstood {
+		t.Errorf("reason %q", got)
+	}
+	o = given(t, first, understood(1, dialog.Unknown), wrote(3, "hi"), understood(3, dialog.Greeting), second).When(respond(5, second))
+	if len(all[chat.TicketOpened](o)) != 0 {
+		t.Error("misunderstandings are counted across messages that were understood")
+	}
+}
+
+func TestButtonsAndCorrectionsDoNotChangeWhatWasWanted(t *testing.T) {
+	stillBroken := wrote(5, "no, that didn't do it")
+	for _, intent := range []dialog.Intent{dialog.Pressed, dialog.Corrected} {
+		o := given(t, understood(1, dialog.Troubleshooting), understood(2, intent)).When(respond(5, stillBroken))
+		if got := only[chat.TicketOpened](t, o).Reason; got != dialog.ReasonNotHelped {
+			t.Errorf("after %s: reason %q", intent, got)
+		}
+		o = given(t, understood(1, dialog.Unknown), understood(2, intent)).When(respond(5, wrote(5, "qwertz")))
+		only[chat.TicketOpened](t, o)
+	}
+}
+
+func TestAddressesSentInAWorkflowAreNoMisunderstandings(t *testing.T) {
+	var history []domain.Event
+	say := func(text string) outcome {
+		n := int64(len(history) + 1)
+		o := given(t, append(history, wrote(n, text))...).When(respond(domain.Version(n), wrote(n, text)))
+		history = append(append(history, wrote(n, text)), o.Events...)
+		return o
+	}
+	say("I want to change my billing address")
+	say("Elm Row")
+	say("12 Elm Row, Leeds")
+	say("12 Elm Row, Leeds LS1 4AP")
+	say("yes")
+	if o := say("qwertz"); len(all[chat.TicketOpened](o)) != 0 {
+		t.Error("the first message that is not understood after an address change opens a ticket")
+	}
+}
+
+func TestAHandOverEndsTheWorkflow(t *testing.T) {
+	person := wrote(9, "I want to talk to a person")
+	ended := func(to domain.Version, at time.Time) chat.WorkflowMoved {
+		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialog.BillingAddressChange, From: dialog.ConfirmingChanges, Step: dialog.HandedOver, Source: 1, At: at}
+	}
+	tests := map[string]struct {
+		command chat.Command
+		want    chat.WorkflowMoved
+	}{
+		"by the customer's wish": {respond(9, person), ended(9, noon.Add(time.Minute))},
+		"by an operator":         {chat.OpenTicket{Priority: dialog.Low, At: noon}, ended(0, noon)},
+		"by a failed look-up":    {chat.RecordLookup{To: 7, Number: "1001", Reason: "down", At: noon}, ended(7, noon)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := given(t, append(confirming, person)...).When(test.command)
+			if got := only[chat.WorkflowMoved](t, o); got.Answer != test.want.Answer || got.Step != test.want.Step || got.From != test.want.From || !got.At.Equal(test.want.At) {
+				t.Errorf("moved %+v, want %+v", got, test.want)
+			}
+			if o.State.Run.Active() || !o.State.WithPerson() {
+				t.Errorf("run %+v, ticket %+v", o.State.Run, o.State.Ticket)
+			}
+		})
+	}
+}
+
+func TestReopeningEndsTheWorkflowThatBeganMeanwhile(t *testing.T) {
+	o := given(t, append([]domain.Event{opened, resolved}, collecting...)...).When(chat.ReopenTicket{Reason: "not solved", At: noon})
+	if only[chat.WorkflowMoved](t, o).Step != dialog.HandedOver || o.State.Run.Active() {
+		t.Errorf("the workflow goes on: %+v", o.State.Run)
+	}
+}
+
+func TestAWorkflowExpiresByWhenTheCustomerActedNotByWhenWeGotToIt(t *testing.T) {
+	address := wrote(9, "12 Baker Street, London NW1 6XE")
+	tests := map[string]struct {
+		sent, handled time.Duration
+		expired       bool
+	}{
+		"at once":                          {59 * time.Minute, 59 * time.Minute, false},
+		"sent in time, handled much later": {10 * time.Minute, 5 * time.Hour, false},
+		"sent after an hour":               {time.Hour, time.Hour, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			address.Date = noon.Add(test.sent)
+			o := given(t, append(collecting, address)...).When(chat.Respond{To: 3, Event: address, At: noon.Add(test.handled)})
+			if got := o.State.Run.Step == dialog.Expired; got != test.expired {
+				t.Errorf("the workflow stands at %s", o.State.Run.Step)
+			}
+		})
+	}
+}
+
+func TestAChangedAddressIsWalkedThroughInEvents(t *testing.T) {
+	ask, send := wrote(1, "please change my billing address"), wrote(2, "12 Baker Street\nLondon NW1 6XE")
+	o := given(t, ask).When(respond(1, ask))
+	var steps []dialog.Step
+	for _, m := range all[chat.WorkflowMoved](o) {
+		steps = append(steps, m.Step)
+	}
+	history := append([]domain.Event{ask}, o.Events...)
+	o = given(t, append(history, send)...).When(respond(6, send))
+	for _, m := range all[chat.WorkflowMoved](o) {
+		steps = append(steps, m.Step)
+	}
+	history = append(append(history, send), o.Events...)
+	buttons := only[chat.ReplyQueued](t, o).Buttons
+	press := pressed(3, buttons[0].Data)
+	o = given(t, append(history, press)...).When(respond(20, press))
+	for _, m := range all[chat.WorkflowMoved](o) {
+		steps = append(steps, m.Step)
+	}
+	want := []dialog.Step{dialog.Initial, dialog.CollectingAddress, dialog.ValidatingAddress, dialog.ConfirmingChanges, dialog.Completed}
+	if len(steps) != len(want) {
+		t.Fatalf("walked %v, want %v", steps, want)
+	}
+	for i := range want {
+		if steps[i] != want[i] {
+			t.Fatalf("walked %v, want %v", steps, want)
+		}
+	}
+	if got := only[chat.ButtonAnswered](t, o); got.QueryID != "query" || got.Text == "" {
+		t.Errorf("the button is answered with %+v", got)
+	}
+	if got := o.State.Run.Data["address"]; got != "12 Baker Street, London NW1 6XE" {
+		t.Errorf("the address changed to %q", got)
+	}
+}
+
+// Look-ups
+
+var parcel = dialog.Order{Number: "1001", Status: "shipped", Detail: "It is on its way."}
+
+func TestAnOrderQuestionIsLookedUpAndThenAnswered(t *testing.T) {
+	question := wrote(1, "where is my order 1001?")
+	o := given(t, question).When(respond(1, question))
+	o.Then(
+		chat.Understood{Answer: chat.Answer{To: 1}, Intent: dialog.OrderStatus, Confidence: 1},
+		chat.OrderLookupRequested{Answer: chat.Answer{To: 1}, Order: "1001"},
+	)
+	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000001")
+	found := chat.RecordLookup{Delivery: id, To: 1, Number: "1001", Found: true, Order: parcel, At: noon}
+	given(t, append([]domain.Event{question}, o.Events...)...).When(found).Then(
+		chat.OrderLookedUp{Delivery: id, Number: "1001", Found: true, Order: parcel},
+		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "Order 1001: shipped. It is on its way.", Author: "bot"},
+	)
+}
+
+func TestAnOrderThatIsNotThereIsSaidSo(t *testing.T) {
+	o := given(t, wrote(1, "order 7777")).When(chat.RecordLookup{To: 1, Number: "7777", At: noon})
+	if only[chat.OrderLookedUp](t, o).Found || o.State.WithPerson() {
+		t.Errorf("events %+v", o.Events)
+	}
+	only[chat.ReplyQueued](t, o)
+}
+
+func TestALookUpThatFailedForGoodBringsAPerson(t *testing.T) {
+	o := given(t, wrote(1, "where is my order 1001?")).When(chat.RecordLookup{To: 1, Number: "1001", Reason: "the order system is down", At: noon})
+	o.Then(
+		chat.OrderLookedUp{Number: "1001", Reason: "the order system is down"},
+		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: dialog.AnswerOrderUnavailable("1001").Text, Author: "bot"},
+		chat.TicketOpened{Ticket: "#1", Reason: "order_lookup_failed", Subject: "where is my order 1001?", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour)},
+	)
+}
+
+func TestAFindingIsKeptButNotSaid(t *testing.T) {
+	blocked := chat.MembershipChanged{Update: chat.Update{ID: 2, Key: 2}, Date: noon, Status: "kicked", Blocked: true}
+	for name, since := range map[string]domain.Event{"while a person has the chat": opened, "to who blocked the bot": blocked} {
+		t.Run(name, func(t *testing.T) {
+			given(t, wrote(1, "where is my order 1001?"), since).
+				When(chat.RecordLookup{To: 1, Number: "1001", Found: true, Order: parcel}).
+				Then(chat.OrderLookedUp{Number: "1001", Found: true, Order: parcel})
+			given(t, wrote(1, "where is my order 1001?"), since).
+				When(chat.RecordLookup{To: 1, Number: "1001", Reason: "down"}).
+				Then(chat.OrderLookedUp{Number: "1001", Reason: "down"})
+		})
+	}
+}
+
+// Deliveries and blocks
+
+func TestOutcomesOfDeliveriesAreRecorded(t *testing.T) {
+	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000002")
+	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5}).
+		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5})
+	for _, outcome := range []string{"refused", "unknown", "dead"} {
+		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true}).
+			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true})
+	}
+}
+
+func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {
+	member := func(blocked bool) chat.MembershipChanged {
+		return chat.MembershipChanged{Update: chat.Update{ID: 3, Key: 3}, Date: noon, Blocked: blocked}
+	}
+	forbidden := chat.DeliveryFailed{Outcome: "refused", Blocked: true}
+	late := wrote(2, "sent before the block")
+	late.Late = true
+	tests := map[string]struct {
+		history []domain.Event
+		blocked bool
+	}{
+		"never blocked":                     {[]domain.Event{wrote(1, "hi")}, false},
+		"blocked":                           {[]domain.Event{wrote(1, "hi"), member(true)}, true},
+		"a delivery was forbidden":          {[]domain.Event{wrote(1, "hi"), forbidden}, true},
+		"another failure after":             {[]domain.Event{forbidden, chat.DeliveryFailed{Outcome: "dead"}}, true},
+		"unblocked":                         {[]domain.Event{wrote(1, "hi"), member(true), member(false)}, false},
+		"wrote again":                       {[]domain.Event{member(true), wrote(9, "I am back")}, false},
+		"a message from before the block":   {[]domain.Event{member(true), late}, true},
+		"a delivery failed without a block": {[]domain.Event{chat.DeliveryFailed{Outcome: "refused"}}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := given(t, test.history...).When(chat.Reply{Author: "person:maria", Text: "Good day"})
+			if test.blocked {
+				o.ThenRefused(chat.ErrBlocked)
+			} else {
+				o.Then(chat.ReplyQueued{Text: "Good day", Author: "person:maria"})
+			}
+		})
+	}
+}
+
+func TestAnEmptyReplyIsRefused(t *testing.T) {
+	for _, text := range []string{"", " ", "\n\t "} {
+		given(t).When(chat.Reply{Author: "person:maria", Text: text}).ThenRefused(chat.ErrEmpty)
+	}
+}
+
+func TestAPersonMayWriteWithoutATicket(t *testing.T) {
+	given(t, wrote(1, "hi")).When(chat.Reply{Author: "person:maria", Text: "Good day"}).
+		Then(chat.ReplyQueued{Text: "Good day", Author: "person:maria"})
+}

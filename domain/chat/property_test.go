@@ -1,0 +1,273 @@
+package chat_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// texts are messages that lead to every part of the dialogue.
+var texts = []string{"", "hello", "qwertz", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel",
+	"/start", "/help", "where is my order 1001", "I want to talk to a person", "This is unacceptable", "my app crashes", "still broken",
+	"please cancel my order", "you charged me twice", "\x00", "🙂", strings.Repeat("x", 4096)}
+
+var buttons = []string{"address:confirm:1", "address:again:1", "address:cancel:1", "address:confirm:2", "x", ":"}
+
+var priorities = []dialog.Priority{dialog.Urgent, dialog.High, dialog.Normal, dialog.Low, "none"}
+
+// chatter draws the life of a chat: updates that come, some again and some out of
+// order, turns that are asked for, some twice and some late, and operators at work.
+type chatter struct {
+	now     time.Time
+	history []domain.Event
+	updates []chat.Receive
+}
+
+func (c *chatter) draw(t *rapid.T) chat.Command {
+	c.now = c.now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "seconds")) * time.Second)
+	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	case 0, 1, 2:
+		return c.receive(t)
+	case 3:
+		if len(c.updates) > 0 {
+			return rapid.SampledFrom(c.updates).Draw(t, "again")
+		}
+		return c.receive(t)
+	case 4, 5, 6:
+		if len(c.history) == 0 {
+			return c.receive(t)
+		}
+		to := rapid.IntRange(1, len(c.history)).Draw(t, "to")
+		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now}
+	case 7:
+		return chat.RecordLookup{
+			Number: "1001", Found: rapid.Bool().Draw(t, "found"), Reason: rapid.SampledFrom([]string{"", "down"}).Draw(t, "reason"), At: c.now,
+		}
+	case 8:
+		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]string{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
+	default:
+		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
+		return rapid.SampledFrom([]chat.Command{
+			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"}, chat.EscalateTicket{Priority: priority, At: c.now},
+			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.Reply{Author: "person:maria", Text: "hello"},
+		}).Draw(t, "operator")
+	}
+}
+
+func (c *chatter) receive(t *rapid.T) chat.Receive {
+	id := rapid.Int64Range(1, 500).Draw(t, "update id")
+	u := chat.Update{ID: id, Key: rapid.Uint64Range(1, 300).Draw(t, "key")}
+	message := rapid.Int64Range(1, 50).Draw(t, "message id")
+	text := rapid.SampledFrom(texts).Draw(t, "text")
+	var event domain.Event
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
+		event = chat.MessageEdited{Update: u, MessageID: message, EditedAt: c.now, Text: text}
+	case 1:
+		event = chat.ButtonPressed{Update: u, QueryID: fmt.Sprint("query", id), MessageID: message, Date: c.now, Data: rapid.SampledFrom(buttons).Draw(t, "button")}
+	case 2:
+		event = chat.MembershipChanged{Update: u, Date: c.now, Blocked: rapid.Bool().Draw(t, "blocked")}
+	case 3:
+		event = chat.UpdateKept{Update: u, Kind: "poll"}
+	default:
+		event = chat.MessageReceived{Update: u, MessageID: message, Date: c.now, Text: text, Album: rapid.SampledFrom([]string{"", "", "a", "b"}).Draw(t, "album"),
+			Thread: rapid.Int64Range(0, 3).Draw(t, "thread")}
+	}
+	r := chat.Receive{Event: event, At: c.now, Limit: chat.Limit{Count: rapid.IntRange(0, 100).Draw(t, "limit"), Window: time.Hour}}
+	c.updates = append(c.updates, r)
+	return r
+}
+
+// life is a chat after some commands, with the events they led to.
+func life(t *rapid.T, each func(chat.State, chat.Command, []domain.Event)) (chat.State, *chatter) {
+	c := &chatter{now: noon}
+	state := chat.Decider.Initial()
+	for range rapid.IntRange(1, 120).Draw(t, "commands") {
+		command := c.draw(t)
+		events, err := chat.Decider.Decide(state, command)
+		if err != nil && len(events) > 0 {
+			t.Fatalf("%T is refused (%v) and yet leads to %+v", command, err, events)
+		}
+		if each != nil {
+			each(state, command, events)
+		}
+		state = chat.Decider.Fold(state, events...)
+		c.history = append(c.history, events...)
+	}
+	return state, c
+}
+
+func TestAHistoryFoldsToTheSameStateInPartsAsAtOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		state, c := life(t, nil)
+		at := rapid.IntRange(0, len(c.history)).Draw(t, "parted at")
+		first := chat.Decider.Fold(chat.Decider.Initial(), c.history[:at]...)
+		if diff := cmp.Diff(state, chat.Decider.Fold(first, c.history[at:]...)); diff != "" {
+			t.Fatalf("parted at %d (-at once +in parts):\n%s", at, diff)
+		}
+		if diff := cmp.Diff(state, chat.Decider.Fold(chat.Decider.Initial(), c.history...)); diff != "" {
+			t.Fatalf("told again (-then +now):\n%s", diff)
+		}
+	})
+}
+
+func TestAHistoryReadBackFromTheStoreFoldsToTheSameState(t *testing.T) {
+	codec := chat.NewCodec()
+	rapid.Check(t, func(t *rapid.T) {
+		state, c := life(t, nil)
+		var read []domain.Event
+		for _, event := range c.history {
+			name, version, payload, err := codec.Encode(event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := codec.Decode(name, version, payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read = append(read, again)
+		}
+		if diff := cmp.Diff(state, chat.Decider.Fold(chat.Decider.Initial(), read...)); diff != "" {
+			t.Fatalf("(-decided +read back):\n%s", diff)
+		}
+	})
+}
+
+func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			before := deepCopy(state)
+			if _, err := chat.Decider.Decide(state, command); err != nil && len(events) > 0 {
+				t.Fatalf("%T is decided differently the second time: %v", command, err)
+			}
+			after := state
+			for _, event := range events {
+				after = chat.Decider.Evolve(after, event)
+			}
+			if diff := cmp.Diff(before, state); diff != "" {
+				t.Fatalf("%T changed the state it was given (-before +after):\n%s", command, diff)
+			}
+			if diff := cmp.Diff(spare(before.Heard), spare(state.Heard)); diff != "" {
+				t.Fatalf("%T wrote behind the end of Heard (-before +after):\n%s", command, diff)
+			}
+			if diff := cmp.Diff(spare(before.Answerable), spare(state.Answerable)); diff != "" {
+				t.Fatalf("%T wrote behind the end of Answerable (-before +after):\n%s", command, diff)
+			}
+		})
+	})
+}
+
+func TestTheSameCommandInTheSameStateIsDecidedTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			again, _ := chat.Decider.Decide(state, command)
+			if diff := cmp.Diff(events, again); diff != "" {
+				t.Fatalf("%T (-first +second):\n%s", command, diff)
+			}
+		})
+	})
+}
+
+func TestUpdatesReceivedBeforeAppendNothingInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		state, c := life(t, nil)
+		received := c.updates[max(0, len(c.updates)-20):] // fewer than the state remembers
+		if len(received) == 0 {
+			return
+		}
+		for _, again := range rapid.Permutation(received).Draw(t, "redelivered") {
+			again.At = again.At.Add(time.Minute)
+			if events, err := chat.Decider.Decide(state, again); err != nil || len(events) > 0 {
+				t.Fatalf("%+v leads to %+v, error %v", again.Event, events, err)
+			}
+		}
+	})
+}
+
+func TestEachMessageIsUnderstoodAtMostOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		_, c := life(t, nil)
+		taken := map[domain.Version]int{}
+		last := domain.Version(0)
+		for _, event := range c.history {
+			u, ok := event.(chat.Understood)
+			if !ok {
+				continue
+			}
+			if taken[u.To]++; taken[u.To] > 1 {
+				t.Fatalf("event %d was answered twice", u.To)
+			}
+			if u.To <= last {
+				t.Fatalf("event %d was answered after event %d", u.To, last)
+			}
+			last = u.To
+			switch c.history[u.To-1].(type) {
+			case chat.MessageReceived, chat.MessageEdited, chat.ButtonPressed:
+			default:
+				t.Fatalf("%T was answered", c.history[u.To-1])
+			}
+		}
+	})
+}
+
+func TestTheBotSaysNothingWhileAPersonHasTheChat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			if !state.WithPerson() {
+				return
+			}
+			for _, event := range events {
+				if reply, ok := event.(chat.ReplyQueued); ok && reply.Author == "bot" {
+					t.Fatalf("%+v led to %+v", command, reply)
+				}
+			}
+		})
+	})
+}
+
+func TestNoWorkflowRunsWhileAPersonHasTheChat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			if after := chat.Decider.Fold(state, events...); after.WithPerson() && after.Run.Active() {
+				t.Fatalf("after %+v: ticket %+v, run %+v", command, after.Ticket, after.Run)
+			}
+		})
+	})
+}
+
+func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			for _, event := range events {
+				if move, ok := event.(chat.WorkflowMoved); ok && move.Step != dialog.Initial && move.From != state.Run.Step {
+					t.Fatalf("%+v: moved from %q, but the workflow stood at %q", command, move.From, state.Run.Step)
+				}
+				state = chat.Decider.Evolve(state, event)
+			}
+		})
+	})
+}
+
+func TestAStateStaysSmallHoweverLongTheChat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		state := chat.Decider.Initial()
+		text := rapid.SampledFrom(texts).Draw(t, "text")
+		for n := range rapid.Int64Range(1, 400).Draw(t, "messages") {
+			state = chat.Decider.Fold(state, wrote(n, text))
+		}
+		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 121 {
+			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable), len([]rune(state.LastText)))
+		}
+		if cap(state.Heard) > 128 || cap(state.Answerable) > 128 {
+			t.Fatalf("room for %d keys and %d times", cap(state.Heard), cap(state.Answerable))
+		}
+	})
+}
