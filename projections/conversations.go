@@ -75,6 +75,7 @@ func (c *Conversation) apply(r domain.Recorded) error {
 	case chat.MessageReceived:
 		c.Messages++
 		c.Unread++
+		c.Blocked = c.Blocked && e.Late // who writes has come back
 		c.from(e.From)
 		c.ChatType = text(e.ChatType)
 		if e.ChatTitle != "" {
@@ -88,7 +89,9 @@ func (c *Conversation) apply(r domain.Recorded) error {
 	case chat.MembershipChanged:
 		c.Blocked = e.Blocked
 	case chat.Understood:
-		c.LastIntent = text(string(e.Intent))
+		if e.Intent != dialog.Pressed && e.Intent != dialog.Corrected { // they say nothing new
+			c.LastIntent = text(string(e.Intent))
+		}
 	case chat.ReplyQueued:
 		c.Unread = 0
 		c.AwaitingDelivery++

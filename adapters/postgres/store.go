@@ -23,6 +23,7 @@ type Store struct {
 	codec     *domain.Codec
 	process   string // tells this process's announcements from others'
 	announcer announcer
+	pages     pages
 	feed      *wake // there are new events, from here or elsewhere
 	appended  *wake // there are new events from here
 	owed      *wake // there are new deliveries, or a lane became free

@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"sync"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// keptPages is how many pages of the feed are kept: consumers that have caught up
+// stand within a page or two of each other. At most some 4 MiB.
+const keptPages = 4
+
+// pages shares what one consumer has read with the others of this process that
+// stand at the same place, as all do that have caught up. What stands below the
+// oldest running transaction is final, so a page is never out of date.
+type pages struct {
+	mu   sync.Mutex
+	kept []*page // the newest last
+}
+
+type page struct {
+	after  domain.Position
+	read   sync.Mutex // held while it is being read
+	events []domain.Recorded
+}
+
+// after returns the page behind a position: one that is kept, or read now. Who
+// comes while it is being read waits for it. An empty page is not kept.
+func (ps *pages) after(at domain.Position, read func() ([]domain.Recorded, error)) ([]domain.Recorded, error) {
+	p := ps.find(at)
+	p.read.Lock()
+	defer p.read.Unlock()
+	if len(p.events) > 0 {
+		return p.events, nil
+	}
+	events, err := read()
+	if err != nil {
+		return nil, err
+	}
+	p.events = events
+	return events, nil
+}
+
+func (ps *pages) find(at domain.Position) *page {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.kept {
+		if p.after == at {
+			return p
+		}
+	}
+	p := &page{after: at}
+	if ps.kept = append(ps.kept, p); len(ps.kept) > keptPages {
+		ps.kept = ps.kept[1:]
+	}
+	return p
+}
