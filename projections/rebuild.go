@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,34 +25,54 @@ const (
 	// rebuildPage is how many events are folded in one transaction: it is open for
 	// tens of milliseconds, so it does not hold the live consumers back.
 	rebuildPage = 5000
-	// swapLock is how long the swap waits for queries on the live table to end;
-	// longer, and queries that come after it would queue behind it.
-	swapLock = "2s"
-	// swapTries is how often it comes back for another try.
-	swapTries = 30
+	// swapLock is how long the swap waits for queries on the live table to end,
+	// while those that come after it queue behind it. It is shorter than the
+	// server's deadlock_timeout of 1 s: where a query and the swap wait for each
+	// other, it is the swap that yields.
+	swapLock = "500ms"
+	// swapPause lets the queries through before the swap comes back, at most
+	// swapTries times: about a minute in all.
+	swapPause = 500 * time.Millisecond
+	swapTries = 60
 )
 
 // Rebuild folds the feed from its beginning into a new table beside the live one,
 // which is read and written meanwhile, and puts it in the live one's place in one
 // short transaction. Interrupted, it leaves the live table as it was; the next
 // run clears away what is left.
+//
+// The new table takes over the live one's columns, indexes, constraints, storage
+// options, comments, owner and rights, and the views on it. Triggers, policies and
+// publications it does not know. Where something else depends on the live table,
+// such as a materialized view, it fails and changes nothing.
 func Rebuild(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, progress func(events int64)) (Rebuilt, error) {
-	b := &rebuild{conn: conn, ledger: ledger, p: p, begun: time.Now(),
-		shadow: pgx.Identifier{"readmodel_rebuild_" + p.Name()}.Sanitize(), table: pgx.Identifier{p.Name()}.Sanitize()}
+	schema, table := "readmodel_rebuild_"+p.Name(), pgx.Identifier{p.Name()}.Sanitize()
+	b := &rebuild{conn: conn, ledger: ledger, p: p, begun: time.Now(), schema: pgx.Identifier{schema}.Sanitize(),
+		shadow: pgx.Identifier{schema}.Sanitize() + "." + table, live: "readmodel." + table}
 	if err := b.run(ctx, progress); err != nil {
-		return b.done, fmt.Errorf("rebuild %s: %w", p.Name(), err)
+		return b.done, fmt.Errorf("rebuild %s: %w", p.Name(), explained(err))
 	}
 	b.done.Took = time.Since(b.begun)
 	return b.done, nil
 }
 
+// explained adds what the server has to say about an error, such as what depends on a table.
+func explained(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Detail != "" {
+		return fmt.Errorf("%w: %s", err, refused.Detail)
+	}
+	return err
+}
+
+// rebuild is one run; schema, shadow (the new table) and live are SQL names.
 type rebuild struct {
-	conn          *pgx.Conn
-	ledger        Ledger
-	p             Projection
-	begun         time.Time
-	shadow, table string // as SQL identifiers
-	done          Rebuilt
+	conn                 *pgx.Conn
+	ledger               Ledger
+	p                    Projection
+	begun                time.Time
+	schema, shadow, live string
+	done                 Rebuilt
 }
 
 func (b *rebuild) run(ctx context.Context, progress func(int64)) error {
@@ -63,54 +84,159 @@ func (b *rebuild) run(ctx context.Context, progress func(int64)) error {
 	if !alone {
 		return errors.New("another rebuild of it is running; wait for it, or end its process")
 	}
-	if err := b.prepare(ctx); err != nil {
+	defer func() { // a connection that is lost has let go already
+		_, _ = b.conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock(hashtextextended('chatledger rebuild ' || $1, 0))`, b.p.Name())
+	}()
+	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return b.prepare(ctx, tx) }); err != nil {
 		return err
 	}
-	for {
-		n, err := b.page(ctx)
-		if err != nil {
-			return err
-		}
-		if progress(b.done.Events); n < rebuildPage {
-			break
-		}
+	if err := b.catchUp(ctx, progress); err != nil {
+		return err
+	}
+	// The queries that come after the swap need its statistics at once.
+	if _, err := b.conn.Exec(ctx, `analyze `+b.shadow); err != nil {
+		return err
 	}
 	for try := 1; ; try++ {
 		err := b.swap(ctx)
-		var refused *pgconn.PgError
-		if !errors.As(err, &refused) || refused.Code != "55P03" || try == swapTries { // lock_not_available
+		if err == nil {
+			// Counted outside the swap: on a large table it takes a while.
+			return b.conn.QueryRow(ctx, `select count(*) from `+b.live).Scan(&b.done.Rows)
+		}
+		if !passing(err) || try == swapTries {
+			return err
+		}
+		select {
+		case <-time.After(swapPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := b.catchUp(ctx, progress); err != nil {
 			return err
 		}
 	}
 }
 
-// prepare makes an empty table like the live one, in a schema of its own.
-func (b *rebuild) prepare(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			drop schema if exists `+b.shadow+` cascade;
-			create schema `+b.shadow+`;
-			create table `+b.shadow+`.`+b.table+` (like readmodel.`+b.table+` including all)`)
-		return err
-	})
+// errAhead: a consumer began to lead the group, behind what was folded already.
+var errAhead = errors.New("the live table's consumer is behind the new table; let it catch up, or stop it")
+
+// passing tells whether a swap may succeed a little later: a lock was not to be
+// had, two waited for each other, or the live consumer has not come so far.
+func passing(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refused.Code == "55P03" || refused.Code == "40P01"
+	}
+	return errors.Is(err, errAhead)
 }
 
-// page folds the next page of the feed into the new table.
-func (b *rebuild) page(ctx context.Context) (n int, err error) {
-	err = pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		n, err = b.fold(ctx, tx)
+// prepare makes an empty table like the live one, in a schema of its own. LIKE
+// leaves storage options out and gives indexes names of its own.
+func (b *rebuild) prepare(ctx context.Context, tx pgx.Tx) error {
+	// Without a search path the server writes every name in full.
+	_, err := tx.Exec(ctx, `
+		set local search_path = '';
+		drop schema if exists `+b.schema+` cascade;
+		create schema `+b.schema+`;
+		create table `+b.shadow+` (like `+b.live+` including all excluding indexes)`)
+	if err != nil {
 		return err
-	})
-	return n, err
+	}
+	return b.execute(ctx, tx, `
+		select format('alter table %s set (%s)', $2, string_agg(o.prefix || split_part(o.option, '=', 1) || '=' || quote_literal(substr(o.option, strpos(o.option, '=') + 1)), ', '))
+		from (select '' as prefix, unnest(c.reloptions) as option from pg_class c where c.oid = $1::regclass
+		      union all
+		      select 'toast.', unnest(t.reloptions) from pg_class c join pg_class t on t.oid = c.reltoastrelid where c.oid = $1::regclass) o
+		having count(*) > 0
+		union all
+		select format('alter table %s add constraint %I %s', $2, conname, pg_get_constraintdef(oid))
+		from pg_constraint where conrelid = $1::regclass and contype in ('p', 'u', 'x', 'f')
+		union all
+		select replace(pg_get_indexdef(i.indexrelid), format(' ON %s USING ', $1::regclass), format(' ON %s USING ', $2))
+		from pg_index i
+		where i.indrelid = $1::regclass and not exists (select from pg_constraint c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
+		union all
+		select format('comment on index %s.%I is %L', $3, c.relname, obj_description(c.oid, 'pg_class'))
+		from pg_index i join pg_class c on c.oid = i.indexrelid
+		where i.indrelid = $1::regclass and obj_description(c.oid, 'pg_class') is not null`,
+		b.live, b.shadow, b.schema)
 }
 
-func (b *rebuild) fold(ctx context.Context, tx pgx.Tx) (int, error) {
-	if _, err := tx.Exec(ctx, `set local search_path = `+b.shadow); err != nil {
+// execute runs the statements that a query writes. $1 and so on are text.
+func (b *rebuild) execute(ctx context.Context, tx pgx.Tx, sql string, args ...any) error {
+	rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+	if err != nil {
+		return err
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, statement := range statements {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// catchUp folds page by page until there is no full page left.
+func (b *rebuild) catchUp(ctx context.Context, progress func(int64)) error {
+	for n := rebuildPage; n == rebuildPage; progress(b.done.Events) {
+		reached := b.done
+		err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
+			end, err := b.end(ctx, tx)
+			if err == nil {
+				n, err = b.fold(ctx, tx, end)
+			}
+			return err
+		})
+		if err != nil {
+			b.done = reached
+			return err
+		}
+	}
+	return nil
+}
+
+// end is where folding must stop. While somebody leads the group it is the group's
+// checkpoint: the page in the leader's hands then follows on the new table just as
+// it does on the live one. While nobody does there is no end, and until the end
+// of the transaction nobody can.
+func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) {
+	var free bool
+	err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock(hashtextextended('chatledger group ' || $1, 0))`, b.p.Name()).Scan(&free)
+	if err != nil || free {
+		return nil, err
+	}
+	checkpoint, err := b.checkpoint(ctx, tx, "")
+	return &checkpoint, err
+}
+
+// checkpoint is where the live table stands.
+func (b *rebuild) checkpoint(ctx context.Context, tx pgx.Tx, lock string) (at domain.Position, err error) {
+	err = tx.QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1 `+lock, b.p.Name()).
+		Scan(&at.Transaction, &at.Number)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return at, nil
+	}
+	return at, err
+}
+
+// fold takes the next page of the feed into the new table, up to the end.
+func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (int, error) {
+	if _, err := tx.Exec(ctx, `set local search_path = `+b.schema); err != nil {
 		return 0, err
 	}
 	page, err := b.ledger.Feed(ctx, tx, b.done.At, rebuildPage)
-	if err != nil || len(page) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	if behind := slices.IndexFunc(page, func(r domain.Recorded) bool { return end != nil && end.Before(r.Position) }); behind >= 0 {
+		page = page[:behind]
+	}
+	if len(page) == 0 {
+		return 0, nil
 	}
 	if err := b.p.Apply(ctx, tx, page); err != nil {
 		return 0, err
@@ -120,28 +246,41 @@ func (b *rebuild) fold(ctx context.Context, tx pgx.Tx) (int, error) {
 	return len(page), nil
 }
 
-// swap catches up and puts the new table in the place of the live one. The live
-// table is locked before the checkpoint, in the order in which the live consumer
-// takes them; that consumer then finds its checkpoint moved and begins again from it.
+// swap folds what is left and puts the new table in the place of the live one. It
+// takes its locks in the order in which everybody else does: views before the
+// table, as queries do, and the table before the checkpoint, as the consumer does.
 func (b *rebuild) swap(ctx context.Context) error {
 	reached := b.done
 	err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local lock_timeout = '`+swapLock+`'; lock table readmodel.`+b.table+` in access exclusive mode`); err != nil {
+		if _, err := tx.Exec(ctx, `set local search_path = ''; set local lock_timeout = '`+swapLock+`'`); err != nil {
 			return err
 		}
-		var live domain.Position
-		err := tx.QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1 for update`, b.p.Name()).
-			Scan(&live.Transaction, &live.Number)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		err := b.execute(ctx, tx, `
+			select format('lock table %s in access exclusive mode', string_agg(name, ', ' order by ord, name))
+			from (select distinct 1 as ord, v.oid::regclass::text as name`+viewsOn+` union all select 2, $1) names`, b.live)
+		if err != nil {
+			return err
+		}
+		// Locked before the end is asked for: a consumer whose page touches no row of
+		// the table moves its checkpoint all the same, until now.
+		live, err := b.checkpoint(ctx, tx, "for update")
+		if err != nil {
+			return err
+		}
+		end, err := b.end(ctx, tx)
+		if err != nil {
 			return err
 		}
 		for n := 1; n > 0; {
-			if n, err = b.fold(ctx, tx); err != nil {
+			if n, err = b.fold(ctx, tx, end); err != nil {
 				return err
 			}
 		}
-		if b.done.At.Before(live) {
+		switch {
+		case b.done.At.Before(live):
 			return fmt.Errorf("the new table stands at %v, behind the live one at %v: events are missing from the feed", b.done.At, live)
+		case end != nil && live.Before(b.done.At):
+			return errAhead
 		}
 		if err := b.exchange(ctx, tx); err != nil {
 			return err
@@ -151,10 +290,7 @@ func (b *rebuild) swap(ctx context.Context) error {
 			on conflict (consumer_group) do update set transaction_id = excluded.transaction_id, position = excluded.position,
 				events = excluded.events, updated_at = now()`,
 			b.p.Name(), b.done.At.Transaction, b.done.At.Number, b.done.Events)
-		if err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `select count(*) from readmodel.`+b.table).Scan(&b.done.Rows)
+		return err
 	})
 	if err != nil {
 		b.done = reached
@@ -162,49 +298,54 @@ func (b *rebuild) swap(ctx context.Context) error {
 	return err
 }
 
-// exchange gives the new table the live one's name, comment and rights, and points
-// the views at it: a view knows its table by number, not by name.
+// viewsOn finds the views v that read from the table $1.
+const viewsOn = `
+	from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class and v.relkind = 'v'
+	where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = $1::regclass`
+
+// exchange gives the new table the live one's name, comment, owner and rights, and
+// points the views at it: a view knows its table by number, not by name.
 func (b *rebuild) exchange(ctx context.Context, tx pgx.Tx) error {
-	live := "readmodel." + b.table
-	rows, err := tx.Query(ctx, `
-		select distinct format('create or replace view %s as %s', v.oid::regclass, pg_get_viewdef(v.oid))
-		from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class and v.relkind = 'v'
-		where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = $1::text::regclass`, live)
+	var same bool
+	err := tx.QueryRow(ctx, `
+		select array_agg((a.attname, a.atttypid, a.attnotnull) order by a.attnum) filter (where a.attrelid = $1::text::regclass)
+		     = array_agg((a.attname, a.atttypid, a.attnotnull) order by a.attnum) filter (where a.attrelid = $2::text::regclass)
+		from pg_attribute a where a.attrelid in ($1::text::regclass, $2::text::regclass) and a.attnum > 0 and not a.attisdropped`, b.live, b.shadow).Scan(&same)
 	if err != nil {
 		return err
 	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
+	if !same {
+		return errors.New("the live table's columns were changed meanwhile; run it again")
 	}
-	var comment string
-	if err := tx.QueryRow(ctx, `select format('comment on table `+live+` is %L', obj_description($1::text::regclass))`, live).Scan(&comment); err != nil {
-		return err
-	}
-	rows, err = tx.Query(ctx, `
-		select format('grant %s on `+live+` to %s', a.privilege_type, case when a.grantee = 0 then 'public' else a.grantee::regrole::text end)
-		from pg_class c, aclexplode(c.relacl) a where c.oid = $1::text::regclass`, live)
-	if err != nil {
-		return err
-	}
-	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	// search_path is still the new table's schema, so the views' definitions above
-	// name the live table in full.
-	all := append([]string{
-		`drop schema if exists readmodel_replaced cascade`,
-		`create schema readmodel_replaced`,
-		`alter table ` + live + ` set schema readmodel_replaced`,
-		`alter table ` + b.shadow + `.` + b.table + ` set schema readmodel`,
-		comment,
-	}, append(statements, grants...)...)
-	all = append(all, `drop schema readmodel_replaced cascade`, `drop schema `+b.shadow+` cascade`)
-	for _, statement := range all {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
+	replaced := pgx.Identifier{"readmodel_replaced_" + b.p.Name()}.Sanitize()
+	table := pgx.Identifier{b.p.Name()}.Sanitize()
+	return b.execute(ctx, tx, `
+		with replaced as (select * from pg_class where oid = $1::regclass)
+		select statement from (
+			select 1, format('alter table %s owner to %I', $2, pg_get_userbyid(relowner)) from replaced where pg_get_userbyid(relowner) <> current_user
+			union all
+			select 2, format('comment on table %s is %L', $2, obj_description(oid, 'pg_class')) from replaced
+			union all
+			select 3, format('grant %s on %s to %s%s', a.privilege_type, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+				case when a.is_grantable then ' with grant option' end)
+			from replaced, aclexplode(relacl) a where a.grantee <> relowner
+			union all
+			select 3, format('grant %s (%I) on %s to %s%s', a.privilege_type, c.attname, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+				case when a.is_grantable then ' with grant option' end)
+			from replaced join pg_attribute c on c.attrelid = replaced.oid, aclexplode(c.attacl) a
+			union all
+			select 4, 'create schema ' || $3
+			union all
+			select 5, format('alter table %s set schema %s', $1, $3)
+			union all
+			select 6, format('alter table %s set schema readmodel', $2)
+			union all
+			select distinct 7, format('create or replace view %s%s as %s', v.oid::regclass, ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
+			union all -- refused when anything else depends on it, which then stays as it was
+			select 8, format('drop table %s.%s', $3, $4)
+			union all
+			select 9, format('drop schema %s', $3)
+			union all
+			select 10, format('drop schema %s', $5)
+		) statements (step, statement) order by step`, b.live, b.shadow, replaced, table, b.schema)
 }

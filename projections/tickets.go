@@ -176,7 +176,7 @@ func (p Tickets) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[str
 func (Tickets) read(ctx context.Context, tx pgx.Tx, streams []string) (map[string]caseFile, error) {
 	found, err := tx.Query(ctx, `
 		select `+ticketColumns+` from tickets where stream_id = any($1)
-		order by stream_id, opened_at, length(ticket_id), ticket_id`, streams)
+		order by stream_id, length(ticket_id), ticket_id`, streams)
 	if err != nil {
 		return nil, fmt.Errorf("read tickets: %w", err)
 	}

@@ -22,8 +22,11 @@ const (
 	// atOnce is how many deliveries to one destination are under way: enough to
 	// hide a slow answer, few enough to be kind to the other side.
 	atOnce = 10
-	// lease is how long a worker has for one attempt, its timeout included.
-	lease = 30 * time.Second
+	// lease is how long a worker has for one attempt, its timeout of 10 s included,
+	// and so how long a chat waits when its worker is killed.
+	lease = 15 * time.Second
+	// claimAgain is the pause after a claim failed, as it does while the database is away.
+	claimAgain = time.Second
 	// claimEvery is how often the ledger is asked without having been woken, for
 	// what was put off and has become due.
 	claimEvery = 250 * time.Millisecond
@@ -79,6 +82,11 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, lease)
 			if err != nil && ctx.Err() == nil {
 				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
+				select {
+				case <-time.After(claimAgain):
+				case <-ctx.Done():
+				}
+				continue
 			}
 			for _, c := range claimed {
 				msg := message.NewMessage(c.ID.String(), c.Body)

@@ -6,6 +6,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -42,7 +43,7 @@ const (
 // Log is a Watermill subscriber to the event feed for one consumer group. A
 // message is a page of events; its context carries them and the transaction in which
 // the handler writes. An ack moves the checkpoint in that transaction and commits
-// both; a nack rolls back, and the same page comes again.
+// both; a nack rolls back, and the page is read again from the checkpoint.
 type Log struct {
 	group   string
 	lead    func(ctx context.Context, group string) (Reader, error)
@@ -71,14 +72,14 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 		defer cancel()
 		defer close(out)
 		for ctx.Err() == nil {
-			// Each time anew: after hours of quiet work, one interruption is the first.
+			// A page that was kept ends the growth of the pauses: after hours of quiet
+			// work, one interruption is the first.
 			retry(ctx, func() error {
-				begun := time.Now()
-				err := l.follow(ctx, out)
+				kept, err := l.follow(ctx, out)
 				if ctx.Err() == nil {
 					l.log.Error("consumer group was interrupted; it resumes from its checkpoint", "error", err)
 				}
-				if time.Since(begun) > retryMax {
+				if kept {
 					return nil
 				}
 				return err
@@ -95,54 +96,48 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// follow leads the group and hands out pages until something fails.
-func (l *Log) follow(ctx context.Context, out chan<- *message.Message) error {
+// follow leads the group and hands out pages until something fails. It tells
+// whether any page was kept.
+func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept bool, err error) {
 	reader, err := l.lead(ctx, l.group)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer reader.Close()
 	l.log.Debug("leading consumer group")
 	for {
 		page, err := reader.Next(ctx, pageSize)
 		if err != nil {
-			return err
+			return kept, err
 		}
 		begun := time.Now()
-		var failed error
-		retry(ctx, func() error {
-			acked, err := l.try(ctx, reader, page, out)
-			failed = err
-			if acked || err != nil {
-				return nil
-			}
-			return errNacked
-		})
-		if failed != nil || ctx.Err() != nil {
-			return failed
+		if err := l.try(ctx, reader, page, out); err != nil {
+			return kept, err
 		}
+		kept = true
 		l.observe(l.group, len(page), time.Since(begun))
 	}
 }
 
-// try gives a page to the handler once.
-func (l *Log) try(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) (acked bool, err error) {
+// try gives a page to the handler. What it refuses is read anew, behind a
+// checkpoint that is read anew: what stood in its way may be gone with the session.
+func (l *Log) try(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) error {
 	tx, err := reader.Begin(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	msg := newPage(ctx, page, tx)
 	select {
 	case out <- msg:
 	case <-ctx.Done():
-		return false, tx.Rollback(context.WithoutCancel(ctx))
+		return errors.Join(context.Cause(ctx), tx.Rollback(context.WithoutCancel(ctx)))
 	}
 	select {
 	case <-msg.Acked():
 		// The work is done: it is committed even when the program is asked to stop now.
-		return true, reader.Advance(context.WithoutCancel(ctx), tx, page)
+		return reader.Advance(context.WithoutCancel(ctx), tx, page)
 	case <-msg.Nacked():
-		return false, tx.Rollback(ctx)
+		return errors.Join(errNacked, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 }
 
@@ -178,11 +173,7 @@ func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
 	return p.events, p.tx
 }
 
-type nacked struct{}
-
-func (nacked) Error() string { return "the handler refused the page" }
-
-var errNacked error = nacked{}
+var errNacked = errors.New("the handler refused the page")
 
 // retry calls f until it succeeds or ctx ends, with growing pauses.
 func retry(ctx context.Context, f func() error) {

@@ -45,7 +45,7 @@ const (
 	// repeat: a doubled answer is better than a lost one, a third is noise.
 	maxUnsure = 2
 	// reserve is kept of a lease for recording the outcome.
-	reserve = 10 * time.Second
+	reserve = 4 * time.Second
 )
 
 // Worker handles claimed deliveries. Senders are by kind.

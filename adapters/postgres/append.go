@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chatledger/chatledger/commands"
@@ -144,6 +145,13 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 			insert into eventstore.inbox (bot, update_id, stream_id, version)
 			select * from unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])`, r.bots, r.updateID, r.updateStreams, r.updateV)
 	}
+	// The indexes refuse what is behind; this refuses what would leave a gap.
+	b.Queue(`
+		select eventstore.require(not exists (
+			select from unnest($1::text[], $2::bigint[]) as a(stream_id, expected)
+			where a.expected > 0 and not exists (
+				select from eventstore.events e where e.stream_id = a.stream_id and e.version = a.expected)), 'a stream is not that long')`,
+		r.streams, r.expected)
 	b.Queue(`
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
 			causation_id, correlation_id, actor, occurred_at)
@@ -158,17 +166,25 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 // appendOne stores one update that comes alone, without the arrays: that is a third
 // of what a quiet receiver's answer takes.
 func (s *Store) appendOne(ctx context.Context, r *rows) error {
-	_, err := s.pool.Exec(ctx, `
-		with received as (
-			insert into eventstore.inbox (bot, update_id, stream_id, version) values ($1, $2, $3, $4)
+	tag, err := s.pool.Exec(ctx, `
+		with last as materialized ( -- nothing is stored behind a gap
+			select from eventstore.events where stream_id = $3 and version = $4::bigint - 1
+		), received as (
+			insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
 		)
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
 			causation_id, correlation_id, actor, occurred_at)
-		values ($3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13)`,
+		select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13 from last`,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0], r.raws[0],
 		r.causes[0], r.chains[0], r.actors[0], r.times[0])
+	if err == nil && tag.RowsAffected() == 0 {
+		return errRefused
+	}
 	return err
 }
+
+// errRefused is what the server would say if it were asked to.
+var errRefused = &pgconn.PgError{Code: "CL001", Message: "the stream is not that long"}
 
 // id is a UUID as a parameter; Nil is null.
 func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid.Nil} }

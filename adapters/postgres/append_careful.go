@@ -137,6 +137,8 @@ func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]erro
 			errs[i] = one[0]
 		case errors.As(err, &refused) && refused.Code == "23505":
 			errs[i] = commands.ErrConflict // the next round will see what was faster
+		case ofContent(err):
+			errs[i] = err
 		default:
 			return nil, err
 		}

@@ -95,6 +95,8 @@ type Consumer struct {
 	conn  *pgx.Conn
 	group string
 	at    domain.Position
+	asked bool // a page behind last was handed out
+	last  domain.Position
 }
 
 const (
@@ -164,9 +166,7 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 	wait := pollEvery
 	for {
 		woken := c.store.feed.next()
-		events, err := c.store.pages.after(c.at, func() ([]domain.Recorded, error) {
-			return c.store.ReadFeed(ctx, c.conn, c.at, limit)
-		})
+		events, err := c.read(ctx, limit)
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
@@ -182,6 +182,20 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 			wait = min(2*wait, pollEvery)
 		}
 	}
+}
+
+// read reads the page behind the checkpoint, or takes the one another consumer has
+// read. Who asks for the same place again wants to know what is there now.
+func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, error) {
+	fresh := func() ([]domain.Recorded, error) { return c.store.ReadFeed(ctx, c.conn, c.at, limit) }
+	if c.asked && c.last == c.at {
+		return fresh()
+	}
+	events, err := c.store.pages.get(c.at, limit, fresh)
+	if len(events) > 0 {
+		c.asked, c.last = true, c.at
+	}
+	return events, err
 }
 
 // Begin opens the transaction in which a page's effects and its checkpoint are

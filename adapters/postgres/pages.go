@@ -20,14 +20,16 @@ type pages struct {
 
 type page struct {
 	after  domain.Position
+	limit  int
 	read   sync.Mutex // held while it is being read
 	events []domain.Recorded
 }
 
-// after returns the page behind a position: one that is kept, or read now. Who
-// comes while it is being read waits for it. An empty page is not kept.
-func (ps *pages) after(at domain.Position, read func() ([]domain.Recorded, error)) ([]domain.Recorded, error) {
-	p := ps.find(at)
+// get returns the page of at most limit events behind a position: one that is kept,
+// or read now. Who comes while it is being read waits for it. An empty page is not
+// kept.
+func (ps *pages) get(after domain.Position, limit int, read func() ([]domain.Recorded, error)) ([]domain.Recorded, error) {
+	p := ps.find(after, limit)
 	p.read.Lock()
 	defer p.read.Unlock()
 	if len(p.events) > 0 {
@@ -41,15 +43,15 @@ func (ps *pages) after(at domain.Position, read func() ([]domain.Recorded, error
 	return events, nil
 }
 
-func (ps *pages) find(at domain.Position) *page {
+func (ps *pages) find(after domain.Position, limit int) *page {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.kept {
-		if p.after == at {
+		if p.after == after && p.limit == limit {
 			return p
 		}
 	}
-	p := &page{after: at}
+	p := &page{after: after, limit: limit}
 	if ps.kept = append(ps.kept, p); len(ps.kept) > keptPages {
 		ps.kept = ps.kept[1:]
 	}

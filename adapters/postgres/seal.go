@@ -25,16 +25,29 @@ func seal(value []byte, always bool) *string {
 		return nil
 	}
 	text := string(value)
-	if always || !holdable(value) {
+	if always || !holdable(value) || resembles(value) {
 		text = sealKey + `"` + base64.StdEncoding.EncodeToString(value) + `"}`
 	}
 	return &text
 }
 
+// resembles tells whether a value may have the key of a sealed one, in whatever
+// spelling: it is sealed too, or it would be unsealed by mistake.
+func resembles(value []byte) bool {
+	const name = "$base64"
+	if bytes.Contains(value, []byte(name)) {
+		return true
+	}
+	if !bytes.Contains(value, []byte(`\u00`)) {
+		return false
+	}
+	lower := bytes.ToLower(value)
+	return strings.ContainsFunc(name, func(r rune) bool { return bytes.Contains(lower, fmt.Appendf(nil, `\u%04x`, r)) })
+}
+
 // unseal is the reverse of seal.
 func unseal(stored []byte) ([]byte, error) {
-	// JSONB prints a space behind the colon.
-	if !bytes.HasPrefix(stored, []byte(`{"$base64": `)) && !bytes.HasPrefix(stored, []byte(sealKey)) {
+	if !bytes.HasPrefix(stored, []byte(sealKey)) {
 		return stored, nil
 	}
 	var sealed sealedJSON

@@ -149,7 +149,10 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 func (s *Store) Holds(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
 	err = s.pool.QueryRow(ctx, `
 		select exists (select from eventstore.events
-		               where stream_id = $1 and raw is not null and payload ->> 'key' = $2)`,
+		               where stream_id = $1 and raw is not null
+		                 and (payload ->> 'key' = $2
+		                      or payload ? '$base64' -- sealed: see seal.go
+		                         and strpos(convert_from(decode(payload ->> '$base64', 'base64'), 'UTF8'), '"key":"' || $2 || '"') > 0))`,
 		string(stream), fmt.Sprint(key)).Scan(&held)
 	if err != nil {
 		return false, fmt.Errorf("look for an update in %s: %w", stream, err)

@@ -151,11 +151,14 @@ func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 // request had left us: then silence is no proof that it did not arrive.
 func judge(err error, written bool) commands.Outcome {
 	var limited *bot.TooManyRequestsError
+	var migrated *bot.MigrateError
 	switch {
 	case err == nil:
 		return commands.Outcome{State: commands.Done}
 	case errors.As(err, &limited):
 		return commands.Outcome{State: commands.Again, After: time.Duration(max(limited.RetryAfter, 1)) * time.Second, Reason: err.Error()}
+	case errors.As(err, &migrated): // the group has another id now; nothing was sent
+		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
 	case errors.Is(err, bot.ErrorForbidden):
 		return commands.Outcome{State: commands.Refused, Reason: err.Error(), Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
@@ -165,7 +168,7 @@ func judge(err error, written bool) commands.Outcome {
 			return commands.Outcome{State: commands.Done}
 		}
 		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
-	case strings.Contains(err.Error(), "error response from telegram"): // answered, with a 5xx
+	case errors.Is(err, bot.ErrorConflict), strings.Contains(err.Error(), "error response from telegram"): // answered, with a 409 or 5xx
 		return commands.Outcome{State: commands.Again, Reason: err.Error()}
 	case written:
 		return commands.Outcome{State: commands.Unknown, Reason: err.Error()}

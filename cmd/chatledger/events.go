@@ -39,6 +39,7 @@ func (c *eventsCmd) Run(e *env) error {
 	}
 	defer store.Close()
 	codec := chat.NewCodec()
+	printed := false
 	for {
 		page, err := next(e.ctx, store)
 		if err != nil {
@@ -50,9 +51,13 @@ func (c *eventsCmd) Run(e *env) error {
 			}
 		}
 		if len(page) > 0 {
+			printed = true
 			continue
 		}
 		if !c.Follow {
+			if c.Stream != "" && !printed && c.From == "" {
+				return fmt.Errorf("there is no stream %s: `chatledger events` shows those there are", c.Stream)
+			}
 			return nil
 		}
 		select {

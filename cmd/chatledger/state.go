@@ -128,8 +128,6 @@ func foldUntil(history []domain.Recorded, until func(domain.Recorded) bool) mome
 	return m
 }
 
-func (m moment) version() domain.Version { return domain.Version(len(m.events)) }
-
 // fields is what was known, in words: what a person would ask about first.
 func (m moment) fields() [][2]string {
 	s := m.state

@@ -107,7 +107,7 @@ func hear(c Context, act Act, turn *Turn) {
 		turn.Replies = append(turn.Replies, say(sayMedia))
 	case c.Run.Active():
 		c.Run.hear(u, act, turn)
-	case c.LastIntent == Troubleshooting && (u.Intent == Unknown || u.Intent == Troubleshooting) && saysNo(act.Text):
+	case c.LastIntent == Troubleshooting && (u.Intent == Unknown || u.Intent == Troubleshooting || u.Intent == Help) && saysNo(act.Text):
 		turn.Intent, turn.Confidence = Troubleshooting, max(u.Confidence, threshold)
 		handOver(c, turn, HandOver{ReasonNotHelped, Normal}, sayNotHelped)
 	case u.Intent == Unknown && c.Misunderstood+1 >= Misunderstandings:

@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// runRouter runs a router until the returned function is called.
+func runRouter(t *testing.T, r *Router) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-r.Running()
+	return func() { cancel(); <-done }
+}
+
+func newRouter(t *testing.T) *Router {
+	t.Helper()
+	r, err := NewRouter(quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// An error and a panic are the same to the feed: the page comes again.
+func TestAHandlerThatFailsOrPanicsGetsThePageAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(2)
+		r := newRouter(t)
+		var tries [][]int
+		var txs []pgx.Tx
+		observed := make(chan int, 1)
+		r.Follow(NewLog("readers", f.lead, quiet, func(group string, events int, _ time.Duration) {
+			if group != "readers" {
+				t.Errorf("group %s was observed", group)
+			}
+			observed <- events
+		}), func(_ context.Context, tx pgx.Tx, page []domain.Recorded) error {
+			tries, txs = append(tries, versions(page)), append(txs, tx)
+			switch len(tries) {
+			case 1:
+				return errors.New("refused")
+			case 2:
+				panic("a mistake")
+			}
+			return nil
+		})
+		stop := runRouter(t, r)
+		if n := <-observed; n != 2 {
+			t.Errorf("observed a page of %d", n)
+		}
+		stop()
+		want := [][]int{{1, 2}, {1, 2}, {1, 2}}
+		if !slices.EqualFunc(tries, want, slices.Equal) {
+			t.Errorf("the handler got %v, want %v", tries, want)
+		}
+		for i, state := range []string{"rolled back", "rolled back", "committed"} {
+			if got := txs[i].(*fakeTx).state; got != state {
+				t.Errorf("transaction %d was %s, want %s", i+1, got, state)
+			}
+		}
+		if f.checkpoint != 2 || f.open != 0 || slices.ContainsFunc(f.leads, func(group string) bool { return group != "readers" }) {
+			t.Errorf("checkpoint %d, %d readers, led %v", f.checkpoint, f.open, f.leads)
+		}
+	})
+}
+
+// One group that fails for good holds up no other.
+func TestGroupsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad, good := newFeed(1), newFeed(1)
+		r := newRouter(t)
+		nothing := func(string, int, time.Duration) {}
+		r.Follow(NewLog("bad", bad.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return errors.New("refused") })
+		r.Follow(NewLog("good", good.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
+		stop := runRouter(t, r)
+		time.Sleep(time.Minute)
+		good.add(1)
+		synctest.Wait()
+		if good.checkpoint != 2 || bad.checkpoint != 0 {
+			t.Errorf("checkpoints %d and %d, want 2 and 0", good.checkpoint, bad.checkpoint)
+		}
+		stop()
+	})
+}
+
+func TestARouterThatStopsLetsHandlersFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, ledger := newFeed(1), newLedger("telegram:demo", 1)
+		r := newRouter(t)
+		leases := NewLeases(ledger, "host/1", quiet)
+		var sent, folded bool
+		busy := drainTimeout / 2
+		r.Follow(NewLog("readers", f.lead, quiet, func(string, int, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error {
+			time.Sleep(busy)
+			folded = true
+			return nil
+		})
+		r.Deliver(leases, "telegram:demo", func(ctx context.Context, c commands.Claimed) error {
+			time.Sleep(busy)
+			sent = ctx.Err() == nil && c.Destination == "telegram:demo"
+			return nil
+		})
+		stop := runRouter(t, r)
+		synctest.Wait()
+		stop()
+		if !sent || !folded || f.checkpoint != 1 {
+			t.Errorf("sent %t, folded %t, checkpoint %d: work in hand was cut off", sent, folded, f.checkpoint)
+		}
+	})
+}
+
+func TestADeliveryWhoseHandlerPanicsFreesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := newLedger("telegram:demo", 3*atOnce)
+		r := newRouter(t)
+		leases := NewLeases(ledger, "host/1", quiet)
+		r.Deliver(leases, "telegram:demo", func(context.Context, commands.Claimed) error { panic("a mistake") })
+		stop := runRouter(t, r)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if left := ledger.owed["telegram:demo"]; left != 0 {
+			t.Errorf("%d deliveries wait behind those that panicked", left)
+		}
+		stop()
+	})
+}

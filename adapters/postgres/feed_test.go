@@ -1,0 +1,548 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// lead leads a group or fails the test.
+func lead(t testing.TB, s *postgres.Store, group string) *postgres.Consumer {
+	t.Helper()
+	c, err := s.Lead(patiently(t), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// next reads a page that must come.
+func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
+	t.Helper()
+	page, err := c.Next(patiently(t), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+// advance moves the checkpoint behind a page.
+func advance(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
+	t.Helper()
+	tx, err := c.Begin(t.Context())
+	if err == nil {
+		err = c.Advance(t.Context(), tx, page)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nothing asserts that the feed shows no event for the moment.
+func nothing(t testing.TB, s *postgres.Store) {
+	t.Helper()
+	page, err := s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
+	if err != nil || len(page) > 0 {
+		t.Fatalf("the feed shows %d events (%v), want none yet", len(page), err)
+	}
+}
+
+// names are the places of a page, stream by stream.
+func names(page []domain.Recorded) (list []string) {
+	for _, r := range page {
+		list = append(list, fmt.Sprintf("%s/%d", r.Stream, r.Version))
+	}
+	return list
+}
+
+func wantPage(t testing.TB, page []domain.Recorded, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, names(page)); diff != "" {
+		t.Fatalf("the page (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s, conn := open(t, dsn), connect(t, dsn)
+	consumer := lead(t, s, "readers")
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.Exec(t.Context(), `
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		values ('chat-demo:1', 1, $1, 'update_kept', 1, '{}', $1, 'test', now())`, uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
+	nothing(t, s) // it would stand behind one that is not there yet
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page := next(t, consumer, 10)
+	for len(page) < 2 { // writes of other tests in this server hold the feed back too
+		page = next(t, consumer, 10)
+	}
+	wantPage(t, page, "chat-demo:1/1", "chat-demo:2/1")
+}
+
+func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s, conn := open(t, dsn), connect(t, dsn)
+	consumer := lead(t, s, "readers")
+	reading, err := connect(t, dsn).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask[int](t, reading, `select count(*) from eventstore.events`)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
+	page := next(t, consumer, 10) // with the reader's snapshot still open
+	wantPage(t, page, "chat-demo:1/1")
+	advance(t, consumer, page)
+
+	writing, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, writing, `select pg_current_xact_id()`)
+	for v := range 3 {
+		must(t, s, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(v + 1), Events: said(1)})
+	}
+	at := page[0].Position
+	if held, err := s.ReadFeed(t.Context(), s.Pool(), at, 10); err != nil || len(held) > 0 {
+		t.Errorf("the feed shows %v (%v) past a running transaction", names(held), err)
+	}
+	if err := writing.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, next(t, consumer, 10), "chat-demo:1/2", "chat-demo:1/3", "chat-demo:1/4")
+	if n := ask[int](t, reading, `select count(*) from eventstore.events`); n != 0 {
+		t.Errorf("the reader's snapshot shows %d events; it was no open read", n)
+	}
+}
+
+func TestAPageIsAsLongAsAskedAndGoesOnBehindTheLast(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(5)})
+	consumer := lead(t, s, "readers")
+	page := next(t, consumer, 2)
+	wantPage(t, page, "chat-demo:1/1", "chat-demo:1/2")
+	wantPage(t, next(t, consumer, 2), "chat-demo:1/1", "chat-demo:1/2") // not moved yet
+	advance(t, consumer, page)
+	wantPage(t, next(t, consumer, 9), "chat-demo:1/3", "chat-demo:1/4", "chat-demo:1/5")
+	consumer.Close()
+	wantPage(t, next(t, lead(t, s, "readers"), 1), "chat-demo:1/3")
+	wantPage(t, next(t, lead(t, s, "others"), 1), "chat-demo:1/1") // each group for itself
+	if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 2 {
+		t.Errorf("the checkpoint counts %d events, want 2", n)
+	}
+}
+
+// Groups of one process share the pages they read, and each goes its own way.
+func TestGroupsThatShareAPageEachSeeEveryEventOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	first, second, third := lead(t, s, "first"), lead(t, s, "second"), lead(t, s, "third")
+	var version domain.Version
+	add := func(n int) {
+		must(t, s, commands.Append{Stream: "chat-demo:1", Expected: version, Events: said(n)})
+		version += domain.Version(n)
+	}
+	reached := map[*postgres.Consumer]domain.Version{}
+	read := func(c *postgres.Consumer, limit int, keep bool) {
+		t.Helper()
+		page := next(t, c, limit)
+		for i, r := range page {
+			if r.Version != reached[c]+domain.Version(i+1) {
+				t.Fatalf("version %d stands at place %d behind %d", r.Version, i+1, reached[c])
+			}
+		}
+		if keep {
+			advance(t, c, page)
+			reached[c] += domain.Version(len(page))
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 7))
+	for range 30 {
+		add(1 + rng.IntN(3))
+		for _, c := range []*postgres.Consumer{first, second, third} {
+			if reached[c] < version && rng.IntN(3) > 0 {
+				read(c, 1+rng.IntN(4), rng.IntN(4) > 0)
+			}
+		}
+	}
+	for _, c := range []*postgres.Consumer{first, second, third} {
+		for reached[c] < version {
+			read(c, 100, true)
+		}
+	}
+}
+
+func TestNextEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	consumer := lead(t, s, "readers")
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if _, err := consumer.Next(ctx, 10); !errors.Is(err, why) && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// sessionOf waits for the session with this application name, and gives its process id.
+func sessionOf(t testing.TB, conn *pgx.Conn, name string) (pid int) {
+	t.Helper()
+	eventually(t, "there is a session "+name, func() bool {
+		err := conn.QueryRow(t.Context(), `
+			select pid from pg_stat_activity where datname = current_database() and application_name = $1
+			order by backend_start desc limit 1`, name).Scan(&pid)
+		return err == nil
+	})
+	return pid
+}
+
+func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	watch := connect(t, dsn)
+	first, second := open(t, dsn), open(t, dsn)
+	leader := lead(t, first, "readers")
+	lead(t, second, "others") // another group is nobody's business here
+	var leads atomic.Bool
+	waited := make(chan *postgres.Consumer, 1)
+	go func() {
+		c, err := second.Lead(t.Context(), "readers")
+		if err != nil {
+			t.Error(err)
+		}
+		leads.Store(true)
+		waited <- c
+	}()
+	// It has tried and failed when its session begins to wait for the second time.
+	tried := map[time.Time]bool{}
+	eventually(t, "the second process has tried twice", func() bool {
+		var at time.Time
+		err := watch.QueryRow(t.Context(), `
+			select query_start from pg_stat_activity
+			where datname = current_database() and application_name = 'process readers' and state = 'idle' and query like '%try_advisory%'
+			  and not exists (select from pg_locks l where l.pid = pg_stat_activity.pid and l.locktype = 'advisory')`).Scan(&at)
+		if err == nil {
+			tried[at] = true
+		}
+		return len(tried) >= 2
+	})
+	if leads.Load() {
+		t.Fatal("two processes lead one group")
+	}
+	leader.Close()
+	select {
+	case c := <-waited:
+		c.Close()
+	case <-time.After(patience):
+		t.Fatal("nobody followed the leader")
+	}
+}
+
+func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	watch := connect(t, dsn)
+	first, second := open(t, dsn), open(t, dsn)
+	must(t, first, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	leader := lead(t, first, "readers")
+	page := next(t, leader, 1)
+	tx, err := leader.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := sessionOf(t, watch, "process readers")
+	follower := make(chan *postgres.Consumer, 1)
+	go func() {
+		c, err := second.Lead(t.Context(), "readers")
+		if err != nil {
+			t.Error(err)
+		}
+		follower <- c
+	}()
+	died := time.Now()
+	if !ask[bool](t, watch, `select pg_terminate_backend($1)`, pid) {
+		t.Fatal("the leader's session could not be ended")
+	}
+	select {
+	case c := <-follower:
+		defer c.Close()
+		if took := time.Since(died); took > 3*time.Second {
+			t.Errorf("it took %s to follow the leader", took)
+		}
+		if err := leader.Advance(t.Context(), tx, page); err == nil {
+			t.Error("the dead leader moved the checkpoint")
+		}
+		wantPage(t, next(t, c, 10), "chat-demo:1/1", "chat-demo:1/2")
+	case <-time.After(patience):
+		t.Fatal("nobody followed the leader")
+	}
+}
+
+func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), `create table effects (stream text, version bigint)`)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	consumer := lead(t, s, "readers")
+	write := func(c *postgres.Consumer, page []domain.Recorded) pgx.Tx {
+		tx, err := c.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			exec(t, tx, `insert into public.effects values ($1, $2)`, string(r.Stream), int64(r.Version))
+		}
+		return tx
+	}
+	effects := func() int { return ask[int](t, s.Pool(), `select count(*) from effects`) }
+
+	page := next(t, consumer, 10)
+	if err := write(consumer, page).Rollback(t.Context()); err != nil { // the handler failed
+		t.Fatal(err)
+	}
+	if effects() != 0 {
+		t.Error("a failed page left effects")
+	}
+	page = next(t, consumer, 10)
+	wantPage(t, page, "chat-demo:1/1", "chat-demo:1/2")
+	write(consumer, page) // the process died with the transaction open
+	consumer.Close()
+	consumer = lead(t, s, "readers")
+	if effects() != 0 {
+		t.Error("a lost page left effects")
+	}
+	page = next(t, consumer, 10)
+	wantPage(t, page, "chat-demo:1/1", "chat-demo:1/2")
+	if err := consumer.Advance(t.Context(), write(consumer, page), page); err != nil {
+		t.Fatal(err)
+	}
+	consumer.Close()
+	if effects() != 2 {
+		t.Errorf("%d effects, want 2", effects())
+	}
+	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 2, Events: said(1)})
+	wantPage(t, next(t, lead(t, s, "readers"), 10), "chat-demo:1/3")
+}
+
+func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), `create table effects ()`)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	consumer := lead(t, s, "readers")
+	page := next(t, consumer, 1)
+	tx, err := consumer.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s.Pool(), `update eventstore.checkpoints set position = position + 1000 where consumer_group = 'readers'`)
+	exec(t, tx, `insert into public.effects default values`)
+	if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(), "another process moved it") {
+		t.Errorf("got %v", err)
+	}
+	consumer.Close()
+	if n := ask[int](t, s.Pool(), `select position from eventstore.checkpoints where consumer_group = 'readers'`); n != 1000 {
+		t.Errorf("the checkpoint is at %d, want where it was moved to", n)
+	}
+	if n := ask[int](t, s.Pool(), `select count(*) from effects`); n != 0 {
+		t.Error("the page left effects")
+	}
+}
+
+// Two processes append as they like, sessions hold transactions open, the
+// consumer crashes now and then: every event has its effect once, and in order.
+func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
+	t.Parallel()
+	const streams, appends = 6, 60
+	dsn := pgtest.Database(t)
+	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
+	ctx := patiently(t)
+	var writing sync.WaitGroup
+	var total atomic.Int64
+	for w := range streams {
+		rng := rand.New(rand.NewPCG(uint64(w), 6))
+		s := stores[w%2]
+		conn := connect(t, dsn)
+		writing.Go(func() {
+			id, version := domain.ChatStream("demo", int64(w)), domain.Version(0)
+			for range appends {
+				tx, err := conn.Begin(ctx) // somebody writes something else meanwhile
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := tx.Exec(ctx, `select pg_current_xact_id()`); err != nil {
+					t.Error(err)
+				}
+				events := said(1 + rng.IntN(4))
+				errs, err := s.Append(ctx, []commands.Append{{Stream: id, Expected: version, Events: events}})
+				if err != nil || errs[0] != nil {
+					t.Errorf("append: %v, %v", errs, err)
+				}
+				version += domain.Version(len(events))
+				total.Add(int64(len(events)))
+				if err := tx.Commit(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	written := make(chan struct{})
+	go func() { writing.Wait(); close(written) }()
+
+	rng := rand.New(rand.NewPCG(7, 6))
+	consumer := lead(t, stores[0], "readers")
+	var kept int64
+	for done := false; !done || kept < total.Load(); {
+		select {
+		case <-written:
+			done = true
+		default:
+		}
+		page := next(t, consumer, 1+rng.IntN(20))
+		tx, err := consumer.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			exec(t, tx, `insert into public.effects (stream, version) values ($1, $2)`, string(r.Stream), int64(r.Version))
+		}
+		if rng.IntN(8) == 0 { // it crashes with the page in hand
+			consumer.Close()
+			consumer = lead(t, stores[rng.IntN(2)], "readers")
+			continue
+		}
+		if err := consumer.Advance(ctx, tx, page); err != nil {
+			t.Fatal(err)
+		}
+		kept += int64(len(page))
+	}
+	<-written
+	rows, err := stores[0].Pool().Query(ctx, `select stream, version from effects order by n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions, n := map[string]int64{}, int64(0)
+	var id string
+	var version int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &version}, func() error {
+		if n++; version != versions[id]+1 {
+			return fmt.Errorf("%s: version %d had its effect after %d", id, version, versions[id])
+		}
+		versions[id] = version
+		return nil
+	})
+	if err != nil || n != total.Load() {
+		t.Errorf("%d effects of %d events: %v", n, total.Load(), err)
+	}
+}
+
+// announced is the time that this many appends in one process take, each read
+// by a consumer in another before the next.
+func announced(t *testing.T, rounds int) time.Duration {
+	dsn := pgtest.Database(t)
+	watch := connect(t, dsn)
+	here, there := open(t, dsn), open(t, dsn)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, s := range []*postgres.Store{here, there} {
+		running.Go(func() { s.Announce(ctx, slog.New(slog.DiscardHandler)) })
+	}
+	defer running.Wait()
+	defer stop()
+	eventually(t, "both processes tell and listen", func() bool {
+		return ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`) == 4 &&
+			ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
+	})
+	consumer := lead(t, there, "readers")
+	begun := time.Now()
+	for i := range rounds {
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			page, err := consumer.Next(ctx, 10)
+			if err != nil || len(page) != 1 {
+				t.Errorf("%d events: %v", len(page), err)
+				return
+			}
+			tx, err := consumer.Begin(ctx)
+			if err == nil {
+				err = consumer.Advance(ctx, tx, page)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		must(t, here, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(i), Events: said(1)})
+		<-read
+	}
+	return time.Since(begun)
+}
+
+// Not parallel: other tests' open writes would hold the feed back. Without
+// announcements each round would take the second between two polls.
+func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
+	const rounds = 6
+	if took := announced(t, rounds); took > rounds*time.Second/4 {
+		t.Errorf("%d appends took %s to be read elsewhere", rounds, took)
+	}
+}
+
+func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	watch, s := connect(t, dsn), open(t, dsn)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Announce(ctx, slog.New(slog.DiscardHandler)) }()
+	sessions := func() (pids []int) {
+		return ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
+	}
+	eventually(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
+	lost := sessions()
+	for _, pid := range lost {
+		ask[bool](t, watch, `select pg_terminate_backend($1)`, pid)
+	}
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)}) // there is something to tell
+	eventually(t, "it tells and listens again", func() bool {
+		now := sessions()
+		return len(now) == 2 && now[0] != lost[0] && now[0] != lost[1] && now[1] != lost[0] && now[1] != lost[1]
+	})
+	stop()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Error("it does not end with its context")
+	}
+}

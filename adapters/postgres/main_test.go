@@ -1,0 +1,159 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// patience bounds every wait: far beyond what a busy machine needs.
+const patience = 20 * time.Second
+
+// at is when everything in these tests happens.
+var at = time.Date(2026, 3, 4, 5, 6, 7, 123456000, time.UTC)
+
+// anything is an event whose payload is any JSON value.
+type anything struct{ json.RawMessage }
+
+func codec() *domain.Codec {
+	c := chat.NewCodec()
+	domain.Register[anything](c, "anything")
+	return c
+}
+
+// open connects one process to a database.
+func open(t testing.TB, dsn string) *postgres.Store {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), dsn, "process", codec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// newStore is one process with a database of its own.
+func newStore(t testing.TB) *postgres.Store {
+	t.Helper()
+	return open(t, pgtest.Database(t))
+}
+
+func connect(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// patiently is a context that ends before the test binary loses its patience.
+func patiently(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually asks until the answer is yes.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited %s in vain until %s", patience, what)
+		}
+	}
+}
+
+// event is a new event as a handler would make it.
+func event(e domain.Event) commands.NewEvent {
+	id := uuid.Must(uuid.NewV7())
+	return commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "customer", OccurredAt: at}
+}
+
+// said are n messages as new events.
+func said(n int) []commands.NewEvent {
+	events := make([]commands.NewEvent, n)
+	for i := range events {
+		events[i] = event(chat.MessageReceived{Text: fmt.Sprintf("message %d", i), Date: at})
+	}
+	return events
+}
+
+// appendOne appends to one stream and returns what became of it.
+func appendOne(t testing.TB, s *postgres.Store, a commands.Append) error {
+	t.Helper()
+	errs, err := s.Append(t.Context(), []commands.Append{a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(errs) != 1 {
+		t.Fatalf("%d results for one append", len(errs))
+	}
+	return errs[0]
+}
+
+// must appends to one stream and insists.
+func must(t testing.TB, s *postgres.Store, a commands.Append) {
+	t.Helper()
+	if err := appendOne(t, s, a); err != nil {
+		t.Fatalf("append to %s at %d: %v", a.Stream, a.Expected, err)
+	}
+}
+
+// stream reads a whole stream back, and checks that its versions have no gaps.
+func stream(t testing.TB, s *postgres.Store, id domain.StreamID) []domain.Recorded {
+	t.Helper()
+	events, err := s.ReadStream(t.Context(), s.Pool(), id, 0, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range events {
+		if r.Version != domain.Version(i+1) {
+			t.Fatalf("%s: version %d stands in place %d", id, r.Version, i+1)
+		}
+	}
+	return events
+}
+
+// ask reads one value.
+func ask[T any](t testing.TB, q interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}, sql string, args ...any) (value T) {
+	t.Helper()
+	if err := q.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+func exec(t testing.TB, q interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}, sql string, args ...any) {
+	t.Helper()
+	if _, err := q.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}

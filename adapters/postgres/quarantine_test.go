@@ -1,0 +1,83 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+func containsAll(s string, parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(s, part) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	body := []byte("{\x00\xff\xfe not JSON")
+	for _, bot := range []string{"demo", "demo", "other", "demo"} {
+		if err := s.Quarantine(t.Context(), bot, body, "it holds \x00 and \xff"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Quarantine(t.Context(), "demo", []byte{}, "empty"); err != nil {
+		t.Fatal(err)
+	}
+	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
+		t.Errorf("%d rows, want one per bot and body", n)
+	}
+	if n := ask[int](t, s.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
+		t.Errorf("it came %d times, want 3", n)
+	}
+	if got := ask[[]byte](t, s.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
+		t.Errorf("kept %q, came %q", got, body)
+	}
+	if got := ask[string](t, s.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
+		t.Errorf("the reason reads %q", got)
+	}
+}
+
+// Analysts read the tables with SQL; the comments are their manual.
+func TestEveryTableAndColumnHasAComment(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, pgtest.Database(t))
+	rows, err := conn.Query(t.Context(), `
+		select format('%s %s', c.oid::regclass, a.attname), col_description(c.oid, a.attnum)
+		from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+		where c.relnamespace in ('eventstore'::regnamespace, 'readmodel'::regnamespace) and c.relkind in ('r', 'p', 'v', 'm')
+		union all
+		select c.oid::regclass::text, obj_description(c.oid, 'pg_class') from pg_class c
+		where c.relnamespace in ('eventstore'::regnamespace, 'readmodel'::regnamespace) and c.relkind in ('r', 'p', 'v', 'm')
+		union all
+		select 'function ' || p.oid::regprocedure, obj_description(p.oid, 'pg_proc') from pg_proc p
+		where p.pronamespace in ('eventstore'::regnamespace, 'readmodel'::regnamespace)
+		union all
+		select 'schema ' || n.nspname, obj_description(n.oid, 'pg_namespace') from pg_namespace n
+		where n.nspname in ('eventstore', 'readmodel')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for rows.Next() {
+		var what string
+		var comment *string
+		if err := rows.Scan(&what, &comment); err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		if comment == nil || !strings.HasSuffix(*comment, ".") {
+			t.Errorf("%s has no comment that is a sentence", what)
+		}
+	}
+	if rows.Err() != nil || seen < 100 {
+		t.Errorf("only %d things looked at: %v", seen, rows.Err())
+	}
+}

@@ -1,0 +1,258 @@
+package telegram_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+const botToken = "4242:token"
+
+// newAPI is the Bot API with one bot and one customer in chat 7, and senders for
+// the bots demo, whose token is right, and stale, whose token is not.
+func newAPI(t *testing.T) (*telegramtest.Server, telegram.Clients) {
+	t.Helper()
+	sim := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: botToken, Username: "demo_bot", Name: "Demo"}}})
+	front := httptest.NewServer(sim)
+	t.Cleanup(func() {
+		sim.Close()
+		front.Close()
+	})
+	sim.Say(7, "hello")
+	return sim, telegram.Clients{"demo": client(t, front.URL, botToken), "stale": client(t, front.URL, "4242:other")}
+}
+
+func client(t *testing.T, url, token string) *telegram.Client {
+	t.Helper()
+	c, err := telegram.NewClient(url, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// owed is a delivery as a worker holds it.
+func owed(t *testing.T, bot, kind string, payload any) commands.Claimed {
+	t.Helper()
+	body, ok := payload.(string)
+	if !ok {
+		encoded, err := json.Marshal(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = string(encoded)
+	}
+	return commands.Claimed{Delivery: commands.Delivery{Stream: domain.ChatStream(bot, 7), Kind: kind}, Body: []byte(body), Deadline: time.Now().Add(time.Minute)}
+}
+
+func message(text string, buttons ...dialog.Button) commands.SendMessage {
+	return commands.SendMessage{ChatID: 7, Text: text, Buttons: buttons}
+}
+
+func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
+	t.Parallel()
+	const (
+		send   = commands.KindSendMessage
+		button = commands.KindAnswerButton
+	)
+	for name, c := range map[string]struct {
+		fault   telegramtest.Fault
+		bot     string
+		kind    string
+		payload any
+		want    commands.Outcome // Reason: a part of it
+	}{
+		"429":                 {telegramtest.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, After: 7 * time.Second, Reason: "too many requests"}},
+		"403":                 {telegramtest.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Blocked: true, Reason: "blocked by the user"}},
+		"400":                 {telegramtest.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
+		"409":                 {telegramtest.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "conflict"}},
+		"a moved group":       {telegramtest.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "-1001"}},
+		"500":                 {telegramtest.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "500"}},
+		"502":                 {telegramtest.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "502"}},
+		"a dropped reply":     {telegramtest.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: commands.Unknown, Reason: "EOF"}},
+		"a wrong token":       {telegramtest.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, After: time.Minute, Reason: "token is wrong"}},
+		"an unknown bot":      {telegramtest.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "nobody"}},
+		"an unknown kind":     {telegramtest.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: commands.Refused, Reason: "sendSmoke"}},
+		"a broken payload":    {telegramtest.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
+		"empty text":          {telegramtest.Fault{}, "demo", send, message(""), commands.Outcome{State: commands.Refused, Reason: "text is empty"}},
+		"4097 characters":     {telegramtest.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: commands.Refused, Reason: "too long"}},
+		"an old button":       {telegramtest.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Refused, Reason: "query is too old"}},
+		"a refused button":    {telegramtest.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, After: 3 * time.Second, Reason: "too many"}},
+		"a broken press":      {telegramtest.Fault{}, "demo", button, `[]`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
+		"a chat of strangers": {telegramtest.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, clients := newAPI(t)
+			if c.fault != (telegramtest.Fault{}) {
+				if c.fault.Method == "" {
+					c.fault.Method = "sendMessage"
+				}
+				sim.AddFault(c.fault)
+			}
+			got := clients.Send(t.Context(), owed(t, c.bot, c.kind, c.payload))
+			if !strings.Contains(got.Reason, c.want.Reason) || strings.Contains(got.Reason, botToken) {
+				t.Errorf("reason %q, want one with %q and without the token", got.Reason, c.want.Reason)
+			}
+			if got.Reason, c.want.Reason = "", ""; got.State != c.want.State || got.After != c.want.After || got.Blocked != c.want.Blocked || got.MessageID != 0 {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+			if n := len(sim.Messages(7)) - 1; (n == 1) != c.fault.DropReply {
+				t.Errorf("%d messages arrived", n)
+			}
+		})
+	}
+}
+
+func TestAMessageArrivesAsItWasDecided(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"plain":           "Order 1001: shipped.",
+		"markup-like":     "<b>not bold</b> & *neither* _this_ [x](y)",
+		"emoji":           "👨‍👩‍👧‍👦 🏴󠁧󠁢󠁷󠁬󠁳󠁿 1️⃣",
+		"right to left":   "مرحبا שלום",
+		"NUL":             "before\x00after",
+		"4096 characters": strings.Repeat("é", 4096),
+		"lines":           "one\ntwo\n\nthree",
+		"a JSON number":   "42",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, clients := newAPI(t)
+			got := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message(text)))
+			said := sim.Messages(7)
+			if len(said) != 2 || said[1].Text != text || said[1].From != "bot" {
+				t.Fatalf("%d messages arrived, the last %q; outcome %+v", len(said)-1, said[len(said)-1].Text, got)
+			}
+			if got.State != commands.Done || got.MessageID != said[1].MessageID || got.MessageID == 0 {
+				t.Errorf("outcome %+v, message %d", got, said[1].MessageID)
+			}
+			var answer map[string]int64
+			if err := json.Unmarshal(got.Answer, &answer); err != nil || answer["message_id"] != got.MessageID {
+				t.Errorf("answer %s (%v)", got.Answer, err)
+			}
+		})
+	}
+}
+
+func TestButtonsStandInOneRowAndArePressed(t *testing.T) {
+	t.Parallel()
+	sim, clients := newAPI(t)
+	longest := strings.Repeat("d", 64)
+	got := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("Is that right?", dialog.Button{Text: "Yes", Data: "y:1"}, dialog.Button{Text: "No", Data: longest})))
+	if got.State != commands.Done {
+		t.Fatalf("outcome %+v", got)
+	}
+	var markup struct {
+		Rows [][]struct {
+			Text string `json:"text"`
+			Data string `json:"callback_data"`
+		} `json:"inline_keyboard"`
+	}
+	if err := json.Unmarshal(sim.Messages(7)[1].ReplyMarkup, &markup); err != nil {
+		t.Fatal(err)
+	}
+	if rows := markup.Rows; len(rows) != 1 || len(rows[0]) != 2 || rows[0][0].Text != "Yes" || rows[0][0].Data != "y:1" || rows[0][1].Data != longest {
+		t.Errorf("buttons %+v", markup.Rows)
+	}
+
+	const query = "77"
+	sim.Post(map[string]any{"callback_query": map[string]any{"id": query, "from": map[string]any{"id": 7}, "data": "y:1",
+		"message": map[string]any{"message_id": got.MessageID, "date": 1, "chat": map[string]any{"id": 7}}}})
+	pressed := clients.Send(t.Context(), owed(t, "demo", commands.KindAnswerButton, commands.AnswerButton{QueryID: query, Text: "Saved"}))
+	if pressed.State != commands.Done || pressed.MessageID != 0 {
+		t.Errorf("outcome %+v", pressed)
+	}
+}
+
+// Whether a call may have arrived depends on whether it had left us.
+func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
+	t.Parallel()
+	t.Run("nobody listens", func(t *testing.T) {
+		t.Parallel()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		got := telegram.Clients{"demo": client(t, "http://"+l.Addr().String(), botToken)}.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("hi")))
+		if got.State != commands.Again || got.After != 0 || strings.Contains(got.Reason, botToken) {
+			t.Errorf("outcome %+v", got)
+		}
+	})
+	t.Run("no answer in time", func(t *testing.T) {
+		t.Parallel()
+		sim, clients := newAPI(t)
+		sim.AddFault(telegramtest.Fault{Method: "sendMessage", DelayMS: 60_000})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if got := clients.Send(ctx, owed(t, "demo", commands.KindSendMessage, message("hi"))); got.State != commands.Unknown {
+			t.Errorf("outcome %+v", got)
+		}
+	})
+	t.Run("no time left", func(t *testing.T) {
+		t.Parallel()
+		sim, clients := newAPI(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if got := clients.Send(ctx, owed(t, "demo", commands.KindSendMessage, message("hi"))); got.State != commands.Again || len(sim.Messages(7)) != 1 {
+			t.Errorf("outcome %+v, %d messages", got, len(sim.Messages(7)))
+		}
+	})
+	t.Run("an endless answer", func(t *testing.T) {
+		t.Parallel()
+		endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			chunk := make([]byte, 64<<10)
+			for r.Context().Err() == nil {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		}))
+		t.Cleanup(endless.Close)
+		got := telegram.Clients{"demo": client(t, endless.URL, botToken)}.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("hi")))
+		if got.State != commands.Unknown {
+			t.Errorf("outcome %+v", got.State)
+		}
+	})
+}
+
+func TestSetWebhookAsksForEveryKindOfUpdate(t *testing.T) {
+	t.Parallel()
+	sim, clients := newAPI(t)
+	got := make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get(token) }))
+	t.Cleanup(hook.Close)
+	if err := clients["demo"].SetWebhook(t.Context(), hook.URL, "s3cret"); err != nil {
+		t.Fatal(err)
+	}
+	// The last three are those that a bot has to name.
+	for _, kind := range []string{"message", "edited_message", "callback_query", "my_chat_member", "guest_message", "managed_bot", "chat_member", "message_reaction", "message_reaction_count"} {
+		if sim.Post(map[string]any{kind: map[string]any{"date": time.Now().Unix()}}) == 0 {
+			t.Errorf("%s is not asked for", kind)
+			continue
+		}
+		select {
+		case given := <-got:
+			if given != "s3cret" {
+				t.Errorf("%s came with secret %q", kind, given)
+			}
+		case <-time.After(within):
+			t.Errorf("%s did not come", kind)
+		}
+	}
+	if err := clients["stale"].SetWebhook(t.Context(), hook.URL, "s3cret"); err == nil || strings.Contains(err.Error(), "4242:other") {
+		t.Errorf("with a wrong token: %v", err)
+	}
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+// program is chatledger as a process of its own: this test binary, as main.
+type program struct {
+	*exec.Cmd
+	url   string
+	ended chan error
+}
+
+// serve starts `chatledger serve` on the world's database and waits until it is
+// ready. more are lines of its bot in the bots file.
+func (w *world) serve(more ...string) *program {
+	w.t.Helper()
+	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
+	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", demoToken, demoSecret)
+	for _, line := range more {
+		text += "    " + line + "\n"
+	}
+	if err := os.WriteFile(bots, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	p := &program{Cmd: exec.Command(os.Args[0], "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", w.api), ended: make(chan error, 1)}
+	p.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn)
+	log := &muted{w: w.t.Output()}
+	p.Stderr = log
+	out, err := p.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { p.Process.Kill(); log.mute() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		w.t.Fatalf("the program says %q and %v", line, err)
+	}
+	address, _, ok := strings.Cut(strings.TrimPrefix(line, "listening on "), " for 1 bots")
+	if !ok {
+		w.t.Fatalf("the program says %q", line)
+	}
+	p.url = address
+	go func() { p.ended <- p.Wait() }()
+	w.eventually("the program is ready", func() string {
+		status, body, err := get(p.url + "/readyz")
+		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
+	})
+	return p
+}
+
+// end sends a signal and waits for the process to be gone.
+func (w *world) end(p *program, signal os.Signal) error {
+	w.t.Helper()
+	if err := p.Process.Signal(signal); err != nil {
+		w.t.Fatal(err)
+	}
+	select {
+	case err := <-p.ended:
+		return err
+	case <-time.After(patience):
+		w.t.Fatalf("the program does not end on %v", signal)
+		return nil
+	}
+}
+
+// The process is killed ten times in the middle of 2,000 updates, and Telegram sends
+// again what was not acknowledged: whatever was acknowledged is stored, once.
+func TestKillNineLosesNothingThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes some 20 s")
+	}
+	const (
+		senders, chatsEach, updates = 10, 4, 2000
+		kills                       = 10
+		first                       = 500_000
+	)
+	w := newTown(t, pgtest.Database(t))
+	texts := []string{"hello", "where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes", "/help"}
+	for chat := range int64(senders * chatsEach) {
+		w.openChat(100 + chat)
+	}
+
+	// One sender has its own chats and sends what is next only when the last was
+	// acknowledged, as Telegram does for a chat.
+	var base atomic.Pointer[string]
+	var acknowledged, retried atomic.Int64
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	send := func(sender int) {
+		for i := range int64(updates / senders) {
+			chat := int64(100 + sender*chatsEach + rand.IntN(chatsEach))
+			body := messageUpdate(first+int64(sender)*updates+i, chat, 10+i, texts[rand.IntN(len(texts))])
+			for {
+				status, _, err := post(*base.Load(), body)
+				if err == nil && status == http.StatusOK {
+					break
+				}
+				retried.Add(1)
+				select {
+				case <-time.After(20 * time.Millisecond): // Telegram's patience, compressed
+				case <-ctx.Done():
+					t.Errorf("update never acknowledged: %s", body)
+					return
+				}
+			}
+			acknowledged.Add(1)
+		}
+	}
+	p := w.serve()
+	base.Store(&p.url)
+	var all sync.WaitGroup
+	for sender := range senders {
+		all.Go(func() { send(sender) })
+	}
+	var unheard int64 // stored, and the process died before it could say so
+	for k := range int64(kills) {
+		// In the middle of it: at the latest long before the last update is sent.
+		enough := (k + 1) * updates / (kills + 1)
+		w.eventually("updates are acknowledged", func() string {
+			return unless(acknowledged.Load() >= enough, "%d of %d", acknowledged.Load(), enough)
+		})
+		if acknowledged.Load() == updates {
+			t.Errorf("kill %d comes too late to be in the middle", k+1)
+		}
+		if err := w.end(p, syscall.SIGKILL); err == nil {
+			t.Errorf("the program survived kill %d", k+1)
+		}
+		promised := acknowledged.Load()
+		if n, err := strconv.ParseInt(w.rows(`select count(*) from eventstore.events where name = 'message_received'`), 10, 64); err != nil || n < promised {
+			t.Errorf("kill %d: %d updates were acknowledged, %d are stored (%v)", k+1, promised, n, err)
+		} else {
+			unheard += n - promised
+		}
+		p = w.serve()
+		base.Store(&p.url)
+	}
+	all.Wait()
+	t.Logf("%d updates acknowledged, %d attempts were not and came again, %d of them were stored already", acknowledged.Load(), retried.Load(), unheard)
+	if acknowledged.Load() != updates || retried.Load() == 0 {
+		t.Errorf("%d acknowledged, %d retried", acknowledged.Load(), retried.Load())
+	}
+
+	w.eventually("the read models have caught up", func() string {
+		return w.rows(`select consumer_group from eventstore.checkpoints c where consumer_group in ('conversations', 'tickets', 'responder') and (c.transaction_id, c.position) <
+			(select transaction_id, position from eventstore.events where name = 'message_received' order by transaction_id desc, position desc limit 1)`)
+	})
+	if err := w.end(p, syscall.SIGTERM); err != nil {
+		t.Errorf("asked to stop, the program ends with %v", err)
+	}
+	w.wantRows(fmt.Sprintf("%d, %[1]d, %d, %d", updates, first, first+updates*(senders-1)+updates/senders-1),
+		`select count(*), count(distinct (payload->>'update_id')::bigint), min((payload->>'update_id')::bigint), max((payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
+	w.wantRows(fmt.Sprint(updates), `select count(*) from eventstore.inbox i join eventstore.events e using (stream_id, version) where (e.payload->>'update_id')::bigint = i.update_id`)
+	// No turn of the bot is taken twice.
+	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood' group by 1, 2 having count(*) > 1`)
+	w.wantRows("0", `select count(*) from eventstore.deliveries d left join eventstore.events e on e.event_id = d.delivery_id where e.event_id is null`)
+	w.gapless()
+	w.clean()
+}
+
+// One process is killed; the other leads all groups within 5 s, and what was in
+// flight is finished.
+func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	p := w.serve()
+	w.eventually("the first leads every group", func() string {
+		return unless(strings.Count(w.rows(leaders), ",") == 3, "%s", w.rows(leaders))
+	})
+	led := w.rows(leaders)
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(7, "hello")
+	w.settle()
+	if now := w.rows(leaders); now != led {
+		t.Errorf("leaders changed while both lived:\n%s\n%s", led, now)
+	}
+	if err := w.end(p, syscall.SIGKILL); err == nil {
+		t.Error("the program survived")
+	}
+	w.Say(7, "thank you")
+	eventually(t, 5*time.Second, "the other leads every group and answers", func() string {
+		now := w.rows(leaders)
+		return unless(strings.Count(now, ",") == 3 && now != led && len(w.texts(7, "bot")) == 2, "%s; the bot says %q", now, w.texts(7, "bot"))
+	})
+	w.settle()
+	if said := w.texts(7, "bot"); len(said) != 2 {
+		t.Errorf("the bot says %q", said)
+	}
+	w.clean()
+}
+
+// With a public address in the bots file, serve registers the webhook itself.
+func TestServeRegistersItsPublicURL(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	var inside atomic.Pointer[url.URL] // what stands behind the public address
+	public := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		target := inside.Load()
+		if target == nil {
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		httputil.NewSingleHostReverseProxy(target).ServeHTTP(rw, r)
+	}))
+	t.Cleanup(func() {
+		w.Close()
+		public.Close()
+	})
+	p := w.serve("public_url: "+public.URL+"/webhook/demo", "chat_limit: {count: 2, window: 1m}")
+	target, err := url.Parse(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside.Store(target)
+	for range 3 {
+		w.Say(7, "hello")
+	}
+	w.settle()
+	if said := w.texts(7, "bot"); len(said) != 2 {
+		t.Errorf("the bot says %q; its file limits it to 2", said)
+	}
+	if err := w.end(p, os.Interrupt); err != nil {
+		t.Errorf("Ctrl-C ends it with %v", err)
+	}
+}

@@ -1,0 +1,464 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+)
+
+// beTheProgram in the environment makes the test binary run as chatledger itself:
+// that is how tests get a process to kill.
+const beTheProgram = "CHATLEDGER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beTheProgram) != "" {
+		main()
+	}
+	// A developer's own settings are not the tests'.
+	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL"} {
+		os.Unsetenv(name)
+	}
+	pgtest.Main(m)
+}
+
+const (
+	// patience bounds every wait for something that should happen soon.
+	patience = 30 * time.Second
+	// look is how often a condition is looked at.
+	look = 5 * time.Millisecond
+	// unit is a second of the simulator's patience.
+	unit = 20 * time.Millisecond
+)
+
+// world is the simulator and chatledger on a database of the test's own.
+type world struct {
+	*telegramtest.Server
+	*running
+	t   *testing.T
+	dsn string
+	api string // the Bot API's address
+	bot botConfig
+	db  *pgxpool.Pool
+}
+
+// newWorld starts everything with bot demo registered, and waits until it is ready.
+func newWorld(t *testing.T, changes ...func(*botConfig)) *world {
+	t.Helper()
+	return newWorldOn(t, pgtest.Database(t), changes...)
+}
+
+// newWorldOn is newWorld on a database that exists.
+func newWorldOn(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
+	t.Helper()
+	w := newTown(t, dsn, changes...)
+	w.running = w.start(w.dsn)
+	w.register()
+	return w
+}
+
+// newTown is a world in which no chatledger runs yet.
+func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
+	t.Helper()
+	w := &world{t: t, dsn: dsn, bot: botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &chatLimit{}}}
+	for _, change := range changes {
+		change(&w.bot)
+	}
+	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
+	front := httptest.NewServer(w.Server)
+	w.api = front.URL
+	t.Cleanup(func() {
+		w.Server.Close()
+		front.Close()
+	})
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 2
+	if w.db, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.db.Close)
+	return w
+}
+
+// running is one chatledger in this process.
+type running struct {
+	url  string // of its own addresses
+	stop func() // asks it to stop, and waits
+}
+
+// start runs a chatledger on a database address and waits until it is ready.
+func (w *world) start(dsn string) *running {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	log := &muted{w: w.t.Output()}
+	a, err := newApp(w.t.Context(), appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener,
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.run(ctx) }()
+	r := &running{url: "http://" + listener.Addr().String()}
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				w.t.Errorf("chatledger ended with: %v", err)
+			}
+		case <-time.After(patience):
+			w.t.Errorf("chatledger does not stop")
+		}
+		log.mute()
+	})
+	w.t.Cleanup(r.stop)
+	w.eventually("readyz answers 200", func() string {
+		status, body, err := get(r.url + "/readyz")
+		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
+	})
+	return r
+}
+
+// register makes the simulator post updates to the world's chatledger.
+func (w *world) register() {
+	w.t.Helper()
+	if err := setWebhook(w.t.Context(), w.api, w.bot, w.url+"/webhook/demo"); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// muted writes logs to the test until the test is over.
+type muted struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (m *muted) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.w == nil {
+		return len(p), nil
+	}
+	return m.w.Write(p)
+}
+
+func (m *muted) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.w = nil
+}
+
+// eventually waits until missing says that nothing is missing.
+func (w *world) eventually(what string, missing func() string) {
+	w.t.Helper()
+	eventually(w.t, patience, what, missing)
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, missing func() string) {
+	t.Helper()
+	poll := time.NewTicker(look)
+	defer poll.Stop()
+	deadline := time.After(limit)
+	for {
+		said := missing()
+		if said == "" {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v: %s", what, limit, said)
+		}
+	}
+}
+
+// unless is empty when all is well, and else says what is not.
+func unless(well bool, format string, args ...any) string {
+	if well {
+		return ""
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// get reads a page of chatledger's.
+func get(url string) (status int, body string, err error) {
+	answer, err := http.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, strings.TrimSpace(string(text)), err
+}
+
+// post sends an update to a webhook as Telegram does, and returns the status and
+// the Retry-After given.
+func post(base, body string) (status int, retryAfter string, err error) {
+	r, err := http.NewRequest(http.MethodPost, base+"/webhook/demo", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", demoSecret)
+	answer, err := webhooks.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return 0, "", err
+	}
+	return answer.StatusCode, answer.Header.Get("Retry-After"), nil
+}
+
+// webhooks keeps as many connections as a test posts at once.
+var webhooks = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+
+// mustPost is post of something that is taken in.
+func (w *world) mustPost(body string) {
+	w.t.Helper()
+	if status, _, err := post(w.url, body); err != nil || status != http.StatusOK {
+		w.t.Errorf("answered %d (%v), want 200, for %.200s", status, err, body)
+	}
+}
+
+// messageUpdate is an update with a customer's message.
+func messageUpdate(updateID, chat, messageID int64, text string) string {
+	return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
+		updateID, messageID, time.Now().Unix(), chat, chat, text)
+}
+
+// rows runs a query and writes what it finds in one line: columns between commas,
+// rows between semicolons.
+func (w *world) rows(query string, args ...any) string {
+	w.t.Helper()
+	found, err := w.db.Query(w.t.Context(), query, args...)
+	if err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+	defer found.Close()
+	var lines []string
+	for found.Next() {
+		values, err := found.Values()
+		if err != nil {
+			w.t.Fatalf("%s: %v", query, err)
+		}
+		var line []string
+		for _, value := range values {
+			if value == nil {
+				value = "null"
+			}
+			line = append(line, fmt.Sprint(value))
+		}
+		lines = append(lines, strings.Join(line, ", "))
+	}
+	if err := found.Err(); err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// wantRows fails unless a query finds exactly this.
+func (w *world) wantRows(want, query string, args ...any) {
+	w.t.Helper()
+	if got := w.rows(query, args...); got != want {
+		w.t.Errorf("%s %v\n got  %s\n want %s", query, args, got, want)
+	}
+}
+
+// unsettled is what still has to happen: groups behind the last event, deliveries
+// under way. As one statement sees one moment, nothing slips between.
+const unsettled = `
+	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1)
+	select concat_ws('; ',
+		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'responder', 'deliveries']) g
+		 where exists (select from last) and not exists (select from eventstore.checkpoints c
+			where c.consumer_group = g and (c.transaction_id, c.position) >= (select transaction_id, position from last))),
+		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ') from eventstore.deliveries where state in ('waiting', 'sending')))`
+
+// settle waits until nothing is left to do: no update on its way, every event
+// handled by every group, every delivery at its end.
+func (w *world) settle() {
+	w.t.Helper()
+	w.eventually("everything comes to rest", func() string {
+		if n := w.Stats().Updates.Pending; n > 0 {
+			return fmt.Sprintf("%d updates are on their way", n)
+		}
+		return w.rows(unsettled)
+	})
+}
+
+// texts are what a side said in a chat, oldest first.
+func (w *world) texts(chat int64, side string) []string {
+	var said []string
+	for _, m := range w.Messages(chat) {
+		if m.From == side {
+			said = append(said, m.Text)
+		}
+	}
+	return said
+}
+
+// cli runs a subcommand in this process on the world's database.
+func (w *world) cli(args ...string) (code int, stdout, stderr string) {
+	w.t.Helper()
+	return command(w.t.Context(), append(args, "--database-url", w.dsn)...)
+}
+
+func command(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errs strings.Builder
+	code = run(ctx, args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// clean fails unless verify finds every row as the events lead to.
+func (w *world) clean() {
+	w.t.Helper()
+	code, stdout, stderr := w.cli("verify")
+	if code != 0 || strings.Count(stdout, ": clean, ") != 2 {
+		w.t.Errorf("verify: %d %s%s", code, stdout, stderr)
+	}
+}
+
+// wire is a network cable to a server that a test can pull out.
+type wire struct {
+	net.Listener
+	target string
+
+	mu    sync.Mutex
+	state wireState
+	turn  chan struct{} // closed when state changes
+	conns map[net.Conn]bool
+}
+
+type wireState int
+
+const (
+	through wireState = iota
+	cut               // connections are closed, new ones at once
+	stalled           // connections stay, and nothing gets through
+)
+
+// newWire lays a wire to the server of a database and returns the address
+// through it.
+func newWire(t *testing.T, dsn string) (*wire, string) {
+	t.Helper()
+	address, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Listener: l, target: address.Host, turn: make(chan struct{}), conns: map[net.Conn]bool{}}
+	address.Host = l.Addr().String()
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { w.carry(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		w.set(cut)
+		work.Wait()
+	})
+	return w, address.String()
+}
+
+// set changes what the wire does.
+func (w *wire) set(s wireState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = s
+	close(w.turn)
+	w.turn = make(chan struct{})
+	if s == cut {
+		for conn := range w.conns {
+			conn.Close()
+		}
+		clear(w.conns)
+	}
+}
+
+// pass waits while the wire is stalled; false when it is cut.
+func (w *wire) pass() bool {
+	for {
+		w.mu.Lock()
+		state, turn := w.state, w.turn
+		w.mu.Unlock()
+		if state != stalled {
+			return state == through
+		}
+		<-turn
+	}
+}
+
+func (w *wire) carry(here net.Conn) {
+	defer here.Close()
+	if !w.pass() {
+		return
+	}
+	there, err := net.Dial("tcp", w.target)
+	if err != nil {
+		return
+	}
+	defer there.Close()
+	w.mu.Lock()
+	if w.state == cut {
+		w.mu.Unlock()
+		return
+	}
+	w.conns[here], w.conns[there] = true, true
+	w.mu.Unlock()
+	var both sync.WaitGroup
+	for from, to := range map[net.Conn]net.Conn{here: there, there: here} {
+		both.Go(func() {
+			defer here.Close()
+			defer there.Close()
+			buffer := make([]byte, 32<<10)
+			for {
+				n, err := from.Read(buffer)
+				if n > 0 && w.pass() {
+					if _, err := to.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	both.Wait()
+	w.mu.Lock()
+	delete(w.conns, here)
+	delete(w.conns, there)
+	w.mu.Unlock()
+}

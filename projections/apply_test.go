@@ -1,0 +1,160 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// Whatever happened and however the feed was cut into pages: each row is what its
+// stream's history folds to in memory.
+func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			l := newLedger(t)
+			histories := generate(rng, 120, 60)
+			l.appendAll(t, histories, func(left int) int { return rng.IntN(12) + left/20 })
+			for _, p := range projections.All() {
+				longest := 50 + rng.IntN(400)
+				l.follow(t, p, func() int {
+					if rng.IntN(8) == 0 {
+						return 1 + rng.IntN(3)
+					}
+					return 1 + rng.IntN(longest)
+				})
+				v := l.verify(t, p)
+				if int(v.Streams) != len(histories) {
+					t.Errorf("%s: %d streams were verified, want %d", p.Name(), v.Streams, len(histories))
+				}
+				// Not by Verify's own reckoning.
+				rows := 0
+				for _, h := range histories {
+					rows += l.compare(t, p, h.stream)
+				}
+				if n := ask[int](t, l.conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
+					t.Errorf("%s has %d rows, %d were verified, the histories fold to %d", p.Name(), n, v.Rows, rows)
+				}
+			}
+		})
+	}
+}
+
+// compare wants a stream's rows to be what its history folds to, and counts them.
+func (l *ledger) compare(t *testing.T, p projections.Projection, id domain.StreamID) int {
+	t.Helper()
+	recorded, err := l.ReadStream(t.Context(), l.Pool(), id, 0, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := p.Fold(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	err = pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
+		exec(t, tx, `set local search_path = readmodel`)
+		got, err = p.Rows(t.Context(), tx, []string{string(id)})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := []cmp.Option{cmp.Exporter(func(reflect.Type) bool { return true }), cmpopts.EquateApproxTime(time.Microsecond), cmpopts.EquateEmpty()}
+	if diff := cmp.Diff(want, got, options...); diff != "" {
+		t.Fatalf("%s of %s (-history +table):\n%s", p.Name(), id, diff)
+	}
+	return len(want)
+}
+
+// A page that was rolled back comes again; a page that was committed must not.
+func TestAGapOrARepeatIsAnError(t *testing.T) {
+	t.Parallel()
+	record := func(version domain.Version, e domain.Event) domain.Recorded {
+		return domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(version)}, Stream: "chat-demo:1", Version: version,
+			ID: uuid.New(), Event: e, OccurredAt: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}
+	}
+	opened := chat.TicketOpened{Ticket: "#1", Priority: "low"}
+	for name, c := range map[string]struct {
+		p     projections.Projection
+		pages [][]domain.Recorded
+		want  projections.GapError
+	}{
+		"a gap between pages": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened)}, {record(3, opened)}},
+			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 1, Next: 3}},
+		"a gap within a page": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened), record(2, opened), record(4, opened)}},
+			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 2, Next: 4}},
+		"a beginning that is missing": {projections.Conversations{}, [][]domain.Recorded{{record(2, opened)}},
+			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 0, Next: 2}},
+		"a repeat": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened)}, {record(1, opened)}},
+			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 1, Next: 1}},
+		"a repeat of a ticket's event": {projections.Tickets{}, [][]domain.Recorded{{record(1, opened), record(4, chat.TicketResolved{Ticket: "#1"})}, {record(4, chat.TicketResolved{Ticket: "#1"})}},
+			projections.GapError{Table: "tickets", Stream: "chat-demo:1", Has: 4, Next: 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLedger(t)
+			for i, page := range c.pages {
+				err := pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
+					exec(t, tx, `set local search_path = readmodel`)
+					return c.p.Apply(t.Context(), tx, page)
+				})
+				var gap projections.GapError
+				switch {
+				case i < len(c.pages)-1 && err != nil:
+					t.Fatal(err)
+				case i == len(c.pages)-1 && (!errors.As(err, &gap) || gap != c.want):
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			}
+			if _, err := c.p.Fold(append(c.pages[0], c.pages[len(c.pages)-1]...)); err == nil {
+				t.Error("the same can be folded in memory")
+			}
+		})
+	}
+}
+
+// What analysts see of a chat with a person in it, row by row.
+func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	at := time.Now().Add(-30 * time.Minute)
+	ticket := func(id int64, commands ...chat.Command) history {
+		h := history{stream: domain.ChatStream("demo", id)}
+		g := generator{history: &h, rng: rand.New(rand.NewPCG(uint64(id), 2)), now: at}
+		for _, c := range commands {
+			g.ask("person:bo", c)
+		}
+		return h
+	}
+	open := chat.OpenTicket{Reason: "asked", Priority: "normal", At: at}
+	l.appendAll(t, []history{
+		ticket(1, open),
+		ticket(2, open, chat.EscalateTicket{Priority: "urgent", At: at}),
+		ticket(3, open, chat.ResolveTicket{At: at}),
+		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"}, chat.Reply{Author: "person:bo", Text: "hello"}),
+		ticket(5, open, chat.HandBack{}),
+	}, func(left int) int { return left })
+	l.follow(t, projections.Tickets{}, func() int { return 100 })
+	got := rows(t, l.conn, `select ticket_id, priority, status, assignee, overdue from readmodel.ticket_queue`)
+	want := "(demo:2#1,urgent,open,,t)\n(demo:4#1,urgent,assigned,bo,f)\n(demo:1#1,normal,open,,f)"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,139 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// history is what happened in one chat.
+type history struct {
+	stream domain.StreamID
+	events []commands.NewEvent
+}
+
+// texts that are easy to store wrongly.
+var texts = []string{"", "where is my order 1042?", "I want to change my billing address", "12 Elm Street, 1234 AB Springfield", "a person please!!", "nul \x00 inside",
+	"grüß dich 👋", "👩‍👩‍👧 'quoted' \"twice\" \\ {} $1 %s", "yes", "cancel", "\u202eright to left"}
+
+// generate makes the histories of some chats by asking the chats for things at
+// random, as customers, the bot and operators would. A clock now and then goes
+// backwards, as clocks of two machines do.
+func generate(rng *rand.Rand, chats, steps int) []history {
+	histories := make([]history, chats)
+	for i := range histories {
+		h := &histories[i]
+		h.stream = domain.ChatStream([]string{"demo", "other:bot"}[rng.IntN(2)], int64(1000+i)*int64(1-2*rng.IntN(2)))
+		if i%20 == 0 {
+			h.stream = domain.BotStream(fmt.Sprint("bot", i))
+		}
+		g := generator{rng: rng, history: h, now: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC), state: chat.Decider.Initial()}
+		for n := 1 + rng.IntN(steps); n > 0 || len(h.events) == 0; n-- {
+			g.step()
+		}
+	}
+	return histories
+}
+
+type generator struct {
+	*history
+	rng    *rand.Rand
+	now    time.Time
+	state  chat.State
+	update int64
+}
+
+func (g *generator) text() string { return texts[g.rng.IntN(len(texts))] }
+
+// step asks the chat for something; what it refuses does not happen.
+func (g *generator) step() {
+	g.now = g.now.Add(time.Duration(g.rng.Int64N(int64(20*time.Minute))) - 8*time.Minute)
+	if g.rng.IntN(20) == 0 {
+		g.now = g.now.Add(2 * time.Hour) // a workflow expires
+	}
+	g.update++
+	update := chat.Update{ID: g.update, Key: g.rng.Uint64()}
+	from := chat.Sender{ID: 7, Name: g.text(), Username: "ann", Language: []string{"", "en", "de"}[g.rng.IntN(3)]}
+	if _, inChat := g.stream.Chat(); !inChat {
+		g.ask("customer", chat.Receive{Event: chat.UpdateKept{Update: update, Kind: "poll"}, At: g.now})
+		return
+	}
+	delivery := uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
+	switch g.rng.IntN(16) {
+	case 0, 1, 2, 3, 4:
+		m := chat.MessageReceived{Update: update, MessageID: g.update, Date: g.now, ChatType: "private", From: from, Text: g.text()}
+		if g.rng.IntN(4) == 0 {
+			m.Media, m.ChatTitle = []chat.Media{{Kind: "photo"}}, "Family"
+		}
+		g.ask("customer", chat.Receive{Event: m, At: g.now})
+		g.respond(m)
+	case 5:
+		m := chat.MessageEdited{Update: update, MessageID: g.update - 1, EditedAt: g.now, From: from, Text: g.text()}
+		g.ask("customer", chat.Receive{Event: m, At: g.now})
+		g.respond(m)
+	case 6:
+		m := chat.ButtonPressed{Update: update, QueryID: fmt.Sprint(g.update), MessageID: g.update - 1, Date: g.now, From: from, Data: "address:yes"}
+		g.ask("customer", chat.Receive{Event: m, At: g.now})
+		g.respond(m)
+	case 7:
+		g.ask("customer", chat.Receive{Event: chat.MembershipChanged{Update: update, Date: g.now, Status: "kicked", Blocked: g.rng.IntN(2) == 0}, At: g.now})
+	case 8:
+		g.ask("person:bo", chat.OpenTicket{Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.rng.IntN(3)], At: g.now})
+	case 9:
+		g.ask("person:bo", chat.AssignTicket{Assignee: []string{"bo", "cy \x00"}[g.rng.IntN(2)]})
+	case 10:
+		g.ask("person:bo", chat.EscalateTicket{Priority: dialog.Urgent, Reason: g.text(), At: g.now})
+	case 11:
+		g.ask("person:bo", chat.ResolveTicket{At: g.now})
+	case 12:
+		g.ask("person:bo", chat.ReopenTicket{Reason: g.text(), At: g.now})
+	case 13:
+		if g.rng.IntN(2) == 0 {
+			g.ask("person:bo", chat.HandBack{})
+		} else {
+			g.ask("person:bo", chat.Reply{Author: "person:bo", Text: g.text()})
+		}
+	case 14:
+		g.ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []string{commands.KindSendMessage, commands.KindAnswerButton}[g.rng.IntN(2)],
+			Outcome: []string{"done", "refused", "unknown", "dead"}[g.rng.IntN(4)], MessageID: g.rng.Int64N(2), Reason: g.text(), Blocked: g.rng.IntN(4) == 0})
+	case 15:
+		g.ask("delivery", chat.RecordLookup{Delivery: delivery, Number: "1042", Found: g.rng.IntN(2) == 0, Reason: []string{"", "down"}[g.rng.IntN(2)], At: g.now})
+	}
+}
+
+func (g *generator) respond(event domain.Event) {
+	if g.rng.IntN(4) > 0 {
+		g.ask("bot", chat.Respond{To: domain.Version(len(g.events)), Event: event, At: g.now})
+	}
+}
+
+func (g *generator) ask(actor string, command chat.Command) {
+	events, err := chat.Decider.Decide(g.state, command)
+	if err != nil {
+		return
+	}
+	g.state = chat.Decider.Fold(g.state, events...)
+	for _, e := range events {
+		id := uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
+		g.events = append(g.events, commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: actor, OccurredAt: g.now})
+	}
+}
+
+// source makes random bytes of random numbers.
+type source struct{ *rand.Rand }
+
+func (s source) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(s.Uint32())
+	}
+	return len(b), nil
+}

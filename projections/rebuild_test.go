@@ -1,0 +1,543 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// hooked is a projection with something to be done before pages are applied.
+type hooked struct {
+	projections.Projection
+	before func(tx pgx.Tx) error
+}
+
+func (h hooked) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
+	if err := h.before(tx); err != nil {
+		return err
+	}
+	return h.Projection.Apply(ctx, tx, page)
+}
+
+// oneMore appends one event, to a chat of its own.
+func (l *ledger) oneMore(t testing.TB, id domain.StreamID) {
+	t.Helper()
+	g := generator{history: &history{stream: id}, rng: rand.New(rand.NewPCG(1, 4)), now: time.Now()}
+	g.ask("person:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.now})
+	l.appendAll(t, []history{*g.history}, func(left int) int { return left })
+	l.settle(t)
+}
+
+// table is everything in a projection's table.
+func (l *ledger) table(t testing.TB, p projections.Projection) string {
+	t.Helper()
+	return rows(t, l.conn, `select * from readmodel.`+p.Name()+` order by 1`)
+}
+
+func (l *ledger) checkpoint(t testing.TB, p projections.Projection) string {
+	t.Helper()
+	return rows(t, l.conn, `select transaction_id, position, events from eventstore.checkpoints where consumer_group = '`+p.Name()+`'`)
+}
+
+// number is what tells a table from another of the same name.
+func (l *ledger) number(t testing.TB, p projections.Projection) uint32 {
+	t.Helper()
+	return ask[uint32](t, l.conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
+}
+
+func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
+	t.Parallel()
+	l, histories := folded(t, 10, 60)
+	total := 0
+	for _, h := range histories {
+		total += len(h.events)
+	}
+	for _, p := range projections.All() {
+		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
+		done := l.rebuild(t, p)
+		if diff := cmp.Diff(before, l.table(t, p)); diff != "" {
+			t.Errorf("%s (-live +rebuilt):\n%s", p.Name(), diff)
+		}
+		if got := l.checkpoint(t, p); got != checkpoint {
+			t.Errorf("%s: the checkpoint is %s, was %s", p.Name(), got, checkpoint)
+		}
+		if int(done.Events) != total || int(done.Rows) != strings.Count(before, "\n")+1 || done.Took <= 0 {
+			t.Errorf("%s: %+v, want %d events and the table's rows", p.Name(), done, total)
+		}
+		if l.number(t, p) == number {
+			t.Errorf("%s is still the old table", p.Name())
+		}
+	}
+	if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_%'`); n != 0 {
+		t.Errorf("%d schemas are left over", n)
+	}
+}
+
+// Nobody has folded anything yet, and nobody does.
+func TestARebuildWithoutAConsumerFoldsTheWholeFeed(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 11, 20)
+	for _, p := range projections.All() {
+		before := l.table(t, p)
+		exec(t, l.conn, `truncate readmodel.`+p.Name())
+		exec(t, l.conn, `delete from eventstore.checkpoints where consumer_group = $1`, p.Name())
+		l.rebuild(t, p)
+		if diff := cmp.Diff(before, l.table(t, p)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", p.Name(), diff)
+		}
+	}
+}
+
+// described is all that the catalogue knows of the tables and views, but for the numbers.
+const described = `
+	select 1 as part, c.relname, 'options ' || coalesce(c.reloptions::text, '') || ', toast ' || coalesce(t.reloptions::text, '') || ', owner ' || pg_get_userbyid(c.relowner)
+		|| ', kind ' || c.relkind::text || ', rights ' || coalesce(c.relacl::text, '') || ', comment ' || coalesce(obj_description(c.oid, 'pg_class'), '') as what
+	from pg_class c left join pg_class t on t.oid = c.reltoastrelid where c.relnamespace = 'readmodel'::regnamespace
+	union all
+	select 2, c.relname, format('column %s %s %s, not null %s, default %s, storage %s, rights %s, comment %s', a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
+		a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attstorage::text, a.attacl::text, col_description(c.oid, a.attnum))
+	from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+	where c.relnamespace = 'readmodel'::regnamespace and c.relkind in ('r', 'v')
+	union all
+	select 3, c.relname, pg_get_indexdef(c.oid) || coalesce(obj_description(c.oid, 'pg_class'), '') from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'i'
+	union all
+	select 4, conname, pg_get_constraintdef(oid) || conrelid::regclass::text from pg_constraint where connamespace = 'readmodel'::regnamespace
+	union all
+	select 5, c.relname, pg_get_viewdef(c.oid) from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'v'
+	order by 1, 2, 3`
+
+func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 12, 40)
+	role := fmt.Sprintf("analyst_%d", ask[uint32](t, l.conn, `select oid from pg_database where datname = current_database()`))
+	exec(t, l.conn, `
+		create role `+role+`;
+		grant usage on schema readmodel to `+role+`;
+		grant select on readmodel.tickets to `+role+` with grant option;
+		grant select on readmodel.ticket_queue, readmodel.conversations to `+role+`;
+		grant select (ticket_id), update (subject) on readmodel.tickets to public;
+		comment on index readmodel.tickets_open is 'What waits for a person.';
+		alter table readmodel.tickets set (toast.autovacuum_enabled = false, autovacuum_vacuum_threshold = 7);
+		alter table readmodel.tickets alter column subject set storage external, alter column escalations set default 3;
+		alter table readmodel.tickets add constraint "reopened or not" check (reopened >= 0);
+		create index "Tickets by Priority" on readmodel.tickets (priority) with (fillfactor = 50);
+		create view readmodel.with_names with (security_barrier = true) as
+			select t.ticket_id, c.customer from readmodel.tickets t join readmodel.conversations c using (stream_id);
+		comment on view readmodel.with_names is 'Who waits.';
+		create view readmodel.queue_length as select count(*) from readmodel.ticket_queue;
+		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent' with local check option`, pgx.QueryExecModeSimpleProtocol)
+	t.Cleanup(func() {
+		ctx := context.Background()
+		conn, err := pgx.Connect(ctx, l.dsn)
+		if err == nil {
+			defer conn.Close(ctx)
+			_, err = conn.Exec(ctx, `drop owned by `+role+`; drop role `+role, pgx.QueryExecModeSimpleProtocol)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	before := rows(t, l.conn, described)
+	for _, part := range []string{"fillfactor=70", "toast {autovacuum_enabled=false}", role + "=r*/", "What waits for a person.", "Tickets by Priority", "security_barrier=true", "check_option=local"} {
+		if !strings.Contains(before, part) {
+			t.Fatalf("the description lacks %q:\n%s", part, before)
+		}
+	}
+	view := rows(t, l.conn, `select ticket_id, status from readmodel.ticket_queue`)
+	for range 2 {
+		for _, p := range projections.All() {
+			l.rebuild(t, p)
+			if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(rows(t, l.conn, described), "\n")); diff != "" {
+				t.Errorf("after a rebuild of %s (-before +after):\n%s", p.Name(), diff)
+			}
+		}
+	}
+	if got := rows(t, l.conn, `select ticket_id, status from readmodel.ticket_queue`); got != view || got == "" {
+		t.Errorf("the queue shows %q, showed %q", got, view)
+	}
+	// The views read the new tables.
+	l.oneMore(t, "chat-demo:77")
+	l.follow(t, projections.Tickets{}, func() int { return 10 })
+	l.follow(t, projections.Conversations{}, func() int { return 10 })
+	for _, name := range []string{"ticket_queue", "with_names", "urgent"} {
+		if n := ask[int](t, l.conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
+			t.Errorf("%s shows a new ticket %d times", name, n)
+		}
+	}
+}
+
+// Consumers fold, customers write, analysts query and verify: all of it goes on
+// while the tables are rebuilt again and again.
+func TestARebuildDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	l, histories := folded(t, 13, 60)
+	more := generate(rand.New(rand.NewPCG(14, 4)), 60, 30)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+
+	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return l.Lead(ctx, group) }
+	for _, p := range projections.All() {
+		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler), func(string, int, time.Duration) {}), p.Apply)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := router.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+	<-router.Running()
+
+	var queries atomic.Int64
+	for _, query := range []string{
+		`select count(*) from readmodel.conversations`, `select count(*) from readmodel.tickets`,
+		`select count(*) from readmodel.ticket_queue`, `select count(*) from readmodel.ticket_queue q join readmodel.tickets t using (ticket_id)`,
+	} {
+		conn := l.session(t)
+		least := ask[int](t, conn, query) // no row is ever taken away; what is resolved leaves the queue
+		if strings.Contains(query, "queue") {
+			least = 1
+		}
+		running.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond) // there are only so many processors
+			defer pace.Stop()
+			for ctx.Err() == nil {
+				<-pace.C
+				var n int
+				err := conn.QueryRow(ctx, query).Scan(&n)
+				if err != nil && ctx.Err() == nil || err == nil && n < least {
+					t.Errorf("%s: %d, want at least %d: %v", query, n, least, err)
+					return
+				}
+				queries.Add(1)
+			}
+		})
+	}
+	for _, p := range projections.All() {
+		conn := l.session(t)
+		running.Go(func() {
+			pace := time.NewTicker(20 * time.Millisecond)
+			defer pace.Stop()
+			for ctx.Err() == nil {
+				<-pace.C
+				v, err := projections.Verify(ctx, conn, l, p)
+				if err == nil && v.First != nil {
+					t.Error(v.First)
+					return
+				}
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i, h := range more {
+			h.stream = domain.ChatStream("more", int64(i))
+			l.appendAll(t, []history{h}, func(int) int { return 3 })
+		}
+	})
+	for _, p := range projections.All() {
+		conn := l.session(t)
+		writing.Go(func() {
+			for range 4 {
+				if _, err := projections.Rebuild(patiently(t), conn, l, p, func(int64) {}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writing.Wait()
+	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	for _, p := range projections.All() {
+		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
+			return ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+		})
+		if v := l.verify(t, p); int(v.Streams) < len(histories) {
+			t.Errorf("%s: %d streams were verified", p.Name(), v.Streams)
+		}
+	}
+	if queries.Load() < 10 {
+		t.Errorf("only %d queries were answered meanwhile", queries.Load())
+	}
+}
+
+// The page that a consumer has in its hands follows on the new table as well.
+func TestAPageInHandFitsTheNewTable(t *testing.T) {
+	t.Parallel()
+	for _, p := range projections.All() {
+		l, _ := folded(t, 15, 20)
+		consumer, err := l.Lead(patiently(t), p.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer consumer.Close()
+		l.oneMore(t, "chat-demo:77")
+		page, err := consumer.Next(patiently(t), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := consumer.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.oneMore(t, "chat-demo:78")
+		if done := l.rebuild(t, p); done.At.Before(page[0].Position) == false {
+			t.Errorf("%s was rebuilt up to %v, past the page at %v", p.Name(), done.At, page[0].Position)
+		}
+		if err := p.Apply(t.Context(), tx, page); err != nil {
+			t.Fatal(err)
+		}
+		if err := consumer.Advance(t.Context(), tx, page); err != nil {
+			t.Fatal(err)
+		}
+		consumer.Close()
+		l.follow(t, p, func() int { return 10 })
+		l.verify(t, p)
+	}
+}
+
+// swapping is a projection that does something once, when the live table is
+// locked and the new one is about to take its place.
+func swapping(t testing.TB, p projections.Projection, do func()) projections.Projection {
+	done := false
+	return hooked{p, func(tx pgx.Tx) error {
+		locked := ask[bool](t, tx, `
+			select exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock' and granted and relation = $1::text::regclass)`, "readmodel."+p.Name())
+		if locked && !done {
+			done = true
+			do()
+		}
+		return nil
+	}}
+}
+
+// Queries that come in the middle of the swap wait, and see the new table then.
+func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 16, 40)
+	watch := l.session(t)
+	var waiting sync.WaitGroup
+	swapped := false
+	p := swapping(t, projections.Tickets{}, func() {
+		swapped = true
+		for _, query := range []string{`select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`, `select count(*) from readmodel.tickets where ticket_id = 'demo:77#1'`} {
+			conn := l.session(t)
+			pid := conn.PgConn().PID()
+			waiting.Go(func() {
+				var n int
+				if err := conn.QueryRow(t.Context(), query).Scan(&n); err != nil || n != 1 {
+					t.Errorf("%s: %d, %v", query, n, err)
+				}
+			})
+			eventually(t, "the query waits", func() bool {
+				return ask[bool](t, watch, `select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
+			})
+		}
+	})
+	once := false
+	_, err := projections.Rebuild(patiently(t), l.conn, l, p, func(int64) {
+		if !once { // left for the swap
+			once = true
+			l.oneMore(t, "chat-demo:77")
+		}
+	})
+	waiting.Wait()
+	if err != nil || !swapped {
+		t.Errorf("swapped %t: %v", swapped, err)
+	}
+}
+
+// A long query on the live table delays the swap, and nobody else for long.
+func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 17, 20)
+	long, err := l.session(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask[int](t, long, `select count(*) from readmodel.tickets`)
+	tries := make(chan int, 1000)
+	done := make(chan error, 1)
+	conn := l.session(t)
+	go func() {
+		n := 0
+		_, err := projections.Rebuild(patiently(t), conn, l, projections.Tickets{}, func(int64) { n++; tries <- n })
+		done <- err
+	}()
+	for n := 0; n < 3; { // it comes back to catch up after each failed try
+		select {
+		case n = <-tries:
+		case err := <-done:
+			t.Fatalf("it is done in spite of the query: %v", err)
+		}
+	}
+	quick, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var n int
+	if err := l.session(t).QueryRow(quick, `select count(*) from readmodel.ticket_queue`).Scan(&n); err != nil || n == 0 {
+		t.Errorf("another query meanwhile: %d, %v", n, err)
+	}
+	if err := long.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	l.verify(t, projections.Tickets{})
+}
+
+func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
+	t.Parallel()
+	why := errors.New("stopped by an operator")
+	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)){
+		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
+			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, func(int64) {}
+		},
+		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
+			return projections.Tickets{}, func(int64) { cancel(why) }
+		},
+		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
+			return swapping(t, projections.Tickets{}, func() { cancel(why) }), func(int64) { l.oneMore(t, "chat-demo:77") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := folded(t, 18, 20)
+			tickets := projections.Tickets{}
+			before, checkpoint, number := l.table(t, tickets), l.checkpoint(t, tickets), l.number(t, tickets)
+			ctx, cancel := context.WithCancelCause(patiently(t))
+			p, progress := interrupt(t, l, cancel)
+			if _, err := projections.Rebuild(ctx, l.session(t), l, p, progress); err == nil || context.Cause(ctx) != why {
+				t.Fatalf("it was not interrupted: %v", err)
+			}
+			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
+				t.Error("the live table is not what it was")
+			}
+			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 1 {
+				t.Fatalf("%d schemas of a rebuild were left, so the next run has nothing to clear", n)
+			}
+			eventually(t, "the interrupted session has ended", func() bool {
+				return ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
+			})
+			l.rebuild(t, tickets)
+			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_%'`); n != 0 {
+				t.Errorf("%d schemas are left over", n)
+			}
+		})
+	}
+}
+
+func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 19, 20)
+	other := l.session(t)
+	var second, elsewhere error
+	p := hooked{projections.Tickets{}, func(pgx.Tx) error {
+		_, second = projections.Rebuild(t.Context(), other, l, projections.Tickets{}, func(int64) {})
+		_, elsewhere = projections.Rebuild(patiently(t), other, l, projections.Conversations{}, func(int64) {})
+		return nil
+	}}
+	if _, err := projections.Rebuild(patiently(t), l.conn, l, p, func(int64) {}); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil || second.Error() != want {
+		t.Errorf("the second: %v, want %s", second, want)
+	}
+	if elsewhere != nil {
+		t.Errorf("of another table: %v", elsewhere)
+	}
+	if _, err := projections.Rebuild(patiently(t), other, l, projections.Tickets{}, func(int64) {}); err != nil {
+		t.Errorf("when the first is done: %v", err)
+	}
+	l.verify(t, projections.Tickets{})
+}
+
+func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ before, during, want string }{
+		"a materialized view":         {`create materialized view readmodel.by_day as select opened_at::date, count(*) from readmodel.tickets group by 1`, `select 1`, "readmodel.by_day"},
+		"a column added meanwhile":    {`select 1`, `alter table readmodel.tickets add column mood text`, "columns were changed meanwhile"},
+		"a feed that has lost events": {`select 1`, `delete from eventstore.events where (transaction_id, position) >= (select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`, "events are missing from the feed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := folded(t, 20, 20)
+			exec(t, l.conn, c.before)
+			number, n := l.number(t, projections.Tickets{}), ask[int](t, l.conn, `select count(*) from readmodel.tickets`)
+			other := l.session(t)
+			if name == "a feed that has lost events" {
+				exec(t, other, c.during)
+			}
+			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, func(int64) { exec(t, other, c.during) })
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want it to say %s", err, c.want)
+			}
+			if l.number(t, projections.Tickets{}) != number || ask[int](t, l.conn, `select count(*) from readmodel.tickets`) != n {
+				t.Error("the live table is not what it was")
+			}
+		})
+	}
+}
+
+// A rebuild that fails to fold says why, and where.
+func TestARebuildOverAGapIsAnError(t *testing.T) {
+	t.Parallel()
+	l, histories := folded(t, 21, 10)
+	exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[3].stream))
+	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, func(int64) {})
+	var gap projections.GapError
+	if !errors.As(err, &gap) || gap.Stream != histories[3].stream || gap.Has != 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A table that was read to the end is as long as its history: pages are counted
+// and told of while it goes on.
+func TestProgressIsToldPageByPage(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	h := history{stream: "chat-demo:1"}
+	g := generator{history: &h, rng: rand.New(rand.NewPCG(1, 5)), now: time.Now()}
+	for range 11_000 {
+		g.ask("person:bo", chat.Reply{Author: "person:bo", Text: "hello"})
+	}
+	errs, err := l.Append(patiently(t), []commands.Append{{Stream: h.stream, Events: h.events}})
+	if err != nil || errs[0] != nil {
+		t.Fatal(errs, err)
+	}
+	l.settle(t)
+	var told []int64
+	done, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, func(n int64) { told = append(told, n) })
+	if err != nil || done.Events != 11_000 || done.Rows != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if diff := cmp.Diff([]int64{5000, 10_000, 11_000}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,127 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// folded is a ledger of some chats with both tables up to date.
+func folded(t testing.TB, seed uint64, chats int) (*ledger, []history) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 3))
+	l := newLedger(t)
+	histories := generate(rng, chats, 40)
+	l.appendAll(t, histories, func(left int) int { return left })
+	for _, p := range projections.All() {
+		l.follow(t, p, func() int { return 1000 })
+	}
+	return l, histories
+}
+
+func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
+	t.Parallel()
+	const (
+		conversation = `(select stream_id from readmodel.conversations order by stream_id offset 5 limit 1)`
+		ticket       = `(select ticket_id from readmodel.tickets order by ticket_id offset 5 limit 1)`
+	)
+	for name, c := range map[string]struct {
+		p      projections.Projection
+		key    string // of the row, as a query
+		damage string // $1 is the key
+		detail string
+	}{
+		"a changed text":      {projections.Conversations{}, conversation, `update readmodel.conversations set last_reply = 'what nobody said' where stream_id = $1`, "LastReply is what nobody said, the events lead to "},
+		"a changed count":     {projections.Conversations{}, conversation, `update readmodel.conversations set messages = messages + 1000 where stream_id = $1`, "Messages is 10"},
+		"a changed time":      {projections.Conversations{}, conversation, `update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, "UpdatedAt is 2026-"},
+		"changed JSON":        {projections.Conversations{}, conversation, `update readmodel.conversations set collected = '{"a": "b"}' where stream_id = $1`, "Collected is map[a:b], the events lead to map["},
+		"a changed position":  {projections.Conversations{}, conversation, `update readmodel.conversations set position = position + 1 where stream_id = $1`, "place is {"},
+		"a missing chat":      {projections.Conversations{}, conversation, `delete from readmodel.conversations where stream_id = $1`, "the row is missing"},
+		"a changed ticket":    {projections.Tickets{}, ticket, `update readmodel.tickets set status = 'lost' where ticket_id = $1`, "Status is lost, the events lead to "},
+		"a null":              {projections.Tickets{}, ticket, `update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "FirstReplyAt is "},
+		"a missing ticket":    {projections.Tickets{}, ticket, `delete from readmodel.tickets where ticket_id = $1`, "the row is missing"},
+		"an invented ticket":  {projections.Tickets{}, ticket + " || '#'", "insert into readmodel.tickets select (jsonb_populate_record(x, jsonb_build_object('ticket_id', x.ticket_id || '#'))).* from readmodel.tickets x where x.ticket_id || '#' = $1", "no event leads to it"},
+		"an invented chat":    {projections.Conversations{}, `'chat-demo:5'`, "insert into readmodel.conversations select (jsonb_populate_record(x, '{\"stream_id\": \"chat-demo:5\"}')).* from readmodel.conversations x where $1::text is not null limit 1", "no event leads to it"},
+		"an unknown stream's": {projections.Tickets{}, `'a#1'`, "insert into readmodel.tickets select (jsonb_populate_record(x, '{\"ticket_id\": \"a#1\", \"stream_id\": \"chat-demo:5\"}')).* from readmodel.tickets x where $1::text is not null limit 1", "no event leads to it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := folded(t, 1, 15)
+			l.verify(t, c.p)
+			key := ask[string](t, l.conn, `select `+c.key)
+			exec(t, l.conn, c.damage, key)
+			v, err := projections.Verify(t.Context(), l.conn, l, c.p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.First == nil || v.First.Table != c.p.Name() || v.First.Key != key || !strings.Contains(v.First.Detail, c.detail) {
+				t.Fatalf("found %v, want %s of %s: %s", v.First, key, c.p.Name(), c.detail)
+			}
+			if v.First.Stream == "" || !strings.Contains(v.First.String(), key) || !strings.Contains(v.First.String(), string(v.First.Stream)) {
+				t.Errorf("%q names neither row nor stream", v.First)
+			}
+			l.rebuild(t, c.p) // mends it
+		})
+	}
+}
+
+// The table is compared with what the events up to its checkpoint lead to.
+func TestVerifyLooksNoFurtherThanTheCheckpoint(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(2, 3))
+	l := newLedger(t)
+	histories := generate(rng, 20, 40)
+	for _, p := range projections.All() {
+		if v := l.verify(t, p); v.Streams != 0 || v.Rows != 0 || (v.At != domain.Position{}) {
+			t.Errorf("an empty ledger: %+v", v)
+		}
+	}
+	half := make([]history, len(histories))
+	for i, h := range histories {
+		half[i] = history{h.stream, h.events[:(len(h.events)+1)/2]}
+	}
+	l.appendAll(t, half, func(left int) int { return left })
+	for _, p := range projections.All() {
+		l.follow(t, p, func() int { return 7 })
+	}
+	before := l.verify(t, projections.Conversations{})
+	// More of the same chats and a new one, which nobody has folded yet.
+	rest := []history{{"chat-demo:77", generate(rng, 2, 5)[1].events}}
+	l.appendAll(t, rest, func(left int) int { return left })
+	after := l.verify(t, projections.Conversations{})
+	if before.At != after.At || before.Rows != after.Rows || before.Rows != int64(len(histories)) {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// A history that cannot be folded is told from a table that differs.
+func TestVerifyReportsAGapInHistory(t *testing.T) {
+	t.Parallel()
+	l, histories := folded(t, 3, 3)
+	exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].stream))
+	_, err := projections.Verify(t.Context(), l.conn, l, projections.Conversations{})
+	if len(histories[1].events) < 2 {
+		t.Fatal("the history is too short for a gap")
+	}
+	if err == nil || !strings.Contains(err.Error(), string(histories[1].stream)) || !strings.Contains(err.Error(), "version 0 and the next event is version 2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestProjectionsAreFoundByName(t *testing.T) {
+	t.Parallel()
+	for _, p := range projections.All() {
+		if found, err := projections.Named(p.Name()); err != nil || found != p {
+			t.Errorf("%s: %v, %v", p.Name(), found, err)
+		}
+	}
+	_, err := projections.Named("orders")
+	if err == nil || !strings.Contains(err.Error(), `"orders"`) || !strings.Contains(err.Error(), "conversations") || !strings.Contains(err.Error(), "tickets") {
+		t.Errorf("got %v, want what was asked for and what there is", err)
+	}
+}
