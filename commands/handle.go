@@ -73,9 +73,9 @@ type Settings struct {
 }
 
 const (
-	// While one batch waits for the disk a second is prepared and a third is
-	// sent; more only makes the batches smaller.
-	defaultCommitters = 3
+	// While one batch waits for the disk the next is on its way; more only makes the
+	// batches smaller: three carried a tenth less on 2 cores (see docs/benchmarks.md).
+	defaultCommitters = 2
 	// A hundred-odd streams amortise the commit; beyond that a batch's own
 	// latency grows faster than the throughput.
 	defaultBatch = 128

@@ -11,8 +11,12 @@ import (
 // Turn is the policy that gives the bot its turn: what a customer did leads to
 // Respond on the same stream. It is false for events that call for no answer.
 func Turn(r domain.Recorded, now time.Time) (Request, bool) {
-	switch r.Event.(type) {
-	case chat.MessageReceived, chat.MessageEdited, chat.ButtonPressed:
+	switch e := r.Event.(type) {
+	case chat.MessageReceived:
+		if e.OverLimit || e.From.Bot {
+			return Request{}, false // nobody is answered, whatever the chat's state is
+		}
+	case chat.MessageEdited, chat.ButtonPressed:
 	default:
 		return Request{}, false
 	}

@@ -49,6 +49,7 @@ type Log struct {
 	lead    func(ctx context.Context, group string) (Reader, error)
 	log     *slog.Logger
 	observe func(group string, events int, took time.Duration)
+	linger  time.Duration
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -60,6 +61,14 @@ func NewLog(group string, lead func(context.Context, string) (Reader, error), lo
 	observe func(group string, events int, took time.Duration)) *Log {
 	l := &Log{group: group, lead: lead, log: log.With("group", group), observe: observe}
 	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// Linger makes the group wait this long after a page that was not full, so that the
+// next is fuller: for groups that nobody waits for, whose many small commits would be
+// in the way of others'.
+func (l *Log) Linger(d time.Duration) *Log {
+	l.linger = d
 	return l
 }
 
@@ -116,6 +125,12 @@ func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept boo
 		}
 		kept = true
 		l.observe(l.group, len(page), time.Since(begun))
+		if len(page) < pageSize && l.linger > 0 {
+			select {
+			case <-time.After(l.linger):
+			case <-ctx.Done():
+			}
+		}
 	}
 }
 

@@ -114,7 +114,9 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 
 // appendPlain stores a batch in which nothing is expected to be refused: plain
 // inserts in one round trip and one transaction. The unique indexes refuse the
-// whole of it when something is.
+// whole of it when a stream has moved on or an update was received before;
+// eventstore.require refuses what would leave a gap, and outcomes of a lease that is
+// another's.
 func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error {
 	r, err := s.rowsOf(batch, false)
 	if err != nil {
@@ -122,6 +124,27 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	}
 	if len(batch) == 1 && len(r.ords) == 1 && len(r.bots) == 1 && len(r.begun)+len(r.deliveries) == 0 {
 		return s.appendOne(ctx, r)
+	}
+	const insert = `
+		with received as (
+			insert into eventstore.inbox (bot, update_id, stream_id, version)
+			select * from unnest($12::text[], $13::bigint[], $14::text[], $15::bigint[])
+		)
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
+			causation_id, correlation_id, actor, occurred_at)
+		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at
+		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
+			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[])
+			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)
+		where (select eventstore.require(not exists (
+			select from unnest($16::text[], $17::bigint[]) as a(stream_id, expected)
+			where a.expected > 0 and not exists (
+				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
+	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
+		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected}
+	if len(r.begun)+len(r.deliveries) == 0 {
+		_, err := s.pool.Exec(ctx, insert, args...)
+		return err
 	}
 	var b pgx.Batch
 	if len(r.deliveries) > 0 {
@@ -140,26 +163,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	if len(r.begun) > 0 {
 		b.Queue(`insert into eventstore.streams (stream_id) select unnest($1::text[])`, r.begun)
 	}
-	if len(r.bots) > 0 {
-		b.Queue(`
-			insert into eventstore.inbox (bot, update_id, stream_id, version)
-			select * from unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])`, r.bots, r.updateID, r.updateStreams, r.updateV)
-	}
-	// The indexes refuse what is behind; this refuses what would leave a gap.
-	b.Queue(`
-		select eventstore.require(not exists (
-			select from unnest($1::text[], $2::bigint[]) as a(stream_id, expected)
-			where a.expected > 0 and not exists (
-				select from eventstore.events e where e.stream_id = a.stream_id and e.version = a.expected)), 'a stream is not that long')`,
-		r.streams, r.expected)
-	b.Queue(`
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-			causation_id, correlation_id, actor, occurred_at)
-		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at
-		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[])
-			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)`,
-		r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times)
+	b.Queue(insert, args...)
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 

@@ -129,16 +129,16 @@ func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]erro
 	for i := range batch {
 		one, err := s.appendCarefully(ctx, batch[i:i+1], false)
 		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code != "23505" && ofContent(err) {
-			one, err = s.appendCarefully(ctx, batch[i:i+1], true)
+		if errors.As(err, &refused) && (refused.Code[:2] == "22" || refused.Code[:2] == "54") {
+			one, err = s.appendCarefully(ctx, batch[i:i+1], true) // JSONB cannot hold it
 		}
 		switch {
 		case err == nil:
 			errs[i] = one[0]
-		case errors.As(err, &refused) && refused.Code == "23505":
+		case errors.As(err, &refused) && (refused.Code == "23505" || refused.Code[:2] == "40"):
 			errs[i] = commands.ErrConflict // the next round will see what was faster
 		case ofContent(err):
-			errs[i] = err
+			errs[i] = err // it will never be stored, which is nothing to the others
 		default:
 			return nil, err
 		}

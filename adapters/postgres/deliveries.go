@@ -52,6 +52,7 @@ func (s *Store) Owed() { s.owed.all() }
 // Claim leases up to limit deliveries to a destination: the head of each lane
 // that is due, the most urgent and the oldest first.
 func (s *Store) Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
+	begun := time.Now() // before the server reads its clock: the lease must not seem longer here
 	// Only heads are looked at: a lane whose head is being sent or put off is
 	// passed over. Rows that another claims this moment are skipped, and what
 	// stands behind them is not a head yet in this statement's eyes.
@@ -74,7 +75,7 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 	if err != nil {
 		return nil, fmt.Errorf("claim deliveries to %s: %w", destination, err)
 	}
-	deadline := time.Now().Add(lease)
+	deadline := begun.Add(lease)
 	claimed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (commands.Claimed, error) {
 		c := commands.Claimed{Deadline: deadline}
 		c.Destination = destination

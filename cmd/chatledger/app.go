@@ -64,6 +64,9 @@ const (
 	stopTimeout = 5 * time.Second
 	// takeOverEvery is how often leases that ran out are looked for.
 	takeOverEvery = time.Second
+	// projectEvery is how far apart a projection's pages are when there is little to
+	// do: a person who looks at a table does not see 10 ms, the webhook's answer would.
+	projectEvery = 10 * time.Millisecond
 	// watchEvery is how often the oldest open write is looked for, and tooOld
 	// the age at which it is named: ours are open for milliseconds.
 	watchEvery = 5 * time.Second
@@ -113,7 +116,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
-		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page), p.Apply)
+		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(projectEvery), p.Apply)
 	}
 	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.respond)
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {

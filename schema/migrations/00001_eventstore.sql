@@ -163,11 +163,12 @@ comment on column eventstore.quarantine.received_at is 'When it first came.';
 comment on column eventstore.quarantine.times is 'How often it came.';
 
 -- +goose StatementBegin
-create function eventstore.require(holds boolean, what text) returns void language plpgsql as $$
+create function eventstore.require(holds boolean, what text) returns boolean language plpgsql as $$
 begin
     if not holds then
         raise exception '%', what using errcode = 'CL001';
     end if;
+    return true;
 end $$;
 -- +goose StatementEnd
 comment on function eventstore.require is 'Ends the transaction when something that must hold does not.';
