@@ -59,6 +59,9 @@ const (
 // Name implements Projection.
 func (Conversations) Name() string { return "conversations" }
 
+// Concerned implements Projection: every event moves a row's version.
+func (Conversations) Concerned() []domain.Event { return nil }
+
 // apply takes one event into the row.
 func (c *Conversation) apply(r domain.Recorded) error {
 	if int64(r.Version) != c.Version+1 {

@@ -20,6 +20,9 @@ type Projection interface {
 	Name() string
 	// Apply folds a page of events, in feed order, into the table.
 	Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error
+	// Concerned lists the event types that change the table, by their zero values;
+	// none is all.
+	Concerned() []domain.Event
 	// Fold gives the rows that one stream's whole history leads to, by key, as
 	// the table's columns in JSON; what Apply must have led to as well.
 	Fold(history []domain.Recorded) (map[string]any, error)

@@ -228,7 +228,7 @@ func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (in
 	if _, err := tx.Exec(ctx, `set local search_path = `+b.schema); err != nil {
 		return 0, err
 	}
-	page, err := b.ledger.Feed(ctx, tx, b.done.At, rebuildPage)
+	page, err := b.ledger.Feed(ctx, tx, b.done.At, rebuildPage, b.p.Concerned()...)
 	if err != nil {
 		return 0, err
 	}

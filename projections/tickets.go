@@ -38,6 +38,12 @@ type Ticket struct {
 // Name implements Projection.
 func (Tickets) Name() string { return "tickets" }
 
+// Concerned implements Projection.
+func (Tickets) Concerned() []domain.Event {
+	return []domain.Event{chat.TicketOpened{}, chat.TicketAssigned{}, chat.TicketEscalated{}, chat.TicketResolved{}, chat.TicketReopened{},
+		chat.HandedBack{}, chat.ReplyQueued{}}
+}
+
 // caseFile is the tickets of one chat; the last one is the current.
 type caseFile []*Ticket
 

@@ -17,8 +17,9 @@ import (
 
 // Ledger reads events for whoever folds them anew.
 type Ledger interface {
-	// Feed reads up to limit events after a position, in feed order.
-	Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int) ([]domain.Recorded, error)
+	// Feed reads up to limit events after a position, in feed order; with only, those
+	// of other types come without their Event.
+	Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error)
 	// Streams lists up to limit streams after one, in order of their ids.
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Histories reads all events of these streams up to a position, by stream, oldest first.

@@ -12,8 +12,9 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// columns of an event, without raw: nobody who follows the feed needs it.
-const columns = `position, transaction_id, stream_id, version, event_id, name, event_version, payload,
+// columns of an event, without raw: nobody who follows the feed needs it. The
+// payload stands before, so that it can be left out.
+const columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
 	causation_id, correlation_id, actor, occurred_at, recorded_at`
 
 // The feed is read in index order from behind the last event, up to the oldest
@@ -21,7 +22,7 @@ const columns = `position, transaction_id, stream_id, version, event_id, name, e
 // given as two plain values; taken from a joined row instead, it makes the server
 // sort the table for every page.
 const readFeed = `
-select ` + columns + `
+select case when $4::text[] is null or name = any($4) then payload end, ` + columns + `
 from eventstore.events
 where (transaction_id, position) > ($1, $2)
   and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
@@ -33,9 +34,14 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// ReadFeed reads up to limit events after a position, in feed order.
-func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, limit int) ([]domain.Recorded, error) {
-	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit)
+// ReadFeed reads up to limit events after a position, in feed order. With only,
+// events of other types come without their Event, which spares most of the work.
+func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
+	var names []string
+	for _, event := range only {
+		names = append(names, s.codec.Name(event))
+	}
+	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, names)
 	if err != nil {
 		return nil, fmt.Errorf("read feed after %v: %w", after, err)
 	}
@@ -49,7 +55,7 @@ func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, 
 // ReadStream reads up to limit events of one stream after a version, oldest first.
 func (s *Store) ReadStream(ctx context.Context, q querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	rows, err := q.Query(ctx, `
-		select `+columns+`
+		select payload, `+columns+`
 		from eventstore.events
 		where stream_id = $1 and version > $2
 		order by version
@@ -74,15 +80,17 @@ func (s *Store) collect(rows pgx.Rows) ([]domain.Recorded, error) {
 		var eventVersion int
 		var payload []byte
 		var eventID, cause, chain pgtype.UUID
-		err := rows.Scan(&r.Position.Number, &r.Position.Transaction, &stream, &version, &eventID, &name, &eventVersion,
-			&payload, &cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt)
+		err := rows.Scan(&payload, &r.Position.Number, &r.Position.Transaction, &stream, &version, &eventID, &name, &eventVersion,
+			&cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt)
 		if err != nil {
 			return nil, err
 		}
 		r.Stream, r.Version = domain.StreamID(stream), domain.Version(version)
 		r.ID, r.Causation, r.Correlation = uuid.UUID(eventID.Bytes), uuid.UUID(cause.Bytes), uuid.UUID(chain.Bytes)
-		if r.Event, err = s.decode(name, eventVersion, payload); err != nil {
-			return nil, fmt.Errorf("%s version %d: %w", stream, version, err)
+		if payload != nil {
+			if r.Event, err = s.decode(name, eventVersion, payload); err != nil {
+				return nil, fmt.Errorf("%s version %d: %w", stream, version, err)
+			}
 		}
 		events = append(events, r)
 	}

@@ -14,8 +14,8 @@ import (
 type Ledger struct{ *Store }
 
 // Feed implements projections.Ledger.
-func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int) ([]domain.Recorded, error) {
-	return l.ReadFeed(ctx, tx, after, limit)
+func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
+	return l.ReadFeed(ctx, tx, after, limit, only...)
 }
 
 // Streams implements projections.Ledger.
@@ -38,7 +38,7 @@ func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.Strea
 		names[i] = string(s)
 	}
 	rows, err := tx.Query(ctx, `
-		select `+columns+`
+		select payload, `+columns+`
 		from eventstore.events
 		where stream_id = any($1) and (transaction_id, position) <= ($2, $3)
 		order by stream_id, version`, names, upTo.Transaction, upTo.Number)
