@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/chatledger/chatledger/domain"
 )
@@ -88,6 +89,9 @@ func (b *rebuild) run(ctx context.Context, progress func(int64)) error {
 		_, _ = b.conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock(hashtextextended('chatledger rebuild ' || $1, 0))`, b.p.Name())
 	}()
 	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return b.prepare(ctx, tx) }); err != nil {
+		return err
+	}
+	if err := b.bulk(ctx, progress); err != nil {
 		return err
 	}
 	if err := b.catchUp(ctx, progress); err != nil {
@@ -180,6 +184,93 @@ func (b *rebuild) execute(ctx context.Context, tx pgx.Tx, sql string, args ...an
 	return nil
 }
 
+// bulk folds what the live table has behind it already, or while nobody leads the
+// group all there is now. It ends in the past, so it need not look out for a leader,
+// and a second session reads the next page while this one writes.
+func (b *rebuild) bulk(ctx context.Context, progress func(int64)) error {
+	end, err := b.past(ctx)
+	if err != nil {
+		return err
+	}
+	reader, err := pgx.ConnectConfig(ctx, b.conn.Config())
+	if err != nil {
+		return err
+	}
+	defer reader.Close(context.WithoutCancel(ctx))
+	reading, ctx := errgroup.WithContext(ctx)
+	pages := make(chan []domain.Recorded, 1)
+	reading.Go(func() error {
+		defer close(pages)
+		for at := (domain.Position{}); at.Before(end); {
+			page, err := b.read(ctx, reader, at, end)
+			if err != nil || len(page) < rebuildPage {
+				return err // the rest is little, and is left to catchUp
+			}
+			at = page[len(page)-1].Position
+			select {
+			case pages <- page:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	reading.Go(func() error {
+		for page := range pages {
+			if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
+				if err := b.enter(ctx, tx); err != nil {
+					return err
+				}
+				return b.apply(ctx, tx, page)
+			}); err != nil {
+				return err
+			}
+			progress(b.done.Events)
+		}
+		return nil
+	})
+	return reading.Wait()
+}
+
+// past is the checkpoint while somebody leads the group, and the last event there
+// is while nobody does.
+func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
+	err = pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
+		end, err := b.end(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if end != nil {
+			at = *end
+			return nil
+		}
+		err = tx.QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1`).
+			Scan(&at.Transaction, &at.Number)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return at, err
+}
+
+// read reads the page behind a position, up to the end.
+func (b *rebuild) read(ctx context.Context, conn *pgx.Conn, after, end domain.Position) (page []domain.Recorded, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		page, err = b.ledger.Feed(ctx, tx, after, rebuildPage, b.p.Concerned()...)
+		return err
+	})
+	return until(page, &end), err
+}
+
+// until cuts a page off behind the end, if there is one.
+func until(page []domain.Recorded, end *domain.Position) []domain.Recorded {
+	if behind := slices.IndexFunc(page, func(r domain.Recorded) bool { return end != nil && end.Before(r.Position) }); behind >= 0 {
+		return page[:behind]
+	}
+	return page
+}
+
 // catchUp folds page by page until there is no full page left.
 func (b *rebuild) catchUp(ctx context.Context, progress func(int64)) error {
 	for n := rebuildPage; n == rebuildPage; progress(b.done.Events) {
@@ -225,25 +316,33 @@ func (b *rebuild) checkpoint(ctx context.Context, tx pgx.Tx, lock string) (at do
 
 // fold takes the next page of the feed into the new table, up to the end.
 func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (int, error) {
-	if _, err := tx.Exec(ctx, `set local search_path = `+b.schema); err != nil {
+	if err := b.enter(ctx, tx); err != nil {
 		return 0, err
 	}
 	page, err := b.ledger.Feed(ctx, tx, b.done.At, rebuildPage, b.p.Concerned()...)
 	if err != nil {
 		return 0, err
 	}
-	if behind := slices.IndexFunc(page, func(r domain.Recorded) bool { return end != nil && end.Before(r.Position) }); behind >= 0 {
-		page = page[:behind]
-	}
-	if len(page) == 0 {
+	if page = until(page, end); len(page) == 0 {
 		return 0, nil
 	}
+	return len(page), b.apply(ctx, tx, page)
+}
+
+// enter makes the new table the one that the projection's statements name.
+func (b *rebuild) enter(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `set local search_path = `+b.schema)
+	return err
+}
+
+// apply folds a page into the new table.
+func (b *rebuild) apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	if err := b.p.Apply(ctx, tx, page); err != nil {
-		return 0, err
+		return err
 	}
 	b.done.Events += int64(len(page))
 	b.done.At = page[len(page)-1].Position
-	return len(page), nil
+	return nil
 }
 
 // swap folds what is left and puts the new table in the place of the live one. It
