@@ -39,6 +39,7 @@ type app struct {
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
 	stopping atomic.Bool
+	owing    atomic.Bool // the page in hand owes something
 	owner    string
 }
 
@@ -121,7 +122,9 @@ func (a *app) follow() {
 	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.respond)
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {
 		a.metrics.Page(group, events, took)
-		a.store.Owed() // only now are they committed
+		if a.owing.Swap(false) {
+			a.store.Owed() // only now are they committed
+		}
 	}), a.owe)
 }
 
@@ -148,6 +151,7 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 	if len(deliveries) == 0 {
 		return nil
 	}
+	a.owing.Store(true)
 	return a.store.Owe(ctx, tx, deliveries)
 }
 
@@ -221,43 +225,45 @@ func (a *app) run(ctx context.Context) error {
 	return nil
 }
 
-// takeOver frees what dead workers held.
-func (a *app) takeOver(ctx context.Context) error {
-	tick := time.NewTicker(takeOverEvery)
+// every calls f at intervals until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func()) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-			if n, err := a.store.TakeOver(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("leases cannot be looked at", "error", err)
-			} else if n > 0 {
-				a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
-			}
+			f()
 		}
 	}
 }
 
+// takeOver frees what dead workers held.
+func (a *app) takeOver(ctx context.Context) error {
+	every(ctx, takeOverEvery, func() {
+		if n, err := a.store.TakeOver(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("leases cannot be looked at", "error", err)
+		} else if n > 0 {
+			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
+		}
+	})
+	return nil
+}
+
 // watch names who holds the consumers back with a transaction left open.
 func (a *app) watch(ctx context.Context) error {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			w, _, err := a.store.OldestWriter(ctx)
-			if err != nil {
-				continue // the database is away, and others say so
-			}
-			if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
-				a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
-					"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
-			}
+	every(ctx, watchEvery, func() {
+		w, _, err := a.store.OldestWriter(ctx)
+		if err != nil {
+			return // the database is away, and others say so
 		}
-	}
+		if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
+			a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
+				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
+		}
+	})
+	return nil
 }
 
 // ready answers whether an update could be taken in now, and if not, why.
