@@ -483,15 +483,18 @@ func peak(command *exec.Cmd, against func() error) (float64, error) {
 			}
 			return highWater(last)
 		case <-time.After(every):
-			if text, err := os.ReadFile(status); err == nil && len(text) > 0 {
+			// A process that has just ended has a status without memory.
+			if text, err := os.ReadFile(status); err == nil && vmHWM.Match(text) {
 				last = text
 			}
 		}
 	}
 }
 
+var vmHWM = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
 func highWater(status []byte) (float64, error) {
-	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	match := vmHWM.FindSubmatch(status)
 	if match == nil {
 		return 0, fmt.Errorf("this system does not tell a process's peak memory in /proc")
 	}
