@@ -82,10 +82,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, lease)
 			if err != nil && ctx.Err() == nil {
 				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
-				select {
-				case <-time.After(claimAgain):
-				case <-ctx.Done():
-				}
+				pause(ctx, claimAgain)
 				continue
 			}
 			for _, c := range claimed {

@@ -126,10 +126,7 @@ func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept boo
 		kept = true
 		l.observe(l.group, len(page), time.Since(begun))
 		if len(page) < pageSize && l.linger > 0 {
-			select {
-			case <-time.After(l.linger):
-			case <-ctx.Done():
-			}
+			pause(ctx, l.linger)
 		}
 	}
 }
@@ -192,17 +189,21 @@ var errNacked = errors.New("the handler refused the page")
 
 // retry calls f until it succeeds or ctx ends, with growing pauses.
 func retry(ctx context.Context, f func() error) {
-	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		if f() == nil || ctx.Err() != nil {
 			return
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, wait/2+rand.N(wait/2)); ctx.Err() != nil {
 			return
-		case <-timer.C:
 		}
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

@@ -167,8 +167,8 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 
-// appendOne stores one update that comes alone, without the arrays: that is a third
-// of what a quiet receiver's answer takes.
+// appendOne stores one update that comes alone, without the arrays, whose laying out
+// and unnesting costs more than the one row they would hold.
 func (s *Store) appendOne(ctx context.Context, r *rows) error {
 	tag, err := s.pool.Exec(ctx, `
 		with last as materialized ( -- nothing is stored behind a gap

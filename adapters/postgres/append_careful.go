@@ -109,8 +109,9 @@ func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
 }
 
 // ofContent tells whether the server refused a batch because of something in it:
-// a row that another transaction was faster with (class 23), a value that JSONB
-// cannot hold (classes 22 and 54), or a lease held by another (our own class).
+// a row that another transaction was faster with (class 23) or waited for as we did
+// for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
+// what eventstore.require says no to (our own class).
 func ofContent(err error) bool {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {

@@ -205,9 +205,9 @@ func (a *app) run(ctx context.Context) error {
 		return nil
 	})
 	part("router", func() error { return a.router.Run(ctx) })
-	part("announcements", func() error { a.store.Announce(ctx, a.log); return nil })
-	part("leases", func() error { return a.takeOver(ctx) })
-	part("watch", func() error { return a.watch(ctx) })
+	parts.Go(func() { a.store.Announce(ctx, a.log) })
+	parts.Go(func() { a.takeOver(ctx) })
+	parts.Go(func() { a.watch(ctx) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)
@@ -240,7 +240,7 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 }
 
 // takeOver frees what dead workers held.
-func (a *app) takeOver(ctx context.Context) error {
+func (a *app) takeOver(ctx context.Context) {
 	every(ctx, takeOverEvery, func() {
 		if n, err := a.store.TakeOver(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error("leases cannot be looked at", "error", err)
@@ -248,11 +248,10 @@ func (a *app) takeOver(ctx context.Context) error {
 			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
 		}
 	})
-	return nil
 }
 
 // watch names who holds the consumers back with a transaction left open.
-func (a *app) watch(ctx context.Context) error {
+func (a *app) watch(ctx context.Context) {
 	every(ctx, watchEvery, func() {
 		w, _, err := a.store.OldestWriter(ctx)
 		if err != nil {
@@ -263,7 +262,6 @@ func (a *app) watch(ctx context.Context) error {
 				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
 		}
 	})
-	return nil
 }
 
 // ready answers whether an update could be taken in now, and if not, why.
