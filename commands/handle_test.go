@@ -90,7 +90,7 @@ func TestEventsAreStoredWithWhereTheyCameFrom(t *testing.T) {
 func behind(h *commands.Handler, store *memory, requests ...commands.Request) []<-chan answer {
 	g := make(gate)
 	store.before = g.wait
-	ahead := send(h, ask(domain.BotStream("ahead"), chat.Reply{Author: "person:maria", Text: "first"}))
+	ahead := send(h, ask(domain.BotStream("ahead"), chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "first"}))
 	synctest.Wait()
 	var answers []<-chan answer
 	for _, r := range requests {
@@ -107,7 +107,7 @@ func TestUpdatesThatWaitTogetherAreTakenInTheOrderOfTheirNumbers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, one)
-		answers := behind(h, store, update(anna, 5), update(anna, 3), ask(anna, chat.Reply{Author: "person:maria", Text: "hi"}), update(anna, 9), update(anna, 4))
+		answers := behind(h, store, update(anna, 5), update(anna, 3), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), update(anna, 9), update(anna, 4))
 		for _, a := range answers {
 			if got := <-a; got.err != nil {
 				t.Fatal(got.err)
@@ -177,7 +177,7 @@ func TestAConflictOnOneStreamIsDecidedAgainAlone(t *testing.T) {
 		return nil
 	}
 	results, err := h.HandleAll(t.Context(), []commands.Request{
-		ask(anna, chat.Reply{Author: "person:maria", Text: "hi"}), ask(anna, chat.AssignTicket{Assignee: "maria"}), ask(bert, chat.Reply{Author: "person:maria", Text: "hi"}),
+		ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), ask(anna, chat.AssignTicket{Assignee: "maria"}), ask(bert, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}),
 	})
 	if err != nil {
 		t.Fatalf("decided again, the ticket is there to be assigned: %v", err)
@@ -204,7 +204,7 @@ func TestAStreamThatIsAlwaysOvertakenFailsAlone(t *testing.T) {
 	var done sync.WaitGroup
 	for i, stream := range []domain.StreamID{anna, bert} {
 		done.Go(func() {
-			_, results[i] = h.Handle(context.Background(), ask(stream, chat.Reply{Author: "person:maria", Text: "hi"}))
+			_, results[i] = h.Handle(context.Background(), ask(stream, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}))
 		})
 	}
 	done.Wait()
@@ -212,7 +212,7 @@ func TestAStreamThatIsAlwaysOvertakenFailsAlone(t *testing.T) {
 		t.Errorf("overtaken: %v; the other: %v", results[0], results[1])
 	}
 	store.before = nil
-	if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: "person:maria", Text: "hi"})); err != nil {
+	if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
 		t.Errorf("when the other writer rests: %v", err)
 	}
 }
@@ -240,7 +240,7 @@ func TestAStateInMemoryThatIsBehindIsNoticed(t *testing.T) {
 			store := newMemory()
 			store.elsewhere(anna, test.before...)
 			h := handler(t, store, one)
-			if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: "person:maria", Text: "so that it is known"})); err != nil {
+			if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "so that it is known"})); err != nil {
 				t.Fatal(err)
 			}
 			store.elsewhere(anna, test.elsewhere...)

@@ -39,7 +39,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	case chat.ReplyQueued:
 		d.Kind, d.Destination, d.Lane = KindSendMessage, "telegram:"+bot, string(r.Stream)
 		d.Payload = SendMessage{chatID, e.Text, e.Buttons, e.Thread}
-		if d.Priority = priorityPerson; e.Author == "bot" {
+		if d.Priority = priorityPerson; e.Author.Kind == chat.Bot {
 			d.Priority = priorityBot
 		}
 	case chat.ButtonAnswered:

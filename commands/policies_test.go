@@ -80,7 +80,7 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 		destination, lane, kind string
 		payload                 any
 	}{
-		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: "bot"},
+		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: chat.Author{Kind: chat.Bot}},
 			"telegram:demo", "chat-demo:-1001", commands.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
 		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
 			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
@@ -103,7 +103,7 @@ func TestButtonsGoBeforePersonsAndPersonsBeforeTheBot(t *testing.T) {
 		d, _ := commands.Owe(recorded(anna, event))
 		return d.Priority
 	}
-	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: "person:maria"}), priority(chat.ReplyQueued{Author: "bot"})
+	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}})
 	if !(button > person && person > bot) {
 		t.Errorf("button %d, person %d, bot %d", button, person, bot)
 	}

@@ -148,7 +148,7 @@ func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 		ticket(1, open),
 		ticket(2, open, chat.EscalateTicket{Priority: "urgent", At: at}),
 		ticket(3, open, chat.ResolveTicket{At: at}),
-		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"}, chat.Reply{Author: "person:bo", Text: "hello"}),
+		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"}),
 		ticket(5, open, chat.HandBack{}),
 	}, func(left int) int { return left })
 	l.follow(t, projections.Tickets{}, func() int { return 100 })

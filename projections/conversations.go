@@ -130,13 +130,15 @@ func (c *Conversation) move(e chat.WorkflowMoved) {
 	if e.Step == dialog.Initial {
 		c.Collected, c.WorkflowStartedAt = map[string]string{}, &e.At
 	}
-	if len(e.Data) > 0 {
-		c.Collected = maps.Clone(c.Collected)
-		for field, value := range e.Data {
-			if c.Collected[field] = clean(value); value == "" {
-				delete(c.Collected, field)
-			}
-		}
+	if len(e.Set)+len(e.Cleared) == 0 {
+		return
+	}
+	c.Collected = maps.Clone(c.Collected)
+	for field, value := range e.Set {
+		c.Collected[field] = clean(value)
+	}
+	for _, field := range e.Cleared {
+		delete(c.Collected, field)
 	}
 }
 

@@ -100,7 +100,7 @@ func (g *generator) step() {
 		if g.rng.IntN(2) == 0 {
 			g.ask("person:bo", chat.HandBack{})
 		} else {
-			g.ask("person:bo", chat.Reply{Author: "person:bo", Text: g.text()})
+			g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: g.text()})
 		}
 	case 14:
 		g.ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []string{commands.KindSendMessage, commands.KindAnswerButton}[g.rng.IntN(2)],

@@ -525,7 +525,7 @@ func TestProgressIsToldPageByPage(t *testing.T) {
 	h := history{stream: "chat-demo:1"}
 	g := generator{history: &h, rng: rand.New(rand.NewPCG(1, 5)), now: time.Now()}
 	for range 11_000 {
-		g.ask("person:bo", chat.Reply{Author: "person:bo", Text: "hello"})
+		g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
 	}
 	errs, err := l.Append(patiently(t), []commands.Append{{Stream: h.stream, Events: h.events}})
 	if err != nil || errs[0] != nil {

@@ -85,7 +85,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 	case chat.HandedBack:
 		t.Status = "handed_back"
 	case chat.ReplyQueued:
-		if e.Author == "bot" || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
+		if e.Author.Kind == chat.Bot || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
 			return nil, nil
 		}
 		t.FirstReplyAt = &r.OccurredAt
@@ -140,7 +140,7 @@ func concerns(event domain.Event) bool {
 	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack:
 		return true
 	case chat.ReplyQueued:
-		return e.Author != "bot"
+		return e.Author.Kind != chat.Bot
 	default:
 		return false
 	}

@@ -25,7 +25,7 @@ func TestAnAppendedEventIsReadBackWhole(t *testing.T) {
 	s := newStore(t)
 	cause, chain := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	first := event(chat.MessageReceived{Update: chat.Update{ID: 7, Key: 1<<64 - 1}, Text: "grüß dich 👋", Date: at})
-	second := event(chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "hello", Author: "bot"})
+	second := event(chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "hello", Author: chat.Author{Kind: chat.Bot}})
 	second.Causation, second.Correlation, second.Actor = cause, chain, "bot"
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: []commands.NewEvent{first, second}})
 
@@ -448,21 +448,38 @@ func TestLoadReportsAGapOfTheStreamThatHasIt(t *testing.T) {
 	}
 }
 
-func TestAnUnknownStoredEventIsNamedWithItsPlace(t *testing.T) {
+func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
-	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
-	exec(t, s.Pool(), `update eventstore.events set name = 'from_elsewhere', event_version = 3 where version = 2`)
-	loaded, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := loaded[0].Err; err == nil || !containsAll(err.Error(), "version 2", "from_elsewhere@3") {
-		t.Errorf("loading: %v, want version and name", err)
-	}
-	_, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10)
-	if err == nil || !containsAll(err.Error(), "chat-demo:1", "version 2", "from_elsewhere@3") {
-		t.Errorf("reading: %v, want stream, version and name", err)
+	for stored, change := range map[string]string{
+		"from_elsewhere@3":    `update eventstore.events set name = 'from_elsewhere', event_version = 3 where version = 2`,
+		"message_received@99": `update eventstore.events set event_version = 99 where version = 2`,
+	} {
+		t.Run(stored, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+			exec(t, s.Pool(), change)
+			loaded, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:1"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := loaded[0].Err; err == nil || !containsAll(err.Error(), "version 2", stored) {
+				t.Errorf("loading: %v, want version and name", err)
+			}
+			if _, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10); err == nil || !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
+				t.Errorf("reading the stream: %v, want stream, version and name", err)
+			}
+			eventually(t, "the events stand in the feed", func() bool {
+				events, err := s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
+				if err != nil && !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
+					t.Fatalf("reading the feed: %v, want stream, version and name", err)
+				}
+				if len(events) > 0 {
+					t.Fatalf("the feed handed out %d events of a page that cannot be read", len(events))
+				}
+				return err != nil
+			})
+		})
 	}
 }
 

@@ -96,7 +96,7 @@ func (h *history) Values() ([]any, error) {
 	case 2:
 		event = chat.Understood{Answer: to, Intent: dialog.OrderStatus, Confidence: 0.75}
 	case 3:
-		event = chat.ReplyQueued{Answer: to, Text: "Which order do you mean? Please send me its number; it is in the confirmation e-mail.", Author: "bot"}
+		event = chat.ReplyQueued{Answer: to, Text: "Which order do you mean? Please send me its number; it is in the confirmation e-mail.", Author: chat.Author{Kind: chat.Bot}}
 		if version == 3 && chatNo%50 == 0 {
 			event = chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High, At: h.at, Due: h.at.Add(time.Hour)}
 		}

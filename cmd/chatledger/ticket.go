@@ -63,7 +63,7 @@ func (c *escalateCmd) Run(e *env) error {
 	return c.handle(e, chat.EscalateTicket{Priority: c.Priority, Reason: c.Reason, At: now()})
 }
 func (c *replyCmd) Run(e *env) error {
-	return c.handle(e, chat.Reply{Author: "person:" + c.As, Text: c.Text})
+	return c.handle(e, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: c.As}, Text: c.Text})
 }
 func (c *resolveCmd) Run(e *env) error { return c.handle(e, chat.ResolveTicket{At: now()}) }
 func (c *reopenCmd) Run(e *env) error {

@@ -109,7 +109,7 @@ func Evolve(s State, event domain.Event) State {
 			s.LastIntent, s.Misunderstood = e.Intent, 0
 		}
 	case WorkflowMoved:
-		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Data: e.Data, Source: e.Source}, e.At)
+		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source}, e.At)
 	case TicketOpened:
 		s.Tickets++
 		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority}

@@ -42,7 +42,7 @@ func walked(at time.Time, steps ...dialog.Step) (events []domain.Event) {
 	for _, step := range steps {
 		move := chat.WorkflowMoved{Workflow: dialog.BillingAddressChange, From: from, Step: step, Source: 1, At: at}
 		if step == dialog.ValidatingAddress {
-			move.Data = map[string]string{"address": "12 Baker Street, London NW1 6XE"}
+			move.Set = map[string]string{"address": "12 Baker Street, London NW1 6XE"}
 		}
 		events, from = append(events, move), step
 	}
@@ -346,7 +346,7 @@ func TestTheBotAnswersAMessageOnce(t *testing.T) {
 	answer := chat.Answer{To: 1}
 	first.Then(
 		chat.Understood{Answer: answer, Intent: dialog.Greeting, Confidence: 0.6},
-		chat.ReplyQueued{Answer: answer, Text: "Hello! What can I do for you?", Author: "bot"},
+		chat.ReplyQueued{Answer: answer, Text: "Hello! What can I do for you?", Author: chat.Author{Kind: chat.Bot}},
 	)
 	given(t, append([]domain.Event{hello}, first.Events...)...).When(respond(1, hello)).ThenNothing()
 }
@@ -420,7 +420,7 @@ func TestAReplyGoesToTheTopicOfItsMessage(t *testing.T) {
 	if got := only[chat.ReplyQueued](t, o).Thread; got != 11 {
 		t.Errorf("the reply goes to topic %d, want 11", got)
 	}
-	o = given(t, first, second).When(chat.Reply{Author: "person:maria", Text: "Good day"})
+	o = given(t, first, second).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
 	if got := only[chat.ReplyQueued](t, o).Thread; got != 22 {
 		t.Errorf("a person's reply goes to topic %d, want 22, the last one", got)
 	}
@@ -622,7 +622,7 @@ func TestAnOrderQuestionIsLookedUpAndThenAnswered(t *testing.T) {
 	found := chat.RecordLookup{Delivery: id, To: 1, Number: "1001", Found: true, Order: parcel, At: noon}
 	given(t, append([]domain.Event{question}, o.Events...)...).When(found).Then(
 		chat.OrderLookedUp{Delivery: id, Number: "1001", Found: true, Order: parcel},
-		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "Order 1001: shipped. It is on its way.", Author: "bot"},
+		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "Order 1001: shipped. It is on its way.", Author: chat.Author{Kind: chat.Bot}},
 	)
 }
 
@@ -638,7 +638,7 @@ func TestALookUpThatFailedForGoodBringsAPerson(t *testing.T) {
 	o := given(t, wrote(1, "where is my order 1001?")).When(chat.RecordLookup{To: 1, Number: "1001", Reason: "the order system is down", At: noon})
 	o.Then(
 		chat.OrderLookedUp{Number: "1001", Reason: "the order system is down"},
-		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: dialog.AnswerOrderUnavailable("1001").Text, Author: "bot"},
+		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: dialog.AnswerOrderUnavailable("1001").Text, Author: chat.Author{Kind: chat.Bot}},
 		chat.TicketOpened{Ticket: "#1", Reason: "order_lookup_failed", Subject: "where is my order 1001?", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour)},
 	)
 }
@@ -691,11 +691,11 @@ func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := given(t, test.history...).When(chat.Reply{Author: "person:maria", Text: "Good day"})
+			o := given(t, test.history...).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
 			if test.blocked {
 				o.ThenRefused(chat.ErrBlocked)
 			} else {
-				o.Then(chat.ReplyQueued{Text: "Good day", Author: "person:maria"})
+				o.Then(chat.ReplyQueued{Text: "Good day", Author: chat.Author{Kind: chat.Person, Name: "maria"}})
 			}
 		})
 	}
@@ -703,11 +703,11 @@ func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {
 
 func TestAnEmptyReplyIsRefused(t *testing.T) {
 	for _, text := range []string{"", " ", "\n\t "} {
-		given(t).When(chat.Reply{Author: "person:maria", Text: text}).ThenRefused(chat.ErrEmpty)
+		given(t).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: text}).ThenRefused(chat.ErrEmpty)
 	}
 }
 
 func TestAPersonMayWriteWithoutATicket(t *testing.T) {
-	given(t, wrote(1, "hi")).When(chat.Reply{Author: "person:maria", Text: "Good day"}).
-		Then(chat.ReplyQueued{Text: "Good day", Author: "person:maria"})
+	given(t, wrote(1, "hi")).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"}).
+		Then(chat.ReplyQueued{Text: "Good day", Author: chat.Author{Kind: chat.Person, Name: "maria"}})
 }

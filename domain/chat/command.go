@@ -59,7 +59,7 @@ type RecordDelivery struct {
 
 // Reply is a person's message to the customer.
 type Reply struct {
-	Author string
+	Author Author
 	Text   string
 }
 

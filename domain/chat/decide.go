@@ -135,7 +135,7 @@ func respond(s State, c Respond) []domain.Event {
 	}
 	add(Understood{answer, turn.Intent, turn.Confidence})
 	for _, move := range turn.Moves {
-		add(WorkflowMoved{Answer: answer, Workflow: move.Workflow, From: move.From, Step: move.To, Data: move.Data, Source: move.Source, At: c.At})
+		add(WorkflowMoved{Answer: answer, Workflow: move.Workflow, From: move.From, Step: move.To, Set: move.Set, Cleared: move.Cleared, Source: move.Source, At: c.At})
 	}
 	if query != "" {
 		add(ButtonAnswered{answer, query, turn.Toast})
@@ -172,7 +172,7 @@ func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 }
 
 func (s State) reply(to Answer, r dialog.Reply) ReplyQueued {
-	return ReplyQueued{Answer: to, Text: r.Text, Buttons: r.Buttons, Thread: s.Thread, Author: "bot"}
+	return ReplyQueued{Answer: to, Text: r.Text, Buttons: r.Buttons, Thread: s.Thread, Author: Author{Kind: Bot}}
 }
 
 // recordLookup answers the customer's question once the order is known. A

@@ -108,8 +108,23 @@ type ReplyQueued struct {
 	Text    string          `json:"text"`
 	Buttons []dialog.Button `json:"buttons,omitempty"`
 	Thread  int64           `json:"thread,omitempty"`
-	Author  string          `json:"author"` // bot, or person:<name>
+	Author  Author          `json:"author"`
 }
+
+// Author is who wrote a reply; Name is that of a person.
+type Author struct {
+	Kind AuthorKind `json:"kind"`
+	Name string     `json:"name,omitempty"`
+}
+
+// AuthorKind tells people's replies from others.
+type AuthorKind string
+
+// Kinds of authors.
+const (
+	Bot    AuthorKind = "bot"
+	Person AuthorKind = "person"
+)
 
 // ButtonAnswered: the answer to a pressed button was decided; Text is shown for a moment.
 type ButtonAnswered struct {
@@ -124,7 +139,8 @@ type WorkflowMoved struct {
 	Workflow string            `json:"workflow"`
 	From     dialog.Step       `json:"from,omitempty"`
 	Step     dialog.Step       `json:"step"`
-	Data     map[string]string `json:"data,omitempty"` // fields set; an empty value clears one
+	Set      map[string]string `json:"set,omitempty"`     // fields collected on the way
+	Cleared  []string          `json:"cleared,omitempty"` // fields that no longer hold
 	Source   int64             `json:"source,omitempty"`
 	At       time.Time         `json:"at"`
 }
@@ -212,9 +228,9 @@ func NewCodec() *domain.Codec {
 	domain.Register[MembershipChanged](c, "membership_changed")
 	domain.Register[UpdateKept](c, "update_kept")
 	domain.Register[Understood](c, "understood")
-	domain.Register[ReplyQueued](c, "reply_queued")
+	domain.Register[ReplyQueued](c, "reply_queued", authorBecameAnObject)
 	domain.Register[ButtonAnswered](c, "button_answered")
-	domain.Register[WorkflowMoved](c, "workflow_moved")
+	domain.Register[WorkflowMoved](c, "workflow_moved", clearingBecameExplicit)
 	domain.Register[OrderLookupRequested](c, "order_lookup_requested")
 	domain.Register[OrderLookedUp](c, "order_looked_up")
 	domain.Register[TicketOpened](c, "ticket_opened")

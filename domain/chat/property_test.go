@@ -57,7 +57,7 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
 		return rapid.SampledFrom([]chat.Command{
 			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"}, chat.EscalateTicket{Priority: priority, At: c.now},
-			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.Reply{Author: "person:maria", Text: "hello"},
+			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
 		}).Draw(t, "operator")
 	}
 }
@@ -225,7 +225,7 @@ func TestTheBotSaysNothingWhileAPersonHasTheChat(t *testing.T) {
 				return
 			}
 			for _, event := range events {
-				if reply, ok := event.(chat.ReplyQueued); ok && reply.Author == "bot" {
+				if reply, ok := event.(chat.ReplyQueued); ok && reply.Author.Kind == chat.Bot {
 					t.Fatalf("%+v led to %+v", command, reply)
 				}
 			}

@@ -71,7 +71,7 @@ const Misunderstandings = 2
 func Take(c Context, act Act) Turn {
 	var turn Turn
 	if c.Run.Expired(act.At) {
-		turn.Moves = append(turn.Moves, c.Run.to(Expired, nil))
+		turn.Moves = append(turn.Moves, c.Run.to(Expired))
 		if act.Button == "" && !act.Edited {
 			turn.Replies = append(turn.Replies, say(sayExpired))
 		}
@@ -126,7 +126,7 @@ func hear(c Context, act Act, turn *Turn) {
 // handOver ends what is running and says who comes.
 func handOver(c Context, turn *Turn, why HandOver, words string) {
 	if c.Run.Active() {
-		turn.Moves = append(turn.Moves, c.Run.to(HandedOver, nil))
+		turn.Moves = append(turn.Moves, c.Run.to(HandedOver))
 	}
 	turn.HandOver = why
 	turn.Replies = append(turn.Replies, say(words))

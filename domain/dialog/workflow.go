@@ -45,11 +45,13 @@ type Run struct {
 	LastAt    time.Time
 }
 
-// Move takes a workflow from one step to the next, with what was collected on the way.
+// Move takes a workflow from one step to the next, with what was collected on the
+// way and what no longer holds.
 type Move struct {
 	Workflow string
 	From, To Step
-	Data     map[string]string
+	Set      map[string]string
+	Cleared  []string
 	Source   int64
 }
 
@@ -61,8 +63,8 @@ func (r Run) Expired(at time.Time) bool {
 	return r.Active() && at.Sub(r.LastAt) >= WorkflowIdle
 }
 
-func (r Run) to(step Step, data map[string]string) Move {
-	return Move{Workflow: r.Workflow, From: r.Step, To: step, Data: data, Source: r.Source}
+func (r Run) to(step Step) Move {
+	return Move{Workflow: r.Workflow, From: r.Step, To: step, Source: r.Source}
 }
 
 // Field names of what the address change collects.
@@ -90,7 +92,7 @@ func (r Run) hear(u Understanding, act Act, turn *Turn) {
 	case u.Intent == Cancel:
 		r.cancel(turn)
 	case u.Intent == Start:
-		turn.Moves = append(turn.Moves, r.to(Cancelled, nil))
+		turn.Moves = append(turn.Moves, r.to(Cancelled))
 		turn.Replies = append(turn.Replies, answer(u, act.Text))
 	case u.Intent == Help:
 		turn.Replies = append(turn.Replies, say(sayHelpAddress))
@@ -121,16 +123,16 @@ func (r Run) take(act Act, turn *Turn) {
 	r.claims(turn)
 	text := withoutLeadIn(act.Text)
 	address, problem := normalizeAddress(text), checkAddress(text)
-	turn.Moves = append(turn.Moves, Move{r.Workflow, r.Step, ValidatingAddress,
-		map[string]string{fieldAddress: address}, act.MessageID})
+	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: r.Step, To: ValidatingAddress,
+		Set: map[string]string{fieldAddress: address}, Source: act.MessageID})
 	if problem != "" {
-		turn.Moves = append(turn.Moves, Move{r.Workflow, ValidatingAddress, CollectingAddress,
-			map[string]string{fieldProblem: problem}, act.MessageID})
+		turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: ValidatingAddress, To: CollectingAddress,
+			Set: map[string]string{fieldProblem: problem}, Source: act.MessageID})
 		turn.Replies = append(turn.Replies, say(sayBadAddress(problem)))
 		return
 	}
-	turn.Moves = append(turn.Moves, Move{r.Workflow, ValidatingAddress, ConfirmingChanges,
-		map[string]string{fieldProblem: ""}, act.MessageID})
+	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: ValidatingAddress, To: ConfirmingChanges,
+		Cleared: []string{fieldProblem}, Source: act.MessageID})
 	ask := strconv.Itoa(r.Asked + 1)
 	turn.Replies = append(turn.Replies, say(sayConfirmAddress(address),
 		Button{"Yes, change it", buttonConfirm + ask},
@@ -166,20 +168,20 @@ func (r Run) press(act Act, turn *Turn) bool {
 
 func (r Run) confirm(turn *Turn) {
 	r.claims(turn)
-	turn.Moves = append(turn.Moves, r.to(Completed, nil))
+	turn.Moves = append(turn.Moves, r.to(Completed))
 	turn.Toast = toastSaved
 	turn.Replies = append(turn.Replies, say(sayAddressChanged(r.Data[fieldAddress])))
 }
 
 func (r Run) again(turn *Turn) {
 	r.claims(turn)
-	turn.Moves = append(turn.Moves, r.to(CollectingAddress, nil))
+	turn.Moves = append(turn.Moves, r.to(CollectingAddress))
 	turn.Toast = toastAgain
 	turn.Replies = append(turn.Replies, say(sayAskAgain))
 }
 
 func (r Run) cancel(turn *Turn) {
-	turn.Moves = append(turn.Moves, r.to(Cancelled, nil))
+	turn.Moves = append(turn.Moves, r.to(Cancelled))
 	turn.Toast = toastCancelled
 	turn.Replies = append(turn.Replies, say(sayCancelled))
 }
@@ -193,16 +195,20 @@ func (r Run) Follow(m Move, at time.Time) Run {
 	if m.To == ConfirmingChanges {
 		r.Asked++
 	}
-	if len(m.Data) > 0 {
-		r.Data = maps.Clone(r.Data)
-		if r.Data == nil {
-			r.Data = map[string]string{}
-		}
-		for field, value := range m.Data {
-			if r.Data[field] = value; value == "" {
-				delete(r.Data, field)
-			}
-		}
-	}
+	r.Data = m.Collect(r.Data)
 	return r
+}
+
+// Collect is what is known after the move of what was known before, which it leaves alone.
+func (m Move) Collect(known map[string]string) map[string]string {
+	if len(m.Set)+len(m.Cleared) == 0 {
+		return known
+	}
+	after := map[string]string{}
+	maps.Copy(after, known)
+	maps.Copy(after, m.Set)
+	for _, field := range m.Cleared {
+		delete(after, field)
+	}
+	return after
 }

@@ -37,7 +37,7 @@ func collecting() Run { return walkTo(CollectingAddress) }
 
 func walkTo(step Step) Run {
 	r := Run{}.Follow(Move{Workflow: BillingAddressChange, To: Initial}, noon)
-	r = r.Follow(Move{BillingAddressChange, Initial, CollectingAddress, nil, 0}, noon)
+	r = r.Follow(Move{Workflow: BillingAddressChange, From: Initial, To: CollectingAddress}, noon)
 	if step == ConfirmingChanges {
 		r = follow(r, Take(Context{Run: r}, Act{Text: baker, MessageID: 1, At: noon}))
 	}
@@ -364,7 +364,7 @@ func TestYesAndNoMayBeTyped(t *testing.T) {
 func TestFollowingAMoveLeavesTheOldRunAlone(t *testing.T) {
 	r := walkTo(ConfirmingChanges)
 	before := maps.Clone(r.Data)
-	r.Follow(Move{BillingAddressChange, ConfirmingChanges, ValidatingAddress, map[string]string{fieldAddress: "elsewhere", fieldProblem: "x"}, 7}, noon)
+	r.Follow(Move{Workflow: BillingAddressChange, From: ConfirmingChanges, To: ValidatingAddress, Set: map[string]string{fieldProblem: "x"}, Cleared: []string{fieldAddress}, Source: 7}, noon)
 	r.Follow(Move{Workflow: BillingAddressChange, To: Initial}, noon)
 	if !maps.Equal(before, r.Data) {
 		t.Errorf("the run's data became %v", r.Data)
@@ -373,7 +373,7 @@ func TestFollowingAMoveLeavesTheOldRunAlone(t *testing.T) {
 
 func TestARunKeepsWhenItBeganAndWhenItLastMoved(t *testing.T) {
 	later := noon.Add(10 * time.Minute)
-	r := collecting().Follow(Move{BillingAddressChange, CollectingAddress, ValidatingAddress, nil, 3}, later)
+	r := collecting().Follow(Move{Workflow: BillingAddressChange, From: CollectingAddress, To: ValidatingAddress, Source: 3}, later)
 	if !r.StartedAt.Equal(noon) || !r.LastAt.Equal(later) || r.Source != 3 {
 		t.Errorf("run %+v", r)
 	}
