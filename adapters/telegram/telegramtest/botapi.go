@@ -60,6 +60,10 @@ func init() {
 		{"deleteWebhook", (*bot).deleteWebhook},
 		{"getWebhookInfo", (*bot).getWebhookInfo},
 		{"sendMessage", (*bot).sendMessage},
+		{"sendPhoto", (*bot).sendPhoto},
+		{"sendDocument", (*bot).sendDocument},
+		{"sendVoice", (*bot).sendVoice},
+		{"sendMediaGroup", (*bot).sendMediaGroup},
 		{"editMessageText", (*bot).editMessageText},
 		{"sendChatAction", (*bot).sendChatAction},
 		{"answerCallbackQuery", (*bot).answerCallbackQuery},
@@ -74,6 +78,11 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request, path string
 	token, name, _ := strings.Cut(path, "/")
 	b := s.byToken[token]
 	if b == nil {
+		m, known := methods[strings.ToLower(name)]
+		if !known {
+			m.name = "unknown"
+		}
+		s.calls.count(m.name, strconv.Itoa(unauthorized.code))
 		writeAPI(w, answer{}, unauthorized)
 		return
 	}
@@ -103,6 +112,7 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 			(*hook)(chat, p["text"], time.Now())
 		}
 	}
+	flood := b.server.flow.refuse(b, m.name, b.chatOf(p), time.Now())
 	hit := b.server.faults.hit(m.name, b.chatOf(p))
 	if hit.delay > 0 {
 		select {
@@ -112,6 +122,9 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 		}
 	}
 	if fault = hit.refusal; fault == nil {
+		fault = flood
+	}
+	if fault == nil {
 		result, fault = m.run(b, p)
 	}
 	outcome := "200"
@@ -194,6 +207,8 @@ func (b *bot) writable(p params) (*chat, *apiError) {
 	switch {
 	case c == nil: // a bot cannot write first
 		return nil, badRequest("chat not found")
+	case c.movedTo != 0:
+		return nil, movedTo(c.movedTo)
 	case c.refusal != "":
 		return nil, &apiError{code: http.StatusForbidden, description: c.refusal}
 	}
@@ -211,11 +226,16 @@ func content(p params) (text string, entities, markup json.RawMessage, fault *ap
 			return "", nil, nil, badRequest("can't parse entities JSON object")
 		}
 	}
-	if len(marks) > 0 {
-		entities = mustJSON(marks)
-	}
 	markup, fault = readMarkup(p["reply_markup"])
-	return text, entities, markup, fault
+	return text, marked(marks), markup, fault
+}
+
+// marked is entities as JSON; nil when there are none.
+func marked(entities []entity) json.RawMessage {
+	if len(entities) == 0 {
+		return nil
+	}
+	return mustJSON(entities)
 }
 
 func (b *bot) sendMessage(p params) (answer, *apiError) {
@@ -223,32 +243,45 @@ func (b *bot) sendMessage(p params) (answer, *apiError) {
 	if fault != nil {
 		return answer{}, fault
 	}
+	sent, fault := b.send(p, &message{text: text, entities: entities, markup: markup})
+	if fault != nil {
+		return answer{}, fault
+	}
+	return answer{result: sent[0]}, nil
+}
+
+// send puts messages of the bot into the chat that a call names.
+func (b *bot) send(p params, messages ...*message) (sent []*wireMessage, fault *apiError) {
 	var reply struct {
 		MessageID  int64 `json:"message_id"`
 		AllowGhost bool  `json:"allow_sending_without_reply"`
 	}
 	if err := p.decode("reply_parameters", &reply); err != nil {
-		return answer{}, badRequest("can't parse reply parameters JSON object")
+		return nil, badRequest("can't parse reply parameters JSON object")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, fault := b.writable(p)
 	if fault != nil {
-		return answer{}, fault
+		return nil, fault
 	}
-	m := &message{bot: true, from: b.self, date: unixNow(), text: text, entities: entities, markup: markup}
+	var original *message
 	if reply.MessageID != 0 {
-		if m.replyTo = c.find(reply.MessageID); m.replyTo == nil && !reply.AllowGhost {
-			return answer{}, badRequest("message to be replied not found")
+		if original = c.find(reply.MessageID); original == nil && !reply.AllowGhost {
+			return nil, badRequest("message to be replied not found")
 		}
 	}
-	c.add(m)
+	for _, m := range messages {
+		m.bot, m.from, m.date, m.replyTo = true, b.self, unixNow(), original
+		c.add(m)
+		sent = append(sent, c.wire(m))
+	}
 	if awaited := b.awaited[c.id]; awaited != nil {
 		close(awaited)
 		delete(b.awaited, c.id)
 	}
 	b.events.chatChanged(c.id)
-	return answer{result: c.wire(m)}, nil
+	return sent, nil
 }
 
 func (b *bot) editMessageText(p params) (answer, *apiError) {

@@ -106,7 +106,7 @@ func TestRefusalsSpeakTelegramsWords(t *testing.T) {
 		{"sendMessage", []any{"text", "hi"}, 400, "Bad Request: chat_id is empty"},
 		{"sendMessage", []any{"chat_id", 2, "text", "hi"}, 403, "Forbidden: bot was blocked by the user"},
 		{"sendMessage", []any{"chat_id", 1, "text", "hi", "reply_markup", button(strings.Repeat("é", 33))}, 400, "Bad Request: BUTTON_DATA_INVALID"},
-		{"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400, "Bad Request: can't parse entities: Unclosed start tag"},
+		{"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400, "Bad Request: can't parse entities: Unsupported start tag \"\""},
 		{"editMessageText", []any{"chat_id", 1, "message_id", 9, "text", "hi"}, 400, "Bad Request: message to edit not found"},
 		{"editMessageText", []any{"chat_id", 1, "message_id", 1, "text", "hi"}, 400, "Bad Request: message can't be edited"},
 		{"sendChatAction", []any{"chat_id", 1, "action", "dancing"}, 400, "Bad Request: wrong parameter action in request"},

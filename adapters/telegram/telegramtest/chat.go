@@ -17,10 +17,12 @@ const smallestSupergroup = -1_000_000_000_000
 
 // A chat is one conversation of one bot. The bot's lock guards it.
 type chat struct {
-	id       int64
-	object   json.RawMessage // Chat, as Telegram shows it
-	customer user            // who wrote last; presses buttons
-	refusal  string          // why the bot may not write here; "" when it may
+	id        int64
+	object    json.RawMessage // Chat, as Telegram shows it
+	customer  user            // who wrote last; presses buttons
+	refusal   string          // why the bot may not write here; "" when it may
+	movedTo   int64           // the supergroup that this group became; 0 when it became none
+	movedFrom int64           // the group that this supergroup was
 
 	lastID   int64 // message_id is shared by both sides and never reused
 	messages []*message
@@ -38,6 +40,8 @@ type message struct {
 	entities json.RawMessage
 	markup   json.RawMessage // canonical JSON, so that equal keyboards compare equal
 	replyTo  *message
+	media    Media  // what the bot sent; text is its caption
+	album    string // media_group_id
 }
 
 // A user keeps Telegram's User object as it came, with the parts the simulator
@@ -131,6 +135,7 @@ type wireMessage struct {
 	Text        string          `json:"text,omitempty"`
 	Entities    json.RawMessage `json:"entities,omitempty"`
 	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
+	wireMedia
 }
 
 // wire shows m as the Bot API does: a reply carries its original, but not the
@@ -139,6 +144,9 @@ func (c *chat) wire(m *message) *wireMessage {
 	out := &wireMessage{
 		MessageID: m.id, From: m.from.object, Chat: c.object,
 		Date: m.date, EditDate: m.editDate, Text: m.text, Entities: m.entities,
+	}
+	if m.media.Kind != "" {
+		out.Text, out.Entities, out.wireMedia = "", nil, m.wireMedia()
 	}
 	if isInline(m.markup) {
 		out.ReplyMarkup = m.markup
@@ -155,7 +163,10 @@ func (c *chat) wire(m *message) *wireMessage {
 type Message struct {
 	From        string          `json:"from"` // "user" or "bot"
 	MessageID   int64           `json:"message_id"`
-	Text        string          `json:"text"`
+	Text        string          `json:"text"` // or the caption
+	Entities    json.RawMessage `json:"entities,omitempty"`
+	Media       Media           `json:"media,omitzero"` // of the bot's
+	Album       string          `json:"album,omitempty"`
 	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
 	Date        int64           `json:"date"` // Unix seconds
 	Edited      bool            `json:"edited,omitempty"`
@@ -168,8 +179,8 @@ func (m *message) public() Message {
 		side = "bot"
 	}
 	return Message{
-		From: side, MessageID: m.id, Text: m.text, ReplyMarkup: m.markup,
-		Date: m.date, Edited: m.editDate != 0, Username: m.from.username,
+		From: side, MessageID: m.id, Text: m.text, Entities: m.entities, Media: m.media, Album: m.album,
+		ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Username: m.from.username,
 	}
 }
 

@@ -20,6 +20,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /sim/chats/{chat}/messages", s.control(listMessages))
 	mux.HandleFunc("POST /sim/chats/{chat}/messages", s.control(postMessage))
 	mux.HandleFunc("POST /sim/chats/{chat}/callbacks", s.control(postCallback))
+	mux.HandleFunc("POST /sim/chats/{chat}/migrate", s.control(postMigration))
 	mux.HandleFunc("POST /sim/updates", s.control(postUpdate))
 	mux.HandleFunc("POST /sim/faults", s.control(postFault))
 	mux.HandleFunc("GET /sim/faults", s.control(func(b *bot, _ *http.Request) (any, error) { return b.server.Faults(), nil }))

@@ -2,10 +2,14 @@ package telegramtest
 
 import (
 	"cmp"
+	"errors"
 	"html"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // maxText is Telegram's limit of a message's text after entity parsing, in
@@ -34,13 +38,27 @@ var entityOf = map[string]string{
 	"b": "bold", "strong": "bold", "i": "italic", "em": "italic",
 	"u": "underline", "ins": "underline", "s": "strikethrough", "strike": "strikethrough", "del": "strikethrough",
 	"code": "code", "pre": "pre", "a": "text_link", "blockquote": "blockquote",
-	"span": "spoiler", "tg-spoiler": "spoiler", "tg-emoji": "custom_emoji",
+	"span": "spoiler", "tg-spoiler": "spoiler", "tg-emoji": "custom_emoji", "tg-time": "date_time",
 }
 
 // parseText turns what a bot sent into what a customer reads, and checks its
 // length. HTML is parsed, so that a forgotten escape fails here as it would at
 // Telegram; the two Markdown modes are accepted and shown as written.
 func parseText(text, mode string) (plain string, entities []entity, fault *apiError) {
+	if plain, entities, fault = parseFormatted(text, mode); fault != nil {
+		return "", nil, fault
+	}
+	switch trimmed := strings.TrimSpace(plain); {
+	case trimmed == "":
+		return "", nil, badRequest("message text is empty")
+	case utf16Len(trimmed) > maxText:
+		return "", nil, badRequest("message is too long")
+	}
+	return plain, entities, nil
+}
+
+// parseFormatted is parseText without the limits, which captions have of their own.
+func parseFormatted(text, mode string) (plain string, entities []entity, fault *apiError) {
 	switch strings.ToLower(mode) {
 	case "", "none", "markdown", "markdownv2":
 		plain = text
@@ -51,17 +69,24 @@ func parseText(text, mode string) (plain string, entities []entity, fault *apiEr
 	default:
 		return "", nil, badRequest("unsupported parse_mode")
 	}
-	trimmed := strings.TrimSpace(plain)
-	if trimmed == "" {
-		return "", nil, badRequest("message text is empty")
-	}
-	if utf16Len(trimmed) > maxText {
-		return "", nil, badRequest("message is too long")
-	}
 	if len(entities) == 0 { // offsets would move; formatted text keeps its edges
-		plain = trimmed
+		plain = strings.TrimSpace(plain)
 	}
 	return plain, entities, nil
+}
+
+var (
+	tagName   = regexp.MustCompile(`^<([^\s>]*)`)
+	startTag  = regexp.MustCompile(`(?i)^<[^\s>]*((?:\s+[^\s=>/"']+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[a-z0-9.-]+))?)*)\s*>`)
+	attribute = regexp.MustCompile(`(?i)([^\s=>/"']+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([a-z0-9.-]+)))?`)
+	endTag    = regexp.MustCompile(`^</([^\s>]*)\s*>`)
+	charRef   = regexp.MustCompile(`^&(?:(lt|gt|amp|quot)([^a-zA-Z]|$)|#([0-9]+)|#x([0-9a-fA-F]+))`)
+)
+
+// openTag is a start tag whose end is to come.
+type openTag struct {
+	name string
+	entity
 }
 
 // parseHTML is Telegram's HTML subset: known tags, properly nested, and the
@@ -70,76 +95,129 @@ func parseHTML(text string) (string, []entity, *apiError) {
 	var (
 		plain    strings.Builder
 		length   int // of plain, in UTF-16 units
-		open     []entity
-		tags     []string
+		open     []openTag
 		entities []entity
 	)
-	write := func(part string) {
-		part = html.UnescapeString(part)
-		plain.WriteString(part)
-		length += utf16Len(part)
-	}
 	for rest := text; rest != ""; {
-		before, tail, isTag := strings.Cut(rest, "<")
-		write(before)
-		if !isTag {
-			break
-		}
-		tag, after, closed := strings.Cut(tail, ">")
-		if !closed {
-			return "", nil, badRequest("can't parse entities: Unclosed start tag")
-		}
-		rest = after
-		if name, ending := strings.CutPrefix(tag, "/"); ending {
-			name = strings.ToLower(strings.TrimSpace(name))
-			last := len(tags) - 1
-			if last < 0 {
-				return "", nil, badRequest("can't parse entities: Unexpected end tag")
+		size, fault := 0, (*apiError)(nil)
+		switch {
+		case strings.HasPrefix(rest, "</"):
+			if size, fault = readEnd(rest, open); fault != nil {
+				return "", nil, fault
 			}
-			if name != tags[last] && name != "" {
-				return "", nil, badRequest("can't parse entities: Unmatched end tag, expected \"</" + tags[last] + ">\", found \"</" + name + ">\"")
-			}
-			done := open[last]
-			open, tags = open[:last], tags[:last]
+			done := open[len(open)-1].entity
+			open = open[:len(open)-1]
 			if done.Length = length - done.Offset; done.Length > 0 {
 				entities = append(entities, done)
 			}
-			continue
+		case rest[0] == '<':
+			var tag openTag
+			if tag, size, fault = readStart(rest); fault != nil {
+				return "", nil, fault
+			}
+			tag.Offset = length
+			open = append(open, tag)
+		default:
+			var shown string
+			shown, size = character(rest)
+			plain.WriteString(shown)
+			length += utf16Len(shown)
 		}
-		name, attributes, _ := strings.Cut(tag, " ")
-		name = strings.ToLower(name)
-		kind, known := entityOf[name]
-		if !known {
-			return "", nil, badRequest("can't parse entities: Unsupported start tag \"" + name + "\"")
-		}
-		started := entity{Type: kind, Offset: length}
-		if name == "a" {
-			started.URL = attribute(attributes, "href")
-		}
-		open, tags = append(open, started), append(tags, name)
+		rest = rest[size:]
 	}
-	if len(tags) > 0 {
-		return "", nil, badRequest("can't parse entities: Can't find end tag corresponding to start tag \"" + tags[len(tags)-1] + "\"")
+	if len(open) > 0 {
+		return "", nil, unparsable("Can't find end tag corresponding to start tag \"" + open[len(open)-1].name + "\"")
 	}
 	// Telegram lists an outer entity before the ones inside it.
 	slices.SortStableFunc(entities, func(a, b entity) int {
 		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(b.Length, a.Length))
 	})
-	return plain.String(), entities, nil
+	return plain.String(), entities[:min(len(entities), maxEntities)], nil
 }
 
-// attribute reads one attribute's value, quoted either way.
-func attribute(attributes, name string) string {
-	_, value, ok := strings.Cut(attributes, name+"=")
-	if !ok || value == "" {
-		return ""
+// Visible is what a customer reads of a text in Telegram's HTML, however long it is.
+func Visible(text string) (string, error) {
+	plain, _, fault := parseHTML(text)
+	if fault != nil {
+		return "", errors.New(fault.description)
 	}
-	if quote := value[:1]; quote == `"` || quote == "'" {
-		value, _, _ = strings.Cut(value[1:], quote)
-	} else {
-		value, _, _ = strings.Cut(value, " ")
+	return plain, nil
+}
+
+func unparsable(why string) *apiError { return badRequest("can't parse entities: " + why) }
+
+// readStart reads the start tag that text begins with.
+func readStart(text string) (tag openTag, size int, fault *apiError) {
+	found := startTag.FindStringSubmatch(text)
+	name := strings.ToLower(tagName.FindStringSubmatch(text)[1])
+	if entityOf[name] == "" && len(name)+1 < len(text) {
+		return tag, 0, unparsable("Unsupported start tag \"" + name + "\"")
 	}
-	return html.UnescapeString(value)
+	if found == nil {
+		return tag, 0, unparsable("Unclosed start tag")
+	}
+	attributes := map[string]string{}
+	for _, found := range attribute.FindAllStringSubmatch(found[1], -1) {
+		attributes[found[1]] = html.UnescapeString(found[2] + found[3] + found[4])
+	}
+	if name == "span" && attributes["class"] != "tg-spoiler" {
+		return tag, 0, unparsable("Tag \"span\" must have class \"tg-spoiler\"")
+	}
+	if id, err := strconv.ParseInt(attributes["emoji-id"], 10, 64); name == "tg-emoji" && (err != nil || id <= 0) {
+		return tag, 0, badRequest("Invalid custom emoji identifier specified")
+	}
+	tag = openTag{name, entity{Type: entityOf[name]}}
+	if name == "a" {
+		tag.URL = attributes["href"]
+	}
+	return tag, len(found[0]), nil
+}
+
+// readEnd reads the end tag that text begins with. One without a name ends any tag.
+func readEnd(text string, open []openTag) (size int, fault *apiError) {
+	found := endTag.FindStringSubmatch(text)
+	switch {
+	case len(open) == 0:
+		return 0, unparsable("Unexpected end tag")
+	case found == nil:
+		return 0, unparsable("Unclosed end tag")
+	}
+	if name, want := strings.ToLower(found[1]), open[len(open)-1].name; name != want && name != "" {
+		return 0, unparsable("Unmatched end tag, expected \"</" + want + ">\", found \"</" + name + ">\"")
+	}
+	return len(found[0]), nil
+}
+
+// maxEntities is how many entities of a message Telegram shows; it ignores the others.
+const maxEntities = 100
+
+// character is what text begins with, as it is shown: a character reference that
+// Telegram knows, with or without its semicolon, or a character as it is.
+func character(text string) (shown string, size int) {
+	found := charRef.FindStringSubmatch(text)
+	if found == nil {
+		_, size = utf8.DecodeRuneInString(text)
+		return text[:size], size
+	}
+	size = len(found[0]) - len(found[2])
+	switch {
+	case found[1] != "":
+		shown = html.UnescapeString("&" + found[1] + ";")
+	default:
+		digits, base := found[3], 10
+		if digits == "" {
+			digits, base = found[4], 16
+		}
+		n, err := strconv.ParseInt(digits, base, 32)
+		if err != nil || n == 0 || n >= utf8.MaxRune || size > 9 {
+			return "&", 1
+		}
+		shown = string(rune(n))
+	}
+	if strings.HasPrefix(text[size:], ";") {
+		size++
+	}
+	return shown, size
 }
 
 // commandEntity marks a leading /command, the one entity bots rely on in a

@@ -72,6 +72,7 @@ type Server struct {
 	byName  map[string]*bot
 
 	faults faults
+	flow   flow
 	calls  callCounts
 	onSend atomic.Pointer[func(chat int64, text string, at time.Time)]
 

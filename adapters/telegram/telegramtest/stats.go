@@ -10,7 +10,8 @@ type Stats struct {
 	// call whose answer was dropped by a fault counts as "dropped".
 	Calls map[string]map[string]int64 `json:"calls"`
 
-	Chats int `json:"chats"`
+	Floods Floods `json:"floods"`
+	Chats  int    `json:"chats"`
 }
 
 // UpdateStats counts updates on their way to the webhooks.
@@ -24,6 +25,9 @@ type UpdateStats struct {
 // Stats reads the counters.
 func (s *Server) Stats() Stats {
 	out := Stats{Calls: s.calls.copy()}
+	s.flow.mu.Lock()
+	out.Floods = s.flow.floods
+	s.flow.mu.Unlock()
 	for _, b := range s.bots {
 		b.mu.Lock()
 		out.Chats += len(b.chats)

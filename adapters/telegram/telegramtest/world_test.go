@@ -142,6 +142,8 @@ type gotUpdate struct {
 		Chat      struct {
 			ID int64 `json:"id"`
 		} `json:"chat"`
+		MigrateTo   int64 `json:"migrate_to_chat_id"`
+		MigrateFrom int64 `json:"migrate_from_chat_id"`
 	} `json:"message"`
 	CallbackQuery struct {
 		ID   string `json:"id"`
