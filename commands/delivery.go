@@ -25,23 +25,34 @@ type Delivery struct {
 
 // Kinds of deliveries.
 const (
-	KindSendMessage  = "telegram.sendMessage"
-	KindAnswerButton = "telegram.answerCallbackQuery"
-	KindLookUpOrder  = "orders.lookup"
+	KindSendMessage     = "telegram.sendMessage"
+	KindAnswerButton    = "telegram.answerCallbackQuery"
+	KindLookUpOrder     = "orders.lookup"
+	KindValidateAddress = chat.KindValidateAddress
+	KindUpdateAddress   = chat.KindUpdateAddress
+	KindCreateTicket    = chat.KindCreateTicket
+	KindComment         = "zendesk.comment"
+	KindSetStatus       = "zendesk.setStatus"
+	KindSetPriority     = "zendesk.setPriority"
+	KindTyping          = "telegram.sendChatAction" // part of another delivery's attempt, never one of its own
 )
 
 // Priorities of deliveries: a customer waits longest for a person, and a pressed
 // button shows a spinner until it is answered.
 const (
-	priorityBot    = 0
-	priorityPerson = 10
-	priorityButton = 20
+	PriorityTyping = -10
+	PriorityBot    = 0
+	PriorityPerson = 10
+	PriorityButton = 20
 )
 
-// SendMessage is the payload of KindSendMessage.
+// SendMessage is the payload of KindSendMessage. With Media it goes by sendPhoto and
+// the like, or by sendMediaGroup, and Text is the caption.
 type SendMessage struct {
 	ChatID  int64           `json:"chat_id"`
 	Text    string          `json:"text"`
+	Format  dialog.Format   `json:"format,omitempty"`
+	Media   []chat.Media    `json:"media,omitempty"`
 	Buttons []dialog.Button `json:"buttons,omitempty"`
 	Thread  int64           `json:"thread,omitempty"`
 }
@@ -58,34 +69,91 @@ type LookUpOrder struct {
 	To     domain.Version `json:"to"` // the event that asked
 }
 
+// ValidateAddress is the payload of KindValidateAddress: an address on one line.
+type ValidateAddress struct {
+	Address string         `json:"address"`
+	To      domain.Version `json:"to"` // the event that asked
+}
+
+// UpdateAddress is the payload of KindUpdateAddress: the customer's id in the CRM
+// and the new billing address on one line.
+type UpdateAddress struct {
+	Customer string         `json:"customer"`
+	Address  string         `json:"address"`
+	To       domain.Version `json:"to"` // the event that asked
+}
+
+// CreateTicket is the payload of KindCreateTicket.
+type CreateTicket struct {
+	ExternalID string   `json:"external_id"`
+	Subject    string   `json:"subject"`
+	Comment    string   `json:"comment"`             // the first, between agents
+	Requester  string   `json:"requester,omitempty"` // the customer's name
+	Priority   string   `json:"priority,omitempty"`  // urgent, high, normal or low
+	Tags       []string `json:"tags,omitempty"`
+}
+
+// AddComment is the payload of KindComment.
+type AddComment struct {
+	ExternalID string `json:"external_id"`
+	Body       string `json:"body"`
+	Public     bool   `json:"public,omitempty"` // the requester sees it
+}
+
+// SetStatus is the payload of KindSetStatus.
+type SetStatus struct {
+	ExternalID string `json:"external_id"`
+	Status     string `json:"status"` // open, pending or solved
+}
+
+// SetPriority is the payload of KindSetPriority.
+type SetPriority struct {
+	ExternalID string `json:"external_id"`
+	Priority   string `json:"priority"` // urgent, high, normal or low
+}
+
+// ExternalID names a chat's ticket at another desk: chat-demo:42/#1.
+func ExternalID(stream domain.StreamID, ticket string) string {
+	return string(stream) + "/" + ticket
+}
+
 // Claimed is a delivery in the hands of one worker until its lease runs out.
 type Claimed struct {
 	Delivery
 	Body     []byte // the payload as JSON
 	Attempt  int    // this one, from 1
-	Unsure   int    // earlier attempts that may have arrived
+	Unsure   int    // earlier attempts that may have arrived: whoever can, looks before sending again
+	Waived   int    // of these, those an operator knew of when retrying it
 	Fence    int64  // number of the lease
 	Deadline time.Time
-	Age      time.Duration // since it was decided
+	Age      time.Duration // since it was decided, or retried by an operator
+	Closed   bool          // its chat or its bot may be closed to calls (see Leave)
 }
 
-// State is what became of an attempt.
+// State is where a delivery stands.
 type State string
 
-// States of an attempt. Unknown means that the request was written and no answer
-// came: it may have arrived.
+// States of a delivery. After an attempt it is one of the first five: Unknown means
+// that the request was written and no answer came, so that it may have arrived.
 const (
 	Done    State = "done"
-	Refused State = "refused"
+	Refused State = "refused" // for good
 	Unknown State = "unknown"
-	Again   State = "again" // it did not arrive and may be tried again
-	Dead    State = "dead"  // given up
+	Again   State = "again" // it did not arrive and may be tried again; in the ledger it is waiting
+	Dead    State = "dead"  // given up, or refused for a reason that may pass
+
+	Waiting State = "waiting"
+	Sending State = "sending"
+	Skipped State = "skipped" // by an operator
 )
 
 // Outcome is what a sender learned from one attempt.
 type Outcome struct {
 	State     State
 	After     time.Duration // Again: not before this long; 0 leaves it to the worker
+	Untried   bool          // no call was made, which does not count as an attempt
+	Cause     Cause         // Again: Flooded or WrongToken, when that is why
+	MovedTo   int64         // Again: the group has this chat id now
 	Reason    string        // when not Done
 	Answer    []byte        // JSON of what the other side said, for the ledger
 	MessageID int64         // of a message that was sent

@@ -79,7 +79,8 @@ const (
 	// A hundred-odd streams amortise the commit; beyond that a batch's own
 	// latency grows faster than the throughput.
 	defaultBatch = 128
-	// About 1 KiB each with full lists: some 20 MiB.
+	// About 1 KiB each with full lists, some 20 MiB; more for those in which long texts
+	// wait for a person.
 	defaultCached = 20_000
 	// Decisions are repeated when another process was faster. Each round reads
 	// what it wrote, so more than a few mean two processes fight over one chat.

@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -9,8 +11,9 @@ import (
 )
 
 // Turn is the policy that gives the bot its turn: what a customer did leads to
-// Respond on the same stream. It is false for events that call for no answer.
-func Turn(r domain.Recorded, now time.Time) (Request, bool) {
+// Respond on the same stream. crm tells whether the bot has a CRM. It is false for
+// events that call for no answer.
+func Turn(r domain.Recorded, crm bool, now time.Time) (Request, bool) {
 	switch e := r.Event.(type) {
 	case chat.MessageReceived:
 		if e.OverLimit || e.From.Bot {
@@ -21,9 +24,49 @@ func Turn(r domain.Recorded, now time.Time) (Request, bool) {
 		return Request{}, false
 	}
 	return Request{
-		Stream: r.Stream, Command: chat.Respond{To: r.Version, Event: r.Event, At: now},
+		Stream: r.Stream, Command: chat.Respond{To: r.Version, Event: r.Event, At: now, CRM: crm},
 		Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now,
 	}, true
+}
+
+// Refer is the policy that has a ticket kept at another desk, too, as soon as it is
+// open. It is false for a bot without one, and for other events.
+func Refer(r domain.Recorded, desk string, now time.Time) (Request, bool) {
+	switch r.Event.(type) {
+	case chat.TicketOpened, chat.TicketReopened:
+	default:
+		return Request{}, false
+	}
+	return Request{
+		Stream: r.Stream, Command: chat.ReferTicket{Desk: desk},
+		Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now,
+	}, desk != ""
+}
+
+// Migrate is the policy that follows a group which became a supergroup: what tells of
+// it leads to Migrate on the group's stream, and what the group left to Continue on the
+// supergroup's. It is false for other events.
+func Migrate(r domain.Recorded, now time.Time) (Request, bool) {
+	bot := r.Stream.Bot()
+	id, _ := r.Stream.Chat()
+	request := Request{Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now}
+	switch e := r.Event.(type) {
+	case chat.UpdateKept:
+		switch {
+		case e.MigratedTo != 0:
+			request.Stream, request.Command = r.Stream, chat.Migrate{To: e.MigratedTo, At: now}
+		case e.MigratedFrom != 0:
+			request.Stream, request.Command = domain.ChatStream(bot, e.MigratedFrom), chat.Migrate{To: id, At: now}
+		default:
+			return Request{}, false
+		}
+	case chat.ChatMigrated:
+		request.Stream = domain.ChatStream(bot, e.To)
+		request.Command = chat.Continue{From: id, Version: r.Version, Unfinished: e.Unfinished, At: now}
+	default:
+		return Request{}, false
+	}
+	return request, true
 }
 
 // Owe is the policy that turns a decided effect into a delivery. It is false for
@@ -37,21 +80,54 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	d := Delivery{ID: r.ID, Stream: r.Stream, Version: r.Version, Correlation: r.Correlation}
 	switch e := r.Event.(type) {
 	case chat.ReplyQueued:
-		d.Kind, d.Destination, d.Lane = KindSendMessage, "telegram:"+bot, string(r.Stream)
-		d.Payload = SendMessage{chatID, e.Text, e.Buttons, e.Thread}
-		if d.Priority = priorityPerson; e.Author.Kind == chat.Bot {
-			d.Priority = priorityBot
+		to := cmp.Or(e.Chat, chatID)
+		d.Kind, d.Destination, d.Lane = KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
+		d.Payload = SendMessage{to, e.Text, e.Format, e.Media, e.Buttons, e.Thread}
+		if d.Priority = PriorityPerson; e.Author.Kind == chat.Bot {
+			d.Priority = PriorityBot
 		}
 	case chat.ButtonAnswered:
 		// A lane of its own: the answer must come within 150 s, however long the
 		// chat's line of messages is.
 		d.Kind, d.Destination, d.Lane = KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
-		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, priorityButton
+		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.OrderLookupRequested:
 		d.Kind, d.Destination, d.Lane = KindLookUpOrder, "orders:"+bot, "orders-"+bot+":"+strconv.FormatInt(chatID, 10)
 		d.Payload = LookUpOrder{e.Order, e.To}
+	case chat.AddressCheckRequested:
+		d.Kind, d.Destination, d.Lane = KindValidateAddress, "crm:"+bot, "crm-"+bot+":"+strconv.FormatInt(chatID, 10)
+		d.Payload = ValidateAddress{e.Address, e.To}
+	case chat.AddressUpdateRequested:
+		d.Kind, d.Destination, d.Lane = KindUpdateAddress, "crm:"+bot, "crm-"+bot+":"+strconv.FormatInt(chatID, 10)
+		d.Payload = UpdateAddress{"telegram:" + strconv.FormatInt(e.Customer, 10), e.Address, e.To}
+	case chat.TicketReferred:
+		d.Kind, d.Destination, d.Lane = KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
+		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}
+	case chat.DeskUpdateQueued:
+		d.Destination, d.Lane = e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
+		switch id := ExternalID(r.Stream, e.Ticket); {
+		case e.Status != "":
+			d.Kind, d.Payload = KindSetStatus, SetStatus{id, e.Status}
+		case e.Priority != "":
+			d.Kind, d.Payload = KindSetPriority, SetPriority{id, string(e.Priority)}
+		default:
+			d.Kind, d.Payload = KindComment, AddComment{id, e.Text, e.Public}
+		}
 	default:
 		return Delivery{}, false
 	}
 	return d, true
+}
+
+// deskTag marks the tickets that are ours at another desk.
+const deskTag = "chatledger"
+
+// deskLane is one ticket's: it must be there before anything is said about it.
+func deskLane(desk string, stream domain.StreamID, ticket string) string {
+	return desk + "-" + strings.TrimPrefix(string(stream), "chat-") + ticket
+}
+
+// firstComment tells an agent why they are needed, and what was said last.
+func firstComment(e chat.TicketReferred) string {
+	return strings.Join(append([]string{"A person is needed: " + e.Reason}, e.Said...), "\n")
 }

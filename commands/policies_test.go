@@ -37,7 +37,7 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 	customer := map[string]bool{"message_received": true, "message_edited": true, "button_pressed": true}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
-		request, ok := commands.Turn(r, start)
+		request, ok := commands.Turn(r, true, start)
 		if ok != customer[name] {
 			t.Errorf("%s: turn %v", name, ok)
 		}
@@ -45,7 +45,7 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 			continue
 		}
 		want := commands.Request{
-			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
+			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start, CRM: true}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
 		}
 		if diff := cmp.Diff(want, request); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -53,9 +53,29 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestATicketIsReferredWhenItOpensIfTheBotHasAnotherDesk(t *testing.T) {
+	opens := map[string]bool{"ticket_opened": true, "ticket_reopened": true}
+	for name, event := range everyEvent(t) {
+		r := recorded(anna, event)
+		request, ok := commands.Refer(r, chat.DeskZendesk, start)
+		if ok != opens[name] {
+			t.Errorf("%s: referred %v", name, ok)
+		}
+		want := commands.Request{Stream: anna, Command: chat.ReferTicket{Desk: "zendesk"}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start}
+		if diff := cmp.Diff(want, request); ok && diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if _, ok := commands.Refer(r, "", start); ok {
+			t.Errorf("%s: referred to nobody", name)
+		}
+	}
+}
+
 func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
 	owes := map[string]string{
 		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "order_lookup_requested": commands.KindLookUpOrder,
+		"address_check_requested": commands.KindValidateAddress, "address_update_requested": commands.KindUpdateAddress,
+		"ticket_referred": commands.KindCreateTicket, "desk_update_queued": commands.KindComment,
 	}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
@@ -86,6 +106,22 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
 		"order": {chat.OrderLookupRequested{Answer: chat.Answer{To: 5}, Order: "1001"},
 			"orders:demo", "orders-demo:-1001", commands.KindLookUpOrder, commands.LookUpOrder{Number: "1001", To: 5}},
+		"address to check": {chat.AddressCheckRequested{Answer: chat.Answer{To: 5}, Address: "12 Elm Row"},
+			"crm:demo", "crm-demo:-1001", commands.KindValidateAddress, commands.ValidateAddress{Address: "12 Elm Row", To: 5}},
+		"address to keep": {chat.AddressUpdateRequested{Answer: chat.Answer{To: 5}, Customer: 77, Address: "12 Elm Row"},
+			"crm:demo", "crm-demo:-1001", commands.KindUpdateAddress, commands.UpdateAddress{Customer: "telegram:77", Address: "12 Elm Row", To: 5}},
+		"ticket": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "angry", Subject: "my lamp", Customer: "Anna", Priority: "urgent", Said: []string{"Anna: my lamp", "Anna: hello?"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
+				Comment: "A person is needed: angry\nAnna: my lamp\nAnna: hello?", Requester: "Anna", Priority: "urgent", Tags: []string{"chatledger"}}},
+		"ticket about nothing": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "asked"},
+			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "asked",
+				Comment: "A person is needed: asked", Tags: []string{"chatledger"}}},
+		"word about a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Text: "ann: hi", Public: true},
+			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindComment, commands.AddComment{ExternalID: "chat-demo:-1001/#3", Body: "ann: hi", Public: true}},
+		"status of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Status: "solved"},
+			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindSetStatus, commands.SetStatus{ExternalID: "chat-demo:-1001/#3", Status: "solved"}},
+		"priority of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Priority: "high"},
+			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindSetPriority, commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
 	}
 	for name, test := range tests {
 		d, _ := commands.Owe(recorded(group, test.event))

@@ -73,11 +73,15 @@ type ConsumedUpdate struct {
 	Version domain.Version
 }
 
-// Settlement ends an attempt at a delivery; Fence is the number of its lease.
+// Settlement ends an attempt at a delivery, or is what an operator decides about
+// one that is not under way. It is fenced off unless the delivery is as it was seen.
 type Settlement struct {
 	Delivery uuid.UUID
-	Fence    int64
-	State    string // done, refused, unknown or dead
+	Was      State  // "" is Sending
+	Fence    int64  // number of the lease
+	State    State  // Done, Refused, Unknown or Dead; an operator's is Waiting or Skipped
+	Holds    bool   // its lane waits until an operator decides about it: a dead letter
+	Unsure   bool   // the attempt may have arrived
 	Outcome  []byte // JSON of what the other side said; may be nil
 	Reason   string
 }
@@ -90,8 +94,8 @@ type Repeated []int64
 
 func (r Repeated) Error() string { return fmt.Sprintf("updates %v were received before", []int64(r)) }
 
-// Fenced says that these attempts are no longer the caller's to settle: their
-// lease ran out and somebody else holds it, or they are settled.
+// Fenced says that these deliveries are no longer the caller's to settle: the lease
+// ran out and somebody else holds it, or they are settled.
 type Fenced []uuid.UUID
 
 func (f Fenced) Error() string {

@@ -59,11 +59,14 @@ const (
 // Name implements Projection.
 func (Conversations) Name() string { return "conversations" }
 
+// Version implements Projection.
+func (Conversations) Version() int { return 1 }
+
 // Concerned implements Projection: every event moves a row's version.
 func (Conversations) Concerned() []domain.Event { return nil }
 
-// apply takes one event into the row.
-func (c *Conversation) apply(r domain.Recorded) error {
+// Take implements Folding.
+func (c *Conversation) Take(r domain.Recorded) error {
 	if int64(r.Version) != c.Version+1 {
 		return GapError{"conversations", r.Stream, c.Version, r.Version}
 	}
@@ -110,16 +113,37 @@ func (c *Conversation) apply(r domain.Recorded) error {
 			c.Replies++
 			c.AwaitingDelivery--
 		}
+	case chat.AddressChecked:
+		if e.Reason != "" {
+			c.LastFailure = text(e.Reason)
+		}
+	case chat.AddressUpdateFailed:
+		c.LastFailure = text(e.Reason)
 	case chat.DeliveryFailed:
-		if e.Kind == "telegram.sendMessage" {
+		if e.Kind == messageKind {
 			c.FailedDeliveries++
 			c.AwaitingDelivery--
 		}
 		c.LastFailure = text(e.Reason)
 		c.Blocked = c.Blocked || e.Blocked
+	case chat.DeliveryRetried:
+		if e.Kind != messageKind {
+			break
+		}
+		if c.AwaitingDelivery++; e.Was != "done" {
+			c.FailedDeliveries--
+		}
+	case chat.DeliverySkipped:
+		if e.Kind == messageKind && e.Was == "waiting" { // whatever else it was is counted as failed already
+			c.FailedDeliveries++
+			c.AwaitingDelivery--
+		}
 	}
 	return nil
 }
+
+// messageKind is the kind of the deliveries that are counted: messages to the customer.
+const messageKind = "telegram.sendMessage"
 
 func (c *Conversation) from(s chat.Sender) {
 	c.Customer, c.Username, c.Language = text(s.Name), text(s.Username), text(s.Language)
@@ -186,33 +210,33 @@ func (p Conversations) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recor
 			row = &Conversation{}
 			rows[string(r.Stream)] = row
 		}
-		if err := row.apply(r); err != nil {
+		if err := row.Take(r); err != nil {
 			return err
 		}
 	}
 	return p.write(ctx, tx, rows)
 }
 
-// Fold implements Projection.
-func (Conversations) Fold(history []domain.Recorded) (map[string]any, error) {
-	var c Conversation
-	for _, r := range history {
-		if err := c.apply(r); err != nil {
-			return nil, err
-		}
+// Start implements Projection.
+func (Conversations) Start() Folding { return &Conversation{} }
+
+// Rows implements Folding.
+func (c *Conversation) Rows() map[string]Row {
+	if c.Version == 0 {
+		return nil
 	}
-	return map[string]any{c.Stream: c}, nil
+	return map[string]Row{c.Stream: rowOf(conversationColumns, c.fields())}
 }
 
 // Rows implements Projection.
-func (p Conversations) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]any, error) {
+func (p Conversations) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]Row, error) {
 	rows, err := p.read(ctx, tx, streams)
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]any{}
-	for key, row := range rows {
-		found[key] = *row
+	found := make(map[string]Row, len(rows))
+	for key, c := range rows {
+		found[key] = rowOf(conversationColumns, c.fields())
 	}
 	return found, nil
 }

@@ -68,7 +68,7 @@ func (g *generator) step() {
 		return
 	}
 	delivery := uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
-	switch g.rng.IntN(16) {
+	switch g.rng.IntN(18) {
 	case 0, 1, 2, 3, 4:
 		m := chat.MessageReceived{Update: update, MessageID: g.update, Date: g.now, ChatType: "private", From: from, Text: g.text()}
 		if g.rng.IntN(4) == 0 {
@@ -107,6 +107,26 @@ func (g *generator) step() {
 			Outcome: []string{"done", "refused", "unknown", "dead"}[g.rng.IntN(4)], MessageID: g.rng.Int64N(2), Reason: g.text(), Blocked: g.rng.IntN(4) == 0})
 	case 15:
 		g.ask("delivery", chat.RecordLookup{Delivery: delivery, Number: "1042", Found: g.rng.IntN(2) == 0, Reason: []string{"", "down"}[g.rng.IntN(2)], At: g.now})
+	case 16:
+		g.file()
+	case 17:
+		g.ask("person:cy", chat.RecordAgent{ID: fmt.Sprint(g.rng.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.now,
+			Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.rng.IntN(3)]})
+	}
+}
+
+// file has another desk keep a ticket, or says what became of that.
+func (g *generator) file() {
+	g.ask("bot", chat.ReferTicket{Desk: "zendesk"})
+	for _, e := range g.events {
+		if referred, ok := e.Event.(chat.TicketReferred); ok && g.rng.IntN(3) == 0 {
+			g.ask("delivery", []chat.Command{
+				chat.RecordFiling{Delivery: e.ID, Ticket: referred.Ticket, Desk: referred.Desk, Number: g.text()},
+				chat.RecordDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket, Outcome: "dead", Reason: g.text()},
+				chat.RetryDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket},
+				chat.SkipDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket},
+			}[g.rng.IntN(4)])
+		}
 	}
 }
 

@@ -146,7 +146,7 @@ func (l *ledger) verify(t testing.TB, p projections.Projection) projections.Veri
 // rebuild rebuilds a table and wants it to be what the events lead to.
 func (l *ledger) rebuild(t testing.TB, p projections.Projection) projections.Rebuilt {
 	t.Helper()
-	done, err := projections.Rebuild(patiently(t), l.conn, l, p, func(int64) {})
+	done, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,9 @@ package projections
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,18 +19,40 @@ import (
 // a schema: the session's search path says whether that is the live one, in
 // readmodel, or one that is being rebuilt beside it.
 type Projection interface {
-	// Name is the consumer group and the name of the table in schema readmodel.
+	// Name is the consumer group and the name of the table in schema readmodel. The
+	// table has a column stream_id, and a primary key of one text column.
 	Name() string
+	// Version is raised whenever the same events lead to other rows than before: the
+	// table is then built anew. Columns come and go by migration, so that the code of
+	// the version before goes on working meanwhile.
+	Version() int
 	// Apply folds a page of events, in feed order, into the table.
 	Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error
 	// Concerned lists the event types that change the table, by their zero values;
 	// none is all.
 	Concerned() []domain.Event
-	// Fold gives the rows that one stream's whole history leads to, by key, as
-	// the table's columns in JSON; what Apply must have led to as well.
-	Fold(history []domain.Recorded) (map[string]any, error)
-	// Rows reads the table's rows of these streams, by key, in the same form.
-	Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]any, error)
+	// Start begins to fold one stream's history in memory. Apply must have led to the
+	// same rows.
+	Start() Folding
+	// Rows reads the table's rows of these streams, by key.
+	Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]Row, error)
+}
+
+// A Folding is one stream's rows while its history is folded, event by event.
+type Folding interface {
+	Take(domain.Recorded) error
+	Rows() map[string]Row
+}
+
+// Fold gives the rows that one stream's whole history leads to, by key.
+func Fold(p Projection, history []domain.Recorded) (map[string]Row, error) {
+	f := p.Start()
+	for _, r := range history {
+		if err := f.Take(r); err != nil {
+			return nil, err
+		}
+	}
+	return f.Rows(), nil
 }
 
 // All is every projection there is.
@@ -52,6 +77,49 @@ type place struct {
 }
 
 func placeOf(r domain.Recorded) place { return place{int64(r.Version), r.Position} }
+
+// A Row is a row of a table, column by column.
+type Row []Column
+
+// Column is a column's name and value, as the database can hold it: nil for null, and
+// times as text, in UTC and whole microseconds.
+type Column struct {
+	Name  string
+	Value any
+}
+
+// rowOf makes a row of pointers to its columns' values.
+func rowOf(columns string, fields []any) Row {
+	row := make(Row, len(fields))
+	for i, field := range fields {
+		name, rest, _ := strings.Cut(columns, ",")
+		row[i], columns = Column{strings.TrimSpace(name), plain(reflect.ValueOf(field).Elem())}, rest
+	}
+	return row
+}
+
+func plain(v reflect.Value) any {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	if t, ok := v.Interface().(time.Time); ok {
+		return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+	}
+	return v.Interface()
+}
+
+// text is the row's value of a column that is never null.
+func (row Row) text(column string) string {
+	for _, c := range row {
+		if c.Name == column {
+			return c.Value.(string)
+		}
+	}
+	panic("the table has no column " + column)
+}
 
 // GapError says that a projection was given an event that does not follow the
 // one before it. It means that the feed skipped or repeated something.

@@ -14,46 +14,93 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Rebuilt is what a rebuild did.
-type Rebuilt struct {
-	Events int64
-	Rows   int64
-	At     domain.Position // where the new table stands
-	Took   time.Duration
+// How says how a table is rebuilt.
+type How struct {
+	// DryRun ends it after the comparison, and drops the new table.
+	DryRun bool
+	// Progress, if any, is told after each page.
+	Progress func(Progress)
 }
 
-const (
-	// rebuildPage is how many events are folded in one transaction: it is open for
-	// tens of milliseconds, so it does not hold the live consumers back.
-	rebuildPage = 5000
-	// swapLock is how long the swap waits for queries on the live table to end,
-	// while those that come after it queue behind it. It is shorter than the
-	// server's deadlock_timeout of 1 s: where a query and the swap wait for each
-	// other, it is the swap that yields.
-	swapLock = "500ms"
-	// swapPause lets the queries through before the swap comes back, at most
-	// swapTries times: about a minute in all.
-	swapPause = 500 * time.Millisecond
-	swapTries = 60
-)
+// Progress is how far a rebuild has come: events folded and all there are, or, while
+// it compares, rows compared; of these the total is not known, and 0.
+type Progress struct {
+	Comparing   bool
+	Done, Total int64
+}
+
+// Rebuilt is what a rebuild did.
+type Rebuilt struct {
+	Events     int64
+	Rows       int64
+	At         domain.Position // where the new table stands
+	Took       time.Duration
+	Comparison *Comparison // nil when it did not come so far
+}
+
+// rebuildPage is how many events are folded in one transaction: it is open for
+// tens of milliseconds, so it does not hold the live consumers back.
+const rebuildPage = 5000
 
 // Rebuild folds the feed from its beginning into a new table beside the live one,
-// which is read and written meanwhile, and puts it in the live one's place in one
-// short transaction. Interrupted, it leaves the live table as it was; the next
-// run clears away what is left.
+// which is read and written meanwhile; compares the two, both as of the live one's
+// checkpoint; catches up; and puts the new one in the live one's place in one short
+// transaction. The table replaced is kept for Rollback. Interrupted, it leaves the live
+// table as it was; the next run clears away what is left.
 //
 // The new table takes over the live one's columns, indexes, constraints, storage
 // options, comments, owner and rights, and the views on it. Triggers, policies and
 // publications it does not know. Where something else depends on the live table,
 // such as a materialized view, it fails and changes nothing.
-func Rebuild(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, progress func(events int64)) (Rebuilt, error) {
-	schema, table := "readmodel_rebuild_"+p.Name(), pgx.Identifier{p.Name()}.Sanitize()
-	b := &rebuild{conn: conn, ledger: ledger, p: p, begun: time.Now(), schema: pgx.Identifier{schema}.Sanitize(),
-		shadow: pgx.Identifier{schema}.Sanitize() + "." + table, live: "readmodel." + table}
-	if err := b.run(ctx, progress); err != nil {
-		return b.done, fmt.Errorf("rebuild %s: %w", p.Name(), explained(err))
+func Rebuild(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, how How) (Rebuilt, error) {
+	b := newRebuild(conn, ledger, p, how)
+	err := alone(ctx, conn, p, func() error { return b.run(ctx) })
+	return b.outcome(err)
+}
+
+// Renew rebuilds a table that an older version of the projection made, without
+// comparing the two. It tells whether there was anything to do.
+func Renew(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, progress func(Progress)) (done Rebuilt, renewed bool, err error) {
+	b := newRebuild(conn, ledger, p, How{Progress: progress})
+	b.uncompared = true
+	ifOlder := func(do func() error) error {
+		live, err := markOf(ctx, conn, p, p.Name(), "")
+		if renewed = err == nil && live.Version < p.Version(); !renewed {
+			return err
+		}
+		return do()
 	}
-	b.done.Took = time.Since(b.begun)
+	err = ifOlder(func() error {
+		return alone(ctx, conn, p, func() error { // by now another process may have renewed it
+			return ifOlder(func() error { return b.run(ctx) })
+		})
+	})
+	done, err = b.outcome(err)
+	return done, renewed, err
+}
+
+// rebuild is one run.
+type rebuild struct {
+	names
+	conn       *pgx.Conn
+	side       *pgx.Conn // reads pages while conn writes, and the live table
+	ledger     Ledger
+	p          Projection
+	how        How
+	uncompared bool
+	begun      time.Time
+	total      int64 // events there were at first
+	done       Rebuilt
+}
+
+func newRebuild(conn *pgx.Conn, ledger Ledger, p Projection, how How) *rebuild {
+	return &rebuild{names: namesOf(p), conn: conn, ledger: ledger, p: p, how: how, begun: time.Now()}
+}
+
+func (b *rebuild) outcome(err error) (Rebuilt, error) {
+	if b.done.Took = time.Since(b.begun); err != nil {
+		return b.done, fmt.Errorf("rebuild %s: %w", b.p.Name(), explained(err))
+	}
 	return b.done, nil
 }
 
@@ -66,145 +113,101 @@ func explained(err error) error {
 	return err
 }
 
-// rebuild is one run; schema, shadow (the new table) and live are SQL names.
-type rebuild struct {
-	conn                 *pgx.Conn
-	ledger               Ledger
-	p                    Projection
-	begun                time.Time
-	schema, shadow, live string
-	done                 Rebuilt
-}
+// ErrBusy says that another process rebuilds the table, or rolls it back.
+var ErrBusy = errors.New("another rebuild of it is running; wait for it, or end its process")
 
-func (b *rebuild) run(ctx context.Context, progress func(int64)) error {
-	var alone bool
-	err := b.conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger rebuild ' || $1, 0))`, b.p.Name()).Scan(&alone)
+// alone does something with a projection's tables that only one session may do.
+func alone(ctx context.Context, conn *pgx.Conn, p Projection, do func() error) error {
+	var free bool
+	err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name()).Scan(&free)
 	if err != nil {
 		return err
 	}
-	if !alone {
-		return errors.New("another rebuild of it is running; wait for it, or end its process")
+	if !free {
+		return ErrBusy
 	}
 	defer func() { // a connection that is lost has let go already
-		_, _ = b.conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock(hashtextextended('chatledger rebuild ' || $1, 0))`, b.p.Name())
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name())
 	}()
+	return do()
+}
+
+func (b *rebuild) run(ctx context.Context) (err error) {
+	if b.side, err = pgx.ConnectConfig(ctx, b.conn.Config()); err != nil {
+		return err
+	}
+	defer b.side.Close(context.WithoutCancel(ctx))
+	if err := b.count(ctx); err != nil {
+		return err
+	}
 	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return b.prepare(ctx, tx) }); err != nil {
 		return err
 	}
-	if err := b.bulk(ctx, progress); err != nil {
+	if !b.uncompared {
+		if err := b.compare(ctx); err != nil {
+			return err
+		}
+	}
+	if b.how.DryRun {
+		_, err := b.conn.Exec(ctx, `drop schema `+b.shadowSchema+` cascade`)
 		return err
 	}
-	if err := b.catchUp(ctx, progress); err != nil {
+	end, err := b.past(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.bulk(ctx, end); err != nil {
+		return err
+	}
+	if err := b.catchUp(ctx); err != nil {
 		return err
 	}
 	// The queries that come after the swap need its statistics at once.
 	if _, err := b.conn.Exec(ctx, `analyze `+b.shadow); err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		err := b.swap(ctx)
-		if err == nil {
-			// Counted outside the swap: on a large table it takes a while.
-			return b.conn.QueryRow(ctx, `select count(*) from `+b.live).Scan(&b.done.Rows)
-		}
-		if !passing(err) || try == swapTries {
-			return err
-		}
-		select {
-		case <-time.After(swapPause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if err := b.catchUp(ctx, progress); err != nil {
-			return err
-		}
+	if err := insist(ctx, b.swap, b.catchUp); err != nil {
+		return err
+	}
+	// Counted outside the swap: on a large table it takes a while.
+	return b.conn.QueryRow(ctx, `select count(*) from `+b.live).Scan(&b.done.Rows)
+}
+
+// count finds out how many events there are, if anybody is to be told: those that the
+// live table's checkpoint has counted, and those behind it.
+func (b *rebuild) count(ctx context.Context) error {
+	if b.how.Progress == nil {
+		return nil
+	}
+	live, err := markOf(ctx, b.conn, b.p, b.p.Name(), "")
+	if err != nil {
+		return err
+	}
+	err = b.conn.QueryRow(ctx, `select count(*) from eventstore.events where (transaction_id, position) > ($1, $2)`,
+		live.At.Transaction, live.At.Number).Scan(&b.total)
+	b.total += live.Events
+	return err
+}
+
+// tell tells how many events are folded.
+func (b *rebuild) tell() {
+	if b.how.Progress != nil {
+		b.how.Progress(Progress{Done: b.done.Events, Total: max(b.total, b.done.Events)})
 	}
 }
 
-// errAhead: a consumer began to lead the group, behind what was folded already.
-var errAhead = errors.New("the live table's consumer is behind the new table; let it catch up, or stop it")
-
-// passing tells whether a swap may succeed a little later: a lock was not to be
-// had, two waited for each other, or the live consumer has not come so far.
-func passing(err error) bool {
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		return refused.Code == "55P03" || refused.Code == "40P01"
-	}
-	return errors.Is(err, errAhead)
-}
-
-// prepare makes an empty table like the live one, in a schema of its own. LIKE
-// leaves storage options out and gives indexes names of its own.
-func (b *rebuild) prepare(ctx context.Context, tx pgx.Tx) error {
-	// Without a search path the server writes every name in full.
-	_, err := tx.Exec(ctx, `
-		set local search_path = '';
-		drop schema if exists `+b.schema+` cascade;
-		create schema `+b.schema+`;
-		create table `+b.shadow+` (like `+b.live+` including all excluding indexes)`)
-	if err != nil {
-		return err
-	}
-	return b.execute(ctx, tx, `
-		select format('alter table %s set (%s)', $2, string_agg(o.prefix || split_part(o.option, '=', 1) || '=' || quote_literal(substr(o.option, strpos(o.option, '=') + 1)), ', '))
-		from (select '' as prefix, unnest(c.reloptions) as option from pg_class c where c.oid = $1::regclass
-		      union all
-		      select 'toast.', unnest(t.reloptions) from pg_class c join pg_class t on t.oid = c.reltoastrelid where c.oid = $1::regclass) o
-		having count(*) > 0
-		union all
-		select format('alter table %s add constraint %I %s', $2, conname, pg_get_constraintdef(oid))
-		from pg_constraint where conrelid = $1::regclass and contype in ('p', 'u', 'x', 'f')
-		union all
-		select replace(pg_get_indexdef(i.indexrelid), format(' ON %s USING ', $1::regclass), format(' ON %s USING ', $2))
-		from pg_index i
-		where i.indrelid = $1::regclass and not exists (select from pg_constraint c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
-		union all
-		select format('comment on index %s.%I is %L', $3, c.relname, obj_description(c.oid, 'pg_class'))
-		from pg_index i join pg_class c on c.oid = i.indexrelid
-		where i.indrelid = $1::regclass and obj_description(c.oid, 'pg_class') is not null`,
-		b.live, b.shadow, b.schema)
-}
-
-// execute runs the statements that a query writes. $1 and so on are text.
-func (b *rebuild) execute(ctx context.Context, tx pgx.Tx, sql string, args ...any) error {
-	rows, err := tx.Query(ctx, sql, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
-	if err != nil {
-		return err
-	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	for _, statement := range statements {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
-}
-
-// bulk folds what the live table has behind it already, or while nobody leads the
-// group all there is now. It ends in the past, so it need not look out for a leader,
-// and a second session reads the next page while this one writes.
-func (b *rebuild) bulk(ctx context.Context, progress func(int64)) error {
-	end, err := b.past(ctx)
-	if err != nil {
-		return err
-	}
-	reader, err := pgx.ConnectConfig(ctx, b.conn.Config())
-	if err != nil {
-		return err
-	}
-	defer reader.Close(context.WithoutCancel(ctx))
+// bulk folds up to a position in the past, so it need not look out for a leader, and
+// the other session reads the next page while this one writes.
+func (b *rebuild) bulk(ctx context.Context, end domain.Position) error {
 	reading, ctx := errgroup.WithContext(ctx)
 	pages := make(chan []domain.Recorded, 1)
+	at := b.done.At
 	reading.Go(func() error {
 		defer close(pages)
-		for at := (domain.Position{}); at.Before(end); {
-			page, err := b.read(ctx, reader, at, end)
-			if err != nil || len(page) < rebuildPage {
-				return err // the rest is little, and is left to catchUp
+		for at.Before(end) {
+			page, err := b.read(ctx, at, end)
+			if err != nil || len(page) == 0 {
+				return err
 			}
 			at = page[len(page)-1].Position
 			select {
@@ -225,7 +228,7 @@ func (b *rebuild) bulk(ctx context.Context, progress func(int64)) error {
 			}); err != nil {
 				return err
 			}
-			progress(b.done.Events)
+			b.tell()
 		}
 		return nil
 	})
@@ -255,8 +258,8 @@ func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
 }
 
 // read reads the page behind a position, up to the end.
-func (b *rebuild) read(ctx context.Context, conn *pgx.Conn, after, end domain.Position) (page []domain.Recorded, err error) {
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+func (b *rebuild) read(ctx context.Context, after, end domain.Position) (page []domain.Recorded, err error) {
+	err = pgx.BeginFunc(ctx, b.side, func(tx pgx.Tx) error {
 		page, err = b.ledger.Feed(ctx, tx, after, rebuildPage, b.p.Concerned()...)
 		return err
 	})
@@ -272,11 +275,17 @@ func until(page []domain.Recorded, end *domain.Position) []domain.Recorded {
 }
 
 // catchUp folds page by page until there is no full page left.
-func (b *rebuild) catchUp(ctx context.Context, progress func(int64)) error {
-	for n := rebuildPage; n == rebuildPage; progress(b.done.Events) {
+func (b *rebuild) catchUp(ctx context.Context) error {
+	return b.foldPages(ctx, func(tx pgx.Tx) (*domain.Position, error) { return b.end(ctx, tx) })
+}
+
+// foldPages folds page by page, up to an end that is asked for anew each time, until
+// a page is not full.
+func (b *rebuild) foldPages(ctx context.Context, end func(pgx.Tx) (*domain.Position, error)) error {
+	for n := rebuildPage; n == rebuildPage; b.tell() {
 		reached := b.done
 		err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-			end, err := b.end(ctx, tx)
+			end, err := end(tx)
 			if err == nil {
 				n, err = b.fold(ctx, tx, end)
 			}
@@ -300,18 +309,8 @@ func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) 
 	if err != nil || free {
 		return nil, err
 	}
-	checkpoint, err := b.checkpoint(ctx, tx, "")
-	return &checkpoint, err
-}
-
-// checkpoint is where the live table stands.
-func (b *rebuild) checkpoint(ctx context.Context, tx pgx.Tx, lock string) (at domain.Position, err error) {
-	err = tx.QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1 `+lock, b.p.Name()).
-		Scan(&at.Transaction, &at.Number)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return at, nil
-	}
-	return at, err
+	live, err := markOf(ctx, tx, b.p, b.p.Name(), "")
+	return &live.At, err
 }
 
 // fold takes the next page of the feed into the new table, up to the end.
@@ -331,7 +330,7 @@ func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (in
 
 // enter makes the new table the one that the projection's statements name.
 func (b *rebuild) enter(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `set local search_path = `+b.schema)
+	_, err := tx.Exec(ctx, `set local search_path = `+b.shadowSchema)
 	return err
 }
 
@@ -343,108 +342,4 @@ func (b *rebuild) apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) 
 	b.done.Events += int64(len(page))
 	b.done.At = page[len(page)-1].Position
 	return nil
-}
-
-// swap folds what is left and puts the new table in the place of the live one. It
-// takes its locks in the order in which everybody else does: views before the
-// table, as queries do, and the table before the checkpoint, as the consumer does.
-func (b *rebuild) swap(ctx context.Context) error {
-	reached := b.done
-	err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local search_path = ''; set local lock_timeout = '`+swapLock+`'`); err != nil {
-			return err
-		}
-		err := b.execute(ctx, tx, `
-			select format('lock table %s in access exclusive mode', string_agg(name, ', ' order by ord, name))
-			from (select distinct 1 as ord, v.oid::regclass::text as name`+viewsOn+` union all select 2, $1) names`, b.live)
-		if err != nil {
-			return err
-		}
-		// Locked before the end is asked for: a consumer whose page touches no row of
-		// the table moves its checkpoint all the same, until now.
-		live, err := b.checkpoint(ctx, tx, "for update")
-		if err != nil {
-			return err
-		}
-		end, err := b.end(ctx, tx)
-		if err != nil {
-			return err
-		}
-		for n := 1; n > 0; {
-			if n, err = b.fold(ctx, tx, end); err != nil {
-				return err
-			}
-		}
-		switch {
-		case b.done.At.Before(live):
-			return fmt.Errorf("the new table stands at %v, behind the live one at %v: events are missing from the feed", b.done.At, live)
-		case end != nil && live.Before(b.done.At):
-			return errAhead
-		}
-		if err := b.exchange(ctx, tx); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `
-			insert into eventstore.checkpoints (consumer_group, transaction_id, position, events) values ($1, $2, $3, $4)
-			on conflict (consumer_group) do update set transaction_id = excluded.transaction_id, position = excluded.position,
-				events = excluded.events, updated_at = now()`,
-			b.p.Name(), b.done.At.Transaction, b.done.At.Number, b.done.Events)
-		return err
-	})
-	if err != nil {
-		b.done = reached
-	}
-	return err
-}
-
-// viewsOn finds the views v that read from the table $1.
-const viewsOn = `
-	from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class and v.relkind = 'v'
-	where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = $1::regclass`
-
-// exchange gives the new table the live one's name, comment, owner and rights, and
-// points the views at it: a view knows its table by number, not by name.
-func (b *rebuild) exchange(ctx context.Context, tx pgx.Tx) error {
-	var same bool
-	err := tx.QueryRow(ctx, `
-		select array_agg((a.attname, a.atttypid, a.attnotnull) order by a.attnum) filter (where a.attrelid = $1::text::regclass)
-		     = array_agg((a.attname, a.atttypid, a.attnotnull) order by a.attnum) filter (where a.attrelid = $2::text::regclass)
-		from pg_attribute a where a.attrelid in ($1::text::regclass, $2::text::regclass) and a.attnum > 0 and not a.attisdropped`, b.live, b.shadow).Scan(&same)
-	if err != nil {
-		return err
-	}
-	if !same {
-		return errors.New("the live table's columns were changed meanwhile; run it again")
-	}
-	replaced := pgx.Identifier{"readmodel_replaced_" + b.p.Name()}.Sanitize()
-	table := pgx.Identifier{b.p.Name()}.Sanitize()
-	return b.execute(ctx, tx, `
-		with replaced as (select * from pg_class where oid = $1::regclass)
-		select statement from (
-			select 1, format('alter table %s owner to %I', $2, pg_get_userbyid(relowner)) from replaced where pg_get_userbyid(relowner) <> current_user
-			union all
-			select 2, format('comment on table %s is %L', $2, obj_description(oid, 'pg_class')) from replaced
-			union all
-			select 3, format('grant %s on %s to %s%s', a.privilege_type, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
-				case when a.is_grantable then ' with grant option' end)
-			from replaced, aclexplode(relacl) a where a.grantee <> relowner
-			union all
-			select 3, format('grant %s (%I) on %s to %s%s', a.privilege_type, c.attname, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
-				case when a.is_grantable then ' with grant option' end)
-			from replaced join pg_attribute c on c.attrelid = replaced.oid, aclexplode(c.attacl) a
-			union all
-			select 4, 'create schema ' || $3
-			union all
-			select 5, format('alter table %s set schema %s', $1, $3)
-			union all
-			select 6, format('alter table %s set schema readmodel', $2)
-			union all
-			select distinct 7, format('create or replace view %s%s as %s', v.oid::regclass, ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
-			union all -- refused when anything else depends on it, which then stays as it was
-			select 8, format('drop table %s.%s', $3, $4)
-			union all
-			select 9, format('drop schema %s', $3)
-			union all
-			select 10, format('drop schema %s', $5)
-		) statements (step, statement) order by step`, b.live, b.shadow, replaced, table, b.schema)
 }

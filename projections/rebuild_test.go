@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,7 +87,7 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 			t.Errorf("%s is still the old table", p.Name())
 		}
 	}
-	if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_%'`); n != 0 {
+	if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
 		t.Errorf("%d schemas are left over", n)
 	}
 }
@@ -185,7 +186,7 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 }
 
 // Consumers fold, customers write, analysts query and verify: all of it goes on
-// while the tables are rebuilt again and again.
+// while the tables are rebuilt, and rolled back, again and again.
 func TestARebuildDisturbsNobody(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 13, 60)
@@ -264,10 +265,19 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	})
 	for _, p := range projections.All() {
 		conn := l.session(t)
+		least := ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		writing.Go(func() {
-			for range 4 {
-				if _, err := projections.Rebuild(patiently(t), conn, l, p, func(int64) {}); err != nil {
+			for n := range 4 {
+				done, err := projections.Rebuild(patiently(t), conn, l, p, projections.How{})
+				if err != nil {
 					t.Error(err)
+				} else if done.Comparison.Differences() != 0 || done.Comparison.Rows < int64(least) {
+					t.Errorf("%s: %+v, want at least %d rows, all the same in both tables", p.Name(), done.Comparison, least)
+				}
+				if n%2 == 1 {
+					if _, _, err := projections.Rollback(patiently(t), conn, p); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 		})
@@ -322,6 +332,17 @@ func TestAPageInHandFitsTheNewTable(t *testing.T) {
 	}
 }
 
+// telling is a rebuild that does something whenever it tells how far it has come
+// behind the comparison.
+func telling(do func()) projections.How {
+	compared := false
+	return projections.How{Progress: func(p projections.Progress) {
+		if compared = compared || p.Comparing; compared && !p.Comparing {
+			do()
+		}
+	}}
+}
+
 // swapping is a projection that does something once, when the live table is
 // locked and the new one is about to take its place.
 func swapping(t testing.TB, p projections.Projection, do func()) projections.Projection {
@@ -361,12 +382,12 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 		}
 	})
 	once := false
-	_, err := projections.Rebuild(patiently(t), l.conn, l, p, func(int64) {
+	_, err := projections.Rebuild(patiently(t), l.conn, l, p, telling(func() {
 		if !once { // left for the swap
 			once = true
 			l.oneMore(t, "chat-demo:77")
 		}
-	})
+	}))
 	waiting.Wait()
 	if err != nil || !swapped {
 		t.Errorf("swapped %t: %v", swapped, err)
@@ -387,7 +408,7 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	conn := l.session(t)
 	go func() {
 		n := 0
-		_, err := projections.Rebuild(patiently(t), conn, l, projections.Tickets{}, func(int64) { n++; tries <- n })
+		_, err := projections.Rebuild(patiently(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
 		done <- err
 	}()
 	for n := 0; n < 3; { // it comes back to catch up after each failed try
@@ -415,15 +436,22 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 	t.Parallel()
 	why := errors.New("stopped by an operator")
-	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)){
-		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
-			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, func(int64) {}
+	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How){
+		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, projections.How{}
 		},
-		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
-			return projections.Tickets{}, func(int64) { cancel(why) }
+		"while comparing": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+			return projections.Tickets{}, projections.How{Progress: func(p projections.Progress) {
+				if p.Comparing {
+					cancel(why)
+				}
+			}}
 		},
-		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, func(int64)) {
-			return swapping(t, projections.Tickets{}, func() { cancel(why) }), func(int64) { l.oneMore(t, "chat-demo:77") }
+		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+			return projections.Tickets{}, telling(func() { cancel(why) })
+		},
+		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+			return swapping(t, projections.Tickets{}, func() { cancel(why) }), telling(func() { l.oneMore(t, "chat-demo:77") })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -432,8 +460,8 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			tickets := projections.Tickets{}
 			before, checkpoint, number := l.table(t, tickets), l.checkpoint(t, tickets), l.number(t, tickets)
 			ctx, cancel := context.WithCancelCause(patiently(t))
-			p, progress := interrupt(t, l, cancel)
-			if _, err := projections.Rebuild(ctx, l.session(t), l, p, progress); err == nil || context.Cause(ctx) != why {
+			p, how := interrupt(t, l, cancel)
+			if _, err := projections.Rebuild(ctx, l.session(t), l, p, how); err == nil || context.Cause(ctx) != why {
 				t.Fatalf("it was not interrupted: %v", err)
 			}
 			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
@@ -446,7 +474,7 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 				return ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
-			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_%'`); n != 0 {
+			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
 				t.Errorf("%d schemas are left over", n)
 			}
 		})
@@ -459,11 +487,11 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	other := l.session(t)
 	var second, elsewhere error
 	p := hooked{projections.Tickets{}, func(pgx.Tx) error {
-		_, second = projections.Rebuild(t.Context(), other, l, projections.Tickets{}, func(int64) {})
-		_, elsewhere = projections.Rebuild(patiently(t), other, l, projections.Conversations{}, func(int64) {})
+		_, second = projections.Rebuild(t.Context(), other, l, projections.Tickets{}, projections.How{})
+		_, elsewhere = projections.Rebuild(patiently(t), other, l, projections.Conversations{}, projections.How{})
 		return nil
 	}}
-	if _, err := projections.Rebuild(patiently(t), l.conn, l, p, func(int64) {}); err != nil {
+	if _, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{}); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil || second.Error() != want {
@@ -472,7 +500,7 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	if elsewhere != nil {
 		t.Errorf("of another table: %v", elsewhere)
 	}
-	if _, err := projections.Rebuild(patiently(t), other, l, projections.Tickets{}, func(int64) {}); err != nil {
+	if _, err := projections.Rebuild(patiently(t), other, l, projections.Tickets{}, projections.How{}); err != nil {
 		t.Errorf("when the first is done: %v", err)
 	}
 	l.verify(t, projections.Tickets{})
@@ -482,7 +510,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ before, during, want string }{
 		"a materialized view":         {`create materialized view readmodel.by_day as select opened_at::date, count(*) from readmodel.tickets group by 1`, `select 1`, "readmodel.by_day"},
-		"a column added meanwhile":    {`select 1`, `alter table readmodel.tickets add column mood text`, "columns were changed meanwhile"},
+		"a column added meanwhile":    {`select 1`, `alter table readmodel.tickets add column mood text`, "columns, indexes or constraints were changed meanwhile"},
 		"a feed that has lost events": {`select 1`, `delete from eventstore.events where (transaction_id, position) >= (select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`, "events are missing from the feed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -494,7 +522,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 			if name == "a feed that has lost events" {
 				exec(t, other, c.during)
 			}
-			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, func(int64) { exec(t, other, c.during) })
+			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, telling(func() { exec(t, other, c.during) }))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %s", err, c.want)
 			}
@@ -510,7 +538,7 @@ func TestARebuildOverAGapIsAnError(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10)
 	exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[3].stream))
-	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, func(int64) {})
+	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{})
 	var gap projections.GapError
 	if !errors.As(err, &gap) || gap.Stream != histories[3].stream || gap.Has != 0 {
 		t.Errorf("got %v", err)
@@ -532,12 +560,16 @@ func TestProgressIsToldPageByPage(t *testing.T) {
 		t.Fatal(errs, err)
 	}
 	l.settle(t)
-	var told []int64
-	done, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, func(n int64) { told = append(told, n) })
+	var told [][2]int64
+	done, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{Progress: func(p projections.Progress) {
+		if !p.Comparing {
+			told = append(told, [2]int64{p.Done, p.Total})
+		}
+	}})
 	if err != nil || done.Events != 11_000 || done.Rows != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
-	if diff := cmp.Diff([]int64{5000, 10_000, 11_000}, told); diff != "" {
+	if diff := cmp.Diff([][2]int64{{0, 11_000}, {5000, 11_000}, {10_000, 11_000}, {11_000, 11_000}}, slices.Compact(told)); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }

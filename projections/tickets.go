@@ -3,8 +3,10 @@ package projections
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
@@ -32,16 +34,31 @@ type Ticket struct {
 	Reopened     int64
 	Escalations  int64
 	UpdatedAt    time.Time
+
+	ExternalSystem   *string
+	ExternalState    *string
+	ExternalID       *string
+	ExternalDelivery *string
 	place
 }
+
+// How a ticket stands at the other desk.
+const (
+	pending = "pending"
+	filed   = "filed"
+	failed  = "failed"
+)
 
 // Name implements Projection.
 func (Tickets) Name() string { return "tickets" }
 
+// Version implements Projection.
+func (Tickets) Version() int { return 1 }
+
 // Concerned implements Projection.
 func (Tickets) Concerned() []domain.Event {
 	return []domain.Event{chat.TicketOpened{}, chat.TicketAssigned{}, chat.TicketEscalated{}, chat.TicketResolved{}, chat.TicketReopened{},
-		chat.HandedBack{}, chat.ReplyQueued{}}
+		chat.HandedBack{}, chat.ReplyQueued{}, chat.TicketReferred{}, chat.TicketFiled{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{}}
 }
 
 // caseFile is the tickets of one chat; the last one is the current.
@@ -49,10 +66,39 @@ type caseFile []*Ticket
 
 func (f caseFile) last() *Ticket { return f[len(f)-1] }
 
+// version is that of the last event that changed any of them.
+func (f caseFile) version() (v int64) {
+	for _, t := range f {
+		v = max(v, t.Version)
+	}
+	return v
+}
+
+// filing is what an event says of the delivery that files a ticket at another desk.
+func filing(event domain.Event) (delivery uuid.UUID, state, number string) {
+	switch e := event.(type) {
+	case chat.TicketFiled:
+		return e.Delivery, filed, e.Number
+	case chat.DeliveryFailed:
+		if e.Kind == chat.KindCreateTicket {
+			return e.Delivery, failed, ""
+		}
+	case chat.DeliverySkipped:
+		if e.Kind == chat.KindCreateTicket {
+			return e.Delivery, failed, ""
+		}
+	case chat.DeliveryRetried:
+		if e.Kind == chat.KindCreateTicket {
+			return e.Delivery, pending, ""
+		}
+	}
+	return uuid.Nil, "", ""
+}
+
 // apply takes one event into the chat's tickets, and tells which it changed.
 func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
-	if len(*f) > 0 && int64(r.Version) <= f.last().Version {
-		return nil, GapError{"tickets", r.Stream, f.last().Version, r.Version}
+	if int64(r.Version) <= f.version() {
+		return nil, GapError{"tickets", r.Stream, f.version(), r.Version}
 	}
 	if e, opened := r.Event.(chat.TicketOpened); opened {
 		chatID, _ := r.Stream.Chat()
@@ -63,6 +109,15 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 			UpdatedAt: r.OccurredAt, place: placeOf(r),
 		})
 		return f.last(), nil
+	}
+	if delivery, state, number := filing(r.Event); state != "" {
+		for _, t := range *f {
+			if t.ExternalDelivery != nil && *t.ExternalDelivery == delivery.String() {
+				t.ExternalState, t.ExternalID = &state, text(number)
+				t.place, t.UpdatedAt = placeOf(r), r.OccurredAt
+				return t, nil
+			}
+		}
 	}
 	if len(*f) == 0 {
 		return nil, nil
@@ -84,6 +139,9 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		t.Reopened++
 	case chat.HandedBack:
 		t.Status = "handed_back"
+	case chat.TicketReferred:
+		state := pending
+		t.ExternalSystem, t.ExternalState, t.ExternalDelivery = text(e.Desk), &state, text(r.ID.String())
 	case chat.ReplyQueued:
 		if e.Author.Kind == chat.Bot || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
 			return nil, nil
@@ -97,11 +155,13 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 }
 
 const ticketColumns = `ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at,
-	first_reply_at, resolved_at, reopened, escalations, updated_at, version, transaction_id, position`
+	first_reply_at, resolved_at, reopened, escalations, updated_at, external_system, external_state, external_id, external_delivery,
+	version, transaction_id, position`
 
 func (t *Ticket) fields() []any {
 	return []any{&t.ID, &t.Stream, &t.Bot, &t.ChatID, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.OpenedAt, &t.DueAt,
-		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt, &t.Version, &t.Position.Transaction, &t.Position.Number}
+		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt,
+		&t.ExternalSystem, &t.ExternalState, &t.ExternalID, &t.ExternalDelivery, &t.Version, &t.Position.Transaction, &t.Position.Number}
 }
 
 // Apply implements Projection. Few events touch a ticket, so rows are written one
@@ -137,44 +197,46 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 // concerns tells whether an event can touch a ticket.
 func concerns(event domain.Event) bool {
 	switch e := event.(type) {
-	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack:
+	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred:
 		return true
 	case chat.ReplyQueued:
 		return e.Author.Kind != chat.Bot
 	default:
-		return false
+		_, state, _ := filing(event)
+		return state != ""
 	}
 }
 
-// Fold implements Projection.
-func (Tickets) Fold(history []domain.Recorded) (map[string]any, error) {
-	var file caseFile
-	for _, r := range history {
-		if !concerns(r.Event) {
-			continue
-		}
-		if _, err := file.apply(r); err != nil {
-			return nil, err
-		}
+// Start implements Projection.
+func (Tickets) Start() Folding { return &caseFile{} }
+
+// Take implements Folding.
+func (f *caseFile) Take(r domain.Recorded) error {
+	if !concerns(r.Event) {
+		return nil
 	}
-	rows := map[string]any{}
-	for _, t := range file {
-		rows[t.ID] = *t
+	_, err := f.apply(r)
+	return err
+}
+
+// Rows implements Folding.
+func (f caseFile) Rows() map[string]Row {
+	rows := make(map[string]Row, len(f))
+	for _, t := range f {
+		rows[t.ID] = rowOf(ticketColumns, t.fields())
 	}
-	return rows, nil
+	return rows
 }
 
 // Rows implements Projection.
-func (p Tickets) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]any, error) {
+func (p Tickets) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]Row, error) {
 	files, err := p.read(ctx, tx, streams)
 	if err != nil {
 		return nil, err
 	}
-	rows := map[string]any{}
+	rows := map[string]Row{}
 	for _, file := range files {
-		for _, t := range file {
-			rows[t.ID] = *t
-		}
+		maps.Copy(rows, file.Rows())
 	}
 	return rows, nil
 }
@@ -205,10 +267,12 @@ func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket)
 	for _, t := range changed {
 		batch.Queue(`
 			insert into tickets (`+ticketColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 			on conflict (ticket_id) do update set status = excluded.status, priority = excluded.priority, assignee = excluded.assignee,
 				due_at = excluded.due_at, first_reply_at = excluded.first_reply_at, resolved_at = excluded.resolved_at,
 				reopened = excluded.reopened, escalations = excluded.escalations, updated_at = excluded.updated_at,
+				external_system = excluded.external_system, external_state = excluded.external_state,
+				external_id = excluded.external_id, external_delivery = excluded.external_delivery,
 				version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
 			t.fields()...)
 	}

@@ -4,11 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,83 +17,143 @@ type Ledger interface {
 	Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error)
 	// Streams lists up to limit streams after one, in order of their ids.
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
-	// Histories reads all events of these streams up to a position, by stream, oldest first.
-	Histories(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position) (map[domain.StreamID][]domain.Recorded, error)
-}
-
-// Divergence is a row that is not what the events lead to.
-type Divergence struct {
-	Table  string
-	Key    string
-	Stream domain.StreamID
-	Detail string // what differs, column by column
-}
-
-func (d Divergence) String() string {
-	return fmt.Sprintf("readmodel.%s %s (stream %s): %s", d.Table, d.Key, d.Stream, d.Detail)
+	// Sample picks up to n different streams at random.
+	Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error)
+	// Replay hands out all events of these streams up to a position, stream by stream in
+	// order of their ids, oldest first. It has the transaction's connection meanwhile.
+	Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error) error
+	// Name is the stored name of an event.
+	Name(domain.Event) string
 }
 
 // Verified is what a verification looked at.
 type Verified struct {
 	Streams, Rows int64
-	At            domain.Position // the checkpoint that rows and events were compared at
+	At            domain.Position // the checkpoint at which the last rows were compared
 	First         *Divergence     // nil when all rows are what the events lead to
 }
 
-// verifyBatch is how many streams are folded at once: with some 50 events each,
-// a few megabytes.
+// verifyBatch is how many streams are compared at once: few enough to take milliseconds,
+// with some 50 events each.
 const verifyBatch = 500
 
-// Verify folds every stream anew and compares the outcome with the table, both as
-// of one moment, while reading and writing go on. It stops at the first row that
-// differs.
-func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection) (Verified, error) {
-	var v Verified
-	// One snapshot for all of it; it takes no transaction id, so nobody waits.
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return v, fmt.Errorf("verify %s: %w", p.Name(), err)
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	// Locked before the snapshot is taken: a table that a rebuild puts in place
-	// afterwards would look empty in it.
-	table := pgx.Identifier{"readmodel", p.Name()}.Sanitize()
-	if _, err := tx.Exec(ctx, `set local search_path = readmodel; lock table `+table+` in access share mode`); err != nil {
-		return v, fmt.Errorf("verify %s: %w", p.Name(), err)
-	}
-	err = tx.QueryRow(ctx, `
-		select coalesce(max(transaction_id::text::bigint), 0), coalesce(max(position), 0)
-		from eventstore.checkpoints where consumer_group = $1`, p.Name()).Scan(&v.At.Transaction, &v.At.Number)
-	if err != nil {
-		return v, fmt.Errorf("verify %s: read checkpoint: %w", p.Name(), err)
-	}
+// Verify folds every stream anew and compares the outcome with the table, while
+// reading and writing go on. It stops at the first row that differs. A table made by
+// another version of the projection is a VersionError.
+//
+// Streams are compared in batches, each with the table as of a moment of its own: no
+// snapshot is held for long, and a rebuild may put another table in place between two.
+func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection) (v Verified, err error) {
 	var last domain.StreamID
-	for {
+	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) ([]domain.StreamID, error) {
 		streams, err := ledger.Streams(ctx, tx, last, verifyBatch)
-		if err != nil {
-			return v, fmt.Errorf("verify %s: %w", p.Name(), err)
+		if len(streams) > 0 {
+			last = streams[len(streams)-1]
 		}
-		if len(streams) == 0 {
-			break
-		}
-		last = streams[len(streams)-1]
-		if err := v.compare(ctx, tx, ledger, p, streams); err != nil || v.First != nil {
-			return v, err
-		}
+		return streams, err
+	})
+	if err == nil && v.First == nil {
+		err = glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
+			v.First, err = stranger(ctx, tx, ledger, p, live.At)
+			return err
+		})
 	}
-	v.First, err = stranger(ctx, tx, p, table)
 	if err != nil {
 		return v, fmt.Errorf("verify %s: %w", p.Name(), err)
 	}
 	return v, nil
 }
 
+// VerifySample is Verify for n streams picked at random. A row of a stream that does
+// not exist is never among them.
+func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, n int) (v Verified, err error) {
+	var sample []domain.StreamID
+	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) (streams []domain.StreamID, err error) {
+		if sample == nil {
+			if sample, err = ledger.Sample(ctx, tx, n); err != nil {
+				return nil, err
+			}
+		}
+		streams, sample = sample[:min(verifyBatch, len(sample))], sample[min(verifyBatch, len(sample)):]
+		return streams, nil
+	})
+	if err != nil {
+		return v, fmt.Errorf("verify a sample of %s: %w", p.Name(), err)
+	}
+	return v, nil
+}
+
+// batches verifies the streams that next hands out, until it has no more or a row differs.
+func (v *Verified) batches(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, next func(pgx.Tx) ([]domain.StreamID, error)) error {
+	for more := true; more && v.First == nil; {
+		err := glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
+			streams, err := next(tx)
+			if err != nil {
+				return err
+			}
+			n, found, err := divergences(ctx, tx, ledger, p, live.At, streams)
+			if err != nil {
+				return err
+			}
+			if len(found) > 0 {
+				v.First = &found[0]
+				err = v.First.explain(ctx, tx, ledger, p, live.At)
+			}
+			v.At, v.Streams, v.Rows, more = live.At, v.Streams+int64(len(streams)), v.Rows+n, len(streams) == verifyBatch
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// VersionError says that a table was made by another version of its projection.
+type VersionError struct {
+	Table        string
+	Stored, Ours int
+}
+
+func (e VersionError) Error() string {
+	return fmt.Sprintf("readmodel.%s was made by version %d of the projection and this program has version %d: run `chatledger rebuild %s`, or the other program",
+		e.Table, e.Stored, e.Ours, e.Table)
+}
+
+// glimpse looks at the live table, as made by our version, and the ledger as of one moment.
+func glimpse(ctx context.Context, conn *pgx.Conn, p Projection, look func(pgx.Tx, mark) error) error {
+	return snapshot(ctx, conn, p, func(tx pgx.Tx, live mark) error {
+		if live.Version != p.Version() {
+			return VersionError{p.Name(), live.Version, p.Version()}
+		}
+		return look(tx, live)
+	})
+}
+
+// snapshot looks at the live table and the ledger as of one moment. It takes no
+// transaction id, so nobody waits for it but who would exchange the table.
+func snapshot(ctx context.Context, conn *pgx.Conn, p Projection, look func(tx pgx.Tx, live mark) error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// Locked before the snapshot is taken: a table that a rebuild puts in place
+		// afterwards would look empty in it.
+		_, err := tx.Exec(ctx, `set local search_path = readmodel; lock table `+namesOf(p).live+` in access share mode`)
+		if err != nil {
+			return err
+		}
+		live, err := markOf(ctx, tx, p, p.Name(), "")
+		if err != nil {
+			return err
+		}
+		return look(tx, live)
+	})
+}
+
 // stranger finds a row of a stream that does not exist, which comparing stream by
 // stream does not come by.
-func stranger(ctx context.Context, tx pgx.Tx, p Projection, table string) (*Divergence, error) {
-	var stream string
+func stranger(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position) (*Divergence, error) {
+	var stream domain.StreamID
 	err := tx.QueryRow(ctx, `
-		select t.stream_id from `+table+` t
+		select t.stream_id from `+namesOf(p).live+` t
 		where not exists (select from eventstore.streams s where s.stream_id = t.stream_id)
 		order by 1 limit 1`).Scan(&stream)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -107,89 +162,9 @@ func stranger(ctx context.Context, tx pgx.Tx, p Projection, table string) (*Dive
 	if err != nil {
 		return nil, err
 	}
-	rows, err := p.Rows(ctx, tx, []string{stream})
-	if err != nil {
+	_, found, err := divergences(ctx, tx, ledger, p, at, []domain.StreamID{stream})
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	key := slices.Min(slices.Collect(maps.Keys(rows)))
-	return extra(p, key, rows[key]), nil
-}
-
-// extra is the divergence of a row that no event leads to.
-func extra(p Projection, key string, row any) *Divergence {
-	stream := reflect.ValueOf(row).FieldByName("Stream").String()
-	return &Divergence{p.Name(), key, domain.StreamID(stream), "the row is there and no event leads to it"}
-}
-
-// compare verifies the rows of some streams.
-func (v *Verified) compare(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, streams []domain.StreamID) error {
-	histories, err := ledger.Histories(ctx, tx, streams, v.At)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", p.Name(), err)
-	}
-	names := make([]string, len(streams))
-	for i, s := range streams {
-		names[i] = string(s)
-	}
-	rows, err := p.Rows(ctx, tx, names)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", p.Name(), err)
-	}
-	v.Streams += int64(len(streams))
-	for _, stream := range streams {
-		if len(histories[stream]) == 0 {
-			continue // the checkpoint has not come to it yet
-		}
-		want, err := p.Fold(histories[stream])
-		if err != nil {
-			return fmt.Errorf("verify %s: %w", p.Name(), err)
-		}
-		for _, key := range slices.Sorted(maps.Keys(want)) {
-			v.Rows++
-			if detail := differ(rows[key], want[key]); detail != "" {
-				v.First = &Divergence{p.Name(), key, stream, detail}
-				return nil
-			}
-			delete(rows, key)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		v.First = extra(p, key, rows[key])
-		break
-	}
-	return nil
-}
-
-// differ says in which fields a row is not what was folded; "" when in none.
-func differ(got, want any) string {
-	if got == nil {
-		return "the row is missing"
-	}
-	var found []string
-	a, b := reflect.ValueOf(got), reflect.ValueOf(want)
-	for i := range a.NumField() {
-		x, y := plain(a.Field(i)), plain(b.Field(i))
-		if !reflect.DeepEqual(x, y) {
-			found = append(found, fmt.Sprintf("%s is %v, the events lead to %v", a.Type().Field(i).Name, x, y))
-		}
-	}
-	return strings.Join(found, "; ")
-}
-
-// plain is a field's value as the database can hold it: no pointer, and times of
-// whole microseconds.
-func plain(v reflect.Value) any {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
-	if !v.CanInterface() { // the embedded place
-		return fmt.Sprint(v)
-	}
-	if t, ok := v.Interface().(time.Time); ok {
-		return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
-	}
-	return v.Interface()
+	return &found[0], nil
 }

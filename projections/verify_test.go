@@ -3,9 +3,12 @@
 package projections_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
@@ -36,14 +39,14 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 		damage string // $1 is the key
 		detail string
 	}{
-		"a changed text":      {projections.Conversations{}, conversation, `update readmodel.conversations set last_reply = 'what nobody said' where stream_id = $1`, "LastReply is what nobody said, the events lead to "},
-		"a changed count":     {projections.Conversations{}, conversation, `update readmodel.conversations set messages = messages + 1000 where stream_id = $1`, "Messages is 10"},
-		"a changed time":      {projections.Conversations{}, conversation, `update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, "UpdatedAt is 2026-"},
-		"changed JSON":        {projections.Conversations{}, conversation, `update readmodel.conversations set collected = '{"a": "b"}' where stream_id = $1`, "Collected is map[a:b], the events lead to map["},
-		"a changed position":  {projections.Conversations{}, conversation, `update readmodel.conversations set position = position + 1 where stream_id = $1`, "place is {"},
+		"a changed text":      {projections.Conversations{}, conversation, `update readmodel.conversations set last_reply = 'what nobody said' where stream_id = $1`, `last_reply is "what nobody said", the events lead to `},
+		"a changed count":     {projections.Conversations{}, conversation, `update readmodel.conversations set messages = messages + 1000 where stream_id = $1`, "messages is 10"},
+		"a changed time":      {projections.Conversations{}, conversation, `update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, `updated_at is "2026-`},
+		"changed JSON":        {projections.Conversations{}, conversation, `update readmodel.conversations set collected = '{"a": "b"}' where stream_id = $1`, "collected is map[a:b], the events lead to map["},
+		"a changed position":  {projections.Conversations{}, conversation, `update readmodel.conversations set position = position + 1 where stream_id = $1`, "position is "},
 		"a missing chat":      {projections.Conversations{}, conversation, `delete from readmodel.conversations where stream_id = $1`, "the row is missing"},
-		"a changed ticket":    {projections.Tickets{}, ticket, `update readmodel.tickets set status = 'lost' where ticket_id = $1`, "Status is lost, the events lead to "},
-		"a null":              {projections.Tickets{}, ticket, `update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "FirstReplyAt is "},
+		"a changed ticket":    {projections.Tickets{}, ticket, `update readmodel.tickets set status = 'lost' where ticket_id = $1`, `status is "lost", the events lead to `},
+		"a null":              {projections.Tickets{}, ticket, `update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "first_reply_at is "},
 		"a missing ticket":    {projections.Tickets{}, ticket, `delete from readmodel.tickets where ticket_id = $1`, "the row is missing"},
 		"an invented ticket":  {projections.Tickets{}, ticket + " || '#'", "insert into readmodel.tickets select (jsonb_populate_record(x, jsonb_build_object('ticket_id', x.ticket_id || '#'))).* from readmodel.tickets x where x.ticket_id || '#' = $1", "no event leads to it"},
 		"an invented chat":    {projections.Conversations{}, `'chat-demo:5'`, "insert into readmodel.conversations select (jsonb_populate_record(x, '{\"stream_id\": \"chat-demo:5\"}')).* from readmodel.conversations x where $1::text is not null limit 1", "no event leads to it"},
@@ -96,6 +99,77 @@ func TestVerifyLooksNoFurtherThanTheCheckpoint(t *testing.T) {
 	after := l.verify(t, projections.Conversations{})
 	if before.At != after.At || before.Rows != after.Rows || before.Rows != int64(len(histories)) {
 		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// halting is a ledger that does something when a batch of streams is asked for.
+type halting struct {
+	*ledger
+	before func(batch int)
+	batch  int
+}
+
+func (h *halting) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
+	h.batch++
+	h.before(h.batch)
+	return h.ledger.Streams(ctx, tx, after, limit)
+}
+
+// A rebuild that waits to swap does so between two batches, and both are found clean.
+func TestVerifyGoesOnThroughASwap(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 4, 1100)
+	p := projections.Conversations{}
+	rebuilder, watch := l.session(t), l.session(t)
+	swapped := false
+	for !swapped { // it may lose patience on a busy machine, and swap afterwards
+		number := l.number(t, p)
+		done := make(chan error, 1)
+		h := &halting{ledger: l, before: func(batch int) {
+			if batch > 1 {
+				swapped = swapped || ask[uint32](t, watch, `select 'readmodel.conversations'::regclass::oid`) != number
+				return
+			}
+			go func() {
+				_, err := projections.Rebuild(patiently(t), rebuilder, l, p, projections.How{})
+				done <- err
+			}()
+			eventually(t, "the rebuild waits for its turn", func() bool {
+				return ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
+			})
+		}}
+		v, err := projections.Verify(patiently(t), l.conn, h, p)
+		if err != nil || v.First != nil || v.Streams != 1100 || v.Rows != 1100 || h.batch < 3 {
+			t.Fatalf("%+v in %d batches: %v", v, h.batch, err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestASampleFindsARowThatDiffers(t *testing.T) {
+	t.Parallel()
+	l, histories := folded(t, 5, 30)
+	p := projections.Conversations{}
+	v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
+	if err != nil || v.First != nil || v.Streams != 10 || v.Rows != 10 {
+		t.Errorf("%+v: %v", v, err)
+	}
+	key := string(histories[7].stream)
+	exec(t, l.conn, `update readmodel.conversations set bot = 'nobody' where stream_id = $1`, key)
+	found := 0
+	for range 200 { // a third of the samples have it
+		v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
+		if err != nil || v.First != nil && (v.First.Key != key || v.First.Cause.Version != 1) {
+			t.Fatalf("%+v: %v", v, err)
+		}
+		if v.First != nil {
+			found++
+		}
+	}
+	if found < 30 || found > 110 {
+		t.Errorf("%d of 200 samples found it, want some 67", found)
 	}
 }
 

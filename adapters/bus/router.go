@@ -40,7 +40,12 @@ var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
 func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
 	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
 		page, tx := Page(msg)
-		return handle(msg.Context(), tx, page)
+		err := handle(msg.Context(), tx, page)
+		if err != nil && msg.Context().Err() != nil {
+			msg.Nack() // stopping cut the page off; it is not lost, and no error to tell of
+			return nil
+		}
+		return err
 	})
 }
 

@@ -1,19 +1,17 @@
-// Package crm looks customers' orders up. Today it knows one implementation: a
-// catalogue read from a file.
+// Package crm asks another system about customers, orders and addresses, and changes
+// billing addresses there. A Client speaks the contract of docs/crm-openapi.yaml to
+// any CRM that serves it; a Catalogue is a list of orders read from a file, for a bot
+// that has no CRM. Both are Orders. LookUp, Check and Update send deliveries with them.
 package crm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/chatledger/chatledger/commands"
-	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -58,45 +56,3 @@ func (c Catalogue) Order(_ context.Context, number string) (dialog.Order, bool, 
 	order, found := c[strings.ToUpper(number)]
 	return order, found, nil
 }
-
-// LookUp sends deliveries of commands.KindLookUpOrder. Looking up changes nothing,
-// so an attempt whose outcome is unknown is simply made again. By bot.
-type LookUp map[string]Orders
-
-// Send makes one look-up.
-func (l LookUp) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
-	var asked commands.LookUpOrder
-	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		return l.refuse(d, fmt.Sprintf("the payload cannot be read: %v", err))
-	}
-	orders := l[d.Stream.Bot()]
-	if orders == nil {
-		return l.refuse(d, fmt.Sprintf("bot %s has no order system configured", d.Stream.Bot()))
-	}
-	order, found, err := orders.Order(ctx, asked.Number)
-	if err != nil {
-		return commands.Outcome{State: commands.Again, Reason: err.Error()}
-	}
-	answer, err := json.Marshal(order)
-	if err != nil {
-		return l.refuse(d, err.Error())
-	}
-	return commands.Outcome{State: commands.Done, Answer: answer, Command: chat.RecordLookup{
-		Delivery: d.ID, To: asked.To, Number: asked.Number, Found: found, Order: order, At: now(),
-	}}
-}
-
-func (l LookUp) refuse(d commands.Claimed, reason string) commands.Outcome {
-	return commands.Outcome{State: commands.Refused, Reason: reason, Command: l.Fail(d, reason)}
-}
-
-// Fail is what is recorded when a look-up is given up.
-func (l LookUp) Fail(d commands.Claimed, reason string) chat.Command {
-	var asked commands.LookUpOrder
-	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		reason += "; and the payload cannot be read: " + err.Error()
-	}
-	return chat.RecordLookup{Delivery: d.ID, To: asked.To, Number: asked.Number, Reason: reason, At: now()}
-}
-
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

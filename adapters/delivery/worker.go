@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,9 @@ type Failer interface {
 
 // Ledger takes deliveries back that are to be tried again.
 type Ledger interface {
-	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, after time.Duration, unsure bool, reason string) (bool, error)
+	// PutOff gives a delivery back to be attempted after o.After. It is false when the
+	// lease is another's now.
+	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
 }
 
 const (
@@ -41,16 +44,34 @@ const (
 	// of each, so that what failed together does not come back together.
 	pauseMin = 500 * time.Millisecond
 	pauseMax = 5 * time.Minute
-	// maxUnsure is how often something is sent that may have arrived already. One
-	// repeat: a doubled answer is better than a lost one, a third is noise.
-	maxUnsure = 2
 	// reserve is kept of a lease for recording the outcome.
 	reserve = 4 * time.Second
 )
 
+// Policy says what follows an attempt that may have arrived.
+type Policy string
+
+const (
+	// Resend makes one more, marked as a possible double, and leaves it at that: a
+	// doubled answer is better than a lost one, a third is noise.
+	Resend Policy = "resend"
+	// Ask makes none until an operator has decided.
+	Ask Policy = "ask"
+	// Repeat makes more, as if it had not arrived. It is for what the other side
+	// recognises when it comes again, and for senders that look first whether an
+	// earlier attempt arrived (see commands.Claimed).
+	Repeat Policy = "repeat"
+)
+
+// unsureLimit is how many attempts may have arrived before no more are made.
+func (p Policy) unsureLimit() int {
+	return map[Policy]int{Resend: 2, Ask: 1, Repeat: maxAttempts}[p]
+}
+
 // Worker handles claimed deliveries. Senders are by kind.
 type Worker struct {
 	Senders map[string]Sender
+	Policy  func(commands.Claimed) Policy
 	Ledger  Ledger
 	Handle  func(context.Context, commands.Request) (commands.Result, error)
 	Log     *slog.Logger
@@ -61,15 +82,14 @@ type Worker struct {
 func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	begun := time.Now()
 	outcome := w.attempt(ctx, c)
-	if outcome.State == commands.Unknown && c.Unsure+1 < maxUnsure {
-		w.Observe(c, commands.Unknown, time.Since(begun))
-		return w.putOff(ctx, c, outcome, true)
+	if outcome.MovedTo != 0 {
+		w.moved(ctx, c, outcome)
+	}
+	if w.another(c, outcome) {
+		w.Observe(c, outcome.State, time.Since(begun))
+		return w.putOff(ctx, c, outcome)
 	}
 	if outcome.State == commands.Again {
-		if c.Attempt < maxAttempts && c.Age < maxAge {
-			w.Observe(c, commands.Again, time.Since(begun))
-			return w.putOff(ctx, c, outcome, false)
-		}
 		outcome.State = commands.Dead
 		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
 	}
@@ -77,47 +97,60 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	return w.record(ctx, c, outcome)
 }
 
+// another tells whether an attempt that ended so is followed by another one.
+func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
+	switch {
+	case c.Attempt >= maxAttempts && !o.Untried || c.Age >= maxAge:
+		return false
+	case o.State == commands.Unknown:
+		return c.Unsure-c.Waived+1 < w.Policy(c).unsureLimit()
+	default:
+		return o.State == commands.Again
+	}
+}
+
 func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outcome {
 	sender := w.Senders[c.Kind]
-	if sender == nil {
-		return commands.Outcome{State: commands.Refused, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
+	if sender == nil { // a newer program has, perhaps
+		return commands.Outcome{State: commands.Dead, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
 	}
-	if c.Unsure >= maxUnsure {
-		return commands.Outcome{State: commands.Unknown, Reason: fmt.Sprintf("%d attempts may have arrived; it is not sent again", c.Unsure)}
+	if c.Unsure-c.Waived >= w.Policy(c).unsureLimit() {
+		return commands.Outcome{State: commands.Unknown, Untried: true, Reason: "it is not sent again"}
 	}
 	ctx, cancel := context.WithDeadline(ctx, c.Deadline.Add(-reserve))
 	defer cancel()
 	return sender.Send(ctx, c)
 }
 
-func (w *Worker) putOff(ctx context.Context, c commands.Claimed, o commands.Outcome, unsure bool) error {
-	after := o.After
-	if after == 0 {
-		pause := min(pauseMin<<min(c.Attempt-1, 20), pauseMax)
-		after = pause/2 + rand.N(pause/2)
+// moved tells the chat that it has another id. It is not needed: Telegram says so in
+// the chat itself, too, but perhaps later.
+func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outcome) {
+	at := time.Now().UTC()
+	_, err := w.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
+		Actor: "telegram", Causation: c.ID, Correlation: c.Correlation, At: at})
+	if err != nil {
+		w.Log.Warn("it is not recorded yet that a group has moved", "stream", c.CallsTo(), "to", o.MovedTo, "error", err)
 	}
-	if _, err := w.Ledger.PutOff(ctx, c.ID, c.Fence, after, unsure, o.Reason); err != nil {
+}
+
+func (w *Worker) putOff(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
+	if o.After == 0 {
+		pause := min(pauseMin<<min(c.Attempt-1, 20), pauseMax)
+		o.After = pause/2 + rand.N(pause/2)
+	}
+	o.After = min(o.After, maxAge-c.Age) // to be given up then, whatever the other side asks for
+	if _, err := w.Ledger.PutOff(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
-	w.Log.Info("delivery put off", "delivery", c.ID, "kind", c.Kind, "stream", c.Stream, "attempt", c.Attempt, "after", after, "unsure", unsure, "reason", o.Reason)
+	w.Log.Info("delivery put off", "delivery", c.ID, "kind", c.Kind, "stream", c.Stream, "attempt", c.Attempt, "state", o.State, "after", o.After, "reason", o.Reason)
 	return nil
 }
 
 // record brings the outcome home. Without the database it tries until the lease
 // ends; then another worker finds the delivery unsure.
 func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
-	command := o.Command
-	if command == nil {
-		if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != commands.Done {
-			command = failer.Fail(c, o.Reason)
-		} else {
-			command = chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: string(o.State), MessageID: o.MessageID, Reason: o.Reason, Blocked: o.Blocked}
-		}
-	}
-	request := commands.Request{
-		Stream: c.Stream, Command: command, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC(),
-		Settles: &commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: string(o.State), Outcome: o.Answer, Reason: o.Reason},
-	}
+	request := commands.Request{Stream: c.Stream, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
+	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != commands.Done {
 		w.Log.Warn("delivery failed", "delivery", c.ID, "kind", c.Kind, "stream", c.Stream, "outcome", o.State, "reason", o.Reason)
 	}
@@ -133,4 +166,30 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 		}
 		time.Sleep(pause)
 	}
+}
+
+// outcome is what an attempt that is not followed by another means to the chat, and to
+// the ledger.
+func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, *commands.Settlement) {
+	policy, unsure := w.Policy(c), c.Unsure
+	if o.State == commands.Done && policy == Repeat {
+		unsure = 0 // done once, however often it was asked for
+	}
+	if unsure > 0 {
+		o.Reason = strings.TrimPrefix(o.Reason+"; an earlier attempt may have arrived", "; ")
+	}
+	settles := &commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: o.State, Outcome: o.Answer, Reason: o.Reason}
+	if o.State == commands.Unknown && !o.Untried {
+		settles.Unsure = true
+		unsure++
+	}
+	if o.Command != nil {
+		return o.Command, settles
+	}
+	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != commands.Done {
+		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the lane
+	}
+	settles.Holds = o.State == commands.Dead || o.State == commands.Unknown && policy != Resend
+	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: string(o.State), MessageID: o.MessageID,
+		Reason: o.Reason, Blocked: o.Blocked, Unsure: unsure, Held: settles.Holds}, settles
 }

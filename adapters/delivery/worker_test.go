@@ -37,20 +37,12 @@ func (*failer) Fail(c commands.Claimed, reason string) chat.Command {
 	return chat.RecordLookup{Delivery: c.ID, Reason: reason}
 }
 
-// putOff is what the ledger was told of a delivery that is tried again.
-type putOff struct {
-	id     uuid.UUID
-	fence  int64
-	after  time.Duration
-	unsure bool
-	reason string
-}
-
 // office is a worker with everything around it.
 type office struct {
 	worker   Worker
 	sender   *sender
-	putOffs  []putOff
+	putOffs  []commands.Outcome
+	claimed  commands.Claimed
 	recorded []commands.Request
 	observed []commands.State
 	answers  []error // of Handle, one after the other; then nil
@@ -61,6 +53,7 @@ const kind = "telegram.sendMessage"
 func newOffice(outcome commands.Outcome) *office {
 	o := &office{sender: &sender{outcome: outcome}}
 	o.worker = Worker{
+		Policy:  func(commands.Claimed) Policy { return Resend },
 		Senders: map[string]Sender{kind: o.sender}, Ledger: o, Log: slog.New(slog.DiscardHandler),
 		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
 			o.recorded = append(o.recorded, r)
@@ -78,8 +71,11 @@ func newOffice(outcome commands.Outcome) *office {
 	return o
 }
 
-func (o *office) PutOff(_ context.Context, id uuid.UUID, fence int64, after time.Duration, unsure bool, reason string) (bool, error) {
-	o.putOffs = append(o.putOffs, putOff{id, fence, after, unsure, reason})
+func (o *office) PutOff(_ context.Context, id uuid.UUID, fence int64, outcome commands.Outcome) (bool, error) {
+	if id != o.claimed.ID || fence != o.claimed.Fence {
+		return false, fmt.Errorf("put off %s under %d", id, fence)
+	}
+	o.putOffs = append(o.putOffs, outcome)
 	return true, nil
 }
 
@@ -94,8 +90,17 @@ func claim() commands.Claimed {
 // deliver makes one attempt and wants it to end well.
 func (o *office) deliver(t *testing.T, c commands.Claimed) {
 	t.Helper()
+	o.claimed = c
 	if err := o.worker.Deliver(t.Context(), c); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantHeld wants the lane to wait for an operator, or not.
+func (o *office) wantHeld(t *testing.T, want bool) {
+	t.Helper()
+	if got := o.recorded[0].Settles.Holds; got != want {
+		t.Errorf("the lane is held: %t, want %t", got, want)
 	}
 }
 
@@ -106,11 +111,15 @@ func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state commands.S
 		t.Fatalf("put off %v, recorded %d times; want one record", o.putOffs, len(o.recorded))
 	}
 	r := o.recorded[0]
-	if s := r.Settles; s == nil || s.Delivery != c.ID || s.Fence != c.Fence || s.State != string(state) || s.Reason != reason {
+	if s := r.Settles; s == nil || s.Delivery != c.ID || s.Fence != c.Fence || s.State != state || s.Reason != reason {
 		t.Errorf("it settles %+v, want %s because of %q", r.Settles, state, reason)
 	}
 	if r.Stream != c.Stream || r.Actor != "delivery" || r.Causation != c.ID || r.Correlation != c.Correlation || r.At.IsZero() {
 		t.Errorf("it is recorded as %+v", r)
+	}
+	if recorded, ok := command.(chat.RecordDelivery); ok {
+		recorded.Held = r.Settles.Holds // the chat knows what the ledger does
+		command = recorded
 	}
 	if diff := cmp.Diff(command, r.Command); diff != "" {
 		t.Errorf("the command (-want +got):\n%s", diff)
@@ -133,6 +142,7 @@ func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
 		if got := string(o.recorded[0].Settles.Outcome); got != string(outcome.Answer) {
 			t.Errorf("the ledger is told %s", got)
 		}
+		o.wantHeld(t, false)
 	}
 }
 
@@ -148,19 +158,27 @@ func TestASenderMaySayWhatIsRecorded(t *testing.T) {
 	o.deliver(t, c)
 	o.wantRecorded(t, c, commands.Refused, "no such order system", chat.RecordLookup{Delivery: c.ID, Reason: "no such order system"})
 
+	// The chat goes on from what is recorded, and then its lane need not wait.
+	o = newOffice(commands.Outcome{})
+	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Dead, Reason: "no longer in use"}}}
+	o.deliver(t, c)
+	o.wantRecorded(t, c, commands.Dead, "no longer in use", chat.RecordLookup{Delivery: c.ID, Reason: "no longer in use"})
+	o.wantHeld(t, false)
+
 	o = newOffice(commands.Outcome{})
 	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Done, MessageID: 3}}}
 	o.deliver(t, c)
 	o.wantRecorded(t, c, commands.Done, "", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "done", MessageID: 3})
 }
 
-func TestADeliveryWithoutASenderIsRefused(t *testing.T) {
+func TestADeliveryWithoutASenderWaitsForAProgramThatHasOne(t *testing.T) {
 	t.Parallel()
 	o, c := newOffice(commands.Outcome{}), claim()
 	c.Kind = "pigeon"
 	o.deliver(t, c)
 	reason := "this program has no sender for pigeon"
-	o.wantRecorded(t, c, commands.Refused, reason, chat.RecordDelivery{Delivery: c.ID, Kind: "pigeon", Outcome: "refused", Reason: reason})
+	o.wantRecorded(t, c, commands.Dead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: "pigeon", Outcome: "dead", Reason: reason})
+	o.wantHeld(t, true)
 }
 
 func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
@@ -177,7 +195,7 @@ func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 		if attempt < 20 {
 			longest = min(pauseMin<<(attempt-1), pauseMax)
 		}
-		if p.id != c.ID || p.fence != c.Fence || p.unsure || p.reason != "503" || p.after < longest/2 || p.after > longest {
+		if p.State != commands.Again || p.Reason != "503" || p.After < longest/2 || p.After > longest {
 			t.Errorf("attempt %d: put off %+v, want by %s to %s", attempt, p, longest/2, longest)
 		}
 		if len(o.observed) != 1 || o.observed[0] != commands.Again {
@@ -190,8 +208,17 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	t.Parallel()
 	o := newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: 17 * time.Second})
 	o.deliver(t, claim())
-	if len(o.putOffs) != 1 || o.putOffs[0].after != 17*time.Second {
+	if len(o.putOffs) != 1 || o.putOffs[0].After != 17*time.Second {
 		t.Errorf("put off %v, want by 17 s", o.putOffs)
+	}
+
+	// Yet not for ever: when its time is over, it is a dead letter.
+	o = newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: 10_000 * time.Hour})
+	c := claim()
+	c.Age = maxAge - time.Hour
+	o.deliver(t, c)
+	if len(o.putOffs) != 1 || o.putOffs[0].After != time.Hour {
+		t.Errorf("put off %v, want until it is %s old", o.putOffs, maxAge)
 	}
 }
 
@@ -207,6 +234,24 @@ func TestWhatIsTriedTooOftenOrTooLongIsGivenUp(t *testing.T) {
 		reason := fmt.Sprintf("given up after %d attempts in %s: 503", c.Attempt, c.Age)
 		t.Log(name, reason)
 		o.wantRecorded(t, c, commands.Dead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "dead", Reason: reason})
+		o.wantHeld(t, true)
+	}
+}
+
+// A breaker that is open, or a limit that is used up, says so without a call.
+func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
+	t.Parallel()
+	o, c := newOffice(commands.Outcome{State: commands.Again, Untried: true, After: time.Minute, Reason: "the breaker is open"}), claim()
+	c.Attempt = maxAttempts
+	o.deliver(t, c)
+	if len(o.putOffs) != 1 || !o.putOffs[0].Untried {
+		t.Errorf("put off %v", o.putOffs)
+	}
+	o.putOffs = nil
+	c.Age = maxAge
+	o.deliver(t, c)
+	if len(o.recorded) != 1 || o.recorded[0].Settles.State != commands.Dead {
+		t.Errorf("recorded %v, put off %v", o.recorded, o.putOffs)
 	}
 }
 
@@ -215,7 +260,7 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	unknown := commands.Outcome{State: commands.Unknown, Reason: "no answer"}
 	o, c := newOffice(unknown), claim()
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || !o.putOffs[0].unsure || o.putOffs[0].reason != "no answer" || len(o.recorded) != 0 {
+	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Unknown || o.putOffs[0].Reason != "no answer" || len(o.recorded) != 0 {
 		t.Fatalf("after the first: put off %v, recorded %d", o.putOffs, len(o.recorded))
 	}
 
@@ -225,7 +270,9 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	if o.sender.sent != 1 {
 		t.Errorf("the second attempt was not made")
 	}
-	o.wantRecorded(t, c, commands.Unknown, "no answer", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "no answer"})
+	reason := "no answer; an earlier attempt may have arrived"
+	o.wantRecorded(t, c, commands.Unknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
+	o.wantHeld(t, false)
 
 	// Two workers died over it: nobody knows whether they had sent it.
 	o = newOffice(commands.Outcome{State: commands.Done})
@@ -234,16 +281,94 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	if o.sender.sent != 0 {
 		t.Error("it was sent a third time")
 	}
-	reason := "2 attempts may have arrived; it is not sent again"
-	o.wantRecorded(t, c, commands.Unknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason})
+	reason = "it is not sent again; an earlier attempt may have arrived"
+	o.wantRecorded(t, c, commands.Unknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
 
-	// A doubtful attempt that is then done, refused or put off is no longer doubtful.
+	// Being put off after an unsure attempt is not unsure itself.
 	o = newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: time.Second})
 	c.Attempt, c.Unsure = 2, 1
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].unsure {
+	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Again {
 		t.Errorf("put off %v, want without a doubt of its own", o.putOffs)
 	}
+}
+
+func TestWhatMayHaveArrivedIsNotRecordedAsIfItHadNot(t *testing.T) {
+	t.Parallel()
+	for _, last := range []struct {
+		outcome commands.Outcome
+		reason  string
+	}{
+		{commands.Outcome{State: commands.Done, MessageID: 77}, "an earlier attempt may have arrived"},
+		{commands.Outcome{State: commands.Refused, Reason: "403", Blocked: true}, "403; an earlier attempt may have arrived"},
+		{commands.Outcome{State: commands.Dead, Reason: "moved"}, "moved; an earlier attempt may have arrived"},
+	} {
+		o, c := newOffice(last.outcome), claim()
+		c.Attempt, c.Unsure = 2, 1
+		o.deliver(t, c)
+		o.wantRecorded(t, c, last.outcome.State, last.reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: string(last.outcome.State),
+			MessageID: last.outcome.MessageID, Reason: last.reason, Blocked: last.outcome.Blocked, Unsure: 1})
+	}
+}
+
+func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
+	t.Parallel()
+	ask := func(state commands.State) *office {
+		o := newOffice(commands.Outcome{State: state, Reason: "no answer"})
+		o.worker.Policy = func(commands.Claimed) Policy { return Ask }
+		return o
+	}
+	o, c := ask(commands.Unknown), claim()
+	o.deliver(t, c)
+	o.wantRecorded(t, c, commands.Unknown, "no answer", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "no answer", Unsure: 1})
+	o.wantHeld(t, true)
+
+	// Its worker died over it.
+	o = ask(commands.Done)
+	c.Attempt, c.Unsure = 2, 1
+	o.deliver(t, c)
+	if o.sender.sent != 0 {
+		t.Error("it was sent again, and nobody was asked")
+	}
+	o.wantHeld(t, true)
+
+	// The operator wants it sent again, and it is put off: the old doubt is no new one.
+	o = ask(commands.Again)
+	c.Attempt, c.Waived = 2, 1
+	o.deliver(t, c)
+	if o.sender.sent != 1 || len(o.putOffs) != 1 || o.putOffs[0].State != commands.Again {
+		t.Errorf("sent %d times, put off %v", o.sender.sent, o.putOffs)
+	}
+	o = ask(commands.Unknown)
+	o.deliver(t, c)
+	o.wantHeld(t, true)
+}
+
+func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
+	t.Parallel()
+	repeat := func(state commands.State) *office {
+		o := newOffice(commands.Outcome{State: state})
+		o.worker.Policy = func(commands.Claimed) Policy { return Repeat }
+		return o
+	}
+	o, c := repeat(commands.Unknown), claim()
+	c.Attempt, c.Unsure = 10, 9
+	o.deliver(t, c)
+	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Unknown {
+		t.Errorf("put off %v", o.putOffs)
+	}
+	o = repeat(commands.Done)
+	o.deliver(t, c)
+	if got := o.recorded[0].Command.(chat.RecordDelivery); got.Unsure != 0 || o.recorded[0].Settles.Reason != "" {
+		t.Errorf("recorded %+v: it was done once", got)
+	}
+	o = repeat(commands.Unknown)
+	c.Attempt = maxAttempts
+	o.deliver(t, c)
+	if got := o.recorded[0].Command.(chat.RecordDelivery); got.Outcome != "unknown" || got.Unsure != 10 || !o.recorded[0].Settles.Unsure {
+		t.Errorf("recorded %+v", got)
+	}
+	o.wantHeld(t, true)
 }
 
 func TestAnAttemptEndsBeforeItsLease(t *testing.T) {
@@ -313,6 +438,6 @@ var errLost = errors.New("no connection")
 
 type lostLedger struct{}
 
-func (lostLedger) PutOff(context.Context, uuid.UUID, int64, time.Duration, bool, string) (bool, error) {
+func (lostLedger) PutOff(context.Context, uuid.UUID, int64, commands.Outcome) (bool, error) {
 	return false, errLost
 }

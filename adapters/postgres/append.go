@@ -61,7 +61,8 @@ type rows struct {
 	bots, updateStreams          []string
 	settleOrd, fences            []int64
 	deliveries                   []pgtype.UUID
-	states, reasons              []string
+	were, states, reasons        []string
+	over, unsure                 []bool // nothing more is to happen; the attempt may have arrived
 	outcomes                     []*string
 	ords, versions               []int64
 	eventStreams                 []string
@@ -95,7 +96,9 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 		}
 		for _, d := range a.Settled {
 			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, id(d.Delivery)), append(r.fences, d.Fence)
-			r.states, r.outcomes, r.reasons = append(r.states, d.State), append(r.outcomes, seal(d.Outcome, sealed)), append(r.reasons, clean(d.Reason))
+			r.were, r.states = append(r.were, string(cmp.Or(d.Was, commands.Sending))), append(r.states, string(d.State))
+			r.over, r.unsure = append(r.over, !d.Holds && d.State != commands.Waiting), append(r.unsure, d.Unsure)
+			r.outcomes, r.reasons = append(r.outcomes, seal(d.Outcome, sealed)), append(r.reasons, clean(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
@@ -150,15 +153,14 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	if len(r.deliveries) > 0 {
 		b.Queue(`
 			with settled as (
-				update eventstore.deliveries x
-				set state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = now(),
-					lease_owner = null, lease_until = null
-				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[]) as d(delivery_id, fence, state, outcome, reason)
-				where x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = 'sending'
-				returning 1
-			)
-			select eventstore.require((select count(*) from settled) = $6, 'a lease is held by another')`,
-			r.deliveries, r.fences, r.states, r.outcomes, r.reasons, len(r.deliveries))
+				update eventstore.deliveries x set `+settle+`
+				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::text[], $8::text[])
+					as d(delivery_id, fence, was, state, over, unsure, outcome, reason)
+				where x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = d.was
+				returning x.lane, x.seq, x.finished_at
+			), moved_up as (`+moveUp+`)
+			select eventstore.require((select count(*) from settled) = $9, 'a lease is held by another')`,
+			r.deliveries, r.fences, r.were, r.states, r.over, r.unsure, r.outcomes, r.reasons, len(r.deliveries))
 	}
 	if len(r.begun) > 0 {
 		b.Queue(`insert into eventstore.streams (stream_id) select unnest($1::text[])`, r.begun)

@@ -26,11 +26,11 @@ with a as materialized (
 ), u as materialized (
     select * from unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) as u(ord, bot, update_id, version)
 ), d as materialized (
-    select * from unnest($7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::text[])
-        as d(ord, delivery_id, fence, state, outcome, reason)
+    select * from unnest($7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::text[], $25::text[],
+        $26::boolean[], $27::boolean[]) as d(ord, delivery_id, fence, state, outcome, reason, was, over, unsure)
 ), held as materialized ( -- locked, so that nobody takes a lease over between the check and the commit
     select x.delivery_id from d join eventstore.deliveries x
-        on x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = 'sending'
+        on x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = d.was
     for update of x
 ), refused as materialized (
     select a.ord, 'conflict' as why, null::bigint as update_id, null::uuid as delivery_id
@@ -50,11 +50,10 @@ with a as materialized (
     insert into eventstore.inbox (bot, update_id, stream_id, version)
     select u.bot, u.update_id, a.stream_id, u.version from u join accepted a on a.ord = u.ord
 ), settled as (
-    update eventstore.deliveries x
-    set state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = now(),
-        lease_owner = null, lease_until = null
+    update eventstore.deliveries x set ` + settle + `
     from d join accepted a on a.ord = d.ord where x.delivery_id = d.delivery_id
-), stored as (
+    returning x.lane, x.seq, x.finished_at
+), moved_up as (` + moveUp + `), stored as (
     insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
         causation_id, correlation_id, actor, occurred_at)
     select a.stream_id, e.version, e.event_id, e.name, e.event_version, e.payload::jsonb, e.raw::jsonb,
@@ -75,7 +74,8 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, se
 	}
 	found, err := s.pool.Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
-		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd)
+		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd,
+		r.were, r.over, r.unsure)
 	if err != nil {
 		return nil, err
 	}

@@ -308,7 +308,7 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 	if len(second) != 1 || second[0].ID != first.ID || second[0].Fence <= first.Fence {
 		t.Fatalf("claimed %+v after the take-over, want %s under a new fence", second, first.ID)
 	}
-	settle := func(c commands.Claimed, expected domain.Version, state string) error {
+	settle := func(c commands.Claimed, expected domain.Version, state commands.State) error {
 		return appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: expected, Events: said(1),
 			Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: state, Outcome: []byte(`{"message_id": 5}`), Reason: "why\x00"}}})
 	}

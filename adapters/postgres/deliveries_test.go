@@ -4,6 +4,7 @@ package postgres_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -78,11 +79,21 @@ func takeOver(t testing.TB, s *postgres.Store) {
 	}
 }
 
-// settle ends an attempt on a stream that nobody else uses.
+// settle ends an attempt.
 func settle(t testing.TB, s *postgres.Store, c commands.Claimed, state commands.State) {
 	t.Helper()
-	must(t, s, commands.Append{Stream: domain.StreamID("outcome-" + c.ID.String()), Events: said(1),
-		Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: string(state)}}})
+	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state}))
+}
+
+// hold ends an attempt with a dead letter.
+func hold(t testing.TB, s *postgres.Store, c commands.Claimed, state commands.State, reason string) {
+	t.Helper()
+	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state, Holds: true, Reason: reason}))
+}
+
+// outcome settles a delivery together with an event on a stream that nobody else uses.
+func outcome(s commands.Settlement) commands.Append {
+	return commands.Append{Stream: domain.StreamID("outcome-" + uuid.NewString()), Events: said(1), Settled: []commands.Settlement{s}}
 }
 
 // places are claimed deliveries as "<lane>/<version>", sorted.
@@ -181,7 +192,7 @@ func TestOnlyTheHeadOfALaneIsClaimed(t *testing.T) {
 	settle(t, s, heads[0], commands.Done)
 	a2 := step("a/2") // b is slow, which is nothing to a
 	settle(t, s, a2[0], commands.Dead)
-	a3 := step("a/3") // given up is an outcome too
+	a3 := step("a/3") // given up need not be a dead letter: its chat may have gone on from there
 	settle(t, s, a3[0], commands.Refused)
 	settle(t, s, heads[1], commands.Unknown)
 	settle(t, s, step("b/2")[0], commands.Done)
@@ -195,7 +206,7 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.Lane == "b" {
 			settle(t, s, c, commands.Done)
-		} else if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, time.Hour, false, "busy\x00"); err != nil || !ok {
+		} else if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Again, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -213,16 +224,240 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	}
 }
 
+func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
+	t.Parallel()
+	for _, state := range []commands.State{commands.Dead, commands.Unknown} {
+		for _, decision := range []commands.State{commands.Waiting, commands.Skipped} {
+			t.Run(fmt.Sprintf("%s, then %s", state, decision), func(t *testing.T) {
+				t.Parallel()
+				s := newStore(t)
+				owe(t, s, owed("a", 1), owed("a", 2), owed("a", 3), owed("b", 1), owed("b", 2))
+				var letter commands.Claimed
+				for _, c := range claimAll(t, s, leaseLong) {
+					if c.Lane == "a" {
+						letter = c
+						hold(t, s, c, state, "why")
+					} else {
+						settle(t, s, c, commands.Done)
+					}
+				}
+				if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
+					t.Fatalf("claimed %q, want b/2: a waits, and it alone", places(got))
+				}
+				owe(t, s, owed("a", 4))
+				if got := claimAll(t, s, leaseLong); len(got) > 0 {
+					t.Fatalf("claimed %q past a dead letter", places(got))
+				}
+				must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: state, Fence: letter.Fence, State: decision, Reason: "decided"}))
+				var order []string
+				for got := claimAll(t, s, leaseLong); len(got) > 0; got = claimAll(t, s, leaseLong) {
+					order = append(order, places(got))
+					settle(t, s, got[0], commands.Done)
+				}
+				want := "a/1 a/2 a/3 a/4"
+				if decision == commands.Skipped {
+					want = "a/2 a/3 a/4"
+				}
+				if got := strings.Join(order, " "); got != want {
+					t.Errorf("then %q was claimed, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	owe(t, s, owed("a", 1))
+	for range 2 {
+		c := claim(t, s, 1, leaseLong)[0]
+		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Unknown}); err != nil || !ok {
+			t.Fatalf("put off: %t, %v", ok, err)
+		}
+	}
+	letter := claim(t, s, 1, leaseLong)[0]
+	hold(t, s, letter, commands.Dead, "why")
+	exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '2 days'`)
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Waiting}))
+	got := claimAll(t, s, leaseLong)
+	if len(got) != 1 || got[0].Attempt != 1 || got[0].Age > time.Hour || got[0].Unsure != 2 || got[0].Waived != 2 || got[0].Fence <= letter.Fence {
+		t.Errorf("claimed %+v, want a first attempt of now, with two doubts that are waived", got)
+	}
+}
+
+func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	owe(t, s, owed("a", 1))
+	c := claim(t, s, 1, leaseLong)[0]
+	retry := func(was commands.State, fence int64) error {
+		return appendOne(t, s, outcome(commands.Settlement{Delivery: c.ID, Was: was, Fence: fence, State: commands.Waiting}))
+	}
+	fenced := func(what string, err error) {
+		t.Helper()
+		var f commands.Fenced
+		if !errors.As(err, &f) || !slices.Equal(f, commands.Fenced{c.ID}) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fenced("retried under the sender's hands", retry(commands.Dead, c.Fence))
+	hold(t, s, c, commands.Dead, "why")
+	fenced("retried as what it is not", retry(commands.Done, c.Fence))
+	fenced("retried as it was before", retry(commands.Dead, c.Fence-1))
+
+	// Many operators at once: one of them decides.
+	decided := make(chan error)
+	for range 8 {
+		go func() {
+			errs, err := s.Append(t.Context(), []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Was: commands.Dead, Fence: c.Fence, State: commands.Waiting})})
+			if err == nil {
+				err = errs[0]
+			}
+			decided <- err
+		}()
+	}
+	won := 0
+	for range 8 {
+		if err := <-decided; err == nil {
+			won++
+		} else {
+			fenced("retried by another", err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d operators decided", won)
+	}
+	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.events`); n != 2 {
+		t.Errorf("%d events, want that of the outcome and that of the decision", n)
+	}
+}
+
+// crowd makes a dead letter and n deliveries behind it, who have waited long.
+func crowd(t *testing.T, s *postgres.Store, n int) commands.Claimed {
+	t.Helper()
+	list := make([]commands.Delivery, n+1)
+	for i := range list {
+		list[i] = owed("crowded", i+1)
+	}
+	owe(t, s, list...)
+	letter := claim(t, s, 1, leaseLong)[0]
+	hold(t, s, letter, commands.Dead, "why")
+	exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
+	return letter
+}
+
+func park(t *testing.T, s *postgres.Store) {
+	t.Helper()
+	if err := s.Park(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestALongLaneBehindADeadLetterCostsOtherClaimsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	crowd(t, s, 10_000)
+	park(t, s)
+	others := make([]commands.Delivery, 20)
+	for i := range others {
+		others[i] = owed(fmt.Sprint("lane", i), 1)
+	}
+	owe(t, s, others...)
+	exec(t, s.Pool(), `analyze eventstore.deliveries`)
+
+	// EXPLAIN ANALYZE does what it explains.
+	var plan []struct{ Plan node }
+	text := ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+postgres.ClaimSQL, destination, "worker", 10, leaseLong)
+	if err := json.Unmarshal(text, &plan); err != nil {
+		t.Fatal(err)
+	}
+	if n := plan[0].Plan.read(); n < 10 || n > 50 {
+		t.Errorf("%v rows were read to claim 10:\n%s", n, text)
+	}
+	if got := claimAll(t, s, leaseLong); len(got) != 10 {
+		t.Errorf("then %d were claimed, want the other 10", len(got))
+	}
+}
+
+// node is a step of a plan.
+type node struct {
+	Rows    float64 `json:"Actual Rows"` // on average
+	Loops   float64 `json:"Actual Loops"`
+	Removed float64 `json:"Rows Removed by Filter"`
+	Index   string  `json:"Index Name"`
+	Plans   []node
+}
+
+// read is how many rows the plan's scans have read.
+func (n node) read() (rows float64) {
+	if n.Index != "" {
+		rows = (n.Rows + n.Removed) * n.Loops
+	}
+	for _, p := range n.Plans {
+		rows += p.read()
+	}
+	return rows
+}
+
+func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	letter := crowd(t, s, 100)
+	park(t, s)
+	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 100 {
+		t.Fatalf("%d are parked, want 100", n)
+	}
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Skipped}))
+	owe(t, s, owed("crowded", 102))
+	const unwanted = 30 // while it is parked
+	must(t, s, outcome(commands.Settlement{Delivery: ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
+		Was: commands.Waiting, State: commands.Skipped}))
+	for version := 2; version <= 102; version++ {
+		if version == unwanted {
+			continue
+		}
+		got := claimAll(t, s, leaseLong)
+		if len(got) != 1 || got[0].Version != domain.Version(version) {
+			t.Fatalf("claimed %q, want version %d", places(got), version)
+		}
+		if version == 75 { // from here on by the careful statement
+			if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: 5, Events: said(1)}); err != commands.ErrConflict {
+				t.Fatal(err)
+			}
+		}
+		if park(t, s); version == 50 {
+			// A head that was parked at the very moment it became one.
+			exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
+			waiting := s.Waiting()
+			park(t, s)
+			<-waiting // or this test does not end
+			continue
+		}
+		settle(t, s, got[0], commands.Done)
+	}
+	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 0 {
+		t.Errorf("%d are parked at the end", n)
+	}
+}
+
 func TestADoubtfulAttemptIsCounted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
-	if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, 0, true, "no answer"); err != nil || !ok {
+	if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Unknown, Reason: "no answer"}); err != nil || !ok {
+		t.Fatalf("put off: %t, %v", ok, err)
+	}
+	got := claim(t, s, 1, leaseLong)
+	if len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 || got[0].Waived != 0 {
+		t.Fatalf("claimed %+v, want attempt 2 after 1 doubtful one", got)
+	}
+	if ok, err := s.PutOff(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: commands.Again, Untried: true}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	if got := claim(t, s, 1, leaseLong); len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 {
-		t.Errorf("claimed %+v, want attempt 2 after 1 doubtful one", got)
+		t.Errorf("claimed %+v, want attempt 2 again: the last was none", got)
 	}
 }
 
@@ -257,7 +492,7 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 	gone := claim(t, s, 1, leaseOver)[0]
 	claim(t, s, 1, leaseLong) // b's worker is alive
 	takeOver(t, s)
-	if ok, err := s.PutOff(t.Context(), gone.ID, gone.Fence, 0, false, "too late"); err != nil || ok {
+	if ok, err := s.PutOff(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: commands.Again, Reason: "too late"}); err != nil || ok {
 		t.Errorf("who lost the lease put the delivery off: %t, %v", ok, err)
 	}
 	got := claimAll(t, s, leaseLong)
@@ -269,7 +504,8 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 	}
 }
 
-// Workers of two processes claim, put off, lose leases and settle as they come.
+// Workers of two processes claim, put off, give up and settle as they come, while
+// operators retry and long lanes are parked.
 func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	t.Parallel()
 	const lanes, each = 12, 8
@@ -282,6 +518,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 		}
 	}
 	owe(t, stores[0], all...)
+	exec(t, stores[0].Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
 
 	var mu sync.Mutex
 	busy := map[string]domain.Version{} // lanes with somebody sending
@@ -289,17 +526,26 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	left := len(all)
 	ctx := patiently(t)
 	var wg sync.WaitGroup
+	unfinished := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return left > 0 && ctx.Err() == nil
+	}
+	for _, s := range stores {
+		wg.Go(func() {
+			for unfinished() {
+				if err := s.Park(ctx); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
 	for w := range 4 {
 		rng := rand.New(rand.NewPCG(uint64(w), 4))
 		s := stores[w%2]
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				mu.Lock()
-				done := left == 0
-				mu.Unlock()
-				if done {
-					return
-				}
+			for unfinished() {
 				got, err := s.Claim(ctx, destination, fmt.Sprint("worker ", w), 1+rng.IntN(4), leaseLong)
 				if err != nil {
 					t.Error(err)
@@ -317,7 +563,8 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 					mu.Unlock()
 				}
 				for _, c := range got {
-					again := rng.IntN(3) == 0
+					what := rng.IntN(6)
+					again := what < 3
 					mu.Lock()
 					delete(busy, c.Lane) // before the store lets go: another may claim at once
 					if !again {
@@ -325,14 +572,23 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 						left--
 					}
 					mu.Unlock()
+					if what == 0 {
+						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: commands.Dead, Holds: true}
+						retry := commands.Settlement{Delivery: c.ID, Was: commands.Dead, Fence: c.Fence, State: commands.Waiting}
+						for _, decision := range []commands.Settlement{letter, retry} {
+							if errs, err := s.Append(ctx, []commands.Append{outcome(decision)}); err != nil || errs[0] != nil {
+								t.Errorf("%+v: %v, %v", decision, errs, err)
+							}
+						}
+						continue
+					}
 					if again {
-						if ok, err := s.PutOff(ctx, c.ID, c.Fence, 0, false, "busy"); err != nil || !ok {
+						if ok, err := s.PutOff(ctx, c.ID, c.Fence, commands.Outcome{State: commands.Again, Reason: "busy"}); err != nil || !ok {
 							t.Errorf("put off: %t, %v", ok, err)
 						}
 						continue
 					}
-					errs, err := s.Append(ctx, []commands.Append{{Stream: domain.StreamID("outcome-" + c.ID.String()), Events: said(1),
-						Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: "done"}}}})
+					errs, err := s.Append(ctx, []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: commands.Done})})
 					if err != nil || errs[0] != nil {
 						t.Errorf("settle: %v, %v", errs, err)
 					}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +18,10 @@ import (
 const columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
 	causation_id, correlation_id, actor, occurred_at, recorded_at`
 
+// final is the condition of events that nothing can come before any more: below the
+// oldest running transaction.
+const final = `transaction_id < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`
+
 // The feed is read in index order from behind the last event, up to the oldest
 // running transaction: whatever is to commit later will stand after it. The place is
 // given as two plain values; taken from a joined row instead, it makes the server
@@ -25,7 +30,7 @@ const readFeed = `
 select case when $4::text[] is null or name = any($4) then payload end, ` + columns + `
 from eventstore.events
 where (transaction_id, position) > ($1, $2)
-  and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+  and ` + final + `
 order by transaction_id, position
 limit $3`
 
@@ -70,9 +75,16 @@ func (s *Store) ReadStream(ctx context.Context, q querier, stream domain.StreamI
 	return events, nil
 }
 
-func (s *Store) collect(rows pgx.Rows) ([]domain.Recorded, error) {
+func (s *Store) collect(rows pgx.Rows) (events []domain.Recorded, err error) {
+	err = s.each(rows, func(r domain.Recorded) error {
+		events = append(events, r)
+		return nil
+	})
+	return events, err
+}
+
+func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 	defer rows.Close()
-	var events []domain.Recorded
 	for rows.Next() {
 		var r domain.Recorded
 		var stream, name string
@@ -83,28 +95,36 @@ func (s *Store) collect(rows pgx.Rows) ([]domain.Recorded, error) {
 		err := rows.Scan(&payload, &r.Position.Number, &r.Position.Transaction, &stream, &version, &eventID, &name, &eventVersion,
 			&cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.Stream, r.Version = domain.StreamID(stream), domain.Version(version)
 		r.ID, r.Causation, r.Correlation = uuid.UUID(eventID.Bytes), uuid.UUID(cause.Bytes), uuid.UUID(chain.Bytes)
 		if payload != nil {
 			if r.Event, err = s.decode(name, eventVersion, payload); err != nil {
-				return nil, fmt.Errorf("%s version %d: %w", stream, version, err)
+				return fmt.Errorf("%s version %d: %w", stream, version, err)
 			}
 		}
-		events = append(events, r)
+		if err := take(r); err != nil {
+			return err
+		}
 	}
-	return events, rows.Err()
+	return rows.Err()
 }
 
 // Consumer reads the feed for one group that this process leads.
 type Consumer struct {
-	store *Store
-	conn  *pgx.Conn
-	group string
-	at    domain.Position
-	asked bool // a page behind last was handed out
-	last  domain.Position
+	store   *Store
+	conn    *pgx.Conn
+	group   string
+	version int             // of the projection; 0 when the group keeps no table
+	at      domain.Position // behind the last page handled
+	asked   bool            // a page behind last was handed out
+	last    domain.Position
+
+	saved   domain.Position // the checkpoint: behind at while pages led to nothing
+	savedAt time.Time
+	unsaved int           // events between the two
+	every   time.Duration // saveEvery
 }
 
 const (
@@ -117,14 +137,29 @@ const (
 	// settleEvery is the first wait for events that were announced but stand
 	// behind a transaction that still runs; it doubles up to pollEvery.
 	settleEvery = 500 * time.Microsecond
+	// saveEvery is how long the checkpoint may stay behind pages that led to nothing.
+	// After a crash they are read again, and lead to nothing again; a commit for each
+	// would be in the way of the webhook's.
+	saveEvery = 50 * time.Millisecond
 )
 
 // Lead waits until this process leads the group, and returns its reader. The
 // group is held by an advisory lock of the very session that moves its checkpoint,
 // so that who has lost the lock cannot move it any more.
 func (s *Store) Lead(ctx context.Context, group string) (*Consumer, error) {
+	return s.consume(ctx, &Consumer{store: s, group: group, every: saveEvery}, nil)
+}
+
+// LeadTable is Lead for the group that keeps a projection's table. While the table is
+// of another version it waits too, and leaves the group to the processes whose
+// version it is; log is told once why.
+func (s *Store) LeadTable(ctx context.Context, table string, version int, log *slog.Logger) (*Consumer, error) {
+	return s.consume(ctx, &Consumer{store: s, group: table, version: version, every: saveEvery}, log)
+}
+
+func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *Consumer, err error) {
 	config := s.pool.Config().ConnConfig
-	config.RuntimeParams["application_name"] += " " + group
+	config.RuntimeParams["application_name"] += " " + c.group
 	config.RuntimeParams["search_path"] = "readmodel" // where projections find their table
 	// A page's effects and its checkpoint are lost together or not at all, and then the
 	// page comes again. So their commit need not wait for the disk, where it would be in
@@ -135,41 +170,72 @@ func (s *Store) Lead(ctx context.Context, group string) (*Consumer, error) {
 	config.RuntimeParams["tcp_keepalives_idle"] = "2"
 	config.RuntimeParams["tcp_keepalives_interval"] = "1"
 	config.RuntimeParams["tcp_keepalives_count"] = "2"
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("lead %s: %w", group, err)
+	if c.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("lead %s: %w", c.group, err)
 	}
-	c := &Consumer{store: s, conn: conn, group: group}
-	if err := c.lead(ctx); err != nil {
+	if err := c.lead(ctx, log); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("lead %s: %w", group, err)
+		return nil, fmt.Errorf("lead %s: %w", c.group, err)
 	}
 	return c, nil
 }
 
-func (c *Consumer) lead(ctx context.Context) error {
+func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	defer c.store.announcer.waits(c.group)()
-	for {
-		var led bool
-		err := c.conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, c.group).Scan(&led)
-		if err != nil {
+	// The first to come says of which version an empty table is.
+	_, err := c.conn.Exec(ctx, `insert into eventstore.checkpoints (consumer_group, version) values ($1, $2) on conflict do nothing`,
+		c.group, max(c.version, 1))
+	if err != nil {
+		return err
+	}
+	for told := false; ; {
+		stored, led, err := c.try(ctx)
+		if err != nil || led {
 			return err
 		}
-		if led {
-			break
+		if !told && c.version != 0 && stored != c.version {
+			told = true
+			log.Warn("this program does not fold the table: another version of it does, or it must be built first",
+				"table", c.group, "version", stored, "ours", c.version)
 		}
 		if err := sleep(ctx, leadEvery); err != nil {
 			return err
 		}
 	}
-	if _, err := c.conn.Exec(ctx, `insert into eventstore.checkpoints (consumer_group) values ($1) on conflict do nothing`, c.group); err != nil {
-		return err
-	}
-	return c.conn.QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1`, c.group).
-		Scan(&c.at.Transaction, &c.at.Number)
 }
 
-// Next waits for events after the checkpoint and returns a page of at most limit.
+// try takes the group's lock if nobody has it and the table is of our version, and
+// tells which version it is of.
+func (c *Consumer) try(ctx context.Context) (stored int, led bool, err error) {
+	err = c.conn.QueryRow(ctx, `
+		select version, case when $2 in (0, version) then pg_try_advisory_lock(hashtextextended('chatledger group ' || $1, 0)) else false end
+		from eventstore.checkpoints where consumer_group = $1`, c.group, c.version).Scan(&stored, &led)
+	if err != nil || !led {
+		return stored, false, err
+	}
+	// Read anew: before the lock was ours, another may have moved it.
+	c.at, stored, err = c.checkpoint(ctx)
+	c.saved, c.savedAt = c.at, time.Now()
+	if err != nil || c.version == 0 || stored == c.version {
+		return stored, err == nil, err
+	}
+	_, err = c.conn.Exec(ctx, `select pg_advisory_unlock(hashtextextended('chatledger group ' || $1, 0))`, c.group)
+	return stored, false, err
+}
+
+func (c *Consumer) checkpoint(ctx context.Context) (at domain.Position, version int, err error) {
+	err = c.conn.QueryRow(ctx, `select transaction_id, position, version from eventstore.checkpoints where consumer_group = $1`, c.group).
+		Scan(&at.Transaction, &at.Number, &version)
+	return at, version, err
+}
+
+// moved says that the table was exchanged for another, or the checkpoint set by hand.
+func (c *Consumer) moved() error {
+	return fmt.Errorf("the checkpoint is no longer at %v, or its table of another version: another process moved it", c.saved)
+}
+
+// Next waits for events after the checkpoint and returns a page of at most limit. It
+// fails within pollEvery when the checkpoint is no longer where this leader left it.
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := pollEvery
 	for {
@@ -177,6 +243,12 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		events, err := c.read(ctx, limit)
 		if err != nil || len(events) > 0 {
 			return events, err
+		}
+		if err := c.settle(ctx); err != nil {
+			return nil, fmt.Errorf("group %s: %w", c.group, err)
+		}
+		if c.unsaved > 0 {
+			wait = min(wait, c.every)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -187,9 +259,31 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 			timer.Stop()
 			wait = settleEvery
 		case <-timer.C:
+			if wait == pollEvery {
+				if err := c.compare(ctx); err != nil {
+					return nil, fmt.Errorf("group %s: %w", c.group, err)
+				}
+			}
 			wait = min(2*wait, pollEvery)
 		}
 	}
+}
+
+// settle saves a checkpoint that has been behind for long enough.
+func (c *Consumer) settle(ctx context.Context) error {
+	if c.unsaved == 0 || time.Since(c.savedAt) < c.every {
+		return nil
+	}
+	return c.save(ctx, c.conn, c.at, c.unsaved)
+}
+
+// compare fails when the checkpoint is not the one that this leader saved.
+func (c *Consumer) compare(ctx context.Context) error {
+	at, version, err := c.checkpoint(ctx)
+	if err == nil && (at != c.saved || c.version != 0 && version != c.version) {
+		err = c.moved()
+	}
+	return err
 }
 
 // read reads the page behind the checkpoint, or takes the one another consumer has
@@ -206,35 +300,43 @@ func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, erro
 	return events, err
 }
 
-// Begin opens the transaction in which a page's effects and its checkpoint are
-// committed together. It takes a transaction id only when something is written.
-func (c *Consumer) Begin(ctx context.Context) (pgx.Tx, error) {
-	tx, err := c.conn.Begin(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("group %s: begin: %w", c.group, err)
-	}
-	return tx, nil
-}
+// Begin returns the transaction in which a page's effects and its checkpoint are
+// committed together. It begins with the first statement, and takes a transaction id
+// only when something is written.
+func (c *Consumer) Begin(context.Context) (pgx.Tx, error) { return &lateTx{conn: c.conn}, nil }
 
-// Advance moves the checkpoint to the last event of a page and commits.
+// Advance moves to the last event of a page, and commits what the page led to together
+// with the checkpoint. When it led to nothing, the checkpoint may follow later.
 func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
-	last := page[len(page)-1].Position
-	tag, err := tx.Exec(ctx, `
-		update eventstore.checkpoints
-		set transaction_id = $2, position = $3, events = events + $4, updated_at = now()
-		where consumer_group = $1 and transaction_id = $5 and position = $6`,
-		c.group, last.Transaction, last.Number, len(page), c.at.Transaction, c.at.Number)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = fmt.Errorf("the checkpoint is no longer at %v: another process moved it", c.at)
+	last, events := page[len(page)-1].Position, c.unsaved+len(page)
+	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.every {
+		c.at, c.unsaved = last, events
+		return nil
 	}
+	err := c.save(ctx, tx, last, events)
 	if err == nil {
 		err = tx.Commit(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("group %s: move checkpoint from %v to %v: %w", c.group, c.at, last, err)
+		return fmt.Errorf("group %s: move checkpoint from %v to %v: %w", c.group, c.saved, last, err)
 	}
-	c.at = last
 	return nil
+}
+
+// save moves the checkpoint by so many events.
+func (c *Consumer) save(ctx context.Context, on session, at domain.Position, events int) error {
+	tag, err := on.Exec(ctx, `
+		update eventstore.checkpoints
+		set transaction_id = $2, position = $3, events = events + $4, updated_at = now()
+		where consumer_group = $1 and transaction_id = $5 and position = $6 and $7 in (0, version)`,
+		c.group, at.Transaction, at.Number, events, c.saved.Transaction, c.saved.Number, c.version)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = c.moved()
+	}
+	if err == nil {
+		c.at, c.saved, c.savedAt, c.unsaved = at, at, time.Now(), 0
+	}
+	return err
 }
 
 // closeTimeout bounds the farewell to a server that may be gone.
@@ -244,6 +346,9 @@ const closeTimeout = time.Second
 func (c *Consumer) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	if c.unsaved > 0 {
+		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or whoever leads next reads some pages again
+	}
 	if err := c.conn.Close(ctx); err != nil {
 		return // the server ends the session when it notices
 	}

@@ -45,8 +45,27 @@ func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
 	return page
 }
 
-// advance moves the checkpoint behind a page.
+// effect is a transaction in which a page has led to something.
+func effect(t testing.TB, c *postgres.Consumer) pgx.Tx {
+	t.Helper()
+	tx, err := c.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, tx, `select 'an effect'`)
+	return tx
+}
+
+// advance moves the checkpoint behind a page that has led to something.
 func advance(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
+	t.Helper()
+	if err := c.Advance(t.Context(), effect(t, c), page); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pass moves behind a page that has led to nothing.
+func pass(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
 	t.Helper()
 	tx, err := c.Begin(t.Context())
 	if err == nil {
@@ -276,10 +295,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 	must(t, first, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	leader := lead(t, first, "readers")
 	page := next(t, leader, 1)
-	tx, err := leader.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := effect(t, leader)
 	pid := sessionOf(t, watch, "process readers")
 	follower := make(chan *postgres.Consumer, 1)
 	go func() {
@@ -306,6 +322,76 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("nobody followed the leader")
 	}
+}
+
+// A page that led to nothing costs no commit of its own.
+func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
+	t.Parallel()
+	for name, follow := range map[string]func(*testing.T, *postgres.Store, *postgres.Consumer){
+		"with the next page that leads to something": func(t *testing.T, _ *postgres.Store, c *postgres.Consumer) {
+			advance(t, c, next(t, c, 1))
+		},
+		"when there is nothing more to do": func(t *testing.T, s *postgres.Store, c *postgres.Consumer) {
+			pass(t, c, next(t, c, 1))
+			ctx, stop := context.WithCancel(patiently(t))
+			idle := make(chan error, 1)
+			go func() {
+				_, err := c.Next(ctx, 1)
+				idle <- err
+			}()
+			eventually(t, "the checkpoint has followed", func() bool {
+				return ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`) == 4
+			})
+			stop()
+			if err := <-idle; !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		},
+		"when the group is given up": func(t *testing.T, _ *postgres.Store, c *postgres.Consumer) {
+			pass(t, c, next(t, c, 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(4)})
+			c := lead(t, s, "readers")
+			restore := c.SaveEvery(time.Hour)
+			for range 3 {
+				pass(t, c, next(t, c, 1))
+			}
+			if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 0 {
+				t.Errorf("pages that led to nothing were committed: the checkpoint counts %d events", n)
+			}
+			restore()
+			follow(t, s, c)
+			c.Close()
+			if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 4 {
+				t.Errorf("the checkpoint counts %d events, want 4", n)
+			}
+			c = lead(t, s, "readers")
+			defer c.Close()
+			must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
+			wantPage(t, next(t, c, 10), "chat-demo:2/1")
+		})
+	}
+}
+
+func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	watch := connect(t, s.Pool().Config().ConnString())
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	c := lead(t, s, "readers")
+	c.SaveEvery(time.Hour)
+	pass(t, c, next(t, c, 2))
+	if !ask[bool](t, watch, `select pg_terminate_backend($1)`, sessionOf(t, watch, "process readers")) {
+		t.Fatal("the leader's session could not be ended")
+	}
+	c.Close()
+	again := lead(t, s, "readers")
+	defer again.Close()
+	wantPage(t, next(t, again, 10), "chat-demo:1/1", "chat-demo:1/2")
 }
 
 func TestEffectsAndCheckpointCommitTogether(t *testing.T) {

@@ -322,7 +322,7 @@ func (s *schedule) drain() error {
 			newest = max(newest, c.at.Transaction)
 		}
 		// Other tests' transactions hold the feed back as well.
-		if err := s.conn.QueryRow(s.ctx, `select $1::text::xid8 < pg_snapshot_xmin(pg_current_snapshot())`, fmt.Sprint(newest)).Scan(&final); err != nil {
+		if err := s.conn.QueryRow(s.ctx, `select $1::text::xid8 < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`, fmt.Sprint(newest)).Scan(&final); err != nil {
 			return err
 		}
 		for name, r := range s.readers {
@@ -347,8 +347,9 @@ type stage struct {
 	writing []*writer
 }
 
-func newStage(t *testing.T) *stage {
-	dsn := pgtest.Database(t)
+func newStage(t *testing.T) *stage { return newStageOn(t, pgtest.Database(t)) }
+
+func newStageOn(t *testing.T, dsn string) *stage {
 	st := &stage{store: open(t, dsn), reading: connect(t, dsn)}
 	for range scheduleWriters {
 		st.writing = append(st.writing, &writer{conn: connect(t, dsn)})

@@ -31,8 +31,46 @@ func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, l
 	return streams, nil
 }
 
-// Histories implements projections.Ledger.
-func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position) (map[domain.StreamID][]domain.Recorded, error) {
+const (
+	// wholeBelow is the size, in pages of 8 KiB, of a streams table that is read whole to
+	// draw from it: some 1,500 streams.
+	wholeBelow = 10
+	// rowsInPage is the most rows that fit into a page of 8 KiB.
+	rowsInPage = 291
+	// drawsEach is how many places are drawn for each stream wanted: a page of streams
+	// is about half full of rows.
+	drawsEach = 6
+)
+
+// Sample implements projections.Ledger. Of a large table it draws places, a page and a
+// row in it, and takes the streams that stand there: each with the same probability, for
+// as much work as there are draws. There may be fewer than n.
+func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
+	rows, err := tx.Query(ctx, `
+		with size as materialized (select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages),
+		drawn as (
+			select stream_id from eventstore.streams where (select pages < $2 from size)
+			union all
+			select stream_id from eventstore.streams
+			where ctid = any (array(
+				select format('(%s,%s)', floor(random() * pages)::bigint, 1 + floor(random() * $3)::int)::tid
+				from size, generate_series(1, $4) where pages >= $2)))
+		select stream_id from drawn order by random() limit $1`, n, wholeBelow, rowsInPage, n*drawsEach)
+	if err != nil {
+		return nil, fmt.Errorf("draw %d streams: %w", n, err)
+	}
+	streams, err := pgx.CollectRows(rows, pgx.RowTo[domain.StreamID])
+	if err != nil {
+		return nil, fmt.Errorf("draw %d streams: %w", n, err)
+	}
+	return streams, nil
+}
+
+// Name implements projections.Ledger.
+func (l Ledger) Name(event domain.Event) string { return l.codec.Name(event) }
+
+// Replay implements projections.Ledger.
+func (l Ledger) Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error) error {
 	names := make([]string, len(streams))
 	for i, s := range streams {
 		names[i] = string(s)
@@ -42,18 +80,23 @@ func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.Strea
 		from eventstore.events
 		where stream_id = any($1) and (transaction_id, position) <= ($2, $3)
 		order by stream_id, version`, names, upTo.Transaction, upTo.Number)
-	if err != nil {
-		return nil, fmt.Errorf("read %d streams: %w", len(streams), err)
+	if err == nil {
+		err = l.each(rows, take)
 	}
-	events, err := l.collect(rows)
 	if err != nil {
-		return nil, fmt.Errorf("read %d streams: %w", len(streams), err)
+		return fmt.Errorf("replay %d streams: %w", len(streams), err)
 	}
+	return nil
+}
+
+// Histories reads all events of these streams up to a position, by stream, oldest first.
+func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position) (map[domain.StreamID][]domain.Recorded, error) {
 	histories := make(map[domain.StreamID][]domain.Recorded, len(streams))
-	for _, r := range events {
+	err := l.Replay(ctx, tx, streams, upTo, func(r domain.Recorded) error {
 		histories[r.Stream] = append(histories[r.Stream], r)
-	}
-	return histories, nil
+		return nil
+	})
+	return histories, err
 }
 
 var _ projections.Ledger = Ledger{}

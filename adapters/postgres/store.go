@@ -44,6 +44,7 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 		return nil, fmt.Errorf("database address: %w", err)
 	}
 	config.MaxConns = connections()
+	config.AfterConnect = refuseForeign
 	tune(config.ConnConfig, name)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -8,13 +8,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-telegram/bot"
+	"github.com/go-telegram/bot/models"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 const (
@@ -23,9 +26,13 @@ const (
 	callTimeout = 10 * time.Second
 	// maxAnswer bounds what is read of an answer: a Message is a few KiB.
 	maxAnswer = 1 << 20
-	// wrongTokenPause is how long a bot with a wrong token stays quiet: only a
-	// person can mend it.
-	wrongTokenPause = time.Minute
+	// maxRetryAfter bounds, in seconds, what is believed of a 429: a day, after which
+	// no delivery is tried any more.
+	maxRetryAfter = 24 * 60 * 60
+	// atOnce is how long a message waits whose group has moved: not the usual pause.
+	atOnce = time.Millisecond
+	// maxReason bounds, in characters, what a reason quotes of an answer: a line or two.
+	maxReason = 300
 	// idleConnections per bot: as many as deliveries are under way at once.
 	idleConnections = 16
 )
@@ -46,13 +53,18 @@ func NewClient(url, token string) (*Client, error) {
 	return &Client{api}, nil
 }
 
-// bounded cuts endless answers off.
+// bounded cuts endless answers off, and follows no redirect: the Bot API knows none, and
+// a request that followed would tell where it came from, a URL with the token.
 type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := b.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
+	}
+	if resp.StatusCode/100 == 3 {
+		resp.Body.Close()
+		return nil, fmt.Errorf("it redirects to %s: give the Bot API's own address", resp.Header.Get("Location"))
 	}
 	resp.Body = struct {
 		io.Reader
@@ -93,9 +105,13 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	var err error
 	switch d.Kind {
 	case commands.KindSendMessage:
-		messageID, err = client.sendMessage(ctx, d.Body)
+		chatID, _ := d.CallsTo().Chat()
+		messageID, err = client.sendMessage(ctx, chatID, d.Body)
 	case commands.KindAnswerButton:
 		err = client.answerButton(ctx, d.Body)
+	case commands.KindTyping:
+		chatID, _ := d.CallsTo().Chat()
+		_, err = client.api.SendChatAction(ctx, &bot.SendChatActionParams{ChatID: chatID, Action: models.ChatActionTyping})
 	default:
 		return commands.Outcome{State: commands.Refused, Reason: "Telegram has no sender for " + d.Kind}
 	}
@@ -118,20 +134,36 @@ type button struct {
 	Data string `json:"callback_data"`
 }
 
-func (c *Client) sendMessage(ctx context.Context, payload []byte) (int64, error) {
+func (c *Client) sendMessage(ctx context.Context, chatID int64, payload []byte) (int64, error) {
 	var m commands.SendMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
 		return 0, fmt.Errorf("%w, the payload cannot be read: %w", bot.ErrorBadRequest, err)
 	}
-	params := &bot.SendMessageParams{ChatID: m.ChatID, Text: m.Text, MessageThreadID: int(m.Thread)}
-	if len(m.Buttons) > 0 {
-		row := make([]button, len(m.Buttons))
-		for i, b := range m.Buttons {
-			row[i] = button(b)
-		}
-		params.ReplyMarkup = keyboard{[][]button{row}}
+	if len(m.Media) > 0 {
+		return c.sendMedia(ctx, chatID, m)
 	}
-	sent, err := c.api.SendMessage(ctx, params)
+	sent, err := c.api.SendMessage(ctx, &bot.SendMessageParams{ChatID: chatID, Text: m.Text, ParseMode: parseModes[m.Format],
+		MessageThreadID: int(m.Thread), ReplyMarkup: markup(m.Buttons)})
+	return idOf(sent, err)
+}
+
+// parseModes are Telegram's names of formats; plain text has none.
+var parseModes = map[dialog.Format]models.ParseMode{dialog.HTML: models.ParseModeHTML}
+
+// markup is a row of buttons below a message; nil when there are none.
+func markup(buttons []dialog.Button) models.ReplyMarkup {
+	if len(buttons) == 0 {
+		return nil
+	}
+	row := make([]button, len(buttons))
+	for i, b := range buttons {
+		row[i] = button(b)
+	}
+	return keyboard{[][]button{row}}
+}
+
+// idOf is the id of a message that a call has sent.
+func idOf(sent *models.Message, err error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
@@ -150,29 +182,41 @@ func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 // judge says what an error means for the delivery. written tells whether the
 // request had left us: then silence is no proof that it did not arrive.
 func judge(err error, written bool) commands.Outcome {
+	if err == nil {
+		return commands.Outcome{State: commands.Done}
+	}
+	reason := brief(err)
 	var limited *bot.TooManyRequestsError
 	var migrated *bot.MigrateError
 	switch {
-	case err == nil:
-		return commands.Outcome{State: commands.Done}
 	case errors.As(err, &limited):
-		return commands.Outcome{State: commands.Again, After: time.Duration(max(limited.RetryAfter, 1)) * time.Second, Reason: err.Error()}
-	case errors.As(err, &migrated): // the group has another id now; nothing was sent
-		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
+		return commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second, Reason: reason}
+	case errors.As(err, &migrated): // nothing was sent
+		return commands.Outcome{State: commands.Again, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
 	case errors.Is(err, bot.ErrorForbidden):
-		return commands.Outcome{State: commands.Refused, Reason: err.Error(), Blocked: true}
+		return commands.Outcome{State: commands.Refused, Reason: reason, Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return commands.Outcome{State: commands.Again, After: wrongTokenPause, Reason: "the bot's token is wrong: " + err.Error()}
+		return commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: commands.ProbeEvery, Reason: "the bot's token is wrong: " + reason}
 	case errors.Is(err, bot.ErrorBadRequest):
 		if strings.Contains(err.Error(), "message is not modified") {
 			return commands.Outcome{State: commands.Done}
 		}
-		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
-	case errors.Is(err, bot.ErrorConflict), strings.Contains(err.Error(), "error response from telegram"): // answered, with a 409 or 5xx
-		return commands.Outcome{State: commands.Again, Reason: err.Error()}
+		return commands.Outcome{State: commands.Refused, Reason: reason}
+	case errors.Is(err, bot.ErrorConflict), strings.HasPrefix(reason, "error response from telegram"): // answered, with a 409 or 5xx
+		return commands.Outcome{State: commands.Again, Reason: reason}
 	case written:
-		return commands.Outcome{State: commands.Unknown, Reason: err.Error()}
+		return commands.Outcome{State: commands.Unknown, Reason: reason}
 	default:
-		return commands.Outcome{State: commands.Again, Reason: err.Error()}
+		return commands.Outcome{State: commands.Again, Reason: reason}
 	}
+}
+
+// brief is an error in one line, without the middle of a long one: the library quotes
+// the whole of an answer that it cannot read.
+func brief(err error) string {
+	line := []rune(strings.Join(strings.Fields(err.Error()), " "))
+	if over := len(line) - maxReason; over > 0 {
+		line = slices.Replace(line, maxReason/2, maxReason/2+over, '…')
+	}
+	return string(line)
 }

@@ -53,7 +53,11 @@ func owed(t *testing.T, bot, kind string, payload any) commands.Claimed {
 		}
 		body = string(encoded)
 	}
-	return commands.Claimed{Delivery: commands.Delivery{Stream: domain.ChatStream(bot, 7), Kind: kind}, Body: []byte(body), Deadline: time.Now().Add(time.Minute)}
+	stream := domain.ChatStream(bot, 7)
+	if m, ok := payload.(commands.SendMessage); ok {
+		stream = domain.ChatStream(bot, m.ChatID)
+	}
+	return commands.Claimed{Delivery: commands.Delivery{Stream: stream, Kind: kind, Lane: string(stream)}, Body: []byte(body), Deadline: time.Now().Add(time.Minute)}
 }
 
 func message(text string, buttons ...dialog.Button) commands.SendMessage {
@@ -73,22 +77,25 @@ func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 		payload any
 		want    commands.Outcome // Reason: a part of it
 	}{
-		"429":                 {telegramtest.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, After: 7 * time.Second, Reason: "too many requests"}},
+		"429":                 {telegramtest.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
+		"429 for ever":        {telegramtest.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
 		"403":                 {telegramtest.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Blocked: true, Reason: "blocked by the user"}},
 		"400":                 {telegramtest.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
 		"409":                 {telegramtest.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "conflict"}},
-		"a moved group":       {telegramtest.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "-1001"}},
+		"a moved group":       {telegramtest.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
 		"500":                 {telegramtest.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "500"}},
 		"502":                 {telegramtest.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "502"}},
 		"a dropped reply":     {telegramtest.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: commands.Unknown, Reason: "EOF"}},
-		"a wrong token":       {telegramtest.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, After: time.Minute, Reason: "token is wrong"}},
+		"a wrong token":       {telegramtest.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
 		"an unknown bot":      {telegramtest.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "nobody"}},
 		"an unknown kind":     {telegramtest.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: commands.Refused, Reason: "sendSmoke"}},
 		"a broken payload":    {telegramtest.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
 		"empty text":          {telegramtest.Fault{}, "demo", send, message(""), commands.Outcome{State: commands.Refused, Reason: "text is empty"}},
 		"4097 characters":     {telegramtest.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: commands.Refused, Reason: "too long"}},
 		"an old button":       {telegramtest.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Refused, Reason: "query is too old"}},
-		"a refused button":    {telegramtest.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, After: 3 * time.Second, Reason: "too many"}},
+		"a refused button":    {telegramtest.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"refused typing":      {telegramtest.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"typing":              {telegramtest.Fault{}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Done}},
 		"a broken press":      {telegramtest.Fault{}, "demo", button, `[]`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
 		"a chat of strangers": {telegramtest.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
 	} {
@@ -105,7 +112,7 @@ func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 			if !strings.Contains(got.Reason, c.want.Reason) || strings.Contains(got.Reason, botToken) {
 				t.Errorf("reason %q, want one with %q and without the token", got.Reason, c.want.Reason)
 			}
-			if got.Reason, c.want.Reason = "", ""; got.State != c.want.State || got.After != c.want.After || got.Blocked != c.want.Blocked || got.MessageID != 0 {
+			if got.Reason, c.want.Reason = "", ""; got.State != c.want.State || got.Cause != c.want.Cause || got.MovedTo != c.want.MovedTo || got.After != c.want.After || got.Blocked != c.want.Blocked || got.MessageID != 0 {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 			if n := len(sim.Messages(7)) - 1; (n == 1) != c.fault.DropReply {

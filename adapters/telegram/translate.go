@@ -88,7 +88,11 @@ func read(kind string, body json.RawMessage, id int64, at time.Time) inbound {
 	if ok {
 		return in
 	}
-	return inbound{chat: chatIn(body), event: chat.UpdateKept{Update: chat.Update{ID: id, Key: key(kind, string(body))}, Kind: kind}, actor: "telegram"}
+	kept := chat.UpdateKept{Update: chat.Update{ID: id, Key: key(kind, string(body))}, Kind: kind}
+	if m, ok := parse(body); ok && kind == "message" {
+		kept.MigratedTo, kept.MigratedFrom = m.MigrateTo, m.MigrateFrom
+	}
+	return inbound{chat: chatIn(body), event: kept, actor: "telegram"}
 }
 
 type user struct {
@@ -119,8 +123,10 @@ type chatRef struct {
 
 type file struct {
 	FileID   string `json:"file_id"`
+	FileName string `json:"file_name"`
 	MimeType string `json:"mime_type"`
 	FileSize int64  `json:"file_size"`
+	Duration int64  `json:"duration"`
 }
 
 type message struct {
@@ -137,19 +143,29 @@ type message struct {
 	ReplyTo      *struct {
 		MessageID int64 `json:"message_id"`
 	} `json:"reply_to_message"`
-	Photo     []file          `json:"photo"`
-	Document  *file           `json:"document"`
-	Voice     *file           `json:"voice"`
-	Audio     *file           `json:"audio"`
-	Video     *file           `json:"video"`
-	VideoNote *file           `json:"video_note"`
-	Animation *file           `json:"animation"`
-	Sticker   *file           `json:"sticker"`
+	MigrateTo   int64 `json:"migrate_to_chat_id"`
+	MigrateFrom int64 `json:"migrate_from_chat_id"`
+
+	Photo     []file `json:"photo"`
+	LivePhoto *file  `json:"live_photo"`
+	Document  *file  `json:"document"`
+	Voice     *file  `json:"voice"`
+	Audio     *file  `json:"audio"`
+	Video     *file  `json:"video"`
+	VideoNote *file  `json:"video_note"`
+	Animation *file  `json:"animation"`
+	Sticker   *file  `json:"sticker"`
+
 	Location  json.RawMessage `json:"location"`
 	Contact   json.RawMessage `json:"contact"`
 	Poll      json.RawMessage `json:"poll"`
 	Dice      json.RawMessage `json:"dice"`
 	Story     json.RawMessage `json:"story"`
+	Game      json.RawMessage `json:"game"`
+	Checklist json.RawMessage `json:"checklist"`
+	PaidMedia json.RawMessage `json:"paid_media"`
+	Giveaway  json.RawMessage `json:"giveaway"`
+	Rich      json.RawMessage `json:"rich_message"`
 }
 
 func (m *message) text() string {
@@ -159,21 +175,22 @@ func (m *message) text() string {
 	return m.Caption
 }
 
-// media lists what the message carries beside its text. An animation comes as a
-// document too, for old programs; it counts once.
+// media lists what the message carries beside its text. For old programs an animation
+// comes as a document too, and a live photo as a photo; each counts once.
 func (m *message) media() []chat.Media {
 	var media []chat.Media
 	add := func(kind string, f *file) {
 		if f != nil {
-			media = append(media, chat.Media{Kind: kind, FileID: f.FileID, MimeType: f.MimeType, Size: f.FileSize})
+			media = append(media, chat.Media{Kind: kind, FileID: f.FileID, FileName: f.FileName, MimeType: f.MimeType, Size: f.FileSize, Duration: f.Duration})
 		}
 	}
-	if n := len(m.Photo); n > 0 {
+	if n := len(m.Photo); n > 0 && m.LivePhoto == nil {
 		add("photo", &m.Photo[n-1]) // the sizes are of one picture, the largest last
 	}
 	if m.Animation == nil {
 		add("document", m.Document)
 	}
+	add("live_photo", m.LivePhoto)
 	add("voice", m.Voice)
 	add("audio", m.Audio)
 	add("video", m.Video)
@@ -183,7 +200,8 @@ func (m *message) media() []chat.Media {
 	for _, other := range []struct {
 		kind string
 		body json.RawMessage
-	}{{"location", m.Location}, {"contact", m.Contact}, {"poll", m.Poll}, {"dice", m.Dice}, {"story", m.Story}} {
+	}{{"location", m.Location}, {"contact", m.Contact}, {"poll", m.Poll}, {"dice", m.Dice}, {"story", m.Story},
+		{"game", m.Game}, {"checklist", m.Checklist}, {"paid_media", m.PaidMedia}, {"giveaway", m.Giveaway}, {"rich_message", m.Rich}} {
 		if other.body != nil {
 			add(other.kind, &file{})
 		}

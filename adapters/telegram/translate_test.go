@@ -70,7 +70,7 @@ message-caption-entities         chat-demo:5000000001         received 870000031
 message-command-start            chat-demo:5000000001         received 870000029 message 123 at 00:31:00 in private by 5000000001 "/start ref_42"
 message-contact                  chat-demo:5000000001         received 870000015 message 114 at 00:15:00 in private by 5000000001 contact
 message-dice                     chat-demo:5000000001         received 870000016 message 115 at 00:16:00 in private by 5000000001 dice
-message-document                 chat-demo:5000000001         received 870000010 message 109 at 00:10:00 in private by 5000000001 document(AgACAgQAAxkBAAFixtureDocument01AAIBAQ, 248113 bytes application/pdf)
+message-document                 chat-demo:5000000001         received 870000010 message 109 at 00:10:00 in private by 5000000001 document(AgACAgQAAxkBAAFixtureDocument01AAIBAQ, 248113 bytes application/pdf Rechnung März 2026 – 4411.pdf)
 message-emoji                    chat-demo:5000000001         received 870000004 message 104 at 00:04:00 in private by 5000000001 "Family 👨‍👩‍👧‍👦, scientist 👩🏽‍🔬, flags 🇰🇪"
 message-entities                 chat-demo:5000000001         received 870000030 message 124 at 00:32:00 in private by 5000000001 "Bold, a link, https://example.com, @noor"
 message-forum-topic              chat-demo:-1001900000003     received 870000023 message 103 at 00:25:00 in supergroup "Fern & Salt support" by 5000000002 "How do I return a kettle?" reply to 102 thread 102
@@ -85,13 +85,13 @@ message-poll                     chat-demo:-1001900000001     received 870000027
 message-reply                    chat-demo:5000000001         received 870000020 message 120 at 00:21:00 in private by 5000000001 "When will it arrive?" reply to 119
 message-rtl                      chat-demo:5000000001         received 870000005 message 105 at 00:05:00 in private by 5000000001 "مرحبا، أريد غلايتين زرقاوين من المتجر.\nש"
 message-sticker                  chat-demo:5000000001         received 870000013 message 112 at 00:13:00 in private by 5000000001 sticker(AgACAgQAAxkBAAFixtureSticker01AAIBAQ, 21877 bytes)
-message-supergroup-migrate-from  chat-demo:-1001900000001     kept message 870000026
-message-supergroup-migrate-to    chat-demo:-4000000001        kept message 870000025
+message-supergroup-migrate-from  chat-demo:-1001900000001     kept message 870000026 moved from -4000000001
+message-supergroup-migrate-to    chat-demo:-4000000001        kept message 870000025 moved to -1001900000001
 message-text                     chat-demo:5000000001         received 870000002 message 102 at 00:02:00 in private by 5000000001 "Please send two blue kettles to the harb"
 message-text-4096                chat-demo:5000000001         received 870000003 message 103 at 00:03:00 in private by 5000000001 "Line 001: the café on Größe Street — déj"
 message-unknown-fields           chat-demo:5000000001         received 870000028 message 122 at 00:30:00 in private by 5000000001 "Fields from tomorrow"
-message-video-note               chat-demo:5000000001         received 870000012 message 111 at 00:12:00 in private by 5000000001 video_note(AgACAgQAAxkBAAFixtureVideoNote01AAIBAQ, 733102 bytes)
-message-voice                    chat-demo:5000000001         received 870000011 message 110 at 00:11:00 in private by 5000000001 voice(AgACAgQAAxkBAAFixtureVoice01AAIBAQ, 28114 bytes audio/ogg)
+message-video-note               chat-demo:5000000001         received 870000012 message 111 at 00:12:00 in private by 5000000001 video_note(AgACAgQAAxkBAAFixtureVideoNote01AAIBAQ, 733102 bytes) of 9 s
+message-voice                    chat-demo:5000000001         received 870000011 message 110 at 00:11:00 in private by 5000000001 voice(AgACAgQAAxkBAAFixtureVoice01AAIBAQ, 28114 bytes audio/ogg) of 7 s
 message_reaction                 chat-demo:-1001900000001     kept message_reaction 870000041
 message_reaction_count           chat-demo:-1001900000002     kept message_reaction_count 870000042
 my_chat_member                   chat-demo:-1001900000001     membership 870000053 administrator at 00:46:00
@@ -128,7 +128,10 @@ func tell(event any) string {
 		}
 		for _, m := range e.Media {
 			if say(" %s", m.Kind); m.FileID != "" {
-				say("(%s)", strings.TrimSpace(fmt.Sprintf("%s, %d bytes %s", m.FileID, m.Size, m.MimeType)))
+				say("(%s)", strings.Join(strings.Fields(fmt.Sprintf("%s, %d bytes %s %s", m.FileID, m.Size, m.MimeType, m.FileName)), " "))
+			}
+			if m.Duration > 0 {
+				say(" of %d s", m.Duration)
 			}
 		}
 		if e.Album != "" {
@@ -150,6 +153,12 @@ func tell(event any) string {
 		}
 	case chat.UpdateKept:
 		say("kept %s %d", e.Kind, e.ID)
+		if e.MigratedTo != 0 {
+			say(" moved to %d", e.MigratedTo)
+		}
+		if e.MigratedFrom != 0 {
+			say(" moved from %d", e.MigratedFrom)
+		}
 	default:
 		say("%#v", event)
 	}
@@ -256,6 +265,33 @@ func TestTextArrivesAsItWasSent(t *testing.T) {
 
 // What is not as the Bot API promises is kept whole, in the stream of its chat as
 // far as one can be found.
+func TestMediaOfEveryKindAreKept(t *testing.T) {
+	for fields, want := range map[string]chat.Media{
+		`"photo": [{"file_id": "s", "file_size": 1}, {"file_id": "f", "file_size": 2}]`:                      {Kind: "photo", FileID: "f", Size: 2},
+		`"live_photo": {"file_id": "f", "file_size": 2}, "photo": [{"file_id": "s"}]`:                        {Kind: "live_photo", FileID: "f", Size: 2},
+		`"document": {"file_id": "f", "file_name": "a.pdf", "mime_type": "application/pdf", "file_size": 2}`: {Kind: "document", FileID: "f", FileName: "a.pdf", MimeType: "application/pdf", Size: 2},
+		`"voice": {"file_id": "f", "duration": 3, "mime_type": "audio/ogg", "file_size": 2}`:                 {Kind: "voice", FileID: "f", MimeType: "audio/ogg", Size: 2, Duration: 3},
+		`"audio": {"file_id": "f", "duration": 3, "file_name": "a.mp3", "title": "A"}`:                       {Kind: "audio", FileID: "f", FileName: "a.mp3", Duration: 3},
+		`"video": {"file_id": "f", "duration": 3, "file_name": "a.mp4", "file_size": 5000000000}`:            {Kind: "video", FileID: "f", FileName: "a.mp4", Size: 5000000000, Duration: 3},
+		`"video_note": {"file_id": "f", "duration": 3, "length": 240}`:                                       {Kind: "video_note", FileID: "f", Duration: 3},
+		`"animation": {"file_id": "f", "duration": 3, "file_name": "a.gif"}, "document": {"file_id": "f"}`:   {Kind: "animation", FileID: "f", FileName: "a.gif", Duration: 3},
+		`"sticker": {"file_id": "f", "emoji": "👍"}`:                                                          {Kind: "sticker", FileID: "f"},
+		`"location": {"latitude": 1.5, "longitude": 2.5}, "venue": {"title": "Shop"}`:                        {Kind: "location"},
+		`"contact": {"phone_number": "1"}`:                                                                   {Kind: "contact"}, `"poll": {"id": "1"}`: {Kind: "poll"}, `"dice": {"value": 6}`: {Kind: "dice"},
+		`"story": {"id": 1}`: {Kind: "story"}, `"game": {"title": "G"}`: {Kind: "game"}, `"checklist": {"title": "C"}`: {Kind: "checklist"},
+		`"paid_media": {"star_count": 1}`: {Kind: "paid_media"}, `"giveaway": {}`: {Kind: "giveaway"}, `"rich_message": {}`: {Kind: "rich_message"},
+	} {
+		r, err := telegram.Translate(demo, []byte(`{"update_id": 1, "message": {"message_id": 1, "date": 1, "chat": {"id": 7}, "caption": "look", `+fields+`}}`), noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := received(r).(chat.MessageReceived)
+		if diff := cmp.Diff([]chat.Media{want}, got.Media); !ok || diff != "" || got.Text != "look" {
+			t.Errorf("%s: %s\n%s", fields, tell(received(r)), diff)
+		}
+	}
+}
+
 func TestWhatCannotBeReadIsKeptWhole(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ body, stream, kind string }{

@@ -19,7 +19,12 @@ type Metrics struct {
 	page       *prometheus.HistogramVec
 	events     *prometheus.CounterVec
 	delivery   *prometheus.HistogramVec
+	batch      *prometheus.HistogramVec
 	oldest     prometheus.Gauge
+	verified   *prometheus.CounterVec
+	divergent  *prometheus.CounterVec
+	building   *prometheus.GaugeVec
+	stopped    *prometheus.GaugeVec
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
@@ -42,7 +47,18 @@ func NewMetrics() *Metrics {
 	}
 	m.oldest = prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatledger_oldest_write_seconds",
 		Help: "Age of the oldest open transaction that has written; no consumer reads past it."})
-	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest,
+	m.stopped = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_bot_stopped",
+		Help: "1 while a bot may not call Telegram, by cause: token (it is wrong: mend it), flood (Telegram asked to wait)."}, []string{"bot", "cause"})
+	m.verified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_verified_rows_total",
+		Help: "Rows of samples that were compared with what the events lead to, by projection."}, []string{"projection"})
+	m.divergent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_divergent_rows_total",
+		Help: "Samples with a row that was not what the events lead to, by projection; `chatledger verify` looks at every row."}, []string{"projection"})
+	m.building = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_building_ratio",
+		Help: "Part of the events folded into a table that is built for a new version of its projection."}, []string{"projection"})
+	m.batch = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_batch_lookups",
+		Help: "Look-ups that went out as one request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}}, []string{"destination"})
+	m.registry.MustRegister(m.verified, m.divergent, m.building, m.batch)
+	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -71,5 +87,44 @@ func (m *Metrics) Delivery(destination, kind, outcome string, took time.Duration
 	m.delivery.WithLabelValues(destination, kind, outcome).Observe(took.Seconds())
 }
 
+// Verified records a sample that was compared, and whether a row in it differed.
+func (m *Metrics) Verified(projection string, rows int64, differed bool) {
+	m.verified.WithLabelValues(projection).Add(float64(rows))
+	divergent := m.divergent.WithLabelValues(projection) // 0 is shown, too
+	if differed {
+		divergent.Inc()
+	}
+}
+
+// Building records how far a new table is.
+func (m *Metrics) Building(projection string, done, total int64) {
+	m.building.WithLabelValues(projection).Set(float64(done) / float64(max(total, 1)))
+}
+
 // OldestWrite records how long the oldest open write has been open.
 func (m *Metrics) OldestWrite(age time.Duration) { m.oldest.Set(age.Seconds()) }
+
+// Batch returns what records how many look-ups went out together.
+func (m *Metrics) Batch(destination string) (record func(lookups int)) {
+	batch := m.batch.WithLabelValues(destination)
+	return func(lookups int) { batch.Observe(float64(lookups)) }
+}
+
+// breakerStates are the values of chatledger_breaker_state.
+var breakerStates = map[string]float64{"closed": 0, "half-open": 1, "open": 2}
+
+// Breaker shows a circuit breaker from now on; state is asked whenever somebody looks.
+func (m *Metrics) Breaker(destination string, state func() string) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_breaker_state",
+		Help:        "State of a destination's circuit breaker: 0 closed, 1 half-open (one call tries), 2 open (no calls are made).",
+		ConstLabels: prometheus.Labels{"destination": destination}}, func() float64 { return breakerStates[state()] }))
+}
+
+// Stopped records whether a bot may not call Telegram for a cause.
+func (m *Metrics) Stopped(bot, cause string, stopped bool) {
+	value := 0.
+	if stopped {
+		value = 1
+	}
+	m.stopped.WithLabelValues(bot, cause).Set(value)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -38,9 +40,14 @@ type app struct {
 	listener net.Listener
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
+	flow     *postgres.Flow
+	typing   map[string]*delivery.Typing // by kind
+	crm      map[string]*crm.Client      // by bot
+	zendesk  map[string]*zendesk.Webhook // by bot
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
 	owner    string
+	verify   time.Duration // between two samples
 }
 
 // appConfig is what an app needs.
@@ -50,6 +57,7 @@ type appConfig struct {
 	TelegramURL string
 	Listener    net.Listener
 	Log         *slog.Logger
+	VerifyEvery time.Duration // 0 is verifyEvery
 }
 
 const (
@@ -63,7 +71,7 @@ const (
 	readyTimeout = 2 * time.Second
 	// stopTimeout bounds the end of requests in flight.
 	stopTimeout = 5 * time.Second
-	// takeOverEvery is how often leases that ran out are looked for.
+	// takeOverEvery is how often leases that ran out are looked for, and long lanes.
 	takeOverEvery = time.Second
 	// projectEvery is how far apart a projection's pages are when there is little to
 	// do: a person who looks at a table does not see 10 ms, the webhook's answer would.
@@ -84,7 +92,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid())}
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery)}
 
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
@@ -105,6 +113,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	}
 	routes := mux.NewRouter()
 	webhook.Routes(routes)
+	routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
 	routes.Handle("/metrics", a.metrics.Handler())
@@ -117,6 +126,9 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
+		lead := func(ctx context.Context, table string) (bus.Reader, error) {
+			return a.store.LeadTable(ctx, table, p.Version(), a.log)
+		}
 		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(projectEvery), p.Apply)
 	}
 	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.respond)
@@ -128,11 +140,18 @@ func (a *app) follow() {
 	}), a.owe)
 }
 
-// respond gives the bot its turn for every event of a page that calls for one.
+// respond gives the bot its turn for every event of a page that calls for one, refers
+// the tickets that another desk keeps, too, and follows groups to their new ids.
 func (a *app) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) error {
 	var requests []commands.Request
 	for _, r := range page {
-		if request, ok := commands.Turn(r, now()); ok {
+		if request, ok := commands.Turn(r, a.crm[r.Stream.Bot()] != nil, now()); ok {
+			requests = append(requests, request)
+		}
+		if request, ok := commands.Refer(r, a.desk(r.Stream.Bot()), now()); ok {
+			requests = append(requests, request)
+		}
+		if request, ok := commands.Migrate(r, now()); ok {
 			requests = append(requests, request)
 		}
 	}
@@ -140,7 +159,8 @@ func (a *app) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) err
 	return err
 }
 
-// owe writes what a page's events ask for into the ledger.
+// owe writes what a page's events ask for into the ledger. What a group is owed that
+// has moved goes to its new id, before all that is owed there later.
 func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	var deliveries []commands.Delivery
 	for _, r := range page {
@@ -148,26 +168,52 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 			deliveries = append(deliveries, d)
 		}
 	}
-	if len(deliveries) == 0 {
-		return nil
+	if len(deliveries) > 0 {
+		a.owing.Store(true)
+		if err := a.store.Owe(ctx, tx, deliveries); err != nil {
+			return err
+		}
 	}
-	a.owing.Store(true)
-	return a.store.Owe(ctx, tx, deliveries)
+	for _, r := range page {
+		if e, ok := r.Event.(chat.ChatMigrated); ok {
+			if err := a.store.MoveLane(ctx, tx, r.Stream, domain.ChatStream(r.Stream.Bot(), e.To)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // deliver subscribes a worker to each bot's destinations and opens its webhook.
 func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	clients, lookUp := telegram.Clients{}, crm.LookUp{}
+	a.flow = a.store.Flow()
+	paced := &delivery.Paced{Sender: clients, Flow: a.flow, Blocked: a.handler.Blocked, Log: c.Log}
+	a.crm = map[string]*crm.Client{}
 	worker := &delivery.Worker{
-		Senders: map[string]delivery.Sender{commands.KindSendMessage: clients, commands.KindAnswerButton: clients, commands.KindLookUpOrder: lookUp},
+		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
+		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
 		Ledger:  a.store, Handle: a.handler.Handle, Log: c.Log,
 		Observe: func(d commands.Claimed, state commands.State, took time.Duration) {
 			a.metrics.Delivery(d.Destination, d.Kind, string(state), took)
 		},
 	}
+	a.typing = map[string]*delivery.Typing{}
+	for kind, asker := range map[string]delivery.Asker{
+		commands.KindLookUpOrder: lookUp, commands.KindValidateAddress: crm.Check(a.crm), commands.KindUpdateAddress: crm.Update(a.crm),
+	} {
+		a.typing[kind] = &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+		worker.Senders[kind] = a.typing[kind]
+	}
+	desks := zendesk.Clients{}
+	a.zendesk = map[string]*zendesk.Webhook{}
+	for _, kind := range zendeskKinds {
+		worker.Senders[kind] = desks
+	}
 	leases := bus.NewLeases(a.store, a.owner, c.Log)
 	for name, b := range c.Bots {
 		webhook.Bots[name] = b.receiver(name)
+		paced.Add(name, b.limits())
 		client, err := telegram.NewClient(c.TelegramURL, b.Token)
 		if err != nil {
 			return fmt.Errorf("bot %s: %w", name, err)
@@ -178,6 +224,22 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		}
 		if clients[name] = client; orders != nil {
 			lookUp[name] = orders
+		}
+		if b.CRM != nil {
+			if a.crm[name], err = crm.NewClient(b.CRM.URL, b.CRM.Token); err != nil {
+				return fmt.Errorf("bot %s: %w", name, err)
+			}
+			lookUp[name], a.crm[name].Batched = a.crm[name], a.metrics.Batch("crm:"+name)
+			a.metrics.Breaker("crm:"+name, func() string { return a.crm[name].Breaker().String() })
+			a.router.Deliver(leases, "crm:"+name, worker.Deliver)
+		}
+		if b.Zendesk != nil {
+			if desks[name], err = b.Zendesk.client(a); err != nil {
+				return fmt.Errorf("bot %s: %w", name, err)
+			}
+			a.zendesk[name] = a.listenToZendesk(name, b.Zendesk)
+			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
+			a.router.Deliver(leases, "zendesk:"+name, worker.Deliver)
 		}
 		a.router.Deliver(leases, "telegram:"+name, worker.Deliver)
 		a.router.Deliver(leases, "orders:"+name, worker.Deliver)
@@ -208,6 +270,9 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
 	parts.Go(func() { a.takeOver(ctx) })
 	parts.Go(func() { a.watch(ctx) })
+	parts.Go(func() { a.renewTables(ctx) })
+	parts.Go(func() { a.verifyTables(ctx) })
+	parts.Go(func() { a.watchFlow(ctx) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)
@@ -217,6 +282,12 @@ func (a *app) run(ctx context.Context) error {
 		a.log.Warn("requests were cut off", "error", err)
 	}
 	parts.Wait()
+	for _, t := range a.typing {
+		t.Wait()
+	}
+	for _, c := range a.crm {
+		c.Close()
+	}
 	a.handler.Close()
 	a.store.Close()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -239,13 +310,18 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-// takeOver frees what dead workers held.
+// takeOver frees what dead workers held, and keeps long lanes out of the way of others.
 func (a *app) takeOver(ctx context.Context) {
 	every(ctx, takeOverEvery, func() {
-		if n, err := a.store.TakeOver(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("leases cannot be looked at", "error", err)
-		} else if n > 0 {
+		n, err := a.store.TakeOver(ctx)
+		if n > 0 {
 			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
+		}
+		if err == nil {
+			err = a.store.Park(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.Error("leases and lanes cannot be looked at", "error", err)
 		}
 	})
 }
@@ -261,6 +337,34 @@ func (a *app) watch(ctx context.Context) {
 			a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
 				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
 		}
+	})
+}
+
+// watchFlow tells when a bot may not call Telegram, and when it may again, and clears
+// away the limits of chats that have been quiet.
+func (a *app) watchFlow(ctx context.Context) {
+	known := map[string]commands.Leave{}
+	every(ctx, watchEvery, func() {
+		stopped, err := a.flow.Stopped(ctx)
+		if err == nil {
+			_, err = a.flow.Sweep(ctx)
+		}
+		if err != nil {
+			return // the database is away, and others say so
+		}
+		for bot, why := range known {
+			if stopped[bot].Cause != why.Cause {
+				a.metrics.Stopped(bot, string(why.Cause), false)
+				a.log.Info("the bot may call Telegram again", "bot", bot)
+			}
+		}
+		for bot, why := range stopped {
+			if known[bot].Cause != why.Cause {
+				a.metrics.Stopped(bot, string(why.Cause), true)
+				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause, "reason", why.Reason)
+			}
+		}
+		known = stopped
 	})
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, growth, memory; without any, all."`
+	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, deliver, growth, memory; without any, all."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"How often each row and its baseline are measured, in turn."`
 	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
@@ -53,6 +53,7 @@ var benchRows = []benchRow{
 	{"live", "events folded by conversations through the router, from a backlog", "ordered COPY out", benchLive},
 	{"rebuild", "events of a full rebuild of conversations and tickets", "ordered COPY out", benchRebuild},
 	{"reply", "webhook received to sendMessage received, 200 updates/s", "", benchReply},
+	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
 }

@@ -207,7 +207,7 @@ func rebuildAll(ctx context.Context, store *postgres.Store) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for _, p := range projections.All() {
-		if _, err := projections.Rebuild(ctx, conn, postgres.Ledger{Store: store}, p, func(int64) {}); err != nil {
+		if _, err := projections.Rebuild(ctx, conn, postgres.Ledger{Store: store}, p, projections.How{}); err != nil {
 			return err
 		}
 	}
@@ -395,7 +395,7 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 	}
 	defer os.RemoveAll(dir)
 	bots := filepath.Join(dir, "bots.yaml")
-	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s}\n", demoToken, demoSecret), 0o600); err != nil {
+	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600); err != nil {
 		return 0, err
 	}
 	command := b.child(ctx, dsn, "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", "http://127.0.0.1:1")
@@ -409,8 +409,8 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 		if err != nil {
 			return err
 		}
-		base := regexp.MustCompile(`http://[0-9.:]+`).Find(line[:n])
-		post := poster(string(base)+"/webhook/demo", 100)
+		address := regexp.MustCompile(`[0-9.]+:[0-9]+`).Find(line[:n])
+		post := poster(string(address), "/webhook/demo", 100)
 		var mu sync.Mutex
 		sent := 0
 		_, _, err = load(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {

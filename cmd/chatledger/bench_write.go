@@ -4,19 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -98,7 +94,7 @@ func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base
 		return benchResult{}, err
 	}
 	defer stop()
-	post := poster("http://"+a.listener.Addr().String()+"/webhook/demo", connections)
+	post := poster(a.listener.Addr().String(), "/webhook/demo", connections)
 	if _, _, err := load(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
 		return post(ctx, benchUpdate(1<<40+n, 1+n%chats))
 	}); err != nil {
@@ -174,65 +170,6 @@ func caughtUp(ctx context.Context, dsn string) (time.Duration, error) {
 			return time.Since(begun), err
 		}
 	}
-}
-
-// poster posts updates over kept-alive connections and wants a 200.
-func poster(url string, connections int) func(context.Context, []byte) error {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
-	return func(ctx context.Context, body []byte) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("X-Telegram-Bot-Api-Secret-Token", demoSecret)
-		resp, err := client.Do(r)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-			return err
-		}
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("the webhook answered %s", resp.Status)
-		}
-		return nil
-	}
-}
-
-// load calls f from several callers for a while, each time with the next number.
-// It returns the times of all calls, sorted, and the time it took.
-func load(ctx context.Context, callers int, length time.Duration, f func(ctx context.Context, n int64) error) ([]time.Duration, time.Duration, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	times := make([][]time.Duration, callers)
-	var n atomic.Int64
-	var all sync.WaitGroup
-	begun := time.Now()
-	for i := range callers {
-		all.Go(func() {
-			for time.Since(begun) < length && ctx.Err() == nil {
-				before := time.Now()
-				if err := f(ctx, n.Add(1)); err != nil {
-					cancel(err)
-					return
-				}
-				times[i] = append(times[i], time.Since(before))
-			}
-		})
-	}
-	all.Wait()
-	took := time.Since(begun)
-	joined := slices.Concat(times...)
-	slices.Sort(joined)
-	return joined, took, context.Cause(ctx)
-}
-
-func rate(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
-
-func latencyNotes(sorted []time.Duration) map[string]float64 {
-	return map[string]float64{"p50 ms": percentile(sorted, .5), "p95 ms": percentile(sorted, .95)}
 }
 
 // pgbench measures what the server does with the update alone: a prepared

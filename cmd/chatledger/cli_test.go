@@ -105,6 +105,7 @@ func TestATakenPortNamesItsFlag(t *testing.T) {
 	refused(t, "choose another address with --listen", "serve", "--bots", bots, "--database-url", pgtest.Database(t), "--listen", address)
 	refused(t, "choose another address with --listen", "dev", "--data-dir", t.TempDir(), "--listen", address, "--sim", "127.0.0.1:0")
 	refused(t, "choose another address with --sim", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--sim", address)
+	refused(t, "choose another address with --crm", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", address)
 }
 
 func TestMistakesInTheBotsFileAreTold(t *testing.T) {
@@ -127,6 +128,14 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		"reorder_window must be between 0 and 2s":  "bots: {demo: {token: '1:x', secret: s, reorder_window: 3s}}",
 		"chat_limit: count is 0 (off) to":          "bots: {demo: {token: '1:x', secret: s, chat_limit: {count: 5}}}",
 		"chat_limit: count is":                     "bots: {demo: {token: '1:x', secret: s, chat_limit: {count: 1000000, window: 1s}}}",
+		"rate: bot must be 0 (no limit) or":        "bots: {demo: {token: '1:x', secret: s, rate: {bot: -1}}}",
+		"rate: group_per_minute must be 0":         "bots: {demo: {token: '1:x', secret: s, rate: {group_per_minute: 5000}}}",
+		"rate: chat must be 0":                     "bots: {demo: {token: '1:x', secret: s, rate: {chat: .nan}}}",
+		"crm: url: \"\" is no base URL; give one":  "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
+		"is no base URL":                           "bots: {demo: {token: '1:x', secret: s, crm: {url: crm.example.com}}}",
+		"orders and crm exclude each other":        "bots: {demo: {token: '1:x', secret: s, orders: demo, crm: {url: 'http://127.0.0.1'}}}",
+		"crm: token: the environment has no":       "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",
+		"field user not found":                     "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', user: x}}}",
 		"the environment has no CHATLEDGER_NO_ONE": "bots: {demo: {token: 'env:CHATLEDGER_NO_ONE', secret: s}}",
 		"no such file":                             "bots: {demo: {token: '1:x', secret: 'file:" + dir + "/none'}}",
 	} {
@@ -153,9 +162,11 @@ bots:
     reorder_window: 150ms
     chat_limit: {count: 3, window: 10s}
     orders: demo
+    rate: {bot: 25, chat: 0}
   quiet:
     token: "18:plain"
     secret: plain
+    crm: {url: "https://crm.example.com/v1", token: env:CHATLEDGER_TEST_TOKEN}
 `}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -173,8 +184,14 @@ bots:
 	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet [plain] {10 1m0s} 0s}" {
 		t.Errorf("quiet: %s", got)
 	}
+	if got := fmt.Sprint(shop.limits(), quiet.limits()); got != "{25 0 20} {30 1 20}" {
+		t.Errorf("rates: %s", got)
+	}
 	if orders, err := shop.orders(); err != nil || orders == nil {
 		t.Errorf("shop's orders: %v (%v)", orders, err)
+	}
+	if quiet.CRM == nil || *quiet.CRM != (crmConfig{"https://crm.example.com/v1", "17:env"}) || shop.CRM != nil {
+		t.Errorf("CRMs: %+v, %+v", quiet.CRM, shop.CRM)
 	}
 	if orders, err := quiet.orders(); err != nil || orders != nil {
 		t.Errorf("quiet's orders: %v (%v)", orders, err)

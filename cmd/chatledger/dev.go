@@ -11,8 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -20,6 +22,8 @@ type devCmd struct {
 	database
 	Listen        string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
 	Sim           string        `default:"127.0.0.1:8081" env:"CHATLEDGER_SIM" help:"Address of the Telegram simulator and its chat page."`
+	CRM           string        `name:"crm" default:"127.0.0.1:8082" env:"CHATLEDGER_CRM" help:"Address of the fake CRM, in which orders and addresses are looked up."`
+	Zendesk       string        `default:"127.0.0.1:8083" env:"CHATLEDGER_ZENDESK" help:"Address of the fake Zendesk, which keeps tickets, too."`
 	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
 	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
 	ReorderWindow time.Duration `default:"0s" help:"How long an update waits for others of its chat with lower ids."`
@@ -45,6 +49,16 @@ func (c *devCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer page.Close()
+	shop, err := listen(c.CRM, "--crm")
+	if err != nil {
+		return err
+	}
+	defer shop.Close()
+	desk, err := listen(c.Zendesk, "--zendesk")
+	if err != nil {
+		return err
+	}
+	defer desk.Close()
 
 	dsn, query := c.DatabaseURL, `psql "$DATABASE_URL"`
 	if dsn == "" {
@@ -68,16 +82,33 @@ func (c *devCmd) Run(e *env) (err error) {
 	}
 	defer simulator()
 
-	bot := botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
+	fakeCRM := &http.Server{Handler: crmtest.New(crmtest.Options{}), ReadHeaderTimeout: headerTimeout}
+	go fakeCRM.Serve(shop)
+	defer fakeCRM.Close()
+	base := "http://" + webhook.Addr().String()
+	account := demoAccount("http://" + desk.Addr().String())
+	// It forgets its tickets when it stops. What it numbers then must not look like what came before.
+	fakeZendesk := &http.Server{ReadHeaderTimeout: headerTimeout, Handler: zendesktest.New(zendesktest.Options{
+		Email: account.Email, Token: account.Token, Hook: base + "/zendesk/demo", Secret: account.WebhookSecret, FirstID: time.Now().UnixMilli()})}
+	go fakeZendesk.Serve(desk)
+	defer fakeZendesk.Close()
+
+	bot := botConfig{Token: demoToken, Secret: demoSecret, CRM: &crmConfig{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
 	api := "http://" + page.Addr().String()
 	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Log: e.log})
 	if err != nil {
 		return err
 	}
-	base := "http://" + webhook.Addr().String()
-	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ntables    %s -c 'table readmodel.conversations'\n", api, base, demoSecret, query)
+	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates\nzendesk   %s/fake/tickets\ntables    %s -c 'table readmodel.conversations'\n",
+		api, base, demoSecret, bot.CRM.URL, account.URL, query)
 	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
 	return a.run(e.ctx)
+}
+
+// demoAccount is the demo bot's account at the fake Zendesk.
+func demoAccount(url string) *zendeskConfig {
+	rate := float64(zendeskRate)
+	return &zendeskConfig{URL: url, Email: "bot@example.com", Token: "demo-token", WebhookSecret: demoSecret, Rate: &rate}
 }
 
 // startSimulator serves Telegram's side and returns what stops it. Update ids go

@@ -83,7 +83,7 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, ".data")
-	args := []string{"dev", "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--data-dir", data}
+	args := []string{"dev", "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--zendesk", "127.0.0.1:0", "--data-dir", data}
 
 	// inProcess runs dev until during returns.
 	inProcess := func(during func(devRun)) {
@@ -134,7 +134,7 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events where name = 'message_received'`
 
 	inProcess(func(d devRun) {
-		if last := d.said[len(d.said)-1]; len(d.said) != 4 || !strings.HasPrefix(last, "ready") {
+		if last := d.said[len(d.said)-1]; len(d.said) != 6 || !strings.HasPrefix(last, "ready") {
 			t.Errorf("dev says %q", d.said)
 		}
 		info, err := os.Stat(filepath.Join(data, "dsn"))

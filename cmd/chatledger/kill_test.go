@@ -35,7 +35,11 @@ type program struct {
 func (w *world) serve(more ...string) *program {
 	w.t.Helper()
 	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
-	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", demoToken, demoSecret)
+	shop := "orders: demo"
+	if crm := w.bot.CRM; crm != nil {
+		shop = fmt.Sprintf("crm: {url: %q, token: %q}", crm.URL, crm.Token)
+	}
+	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    %s\n    rate: {bot: 0, chat: 0, group_per_minute: 0}\n", demoToken, demoSecret, shop)
 	for _, line := range more {
 		text += "    " + line + "\n"
 	}

@@ -22,23 +22,29 @@ import (
 type cli struct {
 	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL"`
 
-	Dev     devCmd     `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
-	Serve   serveCmd   `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database schema up to date."`
-	Events  eventsCmd  `cmd:"" help:"Print events, of one stream or of the whole feed."`
-	Rebuild rebuildCmd `cmd:"" help:"Fold a read-model table anew from the events and swap it in."`
-	Verify  verifyCmd  `cmd:"" help:"Fold the events anew and report the first read-model row that differs."`
-	State   stateCmd   `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
-	Why     whyCmd     `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
-	Ticket  ticketCmd  `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
-	Bench   benchCmd   `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Dev        devCmd        `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
+	Serve      serveCmd      `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the database schema up to date."`
+	Events     eventsCmd     `cmd:"" help:"Print events, of one stream or of the whole feed."`
+	Rebuild    rebuildCmd    `cmd:"" help:"Fold a read-model table anew from the events and swap it in."`
+	Verify     verifyCmd     `cmd:"" help:"Fold the events anew and report the first read-model row that differs."`
+	Rebase     rebaseCmd     `cmd:"" help:"Let the ledger go on in another cluster, after a dump was restored there."`
+	Export     exportCmd     `cmd:"" help:"Write all events into a directory of files, or go on with one; or as one stream."`
+	Import     importCmd     `cmd:"" help:"Fill an empty store from an archive, sending nothing, or go on with that."`
+	Replay     replayCmd     `cmd:"" help:"Decide recorded chats again in a sandbox, with today's program or other settings, and report what differs."`
+	State      stateCmd      `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
+	Why        whyCmd        `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
+	Deliveries deliveriesCmd `cmd:"" help:"List what leaves the system, and decide about what could not be delivered."`
+	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
+	Bench      benchCmd      `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // env is what subcommands run in.
 type env struct {
 	ctx    context.Context // ends with Ctrl-C or SIGTERM
 	stdout io.Writer
+	stderr io.Writer // how far a long run has come
 	log    *slog.Logger
 }
 
@@ -81,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		command, err := parser.Parse(args)
 		if err == nil {
 			log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
-			err = command.Run(&env{ctx, stdout, log})
+			err = command.Run(&env{ctx, stdout, stderr, log})
 		}
 		code = report(stderr, err)
 	}()

@@ -140,6 +140,9 @@ func (m moment) fields() [][2]string {
 		if s.Ticket.Assignee != "" {
 			ticket += ", with " + s.Ticket.Assignee
 		}
+		if s.Ticket.Desk != "" {
+			ticket += ", kept at " + s.Ticket.Desk + " too"
+		}
 	}
 	if s.Run.Workflow != "" {
 		workflow = fmt.Sprintf("%s at %s, last moved %s", s.Run.Workflow, s.Run.Step, s.Run.LastAt.Format(time.DateTime))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 )
 
 // TestStories runs the conversations in testdata/stories, each on a chatledger and a
@@ -25,19 +26,26 @@ import (
 //	~ text           the customer edits the last message
 //	[Button]         the customer presses this button where it was last shown;
 //	                 [Button] 2 is where it was shown before that
-//	< text           the bot says this next; "..." is unquoted, * is any text
+//	< text           the bot says this next; "..." is unquoted, * is any text; a file
+//	                 is its kind and id in brackets before its caption: [photo f1] Look
 //	< nothing        and nothing more until everything has come to rest
 //	@ reply text     a person acts with `chatledger ticket`: reply, resolve, ...;
-//	                 ! text at the end: and is refused with this in the error
+//	                 with --flags before the text; ! text at the end: and is refused
+//	                 with this in the error
+//	^ comment text   an agent acts at Zendesk: see agent
 //	= name name      the events since the last such line, in their order; what is
 //	                 under way is waited for first, so one such line tells of one
 //	                 exchange
+//	% holds          from here on the CRM answers nobody; % answers ends that
+//	% keeps text     the CRM has changed the customer's address once, to this; without
+//	                 a text it has not: see newCRM
 //	? query => rows  what the query (without its select) finds in the database
 //
 // A line that begins with two spaces goes on with the one before.
 //
 // At the end the bot must have said nothing else, every reply must have arrived
-// once, and the read models must be what the events lead to.
+// once, the read models must be what the events lead to, and deciding all of it again
+// must lead to the same events.
 func TestStories(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/stories/*.txt")
@@ -51,7 +59,16 @@ func TestStories(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &story{world: newWorld(t)}
+			s := &story{}
+			switch kind, _, _ := strings.Cut(filepath.Base(path), "-"); kind {
+			case "zendesk":
+				s.world, s.zendesk = newWorldWithZendesk(t)
+			case "crm":
+				crm, withCRM := newCRM(t)
+				s.world, s.crm = newWorld(t, withCRM), crm
+			default:
+				s.world = newWorld(t)
+			}
 			lines := strings.Split(string(text), "\n")
 			for i := 0; i < len(lines); i++ {
 				s.line = fmt.Sprintf("%s:%d: %s", path, i+1, lines[i])
@@ -66,10 +83,17 @@ func TestStories(t *testing.T) {
 			s.line = path + ": the end"
 			s.nothingMore()
 			s.wantRows("0", `select count(*) from eventstore.deliveries where state <> 'done' or attempts <> 1`)
-			if sent := s.Stats().Calls["sendMessage"]["200"]; sent != int64(s.heard) {
-				t.Errorf("%s: %d messages sent, %d told of", s.line, sent, s.heard)
+			texts := s.heard
+			for _, m := range s.Messages(storyChat) {
+				if m.Media.Kind != "" && m.From == "bot" {
+					texts--
+				}
+			}
+			if sent := s.Stats().Calls["sendMessage"]["200"]; sent != int64(texts) {
+				t.Errorf("%s: %d messages sent, %d told of", s.line, sent, texts)
 			}
 			s.clean()
+			s.replaysAsItWas()
 		})
 	}
 }
@@ -79,6 +103,9 @@ const storyChat = 42
 
 type story struct {
 	*world
+	zendesk *zendesktest.Server // of stories whose name begins with zendesk-
+	crm     *fakeCRM            // of stories whose name begins with crm-
+
 	line  string // where the story is, for errors
 	heard int    // messages of the bot that were told of
 	told  int64  // version of the last event that was told of
@@ -108,8 +135,12 @@ func (s *story) step(line string) {
 		}
 	case "@":
 		s.person(rest)
+	case "^":
+		s.agent(rest)
 	case "=":
 		s.events(rest)
+	case "%":
+		s.atCRM(rest)
 	case "?":
 		query, want, _ := strings.Cut(rest, " => ")
 		s.settle()
@@ -179,13 +210,18 @@ func (s *story) hear(want string) {
 	})
 	got := s.texts(storyChat, "bot")[s.heard]
 	s.heard++
+	if !like(want, got) {
+		s.fail("the bot says %q", got)
+	}
+}
+
+// like tells whether a text is as wanted, where * is any text.
+func like(want, got string) bool {
 	parts := strings.Split(want, "*")
 	for i := range parts {
 		parts[i] = regexp.QuoteMeta(parts[i])
 	}
-	if !regexp.MustCompile(`(?s)^` + strings.Join(parts, ".*") + `$`).MatchString(got) {
-		s.fail("the bot says %q", got)
-	}
+	return regexp.MustCompile(`(?s)^` + strings.Join(parts, ".*") + `$`).MatchString(got)
 }
 
 func (s *story) nothingMore() {
@@ -245,6 +281,11 @@ func (s *story) person(line string) {
 	line, refusal, refused := strings.Cut(line, " ! ")
 	verb, rest, more := strings.Cut(line, " ")
 	args := []string{"ticket", verb, "--as", "ann", fmt.Sprintf("demo:%d", storyChat)}
+	for strings.HasPrefix(rest, "--") {
+		var flag string
+		flag, rest, more = strings.Cut(rest, " ")
+		args = append(args, flag)
+	}
 	if more {
 		args = append(args, s.text(rest))
 	}

@@ -46,7 +46,11 @@ type escalateCmd struct {
 }
 type replyCmd struct {
 	onChat
-	Text string `arg:"" help:"What to say."`
+	Text     string   `arg:"" optional:"" help:"What to say; the caption, with a file."`
+	HTML     bool     `help:"The text is in Telegram's HTML: <b>, <i>, <a href=...>, <code>, <blockquote> and so on."`
+	Photo    []string `sep:"none" placeholder:"FILE-ID" help:"Send a photo, by a file id that Telegram gave it; several are an album."`
+	Document []string `sep:"none" placeholder:"FILE-ID" help:"Send a document, likewise."`
+	Voice    []string `sep:"none" placeholder:"FILE-ID" help:"Send a voice message."`
 }
 type resolveCmd struct{ onChat }
 type reopenCmd struct {
@@ -63,7 +67,19 @@ func (c *escalateCmd) Run(e *env) error {
 	return c.handle(e, chat.EscalateTicket{Priority: c.Priority, Reason: c.Reason, At: now()})
 }
 func (c *replyCmd) Run(e *env) error {
-	return c.handle(e, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: c.As}, Text: c.Text})
+	reply := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: c.As}, Text: c.Text}
+	if c.HTML {
+		reply.Format = dialog.HTML
+	}
+	add := func(kind string, files []string) {
+		for _, id := range files {
+			reply.Media = append(reply.Media, chat.Media{Kind: kind, FileID: id})
+		}
+	}
+	add(chat.Photo, c.Photo)
+	add(chat.Document, c.Document)
+	add(chat.Voice, c.Voice)
+	return c.handle(e, reply)
 }
 func (c *resolveCmd) Run(e *env) error { return c.handle(e, chat.ResolveTicket{At: now()}) }
 func (c *reopenCmd) Run(e *env) error {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	// A developer's own settings are not the tests'.
-	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL"} {
+	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM", "CHATLEDGER_CRM", "CHATLEDGER_ZENDESK", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL"} {
 		os.Unsetenv(name)
 	}
 	pgtest.Main(m)
@@ -104,15 +104,19 @@ type running struct {
 }
 
 // start runs a chatledger on a database address and waits until it is ready.
-func (w *world) start(dsn string) *running {
+func (w *world) start(dsn string, changes ...func(*appConfig)) *running {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	a, err := newApp(w.t.Context(), appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener,
-		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener,
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	for _, change := range changes {
+		change(&config)
+	}
+	a, err := newApp(w.t.Context(), config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -309,12 +313,17 @@ func (w *world) settle() {
 	})
 }
 
-// texts are what a side said in a chat, oldest first.
+// texts are what a side said in a chat, oldest first; a file is [kind id] before its
+// caption.
 func (w *world) texts(chat int64, side string) []string {
 	var said []string
 	for _, m := range w.Messages(chat) {
 		if m.From == side {
-			said = append(said, m.Text)
+			text := m.Text
+			if m.Media.Kind != "" {
+				text = strings.TrimSpace(fmt.Sprintf("[%s %s] %s", m.Media.Kind, m.Media.FileID, text))
+			}
+			said = append(said, text)
 		}
 	}
 	return said

@@ -31,15 +31,21 @@ type State struct {
 	Answerable   []int64        // Unix seconds of the last messages within the limit, at most MaxLimit
 	Answered     domain.Version // the bot's turn is decided up to this event
 	Thread       int64          // topic the customer last wrote in
-	Album        string         // media group of the last message; "" when it was none
+	Albums       []Album        // parts of the last albums, oldest first, at most albumsMax
 
 	LastIntent    dialog.Intent
-	LastText      string // subject of a ticket, cut to subjectMax
+	LastText      string // becomes the subject of a ticket; cut to saidMax
+	Customer      string // name of who last wrote
 	Misunderstood int
 	Run           dialog.Run
+	Awaited       domain.Version // what the last request to the CRM in this run answered
 	Ticket        Ticket
-	Tickets       int  // opened so far
-	Blocked       bool // the customer does not want messages from this bot
+	Tickets       int      // opened so far
+	AgentActs     []string // ids of the last acts of agents at another desk, oldest first, at most actsKept
+	Blocked       bool     // the customer does not want messages from this bot
+
+	MovedTo   int64          // the chat goes on under this id; 0 when it has not moved
+	Continued domain.Version // of the chat before, up to which it was followed
 }
 
 // heardMax bounds the memory of recent updates, in keys of 8 bytes: repeats come
@@ -48,6 +54,28 @@ const heardMax = 64
 
 // subjectMax bounds the subject of a ticket, in characters: one line in a queue.
 const subjectMax = 120
+
+// Album is a part of an album, whose parts are messages of their own. Of two that
+// write in a group at once, the parts come mixed.
+type Album struct {
+	ID    string
+	Words bool // the part had a caption
+}
+
+// albumsMax bounds the memory of parts of albums: two albums, which have ten each.
+const albumsMax = 20
+
+// continues tells whether a message is one act with earlier parts of its album. The
+// first words of an album are an act, whichever part brings them.
+func (s State) continues(e MessageReceived) bool {
+	parts, words := 0, false
+	for _, part := range s.Albums {
+		if part.ID == e.Album {
+			parts, words = parts+1, words || part.Words
+		}
+	}
+	return parts > 0 && (words || e.Text == "")
+}
 
 // MaxLimit is the highest Limit.Count: the times kept for it; a limit of more
 // messages per window than this would cost more memory than it protects.
@@ -59,6 +87,12 @@ type Ticket struct {
 	Status   TicketStatus
 	Priority dialog.Priority
 	Assignee string
+	Reason   string
+	Subject  string
+	Opened   time.Time
+	Due      time.Time
+	Desk     string   // the other desk that keeps it, too; "" when none does
+	Said     []string // about it, until it is referred to a desk; at most saidKept
 }
 
 // TicketStatus says where a ticket stands.
@@ -81,13 +115,18 @@ func Evolve(s State, event domain.Event) State {
 	case MessageReceived:
 		s = s.heard(e.Update, e.Date)
 		s.TopMessage = max(s.TopMessage, e.MessageID)
-		s.Album = e.Album
+		if e.Album != "" {
+			s.Albums = keep(s.Albums, Album{e.Album, e.Text != ""}, albumsMax)
+		}
 		if !e.OverLimit && !e.Continues {
 			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
 		if !e.Late {
 			s = s.about(e)
 			s.Blocked = false // who writes has not blocked us; the update that says so comes by another queue
+		}
+		if !e.From.Bot {
+			s.Ticket = s.Ticket.hear(e.line())
 		}
 	case MessageEdited:
 		s = s.heard(e.Update, e.EditedAt)
@@ -108,27 +147,52 @@ func Evolve(s State, event domain.Event) State {
 		default:
 			s.LastIntent, s.Misunderstood = e.Intent, 0
 		}
+	case AddressCheckRequested:
+		s.Awaited = e.To
+	case AddressUpdateRequested:
+		s.Awaited = e.To
 	case WorkflowMoved:
+		if e.Step == dialog.Initial {
+			s.Awaited = 0
+		}
 		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source}, e.At)
 	case TicketOpened:
 		s.Tickets++
-		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority}
+		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due}
+		if e.Subject != cut(s.LastText, subjectMax) { // others have come since
+			s.Ticket = s.Ticket.hear(line(s.Customer, e.Subject, nil))
+		}
+		if s.LastText != "" {
+			s.Ticket = s.Ticket.hear(line(s.Customer, s.LastText, nil))
+		}
 		s.LastIntent, s.Misunderstood = "", 0
 	case TicketAssigned:
 		s.Ticket.Status, s.Ticket.Assignee = Assigned, e.Assignee
 	case TicketEscalated:
-		s.Ticket.Priority = e.Priority
+		s.Ticket.Priority, s.Ticket.Due = e.Priority, e.Due
 	case TicketResolved:
-		s.Ticket.Status = Resolved
+		s.Ticket.Status, s.Ticket.Said = Resolved, nil
 	case TicketReopened:
-		s.Ticket.Status = Open
+		s.Ticket.Status, s.Ticket.Reason, s.Ticket.Opened, s.Ticket.Due = Open, e.Reason, e.At, e.Due
 		if s.Ticket.Assignee != "" {
 			s.Ticket.Status = Assigned
 		}
 	case HandedBack:
-		s.Ticket.Status = BackWithUs
+		s.Ticket.Status, s.Ticket.Said = BackWithUs, nil
+	case TicketReferred:
+		s.Ticket.Desk, s.Ticket.Said = e.Desk, nil
+	case AgentActed:
+		s.AgentActs = keep(s.AgentActs, e.ID, actsKept)
+	case ReplyQueued:
+		if e.Author.Kind == Person {
+			s.Ticket = s.Ticket.hear(e.line())
+		}
 	case DeliveryFailed:
 		s.Blocked = s.Blocked || e.Blocked
+	case ChatMigrated:
+		s.MovedTo = e.To
+	case ChatContinued:
+		s.Continued = e.Version
 	}
 	return s
 }
@@ -147,12 +211,13 @@ func (s State) heard(u Update, at time.Time) State {
 }
 
 // about makes a message the one that is talked about: replies go to its topic, and
-// a ticket is named after its text.
+// a ticket is named after its text and its sender.
 func (s State) about(e MessageReceived) State {
 	s.Thread = e.Thread
 	if e.Text != "" {
-		s.LastText = cut(e.Text, subjectMax)
+		s.LastText = cut(e.Text, saidMax)
 	}
+	s.Customer = e.From.called()
 	return s
 }
 

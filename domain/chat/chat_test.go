@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -307,25 +308,57 @@ func TestAMessageOverTheLimitIsNotAnswered(t *testing.T) {
 
 // Albums
 
-func TestAnAlbumIsAnsweredOnce(t *testing.T) {
-	part := func(n int64) chat.MessageReceived {
-		m := wrote(n, "")
-		m.Album, m.Media = "album-1", []chat.Media{{Kind: "photo", FileID: "f"}}
-		return m
+// partOf is a message with a photo of an album.
+func partOf(album string, n int64, caption string) chat.MessageReceived {
+	m := wrote(n, caption)
+	m.Album, m.Media = album, []chat.Media{{Kind: "photo", FileID: "f"}}
+	return m
+}
+
+func TestPartsOfAnAlbumAreOneAct(t *testing.T) {
+	const album, words = "album-1", "where is my order 1001"
+	for name, c := range map[string]struct {
+		parts []chat.MessageReceived // as they come
+		acts  []int64                // message ids
+	}{
+		"without words":              {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
+		"words with the first":       {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
+		"words with each":            {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, words), partOf(album, 3, words)}, []int64{1}},
+		"the last comes first":       {[]chat.MessageReceived{partOf(album, 3, ""), partOf(album, 1, ""), partOf(album, 2, "")}, []int64{3}},
+		"words are heard with any":   {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, words), partOf(album, 3, words)}, []int64{1, 2}},
+		"others write meanwhile":     {[]chat.MessageReceived{partOf(album, 1, ""), wrote(2, "hello"), partOf(album, 3, "")}, []int64{1, 2}},
+		"two albums at once":         {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""), partOf(album, 3, ""), partOf("album-2", 4, "")}, []int64{1, 2}},
+		"one album after another":    {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf("album-2", 3, words)}, []int64{1, 3}},
+		"messages that are no album": {[]chat.MessageReceived{wrote(1, "hello"), wrote(2, "hello")}, []int64{1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var history []domain.Event
+			var acts []int64
+			for _, part := range c.parts {
+				got := only[chat.MessageReceived](t, given(t, history...).When(receive(part)))
+				history = append(history, got)
+				turn := given(t, history...).When(respond(domain.Version(len(history)), got))
+				if len(turn.Events) > 0 {
+					acts = append(acts, got.MessageID)
+				}
+			}
+			if !slices.Equal(acts, c.acts) {
+				t.Errorf("answered messages %v, want %v", acts, c.acts)
+			}
+		})
 	}
-	second := part(2)
-	second.Continues = true
-	given(t, part(1)).When(receive(part(2))).Then(second)
-	only[chat.ReplyQueued](t, given(t, part(1), second).When(respond(1, part(1))))
-	given(t, part(1), second, understood(1, dialog.File)).When(respond(2, second)).ThenNothing()
+}
 
-	captioned := second
-	captioned.Text = "where is my order 1001"
-	only[chat.OrderLookupRequested](t, given(t, part(1), captioned).When(respond(2, captioned)))
-
-	other := part(3)
-	other.Album = "album-2"
-	given(t, part(1), second).When(receive(other)).Then(other)
+func TestOnlyTheBeginningOfAnAlbumIsOverTheLimit(t *testing.T) {
+	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(partOf("a", 3, ""), 2)}
+	part := at(partOf("a", 4, ""), 3)
+	part.Continues = true
+	given(t, history...).When(limited(at(partOf("a", 4, ""), 3))).Then(part)
+	given(t, history...).When(limited(at(partOf("b", 5, ""), 3))).Then(func() chat.MessageReceived {
+		over := at(partOf("b", 5, ""), 3)
+		over.OverLimit = true
+		return over
+	}())
 }
 
 func TestAnAlbumCountsAsOneMessageOfTheLimit(t *testing.T) {
@@ -661,12 +694,16 @@ func TestAFindingIsKeptButNotSaid(t *testing.T) {
 
 func TestOutcomesOfDeliveriesAreRecorded(t *testing.T) {
 	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000002")
-	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5}).
-		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5})
+	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5, Unsure: 1}).
+		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5, Unsure: 1})
 	for _, outcome := range []string{"refused", "unknown", "dead"} {
-		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true}).
-			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true})
+		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true}).
+			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true})
 	}
+	given(t).When(chat.RetryDelivery{Delivery: id, Kind: "telegram.sendMessage", Was: "dead", Reason: "mended"}).
+		Then(chat.DeliveryRetried{Delivery: id, Kind: "telegram.sendMessage", Was: "dead", Reason: "mended"})
+	given(t).When(chat.SkipDelivery{Delivery: id, Kind: "telegram.sendMessage", Was: "unknown", Reason: "called"}).
+		Then(chat.DeliverySkipped{Delivery: id, Kind: "telegram.sendMessage", Was: "unknown", Reason: "called"})
 }
 
 func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {

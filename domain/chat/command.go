@@ -33,6 +33,7 @@ type Respond struct {
 	To    domain.Version
 	Event domain.Event // MessageReceived, MessageEdited or ButtonPressed
 	At    time.Time
+	CRM   bool // the bot has one, which checks and keeps addresses
 }
 
 // RecordLookup brings the outcome of an order look-up. Reason is set when it
@@ -47,6 +48,28 @@ type RecordLookup struct {
 	At       time.Time
 }
 
+// RecordAddressCheck brings the outcome of an AddressCheckRequested. Reason is set when
+// the check failed for good.
+type RecordAddressCheck struct {
+	Delivery uuid.UUID
+	To       domain.Version // what the request answered
+	Address  string         // as it was asked
+	Check    dialog.AddressCheck
+	Reason   string
+	At       time.Time
+}
+
+// RecordAddressUpdate brings the outcome of an AddressUpdateRequested. Reason is set
+// when it failed for good.
+type RecordAddressUpdate struct {
+	Delivery uuid.UUID
+	To       domain.Version // what the request answered
+	Address  string         // as the CRM keeps it; as it was asked when it failed
+	Receipt  string
+	Reason   string
+	At       time.Time
+}
+
 // RecordDelivery brings the outcome of anything else that was sent.
 type RecordDelivery struct {
 	Delivery  uuid.UUID
@@ -55,12 +78,48 @@ type RecordDelivery struct {
 	MessageID int64
 	Reason    string
 	Blocked   bool
+	Unsure    int  // attempts that may have arrived, though nobody heard so
+	Held      bool // an operator must decide about it
 }
 
-// Reply is a person's message to the customer.
+// RetryDelivery is an operator's decision to attempt a delivery anew.
+type RetryDelivery struct {
+	Delivery uuid.UUID
+	Kind     string
+	Was      string // its state
+	Reason   string
+}
+
+// SkipDelivery is an operator's decision to attempt a delivery no more.
+type SkipDelivery struct {
+	Delivery uuid.UUID
+	Kind     string
+	Was      string // its state
+	Reason   string
+	At       time.Time
+}
+
+// Reply is a person's message to the customer: a text, or media and their caption.
 type Reply struct {
 	Author Author
 	Text   string
+	Format dialog.Format
+	Media  []Media
+}
+
+// Migrate says that the chat has another id by now.
+type Migrate struct {
+	To int64
+	At time.Time
+}
+
+// Continue brings what another chat, which goes on as this one, has left open by its
+// ChatMigrated at Version.
+type Continue struct {
+	From    int64
+	Version domain.Version
+	Unfinished
+	At time.Time
 }
 
 // OpenTicket asks for a person.
@@ -92,14 +151,45 @@ type ReopenTicket struct {
 // HandBack gives the chat back to the bot.
 type HandBack struct{}
 
-func (Receive) command()        {}
-func (Respond) command()        {}
-func (RecordLookup) command()   {}
-func (RecordDelivery) command() {}
-func (Reply) command()          {}
-func (OpenTicket) command()     {}
-func (AssignTicket) command()   {}
-func (EscalateTicket) command() {}
-func (ResolveTicket) command()  {}
-func (ReopenTicket) command()   {}
-func (HandBack) command()       {}
+// ReferTicket asks for the open ticket to be kept at another desk, too.
+type ReferTicket struct{ Desk string }
+
+// RecordFiling brings the number under which another desk keeps a ticket.
+type RecordFiling struct {
+	Delivery uuid.UUID
+	Ticket   string
+	Desk     string
+	Number   string
+}
+
+// RecordAgent brings what somebody did to a ticket at the other desk.
+type RecordAgent struct {
+	ID     string // of the act: the same when it comes again
+	Ticket string
+	Desk   string
+	Act    AgentAct
+	Agent  string
+	Text   string // of AgentReplied
+	At     time.Time
+}
+
+func (Receive) command()             {}
+func (Respond) command()             {}
+func (RecordLookup) command()        {}
+func (RecordAddressCheck) command()  {}
+func (RecordAddressUpdate) command() {}
+func (RecordDelivery) command()      {}
+func (RetryDelivery) command()       {}
+func (SkipDelivery) command()        {}
+func (Reply) command()               {}
+func (Migrate) command()             {}
+func (Continue) command()            {}
+func (OpenTicket) command()          {}
+func (AssignTicket) command()        {}
+func (EscalateTicket) command()      {}
+func (ResolveTicket) command()       {}
+func (ReopenTicket) command()        {}
+func (HandBack) command()            {}
+func (ReferTicket) command()         {}
+func (RecordFiling) command()        {}
+func (RecordAgent) command()         {}

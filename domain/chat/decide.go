@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -20,11 +19,27 @@ var (
 	ErrPriority        = errors.New("no such priority: use urgent, high, normal or low")
 	ErrNobody          = errors.New("it is not said who takes the ticket")
 	ErrEmpty           = errors.New("the text is empty")
+	ErrTooLong         = errors.New("the text is too long")
+	ErrHTML            = errors.New("this is no HTML that Telegram takes")
+	ErrMedia           = errors.New("this cannot be sent")
+	ErrMoved           = errors.New("this group became a supergroup and goes on under another chat id")
 	ErrBlocked         = errors.New("the customer has blocked this bot, or removed it from the group")
 )
 
 // Decide says what a command leads to.
 func Decide(s State, command Command) ([]domain.Event, error) {
+	if c, theirs := command.(RecordAgent); theirs {
+		return recordAgent(s, c)
+	}
+	events, err := decide(s, command)
+	if err != nil {
+		return nil, err
+	}
+	return s.tell(events), nil
+}
+
+// decide is Decide before the other desk is told.
+func decide(s State, command Command) ([]domain.Event, error) {
 	switch c := command.(type) {
 	case Receive:
 		return receive(s, c), nil
@@ -32,16 +47,31 @@ func Decide(s State, command Command) ([]domain.Event, error) {
 		return respond(s, c), nil
 	case RecordLookup:
 		return recordLookup(s, c), nil
+	case RecordAddressCheck:
+		return recordAddressCheck(s, c), nil
+	case RecordAddressUpdate:
+		return recordAddressUpdate(s, c), nil
 	case RecordDelivery:
 		return recordDelivery(c), nil
+	case RetryDelivery:
+		return []domain.Event{DeliveryRetried(c)}, nil
+	case SkipDelivery:
+		return skipDelivery(s, c), nil
+	case ReferTicket:
+		return refer(s, c), nil
+	case RecordFiling:
+		return []domain.Event{TicketFiled(c)}, nil
 	case Reply:
-		switch {
-		case strings.TrimSpace(c.Text) == "":
-			return nil, fmt.Errorf("reply: %w", ErrEmpty)
-		case s.Blocked:
-			return nil, fmt.Errorf("reply: %w", ErrBlocked)
+		return s.replyOf(c)
+	case Migrate:
+		return migrate(s, c), nil
+	case Continue:
+		return goOn(s, c), nil
+	case OpenTicket, ReopenTicket:
+		if s.MovedTo != 0 {
+			return nil, fmt.Errorf("%w: %d", ErrMoved, s.MovedTo)
 		}
-		return []domain.Event{ReplyQueued{Text: c.Text, Author: c.Author, Thread: s.Thread}}, nil
+		return decideTicket(s, command)
 	default:
 		return decideTicket(s, command)
 	}
@@ -56,8 +86,8 @@ func receive(s State, c Receive) []domain.Event {
 	switch e := c.Event.(type) {
 	case MessageReceived:
 		e.Late = s.late(e.ID, e.Date)
-		e.Continues = e.Album != "" && e.Album == s.Album
-		e.OverLimit = s.overLimit(c.Limit, e.Date)
+		e.Continues = s.continues(e)
+		e.OverLimit = !e.Continues && s.overLimit(c.Limit, e.Date)
 		return []domain.Event{e}
 	case MessageEdited:
 		e.Late = s.late(e.ID, e.EditedAt)
@@ -125,42 +155,56 @@ func respond(s State, c Respond) []domain.Event {
 	if m, ok := c.Event.(MessageReceived); ok {
 		s = s.about(m) // others may have come since
 	}
-	var events []domain.Event
-	answer := Answer{To: c.To}
-	add := func(e domain.Event) { events = append(events, e) }
-
 	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
 	if !s.WithPerson() {
-		turn = dialog.Take(dialog.Context{Run: s.Run, LastIntent: s.LastIntent, Misunderstood: s.Misunderstood}, act)
+		turn = dialog.Take(dialog.Context{Run: s.Run, LastIntent: s.LastIntent, Misunderstood: s.Misunderstood, CRM: c.CRM}, act)
 	}
-	add(Understood{answer, turn.Intent, turn.Confidence})
-	for _, move := range turn.Moves {
-		add(WorkflowMoved{Answer: answer, Workflow: move.Workflow, From: move.From, Step: move.To, Set: move.Set, Cleared: move.Cleared, Source: move.Source, At: c.At})
-	}
+	answer := Answer{To: c.To}
+	events := []domain.Event{Understood{answer, turn.Intent, turn.Confidence}}
+	events = append(events, s.moves(answer, turn, c.At)...)
 	if query != "" {
-		add(ButtonAnswered{answer, query, turn.Toast})
+		events = append(events, ButtonAnswered{answer, query, turn.Toast})
 	}
 	if turn.Lookup != "" {
-		add(OrderLookupRequested{answer, turn.Lookup})
+		events = append(events, OrderLookupRequested{answer, turn.Lookup})
 	}
+	if turn.Check != "" {
+		events = append(events, AddressCheckRequested{answer, turn.Check})
+	}
+	if turn.Save != "" {
+		events = append(events, AddressUpdateRequested{answer, senderOf(c.Event).ID, turn.Save})
+	}
+	return append(events, s.says(answer, turn, c.At)...)
+}
+
+// moves are the steps that a turn takes in the workflow.
+func (s State) moves(to Answer, turn dialog.Turn, at time.Time) (events []domain.Event) {
+	for _, move := range turn.Moves {
+		events = append(events, WorkflowMoved{Answer: to, Workflow: move.Workflow, From: move.From, Step: move.To, Set: move.Set, Cleared: move.Cleared, Source: move.Source, At: at})
+	}
+	return events
+}
+
+// says is what the customer hears in a turn, and whether a person comes.
+func (s State) says(to Answer, turn dialog.Turn, at time.Time) (events []domain.Event) {
 	for _, reply := range turn.Replies {
-		add(s.reply(answer, reply))
+		events = append(events, s.reply(to, reply)...)
 	}
 	if turn.HandOver.Reason != "" {
-		add(s.open(turn.HandOver, c.At))
+		events = append(events, s.open(turn.HandOver, at))
 	}
 	return events
 }
 
 // actOf is what the customer did, as the dialogue sees it, and the callback
 // query that waits for an answer. Late and excess messages are no acts: what they
-// answered is past, or too much; of an album the first part speaks for all. A
+// answered is past, or too much; nor is what only continues an album. A
 // button is always answered, even then. They are dated by when the customer acted,
 // so that a workflow does not expire because we were slow.
 func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:
-		ok = !(e.Late && s.Run.Active()) && !e.OverLimit && !(e.Continues && e.Text == "") && !e.From.Bot
+		ok = !(e.Late && s.Run.Active()) && !e.OverLimit && !e.Continues && !e.From.Bot
 		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, At: e.Date}, "", ok
 	case MessageEdited:
 		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, At: e.EditedAt}, "", !e.Late && !e.From.Bot
@@ -169,10 +213,6 @@ func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	default:
 		return dialog.Act{}, "", false
 	}
-}
-
-func (s State) reply(to Answer, r dialog.Reply) ReplyQueued {
-	return ReplyQueued{Answer: to, Text: r.Text, Buttons: r.Buttons, Thread: s.Thread, Author: Author{Kind: Bot}}
 }
 
 // recordLookup answers the customer's question once the order is known. A
@@ -185,17 +225,31 @@ func recordLookup(s State, c RecordLookup) []domain.Event {
 	}
 	to := Answer{To: c.To}
 	if c.Reason != "" {
-		return append(append(events, s.endRun(to, c.At)...), s.reply(to, dialog.AnswerOrderUnavailable(c.Number)),
-			s.open(dialog.HandOver{Reason: "order_lookup_failed", Priority: dialog.Normal}, c.At))
+		events = append(append(events, s.endRun(to, c.At)...), s.reply(to, dialog.AnswerOrderUnavailable(c.Number))...)
+		return append(events, s.open(dialog.HandOver{Reason: "order_lookup_failed", Priority: dialog.Normal}, c.At))
 	}
-	return append(events, s.reply(to, dialog.AnswerOrder(c.Number, c.Order, c.Found)))
+	return append(events, s.reply(to, dialog.AnswerOrder(c.Number, c.Order, c.Found))...)
 }
 
 func recordDelivery(c RecordDelivery) []domain.Event {
 	if c.Outcome == "done" {
-		return []domain.Event{DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID}}
+		return []domain.Event{DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID, Unsure: c.Unsure}}
 	}
-	return []domain.Event{DeliveryFailed{Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked}}
+	return []domain.Event{DeliveryFailed{Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked, Unsure: c.Unsure, Held: c.Held}}
+}
+
+// senderOf is who did what a turn is about.
+func senderOf(event domain.Event) Sender {
+	switch e := event.(type) {
+	case MessageReceived:
+		return e.From
+	case MessageEdited:
+		return e.From
+	case ButtonPressed:
+		return e.From
+	default:
+		return Sender{}
+	}
 }
 
 // updateOf is the update part of a received event.

@@ -30,12 +30,14 @@ type Sender struct {
 }
 
 // Media is something a message carries beside its text. FileID is Telegram's
-// name for it, good for this bot only.
+// name for it, good for this bot only; with it the bot can send the file, too.
 type Media struct {
 	Kind     string `json:"kind"` // photo, document, voice, ...
 	FileID   string `json:"file_id,omitempty"`
+	FileName string `json:"file_name,omitempty"`
 	MimeType string `json:"mime_type,omitempty"`
-	Size     int64  `json:"size,omitempty"` // bytes
+	Size     int64  `json:"size,omitempty"`     // bytes
+	Duration int64  `json:"duration,omitempty"` // seconds
 }
 
 // MessageReceived: somebody wrote in the chat.
@@ -52,7 +54,7 @@ type MessageReceived struct {
 	ReplyTo   int64     `json:"reply_to,omitempty"`
 	Thread    int64     `json:"thread,omitempty"`
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
-	Continues bool      `json:"continues,omitempty"`  // a further part of the album in the message before
+	Continues bool      `json:"continues,omitempty"`  // a further part of an album, which is one act with those before
 }
 
 // MessageEdited: somebody changed a message; Text is the whole new text.
@@ -82,11 +84,14 @@ type MembershipChanged struct {
 	Blocked bool      `json:"blocked,omitempty"`
 }
 
-// UpdateKept: an update of a kind that no decision needs; the whole of it is in raw.
+// UpdateKept: an update of a kind that no decision about the chat needs; the whole of
+// it is in raw. It may say that the chat has another id by now, or had one before.
 type UpdateKept struct {
 	Update
-	Kind string    `json:"kind"`
-	Date time.Time `json:"date,omitzero"` // when it was received
+	Kind         string    `json:"kind"`
+	Date         time.Time `json:"date,omitzero"` // when it was received
+	MigratedTo   int64     `json:"migrated_to,omitempty"`
+	MigratedFrom int64     `json:"migrated_from,omitempty"`
 }
 
 // Answer says which event of this stream something answers.
@@ -102,12 +107,15 @@ type Understood struct {
 }
 
 // ReplyQueued: a message to the customer was decided; the delivery with this
-// event's id sends it.
+// event's id sends it. With Media, Text is their caption. Several media are an album.
 type ReplyQueued struct {
 	Answer
 	Text    string          `json:"text"`
+	Format  dialog.Format   `json:"format,omitempty"`
+	Media   []Media         `json:"media,omitempty"`
 	Buttons []dialog.Button `json:"buttons,omitempty"`
 	Thread  int64           `json:"thread,omitempty"`
+	Chat    int64           `json:"chat,omitempty"` // to which it goes, when this one has moved there
 	Author  Author          `json:"author"`
 }
 
@@ -160,6 +168,43 @@ type OrderLookedUp struct {
 	Reason   string       `json:"reason,omitempty"`
 }
 
+// AddressCheckRequested: the CRM must check an address before the customer is asked
+// whether it is right.
+type AddressCheckRequested struct {
+	Answer
+	Address string `json:"address"`
+}
+
+// AddressChecked: the check came back. Reason is set when it failed for good.
+type AddressChecked struct {
+	Delivery uuid.UUID           `json:"delivery"`
+	Address  string              `json:"address"` // as the customer gave it
+	Check    dialog.AddressCheck `json:"check,omitzero"`
+	Reason   string              `json:"reason,omitempty"`
+}
+
+// AddressUpdateRequested: a customer confirmed their new billing address; the CRM must
+// keep it.
+type AddressUpdateRequested struct {
+	Answer
+	Customer int64  `json:"customer"` // Telegram's id of who confirmed: in a group, too, everybody changes their own address only
+	Address  string `json:"address"`
+}
+
+// AddressUpdated: the CRM keeps the new billing address.
+type AddressUpdated struct {
+	Delivery uuid.UUID `json:"delivery"`
+	Address  string    `json:"address"` // in its normal form
+	Receipt  string    `json:"receipt"` // the CRM's number of the change
+}
+
+// AddressUpdateFailed: the CRM never said that it keeps the new address.
+type AddressUpdateFailed struct {
+	Delivery uuid.UUID `json:"delivery"`
+	Address  string    `json:"address"`
+	Reason   string    `json:"reason"`
+}
+
 // TicketOpened: a person must take this chat over. The bot is silent from here.
 type TicketOpened struct {
 	Ticket   string          `json:"ticket"`
@@ -203,11 +248,67 @@ type HandedBack struct {
 	Ticket string `json:"ticket"`
 }
 
-// DeliverySucceeded: what the event with id Delivery asked for was done.
+// TicketReferred: another desk must keep the case, too; the delivery with this event's
+// id files it there.
+type TicketReferred struct {
+	Ticket   string          `json:"ticket"`
+	Desk     string          `json:"desk"` // zendesk
+	Reason   string          `json:"reason"`
+	Subject  string          `json:"subject,omitempty"`
+	Customer string          `json:"customer,omitempty"` // name
+	Priority dialog.Priority `json:"priority"`
+	Said     []string        `json:"said,omitempty"` // the last words about it, oldest first
+}
+
+// TicketFiled: the other desk keeps the case, under this number.
+type TicketFiled struct {
+	Delivery uuid.UUID `json:"delivery"`
+	Ticket   string    `json:"ticket"`
+	Desk     string    `json:"desk"`
+	Number   string    `json:"number"`
+}
+
+// DeskUpdateQueued: what the desk that keeps the case must be told was decided: one of
+// text, status and priority. The delivery with this event's id tells it.
+type DeskUpdateQueued struct {
+	Ticket   string          `json:"ticket"`
+	Desk     string          `json:"desk"`
+	Text     string          `json:"text,omitempty"`
+	Public   bool            `json:"public,omitempty"` // the customer got the text, too
+	Status   string          `json:"status,omitempty"` // open or solved
+	Priority dialog.Priority `json:"priority,omitempty"`
+}
+
+// AgentActed: somebody did something to the case at the other desk. What it led to
+// here follows; Refused says why it led to nothing.
+type AgentActed struct {
+	ID      string    `json:"id"` // of the act: the same when it comes again
+	Ticket  string    `json:"ticket"`
+	Desk    string    `json:"desk"`
+	Act     AgentAct  `json:"act"`
+	Agent   string    `json:"agent"`
+	Text    string    `json:"text,omitempty"`
+	At      time.Time `json:"at"`
+	Refused string    `json:"refused,omitempty"`
+}
+
+// AgentAct is what somebody did at the other desk.
+type AgentAct string
+
+// Acts of agents.
+const (
+	AgentSolved   AgentAct = "solved"
+	AgentReopened AgentAct = "reopened"
+	AgentReplied  AgentAct = "replied" // to the customer
+)
+
+// DeliverySucceeded: what the event with id Delivery asked for was done; more than
+// once perhaps, when earlier attempts were unsure.
 type DeliverySucceeded struct {
 	Delivery  uuid.UUID `json:"delivery"`
 	Kind      string    `json:"kind"`
 	MessageID int64     `json:"message_id,omitempty"` // of the message sent
+	Unsure    int       `json:"unsure,omitempty"`     // attempts before that may have arrived too
 }
 
 // DeliveryFailed: it was not, or nobody knows. Outcome is refused, unknown or dead.
@@ -217,6 +318,50 @@ type DeliveryFailed struct {
 	Outcome  string    `json:"outcome"`
 	Reason   string    `json:"reason"`
 	Blocked  bool      `json:"blocked,omitempty"` // the customer does not want messages from this bot
+	Unsure   int       `json:"unsure,omitempty"`  // attempts that may have arrived: it may have been done all the same
+	Held     bool      `json:"held,omitempty"`    // a dead letter: what follows it waits until an operator decides
+}
+
+// DeliveryRetried: an operator wants it attempted anew.
+type DeliveryRetried struct {
+	Delivery uuid.UUID `json:"delivery"`
+	Kind     string    `json:"kind"`
+	Was      string    `json:"was"` // dead, unknown, refused, skipped, or done when it is to be done twice
+	Reason   string    `json:"reason"`
+}
+
+// DeliverySkipped: an operator decided that it will not be attempted any more.
+type DeliverySkipped struct {
+	Delivery uuid.UUID `json:"delivery"`
+	Kind     string    `json:"kind"`
+	Was      string    `json:"was"` // dead, unknown or waiting
+	Reason   string    `json:"reason"`
+}
+
+// Unfinished is what is open in a chat that goes on under another id.
+type Unfinished struct {
+	Workflow string            `json:"workflow,omitempty"`
+	Step     dialog.Step       `json:"step,omitempty"`
+	Data     map[string]string `json:"data,omitempty"`   // what was collected, by field
+	Ticket   *TicketOpened     `json:"ticket,omitempty"` // as it stands
+	Assignee string            `json:"assignee,omitempty"`
+}
+
+// ChatMigrated: the group became a supergroup, which has another id; what is open here
+// goes on there.
+type ChatMigrated struct {
+	To int64 `json:"to"`
+	Unfinished
+	At time.Time `json:"at"`
+}
+
+// ChatContinued: this chat was another before, which left this open by its ChatMigrated
+// at Version.
+type ChatContinued struct {
+	From    int64          `json:"from"`
+	Version domain.Version `json:"version"`
+	Unfinished
+	At time.Time `json:"at"`
 }
 
 // NewCodec knows every event of a chat under its stored name.
@@ -233,13 +378,26 @@ func NewCodec() *domain.Codec {
 	domain.Register[WorkflowMoved](c, "workflow_moved", clearingBecameExplicit)
 	domain.Register[OrderLookupRequested](c, "order_lookup_requested")
 	domain.Register[OrderLookedUp](c, "order_looked_up")
+	domain.Register[AddressCheckRequested](c, "address_check_requested")
+	domain.Register[AddressChecked](c, "address_checked")
+	domain.Register[AddressUpdateRequested](c, "address_update_requested")
+	domain.Register[AddressUpdated](c, "address_updated")
+	domain.Register[AddressUpdateFailed](c, "address_update_failed")
 	domain.Register[TicketOpened](c, "ticket_opened")
 	domain.Register[TicketAssigned](c, "ticket_assigned")
 	domain.Register[TicketEscalated](c, "ticket_escalated")
 	domain.Register[TicketResolved](c, "ticket_resolved")
 	domain.Register[TicketReopened](c, "ticket_reopened")
 	domain.Register[HandedBack](c, "handed_back")
+	domain.Register[TicketReferred](c, "ticket_referred")
+	domain.Register[TicketFiled](c, "ticket_filed")
+	domain.Register[DeskUpdateQueued](c, "desk_update_queued")
+	domain.Register[AgentActed](c, "agent_acted")
 	domain.Register[DeliverySucceeded](c, "delivery_succeeded")
 	domain.Register[DeliveryFailed](c, "delivery_failed")
+	domain.Register[DeliveryRetried](c, "delivery_retried")
+	domain.Register[DeliverySkipped](c, "delivery_skipped")
+	domain.Register[ChatMigrated](c, "chat_migrated")
+	domain.Register[ChatContinued](c, "chat_continued")
 	return c
 }

@@ -2,6 +2,7 @@ package chat_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,13 +28,14 @@ var priorities = []dialog.Priority{dialog.Urgent, dialog.High, dialog.Normal, di
 // order, turns that are asked for, some twice and some late, and operators at work.
 type chatter struct {
 	now     time.Time
+	crm     bool // the bot has one
 	history []domain.Event
 	updates []chat.Receive
 }
 
 func (c *chatter) draw(t *rapid.T) chat.Command {
 	c.now = c.now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "seconds")) * time.Second)
-	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	switch rapid.IntRange(0, 10).Draw(t, "what") {
 	case 0, 1, 2:
 		return c.receive(t)
 	case 3:
@@ -46,20 +48,45 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 			return c.receive(t)
 		}
 		to := rapid.IntRange(1, len(c.history)).Draw(t, "to")
-		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now}
+		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now, CRM: c.crm}
 	case 7:
 		return chat.RecordLookup{
 			Number: "1001", Found: rapid.Bool().Draw(t, "found"), Reason: rapid.SampledFrom([]string{"", "down"}).Draw(t, "reason"), At: c.now,
 		}
 	case 8:
 		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]string{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
+	case 9:
+		return c.answer(t)
 	default:
 		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
 		return rapid.SampledFrom([]chat.Command{
 			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"}, chat.EscalateTicket{Priority: priority, At: c.now},
-			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
+			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.ReferTicket{Desk: "zendesk"}, chat.RecordFiling{Ticket: "#1"},
+			chat.RecordAgent{ID: fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "act")), Ticket: rapid.SampledFrom([]string{"#1", "#2", "#0", ""}).Draw(t, "ticket"), Desk: "zendesk",
+				Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied, "?"}).Draw(t, "act"), Agent: "Maria", Text: "hello", At: c.now},
+			chat.RetryDelivery{Was: "dead"}, chat.Migrate{To: -1001, At: c.now}, chat.Continue{From: -5, Version: 1, Unfinished: chat.Unfinished{Ticket: &asked}, At: c.now}, chat.SkipDelivery{Was: "dead"}, chat.SkipDelivery{Kind: chat.KindUpdateAddress, Was: "waiting", At: c.now}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
 		}).Draw(t, "operator")
 	}
+}
+
+// answer is the CRM's to one of the last things it was asked, or to nothing.
+func (c *chatter) answer(t *rapid.T) chat.Command {
+	reason := rapid.SampledFrom([]string{"", "", "down"}).Draw(t, "reason")
+	back := rapid.IntRange(0, 1).Draw(t, "back")
+	for _, event := range slices.Backward(c.history) {
+		switch e := event.(type) {
+		case chat.AddressCheckRequested:
+			if back--; back < 0 {
+				return chat.RecordAddressCheck{To: e.To, Address: e.Address, Check: rapid.SampledFrom([]dialog.AddressCheck{
+					{Valid: true, Address: e.Address}, {Problem: "there is no such street"}}).Draw(t, "check"), Reason: reason, At: c.now}
+			}
+		case chat.AddressUpdateRequested:
+			if back--; back < 0 {
+				return chat.RecordAddressUpdate{To: e.To, Address: e.Address, Receipt: "R-1", Reason: reason, At: c.now}
+			}
+		}
+	}
+	return chat.RecordAddressUpdate{To: 1, Address: "x", Reason: reason, At: c.now}
 }
 
 func (c *chatter) receive(t *rapid.T) chat.Receive {
@@ -88,7 +115,7 @@ func (c *chatter) receive(t *rapid.T) chat.Receive {
 
 // life is a chat after some commands, with the events they led to.
 func life(t *rapid.T, each func(chat.State, chat.Command, []domain.Event)) (chat.State, *chatter) {
-	c := &chatter{now: noon}
+	c := &chatter{now: noon, crm: rapid.Bool().Draw(t, "crm")}
 	state := chat.Decider.Initial()
 	for range rapid.IntRange(1, 120).Draw(t, "commands") {
 		command := c.draw(t)
@@ -243,6 +270,80 @@ func TestNoWorkflowRunsWhileAPersonHasTheChat(t *testing.T) {
 	})
 }
 
+func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
+	const wish = "I want to change my billing address"
+	next := map[dialog.Step]string{dialog.CollectingAddress: baker, dialog.ConfirmingChanges: "yes"} // what the customer says there
+	said := 0
+	rapid.Check(t, func(t *rapid.T) {
+		state, c, kept := chat.Decider.Initial(), &chatter{now: noon, crm: true}, map[string]bool{}
+		do := func(command chat.Command) {
+			events, _ := chat.Decider.Decide(state, command) // refused: then nothing happened
+			state, c.history = chat.Decider.Fold(state, events...), append(c.history, events...)
+			for _, event := range events {
+				switch e := event.(type) {
+				case chat.AddressUpdated:
+					kept[e.Address] = true
+				case chat.ReplyQueued:
+					address, claim := strings.CutPrefix(e.Text, "Done: your billing address is now ")
+					if claim && !kept[strings.TrimSuffix(address, ".")] {
+						t.Fatalf("%+v led to %q, of %v", command, e.Text, kept)
+					} else if claim {
+						said++
+					}
+				}
+			}
+		}
+		for n := range rapid.Int64Range(20, 60).Draw(t, "acts") {
+			switch c.now = c.now.Add(time.Minute); rapid.SampledFrom([]string{"go on", "go on", "go on", "anything", "the CRM answers", "the CRM answers"}).Draw(t, "act") {
+			case "anything":
+				do(c.draw(t))
+			case "the CRM answers":
+				do(c.answer(t))
+			default:
+				text := rapid.SampledFrom(texts).Draw(t, "text")
+				if sensible := rapid.SampledFrom([]bool{true, true, true, false}).Draw(t, "sensible"); sensible && state.Run.Active() {
+					text = next[state.Run.Step]
+				} else if sensible {
+					text = wish
+				}
+				message := wrote(1000+n, text)
+				message.Date = c.now
+				do(receive(message))
+				do(withCRM(domain.Version(len(c.history)), message))
+			}
+		}
+	})
+	if said == 0 && !t.Failed() {
+		t.Error("no address was changed")
+	}
+}
+
+// However the CRM answers, a customer who waits for it is not forgotten: each request is
+// of the step that waits for its answer.
+func TestAWorkflowThatWaitsForTheCRMHasAskedIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			after := chat.Decider.Fold(state, events...)
+			if waits := after.Run.Step == dialog.ValidatingAddress || after.Run.Step == dialog.SavingChanges; !waits || after.Run.Step == state.Run.Step {
+				return
+			}
+			for _, event := range events {
+				switch e := event.(type) {
+				case chat.AddressCheckRequested:
+					if after.Run.Step == dialog.ValidatingAddress && after.Awaited == e.To {
+						return
+					}
+				case chat.AddressUpdateRequested:
+					if after.Run.Step == dialog.SavingChanges && after.Awaited == e.To {
+						return
+					}
+				}
+			}
+			t.Fatalf("%+v led to %s, and nobody asked: %+v", command, after.Run.Step, events)
+		})
+	})
+}
+
 func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
@@ -258,12 +359,13 @@ func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
 
 func TestAStateStaysSmallHoweverLongTheChat(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		state := chat.Decider.Initial()
+		state := chat.Decider.Fold(chat.Decider.Initial(), opened)
 		text := rapid.SampledFrom(texts).Draw(t, "text")
 		for n := range rapid.Int64Range(1, 400).Draw(t, "messages") {
-			state = chat.Decider.Fold(state, wrote(n, text))
+			state = chat.Decider.Fold(state, wrote(n, text), chat.AgentActed{ID: fmt.Sprint(n)})
 		}
-		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 121 {
+		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 1001 ||
+			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 {
 			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable), len([]rune(state.LastText)))
 		}
 		if cap(state.Heard) > 128 || cap(state.Answerable) > 128 {

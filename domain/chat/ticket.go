@@ -70,7 +70,7 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 // open is the chat's next ticket.
 func (s State) open(why dialog.HandOver, at time.Time) TicketOpened {
 	return TicketOpened{
-		Ticket: fmt.Sprintf("#%d", s.Tickets+1), Reason: why.Reason, Subject: s.LastText,
+		Ticket: fmt.Sprintf("#%d", s.Tickets+1), Reason: why.Reason, Subject: cut(s.LastText, subjectMax),
 		Priority: why.Priority, At: at, Due: at.Add(why.Priority.Due()),
 	}
 }

@@ -133,7 +133,7 @@ func TestAReopenedTicketGoesBackToWhoHadItAndKeepsItsUrgency(t *testing.T) {
 	urgent := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}
 	o := given(t, opened, assigned, urgent, resolved).When(chat.ReopenTicket{Reason: "again", At: noon})
 	o.Then(chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(15 * time.Minute)})
-	if got := o.State.Ticket; got != (chat.Ticket{ID: "#1", Status: chat.Assigned, Priority: dialog.Urgent, Assignee: "maria"}) {
+	if got := o.State.Ticket; got.ID != "#1" || got.Status != chat.Assigned || got.Priority != dialog.Urgent || got.Assignee != "maria" {
 		t.Errorf("reopened as %+v", got)
 	}
 	o = given(t, opened, resolved).When(chat.ReopenTicket{Reason: "again", At: noon})

@@ -22,10 +22,14 @@ const (
 	sayAskAddress  = "Sure. Please send me the new billing address: street and house number, then post code and town, separated by a comma. “cancel” stops."
 	sayAskAgain    = "All right, please send me the address again, or edit your message."
 	sayHelpAddress = "We are changing your billing address. Send me the address, edit your message to correct it, or write “cancel”."
+	sayChecking    = "I'm still checking the address you sent, and will ask you before anything is changed. Send me another one to check that instead, or write “cancel”."
+	sayNotChecked  = "I can't check your new address right now. Nothing was changed: a colleague will see to it and answer you here."
+	sayNotSaved    = "I couldn't complete the change of your billing address. A colleague will see to it and answer you here."
 	sayCancelled   = "Cancelled. Nothing was changed."
 
 	toastOld       = "This button belongs to an earlier step."
 	toastSaved     = "Saved"
+	toastSaving    = "One moment…"
 	toastAgain     = "Send it again"
 	toastCancelled = "Cancelled"
 )
@@ -36,6 +40,10 @@ func sayBadAddress(problem string) string {
 
 func sayConfirmAddress(address string) string {
 	return "Your new billing address will be:\n" + address + "\nIs that right?"
+}
+
+func saySaving(address string) string {
+	return "Your new billing address is being saved, which can't be stopped any more: " + address + ". I'll tell you when it is done; then you can change it again."
 }
 
 func sayAddressChanged(address string) string {

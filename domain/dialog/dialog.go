@@ -10,6 +10,7 @@ type Context struct {
 	Run           Run    // the running workflow; the zero Run when there is none
 	LastIntent    Intent // what the customer last wanted
 	Misunderstood int    // messages in a row that nothing was made of
+	CRM           bool   // addresses are checked and kept by a CRM, and not by our own rules alone
 }
 
 // Act is what the customer did: wrote, edited a message, or pressed a button.
@@ -28,6 +29,8 @@ type Turn struct {
 	Confidence float64
 	Moves      []Move   // steps of a workflow
 	Lookup     string   // an order number to look up; the answer comes later
+	Check      string   // an address that the CRM is to check; the answer comes later
+	Save       string   // the billing address that the CRM is to keep; the answer comes later
 	HandOver   HandOver // to a person; zero when the bot goes on alone
 	Toast      string   // answer to a pressed button
 	Replies    []Reply
@@ -58,6 +61,8 @@ const (
 	ReasonNotUnderstood = "not_understood"
 	ReasonNotHelped     = "troubleshooting_failed"
 	ReasonCancelOrder   = "cancel_order"
+	ReasonNotChecked    = "address_check_failed"
+	ReasonNotSaved      = "address_update_failed"
 )
 
 // Misunderstandings is how many messages in a row may go un-understood before a
@@ -94,7 +99,7 @@ func hear(c Context, act Act, turn *Turn) {
 	turn.Intent, turn.Confidence = u.Intent, u.Confidence
 	switch {
 	case c.Run.Active() && isAddress(act.Text):
-		c.Run.take(act, turn)
+		c.take(act, turn)
 	case u.Angry:
 		turn.Intent, turn.Confidence = Complaint, sureOfAnger
 		handOver(c, turn, HandOver{ReasonAngry, Urgent}, sayAngry)
@@ -106,7 +111,7 @@ func hear(c Context, act Act, turn *Turn) {
 		turn.Intent, turn.Confidence = File, 1
 		turn.Replies = append(turn.Replies, say(sayMedia))
 	case c.Run.Active():
-		c.Run.hear(u, act, turn)
+		c.hearStep(u, act, turn)
 	case c.LastIntent == Troubleshooting && (u.Intent == Unknown || u.Intent == Troubleshooting || u.Intent == Help) && saysNo(act.Text):
 		turn.Intent, turn.Confidence = Troubleshooting, max(u.Confidence, threshold)
 		handOver(c, turn, HandOver{ReasonNotHelped, Normal}, sayNotHelped)
@@ -117,7 +122,7 @@ func hear(c Context, act Act, turn *Turn) {
 	case u.Intent == OrderStatus && u.Order != "":
 		turn.Lookup = u.Order
 	case u.Intent == ChangeAddress:
-		startAddressChange(c.Run.Asked, act, turn)
+		c.startAddressChange(act, turn)
 	default:
 		turn.Replies = append(turn.Replies, answer(u, act.Text))
 	}
@@ -135,7 +140,7 @@ func handOver(c Context, turn *Turn, why HandOver, words string) {
 // press handles a button. Buttons outlive their step: an old one says so.
 func press(c Context, act Act, turn *Turn) {
 	turn.Intent, turn.Confidence = Pressed, 1
-	if !c.Run.Active() || !c.Run.press(act, turn) {
+	if !c.Run.Active() || !c.pressStep(act, turn) {
 		turn.Toast = toastOld
 	}
 }
@@ -144,7 +149,7 @@ func press(c Context, act Act, turn *Turn) {
 func edit(c Context, act Act, turn *Turn) {
 	turn.Intent, turn.Confidence = Corrected, 1
 	if c.Run.Active() && act.MessageID == c.Run.Source {
-		c.Run.take(act, turn)
+		c.take(act, turn)
 	}
 }
 

@@ -15,8 +15,9 @@ type Step string
 const (
 	Initial           Step = "initial"
 	CollectingAddress Step = "collecting_address"
-	ValidatingAddress Step = "validating_address"
+	ValidatingAddress Step = "validating_address" // where there is a CRM, its answer is waited for
 	ConfirmingChanges Step = "confirming_changes"
+	SavingChanges     Step = "saving_changes" // only where there is a CRM, whose answer is waited for
 	Completed         Step = "completed"
 	Cancelled         Step = "cancelled"
 	Expired           Step = "expired"
@@ -55,12 +56,15 @@ type Move struct {
 	Source   int64
 }
 
-// Active tells whether the workflow waits for the customer.
+// Active tells whether the workflow has not ended.
 func (r Run) Active() bool { return r.Workflow != "" && !r.Step.Ended() }
+
+// waits tells whether the workflow waits for the CRM, and not for its customer.
+func (r Run) waits() bool { return r.Step == ValidatingAddress || r.Step == SavingChanges }
 
 // Expired tells whether the customer was away too long.
 func (r Run) Expired(at time.Time) bool {
-	return r.Active() && at.Sub(r.LastAt) >= WorkflowIdle
+	return r.Active() && !r.waits() && at.Sub(r.LastAt) >= WorkflowIdle
 }
 
 func (r Run) to(step Step) Move {
@@ -74,40 +78,56 @@ const (
 )
 
 // startAddressChange asks for the address, unless the customer wrote it at once.
-func startAddressChange(asked int, act Act, turn *Turn) {
-	r := Run{Workflow: BillingAddressChange, Step: CollectingAddress, Asked: asked}
+func (c Context) startAddressChange(act Act, turn *Turn) {
+	c.Run = Run{Workflow: BillingAddressChange, Step: CollectingAddress, Asked: c.Run.Asked}
 	turn.Moves = append(turn.Moves,
-		Move{Workflow: r.Workflow, To: Initial},
-		Move{Workflow: r.Workflow, From: Initial, To: r.Step})
+		Move{Workflow: c.Run.Workflow, To: Initial},
+		Move{Workflow: c.Run.Workflow, From: Initial, To: c.Run.Step})
 	if isAddress(act.Text) {
-		r.take(act, turn)
+		c.take(act, turn)
 		return
 	}
 	turn.Replies = append(turn.Replies, say(sayAskAddress))
 }
 
-// hear takes a message within the workflow. Questions are answered in passing.
-func (r Run) hear(u Understanding, act Act, turn *Turn) {
+// hearStep takes a message within the workflow. Questions are answered in passing.
+func (c Context) hearStep(u Understanding, act Act, turn *Turn) {
+	r := c.Run
 	switch {
-	case u.Intent == Cancel:
+	case u.Intent == Cancel && r.Step != SavingChanges:
 		r.cancel(turn)
-	case u.Intent == Start:
+	case u.Intent == Start && r.Step != SavingChanges:
 		turn.Moves = append(turn.Moves, r.to(Cancelled))
 		turn.Replies = append(turn.Replies, answer(u, act.Text))
-	case u.Intent == Help:
-		turn.Replies = append(turn.Replies, say(sayHelpAddress))
+	case u.Intent == Cancel || u.Intent == Help:
+		turn.Replies = append(turn.Replies, say(r.where()))
 	case u.Intent == OrderStatus && u.Order != "":
 		turn.Lookup = u.Order
+	case r.waits() && (u.Intent == Unknown || u.Intent == ChangeAddress):
+		r.claims(turn)
+		turn.Replies = append(turn.Replies, say(r.where()))
 	case r.Step == ConfirmingChanges && saysYes(act.Text):
-		r.confirm(turn)
+		c.confirm(turn)
 	case r.Step == ConfirmingChanges && saysNo(act.Text):
 		r.again(turn)
 	case u.Intent == ChangeAddress && !has(act.Text, unicode.IsDigit):
 		turn.Replies = append(turn.Replies, say(sayAskAddress))
 	case u.Intent == Unknown || u.Intent == ChangeAddress:
-		r.take(act, turn)
+		c.take(act, turn)
 	default:
-		turn.Replies = append(turn.Replies, say(answer(u, act.Text).Text+"\n\n"+sayHelpAddress))
+		turn.Replies = append(turn.Replies, say(answer(u, act.Text).Text+"\n\n"+r.where()))
+	}
+}
+
+// where tells the customer where the workflow stands, and the way on.
+func (r Run) where() string {
+	switch r.Step {
+	case ValidatingAddress:
+		return sayChecking
+	case SavingChanges:
+		return saySaving(r.Data[fieldAddress])
+	default:
+		return sayHelpAddress
 	}
 }
 
@@ -118,21 +138,44 @@ func (r Run) claims(turn *Turn) {
 	}
 }
 
-// take validates an address and asks for confirmation, or says what is missing.
-func (r Run) take(act Act, turn *Turn) {
+// take validates an address and asks for confirmation, or says what is missing. What
+// our own rules let pass, the CRM looks at before anybody is asked. An address that is
+// on its way to be kept cannot be called back.
+func (c Context) take(act Act, turn *Turn) {
+	r := c.Run
 	r.claims(turn)
 	text := withoutLeadIn(act.Text)
 	address, problem := normalizeAddress(text), checkAddress(text)
-	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: r.Step, To: ValidatingAddress,
-		Set: map[string]string{fieldAddress: address}, Source: act.MessageID})
-	if problem != "" {
-		turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: ValidatingAddress, To: CollectingAddress,
-			Set: map[string]string{fieldProblem: problem}, Source: act.MessageID})
-		turn.Replies = append(turn.Replies, say(sayBadAddress(problem)))
+	if r.Step == SavingChanges || r.Step == ValidatingAddress && r.Data[fieldAddress] == address {
+		turn.Replies = append(turn.Replies, say(r.where()))
 		return
 	}
-	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: ValidatingAddress, To: ConfirmingChanges,
-		Cleared: []string{fieldProblem}, Source: act.MessageID})
+	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: r.Step, To: ValidatingAddress,
+		Set: map[string]string{fieldAddress: address}, Source: act.MessageID})
+	r.Step, r.Source = ValidatingAddress, act.MessageID
+	switch {
+	case problem != "":
+		r.askAgain(problem, turn)
+	case c.CRM:
+		turn.Check = address
+	default:
+		r.askWhether(address, nil, turn)
+	}
+}
+
+// askAgain says what an address lacks, and waits for another.
+func (r Run) askAgain(problem string, turn *Turn) {
+	move := r.to(CollectingAddress)
+	move.Set = map[string]string{fieldProblem: problem}
+	turn.Moves = append(turn.Moves, move)
+	turn.Replies = append(turn.Replies, say(sayBadAddress(problem)))
+}
+
+// askWhether asks for confirmation of an address.
+func (r Run) askWhether(address string, set map[string]string, turn *Turn) {
+	move := r.to(ConfirmingChanges)
+	move.Set, move.Cleared = set, []string{fieldProblem}
+	turn.Moves = append(turn.Moves, move)
 	ask := strconv.Itoa(r.Asked + 1)
 	turn.Replies = append(turn.Replies, say(sayConfirmAddress(address),
 		Button{"Yes, change it", buttonConfirm + ask},
@@ -147,15 +190,16 @@ const (
 	buttonCancel  = "address:cancel:"
 )
 
-// press handles a button of the workflow; false when it belongs to an earlier step.
-func (r Run) press(act Act, turn *Turn) bool {
+// pressStep handles a button of the workflow; false when it belongs to an earlier step.
+func (c Context) pressStep(act Act, turn *Turn) bool {
+	r := c.Run
 	i := strings.LastIndexByte(act.Button, ':') + 1
 	if r.Step != ConfirmingChanges || act.Button[i:] != strconv.Itoa(r.Asked) {
 		return false
 	}
 	switch act.Button[:i] {
 	case buttonConfirm:
-		r.confirm(turn)
+		c.confirm(turn)
 	case buttonAgain:
 		r.again(turn)
 	case buttonCancel:
@@ -166,11 +210,18 @@ func (r Run) press(act Act, turn *Turn) bool {
 	return true
 }
 
-func (r Run) confirm(turn *Turn) {
+// confirm has the CRM keep the address; without one the change is done.
+func (c Context) confirm(turn *Turn) {
+	r, address := c.Run, c.Run.Data[fieldAddress]
 	r.claims(turn)
+	if c.CRM {
+		turn.Moves = append(turn.Moves, r.to(SavingChanges))
+		turn.Save, turn.Toast = address, toastSaving
+		return
+	}
 	turn.Moves = append(turn.Moves, r.to(Completed))
 	turn.Toast = toastSaved
-	turn.Replies = append(turn.Replies, say(sayAddressChanged(r.Data[fieldAddress])))
+	turn.Replies = append(turn.Replies, say(sayAddressChanged(address)))
 }
 
 func (r Run) again(turn *Turn) {

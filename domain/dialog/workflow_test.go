@@ -47,14 +47,21 @@ func walkTo(step Step) Run {
 func (c *talk) take(act Act) *talk {
 	c.Helper()
 	act.At = c.at
-	c.last = Take(c.context, act)
+	c.follow(Take(c.context, act))
+	c.context.LastIntent = c.last.Intent
+	return c
+}
+
+// follow takes a turn that was decided.
+func (c *talk) follow(turn Turn) *talk {
+	c.Helper()
+	c.last = turn
 	for _, move := range c.last.Moves {
 		if move.To != Initial && move.From != c.context.Run.Step {
 			c.Fatalf("moved from %q, but the workflow stood at %q", move.From, c.context.Run.Step)
 		}
 		c.context.Run = c.context.Run.Follow(move, c.at)
 	}
-	c.context.LastIntent = c.last.Intent
 	return c
 }
 

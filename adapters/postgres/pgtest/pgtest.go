@@ -237,12 +237,10 @@ func stop() error {
 	if shared.admin != nil {
 		_ = shared.admin.Close(ctx)
 	}
-	err := shared.server.Stop(ctx)
-	if rerr := os.RemoveAll(shared.server.Dir()); err == nil {
-		err = rerr
-	}
-	if rerr := shared.reaper.dismiss(); err == nil {
-		err = rerr
-	}
-	return err
+	return remove(ctx, shared.server, shared.reaper)
+}
+
+// remove stops a server and leaves nothing of it.
+func remove(ctx context.Context, server *pgdev.Server, r *reaper) error {
+	return errors.Join(server.Stop(ctx), os.RemoveAll(server.Dir()), r.dismiss())
 }

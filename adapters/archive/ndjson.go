@@ -1,0 +1,144 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// maxLine bounds a line, in bytes: an update has at most 1 MiB, stands in raw and in
+// parts in the payload, and base64 and the spelling of numbers may make it longer.
+const maxLine = 64 << 20
+
+// lines reads formats of one event a line.
+type lines struct {
+	scanner *bufio.Scanner
+	parse   func([]byte) (domain.Stored, error)
+}
+
+func newLines(r io.Reader, parse func([]byte) (domain.Stored, error)) *lines {
+	l := &lines{bufio.NewScanner(r), parse}
+	l.scanner.Buffer(make([]byte, fileBuffer), maxLine)
+	return l
+}
+
+func (l *lines) decode() (domain.Stored, error) {
+	if !l.scanner.Scan() {
+		err := l.scanner.Err()
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("the line has more than %d bytes: it is no event", maxLine)
+		}
+		return domain.Stored{}, cmp.Or(err, io.EOF)
+	}
+	s, err := l.parse(l.scanner.Bytes())
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // of the line; the file goes on
+	}
+	return s, err
+}
+
+// ndjson is a line of its own format. The fields are named as the table's columns.
+type ndjson struct {
+	TransactionID uint64          `json:"transaction_id"`
+	Position      int64           `json:"position"`
+	StreamID      domain.StreamID `json:"stream_id"`
+	Version       domain.Version  `json:"version"`
+	EventID       uuid.UUID       `json:"event_id"`
+	Name          string          `json:"name"`
+	EventVersion  int             `json:"event_version"`
+	Payload       json.RawMessage `json:"payload"`
+	Raw           json.RawMessage `json:"raw,omitempty"`
+	CausationID   uuid.UUID       `json:"causation_id,omitzero"`
+	CorrelationID uuid.UUID       `json:"correlation_id"`
+	Actor         string          `json:"actor"`
+	OccurredAt    time.Time       `json:"occurred_at"`
+	RecordedAt    time.Time       `json:"recorded_at"`
+}
+
+type ndjsonWriter struct{ *json.Encoder }
+
+func newNDJSONWriter(w io.Writer) ndjsonWriter {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return ndjsonWriter{e}
+}
+
+func (w ndjsonWriter) Write(s domain.Stored) error {
+	return w.Encode(ndjson{s.Position.Transaction, s.Position.Number, s.Stream, s.Version, s.ID, s.Name, s.EventVersion,
+		s.Payload, s.Raw, s.Causation, s.Correlation, s.Actor, s.OccurredAt, s.RecordedAt})
+}
+
+func (ndjsonWriter) Close() error { return nil }
+
+// parseNDJSON reads a line field by field. At once it could not be read when raw is
+// nested as deeply as the JSON decoder goes.
+func parseNDJSON(line []byte) (s domain.Stored, err error) {
+	fields := map[string]any{
+		"transaction_id": &s.Position.Transaction, "position": &s.Position.Number, "stream_id": &s.Stream, "version": &s.Version,
+		"event_id": &s.ID, "name": &s.Name, "event_version": &s.EventVersion,
+		"payload": (*json.RawMessage)(&s.Payload), "raw": (*json.RawMessage)(&s.Raw),
+		"causation_id": &s.Causation, "correlation_id": &s.Correlation, "actor": &s.Actor,
+		"occurred_at": &s.OccurredAt, "recorded_at": &s.RecordedAt,
+	}
+	rest := bytes.TrimSpace(line)
+	if len(rest) < 2 || rest[0] != '{' || rest[len(rest)-1] != '}' {
+		return s, errors.New("it is no JSON object, or cut off")
+	}
+	for rest = rest[1 : len(rest)-1]; len(rest) > 0; {
+		var member []byte
+		member, rest = cut(rest, ',')
+		key, value := cut(member, ':')
+		name := string(bytes.Trim(key, ` "`))
+		field, known := fields[name]
+		if !known {
+			return s, fmt.Errorf("field %s is not known, or is there twice", name)
+		}
+		if _, holdsJSON := field.(*json.RawMessage); !holdsJSON && string(bytes.TrimSpace(value)) == "null" {
+			continue // as if it were not there
+		}
+		delete(fields, name)
+		if err := json.Unmarshal(value, field); err != nil {
+			return s, fmt.Errorf("field %s: %w", name, err)
+		}
+	}
+	delete(fields, "raw")
+	delete(fields, "causation_id")
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		return s, fmt.Errorf("field %s is missing", name)
+	}
+	s.OccurredAt, s.RecordedAt = s.OccurredAt.UTC(), s.RecordedAt.UTC()
+	return s, nil
+}
+
+// cut cuts JSON at the first separator that stands in no string, object or array. What
+// is no JSON is cut somewhere, and found out when the pieces are read.
+func cut(text []byte, separator byte) (before, after []byte) {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c == separator && depth == 0:
+			return text[:i], text[i+1:]
+		}
+	}
+	return text, nil
+}

@@ -1,0 +1,179 @@
+package archive
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// A row group is in memory while it is written. It ends at whichever comes first.
+	rowGroupRows  = 20_000
+	rowGroupBytes = 16 << 20
+	// rowsAtOnce are handed to the encoder, and taken from the decoder, together.
+	rowsAtOnce = 256
+)
+
+// row declares the columns, named as the table's. Rows are laid out by hand, column
+// by column in this order: the encoder fails on a JSON column that may be null.
+type row struct {
+	TransactionID uint64   `parquet:"transaction_id"`
+	Position      int64    `parquet:"position,delta"`
+	StreamID      string   `parquet:"stream_id,dict"`
+	Version       int64    `parquet:"version"`
+	EventID       [16]byte `parquet:"event_id,uuid"`
+	Name          string   `parquet:"name,dict"`
+	EventVersion  int32    `parquet:"event_version"`
+	Payload       string   `parquet:"payload,json"`
+	Raw           string   `parquet:"raw,json,optional"`
+	CausationID   [16]byte `parquet:"causation_id,uuid,optional"`
+	CorrelationID [16]byte `parquet:"correlation_id,uuid"`
+	Actor         string   `parquet:"actor,dict"`
+	OccurredAt    int64    `parquet:"occurred_at,timestamp(microsecond)"`
+	RecordedAt    int64    `parquet:"recorded_at,timestamp(microsecond)"`
+}
+
+var schema = parquet.SchemaOf(row{})
+
+// rowOf lays an event out. A value of an optional column has level 1, a null level 0.
+func rowOf(into parquet.Row, s domain.Stored) parquet.Row {
+	add := func(v parquet.Value) { into = append(into, v.Level(0, 0, len(into))) }
+	optional := func(there bool, v parquet.Value) {
+		if there {
+			into = append(into, v.Level(0, 1, len(into)))
+			return
+		}
+		add(parquet.NullValue())
+	}
+	text := func(s string) parquet.Value { return parquet.ByteArrayValue([]byte(s)) }
+	add(parquet.Int64Value(int64(s.Position.Transaction)))
+	add(parquet.Int64Value(s.Position.Number))
+	add(text(string(s.Stream)))
+	add(parquet.Int64Value(int64(s.Version)))
+	add(parquet.FixedLenByteArrayValue(s.ID[:]))
+	add(text(s.Name))
+	add(parquet.Int32Value(int32(s.EventVersion)))
+	add(parquet.ByteArrayValue(s.Payload))
+	optional(s.Raw != nil, parquet.ByteArrayValue(s.Raw))
+	optional(s.Causation != uuid.Nil, parquet.FixedLenByteArrayValue(s.Causation[:]))
+	add(parquet.FixedLenByteArrayValue(s.Correlation[:]))
+	add(text(s.Actor))
+	add(parquet.Int64Value(s.OccurredAt.UnixMicro()))
+	add(parquet.Int64Value(s.RecordedAt.UnixMicro()))
+	return into
+}
+
+// whole is a row in which nothing is null.
+var whole = rowOf(nil, domain.Stored{Raw: []byte{}, Causation: uuid.Max})
+
+// storedOf is the reverse of rowOf. The row's bytes are the decoder's and are copied.
+func storedOf(r parquet.Row) (s domain.Stored, err error) {
+	if len(r) != len(whole) {
+		return s, errors.New("the row has not all columns")
+	}
+	for i, v := range r {
+		if v.Kind() != whole[i].Kind() && !(v.IsNull() && whole[i].DefinitionLevel() == 1) {
+			return s, fmt.Errorf("column %s: its value is of another type", schema.Columns()[i][0])
+		}
+	}
+	text := func(i int) string { return string(r[i].ByteArray()) }
+	at := func(i int) time.Time { return time.UnixMicro(r[i].Int64()).UTC() }
+	s.Position = domain.Position{Transaction: r[0].Uint64(), Number: r[1].Int64()}
+	s.Stream, s.Version = domain.StreamID(text(2)), domain.Version(r[3].Int64())
+	s.ID, s.Name, s.EventVersion = uuid.UUID(r[4].ByteArray()), text(5), int(r[6].Int32())
+	s.Payload = slices.Clone(r[7].ByteArray())
+	if !r[8].IsNull() {
+		s.Raw = slices.Clone(r[8].ByteArray())
+	}
+	if !r[9].IsNull() {
+		s.Causation = uuid.UUID(r[9].ByteArray())
+	}
+	s.Correlation, s.Actor = uuid.UUID(r[10].ByteArray()), text(11)
+	s.OccurredAt, s.RecordedAt = at(12), at(13)
+	return s, nil
+}
+
+type parquetWriter struct {
+	writer  *parquet.GenericWriter[row]
+	waiting []parquet.Row
+	rows    int // of the row group
+	bytes   int
+}
+
+func newParquetWriter(w io.Writer) *parquetWriter {
+	return &parquetWriter{writer: parquet.NewGenericWriter[row](w, schema, parquet.Compression(&parquet.Zstd),
+		parquet.SkipPageBounds("payload"), parquet.SkipPageBounds("raw"))} // nobody looks for JSON by its order
+}
+
+func (w *parquetWriter) Write(s domain.Stored) error {
+	w.waiting = append(w.waiting, rowOf(make(parquet.Row, 0, len(whole)), s))
+	w.rows, w.bytes = w.rows+1, w.bytes+len(s.Payload)+len(s.Raw)
+	if w.rows >= rowGroupRows || w.bytes >= rowGroupBytes {
+		w.rows, w.bytes = 0, 0
+		return errors.Join(w.hand(), w.writer.Flush())
+	}
+	if len(w.waiting) < rowsAtOnce {
+		return nil
+	}
+	return w.hand()
+}
+
+func (w *parquetWriter) hand() error {
+	_, err := w.writer.WriteRows(w.waiting)
+	w.waiting = w.waiting[:0]
+	return err
+}
+
+func (w *parquetWriter) Close() error { return errors.Join(w.hand(), w.writer.Close()) }
+
+// parquetReader keeps the rows that were taken from the decoder together.
+type parquetReader struct {
+	reader *parquet.GenericReader[row]
+	rows   []parquet.Row
+	left   []parquet.Row // of rows
+}
+
+// damaged makes an error of a panic: the decoder trusts what it reads.
+func damaged(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("the file is damaged: %v", r)
+	}
+}
+
+func openParquet(file *os.File) (_ *parquetReader, err error) {
+	defer damaged(&err)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	f, err := parquet.OpenFile(file, info.Size(), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, err
+	}
+	if !parquet.EqualNodes(schema, f.Schema()) {
+		return nil, fmt.Errorf("its columns are not those of an archive but %s", f.Schema())
+	}
+	return &parquetReader{reader: parquet.NewGenericReader[row](f), rows: make([]parquet.Row, rowsAtOnce)}, nil
+}
+
+func (r *parquetReader) decode() (s domain.Stored, err error) {
+	defer damaged(&err)
+	if len(r.left) == 0 {
+		n, err := r.reader.ReadRows(r.rows)
+		if r.left = r.rows[:n]; n == 0 {
+			return s, cmp.Or(err, io.ErrNoProgress)
+		}
+	}
+	row := r.left[0]
+	r.left = r.left[1:]
+	return storedOf(row)
+}

@@ -1,0 +1,310 @@
+package crm
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	"github.com/chatledger/chatledger/commands"
+)
+
+const address = "14 baker st., London NW1 6XE"
+
+// change changes C-2's billing address.
+func (w world) change(t *testing.T, key string) (Receipt, error) {
+	t.Helper()
+	return w.UpdateBillingAddress(t.Context(), key, "C-2", address)
+}
+
+func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault   crmtest.Fault
+		lookUp  Error // Reason: a part of it
+		update  Error
+		applied bool
+	}{
+		"none":                         {crmtest.Fault{}, Error{}, Error{}, true},
+		"429":                          both(crmtest.Fault{Status: 429, RetryAfter: 7}, Error{commands.Again, 7 * time.Second, 429, "that was asked for"}),
+		"503 with a time to come back": both(crmtest.Fault{Status: 503, RetryAfter: 9}, Error{commands.Again, 9 * time.Second, 503, "503"}),
+		"500":                          both(crmtest.Fault{Status: 500}, Error{commands.Again, 0, 500, "500"}),
+		"408":                          both(crmtest.Fault{Status: 408}, Error{commands.Again, 0, 408, "408"}),
+		"401":                          both(crmtest.Fault{Status: 401}, Error{commands.Again, setUpPause, 401, "token is wrong"}),
+		"403":                          both(crmtest.Fault{Status: 403}, Error{commands.Again, setUpPause, 403, "token is wrong"}),
+		"404":                          both(crmtest.Fault{Status: 404}, Error{commands.Refused, 0, 404, "404"}),
+		"422":                          both(crmtest.Fault{Status: 422}, Error{commands.Refused, 0, 422, "that was asked for"}),
+		"a redirect":                   both(crmtest.Fault{Status: 302}, Error{commands.Again, setUpPause, 302, "URL is wrong"}),
+		"cut":                          took(crmtest.Fault{Cut: true}, Error{commands.Unknown, 0, 0, "EOF"}),
+		"HTML":                         took(crmtest.Fault{Body: "html"}, Error{commands.Unknown, 0, 200, "text/html of"}),
+		"truncated":                    took(crmtest.Fault{Body: "truncated"}, Error{commands.Unknown, 0, 200, "unexpected end of JSON"}),
+		"endless":                      took(crmtest.Fault{Body: "endless"}, Error{commands.Unknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
+		"no answer":                    both(crmtest.Fault{DelayMS: 60_000}, Error{commands.Unknown, 0, 0, "deadline exceeded"}),
+		"a late one":                   {crmtest.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
+		"other words":                  {crmtest.Fault{Body: "nonsense"}, Error{commands.Unknown, 0, 200, "answers"}, Error{commands.Unknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w world) {
+				if c.fault != (crmtest.Fault{}) {
+					w.crm.AddFault(c.fault)
+				}
+				_, _, err := w.Order(t.Context(), "1001")
+				w.judged(t, "look-up", failure(t, err), c.lookUp)
+				_, err = w.change(t, "key-1")
+				w.judged(t, "update", failure(t, err), c.update)
+				if n := len(w.crm.Updates()); (n == 1) != c.applied || n > 1 {
+					t.Errorf("%d updates took effect", n)
+				}
+			})
+		})
+	}
+}
+
+type judgement = struct {
+	fault   crmtest.Fault
+	lookUp  Error
+	update  Error
+	applied bool
+}
+
+// both is a fault that look-ups and updates see alike, and took one that comes after
+// the effect.
+func both(f crmtest.Fault, e Error) judgement { return judgement{f, e, e, false} }
+func took(f crmtest.Fault, e Error) judgement { return judgement{f, e, e, true} }
+
+func (w world) judged(t *testing.T, what string, got, want Error) {
+	t.Helper()
+	if !strings.Contains(got.Reason, want.Reason) || strings.Contains(got.Reason, token) || strings.Contains(got.Reason, "Baker") || strings.Contains(got.Reason, "crm.test") {
+		t.Errorf("%s: reason %q; want one with %q, and without token, address and host", what, got.Reason, want.Reason)
+	}
+	if got.Reason, want.Reason = "", ""; got != want {
+		t.Errorf("%s: got %+v, want %+v", what, got, want)
+	}
+}
+
+func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range breakAfter {
+			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != commands.Again || w.requests() != 0 {
+				t.Errorf("no time left: %v", err)
+			}
+		}
+		if w.Breaker() != circuitbreaker.ClosedState {
+			t.Error("calls that were never made opened the breaker")
+		}
+		w.http.Transport.(*http.Transport).DialContext = network{closed: closed()}.dial
+		if _, err := w.change(t, "key"); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("nobody listens: %v", err)
+		}
+		if _, _, err := w.Order(t.Context(), "1001"); failure(t, err).State != commands.Again {
+			t.Errorf("nobody listens: %v", err)
+		}
+	})
+}
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{Cut: true, Count: 1})
+		if _, err := w.change(t, "key-1"); failure(t, err).State != commands.Unknown {
+			t.Fatalf("%v", err)
+		}
+		first := w.crm.Updates()[0]
+		time.Sleep(time.Minute)
+		for range 2 {
+			got, err := w.change(t, "key-1")
+			if err != nil || got.ID != first.ID || got.Address != "14 Baker Street, London NW1 6XE" || got.UpdatedAt != first.UpdatedAt.Format(time.RFC3339Nano) || got.Customer != "C-2" {
+				t.Errorf("%+v, %v; want that of %+v", got, err, first)
+			}
+		}
+		if n := len(w.crm.Updates()); n != 1 {
+			t.Errorf("%d updates", n)
+		}
+		for customer, address := range map[string]string{"C-1": address, "C-2": "16 Baker Street, London NW1 6XE"} {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(t, err).State != commands.Refused {
+				t.Errorf("the key of another change: %v", err)
+			}
+		}
+	})
+}
+
+func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for _, c := range []struct{ customer, address, says string }{
+			{"C-9", address, "no customer"},
+			{"C-2", "12 Baker Street, Leeds NW1 6XE", "belongs to London"},
+			{"a/b?c", address, "no customer"},
+		} {
+			_, err := w.UpdateBillingAddress(t.Context(), "key-"+c.customer, c.customer, c.address)
+			if e := failure(t, err); e.State != commands.Refused || !strings.Contains(e.Reason, c.says) {
+				t.Errorf("%s, %s: %v", c.customer, c.address, err)
+			}
+		}
+	})
+}
+
+func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{Status: 500})
+		for i := range 5 {
+			if w.Breaker() != circuitbreaker.ClosedState {
+				t.Fatalf("%s after %d failures", w.Breaker(), i)
+			}
+			if i%2 == 0 { // look-ups and updates count together
+				_, _ = w.change(t, "key")
+			} else {
+				_, _, _ = w.Order(t.Context(), "1001")
+			}
+		}
+		if w.Breaker() != circuitbreaker.OpenState || w.requests() != 5 {
+			t.Fatalf("%s after %d failures", w.Breaker(), w.requests())
+		}
+		opened := time.Now()
+		time.Sleep(10 * time.Second)
+		for name, call := range map[string]func() error{
+			"look-up": func() error { _, _, err := w.Order(t.Context(), "1001"); return err },
+			"update":  func() error { _, err := w.change(t, "key"); return err },
+		} {
+			if e := failure(t, call()); e.State != commands.Again || e.After != time.Minute-10*time.Second {
+				t.Errorf("%s while it is open: %+v", name, e)
+			}
+		}
+		if time.Since(opened) != 10*time.Second || w.requests() != 5 {
+			t.Errorf("they waited until %s, %d requests", time.Since(opened), w.requests())
+		}
+
+		time.Sleep(time.Until(opened.Add(time.Minute))) // the first probe fails
+		_, _ = w.change(t, "key")
+		if w.Breaker() != circuitbreaker.OpenState || w.requests() != 6 {
+			t.Errorf("%s after a probe that failed; %d requests", w.Breaker(), w.requests())
+		}
+
+		time.Sleep(time.Minute)
+		w.crm.ClearFaults()
+		w.crm.AddFault(crmtest.Fault{DelayMS: 3000})
+		var callers sync.WaitGroup
+		callers.Go(func() { w.order(t, "1001") })
+		time.Sleep(window + time.Second)
+		if _, err := w.change(t, "key"); failure(t, err).State != commands.Again || w.Breaker() != circuitbreaker.HalfOpenState {
+			t.Errorf("beside the probe: %v, %s", err, w.Breaker())
+		}
+		callers.Wait()
+		if w.Breaker() != circuitbreaker.ClosedState || w.requests() != 7 {
+			t.Errorf("%s after a probe that succeeded; %d requests", w.Breaker(), w.requests())
+		}
+		if _, err := w.change(t, "key"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for _, status := range []int{429, 404, 422, 401} {
+			w.crm.ClearFaults()
+			w.crm.AddFault(crmtest.Fault{Status: status})
+			for range 2 * breakAfter {
+				_, _ = w.change(t, "key")
+			}
+			if w.Breaker() != circuitbreaker.ClosedState {
+				t.Fatalf("%s after many answers %d", w.Breaker(), status)
+			}
+		}
+		w.crm.ClearFaults()
+		w.crm.AddFault(crmtest.Fault{Status: 500, Every: 2})
+		for range 4 * breakAfter {
+			_, _ = w.change(t, "key")
+		}
+		if w.Breaker() != circuitbreaker.ClosedState {
+			t.Errorf("%s after failures that were not in a row", w.Breaker())
+		}
+	})
+}
+
+func TestWhatIsKnownIsToldWhileTheBreakerIsOpen(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.order(t, "1001")
+		w.crm.AddFault(crmtest.Fault{Body: "html"})
+		for range breakAfter {
+			_, _ = w.change(t, "key")
+		}
+		if w.Breaker() != circuitbreaker.OpenState {
+			t.Fatal(w.Breaker())
+		}
+		w.order(t, "1001")
+	})
+}
+
+func TestRetryAfterIsReadInSecondsAndAsADateAndHasALimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for header, want := range map[string]time.Duration{
+			"": 0, "0": 0, "7": 7 * time.Second, "-7": 0, "soon": 0, "86400": maxRetryAfter, "99999999999999999999": 0,
+			time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat): 90 * time.Second,
+			time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       0,
+		} {
+			if got := retryAfter(header); got != want {
+				t.Errorf("%q: %s, want %s", header, got, want)
+			}
+		}
+	})
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		requests := 0
+		c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests++
+			http.Redirect(w, r, "http://elsewhere.test/", http.StatusTemporaryRedirect)
+		}))
+		if _, _, err := c.Order(t.Context(), "1001"); failure(t, err).Status != http.StatusTemporaryRedirect || requests != 1 {
+			t.Errorf("%v, %d requests", err, requests)
+		}
+	})
+}
+
+func TestAWrongTokenIsNotTold(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.token = "other-secret"
+		_, _, err := w.Order(t.Context(), "1001")
+		if e := failure(t, err); e.State != commands.Again || e.After != setUpPause || strings.Contains(e.Reason, "secret") {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestAURLThatIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{"", "crm.example.com", "ftp://crm.example.com", "https://", "https://crm.example.com?x=1", "orders.yaml", "http://\x00"} {
+		if _, err := NewClient(base, ""); err == nil || !strings.Contains(err.Error(), "base URL") {
+			t.Errorf("%q: %v", base, err)
+		}
+	}
+	c, err := NewClient("https://crm.example.com/v1/", "")
+	if err != nil || c.url != "https://crm.example.com/v1" {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,295 @@
+package crm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+const (
+	// window is how long a look-up waits for others of its kind to go with it.
+	window = 100 * time.Millisecond
+	// maxBatch is how many go together at most; the contract allows no more.
+	maxBatch = 50
+	// maxKey is the contract's limit of a key, in characters.
+	maxKey = 300
+	// life is how long a finding is good for. Other processes learn of an update
+	// that late.
+	life = 30 * time.Second
+	// cacheSize is how many findings are remembered: with some 500 bytes each, 5 MiB.
+	cacheSize = 10_000
+)
+
+// Customer is a customer as the CRM knows them.
+type Customer struct {
+	ID             string `json:"id"`
+	Name           string `json:"name"`
+	BillingAddress string `json:"billing_address,omitempty"` // empty when none is known
+}
+
+// Customer finds a customer by id; false when there is none.
+func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error) {
+	a, err := c.lookUp(ctx, item{kindCustomer, id})
+	if err != nil || a.Customer == nil {
+		return Customer{}, false, err
+	}
+	return *a.Customer, true, nil
+}
+
+// Order implements Orders.
+func (c *Client) Order(ctx context.Context, number string) (dialog.Order, bool, error) {
+	a, err := c.lookUp(ctx, item{kindOrder, strings.ToUpper(number)})
+	if err != nil || a.Order == nil {
+		return dialog.Order{}, false, err
+	}
+	return *a.Order, true, nil
+}
+
+// ValidateAddress checks an address on one line. That it is not valid is no error.
+func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.AddressCheck, error) {
+	a, err := c.lookUp(ctx, item{kindAddress, address})
+	switch {
+	case err != nil:
+		return dialog.AddressCheck{}, err
+	case a.Address == nil:
+		return dialog.AddressCheck{Problem: "it is not known"}, nil
+	case *a.Address.Valid:
+		return dialog.AddressCheck{Valid: true, Address: a.Address.Address}, nil
+	default:
+		return dialog.AddressCheck{Problem: fmt.Sprintf("%.*s", maxQuoted, a.Address.Reason)}, nil
+	}
+}
+
+// kind is what is looked up, in the contract's words.
+type kind string
+
+const (
+	kindCustomer kind = "customer"
+	kindOrder    kind = "order"
+	kindAddress  kind = "address"
+)
+
+// item names one look-up.
+type item struct {
+	Kind kind   `json:"kind"`
+	Key  string `json:"key"`
+}
+
+// check refuses what would spoil a whole batch.
+func (it item) check() error {
+	if n := utf8.RuneCountInString(it.Key); n < 1 || n > maxKey || !utf8.ValidString(it.Key) {
+		return refused("the %s has %d characters; it must be text of 1 to %d", it.Kind, n, maxKey)
+	}
+	return nil
+}
+
+// lookup is an item under way or done, shared by all who ask for it meanwhile.
+type lookup struct {
+	item
+	done   chan struct{} // closed when the rest is set
+	answer answer
+	err    error
+	until  time.Time // the finding is good till then
+}
+
+// batch is what goes out together.
+type batch struct {
+	lookups []*lookup
+	full    chan struct{}
+}
+
+// lookUp waits for the answer to one item. Who gives up waiting leaves the others alone.
+func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
+	if err := it.check(); err != nil {
+		return answer{}, err
+	}
+	l, err := c.join(it)
+	if err != nil {
+		return answer{}, err
+	}
+	select {
+	case <-l.done:
+		return l.answer, l.err
+	case <-ctx.Done():
+		return answer{}, &Error{State: commands.Again, Reason: "no answer in time: " + context.Cause(ctx).Error()}
+	}
+}
+
+// join finds an item that is known or under way, or adds it to the batch that gathers.
+func (c *Client) join(it item) (*lookup, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l, ok := c.known.Get(it); ok && (l.until.IsZero() || time.Now().Before(l.until)) {
+		return l, nil
+	}
+	if c.ctx.Err() != nil {
+		return nil, &Error{State: commands.Again, Reason: "the client is closed"}
+	}
+	if e := c.open(); e.After > 0 {
+		return nil, e // at once: the batch could not go out
+	}
+	l := &lookup{item: it, done: make(chan struct{})}
+	c.known.Add(it, l)
+	c.gather(l)
+	return l, nil
+}
+
+func (c *Client) gather(l *lookup) {
+	b := c.gathering[l.Kind]
+	if b == nil {
+		b = &batch{full: make(chan struct{})}
+		c.gathering[l.Kind] = b
+		c.batches.Go(func() { c.carry(l.Kind, b) })
+	}
+	if b.lookups = append(b.lookups, l); len(b.lookups) == maxBatch {
+		delete(c.gathering, l.Kind)
+		close(b.full)
+	}
+}
+
+// carry waits until a batch is full or its first look-up has waited long enough, asks,
+// and hands the answers out.
+func (c *Client) carry(k kind, b *batch) {
+	select {
+	case <-time.After(window):
+	case <-b.full:
+	case <-c.ctx.Done():
+	}
+	c.mu.Lock()
+	if c.gathering[k] == b {
+		delete(c.gathering, k)
+	}
+	c.mu.Unlock()
+
+	if c.Batched != nil {
+		c.Batched(len(b.lookups))
+	}
+	c.ask(b.lookups)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range b.lookups {
+		// "Not found" is not remembered: the order that was placed a moment ago may
+		// arrive at any time, and its customer asks again at once.
+		if l.until = time.Now().Add(life); l.err != nil || !l.answer.found() {
+			c.known.Remove(l.item)
+		}
+		close(l.done)
+	}
+}
+
+// forget makes the next to ask for an item ask the CRM, also when a look-up that began
+// earlier is still under way.
+func (c *Client) forget(it item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known.Remove(it)
+}
+
+// ask makes one request and sets the answer or the error of each lookup.
+func (c *Client) ask(lookups []*lookup) {
+	items := make([]item, len(lookups))
+	for i, l := range lookups {
+		items[i] = l.item
+	}
+	var got answers
+	err := c.call(c.ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
+	if err != nil && err.State == commands.Refused && len(lookups) > 1 {
+		err.State = commands.Again // one of them may be to blame: they come back at different times
+	}
+	for i, l := range lookups {
+		if err != nil {
+			l.err = err
+		} else {
+			l.answer, l.err = got.to(i, l.item)
+		}
+	}
+}
+
+// answers is what the CRM says to a batch, each kept apart so that one that cannot be
+// read spoils no other.
+type answers struct {
+	Answers []json.RawMessage `json:"answers"`
+}
+
+// answer is what it says to one item; the field of its kind is set when it is found.
+type answer struct {
+	item
+	Status   string        `json:"status"`
+	Customer *Customer     `json:"customer"`
+	Order    *dialog.Order `json:"order"`
+	Address  *struct {
+		Valid   *bool  `json:"valid"`
+		Address string `json:"address"`
+		Reason  string `json:"reason"`
+	} `json:"address"`
+	Error *problem `json:"error"`
+}
+
+// Statuses of an answer.
+const (
+	statusFound    = "found"
+	statusNotFound = "not_found"
+	statusError    = "error"
+)
+
+func (a answer) found() bool { return a.Status == statusFound }
+
+// to reads the answer to item number i.
+func (as answers) to(i int, it item) (answer, error) {
+	if i >= len(as.Answers) {
+		return answer{}, unreadable(commands.Again, "it lacks answers[%d]", i)
+	}
+	var a answer
+	if err := json.Unmarshal(as.Answers[i], &a); err != nil {
+		return answer{}, unreadable(commands.Again, "answers[%d]: %v", i, err)
+	}
+	lacks := a.lacks()
+	switch {
+	case lacks != "":
+		return answer{}, unreadable(commands.Again, "answers[%d] lacks %s", i, lacks)
+	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // it could not be sent back
+		return answer{}, unreadable(commands.Again, "answers[%d].address.address is longer than %d characters", i, maxKey)
+	case a.item != it:
+		return answer{}, unreadable(commands.Again, "answers[%d] is to another look-up", i)
+	case a.Status == statusError:
+		return answer{}, a.Error.error()
+	case a.Status == statusNotFound:
+		return answer{item: it, Status: statusNotFound}, nil
+	case a.found():
+		return a, nil
+	default:
+		return answer{}, unreadable(commands.Again, "answers[%d] has the unknown status %q", i, a.Status)
+	}
+}
+
+// lacks names the fields that are missing from an answer.
+func (a answer) lacks() string {
+	lacks := missing("kind", string(a.Kind), "key", a.Key, "status", a.Status)
+	switch {
+	case lacks != "":
+	case a.Status == statusError && a.Error == nil:
+		lacks = "error"
+	case !a.found():
+	case a.Kind == kindCustomer && a.Customer != nil:
+		lacks = missing("customer.id", a.Customer.ID, "customer.name", a.Customer.Name)
+	case a.Kind == kindOrder && a.Order != nil:
+		lacks = missing("order.number", a.Order.Number, "order.status", a.Order.Status)
+	case a.Kind == kindAddress && a.Address != nil && a.Address.Valid != nil && *a.Address.Valid:
+		lacks = missing("address.address", a.Address.Address)
+	case a.Kind == kindAddress && a.Address != nil && a.Address.Valid != nil:
+		lacks = missing("address.reason", a.Address.Reason)
+	case a.Kind == kindAddress && a.Address != nil:
+		lacks = "address.valid"
+	default:
+		lacks = string(a.Kind)
+	}
+	return lacks
+}

@@ -1,0 +1,538 @@
+package crm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// asked lists the look-ups of each batch the CRM got, as kind:key.
+func (w world) asked(t *testing.T) (batches [][]string) {
+	t.Helper()
+	for _, r := range w.crm.Requests() {
+		if r.Path != "/lookups" {
+			continue
+		}
+		var body struct{ Lookups []item }
+		if err := json.Unmarshal(r.Body, &body); err != nil {
+			t.Fatal(err)
+		}
+		var batch []string
+		for _, it := range body.Lookups {
+			batch = append(batch, string(it.Kind)+":"+it.Key)
+		}
+		batches = append(batches, batch)
+	}
+	return batches
+}
+
+func TestLookUpsOfOneKindWithinTheWindowGoOutAsOneRequestInTheirOrder(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		begun := time.Now()
+		var callers sync.WaitGroup
+		for i, number := range []string{"1003", "1001", "1004", "1002"} {
+			callers.Go(func() {
+				time.Sleep(time.Duration(i) * 33 * time.Millisecond) // the last at 99 ms
+				w.order(t, number)
+				if waited := time.Since(begun); waited != window {
+					t.Errorf("order %s came after %s", number, waited)
+				}
+			})
+		}
+		callers.Wait()
+		want := [][]string{{"order:1003", "order:1001", "order:1004", "order:1002"}}
+		if diff := cmp.Diff(want, w.asked(t)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestALookUpAfterTheWindowGoesWithTheNext(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		var callers sync.WaitGroup
+		for i, number := range []string{"1001", "1002", "1003"} {
+			callers.Go(func() {
+				time.Sleep(time.Duration(i) * 75 * time.Millisecond)
+				w.order(t, number)
+			})
+		}
+		callers.Wait()
+		if diff := cmp.Diff([][]string{{"order:1001", "order:1002"}, {"order:1003"}}, w.asked(t)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAFullBatchGoesAtOnce(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		begun := time.Now()
+		var mu sync.Mutex
+		after := map[time.Duration]int{}
+		var callers sync.WaitGroup
+		for i := range maxBatch + 2 {
+			callers.Go(func() {
+				if i > maxBatch {
+					time.Sleep(window / 2)
+				}
+				if _, found, err := w.Customer(t.Context(), fmt.Sprintf("telegram:%d", i)); err != nil || !found {
+					t.Errorf("customer %d: %v, %v", i, found, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				after[time.Since(begun)]++
+			})
+		}
+		callers.Wait()
+		if diff := cmp.Diff(map[time.Duration]int{0: maxBatch, window: 2}, after); diff != "" {
+			t.Error(diff)
+		}
+		if got := w.asked(t); len(got) != 2 || len(got[0]) != maxBatch || len(got[1]) != 2 {
+			t.Errorf("batches of %d", len(got))
+		}
+	})
+}
+
+func TestKindsGoApart(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		var callers sync.WaitGroup
+		callers.Go(func() { w.order(t, "1001") })
+		callers.Go(func() {
+			if c, found, err := w.Customer(t.Context(), "C-1"); err != nil || !found || c.Name != "Ada Example" {
+				t.Errorf("%+v, %v, %v", c, found, err)
+			}
+		})
+		callers.Go(func() {
+			if a, err := w.ValidateAddress(t.Context(), "12 baker st, London NW1 6XE"); err != nil || a != (dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}) {
+				t.Errorf("%+v, %v", a, err)
+			}
+		})
+		callers.Wait()
+		got := slices.SortedFunc(slices.Values(w.asked(t)), slices.Compare)
+		if diff := cmp.Diff([][]string{{"address:12 baker st, London NW1 6XE"}, {"customer:C-1"}, {"order:1001"}}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{DelayMS: 1000})
+		ctx, giveUp := context.WithCancel(t.Context())
+		begun := time.Now()
+		var callers sync.WaitGroup
+		for _, number := range []string{"1001", "1002"} { // the one that began the batch, and one that shares an item
+			callers.Go(func() {
+				if _, _, err := w.Order(ctx, number); failure(t, err).State != commands.Again || time.Since(begun) != 300*time.Millisecond {
+					t.Errorf("%v after %s", err, time.Since(begun))
+				}
+			})
+			synctest.Wait()
+		}
+		callers.Go(func() { w.order(t, "1002") })
+		callers.Go(func() { w.order(t, "1003") })
+		time.Sleep(300 * time.Millisecond) // the request is under way
+		giveUp()
+		callers.Wait()
+		if w.requests() != 1 {
+			t.Errorf("%d requests", w.requests())
+		}
+	})
+}
+
+// Whatever the mixture of callers, each gets what it asked for.
+func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		var callers sync.WaitGroup
+		for range 1000 {
+			id, wait, patience := fmt.Sprintf("telegram:%d", rng.IntN(300)), time.Duration(rng.Int64N(int64(3*time.Second))), time.Second
+			if rng.IntN(10) == 0 {
+				patience = time.Duration(rng.Int64N(int64(2 * window)))
+			}
+			callers.Go(func() {
+				time.Sleep(wait)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				c, found, err := w.Customer(ctx, id)
+				if err == nil && (!found || c.ID != id) || err != nil && ctx.Err() == nil {
+					t.Errorf("%s: %+v, %v, %v", id, c, found, err)
+				}
+			})
+		}
+		callers.Wait()
+		if n := w.requests(); n > 31 { // 3 s of windows, and the last
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+func TestWhoAskTheSameShareOneItem(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{DelayMS: 2000})
+		var callers sync.WaitGroup
+		for i := range 30 { // while the batch gathers, and while it is under way
+			callers.Go(func() {
+				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+				w.order(t, "1001")
+			})
+		}
+		callers.Wait()
+		if diff := cmp.Diff([][]string{{"order:1001"}}, w.asked(t)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestUpperAndLowerCaseAreOneOrder(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for _, number := range []string{"a-1", "A-1"} {
+			if _, found, err := w.Order(t.Context(), number); found || err != nil {
+				t.Errorf("%v, %v", found, err)
+			}
+		}
+		if diff := cmp.Diff([][]string{{"order:A-1"}, {"order:A-1"}}, w.asked(t)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAFindingIsGoodForItsLife(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.order(t, "1001")
+		time.Sleep(life - time.Millisecond)
+		w.order(t, "1001")
+		if w.requests() != 1 {
+			t.Errorf("%d requests within its life", w.requests())
+		}
+		time.Sleep(time.Millisecond)
+		w.order(t, "1001")
+		if w.requests() != 2 {
+			t.Errorf("%d requests after it", w.requests())
+		}
+	})
+}
+
+func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{Status: 500, Count: 1})
+		if _, _, err := w.Order(t.Context(), "9999"); err == nil {
+			t.Error("no error")
+		}
+		for range 2 {
+			if _, found, err := w.Order(t.Context(), "9999"); found || err != nil {
+				t.Errorf("%v, %v", found, err)
+			}
+		}
+		if w.requests() != 3 || w.known.Len() != 0 {
+			t.Errorf("%d requests, %d remembered", w.requests(), w.known.Len())
+		}
+	})
+}
+
+func TestOnlySoManyFindingsAreRemembered(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		var callers sync.WaitGroup
+		for i := range cacheSize + 1 {
+			callers.Go(func() {
+				if _, err := w.ValidateAddress(t.Context(), fmt.Sprintf("%d Baker Street, London NW1 6XE", i)); err != nil {
+					t.Error(err)
+				}
+			})
+			if i == 0 {
+				synctest.Wait()
+			}
+		}
+		callers.Wait()
+		if n := w.known.Len(); n != cacheSize {
+			t.Errorf("%d are remembered", n)
+		}
+		before := w.requests()
+		if _, err := w.ValidateAddress(t.Context(), "0 Baker Street, London NW1 6XE"); err != nil || w.requests() != before+1 {
+			t.Errorf("the oldest was not forgotten (%v)", err)
+		}
+	})
+}
+
+func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
+	t.Parallel()
+	const before, after = "12 Baker Street, London NW1 6XE", "14 Baker Street, London NW1 6XE"
+	billed := func(t *testing.T, c *Client) string {
+		found, _, err := c.Customer(t.Context(), "C-1")
+		if err != nil {
+			t.Error(err)
+		}
+		return found.BillingAddress
+	}
+	change := func(t *testing.T, c *Client) {
+		if _, err := c.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Run("by who asks afterwards", func(t *testing.T) {
+		t.Parallel()
+		inWorld(t, func(t *testing.T, w world) {
+			if got := billed(t, w.Client); got != before {
+				t.Errorf("before: %s", got)
+			}
+			change(t, w.Client)
+			if got := billed(t, w.Client); got != after {
+				t.Errorf("after: %s", got)
+			}
+		})
+	})
+	t.Run("also when the answer was lost", func(t *testing.T) {
+		t.Parallel()
+		inWorld(t, func(t *testing.T, w world) {
+			billed(t, w.Client)
+			w.crm.AddFault(crmtest.Fault{Body: "truncated", Count: 1})
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != commands.Unknown {
+				t.Errorf("%v", err)
+			}
+			if got := billed(t, w.Client); got != after {
+				t.Errorf("after: %s", got)
+			}
+		})
+	})
+	t.Run("also when a look-up from before comes home after it", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			crm := crmtest.New(crmtest.Options{})
+			c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := httptest.NewRecorder()
+				crm.ServeHTTP(answer, r)
+				if r.URL.Path == "/lookups" {
+					time.Sleep(2 * time.Second) // what it says is old by now
+				}
+				w.WriteHeader(answer.Code)
+				_, _ = answer.Body.WriteTo(w)
+			}))
+			var early sync.WaitGroup
+			early.Go(func() {
+				if got := billed(t, c); got != before {
+					t.Errorf("the early one: %s", got)
+				}
+			})
+			time.Sleep(time.Second)
+			change(t, c)
+			early.Go(func() {
+				if got := billed(t, c); got != after {
+					t.Errorf("while the early one waits: %s", got)
+				}
+			})
+			early.Wait()
+			if got := billed(t, c); got != after {
+				t.Errorf("after: %s", got)
+			}
+		})
+	})
+}
+
+func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{DelayMS: 5000})
+		begun := time.Now()
+		var callers sync.WaitGroup
+		callers.Go(func() { // on its way
+			if _, _, err := w.Order(t.Context(), "1001"); failure(t, err).State != commands.Unknown {
+				t.Errorf("on its way: %v", err)
+			}
+		})
+		time.Sleep(time.Second)
+		callers.Go(func() { // still gathering
+			if _, _, err := w.Order(t.Context(), "1002"); failure(t, err).State != commands.Again {
+				t.Errorf("gathering: %v", err)
+			}
+		})
+		synctest.Wait()
+		w.Close()
+		if n := w.known.Len(); n != 0 {
+			t.Errorf("%d are still under way", n)
+		}
+		callers.Wait()
+		if _, _, err := w.Order(t.Context(), "1003"); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
+			t.Errorf("afterwards: %v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+func TestAKeyThatWouldSpoilABatchNeverGoesOut(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("ü", maxKey+1), "no text": "\xff"} {
+			if _, _, err := w.Customer(t.Context(), key); failure(t, err).State != commands.Refused {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(t, err).State != commands.Refused {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if w.requests() != 0 {
+			t.Errorf("%d requests", w.requests())
+		}
+	})
+}
+
+// reply answers every call with this.
+func reply(status int, body string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	})
+}
+
+func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	good := `{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"lost","since":[1]},"colour":"red"}`
+	for name, c := range map[string]struct {
+		answer string
+		state  string
+		says   string
+	}{
+		"no kind":           {`{"key":"1002","status":"found"}`, "again", "answers[1] lacks kind"},
+		"nothing":           {`{}`, "again", "answers[1] lacks kind, key, status"},
+		"null":              {`null`, "again", "answers[1] lacks kind, key, status"},
+		"no order":          {`{"kind":"order","key":"1002","status":"found"}`, "again", "answers[1] lacks order"},
+		"no order status":   {`{"kind":"order","key":"1002","status":"found","order":{"number":"1002"}}`, "again", "answers[1] lacks order.status"},
+		"an empty order":    {`{"kind":"order","key":"1002","status":"found","order":{}}`, "again", "answers[1] lacks order.number, order.status"},
+		"another's answer":  {good, "again", "answers[1] is to another look-up"},
+		"another kind":      {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "again", "answers[1] is to another look-up"},
+		"an unknown status": {`{"kind":"order","key":"1002","status":"perhaps"}`, "again", `"perhaps"`},
+		"a number":          {`42`, "again", "answers[1]"},
+		"a wrong type":      {`{"kind":"order","key":1002,"status":"found"}`, "again", "answers[1]"},
+		"an error":          {`{"kind":"order","key":"1002","status":"error","error":{"status":503,"detail":"the index is away"}}`, "again", "the index is away"},
+		"a refusal":         {`{"kind":"order","key":"1002","status":"error","error":{"status":422,"detail":"no such form"}}`, "refused", "no such form"},
+		"an error untold":   {`{"kind":"order","key":"1002","status":"error"}`, "again", "lacks error"},
+		"none":              {``, "again", "lacks answers[1]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				body := `{"answers":[` + strings.TrimSuffix(good+","+c.answer, ",") + `],"took":7}`
+				client := serve(t, reply(http.StatusOK, body))
+				var callers sync.WaitGroup
+				callers.Go(func() {
+					if o, found, err := client.Order(t.Context(), "1001"); err != nil || !found || o.Status != "lost" {
+						t.Errorf("the other: %+v, %v, %v", o, found, err)
+					}
+				})
+				synctest.Wait()
+				callers.Go(func() {
+					_, _, err := client.Order(t.Context(), "1002")
+					if got := failure(t, err); string(got.State) != c.state || !strings.Contains(got.Reason, c.says) {
+						t.Errorf("%s: %s; want %s of %q", got.State, got.Reason, c.state, c.says)
+					}
+				})
+				callers.Wait()
+			})
+		})
+	}
+}
+
+func TestAnAddressOrCustomerThatLacksSomethingIsNamed(t *testing.T) {
+	t.Parallel()
+	for answer, says := range map[string]string{
+		`{"kind":"address","key":"k","status":"found","address":{}}`:                                                               "lacks address.valid",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"reason":"x"}}`:                                      "lacks address.address",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":false,"address":"x"}}`:                                    "lacks address.reason",
+		`{"kind":"address","key":"k","status":"found"}`:                                                                            "lacks address",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"address":"` + strings.Repeat("x", maxKey+1) + `"}}`: "longer than 300",
+		`{"kind":"customer","key":"k","status":"found","customer":{"id":"k"}}`:                                                     "lacks customer.name",
+	} {
+		var got answers
+		if err := json.Unmarshal([]byte(`{"answers":[`+answer+`]}`), &got); err != nil {
+			t.Fatal(err)
+		}
+		k := kindAddress
+		if strings.Contains(answer, "customer") {
+			k = kindCustomer
+		}
+		if _, err := got.to(0, item{k, "k"}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", answer, err)
+		}
+	}
+}
+
+// A batch that is refused as a whole may be so because of one of its items.
+func TestABatchRefusedAsAWholeIsRefusedForGoodOnlyAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := serve(t, reply(http.StatusUnprocessableEntity, `{"title":"No","status":422,"detail":"one of them is bad"}`))
+		if _, _, err := c.Order(t.Context(), "1001"); failure(t, err).State != commands.Refused {
+			t.Errorf("alone: %v", err)
+		}
+		var callers sync.WaitGroup
+		for _, number := range []string{"1001", "1002"} {
+			callers.Go(func() {
+				if _, _, err := c.Order(t.Context(), number); failure(t, err).State != commands.Again {
+					t.Errorf("together: %v", err)
+				}
+			})
+		}
+		callers.Wait()
+	})
+}
+
+// FuzzAnswers: whatever the CRM says, each look-up has a finding with all that it needs
+// or an error of bounded length.
+func FuzzAnswers(f *testing.F) {
+	for _, seed := range []string{
+		`{"answers":[{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"shipped"}},{"kind":"customer","key":"C-1","status":"not_found"}]}`,
+		`{"answers":[null,{"kind":"customer","key":"C-1","status":"found","customer":{"id":"C-1","name":"Ada"}},{"kind":"address","key":"x","status":"found","address":{"valid":true,"address":"y"}}]}`,
+		`{"answers":[{"kind":"order","key":"1001","status":"error","error":{"status":-1,"detail":"\u0000"}},[],{"kind":"address","key":"x","status":"found","address":{"valid":false}}]}`,
+		`{"answers":[{"kind":"order","key":"1001","status":"not_found","order":{"number":"1001","status":"shipped"}}]}`,
+		`{"answers":{}}`, `[]`, `null`, `<html>`, `{"answers":[{`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	asked := []item{{kindOrder, "1001"}, {kindCustomer, "C-1"}, {kindAddress, "x"}}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got answers
+		if json.Unmarshal(body, &got) != nil {
+			return
+		}
+		for i, it := range asked {
+			a, err := got.to(i, it)
+			switch {
+			case err != nil && len(err.Error()) > 12*maxQuoted:
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			case err != nil:
+				if e := failure(t, err); e.State != commands.Again && e.State != commands.Refused {
+					t.Errorf("a look-up ends %s: %v", e.State, err)
+				}
+			case a.item != it:
+				t.Errorf("asked for %v, got %v", it, a.item)
+			case a.found() && a.lacks() != "":
+				t.Errorf("taken without %s", a.lacks())
+			case !a.found() && (a.Customer != nil || a.Order != nil || a.Address != nil):
+				t.Errorf("not found, but there: %s", body)
+			}
+		}
+	})
+}

@@ -1,0 +1,247 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Flow keeps the limits of calls and what may not be called at all, for all processes.
+type Flow interface {
+	// Admit takes a call's share of the limits, or says how long to wait for it.
+	Admit(context.Context, commands.Ask) (commands.Leave, error)
+	// Flood records that a chat, or the bot, is to wait after a call to the chat.
+	Flood(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error
+	// Close lets no call of a chat or a bot through for a while; Open takes it back.
+	Close(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error
+	Open(ctx context.Context, name domain.StreamID, cause commands.Cause) error
+	// Move sends what is owed to one chat to another.
+	Move(ctx context.Context, from, to domain.StreamID) error
+}
+
+// Limits are how often one bot may call. 0 is no limit.
+type Limits struct {
+	Bot   float64 // calls a second
+	Chat  float64 // calls a second to one private chat
+	Group float64 // calls a minute to one group
+}
+
+const (
+	// Of a limit that counts the calls of any second or minute, a sixth may come at
+	// once and three quarters flow evenly. The rest is for calls that are longer on
+	// their way than those behind them: 150 ms longer at 30 calls a second.
+	atOnceOfLimit = 1. / 6
+	flowOfLimit   = 3. / 4
+	// chatBurst is how many calls of a private chat may come at once. Telegram allows
+	// short bursts there; an answer and what follows from it are two or three messages.
+	chatBurst = 3
+	// hold is how long a delivery waits in hand for its bot's limit before it is put
+	// off: with it and a call's own timeout an attempt still ends before its lease. A
+	// bot that cannot call claims little that way, however much is due.
+	hold = time.Second
+	// flowless is the pause when the limits cannot be read, as while the database is away.
+	flowless = time.Second
+	// heedTimeout bounds the recording of what Telegram wants.
+	heedTimeout = 2 * time.Second
+)
+
+// Paced is a Sender that keeps to Telegram's limits: what may not go now is put off
+// without a call, and what Telegram wants not to be called, no process calls.
+//
+// A bot's limit has room for those who are in a hurry: people's messages and answers
+// to buttons may use all of its burst, the bot's own messages half of it, and typing
+// none. A chat waits for nobody but itself and its bot.
+type Paced struct {
+	Sender  Sender
+	Flow    Flow
+	Blocked func(context.Context, domain.StreamID) (bool, error) // by the chat's own events
+	Log     *slog.Logger
+	bots    map[string]*pace
+}
+
+// pace is one bot's. turn is held by the one of its deliveries, of those that are in no
+// hurry, that asks for leave: the others need not ask meanwhile.
+type pace struct {
+	bot, chat, group limit
+	turn             chan struct{}
+}
+
+// limit lets burst calls through at once, and then one every so often.
+type limit struct {
+	every time.Duration
+	burst int
+}
+
+// Add lets a bot's deliveries through within limits.
+func (p *Paced) Add(bot string, l Limits) {
+	if p.bots == nil {
+		p.bots = map[string]*pace{}
+	}
+	p.bots[bot] = &pace{bot: within(time.Second, l.Bot), chat: one(time.Second, l.Chat), group: within(time.Minute, l.Group), turn: make(chan struct{}, 1)}
+}
+
+// within is a limit that never lets more than n calls through in any span of time.
+func within(span time.Duration, n float64) limit {
+	if n <= 0 {
+		return limit{}
+	}
+	return limit{every: time.Duration(float64(span) / n / flowOfLimit), burst: max(1, int(n*atOnceOfLimit))}
+}
+
+// one is a limit of n calls in a span on the average.
+func one(span time.Duration, n float64) limit {
+	if n <= 0 {
+		return limit{}
+	}
+	return limit{every: time.Duration(float64(span) / n), burst: chatBurst}
+}
+
+// share is what a call takes of a limit, when it may use a part of its burst.
+func (l limit) share(name domain.StreamID, part float64) commands.Share {
+	return commands.Share{Name: name, Every: l.every, Slack: time.Duration(part * float64(l.every) * float64(max(l.burst-1, 0)))}
+}
+
+// messages is how many of them a call sends: an album is as many as it has parts.
+func messages(c commands.Claimed) int {
+	var album struct {
+		Media []struct{} `json:"media"`
+	}
+	if c.Kind != commands.KindSendMessage || json.Unmarshal(c.Body, &album) != nil {
+		return 1
+	}
+	return max(1, len(album.Media))
+}
+
+// Send makes the call if it may be made, and heeds the answer.
+func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
+	pace := p.bots[c.Stream.Bot()]
+	if pace == nil {
+		return p.Sender.Send(ctx, c)
+	}
+	leave, err := p.leave(ctx, pace, c)
+	if err == nil && leave.Cause == commands.Blocked {
+		var blocked bool
+		if blocked, err = p.stillBlocked(ctx, c.CallsTo()); blocked {
+			return commands.Outcome{State: commands.Refused, Reason: "suppressed: the customer has blocked the bot"}
+		} else if err == nil {
+			leave, err = p.leave(ctx, pace, c)
+		}
+	}
+	if err != nil {
+		return commands.Outcome{State: commands.Again, Untried: true, After: flowless, Reason: err.Error()}
+	}
+	if leave.Wait > 0 {
+		return commands.Outcome{State: commands.Again, Untried: true, After: leave.Wait, Reason: why(leave)}
+	}
+	o := p.Sender.Send(ctx, c)
+	p.heed(ctx, c, o, leave.Probe)
+	o.Untried = o.Untried || o.Cause == commands.WrongToken // which says nothing about this delivery
+	return o
+}
+
+// leave asks until the call may be made, for as long as it can be held in hand. Only
+// a bot's limit is waited for so: who waits for a chat must not stand in others' way.
+func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (commands.Leave, error) {
+	ask := pace.ask(c)
+	if ask.Bot.Every == 0 && ask.Chat.Every == 0 && !c.Closed {
+		return commands.Leave{}, nil // nothing to ask for, and nothing to fear
+	}
+	held := time.NewTimer(hold)
+	defer held.Stop()
+	expired := c.Priority == commands.PriorityTyping // which is not held, but shed
+	if pace.bot.every > 0 && c.Priority == commands.PriorityBot {
+		select {
+		case pace.turn <- struct{}{}:
+			defer func() { <-pace.turn }()
+		case <-held.C:
+			expired = true
+		}
+	}
+	for {
+		leave, err := p.Flow.Admit(ctx, ask)
+		if err != nil || leave.Wait == 0 || leave.Chat || expired {
+			return leave, err
+		}
+		select {
+		case <-time.After(leave.Wait):
+		case <-held.C:
+			expired = true // it asks once more: the bot may be free again meanwhile
+		}
+	}
+}
+
+// ask is what a delivery takes of the limits. The answer to a button concerns no chat:
+// it must come soon, whatever Telegram wants of the chat.
+func (p *pace) ask(c commands.Claimed) commands.Ask {
+	inBot, inChat := 1., 1.
+	switch c.Priority {
+	case commands.PriorityTyping:
+		inBot, inChat = 0, 0
+	case commands.PriorityBot:
+		inBot = .5
+	}
+	a := commands.Ask{Bot: p.bot.share(domain.BotStream(c.Stream.Bot()), inBot)}
+	if c.Kind == commands.KindAnswerButton {
+		return a
+	}
+	limit := p.chat
+	if id, _ := c.CallsTo().Chat(); id < 0 {
+		limit = p.group
+	}
+	a.Chat = limit.share(c.CallsTo(), inChat)
+	n := time.Duration(messages(c)) // more than there is at once, if need be: what follows waits for it
+	a.Bot.Every, a.Chat.Every = n*a.Bot.Every, n*a.Chat.Every
+	return a
+}
+
+// stillBlocked asks the chat's own events whether the customer has come back, and lets
+// the chat through again when that is so.
+func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool, error) {
+	blocked, err := p.Blocked(ctx, stream)
+	if err != nil || blocked {
+		return blocked, err
+	}
+	return false, p.Flow.Open(ctx, stream, commands.Blocked)
+}
+
+// heed records for all processes what an answer says about further calls. When that
+// fails they find out by a call of their own.
+func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome, probe bool) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
+	defer done()
+	bot, chat := domain.BotStream(c.Stream.Bot()), c.CallsTo()
+	var err error
+	switch {
+	case o.MovedTo != 0:
+		err = p.Flow.Move(ctx, chat, domain.ChatStream(c.Stream.Bot(), o.MovedTo))
+	case o.Cause == commands.WrongToken:
+		err = p.Flow.Close(ctx, bot, commands.WrongToken, o.After, o.Reason)
+	case o.Cause == commands.Flooded && c.Kind == commands.KindAnswerButton:
+		err = p.Flow.Close(ctx, bot, commands.Flooded, o.After, o.Reason)
+	case o.Cause == commands.Flooded:
+		err = p.Flow.Flood(ctx, bot, chat, o.After, o.Reason)
+	case o.Blocked && c.Kind != commands.KindAnswerButton:
+		err = p.Flow.Close(ctx, chat, commands.Blocked, 0, o.Reason)
+	case probe && (o.State == commands.Done || o.State == commands.Refused):
+		err = p.Flow.Open(ctx, bot, commands.WrongToken)
+	}
+	if err != nil {
+		p.Log.Error("what Telegram wants is not recorded", "stream", c.Stream, "cause", o.Cause, "error", err)
+	}
+}
+
+// why is the reason for which a delivery is put off without a call.
+func why(l commands.Leave) string {
+	whose := "the bot"
+	if l.Chat {
+		whose = "the chat"
+	}
+	if l.Cause == "" {
+		return whose + " has used up its flow limit"
+	}
+	return "no call was made, for " + whose + ": " + l.Reason
+}

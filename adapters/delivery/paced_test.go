@@ -1,0 +1,332 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// gate is a flow that answers as it is told, then lets everything through.
+type gate struct {
+	mu      sync.Mutex
+	answers []commands.Leave
+	asked   []commands.Ask
+	told    []string // what was recorded, in words
+	err     error
+}
+
+func (g *gate) Admit(_ context.Context, a commands.Ask) (commands.Leave, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = append(g.asked, a)
+	if g.err != nil || len(g.answers) == 0 {
+		return commands.Leave{}, g.err
+	}
+	leave := g.answers[0]
+	g.answers = g.answers[1:]
+	return leave, nil
+}
+
+func (g *gate) Flood(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) error {
+	return g.note("flood %s %s %s", bot, chat, wait)
+}
+
+func (g *gate) Close(_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string) error {
+	return g.note("close %s %s %s", name, cause, wait)
+}
+
+func (g *gate) Open(_ context.Context, name domain.StreamID, cause commands.Cause) error {
+	return g.note("open %s %s", name, cause)
+}
+
+func (g *gate) Move(_ context.Context, from, to domain.StreamID) error {
+	return g.note("move %s %s", from, to)
+}
+
+func (g *gate) note(format string, args ...any) error {
+	g.told = append(g.told, fmt.Sprintf(format, args...))
+	return g.err
+}
+
+// newPaced is bot demo with Telegram's limits; Telegram answers as said.
+func newPaced(g *gate, answer commands.Outcome) (*Paced, *sender) {
+	s := &sender{outcome: answer}
+	p := &Paced{Sender: s, Flow: g, Log: slog.New(slog.DiscardHandler),
+		Blocked: func(context.Context, domain.StreamID) (bool, error) { return true, nil }}
+	p.Add("demo", Limits{Bot: 30, Chat: 1, Group: 20})
+	return p, s
+}
+
+// silent is a Sender for several at once.
+type silent struct{}
+
+func (silent) Send(context.Context, commands.Claimed) commands.Outcome { return done }
+
+var done = commands.Outcome{State: commands.Done, MessageID: 1}
+
+// message is a claimed message of the bot's.
+func message() commands.Claimed {
+	c := claim()
+	c.Priority, c.Lane = commands.PriorityBot, string(c.Stream)
+	return c
+}
+
+func TestWhatMayNotGoNowIsPutOffWithoutACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, leave := range []commands.Leave{
+			{Wait: 700 * time.Millisecond, Chat: true},
+			{Wait: 17 * time.Second, Chat: true, Cause: commands.Flooded, Reason: "retry after 17"},
+		} {
+			p, s := newPaced(&gate{answers: []commands.Leave{leave}}, done)
+			begun := time.Now()
+			o := p.Send(t.Context(), message())
+			if o.State != commands.Again || !o.Untried || o.After != leave.Wait || s.sent > 0 || !strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, leave.Reason) {
+				t.Errorf("outcome %+v, %d calls", o, s.sent)
+			}
+			if took := time.Since(begun); took > 0 {
+				t.Errorf("it stood in others' way for %s", took)
+			}
+		}
+	})
+}
+
+func TestTheBotsLimitIsWaitedForInHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wait := commands.Leave{Wait: 40 * time.Millisecond}
+		p, s := newPaced(&gate{answers: []commands.Leave{wait, wait, wait}}, done)
+		begun := time.Now()
+		if o := p.Send(t.Context(), message()); o.State != commands.Done || s.sent != 1 {
+			t.Errorf("outcome %+v, %d calls", o, s.sent)
+		}
+		if took := time.Since(begun); took != 3*wait.Wait {
+			t.Errorf("it took %s, want three waits", took)
+		}
+	})
+}
+
+func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		for range 100 {
+			g.answers = append(g.answers, commands.Leave{Wait: 20 * time.Second, Cause: commands.WrongToken, Reason: "unauthorized"})
+		}
+		p, s := newPaced(g, done)
+		begun := time.Now()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				o := p.Send(t.Context(), message())
+				if o.State != commands.Again || !o.Untried || o.After != 20*time.Second || !strings.Contains(o.Reason, "the bot: unauthorized") {
+					t.Errorf("outcome %+v", o)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begun); took != hold || s.sent > 0 {
+			t.Errorf("in hand for %s, %d calls; want %s and none", took, s.sent, hold)
+		}
+		if len(g.asked) > 20 {
+			t.Errorf("asked %d times, want once or twice each", len(g.asked))
+		}
+	})
+}
+
+// One of the bot's own messages asks for all that wait; people's do not wait for it.
+func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{answers: []commands.Leave{{Wait: 500 * time.Millisecond}}}
+		p, _ := newPaced(g, done)
+		p.Sender = silent{}
+		var all sync.WaitGroup
+		begun := time.Now()
+		for range 3 {
+			all.Go(func() { p.Send(t.Context(), message()) })
+		}
+		synctest.Wait()
+		for _, priority := range []int{commands.PriorityPerson, commands.PriorityButton} {
+			c := message()
+			c.Priority = priority
+			if o := p.Send(t.Context(), c); o.State != commands.Done || time.Since(begun) > 0 {
+				t.Errorf("priority %d: %+v after %s", priority, o, time.Since(begun))
+			}
+		}
+		g.mu.Lock()
+		if len(g.asked) != 3 {
+			t.Errorf("asked %d times, want once for the bot and once for each of the others", len(g.asked))
+		}
+		g.mu.Unlock()
+		all.Wait()
+	})
+}
+
+func TestTypingIsShedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := newPaced(&gate{answers: []commands.Leave{{Wait: time.Millisecond}}}, done)
+		begun := time.Now()
+		if o := p.Send(t.Context(), commands.Typing("chat-demo:1")); o.State != commands.Again || s.sent > 0 || time.Since(begun) > 0 {
+			t.Errorf("outcome %+v, %d calls after %s", o, s.sent, time.Since(begun))
+		}
+	})
+}
+
+// The hurried may use all of the bot's burst, others leave room for them.
+func TestWhatACallTakesOfTheLimits(t *testing.T) {
+	t.Parallel()
+	const flow, groupFlow = time.Second * 4 / 90, 4 * time.Second
+	bot := func(slack time.Duration) commands.Share {
+		return commands.Share{Name: "bot-demo", Every: flow, Slack: slack}
+	}
+	private := commands.Share{Name: "chat-demo:1", Every: time.Second, Slack: 2 * time.Second}
+	for name, c := range map[string]struct {
+		stream   domain.StreamID
+		kind     string
+		priority int
+		body     string
+		want     commands.Ask
+	}{
+		"a person's message":   {"chat-demo:1", commands.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow), Chat: private}},
+		"the bot's message":    {"chat-demo:1", commands.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: private}},
+		"a message to a group": {"chat-demo:-100", commands.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
+		"an album of three": {"chat-demo:1", commands.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.Ask{
+			Bot: commands.Share{Name: "bot-demo", Every: 3 * flow, Slack: 4 * flow}, Chat: commands.Share{Name: "chat-demo:1", Every: 3 * time.Second, Slack: 2 * time.Second}}},
+		"typing":               {"chat-demo:1", commands.KindTyping, commands.PriorityTyping, "", commands.Ask{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
+		"an answer to a press": {"chat-demo:1", commands.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow)}},
+	} {
+		g := &gate{}
+		p, _ := newPaced(g, done)
+		d := message()
+		d.Stream, d.Lane, d.Kind, d.Priority, d.Body = c.stream, string(c.stream), c.kind, c.priority, []byte(c.body)
+		p.Send(t.Context(), d)
+		if diff := cmp.Diff([]commands.Ask{c.want}, g.asked); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A limiter that gives way whenever it may never lets more through than the limit, in
+// no span of time, and not much less.
+func TestALimitIsNeverExceededInAnySpan(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 1000).Draw(t, "limit")
+		l := within(time.Second, float64(n))
+		var tat time.Duration
+		var calls []time.Duration
+		for now := time.Duration(0); now < 5*time.Second && len(calls) < 5000; {
+			if slack := l.share("", 1).Slack; tat-slack > now {
+				now = tat - slack
+			}
+			tat = max(tat, now) + l.every
+			calls = append(calls, now)
+			now += time.Duration(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 100}).Draw(t, "quiet")) * time.Millisecond
+		}
+		for first, last := 0, 0; last < len(calls); last++ {
+			for calls[last]-calls[first] >= time.Second {
+				first++
+			}
+			if last-first+1 > n {
+				t.Fatalf("%d calls in a second, of %d", last-first+1, n)
+			}
+		}
+		if rate := float64(time.Second) / float64(l.every); rate < .74*float64(n) {
+			t.Fatalf("%g a second flow, of %d", rate, n)
+		}
+	})
+}
+
+func TestWhatTelegramWantsIsRecorded(t *testing.T) {
+	t.Parallel()
+	flooded := commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 9 * time.Second}
+	wrong := commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute}
+	for name, c := range map[string]struct {
+		kind    string
+		answer  commands.Outcome
+		probe   bool
+		told    string
+		untried bool
+	}{
+		"done":                          {commands.KindSendMessage, done, false, "", false},
+		"to wait":                       {commands.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", false},
+		"to wait, while typing":         {commands.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", false},
+		"to wait, with a button":        {commands.KindAnswerButton, flooded, false, "close bot-demo flood 9s", false},
+		"a wrong token":                 {commands.KindSendMessage, wrong, false, "close bot-demo token 1m0s", true},
+		"a token that is still wrong":   {commands.KindSendMessage, wrong, true, "close bot-demo token 1m0s", true},
+		"a token that is right again":   {commands.KindSendMessage, done, true, "open bot-demo token", false},
+		"a refusal shows that it is":    {commands.KindSendMessage, commands.Outcome{State: commands.Refused}, true, "open bot-demo token", false},
+		"the group has moved":           {commands.KindSendMessage, commands.Outcome{State: commands.Again, MovedTo: -1001}, false, "move chat-demo:1 chat-demo:-1001", false},
+		"silence shows nothing":         {commands.KindSendMessage, commands.Outcome{State: commands.Unknown}, true, "", false},
+		"a customer who has blocked us": {commands.KindSendMessage, commands.Outcome{State: commands.Refused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
+	} {
+		g := &gate{answers: []commands.Leave{{Probe: c.probe}}}
+		p, _ := newPaced(g, c.answer)
+		d := message()
+		d.Kind = c.kind
+		o := p.Send(t.Context(), d)
+		if got := strings.Join(g.told, "; "); got != c.told {
+			t.Errorf("%s: recorded %q, want %q", name, got, c.told)
+		}
+		if o.State != c.answer.State || o.Untried != c.untried {
+			t.Errorf("%s: outcome %+v", name, o)
+		}
+	}
+}
+
+func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
+	t.Parallel()
+	closed := commands.Leave{Wait: time.Hour, Chat: true, Cause: commands.Blocked}
+
+	p, s := newPaced(&gate{answers: []commands.Leave{closed}}, done)
+	if o := p.Send(t.Context(), message()); o.State != commands.Refused || o.Blocked || s.sent > 0 || !strings.HasPrefix(o.Reason, "suppressed") {
+		t.Errorf("outcome %+v, %d calls", o, s.sent)
+	}
+
+	g := &gate{answers: []commands.Leave{closed}}
+	p, s = newPaced(g, done)
+	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, nil }
+	if o := p.Send(t.Context(), message()); o.State != commands.Done || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
+		t.Errorf("back again: outcome %+v, %d calls, recorded %q", o, s.sent, g.told)
+	}
+
+	p, s = newPaced(&gate{answers: []commands.Leave{closed}}, done)
+	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, errors.New("no connection") }
+	if o := p.Send(t.Context(), message()); o.State != commands.Again || !o.Untried || s.sent > 0 {
+		t.Errorf("nobody knows: outcome %+v, %d calls", o, s.sent)
+	}
+}
+
+// Without limits a call costs nothing here, unless something is closed.
+func TestWithoutLimitsOnlyWhatMayBeClosedIsAsked(t *testing.T) {
+	t.Parallel()
+	g := &gate{}
+	p, s := newPaced(g, done)
+	p.Add("demo", Limits{})
+	c := message()
+	if p.Send(t.Context(), c); len(g.asked) > 0 || s.sent != 1 {
+		t.Errorf("asked %v, %d calls", g.asked, s.sent)
+	}
+	c.Closed = true
+	g.answers = []commands.Leave{{Wait: time.Second, Chat: true, Cause: commands.Flooded}}
+	if o := p.Send(t.Context(), c); len(g.asked) != 1 || s.sent != 1 || !o.Untried {
+		t.Errorf("asked %v, %d calls, outcome %+v", g.asked, s.sent, o)
+	}
+}
+
+func TestWithoutAnAnswerNothingIsCalled(t *testing.T) {
+	t.Parallel()
+	p, s := newPaced(&gate{err: errors.New("no connection")}, done)
+	if o := p.Send(t.Context(), message()); o.State != commands.Again || !o.Untried || o.After == 0 || s.sent > 0 {
+		t.Errorf("outcome %+v, %d calls", o, s.sent)
+	}
+}

@@ -1,0 +1,56 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// typingAfter is how long a customer waits before being shown that somebody is at
+	// it; most answers are there sooner.
+	typingAfter = 300 * time.Millisecond
+	// typingEvery renews it: Telegram shows it for at most 5 s.
+	typingEvery = 4 * time.Second
+)
+
+// Typing wraps an effect that a customer waits for, and has typing shown in the chat
+// until it returns. It never delays the effect, nor does the effect wait for it.
+type Typing struct {
+	Asker
+	Show  func(context.Context, domain.StreamID) // returns when its context ends
+	shown sync.WaitGroup
+}
+
+// Asker sends what the answer to a customer depends on.
+type Asker interface {
+	Sender
+	Failer
+}
+
+// Send makes one attempt.
+func (t *Typing) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
+	done := make(chan struct{})
+	defer close(done)
+	t.shown.Go(func() { t.show(context.WithoutCancel(ctx), c.Stream, done) })
+	return t.Asker.Send(ctx, c)
+}
+
+func (t *Typing) show(ctx context.Context, stream domain.StreamID, done <-chan struct{}) {
+	for pause := typingAfter; ; pause = typingEvery {
+		select {
+		case <-done:
+			return
+		case <-time.After(pause):
+		}
+		ctx, cancel := context.WithTimeout(ctx, typingEvery)
+		t.Show(ctx, stream)
+		cancel()
+	}
+}
+
+// Wait returns when nothing is being shown any more.
+func (t *Typing) Wait() { t.shown.Wait() }

@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// storedPage is how many events are read at once for an archive, and storedBytes
+	// how much JSON of theirs, whatever their number: they are in memory together.
+	storedPage  = 2000
+	storedBytes = 8 << 20
+)
+
+// Extent is what of the feed an export is to hold.
+type Extent struct {
+	End        domain.Position // of the newest event; zero when there is none
+	AnsweredTo domain.Position // how far the group of the bot's turns had come
+}
+
+// Extent tells what is stored now. responder is the group that gives the bot its turn.
+func (s *Store) Extent(ctx context.Context, responder string) (e Extent, err error) {
+	// One snapshot: what the bot was committed to have answered is stored below the end.
+	err = s.pool.QueryRow(ctx, `
+		select coalesce(e.transaction_id, '0'), coalesce(e.position, 0), coalesce(c.transaction_id, '0'), coalesce(c.position, 0)
+		from (select) one
+		left join (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1) e on true
+		left join eventstore.checkpoints c on c.consumer_group = $1`, responder).
+		Scan(&e.End.Transaction, &e.End.Number, &e.AnsweredTo.Transaction, &e.AnsweredTo.Number)
+	if err != nil {
+		return e, fmt.Errorf("look for the end of the feed: %w", err)
+	}
+	return e, nil
+}
+
+// EventAt is the id of the event at a position; uuid.Nil when there is none.
+func (s *Store) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, error) {
+	var event pgtype.UUID
+	err := s.pool.QueryRow(ctx, `select event_id from eventstore.events where (transaction_id, position) = ($1, $2)`, at.Transaction, at.Number).Scan(&event)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return uuid.Nil, fmt.Errorf("look for the event at %v: %w", at, err)
+	}
+	return event.Bytes, nil
+}
+
+// ReadStored reads a page of the feed as it is stored: behind one position, up to and
+// with another. It is empty when the feed is not final so far. Between two pages
+// nothing is held open.
+func (s *Store) ReadStored(ctx context.Context, after, upTo domain.Position) ([]domain.Stored, error) {
+	rows, err := s.pool.Query(ctx, `
+		select `+columns+`, payload, raw
+		from eventstore.events
+		where (transaction_id, position) > ($1, $2) and (transaction_id, position) <= ($3, $4)
+		  and `+final+`
+		order by transaction_id, position
+		limit $5`, after.Transaction, after.Number, upTo.Transaction, upTo.Number, storedPage)
+	if err != nil {
+		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	}
+	defer rows.Close()
+	var page []domain.Stored
+	for size := 0; size < storedBytes && rows.Next(); {
+		e, err := scanStored(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read feed after %v: %w", after, err)
+		}
+		page = append(page, e)
+		size += len(e.Payload) + len(e.Raw)
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	}
+	return page, nil
+}
+
+func scanStored(row pgx.Row) (e domain.Stored, err error) {
+	var stream string
+	var version int64
+	var event, cause, chain pgtype.UUID
+	err = row.Scan(&e.Position.Number, &e.Position.Transaction, &stream, &version, &event, &e.Name, &e.EventVersion,
+		&cause, &chain, &e.Actor, &e.OccurredAt, &e.RecordedAt, &e.Payload, &e.Raw)
+	e.Stream, e.Version = domain.StreamID(stream), domain.Version(version)
+	e.ID, e.Causation, e.Correlation = event.Bytes, cause.Bytes, chain.Bytes
+	e.OccurredAt, e.RecordedAt = e.OccurredAt.UTC(), e.RecordedAt.UTC()
+	return e, err
+}
+
+// Decode makes of a stored event what it says.
+func (s *Store) Decode(e domain.Stored) (domain.Recorded, error) {
+	event, err := s.decode(e.Name, e.EventVersion, e.Payload)
+	return domain.Recorded{Position: e.Position, Stream: e.Stream, Version: e.Version, ID: e.ID, Event: event,
+		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
+}
+
+// HoldArchive makes this process the only one that exports from this database into a
+// directory, until release is called.
+func (s *Store) HoldArchive(ctx context.Context, dir string) (release func(), err error) {
+	conn, err := s.Session(ctx, "export")
+	if err != nil {
+		return nil, err
+	}
+	release = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_ = conn.Close(ctx) // else the server ends the session when it notices
+	}
+	var free bool
+	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger archive ' || $1, 0))`, dir).Scan(&free)
+	if err == nil && !free {
+		err = errors.New("another export into it is under way")
+	}
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("archive %s: %w", dir, err)
+	}
+	return release, nil
+}

@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Flow keeps the limits of calls to Telegram, and what Telegram wants not to be
+// called, for all processes of one database. Times are the server's, so that the
+// processes need not agree on theirs.
+type Flow struct {
+	pool *pgxpool.Pool
+	// Now replaces the server's clock when it is not nil. Tests do that.
+	Now func() time.Time
+}
+
+// Flow returns the limits of this store's database.
+func (s *Store) Flow() *Flow { return &Flow{pool: s.pool} }
+
+const (
+	// floodWindow is how soon after one chat another must be told to wait for it to be
+	// the bot that is meant: a bot's calls of a few seconds all hear it, while two chats
+	// that reach limits of their own in one such moment are rare.
+	floodWindow = 10 * time.Second
+	// blockedWait stands for the time until a customer is back, which nobody knows.
+	blockedWait = time.Second
+	// lostRace is the wait when another took what was left in the very same moment.
+	lostRace = 10 * time.Millisecond
+)
+
+// Admit takes a call's share of its bot's and its chat's limit, of both or of none,
+// by the generic cell rate algorithm: a limit is used up until its tat, the
+// theoretical arrival time of the next call, and a call moves it on.
+func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error) {
+	// Everybody locks the bot's row first and the chat's then, so that no two wait for each
+	// other and each sees what the one before took. A row that does not exist yet cannot
+	// be locked: who comes second meets it when inserting, is asked again there, and may
+	// find that the other share was taken in vain.
+	//
+	// The commit does not wait for the disk. The claim before the call and the outcome
+	// after it do, and what they commit makes durable all that was committed before: a
+	// crash of the server can forget the calls in hand, and takes longer than their share.
+	rows, err := f.pool.Query(ctx, `
+		with clock as (
+			select coalesce($7::timestamptz, now()) as now
+		), asked as (
+			select * from (values ($1::text, $2::interval, $3::interval), ($4, $5, $6)) as a(name, every, slack) where name <> ''
+		), held as materialized (
+			select f.name, f.tat, f.cause, f.closed_until, f.reason from eventstore.flow f where f.name in ($1, $4) order by f.name for update
+		), seen as (
+			select a.name, case when shut then h.cause end as cause, case when shut then h.reason end as reason,
+				case when shut and h.cause = 'blocked' then $9::interval
+				     when shut then h.closed_until - now
+				     when a.every > interval '0' then greatest(h.tat - a.slack - now, interval '0')
+				     else interval '0' end as wait
+			from clock, asked a left join held h using (name) cross join lateral (select h.closed_until > now) as s(shut)
+		), taken as (
+			insert into eventstore.flow as f (name, tat)
+			select a.name, now + a.every from clock, asked a where not exists (select from seen where wait > interval '0')
+			on conflict (name) do update
+			set tat = greatest(excluded.tat, f.tat + (select a.every from asked a where a.name = f.name)),
+				closed_until = case f.cause when 'token' then (select now from clock) + $8::interval else f.closed_until end
+			where exists (select from clock, asked a where a.name = f.name
+			              and (f.closed_until is null or f.closed_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
+			returning f.cause
+		)
+		select s.name = $4, s.wait, coalesce(s.cause, ''), coalesce(s.reason, ''),
+			(select count(*) from taken) = (select count(*) from asked),
+			coalesce((select bool_or(cause = 'token') from taken), false),
+			set_config('synchronous_commit', 'off', true)
+		from seen s`,
+		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeEvery, blockedWait)
+	if err != nil {
+		return commands.Leave{}, fmt.Errorf("flow of %s: %w", a.Bot.Name, err)
+	}
+	leave := commands.Leave{}
+	var one commands.Leave
+	var granted bool
+	_, err = pgx.ForEachRow(rows, []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &one.Probe, nil}, func() error {
+		if one.Wait > 0 && (one.Chat || leave.Wait == 0) { // the chat's wait first: it is put off for it
+			leave = one
+		}
+		leave.Probe = one.Probe
+		return nil
+	})
+	if err != nil {
+		return commands.Leave{}, fmt.Errorf("flow of %s: %w", a.Bot.Name, err)
+	}
+	if !granted && leave.Wait == 0 {
+		leave.Wait = lostRace
+	}
+	return leave, nil
+}
+
+// Close lets no call of a chat or a bot through for a while, or until it is opened
+// when the customer has blocked the bot. It is on disk when Close returns.
+func (f *Flow) Close(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
+	if _, err := f.pool.Exec(ctx, closeFlow, name, cause, wait, clean(reason), f.now()); err != nil {
+		return fmt.Errorf("close the flow of %s: %w", name, err)
+	}
+	return nil
+}
+
+const closeFlow = `
+	insert into eventstore.flow as f (name, tat, cause, closed_until, reason)
+	select $1, now, $2, case $2 when 'blocked' then 'infinity' else now + $3::interval end, $4
+	from (select coalesce($5::timestamptz, now())) as clock(now)
+	on conflict (name) do update
+	set cause = excluded.cause, closed_until = greatest(f.closed_until, excluded.closed_until), reason = excluded.reason
+	where f.cause is distinct from 'blocked'`
+
+// Flood records that Telegram asked to wait before the next call to a chat. It does
+// not say whether it means the chat or the bot: when it asks for another chat within
+// floodWindow it means the bot.
+func (f *Flow) Flood(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error {
+	var b pgx.Batch // the bot first, as in Admit
+	b.Queue(`
+		insert into eventstore.flow as f (name, tat, flooded, flooded_at)
+		select $1, now, $2, now from (select coalesce($6::timestamptz, now())) as clock(now)
+		on conflict (name) do update
+		set flooded = excluded.flooded, flooded_at = excluded.flooded_at,
+			(cause, closed_until, reason) = (
+				select case when again then 'flood' else f.cause end,
+					case when again then greatest(f.closed_until, excluded.flooded_at + $3::interval) else f.closed_until end,
+					case when again then $4 else f.reason end
+				from (select f.flooded <> excluded.flooded and f.flooded_at > excluded.flooded_at - $5::interval) as x(again))`,
+		bot, chat, wait, clean(reason), floodWindow, f.now())
+	b.Queue(closeFlow, chat, commands.Flooded, wait, clean(reason), f.now())
+	if err := f.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("close the flow of %s: %w", chat, err)
+	}
+	return nil
+}
+
+// Open takes back that a chat or a bot is closed for a cause.
+func (f *Flow) Open(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
+	_, err := f.pool.Exec(ctx, `
+		update eventstore.flow set cause = null, closed_until = null, reason = null where name = $1 and cause = $2`, name, cause)
+	if err != nil {
+		return fmt.Errorf("open the flow of %s: %w", name, err)
+	}
+	return nil
+}
+
+// moveLane leaves what is over where it was sent.
+const moveLane = `update eventstore.deliveries set lane = $2 where lane = $1 and kind = $3 and finished_at is null`
+
+// Move puts what is still to be sent to a group into the lane of the chat id that it
+// has now, before all that was owed there later.
+func (f *Flow) Move(ctx context.Context, from, to domain.StreamID) error {
+	if _, err := f.pool.Exec(ctx, moveLane, from, to, commands.KindSendMessage); err != nil {
+		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// Stopped is which bots may not be called at all, and why. A wrong token counts until a
+// call has shown that it is right.
+func (f *Flow) Stopped(ctx context.Context) (map[string]commands.Leave, error) {
+	rows, err := f.pool.Query(ctx, `
+		select name, cause, coalesce(reason, '') from eventstore.flow
+		where name >= 'bot-' and name < 'bot.' and cause is not null
+		  and (cause = 'token' or closed_until > coalesce($1::timestamptz, now()))`, f.now())
+	if err != nil {
+		return nil, fmt.Errorf("look for stopped bots: %w", err)
+	}
+	stopped := map[string]commands.Leave{}
+	var name domain.StreamID
+	var why commands.Leave
+	_, err = pgx.ForEachRow(rows, []any{&name, &why.Cause, &why.Reason}, func() error {
+		stopped[name.Bot()] = why
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for stopped bots: %w", err)
+	}
+	return stopped, nil
+}
+
+// Sweep deletes what says nothing any more, and returns how many rows that were.
+func (f *Flow) Sweep(ctx context.Context) (int64, error) {
+	// Rows that somebody holds are about to say something.
+	tag, err := f.pool.Exec(ctx, `
+		with idle as (
+			select f.name from eventstore.flow f, (select coalesce($1::timestamptz, now())) as clock(now)
+			where f.tat < now and (f.cause is null or f.cause = 'flood' and f.closed_until < now)
+			  and (f.flooded_at is null or f.flooded_at < now - $2::interval)
+			for update of f skip locked
+		)
+		delete from eventstore.flow f using idle where f.name = idle.name`, f.now(), floodWindow)
+	if err != nil {
+		return 0, fmt.Errorf("sweep flow limits: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// now is the clock as a parameter: null is the server's.
+func (f *Flow) now() *time.Time {
+	if f.Now == nil {
+		return nil
+	}
+	now := f.Now()
+	return &now
+}

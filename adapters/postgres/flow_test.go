@@ -1,0 +1,520 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// clocked is a flow whose clock the test sets.
+type clocked struct {
+	*postgres.Flow
+	t   testing.TB
+	now time.Time
+}
+
+func newFlow(t testing.TB, s *postgres.Store) *clocked {
+	f := &clocked{Flow: s.Flow(), t: t, now: at}
+	f.Now = func() time.Time { return f.now }
+	return f
+}
+
+// admit asks for a call that may be made at once for the first two times, and then
+// once a second in its chat; its bot may call ten times a second.
+func (f *clocked) admit(chat string) commands.Leave {
+	f.t.Helper()
+	leave, err := f.Admit(f.t.Context(), asked(chat))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return leave
+}
+
+func asked(chat string) commands.Ask {
+	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 100 * time.Millisecond, Slack: 900 * time.Millisecond}}
+	if chat != "" {
+		a.Chat = commands.Share{Name: domain.StreamID("chat-demo:" + chat), Every: time.Second, Slack: time.Second}
+	}
+	return a
+}
+
+// must insists that something was recorded.
+func (f *clocked) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestAChatHasABurstAndThenARate(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t, newStore(t))
+	for i, step := range []struct{ pass, wait time.Duration }{
+		{0, 0}, {0, 0}, {0, time.Second}, {300 * time.Millisecond, 700 * time.Millisecond}, {700 * time.Millisecond, 0}, {0, time.Second},
+		{time.Hour, 0}, {0, 0}, {0, time.Second},
+	} {
+		f.now = f.now.Add(step.pass)
+		if leave := f.admit("7"); leave.Wait != step.wait || leave.Chat != (step.wait > 0) || leave.Cause != "" {
+			t.Errorf("step %d: %+v, want to wait %s", i, leave, step.wait)
+		}
+	}
+}
+
+func TestChatsShareTheBotsLimitAndABotIsNotChargedForWhatItsChatRefused(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t, newStore(t))
+	f.admit("7")
+	f.admit("7")
+	for range 20 {
+		f.admit("7") // in vain
+	}
+	for chat := range 8 {
+		if leave := f.admit(fmt.Sprint(100 + chat)); leave.Wait > 0 {
+			t.Errorf("chat %d: %+v, want leave", chat, leave)
+		}
+	}
+	leave := f.admit("200")
+	if leave.Wait != 100*time.Millisecond || leave.Chat {
+		t.Errorf("%+v, want to wait for the bot", leave)
+	}
+	if leave := f.admit("7"); leave.Wait != time.Second || !leave.Chat {
+		t.Errorf("%+v, want to wait for the chat, which is longer", leave)
+	}
+	if leave := f.admit(""); leave.Wait != 100*time.Millisecond {
+		t.Errorf("%+v, want to wait for the bot, whatever the chats do", leave)
+	}
+}
+
+// The limiter in Go, one call after the other.
+type flowModel struct {
+	tat    map[domain.StreamID]time.Time
+	closed map[domain.StreamID]time.Time
+	cause  map[domain.StreamID]commands.Cause
+	chat   domain.StreamID // last flooded
+	when   time.Time
+}
+
+func (m *flowModel) admit(now time.Time, a commands.Ask) (leave commands.Leave) {
+	shares := []commands.Share{a.Bot}
+	if a.Chat.Name != "" {
+		shares = append(shares, a.Chat)
+	}
+	for i, s := range shares {
+		wait := commands.Leave{Chat: i == 1}
+		if m.closed[s.Name].After(now) {
+			if wait.Cause, wait.Wait = m.cause[s.Name], m.closed[s.Name].Sub(now); wait.Cause == commands.Blocked {
+				wait.Wait = time.Second
+			}
+		} else if s.Every > 0 {
+			wait.Wait = max(m.tat[s.Name].Add(-s.Slack).Sub(now), 0)
+		}
+		if wait.Wait > 0 {
+			leave = wait
+		}
+	}
+	if leave.Wait > 0 {
+		return leave
+	}
+	for _, s := range shares {
+		if m.tat[s.Name].Before(now) {
+			m.tat[s.Name] = now
+		}
+		m.tat[s.Name] = m.tat[s.Name].Add(s.Every)
+		if m.cause[s.Name] == commands.WrongToken {
+			leave.Probe, m.closed[s.Name] = true, now.Add(time.Minute)
+		}
+	}
+	return leave
+}
+
+func (m *flowModel) close(now time.Time, name domain.StreamID, cause commands.Cause, wait time.Duration) {
+	if m.cause[name] == commands.Blocked {
+		return
+	}
+	if cause == commands.Blocked {
+		wait = 1000 * time.Hour
+	}
+	if until := now.Add(wait); until.After(m.closed[name]) {
+		m.closed[name] = until
+	}
+	m.cause[name] = cause
+}
+
+func (m *flowModel) flood(now time.Time, bot, chat domain.StreamID, wait time.Duration) {
+	if m.chat != "" && m.chat != chat && now.Sub(m.when) < 10*time.Second {
+		m.close(now, bot, commands.Flooded, wait)
+	}
+	m.chat, m.when = chat, now
+	m.close(now, chat, commands.Flooded, wait)
+}
+
+func (m *flowModel) open(name domain.StreamID, cause commands.Cause) {
+	if m.cause[name] == cause {
+		delete(m.cause, name)
+		delete(m.closed, name)
+	}
+}
+
+// Whatever is asked, told and swept away, the table answers as the model does.
+func TestTheTableIsTheLimiterItSeems(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	waits := []time.Duration{0, 100 * time.Millisecond, time.Second, 3 * time.Second}
+	rapid.Check(t, func(rt *rapid.T) {
+		exec(t, s.Pool(), `truncate eventstore.flow`)
+		f := newFlow(t, s)
+		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{}}
+		chats := []domain.StreamID{"chat-demo:1", "chat-demo:2", "chat-demo:-3"}
+		const bot = domain.StreamID("bot-demo")
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			f.now = f.now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 90, 1000, 4000, 12_000, 61_000}).Draw(rt, "ms")) * time.Millisecond)
+			chat := rapid.SampledFrom(chats).Draw(rt, "chat")
+			wait := time.Duration(rapid.IntRange(1, 20).Draw(rt, "seconds")) * time.Second
+			switch rapid.SampledFrom([]string{"ask", "ask", "ask", "ask", "ask", "flood", "token", "blocked", "open", "sweep"}).Draw(rt, "what") {
+			case "ask":
+				a := commands.Ask{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"), Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
+				if rapid.IntRange(0, 4).Draw(rt, "button") > 0 {
+					a.Chat = commands.Share{Name: chat, Every: rapid.SampledFrom(waits).Draw(rt, "every"), Slack: rapid.SampledFrom(waits).Draw(rt, "slack")}
+				}
+				got, err := f.Admit(t.Context(), a)
+				got.Reason = ""
+				if want := m.admit(f.now, a); err != nil || got != want {
+					rt.Fatalf("%+v\n got  %+v (%v)\n want %+v", a, got, err, want)
+				}
+			case "flood":
+				f.must(f.Flood(t.Context(), bot, chat, wait, "too many"))
+				m.flood(f.now, bot, chat, wait)
+			case "token":
+				f.must(f.Close(t.Context(), bot, commands.WrongToken, time.Minute, "unauthorized"))
+				m.close(f.now, bot, commands.WrongToken, time.Minute)
+			case "blocked":
+				f.must(f.Close(t.Context(), chat, commands.Blocked, 0, "forbidden"))
+				m.close(f.now, chat, commands.Blocked, 0)
+			case "open":
+				f.must(f.Open(t.Context(), bot, commands.WrongToken))
+				m.open(bot, commands.WrongToken)
+				f.must(f.Open(t.Context(), chat, commands.Blocked))
+				m.open(chat, commands.Blocked)
+			case "sweep":
+				if _, err := f.Sweep(t.Context()); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// However many ask at once, from however many processes, a limit lets through what it
+// lets through: the first call of a chat, whose row does not exist yet, included.
+func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	stores := []*postgres.Store{open(t, dsn), open(t, dsn), open(t, dsn)}
+	var flows []*clocked
+	for _, s := range stores {
+		flows = append(flows, newFlow(t, s))
+	}
+	for round := range 20 {
+		exec(t, stores[0].Pool(), `truncate eventstore.flow`)
+		known := round%2 == 0
+		if known {
+			exec(t, stores[0].Pool(), `insert into eventstore.flow (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
+		}
+		var mu sync.Mutex
+		granted := map[string]int{}
+		var all sync.WaitGroup
+		for i := range 60 {
+			chat := fmt.Sprint(i % 10)
+			all.Go(func() {
+				leave, err := flows[i%3].Admit(t.Context(), asked(chat))
+				if err != nil {
+					t.Error(err)
+				}
+				if leave.Wait == 0 {
+					mu.Lock()
+					granted[chat]++
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		total := 0
+		for chat, n := range granted {
+			if total += n; n > 2 {
+				t.Errorf("round %d: chat %s was called %d times at once", round, chat, n)
+			}
+		}
+		// Rows that do not exist cannot be locked, so that some find out late and in vain.
+		if total > 10 || total < 10 && known {
+			t.Errorf("round %d: the bot called %d times at once, want 10", round, total)
+		}
+	}
+}
+
+// What Telegram asks for holds for every process, and for those that start later.
+func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	first := open(t, dsn)
+	f := newFlow(t, first)
+	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:7", 30*time.Second, "retry after 30\x00"))
+	first.Close()
+
+	for _, limits := range []string{"on", "off"} {
+		f = newFlow(t, open(t, dsn))
+		ask := func(chat string) commands.Leave {
+			a := asked(chat)
+			if limits == "off" {
+				a.Bot.Every, a.Chat.Every = 0, 0
+			}
+			leave, err := f.Admit(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return leave
+		}
+		f.now = at.Add(10 * time.Second)
+		if leave := ask("7"); leave != (commands.Leave{Wait: 20 * time.Second, Chat: true, Cause: commands.Flooded, Reason: "retry after 30␀"}) {
+			t.Errorf("limits %s: %+v, want to wait the other 20 s", limits, leave)
+		}
+		for _, other := range []string{"8", ""} { // another chat, and a button of whichever
+			if leave := ask(other); leave.Wait > 0 {
+				t.Errorf("limits %s: chat %q has to wait: %+v", limits, other, leave)
+			}
+		}
+		f.now = at.Add(30 * time.Second)
+		if leave := ask("7"); leave.Wait > 0 {
+			t.Errorf("limits %s: %+v after the ban", limits, leave)
+		}
+	}
+}
+
+func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		chats string // one after the other
+		apart time.Duration
+		bot   bool
+	}{
+		"one chat, again and again": {"7 7 7", time.Second, false},
+		"two chats at once":         {"7 8", time.Second, true},
+		"two chats, long apart":     {"7 8", 10 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFlow(t, newStore(t))
+			for _, chat := range strings.Fields(c.chats) {
+				f.now = f.now.Add(c.apart)
+				f.must(f.Flood(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
+			}
+			leave := f.admit("9")
+			if c.bot != (leave == commands.Leave{Wait: 20 * time.Second, Cause: commands.Flooded, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
+				t.Errorf("%+v", leave)
+			}
+			stopped, err := f.Stopped(t.Context())
+			if err != nil || len(stopped) > 0 != c.bot {
+				t.Errorf("stopped are %+v (%v)", stopped, err)
+			}
+		})
+	}
+}
+
+// One call a minute finds out whether a wrong token is right again.
+func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
+	f.must(f.Close(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"))
+	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.WrongToken || leave.Reason != "unauthorized" {
+		t.Errorf("%+v, want to wait a minute", leave)
+	}
+	for range 3 {
+		f.now = f.now.Add(time.Minute)
+		other.now = f.now
+		probes := 0
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for i := range 10 {
+			asking := []*clocked{f, other}[i%2]
+			all.Go(func() {
+				leave, err := asking.Admit(t.Context(), asked(fmt.Sprint(i)))
+				if err != nil {
+					t.Error(err)
+				}
+				if mu.Lock(); leave.Wait == 0 && leave.Probe {
+					probes++
+				} else if leave.Wait == 0 || leave.Wait > time.Minute {
+					t.Errorf("%+v", leave)
+				}
+				mu.Unlock()
+			})
+		}
+		all.Wait()
+		if probes != 1 {
+			t.Errorf("%d calls try it", probes)
+		}
+	}
+	stopped, err := f.Stopped(t.Context())
+	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) || stopped["demo"].Cause != commands.WrongToken {
+		t.Errorf("stopped are %+v (%v)", stopped, err)
+	}
+	f.must(f.Open(t.Context(), "bot-demo", commands.WrongToken))
+	if leave := other.admit("7"); leave.Wait > 0 || leave.Probe {
+		t.Errorf("%+v, once it is right", leave)
+	}
+	if stopped, err := f.Stopped(t.Context()); err != nil || len(stopped) > 0 {
+		t.Errorf("stopped are %+v (%v)", stopped, err)
+	}
+}
+
+func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t, newStore(t))
+	f.must(f.Close(t.Context(), "chat-demo:7", commands.Blocked, 0, "blocked by the user"))
+	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
+	f.now = f.now.Add(1000 * time.Hour)
+	if _, err := f.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if leave := f.admit("7"); leave.Cause != commands.Blocked || leave.Wait == 0 || !leave.Chat {
+		t.Errorf("%+v", leave)
+	}
+	if leave := f.admit("8"); leave.Wait > 0 {
+		t.Errorf("another chat: %+v", leave)
+	}
+	f.must(f.Open(t.Context(), "chat-demo:7", commands.WrongToken)) // not for this cause
+	if leave := f.admit("7"); leave.Wait == 0 {
+		t.Error("opened for another cause")
+	}
+	f.must(f.Open(t.Context(), "chat-demo:7", commands.Blocked))
+	if leave := f.admit("7"); leave.Wait > 0 {
+		t.Errorf("opened: %+v", leave)
+	}
+}
+
+func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	f := newFlow(t, s)
+	f.admit("1")
+	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
+	f.must(f.Close(t.Context(), "chat-demo:3", commands.Blocked, 0, "blocked"))
+	f.must(f.Close(t.Context(), "bot-other", commands.WrongToken, time.Minute, "unauthorized"))
+	for _, step := range []struct {
+		pass time.Duration
+		left string
+	}{
+		{time.Second, "bot-demo bot-other chat-demo:1 chat-demo:2 chat-demo:3"},
+		{time.Millisecond, "bot-demo bot-other chat-demo:2 chat-demo:3"},
+		{10 * time.Second, "bot-other chat-demo:2 chat-demo:3"},
+		{time.Hour, "bot-other chat-demo:3"},
+	} {
+		f.now = f.now.Add(step.pass)
+		if _, err := f.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left := ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.flow`); left != step.left {
+			t.Errorf("after %s there are %s, want %s", step.pass, left, step.left)
+		}
+	}
+}
+
+// A claim tells whether it must be asked whether there may be a call.
+func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	f := s.Flow()
+	owe(t, s, owed("chat-demo:1", 1), owed("chat-demo:2", 1))
+	if err := f.Close(t.Context(), "chat-demo:2", commands.Blocked, 0, "blocked"); err != nil {
+		t.Fatal(err)
+	}
+	closed := func() (all []string) {
+		for _, c := range claimAll(t, s, leaseOver) {
+			if c.Closed {
+				all = append(all, c.Lane)
+			}
+		}
+		return all
+	}
+	if got := closed(); !slices.Equal(got, []string{"chat-demo:2"}) {
+		t.Errorf("closed are %v, want the second chat", got)
+	}
+	if err := f.Close(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.TakeOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := closed(); len(got) != 2 {
+		t.Errorf("closed are %v, want both chats of the bot", got)
+	}
+}
+
+// The clock is the server's, and a call is asked for again when its time has come.
+func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
+	t.Parallel()
+	f := newStore(t).Flow()
+	ctx, done := context.WithTimeout(t.Context(), patience)
+	defer done()
+	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
+	begun := time.Now()
+	for range 10 {
+		for {
+			leave, err := f.Admit(ctx, a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if leave.Wait == 0 {
+				break
+			}
+			time.Sleep(leave.Wait)
+		}
+	}
+	if took := time.Since(begun); took < 9*20*time.Millisecond-time.Millisecond {
+		t.Errorf("ten calls in %s, want one in 20 ms", took)
+	}
+}
+
+// What was owed to a group goes on in the lane of its new id, ahead of what was owed
+// there later; the message that found out is not lost.
+func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	owe(t, s, owed("chat-demo:-7", 1), owed("chat-demo:-7", 2), owed("chat-demo:-1001", 1), owed("chat-demo:-8", 1))
+	for _, c := range claimAll(t, s, leaseLong) {
+		if c.Lane == "chat-demo:-7" {
+			if err := s.Flow().Move(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Again}); err != nil || !ok {
+			t.Fatalf("put off: %t, %v", ok, err)
+		}
+	}
+	var order []string
+	for range 3 {
+		for _, c := range claimAll(t, s, leaseLong) {
+			if c.Lane == "chat-demo:-1001" {
+				order = append(order, fmt.Sprintf("%s/%d", c.Stream, c.Version))
+			}
+			settle(t, s, c, commands.Done)
+		}
+	}
+	if want := "chat-demo:-7/1 chat-demo:-7/2 chat-demo:-1001/1"; strings.Join(order, " ") != want {
+		t.Errorf("sent %v, want %s", order, want)
+	}
+}

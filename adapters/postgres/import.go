@@ -1,0 +1,348 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// importLock is how long a batch waits for those who write to the store: nobody should.
+	importLock = "5s"
+	// groupLock is how long the groups are waited for: the session of a process that
+	// has just ended may still have them for a moment.
+	groupLock = "2s"
+	// comparedPage is how many stored events are compared with an archive at once.
+	comparedPage = 5000
+	// NotSent is the reason of effects that were brought along without an outcome.
+	NotSent = "imported without an outcome; not sent by this store"
+)
+
+// Import fills a store with the events of another, in their order. While it lasts
+// nobody leads the groups that act upon events, and their checkpoints move along with
+// what is imported: nothing that happened elsewhere is answered or sent again.
+type Import struct {
+	store  *Store
+	conn   *pgx.Conn
+	groups []string
+	at     domain.Position // of the last event that was compared or imported
+	last   uuid.UUID       // and its id
+}
+
+// Misfit says which event of a batch cannot be imported. Nothing of the batch was.
+type Misfit struct {
+	Event int // place in the batch, from 0
+	Err   error
+}
+
+func (m *Misfit) Error() string { return m.Err.Error() }
+func (m *Misfit) Unwrap() error { return m.Err }
+
+// StartImport takes the groups that act upon events for itself. End it with Close.
+func (s *Store) StartImport(ctx context.Context, groups []string) (*Import, error) {
+	conn, err := s.Session(ctx, "import")
+	if err != nil {
+		return nil, err
+	}
+	i := &Import{store: s, conn: conn, groups: groups}
+	if err := i.start(ctx); err != nil {
+		i.Close()
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return i, nil
+}
+
+func (i *Import) start(ctx context.Context) error {
+	if _, err := i.conn.Exec(ctx, `set lock_timeout = '`+groupLock+`'`); err != nil {
+		return err
+	}
+	for _, group := range i.groups {
+		_, err := i.conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, group)
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == "55P03" { // lock not available
+			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// No index of the ledger knows event ids; the server keeps those of the archive apart
+	// from each other, so that they need not fit into our memory.
+	_, err := i.conn.Exec(ctx, `create temporary table imported (event_id uuid primary key)`)
+	return err
+}
+
+// Close gives the groups up.
+func (i *Import) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = i.conn.Close(ctx) // else the server ends the session when it notices
+}
+
+// Stored reads on in what the store holds already, by position, stream, version and
+// id; it is empty at the end. Only behind it can be imported.
+func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
+	rows, err := i.conn.Query(ctx, `
+		with page as (
+			select transaction_id, position, stream_id, version, event_id
+			from eventstore.events where (transaction_id, position) > ($1, $2)
+			order by transaction_id, position limit $3
+		), known as (
+			insert into imported select event_id from page
+		)
+		select * from page order by transaction_id, position`, i.at.Transaction, i.at.Number, comparedPage)
+	if err != nil {
+		return nil, fmt.Errorf("import: read what is stored: %w", err)
+	}
+	page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e domain.Stored, err error) {
+		var event pgtype.UUID
+		err = row.Scan(&e.Position.Transaction, &e.Position.Number, (*string)(&e.Stream), (*int64)(&e.Version), &event)
+		e.ID = event.Bytes
+		return e, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("import: read what is stored: %w", err)
+	}
+	if n := len(page); n > 0 {
+		i.at, i.last = page[n-1].Position, page[n-1].ID
+	}
+	return page, nil
+}
+
+// Add imports the next events, all or none; open are the effects that the whole
+// archive leaves open, with its last batch. An error that is about one of the events is a Misfit.
+func (i *Import) Add(ctx context.Context, batch []domain.Stored, last bool, open []commands.OpenEffect) error {
+	err := pgx.BeginFunc(ctx, i.conn, func(tx pgx.Tx) error {
+		for _, step := range []func(context.Context, pgx.Tx, []domain.Stored) error{
+			i.alone, i.contiguous, i.copyIDs, i.copyEvents, i.addStreams, i.addUpdates, i.passBy,
+		} {
+			if err := step(ctx, tx, batch); err != nil {
+				return err
+			}
+		}
+		if !last {
+			return nil
+		}
+		return i.addLetters(ctx, tx, open)
+	})
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	i.last = batch[len(batch)-1].ID
+	return nil
+}
+
+// alone keeps others from writing until the commit, and makes sure that nobody has
+// since the last batch.
+func (i *Import) alone(ctx context.Context, tx pgx.Tx, _ []domain.Stored) error {
+	_, err := tx.Exec(ctx, `set local lock_timeout = '`+importLock+`'; lock table eventstore.events in share row exclusive mode`)
+	if err != nil {
+		return fmt.Errorf("wait for those who write: %w", err)
+	}
+	var newest pgtype.UUID
+	err = tx.QueryRow(ctx, `select event_id from eventstore.events order by transaction_id desc, position desc limit 1`).Scan(&newest)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if newest.Bytes != i.last {
+		return fmt.Errorf("another process has stored event %s: what is imported would stand behind it", uuid.UUID(newest.Bytes))
+	}
+	return nil
+}
+
+// contiguous makes sure that each stream goes on where it ends in the store.
+func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	ends := map[domain.StreamID]domain.Version{}
+	for _, e := range batch {
+		ends[e.Stream] = 0
+	}
+	streams := make([]string, 0, len(ends))
+	for stream := range ends {
+		streams = append(streams, string(stream))
+	}
+	rows, err := tx.Query(ctx, `
+		select s.stream_id, e.version from unnest($1::text[]) s(stream_id),
+			lateral (select version from eventstore.events where stream_id = s.stream_id order by version desc limit 1) e`, streams)
+	if err != nil {
+		return err
+	}
+	var stream domain.StreamID
+	var version domain.Version
+	if _, err := pgx.ForEachRow(rows, []any{(*string)(&stream), (*int64)(&version)}, func() error {
+		ends[stream] = version
+		return nil
+	}); err != nil {
+		return err
+	}
+	for n, e := range batch {
+		if end := ends[e.Stream]; e.Version != end+1 {
+			return &Misfit{n, fmt.Errorf("the stream ends at version %d, so that version %d cannot follow", end, e.Version)}
+		}
+		ends[e.Stream] = e.Version
+	}
+	return nil
+}
+
+func (i *Import) copyIDs(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"imported"}, []string{"event_id"},
+		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{id(batch[n].ID)}, nil }))
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "23505" {
+		return misfit(refused, errors.New("an event with this id came before"))
+	}
+	return err
+}
+
+// copyEvents stores the events. Position and transaction id are drawn anew, in the
+// same order; recorded_at stays that of the store they come from.
+func (i *Import) copyEvents(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"eventstore", "events"},
+		[]string{"stream_id", "version", "event_id", "name", "event_version", "payload", "raw",
+			"causation_id", "correlation_id", "actor", "occurred_at", "recorded_at"},
+		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) {
+			e := batch[n]
+			return []any{string(e.Stream), int64(e.Version), id(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
+				id(e.Causation), id(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
+		}))
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return misfit(refused, err)
+	}
+	return err
+}
+
+var copiedLine = regexp.MustCompile(`COPY \w+, line (\d+)`)
+
+// misfit finds the event that the server complains of.
+func misfit(refused *pgconn.PgError, err error) error {
+	found := copiedLine.FindStringSubmatch(refused.Where)
+	if found == nil {
+		return err
+	}
+	line, convErr := strconv.Atoi(found[1])
+	if convErr != nil {
+		return err
+	}
+	return &Misfit{line - 1, err}
+}
+
+func (i *Import) addStreams(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	var streams []string
+	var begun []time.Time
+	for _, e := range batch {
+		if e.Version == 1 {
+			streams, begun = append(streams, string(e.Stream)), append(begun, e.RecordedAt)
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		insert into eventstore.streams (stream_id, created_at) select * from unnest($1::text[], $2::timestamptz[])`, streams, begun)
+	return err
+}
+
+// addUpdates lets a redelivery of what was received there be recognised here. Telegram
+// numbers updates anew after a quiet week: the later of two with one number counts.
+func (i *Import) addUpdates(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	var bots, streams []string
+	var updates, versions []int64
+	var received []time.Time
+	for n, e := range batch {
+		update, err := updateID(e)
+		if err != nil {
+			return &Misfit{n, err}
+		}
+		if update == nil {
+			continue
+		}
+		bots, streams = append(bots, e.Stream.Bot()), append(streams, string(e.Stream))
+		updates, versions, received = append(updates, *update), append(versions, int64(e.Version)), append(received, e.RecordedAt)
+	}
+	_, err := tx.Exec(ctx, `
+		insert into eventstore.inbox (bot, update_id, stream_id, version, received_at)
+		select distinct on (bot, update_id) bot, update_id, stream_id, version, received_at
+		from unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[])
+			with ordinality as u(bot, update_id, stream_id, version, received_at, ord)
+		order by bot, update_id, ord desc
+		on conflict (bot, update_id) do update
+		set stream_id = excluded.stream_id, version = excluded.version, received_at = excluded.received_at`,
+		bots, updates, streams, versions, received)
+	return err
+}
+
+// updateID is the number of the update that an event received; nil when it received none.
+func updateID(e domain.Stored) (*int64, error) {
+	if e.Raw == nil {
+		return nil, nil
+	}
+	payload, err := unseal(e.Payload)
+	if err != nil {
+		return nil, err
+	}
+	var received struct {
+		UpdateID *int64 `json:"update_id"`
+	}
+	err = json.Unmarshal(payload, &received)
+	return received.UpdateID, err
+}
+
+// passBy moves the groups that act upon events behind the batch.
+func (i *Import) passBy(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+	_, err := tx.Exec(ctx, `
+		insert into eventstore.checkpoints (consumer_group, transaction_id, position, events)
+		select g, last.transaction_id, last.position, $2
+		from unnest($1::text[]) g,
+			(select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1) last
+		on conflict (consumer_group) do update
+		set transaction_id = excluded.transaction_id, position = excluded.position,
+			events = checkpoints.events + excluded.events, updated_at = now()`, i.groups, len(batch))
+	return err
+}
+
+// addLetters makes dead letters of the effects that the archive leaves open: they are
+// not sent, and an operator decides about each. Those of an earlier import are made anew.
+func (i *Import) addLetters(ctx context.Context, tx pgx.Tx, open []commands.OpenEffect) error {
+	if _, err := tx.Exec(ctx, `delete from eventstore.deliveries where state = 'dead' and attempts = 0`); err != nil {
+		return err
+	}
+	n := len(open)
+	ids, streams, unsure, reasons := make([]pgtype.UUID, n), make([]string, n), make([]int32, n), make([]string, n)
+	for k, o := range open {
+		ids[k], streams[k], unsure[k], reasons[k] = id(o.ID), string(o.Stream), int32(o.Unsure), o.Reason
+	}
+	rows, err := tx.Query(ctx, `
+		select payload, `+columns+`
+		from unnest($1::text[], $2::uuid[]) as o(stream_id, event_id) join eventstore.events using (stream_id, event_id)
+		order by transaction_id, position`, streams, ids)
+	if err != nil {
+		return err
+	}
+	asked, err := i.store.collect(rows)
+	if err != nil {
+		return err
+	}
+	var deliveries []commands.Delivery
+	for _, r := range asked {
+		if d, ok := commands.Owe(r); ok {
+			deliveries = append(deliveries, d)
+		}
+	}
+	if err := i.store.Owe(ctx, tx, deliveries); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
+		update eventstore.deliveries d set state = 'dead', unsure = o.unsure, reason = coalesce(nullif(o.reason, ''), $4), created_at = e.occurred_at
+		from unnest($1::uuid[], $2::integer[], $3::text[]) as o(delivery_id, unsure, reason), eventstore.events e
+		where d.delivery_id = o.delivery_id and e.stream_id = d.stream_id and e.version = d.version`, ids, unsure, reasons, NotSent)
+	return err
+}

@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// lateTx is a transaction that begins with its first statement: who has nothing to
+// write then costs the server nothing.
+type lateTx struct {
+	pgx.Tx // nil until then
+	conn   *pgx.Conn
+}
+
+// session is what can be asked for a statement: a transaction, or a connection.
+type session interface {
+	Begin(context.Context) (pgx.Tx, error)
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+	QueryRow(context.Context, string, ...any) pgx.Row
+	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
+}
+
+// begun is the transaction. A connection that cannot begin one is closed, so that
+// whatever is asked of it fails as well, and nothing is written outside of one.
+func (t *lateTx) begun(ctx context.Context) session {
+	if t.Tx == nil {
+		tx, err := t.conn.Begin(ctx)
+		if err != nil {
+			_ = t.conn.Close(ctx)
+			return t.conn
+		}
+		t.Tx = tx
+	}
+	return t.Tx
+}
+
+func (t *lateTx) Begin(ctx context.Context) (pgx.Tx, error) { return t.begun(ctx).Begin(ctx) }
+
+func (t *lateTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return t.begun(ctx).Exec(ctx, sql, args...)
+}
+
+func (t *lateTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return t.begun(ctx).Query(ctx, sql, args...)
+}
+
+func (t *lateTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return t.begun(ctx).QueryRow(ctx, sql, args...)
+}
+
+func (t *lateTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return t.begun(ctx).SendBatch(ctx, b)
+}
+
+func (t *lateTx) Rollback(ctx context.Context) error {
+	if t.Tx == nil {
+		return nil
+	}
+	return t.Tx.Rollback(ctx)
+}

@@ -1,0 +1,136 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Selection says which deliveries are meant: those that are all of what is given. The
+// zero Selection is all there are.
+type Selection struct {
+	IDs         []uuid.UUID
+	Stream      domain.StreamID
+	Destination string
+	States      []commands.State
+	Reason      string // a part of it, in any case
+	Letters     bool   // dead letters: an operator must decide about them
+	Behind      bool   // with Letters: and what waits behind them
+}
+
+// Entry is a delivery as it stands in the ledger.
+type Entry struct {
+	ID          uuid.UUID       `json:"id"`
+	Stream      domain.StreamID `json:"stream"`
+	Version     domain.Version  `json:"version"`
+	Kind        string          `json:"kind"`
+	Destination string          `json:"destination"`
+	Lane        string          `json:"lane"`
+	Payload     json.RawMessage `json:"payload"`
+	State       commands.State  `json:"state"`
+	Attempts    int             `json:"attempts"`
+	Unsure      int             `json:"unsure"`
+	NextAttempt time.Time       `json:"next_attempt"`
+	Fence       int64           `json:"fence"`
+	Outcome     json.RawMessage `json:"outcome"`
+	Reason      string          `json:"reason"`
+	Correlation uuid.UUID       `json:"correlation"`
+	CreatedAt   time.Time       `json:"created_at"`
+	RetriedAt   *time.Time      `json:"retried_at"`
+	FinishedAt  *time.Time      `json:"finished_at"`
+	Behind      *uuid.UUID      `json:"behind"` // the head of its lane, when it waits behind one
+}
+
+// Letter tells whether it is a dead letter: its lane waits for an operator.
+func (e Entry) Letter() bool {
+	return e.FinishedAt == nil && (e.State == commands.Dead || e.State == commands.Unknown)
+}
+
+// letters are the dead letters: the condition of the index deliveries_dead.
+const letters = `state in ('dead', 'unknown') and finished_at is null`
+
+// selectedAtOnce is how many deliveries are read from the ledger at once.
+const selectedAtOnce = 500
+
+// Deliveries reads those of a selection, in the order in which they were decided, each
+// as it stands when its turn is near. An error is the last that is read.
+func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for after, more := uuid.Nil, true; more; {
+			page, err := s.entries(ctx, which, after, selectedAtOnce)
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("read deliveries: %w", err))
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				after = e.ID
+			}
+			more = len(page) == selectedAtOnce
+		}
+	}
+}
+
+// entries reads a page of a selection: those after an id. Ids are made in the order of time.
+func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, limit int) ([]Entry, error) {
+	where, args := []string{`d.delivery_id > $1`}, []any{after, limit}
+	// Only the conditions that are wanted are said: one plan for all would read the whole ledger.
+	only := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, fmt.Sprintf(condition, len(args)))
+	}
+	if len(which.IDs) > 0 {
+		only(`d.delivery_id = any($%d)`, which.IDs)
+	}
+	if which.Stream != "" {
+		only(`d.stream_id = $%d`, string(which.Stream))
+	}
+	if which.Destination != "" {
+		only(`d.destination = $%d`, which.Destination)
+	}
+	if len(which.States) > 0 {
+		only(`d.state = any($%d)`, which.States)
+	}
+	if which.Reason != "" {
+		only(`strpos(lower(d.reason), lower($%d)) > 0`, which.Reason)
+	}
+	switch {
+	case which.Letters && which.Behind:
+		where = append(where, `d.finished_at is null and d.lane in (select lane from eventstore.deliveries where `+letters+`)`)
+	case which.Letters:
+		where = append(where, letters)
+	}
+	rows, err := s.pool.Query(ctx, `
+		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.lane, d.payload, d.state, d.attempts, d.unsure,
+			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
+			(select ahead.delivery_id from eventstore.deliveries ahead
+			 where d.state = 'waiting' and ahead.lane = d.lane and ahead.seq < d.seq and ahead.finished_at is null
+			 order by ahead.seq limit 1)
+		from eventstore.deliveries d
+		where `+strings.Join(where, ` and `)+`
+		order by d.delivery_id
+		limit $2`, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Entry, err error) {
+		var payload []byte
+		err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
+			&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
+		if err == nil {
+			e.Payload, err = unseal(payload)
+		}
+		return e, err
+	})
+}

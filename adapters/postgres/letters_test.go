@@ -1,0 +1,123 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// board is a ledger with deliveries in every state:
+//
+//	a/1 dead, a/2 and a/3 wait behind it
+//	b/1 unknown, for an operator to decide, b/2 waits behind it
+//	c/1 unknown and left at that, c/2 refused, c/3 done, c/4 waits for nobody
+func board(t *testing.T) (*postgres.Store, map[string]uuid.UUID) {
+	s := newStore(t)
+	ids := map[string]uuid.UUID{}
+	var all []commands.Delivery
+	for _, place := range []string{"a/1", "b/1", "c/1", "a/2", "b/2", "c/2", "a/3", "c/3", "c/4"} {
+		d := owed(place[:1], int(place[2]-'0'))
+		ids[place] = d.ID
+		all = append(all, d)
+	}
+	owe(t, s, all...)
+	for range 3 {
+		for _, c := range claimAll(t, s, leaseLong) {
+			switch place := places([]commands.Claimed{c}); place {
+			case "a/1":
+				hold(t, s, c, commands.Dead, "Given up: 503")
+			case "b/1":
+				hold(t, s, c, commands.Unknown, "no answer")
+			default:
+				settle(t, s, c, map[string]commands.State{"c/1": commands.Unknown, "c/2": commands.Refused, "c/3": commands.Done}[place])
+			}
+		}
+	}
+	return s, ids
+}
+
+func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
+	t.Parallel()
+	s, ids := board(t)
+	for name, c := range map[string]struct {
+		which postgres.Selection
+		want  string
+	}{
+		"all":                          {postgres.Selection{}, "a/1 b/1 c/1 a/2 b/2 c/2 a/3 c/3 c/4"},
+		"dead letters":                 {postgres.Selection{Letters: true}, "a/1 b/1"},
+		"and what waits behind them":   {postgres.Selection{Letters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
+		"of one chat":                  {postgres.Selection{Letters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3"},
+		"states":                       {postgres.Selection{States: []commands.State{commands.Unknown, commands.Refused}}, "b/1 c/1 c/2"},
+		"a reason in other letters":    {postgres.Selection{Reason: "given UP"}, "a/1"},
+		"a reason with a wildcard":     {postgres.Selection{Reason: "%"}, ""},
+		"ids":                          {postgres.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3"},
+		"ids of another state":         {postgres.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []commands.State{commands.Done}}, ""},
+		"a destination":                {postgres.Selection{Destination: destination, States: []commands.State{commands.Dead}}, "a/1"},
+		"a destination of nobody":      {postgres.Selection{Destination: "telegram:other"}, ""},
+		"everything said of one alone": {postgres.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []commands.State{commands.Unknown}, Reason: "answer", Letters: true}, "b/1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for e, err := range s.Deliveries(t.Context(), c.which) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprintf("%s/%d", e.Lane, e.Version))
+			}
+			if got := strings.Join(got, " "); got != c.want {
+				t.Errorf("selected %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
+	t.Parallel()
+	s, ids := board(t)
+	behind := map[string]string{"a/2": "a/1", "a/3": "a/1", "b/2": "b/1"}
+	for e, err := range s.Deliveries(t.Context(), postgres.Selection{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		place := fmt.Sprintf("%s/%d", e.Lane, e.Version)
+		switch head, waits := behind[place]; {
+		case !waits && e.Behind != nil:
+			t.Errorf("%s waits behind %s", place, e.Behind)
+		case waits && (e.Behind == nil || *e.Behind != ids[head]):
+			t.Errorf("%s waits behind %v, want %s", place, e.Behind, ids[head])
+		}
+		if letter := place == "a/1" || place == "b/1"; e.Letter() != letter {
+			t.Errorf("%s is a dead letter: %t", place, e.Letter())
+		}
+		if e.ID != ids[place] || !strings.Contains(string(e.Payload), place) || e.Destination != destination || e.CreatedAt.IsZero() {
+			t.Errorf("%s: %+v", place, e)
+		}
+	}
+}
+
+func TestAllDeliveriesAreReadHoweverManyThereAre(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	list := make([]commands.Delivery, 1234)
+	for i := range list {
+		list[i] = owed("a", i+1)
+	}
+	owe(t, s, list...)
+	n := 0
+	for e, err := range s.Deliveries(t.Context(), postgres.Selection{}) {
+		if n++; err != nil || e.Version != domain.Version(n) {
+			t.Fatalf("place %d: version %d (%v)", n, e.Version, err)
+		}
+	}
+	if n != len(list) {
+		t.Errorf("%d were read of %d", n, len(list))
+	}
+}

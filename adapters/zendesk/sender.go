@@ -1,0 +1,144 @@
+package zendesk
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// SplitExternalID undoes commands.ExternalID; false when it was made by somebody else.
+func SplitExternalID(id string) (stream domain.StreamID, ticket string, ok bool) {
+	at := strings.LastIndexByte(id, '/')
+	if at < 0 || at == len(id)-1 {
+		return "", "", false
+	}
+	stream = domain.StreamID(id[:at])
+	_, ok = stream.Chat()
+	return stream, id[at+1:], ok
+}
+
+// sureAbsent is the attempt at which a missing ticket is believed to be missing.
+// Until then it may have been created a moment ago, unseen by what Zendesk reads from.
+const sureAbsent = 4
+
+// Clients sends the deliveries of several bots, each to its account: it implements
+// a delivery sender for all kinds of Zendesk's. What may have been sent before is looked
+// for first, so an attempt of unknown outcome is safe to repeat however often.
+type Clients map[string]*Client // by bot
+
+// Send makes one attempt.
+func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
+	client := cs[d.Stream.Bot()]
+	if client == nil {
+		return commands.Outcome{State: commands.Refused, Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot())}
+	}
+	id, err := client.deliver(ctx, d)
+	var failed *Error
+	switch {
+	case errors.As(err, &failed):
+		return failed.Outcome
+	case err != nil:
+		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
+	}
+	return commands.Outcome{State: commands.Done, Answer: fmt.Appendf(nil, `{"ticket_id": %d}`, id), Command: filing(d, id)}
+}
+
+// filing is what the chat learns of a delivery that was done: the number of a ticket
+// that was created, and of any other only that it was done.
+func filing(d commands.Claimed, id int64) chat.Command {
+	var created commands.CreateTicket
+	if d.Kind != commands.KindCreateTicket || json.Unmarshal(d.Body, &created) != nil {
+		return nil
+	}
+	_, ticket, _ := SplitExternalID(created.ExternalID)
+	return chat.RecordFiling{Delivery: d.ID, Ticket: ticket, Desk: chat.DeskZendesk, Number: strconv.FormatInt(id, 10)}
+}
+
+// deliver returns the number of the ticket that was made or changed.
+func (c *Client) deliver(ctx context.Context, d commands.Claimed) (int64, error) {
+	switch d.Kind {
+	case commands.KindCreateTicket:
+		var p commands.CreateTicket
+		if err := read(d, &p, &p.ExternalID, &p.Comment); err != nil {
+			return 0, err
+		}
+		return c.create(ctx, d, p)
+	case commands.KindComment:
+		var p commands.AddComment
+		if err := read(d, &p, &p.ExternalID, &p.Body); err != nil {
+			return 0, err
+		}
+		return c.update(ctx, d, p.ExternalID, Update{Comment: &Comment{p.Body, p.Public}})
+	case commands.KindSetStatus:
+		var p commands.SetStatus
+		if err := read(d, &p, &p.ExternalID, &p.Status); err != nil {
+			return 0, err
+		}
+		return c.update(ctx, d, p.ExternalID, Update{Status: p.Status})
+	case commands.KindSetPriority:
+		var p commands.SetPriority
+		if err := read(d, &p, &p.ExternalID, &p.Priority); err != nil {
+			return 0, err
+		}
+		return c.update(ctx, d, p.ExternalID, Update{Priority: p.Priority})
+	default:
+		return 0, refused("there is no sender for %s", d.Kind)
+	}
+}
+
+// read decodes a payload and refuses one without what it is for: Zendesk takes an
+// empty comment or status without a word and does nothing.
+func read(d commands.Claimed, payload any, wanted ...*string) error {
+	if err := json.Unmarshal(d.Body, payload); err != nil {
+		return refused("the payload cannot be read: %v", err)
+	}
+	for _, text := range wanted {
+		if strings.TrimSpace(*text) == "" {
+			return refused("the payload of %s lacks something: %s", d.Kind, excerpt(d.Body))
+		}
+	}
+	return nil
+}
+
+// repeated tells whether an earlier attempt may have had its effect. Every repeat is
+// taken for one: to look costs a call, and a second ticket more.
+func repeated(d commands.Claimed) bool { return d.Attempt > 1 || d.Unsure > 0 }
+
+func (c *Client) create(ctx context.Context, d commands.Claimed, p commands.CreateTicket) (int64, error) {
+	if repeated(d) {
+		if id, err := c.Find(ctx, p.ExternalID); err != nil || id != 0 {
+			return id, err
+		}
+	}
+	return c.Create(ctx, d.ID.String(), Ticket{
+		Subject: p.Subject, Comment: Comment{p.Comment, false}, Requester: Requester{p.Requester},
+		ExternalID: p.ExternalID, Priority: p.Priority, Tags: p.Tags,
+	})
+}
+
+func (c *Client) update(ctx context.Context, d commands.Claimed, externalID string, u Update) (int64, error) {
+	id, err := c.Find(ctx, externalID)
+	if err != nil {
+		return 0, err
+	}
+	if id == 0 {
+		missing := refused("there is no ticket with external id %q", externalID)
+		if d.Attempt < sureAbsent {
+			missing.State = commands.Again
+		}
+		return 0, missing
+	}
+	if repeated(d) {
+		if done, err := c.Updated(ctx, id, d.ID.String()); err != nil || done {
+			return id, err
+		}
+	}
+	return id, c.Update(ctx, id, d.ID.String(), u)
+}

@@ -1,0 +1,636 @@
+package zendesk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/chatledger/chatledger/adapters/zendesk"
+	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url + "/"})
+	created := send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}), commands.Done)
+	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}), commands.Done)
+	send(t, cs, owed(t, commands.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}), commands.Done)
+	solved := send(t, cs, owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}), commands.Done)
+
+	want := []zendesktest.Ticket{{
+		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved", Tags: []string{"chatledger"},
+		Comments: []zendesktest.Comment{
+			{Author: "api", Body: "Where is my money?"},
+			{Author: "api", Body: "Ann: \"still\n<waiting>\" 🙁"},
+			{Author: "api", Body: "We look into it.", Public: true},
+		},
+	}}
+	got := server.Tickets()
+	ignored := []cmp.Option{cmpopts.IgnoreFields(zendesktest.Ticket{}, "ID", "UpdatedAt"), cmpopts.IgnoreFields(zendesktest.Comment{}, "ID"), cmpopts.IgnoreUnexported(zendesktest.Ticket{})}
+	if diff := cmp.Diff(want, got, ignored...); diff != "" {
+		t.Fatal(diff)
+	}
+	if string(created.Answer) != string(solved.Answer) || !strings.Contains(string(created.Answer), `"ticket_id": 35`) {
+		t.Errorf("answers %s and %s", created.Answer, solved.Answer)
+	}
+	filed, _ := created.Command.(chat.RecordFiling)
+	if filed.Ticket != "#1" || filed.Desk != "zendesk" || filed.Number != strconv.FormatInt(got[0].ID, 10) || solved.Command != nil {
+		t.Errorf("to be recorded: %+v and %+v", created.Command, solved.Command)
+	}
+	if n := calls(server, http.MethodGet); n != 0 {
+		t.Errorf("%d look-ups of a ticket that was just created", n)
+	}
+}
+
+func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	other := senders(t, zendesk.Account{URL: url})
+	for range 2 {
+		send(t, other, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Done)
+	}
+	if n := calls(server, http.MethodGet); n != 1 || len(server.Tickets()[0].Comments) != 3 {
+		t.Errorf("%d look-ups, ticket %+v", n, server.Tickets()[0])
+	}
+}
+
+// Every way in which an answer can get lost, for every kind of delivery: the next
+// attempt, by another process, finds what was done or does it, once.
+func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]struct {
+		payload any
+		method  string
+	}{
+		commands.KindCreateTicket: {newCase, http.MethodPost},
+		commands.KindComment:      {commands.AddComment{ExternalID: external, Body: "ok"}, http.MethodPut},
+		commands.KindSetStatus:    {commands.SetStatus{ExternalID: external, Status: "solved"}, http.MethodPut},
+		commands.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
+	}
+	for kind, k := range kinds {
+		for _, spoil := range []zendesktest.Spoil{zendesktest.Reset, zendesktest.Cut, zendesktest.HTML, zendesktest.Truncated, zendesktest.Half, zendesktest.Endless} {
+			t.Run(kind+" "+string(spoil), func(t *testing.T) {
+				t.Parallel()
+				server, url := fake(t, zendesktest.Options{})
+				if kind != commands.KindCreateTicket {
+					send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+				}
+				server.SetFaults(zendesktest.Fault{Method: k.method, Spoil: spoil, Count: 1})
+				before := calls(server, k.method)
+				d := owed(t, kind, k.payload)
+				first := send(t, senders(t, zendesk.Account{URL: url}), d, commands.Unknown)
+				if len(first.Reason) > 1000 || !strings.Contains(first.Reason, k.method) {
+					t.Errorf("reason of %d bytes: %.200s", len(first.Reason), first.Reason)
+				}
+				send(t, senders(t, zendesk.Account{URL: url}), again(d), commands.Done)
+				send(t, senders(t, zendesk.Account{URL: url}), again(again(d)), commands.Done)
+
+				tickets := server.Tickets()
+				if len(tickets) != 1 {
+					t.Fatalf("%d tickets", len(tickets))
+				}
+				comments := 1
+				if kind == commands.KindComment {
+					comments = 2
+				}
+				if got := tickets[0]; len(got.Comments) != comments || (got.Status == "solved") != (kind == commands.KindSetStatus) || (got.Priority == "low") != (kind == commands.KindSetPriority) {
+					t.Errorf("ticket %+v", got)
+				}
+				writes := 1
+				if spoil == zendesktest.Reset {
+					writes = 2
+				}
+				if n := calls(server, k.method) - before; n != writes {
+					t.Errorf("%d calls, want %d", n, writes)
+				}
+			})
+		}
+	}
+}
+
+// An agent who opened the case again in the meantime is not overruled by a repeat.
+func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url})
+	send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	for range 40 { // of which the ticket's history is long
+		if err := server.Comment(t.Context(), server.Tickets()[0].ID, "Maria", "note", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.SetFaults(zendesktest.Fault{Method: http.MethodPut, Spoil: zendesktest.Cut, Count: 1})
+	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	send(t, cs, d, commands.Unknown)
+	if err := server.Reopen(t.Context(), server.Tickets()[0].ID, "Maria"); err != nil {
+		t.Fatal(err)
+	}
+	send(t, cs, again(d), commands.Done)
+	if status := server.Tickets()[0].Status; status != "open" {
+		t.Errorf("the ticket is %s", status)
+	}
+}
+
+// net/http repeats by itself what carries an idempotency key, when a kept-alive
+// connection breaks. Zendesk honours the key for new tickets and ignores it for updates.
+func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url})
+	d := owed(t, commands.KindCreateTicket, newCase)
+	send(t, cs, d, commands.Done)
+	server.SetFaults(zendesktest.Fault{Method: http.MethodPut, Spoil: zendesktest.Cut, Count: 1})
+	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Unknown)
+	for _, c := range server.Calls() {
+		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
+			t.Errorf("%s has key %q, want %q", c.Method, c.Key, want)
+		}
+	}
+	if n := calls(server, http.MethodPut); n != 1 {
+		t.Errorf("%d updates for one", n)
+	}
+}
+
+// A lease that ran out too early: two workers send the same at the same moment.
+func TestTwoWorkersMakeOneTicket(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	d := again(owed(t, commands.KindCreateTicket, newCase))
+	var workers sync.WaitGroup
+	for range 5 {
+		cs := senders(t, zendesk.Account{URL: url})
+		workers.Go(func() {
+			if got := cs.Send(t.Context(), d); got.State != commands.Done {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	workers.Wait()
+	if n := len(server.Tickets()); n != 1 {
+		t.Errorf("%d tickets", n)
+	}
+}
+
+// The list may be behind: then the key keeps a second ticket from being made.
+func TestAKeyMakesOneTicket(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	ticket := zendesk.Ticket{Subject: "Refund", Comment: zendesk.Comment{Body: "?"}, ExternalID: external}
+	first, err := senders(t, zendesk.Account{URL: url})["demo"].Create(t.Context(), "k1", ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := senders(t, zendesk.Account{URL: url})["demo"]
+	if second, err := client.Create(t.Context(), "k1", ticket); err != nil || second != first {
+		t.Errorf("tickets %d and %d (%v)", first, second, err)
+	}
+	ticket.Subject = "Refund!"
+	var e *zendesk.Error
+	if _, err := client.Create(t.Context(), "k1", ticket); !errors.As(err, &e) || e.State != commands.Again {
+		t.Errorf("other words under the same key: %v", err)
+	}
+	if n := len(server.Tickets()); n != 1 {
+		t.Errorf("%d tickets", n)
+	}
+}
+
+func TestEveryAnswerIsJudged(t *testing.T) {
+	t.Parallel()
+	fault := func(status int) zendesktest.Fault { return zendesktest.Fault{Status: status} }
+	for name, c := range map[string]struct {
+		fault zendesktest.Fault
+		state commands.State
+		after time.Duration
+		part  string // of the reason
+	}{
+		"429":                {zendesktest.Fault{Status: 429, RetryAfter: 93}, commands.Again, 93 * time.Second, "429 Too Many Requests"},
+		"429 without a time": {fault(429), commands.Again, time.Minute, "429"},
+		"429 for ever":       {zendesktest.Fault{Status: 429, RetryAfter: 1 << 30}, commands.Again, 15 * time.Minute, "429"},
+		"500":                {fault(500), commands.Unknown, 0, "500 Internal Server Error"},
+		"502":                {fault(502), commands.Unknown, 0, "502"},
+		"503 with a time":    {zendesktest.Fault{Status: 503, RetryAfter: 7}, commands.Again, 7 * time.Second, "503"},
+		"401":                {fault(401), commands.Again, time.Minute, "401"},
+		"403":                {fault(403), commands.Again, time.Minute, "403"},
+		"409":                {fault(409), commands.Again, 0, "409"},
+		"408":                {fault(408), commands.Again, 0, "408"},
+		"302":                {fault(302), commands.Again, time.Minute, "302"},
+		"400":                {fault(400), commands.Refused, 0, "400"},
+		"404":                {fault(404), commands.Refused, 0, "404"},
+		"413":                {fault(413), commands.Refused, 0, "413"},
+		"422":                {fault(422), commands.Refused, 0, "422"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, url := fake(t, zendesktest.Options{})
+			server.SetFaults(c.fault)
+			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), c.state)
+			denied, limited := got.Cause == commands.WrongToken, got.Cause == commands.Flooded
+			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) || limited != (status == 429) {
+				t.Errorf("cause %q, untried %v", got.Cause, got.Untried)
+			}
+			if got.After != c.after || !strings.Contains(got.Reason, c.part) || !strings.Contains(got.Reason, "POST /tickets.json") || strings.Contains(got.Reason, token) {
+				t.Errorf("after %v: %q", got.After, got.Reason)
+			}
+			if n := calls(server, ""); n != 1 || len(server.Tickets()) != 0 {
+				t.Errorf("%d calls, %d tickets", n, len(server.Tickets()))
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsSecondsOrADate(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]time.Duration{
+		time.Now().Add(40 * time.Second).UTC().Format(http.TimeFormat): 40 * time.Second,
+		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat):       time.Second,
+		time.Now().Add(90 * time.Hour).UTC().Format(http.TimeFormat):   15 * time.Minute,
+		"0": time.Second, "-1": time.Minute, "soon": time.Minute, "1e9": time.Minute,
+	} {
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))
+		t.Cleanup(front.Close)
+		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+		if got.After > want || got.After < want-10*time.Second {
+			t.Errorf("%q: %v, want %v", header, got.After, want)
+		}
+	}
+}
+
+func TestZendesksOwnWordsAreTheReason(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url})
+	bad := newCase
+	bad.Priority = "P1"
+	if got := send(t, cs, owed(t, commands.KindCreateTicket, bad), commands.Refused); !strings.Contains(got.Reason, "priority is not properly formatted: P1") {
+		t.Errorf("reason %q", got.Reason)
+	}
+	send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	server.CloseTicket(server.Tickets()[0].ID)
+	if got := send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Refused); !strings.Contains(got.Reason, "closed prevents ticket update") {
+		t.Errorf("reason %q", got.Reason)
+	}
+	wrong := senders(t, zendesk.Account{URL: url, Token: "wrong"})
+	if got := send(t, wrong, owed(t, commands.KindCreateTicket, newCase), commands.Again); !strings.Contains(got.Reason, "Couldn't authenticate you") || got.After != time.Minute {
+		t.Errorf("reason %q, after %v", got.Reason, got.After)
+	}
+}
+
+// What cannot have an effect is refused before it costs a call.
+func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
+	t.Parallel()
+	server, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url})
+	for name, d := range map[string]commands.Claimed{
+		"no JSON":        owed(t, commands.KindComment, `{"body":`),
+		"a list":         owed(t, commands.KindCreateTicket, `[]`),
+		"no external id": owed(t, commands.KindCreateTicket, commands.CreateTicket{Subject: "Refund", Comment: "?"}),
+		"no comment":     owed(t, commands.KindCreateTicket, commands.CreateTicket{ExternalID: external, Subject: "Refund"}),
+		"an empty one":   owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: " \n"}),
+		"nobody's":       owed(t, commands.KindComment, commands.AddComment{Body: "ok"}),
+		"no status":      owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external}),
+		"no priority":    owed(t, commands.KindSetPriority, commands.SetPriority{ExternalID: external}),
+		"another kind":   owed(t, "zendesk.merge", newCase),
+	} {
+		if got := cs.Send(t.Context(), d); got.State != commands.Refused || got.Reason == "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	strange := owed(t, commands.KindCreateTicket, newCase)
+	strange.Stream = domain.ChatStream("other", 42)
+	if got := cs.Send(t.Context(), strange); got.State != commands.Refused || !strings.Contains(got.Reason, `"other"`) {
+		t.Errorf("a bot without an account: %+v", got)
+	}
+	if n := calls(server, ""); n != 0 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+func TestAMissingTicketIsBelievedAfterSomeAttempts(t *testing.T) {
+	t.Parallel()
+	_, url := fake(t, zendesktest.Options{})
+	cs := senders(t, zendesk.Account{URL: url})
+	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	for ; d.Attempt < 4; d.Attempt++ {
+		send(t, cs, d, commands.Again)
+	}
+	if got := send(t, cs, d, commands.Refused); !strings.Contains(got.Reason, external) {
+		t.Errorf("reason %q", got.Reason)
+	}
+}
+
+// A server that answers nonsense is not believed, and says so briefly.
+func TestNonsenseIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status       int
+		body         string
+		state        commands.State // of creating; a look-up is always tried again
+		create, find string         // parts of the reasons
+	}{
+		"nothing":           {200, ``, commands.Unknown, "unexpected end", "unexpected end"},
+		"an empty object":   {200, `{}`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
+		"null":              {200, `null`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
+		"no id":             {201, `{"ticket":{"url":"x"},"tickets":null}`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
+		"another type":      {201, `{"ticket":{"id":"35436"},"tickets":{}}`, commands.Unknown, "cannot unmarshal", "cannot unmarshal"},
+		"HTML":              {200, "<html>\n<p>" + strings.Repeat("x", 5000), commands.Unknown, "<html> <p>xxx", "invalid character"},
+		"HTML in the way":   {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", commands.Again, "No Help Desk", "No Help Desk"},
+		"bytes":             {500, "\x00\xff\xfe", commands.Unknown, "500", "500"},
+		"an unknown status": {299, `{"ticket":{"id":1}}`, commands.Done, "", "it has no tickets"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(c.status)
+				w.Write([]byte(c.body))
+			}))
+			t.Cleanup(front.Close)
+			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), c.state)
+			found := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Again)
+			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) || len(created.Reason)+len(found.Reason) > 1000 {
+				t.Errorf("reasons %q and %q", created.Reason, found.Reason)
+			}
+		})
+	}
+}
+
+// A list that was not filtered does not lead to a stranger's ticket, and of several
+// tickets the oldest is ours.
+func TestOnlyOurOwnTicketIsFound(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` + external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`))
+	}))
+	t.Cleanup(front.Close)
+	client := senders(t, zendesk.Account{URL: front.URL})["demo"]
+	if id, err := client.Find(t.Context(), external); err != nil || id != 7 {
+		t.Errorf("found %d (%v)", id, err)
+	}
+	if id, err := client.Find(t.Context(), "chat-demo:43/#1"); err != nil || id != 0 {
+		t.Errorf("found %d (%v)", id, err)
+	}
+}
+
+func TestNobodyListensIsNotUnknown(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	got := send(t, senders(t, zendesk.Account{URL: "http://" + l.Addr().String()}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+	if !strings.Contains(got.Reason, "refused") || strings.Contains(got.Reason, "http://") {
+		t.Errorf("reason %q", got.Reason)
+	}
+}
+
+// A client that followed would send a POST on as a GET, and take any answer for success.
+func TestARedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere, url := fake(t, zendesktest.Options{})
+	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
+	t.Cleanup(front.Close)
+	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+	if got.After != time.Minute || !strings.Contains(got.Reason, "301") || calls(elsewhere, "") != 0 {
+		t.Errorf("%+v, %d calls elsewhere", got, calls(elsewhere, ""))
+	}
+}
+
+func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, cs := inBubble(t, nil)
+		server.SetFaults(zendesktest.Fault{DelayMS: 60_000, Count: 2})
+		begun := time.Now()
+		d := owed(t, commands.KindCreateTicket, newCase)
+		send(t, cs, d, commands.Unknown)
+		send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}), commands.Again)
+		if took := time.Since(begun); took != 20*time.Second {
+			t.Errorf("two calls took %v", took)
+		}
+		send(t, cs, again(d), commands.Done)
+		if n := len(server.Tickets()); n != 1 {
+			t.Errorf("%d tickets", n)
+		}
+	})
+}
+
+func TestACallIsNotBegunWhenTooLittleTimeIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, cs := inBubble(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		for range 5 { // and none of them counts against the breaker
+			if got := cs.Send(ctx, owed(t, commands.KindCreateTicket, newCase)); got.State != commands.Again || !got.Untried || !strings.Contains(got.Reason, "time") {
+				t.Fatalf("%+v", got)
+			}
+		}
+		if calls(server, "") != 0 || cs["demo"].Breaker() != "closed" {
+			t.Errorf("%d calls, breaker %s", calls(server, ""), cs["demo"].Breaker())
+		}
+	})
+}
+
+// waits is a limit that counts, and answers what it is told to.
+type waits struct {
+	mu     sync.Mutex
+	n      int
+	leave  commands.Leave
+	fail   error
+	heeded []string
+}
+
+func (w *waits) Wait(context.Context) (commands.Leave, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.n++
+	return w.leave, w.fail
+}
+
+func (w *waits) Heed(_ context.Context, what string, wait time.Duration, reason string) {
+	w.heeded = append(w.heeded, fmt.Sprint(what, " ", wait))
+}
+
+func TestEveryCallAsksTheLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := &waits{}
+		server, cs := inBubble(t, limit)
+		d := owed(t, commands.KindCreateTicket, newCase)
+		send(t, cs, again(d), commands.Done) // looks up, then creates
+		comment := owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"})
+		send(t, cs, again(comment), commands.Done) // looks at the audits, then comments
+		if limit.n != 4 || calls(server, "") != 4 {
+			t.Errorf("asked %d times for %d calls", limit.n, calls(server, ""))
+		}
+		for _, c := range []struct {
+			leave commands.Leave
+			fail  error
+			after time.Duration
+		}{
+			{commands.Leave{}, context.DeadlineExceeded, time.Second},
+			{commands.Leave{Wait: 7 * time.Second}, nil, 7 * time.Second},
+			{commands.Leave{Wait: time.Minute, Cause: commands.Flooded, Reason: "429"}, nil, time.Minute},
+		} {
+			limit.leave, limit.fail = c.leave, c.fail
+			got := send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Again)
+			if !got.Untried || got.After != c.after || !strings.Contains(got.Reason, "rate limit") || !strings.HasSuffix(got.Reason, c.leave.Reason) || calls(server, "") != 4 {
+				t.Errorf("%+v after %d calls", got, calls(server, ""))
+			}
+		}
+	})
+}
+
+// A 429 says for whom it is: an update may be one too many for its ticket only.
+func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := &waits{}
+		server, cs := inBubble(t, limit)
+		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+		server.SetFaults(zendesktest.Fault{Status: 429, RetryAfter: 9})
+		send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Again)
+		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Again)
+		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
+		want := []string{path + " 9s", " 9s"}
+		if diff := cmp.Diff(want, limit.heeded); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Three failures in a row stop the calls for 30 s; then one call is let through,
+// while the others wait, and its success lets all through.
+func TestTheBreakerOpensAndCloses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := &waits{}
+		server, cs := inBubble(t, limit)
+		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase)) }
+		server.SetFaults(zendesktest.Fault{Status: 500, Count: 1}, zendesktest.Fault{Status: 503, Count: 1}, zendesktest.Fault{Spoil: zendesktest.HTML, Count: 1}, zendesktest.Fault{Status: 500})
+		for i := range 3 {
+			if state := cs["demo"].Breaker(); state != "closed" {
+				t.Fatalf("%s after %d failures", state, i)
+			}
+			try()
+		}
+		for _, wait := range []time.Duration{0, 10 * time.Second, 20*time.Second - time.Millisecond} {
+			time.Sleep(wait)
+			if got := try(); !got.Untried || got.State != commands.Again || got.After <= 0 || got.After > 30*time.Second || !strings.Contains(got.Reason, "circuit breaker is open") {
+				t.Fatalf("%+v", got)
+			}
+		}
+		if n := calls(server, ""); n != 3 || limit.n != 3 || cs["demo"].Breaker() != "open" {
+			t.Fatalf("%d calls, limit asked %d times, breaker %s", n, limit.n, cs["demo"].Breaker())
+		}
+
+		time.Sleep(time.Millisecond)
+		try() // fails, and opens the breaker again at once
+		if got := try(); calls(server, "") != 4 || got.After != 30*time.Second {
+			t.Fatalf("%d calls; %+v", calls(server, ""), got)
+		}
+
+		time.Sleep(30 * time.Second)
+		server.SetFaults(zendesktest.Fault{DelayMS: 5000})
+		var probe sync.WaitGroup
+		probe.Go(func() { send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done) })
+		synctest.Wait()
+		if got := try(); got.State != commands.Again || !got.Untried || got.After != 2*time.Second || cs["demo"].Breaker() != "half-open" {
+			t.Errorf("beside the probe: %+v, breaker %s", got, cs["demo"].Breaker())
+		}
+		probe.Wait()
+		if n := calls(server, ""); n != 5 || cs["demo"].Breaker() != "closed" {
+			t.Errorf("%d calls, breaker %s", n, cs["demo"].Breaker())
+		}
+	})
+}
+
+func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{429, 401, 403, 404, 409, 422} {
+		server, url := fake(t, zendesktest.Options{})
+		cs := senders(t, zendesk.Account{URL: url})
+		server.SetFaults(zendesktest.Fault{Status: status})
+		for range 5 {
+			cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase))
+		}
+		if n := calls(server, ""); n != 5 || cs["demo"].Breaker() != "closed" {
+			t.Errorf("%d: %d calls, breaker %s", status, n, cs["demo"].Breaker())
+		}
+	}
+}
+
+// Two processes, a limit of 200 and no limiter: what is over is put off by
+// Zendesk's own word, and arrives.
+func TestWhatIsOverTheLimitComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, one := inBubble(t, nil)
+		other := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: inMemory{server}})
+		done, limited := 0, 0
+		for i := range 250 {
+			payload := newCase
+			payload.ExternalID = commands.ExternalID(domain.ChatStream("demo", int64(i+1)), "#1")
+			d := owed(t, commands.KindCreateTicket, payload)
+			got := []zendesk.Clients{one, other}[i%2].Send(t.Context(), d)
+			for ; got.State == commands.Again; got = one.Send(t.Context(), d) {
+				if limited++; got.After <= 0 || got.After > time.Minute {
+					t.Fatalf("%+v", got)
+				}
+				time.Sleep(got.After)
+				d = again(d)
+			}
+			if got.State == commands.Done {
+				done++
+			}
+		}
+		if done != 250 || len(server.Tickets()) != 250 || limited == 0 {
+			t.Errorf("%d done, %d tickets, %d put off", done, len(server.Tickets()), limited)
+		}
+	})
+}
+
+func TestAnAccountIsWholeOrRefused(t *testing.T) {
+	t.Parallel()
+	for _, a := range []zendesk.Account{{}, {URL: "https://shop.zendesk.com"}, {URL: "shop.zendesk.com", Email: email, Token: token}, {URL: "https://x.example", Email: email}, {URL: "https://x.example", Token: token}} {
+		if _, err := zendesk.NewClient(a); err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+}
+
+func TestAnExternalIDNamesChatAndTicket(t *testing.T) {
+	t.Parallel()
+	for _, want := range []domain.StreamID{domain.ChatStream("demo", 42), domain.ChatStream("a/b:c", -1001), domain.ChatStream("", 1)} {
+		stream, ticket, ok := zendesk.SplitExternalID(commands.ExternalID(want, "#12"))
+		if !ok || stream != want || ticket != "#12" {
+			t.Errorf("%s became %s and %s (%v)", want, stream, ticket, ok)
+		}
+	}
+	for _, id := range []string{"", "/", "chat-demo:42", "chat-demo:42/", "INC-77", "bot-demo/#1", "chat-demo:x/#1"} {
+		if stream, ticket, ok := zendesk.SplitExternalID(id); ok {
+			t.Errorf("%q became %s and %s", id, stream, ticket)
+		}
+	}
+}

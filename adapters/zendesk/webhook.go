@@ -1,0 +1,215 @@
+package zendesk
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// maxBody is twice the longest comment, 64 KiB with each character escaped as 6 bytes.
+	maxBody = 1 << 20
+	// maxAge is how old a signature may be: what was overheard is worthless later.
+	// The repeats that Zendesk makes of one webhook fit in.
+	maxAge = 5 * time.Minute
+	// maxAhead is how far Zendesk's clock may be ahead of ours.
+	maxAhead = 30 * time.Second
+	// storeTimeout ends the wait for a database that does not answer: Zendesk waits
+	// 12 s for a webhook.
+	storeTimeout = 8 * time.Second
+	// retryAfter503 is asked of Zendesk when an event could not be stored, in seconds.
+	// It tries three times more, and only when asked to wait for less than a minute:
+	// the longest wait reaches furthest.
+	retryAfter503 = 55
+)
+
+// EventKind is what an agent did.
+type EventKind string
+
+// Kinds of events.
+const (
+	Solved        EventKind = "solved"
+	Reopened      EventKind = "reopened"
+	PublicComment EventKind = "public_comment"
+)
+
+// Event is what happened to a ticket of ours. The body of a webhook is chosen by
+// who writes the trigger; this is ours, with every value a string as Zendesk
+// renders it:
+//
+//	{
+//	  "event": "public_comment",
+//	  "external_id": "{{ticket.external_id}}",
+//	  "ticket_id": "{{ticket.id}}",
+//	  "author": "{{current_user.name}}",
+//	  "comment_id": "{{ticket.latest_public_comment.id}}",
+//	  "body": "{{ticket.latest_public_comment.value}}",
+//	  "updated_at": "{{ticket.updated_at_with_timestamp}}"
+//	}
+//
+// The events solved and reopened need neither comment_id nor body.
+type Event struct {
+	// ID is the same for repeats of an event. It is made of what was signed, for a
+	// header could be changed by who replays a request.
+	ID        string
+	Kind      EventKind
+	Stream    domain.StreamID // of the external id
+	Ticket    string          // of the external id
+	TicketID  int64           // Zendesk's
+	Author    string          // the agent's name
+	CommentID int64           // of a PublicComment
+	Body      string          // of a PublicComment
+	UpdatedAt time.Time       // to the second
+	Raw       []byte          // the whole body
+}
+
+// Webhook receives what Zendesk's triggers send: it answers 200 when the event is
+// durable, and not before.
+type Webhook struct {
+	Secrets    []string // any of them is right; none is ever right when empty
+	Take       func(context.Context, Event) error
+	Quarantine func(ctx context.Context, body []byte, reason string) error
+	Observe    func(status int, took time.Duration)
+	Log        *slog.Logger
+}
+
+// ServeHTTP answers one webhook.
+func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	status := wh.answer(w, r)
+	switch status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter503))
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	w.WriteHeader(status)
+	wh.Observe(status, time.Since(begun))
+}
+
+func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
+	if r.Method != http.MethodPost {
+		return http.StatusMethodNotAllowed
+	}
+	signed := r.Header.Get("X-Zendesk-Webhook-Signature-Timestamp")
+	if !fresh(signed, time.Now()) {
+		w.Header().Set("Connection", "close") // and the body stays unread
+		return http.StatusUnauthorized
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case err != nil:
+		return http.StatusBadRequest // the sender broke off; nobody hears this
+	case !authentic(wh.Secrets, signed, body, r.Header.Get("X-Zendesk-Webhook-Signature")):
+		return http.StatusUnauthorized
+	}
+	// The event is taken in even when the sender hangs up meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
+	defer cancel()
+	if err := wh.store(ctx, body); err != nil {
+		wh.Log.Error("event not stored; Zendesk will send it again", "invocation", r.Header.Get("X-Zendesk-Webhook-Invocation-Id"), "error", err)
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+// store makes the body durable: as an event, or in quarantine.
+func (wh *Webhook) store(ctx context.Context, body []byte) error {
+	event, err := readEvent(body)
+	if err != nil {
+		return wh.Quarantine(ctx, body, err.Error())
+	}
+	return wh.Take(ctx, event)
+}
+
+// fresh tells whether the time of a signature is near.
+func fresh(timestamp string, now time.Time) bool {
+	at, err := time.Parse(time.RFC3339, timestamp)
+	return err == nil && !at.Before(now.Add(-maxAge)) && !at.After(now.Add(maxAhead))
+}
+
+// authentic compares in a time that depends neither on the secrets nor on where
+// they differ.
+func authentic(secrets []string, timestamp string, body []byte, signature string) bool {
+	given, err := base64.StdEncoding.DecodeString(signature)
+	right := false
+	for _, secret := range secrets {
+		mac := hmac.New(sha256.New, []byte(secret))
+		io.WriteString(mac, timestamp)
+		mac.Write(body)
+		if hmac.Equal(mac.Sum(nil), given) && secret != "" {
+			right = true
+		}
+	}
+	return right && err == nil
+}
+
+// readEvent reads the body of a webhook. Fields it does not know are ignored; one
+// that it needs and cannot use is named, as a misspelt placeholder is rendered as
+// nothing.
+func readEvent(body []byte) (Event, error) {
+	var said struct {
+		Event      EventKind `json:"event"`
+		ExternalID string    `json:"external_id"`
+		TicketID   number    `json:"ticket_id"`
+		Author     string    `json:"author"`
+		CommentID  number    `json:"comment_id"`
+		Body       string    `json:"body"`
+		UpdatedAt  string    `json:"updated_at"`
+	}
+	if err := json.Unmarshal(body, &said); err != nil {
+		return Event{}, fmt.Errorf("not an event of a trigger: %w", err)
+	}
+	stream, ticket, ours := SplitExternalID(said.ExternalID)
+	at, err := time.Parse(time.RFC3339, said.UpdatedAt)
+	e := Event{Kind: said.Event, Stream: stream, Ticket: ticket, TicketID: int64(said.TicketID), Author: said.Author, UpdatedAt: at, Raw: body}
+	switch {
+	case !ours:
+		return Event{}, fmt.Errorf("external_id %q is not one of ours", said.ExternalID)
+	case e.TicketID <= 0:
+		return Event{}, errors.New("ticket_id is missing")
+	case err != nil:
+		return Event{}, fmt.Errorf("updated_at: %w", err)
+	}
+	switch e.Kind {
+	case Solved, Reopened:
+		e.ID = fmt.Sprintf("%s %d %s", e.Kind, e.TicketID, at.UTC().Format(time.RFC3339Nano))
+	case PublicComment:
+		e.CommentID, e.Body = int64(said.CommentID), said.Body
+		if e.CommentID <= 0 || strings.TrimSpace(e.Body) == "" {
+			return Event{}, errors.New("comment_id or body is missing")
+		}
+		e.ID = fmt.Sprintf("%s %d", e.Kind, e.CommentID)
+	default:
+		return Event{}, fmt.Errorf("event %q is unknown; it is %s, %s or %s", e.Kind, Solved, Reopened, PublicComment)
+	}
+	return e, nil
+}
+
+// number is a whole number, with quotes or without; 0 when it is neither.
+type number int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(text []byte) error {
+	value, err := strconv.ParseInt(strings.Trim(string(text), `"`), 10, 64)
+	if err != nil {
+		value = 0
+	}
+	*n = number(value)
+	return nil
+}

@@ -1,0 +1,317 @@
+package zendesk_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/chatledger/chatledger/adapters/zendesk"
+	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+	"github.com/chatledger/chatledger/commands"
+)
+
+// receiver is a webhook that only notes what it is asked to keep.
+type receiver struct {
+	*zendesk.Webhook
+
+	mu          sync.Mutex
+	taken       []zendesk.Event
+	quarantined []string // reason and body
+	observed    []int
+	failures    int // of Take and Quarantine, before they succeed
+}
+
+func newReceiver(secrets ...string) *receiver {
+	rc := &receiver{}
+	rc.Webhook = &zendesk.Webhook{
+		Secrets: secrets,
+		Take: func(ctx context.Context, e zendesk.Event) error {
+			return rc.keep(ctx, func() { rc.taken = append(rc.taken, e) })
+		},
+		Quarantine: func(ctx context.Context, body []byte, reason string) error {
+			return rc.keep(ctx, func() { rc.quarantined = append(rc.quarantined, reason+"|"+string(body)) })
+		},
+		Observe: func(status int, _ time.Duration) {
+			rc.mu.Lock()
+			defer rc.mu.Unlock()
+			rc.observed = append(rc.observed, status)
+		},
+		Log: slog.New(slog.DiscardHandler),
+	}
+	return rc
+}
+
+func (rc *receiver) keep(ctx context.Context, do func()) error {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.failures > 0 {
+		rc.failures--
+		return errors.New("database away")
+	}
+	do()
+	return ctx.Err()
+}
+
+// post sends a body as Zendesk does, save for what change alters.
+func (rc *receiver) post(body string, change func(*http.Request)) *httptest.ResponseRecorder {
+	r := signed(body, secret, time.Now())
+	if change != nil {
+		change(r)
+	}
+	recorder := httptest.NewRecorder()
+	rc.ServeHTTP(recorder, r)
+	return recorder
+}
+
+const timestamp = "X-Zendesk-Webhook-Signature-Timestamp"
+
+func signed(body, secret string, at time.Time) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/zendesk", strings.NewReader(body))
+	r.Header.Set(timestamp, at.UTC().Format(time.RFC3339))
+	r.Header.Set("X-Zendesk-Webhook-Signature", zendesktest.Sign(secret, r.Header.Get(timestamp), []byte(body)))
+	return r
+}
+
+const (
+	solved  = `{"event":"solved","external_id":"chat-demo:42/#1","ticket_id":"35436","author":"Maria","comment_id":"","body":"","updated_at":"2026-08-17T07:34:48Z"}`
+	comment = `{"event":"public_comment","external_id":"chat-demo:42/#1","ticket_id":35436,"author":"Maria","comment_id":54509304133531,"body":"It is on its way.","updated_at":"2026-08-17T07:34:48Z","new":[{}]}`
+)
+
+func TestASignedEventIsTaken(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 8, 17, 7, 34, 48, 0, time.UTC)
+	for body, want := range map[string]zendesk.Event{
+		solved:  {ID: "solved 35436 2026-08-17T07:34:48Z", Kind: zendesk.Solved, Stream: stream, Ticket: "#1", TicketID: 35436, Author: "Maria", UpdatedAt: at, Raw: []byte(solved)},
+		comment: {ID: "public_comment 54509304133531", Kind: zendesk.PublicComment, Stream: stream, Ticket: "#1", TicketID: 35436, Author: "Maria", CommentID: 54509304133531, Body: "It is on its way.", UpdatedAt: at, Raw: []byte(comment)},
+	} {
+		for name, change := range map[string]func(*http.Request){
+			"now":                nil,
+			"5 minutes late":     func(r *http.Request) { *r = *signed(body, secret, time.Now().Add(-299*time.Second)) },
+			"by a clock ahead":   func(r *http.Request) { *r = *signed(body, secret, time.Now().Add(20*time.Second)) },
+			"by the old secret":  func(r *http.Request) { *r = *signed(body, "old-secret", time.Now()) },
+			"as text":            func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
+			"from who hangs up":  func(r *http.Request) { *r = *r.WithContext(cancelled()) },
+			"in another version": func(r *http.Request) { r.Header.Set("X-Zendesk-New", "1") },
+		} {
+			rc := newReceiver(secret, "old-secret")
+			if got := rc.post(body, change); got.Code != http.StatusOK || got.Body.Len() > 0 {
+				t.Fatalf("%s: answered %d %s", name, got.Code, got.Body)
+			}
+			if diff := cmp.Diff([]zendesk.Event{want}, rc.taken); diff != "" || len(rc.quarantined) > 0 {
+				t.Errorf("%s: %s quarantined %q", name, diff, rc.quarantined)
+			}
+		}
+	}
+}
+
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func TestWhatIsNotZendesksIsNotTaken(t *testing.T) {
+	t.Parallel()
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	const signature = "X-Zendesk-Webhook-Signature"
+	for name, c := range map[string]struct {
+		secrets []string
+		body    string
+		change  func(*http.Request)
+		status  int
+	}{
+		"another secret":            {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, "guess", time.Now()) }, 401},
+		"another body":              {[]string{secret}, solved, func(r *http.Request) { r.Body = signed(comment, secret, time.Now()).Body }, 401},
+		"another time":              {[]string{secret}, solved, header(timestamp, time.Now().Add(-time.Second).UTC().Format(time.RFC3339)), 401},
+		"no signature":              {[]string{secret}, solved, header(signature, ""), 401},
+		"half a signature":          {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)[:20]) }, 401},
+		"a signature and more":      {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)+"!") }, 401},
+		"no time":                   {[]string{secret}, solved, header(timestamp, ""), 401},
+		"no time that is one":       {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
+		"over 5 minutes old":        {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, time.Now().Add(-302*time.Second)) }, 401},
+		"from the future":           {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, time.Now().Add(time.Minute)) }, 401},
+		"no secret configured":      {nil, solved, func(r *http.Request) { *r = *signed(solved, "", time.Now()) }, 401},
+		"an empty one configured":   {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", time.Now()) }, 401},
+		"GET":                       {[]string{secret}, "", func(r *http.Request) { r.Method = http.MethodGet }, 405},
+		"over 1 MiB":                {[]string{secret}, strings.Repeat("x", 1<<20+1), nil, 413},
+		"over 1 MiB, by a stranger": {[]string{secret}, strings.Repeat("x", 1<<20+1), header(signature, ""), 413},
+	} {
+		rc := newReceiver(c.secrets...)
+		got := rc.post(c.body, c.change)
+		if got.Code != c.status || len(rc.taken)+len(rc.quarantined) > 0 {
+			t.Errorf("%s: answered %d; took %v, quarantined %q", name, got.Code, rc.taken, rc.quarantined)
+		}
+		if len(rc.observed) != 1 || rc.observed[0] != c.status {
+			t.Errorf("%s: counted as %v", name, rc.observed)
+		}
+	}
+}
+
+// Signed, but no use: kept with its bytes and the name of what is wrong.
+func TestWhatCannotBeReadIsQuarantined(t *testing.T) {
+	t.Parallel()
+	without := func(body, field string) string {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(body), &fields); err != nil {
+			t.Fatal(err)
+		}
+		delete(fields, field)
+		rest, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(rest)
+	}
+	for body, part := range map[string]string{
+		``:                             "not an event",
+		`{"event":"solved"`:            "not an event",
+		`["solved"]`:                   "not an event",
+		`null`:                         `external_id ""`,
+		without(solved, "external_id"): `external_id ""`,
+		without(solved, "ticket_id"):   "ticket_id is missing",
+		without(solved, "updated_at"):  "updated_at",
+		without(solved, "event"):       `event "" is unknown`,
+		without(comment, "comment_id"): "comment_id or body",
+		without(comment, "body"):       "comment_id or body",
+		strings.ReplaceAll(solved, "chat-demo:42/#1", "INC-77"):            `external_id "INC-77"`,
+		strings.ReplaceAll(solved, `"35436"`, `"{{ticket.id}}"`):           "ticket_id is missing",
+		strings.ReplaceAll(solved, `"35436"`, `99999999999999999999`):      "ticket_id is missing",
+		strings.ReplaceAll(solved, `"35436"`, `-1`):                        "ticket_id is missing",
+		strings.ReplaceAll(solved, "2026-08-17T07:34:48Z", "17 August"):    "updated_at",
+		strings.ReplaceAll(solved, `"solved"`, `"merged"`):                 `event "merged" is unknown`,
+		strings.ReplaceAll(comment, "It is on its way.", ` \n`):            "comment_id or body",
+		strings.ReplaceAll(comment, "It is on its way.", "He said \"no\""): "not an event",
+	} {
+		rc := newReceiver(secret)
+		if got := rc.post(body, nil); got.Code != http.StatusOK {
+			t.Errorf("%s: answered %d", body, got.Code)
+		}
+		if len(rc.taken) > 0 || len(rc.quarantined) != 1 || !strings.Contains(rc.quarantined[0], part) || !strings.HasSuffix(rc.quarantined[0], "|"+body) {
+			t.Errorf("%s: took %v, quarantined %q", body, rc.taken, rc.quarantined)
+		}
+	}
+}
+
+func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{solved, "not JSON"} {
+		rc := newReceiver(secret)
+		rc.failures = 1
+		got := rc.post(body, nil)
+		after, err := strconv.Atoi(got.Header().Get("Retry-After"))
+		if got.Code != http.StatusServiceUnavailable || err != nil || after < 1 || after >= 60 {
+			t.Errorf("answered %d, Retry-After %q: Zendesk gives up from 60 s on", got.Code, got.Header().Get("Retry-After"))
+		}
+		if got := rc.post(body, nil); got.Code != http.StatusOK || len(rc.taken)+len(rc.quarantined) != 1 {
+			t.Errorf("the second time: %d", got.Code)
+		}
+	}
+}
+
+// Zendesk waits 12 s; a database that does not answer is given up before.
+func TestADatabaseThatHangsIsGivenUpInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rc := newReceiver(secret)
+		rc.Take = func(ctx context.Context, _ zendesk.Event) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		begun := time.Now()
+		if got := rc.post(solved, nil); got.Code != http.StatusServiceUnavailable || time.Since(begun) > 10*time.Second {
+			t.Errorf("answered %d after %v", got.Code, time.Since(begun))
+		}
+	})
+}
+
+// What agents do in Zendesk arrives here: from the ticket that was created, by way
+// of signed webhooks, with a repeat where the database was away.
+func TestWhatAgentsDoArrives(t *testing.T) {
+	t.Parallel()
+	rc := newReceiver(secret)
+	front := httptest.NewServer(rc)
+	t.Cleanup(front.Close)
+	server, url := fake(t, zendesktest.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
+	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	if len(rc.observed) > 0 {
+		t.Fatalf("what the API does made webhooks: %v", rc.observed)
+	}
+	var answer struct {
+		Ticket int64 `json:"ticket_id"`
+	}
+	if err := json.Unmarshal(created.Answer, &answer); err != nil {
+		t.Fatal(err)
+	}
+	id, ctx := answer.Ticket, t.Context()
+
+	rc.failures = 2
+	text := "\"On its way\"\n\t— Maria 🚚 مرحبا"
+	for _, err := range []error{
+		server.Comment(ctx, id, "Maria", text, true),
+		server.Comment(ctx, id, "Maria", "Do not tell.", false),
+		server.Solve(ctx, id, "Maria"),
+		server.Reopen(ctx, id, "José"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []zendesk.Event{
+		{Kind: zendesk.PublicComment, Author: "Maria", Body: text},
+		{Kind: zendesk.Solved, Author: "Maria"},
+		{Kind: zendesk.Reopened, Author: "José"},
+	}
+	for i := range want {
+		want[i].Stream, want[i].Ticket, want[i].TicketID = stream, "#1", id
+	}
+	if diff := cmp.Diff(want, rc.taken, cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" || len(rc.quarantined) > 0 {
+		t.Errorf("%s quarantined %q", diff, rc.quarantined)
+	}
+	if fmt.Sprint(rc.observed) != "[503 503 200 200 200]" {
+		t.Errorf("answered %v", rc.observed)
+	}
+}
+
+// FuzzWebhook: whatever is signed is kept, as an event that can be told from others
+// or with its bytes; whatever is not, is not.
+func FuzzWebhook(f *testing.F) {
+	for _, body := range []string{solved, comment, ``, `{}`, `null`, `[]`, `{"event":"public_comment","external_id":"/","comment_id":"1e3"}`,
+		`{"event":"solved","external_id":"chat-:0/#","ticket_id":" 1","updated_at":"0000-01-01T00:00:00Z"}`, "{\"body\":\"\xff\\u0000\\ud800\"}"} {
+		f.Add([]byte(body), "")
+	}
+	f.Fuzz(func(t *testing.T, body []byte, forged string) {
+		rc := newReceiver(secret)
+		if got := rc.post(string(body), nil); got.Code != http.StatusOK || len(rc.taken)+len(rc.quarantined) != 1 {
+			t.Fatalf("answered %d, kept %d", got.Code, len(rc.taken)+len(rc.quarantined))
+		}
+		for _, e := range rc.taken {
+			if _, chat := e.Stream.Chat(); !chat || e.Ticket == "" || e.TicketID <= 0 || e.ID == "" || !bytes.Equal(e.Raw, body) {
+				t.Fatalf("%+v", e)
+			}
+			if (e.Kind == zendesk.PublicComment) != (e.CommentID > 0 && e.Body != "") {
+				t.Fatalf("%+v", e)
+			}
+		}
+		before := len(rc.taken) + len(rc.quarantined)
+		got := rc.post(string(body), func(r *http.Request) { r.Header["X-Zendesk-Webhook-Signature"] = []string{forged} })
+		if got.Code != http.StatusUnauthorized || len(rc.taken)+len(rc.quarantined) != before {
+			t.Fatalf("signed with %q: answered %d", forged, got.Code)
+		}
+	})
+}

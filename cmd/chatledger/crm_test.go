@@ -1,0 +1,345 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+// fakeCRM is a CRM whose answers a test can hold back. What it is asked takes effect
+// all the same.
+type fakeCRM struct {
+	*crmtest.Server
+	url string
+
+	mu   sync.Mutex
+	gate chan struct{} // nil while answers go out at once
+}
+
+const crmToken = "crm-token"
+
+// newCRM starts a CRM, and returns what makes a bot use it.
+func newCRM(t *testing.T) (*fakeCRM, func(*botConfig)) {
+	t.Helper()
+	c := &fakeCRM{Server: crmtest.New(crmtest.Options{Token: crmToken})}
+	front := httptest.NewServer(http.HandlerFunc(c.serve))
+	t.Cleanup(front.Close)
+	t.Cleanup(c.release)
+	c.url = front.URL
+	return c, func(b *botConfig) { b.Orders, b.CRM = "", &crmConfig{URL: c.url, Token: crmToken} }
+}
+
+func (c *fakeCRM) serve(w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	c.ServeHTTP(answer, r)
+	c.mu.Lock()
+	gate := c.gate
+	c.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes()) // the caller may be gone
+}
+
+// hold keeps answers back until release.
+func (c *fakeCRM) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gate = make(chan struct{})
+}
+
+func (c *fakeCRM) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gate != nil {
+		close(c.gate)
+		c.gate = nil
+	}
+}
+
+func (c *fakeCRM) held() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate != nil
+}
+
+// kept are the addresses that a customer's was changed to, in their order.
+func (c *fakeCRM) kept(chat int64) (addresses []string) {
+	for _, u := range c.Updates() {
+		if u.Customer == fmt.Sprintf("telegram:%d", chat) {
+			addresses = append(addresses, u.Address)
+		}
+	}
+	return addresses
+}
+
+// puts are the idempotency keys of the updates that were asked for.
+func (c *fakeCRM) puts() (keys []string) {
+	for _, r := range c.Requests() {
+		if r.Method == http.MethodPut {
+			keys = append(keys, r.IdempotencyKey)
+		}
+	}
+	return keys
+}
+
+// says waits until the bot has said this last.
+func (w *world) says(chat int64, part string) {
+	w.t.Helper()
+	w.eventually("the bot says "+part, func() string {
+		said := w.texts(chat, "bot")
+		return unless(len(said) > 0 && strings.Contains(said[len(said)-1], part), "it says %q", said)
+	})
+}
+
+// confirms walks a customer's address change up to their confirmation.
+func (w *world) confirms(chat int64, address string) {
+	w.t.Helper()
+	w.Say(chat, "I want to change my billing address")
+	w.says(chat, "send me the new billing address")
+	w.Say(chat, address)
+	w.says(chat, "Is that right?")
+	w.Say(chat, "yes")
+}
+
+const elm = "5 Elm Row, Leeds LS1 4AP"
+
+// A CRM that answers every second call with 500: every address is changed once, and
+// every customer told so.
+func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	w := newWorld(t, withCRM)
+	crm.AddFault(crmtest.Fault{Status: http.StatusInternalServerError, Every: 2})
+	var customers sync.WaitGroup
+	for chat := range int64(3) { // not enough to break the circuit
+		customers.Go(func() { w.confirms(chat+1, elm) })
+	}
+	customers.Wait()
+	w.settle()
+	for chat := range int64(3) {
+		if kept := crm.kept(chat + 1); len(kept) != 1 || kept[0] != elm {
+			t.Errorf("the address of customer %d was changed to %q", chat+1, kept)
+		}
+		if said := w.texts(chat+1, "bot"); len(said) != 3 || said[2] != "Done: your billing address is now "+elm+"." {
+			t.Errorf("customer %d is told %q", chat+1, said)
+		}
+	}
+	w.wantRows("3, completed", `select count(*), max(step) from readmodel.conversations where step = 'completed'`)
+	if w.rows(`select count(*) from eventstore.deliveries where destination = 'crm:demo' and attempts > 1`) == "0" {
+		t.Error("no call failed: this run proves nothing")
+	}
+	w.clean()
+	w.replaysAsItWas()
+}
+
+// What the CRM refuses, and what it cannot be brought to do, a person does with what was
+// collected; nothing is said to be changed.
+func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
+	t.Parallel()
+	refusal := crmtest.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
+	failure := crmtest.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
+	for name, test := range map[string]struct {
+		fault crmtest.Fault
+		end   func(w *world)
+		state string
+		told  string // whether the conversation's row says why
+	}{
+		"refused": {refusal, func(*world) {}, "refused", "true"},
+		"given up": {failure, func(w *world) {
+			w.waitsFor("crm.updateAddress")
+			if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries set created_at = created_at - interval '1 day', next_attempt = now()
+				where kind = 'crm.updateAddress' and state = 'waiting'`); err != nil {
+				w.t.Fatal(err)
+			}
+		}, "dead", "true"},
+		"skipped": {failure, func(w *world) {
+			w.waitsFor("crm.updateAddress")
+			w.must("deliveries", "skip", "--chat", "demo:7", "--destination", "crm:demo", "--state", "waiting", "--why", "called them")
+		}, "skipped", "null"}, // the operator has said why
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crm, withCRM := newCRM(t)
+			w := newWorld(t, withCRM)
+			crm.AddFault(test.fault)
+			w.confirms(7, elm)
+			test.end(w)
+			w.says(7, "I couldn't complete the change of your billing address. A colleague")
+			w.settle()
+			if said, kept := w.texts(7, "bot"), crm.kept(7); len(said) != 3 || len(kept) != 0 {
+				t.Errorf("changed to %q; the bot says %q", kept, said)
+			}
+			w.wantRows(test.state, `select state from eventstore.deliveries where kind = 'crm.updateAddress'`)
+			w.wantRows("person, handed_over, "+elm+", "+test.told, `select handler, step, collected->>'address', last_failure like '%CRM: PUT %' from readmodel.conversations`)
+			w.wantRows("address_update_failed", `select reason from readmodel.ticket_queue`)
+
+			// Later it can be done after all; the person tells the customer.
+			crm.ClearFaults()
+			w.must("deliveries", "retry", "--chat", "demo:7", "--destination", "crm:demo", "--state", test.state)
+			w.settle()
+			if said, kept := w.texts(7, "bot"), crm.kept(7); len(said) != 3 || len(kept) != 1 {
+				t.Errorf("changed to %q; the bot says %q", kept, said)
+			}
+			w.wantRows("person, completed", `select handler, step from readmodel.conversations`)
+			w.clean()
+			w.replaysAsItWas()
+		})
+	}
+}
+
+// waitsFor waits until an attempt at the one delivery of a kind has been put off.
+func (w *world) waitsFor(kind string) {
+	w.t.Helper()
+	w.eventually("the CRM refuses for now", func() string {
+		row := w.rows(`select state, attempts > 0 from eventstore.deliveries where kind = $1`, kind)
+		return unless(row == "waiting, true", "%q", row)
+	})
+}
+
+// The process is killed after the CRM has changed an address and before that is
+// recorded: the next one asks again, and nothing is changed again.
+func TestKillNineDuringAnUpdateChangesTheAddressOnce(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	w := newTown(t, pgtest.Database(t), withCRM)
+	p := w.serve()
+	w.running = &running{url: p.url}
+	w.register()
+	w.Say(7, "I want to change my billing address")
+	w.says(7, "send me the new billing address")
+	w.Say(7, elm)
+	w.says(7, "Is that right?")
+	crm.hold()
+	w.Say(7, "yes")
+	const kills = 3 // more often than a message would be sent again
+	for kill := range kills {
+		w.eventually("the CRM is asked", func() string {
+			return unless(len(crm.puts()) == kill+1, "%d times", len(crm.puts()))
+		})
+		if err := w.end(p, os.Signal(syscall.SIGKILL)); err == nil {
+			t.Errorf("the program survived kill %d", kill+1)
+		}
+		// Its lease runs out.
+		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now() where state = 'sending'`); err != nil {
+			t.Fatal(err)
+		}
+		if kill == kills-1 {
+			crm.release()
+		}
+		p = w.serve()
+	}
+	w.says(7, "Done: your billing address is now "+elm)
+	w.settle()
+	if err := w.end(p, syscall.SIGTERM); err != nil {
+		t.Errorf("asked to stop, the program ends with %v", err)
+	}
+	if keys := slices.Compact(crm.puts()); len(crm.puts()) != kills+1 || len(keys) != 1 || len(crm.kept(7)) != 1 {
+		t.Errorf("asked under the keys %v, changed to %q", crm.puts(), crm.kept(7))
+	}
+	if said := w.texts(7, "bot"); len(said) != 3 {
+		t.Errorf("the bot says %q", said)
+	}
+	w.wantRows("done", `select state from eventstore.deliveries where kind = 'crm.updateAddress'`)
+	w.gapless()
+	w.clean()
+}
+
+func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	w := newWorld(t, withCRM)
+	for chat := range int64(8) {
+		w.Say(chat+1, fmt.Sprintf("where is my order %d?", 1001+chat%2))
+	}
+	for chat := range int64(8) {
+		w.says(chat+1, fmt.Sprintf("Order %d: ", 1001+chat%2))
+	}
+	if n := len(crm.Requests()); n > 4 {
+		t.Errorf("the CRM got %d requests for 2 orders", n)
+	}
+	for _, metric := range []string{`chatledger_breaker_state{destination="crm:demo"} 0`, `chatledger_batch_lookups_count{destination="crm:demo"} ` + fmt.Sprint(len(crm.Requests()))} {
+		if _, page, err := get(w.url + "/metrics"); err != nil || !strings.Contains(page, metric) {
+			t.Errorf("no %s (%v)", metric, err)
+		}
+	}
+}
+
+// While the circuit is open nothing is sent, and the conversation goes on.
+func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	w := newWorld(t, withCRM)
+	crm.AddFault(crmtest.Fault{Status: http.StatusBadGateway})
+	for chat := range int64(6) {
+		w.Say(chat+1, "my new billing address is "+elm)
+	}
+	w.eventually("the circuit is open", func() string {
+		_, page, err := get(w.url + "/metrics")
+		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="crm:demo"} 2`), "it is not (%v)", err)
+	})
+	asked := len(crm.Requests())
+	w.Say(1, "hello?")
+	w.says(1, "still checking the address")
+	w.Say(1, "cancel")
+	w.says(1, "Nothing was changed")
+	w.Say(2, "I want to talk to a person")
+	w.says(2, "A colleague will answer you here")
+	if n := len(crm.Requests()); n != asked {
+		t.Errorf("%d calls were made meanwhile", n-asked)
+	}
+	w.eventually("each stands where it should", func() string {
+		steps := w.rows(`select step, count(*) from readmodel.conversations group by 1 order by 1`)
+		return unless(steps == "cancelled, 1; handed_over, 1; validating_address, 4", "%s", steps)
+	})
+}
+
+// atCRM is a story's line about the CRM.
+func (s *story) atCRM(line string) {
+	s.t.Helper()
+	switch verb, text, _ := strings.Cut(line, " "); verb {
+	case "holds":
+		s.crm.hold()
+	case "answers":
+		s.crm.release()
+	case "keeps":
+		s.settle()
+		if kept := strings.Join(s.crm.kept(storyChat), "; "); kept != text {
+			s.fail("it was changed to %q", kept)
+		}
+	default:
+		s.fail("no such line")
+	}
+}
+
+// settle waits until nothing is left to do but what the CRM holds.
+func (s *story) settle() {
+	s.t.Helper()
+	if s.crm == nil || !s.crm.held() {
+		s.world.settle()
+		return
+	}
+	const underWay = `state in ('waiting', 'sending')`
+	s.eventually("everything but the CRM comes to rest", func() string {
+		if n := s.Stats().Updates.Pending; n > 0 {
+			return fmt.Sprintf("%d updates are on their way", n)
+		}
+		return s.rows(strings.Replace(unsettled, underWay, underWay+` and destination <> 'crm:demo'`, 1))
+	})
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/crm"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// telegramRates are the limits of a bot whose file names none.
+func telegramRates(b *botConfig) {
+	if err := b.Rate.complete(); err != nil {
+		panic(err)
+	}
+}
+
+// sent is how many messages have arrived.
+func (w *world) sent() int64 { return w.Stats().Calls["sendMessage"]["200"] }
+
+// Two processes share the limits: Telegram, which counts what arrives, has nothing to
+// complain of, and nothing is held back much longer than that takes.
+func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
+	t.Parallel()
+	const chats = 100
+	w := newWorld(t, telegramRates)
+	w.start(w.dsn)
+	w.Limit(telegramtest.TelegramLimits)
+	begun := time.Now()
+	for chat := range int64(chats) {
+		w.Say(100+chat, "hello")
+	}
+	for range 5 { // more than a burst of a private chat, and of a group
+		w.Say(7, "hello")
+		w.Say(-7, "hello")
+	}
+	w.settle()
+	took := time.Since(begun)
+	stats := w.Stats()
+	if stats.Floods != (telegramtest.Floods{}) {
+		t.Errorf("too many calls: %+v", stats.Floods)
+	}
+	if n := w.sent(); n != chats+10 {
+		t.Errorf("%d messages, want %d", n, chats+10)
+	}
+	w.wantRows("1, 1", `select min(attempts), max(attempts) from eventstore.deliveries`)
+	w.wantRows("done", `select distinct state from eventstore.deliveries`)
+	// 22 a second; five to a group take 8 s.
+	if took > patience/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// A flood of the bot's answers leaves room for people and for buttons.
+func TestAButtonIsAnsweredInTheMiddleOfAFlood(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, telegramRates)
+	w.Limit(telegramtest.TelegramLimits)
+	const chats = 100
+	for chat := range int64(chats) {
+		w.Say(100+chat, "hello")
+	}
+	w.eventually("the flood begins", func() string { return unless(w.sent() > 10, "%d", w.sent()) })
+	for chat := range int64(5) {
+		w.Press(100+chat, 1, "anything")
+	}
+	w.eventually("the buttons are answered", func() string {
+		return unless(w.Stats().Calls["answerCallbackQuery"]["200"] == 5, "%v", w.Stats().Calls)
+	})
+	if n := w.sent(); n > 3*chats/4 {
+		t.Errorf("the buttons waited behind %d messages", n)
+	}
+	w.settle()
+	if floods := w.Stats().Floods; floods != (telegramtest.Floods{}) {
+		t.Errorf("too many calls: %+v", floods)
+	}
+}
+
+// Telegram asks to wait for a chat: nobody calls it meanwhile, a process that starts
+// in the middle included, and nobody else waits.
+func TestABanIsRememberedOverARestart(t *testing.T) {
+	t.Parallel()
+	const ban = 3 * time.Second
+	w := newTown(t, pgtest.Database(t), telegramRates)
+	w.running = w.start(w.dsn)
+	w.register()
+	var mu sync.Mutex
+	var calls []time.Time
+	w.OnSend(func(chat int64, _ string, at time.Time) {
+		if mu.Lock(); chat == 7 {
+			calls = append(calls, at)
+		}
+		mu.Unlock()
+	})
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 7, Status: 429, RetryAfter: int64(ban.Seconds()), Count: 1})
+	w.Say(7, "hello")
+	w.eventually("the chat is closed", func() string {
+		return unless(w.rows(`select cause from eventstore.flow where name = 'chat-demo:7'`) == "flood", "no row says so")
+	})
+	w.stop()
+	// The delivery's own time is not what keeps the chat quiet.
+	w.rows(`update eventstore.deliveries set next_attempt = now() returning 1`)
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(7, "thank you")
+	w.Say(8, "hello")
+	begun := time.Now()
+	if _, err := w.Await(t.Context(), 8, 1); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	if len(calls) > 1 || time.Since(begun) > ban/2 {
+		t.Errorf("the other chat waited %s, and the closed one was called %d times", time.Since(begun), len(calls))
+	}
+	mu.Unlock()
+	w.settle()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(calls) != 3 || calls[1].Sub(calls[0]) < ban {
+		t.Errorf("called at %v", calls)
+	}
+	if said := w.texts(7, "bot"); len(said) != 2 || said[1] != "You're welcome!" {
+		t.Errorf("the bot says %q", said)
+	}
+	w.wantRows("2, 1", `select max(attempts), min(attempts) from eventstore.deliveries where stream_id = 'chat-demo:7'`)
+}
+
+// Telegram asks two chats to wait at once: it means the bot.
+func TestABanOfTheBotStopsAllItsChats(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 429, RetryAfter: 2, Count: 2})
+	w.Say(7, "hello")
+	w.Say(8, "hello")
+	w.eventually("the bot is stopped", func() string {
+		return unless(w.rows(`select cause from eventstore.flow where name = 'bot-demo'`) == "flood", "no row says so")
+	})
+	begun := time.Now()
+	w.Say(9, "hello")
+	w.Press(9, 1, "anything")
+	w.settle()
+	if took := time.Since(begun); took < 3*time.Second/2 {
+		t.Errorf("a third chat was written to after %s", took)
+	}
+	if calls := w.Stats().Calls; calls["sendMessage"]["200"] != 3 || calls["sendMessage"]["429"] != 2 || calls["answerCallbackQuery"]["200"] != 1 {
+		t.Errorf("calls %v", calls)
+	}
+}
+
+// Who has blocked the bot gets one call, whatever was still to be sent, until coming back.
+func TestABlockedChatIsNotCalledUntilItReturns(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]func(*world){
+		"by writing": func(w *world) { w.Say(7, "hello") },
+		"by unblocking": func(w *world) {
+			w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 7, "type": "private"}, "date": time.Now().Unix(),
+				"new_chat_member": map[string]any{"status": "member"}}})
+			w.settle()
+			if code, _, stderr := w.cli("ticket", "open", "chat-demo:7"); code != 0 {
+				w.t.Fatalf("ticket open: %s", stderr)
+			}
+			if code, _, stderr := w.cli("ticket", "reply", "chat-demo:7", "Are you still there?"); code != 0 {
+				w.t.Fatalf("ticket reply: %s", stderr)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403, DelayMS: 300})
+			for range 3 {
+				w.Say(7, "hello")
+			}
+			w.settle()
+			calls := w.Stats().Calls["sendMessage"]["403"]
+			if calls != 1 {
+				t.Errorf("%d calls", calls)
+			}
+			w.wantRows("refused, true, 1; refused, false, 2", `
+				select state, reason not like 'suppressed%', count(*) from eventstore.deliveries group by 1, 2 order by 3`)
+			w.wantRows("3, 0, true", `select failed_deliveries, awaiting_delivery, blocked from readmodel.conversations where chat_id = 7`)
+
+			w.stop() // and another process knows
+			w.running = w.start(w.dsn)
+			w.register()
+			w.ClearFaults()
+			back(w)
+			w.settle()
+			if said := w.texts(7, "bot"); len(said) != 1 {
+				t.Errorf("after the return the bot says %q", said)
+			}
+			w.wantRows("false", `select blocked from readmodel.conversations where chat_id = 7`)
+			w.clean()
+		})
+	}
+}
+
+// A wrong token stops one bot, in a state that can be seen; one call a minute tries it.
+func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
+	t.Parallel()
+	const chats = 15
+	w := newTown(t, pgtest.Database(t), telegramRates)
+	wrong := w.bot
+	wrong.Token = demoToken + "-and-more"
+	bots := func(demo botConfig) func(*appConfig) {
+		return func(c *appConfig) { c.Bots = map[string]botConfig{"demo": demo, "other": w.bot} }
+	}
+	w.running = w.start(w.dsn, bots(wrong))
+	if err := setWebhook(t.Context(), w.api, w.bot, w.url+"/webhook/other"); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() int64 { return w.Stats().Calls["sendMessage"]["401"] }
+	for chat := range int64(chats) {
+		w.openChat(100 + chat)
+		w.mustPost(messageUpdate(1+chat, 100+chat, 1, "hello"))
+		if chat == 0 {
+			w.eventually("the token is tried", func() string { return unless(refused() == 1, "%v", w.Stats().Calls) })
+		}
+	}
+	w.Say(7, "hello")
+	if _, err := w.Await(t.Context(), 7, 1); err != nil {
+		t.Fatalf("the other bot: %v", err)
+	}
+	w.eventually("the metric says why", func() string {
+		_, metrics, err := get(w.url + "/metrics")
+		return unless(err == nil && strings.Contains(metrics, `chatledger_bot_stopped{bot="demo",cause="token"} 1`) &&
+			!strings.Contains(metrics, `chatledger_bot_stopped{bot="other"`), "%v", err)
+	})
+	w.eventually("the deliveries wait and say why", func() string {
+		waiting := w.rows(`select count(*) filter (where reason like '%token is wrong%') > 0, min(attempts), max(attempts), count(*) from eventstore.deliveries
+			where destination = 'telegram:demo' and state = 'waiting'`)
+		return unless(waiting == fmt.Sprintf("true, 0, 0, %d", chats), "%s", waiting)
+	})
+	if n := refused(); n != 1 {
+		t.Errorf("%d calls with the wrong token", n)
+	}
+
+	minuteLater := func() {
+		w.rows(`update eventstore.flow set closed_until = now() where name = 'bot-demo' returning 1`)
+		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
+	}
+	minuteLater()
+	w.eventually("the token is tried again", func() string { return unless(refused() == 2, "%v", w.Stats().Calls) })
+
+	w.stop() // somebody mends it
+	minuteLater()
+	w.running = w.start(w.dsn, bots(w.bot))
+	w.settle()
+	if n := refused(); n != 2 {
+		t.Errorf("%d calls with the wrong token", n)
+	}
+	w.wantRows(fmt.Sprintf("done, %d", chats+1), `select state, count(*) from eventstore.deliveries group by 1`)
+	w.wantRows("", `select name from eventstore.flow where cause is not null`)
+}
+
+// slowOrders answers when it is told to.
+type slowOrders struct {
+	crm.Orders
+	answer chan struct{}
+}
+
+func (s slowOrders) Order(ctx context.Context, number string) (dialog.Order, bool, error) {
+	select {
+	case <-s.answer:
+	case <-ctx.Done():
+	}
+	return s.Orders.Order(ctx, number)
+}
+
+// While an order is looked up the customer sees typing, again and again, but not when
+// the bot has more urgent calls to make.
+func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t), telegramRates)
+	w.Limit(telegramtest.TelegramLimits)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := slowOrders{crm.Demo, make(chan struct{})}
+	a.typing[commands.KindLookUpOrder].Asker = crm.LookUp{"demo": orders}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	<-a.router.Running()
+	w.running = &running{url: "http://" + listener.Addr().String()}
+	w.register()
+	typed := func() int64 { return w.Stats().Calls["sendChatAction"]["200"] }
+
+	w.Say(7, "where is my order 1001?")
+	w.eventually("typing is shown", func() string { return unless(typed() == 1, "%v", w.Stats().Calls) })
+	w.eventually("typing is renewed", func() string { return unless(typed() == 2, "%v", w.Stats().Calls) })
+	orders.answer <- struct{}{}
+	if _, err := w.Await(t.Context(), 7, 1); err != nil {
+		t.Fatal(err)
+	}
+
+	for chat := range int64(60) { // more than two seconds of the bot's limit
+		w.Say(100+chat, "hello")
+	}
+	w.Say(8, "where is my order 1002?")
+	w.eventually("the flood is over", func() string { return unless(w.sent() == 61, "%d", w.sent()) })
+	if n := typed(); n != 2 {
+		t.Errorf("typing was shown in the flood")
+	}
+	orders.answer <- struct{}{}
+	w.settle()
+	if said := w.texts(8, "bot"); len(said) != 1 || !strings.HasPrefix(said[0], "Order 1002") {
+		t.Errorf("the bot says %q", said)
+	}
+	if floods := w.Stats().Floods; floods != (telegramtest.Floods{}) {
+		t.Errorf("too many calls: %+v", floods)
+	}
+}
+
+// A group has moved to another id: what was to be sent arrives there, in order, and
+// before what is still to be sent there.
+func TestMessagesFollowAGroupThatMoves(t *testing.T) {
+	t.Parallel()
+	const from, to = -7, -1001234567890
+	w := newWorld(t)
+	w.openChat(to)
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: from, Status: 400, MigrateTo: to, DelayMS: 300})
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: to, Status: 500, DelayMS: 600, Count: 1})
+	w.Say(from, "/help")
+	w.Say(from, "hello")
+	w.eventually("both are to be sent", func() string {
+		return unless(w.rows(`select count(*) from eventstore.deliveries`) == "2", "not yet")
+	})
+	w.Say(to, "thank you")
+	w.settle()
+	said := w.texts(to, "bot")
+	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" || said[2] != "You're welcome!" {
+		t.Errorf("the bot says %q", said)
+	}
+	if calls := w.Stats().Calls["sendMessage"]; calls["400"] != 1 {
+		t.Errorf("calls %v", calls)
+	}
+	w.wantRows("3, 0", `select sum(replies)::int, sum(failed_deliveries)::int from readmodel.conversations where chat_id in ($1, $2)`, from, to)
+}

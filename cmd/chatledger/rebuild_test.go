@@ -1,0 +1,317 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/projections"
+)
+
+func TestMistakesWithTablesAreOneLine(t *testing.T) {
+	t.Parallel()
+	const nowhere = "--database-url=postgres://nobody@127.0.0.1:1/none?connect_timeout=1"
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"give either a <projection> or several, or --all", []string{"rebuild", nowhere}},
+		{"give either a <projection> or several, or --all", []string{"rebuild", "--all", "tickets", nowhere}},
+		{`there is no projection "orders": choose one of conversations tickets`, []string{"rebuild", "tickets", "orders", nowhere}},
+		{"tickets is given twice", []string{"rebuild", "tickets", "tickets", nowhere}},
+		{"--dry-run", []string{"rebuild", "tickets", "--dry-run", "--rollback", nowhere}},
+		{`there is no projection "orders"`, []string{"verify", "tickets", "orders", nowhere}},
+		{"--sample", []string{"verify", "--sample", "-3", nowhere}},
+		{"roll tickets back: no table is kept from an earlier rebuild", []string{"rebuild", "--rollback", "tickets", "--database-url", pgtest.Database(t)}},
+	} {
+		refused(t, c.says, c.args...)
+	}
+}
+
+// tamper changes one row, as nobody should.
+func (w *world) tamper(sql string) {
+	w.t.Helper()
+	if tag, err := w.db.Exec(w.t.Context(), sql); err != nil || tag.RowsAffected() != 1 {
+		w.t.Fatalf("%s: %v %v", sql, tag, err)
+	}
+}
+
+func TestADryRunTellsWhatARebuildWouldChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Say(42, "I want to talk to a person")
+	w.Say(43, "hello")
+	w.settle()
+	code, stdout, stderr := w.cli("rebuild", "--all", "--dry-run")
+	if want := regexp.MustCompile(`^conversations: compared 2 rows at position \d+/\d+: all are the same\ntickets: compared 1 rows at position \d+/\d+: all are the same\n$`); code != 0 || stderr != "" || !want.MatchString(stdout) {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	w.tamper(`update readmodel.conversations set last_message = 'forged' where chat_id = 43`)
+	w.tamper(`delete from readmodel.tickets`)
+	code, stdout, stderr = w.cli("rebuild", "tickets", "conversations", "--dry-run")
+	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel.tickets differs in 1 rows") || !strings.Contains(stderr, "`chatledger rebuild conversations` mends it") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	opened := w.rows(`select format('ticket_opened, version %s at %s/%s', version, transaction_id, position) from eventstore.events where name = 'ticket_opened'`)
+	received := w.rows(`select format('message_received, version 1 at %s/%s', transaction_id, position) from eventstore.events where stream_id = 'chat-demo:43' and version = 1`)
+	for _, says := range []string{
+		"tickets: compared 1 rows at position ", ": 0 differ, 0 are only in the live table, 1 only in the new one\n",
+		"  readmodel.tickets demo:42#1 (stream chat-demo:42): the row is missing; first explained by " + opened + "\n",
+		": 1 differ, 0 are only in the live table, 0 only in the new one\n",
+		`  readmodel.conversations chat-demo:43 (stream chat-demo:43): last_message is "forged", the events lead to "hello"; first explained by ` + received + "\n",
+	} {
+		if !strings.Contains(stdout, says) {
+			t.Errorf("it does not say %q:\n%s", says, stdout)
+		}
+	}
+	w.wantRows("forged", `select last_message from readmodel.conversations where chat_id = 43`)
+	w.wantRows("0", `select count(*) from readmodel.tickets`)
+	// The same is told, and mended, by a rebuild.
+	code, stdout, stderr = w.cli("rebuild", "--all")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, `last_message is "forged"`) || !strings.Contains(stdout, "conversations: rebuilt from ") || !strings.Contains(stdout, "tickets: rebuilt from ") {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	w.clean()
+	// And it can be had back.
+	code, stdout, stderr = w.cli("rebuild", "--rollback", "conversations")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "conversations: rolled back to the table of version 1, at position ") {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	w.wantRows("forged", `select last_message from readmodel.conversations where chat_id = 43`)
+	w.Say(43, "thank you")
+	w.settle()
+	w.wantRows("thank you", `select last_message from readmodel.conversations where chat_id = 43`)
+	w.clean()
+}
+
+func TestVerifyTellsOfEveryTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Say(42, "I want to talk to a person")
+	w.Say(43, "hello")
+	w.settle()
+	for _, args := range [][]string{{"verify", "tickets", "conversations"}, {"verify", "--sample", "100"}} {
+		code, stdout, stderr := w.cli(args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "conversations: clean, 2 rows of 2 streams at position ") || !strings.Contains(stdout, "tickets: clean, 1 rows of 2 streams") {
+			t.Errorf("%v: exit %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+	if code, stdout, _ := w.cli("verify", "conversations", "--sample", "1"); code != 0 || !strings.Contains(stdout, "conversations: clean, 1 rows of 1 streams") {
+		t.Errorf("one: exit %d, %s", code, stdout)
+	}
+	w.tamper(`update readmodel.tickets set status = 'lost'`)
+	w.tamper(`update readmodel.conversations set messages = 7 where chat_id = 43`)
+	for _, args := range [][]string{{"verify"}, {"verify", "--sample", "10"}} {
+		code, _, stderr := w.cli(args...)
+		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, `status is "lost", the events lead to "open"; first explained by ticket_opened, version `) || !strings.Contains(stderr, "messages is 7, the events lead to 1; first explained by message_received, version 1 at ") {
+			t.Errorf("%v: exit %d, %s", args, code, stderr)
+		}
+	}
+	w.stop() // or it would build it at once
+	w.tamper(`update eventstore.checkpoints set version = 9 where consumer_group = 'tickets'`)
+	code, _, stderr := w.cli("verify", "tickets")
+	if want := "readmodel.tickets was made by version 9 of the projection and this program has version 1: run `chatledger rebuild tickets`, or the other program"; code != 1 || !strings.Contains(stderr, want) {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	if code, stdout, stderr := w.cli("rebuild", "tickets"); code != 0 {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(43, "thank you")
+	w.settle()
+	if code, stdout, stderr := w.cli("verify", "tickets"); code != 0 {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+}
+
+// metric reads a figure of the running program; -1 when it does not show it.
+func (w *world) metric(name string) float64 {
+	w.t.Helper()
+	_, page, err := get(w.url + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(page)
+	if found == nil {
+		return -1
+	}
+	n, err := strconv.ParseFloat(found[1], 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// A row is damaged while the program runs, and nobody asks.
+func TestServeNoticesARowThatIsNotWhatTheEventsLeadTo(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	w.running = w.start(w.dsn, func(c *appConfig) { c.VerifyEvery = 20 * time.Millisecond })
+	w.register()
+	for chat := range int64(10) {
+		w.Say(40+chat, "I want to talk to a person")
+	}
+	w.settle()
+	verified := func(p string) float64 { return w.metric(`chatledger_verified_rows_total{projection="` + p + `"}`) }
+	divergent := func(p string) float64 { return w.metric(`chatledger_divergent_rows_total{projection="` + p + `"}`) }
+	w.eventually("rows of both tables are verified", func() string {
+		return unless(verified("conversations") >= 10 && verified("tickets") >= 10, "%v and %v", verified("conversations"), verified("tickets"))
+	})
+	if n, m := divergent("conversations"), divergent("tickets"); n != 0 || m != 0 {
+		t.Errorf("of healthy tables %v and %v rows differ", n, m)
+	}
+	w.tamper(`update readmodel.tickets set priority = 'low' where chat_id = 43`)
+	w.eventually("the damaged ticket is counted", func() string { return unless(divergent("tickets") > 0, "%v", divergent("tickets")) })
+	if n := divergent("conversations"); n != 0 {
+		t.Errorf("of the other table %v rows differ", n)
+	}
+	// Sampling goes on through a rebuild, which mends it.
+	if code, stdout, stderr := w.cli("rebuild", "tickets"); code != 0 {
+		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
+	}
+	w.clean()
+}
+
+// A program with a newer projection is started on an older one's database, then the
+// other way round. As versions in the database tell the two apart, it is those that the
+// test changes.
+func TestServeBuildsATableThatAnOlderVersionMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	w.stop()
+	const number = `select 'readmodel.tickets'::regclass::oid`
+	w.tamper(`update eventstore.checkpoints set version = 0 where consumer_group = 'tickets'`)
+	w.tamper(`update readmodel.tickets set status = 'as it was called before'`)
+	before := w.rows(number)
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(43, "I want to talk to a person")
+	w.settle()
+	w.wantRows("1", `select version from eventstore.checkpoints where consumer_group = 'tickets'`)
+	w.wantRows("0", `select version from eventstore.checkpoints where consumer_group = 'tickets (previous)'`)
+	if n := w.metric(`chatledger_building_ratio{projection="tickets"}`); n != 1 {
+		t.Errorf("the new table is said to be built to %v, want 1", n)
+	}
+	w.clean()
+	w.stop()
+	if after := w.rows(number); after == before {
+		t.Error("the table is still the old one")
+	}
+
+	w.tamper(`update eventstore.checkpoints set version = 2 where consumer_group = 'tickets'`)
+	newer := w.rows(`select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets') from pg_class where oid = 'readmodel.tickets'::regclass`)
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(44, "I want to talk to a person")
+	w.eventually("the customer has an answer", func() string { return unless(len(w.texts(44, "bot")) > 0, "none") })
+	w.wantRows(newer, `select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets') from pg_class where oid = 'readmodel.tickets'::regclass`)
+}
+
+// The program is killed in the middle of rebuilding, again and again: the tables that
+// people query are whole all the time, and the last rebuild leaves nothing behind.
+func TestKillNineOfARebuildLosesNothing(t *testing.T) {
+	t.Parallel()
+	const events, chats, kills = 20_000, 1_000, 6
+	dsn := pgtest.Database(t)
+	if err := fill(t.Context(), dsn, events, chats); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := command(t.Context(), "rebuild", "--all", "--database-url", dsn); code != 0 {
+		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
+	}
+	pool, err := pgxpool.New(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	done := make(chan struct{})
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer close(done)
+	reading.Go(func() {
+		pace := time.NewTicker(2 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-pace.C:
+			}
+			var n, m int
+			err := pool.QueryRow(t.Context(), `select (select count(*) from readmodel.conversations), (select count(*) from readmodel.tickets)`).Scan(&n, &m)
+			if err != nil || n != chats || m != chats/50 {
+				t.Errorf("the tables show %d chats and %d tickets, want %d and %d: %v", n, m, chats, chats/50, err)
+				return
+			}
+		}
+	})
+	rebuild := func() *exec.Cmd {
+		c := exec.Command(os.Args[0], "rebuild", "--all")
+		c.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+dsn)
+		return c
+	}
+	begun := time.Now()
+	if out, err := rebuild().CombinedOutput(); err != nil {
+		t.Fatalf("%s %v", out, err)
+	}
+	took, killed := time.Since(begun), 0
+	for range kills {
+		c := rebuild()
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(took))
+		if err := c.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Wait(); err != nil {
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Errorf("no rebuild of %v was caught in the middle", took)
+	}
+	// The server may be about to notice that the last is gone.
+	eventually(t, patience, "a rebuild succeeds", func() string {
+		code, stdout, stderr := command(t.Context(), "rebuild", "--all", "--database-url", dsn)
+		return unless(code == 0 && strings.Count(stdout, "all are the same") == 2, "exit %d, %s%s", code, stdout, stderr)
+	})
+	if code, stdout, stderr := command(t.Context(), "verify", "--database-url", dsn); code != 0 {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	var left int
+	if err := pool.QueryRow(t.Context(), `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d schemas are left over (%v)", left, err)
+	}
+}
+
+func TestProgressIsALineNowAndThen(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	m := newMeter(&out, "tickets")
+	m.tell(projections.Progress{Done: 10, Total: 1000})
+	if out.Len() > 0 {
+		t.Errorf("at once it says %q", out.String())
+	}
+	m.line, m.last, m.folding = m.line.Add(-lineEvery), time.Now().Add(-2*time.Second), 2*time.Second
+	m.tell(projections.Progress{Done: 40_000, Total: 100_000})
+	m.tell(projections.Progress{Done: 45_000, Total: 100_000})
+	m.line = m.line.Add(-lineEvery)
+	m.tell(projections.Progress{Comparing: true, Done: 30_000})
+	m.end()
+	if want := regexp.MustCompile(`^tickets: 40000 of 100000 events, (9|10)\d{3}/s, 6s left\ntickets: 30000 rows compared\n$`); !want.MatchString(out.String()) {
+		t.Errorf("it says %q", out.String())
+	}
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+)
+
+// newZendesk is a fake Zendesk behind a server, and what connects a bot to it.
+func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesktest.Server, *zendeskConfig) {
+	t.Helper()
+	account := demoAccount("")
+	fake := zendesktest.New(zendesktest.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
+	server := httptest.NewServer(front(fake))
+	t.Cleanup(server.Close)
+	account.URL = server.URL
+	return fake, account
+}
+
+func itself(h http.Handler) http.Handler { return h }
+
+// newWorldWithZendesk is a world whose bot has a Zendesk account.
+func newWorldWithZendesk(t *testing.T) (*world, *zendesktest.Server) {
+	t.Helper()
+	fake, account := newZendesk(t, itself)
+	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
+	fake.SetHook(w.url + "/zendesk/demo")
+	return w, fake
+}
+
+// Zendesk is down all along: the customers' conversations go on, the tickets show as
+// pending, nobody calls in vain, and when it is back everything is there once, in order.
+func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes some 30 s: that long nothing is called")
+	}
+	w, zendesk := newWorldWithZendesk(t)
+	zendesk.SetFaults(zendesktest.Fault{Status: 503})
+	const chats, words = 5, 4
+	for chat := range int64(chats) {
+		w.Say(chat+1, "I want to talk to a person")
+	}
+	for chat := range int64(chats) {
+		if _, err := w.Await(t.Context(), chat+1, 1); err != nil {
+			t.Fatal(err)
+		}
+		for n := range words {
+			w.Say(chat+1, fmt.Sprint("word ", n))
+		}
+		w.eventually("the words are taken in", func() string {
+			return w.rows(`select 'not yet' from readmodel.conversations where chat_id = $1 and unread < $2`, chat+1, words)
+		})
+		w.mustCLI("ticket", "reply", "--as", "ann", fmt.Sprint("demo:", chat+1), "I am here.")
+		if _, err := w.Await(t.Context(), chat+1, 2); err != nil {
+			t.Fatal(err)
+		}
+		w.mustCLI("ticket", "resolve", "--as", "ann", fmt.Sprint("demo:", chat+1))
+		w.Say(chat+1, "thank you")
+		if _, err := w.Await(t.Context(), chat+1, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("the breaker is open", func() string {
+		_, page, err := get(w.url + "/metrics")
+		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="zendesk:demo"} 2`), "%v", err)
+	})
+	w.eventually("the read model has caught up", func() string {
+		got := w.rows(`select status, external_state, external_id, count(*) from readmodel.tickets group by 1, 2, 3`)
+		return unless(got == fmt.Sprintf("resolved, pending, null, %d", chats), "%s", got)
+	})
+	// What was on its way when the third call failed is all there was.
+	if n := len(zendesk.Calls()); n < 3 || n > chats {
+		t.Errorf("%d calls while it was down", n)
+	}
+
+	zendesk.SetFaults()
+	eventually(t, time.Minute, "everything is told", func() string { return w.rows(unsettled) })
+	tickets := zendesk.Tickets()
+	if len(tickets) != chats {
+		t.Fatalf("%d tickets for %d cases", len(tickets), chats)
+	}
+	for _, ticket := range tickets {
+		said := "I want to talk to a person; Customer N; -A person is needed: asked / Customer N: I want to talk to a person"
+		for n := range words {
+			said += fmt.Sprint("; -Customer N: word ", n)
+		}
+		want := "solved high; " + said + "; +ann: I am here."
+		_, chat, _ := strings.Cut(strings.TrimSuffix(ticket.ExternalID, "/#1"), ":")
+		if got := strings.ReplaceAll(onPaper(ticket), "Customer "+chat, "Customer N"); got != want {
+			t.Errorf("at Zendesk: %s\nwant: %s", got, want)
+		}
+	}
+	w.wantRows(fmt.Sprintf("filed, true, %d", chats), `select external_state, external_id is not null, count(*) from readmodel.tickets group by 1, 2`)
+	w.wantRows("done", `select distinct state from eventstore.deliveries`)
+	w.clean()
+	w.replaysAsItWas()
+}
+
+// The process is killed when Zendesk has made the ticket and nobody here knows: the
+// next one finds it, and makes no second.
+func TestATicketIsFiledOnceThoughTheProcessIsKilledBeforeItKnows(t *testing.T) {
+	t.Parallel()
+	var held atomic.Bool
+	zendesk, account := newZendesk(t, func(inner http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost || held.Swap(true) {
+				inner.ServeHTTP(rw, r)
+				return
+			}
+			inner.ServeHTTP(httptest.NewRecorder(), r)
+			<-r.Context().Done() // the answer never comes
+		})
+	})
+	w := newTown(t, pgtest.Database(t))
+	w.openChat(42)
+	bots := fmt.Sprintf("zendesk: {url: %q, email: %s, token: %s, webhook_secret: %s}", account.URL, account.Email, account.Token, account.WebhookSecret)
+	p := w.serve(bots)
+	w.running = p.asRunning()
+	w.mustPost(messageUpdate(1, 42, 1, "I want to talk to a person"))
+	w.eventually("the ticket is made", func() string { return unless(len(zendesk.Tickets()) == 1, "it is not") })
+	w.mustPost(messageUpdate(2, 42, 2, "hello?"))
+	if err := w.end(p, syscall.SIGKILL); err == nil {
+		t.Error("the program survived")
+	}
+	w.wantRows("sending", `select state from eventstore.deliveries where kind = 'zendesk.createTicket'`)
+	w.rows(`update eventstore.deliveries set lease_until = now() where state = 'sending' returning 1`)
+	w.running = w.serve(bots).asRunning()
+	w.eventually("everything comes to rest", func() string { return w.rows(unsettled) })
+	const want = "new high; I want to talk to a person; Ada; -A person is needed: asked / Ada: I want to talk to a person; -Ada: hello?"
+	if tickets := zendesk.Tickets(); len(tickets) != 1 || onPaper(tickets[0]) != want {
+		t.Fatalf("%d tickets: %s", len(tickets), onPaper(tickets[0]))
+	}
+	w.wantRows(fmt.Sprintf("filed, %d", zendesk.Tickets()[0].ID), `select external_state, external_id from readmodel.tickets`)
+	w.wantRows("1", `select count(*) from eventstore.events where name = 'ticket_filed'`)
+	w.clean()
+}
+
+// Two processes share the account's limit: one call is all it allows now, and neither
+// makes another.
+func TestTwoProcessesShareAZendeskAccountsLimit(t *testing.T) {
+	t.Parallel()
+	zendesk, account := newZendesk(t, itself)
+	rate := 3.
+	account.Rate = &rate
+	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
+	w.start(w.dsn)
+	const chats = 6
+	for chat := range int64(chats) {
+		w.Say(chat+1, "I want to talk to a person")
+	}
+	w.eventually("all but one are put off", func() string {
+		got := w.rows(`select count(*) from eventstore.deliveries where kind = 'zendesk.createTicket' and state = 'waiting' and attempts = 0 and reason like '%rate limit%'`)
+		return unless(got == fmt.Sprint(chats-1), "%s", got)
+	})
+	// They are due for both at once, and again it is only the limit that holds them.
+	w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
+	w.eventually("they are put off again", func() string {
+		return w.rows(`select 'not yet' from eventstore.deliveries where state = 'waiting' and next_attempt <= now()`)
+	})
+	if n := len(zendesk.Calls()); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// Zendesk sends again what was not answered, and what was: it counts once, over a
+// restart too.
+func TestWhatAnAgentDidCountsOnceHoweverOftenItIsSent(t *testing.T) {
+	t.Parallel()
+	w, zendesk := newWorldWithZendesk(t)
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", "comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
+	const solved = `{"event": "solved", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", "updated_at": "2026-05-01T12:00:00Z"}`
+	send := func() {
+		t.Helper()
+		for _, body := range []string{comment, comment, solved, solved} {
+			if status := w.postZendesk("demo", demoSecret, body); status != http.StatusOK {
+				t.Errorf("answered %d to %s", status, body)
+			}
+		}
+	}
+	send()
+	w.settle()
+	w.stop()
+	w.running = w.start(w.dsn)
+	w.register()
+	w.mustCLI("ticket", "reopen", "--as", "ann", "demo:42")
+	send()
+	w.settle()
+	if said := w.texts(42, "bot"); len(said) != 2 || said[1] != "Hi." {
+		t.Errorf("the customer hears %q", said)
+	}
+	w.wantRows("open", `select status from readmodel.tickets`)
+	w.wantRows("replied, null; solved, null", `select payload->>'act', payload->>'refused' from eventstore.events where name = 'agent_acted' order by version`)
+	if got := onPaper(zendesk.Tickets()[0]); strings.Contains(got, "Hi.") || !strings.HasPrefix(got, "open") {
+		t.Errorf("at Zendesk: %s", got)
+	}
+	w.clean()
+}
+
+// What is not Zendesk's is refused, what cannot be used is kept, and neither begins a
+// chat.
+func TestWhatZendeskSendsIsCheckedAndNothingIsDropped(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorldWithZendesk(t)
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	const about = `{"event": "solved", "external_id": %q, "ticket_id": "7", "author": "Maria", "updated_at": "2026-05-01T12:00:00Z"}`
+	for _, c := range []struct {
+		name, bot, secret, body string
+		status                  int
+		kept                    string
+	}{
+		{"another secret", "demo", "other", fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusUnauthorized, ""},
+		{"an unknown bot", "nobody", demoSecret, fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusNotFound, ""},
+		{"no JSON", "demo", demoSecret, "<html>", http.StatusOK, "not an event of a trigger"},
+		{"another bot's chat", "demo", demoSecret, fmt.Sprintf(about, "chat-other:42/#1"), http.StatusOK, "of another bot"},
+		{"a chat that is not there", "demo", demoSecret, fmt.Sprintf(about, "chat-demo:77/#1"), http.StatusOK, "no such ticket"},
+		{"a ticket that is not there", "demo", demoSecret, fmt.Sprintf(about, "chat-demo:42/#2"), http.StatusOK, "no such ticket"},
+	} {
+		if status := w.postZendesk(c.bot, c.secret, c.body); status != c.status {
+			t.Errorf("%s: answered %d, want %d", c.name, status, c.status)
+		}
+		want := ""
+		if c.kept != "" {
+			want = "zendesk:demo, true"
+		}
+		w.wantRows(want, `select bot, reason like '%' || $1 || '%' from eventstore.quarantine where body = $2`, c.kept, []byte(c.body))
+	}
+	w.wantRows("open", `select status from readmodel.tickets`)
+	w.wantRows("1", `select count(*) from eventstore.streams`)
+	w.wantRows("0", `select count(*) from eventstore.events where name = 'agent_acted'`)
+}
+
+// An agent's answer that cannot be stored now is sent again by Zendesk, and stored.
+func TestWhatAnAgentDidSurvivesThatTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	fake, account := newZendesk(t, itself)
+	dsn := pgtest.Database(t)
+	w := newTown(t, dsn, func(b *botConfig) { b.Zendesk = account })
+	line, address := newWire(t, dsn)
+	w.running = w.start(address)
+	w.register()
+	fake.SetHook(w.url + "/zendesk/demo")
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	line.set(cut)
+	if status := w.postZendesk("demo", demoSecret, "<html>"); status != http.StatusServiceUnavailable {
+		t.Errorf("answered %d without a database", status)
+	}
+	took := make(chan error, 1)
+	go func() { took <- fake.Comment(t.Context(), fake.Tickets()[0].ID, "Maria", "Hi.", true) }()
+	w.eventually("it was tried", func() string {
+		_, page, err := get(w.url + "/metrics")
+		return unless(err == nil && strings.Contains(page, `chatledger_webhook_seconds_count{bot="zendesk:demo",status="503"} 2`), "%v", err)
+	})
+	line.set(through)
+	if err := <-took; err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if said := w.texts(42, "bot"); len(said) != 2 || said[1] != "Hi." {
+		t.Errorf("the customer hears %q", said)
+	}
+}
+
+// An agent whose words did not reach the customer reads so at the ticket.
+func TestAnAgentLearnsThatACustomerIsGone(t *testing.T) {
+	t.Parallel()
+	w, zendesk := newWorldWithZendesk(t)
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403, Count: 1})
+	for _, words := range []string{"Hello?", "Are you there?"} {
+		if err := zendesk.Comment(t.Context(), zendesk.Tickets()[0].ID, "Maria", words, true); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+	}
+	got := onPaper(zendesk.Tickets()[0])
+	_, got, _ = strings.Cut(got, "; +")
+	want := "Hello?; -A message to the customer: refused, *; +Are you there?; -This did not reach the customer: reply: the customer has blocked this bot, or removed it from the group."
+	if !like(want, got) {
+		t.Errorf("at Zendesk: %s", got)
+	}
+}
+
+func TestMistakesInAZendeskAccountAreTold(t *testing.T) {
+	t.Parallel()
+	const whole = "url: 'https://shop.zendesk.com', email: a@b, token: t, webhook_secret: s"
+	for settings, says := range map[string]string{
+		whole:                       "",
+		whole + ", rate: 0":         "",
+		whole + ", rate: -1":        "rate is a number",
+		whole + ", rate: 9999":      "rate is a number",
+		whole + ", rat: 7":          "rat",
+		"url: shop.zendesk.com":     "url is \"shop.zendesk.com\"",
+		"email: a@b, token: t":      "url is \"\"",
+		"url: 'http://z', token: t": "email is missing",
+		"url: 'http://z', email: 'env:CHATLEDGER_NO_ONE'":   "zendesk: email: the environment has no CHATLEDGER_NO_ONE",
+		"url: 'http://z', email: a@b":                       "token is missing",
+		"url: 'http://z', email: a@b, token: 'file:/nope/'": "zendesk: token: open /nope/",
+		"url: 'http://z', email: a@b, token: t":             "webhook_secret is missing",
+	} {
+		path := filepath.Join(t.TempDir(), "bots.yaml")
+		text := "bots: {demo: {token: t, secret: s, zendesk: {" + settings + "}}}"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readBots(path)
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v, want %q", settings, err, says)
+		}
+	}
+	for _, kind := range zendeskKinds {
+		if policy := (botConfig{Unknown: delivery.Ask}).policy(kind); policy != delivery.Repeat {
+			t.Errorf("a %s that may have arrived: %s", kind, policy)
+		}
+	}
+}
+
+// postZendesk posts a signed body, as Zendesk would.
+func (w *world) postZendesk(bot, secret, body string) int {
+	w.t.Helper()
+	timestamp := time.Now().UTC().Format(time.RFC3339)
+	r, err := http.NewRequest(http.MethodPost, w.url+"/zendesk/"+bot, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("X-Zendesk-Webhook-Signature-Timestamp", timestamp)
+	r.Header.Set("X-Zendesk-Webhook-Signature", zendesktest.Sign(secret, timestamp, []byte(body)))
+	answer, err := webhooks.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	answer.Body.Close()
+	return answer.StatusCode
+}
+
+// mustCLI is cli of something that succeeds.
+func (w *world) mustCLI(args ...string) {
+	w.t.Helper()
+	if code, _, stderr := w.cli(args...); code != 0 {
+		w.t.Fatalf("%v: %s", args, stderr)
+	}
+}
+
+// asRunning is a process of its own for a world that posts to it.
+func (p *program) asRunning() *running { return &running{url: p.url, stop: func() {}} }
+
+// agent acts in a story at Zendesk, on the chat's last ticket:
+//
+//	^ comment text   Maria answers the customer
+//	^ note text      or writes something for her colleagues
+//	^ solve          Maria solves the ticket
+//	^ reopen         or opens it again
+//	^ = open high; subject; customer; -what came first; +what the customer saw
+//	                 how the ticket looks there
+func (s *story) agent(line string) {
+	s.t.Helper()
+	s.settle()
+	tickets := s.zendesk.Tickets()
+	if len(tickets) == 0 {
+		s.fail("Zendesk has no ticket")
+	}
+	last := tickets[len(tickets)-1]
+	verb, rest, _ := strings.Cut(line, " ")
+	var err error
+	switch verb {
+	case "comment", "note":
+		err = s.zendesk.Comment(s.t.Context(), last.ID, "Maria", s.text(rest), verb == "comment")
+	case "solve":
+		err = s.zendesk.Solve(s.t.Context(), last.ID, "Maria")
+	case "reopen":
+		err = s.zendesk.Reopen(s.t.Context(), last.ID, "Maria")
+	case "=":
+		if got := onPaper(last); got != rest {
+			s.fail("at Zendesk: %s", got)
+		}
+	default:
+		s.fail("no such act")
+	}
+	if err != nil {
+		s.fail("%v", err)
+	}
+}
+
+// onPaper is a ticket in one line.
+func onPaper(t zendesktest.Ticket) string {
+	text := fmt.Sprintf("%s %s; %s; %s", t.Status, t.Priority, t.Subject, t.Requester)
+	for _, c := range t.Comments {
+		mark := "-"
+		if c.Public {
+			mark = "+"
+		}
+		text += "; " + mark + strings.ReplaceAll(c.Body, "\n", " / ")
+	}
+	return text
+}

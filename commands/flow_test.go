@@ -1,0 +1,61 @@
+package commands_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// Whether a customer has come back is known even when another process heard of it.
+func TestWhoHasBlockedTheBotIsReadFromTheEvents(t *testing.T) {
+	t.Parallel()
+	store := newMemory()
+	here, there := handler(t, store, one), handler(t, store, one)
+	blocked := func(want bool) {
+		t.Helper()
+		got, err := here.Blocked(t.Context(), anna)
+		if err != nil || got != want {
+			t.Errorf("blocked: %t (%v), want %t", got, err, want)
+		}
+	}
+	blocked(false) // a stream that does not exist
+	fail := ask(anna, chat.RecordDelivery{Outcome: "refused", Blocked: true})
+	if _, err := there.Handle(t.Context(), fail); err != nil {
+		t.Fatal(err)
+	}
+	blocked(true)
+	if _, err := here.Handle(t.Context(), fail); err != nil { // here remembers it now
+		t.Fatal(err)
+	}
+	if _, err := there.Handle(t.Context(), update(anna, 1)); err != nil {
+		t.Fatal(err)
+	}
+	blocked(false)
+
+	store.broken[anna] = errors.New("unreadable")
+	if _, err := here.Blocked(t.Context(), anna); err == nil {
+		t.Error("a stream that cannot be read says that it is not blocked")
+	}
+}
+
+func TestAMessageIsSentToTheChatOfItsLane(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind, lane string
+		want       domain.StreamID
+	}{
+		{commands.KindSendMessage, "chat-demo:-7", "chat-demo:-7"},
+		{commands.KindSendMessage, "chat-demo:-1001", "chat-demo:-1001"}, // the group has moved
+		{commands.KindSendMessage, "", "chat-demo:-7"},
+		{commands.KindTyping, "chat-demo:-1001", "chat-demo:-7"},
+		{commands.KindLookUpOrder, "orders-demo:-7", "chat-demo:-7"},
+	} {
+		claimed := commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, Lane: c.lane}}
+		if got := claimed.CallsTo(); got != c.want {
+			t.Errorf("%s in lane %q is sent to %s, want %s", c.kind, c.lane, got, c.want)
+		}
+	}
+}

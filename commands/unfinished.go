@@ -1,0 +1,78 @@
+package commands
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// Unfinished follows a whole history, in feed order, and knows what it leaves open:
+// effects that were asked for and are not over, and customers whom the bot owes its
+// turn. The zero value is ready. It keeps what is open, and nothing else.
+type Unfinished struct {
+	// AnsweredTo is how far the bot's turn was taken; nil when that is not known, and
+	// then nobody counts as waiting. Of the events behind it some may be answered.
+	AnsweredTo *domain.Position
+
+	effects    map[uuid.UUID]OpenEffect
+	unanswered map[uuid.UUID]Unanswered
+}
+
+// OpenEffect is an effect of which no outcome is known, or that is a dead letter.
+type OpenEffect struct {
+	ID     uuid.UUID // of the event that asked for it
+	Stream domain.StreamID
+	Unsure int    // attempts that may have arrived
+	Reason string // of a dead letter
+}
+
+// Unanswered is what a customer did that the bot has not had its turn for, so far as
+// can be told: who was to get no answer counts until the turn was taken.
+type Unanswered struct {
+	Stream  domain.StreamID
+	Version domain.Version
+}
+
+// Follow takes the next event.
+func (u *Unfinished) Follow(r domain.Recorded) {
+	if u.effects == nil {
+		u.effects, u.unanswered = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}
+	}
+	if r.Actor == "delivery" { // whatever it is: the outcome of what caused it
+		delete(u.effects, r.Causation)
+	}
+	if _, asks := Owe(r); asks {
+		u.effects[r.ID] = OpenEffect{ID: r.ID, Stream: r.Stream, Unsure: 1}
+	}
+	switch e := r.Event.(type) {
+	case chat.DeliveryFailed:
+		if e.Held {
+			u.effects[e.Delivery] = OpenEffect{e.Delivery, r.Stream, e.Unsure, e.Reason}
+		}
+	case chat.DeliveryRetried:
+		u.effects[e.Delivery] = OpenEffect{ID: e.Delivery, Stream: r.Stream, Unsure: 1}
+	case chat.TicketFiled:
+		delete(u.effects, e.Delivery)
+	case chat.DeliverySkipped:
+		delete(u.effects, e.Delivery)
+	}
+	delete(u.unanswered, r.Causation)
+	if _, turn := Turn(r, false, r.OccurredAt); turn && u.AnsweredTo != nil && u.AnsweredTo.Before(r.Position) {
+		u.unanswered[r.ID] = Unanswered{r.Stream, r.Version}
+	}
+}
+
+// Effects are those that are open, in no order.
+func (u *Unfinished) Effects() []OpenEffect { return slices.Collect(maps.Values(u.effects)) }
+
+// Unanswered are what the bot owes its turn for, by stream and version.
+func (u *Unfinished) Unanswered() []Unanswered {
+	return slices.SortedFunc(maps.Values(u.unanswered), func(a, b Unanswered) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Version, b.Version))
+	})
+}

@@ -1,0 +1,146 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Divergence is a row that is not what the events lead to.
+type Divergence struct {
+	Table  string
+	Key    string
+	Stream domain.StreamID
+	Detail string // what differs, column by column
+	Cause  *Cause // nil when no event leads to the row
+
+	got     Row   // nil when it is missing
+	columns []int // that differ
+}
+
+// Cause is the first event that explains a divergence. Where the row is as it once
+// was, or missing, it is the event that changed it next; otherwise the one from which
+// on the columns that differ are, and stay, what the whole history leads to.
+type Cause struct {
+	Position domain.Position
+	Version  domain.Version
+	Name     string // as stored
+}
+
+func (d Divergence) String() string {
+	text := fmt.Sprintf("readmodel.%s %s (stream %s): %s", d.Table, d.Key, d.Stream, d.Detail)
+	if d.Cause != nil {
+		text += fmt.Sprintf("; first explained by %s, version %d at %v", d.Cause.Name, d.Cause.Version, d.Cause.Position)
+	}
+	return text
+}
+
+// divergences folds the histories of some streams up to a position and finds the
+// table's rows that are not what comes of it, by stream and key. It counts the rows.
+func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position, streams []domain.StreamID) (n int64, found []Divergence, err error) {
+	names := make([]string, len(streams))
+	for i, s := range streams {
+		names[i] = string(s)
+	}
+	rows, err := p.Rows(ctx, tx, names)
+	if err != nil {
+		return 0, nil, err
+	}
+	stream, folding := domain.StreamID(""), p.Start()
+	compare := func() {
+		want := folding.Rows()
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			d := Divergence{Table: p.Name(), Key: key, Stream: stream, got: rows[key]}
+			if d.differ(want[key]); d.Detail != "" {
+				found = append(found, d)
+			}
+			delete(rows, key)
+			n++
+		}
+	}
+	err = ledger.Replay(ctx, tx, streams, at, func(r domain.Recorded) error {
+		if r.Stream != stream {
+			compare()
+			stream, folding = r.Stream, p.Start()
+		}
+		return folding.Take(r)
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	compare()
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		n++
+		found = append(found, Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].text("stream_id")),
+			Detail: "the row is there and no event leads to it"})
+	}
+	return n, found, nil
+}
+
+// differ notes in which columns the row is not what the events lead to, if any.
+func (d *Divergence) differ(want Row) {
+	var details []string
+	for i, c := range want {
+		switch {
+		case d.got == nil:
+			d.columns = append(d.columns, i)
+		case !reflect.DeepEqual(d.got[i].Value, c.Value):
+			d.columns = append(d.columns, i)
+			details = append(details, fmt.Sprintf("%s is %s, the events lead to %s", c.Name, shown(d.got[i].Value), shown(c.Value)))
+		}
+	}
+	if d.Detail = strings.Join(details, "; "); d.got == nil {
+		d.Detail = "the row is missing"
+	}
+}
+
+func shown(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "null"
+	case string:
+		return fmt.Sprintf("%q", v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// explain finds the event that the divergence begins with, if the events lead to the row.
+func (d *Divergence) explain(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position) error {
+	var before Row
+	var changed, next *domain.Recorded // next: since the row was just what it is in the table
+	asItWas := d.got == nil
+	folding := p.Start()
+	err := ledger.Replay(ctx, tx, []domain.StreamID{d.Stream}, at, func(r domain.Recorded) error {
+		if err := folding.Take(r); err != nil {
+			return err
+		}
+		now := folding.Rows()[d.Key]
+		if now == nil {
+			return nil
+		}
+		if before == nil || slices.ContainsFunc(d.columns, func(i int) bool { return !reflect.DeepEqual(before[i], now[i]) }) {
+			changed = &r
+		}
+		if asItWas && !reflect.DeepEqual(before, now) {
+			asItWas, next = false, &r
+		}
+		if d.got != nil && reflect.DeepEqual(d.got, now) {
+			asItWas, next = true, nil
+		}
+		before = now
+		return nil
+	})
+	if cause := cmp.Or(next, changed); err == nil && cause != nil {
+		d.Cause = &Cause{cause.Position, cause.Version, ledger.Name(cause.Event)}
+	}
+	return err
+}

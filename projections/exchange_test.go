@@ -1,0 +1,279 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// rollback puts the previous table back.
+func (l *ledger) rollback(t testing.TB, p projections.Projection) {
+	t.Helper()
+	if _, _, err := projections.Rollback(patiently(t), l.conn, p); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 40, 30)
+	for i, p := range projections.All() {
+		exec(t, l.conn, `update readmodel.`+p.Name()+` set bot = 'damaged'`)
+		before, checkpoint := l.table(t, p), l.checkpoint(t, p)
+		l.oneMore(t, domain.ChatStream("demo", int64(77+i)))
+		l.rebuild(t, p)
+		rebuilt, moved := l.table(t, p), l.checkpoint(t, p)
+		for range 2 {
+			l.rollback(t, p)
+			if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint {
+				t.Errorf("%s: the table before the rebuild is not back", p.Name())
+			}
+			l.rollback(t, p)
+			if l.table(t, p) != rebuilt || l.checkpoint(t, p) != moved {
+				t.Errorf("%s: the rebuilt table is not back", p.Name())
+			}
+		}
+		l.follow(t, p, func() int { return 10 })
+		l.verify(t, p)
+		// The next rebuild keeps another one.
+		l.rebuild(t, p)
+		l.rollback(t, p)
+		l.verify(t, p)
+	}
+}
+
+func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
+	t.Parallel()
+	p := projections.Tickets{}
+	for what, c := range map[string]struct{ before, want string }{
+		"nothing was rebuilt":     {`select 1`, "roll tickets back: no table is kept from an earlier rebuild"},
+		"a column came meanwhile": {`alter table readmodel.tickets add column mood text`, "changed meanwhile"},
+		"an index came meanwhile": {`create index tickets_reason on readmodel.tickets (reason)`, "changed meanwhile"},
+	} {
+		l, _ := folded(t, 41, 10)
+		if what != "nothing was rebuilt" {
+			l.rebuild(t, p)
+		}
+		exec(t, l.conn, c.before)
+		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
+		if _, _, err := projections.Rollback(patiently(t), l.conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", what, err, c.want)
+		}
+		if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
+			t.Errorf("%s: the live table is not what it was", what)
+		}
+	}
+}
+
+// Rights that were taken away since the table was replaced do not come back with it.
+func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 42, 20)
+	p := projections.Tickets{}
+	exec(t, l.conn, `
+		grant select, update on readmodel.tickets to public;
+		grant update (subject) on readmodel.tickets to public;
+		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent'`)
+	l.rebuild(t, p)
+	exec(t, l.conn, `
+		revoke update on readmodel.tickets from public;
+		grant select (ticket_id) on readmodel.tickets to public;
+		comment on table readmodel.tickets is 'Cases.'`)
+	before := rows(t, l.conn, described)
+	for range 2 {
+		l.rollback(t, p)
+		if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(rows(t, l.conn, described), "\n")); diff != "" {
+			t.Errorf("after a rollback (-before +after):\n%s", diff)
+		}
+	}
+	l.oneMore(t, "chat-demo:77")
+	l.follow(t, p, func() int { return 10 })
+	if n := ask[int](t, l.conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
+		t.Errorf("the queue shows a new ticket %d times", n)
+	}
+}
+
+// The leader has nothing to do when the table is exchanged beneath it: it goes back
+// with the table, folds what that lacks, and readers see a whole table throughout.
+func TestALiveConsumerFollowsARollback(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 43, 60)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range projections.All() {
+		router.Follow(bus.NewLog(p.Name(), l.leadTable(p), slog.New(slog.DiscardHandler), func(string, int, time.Duration) {}), p.Apply)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := router.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+	<-router.Running()
+	for _, p := range projections.All() {
+		if _, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{}); err != nil { // keeps the table as it is now
+			t.Fatal(err)
+		}
+		conn := l.session(t)
+		least := ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
+		running.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond)
+			defer pace.Stop()
+			for ctx.Err() == nil {
+				<-pace.C
+				var n int
+				err := conn.QueryRow(ctx, `select count(*) from readmodel.`+p.Name()).Scan(&n)
+				if ctx.Err() == nil && (err != nil || n < least) {
+					t.Errorf("%s shows %d rows, want at least %d: %v", p.Name(), n, least, err)
+					return
+				}
+			}
+		})
+	}
+	more := generate(rand.New(rand.NewPCG(44, 4)), 40, 20)
+	for i := range more {
+		more[i].stream = "chat-more:" + more[i].stream[len(more[i].stream)-4:]
+	}
+	l.appendAll(t, more[:30], func(int) int { return 3 })
+	l.caughtUp(t)
+	for round := range 3 {
+		for _, p := range projections.All() {
+			l.rollback(t, p)
+		}
+		l.caughtUp(t) // without a new event that would wake it
+		for _, p := range projections.All() {
+			l.verify(t, p)
+		}
+		l.appendAll(t, more[30+round:31+round], func(int) int { return 1 })
+	}
+	l.caughtUp(t)
+	for _, p := range projections.All() {
+		l.verify(t, p)
+	}
+}
+
+// caughtUp waits until each table has folded every event there is.
+func (l *ledger) caughtUp(t testing.TB) {
+	t.Helper()
+	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	for _, p := range projections.All() {
+		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
+			return ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+		})
+	}
+}
+
+// leadTable leads a projection's group, as serve does.
+func (l *ledger) leadTable(p projections.Projection) func(context.Context, string) (bus.Reader, error) {
+	return func(ctx context.Context, table string) (bus.Reader, error) {
+		return l.LeadTable(ctx, table, p.Version(), slog.New(slog.DiscardHandler))
+	}
+}
+
+// Who holds the page of events while the table is rolled back loses it, and no row of
+// it is kept twice.
+func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
+	t.Parallel()
+	for _, p := range projections.All() {
+		l, _ := folded(t, 45, 20)
+		l.rebuild(t, p)
+		l.oneMore(t, "chat-demo:77")
+		l.follow(t, p, func() int { return 10 })
+		l.oneMore(t, "chat-demo:78")
+		consumer, err := l.LeadTable(patiently(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := consumer.Next(patiently(t), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.rollback(t, p)
+		tx, err := consumer.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Apply(t.Context(), tx, page); err != nil {
+			t.Fatal(err)
+		}
+		if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(), "another process moved it") {
+			t.Errorf("%s: %v", p.Name(), err)
+		}
+		consumer.Close()
+		l.follow(t, p, func() int { return 10 })
+		if v := l.verify(t, p); v.Rows < 2 {
+			t.Errorf("%+v", v)
+		}
+	}
+}
+
+// What the last rebuild kept goes when the next one swaps, unless somebody uses it.
+func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 46, 10)
+	p := projections.Tickets{}
+	l.rebuild(t, p)
+	exec(t, l.conn, `create view public.before as select * from readmodel_previous_tickets.tickets`)
+	number := l.number(t, p)
+	_, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
+	if err == nil || !strings.Contains(err.Error(), "view public.before depends on") || l.number(t, p) != number {
+		t.Errorf("got %v", err)
+	}
+	exec(t, l.conn, `drop view public.before`)
+	l.rebuild(t, p)
+	if n := ask[int](t, l.conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
+		t.Errorf("there are %d tables of tickets, want the live and the previous one", n)
+	}
+}
+
+// The connection that reads the live table is lost while the two are compared.
+func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, victim := range map[string]string{
+		"the one that compares": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel"."tickets"%' and pid <> pg_backend_pid()`,
+		"the one that folds":    `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild\_tickets"."tickets"%' and pid <> pg_backend_pid()`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := folded(t, 47, 40)
+			p := projections.Tickets{}
+			before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
+			cut := 0
+			_, err := projections.Rebuild(patiently(t), l.session(t), l, p, projections.How{Progress: func(at projections.Progress) {
+				if at.Comparing {
+					cut = ask[int](t, l.conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
+					eventually(t, "the session has ended", func() bool { return ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
+				}
+			}})
+			if cut != 1 {
+				t.Fatalf("%d sessions were cut", cut)
+			}
+			// So few rows may have been read before.
+			if err != nil && (l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number) {
+				t.Error("the live table is not what it was")
+			}
+			if err == nil {
+				t.Error("it went on without")
+			}
+			l.rebuild(t, p)
+		})
+	}
+}

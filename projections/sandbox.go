@@ -1,0 +1,126 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Sandbox is a schema with a table like each live one, into which events are folded
+// that did not happen. There is one at a time; what a killed process left of it is
+// dropped when the next is opened.
+type Sandbox struct {
+	conn *pgx.Conn
+	page []domain.Recorded
+}
+
+const (
+	sandboxSchema = "readmodel_sandbox"
+	// sandboxPage is how many events are folded in one transaction: tens of
+	// milliseconds, so that it does not hold the live consumers back.
+	sandboxPage = 5000
+)
+
+// OpenSandbox makes the schema, with empty tables. It is the only one until the
+// connection ends, which is good for nothing else.
+func OpenSandbox(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
+	var alone bool
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger sandbox', 0))`).Scan(&alone); err != nil {
+		return nil, fmt.Errorf("open the sandbox: %w", err)
+	}
+	if !alone {
+		return nil, errors.New("open the sandbox: another process has it; wait for it, or end it")
+	}
+	sql := `
+		set synchronous_commit = off; -- until it is kept, nobody misses it
+		drop schema if exists ` + sandboxSchema + ` cascade;
+		create schema ` + sandboxSchema + `;
+		comment on schema ` + sandboxSchema + ` is 'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
+	for _, p := range All() {
+		name := pgx.Identifier{p.Name()}.Sanitize()
+		sql += `create table ` + sandboxSchema + `.` + name + ` (like readmodel.` + name + ` including all);`
+	}
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return nil, fmt.Errorf("open the sandbox: %w", err)
+	}
+	return &Sandbox{conn: conn}, nil
+}
+
+// Fold takes events into the tables: of one stream in the order of their versions,
+// from 1. They may be written later, by Keep at the latest.
+func (s *Sandbox) Fold(ctx context.Context, events []domain.Recorded) error {
+	s.page = append(s.page, events...)
+	for len(s.page) >= sandboxPage {
+		if err := s.write(ctx, sandboxPage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sandbox) write(ctx context.Context, n int) error {
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local search_path = `+sandboxSchema); err != nil {
+			return err
+		}
+		for _, p := range All() {
+			if err := p.Apply(ctx, tx, s.page[:n]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("fold %d events into the sandbox: %w", n, err)
+	}
+	s.page = append(s.page[:0], s.page[n:]...)
+	return nil
+}
+
+// Keep ends the folding and leaves the tables in a schema of their own, whose name it
+// returns. Nothing but its reader drops it.
+func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
+	if err := s.write(ctx, len(s.page)); err != nil {
+		return "", err
+	}
+	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `select $1 || to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISS_US')`, sandboxSchema).Scan(&schema)
+		if err == nil {
+			_, err = tx.Exec(ctx, `set local synchronous_commit = on; alter schema `+sandboxSchema+` rename to `+schema)
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("keep the sandbox: %w", err)
+	}
+	return schema, nil
+}
+
+// sandboxFarewell bounds the wait for a server that has yet to notice that the
+// connection is gone.
+const sandboxFarewell = "5s"
+
+// Close drops the schema, unless it was kept. Where the connection was lost, as it is
+// when a statement is interrupted, another one does it.
+func (s *Sandbox) Close(ctx context.Context) error {
+	conn := s.conn
+	if conn.IsClosed() {
+		var err error
+		if conn, err = pgx.ConnectConfig(ctx, conn.Config()); err != nil {
+			return fmt.Errorf("drop the sandbox: %w", err)
+		}
+		defer conn.Close(ctx)
+	}
+	if _, err := conn.Exec(ctx, `
+		set lock_timeout = '`+sandboxFarewell+`';
+		select pg_advisory_lock(hashtextextended('chatledger sandbox', 0));
+		drop schema if exists `+sandboxSchema+` cascade;
+		select pg_advisory_unlock_all() -- the server may notice only later that the connection ends`); err != nil {
+		return fmt.Errorf("drop the sandbox: %w", err)
+	}
+	return nil
+}

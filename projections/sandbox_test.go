@@ -1,0 +1,132 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/projections"
+)
+
+func openSandbox(t *testing.T, l *ledger) *projections.Sandbox {
+	t.Helper()
+	s, err := projections.OpenSandbox(patiently(t), l.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	rng := rand.New(rand.NewPCG(3, 1))
+	histories := generate(rng, 150, 120) // more than one page
+	l.appendAll(t, histories, func(left int) int { return 1 + rng.IntN(5) })
+	for _, p := range projections.All() {
+		l.follow(t, p, func() int { return 1000 })
+	}
+	s := openSandbox(t, l)
+	for _, h := range histories {
+		events, err := l.ReadStream(patiently(t), l.Pool(), h.stream, 0, 100_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Fold(patiently(t), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schema, err := s.Keep(patiently(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range projections.All() {
+		live, folded := "readmodel."+p.Name(), schema+"."+p.Name()
+		if ask[int](t, l.conn, `select count(*) from `+live) == 0 {
+			t.Errorf("%s has no rows", live)
+		}
+		if differ := rows(t, l.conn, `(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+`)`); differ != "" {
+			t.Errorf("%s differs from %s:\n%s", live, folded, differ)
+		}
+		l.verify(t, p)
+	}
+}
+
+func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	schemas := func() string {
+		return rows(t, l.conn, `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
+	}
+	if err := openSandbox(t, l).Close(patiently(t)); err != nil || schemas() != "" {
+		t.Errorf("%v, there is still %s", err, schemas())
+	}
+	var kept []string
+	for range 2 {
+		s := openSandbox(t, l)
+		schema, err := s.Keep(patiently(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(patiently(t)); err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, "("+schema+")")
+	}
+	if want := strings.Join(kept, "\n"); schemas() != want {
+		t.Errorf("there is %s, want %s", schemas(), want)
+	}
+}
+
+// Who stops a replay interrupts a statement, and with it the connection.
+func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	lost := l.session(t)
+	s, err := projections.OpenSandbox(patiently(t), lost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	interrupted, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := lost.Exec(interrupted, `select pg_sleep(60)`); err == nil {
+		t.Fatal("nothing was interrupted")
+	}
+	if err := s.Close(patiently(t)); err != nil {
+		t.Error(err)
+	}
+	if ask[bool](t, l.conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
+		t.Error("it is still there")
+	}
+}
+
+func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	killed := l.session(t)
+	if _, err := projections.OpenSandbox(patiently(t), killed); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, killed, `create table readmodel_sandbox.left ()`)
+	if _, err := projections.OpenSandbox(patiently(t), l.conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
+		t.Errorf("a second sandbox beside the first: %v", err)
+	}
+	if err := killed.PgConn().Conn().Close(); err != nil { // without a farewell
+		t.Fatal(err)
+	}
+	eventually(t, "the server has noticed", func() bool {
+		return ask[bool](t, l.conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
+	})
+	if s := openSandbox(t, l); ask[bool](t, l.conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
+		t.Error("the next sandbox has what was left")
+	} else if err := s.Close(patiently(t)); err != nil {
+		t.Error(err)
+	}
+}

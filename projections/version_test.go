@@ -1,0 +1,249 @@
+//go:build unix
+
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/projections"
+)
+
+// loud is a later version of conversations, which shouts what customers say.
+type loud struct{ projections.Conversations }
+
+func (loud) Version() int { return 2 }
+
+func shouted(r domain.Recorded) domain.Recorded {
+	if m, ok := r.Event.(chat.MessageReceived); ok {
+		m.Text = strings.ToUpper(m.Text)
+		r.Event = m
+	}
+	return r
+}
+
+func (p loud) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
+	page = slices.Clone(page)
+	for i, r := range page {
+		page[i] = shouted(r)
+	}
+	return p.Conversations.Apply(ctx, tx, page)
+}
+
+func (p loud) Start() projections.Folding { return loudly{p.Conversations.Start()} }
+
+type loudly struct{ projections.Folding }
+
+func (f loudly) Take(r domain.Recorded) error { return f.Folding.Take(shouted(r)) }
+
+// journal is a log that a test reads.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) count(what string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), what)
+}
+
+// process keeps a projection's table as one process of serve does, until stop. It
+// tells how many events it has folded.
+func (l *ledger) process(t testing.TB, p projections.Projection, log *journal) (folded *atomic.Int64, stop func()) {
+	t.Helper()
+	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folded = &atomic.Int64{}
+	lead := func(ctx context.Context, table string) (bus.Reader, error) {
+		return l.LeadTable(ctx, table, p.Version(), slog.New(slog.NewTextHandler(log, nil)))
+	}
+	router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.NewTextHandler(log, nil)), func(_ string, n int, _ time.Duration) { folded.Add(int64(n)) }), p.Apply)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := router.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	<-router.Running()
+	return folded, stop
+}
+
+const waits = "this program does not fold the table"
+
+// A program with a newer version is started while one with the older serves, and
+// customers write all the time.
+func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	older, newer := projections.Conversations{}, loud{}
+	histories := generate(rand.New(rand.NewPCG(50, 4)), 80, 60)
+	l.appendAll(t, histories[:40], func(left int) int { return left })
+	var olderLog, newerLog journal
+	byOlder, stopOlder := l.process(t, older, &olderLog)
+	l.caughtUpWith(t, older)
+	byNewer, _ := l.process(t, newer, &newerLog)
+	eventually(t, "the newer program says that it waits", func() bool { return newerLog.count(waits) > 0 })
+
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() { l.appendAll(t, histories[40:], func(int) int { return 1 }) })
+	// While the new table is built, the older program folds what comes.
+	once, before := sync.Once{}, byOlder.Load()
+	done, renewed, err := projections.Renew(patiently(t), l.session(t), l, newer, func(projections.Progress) {
+		once.Do(func() {
+			eventually(t, "the older program folds on", func() bool { return byOlder.Load() > before })
+		})
+	})
+	if err != nil || !renewed || done.Comparison != nil {
+		t.Fatalf("renewed %t: %v", renewed, err)
+	}
+	writing.Wait()
+	l.oneMore(t, "chat-demo:77")
+	l.caughtUpWith(t, newer)
+	l.verify(t, newer)
+	if byNewer.Load() == 0 {
+		t.Error("the newer program folded nothing")
+	}
+	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	if got := ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = 2`); got != total {
+		t.Errorf("the checkpoint counts %d events, there are %d", got, total)
+	}
+	if n := ask[int](t, l.conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
+		t.Error("nobody shouts")
+	}
+	eventually(t, "the older program says that it waits", func() bool { return olderLog.count(waits) == 1 })
+	if newerLog.count(waits) != 1 {
+		t.Errorf("the newer program said %d times that it waits, want once", newerLog.count(waits))
+	}
+
+	// Who has the older one still finds his table, and a newer process does not take it.
+	_, err = projections.Verify(t.Context(), l.conn, l, older)
+	var other projections.VersionError
+	if !errors.As(err, &other) || other != (projections.VersionError{Table: "conversations", Stored: 2, Ours: 1}) || !strings.Contains(err.Error(), "chatledger rebuild conversations") {
+		t.Errorf("the older program verifies a table of the newer: %v", err)
+	}
+	kept := byNewer.Load()
+	l.rollback(t, older)
+	l.caughtUpWith(t, older)
+	l.verify(t, older)
+	if byNewer.Load() != kept {
+		t.Error("the newer program folded the older one's table")
+	}
+	stopOlder()
+}
+
+// caughtUpWith waits until the table of this version has folded every event there is.
+func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
+	t.Helper()
+	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	eventually(t, "the table has come to the end", func() bool {
+		return ask[bool](t, l.conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
+	})
+}
+
+func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	older, newer := projections.Conversations{}, loud{}
+	_, stop := l.process(t, newer, &journal{})
+	l.oneMore(t, "chat-demo:1")
+	l.caughtUpWith(t, newer)
+	stop() // nobody leads the group now
+	var log journal
+	byOlder, _ := l.process(t, older, &log)
+	eventually(t, "it says why it waits", func() bool { return log.count(waits+": another version") == 1 })
+	l.oneMore(t, "chat-demo:2")
+	if _, renewed, err := projections.Renew(patiently(t), l.conn, l, older, nil); renewed || err != nil {
+		t.Errorf("it builds the older table: %v", err)
+	}
+	l.process(t, newer, &journal{})
+	l.caughtUpWith(t, newer)
+	l.verify(t, newer)
+	if byOlder.Load() != 0 || log.count(waits) != 1 {
+		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(), log.count(waits))
+	}
+}
+
+func TestAnEmptyDatabaseIsOfTheVersionThatComesFirst(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	p := loud{}
+	number := l.number(t, p)
+	l.process(t, p, &journal{})
+	for range 2 { // before somebody leads, perhaps, and certainly afterwards
+		if _, renewed, err := projections.Renew(patiently(t), l.conn, l, p, nil); renewed || err != nil {
+			t.Errorf("an empty table is built: %v", err)
+		}
+		l.caughtUpWith(t, p)
+	}
+	l.oneMore(t, "chat-demo:1")
+	l.caughtUpWith(t, p)
+	l.verify(t, p)
+	if l.number(t, p) != number {
+		t.Error("the table was built anew")
+	}
+}
+
+// Two processes of the newer program are started at once.
+func TestANewVersionIsBuiltOnce(t *testing.T) {
+	t.Parallel()
+	l, _ := folded(t, 51, 30)
+	number := l.number(t, loud{})
+	var built, busy atomic.Int64
+	var both sync.WaitGroup
+	for range 2 {
+		conn := l.session(t)
+		both.Go(func() {
+			for {
+				_, renewed, err := projections.Renew(patiently(t), conn, l, loud{}, func(projections.Progress) {
+					eventually(t, "the other one came too", func() bool { return busy.Load() > 0 })
+				})
+				switch {
+				case errors.Is(err, projections.ErrBusy):
+					busy.Add(1)
+					continue
+				case err != nil:
+					t.Error(err)
+				case renewed:
+					built.Add(1)
+				}
+				return
+			}
+		})
+	}
+	both.Wait()
+	if built.Load() != 1 {
+		t.Errorf("it was built %d times", built.Load())
+	}
+	l.verify(t, loud{})
+	l.rollback(t, loud{})
+	if l.number(t, loud{}) != number {
+		t.Error("the previous table is not the one before")
+	}
+	l.verify(t, projections.Conversations{})
+}
