@@ -100,6 +100,10 @@ func (c *listDeliveries) Run(e *env) error {
 			return err
 		}
 	}
+	if n == 0 && !c.JSON {
+		_, err := fmt.Fprintln(e.stdout, "none: nothing of this kind is in the ledger")
+		return err
+	}
 	return table.Flush()
 }
 
