@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, deliver, growth, memory; without any, all."`
+	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, deliver, growth, memory; without any, all."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"How often each row and its baseline are measured, in turn."`
 	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
@@ -53,6 +53,7 @@ var benchRows = []benchRow{
 	{"live", "events folded by conversations through the router, from a backlog", "ordered COPY out", benchLive},
 	{"rebuild", "events of a full rebuild of conversations and tickets", "ordered COPY out", benchRebuild},
 	{"reply", "webhook received to sendMessage received, 200 updates/s", "", benchReply},
+	{"beside", "the same, beside a chat that always fails and one that takes 10 s", "without these two", benchBeside},
 	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
@@ -147,8 +148,8 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 	return rows, nil
 }
 
-// roundsOf is once for the rows that fill a database for minutes: what they
-// measure are peaks and proportions, not rates.
+// roundsOf is once for the rows that fill a database for minutes: one measures peaks,
+// the other has its rounds within.
 func (c *benchCmd) roundsOf(row benchRow) int {
 	if row.name == "growth" || row.name == "memory" {
 		return 1
@@ -176,6 +177,11 @@ func notes(n map[string]float64) string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
 // medians condenses the rounds; the ratio is the median of the rounds' ratios,
 // because the two sides of a round ran next to each other.
 func medians(row benchRow, rounds []benchResult) measured {
@@ -184,8 +190,7 @@ func medians(row benchRow, rounds []benchResult) measured {
 		for i, r := range rounds {
 			values[i] = f(r)
 		}
-		slices.Sort(values)
-		return values[len(values)/2]
+		return median(values)
 	}
 	m := measured{Row: row.name, What: row.what, Against: row.against, Unit: rounds[0].Unit, Notes: map[string]float64{},
 		Value: of(func(r benchResult) float64 { return r.Value }), Base: of(func(r benchResult) float64 { return r.Base })}

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,7 +17,6 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -212,151 +208,6 @@ func rebuildAll(ctx context.Context, store *postgres.Store) error {
 		}
 	}
 	return nil
-}
-
-// benchReply measures from the webhook's request to the bot's answer at Telegram,
-// at a steady rate that does not wait for answers.
-func benchReply(ctx context.Context, b *bench) (benchResult, error) {
-	const perSecond = 200
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return benchResult{}, err
-	}
-	simulator := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "demo"}}})
-	server := &http.Server{Handler: simulator}
-	go server.Serve(listener)
-	defer server.Close()
-	defer simulator.Close()
-	api := "http://" + listener.Addr().String()
-	a, _, stop, err := b.receiver(ctx, api)
-	if err != nil {
-		return benchResult{}, err
-	}
-	defer stop()
-
-	var mu sync.Mutex
-	said := map[int64]time.Time{}
-	var times []time.Duration
-	answered := make(chan struct{}, 1)
-	simulator.OnSend(func(chat int64, _ string, at time.Time) {
-		mu.Lock()
-		defer mu.Unlock()
-		if begun, ok := said[chat]; ok {
-			times = append(times, at.Sub(begun))
-			delete(said, chat)
-		}
-		select {
-		case answered <- struct{}{}:
-		default:
-		}
-	})
-	if err := setWebhook(ctx, api, botConfig{Token: demoToken, Secret: demoSecret}, "http://"+a.listener.Addr().String()+"/webhook/demo"); err != nil {
-		return benchResult{}, err
-	}
-	total := int(b.For.Seconds() * perSecond)
-	tick := time.NewTicker(time.Second / perSecond)
-	defer tick.Stop()
-	for i := range total {
-		<-tick.C
-		chat := int64(1000 + i)
-		mu.Lock()
-		said[chat] = time.Now()
-		mu.Unlock()
-		simulator.Say(chat, "I can't log in, please help")
-	}
-	const patience = 10 * time.Second
-	for end := time.After(patience); ; {
-		mu.Lock()
-		done := len(times) == total
-		mu.Unlock()
-		if done {
-			break
-		}
-		select {
-		case <-answered:
-		case <-end:
-			return benchResult{}, fmt.Errorf("%d of %d answers after %s", len(times), total, patience)
-		}
-	}
-	slices.Sort(times)
-	return benchResult{Value: percentile(times, .5), Unit: "ms p50", Notes: map[string]float64{"p95 ms": percentile(times, .95), "p99 ms": percentile(times, .99)}}, nil
-}
-
-// benchGrowth compares a store of many events with one of few: the time of an
-// append, of a page of the feed, and of loading one chat. The worst of the three
-// ratios counts.
-func benchGrowth(ctx context.Context, b *bench) (benchResult, error) {
-	small, err := b.grown(ctx, b.scaled(100_000))
-	if err != nil {
-		return benchResult{}, err
-	}
-	large, err := b.grown(ctx, b.scaled(10_000_000))
-	if err != nil {
-		return benchResult{}, err
-	}
-	r := benchResult{Unit: "times", Base: 0, Notes: map[string]float64{}}
-	for key, value := range large {
-		r.Notes[key+" x"] = value / small[key]
-		r.Value = max(r.Value, value/small[key])
-	}
-	return r, nil
-}
-
-// writing is how many chats write during growth, spread over all there are: as
-// many with many stored as with few.
-const writing = 2000
-
-// grown measures with a number of events stored. Chats have 50 events each,
-// however many there are.
-func (b *bench) grown(ctx context.Context, events int) (map[string]float64, error) {
-	store, dsn, drop, err := b.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer drop()
-	chats := events / 50
-	if err := fill(ctx, dsn, events, chats); err != nil {
-		return nil, err
-	}
-	handler := commands.NewHandler(store, commands.Settings{})
-	defer handler.Close()
-	write := func(first int64) func(context.Context, int64) error {
-		return func(ctx context.Context, n int64) error {
-			request, err := benchTranslate(benchUpdate(first+n, 1+(n%writing)*int64(max(1, chats/writing))), now())
-			if err != nil {
-				return err
-			}
-			_, err = handler.Handle(ctx, request)
-			return err
-		}
-	}
-	if _, _, err := load(ctx, 32, b.For/2, write(1<<40)); err != nil { // now all of them are in memory
-		return nil, err
-	}
-	appends, took, err := load(ctx, 32, b.For, write(1<<41))
-	if err != nil {
-		return nil, err
-	}
-	var at domain.Position
-	if err := store.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id, position offset $1 limit 1`, events/2).
-		Scan(&at.Transaction, &at.Number); err != nil {
-		return nil, err
-	}
-	pages, _, err := load(ctx, 1, b.For/2, func(ctx context.Context, _ int64) error {
-		_, err := store.ReadFeed(ctx, store.Pool(), at, 1000)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	loads, _, err := load(ctx, 1, b.For/2, func(ctx context.Context, n int64) error {
-		_, err := store.Load(ctx, []commands.Cursor{{Stream: domain.ChatStream("demo", 1+(n*104729)%int64(chats))}})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return map[string]float64{"append": 1 / rate(len(appends), took), "page": percentile(pages, .5), "load": percentile(loads, .5)}, nil
 }
 
 // benchMemory runs serve and rebuild as processes of their own and reads their
