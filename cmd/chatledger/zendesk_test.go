@@ -53,6 +53,11 @@ func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
 	for chat := range int64(chats) {
 		w.Say(chat+1, "I want to talk to a person")
 	}
+	// What is said before a ticket is referred goes into its first note.
+	w.eventually("the tickets are referred", func() string {
+		n := w.rows(`select count(*) from eventstore.events where name = 'ticket_referred'`)
+		return unless(n == fmt.Sprint(chats), "%s are", n)
+	})
 	for chat := range int64(chats) {
 		if _, err := w.Await(t.Context(), chat+1, 1); err != nil {
 			t.Fatal(err)
