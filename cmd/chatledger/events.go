@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -139,4 +141,19 @@ func openStore(ctx context.Context, d database) (*postgres.Store, error) {
 		return nil, err
 	}
 	return postgres.Open(ctx, dsn, "chatledger cli", chat.NewCodec())
+}
+
+// openSession opens the store with a session beside its pool; leave ends both.
+func openSession(ctx context.Context, d database, name string) (store *postgres.Store, conn *pgx.Conn, leave func(), err error) {
+	if store, err = openStore(ctx, d); err != nil {
+		return nil, nil, nil, err
+	}
+	if conn, err = store.Session(ctx, name); err != nil {
+		store.Close()
+		return nil, nil, nil, err
+	}
+	return store, conn, func() {
+		_ = conn.Close(context.WithoutCancel(ctx)) // else the server ends it when it notices
+		store.Close()
+	}, nil
 }

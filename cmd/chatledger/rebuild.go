@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,16 +30,11 @@ func (c *rebuildCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(e.ctx, c.database)
+	store, conn, leave, err := openSession(e.ctx, c.database, "rebuild")
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	conn, err := store.Session(e.ctx, "rebuild")
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(e.ctx))
+	defer leave()
 	var differing error
 	for _, p := range list {
 		if c.Rollback {

@@ -53,16 +53,11 @@ func (c *replayCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(e.ctx, c.database)
+	store, conn, leave, err := openSession(e.ctx, c.database, "replay")
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	conn, err := store.Session(e.ctx, "replay")
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(e.ctx))
+	defer leave()
 	if r.sandbox, err = projections.OpenSandbox(e.ctx, conn); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -21,16 +20,11 @@ func (c *verifyCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(e.ctx, c.database)
+	store, conn, leave, err := openSession(e.ctx, c.database, "verify")
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	conn, err := store.Session(e.ctx, "verify")
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(e.ctx))
+	defer leave()
 	var differing error
 	for _, p := range list {
 		var v projections.Verified
