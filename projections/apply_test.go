@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -48,7 +49,7 @@ func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
 				for _, h := range histories {
 					rows += l.compare(t, p, h.stream)
 				}
-				if n := ask[int](t, l.conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
+				if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
 					t.Errorf("%s has %d rows, %d were verified, the histories fold to %d", p.Name(), n, v.Rows, rows)
 				}
 			}
@@ -69,7 +70,7 @@ func (l *ledger) compare(t *testing.T, p projections.Projection, id domain.Strea
 	}
 	var got map[string]projections.Row
 	err = pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
-		exec(t, tx, `set local search_path = readmodel`)
+		pgtest.Exec(t, tx, `set local search_path = readmodel`)
 		got, err = p.Rows(t.Context(), tx, []string{string(id)})
 		return err
 	})
@@ -111,7 +112,7 @@ func TestAGapOrARepeatIsAnError(t *testing.T) {
 			l := newLedger(t)
 			for i, page := range c.pages {
 				err := pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
-					exec(t, tx, `set local search_path = readmodel`)
+					pgtest.Exec(t, tx, `set local search_path = readmodel`)
 					return c.p.Apply(t.Context(), tx, page)
 				})
 				var gap projections.GapError

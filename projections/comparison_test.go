@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
@@ -28,7 +29,7 @@ func (l *ledger) dryRun(t testing.TB, p projections.Projection) projections.Comp
 	if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
 		t.Errorf("a dry run of %s changed the live table", p.Name())
 	}
-	if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
 		t.Errorf("a dry run left %d schemas", n)
 	}
 	return *done.Comparison
@@ -52,42 +53,42 @@ func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 30, 60)
 	for _, p := range projections.All() {
-		rows := ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name())
+		rows := pgtest.Ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name())
 		if c := l.dryRun(t, p); c.Differences() != 0 || len(c.First) != 0 || c.Rows != rows {
 			t.Errorf("%s: %+v of %d rows, want no difference", p.Name(), c, rows)
 		}
 	}
 	missing, changed := string(histories[3].stream), string(histories[5].stream)
-	exec(t, l.conn, `delete from readmodel.conversations where stream_id = $1`, missing)
-	exec(t, l.conn, `update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
-	exec(t, l.conn, `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
+	pgtest.Exec(t, l.conn, `delete from readmodel.conversations where stream_id = $1`, missing)
+	pgtest.Exec(t, l.conn, `update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
+	pgtest.Exec(t, l.conn, `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
 	c := l.dryRun(t, projections.Conversations{})
 	if want := int64(len(histories) + 1); c.OnlyOld != 1 || c.OnlyNew != 1 || c.Differ != 1 || c.Rows != want {
 		t.Errorf("%+v, want one of each kind in %d rows", c, want)
 	}
-	was := ask[string](t, l.conn, `select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
+	was := pgtest.Ask[string](t, l.conn, `select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
 		where stream_id = $1 and payload ? 'from' order by version desc limit 1) || '"', 'null')`, changed)
-	n := ask[int](t, l.conn, `select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
+	n := pgtest.Ask[int](t, l.conn, `select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
 	wantFew(t, c, missing+": the row is missing", "chat-demo:5: the row is there and no event leads to it",
 		fmt.Sprintf(`%s: username is "mallory", the events lead to %s; messages is 1000000, the events lead to %d`, changed, was, n))
 
 	// A column that no code of ours fills would be lost by a rebuild.
 	l.rebuild(t, projections.Tickets{})
-	exec(t, l.conn, `drop schema readmodel_previous_tickets cascade; alter table readmodel.tickets add column note text`)
-	key := ask[string](t, l.conn, `update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
+	pgtest.Exec(t, l.conn, `drop schema readmodel_previous_tickets cascade; alter table readmodel.tickets add column note text`)
+	key := pgtest.Ask[string](t, l.conn, `update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
 	wantFew(t, l.dryRun(t, projections.Tickets{}), key+": it differs in columns that this program does not know")
 }
 
 func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 31, 60)
-	exec(t, l.conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
-	exec(t, l.conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
+	pgtest.Exec(t, l.conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
+	pgtest.Exec(t, l.conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
 	c := l.dryRun(t, projections.Conversations{})
 	if c.Differ != 30 || c.OnlyNew != 12 || c.OnlyOld != 0 || c.Differences() != 42 || len(c.First) != 20 || int(c.Rows) != len(histories) {
 		t.Errorf("%+v", c)
 	}
-	first := ask[string](t, l.conn, `select stream_id from readmodel.conversations order by 1 offset 2 limit 1`)
+	first := pgtest.Ask[string](t, l.conn, `select stream_id from readmodel.conversations order by 1 offset 2 limit 1`)
 	if c.First[0].Key != first || !strings.Contains(c.First[0].Detail, "bot is ") {
 		t.Errorf("the first is %v, want %s", c.First[0], first)
 	}
@@ -102,7 +103,7 @@ func TestTablesAreComparedWhereTheLiveOneStands(t *testing.T) {
 		l.oneMore(t, domain.ChatStream("demo", int64(77+i)))
 	}
 	for _, p := range projections.All() {
-		rows, at := ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name()), l.checkpoint(t, p)
+		rows, at := pgtest.Ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name()), l.checkpoint(t, p)
 		c := l.dryRun(t, p)
 		if c.Differences() != 0 || c.Rows != rows || !strings.HasPrefix(at, fmt.Sprintf("(%d,%d,", c.At.Transaction, c.At.Number)) {
 			t.Errorf("%s at %s: %+v of %d rows", p.Name(), at, c, rows)
@@ -143,13 +144,13 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				exec(t, tx, `update readmodel.`+p.Name()+` set `+column+` = 'what nobody said' where `+key+` = $1`, k)
+				pgtest.Exec(t, tx, `update readmodel.`+p.Name()+` set `+column+` = 'what nobody said' where `+key+` = $1`, k)
 				if err := tx.Commit(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				want := recorded[since(t, p, recorded, k, column)-1]
 				wantCause(t, l, p, k, want)
-				exec(t, l.conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k, value(rows[k], column))
+				pgtest.Exec(t, l.conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k, value(rows[k], column))
 			}
 		}
 		if explained < 20 {
@@ -218,8 +219,8 @@ func TestARowLeftBehindIsExplainedByTheEventItLacks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, tx, `set local search_path = readmodel`)
-		exec(t, tx, `delete from conversations where stream_id = $1`, string(h.stream))
+		pgtest.Exec(t, tx, `set local search_path = readmodel`)
+		pgtest.Exec(t, tx, `delete from conversations where stream_id = $1`, string(h.stream))
 		if err := p.Apply(t.Context(), tx, recorded[:n]); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -30,7 +31,7 @@ func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 40, 30)
 	for i, p := range projections.All() {
-		exec(t, l.conn, `update readmodel.`+p.Name()+` set bot = 'damaged'`)
+		pgtest.Exec(t, l.conn, `update readmodel.`+p.Name()+` set bot = 'damaged'`)
 		before, checkpoint := l.table(t, p), l.checkpoint(t, p)
 		l.oneMore(t, domain.ChatStream("demo", int64(77+i)))
 		l.rebuild(t, p)
@@ -66,7 +67,7 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 		if what != "nothing was rebuilt" {
 			l.rebuild(t, p)
 		}
-		exec(t, l.conn, c.before)
+		pgtest.Exec(t, l.conn, c.before)
 		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
 		if _, _, err := projections.Rollback(patiently(t), l.conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
@@ -82,12 +83,12 @@ func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 42, 20)
 	p := projections.Tickets{}
-	exec(t, l.conn, `
+	pgtest.Exec(t, l.conn, `
 		grant select, update on readmodel.tickets to public;
 		grant update (subject) on readmodel.tickets to public;
 		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent'`)
 	l.rebuild(t, p)
-	exec(t, l.conn, `
+	pgtest.Exec(t, l.conn, `
 		revoke update on readmodel.tickets from public;
 		grant select (ticket_id) on readmodel.tickets to public;
 		comment on table readmodel.tickets is 'Cases.'`)
@@ -100,7 +101,7 @@ func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 	}
 	l.oneMore(t, "chat-demo:77")
 	l.follow(t, p, func() int { return 10 })
-	if n := ask[int](t, l.conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
 		t.Errorf("the queue shows a new ticket %d times", n)
 	}
 }
@@ -133,7 +134,7 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn := l.session(t)
-		least := ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
+		least := pgtest.Ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		running.Go(func() {
 			pace := time.NewTicker(2 * time.Millisecond)
 			defer pace.Stop()
@@ -173,10 +174,10 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 // caughtUp waits until each table has folded every event there is.
 func (l *ledger) caughtUp(t testing.TB) {
 	t.Helper()
-	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
 	}
 }
@@ -231,15 +232,15 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	l, _ := folded(t, 46, 10)
 	p := projections.Tickets{}
 	l.rebuild(t, p)
-	exec(t, l.conn, `create view public.before as select * from readmodel_previous_tickets.tickets`)
+	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous_tickets.tickets`)
 	number := l.number(t, p)
 	_, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
 	if err == nil || !strings.Contains(err.Error(), "view public.before depends on") || l.number(t, p) != number {
 		t.Errorf("got %v", err)
 	}
-	exec(t, l.conn, `drop view public.before`)
+	pgtest.Exec(t, l.conn, `drop view public.before`)
 	l.rebuild(t, p)
-	if n := ask[int](t, l.conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
 		t.Errorf("there are %d tables of tickets, want the live and the previous one", n)
 	}
 }
@@ -259,8 +260,8 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 			cut := 0
 			_, err := projections.Rebuild(patiently(t), l.session(t), l, p, projections.How{Progress: func(at projections.Progress) {
 				if at.Comparing {
-					cut = ask[int](t, l.conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
-					eventually(t, "the session has ended", func() bool { return ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
+					cut = pgtest.Ask[int](t, l.conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
+					eventually(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
 				}
 			}})
 			if cut != 1 {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
@@ -94,7 +93,7 @@ func (l *ledger) appendAll(t testing.TB, histories []history, cut func(left int)
 func (l *ledger) settle(t testing.TB) {
 	t.Helper()
 	eventually(t, "the feed shows every event", func() bool {
-		return ask[bool](t, l.Pool(), `
+		return pgtest.Ask[bool](t, l.Pool(), `
 			select coalesce((select transaction_id < pg_snapshot_xmin(pg_current_snapshot()) from eventstore.events order by transaction_id desc limit 1), true)`)
 	})
 }
@@ -104,14 +103,14 @@ func (l *ledger) settle(t testing.TB) {
 func (l *ledger) follow(t testing.TB, p projections.Projection, size func() int) {
 	t.Helper()
 	ctx := patiently(t)
-	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	l.settle(t)
 	c, err := l.Lead(ctx, p.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for done := ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()); done < total; {
+	for done := pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()); done < total; {
 		page, err := c.Next(ctx, size())
 		if err != nil {
 			t.Fatal(err)
@@ -157,27 +156,7 @@ func (l *ledger) rebuild(t testing.TB, p projections.Projection) projections.Reb
 // rows is a whole table, or what else a query finds, as one text.
 func rows(t testing.TB, conn *pgx.Conn, query string) string {
 	t.Helper()
-	return ask[string](t, conn, `select coalesce(string_agg(r::text, E'\n'), '') from (`+query+`) r`)
-}
-
-// ask reads one value.
-func ask[T any](t testing.TB, q interface {
-	QueryRow(context.Context, string, ...any) pgx.Row
-}, sql string, args ...any) (value T) {
-	t.Helper()
-	if err := q.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return value
-}
-
-func exec(t testing.TB, q interface {
-	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
-}, sql string, args ...any) {
-	t.Helper()
-	if _, err := q.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
+	return pgtest.Ask[string](t, conn, `select coalesce(string_agg(r::text, E'\n'), '') from (`+query+`) r`)
 }
 
 // eventually asks until the answer is yes.

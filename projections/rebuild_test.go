@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -61,7 +62,7 @@ func (l *ledger) checkpoint(t testing.TB, p projections.Projection) string {
 // number is what tells a table from another of the same name.
 func (l *ledger) number(t testing.TB, p projections.Projection) uint32 {
 	t.Helper()
-	return ask[uint32](t, l.conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
+	return pgtest.Ask[uint32](t, l.conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
 }
 
 func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
@@ -87,7 +88,7 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 			t.Errorf("%s is still the old table", p.Name())
 		}
 	}
-	if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
 		t.Errorf("%d schemas are left over", n)
 	}
 }
@@ -98,8 +99,8 @@ func TestARebuildWithoutAConsumerFoldsTheWholeFeed(t *testing.T) {
 	l, _ := folded(t, 11, 20)
 	for _, p := range projections.All() {
 		before := l.table(t, p)
-		exec(t, l.conn, `truncate readmodel.`+p.Name())
-		exec(t, l.conn, `delete from eventstore.checkpoints where consumer_group = $1`, p.Name())
+		pgtest.Exec(t, l.conn, `truncate readmodel.`+p.Name())
+		pgtest.Exec(t, l.conn, `delete from eventstore.checkpoints where consumer_group = $1`, p.Name())
 		l.rebuild(t, p)
 		if diff := cmp.Diff(before, l.table(t, p)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", p.Name(), diff)
@@ -128,8 +129,8 @@ const described = `
 func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 12, 40)
-	role := fmt.Sprintf("analyst_%d", ask[uint32](t, l.conn, `select oid from pg_database where datname = current_database()`))
-	exec(t, l.conn, `
+	role := fmt.Sprintf("analyst_%d", pgtest.Ask[uint32](t, l.conn, `select oid from pg_database where datname = current_database()`))
+	pgtest.Exec(t, l.conn, `
 		create role `+role+`;
 		grant usage on schema readmodel to `+role+`;
 		grant select on readmodel.tickets to `+role+` with grant option;
@@ -179,7 +180,7 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	l.follow(t, projections.Tickets{}, func() int { return 10 })
 	l.follow(t, projections.Conversations{}, func() int { return 10 })
 	for _, name := range []string{"ticket_queue", "with_names", "urgent"} {
-		if n := ask[int](t, l.conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
+		if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
 			t.Errorf("%s shows a new ticket %d times", name, n)
 		}
 	}
@@ -218,7 +219,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		`select count(*) from readmodel.ticket_queue`, `select count(*) from readmodel.ticket_queue q join readmodel.tickets t using (ticket_id)`,
 	} {
 		conn := l.session(t)
-		least := ask[int](t, conn, query) // no row is ever taken away; what is resolved leaves the queue
+		least := pgtest.Ask[int](t, conn, query) // no row is ever taken away; what is resolved leaves the queue
 		if strings.Contains(query, "queue") {
 			least = 1
 		}
@@ -265,7 +266,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	})
 	for _, p := range projections.All() {
 		conn := l.session(t)
-		least := ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
+		least := pgtest.Ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		writing.Go(func() {
 			for n := range 4 {
 				done, err := projections.Rebuild(patiently(t), conn, l, p, projections.How{})
@@ -283,10 +284,10 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		})
 	}
 	writing.Wait()
-	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
 		if v := l.verify(t, p); int(v.Streams) < len(histories) {
 			t.Errorf("%s: %d streams were verified", p.Name(), v.Streams)
@@ -348,7 +349,7 @@ func telling(do func()) projections.How {
 func swapping(t testing.TB, p projections.Projection, do func()) projections.Projection {
 	done := false
 	return hooked{p, func(tx pgx.Tx) error {
-		locked := ask[bool](t, tx, `
+		locked := pgtest.Ask[bool](t, tx, `
 			select exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock' and granted and relation = $1::text::regclass)`, "readmodel."+p.Name())
 		if locked && !done {
 			done = true
@@ -377,7 +378,7 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 				}
 			})
 			eventually(t, "the query waits", func() bool {
-				return ask[bool](t, watch, `select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
+				return pgtest.Ask[bool](t, watch, `select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
 			})
 		}
 	})
@@ -402,7 +403,7 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask[int](t, long, `select count(*) from readmodel.tickets`)
+	pgtest.Ask[int](t, long, `select count(*) from readmodel.tickets`)
 	tries := make(chan int, 1000)
 	done := make(chan error, 1)
 	conn := l.session(t)
@@ -467,14 +468,14 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
 				t.Error("the live table is not what it was")
 			}
-			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 1 {
+			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 1 {
 				t.Fatalf("%d schemas of a rebuild were left, so the next run has nothing to clear", n)
 			}
 			eventually(t, "the interrupted session has ended", func() bool {
-				return ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
+				return pgtest.Ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
-			if n := ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
+			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
 				t.Errorf("%d schemas are left over", n)
 			}
 		})
@@ -516,17 +517,17 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 20, 20)
-			exec(t, l.conn, c.before)
-			number, n := l.number(t, projections.Tickets{}), ask[int](t, l.conn, `select count(*) from readmodel.tickets`)
+			pgtest.Exec(t, l.conn, c.before)
+			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.tickets`)
 			other := l.session(t)
 			if name == "a feed that has lost events" {
-				exec(t, other, c.during)
+				pgtest.Exec(t, other, c.during)
 			}
-			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, telling(func() { exec(t, other, c.during) }))
+			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %s", err, c.want)
 			}
-			if l.number(t, projections.Tickets{}) != number || ask[int](t, l.conn, `select count(*) from readmodel.tickets`) != n {
+			if l.number(t, projections.Tickets{}) != number || pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.tickets`) != n {
 				t.Error("the live table is not what it was")
 			}
 		})
@@ -537,7 +538,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 func TestARebuildOverAGapIsAnError(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10)
-	exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[3].stream))
+	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[3].stream))
 	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{})
 	var gap projections.GapError
 	if !errors.As(err, &gap) || gap.Stream != histories[3].stream || gap.Has != 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -49,7 +50,7 @@ func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 	}
 	for _, p := range projections.All() {
 		live, folded := "readmodel."+p.Name(), schema+"."+p.Name()
-		if ask[int](t, l.conn, `select count(*) from `+live) == 0 {
+		if pgtest.Ask[int](t, l.conn, `select count(*) from `+live) == 0 {
 			t.Errorf("%s has no rows", live)
 		}
 		if differ := rows(t, l.conn, `(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+`)`); differ != "" {
@@ -102,7 +103,7 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	if err := s.Close(patiently(t)); err != nil {
 		t.Error(err)
 	}
-	if ask[bool](t, l.conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
+	if pgtest.Ask[bool](t, l.conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
 		t.Error("it is still there")
 	}
 }
@@ -114,7 +115,7 @@ func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
 	if _, err := projections.OpenSandbox(patiently(t), killed); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, killed, `create table readmodel_sandbox.left ()`)
+	pgtest.Exec(t, killed, `create table readmodel_sandbox.left ()`)
 	if _, err := projections.OpenSandbox(patiently(t), l.conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
 		t.Errorf("a second sandbox beside the first: %v", err)
 	}
@@ -122,9 +123,9 @@ func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the server has noticed", func() bool {
-		return ask[bool](t, l.conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
+		return pgtest.Ask[bool](t, l.conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
 	})
-	if s := openSandbox(t, l); ask[bool](t, l.conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
+	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
 		t.Error("the next sandbox has what was left")
 	} else if err := s.Close(patiently(t)); err != nil {
 		t.Error(err)

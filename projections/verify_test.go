@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -56,8 +57,8 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 1, 15)
 			l.verify(t, c.p)
-			key := ask[string](t, l.conn, `select `+c.key)
-			exec(t, l.conn, c.damage, key)
+			key := pgtest.Ask[string](t, l.conn, `select `+c.key)
+			pgtest.Exec(t, l.conn, c.damage, key)
 			v, err := projections.Verify(t.Context(), l.conn, l, c.p)
 			if err != nil {
 				t.Fatal(err)
@@ -127,7 +128,7 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 		done := make(chan error, 1)
 		h := &halting{ledger: l, before: func(batch int) {
 			if batch > 1 {
-				swapped = swapped || ask[uint32](t, watch, `select 'readmodel.conversations'::regclass::oid`) != number
+				swapped = swapped || pgtest.Ask[uint32](t, watch, `select 'readmodel.conversations'::regclass::oid`) != number
 				return
 			}
 			go func() {
@@ -135,7 +136,7 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 				done <- err
 			}()
 			eventually(t, "the rebuild waits for its turn", func() bool {
-				return ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
+				return pgtest.Ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
 			})
 		}}
 		v, err := projections.Verify(patiently(t), l.conn, h, p)
@@ -157,7 +158,7 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 		t.Errorf("%+v: %v", v, err)
 	}
 	key := string(histories[7].stream)
-	exec(t, l.conn, `update readmodel.conversations set bot = 'nobody' where stream_id = $1`, key)
+	pgtest.Exec(t, l.conn, `update readmodel.conversations set bot = 'nobody' where stream_id = $1`, key)
 	found := 0
 	for range 200 { // a third of the samples have it
 		v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
@@ -177,7 +178,7 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 func TestVerifyReportsAGapInHistory(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 3, 3)
-	exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].stream))
+	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].stream))
 	_, err := projections.Verify(t.Context(), l.conn, l, projections.Conversations{})
 	if len(histories[1].events) < 2 {
 		t.Fatal("the history is too short for a gap")

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
@@ -129,11 +130,11 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	if byNewer.Load() == 0 {
 		t.Error("the newer program folded nothing")
 	}
-	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
-	if got := ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = 2`); got != total {
+	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	if got := pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = 2`); got != total {
 		t.Errorf("the checkpoint counts %d events, there are %d", got, total)
 	}
-	if n := ask[int](t, l.conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
 		t.Error("nobody shouts")
 	}
 	eventually(t, "the older program says that it waits", func() bool { return olderLog.count(waits) == 1 })
@@ -160,9 +161,9 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 // caughtUpWith waits until the table of this version has folded every event there is.
 func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	t.Helper()
-	total := ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	eventually(t, "the table has come to the end", func() bool {
-		return ask[bool](t, l.conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
+		return pgtest.Ask[bool](t, l.conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
 	})
 }
 

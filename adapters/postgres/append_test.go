@@ -48,7 +48,7 @@ func TestAnAppendedEventIsReadBackWhole(t *testing.T) {
 	if !got[0].Position.Before(got[1].Position) {
 		t.Errorf("positions %v and %v are not in order", got[0].Position, got[1].Position)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.streams where stream_id = 'chat-demo:1'`); n != 1 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.streams where stream_id = 'chat-demo:1'`); n != 1 {
 		t.Errorf("the stream is listed %d times", n)
 	}
 }
@@ -433,7 +433,7 @@ func TestLoadReportsAGapOfTheStreamThatHasIt(t *testing.T) {
 		s := newStore(t)
 		must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 		must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(2)})
-		exec(t, s.Pool(), `delete from eventstore.events where stream_id = 'chat-demo:1' and version = $1`, missing)
+		pgtest.Exec(t, s.Pool(), `delete from eventstore.events where stream_id = 'chat-demo:1' and version = $1`, missing)
 		got, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:1"}, {Stream: "chat-demo:2"}})
 		if err != nil {
 			t.Fatal(err)
@@ -458,7 +458,7 @@ func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
 			t.Parallel()
 			s := newStore(t)
 			must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
-			exec(t, s.Pool(), change)
+			pgtest.Exec(t, s.Pool(), change)
 			loaded, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:1"}})
 			if err != nil {
 				t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -57,12 +58,12 @@ func TestTheExtentIsOneMoment(t *testing.T) {
 		t.Errorf("of an empty store: %+v, %v", e, err)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
-	exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '5', 6)`)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '5', 6)`)
 	e, err := s.Extent(t.Context(), "responder")
 	if err != nil || e.AnsweredTo != (domain.Position{Transaction: 5, Number: 6}) {
 		t.Errorf("%+v, %v", e, err)
 	}
-	last := ask[string](t, s.Pool(), `select event_id::text from eventstore.events where version = 3`)
+	last := pgtest.Ask[string](t, s.Pool(), `select event_id::text from eventstore.events where version = 3`)
 	if id, err := s.EventAt(t.Context(), e.End); err != nil || id.String() != last {
 		t.Errorf("at the end stands %v (%v), want %s", id, err, last)
 	}

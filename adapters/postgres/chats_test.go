@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -35,7 +36,7 @@ func TestChatsAreListedByBotAndByWhenSomethingWasRecorded(t *testing.T) {
 		}
 	}
 	begin("chat-shop:1", "chat-shop:-100", "chat-shop-eu:1", "chat-sho:1", "bot-shop")
-	since := ask[time.Time](t, s.Pool(), `select clock_timestamp()`)
+	since := pgtest.Ask[time.Time](t, s.Pool(), `select clock_timestamp()`)
 	begin("chat-shop:2", "chat-zoo:1")
 	must(t, s, commands.Append{Stream: "chat-shop:1", Expected: 2, Events: said(1)})
 
@@ -100,7 +101,7 @@ func TestAGroupThatNeverReadHasReachedNothing(t *testing.T) {
 	if at, err := l.Reached(patiently(t), "responder"); err != nil || at != (domain.Position{}) {
 		t.Errorf("%v, error %v", at, err)
 	}
-	exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '7', 9)`)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '7', 9)`)
 	if at, err := l.Reached(patiently(t), "responder"); err != nil || at != (domain.Position{Transaction: 7, Number: 9}) {
 		t.Errorf("%v, error %v", at, err)
 	}

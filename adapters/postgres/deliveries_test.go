@@ -113,7 +113,7 @@ func TestAClaimedDeliveryIsWhatWasOwed(t *testing.T) {
 	d.Priority = 10
 	d.Payload = commands.SendMessage{ChatID: -100, Text: "nul \x00, emoji 👋"}
 	owe(t, s, d)
-	exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '50 hours'`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '50 hours'`)
 	before := time.Now()
 	got := claim(t, s, 1, leaseLong)
 	if len(got) != 1 {
@@ -148,10 +148,10 @@ func TestOwingAPageAgainAddsNothing(t *testing.T) {
 	owe(t, s, page...)
 	settle(t, s, claimAll(t, s, leaseLong)[0], commands.Done)
 	owe(t, s, append(page, owed("a", 2))...)
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries`); n != 3 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries`); n != 3 {
 		t.Errorf("%d deliveries, want 3", n)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where state = 'done'`); n != 1 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where state = 'done'`); n != 1 {
 		t.Errorf("%d are done, want the 1 that was", n)
 	}
 }
@@ -214,10 +214,10 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
 		t.Errorf("claimed %q, want b/2 alone", places(got))
 	}
-	if got := ask[string](t, s.Pool(), `select reason from eventstore.deliveries where lane = 'a' and version = 1`); got != "busy␀" {
+	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.deliveries where lane = 'a' and version = 1`); got != "busy␀" {
 		t.Errorf("the reason reads %q", got)
 	}
-	exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where lane = 'a' and version = 1`) // an hour later
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where lane = 'a' and version = 1`) // an hour later
 	got := claimAll(t, s, leaseLong)
 	if places(got) != "a/1" || got[0].Attempt != 2 || got[0].Unsure != 0 {
 		t.Errorf("claimed %+v, want the second attempt at a/1, no doubt about the first", got)
@@ -278,7 +278,7 @@ func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
 	}
 	letter := claim(t, s, 1, leaseLong)[0]
 	hold(t, s, letter, commands.Dead, "why")
-	exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '2 days'`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '2 days'`)
 	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Waiting}))
 	got := claimAll(t, s, leaseLong)
 	if len(got) != 1 || got[0].Attempt != 1 || got[0].Age > time.Hour || got[0].Unsure != 2 || got[0].Waived != 2 || got[0].Fence <= letter.Fence {
@@ -328,7 +328,7 @@ func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
 	if won != 1 {
 		t.Errorf("%d operators decided", won)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.events`); n != 2 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events`); n != 2 {
 		t.Errorf("%d events, want that of the outcome and that of the decision", n)
 	}
 }
@@ -343,7 +343,7 @@ func crowd(t *testing.T, s *postgres.Store, n int) commands.Claimed {
 	owe(t, s, list...)
 	letter := claim(t, s, 1, leaseLong)[0]
 	hold(t, s, letter, commands.Dead, "why")
-	exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
 	return letter
 }
 
@@ -364,11 +364,11 @@ func TestALongLaneBehindADeadLetterCostsOtherClaimsNothing(t *testing.T) {
 		others[i] = owed(fmt.Sprint("lane", i), 1)
 	}
 	owe(t, s, others...)
-	exec(t, s.Pool(), `analyze eventstore.deliveries`)
+	pgtest.Exec(t, s.Pool(), `analyze eventstore.deliveries`)
 
 	// EXPLAIN ANALYZE does what it explains.
 	var plan []struct{ Plan node }
-	text := ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+postgres.ClaimSQL, destination, "worker", 10, leaseLong)
+	text := pgtest.Ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+postgres.ClaimSQL, destination, "worker", 10, leaseLong)
 	if err := json.Unmarshal(text, &plan); err != nil {
 		t.Fatal(err)
 	}
@@ -405,13 +405,13 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 	s := newStore(t)
 	letter := crowd(t, s, 100)
 	park(t, s)
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 100 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 100 {
 		t.Fatalf("%d are parked, want 100", n)
 	}
 	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Skipped}))
 	owe(t, s, owed("crowded", 102))
 	const unwanted = 30 // while it is parked
-	must(t, s, outcome(commands.Settlement{Delivery: ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
+	must(t, s, outcome(commands.Settlement{Delivery: pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
 		Was: commands.Waiting, State: commands.Skipped}))
 	for version := 2; version <= 102; version++ {
 		if version == unwanted {
@@ -428,7 +428,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 		}
 		if park(t, s); version == 50 {
 			// A head that was parked at the very moment it became one.
-			exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
+			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
 			waiting := s.Waiting()
 			park(t, s)
 			<-waiting // or this test does not end
@@ -436,7 +436,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 		}
 		settle(t, s, got[0], commands.Done)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 0 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 0 {
 		t.Errorf("%d are parked at the end", n)
 	}
 }
@@ -518,7 +518,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 		}
 	}
 	owe(t, stores[0], all...)
-	exec(t, stores[0].Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
+	pgtest.Exec(t, stores[0].Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
 
 	var mu sync.Mutex
 	busy := map[string]domain.Version{} // lanes with somebody sending

@@ -52,7 +52,7 @@ func effect(t testing.TB, c *postgres.Consumer) pgx.Tx {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, tx, `select 'an effect'`)
+	pgtest.Exec(t, tx, `select 'an effect'`)
 	return tx
 }
 
@@ -136,7 +136,7 @@ func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask[int](t, reading, `select count(*) from eventstore.events`)
+	pgtest.Ask[int](t, reading, `select count(*) from eventstore.events`)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
 	page := next(t, consumer, 10) // with the reader's snapshot still open
 	wantPage(t, page, "chat-demo:1/1")
@@ -146,7 +146,7 @@ func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, writing, `select pg_current_xact_id()`)
+	pgtest.Exec(t, writing, `select pg_current_xact_id()`)
 	for v := range 3 {
 		must(t, s, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(v + 1), Events: said(1)})
 	}
@@ -158,7 +158,7 @@ func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPage(t, next(t, consumer, 10), "chat-demo:1/2", "chat-demo:1/3", "chat-demo:1/4")
-	if n := ask[int](t, reading, `select count(*) from eventstore.events`); n != 0 {
+	if n := pgtest.Ask[int](t, reading, `select count(*) from eventstore.events`); n != 0 {
 		t.Errorf("the reader's snapshot shows %d events; it was no open read", n)
 	}
 }
@@ -176,7 +176,7 @@ func TestAPageIsAsLongAsAskedAndGoesOnBehindTheLast(t *testing.T) {
 	consumer.Close()
 	wantPage(t, next(t, lead(t, s, "readers"), 1), "chat-demo:1/3")
 	wantPage(t, next(t, lead(t, s, "others"), 1), "chat-demo:1/1") // each group for itself
-	if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 2 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 2 {
 		t.Errorf("the checkpoint counts %d events, want 2", n)
 	}
 }
@@ -306,7 +306,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 		follower <- c
 	}()
 	died := time.Now()
-	if !ask[bool](t, watch, `select pg_terminate_backend($1)`, pid) {
+	if !pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, pid) {
 		t.Fatal("the leader's session could not be ended")
 	}
 	select {
@@ -340,7 +340,7 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 				idle <- err
 			}()
 			eventually(t, "the checkpoint has followed", func() bool {
-				return ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`) == 4
+				return pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`) == 4
 			})
 			stop()
 			if err := <-idle; !errors.Is(err, context.Canceled) {
@@ -360,13 +360,13 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 			for range 3 {
 				pass(t, c, next(t, c, 1))
 			}
-			if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 0 {
+			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 0 {
 				t.Errorf("pages that led to nothing were committed: the checkpoint counts %d events", n)
 			}
 			restore()
 			follow(t, s, c)
 			c.Close()
-			if n := ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 4 {
+			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 4 {
 				t.Errorf("the checkpoint counts %d events, want 4", n)
 			}
 			c = lead(t, s, "readers")
@@ -385,7 +385,7 @@ func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
 	c := lead(t, s, "readers")
 	c.SaveEvery(time.Hour)
 	pass(t, c, next(t, c, 2))
-	if !ask[bool](t, watch, `select pg_terminate_backend($1)`, sessionOf(t, watch, "process readers")) {
+	if !pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, sessionOf(t, watch, "process readers")) {
 		t.Fatal("the leader's session could not be ended")
 	}
 	c.Close()
@@ -397,7 +397,7 @@ func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
 func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	exec(t, s.Pool(), `create table effects (stream text, version bigint)`)
+	pgtest.Exec(t, s.Pool(), `create table effects (stream text, version bigint)`)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	consumer := lead(t, s, "readers")
 	write := func(c *postgres.Consumer, page []domain.Recorded) pgx.Tx {
@@ -406,11 +406,11 @@ func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range page {
-			exec(t, tx, `insert into public.effects values ($1, $2)`, string(r.Stream), int64(r.Version))
+			pgtest.Exec(t, tx, `insert into public.effects values ($1, $2)`, string(r.Stream), int64(r.Version))
 		}
 		return tx
 	}
-	effects := func() int { return ask[int](t, s.Pool(), `select count(*) from effects`) }
+	effects := func() int { return pgtest.Ask[int](t, s.Pool(), `select count(*) from effects`) }
 
 	page := next(t, consumer, 10)
 	if err := write(consumer, page).Rollback(t.Context()); err != nil { // the handler failed
@@ -443,7 +443,7 @@ func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
 func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	exec(t, s.Pool(), `create table effects ()`)
+	pgtest.Exec(t, s.Pool(), `create table effects ()`)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	consumer := lead(t, s, "readers")
 	page := next(t, consumer, 1)
@@ -451,16 +451,16 @@ func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, s.Pool(), `update eventstore.checkpoints set position = position + 1000 where consumer_group = 'readers'`)
-	exec(t, tx, `insert into public.effects default values`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.checkpoints set position = position + 1000 where consumer_group = 'readers'`)
+	pgtest.Exec(t, tx, `insert into public.effects default values`)
 	if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(), "another process moved it") {
 		t.Errorf("got %v", err)
 	}
 	consumer.Close()
-	if n := ask[int](t, s.Pool(), `select position from eventstore.checkpoints where consumer_group = 'readers'`); n != 1000 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select position from eventstore.checkpoints where consumer_group = 'readers'`); n != 1000 {
 		t.Errorf("the checkpoint is at %d, want where it was moved to", n)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from effects`); n != 0 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from effects`); n != 0 {
 		t.Error("the page left effects")
 	}
 }
@@ -472,7 +472,7 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	const streams, appends = 6, 60
 	dsn := pgtest.Database(t)
 	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
-	exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
+	pgtest.Exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
 	ctx := patiently(t)
 	var writing sync.WaitGroup
 	var total atomic.Int64
@@ -522,7 +522,7 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range page {
-			exec(t, tx, `insert into public.effects (stream, version) values ($1, $2)`, string(r.Stream), int64(r.Version))
+			pgtest.Exec(t, tx, `insert into public.effects (stream, version) values ($1, $2)`, string(r.Stream), int64(r.Version))
 		}
 		if rng.IntN(8) == 0 { // it crashes with the page in hand
 			consumer.Close()
@@ -568,8 +568,8 @@ func announced(t *testing.T, rounds int) time.Duration {
 	defer running.Wait()
 	defer stop()
 	eventually(t, "both processes tell and listen", func() bool {
-		return ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`) == 4 &&
-			ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
+		return pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`) == 4 &&
+			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
 	})
 	consumer := lead(t, there, "readers")
 	begun := time.Now()
@@ -613,12 +613,12 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); s.Announce(ctx, slog.New(slog.DiscardHandler)) }()
 	sessions := func() (pids []int) {
-		return ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
+		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
 	}
 	eventually(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
 	lost := sessions()
 	for _, pid := range lost {
-		ask[bool](t, watch, `select pg_terminate_backend($1)`, pid)
+		pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, pid)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)}) // there is something to tell
 	eventually(t, "it tells and listens again", func() bool {

@@ -175,7 +175,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 	s := newStore(t)
 	waits := []time.Duration{0, 100 * time.Millisecond, time.Second, 3 * time.Second}
 	rapid.Check(t, func(rt *rapid.T) {
-		exec(t, s.Pool(), `truncate eventstore.flow`)
+		pgtest.Exec(t, s.Pool(), `truncate eventstore.flow`)
 		f := newFlow(t, s)
 		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{}}
 		chats := []domain.StreamID{"chat-demo:1", "chat-demo:2", "chat-demo:-3"}
@@ -229,10 +229,10 @@ func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
 		flows = append(flows, newFlow(t, s))
 	}
 	for round := range 20 {
-		exec(t, stores[0].Pool(), `truncate eventstore.flow`)
+		pgtest.Exec(t, stores[0].Pool(), `truncate eventstore.flow`)
 		known := round%2 == 0
 		if known {
-			exec(t, stores[0].Pool(), `insert into eventstore.flow (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
+			pgtest.Exec(t, stores[0].Pool(), `insert into eventstore.flow (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
 		}
 		var mu sync.Mutex
 		granted := map[string]int{}
@@ -427,7 +427,7 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 		if _, err := f.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if left := ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.flow`); left != step.left {
+		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.flow`); left != step.left {
 			t.Errorf("after %s there are %s, want %s", step.pass, left, step.left)
 		}
 	}

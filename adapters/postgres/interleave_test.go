@@ -360,7 +360,7 @@ func newStageOn(t *testing.T, dsn string) *stage {
 // play runs one seed on an empty ledger and checks every reader's log.
 func (st *stage) play(t *testing.T, seed uint64, blind bool, readers map[string]reader) map[string]error {
 	t.Helper()
-	exec(t, st.reading, `truncate eventstore.events`)
+	pgtest.Exec(t, st.reading, `truncate eventstore.events`)
 	s := &schedule{ctx: patiently(t), rng: rand.New(rand.NewPCG(seed, 5)), writers: st.writing, readers: readers, conn: st.reading,
 		logs: map[string][]item{}, prefix: fmt.Sprint("stream", seed), versions: map[string]int64{}, busy: map[string]bool{}, blind: blind}
 	if err := s.run(); err != nil {

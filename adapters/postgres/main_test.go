@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
@@ -136,24 +135,4 @@ func stream(t testing.TB, s *postgres.Store, id domain.StreamID) []domain.Record
 		}
 	}
 	return events
-}
-
-// ask reads one value.
-func ask[T any](t testing.TB, q interface {
-	QueryRow(context.Context, string, ...any) pgx.Row
-}, sql string, args ...any) (value T) {
-	t.Helper()
-	if err := q.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return value
-}
-
-func exec(t testing.TB, q interface {
-	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
-}, sql string, args ...any) {
-	t.Helper()
-	if _, err := q.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
 }

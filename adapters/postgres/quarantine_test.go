@@ -31,16 +31,16 @@ func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
 	if err := s.Quarantine(t.Context(), "demo", []byte{}, "empty"); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask[int](t, s.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
 		t.Errorf("%d rows, want one per bot and body", n)
 	}
-	if n := ask[int](t, s.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
 		t.Errorf("it came %d times, want 3", n)
 	}
-	if got := ask[[]byte](t, s.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
+	if got := pgtest.Ask[[]byte](t, s.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
 		t.Errorf("kept %q, came %q", got, body)
 	}
-	if got := ask[string](t, s.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
+	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
 		t.Errorf("the reason reads %q", got)
 	}
 }

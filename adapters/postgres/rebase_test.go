@@ -26,14 +26,14 @@ const farAhead = 3000
 // burn uses transaction ids up.
 func burn(t testing.TB, conn *pgx.Conn, n int) {
 	t.Helper()
-	exec(t, conn, fmt.Sprintf(`do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$`, n))
+	pgtest.Exec(t, conn, fmt.Sprintf(`do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$`, n))
 }
 
 // bring stores an event as if it had been brought along from a cluster that is
 // this many transactions ahead.
 func bring(t testing.TB, conn *pgx.Conn, stream string, version, ahead int) {
 	t.Helper()
-	exec(t, conn, `
+	pgtest.Exec(t, conn, `
 		insert into eventstore.events (transaction_id, stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
 		values ((eventstore.rebased(pg_current_xact_id())::text::bigint + $1)::text::xid8, $2, $3, $4, 'update_kept', 1, '{}', $4, 'test', now())`,
 		ahead, stream, version, uuid.New())
@@ -125,13 +125,13 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 	groups := travellers{"all": nil, "some": nil, "none": nil}
 	groups.read(t, s, "all", 40)
 	groups.read(t, s, "some", 13)
-	positions := ask[int64](t, conn, `select max(position) from eventstore.events`)
+	positions := pgtest.Ask[int64](t, conn, `select max(position) from eventstore.events`)
 	dump := pgtest.Dump(t, home, dsn)
 
 	abroad := pgtest.AnotherCluster(t)
 	dsn = pgtest.Restore(t, abroad, "second", dump)
 	conn = connect(t, dsn)
-	if n := ask[int](t, conn, `select count(*) from eventstore.events where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`); n != 40 {
+	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`); n != 40 {
 		t.Fatalf("%d of 40 events lie ahead of the new cluster; the test shows nothing", n)
 	}
 	if says := refusal(t, dsn); !strings.Contains(says, "chatledger rebase") {
@@ -144,7 +144,7 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 	groups.read(t, s, "some", 5)
 	talk(t, s, 2)
 	groups.arrive(t, s)
-	if n := ask[int](t, conn, `select count(*) from eventstore.events where position > $1`, positions); n != 20 {
+	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where position > $1`, positions); n != 20 {
 		t.Errorf("%d of 20 new events have new positions", n)
 	}
 
@@ -190,7 +190,7 @@ func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 	}
 	bring(t, late.Conn(), "chat-late:1", 1, 0)
 
-	stored := func() int { return ask[int](t, s.Pool(), `select count(*) from eventstore.events`) }
+	stored := func() int { return pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events`) }
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	defer writing.Wait()
@@ -234,7 +234,7 @@ func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 	dsn := pgtest.Database(t)
 	conn := connect(t, dsn)
 	body := func() string {
-		return ask[string](t, conn, `select pg_get_functiondef('eventstore.rebased'::regproc)`)
+		return pgtest.Ask[string](t, conn, `select pg_get_functiondef('eventstore.rebased'::regproc)`)
 	}
 	empty := body()
 	if rebase(t, dsn) {
@@ -246,8 +246,8 @@ func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, writing, `lock table eventstore.events in row exclusive mode`) // as who writes; it must not be waited for
-	exec(t, writing, `select pg_current_xact_id()`)
+	pgtest.Exec(t, writing, `lock table eventstore.events in row exclusive mode`) // as who writes; it must not be waited for
+	pgtest.Exec(t, writing, `select pg_current_xact_id()`)
 	talk(t, s, 1)
 	if rebase(t, dsn) || body() != empty {
 		t.Errorf("a ledger in use was rebased: %s", body())
@@ -329,7 +329,7 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 		return tx
 	}
 	drawn, stored := begin(), begin()
-	exec(t, drawn, `select pg_current_xact_id()`)
+	pgtest.Exec(t, drawn, `select pg_current_xact_id()`)
 	bring(t, stored.Conn(), "chat-demo:1", 2, 2_000_000)
 
 	ctx, rebased := patiently(t), make(chan error, 1)
@@ -338,7 +338,7 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 		rebased <- err
 	}()
 	eventually(t, "the rebase waits for the one that has stored", func() bool {
-		return ask[bool](t, conn, `select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
+		return pgtest.Ask[bool](t, conn, `select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
 			and database = (select oid from pg_database where datname = current_database()))`)
 	})
 	if err := stored.Commit(t.Context()); err != nil {
@@ -351,7 +351,7 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 	if err := drawn.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if order := ask[string](t, conn, `select string_agg(version::text, ' ' order by transaction_id, position) from eventstore.events`); order != "1 2 3" {
+	if order := pgtest.Ask[string](t, conn, `select string_agg(version::text, ' ' order by transaction_id, position) from eventstore.events`); order != "1 2 3" {
 		t.Errorf("versions stand in the feed as %s", order)
 	}
 }
@@ -413,7 +413,7 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 		if _, err := s.ReadFeed(t.Context(), conn, domain.Position{}, 10); err != nil {
 			t.Fatal(err)
 		}
-		name := ask[string](t, conn, `select name from pg_prepared_statements where statement like '%limit $3'`)
+		name := pgtest.Ask[string](t, conn, `select name from pg_prepared_statements where statement like '%limit $3'`)
 		rows, err := conn.Query(t.Context(), `explain (costs off) execute `+pgx.Identifier{name}.Sanitize()+`('1', 1, 10, null)`, pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
 			t.Fatal(err)
@@ -439,5 +439,5 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 	if !rebase(t, dsn) {
 		t.Fatal("not rebased")
 	}
-	check(")::text)::bigint + " + ask[string](t, connect(t, dsn), `select eventstore.rebased('0')::text`))
+	check(")::text)::bigint + " + pgtest.Ask[string](t, connect(t, dsn), `select eventstore.rebased('0')::text`))
 }

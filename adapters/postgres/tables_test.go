@@ -36,7 +36,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	s, watch := open(t, dsn), connect(t, dsn)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 	second := leadTable(t, s, "tables", 2) // the first to come
-	if v := ask[int](t, watch, `select version from eventstore.checkpoints where consumer_group = 'tables'`); v != 2 {
+	if v := pgtest.Ask[int](t, watch, `select version from eventstore.checkpoints where consumer_group = 'tables'`); v != 2 {
 		t.Errorf("the table is of version %d, want 2", v)
 	}
 	advance(t, second, next(t, second, 1))
@@ -60,7 +60,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	second = leadTable(t, s, "tables", 2)
 	page := next(t, second, 1)
 	wantPage(t, page, "chat-demo:1/2")
-	exec(t, watch, `update eventstore.checkpoints set version = 3 where consumer_group = 'tables'`)
+	pgtest.Exec(t, watch, `update eventstore.checkpoints set version = 3 where consumer_group = 'tables'`)
 	if err := second.Advance(t.Context(), effect(t, second), page); err == nil || !strings.Contains(err.Error(), "of another version") {
 		t.Errorf("the leader was not overtaken: %v", err)
 	}
@@ -89,7 +89,7 @@ func TestAnIdleLeaderNoticesThatTheCheckpointWasMoved(t *testing.T) {
 				_, err := c.Next(patiently(t), 10)
 				failed <- err
 			}()
-			exec(t, s.Pool(), change)
+			pgtest.Exec(t, s.Pool(), change)
 			if err := <-failed; err == nil || strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
 				t.Errorf("got %v", err)
 			}
@@ -116,7 +116,7 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 	if got := sample(t, s, 10); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
-	exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 30) i`)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 30) i`)
 	if got := sample(t, s, 10); len(got) != 10 {
 		t.Errorf("%d of 30 streams were drawn, want 10", len(got))
 	}
@@ -124,7 +124,7 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 		t.Errorf("%d of 30 streams were drawn, want all", len(got))
 	}
 	const streams, tenths, rounds, each = 40_000, 10, 100, 20
-	exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(31, $1) i`, streams)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(31, $1) i`, streams)
 	var drawn [tenths]int
 	for range rounds {
 		got := sample(t, s, each)
@@ -152,8 +152,8 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 func TestASampleReadsFewPages(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 40000) i`)
-	exec(t, s.Pool(), `vacuum analyze eventstore.streams`)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 40000) i`)
+	pgtest.Exec(t, s.Pool(), `vacuum analyze eventstore.streams`)
 	conn := connect(t, s.Pool().Config().ConnString())
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
@@ -162,7 +162,7 @@ func TestASampleReadsFewPages(t *testing.T) {
 	if _, err := (postgres.Ledger{Store: s}).Sample(t.Context(), tx, 20); err != nil {
 		t.Fatal(err)
 	}
-	n := ask[int64](t, tx, `select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
+	n := pgtest.Ask[int64](t, tx, `select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
 	if n > 1000 {
 		t.Errorf("%d rows were read for 20 streams of 40000", n)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -116,7 +117,7 @@ func TestEveryJSONValueIsKept(t *testing.T) {
 				"raw":     `select raw from eventstore.events where stream_id = $1`,
 				"outcome": `select outcome from eventstore.deliveries where lane = $1`,
 			} {
-				got := ask[[]byte](t, s.Pool(), sql, string(id))
+				got := pgtest.Ask[[]byte](t, s.Pool(), sql, string(id))
 				var sealed struct {
 					Base64 []byte `json:"$base64"`
 				}
@@ -140,7 +141,7 @@ func TestARawThatIsNotJSONIsKept(t *testing.T) {
 		e.Raw = []byte(raw)
 		id := domain.ChatStream("demo", int64(i))
 		must(t, s, commands.Append{Stream: id, Events: []commands.NewEvent{e}})
-		got := ask[string](t, s.Pool(), `select encode(decode(raw ->> '$base64', 'base64'), 'hex') from eventstore.events where stream_id = $1`, string(id))
+		got := pgtest.Ask[string](t, s.Pool(), `select encode(decode(raw ->> '$base64', 'base64'), 'hex') from eventstore.events where stream_id = $1`, string(id))
 		if want := fmt.Sprintf("%x", raw); got != want {
 			t.Errorf("raw %q is kept as %s", raw, got)
 		}
