@@ -23,18 +23,15 @@ type Delivery struct {
 	Correlation uuid.UUID
 }
 
-// Kinds of deliveries.
+// Kinds of deliveries; those that use tools are chat.KindOf's.
 const (
-	KindSendMessage     = "telegram.sendMessage"
-	KindAnswerButton    = "telegram.answerCallbackQuery"
-	KindLookUpOrder     = "orders.lookup"
-	KindValidateAddress = chat.KindValidateAddress
-	KindUpdateAddress   = chat.KindUpdateAddress
-	KindCreateTicket    = chat.KindCreateTicket
-	KindComment         = "zendesk.comment"
-	KindSetStatus       = "zendesk.setStatus"
-	KindSetPriority     = "zendesk.setPriority"
-	KindTyping          = "telegram.sendChatAction" // part of another delivery's attempt, never one of its own
+	KindSendMessage  = "telegram.sendMessage"
+	KindAnswerButton = "telegram.answerCallbackQuery"
+	KindCreateTicket = chat.KindCreateTicket
+	KindComment      = "zendesk.comment"
+	KindSetStatus    = "zendesk.setStatus"
+	KindSetPriority  = "zendesk.setPriority"
+	KindTyping       = "telegram.sendChatAction" // part of another delivery's attempt, never one of its own
 )
 
 // Priorities of deliveries: a customer waits longest for a person, and a pressed
@@ -63,24 +60,19 @@ type AnswerButton struct {
 	Text    string `json:"text,omitempty"`
 }
 
-// LookUpOrder is the payload of KindLookUpOrder.
-type LookUpOrder struct {
-	Number string         `json:"number"`
-	To     domain.Version `json:"to"` // the event that asked
+// UseTool is the payload of the kinds that use a tool.
+type UseTool struct {
+	Tool     string            `json:"tool"`
+	For      chat.Purpose      `json:"for"`
+	Call     int               `json:"call"`
+	Input    map[string]string `json:"input,omitempty"`
+	Customer string            `json:"customer"` // the CRM's id of who it is used for
+	To       domain.Version    `json:"to"`       // the event that it is used about
 }
 
-// ValidateAddress is the payload of KindValidateAddress: an address on one line.
-type ValidateAddress struct {
-	Address string         `json:"address"`
-	To      domain.Version `json:"to"` // the event that asked
-}
-
-// UpdateAddress is the payload of KindUpdateAddress: the customer's id in the CRM
-// and the new billing address on one line.
-type UpdateAddress struct {
-	Customer string         `json:"customer"`
-	Address  string         `json:"address"`
-	To       domain.Version `json:"to"` // the event that asked
+// Returned is the command that records what came of a use.
+func (u UseTool) Returned(delivery uuid.UUID, at time.Time) chat.RecordTool {
+	return chat.RecordTool{Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, At: at}
 }
 
 // CreateTicket is the payload of KindCreateTicket.

@@ -7,6 +7,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // Whether a customer has come back is known even when another process heard of it.
@@ -51,7 +52,7 @@ func TestAMessageIsSentToTheChatOfItsLane(t *testing.T) {
 		{commands.KindSendMessage, "chat-demo:-1001", "chat-demo:-1001"}, // the group has moved
 		{commands.KindSendMessage, "", "chat-demo:-7"},
 		{commands.KindTyping, "chat-demo:-1001", "chat-demo:-7"},
-		{commands.KindLookUpOrder, "orders-demo:-7", "chat-demo:-7"},
+		{chat.KindOf(dialog.OrderStatus), "orders-demo:-7", "chat-demo:-7"},
 	} {
 		claimed := commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, Lane: c.lane}}
 		if got := claimed.CallsTo(); got != c.want {

@@ -54,6 +54,7 @@ type Handler struct {
 	store  Store
 	states *lru.Cache[domain.StreamID, folded]
 	lines  *lines
+	with   func(bot string) chat.Settings
 	batch  int
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -70,6 +71,9 @@ type Settings struct {
 	Committers int // batches on their way to the store at once
 	Batch      int // streams in one commit
 	Cached     int // chats whose state is kept in memory
+
+	// With is what a bot's decisions are taken with; nil is zero Settings.
+	With func(bot string) chat.Settings
 }
 
 const (
@@ -102,7 +106,7 @@ func NewHandler(store Store, s Settings) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, batch: orDefault(s.Batch, defaultBatch)}
+	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch)}
 	h.lines = newLines(orDefault(s.Committers, defaultCommitters), func() { h.carry() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
@@ -289,7 +293,11 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 				}
 			}
 		}
-		events, err := chat.Decider.Decide(l.decided.state, p.Command)
+		command := p.Command
+		if h.with != nil && !receiving { // what is received is only taken in
+			command = chat.Told{Command: command, With: h.with(l.stream.Bot())}
+		}
+		events, err := chat.Decider.Decide(l.decided.state, command)
 		if len(events) == 0 && !l.fresh && !receiving { // what was heard once stays heard
 			l.stale = true
 			return Append{}, ErrConflict

@@ -227,7 +227,7 @@ func TestAStateInMemoryThatIsBehindIsNoticed(t *testing.T) {
 		err               error
 	}{
 		"when it would refuse": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},
-			chat.ReopenTicket{Reason: "again"}, chat.TicketReopened{Ticket: "#1", Reason: "again", Due: time.Time{}.Add(dialog.Low.Due())}, nil},
+			chat.ReopenTicket{Reason: "again"}, chat.TicketReopened{Ticket: "#1", Reason: "again", Due: time.Time{}.Add(24 * time.Hour), Resolve: time.Time{}.Add(72 * time.Hour)}, nil},
 		"when it would do nothing": {[]domain.Event{opened, assigned("maria")}, []domain.Event{assigned("jo")},
 			chat.AssignTicket{Assignee: "maria"}, assigned("maria"), nil},
 		"when it would act": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},

@@ -8,15 +8,15 @@ import (
 
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // Turn is the policy that gives the bot its turn: what a customer did leads to
-// Respond on the same stream. crm tells whether the bot has a CRM. It is false for
-// events that call for no answer.
-func Turn(r domain.Recorded, crm bool, now time.Time) (Request, bool) {
+// Respond on the same stream. It is false for events that call for no answer.
+func Turn(r domain.Recorded, now time.Time) (Request, bool) {
 	switch e := r.Event.(type) {
 	case chat.MessageReceived:
-		if e.OverLimit || e.From.Bot {
+		if e.OverLimit && !e.TooFast || e.From.Bot {
 			return Request{}, false // nobody is answered, whatever the chat's state is
 		}
 	case chat.MessageEdited, chat.ButtonPressed:
@@ -24,7 +24,7 @@ func Turn(r domain.Recorded, crm bool, now time.Time) (Request, bool) {
 		return Request{}, false
 	}
 	return Request{
-		Stream: r.Stream, Command: chat.Respond{To: r.Version, Event: r.Event, At: now, CRM: crm},
+		Stream: r.Stream, Command: chat.Respond{To: r.Version, Event: r.Event, At: now},
 		Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now,
 	}, true
 }
@@ -91,15 +91,9 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		// chat's line of messages is.
 		d.Kind, d.Destination, d.Lane = KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
-	case chat.OrderLookupRequested:
-		d.Kind, d.Destination, d.Lane = KindLookUpOrder, "orders:"+bot, "orders-"+bot+":"+strconv.FormatInt(chatID, 10)
-		d.Payload = LookUpOrder{e.Order, e.To}
-	case chat.AddressCheckRequested:
-		d.Kind, d.Destination, d.Lane = KindValidateAddress, "crm:"+bot, "crm-"+bot+":"+strconv.FormatInt(chatID, 10)
-		d.Payload = ValidateAddress{e.Address, e.To}
-	case chat.AddressUpdateRequested:
-		d.Kind, d.Destination, d.Lane = KindUpdateAddress, "crm:"+bot, "crm-"+bot+":"+strconv.FormatInt(chatID, 10)
-		d.Payload = UpdateAddress{"telegram:" + strconv.FormatInt(e.Customer, 10), e.Address, e.To}
+	case chat.ToolRequested:
+		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
+		d.Payload = UseTool{e.Tool, e.For, e.Call, e.Input, "telegram:" + strconv.FormatInt(e.Customer, 10), e.To}
 	case chat.TicketReferred:
 		d.Kind, d.Destination, d.Lane = KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
 		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}
@@ -117,6 +111,24 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		return Delivery{}, false
 	}
 	return d, true
+}
+
+// toolPlace is where a tool is: orders may be looked up without a CRM.
+func toolPlace(tool string) string {
+	if tool == dialog.OrderStatus {
+		return "orders"
+	}
+	return "crm"
+}
+
+// toolLane is a chat's at each place, so that what it asks for is done in order. Who the
+// customer is nobody waits for.
+func toolLane(e chat.ToolRequested, bot string, chatID int64) string {
+	place := toolPlace(e.Tool)
+	if e.For == chat.ForCustomer {
+		place = "customer"
+	}
+	return place + "-" + bot + ":" + strconv.FormatInt(chatID, 10)
 }
 
 // deskTag marks the tickets that are ours at another desk.

@@ -17,7 +17,7 @@ func everyEvent(t *testing.T) map[string]domain.Event {
 	codec := chat.NewCodec()
 	events := map[string]domain.Event{}
 	for name, version := range codec.Names() {
-		event, err := codec.Decode(name, version, []byte(`{}`))
+		event, err := codec.Decode(name, version, []byte(`{"tool": "customer"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 	customer := map[string]bool{"message_received": true, "message_edited": true, "button_pressed": true}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
-		request, ok := commands.Turn(r, true, start)
+		request, ok := commands.Turn(r, start)
 		if ok != customer[name] {
 			t.Errorf("%s: turn %v", name, ok)
 		}
@@ -45,7 +45,7 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 			continue
 		}
 		want := commands.Request{
-			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start, CRM: true}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
+			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
 		}
 		if diff := cmp.Diff(want, request); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -73,8 +73,8 @@ func TestATicketIsReferredWhenItOpensIfTheBotHasAnotherDesk(t *testing.T) {
 
 func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
 	owes := map[string]string{
-		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "order_lookup_requested": commands.KindLookUpOrder,
-		"address_check_requested": commands.KindValidateAddress, "address_update_requested": commands.KindUpdateAddress,
+		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
+		"order_lookup_requested": chat.KindOf(dialog.OrderStatus), "address_check_requested": chat.KindOf(dialog.CheckAddress), "address_update_requested": chat.KindOf(dialog.ChangeAddress),
 		"ticket_referred": commands.KindCreateTicket, "desk_update_queued": commands.KindComment,
 	}
 	for name, event := range everyEvent(t) {
@@ -104,12 +104,12 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 			"telegram:demo", "chat-demo:-1001", commands.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
 		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
 			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
-		"order": {chat.OrderLookupRequested{Answer: chat.Answer{To: 5}, Order: "1001"},
-			"orders:demo", "orders-demo:-1001", commands.KindLookUpOrder, commands.LookUpOrder{Number: "1001", To: 5}},
-		"address to check": {chat.AddressCheckRequested{Answer: chat.Answer{To: 5}, Address: "12 Elm Row"},
-			"crm:demo", "crm-demo:-1001", commands.KindValidateAddress, commands.ValidateAddress{Address: "12 Elm Row", To: 5}},
-		"address to keep": {chat.AddressUpdateRequested{Answer: chat.Answer{To: 5}, Customer: 77, Address: "12 Elm Row"},
-			"crm:demo", "crm-demo:-1001", commands.KindUpdateAddress, commands.UpdateAddress{Customer: "telegram:77", Address: "12 Elm Row", To: 5}},
+		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
+			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2, Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
+		"address to keep": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 3, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Elm Row"}, Customer: 77, Writes: true},
+			"crm:demo", "crm-demo:-1001", "crm.updateAddress", commands.UseTool{Tool: dialog.ChangeAddress, For: chat.ForWorkflow, Call: 3, Input: map[string]string{"address": "12 Elm Row"}, Customer: "telegram:77", To: 5}},
+		"customer": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 1, For: chat.ForCustomer, Tool: dialog.LookUpCustomer, Customer: 77},
+			"crm:demo", "customer-demo:-1001", "crm.customer", commands.UseTool{Tool: dialog.LookUpCustomer, For: chat.ForCustomer, Call: 1, Customer: "telegram:77", To: 5}},
 		"ticket": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "angry", Subject: "my lamp", Customer: "Anna", Priority: "urgent", Said: []string{"Anna: my lamp", "Anna: hello?"}},
 			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
 				Comment: "A person is needed: angry\nAnna: my lamp\nAnna: hello?", Requester: "Anna", Priority: "urgent", Tags: []string{"chatledger"}}},

@@ -62,7 +62,7 @@ func (u *Unfinished) Follow(r domain.Recorded) {
 		delete(u.effects, e.Delivery)
 	}
 	delete(u.unanswered, r.Causation)
-	if _, turn := Turn(r, false, r.OccurredAt); turn && u.AnsweredTo != nil && u.AnsweredTo.Before(r.Position) {
+	if _, turn := Turn(r, r.OccurredAt); turn && u.AnsweredTo != nil && u.AnsweredTo.Before(r.Position) {
 		u.unanswered[r.ID] = Unanswered{r.Stream, r.Version}
 	}
 }

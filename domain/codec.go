@@ -22,9 +22,19 @@ type format struct {
 	name      string
 	typ       reflect.Type
 	upcasters []Upcaster // upcasters[i] lifts version i+1 to i+2
+	former    bool       // the name is read and not written any more
 }
 
+// version is that of today's shape; under a former name nothing is stored in it.
 func (f *format) version() int { return len(f.upcasters) + 1 }
+
+// newest is the highest version that may be stored.
+func (f *format) newest() int {
+	if f.former {
+		return len(f.upcasters)
+	}
+	return f.version()
+}
 
 // NewCodec returns a codec that knows no events yet.
 func NewCodec() *Codec {
@@ -41,11 +51,39 @@ func Register[E Event](c *Codec, name string, upcasters ...Upcaster) {
 	c.byName[name], c.byType[f.typ] = f, f
 }
 
-// Names lists the stored names with their current versions.
+// Formerly has what was stored under another name read as E, which is registered
+// under its own. The upcasters lift the versions under the former name, the last of
+// them to E's shape of today.
+func Formerly[E Event](c *Codec, name string, upcasters ...Upcaster) {
+	f := &format{name: name, typ: reflect.TypeFor[E](), upcasters: upcasters, former: true}
+	if c.byName[name] != nil || c.byType[f.typ] == nil || len(upcasters) == 0 {
+		panic(fmt.Sprintf("codec: %s cannot be a former name of %v", name, f.typ))
+	}
+	c.byName[name] = f
+}
+
+// Names lists the stored names with their newest versions.
 func (c *Codec) Names() map[string]int {
 	names := make(map[string]int, len(c.byName))
 	for name, f := range c.byName {
-		names[name] = f.version()
+		names[name] = f.newest()
+	}
+	return names
+}
+
+// Former tells whether nothing is stored under a name any more.
+func (c *Codec) Former(name string) bool {
+	f := c.byName[name]
+	return f == nil || f.former
+}
+
+// NamesOf are all names that events of this type are stored under, today's first.
+func (c *Codec) NamesOf(event Event) []string {
+	names := []string{c.Name(event)}
+	for name, f := range c.byName {
+		if f.former && f.typ == reflect.TypeOf(event) {
+			names = append(names, name)
+		}
 	}
 	return names
 }
@@ -78,8 +116,8 @@ func (c *Codec) Decode(name string, version int, payload []byte) (Event, error) 
 	if f == nil {
 		return nil, fmt.Errorf("unknown event %s@%d: it was stored by another program, or its type was removed from the codec", name, version)
 	}
-	if version < 1 || version > f.version() {
-		return nil, fmt.Errorf("unknown version of event %s@%d: this program knows versions 1 to %d", name, version, f.version())
+	if version < 1 || version > f.newest() {
+		return nil, fmt.Errorf("unknown version of event %s@%d: this program knows versions 1 to %d", name, version, f.newest())
 	}
 	if version < f.version() {
 		lifted, err := f.lift(version, payload)

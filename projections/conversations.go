@@ -34,6 +34,7 @@ type Conversation struct {
 	Step              *string
 	Collected         map[string]string
 	WorkflowStartedAt *time.Time
+	Paused            *pausedWorkflow
 	LastIntent        *string
 	LastMessage       *string
 	LastMessageAt     *time.Time
@@ -50,6 +51,24 @@ type Conversation struct {
 	place
 }
 
+// pausedWorkflow is a workflow that was set aside for another.
+type pausedWorkflow struct {
+	Workflow  *string           `json:"workflow"`
+	Step      *string           `json:"step"`
+	Collected map[string]string `json:"collected"`
+	StartedAt *time.Time        `json:"started_at"`
+}
+
+// encode is the workflow as a jsonb column's value.
+func (p *pausedWorkflow) encode() (*string, error) {
+	if p == nil {
+		return nil, nil
+	}
+	encoded, err := json.Marshal(p)
+	value := string(encoded)
+	return &value, err
+}
+
 // Who answers a chat.
 const (
 	handlerBot    = "bot"
@@ -60,7 +79,7 @@ const (
 func (Conversations) Name() string { return "conversations" }
 
 // Version implements Projection.
-func (Conversations) Version() int { return 1 }
+func (Conversations) Version() int { return 2 }
 
 // Concerned implements Projection: every event moves a row's version.
 func (Conversations) Concerned() []domain.Event { return nil }
@@ -95,9 +114,9 @@ func (c *Conversation) Take(r domain.Recorded) error {
 	case chat.MembershipChanged:
 		c.Blocked = e.Blocked
 	case chat.Understood:
-		if e.Intent != dialog.Pressed && e.Intent != dialog.Corrected { // they say nothing new
-			c.LastIntent = text(string(e.Intent))
-		}
+		c.wants(e.Intent)
+	case chat.BacklogTaken:
+		c.wants(e.Intent)
 	case chat.ReplyQueued:
 		c.Unread = 0
 		c.AwaitingDelivery++
@@ -113,12 +132,16 @@ func (c *Conversation) Take(r domain.Recorded) error {
 			c.Replies++
 			c.AwaitingDelivery--
 		}
-	case chat.AddressChecked:
+	case chat.WorkflowPaused:
+		c.pause()
+	case chat.WorkflowResumed:
+		if p := c.Paused; p != nil {
+			c.Workflow, c.Step, c.Collected, c.WorkflowStartedAt, c.Paused = p.Workflow, p.Step, p.Collected, p.StartedAt, nil
+		}
+	case chat.ToolReturned:
 		if e.Reason != "" {
 			c.LastFailure = text(e.Reason)
 		}
-	case chat.AddressUpdateFailed:
-		c.LastFailure = text(e.Reason)
 	case chat.DeliveryFailed:
 		if e.Kind == messageKind {
 			c.FailedDeliveries++
@@ -149,8 +172,20 @@ func (c *Conversation) from(s chat.Sender) {
 	c.Customer, c.Username, c.Language = text(s.Name), text(s.Username), text(s.Language)
 }
 
+// wants notes an intent that says something new.
+func (c *Conversation) wants(intent dialog.Intent) {
+	switch intent {
+	case dialog.Pressed, dialog.Corrected, dialog.Answered, dialog.Waited, dialog.Hasty:
+	default:
+		c.LastIntent = text(string(intent))
+	}
+}
+
 func (c *Conversation) move(e chat.WorkflowMoved) {
 	c.Workflow, c.Step = text(e.Workflow), text(string(e.Step))
+	if e.Step == dialog.HandedOver || e.Step == dialog.Expired {
+		c.Paused = nil // all that was begun is over
+	}
 	if e.Step == dialog.Initial {
 		c.Collected, c.WorkflowStartedAt = map[string]string{}, &e.At
 	}
@@ -163,6 +198,14 @@ func (c *Conversation) move(e chat.WorkflowMoved) {
 	}
 	for _, field := range e.Cleared {
 		delete(c.Collected, field)
+	}
+}
+
+func (c *Conversation) pause() {
+	c.Paused = &pausedWorkflow{Workflow: c.Workflow, Step: c.Step, Collected: c.Collected}
+	if c.WorkflowStartedAt != nil {
+		began := c.WorkflowStartedAt.Truncate(time.Microsecond) // as a column of its own keeps it
+		c.Paused.StartedAt = &began
 	}
 }
 
@@ -188,12 +231,12 @@ func clean(s string) string { return strings.ReplaceAll(s, "\x00", "␀") }
 
 // conversationColumns in the order of scan and of upsert's parameters.
 const conversationColumns = `stream_id, bot, chat_id, chat_type, customer, username, language, handler, blocked, workflow, step, collected,
-	workflow_started_at, last_intent, last_message, last_message_at, last_reply, last_reply_at, messages, replies, unread,
+	workflow_started_at, paused, last_intent, last_message, last_message_at, last_reply, last_reply_at, messages, replies, unread,
 	awaiting_delivery, failed_deliveries, last_failure, created_at, updated_at, version, transaction_id, position`
 
 func (c *Conversation) fields() []any {
 	return []any{&c.Stream, &c.Bot, &c.ChatID, &c.ChatType, &c.Customer, &c.Username, &c.Language, &c.Handler, &c.Blocked, &c.Workflow, &c.Step, &c.Collected,
-		&c.WorkflowStartedAt, &c.LastIntent, &c.LastMessage, &c.LastMessageAt, &c.LastReply, &c.LastReplyAt, &c.Messages, &c.Replies, &c.Unread,
+		&c.WorkflowStartedAt, &c.Paused, &c.LastIntent, &c.LastMessage, &c.LastMessageAt, &c.LastReply, &c.LastReplyAt, &c.Messages, &c.Replies, &c.Unread,
 		&c.AwaitingDelivery, &c.FailedDeliveries, &c.LastFailure, &c.CreatedAt, &c.UpdatedAt, &c.Version, &c.Position.Transaction, &c.Position.Number}
 }
 
@@ -269,6 +312,7 @@ func (Conversations) write(ctx context.Context, tx pgx.Tx, rows map[string]*Conv
 		intents, messages, replies, failures                               []*string
 		blocked                                                            []bool
 		collected                                                          []string
+		paused                                                             []*string
 		started, messageAt, replyAt                                        []*time.Time
 		messageCount, replyCount, unread, awaiting, failed, versions, nums []int64
 		created, updated                                                   []time.Time
@@ -280,9 +324,14 @@ func (Conversations) write(ctx context.Context, tx pgx.Tx, rows map[string]*Conv
 		if err != nil {
 			return fmt.Errorf("conversation %s: %w", c.Stream, err)
 		}
+		aside, err := c.Paused.encode()
+		if err != nil {
+			return fmt.Errorf("conversation %s: %w", c.Stream, err)
+		}
 		streams, bots, handlers, chats = append(streams, c.Stream), append(bots, c.Bot), append(handlers, c.Handler), append(chats, c.ChatID)
 		types, customers, usernames, languages = append(types, c.ChatType), append(customers, c.Customer), append(usernames, c.Username), append(languages, c.Language)
 		blocked, workflows, steps, collected = append(blocked, c.Blocked), append(workflows, c.Workflow), append(steps, c.Step), append(collected, string(data))
+		paused = append(paused, aside)
 		started, intents, messages, messageAt = append(started, c.WorkflowStartedAt), append(intents, c.LastIntent), append(messages, c.LastMessage), append(messageAt, c.LastMessageAt)
 		replies, replyAt, messageCount, replyCount = append(replies, c.LastReply), append(replyAt, c.LastReplyAt), append(messageCount, c.Messages), append(replyCount, c.Replies)
 		unread, awaiting, failed, failures = append(unread, c.Unread), append(awaiting, c.AwaitingDelivery), append(failed, c.FailedDeliveries), append(failures, c.LastFailure)
@@ -292,18 +341,18 @@ func (Conversations) write(ctx context.Context, tx pgx.Tx, rows map[string]*Conv
 	_, err := tx.Exec(ctx, `
 		insert into conversations (`+conversationColumns+`)
 		select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::boolean[],
-			$10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::text[], $15::text[], $16::timestamptz[], $17::text[], $18::timestamptz[],
-			$19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::text[], $25::timestamptz[], $26::timestamptz[],
-			$27::bigint[], $28::xid8[], $29::bigint[])
+			$10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[],
+			$20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::text[], $26::timestamptz[], $27::timestamptz[],
+			$28::bigint[], $29::xid8[], $30::bigint[])
 		on conflict (stream_id) do update set
 			chat_type = excluded.chat_type, customer = excluded.customer, username = excluded.username, language = excluded.language,
 			handler = excluded.handler, blocked = excluded.blocked, workflow = excluded.workflow, step = excluded.step,
-			collected = excluded.collected, workflow_started_at = excluded.workflow_started_at, last_intent = excluded.last_intent,
+			collected = excluded.collected, workflow_started_at = excluded.workflow_started_at, paused = excluded.paused, last_intent = excluded.last_intent,
 			last_message = excluded.last_message, last_message_at = excluded.last_message_at, last_reply = excluded.last_reply,
 			last_reply_at = excluded.last_reply_at, messages = excluded.messages, replies = excluded.replies, unread = excluded.unread,
 			awaiting_delivery = excluded.awaiting_delivery, failed_deliveries = excluded.failed_deliveries, last_failure = excluded.last_failure,
 			updated_at = excluded.updated_at, version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
-		streams, bots, chats, types, customers, usernames, languages, handlers, blocked, workflows, steps, collected, started, intents,
+		streams, bots, chats, types, customers, usernames, languages, handlers, blocked, workflows, steps, collected, started, paused, intents,
 		messages, messageAt, replies, replyAt, messageCount, replyCount, unread, awaiting, failed, failures, created, updated, versions, transactions, nums)
 	if err != nil {
 		return fmt.Errorf("write %d conversations: %w", n, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 // history is what happened in one chat.
@@ -106,13 +107,21 @@ func (g *generator) step() {
 		g.ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []string{commands.KindSendMessage, commands.KindAnswerButton}[g.rng.IntN(2)],
 			Outcome: []string{"done", "refused", "unknown", "dead"}[g.rng.IntN(4)], MessageID: g.rng.Int64N(2), Reason: g.text(), Blocked: g.rng.IntN(4) == 0})
 	case 15:
-		g.ask("delivery", chat.RecordLookup{Delivery: delivery, Number: "1042", Found: g.rng.IntN(2) == 0, Reason: []string{"", "down"}[g.rng.IntN(2)], At: g.now})
+		g.use(delivery)
 	case 16:
 		g.file()
 	case 17:
 		g.ask("person:cy", chat.RecordAgent{ID: fmt.Sprint(g.rng.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.now,
 			Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.rng.IntN(3)]})
 	}
+}
+
+// use has a tool answer that is waited for, or time bring about what is due.
+func (g *generator) use(delivery uuid.UUID) {
+	reason := []string{"", "", "down \x00"}[g.rng.IntN(3)]
+	g.ask("delivery", chat.RecordTool{Delivery: delivery, To: g.state.Awaited.To, Call: g.state.Awaited.Call, For: chat.ForWorkflow, Tool: g.state.Awaited.Tool,
+		Output: map[string]string{"found": "true", "valid": "true", "address": g.text(), "number": "1042"}, Reason: reason, At: g.now})
+	g.ask("time", chat.Elapse{At: g.now.Add(time.Duration(g.rng.IntN(3)) * time.Hour)})
 }
 
 // file has another desk keep a ticket, or says what became of that.
@@ -137,7 +146,7 @@ func (g *generator) respond(event domain.Event) {
 }
 
 func (g *generator) ask(actor string, command chat.Command) {
-	events, err := chat.Decider.Decide(g.state, command)
+	events, err := chat.Decider.Decide(g.state, chat.Told{Command: command, With: chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}})
 	if err != nil {
 		return
 	}

@@ -4,6 +4,7 @@ package projections_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -105,7 +106,7 @@ func (l *ledger) follow(t testing.TB, p projections.Projection, size func() int)
 	ctx := patiently(t)
 	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	l.settle(t)
-	c, err := l.Lead(ctx, p.Name())
+	c, err := l.LeadTable(ctx, p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

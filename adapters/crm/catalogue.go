@@ -1,7 +1,7 @@
 // Package crm asks another system about customers, orders and addresses, and changes
 // billing addresses there. A Client speaks the contract of docs/crm-openapi.yaml to
 // any CRM that serves it; a Catalogue is a list of orders read from a file, for a bot
-// that has no CRM. Both are Orders. LookUp, Check and Update send deliveries with them.
+// that has no CRM. Both are Orders. Tools sends deliveries with them.
 package crm
 
 import (

@@ -9,106 +9,95 @@ import (
 
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// LookUp sends deliveries of commands.KindLookUpOrder. By bot.
-type LookUp map[string]Orders
+// Tools sends the deliveries that use tools. By bot.
+type Tools map[string]Shop
 
-// Send makes one look-up.
-func (l LookUp) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
-	var asked commands.LookUpOrder
+// Shop is where a bot's tools are: a CRM has all of them, a catalogue knows orders only.
+type Shop struct {
+	Orders Orders  // nil when it is the CRM that knows them
+	CRM    *Client // nil when there is none
+}
+
+// Has are the tools of a shop.
+func (s Shop) Has() map[string]bool { return ToolsWith(s.Orders != nil, s.CRM != nil) }
+
+// ToolsWith are the tools of whoever has a catalogue, or a CRM.
+func ToolsWith(catalogue, crm bool) map[string]bool {
+	has := map[string]bool{}
+	for tool := range dialog.Toolbox {
+		has[tool] = crm || catalogue && tool == dialog.OrderStatus
+	}
+	return has
+}
+
+// Send uses a tool once. That there is no such order, or that an address is not valid, is
+// a finding like any other. The delivery's id is the idempotency key of what changes
+// something.
+func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
+	var asked commands.UseTool
 	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		return l.refuse(d, fmt.Sprintf("the payload cannot be read: %v", err))
+		return t.refuse(d, fmt.Sprintf("the payload cannot be read: %v", err))
 	}
-	orders := l[d.Stream.Bot()]
-	if orders == nil {
-		return l.refuse(d, fmt.Sprintf("bot %s has no order system configured", d.Stream.Bot()))
+	shop := t[d.Stream.Bot()]
+	if !shop.Has()[asked.Tool] {
+		return t.refuse(d, fmt.Sprintf("bot %s has no tool %q configured", d.Stream.Bot(), asked.Tool))
 	}
-	order, found, err := orders.Order(ctx, asked.Number)
+	answer, err := shop.use(ctx, asked, d.ID.String())
 	if outcome := judge(err); outcome.State == commands.Refused {
-		return l.refuse(d, outcome.Reason)
+		return t.refuse(d, outcome.Reason)
 	} else if outcome.State != commands.Done {
 		return outcome
 	}
-	return done(order, chat.RecordLookup{Delivery: d.ID, To: asked.To, Number: asked.Number, Found: found, Order: order, At: now()})
+	record := asked.Returned(d.ID, now())
+	record.Output, record.Receipt = answer.output, answer.receipt
+	return done(answer.output, record)
 }
 
-func (l LookUp) refuse(d commands.Claimed, reason string) commands.Outcome {
-	return commands.Outcome{State: commands.Refused, Reason: reason, Command: l.Fail(d, reason)}
+func (t Tools) refuse(d commands.Claimed, reason string) commands.Outcome {
+	return commands.Outcome{State: commands.Refused, Reason: reason, Command: t.Fail(d, reason)}
 }
 
-// Fail is what is recorded when a look-up is given up.
-func (l LookUp) Fail(d commands.Claimed, reason string) chat.Command {
-	var asked commands.LookUpOrder
-	reason += unreadAfter(json.Unmarshal(d.Body, &asked))
-	return chat.RecordLookup{Delivery: d.ID, To: asked.To, Number: asked.Number, Reason: reason, At: now()}
+// Fail is what is recorded when a use is given up.
+func (t Tools) Fail(d commands.Claimed, reason string) chat.Command {
+	var asked commands.UseTool
+	if err := json.Unmarshal(d.Body, &asked); err != nil {
+		reason += "; and the payload cannot be read: " + err.Error()
+	}
+	record := asked.Returned(d.ID, now())
+	record.Reason = reason
+	return record
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// Check sends deliveries of commands.KindValidateAddress. By bot.
-type Check map[string]*Client
-
-// Send makes one check. That the address is not valid is a finding like any other.
-func (c Check) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
-	client, asked, err := read[commands.ValidateAddress](c, d)
-	if err != nil {
-		return judge(err)
-	}
-	found, err := client.ValidateAddress(ctx, asked.Address)
-	if err != nil {
-		return judge(err)
-	}
-	return done(found, chat.RecordAddressCheck{Delivery: d.ID, To: asked.To, Address: asked.Address, Check: found, At: now()})
+// used is what came of a tool.
+type used struct {
+	output  map[string]string
+	receipt string
 }
 
-// Fail is what is recorded when a check is given up.
-func (c Check) Fail(d commands.Claimed, reason string) chat.Command {
-	var asked commands.ValidateAddress
-	reason += unreadAfter(json.Unmarshal(d.Body, &asked))
-	return chat.RecordAddressCheck{Delivery: d.ID, To: asked.To, Address: asked.Address, Reason: reason, At: now()}
-}
-
-// Update sends deliveries of commands.KindUpdateAddress. By bot.
-type Update map[string]*Client
-
-// Send makes one attempt. The delivery's id is the idempotency key.
-func (u Update) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
-	client, asked, err := read[commands.UpdateAddress](u, d)
-	if err != nil {
-		return judge(err)
+// use uses a tool that the shop has.
+func (s Shop) use(ctx context.Context, asked commands.UseTool, key string) (used, error) {
+	switch asked.Tool {
+	case dialog.OrderStatus:
+		orders := s.Orders
+		if orders == nil {
+			orders = s.CRM
+		}
+		order, found, err := orders.Order(ctx, asked.Input["number"])
+		return used{output: order.Output(found)}, err
+	case dialog.CheckAddress:
+		check, err := s.CRM.ValidateAddress(ctx, asked.Input["address"])
+		return used{output: check.Output()}, err
+	case dialog.ChangeAddress:
+		receipt, err := s.CRM.UpdateBillingAddress(ctx, key, asked.Customer, asked.Input["address"])
+		return used{map[string]string{"address": receipt.Address}, receipt.ID}, err
+	default:
+		return used{}, refused("nobody knows how to use %q", asked.Tool)
 	}
-	receipt, err := client.UpdateBillingAddress(ctx, d.ID.String(), asked.Customer, asked.Address)
-	if err != nil {
-		return judge(err)
-	}
-	return done(receipt, chat.RecordAddressUpdate{Delivery: d.ID, To: asked.To, Address: receipt.Address, Receipt: receipt.ID, At: now()})
-}
-
-// Fail is what is recorded when an update is given up.
-func (u Update) Fail(d commands.Claimed, reason string) chat.Command {
-	var asked commands.UpdateAddress
-	reason += unreadAfter(json.Unmarshal(d.Body, &asked))
-	return chat.RecordAddressUpdate{Delivery: d.ID, To: asked.To, Address: asked.Address, Reason: reason, At: now()}
-}
-
-// read finds a delivery's CRM and reads its payload.
-func read[Payload any](clients map[string]*Client, d commands.Claimed) (client *Client, asked Payload, err error) {
-	if client = clients[d.Stream.Bot()]; client == nil {
-		return nil, asked, refused("bot %s has no CRM configured", d.Stream.Bot())
-	}
-	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		return nil, asked, refused("the payload cannot be read: %v", err)
-	}
-	return client, asked, nil
-}
-
-// unreadAfter is the end of a reason when the payload cannot be read, either.
-func unreadAfter(err error) string {
-	if err == nil {
-		return ""
-	}
-	return "; and the payload cannot be read: " + err.Error()
 }
 
 func done(answer any, record chat.Command) commands.Outcome {

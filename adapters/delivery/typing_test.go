@@ -74,7 +74,7 @@ func TestTypingLeavesFailuresToTheEffect(t *testing.T) {
 	if !ok {
 		t.Fatal("it hides that the effect says what a failure means")
 	}
-	if _, ok := failer.Fail(message(), "down").(chat.RecordLookup); !ok {
+	if _, ok := failer.Fail(message(), "down").(chat.RecordTool); !ok {
 		t.Error("it says something else")
 	}
 }

@@ -34,7 +34,7 @@ func (s *sender) Send(ctx context.Context, _ commands.Claimed) commands.Outcome 
 type failer struct{ sender }
 
 func (*failer) Fail(c commands.Claimed, reason string) chat.Command {
-	return chat.RecordLookup{Delivery: c.ID, Reason: reason}
+	return chat.RecordTool{Delivery: c.ID, Reason: reason}
 }
 
 // office is a worker with everything around it.
@@ -148,7 +148,7 @@ func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
 
 func TestASenderMaySayWhatIsRecorded(t *testing.T) {
 	t.Parallel()
-	found := chat.RecordLookup{Number: "42", Found: true}
+	found := chat.RecordTool{Tool: "order_status", Output: map[string]string{"found": "true"}}
 	o, c := newOffice(commands.Outcome{State: commands.Done, Command: found}), claim()
 	o.deliver(t, c)
 	o.wantRecorded(t, c, commands.Done, "", found)
@@ -156,13 +156,13 @@ func TestASenderMaySayWhatIsRecorded(t *testing.T) {
 	o = newOffice(commands.Outcome{})
 	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Refused, Reason: "no such order system"}}}
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Refused, "no such order system", chat.RecordLookup{Delivery: c.ID, Reason: "no such order system"})
+	o.wantRecorded(t, c, commands.Refused, "no such order system", chat.RecordTool{Delivery: c.ID, Reason: "no such order system"})
 
 	// The chat goes on from what is recorded, and then its lane need not wait.
 	o = newOffice(commands.Outcome{})
 	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Dead, Reason: "no longer in use"}}}
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Dead, "no longer in use", chat.RecordLookup{Delivery: c.ID, Reason: "no longer in use"})
+	o.wantRecorded(t, c, commands.Dead, "no longer in use", chat.RecordTool{Delivery: c.ID, Reason: "no longer in use"})
 	o.wantHeld(t, false)
 
 	o = newOffice(commands.Outcome{})

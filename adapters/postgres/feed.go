@@ -44,7 +44,7 @@ type querier interface {
 func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
 	var names []string
 	for _, event := range only {
-		names = append(names, s.codec.Name(event))
+		names = append(names, s.codec.NamesOf(event)...)
 	}
 	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, names)
 	if err != nil {

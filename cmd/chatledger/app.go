@@ -27,6 +27,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/schema"
 )
@@ -43,6 +44,7 @@ type app struct {
 	flow     *postgres.Flow
 	typing   map[string]*delivery.Typing // by kind
 	crm      map[string]*crm.Client      // by bot
+	bots     map[string]chat.Settings    // what each bot has
 	zendesk  map[string]*zendesk.Webhook // by bot
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
@@ -97,7 +99,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
 	}
-	a.handler = commands.NewHandler(a.store, commands.Settings{})
+	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with})
 	if a.router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
@@ -140,12 +142,15 @@ func (a *app) follow() {
 	}), a.owe)
 }
 
+// with is what a bot's decisions are taken with.
+func (a *app) with(bot string) chat.Settings { return a.bots[bot] }
+
 // respond gives the bot its turn for every event of a page that calls for one, refers
 // the tickets that another desk keeps, too, and follows groups to their new ids.
 func (a *app) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) error {
 	var requests []commands.Request
 	for _, r := range page {
-		if request, ok := commands.Turn(r, a.crm[r.Stream.Bot()] != nil, now()); ok {
+		if request, ok := commands.Turn(r, now()); ok {
 			requests = append(requests, request)
 		}
 		if request, ok := commands.Refer(r, a.desk(r.Stream.Bot()), now()); ok {
@@ -186,10 +191,10 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 
 // deliver subscribes a worker to each bot's destinations and opens its webhook.
 func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
-	clients, lookUp := telegram.Clients{}, crm.LookUp{}
+	clients, tools := telegram.Clients{}, crm.Tools{}
 	a.flow = a.store.Flow()
 	paced := &delivery.Paced{Sender: clients, Flow: a.flow, Blocked: a.handler.Blocked, Log: c.Log}
-	a.crm = map[string]*crm.Client{}
+	a.crm, a.bots = map[string]*crm.Client{}, map[string]chat.Settings{}
 	worker := &delivery.Worker{
 		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
@@ -199,10 +204,9 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		},
 	}
 	a.typing = map[string]*delivery.Typing{}
-	for kind, asker := range map[string]delivery.Asker{
-		commands.KindLookUpOrder: lookUp, commands.KindValidateAddress: crm.Check(a.crm), commands.KindUpdateAddress: crm.Update(a.crm),
-	} {
-		a.typing[kind] = &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+	for tool := range dialog.Toolbox {
+		kind := chat.KindOf(tool)
+		a.typing[kind] = &delivery.Typing{Asker: tools, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
 		worker.Senders[kind] = a.typing[kind]
 	}
 	desks := zendesk.Clients{}
@@ -218,18 +222,16 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		if err != nil {
 			return fmt.Errorf("bot %s: %w", name, err)
 		}
-		orders, err := b.orders()
-		if err != nil {
+		clients[name] = client
+		var shop crm.Shop
+		if shop.Orders, err = b.orders(); err != nil {
 			return fmt.Errorf("bot %s: %w", name, err)
-		}
-		if clients[name] = client; orders != nil {
-			lookUp[name] = orders
 		}
 		if b.CRM != nil {
 			if a.crm[name], err = crm.NewClient(b.CRM.URL, b.CRM.Token); err != nil {
 				return fmt.Errorf("bot %s: %w", name, err)
 			}
-			lookUp[name], a.crm[name].Batched = a.crm[name], a.metrics.Batch("crm:"+name)
+			shop.CRM, a.crm[name].Batched = a.crm[name], a.metrics.Batch("crm:"+name)
 			a.metrics.Breaker("crm:"+name, func() string { return a.crm[name].Breaker().String() })
 			a.router.Deliver(leases, "crm:"+name, worker.Deliver)
 		}
@@ -241,6 +243,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
 			a.router.Deliver(leases, "zendesk:"+name, worker.Deliver)
 		}
+		tools[name], a.bots[name] = shop, chat.Settings{Tools: shop.Has()}
 		a.router.Deliver(leases, "telegram:"+name, worker.Deliver)
 		a.router.Deliver(leases, "orders:"+name, worker.Deliver)
 	}

@@ -249,8 +249,7 @@ func (b botConfig) receiver(name string) telegram.Bot {
 
 // policy says what follows an attempt of a kind that may have arrived.
 func (b botConfig) policy(kind string) delivery.Policy {
-	switch kind {
-	case commands.KindAnswerButton, commands.KindLookUpOrder, commands.KindValidateAddress, commands.KindUpdateAddress: // twice is as good as once
+	if _, tool := chat.ToolOf(kind); tool || kind == commands.KindAnswerButton { // twice is as good as once
 		return delivery.Repeat
 	}
 	if slices.Contains(zendeskKinds, kind) { // looked for before a repeat

@@ -132,13 +132,14 @@ func asRecorded(bot string) whatif.Settings {
 // decidesWith is what of a bot's settings matters to decisions. Other systems are not
 // called: they answer what they answered then.
 func (b botConfig) decidesWith(name string) (whatif.Settings, error) {
-	hasCRM, desk := b.CRM != nil, ""
+	desk := ""
 	if b.Zendesk != nil {
 		desk = chat.DeskZendesk
 	}
 	s := asRecorded(name)
-	s.Limit, s.CRM, s.Desk = &chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}, &hasCRM, &desk
+	s.Limit, s.Desk = &chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}, &desk
 	orders, err := b.orders()
+	s.With.Tools = crm.ToolsWith(orders != nil, b.CRM != nil)
 	if catalogue, ok := orders.(crm.Catalogue); ok {
 		s.Order = func(number string) (dialog.Order, bool) {
 			order, found, _ := catalogue.Order(context.Background(), number) // a list never fails

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -97,7 +96,7 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 	for _, r := range events {
 		switch e := r.Event.(type) {
 		case chat.MessageReceived:
-			add(Received, "message%s", marks(e.Late, "late", e.OverLimit, "over the limit", e.Continues, "part of an album", e.From.Bot, "by a bot"))
+			add(Received, "message%s", marks(e.Late, "late", e.OverLimit, "over the limit", e.TooFast, "too fast", e.Continues, "part of an album", e.From.Bot, "by a bot"))
 		case chat.MessageEdited:
 			add(Received, "edited message%s", marks(e.Late, "late", e.From.Bot, "by a bot"))
 		case chat.ButtonPressed:
@@ -116,20 +115,22 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 			add(Workflow, "%s", move(e))
 		case chat.ButtonAnswered:
 			add(Button, "%s", e.Text)
-		case chat.OrderLookupRequested:
-			add(Asked, "order %s", e.Order)
-		case chat.AddressCheckRequested:
-			add(Asked, "check of address %s", e.Address)
-		case chat.AddressUpdateRequested:
-			add(Asked, "change of address to %s", e.Address)
-		case chat.OrderLookedUp:
-			add(Answered, "%s", finding(e))
-		case chat.AddressChecked:
-			add(Answered, "%s", check(e))
-		case chat.AddressUpdated:
-			add(Answered, "address changed to %s", e.Address)
-		case chat.AddressUpdateFailed:
-			add(Answered, "address not changed: %s", e.Reason)
+		case chat.WorkflowPaused:
+			add(Workflow, "%s: paused at %s", e.Workflow, e.Step)
+		case chat.WorkflowResumed:
+			add(Workflow, "%s: resumed at %s", e.Workflow, e.Step)
+		case chat.WorkflowReminded:
+			add(Workflow, "%s: reminded at %s", e.Workflow, e.Step)
+		case chat.SwitchOffered:
+			add(Workflow, "a switch offered: %s", e.Intent)
+		case chat.BacklogTaken:
+			add(Intent, "%s %g, after %d messages", e.Intent, e.Confidence, e.Messages)
+		case chat.DueBreached:
+			add(Ticket, "%s breached, due %s", e.What, e.Due.UTC().Format(time.RFC3339))
+		case chat.ToolRequested:
+			add(Asked, "%s%s", e.Tool, values(e.Input))
+		case chat.ToolReturned:
+			add(Answered, "%s%s%s%s", e.Tool, values(e.Input), marks(e.Reason != "", "failed: "+e.Reason), values(e.Output))
 		case chat.ReplyQueued:
 			add(Reply, "%s", reply(e))
 		case chat.TicketOpened:
@@ -166,36 +167,19 @@ func marks(pairs ...any) (list string) {
 }
 
 func move(e chat.WorkflowMoved) string {
-	text := fmt.Sprintf("%s: %s to %s", e.Workflow, e.From, e.Step)
-	for _, field := range slices.Sorted(maps.Keys(e.Set)) {
-		text += fmt.Sprintf(", %s = %s", field, e.Set[field])
-	}
+	text := fmt.Sprintf("%s: %s to %s", e.Workflow, e.From, e.Step) + values(e.Set)
 	for _, field := range e.Cleared {
 		text += ", without " + field
 	}
 	return text
 }
 
-func finding(e chat.OrderLookedUp) string {
-	switch {
-	case e.Reason != "":
-		return fmt.Sprintf("order %s: failed: %s", e.Number, e.Reason)
-	case !e.Found:
-		return fmt.Sprintf("order %s: there is none", e.Number)
-	default:
-		return strings.TrimSpace(fmt.Sprintf("order %s: %s %s", e.Order.Number, e.Order.Status, e.Order.Detail))
+// values lists what goes into a tool or comes out of it.
+func values(fields map[string]string) (list string) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		list += fmt.Sprintf(", %s = %s", name, fields[name])
 	}
-}
-
-func check(e chat.AddressChecked) string {
-	switch {
-	case e.Reason != "":
-		return "address not checked: " + e.Reason
-	case !e.Check.Valid:
-		return "address not valid: " + e.Check.Problem
-	default:
-		return "address valid: " + e.Check.Address
-	}
+	return list
 }
 
 func reply(e chat.ReplyQueued) string {

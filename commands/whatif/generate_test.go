@@ -16,6 +16,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 const chatID = 42
@@ -56,11 +57,20 @@ func newLife(limit chat.Limit, orders catalogue) *life {
 
 // settings are those that the chat was decided with.
 func (l *life) settings() whatif.Settings {
-	s := whatif.Settings{Limit: &l.bot.Limit, CRM: &l.crm, Desk: &l.desk, Translate: func(update []byte, at time.Time) (commands.Request, error) {
+	s := whatif.Settings{Limit: &l.bot.Limit, With: l.with(), Desk: &l.desk, Translate: func(update []byte, at time.Time) (commands.Request, error) {
 		return telegram.Translate(l.bot, update, at)
 	}}
 	if l.orders != nil {
 		s.Order = l.order
+	}
+	return s
+}
+
+// with is what the chat's bot knows and has.
+func (l *life) with() chat.Settings {
+	s := chat.Settings{Knowledge: &dialogtest.Shop, Tools: map[string]bool{dialog.OrderStatus: true}}
+	if l.crm {
+		s.Tools = dialogtest.AllTools
 	}
 	return s
 }
@@ -81,7 +91,7 @@ func (l *life) recorded() whatif.Chat {
 
 // handle records what a request leads to, as the handler and the store do.
 func (l *life) handle(r commands.Request) error {
-	events, err := chat.Decider.Decide(l.state, r.Command)
+	events, err := chat.Decider.Decide(l.state, chat.Told{Command: r.Command, With: l.with()})
 	chain := r.Correlation
 	for i, event := range events {
 		number := int64(len(l.chat.History) + 1)
@@ -152,7 +162,7 @@ func (l *life) turn() bool {
 	if l.responder == len(l.chat.History) {
 		return false
 	}
-	if request, ok := commands.Turn(l.chat.History[l.responder], l.crm, l.now); ok {
+	if request, ok := commands.Turn(l.chat.History[l.responder], l.now); ok {
 		if err := l.handle(request); err != nil {
 			panic(err)
 		}
@@ -187,13 +197,18 @@ func (l *life) settle(i int, outcome func(asked domain.Recorded) chat.Command) {
 func (l *life) well(asked domain.Recorded) chat.Command {
 	at := l.now.Add(-2 * time.Microsecond) // read from the clock before the event's
 	switch e := asked.Event.(type) {
-	case chat.OrderLookupRequested:
-		order, found := l.order(e.Order)
-		return chat.RecordLookup{Delivery: asked.ID, To: e.To, Number: e.Order, Found: found, Order: order, At: at}
-	case chat.AddressCheckRequested:
-		return chat.RecordAddressCheck{Delivery: asked.ID, To: e.To, Address: e.Address, Check: dialog.AddressCheck{Valid: true, Address: e.Address + ", UK"}, At: at}
-	case chat.AddressUpdateRequested:
-		return chat.RecordAddressUpdate{Delivery: asked.ID, To: e.To, Address: e.Address + ", UK", Receipt: "r1", At: at}
+	case chat.ToolRequested:
+		record := chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, At: at}
+		if e.Writes {
+			record.Receipt = "r1"
+		}
+		if e.Tool == dialog.OrderStatus {
+			order, found := l.order(e.Input["number"])
+			record.Output = order.Output(found)
+		} else {
+			record.Output = map[string]string{"valid": "true", "found": "true", "address": e.Input["address"] + ", UK", "case": "C-1", "name": "Ada Lovelace"}
+		}
+		return record
 	case chat.TicketReferred:
 		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: fmt.Sprint("z", asked.Version)}
 	default:
@@ -214,6 +229,27 @@ func (l *life) end(outcome func(asked domain.Recorded) chat.Command) {
 	}
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// elapse lets the bot do what is due.
+func (l *life) elapse(at time.Time) {
+	if err := l.handle(commands.Request{Stream: stream, Command: chat.Elapse{At: at}, Actor: "time", At: l.now}); err != nil {
+		panic(err)
+	}
+}
+
+// late is a message that was sent an hour ago.
+func (l *life) late(text string) {
+	l.update++
+	l.receive(l.update, fmt.Sprintf(`"message": {"message_id": %d, "date": %d, "chat": {"id": %d, "type": "private"}, "from": {"id": 7, "first_name": "Ada"}, "text": %s}`,
+		l.update, l.now.Add(-time.Hour).Unix(), chatID, quoted(text)))
+}
+
 // person acts from a process of their own; what is refused does not happen.
 func (l *life) person(command chat.Command) error {
 	l.now = l.now.Add(5 * time.Microsecond)
@@ -221,10 +257,10 @@ func (l *life) person(command chat.Command) error {
 }
 
 var texts = []string{"hello", "qwertz", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel", "/start",
-	"where is my order 1001", "where is my order 9999?", "order 1002", "I want to talk to a person", "This is unacceptable", "my app crashes", "still broken",
-	"please cancel my order", "you charged me twice", "a \u0000 b", "🙂"}
+	"where is my order 1001", "where is my order 9999?", "order 1002", "I want to talk to a person", "This is outrageous", "my order came damaged", "broken", "1001", "back", "it is wet",
+	"please cancel my order", "where is my invoice", "a \u0000 b", "🙂"}
 
-var buttons = []string{"address:confirm:1", "address:again:1", "address:cancel:1", "address:confirm:2", "x"}
+var buttons = []string{"w:4:yes", "w:4:change", "w:4:cancel", "w:3:switch", "w:3:stay", "i:order_status", "x"}
 
 // lives are chats with any settings, in which anything happens.
 var lives = rapid.Custom(func(t *rapid.T) *life {
@@ -239,7 +275,7 @@ var lives = rapid.Custom(func(t *rapid.T) *life {
 
 // What may happen next, as often as it is named.
 var (
-	steps = strings.Fields("update update update update turn turn turn quiet address page outcome outcome refer operator person")
+	steps = strings.Fields("time elapse waited interrupted update update update update turn turn turn quiet address page outcome outcome refer operator person")
 	kinds = strings.Fields("message message message message message message message edit button button album membership reaction")
 )
 
@@ -256,6 +292,22 @@ func (l *life) step(t *rapid.T) {
 	case "address": // is changed, as far as it goes
 		_ = l.person(chat.HandBack{}) // refused where the bot has the chat
 		for _, text := range []string{"I want to change my billing address", "12 Baker Street, London NW1 6XE", "yes"} {
+			l.say(text)
+			l.end(func(asked domain.Recorded) chat.Command { return l.anyOutcome(t, asked) })
+		}
+	case "time":
+		l.elapse(l.now)
+	case "elapse": // to the moment at which something is due
+		if at := chat.Wake(l.state, l.with()); !at.IsZero() && at.Sub(l.now) < 100*time.Hour {
+			l.now = later(l.now, at)
+			l.elapse(l.now)
+		}
+	case "waited": // a message comes long after it was sent
+		l.late(rapid.SampledFrom(texts).Draw(t, "text"))
+		l.end(func(asked domain.Recorded) chat.Command { return l.anyOutcome(t, asked) })
+	case "interrupted": // a workflow is, by another
+		_ = l.person(chat.HandBack{})
+		for _, text := range []string{"my order 1001 came damaged", "where is my order 1002", "I want to change my billing address", "yes"} {
 			l.say(text)
 			l.end(func(asked domain.Recorded) chat.Command { return l.anyOutcome(t, asked) })
 		}
@@ -305,19 +357,13 @@ func (l *life) anyOutcome(t *rapid.T, asked domain.Recorded) chat.Command {
 	well := rapid.Bool().Draw(t, "well")
 	reason := rapid.SampledFrom([]string{"", "down"}).Draw(t, "reason")
 	switch c := l.well(asked).(type) {
-	case chat.RecordLookup:
-		if l.orders == nil {
-			c.Found, c.Reason, c.Order = well, reason, dialog.Order{Number: c.Number, Status: "shipped", Detail: fmt.Sprint(asked.Version)}
-		}
-		return c
-	case chat.RecordAddressCheck:
-		if c.Reason = reason; !well {
-			c.Check = dialog.AddressCheck{Problem: "there is no such street"}
-		}
-		return c
-	case chat.RecordAddressUpdate:
-		if reason != "" {
-			c.Address, c.Receipt, c.Reason = asked.Event.(chat.AddressUpdateRequested).Address, "", reason
+	case chat.RecordTool:
+		switch {
+		case c.Tool == dialog.OrderStatus && l.orders != nil:
+		case reason != "":
+			c.Output, c.Receipt, c.Reason = nil, "", reason
+		case !well:
+			c.Output = map[string]string{"valid": "false", "found": "false", "problem": "there is no such street"}
 		}
 		return c
 	case chat.RecordFiling:
@@ -365,7 +411,7 @@ func (l *life) anyAct(t *rapid.T) chat.Command {
 			Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}).Draw(t, "agent's act")},
 		chat.Migrate{To: -100, At: at},
 		chat.Continue{From: -5, Version: domain.Version(len(l.chat.History)), At: at, Unfinished: rapid.SampledFrom([]chat.Unfinished{
-			{}, {Workflow: dialog.BillingAddressChange, Step: dialog.CollectingAddress}, {Ticket: &chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.High, At: at, Due: at}, Assignee: "maria"},
+			{}, {Workflow: dialogtest.AddressChange, Step: dialogtest.CollectingAddress}, {Ticket: &chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.High, At: at, Due: at}, Assignee: "maria"},
 		}).Draw(t, "left open")},
 	}).Draw(t, "act")
 }

@@ -2,8 +2,9 @@ package whatif
 
 import (
 	"cmp"
+	"encoding/json"
+	"maps"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // What the other side gives what was never done: a message id, a receipt, a number.
@@ -30,25 +32,11 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 		return chat.RecordDelivery{Delivery: asked.ID, Kind: e.Kind, Outcome: e.Outcome, Reason: e.Reason, Blocked: e.Blocked, Unsure: e.Unsure, Held: e.Held}
 	}
 	switch e := asked.Event.(type) {
-	case chat.OrderLookupRequested:
-		if found, known := b.order(e.Order, recorded); known {
-			return chat.RecordLookup{Delivery: asked.ID, To: e.To, Number: e.Order, Found: found.Found, Order: found.Order, Reason: found.Reason, At: at}
+	case chat.ToolRequested:
+		if found, known := b.use(e, asked.ID, recorded); known {
+			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input,
+				Output: found.Output, Receipt: found.Receipt, Reason: found.Reason, At: at}
 		}
-	case chat.AddressCheckRequested:
-		if found, known := b.address(e.Address, recorded); known {
-			return chat.RecordAddressCheck{Delivery: asked.ID, To: e.To, Address: e.Address, Check: found.Check, Reason: found.Reason, At: at}
-		}
-	case chat.AddressUpdateRequested:
-		c := chat.RecordAddressUpdate{Delivery: asked.ID, To: e.To, Address: e.Address, Receipt: neverDone, At: at}
-		switch was := recorded.(type) {
-		case chat.AddressUpdated:
-			if c.Receipt = was.Receipt; b.askedThen(asked.ID, e.Address) {
-				c.Address = was.Address
-			}
-		case chat.AddressUpdateFailed:
-			c.Receipt, c.Reason = "", was.Reason
-		}
-		return c
 	case chat.TicketReferred:
 		was, _ := recorded.(chat.TicketFiled)
 		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: cmp.Or(was.Number, neverDone)}
@@ -60,36 +48,31 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 	return nil
 }
 
-// order finds an order: in the catalogue, as this very look-up did, or as it was last
-// found in this chat.
-func (b *sandbox) order(number string, recorded domain.Event) (found chat.OrderLookedUp, known bool) {
-	if b.Order != nil {
-		found.Order, found.Found = b.Order(number)
-		return found, true
+// use is what comes of a tool: the catalogue's order, what came of this very request, or
+// what was last found in this chat. What nobody did then is taken for done as it was
+// asked.
+func (b *sandbox) use(e chat.ToolRequested, id uuid.UUID, recorded domain.Event) (found chat.ToolReturned, known bool) {
+	if e.Tool == dialog.OrderStatus && b.Order != nil {
+		order, there := b.Order(e.Input["number"])
+		return chat.ToolReturned{Output: order.Output(there)}, true
 	}
-	if found, known = recorded.(chat.OrderLookedUp); known && found.Number == number {
-		return found, true
+	was, answered := recorded.(chat.ToolReturned)
+	switch {
+	case answered && was.Tool == e.Tool && maps.Equal(was.Input, e.Input):
+		return was, true
+	case e.Writes && answered && was.Tool == e.Tool:
+		return chat.ToolReturned{Output: e.Input, Receipt: was.Receipt, Reason: was.Reason}, true
+	case e.Writes:
+		return chat.ToolReturned{Output: e.Input, Receipt: neverDone}, true
 	}
-	found, known = b.then.orders[number]
+	found, known = b.then.found[finding(e.Tool, e.Input)]
 	return found, known
 }
 
-// address checks an address, as this very check did or as it was last checked in this
-// chat.
-func (b *sandbox) address(address string, recorded domain.Event) (found chat.AddressChecked, known bool) {
-	if found, known = recorded.(chat.AddressChecked); known && found.Address == address {
-		return found, true
-	}
-	found, known = b.then.addresses[address]
-	return found, known
-}
-
-// askedThen tells whether the recorded request was to change to this address, too.
-func (b *sandbox) askedThen(request uuid.UUID, address string) bool {
-	return slices.ContainsFunc(b.History, func(r domain.Recorded) bool {
-		e, ok := r.Event.(chat.AddressUpdateRequested)
-		return ok && r.ID == request && e.Address == address
-	})
+// finding names what goes into a tool.
+func finding(tool string, input map[string]string) string {
+	text, _ := json.Marshal(input)
+	return tool + string(text)
 }
 
 // replyOf is the reply that a person's messages were made of.
@@ -123,15 +106,11 @@ func commandedAt(d decision) time.Time {
 	return d[0].OccurredAt
 }
 
-// twoReadings is how far apart an act's own time and its event's may be: the clock is
-// read twice within one process.
-const twoReadings = time.Second
-
-// escalatedAt is the time from which the due time counts. It is not kept; where
-// another program counted otherwise it is the event's.
+// escalatedAt is the time from which the due times count; where it is not kept, it is
+// the event's.
 func escalatedAt(e chat.TicketEscalated, occurred time.Time) time.Time {
-	if at := e.Due.Add(-e.Priority.Due()); at.Sub(occurred).Abs() < twoReadings {
-		return at
+	if e.At.IsZero() {
+		return occurred
 	}
-	return occurred
+	return e.At
 }

@@ -2,6 +2,7 @@ package whatif
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // sandbox is a chat that is decided again, in memory.
@@ -27,23 +29,20 @@ type sandbox struct {
 
 // world is what the recorded chat tells of what was around it.
 type world struct {
-	orders    map[string]chat.OrderLookedUp  // as last found
-	addresses map[string]chat.AddressChecked // as last checked
-	crm       bool                           // there was one
-	desk      string                         // where tickets were referred to
+	found map[string]chat.ToolReturned // what tools last answered, by what went into them
+	tools map[string]bool              // that were used
+	desk  string                       // where tickets were referred to
 }
 
 func newSandbox(c Chat, s Settings) *sandbox {
 	b := &sandbox{Chat: c, Settings: s, state: chat.Decider.Initial(), heard: map[domain.Version]domain.Recorded{}, taken: map[uuid.UUID]domain.Recorded{},
-		then: world{orders: map[string]chat.OrderLookedUp{}, addresses: map[string]chat.AddressChecked{}}}
+		then: world{found: map[string]chat.ToolReturned{}, tools: map[string]bool{}}}
 	for _, r := range c.History {
 		switch e := r.Event.(type) {
-		case chat.OrderLookedUp:
-			b.then.orders[e.Number] = e
-		case chat.AddressChecked:
-			b.then.addresses[e.Address] = e
-		case chat.AddressCheckRequested, chat.AddressUpdateRequested:
-			b.then.crm = true
+		case chat.ToolReturned:
+			b.then.found[finding(e.Tool, e.Input)] = e
+		case chat.ToolRequested:
+			b.then.tools[e.Tool] = true
 		case chat.TicketReferred:
 			b.then.desk = e.Desk
 		}
@@ -73,16 +72,19 @@ func (b *sandbox) again(d decision) error {
 		}
 		switch e := r.Event.(type) {
 		case chat.WorkflowMoved:
-			continue
+			if e.Step != dialog.Expired {
+				continue
+			}
+			b.put(chat.Elapse{At: e.At}, d)
+		case chat.WorkflowReminded:
+			b.put(chat.Elapse{At: e.At}, d)
+		case chat.DueBreached:
+			b.put(chat.Elapse{At: e.At}, d)
+		case chat.BacklogTaken:
+			b.put(chat.Elapse{At: commandedAt(d)}, d)
 		case chat.Understood:
 			b.turn(e.To, d)
-		case chat.OrderLookedUp:
-			b.settle(e.Delivery, e, d)
-		case chat.AddressChecked:
-			b.settle(e.Delivery, e, d)
-		case chat.AddressUpdated:
-			b.settle(e.Delivery, e, d)
-		case chat.AddressUpdateFailed:
+		case chat.ToolReturned:
 			b.settle(e.Delivery, e, d)
 		case chat.TicketFiled:
 			b.settle(e.Delivery, e, d)
@@ -175,29 +177,32 @@ func (b *sandbox) turn(to domain.Version, then decision) {
 	var now []domain.Recorded
 	var err error
 	if heard, ok := b.heard[to]; ok {
-		if request, called := commands.Turn(heard, b.hasCRM(then), at); called {
+		if request, called := commands.Turn(heard, at); called {
 			now, err = b.decide(request.Command, then, at)
 		}
 	}
 	b.compare(then, tell(now, err), place, message)
 }
 
-// hasCRM tells whether the bot has a CRM in a turn. Where the settings leave it open
-// it has, if it made use of it then.
-func (b *sandbox) hasCRM(then decision) bool {
-	if b.CRM != nil {
-		return *b.CRM
+// with is what a decision is taken with. Where the settings leave tools open the bot has
+// those that were used, but for one that this decision passed by then.
+func (b *sandbox) with(then decision) chat.Settings {
+	s := b.With
+	if s.Tools != nil {
+		return s
 	}
-	moved := false
+	s.Tools = maps.Clone(b.then.tools)
 	for _, r := range then {
-		switch r.Event.(type) {
-		case chat.AddressCheckRequested, chat.AddressUpdateRequested:
-			return true
-		case chat.WorkflowMoved:
-			moved = true
+		if e, moved := r.Event.(chat.WorkflowMoved); moved {
+			delete(s.Tools, s.Knowledge.Uses(e.Workflow, e.Step))
 		}
 	}
-	return b.then.crm && !moved
+	for _, r := range then {
+		if e, asked := r.Event.(chat.ToolRequested); asked {
+			s.Tools[e.Tool] = true
+		}
+	}
+	return s
 }
 
 // desk is where tickets are referred to; "" is nowhere.
@@ -242,7 +247,7 @@ func (b *sandbox) put(command chat.Command, then decision) (now []domain.Recorde
 // then: a ticket is referred, and what is asked for is done. All else comes when it
 // came then.
 func (b *sandbox) decide(command chat.Command, then decision, at time.Time) ([]domain.Recorded, error) {
-	events, err := chat.Decider.Decide(b.state, command)
+	events, err := chat.Decider.Decide(b.state, chat.Told{Command: command, With: b.with(then)})
 	now := b.take(events, then, at)
 	for _, r := range now {
 		if r.ID != uuid.Nil {

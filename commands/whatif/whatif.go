@@ -30,9 +30,9 @@ type Settings struct {
 	Limit *chat.Limit
 	// Order finds an order; with nil a look-up finds what it found then.
 	Order func(number string) (dialog.Order, bool)
-	// CRM tells whether the bot has one, which then answers what it answered then; with
-	// nil it has where it had.
-	CRM *bool
+	// With is what the bot knows and has. Without Tools it has those that were used then,
+	// and they answer what they answered.
+	With chat.Settings
 	// Desk is where tickets are kept, too; "" is nowhere, and nil where they were. A desk
 	// that was not there then gets only the tickets that were not there either.
 	Desk *string
@@ -63,7 +63,7 @@ func Replay(c Chat, s Settings) (Outcome, error) {
 	for _, d := range then[:first] {
 		sandbox.adopt(d)
 	}
-	silent, waiting := silences(then, first, c.Turned)
+	silent, waiting := silences(then, first, c.Turned, s.With)
 	sandbox.out.Waiting = waiting
 	for i, d := range then[first:] {
 		if err := sandbox.again(d); err != nil {
@@ -97,7 +97,7 @@ func decisions(history []domain.Recorded) []decision {
 // such as an operator's who skips a delivery and retries it, which begin with these:
 func together(before, r domain.Recorded) bool {
 	switch r.Event.(type) {
-	case chat.Understood, chat.OrderLookedUp, chat.AddressChecked, chat.AddressUpdated, chat.AddressUpdateFailed, chat.TicketFiled,
+	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.TicketFiled,
 		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred, chat.AgentActed,
 		chat.ChatMigrated, chat.ChatContinued:
 		return false
@@ -110,7 +110,7 @@ func together(before, r domain.Recorded) bool {
 // at some moment at which the recorded chat had nothing to say: the first there is.
 // Where today's program has something to say at every such moment, the turn comes at
 // once. waiting counts the updates that had no turn yet.
-func silences(then []decision, first int, turned domain.Position) (turns map[int]decision, waiting int) {
+func silences(then []decision, first int, turned domain.Position, with chat.Settings) (turns map[int]decision, waiting int) {
 	states := make([]chat.State, len(then)) // of the recorded chat, behind each decision
 	state, answered := chat.Decider.Initial(), map[domain.Version]bool{}
 	for i, d := range then {
@@ -129,33 +129,35 @@ func silences(then []decision, first int, turned domain.Position) (turns map[int
 		switch _, received := updateOf(message.Event); {
 		case !received || answered[message.Version]:
 		case !turned.Before(message.Position):
-			turn := i
-			for j := i; j < len(then) && !(j > i && answersLater(then[j], message)); j++ {
-				if silent(states[j], message) {
-					turn = j
-					break
+			turn, found := i, false
+			for j := i; j < len(then) && !(j > i && answers(then[j]) > message.Version); j++ {
+				if to := answers(then[j]); to > 0 && to < message.Version {
+					turn, found = j, false // turns are taken in order
+				}
+				if !found && silent(states[j], message, with) {
+					turn, found = j, true
 				}
 			}
 			turns[turn] = append(turns[turn], message)
-		case !silent(states[i], message):
+		case !silent(states[i], message, with):
 			waiting++
 		}
 	}
 	return turns, waiting
 }
 
-// answersLater tells whether a decision is the bot's turn about a later update.
-func answersLater(d decision, than domain.Recorded) bool {
-	e, ok := d[0].Event.(chat.Understood)
-	return ok && e.To > than.Version
+// answers is the update that a decision is the bot's turn about; 0 when it is none.
+func answers(d decision) domain.Version {
+	e, _ := d[0].Event.(chat.Understood)
+	return e.To
 }
 
 // silent tells whether the bot has nothing to say to an event in this state.
-func silent(state chat.State, r domain.Recorded) bool {
-	request, called := commands.Turn(r, false, r.OccurredAt) // with a CRM it would say something else, but something
+func silent(state chat.State, r domain.Recorded, with chat.Settings) bool {
+	request, called := commands.Turn(r, r.OccurredAt) // with other tools it would say something else, but something
 	if !called {
 		return true
 	}
-	events, err := chat.Decider.Decide(state, request.Command)
+	events, err := chat.Decider.Decide(state, chat.Told{Command: request.Command, With: with})
 	return err == nil && len(events) == 0
 }

@@ -34,11 +34,17 @@ type State struct {
 	Albums       []Album        // parts of the last albums, oldest first, at most albumsMax
 
 	LastIntent    dialog.Intent
-	LastText      string // becomes the subject of a ticket; cut to saidMax
-	Customer      string // name of who last wrote
+	LastText      string          // becomes the subject of a ticket; cut to saidMax
+	Recent        []string        // the last texts, oldest first, at most recentMax; cut to recentCut
+	Language      dialog.Language // that the customer was last answered in
+	Customer      string          // name of who last wrote
 	Misunderstood int
+	TooFast       bool // the last message was over the limit
 	Run           dialog.Run
-	Awaited       domain.Version // what the last request to the CRM in this run answered
+	Calls         int     // tools requested so far
+	Awaited       Awaited // the tool that the workflow waits for
+	Known         Known   // what the CRM knows of the customer
+	Backlog       Backlog // messages that wait to be answered all at once
 	Ticket        Ticket
 	Tickets       int      // opened so far
 	AgentActs     []string // ids of the last acts of agents at another desk, oldest first, at most actsKept
@@ -54,6 +60,39 @@ const heardMax = 64
 
 // subjectMax bounds the subject of a ticket, in characters: one line in a queue.
 const subjectMax = 120
+
+// recentMax and recentCut bound what is remembered to notice that somebody says the same
+// thing again: a few messages, of each the first words, in characters.
+const (
+	recentMax = 4
+	recentCut = 160
+)
+
+// Awaited is a tool that was requested and has not answered.
+type Awaited struct {
+	Call   int
+	Tool   string
+	To     domain.Version // what the request answered
+	Step   dialog.Step    // that waits
+	Writes bool
+}
+
+// Known is a customer as the CRM knows them.
+type Known struct {
+	Fields map[string]string
+	Asked  time.Time // when it was last requested
+}
+
+// Backlog is what waits to be answered together.
+type Backlog struct {
+	Messages []Waiting      // the last, oldest first, at most backlogMax
+	Count    int            // of all
+	To       domain.Version // the last one's
+	At       time.Time      // when it was come to
+}
+
+// backlogMax bounds the messages of a backlog that are remembered; more are counted.
+const backlogMax = 10
 
 // Album is a part of an album, whose parts are messages of their own. Of two that
 // write in a group at once, the parts come mixed.
@@ -90,9 +129,12 @@ type Ticket struct {
 	Reason   string
 	Subject  string
 	Opened   time.Time
-	Due      time.Time
-	Desk     string   // the other desk that keeps it, too; "" when none does
-	Said     []string // about it, until it is referred to a desk; at most saidKept
+	Due      time.Time // a person replies first
+	Resolve  time.Time // and has closed the case
+	Replied  bool      // a person has
+	Breached []DueWhat // what was due and is late
+	Desk     string    // the other desk that keeps it, too; "" when none does
+	Said     []string  // about it, until it is referred to a desk; at most saidKept
 }
 
 // TicketStatus says where a ticket stands.
@@ -121,6 +163,10 @@ func Evolve(s State, event domain.Event) State {
 		if !e.OverLimit && !e.Continues {
 			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
+		s.TooFast = e.OverLimit
+		if e.Text != "" {
+			s.Recent = keep(s.Recent, cut(e.Text, recentCut), recentMax)
+		}
 		if !e.Late {
 			s = s.about(e)
 			s.Blocked = false // who writes has not blocked us; the update that says so comes by another queue
@@ -139,26 +185,45 @@ func Evolve(s State, event domain.Event) State {
 		s = s.heard(e.Update, e.Date)
 	case Understood:
 		s.Answered = e.To
-		switch e.Intent {
-		case dialog.Pressed, dialog.Corrected: // not words: what was wanted before still is
-		case dialog.Unknown:
-			s.LastIntent = e.Intent
-			s.Misunderstood++
-		default:
-			s.LastIntent, s.Misunderstood = e.Intent, 0
+		s = s.understood(e.Intent, e.Language)
+		if e.Waits != nil {
+			s.Backlog = s.Backlog.add(*e.Waits, e.To)
 		}
-	case AddressCheckRequested:
-		s.Awaited = e.To
-	case AddressUpdateRequested:
-		s.Awaited = e.To
+	case BacklogTaken:
+		s.Backlog = Backlog{}
+		s = s.understood(e.Intent, e.Language)
+	case ToolRequested:
+		s.Calls = max(s.Calls, e.Call)
+		switch e.For {
+		case ForWorkflow:
+			s.Awaited = Awaited{e.Call, e.Tool, e.To, s.Run.Step, e.Writes}
+			s.Run.Calling, s.Run.Writing = e.Tool, e.Writes
+		case ForCustomer:
+			s.Known.Asked = s.LastUpdateAt
+		}
+	case ToolReturned:
+		switch {
+		case e.Call == s.Awaited.Call && e.Tool == s.Awaited.Tool:
+			s.Awaited, s.Run.Calling, s.Run.Writing = Awaited{}, "", false
+		case e.Tool == dialog.LookUpCustomer && e.Reason == "":
+			s.Known.Fields = e.Output
+		}
 	case WorkflowMoved:
-		if e.Step == dialog.Initial {
-			s.Awaited = 0
+		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source, By: e.By}, e.At)
+		if !s.Awaited.Writes || e.Step != dialog.HandedOver { // what is changed at this moment cannot be called back
+			s.Awaited = Awaited{}
 		}
-		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source}, e.At)
+	case WorkflowPaused:
+		s.Run = s.Run.Follow(dialog.Move{Kind: dialog.Paused, Workflow: e.Workflow, To: e.Step}, e.At)
+	case WorkflowResumed:
+		s.Run = s.Run.Follow(dialog.Move{Kind: dialog.Resumed, Workflow: e.Workflow, To: e.Step}, e.At)
+	case WorkflowReminded:
+		s.Run.Reminded = true
+	case SwitchOffered:
+		s.Run.Offered = e.Offer
 	case TicketOpened:
 		s.Tickets++
-		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due}
+		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due, Resolve: e.Resolve}
 		if e.Subject != cut(s.LastText, subjectMax) { // others have come since
 			s.Ticket = s.Ticket.hear(line(s.Customer, e.Subject, nil))
 		}
@@ -169,11 +234,13 @@ func Evolve(s State, event domain.Event) State {
 	case TicketAssigned:
 		s.Ticket.Status, s.Ticket.Assignee = Assigned, e.Assignee
 	case TicketEscalated:
-		s.Ticket.Priority, s.Ticket.Due = e.Priority, e.Due
+		s.Ticket = s.Ticket.due(e.Due, e.Resolve)
+		s.Ticket.Priority = e.Priority
 	case TicketResolved:
 		s.Ticket.Status, s.Ticket.Said = Resolved, nil
 	case TicketReopened:
-		s.Ticket.Status, s.Ticket.Reason, s.Ticket.Opened, s.Ticket.Due = Open, e.Reason, e.At, e.Due
+		s.Ticket.Status, s.Ticket.Reason, s.Ticket.Opened, s.Ticket.Replied = Open, e.Reason, e.At, false
+		s.Ticket = s.Ticket.due(e.Due, e.Resolve)
 		if s.Ticket.Assignee != "" {
 			s.Ticket.Status = Assigned
 		}
@@ -186,7 +253,10 @@ func Evolve(s State, event domain.Event) State {
 	case ReplyQueued:
 		if e.Author.Kind == Person {
 			s.Ticket = s.Ticket.hear(e.line())
+			s.Ticket.Replied = true
 		}
+	case DueBreached:
+		s.Ticket.Breached = append(slices.Clip(s.Ticket.Breached), e.What)
 	case DeliveryFailed:
 		s.Blocked = s.Blocked || e.Blocked
 	case ChatMigrated:
@@ -219,6 +289,33 @@ func (s State) about(e MessageReceived) State {
 	}
 	s.Customer = e.From.called()
 	return s
+}
+
+// understood counts what nothing was made of. A button or a correction is no words: what
+// was wanted before still is.
+func (s State) understood(intent dialog.Intent, language dialog.Language) State {
+	if language != "" {
+		s.Language = language
+	}
+	switch intent {
+	case dialog.Pressed, dialog.Corrected, dialog.Waited, dialog.Hasty:
+	case dialog.Unknown:
+		s.LastIntent = intent
+		s.Misunderstood++
+	default:
+		s.LastIntent, s.Misunderstood = intent, 0
+	}
+	return s
+}
+
+func (b Backlog) add(w Waiting, to domain.Version) Backlog {
+	return Backlog{Messages: keep(b.Messages, w, backlogMax), Count: b.Count + 1, To: to, At: w.At}
+}
+
+// due sets the times of a ticket anew.
+func (t Ticket) due(response, resolution time.Time) Ticket {
+	t.Due, t.Resolve, t.Breached = response, resolution, nil
+	return t
 }
 
 // keep returns the last n of list and item, leaving list alone: states are shared.

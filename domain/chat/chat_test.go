@@ -10,6 +10,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 	"github.com/chatledger/chatledger/domain/domaintest"
 )
 
@@ -34,15 +35,15 @@ func pressed(n int64, data string) chat.ButtonPressed {
 }
 
 func understood(to domain.Version, intent dialog.Intent) chat.Understood {
-	return chat.Understood{Answer: chat.Answer{To: to}, Intent: intent, Confidence: 1}
+	return chat.Understood{Answer: chat.Answer{To: to}, Intent: intent, Confidence: 1, Language: "en", Knowledge: "shop"}
 }
 
 // walked is the address change on its way from step to step.
 func walked(at time.Time, steps ...dialog.Step) (events []domain.Event) {
 	from := dialog.Step("")
 	for _, step := range steps {
-		move := chat.WorkflowMoved{Workflow: dialog.BillingAddressChange, From: from, Step: step, Source: 1, At: at}
-		if step == dialog.ValidatingAddress {
+		move := chat.WorkflowMoved{Workflow: dialogtest.AddressChange, From: from, Step: step, Source: 1, At: at}
+		if step == dialogtest.ValidatingAddress {
 			move.Set = map[string]string{"address": "12 Baker Street, London NW1 6XE"}
 		}
 		events, from = append(events, move), step
@@ -51,9 +52,9 @@ func walked(at time.Time, steps ...dialog.Step) (events []domain.Event) {
 }
 
 var (
-	collecting = walked(noon, dialog.Initial, dialog.CollectingAddress)
-	confirming = walked(noon, dialog.Initial, dialog.CollectingAddress, dialog.ValidatingAddress, dialog.ConfirmingChanges)
-	opened     = chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour)}
+	collecting = walked(noon, dialog.Initial, dialogtest.CollectingAddress)
+	confirming = walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges)
+	opened     = chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
 	assigned   = chat.TicketAssigned{Ticket: "#1", Assignee: "maria"}
 	resolved   = chat.TicketResolved{Ticket: "#1", At: noon}
 	handedBack = chat.HandedBack{Ticket: "#1"}
@@ -61,8 +62,25 @@ var (
 
 type outcome = domaintest.Outcome[chat.State]
 
+// settings are those of the small shop's bot, which has no tools unless a command says so.
+var settings = chat.Settings{Knowledge: &dialogtest.Shop}
+
+// decider puts commands to the small shop's bot.
+var decider = domain.Decider[chat.State, chat.Command]{Initial: chat.Decider.Initial, Evolve: chat.Decider.Evolve,
+	Decide: func(s chat.State, c chat.Command) ([]domain.Event, error) {
+		if _, told := c.(chat.Told); !told {
+			c = chat.Told{Command: c, With: settings}
+		}
+		return chat.Decider.Decide(s, c)
+	}}
+
 func given(t *testing.T, events ...domain.Event) domaintest.History[chat.State, chat.Command] {
-	return domaintest.Of(t, chat.Decider).Given(events...)
+	return domaintest.Of(t, decider).Given(events...)
+}
+
+// equipped puts a command to a bot that has every tool.
+func equipped(c chat.Command) chat.Command {
+	return chat.Told{Command: c, With: chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}}
 }
 
 func receive(e domain.Event) chat.Receive { return chat.Receive{Event: e, At: noon} }
@@ -272,7 +290,7 @@ func TestMessagesOverTheLimitAreKeptAndMarked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := at(wrote(4, "d"), test.seconds)
 			got := want
-			want.OverLimit = test.over
+			want.OverLimit, want.TooFast = test.over, test.over
 			given(t, history...).When(limited(got)).Then(want)
 		})
 	}
@@ -286,6 +304,21 @@ func TestExcessMessagesDoNotProlongTheLimit(t *testing.T) {
 		history = append(history, excess)
 	}
 	given(t, history...).When(limited(at(wrote(99, "y"), 60))).Then(at(wrote(99, "y"), 60))
+}
+
+func TestWhoWritesTooFastIsToldSoOnce(t *testing.T) {
+	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(wrote(3, "c"), 2)}
+	excess := only[chat.MessageReceived](t, given(t, history...).When(limited(at(wrote(4, "d"), 3))))
+	o := given(t, append(history, excess)...).When(respond(4, excess))
+	if text := only[chat.ReplyQueued](t, o).Text; text != dialog.Words()[dialog.WordTooFast] {
+		t.Errorf("says %q", text)
+	}
+	more := only[chat.MessageReceived](t, given(t, append(history, excess)...).When(limited(at(wrote(5, "e"), 4))))
+	if !more.OverLimit || more.TooFast {
+		t.Errorf("the next one is %+v", more)
+	}
+	given(t, append(history, excess, more)...).When(respond(5, more)).ThenNothing()
+	given(t, append(history, excess, opened)...).When(respond(4, excess)).ThenNothing()
 }
 
 func TestALimitOfZeroIsNone(t *testing.T) {
@@ -356,7 +389,7 @@ func TestOnlyTheBeginningOfAnAlbumIsOverTheLimit(t *testing.T) {
 	given(t, history...).When(limited(at(partOf("a", 4, ""), 3))).Then(part)
 	given(t, history...).When(limited(at(partOf("b", 5, ""), 3))).Then(func() chat.MessageReceived {
 		over := at(partOf("b", 5, ""), 3)
-		over.OverLimit = true
+		over.OverLimit, over.TooFast = true, true
 		return over
 	}())
 }
@@ -378,14 +411,14 @@ func TestTheBotAnswersAMessageOnce(t *testing.T) {
 	first := given(t, hello).When(respond(1, hello))
 	answer := chat.Answer{To: 1}
 	first.Then(
-		chat.Understood{Answer: answer, Intent: dialog.Greeting, Confidence: 0.6},
-		chat.ReplyQueued{Answer: answer, Text: "Hello! What can I do for you?", Author: chat.Author{Kind: chat.Bot}},
+		chat.Understood{Answer: answer, Intent: "greeting", Confidence: 0.95, Language: "en", Knowledge: "shop"},
+		chat.ReplyQueued{Answer: answer, Text: "Hello!", Author: chat.Author{Kind: chat.Bot}},
 	)
 	given(t, append([]domain.Event{hello}, first.Events...)...).When(respond(1, hello)).ThenNothing()
 }
 
 func TestTurnsAnsweredOutOfOrderAreNotTakenTwice(t *testing.T) {
-	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, dialog.Greeting)).When(respond(2, wrote(2, "hi"))).ThenNothing()
+	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, "greeting")).When(respond(2, wrote(2, "hi"))).ThenNothing()
 }
 
 func TestTheFirstEventOfATurnMarksItAsTaken(t *testing.T) {
@@ -497,9 +530,9 @@ func TestTheBotAnswersAgainWhenThePersonIsDone(t *testing.T) {
 }
 
 func TestAPressedButtonIsAnsweredEvenWhileAPersonHasTheChat(t *testing.T) {
-	press := pressed(9, "address:confirm:1")
+	press := pressed(9, "w:4:yes")
 	given(t, append(confirming, opened, press)...).When(respond(9, press)).Then(
-		understood(9, dialog.Pressed),
+		chat.Understood{Answer: chat.Answer{To: 9}, Intent: dialog.Pressed, Confidence: 1, Knowledge: "shop"},
 		chat.ButtonAnswered{Answer: chat.Answer{To: 9}, QueryID: "query"},
 	)
 }
@@ -514,21 +547,15 @@ func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) 
 	if got := only[chat.TicketOpened](t, o).Reason; got != dialog.ReasonNotUnderstood {
 		t.Errorf("reason %q", got)
 	}
-	o = given(t, first, understood(1, dialog.Unknown), wrote(3, "hi"), understood(3, dialog.Greeting), second).When(respond(5, second))
+	o = given(t, first, understood(1, dialog.Unknown), wrote(3, "hi"), understood(3, "greeting"), second).When(respond(5, second))
 	if len(all[chat.TicketOpened](o)) != 0 {
 		t.Error("misunderstandings are counted across messages that were understood")
 	}
 }
 
 func TestButtonsAndCorrectionsDoNotChangeWhatWasWanted(t *testing.T) {
-	stillBroken := wrote(5, "no, that didn't do it")
-	for _, intent := range []dialog.Intent{dialog.Pressed, dialog.Corrected} {
-		o := given(t, understood(1, dialog.Troubleshooting), understood(2, intent)).When(respond(5, stillBroken))
-		if got := only[chat.TicketOpened](t, o).Reason; got != dialog.ReasonNotHelped {
-			t.Errorf("after %s: reason %q", intent, got)
-		}
-		o = given(t, understood(1, dialog.Unknown), understood(2, intent)).When(respond(5, wrote(5, "qwertz")))
-		only[chat.TicketOpened](t, o)
+	for _, intent := range []dialog.Intent{dialog.Pressed, dialog.Corrected, dialog.Waited} {
+		only[chat.TicketOpened](t, given(t, understood(1, dialog.Unknown), understood(2, intent)).When(respond(5, wrote(5, "qwertz"))))
 	}
 }
 
@@ -553,7 +580,7 @@ func TestAddressesSentInAWorkflowAreNoMisunderstandings(t *testing.T) {
 func TestAHandOverEndsTheWorkflow(t *testing.T) {
 	person := wrote(9, "I want to talk to a person")
 	ended := func(to domain.Version, at time.Time) chat.WorkflowMoved {
-		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialog.BillingAddressChange, From: dialog.ConfirmingChanges, Step: dialog.HandedOver, Source: 1, At: at}
+		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialogtest.AddressChange, From: dialogtest.ConfirmingChanges, Step: dialog.HandedOver, At: at}
 	}
 	tests := map[string]struct {
 		command chat.Command
@@ -561,7 +588,6 @@ func TestAHandOverEndsTheWorkflow(t *testing.T) {
 	}{
 		"by the customer's wish": {respond(9, person), ended(9, noon.Add(time.Minute))},
 		"by an operator":         {chat.OpenTicket{Priority: dialog.Low, At: noon}, ended(0, noon)},
-		"by a failed look-up":    {chat.RecordLookup{To: 7, Number: "1001", Reason: "down", At: noon}, ended(7, noon)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -623,7 +649,7 @@ func TestAChangedAddressIsWalkedThroughInEvents(t *testing.T) {
 	for _, m := range all[chat.WorkflowMoved](o) {
 		steps = append(steps, m.Step)
 	}
-	want := []dialog.Step{dialog.Initial, dialog.CollectingAddress, dialog.ValidatingAddress, dialog.ConfirmingChanges, dialog.Completed}
+	want := []dialog.Step{dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, dialogtest.SavingChanges, dialog.Completed}
 	if len(steps) != len(want) {
 		t.Fatalf("walked %v, want %v", steps, want)
 	}
@@ -637,56 +663,6 @@ func TestAChangedAddressIsWalkedThroughInEvents(t *testing.T) {
 	}
 	if got := o.State.Run.Data["address"]; got != "12 Baker Street, London NW1 6XE" {
 		t.Errorf("the address changed to %q", got)
-	}
-}
-
-// Look-ups
-
-var parcel = dialog.Order{Number: "1001", Status: "shipped", Detail: "It is on its way."}
-
-func TestAnOrderQuestionIsLookedUpAndThenAnswered(t *testing.T) {
-	question := wrote(1, "where is my order 1001?")
-	o := given(t, question).When(respond(1, question))
-	o.Then(
-		chat.Understood{Answer: chat.Answer{To: 1}, Intent: dialog.OrderStatus, Confidence: 1},
-		chat.OrderLookupRequested{Answer: chat.Answer{To: 1}, Order: "1001"},
-	)
-	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000001")
-	found := chat.RecordLookup{Delivery: id, To: 1, Number: "1001", Found: true, Order: parcel, At: noon}
-	given(t, append([]domain.Event{question}, o.Events...)...).When(found).Then(
-		chat.OrderLookedUp{Delivery: id, Number: "1001", Found: true, Order: parcel},
-		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: "Order 1001: shipped. It is on its way.", Author: chat.Author{Kind: chat.Bot}},
-	)
-}
-
-func TestAnOrderThatIsNotThereIsSaidSo(t *testing.T) {
-	o := given(t, wrote(1, "order 7777")).When(chat.RecordLookup{To: 1, Number: "7777", At: noon})
-	if only[chat.OrderLookedUp](t, o).Found || o.State.WithPerson() {
-		t.Errorf("events %+v", o.Events)
-	}
-	only[chat.ReplyQueued](t, o)
-}
-
-func TestALookUpThatFailedForGoodBringsAPerson(t *testing.T) {
-	o := given(t, wrote(1, "where is my order 1001?")).When(chat.RecordLookup{To: 1, Number: "1001", Reason: "the order system is down", At: noon})
-	o.Then(
-		chat.OrderLookedUp{Number: "1001", Reason: "the order system is down"},
-		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Text: dialog.AnswerOrderUnavailable("1001").Text, Author: chat.Author{Kind: chat.Bot}},
-		chat.TicketOpened{Ticket: "#1", Reason: "order_lookup_failed", Subject: "where is my order 1001?", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour)},
-	)
-}
-
-func TestAFindingIsKeptButNotSaid(t *testing.T) {
-	blocked := chat.MembershipChanged{Update: chat.Update{ID: 2, Key: 2}, Date: noon, Status: "kicked", Blocked: true}
-	for name, since := range map[string]domain.Event{"while a person has the chat": opened, "to who blocked the bot": blocked} {
-		t.Run(name, func(t *testing.T) {
-			given(t, wrote(1, "where is my order 1001?"), since).
-				When(chat.RecordLookup{To: 1, Number: "1001", Found: true, Order: parcel}).
-				Then(chat.OrderLookedUp{Number: "1001", Found: true, Order: parcel})
-			given(t, wrote(1, "where is my order 1001?"), since).
-				When(chat.RecordLookup{To: 1, Number: "1001", Reason: "down"}).
-				Then(chat.OrderLookedUp{Number: "1001", Reason: "down"})
-		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,9 @@ func TestEveryStoredShapeHasAGoldenFileThatIsStillRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				gotName, gotVersion, payload, err := codec.Encode(event)
+				if codec.Former(name) && slices.Contains(codec.NamesOf(event), name) {
+					return // it has another name today
+				}
 				if err != nil || gotName != name || gotVersion != current {
 					t.Fatalf("encoded as %s@%d, error %v", gotName, gotVersion, err)
 				}
@@ -74,6 +78,9 @@ func TestAGoldenFileSaysEveryField(t *testing.T) {
 		event, err := codec.Decode(name, version, stored)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if codec.Former(name) {
+			continue
 		}
 		if field := zeroField(event); field != "" {
 			t.Errorf("%s@%d: the golden file says nothing of %s", name, version, field)

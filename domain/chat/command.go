@@ -12,6 +12,20 @@ import (
 // Command is what can be asked of a chat.
 type Command interface{ command() }
 
+// Told is a command together with what it is decided with. A command that comes
+// without is put with zero Settings.
+type Told struct {
+	Command
+	With Settings
+}
+
+// Settings are what a bot knows and has.
+type Settings struct {
+	Knowledge *dialog.Knowledge // nil is dialog.Bare
+	Tools     map[string]bool   // by name
+	Model     string            // that is asked what the bot does not know; "" is none
+}
+
 // Receive takes an update in. Event is what it says, one of MessageReceived,
 // MessageEdited, ButtonPressed, MembershipChanged or UpdateKept; marks that
 // depend on the chat's past (late, over the limit) are set by the decision.
@@ -33,42 +47,24 @@ type Respond struct {
 	To    domain.Version
 	Event domain.Event // MessageReceived, MessageEdited or ButtonPressed
 	At    time.Time
-	CRM   bool // the bot has one, which checks and keeps addresses
 }
 
-// RecordLookup brings the outcome of an order look-up. Reason is set when it
-// failed for good; Order is the zero Order when there is none of that number.
-type RecordLookup struct {
-	Delivery uuid.UUID
-	To       domain.Version
-	Number   string
-	Found    bool
-	Order    dialog.Order
-	Reason   string
-	At       time.Time
-}
-
-// RecordAddressCheck brings the outcome of an AddressCheckRequested. Reason is set when
-// the check failed for good.
-type RecordAddressCheck struct {
+// RecordTool brings what came of a ToolRequested. Reason is set when it failed for good.
+type RecordTool struct {
 	Delivery uuid.UUID
 	To       domain.Version // what the request answered
-	Address  string         // as it was asked
-	Check    dialog.AddressCheck
-	Reason   string
-	At       time.Time
-}
-
-// RecordAddressUpdate brings the outcome of an AddressUpdateRequested. Reason is set
-// when it failed for good.
-type RecordAddressUpdate struct {
-	Delivery uuid.UUID
-	To       domain.Version // what the request answered
-	Address  string         // as the CRM keeps it; as it was asked when it failed
+	Call     int
+	For      Purpose
+	Tool     string
+	Input    map[string]string
+	Output   map[string]string
 	Receipt  string
 	Reason   string
 	At       time.Time
 }
+
+// Elapse lets the bot do what it is time for (see Wake).
+type Elapse struct{ At time.Time }
 
 // RecordDelivery brings the outcome of anything else that was sent.
 type RecordDelivery struct {
@@ -173,23 +169,22 @@ type RecordAgent struct {
 	At     time.Time
 }
 
-func (Receive) command()             {}
-func (Respond) command()             {}
-func (RecordLookup) command()        {}
-func (RecordAddressCheck) command()  {}
-func (RecordAddressUpdate) command() {}
-func (RecordDelivery) command()      {}
-func (RetryDelivery) command()       {}
-func (SkipDelivery) command()        {}
-func (Reply) command()               {}
-func (Migrate) command()             {}
-func (Continue) command()            {}
-func (OpenTicket) command()          {}
-func (AssignTicket) command()        {}
-func (EscalateTicket) command()      {}
-func (ResolveTicket) command()       {}
-func (ReopenTicket) command()        {}
-func (HandBack) command()            {}
-func (ReferTicket) command()         {}
-func (RecordFiling) command()        {}
-func (RecordAgent) command()         {}
+func (Receive) command()        {}
+func (Respond) command()        {}
+func (RecordTool) command()     {}
+func (Elapse) command()         {}
+func (RecordDelivery) command() {}
+func (RetryDelivery) command()  {}
+func (SkipDelivery) command()   {}
+func (Reply) command()          {}
+func (Migrate) command()        {}
+func (Continue) command()       {}
+func (OpenTicket) command()     {}
+func (AssignTicket) command()   {}
+func (EscalateTicket) command() {}
+func (ResolveTicket) command()  {}
+func (ReopenTicket) command()   {}
+func (HandBack) command()       {}
+func (ReferTicket) command()    {}
+func (RecordFiling) command()   {}
+func (RecordAgent) command()    {}

@@ -97,7 +97,7 @@ func (s State) news(event domain.Event) DeskUpdateQueued {
 // recordAgent keeps what an agent did, once, and does the same here. What cannot be
 // done here is kept with the reason, and the agent is told when a customer did not get
 // their words.
-func recordAgent(s State, c RecordAgent) ([]domain.Event, error) {
+func recordAgent(s informed, c RecordAgent) ([]domain.Event, error) {
 	if n, err := strconv.Atoi(strings.TrimPrefix(c.Ticket, "#")); err != nil || n < 1 || n > s.Tickets {
 		return nil, fmt.Errorf("ticket %s: %w", c.Ticket, ErrNoSuchTicket)
 	}
@@ -116,7 +116,7 @@ func recordAgent(s State, c RecordAgent) ([]domain.Event, error) {
 }
 
 // follow is what an agent's act leads to here.
-func (s State) follow(c RecordAgent) ([]domain.Event, error) {
+func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
 	switch {
 	case c.Act == AgentReplied:
 		return decide(s, Reply{Author: Author{Kind: Person, Name: c.Agent}, Text: c.Text})

@@ -101,7 +101,7 @@ func TestWhatAnAgentDoesIsDoneHereAndNotToldThere(t *testing.T) {
 	given(t, kept...).When(reply).Then(acted(reply, ""), chat.ReplyQueued{Text: "on its way", Author: chat.Author{Kind: chat.Person, Name: "Maria"}})
 	given(t, kept...).When(solve).Then(acted(solve, ""), resolved)
 	given(t, append(kept, resolved)...).When(reopen).
-		Then(acted(reopen, ""), chat.TicketReopened{Ticket: "#1", Reason: "reopened at zendesk", At: noon, Due: opened.Due})
+		Then(acted(reopen, ""), chat.TicketReopened{Ticket: "#1", Reason: "reopened at zendesk", At: noon, Due: opened.Due, Resolve: opened.Resolve})
 	// It is so already.
 	given(t, append(kept, resolved)...).When(solve).Then(acted(solve, ""))
 	given(t, kept...).When(reopen).Then(acted(reopen, ""))

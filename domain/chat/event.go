@@ -54,6 +54,7 @@ type MessageReceived struct {
 	ReplyTo   int64     `json:"reply_to,omitempty"`
 	Thread    int64     `json:"thread,omitempty"`
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
+	TooFast   bool      `json:"too_fast,omitempty"`   // the first such message, to which the customer is told so
 	Continues bool      `json:"continues,omitempty"`  // a further part of an album, which is one act with those before
 }
 
@@ -102,8 +103,19 @@ type Answer struct {
 // Understood: the bot took a message to mean this.
 type Understood struct {
 	Answer
-	Intent     dialog.Intent `json:"intent"`
-	Confidence float64       `json:"confidence"`
+	Intent     dialog.Intent   `json:"intent"`
+	Confidence float64         `json:"confidence"`
+	Language   dialog.Language `json:"language,omitempty"`  // that the customer is answered in
+	Knowledge  string          `json:"knowledge,omitempty"` // hash of what the bot knew
+	Waits      *Waiting        `json:"waits,omitempty"`     // it is too old to be answered by itself
+}
+
+// Waiting is a message that is answered with those that came after it.
+type Waiting struct {
+	Text string    `json:"text,omitempty"`
+	By   int64     `json:"by,omitempty"` // Telegram's id of who wrote
+	Sent time.Time `json:"sent"`
+	At   time.Time `json:"at"` // when it was come to
 }
 
 // ReplyQueued: a message to the customer was decided; the delivery with this
@@ -149,60 +161,82 @@ type WorkflowMoved struct {
 	Step     dialog.Step       `json:"step"`
 	Set      map[string]string `json:"set,omitempty"`     // fields collected on the way
 	Cleared  []string          `json:"cleared,omitempty"` // fields that no longer hold
-	Source   int64             `json:"source,omitempty"`
+	Source   int64             `json:"source,omitempty"`  // the message that Set came from
+	By       int64             `json:"by,omitempty"`      // Telegram's id of who brought it about
 	At       time.Time         `json:"at"`
 }
 
-// OrderLookupRequested: an order must be looked up before there is an answer.
-type OrderLookupRequested struct {
+// WorkflowPaused: a workflow was set aside at its step for another.
+type WorkflowPaused struct {
 	Answer
-	Order string `json:"order"`
+	Workflow string      `json:"workflow"`
+	Step     dialog.Step `json:"step"`
+	At       time.Time   `json:"at"`
 }
 
-// OrderLookedUp: the look-up came back. Reason is set when it failed for good.
-type OrderLookedUp struct {
-	Delivery uuid.UUID    `json:"delivery"`
-	Number   string       `json:"number"`
-	Found    bool         `json:"found,omitempty"`
-	Order    dialog.Order `json:"order,omitzero"`
-	Reason   string       `json:"reason,omitempty"`
-}
-
-// AddressCheckRequested: the CRM must check an address before the customer is asked
-// whether it is right.
-type AddressCheckRequested struct {
+// WorkflowResumed: a workflow that was set aside goes on at its step.
+type WorkflowResumed struct {
 	Answer
-	Address string `json:"address"`
+	Workflow string      `json:"workflow"`
+	Step     dialog.Step `json:"step"`
+	At       time.Time   `json:"at"`
 }
 
-// AddressChecked: the check came back. Reason is set when it failed for good.
-type AddressChecked struct {
-	Delivery uuid.UUID           `json:"delivery"`
-	Address  string              `json:"address"` // as the customer gave it
-	Check    dialog.AddressCheck `json:"check,omitzero"`
-	Reason   string              `json:"reason,omitempty"`
+// WorkflowReminded: the customer was reminded of a workflow that waits for them.
+type WorkflowReminded struct {
+	Workflow string      `json:"workflow"`
+	Step     dialog.Step `json:"step"`
+	At       time.Time   `json:"at"`
 }
 
-// AddressUpdateRequested: a customer confirmed their new billing address; the CRM must
-// keep it.
-type AddressUpdateRequested struct {
+// SwitchOffered: the customer, within a workflow, seems to want something else, and was
+// asked whether to do that first.
+type SwitchOffered struct {
 	Answer
-	Customer int64  `json:"customer"` // Telegram's id of who confirmed: in a group, too, everybody changes their own address only
-	Address  string `json:"address"`
+	dialog.Offer
 }
 
-// AddressUpdated: the CRM keeps the new billing address.
-type AddressUpdated struct {
-	Delivery uuid.UUID `json:"delivery"`
-	Address  string    `json:"address"` // in its normal form
-	Receipt  string    `json:"receipt"` // the CRM's number of the change
+// BacklogTaken: the messages that had waited too long were answered all at once.
+type BacklogTaken struct {
+	Answer
+	Messages   int             `json:"messages"`
+	Intent     dialog.Intent   `json:"intent"` // of the one that was acted upon
+	Confidence float64         `json:"confidence"`
+	Language   dialog.Language `json:"language,omitempty"`
+	Knowledge  string          `json:"knowledge,omitempty"`
 }
 
-// AddressUpdateFailed: the CRM never said that it keeps the new address.
-type AddressUpdateFailed struct {
-	Delivery uuid.UUID `json:"delivery"`
-	Address  string    `json:"address"`
-	Reason   string    `json:"reason"`
+// ToolRequested: a tool must be used; the delivery with this event's id does it. Its id
+// is the idempotency key of a tool that changes something.
+type ToolRequested struct {
+	Answer
+	Call     int               `json:"call"` // number of this request in the chat
+	For      Purpose           `json:"for"`
+	Tool     string            `json:"tool"`
+	Input    map[string]string `json:"input,omitempty"`
+	Customer int64             `json:"customer,omitempty"` // Telegram's id of who asked or confirmed: in a group, too, everybody changes their own only
+	Writes   bool              `json:"writes,omitempty"`   // it changes something, which the customer has confirmed
+}
+
+// Purpose is what goes on when a tool has answered.
+type Purpose string
+
+// Purposes.
+const (
+	ForWorkflow Purpose = "workflow"
+	ForAgent    Purpose = "agent"
+	ForCustomer Purpose = "customer" // it is good to know who writes
+)
+
+// ToolReturned: the tool answered. Reason is set when it failed for good.
+type ToolReturned struct {
+	Delivery uuid.UUID         `json:"delivery"`
+	Call     int               `json:"call"`
+	Tool     string            `json:"tool"`
+	Input    map[string]string `json:"input,omitempty"`
+	Output   map[string]string `json:"output,omitempty"`
+	Receipt  string            `json:"receipt,omitempty"` // the other side's number of a change
+	Reason   string            `json:"reason,omitempty"`
 }
 
 // TicketOpened: a person must take this chat over. The bot is silent from here.
@@ -212,8 +246,26 @@ type TicketOpened struct {
 	Subject  string          `json:"subject,omitempty"`
 	Priority dialog.Priority `json:"priority"`
 	At       time.Time       `json:"at"`
-	Due      time.Time       `json:"due"`
+	Due      time.Time       `json:"due"`                 // a person replies first
+	Resolve  time.Time       `json:"resolve_by,omitzero"` // and has closed the case
 }
+
+// DueBreached: a time that a ticket was due at has passed, and what was due is not done.
+type DueBreached struct {
+	Ticket string    `json:"ticket"`
+	What   DueWhat   `json:"what"`
+	Due    time.Time `json:"due"`
+	At     time.Time `json:"at"`
+}
+
+// DueWhat is what a ticket's times are of.
+type DueWhat string
+
+// What is due.
+const (
+	DueResponse   DueWhat = "first_response"
+	DueResolution DueWhat = "resolution"
+)
 
 // TicketAssigned: a person took the ticket.
 type TicketAssigned struct {
@@ -226,7 +278,9 @@ type TicketEscalated struct {
 	Ticket   string          `json:"ticket"`
 	Reason   string          `json:"reason"`
 	Priority dialog.Priority `json:"priority"`
+	At       time.Time       `json:"at,omitzero"`
 	Due      time.Time       `json:"due"`
+	Resolve  time.Time       `json:"resolve_by,omitzero"`
 }
 
 // TicketResolved: the case is closed; the bot answers again.
@@ -237,10 +291,11 @@ type TicketResolved struct {
 
 // TicketReopened: the case was not closed after all.
 type TicketReopened struct {
-	Ticket string    `json:"ticket"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
-	Due    time.Time `json:"due"`
+	Ticket  string    `json:"ticket"`
+	Reason  string    `json:"reason"`
+	At      time.Time `json:"at"`
+	Due     time.Time `json:"due"`
+	Resolve time.Time `json:"resolve_by,omitzero"`
 }
 
 // HandedBack: a person gave the chat back to the bot without closing a case.
@@ -342,6 +397,7 @@ type DeliverySkipped struct {
 type Unfinished struct {
 	Workflow string            `json:"workflow,omitempty"`
 	Step     dialog.Step       `json:"step,omitempty"`
+	Path     []dialog.Step     `json:"path,omitempty"`   // the way to the step
 	Data     map[string]string `json:"data,omitempty"`   // what was collected, by field
 	Ticket   *TicketOpened     `json:"ticket,omitempty"` // as it stands
 	Assignee string            `json:"assignee,omitempty"`
@@ -376,13 +432,21 @@ func NewCodec() *domain.Codec {
 	domain.Register[ReplyQueued](c, "reply_queued", authorBecameAnObject)
 	domain.Register[ButtonAnswered](c, "button_answered")
 	domain.Register[WorkflowMoved](c, "workflow_moved", clearingBecameExplicit)
-	domain.Register[OrderLookupRequested](c, "order_lookup_requested")
-	domain.Register[OrderLookedUp](c, "order_looked_up")
-	domain.Register[AddressCheckRequested](c, "address_check_requested")
-	domain.Register[AddressChecked](c, "address_checked")
-	domain.Register[AddressUpdateRequested](c, "address_update_requested")
-	domain.Register[AddressUpdated](c, "address_updated")
-	domain.Register[AddressUpdateFailed](c, "address_update_failed")
+	domain.Register[WorkflowPaused](c, "workflow_paused")
+	domain.Register[WorkflowResumed](c, "workflow_resumed")
+	domain.Register[WorkflowReminded](c, "workflow_reminded")
+	domain.Register[SwitchOffered](c, "switch_offered")
+	domain.Register[BacklogTaken](c, "backlog_taken")
+	domain.Register[ToolRequested](c, "tool_requested")
+	domain.Formerly[ToolRequested](c, "order_lookup_requested", orderLookupBecameATool)
+	domain.Formerly[ToolRequested](c, "address_check_requested", addressCheckBecameATool)
+	domain.Formerly[ToolRequested](c, "address_update_requested", addressUpdateBecameATool)
+	domain.Register[ToolReturned](c, "tool_returned")
+	domain.Formerly[ToolReturned](c, "order_looked_up", orderBecameOutput)
+	domain.Formerly[ToolReturned](c, "address_checked", checkBecameOutput)
+	domain.Formerly[ToolReturned](c, "address_updated", addressBecameOutput)
+	domain.Formerly[ToolReturned](c, "address_update_failed", failureBecameOutput)
+	domain.Register[DueBreached](c, "due_breached")
 	domain.Register[TicketOpened](c, "ticket_opened")
 	domain.Register[TicketAssigned](c, "ticket_assigned")
 	domain.Register[TicketEscalated](c, "ticket_escalated")

@@ -12,10 +12,10 @@ import (
 // again: what was opened in the group since goes the same way.
 
 // migrate leaves what is open to the chat's successor. Of a group in which nothing
-// happened there is nothing to leave. An address that is on its way to be kept is waited
+// happened there is nothing to leave. What a tool is changing is waited
 // for here; whoever asked hears of it in the new chat.
-func migrate(s State, c Migrate) []domain.Event {
-	running := s.Run.Active() && s.Run.Step != dialog.SavingChanges
+func migrate(s informed, c Migrate) []domain.Event {
+	running := s.Run.Active() && !s.Run.Writing
 	if s.LastUpdate == 0 || s.MovedTo != 0 && !running && !s.WithPerson() {
 		return nil
 	}
@@ -24,11 +24,11 @@ func migrate(s State, c Migrate) []domain.Event {
 	if running {
 		closing = s.endRun(Answer{}, c.At)
 	}
-	if running && !s.Run.Expired(c.At) {
-		moved.Workflow, moved.Step, moved.Data = s.Run.Workflow, s.Run.Step, s.Run.Data
+	if _, expire := s.knowledge().Wake(s.Run); running && (expire.IsZero() || c.At.Before(expire)) {
+		moved.Workflow, moved.Step, moved.Path, moved.Data = s.Run.Workflow, s.Run.Step, s.Run.Path, s.Run.Data
 	}
 	if t := s.Ticket; s.WithPerson() {
-		moved.Ticket = &TicketOpened{Ticket: t.ID, Reason: t.Reason, Subject: t.Subject, Priority: t.Priority, At: t.Opened, Due: t.Due}
+		moved.Ticket = &TicketOpened{Ticket: t.ID, Reason: t.Reason, Subject: t.Subject, Priority: t.Priority, At: t.Opened, Due: t.Due, Resolve: t.Resolve}
 		moved.Assignee = t.Assignee
 		closing = append(closing, TicketResolved{t.ID, c.At})
 	}
@@ -37,26 +37,26 @@ func migrate(s State, c Migrate) []domain.Event {
 
 // goOn takes over what a former chat left open. Who has this chat by now keeps it, and
 // what the customer has begun here goes on.
-func goOn(s State, c Continue) []domain.Event {
+func goOn(s informed, c Continue) []domain.Event {
 	if c.Version <= s.Continued {
 		return nil
 	}
 	events := []domain.Event{ChatContinued(c)}
 	switch t := c.Ticket; {
 	case t != nil && s.WithPerson() && t.Priority.Above(s.Ticket.Priority):
-		events = append(events, TicketEscalated{s.Ticket.ID, t.Reason, t.Priority, t.Due})
+		events = append(events, TicketEscalated{s.Ticket.ID, t.Reason, t.Priority, c.At, t.Due, t.Resolve})
 	case t != nil && s.WithPerson():
 	case t != nil:
 		events = append(events, s.endRun(Answer{}, c.At)...)
 		opened := s.open(dialog.HandOver{Reason: t.Reason, Priority: t.Priority}, t.At)
-		opened.Subject, opened.Due = t.Subject, t.Due
+		opened.Subject, opened.Due, opened.Resolve = t.Subject, t.Due, t.Resolve
 		events = append(events, opened)
 		if c.Assignee != "" {
 			events = append(events, TicketAssigned{opened.Ticket, c.Assignee})
 		}
 	case c.Workflow != "" && !s.WithPerson() && !s.Run.Active():
-		left := dialog.Run{Workflow: c.Workflow, Step: c.Step, Data: c.Data}
-		events = append(events, s.does(Answer{}, left.Resume(s.Run.Asked), c.At)...)
+		left := dialog.Run{Workflow: c.Workflow, Step: c.Step, Path: c.Path, Data: c.Data}
+		events = append(events, s.does(Answer{}, dialog.Resume(s.context(Sender{}), left, dialog.Act{At: c.At}), 0, c.At)...)
 	}
 	return events
 }

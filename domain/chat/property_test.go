@@ -13,14 +13,15 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 // texts are messages that lead to every part of the dialogue.
 var texts = []string{"", "hello", "qwertz", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel",
-	"/start", "/help", "where is my order 1001", "I want to talk to a person", "This is unacceptable", "my app crashes", "still broken",
-	"please cancel my order", "you charged me twice", "\x00", "🙂", strings.Repeat("x", 4096)}
+	"/start", "/help", "where is my order 1001", "I want to talk to a person", "This is outrageous", "my order came damaged", "broken", "lost", "back", "1001", "hallo, ich bin es",
+	"please cancel my order", "where is my invoice", "\x00", "🙂", strings.Repeat("x", 4096)}
 
-var buttons = []string{"address:confirm:1", "address:again:1", "address:cancel:1", "address:confirm:2", "x", ":"}
+var buttons = []string{"w:4:yes", "w:4:change", "w:4:cancel", "w:2:damaged", "w:3:switch", "w:3:stay", "w:4:switch", "w:9:go_on", "i:order_status", "i:change_address", "x", ":"}
 
 var priorities = []dialog.Priority{dialog.Urgent, dialog.High, dialog.Normal, dialog.Low, "none"}
 
@@ -35,7 +36,7 @@ type chatter struct {
 
 func (c *chatter) draw(t *rapid.T) chat.Command {
 	c.now = c.now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "seconds")) * time.Second)
-	switch rapid.IntRange(0, 10).Draw(t, "what") {
+	switch rapid.IntRange(0, 11).Draw(t, "what") {
 	case 0, 1, 2:
 		return c.receive(t)
 	case 3:
@@ -48,14 +49,12 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 			return c.receive(t)
 		}
 		to := rapid.IntRange(1, len(c.history)).Draw(t, "to")
-		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now, CRM: c.crm}
+		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now}
 	case 7:
-		return chat.RecordLookup{
-			Number: "1001", Found: rapid.Bool().Draw(t, "found"), Reason: rapid.SampledFrom([]string{"", "down"}).Draw(t, "reason"), At: c.now,
-		}
+		return chat.Elapse{At: c.now}
 	case 8:
 		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]string{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
-	case 9:
+	case 9, 10:
 		return c.answer(t)
 	default:
 		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
@@ -64,29 +63,36 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.ReferTicket{Desk: "zendesk"}, chat.RecordFiling{Ticket: "#1"},
 			chat.RecordAgent{ID: fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "act")), Ticket: rapid.SampledFrom([]string{"#1", "#2", "#0", ""}).Draw(t, "ticket"), Desk: "zendesk",
 				Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied, "?"}).Draw(t, "act"), Agent: "Maria", Text: "hello", At: c.now},
-			chat.RetryDelivery{Was: "dead"}, chat.Migrate{To: -1001, At: c.now}, chat.Continue{From: -5, Version: 1, Unfinished: chat.Unfinished{Ticket: &asked}, At: c.now}, chat.SkipDelivery{Was: "dead"}, chat.SkipDelivery{Kind: chat.KindUpdateAddress, Was: "waiting", At: c.now}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
+			chat.RetryDelivery{Was: "dead"}, chat.Migrate{To: -1001, At: c.now}, chat.Continue{From: -5, Version: 1, Unfinished: chat.Unfinished{Ticket: &asked}, At: c.now}, chat.SkipDelivery{Was: "dead"}, chat.SkipDelivery{Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting", At: c.now}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
 		}).Draw(t, "operator")
 	}
 }
 
-// answer is the CRM's to one of the last things it was asked, or to nothing.
+// answer is that of one of the last tools that were asked for, or of none.
 func (c *chatter) answer(t *rapid.T) chat.Command {
-	reason := rapid.SampledFrom([]string{"", "", "down"}).Draw(t, "reason")
+	record := chat.RecordTool{To: 1, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, At: c.now}
 	back := rapid.IntRange(0, 1).Draw(t, "back")
 	for _, event := range slices.Backward(c.history) {
-		switch e := event.(type) {
-		case chat.AddressCheckRequested:
+		if e, ok := event.(chat.ToolRequested); ok {
 			if back--; back < 0 {
-				return chat.RecordAddressCheck{To: e.To, Address: e.Address, Check: rapid.SampledFrom([]dialog.AddressCheck{
-					{Valid: true, Address: e.Address}, {Problem: "there is no such street"}}).Draw(t, "check"), Reason: reason, At: c.now}
-			}
-		case chat.AddressUpdateRequested:
-			if back--; back < 0 {
-				return chat.RecordAddressUpdate{To: e.To, Address: e.Address, Receipt: "R-1", Reason: reason, At: c.now}
+				record = chat.RecordTool{To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, At: c.now}
+				break
 			}
 		}
 	}
-	return chat.RecordAddressUpdate{To: 1, Address: "x", Reason: reason, At: c.now}
+	if record.Reason = rapid.SampledFrom([]string{"", "", "", "down"}).Draw(t, "reason"); record.Reason == "" {
+		well := rapid.SampledFrom([]string{"true", "true", "false"}).Draw(t, "well")
+		record.Output = map[string]string{"found": well, "valid": well, "address": record.Input["address"], "number": "1001", "status": "shipped", "case": "C-1", "name": "Ada"}
+	}
+	return record
+}
+
+// told is a command with what the bot has.
+func (c *chatter) told(command chat.Command) chat.Command {
+	if c.crm {
+		return equipped(command)
+	}
+	return chat.Told{Command: command, With: settings}
 }
 
 func (c *chatter) receive(t *rapid.T) chat.Receive {
@@ -119,12 +125,12 @@ func life(t *rapid.T, each func(chat.State, chat.Command, []domain.Event)) (chat
 	state := chat.Decider.Initial()
 	for range rapid.IntRange(1, 120).Draw(t, "commands") {
 		command := c.draw(t)
-		events, err := chat.Decider.Decide(state, command)
+		events, err := decider.Decide(state, c.told(command))
 		if err != nil && len(events) > 0 {
 			t.Fatalf("%T is refused (%v) and yet leads to %+v", command, err, events)
 		}
 		if each != nil {
-			each(state, command, events)
+			each(state, c.told(command), events)
 		}
 		state = chat.Decider.Fold(state, events...)
 		c.history = append(c.history, events...)
@@ -172,7 +178,7 @@ func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			before := deepCopy(state)
-			if _, err := chat.Decider.Decide(state, command); err != nil && len(events) > 0 {
+			if _, err := decider.Decide(state, command); err != nil && len(events) > 0 {
 				t.Fatalf("%T is decided differently the second time: %v", command, err)
 			}
 			after := state
@@ -195,7 +201,7 @@ func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
 func TestTheSameCommandInTheSameStateIsDecidedTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
-			again, _ := chat.Decider.Decide(state, command)
+			again, _ := decider.Decide(state, command)
 			if diff := cmp.Diff(events, again); diff != "" {
 				t.Fatalf("%T (-first +second):\n%s", command, diff)
 			}
@@ -272,19 +278,19 @@ func TestNoWorkflowRunsWhileAPersonHasTheChat(t *testing.T) {
 
 func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
 	const wish = "I want to change my billing address"
-	next := map[dialog.Step]string{dialog.CollectingAddress: baker, dialog.ConfirmingChanges: "yes"} // what the customer says there
+	next := map[dialog.Step]string{dialogtest.CollectingAddress: baker, dialogtest.ConfirmingChanges: "yes"} // what the customer says there
 	said := 0
 	rapid.Check(t, func(t *rapid.T) {
 		state, c, kept := chat.Decider.Initial(), &chatter{now: noon, crm: true}, map[string]bool{}
 		do := func(command chat.Command) {
-			events, _ := chat.Decider.Decide(state, command) // refused: then nothing happened
+			events, _ := decider.Decide(state, c.told(command)) // refused: then nothing happened
 			state, c.history = chat.Decider.Fold(state, events...), append(c.history, events...)
 			for _, event := range events {
 				switch e := event.(type) {
-				case chat.AddressUpdated:
-					kept[e.Address] = true
+				case chat.ToolReturned:
+					kept[e.Output["address"]] = e.Tool == dialog.ChangeAddress && e.Reason == "" || kept[e.Output["address"]]
 				case chat.ReplyQueued:
-					address, claim := strings.CutPrefix(e.Text, "Done: your billing address is now ")
+					address, claim := strings.CutPrefix(e.Text, "Your address is now ")
 					if claim && !kept[strings.TrimSuffix(address, ".")] {
 						t.Fatalf("%+v led to %q, of %v", command, e.Text, kept)
 					} else if claim {
@@ -309,7 +315,7 @@ func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
 				message := wrote(1000+n, text)
 				message.Date = c.now
 				do(receive(message))
-				do(withCRM(domain.Version(len(c.history)), message))
+				do(respond(domain.Version(len(c.history)), message))
 			}
 		}
 	})
@@ -318,29 +324,44 @@ func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
 	}
 }
 
-// However the CRM answers, a customer who waits for it is not forgotten: each request is
-// of the step that waits for its answer.
-func TestAWorkflowThatWaitsForTheCRMHasAskedIt(t *testing.T) {
+// However tools answer, a customer who waits for one is not forgotten: each request is of
+// the step that waits for its answer.
+func TestAWorkflowThatWaitsForAToolHasAskedForIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			after := chat.Decider.Fold(state, events...)
-			if waits := after.Run.Step == dialog.ValidatingAddress || after.Run.Step == dialog.SavingChanges; !waits || after.Run.Step == state.Run.Step {
+			if !after.Run.Active() {
 				return
 			}
-			for _, event := range events {
-				switch e := event.(type) {
-				case chat.AddressCheckRequested:
-					if after.Run.Step == dialog.ValidatingAddress && after.Awaited == e.To {
-						return
-					}
-				case chat.AddressUpdateRequested:
-					if after.Run.Step == dialog.SavingChanges && after.Awaited == e.To {
-						return
-					}
-				}
+			calls := dialogtest.Shop.Uses(after.Run.Workflow, after.Run.Step)
+			if calls != after.Run.Calling || calls != "" && (after.Awaited.Tool != calls || after.Awaited.Call == 0) {
+				t.Fatalf("%+v led to %s, which uses %q, and %+v is awaited", command, after.Run.Step, calls, after.Awaited)
 			}
-			t.Fatalf("%+v led to %s, and nobody asked: %+v", command, after.Run.Step, events)
 		})
+	})
+}
+
+// Wake promises that time brings about whatever is due: nothing is left open for ever.
+func TestAWorkflowAndATicketAlwaysHaveATimeAtWhichSomethingHappens(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		state, c := life(t, nil)
+		for range 10 {
+			at := chat.Wake(state, settings)
+			if at.IsZero() {
+				break
+			}
+			events, err := decider.Decide(state, c.told(chat.Elapse{At: at}))
+			if err != nil || len(events) == 0 {
+				t.Fatalf("woken at %s, and nothing happens: %v; run %+v, ticket %+v, backlog %+v", at, err, state.Run, state.Ticket, state.Backlog)
+			}
+			state = chat.Decider.Fold(state, events...)
+		}
+		if at := chat.Wake(state, settings); !at.IsZero() {
+			t.Fatalf("woken again and again, next at %s; run %+v, ticket %+v", at, state.Run, state.Ticket)
+		}
+		if state.Run.Active() && state.Run.Calling == "" {
+			t.Fatalf("a run that waits for its customer for ever: %+v", state.Run)
+		}
 	})
 }
 
@@ -348,7 +369,7 @@ func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			for _, event := range events {
-				if move, ok := event.(chat.WorkflowMoved); ok && move.Step != dialog.Initial && move.From != state.Run.Step {
+				if move, ok := event.(chat.WorkflowMoved); ok && (move.Step != dialog.Initial && move.From != state.Run.Step || move.Step == dialog.Initial && state.Run.Active()) {
 					t.Fatalf("%+v: moved from %q, but the workflow stood at %q", command, move.From, state.Run.Step)
 				}
 				state = chat.Decider.Evolve(state, event)
@@ -362,10 +383,11 @@ func TestAStateStaysSmallHoweverLongTheChat(t *testing.T) {
 		state := chat.Decider.Fold(chat.Decider.Initial(), opened)
 		text := rapid.SampledFrom(texts).Draw(t, "text")
 		for n := range rapid.Int64Range(1, 400).Draw(t, "messages") {
-			state = chat.Decider.Fold(state, wrote(n, text), chat.AgentActed{ID: fmt.Sprint(n)})
+			state = chat.Decider.Fold(state, wrote(n, text), chat.AgentActed{ID: fmt.Sprint(n)}, chat.Understood{Waits: &chat.Waiting{Text: "x"}},
+				chat.WorkflowMoved{Workflow: "w", Step: dialog.Step(fmt.Sprint(n)), At: noon}, chat.WorkflowPaused{}, chat.WorkflowResumed{})
 		}
 		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 1001 ||
-			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 {
+			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 || len(state.Recent) > 4 || len(state.Backlog.Messages) > 10 || len(state.Run.Path) > 64 {
 			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable), len([]rune(state.LastText)))
 		}
 		if cap(state.Heard) > 128 || cap(state.Answerable) > 128 {

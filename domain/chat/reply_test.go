@@ -7,6 +7,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 var maria = chat.Author{Kind: chat.Person, Name: "maria"}
@@ -100,10 +101,13 @@ func TestACaptionThatIsTooLongFollowsItsFile(t *testing.T) {
 func TestALongAnswerOfTheBotIsSentInParts(t *testing.T) {
 	street := strings.Repeat("Very Long Street Name ", 190) // a reply may hold what a customer wrote
 	order := dialog.Order{Number: "1001", Status: "shipped", Detail: street}
-	o := given(t, wrote(1, "where is order 1001?"), understood(1, dialog.OrderStatus), chat.OrderLookupRequested{Answer: chat.Answer{To: 1}, Order: "1001"}).
-		When(chat.RecordLookup{To: 1, Number: "1001", Found: true, Order: order, At: noon})
+	asking := []domain.Event{wrote(1, "where is order 1001?"), understood(1, "order_status"),
+		chat.WorkflowMoved{Workflow: dialogtest.OrderQuestion, Step: dialog.Initial, At: noon},
+		chat.WorkflowMoved{Workflow: dialogtest.OrderQuestion, From: dialog.Initial, Step: dialogtest.LookingUp, At: noon},
+		chat.ToolRequested{Answer: chat.Answer{To: 1}, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}}
+	o := given(t, asking...).When(chat.RecordTool{To: 1, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Output: order.Output(true), At: noon})
 	replies := all[chat.ReplyQueued](o)
-	if len(replies) != 2 || strings.Join(said(o), " ") != strings.TrimSpace(dialog.AnswerOrder("1001", order, true).Text) {
+	if len(replies) != 2 || strings.Join(said(o), " ") != strings.TrimSpace("Order 1001: shipped. "+street) {
 		t.Errorf("%d parts: %q", len(replies), said(o))
 	}
 	for _, r := range replies {

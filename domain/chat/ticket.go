@@ -10,7 +10,7 @@ import (
 )
 
 // decideTicket says what operators' commands lead to.
-func decideTicket(s State, command Command) ([]domain.Event, error) {
+func decideTicket(s informed, command Command) ([]domain.Event, error) {
 	switch c := command.(type) {
 	case OpenTicket:
 		if s.WithPerson() {
@@ -40,7 +40,8 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 		case !c.Priority.Above(s.Ticket.Priority):
 			return nil, fmt.Errorf("escalate ticket from %s to %s: %w", s.Ticket.Priority, c.Priority, ErrNotMoreUrgent)
 		}
-		return []domain.Event{TicketEscalated{s.Ticket.ID, c.Reason, c.Priority, c.At.Add(c.Priority.Due())}}, nil
+		due, resolve := s.knowledge().Due(c.Priority, c.At)
+		return []domain.Event{TicketEscalated{s.Ticket.ID, c.Reason, c.Priority, c.At, due, resolve}}, nil
 	case ResolveTicket:
 		if s.Ticket.Status == Resolved {
 			return nil, nil
@@ -53,7 +54,8 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 		if s.Ticket.Status != Resolved && s.Ticket.Status != BackWithUs {
 			return nil, fmt.Errorf("reopen ticket: %w", ErrNothingToReopen)
 		}
-		return append(s.endRun(Answer{}, c.At), TicketReopened{s.Ticket.ID, c.Reason, c.At, c.At.Add(s.Ticket.Priority.Due())}), nil
+		due, resolve := s.knowledge().Due(s.Ticket.Priority, c.At)
+		return append(s.endRun(Answer{}, c.At), TicketReopened{s.Ticket.ID, c.Reason, c.At, due, resolve}), nil
 	case HandBack:
 		if s.Ticket.Status == BackWithUs {
 			return nil, nil
@@ -68,17 +70,10 @@ func decideTicket(s State, command Command) ([]domain.Event, error) {
 }
 
 // open is the chat's next ticket.
-func (s State) open(why dialog.HandOver, at time.Time) TicketOpened {
+func (s informed) open(why dialog.HandOver, at time.Time) TicketOpened {
+	due, resolve := s.knowledge().Due(why.Priority, at)
 	return TicketOpened{
 		Ticket: fmt.Sprintf("#%d", s.Tickets+1), Reason: why.Reason, Subject: cut(s.LastText, subjectMax),
-		Priority: why.Priority, At: at, Due: at.Add(why.Priority.Due()),
+		Priority: why.Priority, At: at, Due: due, Resolve: resolve,
 	}
-}
-
-// endRun ends a running workflow, because a person takes over.
-func (s State) endRun(answer Answer, at time.Time) []domain.Event {
-	if !s.Run.Active() {
-		return nil
-	}
-	return []domain.Event{WorkflowMoved{Answer: answer, Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, Source: s.Run.Source, At: at}}
 }

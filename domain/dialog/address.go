@@ -56,20 +56,17 @@ func isAddress(text string) bool {
 	})
 }
 
-// checkAddress says what an address lacks, in words for the customer; "" when it
-// will do: a street with a house number, and a place with a post code, in parts of
-// their own.
-func checkAddress(text string) string {
+// checkAddress names what an address lacks; "" when it will do: a street with a house
+// number, and a place with a post code, in parts of their own.
+func checkAddress(text string) Word {
 	parts := addressParts(text)
-	address := strings.Join(parts, ", ")
-	switch length := len([]rune(address)); {
+	switch length := len([]rune(strings.Join(parts, ", "))); {
 	case length < addressMin:
-		return "it is too short"
+		return ProblemShort
 	case length > addressMax:
-		return "it is too long"
-	}
-	if len(parts) < 2 {
-		return "I need street and place, separated by a comma or on two lines"
+		return ProblemLong
+	case len(parts) < 2:
+		return ProblemParts
 	}
 	numbered := 0
 	for _, part := range parts {
@@ -79,15 +76,15 @@ func checkAddress(text string) string {
 	}
 	switch {
 	case !has(strings.Join(parts[:len(parts)-1], " "), unicode.IsLetter):
-		return "the street is missing"
+		return ProblemStreet
 	case !has(strings.Join(parts[1:], " "), unicode.IsLetter):
-		return "the town is missing"
+		return ProblemTown
 	case numbered == 0:
-		return "the house number and the post code are missing"
+		return ProblemNumbers
 	case numbered == 1 && has(parts[0], unicode.IsDigit):
-		return "the post code is missing"
+		return ProblemPostCode
 	case numbered == 1:
-		return "the house number or the post code is missing"
+		return ProblemOneNumber
 	default:
 		return ""
 	}

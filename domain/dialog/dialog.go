@@ -1,16 +1,27 @@
 // Package dialog decides what the bot says: intents, workflows and answers, as
-// pure functions of what is known of the conversation and what the customer just
-// did. It knows nothing of events, stores or Telegram.
+// pure functions of what a team wrote for its bot, of what is known of the
+// conversation, and of what the customer just did. It knows nothing of events, stores
+// or Telegram.
 package dialog
 
-import "time"
+import (
+	"cmp"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Context is what the dialogue knows of a conversation when the customer acts.
 type Context struct {
-	Run           Run    // the running workflow; the zero Run when there is none
-	LastIntent    Intent // what the customer last wanted
-	Misunderstood int    // messages in a row that nothing was made of
-	CRM           bool   // addresses are checked and kept by a CRM, and not by our own rules alone
+	Knowledge     *Knowledge        // nil knows nothing but the bot's own words
+	Tools         map[string]bool   // that this bot has, by name
+	Model         bool              // there is one to ask (see Agent)
+	Language      Language          // of the conversation so far; "" at its beginning
+	Prefers       Language          // of the customer's app
+	Run           Run               // the running workflow; the zero Run when there is none
+	Misunderstood int               // messages in a row that nothing was made of
+	Recent        []string          // the words of the customer's last messages, oldest first
+	Customer      map[string]string // what the CRM knows of them; name is that of the app otherwise
 }
 
 // Act is what the customer did: wrote, edited a message, or pressed a button.
@@ -19,7 +30,8 @@ type Act struct {
 	Edited    bool   // Text is the new text of message MessageID
 	Button    string // callback data; empty unless a button was pressed
 	MessageID int64
-	Media     bool // the message carries more than text
+	Media     bool  // the message carries more than text
+	By        int64 // who it was
 	At        time.Time
 }
 
@@ -27,10 +39,12 @@ type Act struct {
 type Turn struct {
 	Intent     Intent
 	Confidence float64
-	Moves      []Move   // steps of a workflow
-	Lookup     string   // an order number to look up; the answer comes later
-	Check      string   // an address that the CRM is to check; the answer comes later
-	Save       string   // the billing address that the CRM is to keep; the answer comes later
+	Language   Language
+	Moves      []Move   // of workflows
+	Offer      Offer    // that the customer was made; zero when none was
+	Reminded   bool     // the customer was reminded of a workflow
+	Call       ToolCall // the tool whose answer comes later; zero when none is used
+	Think      bool     // a model is asked, whose answer comes later
 	HandOver   HandOver // to a person; zero when the bot goes on alone
 	Toast      string   // answer to a pressed button
 	Replies    []Reply
@@ -48,109 +62,271 @@ type Button struct {
 	Data string `json:"data"`
 }
 
+// ToolCall is a tool to use, with what goes into it.
+type ToolCall struct {
+	Tool  string
+	Input map[string]string
+}
+
+// Offer is to do something else first. Text is what the customer wrote, which may be
+// an answer after all; "" when a button said it.
+type Offer struct {
+	Intent    Intent `json:"intent"`
+	Text      string `json:"text,omitempty"`
+	MessageID int64  `json:"message_id,omitempty"`
+}
+
 // HandOver says that a person is needed, why, and how much it hurries.
 type HandOver struct {
 	Reason   string
 	Priority Priority
 }
 
-// Reasons for a hand-over.
+// Reasons for a hand-over that are not a team's own.
 const (
 	ReasonAsked         = "asked"
-	ReasonAngry         = "angry"
 	ReasonNotUnderstood = "not_understood"
-	ReasonNotHelped     = "troubleshooting_failed"
-	ReasonCancelOrder   = "cancel_order"
-	ReasonNotChecked    = "address_check_failed"
-	ReasonNotSaved      = "address_update_failed"
+	ReasonToolFailed    = "tool_failed"
+	ReasonLost          = "workflow_gone" // the knowledge has changed under a run, or leads in circles
 )
 
-// Misunderstandings is how many messages in a row may go un-understood before a
-// person takes over: the first is asked about, the second is not the customer's fault.
-const Misunderstandings = 2
+// talk is one turn in the making.
+type talk struct {
+	Context
+	act  Act
+	turn Turn
+	seen string // what the customer wrote to begin a workflow, which may answer its first steps
+	hops int
+}
+
+func begin(c Context, act Act) *talk {
+	if c.Knowledge == nil {
+		c.Knowledge = &Bare
+	}
+	t := &talk{Context: c, act: act}
+	if t.Language == "" {
+		t.Language = t.Knowledge.Speaks(t.Prefers)
+	}
+	return t
+}
+
+func (t *talk) done() Turn {
+	t.turn.Language = t.Language
+	return t.turn
+}
 
 // Take decides the bot's turn. Order matters: an outdated workflow ends first; an
 // address is an address to the step that asked for one, whatever words it is made
-// of; anger and a wish for a person win over a running step; and only what no step
+// of; a rule that fetches a person wins over a running step; and only what no step
 // claims is looked at as a fresh question.
 func Take(c Context, act Act) Turn {
-	var turn Turn
-	if c.Run.Expired(act.At) {
-		turn.Moves = append(turn.Moves, c.Run.to(Expired))
-		if act.Button == "" && !act.Edited {
-			turn.Replies = append(turn.Replies, say(sayExpired))
-		}
-		c.Run = Run{Asked: c.Run.Asked}
+	t := begin(c, act)
+	if t.expired() {
+		t.expire(act.Button == "" && !act.Edited)
 	}
 	switch {
 	case act.Button != "":
-		press(c, act, &turn)
+		t.press()
 	case act.Edited:
-		edit(c, act, &turn)
+		t.edit()
 	default:
-		hear(c, act, &turn)
+		t.hear()
 	}
-	return turn
+	return t.done()
 }
 
 // hear answers a new message.
-func hear(c Context, act Act, turn *Turn) {
-	u := Understand(act.Text)
-	turn.Intent, turn.Confidence = u.Intent, u.Confidence
+func (t *talk) hear() {
+	u := t.Knowledge.Understand(t.act.Text, t.Language)
+	t.Language = u.Language
+	t.turn.Intent, t.turn.Confidence = u.Intent, u.Confidence
+	if def, value, ok := t.plainAnswer(); ok {
+		t.claims()
+		t.answer(def, value, "")
+		return
+	}
+	if rule, needed := t.needsPerson(u); needed {
+		if t.turn.Intent == Unknown {
+			t.turn.Confidence = u.Confidence
+		}
+		t.handOver(HandOver{rule.Name, rule.Priority}, cmp.Or(t.text(rule.Say), t.word(WordPerson)))
+		return
+	}
 	switch {
-	case c.Run.Active() && isAddress(act.Text):
-		c.take(act, turn)
-	case u.Angry:
-		turn.Intent, turn.Confidence = Complaint, sureOfAnger
-		handOver(c, turn, HandOver{ReasonAngry, Urgent}, sayAngry)
-	case u.Intent == Person:
-		handOver(c, turn, HandOver{ReasonAsked, High}, sayPerson)
-	case u.Intent == CancelOrder:
-		handOver(c, turn, HandOver{ReasonCancelOrder, High}, sayCancelOrder)
-	case act.Media && act.Text == "":
-		turn.Intent, turn.Confidence = File, 1
-		turn.Replies = append(turn.Replies, say(sayMedia))
-	case c.Run.Active():
-		c.hearStep(u, act, turn)
-	case c.LastIntent == Troubleshooting && (u.Intent == Unknown || u.Intent == Troubleshooting || u.Intent == Help) && saysNo(act.Text):
-		turn.Intent, turn.Confidence = Troubleshooting, max(u.Confidence, threshold)
-		handOver(c, turn, HandOver{ReasonNotHelped, Normal}, sayNotHelped)
-	case u.Intent == Unknown && c.Misunderstood+1 >= Misunderstandings:
-		handOver(c, turn, HandOver{ReasonNotUnderstood, Normal}, sayNotUnderstoodTwice)
-	case u.Intent == Unknown:
-		turn.Replies = append(turn.Replies, say(sayNotUnderstood))
-	case u.Intent == OrderStatus && u.Order != "":
-		turn.Lookup = u.Order
-	case u.Intent == ChangeAddress:
-		c.startAddressChange(act, turn)
+	case t.act.Media && strings.TrimSpace(t.act.Text) == "":
+		t.turn.Intent, t.turn.Confidence = File, 1
+		t.say(t.word(WordMedia))
+	case t.Run.Active():
+		t.hearStep(u)
 	default:
-		turn.Replies = append(turn.Replies, answer(u, act.Text))
+		t.wish(u)
 	}
 }
 
-// handOver ends what is running and says who comes.
-func handOver(c Context, turn *Turn, why HandOver, words string) {
-	if c.Run.Active() {
-		turn.Moves = append(turn.Moves, c.Run.to(HandedOver))
+// wish answers a message that stands for itself.
+func (t *talk) wish(u Understanding) {
+	topic, known := t.Knowledge.Topics[u.Intent]
+	switch {
+	case known && topic.HandOver.Reason != "":
+		t.handOver(topic.HandOver, cmp.Or(t.text(topic.Say), t.word(WordPerson)))
+	case known && topic.Workflow != "":
+		t.start(topic)
+	case t.thinks(u, topic):
+		t.turn.Think = true
+	case known && len(topic.Answers) > 0:
+		t.reply(t.answerTo(topic, u))
+	case u.Intent == Start:
+		t.say(t.word(WordWelcome))
+	case u.Intent == Help:
+		t.say(t.word(WordHelp))
+	case u.Intent == Cancel || u.Intent == Back:
+		t.say(t.word(WordNothingToCancel))
+	default:
+		t.say(t.word(WordNotUnderstood))
 	}
-	turn.HandOver = why
-	turn.Replies = append(turn.Replies, say(words))
+}
+
+// thinks tells whether a model is to answer.
+func (t *talk) thinks(u Understanding, topic Topic) bool {
+	if !t.Model {
+		return false
+	}
+	switch t.Knowledge.Agent.Use {
+	case AgentUnknown:
+		return u.Intent == Unknown
+	case AgentAlways:
+		return command(t.act.Text) == "" && !topic.Courtesy && u.Intent != Cancel && u.Intent != Back
+	default:
+		return false
+	}
+}
+
+// answerTo is what a topic says to this message.
+func (t *talk) answerTo(topic Topic, u Understanding) Reply {
+	for _, a := range topic.Answers {
+		if len(a.Words) > 0 && !beginsAny(u.words, a.Words) {
+			continue
+		}
+		reply := Reply{Text: t.text(a.Text)}
+		for _, b := range a.Buttons {
+			reply.Buttons = append(reply.Buttons, Button{t.text(b.Label), topicButton + string(b.Intent)})
+		}
+		return reply
+	}
+	return Reply{Text: t.word(WordNotUnderstood)}
+}
+
+// beginsAny tells whether a word, or a row of words, begins with one of these.
+func beginsAny(words string, beginnings []string) bool {
+	for _, b := range beginnings {
+		if strings.Contains(words, " "+b) {
+			return true
+		}
+	}
+	return false
+}
+
+// handOver ends what is running and says who comes. It hurries at least as much as the
+// customer's tier does.
+func (t *talk) handOver(why HandOver, words string) {
+	if t.Run.Active() {
+		t.move(Move{To: HandedOver})
+	}
+	if least := t.Knowledge.Tiers[t.Customer["tier"]]; least.Above(why.Priority) {
+		why.Priority = least
+	}
+	if !why.Priority.Valid() {
+		why.Priority = Normal
+	}
+	t.turn.HandOver = why
+	t.say(words)
+}
+
+// Callback data: a step's buttons bear the number of the move they were shown at, so
+// that one of today is told from an old one. A topic's are as good as words.
+const (
+	stepButton  = "w:"
+	topicButton = "i:"
+)
+
+// stepData is the callback data of a button of the step where the run stands.
+func (t *talk) stepData(value string) string {
+	return stepButton + strconv.Itoa(t.Run.Asked) + ":" + value
 }
 
 // press handles a button. Buttons outlive their step: an old one says so.
-func press(c Context, act Act, turn *Turn) {
-	turn.Intent, turn.Confidence = Pressed, 1
-	if !c.Run.Active() || !c.pressStep(act, turn) {
-		turn.Toast = toastOld
+func (t *talk) press() {
+	t.turn.Intent, t.turn.Confidence = Pressed, 1
+	if intent, ok := strings.CutPrefix(t.act.Button, topicButton); ok && t.Knowledge.Topics[Intent(intent)].known() {
+		t.turn.Toast = t.word(ToastOK)
+		t.turn.Intent = Intent(intent)
+		u := Understanding{Intent: Intent(intent), Confidence: 1, Language: t.Language}
+		if t.Run.Active() {
+			t.other(u)
+		} else {
+			t.wish(u)
+		}
+		return
+	}
+	data, ok := strings.CutPrefix(t.act.Button, stepButton)
+	number, value, _ := strings.Cut(data, ":")
+	if !ok || !t.Run.Active() || number != strconv.Itoa(t.Run.Asked) || !t.pressStep(value) {
+		t.turn.Toast = t.word(ToastOld)
 	}
 }
 
-// edit handles a corrected message: only one that a running step was built on matters.
-func edit(c Context, act Act, turn *Turn) {
-	turn.Intent, turn.Confidence = Corrected, 1
-	if c.Run.Active() && act.MessageID == c.Run.Source {
-		c.take(act, turn)
+// known tells whether there is anything to do about a topic.
+func (t Topic) known() bool {
+	return len(t.Answers) > 0 || t.Workflow != "" || t.HandOver.Reason != ""
+}
+
+// edit handles a corrected message: only one that a running workflow was built on
+// matters. The step it answered is looked at anew, and all that hang on it.
+func (t *talk) edit() {
+	t.turn.Intent, t.turn.Confidence = Corrected, 1
+	def := t.answered(t.act.MessageID)
+	if def == nil {
+		return
+	}
+	if t.Run.Writing {
+		t.where()
+		return
+	}
+	value, problem := def.Ask.read(t, t.act.Text)
+	if problem == "" && value == t.Run.Data[def.Ask.Field] && t.Run.Calling != "" {
+		t.where() // it is being looked at as it is
+		return
+	}
+	t.answer(def, value, problem)
+}
+
+func (t *talk) say(text string, buttons ...Button) { t.reply(Reply{Text: text, Buttons: buttons}) }
+
+func (t *talk) reply(r Reply) {
+	if r.Text != "" {
+		t.turn.Replies = append(t.turn.Replies, r)
 	}
 }
 
-func say(text string, buttons ...Button) Reply { return Reply{Text: text, Buttons: buttons} }
+// text is a text in the language of the conversation, with what is known put in.
+func (t *talk) text(text Text, more ...map[string]string) string {
+	return fill(text.in(t.Knowledge, t.Language), append(more, t.Run.Data, t.variables())...)
+}
+
+// word is one of the bot's own words.
+func (t *talk) word(w Word, more ...map[string]string) string {
+	text := cmp.Or(t.Knowledge.Words[w].in(t.Knowledge, t.Language), plain[w])
+	return fill(text, append(more, t.variables())...)
+}
+
+// variables are those that every text may hold.
+func (t *talk) variables() map[string]string {
+	title := ""
+	if def := t.Knowledge.Workflows[t.Run.Workflow]; def != nil {
+		title = def.Title.in(t.Knowledge, t.Language)
+	}
+	return map[string]string{"customer": t.Customer["name"], "title": title}
+}
+
+// Bare is the knowledge of a bot that was told nothing.
+var Bare = Knowledge{Threshold: 1, Plain: 1, Rules: []Rule{{Name: ReasonNotUnderstood, Unsure: 2, Priority: Normal}}}

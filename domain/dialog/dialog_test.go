@@ -1,71 +1,101 @@
-package dialog
+package dialog_test
 
 import (
 	"testing"
 	"unicode/utf16"
+
+	. "github.com/chatledger/chatledger/domain/dialog"
+	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 func TestAPersonTakesOverWhenOneIsNeeded(t *testing.T) {
-	tests := map[string]struct {
-		context Context
-		text    string
-		want    HandOver
-		intent  Intent
-	}{
-		"on request":                   {Context{}, "I want to talk to a person", HandOver{ReasonAsked, High}, Person},
-		"in anger":                     {Context{}, "This is unacceptable", HandOver{ReasonAngry, Urgent}, Complaint},
-		"in anger about an order":      {Context{}, "WHERE IS MY ORDER 1001", HandOver{ReasonAngry, Urgent}, Complaint},
-		"to cancel an order":           {Context{}, "please cancel my order", HandOver{ReasonCancelOrder, High}, CancelOrder},
-		"when a tip did not help":      {Context{LastIntent: Troubleshooting}, "no, that didn't do it", HandOver{ReasonNotHelped, Normal}, Troubleshooting},
-		"when it still does not work":  {Context{LastIntent: Troubleshooting}, "it still doesn't work", HandOver{ReasonNotHelped, Normal}, Troubleshooting},
-		"when not understood twice":    {Context{Misunderstood: 1}, "qwertz", HandOver{ReasonNotUnderstood, Normal}, Unknown},
-		"not at the first riddle":      {Context{}, "qwertz", HandOver{}, Unknown},
-		"not for a no out of nowhere":  {Context{}, "no", HandOver{}, Unknown},
-		"not for another trouble":      {Context{LastIntent: Troubleshooting}, "and I can't log in", HandOver{}, Troubleshooting},
-		"not for a wish after a tip":   {Context{LastIntent: Troubleshooting}, "I still wait for a refund", HandOver{}, Billing},
-		"not when understood at last":  {Context{Misunderstood: 1}, "hello", HandOver{}, Greeting},
-		"not for a thank you in a tip": {Context{LastIntent: Troubleshooting}, "thanks!!!", HandOver{}, Thanks},
+	for text, want := range map[string]HandOver{
+		"I want to talk to a person":      {ReasonAsked, High},
+		"cancel my order":                 {"cancel_order", High},
+		"this is OUTRAGEOUS":              {"angry", Urgent},
+		"WHERE IS MY ORDER":               {"angry", Urgent},
+		"Where is my order!!!":            {"angry", Urgent},
+		"ГДЕ МОЙ ЗАКАЗ, ОТВЕТЬТЕ":         {"angry", Urgent},
+		"THANK YOU":                       {},
+		"Hello, hello, hello!!!":          {},
+		"That was great, I love it!!!":    {},
+		"OK!!!":                           {},
+		"12 BAKER STREET, LONDON NW1 6XE": {},
+		"我的包裹在哪里我的包裹在哪里":                  {},
+		"my order came, I am happy":       {},
+	} {
+		if turn := Take(Context{Knowledge: &Shop}, Act{Text: text, At: noon}); turn.HandOver != want {
+			t.Errorf("%q: handed over as %+v, want %+v", text, turn.HandOver, want)
+		}
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			turn := Take(test.context, Act{Text: test.text, At: noon})
-			if turn.HandOver != test.want || turn.Intent != test.intent {
-				t.Errorf("%s, %+v; want %s, %+v", turn.Intent, turn.HandOver, test.intent, test.want)
-			}
-			if turn.Confidence < 0 || turn.Confidence > 1 || turn.Intent == Complaint && turn.Confidence != 0.9 {
-				t.Errorf("confidence %v", turn.Confidence)
-			}
-			if len(turn.Replies) != 1 {
-				t.Errorf("said %+v", turn.Replies)
-			}
-		})
+}
+
+func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) {
+	c := begin(t).write("qwertz").says("not sure what you mean")
+	c.context.Misunderstood = 1
+	if c.write("asdf"); c.last.HandOver != (HandOver{ReasonNotUnderstood, Normal}) {
+		t.Errorf("handed over as %+v", c.last.HandOver)
 	}
+}
+
+func TestWhoSaysTheSameThingAgainAndAgainIsHeardByAPerson(t *testing.T) {
+	c := begin(t)
+	c.context.Recent = []string{"Where's my stuff from Monday?", "hello", "so where's my stuff from monday"}
+	if c.write("Where’s my stuff from monday??"); c.last.HandOver != (HandOver{"insistent", High}) {
+		t.Errorf("handed over as %+v", c.last.HandOver)
+	}
+	c.context.Recent = c.context.Recent[:1]
+	if c.write("Where's my stuff from monday"); c.last.HandOver.Reason != "" {
+		t.Errorf("the second time already: %+v", c.last.HandOver)
+	}
+}
+
+func TestAPriorityCustomersTicketHurries(t *testing.T) {
+	c := begin(t)
+	c.context.Customer, c.context.Misunderstood = map[string]string{"tier": "priority"}, 1
+	if c.write("qwertz"); c.last.HandOver != (HandOver{ReasonNotUnderstood, High}) {
+		t.Errorf("handed over as %+v", c.last.HandOver)
+	}
+	if c.write("OUTRAGEOUS"); c.last.HandOver.Priority != Urgent {
+		t.Errorf("what hurries more becomes %s", c.last.HandOver.Priority)
+	}
+}
+
+func TestTheCustomerIsAnsweredInTheirLanguage(t *testing.T) {
+	c := begin(t)
+	c.context.Prefers = "de-AT"
+	c.write("hallo").says("Hallo!").write("wo ist meine bestellung").says("Welche Bestellung?")
+	c.write("abbrechen").says("Abgebrochen.").write("where is my order").says("Which order?").write("never mind").says("Nothing was changed")
+	c = begin(t)
+	c.context.Prefers = "fr"
+	c.write("hello").says("Hello!").write("danke").says("You're welcome!") // one word is no change of language
+}
+
+func TestAnAnswerFitsTheQuestion(t *testing.T) {
+	begin(t).write("my invoice is wrong").says("What is wrong?")
+	c := begin(t).write("my invoice").says("Under Invoices.")
+	c.press(c.button(0)).says("Which order?").stands(AskingNumber)
 }
 
 func TestAFileWithoutAWordIsThankedForAndOneWithWordsAnswered(t *testing.T) {
-	turn := Take(Context{Misunderstood: 1}, Act{Media: true, At: noon})
-	if turn.Intent != File || turn.HandOver.Reason != "" || turn.Replies[0].Text != sayMedia {
-		t.Errorf("%+v", turn)
-	}
-	turn = Take(Context{}, Act{Media: true, Text: "where is my order 1001", At: noon})
-	if turn.Lookup != "1001" {
-		t.Errorf("%+v", turn)
-	}
+	begin(t).take(Act{Media: true}).says("can't look at files")
+	begin(t).take(Act{Media: true, Text: "hello"}).says("Hello!")
 }
 
 func TestAButtonWithoutAWorkflowIsAnOldOne(t *testing.T) {
-	turn := Take(Context{}, Act{Button: "address:confirm:1", At: noon})
-	if turn.Toast != toastOld || len(turn.Replies)+len(turn.Moves) > 0 {
-		t.Errorf("%+v", turn)
-	}
+	begin(t).press("w:1:yes").toasts("This button belongs to an earlier step.").silent()
 }
 
 func TestEveryMessageIsAnsweredAndEveryAnswerFitsIntoOne(t *testing.T) {
-	for _, run := range []Run{{}, collecting(), walkTo(ConfirmingChanges)} {
-		for _, text := range append(everything(), "", "\x00", "🙂") {
-			turn := Take(Context{Run: run}, Act{Text: text, MessageID: 5, At: noon})
-			if len(turn.Replies) == 0 && turn.Lookup == "" {
-				t.Errorf("%q in step %q is not answered", text, run.Step)
+	long := make([]byte, 4096)
+	for i := range long {
+		long[i] = 'x'
+	}
+	for name, run := range map[string]Run{"none": {}, "collecting": walkedTo(t, CollectingAddress).context.Run, "confirming": walkedTo(t, ConfirmingChanges).context.Run, "checking": checking(t).context.Run} {
+		for _, text := range []string{"", " ", "\x00", "🙂", "/", "/start", "/help@bot x", "/cancel", "/back", "/settings", "hello", "thanks", "invoice", "a person", "my order", "address", "yes", "no", string(long), "\xff"} {
+			turn := Take(Context{Knowledge: &Shop, Run: run}, Act{Text: text, MessageID: 5, At: noon})
+			if len(turn.Replies) == 0 && turn.Call.Tool == "" {
+				t.Errorf("%q is not answered while the run is %s", text, name)
 			}
 			for _, reply := range turn.Replies {
 				if n := len(utf16.Encode([]rune(reply.Text))); n < 1 || n > 4096 {
@@ -76,31 +106,38 @@ func TestEveryMessageIsAnsweredAndEveryAnswerFitsIntoOne(t *testing.T) {
 	}
 }
 
-// everything is a message for each phrase the bot knows, and a very long one.
-func everything() (texts []string) {
-	for _, list := range [][]intentCues{wishes, courtesies} {
-		for _, w := range list {
-			for _, c := range w.cues {
-				texts = append(texts, c.phrase)
-			}
+func TestAModelIsAskedWhatTheBotDoesNotKnow(t *testing.T) {
+	for _, test := range []struct {
+		use    AgentUse
+		text   string
+		thinks bool
+	}{
+		{AgentNever, "qwertz", false}, {AgentUnknown, "qwertz", true}, {AgentUnknown, "my invoice", false}, {AgentAlways, "my invoice", true},
+		{AgentAlways, "hello", false}, {AgentAlways, "/start", false}, {AgentAlways, "where is my order", false}, {AgentAlways, "a person please", false}, {AgentAlways, "OUTRAGEOUS", false},
+	} {
+		k := Shop
+		k.Agent.Use = test.use
+		if turn := Take(Context{Knowledge: &k, Model: true}, Act{Text: test.text, At: noon}); turn.Think != test.thinks {
+			t.Errorf("%s, %q: a model is asked: %v", test.use, test.text, turn.Think)
+		}
+		if Take(Context{Knowledge: &k}, Act{Text: test.text, At: noon}).Think {
+			t.Errorf("%s, %q: a model is asked that is not there", test.use, test.text)
 		}
 	}
-	long := make([]byte, 4096)
-	for i := range long {
-		long[i] = 'x'
-	}
-	return append(texts, string(long))
 }
 
-func TestPrioritiesAreOrderedAndMoreUrgentIsSooner(t *testing.T) {
+func TestWhatWaitedIsApologisedForOnceAndTheLastWishActedUpon(t *testing.T) {
+	c := begin(t)
+	c.follow(CatchUp(c.context, []string{"hello", "where is my order?", "are you there"}, 5, Act{At: noon}))
+	c.says("You wrote 5 messages meanwhile:\n• hello\n• where is my order?\n• are you there").says("Which order?").stands(AskingNumber)
+}
+
+func TestPrioritiesAreOrdered(t *testing.T) {
 	ordered := []Priority{Low, Normal, High, Urgent}
 	for i, p := range ordered {
 		for j, q := range ordered {
 			if p.Above(q) != (i > j) {
 				t.Errorf("%s above %s: %v", p, q, p.Above(q))
-			}
-			if (p.Due() < q.Due()) != (i > j) {
-				t.Errorf("%s is due after %s, %s after %s", p, p.Due(), q, q.Due())
 			}
 		}
 		if !p.Valid() {

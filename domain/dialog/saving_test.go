@@ -1,24 +1,31 @@
-package dialog
+package dialog_test
 
 import (
 	"testing"
 	"time"
+
+	. "github.com/chatledger/chatledger/domain/dialog"
+	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 // beginWithCRM is begin of a talk with a bot that has a CRM.
 func beginWithCRM(t *testing.T) *talk {
 	c := begin(t)
-	c.context.CRM = true
+	c.context.Tools = AllTools
 	return c
 }
 
-// asks fails unless the last turn asks the CRM for exactly this; "" is nothing.
+// asks fails unless the last turn has the CRM check or keep exactly this; "" is nothing.
 func (c *talk) asks(check, save string) *talk {
 	c.Helper()
-	if c.last.Check != check || c.last.Save != save {
-		c.Fatalf("the CRM is to check %q and to keep %q, want %q and %q", c.last.Check, c.last.Save, check, save)
+	switch {
+	case check != "":
+		return c.calls(CheckAddress, map[string]string{"address": check})
+	case save != "":
+		return c.calls(ChangeAddress, map[string]string{"address": save})
+	default:
+		return c.calls("", nil)
 	}
-	return c
 }
 
 var checked = AddressCheck{Valid: true, Address: baker + ", UK"}
@@ -30,7 +37,7 @@ func checking(t *testing.T) *talk {
 
 func saving(t *testing.T) *talk {
 	c := checking(t)
-	return c.follow(c.context.Run.Checked(checked)).write("yes").stands(SavingChanges).asks("", checked.Address)
+	return c.returns(checked.Output()).write("yes").stands(SavingChanges).asks("", checked.Address)
 }
 
 func TestWithACRMAnAddressIsCheckedAndKeptThere(t *testing.T) {
@@ -38,13 +45,13 @@ func TestWithACRMAnAddressIsCheckedAndKeptThere(t *testing.T) {
 	if len(c.last.Replies) > 0 {
 		t.Errorf("before it is checked the bot says %+v", c.last.Replies)
 	}
-	c.follow(c.context.Run.Checked(checked)).stands(ConfirmingChanges).says(checked.Address).asks("", "")
-	c.press(c.button(yesButton)).stands(SavingChanges).toasts(toastSaving).asks("", checked.Address)
+	c.returns(checked.Output()).stands(ConfirmingChanges).says(checked.Address).asks("", "")
+	c.press(c.button(yesButton)).stands(SavingChanges).toasts("Saved").asks("", checked.Address)
 	if len(c.last.Replies) > 0 {
 		t.Errorf("before it is kept the bot says %+v", c.last.Replies)
 	}
-	c.follow(c.context.Run.Saved(checked.Address)).stands(Completed).says("is now " + checked.Address)
-	if got := c.context.Run.Data[fieldAddress]; got != checked.Address {
+	c.returns(map[string]string{"address": checked.Address}).stands(Completed).says("is now " + checked.Address)
+	if got := c.context.Run.Data["address"]; got != checked.Address {
 		t.Errorf("collected %q", got)
 	}
 }
@@ -59,23 +66,23 @@ func TestAnAddressSentWithTheWishIsCheckedToo(t *testing.T) {
 
 func TestAnAddressThatTheCRMRefusesIsAskedForAgain(t *testing.T) {
 	c := checking(t)
-	c.follow(c.context.Run.Checked(AddressCheck{Problem: "there is no such street"})).stands(CollectingAddress).says("there is no such street")
+	c.returns(AddressCheck{Problem: "there is no such street"}.Output()).stands(CollectingAddress).says("there is no such street")
 	c.write("14 Baker Street, London NW1 6XE").stands(ValidatingAddress).asks("14 Baker Street, London NW1 6XE", "")
-	c.follow(c.context.Run.Checked(AddressCheck{Valid: true, Address: "14 Baker Street, London NW1 6XE"})).stands(ConfirmingChanges)
-	if _, there := c.context.Run.Data[fieldProblem]; there {
+	c.returns(AddressCheck{Valid: true, Address: "14 Baker Street, London NW1 6XE"}.Output()).stands(ConfirmingChanges)
+	if _, there := c.context.Run.Data["refused"]; there {
 		t.Error("the problem of the first try is still there")
 	}
 }
 
 func TestWhatTheCRMDoesNotDoAPersonDoes(t *testing.T) {
 	c := checking(t)
-	c.follow(c.context.Run.NotChecked()).stands(HandedOver).says("Nothing was changed")
-	if c.last.HandOver != (HandOver{ReasonNotChecked, Normal}) || c.context.Run.Data[fieldAddress] != baker {
+	c.fails().stands(HandedOver).says("Nothing was changed")
+	if c.last.HandOver != (HandOver{"address_check_failed", Normal}) || c.context.Run.Data["address"] != baker {
 		t.Errorf("handed over as %+v with %v", c.last.HandOver, c.context.Run.Data)
 	}
 	c = saving(t)
-	c.follow(c.context.Run.NotSaved()).stands(HandedOver).says("couldn't complete")
-	if c.last.HandOver != (HandOver{ReasonNotSaved, Normal}) || c.context.Run.Data[fieldAddress] != checked.Address {
+	c.fails().stands(HandedOver).says("couldn't complete")
+	if c.last.HandOver != (HandOver{"address_update_failed", Normal}) || c.context.Run.Data["address"] != checked.Address {
 		t.Errorf("handed over as %+v with %v", c.last.HandOver, c.context.Run.Data)
 	}
 }
@@ -84,7 +91,7 @@ func TestWhileTheCRMChecksTheCustomerIsHeard(t *testing.T) {
 	const other = "14 Baker Street, London NW1 6XE"
 	t.Run("who cancels has cancelled", func(t *testing.T) {
 		checking(t).write("cancel").stands(Cancelled).says("Nothing was changed").asks("", "")
-		checking(t).write("/start").stands(Cancelled).says("Hello!")
+		checking(t).write("/start").stands(Cancelled).says("Welcome")
 	})
 	t.Run("another address is checked instead", func(t *testing.T) {
 		checking(t).write(other).stands(ValidatingAddress).asks(other, "")
@@ -104,18 +111,17 @@ func TestWhileTheCRMChecksTheCustomerIsHeard(t *testing.T) {
 	})
 	t.Run("questions are answered", func(t *testing.T) {
 		checking(t).write("thanks").stands(ValidatingAddress).says("You're welcome!").says("still checking")
-		if c := checking(t).write("where is order 1001?").stands(ValidatingAddress); c.last.Lookup != "1001" {
-			t.Errorf("looked up %q", c.last.Lookup)
-		}
+		c := checking(t).write("where is order 1001?").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1001"})
+		c.returns(Order{Number: "1001", Status: "shipped"}.Output(true)).says("Order 1001: shipped").stands(ValidatingAddress).asks(baker, "") // its first answer went by
 	})
 	t.Run("a person comes", func(t *testing.T) {
 		checking(t).write("I want to talk to a person").stands(HandedOver)
 	})
 	t.Run("a button is an old one", func(t *testing.T) {
-		checking(t).press("address:confirm:1").toasts(toastOld).silent().stands(ValidatingAddress)
+		checking(t).press("w:3:yes").toasts("This button belongs to an earlier step.").silent().stands(ValidatingAddress)
 	})
 	t.Run("however long it takes", func(t *testing.T) {
-		checking(t).after(5 * WorkflowIdle).write("hello?").stands(ValidatingAddress).says("still checking")
+		checking(t).after(5 * DefaultIdle).write("hello?").stands(ValidatingAddress).says("still checking")
 	})
 }
 
@@ -124,17 +130,17 @@ func TestWhileTheCRMSavesNothingIsTakenBack(t *testing.T) {
 		saving(t).write(text).stands(SavingChanges).asks("", "").says("being saved").says(checked.Address)
 	}
 	saving(t).edit(2, "14 Baker Street, London NW1 6XE").stands(SavingChanges).asks("", "").says("being saved")
-	saving(t).press("address:cancel:1").toasts(toastOld).silent().stands(SavingChanges)
-	saving(t).press("address:confirm:1").toasts(toastOld).silent().stands(SavingChanges)
-	saving(t).after(5 * WorkflowIdle).write("hello?").stands(SavingChanges).says("being saved")
+	saving(t).press("w:3:cancel").toasts("This button belongs to an earlier step.").silent().stands(SavingChanges)
+	saving(t).press("w:3:yes").toasts("This button belongs to an earlier step.").silent().stands(SavingChanges)
+	saving(t).after(5 * DefaultIdle).write("hello?").stands(SavingChanges).says("being saved")
 	saving(t).write("I want to talk to a person").stands(HandedOver)
 }
 
 // The hour in which a customer must confirm begins when they are asked.
 func TestTheCustomersHourBeginsWhenTheCRMHasAnswered(t *testing.T) {
 	c := checking(t).after(24 * time.Hour)
-	c.follow(c.context.Run.Checked(checked)).stands(ConfirmingChanges)
-	c.after(WorkflowIdle - time.Second).write("yes").stands(SavingChanges)
+	c.returns(checked.Output()).stands(ConfirmingChanges)
+	c.after(DefaultIdle - time.Second).write("yes").stands(SavingChanges)
 	c = checking(t).after(24 * time.Hour)
-	c.follow(c.context.Run.Checked(checked)).after(WorkflowIdle).write("yes").stands(Expired).asks("", "")
+	c.returns(checked.Output()).after(DefaultIdle).write("yes").stands(Expired).asks("", "")
 }

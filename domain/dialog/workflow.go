@@ -2,26 +2,96 @@ package dialog
 
 import (
 	"maps"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
-	"unicode"
 )
+
+// Workflow is a matter that takes more than one answer.
+type Workflow struct {
+	Name   string
+	Title  Text          // "your address change"
+	Brief  bool          // interrupts another without asking, and goes back to it
+	Idle   time.Duration // after which it expires
+	Remind time.Duration // after which the customer is reminded; 0 never
+	Steps  []StepDef     // the first is where it begins
+}
+
+// StepDef is a step: one of Ask, Call, Confirm and Say.
+type StepDef struct {
+	Name    Step
+	Ask     *Ask
+	Call    *Call
+	Confirm *Confirm
+	Say     *Goto // says something and goes on
+}
+
+// Goto is where a step leads: to another step, or to an end.
+type Goto struct {
+	Step     Step
+	Say      Text              // on the way
+	Set      map[string]string // collected on the way; values may hold variables, {result.x} is of a tool's answer
+	Clear    []string          // what no longer holds
+	Problem  Text              // the step is asked again because of this
+	HandOver HandOver          // to a person, at the end handed_over
+}
+
+// Ask is a step that waits for a field.
+type Ask struct {
+	Field   string
+	Prompt  Text
+	Again   Text     // when an answer is not taken; {problem} says why
+	Help    Text     // where we are, when the customer is lost
+	Check   Check    // of a typed answer; "" takes any text
+	Choices []Choice // buttons; with Only nothing else is taken
+	Only    bool
+	HangsOn []string // fields; when one of them changes, this is asked again
+	Next    Goto
+}
+
+// Choice is one answer of several. It leads to its own step when it has one.
+type Choice struct {
+	Value string
+	Label Text
+	Words []string // that mean it, too, as whole words in small letters
+	Next  Goto
+}
+
+// Call is a step that waits for a tool.
+type Call struct {
+	Tool    string
+	Input   map[string]string // values may hold variables
+	Wait    Text              // what the customer hears who asks meanwhile
+	Cases   []Case            // the first that fits counts
+	Failed  Goto              // it could not be done
+	Without Goto              // this bot does not have the tool
+}
+
+// Case is what follows an answer with these values. One without is the last resort.
+type Case struct {
+	When map[string]string
+	Next Goto
+}
+
+// Confirm is a step that shows what was collected, and waits for a yes.
+type Confirm struct {
+	Prompt  Text
+	Yes     Text // on the buttons
+	Change  Text
+	Toast   Text // as the yes is taken
+	Next    Goto // after the yes
+	Correct Goto // after a no: to a step that asks again
+}
 
 // Step is where a workflow stands.
 type Step string
 
-// Steps of the billing-address change, and the ends of any workflow.
+// Ends of any workflow, and the step that every one begins with.
 const (
-	Initial           Step = "initial"
-	CollectingAddress Step = "collecting_address"
-	ValidatingAddress Step = "validating_address" // where there is a CRM, its answer is waited for
-	ConfirmingChanges Step = "confirming_changes"
-	SavingChanges     Step = "saving_changes" // only where there is a CRM, whose answer is waited for
-	Completed         Step = "completed"
-	Cancelled         Step = "cancelled"
-	Expired           Step = "expired"
-	HandedOver        Step = "handed_over"
+	Initial    Step = "initial"
+	Completed  Step = "completed"
+	Cancelled  Step = "cancelled"
+	Expired    Step = "expired"
+	HandedOver Step = "handed_over"
 )
 
 // Ended tells whether a workflow that stands here is over.
@@ -29,225 +99,130 @@ func (s Step) Ended() bool {
 	return s == Completed || s == Cancelled || s == Expired || s == HandedOver
 }
 
-// BillingAddressChange is the workflow's name.
-const BillingAddressChange = "billing_address_change"
+// Limits of workflows.
+const (
+	// DefaultIdle is how long a workflow waits for its customer before it expires.
+	DefaultIdle = time.Hour
+	// maxPath bounds the way back, in steps; no team writes a longer workflow.
+	maxPath = 64
+)
 
-// WorkflowIdle is how long a workflow waits for its customer before it expires.
-const WorkflowIdle = time.Hour
+// step finds a step by its name; nil when there is none, as when the knowledge has
+// changed under a run.
+func (w *Workflow) step(name Step) *StepDef {
+	if w == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(w.Steps, func(s StepDef) bool { return s.Name == name }); i >= 0 {
+		return &w.Steps[i]
+	}
+	return nil
+}
+
+// Uses is the tool that a step calls; "" when it calls none.
+func (k *Knowledge) Uses(workflow string, step Step) string {
+	if k == nil {
+		return ""
+	}
+	if def := k.Workflows[workflow].step(step); def != nil && def.Call != nil {
+		return def.Call.Tool
+	}
+	return ""
+}
 
 // Run is a workflow under way with one customer.
 type Run struct {
 	Workflow  string
 	Step      Step
 	Data      map[string]string // what was collected, by field
-	Source    int64             // the message the collected data came from
-	Asked     int               // confirmations asked in this chat: tells a button of today from an old one
+	Sources   map[string]int64  // the messages it came from, by field
+	Path      []Step            // the way here, oldest first, without detours
+	Asked     int               // moves in this chat: tells a button of today from an old one
+	Failures  int               // answers that were not taken
+	Calling   string            // the tool that is waited for; "" when it is the customer
+	Writing   bool              // what is under way cannot be called back
+	Reminded  bool              // since it last moved
+	Offered   Offer             // what the customer was asked to do first; zero when they were not
+	Under     *Run              // waits until this one is over
 	StartedAt time.Time
 	LastAt    time.Time
 }
 
 // Move takes a workflow from one step to the next, with what was collected on the
-// way and what no longer holds.
+// way and what no longer holds; or sets it aside for another, or comes back to it.
 type Move struct {
+	Kind     MoveKind
 	Workflow string
 	From, To Step
 	Set      map[string]string
 	Cleared  []string
-	Source   int64
+	Source   int64 // the message that Set came from; 0 when from none
+	By       int64 // who brought it about; 0 when nobody did
 }
+
+// MoveKind tells moves apart.
+type MoveKind int
+
+// Kinds of moves.
+const (
+	Stepped MoveKind = iota
+	Paused           // the workflow waits at its step until another is over
+	Resumed          // it goes on where it waited
+)
 
 // Active tells whether the workflow has not ended.
 func (r Run) Active() bool { return r.Workflow != "" && !r.Step.Ended() }
 
-// waits tells whether the workflow waits for the CRM, and not for its customer.
-func (r Run) waits() bool { return r.Step == ValidatingAddress || r.Step == SavingChanges }
+// IdleSince tells since when the workflow waits for its customer; false when it does not.
+func (r Run) IdleSince() (time.Time, bool) { return r.LastAt, r.Active() && r.Calling == "" }
 
-// Expired tells whether the customer was away too long.
-func (r Run) Expired(at time.Time) bool {
-	return r.Active() && !r.waits() && at.Sub(r.LastAt) >= WorkflowIdle
-}
-
-func (r Run) to(step Step) Move {
-	return Move{Workflow: r.Workflow, From: r.Step, To: step, Source: r.Source}
-}
-
-// Field names of what the address change collects.
-const (
-	fieldAddress = "address"
-	fieldProblem = "problem" // why the last address was not taken
-)
-
-// startAddressChange asks for the address, unless the customer wrote it at once.
-func (c Context) startAddressChange(act Act, turn *Turn) {
-	c.Run = Run{Workflow: BillingAddressChange, Step: CollectingAddress, Asked: c.Run.Asked}
-	turn.Moves = append(turn.Moves,
-		Move{Workflow: c.Run.Workflow, To: Initial},
-		Move{Workflow: c.Run.Workflow, From: Initial, To: c.Run.Step})
-	if isAddress(act.Text) {
-		c.take(act, turn)
-		return
-	}
-	turn.Replies = append(turn.Replies, say(sayAskAddress))
-}
-
-// hearStep takes a message within the workflow. Questions are answered in passing.
-func (c Context) hearStep(u Understanding, act Act, turn *Turn) {
-	r := c.Run
-	switch {
-	case u.Intent == Cancel && r.Step != SavingChanges:
-		r.cancel(turn)
-	case u.Intent == Start && r.Step != SavingChanges:
-		turn.Moves = append(turn.Moves, r.to(Cancelled))
-		turn.Replies = append(turn.Replies, answer(u, act.Text))
-	case u.Intent == Cancel || u.Intent == Help:
-		turn.Replies = append(turn.Replies, say(r.where()))
-	case u.Intent == OrderStatus && u.Order != "":
-		turn.Lookup = u.Order
-	case r.waits() && (u.Intent == Unknown || u.Intent == ChangeAddress):
-		r.claims(turn)
-		turn.Replies = append(turn.Replies, say(r.where()))
-	case r.Step == ConfirmingChanges && saysYes(act.Text):
-		c.confirm(turn)
-	case r.Step == ConfirmingChanges && saysNo(act.Text):
-		r.again(turn)
-	case u.Intent == ChangeAddress && !has(act.Text, unicode.IsDigit):
-		turn.Replies = append(turn.Replies, say(sayAskAddress))
-	case u.Intent == Unknown || u.Intent == ChangeAddress:
-		c.take(act, turn)
-	default:
-		turn.Replies = append(turn.Replies, say(answer(u, act.Text).Text+"\n\n"+r.where()))
-	}
-}
-
-// where tells the customer where the workflow stands, and the way on.
-func (r Run) where() string {
-	switch r.Step {
-	case ValidatingAddress:
-		return sayChecking
-	case SavingChanges:
-		return saySaving(r.Data[fieldAddress])
-	default:
-		return sayHelpAddress
-	}
-}
-
-// claims marks the act as part of the workflow, whatever it looked like by itself.
-func (r Run) claims(turn *Turn) {
-	if turn.Intent != Pressed && turn.Intent != Corrected {
-		turn.Intent, turn.Confidence = ChangeAddress, 1
-	}
-}
-
-// take validates an address and asks for confirmation, or says what is missing. What
-// our own rules let pass, the CRM looks at before anybody is asked. An address that is
-// on its way to be kept cannot be called back.
-func (c Context) take(act Act, turn *Turn) {
-	r := c.Run
-	r.claims(turn)
-	text := withoutLeadIn(act.Text)
-	address, problem := normalizeAddress(text), checkAddress(text)
-	if r.Step == SavingChanges || r.Step == ValidatingAddress && r.Data[fieldAddress] == address {
-		turn.Replies = append(turn.Replies, say(r.where()))
-		return
-	}
-	turn.Moves = append(turn.Moves, Move{Workflow: r.Workflow, From: r.Step, To: ValidatingAddress,
-		Set: map[string]string{fieldAddress: address}, Source: act.MessageID})
-	r.Step, r.Source = ValidatingAddress, act.MessageID
-	switch {
-	case problem != "":
-		r.askAgain(problem, turn)
-	case c.CRM:
-		turn.Check = address
-	default:
-		r.askWhether(address, nil, turn)
-	}
-}
-
-// askAgain says what an address lacks, and waits for another.
-func (r Run) askAgain(problem string, turn *Turn) {
-	move := r.to(CollectingAddress)
-	move.Set = map[string]string{fieldProblem: problem}
-	turn.Moves = append(turn.Moves, move)
-	turn.Replies = append(turn.Replies, say(sayBadAddress(problem)))
-}
-
-// askWhether asks for confirmation of an address.
-func (r Run) askWhether(address string, set map[string]string, turn *Turn) {
-	move := r.to(ConfirmingChanges)
-	move.Set, move.Cleared = set, []string{fieldProblem}
-	turn.Moves = append(turn.Moves, move)
-	ask := strconv.Itoa(r.Asked + 1)
-	turn.Replies = append(turn.Replies, say(sayConfirmAddress(address),
-		Button{"Yes, change it", buttonConfirm + ask},
-		Button{"Correct it", buttonAgain + ask},
-		Button{"Cancel", buttonCancel + ask}))
-}
-
-// Callback data of the confirmation; the number of the asking follows.
-const (
-	buttonConfirm = "address:confirm:"
-	buttonAgain   = "address:again:"
-	buttonCancel  = "address:cancel:"
-)
-
-// pressStep handles a button of the workflow; false when it belongs to an earlier step.
-func (c Context) pressStep(act Act, turn *Turn) bool {
-	r := c.Run
-	i := strings.LastIndexByte(act.Button, ':') + 1
-	if r.Step != ConfirmingChanges || act.Button[i:] != strconv.Itoa(r.Asked) {
-		return false
-	}
-	switch act.Button[:i] {
-	case buttonConfirm:
-		c.confirm(turn)
-	case buttonAgain:
-		r.again(turn)
-	case buttonCancel:
-		r.cancel(turn)
-	default:
-		return false
-	}
-	return true
-}
-
-// confirm has the CRM keep the address; without one the change is done.
-func (c Context) confirm(turn *Turn) {
-	r, address := c.Run, c.Run.Data[fieldAddress]
-	r.claims(turn)
-	if c.CRM {
-		turn.Moves = append(turn.Moves, r.to(SavingChanges))
-		turn.Save, turn.Toast = address, toastSaving
-		return
-	}
-	turn.Moves = append(turn.Moves, r.to(Completed))
-	turn.Toast = toastSaved
-	turn.Replies = append(turn.Replies, say(sayAddressChanged(address)))
-}
-
-func (r Run) again(turn *Turn) {
-	r.claims(turn)
-	turn.Moves = append(turn.Moves, r.to(CollectingAddress))
-	turn.Toast = toastAgain
-	turn.Replies = append(turn.Replies, say(sayAskAgain))
-}
-
-func (r Run) cancel(turn *Turn) {
-	turn.Moves = append(turn.Moves, r.to(Cancelled))
-	turn.Toast = toastCancelled
-	turn.Replies = append(turn.Replies, say(sayCancelled))
-}
-
-// Follow is the run after a move. The maps of the old run are left alone.
+// Follow is the run after a move. The maps and lists of the old run are left alone.
 func (r Run) Follow(m Move, at time.Time) Run {
-	if m.To == Initial {
-		return Run{Workflow: m.Workflow, Step: Initial, Asked: r.Asked, StartedAt: at, LastAt: at}
+	switch {
+	case m.Kind == Paused:
+		r.Offered = Offer{}
+		return Run{Asked: r.Asked + 1, Under: &r}
+	case m.Kind == Resumed && r.Under != nil:
+		back := *r.Under
+		back.Asked, back.LastAt, back.Reminded = r.Asked+1, at, false
+		return back
+	case m.To == Initial:
+		return Run{Workflow: m.Workflow, Step: Initial, Asked: r.Asked + 1, StartedAt: at, LastAt: at, Under: r.Under}
 	}
-	r.Step, r.LastAt, r.Source = m.To, at, m.Source
-	if m.To == ConfirmingChanges {
-		r.Asked++
+	if _, failed := m.Set[FieldRefused]; failed {
+		r.Failures++
+	}
+	if m.To != r.Step {
+		r.Path = wayTo(r.Path, r.Step, m.To)
+	}
+	r.Workflow, r.Step, r.LastAt, r.Asked = m.Workflow, m.To, at, r.Asked+1
+	r.Calling, r.Writing, r.Reminded, r.Offered = "", false, false, Offer{}
+	if m.To == HandedOver || m.To == Expired {
+		r.Under = nil // all that was begun is over
 	}
 	r.Data = m.Collect(r.Data)
+	if len(m.Set) > 0 && m.Source != 0 {
+		r.Sources = maps.Clone(r.Sources)
+		if r.Sources == nil {
+			r.Sources = map[string]int64{}
+		}
+		for field := range m.Set {
+			r.Sources[field] = m.Source
+		}
+	}
 	return r
+}
+
+// wayTo is the way to a step by way of the last one. A step that was there before ends
+// the detour.
+func wayTo(path []Step, from, to Step) []Step {
+	if i := slices.Index(path, to); i >= 0 {
+		return path[:i:i]
+	}
+	if len(path) >= maxPath {
+		path = path[1:]
+	}
+	return append(slices.Clip(path), from)
 }
 
 // Collect is what is known after the move of what was known before, which it leaves alone.

@@ -1,0 +1,106 @@
+package chat
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// respond is the bot's turn. Its first event is always Understood, which marks
+// the message as answered: the same turn is never taken twice.
+func respond(s informed, c Respond) []domain.Event {
+	if c.To <= s.Answered {
+		return nil
+	}
+	m, isMessage := c.Event.(MessageReceived)
+	if isMessage && m.TooFast && !s.WithPerson() && !s.Blocked {
+		return s.answer(c, dialog.TooFast(s.context(m.From)), "")
+	}
+	act, query, ok := actOf(s.State, c)
+	if !ok || s.WithPerson() && query == "" {
+		return nil
+	}
+	if isMessage && s.waited(m, c.At) {
+		waiting := &Waiting{Text: cut(m.Text, saidMax), By: m.From.ID, Sent: m.Date, At: c.At}
+		return []domain.Event{Understood{Answer: Answer{c.To}, Intent: dialog.Waited, Confidence: 1, Knowledge: s.knowledge().Hash, Waits: waiting}}
+	}
+	if isMessage {
+		s.State = s.about(m) // others may have come since
+		s.Recent = without(s.Recent, cut(m.Text, recentCut))
+	}
+	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
+	if !s.WithPerson() {
+		turn = dialog.Take(s.context(senderOf(c.Event)), act)
+	}
+	return s.answer(c, turn, query)
+}
+
+// answer is a turn as events.
+func (s informed) answer(c Respond, turn dialog.Turn, query string) []domain.Event {
+	to := Answer{To: c.To}
+	events := []domain.Event{Understood{Answer: to, Intent: turn.Intent, Confidence: turn.Confidence, Language: turn.Language, Knowledge: s.knowledge().Hash}}
+	if query != "" {
+		events = append(events, ButtonAnswered{to, query, turn.Toast})
+	}
+	events = append(events, s.does(to, turn, senderOf(c.Event).ID, c.At)...)
+	if m, ok := c.Event.(MessageReceived); ok && s.wouldKnow(m) {
+		call := s.request(to, ForCustomer, dialog.ToolCall{Tool: dialog.LookUpCustomer}, m.From.ID)
+		if turn.Call.Tool != "" {
+			call.Call++
+		}
+		events = append(events, call)
+	}
+	return events
+}
+
+// knownFor is how long it is good to know what the CRM said of a customer.
+const knownFor = 24 * time.Hour
+
+// wouldKnow tells whether the CRM is to be asked who writes. In a group that would be
+// many.
+func (s informed) wouldKnow(m MessageReceived) bool {
+	return s.Tools[dialog.LookUpCustomer] && m.ChatType == "private" && m.Date.Sub(s.Known.Asked) >= knownFor
+}
+
+// actOf is what the customer did, as the dialogue sees it, and the callback
+// query that waits for an answer. Late and excess messages are no acts: what they
+// answered is past, or too much; nor is what only continues an album. A
+// button is always answered, even then. They are dated by when the customer acted,
+// so that a workflow does not expire because we were slow.
+func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
+	switch e := c.Event.(type) {
+	case MessageReceived:
+		ok = !(e.Late && s.Run.Active()) && !e.OverLimit && !e.Continues && !e.From.Bot
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, By: e.From.ID, At: e.Date}, "", ok
+	case MessageEdited:
+		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot
+	case ButtonPressed:
+		return dialog.Act{Button: e.Data, MessageID: e.MessageID, By: e.From.ID, At: e.Date}, e.QueryID, true
+	default:
+		return dialog.Act{}, "", false
+	}
+}
+
+// senderOf is who did what a turn is about.
+func senderOf(event domain.Event) Sender {
+	switch e := event.(type) {
+	case MessageReceived:
+		return e.From
+	case MessageEdited:
+		return e.From
+	case ButtonPressed:
+		return e.From
+	default:
+		return Sender{}
+	}
+}
+
+// without is a list without the first item that equals one.
+func without(list []string, item string) []string {
+	if i := slices.Index(list, item); i >= 0 {
+		return slices.Delete(slices.Clone(list), i, i+1)
+	}
+	return list
+}

@@ -1,0 +1,57 @@
+package dialog
+
+import (
+	"strconv"
+	"strings"
+)
+
+// TooFast tells a customer who writes faster than the limit that they do.
+func TooFast(c Context) Turn {
+	t := begin(c, Act{})
+	t.turn.Intent, t.turn.Confidence = Hasty, 1
+	t.say(t.word(WordTooFast))
+	return t.done()
+}
+
+// CatchUp answers what a customer wrote while nobody listened: it apologises once, says
+// what was heard, and acts upon the last message that says what is wanted. count is of
+// all messages; of many only the last are known.
+func CatchUp(c Context, said []string, count int, act Act) Turn {
+	t := begin(c, act)
+	var lines []string
+	for _, text := range said {
+		if text = strings.Join(strings.Fields(text), " "); text != "" {
+			lines = append(lines, "• "+shorten(text, lineMax))
+		}
+	}
+	apology := t.word(WordBacklog, map[string]string{"count": strconv.Itoa(count), "list": strings.Join(lines, "\n")})
+	act.Text = t.wanted(said)
+	turn := Take(c, act)
+	turn.Replies = append([]Reply{{Text: apology}}, turn.Replies...)
+	return turn
+}
+
+// lineMax is how much of a message is repeated to whom wrote it, in characters.
+const lineMax = 100
+
+// wanted is the last message that says what the customer wants; the last one when none
+// does.
+func (t *talk) wanted(said []string) (text string) {
+	for _, one := range said {
+		u := t.Knowledge.Understand(one, t.Language)
+		topic := t.Knowledge.Topics[u.Intent]
+		if text == "" || topic.known() && !topic.Courtesy || t.Run.Active() {
+			text = one
+		}
+	}
+	return text
+}
+
+func shorten(text string, n int) string {
+	for i := range text {
+		if n--; n < 0 {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}

@@ -1,0 +1,159 @@
+package dialog_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/chatledger/chatledger/domain/dialog"
+	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
+)
+
+// describing is a conversation about a delivery that waits for a free answer.
+func describing(t *testing.T) *talk {
+	c := begin(t)
+	c.context.Tools = AllTools
+	c.write("my order 1001 came damaged").stands(ChoosingProblem).says("I'm sorry.").says("What is it?")
+	return c.press(c.button(0)).stands(Describing).says("Tell me more.")
+}
+
+func TestWhatWasSaidAtTheBeginningIsNotAskedAgain(t *testing.T) {
+	c := describing(t)
+	if got := c.context.Run.Data; got["order"] != "1001" || got["problem"] != "damaged" {
+		t.Errorf("collected %v", got)
+	}
+}
+
+func TestABriefMatterComesInBetweenAndTheWorkflowGoesOn(t *testing.T) {
+	c := describing(t).write("where is my order 1002?").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1002"})
+	c.returns(Order{Number: "1002", Status: "shipped"}.Output(true)).says("Order 1002: shipped").says("Back to your delivery.").says("Tell me more.").stands(Describing)
+	if c.context.Run.Under != nil || c.context.Run.Data["order"] != "1001" {
+		t.Errorf("the run is %+v", c.context.Run)
+	}
+	c.write("the box is torn").stands(ConfirmingReport).says("1001, damaged: the box is torn")
+}
+
+func TestABriefMatterThatIsCancelledGoesBackToo(t *testing.T) {
+	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("cancel").says("Cancelled").says("Tell me more.").stands(Describing)
+	c.write("cancel").stands(Cancelled)
+}
+
+func TestASecondInterruptionTakesThePlaceOfTheFirst(t *testing.T) {
+	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("change my billing address").says("Shall we do")
+	c.write("yes").stands(CollectingAddress).write("cancel").stands(Describing)
+}
+
+func TestAnotherWorkflowIsOfferedAndGoneBackFrom(t *testing.T) {
+	offered := func(t *testing.T) *talk {
+		return describing(t).write("I want to change my billing address").stands(Describing).says("in the middle of your delivery").says("your address change first")
+	}
+	t.Run("by the button", func(t *testing.T) {
+		c := offered(t)
+		c.press(c.button(0)).stands(CollectingAddress).says("Send me the address.")
+		c.write(baker).returns(checked.Output()).write("yes").returns(map[string]string{"address": baker}).says("is now " + baker).says("Tell me more.").stands(Describing)
+	})
+	t.Run("in words", func(t *testing.T) {
+		offered(t).write("yes").stands(CollectingAddress)
+	})
+	t.Run("and what was said may answer the other's questions", func(t *testing.T) {
+		c := describing(t).write("my new address is " + baker).says("Shall we do")
+		c.write("yes").stands(ValidatingAddress).calls(CheckAddress, map[string]string{"address": baker})
+	})
+	t.Run("or it was an answer after all", func(t *testing.T) {
+		c := offered(t)
+		c.press(c.button(1)).stands(ConfirmingReport).says("1001, damaged: I want to change my billing address")
+	})
+	t.Run("once", func(t *testing.T) {
+		c := offered(t)
+		old := c.button(0)
+		c.write("the box is torn").stands(ConfirmingReport)
+		c.press(old).toasts("This button belongs to an earlier step.").silent()
+	})
+	t.Run("not where nothing can be called back", func(t *testing.T) {
+		saving(t).write("my order came damaged").stands(SavingChanges).says("It is being saved")
+	})
+}
+
+func TestAHandOverEndsWhatWasSetAsideToo(t *testing.T) {
+	c := describing(t).write("where is my parcel?").write("I want a person").stands(HandedOver)
+	if c.context.Run.Under != nil {
+		t.Errorf("set aside is %+v", c.context.Run.Under)
+	}
+}
+
+func TestBackGoesToTheQuestionBefore(t *testing.T) {
+	c := describing(t).write("the box is torn").stands(ConfirmingReport)
+	c.write("back").stands(Describing).says("Tell me more.").write("back").stands(ChoosingProblem).says("What is it?")
+	if _, there := c.context.Run.Data["problem"]; there {
+		t.Error("what was answered to it is still there")
+	}
+	c.write("back").stands(AskingNumber).says("Which order?").write("back").stands(AskingNumber).says("first step")
+	c.write("1002").stands(ChoosingProblem).write("broken").stands(Describing)
+}
+
+func TestAChoiceIsPressedNamedOrAskedForAgain(t *testing.T) {
+	at := func(t *testing.T) *talk { return begin(t).write("my order 1001 came damaged").stands(ChoosingProblem) }
+	at(t).write("it is broken").stands(Describing)
+	at(t).write("DAMAGED").stands(Describing)
+	at(t).write("it smells").stands(ChoosingProblem).says("press one of the buttons")
+	if c := at(t).write("lost").stands(HandedOver); c.last.HandOver.Reason != "lost" || c.context.Run.Data["problem"] != "lost" {
+		t.Errorf("handed over as %+v with %v", c.last.HandOver, c.context.Run.Data)
+	}
+	at(t).press("w:2:stolen").toasts("This button belongs to an earlier step.").silent()
+}
+
+func TestAnEditedAnswerIsLookedAtAnewWithWhatHangsOnIt(t *testing.T) {
+	c := begin(t).write("something came damaged").stands(AskingNumber).write("1001").write("broken").write("the box is torn").stands(ConfirmingReport)
+	c.edit(4, "the box is wet").stands(ConfirmingReport).says("1001, damaged: the box is wet")
+	c.edit(3, "Lost!").stands(HandedOver)
+	c = begin(t).write("something came damaged").write("1001").write("broken").write("the box is torn")
+	c.edit(2, "1002").stands(ChoosingProblem).says("What is it?") // of another order it may be another problem
+	c.write("broken").stands(ConfirmingReport).says("1002, damaged: the box is torn")
+	c.edit(2, "none").stands(AskingNumber).says("four to ten digits")
+}
+
+func TestWhoFailsAgainAndAgainIsHelpedByAPerson(t *testing.T) {
+	c := begin(t).write("change my billing address").write("x").write("y").stands(CollectingAddress)
+	if c.write("z").stands(HandedOver); c.last.HandOver != (HandOver{"step_failed", Normal}) {
+		t.Errorf("handed over as %+v", c.last.HandOver)
+	}
+}
+
+func TestTimeRemindsAndThenEndsAWorkflow(t *testing.T) {
+	c := walkedTo(t, CollectingAddress)
+	elapse := func(d time.Duration) *talk { return c.after(d).follow(Elapse(c.context, c.at)) }
+	remind, expire := Shop.Wake(c.context.Run)
+	if remind.Sub(noon) != 45*time.Minute || expire.Sub(noon) != time.Hour {
+		t.Errorf("woken at %s and %s", remind, expire)
+	}
+	elapse(44 * time.Minute).silent()
+	elapse(time.Minute).says("not finished your address change").stands(CollectingAddress)
+	goOn := c.button(0)
+	if remind, _ := Shop.Wake(c.context.Run); !remind.IsZero() || !c.last.Reminded {
+		t.Errorf("reminded: %v, again at %s", c.last.Reminded, remind)
+	}
+	elapse(time.Minute).silent()
+	c.press(goOn).says("Send me the address.")
+	elapse(14 * time.Minute).says("unfinished").stands(Expired)
+	if _, expire := Shop.Wake(c.context.Run); !expire.IsZero() {
+		t.Errorf("an ended run expires at %s", expire)
+	}
+	c = checking(t)
+	elapse(24 * time.Hour).silent() // it is not the customer who is waited for
+}
+
+func TestAWorkflowThatTheKnowledgeForgotIsHandedOver(t *testing.T) {
+	c := walkedTo(t, CollectingAddress)
+	c.context.Knowledge = &Bare
+	if c.write(baker).stands(HandedOver); c.last.HandOver.Reason != ReasonLost {
+		t.Errorf("handed over as %+v", c.last.HandOver)
+	}
+	circle := Shop
+	circle.Workflows = map[string]*Workflow{AddressChange: {Name: AddressChange, Steps: []StepDef{
+		{Name: "a", Say: &Goto{Step: "b"}}, {Name: "b", Say: &Goto{Step: "a"}},
+	}}}
+	c = begin(t)
+	c.context.Knowledge = &circle
+	if c.write("change my billing address").stands(HandedOver); c.last.HandOver.Reason != ReasonLost {
+		t.Errorf("handed over as %+v", c.last.HandOver)
+	}
+}

@@ -1,0 +1,85 @@
+package dialog
+
+import "strconv"
+
+// Tool is something outside that the bot may use.
+type Tool struct {
+	Name        string
+	Description string // for a model that chooses among tools
+	Input       []Field
+	Output      []Field
+	Writes      bool // it changes something: only after the customer has confirmed it
+}
+
+// Field is a named value that goes into a tool or comes out of it.
+type Field struct {
+	Name, Description string
+	Check             Check // of what goes in; "" takes any text
+	Optional          bool
+}
+
+// Names of tools.
+const (
+	OrderStatus     = "order_status"
+	Invoice         = "invoice"
+	Charges         = "charges"
+	CheckAddress    = "check_address"
+	ChangeAddress   = "change_billing_address"
+	RefundDuplicate = "refund_duplicate"
+	ReportDelivery  = "report_delivery_problem"
+	LookUpCustomer  = "customer"
+)
+
+// Toolbox is every tool there is, by name. A bot has those that it was given.
+var Toolbox = map[string]Tool{
+	OrderStatus: {Name: OrderStatus, Description: "Where an order is.",
+		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "number"}, {Name: "status", Description: "processing, shipped, delivered or cancelled"}, {Name: "detail", Optional: true}}},
+	Invoice: {Name: Invoice, Description: "The invoice of an order.",
+		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "invoice", Description: "its number"}, {Name: "amount"}, {Name: "date"}, {Name: "url", Description: "where the PDF is"}}},
+	Charges: {Name: Charges, Description: "What was charged for an order, and whether anything was charged twice.",
+		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "duplicate", Description: "true or false"}, {Name: "pending", Description: "true when the second is only a reservation"}, {Name: "charge", Description: "id of the second charge"}, {Name: "amount"}, {Name: "list", Description: "all charges, one a line"}}},
+	RefundDuplicate: {Name: RefundDuplicate, Description: "Give back what was charged twice.", Writes: true,
+		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {Name: "charge", Description: "id of the second charge"}},
+		Output: []Field{{Name: "amount"}, {Name: "days", Description: "until it is there"}}},
+	ReportDelivery: {Name: ReportDelivery, Description: "Tell the carrier of a problem with a delivery.", Writes: true,
+		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {Name: "problem", Description: "not_arrived, damaged, wrong_item or missing_item"}, {Name: "detail", Optional: true}},
+		Output: []Field{{Name: "case", Description: "number of the case"}, {Name: "days", Description: "until there is an answer"}}},
+	CheckAddress: {Name: CheckAddress, Description: "Check a postal address and write it in its normal form.",
+		Input:  []Field{{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal}},
+		Output: []Field{{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true}, {Name: "problem", Optional: true}}},
+	ChangeAddress: {Name: ChangeAddress, Description: "Change the customer's billing address.", Writes: true,
+		Input:  []Field{{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal}},
+		Output: []Field{{Name: "address", Description: "as it is kept"}}},
+	LookUpCustomer: {Name: LookUpCustomer, Description: "What is known of the customer.",
+		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "name"}, {Name: "email"}, {Name: "tier", Description: "such as standard or priority"}, {Name: "address"}}},
+}
+
+// Order is what is known of an order.
+type Order struct {
+	Number string `json:"number"`
+	Status string `json:"status"` // processing, shipped, delivered, cancelled
+	Detail string `json:"detail,omitempty"`
+}
+
+// Output is an order as the tool tells of it.
+func (o Order) Output(found bool) map[string]string {
+	if !found {
+		return map[string]string{"found": "false"}
+	}
+	return map[string]string{"found": "true", "number": o.Number, "status": o.Status, "detail": o.Detail}
+}
+
+// AddressCheck is what a CRM finds of an address.
+type AddressCheck struct {
+	Valid   bool   `json:"valid"`
+	Address string `json:"address,omitempty"` // in its normal form, when valid
+	Problem string `json:"problem,omitempty"` // when not: half a sentence for the customer
+}
+
+// Output is a finding as the tool tells of it.
+func (c AddressCheck) Output() map[string]string {
+	return map[string]string{"valid": strconv.FormatBool(c.Valid), "address": c.Address, "problem": c.Problem}
+}
