@@ -18,6 +18,7 @@ var allowedImports = map[string][]string{
 	"domain/domaintest":              {"domain"},
 	"domain/chat":                    {"domain", "domain/dialog"},
 	"domain/dialog":                  {},
+	"domain/intents":                 {},
 	"commands":                       {"domain"},
 	"commands/whatif":                {"domain", "commands"},
 	"projections":                    {"domain"},

@@ -1,0 +1,127 @@
+// Package intents tells what a message wants, having been shown examples. It trains a
+// linear classifier over words, pairs of words and pieces of words in seconds, needs
+// neither network nor a model of somebody else's, and knows when it does not know: its
+// confidence is learned from messages it was not trained on, some of which fit no
+// intent it knew. The same examples lead to the same model, whatever runs beside it.
+//
+// A message goes through features.go (what is seen of it), svm.go (how the weights are
+// found) and confidence.go (how sure one may be). encode.go keeps a model in bytes.
+package intents
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Trainer names this way of training: the same examples under the same name lead to
+// the same model. It changes with everything that changes a model.
+const Trainer = "intents/1"
+
+// Threshold is the confidence below which a message counts as not understood.
+const Threshold = 0.5
+
+// Example is a message and what it wants.
+type Example struct{ Intent, Text string }
+
+// Guess is what a message may want, and how sure that is: of the messages guessed with
+// a confidence of 0.8, four in five want just this.
+type Guess struct {
+	Intent     string
+	Confidence float64 // 0 to 1
+}
+
+// Model knows intents by examples. It may be used by several goroutines at once.
+type Model struct {
+	intents    []string // by class
+	words      vocabulary
+	weights    []int8    // of a feature for each class: [feature*classes + class]
+	steps      []float32 // what 1 in weights is worth, by class
+	bias       []float32 // by class
+	confidence confidence
+}
+
+// Train learns from examples. Their order does not matter, nor does saying one twice
+// in the same words. Without examples it leads to a model that understands nothing.
+func Train(examples []Example) *Model {
+	examples = slices.Clone(examples)
+	slices.SortFunc(examples, func(a, b Example) int {
+		return cmp.Or(cmp.Compare(a.Intent, b.Intent), cmp.Compare(a.Text, b.Text))
+	})
+	examples = slices.Compact(examples)
+	m := fit(examples)
+	m.confidence = calibrate(examples)
+	return m
+}
+
+// fit finds the weights, and leaves the confidence open.
+func fit(examples []Example) *Model {
+	m := &Model{words: learnVocabulary(examples)}
+	rows, classes := make([]row, len(examples)), make([]int, len(examples))
+	for i, e := range examples {
+		if len(m.intents) == 0 || m.intents[len(m.intents)-1] != e.Intent {
+			m.intents = append(m.intents, e.Intent)
+		}
+		rows[i], classes[i] = m.words.read(e.Text), len(m.intents)-1
+	}
+	m.separate(rows, classes)
+	return m
+}
+
+// Classify tells what a text most likely wants. Of a text in which nothing is known it
+// says nothing: the zero Guess.
+func (m *Model) Classify(text string) Guess {
+	margins, r := m.margins(text)
+	if len(r.values) == 0 {
+		return Guess{}
+	}
+	best := 0
+	for class, margin := range margins {
+		if margin > margins[best] {
+			best = class
+		}
+	}
+	return Guess{m.intents[best], m.confidence.of(signalsOf(margins, r))}
+}
+
+// Rank gives the n likeliest guesses, the best first; its first is Classify's.
+func (m *Model) Rank(text string, n int) []Guess {
+	margins, r := m.margins(text)
+	if len(r.values) == 0 {
+		return nil
+	}
+	order := make([]int, len(margins))
+	for class := range order {
+		order[class] = class
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(margins[b], margins[a]) })
+	order = order[:max(0, min(n, len(order)))]
+	guesses := make([]Guess, 0, len(order))
+	first := m.confidence.of(signalsOf(margins, r))
+	for _, class := range order {
+		// A further guess is as much less likely than the first as its share is less.
+		share := math.Exp(sharpness * float64(margins[class]-margins[order[0]]))
+		guesses = append(guesses, Guess{m.intents[class], first * share})
+	}
+	return guesses
+}
+
+// Intents are the names that a guess may have, in order.
+func (m *Model) Intents() []string { return slices.Clone(m.intents) }
+
+// margins tells how far on each class's side of its boundary a text lies.
+func (m *Model) margins(text string) ([]float32, row) {
+	r := m.words.read(text)
+	margins := make([]float32, len(m.intents))
+	for i, feature := range r.features {
+		value := r.values[i]
+		weights := m.weights[int(feature)*len(margins):][:len(margins)]
+		for class, weight := range weights {
+			margins[class] += value * float32(weight)
+		}
+	}
+	for class := range margins {
+		margins[class] = margins[class]*m.steps[class] + m.bias[class]
+	}
+	return margins, r
+}
