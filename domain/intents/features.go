@@ -15,9 +15,12 @@ const (
 	shortestPiece, longestPiece = 2, 4
 	// pairReach is how many words apart two words may be to count as a pair.
 	pairReach = 8
-	// fewestTexts is in how many examples a feature must occur: what only one has
-	// cannot be told from chance, and is two thirds of the memory.
-	fewestTexts = 2
+	// manyExamples is from how many examples on a feature must occur in two of them: what
+	// only one has is then two thirds of the memory and helps nothing. Of few examples
+	// nothing can be spared.
+	manyExamples = 5000
+	// featuresOfAMessage is what most messages have at most: room for them is made at once.
+	featuresOfAMessage = 512
 )
 
 // Kinds of features, which keep equal hashes of different things apart.
@@ -38,12 +41,11 @@ type vocabulary struct {
 	unknown float32           // what one of an unknown feature would be worth
 }
 
-// A row is a text as the classifier sees it: its features in order, each with a value.
-// The squares of the values add up to known, the share of the text that is known.
+// A row is a text as the classifier sees it: features, each with a value. The squares of
+// the values add up to 1 when all of the text is known, and to less when it is not.
 type row struct {
 	features []uint32
 	values   []float32
-	known    float32 // 0 to 1
 }
 
 // learnVocabulary weighs features by how few of the examples have them, with the
@@ -59,9 +61,13 @@ func learnVocabulary(examples []Example) vocabulary {
 			texts[hash]++
 		}
 	}
+	fewest := 1
+	if len(examples) >= manyExamples {
+		fewest = 2
+	}
 	var known []uint64
 	for hash, n := range texts {
-		if n >= fewestTexts {
+		if n >= fewest {
 			known = append(known, hash)
 		}
 	}
@@ -83,19 +89,16 @@ func learnVocabulary(examples []Example) vocabulary {
 // intent.
 func (v *vocabulary) read(text string) row {
 	hashes, words := features(make([]uint64, 0, featuresOfAMessage), text)
-	r := row{make([]uint32, 0, len(hashes)), make([]float32, 0, len(hashes)), 0}
+	r := row{make([]uint32, 0, len(hashes)), make([]float32, 0, len(hashes))}
 	v.view(&r, hashes[:words])
 	v.view(&r, hashes[words:])
 	return r
 }
 
-// featuresOfAMessage is what most messages have at most: room for them is made at once.
-const featuresOfAMessage = 512
-
 // view adds one half of a text to its row.
 func (v *vocabulary) view(r *row, hashes []uint64) {
 	start := len(r.features)
-	var all, known float32 // sums of squares
+	var all float32 // the sum of squares
 	for _, hash := range hashes {
 		if feature, ok := v.index[hash]; ok {
 			r.features = append(r.features, feature)
@@ -112,20 +115,19 @@ func (v *vocabulary) view(r *row, hashes []uint64) {
 			times++
 		}
 		value := v.rarity[feature] * (1 + float32(math.Log(float64(times))))
-		known += value * value
+		all += value * value
 		found[distinct] = feature
 		distinct++
 		r.values = append(r.values, value)
 	}
 	r.features = r.features[:start+distinct]
-	if all += known; all == 0 {
+	if all == 0 {
 		return
 	}
 	scale := float32(math.Sqrt(0.5 / float64(all)))
 	for i := start; i < len(r.values); i++ {
 		r.values[i] *= scale
 	}
-	r.known += known / all / 2
 }
 
 // features appends the hashes of what a text has: first those about whole words, of

@@ -26,7 +26,7 @@ const (
 func (m *Model) separate(rows []row, classes []int) {
 	n := len(m.words.rarity)
 	m.weights = make([]int8, n*len(m.intents))
-	m.steps, m.bias = make([]float32, len(m.intents)), make([]float32, len(m.intents))
+	m.units, m.bias = make([]float32, len(m.intents)), make([]float32, len(m.intents))
 	todo := make(chan int, len(m.intents))
 	for class := range m.intents {
 		todo <- class
@@ -60,9 +60,9 @@ func (m *Model) keep(class int, weights []float32, bias float32) {
 	if most == 0 {
 		return
 	}
-	m.steps[class] = most / math.MaxInt8
+	m.units[class] = most / math.MaxInt8
 	for feature, w := range weights {
-		m.weights[feature*len(m.intents)+class] = int8(math.Round(float64(w / m.steps[class])))
+		m.weights[feature*len(m.intents)+class] = int8(math.Round(float64(w / m.units[class])))
 	}
 }
 
