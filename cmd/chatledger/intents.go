@@ -39,7 +39,8 @@ type trainIntents struct {
 
 type evalIntents struct {
 	trainingData
-	Test      string   `required:"" placeholder:"FILE" help:"Messages to measure on, in the form of the examples."`
+	Test      string   `xor:"test" required:"" placeholder:"FILE" help:"Messages to measure on, in the form of the examples."`
+	Folds     int      `xor:"test" required:"" placeholder:"K" help:"Instead of a test, train K times without a Kth of the examples and measure on that."`
 	OOS       string   `name:"oos" default:"oos" placeholder:"NAME" help:"The intent that stands for none in the test; examples of it are not trained on."`
 	Threshold *float64 `placeholder:"X" help:"Confidence below which a message counts as not understood, 0 to 1; without it the bot's own."`
 	Language  string   `placeholder:"CODE" help:"Only test messages of this language."`
@@ -51,6 +52,8 @@ const (
 	longestLine = 64 << 10
 	// confusionsShown is how many pairs of intents an evaluation lists.
 	confusionsShown = 10
+	// fewestFolds and mostFolds bound a cross-validation: each fold is a training.
+	fewestFolds, mostFolds = 2, 100
 	// fewestIntents is how many intents a classifier can tell apart at least.
 	fewestIntents = 2
 )
@@ -83,6 +86,9 @@ func (c *evalIntents) Run(e *env) error {
 	if !(threshold >= 0 && threshold <= 1) {
 		return fmt.Errorf("--threshold %v: a confidence lies between 0 and 1", threshold)
 	}
+	if c.Test == "" {
+		return c.crossValidate(e, threshold)
+	}
 	test, err := readSamples(c.Test)
 	if err != nil {
 		return err
@@ -98,7 +104,40 @@ func (c *evalIntents) Run(e *env) error {
 		return err
 	}
 	m.print(e.stdout)
-	evaluate(m.Model, test, c.OOS).print(e.stdout, c.Test, threshold)
+	v := newEvaluation()
+	v.add(m.Model, test, c.OOS)
+	v.print(e.stdout, c.Test, threshold)
+	return nil
+}
+
+// crossValidate measures on the examples themselves: every one is guessed at by a model
+// that has not seen it.
+func (c *evalIntents) crossValidate(e *env, threshold float64) error {
+	if c.Folds < fewestFolds || c.Folds > mostFolds {
+		return fmt.Errorf("--folds %d: give a number from %d to %d", c.Folds, fewestFolds, mostFolds)
+	}
+	samples, err := readSamples(c.Train)
+	if err != nil {
+		return err
+	}
+	v := newEvaluation()
+	for fold := range c.Folds {
+		var seen []intents.Example
+		var kept []sample
+		of := map[string]int{} // samples of an intent so far
+		for _, s := range samples {
+			if of[s.Intent]++; of[s.Intent]%c.Folds == fold {
+				kept = append(kept, s)
+			} else if s.Intent != c.OOS {
+				seen = append(seen, s.Example)
+			}
+		}
+		v.add(intents.Train(seen), kept, c.OOS)
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	v.print(e.stdout, fmt.Sprintf("%s in %d folds", c.Train, c.Folds), threshold)
 	return nil
 }
 
@@ -237,9 +276,12 @@ type evaluated struct {
 // confusion is an intent that was taken for another.
 type confusion struct{ wanted, guessed string }
 
-// evaluate guesses at every message, and measures the time of each.
-func evaluate(m *intents.Model, test []sample, none string) *evaluation {
-	v := &evaluation{confused: map[confusion]int{}, unknown: map[string]int{}}
+func newEvaluation() *evaluation {
+	return &evaluation{confused: map[confusion]int{}, unknown: map[string]int{}}
+}
+
+// add guesses at every message, and measures the time of each.
+func (v *evaluation) add(m *intents.Model, test []sample, none string) {
 	names := m.Intents()
 	for _, s := range test {
 		start := time.Now()
@@ -256,8 +298,6 @@ func evaluate(m *intents.Model, test []sample, none string) *evaluation {
 			v.unknown[s.Intent]++
 		}
 	}
-	slices.Sort(v.durations)
-	return v
 }
 
 // counts are the messages of a test on either side of a threshold.
@@ -303,6 +343,7 @@ func percent(part, whole int) string {
 func (v *evaluation) print(out io.Writer, file string, threshold float64) {
 	c := v.at(threshold)
 	fmt.Fprintf(out, "test       %s: %d messages in scope, %d out of scope\n", file, c.inScope, c.outOfScope)
+	slices.Sort(v.durations)
 	p := func(share int) time.Duration {
 		return v.durations[(len(v.durations)-1)*share/100].Round(time.Microsecond)
 	}

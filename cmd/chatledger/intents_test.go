@@ -30,6 +30,20 @@ func TestIntentsAreMeasured(t *testing.T) {
 	}
 }
 
+func TestCrossValidationGuessesAtEveryExampleOnce(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := command(t.Context(), "intents", "eval", "--train", shopExamples, "--folds", "5")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "in 5 folds: 55 messages in scope, 0 out of scope") {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	if accuracy := regexp.MustCompile(`accuracy +100\.00 %`); accuracy.MatchString(stdout) {
+		t.Errorf("the examples were guessed at by a model that had seen them:\n%s", stdout)
+	}
+	refused(t, "--folds 1: give a number from 2", "intents", "eval", "--train", shopExamples, "--folds", "1")
+	refused(t, "--folds", "intents", "eval", "--train", shopExamples)
+	refused(t, "--folds", "intents", "eval", "--train", shopExamples, "--folds", "5", "--test", shopTest)
+}
+
 func TestMeasuringCountsWhatItSays(t *testing.T) {
 	t.Parallel()
 	v := &evaluation{guesses: []evaluated{{0.9, true, true}, {0.8, true, false}, {0.2, true, true}, {0.7, false, false}, {0.1, false, false}}}
