@@ -79,7 +79,7 @@ func (b *rebuild) swap(ctx context.Context) error {
 		case end != nil && live.At.Before(b.done.At):
 			return errAhead
 		}
-		if _, err := tx.Exec(ctx, `drop table if exists `+b.previous+`; drop schema if exists `+b.previousSchema); err != nil {
+		if _, err := tx.Exec(ctx, `drop table if exists `+b.previous); err != nil {
 			return err
 		}
 		return b.exchange(ctx, tx, b.p, mark{b.done.At, b.done.Events, b.p.Version()}, live)
@@ -114,7 +114,7 @@ func Rollback(ctx context.Context, conn *pgx.Conn, p Projection) (at domain.Posi
 				return err
 			}
 			// What is left of an interrupted rebuild makes room.
-			_, err = tx.Exec(ctx, `drop schema if exists `+n.shadowSchema+` cascade; alter schema `+n.previousSchema+` rename to `+n.shadowSchema)
+			_, err = tx.Exec(ctx, `drop table if exists `+n.shadow+` cascade; alter table `+n.previous+` set schema `+shadowSchema)
 			if err != nil {
 				return err
 			}
@@ -203,16 +203,12 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p Projection, shadow, li
 				case when a.is_grantable then ' with grant option' end)
 			from live join pg_attribute c on c.attrelid = live.oid, aclexplode(c.attacl) a
 			union all
-			select 5, 'create schema ' || $4
+			select 5, format('alter table %s set schema %s', $1, $3)
 			union all
-			select 6, format('alter table %s set schema %s', $1, $4)
+			select 6, format('alter table %s set schema readmodel', $2)
 			union all
-			select 7, format('alter table %s set schema readmodel', $2)
-			union all
-			select distinct 8, format('create or replace view %s%s as %s', v.oid::regclass, ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
-			union all
-			select 9, format('drop schema %s', $3)
-		) statements (step, statement) order by step`, n.live, n.shadow, n.shadowSchema, n.previousSchema)
+			select distinct 7, format('create or replace view %s%s as %s', v.oid::regclass, ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
+		) statements (step, statement) order by step`, n.live, n.shadow, previousSchema)
 	if err != nil {
 		return err
 	}

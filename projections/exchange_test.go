@@ -232,7 +232,7 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	l, _ := folded(t, 46, 10)
 	p := projections.Tickets{}
 	l.rebuild(t, p)
-	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous_tickets.tickets`)
+	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous.tickets`)
 	number := l.number(t, p)
 	_, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
 	if err == nil || !strings.Contains(err.Error(), "view public.before depends on") || l.number(t, p) != number {
@@ -250,7 +250,7 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, victim := range map[string]string{
 		"the one that compares": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel"."tickets"%' and pid <> pg_backend_pid()`,
-		"the one that folds":    `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild\_tickets"."tickets"%' and pid <> pg_backend_pid()`,
+		"the one that folds":    `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild"."tickets"%' and pid <> pg_backend_pid()`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

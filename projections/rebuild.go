@@ -149,7 +149,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 		}
 	}
 	if b.how.DryRun {
-		_, err := b.conn.Exec(ctx, `drop schema `+b.shadowSchema+` cascade`)
+		_, err := b.conn.Exec(ctx, `drop table `+b.shadow)
 		return err
 	}
 	end, err := b.past(ctx)
@@ -330,7 +330,7 @@ func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (in
 
 // enter makes the new table the one that the projection's statements name.
 func (b *rebuild) enter(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `set local search_path = `+b.shadowSchema)
+	_, err := tx.Exec(ctx, `set local search_path = `+shadowSchema)
 	return err
 }
 

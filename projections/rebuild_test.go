@@ -88,8 +88,8 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 			t.Errorf("%s is still the old table", p.Name())
 		}
 	}
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
-		t.Errorf("%d schemas are left over", n)
+	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+		t.Errorf("%d tables are left over", n)
 	}
 }
 
@@ -468,15 +468,15 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
 				t.Error("the live table is not what it was")
 			}
-			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 1 {
-				t.Fatalf("%d schemas of a rebuild were left, so the next run has nothing to clear", n)
+			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
+				t.Fatalf("%d tables of a rebuild were left, so the next run has nothing to clear", n)
 			}
 			eventually(t, "the interrupted session has ended", func() bool {
 				return pgtest.Ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
-			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`); n != 0 {
-				t.Errorf("%d schemas are left over", n)
+			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+				t.Errorf("%d tables are left over", n)
 			}
 		})
 	}

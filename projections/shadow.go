@@ -7,33 +7,30 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// shadowSchema holds the tables that rebuilds fold into, previousSchema those that the
+// last rebuilds replaced. Both are always there: who may rebuild need not be allowed to
+// make schemas.
+const (
+	shadowSchema   = "readmodel_rebuild"
+	previousSchema = "readmodel_previous"
+)
+
 // names are the SQL names of a projection's tables: the live one, the shadow that a
 // rebuild folds into, and the previous one, which the last rebuild replaced.
-type names struct {
-	live                     string
-	shadowSchema, shadow     string
-	previousSchema, previous string
-}
+type names struct{ live, shadow, previous string }
 
 func namesOf(p Projection) names {
-	in := func(schema string) (string, string) {
-		return pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema, p.Name()}.Sanitize()
-	}
-	var n names
-	_, n.live = in("readmodel")
-	n.shadowSchema, n.shadow = in("readmodel_rebuild_" + p.Name())
-	n.previousSchema, n.previous = in("readmodel_previous_" + p.Name())
-	return n
+	in := func(schema string) string { return pgx.Identifier{schema, p.Name()}.Sanitize() }
+	return names{in("readmodel"), in(shadowSchema), in(previousSchema)}
 }
 
-// prepare makes an empty table like the live one, in a schema of its own. LIKE
+// prepare makes an empty table like the live one, in the shadows' schema. LIKE
 // leaves storage options out and gives indexes names of its own.
 func (n names) prepare(ctx context.Context, tx pgx.Tx) error {
 	// Without a search path the server writes every name in full.
 	_, err := tx.Exec(ctx, `
 		set local search_path = '';
-		drop schema if exists `+n.shadowSchema+` cascade;
-		create schema `+n.shadowSchema+`;
+		drop table if exists `+n.shadow+` cascade;
 		create table `+n.shadow+` (like `+n.live+` including all excluding indexes)`)
 	if err != nil {
 		return err
@@ -55,7 +52,7 @@ func (n names) prepare(ctx context.Context, tx pgx.Tx) error {
 		select format('comment on index %s.%I is %L', $3, c.relname, obj_description(c.oid, 'pg_class'))
 		from pg_index i join pg_class c on c.oid = i.indexrelid
 		where i.indrelid = $1::regclass and obj_description(c.oid, 'pg_class') is not null`,
-		n.live, n.shadow, n.shadowSchema)
+		n.live, n.shadow, shadowSchema)
 }
 
 // execute runs the statements that a query writes. $1 and so on are text.

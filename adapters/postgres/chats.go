@@ -37,11 +37,11 @@ func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Tim
 }
 
 // Updates reads the updates that events of these streams received, as they were
-// sent, or as JSONB keeps them.
+// sent, or as JSONB keeps them. Those that were removed since are left out.
 func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamID) (map[domain.StreamID]map[domain.Version][]byte, error) {
 	rows, err := tx.Query(ctx, `
 		select stream_id, version, raw from eventstore.events
-		where stream_id = any($1) and raw is not null`, streams)
+		where stream_id = any($1) and raw <> '{"$removed": true}'`, streams)
 	if err != nil {
 		return nil, fmt.Errorf("read the updates of %d streams: %w", len(streams), err)
 	}
