@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/domain"
 )
@@ -45,6 +46,9 @@ func OpenSandbox(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 		sql += `create table ` + sandboxSchema + `.` + name + ` (like readmodel.` + name + ` including all);`
 	}
 	if _, err := conn.Exec(ctx, sql); err != nil {
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "42501" { // insufficient privilege
+			err = fmt.Errorf("%w; run it as the database's owner, or the role that may make schemas", err)
+		}
 		return nil, fmt.Errorf("open the sandbox: %w", err)
 	}
 	return &Sandbox{conn: conn}, nil

@@ -25,6 +25,7 @@ type Metrics struct {
 	divergent  *prometheus.CounterVec
 	building   *prometheus.GaugeVec
 	stopped    *prometheus.GaugeVec
+	removed    *prometheus.CounterVec
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
@@ -57,7 +58,9 @@ func NewMetrics() *Metrics {
 		Help: "Part of the events folded into a table that is built for a new version of its projection."}, []string{"projection"})
 	m.batch = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_batch_lookups",
 		Help: "Look-ups that went out as one request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}}, []string{"destination"})
-	m.registry.MustRegister(m.verified, m.divergent, m.building, m.batch)
+	m.removed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_removed_rows_total",
+		Help: "Rows that were kept for long enough and removed, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
+	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
 	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -127,4 +130,9 @@ func (m *Metrics) Stopped(bot, cause string, stopped bool) {
 		value = 1
 	}
 	m.stopped.WithLabelValues(bot, cause).Set(value)
+}
+
+// Removed records rows that were kept for long enough. bot is empty for what is of all bots.
+func (m *Metrics) Removed(what, bot string, rows int64) {
+	m.removed.WithLabelValues(what, bot).Add(float64(rows))
 }

@@ -50,6 +50,7 @@ type app struct {
 	owing    atomic.Bool // the page in hand owes something
 	owner    string
 	verify   time.Duration // between two samples
+	bots     map[string]botConfig
 }
 
 // appConfig is what an app needs.
@@ -94,7 +95,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery)}
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), bots: c.Bots}
 
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
@@ -276,6 +277,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.renewTables(ctx) })
 	parts.Go(func() { a.verifyTables(ctx) })
 	parts.Go(func() { a.watchFlow(ctx) })
+	parts.Go(func() { a.retain(ctx, a.bots) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)

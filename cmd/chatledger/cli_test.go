@@ -131,6 +131,12 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		"rate: bot must be 0 (no limit) or":        "bots: {demo: {token: '1:x', secret: s, rate: {bot: -1}}}",
 		"rate: group_per_minute must be 0":         "bots: {demo: {token: '1:x', secret: s, rate: {group_per_minute: 5000}}}",
 		"rate: chat must be 0":                     "bots: {demo: {token: '1:x', secret: s, rate: {chat: .nan}}}",
+		"retention: raw and quarantine are 1d":     "bots: {demo: {token: '1:x', secret: s, retention: {raw: 23h}}}",
+		"raw and quarantine are 1d to 36500d":      "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: -5h}}}",
+		"are 1d to 36500d":                         "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: 65535d}}}",
+		"\"90\" is no time to keep something for":  "bots: {demo: {token: '1:x', secret: s, retention: {raw: 90}}}",
+		"\"-1d\" is no time":                       "bots: {demo: {token: '1:x', secret: s, retention: {raw: -1d}}}",
+		"field inbox not found":                    "bots: {demo: {token: '1:x', secret: s, retention: {inbox: 1d}}}",
 		"crm: url: \"\" is no base URL; give one":  "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
 		"is no base URL":                           "bots: {demo: {token: '1:x', secret: s, crm: {url: crm.example.com}}}",
 		"orders and crm exclude each other":        "bots: {demo: {token: '1:x', secret: s, orders: demo, crm: {url: 'http://127.0.0.1'}}}",
@@ -163,6 +169,7 @@ bots:
     chat_limit: {count: 3, window: 10s}
     orders: demo
     rate: {bot: 25, chat: 0}
+    retention: {raw: 90d, quarantine: 36h}
   quiet:
     token: "18:plain"
     secret: plain
@@ -186,6 +193,9 @@ bots:
 	}
 	if got := fmt.Sprint(shop.limits(), quiet.limits()); got != "{25 0 20} {30 1 20}" {
 		t.Errorf("rates: %s", got)
+	}
+	if got := fmt.Sprint(shop.Retention, quiet.Retention); got != "{2160h0m0s 36h0m0s} {0s 0s}" {
+		t.Errorf("retention: %s", got)
 	}
 	if orders, err := shop.orders(); err != nil || orders == nil {
 		t.Errorf("shop's orders: %v (%v)", orders, err)

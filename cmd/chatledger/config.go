@@ -33,6 +33,7 @@ type botConfig struct {
 	CRM           *crmConfig     `yaml:"crm"`
 	Zendesk       *zendeskConfig `yaml:"zendesk"`
 	Rate          rates          `yaml:"rate"`
+	Retention     retention      `yaml:"retention"`
 
 	// Unknown says what follows a message to a customer that may have arrived: resend
 	// it once, which is the default, or ask an operator.
@@ -189,6 +190,9 @@ func (b *botConfig) checkSettings() error {
 	}
 	if b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0 {
 		return fmt.Errorf("chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
+	}
+	if err := b.Retention.check(); err != nil {
+		return err
 	}
 	return b.Rate.complete()
 }

@@ -1,0 +1,130 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Retention is how long what a bot received is kept as it came; 0 is for ever. What the
+// events say of it stays.
+type Retention struct {
+	Updates    time.Duration // on the events that received them; a day at least
+	Quarantine time.Duration
+}
+
+// Removed is how many rows of a bot were removed: updates, quarantine or inbox, which is
+// of all bots and has no name.
+type Removed func(what, bot string, rows int64)
+
+const (
+	// inboxFor is how long received updates are recognised by their number: longer than the
+	// 24 hours for which Telegram repeats one, and shorter than the week without updates
+	// after which it draws a new number, which might be an old one.
+	inboxFor = 6 * 24 * time.Hour
+	// retentionBatch is how many rows are looked at in one transaction. It is open for some
+	// 10 ms, during which no consumer can read what is stored after it.
+	retentionBatch = 1000
+	// inboxBlocks is how much of the inbox is looked at in one: some 6,000 rows, of which
+	// few are old.
+	inboxBlocks = 64
+)
+
+// Retain removes what has been kept for long enough, batch by batch, resting as long as it
+// works. One process does so at a time; for the others there is nothing to do. Stopped in
+// the middle, it goes on from there the next time.
+func (s *Store) Retain(ctx context.Context, bots map[string]Retention, removed Removed) error {
+	conn, err := s.Session(ctx, "retention")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // the server may notice only later that the session ends
+		_ = conn.Close(ctx)
+	}()
+	// What a crash brings back is removed again.
+	var alone bool
+	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
+	if err == nil && alone {
+		err = retain(ctx, conn, bots, removed)
+	}
+	if err != nil {
+		return fmt.Errorf("remove what was kept for long enough: %w", err)
+	}
+	return nil
+}
+
+func retain(ctx context.Context, conn *pgx.Conn, bots map[string]Retention, removed Removed) error {
+	for _, bot := range slices.Sorted(maps.Keys(bots)) {
+		keep := bots[bot]
+		if keep.Updates > 0 {
+			err := inBatches(ctx, func() (more bool, err error) {
+				var looked, gone int64
+				err = conn.QueryRow(ctx, `select looked_at, removed from eventstore.remove_updates($1, now() - $2::interval, $3)`,
+					bot, keep.Updates, retentionBatch).Scan(&looked, &gone)
+				removed("updates", bot, gone)
+				return looked == retentionBatch, err
+			})
+			if err != nil {
+				return fmt.Errorf("updates of bot %s: %w", bot, err)
+			}
+		}
+		if keep.Quarantine > 0 {
+			err := inBatches(ctx, func() (more bool, err error) {
+				tag, err := conn.Exec(ctx, `
+					delete from eventstore.quarantine where id in (
+						select id from eventstore.quarantine
+						where bot in ($1, 'zendesk:' || $1) and received_at < now() - $2::interval limit $3)`, bot, keep.Quarantine, retentionBatch)
+				removed("quarantine", bot, tag.RowsAffected())
+				return tag.RowsAffected() == retentionBatch, err
+			})
+			if err != nil {
+				return fmt.Errorf("quarantine of bot %s: %w", bot, err)
+			}
+		}
+	}
+	if err := pruneInbox(ctx, conn, removed); err != nil {
+		return fmt.Errorf("inbox: %w", err)
+	}
+	return nil
+}
+
+// pruneInbox walks the table itself, block by block: an index by time would cost every
+// update a little, and in the order of their numbers old rows may stand behind new ones.
+func pruneInbox(ctx context.Context, conn *pgx.Conn, removed Removed) error {
+	var blocks int64
+	err := conn.QueryRow(ctx, `select pg_relation_size('eventstore.inbox') / current_setting('block_size')::bigint`).Scan(&blocks)
+	if err != nil {
+		return err
+	}
+	from := int64(0)
+	return inBatches(ctx, func() (more bool, err error) {
+		tag, err := conn.Exec(ctx, `
+			delete from eventstore.inbox
+			where ctid >= format('(%s,0)', $1::bigint)::tid and ctid < format('(%s,0)', $1 + $2::bigint)::tid and received_at < now() - $3::interval`,
+			from, inboxBlocks, inboxFor)
+		removed("inbox", "", tag.RowsAffected())
+		from += inboxBlocks
+		return from < blocks, err
+	})
+}
+
+// inBatches does something again and again while there is more of it.
+func inBatches(ctx context.Context, batch func() (more bool, err error)) error {
+	for {
+		begun := time.Now()
+		more, err := batch()
+		if err != nil || !more {
+			return err
+		}
+		if err := sleep(ctx, time.Since(begun)); err != nil {
+			return err
+		}
+	}
+}

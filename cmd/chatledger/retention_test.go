@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// The process that serves may not change an event, and removes its update all the same.
+func TestServeRemovesWhatABotKeepsNoLonger(t *testing.T) {
+	t.Parallel()
+	r := newRanks(t, "retains")
+	w := newTown(t, r.admin, func(b *botConfig) {
+		b.Retention = retention{Raw: keep(90 * 24 * time.Hour), Quarantine: keep(30 * 24 * time.Hour)}
+	})
+	first := w.start(r.app)
+	w.running = first
+	w.register()
+	w.Say(42, "Where is my order 1001?")
+	w.mustPost(`{"no": "update"}`)
+	w.settle()
+	first.stop()
+
+	w.rows(`update eventstore.events set recorded_at = recorded_at - interval '91 days'`)
+	w.rows(`update eventstore.quarantine set received_at = received_at - interval '31 days'`)
+	w.rows(`update eventstore.inbox set received_at = received_at - interval '7 days'`)
+	w.dsn = r.app
+	w.running = w.start(r.app)
+	w.register()
+	w.eventually("what was kept for long enough is gone", func() string {
+		left := w.rows(`select (select count(*) from eventstore.events where raw ? 'update_id'), (select count(*) from eventstore.quarantine), (select count(*) from eventstore.inbox)`)
+		return unless(left == "0, 0, 0", "left: %s", left)
+	})
+	w.eventually("it is counted", func() string {
+		_, body, err := get(w.url + "/metrics")
+		for _, line := range []string{`{bot="demo",what="updates"} 1`, `{bot="demo",what="quarantine"} 1`, `{bot="",what="inbox"} 1`} {
+			if !strings.Contains(body, "chatledger_removed_rows_total"+line) {
+				return line + " is missing"
+			}
+		}
+		return unless(err == nil, "%v", err)
+	})
+	w.Say(42, "And order 1002?")
+	w.settle()
+	w.wantRows(`{"$removed": true}; `+w.rows(`select raw::text from eventstore.events where raw ? 'update_id'`),
+		`select raw::text from eventstore.events where raw is not null order by position`)
+	w.clean()
+	if code, stdout, stderr := w.cli("why", "conversations", "chat-demo:42"); code != 0 {
+		t.Errorf("why: %d %s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := w.cli("replay", "--sandbox"); code != 1 || !strings.Contains(stderr, "run it as the database's owner, or the role that may make schemas") {
+		t.Errorf("replay as the app: %d %s%s", code, stdout, stderr)
+	}
+	w.dsn = r.owner
+	if code, stdout, stderr := w.cli("replay", "--sandbox"); code != 0 {
+		t.Errorf("replay: %d %s%s", code, stdout, stderr)
+	}
+}
