@@ -1,6 +1,6 @@
 # `make run` tries chatledger on this machine; `make test` proves it.
 
-.PHONY: help run build test bench postgres
+.PHONY: help run build test fuzz bench postgres
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ build: ## Build bin/chatledger
 
 test: postgres ## Run everything that must hold
 	@.ci/test
+
+fuzz: ## Look for input that a parser does not survive, 20 s each (FUZZTIME=5m)
+	@.ci/fuzz $(FUZZTIME)
 
 bench: build postgres ## Measure what we promise, beside what the machine can do
 	@bin/chatledger bench

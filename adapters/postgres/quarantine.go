@@ -3,7 +3,11 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Quarantine keeps a body that could not be read, byte by byte. The same body
@@ -18,4 +22,41 @@ func (s *Store) Quarantine(ctx context.Context, bot string, body []byte, reason 
 		return fmt.Errorf("quarantine %d bytes for bot %s: %w", len(body), bot, err)
 	}
 	return nil
+}
+
+// Unread is a body in quarantine, without the body.
+type Unread struct {
+	ID         int64
+	Bot        string
+	Bytes      int
+	Reason     string
+	ReceivedAt time.Time
+	Times      int
+}
+
+// Quarantined lists up to limit bodies in quarantine, newest first, of one bot or of all.
+func (s *Store) Quarantined(ctx context.Context, bot string, limit int) ([]Unread, error) {
+	rows, err := s.pool.Query(ctx, `
+		select id, bot, octet_length(body) as bytes, reason, received_at, times from eventstore.quarantine
+		where $1 in ('', bot) order by id desc limit $2`, bot, limit)
+	var found []Unread
+	if err == nil {
+		found, err = pgx.CollectRows(rows, pgx.RowToStructByName[Unread])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list quarantine: %w", err)
+	}
+	return found, nil
+}
+
+// QuarantinedBody is a body in quarantine, byte by byte; false when there is none of that number.
+func (s *Store) QuarantinedBody(ctx context.Context, id int64) (body []byte, found bool, err error) {
+	err = s.pool.QueryRow(ctx, `select body from eventstore.quarantine where id = $1`, id).Scan(&body)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read quarantined body %d: %w", id, err)
+	}
+	return body, true, nil
 }

@@ -35,6 +35,7 @@ type cli struct {
 	State      stateCmd      `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
 	Why        whyCmd        `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
 	Deliveries deliveriesCmd `cmd:"" help:"List what leaves the system, and decide about what could not be delivered."`
+	Quarantine quarantineCmd `cmd:"" help:"List bodies that came with the right secret and could not be read, and print them."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
 	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
 	Bench      benchCmd      `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`

@@ -1,0 +1,59 @@
+package zendesk_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/zendesk"
+	"github.com/chatledger/chatledger/commands"
+)
+
+// oracle answers every call in the same way.
+type oracle func() *http.Response
+
+func (o oracle) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	answer := o()
+	answer.Request = r
+	return answer, nil
+}
+
+// FuzzAnswer: whatever Zendesk answers, it is judged; a ticket is only taken for filed with
+// a number, and a wait that is asked for has an end.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range []string{`{"ticket":{"id":35436,"external_id":"chat-demo:42/#1"}}`, `{"ticket":{}}`, `{"tickets":[{"id":1}]}`, `{"tickets":null}`,
+		`{"audits":[{"metadata":{"custom":{"key":1}}}]}`, `{"error":"RecordInvalid"}`, `{"error":{"title":"IdempotentRequestError"}}`, `<html>`, ``, `{"ticket":{"id":1e400}}`, "\xff"} {
+		f.Add(200, body, "")
+		f.Add(429, body, "Wed, 21 Oct 2099 07:28:00 GMT")
+		f.Add(503, body, "18446744073709551615")
+	}
+	f.Fuzz(func(t *testing.T, status int, body, retryAfter string) {
+		if status < 200 || status > 599 { // the transport's own
+			return
+		}
+		clients := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: oracle(func() *http.Response {
+			return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(bytes.NewReader([]byte(body)))}
+		})})
+		outcome := clients.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase))
+		switch outcome.State {
+		case commands.Done:
+			if status > 299 || len(outcome.Answer) == 0 {
+				t.Errorf("%d %q is taken for filed: %+v", status, body, outcome)
+			}
+		case commands.Again, commands.Unknown, commands.Refused:
+			if outcome.Reason == "" || len(outcome.Reason) > 2000 {
+				t.Errorf("%d %q: the reason has %d bytes", status, body, len(outcome.Reason))
+			}
+		default:
+			t.Errorf("%d %q is %q", status, body, outcome.State)
+		}
+		if outcome.After < 0 || outcome.After > 24*time.Hour {
+			t.Errorf("%d, Retry-After %q: it waits for %v", status, retryAfter, outcome.After)
+		}
+	})
+}
