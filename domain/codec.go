@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 )
@@ -137,6 +138,9 @@ func (f *format) lift(version int, payload []byte) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &fields); err != nil {
 		return nil, err
+	}
+	if fields == nil {
+		return nil, errors.New("the payload is null")
 	}
 	for _, upcast := range f.upcasters[version-1:] {
 		fields = upcast(fields)

@@ -26,7 +26,7 @@ type keep time.Duration
 const (
 	// retainEvery is how often what was kept for long enough is looked for: that much longer
 	// than a bot wants something may be there.
-	retainEvery = 6 * time.Hour
+	retainEvery = time.Hour
 	// minKeep leaves a day to look into what went wrong, maxKeep is what a time in the database
 	// and one in Go can be apart.
 	minKeep = 24 * time.Hour
