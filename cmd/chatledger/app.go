@@ -44,7 +44,7 @@ type app struct {
 	flow     *postgres.Flow
 	typing   map[string]*delivery.Typing // by kind
 	crm      map[string]*crm.Client      // by bot
-	bots     map[string]chat.Settings    // what each bot has
+	has      map[string]chat.Settings    // what each bot has
 	zendesk  map[string]*zendesk.Webhook // by bot
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
@@ -144,7 +144,7 @@ func (a *app) follow() {
 }
 
 // with is what a bot's decisions are taken with.
-func (a *app) with(bot string) chat.Settings { return a.bots[bot] }
+func (a *app) with(bot string) chat.Settings { return a.has[bot] }
 
 // respond gives the bot its turn for every event of a page that calls for one, refers
 // the tickets that another desk keeps, too, and follows groups to their new ids.
@@ -195,7 +195,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	clients, tools := telegram.Clients{}, crm.Tools{}
 	a.flow = a.store.Flow()
 	paced := &delivery.Paced{Sender: clients, Flow: a.flow, Blocked: a.handler.Blocked, Log: c.Log}
-	a.crm, a.bots = map[string]*crm.Client{}, map[string]chat.Settings{}
+	a.crm, a.has = map[string]*crm.Client{}, map[string]chat.Settings{}
 	worker := &delivery.Worker{
 		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
@@ -244,7 +244,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
 			a.router.Deliver(leases, "zendesk:"+name, worker.Deliver)
 		}
-		tools[name], a.bots[name] = shop, chat.Settings{Tools: shop.Has()}
+		tools[name], a.has[name] = shop, chat.Settings{Tools: shop.Has()}
 		a.router.Deliver(leases, "telegram:"+name, worker.Deliver)
 		a.router.Deliver(leases, "orders:"+name, worker.Deliver)
 	}
