@@ -27,6 +27,7 @@ var allowedImports = map[string][]string{
 	"adapters/bus":                   {"domain", "commands"},
 	"adapters/crm":                   {"domain", "commands"},
 	"adapters/crm/crmtest":           {},
+	"adapters/knowledge":             {"domain"},
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/telegram":              {"domain", "commands"},
 	"adapters/telegram/telegramtest": {},

@@ -36,6 +36,7 @@ type cli struct {
 	Why        whyCmd        `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
 	Deliveries deliveriesCmd `cmd:"" help:"List what leaves the system, and decide about what could not be delivered."`
 	Quarantine quarantineCmd `cmd:"" help:"List bodies that came with the right secret and could not be read, and print them."`
+	Knowledge  knowledgeCmd  `cmd:"" help:"Check what a team wrote for its bot, and try messages on it."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
 	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
 	Bench      benchCmd      `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`

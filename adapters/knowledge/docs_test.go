@@ -1,0 +1,70 @@
+package knowledge
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+func guide(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/knowledge.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// block is a fenced one whose first line names a file.
+var block = regexp.MustCompile("(?ms)^```[a-z]*\n# ([a-z/._]+)\n(.*?)^```$")
+
+func TestTheDocumentedExampleWorks(t *testing.T) {
+	t.Parallel()
+	folder := fstest.MapFS{}
+	for _, match := range block.FindAllStringSubmatch(guide(t), -1) {
+		folder[match[1]] = &fstest.MapFile{Data: []byte(match[2])}
+	}
+	k, err := Read(folder, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(folder) != 9 || len(k.Topics) != 3 || len(k.Rules) != 2 {
+		t.Errorf("of %d files %d intents and %d rules are read", len(folder), len(k.Topics), len(k.Rules))
+	}
+	turn := dialog.Take(dialog.Context{Knowledge: k}, dialog.Act{Text: "could I book a table for four"})
+	if len(turn.Replies) != 1 || !strings.HasPrefix(turn.Replies[0].Text, "For which day?") {
+		t.Errorf("a booking begins with %+v", turn)
+	}
+}
+
+func TestTheGuideNamesAllThereIsToChooseFrom(t *testing.T) {
+	t.Parallel()
+	text := guide(t)
+	named := func(what string) {
+		if !strings.Contains(text, "`"+what+"`") {
+			t.Errorf("nothing is said of %s", what)
+		}
+	}
+	for word := range maps.Keys(dialog.Words()) {
+		named(string(word))
+	}
+	for _, check := range dialog.Checks {
+		named(string(check))
+	}
+	for _, tool := range dialog.Toolbox {
+		row := regexp.MustCompile("(?m)^\\| `" + tool.Name + "`.*$").FindString(text)
+		if (strings.Contains(row, "(changes)")) != tool.Writes {
+			t.Errorf("whether %s changes something: %q", tool.Name, row)
+		}
+		for _, field := range append(tool.Input, tool.Output...) {
+			if !strings.Contains(row, "`"+field.Name+"`") {
+				t.Errorf("nothing is said of %s of %s: %q", field.Name, tool.Name, row)
+			}
+		}
+	}
+}

@@ -1,0 +1,326 @@
+package knowledge
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// page is one YAML file under reading. What it holds is read node by node, because a
+// node knows its line and a decoded value does not; a mistake is noted and reading goes
+// on.
+type page struct {
+	*reading
+	file string
+}
+
+func (p page) wrong(n *yaml.Node, format string, args ...any) {
+	p.mistake(p.file, n.Line, format, args...)
+}
+
+// parserLine takes the line out of an error of the YAML parser, which has no other form.
+var parserLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+
+// root is the content of the file; nil when it has none or is no YAML, which is told.
+func (p page) root() *yaml.Node {
+	decoder := yaml.NewDecoder(bytes.NewReader(p.files[p.file]))
+	var document, second yaml.Node
+	err := decoder.Decode(&document)
+	if err == nil && !errors.Is(decoder.Decode(&second), io.EOF) {
+		p.mistake(p.file, second.Line, "a second document begins here: remove the line ---")
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		p.mistake(p.file, 0, "it is empty: write something into it or remove it")
+		return nil
+	case err != nil:
+		line, says := 0, strings.TrimPrefix(err.Error(), "yaml: ")
+		if match := parserLine.FindStringSubmatch(err.Error()); match != nil {
+			line, _ = strconv.Atoi(match[1])
+			says = match[2]
+		}
+		p.mistake(p.file, line, "this is no YAML (%s): look at the indentation, and quote texts with : or # in them", says)
+		return nil
+	case len(document.Content) == 0:
+		return nil
+	}
+	return document.Content[0]
+}
+
+// fields are what may stand in an object, by key.
+type fields map[string]func(*yaml.Node)
+
+// object reads keys that are known beforehand.
+func (p page) object(n *yaml.Node, what string, known fields) {
+	p.pairs(n, what, func(key, value *yaml.Node) {
+		read, ok := known[key.Value]
+		if !ok {
+			p.wrong(key, "%s has no %q; it may have %s", what, key.Value, names(maps.Keys(known)))
+			return
+		}
+		read(value)
+	})
+}
+
+// pairs reads keys that a team chooses.
+func (p page) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		p.wrong(n, "%s is written as lines of `key: value`", what)
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if line, twice := seen[key.Value]; twice {
+			p.wrong(key, "%q stands in line %d already: keep one", key.Value, line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		each(key, value)
+	}
+}
+
+// list reads a list of at most so many.
+func (p page) list(n *yaml.Node, what string, most int, each func(*yaml.Node)) {
+	switch {
+	case n.Kind != yaml.SequenceNode:
+		p.wrong(n, "%s are written as a list, each on a line that begins with a dash", what)
+	case len(n.Content) > most:
+		p.wrong(n, "there are %d %s; %d is the most", len(n.Content), what, most)
+	default:
+		for _, item := range n.Content {
+			each(item)
+		}
+	}
+}
+
+// scalar is one value as it is written; false when it is something else.
+func (p page) scalar(n *yaml.Node, what string) (string, bool) {
+	if n.Kind != yaml.ScalarNode {
+		p.wrong(n, "%s is a single value", what)
+		return "", false
+	}
+	value := strings.TrimSpace(n.Value)
+	if value == "" {
+		p.wrong(n, "%s is missing", what)
+		return "", false
+	}
+	return value, true
+}
+
+// name is how things are called: it goes into buttons, tables and metrics.
+var name = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+func (p page) name(n *yaml.Node, what string) string {
+	value, ok := p.scalar(n, what)
+	if ok && (!name.MatchString(value) || len(value) > maxName) {
+		p.wrong(n, "%s is called %q: use up to %d of a-z 0-9 _, beginning with a letter", what, value, maxName)
+	}
+	return value
+}
+
+func (p page) names(n *yaml.Node, what string) (all []string) {
+	p.list(n, what, maxChoices, func(n *yaml.Node) { all = append(all, p.name(n, "each of the "+what)) })
+	return all
+}
+
+func (p page) flag(n *yaml.Node, what string) bool {
+	switch n.Value {
+	case "true", "yes":
+		return true
+	case "false", "no":
+	default:
+		p.wrong(n, "%s is true or false", what)
+	}
+	return false
+}
+
+func (p page) count(n *yaml.Node, what string, least, most int) int {
+	value, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || value < least || value > most {
+		p.wrong(n, "%s is a number from %d to %d", what, least, most)
+	}
+	return value
+}
+
+func (p page) share(n *yaml.Node, what string) float64 {
+	value, err := strconv.ParseFloat(n.Value, 64)
+	if n.Kind != yaml.ScalarNode || err != nil || !(value >= 0 && value <= 1) {
+		p.wrong(n, "%s is a number from 0 to 1, such as 0.6", what)
+	}
+	return value
+}
+
+func (p page) duration(n *yaml.Node, what string, least, most time.Duration) time.Duration {
+	value, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || value < least || value > most {
+		p.wrong(n, "%s is a time from %v to %v, such as 45s, 15m or 1h30m", what, least, most)
+	}
+	return value
+}
+
+// variables is told each variable of a text, with its line.
+type variables func(name string, line int)
+
+// text is what the bot says: one string for a bot of one language, and else one for each
+// language. A string without a word of its own, such as "{result.problem}", is the same
+// in all.
+func (p page) text(n *yaml.Node, what string, most int, seen variables) dialog.Text {
+	if n.Kind == yaml.ScalarNode {
+		value := p.sentence(n, what, most, seen)
+		if len(p.k.Languages) > 1 && wordy(value) {
+			p.wrong(n, "%s is needed in %s: write it once below each", what, names(slices.Values(p.k.Languages)))
+		}
+		t := dialog.Text{}
+		for _, language := range p.k.Languages {
+			t[language] = value
+		}
+		return t
+	}
+	t := p.said(n, what, most, seen)
+	for _, language := range p.k.Languages {
+		if _, ok := t[language]; !ok && n.Kind == yaml.MappingNode {
+			p.wrong(n, "%s is missing in %s", what, language)
+		}
+	}
+	return t
+}
+
+// said is a text by language that need not be in all of them.
+func (p page) said(n *yaml.Node, what string, most int, seen variables) dialog.Text {
+	t := dialog.Text{}
+	p.pairs(n, what, func(key, value *yaml.Node) {
+		if p.speaks(key) {
+			t[dialog.Language(key.Value)] = p.sentence(value, what, most, seen)
+		}
+	})
+	return t
+}
+
+// speaks tells whether a key is one of the bot's languages.
+func (p page) speaks(key *yaml.Node) bool {
+	if slices.Contains(p.k.Languages, dialog.Language(key.Value)) {
+		return true
+	}
+	p.wrong(key, "%q is none of the languages in bot.yaml, which are %s", key.Value, names(slices.Values(p.k.Languages)))
+	return false
+}
+
+// sentence is a text in one language.
+func (p page) sentence(n *yaml.Node, what string, most int, seen variables) string {
+	value, ok := p.scalar(n, what)
+	if !ok {
+		return ""
+	}
+	if length := len(utf16.Encode([]rune(value))); length > most {
+		p.wrong(n, "%s has %d characters; %d is the most", what, length, most)
+	}
+	for _, variable := range p.variablesOf(n, value) {
+		seen(variable, n.Line)
+	}
+	return value
+}
+
+// variable is a name in braces. Those of a tool's answer begin with "result.".
+var variable = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$`)
+
+func (p page) variablesOf(n *yaml.Node, text string) (all []string) {
+	for {
+		_, rest, found := strings.Cut(text, "{")
+		if !found {
+			return all
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		if !closed || !variable.MatchString(name) {
+			p.wrong(n, "a { begins a variable such as {customer}: close it with }, and use a-z 0-9 _ between them")
+			return all
+		}
+		all, text = append(all, name), after
+	}
+}
+
+// only lets these variables stand in a text.
+func (p page) only(known ...string) variables {
+	return func(name string, line int) {
+		if !slices.Contains(known, name) {
+			p.mistake(p.file, line, "nothing fills {%s} here; there is %s", name, braced(known))
+		}
+	}
+}
+
+// wordy tells whether a text has letters outside of its variables.
+func wordy(text string) bool {
+	inside := false
+	return strings.ContainsFunc(text, func(r rune) bool {
+		inside = r == '{' || inside && r != '}'
+		return !inside && unicode.IsLetter(r)
+	})
+}
+
+// phrases are lists of words, by language or in one list for all; either way all count,
+// whatever the customer speaks.
+func (p page) phrases(n *yaml.Node, what string) (all []string) {
+	one := func(n *yaml.Node) {
+		if value, ok := p.scalar(n, "each of the "+what); ok {
+			all = append(all, plainWords(value))
+		}
+	}
+	if n.Kind == yaml.MappingNode {
+		p.pairs(n, what, func(key, value *yaml.Node) {
+			if p.speaks(key) {
+				p.list(value, what, maxPhrases, one)
+			}
+		})
+		return all
+	}
+	p.list(n, what, maxPhrases, one)
+	return all
+}
+
+// maxPhrases is of one list: each is looked for in every message.
+const maxPhrases = 500
+
+// plainWords is a phrase as messages are compared with it: small letters, no marks. One
+// without a word, such as an emoji, stays as it is.
+func plainWords(phrase string) string {
+	words := strings.FieldsFunc(strings.ReplaceAll(strings.ToLower(phrase), "’", "'"), func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '\''
+	})
+	if len(words) == 0 {
+		return strings.TrimSpace(phrase)
+	}
+	return strings.Join(words, " ")
+}
+
+// names lists what there is to choose from.
+func names[S ~string](all func(func(S) bool)) string {
+	var list []string
+	for one := range all {
+		list = append(list, string(one))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+func braced(all []string) string {
+	if len(all) == 0 {
+		return "no variable"
+	}
+	return "{" + strings.Join(slices.Sorted(slices.Values(all)), "}, {") + "}"
+}
+
+// legible tells whether bytes are text that the database can keep.
+func legible(text []byte) bool { return utf8.Valid(text) && !bytes.ContainsRune(text, 0) }

@@ -1,0 +1,129 @@
+package knowledge
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// told is one thing that Watch told.
+type told struct {
+	k   *dialog.Knowledge
+	err error
+}
+
+// written puts files into a folder, and a new one in the place of an old one.
+func written(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// watched is a folder that is watched until the test ends.
+func watched(t *testing.T, every time.Duration) (dir string, news <-chan told) {
+	t.Helper()
+	dir = t.TempDir()
+	written(t, dir, small)
+	f, err := open(os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(chan told, 100)
+	ctx, stop := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		Watch(ctx, os.DirFS(dir), f.hash, every, Options{Untrained: true}, func(k *dialog.Knowledge, err error) { all <- told{k, err} })
+	})
+	t.Cleanup(func() { stop(); watching.Wait() })
+	return dir, all
+}
+
+func next(t *testing.T, news <-chan told) told {
+	t.Helper()
+	select {
+	case n := <-news:
+		return n
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is told")
+		return told{}
+	}
+}
+
+func TestAChangedFolderIsReadAgain(t *testing.T) {
+	t.Parallel()
+	dir, news := watched(t, 5*time.Millisecond)
+
+	written(t, dir, map[string]string{"canned.yaml": "hold: Please wait.\n"})
+	if n := next(t, news); n.err != nil || n.k.Canned["hold"]["en"] != "Please wait." {
+		t.Fatalf("told %+v", n)
+	}
+
+	written(t, dir, map[string]string{"canned.yaml": "hold: {fr: Attendez}\n"})
+	if n := next(t, news); n.k != nil || len(Mistakes(n.err)) == 0 {
+		t.Fatalf("told %+v", n)
+	}
+
+	written(t, dir, map[string]string{"canned.yaml": "hold: Wait.\n"})
+	if n := next(t, news); n.err != nil || n.k.Canned["hold"]["en"] != "Wait." {
+		t.Fatalf("told %+v", n)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if n := next(t, news); n.k != nil || !errors.Is(n.err, os.ErrNotExist) {
+		t.Fatalf("told %+v", n)
+	}
+	select {
+	case n := <-news:
+		t.Errorf("the same is told twice: %+v", n)
+	default:
+	}
+}
+
+func TestASaveUnderWayIsNoMistake(t *testing.T) {
+	t.Parallel()
+	l := looks{told: "a", last: "a"}
+	for i, look := range []struct {
+		now  string
+		told bool
+	}{
+		{"a", false}, {"half of b", false}, {"most of b", false}, {"b", false}, {"b", true}, {"b", false},
+		{"half of c", false}, {"b", false}, {"b", false}, // taken back
+		{"broken", false}, {"broken", true}, {"broken", false}, {"b", false}, {"b", true},
+	} {
+		if told := l.changed(look.now); told != look.told {
+			t.Errorf("look %d at %s: told is %t", i, look.now, told)
+		}
+	}
+}
+
+func TestAShelfIsChangedUnderItsReaders(t *testing.T) {
+	t.Parallel()
+	first, second := &dialog.Knowledge{Hash: "1"}, &dialog.Knowledge{Hash: "2"}
+	shelf := NewShelf(map[string]*dialog.Knowledge{"a": first, "b": first})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for shelf.Of("a") != second {
+			}
+		})
+	}
+	shelf.Put("a", second)
+	all.Wait()
+	if shelf.Of("b") != first || shelf.Of("c") != nil {
+		t.Errorf("b knows %v, c %v", shelf.Of("b"), shelf.Of("c"))
+	}
+}
