@@ -20,6 +20,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
@@ -44,6 +45,7 @@ type app struct {
 	flow     *postgres.Flow
 	typing   map[string]*delivery.Typing // by kind
 	crm      map[string]*crm.Client      // by bot
+	shelf    *knowledge.Shelf
 	has      map[string]chat.Settings    // what each bot has
 	zendesk  map[string]*zendesk.Webhook // by bot
 	stopping atomic.Bool
@@ -100,6 +102,9 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
 	}
+	if err := a.learn(c); err != nil {
+		return nil, err
+	}
 	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with})
 	if a.router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
@@ -144,7 +149,11 @@ func (a *app) follow() {
 }
 
 // with is what a bot's decisions are taken with.
-func (a *app) with(bot string) chat.Settings { return a.has[bot] }
+func (a *app) with(bot string) chat.Settings {
+	s := a.has[bot]
+	s.Knowledge = a.shelf.Of(bot)
+	return s
+}
 
 // respond gives the bot its turn for every event of a page that calls for one, refers
 // the tickets that another desk keeps, too, and follows groups to their new ids.
@@ -276,6 +285,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.watch(ctx) })
 	parts.Go(func() { a.renewTables(ctx) })
 	parts.Go(func() { a.verifyTables(ctx) })
+	parts.Go(func() { a.relearn(ctx) })
 	parts.Go(func() { a.watchFlow(ctx) })
 	parts.Go(func() { a.retain(ctx, a.bots) })
 

@@ -29,7 +29,8 @@ type botConfig struct {
 	PublicURL     string         `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
 	ReorderWindow time.Duration  `yaml:"reorder_window"`
 	ChatLimit     *chatLimit     `yaml:"chat_limit"`
-	Orders        string         `yaml:"orders"` // a catalogue file, or "demo"; a bot with a CRM looks orders up there
+	Knowledge     string         `yaml:"knowledge"` // a folder (docs/knowledge.md); the shop that comes with the program when left out
+	Orders        string         `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
 	CRM           *crmConfig     `yaml:"crm"`
 	Zendesk       *zendeskConfig `yaml:"zendesk"`
 	Rate          rates          `yaml:"rate"`

@@ -89,5 +89,5 @@ func TestKnowledgeTrySaysWhatTheBotMakesOfAMessage(t *testing.T) {
 			}
 		}
 	}
-	refused(t, "existing", "knowledge", "try", "--folder=/nowhere", "hello")
+	refused(t, "no such file", "knowledge", "try", "--folder=/nowhere", "hello")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -89,9 +90,12 @@ type replay struct {
 
 // prepare checks the flags and reads the settings.
 func (c *replayCmd) prepare(e *env) (*replay, error) {
-	r := &replay{replayCmd: c, bots: []string{c.Bot}, settings: asRecorded, out: e.stdout, progress: e.stderr, told: time.Now()}
+	shop, err := shopKnowledge()
+	if err != nil {
+		return nil, err
+	}
+	r := &replay{replayCmd: c, bots: []string{c.Bot}, settings: func(bot string) whatif.Settings { return asRecorded(bot, shop) }, out: e.stdout, progress: e.stderr, told: time.Now()}
 	if c.Since != "" {
-		var err error
 		if r.since, err = time.Parse(time.RFC3339, c.Since); err != nil {
 			return nil, fmt.Errorf("--since %q: write it as 2026-01-31T12:00:00Z", c.Since)
 		}
@@ -108,7 +112,7 @@ func (c *replayCmd) prepare(e *env) (*replay, error) {
 	}
 	byBot := map[string]whatif.Settings{}
 	for name, b := range bots {
-		if byBot[name], err = b.decidesWith(name); err != nil {
+		if byBot[name], err = b.decidesWith(name, e.log); err != nil {
 			return nil, fmt.Errorf("bots file %s: bot %s: %w", c.Bots, name, err)
 		}
 	}
@@ -123,20 +127,24 @@ func (c *replayCmd) prepare(e *env) (*replay, error) {
 }
 
 // asRecorded decides with today's program and with what a bot's settings led to then.
-func asRecorded(bot string) whatif.Settings {
-	return whatif.Settings{Translate: func(update []byte, at time.Time) (commands.Request, error) {
+func asRecorded(bot string, k *dialog.Knowledge) whatif.Settings {
+	return whatif.Settings{With: chat.Settings{Knowledge: k}, Translate: func(update []byte, at time.Time) (commands.Request, error) {
 		return telegram.Translate(telegram.Bot{Name: bot}, update, at)
 	}}
 }
 
 // decidesWith is what of a bot's settings matters to decisions. Other systems are not
 // called: they answer what they answered then.
-func (b botConfig) decidesWith(name string) (whatif.Settings, error) {
+func (b botConfig) decidesWith(name string, log *slog.Logger) (whatif.Settings, error) {
+	k, err := b.knows(log)
+	if err != nil {
+		return whatif.Settings{}, err
+	}
 	desk := ""
 	if b.Zendesk != nil {
 		desk = chat.DeskZendesk
 	}
-	s := asRecorded(name)
+	s := asRecorded(name, k)
 	s.Limit, s.Desk = &chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}, &desk
 	orders, err := b.orders()
 	s.With.Tools = crm.ToolsWith(orders != nil, b.CRM != nil)

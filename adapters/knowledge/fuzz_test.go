@@ -1,0 +1,23 @@
+package knowledge
+
+import (
+	"maps"
+	"slices"
+	"testing"
+)
+
+// Whatever stands in a file, a folder is read or its mistakes are told.
+func FuzzAFolderIsReadOrItsMistakesAreTold(f *testing.F) {
+	names := slices.Sorted(maps.Keys(small))
+	for i, name := range names {
+		f.Add(uint8(i), small[name])
+		f.Add(uint8(i), "a: &x [*x]\n<<: {b: }\n? [c]\n: d\n")
+		f.Add(uint8(i), "- - {name: [], ask: {}, choices: {}, next: []}\n")
+	}
+	f.Fuzz(func(t *testing.T, which uint8, text string) {
+		k, err := Read(changed(map[string]string{names[int(which)%len(names)]: text}), Options{Untrained: true})
+		if (k == nil) == (err == nil) || err != nil && len(Mistakes(err)) == 0 {
+			t.Errorf("read %v and told %v", k, err)
+		}
+	})
+}
