@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"strconv"
@@ -27,6 +28,8 @@ const (
 	// maxStranger is how much of a stranger's body is read, so that the connection
 	// of a bot with an outdated secret survives.
 	maxStranger = 4 << 10
+	// secretHeader is as net/http writes it.
+	secretHeader = "X-Telegram-Bot-Api-Secret-Token"
 	// storeTimeout ends the wait for a database that does not answer: Telegram gets
 	// its 503 within 5 s and holds the update.
 	storeTimeout = 4500 * time.Millisecond
@@ -48,7 +51,16 @@ type Webhook struct {
 	Handle     func(context.Context, commands.Request) (commands.Result, error)
 	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
 	Observe    func(bot string, status int, took time.Duration)
+	Door       Door // nil leaves it open
 	Log        *slog.Logger
+}
+
+// Door keeps strangers out who do not give up. It is told of every request.
+type Door interface {
+	Admitted(*http.Request) // it named its bot's secret
+	// Refused says for how long a source should stay away, after which it is answered
+	// 429; 0 for the plain refusal. bot is the one whose secret it did not name, or empty.
+	Refused(r *http.Request, bot string) time.Duration
 }
 
 // Routes adds the webhook's paths: /webhook/<bot>.
@@ -58,7 +70,12 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	name := mux.Vars(r)["bot"]
 	bot, known := wh.Bots[name]
-	status := wh.answer(w, r, bot, known)
+	status := admit(r, bot, known)
+	if status == http.StatusOK {
+		status = wh.take(w, r, bot)
+	} else {
+		status = wh.refuse(w, r, bot, status)
+	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
@@ -69,22 +86,52 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	wh.Observe(name, status, time.Since(begun))
 }
 
-// answer takes the request in and says with which status.
-func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, bot Bot, known bool) int {
+// admit says whether a request may come in, 200, or why it may not.
+func admit(r *http.Request, bot Bot, known bool) int {
 	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
 		return http.StatusMethodNotAllowed
 	}
-	// The comparison is made for unknown bots too, so that its time tells nothing.
-	right := authentic(bot.Secrets, r.Header.Get("X-Telegram-Bot-Api-Secret-Token"))
-	if !known || !right {
-		if r.ContentLength < 0 || r.ContentLength > maxStranger {
-			w.Header().Set("Connection", "close") // and the rest of the body stays unread
-		}
-		if !known {
-			return http.StatusNotFound
-		}
+	// The comparison is made for unknown bots too, so that its time tells nothing. Who
+	// names two secrets is guessing, or speaks past a proxy that looked at the other one.
+	given := ""
+	if named := r.Header[secretHeader]; len(named) == 1 {
+		given = named[0]
+	}
+	right := authentic(bot.Secrets, given)
+	switch {
+	case !known:
+		return http.StatusNotFound
+	case !right:
 		return http.StatusUnauthorized
+	}
+	return http.StatusOK
+}
+
+// refuse turns a request away, and its sender, who does not give up.
+func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, status int) int {
+	if r.ContentLength < 0 || r.ContentLength > maxStranger {
+		w.Header().Set("Connection", "close") // and the rest of the body stays unread
+	}
+	if wh.Door != nil {
+		if status != http.StatusUnauthorized {
+			bot.Name = "" // it was not its secret that was wrong
+		}
+		if wait := wh.Door.Refused(r, bot.Name); wait > 0 {
+			w.Header().Set("Connection", "close")
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+			return http.StatusTooManyRequests
+		}
+	}
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	return status
+}
+
+// take takes the request in and says with which status.
+func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
+	if wh.Door != nil {
+		wh.Door.Admitted(r)
 	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return http.StatusUnsupportedMediaType

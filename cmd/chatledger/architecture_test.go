@@ -30,6 +30,7 @@ var allowedImports = map[string][]string{
 	"adapters/crm/crmtest":           {},
 	"adapters/knowledge":             {"domain"},
 	"adapters/delivery":              {"domain", "commands"},
+	"adapters/guard":                 {},
 	"adapters/telegram":              {"domain", "commands"},
 	"adapters/telegram/telegramtest": {},
 	"adapters/telemetry":             {},

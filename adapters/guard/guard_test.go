@@ -1,0 +1,349 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// from is a request over a connection from an address.
+func from(address string, forwarded ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/webhook/demo", nil)
+	r.RemoteAddr = address + ":4711"
+	if strings.Contains(address, ":") {
+		r.RemoteAddr = "[" + address + "]:4711"
+	}
+	if forwarded != nil {
+		r.Header["X-Forwarded-For"] = forwarded
+	}
+	return r
+}
+
+func quiet(c Config) *Guard {
+	c.Log = slog.New(slog.DiscardHandler)
+	return New(c)
+}
+
+// arrive makes a connection from an address and says what becomes of it.
+func (g *Guard) arrive(address string) (*conn, What) {
+	c := &conn{Conn: &net.TCPConn{}, guard: g, peer: plain(netip.MustParseAddr(address))}
+	c.source = sourceOf(c.peer)
+	return c, g.enter(c)
+}
+
+func ranges(t testing.TB, words ...string) []netip.Prefix {
+	t.Helper()
+	parsed, err := ParseRanges(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{Proxies: ranges(t, "10.0.0.0/8", "127.0.0.1", "2001:db8:ffff::/48")})
+	long := strings.Repeat("10.0.0.2, ", 2*maxHops) + "10.0.0.2"
+	for _, c := range []struct {
+		name      string
+		peer      string
+		forwarded []string
+		want      string
+	}{
+		{"no proxy", "203.0.113.7", nil, "203.0.113.7"},
+		{"a stranger who says to be a proxy", "203.0.113.7", []string{"149.154.160.1"}, "203.0.113.7"},
+		{"one proxy", "10.0.0.1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"a client that forged the header before the proxy added to it", "10.0.0.1", []string{"149.154.160.1, 203.0.113.7"}, "203.0.113.7"},
+		{"a forged line of its own", "10.0.0.1", []string{"149.154.160.1", "203.0.113.7"}, "203.0.113.7"},
+		{"two proxies", "127.0.0.1", []string{"149.154.160.1, 203.0.113.7,10.9.9.9"}, "203.0.113.7"},
+		{"two proxies, each with a line", "127.0.0.1", []string{"203.0.113.7", "10.9.9.9"}, "203.0.113.7"},
+		{"a proxy that says nothing", "10.0.0.1", nil, "10.0.0.1"},
+		{"an empty header", "10.0.0.1", []string{""}, "10.0.0.1"},
+		{"rubbish", "10.0.0.1", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
+		{"rubbish further left", "10.0.0.1", []string{"<script>, 203.0.113.7"}, "203.0.113.7"},
+		{"only proxies", "10.0.0.1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"a chain without an end", "10.0.0.1", []string{"203.0.113.7, " + long}, "10.0.0.2"},
+		{"a port", "10.0.0.1", []string{"203.0.113.7:5000"}, "203.0.113.7"},
+		{"IPv6 with a port", "10.0.0.1", []string{"[2001:db8::1]:5000"}, "2001:db8::1"},
+		{"IPv6 in brackets", "10.0.0.1", []string{"[2001:db8::1]"}, "2001:db8::1"},
+		{"an IPv4-mapped proxy", "::ffff:10.0.0.1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"an IPv4-mapped client", "10.0.0.1", []string{"::ffff:203.0.113.7"}, "203.0.113.7"},
+		{"an IPv6 proxy", "2001:db8:ffff::1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"an address with a zone", "fe80::1%eth0", nil, "fe80::1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := g.address(from(c.peer, c.forwarded...)); got.String() != c.want {
+				t.Errorf("it comes from %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestRangesAreTheWordTelegramOrAddresses(t *testing.T) {
+	t.Parallel()
+	list := ranges(t, "telegram", "203.0.113.7", "2001:db8::5/32")
+	for address, want := range map[string]bool{
+		"149.154.160.0": true, "149.154.175.255": true, "149.154.176.0": false, "91.108.4.0": true, "91.108.7.255": true, "91.108.8.0": false,
+		"203.0.113.7": true, "203.0.113.8": false, "2001:db8:1::": true, "2001:db9::": false,
+	} {
+		if got := contains(list, netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
+	}
+	for _, wrong := range []string{"", "Telegram", "10.0.0.0/33", "example.com", "::ffff:10.0.0.0/104", "10.0.0.0-10.0.0.9", "fe80::1%eth0"} {
+		if _, err := ParseRanges([]string{wrong}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+}
+
+// 401, then 429, then closed connections; after a while all is forgotten.
+func TestASourceThatGoesOnIsLimitedThenCutThenForgiven(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := quiet(Config{})
+		for i := range 2 * maxFailures {
+			wait := g.Refused(from("203.0.113.7"), "")
+			if limited := i >= maxFailures; (wait > 0) != limited {
+				t.Fatalf("failure %d: wait %v", i+1, wait)
+			}
+			if _, what := g.arrive("203.0.113.7"); i < 2*maxFailures-1 && what != "" {
+				t.Fatalf("after %d failures a connection is %s", i+1, what)
+			}
+		}
+		if _, what := g.arrive("203.0.113.7"); what != Cut {
+			t.Errorf("its connection is %q", what)
+		}
+		if _, what := g.arrive("203.0.113.8"); what != "" {
+			t.Errorf("its neighbour's connection is %q", what)
+		}
+		if wait := g.Refused(from("203.0.113.8"), ""); wait != 0 {
+			t.Errorf("its neighbour is told to wait %v", wait)
+		}
+		time.Sleep(cutFor)
+		if _, what := g.arrive("203.0.113.7"); what != "" {
+			t.Errorf("a minute later its connection is %q", what)
+		}
+		if wait := g.Refused(from("203.0.113.7"), ""); wait != 0 {
+			t.Errorf("a minute later it is told to wait %v", wait)
+		}
+	})
+}
+
+// A /64 is one customer's, who may use any of its addresses.
+func TestAnIPv6SourceIsItsNetwork(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{})
+	for i := range 2 * maxFailures {
+		g.Refused(from(fmt.Sprintf("2001:db8::%x", i+1)), "")
+	}
+	if _, what := g.arrive("2001:db8::ffff"); what != Cut {
+		t.Errorf("another address of the network is %q", what)
+	}
+	if _, what := g.arrive("2001:db8:0:1::1"); what != "" {
+		t.Errorf("the next network is %q", what)
+	}
+	if got := networkOf(netip.MustParseAddr("2001:db8:1:2::1")).String(); got != "2001:db8:1::/48" {
+		t.Errorf("the log names %s", got)
+	}
+}
+
+// Telegram posts for anybody who names our address to it, and a proxy for everybody:
+// their connections are no one stranger's.
+func TestWhoSpeaksForManyIsNeverCut(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1})
+	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1", "fd00::1"} {
+		limited := false
+		for range 3 * maxFailures {
+			limited = g.Refused(from(peer), "") > 0
+		}
+		if !limited {
+			t.Errorf("%s is not limited", peer)
+		}
+		for range 3 {
+			if _, what := g.arrive(peer); what != "" {
+				t.Errorf("%s is %s", peer, what)
+			}
+		}
+	}
+}
+
+func TestWhoKnewASecretIsNotCutForWhatItsNeighboursDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := quiet(Config{})
+		c, _ := g.arrive("203.0.113.7")
+		r := from("203.0.113.7")
+		r = r.WithContext(Context(r.Context(), c))
+		g.Admitted(r)
+		for range 3 * maxFailures {
+			g.Refused(r, "")
+		}
+		if _, what := g.arrive("203.0.113.7"); what != "" {
+			t.Errorf("its next connection is %s", what)
+		}
+		time.Sleep(knownFor)
+		for range 3 * maxFailures {
+			g.Refused(r, "")
+		}
+		if _, what := g.arrive("203.0.113.7"); what != Cut {
+			t.Errorf("a day later it is %q", what)
+		}
+	})
+}
+
+func TestConnectionsAreCountedAndStrangersLeaveRoom(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{Connections: 6, PerAddress: 2})
+	want := func(address string, want What) *conn {
+		t.Helper()
+		c, what := g.arrive(address)
+		if what != want {
+			t.Errorf("a connection from %s is %q, want %q", address, what, want)
+		}
+		return c
+	}
+	first := want("203.0.113.1", "")
+	want("203.0.113.1", "")
+	want("203.0.113.1", Crowded)
+	want("203.0.113.2", "")
+	want("203.0.113.3", Full) // half of all are strangers'
+	for range 3 {
+		want("149.154.160.9", "")
+	}
+	want("149.154.160.9", Full)
+	first.Close()
+	first.Close() // net/http may close twice
+	want("203.0.113.3", "")
+	if n := g.Connections(); n != 6 {
+		t.Errorf("%d are counted", n)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{})
+	for i := range 3 * maxSources {
+		source := netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}).String()
+		g.Refused(from(source), "demo")
+		if c, what := g.arrive(source); what == "" {
+			g.leave(c)
+		}
+	}
+	if g.failing.Len() != maxSources || len(g.open) != 0 || g.strange != 0 || len(g.patterns) != 1 || len(g.tally.count) > maxTallied+1 {
+		t.Errorf("%d failing, %d open, %d strange, %d patterns, %d tallied", g.failing.Len(), len(g.open), g.strange, len(g.patterns), len(g.tally.count))
+	}
+}
+
+func TestAPatternOfBadSecretsIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		g := quiet(Config{Suspicious: func(bot string, source netip.Prefix) { told = append(told, bot+" "+source.String()) }})
+		guess := func(times int) {
+			for i := range times { // from everywhere
+				g.Refused(from(fmt.Sprintf("203.0.%d.7", i)), "demo")
+			}
+		}
+		guess(maxGuesses - 1)
+		g.Refused(from("203.0.113.7"), "")
+		g.Refused(from("203.0.113.7"), "other")
+		if told != nil {
+			t.Errorf("told of %q too early", told)
+		}
+		guess(3 * maxGuesses)
+		time.Sleep(guessWindow / 2)
+		guess(3 * maxGuesses)
+		if got := fmt.Sprint(told); got != "[demo 203.0.0.0/24]" {
+			t.Errorf("told of %s", got)
+		}
+		time.Sleep(2 * guessWindow)
+		guess(maxGuesses)
+		if len(told) != 2 {
+			t.Errorf("of the next pattern: %q", told)
+		}
+	})
+}
+
+func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{Allowed: ranges(t, "telegram"), Proxies: ranges(t, "10.0.0.1")})
+	h := g.Allow(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	ask := func(r *http.Request) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for _, c := range []struct {
+		r    *http.Request
+		want int
+	}{
+		{from("149.154.167.220"), http.StatusNoContent},
+		{from("::ffff:149.154.167.220"), http.StatusNoContent},
+		{from("10.0.0.1", "149.154.167.220"), http.StatusNoContent},
+		{from("203.0.113.7"), http.StatusForbidden},
+		{from("203.0.113.7", "149.154.167.220"), http.StatusForbidden},
+		{from("10.0.0.1", "149.154.167.220, 203.0.113.7"), http.StatusForbidden},
+		{from("10.0.0.1"), http.StatusForbidden},
+	} {
+		if got := ask(c.r).Code; got != c.want {
+			t.Errorf("%s %q: %d, want %d", c.r.RemoteAddr, c.r.Header, got, c.want)
+		}
+	}
+	for range maxFailures {
+		ask(from("203.0.113.7"))
+	}
+	if w := ask(from("203.0.113.7")); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "60" {
+		t.Errorf("after a while: %d, Retry-After %s", w.Code, w.Header().Get("Retry-After"))
+	}
+}
+
+func TestAFloodIsAFewLogLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		g := New(Config{Log: slog.New(slog.NewTextHandler(&out, nil))})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); g.Run(ctx) }()
+		for i := range 3112 {
+			g.note(Refused, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+		}
+		for range 100 {
+			g.ServerLog().Print("http: TLS handshake error from 192.0.2.7:4711: EOF")
+		}
+		for i := range 2 * maxTallied {
+			g.note(Limited, netip.AddrFrom4([4]byte{198, byte(i >> 8), byte(i), 1}))
+		}
+		time.Sleep(tellEvery)
+		cancel()
+		<-done
+		said := out.String()
+		if n := strings.Count(said, "\n"); n > maxTold+1 {
+			t.Errorf("%d lines:\n%s", n, said)
+		}
+		for _, line := range []string{
+			"what=refused times=3112 from=203.0.113.0/24 in=10s",
+			"from=elsewhere", "what=unreadable times=100 from=192.0.2.0/24",
+		} {
+			if !strings.Contains(said, line) {
+				t.Errorf("%q is missing in\n%s", line, said)
+			}
+		}
+		g.ServerLog().Print("http: panic serving 192.0.2.7:4711: boom")
+		if !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "boom") {
+			t.Error("a panic is not said")
+		}
+	})
+}
