@@ -26,6 +26,7 @@ var allowedImports = map[string][]string{
 	"schema":                         {},
 	"adapters/archive":               {"domain"},
 	"adapters/bus":                   {"domain", "commands"},
+	"adapters/certificates":          {},
 	"adapters/crm":                   {"domain", "commands"},
 	"adapters/crm/crmtest":           {},
 	"adapters/knowledge":             {"domain"},

@@ -1,0 +1,144 @@
+package certificates
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/letsencrypt/pebble/v2/ca"
+	"github.com/letsencrypt/pebble/v2/db"
+	"github.com/letsencrypt/pebble/v2/va"
+	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
+)
+
+func TestMain(m *testing.M) {
+	// The authority neither dawdles nor makes mistakes on purpose.
+	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	os.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	os.Exit(m.Run())
+}
+
+// lifetime of the authority's certificates.
+const lifetime = 24 * time.Hour
+
+// authority is Let's Encrypt's own test server. It calls a port of 127.0.0.1 to see
+// whether a domain is ours.
+type authority struct {
+	*httptest.Server
+	directory string
+	roots     string         // file to trust the directory by
+	pool      *x509.CertPool // to trust its certificates by
+}
+
+func newAuthority(t *testing.T, port int) authority {
+	t.Helper()
+	quiet := log.New(io.Discard, "", 0)
+	store := db.NewMemoryStore()
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(lifetime.Seconds())}})
+	front := wfe.New(quiet, store, va.New(quiet, 1, port, false, nameServer(t), store), issuer, []string{"pebble.letsencrypt.org"}, false, false, 1, 1)
+	server := httptest.NewTLSServer(front.Handler())
+	t.Cleanup(server.Close)
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(issuer.GetRootCert(0).PEM()))
+	return authority{server, server.URL + wfe.DirectoryPath, roots, pool}
+}
+
+// nameServer says of every name that it is at 127.0.0.1.
+func nameServer(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
+		answer := new(dns.Msg).SetReply(question)
+		if q := question.Question[0]; q.Qtype == dns.TypeA {
+			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)}}
+		}
+		w.WriteMsg(answer)
+	})}
+	ended := make(chan struct{})
+	go func() { defer close(ended); server.ActivateAndServe() }()
+	t.Cleanup(func() { l.Close(); <-ended })
+	return l.Addr().String()
+}
+
+// The whole way: account, order, challenge on the listener that serves, certificate.
+// The second process finds it in the folder and asks nobody.
+func TestACertificateIsGotFromAnAuthority(t *testing.T) {
+	t.Parallel()
+	const domain = "bot.example.com"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAuthority(t, l.Addr().(*net.TCPAddr).Port)
+	asked := Authority{Directory: a.directory, Roots: a.roots, Email: "ops@example.com", Domains: []string{domain}, Storage: filepath.Join(t.TempDir(), "kept"), Listen: l.Addr().String()}
+	var said lines
+	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, tls.NewListener(l, source.TLS()))
+	if !source.NotAfter().IsZero() {
+		t.Error("a certificate before it was asked for")
+	}
+	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: domain, RootCAs: a.pool}); err == nil {
+		t.Error("a handshake before there is a certificate")
+	}
+	run(t, source)
+	eventually(t, "the certificate is shown", func() bool { return source.NotAfter().After(time.Now()) })
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: domain, RootCAs: a.pool}}}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get("https://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if in := time.Until(source.NotAfter()); in > lifetime || in < lifetime/2 {
+		t.Errorf("it expires in %v", in)
+	}
+	eventually(t, "it is said", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
+
+	a.Close()
+	second, err := NewACME(asked, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, second)
+	eventually(t, "the second process has it", func() bool { return second.NotAfter().Equal(source.NotAfter()) })
+}
+
+func TestAnAuthorityThatRefusesIsSaid(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t, 1) // where nobody answers
+	var said lines
+	source, err := NewACME(Authority{Directory: a.directory, Roots: a.roots, Domains: []string{"bot.example.com"}, Storage: t.TempDir(), Listen: "127.0.0.1:0"},
+		slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, source)
+	eventually(t, "it is said", func() bool {
+		return strings.Contains(said.String(), "port 443") && strings.Contains(said.String(), "domain=bot.example.com")
+	})
+	if !source.NotAfter().IsZero() {
+		t.Error("there is a certificate")
+	}
+}
