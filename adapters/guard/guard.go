@@ -60,11 +60,11 @@ type What string
 const (
 	Refused    What = "refused"     // 401, 404 or 405: not the secret, the bot or the method
 	Limited    What = "limited"     // 429
-	Outside    What = "not allowed" // 403: the address is not on the list
+	Outside    What = "not_allowed" // 403: the address is not on the list
 	Cut        What = "cut"         // closed, for what this source did before
-	Crowded    What = "too many connections of one address"
-	Full       What = "too many connections"
-	Unreadable What = "unreadable" // no HTTP or no TLS
+	Crowded    What = "crowded"     // closed: too many connections of one address
+	Full       What = "full"        // closed: too many connections in all
+	Unreadable What = "unreadable"  // no HTTP or no TLS
 )
 
 // Guard remembers sources. An IPv6 source is a whole /64, which is what one customer of

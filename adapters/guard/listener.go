@@ -45,7 +45,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		c.source = sourceOf(c.peer)
 		if what := l.guard.enter(c); what != "" {
 			l.guard.note(what, c.source)
-			if tcp, ok := accepted.(*net.TCPConn); ok {
+			if tcp, ok := accepted.(interface{ SetLinger(seconds int) error }); ok {
 				tcp.SetLinger(0) // a reset, so that the kernel forgets it, too
 			}
 			accepted.Close()

@@ -26,6 +26,7 @@ type Metrics struct {
 	building   *prometheus.GaugeVec
 	stopped    *prometheus.GaugeVec
 	removed    *prometheus.CounterVec
+	guarded    *guarded
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
@@ -61,6 +62,7 @@ func NewMetrics() *Metrics {
 	m.removed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_removed_rows_total",
 		Help: "Rows that were kept for long enough and removed, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
 	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
+	m.guarded = newGuarded(m.registry)
 	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -18,8 +18,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
@@ -50,6 +52,9 @@ type app struct {
 	zendesk  map[string]*zendesk.Webhook // by bot
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
+	guard    *guard.Guard
+	tls      certificates.Source // nil when a proxy speaks TLS
+	public   map[string]string   // the bots' public addresses
 	owner    string
 	verify   time.Duration // between two samples
 	bots     map[string]botConfig
@@ -61,6 +66,7 @@ type appConfig struct {
 	Bots        map[string]botConfig
 	TelegramURL string
 	Listener    net.Listener
+	Server      serverConfig
 	Log         *slog.Logger
 	VerifyEvery time.Duration // 0 is verifyEvery
 }
@@ -111,7 +117,10 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	}
 	a.follow()
 
-	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.handler.Handle, Observe: a.metrics.Webhook, Log: c.Log,
+	if err := a.protect(c); err != nil {
+		return nil, err
+	}
+	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.handler.Handle, Observe: a.metrics.Webhook, Door: a.guard, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)
@@ -120,13 +129,15 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, err
 	}
 	routes := mux.NewRouter()
-	webhook.Routes(routes)
+	fromAllowed := routes.NewRoute().Subrouter()
+	fromAllowed.Use(a.guard.Allow)
+	webhook.Routes(fromAllowed)
 	routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
 	routes.Handle("/metrics", a.metrics.Handler())
 	a.server = &http.Server{Handler: routes, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug)}
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
 	return a, nil
 }
 
@@ -288,6 +299,8 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.relearn(ctx) })
 	parts.Go(func() { a.watchFlow(ctx) })
 	parts.Go(func() { a.retain(ctx, a.bots) })
+	parts.Go(func() { a.guard.Run(ctx) })
+	parts.Go(func() { a.watchCertificates(ctx) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)

@@ -103,7 +103,8 @@ func readBotsFile(path string, check func(b *botConfig, name string) error) (map
 		return nil, fmt.Errorf("bots file: %w; give one with --bots", err)
 	}
 	var file struct {
-		Bots map[string]botConfig `yaml:"bots"`
+		Bots   map[string]botConfig `yaml:"bots"`
+		Server serverConfig         `yaml:"server"` // readServer reads it
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)

@@ -38,12 +38,16 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	server, err := readServer(c.Bots)
+	if err != nil {
+		return err
+	}
 	listener, err := listen(c.Listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Log: e.log})
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log})
 	if err != nil {
 		return err
 	}
@@ -54,7 +58,7 @@ func (c *serveCmd) Run(e *env) error {
 			}
 		}
 	}
-	fmt.Fprintf(e.stdout, "listening on http://%s for %d bots\n", listener.Addr(), len(bots))
+	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.scheme(), listener.Addr(), len(bots))
 	return a.run(e.ctx)
 }
 

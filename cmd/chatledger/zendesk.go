@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -90,7 +91,7 @@ func (a *app) listenToZendesk(bot string, z *zendeskConfig) *zendesk.Webhook {
 		a.metrics.Quarantined(source)
 		return a.store.Quarantine(ctx, source, body, reason)
 	}
-	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Log: a.log,
+	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Door: a.guard, Log: a.log,
 		Observe: func(status int, took time.Duration) { a.metrics.Webhook(source, status, took) },
 		Take: func(ctx context.Context, e zendesk.Event) error {
 			if e.Stream.Bot() != bot {
@@ -121,6 +122,12 @@ func (a *app) agentActed(ctx context.Context, e zendesk.Event) error {
 func (a *app) serveZendesk(w http.ResponseWriter, r *http.Request) {
 	if webhook := a.zendesk[mux.Vars(r)["bot"]]; webhook != nil {
 		webhook.ServeHTTP(w, r)
+		return
+	}
+	if wait := a.guard.Refused(r, ""); wait > 0 {
+		w.Header().Set("Retry-After", guard.Seconds(wait))
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	}
 	http.NotFound(w, r)

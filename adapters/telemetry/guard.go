@@ -1,0 +1,65 @@
+package telemetry
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// One metric has two kinds of collectors, so that an alert is written once.
+const (
+	notAfterName = "chatledger_certificate_not_after_seconds"
+	notAfterHelp = "When a certificate expires, in Unix seconds: the one this server shows (served; 0 while it has none) or the one at a bot's public address (public)."
+)
+
+// guarded is what is counted of the open network.
+type guarded struct {
+	turnedAway *prometheus.CounterVec
+	notAfter   *prometheus.GaugeVec
+	valid      *prometheus.GaugeVec
+}
+
+func newGuarded(registry *prometheus.Registry) *guarded {
+	g := &guarded{
+		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_turned_away_total",
+			Help: "Requests and connections of strangers that were turned away, by what was done."}, []string{"what"}),
+		notAfter: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: notAfterName, Help: notAfterHelp}, []string{"source", "bot"}),
+		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_public_certificate_valid",
+			Help: "1 while the certificate at a bot's public address is good; 0 when it is not, or cannot be seen from here."}, []string{"bot"}),
+	}
+	registry.MustRegister(g.turnedAway, g.notAfter, g.valid)
+	return g
+}
+
+// TurnedAway records a stranger's request or connection.
+func (m *Metrics) TurnedAway(what string) { m.guarded.turnedAway.WithLabelValues(what).Inc() }
+
+// Connections shows how many connections are open, from now on.
+func (m *Metrics) Connections(open func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_connections",
+		Help: "Connections open to this server."}, func() float64 { return float64(open()) }))
+}
+
+// ServedCertificate shows when this server's own certificate expires, from now on.
+func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: notAfterName, Help: notAfterHelp,
+		ConstLabels: prometheus.Labels{"source": "served", "bot": ""}}, func() float64 {
+		if at := notAfter(); !at.IsZero() {
+			return float64(at.Unix())
+		}
+		return 0
+	}))
+}
+
+// PublicCertificate records when the certificate at a bot's public address expires. Of
+// one that cannot be seen, what was known before stays.
+func (m *Metrics) PublicCertificate(bot string, notAfter time.Time, valid bool) {
+	value := 0.
+	if valid {
+		value = 1
+	}
+	m.guarded.valid.WithLabelValues(bot).Set(value)
+	if !notAfter.IsZero() {
+		m.guarded.notAfter.WithLabelValues("public", bot).Set(float64(notAfter.Unix()))
+	}
+}
