@@ -128,30 +128,39 @@ func (g *Guard) Admitted(r *http.Request) {
 // should stay away: 0 is a plain refusal, anything else is a 429. bot is the one whose
 // secret it did not name, or empty.
 func (g *Guard) Refused(r *http.Request, bot string) (wait time.Duration) {
-	source := g.source(r)
+	source := sourceOf(g.address(r))
 	now := time.Now()
-	g.mu.Lock()
-	wait = g.fail(source, now)
-	suspicious := bot != "" && g.suspect(bot, now)
-	g.mu.Unlock()
-	what := Refused
-	if wait > 0 {
-		what = Limited
+	if wait = g.fail(r, source, now); wait > 0 {
+		g.note(Limited, source)
+	} else {
+		g.note(Refused, source)
 	}
-	g.note(what, source)
-	if suspicious && g.config.Suspicious != nil {
+	if bot != "" && g.suspect(bot, now) && g.config.Suspicious != nil {
 		g.config.Suspicious(bot, networkOf(source))
 	}
 	return wait
 }
 
-// fail counts one failure of a source.
-func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration) {
+// fail counts a failure of a source. A stranger's connection ends when the source is cut;
+// until then a 429 leaves it open, as a handshake costs more than an answer.
+func (g *Guard) fail(r *http.Request, source netip.Addr, now time.Time) (wait time.Duration) {
+	g.mu.Lock()
 	f, ok := g.failing.Get(source)
 	if !ok {
 		f = &failures{bucket: rate.NewLimiter(rate.Every(failureWindow/maxFailures), maxFailures)}
 		g.failing.Add(source, f)
 	}
+	wait = f.add(now)
+	cut := f.cut.After(now)
+	g.mu.Unlock()
+	if c := connOf(r); cut && c != nil && c.stranger && c.admitted.Load() == 0 {
+		c.Close()
+	}
+	return wait
+}
+
+// add counts one failure, and says how long to stay away.
+func (f *failures) add(now time.Time) (wait time.Duration) {
 	if f.cut.After(now) {
 		return f.cut.Sub(now)
 	}
@@ -183,9 +192,7 @@ func (g *Guard) Allow(next http.Handler) http.Handler {
 			return
 		}
 		source = sourceOf(source)
-		g.mu.Lock()
-		wait := g.fail(source, time.Now())
-		g.mu.Unlock()
+		wait := g.fail(r, source, time.Now())
 		g.note(Outside, source)
 		status := http.StatusForbidden
 		if wait > 0 {
@@ -194,6 +201,18 @@ func (g *Guard) Allow(next http.Handler) http.Handler {
 		}
 		w.Header().Set("Connection", "close") // and the body stays unread
 		w.WriteHeader(status)
+	})
+}
+
+// Handler ends a connection after a request in chunks. Such a request may have given a
+// length as well, by which a proxy would see its end elsewhere, and net/http forgets
+// that: so nothing behind it is taken for a request. Telegram sends no chunks.
+func Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength < 0 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -24,6 +24,8 @@ type pattern struct {
 // suspect counts a bad secret, and tells whether it makes a pattern that was not told
 // of. Bots are the configured ones: their number is bounded.
 func (g *Guard) suspect(bot string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	p := g.patterns[bot]
 	if p == nil || now.Sub(p.last) > guessWindow {
 		p = &pattern{bucket: rate.NewLimiter(rate.Every(guessWindow/maxGuesses), maxGuesses-1)}

@@ -78,9 +78,6 @@ func (g *Guard) address(r *http.Request) netip.Addr {
 	return address
 }
 
-// source is who is counted for a request.
-func (g *Guard) source(r *http.Request) netip.Addr { return sourceOf(g.address(r)) }
-
 // sourceOf is the address, or the first one of its IPv6 network.
 func sourceOf(address netip.Addr) netip.Addr {
 	if !address.Is6() {

@@ -117,7 +117,6 @@ func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, statu
 			bot.Name = "" // it was not its secret that was wrong
 		}
 		if wait := wh.Door.Refused(r, bot.Name); wait > 0 {
-			w.Header().Set("Connection", "close")
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 			return http.StatusTooManyRequests
 		}

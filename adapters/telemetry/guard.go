@@ -6,28 +6,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// One metric has two kinds of collectors, so that an alert is written once.
-const (
-	notAfterName = "chatledger_certificate_not_after_seconds"
-	notAfterHelp = "When a certificate expires, in Unix seconds: the one this server shows (served; 0 while it has none) or the one at a bot's public address (public)."
-)
-
 // guarded is what is counted of the open network.
 type guarded struct {
 	turnedAway *prometheus.CounterVec
-	notAfter   *prometheus.GaugeVec
 	valid      *prometheus.GaugeVec
+	public     map[string]prometheus.Gauge // by bot
 }
 
 func newGuarded(registry *prometheus.Registry) *guarded {
 	g := &guarded{
 		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_turned_away_total",
 			Help: "Requests and connections of strangers that were turned away, by what was done."}, []string{"what"}),
-		notAfter: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: notAfterName, Help: notAfterHelp}, []string{"source", "bot"}),
 		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_public_certificate_valid",
 			Help: "1 while the certificate at a bot's public address is good; 0 when it is not, or cannot be seen from here."}, []string{"bot"}),
+		public: map[string]prometheus.Gauge{},
 	}
-	registry.MustRegister(g.turnedAway, g.notAfter, g.valid)
+	registry.MustRegister(g.turnedAway, g.valid)
 	return g
 }
 
@@ -40,10 +34,17 @@ func (m *Metrics) Connections(open func() int) {
 		Help: "Connections open to this server."}, func() float64 { return float64(open()) }))
 }
 
+// expiry is one certificate's metric. The labels are constant, as the one that is served
+// is asked whenever somebody looks.
+func expiry(source, bot string) prometheus.GaugeOpts {
+	return prometheus.GaugeOpts{Name: "chatledger_certificate_not_after_seconds",
+		Help:        "When a certificate expires, in Unix seconds: the one this server shows (served; 0 while it has none) or the one at a bot's public address (public).",
+		ConstLabels: prometheus.Labels{"source": source, "bot": bot}}
+}
+
 // ServedCertificate shows when this server's own certificate expires, from now on.
 func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: notAfterName, Help: notAfterHelp,
-		ConstLabels: prometheus.Labels{"source": "served", "bot": ""}}, func() float64 {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(expiry("served", ""), func() float64 {
 		if at := notAfter(); !at.IsZero() {
 			return float64(at.Unix())
 		}
@@ -52,14 +53,21 @@ func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
 }
 
 // PublicCertificate records when the certificate at a bot's public address expires. Of
-// one that cannot be seen, what was known before stays.
+// one that cannot be seen, what was known before stays. One goroutine calls it.
 func (m *Metrics) PublicCertificate(bot string, notAfter time.Time, valid bool) {
 	value := 0.
 	if valid {
 		value = 1
 	}
 	m.guarded.valid.WithLabelValues(bot).Set(value)
-	if !notAfter.IsZero() {
-		m.guarded.notAfter.WithLabelValues("public", bot).Set(float64(notAfter.Unix()))
+	if notAfter.IsZero() {
+		return
 	}
+	gauge := m.guarded.public[bot]
+	if gauge == nil {
+		gauge = prometheus.NewGauge(expiry("public", bot))
+		m.registry.MustRegister(gauge)
+		m.guarded.public[bot] = gauge
+	}
+	gauge.Set(float64(notAfter.Unix()))
 }

@@ -118,7 +118,6 @@ func (wh *Webhook) door(w http.ResponseWriter, r *http.Request, status int) int 
 	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusBadRequest: // without a signature
 		// No bot is named: the pattern that a bot's secret is guessed is Telegram's.
 		if wait := wh.Door.Refused(r, ""); wait > 0 {
-			w.Header().Set("Connection", "close")
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 			return http.StatusTooManyRequests
 		}

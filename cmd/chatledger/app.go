@@ -75,7 +75,9 @@ const (
 	// The webhook's time limits: Telegram sends a whole update at once.
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 15 * time.Second
-	idleTimeout    = 2 * time.Minute
+	// answerTimeout leaves time to answer who used all of it.
+	answerTimeout = requestTimeout + 5*time.Second
+	idleTimeout   = 2 * time.Minute
 	// maxHeader holds the secret, some 300 bytes, with room for a proxy's own.
 	maxHeader = 16 << 10
 	// readyTimeout bounds the question whether the database answers.
@@ -136,7 +138,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
 	routes.Handle("/metrics", a.metrics.Handler())
-	a.server = &http.Server{Handler: routes, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+	a.server = &http.Server{Handler: guard.Handler(routes), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
 	return a, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -28,13 +29,13 @@ type program struct {
 	*exec.Cmd
 	url   string
 	ended chan error
+	said  lines // its log
 }
 
 // serve starts `chatledger serve` on the world's database and waits until it is
 // ready. more are lines of its bot in the bots file.
 func (w *world) serve(more ...string) *program {
 	w.t.Helper()
-	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
 	shop := "orders: demo"
 	if crm := w.bot.CRM; crm != nil {
 		shop = fmt.Sprintf("crm: {url: %q, token: %q}", crm.URL, crm.Token)
@@ -43,13 +44,21 @@ func (w *world) serve(more ...string) *program {
 	for _, line := range more {
 		text += "    " + line + "\n"
 	}
+	return w.serveWith(text, get)
+}
+
+// serveWith starts `chatledger serve` with the text of a bots file. get asks it whether it
+// is ready.
+func (w *world) serveWith(text string, get func(url string) (int, string, error)) *program {
+	w.t.Helper()
+	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
 	if err := os.WriteFile(bots, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	p := &program{Cmd: exec.Command(os.Args[0], "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", w.api), ended: make(chan error, 1)}
 	p.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn)
 	log := &muted{w: w.t.Output()}
-	p.Stderr = log
+	p.Stderr = io.MultiWriter(log, &p.said)
 	out, err := p.StdoutPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -60,7 +69,7 @@ func (w *world) serve(more ...string) *program {
 	w.t.Cleanup(func() { p.Process.Kill(); log.mute() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		w.t.Fatalf("the program says %q and %v", line, err)
+		w.t.Fatalf("the program says %q and ends with %v: %s", line, p.Wait(), &p.said)
 	}
 	address, _, ok := strings.Cut(strings.TrimPrefix(line, "listening on "), " for 1 bots")
 	if !ok {
@@ -73,6 +82,24 @@ func (w *world) serve(more ...string) *program {
 		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
 	})
 	return p
+}
+
+// lines is a log to look at.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // end sends a signal and waits for the process to be gone.

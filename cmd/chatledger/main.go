@@ -83,8 +83,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code := 0
 	func() {
 		defer func() {
-			if e, ok := recover().(exit); ok { // --help
+			switch e := recover().(type) {
+			case nil:
+			case exit: // --help
 				code = int(e)
+			default: // a mistake of ours is not a good end
+				panic(e)
 			}
 		}()
 		command, err := parser.Parse(args)

@@ -126,7 +126,6 @@ func (a *app) serveZendesk(w http.ResponseWriter, r *http.Request) {
 	}
 	if wait := a.guard.Refused(r, ""); wait > 0 {
 		w.Header().Set("Retry-After", guard.Seconds(wait))
-		w.Header().Set("Connection", "close")
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	}

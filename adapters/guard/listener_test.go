@@ -1,0 +1,121 @@
+package guard
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// street is a listener whose connections come from where the test says.
+type street struct {
+	net.Listener
+	mu   sync.Mutex
+	from map[string]net.IP // by the address of the other end
+}
+
+// dial opens a connection from an address.
+func (s *street) dial(t *testing.T, from string) net.Conn {
+	t.Helper()
+	s.mu.Lock() // until it is noted whose connection it is
+	defer s.mu.Unlock()
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.from[c.LocalAddr().String()] = net.ParseIP(from)
+	return c
+}
+
+func (s *street) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &guest{c.(*net.TCPConn), &net.TCPAddr{IP: s.from[c.RemoteAddr().String()], Port: 4711}}, nil
+}
+
+type guest struct {
+	*net.TCPConn
+	from net.Addr
+}
+
+func (g *guest) RemoteAddr() net.Addr { return g.from }
+
+// On a real server: connections of who does not give up are closed before they are
+// read, those of others are not, and all that ended are forgotten.
+func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{PerAddress: 3})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &street{Listener: l, from: map[string]net.IP{}}
+	server := &http.Server{ConnContext: Context, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Secret") == "right":
+			g.Admitted(r)
+		case g.Refused(r, "") > 0:
+			w.WriteHeader(http.StatusTooManyRequests)
+		default:
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})}
+	ended := make(chan struct{})
+	go func() { defer close(ended); server.Serve(g.Listener(s)) }()
+	defer func() { server.Close(); <-ended }()
+	ask := func(from, secret string) (status int) {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return s.dial(t, from), nil }}}
+		r, err := http.NewRequest(http.MethodPost, "http://"+l.Addr().String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Secret", secret)
+		answer, err := client.Do(r)
+		if err != nil {
+			return 0
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	const bad, shared = "203.0.113.7", "203.0.113.8"
+	if got := ask(shared, "right"); got != http.StatusOK {
+		t.Errorf("a right secret is answered %d", got)
+	}
+	for _, from := range []string{bad, shared} {
+		var got [3]int // 401, 429, nothing
+		for range 3 * maxFailures {
+			switch ask(from, "wrong") {
+			case http.StatusUnauthorized:
+				got[0]++
+			case http.StatusTooManyRequests:
+				got[1]++
+			case 0:
+				got[2]++
+			}
+		}
+		want := [3]int{maxFailures, maxFailures - 1, maxFailures + 1}
+		if from == shared { // a secret was known there
+			want = [3]int{maxFailures, 2 * maxFailures, 0}
+		}
+		if got != want {
+			t.Errorf("%s is answered 401, 429 and not at all %v times, want %v", from, got, want)
+		}
+	}
+	if got := ask(shared, "right"); got != http.StatusOK {
+		t.Errorf("a right secret from beside a stranger is answered %d", got)
+	}
+	for range 3 {
+		defer s.dial(t, "2001:db8::1").Close()
+	}
+	over := s.dial(t, "2001:db8::2")
+	defer over.Close()
+	if _, err := over.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("one connection too many of a network ends with %v, want a reset", err)
+	}
+}

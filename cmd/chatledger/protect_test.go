@@ -1,0 +1,22 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// What a bot's public address shows is a metric, also when nobody would trust it.
+func TestThePublicCertificatesExpiryIsAMetric(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewTLSServer(http.NotFoundHandler())
+	defer front.Close()
+	w := newWorld(t, func(b *botConfig) { b.PublicURL = front.URL + "/webhook/demo" })
+	w.eventually("it is shown", func() string {
+		_, metrics, err := get(w.url + "/metrics")
+		expires := fmt.Sprintf("chatledger_certificate_not_after_seconds{bot=\"demo\",source=\"public\"} %v\n", float64(front.Certificate().NotAfter.Unix()))
+		return unless(err == nil && strings.Contains(metrics, expires) && strings.Contains(metrics, "chatledger_public_certificate_valid{bot=\"demo\"} 0\n"), "%v %s", err, metrics)
+	})
+}
