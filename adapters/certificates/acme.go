@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -90,6 +91,9 @@ func (s *ACME) tell(_ context.Context, event string, data map[string]any) error 
 	case "cert_obtained":
 		s.log.Info("a new certificate is in use", "names", data["identifier"])
 	case "cert_failed":
+		if err, ok := data["error"].(error); ok && errors.Is(err, context.Canceled) {
+			break // the server stops
+		}
 		s.log.Error("no certificate was issued; it is tried again. The authority must reach this server at port 443 of the domain",
 			"domain", data["identifier"], "error", data["error"])
 	}

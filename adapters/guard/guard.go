@@ -64,7 +64,7 @@ const (
 	Cut        What = "cut"         // closed, for what this source did before
 	Crowded    What = "crowded"     // closed: too many connections of one address
 	Full       What = "full"        // closed: too many connections in all
-	Unreadable What = "unreadable"  // no HTTP or no TLS
+	Unreadable What = "unreadable"  // closed: no TLS came of it
 )
 
 // Guard remembers sources. An IPv6 source is a whole /64, which is what one customer of

@@ -309,6 +309,40 @@ func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
 	}
 }
 
+// A proxy that was not named makes everybody seem to come from inside.
+func TestTheLogHelpsWhoForgotTheirProxy(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	g := New(Config{Allowed: Telegram, Log: slog.New(slog.NewTextHandler(&out, nil))})
+	g.Allow(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), from("10.0.0.1", "149.154.167.220"))
+	g.tally.tell()
+	if !strings.Contains(out.String(), "trusted_proxies") {
+		t.Error(out.String())
+	}
+}
+
+func FuzzOnlyTheLastHopThatATrustedProxyWroteCounts(f *testing.F) {
+	for _, seed := range []string{"", "149.154.160.1", "149.154.160.1, 10.0.0.1", ",,,", "[::1]:80, ::ffff:1.2.3.4", strings.Repeat("10.0.0.1,", 100)} {
+		f.Add(seed)
+	}
+	proxies, err := ParseRanges([]string{"10.0.0.0/8"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	g := quiet(Config{Proxies: proxies})
+	f.Fuzz(func(t *testing.T, forged string) {
+		const real = "203.0.113.7"
+		for _, forwarded := range [][]string{{forged + "," + real}, {forged, real}, {forged + ", " + real + ", 10.0.0.9"}} {
+			if got := g.address(from("10.0.0.1", forwarded...)); got.String() != real {
+				t.Errorf("%q: %v", forwarded, got)
+			}
+		}
+		if got := g.address(from(real, forged)); got.String() != real {
+			t.Errorf("a stranger's own %q: %v", forged, got)
+		}
+	})
+}
+
 func TestAFloodIsAFewLogLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -335,7 +369,7 @@ func TestAFloodIsAFewLogLines(t *testing.T) {
 		}
 		for _, line := range []string{
 			"what=refused times=3112 from=203.0.113.0/24 in=10s",
-			"from=elsewhere", "what=unreadable times=100 from=192.0.2.0/24",
+			`what=various`, "what=limited times=1026 from=elsewhere", "what=unreadable times=100 from=192.0.2.0/24",
 		} {
 			if !strings.Contains(said, line) {
 				t.Errorf("%q is missing in\n%s", line, said)

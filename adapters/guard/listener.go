@@ -94,8 +94,7 @@ func (g *Guard) stranger(c *conn, now time.Time) bool {
 	if last, ok := g.known.Peek(c.source); ok && now.Sub(last) < knownFor {
 		return false
 	}
-	ours := c.peer.IsLoopback() || c.peer.IsPrivate() || c.peer.IsLinkLocalUnicast()
-	return !ours && !contains(g.config.Proxies, c.peer) && !contains(g.config.Allowed, c.peer) && !contains(Telegram, c.peer)
+	return !inside(c.peer) && !contains(g.config.Proxies, c.peer) && !contains(g.config.Allowed, c.peer) && !contains(Telegram, c.peer)
 }
 
 // Connections is how many are open.

@@ -41,6 +41,11 @@ func ParseRanges(words []string) ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
+// inside tells whether an address is one of the operator's own networks.
+func inside(address netip.Addr) bool {
+	return address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast()
+}
+
 func contains(ranges []netip.Prefix, address netip.Addr) bool {
 	for _, r := range ranges {
 		if r.Contains(address) {

@@ -77,11 +77,14 @@ func (t *tally) tell() {
 			rest += count[r]
 			continue
 		}
-		from := "elsewhere"
+		from, hint := "elsewhere", slog.Attr{}
 		if r.from.IsValid() {
 			from = r.from.String()
 		}
-		t.log.Warn("turned away", "what", r.what, "times", count[r], "from", from, "in", seconds)
+		if r.what == Outside && inside(r.from.Addr()) {
+			hint = slog.String("hint", "if this is your proxy, name it under trusted_proxies")
+		}
+		t.log.Warn("turned away", "what", r.what, "times", count[r], "from", from, "in", seconds, hint)
 	}
 	if rest > 0 {
 		t.log.Warn("turned away", "what", "various", "times", rest, "from", "elsewhere", "in", seconds)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,5 +67,23 @@ func TestMistakesInTheServersPartAreNamed(t *testing.T) {
 	}
 	if _, err := readBots(path); err == nil || !strings.Contains(err.Error(), "alow") {
 		t.Errorf("an unknown field: %v", err)
+	}
+}
+
+func TestACertificatesSourceIsChosen(t *testing.T) {
+	t.Parallel()
+	if source, err := (tlsConfig{}).source("127.0.0.1:0", slog.Default()); source != nil || err != nil {
+		t.Errorf("none: %v, %v", source, err)
+	}
+	asked := tlsConfig{ACME: &acmeConfig{Domains: []string{"bot.example.com"}, Storage: t.TempDir()}}
+	if source, err := asked.source("127.0.0.1:443", slog.Default()); source == nil || err != nil {
+		t.Errorf("an authority: %v, %v", source, err)
+	}
+	asked.ACME.Roots = filepath.Join(t.TempDir(), "missing.pem")
+	if _, err := asked.source("127.0.0.1:443", slog.Default()); err == nil || !strings.Contains(err.Error(), "missing.pem") {
+		t.Errorf("roots that are missing: %v", err)
+	}
+	if _, err := (tlsConfig{Certificate: "missing.pem", Key: "missing.key"}).source("", slog.Default()); err == nil {
+		t.Error("files that are missing are taken")
 	}
 }
