@@ -42,7 +42,8 @@ const (
 	knownEvery = time.Minute
 )
 
-// Config is what a guard goes by. Its zero value limits strangers and trusts no proxy.
+// Config is what a guard goes by. With nothing but a log it limits strangers and trusts
+// no proxy.
 type Config struct {
 	Allowed     []netip.Prefix // who may reach what Allow wraps; empty is everybody
 	Proxies     []netip.Prefix // whose X-Forwarded-For is believed
@@ -130,7 +131,7 @@ func (g *Guard) Admitted(r *http.Request) {
 func (g *Guard) Refused(r *http.Request, bot string) (wait time.Duration) {
 	source := sourceOf(g.address(r))
 	now := time.Now()
-	if wait = g.fail(r, source, now); wait > 0 {
+	if wait = g.failed(r, source, now); wait > 0 {
 		g.note(Limited, source)
 	} else {
 		g.note(Refused, source)
@@ -141,18 +142,24 @@ func (g *Guard) Refused(r *http.Request, bot string) (wait time.Duration) {
 	return wait
 }
 
-// fail counts a failure of a source. A stranger's connection ends when the source is cut;
-// until then a 429 leaves it open, as a handshake costs more than an answer.
-func (g *Guard) fail(r *http.Request, source netip.Addr, now time.Time) (wait time.Duration) {
+// fail counts a failure of a source, and says how long it should stay away, and whether
+// it is to be left outside.
+func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, cut bool) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	f, ok := g.failing.Get(source)
 	if !ok {
 		f = &failures{bucket: rate.NewLimiter(rate.Every(failureWindow/maxFailures), maxFailures)}
 		g.failing.Add(source, f)
 	}
 	wait = f.add(now)
-	cut := f.cut.After(now)
-	g.mu.Unlock()
+	return wait, f.cut.After(now)
+}
+
+// failed is fail of a request. A stranger's connection ends when the source is cut; until
+// then a 429 leaves it open, as a handshake costs more than an answer.
+func (g *Guard) failed(r *http.Request, source netip.Addr, now time.Time) (wait time.Duration) {
+	wait, cut := g.fail(source, now)
 	if c := connOf(r); cut && c != nil && c.stranger && c.admitted.Load() == 0 {
 		c.Close()
 	}
@@ -192,7 +199,7 @@ func (g *Guard) Allow(next http.Handler) http.Handler {
 			return
 		}
 		source = sourceOf(source)
-		wait := g.fail(r, source, time.Now())
+		wait := g.failed(r, source, time.Now())
 		g.note(Outside, source)
 		status := http.StatusForbidden
 		if wait > 0 {

@@ -140,6 +140,17 @@ func TestASourceThatGoesOnIsLimitedThenCutThenForgiven(t *testing.T) {
 	})
 }
 
+func TestHandshakesThatComeToNothingAreFailures(t *testing.T) {
+	t.Parallel()
+	g := quiet(Config{})
+	for range 2 * maxFailures {
+		g.ServerLog().Print("http: TLS handshake error from [2001:db8::1]:4711: EOF")
+	}
+	if _, what := g.arrive("2001:db8::2"); what != Cut {
+		t.Errorf("the next connection is %q", what)
+	}
+}
+
 // A /64 is one customer's, who may use any of its addresses.
 func TestAnIPv6SourceIsItsNetwork(t *testing.T) {
 	t.Parallel()

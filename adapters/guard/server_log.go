@@ -5,10 +5,11 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // ServerLog is for an http.Server's ErrorLog. A handler's panic is an error, and said at
-// once; what peers do wrong below HTTP is counted.
+// once; a handshake that came to nothing is a failure of its source.
 func (g *Guard) ServerLog() *log.Logger {
 	return slog.NewLogLogger(&serverLog{g.config.Log.Handler(), g}, slog.LevelError)
 }
@@ -18,12 +19,20 @@ type serverLog struct {
 	guard *Guard
 }
 
+// Enabled is true, as failures are counted however little is logged.
+func (*serverLog) Enabled(context.Context, slog.Level) bool { return true }
+
 // Handle implements slog.Handler.
 func (s *serverLog) Handle(ctx context.Context, r slog.Record) error {
 	if rest, ok := strings.CutPrefix(r.Message, "http: TLS handshake error from "); ok {
 		at, _, _ := strings.Cut(rest, ": ")
 		source, _ := parseHop(at)
-		s.guard.note(Unreadable, sourceOf(source))
+		source = sourceOf(source)
+		s.guard.fail(source, time.Now()) // the next connections of who goes on are cut
+		s.guard.note(Unreadable, source)
+		return nil
+	}
+	if !s.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return s.Handler.Handle(ctx, r)
