@@ -120,6 +120,7 @@ type Claimed struct {
 	Deadline time.Time
 	Age      time.Duration // since it was decided, or retried by an operator
 	Closed   bool          // its chat or its bot may be closed to calls (see Leave)
+	Trace    string        // of the event that asks for it
 }
 
 // State is where a delivery stands.

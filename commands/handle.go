@@ -23,6 +23,7 @@ type Request struct {
 	Actor       string
 	Causation   uuid.UUID // the event it answers; Nil when it came from outside
 	Correlation uuid.UUID // Nil begins a new chain
+	Trace       string    // W3C traceparent of whoever asks; "" when it is not sampled
 	At          time.Time
 	Update      *Update     // the update it consumes
 	Settles     *Settlement // the delivery attempt it consumes
@@ -51,13 +52,14 @@ type Result struct {
 // batches are on their way carries one, with everything that waits. A request that
 // comes alone is handled without changing hands.
 type Handler struct {
-	store  Store
-	states *lru.Cache[domain.StreamID, folded]
-	lines  *lines
-	with   func(bot string) chat.Settings
-	batch  int
-	ctx    context.Context
-	stop   context.CancelFunc
+	store   Store
+	states  *lru.Cache[domain.StreamID, folded]
+	lines   *lines
+	with    func(bot string) chat.Settings
+	batch   int
+	observe func(Round)
+	ctx     context.Context
+	stop    context.CancelFunc
 }
 
 // folded is a chat's state at a version, as it was committed.
@@ -68,9 +70,10 @@ type folded struct {
 
 // Settings of a Handler; zero values take the defaults.
 type Settings struct {
-	Committers int // batches on their way to the store at once
-	Batch      int // streams in one commit
-	Cached     int // chats whose state is kept in memory
+	Committers int         // batches on their way to the store at once
+	Batch      int         // streams in one commit
+	Cached     int         // chats whose state is kept in memory
+	Observe    func(Round) // is told of every round, and must be quick; may be nil
 
 	// With is what a bot's decisions are taken with; nil is zero Settings.
 	With func(bot string) chat.Settings
@@ -106,7 +109,7 @@ func NewHandler(store Store, s Settings) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch)}
+	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch), observe: s.Observe}
 	h.lines = newLines(orDefault(s.Committers, defaultCommitters), func() { h.carry() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
@@ -151,6 +154,9 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 	waiting := make([]*pending, len(requests))
 	for i, r := range requests {
 		waiting[i] = &pending{Request: r, done: make(chan struct{})}
+		if r.Trace != "" {
+			waiting[i].since = time.Now()
+		}
 		h.lines.add(waiting[i])
 	}
 	h.carry()
@@ -180,10 +186,12 @@ func (h *Handler) commit(batch []*line) {
 			h.fail(work, ErrConflict)
 			return
 		}
+		begun := time.Now()
 		if err := h.load(ctx, work); err != nil {
 			h.fail(work, err)
 			return
 		}
+		seen, tried := Round{Begun: begun}, work
 		var appends []Append
 		var appending, again []*line
 		for _, l := range work {
@@ -201,9 +209,13 @@ func (h *Handler) commit(batch []*line) {
 		}
 		work = again
 		if len(appends) == 0 {
+			h.tell(seen, tried, nil, nil)
 			continue
 		}
+		seen.Appending = time.Now()
 		errs, err := h.store.Append(ctx, appends)
+		seen.Took, seen.Err = time.Since(seen.Appending), err
+		h.tell(seen, tried, appending, errs)
 		if err != nil {
 			h.fail(appending, err)
 			h.fail(again, err)
@@ -327,7 +339,7 @@ func (p *pending) newEvents(events []domain.Event) []NewEvent {
 		if chain == uuid.Nil {
 			chain = id
 		}
-		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: chain, Actor: p.Actor, OccurredAt: p.At}
+		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: chain, Actor: p.Actor, Trace: p.Trace, OccurredAt: p.At}
 	}
 	if p.Update != nil {
 		out[0].Raw = p.Update.Raw

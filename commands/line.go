@@ -33,6 +33,7 @@ type pending struct {
 	err      error
 	refusal  error     // of this round's decision; another round may decide otherwise
 	repeated bool      // its update was received before
+	since    time.Time // it waits, when its trace is sampled
 	due      time.Time // not to be decided before, for stragglers to be sorted in
 	done     chan struct{}
 }

@@ -63,6 +63,7 @@ type NewEvent struct {
 	Causation   uuid.UUID
 	Correlation uuid.UUID
 	Actor       string
+	Trace       string // W3C traceparent; "" when it is not sampled
 	OccurredAt  time.Time
 }
 

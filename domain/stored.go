@@ -20,6 +20,7 @@ type Stored struct {
 	Causation    uuid.UUID // uuid.Nil when it came from outside
 	Correlation  uuid.UUID
 	Actor        string
+	Trace        string    // W3C traceparent of the request that decided it; "" when it is not sampled
 	OccurredAt   time.Time // UTC, in microseconds, as is RecordedAt
 	RecordedAt   time.Time
 }

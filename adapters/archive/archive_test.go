@@ -130,7 +130,7 @@ func TestAStreamIsReadAsWritten(t *testing.T) {
 func TestTheFieldsAreAsDocumented(t *testing.T) {
 	t.Parallel()
 	e := event(1)
-	e.Raw, e.Causation = []byte(`{"update_id":1}`), e.ID
+	e.Raw, e.Causation, e.Trace = []byte(`{"update_id":1}`), e.ID, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for format, want := range map[archive.Format]string{
 		archive.NDJSON: `{"transaction_id":700,"position":1,"stream_id":"chat-demo:42","version":1,"event_id":"00000000-0000-7000-8000-000000000001",` +
 			`"name":"message_received","event_version":1,"payload":{"update_id":1},"raw":{"update_id":1},` +
@@ -140,7 +140,7 @@ func TestTheFieldsAreAsDocumented(t *testing.T) {
 			`"type":"com.github.chatledger.message_received.v1","subject":"chat-demo:42","datacontenttype":"application/json",` +
 			`"time":"2026-03-04T05:06:07.123456Z","data":{"update_id":1},"actor":"customer","causationid":"00000000-0000-7000-8000-000000000001",` +
 			`"correlationid":"00000000-0000-7000-8000-000000000001","position":"700/1","raw":"eyJ1cGRhdGVfaWQiOjF9",` +
-			`"recordedtime":"2026-03-04T05:06:07.123457Z","streamversion":1}` + "\n",
+			`"recordedtime":"2026-03-04T05:06:07.123457Z","streamversion":1,"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}` + "\n",
 	} {
 		if got := string(encoded(t, format, e)); got != want {
 			t.Errorf("%s:\n got  %s want %s", format, got, want)

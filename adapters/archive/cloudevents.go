@@ -23,7 +23,7 @@ const (
 )
 
 // Extension attributes. Those of the CloudEvents project's own list have its names:
-// correlationid, causationid, recordedtime.
+// correlationid, causationid, recordedtime, traceparent.
 const (
 	extPosition    = "position"
 	extVersion     = "streamversion"
@@ -31,6 +31,7 @@ const (
 	extCausation   = "causationid"
 	extActor       = "actor"
 	extRecorded    = "recordedtime"
+	extTrace       = "traceparent" // for whoever the events are handed on to; an import leaves it
 	extRaw         = "raw" // binary: an attribute's text must not have every character that JSON may
 )
 
@@ -54,6 +55,9 @@ func (w cloudEventsWriter) Write(s domain.Stored) error {
 	}
 	e.SetExtension(extActor, s.Actor)
 	e.SetExtension(extRecorded, s.RecordedAt)
+	if s.Trace != "" {
+		e.SetExtension(extTrace, s.Trace)
+	}
 	if s.Raw != nil {
 		e.SetExtension(extRaw, s.Raw)
 	}

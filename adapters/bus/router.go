@@ -20,7 +20,10 @@ import (
 const drainTimeout = 8 * time.Second
 
 // Router is a Watermill router with handlers for pages and deliveries.
-type Router struct{ router *message.Router }
+type Router struct {
+	router *message.Router
+	groups []string
+}
 
 // NewRouter returns an empty router.
 func NewRouter(log *slog.Logger) (*Router, error) {
@@ -29,7 +32,7 @@ func NewRouter(log *slog.Logger) (*Router, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	router.AddMiddleware(middleware.Recoverer)
-	return &Router{router}, nil
+	return &Router{router: router}, nil
 }
 
 // Watermill tells of every subscription at level info; to us that is detail.
@@ -38,6 +41,7 @@ var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
 // Follow gives the pages of a log to a handler. The group's name is data: under
 // another name all history comes again.
 func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
+	r.groups = append(r.groups, l.group)
 	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
 		page, tx := Page(msg)
 		err := handle(msg.Context(), tx, page)
@@ -48,6 +52,9 @@ func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Re
 		return err
 	})
 }
+
+// Groups are the consumer groups that follow a log.
+func (r *Router) Groups() []string { return r.groups }
 
 // Deliver gives the deliveries to one destination to a handler.
 func (r *Router) Deliver(l *Leases, destination string, handle func(context.Context, commands.Claimed) error) {

@@ -121,6 +121,11 @@ func (c *Client) Close() {
 	c.http.CloseIdleConnections()
 }
 
+// Through makes calls go through what wrap returns, before the first of them.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
+	c.http.Transport = wrap(c.http.Transport)
+}
+
 // Breaker is the state of the circuit breaker.
 func (c *Client) Breaker() circuitbreaker.State { return c.breaker.State() }
 

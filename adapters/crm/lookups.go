@@ -99,8 +99,10 @@ type lookup struct {
 	until  time.Time // the finding is good till then
 }
 
-// batch is what goes out together.
+// batch is what goes out together, in the context of the first who asked, which says
+// what it is a part of.
 type batch struct {
+	ctx     context.Context
 	lookups []*lookup
 	full    chan struct{}
 }
@@ -110,7 +112,7 @@ func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 	if err := it.check(); err != nil {
 		return answer{}, err
 	}
-	l, err := c.join(it)
+	l, err := c.join(ctx, it)
 	if err != nil {
 		return answer{}, err
 	}
@@ -123,7 +125,7 @@ func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 }
 
 // join finds an item that is known or under way, or adds it to the batch that gathers.
-func (c *Client) join(it item) (*lookup, error) {
+func (c *Client) join(ctx context.Context, it item) (*lookup, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l, ok := c.known.Get(it); ok && (l.until.IsZero() || time.Now().Before(l.until)) {
@@ -137,14 +139,14 @@ func (c *Client) join(it item) (*lookup, error) {
 	}
 	l := &lookup{item: it, done: make(chan struct{})}
 	c.known.Add(it, l)
-	c.gather(l)
+	c.gather(ctx, l)
 	return l, nil
 }
 
-func (c *Client) gather(l *lookup) {
+func (c *Client) gather(ctx context.Context, l *lookup) {
 	b := c.gathering[l.Kind]
 	if b == nil {
-		b = &batch{full: make(chan struct{})}
+		b = &batch{ctx: context.WithoutCancel(ctx), full: make(chan struct{})}
 		c.gathering[l.Kind] = b
 		c.batches.Go(func() { c.carry(l.Kind, b) })
 	}
@@ -171,7 +173,13 @@ func (c *Client) carry(k kind, b *batch) {
 	if c.Batched != nil {
 		c.Batched(len(b.lookups))
 	}
-	c.ask(b.lookups)
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	if c.ctx.Err() != nil {
+		cancel() // now, and not a moment after the call has begun
+	}
+	c.ask(ctx, b.lookups)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,13 +202,13 @@ func (c *Client) forget(it item) {
 }
 
 // ask makes one request and sets the answer or the error of each lookup.
-func (c *Client) ask(lookups []*lookup) {
+func (c *Client) ask(ctx context.Context, lookups []*lookup) {
 	items := make([]item, len(lookups))
 	for i, l := range lookups {
 		items[i] = l.item
 	}
 	var got answers
-	err := c.call(c.ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
+	err := c.call(ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
 	if err != nil && err.State == commands.Refused && len(lookups) > 1 {
 		err.State = commands.Again // one of them may be to blame: they come back at different times
 	}

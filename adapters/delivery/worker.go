@@ -75,7 +75,7 @@ type Worker struct {
 	Ledger  Ledger
 	Handle  func(context.Context, commands.Request) (commands.Result, error)
 	Log     *slog.Logger
-	Observe func(c commands.Claimed, state commands.State, took time.Duration)
+	Observe func(ctx context.Context, c commands.Claimed, state commands.State, took time.Duration)
 }
 
 // Deliver makes one attempt at a delivery and records what came of it.
@@ -86,14 +86,14 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 		w.moved(ctx, c, outcome)
 	}
 	if w.another(c, outcome) {
-		w.Observe(c, outcome.State, time.Since(begun))
+		w.Observe(ctx, c, outcome.State, time.Since(begun))
 		return w.putOff(ctx, c, outcome)
 	}
 	if outcome.State == commands.Again {
 		outcome.State = commands.Dead
 		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
 	}
-	w.Observe(c, outcome.State, time.Since(begun))
+	w.Observe(ctx, c, outcome.State, time.Since(begun))
 	return w.record(ctx, c, outcome)
 }
 

@@ -64,7 +64,7 @@ func newOffice(outcome commands.Outcome) *office {
 			o.answers = o.answers[1:]
 			return commands.Result{}, err
 		},
-		Observe: func(_ commands.Claimed, state commands.State, _ time.Duration) {
+		Observe: func(_ context.Context, _ commands.Claimed, state commands.State, _ time.Duration) {
 			o.observed = append(o.observed, state)
 		},
 	}

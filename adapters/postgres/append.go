@@ -70,6 +70,7 @@ type rows struct {
 	names, payloads, actors      []string
 	eventVersions                []int16
 	raws                         []*string
+	traces                       []*string // shorter than the others when the rest is null: unnest fills up
 	times                        []time.Time
 }
 
@@ -110,6 +111,10 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
 			r.payloads, r.raws = append(r.payloads, *seal(payload, sealed)), append(r.raws, seal(e.Raw, sealed))
 			r.actors, r.times = append(r.actors, e.Actor), append(r.times, e.OccurredAt)
+			if e.Trace != "" {
+				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
+				r.traces[len(r.ids)-1] = &e.Trace
+			}
 		}
 	}
 	return r, nil
@@ -134,17 +139,17 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 			select * from unnest($12::text[], $13::bigint[], $14::text[], $15::bigint[])
 		)
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-			causation_id, correlation_id, actor, occurred_at)
-		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at
+			causation_id, correlation_id, actor, occurred_at, trace)
+		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at, trace
 		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[])
-			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)
+			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[], $18::text[])
+			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
 		where (select eventstore.require(not exists (
 			select from unnest($16::text[], $17::bigint[]) as a(stream_id, expected)
 			where a.expected > 0 and not exists (
 				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
 	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
-		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected}
+		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces}
 	if len(r.begun)+len(r.deliveries) == 0 {
 		_, err := s.pool.Exec(ctx, insert, args...)
 		return err
@@ -179,14 +184,22 @@ func (s *Store) appendOne(ctx context.Context, r *rows) error {
 			insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
 		)
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-			causation_id, correlation_id, actor, occurred_at)
-		select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13 from last`,
+			causation_id, correlation_id, actor, occurred_at, trace)
+		select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13, $14 from last`,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0], r.raws[0],
-		r.causes[0], r.chains[0], r.actors[0], r.times[0])
+		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace())
 	if err == nil && tag.RowsAffected() == 0 {
 		return errRefused
 	}
 	return err
+}
+
+// trace is the first event's; nil when it is not sampled.
+func (r *rows) trace() *string {
+	if len(r.traces) == 0 {
+		return nil
+	}
+	return r.traces[0]
 }
 
 // errRefused is what the server would say if it were asked to.

@@ -55,12 +55,12 @@ with a as materialized (
     returning x.lane, x.seq, x.finished_at
 ), moved_up as (` + moveUp + `), stored as (
     insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-        causation_id, correlation_id, actor, occurred_at)
+        causation_id, correlation_id, actor, occurred_at, trace)
     select a.stream_id, e.version, e.event_id, e.name, e.event_version, e.payload::jsonb, e.raw::jsonb,
-        e.causation_id, e.correlation_id, e.actor, e.occurred_at
+        e.causation_id, e.correlation_id, e.actor, e.occurred_at, e.trace
     from unnest($13::bigint[], $14::bigint[], $15::uuid[], $16::text[], $17::smallint[], $18::text[], $19::text[],
-        $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[])
-        as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at)
+        $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[], $28::text[])
+        as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
     join accepted a on a.ord = e.ord
 )
 select ord, why, update_id, delivery_id from refused`
@@ -75,7 +75,7 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, se
 	found, err := s.pool.Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
 		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd,
-		r.were, r.over, r.unsure)
+		r.were, r.over, r.unsure, r.traces)
 	if err != nil {
 		return nil, err
 	}

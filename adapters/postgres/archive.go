@@ -86,7 +86,7 @@ func scanStored(row pgx.Row) (e domain.Stored, err error) {
 	var version int64
 	var event, cause, chain pgtype.UUID
 	err = row.Scan(&e.Position.Number, &e.Position.Transaction, &stream, &version, &event, &e.Name, &e.EventVersion,
-		&cause, &chain, &e.Actor, &e.OccurredAt, &e.RecordedAt, &e.Payload, &e.Raw)
+		&cause, &chain, &e.Actor, &e.OccurredAt, &e.RecordedAt, &e.Trace, &e.Payload, &e.Raw)
 	e.Stream, e.Version = domain.StreamID(stream), domain.Version(version)
 	e.ID, e.Causation, e.Correlation = event.Bytes, cause.Bytes, chain.Bytes
 	e.OccurredAt, e.RecordedAt = e.OccurredAt.UTC(), e.RecordedAt.UTC()
@@ -97,7 +97,7 @@ func scanStored(row pgx.Row) (e domain.Stored, err error) {
 func (s *Store) Decode(e domain.Stored) (domain.Recorded, error) {
 	event, err := s.decode(e.Name, e.EventVersion, e.Payload)
 	return domain.Recorded{Position: e.Position, Stream: e.Stream, Version: e.Version, ID: e.ID, Event: event,
-		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
+		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, Trace: e.Trace, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
 }
 
 // HoldArchive makes this process the only one that exports from this database into a

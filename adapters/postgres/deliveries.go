@@ -78,7 +78,8 @@ set state = 'sending', attempts = attempts + 1, fence = fence + 1, lease_owner =
 from heads where d.delivery_id = heads.delivery_id
 returning d.delivery_id, d.stream_id, d.version, d.kind, d.lane, d.payload, d.priority, d.correlation_id,
     d.attempts, d.unsure, d.waived, d.fence, now() - coalesce(d.retried_at, d.created_at),
-    exists (select from eventstore.flow f where f.name in (d.lane, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null)`
+    exists (select from eventstore.flow f where f.name in (d.lane, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
+    coalesce((select e.trace from eventstore.events e where e.stream_id = d.stream_id and e.version = d.version), '')`
 
 // settle ends an attempt at a delivery x as d says. When an operator retries it, it
 // begins anew, and what is known to be unsure no longer stands in the way.
@@ -115,7 +116,7 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 		var stream string
 		var version int64
 		var payload []byte
-		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.Lane, &payload, &c.Priority, &chain, &c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed)
+		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.Lane, &payload, &c.Priority, &chain, &c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed, &c.Trace)
 		if err != nil {
 			return c, err
 		}

@@ -16,7 +16,7 @@ import (
 // columns of an event, without raw: nobody who follows the feed needs it. The
 // payload stands before, so that it can be left out.
 const columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
-	causation_id, correlation_id, actor, occurred_at, recorded_at`
+	causation_id, correlation_id, actor, occurred_at, recorded_at, coalesce(trace, '')`
 
 // final is the condition of events that nothing can come before any more: below the
 // oldest running transaction.
@@ -93,7 +93,7 @@ func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 		var payload []byte
 		var eventID, cause, chain pgtype.UUID
 		err := rows.Scan(&payload, &r.Position.Number, &r.Position.Transaction, &stream, &version, &eventID, &name, &eventVersion,
-			&cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt)
+			&cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt, &r.Trace)
 		if err != nil {
 			return err
 		}

@@ -38,19 +38,29 @@ const (
 )
 
 // Client speaks to the Bot API for one bot.
-type Client struct{ api *bot.Bot }
+type Client struct {
+	api  *bot.Bot
+	http *http.Client
+}
 
 // NewClient returns a client; url is the API's, without the token.
 func NewClient(url, token string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = idleConnections
+	client := &http.Client{Timeout: callTimeout, Transport: bounded{transport}}
 	api, err := bot.New(token, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimSuffix(url, "/")),
-		bot.WithHTTPClient(callTimeout, &http.Client{Timeout: callTimeout, Transport: bounded{transport}}),
+		bot.WithHTTPClient(callTimeout, client),
 		bot.WithErrorsHandler(func(error) {})) // what it reports, the calls return as well
 	if err != nil {
 		return nil, fmt.Errorf("bot API client: %w", err)
 	}
-	return &Client{api}, nil
+	return &Client{api, client}, nil
+}
+
+// Through makes calls go through what wrap returns, before the first of them. What is
+// wrapped sees the token: it is a part of every URL.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
+	c.http.Transport = wrap(c.http.Transport)
 }
 
 // bounded cuts endless answers off, and follows no redirect: the Bot API knows none, and

@@ -1,4 +1,5 @@
-// Package telemetry tells what the program is doing: Prometheus metrics.
+// Package telemetry tells what the program is doing: Prometheus metrics, OpenTelemetry
+// traces, and log lines that carry the ids of both.
 package telemetry
 
 import (
@@ -9,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/chatledger/chatledger/commands"
 )
 
 // Metrics is what is counted and timed, in base units and with bounded labels.
@@ -27,10 +30,16 @@ type Metrics struct {
 	stopped    *prometheus.GaugeVec
 	removed    *prometheus.CounterVec
 	guarded    *guarded
+	settled    *prometheus.HistogramVec
+	rounds     rounds
+	census     *census
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
 var latencies = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// ages spans an answer that goes out at once to one that is given up, in seconds.
+var ages = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400}
 
 // NewMetrics returns metrics in a registry of their own.
 func NewMetrics() *Metrics {
@@ -63,6 +72,10 @@ func NewMetrics() *Metrics {
 		Help: "Rows that were kept for long enough and removed, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
 	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
 	m.guarded = newGuarded(m.registry)
+	m.settled = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_settled_seconds",
+		Help: "Time from the decision to send something to the outcome, over all attempts, by destination and outcome.", Buckets: ages}, []string{"destination", "outcome"})
+	m.rounds, m.census = newRounds(m.registry), newCensus()
+	m.registry.MustRegister(m.settled, m.census)
 	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -88,8 +101,11 @@ func (m *Metrics) Page(group string, events int, took time.Duration) {
 }
 
 // Delivery records an attempt.
-func (m *Metrics) Delivery(destination, kind, outcome string, took time.Duration) {
-	m.delivery.WithLabelValues(destination, kind, outcome).Observe(took.Seconds())
+func (m *Metrics) Delivery(d commands.Claimed, state commands.State, took time.Duration) {
+	m.delivery.WithLabelValues(d.Destination, d.Kind, string(state)).Observe(took.Seconds())
+	if state != commands.Again {
+		m.settled.WithLabelValues(d.Destination, string(state)).Observe((d.Age + took).Seconds())
+	}
 }
 
 // Verified records a sample that was compared, and whether a row in it differed.

@@ -88,6 +88,11 @@ func NewClient(a Account) (*Client, error) {
 	}, nil
 }
 
+// Through makes calls go through what wrap returns, before the first of them.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
+	c.http.Transport = wrap(c.http.Transport)
+}
+
 // Breaker is the state of the circuit breaker: closed, open or half-open.
 func (c *Client) Breaker() string { return c.breaker.State().String() }
 

@@ -44,6 +44,7 @@ type app struct {
 	listener net.Listener
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
+	tracing  *telemetry.Tracing
 	flow     *postgres.Flow
 	typing   map[string]*delivery.Typing // by kind
 	crm      map[string]*crm.Client      // by bot
@@ -68,6 +69,7 @@ type appConfig struct {
 	Listener    net.Listener
 	Server      serverConfig
 	Log         *slog.Logger
+	Tracing     telemetry.TracingConfig
 	VerifyEvery time.Duration // 0 is verifyEvery
 }
 
@@ -107,22 +109,26 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	host, _ := os.Hostname()
 	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), bots: c.Bots}
 
+	if err := a.trace(ctx, c.Tracing); err != nil {
+		return nil, err
+	}
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
 	}
 	if err := a.learn(c); err != nil {
 		return nil, err
 	}
-	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with})
+	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with, Observe: a.round})
 	if a.router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
+	a.show()
 	a.follow()
 
 	if err := a.protect(c); err != nil {
 		return nil, err
 	}
-	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.handler.Handle, Observe: a.metrics.Webhook, Door: a.guard, Log: c.Log,
+	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)
@@ -138,7 +144,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
 	routes.Handle("/metrics", a.metrics.Handler())
-	a.server = &http.Server{Handler: guard.Handler(routes), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
+	a.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
 	return a, nil
 }
@@ -150,15 +156,15 @@ func (a *app) follow() {
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {
 			return a.store.LeadTable(ctx, table, p.Version(), a.log)
 		}
-		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(projectEvery), p.Apply)
+		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(projectEvery), a.tracing.Page(p.Name(), p.Apply))
 	}
-	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.respond)
+	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.tracing.Page("responder", a.respond))
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {
 		a.metrics.Page(group, events, took)
 		if a.owing.Swap(false) {
 			a.store.Owed() // only now are they committed
 		}
-	}), a.owe)
+	}), a.tracing.Page("deliveries", a.owe))
 }
 
 // with is what a bot's decisions are taken with.
@@ -183,7 +189,7 @@ func (a *app) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) err
 			requests = append(requests, request)
 		}
 	}
-	_, err := a.handler.HandleAll(ctx, requests)
+	_, err := a.tracing.HandleAll(a.handler.HandleAll)(ctx, requests)
 	return err
 }
 
@@ -221,9 +227,10 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	worker := &delivery.Worker{
 		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
-		Ledger:  a.store, Handle: a.handler.Handle, Log: c.Log,
-		Observe: func(d commands.Claimed, state commands.State, took time.Duration) {
-			a.metrics.Delivery(d.Destination, d.Kind, string(state), took)
+		Ledger:  a.store, Handle: a.tracing.Handle(a.handler.Handle), Log: c.Log,
+		Observe: func(ctx context.Context, d commands.Claimed, state commands.State, took time.Duration) {
+			a.metrics.Delivery(d, state, took)
+			a.tracing.Outcome(ctx, state)
 		},
 	}
 	a.typing = map[string]*delivery.Typing{}
@@ -237,6 +244,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	for _, kind := range zendeskKinds {
 		worker.Senders[kind] = desks
 	}
+	deliver := a.tracing.Deliver(worker.Deliver)
 	leases := bus.NewLeases(a.store, a.owner, c.Log)
 	for name, b := range c.Bots {
 		webhook.Bots[name] = b.receiver(name)
@@ -246,6 +254,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 			return fmt.Errorf("bot %s: %w", name, err)
 		}
 		clients[name] = client
+		client.Through(a.tracing.Transport)
 		var shop crm.Shop
 		if shop.Orders, err = b.orders(); err != nil {
 			return fmt.Errorf("bot %s: %w", name, err)
@@ -255,20 +264,22 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 				return fmt.Errorf("bot %s: %w", name, err)
 			}
 			shop.CRM, a.crm[name].Batched = a.crm[name], a.metrics.Batch("crm:"+name)
+			a.crm[name].Through(a.tracing.Transport)
 			a.metrics.Breaker("crm:"+name, func() string { return a.crm[name].Breaker().String() })
-			a.router.Deliver(leases, "crm:"+name, worker.Deliver)
+			a.router.Deliver(leases, "crm:"+name, deliver)
 		}
 		if b.Zendesk != nil {
 			if desks[name], err = b.Zendesk.client(a); err != nil {
 				return fmt.Errorf("bot %s: %w", name, err)
 			}
+			desks[name].Through(a.tracing.Transport)
 			a.zendesk[name] = a.listenToZendesk(name, b.Zendesk)
 			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
-			a.router.Deliver(leases, "zendesk:"+name, worker.Deliver)
+			a.router.Deliver(leases, "zendesk:"+name, deliver)
 		}
 		tools[name], a.has[name] = shop, chat.Settings{Tools: shop.Has()}
-		a.router.Deliver(leases, "telegram:"+name, worker.Deliver)
-		a.router.Deliver(leases, "orders:"+name, worker.Deliver)
+		a.router.Deliver(leases, "telegram:"+name, deliver)
+		a.router.Deliver(leases, "orders:"+name, deliver)
 	}
 	return nil
 }
@@ -303,6 +314,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.retain(ctx, a.bots) })
 	parts.Go(func() { a.guard.Run(ctx) })
 	parts.Go(func() { a.watchCertificates(ctx) })
+	parts.Go(func() { a.measure(ctx) })
 
 	<-ctx.Done()
 	a.stopping.Store(true)
@@ -320,6 +332,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	a.handler.Close()
 	a.store.Close()
+	a.tracing.Close()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -34,7 +34,7 @@ var allowedImports = map[string][]string{
 	"adapters/guard":                 {},
 	"adapters/telegram":              {"domain", "commands"},
 	"adapters/telegram/telegramtest": {},
-	"adapters/telemetry":             {},
+	"adapters/telemetry":             {"domain", "commands"},
 	"adapters/postgres":              {"domain", "commands", "projections"},
 	"adapters/postgres/pgdev":        {},
 	"adapters/postgres/pgtest":       {"adapters/postgres/pgdev", "schema"},

@@ -27,6 +27,7 @@ type devCmd struct {
 	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
 	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
 	ReorderWindow time.Duration `default:"0s" help:"How long an update waits for others of its chat with lower ids."`
+	tracingFlags
 }
 
 // The demo bot. Its token and secret open nothing but the simulator.
@@ -95,7 +96,7 @@ func (c *devCmd) Run(e *env) (err error) {
 
 	bot := botConfig{Token: demoToken, Secret: demoSecret, CRM: &crmConfig{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
 	api := "http://" + page.Addr().String()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Log: e.log})
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Log: e.log, Tracing: c.tracing()})
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type serveCmd struct {
 	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 	Listen      string `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
 	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	tracingFlags
 }
 
 // Run serves until it is told to stop.
@@ -47,7 +48,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer listener.Close()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log})
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log, Tracing: c.tracing()})
 	if err != nil {
 		return err
 	}

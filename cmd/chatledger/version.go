@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -13,13 +14,15 @@ type versionCmd struct{}
 
 // Run prints which program this is.
 func (versionCmd) Run(e *env) error {
-	name := version
-	if info, ok := debug.ReadBuildInfo(); ok && name == "" {
-		name = info.Main.Version
-	}
-	if name == "" {
-		name = "(devel)"
-	}
-	fmt.Fprintf(e.stdout, "chatledger %s %s %s/%s\n", name, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(e.stdout, "chatledger %s %s %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
+}
+
+// programVersion is the release, or what is known of a build that is none.
+func programVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if version != "" || !ok {
+		return cmp.Or(version, "(devel)")
+	}
+	return cmp.Or(info.Main.Version, "(devel)")
 }

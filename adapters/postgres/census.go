@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Reading is one value of a census: of what, by which labels.
+type Reading struct {
+	Name   string
+	Labels []string
+	Value  float64
+}
+
+// censusTimeout bounds a census: what takes longer is in the way of others.
+const censusTimeout = 2 * time.Second
+
+// Census counts what waits: how far these consumer groups are behind, in events and in
+// seconds; what is owed to the outside, by destination and state; tickets, by priority.
+// The names are those of metrics. Positions are drawn from a sequence with gaps, so that
+// events are counted a few too many; the seconds are exact.
+func (s *Store) Census(ctx context.Context, groups []string) ([]Reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, censusTimeout)
+	defer cancel()
+	// Each group costs one step into the index of the feed, however far it is behind.
+	rows, err := s.pool.Query(ctx, `
+		with newest as materialized (
+			select position from eventstore.events order by transaction_id desc, position desc limit 1
+		), lag as materialized (
+			select c.consumer_group, c.position, next.recorded_at
+			from eventstore.checkpoints c left join lateral (
+				select e.recorded_at from eventstore.events e
+				where (e.transaction_id, e.position) > (c.transaction_id, c.position)
+				order by e.transaction_id, e.position limit 1) next on true
+			where c.consumer_group = any($1)
+		), owed as materialized (
+			select destination, state, count(*) as n, extract(epoch from now() - min(created_at)) as age
+			from eventstore.deliveries where finished_at is null group by destination, state
+		), queue as materialized (
+			select p.priority, count(t.ticket_id) as n, coalesce(extract(epoch from now() - min(t.opened_at)), 0) as age,
+				count(*) filter (where t.first_reply_at is null and t.due_at < now()) as overdue,
+				greatest(coalesce(extract(epoch from now() - min(t.due_at) filter (where t.first_reply_at is null)), 0), 0) as late
+			from (values ('urgent'), ('high'), ('normal'), ('low')) as p(priority)
+			left join readmodel.tickets t on t.priority = p.priority and t.status in ('open', 'assigned')
+			group by p.priority
+		)
+		select 'chatledger_consumer_lag_events', array[consumer_group], case when recorded_at is null then 0
+			else greatest((select position from newest) - position, 1) end::float8 from lag
+		union all
+		select 'chatledger_consumer_lag_seconds', array[consumer_group], greatest(coalesce(extract(epoch from clock_timestamp() - recorded_at), 0), 0)::float8 from lag
+		union all
+		select 'chatledger_deliveries_open', array[destination, state], n::float8 from owed
+		union all
+		select 'chatledger_delivery_oldest_seconds', array[destination, state], age::float8 from owed
+		union all
+		select 'chatledger_dead_letters', array[destination], sum(n)::float8 from owed where state in ('dead', 'unknown') group by destination
+		union all
+		select 'chatledger_tickets_waiting', array[priority], n::float8 from queue
+		union all
+		select 'chatledger_ticket_oldest_seconds', array[priority], age::float8 from queue
+		union all
+		select 'chatledger_tickets_overdue', array[priority], overdue::float8 from queue
+		union all
+		select 'chatledger_ticket_overdue_seconds', array[priority], late::float8 from queue
+		union all
+		select 'chatledger_database_bytes', '{}', pg_database_size(current_database())::float8`, groups)
+	if err != nil {
+		return nil, fmt.Errorf("count what waits: %w", err)
+	}
+	readings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Reading])
+	if err != nil {
+		return nil, fmt.Errorf("count what waits: %w", err)
+	}
+	return readings, nil
+}

@@ -1,0 +1,324 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Tracing makes one OpenTelemetry trace of all that an update leads to, in whichever
+// process it happens: the context of a trace is stored with the events, and goes on
+// from there. Only webhooks begin traces, and only those that were let in; what a
+// stranger sends as trace context is not heeded.
+//
+//	webhook > handle > wait, append
+//	               > page (one per consumer group that was handed the event) > handle > ...
+//	               > deliver > call (of another system), handle > ...
+//
+// Spans hold names of streams, bots and kinds, never texts, names of people, URLs or
+// errors in words: those may hold what a customer wrote, or a token.
+//
+// When it is off its methods return what they are given.
+type Tracing struct {
+	tracer   trace.Tracer
+	provider *sdk.TracerProvider // nil when it is off
+}
+
+// TracingConfig says where spans go.
+type TracingConfig struct {
+	Endpoint string  // base URL of an OTLP receiver by HTTP, such as http://127.0.0.1:4318; "" is off
+	Ratio    float64 // of the webhooks, how many begin a trace: 0 to 1
+	Version  string  // of this program
+	Instance string  // of this process
+	Log      *slog.Logger
+}
+
+// NewTracing prepares tracing. Nothing is sent before there is a span, and what the
+// receiver does not take is dropped: tracing never holds anything up. The environment's
+// OTEL_EXPORTER_OTLP_HEADERS and the like are heeded.
+func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
+	if c.Endpoint == "" {
+		return &Tracing{}, nil
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
+	if err != nil {
+		return nil, fmt.Errorf("tracing to %s: %w", c.Endpoint, err)
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { c.Log.Warn("spans are lost", "error", err) }))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Ratio))),
+		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "chatledger"),
+			attribute.String("service.version", c.Version), attribute.String("service.instance.id", c.Instance))))
+	return &Tracing{provider.Tracer("github.com/chatledger/chatledger"), provider}, nil
+}
+
+// flushTimeout bounds the sending of the last spans to a receiver that may be gone.
+const flushTimeout = 2 * time.Second
+
+// Close sends what is left.
+func (t *Tracing) Close() {
+	if t.provider == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := t.provider.Shutdown(ctx); err != nil {
+		otel.Handle(err)
+	}
+}
+
+// incoming is a request from outside, which becomes the root of a trace when it is let in.
+type incoming struct {
+	begun time.Time
+	span  trace.Span
+}
+
+type incomingKey struct{}
+
+// Receive lets requests begin traces.
+func (t *Tracing) Receive(next http.Handler) http.Handler {
+	if t.provider == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		in := &incoming{begun: time.Now()}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), incomingKey{}, in)))
+		if in.span != nil {
+			in.span.End()
+		}
+	})
+}
+
+// Handle traces requests on their way to the store.
+func (t *Tracing) Handle(next func(context.Context, commands.Request) (commands.Result, error)) func(context.Context, commands.Request) (commands.Result, error) {
+	if t.provider == nil {
+		return next
+	}
+	return func(ctx context.Context, r commands.Request) (commands.Result, error) {
+		ctx = t.let(ctx, r.Stream.Bot())
+		ctx, span := t.handle(ctx, &r)
+		result, err := next(ctx, r)
+		end(span, err)
+		if in, ok := ctx.Value(incomingKey{}).(*incoming); ok && err != nil {
+			in.span.SetStatus(codes.Error, "")
+		}
+		return result, err
+	}
+}
+
+// HandleAll is Handle for several. That one of them failed is told of each: all will be
+// asked for again.
+func (t *Tracing) HandleAll(next func(context.Context, []commands.Request) ([]commands.Result, error)) func(context.Context, []commands.Request) ([]commands.Result, error) {
+	if t.provider == nil {
+		return next
+	}
+	return func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
+		spans := make([]trace.Span, len(requests))
+		for i := range requests {
+			_, spans[i] = t.handle(ctx, &requests[i])
+		}
+		results, err := next(ctx, requests)
+		for _, span := range spans {
+			end(span, err)
+		}
+		return results, err
+	}
+}
+
+// let begins a trace with the first request that came from outside and was let in.
+func (t *Tracing) let(ctx context.Context, bot string) context.Context {
+	in, ok := ctx.Value(incomingKey{}).(*incoming)
+	if !ok {
+		return ctx
+	}
+	if in.span == nil {
+		_, in.span = t.tracer.Start(ctx, "webhook", trace.WithNewRoot(), trace.WithTimestamp(in.begun),
+			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("bot", bot)))
+	}
+	return trace.ContextWithSpan(ctx, in.span)
+}
+
+// handle begins the span of a request, which carries it from now on: as a part of what
+// goes on, or of the page with the event that it answers.
+func (t *Tracing) handle(ctx context.Context, r *commands.Request) (context.Context, trace.Span) {
+	if pages, ok := ctx.Value(pagesKey{}).(map[uuid.UUID]context.Context); ok {
+		if page, ok := pages[r.Causation]; ok {
+			ctx = page
+		}
+	}
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
+		return ctx, trace.SpanFromContext(ctx)
+	}
+	ctx, span := t.tracer.Start(ctx, "handle "+kind(r.Command), trace.WithAttributes(
+		attribute.String("bot", r.Stream.Bot()), attribute.String("stream", string(r.Stream))))
+	if r.Correlation != uuid.Nil {
+		span.SetAttributes(attribute.String("correlation", r.Correlation.String()))
+	}
+	r.Trace = traceparent(ctx)
+	return ctx, span
+}
+
+// kind is the name of a command's type.
+func kind(command any) string {
+	_, name, _ := strings.Cut(fmt.Sprintf("%T", command), ".")
+	return name
+}
+
+// Round traces what became of requests that waited together. Their commit is one: it is
+// told of in each trace, and linked to the first.
+func (t *Tracing) Round(r commands.Round) {
+	if t.provider == nil || r.Took == 0 {
+		return
+	}
+	var first []trace.SpanStartOption
+	for _, one := range r.Traced {
+		ctx := under(context.Background(), one.Trace)
+		_, wait := t.tracer.Start(ctx, "wait", trace.WithTimestamp(one.Since))
+		wait.End(trace.WithTimestamp(r.Begun))
+		_, span := t.tracer.Start(ctx, "append", append(first, trace.WithTimestamp(r.Appending), trace.WithAttributes(
+			attribute.Int("streams", r.Streams), attribute.Int("events", r.Events), attribute.Int("conflicts", r.Conflicts)))...)
+		fail(span, r.Err)
+		span.End(trace.WithTimestamp(r.Appending.Add(r.Took)))
+		if first == nil {
+			first = []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: span.SpanContext()})}
+		}
+	}
+}
+
+type pagesKey struct{}
+
+// Page traces a consumer group's pages: one span in each trace that a page has an event of.
+func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain.Recorded) error) func(context.Context, pgx.Tx, []domain.Recorded) error {
+	if t.provider == nil {
+		return next
+	}
+	return func(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
+		spans, pages := map[trace.TraceID]context.Context{}, map[uuid.UUID]context.Context{}
+		for _, r := range page {
+			if r.Trace == "" {
+				continue
+			}
+			event := under(ctx, r.Trace)
+			id := trace.SpanContextFromContext(event).TraceID()
+			if spans[id] == nil {
+				spans[id], _ = t.tracer.Start(event, "page "+group, trace.WithSpanKind(trace.SpanKindConsumer),
+					trace.WithAttributes(attribute.String("group", group), attribute.Int("events", len(page))))
+			}
+			pages[r.ID] = spans[id]
+		}
+		err := next(context.WithValue(ctx, pagesKey{}, pages), tx, page)
+		for _, span := range spans {
+			end(trace.SpanFromContext(span), err)
+		}
+		return err
+	}
+}
+
+// Deliver traces attempts at deliveries.
+func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) func(context.Context, commands.Claimed) error {
+	if t.provider == nil {
+		return next
+	}
+	return func(ctx context.Context, c commands.Claimed) error {
+		if c.Trace == "" {
+			return next(ctx, c)
+		}
+		ctx, span := t.tracer.Start(under(ctx, c.Trace), "deliver "+c.Kind, trace.WithAttributes(
+			attribute.String("destination", c.Destination), attribute.String("delivery", c.ID.String()), attribute.String("stream", string(c.Stream)),
+			attribute.String("correlation", c.Correlation.String()), attribute.Int("attempt", c.Attempt)))
+		err := next(ctx, c)
+		end(span, err)
+		return err
+	}
+}
+
+// Outcome adds to the span of an attempt what came of it.
+func (t *Tracing) Outcome(ctx context.Context, state commands.State) {
+	trace.SpanFromContext(ctx).SetAttributes(attribute.String("outcome", string(state)))
+}
+
+// Transport traces calls of other systems, and lets them join the trace. Of a URL it tells
+// the host alone: Telegram's hold the token, and others' what a customer is known by.
+func (t *Tracing) Transport(next http.RoundTripper) http.RoundTripper {
+	if t.provider == nil {
+		return next
+	}
+	return transport{t.tracer, next}
+}
+
+type transport struct {
+	tracer trace.Tracer
+	next   http.RoundTripper
+}
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !trace.SpanContextFromContext(r.Context()).IsSampled() {
+		return t.next.RoundTrip(r)
+	}
+	ctx, span := t.tracer.Start(r.Context(), "call "+r.URL.Host, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("server.address", r.URL.Hostname())))
+	r = r.Clone(ctx)
+	w3c.Inject(ctx, propagation.HeaderCarrier(r.Header))
+	resp, err := t.next.RoundTrip(r)
+	if err == nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
+	}
+	end(span, err)
+	return resp, err
+}
+
+// CloseIdleConnections lets http.Client do so.
+func (t transport) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+var w3c propagation.TraceContext
+
+// traceparent is the W3C form of a context's sampled span.
+func traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	w3c.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// under is a context in the trace that a traceparent tells of.
+func under(ctx context.Context, traceparent string) context.Context {
+	return w3c.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+}
+
+// end ends a span, with what went wrong.
+func end(span trace.Span, err error) {
+	fail(span, err)
+	span.End()
+}
+
+// fail names the type of an error: its words may be a customer's.
+func fail(span trace.Span, err error) {
+	if err == nil {
+		return
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	span.SetStatus(codes.Error, "")
+	span.SetAttributes(attribute.String("error.type", fmt.Sprintf("%T", err)))
+}

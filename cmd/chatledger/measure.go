@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// measureEvery is how often the queues in the database are counted: as often as they are
+// usually scraped. It costs the server some milliseconds.
+const measureEvery = 15 * time.Second
+
+// show makes this process's own state a part of its metrics.
+func (a *app) show() {
+	a.metrics.Build(programVersion())
+	a.metrics.Waiting(a.handler.Waiting)
+	a.metrics.Pool(a.store.Pool())
+}
+
+// measure counts what waits in the database. What cannot be counted is not shown.
+func (a *app) measure(ctx context.Context) {
+	count := func() {
+		readings, err := a.store.Census(ctx, a.router.Groups())
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("the queues are not counted", "error", err)
+		}
+		a.metrics.Census(func(show func(string, []string, float64)) {
+			for _, r := range readings {
+				show(r.Name, r.Labels, r.Value)
+			}
+		})
+	}
+	count()
+	every(ctx, measureEvery, count)
+}
