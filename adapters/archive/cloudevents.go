@@ -32,7 +32,7 @@ const (
 	extActor       = "actor"
 	extRecorded    = "recordedtime"
 	extTrace       = "traceparent" // for whoever the events are handed on to; an import leaves it
-	extRaw         = "raw" // binary: an attribute's text must not have every character that JSON may
+	extRaw         = "raw"         // binary: an attribute's text must not have every character that JSON may
 )
 
 // cloudEventsWriter writes CloudEvents 1.0 in the structured JSON mode, one a line.

@@ -230,7 +230,7 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 		err = p.Flow.Open(ctx, bot, commands.WrongToken)
 	}
 	if err != nil {
-		p.Log.Error("what Telegram wants is not recorded", "stream", c.Stream, "cause", o.Cause, "error", err)
+		p.Log.ErrorContext(ctx, "what Telegram wants is not recorded", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
 	}
 }
 

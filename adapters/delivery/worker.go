@@ -129,7 +129,7 @@ func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outco
 	_, err := w.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
 		Actor: "telegram", Causation: c.ID, Correlation: c.Correlation, At: at})
 	if err != nil {
-		w.Log.Warn("it is not recorded yet that a group has moved", "stream", c.CallsTo(), "to", o.MovedTo, "error", err)
+		w.about(c).WarnContext(ctx, "it is not recorded yet that a group has moved", "to", o.MovedTo, "error", err)
 	}
 }
 
@@ -142,8 +142,13 @@ func (w *Worker) putOff(ctx context.Context, c commands.Claimed, o commands.Outc
 	if _, err := w.Ledger.PutOff(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
-	w.Log.Info("delivery put off", "delivery", c.ID, "kind", c.Kind, "stream", c.Stream, "attempt", c.Attempt, "state", o.State, "after", o.After, "reason", o.Reason)
+	w.about(c).InfoContext(ctx, "delivery put off", "attempt", c.Attempt, "state", o.State, "after", o.After, "reason", o.Reason)
 	return nil
+}
+
+// about is a log whose lines say which delivery they are about.
+func (w *Worker) about(c commands.Claimed) *slog.Logger {
+	return w.Log.With("delivery", c.ID, "kind", c.Kind, "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation)
 }
 
 // record brings the outcome home. Without the database it tries until the lease
@@ -152,13 +157,13 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 	request := commands.Request{Stream: c.Stream, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != commands.Done {
-		w.Log.Warn("delivery failed", "delivery", c.ID, "kind", c.Kind, "stream", c.Stream, "outcome", o.State, "reason", o.Reason)
+		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "reason", o.Reason)
 	}
 	for pause := pauseMin; ; pause *= 2 {
 		_, err := w.Handle(ctx, request)
 		var fenced commands.Fenced
 		if errors.As(err, &fenced) {
-			w.Log.Warn("outcome came too late; another worker has the delivery", "delivery", c.ID, "stream", c.Stream)
+			w.about(c).WarnContext(ctx, "outcome came too late; another worker has the delivery")
 			return nil
 		}
 		if err == nil || time.Now().Add(pause).After(c.Deadline) {

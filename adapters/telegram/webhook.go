@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -146,21 +147,21 @@ func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
 	// The update is taken in even when the sender hangs up meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
-	if err := wh.store(ctx, bot, body); err != nil {
-		wh.Log.Error("update not stored; Telegram will send it again", "bot", bot.Name, "error", err)
+	if stream, err := wh.store(ctx, bot, body); err != nil {
+		wh.Log.ErrorContext(ctx, "update not stored; Telegram will send it again", "bot", bot.Name, "stream", stream, "error", err)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
 }
 
-// store makes the body durable: as an event, or in quarantine.
-func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) error {
+// store makes the body durable: as an event of a stream, or in quarantine.
+func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.StreamID, error) {
 	request, err := Translate(bot, body, time.Now().UTC().Truncate(time.Microsecond))
 	if err != nil {
-		return wh.Quarantine(ctx, bot.Name, body, err.Error())
+		return "", wh.Quarantine(ctx, bot.Name, body, err.Error())
 	}
 	_, err = wh.Handle(ctx, request)
-	return err
+	return request.Stream, err
 }
 
 // authentic compares in a time that depends neither on the secrets nor on where

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ type TracingConfig struct {
 func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
 	if c.Endpoint == "" {
 		return &Tracing{}, nil
+	}
+	if base, err := url.Parse(c.Endpoint); err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("tracing: %q is no base URL of an OTLP receiver; give one such as http://127.0.0.1:4318", c.Endpoint)
 	}
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 // cli is every subcommand, each in the file of its name.
 type cli struct {
 	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL"`
+	logFlags
 
 	Dev        devCmd        `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
 	Serve      serveCmd      `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
@@ -93,8 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}()
 		command, err := parser.Parse(args)
 		if err == nil {
-			log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
-			err = command.Run(&env{ctx, stdout, stderr, log})
+			err = command.Run(&env{ctx, stdout, stderr, c.logger(stderr, c.LogLevel)})
 		}
 		code = report(stderr, err)
 	}()

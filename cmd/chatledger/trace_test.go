@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 )
 
 // otlpReceiver takes spans in as a collector does.
@@ -194,5 +197,40 @@ func TestAStrangerBeginsNoTrace(t *testing.T) {
 	}
 	if webhooks != 1 {
 		t.Errorf("%d webhooks begin traces, want the one that was let in", webhooks)
+	}
+}
+
+func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
+	t.Parallel()
+	o := newOTLPReceiver(t)
+	w := newTown(t, pgtest.Database(t))
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: http.StatusBadRequest})
+	var written strings.Builder // complete when the app has stopped
+	w.running = w.start(w.dsn, o.traced("only", 1), func(c *appConfig) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
+	w.register()
+	w.Say(42, "Where is my order 1001?")
+	w.settle()
+	chain := w.rows(`select distinct correlation_id::text from eventstore.events`)
+	w.stop()
+
+	var line struct {
+		Msg, Bot, Stream, Correlation string
+		Trace                         string `json:"trace_id"`
+	}
+	for text := range strings.Lines(written.String()) {
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if line.Msg == "delivery failed" {
+			break
+		}
+	}
+	if line.Msg != "delivery failed" || line.Bot != "demo" || line.Stream != "chat-demo:42" || line.Correlation != chain {
+		t.Errorf("the line is %+v, want that of the delivery in chain %s", line, chain)
+	}
+	for id, span := range o.spans {
+		if hex.EncodeToString(span.TraceId) != line.Trace {
+			t.Errorf("the line is of trace %s, and the span %s of another", line.Trace, o.path(id))
+		}
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"io"
+	"log/slog"
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/commands"
@@ -16,6 +18,16 @@ type tracingFlags struct {
 
 func (f tracingFlags) tracing() telemetry.TracingConfig {
 	return telemetry.TracingConfig{Endpoint: f.OTLPEndpoint, Ratio: f.TraceRatio}
+}
+
+// logFlags say how lines are logged.
+type logFlags struct {
+	LogFormat string `enum:"text,json" default:"text" env:"CHATLEDGER_LOG_FORMAT" help:"Log lines as text or json."`
+	LogBurst  int    `default:"100" env:"CHATLEDGER_LOG_BURST" help:"Log lines with one message that are written in a second; the next tells how many were left out. 0 is no limit."`
+}
+
+func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
+	return telemetry.NewLogger(w, telemetry.LogConfig{JSON: f.LogFormat == "json", Level: level, Burst: f.LogBurst})
 }
 
 // trace prepares tracing for this process.
