@@ -1,6 +1,6 @@
 # `make run` tries chatledger on this machine; `make test` proves it.
 
-.PHONY: help run build test fuzz bench postgres
+.PHONY: help run build test fuzz bench postgres promtool
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -11,7 +11,7 @@ run: build postgres ## Start everything on a private PostgreSQL and a Telegram s
 build: ## Build bin/chatledger
 	@go build -o bin/chatledger ./cmd/chatledger
 
-test: postgres ## Run everything that must hold
+test: postgres promtool ## Run everything that must hold
 	@.ci/test
 
 fuzz: ## Look for input that a parser does not survive, 20 s each (FUZZTIME=5m)
@@ -22,3 +22,6 @@ bench: build postgres ## Measure what we promise, beside what the machine can do
 
 postgres: # Install PostgreSQL's server programs where that is possible and they are missing
 	@.ci/postgres
+
+promtool: # Fetch what the alert rules are tested with
+	@.ci/promtool

@@ -91,6 +91,15 @@ func (m *Metrics) Webhook(bot string, status int, took time.Duration) {
 	m.webhook.WithLabelValues(bot, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
+// Source makes what counts a bot's updates begin at 0: of a count that begins with 1
+// nobody sees the increase.
+func (m *Metrics) Source(bot string) {
+	m.quarantine.WithLabelValues(bot)
+	for _, status := range []int{http.StatusOK, http.StatusServiceUnavailable} {
+		m.webhook.WithLabelValues(bot, strconv.Itoa(status))
+	}
+}
+
 // Quarantined records a body that was kept unread.
 func (m *Metrics) Quarantined(bot string) { m.quarantine.WithLabelValues(bot).Inc() }
 

@@ -248,6 +248,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	leases := bus.NewLeases(a.store, a.owner, c.Log)
 	for name, b := range c.Bots {
 		webhook.Bots[name] = b.receiver(name)
+		a.metrics.Source(name)
 		paced.Add(name, b.limits())
 		client, err := telegram.NewClient(c.TelegramURL, b.Token)
 		if err != nil {

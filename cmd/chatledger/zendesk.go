@@ -87,6 +87,7 @@ func (a *app) desk(bot string) string {
 // listenToZendesk takes in what agents do to a bot's tickets.
 func (a *app) listenToZendesk(bot string, z *zendeskConfig) *zendesk.Webhook {
 	source := "zendesk:" + bot // in quarantine and metrics, to be told from Telegram's
+	a.metrics.Source(source)
 	quarantine := func(ctx context.Context, body []byte, reason string) error {
 		a.metrics.Quarantined(source)
 		return a.store.Quarantine(ctx, source, body, reason)
