@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -232,5 +234,28 @@ func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
 		if hex.EncodeToString(span.TraceId) != line.Trace {
 			t.Errorf("the line is of trace %s, and the span %s of another", line.Trace, o.path(id))
 		}
+	}
+}
+
+func TestAReceiverOfSpansThatHangsHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections, and answers none
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	w := newTown(t, pgtest.Database(t))
+	w.running = w.start(w.dsn, func(c *appConfig) { c.Tracing.Endpoint, c.Tracing.Ratio = "http://"+silent.Addr().String(), 1 })
+	w.register()
+	w.Say(42, "Where is my order 1001?")
+	w.settle()
+	w.wantRows("true", `select count(trace) > 3 from eventstore.events`)
+	if said := w.texts(42, "bot"); len(said) != 1 {
+		t.Errorf("the customer was told %q", said)
+	}
+	const drained = 10 * time.Second // what the end of a process may take
+	begun := time.Now()
+	if w.stop(); time.Since(begun) > drained {
+		t.Errorf("it took %v to stop", time.Since(begun))
 	}
 }

@@ -1,0 +1,49 @@
+package commands_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
+	store := newMemory()
+	var rounds []commands.Round // one handler, one batch at a time
+	h := handler(t, store, commands.Settings{Committers: 1, Observe: func(r commands.Round) { rounds = append(rounds, r) }})
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	ask := func(r commands.Request) {
+		t.Helper()
+		if _, err := h.Handle(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	ask(update(anna, 5))
+	traced := update(anna, 6)
+	traced.Trace = trace
+	ask(traced)
+	store.elsewhere(anna, chat.MessageReceived{Text: "sent elsewhere"})
+	ask(update(anna, 8))
+	h.Close()
+
+	want := []struct{ remembered, conflicts, traced int }{{0, 0, 0}, {1, 0, 1}, {1, 1, 0}, {0, 0, 0}}
+	if len(rounds) != len(want) {
+		t.Fatalf("told of %d rounds, want %d: %+v", len(rounds), len(want), rounds)
+	}
+	for i, r := range rounds {
+		if r.Streams != 1 || r.Events != 1 || r.Took <= 0 || r.Appending.Before(r.Begun) || r.Begun.Before(begun) ||
+			r.Remembered != want[i].remembered || r.Conflicts != want[i].conflicts || len(r.Traced) != want[i].traced {
+			t.Errorf("round %d is %+v, want %+v", i, r, want[i])
+		}
+	}
+	if one := rounds[1].Traced[0]; one.Trace != trace || one.Since.After(rounds[1].Begun) {
+		t.Errorf("the traced request is %+v", one)
+	}
+	for i, e := range store.events(anna) {
+		if (e.Trace == trace) != (i == 1) {
+			t.Errorf("event %d is stored with trace %q", i, e.Trace)
+		}
+	}
+}
