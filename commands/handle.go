@@ -42,6 +42,7 @@ type Update struct {
 type Result struct {
 	First  domain.Version
 	Events []domain.Event
+	Wake   time.Time // of a chat.Elapse: when time next brings something about; zero is never
 }
 
 // Handler takes requests from load to commit. Requests of one stream are decided
@@ -284,6 +285,10 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 	l.sortUpdates()
 	a = Append{Stream: l.stream, Expected: l.base.version}
 	l.decided = l.base
+	var with chat.Settings
+	if h.with != nil {
+		with = h.with(l.stream.Bot())
+	}
 	var update *Update // the last one consumed
 	for _, p := range l.taken {
 		if update != nil && p.Update != nil && p.Update.ID == update.ID {
@@ -307,14 +312,18 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 		}
 		command := p.Command
 		if h.with != nil && !receiving { // what is received is only taken in
-			command = chat.Told{Command: command, With: h.with(l.stream.Bot())}
+			command = chat.Told{Command: command, With: with}
 		}
 		events, err := chat.Decider.Decide(l.decided.state, command)
 		if len(events) == 0 && !l.fresh && !receiving { // what was heard once stays heard
 			l.stale = true
 			return Append{}, ErrConflict
 		}
-		if p.result.Events, p.refusal = events, err; len(events) == 0 {
+		p.result.Events, p.refusal = events, err
+		if _, elapsing := p.Command.(chat.Elapse); elapsing {
+			p.result.Wake = chat.Wake(chat.Decider.Fold(l.decided.state, events...), with)
+		}
+		if len(events) == 0 {
 			continue
 		}
 		a.Events = append(a.Events, p.newEvents(events)...)
@@ -326,6 +335,10 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 			a.Settled = append(a.Settled, *p.Settles)
 		}
 		l.decided = folded{chat.Decider.Fold(l.decided.state, events...), l.decided.version + domain.Version(len(events))}
+	}
+	if at := chat.Wake(l.decided.state, with); !at.Equal(chat.Wake(l.base.state, with)) {
+		wake := at
+		a.Wake = &wake
 	}
 	return a, nil
 }

@@ -53,6 +53,10 @@ type Append struct {
 	Events   []NewEvent
 	Updates  []ConsumedUpdate
 	Settled  []Settlement
+
+	// Wake is when time brings something about in this stream from now on (see
+	// chat.Wake), zero for never; nil leaves it as it is.
+	Wake *time.Time
 }
 
 // NewEvent is an event on its way into the store.

@@ -35,6 +35,10 @@ type Ticket struct {
 	Escalations  int64
 	UpdatedAt    time.Time
 
+	ResolveBy               *time.Time
+	FirstResponseBreachedAt *time.Time
+	ResolutionBreachedAt    *time.Time
+
 	ExternalSystem   *string
 	ExternalState    *string
 	ExternalID       *string
@@ -53,12 +57,13 @@ const (
 func (Tickets) Name() string { return "tickets" }
 
 // Version implements Projection.
-func (Tickets) Version() int { return 1 }
+func (Tickets) Version() int { return 2 }
 
 // Concerned implements Projection.
 func (Tickets) Concerned() []domain.Event {
 	return []domain.Event{chat.TicketOpened{}, chat.TicketAssigned{}, chat.TicketEscalated{}, chat.TicketResolved{}, chat.TicketReopened{},
-		chat.HandedBack{}, chat.ReplyQueued{}, chat.TicketReferred{}, chat.TicketFiled{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{}}
+		chat.HandedBack{}, chat.ReplyQueued{}, chat.TicketReferred{}, chat.TicketFiled{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{},
+		chat.DueBreached{}}
 }
 
 // caseFile is the tickets of one chat; the last one is the current.
@@ -106,7 +111,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 			ID:     fmt.Sprintf("%s:%d%s", r.Stream.Bot(), chatID, e.Ticket),
 			Stream: string(r.Stream), Bot: r.Stream.Bot(), ChatID: chatID, Status: "open",
 			Priority: string(e.Priority), Reason: clean(e.Reason), Subject: clean(e.Subject), OpenedAt: e.At, DueAt: e.Due,
-			UpdatedAt: r.OccurredAt, place: placeOf(r),
+			ResolveBy: timeOf(e.Resolve), UpdatedAt: r.OccurredAt, place: placeOf(r),
 		})
 		return f.last(), nil
 	}
@@ -127,18 +132,28 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 	case chat.TicketAssigned:
 		t.Status, t.Assignee = "assigned", text(e.Assignee)
 	case chat.TicketEscalated:
-		t.Priority, t.DueAt = string(e.Priority), e.Due
+		t.Priority, t.DueAt, t.ResolveBy = string(e.Priority), e.Due, timeOf(e.Resolve)
 		t.Escalations++
 	case chat.TicketResolved:
 		t.Status, t.ResolvedAt = "resolved", &e.At
 	case chat.TicketReopened:
 		t.Status, t.ResolvedAt, t.DueAt, t.FirstReplyAt = "open", nil, e.Due, nil
+		t.ResolveBy, t.FirstResponseBreachedAt, t.ResolutionBreachedAt = timeOf(e.Resolve), nil, nil
 		if t.Assignee != nil {
 			t.Status = "assigned"
 		}
 		t.Reopened++
 	case chat.HandedBack:
 		t.Status = "handed_back"
+	case chat.DueBreached:
+		breach := &t.FirstResponseBreachedAt
+		if e.What == chat.DueResolution {
+			breach = &t.ResolutionBreachedAt
+		}
+		if *breach != nil { // a later time was missed, too
+			return nil, nil
+		}
+		*breach = &e.At
 	case chat.TicketReferred:
 		state := pending
 		t.ExternalSystem, t.ExternalState, t.ExternalDelivery = text(e.Desk), &state, text(r.ID.String())
@@ -154,14 +169,23 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 	return t, nil
 }
 
+// timeOf is null for a time that there is not.
+func timeOf(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
+}
+
 const ticketColumns = `ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at,
 	first_reply_at, resolved_at, reopened, escalations, updated_at, external_system, external_state, external_id, external_delivery,
-	version, transaction_id, position`
+	resolve_by, first_response_breached_at, resolution_breached_at, version, transaction_id, position`
 
 func (t *Ticket) fields() []any {
 	return []any{&t.ID, &t.Stream, &t.Bot, &t.ChatID, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.OpenedAt, &t.DueAt,
 		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt,
-		&t.ExternalSystem, &t.ExternalState, &t.ExternalID, &t.ExternalDelivery, &t.Version, &t.Position.Transaction, &t.Position.Number}
+		&t.ExternalSystem, &t.ExternalState, &t.ExternalID, &t.ExternalDelivery,
+		&t.ResolveBy, &t.FirstResponseBreachedAt, &t.ResolutionBreachedAt, &t.Version, &t.Position.Transaction, &t.Position.Number}
 }
 
 // Apply implements Projection. Few events touch a ticket, so rows are written one
@@ -197,7 +221,7 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 // concerns tells whether an event can touch a ticket.
 func concerns(event domain.Event) bool {
 	switch e := event.(type) {
-	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred:
+	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred, chat.DueBreached:
 		return true
 	case chat.ReplyQueued:
 		return e.Author.Kind != chat.Bot
@@ -267,12 +291,14 @@ func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket)
 	for _, t := range changed {
 		batch.Queue(`
 			insert into tickets (`+ticketColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
 			on conflict (ticket_id) do update set status = excluded.status, priority = excluded.priority, assignee = excluded.assignee,
 				due_at = excluded.due_at, first_reply_at = excluded.first_reply_at, resolved_at = excluded.resolved_at,
 				reopened = excluded.reopened, escalations = excluded.escalations, updated_at = excluded.updated_at,
 				external_system = excluded.external_system, external_state = excluded.external_state,
 				external_id = excluded.external_id, external_delivery = excluded.external_delivery,
+				resolve_by = excluded.resolve_by, first_response_breached_at = excluded.first_response_breached_at,
+				resolution_breached_at = excluded.resolution_breached_at,
 				version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
 			t.fields()...)
 	}

@@ -17,8 +17,9 @@ type Tools map[string]Shop
 
 // Shop is where a bot's tools are: a CRM has all of them, a catalogue knows orders only.
 type Shop struct {
-	Orders Orders  // nil when it is the CRM that knows them
-	CRM    *Client // nil when there is none
+	Orders Orders           // nil when it is the CRM that knows them
+	CRM    *Client          // nil when there is none
+	Now    func() time.Time // nil is the clock
 }
 
 // Has are the tools of a shop.
@@ -51,7 +52,7 @@ func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	} else if outcome.State != commands.Done {
 		return outcome
 	}
-	record := asked.Returned(d.ID, now())
+	record := asked.Returned(d.ID, shop.now())
 	record.Output, record.Receipt = answer.output, answer.receipt
 	return done(answer.output, record)
 }
@@ -66,12 +67,17 @@ func (t Tools) Fail(d commands.Claimed, reason string) chat.Command {
 	if err := json.Unmarshal(d.Body, &asked); err != nil {
 		reason += "; and the payload cannot be read: " + err.Error()
 	}
-	record := asked.Returned(d.ID, now())
+	record := asked.Returned(d.ID, t[d.Stream.Bot()].now())
 	record.Reason = reason
 	return record
 }
 
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func (s Shop) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now().UTC().Truncate(time.Microsecond)
+}
 
 // used is what came of a tool.
 type used struct {

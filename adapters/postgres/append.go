@@ -72,6 +72,9 @@ type rows struct {
 	raws                         []*string
 	traces                       []*string // shorter than the others when the rest is null: unnest fills up
 	times                        []time.Time
+	timedOrd                     []int64
+	timed                        []string
+	due                          []*time.Time // nil takes the timer away
 }
 
 // rowsOf lays a batch out. sealed keeps every JSON value as bytes, for those that
@@ -90,6 +93,9 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 		r.streams, r.expected, r.appendOrd = append(r.streams, stream), append(r.expected, int64(a.Expected)), append(r.appendOrd, ord)
 		if a.Expected == 0 {
 			r.begun = append(r.begun, stream)
+		}
+		if a.Wake != nil {
+			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due, dueAt(*a.Wake))
 		}
 		for _, u := range a.Updates {
 			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots, u.Bot), append(r.updateStreams, stream)
@@ -130,7 +136,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	if err != nil {
 		return err
 	}
-	if len(batch) == 1 && len(r.ords) == 1 && len(r.bots) == 1 && len(r.begun)+len(r.deliveries) == 0 {
+	if len(batch) == 1 && len(r.ords) == 1 && len(r.bots) == 1 && len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
 		return s.appendOne(ctx, r)
 	}
 	const insert = `
@@ -150,7 +156,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
 	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
 		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces}
-	if len(r.begun)+len(r.deliveries) == 0 {
+	if len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
 		_, err := s.pool.Exec(ctx, insert, args...)
 		return err
 	}
@@ -171,6 +177,9 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 		b.Queue(`insert into eventstore.streams (stream_id) select unnest($1::text[])`, r.begun)
 	}
 	b.Queue(insert, args...)
+	if len(r.timed) > 0 {
+		b.Queue(`with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+` select`, r.timed, r.due)
+	}
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 

@@ -62,7 +62,9 @@ with a as materialized (
         $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[], $28::text[])
         as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
     join accepted a on a.ord = e.ord
-)
+), t as (
+    select a.stream_id, t.due_at from unnest($29::bigint[], $30::timestamptz[]) as t(ord, due_at) join accepted a on a.ord = t.ord
+), ` + setTimers + `
 select ord, why, update_id, delivery_id from refused`
 
 // appendCarefully runs the statement: every Append that cannot be done is left out
@@ -75,7 +77,7 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, se
 	found, err := s.pool.Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
 		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd,
-		r.were, r.over, r.unsure, r.traces)
+		r.were, r.over, r.unsure, r.traces, r.timedOrd, r.due)
 	if err != nil {
 		return nil, err
 	}

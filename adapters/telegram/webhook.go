@@ -52,7 +52,8 @@ type Webhook struct {
 	Handle     func(context.Context, commands.Request) (commands.Result, error)
 	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
 	Observe    func(bot string, status int, took time.Duration)
-	Door       Door // nil leaves it open
+	Door       Door             // nil leaves it open
+	Now        func() time.Time // nil is the clock
 	Log        *slog.Logger
 }
 
@@ -156,7 +157,11 @@ func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
 
 // store makes the body durable: as an event of a stream, or in quarantine.
 func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.StreamID, error) {
-	request, err := Translate(bot, body, time.Now().UTC().Truncate(time.Microsecond))
+	now := wh.Now
+	if now == nil {
+		now = time.Now
+	}
+	request, err := Translate(bot, body, now().UTC().Truncate(time.Microsecond))
 	if err != nil {
 		return "", wh.Quarantine(ctx, bot.Name, body, err.Error())
 	}

@@ -59,6 +59,8 @@ type app struct {
 	owner    string
 	verify   time.Duration // between two samples
 	bots     map[string]botConfig
+	now      func() time.Time
+	time     *postgres.Timekeeper
 }
 
 // appConfig is what an app needs.
@@ -71,6 +73,9 @@ type appConfig struct {
 	Log         *slog.Logger
 	Tracing     telemetry.TracingConfig
 	VerifyEvery time.Duration // 0 is verifyEvery
+
+	Now         func() time.Time // nil is the clock; what is leased goes by the database's
+	TimersEvery time.Duration    // see postgres.Timekeeper
 }
 
 const (
@@ -107,7 +112,10 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), bots: c.Bots}
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), bots: c.Bots, now: now}
+	if c.Now != nil {
+		a.now = c.Now
+	}
 
 	if err := a.trace(ctx, c.Tracing); err != nil {
 		return nil, err
@@ -119,6 +127,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, err
 	}
 	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with, Observe: a.round})
+	a.time = &postgres.Timekeeper{Store: a.store, Handle: a.handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
 	if a.router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
@@ -128,7 +137,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err := a.protect(c); err != nil {
 		return nil, err
 	}
-	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Log: c.Log,
+	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Now: a.now, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)
@@ -179,13 +188,13 @@ func (a *app) with(bot string) chat.Settings {
 func (a *app) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) error {
 	var requests []commands.Request
 	for _, r := range page {
-		if request, ok := commands.Turn(r, now()); ok {
+		if request, ok := commands.Turn(r, a.now()); ok {
 			requests = append(requests, request)
 		}
-		if request, ok := commands.Refer(r, a.desk(r.Stream.Bot()), now()); ok {
+		if request, ok := commands.Refer(r, a.desk(r.Stream.Bot()), a.now()); ok {
 			requests = append(requests, request)
 		}
-		if request, ok := commands.Migrate(r, now()); ok {
+		if request, ok := commands.Migrate(r, a.now()); ok {
 			requests = append(requests, request)
 		}
 	}
@@ -256,7 +265,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		}
 		clients[name] = client
 		client.Through(a.tracing.Transport)
-		var shop crm.Shop
+		shop := crm.Shop{Now: a.now}
 		if shop.Orders, err = b.orders(); err != nil {
 			return fmt.Errorf("bot %s: %w", name, err)
 		}
@@ -307,6 +316,7 @@ func (a *app) run(ctx context.Context) error {
 	part("router", func() error { return a.router.Run(ctx) })
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
 	parts.Go(func() { a.takeOver(ctx) })
+	parts.Go(func() { a.time.Run(ctx) })
 	parts.Go(func() { a.watch(ctx) })
 	parts.Go(func() { a.renewTables(ctx) })
 	parts.Go(func() { a.verifyTables(ctx) })

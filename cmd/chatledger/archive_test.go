@@ -21,6 +21,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -175,7 +176,7 @@ func unfinished(t *testing.T) *world {
 	reply := func(text string) chat.ReplyQueued {
 		return chat.ReplyQueued{Text: text, Author: chat.Author{Kind: chat.Bot}}
 	}
-	put(7, received(1), reply("sent"), chat.DeliverySucceeded{}, reply("not sent"), chat.OrderLookupRequested{Order: "1001"}, chat.ButtonAnswered{QueryID: "q"})
+	put(7, received(1), reply("sent"), chat.DeliverySucceeded{}, reply("not sent"), chat.ToolRequested{Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}, chat.ButtonAnswered{QueryID: "q"})
 	put(8, received(2), reply("dead"), chat.DeliveryFailed{Outcome: "dead", Reason: "dead", Held: true, Unsure: 2},
 		reply("retried"), chat.DeliveryFailed{Outcome: "refused", Reason: "retried"}, chat.DeliveryRetried{Reason: "retried"},
 		reply("skipped"), chat.DeliveryFailed{Outcome: "dead", Reason: "skipped", Held: true}, chat.DeliverySkipped{Reason: "skipped"})

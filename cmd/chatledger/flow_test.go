@@ -13,7 +13,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -291,7 +291,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	orders := slowOrders{crm.Demo, make(chan struct{})}
-	a.typing[commands.KindLookUpOrder].Asker = crm.LookUp{"demo": orders}
+	a.typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()

@@ -28,9 +28,11 @@ func Wake(s State, b Settings) time.Time {
 	if s.Backlog.Count > 0 {
 		sooner(s.Backlog.At.Add(backlogGather))
 	}
-	remind, expire := b.knowledge().Wake(s.Run)
-	sooner(remind)
-	sooner(expire)
+	if !s.WithPerson() {
+		remind, expire := b.knowledge().Wake(s.Run)
+		sooner(remind)
+		sooner(expire)
+	}
 	for _, d := range s.dues() {
 		sooner(d.at)
 	}

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,9 +25,11 @@ func CatchUp(c Context, said []string, count int, act Act) Turn {
 			lines = append(lines, "• "+shorten(text, lineMax))
 		}
 	}
-	apology := t.word(WordBacklog, map[string]string{"count": strconv.Itoa(count), "list": strings.Join(lines, "\n")})
 	act.Text = t.wanted(said)
+	act.Media = act.Text == "" // there were no words at all
 	turn := Take(c, act)
+	t.Language = turn.Language
+	apology := t.word(WordBacklog, map[string]string{"count": strconv.Itoa(count), "list": strings.Join(lines, "\n")})
 	turn.Replies = append([]Reply{{Text: apology}}, turn.Replies...)
 	return turn
 }
@@ -37,11 +40,13 @@ const lineMax = 100
 // wanted is the last message that says what the customer wants; the last one when none
 // does.
 func (t *talk) wanted(said []string) (text string) {
-	for _, one := range said {
+	for _, one := range slices.Backward(said) {
+		if text == "" {
+			text = one // nothing better is known
+		}
 		u := t.Knowledge.Understand(one, t.Language)
-		topic := t.Knowledge.Topics[u.Intent]
-		if text == "" || topic.known() && !topic.Courtesy || t.Run.Active() {
-			text = one
+		if topic := t.Knowledge.Topics[u.Intent]; topic.known() && !topic.Courtesy || t.Run.Active() && one != "" {
+			return one
 		}
 	}
 	return text

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
 // fuzzed are texts as people and other programs send them.
@@ -60,18 +61,28 @@ func FuzzSplitHTML(f *testing.F) {
 	})
 }
 
+func workflowOf(step dialog.Step) string {
+	if step == dialogtest.Describing || step == dialogtest.ChoosingProblem {
+		return dialogtest.DeliveryProblem
+	}
+	return dialogtest.AddressChange
+}
+
 // FuzzTake: whatever a customer says, in whatever step, the turn can be stored and sent.
 func FuzzTake(f *testing.F) {
 	for i, text := range fuzzed {
 		f.Add(text, "", byte(i), i%2 == 0)
 		f.Add("", text, byte(i), i%2 == 1)
 	}
-	steps := []dialog.Step{"", dialog.Initial, dialog.CollectingAddress, dialog.ValidatingAddress, dialog.ConfirmingChanges, dialog.SavingChanges, dialog.Completed}
+	steps := []dialog.Step{"", dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, dialogtest.SavingChanges, dialogtest.Describing, dialogtest.ChoosingProblem, dialog.Completed}
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text, button string, step byte, crm bool) {
-		c := dialog.Context{CRM: crm}
+		c := dialog.Context{Knowledge: &dialogtest.Shop}
+		if crm {
+			c.Tools = dialogtest.AllTools
+		}
 		if c.Run.Step = steps[int(step)%len(steps)]; c.Run.Step != "" {
-			c.Run = dialog.Run{Workflow: dialog.BillingAddressChange, Step: c.Run.Step, Data: map[string]string{"address": text}, StartedAt: at, LastAt: at}
+			c.Run = dialog.Run{Workflow: workflowOf(c.Run.Step), Step: c.Run.Step, Data: map[string]string{"address": text}, StartedAt: at, LastAt: at}
 		}
 		turn := dialog.Take(c, dialog.Act{Text: text, Button: button, MessageID: 1, At: at})
 		if turn.Confidence < 0 || turn.Confidence > 1 {
@@ -87,7 +98,7 @@ func FuzzTake(f *testing.F) {
 				}
 			}
 		}
-		for _, kept := range []string{turn.Lookup, turn.Check, turn.Save} {
+		for _, kept := range turn.Call.Input {
 			if strings.ContainsRune(kept, 0) {
 				t.Errorf("it asks others about %q", kept)
 			}

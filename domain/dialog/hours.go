@@ -1,6 +1,9 @@
 package dialog
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Hours are when people work. The zero Hours are always.
 type Hours struct {
@@ -15,8 +18,8 @@ type Shift struct{ From, To time.Duration } // since midnight
 // farthest bounds the search for working hours, in days: no shop is closed for longer.
 const farthest = 366
 
-// Add is when so much time has been worked from at on. Hours without a shift, and times
-// that nobody would live to see, are taken for always.
+// Add is when so much time has been worked from at on. Hours without a shift are always,
+// and so is what comes after a year.
 func (h Hours) Add(at time.Time, worked time.Duration) time.Time {
 	if worked <= 0 || h.always() {
 		return at.Add(max(worked, 0))
@@ -34,9 +37,9 @@ func (h Hours) Add(at time.Time, worked time.Duration) time.Time {
 				left -= length
 			}
 		}
-		day = time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, day.Location())
+		day = time.Date(day.Year(), day.Month(), day.Day()+1, 12, 0, 0, 0, day.Location()) // not every day has a midnight
 	}
-	return at.Add(worked)
+	return day.Add(left).In(at.Location())
 }
 
 // Open tells whether people work now.
@@ -81,11 +84,8 @@ func onDay(day time.Time, clock time.Duration) time.Time {
 // Due is when a person must have replied first to a ticket that is opened at a time, and
 // when they must have closed it.
 func (k *Knowledge) Due(p Priority, at time.Time) (response, resolution time.Time) {
-	target, ok := k.Targets[p]
-	if !ok {
-		target = targets[p]
-	}
-	return k.Hours.Add(at, target.FirstResponse), k.Hours.Add(at, target.Resolution)
+	target, usual := k.Targets[p], targets[p]
+	return k.Hours.Add(at, cmp.Or(target.FirstResponse, usual.FirstResponse)), k.Hours.Add(at, cmp.Or(target.Resolution, usual.Resolution))
 }
 
 // targets are those of a team that has set none.

@@ -1,0 +1,185 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// A stream in which time is to bring something about has a row in eventstore.timers,
+// which changes with the events that change the time, in their transaction. A row says
+// only when to look: whether anything is due is decided by the events, so that a timer
+// may go off twice, or for nothing, and what it brings about still happens once.
+
+const (
+	// timerLease is for how long others leave a timer alone that somebody has taken: a
+	// decision and its commit are far quicker, and so much later comes what a process
+	// that was killed had taken.
+	timerLease = 10 * time.Second
+	// timersAtOnce bounds what is taken at once: enough to amortise the commits, and
+	// decided well within the lease.
+	timersAtOnce = 128
+	// timersEvery is how often timers are looked at when none is known to be due sooner.
+	// None is set for so near a time, so that nobody has to say when one is.
+	timersEvery = time.Second
+	// timersApart is how far apart looks are while somebody else has what is due in hand.
+	timersApart = 10 * time.Millisecond
+	// vainPause is the wait before a timer that led to nothing, though it was due by its
+	// chat's own account, goes off again. There should be none such.
+	vainPause = time.Minute
+)
+
+// setTimers writes the rows of t(stream_id, due_at). A new time ends the lease of who took
+// the timer for the former one.
+const setTimers = `unset as (
+    delete from eventstore.timers x using t where x.stream_id = t.stream_id and t.due_at is null
+), timed as (
+    insert into eventstore.timers (stream_id, due_at) select stream_id, due_at from t where due_at is not null
+    on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null
+)`
+
+// dueAt is a time as the column keeps it, never earlier than it is; nil for never.
+func dueAt(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.Add(time.Microsecond - 1).Truncate(time.Microsecond)
+	return &at
+}
+
+// timer is a row that somebody has taken.
+type timer struct {
+	Stream domain.StreamID
+	Due    time.Time
+}
+
+// Timekeeper lets chats do what it is time for. Any number of them, in any number of
+// processes, may share the work.
+type Timekeeper struct {
+	Store  *Store
+	Handle func(context.Context, []commands.Request) ([]commands.Result, error)
+	Now    func() time.Time // in the database's resolution
+	Every  time.Duration    // how often timers are looked at; 0 is timersEvery
+	Log    *slog.Logger
+}
+
+// Run keeps the time until ctx ends. What could not be decided or stored is tried again
+// when its lease is over.
+func (k *Timekeeper) Run(ctx context.Context) {
+	pause := time.Duration(0)
+	for sleep(ctx, pause) == nil {
+		var err error
+		if pause, err = k.look(ctx); err != nil && ctx.Err() == nil {
+			k.Log.Error("timers did not go off; they will", "error", err)
+			pause = timersEvery
+		}
+	}
+}
+
+// look lets go off what is due, and says how long nothing will be.
+func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) {
+	now := k.Now()
+	due, err := k.Store.takeTimers(ctx, now)
+	if err != nil {
+		return 0, err
+	}
+	if len(due) > 0 {
+		if err := k.elapse(ctx, due, now); err != nil || len(due) == timersAtOnce {
+			return 0, err
+		}
+	}
+	every := k.Every
+	if every == 0 {
+		every = timersEvery
+	}
+	next, err := k.Store.nextTimer(ctx)
+	if err != nil || next.IsZero() {
+		return every, err
+	}
+	return min(max(next.Sub(k.Now()), timersApart), every), nil
+}
+
+// elapse puts the time to chats, and sets their timers to what comes next.
+func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) error {
+	requests := make([]commands.Request, len(due))
+	for i, t := range due {
+		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now}, Actor: "time", At: now}
+	}
+	results, failed := k.Handle(ctx, requests)
+	var done []timer
+	var next []*time.Time
+	for i, r := range results {
+		if r.First == 0 { // it failed
+			continue
+		}
+		if len(r.Events) == 0 && !r.Wake.IsZero() && !r.Wake.After(now) {
+			r.Wake = now.Add(vainPause)
+		}
+		done, next = append(done, due[i]), append(next, dueAt(r.Wake))
+	}
+	return errors.Join(failed, k.Store.passTimers(ctx, done, next))
+}
+
+// takeTimers leases the timers that are longest due.
+func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) {
+	// Who is not the first to lock a row passes it by.
+	rows, err := s.pool.Query(ctx, `
+		with due as materialized (
+			select stream_id from eventstore.timers
+			where due_at <= $1 and (taken_until is null or taken_until <= now())
+			order by due_at limit $2 for update skip locked
+		)
+		update eventstore.timers t set taken_until = now() + $3 from due where t.stream_id = due.stream_id
+		returning t.stream_id, t.due_at`, now, timersAtOnce, timerLease)
+	if err != nil {
+		return nil, fmt.Errorf("take timers: %w", err)
+	}
+	due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[timer])
+	if err != nil {
+		return nil, fmt.Errorf("take timers: %w", err)
+	}
+	return due, nil
+}
+
+// nextTimer is when the first timer goes off that nobody has taken; zero when there is none.
+func (s *Store) nextTimer(ctx context.Context) (at time.Time, err error) {
+	err = s.pool.QueryRow(ctx, `
+		select due_at from eventstore.timers where taken_until is null or taken_until <= now()
+		order by due_at limit 1`).Scan(&at)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return at, fmt.Errorf("look for the next timer: %w", err)
+	}
+	return at, nil
+}
+
+// passTimers sets timers that went off to the next time, or takes them away, unless an
+// append has set them meanwhile.
+func (s *Store) passTimers(ctx context.Context, done []timer, next []*time.Time) error {
+	if len(done) == 0 {
+		return nil
+	}
+	streams, were := make([]string, len(done)), make([]time.Time, len(done))
+	for i, t := range done {
+		streams[i], were[i] = string(t.Stream), t.Due
+	}
+	_, err := s.pool.Exec(ctx, `
+		with t as (
+			select * from unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as t(stream_id, was, due_at)
+		), unset as (
+			delete from eventstore.timers x using t where x.stream_id = t.stream_id and x.due_at = t.was and t.due_at is null
+		)
+		update eventstore.timers x set due_at = t.due_at, taken_until = null
+		from t where x.stream_id = t.stream_id and x.due_at = t.was and t.due_at is not null`, streams, were, next)
+	if err != nil {
+		return fmt.Errorf("set %d timers that went off: %w", len(done), err)
+	}
+	return nil
+}
