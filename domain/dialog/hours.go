@@ -76,9 +76,24 @@ func (h Hours) shifts(day time.Time) []Shift {
 	return h.Weekdays[day.Weekday()]
 }
 
-// onDay is a time of the clock on a day, whether or not the clock was changed that day.
+// onDay is a time of the clock on a day. One that the clock passes over, because it is put
+// forward, is the moment in which it is.
 func onDay(day time.Time, clock time.Duration) time.Time {
-	return time.Date(day.Year(), day.Month(), day.Day(), int(clock/time.Hour), int(clock/time.Minute)%60, 0, 0, day.Location())
+	on := func(place *time.Location) time.Time {
+		return time.Date(day.Year(), day.Month(), day.Day(), int(clock/time.Hour), int(clock/time.Minute)%60, 0, 0, place)
+	}
+	at, asked := on(day.Location()), on(time.UTC)
+	_, offset := at.Zone()
+	shown := at.Add(time.Duration(offset) * time.Second)
+	before, after := at.ZoneBounds()
+	switch {
+	case shown.Before(asked):
+		return after
+	case shown.After(asked):
+		return before
+	default:
+		return at
+	}
 }
 
 // Due is when a person must have replied first to a ticket that is opened at a time, and
