@@ -185,6 +185,7 @@ func Evolve(s State, event domain.Event) State {
 		s = s.heard(e.Update, e.Date)
 	case Understood:
 		s.Answered = e.To
+		s.Run = s.Run.Heard(s.LastUpdateAt)
 		s = s.understood(e.Intent, e.Language)
 		if e.Waits != nil {
 			s.Backlog = s.Backlog.add(*e.Waits, e.To)

@@ -25,10 +25,10 @@ func Wake(s State, b Settings) time.Time {
 			next = at
 		}
 	}
-	if s.Backlog.Count > 0 {
+	switch {
+	case s.Backlog.Count > 0: // which may hold what the workflow waits for
 		sooner(s.Backlog.At.Add(backlogGather))
-	}
-	if !s.WithPerson() {
+	case !s.WithPerson():
 		remind, expire := b.knowledge().Wake(s.Run)
 		sooner(remind)
 		sooner(expire)
@@ -49,7 +49,7 @@ func elapse(s informed, c Elapse) (events []domain.Event) {
 			events = append(events, DueBreached{s.Ticket.ID, d.what, d.at, c.At})
 		}
 	}
-	if s.WithPerson() {
+	if s.WithPerson() || s.Backlog.Count > 0 {
 		return events
 	}
 	turn := dialog.Elapse(s.context(Sender{}), c.At)

@@ -145,7 +145,7 @@ type Run struct {
 	Offered   Offer             // what the customer was asked to do first; zero when they were not
 	Under     *Run              // waits until this one is over
 	StartedAt time.Time
-	LastAt    time.Time
+	LastAt    time.Time // when it last moved, or the customer last did anything
 }
 
 // Move takes a workflow from one step to the next, with what was collected on the
@@ -175,6 +175,15 @@ func (r Run) Active() bool { return r.Workflow != "" && !r.Step.Ended() }
 
 // IdleSince tells since when the workflow waits for its customer; false when it does not.
 func (r Run) IdleSince() (time.Time, bool) { return r.LastAt, r.Active() && r.Calling == "" }
+
+// Heard is the run after the customer did something, which need not have moved it: they
+// are there, so that it goes on waiting for them.
+func (r Run) Heard(at time.Time) Run {
+	if r.Active() && at.After(r.LastAt) {
+		r.LastAt, r.Reminded = at, false
+	}
+	return r
+}
 
 // Follow is the run after a move. The maps and lists of the old run are left alone.
 func (r Run) Follow(m Move, at time.Time) Run {
