@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +55,15 @@ type world struct {
 	api string // the Bot API's address
 	bot botConfig
 	db  *pgxpool.Pool
+
+	clock *clock // Telegram's and chatledger's; the database has its own
 }
+
+// clock goes like any other, ahead of it by what has been passed over.
+type clock struct{ ahead atomic.Int64 } // nanoseconds
+
+func (c *clock) now() time.Time       { return now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // newWorld starts everything with bot demo registered, and waits until it is ready.
 func newWorld(t *testing.T, changes ...func(*botConfig)) *world {
@@ -74,11 +83,11 @@ func newWorldOn(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 // newTown is a world in which no chatledger runs yet.
 func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 	t.Helper()
-	w := &world{t: t, dsn: dsn, bot: botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &chatLimit{}}}
+	w := &world{t: t, dsn: dsn, bot: botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &chatLimit{}}, clock: &clock{}}
 	for _, change := range changes {
 		change(&w.bot)
 	}
-	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
+	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Now: w.clock.now, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
 	front := httptest.NewServer(w.Server)
 	w.api = front.URL
 	t.Cleanup(func() {
@@ -111,7 +120,7 @@ func (w *world) start(dsn string, changes ...func(*appConfig)) *running {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener,
+	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	for _, change := range changes {
 		change(&config)
@@ -302,14 +311,14 @@ const unsettled = `
 		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ') from eventstore.deliveries where state in ('waiting', 'sending')))`
 
 // settle waits until nothing is left to do: no update on its way, every event
-// handled by every group, every delivery at its end.
+// handled by every group, every delivery at its end, no timer due.
 func (w *world) settle() {
 	w.t.Helper()
 	w.eventually("everything comes to rest", func() string {
 		if n := w.Stats().Updates.Pending; n > 0 {
 			return fmt.Sprintf("%d updates are on their way", n)
 		}
-		return w.rows(unsettled)
+		return w.rows(unsettled) + w.rows(`select 'it is time for ' || stream_id from eventstore.timers where due_at <= $1`, w.clock.now())
 	})
 }
 

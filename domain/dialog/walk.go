@@ -308,6 +308,9 @@ func (t *talk) hearStep(u Understanding) {
 		return
 	}
 	own := t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow
+	if def.Ask != nil && u.Intent != Cancel && u.Confidence < t.Knowledge.Plain {
+		u.Intent = Unknown // it is rather a try at an answer
+	}
 	switch {
 	case t.Run.Writing && (u.Intent == Cancel || u.Intent == Start || u.Intent == Back):
 		t.where()
@@ -326,7 +329,7 @@ func (t *talk) hearStep(u Understanding) {
 	case def.Confirm != nil && t.Knowledge.Means(PhraseNo, t.act.Text):
 		t.claims()
 		t.correct(def.Confirm)
-	case u.Intent != Unknown && !own && (u.Confidence >= t.Knowledge.Plain || def.Ask == nil):
+	case u.Intent != Unknown && !own:
 		t.other(u)
 	case def.Ask != nil && own && def.Ask.Check.refusesWish(t.act.Text):
 		t.claims()

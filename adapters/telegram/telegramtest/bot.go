@@ -41,6 +41,9 @@ type press struct {
 // and as something to answer.
 const callbackLife = 150
 
+// unixNow is the date of a message.
+func (b *bot) unixNow() int64 { return b.server.now().Unix() }
+
 func newBot(s *Server, account Bot, id, firstUpdate int64) *bot {
 	b := &bot{
 		server: s, account: account,
@@ -84,7 +87,7 @@ func (b *bot) say(chatID int64, text string, from map[string]any, replyTo int64)
 		c.customer = newUser(chatID, from)
 		c.object = chatObject(chatID, c.customer)
 	}
-	m := &message{from: c.customer, date: unixNow(), text: text, replyTo: original}
+	m := &message{from: c.customer, date: b.unixNow(), text: text, replyTo: original}
 	if command := commandEntity(text); command != nil {
 		m.entities = mustJSON(command)
 	}
@@ -108,7 +111,7 @@ func (b *bot) edit(chatID, messageID int64, text string) (updateID int64, err er
 	case m.bot:
 		return 0, notOwn(chatID, messageID)
 	}
-	m.text, m.editDate, m.entities = text, unixNow(), nil
+	m.text, m.editDate, m.entities = text, b.unixNow(), nil
 	if command := commandEntity(text); command != nil {
 		m.entities = mustJSON(command)
 	}

@@ -272,7 +272,7 @@ func (b *bot) send(p params, messages ...*message) (sent []*wireMessage, fault *
 		}
 	}
 	for _, m := range messages {
-		m.bot, m.from, m.date, m.replyTo = true, b.self, unixNow(), original
+		m.bot, m.from, m.date, m.replyTo = true, b.self, b.unixNow(), original
 		c.add(m)
 		sent = append(sent, c.wire(m))
 	}
@@ -308,7 +308,7 @@ func (b *bot) editMessageText(p params) (answer, *apiError) {
 	case m.text == text && bytes.Equal(m.entities, entities) && bytes.Equal(m.markup, markup):
 		return answer{}, badRequest("message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message")
 	}
-	m.text, m.entities, m.markup, m.editDate = text, entities, markup, unixNow()
+	m.text, m.entities, m.markup, m.editDate = text, entities, markup, b.unixNow()
 	b.events.chatChanged(c.id)
 	return answer{result: c.wire(m)}, nil
 }

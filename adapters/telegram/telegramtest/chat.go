@@ -3,7 +3,6 @@ package telegramtest
 import (
 	"encoding/json"
 	"strconv"
-	"time"
 )
 
 // historyLimit is how many messages one chat remembers; the oldest go first. It
@@ -196,8 +195,6 @@ func (c *chat) list(limit int) []Message {
 	}
 	return out
 }
-
-func unixNow() int64 { return time.Now().Unix() }
 
 // mustJSON encodes values the package built itself, or that came from JSON.
 func mustJSON(value any) json.RawMessage {

@@ -42,7 +42,7 @@ func (s *Server) SayMigrated(chatID int64) {
 // sayMigrated is SayMigrated for callers that hold b.mu.
 func (b *bot) sayMigrated(chatID int64) {
 	c := b.chat(chatID)
-	m := &message{from: c.customer, date: unixNow()}
+	m := &message{from: c.customer, date: b.unixNow()}
 	c.add(m)
 	b.events.chatChanged(chatID)
 	b.enqueue("message", struct {

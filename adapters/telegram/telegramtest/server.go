@@ -55,6 +55,10 @@ type Options struct {
 	// dates) stays in real seconds.
 	RetryUnit time.Duration
 
+	// Now dates messages; nil is the clock. Patience and limits go by the clock
+	// whatever it says.
+	Now func() time.Time
+
 	// FirstUpdateID is where every bot's update_id starts. 0 starts at random,
 	// as Telegram does.
 	FirstUpdateID int64
@@ -63,6 +67,7 @@ type Options struct {
 // Server is Telegram's side. Use New; the zero value does not work.
 type Server struct {
 	log    *slog.Logger
+	now    func() time.Time
 	unit   time.Duration
 	client *http.Client
 	pages  *http.ServeMux // everything but the Bot API
@@ -93,6 +98,7 @@ func New(options Options) *Server {
 	}
 	s := &Server{
 		log:     options.Log,
+		now:     options.Now,
 		unit:    options.RetryUnit,
 		byToken: map[string]*bot{},
 		byName:  map[string]*bot{},
@@ -108,6 +114,9 @@ func New(options Options) *Server {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if s.unit <= 0 {
 		s.unit = time.Second

@@ -177,7 +177,7 @@ func (b *bot) adopt(id int64, object json.RawMessage) *chat {
 func (b *bot) expiry(life, date int64) time.Time {
 	left := life
 	if date > 0 {
-		left = min(life, life-(unixNow()-date))
+		left = min(life, life-(b.unixNow()-date))
 	}
 	return time.Now().Add(b.server.seconds(left))
 }
