@@ -26,8 +26,8 @@ const (
 	// callTimeout bounds one call; after this long its outcome is unknown. With
 	// the window it is less than a worker has for an attempt, some 11 s.
 	callTimeout = 10 * time.Second
-	// maxAnswer bounds what is read of an answer, in bytes: maxBatch orders are
-	// some 10 KiB.
+	// maxAnswer bounds what is read of an answer, in bytes: maxBatch times maxCharges
+	// charges are some 300 KiB.
 	maxAnswer = 1 << 20
 	// connections to one CRM: kind to it, and more than the batches that a slow
 	// second of it gathers.
@@ -145,12 +145,10 @@ type Receipt struct {
 // UpdateBillingAddress changes a customer's billing address. A repeat with the same
 // key changes nothing, and is answered with the first receipt.
 func (c *Client) UpdateBillingAddress(ctx context.Context, key, customer, address string) (Receipt, error) {
-	for _, it := range []item{{kindCustomer, customer}, {kindAddress, address}} {
-		if err := it.check(); err != nil {
-			return Receipt{}, err
-		}
+	if err := checked("customer", customer, "address", address); err != nil {
+		return Receipt{}, err
 	}
-	defer c.forget(item{kindCustomer, customer}) // whatever came of it, it may have taken effect
+	defer c.forget(item{Kind: kindCustomer, Key: customer}) // whatever came of it, it may have taken effect
 	var r Receipt
 	path := "/customers/" + url.PathEscape(customer) + "/billing-address"
 	if err := c.call(ctx, http.MethodPut, path, key, map[string]string{"address": address}, &r); err != nil {

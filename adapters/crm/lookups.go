@@ -20,6 +20,9 @@ const (
 	maxBatch = 50
 	// maxKey is the contract's limit of a key, in characters.
 	maxKey = 300
+	// maxCharges is how many charges of an order are told, the newest: what fits into one
+	// message. The contract allows no more.
+	maxCharges = 50
 	// life is how long a finding is good for. Other processes learn of an update
 	// that late.
 	life = 30 * time.Second
@@ -31,12 +34,14 @@ const (
 type Customer struct {
 	ID             string `json:"id"`
 	Name           string `json:"name"`
+	Email          string `json:"email,omitempty"`           // empty when none is known
+	Tier           string `json:"tier,omitempty"`            // how they are served; empty: standard
 	BillingAddress string `json:"billing_address,omitempty"` // empty when none is known
 }
 
 // Customer finds a customer by id; false when there is none.
 func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error) {
-	a, err := c.lookUp(ctx, item{kindCustomer, id})
+	a, err := c.lookUp(ctx, item{Kind: kindCustomer, Key: id})
 	if err != nil || a.Customer == nil {
 		return Customer{}, false, err
 	}
@@ -45,7 +50,7 @@ func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error
 
 // Order implements Orders.
 func (c *Client) Order(ctx context.Context, number string) (dialog.Order, bool, error) {
-	a, err := c.lookUp(ctx, item{kindOrder, strings.ToUpper(number)})
+	a, err := c.lookUp(ctx, item{Kind: kindOrder, Key: strings.ToUpper(number)})
 	if err != nil || a.Order == nil {
 		return dialog.Order{}, false, err
 	}
@@ -54,7 +59,7 @@ func (c *Client) Order(ctx context.Context, number string) (dialog.Order, bool, 
 
 // ValidateAddress checks an address on one line. That it is not valid is no error.
 func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.AddressCheck, error) {
-	a, err := c.lookUp(ctx, item{kindAddress, address})
+	a, err := c.lookUp(ctx, item{Kind: kindAddress, Key: address})
 	switch {
 	case err != nil:
 		return dialog.AddressCheck{}, err
@@ -73,19 +78,41 @@ type kind string
 const (
 	kindCustomer kind = "customer"
 	kindOrder    kind = "order"
+	kindInvoice  kind = "invoice"
+	kindCharges  kind = "charges"
 	kindAddress  kind = "address"
 )
 
 // item names one look-up.
 type item struct {
-	Kind kind   `json:"kind"`
-	Key  string `json:"key"`
+	Kind  kind   `json:"kind"`
+	Key   string `json:"key"`
+	Owner string `json:"owner,omitempty"` // whose order it has to be; of invoices and charges
 }
+
+// owned is the look-up of something that only its customer may see. It is part of what is
+// remembered, so that nobody is told what another has asked for.
+func owned(k kind, customer, number string) item {
+	return item{Kind: k, Key: strings.ToUpper(number), Owner: customer}
+}
+
+func (it item) owned() bool { return it.Kind == kindInvoice || it.Kind == kindCharges }
 
 // check refuses what would spoil a whole batch.
 func (it item) check() error {
-	if n := utf8.RuneCountInString(it.Key); n < 1 || n > maxKey || !utf8.ValidString(it.Key) {
-		return refused("the %s has %d characters; it must be text of 1 to %d", it.Kind, n, maxKey)
+	if it.owned() {
+		return checked("order", it.Key, "customer", it.Owner)
+	}
+	return checked(string(it.Kind), it.Key)
+}
+
+// checked refuses what the contract does not take for a key, given as pairs of name and
+// value.
+func checked(pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		if n := utf8.RuneCountInString(pairs[i+1]); n < 1 || n > maxKey || !utf8.ValidString(pairs[i+1]) {
+			return refused("the %s has %d characters; it must be text of 1 to %d", pairs[i], n, maxKey)
+		}
 	}
 	return nil
 }
@@ -233,7 +260,11 @@ type answer struct {
 	Status   string        `json:"status"`
 	Customer *Customer     `json:"customer"`
 	Order    *dialog.Order `json:"order"`
-	Address  *struct {
+	Invoice  *Invoice      `json:"invoice"`
+	Charges  *struct {
+		Charges []Charge `json:"charges"`
+	} `json:"charges"`
+	Address *struct {
 		Valid   *bool  `json:"valid"`
 		Address string `json:"address"`
 		Reason  string `json:"reason"`
@@ -290,6 +321,17 @@ func (a answer) lacks() string {
 		lacks = missing("customer.id", a.Customer.ID, "customer.name", a.Customer.Name)
 	case a.Kind == kindOrder && a.Order != nil:
 		lacks = missing("order.number", a.Order.Number, "order.status", a.Order.Status)
+	case a.Kind == kindInvoice && a.Invoice != nil:
+		lacks = missing("invoice.number", a.Invoice.Number, "invoice.amount", a.Invoice.Amount, "invoice.date", a.Invoice.Date, "invoice.url", a.Invoice.URL)
+	case a.Kind == kindCharges && a.Charges != nil && a.Charges.Charges == nil:
+		lacks = "charges.charges"
+	case a.Kind == kindCharges && a.Charges != nil:
+		for i, c := range a.Charges.Charges {
+			at := fmt.Sprintf("charges.charges[%d].", i)
+			if lacks = missing(at+"id", c.ID, at+"amount", c.Amount, at+"date", c.Date, at+"status", c.Status); lacks != "" {
+				break
+			}
+		}
 	case a.Kind == kindAddress && a.Address != nil && a.Address.Valid != nil && *a.Address.Valid:
 		lacks = missing("address.address", a.Address.Address)
 	case a.Kind == kindAddress && a.Address != nil && a.Address.Valid != nil:

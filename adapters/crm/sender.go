@@ -101,6 +101,21 @@ func (s Shop) use(ctx context.Context, asked commands.UseTool, key string) (used
 	case dialog.ChangeAddress:
 		receipt, err := s.CRM.UpdateBillingAddress(ctx, key, asked.Customer, asked.Input["address"])
 		return used{map[string]string{"address": receipt.Address}, receipt.ID}, err
+	case dialog.LookUpCustomer:
+		customer, found, err := s.CRM.Customer(ctx, asked.Customer)
+		return used{output: customer.output(found)}, err
+	case dialog.Invoice:
+		invoice, found, err := s.CRM.Invoice(ctx, asked.Customer, asked.Input["number"])
+		return used{output: invoice.output(found)}, err
+	case dialog.Charges:
+		charges, found, err := s.CRM.Charges(ctx, asked.Customer, asked.Input["number"])
+		return used{output: charged(charges, found)}, err
+	case dialog.RefundDuplicate:
+		refund, err := s.CRM.RefundDuplicate(ctx, key, asked.Customer, asked.Input["number"], asked.Input["charge"])
+		return used{map[string]string{"amount": refund.Amount, "days": refund.Days.String()}, refund.ID}, err
+	case dialog.ReportDelivery:
+		report, err := s.CRM.ReportDeliveryProblem(ctx, key, asked.Customer, asked.Input["number"], asked.Input["problem"], asked.Input["detail"])
+		return used{map[string]string{"case": report.Number, "days": report.Days.String()}, report.Number}, err
 	default:
 		return used{}, refused("nobody knows how to use %q", asked.Tool)
 	}

@@ -18,11 +18,12 @@ import (
 
 // Bounds of what is kept in memory and read at once.
 const (
-	maxBody     = 256 << 10 // bytes; 50 look-ups with keys of 300 characters are at most some 180 KiB
+	maxBody     = 512 << 10 // bytes; 50 look-ups with keys and owners of 300 characters are at most some 360 KiB
 	maxLookups  = 50        // in one request, as the contract says
 	maxKey      = 300       // characters, as the contract says
+	maxDetail   = 1000      // characters, as the contract says
 	maxRequests = 10_000    // the oldest are forgotten
-	maxUpdates  = 10_000    // the oldest are forgotten, and so are their idempotency keys
+	maxChanges  = 10_000    // of each kind; the oldest are forgotten, and so are their idempotency keys
 	maxAccounts = 10_000    // customers beside those of the demo
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 type Customer struct {
 	ID             string `json:"id"`
 	Name           string `json:"name"`
+	Email          string `json:"email,omitempty"`
+	Tier           string `json:"tier,omitempty"` // standard or priority
 	BillingAddress string `json:"billing_address,omitempty"`
 }
 
@@ -44,6 +47,35 @@ type Order struct {
 	Status string `json:"status"`
 	Detail string `json:"detail,omitempty"`
 }
+
+// Invoice is the invoice of an order.
+type Invoice struct {
+	Number string `json:"number"`
+	Amount string `json:"amount"` // 24.90 EUR
+	Date   string `json:"date"`   // 2026-03-02
+	URL    string `json:"url"`
+}
+
+// Charges are what was taken for an order.
+type Charges struct {
+	Charges []Charge `json:"charges"`
+}
+
+// Charge is one of them.
+type Charge struct {
+	ID          string `json:"id"`
+	Amount      string `json:"amount"` // 24.90 EUR
+	Date        string `json:"date"`   // 2026-03-02
+	Status      string `json:"status"`
+	DuplicateOf string `json:"duplicate_of,omitempty"`
+}
+
+// Statuses of a charge.
+const (
+	Reserved = "reserved"
+	Charged  = "charged"
+	Refunded = "refunded"
+)
 
 // Request is one call of the contract, as it came.
 type Request struct {
@@ -60,8 +92,26 @@ type Update struct {
 	Customer  string    `json:"customer"`
 	Address   string    `json:"address"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
 
-	key, asked string // of the request: a repeat has both
+// Refund is a charge that was given back.
+type Refund struct {
+	ID       string `json:"id"`
+	Customer string `json:"customer"`
+	Order    string `json:"order"`
+	Charge   string `json:"charge"`
+	Amount   string `json:"amount"`
+	Days     int    `json:"days"`
+}
+
+// DeliveryCase is a problem with a delivery that was reported.
+type DeliveryCase struct {
+	Number   string `json:"number"`
+	Customer string `json:"customer"`
+	Order    string `json:"order"`
+	Problem  string `json:"problem"`
+	Detail   string `json:"detail,omitempty"`
+	Days     int    `json:"days"`
 }
 
 // Server is the fake. Use New; the zero value does not work.
@@ -72,29 +122,24 @@ type Server struct {
 
 	mu        sync.Mutex
 	customers map[string]*Customer
-	orders    map[string]Order
+	orders    map[string]purchase // by number
+	refunded  map[[2]string]bool  // by customer and charge
 	requests  []Request
+	written   []written
 	updates   []Update
-	updated   int // updates ever, those forgotten included
+	refunds   []Refund
+	cases     []DeliveryCase
+	numbers   map[string]int // given to changes so far, by prefix
 	faults    []Fault
 }
 
-// New returns a fake CRM with the customers C-1 and C-2 and the orders 1001 to 1004.
-// A customer telegram:<number> exists as soon as somebody asks: everybody who writes
-// to a bot has an account.
+// New returns a fake CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
+// every customer has, and 2001, which C-1 alone has. A customer telegram:<number> exists as
+// soon as somebody asks: everybody who writes to a bot has an account.
 func New(options Options) *Server {
 	s := &Server{
 		token: options.Token, contract: http.NewServeMux(), control: http.NewServeMux(),
-		customers: map[string]*Customer{
-			"C-1": {ID: "C-1", Name: "Ada Example", BillingAddress: "12 Baker Street, London NW1 6XE"},
-			"C-2": {ID: "C-2", Name: "Bo Beispiel"},
-		},
-		orders: map[string]Order{
-			"1001": {Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow."},
-			"1002": {Number: "1002", Status: "delivered", Detail: "It was left with a neighbour."},
-			"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within two days."},
-			"1004": {Number: "1004", Status: "cancelled", Detail: "The refund is on its way."},
-		},
+		customers: demoCustomers(), orders: demoOrders(), refunded: map[[2]string]bool{}, numbers: map[string]int{},
 	}
 	for pattern, serve := range routes {
 		s.contract.HandleFunc(pattern, s.front(serve))
@@ -105,11 +150,15 @@ func New(options Options) *Server {
 
 // routes are the contract, by pattern.
 var routes = map[string]func(*Server, call) reply{
-	"GET /customers/{id}":                 (*Server).getCustomer,
-	"PUT /customers/{id}/billing-address": (*Server).putBillingAddress,
-	"GET /orders/{number}":                (*Server).getOrder,
-	"POST /addresses/validate":            (*Server).postAddress,
-	"POST /lookups":                       (*Server).postLookups,
+	"GET /customers/{id}":                         (*Server).getCustomer,
+	"PUT /customers/{id}/billing-address":         (*Server).putBillingAddress,
+	"GET /customers/{id}/orders/{number}/invoice": (*Server).getInvoice,
+	"GET /customers/{id}/orders/{number}/charges": (*Server).getCharges,
+	"POST /customers/{id}/refunds":                (*Server).postRefund,
+	"POST /customers/{id}/delivery-problems":      (*Server).postDeliveryProblem,
+	"GET /orders/{number}":                        (*Server).getOrder,
+	"POST /addresses/validate":                    (*Server).postAddress,
+	"POST /lookups":                               (*Server).postLookups,
 }
 
 // Routes lists the contract as it is served, in the form "GET /orders/{number}".
@@ -213,11 +262,4 @@ func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Request{}, s.requests...)
-}
-
-// Updates are the changes that took effect, oldest first; a repeat is none.
-func (s *Server) Updates() []Update {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]Update{}, s.updates...)
 }

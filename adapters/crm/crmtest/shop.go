@@ -4,15 +4,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
-func (s *Server) getCustomer(c call) reply { return single(s.find("customer", c.PathValue("id"))) }
+func (s *Server) getCustomer(c call) reply { return single(s.find("customer", c.PathValue("id"), "")) }
 
-func (s *Server) getOrder(c call) reply { return single(s.find("order", c.PathValue("number"))) }
+func (s *Server) getOrder(c call) reply { return single(s.find("order", c.PathValue("number"), "")) }
+
+func (s *Server) getInvoice(c call) reply {
+	return single(s.find("invoice", c.PathValue("number"), c.PathValue("id")))
+}
+
+func (s *Server) getCharges(c call) reply {
+	return single(s.find("charges", c.PathValue("number"), c.PathValue("id")))
+}
 
 // single answers a look-up that came alone.
 func single(a Answer) reply {
@@ -23,6 +29,10 @@ func single(a Answer) reply {
 		return ok(a.Customer)
 	case a.Order != nil:
 		return ok(a.Order)
+	case a.Invoice != nil:
+		return ok(a.Invoice)
+	case a.Charges != nil:
+		return ok(a.Charges)
 	default:
 		return refuse(http.StatusNotFound, "there is no %s %q", a.Kind, a.Key)
 	}
@@ -56,16 +66,19 @@ func checkKey(key string) error {
 type Answer struct {
 	Kind     string        `json:"kind"`
 	Key      string        `json:"key"`
+	Owner    string        `json:"owner,omitempty"`
 	Status   string        `json:"status"` // found, not_found or error
 	Customer *Customer     `json:"customer,omitempty"`
 	Order    *Order        `json:"order,omitempty"`
+	Invoice  *Invoice      `json:"invoice,omitempty"`
+	Charges  *Charges      `json:"charges,omitempty"`
 	Address  *AddressCheck `json:"address,omitempty"`
 	Error    *problem      `json:"error,omitempty"`
 }
 
 func (s *Server) postLookups(c call) reply {
 	var asked struct {
-		Lookups []struct{ Kind, Key string }
+		Lookups []struct{ Kind, Key, Owner string }
 	}
 	if err := json.Unmarshal(c.body, &asked); err != nil {
 		return refuse(http.StatusBadRequest, "the body is not {\"lookups\": [{\"kind\": ..., \"key\": ...}]}: %v", err)
@@ -75,18 +88,27 @@ func (s *Server) postLookups(c call) reply {
 	}
 	answers := make([]Answer, len(asked.Lookups))
 	for i, l := range asked.Lookups {
-		answers[i] = s.find(l.Kind, l.Key)
+		answers[i] = s.find(l.Kind, l.Key, l.Owner)
 	}
 	return ok(map[string][]Answer{"answers": answers})
 }
 
-// find makes one look-up.
-func (s *Server) find(kind, key string) Answer {
-	a := Answer{Kind: kind, Key: key, Status: "found"}
+// find makes one look-up. The owner is whose it has to be, in kinds that have one.
+func (s *Server) find(kind, key, owner string) Answer {
+	a := Answer{Kind: kind, Key: key, Owner: owner, Status: "found"}
 	if err := checkKey(key); err != nil {
 		return a.fail("%v", err)
 	}
 	switch kind {
+	case "invoice", "charges":
+		if err := checkKey(owner); err != nil {
+			return a.fail("owner: %v", err)
+		}
+		if p := s.purchase(owner, key); p != nil && kind == "invoice" {
+			a.Invoice = p.invoice
+		} else if p != nil {
+			a.Charges = &Charges{p.charges}
+		}
 	case "customer":
 		a.Customer = s.customer(key)
 	case "order":
@@ -95,9 +117,9 @@ func (s *Server) find(kind, key string) Answer {
 		check := CheckAddress(key)
 		a.Address = &check
 	default:
-		return a.fail("%q is no kind; use customer, order or address", kind)
+		return a.fail("%q is no kind; use customer, order, invoice, charges or address", kind)
 	}
-	if a.Customer == nil && a.Order == nil && a.Address == nil {
+	if a.Customer == nil && a.Order == nil && a.Invoice == nil && a.Charges == nil && a.Address == nil {
 		a.Status = "not_found"
 	}
 	return a
@@ -113,11 +135,17 @@ func (a Answer) fail(format string, args ...any) Answer {
 func (s *Server) order(number string) *Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, found := s.orders[strings.ToUpper(number)]
+	p, found := s.orders[strings.ToUpper(number)]
 	if !found {
 		return nil
 	}
-	return &o
+	return &p.order
+}
+
+func (s *Server) purchase(customer, number string) *purchase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bought(customer, number)
 }
 
 func (s *Server) customer(id string) *Customer {
@@ -129,48 +157,4 @@ func (s *Server) customer(id string) *Customer {
 	}
 	c := *account
 	return &c
-}
-
-// account is a customer, nil when there is none. The caller holds the lock.
-func (s *Server) account(id string) *Customer {
-	number, ofTelegram := strings.CutPrefix(id, "telegram:")
-	if _, err := strconv.ParseInt(number, 10, 64); ofTelegram && err == nil && s.customers[id] == nil && len(s.customers) < maxAccounts {
-		s.customers[id] = &Customer{ID: id, Name: "Customer " + number}
-	}
-	return s.customers[id]
-}
-
-// putBillingAddress makes a change once, however often it is asked for.
-func (s *Server) putBillingAddress(c call) reply {
-	key, id := c.Header.Get("Idempotency-Key"), c.PathValue("id")
-	if key == "" || len(key) > 255 {
-		return refuse(http.StatusBadRequest, "Idempotency-Key is missing or longer than 255 characters")
-	}
-	line, err := c.address()
-	if err != nil {
-		return refuse(http.StatusBadRequest, "%v", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, u := range s.updates {
-		if u.key == key && u.Customer == id && u.asked == line {
-			return ok(u)
-		}
-		if u.key == key {
-			return refuse(http.StatusUnprocessableEntity, "Idempotency-Key %s was used for another change", key)
-		}
-	}
-	account := s.account(id)
-	if account == nil {
-		return refuse(http.StatusNotFound, "there is no customer %q", id)
-	}
-	check := CheckAddress(line)
-	if !check.Valid {
-		return refuse(http.StatusUnprocessableEntity, "%s", check.Reason)
-	}
-	s.updated++
-	u := Update{fmt.Sprintf("R-%d", s.updated), id, check.Address, time.Now().UTC(), key, line}
-	account.BillingAddress = u.Address
-	s.updates = newest(append(s.updates, u), maxUpdates)
-	return ok(u)
 }
