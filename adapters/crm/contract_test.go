@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -122,7 +123,16 @@ func (c *contract) check(t *testing.T, at string, s schema, value any) {
 		if s.Type != "string" || n < s.MinLength || s.MaxLength > 0 && n > s.MaxLength || s.Enum != nil && !slices.Contains(s.Enum, v) {
 			t.Errorf("%s: %q is not as documented", at, v)
 		}
-		if _, err := time.Parse(time.RFC3339Nano, v); s.Format == "date-time" && err != nil {
+		var err error
+		switch s.Format {
+		case "date-time":
+			_, err = time.Parse(time.RFC3339Nano, v)
+		case "date":
+			_, err = time.Parse(time.DateOnly, v)
+		case "uri":
+			_, err = url.ParseRequestURI(v)
+		}
+		if err != nil {
 			t.Errorf("%s: %v", at, err)
 		}
 	case bool:
@@ -187,8 +197,9 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 	long := strings.Repeat("x", maxKey+1)
 	answered := map[string]bool{}
 	for _, call := range []struct {
-		operation, path, body string
-		status                int
+		operation, path string
+		body            string // before a line break: of an earlier call under the same key
+		status          int
 	}{
 		{"GET /customers/{id}", "/customers/C-1", "", 200},
 		{"GET /customers/{id}", "/customers/C-2", "", 200},
@@ -201,7 +212,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		{"POST /addresses/validate", "/addresses/validate", `{"address": "` + long + `"}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `{}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `12 Baker Street`, 400},
-		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, {"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, {"kind": "order", "key": ""}]}`, 200},
+		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, {"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, {"kind": "order", "key": ""}, {"kind": "invoice", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001"}, {"kind": "charges", "key": "2001", "owner": "C-2"}]}`, 200},
 		{"POST /lookups", "/lookups", `{"lookups": []}`, 400},
 		{"POST /lookups", "/lookups", `{"lookups": [` + strings.Repeat(`{},`, maxBatch) + `{}]}`, 400},
 		{"POST /lookups", "/lookups", `[]`, 400},
@@ -210,19 +221,48 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{"address": "Berlin"}`, 422},
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{"address": ""}`, 400},
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{`, 400},
+		{"GET /customers/{id}/orders/{number}/invoice", "/customers/C-2/orders/1001/invoice", "", 200},
+		{"GET /customers/{id}/orders/{number}/invoice", "/customers/C-2/orders/1003/invoice", "", 404},
+		{"GET /customers/{id}/orders/{number}/invoice", "/customers/C-2/orders/2001/invoice", "", 404},
+		{"GET /customers/{id}/orders/{number}/charges", "/customers/C-1/orders/2001/charges", "", 200},
+		{"GET /customers/{id}/orders/{number}/charges", "/customers/C-2/orders/1004/charges", "", 200},
+		{"GET /customers/{id}/orders/{number}/charges", "/customers/C-2/orders/2001/charges", "", 404},
+		{"GET /customers/{id}/orders/{number}/charges", "/customers/C-9/orders/1001/charges", "", 404},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1002", "charge": "CH-1002-2"}`, 200},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "2001", "charge": "CH-2001-2"}`, 404},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1002", "charge": "CH-1002-1"}`, 422},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1001", "charge": "CH-1001-2"}`, 422},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1001", "charge": "CH-1002-2"}`, 422},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1002"}`, 400},
+		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `[]`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged", "detail": "The box is wet."}`, 200},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "2001", "problem": "damaged"}`, 404},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged"}` + "\n" + `{"order": "1002", "problem": "not_arrived"}`, 422},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "late"}`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"problem": "damaged"}`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged", "detail": "` + strings.Repeat("x", maxDetail+1) + `"}`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `7`, 400},
 	} {
 		for _, status := range []int{call.status, 401, 429, 503} {
 			fake := crmtest.New(crmtest.Options{Token: token})
-			r := httptest.NewRequest(strings.Fields(call.operation)[0], call.path, strings.NewReader(call.body))
-			r.Header.Set("Idempotency-Key", "key-1")
-			if status != 401 {
+			ask := func(body, token string) *httptest.ResponseRecorder {
+				r := httptest.NewRequest(strings.Fields(call.operation)[0], call.path, strings.NewReader(body))
+				r.Header.Set("Idempotency-Key", "key-1")
 				r.Header.Set("Authorization", "Bearer "+token)
+				w := httptest.NewRecorder()
+				fake.ServeHTTP(w, r)
+				return w
+			}
+			earlier, body, twice := strings.Cut(call.body, "\n")
+			if twice {
+				ask(earlier, token)
+			} else {
+				body = earlier
 			}
 			if status == 429 || status == 503 {
 				fake.AddFault(crmtest.Fault{Status: status, RetryAfter: 3})
 			}
-			w := httptest.NewRecorder()
-			fake.ServeHTTP(w, r)
+			w := ask(body, map[bool]string{false: token, true: "another"}[status == 401])
 			at := fmt.Sprintf("%s %.60s: %d", call.operation, call.body, w.Code)
 			if w.Code != status {
 				t.Errorf("%s, want %d: %s", at, status, w.Body)
@@ -248,7 +288,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"Customer", "Order", "AddressCheck", "Receipt", "Answers", "Answer", "Problem"} {
+	for _, name := range []string{"Customer", "Order", "Invoice", "Charges", "Charge", "AddressCheck", "Receipt", "Refund", "DeliveryCase", "Answers", "Answer", "Problem"} {
 		for property := range c.Components.Schemas[name].Properties {
 			if !c.seen[name+"."+property] {
 				t.Errorf("%s.%s is documented and was never served", name, property)
@@ -260,12 +300,19 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	fake := crmtest.New(crmtest.Options{})
-	for key, status := range map[string]int{"": 400, strings.Repeat("k", 256): 400, "key": 200} {
-		r := httptest.NewRequest("PUT", "/customers/C-1/billing-address", strings.NewReader(`{"address": "1 Musterstr., 10115 Berlin"}`))
-		r.Header.Set("Idempotency-Key", key)
-		w := httptest.NewRecorder()
-		if fake.ServeHTTP(w, r); w.Code != status {
-			t.Errorf("%q: %d %s", key, w.Code, w.Body)
+	for call, body := range map[string]string{
+		"PUT /customers/C-1/billing-address":    `{"address": "1 Musterstr., 10115 Berlin"}`,
+		"POST /customers/C-1/refunds":           `{"order": "1002", "charge": "CH-1002-2"}`,
+		"POST /customers/C-1/delivery-problems": `{"order": "1002", "problem": "damaged"}`,
+	} {
+		for key, status := range map[string]int{"": 400, strings.Repeat("k", 256): 400, "key of " + call: 200} {
+			method, path, _ := strings.Cut(call, " ")
+			r := httptest.NewRequest(method, path, strings.NewReader(body))
+			r.Header.Set("Idempotency-Key", key)
+			w := httptest.NewRecorder()
+			if fake.ServeHTTP(w, r); w.Code != status {
+				t.Errorf("%s, %q: %d %s", call, key, w.Code, w.Body)
+			}
 		}
 	}
 }
@@ -273,8 +320,11 @@ func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
 func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 	t.Parallel()
 	c := readContract(t)
-	if lists := c.Components.Schemas["Lookups"].Properties["lookups"]; lists.MaxItems != maxBatch || c.Components.Schemas["Key"].MaxLength != maxKey {
-		t.Errorf("limits: %d look-ups, keys of %d", lists.MaxItems, c.Components.Schemas["Key"].MaxLength)
+	schemas := c.Components.Schemas
+	limits := []int{schemas["Lookups"].Properties["lookups"].MaxItems, schemas["Key"].MaxLength, schemas["Charges"].Properties["charges"].MaxItems,
+		schemas["Charge"].Properties["id"].MaxLength, schemas["DeliveryProblem"].Properties["detail"].MaxLength}
+	if diff := cmp.Diff([]int{maxBatch, maxKey, maxCharges, maxKey, maxDetail}, limits); diff != "" {
+		t.Errorf("limits: %s", diff)
 	}
 	inWorld(t, func(t *testing.T, w world) {
 		if _, found, err := w.Customer(t.Context(), "C-1"); err != nil || !found {
@@ -287,7 +337,26 @@ func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 		if _, err := w.change(t, "key-1"); err != nil {
 			t.Error(err)
 		}
-		operations := map[string]operation{"/lookups": c.Paths["/lookups"]["post"], "/customers/C-2/billing-address": c.Paths["/customers/{id}/billing-address"]["put"]}
+		if _, found, err := w.Invoice(t.Context(), "C-2", "1001"); err != nil || !found {
+			t.Error(found, err)
+		}
+		if _, found, err := w.Charges(t.Context(), "C-2", "1001"); err != nil || !found {
+			t.Error(found, err)
+		}
+		if _, err := w.RefundDuplicate(t.Context(), "key-2", "C-2", "1002", "CH-1002-2"); err != nil {
+			t.Error(err)
+		}
+		for _, detail := range []string{"", strings.Repeat("ü", maxDetail)} {
+			if _, err := w.ReportDeliveryProblem(t.Context(), fmt.Sprintf("key-of-%d", len(detail)), "C-2", "1002", "wrong_item", detail); err != nil {
+				t.Error(err)
+			}
+		}
+		operations := map[string]operation{}
+		for path, methods := range c.Paths {
+			for _, o := range methods {
+				operations[strings.Replace(path, "{id}", "C-2", 1)] = o
+			}
+		}
 		for _, r := range w.crm.Requests() {
 			c.body(t, r.Method+" "+r.Path, "application/json", operations[r.Path].RequestBody.Content, r.Body)
 		}

@@ -473,7 +473,7 @@ func TestAnAddressOrCustomerThatLacksSomethingIsNamed(t *testing.T) {
 		if strings.Contains(answer, "customer") {
 			k = kindCustomer
 		}
-		if _, err := got.to(0, item{k, "k"}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := got.to(0, item{Kind: k, Key: "k"}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", answer, err)
 		}
 	}
@@ -511,7 +511,7 @@ func FuzzAnswers(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	asked := []item{{kindOrder, "1001"}, {kindCustomer, "C-1"}, {kindAddress, "x"}}
+	asked := []item{{Kind: kindOrder, Key: "1001"}, {Kind: kindCustomer, Key: "C-1"}, {Kind: kindAddress, Key: "x"}, owned(kindInvoice, "C-1", "1001"), owned(kindCharges, "C-1", "1001")}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got answers
 		if json.Unmarshal(body, &got) != nil {

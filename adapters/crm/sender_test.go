@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -24,17 +25,38 @@ import (
 )
 
 // owed is a delivery of the bot demo as a worker holds it.
-func owed(t *testing.T, kind string, payload any) commands.Claimed {
+func owed(body string) commands.Claimed {
+	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: domain.ChatStream("demo", 7)}, Body: []byte(body)}
+}
+
+// using is a delivery that uses a tool for a customer, with what goes in as pairs of name
+// and value.
+func using(t *testing.T, customer, tool string, input ...string) commands.Claimed {
 	t.Helper()
-	body, isText := payload.(string)
-	if !isText {
-		encoded, err := json.Marshal(payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body = string(encoded)
+	asked := commands.UseTool{Tool: tool, For: chat.ForWorkflow, Call: 2, Input: map[string]string{}, Customer: customer, To: 3}
+	for i := 0; i < len(input); i += 2 {
+		asked.Input[input[i]] = input[i+1]
 	}
-	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: domain.ChatStream("demo", 7), Kind: kind}, Body: []byte(body)}
+	body, err := json.Marshal(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owed(string(body))
+}
+
+// tools are those of the bot demo, which has the CRM.
+func (w world) tools() Tools { return Tools{"demo": Shop{CRM: w.Client}} }
+
+// finds sends a use that must be done and returns what came of it.
+func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
+	t.Helper()
+	got := tools.Send(t.Context(), d)
+	record, ok := got.Command.(chat.RecordTool)
+	var answer map[string]string
+	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != commands.Done || !ok || record.Reason != "" || !maps.Equal(answer, record.Output) {
+		t.Fatalf("%s: %+v, answer %s, %v", d.Body, got, got.Answer, err)
+	}
+	return record
 }
 
 // told is the part of an outcome that a worker acts upon.
@@ -49,53 +71,52 @@ func outcome(o commands.Outcome) told { return told{o.State, o.After, string(o.A
 func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		for name, orders := range map[string]Orders{"catalogue": Demo, "CRM": w.Client} {
-			lookUp := LookUp{"demo": orders}
+		for name, shop := range map[string]Shop{"catalogue": {Orders: Demo}, "CRM": {CRM: w.Client}, "both": {Orders: Demo, CRM: serve(t, reply(500, ""))}} {
 			for number, want := range map[string]dialog.Order{"1001": Demo["1001"], "1004": Demo["1004"], "9": {}} {
-				d := owed(t, commands.KindLookUpOrder, commands.LookUpOrder{Number: number, To: 3})
-				got := lookUp.Send(t.Context(), d)
-				record, ok := got.Command.(chat.RecordLookup)
-				if got.State != commands.Done || !ok || record.Delivery != d.ID || record.To != 3 || record.Number != number || record.Found != (want != dialog.Order{}) || record.Order != want || record.Reason != "" {
-					t.Errorf("%s, %s: %+v", name, number, got)
+				d := using(t, "telegram:7", dialog.OrderStatus, "number", number)
+				got := finds(t, Tools{"demo": shop}, d)
+				if diff := cmp.Diff(want.Output(want != dialog.Order{}), got.Output); diff != "" {
+					t.Errorf("%s, %s: %s", name, number, diff)
 				}
-				var answer dialog.Order
-				if err := json.Unmarshal(got.Answer, &answer); err != nil || answer != want {
-					t.Errorf("%s, %s: answer %s, %v", name, number, got.Answer, err)
+				if got.At.IsZero() || got.At.Nanosecond()%1000 != 0 {
+					t.Errorf("%s, %s: at %s, which the database would round", name, number, got.At)
+				}
+				want := chat.RecordTool{Delivery: d.ID, To: 3, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": number}, Output: got.Output, At: got.At}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s, %s: %s", name, number, diff)
 				}
 			}
 		}
 	})
 }
 
-func TestALookUpThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
+func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault   crmtest.Fault
-		payload any
-		want    told
+		fault crmtest.Fault
+		want  told
 	}{
-		"cut":         {crmtest.Fault{Cut: true}, commands.LookUpOrder{Number: "1001"}, told{State: commands.Again}},
-		"429":         {crmtest.Fault{Status: 429, RetryAfter: 7}, commands.LookUpOrder{Number: "1001"}, told{State: commands.Again, After: 7 * time.Second}},
-		"422":         {crmtest.Fault{Status: 422}, commands.LookUpOrder{Number: "1001", To: 3}, told{State: commands.Refused}},
-		"no number":   {crmtest.Fault{DelayMS: 1}, commands.LookUpOrder{To: 3}, told{State: commands.Refused}},
-		"no payload":  {crmtest.Fault{DelayMS: 1}, `[`, told{State: commands.Refused}},
-		"another bot": {crmtest.Fault{DelayMS: 1}, commands.LookUpOrder{Number: "1001", To: 3}, told{State: commands.Refused}},
+		"cut": {crmtest.Fault{Cut: true}, told{State: commands.Again}},
+		"500": {crmtest.Fault{Status: 500}, told{State: commands.Again}},
+		"429": {crmtest.Fault{Status: 429, RetryAfter: 7}, told{State: commands.Again, After: 7 * time.Second}},
+		"404": {crmtest.Fault{Status: 404}, told{State: commands.Refused}},
+		"422": {crmtest.Fault{Status: 422}, told{State: commands.Refused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
 				w.crm.AddFault(c.fault)
-				lookUp := LookUp{"demo": w.Client}
-				if name == "another bot" {
-					lookUp = LookUp{"shop": w.Client}
-				}
-				got := lookUp.Send(t.Context(), owed(t, commands.KindLookUpOrder, c.payload))
-				if diff := cmp.Diff(c.want, outcome(got)); diff != "" || got.Reason == "" {
-					t.Errorf("%s; reason %q", diff, got.Reason)
-				}
-				record, recorded := got.Command.(chat.RecordLookup)
-				if recorded != (got.State == commands.Refused) || recorded && (record.Reason == "" || record.Found) {
-					t.Errorf("recorded: %+v", got.Command)
+				for tool := range dialog.Toolbox { // look-ups and changes alike
+					d := using(t, "telegram:7", tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged", "address", address)
+					got := w.tools().Send(t.Context(), d)
+					if diff := cmp.Diff(c.want, outcome(got)); diff != "" || got.Reason == "" {
+						t.Errorf("%s: %s; reason %q", tool, diff, got.Reason)
+					}
+					record, recorded := got.Command.(chat.RecordTool)
+					if recorded != (got.State == commands.Refused) || recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
+						t.Errorf("%s: recorded %+v", tool, got.Command)
+					}
+					time.Sleep(breakFor) // the breaker has its own test
 				}
 			})
 		})
@@ -105,133 +126,150 @@ func TestALookUpThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 func TestAddressesAreCheckedAndUpdated(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		clients := map[string]*Client{"demo": w.Client}
-		check, update := Check(clients), Update(clients)
-		for _, c := range []struct {
-			line, says string
-			found      dialog.AddressCheck
-		}{
-			{"12 baker st, london, NW1 6XE", `{"valid":true,"address":"12 Baker Street, London NW1 6XE"}`, dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}},
-			{"12 Baker Street, Leeds NW1 6XE", `{"valid":false,"problem":"the post code NW1 6XE belongs to London"}`, dialog.AddressCheck{Problem: "the post code NW1 6XE belongs to London"}},
+		for line, want := range map[string]map[string]string{
+			"12 baker st, london, NW1 6XE":    {"valid": "true", "address": "12 Baker Street, London NW1 6XE", "problem": ""},
+			"12 Baker Street, Leeds NW1 6XE":  {"valid": "false", "address": "", "problem": "the post code NW1 6XE belongs to London"},
+			"Musterstr. 5, Berlin, somewhere": {"valid": "false", "address": "", "problem": "the post code is missing"},
 		} {
-			d := owed(t, commands.KindValidateAddress, commands.ValidateAddress{Address: c.line, To: 3})
-			got := check.Send(t.Context(), d)
-			record, _ := got.Command.(chat.RecordAddressCheck)
-			if record.At.IsZero() {
-				t.Errorf("%s: recorded %+v", c.line, got.Command)
-			}
-			record.At = time.Time{}
-			want := chat.RecordAddressCheck{Delivery: d.ID, To: 3, Address: c.line, Check: c.found}
-			if diff := cmp.Diff(want, record); diff != "" || outcome(got) != (told{commands.Done, 0, c.says}) {
-				t.Errorf("%s: %+v\n%s", c.line, got, diff)
+			got := finds(t, w.tools(), using(t, "telegram:7", dialog.CheckAddress, "address", line))
+			if diff := cmp.Diff(want, got.Output); diff != "" || got.Receipt != "" {
+				t.Errorf("%s: %s; receipt %q", line, diff, got.Receipt)
 			}
 		}
-		d := owed(t, commands.KindUpdateAddress, commands.UpdateAddress{Customer: "telegram:7", Address: address, To: 3})
-		got := update.Send(t.Context(), d)
-		record, _ := got.Command.(chat.RecordAddressUpdate)
-		if record.At = (time.Time{}); got.State != commands.Done || record != (chat.RecordAddressUpdate{Delivery: d.ID, To: 3, Address: "14 Baker Street, London NW1 6XE", Receipt: "R-1"}) {
-			t.Errorf("%+v", got)
-		}
-		var receipt Receipt
-		if err := json.Unmarshal(got.Answer, &receipt); err != nil || receipt.Customer != "telegram:7" || receipt.UpdatedAt == "" {
-			t.Errorf("%s, %v", got.Answer, err)
+		d := using(t, "telegram:7", dialog.ChangeAddress, "address", address)
+		got := finds(t, w.tools(), d)
+		if diff := cmp.Diff(map[string]string{"address": "14 Baker Street, London NW1 6XE"}, got.Output); diff != "" || got.Receipt != "R-1" {
+			t.Errorf("receipt %q; %s", got.Receipt, diff)
 		}
 		if last := w.crm.Requests()[w.requests()-1]; last.IdempotencyKey != d.ID.String() {
 			t.Errorf("the idempotency key is %q", last.IdempotencyKey)
 		}
+		known := finds(t, w.tools(), using(t, "telegram:7", dialog.LookUpCustomer))
+		want := map[string]string{"found": "true", "name": "Customer 7", "email": "", "tier": "standard", "address": "14 Baker Street, London NW1 6XE"}
+		if diff := cmp.Diff(want, known.Output); diff != "" {
+			t.Error(diff)
+		}
 	})
 }
 
-func TestWhatCannotBeCheckedOrUpdatedIsRefusedAndRecordedSo(t *testing.T) {
+func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		clients := map[string]*Client{"demo": w.Client}
+		const me = "telegram:7"
 		for _, c := range []struct {
-			sender interface {
-				Send(context.Context, commands.Claimed) commands.Outcome
-				Fail(commands.Claimed, string) chat.Command
-			}
-			payload any
-			says    string
+			tools Tools
+			owed  commands.Claimed
+			says  string
 		}{
-			{Check(clients), commands.ValidateAddress{To: 3}, "0 characters"},
-			{Check(clients), `{"to": 3, "address": 7}`, "payload"},
-			{Check{}, commands.ValidateAddress{Address: address, To: 3}, "bot demo has no CRM"},
-			{Update(clients), commands.UpdateAddress{Customer: "C-9", Address: address, To: 3}, "no customer"},
-			{Update(clients), commands.UpdateAddress{Customer: "telegram:7", Address: "nowhere", To: 3}, "post code"},
-			{Update(clients), `{"to": 3, "address": 7}`, "payload"},
-			{Update{}, commands.UpdateAddress{Customer: "telegram:7", Address: address, To: 3}, "bot demo has no CRM"},
+			{w.tools(), using(t, me, dialog.OrderStatus), "the order has 0 characters"},
+			{w.tools(), using(t, me, dialog.CheckAddress), "the address has 0 characters"},
+			{w.tools(), using(t, me, dialog.Invoice), "the order has 0 characters"},
+			{w.tools(), using(t, "", dialog.Charges, "number", "1001"), "the customer has 0 characters"},
+			{w.tools(), using(t, me, dialog.RefundDuplicate, "number", "1002"), "the charge has 0 characters"},
+			{w.tools(), using(t, me, dialog.ReportDelivery, "number", "1002"), "the problem has 0 characters"},
+			{w.tools(), using(t, me, dialog.ReportDelivery, "number", "1002", "problem", "damaged", "detail", strings.Repeat("ü", maxDetail+1)), "at most 1000"},
+			{w.tools(), using(t, "C-9", dialog.ChangeAddress, "address", address), "no customer"},
+			{w.tools(), using(t, me, dialog.ChangeAddress, "address", "nowhere"), "post code"},
+			{w.tools(), using(t, me, "crystal_ball"), `no tool "crystal_ball"`},
+			{w.tools(), owed(`[`), "payload"},
+			{w.tools(), owed(`{"tool": "check_address", "for": "workflow", "call": 2, "to": 3, "input": 7}`), "payload"},
+			{Tools{}, using(t, me, dialog.ChangeAddress, "address", address), "bot demo has no tool"},
+			{Tools{"shop": Shop{CRM: w.Client}}, using(t, me, dialog.OrderStatus, "number", "1001"), "bot demo has no tool"},
+			{Tools{"demo": Shop{Orders: Demo}}, using(t, me, dialog.Invoice, "number", "1001"), "bot demo has no tool"},
 		} {
-			d := owed(t, "", c.payload)
-			got := c.sender.Send(t.Context(), d)
+			got := c.tools.Send(t.Context(), c.owed)
 			if got.State != commands.Refused || !strings.Contains(got.Reason, c.says) {
-				t.Errorf("%T %v: %+v", c.sender, c.payload, got)
+				t.Errorf("%s: %+v", c.owed.Body, got)
 			}
-			switch record := c.sender.Fail(d, got.Reason).(type) {
-			case chat.RecordAddressCheck:
-				if record.Delivery != d.ID || record.To != 3 || !strings.Contains(record.Reason, c.says) || record.At.IsZero() {
-					t.Errorf("%v: recorded %+v", c.payload, record)
+			// The worker asks once more when it gives a delivery up.
+			for _, command := range []chat.Command{got.Command, c.tools.Fail(c.owed, got.Reason)} {
+				record, _ := command.(chat.RecordTool)
+				if record.Delivery != c.owed.ID || !strings.Contains(record.Reason, c.says) || record.At.IsZero() || record.Output != nil {
+					t.Errorf("%s: recorded %+v", c.owed.Body, command)
 				}
-			case chat.RecordAddressUpdate:
-				if record.Delivery != d.ID || record.To != 3 || !strings.Contains(record.Reason, c.says) || record.At.IsZero() {
-					t.Errorf("%v: recorded %+v", c.payload, record)
+				if string(c.owed.Body) != "[" && (record.To != 3 || record.Call != 2 || record.For != chat.ForWorkflow || record.Tool == "") {
+					t.Errorf("%s: nobody would know what failed: %+v", c.owed.Body, command)
 				}
-			default:
-				t.Errorf("%v: recorded %+v", c.payload, record)
 			}
 		}
-		if n := len(w.crm.Updates()); n != 0 {
-			t.Errorf("%d addresses were changed", n)
+		if n := len(w.crm.Updates()) + len(w.crm.Refunds()) + len(w.crm.Cases()); n != 0 {
+			t.Errorf("%d changes", n)
+		}
+	})
+}
+
+func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for tool := range dialog.Toolbox {
+			if has := w.tools()["demo"].Has(); !has[tool] {
+				t.Errorf("a CRM has no %s", tool)
+			}
+			if has := (Shop{Orders: Demo}).Has(); has[tool] != (tool == dialog.OrderStatus) {
+				t.Errorf("a catalogue has %s: %v", tool, has[tool])
+			}
+			if (Shop{}).Has()[tool] {
+				t.Errorf("nothing has %s", tool)
+			}
 		}
 	})
 }
 
 // A CRM that answers every second call with 500, and loses answers besides: everything
-// is done in the end, and every update once.
+// is done in the end, and every change once.
 func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(crmtest.Fault{Status: 500, Every: 2})
 		w.crm.AddFault(crmtest.Fault{Path: "/customers/", Cut: true, Every: 3})
 		w.crm.AddFault(crmtest.Fault{Body: "truncated", Every: 5})
-		lookUp, update := LookUp{"demo": w.Client}, Update{"demo": w.Client}
 		// send does as a worker does: it comes back until it is done.
-		send := func(sender interface {
-			Send(ctx context.Context, d commands.Claimed) commands.Outcome
-		}, d commands.Claimed) {
+		send := func(ctx context.Context, d commands.Claimed) {
 			for attempt := 1; ; attempt++ {
-				o := sender.Send(t.Context(), d)
+				o := w.tools().Send(ctx, d)
 				if o.State == commands.Done {
 					return
 				}
 				if o.State != commands.Again || attempt == 80 {
-					t.Errorf("attempt %d: %+v", attempt, o)
+					t.Errorf("%s, attempt %d: %+v", d.Body, attempt, o)
 					return
 				}
 				time.Sleep(max(o.After, 500*time.Millisecond<<min(attempt, 9)))
 			}
 		}
 		var workers sync.WaitGroup
-		const each = 100
+		const each = 50
 		for i := range each {
-			begin := time.Duration(i) * 70 * time.Millisecond
-			workers.Go(func() {
-				time.Sleep(begin)
-				send(update, owed(t, commands.KindUpdateAddress, commands.UpdateAddress{Customer: fmt.Sprintf("telegram:%d", i), Address: address}))
-			})
-			workers.Go(func() {
-				time.Sleep(begin)
-				send(lookUp, owed(t, commands.KindLookUpOrder, commands.LookUpOrder{Number: fmt.Sprint(1001 + i)}))
-			})
+			customer := fmt.Sprintf("telegram:%d", i)
+			for _, d := range []commands.Claimed{
+				using(t, customer, dialog.ChangeAddress, "address", address),
+				using(t, customer, dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"),
+				using(t, customer, dialog.ReportDelivery, "number", "1001", "problem", "not_arrived"),
+				using(t, customer, dialog.OrderStatus, "number", fmt.Sprint(1001+i)),
+				using(t, customer, dialog.Charges, "number", "1001"),
+			} {
+				workers.Go(func() {
+					time.Sleep(time.Duration(i) * 70 * time.Millisecond)
+					send(t.Context(), d)
+				})
+			}
 		}
 		workers.Wait()
 		changed := map[string]int{}
 		for _, u := range w.crm.Updates() {
 			changed[u.Customer]++
 		}
+		for _, r := range w.crm.Refunds() {
+			changed[r.Customer+" refund"]++
+		}
+		for _, c := range w.crm.Cases() {
+			changed[c.Customer+" case"]++
+		}
 		for i := range each {
-			if n := changed[fmt.Sprintf("telegram:%d", i)]; n != 1 {
-				t.Errorf("customer %d was changed %d times", i, n)
+			for _, what := range []string{"", " refund", " case"} {
+				if n := changed[fmt.Sprintf("telegram:%d%s", i, what)]; n != 1 {
+					t.Errorf("customer %d%s: %d times", i, what, n)
+				}
 			}
 		}
 	})

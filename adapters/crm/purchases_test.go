@@ -1,0 +1,382 @@
+package crm
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+func TestWhatIsKnownOfAPurchaseIsToldInTheToolsWords(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		none := map[string]string{"found": "false"}
+		for _, c := range []struct {
+			tool, customer, number string
+			want                   map[string]string
+		}{
+			{dialog.Invoice, "telegram:7", "1001", map[string]string{"found": "true", "invoice": "INV-1001", "amount": "24.90 EUR", "date": "2026-03-02", "url": "https://shop.example.com/invoices/INV-1001.pdf"}},
+			{dialog.Invoice, "telegram:7", "1003", none}, // not written yet
+			{dialog.Invoice, "telegram:7", "9999", none},
+			{dialog.Invoice, "nobody", "1001", none},
+			{dialog.Charges, "telegram:7", "1001", map[string]string{"found": "true", "duplicate": "false", "pending": "true", "charge": "CH-1001-2", "amount": "24.90 EUR", "list": "2026-03-02: 24.90 EUR\n2026-03-02: 24.90 EUR (reserved)"}},
+			{dialog.Charges, "telegram:7", "1002", map[string]string{"found": "true", "duplicate": "true", "pending": "false", "charge": "CH-1002-2", "amount": "59.00 EUR", "list": "2026-02-20: 59.00 EUR\n2026-02-21: 59.00 EUR"}},
+			{dialog.Charges, "telegram:7", "1003", map[string]string{"found": "true", "duplicate": "false", "pending": "false", "list": "2026-03-04: 112.50 EUR"}},
+			{dialog.Charges, "telegram:7", "1004", map[string]string{"found": "true", "duplicate": "false", "pending": "false", "list": "2026-02-11: 18.00 EUR (refunded)"}},
+			{dialog.Charges, "telegram:7", "9999", none},
+			{dialog.LookUpCustomer, "C-1", "", map[string]string{"found": "true", "name": "Ada Example", "email": "ada@example.com", "tier": "priority", "address": "12 Baker Street, London NW1 6XE"}},
+			{dialog.LookUpCustomer, "C-2", "", map[string]string{"found": "true", "name": "Bo Beispiel", "email": "", "tier": "standard", "address": ""}},
+			{dialog.LookUpCustomer, "nobody", "", none},
+		} {
+			got := finds(t, w.tools(), using(t, c.customer, c.tool, "number", c.number))
+			if diff := cmp.Diff(c.want, got.Output); diff != "" || got.Receipt != "" {
+				t.Errorf("%s of %s, %s: receipt %q, %s", c.tool, c.customer, c.number, got.Receipt, diff)
+			}
+			for name := range got.Output {
+				if !slices.ContainsFunc(dialog.Toolbox[c.tool].Output, func(f dialog.Field) bool { return f.Name == name }) {
+					t.Errorf("%s tells %s, which nobody knows of", c.tool, name)
+				}
+			}
+		}
+	})
+}
+
+// Whoever guesses another's order number learns nothing, not even that there is one, and
+// changes nothing. Ada has asked before, so that her findings are remembered.
+func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		const hers = "2001"
+		for _, tool := range []string{dialog.Invoice, dialog.Charges} {
+			if got := finds(t, w.tools(), using(t, "C-1", tool, "number", hers)); got.Output["found"] != "true" {
+				t.Errorf("%s: Ada does not see her own: %v", tool, got.Output)
+			}
+			stranger, none := finds(t, w.tools(), using(t, "telegram:7", tool, "number", hers)), finds(t, w.tools(), using(t, "telegram:7", tool, "number", "9999"))
+			if diff := cmp.Diff(none.Output, stranger.Output); diff != "" {
+				t.Errorf("%s: %s", tool, diff)
+			}
+		}
+		for _, tool := range []string{dialog.RefundDuplicate, dialog.ReportDelivery} {
+			var says [2]string
+			for i, number := range []string{hers, "9999"} {
+				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", number, "charge", "CH-2001-2", "problem", "damaged"))
+				if got.State != commands.Refused {
+					t.Errorf("%s: %+v", tool, got)
+				}
+				says[i] = strings.ReplaceAll(got.Reason, number, "it")
+			}
+			if says[0] != says[1] {
+				t.Errorf("%s tells them apart: %s; %s", tool, says[0], says[1])
+			}
+		}
+		if n := len(w.crm.Refunds()) + len(w.crm.Cases()); n != 0 {
+			t.Errorf("%d changes", n)
+		}
+		if got := finds(t, w.tools(), using(t, "C-1", dialog.RefundDuplicate, "number", hers, "charge", "CH-2001-2")); got.Output["amount"] != "349.00 EUR" {
+			t.Errorf("Ada does not get back what is hers: %v", got.Output)
+		}
+	})
+}
+
+// The connection is cut when the change was made: whoever repeats it is told what the first
+// would have been told.
+func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]crmtest.Fault{"cut": {Cut: true}, "truncated": {Body: "truncated"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w world) {
+				for _, c := range []struct {
+					tool, receipt string
+					output        map[string]string
+				}{
+					{dialog.RefundDuplicate, "RF-1", map[string]string{"amount": "59.00 EUR", "days": "5"}},
+					{dialog.ReportDelivery, "DC-1", map[string]string{"case": "DC-1", "days": "3"}},
+				} {
+					w.crm.AddFault(lost)
+					d := using(t, "telegram:7", c.tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged", "detail", "The box is wet.")
+					for range 2 {
+						if got := w.tools().Send(t.Context(), d); got.State != commands.Again || got.Command != nil {
+							t.Errorf("%s: %+v", c.tool, got)
+						}
+					}
+					w.crm.ClearFaults()
+					for range 2 {
+						got := finds(t, w.tools(), d)
+						if diff := cmp.Diff(c.output, got.Output); diff != "" || got.Receipt != c.receipt {
+							t.Errorf("%s: receipt %q, %s", c.tool, got.Receipt, diff)
+						}
+					}
+				}
+				if diff := cmp.Diff([]crmtest.Refund{{ID: "RF-1", Customer: "telegram:7", Order: "1002", Charge: "CH-1002-2", Amount: "59.00 EUR", Days: 5}}, w.crm.Refunds()); diff != "" {
+					t.Error(diff)
+				}
+				if diff := cmp.Diff([]crmtest.DeliveryCase{{Number: "DC-1", Customer: "telegram:7", Order: "1002", Problem: "damaged", Detail: "The box is wet.", Days: 3}}, w.crm.Cases()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+func TestAKeyOfAnotherChangeIsRefused(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		if _, err := w.ReportDeliveryProblem(t.Context(), "key", "C-2", "1002", "damaged", ""); err != nil {
+			t.Fatal(err)
+		}
+		_, another := w.ReportDeliveryProblem(t.Context(), "key", "C-2", "1002", "not_arrived", "")
+		_, refund := w.RefundDuplicate(t.Context(), "key", "C-2", "1002", "CH-1002-2")
+		_, update := w.change(t, "key")
+		for _, err := range []error{another, refund, update} {
+			if e := failure(t, err); e.State != commands.Refused || e.Status != http.StatusUnprocessableEntity || !strings.Contains(e.Reason, "was used for another change") {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
+
+func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		refund := func(number, charge string) commands.Outcome {
+			return w.tools().Send(t.Context(), using(t, "telegram:7", dialog.RefundDuplicate, "number", number, "charge", charge))
+		}
+		if got := refund("1002", "CH-1002-2"); got.State != commands.Done {
+			t.Fatalf("%+v", got)
+		}
+		for charge, says := range map[[2]string]string{
+			{"1001", "CH-1001-2"}: "is reserved",
+			{"1002", "CH-1002-1"}: "no duplicate",
+			{"1002", "CH-1002-2"}: "is refunded",
+			{"1004", "CH-1004-1"}: "no duplicate",
+			{"1003", "CH-1002-2"}: "has no charge",
+		} {
+			if got := refund(charge[0], charge[1]); got.State != commands.Refused || !strings.Contains(got.Reason, says) {
+				t.Errorf("%v: %+v; want %q", charge, got, says)
+			}
+		}
+		if n := len(w.crm.Refunds()); n != 1 {
+			t.Errorf("%d refunds", n)
+		}
+		if got := finds(t, w.tools(), using(t, "telegram:8", dialog.Charges, "number", "1002")); got.Output["duplicate"] != "true" {
+			t.Errorf("the next customer's order: %v", got.Output)
+		}
+	})
+}
+
+// Otherwise the customer who asks at once would be offered the same money again.
+func TestAfterARefundTheChargesAreAskedForAnew(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]bool{"done": false, "its answer lost": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w world) {
+				charges := func() map[string]string {
+					return finds(t, w.tools(), using(t, "C-2", dialog.Charges, "number", "1002")).Output
+				}
+				if got := charges(); got["duplicate"] != "true" {
+					t.Fatalf("before: %v", got)
+				}
+				if lost {
+					w.crm.AddFault(crmtest.Fault{Cut: true, Count: 1})
+				}
+				w.tools().Send(t.Context(), using(t, "C-2", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"))
+				if got := charges(); got["duplicate"] != "false" || !strings.HasSuffix(got["list"], "59.00 EUR (refunded)") {
+					t.Errorf("after: %v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOfManyChargesTheOneThatMattersIsTold(t *testing.T) {
+	t.Parallel()
+	charge := func(id, status, of string) Charge {
+		return Charge{ID: id, Amount: "1.00 EUR", Date: "2026-03-02", Status: status, DuplicateOf: of}
+	}
+	for name, c := range map[string]struct {
+		charges                    []Charge
+		duplicate, pending, charge string
+	}{
+		"none at all":             {[]Charge{}, "false", "false", ""},
+		"taken, then reserved":    {[]Charge{charge("1", statusCharged, ""), charge("2", statusCharged, "1"), charge("3", statusReserved, "1")}, "true", "false", "2"},
+		"reserved, then taken":    {[]Charge{charge("1", statusCharged, ""), charge("2", statusReserved, "1"), charge("3", statusCharged, "1")}, "true", "false", "3"},
+		"given back already":      {[]Charge{charge("1", statusCharged, ""), charge("2", "refunded", "1")}, "false", "false", ""},
+		"a word nobody knows":     {[]Charge{charge("1", statusCharged, ""), charge("2", "disputed", "1")}, "false", "false", ""},
+		"only a rightful booking": {[]Charge{charge("1", statusReserved, "")}, "false", "false", ""},
+	} {
+		got := charged(c.charges, true)
+		if got["duplicate"] != c.duplicate || got["pending"] != c.pending || got["charge"] != c.charge {
+			t.Errorf("%s: %v", name, got)
+		}
+		if lines := strings.Count(got["list"], "2026-03-02"); lines != len(c.charges) {
+			t.Errorf("%s: %d lines", name, lines)
+		}
+	}
+	many := make([]Charge, maxCharges+3)
+	for i := range many {
+		many[i] = charge(fmt.Sprint(i), statusCharged, "")
+	}
+	many[2].DuplicateOf = "1" // too long ago
+	if got := charged(many, true); strings.Count(got["list"], "\n") != maxCharges-1 || got["duplicate"] != "false" {
+		t.Errorf("%d lines, %v", strings.Count(got["list"], "\n")+1, got)
+	}
+}
+
+func TestInvoicesAndChargesOfManyCustomersGoOutAsOneRequestEach(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		var customers sync.WaitGroup
+		for i := range 20 {
+			for _, tool := range []string{dialog.Invoice, dialog.Charges} {
+				d := using(t, fmt.Sprintf("telegram:%d", i), tool, "number", "1002")
+				customers.Go(func() {
+					time.Sleep(time.Duration(i) * 4 * time.Millisecond)
+					if got := finds(t, w.tools(), d); got.Output["found"] != "true" {
+						t.Errorf("%s: %v", d.Body, got.Output)
+					}
+				})
+			}
+		}
+		customers.Wait()
+		batches := w.asked(t)
+		if len(batches) != 2 || len(batches[0]) != 20 || len(batches[1]) != 20 {
+			t.Errorf("%v", batches)
+		}
+	})
+}
+
+func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, owner := range []string{`"C-1"`, `""`, `null`} {
+			c := serve(t, reply(http.StatusOK, `{"answers":[{"kind":"invoice","key":"1001","owner":`+owner+`,"status":"found","invoice":{"number":"I","amount":"1.00 EUR","date":"2026-03-02","url":"https://x.test"}}]}`))
+			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "another look-up") {
+				t.Errorf("%s: %v, %v", owner, found, err)
+			}
+		}
+	})
+}
+
+func TestWhatAPurchaseLacksIsNamed(t *testing.T) {
+	t.Parallel()
+	for answer, says := range map[string]string{
+		`"invoice","status":"found"`:                                                                     "lacks invoice",
+		`"invoice","status":"found","invoice":{}`:                                                        "lacks invoice.number, invoice.amount, invoice.date, invoice.url",
+		`"charges","status":"found"`:                                                                     "lacks charges",
+		`"charges","status":"found","charges":{}`:                                                        "lacks charges.charges",
+		`"charges","status":"found","charges":{"charges":null}`:                                          "lacks charges.charges",
+		`"charges","status":"found","charges":{"charges":[{"id":"1","amount":"1","date":"d"}]}`:          "lacks charges.charges[0].status",
+		`"charges","status":"found","charges":{"charges":[{"id":"1","amount":1}]}`:                       "answers[0]",
+		`"charges","status":"found","charges":{"charges":[],"since":7},"colour":"red"`:                   "",
+		`"invoice","status":"found","invoice":{"number":"1","amount":"1","date":"d","url":"u","tax":[]}`: "",
+		`"invoice","status":"not_found","invoice":{"number":"1"}`:                                        "",
+	} {
+		var got answers
+		if err := json.Unmarshal([]byte(`{"answers":[{"key":"1001","owner":"C-1","kind":`+answer+`}]}`), &got); err != nil {
+			t.Fatal(err)
+		}
+		k := kindInvoice
+		if strings.HasPrefix(answer, `"charges`) {
+			k = kindCharges
+		}
+		_, err := got.to(0, owned(k, "C-1", "1001"))
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v", answer, err)
+		}
+	}
+}
+
+func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for body, says := range map[string][2]string{
+			`{}`:                          {"lacks id, amount, days", "lacks number, days"},
+			`{"id":"1","number":"1"}`:     {"lacks amount, days", "lacks days"},
+			`{"days":"soon"}`:             {"cannot be read", "cannot be read"},
+			`{"days":{"business":"yes"}}`: {"cannot be read", "cannot be read"},
+		} {
+			c := serve(t, reply(http.StatusOK, body))
+			_, refund := c.RefundDuplicate(t.Context(), "key", "C-1", "1002", "CH-1002-2")
+			_, report := c.ReportDeliveryProblem(t.Context(), "key", "C-1", "1002", "damaged", "")
+			for i, err := range []error{refund, report} {
+				if failure(t, err).State != commands.Unknown || !strings.Contains(err.Error(), says[i]) {
+					t.Errorf("%s: %v; want %q", body, err, says[i])
+				}
+			}
+		}
+		c := serve(t, reply(http.StatusOK, `{"id":"1","number":"1","amount":"1.00 EUR","days":"7","mood":"good"}`))
+		if r, err := c.RefundDuplicate(t.Context(), "key", "C-1", "1002", "CH-1002-2"); err != nil || r.Days != "7" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		w.crm.AddFault(crmtest.Fault{Status: http.StatusBadGateway})
+		deliveries := []commands.Claimed{
+			using(t, "telegram:7", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"),
+			using(t, "telegram:7", dialog.ReportDelivery, "number", "1002", "problem", "damaged"),
+			using(t, "telegram:7", dialog.Invoice, "number", "1002"),
+		}
+		for i := range breakAfter {
+			w.tools().Send(t.Context(), deliveries[i%len(deliveries)])
+		}
+		if w.Breaker() != circuitbreaker.OpenState || w.requests() != breakAfter {
+			t.Fatalf("%s after %d failures", w.Breaker(), w.requests())
+		}
+		for _, d := range deliveries {
+			if diff := cmp.Diff(told{State: commands.Again, After: breakFor}, outcome(w.tools().Send(t.Context(), d))); diff != "" {
+				t.Errorf("%s: %s", d.Body, diff)
+			}
+		}
+		if w.requests() != breakAfter {
+			t.Errorf("%d requests", w.requests())
+		}
+		w.crm.ClearFaults()
+		time.Sleep(breakFor)
+		for _, d := range deliveries {
+			finds(t, w.tools(), d)
+		}
+	})
+}
+
+// A number is never part of a URL that changes something: "../.." would be another address.
+func TestWhatACustomerWritesIsNoPath(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w world) {
+		for _, text := range []string{"..", "../../C-1", "1002/../2001", "?x=1", "#", "%2e%2e", "\n", "'; drop table orders; --"} {
+			for _, tool := range []string{dialog.RefundDuplicate, dialog.ReportDelivery} {
+				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", text, "charge", text, "problem", "damaged"))
+				if got.State != commands.Refused || !strings.Contains(got.Reason, "404") {
+					t.Errorf("%s of %q: %+v", tool, text, got)
+				}
+			}
+			for _, tool := range []string{dialog.Invoice, dialog.Charges} {
+				if got := finds(t, w.tools(), using(t, "telegram:7", tool, "number", text)); got.Output["found"] != "false" {
+					t.Errorf("%s of %q: %v", tool, text, got.Output)
+				}
+			}
+		}
+		for _, r := range w.crm.Requests() {
+			if !slices.Contains([]string{"/lookups", "/customers/telegram:7/refunds", "/customers/telegram:7/delivery-problems"}, r.Path) {
+				t.Errorf("asked %s", r.Path)
+			}
+		}
+	})
+}
