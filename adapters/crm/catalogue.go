@@ -1,5 +1,6 @@
-// Package crm asks another system about customers, orders and addresses, and changes
-// billing addresses there. A Client speaks the contract of docs/crm-openapi.yaml to
+// Package crm asks another system about customers, their orders, invoices, charges and
+// addresses; changes billing addresses, gives back what was charged twice, and reports
+// deliveries that went wrong there. A Client speaks the contract of docs/crm-openapi.yaml to
 // any CRM that serves it; a Catalogue is a list of orders read from a file, for a bot
 // that has no CRM. Both are Orders. Tools sends deliveries with them.
 package crm

@@ -507,6 +507,7 @@ func FuzzAnswers(f *testing.F) {
 		`{"answers":[null,{"kind":"customer","key":"C-1","status":"found","customer":{"id":"C-1","name":"Ada"}},{"kind":"address","key":"x","status":"found","address":{"valid":true,"address":"y"}}]}`,
 		`{"answers":[{"kind":"order","key":"1001","status":"error","error":{"status":-1,"detail":"\u0000"}},[],{"kind":"address","key":"x","status":"found","address":{"valid":false}}]}`,
 		`{"answers":[{"kind":"order","key":"1001","status":"not_found","order":{"number":"1001","status":"shipped"}}]}`,
+		`{"answers":[null,null,null,{"kind":"invoice","key":"1001","owner":"C-1","status":"found","invoice":{"number":"1","amount":"1 EUR","date":"d","url":"u"}},{"kind":"charges","key":"1001","owner":"C-1","status":"found","charges":{"charges":[{"id":"1","amount":"1 EUR","date":"d","status":"charged"},{}]}}]}`,
 		`{"answers":{}}`, `[]`, `null`, `<html>`, `{"answers":[{`, ``,
 	} {
 		f.Add([]byte(seed))
@@ -530,7 +531,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("asked for %v, got %v", it, a.item)
 			case a.found() && a.lacks() != "":
 				t.Errorf("taken without %s", a.lacks())
-			case !a.found() && (a.Customer != nil || a.Order != nil || a.Address != nil):
+			case !a.found() && (a.Customer != nil || a.Order != nil || a.Invoice != nil || a.Charges != nil || a.Address != nil):
 				t.Errorf("not found, but there: %s", body)
 			}
 		}

@@ -22,7 +22,7 @@ type devCmd struct {
 	database
 	Listen        string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
 	Sim           string        `default:"127.0.0.1:8081" env:"CHATLEDGER_SIM" help:"Address of the Telegram simulator and its chat page."`
-	CRM           string        `name:"crm" default:"127.0.0.1:8082" env:"CHATLEDGER_CRM" help:"Address of the fake CRM, in which orders and addresses are looked up."`
+	CRM           string        `name:"crm" default:"127.0.0.1:8082" env:"CHATLEDGER_CRM" help:"Address of the fake CRM, which knows orders, invoices, charges and addresses."`
 	Zendesk       string        `default:"127.0.0.1:8083" env:"CHATLEDGER_ZENDESK" help:"Address of the fake Zendesk, which keeps tickets, too."`
 	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
 	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
@@ -100,7 +100,7 @@ func (c *devCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates\nzendesk   %s/fake/tickets\ntables    %s -c 'table readmodel.conversations'\n",
+	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates (and /fake/refunds, /fake/cases)\nzendesk   %s/fake/tickets\ntables    %s -c 'table readmodel.conversations'\n",
 		api, base, demoSecret, bot.CRM.URL, account.URL, query)
 	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
 	return a.run(e.ctx)

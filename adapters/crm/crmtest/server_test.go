@@ -2,6 +2,7 @@ package crmtest
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -129,6 +130,55 @@ func TestAnUpdateTakesEffectOnceForItsKey(t *testing.T) {
 	}
 }
 
+func TestAnythingIsChangedOnceForItsKey(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	for path, body := range map[string]string{"/customers/C-2/refunds": `{"order": "1002", "charge": "CH-1002-2"}`, "/customers/C-2/delivery-problems": `{"order": "1002", "problem": "damaged"}`} {
+		var callers sync.WaitGroup
+		answers := make(chan string, 20)
+		for range cap(answers) {
+			callers.Go(func() {
+				_, answer, _ := do(t, url, "POST", path, body)
+				answers <- answer
+			})
+		}
+		callers.Wait()
+		first := <-answers
+		for range cap(answers) - 1 {
+			if other := <-answers; other != first || !strings.Contains(other, `"days":`) {
+				t.Errorf("%s, and %s", first, other)
+			}
+		}
+	}
+	if len(s.Refunds()) != 1 || len(s.Cases()) != 1 {
+		t.Errorf("%+v, %+v", s.Refunds(), s.Cases())
+	}
+}
+
+// Stories about priority customers need one.
+func TestACustomerCanBeGivenATier(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	do(t, url, "GET", "/customers/telegram:7", "")
+	if status, answer, _ := do(t, url, "POST", "/fake/customers", `{"id": "telegram:7", "name": "Ada", "tier": "priority"}`); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	if _, answer, _ := do(t, url, "GET", "/customers/telegram:7", ""); !strings.Contains(answer, `"tier":"priority"`) {
+		t.Error(answer)
+	}
+	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing", `{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
+		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 || !strings.Contains(answer, says) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	for range maxAccounts {
+		_ = s.addCustomer(Customer{ID: fmt.Sprint(len(s.customers)), Name: "x"})
+	}
+	if err := s.addCustomer(Customer{ID: "one too many", Name: "x"}); err == nil || len(s.customers) != maxAccounts {
+		t.Errorf("%d customers, %v", len(s.customers), err)
+	}
+}
+
 func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
@@ -149,6 +199,15 @@ func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
 		t.Error(diff)
 	}
 	if _, answer, _ = do(t, url, "GET", "/fake/updates", ""); !strings.Contains(answer, `"customer":"C-2"`) {
+		t.Error(answer)
+	}
+
+	do(t, url, "POST", "/customers/C-1/refunds", `{"order": "1002", "charge": "CH-1002-2"}`)
+	if _, answer, _ = do(t, url, "GET", "/fake/refunds", ""); !strings.Contains(answer, `"charge":"CH-1002-2"`) {
+		t.Error(answer)
+	}
+	do(t, url, "POST", "/customers/C-1/delivery-problems", `{"order": "1002", "problem": "damaged"}`)
+	if _, answer, _ = do(t, url, "GET", "/fake/cases", ""); !strings.Contains(answer, `"problem":"damaged"`) {
 		t.Error(answer)
 	}
 
