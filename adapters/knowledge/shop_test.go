@@ -129,8 +129,12 @@ func TestTheShopUnderstandsWhatWasUnderstoodByRules(t *testing.T) {
 	}
 }
 
-// message is one of a file of intent<TAB>message lines.
-type message struct{ intent, text string }
+// message is one of a file of intent<TAB>language<TAB>message lines.
+type message struct {
+	intent   string
+	language dialog.Language
+	text     string
+}
 
 func readMessages(t *testing.T, file string) (all []message) {
 	t.Helper()
@@ -140,15 +144,15 @@ func readMessages(t *testing.T, file string) (all []message) {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if intent, text, ok := strings.Cut(lines.Text(), "\t"); ok {
-			all = append(all, message{intent, text})
+		if columns := strings.Split(lines.Text(), "\t"); len(columns) == 3 {
+			all = append(all, message{columns[0], dialog.Language(columns[1]), columns[2]})
 		}
 	}
 	return all
 }
 
-// understoodShare is how many of the messages that nobody looked at while the examples
-// were written must be understood.
+// understoodShare is how many of the messages must be understood that were written before
+// the examples, and not for them.
 const understoodShare = 0.85
 
 func TestTheShopUnderstandsMessagesItWasNotWrittenFor(t *testing.T) {
@@ -157,7 +161,7 @@ func TestTheShopUnderstandsMessagesItWasNotWrittenFor(t *testing.T) {
 	all := readMessages(t, "testdata/unseen.tsv")
 	right, wrong, asked := 0, 0, 0
 	for _, m := range all {
-		switch u := k.Understand(m.text, dialog.English); {
+		switch u := k.Understand(m.text, m.language); {
 		case string(u.Intent) == m.intent:
 			right++
 		case u.Intent == dialog.Unknown:
@@ -172,6 +176,32 @@ func TestTheShopUnderstandsMessagesItWasNotWrittenFor(t *testing.T) {
 	t.Logf("of %d messages %d are understood (%.1f %%), %d asked about, %d mistaken", len(all), right, 100*share, asked, wrong)
 	if len(all) < 80 || share < understoodShare {
 		t.Errorf("%.1f %% of %d messages are understood, want %.0f %% of at least 80", 100*share, len(all), 100*understoodShare)
+	}
+}
+
+// A language is kept for a word or two, and changed for a sentence that is surely in
+// another.
+func TestTheShopHearsWhichLanguageIsSpoken(t *testing.T) {
+	t.Parallel()
+	k := theShop(t)
+	other := map[dialog.Language]dialog.Language{"en": "de", "de": "en"}
+	sentences, changed := 0, 0
+	for _, m := range readMessages(t, "testdata/unseen.tsv") {
+		if u := k.Understand(m.text, m.language); u.Language != m.language {
+			t.Errorf("%q in a conversation in %s leads to %s", m.text, m.language, u.Language)
+		}
+		if len(strings.Fields(m.text)) < 4 {
+			continue
+		}
+		sentences++
+		if u := k.Understand(m.text, other[m.language]); u.Language == m.language {
+			changed++
+		} else {
+			t.Logf("not heard: %s", m.text)
+		}
+	}
+	if share := float64(changed) / float64(sentences); share < 0.9 {
+		t.Errorf("of %d sentences the language of %.1f %% is heard", sentences, 100*share)
 	}
 }
 
