@@ -15,6 +15,7 @@ import (
 // Limits of a folder. They are far above what a team writes by hand, and keep a folder
 // that was mistaken for one, such as a home directory, from being read whole.
 const (
+	maxEntries  = 10_000 // of all kinds, to be looked through
 	maxFiles    = 2000
 	maxFile     = 4 << 20  // bytes
 	maxFolder   = 32 << 20 // bytes of all files together
@@ -44,17 +45,22 @@ type folder struct {
 // and hidden ones, such as an editor's, are none of its business.
 func open(from fs.FS) (folder, error) {
 	f := folder{files: map[string][]byte{}}
-	size := 0
+	size, entries := 0, 0
 	err := fs.WalkDir(from, ".", func(name string, entry fs.DirEntry, err error) error {
+		entries++
 		switch {
 		case err != nil:
 			return err
+		case entries > maxEntries:
+			return Mistake{File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxEntries)}
+		case entry.IsDir() && strings.Contains(name, "/"): // nothing is ever so deep
+			return fs.SkipDir
 		case name != "." && strings.HasPrefix(path.Base(name), "."):
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
-		case entry.IsDir() || !ours(name):
+		case entry.IsDir() || !ours(name) || !regular(from, name):
 			return nil
 		case len(f.files) == maxFiles:
 			return Mistake{File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxFiles)}
@@ -76,6 +82,13 @@ func open(from fs.FS) (folder, error) {
 func ours(name string) bool {
 	extension := path.Ext(name)
 	return extension == ".yaml" || extension == ".yml" || extension == ".txt"
+}
+
+// regular tells whether a name is of a file, or leads to one: to read a pipe would be to
+// wait for whoever writes into it.
+func regular(from fs.FS, name string) bool {
+	info, err := fs.Stat(from, name)
+	return err != nil || info.Mode().IsRegular() // reading says what is wrong
 }
 
 // readBounded reads a file that is not too long.
