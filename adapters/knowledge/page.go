@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // page is one YAML file under reading. What it holds is read node by node, because a
@@ -91,6 +88,30 @@ func (p page) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node))
 		seen[key.Value] = key.Line
 		each(key, value)
 	}
+}
+
+// under is what stands under a key; nil when nothing does. Some keys decide how others
+// are read, wherever they stand.
+func under(n *yaml.Node, key string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// hasAny tells whether one of these keys stands there.
+func hasAny(n *yaml.Node, keys fields) bool {
+	for key := range keys {
+		if under(n, key) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // list reads a list of at most so many.
@@ -172,154 +193,14 @@ func (p page) duration(n *yaml.Node, what string, least, most time.Duration) tim
 	return value
 }
 
-// variables is told each variable of a text, with its line.
-type variables func(name string, line int)
-
-// text is what the bot says: one string for a bot of one language, and else one for each
-// language. A string without a word of its own, such as "{result.problem}", is the same
-// in all.
-func (p page) text(n *yaml.Node, what string, most int, seen variables) dialog.Text {
-	if n.Kind == yaml.ScalarNode {
-		value := p.sentence(n, what, most, seen)
-		if len(p.k.Languages) > 1 && wordy(value) {
-			p.wrong(n, "%s is needed in %s: write it once below each", what, names(slices.Values(p.k.Languages)))
-		}
-		t := dialog.Text{}
-		for _, language := range p.k.Languages {
-			t[language] = value
-		}
-		return t
-	}
-	t := p.said(n, what, most, seen)
-	for _, language := range p.k.Languages {
-		if _, ok := t[language]; !ok && n.Kind == yaml.MappingNode {
-			p.wrong(n, "%s is missing in %s", what, language)
-		}
-	}
-	return t
-}
-
-// said is a text by language that need not be in all of them.
-func (p page) said(n *yaml.Node, what string, most int, seen variables) dialog.Text {
-	t := dialog.Text{}
-	p.pairs(n, what, func(key, value *yaml.Node) {
-		if p.speaks(key) {
-			t[dialog.Language(key.Value)] = p.sentence(value, what, most, seen)
-		}
-	})
-	return t
-}
-
-// speaks tells whether a key is one of the bot's languages.
-func (p page) speaks(key *yaml.Node) bool {
-	if slices.Contains(p.k.Languages, dialog.Language(key.Value)) {
-		return true
-	}
-	p.wrong(key, "%q is none of the languages in bot.yaml, which are %s", key.Value, names(slices.Values(p.k.Languages)))
-	return false
-}
-
-// sentence is a text in one language.
-func (p page) sentence(n *yaml.Node, what string, most int, seen variables) string {
-	value, ok := p.scalar(n, what)
-	if !ok {
-		return ""
-	}
-	if length := len(utf16.Encode([]rune(value))); length > most {
-		p.wrong(n, "%s has %d characters; %d is the most", what, length, most)
-	}
-	for _, variable := range p.variablesOf(n, value) {
-		seen(variable, n.Line)
-	}
-	return value
-}
-
-// variable is a name in braces. Those of a tool's answer begin with "result.".
-var variable = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$`)
-
-func (p page) variablesOf(n *yaml.Node, text string) (all []string) {
-	for {
-		_, rest, found := strings.Cut(text, "{")
-		if !found {
-			return all
-		}
-		name, after, closed := strings.Cut(rest, "}")
-		if !closed || !variable.MatchString(name) {
-			p.wrong(n, "a { begins a variable such as {customer}: close it with }, and use a-z 0-9 _ between them")
-			return all
-		}
-		all, text = append(all, name), after
-	}
-}
-
-// only lets these variables stand in a text.
-func (p page) only(known ...string) variables {
-	return func(name string, line int) {
-		if !slices.Contains(known, name) {
-			p.mistake(p.file, line, "nothing fills {%s} here; there is %s", name, braced(known))
-		}
-	}
-}
-
-// wordy tells whether a text has letters outside of its variables.
-func wordy(text string) bool {
-	inside := false
-	return strings.ContainsFunc(text, func(r rune) bool {
-		inside = r == '{' || inside && r != '}'
-		return !inside && unicode.IsLetter(r)
-	})
-}
-
-// phrases are lists of words, by language or in one list for all; either way all count,
-// whatever the customer speaks.
-func (p page) phrases(n *yaml.Node, what string) (all []string) {
-	one := func(n *yaml.Node) {
-		if value, ok := p.scalar(n, "each of the "+what); ok {
-			all = append(all, plainWords(value))
-		}
-	}
-	if n.Kind == yaml.MappingNode {
-		p.pairs(n, what, func(key, value *yaml.Node) {
-			if p.speaks(key) {
-				p.list(value, what, maxPhrases, one)
-			}
-		})
-		return all
-	}
-	p.list(n, what, maxPhrases, one)
-	return all
-}
-
-// maxPhrases is of one list: each is looked for in every message.
-const maxPhrases = 500
-
-// plainWords is a phrase as messages are compared with it: small letters, no marks. One
-// without a word, such as an emoji, stays as it is.
-func plainWords(phrase string) string {
-	words := strings.FieldsFunc(strings.ReplaceAll(strings.ToLower(phrase), "’", "'"), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '\''
-	})
-	if len(words) == 0 {
-		return strings.TrimSpace(phrase)
-	}
-	return strings.Join(words, " ")
-}
-
 // names lists what there is to choose from.
-func names[S ~string](all func(func(S) bool)) string {
+func names[S ~string](all iter.Seq[S]) string {
 	var list []string
 	for one := range all {
 		list = append(list, string(one))
 	}
 	slices.Sort(list)
 	return strings.Join(list, ", ")
-}
-
-func braced(all []string) string {
-	if len(all) == 0 {
-		return "no variable"
-	}
-	return "{" + strings.Join(slices.Sorted(slices.Values(all)), "}, {") + "}"
 }
 
 // legible tells whether bytes are text that the database can keep.

@@ -232,6 +232,8 @@ func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
 		"an end only the bot knows":  {flow("without: telling", "without: expired"), "workflows/booking.yaml:30: without leads to expired, where only the bot"},
 		"a value with a colon":       {flow(`value: "7"`, `value: "19:00"`), `workflows/booking.yaml:14: the value "19:00" travels in a button`},
 		"a value too long":           {flow(`value: "7"`, "value: "+long[:41]), "workflows/booking.yaml:14: the value"},
+		"a value of the bot's own":   {flow(`value: "7"`, "value: back"), `workflows/booking.yaml:14: the value "back" is that of a button of the bot's own`},
+		"a field of the bot's own":   {flow("ask: time", "ask: problem"), "workflows/booking.yaml:10: problem is what the bot itself collects"},
 		"a value twice":              {flow(`value: "7"`, "value: late"), `workflows/booking.yaml:17: the value "late" stands in this step twice`},
 		"a label too long":           {flow("label: Seven", "label: "+long[:65]), "workflows/booking.yaml:15: label has 65 characters; 64 is the most"},
 		"only, without a choice":     {flow("check: date", "only: true"), "workflows/booking.yaml:4: only takes nothing but choices"},

@@ -27,7 +27,6 @@ func (r *reading) rules(p page) {
 func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 	conditions := fields{
 		"words":    func(n *yaml.Node) { rule.Words = p.phrases(n, "words") },
-		"unless":   func(n *yaml.Node) { rule.Unless = p.phrases(n, "unless") },
 		"shouting": func(n *yaml.Node) { rule.Shouting = p.flag(n, "shouting") },
 		"repeats":  func(n *yaml.Node) { rule.Repeats = p.count(n, "repeats", 2, maxTimes) },
 		"failures": func(n *yaml.Node) { rule.Failures = p.count(n, "failures", 1, maxTimes) },
@@ -41,18 +40,18 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 		},
 	}
 	p.object(n, "a rule", with(conditions, fields{
+		"unless":   func(n *yaml.Node) { rule.Unless = p.phrases(n, "unless") },
 		"name":     func(n *yaml.Node) { rule.Name = p.name(n, "a rule") },
 		"priority": func(n *yaml.Node) { rule.Priority = p.priority(n) },
 		"say":      func(n *yaml.Node) { rule.Say = p.text(n, "say", maxText, p.only(customer)) },
 	}))
-	conditional := slices.ContainsFunc(n.Content, func(key *yaml.Node) bool { return key.Value != "unless" && conditions[key.Value] != nil })
 	switch {
 	case n.Kind != yaml.MappingNode:
 	case rule.Name == "":
 		p.wrong(n, "name is missing: tickets are opened for this reason")
 	case rule.Priority == "":
 		p.wrong(n, "priority is missing: write urgent, high, normal or low")
-	case !conditional:
+	case !hasAny(n, conditions):
 		p.wrong(n, "the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, tiers, intents or unsure", rule.Name)
 	}
 	return rule

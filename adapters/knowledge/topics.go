@@ -94,7 +94,7 @@ func (r *reading) answers(p page, n *yaml.Node) (all []dialog.Answer) {
 	switch {
 	case n.Kind == yaml.SequenceNode:
 		p.list(n, "answers", maxChoices, func(n *yaml.Node) { all = append(all, r.answer(p, n)) })
-	case n.Kind == yaml.MappingNode && slices.ContainsFunc(n.Content, func(key *yaml.Node) bool { return key.Value == "text" }):
+	case under(n, "text") != nil:
 		all = append(all, r.answer(p, n))
 	default:
 		all = append(all, dialog.Answer{Text: p.text(n, "answer", maxText, p.only(customer))})

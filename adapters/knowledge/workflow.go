@@ -49,7 +49,10 @@ const problem = "problem"
 // workflow reads a file of workflows/, which is called like the workflow.
 func (r *reading) workflow(p page, called string) {
 	w := &dialog.Workflow{Name: called, Idle: dialog.DefaultIdle}
-	d := &draft{page: p, Workflow: w, lines: map[dialog.Step]*yaml.Node{}, fields: map[string]bool{customer: true, title: true, problem: true}}
+	d := &draft{page: p, Workflow: w, lines: map[dialog.Step]*yaml.Node{}, fields: map[string]bool{}}
+	for _, field := range ownFields {
+		d.fields[field] = true
+	}
 	if !name.MatchString(called) || len(called) > maxName {
 		r.mistake(p.file, 0, "a file is called like its workflow, with up to %d of a-z 0-9 _: rename it", maxName)
 	}
@@ -90,18 +93,13 @@ var kinds = []string{"ask", "call", "confirm", "say"}
 
 // step reads one step of the list.
 func (d *draft) step(n *yaml.Node) {
-	s := dialog.StepDef{}
-	var kind []string
-	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
-		switch key := n.Content[i].Value; {
-		case key == "name":
-			s.Name = dialog.Step(d.name(n.Content[i+1], "a step"))
-		case slices.Contains(kinds, key):
-			kind = append(kind, key)
-		}
+	var s dialog.StepDef
+	if called := under(n, "name"); called != nil {
+		s.Name = dialog.Step(d.name(called, "a step"))
 	}
+	kind := slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool { return under(n, kind) == nil })
 	switch other, twice := d.lines[s.Name]; {
-	case n.Kind != yaml.MappingNode || s.Name == "":
+	case s.Name == "":
 		d.wrong(n, "name is missing: a step is written as `- name: asking_number`, and what it does below")
 		return
 	case s.Name == dialog.Initial || s.Name.Ended():
@@ -129,13 +127,17 @@ func (d *draft) step(n *yaml.Node) {
 
 func skip(*yaml.Node) {}
 
+// ownFields are known without anybody being asked.
+var ownFields = []string{customer, title, problem}
+
 func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 	a := &dialog.Ask{}
-	var next *yaml.Node
 	d.object(n, "a step that asks", fields{
 		"name": skip,
 		"ask": func(n *yaml.Node) {
-			a.Field = d.name(n, "a field")
+			if a.Field = d.name(n, "a field"); slices.Contains(ownFields, a.Field) {
+				d.wrong(n, "%s is what the bot itself collects: choose another name", a.Field)
+			}
 			d.fields[a.Field] = true
 		},
 		"check": func(n *yaml.Node) {
@@ -152,10 +154,7 @@ func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 			a.HangsOn = d.names(n, "fields it hangs on")
 			d.collected(n, a.HangsOn...)
 		},
-		"next": func(n *yaml.Node) {
-			next = n
-			a.Next = d.next(n, step, "next", nil)
-		},
+		"next": func(n *yaml.Node) { a.Next = d.next(n, step, "next", nil) },
 	})
 	led := !slices.ContainsFunc(a.Choices, func(c dialog.Choice) bool { return c.Next.Step == "" })
 	switch {
@@ -163,7 +162,7 @@ func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 		d.wrong(n, "prompt is missing: what does the step %s ask?", step)
 	case a.Only && len(a.Choices) == 0:
 		d.wrong(n, "only takes nothing but choices: write some")
-	case next == nil && !(a.Only && led):
+	case under(n, "next") == nil && !(a.Only && led):
 		d.wrong(n, "the step %s leads nowhere: write next", step)
 	}
 	return a
@@ -182,12 +181,15 @@ func (d *draft) choices(n *yaml.Node, step dialog.Step, a *dialog.Ask) {
 		if c.Value == "" || c.Label == nil {
 			d.wrong(n, "a choice needs a value and a label")
 		}
-		if slices.ContainsFunc(n.Content, func(key *yaml.Node) bool { return ways[key.Value] != nil }) {
+		if hasAny(n, ways) {
 			d.leadOn(n, step, "this choice", &c.Next)
 		}
 		a.Choices = append(a.Choices, c)
 	})
 }
+
+// ownValues are those of buttons that every step may have.
+var ownValues = []string{"cancel", "back", "go_on", "switch", "stay"}
 
 // value is what a button sends back.
 func (d *draft) value(n *yaml.Node, others []dialog.Choice) string {
@@ -195,114 +197,12 @@ func (d *draft) value(n *yaml.Node, others []dialog.Choice) string {
 	switch {
 	case len(value) > maxValue || strings.Contains(value, ":"):
 		d.wrong(n, "the value %q travels in a button: use up to %d bytes, without a colon", value, maxValue)
+	case slices.Contains(ownValues, value):
+		d.wrong(n, "the value %q is that of a button of the bot's own: choose another", value)
 	case slices.ContainsFunc(others, func(c dialog.Choice) bool { return c.Value == value }):
 		d.wrong(n, "the value %q stands in this step twice", value)
 	}
 	return value
-}
-
-func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
-	c := &dialog.Call{}
-	var tool dialog.Tool
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == "call" {
-			tool = d.tool(n.Content[i+1])
-			c.Tool = tool.Name
-		}
-	}
-	result := func(name string, line int) {
-		if field, of := strings.CutPrefix(name, "result."); !of {
-			d.known(name, line)
-		} else if tool.Name != "" && !has(tool.Output, field) {
-			d.mistake(d.file, line, "the tool %s answers no %q; it answers %s", tool.Name, field, fieldNames(tool.Output))
-		}
-	}
-	d.object(n, "a step that calls a tool", fields{
-		"name":  skip,
-		"call":  skip,
-		"input": func(n *yaml.Node) { c.Input = d.input(n, tool) },
-		"wait":  func(n *yaml.Node) { c.Wait = d.text(n, "wait", maxText, d.known) },
-		"cases": func(n *yaml.Node) {
-			d.list(n, "cases", maxChoices, func(n *yaml.Node) { c.Cases = append(c.Cases, d.caseOf(n, step, tool, result)) })
-		},
-		"next":    skip, // is the last of the cases, wherever it stands
-		"failed":  func(n *yaml.Node) { c.Failed = d.next(n, step, "failed", nil) },
-		"without": func(n *yaml.Node) { c.Without = d.next(n, step, "without", nil) },
-	})
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == "next" {
-			c.Cases = append(c.Cases, dialog.Case{Next: d.next(n.Content[i+1], step, "next", result)})
-		}
-	}
-	for _, field := range tool.Input {
-		if _, given := c.Input[field.Name]; !given && !field.Optional {
-			d.wrong(n, "the tool %s needs the input %s: write it under input", tool.Name, field.Name)
-		}
-	}
-	for _, missing := range []struct {
-		is   bool
-		says string
-	}{
-		{len(c.Cases) == 0 || len(c.Cases[len(c.Cases)-1].When) > 0, "next: what follows all answers that no case is about"},
-		{c.Failed.Step == "", "failed: what follows when it cannot be done"},
-		{c.Without.Step == "", "without: what follows where the bot does not have the tool"},
-	} {
-		if missing.is {
-			d.wrong(n, "the step %s leads nowhere in one case: write %s", step, missing.says)
-		}
-	}
-	return c
-}
-
-func (d *draft) tool(n *yaml.Node) dialog.Tool {
-	tool, ok := dialog.Toolbox[n.Value]
-	if !ok {
-		d.wrong(n, "there is no tool %q; there are %s", n.Value, names(maps.Keys(dialog.Toolbox)))
-	}
-	return tool
-}
-
-func (d *draft) input(n *yaml.Node, tool dialog.Tool) map[string]string {
-	input := map[string]string{}
-	d.pairs(n, "input", func(key, value *yaml.Node) {
-		if tool.Name != "" && !has(tool.Input, key.Value) {
-			d.wrong(key, "the tool %s takes no %q; it takes %s", tool.Name, key.Value, fieldNames(tool.Input))
-		}
-		input[key.Value] = d.sentence(value, "an input", maxText, d.known)
-	})
-	return input
-}
-
-func has(all []dialog.Field, name string) bool {
-	return slices.ContainsFunc(all, func(f dialog.Field) bool { return f.Name == name })
-}
-
-func fieldNames(all []dialog.Field) string {
-	list := make([]string, len(all))
-	for i, f := range all {
-		list[i] = f.Name
-	}
-	return names(slices.Values(list))
-}
-
-// caseOf reads what follows some of a tool's answers.
-func (d *draft) caseOf(n *yaml.Node, step dialog.Step, tool dialog.Tool, result variables) dialog.Case {
-	c := dialog.Case{When: map[string]string{}}
-	d.object(n, "a case", with(d.ways(&c.Next, result), fields{
-		"when": func(n *yaml.Node) {
-			d.pairs(n, "when", func(key, value *yaml.Node) {
-				if tool.Name != "" && !has(tool.Output, key.Value) {
-					d.wrong(key, "the tool %s answers no %q; it answers %s", tool.Name, key.Value, fieldNames(tool.Output))
-				}
-				c.When[key.Value] = value.Value
-			})
-		},
-	}))
-	if len(c.When) == 0 {
-		d.wrong(n, "when is missing: say which answers this case is about, or write it as next of the step")
-	}
-	d.leadOn(n, step, "this case", &c.Next)
-	return c
 }
 
 func (d *draft) confirm(n *yaml.Node, step dialog.Step) *dialog.Confirm {
@@ -335,11 +235,7 @@ func (d *draft) say(n *yaml.Node, step dialog.Step) *dialog.Goto {
 		"say":  skip,
 		"next": func(n *yaml.Node) { *g = d.next(n, step, "next", nil) },
 	})
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == "say" {
-			g.Say = d.text(n.Content[i+1], "say", maxText, d.known)
-		}
-	}
+	g.Say = d.text(under(n, "say"), "say", maxText, d.known)
 	if g.Step == "" {
 		d.wrong(n, "the step %s leads nowhere: write next", step)
 	}
