@@ -28,9 +28,6 @@ func (p page) wrong(n *yaml.Node, format string, args ...any) {
 	p.mistake(p.file, n.Line, format, args...)
 }
 
-// parserLine takes the line out of an error of the YAML parser, which has no other form.
-var parserLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
-
 // root is the content of the file; nil when it has none or is no YAML, which is told.
 func (p page) root() *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(p.files[p.file]))
@@ -44,11 +41,7 @@ func (p page) root() *yaml.Node {
 		p.mistake(p.file, 0, "it is empty: write something into it or remove it")
 		return nil
 	case err != nil:
-		line, says := 0, strings.TrimPrefix(err.Error(), "yaml: ")
-		if match := parserLine.FindStringSubmatch(err.Error()); match != nil {
-			line, _ = strconv.Atoi(match[1])
-			says = match[2]
-		}
+		line, says := broken(p.files[p.file], err)
 		p.mistake(p.file, line, "this is no YAML (%s): look at the indentation, and quote texts with : or # in them", says)
 		return nil
 	case len(document.Content) == 0:

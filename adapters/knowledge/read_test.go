@@ -264,6 +264,33 @@ func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoYAMLIsToldWithItsLine(t *testing.T) {
+	t.Parallel()
+	before := "a:\n  b: [x,\n    y]\n  c: 'two\n    lines'\nd:\n" + strings.Repeat("  - e\n", 20)
+	for name, text := range map[string]string{
+		"a colon":               "f: g: h\ni: j\n",
+		"a bracket":             "f: {g: h {i}.}\nj: k\n",
+		"a tab":                 "\tf: g\nh: i\n",
+		"an indentation":        " f: g\nh: i\n",
+		"a quotation left open": "f: 'g\nh: i\nj: k\n",
+		"a list left open":      "f: [g\nh: i\n",
+		"the end of the file":   "f: [",
+	} {
+		_, err := Read(changed(map[string]string{"canned.yaml": before + text}), Options{})
+		if list := Mistakes(err); len(list) != 1 || list[0].Line != 27 || !strings.Contains(list[0].Says, "no YAML") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := Read(changed(map[string]string{"canned.yaml": "a: {b {c}}\n"}), Options{})
+	if list := Mistakes(err); len(list) != 1 || list[0].Line != 1 {
+		t.Errorf("in the first line: %v", err)
+	}
+	_, err = Read(changed(map[string]string{"canned.yaml": strings.Repeat("# long\n", maxSearched) + "a: b: c\n"}), Options{})
+	if list := Mistakes(err); len(list) != 1 || list[0].Line != maxSearched+1 {
+		t.Errorf("in a long file: %v", err)
+	}
+}
+
 func TestAllMistakesAreToldAtOnceInOrder(t *testing.T) {
 	t.Parallel()
 	_, err := Read(changed(map[string]string{"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n"}), Options{})
@@ -352,13 +379,13 @@ func TestAFolderThatIsNotThereIsNoMistakeInIt(t *testing.T) {
 	if len(Mistakes(err)) != 1 { // bot.yaml is missing
 		t.Errorf("%v", err)
 	}
-	_, err = Read(broken{}, Options{})
+	_, err = Read(locked{}, Options{})
 	if err == nil || len(Mistakes(err)) != 0 || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%v", err)
 	}
 }
 
-// broken is a folder that nobody may read.
-type broken struct{}
+// locked is a folder that nobody may read.
+type locked struct{}
 
-func (broken) Open(string) (fs.File, error) { return nil, fs.ErrPermission }
+func (locked) Open(string) (fs.File, error) { return nil, fs.ErrPermission }
