@@ -16,7 +16,7 @@ const (
 	// pairReach is how many words apart two words may be to count as a pair.
 	pairReach = 8
 	// manyExamples is from how many examples on a feature must occur in two of them: what
-	// only one has is then two thirds of the memory and helps nothing. Of few examples
+	// only one has is then more than half of the memory and helps nothing. Of few examples
 	// nothing can be spared.
 	manyExamples = 5000
 	// featuresOfAMessage is what most messages have at most: room for them is made at once.
