@@ -151,6 +151,8 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 			add(Person, "reopened")
 		case chat.HandedBack:
 			add(Person, "handed back")
+		default:
+			tellOperator(e, add)
 		}
 	}
 	return lines

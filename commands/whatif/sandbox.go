@@ -71,6 +71,8 @@ func (b *sandbox) again(d decision) error {
 			return nil
 		}
 		switch e := r.Event.(type) {
+		case chat.OperatorActed, chat.TicketClaimed, chat.ClaimReleased, chat.NoteAdded, chat.TicketTagged, chat.TicketPrioritized:
+			b.put(operateOf(d), d)
 		case chat.WorkflowMoved:
 			if e.Step != dialog.Expired {
 				continue

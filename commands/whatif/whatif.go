@@ -98,7 +98,7 @@ func decisions(history []domain.Recorded) []decision {
 func together(before, r domain.Recorded) bool {
 	switch r.Event.(type) {
 	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.TicketFiled,
-		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred, chat.AgentActed,
+		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred, chat.AgentActed, chat.OperatorActed,
 		chat.ChatMigrated, chat.ChatContinued:
 		return false
 	}

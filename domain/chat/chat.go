@@ -46,9 +46,11 @@ type State struct {
 	Known         Known   // what the CRM knows of the customer
 	Backlog       Backlog // messages that wait to be answered all at once
 	Ticket        Ticket
-	Tickets       int      // opened so far
-	AgentActs     []string // ids of the last acts of agents at another desk, oldest first, at most actsKept
-	Blocked       bool     // the customer does not want messages from this bot
+	Tickets       int        // opened so far
+	AgentActs     []string   // ids of the last acts of agents at another desk, oldest first, at most actsKept
+	Operated      []Operated // the last acts of operators, oldest first, at most operatedKept
+	Fence         int64      // of the last claim
+	Blocked       bool       // the customer does not want messages from this bot
 
 	MovedTo   int64          // the chat goes on under this id; 0 when it has not moved
 	Continued domain.Version // of the chat before, up to which it was followed
@@ -135,6 +137,8 @@ type Ticket struct {
 	Breached []DueWhat // what was due and is late
 	Desk     string    // the other desk that keeps it, too; "" when none does
 	Said     []string  // about it, until it is referred to a desk; at most saidKept
+	Lease    Lease     // the last claim; whether it runs is State.Lease's to say
+	Tags     []string  // in order, at most MaxTags
 }
 
 // TicketStatus says where a ticket stands.
@@ -238,7 +242,7 @@ func Evolve(s State, event domain.Event) State {
 		s.Ticket = s.Ticket.due(e.Due, e.Resolve)
 		s.Ticket.Priority = e.Priority
 	case TicketResolved:
-		s.Ticket.Status, s.Ticket.Said = Resolved, nil
+		s.Ticket.Status, s.Ticket.Said, s.Ticket.Lease = Resolved, nil, Lease{}
 	case TicketReopened:
 		s.Ticket.Status, s.Ticket.Reason, s.Ticket.Opened, s.Ticket.Replied = Open, e.Reason, e.At, false
 		s.Ticket = s.Ticket.due(e.Due, e.Resolve)
@@ -246,7 +250,7 @@ func Evolve(s State, event domain.Event) State {
 			s.Ticket.Status = Assigned
 		}
 	case HandedBack:
-		s.Ticket.Status, s.Ticket.Said = BackWithUs, nil
+		s.Ticket.Status, s.Ticket.Said, s.Ticket.Lease = BackWithUs, nil, Lease{}
 	case TicketReferred:
 		s.Ticket.Desk, s.Ticket.Said = e.Desk, nil
 	case AgentActed:
@@ -264,6 +268,8 @@ func Evolve(s State, event domain.Event) State {
 		s.MovedTo = e.To
 	case ChatContinued:
 		s.Continued = e.Version
+	default:
+		s = s.followOperator(event)
 	}
 	return s
 }

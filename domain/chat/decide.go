@@ -31,8 +31,11 @@ func Decide(state State, command Command) ([]domain.Event, error) {
 	if told, ok := command.(Told); ok {
 		s.Settings, command = told.With, told.Command
 	}
-	if c, theirs := command.(RecordAgent); theirs {
+	switch c := command.(type) {
+	case RecordAgent:
 		return recordAgent(s, c)
+	case Operate:
+		return operate(s, c)
 	}
 	events, err := decide(s, command)
 	if err != nil {

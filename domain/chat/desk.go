@@ -82,6 +82,10 @@ func (s State) news(event domain.Event) DeskUpdateQueued {
 		}
 	case TicketEscalated:
 		return DeskUpdateQueued{Priority: e.Priority}
+	case TicketPrioritized:
+		return DeskUpdateQueued{Priority: e.Priority}
+	case NoteAdded:
+		return DeskUpdateQueued{Text: e.line()}
 	case TicketResolved:
 		return DeskUpdateQueued{Status: "solved"}
 	case TicketReopened:
@@ -117,7 +121,10 @@ func recordAgent(s informed, c RecordAgent) ([]domain.Event, error) {
 
 // follow is what an agent's act leads to here.
 func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
+	lease, claimed := s.Lease(c.At)
 	switch {
+	case c.Act == AgentReplied && claimed:
+		return nil, fmt.Errorf("%w: %s", ErrClaimed, lease.Operator)
 	case c.Act == AgentReplied:
 		return decide(s, Reply{Author: Author{Kind: Person, Name: c.Agent}, Text: c.Text})
 	case c.Ticket != s.Ticket.ID:

@@ -463,5 +463,6 @@ func NewCodec() *domain.Codec {
 	domain.Register[DeliverySkipped](c, "delivery_skipped")
 	domain.Register[ChatMigrated](c, "chat_migrated")
 	domain.Register[ChatContinued](c, "chat_continued")
+	registerOperators(c)
 	return c
 }

@@ -64,6 +64,9 @@ func (o Outcome[State]) ThenNothing() Outcome[State] {
 	return o.Then()
 }
 
+// Err is why the command was refused; nil when it was not.
+func (o Outcome[State]) Err() error { return o.err }
+
 // ThenRefused asserts the named error.
 func (o Outcome[State]) ThenRefused(want error) {
 	o.t.Helper()
