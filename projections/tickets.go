@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +44,11 @@ type Ticket struct {
 	ExternalState    *string
 	ExternalID       *string
 	ExternalDelivery *string
+
+	Tags         []string
+	ClaimedBy    *string
+	ClaimedUntil *time.Time
+	Fence        int64
 	place
 }
 
@@ -63,7 +69,7 @@ func (Tickets) Version() int { return 2 }
 func (Tickets) Concerned() []domain.Event {
 	return []domain.Event{chat.TicketOpened{}, chat.TicketAssigned{}, chat.TicketEscalated{}, chat.TicketResolved{}, chat.TicketReopened{},
 		chat.HandedBack{}, chat.ReplyQueued{}, chat.TicketReferred{}, chat.TicketFiled{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{},
-		chat.DueBreached{}}
+		chat.DueBreached{}, chat.TicketClaimed{}, chat.ClaimReleased{}, chat.TicketTagged{}, chat.TicketPrioritized{}}
 }
 
 // caseFile is the tickets of one chat; the last one is the current.
@@ -111,7 +117,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 			ID:     fmt.Sprintf("%s:%d%s", r.Stream.Bot(), chatID, e.Ticket),
 			Stream: string(r.Stream), Bot: r.Stream.Bot(), ChatID: chatID, Status: "open",
 			Priority: string(e.Priority), Reason: clean(e.Reason), Subject: clean(e.Subject), OpenedAt: e.At, DueAt: e.Due,
-			ResolveBy: timeOf(e.Resolve), UpdatedAt: r.OccurredAt, place: placeOf(r),
+			ResolveBy: timeOf(e.Resolve), UpdatedAt: r.OccurredAt, Tags: []string{}, place: placeOf(r),
 		})
 		return f.last(), nil
 	}
@@ -136,6 +142,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		t.Escalations++
 	case chat.TicketResolved:
 		t.Status, t.ResolvedAt = "resolved", &e.At
+		t.claim("", time.Time{}, 0)
 	case chat.TicketReopened:
 		t.Status, t.ResolvedAt, t.DueAt, t.FirstReplyAt = "open", nil, e.Due, nil
 		t.ResolveBy, t.FirstResponseBreachedAt, t.ResolutionBreachedAt = timeOf(e.Resolve), nil, nil
@@ -145,6 +152,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		t.Reopened++
 	case chat.HandedBack:
 		t.Status = "handed_back"
+		t.claim("", time.Time{}, 0)
 	case chat.DueBreached:
 		breach := &t.FirstResponseBreachedAt
 		if e.What == chat.DueResolution {
@@ -154,6 +162,17 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 			return nil, nil
 		}
 		*breach = &e.At
+	case chat.TicketClaimed:
+		t.claim(e.Operator, e.Until, e.Fence)
+	case chat.ClaimReleased:
+		t.claim("", time.Time{}, 0)
+	case chat.TicketTagged:
+		t.tag(e)
+	case chat.TicketPrioritized:
+		t.Priority, t.DueAt, t.ResolveBy = string(e.Priority), e.Due, timeOf(e.Resolve)
+		if e.Priority.Above(e.Was) {
+			t.Escalations++
+		}
 	case chat.TicketReferred:
 		state := pending
 		t.ExternalSystem, t.ExternalState, t.ExternalDelivery = text(e.Desk), &state, text(r.ID.String())
@@ -177,15 +196,31 @@ func timeOf(at time.Time) *time.Time {
 	return &at
 }
 
+// claim notes who is at the ticket; "" is nobody.
+func (t *Ticket) claim(operator string, until time.Time, fence int64) {
+	t.ClaimedBy, t.ClaimedUntil, t.Fence = nil, nil, fence
+	if operator != "" {
+		t.ClaimedBy, t.ClaimedUntil = text(operator), &until
+	}
+}
+
+// tag puts tags on the ticket and takes others off.
+func (t *Ticket) tag(e chat.TicketTagged) {
+	t.Tags = slices.DeleteFunc(slices.Concat(t.Tags, e.Added), func(tag string) bool { return slices.Contains(e.Removed, tag) })
+	slices.Sort(t.Tags)
+}
+
 const ticketColumns = `ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at,
 	first_reply_at, resolved_at, reopened, escalations, updated_at, external_system, external_state, external_id, external_delivery,
-	resolve_by, first_response_breached_at, resolution_breached_at, version, transaction_id, position`
+	resolve_by, first_response_breached_at, resolution_breached_at,
+	tags, claimed_by, claimed_until, fence, version, transaction_id, position`
 
 func (t *Ticket) fields() []any {
 	return []any{&t.ID, &t.Stream, &t.Bot, &t.ChatID, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.OpenedAt, &t.DueAt,
 		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt,
 		&t.ExternalSystem, &t.ExternalState, &t.ExternalID, &t.ExternalDelivery,
-		&t.ResolveBy, &t.FirstResponseBreachedAt, &t.ResolutionBreachedAt, &t.Version, &t.Position.Transaction, &t.Position.Number}
+		&t.ResolveBy, &t.FirstResponseBreachedAt, &t.ResolutionBreachedAt,
+		&t.Tags, &t.ClaimedBy, &t.ClaimedUntil, &t.Fence, &t.Version, &t.Position.Transaction, &t.Position.Number}
 }
 
 // Apply implements Projection. Few events touch a ticket, so rows are written one
@@ -221,7 +256,8 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 // concerns tells whether an event can touch a ticket.
 func concerns(event domain.Event) bool {
 	switch e := event.(type) {
-	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred, chat.DueBreached:
+	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred, chat.DueBreached,
+		chat.TicketClaimed, chat.ClaimReleased, chat.TicketTagged, chat.TicketPrioritized:
 		return true
 	case chat.ReplyQueued:
 		return e.Author.Kind != chat.Bot
@@ -291,7 +327,7 @@ func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket)
 	for _, t := range changed {
 		batch.Queue(`
 			insert into tickets (`+ticketColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 			on conflict (ticket_id) do update set status = excluded.status, priority = excluded.priority, assignee = excluded.assignee,
 				due_at = excluded.due_at, first_reply_at = excluded.first_reply_at, resolved_at = excluded.resolved_at,
 				reopened = excluded.reopened, escalations = excluded.escalations, updated_at = excluded.updated_at,
@@ -299,6 +335,7 @@ func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket)
 				external_id = excluded.external_id, external_delivery = excluded.external_delivery,
 				resolve_by = excluded.resolve_by, first_response_breached_at = excluded.first_response_breached_at,
 				resolution_breached_at = excluded.resolution_breached_at,
+				tags = excluded.tags, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, fence = excluded.fence,
 				version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
 			t.fields()...)
 	}

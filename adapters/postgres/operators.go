@@ -1,0 +1,128 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+)
+
+// ErrNoOperator says that nobody of this name may use the operators' API.
+var ErrNoOperator = errors.New("there is no such operator: `chatledger operator list` shows those there are")
+
+// PutOperator adds an operator with the hash of their token, or gives one who is there
+// another role and token.
+func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role, token [32]byte) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into eventstore.operators (name, role, token_hash) values ($1, $2, $3)
+		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash,
+			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:])
+	if err != nil {
+		return fmt.Errorf("add operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// DisableOperator ends an operator's access.
+func (s *Store) DisableOperator(ctx context.Context, name string) error {
+	done, err := s.pool.Exec(ctx, `update eventstore.operators set disabled = true where name = $1`, name)
+	if err == nil && done.RowsAffected() == 0 {
+		err = ErrNoOperator
+	}
+	if err != nil {
+		return fmt.Errorf("disable operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// Operators lists all, by name.
+func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
+	rows, err := s.pool.Query(ctx, `select `+operatorColumns+` from eventstore.operators order by name`)
+	if err != nil {
+		return nil, fmt.Errorf("list operators: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, operator)
+	if err != nil {
+		return nil, fmt.Errorf("list operators: %w", err)
+	}
+	return list, nil
+}
+
+// OperatorOf is who has the token with this hash; false when nobody has.
+func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error) {
+	rows, err := s.pool.Query(ctx, `select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token[:])
+	if err != nil {
+		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
+	}
+	o, err := pgx.CollectExactlyOneRow(rows, operator)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return commands.Operator{}, false, nil
+	}
+	if err != nil {
+		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
+	}
+	return o, true, nil
+}
+
+// SawOperator notes that an operator was here.
+func (s *Store) SawOperator(ctx context.Context, name string) error {
+	if _, err := s.pool.Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`, name); err != nil {
+		return fmt.Errorf("note when operator %s was seen: %w", name, err)
+	}
+	return nil
+}
+
+const operatorColumns = `name, role, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled`
+
+func operator(row pgx.CollectableRow) (o commands.Operator, err error) {
+	return o, row.Scan(&o.Name, &o.Role, &o.Created, &o.LastSeen, &o.Disabled)
+}
+
+// TicketQueue are the tickets that wait for a person, as they stood at q.At: those overdue
+// first, then the most urgent. There are few beside those that were closed, and the
+// index tickets_open holds only them, so that sorting them costs little.
+func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
+	after := commands.Place{}
+	if q.After != nil {
+		after = *q.After
+	}
+	rows, err := s.pool.Query(ctx, `
+		with waiting as (
+			select *, first_reply_at is null and due_at < $1 as overdue,
+			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank
+			from readmodel.tickets
+			where status in ('open', 'assigned'))
+		select ticket_id, overdue, rank, due_at, bot || ':' || chat_id, bot, status, priority, reason, subject, coalesce(assignee, ''), tags,
+		       opened_at, coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
+		       case when claimed_until > $1 then coalesce(claimed_by, '') else '' end,
+		       case when claimed_until > $1 then claimed_until else '0001-01-01 00:00:00Z' end
+		from waiting
+		where ($2 = '' or bot = $2) and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
+		  and ($6 = '' or tags @> array[$6]) and (not $7 or overdue)
+		  and (not $8 or (not overdue, rank, due_at, ticket_id) > (not $9, $10, $11, $12))
+		order by not overdue, rank, due_at, ticket_id
+		limit $13`,
+		q.At, q.Bot, q.Status, string(q.Priority), q.Assignee, q.Tag, q.Overdue,
+		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the queue: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t commands.Queued, err error) {
+		t.At = q.At
+		return t, row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
+			&t.Opened, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the queue: %w", err)
+	}
+	for i := range list {
+		for _, at := range []*time.Time{&list[i].Due, &list[i].Opened, &list[i].FirstReply, &list[i].ClaimedUntil} {
+			*at = at.UTC()
+		}
+	}
+	return list, nil
+}
