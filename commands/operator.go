@@ -68,6 +68,7 @@ type Queued struct {
 	Assignee     string
 	Tags         []string
 	Opened       time.Time
+	Resolve      time.Time // when it must be closed; zero when nothing says so
 	FirstReply   time.Time // zero until a person has replied
 	ClaimedBy    string    // "" when nobody has it now
 	ClaimedUntil time.Time

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/commands"
@@ -92,12 +93,12 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 	}
 	rows, err := s.pool.Query(ctx, `
 		with waiting as (
-			select *, first_reply_at is null and due_at < $1 as overdue,
+			select *, first_reply_at is null and due_at < $1 or coalesce(resolve_by < $1, false) as overdue,
 			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank
 			from readmodel.tickets
 			where status in ('open', 'assigned'))
 		select ticket_id, overdue, rank, due_at, bot || ':' || chat_id, bot, status, priority, reason, subject, coalesce(assignee, ''), tags,
-		       opened_at, coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
+		       opened_at, coalesce(resolve_by, '0001-01-01 00:00:00Z'), coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
 		       case when claimed_until > $1 then coalesce(claimed_by, '') else '' end,
 		       case when claimed_until > $1 then claimed_until else '0001-01-01 00:00:00Z' end
 		from waiting
@@ -114,15 +115,31 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t commands.Queued, err error) {
 		t.At = q.At
 		return t, row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
-			&t.Opened, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
+			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the queue: %w", err)
 	}
 	for i := range list {
-		for _, at := range []*time.Time{&list[i].Due, &list[i].Opened, &list[i].FirstReply, &list[i].ClaimedUntil} {
+		for _, at := range []*time.Time{&list[i].Due, &list[i].Opened, &list[i].Resolve, &list[i].FirstReply, &list[i].ClaimedUntil} {
 			*at = at.UTC()
 		}
 	}
 	return list, nil
+}
+
+// DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
+// more are left out.
+func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
+	rows, err := s.pool.Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
+	}
+	states := map[uuid.UUID]commands.State{}
+	var id uuid.UUID
+	var state commands.State
+	if _, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { states[id] = state; return nil }); err != nil {
+		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
+	}
+	return states, nil
 }

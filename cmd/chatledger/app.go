@@ -42,6 +42,7 @@ type app struct {
 	router   *bus.Router
 	server   *http.Server
 	listener net.Listener
+	people   *operatorServer
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
@@ -73,6 +74,7 @@ type appConfig struct {
 	Log         *slog.Logger
 	Tracing     telemetry.TracingConfig
 	VerifyEvery time.Duration // 0 is verifyEvery
+	Operators   net.Listener  // of their API; nil is none
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
 	TimersEvery time.Duration    // see postgres.Timekeeper
@@ -155,6 +157,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes.Handle("/metrics", a.metrics.Handler())
 	a.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
+	a.people = a.newOperatorServer(c.Operators)
 	return a, nil
 }
 
@@ -313,6 +316,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	part("operators", a.people.serve)
 	part("router", func() error { return a.router.Run(ctx) })
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
 	parts.Go(func() { a.takeOver(ctx) })
@@ -331,7 +335,7 @@ func (a *app) run(ctx context.Context) error {
 	a.stopping.Store(true)
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer done()
-	if err := a.server.Shutdown(stop); err != nil {
+	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop)); err != nil {
 		a.log.Warn("requests were cut off", "error", err)
 	}
 	parts.Wait()

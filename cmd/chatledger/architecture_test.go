@@ -32,6 +32,7 @@ var allowedImports = map[string][]string{
 	"adapters/knowledge":             {"domain"},
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},
+	"adapters/operators":             {"domain", "commands"},
 	"adapters/telegram":              {"domain", "commands"},
 	"adapters/telegram/telegramtest": {},
 	"adapters/telemetry":             {"domain", "commands"},

@@ -24,6 +24,7 @@ type devCmd struct {
 	Sim           string        `default:"127.0.0.1:8081" env:"CHATLEDGER_SIM" help:"Address of the Telegram simulator and its chat page."`
 	CRM           string        `name:"crm" default:"127.0.0.1:8082" env:"CHATLEDGER_CRM" help:"Address of the fake CRM, which knows orders, invoices, charges and addresses."`
 	Zendesk       string        `default:"127.0.0.1:8083" env:"CHATLEDGER_ZENDESK" help:"Address of the fake Zendesk, which keeps tickets, too."`
+	Operators     string        `default:"127.0.0.1:8090" env:"CHATLEDGER_OPERATORS" help:"Address of the operators' API."`
 	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
 	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
 	ReorderWindow time.Duration `default:"0s" help:"How long an update waits for others of its chat with lower ids."`
@@ -60,6 +61,11 @@ func (c *devCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer desk.Close()
+	team, err := listen(c.Operators, "--operators")
+	if err != nil {
+		return err
+	}
+	defer team.Close()
 
 	dsn, query := c.DatabaseURL, `psql "$DATABASE_URL"`
 	if dsn == "" {
@@ -96,12 +102,16 @@ func (c *devCmd) Run(e *env) (err error) {
 
 	bot := botConfig{Token: demoToken, Secret: demoSecret, CRM: &crmConfig{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
 	api := "http://" + page.Addr().String()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Log: e.log, Tracing: c.tracing()})
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Tracing: c.tracing()})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates (and /fake/refunds, /fake/cases)\nzendesk   %s/fake/tickets\ntables    %s -c 'table readmodel.conversations'\n",
-		api, base, demoSecret, bot.CRM.URL, account.URL, query)
+	token, err := demoOperator(e.ctx, a.store)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates (and /fake/refunds, /fake/cases)\nzendesk   %s/fake/tickets\noperators http://%s/api/v1/queue (Authorization: Bearer %s)\ntables    %s -c 'table readmodel.conversations'\n",
+		api, base, demoSecret, bot.CRM.URL, account.URL, team.Addr(), token, query)
 	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
 	return a.run(e.ctx)
 }

@@ -40,6 +40,7 @@ type cli struct {
 	Knowledge  knowledgeCmd  `cmd:"" help:"Check what a team wrote for its bot, and try messages on it."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
 	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
+	Operator   operatorCmd   `cmd:"" help:"Keep the list of who may use the operators' API: add, list, disable."`
 	Bench      benchCmd      `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

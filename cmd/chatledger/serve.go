@@ -25,6 +25,7 @@ type serveCmd struct {
 	database
 	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 	Listen      string `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
+	Operators   string `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
 	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
@@ -48,7 +49,14 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer listener.Close()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log, Tracing: c.tracing()})
+	config := appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log, Tracing: c.tracing()}
+	if c.Operators != "" {
+		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
+			return err
+		}
+		defer config.Operators.Close()
+	}
+	a, err := newApp(e.ctx, config)
 	if err != nil {
 		return err
 	}
@@ -60,6 +68,9 @@ func (c *serveCmd) Run(e *env) error {
 		}
 	}
 	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.scheme(), listener.Addr(), len(bots))
+	if config.Operators != nil {
+		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
+	}
 	return a.run(e.ctx)
 }
 

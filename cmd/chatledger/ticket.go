@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,8 +27,9 @@ type ticketCmd struct {
 // onChat is what every ticket command needs.
 type onChat struct {
 	database
-	As   string `default:"operator" env:"USER" help:"Who is acting."`
-	Chat string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
+	As    string `default:"operator" env:"USER" help:"Who is acting."`
+	Force bool   `help:"Act although somebody else has claimed the chat."`
+	Chat  string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
 }
 
 type openCmd struct {
@@ -108,7 +110,11 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	}
 	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
 	defer handler.Close()
-	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: command, Actor: "person:" + c.As, At: now()})
+	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: now()}
+	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: "person:" + c.As, At: act.At})
+	if errors.Is(err, chat.ErrClaimed) {
+		return fmt.Errorf("%w; act all the same with --force", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,228 @@
+package operators
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// body is of any act; each reads its own fields of it, and refuses the others.
+type body struct {
+	Fence     int64             `json:"fence"`
+	Seconds   int               `json:"seconds"`
+	Force     bool              `json:"force"`
+	Text      string            `json:"text"`
+	Format    dialog.Format     `json:"format"`
+	Media     []mediaBody       `json:"media"`
+	Name      string            `json:"name"`
+	Variables map[string]string `json:"variables"`
+	Add       []string          `json:"add"`
+	Remove    []string          `json:"remove"`
+	Assignee  string            `json:"assignee"`
+	Priority  dialog.Priority   `json:"priority"`
+	Reason    string            `json:"reason"`
+}
+
+type mediaBody struct {
+	Kind   string `json:"kind"`
+	FileID string `json:"file_id"`
+}
+
+// defaultLease is a claim's when it is not said how long: time to read and to write.
+const defaultLease = 5 * time.Minute
+
+// maxReason bounds a reason and a name, in characters: a line.
+const maxReason = 200
+
+// act is what one of the acts takes and does.
+type act struct {
+	fields []string // that its body may have
+	needs  []string // and must
+	do     func(b body, o commands.Operator, at time.Time) (chat.Command, error)
+}
+
+// acts are all of them, by the last part of their path.
+var acts = map[string]act{
+	"claim": {fields: []string{"seconds", "force"}, do: func(b body, o commands.Operator, _ time.Time) (chat.Command, error) {
+		if b.Force && !o.Role.May(commands.Admin) {
+			return nil, problem{Status: http.StatusForbidden, Detail: "only an admin takes a chat from who has claimed it"}
+		}
+		if b.Seconds == 0 {
+			return chat.Claim{For: defaultLease}, nil
+		}
+		if b.Seconds < 0 || time.Duration(b.Seconds) > chat.MaxLease/time.Second {
+			return nil, chat.ErrLease
+		}
+		return chat.Claim{For: time.Duration(b.Seconds) * time.Second}, nil
+	}},
+	"release": {fields: []string{"fence"}, do: func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.Release{}, nil }},
+	"reply": {fields: []string{"fence", "text", "format", "media"}, needs: []string{"fence"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+		if b.Format != "" && b.Format != dialog.HTML {
+			return nil, invalid("format", string(dialog.HTML)+", or left out for plain text")
+		}
+		reply := chat.Reply{Text: b.Text, Format: b.Format}
+		for _, m := range b.Media {
+			reply.Media = append(reply.Media, chat.Media{Kind: m.Kind, FileID: m.FileID})
+		}
+		return reply, nil
+	}},
+	"canned-reply": {fields: []string{"fence", "name", "variables"}, needs: []string{"fence", "name"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+		return chat.CannedReply{Name: b.Name, Values: b.Variables}, nil
+	}},
+	"notes": {fields: []string{"text"}, needs: []string{"text"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+		return chat.AddNote{Text: b.Text}, nil
+	}},
+	"tags": {fields: []string{"add", "remove"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+		return chat.Tag{Add: b.Add, Remove: b.Remove}, nil
+	}},
+	"assign": {fields: []string{"fence", "assignee"}, needs: []string{"assignee"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+		return chat.AssignTicket{Assignee: b.Assignee}, nil
+	}},
+	"priority": {fields: []string{"fence", "priority"}, needs: []string{"priority"}, do: func(b body, _ commands.Operator, at time.Time) (chat.Command, error) {
+		return chat.SetPriority{Priority: b.Priority, At: at}, nil
+	}},
+	"resolve": {fields: []string{"fence"}, do: func(_ body, _ commands.Operator, at time.Time) (chat.Command, error) {
+		return chat.ResolveTicket{At: at}, nil
+	}},
+	"reopen": {fields: []string{"reason"}, do: func(b body, o commands.Operator, at time.Time) (chat.Command, error) {
+		if b.Reason == "" {
+			b.Reason = "reopened by " + o.Name
+		}
+		return chat.ReopenTicket{Reason: b.Reason, At: at}, nil
+	}},
+	"hand-back": {fields: []string{"fence"}, do: func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.HandBack{}, nil }},
+}
+
+var keyFormat = regexp.MustCompile(fmt.Sprintf(`^[\x21-\x7e]{1,%d}$`, maxKey))
+
+// act serves an act: it is done once, and answered with the chat as it was then.
+func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request, commands.Operator) error {
+	return func(w http.ResponseWriter, r *http.Request, o commands.Operator) error {
+		key, stream, at := r.Header.Get("Idempotency-Key"), streamOf(r), a.Now()
+		if !keyFormat.MatchString(key) {
+			return problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("send the header Idempotency-Key, of 1 to %d characters: a new one for each act, and the same when you send it again", maxKey)}
+		}
+		b, print, err := one.read(r, name)
+		if err != nil {
+			return err
+		}
+		do, err := one.do(b, o, at)
+		if err != nil {
+			return err
+		}
+		// A chat that nobody wrote in must not begin with an operator's typing error.
+		if first, err := a.Ledger.Events(r.Context(), stream, 0, 1); err != nil {
+			return err
+		} else if len(first) == 0 {
+			return errNoChat
+		}
+		command := chat.Operate{Key: key, Print: print, Operator: o.Name, Fence: b.Fence, Force: b.Force, Do: do, At: at}
+		_, err = a.Handle(r.Context(), commands.Request{Stream: stream, Command: command, Actor: "person:" + o.Name, At: at})
+		if isOneOf(err, conflicts) {
+			return a.conflict(r.Context(), stream, err)
+		}
+		if err != nil {
+			return err
+		}
+		c, err := a.after(r.Context(), stream, o.Name, key)
+		if err != nil {
+			return err
+		}
+		return write(w, c)
+	}
+}
+
+// after is the chat as an act has left it, told by the events: the same whenever the act
+// is sent again.
+func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key string) (*chatView, error) {
+	history, err := a.history(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	for i := len(history) - 1; i >= 0; i-- {
+		if e, ok := history[i].Event.(chat.OperatorActed); ok && e.Operator == operator && e.Key == key {
+			end := min(i+1+e.Led, len(history))
+			return view(stream, fold(history[:end]), domain.Version(end), e.At), nil
+		}
+	}
+	return nil, fmt.Errorf("%s: the act of %s is not there, and was done", stream, operator)
+}
+
+// conflict brings the chat as it is now with a refusal.
+func (a *API) conflict(ctx context.Context, stream domain.StreamID, refusal error) error {
+	c, err := a.now(ctx, stream)
+	if err != nil {
+		return err
+	}
+	return problem{Status: http.StatusConflict, Detail: refusal.Error(), Chat: c}
+}
+
+// read reads an act's body. print tells it from others.
+func (one act) read(r *http.Request, name string) (b body, print uint64, err error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return b, 0, problem{Status: http.StatusUnsupportedMediaType, Detail: "send JSON, with Content-Type: application/json"}
+	}
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return b, 0, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
+		return b, 0, problem{Status: http.StatusBadRequest, Detail: "the body is no JSON object; {} is one without fields"}
+	}
+	if err := one.check(fields); err != nil {
+		return b, 0, err
+	}
+	if err := json.Unmarshal(text, &b); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return b, 0, problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%s is %s, not %s", wrong.Field, wrong.Type, wrong.Value)}
+		}
+		return b, 0, problem{Status: http.StatusBadRequest, Detail: "the body is no JSON that can be read"}
+	}
+	if _, named := fields["fence"]; named && b.Fence < 1 {
+		return b, 0, invalid("fence", "the number that your claim was given")
+	}
+	for name, value := range map[string]string{"reason": b.Reason, "assignee": b.Assignee, "name": b.Name} {
+		if len([]rune(value)) > maxReason {
+			return b, 0, invalid(name, fmt.Sprintf("%d characters at most", maxReason))
+		}
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, text); err != nil {
+		return b, 0, err
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name + "\n"))
+	h.Write(compact.Bytes())
+	return b, h.Sum64(), nil
+}
+
+// check refuses fields that the act does not have, and wants those it must.
+func (one act) check(fields map[string]json.RawMessage) error {
+	for name := range fields {
+		if !slices.Contains(one.fields, name) {
+			return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("there is no field %.40q: use %v", name, one.fields)}
+		}
+	}
+	for _, name := range one.needs {
+		if _, there := fields[name]; !there {
+			return problem{Status: http.StatusUnprocessableEntity, Detail: name + " is missing"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package operators
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// chatView is a chat as it is at a version.
+type chatView struct {
+	Chat     string            `json:"chat"` // <bot>:<chat id>
+	Version  domain.Version    `json:"version"`
+	Handler  string            `json:"handler"` // bot or person
+	Blocked  bool              `json:"blocked"`
+	MovedTo  int64             `json:"moved_to,omitempty"`
+	Customer string            `json:"customer,omitempty"`
+	Known    map[string]string `json:"known,omitempty"` // of the customer, by the CRM
+	Language dialog.Language   `json:"language,omitempty"`
+	Workflow *workflowView     `json:"workflow,omitempty"`
+	Ticket   *ticketView       `json:"ticket,omitempty"` // the last
+	Claim    *claimView        `json:"claim,omitempty"`  // that runs
+}
+
+type workflowView struct {
+	Name      string            `json:"name"`
+	Step      dialog.Step       `json:"step"`
+	Collected map[string]string `json:"collected"`
+}
+
+type ticketView struct {
+	ID        string            `json:"id"`
+	Status    chat.TicketStatus `json:"status"`
+	Priority  dialog.Priority   `json:"priority"`
+	Reason    string            `json:"reason"`
+	Subject   string            `json:"subject"`
+	Assignee  string            `json:"assignee,omitempty"`
+	Tags      []string          `json:"tags"`
+	OpenedAt  time.Time         `json:"opened_at"`
+	DueAt     time.Time         `json:"due_at"`
+	ResolveBy time.Time         `json:"resolve_by,omitzero"`
+	Replied   bool              `json:"replied"`
+	Late      []chat.DueWhat    `json:"late,omitempty"`
+	Desk      string            `json:"desk,omitempty"` // that keeps it, too
+}
+
+type claimView struct {
+	Operator string    `json:"operator"`
+	Fence    int64     `json:"fence"`
+	Until    time.Time `json:"until"`
+}
+
+// view shows a state at a version and a time.
+func view(stream domain.StreamID, s chat.State, v domain.Version, at time.Time) *chatView {
+	c := &chatView{Chat: strings.TrimPrefix(string(stream), "chat-"), Version: v, Handler: "bot", Blocked: s.Blocked, MovedTo: s.MovedTo,
+		Customer: s.Customer, Known: s.Known.Fields, Language: s.Language}
+	if s.WithPerson() {
+		c.Handler = "person"
+	}
+	if s.Run.Workflow != "" {
+		c.Workflow = &workflowView{s.Run.Workflow, s.Run.Step, s.Run.Data}
+		if c.Workflow.Collected == nil {
+			c.Workflow.Collected = map[string]string{}
+		}
+	}
+	if t := s.Ticket; t.ID != "" {
+		c.Ticket = &ticketView{t.ID, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, append([]string{}, t.Tags...), t.Opened.UTC(), t.Due.UTC(), t.Resolve.UTC(), t.Replied, t.Breached, t.Desk}
+	}
+	if lease, runs := s.Lease(at); runs {
+		c.Claim = &claimView{lease.Operator, lease.Fence, lease.Until.UTC()}
+	}
+	return c
+}
+
+func (a *API) chat(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
+	if err := only(r.URL.Query()); err != nil {
+		return err
+	}
+	c, err := a.now(r.Context(), streamOf(r))
+	if err != nil {
+		return err
+	}
+	return write(w, c)
+}
+
+// now is a chat as it is.
+func (a *API) now(ctx context.Context, stream domain.StreamID) (*chatView, error) {
+	history, err := a.history(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return view(stream, fold(history), domain.Version(len(history)), a.Now()), nil
+}
+
+// historyPage is how many events are read at once.
+const historyPage = 1000
+
+// history reads a chat from its beginning.
+func (a *API) history(ctx context.Context, stream domain.StreamID) (all []domain.Recorded, err error) {
+	for {
+		page, err := a.Ledger.Events(ctx, stream, domain.Version(len(all)), historyPage)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(page) < historyPage {
+			break
+		}
+	}
+	if len(all) == 0 {
+		return nil, errNoChat
+	}
+	return all, nil
+}
+
+func fold(history []domain.Recorded) chat.State {
+	s := chat.Decider.Initial()
+	for _, r := range history {
+		s = chat.Decider.Evolve(s, r.Event)
+	}
+	return s
+}
+
+var errNoChat = problem{Status: http.StatusNotFound, Detail: "there is no such chat: it is written <bot>:<chat id>, as the queue gives it"}
+
+var chatName = regexp.MustCompile(`^[^:/#]+:-?[0-9]{1,18}$`)
+
+// streamOf is the stream of the chat in a path; of a name that no chat has, one that is empty.
+func streamOf(r *http.Request) domain.StreamID {
+	name := mux.Vars(r)["chat"]
+	if !chatName.MatchString(name) {
+		return ""
+	}
+	bot, id, _ := strings.Cut(name, ":")
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return ""
+	}
+	return domain.ChatStream(bot, n)
+}

@@ -1,0 +1,137 @@
+package operators
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// queuedView is a ticket that waits for a person.
+type queuedView struct {
+	Ticket       string          `json:"ticket"`
+	Chat         string          `json:"chat"`
+	Bot          string          `json:"bot"`
+	Status       string          `json:"status"`
+	Priority     dialog.Priority `json:"priority"`
+	Reason       string          `json:"reason"`
+	Subject      string          `json:"subject"`
+	Assignee     string          `json:"assignee,omitempty"`
+	Tags         []string        `json:"tags"`
+	OpenedAt     time.Time       `json:"opened_at"`
+	DueAt        time.Time       `json:"due_at"`
+	ResolveBy    time.Time       `json:"resolve_by,omitzero"`
+	FirstReplyAt time.Time       `json:"first_reply_at,omitzero"`
+	Overdue      bool            `json:"overdue"`
+	ClaimedBy    string          `json:"claimed_by,omitempty"`
+	ClaimedUntil time.Time       `json:"claimed_until,omitzero"`
+}
+
+// queue lists what waits. A page goes on as the queue stood when the first was read, so
+// that a ticket which becomes overdue meanwhile neither comes twice nor is left out.
+func (a *API) queue(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
+	q, err := queueOf(r.URL.Query(), a.Now())
+	if err != nil {
+		return err
+	}
+	wanted := q.Limit
+	q.Limit++
+	list, err := a.Ledger.TicketQueue(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Tickets []queuedView `json:"tickets"`
+		Next    string       `json:"next,omitempty"`
+	}{Tickets: []queuedView{}}
+	if len(list) > wanted {
+		list = list[:wanted]
+		page.Next = cursorOf(list[wanted-1].Place)
+	}
+	for _, t := range list {
+		page.Tickets = append(page.Tickets, queuedView{t.Ticket, t.Chat, t.Bot, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, t.Tags,
+			t.Opened, t.Due, t.Resolve, t.FirstReply, t.Place.Overdue, t.ClaimedBy, t.ClaimedUntil})
+	}
+	return write(w, page)
+}
+
+// queueOf reads what is asked for. What nobody knows is refused: a filter that is
+// mistyped must not show all there is.
+func queueOf(query url.Values, now time.Time) (q commands.Queue, err error) {
+	if err := only(query, "bot", "status", "priority", "assignee", "tag", "overdue", "limit", "after"); err != nil {
+		return q, err
+	}
+	q = commands.Queue{Bot: query.Get("bot"), Status: query.Get("status"), Priority: dialog.Priority(query.Get("priority")),
+		Assignee: query.Get("assignee"), Tag: query.Get("tag"), At: now}
+	if q.Limit, err = limitOf(query); err != nil {
+		return q, err
+	}
+	switch q.Status {
+	case "", string(chat.Open), string(chat.Assigned):
+	default:
+		return q, invalid("status", "open or assigned: the queue holds what waits")
+	}
+	if q.Priority != "" && !q.Priority.Valid() {
+		return q, invalid("priority", "urgent, high, normal or low")
+	}
+	switch query.Get("overdue") {
+	case "", "false":
+	case "true":
+		q.Overdue = true
+	default:
+		return q, invalid("overdue", "true or false")
+	}
+	if after := query.Get("after"); after != "" {
+		text, err := base64.RawURLEncoding.DecodeString(after)
+		if err != nil || json.Unmarshal(text, &q.After) != nil || q.After == nil {
+			return q, invalid("after", "what the page before gave as next")
+		}
+		q.At = q.After.At
+	}
+	return q, nil
+}
+
+func cursorOf(p commands.Place) string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // times within PostgreSQL's range are within JSON's
+	}
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// only refuses parameters other than these, and long ones.
+func only(query url.Values, names ...string) error {
+	for name, values := range query {
+		if !slices.Contains(names, name) || len(values) != 1 {
+			return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("parameter %.40q is not known, or there more than once: use %v", name, names)}
+		}
+		if name != "after" && len(values[0]) > maxParameter {
+			return invalid(name, fmt.Sprintf("%d bytes at most", maxParameter))
+		}
+	}
+	return nil
+}
+
+func limitOf(query url.Values) (int, error) {
+	text := query.Get("limit")
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, invalid("limit", fmt.Sprintf("a number from 1 to %d", maxPage))
+	}
+	return n, nil
+}
+
+func invalid(parameter, want string) problem {
+	return problem{Status: http.StatusUnprocessableEntity, Detail: parameter + " is " + want}
+}
