@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +19,14 @@ type Accounts interface {
 	OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error)
 	// SawOperator notes that an operator was here.
 	SawOperator(ctx context.Context, name string) error
+	// Password is the hash of an operator's password; "" when they have none.
+	Password(ctx context.Context, name string) (hash string, err error)
+	// OpenSession begins an operator's session under the hash of its cookie.
+	OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error
+	// SessionOf is who is logged in by it; false when nobody is.
+	SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error)
+	// CloseSession ends it.
+	CloseSession(ctx context.Context, session [32]byte) error
 }
 
 // seenEvery is how exact it is kept when an operator was last here: not a write for
@@ -36,20 +42,28 @@ func NewToken() (token string, hash [32]byte) {
 	return token, sha256.Sum256([]byte(token))
 }
 
-// operator is who asks. Tokens are looked up by their hash: how long that takes says
-// nothing of any token.
-func (a *API) operator(r *http.Request) (commands.Operator, error) {
+// operator is who asks: a program by its token, a person by their session. Both are looked
+// up by their hash: how long that takes says nothing of any of them.
+func (a *API) operator(r *http.Request) (operator commands.Operator, err error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return commands.Operator{}, a.deny(r, "no token")
+	cookie, _ := r.Cookie(cookieName)
+	known := false
+	switch {
+	case ok:
+		operator, known, err = a.Accounts.OperatorOf(r.Context(), sha256.Sum256([]byte(token)))
+	case cookie != nil:
+		operator, known, err = a.Accounts.SessionOf(r.Context(), sha256.Sum256([]byte(cookie.Value)))
 	}
-	operator, known, err := a.Accounts.OperatorOf(r.Context(), sha256.Sum256([]byte(token)))
-	if err != nil {
+	switch {
+	case err != nil:
 		return operator, err
+	case !known:
+		return operator, a.deny(r, "send Authorization: Bearer and a token, or log in; `chatledger operator add` makes a token")
+	case !ok && r.Method != http.MethodGet && !sameSecret(r.Header.Get(csrfHeader), csrfOf(cookie.Value)):
+		a.Log.Warn("an operator's request without its X-CSRF-Token was denied", "operator", operator.Name, "path", r.URL.Path)
+		return operator, problem{Status: http.StatusForbidden, Detail: "send the header " + csrfHeader + ", as logging in gave it"}
 	}
-	if !known {
-		return operator, a.deny(r, "a wrong token, or one of somebody disabled")
-	}
+	a.Door.Admitted(r)
 	if a.Now().Sub(operator.LastSeen) >= seenEvery {
 		if err := a.Accounts.SawOperator(r.Context(), operator.Name); err != nil {
 			a.Log.Warn("when an operator was here is not kept", "error", err)
@@ -59,62 +73,52 @@ func (a *API) operator(r *http.Request) (commands.Operator, error) {
 }
 
 // deny refuses who is not known. A source that keeps on trying hears that it should stop,
-// and is not logged any more; who has a token is served wherever they come from.
-func (a *API) deny(r *http.Request, why string) error {
-	source := sourceOf(r)
-	n, wait := a.failures.count(source, a.Now())
-	if n <= maxFailures {
-		a.Log.Warn("access to the operators' API was denied", "source", source, "reason", why, "path", r.URL.Path)
-		return problem{Status: http.StatusUnauthorized, Detail: "send Authorization: Bearer and a token; `chatledger operator add` makes one"}
+// and is not logged here any more; who has a token is served wherever they come from.
+func (a *API) deny(r *http.Request, detail string) error {
+	if wait := a.Door.Refused(r, ""); wait > 0 {
+		return problem{Status: http.StatusTooManyRequests, Detail: "too many requests without a right token or password: wait", after: wait}
 	}
-	return problem{Status: http.StatusTooManyRequests, Detail: "too many requests without a right token", after: wait}
-}
-
-// sourceOf is where a request comes from: an address, or the network that one subscriber
-// of IPv6 has.
-func sourceOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	if address = address.Unmap().WithZone(""); address.Is4() {
-		return address.String()
-	}
-	network, err := address.Prefix(64)
-	if err != nil {
-		return host
-	}
-	return network.String()
+	a.Log.Warn("access to the operators' API was denied", "source", r.RemoteAddr, "path", r.URL.Path)
+	return problem{Status: http.StatusUnauthorized, Detail: detail}
 }
 
 const (
-	// maxFailures is how often a source may fail within failureWindow: a person who
-	// mistypes does not, a program that guesses does.
+	// maxFailures is how often logins of one name may fail within failureWindow, wherever
+	// they come from: a person who mistypes does so less often.
 	maxFailures   = 20
-	failureWindow = time.Minute
-	// maxSources bounds the memory of them. When more come within a window, all are
-	// forgotten: each then has its failures again, which gives nobody a chance.
-	maxSources = 10_000
+	failureWindow = 5 * time.Minute
+	// maxNames bounds the memory of them. When more come within a window, all are
+	// forgotten; the door has stopped most of the sources by then.
+	maxNames = 10_000
+	// maxName is as long as an operator's name can be, in bytes.
+	maxName = 64
 )
 
-// failures counts, by source, within a window.
+// failures counts, by name, within a window.
 type failures struct {
 	mu      sync.Mutex
 	begun   time.Time
 	counted map[string]int
 }
 
-// count counts one more, and tells how many there are and when they are forgotten.
-func (f *failures) count(source string, now time.Time) (n int, wait time.Duration) {
+// count counts one more of a name.
+func (f *failures) count(name string, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counted == nil || now.Sub(f.begun) >= failureWindow || len(f.counted) >= maxSources {
+	f.renew(now)
+	f.counted[name[:min(len(name), maxName)]]++
+}
+
+// full tells whether there are too many of a name, and when they are forgotten.
+func (f *failures) full(name string, now time.Time) (bool, time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.renew(now)
+	return f.counted[name[:min(len(name), maxName)]] >= maxFailures, max(f.begun.Add(failureWindow).Sub(now), time.Second)
+}
+
+func (f *failures) renew(now time.Time) {
+	if f.counted == nil || now.Sub(f.begun) >= failureWindow || len(f.counted) >= maxNames {
 		f.begun, f.counted = now, map[string]int{}
 	}
-	f.counted[source]++
-	return f.counted[source], max(f.begun.Add(failureWindow).Sub(now), time.Second)
 }

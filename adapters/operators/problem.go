@@ -55,7 +55,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &p):
 	case errors.As(err, &tooLarge):
-		p = problem{Status: http.StatusRequestEntityTooLarge, Detail: "the body is too long: " + strconv.Itoa(maxBody) + " bytes at most"}
+		p = problem{Status: http.StatusRequestEntityTooLarge, Detail: "the body is too long: " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes at most"}
 	case isOneOf(err, refusals):
 		p = problem{Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 	case errors.Is(err, commands.ErrBusy), errors.Is(err, commands.ErrClosed), errors.Is(err, commands.ErrConflict):

@@ -30,7 +30,9 @@ func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role
 
 // DisableOperator ends an operator's access.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
-	done, err := s.pool.Exec(ctx, `update eventstore.operators set disabled = true where name = $1`, name)
+	done, err := s.pool.Exec(ctx, `
+		with ended as (delete from eventstore.operator_sessions where operator = $1)
+		update eventstore.operators set disabled = true where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
 	}
@@ -55,7 +57,11 @@ func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
 
 // OperatorOf is who has the token with this hash; false when nobody has.
 func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error) {
-	rows, err := s.pool.Query(ctx, `select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token[:])
+	return s.oneOperator(ctx, `select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token)
+}
+
+func (s *Store) oneOperator(ctx context.Context, query string, hash [32]byte) (commands.Operator, bool, error) {
+	rows, err := s.pool.Query(ctx, query, hash[:])
 	if err != nil {
 		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
 	}
@@ -67,6 +73,57 @@ func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operat
 		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
 	}
 	return o, true, nil
+}
+
+// SetPassword gives an operator a password to log in with, by its hash, and ends all
+// their sessions.
+func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
+	done, err := s.pool.Exec(ctx, `
+		with ended as (delete from eventstore.operator_sessions where operator = $1)
+		update eventstore.operators set password = $2 where name = $1 and not disabled`, name, hash)
+	if err == nil && done.RowsAffected() == 0 {
+		err = ErrNoOperator
+	}
+	if err != nil {
+		return fmt.Errorf("set the password of operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// Password is the hash of an operator's password; "" when they have none, or there is no
+// such operator.
+func (s *Store) Password(ctx context.Context, name string) (hash string, err error) {
+	err = s.pool.QueryRow(ctx, `select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("look for an operator: %w", err)
+	}
+	return hash, nil
+}
+
+// OpenSession begins an operator's session, and clears away those that are over.
+func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error {
+	_, err := s.pool.Exec(ctx, `
+		with over as (delete from eventstore.operator_sessions where expires_at < now())
+		insert into eventstore.operator_sessions (session_hash, operator, expires_at) values ($1, $2, now() + $3)`, session[:], name, lasts)
+	if err != nil {
+		return fmt.Errorf("open a session of operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// CloseSession ends a session, if there is one.
+func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
+	if _, err := s.pool.Exec(ctx, `delete from eventstore.operator_sessions where session_hash = $1`, session[:]); err != nil {
+		return fmt.Errorf("close a session: %w", err)
+	}
+	return nil
+}
+
+// SessionOf is who is logged in by the session with this hash; false when nobody is.
+func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error) {
+	return s.oneOperator(ctx, `
+		select `+operatorColumns+` from eventstore.operators
+		where name = (select operator from eventstore.operator_sessions where session_hash = $1 and expires_at > now()) and not disabled`, session)
 }
 
 // SawOperator notes that an operator was here.

@@ -157,8 +157,8 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes.Handle("/metrics", a.metrics.Handler())
 	a.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
-	a.people = a.newOperatorServer(c.Operators)
-	return a, nil
+	a.people, err = a.newOperatorServer(c)
+	return a, err
 }
 
 // follow subscribes the consumer groups to the feed. Their names are data.
@@ -316,7 +316,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	part("operators", a.people.serve)
+	part("operators", func() error { return a.people.serve(ctx) })
 	part("router", func() error { return a.router.Run(ctx) })
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
 	parts.Go(func() { a.takeOver(ctx) })

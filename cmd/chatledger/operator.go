@@ -12,15 +12,20 @@ import (
 
 // operatorCmd keeps the list of who may use the operators' API.
 type operatorCmd struct {
-	Add     operatorAddCmd     `cmd:"" help:"Let somebody in, and print their token; or give them another role and token."`
-	List    operatorListCmd    `cmd:"" help:"List who may use the operators' API."`
-	Disable operatorDisableCmd `cmd:"" help:"End somebody's access."`
+	Add      operatorAddCmd      `cmd:"" help:"Let somebody in, and print their token; or give them another role and token."`
+	Password operatorPasswordCmd `cmd:"" help:"Make somebody a password to log in with, and print it; their sessions end."`
+	List     operatorListCmd     `cmd:"" help:"List who may use the operators' API."`
+	Disable  operatorDisableCmd  `cmd:"" help:"End somebody's access."`
 }
 
 type operatorAddCmd struct {
 	database
 	Role commands.Role `default:"agent" enum:"viewer,agent,admin" help:"viewer reads, agent acts on chats, admin takes a chat from another, too."`
 	Name string        `arg:"" help:"Their name, under which events keep what they do."`
+}
+type operatorPasswordCmd struct {
+	database
+	Name string `arg:"" help:"Their name."`
 }
 type operatorListCmd struct{ database }
 type operatorDisableCmd struct {
@@ -46,6 +51,21 @@ func (c *operatorAddCmd) Run(e *env) error {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s is %s, with this token, which is not shown again:\n%s\n", c.Name, c.Role, token)
+	return nil
+}
+
+// Run prints the password, which nobody can see again.
+func (c *operatorPasswordCmd) Run(e *env) error {
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	password, hash := operators.NewPassword()
+	if err := store.SetPassword(e.ctx, c.Name, hash); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "%s logs in with this password, which is not shown again:\n%s\n", c.Name, password)
 	return nil
 }
 

@@ -2,55 +2,78 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/gorilla/mux"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
-// operatorServer is the listener of the operators' API, apart from the webhook's, so that the one
-// may be open to the world and the other not. A nil one serves nobody.
+// operatorServer is the listener of the operators' API, apart from the webhook's, so that
+// the one may be open to the world and the other not. A nil one serves nobody.
 type operatorServer struct {
 	server   *http.Server
 	listener net.Listener
+	guard    *guard.Guard
 }
 
-// newOperatorServer builds the operators' API on a listener; nil when there is none.
-func (a *app) newOperatorServer(l net.Listener) *operatorServer {
-	if l == nil {
-		return nil
+// newOperatorServer builds the operators' API on a listener; nil when there is none. It
+// has a guard of its own: who guesses tokens does not shut out Telegram, nor the other way.
+func (a *app) newOperatorServer(c appConfig) (*operatorServer, error) {
+	if c.Operators == nil {
+		return nil, nil
 	}
-	api := &operators.API{Accounts: a.store, Ledger: ledger{a.store}, Handle: a.handler.Handle, Observe: a.metrics.Operators(), Now: a.now, Log: a.log,
-		Canned: func(bot string) []string {
-			settings, served := a.bots[bot]
-			if !served {
-				return nil
-			}
-			if settings.Knowledge == nil {
-				return []string{}
-			}
-			return append([]string{}, slices.Sorted(maps.Keys(settings.Knowledge.Canned))...)
-		}}
+	config, err := c.Server.guard()
+	if err != nil {
+		return nil, err
+	}
+	config.Allowed = nil // it says where Telegram may be
+	config.Log, config.Observe = c.Log, func(what guard.What) { a.metrics.TurnedAway(string(what)) }
+	s := &operatorServer{guard: guard.New(config)}
+	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
+		s.listener = tls.NewListener(s.listener, a.tls.TLS())
+	}
+	api := &operators.API{Accounts: a.store, Ledger: ledger{a.store}, Handle: a.tracing.Handle(a.handler.Handle), Canned: a.cannedReplies,
+		Door: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
 	routes := mux.NewRouter()
 	api.Routes(routes)
-	return &operatorServer{listener: l, server: &http.Server{Handler: routes, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}}
+	s.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: s.guard.ServerLog(), ConnContext: guard.Context}
+	return s, nil
 }
 
-// serve answers until stop.
-func (s *operatorServer) serve() error {
+// cannedReplies are the names of those that a bot's team has written; nil when the bot is
+// not served here.
+func (a *app) cannedReplies(bot string) []string {
+	if _, served := a.bots[bot]; !served {
+		return nil
+	}
+	names := []string{}
+	if k := a.with(bot).Knowledge; k != nil {
+		names = slices.AppendSeq(names, maps.Keys(k.Canned))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// serve answers until stop; the guard writes its log until ctx ends.
+func (s *operatorServer) serve(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	var log sync.WaitGroup
+	defer log.Wait()
+	log.Go(func() { s.guard.Run(ctx) })
 	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

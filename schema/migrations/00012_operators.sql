@@ -29,6 +29,7 @@ create table eventstore.operators (
     name         text collate "C" primary key check (name ~ '^[a-z0-9][a-z0-9._-]{0,63}$'),
     role         text not null check (role in ('viewer', 'agent', 'admin')),
     token_hash   bytea not null unique check (length(token_hash) = 32),
+    password     text,
     created_at   timestamptz not null default now(),
     last_seen_at timestamptz,
     disabled     boolean not null default false
@@ -37,6 +38,21 @@ comment on table eventstore.operators is 'Who may use the operators'' API, peopl
 comment on column eventstore.operators.name is 'Their name, under which events keep what they do.';
 comment on column eventstore.operators.role is 'viewer reads, agent acts on chats, admin takes a chat from another, too.';
 comment on column eventstore.operators.token_hash is 'SHA-256 of their token, which nobody keeps.';
+comment on column eventstore.operators.password is 'Argon2id hash of the password with which they log in; null for who has a token only.';
 comment on column eventstore.operators.created_at is 'When they were added, or got another token.';
 comment on column eventstore.operators.last_seen_at is 'When they last used the API, to the minute; null when they never did.';
 comment on column eventstore.operators.disabled is 'True when they may not use it any more.';
+
+create table eventstore.operator_sessions (
+    session_hash bytea primary key check (length(session_hash) = 32),
+    operator     text collate "C" not null references eventstore.operators (name) on delete cascade,
+    created_at   timestamptz not null default now(),
+    expires_at   timestamptz not null
+);
+create index operator_sessions_of on eventstore.operator_sessions (operator);
+create index operator_sessions_old on eventstore.operator_sessions (expires_at);
+comment on table eventstore.operator_sessions is 'Browsers in which operators are logged in.';
+comment on column eventstore.operator_sessions.session_hash is 'SHA-256 of the cookie, which nobody else keeps.';
+comment on column eventstore.operator_sessions.operator is 'Who is logged in.';
+comment on column eventstore.operator_sessions.created_at is 'When they logged in.';
+comment on column eventstore.operator_sessions.expires_at is 'When they must log in again.';

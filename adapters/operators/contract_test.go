@@ -1,0 +1,334 @@
+package operators
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// schema is as much of JSON Schema as answers need to be held against.
+type schema struct {
+	Ref                  string `yaml:"$ref"`
+	Type                 string
+	Format               string
+	Enum                 []string
+	Required             []string
+	Properties           map[string]schema
+	AdditionalProperties *schema `yaml:"additionalProperties"`
+	Items                *schema
+}
+
+type response struct {
+	Ref     string `yaml:"$ref"`
+	Headers map[string]struct{ Required bool }
+	Content map[string]struct{ Schema schema }
+}
+
+type operation struct {
+	RequestBody struct {
+		Content map[string]struct{ Schema schema }
+	} `yaml:"requestBody"`
+	Responses map[string]response
+}
+
+type contract struct {
+	Paths      map[string]map[string]operation
+	Components struct {
+		Schemas   map[string]schema
+		Responses map[string]response
+	}
+	seen map[string]bool // properties that some answer had
+}
+
+func readContract(t *testing.T) *contract {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operators-openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &contract{seen: map[string]bool{}}
+	if err := yaml.Unmarshal(text, c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// check holds a value against a schema, strictly: what is not documented is wrong.
+func (c *contract) check(t *testing.T, at string, s schema, value any) {
+	t.Helper()
+	if name, isRef := strings.CutPrefix(s.Ref, "#/components/schemas/"); isRef {
+		at, s = name, c.Components.Schemas[name]
+	}
+	types := map[string]bool{}
+	switch v := value.(type) {
+	case string:
+		types["string"] = true
+		if len(s.Enum) > 0 && !slices.Contains(s.Enum, v) {
+			t.Errorf("%s: %q is not documented", at, v)
+		}
+		if _, err := time.Parse(time.RFC3339, v); s.Format == "date-time" && err != nil {
+			t.Errorf("%s: %v", at, err)
+		}
+	case bool:
+		types["boolean"] = true
+	case float64:
+		types["integer"] = v == float64(int64(v))
+	case []any:
+		types["array"] = s.Items != nil
+		for _, one := range v {
+			c.check(t, at+"[]", *s.Items, one)
+		}
+	case map[string]any:
+		types["object"] = true
+		for _, name := range s.Required {
+			if _, has := v[name]; !has {
+				t.Errorf("%s lacks %s", at, name)
+			}
+		}
+		for name, one := range v {
+			property, documented := s.Properties[name]
+			if !documented && s.AdditionalProperties != nil {
+				property, documented = *s.AdditionalProperties, true
+			}
+			if !documented {
+				t.Errorf("%s has %s, which is not documented", at, name)
+				continue
+			}
+			c.seen[at+"."+name] = true
+			c.check(t, at+"."+name, property, one)
+		}
+	}
+	if !types[s.Type] {
+		t.Errorf("%s: %v is no %s", at, value, s.Type)
+	}
+}
+
+// call is one that an operation's statuses are shown by.
+type call struct {
+	operation string
+	path      string
+	body      string
+	as        string // jo when it is left out
+	status    int
+	change    func(*office, *http.Request)
+}
+
+// calls are all but those that every operation has: 401, 429 and 503.
+func calls() (list []call) {
+	claimed := func(o *office, _ *http.Request) {
+		o.record("chat-demo:42", "person:maria", chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "hello", Priority: dialog.Normal, At: noon, Due: noon, Resolve: noon},
+			chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 1, At: noon, Until: noon.Add(time.Hour)})
+	}
+	others := func(o *office, r *http.Request) {
+		claimed(o, r)
+		o.record("chat-demo:42", "person:maria", chat.TicketClaimed{Ticket: "#1", Operator: "maria", Fence: 2, At: noon, Until: noon.Add(time.Hour), From: "jo"})
+	}
+	closed := func(o *office, r *http.Request) {
+		claimed(o, r)
+		o.record("chat-demo:42", "person:maria", chat.TicketResolved{Ticket: "#1", At: noon})
+	}
+	full := func(o *office, r *http.Request) {
+		o.record("chat-demo:42", "bot", chat.Understood{Language: "en"}, chat.ReplyQueued{Text: "<b>Hi</b>", Format: dialog.HTML, Author: chat.Author{Kind: chat.Bot}},
+			chat.ToolReturned{Tool: dialog.LookUpCustomer, Output: map[string]string{"tier": "gold"}}, chat.MessageEdited{Text: "hello!"}, chat.ButtonPressed{Data: "x"},
+			chat.WorkflowMoved{Workflow: "address", Step: "collect", Set: map[string]string{"address": "Rome"}, At: noon}, chat.MembershipChanged{Blocked: true})
+		claimed(o, r)
+		o.record("chat-demo:42", "person:jo", chat.TicketTagged{Ticket: "#1", Added: []string{"vip"}, Removed: []string{"x"}}, chat.NoteAdded{Ticket: "#1", Text: "hm"},
+			chat.TicketPrioritized{Ticket: "#1", Priority: dialog.Urgent, Due: noon, Resolve: noon}, chat.TicketAssigned{Ticket: "#1", Assignee: "jo"},
+			chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}, chat.DueBreached{Ticket: "#1", What: chat.DueResponse})
+	}
+	moved := func(o *office, _ *http.Request) {
+		o.record("chat-demo:42", "bot", chat.ChatMigrated{To: -1001}, chat.TicketOpened{Ticket: "#1", Priority: dialog.Low}, chat.TicketResolved{Ticket: "#1"},
+			chat.TicketReopened{Ticket: "#1"}, chat.HandedBack{Ticket: "#1"}, chat.ClaimReleased{Ticket: "#1"})
+	}
+	get := func(operation, path string, status int, change func(*office, *http.Request)) {
+		list = append(list, call{operation: "GET " + operation, path: path, status: status, change: change})
+	}
+	get("/me", "/me", 200, nil)
+	get("/queue", "/queue?limit=2", 200, nil)
+	get("/queue", "/queue?bot=demo&status=open&priority=high&assignee=jo&tag=vip&overdue=true", 200, nil)
+	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201", "?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?bot=" + strings.Repeat("x", 201)} {
+		get("/queue", "/queue"+wrong, 422, nil)
+	}
+	get("/bots/{bot}/canned-replies", "/bots/demo/canned-replies", 200, nil)
+	get("/bots/{bot}/canned-replies", "/bots/other/canned-replies", 404, nil)
+	get("/chats/{chat}", "/chats/demo:42", 200, full)
+	get("/chats/{chat}", "/chats/demo:42", 200, moved)
+	for _, unknown := range []string{"demo:43", "demo", "42", "demo:x", "demo:42%231", "demo:99999999999999999999"} {
+		get("/chats/{chat}", "/chats/"+unknown, 404, nil)
+	}
+	get("/chats/{chat}", "/chats/demo:42?version=1", 422, nil)
+	get("/chats/{chat}/entries", "/chats/demo:42/entries", 200, full)
+	get("/chats/{chat}/entries", "/chats/demo:42/entries?limit=1", 200, full)
+	get("/chats/{chat}/entries", "/chats/demo:42/entries?before=100", 200, moved)
+	get("/chats/{chat}/entries", "/chats/demo:43/entries", 404, nil)
+	get("/chats/{chat}/entries", "/chats/demo:43/entries?before=3", 404, nil)
+	get("/chats/{chat}/entries", "/chats/demo:42/entries?before=0", 422, nil)
+	get("/chats/{chat}/entries", "/chats/demo:42/entries?limit=many", 422, nil)
+
+	// An act's body that is done, one that is not such as it must be, and when it comes too late.
+	for name, act := range map[string]struct {
+		body, invalid string
+		when, late    func(*office, *http.Request)
+	}{
+		"claim":        {`{"seconds": 60}`, `{"seconds": 5}`, nil, others},
+		"release":      {`{"fence": 1}`, `{"fence": 0}`, claimed, others},
+		"reply":        {`{"fence": 1, "text": "hi", "media": [{"kind": "photo", "file_id": "AgAC"}]}`, `{"text": "hi"}`, claimed, others},
+		"canned-reply": {`{"fence": 1, "name": "sent", "variables": {"day": "Monday"}}`, `{"fence": 1, "name": "sent"}`, claimed, closed},
+		"notes":        {`{"text": "hm"}`, `{"text": " "}`, nil, nil},
+		"tags":         {`{"add": ["vip"]}`, `{"add": ["VIP"]}`, claimed, func(*office, *http.Request) {}},
+		"assign":       {`{"assignee": "maria"}`, `{"assignee": " "}`, claimed, others},
+		"priority":     {`{"priority": "low"}`, `{"priority": "now"}`, claimed, closed},
+		"resolve":      {`{}`, `{"why": "done"}`, claimed, others},
+		"reopen":       {`{"reason": "not yet"}`, `{"reason": 7}`, closed, claimed},
+		"hand-back":    {`{"fence": 1}`, `{"fence": "one"}`, claimed, closed},
+	} {
+		post := func(body, as string, status int, change func(*office, *http.Request)) {
+			list = append(list, call{"POST /chats/{chat}/" + name, "/chats/demo:42/" + name, body, as, status, change})
+		}
+		post(act.body, "", 200, act.when)
+		post(act.invalid, "", 422, claimed)
+		if act.late != nil {
+			post(act.body, "", 409, act.late)
+		}
+		post(act.body, "vera", 403, act.when)
+		list = append(list, call{"POST /chats/{chat}/" + name, "/chats/demo:43/" + name, act.body, "", 404, nil})
+		post(`[]`, "", 400, nil)
+		post(`null`, "", 400, nil)
+		post(`{`, "", 400, nil)
+		post(act.body, "", 400, func(_ *office, r *http.Request) { r.Header.Del("Idempotency-Key") })
+		post(act.body, "", 400, func(_ *office, r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("k", maxKey+1)) })
+		post(`{"text": "`+strings.Repeat("x", maxBody)+`"}`, "", 413, nil)
+		post(act.body, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") })
+	}
+	list = append(list,
+		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "boss", 200, others},
+		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "", 403, others},
+		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 200, func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") }},
+		call{"POST /session", "/session", `jo`, "", 400, nil},
+		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
+		call{"DELETE /session", "/session", ``, "", 204, nil},
+		call{"DELETE /session", "/session", ``, "", 403, func(o *office, r *http.Request) {
+			o.sessions[sha("cookie")] = o.tokens[sha("jo")]
+			r.Header.Del("Authorization")
+			r.AddCookie(&http.Cookie{Name: cookieName, Value: "cookie"})
+		}})
+	return list
+}
+
+func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
+	t.Parallel()
+	c := readContract(t)
+	documented := map[string]operation{}
+	for path, methods := range c.Paths {
+		for method, o := range methods {
+			documented[strings.ToUpper(method)+" "+path] = o
+		}
+	}
+	var served []string
+	for _, r := range newOffice().API.routes() {
+		served = append(served, r.method+" "+r.path)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(documented)), slices.Sorted(slices.Values(served))); diff != "" {
+		t.Fatalf("documented and served: %s", diff)
+	}
+
+	list, have := calls(), map[string]bool{}
+	for _, one := range slices.Clone(list) {
+		if have[one.operation] {
+			continue
+		}
+		have[one.operation] = true
+		// What every operation has.
+		unknown, away := one, one
+		unknown.status, unknown.change = 401, func(_ *office, r *http.Request) { r.Header.Del("Authorization") }
+		away.status, away.change = 503, func(o *office, r *http.Request) { o.down = true; o.Accounts = awayFrom{o} }
+		guessing := unknown
+		guessing.status, guessing.change = 429, func(o *office, r *http.Request) {
+			unknown.change(o, r)
+			o.refused = patienceOfTheDoor
+		}
+		list = append(list, unknown, away, guessing)
+	}
+	answered := map[string]bool{}
+	for _, one := range list {
+		o, method := newOffice(), strings.Fields(one.operation)[0]
+		as := one.as
+		if as == "" {
+			as = "jo"
+		}
+		r := request(method, one.path, as, one.body)
+		if one.change != nil {
+			one.change(o, r)
+		}
+		w := o.serve(r)
+		at := fmt.Sprintf("%s %.60s: %d", one.operation, one.body, w.Code)
+		if w.Code != one.status {
+			t.Errorf("%s, want %d: %s", at, one.status, w.Body)
+			continue
+		}
+		answer, found := documented[one.operation].Responses[fmt.Sprint(w.Code)]
+		if !found {
+			t.Errorf("%s is not documented", at)
+			continue
+		}
+		if name, isRef := strings.CutPrefix(answer.Ref, "#/components/responses/"); isRef {
+			answer = c.Components.Responses[name]
+		}
+		answered[one.operation+" "+fmt.Sprint(w.Code)] = true
+		for name, header := range answer.Headers {
+			if header.Required && w.Header().Get(name) == "" {
+				t.Errorf("%s lacks the header %s", at, name)
+			}
+		}
+		if w.Code == http.StatusNoContent {
+			continue
+		}
+		body, found := answer.Content[w.Header().Get("Content-Type")]
+		var value any
+		if err := json.Unmarshal(w.Body.Bytes(), &value); err != nil || !found {
+			t.Errorf("%s: %s (%v): %s", at, w.Header().Get("Content-Type"), err, w.Body)
+			continue
+		}
+		c.check(t, at, body.Schema, value)
+	}
+	for name, o := range documented {
+		for status := range o.Responses {
+			if !answered[name+" "+status] {
+				t.Errorf("%s: %s is documented and was never answered", name, status)
+			}
+		}
+	}
+	for _, name := range []string{"Session", "Me", "CannedReplies", "Queue", "Queued", "Chat", "Workflow", "Ticket", "RunningClaim", "Entries", "Entry", "Media", "Problem", "Conflict"} {
+		for property := range c.Components.Schemas[name].Properties {
+			if !c.seen[name+"."+property] {
+				t.Errorf("%s.%s is documented and was never served", name, property)
+			}
+		}
+	}
+}
+
+func TestEveryFieldOfAnActIsDocumented(t *testing.T) {
+	t.Parallel()
+	c := readContract(t)
+	for name, act := range acts {
+		s := c.Components.Schemas[strings.TrimPrefix(c.Paths["/chats/{chat}/"+name]["post"].RequestBody.Content["application/json"].Schema.Ref, "#/components/schemas/")]
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(s.Properties)), slices.Sorted(slices.Values(act.fields))); diff != "" {
+			t.Errorf("%s (-documented +taken): %s", name, diff)
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(s.Required)), slices.Sorted(slices.Values(act.needs))); diff != "" {
+			t.Errorf("%s needs (-documented +wanted): %s", name, diff)
+		}
+	}
+}

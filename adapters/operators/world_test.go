@@ -1,0 +1,208 @@
+package operators
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
+	"golang.org/x/crypto/argon2"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+// office is the API on a ledger and accounts in memory.
+type office struct {
+	*API
+	routes *mux.Router
+	log    strings.Builder
+
+	mu       sync.Mutex
+	streams  map[domain.StreamID][]domain.Recorded
+	tokens   map[[32]byte]commands.Operator
+	password map[string]string
+	sessions map[[32]byte]commands.Operator
+	down     bool
+	now      time.Time
+	refused  int
+}
+
+var errDown = errors.New("no connection")
+
+// knowledge is what the bot's team has written.
+var knowledge = &dialog.Knowledge{Canned: map[string]dialog.Text{"sent": {"en": "It left us on {day}."}}}
+
+// newOffice has a viewer, an agent and a boss whose tokens are their names, and one chat,
+// demo:42, in which somebody has written.
+func newOffice() *office {
+	o := &office{streams: map[domain.StreamID][]domain.Recorded{}, tokens: map[[32]byte]commands.Operator{}, password: map[string]string{},
+		sessions: map[[32]byte]commands.Operator{}, now: noon}
+	for name, role := range map[string]commands.Role{"vera": commands.Viewer, "maria": commands.Agent, "jo": commands.Agent, "boss": commands.Admin} {
+		o.tokens[sha(name)] = commands.Operator{Name: name, Role: role}
+	}
+	o.API = &API{Door: o, Accounts: o, Ledger: o, Handle: o.handle, Observe: func(string, int, time.Duration) {}, Now: func() time.Time { return o.now },
+		Log: slog.New(slog.NewTextHandler(&o.log, nil)), Canned: func(bot string) []string {
+			if bot != "demo" {
+				return nil
+			}
+			return []string{"sent"}
+		}}
+	o.routes = mux.NewRouter()
+	o.Routes(o.routes)
+	o.record("chat-demo:42", "customer", chat.MessageReceived{Date: noon, From: chat.Sender{ID: 42, Name: "Anna"}, Text: "hello", Media: []chat.Media{{Kind: "photo", FileName: "a.jpg", FileID: "AgAC"}}})
+	return o
+}
+
+func (o *office) record(stream domain.StreamID, actor string, events ...domain.Event) {
+	for _, e := range events {
+		o.streams[stream] = append(o.streams[stream], domain.Recorded{Stream: stream, Version: domain.Version(len(o.streams[stream]) + 1),
+			ID: uuid.Must(uuid.NewV7()), Event: e, Actor: actor, OccurredAt: o.now})
+	}
+}
+
+func (o *office) handle(_ context.Context, r commands.Request) (commands.Result, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down {
+		return commands.Result{}, errDown
+	}
+	events, err := chat.Decider.Decide(fold(o.streams[r.Stream]), chat.Told{Command: r.Command, With: chat.Settings{Knowledge: knowledge}})
+	result := commands.Result{First: domain.Version(len(o.streams[r.Stream]) + 1), Events: events}
+	o.record(r.Stream, r.Actor, events...)
+	return result, err
+}
+
+func (o *office) Events(_ context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down {
+		return nil, errDown
+	}
+	all := o.streams[stream]
+	from := min(int(after), len(all))
+	return all[from:min(from+limit, len(all))], nil
+}
+
+func (o *office) TicketQueue(_ context.Context, q commands.Queue) ([]commands.Queued, error) {
+	if o.down {
+		return nil, errDown
+	}
+	var list []commands.Queued
+	for n := range 3 {
+		if q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1") {
+			list = append(list, commands.Queued{Place: commands.Place{At: q.At, Overdue: n == 0, Rank: 2, Due: noon, Ticket: fmt.Sprint("demo:", n, "#1")},
+				Chat: fmt.Sprint("demo:", n), Bot: "demo", Status: "assigned", Priority: dialog.High, Reason: "asked", Subject: "hello", Assignee: "maria", Tags: []string{"vip"},
+				Opened: noon, Resolve: noon, FirstReply: noon, ClaimedBy: "maria", ClaimedUntil: noon})
+		}
+	}
+	return list[:min(len(list), q.Limit)], nil
+}
+
+func (o *office) DeliveryStates(_ context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
+	states := map[uuid.UUID]commands.State{}
+	for _, id := range ids {
+		states[id] = commands.Done
+	}
+	return states, nil
+}
+
+func (o *office) OperatorOf(_ context.Context, token [32]byte) (commands.Operator, bool, error) {
+	operator, known := o.tokens[token]
+	return operator, known, nil
+}
+
+func (o *office) Admitted(*http.Request) {}
+
+func (o *office) Refused(*http.Request, string) time.Duration {
+	if o.refused++; o.refused > patienceOfTheDoor {
+		return time.Minute
+	}
+	return 0
+}
+
+// patienceOfTheDoor is how often anybody may fail.
+const patienceOfTheDoor = 50
+
+func (o *office) SawOperator(context.Context, string) error { return nil }
+
+func (o *office) Password(_ context.Context, name string) (string, error) {
+	if o.down {
+		return "", errDown
+	}
+	return o.password[name], nil
+}
+
+func (o *office) OpenSession(_ context.Context, name string, session [32]byte, _ time.Duration) error {
+	o.sessions[session] = o.tokens[sha(name)]
+	return nil
+}
+
+func (o *office) SessionOf(_ context.Context, session [32]byte) (commands.Operator, bool, error) {
+	operator, known := o.sessions[session]
+	return operator, known, nil
+}
+
+func (o *office) CloseSession(_ context.Context, session [32]byte) error {
+	if o.down {
+		return errDown
+	}
+	delete(o.sessions, session)
+	return nil
+}
+
+// request is one to the API; the token is the operator's name.
+func request(method, path, as, body string) *http.Request {
+	r := httptest.NewRequest(method, prefix+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Idempotency-Key", uuid.NewString())
+	if as != "" {
+		r.Header.Set("Authorization", "Bearer "+as)
+	}
+	return r
+}
+
+func (o *office) serve(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	o.routes.ServeHTTP(w, r)
+	return w
+}
+
+// must fails unless a request is answered with this status.
+func (o *office) must(t *testing.T, r *http.Request, status int) *httptest.ResponseRecorder {
+	t.Helper()
+	w := o.serve(r)
+	if w.Code != status {
+		t.Fatalf("%s %s: %d %s, want %d", r.Method, r.URL, w.Code, w.Body, status)
+	}
+	return w
+}
+
+// awayFrom are accounts that cannot be reached.
+type awayFrom struct{ *office }
+
+func (awayFrom) OperatorOf(context.Context, [32]byte) (commands.Operator, bool, error) {
+	return commands.Operator{}, false, errDown
+}
+
+func sha(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
+
+// hashOf is the hash of a password that is not made but chosen.
+func hashOf(password string) string {
+	salt := []byte("0123456789abcdef")
+	return fmt.Sprintf("argon2id$64$1$%s$%s", base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)))
+}
