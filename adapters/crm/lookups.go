@@ -20,9 +20,6 @@ const (
 	maxBatch = 50
 	// maxKey is the contract's limit of a key, in characters.
 	maxKey = 300
-	// maxCharges is how many charges of an order are told, the newest: what fits into one
-	// message. The contract allows no more.
-	maxCharges = 50
 	// life is how long a finding is good for. Other processes learn of an update
 	// that late.
 	life = 30 * time.Second

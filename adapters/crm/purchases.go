@@ -12,8 +12,14 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// maxDetail is the contract's limit of what a customer says about a delivery, in characters.
-const maxDetail = 1000
+const (
+	// maxCharges is how many charges of an order are told, the newest: what fits into one
+	// message. The contract allows no more.
+	maxCharges = 50
+	// maxDetail is the contract's limit of what a customer says about a delivery, in
+	// characters.
+	maxDetail = 1000
+)
 
 // Invoice is the invoice of an order.
 type Invoice struct {

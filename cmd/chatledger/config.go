@@ -63,8 +63,8 @@ const (
 	maxRate = 1000
 )
 
-// crmConfig is the CRM that orders and addresses are looked up in, and billing addresses
-// changed: any that serves docs/crm-openapi.yaml. Both fields may be references.
+// crmConfig is the CRM that a bot's tools use: any that serves docs/crm-openapi.yaml. Both
+// fields may be references.
 type crmConfig struct {
 	URL   string `yaml:"url"`
 	Token string `yaml:"token"` // empty when it wants none

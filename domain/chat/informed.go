@@ -28,8 +28,8 @@ func (s informed) context(from Sender) dialog.Context {
 	if customer == nil {
 		customer = map[string]string{}
 	}
-	if customer["name"] == "" {
-		customer["name"] = s.Customer
+	if s.Customer != "" {
+		customer["name"] = s.Customer // as they call themselves here
 	}
 	return dialog.Context{Knowledge: s.knowledge(), Tools: s.Tools, Model: s.Model != "", Language: s.Language, Prefers: dialog.Language(from.Language),
 		Run: s.Run, Misunderstood: s.Misunderstood, Recent: s.Recent, Customer: customer}

@@ -100,6 +100,10 @@ func (t *talk) ask(def *StepDef) {
 		t.take(def, found)
 		return
 	}
+	if c, ok := t.chosen(def.Ask, t.seen); ok {
+		t.take(def, c.Value)
+		return
+	}
 	if known, ok := t.Run.Data[def.Ask.Field]; ok {
 		if value, problem := def.Ask.read(t, known); problem == "" {
 			t.take(def, value)
