@@ -204,6 +204,50 @@ func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 	}
 }
 
+// A case is late in two ways, each told by the first time that was missed since it was opened.
+func TestATicketShowsWhatWasMissedAndWhen(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	after := func(hours int) time.Time { return at.Add(time.Duration(hours) * time.Hour) }
+	late := func(what chat.DueWhat, hours int) domain.Event {
+		return chat.DueBreached{Ticket: "#1", What: what, Due: after(hours), At: after(hours)}
+	}
+	opened := chat.TicketOpened{Ticket: "#1", Priority: "high", At: at, Due: after(1), Resolve: after(8)}
+	escalated := chat.TicketEscalated{Ticket: "#1", Priority: "urgent", At: after(2), Due: after(3), Resolve: after(6)}
+	for name, c := range map[string]struct {
+		events []domain.Event
+		want   string // resolve_by, first_response_breached_at, resolution_breached_at, as hours
+	}{
+		"opened":          {[]domain.Event{opened}, "20 - -"},
+		"no reply":        {[]domain.Event{opened, late(chat.DueResponse, 1)}, "20 13 -"},
+		"not closed":      {[]domain.Event{opened, late(chat.DueResponse, 1), late(chat.DueResolution, 8)}, "20 13 20"},
+		"escalated":       {[]domain.Event{opened, late(chat.DueResponse, 1), escalated, late(chat.DueResponse, 3)}, "18 13 -"},
+		"closed":          {[]domain.Event{opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)}}, "20 13 -"},
+		"reopened":        {[]domain.Event{opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)}, chat.TicketReopened{Ticket: "#1", At: after(3), Due: after(4), Resolve: after(11)}}, "23 - -"},
+		"without an end":  {[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: "high", At: at, Due: after(1)}}, "- - -"},
+		"the second case": {[]domain.Event{opened, late(chat.DueResponse, 1), chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2", Priority: "high", At: after(2), Due: after(3), Resolve: after(10)}}, "20 13 -"},
+	} {
+		var history []domain.Recorded
+		for i, e := range c.events {
+			history = append(history, domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(i + 1)}, Stream: "chat-demo:1", Version: domain.Version(i + 1), Event: e})
+		}
+		rows, err := projections.Fold(projections.Tickets{}, history)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns := map[string]string{}
+		for _, column := range rows["demo:1#1"] {
+			columns[column.Name] = "-"
+			if text, ok := column.Value.(string); ok && len(text) > 13 {
+				columns[column.Name] = text[11:13]
+			}
+		}
+		if got := columns["resolve_by"] + " " + columns["first_response_breached_at"] + " " + columns["resolution_breached_at"]; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // Each outcome of filing a ticket changes that ticket, also when the chat has another
 // one by then; what else fails does not.
 func TestATicketShowsHowItStandsAtTheOtherDesk(t *testing.T) {
