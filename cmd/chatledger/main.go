@@ -51,6 +51,7 @@ type env struct {
 	stdout io.Writer
 	stderr io.Writer // how far a long run has come
 	log    *slog.Logger
+	now    func() time.Time
 }
 
 const (
@@ -74,6 +75,11 @@ func main() {
 
 // run is main without the process around it, for tests too.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return runAt(ctx, now, args, stdout, stderr)
+}
+
+// runAt is run by a clock of its own.
+func runAt(ctx context.Context, now func() time.Time, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	parser, err := kong.New(&c, kong.Name("chatledger"),
 		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
@@ -95,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}()
 		command, err := parser.Parse(args)
 		if err == nil {
-			err = command.Run(&env{ctx, stdout, stderr, c.logger(stderr, c.LogLevel)})
+			err = command.Run(&env{ctx, stdout, stderr, c.logger(stderr, c.LogLevel), now})
 		}
 		code = report(stderr, err)
 	}()

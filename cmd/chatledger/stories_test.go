@@ -70,6 +70,7 @@ func TestStories(t *testing.T) {
 			default:
 				s.world = newWorld(t)
 			}
+			s.clock.pass(monday.Sub(now()))
 			lines := strings.Split(string(text), "\n")
 			for i := 0; i < len(lines); i++ {
 				s.line = fmt.Sprintf("%s:%d: %s", path, i+1, lines[i])
@@ -98,6 +99,9 @@ func TestStories(t *testing.T) {
 		})
 	}
 }
+
+// monday is when every story begins: an hour after the shop has opened for the week.
+var monday = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 
 // storyChat is the customer of every story.
 const storyChat = 42

@@ -62,11 +62,11 @@ type reopenCmd struct {
 type handBackCmd struct{ onChat }
 
 func (c *openCmd) Run(e *env) error {
-	return c.handle(e, chat.OpenTicket{Reason: c.Reason, Priority: c.Priority, At: now()})
+	return c.handle(e, chat.OpenTicket{Reason: c.Reason, Priority: c.Priority, At: e.now()})
 }
 func (c *assignCmd) Run(e *env) error { return c.handle(e, chat.AssignTicket{Assignee: c.Assignee}) }
 func (c *escalateCmd) Run(e *env) error {
-	return c.handle(e, chat.EscalateTicket{Priority: c.Priority, Reason: c.Reason, At: now()})
+	return c.handle(e, chat.EscalateTicket{Priority: c.Priority, Reason: c.Reason, At: e.now()})
 }
 func (c *replyCmd) Run(e *env) error {
 	reply := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: c.As}, Text: c.Text}
@@ -83,9 +83,9 @@ func (c *replyCmd) Run(e *env) error {
 	add(chat.Voice, c.Voice)
 	return c.handle(e, reply)
 }
-func (c *resolveCmd) Run(e *env) error { return c.handle(e, chat.ResolveTicket{At: now()}) }
+func (c *resolveCmd) Run(e *env) error { return c.handle(e, chat.ResolveTicket{At: e.now()}) }
 func (c *reopenCmd) Run(e *env) error {
-	return c.handle(e, chat.ReopenTicket{Reason: c.Reason, At: now()})
+	return c.handle(e, chat.ReopenTicket{Reason: c.Reason, At: e.now()})
 }
 func (c *handBackCmd) Run(e *env) error { return c.handle(e, chat.HandBack{}) }
 
@@ -110,7 +110,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	}
 	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
 	defer handler.Close()
-	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: now()}
+	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
 	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: "person:" + c.As, At: act.At})
 	if errors.Is(err, chat.ErrClaimed) {
 		return fmt.Errorf("%w; act all the same with --force", err)

@@ -341,12 +341,16 @@ func (w *world) texts(chat int64, side string) []string {
 // cli runs a subcommand in this process on the world's database.
 func (w *world) cli(args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
-	return command(w.t.Context(), append(args, "--database-url", w.dsn)...)
+	return commandAt(w.t.Context(), w.clock.now, append(args, "--database-url", w.dsn)...)
 }
 
 func command(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	return commandAt(ctx, now, args...)
+}
+
+func commandAt(ctx context.Context, clock func() time.Time, args ...string) (code int, stdout, stderr string) {
 	var out, errs strings.Builder
-	code = run(ctx, args, &out, &errs)
+	code = runAt(ctx, clock, args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
