@@ -66,13 +66,14 @@ type UseTool struct {
 	For      chat.Purpose      `json:"for"`
 	Call     int               `json:"call"`
 	Input    map[string]string `json:"input,omitempty"`
+	About    *dialog.Question  `json:"about,omitempty"`
 	Customer string            `json:"customer"` // the CRM's id of who it is used for
 	To       domain.Version    `json:"to"`       // the event that it is used about
 }
 
 // Returned is the command that records what came of a use.
 func (u UseTool) Returned(delivery uuid.UUID, at time.Time) chat.RecordTool {
-	return chat.RecordTool{Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, At: at}
+	return chat.RecordTool{Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, About: u.About, At: at}
 }
 
 // CreateTicket is the payload of KindCreateTicket.

@@ -93,7 +93,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
 		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
-		d.Payload = UseTool{e.Tool, e.For, e.Call, e.Input, "telegram:" + strconv.FormatInt(e.Customer, 10), e.To}
+		d.Payload = UseTool{e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.To}
 	case chat.TicketReferred:
 		d.Kind, d.Destination, d.Lane = KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
 		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}

@@ -43,16 +43,10 @@ type use struct {
 	line int
 }
 
-// problem is the field that says why an answer was not taken.
-const problem = "problem"
-
 // workflow reads a file of workflows/, which is called like the workflow.
 func (r *reading) workflow(p page, called string) {
 	w := &dialog.Workflow{Name: called, Idle: dialog.DefaultIdle}
-	d := &draft{page: p, Workflow: w, lines: map[dialog.Step]*yaml.Node{}, fields: map[string]bool{}}
-	for _, field := range ownFields {
-		d.fields[field] = true
-	}
+	d := &draft{page: p, Workflow: w, lines: map[dialog.Step]*yaml.Node{}, fields: map[string]bool{customer: true, title: true}}
 	if !name.MatchString(called) || len(called) > maxName {
 		r.mistake(p.file, 0, "a file is called like its workflow, with up to %d of a-z 0-9 _: rename it", maxName)
 	}
@@ -127,8 +121,8 @@ func (d *draft) step(n *yaml.Node) {
 
 func skip(*yaml.Node) {}
 
-// ownFields are known without anybody being asked.
-var ownFields = []string{customer, title, problem}
+// ownFields are the bot's: no step may collect them.
+var ownFields = []string{customer, title, dialog.FieldRefused}
 
 func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 	a := &dialog.Ask{}
@@ -145,11 +139,12 @@ func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 				d.wrong(n, "there is no check %q; there are %s", n.Value, names(slices.Values(dialog.Checks)))
 			}
 		},
-		"prompt":  func(n *yaml.Node) { a.Prompt = d.text(n, "prompt", maxText, d.known) },
-		"again":   func(n *yaml.Node) { a.Again = d.text(n, "again", maxText, d.known) },
-		"help":    func(n *yaml.Node) { a.Help = d.text(n, "help", maxText, d.known) },
-		"only":    func(n *yaml.Node) { a.Only = d.flag(n, "only") },
-		"choices": func(n *yaml.Node) { d.choices(n, step, a) },
+		"prompt":     func(n *yaml.Node) { a.Prompt = d.text(n, "prompt", maxText, d.known) },
+		"again":      func(n *yaml.Node) { a.Again = d.text(n, "again", maxText, d.knownAgain) },
+		"help":       func(n *yaml.Node) { a.Help = d.text(n, "help", maxText, d.known) },
+		"only":       func(n *yaml.Node) { a.Only = d.flag(n, "only") },
+		"from_start": func(n *yaml.Node) { a.FromStart = d.flag(n, "from_start") },
+		"choices":    func(n *yaml.Node) { d.choices(n, step, a) },
 		"hangs_on": func(n *yaml.Node) {
 			a.HangsOn = d.names(n, "fields it hangs on")
 			d.collected(n, a.HangsOn...)
@@ -307,6 +302,13 @@ func (d *draft) leadOn(n *yaml.Node, from dialog.Step, what string, g *dialog.Go
 
 // known notes a variable that some step must collect.
 func (d *draft) known(name string, line int) { d.uses = append(d.uses, use{name, line}) }
+
+// knownAgain is known, where a variable tells why an answer was not taken.
+func (d *draft) knownAgain(name string, line int) {
+	if name != "problem" {
+		d.known(name, line)
+	}
+}
 
 func (d *draft) collected(n *yaml.Node, fields ...string) {
 	for _, field := range fields {

@@ -204,6 +204,7 @@ func (c *showDelivery) Run(e *env) error {
 
 // decision is what retrying and skipping have in common.
 type decision struct {
+	aware
 	selectors
 	All    bool   `help:"All dead letters there are."`
 	Why    string `placeholder:"TEXT" help:"Why, for the chat's events."`
@@ -279,7 +280,11 @@ func (c *decision) decide(e *env, r ruling) error {
 		return err
 	}
 	defer store.Close()
-	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
+	with, err := c.with(e)
+	if err != nil {
+		return err
+	}
+	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1, With: with})
 	defer handler.Close()
 	pace := time.NewTicker(time.Second / time.Duration(cmp.Or(c.Rate, decisionsPerSecond)))
 	defer pace.Stop()

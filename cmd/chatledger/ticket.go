@@ -27,6 +27,7 @@ type ticketCmd struct {
 // onChat is what every ticket command needs.
 type onChat struct {
 	database
+	aware
 	As    string `default:"operator" env:"USER" help:"Who is acting."`
 	Force bool   `help:"Act although somebody else has claimed the chat."`
 	Chat  string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
@@ -108,7 +109,11 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	if len(known) == 0 {
 		return fmt.Errorf("there is no chat %s: `chatledger events` shows those there are", c.Chat)
 	}
-	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
+	with, err := c.with(e)
+	if err != nil {
+		return err
+	}
+	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1, With: with})
 	defer handler.Close()
 	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
 	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: "person:" + c.As, At: act.At})

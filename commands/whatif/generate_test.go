@@ -198,7 +198,7 @@ func (l *life) well(asked domain.Recorded) chat.Command {
 	at := l.now.Add(-2 * time.Microsecond) // read from the clock before the event's
 	switch e := asked.Event.(type) {
 	case chat.ToolRequested:
-		record := chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, At: at}
+		record := chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, About: e.About, At: at}
 		if e.Writes {
 			record.Receipt = "r1"
 		}

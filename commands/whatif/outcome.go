@@ -34,7 +34,7 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 	switch e := asked.Event.(type) {
 	case chat.ToolRequested:
 		if found, known := b.use(e, asked.ID, recorded); known {
-			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input,
+			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, About: e.About,
 				Output: found.Output, Receipt: found.Receipt, Reason: found.Reason, At: at}
 		}
 	case chat.TicketReferred:

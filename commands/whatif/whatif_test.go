@@ -159,12 +159,11 @@ func TestAHigherLimitAnswersWhatWasOverTheLimit(t *testing.T) {
 		"6 received: [message, over the limit] -> [message]",
 		"7 intent: [too_fast 1] -> [thanks 0.95]", "7 reply: [You are writing faster than I can answer. I've kept everything; please give me a minute.] -> [You're welcome!]",
 		"6 intent: [] -> [order_status 0.95]",
-		"6 workflow: [] -> [order_status:  to initial order_status: initial to asking_number order_status: asking_number to looking_up, order = 1001 order_status: looking_up to completed]",
 		"6 asked: [] -> [order_status, number = 1001]",
 		"6 answered: [] -> [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped]",
 		"6 reply: [] -> [Order 1001: shipped. It should arrive tomorrow.]")
 	if got, want := names(out.Events[4:]), "message_received message_received understood reply_queued "+
-		"understood workflow_moved workflow_moved workflow_moved tool_requested tool_returned workflow_moved reply_queued delivery_succeeded delivery_succeeded"; got != want {
+		"understood tool_requested tool_returned reply_queued delivery_succeeded delivery_succeeded"; got != want {
 		t.Errorf("the sandbox's chat went on with %s", got)
 	}
 	if last := out.Differences[3]; last.Said != "where is my order 1001?" || !last.At.Equal(noon) || last.Stream != stream {
@@ -174,7 +173,7 @@ func TestAHigherLimitAnswersWhatWasOverTheLimit(t *testing.T) {
 	tally.Add(out)
 	tally.Add(replay(t, l.recorded(), l.settings()))
 	want := whatif.Tally{Chats: 2, Inputs: 10, Decisions: 11, ChatsThatDiffer: 1, DecisionsThatDiffer: 4,
-		Kinds:   map[whatif.Kind]int{whatif.Received: 2, whatif.Intent: 2, whatif.Asked: 1, whatif.Answered: 1, whatif.Reply: 2, whatif.Workflow: 1},
+		Kinds:   map[whatif.Kind]int{whatif.Received: 2, whatif.Intent: 2, whatif.Asked: 1, whatif.Answered: 1, whatif.Reply: 2},
 		Intents: map[string]int{"too_fast -> thanks": 1, "none -> order_status": 1}, Sent: 1, Reworded: 1}
 	if diff := cmp.Diff(want, tally); diff != "" {
 		t.Errorf("tally (-want +got):\n%s", diff)
@@ -219,9 +218,9 @@ func TestAnotherCatalogueFindsOtherOrders(t *testing.T) {
 	settings.Order = func(number string) (dialog.Order, bool) { return dialog.Order{Number: number, Status: "lost"}, true }
 	out := replay(t, l.recorded(), settings)
 	differ(t, out,
-		"7* answered: [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped] -> "+
+		"4* answered: [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped] -> "+
 			"[order_status, number = 1001, detail = , found = true, number = 1001, status = lost]",
-		"7* reply: [Order 1001: shipped. It should arrive tomorrow.] -> [Order 1001: lost.]")
+		"4* reply: [Order 1001: shipped. It should arrive tomorrow.] -> [Order 1001: lost.]")
 	var tally whatif.Tally
 	if tally.Add(out); tally.Reworded != 1 {
 		t.Errorf("%+v", tally)

@@ -57,6 +57,7 @@ type RecordTool struct {
 	For      Purpose
 	Tool     string
 	Input    map[string]string
+	About    *dialog.Question // of ForQuestion
 	Output   map[string]string
 	Receipt  string
 	Reason   string

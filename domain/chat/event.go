@@ -214,6 +214,7 @@ type ToolRequested struct {
 	For      Purpose           `json:"for"`
 	Tool     string            `json:"tool"`
 	Input    map[string]string `json:"input,omitempty"`
+	About    *dialog.Question  `json:"about,omitempty"`    // of ForQuestion
 	Customer int64             `json:"customer,omitempty"` // Telegram's id of who asked or confirmed: in a group, too, everybody changes their own only
 	Writes   bool              `json:"writes,omitempty"`   // it changes something, which the customer has confirmed
 }
@@ -224,6 +225,7 @@ type Purpose string
 // Purposes.
 const (
 	ForWorkflow Purpose = "workflow"
+	ForQuestion Purpose = "question" // asked in passing
 	ForAgent    Purpose = "agent"
 	ForCustomer Purpose = "customer" // it is good to know who writes
 )

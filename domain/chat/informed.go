@@ -47,7 +47,11 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 		events = append(events, WorkflowReminded{s.Run.Workflow, s.Run.Step, at})
 	}
 	if turn.Call.Tool != "" {
-		events = append(events, s.request(to, ForWorkflow, turn.Call, by))
+		purpose := ForWorkflow
+		if turn.Call.About != nil {
+			purpose = ForQuestion
+		}
+		events = append(events, s.request(to, purpose, turn.Call, by))
 	}
 	if s.WithPerson() || s.Blocked {
 		turn.Replies = nil
@@ -63,7 +67,7 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 
 // request is the chat's next request of a tool.
 func (s informed) request(to Answer, purpose Purpose, call dialog.ToolCall, by int64) ToolRequested {
-	return ToolRequested{Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, Customer: by, Writes: dialog.Toolbox[call.Tool].Writes}
+	return ToolRequested{Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, About: call.About, Customer: by, Writes: dialog.Toolbox[call.Tool].Writes}
 }
 
 // moves are the steps that a turn takes in workflows.

@@ -13,7 +13,14 @@ import (
 // a person took over, it is theirs to say so.
 func recordTool(s informed, c RecordTool) []domain.Event {
 	events := []domain.Event{ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Reason: c.Reason}}
-	if c.For != ForWorkflow {
+	switch {
+	case c.For == ForQuestion && c.About != nil && !s.WithPerson() && !s.Blocked:
+		turn := c.About.Reply(s.context(Sender{}), c.Output, c.Reason != "", dialog.Act{At: c.At})
+		if turn.HandOver.Reason != "" {
+			events = append(events, s.endRun(Answer{c.To}, c.At)...)
+		}
+		return append(events, s.does(Answer{c.To}, turn, 0, c.At)...)
+	case c.For != ForWorkflow:
 		return events
 	}
 	return append(events, s.returned(c.Call, c.Tool, c.Output, c.Reason != "", c.At)...)

@@ -66,6 +66,15 @@ type Button struct {
 type ToolCall struct {
 	Tool  string
 	Input map[string]string
+	About *Question // what the answer is for, when no running workflow waits for it
+}
+
+// Question is a brief workflow that needed nothing but a tool: the customer has said all
+// there is to ask for. It is answered in passing, whatever else is going on.
+type Question struct {
+	Workflow string            `json:"workflow"`
+	Step     Step              `json:"step"` // that the answer comes to
+	Data     map[string]string `json:"data,omitempty"`
 }
 
 // Offer is to do something else first. Text is what the customer wrote, which may be
@@ -303,7 +312,7 @@ func (t *talk) edit() {
 func (t *talk) say(text string, buttons ...Button) { t.reply(Reply{Text: text, Buttons: buttons}) }
 
 func (t *talk) reply(r Reply) {
-	if r.Text != "" {
+	if r.Text = strings.TrimSpace(r.Text); r.Text != "" {
 		t.turn.Replies = append(t.turn.Replies, r)
 	}
 }

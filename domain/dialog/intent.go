@@ -62,8 +62,12 @@ func (k *Knowledge) Understand(text string, before Language) Understanding {
 		return u
 	}
 	guess := k.Model.Classify(text)
-	if u.Confidence = guess.Confidence; u.Confidence >= k.Threshold {
-		u.Intent = Intent(guess.Intent)
+	switch {
+	case Intent(guess.Intent) == Unknown: // it may be sure of that
+	case guess.Confidence < k.Threshold:
+		u.Confidence = guess.Confidence
+	default:
+		u.Intent, u.Confidence = Intent(guess.Intent), guess.Confidence
 	}
 	return u
 }

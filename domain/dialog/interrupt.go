@@ -22,7 +22,8 @@ func (t *talk) other(u Understanding) {
 		}
 	case def == nil:
 		t.where()
-	case t.Run.Writing:
+	case t.passing(def):
+	case t.Run.Writing || topic.Workflow == t.Run.Workflow:
 		t.where()
 	case def.Brief:
 		t.switchTo(u.Intent, t.act.Text)

@@ -24,12 +24,42 @@ func TestWhatWasSaidAtTheBeginningIsNotAskedAgain(t *testing.T) {
 }
 
 func TestABriefMatterComesInBetweenAndTheWorkflowGoesOn(t *testing.T) {
-	c := describing(t).write("where is my order 1002?").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1002"})
+	c := describing(t).write("where is my parcel?").says("Which order?").write("1002").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1002"})
 	c.returns(Order{Number: "1002", Status: "shipped"}.Output(true)).says("Order 1002: shipped").says("Back to your delivery.").says("Tell me more.").stands(Describing)
 	if c.context.Run.Under != nil || c.context.Run.Data["order"] != "1001" {
 		t.Errorf("the run is %+v", c.context.Run)
 	}
 	c.write("the box is torn").stands(ConfirmingReport).says("1001, damaged: the box is torn")
+}
+
+func TestAQuestionThatSaysItAllIsAnsweredInPassing(t *testing.T) {
+	inPassing := func(c *talk, step Step) {
+		t.Helper()
+		run := c.context.Run
+		c.write("where is my order 1002?").stands(step).calls(OrderStatus, map[string]string{"number": "1002"})
+		if len(c.last.Moves)+len(c.last.Replies) > 0 || c.last.Call.About == nil {
+			t.Fatalf("%+v", c.last)
+		}
+		about := *c.last.Call.About
+		c.context.Run = run // whose tool it is not
+		turn := about.Reply(c.context, Order{Number: "1002", Status: "shipped"}.Output(true), false, Act{At: noon})
+		if len(turn.Moves) > 0 || len(turn.Replies) != 1 || turn.Replies[0].Text != "Order 1002: shipped." {
+			t.Errorf("told %+v", turn)
+		}
+		if turn := about.Reply(c.context, nil, true, Act{At: noon}); turn.HandOver.Reason != "order_lookup_failed" || len(turn.Moves) > 0 {
+			t.Errorf("failed as %+v", turn)
+		}
+	}
+	alone := begin(t)
+	alone.context.Tools = AllTools
+	inPassing(alone, "")
+	inPassing(describing(t), Describing)
+	inPassing(checking(t), ValidatingAddress)
+	inPassing(saving(t), SavingChanges)
+	asked := begin(t)
+	asked.context.Tools = AllTools
+	inPassing(asked.write("where is my order?").write("1001").stands(LookingUp), LookingUp)
+	begin(t).write("where is my order 1002?").stands(HandedOver) // who has no such tool
 }
 
 func TestABriefMatterThatIsCancelledGoesBackToo(t *testing.T) {

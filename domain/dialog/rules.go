@@ -23,7 +23,7 @@ func (t *talk) fits(r Rule, u Understanding) bool {
 		{len(r.Words) > 0, containsAny(u.words, r.Words)},
 		{len(r.Unless) > 0, !containsAny(u.words, r.Unless)},
 		{r.Shouting, isShouted(t.act.Text, u.words) && !t.Knowledge.Topics[u.Intent].Courtesy},
-		{r.Repeats > 0, t.repeats(u.words) >= r.Repeats},
+		{r.Repeats > 0, t.repeats(u) >= r.Repeats},
 		{r.Failures > 0, t.Run.Active() && t.Run.Failures >= r.Failures},
 		{len(r.Tiers) > 0, slices.Contains(r.Tiers, t.Customer["tier"])},
 		{len(r.Intents) > 0, slices.Contains(r.Intents, u.Intent)},
@@ -39,27 +39,32 @@ func (t *talk) fits(r Rule, u Understanding) bool {
 	return any && len(r.Words)+r.Repeats+r.Failures+len(r.Tiers)+len(r.Intents)+r.Unsure > 0 || any && r.Shouting
 }
 
-// repeats is how often the customer has said this lately, this time too.
-func (t *talk) repeats(words string) int {
-	if strings.TrimSpace(words) == "" {
+// repeats is how often the customer has said this lately, this time too. Commands and
+// courtesies are said more than once by anybody.
+func (t *talk) repeats(u Understanding) int {
+	if strings.TrimSpace(u.words) == "" || command(t.act.Text) != "" || t.Knowledge.Topics[u.Intent].Courtesy {
 		return 0
 	}
 	n := 1
 	for _, before := range t.Recent {
-		if alike(wordsOf(before), words) {
+		if alike(wordsOf(before), u.words) {
 			n++
 		}
 	}
 	return n
 }
 
-// alike tells whether two messages say the same: most of their words do.
+// alike tells whether two messages say the same: most of their words do, and they name
+// the same numbers.
 func alike(a, b string) bool {
 	first, second := strings.Fields(a), strings.Fields(b)
 	shared := 0
 	for _, word := range first {
-		if slices.Contains(second, word) {
+		switch {
+		case slices.Contains(second, word):
 			shared++
+		case has(word, unicode.IsDigit):
+			return false
 		}
 	}
 	return shared*4 >= max(len(first), len(second))*3 // three words in four

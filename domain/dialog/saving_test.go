@@ -111,7 +111,7 @@ func TestWhileTheCRMChecksTheCustomerIsHeard(t *testing.T) {
 	})
 	t.Run("questions are answered", func(t *testing.T) {
 		checking(t).write("thanks").stands(ValidatingAddress).says("You're welcome!").says("still checking")
-		c := checking(t).write("where is order 1001?").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1001"})
+		c := checking(t).write("where is my order?").write("1001").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1001"})
 		c.returns(Order{Number: "1001", Status: "shipped"}.Output(true)).says("Order 1001: shipped").stands(ValidatingAddress).asks(baker, "") // its first answer went by
 	})
 	t.Run("a person comes", func(t *testing.T) {

@@ -18,10 +18,68 @@ func (t *talk) start(topic Topic) {
 		t.lost()
 		return
 	}
+	if t.passing(def) {
+		return
+	}
 	t.say(t.text(topic.Say))
 	t.seen = t.act.Text
 	t.move(Move{Workflow: def.Name, To: Initial})
 	t.enter(Move{To: def.Steps[0].Name})
+}
+
+// passing asks what a brief workflow asks of a tool, if the message says all that takes.
+// What comes of it must be an end: nothing can be asked back.
+func (t *talk) passing(def *Workflow) bool {
+	if !def.Brief || t.act.Text == "" {
+		return false
+	}
+	data := map[string]string{}
+	for step := &def.Steps[0]; step != nil; {
+		switch {
+		case step.Ask != nil:
+			found := step.Ask.Check.find(t.act.Text)
+			if found == "" || len(data) > len(def.Steps) {
+				return false
+			}
+			data[step.Ask.Field] = found
+			step = def.step(step.Ask.Next.Step)
+		case step.Call != nil && t.Tools[step.Call.Tool] && !Toolbox[step.Call.Tool].Writes && step.Call.ends():
+			t.turn.Call = ToolCall{step.Call.Tool, step.Call.input(data), &Question{def.Name, step.Name, data}}
+			return true
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// ends tells whether whatever a tool answers ends the workflow.
+func (c *Call) ends() bool {
+	for _, one := range c.Cases {
+		if !one.Next.Step.Ended() {
+			return false
+		}
+	}
+	return c.Failed.Step == "" || c.Failed.Step.Ended()
+}
+
+func (c *Call) input(data map[string]string) map[string]string {
+	input := map[string]string{}
+	for name, value := range c.Input {
+		if value = fill(value, data); value != "" {
+			input[name] = value
+		}
+	}
+	return input
+}
+
+// Reply is what a customer is told whose question was asked in passing, or the person
+// who sees to it because the tool failed.
+func (q Question) Reply(c Context, output map[string]string, failed bool, at Act) Turn {
+	c.Run = Run{Workflow: q.Workflow, Step: q.Step, Data: q.Data}
+	turn := Returned(c, output, failed, at)
+	turn.Moves = nil
+	return turn
 }
 
 // move notes a step and follows it, so that the next one begins there.
@@ -100,7 +158,7 @@ func (t *talk) ask(def *StepDef) {
 		t.take(def, found)
 		return
 	}
-	if c, ok := t.chosen(def.Ask, t.seen); ok {
+	if c, ok := t.chosen(def.Ask, t.seen); ok && def.Ask.FromStart {
 		t.take(def, c.Value)
 		return
 	}
@@ -163,13 +221,7 @@ func (t *talk) call(c *Call) {
 		t.follow(c.Without, nil)
 		return
 	}
-	input := map[string]string{}
-	for name, value := range c.Input {
-		if value = fill(value, t.Run.Data); value != "" {
-			input[name] = value
-		}
-	}
-	t.turn.Call = ToolCall{c.Tool, input}
+	t.turn.Call = ToolCall{Tool: c.Tool, Input: c.input(t.Run.Data)}
 	t.Run.Calling, t.Run.Writing = c.Tool, Toolbox[c.Tool].Writes
 }
 
@@ -179,8 +231,8 @@ func (t *talk) plainAnswer() (def *StepDef, value string, ok bool) {
 	if !t.Run.Active() || t.Run.Writing || t.Run.Offered.Intent != "" {
 		return nil, "", false
 	}
-	if def = t.asked(); def == nil {
-		return nil, "", false
+	if def = t.asked(); def == nil || t.Run.Calling != "" && t.brief() {
+		return nil, "", false // a further question, not another answer
 	}
 	if def.Name == t.Run.Step {
 		if c, chosen := t.chosen(def.Ask, t.act.Text); chosen {
@@ -193,6 +245,12 @@ func (t *talk) plainAnswer() (def *StepDef, value string, ok bool) {
 	value, problem := def.Ask.read(t, t.act.Text)
 	same := def.Name != t.Run.Step && t.Run.Data[def.Ask.Field] == value && t.Run.Calling != ""
 	return def, value, problem == "" && !same
+}
+
+// brief tells whether what runs is.
+func (t *talk) brief() bool {
+	def := t.Knowledge.Workflows[t.Run.Workflow]
+	return def != nil && def.Brief
 }
 
 // asked is the step whose question was the last.
@@ -316,6 +374,12 @@ func (t *talk) hearStep(u Understanding) {
 		u.Intent = Unknown // it is rather a try at an answer
 	}
 	switch {
+	case def.Confirm != nil && t.Knowledge.Means(PhraseYes, t.act.Text):
+		t.claims()
+		t.confirm(def.Confirm)
+	case def.Confirm != nil && t.Knowledge.Means(PhraseNo, t.act.Text):
+		t.claims()
+		t.correct(def.Confirm)
 	case t.Run.Writing && (u.Intent == Cancel || u.Intent == Start || u.Intent == Back):
 		t.where()
 	case u.Intent == Cancel:
@@ -327,13 +391,7 @@ func (t *talk) hearStep(u Understanding) {
 		t.back()
 	case u.Intent == Help:
 		t.where()
-	case def.Confirm != nil && t.Knowledge.Means(PhraseYes, t.act.Text):
-		t.claims()
-		t.confirm(def.Confirm)
-	case def.Confirm != nil && t.Knowledge.Means(PhraseNo, t.act.Text):
-		t.claims()
-		t.correct(def.Confirm)
-	case u.Intent != Unknown && !own:
+	case u.Intent != Unknown && (!own || def.Call != nil && t.brief()):
 		t.other(u)
 	case def.Ask != nil && own && def.Ask.Check.refusesWish(t.act.Text):
 		t.claims()

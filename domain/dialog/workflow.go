@@ -37,15 +37,16 @@ type Goto struct {
 
 // Ask is a step that waits for a field.
 type Ask struct {
-	Field   string
-	Prompt  Text
-	Again   Text     // when an answer is not taken; {problem} says why
-	Help    Text     // where we are, when the customer is lost
-	Check   Check    // of a typed answer; "" takes any text
-	Choices []Choice // buttons; with Only nothing else is taken
-	Only    bool
-	HangsOn []string // fields; when one of them changes, this is asked again
-	Next    Goto
+	Field     string
+	Prompt    Text
+	Again     Text     // when an answer is not taken; {problem} says why
+	Help      Text     // where we are, when the customer is lost
+	Check     Check    // of a typed answer; "" takes any text
+	Choices   []Choice // buttons; with Only nothing else is taken
+	Only      bool
+	FromStart bool     // a choice may stand in what began the workflow, and then is not asked for
+	HangsOn   []string // fields; when one of them changes, this is asked again
+	Next      Goto
 }
 
 // Choice is one answer of several. It leads to its own step when it has one.
