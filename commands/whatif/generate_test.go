@@ -275,7 +275,7 @@ var lives = rapid.Custom(func(t *rapid.T) *life {
 
 // What may happen next, as often as it is named.
 var (
-	steps = strings.Fields("time elapse waited interrupted update update update update turn turn turn quiet address page outcome outcome refer operator person")
+	steps = strings.Fields("time elapse waited interrupted update update update update turn turn turn quiet address page outcome outcome refer operator person person team team")
 	kinds = strings.Fields("message message message message message message message edit button button album membership reaction")
 )
 
@@ -328,6 +328,9 @@ func (l *life) step(t *rapid.T) {
 	case "person":
 		l.now = l.now.Add(5 * time.Microsecond)
 		_ = l.person(l.anyAct(t)) // refused: then nothing happened
+	case "team":
+		l.now = l.now.Add(5 * time.Microsecond)
+		_ = l.person(l.anyOperate(t))
 	}
 }
 

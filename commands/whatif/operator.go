@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/chatledger/chatledger/domain/chat"
@@ -10,27 +11,30 @@ import (
 // repeated in the words that it had then: they were a person's.
 func operateOf(d decision) chat.Operate {
 	var c chat.Operate
+	canned := ""
 	for _, r := range d {
 		switch e := r.Event.(type) {
 		case chat.OperatorActed:
-			c.Key, c.Print, c.Operator, c.Fence, c.At = e.Key, e.Print, e.Operator, e.Fence, e.At
+			c.Key, c.Print, c.Operator, c.Fence, c.Force, c.At, canned = e.Key, e.Print, e.Operator, e.Fence, e.Force, e.At, e.Canned
+			c.Do = chat.Already{Act: e.Act}
 		case chat.TicketClaimed:
-			c.Do, c.Force = chat.Claim{For: e.Until.Sub(e.At)}, e.From != ""
-			c.Operator, c.At = e.Operator, e.At
+			c.Do = chat.Claim{For: e.Until.Sub(e.At)}
+			c.Operator, c.At = cmp.Or(c.Operator, e.Operator), e.At
 		case chat.ClaimReleased:
-			c.Do, c.Operator = chat.Release{}, e.Operator
+			c.Do, c.Operator = chat.Release{}, cmp.Or(c.Operator, e.Operator)
 		case chat.NoteAdded:
-			c.Do, c.Operator, c.At = chat.AddNote{Text: e.Text}, e.Operator, e.At
+			c.Do, c.Operator, c.At = chat.AddNote{Text: e.Text}, cmp.Or(c.Operator, e.Operator), e.At
 		case chat.TicketTagged:
 			c.Do = chat.Tag{Add: e.Added, Remove: e.Removed}
 		case chat.TicketPrioritized:
 			c.Do = chat.SetPriority{Priority: e.Priority, At: e.At}
 		case chat.ReplyQueued:
-			c.Do = replyOf(d)
-		case chat.TicketOpened:
-			if c.Do == nil { // a claim's follows
-				c.Do = chat.OpenTicket{Reason: e.Reason, Priority: e.Priority, At: e.At}
+			reply := replyOf(d)
+			if c.Do = reply; canned != "" {
+				c.Do = chat.CannedReply{Name: canned, Words: reply.Text}
 			}
+		case chat.TicketOpened:
+			c.Do = chat.OpenTicket{Reason: e.Reason, Priority: e.Priority, At: e.At} // or a claim follows
 		case chat.TicketAssigned:
 			c.Do = chat.AssignTicket{Assignee: e.Assignee}
 		case chat.TicketEscalated:

@@ -58,7 +58,7 @@ func TestWithTheProgramAndSettingsOfThenNothingDiffers(t *testing.T) {
 func TestTheChatsDrawnHaveEveryEventThereIs(t *testing.T) {
 	codec := chat.NewCodec()
 	missing := codec.Names()
-	for seed := range 100 {
+	for seed := range 400 {
 		for _, r := range lives.Example(seed).chat.History {
 			delete(missing, codec.Name(r.Event))
 		}

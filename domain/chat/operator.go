@@ -28,7 +28,7 @@ type Operate struct {
 	Operator string  // name
 	Fence    int64   // of the claim under which they act; 0 is whatever claim they hold
 	Force    bool    // another's claim does not hold them back
-	Do       Command // one of those below, or of the ticket's; nil is nothing
+	Do       Command // one of those below, or of the ticket's
 	At       time.Time
 }
 
@@ -43,6 +43,7 @@ type Release struct{}
 type CannedReply struct {
 	Name   string
 	Values map[string]string // of its variables, beside what is known of the customer
+	Words  string            // what it said when it was sent, in a replay
 }
 
 // AddNote keeps words about the chat that the customer does not see.
@@ -57,6 +58,9 @@ type SetPriority struct {
 	At       time.Time
 }
 
+// Already is an act that had been done by then, in a replay.
+type Already struct{ Act OperatorAct }
+
 func (Operate) command()     {}
 func (Claim) command()       {}
 func (Release) command()     {}
@@ -64,6 +68,7 @@ func (CannedReply) command() {}
 func (AddNote) command()     {}
 func (Tag) command()         {}
 func (SetPriority) command() {}
+func (Already) command()     {}
 
 // Refusals of operators' acts.
 var (
@@ -124,7 +129,7 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 	if events = s.tell(events); c.Key == "" {
 		return events, nil
 	}
-	acted := OperatorActed{Key: c.Key, Print: c.Print, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence, At: c.At, Led: len(events)}
+	acted := OperatorActed{Key: c.Key, Print: c.Print, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence, Force: c.Force, At: c.At, Led: len(events)}
 	if canned, ok := c.Do.(CannedReply); ok {
 		acted.Canned = canned.Name
 	}
@@ -153,7 +158,7 @@ func keyOf(operator, key string) uint64 {
 // act is what an act leads to here.
 func (s informed) act(c Operate) ([]domain.Event, error) {
 	switch do := c.Do.(type) {
-	case nil:
+	case Already:
 		return nil, nil
 	case AddNote:
 		return s.note(c, do)
@@ -228,8 +233,12 @@ const ReasonTakenOver = "taken_over"
 // canned says what the team has written before. What the conversation has collected fills
 // its variables, too.
 func (s informed) canned(c Operate, do CannedReply) ([]domain.Event, error) {
+	by := Author{Kind: Person, Name: c.Operator}
+	if do.Words != "" {
+		return s.replyOf(Reply{Author: by, Text: do.Words})
+	}
 	known := maps.Clone(s.context(Sender{}).Customer)
-	known["operator"] = c.Operator
+	known["customer"], known["operator"] = known["name"], c.Operator
 	text, missing, found := s.knowledge().CannedReply(do.Name, s.Language, do.Values, s.Run.Data, known)
 	switch {
 	case !found:
@@ -237,7 +246,7 @@ func (s informed) canned(c Operate, do CannedReply) ([]domain.Event, error) {
 	case len(missing) > 0:
 		return nil, fmt.Errorf("canned reply %s: %w: %s", do.Name, ErrVariables, strings.Join(missing, ", "))
 	}
-	return s.replyOf(Reply{Author: Author{Kind: Person, Name: c.Operator}, Text: text})
+	return s.replyOf(Reply{Author: by, Text: text})
 }
 
 func (s informed) note(c Operate, do AddNote) ([]domain.Event, error) {

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -15,6 +16,7 @@ type OperatorActed struct {
 	Act      OperatorAct `json:"act"`
 	Canned   string      `json:"canned,omitempty"` // name of the reply that was taken
 	Fence    int64       `json:"fence,omitempty"`  // of the claim that they named
+	Force    bool        `json:"force,omitempty"`  // another's claim did not count
 	At       time.Time   `json:"at"`
 	Led      int         `json:"led"` // events that it led to, which follow this one; it may have been so already
 }
@@ -36,7 +38,6 @@ const (
 	ActResolve     OperatorAct = "resolve"
 	ActReopen      OperatorAct = "reopen"
 	ActHandBack    OperatorAct = "hand_back"
-	ActNothing     OperatorAct = "nothing"
 )
 
 // TicketClaimed: an operator has the chat until then, or until they release it or the
@@ -96,7 +97,9 @@ func registerOperators(c *domain.Codec) {
 
 // actOfOperator names an operator's act.
 func actOfOperator(do Command) OperatorAct {
-	switch do.(type) {
+	switch do := do.(type) {
+	case Already:
+		return do.Act
 	case Claim:
 		return ActClaim
 	case Release:
@@ -122,6 +125,6 @@ func actOfOperator(do Command) OperatorAct {
 	case HandBack:
 		return ActHandBack
 	default:
-		return ActNothing
+		panic(fmt.Sprintf("chat: %T is no act of an operator", do))
 	}
 }

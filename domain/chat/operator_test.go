@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -152,7 +154,7 @@ func TestAnOperatorsReplyIsAPersons(t *testing.T) {
 
 func TestACannedReplySpeaksToTheCustomerAndSaysWhatItLacks(t *testing.T) {
 	knowledge := &dialog.Knowledge{Languages: []dialog.Language{"en", "de"}, Canned: map[string]dialog.Text{
-		"hello": {"en": "Hello {name}, {operator} here.", "de": "Hallo {name}, hier ist {operator}."},
+		"hello": {"en": "Hello {customer}, {operator} here.", "de": "Hallo {customer}, hier ist {operator}."},
 		"sent":  {"en": "Order {number} went to {address}; {carrier} has it."}}}
 	past := []domain.Event{wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, claimed}
 	say := func(past []domain.Event, c chat.CannedReply) outcome {
@@ -162,7 +164,7 @@ func TestACannedReplySpeaksToTheCustomerAndSaysWhatItLacks(t *testing.T) {
 	for want, o := range map[string]outcome{
 		"Hello Anna, maria here.":               say(past, chat.CannedReply{Name: "hello"}),
 		"Hallo Anna, hier ist maria.":           say(german, chat.CannedReply{Name: "hello"}),
-		"Hello Ms Fox, maria here.":             say(past, chat.CannedReply{Name: "hello", Values: map[string]string{"name": "Ms Fox"}}),
+		"Hello Ms Fox, maria here.":             say(past, chat.CannedReply{Name: "hello", Values: map[string]string{"customer": "Ms Fox"}}),
 		"Order 1 went to Rome; a goose has it.": say(past, chat.CannedReply{Name: "sent", Values: map[string]string{"number": "1", "address": "Rome", "carrier": "a goose"}}),
 	} {
 		if r := only[chat.ReplyQueued](t, o); r.Text != want || r.Author.Name != "maria" {
@@ -233,7 +235,7 @@ func TestAPriorityIsSetUpOrDownAndTheTimesCountAnew(t *testing.T) {
 func TestTheSameKeyIsTheSameAct(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	for _, act := range []chat.Command{chat.Claim{For: lease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.AddNote{Text: "hm"}, chat.Tag{Add: []string{"a"}}, chat.Tag{Remove: []string{"a"}},
-		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low, At: noon}, chat.ResolveTicket{At: noon}, chat.HandBack{}, nil} {
+		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low, At: noon}, chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Already{Act: chat.ActTag}} {
 		once := by("maria", time.Minute, 0, act)
 		o := given(t, opened, claimed).When(once)
 		past := append([]domain.Event{opened, claimed}, o.Events...)
@@ -300,4 +302,53 @@ func TestAStateStaysSmallHoweverMuchOperatorsDo(t *testing.T) {
 	if len(state.Operated) > 64 || cap(state.Operated) > 128 || len(state.Ticket.Tags) > 0 || len(state.Ticket.Said) > 5 {
 		t.Errorf("%d acts (room for %d), %d tags, %d lines", len(state.Operated), cap(state.Operated), len(state.Ticket.Tags), len(state.Ticket.Said))
 	}
+}
+
+// operate is anybody's act, under any fence.
+func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
+	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "?"}), 0, 2)
+	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")), Print: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
+		Operator: rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who"), Fence: rapid.Int64Range(0, 5).Draw(t, "fence"), Force: rapid.Bool().Draw(t, "force"),
+		Do: rapid.SampledFrom([]chat.Command{chat.Already{Act: chat.ActTag}, chat.Claim{For: chat.MaxLease}, chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.CannedReply{Name: "?"},
+			chat.AddNote{Text: "hm"}, chat.Tag{Add: tags.Draw(t, "add"), Remove: tags.Draw(t, "remove")}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: priority, At: c.now},
+			chat.OpenTicket{Priority: priority, At: c.now}, chat.ResolveTicket{At: c.now}, chat.ReopenTicket{At: c.now}, chat.HandBack{}}).Draw(t, "do")}
+}
+
+// Whatever happens to a chat: fences only rise, a claim is of somebody and of the open
+// ticket, and nobody answers into another's claim unless they force it.
+func TestTwoPeopleNeverHoldOneClaim(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
+			now := state
+			for _, event := range events {
+				before := now
+				now = chat.Decider.Evolve(now, event)
+				if now.Fence < before.Fence {
+					t.Fatalf("%+v led from fence %d to %d", command, before.Fence, now.Fence)
+				}
+				if e, claimed := event.(chat.TicketClaimed); claimed {
+					if had, runs := before.Lease(e.At); runs && had.Operator != e.Operator && (e.Fence <= had.Fence || e.From != had.Operator) {
+						t.Fatalf("%+v took %+v", e, had)
+					}
+					if !now.WithPerson() || e.Ticket != now.Ticket.ID {
+						t.Fatalf("%+v of ticket %+v", e, now.Ticket)
+					}
+				}
+			}
+			if told, ok := command.(chat.Told); ok {
+				command = told.Command
+			}
+			c, acts := command.(chat.Operate)
+			if !acts || c.Force {
+				return
+			}
+			for _, event := range events {
+				if had, runs := state.Lease(c.At); runs && had.Operator != c.Operator {
+					if _, answered := event.(chat.ReplyQueued); answered {
+						t.Fatalf("%s answers while %+v", c.Operator, had)
+					}
+				}
+			}
+		})
+	})
 }

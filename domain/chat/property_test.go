@@ -60,6 +60,7 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
 		return rapid.SampledFrom([]chat.Command{
 			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"}, chat.EscalateTicket{Priority: priority, At: c.now},
+			c.operate(t, priority), c.operate(t, priority), c.operate(t, priority), c.operate(t, priority),
 			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.ReferTicket{Desk: "zendesk"}, chat.RecordFiling{Ticket: "#1"},
 			chat.RecordAgent{ID: fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "act")), Ticket: rapid.SampledFrom([]string{"#1", "#2", "#0", ""}).Draw(t, "ticket"), Desk: "zendesk",
 				Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied, "?"}).Draw(t, "act"), Agent: "Maria", Text: "hello", At: c.now},
