@@ -69,7 +69,7 @@ func (g *generator) step() {
 		return
 	}
 	delivery := uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
-	switch g.rng.IntN(18) {
+	switch g.rng.IntN(20) {
 	case 0, 1, 2, 3, 4:
 		m := chat.MessageReceived{Update: update, MessageID: g.update, Date: g.now, ChatType: "private", From: from, Text: g.text()}
 		if g.rng.IntN(4) == 0 {
@@ -113,7 +113,18 @@ func (g *generator) step() {
 	case 17:
 		g.ask("person:cy", chat.RecordAgent{ID: fmt.Sprint(g.rng.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.now,
 			Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.rng.IntN(3)]})
+	case 18, 19:
+		g.operate()
 	}
+}
+
+// operate has somebody of the team act under whatever claim they hold.
+func (g *generator) operate() {
+	who := []string{"bo", "cy"}[g.rng.IntN(2)]
+	tags := func() []string { return [][]string{nil, {"vip"}, {"late", "a"}}[g.rng.IntN(3)] }
+	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{}, chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
+		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.rng.IntN(2)], At: g.now}, chat.ResolveTicket{At: g.now}}[g.rng.IntN(8)]
+	g.ask("person:"+who, chat.Operate{Key: fmt.Sprint(g.rng.IntN(100)), Print: 1, Operator: who, Force: g.rng.IntN(3) == 0, Do: do, At: g.now})
 }
 
 // use has a tool answer that is waited for, or time bring about what is due.

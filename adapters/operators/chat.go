@@ -131,7 +131,8 @@ func fold(history []domain.Recorded) chat.State {
 
 var errNoChat = problem{Status: http.StatusNotFound, Detail: "there is no such chat: it is written <bot>:<chat id>, as the queue gives it"}
 
-var chatName = regexp.MustCompile(`^[^:/#]+:-?[0-9]{1,18}$`)
+// chatName is a bot's name and a chat id.
+var chatName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*:-?[0-9]{1,18}$`)
 
 // streamOf is the stream of the chat in a path; of a name that no chat has, one that is empty.
 func streamOf(r *http.Request) domain.StreamID {

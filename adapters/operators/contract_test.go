@@ -158,14 +158,14 @@ func calls() (list []call) {
 	get("/me", "/me", 200, nil)
 	get("/queue", "/queue?limit=2", 200, nil)
 	get("/queue", "/queue?bot=demo&status=open&priority=high&assignee=jo&tag=vip&overdue=true", 200, nil)
-	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201", "?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?bot=" + strings.Repeat("x", 201)} {
+	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201", "?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?assignee=%00", "?tag=%ff", "?bot=" + strings.Repeat("x", 201)} {
 		get("/queue", "/queue"+wrong, 422, nil)
 	}
 	get("/bots/{bot}/canned-replies", "/bots/demo/canned-replies", 200, nil)
 	get("/bots/{bot}/canned-replies", "/bots/other/canned-replies", 404, nil)
 	get("/chats/{chat}", "/chats/demo:42", 200, full)
 	get("/chats/{chat}", "/chats/demo:42", 200, moved)
-	for _, unknown := range []string{"demo:43", "demo", "42", "demo:x", "demo:42%231", "demo:99999999999999999999"} {
+	for _, unknown := range []string{"demo:43", "demo", "42", "demo:x", "demo:42%231", "%00:42", "%ff:42", "Demo:42", "demo:99999999999999999999"} {
 		get("/chats/{chat}", "/chats/"+unknown, 404, nil)
 	}
 	get("/chats/{chat}", "/chats/demo:42?version=1", 422, nil)
@@ -216,6 +216,7 @@ func calls() (list []call) {
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "boss", 200, others},
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "", 403, others},
 		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 200, func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") }},
+		call{"POST /session", "/session", `{"name": "j\u0000", "password": "right"}`, "", 401, nil},
 		call{"POST /session", "/session", `jo`, "", 400, nil},
 		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
 		call{"DELETE /session", "/session", ``, "", 204, nil},

@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -113,8 +115,8 @@ func only(query url.Values, names ...string) error {
 		if !slices.Contains(names, name) || len(values) != 1 {
 			return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("parameter %.40q is not known, or there more than once: use %v", name, names)}
 		}
-		if name != "after" && len(values[0]) > maxParameter {
-			return invalid(name, fmt.Sprintf("%d bytes at most", maxParameter))
+		if name != "after" && len(values[0]) > maxParameter || !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
+			return invalid(name, fmt.Sprintf("%d bytes of text at most", maxParameter))
 		}
 	}
 	return nil

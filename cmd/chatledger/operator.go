@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"regexp"
 	"text/tabwriter"
 	"time"
 
@@ -33,12 +32,9 @@ type operatorDisableCmd struct {
 	Name string `arg:"" help:"Their name."`
 }
 
-// operatorName is what the database takes, too.
-var operatorName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-
 // Run prints the token, which nobody can see again.
 func (c *operatorAddCmd) Run(e *env) error {
-	if !operatorName.MatchString(c.Name) {
+	if !operators.OperatorName.MatchString(c.Name) {
 		return fmt.Errorf("%q is no operator's name: use 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit", c.Name)
 	}
 	store, err := openStore(e.ctx, c.database)

@@ -424,10 +424,32 @@ func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
 	if _, said, _ = m.cli("operator", "list"); !strings.Contains(said, "maria  viewer") || strings.Contains(said, "never") {
 		t.Errorf("the list: %s", said)
 	}
+	code, said, errs = m.cli("operator", "password", "maria")
+	lines = strings.Split(strings.TrimSpace(said), "\n")
+	login, err := webhooks.Post(m.api+"/session", "application/json", strings.NewReader(fmt.Sprintf(`{"name": "maria", "password": %q}`, lines[len(lines)-1])))
+	if code != 0 || err != nil || login.StatusCode != 200 {
+		t.Fatalf("%d %s %+v %v", code, errs, login, err)
+	}
+	login.Body.Close()
+	inSession := func(status int) {
+		t.Helper()
+		r, err := http.NewRequest("GET", m.api+"/me", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AddCookie(login.Cookies()[0])
+		w, err := webhooks.Do(r)
+		if err != nil || w.StatusCode != status {
+			t.Fatalf("in her session %+v %v, want %d", w, err, status)
+		}
+		w.Body.Close()
+	}
+	inSession(200)
 	if code, _, errs = m.cli("operator", "disable", "maria"); code != 0 {
 		t.Errorf("%d %s", code, errs)
 	}
 	m.must("maria", "GET", "/me", "", 401)
+	inSession(401)
 	m.token["nobody"] = "clop_wrong"
 	m.must("nobody", "GET", "/me", "", 401)
 	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}} {

@@ -140,6 +140,12 @@ func (m moment) fields() [][2]string {
 		if s.Ticket.Assignee != "" {
 			ticket += ", with " + s.Ticket.Assignee
 		}
+		if s.Ticket.Lease.Operator != "" {
+			ticket += fmt.Sprintf(", claimed by %s until %s", s.Ticket.Lease.Operator, s.Ticket.Lease.Until.UTC().Format(time.DateTime))
+		}
+		if len(s.Ticket.Tags) > 0 {
+			ticket += ", tagged " + strings.Join(s.Ticket.Tags, " ")
+		}
 		if s.Ticket.Desk != "" {
 			ticket += ", kept at " + s.Ticket.Desk + " too"
 		}
