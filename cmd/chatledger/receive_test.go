@@ -243,10 +243,10 @@ func TestMessagesOverTheLimitAreKeptAndNotAnswered(t *testing.T) {
 	w.wantRows("13, 3, true", `select count(*), count(*) filter (where (payload->>'over_limit')::boolean),
 		min(version) filter (where (payload->>'over_limit')::boolean) > max(version) filter (where payload->>'over_limit' is null)
 		from eventstore.events where name = 'message_received' and stream_id = 'chat-demo:7'`)
-	if here, there := len(w.texts(7, "bot")), len(w.texts(8, "bot")); here != 10 || there != 1 {
+	if here, there := len(w.texts(7, "bot")), len(w.texts(8, "bot")); here != 11 || there != 1 {
 		t.Errorf("%d replies in the chat over its limit, %d in the other", here, there)
 	}
-	w.wantRows("13, 10; 1, 1", `select messages, replies from readmodel.conversations order by chat_id`)
+	w.wantRows("13, 11; 1, 1", `select messages, replies from readmodel.conversations order by chat_id`)
 }
 
 // A chat id of 52 bits is a chat like any other.

@@ -123,7 +123,7 @@ func TestOneTraceLeadsFromTheWebhookToTheCallAcrossProcesses(t *testing.T) {
 	received := "webhook > handle Receive"
 	answered := received + " > page responder > handle Respond"
 	lookedUp := answered + " > deliver orders.lookup"
-	recorded := lookedUp + " > handle RecordLookup"
+	recorded := lookedUp + " > handle RecordTool"
 	sent := recorded + " > deliver telegram.sendMessage"
 	for _, want := range []string{
 		received + " > wait", received + " > append", received + " > page conversations", received + " > page tickets",

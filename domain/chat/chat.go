@@ -209,7 +209,10 @@ func Evolve(s State, event domain.Event) State {
 	case ToolReturned:
 		switch {
 		case e.Call == s.Awaited.Call && e.Tool == s.Awaited.Tool:
-			s.Awaited, s.Run.Calling, s.Run.Writing = Awaited{}, "", false
+			s.Run.Calling, s.Run.Writing = "", false
+			if e.Reason == "" || !s.Awaited.Writes { // else a person may yet have it done
+				s.Awaited = Awaited{}
+			}
 		case e.Tool == dialog.LookUpCustomer && e.Reason == "":
 			s.Known.Fields = e.Output
 		}
