@@ -68,14 +68,17 @@ func (g *generator) step() {
 		g.ask("customer", chat.Receive{Event: chat.UpdateKept{Update: update, Kind: "poll"}, At: g.now})
 		return
 	}
-	delivery := uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
+	delivery := g.delivery()
 	switch g.rng.IntN(20) {
 	case 0, 1, 2, 3, 4:
 		m := chat.MessageReceived{Update: update, MessageID: g.update, Date: g.now, ChatType: "private", From: from, Text: g.text()}
 		if g.rng.IntN(4) == 0 {
 			m.Media, m.ChatTitle = []chat.Media{{Kind: "photo"}}, "Family"
 		}
-		g.ask("customer", chat.Receive{Event: m, At: g.now})
+		if g.rng.IntN(6) == 0 {
+			m.Date = g.now.Add(-time.Hour) // it waited for us
+		}
+		g.ask("customer", chat.Receive{Event: m, Limit: chat.Limit{Count: 5, Window: 30 * time.Minute}, At: g.now})
 		g.respond(m)
 	case 5:
 		m := chat.MessageEdited{Update: update, MessageID: g.update - 1, EditedAt: g.now, From: from, Text: g.text()}
@@ -101,9 +104,16 @@ func (g *generator) step() {
 		if g.rng.IntN(2) == 0 {
 			g.ask("person:bo", chat.HandBack{})
 		} else {
-			g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: g.text()})
+			g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.rng.IntN(3)], Name: "bo"}, Text: g.text()})
 		}
 	case 14:
+		if g.rng.IntN(4) == 0 {
+			g.ask("person:bo", []chat.Command{
+				chat.RetryDelivery{Delivery: delivery, Kind: commands.KindSendMessage, Was: "dead"},
+				chat.SkipDelivery{Delivery: delivery, Kind: commands.KindSendMessage, Was: "waiting", Reason: g.text()},
+			}[g.rng.IntN(2)])
+			break
+		}
 		g.ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []string{commands.KindSendMessage, commands.KindAnswerButton}[g.rng.IntN(2)],
 			Outcome: []string{"done", "refused", "unknown", "dead"}[g.rng.IntN(4)], MessageID: g.rng.Int64N(2), Reason: g.text(), Blocked: g.rng.IntN(4) == 0})
 	case 15:
@@ -125,6 +135,18 @@ func (g *generator) operate() {
 	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{}, chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
 		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.rng.IntN(2)], At: g.now}, chat.ResolveTicket{At: g.now}}[g.rng.IntN(8)]
 	g.ask("person:"+who, chat.Operate{Key: fmt.Sprint(g.rng.IntN(100)), Print: 1, Operator: who, Force: g.rng.IntN(3) == 0, Do: do, At: g.now})
+}
+
+// delivery is that of a message of the chat, of any age, or one that nobody knows.
+func (g *generator) delivery() uuid.UUID {
+	if n := len(g.events); n > 0 {
+		for _, e := range g.events[g.rng.IntN(n):] {
+			if _, ok := e.Event.(chat.ReplyQueued); ok {
+				return e.ID
+			}
+		}
+	}
+	return uuid.Must(uuid.NewRandomFromReader(source{g.rng}))
 }
 
 // use has a tool answer that is waited for, or time bring about what is due.

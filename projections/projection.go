@@ -56,7 +56,7 @@ func Fold(p Projection, history []domain.Recorded) (map[string]Row, error) {
 }
 
 // All is every projection there is.
-func All() []Projection { return []Projection{Conversations{}, Tickets{}} }
+func All() []Projection { return []Projection{Conversations{}, Tickets{}, Messages{}, ChatDays{}} }
 
 // Named finds a projection.
 func Named(name string) (Projection, error) {
