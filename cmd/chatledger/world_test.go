@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/projections"
 )
 
 // beTheProgram in the environment makes the test binary run as chatledger itself:
@@ -305,7 +306,7 @@ func (w *world) wantRows(want, query string, args ...any) {
 const unsettled = `
 	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1)
 	select concat_ws('; ',
-		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'responder', 'deliveries']) g
+		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'messages', 'chat_days', 'responder', 'deliveries']) g
 		 where exists (select from last) and not exists (select from eventstore.checkpoints c
 			where c.consumer_group = g and (c.transaction_id, c.position) >= (select transaction_id, position from last))),
 		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ') from eventstore.deliveries where state in ('waiting', 'sending')))`
@@ -358,7 +359,7 @@ func commandAt(ctx context.Context, clock func() time.Time, args ...string) (cod
 func (w *world) clean() {
 	w.t.Helper()
 	code, stdout, stderr := w.cli("verify")
-	if code != 0 || strings.Count(stdout, ": clean, ") != 2 {
+	if code != 0 || strings.Count(stdout, ": clean, ") != len(projections.All()) {
 		w.t.Errorf("verify: %d %s%s", code, stdout, stderr)
 	}
 }
