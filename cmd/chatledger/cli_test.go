@@ -314,6 +314,8 @@ func TestVerifyNamesTheRowThatWasTamperedWithAndRebuildMendsIt(t *testing.T) {
 		{"conversations", `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:44"}')).* from readmodel.conversations c limit 1`, "chat-demo:44"},
 		{"tickets", `update readmodel.tickets set priority = 'low'`, "demo:42#1"},
 		{"tickets", `update readmodel.tickets set ticket_id = 'demo:42#2'`, "demo:42#1"},
+		{"messages", `update readmodel.messages set answered_by = 'model' where chat_id = 43 and direction = 'in'`, "chat-demo:43/1"},
+		{"chat_days", `update readmodel.chat_days set messages_in = 7 where chat_id = 43`, "chat-demo:43/2"},
 	} {
 		if tag, err := w.db.Exec(t.Context(), c.tamper); err != nil || tag.RowsAffected() != 1 {
 			t.Fatalf("%s: %v %v", c.tamper, tag, err)

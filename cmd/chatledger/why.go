@@ -16,8 +16,8 @@ import (
 
 type whyCmd struct {
 	database
-	Table string `arg:"" enum:"conversations,tickets" help:"conversations or tickets."`
-	Key   string `arg:"" help:"The row's key: a stream such as chat-demo:42, or a ticket such as demo:42#1."`
+	Table string `arg:"" enum:"conversations,tickets,messages,chat_days" help:"conversations, tickets, messages or chat_days."`
+	Key   string `arg:"" help:"The row's key: a stream such as chat-demo:42, a ticket such as demo:42#1, a message such as chat-demo:42/17, or a day such as chat-demo:42/2026-11-21."`
 }
 
 // Run follows a read-model row back to the update that began the chain that last
@@ -28,7 +28,7 @@ func (c *whyCmd) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	key := map[string]string{"conversations": "stream_id", "tickets": "ticket_id"}[c.Table]
+	key := map[string]string{"conversations": "stream_id", "tickets": "ticket_id", "messages": "message_id", "chat_days": "chat_day"}[c.Table]
 	var stream string
 	var version domain.Version
 	err = store.Pool().QueryRow(e.ctx, `select stream_id, version from readmodel.`+c.Table+` where `+key+` = $1`, c.Key).Scan(&stream, &version)
