@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -249,6 +250,7 @@ func tableNames() (names []string) {
 	for _, p := range projections.All() {
 		names = append(names, p.Name())
 	}
+	slices.Sort(names)
 	return names
 }
 

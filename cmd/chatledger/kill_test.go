@@ -219,7 +219,7 @@ func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
 	w := newTown(t, pgtest.Database(t))
 	p := w.serve()
 	w.eventually("the first leads every group", func() string {
-		return unless(strings.Count(w.rows(leaders), ",") == 3, "%s", w.rows(leaders))
+		return unless(leading(w.rows(leaders)) == groups, "%s", w.rows(leaders))
 	})
 	led := w.rows(leaders)
 	w.running = w.start(w.dsn)
@@ -235,7 +235,7 @@ func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
 	w.Say(7, "thank you")
 	eventually(t, 5*time.Second, "the other leads every group and answers", func() string {
 		now := w.rows(leaders)
-		return unless(strings.Count(now, ",") == 3 && now != led && len(w.texts(7, "bot")) == 2, "%s; the bot says %q", now, w.texts(7, "bot"))
+		return unless(leading(now) == groups && now != led && len(w.texts(7, "bot")) == 2, "%s; the bot says %q", now, w.texts(7, "bot"))
 	})
 	w.settle()
 	if said := w.texts(7, "bot"); len(said) != 2 {
