@@ -16,7 +16,8 @@ const module = "github.com/chatledger/chatledger/"
 var allowedImports = map[string][]string{
 	"domain":                         {},
 	"domain/domaintest":              {"domain"},
-	"domain/chat":                    {"domain", "domain/dialog"},
+	"domain/agent":                   {"domain/dialog"},
+	"domain/chat":                    {"domain", "domain/dialog", "domain/agent"},
 	"domain/dialog":                  {"domain/intents"},
 	"domain/dialog/dialogtest":       {"domain/dialog", "domain/intents"},
 	"domain/intents":                 {},

@@ -45,6 +45,7 @@ type Turn struct {
 	Reminded   bool     // the customer was reminded of a workflow
 	Call       ToolCall // the tool whose answer comes later; zero when none is used
 	Think      bool     // a model is asked, whose answer comes later
+	About      Act      // what it is asked about
 	HandOver   HandOver // to a person; zero when the bot goes on alone
 	Toast      string   // answer to a pressed button
 	Replies    []Reply
@@ -181,7 +182,10 @@ func (t *talk) wish(u Understanding) {
 	case known && topic.Workflow != "":
 		t.start(topic)
 	case t.thinks(u, topic):
-		t.turn.Think = true
+		t.turn.Think, t.turn.About = true, t.act
+		if t.act.Text == "" { // a topic's button is as good as words
+			t.turn.About.Text = string(u.Intent)
+		}
 	case known && len(topic.Answers) > 0:
 		t.reply(t.answerTo(topic, u))
 	case u.Intent == Start:

@@ -26,6 +26,7 @@ const (
 	WordFailed          Word = "failed"       // something could not be done; a person comes
 	WordUnavailable     Word = "unavailable"  // a workflow that has changed since
 	WordConfirmTool     Word = "confirm_tool" // {action}, before a model's tool changes anything
+	WordRefused         Word = "refused"      // what was asked for is no business of the bot's
 	ToastOld            Word = "toast_old"    // a button of an earlier step
 	ToastOK             Word = "toast_ok"     // a button was taken
 	ToastCancelled      Word = "toast_cancelled"
@@ -72,6 +73,7 @@ var plain = map[Word]string{
 	WordFailed:          "I can't do that right now. A colleague will see to it and answer you here.",
 	WordUnavailable:     "I can't go on with {title} as it was. Please begin again.",
 	WordConfirmTool:     "Shall I do this?\n{action}",
+	WordRefused:         "I can't help with that. Tell me what you need for your order or your account, or write “person”.",
 	ToastOld:            "This button belongs to an earlier step.",
 	ToastOK:             "OK",
 	ToastCancelled:      "Cancelled",
