@@ -41,10 +41,11 @@ type State struct {
 	Misunderstood int
 	TooFast       bool // the last message was over the limit
 	Run           dialog.Run
-	Calls         int     // tools requested so far
-	Awaited       Awaited // the tool that the workflow waits for
-	Known         Known   // what the CRM knows of the customer
-	Backlog       Backlog // messages that wait to be answered all at once
+	Calls         int        // tools requested so far
+	Awaited       Awaited    // the tool that the workflow waits for
+	Known         Known      // what the CRM knows of the customer
+	Backlog       Backlog    // messages that wait to be answered all at once
+	Reasoning     *Reasoning // of a model; nil while none was asked
 	Ticket        Ticket
 	Tickets       int        // opened so far
 	AgentActs     []string   // ids of the last acts of agents at another desk, oldest first, at most actsKept
@@ -157,6 +158,7 @@ func (s State) WithPerson() bool { return s.Ticket.Status == Open || s.Ticket.St
 
 // Evolve takes one event into the state.
 func Evolve(s State, event domain.Event) State {
+	s.Reasoning = s.reason(event)
 	switch e := event.(type) {
 	case MessageReceived:
 		s = s.heard(e.Update, e.Date)
@@ -194,6 +196,8 @@ func Evolve(s State, event domain.Event) State {
 		if e.Waits != nil {
 			s.Backlog = s.Backlog.add(*e.Waits, e.To)
 		}
+	case ModelAsked, ExchangeJoined: // who is answered has been understood well enough
+		s.Misunderstood = 0
 	case BacklogTaken:
 		s.Backlog = Backlog{}
 		s = s.understood(e.Intent, e.Language)

@@ -53,6 +53,8 @@ func decide(s informed, command Command) ([]domain.Event, error) {
 		return respond(s, c), nil
 	case RecordTool:
 		return recordTool(s, c), nil
+	case RecordModel:
+		return recordModel(s, c), nil
 	case RecordDelivery:
 		return recordDelivery(c), nil
 	case RetryDelivery:

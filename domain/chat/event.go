@@ -131,7 +131,7 @@ type ReplyQueued struct {
 	Author  Author          `json:"author"`
 }
 
-// Author is who wrote a reply; Name is that of a person.
+// Author is who wrote a reply; Name is that of a person or a model.
 type Author struct {
 	Kind AuthorKind `json:"kind"`
 	Name string     `json:"name,omitempty"`
@@ -448,6 +448,13 @@ func NewCodec() *domain.Codec {
 	domain.Formerly[ToolReturned](c, "address_checked", checkBecameOutput)
 	domain.Formerly[ToolReturned](c, "address_updated", addressBecameOutput)
 	domain.Formerly[ToolReturned](c, "address_update_failed", failureBecameOutput)
+	domain.Register[ModelAsked](c, "model_asked")
+	domain.Register[ModelAnswered](c, "model_answered")
+	domain.Register[ExchangeJoined](c, "exchange_joined")
+	domain.Register[ExchangeEnded](c, "exchange_ended")
+	domain.Register[AttackRefused](c, "attack_refused")
+	domain.Register[ConfirmationAsked](c, "confirmation_asked")
+	domain.Register[ToolConfirmed](c, "tool_confirmed")
 	domain.Register[DueBreached](c, "due_breached")
 	domain.Register[TicketOpened](c, "ticket_opened")
 	domain.Register[TicketAssigned](c, "ticket_assigned")

@@ -59,6 +59,12 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 	for _, reply := range turn.Replies {
 		events = append(events, s.reply(to, reply)...)
 	}
+	if turn.Think && !s.WithPerson() && !s.Blocked {
+		if turn.Language != "" {
+			s.Language = turn.Language
+		}
+		events = append(events, s.think(to, turn.About, by, at)...)
+	}
 	if turn.HandOver.Reason != "" && !s.WithPerson() {
 		events = append(events, s.open(turn.HandOver, at))
 	}

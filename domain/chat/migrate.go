@@ -24,6 +24,9 @@ func migrate(s informed, c Migrate) []domain.Event {
 	if running {
 		closing = s.endRun(Answer{}, c.At)
 	}
+	if x := s.exchange(); x != nil && x.Confirm.Number != 0 { // its button is left behind
+		closing = append(closing, ExchangeEnded{Answer{x.To}, EndedMoved, c.At})
+	}
 	if _, expire := s.knowledge().Wake(s.Run); running && (expire.IsZero() || c.At.Before(expire)) {
 		moved.Workflow, moved.Step, moved.Path, moved.Data = s.Run.Workflow, s.Run.Step, s.Run.Path, s.Run.Data
 	}

@@ -32,6 +32,7 @@ func Wake(s State, b Settings) time.Time {
 		remind, expire := b.knowledge().Wake(s.Run)
 		sooner(remind)
 		sooner(expire)
+		sooner(s.wakeExchange())
 	}
 	for _, d := range s.dues() {
 		sooner(d.at)
@@ -51,6 +52,9 @@ func elapse(s informed, c Elapse) (events []domain.Event) {
 	}
 	if s.WithPerson() || s.Backlog.Count > 0 {
 		return events
+	}
+	if ended := s.endExchange(c.At); ended != nil {
+		return ended
 	}
 	turn := dialog.Elapse(s.context(Sender{}), c.At)
 	return append(events, s.does(Answer{}, turn, 0, c.At)...)

@@ -12,8 +12,11 @@ import (
 // taken over. What a tool has changed cannot be called back: when the answer comes after
 // a person took over, it is theirs to say so.
 func recordTool(s informed, c RecordTool) []domain.Event {
-	events := []domain.Event{ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Reason: c.Reason}}
+	returned := ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Reason: c.Reason}
+	events := []domain.Event{returned}
 	switch {
+	case c.For == ForAgent:
+		return s.toolForModel(returned, c.At)
 	case c.For == ForQuestion && c.About != nil && !s.WithPerson() && !s.Blocked:
 		turn := c.About.Reply(s.context(Sender{}), c.Output, c.Reason != "", dialog.Act{At: c.At})
 		if turn.HandOver.Reason != "" {
@@ -52,7 +55,9 @@ func (s informed) returned(call int, tool string, output map[string]string, fail
 // come any more.
 func skipDelivery(s informed, c SkipDelivery) []domain.Event {
 	events := []domain.Event{DeliverySkipped{Delivery: c.Delivery, Kind: c.Kind, Was: c.Was, Reason: c.Reason}}
-	if tool, ok := ToolOf(c.Kind); ok {
+	if tool, ok := ToolOf(c.Kind); c.Kind == KindAsk || ok && tool != s.Awaited.Tool {
+		return s.skippedForModel(events[0].(DeliverySkipped), c.At)
+	} else if ok {
 		events = append(events, s.returned(s.Awaited.Call, tool, nil, true, c.At)...)
 	}
 	return events

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -31,10 +32,14 @@ func respond(s informed, c Respond) []domain.Event {
 		s.Recent = without(s.Recent, cut(m.Text, recentCut))
 	}
 	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
-	if !s.WithPerson() {
-		turn = dialog.Take(s.context(senderOf(c.Event)), act)
+	if s.WithPerson() {
+		return s.answer(c, turn, query)
 	}
-	return s.answer(c, turn, query)
+	if pressed, ok := c.Event.(ButtonPressed); ok && strings.HasPrefix(pressed.Data, confirmButton) {
+		return s.confirm(c, pressed)
+	}
+	turn, more := s.meanwhile(c, act, dialog.Take(s.context(senderOf(c.Event)), act))
+	return append(s.answer(c, turn, query), more...)
 }
 
 // answer is a turn as events.
