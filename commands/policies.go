@@ -83,7 +83,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		to := cmp.Or(e.Chat, chatID)
 		d.Kind, d.Destination, d.Lane = KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
 		d.Payload = SendMessage{to, e.Text, e.Format, e.Media, e.Buttons, e.Thread}
-		if d.Priority = PriorityPerson; e.Author.Kind == chat.Bot {
+		if d.Priority = PriorityPerson; e.Author.Kind != chat.Person {
 			d.Priority = PriorityBot
 		}
 	case chat.ButtonAnswered:
@@ -94,6 +94,8 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	case chat.ToolRequested:
 		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
 		d.Payload = UseTool{e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.To}
+	case chat.ModelAsked:
+		d = oweModel(d, e, bot, chatID)
 	case chat.TicketReferred:
 		d.Kind, d.Destination, d.Lane = KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
 		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}

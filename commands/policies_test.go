@@ -75,7 +75,7 @@ func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
 	owes := map[string]string{
 		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
 		"order_lookup_requested": chat.KindOf(dialog.OrderStatus), "address_check_requested": chat.KindOf(dialog.CheckAddress), "address_update_requested": chat.KindOf(dialog.ChangeAddress),
-		"ticket_referred": commands.KindCreateTicket, "desk_update_queued": commands.KindComment,
+		"ticket_referred": commands.KindCreateTicket, "desk_update_queued": commands.KindComment, "model_asked": chat.KindAsk,
 	}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)

@@ -177,7 +177,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		state := pending
 		t.ExternalSystem, t.ExternalState, t.ExternalDelivery = text(e.Desk), &state, text(r.ID.String())
 	case chat.ReplyQueued:
-		if e.Author.Kind == chat.Bot || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
+		if e.Author.Kind != chat.Person || t.FirstReplyAt != nil || t.Status != "open" && t.Status != "assigned" {
 			return nil, nil
 		}
 		t.FirstReplyAt = &r.OccurredAt
@@ -260,7 +260,7 @@ func concerns(event domain.Event) bool {
 		chat.TicketClaimed, chat.ClaimReleased, chat.TicketTagged, chat.TicketPrioritized:
 		return true
 	case chat.ReplyQueued:
-		return e.Author.Kind != chat.Bot
+		return e.Author.Kind == chat.Person
 	default:
 		_, state, _ := filing(event)
 		return state != ""

@@ -39,6 +39,7 @@ type Leases struct {
 	ledger  Ledger
 	owner   string
 	log     *slog.Logger
+	lease   time.Duration
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -46,8 +47,14 @@ type Leases struct {
 
 // NewLeases returns a subscriber; owner names this process in the ledger.
 func NewLeases(ledger Ledger, owner string, log *slog.Logger) *Leases {
-	l := &Leases{ledger: ledger, owner: owner, log: log}
+	l := &Leases{ledger: ledger, owner: owner, log: log, lease: lease}
 	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// For sets the lease of what takes longer than others, before anything is claimed.
+func (l *Leases) For(lease time.Duration) *Leases {
+	l.lease = lease
 	return l
 }
 
@@ -79,7 +86,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 		waiting := l.ledger.Waiting()
 		free := atOnce - len(slots)
 		if free > 0 {
-			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, lease)
+			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, l.lease)
 			if err != nil && ctx.Err() == nil {
 				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
 				pause(ctx, claimAgain)

@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/agent"
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/crm"
@@ -52,6 +53,8 @@ type app struct {
 	shelf    *knowledge.Shelf
 	has      map[string]chat.Settings    // what each bot has
 	zendesk  map[string]*zendesk.Webhook // by bot
+	models   agent.Models
+	thinks   map[string]*modelConfig // by bot
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
 	guard    *guard.Guard
@@ -183,7 +186,7 @@ func (a *app) follow() {
 func (a *app) with(bot string) chat.Settings {
 	s := a.has[bot]
 	s.Knowledge = a.shelf.Of(bot)
-	return s
+	return a.thinks[bot].informs(s)
 }
 
 // respond gives the bot its turn for every event of a page that calls for one, refers
@@ -235,7 +238,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 	clients, tools := telegram.Clients{}, crm.Tools{}
 	a.flow = a.store.Flow()
 	paced := &delivery.Paced{Sender: clients, Flow: a.flow, Blocked: a.handler.Blocked, Log: c.Log}
-	a.crm, a.has = map[string]*crm.Client{}, map[string]chat.Settings{}
+	a.crm, a.has, a.thinks = map[string]*crm.Client{}, map[string]chat.Settings{}, map[string]*modelConfig{}
 	worker := &delivery.Worker{
 		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
@@ -246,9 +249,12 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		},
 	}
 	a.typing = map[string]*delivery.Typing{}
+	typing := func(asker delivery.Asker) *delivery.Typing {
+		return &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+	}
 	for tool := range dialog.Toolbox {
 		kind := chat.KindOf(tool)
-		a.typing[kind] = &delivery.Typing{Asker: tools, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+		a.typing[kind] = typing(tools)
 		worker.Senders[kind] = a.typing[kind]
 	}
 	desks := zendesk.Clients{}
@@ -257,6 +263,9 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 		worker.Senders[kind] = desks
 	}
 	deliver := a.tracing.Deliver(worker.Deliver)
+	if err := a.think(c, worker, deliver, typing); err != nil {
+		return err
+	}
 	leases := bus.NewLeases(a.store, a.owner, c.Log)
 	for name, b := range c.Bots {
 		webhook.Bots[name] = b.receiver(name)
@@ -290,7 +299,7 @@ func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
 			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
 			a.router.Deliver(leases, "zendesk:"+name, deliver)
 		}
-		tools[name], a.has[name] = shop, chat.Settings{Tools: shop.Has()}
+		tools[name], a.thinks[name], a.has[name] = shop, b.Model, chat.Settings{Tools: shop.Has()}
 		a.router.Deliver(leases, "telegram:"+name, deliver)
 		a.router.Deliver(leases, "orders:"+name, deliver)
 	}
@@ -344,6 +353,9 @@ func (a *app) run(ctx context.Context) error {
 	}
 	for _, c := range a.crm {
 		c.Close()
+	}
+	for _, m := range a.models {
+		m.Close()
 	}
 	a.handler.Close()
 	a.store.Close()

@@ -25,6 +25,8 @@ var allowedImports = map[string][]string{
 	"commands/whatif":                {"domain", "commands"},
 	"projections":                    {"domain"},
 	"schema":                         {},
+	"adapters/agent":                 {"domain", "commands"},
+	"adapters/agent/agenttest":       {},
 	"adapters/archive":               {"domain"},
 	"adapters/bus":                   {"domain", "commands"},
 	"adapters/certificates":          {},

@@ -33,6 +33,7 @@ type botConfig struct {
 	Orders        string         `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
 	CRM           *crmConfig     `yaml:"crm"`
 	Zendesk       *zendeskConfig `yaml:"zendesk"`
+	Model         *modelConfig   `yaml:"model"` // answers what the knowledge leaves to it
 	Rate          rates          `yaml:"rate"`
 	Retention     retention      `yaml:"retention"`
 
@@ -157,6 +158,11 @@ func (b *botConfig) check(name string) error {
 			return fmt.Errorf("zendesk: %w", err)
 		}
 	}
+	if b.Model != nil {
+		if err := b.Model.check(); err != nil {
+			return fmt.Errorf("model: %w", err)
+		}
+	}
 	return b.checkSettings()
 }
 
@@ -173,6 +179,9 @@ func (b *botConfig) references() []reference {
 	}
 	if b.Zendesk != nil {
 		all = append(all, b.Zendesk.references()...)
+	}
+	if b.Model != nil {
+		all = append(all, b.Model.references()...)
 	}
 	return all
 }
@@ -255,7 +264,7 @@ func (b botConfig) receiver(name string) telegram.Bot {
 
 // policy says what follows an attempt of a kind that may have arrived.
 func (b botConfig) policy(kind string) delivery.Policy {
-	if _, tool := chat.ToolOf(kind); tool || kind == commands.KindAnswerButton { // twice is as good as once
+	if _, tool := chat.ToolOf(kind); tool || kind == chat.KindAsk || kind == commands.KindAnswerButton { // twice is as good as once
 		return delivery.Repeat
 	}
 	if slices.Contains(zendeskKinds, kind) { // looked for before a repeat

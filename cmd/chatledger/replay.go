@@ -148,6 +148,7 @@ func (b botConfig) decidesWith(name string, log *slog.Logger) (whatif.Settings, 
 	s.Limit, s.Desk = &chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}, &desk
 	orders, err := b.orders()
 	s.With.Tools = crm.ToolsWith(orders != nil, b.CRM != nil)
+	s.With = b.Model.informs(s.With)
 	if catalogue, ok := orders.(crm.Catalogue); ok {
 		s.Order = func(number string) (dialog.Order, bool) {
 			order, found, _ := catalogue.Order(context.Background(), number) // a list never fails

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -129,6 +130,20 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 			add(Ticket, "%s breached, due %s", e.What, e.Due.UTC().Format(time.RFC3339))
 		case chat.ToolRequested:
 			add(Asked, "%s%s", e.Tool, values(e.Input))
+		case chat.ModelAsked:
+			add(Asked, "model, round %d: %s", e.Round, e.Messages[len(e.Messages)-1].Text)
+		case chat.ModelAnswered:
+			add(Answered, "model%s: %s%s", marks(e.Outdated, "outdated", e.Reason != "", "failed: "+e.Reason, e.Blocked != "", "held back: "+e.Blocked), e.Text, called(e.Calls))
+		case chat.ExchangeJoined:
+			add(Asked, "model, too: %s", e.Text)
+		case chat.ExchangeEnded:
+			add(Asked, "model, no more: %s", e.Reason)
+		case chat.AttackRefused:
+			add(Intent, "an attack: %s", e.Kind)
+		case chat.ConfirmationAsked:
+			add(Asked, "to confirm %s%s", e.Call.Tool, values(e.Call.Input))
+		case chat.ToolConfirmed:
+			add(Button, "confirmed: %t", e.Yes)
 		case chat.ToolReturned:
 			add(Answered, "%s%s%s%s", e.Tool, values(e.Input), marks(e.Reason != "", "failed: "+e.Reason), values(e.Output))
 		case chat.ReplyQueued:
@@ -180,6 +195,14 @@ func move(e chat.WorkflowMoved) string {
 func values(fields map[string]string) (list string) {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		list += fmt.Sprintf(", %s = %s", name, fields[name])
+	}
+	return list
+}
+
+// called lists the tools that a model wanted.
+func called(calls []agent.Call) (list string) {
+	for _, c := range calls {
+		list += fmt.Sprintf(" [%s%s%s]", c.Tool, values(c.Input), marks(c.Problem != "", c.Problem))
 	}
 	return list
 }

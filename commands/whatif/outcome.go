@@ -37,6 +37,11 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, About: e.About,
 				Output: found.Output, Receipt: found.Receipt, Reason: found.Reason, At: at}
 		}
+	case chat.ModelAsked:
+		if was, known := b.then.to(e, recorded); known {
+			return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Text: was.Text, Calls: was.Calls, TokensIn: was.TokensIn, TokensOut: was.TokensOut,
+				Cost: was.Cost, Took: time.Duration(was.Took) * time.Millisecond, Reason: was.Reason, At: at}
+		}
 	case chat.TicketReferred:
 		was, _ := recorded.(chat.TicketFiled)
 		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: cmp.Or(was.Number, neverDone)}
@@ -98,6 +103,8 @@ func commandedAt(d decision) time.Time {
 	for _, r := range d {
 		switch e := r.Event.(type) {
 		case chat.WorkflowMoved:
+			return e.At
+		case chat.ExchangeEnded:
 			return e.At
 		case chat.TicketOpened:
 			return e.At

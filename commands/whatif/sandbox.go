@@ -32,11 +32,13 @@ type world struct {
 	found map[string]chat.ToolReturned // what tools last answered, by what went into them
 	tools map[string]bool              // that were used
 	desk  string                       // where tickets were referred to
+	said                               // by models
 }
 
 func newSandbox(c Chat, s Settings) *sandbox {
 	b := &sandbox{Chat: c, Settings: s, state: chat.Decider.Initial(), heard: map[domain.Version]domain.Recorded{}, taken: map[uuid.UUID]domain.Recorded{},
 		then: world{found: map[string]chat.ToolReturned{}, tools: map[string]bool{}}}
+	b.then.said = saidIn(c.History)
 	for _, r := range c.History {
 		switch e := r.Event.(type) {
 		case chat.ToolReturned:
@@ -88,6 +90,10 @@ func (b *sandbox) again(d decision) error {
 			b.turn(e.To, d)
 		case chat.ToolReturned:
 			b.settle(e.Delivery, e, d)
+		case chat.ModelAnswered:
+			b.settle(e.Delivery, e, d)
+		case chat.ExchangeEnded:
+			b.put(chat.Elapse{At: e.At}, d)
 		case chat.TicketFiled:
 			b.settle(e.Delivery, e, d)
 		case chat.DeliverySucceeded:
@@ -203,6 +209,9 @@ func (b *sandbox) with(then decision) chat.Settings {
 		if e, asked := r.Event.(chat.ToolRequested); asked {
 			s.Tools[e.Tool] = true
 		}
+	}
+	if len(b.then.asked) > 0 {
+		s = asThen(s, then)
 	}
 	return s
 }

@@ -97,7 +97,7 @@ func decisions(history []domain.Recorded) []decision {
 // such as an operator's who skips a delivery and retries it, which begin with these:
 func together(before, r domain.Recorded) bool {
 	switch r.Event.(type) {
-	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.TicketFiled,
+	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.ModelAnswered, chat.TicketFiled,
 		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred, chat.AgentActed, chat.OperatorActed,
 		chat.ChatMigrated, chat.ChatContinued:
 		return false

@@ -110,8 +110,8 @@ func count[E domain.Event](events []domain.Event) (n int) {
 	return n
 }
 
-// heard are the texts of the replies among events, with who wrote them.
-func heard(events []domain.Event) (texts []string) {
+// replied are the texts of the replies among events, with who wrote them.
+func replied(events []domain.Event) (texts []string) {
 	for _, event := range events {
 		if e, ok := event.(chat.ReplyQueued); ok {
 			texts = append(texts, string(e.Author.Kind)+": "+e.Text)
@@ -126,7 +126,7 @@ func (c *modelChat) handedOver(events []domain.Event, reason string) {
 	if count[chat.TicketOpened](events) != 1 || last[chat.TicketOpened](c).Reason != reason || count[chat.ExchangeEnded](events) != 1 || c.state.Reasoning.Exchange != nil {
 		c.t.Fatalf("want a person because of %s, got %+v", reason, events)
 	}
-	if texts := heard(events); len(texts) != 1 || !strings.HasPrefix(texts[0], "bot: ") {
+	if texts := replied(events); len(texts) != 1 || !strings.HasPrefix(texts[0], "bot: ") {
 		c.t.Fatalf("the customer hears %q", texts)
 	}
 }
@@ -142,10 +142,10 @@ func TestAModelIsAskedAndItsAnswerIsSaidUnderItsName(t *testing.T) {
 	c := withModel(t)
 	events := c.says(question)
 	asked := last[chat.ModelAsked](c)
-	if len(heard(events)) != 0 || asked.Round != 1 || asked.Messages[len(asked.Messages)-1].Text != question || asked.Until != c.now.Add(time.Minute) || asked.Tokens != 1000 {
-		t.Fatalf("asked %+v and said %q", asked, heard(events))
+	if len(replied(events)) != 0 || asked.Round != 1 || asked.Messages[len(asked.Messages)-1].Text != question || asked.Until != c.now.Add(time.Minute) || asked.Tokens != 1000 {
+		t.Fatalf("asked %+v and said %q", asked, replied(events))
 	}
-	if texts := heard(c.answers(" Yes, it does. ")); len(texts) != 1 || texts[0] != "model: Yes, it does." {
+	if texts := replied(c.answers(" Yes, it does. ")); len(texts) != 1 || texts[0] != "model: Yes, it does." {
 		t.Fatalf("said %q", texts)
 	}
 	if last[chat.ReplyQueued](c).Author.Name != "small-1" || c.state.Reasoning.Exchange != nil || c.state.Misunderstood != 0 {
@@ -184,7 +184,7 @@ func TestReadingToolsAreUsedAtOnceAndTheModelIsToldWhatTheyReturned(t *testing.T
 			t.Errorf("told %+v, want %q", told[i], part)
 		}
 	}
-	if texts := heard(c.answers("Order 1001 is shipped.")); len(texts) != 1 {
+	if texts := replied(c.answers("Order 1001 is shipped.")); len(texts) != 1 {
 		t.Errorf("said %q", texts)
 	}
 }
@@ -223,14 +223,14 @@ func TestAToolThatChangesSomethingIsUsedOnlyAfterTheCustomersOwnButton(t *testin
 		t.Fatalf("%+v", events)
 	}
 	// What is being changed cannot be cancelled.
-	if texts := heard(c.says("cancel")); len(texts) != 1 || !strings.Contains(texts[0], "still looking") {
+	if texts := replied(c.says("cancel")); len(texts) != 1 || !strings.Contains(texts[0], "still looking") {
 		t.Fatalf("said %q", texts)
 	}
 	c.returns(map[string]string{"address": baker})
 	if last[chat.ToolReturned](c).Receipt != "r-1" {
 		t.Error("there is no receipt")
 	}
-	if texts := heard(c.answers("Your address is changed.")); len(texts) != 1 {
+	if texts := replied(c.answers("Your address is changed.")); len(texts) != 1 {
 		t.Fatalf("said %q", texts)
 	}
 }
@@ -278,7 +278,7 @@ func TestWhatTheCustomerWritesMeanwhileIsAnsweredTogether(t *testing.T) {
 	}
 	c.says("or the blue one")
 	events := c.answers("Yes.")
-	if len(heard(events)) != 0 || !last[chat.ModelAnswered](c).Outdated || count[chat.ModelAsked](events) != 1 {
+	if len(replied(events)) != 0 || !last[chat.ModelAnswered](c).Outdated || count[chat.ModelAsked](events) != 1 {
 		t.Fatalf("%+v", events)
 	}
 	asked := last[chat.ModelAsked](c)
@@ -286,7 +286,7 @@ func TestWhatTheCustomerWritesMeanwhileIsAnsweredTogether(t *testing.T) {
 	if asked.Round != 1 || asked.Messages[n-3].Text != question || asked.Messages[n-1].Text != "or the blue one" {
 		t.Errorf("asked %+v", asked.Messages)
 	}
-	if texts := heard(c.answers("Both do.")); len(texts) != 1 || last[chat.ReplyQueued](c).To != asked.To {
+	if texts := replied(c.answers("Both do.")); len(texts) != 1 || last[chat.ReplyQueued](c).To != asked.To {
 		t.Errorf("said %q", texts)
 	}
 }
@@ -298,8 +298,8 @@ func TestACorrectedMessageIsAnsweredAsItStands(t *testing.T) {
 	c.receive(edited(c.next(), 1, "Does the chair come with a cushion?"))
 	c.answers("Yes, a bulb.")
 	asked := last[chat.ModelAsked](c)
-	if heard(c.history) != nil || asked.Messages[len(asked.Messages)-1].Text != "Does the chair come with a cushion?" {
-		t.Errorf("said %q; asked %+v", heard(c.history), asked.Messages)
+	if replied(c.history) != nil || asked.Messages[len(asked.Messages)-1].Text != "Does the chair come with a cushion?" {
+		t.Errorf("said %q; asked %+v", replied(c.history), asked.Messages)
 	}
 }
 
@@ -310,7 +310,7 @@ func TestAWorkflowBesideAnExchangeLeavesBothTheirAnswers(t *testing.T) {
 	c.says("where is my order 1001")
 	c.returns(shipped)
 	c.answers("Yes, it does.")
-	if texts := heard(c.history); len(texts) != 2 || !strings.Contains(texts[0], "1001: shipped") || texts[1] != "model: Yes, it does." {
+	if texts := replied(c.history); len(texts) != 2 || !strings.Contains(texts[0], "1001: shipped") || texts[1] != "model: Yes, it does." {
 		t.Errorf("said %q", texts)
 	}
 }
@@ -430,7 +430,7 @@ func TestAModelThatObeysAttackersChangesNothingAndTellsNothing(t *testing.T) {
 			c.answers("As you wish: "+text, write)
 		}
 		c.answers("My instructions: " + system)
-		if count[chat.ToolRequested](c.history) != 0 || slices.ContainsFunc(heard(c.history), func(s string) bool { return strings.HasPrefix(s, "model") }) {
+		if count[chat.ToolRequested](c.history) != 0 || slices.ContainsFunc(replied(c.history), func(s string) bool { return strings.HasPrefix(s, "model") }) {
 			t.Fatalf("%q: %+v", text, c.history)
 		}
 		c = withModel(t)
