@@ -189,7 +189,7 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	models := agent.Models{"demo": client}
+	models := agent.Models{Clients: map[string]*agent.Client{"demo": client}}
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)

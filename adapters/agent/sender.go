@@ -11,8 +11,11 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Models sends the deliveries that ask a model. By bot.
-type Models map[string]*Client
+// Models sends the deliveries that ask a model.
+type Models struct {
+	Clients map[string]*Client // by bot
+	Now     func() time.Time   // nil is the clock
+}
 
 // Send asks once. Asking twice costs money and changes nothing, so that a question whose
 // answer got lost is asked again, as long as its time is not over.
@@ -21,21 +24,21 @@ func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	if err := json.Unmarshal(d.Body, &q); err != nil {
 		return m.refuse(d, fmt.Sprintf("the payload cannot be read: %v", err))
 	}
-	client := m[d.Stream.Bot()]
+	client := m.Clients[d.Stream.Bot()]
 	switch {
 	case client == nil:
 		return m.refuse(d, fmt.Sprintf("bot %s has no model configured", d.Stream.Bot()))
-	case !now().Before(q.Until):
+	case !m.now().Before(q.Until):
 		return m.refuse(d, "it was not answered in time")
 	}
-	ctx, cancel := context.WithDeadline(ctx, q.Until)
+	ctx, cancel := context.WithTimeout(ctx, q.Until.Sub(m.now()))
 	defer cancel()
 	begun := time.Now()
 	reply, err := client.Ask(ctx, q)
 	if err != nil {
 		return m.judge(d, q, err)
 	}
-	record := q.Answered(d.ID, now())
+	record := q.Answered(d.ID, m.now())
 	record.Text, record.Calls, record.Took = reply.Text, reply.Calls, time.Since(begun)
 	record.TokensIn, record.TokensOut, record.Cost = reply.TokensIn, reply.TokensOut, reply.Cost
 	text, err := json.Marshal(map[string]any{"model": client.Name(), "tokens_in": reply.TokensIn, "tokens_out": reply.TokensOut, "cost_micros": reply.Cost})
@@ -49,7 +52,7 @@ func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 // is given up at once: the customer need not wait for that.
 func (m Models) judge(d commands.Claimed, q commands.AskModel, err error) commands.Outcome {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.State == commands.Refused || !now().Add(e.After).Before(q.Until) {
+	if !ok || e.State == commands.Refused || !m.now().Add(e.After).Before(q.Until) {
 		return m.refuse(d, err.Error())
 	}
 	return commands.Outcome{State: commands.Again, After: e.After, Reason: err.Error()}
@@ -65,9 +68,14 @@ func (m Models) Fail(d commands.Claimed, reason string) chat.Command {
 	if err := json.Unmarshal(d.Body, &q); err != nil {
 		reason += "; and the payload cannot be read: " + err.Error()
 	}
-	record := q.Answered(d.ID, now())
+	record := q.Answered(d.ID, m.now())
 	record.Reason = reason
 	return record
 }
 
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func (m Models) now() time.Time {
+	if m.Now != nil {
+		return m.Now()
+	}
+	return time.Now().UTC().Truncate(time.Microsecond)
+}

@@ -354,7 +354,7 @@ func (a *app) run(ctx context.Context) error {
 	for _, c := range a.crm {
 		c.Close()
 	}
-	for _, m := range a.models {
+	for _, m := range a.models.Clients {
 		m.Close()
 	}
 	a.handler.Close()

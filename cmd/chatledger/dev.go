@@ -24,6 +24,8 @@ type devCmd struct {
 	Sim           string        `default:"127.0.0.1:8081" env:"CHATLEDGER_SIM" help:"Address of the Telegram simulator and its chat page."`
 	CRM           string        `name:"crm" default:"127.0.0.1:8082" env:"CHATLEDGER_CRM" help:"Address of the fake CRM, which knows orders, invoices, charges and addresses."`
 	Zendesk       string        `default:"127.0.0.1:8083" env:"CHATLEDGER_ZENDESK" help:"Address of the fake Zendesk, which keeps tickets, too."`
+	Model         bool          `help:"Let a stand-in for a language model answer what no workflow does."`
+	ModelListen   string        `default:"127.0.0.1:8084" env:"CHATLEDGER_MODEL" help:"Address of the stand-in."`
 	Operators     string        `default:"127.0.0.1:8090" env:"CHATLEDGER_OPERATORS" help:"Address of the operators' API."`
 	DataDir       string        `default:".data" env:"CHATLEDGER_DATA_DIR" help:"Where the private PostgreSQL keeps its data and the file dsn."`
 	ChatLimit     int           `default:"0" help:"Messages of one chat that are answered in a minute; 0 is no limit."`
@@ -101,6 +103,14 @@ func (c *devCmd) Run(e *env) (err error) {
 	defer fakeZendesk.Close()
 
 	bot := botConfig{Token: demoToken, Secret: demoSecret, CRM: &crmConfig{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
+	if c.Model {
+		model, stop, err := fakeModel(c.ModelListen)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		bot.Model = model
+	}
 	api := "http://" + page.Addr().String()
 	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Tracing: c.tracing()})
 	if err != nil {

@@ -42,6 +42,9 @@ func (w *world) replaysAsItWas() {
 	if w.bot.Zendesk != nil {
 		shop += ", zendesk: {url: 'env:CHATLEDGER_NO_ONE'}"
 	}
+	if m := w.bot.Model; m != nil {
+		shop += fmt.Sprintf(", model: {url: 'env:CHATLEDGER_NO_ONE', name: %s, use: %s}", m.Name, m.Use)
+	}
 	own := settingsFile(w.t, fmt.Sprintf("%s, chat_limit: {count: %d, window: %s}", shop, w.bot.ChatLimit.Count, w.bot.ChatLimit.Window))
 	for _, args := range [][]string{{"--bots", own, "--keep"}, {}} {
 		code, stdout, stderr := w.cli(append([]string{"replay", "--sandbox"}, args...)...)

@@ -159,6 +159,7 @@ func (m moment) fields() [][2]string {
 	for _, field := range slices.Sorted(maps.Keys(s.Run.Data)) {
 		fields = append(fields, [2]string{"collected " + field, s.Run.Data[field]})
 	}
+	fields = append(fields, told(m.events)...)
 	return append(fields, [2]string{"last text", s.LastText}, [2]string{"last intent", string(s.LastIntent)},
 		[2]string{"not understood", fmt.Sprintf("%d in a row", s.Misunderstood)}, [2]string{"answered up to", fmt.Sprintf("version %d", s.Answered)},
 		[2]string{"last update", fmt.Sprint(s.LastUpdate)})

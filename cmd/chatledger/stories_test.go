@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/agent/agenttest"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 )
@@ -42,6 +43,10 @@ import (
 //	                 a text it has not: see newCRM
 //	? query => rows  what the query (without its select) finds in the database
 //
+//	& {"text": ""}   the model says this next, or wants {"calls": [{"tool", "input"}]}
+//	                 used, in stories whose name begins with agent-; without a script
+//	                 it goes by agenttest's few rules
+//
 // A line that begins with two spaces goes on with the one before.
 //
 // At the end the bot must have said nothing else, every reply must have arrived
@@ -67,6 +72,8 @@ func TestStories(t *testing.T) {
 			case "crm":
 				crm, withCRM := newCRM(t)
 				s.world, s.crm = newWorld(t, withCRM), crm
+			case "agent":
+				s.world, s.model, s.crm = newAgent(t)
 			default:
 				s.world = newWorld(t)
 			}
@@ -109,6 +116,7 @@ const storyChat = 42
 type story struct {
 	*world
 	zendesk *zendesktest.Server // of stories whose name begins with zendesk-
+	model   *agenttest.Server   // of stories whose name begins with agent-
 	crm     *fakeCRM            // of stories whose name begins with crm-
 
 	line  string // where the story is, for errors
@@ -149,6 +157,12 @@ func (s *story) step(line string) {
 		s.agent(rest)
 	case "=":
 		s.events(rest)
+	case "&":
+		var answer agenttest.Answer
+		if err := json.Unmarshal([]byte(rest), &answer); err != nil {
+			s.fail("%v", err)
+		}
+		s.model.Script(answer)
 	case "%":
 		s.atCRM(rest)
 	case "?":

@@ -65,6 +65,8 @@ func asThen(s chat.Settings, then decision) chat.Settings {
 			for _, tool := range e.Tools {
 				s.Tools[tool] = true
 			}
+		case chat.ConfirmationAsked:
+			s.Tools[e.Call.Tool] = true
 		case chat.ExchangeJoined, chat.AttackRefused:
 			k.Agent.Use, s.Model = dialog.AgentAlways, "as then"
 		case chat.ReplyQueued:

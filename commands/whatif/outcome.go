@@ -106,6 +106,8 @@ func commandedAt(d decision) time.Time {
 			return e.At
 		case chat.ExchangeEnded:
 			return e.At
+		case chat.ConfirmationAsked:
+			return e.At
 		case chat.TicketOpened:
 			return e.At
 		}

@@ -40,7 +40,7 @@ type Call struct {
 	ID      string            `json:"id"`
 	Tool    string            `json:"tool"`
 	Input   map[string]string `json:"input,omitempty"`
-	Problem string            `json:"problem,omitempty"` // why its input cannot be read
+	Problem string            `json:"problem,omitempty"` // why it is not used
 }
 
 // HandOver is the tool by which a model fetches a person. It is always there.
@@ -99,17 +99,18 @@ func NoResult(call Call, why string) Message {
 func (c Call) Read(tools map[string]bool) (dialog.ToolCall, error) {
 	tool, known := dialog.Toolbox[c.Tool]
 	switch {
+	case c.Problem != "": // so it was found before
+		return dialog.ToolCall{}, unused(c.Problem)
 	case !known || !tools[c.Tool]:
 		return dialog.ToolCall{}, errNoTool
-	case c.Problem != "":
-		return dialog.ToolCall{}, unreadable(c.Problem)
 	}
 	input, err := tool.Accept(c.Input)
 	return dialog.ToolCall{Tool: c.Tool, Input: input}, err
 }
 
-type unreadable string
+// unused is why a tool is not.
+type unused string
 
-func (u unreadable) Error() string { return "the input cannot be read: " + string(u) }
+func (u unused) Error() string { return string(u) }
 
-const errNoTool = unreadable("there is no such tool")
+const errNoTool = unused("there is no such tool")

@@ -100,7 +100,7 @@ func TestACallIsReadOnlyWhenItIsWhatTheToolTakes(t *testing.T) {
 		{agent.Call{Tool: dialog.OrderStatus}, "needs number"},
 		{agent.Call{Tool: dialog.OrderStatus, Input: map[string]string{"number": "1; drop table"}}, "digits"},
 		{agent.Call{Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001", "customer": "7"}}, "no field"},
-		{agent.Call{Tool: dialog.OrderStatus, Problem: "no object"}, "cannot be read"},
+		{agent.Call{Tool: dialog.OrderStatus, Problem: "no object"}, "no object"},
 		{agent.Call{Tool: dialog.Invoice, Input: map[string]string{"number": "1001"}}, "no such tool"},
 		{agent.Call{Tool: "rm", Input: nil}, "no such tool"},
 		{agent.Call{Tool: dialog.ReportDelivery, Input: map[string]string{"number": "1001", "problem": strings.Repeat("x", 2000)}}, "longer"},

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/chatledger/chatledger/adapters/agent/agenttest"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// fakeModel serves a stand-in for a language model, and tells how a bot asks it.
+func fakeModel(address string) (*modelConfig, func() error, error) {
+	on, err := listen(address, "--model-listen")
+	if err != nil {
+		return nil, nil, err
+	}
+	server := &http.Server{Handler: agenttest.New(agenttest.Options{}), ReadHeaderTimeout: headerTimeout}
+	go server.Serve(on)
+	return &modelConfig{URL: "http://" + on.Addr().String() + "/v1", Name: "stand-in", PriceIn: 0.15, PriceOut: 0.6, Use: dialog.AgentAlways}, server.Close, nil
+}
