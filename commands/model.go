@@ -6,16 +6,13 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // AskModel is the payload of chat.KindAsk.
 type AskModel struct {
-	To       domain.Version  `json:"to"`
 	Ask      int             `json:"ask"`
-	Model    string          `json:"model"`
 	Messages []agent.Message `json:"messages"`
 	Tools    []string        `json:"tools,omitempty"`
 	Tokens   int             `json:"tokens"` // that are left
@@ -31,6 +28,6 @@ func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 // lane of their own: an answer that takes long holds no message back.
 func oweModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
 	d.Kind, d.Destination, d.Lane = chat.KindAsk, "agent:"+bot, "agent-"+bot+":"+strconv.FormatInt(chatID, 10)
-	d.Payload = AskModel{e.To, e.Ask, e.Model, e.Messages, e.Tools, e.Tokens, e.Until}
+	d.Payload = AskModel{e.Ask, e.Messages, e.Tools, e.Tokens, e.Until}
 	return d
 }

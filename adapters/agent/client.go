@@ -198,7 +198,7 @@ func failure(err error) *Error {
 		if outer, ok := errors.AsType[*url.Error](err); ok {
 			err = outer.Err // without the URL, which is told already
 		}
-		return &Error{State: commands.Again, Reason: fmt.Sprintf("%.*s", maxQuoted, err.Error())}
+		return &Error{State: commands.Again, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
 	e := &Error{State: commands.Again, Reason: fmt.Sprintf("%d, %.*q", refusal.StatusCode, maxQuoted, refusal.Message)}
 	switch code := refusal.StatusCode; {
@@ -213,6 +213,9 @@ func failure(err error) *Error {
 	}
 	return e
 }
+
+// clean makes a text of the server's one that can be stored.
+func clean(text string) string { return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "") }
 
 // retryAfter reads the header's seconds; 0 when it has none.
 func retryAfter(header string) time.Duration {

@@ -40,7 +40,7 @@ func newModel(t *testing.T) (*agent.Client, *agenttest.Server) {
 }
 
 func question(text string) commands.AskModel {
-	return commands.AskModel{Ask: 3, Model: "small-1", Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
+	return commands.AskModel{Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
 		Messages: []domain.Message{{Role: domain.System, Text: "You are a helper."}, {Role: domain.Customer, Text: text}}}
 }
 

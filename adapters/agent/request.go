@@ -157,7 +157,7 @@ func (a *answer) reply() (Reply, *Error) {
 	default:
 		return Reply{}, &Error{State: commands.Refused, Reason: fmt.Sprintf("the server ended the answer: %.*q", maxQuoted, a.finished)}
 	}
-	r := Reply{Text: strings.ToValidUTF8(strings.ReplaceAll(a.text.String(), "\x00", ""), ""), TokensIn: int(a.in), TokensOut: int(a.out)}
+	r := Reply{Text: clean(a.text.String()), TokensIn: int(a.in), TokensOut: int(a.out)}
 	for i := range a.calls {
 		r.Calls = append(r.Calls, a.calls[i].call())
 	}
@@ -166,7 +166,6 @@ func (a *answer) reply() (Reply, *Error) {
 
 // call reads the input leniently: models write numbers where texts are wanted.
 func (p *partial) call() agent.Call {
-	clean := func(s string) string { return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "") }
 	call := agent.Call{ID: clean(p.id), Tool: clean(p.name)}
 	text := strings.TrimSpace(p.input.String())
 	if text == "" {
