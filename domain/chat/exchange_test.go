@@ -81,7 +81,7 @@ func (c *modelChat) returns(output map[string]string) []domain.Event {
 }
 
 func recordOf(asked chat.ToolRequested, output map[string]string, at time.Time) chat.RecordTool {
-	record := chat.RecordTool{To: asked.To, Call: asked.Call, For: asked.For, Tool: asked.Tool, Input: asked.Input, Output: output, At: at}
+	record := chat.RecordTool{To: asked.To, Call: asked.Call, For: asked.For, Tool: asked.Tool, Input: asked.Input, About: asked.About, Output: output, At: at}
 	if output == nil {
 		record.Reason = "refused"
 	} else if asked.Writes {
@@ -401,11 +401,18 @@ func TestAnAnswerFollowsAGroupThatHasMoved(t *testing.T) {
 func TestAnAttackIsNotPutToTheModelAndItsKindIsKept(t *testing.T) {
 	t.Parallel()
 	attempts, harmless := agent.RedTeam()
-	for _, text := range attempts {
+	refused := 0
+	for _, text := range attempts { // what a workflow or a person takes, no model would see
 		c := withModel(t)
-		if c.says(text); count[chat.ModelAsked](c.history) != 0 || count[chat.AttackRefused](c.history)+count[chat.TicketOpened](c.history)+count[chat.WorkflowMoved](c.history) == 0 {
+		if c.says(text); count[chat.ModelAsked](c.history) != 0 {
 			t.Errorf("%q: %+v", text, c.history)
 		}
+		if count[chat.AttackRefused](c.history) == 1 && last[chat.AttackRefused](c).Kind != "" {
+			refused++
+		}
+	}
+	if refused < len(attempts)*3/4 {
+		t.Errorf("of %d attempts %d are refused as such", len(attempts), refused)
 	}
 	asked := 0
 	for _, text := range harmless {
