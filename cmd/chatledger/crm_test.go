@@ -320,9 +320,14 @@ func (s *story) atCRM(line string) {
 		s.crm.release()
 	case "keeps":
 		s.settle()
-		if kept := strings.Join(s.crm.kept(storyChat), "; "); kept != text {
+		if kept := strings.Join(s.crm.kept(s.chat), "; "); kept != text {
 			s.fail("it was changed to %q", kept)
 		}
+	case "refuses":
+		s.refuses = true
+		s.crm.AddFault(crmtest.Fault{Path: text, Status: http.StatusUnprocessableEntity})
+	case "tier":
+		s.crm.AddCustomer(crmtest.Customer{ID: fmt.Sprintf("telegram:%d", s.customer), Name: "Customer", Tier: text})
 	default:
 		s.fail("no such line")
 	}

@@ -21,10 +21,14 @@ import (
 // line:
 //
 //	# a remark
+//	: group          where it takes place, and with what, before anything else: see scene
 //	> text           the customer writes; "..." is unquoted first, and {4096} at
-//	                 the end repeats the text up to so many characters
+//	                 the end repeats the text up to so many characters; --ago=20m
+//	                 before it: they did so long ago, and it comes only now; --late: it
+//	                 comes behind what they wrote later; --from=7: another customer does
 //	+ {"photo": []}  the customer sends a message with these fields of the Bot API
 //	+ 46m            so much time goes by, for Telegram and for chatledger
+//	+ moves          the group becomes a supergroup, where the story goes on
 //	~ text           the customer edits the last message
 //	[Button]         the customer presses this button where it was last shown;
 //	                 [Button] 2 is where it was shown before that
@@ -34,6 +38,8 @@ import (
 //	@ reply text     a person acts with `chatledger ticket`: reply, resolve, ...;
 //	                 with --flags before the text; ! text at the end: and is refused
 //	                 with this in the error
+//	& maria claim    an operator acts by the API: claim, release, reply, notes, ...; ! 409
+//	                 at the end: and is answered with this status
 //	^ comment text   an agent acts at Zendesk: see agent
 //	= name name      the events since the last such line, in their order; what is
 //	                 under way is waited for first, so one such line tells of one
@@ -41,11 +47,12 @@ import (
 //	% holds          from here on the CRM answers nobody; % answers ends that
 //	% keeps text     the CRM has changed the customer's address once, to this; without
 //	                 a text it has not: see newCRM
-//	? query => rows  what the query (without its select) finds in the database
-//
-//	& {"text": ""}   the model says this next, or wants {"calls": [{"tool", "input"}]}
+//	% refuses /path  from here on the CRM refuses for good what is asked of it there
+//	% tier priority  the CRM serves the customer in this way
+//	$ {"text": ""}   the model says this next, or wants {"calls": [{"tool", "input"}]}
 //	                 used, in stories whose name begins with agent-; without a script
 //	                 it goes by agenttest's few rules
+//	? query => rows  what the query (without its select) finds in the database
 //
 // A line that begins with two spaces goes on with the one before.
 //
@@ -65,20 +72,23 @@ func TestStories(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &story{}
+			lines := strings.Split(string(text), "\n")
+			s := &story{scene: readScene(t, lines), fences: map[string]int64{}}
 			switch kind, _, _ := strings.Cut(filepath.Base(path), "-"); kind {
 			case "zendesk":
 				s.world, s.zendesk = newWorldWithZendesk(t)
 			case "crm":
 				crm, withCRM := newCRM(t)
-				s.world, s.crm = newWorld(t, withCRM), crm
+				s.world, s.crm = newWorld(t, withCRM, s.limits), crm
 			case "agent":
 				s.world, s.model, s.crm = newAgent(t)
+			case "team":
+				s.team = newTeam(t, "maria", "jo", "boss")
+				s.world = s.team.world
 			default:
-				s.world = newWorld(t)
+				s.world = newWorld(t, s.limits)
 			}
 			s.clock.pass(monday.Sub(now()))
-			lines := strings.Split(string(text), "\n")
 			for i := 0; i < len(lines); i++ {
 				s.line = fmt.Sprintf("%s:%d: %s", path, i+1, lines[i])
 				line := strings.TrimRight(lines[i], " ")
@@ -91,9 +101,9 @@ func TestStories(t *testing.T) {
 			}
 			s.line = path + ": the end"
 			s.nothingMore()
-			s.wantRows("0", `select count(*) from eventstore.deliveries where state <> 'done' or attempts <> 1`)
-			texts := s.heard
-			for _, m := range s.Messages(storyChat) {
+			s.wantRows("0", `select count(*) from eventstore.deliveries where (state <> 'done' and not (state = 'refused' and $1 and destination <> 'telegram:demo')) or attempts <> 1`, s.refuses)
+			texts := s.heardBefore + s.heard
+			for _, m := range s.Messages(s.chat) {
 				if m.Media.Kind != "" && m.From == "bot" {
 					texts--
 				}
@@ -110,37 +120,42 @@ func TestStories(t *testing.T) {
 // monday is when every story begins: an hour after the shop has opened for the week.
 var monday = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 
-// storyChat is the customer of every story.
-const storyChat = 42
-
 type story struct {
 	*world
+	scene
 	zendesk *zendesktest.Server // of stories whose name begins with zendesk-
 	model   *agenttest.Server   // of stories whose name begins with agent-
 	crm     *fakeCRM            // of stories whose name begins with crm-
+	team    *team               // of stories whose name begins with team-
 
 	line  string // where the story is, for errors
 	heard int    // messages of the bot that were told of
 	told  int64  // version of the last event that was told of
 	last  int64  // the customer's last message
+
+	heardBefore int              // messages that were told of where the group was before
+	fences      map[string]int64 // of the operators' claims; "" is of the last
+	refuses     bool             // the CRM may refuse for good
 }
 
 func (s *story) step(line string) {
 	s.t.Helper()
 	mark, rest := line[:1], strings.TrimSpace(line[1:])
 	switch mark {
-	case "#":
+	case "#", ":":
 	case ">":
-		s.last = s.Say(storyChat, s.text(rest))
+		s.say(rest)
 	case "+":
 		if long, err := time.ParseDuration(rest); err == nil {
 			s.settle()
 			s.clock.pass(long)
+		} else if rest == "moves" {
+			s.moves()
 		} else {
-			s.send(rest)
+			s.sendFields(rest)
 		}
 	case "~":
-		if err := s.Edit(storyChat, s.last, s.text(rest)); err != nil {
+		if err := s.Edit(s.chat, s.last, s.text(rest)); err != nil {
 			s.fail("%v", err)
 		}
 	case "[":
@@ -153,11 +168,13 @@ func (s *story) step(line string) {
 		}
 	case "@":
 		s.person(rest)
+	case "&":
+		s.operator(rest)
 	case "^":
 		s.agent(rest)
 	case "=":
 		s.events(rest)
-	case "&":
+	case "$":
 		var answer agenttest.Answer
 		if err := json.Unmarshal([]byte(rest), &answer); err != nil {
 			s.fail("%v", err)
@@ -179,7 +196,7 @@ func (s *story) step(line string) {
 func (s *story) fail(format string, args ...any) {
 	s.t.Helper()
 	var said strings.Builder
-	for _, m := range s.Messages(storyChat) {
+	for _, m := range s.Messages(s.chat) {
 		fmt.Fprintf(&said, "\n\t%-4s %.200q", m.From, m.Text)
 	}
 	s.t.Fatalf("%s\n\t%s\n\tthe chat so far:%s", s.line, fmt.Sprintf(format, args...), said.String())
@@ -209,30 +226,13 @@ func (s *story) text(source string) string {
 	return source
 }
 
-// send posts a message with other fields than text.
-func (s *story) send(fields string) {
-	s.t.Helper()
-	message := map[string]any{}
-	if err := json.Unmarshal([]byte(fields), &message); err != nil {
-		s.fail("%v", err)
-	}
-	s.last = 1
-	for _, m := range s.Messages(storyChat) {
-		s.last = max(s.last, m.MessageID+1)
-	}
-	message["message_id"], message["date"] = s.last, s.clock.now().Unix()
-	message["chat"] = map[string]any{"id": storyChat, "type": "private", "first_name": "Customer 42"}
-	message["from"] = map[string]any{"id": storyChat, "is_bot": false, "first_name": "Customer 42"}
-	s.Post(map[string]any{"message": message})
-}
-
 // hear waits for the bot's next message.
 func (s *story) hear(want string) {
 	s.t.Helper()
 	s.eventually(s.line, func() string {
-		return unless(len(s.texts(storyChat, "bot")) > s.heard, "the bot says nothing")
+		return unless(len(s.texts(s.chat, "bot")) > s.heard, "the bot says nothing")
 	})
-	got := s.texts(storyChat, "bot")[s.heard]
+	got := s.texts(s.chat, "bot")[s.heard]
 	s.heard++
 	if !like(want, got) {
 		s.fail("the bot says %q", got)
@@ -251,7 +251,7 @@ func like(want, got string) bool {
 func (s *story) nothingMore() {
 	s.t.Helper()
 	s.settle()
-	if said := s.texts(storyChat, "bot"); len(said) != s.heard {
+	if said := s.texts(s.chat, "bot"); len(said) != s.heard {
 		s.fail("the bot says %q too", said[s.heard:])
 	}
 }
@@ -266,11 +266,11 @@ func (s *story) press(line string) {
 			s.fail("%v", err)
 		}
 	}
-	messages := s.Messages(storyChat)
+	messages := s.Messages(s.chat)
 	for i := len(messages) - 1; i >= 0; i-- {
 		if data := button(messages[i], label); data != "" {
 			if back--; back == 0 {
-				s.Press(storyChat, messages[i].MessageID, data)
+				s.Press(s.chat, messages[i].MessageID, data)
 				return
 			}
 		}
@@ -304,7 +304,7 @@ func (s *story) person(line string) {
 	s.t.Helper()
 	line, refusal, refused := strings.Cut(line, " ! ")
 	verb, rest, more := strings.Cut(line, " ")
-	args := []string{"ticket", verb, "--as", "ann", fmt.Sprintf("demo:%d", storyChat)}
+	args := []string{"ticket", verb, "--as", "ann", fmt.Sprintf("demo:%d", s.chat)}
 	for strings.HasPrefix(rest, "--") {
 		var flag string
 		flag, rest, more = strings.Cut(rest, " ")
@@ -327,7 +327,7 @@ func (s *story) person(line string) {
 func (s *story) events(want string) {
 	s.t.Helper()
 	s.settle()
-	stream := fmt.Sprintf("chat-demo:%d", storyChat)
+	stream := fmt.Sprintf("chat-demo:%d", s.chat)
 	got := strings.ReplaceAll(s.rows(`select name from eventstore.events where stream_id = $1 and version > $2
 		and coalesce(payload->>'tool', '') <> 'customer' order by version`, stream, s.told), "; ", " ")
 	if got != strings.Join(strings.Fields(want), " ") {
