@@ -19,7 +19,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-var full = flag.Bool("full", false, "kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes instead of 10 s")
+var full = flag.Bool("full", false, "kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes instead of 10 s, and hurry all of a crowd")
 
 // The sender is killed in the middle of its calls, again and again. What Telegram has
 // seen and what the ledger says are the same: nothing is lost, nothing comes twice
