@@ -50,10 +50,15 @@ func newReceiver(secrets ...string) *receiver {
 			defer rc.mu.Unlock()
 			rc.observed = append(rc.observed, status)
 		},
+		Now: func() time.Time { return noon },
 		Log: slog.New(slog.DiscardHandler),
 	}
 	return rc
 }
+
+// noon is the time at all receivers: on a busy machine the clock goes on between the
+// signing of a request and its arrival.
+var noon = time.Date(2026, 8, 17, 12, 0, 0, 0, time.UTC)
 
 func (rc *receiver) keep(ctx context.Context, do func()) error {
 	rc.mu.Lock()
@@ -68,7 +73,7 @@ func (rc *receiver) keep(ctx context.Context, do func()) error {
 
 // post sends a body as Zendesk does, save for what change alters.
 func (rc *receiver) post(body string, change func(*http.Request)) *httptest.ResponseRecorder {
-	r := signed(body, secret, time.Now())
+	r := signed(body, secret, noon)
 	if change != nil {
 		change(r)
 	}
@@ -100,9 +105,9 @@ func TestASignedEventIsTaken(t *testing.T) {
 	} {
 		for name, change := range map[string]func(*http.Request){
 			"now":                nil,
-			"5 minutes late":     func(r *http.Request) { *r = *signed(body, secret, time.Now().Add(-299*time.Second)) },
-			"by a clock ahead":   func(r *http.Request) { *r = *signed(body, secret, time.Now().Add(20*time.Second)) },
-			"by the old secret":  func(r *http.Request) { *r = *signed(body, "old-secret", time.Now()) },
+			"5 minutes late":     func(r *http.Request) { *r = *signed(body, secret, noon.Add(-300*time.Second)) },
+			"by a clock ahead":   func(r *http.Request) { *r = *signed(body, secret, noon.Add(30*time.Second)) },
+			"by the old secret":  func(r *http.Request) { *r = *signed(body, "old-secret", noon) },
 			"as text":            func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
 			"from who hangs up":  func(r *http.Request) { *r = *r.WithContext(cancelled()) },
 			"in another version": func(r *http.Request) { r.Header.Set("X-Zendesk-New", "1") },
@@ -136,18 +141,18 @@ func TestWhatIsNotZendesksIsNotTaken(t *testing.T) {
 		change  func(*http.Request)
 		status  int
 	}{
-		"another secret":            {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, "guess", time.Now()) }, 401},
-		"another body":              {[]string{secret}, solved, func(r *http.Request) { r.Body = signed(comment, secret, time.Now()).Body }, 401},
-		"another time":              {[]string{secret}, solved, header(timestamp, time.Now().Add(-time.Second).UTC().Format(time.RFC3339)), 401},
+		"another secret":            {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, "guess", noon) }, 401},
+		"another body":              {[]string{secret}, solved, func(r *http.Request) { r.Body = signed(comment, secret, noon).Body }, 401},
+		"another time":              {[]string{secret}, solved, header(timestamp, noon.Add(-time.Second).UTC().Format(time.RFC3339)), 401},
 		"no signature":              {[]string{secret}, solved, header(signature, ""), 401},
 		"half a signature":          {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)[:20]) }, 401},
 		"a signature and more":      {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)+"!") }, 401},
 		"no time":                   {[]string{secret}, solved, header(timestamp, ""), 401},
 		"no time that is one":       {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
-		"over 5 minutes old":        {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, time.Now().Add(-302*time.Second)) }, 401},
-		"from the future":           {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, time.Now().Add(time.Minute)) }, 401},
-		"no secret configured":      {nil, solved, func(r *http.Request) { *r = *signed(solved, "", time.Now()) }, 401},
-		"an empty one configured":   {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", time.Now()) }, 401},
+		"over 5 minutes old":        {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, noon.Add(-301*time.Second)) }, 401},
+		"from the future":           {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, noon.Add(31*time.Second)) }, 401},
+		"no secret configured":      {nil, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
+		"an empty one configured":   {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
 		"GET":                       {[]string{secret}, "", func(r *http.Request) { r.Method = http.MethodGet }, 405},
 		"over 1 MiB":                {[]string{secret}, strings.Repeat("x", 1<<20+1), nil, 413},
 		"over 1 MiB, by a stranger": {[]string{secret}, strings.Repeat("x", 1<<20+1), header(signature, ""), 413},
