@@ -276,7 +276,7 @@ func (h *Handler) load(ctx context.Context, work []*line) error {
 func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("deciding panicked: %v\n%s", r, debug.Stack())
+			err = fmt.Errorf("deciding %w", Panicked(r, debug.Stack()))
 		}
 	}()
 	if l.unreadable != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/commands"
@@ -31,8 +31,20 @@ func NewRouter(log *slog.Logger) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
-	router.AddMiddleware(middleware.Recoverer)
+	router.AddMiddleware(recovered)
 	return &Router{router: router}, nil
+}
+
+// recovered makes an error of a panic. Watermill's own middleware would log what was thrown.
+func recovered(handle message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) (out []*message.Message, err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = commands.Panicked(r, debug.Stack())
+			}
+		}()
+		return handle(msg)
+	}
 }
 
 // Watermill tells of every subscription at level info; to us that is detail.

@@ -83,7 +83,7 @@ type Client struct {
 func CheckURL(base string) error {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("%q is no base URL; give one such as https://crm.example.com/v1", base)
+		return errors.New("it is no base URL; give one such as https://crm.example.com/v1") // it may hold a token
 	}
 	return nil
 }

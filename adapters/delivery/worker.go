@@ -142,11 +142,12 @@ func (w *Worker) putOff(ctx context.Context, c commands.Claimed, o commands.Outc
 	if _, err := w.Ledger.PutOff(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
-	w.about(c).InfoContext(ctx, "delivery put off", "attempt", c.Attempt, "state", o.State, "after", o.After, "reason", o.Reason)
+	w.about(c).InfoContext(ctx, "delivery put off", "attempt", c.Attempt, "state", o.State, "after", o.After, "cause", o.Cause)
 	return nil
 }
 
-// about is a log whose lines say which delivery they are about.
+// about is a log whose lines say which delivery they are about. Why it failed they do not
+// say: the other side's words may be the customer's. The ledger keeps them.
 func (w *Worker) about(c commands.Claimed) *slog.Logger {
 	return w.Log.With("delivery", c.ID, "kind", c.Kind, "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation)
 }
@@ -157,7 +158,7 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 	request := commands.Request{Stream: c.Stream, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != commands.Done {
-		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "reason", o.Reason)
+		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "cause", o.Cause)
 	}
 	for pause := pauseMin; ; pause *= 2 {
 		_, err := w.Handle(ctx, request)

@@ -35,5 +35,21 @@ func (s *serverLog) Handle(ctx context.Context, r slog.Record) error {
 	if !s.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
+	r.Message = withoutThrown(r.Message)
 	return s.Handler.Handle(ctx, r)
+}
+
+// withoutThrown takes out of a panic's line what was thrown, which may quote a customer,
+// unless it is the runtime's own word. Where that was is told behind it.
+func withoutThrown(message string) string {
+	const begins = "http: panic serving "
+	rest, ok := strings.CutPrefix(message, begins)
+	source, thrown, _ := strings.Cut(rest, ": ")
+	if !ok || strings.HasPrefix(thrown, "runtime error: ") {
+		return message
+	}
+	if stack := strings.LastIndex(thrown, "\ngoroutine "); stack >= 0 {
+		source += ":" + thrown[stack:]
+	}
+	return begins + source
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/mux"
+
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -60,7 +62,7 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 	case !known:
 		return operator, a.deny(r, "send Authorization: Bearer and a token, or log in; `chatledger operator add` makes a token")
 	case !ok && r.Method != http.MethodGet && !sameSecret(r.Header.Get(csrfHeader), csrfOf(cookie.Value)):
-		a.Log.Warn("an operator's request without its X-CSRF-Token was denied", "operator", operator.Name, "path", r.URL.Path)
+		a.Log.Warn("an operator's request without its X-CSRF-Token was denied", "operator", operator.Name, "path", template(r))
 		return operator, problem{Status: http.StatusForbidden, Detail: "send the header " + csrfHeader + ", as logging in gave it"}
 	}
 	a.Door.Admitted(r)
@@ -78,7 +80,7 @@ func (a *API) deny(r *http.Request, detail string) error {
 	if wait := a.Door.Refused(r, ""); wait > 0 {
 		return problem{Status: http.StatusTooManyRequests, Detail: "too many requests without a right token or password: wait", after: wait}
 	}
-	a.Log.Warn("access to the operators' API was denied", "source", r.RemoteAddr, "path", r.URL.Path)
+	a.Log.Warn("access to the operators' API was denied", "source", r.RemoteAddr, "path", template(r))
 	return problem{Status: http.StatusUnauthorized, Detail: detail}
 }
 
@@ -121,4 +123,15 @@ func (f *failures) renew(now time.Time) {
 	if f.counted == nil || now.Sub(f.begun) >= failureWindow || len(f.counted) >= maxNames {
 		f.begun, f.counted = now, map[string]int{}
 	}
+}
+
+// template is a request's path with the names of what may stand there instead of what a
+// stranger put there.
+func template(r *http.Request) string {
+	route := mux.CurrentRoute(r)
+	if route == nil {
+		return ""
+	}
+	path, _ := route.GetPathTemplate() // each of ours has one
+	return path
 }

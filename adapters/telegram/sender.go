@@ -74,7 +74,11 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if resp.StatusCode/100 == 3 {
 		resp.Body.Close()
-		return nil, fmt.Errorf("it redirects to %s: give the Bot API's own address", resp.Header.Get("Location"))
+		host := "somewhere else"
+		if to, err := resp.Location(); err == nil {
+			host = to.Host // the rest holds the token, as what was asked for does
+		}
+		return nil, fmt.Errorf("it redirects to %s: give the Bot API's own address", host)
 	}
 	resp.Body = struct {
 		io.Reader

@@ -18,10 +18,11 @@ type LogConfig struct {
 }
 
 // NewLogger writes lines to w. A line about something that is traced carries the ids of
-// trace and span.
+// trace and span. Errors are worded without what they quote, and there are no lines below
+// debug, where libraries show what they carry.
 func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	var h slog.Handler
-	if options := (&slog.HandlerOptions{Level: c.Level}); c.JSON {
+	if options := (&slog.HandlerOptions{Level: max(c.Level, slog.LevelDebug)}); c.JSON {
 		h = slog.NewJSONHandler(w, options)
 	} else {
 		h = slog.NewTextHandler(w, options)
@@ -29,7 +30,7 @@ func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	if c.Burst > 0 {
 		h = bursts{h, &counts{limit: c.Burst, by: map[string]*count{}}}
 	}
-	return slog.New(ids{h})
+	return slog.New(ids{worded{h}})
 }
 
 // ids adds to a line what its trace is known by.

@@ -60,11 +60,11 @@ func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
 		return &Tracing{}, nil
 	}
 	if base, err := url.Parse(c.Endpoint); err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, fmt.Errorf("tracing: %q is no base URL of an OTLP receiver; give one such as http://127.0.0.1:4318", c.Endpoint)
+		return nil, errors.New("tracing: the endpoint is no base URL of an OTLP receiver; give one such as http://127.0.0.1:4318")
 	}
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
 	if err != nil {
-		return nil, fmt.Errorf("tracing to %s: %w", c.Endpoint, err)
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { c.Log.Warn("spans are lost", "error", err) }))
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Ratio))),

@@ -10,7 +10,7 @@ package zendesk
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -65,7 +65,7 @@ type Client struct {
 func NewClient(a Account) (*Client, error) {
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Host == "" || a.Email == "" || a.Token == "" {
-		return nil, fmt.Errorf("zendesk: an account needs an address such as https://shop.zendesk.com, an email and a token; the address is %q", a.URL)
+		return nil, errors.New("zendesk: an account needs an address such as https://shop.zendesk.com, an email and a token")
 	}
 	if a.Transport == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()

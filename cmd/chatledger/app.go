@@ -431,7 +431,7 @@ func (a *app) watchFlow(ctx context.Context) {
 		for bot, why := range stopped {
 			if known[bot].Cause != why.Cause {
 				a.metrics.Stopped(bot, string(why.Cause), true)
-				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause, "reason", why.Reason)
+				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause)
 			}
 		}
 		known = stopped
