@@ -386,9 +386,16 @@ func TestAFloodIsAFewLogLines(t *testing.T) {
 				t.Errorf("%q is missing in\n%s", line, said)
 			}
 		}
-		g.ServerLog().Print("http: panic serving 192.0.2.7:4711: boom")
-		if !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "boom") {
-			t.Error("a panic is not said")
+		g.ServerLog().Print("http: panic serving [2001:db8::1]:4711: what a customer: wrote\ngoroutine 7 [running]:\nin some.go")
+		g.ServerLog().Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\ngoroutine 8 [running]:\nin another.go")
+		said = out.String()
+		for _, part := range []string{"level=ERROR", "[2001:db8::1]:4711", "in some.go", "index out of range [3]", "in another.go"} {
+			if !strings.Contains(said, part) {
+				t.Errorf("%q is missing in what is said of panics: %s", part, said)
+			}
+		}
+		if strings.Contains(said, "wrote") {
+			t.Errorf("what was thrown is said: %s", said)
 		}
 	})
 }

@@ -39,8 +39,9 @@ const (
 
 // Client speaks to the Bot API for one bot.
 type Client struct {
-	api  *bot.Bot
-	http *http.Client
+	api   *bot.Bot
+	http  *http.Client
+	token string
 }
 
 // NewClient returns a client; url is the API's, without the token.
@@ -54,7 +55,7 @@ func NewClient(url, token string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bot API client: %w", err)
 	}
-	return &Client{api, client}, nil
+	return &Client{api, client, token}, nil
 }
 
 // Through makes calls go through what wrap returns, before the first of them. What is
@@ -129,7 +130,7 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	default:
 		return commands.Outcome{State: commands.Refused, Reason: "Telegram has no sender for " + d.Kind}
 	}
-	outcome := judge(err, written.Load())
+	outcome := judge(err, client.token, written.Load())
 	if outcome.State == commands.Done && messageID != 0 {
 		outcome.MessageID = messageID
 		outcome.Answer = fmt.Appendf(nil, `{"message_id": %d}`, messageID)
@@ -195,11 +196,11 @@ func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 
 // judge says what an error means for the delivery. written tells whether the
 // request had left us: then silence is no proof that it did not arrive.
-func judge(err error, written bool) commands.Outcome {
+func judge(err error, token string, written bool) commands.Outcome {
 	if err == nil {
 		return commands.Outcome{State: commands.Done}
 	}
-	reason := brief(err)
+	reason := brief(err, token)
 	var limited *bot.TooManyRequestsError
 	var migrated *bot.MigrateError
 	switch {
@@ -226,9 +227,10 @@ func judge(err error, written bool) commands.Outcome {
 }
 
 // brief is an error in one line, without the middle of a long one: the library quotes
-// the whole of an answer that it cannot read.
-func brief(err error) string {
-	line := []rune(strings.Join(strings.Fields(err.Error()), " "))
+// the whole of an answer that it cannot read. What answers may be a proxy that quotes the
+// URL, and with it the token.
+func brief(err error, token string) string {
+	line := []rune(strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), token, "***")), " "))
 	if over := len(line) - maxReason; over > 0 {
 		line = slices.Replace(line, maxReason/2, maxReason/2+over, '…')
 	}

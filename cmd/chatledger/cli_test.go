@@ -137,7 +137,7 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		"\"90\" is no time to keep something for":  "bots: {demo: {token: '1:x', secret: s, retention: {raw: 90}}}",
 		"\"-1d\" is no time":                       "bots: {demo: {token: '1:x', secret: s, retention: {raw: -1d}}}",
 		"field inbox not found":                    "bots: {demo: {token: '1:x', secret: s, retention: {inbox: 1d}}}",
-		"crm: url: it is no base URL; give one":  "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
+		"crm: url: it is no base URL; give one":    "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
 		"is no base URL":                           "bots: {demo: {token: '1:x', secret: s, crm: {url: crm.example.com}}}",
 		"orders and crm exclude each other":        "bots: {demo: {token: '1:x', secret: s, orders: demo, crm: {url: 'http://127.0.0.1'}}}",
 		"crm: token: the environment has no":       "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/chatledger/chatledger/adapters/telemetry"
 )
 
 // cli is every subcommand, each in the file of its name.
@@ -110,13 +112,13 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 
 type exit int
 
-// report prints an error in one line and turns it into an exit status: 1 for a
-// finding or a failure, 0 when the program was merely asked to stop.
+// report prints an error in one line, as logs word it, and turns it into an exit status: 1
+// for a finding or a failure, 0 when the program was merely asked to stop.
 func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0
 	}
-	fmt.Fprintf(stderr, "chatledger: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(stderr, "chatledger: %s\n", oneLine(telemetry.Wording(err)))
 	return 1
 }
 

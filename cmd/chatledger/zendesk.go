@@ -53,7 +53,7 @@ func (z *zendeskConfig) check() error {
 	address, err := url.Parse(z.URL)
 	switch {
 	case err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http":
-		return fmt.Errorf("url is %q; it is an address such as https://shop.zendesk.com", z.URL)
+		return errors.New("url is none: give an address such as https://shop.zendesk.com")
 	case !strings.Contains(z.Email, "@"):
 		return errors.New("email is missing: that of the agent that the token acts as")
 	case z.Token == "":
