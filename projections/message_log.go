@@ -1,10 +1,12 @@
 package projections
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -86,7 +88,15 @@ func newMessageLog(stream domain.StreamID) *messageLog {
 
 // named is the message_id of what was received at a version of a stream.
 func named(stream domain.StreamID, version domain.Version) string {
-	return fmt.Sprintf("%s/%d", stream, version)
+	return string(stream) + "/" + strconv.FormatInt(int64(version), 10)
+}
+
+// sending is the message_id of what a delivery sends, if it is a message.
+func sending(delivery uuid.UUID, kind string) string {
+	if kind != messageKind {
+		return ""
+	}
+	return delivery.String()
 }
 
 // about says which message an event changes, if it names one.
@@ -111,21 +121,13 @@ func about(r domain.Recorded) (id string) {
 			return to(e.Answer)
 		}
 	case chat.DeliverySucceeded:
-		if e.Kind == messageKind {
-			return e.Delivery.String()
-		}
+		return sending(e.Delivery, e.Kind)
 	case chat.DeliveryFailed:
-		if e.Kind == messageKind {
-			return e.Delivery.String()
-		}
+		return sending(e.Delivery, e.Kind)
 	case chat.DeliveryRetried:
-		if e.Kind == messageKind {
-			return e.Delivery.String()
-		}
+		return sending(e.Delivery, e.Kind)
 	case chat.DeliverySkipped:
-		if e.Kind == messageKind {
-			return e.Delivery.String()
-		}
+		return sending(e.Delivery, e.Kind)
 	}
 	return ""
 }

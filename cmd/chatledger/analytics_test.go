@@ -33,7 +33,7 @@ func questions(t *testing.T) (list []question) {
 	return list
 }
 
-// The SQL of the guide is run by who it is written for, on what conversations have left,
+// The SQL of the guide is run by whom it is written for, on what conversations have left,
 // and finds what happened in them.
 func TestTheGuideForAnalystsAnswersItsQuestions(t *testing.T) {
 	t.Parallel()
@@ -43,16 +43,17 @@ func TestTheGuideForAnalystsAnswersItsQuestions(t *testing.T) {
 	w.running = w.start(r.app)
 	w.register()
 	w.busyDay()
+	w.must("rebuild", "messages", "chat_days") // what takes a table's place is read as well
 	analyst := session(t, r.analyst)
 	answers := map[string]string{
 		"How did each day go?": `select sum(began), sum(hand_overs), sum(late_responses), sum(opt_outs), bool_or(hand_over_reasons ? 'not_understood') from (%s) q
-			=> (8,4,1,1,t)`,
+			=> (8,4,3,1,t)`,
 		"What share was answered without a person, by intent and week?": `select intent, sum(messages), avg(without_person)::numeric(3, 2) from (%s) q where intent in ('order_status', 'person') group by 1 order by 1
 			=> (order_status,2,1.00)(person,1,0.00)`,
 		"Why were people needed?":                             `select reason, times, for_example from (%s) q => (asked,1,"I want to talk to a person")(not_understood,1,"zzzzz qqq")`,
 		"Which messages did nobody answer?":                   `select stream_id, text, handed_over from (%s) q => (chat-demo:3,"zzzzz qqq",not_understood)(chat-demo:4,"Is anybody there?",)`,
 		"Which messages should become examples of an intent?": `select text, language, intent, times from (%s) q => ("purple monkeys eat fog",en,unknown,1)("zzzzz qqq",en,unknown,1)`,
-		"Which cases are overdue, by priority?":               `select priority, overdue, nobodys, first from (%s) q => (urgent,1,1,demo:4#1)`,
+		"Which cases are overdue, by priority?":               `select priority, overdue, nobodys, first from (%s) q => (urgent,1,1,demo:4#1)(high,1,1,demo:2#1)(normal,1,1,demo:3#1)`,
 		"Which cases were not closed after all?":              `select reason, cases, reopened, share from (%s) q => (asked,1,1,1.00)`,
 		"After what do customers block the bot?":              `select stream_id, written_by, after, person_was_fetched from (%s) q => (chat-demo:6,rule,"You're welcome!",f)`,
 		"At which step do they give up?":                      `select workflow, step, given_up from (%s) q => (billing_address_change,confirming_changes,1)`,
@@ -137,10 +138,10 @@ func (w *world) busyDay() {
 	ticket("reply", 8, "All is well.")
 	ticket("resolve", 8)
 	say(8, "hello again")
-	// The fourth waits for a person until it is late.
+	// The fourth waits for a person, as two others do, until it is late by any hours of work.
 	say(4, "hello")
 	ticket("open", 4, "--priority=urgent")
 	say(4, "Is anybody there?")
-	w.clock.pass(16 * time.Minute)
+	w.clock.pass(14 * 24 * time.Hour)
 	w.settle()
 }
