@@ -40,6 +40,7 @@ type Message struct {
 	HandedOver  *string
 	Answers     *string
 	Backlog     bool
+	ModelAsked  bool
 	OverLimit   bool
 	Late        bool
 	AlbumPart   bool
@@ -114,6 +115,10 @@ func about(r domain.Recorded) (id string) {
 		return to(e.Answer)
 	case chat.WorkflowMoved:
 		return to(e.Answer)
+	case chat.ModelAsked:
+		return to(e.Answer)
+	case chat.ExchangeJoined:
+		return to(e.Answer)
 	case chat.ReplyQueued:
 		return to(e.Answer)
 	case chat.ButtonAnswered:
@@ -140,7 +145,7 @@ func aboutTheLast(r domain.Recorded) bool {
 	case chat.BacklogTaken:
 		return true
 	case chat.ReplyQueued:
-		return e.Author.Kind == chat.Person
+		return e.Author.Kind != chat.Bot
 	}
 	return false
 }
@@ -170,7 +175,7 @@ func (l *messageLog) take(r domain.Recorded) error {
 		return nil
 	case chat.BacklogTaken:
 		if e.Intent != dialog.Waited { // nobody has it, so that it was answered
-			if err := l.each(r, l.backlog(), func(m *Message) { m.answer(byRule, r.OccurredAt) }); err != nil {
+			if err := l.each(r, l.unanswered(func(m *Message) bool { return m.Backlog }), func(m *Message) { m.answer(byRule, r.OccurredAt) }); err != nil {
 				return err
 			}
 		}
@@ -259,12 +264,18 @@ func (l *messageLog) each(r domain.Recorded, messages []*Message, how func(*Mess
 	return nil
 }
 
-// answered notes whom a reply answers. A person's answers all that waits; what the bot
-// says to a message for which it fetches a person is no answer.
+// answered notes whom a reply answers. A person's answers all that waits, a model's all
+// that it was asked about; what the bot says to a message for which it fetches a person
+// is no answer.
 func (l *messageLog) answered(r domain.Recorded, by string) error {
 	answer := func(m *Message) { m.answer(by, r.OccurredAt) }
 	if by == byPerson {
 		return l.each(r, l.awaiting(), answer)
+	}
+	if by != byRule {
+		if err := l.each(r, l.unanswered(func(m *Message) bool { return m.ModelAsked }), answer); err != nil {
+			return err
+		}
 	}
 	if m := l.byID[about(r)]; m != nil && m.unanswered() && m.HandedOver == nil {
 		return l.change(r, m, answer)
@@ -297,9 +308,9 @@ search:
 	return slices.DeleteFunc(slices.Clone(last[from:]), func(m *Message) bool { return !m.unanswered() })
 }
 
-// backlog is what waits to be answered together.
-func (l *messageLog) backlog() []*Message {
-	return slices.DeleteFunc(slices.Clone(l.last()), func(m *Message) bool { return !m.Backlog || !m.unanswered() })
+// unanswered are those of the last messages that wait for the same answer.
+func (l *messageLog) unanswered(same func(*Message) bool) []*Message {
+	return slices.DeleteFunc(slices.Clone(l.last()), func(m *Message) bool { return !same(m) || !m.unanswered() || m.HandedOver != nil })
 }
 
 // handOver notes why a person was fetched at the message whose turn it was, which is not
@@ -332,6 +343,8 @@ func (m *Message) learn(r domain.Recorded) {
 			m.FromStep = text(string(e.From))
 		}
 		m.Workflow, m.Step = text(e.Workflow), text(string(e.Step))
+	case chat.ModelAsked, chat.ExchangeJoined:
+		m.ModelAsked = true
 	case chat.ButtonAnswered:
 		m.answer(byRule, r.OccurredAt)
 	case chat.DeliverySucceeded:

@@ -24,19 +24,19 @@ func (Messages) Version() int { return 1 }
 
 // Concerned implements Projection.
 func (Messages) Concerned() []domain.Event {
-	return []domain.Event{chat.MessageReceived{}, chat.MessageEdited{}, chat.ButtonPressed{}, chat.Understood{}, chat.BacklogTaken{}, chat.WorkflowMoved{},
+	return []domain.Event{chat.MessageReceived{}, chat.MessageEdited{}, chat.ButtonPressed{}, chat.Understood{}, chat.BacklogTaken{}, chat.WorkflowMoved{}, chat.ModelAsked{}, chat.ExchangeJoined{},
 		chat.ReplyQueued{}, chat.ButtonAnswered{}, chat.TicketOpened{}, chat.DeliverySucceeded{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{}}
 }
 
 // messageColumns in the order of Message.fields.
 const messageColumns = `message_id, stream_id, number, bot, chat_id, direction, kind, at, sent_at, telegram_id, written_by, author, text,
 	language, intent, confidence, knowledge, workflow, from_step, step, answered_by, answered_at, handed_over, answers,
-	backlog, over_limit, late, album_part, delivery, delivered_at, failure, version, transaction_id, position`
+	backlog, model_asked, over_limit, late, album_part, delivery, delivered_at, failure, version, transaction_id, position`
 
 func (m *Message) fields() []any {
 	return []any{&m.ID, &m.Stream, &m.Number, &m.Bot, &m.ChatID, &m.Direction, &m.Kind, &m.At, &m.SentAt, &m.TelegramID, &m.WrittenBy, &m.Author, &m.Text,
 		&m.Language, &m.Intent, &m.Confidence, &m.Knowledge, &m.Workflow, &m.FromStep, &m.Step, &m.AnsweredBy, &m.AnsweredAt, &m.HandedOver, &m.Answers,
-		&m.Backlog, &m.OverLimit, &m.Late, &m.AlbumPart, &m.Delivery, &m.DeliveredAt, &m.Failure, &m.Version, &m.Position.Transaction, &m.Position.Number}
+		&m.Backlog, &m.ModelAsked, &m.OverLimit, &m.Late, &m.AlbumPart, &m.Delivery, &m.DeliveredAt, &m.Failure, &m.Version, &m.Position.Transaction, &m.Position.Number}
 }
 
 // Apply implements Projection: one statement reads what the page's events change of
@@ -180,7 +180,7 @@ func (Messages) write(ctx context.Context, tx pgx.Tx, changed []*Message) error 
 		authors, texts, languages, intents, hashes               = make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
 		workflows, fromSteps, steps, answeredBy, handed, answers = make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
 		confidences                                              = make([]*float64, n)
-		backlogs, over, late, parts                              = make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
+		backlogs, asked, over, late, parts                       = make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 		deliveries, failures                                     = make([]*string, n), make([]*string, n)
 		transactions                                             = make([]uint64, n)
 	)
@@ -190,23 +190,23 @@ func (Messages) write(ctx context.Context, tx pgx.Tx, changed []*Message) error 
 		at[i], sentAt[i], answeredAt[i], deliveredAt[i], telegramIDs[i] = m.At, m.SentAt, m.AnsweredAt, m.DeliveredAt, m.TelegramID
 		authors[i], texts[i], languages[i], intents[i], hashes[i], confidences[i] = m.Author, m.Text, m.Language, m.Intent, m.Knowledge, m.Confidence
 		workflows[i], fromSteps[i], steps[i], answeredBy[i], handed[i], answers[i] = m.Workflow, m.FromStep, m.Step, m.AnsweredBy, m.HandedOver, m.Answers
-		backlogs[i], over[i], late[i], parts[i], deliveries[i], failures[i] = m.Backlog, m.OverLimit, m.Late, m.AlbumPart, m.Delivery, m.Failure
+		backlogs[i], asked[i], over[i], late[i], parts[i], deliveries[i], failures[i] = m.Backlog, m.ModelAsked, m.OverLimit, m.Late, m.AlbumPart, m.Delivery, m.Failure
 	}
 	// A row that is there already and is not of an earlier version was written before.
 	written, err := tx.Exec(ctx, `
 		insert into messages as m (`+messageColumns+`)
 		select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[],
 			$10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::double precision[], $17::text[], $18::text[], $19::text[],
-			$20::text[], $21::text[], $22::timestamptz[], $23::text[], $24::text[], $25::boolean[], $26::boolean[], $27::boolean[], $28::boolean[],
-			$29::text[], $30::timestamptz[], $31::text[], $32::bigint[], $33::xid8[], $34::bigint[])
+			$20::text[], $21::text[], $22::timestamptz[], $23::text[], $24::text[], $25::boolean[], $26::boolean[], $27::boolean[], $28::boolean[], $29::boolean[],
+			$30::text[], $31::timestamptz[], $32::text[], $33::bigint[], $34::xid8[], $35::bigint[])
 		on conflict (message_id) do update set telegram_id = excluded.telegram_id, language = excluded.language, intent = excluded.intent,
 			confidence = excluded.confidence, knowledge = excluded.knowledge, workflow = excluded.workflow, from_step = excluded.from_step,
 			step = excluded.step, answered_by = excluded.answered_by, answered_at = excluded.answered_at, handed_over = excluded.handed_over,
-			backlog = excluded.backlog, delivery = excluded.delivery, delivered_at = excluded.delivered_at, failure = excluded.failure,
+			backlog = excluded.backlog, model_asked = excluded.model_asked, delivery = excluded.delivery, delivered_at = excluded.delivered_at, failure = excluded.failure,
 			version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position
 		where m.version < excluded.version`,
 		ids, streams, numbers, bots, chats, directions, kinds, at, sentAt, telegramIDs, writers, authors, texts, languages, intents, confidences, hashes,
-		workflows, fromSteps, steps, answeredBy, answeredAt, handed, answers, backlogs, over, late, parts, deliveries, deliveredAt, failures,
+		workflows, fromSteps, steps, answeredBy, answeredAt, handed, answers, backlogs, asked, over, late, parts, deliveries, deliveredAt, failures,
 		versions, transactions, positions)
 	if err != nil {
 		return fmt.Errorf("write %d messages: %w", n, err)

@@ -28,6 +28,7 @@ create table readmodel.messages (
     handed_over    text,
     answers        text collate "C",
     backlog        boolean not null,
+    model_asked    boolean not null,
     over_limit     boolean not null,
     late           boolean not null,
     album_part     boolean not null,
@@ -70,6 +71,7 @@ comment on column readmodel.messages.answered_at is 'When the first answer was d
 comment on column readmodel.messages.handed_over is 'Why a person was fetched for it; null when none was.';
 comment on column readmodel.messages.answers is 'message_id of the one that it answers; null when it answers none in particular, as a person''s does.';
 comment on column readmodel.messages.backlog is 'It had waited too long, and was answered together with others.';
+comment on column readmodel.messages.model_asked is 'A model was asked about it, or told of it while it was busy with the one before.';
 comment on column readmodel.messages.over_limit is 'The chat wrote faster than its limit: kept, not answered.';
 comment on column readmodel.messages.late is 'It came after messages that were sent later, and moved no workflow.';
 comment on column readmodel.messages.album_part is 'A further part of an album, which is answered with its first.';
