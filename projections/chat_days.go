@@ -40,6 +40,9 @@ type ChatDay struct {
 	LateResolutions int64
 	OptOuts         int64
 	Returns         int64
+	ModelAnswers    int64
+	ModelTokens     int64
+	ModelCostMicros int64
 	FirstResponses  []float64 // seconds
 	Resolutions     []float64 // seconds
 	Known           bool
@@ -58,14 +61,14 @@ func (ChatDays) Version() int { return 1 }
 // Concerned implements Projection.
 func (ChatDays) Concerned() []domain.Event {
 	return []domain.Event{chat.MessageReceived{}, chat.ButtonPressed{}, chat.ReplyQueued{}, chat.TicketOpened{}, chat.TicketReopened{}, chat.TicketResolved{},
-		chat.HandedBack{}, chat.DueBreached{}, chat.MembershipChanged{}, chat.DeliveryFailed{}}
+		chat.HandedBack{}, chat.DueBreached{}, chat.MembershipChanged{}, chat.DeliveryFailed{}, chat.ModelAnswered{}}
 }
 
 // counts tells whether an event changes a chat's day.
 func counts(event domain.Event) bool {
 	switch e := event.(type) {
 	case chat.MessageReceived, chat.ButtonPressed, chat.ReplyQueued, chat.TicketOpened, chat.TicketReopened, chat.TicketResolved,
-		chat.HandedBack, chat.DueBreached, chat.MembershipChanged:
+		chat.HandedBack, chat.DueBreached, chat.MembershipChanged, chat.ModelAnswered:
 		return true
 	case chat.DeliveryFailed:
 		return e.Blocked
@@ -126,6 +129,10 @@ func (d *ChatDay) take(r domain.Recorded) {
 		d.blocks(e.Blocked)
 	case chat.DeliveryFailed:
 		d.blocks(true)
+	case chat.ModelAnswered:
+		d.ModelAnswers++
+		d.ModelTokens += int64(e.TokensIn + e.TokensOut)
+		d.ModelCostMicros += e.Cost
 	case chat.ReplyQueued:
 		d.replied(authorOf(e), r.OccurredAt)
 	case chat.TicketOpened:
@@ -189,12 +196,12 @@ func seconds(from, to time.Time) float64 {
 
 // chatDayColumns in the order of ChatDay.fields.
 const chatDayColumns = `chat_day, stream_id, bot, chat_id, day, began, with_person, messages_in, replies_rule, replies_model, replies_person,
-	hand_overs, reopened, resolved, late_responses, late_resolutions, opt_outs, returns, first_responses, resolutions,
+	hand_overs, reopened, resolved, late_responses, late_resolutions, opt_outs, returns, model_answers, model_tokens, model_cost_micros, first_responses, resolutions,
 	known, blocked, ticket_since, awaited_since, version, transaction_id, position`
 
 func (d *ChatDay) fields() []any {
 	return []any{&d.Key, &d.Stream, &d.Bot, &d.ChatID, &d.Day, &d.Began, &d.WithPerson, &d.MessagesIn, &d.RepliesRule, &d.RepliesModel, &d.RepliesPerson,
-		&d.HandOvers, &d.Reopened, &d.Resolved, &d.LateResponses, &d.LateResolutions, &d.OptOuts, &d.Returns, &d.FirstResponses, &d.Resolutions,
+		&d.HandOvers, &d.Reopened, &d.Resolved, &d.LateResponses, &d.LateResolutions, &d.OptOuts, &d.Returns, &d.ModelAnswers, &d.ModelTokens, &d.ModelCostMicros, &d.FirstResponses, &d.Resolutions,
 		&d.Known, &d.Blocked, &d.TicketSince, &d.AwaitedSince, &d.Version, &d.Position.Transaction, &d.Position.Number}
 }
 
@@ -280,7 +287,7 @@ func (ChatDays) write(ctx context.Context, tx pgx.Tx, calendars map[string]*cale
 		keys, streams, bots, handOvers, responses, resolutions []string
 		chats, in, rule, model, person, reopened, resolved     []int64
 		lateResponses, lateResolutions, outs, returns          []int64
-		versions, positions                                    []int64
+		answers, tokens, costs, versions, positions            []int64
 		days                                                   []time.Time
 		began, withPerson, known, blocked                      []bool
 		ticket, awaited                                        []*time.Time
@@ -297,6 +304,7 @@ func (ChatDays) write(ctx context.Context, tx pgx.Tx, calendars map[string]*cale
 			in, rule, model, person = append(in, d.MessagesIn), append(rule, d.RepliesRule), append(model, d.RepliesModel), append(person, d.RepliesPerson)
 			handOvers, reopened, resolved = append(handOvers, string(reasons)), append(reopened, d.Reopened), append(resolved, d.Resolved)
 			lateResponses, lateResolutions = append(lateResponses, d.LateResponses), append(lateResolutions, d.LateResolutions)
+			answers, tokens, costs = append(answers, d.ModelAnswers), append(tokens, d.ModelTokens), append(costs, d.ModelCostMicros)
 			outs, returns = append(outs, d.OptOuts), append(returns, d.Returns)
 			responses, resolutions = append(responses, array(d.FirstResponses)), append(resolutions, array(d.Resolutions))
 			ticket, awaited = append(ticket, d.TicketSince), append(awaited, d.AwaitedSince)
@@ -306,20 +314,21 @@ func (ChatDays) write(ctx context.Context, tx pgx.Tx, calendars map[string]*cale
 	_, err := tx.Exec(ctx, `
 		insert into chat_days (`+chatDayColumns+`)
 		select chat_day, stream_id, bot, chat_id, day, began, with_person, messages_in, replies_rule, replies_model, replies_person,
-			hand_overs, reopened, resolved, late_responses, late_resolutions, opt_outs, returns, first_responses::double precision[], resolutions::double precision[],
+			hand_overs, reopened, resolved, late_responses, late_resolutions, opt_outs, returns, model_answers, model_tokens, model_cost_micros, first_responses::double precision[], resolutions::double precision[],
 			known, blocked, ticket_since, awaited_since, version, transaction_id, position
 		from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::date[], $6::boolean[], $7::boolean[], $8::bigint[], $9::bigint[], $10::bigint[],
-			$11::bigint[], $12::jsonb[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::text[],
-			$21::boolean[], $22::boolean[], $23::timestamptz[], $24::timestamptz[], $25::bigint[], $26::xid8[], $27::bigint[]) as t (`+chatDayColumns+`)
+			$11::bigint[], $12::jsonb[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], $23::text[],
+			$24::boolean[], $25::boolean[], $26::timestamptz[], $27::timestamptz[], $28::bigint[], $29::xid8[], $30::bigint[]) as t (`+chatDayColumns+`)
 		on conflict (chat_day) do update set began = excluded.began, with_person = excluded.with_person, messages_in = excluded.messages_in,
 			replies_rule = excluded.replies_rule, replies_model = excluded.replies_model, replies_person = excluded.replies_person,
 			hand_overs = excluded.hand_overs, reopened = excluded.reopened, resolved = excluded.resolved, late_responses = excluded.late_responses,
 			late_resolutions = excluded.late_resolutions, opt_outs = excluded.opt_outs, returns = excluded.returns,
+			model_answers = excluded.model_answers, model_tokens = excluded.model_tokens, model_cost_micros = excluded.model_cost_micros,
 			first_responses = excluded.first_responses, resolutions = excluded.resolutions, known = excluded.known, blocked = excluded.blocked,
 			ticket_since = excluded.ticket_since, awaited_since = excluded.awaited_since,
 			version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
 		keys, streams, bots, chats, days, began, withPerson, in, rule, model, person, handOvers, reopened, resolved, lateResponses, lateResolutions, outs, returns,
-		responses, resolutions, known, blocked, ticket, awaited, versions, transactions, positions)
+		answers, tokens, costs, responses, resolutions, known, blocked, ticket, awaited, versions, transactions, positions)
 	if err != nil {
 		return fmt.Errorf("write %d days of chats: %w", len(keys), err)
 	}

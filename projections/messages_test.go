@@ -92,6 +92,8 @@ func TestAMessageIsAnsweredByWhoFirstRepliesToIt(t *testing.T) {
 			"person 12:06:00Z asked; person 12:06:00Z <nil>"},
 		"by who came": {[]int{1, 2, 5}, []domain.Event{chat.MessageReceived{OverLimit: true}, wrote, said(2, chat.Bot), byBo{opened}, wrote, byBo{said(0, chat.Person)}},
 			"nobody <nil> <nil>; rule 12:02:00Z <nil>; person 12:05:00Z <nil>"},
+		"by a model that was busy": {[]int{1, 2}, []domain.Event{wrote, wrote, chat.ModelAsked{Answer: chat.Answer{To: 1}}, chat.ExchangeJoined{Answer: chat.Answer{To: 2}}, said(2, "model")},
+			"model 12:04:00Z <nil>; model 12:04:00Z <nil>"},
 		"with the backlog": {[]int{1, 2, 5}, []domain.Event{wrote, wrote, waits(1), waits(2), wrote, chat.BacklogTaken{Answer: chat.Answer{To: 2}, Intent: "greeting"}, said(2, chat.Bot)},
 			"rule 12:05:00Z <nil>; rule 12:05:00Z <nil>; nobody <nil> <nil>"},
 		"a backlog that a person has": {[]int{1}, []domain.Event{wrote, waits(1), byBo{opened}, chat.BacklogTaken{Answer: chat.Answer{To: 1}, Intent: dialog.Waited}}, "nobody <nil> <nil>"},
@@ -176,7 +178,7 @@ func TestADaySumsUpItsChats(t *testing.T) {
 		hours  []int // after noon, of each event
 		events []domain.Event
 	}{
-		{[]int{0, 0}, []domain.Event{chat.MessageReceived{}, chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}}}},
+		{[]int{0, 0}, []domain.Event{chat.MessageReceived{}, chat.ModelAnswered{TokensIn: 90, TokensOut: 10, Cost: 2500}}},
 		{[]int{0, 0, 1}, []domain.Event{chat.MessageReceived{}, opened("asked"), person}},
 		{[]int{0, 0, 3, 9}, []domain.Event{chat.MessageReceived{}, opened("asked"), person, chat.TicketResolved{At: noon.Add(9 * time.Hour)}}},
 		// Over midnight: the case is still a person's, and its first response is the next day's.
@@ -193,9 +195,9 @@ func TestADaySumsUpItsChats(t *testing.T) {
 	l.follow(t, projections.ChatDays{}, func() int { return 4 })
 	l.verify(t, projections.ChatDays{})
 	got := rows(t, l.conn, `select day, conversations, began, without_person, without_person_share, hand_overs, hand_over_reasons,
-		first_response_p50, first_response_p90, resolution_p95, late_responses, opt_outs from readmodel.daily order by day`)
-	want := `(2026-05-01,4,4,1,0.2500,3,"{""angry"": 1, ""asked"": 2}",02:00:00,02:48:00,09:00:00,1,0)` + "\n" +
-		`(2026-05-02,1,0,0,0.0000,0,{},14:00:00,14:00:00,,0,1)`
+		first_response_p50, first_response_p90, resolution_p95, late_responses, opt_outs, model_answers, model_tokens, model_cost from readmodel.daily order by day`)
+	want := `(2026-05-01,4,4,1,0.2500,3,"{""angry"": 1, ""asked"": 2}",02:00:00,02:48:00,09:00:00,1,0,1,100,0.0025)` + "\n" +
+		`(2026-05-02,1,0,0,0.0000,0,{},14:00:00,14:00:00,,0,1,0,0,0.0000)`
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -271,8 +271,8 @@ func TestServeRegistersItsPublicURL(t *testing.T) {
 		w.Say(7, "hello")
 	}
 	w.settle()
-	if said := w.texts(7, "bot"); len(said) != 2 {
-		t.Errorf("the bot says %q; its file limits it to 2", said)
+	if said := w.texts(7, "bot"); len(said) != 3 || said[0] != said[1] || said[2] == said[1] {
+		t.Errorf("the bot says %q; its file limits it to 2 answers, and a word about that", said)
 	}
 	if err := w.end(p, os.Interrupt); err != nil {
 		t.Errorf("Ctrl-C ends it with %v", err)

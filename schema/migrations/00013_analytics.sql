@@ -104,6 +104,9 @@ create table readmodel.chat_days (
     late_resolutions bigint not null,
     opt_outs         bigint not null,
     returns          bigint not null,
+    model_answers    bigint not null,
+    model_tokens     bigint not null,
+    model_cost_micros bigint not null,
     first_responses  double precision[] not null,
     resolutions      double precision[] not null,
     known            boolean not null,
@@ -135,6 +138,9 @@ comment on column readmodel.chat_days.late_responses is 'Cases to which nobody h
 comment on column readmodel.chat_days.late_resolutions is 'Cases that were not closed when it was due.';
 comment on column readmodel.chat_days.opt_outs is 'How often the customer blocked the bot or removed it.';
 comment on column readmodel.chat_days.returns is 'How often the customer came back after that.';
+comment on column readmodel.chat_days.model_answers is 'Answers of a model, also those that were held back, or of no use any more.';
+comment on column readmodel.chat_days.model_tokens is 'Tokens of their questions and answers.';
+comment on column readmodel.chat_days.model_cost_micros is 'What they cost, in millionths of what the bot''s prices are in.';
 comment on column readmodel.chat_days.first_responses is 'Seconds from opening or reopening a case to the first reply of a person, of each such reply of the day.';
 comment on column readmodel.chat_days.resolutions is 'Seconds from opening or reopening a case to closing it, of each closed on the day.';
 comment on column readmodel.chat_days.known is 'The customer has written, that day or earlier.';
@@ -170,28 +176,35 @@ select bot, day,
        sum(late_responses)::bigint as late_responses,
        sum(late_resolutions)::bigint as late_resolutions,
        sum(opt_outs)::bigint as opt_outs,
-       sum(returns)::bigint as returns
+       sum(returns)::bigint as returns,
+       sum(model_answers)::bigint as model_answers,
+       sum(model_tokens)::bigint as model_tokens,
+       round(sum(model_cost_micros) / 1000000, 4) as model_cost
 from (
     select bot, day, count(*) filter (where messages_in > 0) as chats, count(*) filter (where began) as began,
            count(*) filter (where messages_in > 0 and not with_person) as alone,
            sum(messages_in) as messages_in, sum(replies_rule) as replies_rule, sum(replies_model) as replies_model, sum(replies_person) as replies_person,
            sum(reopened) as reopened, sum(resolved) as resolved, sum(late_responses) as late_responses, sum(late_resolutions) as late_resolutions,
            sum(opt_outs) as opt_outs, sum(returns) as returns,
+           sum(model_answers) as model_answers, sum(model_tokens) as model_tokens, sum(model_cost_micros) as model_cost_micros,
            null::text as reason, null::numeric as times, null::double precision as response, null::double precision as resolution
     from readmodel.chat_days group by bot, day
     union all
     select bot, day, 0 as chats, 0 as began, 0 as alone, 0 as messages_in, 0 as replies_rule, 0 as replies_model, 0 as replies_person,
            0 as reopened, 0 as resolved, 0 as late_responses, 0 as late_resolutions, 0 as opt_outs, 0 as returns,
+           0 as model_answers, 0 as model_tokens, 0 as model_cost_micros,
            reason as reason, sum(times::bigint) as times, null::double precision as response, null::double precision as resolution
     from readmodel.chat_days, jsonb_each_text(hand_overs) as h (reason, times) group by bot, day, reason
     union all
     select bot, day, 0 as chats, 0 as began, 0 as alone, 0 as messages_in, 0 as replies_rule, 0 as replies_model, 0 as replies_person,
            0 as reopened, 0 as resolved, 0 as late_responses, 0 as late_resolutions, 0 as opt_outs, 0 as returns,
+           0 as model_answers, 0 as model_tokens, 0 as model_cost_micros,
            null::text as reason, null::numeric as times, seconds as response, null::double precision as resolution
     from readmodel.chat_days, unnest(first_responses) as seconds
     union all
     select bot, day, 0 as chats, 0 as began, 0 as alone, 0 as messages_in, 0 as replies_rule, 0 as replies_model, 0 as replies_person,
            0 as reopened, 0 as resolved, 0 as late_responses, 0 as late_resolutions, 0 as opt_outs, 0 as returns,
+           0 as model_answers, 0 as model_tokens, 0 as model_cost_micros,
            null::text as reason, null::numeric as times, null::double precision as response, seconds as resolution
     from readmodel.chat_days, unnest(resolutions) as seconds
 ) parts
@@ -221,3 +234,6 @@ comment on column readmodel.daily.late_responses is 'Cases to which nobody had r
 comment on column readmodel.daily.late_resolutions is 'Cases that were not closed when it was due.';
 comment on column readmodel.daily.opt_outs is 'How often customers blocked the bot or removed it.';
 comment on column readmodel.daily.returns is 'How often customers came back after that.';
+comment on column readmodel.daily.model_answers is 'Answers of a model, also those that were held back, or of no use any more.';
+comment on column readmodel.daily.model_tokens is 'Tokens of their questions and answers.';
+comment on column readmodel.daily.model_cost is 'What they cost, in what the bot''s prices are in.';
