@@ -68,11 +68,24 @@ func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Re
 // Groups are the consumer groups that follow a log.
 func (r *Router) Groups() []string { return r.groups }
 
-// Deliver gives the deliveries to one destination to a handler.
-func (r *Router) Deliver(l *Leases, destination string, handle func(context.Context, commands.Claimed) error) {
-	r.router.AddConsumerHandler("deliver to "+destination, destination, l, func(msg *message.Message) error {
+// Deliver gives the deliveries to one destination to a handler. Behind Run, Start begins
+// it. stop claims no more, and returns when those under way have come to an end; it may
+// be called once the router is running, and then the destination may be given again.
+func (r *Router) Deliver(l *Leases, destination string, handle func(context.Context, commands.Claimed) error) (stop func()) {
+	h := r.router.AddConsumerHandler("deliver to "+destination, destination, l, func(msg *message.Message) error {
 		return handle(msg.Context(), Claimed(msg))
 	})
+	return func() {
+		h.Stop()
+		<-h.Stopped()
+	}
+}
+
+// Start begins what was added since Run, until ctx ends, which it must when Run's does:
+// the router stops when nothing of it runs any more.
+func (r *Router) Start(ctx context.Context) error {
+	<-r.router.Running()
+	return r.router.RunHandlers(ctx)
 }
 
 // Run hands messages out until ctx ends, then lets the handlers finish.

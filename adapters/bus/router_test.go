@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,6 +139,49 @@ func TestADeliveryWhoseHandlerPanicsFreesItsPlace(t *testing.T) {
 		if left := ledger.owed["telegram:demo"]; left != 0 {
 			t.Errorf("%d deliveries wait behind those that panicked", left)
 		}
+		stop()
+	})
+}
+
+func TestADestinationIsLeftAndTakenUpAgainWhileOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := newLedger("telegram:demo", 3)
+		r := newRouter(t)
+		leases := NewLeases(ledger, "host/1", quiet)
+		var ended, others, again atomic.Int64
+		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, int, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
+		leave := r.Deliver(leases, "telegram:demo", func(ctx context.Context, _ commands.Claimed) error {
+			time.Sleep(time.Second)
+			if ctx.Err() == nil {
+				ended.Add(1)
+			}
+			return nil
+		})
+		r.Deliver(leases, "telegram:other", func(context.Context, commands.Claimed) error { others.Add(1); return nil })
+		stop := runRouter(t, r)
+		synctest.Wait()
+		leave() // returns when what is under way has come to its end
+		if n := ended.Load(); n != 3 {
+			t.Errorf("%d of 3 attempts came to their end", n)
+		}
+		ledger.owe("telegram:demo", 2, false)
+		ledger.owe("telegram:other", 1, false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ended.Load() != 3 || others.Load() != 1 {
+			t.Errorf("left alone: %d attempts, and %d elsewhere", ended.Load(), others.Load())
+		}
+		r.Deliver(leases, "telegram:demo", func(context.Context, commands.Claimed) error { again.Add(1); return nil })
+		ctx, end := context.WithCancel(t.Context())
+		if err := r.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := again.Load(); n != 2 {
+			t.Errorf("%d of 2 went out after it was taken up again", n)
+		}
+		end()
 		stop()
 	})
 }

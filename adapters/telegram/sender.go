@@ -88,22 +88,6 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// allowed lists the updates we ask for: all there are, those included that
-// Telegram leaves out of its default.
-var allowed = []string{"message", "edited_message", "channel_post", "edited_channel_post", "business_connection", "business_message",
-	"edited_business_message", "deleted_business_messages", "guest_message", "message_reaction", "message_reaction_count", "inline_query",
-	"chosen_inline_result", "callback_query", "shipping_query", "pre_checkout_query", "purchased_paid_media", "poll", "poll_answer",
-	"my_chat_member", "chat_member", "chat_join_request", "chat_boost", "removed_chat_boost", "managed_bot"}
-
-// SetWebhook asks Telegram to post updates to url with the secret.
-func (c *Client) SetWebhook(ctx context.Context, url, secret string) error {
-	_, err := c.api.SetWebhook(ctx, &bot.SetWebhookParams{URL: url, SecretToken: secret, MaxConnections: 100, AllowedUpdates: allowed})
-	if err != nil {
-		return fmt.Errorf("setWebhook %s: %w", url, err)
-	}
-	return nil
-}
-
 // Clients sends the deliveries of several bots: it implements a delivery sender
 // for messages and answers to buttons.
 type Clients map[string]*Client // by bot

@@ -241,7 +241,7 @@ func TestSetWebhookAsksForEveryKindOfUpdate(t *testing.T) {
 	got := make(chan string, 100)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header.Get(token) }))
 	t.Cleanup(hook.Close)
-	if err := clients["demo"].SetWebhook(t.Context(), hook.URL, "s3cret"); err != nil {
+	if err := clients["demo"].SetWebhook(t.Context(), telegram.Registration{URL: hook.URL, Secret: "s3cret"}); err != nil {
 		t.Fatal(err)
 	}
 	// The last three are those that a bot has to name.
@@ -259,7 +259,7 @@ func TestSetWebhookAsksForEveryKindOfUpdate(t *testing.T) {
 			t.Errorf("%s did not come", kind)
 		}
 	}
-	if err := clients["stale"].SetWebhook(t.Context(), hook.URL, "s3cret"); err == nil || strings.Contains(err.Error(), "4242:other") {
+	if err := clients["stale"].SetWebhook(t.Context(), telegram.Registration{URL: hook.URL, Secret: "s3cret"}); err == nil || strings.Contains(err.Error(), "4242:other") {
 		t.Errorf("with a wrong token: %v", err)
 	}
 }

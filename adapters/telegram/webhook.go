@@ -41,14 +41,22 @@ const (
 // Bot is what receiving for a bot needs to know.
 type Bot struct {
 	Name          string
-	Secrets       []string // any of them is right; none is ever right when empty
+	Secrets       []Digest // any of them is right; that of an empty secret never is
 	Limit         chat.Limit
 	ReorderWindow time.Duration // how long a chat's update waits for others with lower ids
 }
 
+// Digest is a secret as receivers know it: its SHA-256.
+type Digest [sha256.Size]byte
+
+// DigestOf is the digest of a secret.
+func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
+
 // Webhook receives updates: it answers 200 when an update is durable, and not before.
 type Webhook struct {
-	Bots       map[string]Bot
+	// Find is who receives at an address, /webhook/<bot> with an empty path or
+	// /webhook/<bot>/<path>; false when nobody does. It is asked for every request.
+	Find       func(bot, path string) (Bot, bool)
 	Handle     func(context.Context, commands.Request) (commands.Result, error)
 	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
 	Observe    func(bot string, status int, took time.Duration)
@@ -65,13 +73,16 @@ type Door interface {
 	Refused(r *http.Request, bot string) time.Duration
 }
 
-// Routes adds the webhook's paths: /webhook/<bot>.
-func (wh *Webhook) Routes(r *mux.Router) { r.HandleFunc("/webhook/{bot}", wh.receive) }
+// Routes adds the webhook's paths: /webhook/<bot> and /webhook/<bot>/<path>.
+func (wh *Webhook) Routes(r *mux.Router) {
+	r.HandleFunc("/webhook/{bot}", wh.receive)
+	r.HandleFunc("/webhook/{bot}/{path}", wh.receive)
+}
 
 func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	name := mux.Vars(r)["bot"]
-	bot, known := wh.Bots[name]
+	bot, known := wh.Find(name, mux.Vars(r)["path"])
 	status := admit(r, bot, known)
 	if status == http.StatusOK {
 		status = wh.take(w, r, bot)
@@ -169,17 +180,19 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	return request.Stream, err
 }
 
+// nobody is compared with where there is no secret.
+var nobody = []Digest{DigestOf("")}
+
 // authentic compares in a time that depends neither on the secrets nor on where
 // they differ.
-func authentic(secrets []string, given string) bool {
-	digest := sha256.Sum256([]byte(given))
-	right := 0
-	for _, secret := range append([]string{""}, secrets...) {
-		want := sha256.Sum256([]byte(secret))
-		match := subtle.ConstantTimeCompare(digest[:], want[:])
-		if secret != "" {
-			right |= match
-		}
+func authentic(secrets []Digest, given string) bool {
+	digest := DigestOf(given)
+	if len(secrets) == 0 {
+		secrets = nobody
 	}
-	return right == 1
+	right := 0
+	for _, secret := range secrets {
+		right |= subtle.ConstantTimeCompare(digest[:], secret[:])
+	}
+	return right == 1 && given != ""
 }

@@ -46,10 +46,14 @@ func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	rc := &receiver{}
 	wh := &telegram.Webhook{
-		Bots: map[string]telegram.Bot{
-			"demo":   {Name: "demo", Secrets: []string{"new-secret", "old-secret"}},
-			"closed": {Name: "closed"},
-			"blank":  {Name: "blank", Secrets: []string{""}},
+		Find: func(bot, path string) (telegram.Bot, bool) {
+			found, ok := map[string]telegram.Bot{
+				"demo/":   {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("new-secret"), telegram.DigestOf("old-secret")}},
+				"demo/v2": {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("v2-secret")}},
+				"closed/": {Name: "closed"},
+				"blank/":  {Name: "blank", Secrets: []telegram.Digest{telegram.DigestOf("")}},
+			}[bot+"/"+path]
+			return found, ok
 		},
 		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
 			rc.mu.Lock()

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 type guarded struct {
 	turnedAway *prometheus.CounterVec
 	valid      *prometheus.GaugeVec
+	mu         sync.Mutex
 	public     map[string]prometheus.Gauge // by bot
 }
 
@@ -53,8 +55,10 @@ func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
 }
 
 // PublicCertificate records when the certificate at a bot's public address expires. Of
-// one that cannot be seen, what was known before stays. One goroutine calls it.
+// one that cannot be seen, what was known before stays.
 func (m *Metrics) PublicCertificate(bot string, notAfter time.Time, valid bool) {
+	m.guarded.mu.Lock()
+	defer m.guarded.mu.Unlock()
 	value := 0.
 	if valid {
 		value = 1

@@ -143,11 +143,13 @@ func (m *Metrics) Batch(destination string) (record func(lookups int)) {
 // breakerStates are the values of chatledger_breaker_state.
 var breakerStates = map[string]float64{"closed": 0, "half-open": 1, "open": 2}
 
-// Breaker shows a circuit breaker from now on; state is asked whenever somebody looks.
-func (m *Metrics) Breaker(destination string, state func() string) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_breaker_state",
+// Breaker shows a circuit breaker until hide is called; state is asked whenever somebody looks.
+func (m *Metrics) Breaker(destination string, state func() string) (hide func()) {
+	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_breaker_state",
 		Help:        "State of a destination's circuit breaker: 0 closed, 1 half-open (one call tries), 2 open (no calls are made).",
-		ConstLabels: prometheus.Labels{"destination": destination}}, func() float64 { return breakerStates[state()] }))
+		ConstLabels: prometheus.Labels{"destination": destination}}, func() float64 { return breakerStates[state()] })
+	m.registry.MustRegister(gauge)
+	return func() { m.registry.Unregister(gauge) }
 }
 
 // Stopped records whether a bot may not call Telegram for a cause.

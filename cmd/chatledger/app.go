@@ -20,18 +20,13 @@ import (
 	"github.com/chatledger/chatledger/adapters/agent"
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/certificates"
-	"github.com/chatledger/chatledger/adapters/crm"
-	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/guard"
-	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
-	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
-	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/schema"
 )
@@ -48,23 +43,24 @@ type app struct {
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
 	flow     *postgres.Flow
-	typing   map[string]*delivery.Typing // by kind
-	crm      map[string]*crm.Client      // by bot
-	shelf    *knowledge.Shelf
-	has      map[string]chat.Settings    // what each bot has
-	zendesk  map[string]*zendesk.Webhook // by bot
-	models   agent.Models
-	thinks   map[string]*modelConfig // by bot
+	bots     fleet
+	leases   *bus.Leases
+	patient  *bus.Leases // of what takes longer than others
+	api      string      // the Bot API's address
 	stopping atomic.Bool
 	owing    atomic.Bool // the page in hand owes something
 	guard    *guard.Guard
 	tls      certificates.Source // nil when a proxy speaks TLS
-	public   map[string]string   // the bots' public addresses
 	owner    string
 	verify   time.Duration // between two samples
-	bots     map[string]botConfig
 	now      func() time.Time
 	time     *postgres.Timekeeper
+	config   appConfig
+
+	addressing sync.Mutex
+	addresses  []postgres.Address                     // as last read
+	doors      atomic.Pointer[map[where]telegram.Bot] // who receives where
+	attacks    chan string                            // bots whose secrets are guessed at
 }
 
 // appConfig is what an app needs.
@@ -76,8 +72,10 @@ type appConfig struct {
 	Server      serverConfig
 	Log         *slog.Logger
 	Tracing     telemetry.TracingConfig
-	VerifyEvery time.Duration // 0 is verifyEvery
-	Operators   net.Listener  // of their API; nil is none
+	BotsFile    string           // is followed, when given
+	Hangup      <-chan os.Signal // asks for the bots file to be read again
+	VerifyEvery time.Duration    // 0 is verifyEvery
+	Operators   net.Listener     // of their API; nil is none
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
 	TimersEvery time.Duration    // see postgres.Timekeeper
@@ -117,7 +115,8 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), bots: c.Bots, now: now}
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery),
+		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), now: now}
 	if c.Now != nil {
 		a.now = c.Now
 	}
@@ -126,9 +125,6 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, err
 	}
 	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
-		return nil, err
-	}
-	if err := a.learn(c); err != nil {
 		return nil, err
 	}
 	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with, Observe: a.round})
@@ -142,13 +138,23 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err := a.protect(c); err != nil {
 		return nil, err
 	}
-	webhook := &telegram.Webhook{Bots: map[string]telegram.Bot{}, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Now: a.now, Log: c.Log,
+	webhook := &telegram.Webhook{Find: a.find, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Now: a.now, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)
 		}}
-	if err := a.deliver(c, webhook); err != nil {
+	a.flow, a.leases = a.store.Flow(), bus.NewLeases(a.store, a.owner, c.Log)
+	a.patient = bus.NewLeases(a.store, a.owner, c.Log).For(agent.Lease)
+	if err := a.readAddresses(ctx); err != nil {
 		return nil, err
+	}
+	a.readdress()
+	for name, config := range c.Bots {
+		b, err := a.newBot(name, config, nil)
+		if err != nil {
+			return nil, err
+		}
+		a.enter(b)
 	}
 	routes := mux.NewRouter()
 	fromAllowed := routes.NewRoute().Subrouter()
@@ -184,9 +190,11 @@ func (a *app) follow() {
 
 // with is what a bot's decisions are taken with.
 func (a *app) with(bot string) chat.Settings {
-	s := a.has[bot]
-	s.Knowledge = a.shelf.Of(bot)
-	return a.thinks[bot].informs(s)
+	b := a.bots.all()[bot]
+	if b == nil {
+		return chat.Settings{}
+	}
+	return b.config.Model.informs(chat.Settings{Knowledge: b.shelf.Of(bot), Tools: b.tools})
 }
 
 // respond gives the bot its turn for every event of a page that calls for one, refers
@@ -233,79 +241,6 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 	return nil
 }
 
-// deliver subscribes a worker to each bot's destinations and opens its webhook.
-func (a *app) deliver(c appConfig, webhook *telegram.Webhook) error {
-	clients, tools := telegram.Clients{}, crm.Tools{}
-	a.flow = a.store.Flow()
-	paced := &delivery.Paced{Sender: clients, Flow: a.flow, Blocked: a.handler.Blocked, Log: c.Log}
-	a.crm, a.has, a.thinks = map[string]*crm.Client{}, map[string]chat.Settings{}, map[string]*modelConfig{}
-	worker := &delivery.Worker{
-		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
-		Policy:  func(d commands.Claimed) delivery.Policy { return c.Bots[d.Stream.Bot()].policy(d.Kind) },
-		Ledger:  a.store, Handle: a.tracing.Handle(a.handler.Handle), Log: c.Log,
-		Observe: func(ctx context.Context, d commands.Claimed, state commands.State, took time.Duration) {
-			a.metrics.Delivery(d, state, took)
-			a.tracing.Outcome(ctx, state)
-		},
-	}
-	a.typing = map[string]*delivery.Typing{}
-	typing := func(asker delivery.Asker) *delivery.Typing {
-		return &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
-	}
-	for tool := range dialog.Toolbox {
-		kind := chat.KindOf(tool)
-		a.typing[kind] = typing(tools)
-		worker.Senders[kind] = a.typing[kind]
-	}
-	desks := zendesk.Clients{}
-	a.zendesk = map[string]*zendesk.Webhook{}
-	for _, kind := range zendeskKinds {
-		worker.Senders[kind] = desks
-	}
-	deliver := a.tracing.Deliver(worker.Deliver)
-	if err := a.think(c, worker, deliver, typing); err != nil {
-		return err
-	}
-	leases := bus.NewLeases(a.store, a.owner, c.Log)
-	for name, b := range c.Bots {
-		webhook.Bots[name] = b.receiver(name)
-		a.metrics.Source(name)
-		paced.Add(name, b.limits())
-		client, err := telegram.NewClient(c.TelegramURL, b.Token)
-		if err != nil {
-			return fmt.Errorf("bot %s: %w", name, err)
-		}
-		clients[name] = client
-		client.Through(a.tracing.Transport)
-		shop := crm.Shop{Now: a.now}
-		if shop.Orders, err = b.orders(); err != nil {
-			return fmt.Errorf("bot %s: %w", name, err)
-		}
-		if b.CRM != nil {
-			if a.crm[name], err = crm.NewClient(b.CRM.URL, b.CRM.Token); err != nil {
-				return fmt.Errorf("bot %s: %w", name, err)
-			}
-			shop.CRM, a.crm[name].Batched = a.crm[name], a.metrics.Batch("crm:"+name)
-			a.crm[name].Through(a.tracing.Transport)
-			a.metrics.Breaker("crm:"+name, func() string { return a.crm[name].Breaker().String() })
-			a.router.Deliver(leases, "crm:"+name, deliver)
-		}
-		if b.Zendesk != nil {
-			if desks[name], err = b.Zendesk.client(a); err != nil {
-				return fmt.Errorf("bot %s: %w", name, err)
-			}
-			desks[name].Through(a.tracing.Transport)
-			a.zendesk[name] = a.listenToZendesk(name, b.Zendesk)
-			a.metrics.Breaker("zendesk:"+name, desks[name].Breaker)
-			a.router.Deliver(leases, "zendesk:"+name, deliver)
-		}
-		tools[name], a.thinks[name], a.has[name] = shop, b.Model, chat.Settings{Tools: shop.Has()}
-		a.router.Deliver(leases, "telegram:"+name, deliver)
-		a.router.Deliver(leases, "orders:"+name, deliver)
-	}
-	return nil
-}
-
 // run serves until ctx ends, then stops in the order in which work flows: no new
 // updates, then what was received is finished, then the database is left.
 func (a *app) run(ctx context.Context) error {
@@ -327,17 +262,22 @@ func (a *app) run(ctx context.Context) error {
 	})
 	part("operators", func() error { return a.people.serve(ctx) })
 	part("router", func() error { return a.router.Run(ctx) })
+	for _, b := range a.bots.all() {
+		a.accompany(ctx, b)
+	}
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
 	parts.Go(func() { a.takeOver(ctx) })
 	parts.Go(func() { a.time.Run(ctx) })
 	parts.Go(func() { a.watch(ctx) })
 	parts.Go(func() { a.renewTables(ctx) })
 	parts.Go(func() { a.verifyTables(ctx) })
-	parts.Go(func() { a.relearn(ctx) })
+	parts.Go(func() { a.followBotsFile(ctx) })
+	parts.Go(func() { a.followAddresses(ctx) })
+	parts.Go(func() { a.counterAttacks(ctx) })
 	parts.Go(func() { a.watchFlow(ctx) })
-	parts.Go(func() { a.retain(ctx, a.bots) })
+	parts.Go(func() { a.retain(ctx) })
 	parts.Go(func() { a.guard.Run(ctx) })
-	parts.Go(func() { a.watchCertificates(ctx) })
+	parts.Go(func() { a.renewCertificate(ctx) })
 	parts.Go(func() { a.measure(ctx) })
 
 	<-ctx.Done()
@@ -348,14 +288,8 @@ func (a *app) run(ctx context.Context) error {
 		a.log.Warn("requests were cut off", "error", err)
 	}
 	parts.Wait()
-	for _, t := range a.typing {
-		t.Wait()
-	}
-	for _, c := range a.crm {
-		c.Close()
-	}
-	for _, m := range a.models.Clients {
-		m.Close()
+	for _, b := range a.bots.all() {
+		b.wait()
 	}
 	a.handler.Close()
 	a.store.Close()

@@ -35,7 +35,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "replay", "knowledge", "ticket", "operator", "intents", "bench", "version"} {
+	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "bench", "version"} {
 		if !regexp.MustCompile(`(?m)^ +` + name + `\b`).MatchString(stdout) {
 			t.Errorf("--help says nothing of %s:\n%s", name, stdout)
 		}
@@ -117,8 +117,8 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, text := range map[string]string{
-		"names no bots":                            "bots: {}",
-		"EOF":                                      "",
+		"names no bots": "bots: {}",
+		"begin with `bots:` and one name below it": "",
 		"field tokn not found":                     "bots: {demo: {tokn: '1:x', secret: s}}",
 		"bot demo: token is missing":               "bots: {demo: {secret: s}}",
 		"bot demo: secret must be":                 "bots: {demo: {token: '1:x'}}",
@@ -185,10 +185,10 @@ bots:
 		t.Fatal(err)
 	}
 	shop, quiet := bots["shop"], bots["quiet"]
-	if got := fmt.Sprint(shop.Token, " ", shop.receiver("shop")); got != "17:env {shop [from-file previous] {3 10s} 150ms}" {
+	if got := fmt.Sprint(shop.Token, " ", shop.receiver("shop")); got != "17:env {shop [] {3 10s} 150ms}" {
 		t.Errorf("shop: %s", got)
 	}
-	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet [plain] {10 1m0s} 0s}" {
+	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet [] {10 1m0s} 0s}" {
 		t.Errorf("quiet: %s", got)
 	}
 	if got := fmt.Sprint(shop.limits(), quiet.limits()); got != "{25 0 20} {30 1 20}" {

@@ -1,46 +1,57 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // botConfig is one bot of the bots file. Token and secrets are given in plain, or
 // as env:NAME or file:PATH.
 type botConfig struct {
-	Token         string         `yaml:"token"`
-	Secret        string         `yaml:"secret"`
-	OldSecret     string         `yaml:"old_secret"` // still right, during a rotation
-	PublicURL     string         `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
-	ReorderWindow time.Duration  `yaml:"reorder_window"`
-	ChatLimit     *chatLimit     `yaml:"chat_limit"`
-	Knowledge     string         `yaml:"knowledge"` // a folder (docs/knowledge.md); the shop that comes with the program when left out
-	Orders        string         `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
-	CRM           *crmConfig     `yaml:"crm"`
-	Zendesk       *zendeskConfig `yaml:"zendesk"`
-	Model         *modelConfig   `yaml:"model"` // answers what the knowledge leaves to it
-	Rate          rates          `yaml:"rate"`
-	Retention     retention      `yaml:"retention"`
+	Token     string `yaml:"token"`
+	Secret    string `yaml:"secret"`
+	OldSecret string `yaml:"old_secret"` // still right, during a rotation
+	PublicURL string `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
+
+	AllowedUpdates words `yaml:"allowed_updates"` // kinds; all there are when left out
+	MaxConnections int   `yaml:"max_connections"` // of Telegram to the webhook; its most when left out
+	RotateOnAttack bool  `yaml:"rotate_on_attack"`
+
+	Language      dialog.Language `yaml:"language"` // with whoever speaks none of the bot's; the knowledge's first when left out
+	ReorderWindow time.Duration   `yaml:"reorder_window"`
+	ChatLimit     *chatLimit      `yaml:"chat_limit"`
+	Knowledge     string          `yaml:"knowledge"` // a folder (docs/knowledge.md); the shop that comes with the program when left out
+	Orders        string          `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
+	CRM           *crmConfig      `yaml:"crm"`
+	Zendesk       *zendeskConfig  `yaml:"zendesk"`
+	Model         *modelConfig    `yaml:"model"` // answers what the knowledge leaves to it
+	Rate          rates           `yaml:"rate"`
+	Retention     retention       `yaml:"retention"`
 
 	// Unknown says what follows a message to a customer that may have arrived: resend
 	// it once, which is the default, or ask an operator.
 	Unknown delivery.Policy `yaml:"unknown"`
+
+	given map[string]string // where tokens and secrets come from, by field
+	stamp string            // of the catalogue's file: it changes when that does
 }
+
+// String keeps what is secret out of whatever prints a bot.
+func (b botConfig) String() string { return "bot with token " + b.given["token"] }
 
 // rates are how often a bot calls Telegram at most; 0 is no limit. What a bots file
 // leaves out is Telegram's own limit.
@@ -88,82 +99,50 @@ var (
 	secret  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
 )
 
-// readBots reads a bots file and tells every mistake in it.
-func readBots(path string) (map[string]botConfig, error) {
-	return readBotsFile(path, (*botConfig).check)
-}
-
-// readBotSettings is readBots without tokens and secrets, which it does not follow.
-func readBotSettings(path string) (map[string]botConfig, error) {
-	return readBotsFile(path, func(b *botConfig, _ string) error { return b.checkSettings() })
-}
-
-func readBotsFile(path string, check func(b *botConfig, name string) error) (map[string]botConfig, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("bots file: %w; give one with --bots", err)
-	}
-	var file struct {
-		Bots   map[string]botConfig `yaml:"bots"`
-		Server serverConfig         `yaml:"server"` // readServer reads it
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); err != nil {
-		return nil, fmt.Errorf("bots file %s: %w", path, err)
-	}
-	var wrong []error
-	if len(file.Bots) == 0 {
-		wrong = append(wrong, errors.New("it names no bots: begin with `bots:` and one name below it"))
-	}
-	for name, b := range file.Bots {
-		if err := check(&b, name); err != nil {
-			wrong = append(wrong, fmt.Errorf("bot %s: %w", name, err))
-		}
-		file.Bots[name] = b
-	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("bots file %s: %w", path, errors.Join(wrong...))
-	}
-	return file.Bots, nil
-}
-
-// check validates a bot and puts in what is referred to and what is left out.
+// check validates a bot, tells every mistake, and puts in what is referred to and what is
+// left out.
 func (b *botConfig) check(name string) error {
+	var wrong []error
 	if !botName.MatchString(name) {
-		return errors.New("a name is 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit")
+		wrong = append(wrong, errors.New("a name is 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit"))
 	}
+	b.given = map[string]string{}
+	unknown := map[string]bool{}
 	for _, field := range b.references() {
+		b.given[field.name] = source(*field.value)
 		value, err := resolve(*field.value)
 		if err != nil {
-			return fmt.Errorf("%s: %w", field.name, err)
+			unknown[field.name] = true
+			wrong = append(wrong, in(fmt.Errorf("%s: %w", field.name, err), strings.Split(field.name, ": ")...))
 		}
 		*field.value = value
 	}
-	switch {
-	case b.Token == "":
-		return errors.New("token is missing: BotFather gives it")
-	case !secret.MatchString(b.Secret):
-		return errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused")
-	case b.OldSecret != "" && !secret.MatchString(b.OldSecret):
-		return errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -")
+	if b.Token == "" && !unknown["token"] {
+		wrong = append(wrong, in(errors.New("token is missing: BotFather gives it"), "token"))
+	}
+	if !secret.MatchString(b.Secret) && !unknown["secret"] {
+		wrong = append(wrong, in(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused"), "secret"))
+	}
+	if b.OldSecret != "" && !secret.MatchString(b.OldSecret) {
+		wrong = append(wrong, in(errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -"), "old_secret"))
 	}
 	if b.CRM != nil {
 		if err := crm.CheckURL(b.CRM.URL); err != nil {
-			return fmt.Errorf("crm: url: %w", err)
+			wrong = append(wrong, in(fmt.Errorf("crm: url: %w", err), "crm", "url"))
 		}
 	}
 	if b.Zendesk != nil {
 		if err := b.Zendesk.check(); err != nil {
-			return fmt.Errorf("zendesk: %w", err)
+			wrong = append(wrong, in(fmt.Errorf("zendesk: %w", err), "zendesk"))
 		}
 	}
 	if b.Model != nil {
 		if err := b.Model.check(); err != nil {
-			return fmt.Errorf("model: %w", err)
+			wrong = append(wrong, in(fmt.Errorf("model: %w", err), "model"))
 		}
 	}
-	return b.checkSettings()
+	b.stamp = stampOf(b.Orders)
+	return errors.Join(append(wrong, b.checkSettings())...)
 }
 
 // reference is a field that may hold env:NAME or file:PATH.
@@ -188,28 +167,37 @@ func (b *botConfig) references() []reference {
 
 // checkSettings is check of what is no secret.
 func (b *botConfig) checkSettings() error {
-	switch {
-	case b.ReorderWindow < 0 || b.ReorderWindow > maxReorderWindow:
-		return fmt.Errorf("reorder_window must be between 0 and %s", maxReorderWindow)
-	case b.Unknown != "" && b.Unknown != delivery.Resend && b.Unknown != delivery.Ask:
-		return fmt.Errorf("unknown is what follows a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
-	case b.CRM != nil && b.Orders != "":
-		return errors.New("orders and crm exclude each other: a bot with a CRM looks orders up there")
+	var wrong []error
+	no := func(bad bool, field, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, in(fmt.Errorf(format, args...), field))
+		}
 	}
+	no(b.ReorderWindow < 0 || b.ReorderWindow > maxReorderWindow, "reorder_window", "reorder_window must be between 0 and %s", maxReorderWindow)
+	no(b.Unknown != "" && b.Unknown != delivery.Resend && b.Unknown != delivery.Ask, "unknown",
+		"unknown is what follows a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
+	no(b.CRM != nil && b.Orders != "", "orders", "orders and crm exclude each other: a bot with a CRM looks orders up there")
 	if b.ChatLimit == nil {
 		b.ChatLimit = &defaultChatLimit
 	}
-	if b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0 {
-		return fmt.Errorf("chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
+	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0, "chat_limit",
+		"chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
+	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections", "max_connections is 1 to %d", telegram.MaxConnections)
+	for _, kind := range b.AllowedUpdates {
+		no(!slices.Contains(telegram.UpdateKinds, kind), "allowed_updates", "allowed_updates: there is no %q; there are %s", kind, strings.Join(telegram.UpdateKinds, ", "))
 	}
-	if err := b.Retention.check(); err != nil {
-		return err
+	if u, err := url.Parse(b.PublicURL); b.PublicURL != "" {
+		no(err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "", "public_url",
+			"public_url is the address at which Telegram reaches the webhook, such as https://bot.example.com/webhook/shop")
 	}
-	return b.Rate.complete()
+	no(b.RotateOnAttack && b.PublicURL == "", "rotate_on_attack", "rotate_on_attack needs a public_url: Telegram is told of the new address")
+	wrong = append(wrong, in(b.Retention.check(), "retention"), in(b.Rate.complete(), "rate"))
+	return errors.Join(wrong...)
 }
 
 // complete puts in what is left out.
 func (r *rates) complete() error {
+	var wrong []error
 	for _, one := range []struct {
 		name     string
 		rate     **float64
@@ -219,10 +207,10 @@ func (r *rates) complete() error {
 			*one.rate = &one.telegram
 		}
 		if n := **one.rate; n != 0 && !(n >= minRate && n <= maxRate) {
-			return fmt.Errorf("rate: %s must be 0 (no limit) or %g to %d", one.name, minRate, maxRate)
+			wrong = append(wrong, in(fmt.Errorf("rate: %s must be 0 (no limit) or %g to %d", one.name, minRate, maxRate), one.name))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // limits are the rates as deliveries keep to them.
@@ -234,6 +222,17 @@ func (b botConfig) limits() delivery.Limits {
 		return *rate
 	}
 	return delivery.Limits{Bot: of(b.Rate.Bot), Chat: of(b.Rate.Chat), Group: of(b.Rate.Group)}
+}
+
+// source is where a value comes from, which may be told; the value may not.
+func source(value string) string {
+	switch {
+	case value == "":
+		return "none"
+	case strings.HasPrefix(value, "env:"), strings.HasPrefix(value, "file:"):
+		return "set (" + value + ")"
+	}
+	return "set (in the bots file)"
 }
 
 // resolve follows env:NAME and file:PATH.
@@ -252,13 +251,9 @@ func resolve(value string) (string, error) {
 	return value, nil
 }
 
-// receiver is the bot as the webhook sees it.
+// receiver is the bot as the webhook sees it, without the secrets that are right.
 func (b botConfig) receiver(name string) telegram.Bot {
-	secrets := []string{b.Secret}
-	if b.OldSecret != "" {
-		secrets = append(secrets, b.OldSecret)
-	}
-	return telegram.Bot{Name: name, Secrets: secrets, ReorderWindow: b.ReorderWindow,
+	return telegram.Bot{Name: name, ReorderWindow: b.ReorderWindow,
 		Limit: chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}}
 }
 

@@ -291,7 +291,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	orders := slowOrders{crm.Demo, make(chan struct{})}
-	a.typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
+	a.bots.all()["demo"].typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()

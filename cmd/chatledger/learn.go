@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,13 +22,31 @@ const learnEvery = time.Second
 // knows reads what a bot knows: its folder, or the shop that comes with the program.
 func (b botConfig) knows(log *slog.Logger) (*dialog.Knowledge, error) {
 	if b.Knowledge == "" {
-		return shopKnowledge()
+		k, err := shopKnowledge()
+		if err != nil {
+			return nil, err
+		}
+		return b.prefers(k)
 	}
 	k, err := knowledge.Read(os.DirFS(b.Knowledge), readWith(log))
 	if err != nil {
 		return nil, fmt.Errorf("knowledge %s: %w", b.Knowledge, err)
 	}
-	return k, nil
+	return b.prefers(k)
+}
+
+// prefers is the knowledge with the bot's own language first, which it speaks with
+// whoever speaks none of them.
+func (b botConfig) prefers(k *dialog.Knowledge) (*dialog.Knowledge, error) {
+	if b.Language == "" {
+		return k, nil
+	}
+	if !slices.Contains(k.Languages, b.Language) {
+		return nil, fmt.Errorf("language: the bot's knowledge is not in %s, but in %s", b.Language, list(k.Languages))
+	}
+	preferring := *k
+	preferring.Languages = append([]dialog.Language{b.Language}, slices.DeleteFunc(slices.Clone(k.Languages), func(l dialog.Language) bool { return l == b.Language })...)
+	return &preferring, nil
 }
 
 // shopKnowledge is the shop's, which never changes while the program runs.
@@ -72,39 +90,22 @@ func (c aware) with(e *env) (func(bot string) chat.Settings, error) {
 	return func(bot string) chat.Settings { return all[bot] }, nil
 }
 
-// learn reads what each bot knows.
-func (a *app) learn(c appConfig) error {
-	known := map[string]*dialog.Knowledge{}
-	for name, b := range c.Bots {
-		k, err := b.knows(c.Log)
-		if err != nil {
-			return fmt.Errorf("bot %s: %w", name, err)
-		}
-		known[name] = k
-	}
-	a.shelf = knowledge.NewShelf(known)
-	return nil
-}
-
-// relearn follows the folders: what is saved there counts from the next decision on. A
+// relearn follows a bot's folder: what is saved there counts from the next decision on. A
 // folder with mistakes changes nothing.
-func (a *app) relearn(ctx context.Context) {
-	var folders sync.WaitGroup
-	for name, b := range a.bots {
-		if b.Knowledge == "" {
-			continue
-		}
-		var folder fs.FS = os.DirFS(b.Knowledge)
-		folders.Go(func() {
-			knowledge.Watch(ctx, folder, a.shelf.Of(name).Hash, learnEvery, readWith(a.log), func(k *dialog.Knowledge, err error) {
-				if err != nil {
-					a.log.Error("the knowledge is not read; the bot keeps what it knew", "bot", name, "folder", b.Knowledge, "error", err)
-					return
-				}
-				a.shelf.Put(name, k)
-				a.log.Info("the bot learned", "bot", name, "folder", b.Knowledge, "knowledge", k.Hash)
-			})
-		})
+func (a *app) relearn(ctx context.Context, b *bot) {
+	folder := b.config.Knowledge
+	if folder == "" {
+		return
 	}
-	folders.Wait()
+	knowledge.Watch(ctx, os.DirFS(folder), b.shelf.Of(b.name).Hash, learnEvery, readWith(a.log), func(k *dialog.Knowledge, err error) {
+		if err == nil {
+			k, err = b.config.prefers(k)
+		}
+		if err != nil {
+			a.log.Error("the knowledge is not read; the bot keeps what it knew", "bot", b.name, "folder", folder, "error", err)
+			return
+		}
+		b.shelf.Put(b.name, k)
+		a.log.Info("the bot learned", "bot", b.name, "folder", folder, "knowledge", k.Hash)
+	})
 }

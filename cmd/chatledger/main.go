@@ -38,6 +38,9 @@ type cli struct {
 	State      stateCmd      `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
 	Why        whyCmd        `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
 	Deliveries deliveriesCmd `cmd:"" help:"List what leaves the system, and decide about what could not be delivered."`
+	Webhook    webhookCmd    `cmd:"" help:"Tell Telegram where to post the bots' updates, and ask what it knows."`
+	Doctor     doctorCmd     `cmd:"" help:"Look at everything that must be right, and say what to do about what is not."`
+	Config     configCmd     `cmd:"" help:"Check a bots file."`
 	Quarantine quarantineCmd `cmd:"" help:"List bodies that came with the right secret and could not be read, and print them."`
 	Knowledge  knowledgeCmd  `cmd:"" help:"Check what a team wrote for its bot, and try messages on it."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
@@ -85,7 +88,7 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 	var c cli
 	parser, err := kong.New(&c, kong.Name("chatledger"),
 		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
-		kong.Vars{"log_level": "warn"}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.Vars{"log_level": "warn", "rotation_overlap": rotationOverlap.String()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		panic(err)
@@ -113,12 +116,17 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 type exit int
 
 // report prints an error in one line, as logs word it, and turns it into an exit status: 1
-// for a finding or a failure, 0 when the program was merely asked to stop.
+// for a finding or a failure unless the error says another, 0 when the program was merely
+// asked to stop.
 func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0
 	}
 	fmt.Fprintf(stderr, "chatledger: %s\n", oneLine(telemetry.Wording(err)))
+	var told interface{ ExitStatus() int }
+	if errors.As(err, &told) {
+		return told.ExitStatus()
+	}
 	return 1
 }
 

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/chatledger/chatledger/adapters/agent"
-	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/delivery"
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -57,26 +54,19 @@ func (m *modelConfig) informs(s chat.Settings) chat.Settings {
 	return s
 }
 
-// think subscribes a worker to the models of those bots that have one. Its lease is
-// longer than others'.
-func (a *app) think(c appConfig, worker *delivery.Worker, deliver func(context.Context, commands.Claimed) error, typing func(delivery.Asker) *delivery.Typing) error {
-	a.models = agent.Models{Clients: map[string]*agent.Client{}, Now: c.Now}
-	a.typing[chat.KindAsk] = typing(a.models)
-	worker.Senders[chat.KindAsk] = a.typing[chat.KindAsk]
-	leases := bus.NewLeases(a.store, a.owner, c.Log).For(agent.Lease)
-	for name, b := range c.Bots {
-		if b.Model == nil {
-			continue
-		}
-		client, err := agent.NewClient(b.Model.config())
-		if err != nil {
-			return fmt.Errorf("bot %s: %w", name, err)
-		}
-		client.Through(a.tracing.Transport)
-		a.models.Clients[name] = client
-		a.metrics.Breaker("agent:"+name, client.Breaker)
-		a.router.Deliver(leases, "agent:"+name, deliver)
+// think has the bot's worker ask its model, if it has one. The lease is longer than others'.
+func (a *app) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
+	models := agent.Models{Clients: map[string]*agent.Client{}, Now: a.now}
+	b.typing[chat.KindAsk] = typing(models)
+	if b.config.Model == nil {
+		return nil
 	}
+	if b.model, err = agent.NewClient(b.config.Model.config()); err != nil {
+		return err
+	}
+	b.model.Through(a.tracing.Transport)
+	models.Clients[b.name] = b.model
+	b.breakers["agent:"+b.name], b.owes["agent:"+b.name] = b.model.Breaker, a.patient
 	return nil
 }
 

@@ -55,7 +55,7 @@ func (a *app) newOperatorServer(c appConfig) (*operatorServer, error) {
 // cannedReplies are the names of those that a bot's team has written; nil when the bot is
 // not served here.
 func (a *app) cannedReplies(bot string) []string {
-	if _, served := a.bots[bot]; !served {
+	if _, served := a.bots.all()[bot]; !served {
 		return nil
 	}
 	names := []string{}

@@ -5,10 +5,7 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
-	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/guard"
 )
 
@@ -29,18 +26,16 @@ func (a *app) protect(c appConfig) error {
 		a.listener = tls.NewListener(a.listener, a.tls.TLS())
 		a.metrics.ServedCertificate(a.tls.NotAfter)
 	}
-	a.public = map[string]string{}
-	for name, b := range c.Bots {
-		if strings.HasPrefix(b.PublicURL, "https://") {
-			a.public[name] = b.PublicURL
-		}
-	}
 	return nil
 }
 
 // suspicious is told once of each pattern of bad secrets.
 func (a *app) suspicious(bot string, source netip.Prefix) {
-	a.log.Warn("somebody guesses a bot's secret: give it a new one, and a new address", "bot", bot, "last from", source)
+	a.log.Warn("somebody guesses a bot's secret: `chatledger webhook rotate` gives it a new one, and a new address", "bot", bot, "last from", source)
+	select {
+	case a.attacks <- bot:
+	default: // as many wait to be dealt with as need be
+	}
 }
 
 // scheme is how the listener is spoken to.
@@ -51,24 +46,12 @@ func (a *app) scheme() string {
 	return "http"
 }
 
-// watchCertificates keeps the server's certificate fresh, and notes when the bots'
-// public ones expire.
-func (a *app) watchCertificates(ctx context.Context) {
-	var parts sync.WaitGroup
-	defer parts.Wait()
+// renewCertificate keeps the server's own certificate fresh.
+func (a *app) renewCertificate(ctx context.Context) {
 	if a.tls != nil {
-		parts.Go(func() { a.tls.Run(ctx) })
+		a.tls.Run(ctx)
 	}
-	said := map[string]string{} // what is wrong, by bot
-	certificates.Watch(ctx, a.public, func(bot string, notAfter time.Time, err error) {
-		a.metrics.PublicCertificate(bot, notAfter, err == nil)
-		wrong := ""
-		if err != nil {
-			wrong = err.Error()
-		}
-		if wrong != said[bot] && err != nil {
-			a.log.Warn("the certificate at a bot's public address is not good, or cannot be seen from here", "bot", bot, "error", err)
-		}
-		said[bot] = wrong
-	})
 }
+
+// secure tells whether an address has a certificate.
+func secure(address string) bool { return strings.HasPrefix(address, "https://") }

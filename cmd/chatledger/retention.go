@@ -63,12 +63,13 @@ func (r retention) check() error {
 }
 
 // retain removes what the bots do not keep any longer: now, and then now and again.
-func (a *app) retain(ctx context.Context, bots map[string]botConfig) {
-	wanted := map[string]postgres.Retention{}
-	for name, b := range bots {
-		wanted[name] = postgres.Retention{Updates: time.Duration(b.Retention.Raw), Quarantine: time.Duration(b.Retention.Quarantine)}
-	}
+func (a *app) retain(ctx context.Context) {
 	remove := func() {
+		wanted := map[string]postgres.Retention{}
+		for name, b := range a.bots.all() {
+			keep := b.config.Retention
+			wanted[name] = postgres.Retention{Updates: time.Duration(keep.Raw), Quarantine: time.Duration(keep.Quarantine)}
+		}
 		type kind struct{ what, bot string }
 		gone := map[kind]int64{}
 		err := a.store.Retain(ctx, wanted, func(what, bot string, rows int64) {

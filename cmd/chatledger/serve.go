@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/chatledger/chatledger/adapters/telegram"
 )
@@ -36,11 +39,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	bots, err := readBots(c.Bots)
-	if err != nil {
-		return err
-	}
-	server, err := readServer(c.Bots)
+	file, err := readBotsFile(c.Bots)
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,10 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer listener.Close()
-	config := appConfig{DSN: dsn, Bots: bots, TelegramURL: c.TelegramURL, Listener: listener, Server: server, Log: e.log, Tracing: c.tracing()}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup}
 	if c.Operators != "" {
 		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
 			return err
@@ -60,14 +62,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	for name, b := range bots {
-		if b.PublicURL != "" {
-			if err := setWebhook(e.ctx, c.TelegramURL, b, b.PublicURL); err != nil {
-				return fmt.Errorf("bot %s: %w", name, err)
-			}
-		}
-	}
-	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.scheme(), listener.Addr(), len(bots))
+	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.scheme(), listener.Addr(), len(file.Bots))
 	if config.Operators != nil {
 		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
 	}
@@ -79,5 +74,5 @@ func setWebhook(ctx context.Context, api string, b botConfig, url string) error 
 	if err != nil {
 		return err
 	}
-	return client.SetWebhook(ctx, url, b.Secret)
+	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: b.Secret, AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections})
 }

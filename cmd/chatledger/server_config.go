@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"go.yaml.in/yaml/v3"
 
@@ -53,24 +52,6 @@ func (w *words) UnmarshalYAML(node *yaml.Node) error {
 
 // maxServerConnections is more than one process can serve within its memory.
 const maxServerConnections = 100_000
-
-// readServer reads the server's part of a bots file.
-func readServer(path string) (serverConfig, error) {
-	var file struct {
-		Server serverConfig `yaml:"server"`
-	}
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = yaml.Unmarshal(text, &file) // what else is in the file readBots has checked
-	}
-	if err == nil {
-		err = file.Server.check()
-	}
-	if err != nil {
-		return serverConfig{}, fmt.Errorf("bots file %s: server: %w", path, err)
-	}
-	return file.Server, nil
-}
 
 // check tells what is wrong with the settings.
 func (c *serverConfig) check() error {

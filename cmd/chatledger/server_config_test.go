@@ -28,7 +28,8 @@ func TestTheServersPartOfTheBotsFile(t *testing.T) {
 		if _, err := readBots(path); err != nil {
 			t.Errorf("%s: %v", c.text, err)
 		}
-		server, err := readServer(path)
+		file, err := readBotsFile(path)
+		server := file.Server
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
@@ -57,7 +58,7 @@ func TestMistakesInTheServersPartAreNamed(t *testing.T) {
 		if err := os.WriteFile(path, []byte(serverBots+text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readServer(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := readBotsFile(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

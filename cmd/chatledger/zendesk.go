@@ -78,7 +78,7 @@ func (z *zendeskConfig) client(a *app) (*zendesk.Client, error) {
 
 // desk is where else a bot's tickets are kept; "" is nowhere.
 func (a *app) desk(bot string) string {
-	if a.zendesk[bot] == nil {
+	if b := a.bots.all()[bot]; b == nil || b.zendesk == nil {
 		return ""
 	}
 	return chat.DeskZendesk
@@ -121,8 +121,8 @@ func (a *app) agentActed(ctx context.Context, e zendesk.Event) error {
 
 // serveZendesk answers Zendesk's webhooks, each bot's at an address of its own.
 func (a *app) serveZendesk(w http.ResponseWriter, r *http.Request) {
-	if webhook := a.zendesk[mux.Vars(r)["bot"]]; webhook != nil {
-		webhook.ServeHTTP(w, r)
+	if b := a.bots.all()[mux.Vars(r)["bot"]]; b != nil && b.zendesk != nil {
+		b.zendesk.ServeHTTP(w, r)
 		return
 	}
 	if wait := a.guard.Refused(r, ""); wait > 0 {

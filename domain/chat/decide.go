@@ -73,6 +73,8 @@ func decide(s informed, command Command) ([]domain.Event, error) {
 		return migrate(s, c), nil
 	case Continue:
 		return goOn(s, c), nil
+	case MoveWebhook:
+		return moveWebhook(c), nil
 	case OpenTicket, ReopenTicket:
 		if s.MovedTo != 0 {
 			return nil, fmt.Errorf("%w: %d", ErrMoved, s.MovedTo)

@@ -473,5 +473,6 @@ func NewCodec() *domain.Codec {
 	domain.Register[ChatMigrated](c, "chat_migrated")
 	domain.Register[ChatContinued](c, "chat_continued")
 	registerOperators(c)
+	domain.Register[WebhookMoved](c, "webhook_moved")
 	return c
 }

@@ -1,0 +1,120 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Rights are what the role that we are connected as may do, and who else may change
+// history.
+type Rights struct {
+	Role      string
+	Superuser bool
+	Missing   []string // what the program cannot do and must
+	Changes   bool     // it may change or delete events
+	Makes     bool     // it may make tables
+	Others    []string // roles that may change or delete events besides, by name
+}
+
+// Rights looks at the rights by which the store is used.
+func (s *Store) Rights(ctx context.Context) (r Rights, err error) {
+	err = s.pool.QueryRow(ctx, `
+		with needed (name, privilege) as (values
+			('eventstore.events', 'select'), ('eventstore.events', 'insert'), ('eventstore.streams', 'insert'),
+			('eventstore.deliveries', 'update'), ('eventstore.checkpoints', 'update'), ('eventstore.webhooks', 'update'),
+			('readmodel.conversations', 'update'), ('readmodel.tickets', 'update'))
+		select current_user, (select rolsuper from pg_roles where rolname = current_user),
+			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed where not has_table_privilege(name, privilege)), '{}'),
+			has_table_privilege('eventstore.events', 'update, delete, truncate'),
+			has_schema_privilege('eventstore', 'create'),
+			coalesce((select array_agg(rolname::text order by rolname) from pg_roles
+				where rolcanlogin and not rolsuper and rolname <> current_user
+				  and has_table_privilege(oid, 'eventstore.events', 'update, delete, truncate')
+				  and oid <> (select relowner from pg_class where oid = 'eventstore.events'::regclass)), '{}')`,
+	).Scan(&r.Role, &r.Superuser, &r.Missing, &r.Changes, &r.Makes, &r.Others)
+	if err != nil {
+		return r, fmt.Errorf("look at the role's rights: %w", err)
+	}
+	return r, nil
+}
+
+// Clock is the time at the database.
+func (s *Store) Clock(ctx context.Context) (at time.Time, err error) {
+	if err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&at); err != nil {
+		return at, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	return at, nil
+}
+
+// Lag is how far a consumer group is behind.
+type Lag struct {
+	Group  string
+	Events int64
+	Age    time.Duration // of the first event that it has not handled
+}
+
+// Lags are those of all groups, by name. Counting ends at maxLag.
+func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
+	rows, err := s.pool.Query(ctx, `
+		select c.consumer_group, count(e.position), coalesce(extract(epoch from now() - min(e.recorded_at)), 0)::float8
+		from eventstore.checkpoints c
+		left join lateral (
+			select position, recorded_at from eventstore.events
+			where (transaction_id, position) > (c.transaction_id, c.position)
+			order by transaction_id, position limit $1
+		) e on true
+		group by c.consumer_group order by c.consumer_group`, maxLag)
+	if err != nil {
+		return nil, fmt.Errorf("look how far consumers are behind: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Lag, err error) {
+		var seconds float64
+		err = row.Scan(&l.Group, &l.Events, &seconds)
+		l.Age = time.Duration(seconds * float64(time.Second))
+		return l, err
+	})
+}
+
+// maxLag is as far as a lag is counted: beyond it a number says no more.
+const maxLag = 100_000
+
+// Owed is how many deliveries are in a state, and for how long the oldest that is due
+// has waited.
+type Owed struct {
+	Destination string
+	State       string
+	Count       int64
+	Oldest      time.Duration
+}
+
+// Unfinished are the deliveries that are not at a good end, by destination and state.
+func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
+	rows, err := s.pool.Query(ctx, `
+		select destination, state, count(*), extract(epoch from now() - min(created_at))::float8
+		from eventstore.deliveries where state in ('waiting', 'sending', 'unknown', 'dead')
+		group by destination, state order by destination, state`)
+	if err != nil {
+		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o Owed, err error) {
+		var seconds float64
+		err = row.Scan(&o.Destination, &o.State, &o.Count, &seconds)
+		o.Oldest = time.Duration(seconds * float64(time.Second))
+		return o, err
+	})
+}
+
+// Size is how much the database takes, in bytes, and the folder of the server's data,
+// empty where that may not be known.
+func (s *Store) Size(ctx context.Context) (bytes int64, folder string, err error) {
+	err = s.pool.QueryRow(ctx, `
+		select pg_database_size(current_database()),
+			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory') else '' end`).Scan(&bytes, &folder)
+	if err != nil {
+		return 0, "", fmt.Errorf("ask for the size of the database: %w", err)
+	}
+	return bytes, folder, nil
+}

@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Address is one at which a bot's webhook is reached, with the SHA-256 of the secret that
+// is right there. All processes read the same ones, and know no plain secret by them.
+type Address struct {
+	Bot    string
+	Path   string // below /webhook/<bot>/; empty for /webhook/<bot> itself
+	Secret [32]byte
+	From   time.Time
+	Until  time.Time // zero while Telegram is to post there
+	Ended  bool      // by the database's clock
+}
+
+// webhookLock is the first half of the advisory lock on a bot's webhook: "webh" in
+// ASCII, to be recognised in pg_locks. The other half is a hash of the bot's name.
+const webhookLock int32 = 0x77656268
+
+// lockTimeout is longer than a change of a webhook takes with each call at its own timeout.
+const lockTimeout = time.Minute
+
+// Addresses lists all there are and were, those that Telegram was told last at the end.
+func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
+	rows, err := s.pool.Query(ctx, `
+		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
+		from eventstore.webhooks
+		order by valid_from, bot, path`)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of webhooks: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Address, err error) {
+		var hash []byte
+		var until *time.Time
+		if err = row.Scan(&a.Bot, &a.Path, &hash, &a.From, &until, &a.Ended); err != nil {
+			return a, err
+		}
+		copy(a.Secret[:], hash)
+		if until != nil {
+			a.Until = *until
+		}
+		return a, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of webhooks: %w", err)
+	}
+	return all, nil
+}
+
+// OpenAddress makes a secret right at an address, again if it was before.
+func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]byte) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into eventstore.webhooks (bot, path, secret_hash) values ($1, $2, $3)
+		on conflict (bot, path, secret_hash) do update set valid_from = now(), valid_until = null`, bot, path, secret[:])
+	if err != nil {
+		return fmt.Errorf("open address %q of bot %s: %w", path, bot, err)
+	}
+	return nil
+}
+
+// EndOthers lets all addresses and secrets of a bot but one end after an overlap, or
+// earlier where that was said before. own are the secrets of the bots file, which were
+// right at the bot's own address without a row.
+func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte, own [][32]byte, overlap time.Duration) error {
+	hashes := make([][]byte, len(own))
+	for i, h := range own {
+		hashes[i] = h[:]
+	}
+	_, err := s.pool.Exec(ctx, `
+		with file as (
+			insert into eventstore.webhooks (bot, path, secret_hash, valid_until)
+			select $1, '', hash, now() + $5::interval from unnest($4::bytea[]) hash where ($2::text, $3::bytea) <> ('', hash)
+			on conflict do nothing
+		)
+		update eventstore.webhooks set valid_until = now() + $5::interval
+		where bot = $1 and (path, secret_hash) <> ($2, $3) and (valid_until is null or valid_until > now() + $5::interval)`,
+		bot, path, secret[:], hashes, overlap)
+	if err != nil {
+		return fmt.Errorf("end former addresses of bot %s: %w", bot, err)
+	}
+	return nil
+}
+
+// LockWebhook waits until nobody else changes a bot's webhook, and keeps everybody else
+// from it until unlock, or until this process is gone. The lock is a session's: it
+// takes no transaction id, which would hold the consumers back.
+func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err error) {
+	conn, err := s.Session(ctx, "webhook of "+bot)
+	if err != nil {
+		return nil, err
+	}
+	unlock = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		conn.Close(ctx)
+	}
+	waited, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	if _, err := conn.Exec(waited, `select pg_advisory_lock($1, hashtext($2))`, webhookLock, bot); err != nil {
+		unlock()
+		if waited.Err() != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("another process has been changing the webhook of bot %s for %v: try again", bot, lockTimeout)
+		}
+		return nil, fmt.Errorf("lock webhook of bot %s: %w", bot, err)
+	}
+	return unlock, nil
+}

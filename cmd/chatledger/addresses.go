@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/telegram"
+)
+
+// addressesEvery is how often receivers read where Telegram may post to.
+const addressesEvery = time.Second
+
+// where is an address of a bot's webhook: the path is what follows /webhook/<bot>/.
+type where struct{ bot, path string }
+
+// address is the public address with a path below it.
+func (b botConfig) address(path string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(b.PublicURL, "/")+"/"+path, "/")
+}
+
+// secretAt is the secret of an address: that of the bots file at the bot's own, and
+// elsewhere one that only who knows the token can make. So no process needs to keep it,
+// and each can tell it to Telegram again.
+func (b botConfig) secretAt(path string) string {
+	if path == "" {
+		return b.Secret
+	}
+	mac := hmac.New(sha256.New, []byte(b.Token))
+	mac.Write([]byte("webhook " + path))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// written are the digests of the secrets in the bots file.
+func (b botConfig) written() [][32]byte {
+	digests := [][32]byte{telegram.DigestOf(b.Secret)}
+	if b.OldSecret != "" {
+		digests = append(digests, telegram.DigestOf(b.OldSecret))
+	}
+	return digests
+}
+
+// find is who receives at an address.
+func (a *app) find(bot, path string) (telegram.Bot, bool) {
+	found, ok := (*a.doors.Load())[where{bot, path}] // newApp has put it there
+	return found, ok
+}
+
+// readdress puts together who receives where: each bot at its own address, with the
+// secrets of the bots file except those that have ended, and where the database says.
+func (a *app) readdress() {
+	a.addressing.Lock()
+	defer a.addressing.Unlock()
+	doors := map[where]telegram.Bot{}
+	open := func(b *bot, path string, secret telegram.Digest) {
+		at := where{b.name, path}
+		door, ok := doors[at]
+		if !ok {
+			door = b.config.receiver(b.name)
+		}
+		door.Secrets = append(door.Secrets, secret)
+		doors[at] = door
+	}
+	for name, b := range a.bots.all() {
+		for _, secret := range b.config.written() {
+			if !slices.ContainsFunc(a.addresses, func(d postgres.Address) bool {
+				return d.Ended && d.Bot == name && d.Path == "" && d.Secret == secret
+			}) {
+				open(b, "", secret)
+			}
+		}
+	}
+	for _, d := range a.addresses {
+		if b := a.bots.all()[d.Bot]; b != nil && !d.Ended {
+			open(b, d.Path, d.Secret)
+		}
+	}
+	a.doors.Store(&doors)
+}
+
+// readAddresses reads where Telegram may post to.
+func (a *app) readAddresses(ctx context.Context) error {
+	found, err := a.store.Addresses(ctx)
+	if err != nil {
+		return err
+	}
+	a.addressing.Lock()
+	changed := !slices.Equal(a.addresses, found)
+	a.addresses = found
+	a.addressing.Unlock()
+	if changed {
+		a.readdress()
+	}
+	return nil
+}
+
+// followAddresses reads it again and again. While the database is away, what was known
+// goes on to count.
+func (a *app) followAddresses(ctx context.Context) {
+	every(ctx, addressesEvery, func() {
+		if err := a.readAddresses(ctx); err != nil && ctx.Err() == nil {
+			a.log.Debug("the addresses of webhooks are not read; those known stay", "error", err)
+		}
+	})
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/agent"
+	"github.com/chatledger/chatledger/adapters/bus"
+	"github.com/chatledger/chatledger/adapters/certificates"
+	"github.com/chatledger/chatledger/adapters/crm"
+	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/knowledge"
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/adapters/zendesk"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// bot is everything of one bot of the file. It shares the store and the router with the
+// others and nothing else: its clients, limits and consumers are its own, and are built
+// anew, and only they are, when its settings change.
+type bot struct {
+	name    string
+	config  botConfig
+	orders  crm.Orders
+	client  *telegram.Client
+	worker  *delivery.Worker
+	typing  map[string]*delivery.Typing // by kind
+	tools   map[string]bool
+	shelf   *knowledge.Shelf
+	crm     *crm.Client
+	model   *agent.Client
+	zendesk *zendesk.Webhook
+	// breakers are asked for their states, by destination.
+	breakers map[string]func() string
+	// owes are the destinations of its deliveries, with the leases by which they are taken.
+	owes map[string]*bus.Leases
+
+	stop  []func() // its consumers and its gauges
+	end   context.CancelFunc
+	parts sync.WaitGroup
+}
+
+// fleet is the bots of the file at the moment. Who reads it keeps what it found.
+type fleet struct {
+	byName atomic.Pointer[map[string]*bot]
+}
+
+func (f *fleet) all() map[string]*bot {
+	if all := f.byName.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// put replaces a bot, or takes it away when it is nil. One goroutine calls it.
+func (f *fleet) put(name string, b *bot) {
+	all := maps.Clone(f.all())
+	if all == nil {
+		all = map[string]*bot{}
+	}
+	if all[name] = b; b == nil {
+		delete(all, name)
+	}
+	f.byName.Store(&all)
+}
+
+// newBot builds a bot. Of its predecessor, if there is one, it takes over what is dear to
+// read and has not changed.
+func (a *app) newBot(name string, config botConfig, former *bot) (*bot, error) {
+	b := &bot{name: name, config: config, breakers: map[string]func() string{}, typing: map[string]*delivery.Typing{},
+		owes: map[string]*bus.Leases{"telegram:" + name: a.leases, "orders:" + name: a.leases}}
+	if err := a.equip(b, former); err != nil {
+		return nil, fmt.Errorf("bot %s: %w", name, err)
+	}
+	return b, nil
+}
+
+func (a *app) equip(b *bot, former *bot) (err error) {
+	var known *dialog.Knowledge
+	if former != nil && former.config.Knowledge == b.config.Knowledge && former.config.Language == b.config.Language {
+		known = former.shelf.Of(b.name)
+	} else if known, err = b.config.knows(a.log); err != nil {
+		return err
+	}
+	b.shelf = knowledge.NewShelf(map[string]*dialog.Knowledge{b.name: known})
+	if b.client, err = telegram.NewClient(a.api, b.config.Token); err != nil {
+		return err
+	}
+	b.client.Through(a.tracing.Transport)
+	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Flow: a.flow, Blocked: a.handler.Blocked, Log: a.log}
+	paced.Add(b.name, b.config.limits())
+	b.worker = &delivery.Worker{
+		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
+		Policy:  func(d commands.Claimed) delivery.Policy { return b.config.policy(d.Kind) },
+		Ledger:  a.store, Handle: a.tracing.Handle(a.handler.Handle), Log: a.log,
+		Observe: func(ctx context.Context, d commands.Claimed, state commands.State, took time.Duration) {
+			a.metrics.Delivery(d, state, took)
+			a.tracing.Outcome(ctx, state)
+		},
+	}
+	shop := crm.Shop{Now: a.now}
+	if b.orders, err = b.config.orders(); err != nil {
+		return err
+	}
+	shop.Orders = b.orders
+	if c := b.config.CRM; c != nil {
+		if b.crm, err = crm.NewClient(c.URL, c.Token); err != nil {
+			return err
+		}
+		shop.CRM, b.crm.Batched = b.crm, a.metrics.Batch("crm:"+b.name)
+		b.crm.Through(a.tracing.Transport)
+		b.breakers["crm:"+b.name], b.owes["crm:"+b.name] = func() string { return b.crm.Breaker().String() }, a.leases
+	}
+	b.tools = shop.Has()
+	typing := func(asker delivery.Asker) *delivery.Typing {
+		return &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+	}
+	for tool := range dialog.Toolbox {
+		b.typing[chat.KindOf(tool)] = typing(crm.Tools{b.name: shop})
+	}
+	if err := a.think(b, typing); err != nil {
+		return err
+	}
+	for kind, sender := range b.typing {
+		b.worker.Senders[kind] = sender
+	}
+	desks := zendesk.Clients{}
+	if z := b.config.Zendesk; z != nil {
+		if desks[b.name], err = z.client(a); err != nil {
+			return err
+		}
+		desks[b.name].Through(a.tracing.Transport)
+		b.zendesk = a.listenToZendesk(b.name, z)
+		b.breakers["zendesk:"+b.name], b.owes["zendesk:"+b.name] = desks[b.name].Breaker, a.leases
+	}
+	for _, kind := range zendeskKinds {
+		b.worker.Senders[kind] = desks
+	}
+	return nil
+}
+
+// enter adds the bot: its updates are received, and what it owes goes out.
+func (a *app) enter(b *bot) {
+	for destination, state := range b.breakers {
+		b.stop = append(b.stop, a.metrics.Breaker(destination, state))
+	}
+	deliver := a.tracing.Deliver(b.worker.Deliver)
+	for destination, leases := range b.owes {
+		b.stop = append(b.stop, a.router.Deliver(leases, destination, deliver))
+	}
+	a.metrics.Source(b.name)
+	a.bots.put(b.name, b)
+	a.readdress()
+}
+
+// leave takes a bot away: its updates are refused, and when what is under way has come to
+// an end, nothing of it is left. What it owes waits in the ledger.
+func (a *app) leave(b *bot) {
+	a.bots.put(b.name, nil)
+	a.readdress()
+	a.retire(b)
+}
+
+// retire ends a bot's consumers and what else runs of it.
+func (a *app) retire(b *bot) {
+	b.end()
+	var ending sync.WaitGroup
+	for _, stop := range b.stop {
+		ending.Go(stop)
+	}
+	ending.Wait()
+	b.wait()
+}
+
+// wait returns when nothing of the bot runs any more.
+func (b *bot) wait() {
+	b.parts.Wait()
+	for _, t := range b.typing {
+		t.Wait()
+	}
+	if b.crm != nil {
+		b.crm.Close()
+	}
+	if b.model != nil {
+		b.model.Close()
+	}
+}
+
+// accompany runs what belongs to a bot beside its consumers, until ctx ends or the bot
+// does.
+func (a *app) accompany(ctx context.Context, b *bot) {
+	ctx, b.end = context.WithCancel(ctx)
+	b.parts.Go(func() { a.relearn(ctx, b) })
+	b.parts.Go(func() { a.watchPublicCertificate(ctx, b) })
+	b.parts.Go(func() { a.announceWebhook(ctx, b) })
+}
+
+// same tells whether a bot built from this would be what it is already.
+func (b *bot) same(config botConfig) bool { return reflect.DeepEqual(b.config, config) }
+
+// watchPublicCertificate notes when the certificate at the bot's public address expires.
+func (a *app) watchPublicCertificate(ctx context.Context, b *bot) {
+	if !secure(b.config.PublicURL) {
+		return
+	}
+	said := ""
+	certificates.Watch(ctx, map[string]string{b.name: b.config.PublicURL}, func(bot string, notAfter time.Time, err error) {
+		a.metrics.PublicCertificate(bot, notAfter, err == nil)
+		wrong := ""
+		if err != nil {
+			wrong = err.Error()
+		}
+		if wrong != said && err != nil {
+			a.log.Warn("the certificate at a bot's public address is not good, or cannot be seen from here", "bot", bot, "error", err)
+		}
+		said = wrong
+	})
+}
+
+// registrar is who registers the bots' webhooks.
+func (a *app) registrar() registrar {
+	return registrar{store: a.store, handle: a.handler.Handle, api: a.api}
+}

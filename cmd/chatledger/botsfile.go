@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// botsFile is what a bots file holds.
+type botsFile struct {
+	Bots   map[string]botConfig `yaml:"bots"`
+	Server serverConfig         `yaml:"server"`
+}
+
+// mistake is something in a file that cannot be used as it stands.
+type mistake struct {
+	file string
+	line int // 0 when it is about the whole file
+	says string
+}
+
+func (m mistake) Error() string {
+	if m.line == 0 {
+		return m.file + ": " + m.says
+	}
+	return fmt.Sprintf("%s:%d: %s", m.file, m.line, m.says)
+}
+
+// mistakes are told all at once, by line: a file is mended in one go.
+type mistakes []mistake
+
+func (list mistakes) Error() string {
+	all := make([]error, len(list))
+	for i, m := range list {
+		all[i] = m
+	}
+	return "bots file: " + errors.Join(all...).Error()
+}
+
+// inField is a mistake in a field of what is checked, such as rate and in it bot.
+type inField struct {
+	error
+	fields []string
+}
+
+func (e inField) Unwrap() error { return e.error }
+
+// in says in which field a mistake is.
+func in(err error, fields ...string) error {
+	if err == nil {
+		return nil
+	}
+	return inField{err, fields}
+}
+
+// readBots reads a bots file and tells every mistake in it.
+func readBots(path string) (map[string]botConfig, error) {
+	file, err := readBotsFile(path)
+	return file.Bots, err
+}
+
+// readBotsFile is readBots with the server's part.
+func readBotsFile(path string) (botsFile, error) {
+	return readFile(path, (*botConfig).check)
+}
+
+// readBotSettings is readBots without tokens and secrets, which it does not follow.
+func readBotSettings(path string) (map[string]botConfig, error) {
+	file, err := readFile(path, func(b *botConfig, _ string) error { return b.checkSettings() })
+	return file.Bots, err
+}
+
+func readFile(path string, check func(b *botConfig, name string) error) (botsFile, error) {
+	var file botsFile
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return file, fmt.Errorf("bots file: %w; give one with --bots", err)
+	}
+	r := reading{path: path, unread: map[int]bool{}}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		r.unreadable(err)
+		return botsFile{}, r.wrong
+	}
+	if len(document.Content) > 0 {
+		r.root = document.Content[0]
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
+		r.unreadable(err)
+	}
+	if len(file.Bots) == 0 {
+		r.tell("", errors.New("it names no bots: begin with `bots:` and one name below it"), "bots")
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
+		b := file.Bots[name]
+		r.tell("bot "+name+": ", check(&b, name), "bots", name)
+		file.Bots[name] = b
+	}
+	r.tell("server: ", file.Server.check(), "server")
+	if len(r.wrong) > 0 {
+		slices.SortStableFunc(r.wrong, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
+		return botsFile{}, r.wrong
+	}
+	return file, nil
+}
+
+// reading is a bots file under reading.
+type reading struct {
+	path  string
+	root  *yaml.Node // nil when it is empty
+	wrong mistakes
+
+	unread map[int]bool // lines with something that could not be read
+}
+
+// tell notes the mistakes that an error joins, each with its line.
+func (r *reading) tell(prefix string, err error, fields ...string) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range joined.Unwrap() {
+			r.tell(prefix, one, fields...)
+		}
+		return
+	}
+	if e, ok := err.(inField); ok {
+		r.tell(prefix, e.error, append(slices.Clone(fields), e.fields...)...)
+		return
+	}
+	line := r.line(fields)
+	if r.unread[line] {
+		return // what follows from a mistake is none of its own
+	}
+	r.wrong = append(r.wrong, mistake{r.path, line, prefix + err.Error()})
+}
+
+// line is where a field stands, or the innermost of those that it is in.
+func (r *reading) line(fields []string) (line int) {
+	at := r.root
+	for _, field := range fields {
+		if at == nil || at.Kind != yaml.MappingNode {
+			return line
+		}
+		found := false
+		for i := 0; i < len(at.Content) && !found; i += 2 {
+			if at.Content[i].Value == field {
+				line, at, found = at.Content[i].Line, at.Content[i+1], true
+			}
+		}
+		if !found {
+			return line
+		}
+	}
+	return line
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+	// yamlValue is a value as the parser quotes it. It may be a secret.
+	yamlValue = regexp.MustCompile(" `[^`]*`")
+	yamlType  = regexp.MustCompile(` (in|into) (type )?[a-z]*\.[A-Za-z]+$`)
+)
+
+// unreadable notes what the YAML parser says, which has no other form than text.
+func (r *reading) unreadable(err error) {
+	said := []string{err.Error()}
+	var types *yaml.TypeError
+	if errors.As(err, &types) {
+		said = types.Errors
+	}
+	for _, one := range said {
+		line, says := 0, strings.TrimPrefix(one, "yaml: ")
+		if match := yamlLine.FindStringSubmatch(one); match != nil {
+			line, _ = strconv.Atoi(match[1])
+			says = match[2]
+		}
+		r.unread[line] = line != 0
+		says = yamlType.ReplaceAllString(yamlValue.ReplaceAllString(says, ""), "")
+		r.wrong = append(r.wrong, mistake{r.path, line, says + " (docs/bots.md has every key)"})
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// documented is the n-th YAML example of docs/bots.md.
+func documented(t *testing.T, n int) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "bots.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(examples) <= n {
+		t.Fatalf("docs/bots.md has %d examples", len(examples))
+	}
+	return examples[n][1]
+}
+
+// saved puts a file into a folder of the test's own.
+func saved(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheDocumentedBotsFileIsRead(t *testing.T) {
+	dir := t.TempDir()
+	text := documented(t, 0)
+	for _, name := range regexp.MustCompile(`env:([A-Z_]+)`).FindAllStringSubmatch(text, -1) {
+		t.Setenv(name[1], "some-value")
+	}
+	for _, path := range regexp.MustCompile(`file:(\S+)`).FindAllStringSubmatch(text, -1) {
+		text = strings.Replace(text, path[1], saved(t, filepath.Join(dir, filepath.Base(path[1])), "some-value\n"), 1)
+	}
+	path := filepath.Join(dir, "bots.yaml")
+	file, err := readBotsFile(saved(t, path, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shop := file.Bots["shop"]; shop.Token != "some-value" || shop.Language != "de" || len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
+		t.Errorf("read as %d bots, shop %+v", len(file.Bots), shop.AllowedUpdates)
+	}
+	// In place of the files of a certificate stands what the second example has.
+	before, _, _ := strings.Cut(text, "    certificate:")
+	if file, err = readBotsFile(saved(t, path, before+documented(t, 1))); err != nil || file.Server.TLS.ACME == nil {
+		t.Errorf("with a certificate that is made: %v", err)
+	}
+}
+
+func TestEveryKeyOfABotsFileIsDocumented(t *testing.T) {
+	t.Parallel()
+	text := documented(t, 0) + documented(t, 1)
+	var walk func(at reflect.Type)
+	seen := 0
+	walk = func(at reflect.Type) {
+		switch at.Kind() {
+		case reflect.Pointer, reflect.Map, reflect.Slice:
+			walk(at.Elem())
+		case reflect.Struct:
+			for field := range at.Fields() {
+				key := field.Tag.Get("yaml")
+				if key == "" {
+					continue
+				}
+				if seen++; !regexp.MustCompile(`(?m)(^|[{,]) *` + key + `:`).MatchString(text) {
+					t.Errorf("docs/bots.md has no %s (%s)", key, at)
+				}
+				walk(field.Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[botsFile]())
+	if seen < 40 {
+		t.Errorf("only %d keys were found", seen)
+	}
+}
+
+func TestConfigCheckPrintsEveryMistakeWithItsLine(t *testing.T) {
+	t.Parallel()
+	path := saved(t, filepath.Join(t.TempDir(), "bots.yaml"), `bots:
+  shop:
+    token: 12:the-token
+    secret: "not good"
+    tokn: 1
+    rate: {bot: -1, chat: 1}
+    chat_limit:
+      count: 12:the-token
+    crm:
+      url: nowhere
+    allowed_updates: [message, telegram]
+    public_url: bot.example.com
+  Second:
+    token: env:CHATLEDGER_NO_SUCH
+    secret: s
+    retention:
+      raw: 1h
+    language: xx
+server:
+  connections: -1
+`)
+	code, stdout, stderr := command(t.Context(), "config", "check", "--bots", path)
+	if code != 1 || stderr != fmt.Sprintf("chatledger: %s: 11 mistakes\n", path) {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	var got []string
+	for line := range strings.Lines(stdout) {
+		at, _, _ := strings.Cut(strings.TrimPrefix(line, path+":"), ":")
+		got = append(got, at)
+	}
+	if want := "4 5 6 8 10 11 12 13 14 16 19"; strings.Join(got, " ") != want {
+		t.Errorf("mistakes in lines %v, want %s:\n%s", got, want, stdout)
+	}
+	if strings.Contains(stdout+stderr, "the-token") {
+		t.Errorf("a token is printed:\n%s", stdout)
+	}
+}
+
+func TestConfigCheckSaysWhatEachBotHasWithoutItsSecrets(t *testing.T) {
+	t.Setenv("CHATLEDGER_TEST_SECRET", "hidden-in-the-environment")
+	dir := t.TempDir()
+	hidden := saved(t, filepath.Join(dir, "token"), "17:hidden-in-a-file\n")
+	path := saved(t, filepath.Join(dir, "bots.yaml"), `
+bots:
+  shop:
+    token: file:`+hidden+`
+    secret: env:CHATLEDGER_TEST_SECRET
+    crm: {url: "https://user:hidden-in-a-url@crm.example.com", token: hidden-in-plain}
+    zendesk: {url: "https://shop.zendesk.com", email: a@b, token: hidden-in-plain, webhook_secret: env:CHATLEDGER_TEST_SECRET}
+    retention: {raw: 90d}
+    language: de
+`)
+	code, stdout, stderr := command(t.Context(), "config", "check", "--bots", path)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	for _, want := range []string{"set (file:" + hidden + ")", "set (env:CHATLEDGER_TEST_SECRET)", "set (in the bots file)", "crm.example.com", "updates for 90d", "all kinds"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("it does not say %q:\n%s", want, stdout)
+		}
+	}
+	bots, err := readBots(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged strings.Builder
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("a bot", "bot", bots["shop"], "all", bots)
+	for _, text := range []string{stdout, fmt.Sprint(bots["shop"]), fmt.Sprintf("%v %+v %s", bots["shop"], bots, bots), logged.String()} {
+		if strings.Contains(text, "hidden-") {
+			t.Errorf("a secret is printed: %s", text)
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// configCmd looks at a bots file without starting anything.
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Print every mistake in a bots file with its line, or what each bot has. Secrets are never printed."`
+}
+
+type configCheckCmd struct {
+	Bots string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
+}
+
+// Run also reads what a bot needs besides the file: its knowledge, and its catalogue.
+func (c *configCheckCmd) Run(e *env) error {
+	file, err := readBotsFile(c.Bots)
+	var wrong mistakes
+	if err != nil && !errors.As(err, &wrong) {
+		return err
+	}
+	for name, b := range file.Bots {
+		if err := b.readable(e); err != nil {
+			wrong = append(wrong, mistake{c.Bots, 0, "bot " + name + ": " + oneLine(err.Error())})
+		}
+	}
+	if len(wrong) > 0 {
+		for _, m := range wrong {
+			fmt.Fprintln(e.stdout, m)
+		}
+		return fmt.Errorf("%s: %s", c.Bots, plural(len(wrong), "mistake"))
+	}
+	out := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
+		fmt.Fprintf(out, "%s\n", name)
+		for _, line := range file.Bots[name].described() {
+			fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
+		}
+	}
+	return out.Flush()
+}
+
+// readable tells whether what the bot's settings point to can be read.
+func (b botConfig) readable(e *env) error {
+	_, orders := b.orders()
+	_, known := b.knows(e.log)
+	return errors.Join(orders, known)
+}
+
+// described is what a bot has, line by line. Of secrets it says where they come from.
+func (b botConfig) described() [][2]string {
+	lines := [][2]string{{"token", b.given["token"]}, {"secret", b.given["secret"]}}
+	add := func(there bool, name, format string, args ...any) {
+		if there {
+			lines = append(lines, [2]string{name, fmt.Sprintf(format, args...)})
+		}
+	}
+	add(b.OldSecret != "", "old secret", "%s", b.given["old_secret"])
+	add(true, "webhook", "%s", cmp.Or(b.PublicURL, "not registered by serve: there is no public_url"))
+	r := b.registration("")
+	add(true, "updates", "%s, over at most %d connections", kindsOf(b.AllowedUpdates), r.MaxConnections)
+	add(b.RotateOnAttack, "on attack", "the secret rotates")
+	add(true, "limits", "%s; calls to Telegram: %g/s, %g/s to a chat, %g/min to a group (0 is no limit)", chatLimitOf(*b.ChatLimit), *b.Rate.Bot, *b.Rate.Chat, *b.Rate.Group)
+	add(b.ReorderWindow > 0, "reorder window", "%v", b.ReorderWindow)
+	add(true, "knowledge", "%s", cmp.Or(b.Knowledge, "the shop that comes with the program"))
+	add(b.Language != "", "language", "%s", b.Language)
+	add(b.Orders != "", "orders", "%s", b.Orders)
+	if b.CRM != nil {
+		add(true, "crm", "%s, token %s", plainURL(b.given["crm: url"], b.CRM.URL), b.given["crm: token"])
+	}
+	if b.Zendesk != nil {
+		add(true, "zendesk", "%s, token %s, webhook secret %s", plainURL(b.given["zendesk: url"], b.Zendesk.URL), b.given["zendesk: token"], b.given["zendesk: webhook_secret"])
+	}
+	if b.Model != nil {
+		add(true, "model", "%s at %s, key %s", b.Model.Name, plainURL(b.given["model: url"], b.Model.URL), b.given["model: key"])
+	}
+	add(true, "retention", "updates %s, quarantine %s", keptFor(b.Retention.Raw), keptFor(b.Retention.Quarantine))
+	return lines
+}
+
+// plainURL is an address that was written in the file; one that was referred to may be
+// secret.
+func plainURL(given, address string) string {
+	if given == source(address) {
+		if u, err := url.Parse(address); err == nil {
+			return u.Redacted()
+		}
+	}
+	return given
+}
+
+func kindsOf(kinds []string) string {
+	if len(kinds) == 0 {
+		return "all kinds"
+	}
+	return strings.Join(kinds, ", ")
+}
+
+func chatLimitOf(l chatLimit) string {
+	if l.Count == 0 {
+		return "every message of a chat is answered"
+	}
+	return fmt.Sprintf("%d messages of a chat in %v are answered", l.Count, l.Window)
+}
+
+func keptFor(k keep) string {
+	if k == 0 {
+		return "for ever"
+	}
+	if d := time.Duration(k); d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("for %dd", d/(24*time.Hour))
+	}
+	return "for " + k.String()
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+)
+
+// doctorCmd looks at everything that must be right for the bots to serve.
+type doctorCmd struct {
+	database
+	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
+	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	Receiver    string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A running serve, for its readiness and its circuit breakers."`
+	JSON        bool   `name:"json" help:"One JSON object a finding."`
+}
+
+// Help is what --help says below the flags.
+func (doctorCmd) Help() string {
+	return "Exit status: 0 when all is well, 1 with warnings only, 2 with errors."
+}
+
+// severity of a finding; of several the highest counts.
+type severity int
+
+const (
+	fine severity = iota
+	warning
+	grave
+)
+
+var severities = []string{"ok", "warning", "error"}
+
+// MarshalText has JSON say it in words.
+func (s severity) MarshalText() ([]byte, error) { return []byte(severities[s]), nil }
+
+// finding is what was looked at, what it is like, and what to do about it.
+type finding struct {
+	Severity severity `json:"severity"`
+	What     string   `json:"what"`
+	Says     string   `json:"says"`
+	Do       string   `json:"do,omitempty"`
+}
+
+// unwell is the end of a doctor who found something.
+type unwell struct{ warnings, errors int }
+
+func (u unwell) Error() string {
+	return fmt.Sprintf("%s, %s", plural(u.errors, "error"), plural(u.warnings, "warning"))
+}
+
+// ExitStatus is 1 for warnings, 2 for errors.
+func (u unwell) ExitStatus() int {
+	if u.errors > 0 {
+		return int(grave)
+	}
+	return int(warning)
+}
+
+const (
+	// doctorPatience bounds the whole examination.
+	doctorPatience = 45 * time.Second
+	// certificateWarning and certificateGrave are how long before its end a certificate is
+	// told of, as the alerts do.
+	certificateWarning = 14 * 24 * time.Hour
+	certificateGrave   = 3 * 24 * time.Hour
+	// Ours are open for milliseconds; seconds hold every consumer back.
+	oldTransaction = 5 * time.Second
+	// clocksApart is what sessions, due times and Telegram's dates can stand; Telegram
+	// says its own to the second only.
+	clocksApart     = 2 * time.Second
+	clocksFarApart  = 30 * time.Second
+	consumersBehind = 10 * time.Second
+	// deliveriesLate is far beyond what limits and retries of one message take.
+	deliveriesLate = 10 * time.Minute
+	// manyPending is more than Telegram holds for a receiver that keeps up.
+	manyPending = 100
+	// recentError is how long Telegram's last error is news.
+	recentError = time.Hour
+	// littleRoom is the part of a disk below which PostgreSQL should not be left alone.
+	littleRoom = 0.1
+)
+
+// examination is what the checks have in common.
+type examination struct {
+	*doctorCmd
+	e     *env
+	file  botsFile
+	store *postgres.Store // nil when it is not to be had
+
+	mu       sync.Mutex
+	findings []finding
+}
+
+func (x *examination) find(s severity, what, do, says string, args ...any) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.findings = append(x.findings, finding{s, what, fmt.Sprintf(says, args...), do})
+}
+
+// Run examines and prints what it found, the checks in the order of what needs what.
+func (c *doctorCmd) Run(e *env) error {
+	ctx, cancel := context.WithTimeout(e.ctx, doctorPatience)
+	defer cancel()
+	x := &examination{doctorCmd: c, e: e}
+	x.configuration()
+	x.database(ctx)
+	if x.store != nil {
+		defer x.store.Close()
+		x.ledger(ctx)
+	}
+	x.outside(ctx)
+	return x.print()
+}
+
+func (x *examination) print() error {
+	// By what was looked at, as it came; a bot's findings stand together.
+	slices.SortStableFunc(x.findings, func(a, b finding) int { return strings.Compare(botOf(a.What), botOf(b.What)) })
+	var u unwell
+	encoder := json.NewEncoder(x.e.stdout)
+	for _, f := range x.findings {
+		switch f.Severity {
+		case warning:
+			u.warnings++
+		case grave:
+			u.errors++
+		}
+		if x.JSON {
+			if err := encoder.Encode(f); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(x.e.stdout, "%-8s %-22s %s\n", severities[f.Severity], f.What, oneLine(f.Says))
+		if f.Do != "" {
+			fmt.Fprintf(x.e.stdout, "%31s do: %s\n", "", f.Do)
+		}
+	}
+	if u == (unwell{}) {
+		return nil
+	}
+	return u
+}
+
+// botOf is the bot that a finding is about; those about none come first.
+func botOf(what string) string {
+	bot, ok := strings.CutPrefix(what, "bot ")
+	if !ok {
+		return ""
+	}
+	bot, _, _ = strings.Cut(bot, " ")
+	return bot
+}
+
+// orElse is a severity where something is not as it should be.
+func orElse(well bool, s severity) severity {
+	if well {
+		return fine
+	}
+	return s
+}
+
+// unlessWell is what to do where something is not.
+func unlessWell(well bool, do string) string {
+	if well {
+		return ""
+	}
+	return do
+}

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/certificates"
+	"github.com/chatledger/chatledger/adapters/knowledge"
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/schema"
+)
+
+// configuration reads the bots file and what it points to.
+func (x *examination) configuration() {
+	file, err := readBotsFile(x.Bots)
+	var wrong mistakes
+	switch {
+	case errors.As(err, &wrong):
+		for _, m := range wrong {
+			x.find(grave, "configuration", "mend the file; `chatledger config check` looks at it again", "%s", m)
+		}
+	case err != nil:
+		x.find(grave, "configuration", "give the bots file with --bots", "%v", err)
+	default:
+		x.file = file
+		x.find(fine, "configuration", "", "%s in %s", plural(len(file.Bots), "bot"), x.Bots)
+	}
+	for name, b := range x.file.Bots {
+		if _, err := b.orders(); err != nil {
+			x.find(grave, "bot "+name+" orders", "mend the catalogue, or take `orders` out of the bots file", "%v", err)
+		}
+		if b.Knowledge == "" {
+			continue
+		}
+		k, err := knowledge.Read(os.DirFS(b.Knowledge), knowledge.Options{Untrained: true})
+		if err == nil {
+			_, err = b.prefers(k)
+		}
+		well := err == nil
+		says := "folder " + b.Knowledge
+		if !well {
+			says += ": " + err.Error()
+		}
+		x.find(orElse(well, grave), "bot "+name+" knowledge", unlessWell(well, "`chatledger knowledge check "+b.Knowledge+"` tells every mistake"), "%s", says)
+	}
+}
+
+// database looks whether there is one that this program can serve from.
+func (x *examination) database(ctx context.Context) {
+	dsn, err := x.dsn()
+	if err != nil {
+		x.find(grave, "database", "set DATABASE_URL or --database-url", "%v", err)
+		return
+	}
+	version, err := schema.Version(ctx, dsn)
+	if err != nil {
+		x.find(grave, "database", "look at the address, the password, and whether the server runs", "%v", err)
+		return
+	}
+	x.find(fine, "database", "", "reached")
+	if version != schema.Latest() {
+		do := "run `chatledger migrate`"
+		if version > schema.Latest() {
+			do = "run a newer chatledger"
+		}
+		x.find(grave, "schema", do, "the database is at version %d, this program needs %d", version, schema.Latest())
+		return
+	}
+	x.find(fine, "schema", "", "version %d", version)
+	if x.store, err = postgres.Open(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
+		x.find(grave, "database", "look at what it says", "%v", err)
+	}
+}
+
+// ledger looks at what the database says of itself and of our work.
+func (x *examination) ledger(ctx context.Context) {
+	for _, check := range []struct {
+		what string
+		look func(context.Context) error
+	}{{"roles", x.rights}, {"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
+		{"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}} {
+		if err := check.look(ctx); err != nil {
+			x.find(warning, check.what, "look at what it says", "%v", err)
+		}
+	}
+}
+
+func (x *examination) rights(ctx context.Context) error {
+	r, err := x.store.Rights(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(r.Missing) > 0:
+		x.find(grave, "roles", "as the owner, run `chatledger migrate --roles` again", "%s may not %s", r.Role, strings.Join(r.Missing, ", "))
+	case r.Superuser:
+		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app", "%s is a superuser: history is not protected from this program", r.Role)
+	case r.Changes || r.Makes:
+		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app", "%s may change the schema or history, which serving needs not", r.Role)
+	default:
+		x.find(fine, "roles", "", "%s may do what serving needs, and change no event", r.Role)
+	}
+	if len(r.Others) > 0 {
+		x.find(warning, "roles", "revoke update, delete, truncate on eventstore.events from them", "history can be changed by %s, too", strings.Join(r.Others, ", "))
+	}
+	return nil
+}
+
+// apart compares two clocks; about half of the question's own time is taken for its way there.
+func (x *examination) apart(what string, ask func() (time.Time, error), grain time.Duration) error {
+	asked := time.Now()
+	there, err := ask()
+	if err != nil {
+		return err
+	}
+	here := asked.Add(time.Since(asked) / 2)
+	apart := max(0, there.Sub(here).Abs()-grain).Round(time.Millisecond)
+	s := orElse(apart < clocksApart, warning)
+	if apart >= clocksFarApart {
+		s = grave
+	}
+	x.find(s, what, unlessWell(s == fine, "let both machines follow a time server (chrony or systemd-timesyncd)"), "%v apart from this machine's", apart)
+	return nil
+}
+
+func (x *examination) databaseClock(ctx context.Context) error {
+	return x.apart("database clock", func() (time.Time, error) { return x.store.Clock(ctx) }, 0)
+}
+
+func (x *examination) oldest(ctx context.Context) error {
+	w, found, err := x.store.OldestWriter(ctx)
+	switch {
+	case err != nil:
+		return err
+	case found && w.Age > oldTransaction:
+		x.find(grave, "oldest transaction", fmt.Sprintf("end it, or select pg_terminate_backend(%d)", w.PID),
+			"pid %d (%s, user %s, %s) has been open for %v and holds all consumers back", w.PID, w.Application, w.User, w.State, w.Age.Round(time.Second))
+	default:
+		x.find(fine, "oldest transaction", "", "none is older than %v", oldTransaction)
+	}
+	return nil
+}
+
+func (x *examination) lags(ctx context.Context) error {
+	lags, err := x.store.Lags(ctx)
+	if err != nil {
+		return err
+	}
+	behind := int64(0)
+	for _, l := range lags {
+		behind = max(behind, l.Events)
+		if l.Age > consumersBehind {
+			x.find(warning, "consumers", "is a serve running? its log and chatledger_page_seconds say what the group does", "%s is %s behind, the first of them %v old", l.Group, plural(int(l.Events), "event"), l.Age.Round(time.Second))
+		}
+	}
+	x.find(fine, "consumers", "", "%s, at most %s behind", plural(len(lags), "group"), plural(int(behind), "event"))
+	return nil
+}
+
+func (x *examination) deliveries(ctx context.Context) error {
+	owed, err := x.store.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	waiting := int64(0)
+	for _, o := range owed {
+		switch {
+		case o.State == "dead" || o.State == "unknown":
+			x.find(warning, "deliveries", "`chatledger deliveries list` shows them; retry or skip each", "%d to %s are %s", o.Count, o.Destination, o.State)
+		case o.Oldest > deliveriesLate:
+			x.find(warning, "deliveries", "look at the destination: its token, its breaker, its own status page", "%d to %s are %s, the oldest for %v", o.Count, o.Destination, o.State, o.Oldest.Round(time.Second))
+		default:
+			waiting += o.Count
+		}
+	}
+	x.find(fine, "deliveries", "", "%d are on their way", waiting)
+	return nil
+}
+
+func (x *examination) stopped(ctx context.Context) error {
+	stopped, err := x.store.Flow().Stopped(ctx)
+	for _, name := range slices.Sorted(maps.Keys(stopped)) {
+		x.find(grave, "bot "+name+" calls", "a wrong token: give the right one; a flood: Telegram says for how long", "it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
+	}
+	return err
+}
+
+func (x *examination) disk(ctx context.Context) error {
+	bytes, folder, err := x.store.Size(ctx)
+	if err != nil {
+		return err
+	}
+	var room syscall.Statfs_t
+	if folder == "" || syscall.Statfs(folder, &room) != nil {
+		x.find(fine, "disk", "", "the database has %s; how much room its server has cannot be seen from here", mebibytes(bytes))
+		return nil
+	}
+	free := float64(room.Bavail) / float64(max(room.Blocks, 1))
+	well := free > littleRoom
+	x.find(orElse(well, grave), "disk", unlessWell(well, "make room: PostgreSQL stops when there is none"), "the database has %s; %.0f %% of its server's disk are free", mebibytes(bytes), 100*free)
+	return nil
+}
+
+func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
+
+// outside looks at what is reached over the network, all of it at once.
+func (x *examination) outside(ctx context.Context) {
+	var asking sync.WaitGroup
+	asking.Go(func() { x.receiver(ctx) })
+	if len(x.file.Bots) > 0 {
+		asking.Go(func() {
+			err := x.apart("Telegram's clock", func() (time.Time, error) { return telegram.Clock(ctx, x.TelegramURL) }, time.Second)
+			if err != nil {
+				x.find(grave, "Telegram's clock", "look at --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
+			}
+		})
+	}
+	for name, b := range x.file.Bots {
+		asking.Go(func() { x.webhook(ctx, name, b) })
+		if secure(b.PublicURL) {
+			asking.Go(func() { x.certificate(ctx, name, b) })
+		}
+	}
+	asking.Wait()
+}
+
+// webhook compares what Telegram knows with what we stored.
+func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
+	what := "bot " + name + " webhook"
+	client, err := telegram.NewClient(x.TelegramURL, b.Token)
+	if err != nil {
+		x.find(grave, what, "give the token that BotFather shows", "%v", err)
+		return
+	}
+	info, err := client.WebhookInfo(ctx)
+	if err != nil {
+		x.find(grave, what, "give the token that BotFather shows, or look why Telegram is not reached", "%v", err)
+		return
+	}
+	if info.Pending > manyPending {
+		x.find(warning, what, "look at chatledger_webhook_seconds and the last error: the receiver does not keep up", "%d updates wait at Telegram", info.Pending)
+	}
+	if info.LastError != "" && time.Since(info.ErrorAt) < recentError {
+		x.find(warning, what, "401: `chatledger webhook set`; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
+	}
+	if b.PublicURL == "" {
+		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
+		return
+	}
+	path := ""
+	if x.store != nil {
+		current, err := (registrar{store: x.store}).current(ctx, name)
+		if err != nil {
+			x.find(warning, what, "look at what it says", "%v", err)
+			return
+		}
+		path = current.Path
+	}
+	differing := differences(info.Registration, b.registration(path))
+	for _, d := range differing {
+		x.find(grave, what, "run `chatledger webhook set --bot "+name+"`", "%s", d)
+	}
+	if len(differing) == 0 {
+		x.find(fine, what, "", "%s, %s wait", info.URL, plural(info.Pending, "update"))
+	}
+}
+
+func (x *examination) certificate(ctx context.Context, name string, b botConfig) {
+	what := "bot " + name + " certificate"
+	notAfter, err := certificates.Check(ctx, b.PublicURL, nil)
+	left := time.Until(notAfter)
+	switch {
+	case err != nil:
+		x.find(grave, what, "renew it, or mend what stands at public_url: Telegram posts to no other", "%v", err)
+	case left < certificateWarning:
+		s := warning
+		if left < certificateGrave {
+			s = grave
+		}
+		x.find(s, what, "renew it", "it ends in %.0f days, on %s", left.Hours()/24, notAfter.UTC().Format(time.DateOnly))
+	default:
+		x.find(fine, what, "", "good until %s", notAfter.UTC().Format(time.DateOnly))
+	}
+}
+
+// receiver asks a running serve whether it is ready, and for its breakers.
+func (x *examination) receiver(ctx context.Context) {
+	if err := isReady(ctx, x.Receiver+"/readyz"); err != nil {
+		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons", "%v", err)
+		return
+	}
+	x.find(fine, "serve", "", "ready at %s", x.Receiver)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, x.Receiver+"/metrics", nil)
+	if err != nil {
+		return
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		destination, ok := strings.CutPrefix(lines.Text(), `chatledger_breaker_state{destination="`)
+		if destination, state, found := strings.Cut(destination, `"} `); ok && found && state != "0" {
+			x.find(warning, "serve", "look at the destination: calls wait until it answers again", "the breaker of %s is open", destination)
+		}
+	}
+}

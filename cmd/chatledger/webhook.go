@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// webhookCmd tells Telegram where to post updates (docs/bots.md).
+type webhookCmd struct {
+	Set    webhookSetCmd    `cmd:"" help:"Register the bots' webhooks, as their settings are today."`
+	Info   webhookInfoCmd   `cmd:"" help:"Print what Telegram knows of the webhooks, and how it differs from what it should be; exit status 1 when it does."`
+	Delete webhookDeleteCmd `cmd:"" help:"Have Telegram post no more; it keeps updates for a day."`
+	Rotate webhookRotateCmd `cmd:"" help:"Give a webhook a new secret and a new address; the old ones end after an overlap."`
+	Switch webhookSwitchCmd `cmd:"" help:"Have another release receive, at an address of its own; the one before ends after an overlap."`
+}
+
+// aboutBots is what every webhook command needs.
+type aboutBots struct {
+	database
+	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
+	Bot         string `placeholder:"NAME" help:"The bot; all of the file when left out."`
+	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+}
+
+// names are the bots that are meant.
+func (c *aboutBots) names(bots map[string]botConfig) ([]string, error) {
+	names := slices.Sorted(maps.Keys(bots))
+	if c.Bot == "" {
+		return names, nil
+	}
+	if _, ok := bots[c.Bot]; !ok {
+		return nil, fmt.Errorf("there is no bot %s in %s: it has %s", c.Bot, c.Bots, list(names))
+	}
+	return []string{c.Bot}, nil
+}
+
+// one is each of the only bot that can be meant.
+func (c *aboutBots) one(e *env, do func(r registrar, name string, b botConfig) error) error {
+	bots, err := readBots(c.Bots)
+	if err != nil {
+		return err
+	}
+	if c.Bot == "" && len(bots) > 1 {
+		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots, list(slices.Sorted(maps.Keys(bots))))
+	}
+	return c.each(e, do)
+}
+
+// each does something for the bots that are meant, one after the other. Of one that it
+// fails for the others hear nothing.
+func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) error) error {
+	bots, err := readBots(c.Bots)
+	if err != nil {
+		return err
+	}
+	names, err := c.names(bots)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
+	defer handler.Close()
+	r := registrar{store: store, handle: handler.Handle, api: c.TelegramURL}
+	var failed []error
+	for _, name := range names {
+		if err := do(r, name, bots[name]); err != nil {
+			failed = append(failed, fmt.Errorf("bot %s: %w", name, err))
+		}
+	}
+	return errors.Join(append(failed, store.Tell(e.ctx))...)
+}
+
+type webhookSetCmd struct {
+	aboutBots
+	AsWritten bool `help:"Go back to public_url itself, and to the secret in the bots file."`
+}
+
+func (c *webhookSetCmd) Run(e *env) error {
+	return c.each(e, func(r registrar, name string, b botConfig) error {
+		if c.AsWritten {
+			if _, err := r.move(e.ctx, name, b, moving{cause: chat.WebhookRotated, actor: "operator", overlap: rotationOverlap}); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.address(""))
+			return nil
+		}
+		set, err := r.set(e.ctx, name, b)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL, plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
+		return nil
+	})
+}
+
+type webhookInfoCmd struct{ aboutBots }
+
+func (c *webhookInfoCmd) Run(e *env) error {
+	return c.each(e, func(r registrar, name string, b botConfig) error {
+		info, all, err := r.info(e.ctx, name, b)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s\n  url              %s\n  waiting          %s\n  max connections  %d\n  allowed updates  %s\n",
+			name, orNone(info.URL), plural(info.Pending, "update"), info.MaxConnections, orNone(list(info.AllowedUpdates)))
+		if info.LastError != "" {
+			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
+		}
+		current := printAddresses(e.stdout, name, b, all)
+		var wrong []error
+		for _, d := range differences(info.Registration, b.registration(current)) {
+			wrong = append(wrong, errors.New(d))
+		}
+		if len(wrong) > 0 {
+			return fmt.Errorf("%w; run `chatledger webhook set --bot %s`", errors.Join(wrong...), name)
+		}
+		return nil
+	})
+}
+
+// printAddresses prints the addresses that are open, and returns the path of the current.
+func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) (current string) {
+	for _, a := range all {
+		switch {
+		case a.Bot != name || a.Ended:
+		case a.Until.IsZero():
+			current = a.Path
+			fmt.Fprintf(out, "  open             %s since %s\n", b.address(a.Path), a.From.UTC().Format(time.RFC3339))
+		default:
+			fmt.Fprintf(out, "  open             %s until %s\n", b.address(a.Path), a.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return current
+}
+
+// info is what Telegram says of a bot's webhook, and all addresses there are.
+func (r registrar) info(ctx context.Context, name string, b botConfig) (info telegram.WebhookInfo, all []postgres.Address, err error) {
+	client, err := telegram.NewClient(r.api, b.Token)
+	if err != nil {
+		return info, nil, err
+	}
+	if info, err = client.WebhookInfo(ctx); err != nil {
+		return info, nil, err
+	}
+	all, err = r.store.Addresses(ctx)
+	return info, all, err
+}
+
+type webhookDeleteCmd struct{ aboutBots }
+
+func (c *webhookDeleteCmd) Run(e *env) error {
+	return c.one(e, func(r registrar, name string, b botConfig) error {
+		unlock, err := r.store.LockWebhook(e.ctx, name)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		client, err := telegram.NewClient(r.api, b.Token)
+		if err != nil {
+			return err
+		}
+		if err := client.DeleteWebhook(e.ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s: Telegram posts no more; `chatledger webhook set` or the next start of serve has it go on\n", name)
+		return nil
+	})
+}
+
+type webhookRotateCmd struct {
+	aboutBots
+	Keep time.Duration `default:"${rotation_overlap}" help:"How long the former address and secret are right as well."`
+}
+
+func (c *webhookRotateCmd) Run(e *env) error {
+	return c.one(e, func(r registrar, name string, b botConfig) error {
+		m := moving{path: newPath(), cause: chat.WebhookRotated, actor: "operator", overlap: c.Keep}
+		if _, err := r.move(e.ctx, name, b, m); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n", name, b.address(m.path), c.Keep)
+		return nil
+	})
+}
+
+type webhookSwitchCmd struct {
+	aboutBots
+	Release string        `arg:"" help:"Its address below the bot's own, such as v2."`
+	Ready   string        `placeholder:"URL" help:"Where the new release says that it is ready; /readyz at the public address when left out."`
+	Keep    time.Duration `default:"5m" help:"How long the address before goes on receiving."`
+}
+
+// readyPatience bounds the question whether a release is ready, from connecting to the answer.
+const readyPatience = 10 * time.Second
+
+func (c *webhookSwitchCmd) Run(e *env) error {
+	if !webhookPath.MatchString(c.Release) {
+		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", c.Release)
+	}
+	return c.one(e, func(r registrar, name string, b botConfig) error {
+		if b.PublicURL == "" {
+			return errNoPublicURL
+		}
+		ready := c.Ready
+		if ready == "" {
+			ready = besides(b.PublicURL, "/readyz")
+		}
+		if err := isReady(e.ctx, ready); err != nil {
+			return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
+		}
+		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: "operator", overlap: c.Keep}); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.address(c.Release), c.Keep)
+		return nil
+	})
+}
+
+// besides is another path at the same server.
+func besides(address, path string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: path}).String()
+}
+
+// isReady asks a receiver.
+func isReady(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", address, answer.Status)
+	}
+	return nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/telegram"
+)
+
+// proxy stands in front of the receivers, as at a real site: it passes a path on to the
+// release that it belongs to, and everything else to the first.
+type proxy struct {
+	*httptest.Server
+	mu    sync.Mutex
+	first string
+	by    map[string]string // path to address
+}
+
+func newProxy(t *testing.T) *proxy {
+	p := &proxy{by: map[string]string{}}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		to := p.first
+		if release, ok := p.by[r.URL.Path]; ok {
+			to = release
+		}
+		p.mu.Unlock()
+		target, err := url.Parse(to)
+		if err != nil {
+			t.Error(err)
+		}
+		httputil.NewSingleHostReverseProxy(target).ServeHTTP(w, r)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *proxy) pass(path, to string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if path == "" {
+		p.first = to
+		return
+	}
+	p.by[path] = to
+}
+
+// newReleases is a town whose bot is reached through a proxy.
+func newReleases(t *testing.T, more ...string) (*town, *proxy) {
+	t.Helper()
+	w, p := newBotsTown(t, "shop"), newProxy(t)
+	w.write(plain("shop", 0, append([]string{"public_url: " + p.URL + "/webhook/shop"}, more...)...))
+	w.serveFile()
+	p.pass("", w.url)
+	return w, p
+}
+
+// webhook runs a webhook command on the town's bots file.
+func (w *town) webhook(args ...string) (code int, stdout, stderr string) {
+	w.t.Helper()
+	return w.cli(append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", w.api}, args[1:]...)...)
+}
+
+// mustWebhook is webhook of something that succeeds.
+func (w *town) mustWebhook(args ...string) string {
+	w.t.Helper()
+	code, stdout, stderr := w.webhook(args...)
+	if code != 0 {
+		w.t.Fatalf("webhook %v: %d %s%s", args, code, stdout, stderr)
+	}
+	return stdout
+}
+
+// told is where Telegram posts.
+func (w *town) told() telegram.WebhookInfo {
+	w.t.Helper()
+	client, err := telegram.NewClient(w.api, tokenOf(0))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	info, err := client.WebhookInfo(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return info
+}
+
+func TestServeRegistersTheWebhookAsTheFileSaysAndInfoComparesIt(t *testing.T) {
+	t.Parallel()
+	w, p := newReleases(t, "allowed_updates: [message, callback_query]", "max_connections: 7")
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+	info := w.told()
+	if info.URL != p.URL+"/webhook/shop" || info.MaxConnections != 7 || strings.Join(info.AllowedUpdates, " ") != "callback_query message" {
+		t.Errorf("registered as %+v", info.Registration)
+	}
+	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
+	if out := w.mustWebhook("info"); !strings.Contains(out, info.URL) || !strings.Contains(out, "max connections  7") {
+		t.Errorf("info says\n%s", out)
+	}
+
+	w.mustWebhook("delete")
+	if code, _, stderr := w.webhook("info"); code != 1 || !strings.Contains(stderr, "webhook set --bot shop") {
+		t.Errorf("info of a webhook that is not there: %d %s", code, stderr)
+	}
+	time.Sleep(unit) // the simulator's setWebhook takes one a second
+	w.mustWebhook("set")
+	w.mustWebhook("info")
+	if code, _, stderr := w.webhook("set", "--bot", "other"); code != 1 || !strings.Contains(stderr, "there is no bot other") {
+		t.Errorf("a bot that is not there: %d %s", code, stderr)
+	}
+}
+
+func TestARotatedWebhookHasANewSecretAndAddressAndTheOldOnesEnd(t *testing.T) {
+	t.Parallel()
+	w, p := newReleases(t)
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+	own := p.URL + "/webhook/shop"
+	out := w.mustWebhook("rotate", "--keep", "3s")
+	rotated := w.told().URL
+	if !strings.HasPrefix(rotated, own+"/") || len(rotated) != len(own)+1+pathLength || !strings.Contains(out, rotated) {
+		t.Fatalf("rotated to %s: %s", rotated, out)
+	}
+	// Both are right, each with its own secret only.
+	b := readBot(t, w.file)
+	path := strings.TrimPrefix(rotated, own+"/")
+	secret := b.secretAt(path)
+	if a, b, c := postTo(t, own, b.Secret), postTo(t, rotated, secret), postTo(t, rotated, "secret-of-shop"); a != 200 || b != 200 || c != 401 {
+		t.Errorf("during the overlap: %d at the old, %d at the new, %d with the old secret at the new", a, b, c)
+	}
+	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
+	w.eventually("the old one ends", func() string {
+		status := postTo(t, own, b.Secret)
+		return unless(status == http.StatusNotFound, "%d", status)
+	})
+	if status := postTo(t, rotated, secret); status != 200 {
+		t.Errorf("the new one answers %d", status)
+	}
+
+	// It is in the bot's stream, and no secret is, anywhere.
+	w.wantRows("webhook_moved, rotated, operator, "+path, `select name, payload->>'cause', actor, payload->>'path' from eventstore.events where stream_id = 'bot-shop' and name = 'webhook_moved'`)
+	w.wantRows("0", `select count(*) from eventstore.events where payload::text like '%' || $1 || '%'`, secret)
+	w.clean()
+
+	// A process that starts now registers that address again, and not the dead one.
+	w.stop()
+	w.mustWebhook("delete")
+	time.Sleep(unit)
+	w.serveFile()
+	p.pass("", w.url)
+	w.eventually("the rotated webhook is registered", func() string { return unless(w.told().URL == rotated, "it is %q", w.told().URL) })
+	w.answers("shop", 8, "Where is my order 1001?", "Order 1001")
+
+	// The secret of the file is dead until another one stands there.
+	if code, _, stderr := w.webhook("set", "--as-written"); code != 1 || !strings.Contains(stderr, "write another one there first") {
+		t.Errorf("back to a secret that was rotated away: %d %s", code, stderr)
+	}
+	w.write(strings.Replace(plain("shop", 0, "public_url: "+own), "secret-of-shop", "fresh", 1))
+	w.mustWebhook("set", "--as-written")
+	if got := w.told().URL; got != own {
+		t.Errorf("back at %s", got)
+	}
+	w.answers("shop", 9, "Where is my order 1001?", "Order 1001")
+}
+
+func readBot(t *testing.T, file string) botConfig {
+	t.Helper()
+	bots, err := readBots(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bots["shop"]
+}
+
+func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
+	t.Parallel()
+	w, p := newReleases(t)
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+
+	// Customers write throughout, a hundred times a second.
+	var written atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	var customers sync.WaitGroup
+	customers.Go(func() {
+		every(ctx, 10*time.Millisecond, func() { w.Say(1000+written.Load()%50, "Hello"); written.Add(1) })
+	})
+	old := w.running
+	if code, _, stderr := w.webhook("switch", "v2", "--ready", "http://127.0.0.1:1/readyz"); code != 1 || !strings.Contains(stderr, "not ready") {
+		t.Errorf("a release that is not there: %d %s", code, stderr)
+	}
+	w.serveFile()
+	p.pass("/webhook/shop/v2", w.url)
+	w.mustWebhook("switch", "v2", "--ready", w.url+"/readyz", "--keep", "2s")
+	if got := w.told().URL; got != p.URL+"/webhook/shop/v2" {
+		t.Errorf("switched to %s", got)
+	}
+	before := written.Load()
+	w.eventually("the old address ends", func() string {
+		status := postTo(t, p.URL+"/webhook/shop", "secret-of-shop")
+		return unless(status == http.StatusNotFound, "%d", status)
+	})
+	old.stop()
+	w.eventually("customers go on writing", func() string { return unless(written.Load() > before+100, "%d", written.Load()) })
+	stop()
+	customers.Wait()
+	w.settle()
+	stats := w.Stats().Updates
+	if stats.Delivered != written.Load() || stats.Expired != 0 {
+		t.Errorf("%d written, %+v", written.Load(), stats)
+	}
+	w.wantRows(fmt.Sprint(written.Load()), `select count(*) from eventstore.events where name = 'message_received'`)
+	w.clean()
+}
+
+func TestAPatternOfBadSecretsRotatesOnceInAnHour(t *testing.T) {
+	t.Parallel()
+	w, p := newReleases(t, "rotate_on_attack: true")
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+	own := p.URL + "/webhook/shop"
+	guess := func() {
+		w.eventually("it is rotated", func() string {
+			for i := range 50 {
+				postTo(t, own, fmt.Sprint("guess-", i))
+			}
+			return unless(strings.Contains(w.log.String(), "has a new secret"), "the log says: %s", w.log.String())
+		})
+	}
+	guess()
+	rotated := w.told().URL
+	if rotated == own {
+		t.Fatal("Telegram posts to the address that is attacked")
+	}
+	w.wantRows("attacked, guard", `select payload->>'cause', actor from eventstore.events where name = 'webhook_moved'`)
+	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
+
+	// Another process that has seen the same does it no second time.
+	file, err := readBotsFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.store.Close()
+	moved, err := other.registrar().move(t.Context(), "shop", file.Bots["shop"], moving{path: newPath(), cause: "attacked", overlap: time.Hour, least: rotateAtMost})
+	if err != nil || moved || w.told().URL != rotated {
+		t.Errorf("rotated again: %v (%v), now %s", moved, err, w.told().URL)
+	}
+}
+
+func TestOneProcessAtATimeSpeaksAboutAWebhook(t *testing.T) {
+	t.Parallel()
+	w, _ := newReleases(t)
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+	var both sync.WaitGroup
+	for range 4 {
+		both.Go(func() {
+			if code, _, stderr := w.webhook("rotate"); code != 0 {
+				t.Errorf("rotate: %d %s", code, stderr)
+			}
+		})
+	}
+	both.Wait()
+	// Whoever was last is who Telegram heard of last, and the others are to end.
+	w.wantRows("1", `select count(*) from eventstore.webhooks where valid_until is null`)
+	last := w.rows(`select path from eventstore.webhooks where valid_until is null`)
+	if got := w.told().URL; !strings.HasSuffix(got, "/"+last) {
+		t.Errorf("Telegram posts to %s, and %s is open", got, last)
+	}
+	w.wantRows("4", `select count(*) from eventstore.events where name = 'webhook_moved'`)
+	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
+}
