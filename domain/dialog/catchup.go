@@ -20,6 +20,9 @@ func TooFast(c Context) Turn {
 func CatchUp(c Context, said []string, count int, act Act) Turn {
 	t := begin(c, act)
 	var lines []string
+	if count > len(said) {
+		lines = append(lines, "• …") // there was more before
+	}
 	for _, text := range said {
 		if text = strings.Join(strings.Fields(text), " "); text != "" {
 			lines = append(lines, "• "+shorten(text, lineMax))

@@ -165,7 +165,11 @@ func (t *talk) hear() {
 	switch {
 	case t.act.Media && strings.TrimSpace(t.act.Text) == "":
 		t.turn.Intent, t.turn.Confidence = File, 1
-		t.say(t.word(WordMedia))
+		if t.Run.Active() {
+			t.prompt(t.word(WordMedia)) // the question stands
+		} else {
+			t.say(t.word(WordMedia))
+		}
 	case t.Run.Active():
 		t.hearStep(u)
 	default:

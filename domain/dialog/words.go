@@ -15,7 +15,7 @@ const (
 	WordMedia           Word = "media"
 	WordPerson          Word = "person"       // fetched, for whatever reason
 	WordTooFast         Word = "too_fast"     // over the limit of messages, said once
-	WordBacklog         Word = "backlog"      // before the answer to what has waited; {count}, {list}
+	WordBacklog         Word = "backlog"      // before the answer to what has waited: {count}, and {list} of the last
 	WordCancelled       Word = "cancelled"    // {title}
 	WordExpired         Word = "expired"      // {title}
 	WordReminder        Word = "reminder"     // {title}
@@ -57,12 +57,12 @@ var plain = map[Word]string{
 	WordWelcome:         "Hello! Write what you need, or “person” to talk to a colleague.",
 	WordHelp:            "Write what you need in your own words. “cancel” stops whatever we are doing, “back” goes back a step, and “person” brings a colleague.",
 	WordNotUnderstood:   "I'm not sure what you mean. Could you put it in other words? /help shows what I can do, and “person” brings a colleague.",
-	WordNothingToCancel: "There is nothing to cancel. What can I do for you?",
+	WordNothingToCancel: "Nothing is under way. What can I do for you?",
 	WordNothingBefore:   "This is the first step. “cancel” stops.",
 	WordMedia:           "Thank you, I've kept it. I can't look at files myself: tell me in a few words what it is about, or write “person”.",
 	WordPerson:          "A colleague will answer you here.",
 	WordTooFast:         "You are writing faster than I can answer. I've kept everything; please give me a minute.",
-	WordBacklog:         "I'm sorry, I was away and could not answer you. You wrote {count} messages meanwhile:\n{list}",
+	WordBacklog:         "I'm sorry, I was away and could not answer you. This is what you wrote meanwhile:\n{list}",
 	WordCancelled:       "Cancelled. Nothing was changed.",
 	WordExpired:         "We left {title} unfinished for a while, so I've dropped it. Nothing was changed.",
 	WordReminder:        "Are you still there? We have not finished {title}.",

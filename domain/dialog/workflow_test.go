@@ -84,7 +84,7 @@ func TestAWorkflowIsCancelledAtEveryStep(t *testing.T) {
 		c.press(c.button(cancelButton)).stands(Cancelled).toasts("Cancelled")
 	})
 	t.Run("without one", func(t *testing.T) {
-		begin(t).write("cancel").stands("").says("nothing to cancel")
+		begin(t).write("cancel").stands("").says("Nothing is under way")
 	})
 }
 
@@ -187,8 +187,8 @@ func TestOtherMattersInAWorkflow(t *testing.T) {
 				in(t).write("thanks").stands(step).says("You're welcome!\n\n")
 				in(t).write("where do I find my receipt?").stands(step).says("Under Invoices.\n\n")
 			})
-			t.Run("a file is thanked for", func(t *testing.T) {
-				in(t).take(Act{Media: true, MessageID: 7}).stands(step).says("can't look at files")
+			t.Run("a file is thanked for, and the question stands", func(t *testing.T) {
+				in(t).take(Act{Media: true, MessageID: 7}).stands(step).says("can't look at files").says("“person”.\n\n")
 			})
 			t.Run("a person takes over", func(t *testing.T) {
 				c := in(t).write("I want to talk to a person").stands(HandedOver)
