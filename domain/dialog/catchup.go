@@ -20,8 +20,8 @@ func TooFast(c Context) Turn {
 func CatchUp(c Context, said []string, count int, act Act) Turn {
 	t := begin(c, act)
 	var lines []string
-	if count > len(said) {
-		lines = append(lines, "• …") // there was more before
+	if more := count - len(said); more > 0 {
+		lines = append(lines, "• … (+"+strconv.Itoa(more)+")")
 	}
 	for _, text := range said {
 		if text = strings.Join(strings.Fields(text), " "); text != "" {

@@ -129,7 +129,7 @@ func TestAModelIsAskedWhatTheBotDoesNotKnow(t *testing.T) {
 func TestWhatWaitedIsApologisedForOnceAndTheLastWishActedUpon(t *testing.T) {
 	c := begin(t)
 	c.follow(CatchUp(c.context, []string{"hello", "where is my order?", "are you there"}, 5, Act{At: noon}))
-	c.says("This is what you wrote meanwhile:\n• …\n• hello\n• where is my order?\n• are you there").says("Which order?").stands(AskingNumber)
+	c.says("This is what you wrote meanwhile:\n• … (+2)\n• hello\n• where is my order?\n• are you there").says("Which order?").stands(AskingNumber)
 }
 
 func TestPrioritiesAreOrdered(t *testing.T) {
