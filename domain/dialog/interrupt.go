@@ -47,6 +47,10 @@ func (t *talk) switchTo(intent Intent, said string) {
 	t.start(t.Knowledge.Topics[intent])
 }
 
+func (t *talk) saysYesOrNo() bool {
+	return t.Knowledge.Means(PhraseYes, t.act.Text) || t.Knowledge.Means(PhraseNo, t.act.Text)
+}
+
 // decideOffer takes a typed answer to the offer to switch; false when it is none.
 func (t *talk) decideOffer(u Understanding) bool {
 	switch {

@@ -1,6 +1,8 @@
 package dialog_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -186,4 +188,18 @@ func TestAWorkflowThatTheKnowledgeForgotIsHandedOver(t *testing.T) {
 	if c.write("change my billing address").stands(HandedOver); c.last.HandOver.Reason != ReasonLost {
 		t.Errorf("handed over as %+v", c.last.HandOver)
 	}
+}
+
+func TestWhatTheBeginningSaysIsNotAskedForBehindAnotherQuestion(t *testing.T) {
+	shop, delivery := Shop, *Shop.Workflows[DeliveryProblem]
+	delivery.Steps = slices.Clone(delivery.Steps)
+	choosing := *delivery.Steps[1].Ask
+	choosing.FromStart, delivery.Steps[1].Ask = true, &choosing
+	shop.Workflows = maps.Clone(shop.Workflows)
+	shop.Workflows[DeliveryProblem] = &delivery
+	c := begin(t)
+	c.context.Knowledge = &shop
+	c.write("my order came damaged, it is broken").stands(AskingNumber).write("1001").stands(Describing)
+	c.write("back").stands(ChoosingProblem)
+	c.write("cancel").write("my order came damaged").stands(AskingNumber).write("1001").stands(ChoosingProblem)
 }

@@ -24,7 +24,29 @@ func (t *talk) start(topic Topic) {
 	t.say(t.text(topic.Say))
 	t.seen = t.act.Text
 	t.move(Move{Workflow: def.Name, To: Initial})
-	t.enter(Move{To: def.Steps[0].Name})
+	t.enter(Move{To: def.Steps[0].Name, Set: t.chosenAtStart(def)})
+}
+
+// chosenAtStart are the choices that the message which begins a workflow makes for later
+// steps, when another question comes before them: who wrote that their lamp came broken is
+// asked for the order, and not for what is wrong with it. A tree of choices is walked one
+// by one instead.
+func (t *talk) chosenAtStart(def *Workflow) (set map[string]string) {
+	if first := def.Steps[0].Ask; first == nil || first.FromStart {
+		return nil
+	}
+	for _, step := range def.Steps[1:] {
+		if step.Ask == nil || !step.Ask.FromStart {
+			continue
+		}
+		if c, ok := t.chosen(step.Ask, t.seen); ok {
+			if set == nil {
+				set = map[string]string{}
+			}
+			set[step.Ask.Field] = c.Value
+		}
+	}
+	return set
 }
 
 // passing asks what a brief workflow asks of a tool, if the message says all that takes.
@@ -228,7 +250,7 @@ func (t *talk) call(c *Call) {
 // plainAnswer is what the message answers, whatever else could be made of it: an
 // address where one was asked for, the words on a button.
 func (t *talk) plainAnswer() (def *StepDef, value string, ok bool) {
-	if !t.Run.Active() || t.Run.Writing || t.Run.Offered.Intent != "" {
+	if !t.Run.Active() || t.Run.Writing || t.Run.Offered.Intent != "" && t.saysYesOrNo() {
 		return nil, "", false
 	}
 	if def = t.asked(); def == nil || t.Run.Calling != "" && t.brief() {
