@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/commands"
 )
@@ -14,6 +15,8 @@ import (
 // Ledger leases deliveries.
 type Ledger interface {
 	Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error)
+	// PutOff gives a claimed delivery back.
+	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
 	// Waiting is closed when there may be something to claim.
 	Waiting() <-chan struct{}
 }
@@ -25,6 +28,10 @@ const (
 	// lease is how long a worker has for one attempt, its timeout of 10 s included,
 	// and so how long a chat waits when its worker is killed.
 	lease = 15 * time.Second
+	// ledgerTimeout bounds a claim, and what gives one back: both take milliseconds, and
+	// neither ends with the program. What was claimed by an answer that nobody heard would
+	// wait for its lease to run out, and then seem to have been sent.
+	ledgerTimeout = 5 * time.Second
 	// claimAgain is the pause after a claim failed, as it does while the database is away.
 	claimAgain = time.Second
 	// claimEvery is how often the ledger is asked without having been woken, for
@@ -86,7 +93,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 		waiting := l.ledger.Waiting()
 		free := atOnce - len(slots)
 		if free > 0 {
-			claimed, err := l.ledger.Claim(ctx, destination, l.owner, free, l.lease)
+			claimed, err := l.take(ctx, destination, free)
 			if err != nil && ctx.Err() == nil {
 				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
 				pause(ctx, claimAgain)
@@ -101,7 +108,8 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 					select {
 					case out <- msg:
 					case <-ctx.Done():
-						return // its lease will run out
+						l.giveBack(ctx, c)
+						return
 					}
 					select {
 					case <-msg.Acked():
@@ -122,6 +130,25 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 			timer.Stop()
 		case <-timer.C:
 		}
+	}
+}
+
+func (l *Leases) take(ctx context.Context, destination string, n int) ([]commands.Claimed, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	defer cancel()
+	return l.ledger.Claim(ctx, destination, l.owner, n, l.lease)
+}
+
+// giveBack lets another process have at once what nobody here will attempt.
+func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	defer cancel()
+	untried := commands.Outcome{State: commands.Again, Untried: true, Reason: "the process that had claimed it has stopped"}
+	if _, err := l.ledger.PutOff(ctx, c.ID, c.Fence, untried); err != nil {
+		l.log.Warn("a delivery is not given back; its lease will run out", "delivery", c.ID, "error", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -23,6 +24,7 @@ type fakeLedger struct {
 	leases []time.Duration
 	owners []string
 	fail   error
+	back   []uuid.UUID
 }
 
 func newLedger(destination string, n int) *fakeLedger {
@@ -43,6 +45,15 @@ func (l *fakeLedger) Claim(_ context.Context, destination, owner string, limit i
 		claimed[i].ID, claimed[i].Destination, claimed[i].Body = uuid.New(), destination, []byte(`{"chat_id":1}`)
 	}
 	return claimed, nil
+}
+
+func (l *fakeLedger) PutOff(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o.State == commands.Again && o.Untried && ctx.Err() == nil {
+		l.back = append(l.back, delivery)
+	}
+	return true, ctx.Err()
 }
 
 func (l *fakeLedger) Waiting() <-chan struct{} {
@@ -239,6 +250,23 @@ func TestAFailedClaimIsTriedAgainWithoutHaste(t *testing.T) {
 		(<-messages).Ack()
 		if err := leases.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestWhatNobodyTookIsGivenBackAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := newLedger("telegram:demo", 3)
+		leases := NewLeases(ledger, "host/1", quiet)
+		messages := subscribe(t, leases, "telegram:demo")
+		taken := <-messages
+		synctest.Wait() // the others are offered
+		go taken.Ack()
+		if err := leases.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if len(ledger.back) != 2 || slices.Contains(ledger.back, uuid.MustParse(taken.UUID)) {
+			t.Errorf("given back: %v, and %s was taken", ledger.back, taken.UUID)
 		}
 	})
 }

@@ -76,6 +76,7 @@ type appConfig struct {
 	Hangup      <-chan os.Signal // asks for the bots file to be read again
 	VerifyEvery time.Duration    // 0 is verifyEvery
 	Operators   net.Listener     // of their API; nil is none
+	Notice      time.Duration    // see app.notice
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
 	TimersEvery time.Duration    // see postgres.Timekeeper
@@ -164,7 +165,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", a.ready)
 	routes.Handle("/metrics", a.metrics.Handler())
-	a.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
+	a.server = &http.Server{Handler: guard.Handler(a.farewell(a.tracing.Receive(routes))), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
 	a.people, err = a.newOperatorServer(c)
 	return a, err
@@ -241,10 +242,10 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 	return nil
 }
 
-// run serves until ctx ends, then stops in the order in which work flows: no new
+// run serves until it is asked to stop, then stops in the order in which work flows: no new
 // updates, then what was received is finished, then the database is left.
-func (a *app) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (a *app) run(asked context.Context) error {
+	ctx, cancel := a.notice(asked)
 	defer cancel(nil)
 	var parts sync.WaitGroup
 	part := func(name string, f func() error) {
@@ -281,7 +282,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() { a.measure(ctx) })
 
 	<-ctx.Done()
-	a.stopping.Store(true)
+	a.stopping.Store(true) // also when a part failed
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer done()
 	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop)); err != nil {

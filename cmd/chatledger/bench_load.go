@@ -48,16 +48,22 @@ func latencyNotes(sorted []time.Duration) map[string]float64 {
 }
 
 // poster posts updates over kept-alive connections, at most so many at once, and
-// wants a 200. It writes the requests itself: a client of net/http keeps two
+// wants a 200. A connection on which something went wrong is closed. It writes the requests itself: a client of net/http keeps two
 // goroutines for each connection, which on a small machine are in the receiver's way.
 func poster(address, path string, connections int) func(context.Context, []byte) error {
 	free := make(chan *connection, connections)
 	for range connections {
 		free <- &connection{}
 	}
-	return func(ctx context.Context, body []byte) error {
-		c := <-free
-		defer func() { free <- c }()
+	return func(ctx context.Context, body []byte) (err error) {
+		c, last := <-free, false
+		defer func() {
+			if c.Conn != nil && (last || err != nil) {
+				c.Conn.Close()
+				c.Conn = nil
+			}
+			free <- c
+		}()
 		if c.Conn == nil {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			if err != nil {
@@ -78,6 +84,7 @@ func poster(address, path string, connections int) func(context.Context, []byte)
 			return err
 		}
 		defer answer.Body.Close()
+		last = answer.Close
 		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
 			return err
 		}

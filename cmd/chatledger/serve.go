@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/chatledger/chatledger/adapters/telegram"
 )
@@ -26,10 +27,11 @@ func (d database) dsn() (string, error) {
 
 type serveCmd struct {
 	database
-	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
-	Listen      string `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
-	Operators   string `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
-	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	Bots        string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
+	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
+	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
+	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"How long it goes on taking updates in when it is told to stop, while /readyz says no: longer than a balancer takes to see that. The rest of the end takes 8 s at most."`
+	TelegramURL string        `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
 
@@ -51,7 +53,7 @@ func (c *serveCmd) Run(e *env) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup}
+	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice}
 	if c.Operators != "" {
 		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
 			return err
