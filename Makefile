@@ -1,6 +1,6 @@
 # `make run` tries chatledger on this machine; `make test` proves it.
 
-.PHONY: help run build test fuzz bench postgres promtool
+.PHONY: help run build test fuzz bench soak postgres promtool
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ fuzz: ## Look for input that a parser does not survive, 20 s each (FUZZTIME=5m)
 
 bench: build postgres ## Measure what we promise, beside what the machine can do
 	@bin/chatledger bench
+
+soak: build postgres ## Load, kills and database restarts for 10 minutes (SOAKTIME=2m)
+	@bin/chatledger bench soak --for $(or $(SOAKTIME),10m)
 
 postgres: # Install PostgreSQL's server programs where that is possible and they are missing
 	@.ci/postgres

@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, deliver, growth, memory; without any, all."`
+	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, deliver, growth, memory; without any, all of these. And soak: --for 10m under load and faults."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"How often each row and its baseline are measured, in turn."`
 	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
@@ -58,6 +58,10 @@ var benchRows = []benchRow{
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
 }
+
+// soakRow is measured when it is asked for: it takes as long as it is told to, and shows
+// that promises are kept.
+var soakRow = benchRow{"soak", "longest time until the lag is below 2 s again after a fault, at 300 updates/s", "", benchSoak}
 
 // bench is what a row is measured with: a fresh durable server, and a fresh
 // database for each measurement.
@@ -139,6 +143,10 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 	}
 	var rows []benchRow
 	for _, name := range c.Rows {
+		if name == soakRow.name {
+			rows = append(rows, soakRow)
+			continue
+		}
 		i := slices.IndexFunc(benchRows, func(r benchRow) bool { return r.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("there is no row %q to measure; `chatledger bench --help` lists them", name)
@@ -148,10 +156,10 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 	return rows, nil
 }
 
-// roundsOf is once for the rows that fill a database for minutes: one measures peaks,
-// the other has its rounds within.
+// roundsOf is once for the rows that take minutes: they measure peaks, or have their
+// rounds within.
 func (c *benchCmd) roundsOf(row benchRow) int {
-	if row.name == "growth" || row.name == "memory" {
+	if row.name == "growth" || row.name == "memory" || row.name == soakRow.name {
 		return 1
 	}
 	return c.Rounds
