@@ -53,13 +53,14 @@ const (
 // does them harm.
 type soak struct {
 	*bench
-	dir    string
-	dsn    string
-	bots   string // file
-	api    string // Telegram's
-	sides  [2]*side
-	begun  time.Time
-	faults []fault
+	cluster *pgdev.Server
+	dir     string
+	dsn     string
+	bots    string // file
+	api     string // Telegram's
+	sides   [2]*side
+	begun   time.Time
+	faults  []fault
 
 	mu     sync.Mutex
 	times  []time.Duration   // from an update's first attempt until it is acknowledged
@@ -77,7 +78,6 @@ type side struct {
 	post    func(context.Context, []byte) error
 	mu      sync.Mutex
 	command *exec.Cmd
-	starts  int
 }
 
 // fault is what was done to them.
@@ -98,22 +98,23 @@ type lag struct {
 // something is lost or told twice, or when what is promised is not kept.
 func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 	s := &soak{bench: b, memory: map[int][]float64{}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stop, err := s.open(ctx)
 	if err != nil {
 		return benchResult{}, err
 	}
 	defer stop()
-	server, err := pgdev.Start(ctx, pgdev.Config{Dir: s.dir, Log: b.log})
-	if err != nil {
+	if s.cluster, err = pgdev.Start(ctx, pgdev.Config{Dir: s.dir, Log: b.log}); err != nil {
 		return benchResult{}, err
 	}
-	defer func() { server.Stop(context.WithoutCancel(ctx)) }()
-	s.dsn = server.DSN()
+	defer func() { s.cluster.Stop(context.WithoutCancel(ctx)) }()
+	s.dsn = s.cluster.DSN()
 	if _, _, err := schema.Migrate(ctx, s.dsn); err != nil {
 		return benchResult{}, err
 	}
 	running, end := context.WithCancel(ctx)
-	var work, processes sync.WaitGroup
+	var work, senders, processes sync.WaitGroup
 	defer processes.Wait()
 	defer end()
 	for _, one := range s.sides {
@@ -128,11 +129,10 @@ func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 	total := int(s.For.Seconds() * soakRate)
 	s.asked, s.heard = make([]time.Time, total), make([]int, total)
 	work.Go(func() { s.measure(measuring) })
-	var senders sync.WaitGroup
 	for i := range soakSenders {
 		senders.Go(func() { s.send(ctx, i, total) })
 	}
-	if server, err = s.harm(ctx, server); err != nil {
+	if err := s.harm(ctx); err != nil {
 		return benchResult{}, err
 	}
 	senders.Wait()
@@ -190,7 +190,6 @@ func (s *soak) keepUp(ctx context.Context, one *side) {
 		one.mu.Lock()
 		err := command.Start()
 		one.command = command
-		one.starts++
 		one.mu.Unlock()
 		if err != nil {
 			s.log.Error("a process does not start", "error", err)
@@ -269,45 +268,49 @@ func (s *soak) hear(_ int64, text string, at time.Time) {
 
 // harm kills one process or the other, and restarts the database, once each in every
 // period. Every other restart is a crash.
-func (s *soak) harm(ctx context.Context, server *pgdev.Server) (*pgdev.Server, error) {
+func (s *soak) harm(ctx context.Context) error {
 	period := min(soakPeriod, s.For)
 	for n := 0; ; n++ {
 		at := s.begun.Add(period/4 + time.Duration(n)*period/2)
 		if at.After(s.begun.Add(s.For)) {
-			return server, nil
+			return nil
 		}
 		select {
 		case <-time.After(time.Until(at)):
 		case <-ctx.Done():
-			return server, ctx.Err()
+			return ctx.Err()
 		}
+		f := fault{[]string{"kill -9 of a process", "restart of the database", "kill -9 of a process", "crash of the database"}[n%4], time.Now()}
+		s.faults = append(s.faults, f)
 		if n%2 == 0 {
 			one := s.sides[n/2%2]
-			s.faults = append(s.faults, fault{"kill -9 of a process", time.Now()})
 			one.mu.Lock()
 			one.command.Process.Kill()
 			one.mu.Unlock()
-			continue
-		}
-		stopping, cancel := context.WithCancel(ctx)
-		what := "restart of the database"
-		if n%4 == 3 {
-			what = "crash of the database"
-			cancel()
-		}
-		s.faults = append(s.faults, fault{what, time.Now()})
-		err := server.Stop(stopping)
-		cancel()
-		if err != nil && stopping.Err() == nil {
-			return server, err
-		}
-		if server, err = pgdev.Start(ctx, pgdev.Config{Dir: s.dir, Log: s.log}); err != nil {
-			return server, err
-		}
-		if server.DSN() != s.dsn {
-			return server, errors.New("the database came back at another address")
+		} else if err := s.restart(ctx, n%4 == 3); err != nil {
+			return err
 		}
 	}
+}
+
+// restart stops the database, at once or in good order, and starts it again.
+func (s *soak) restart(ctx context.Context, atOnce bool) error {
+	stopping, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if atOnce {
+		cancel()
+	}
+	if err := s.cluster.Stop(stopping); err != nil && !atOnce {
+		return err
+	}
+	server, err := pgdev.Start(ctx, pgdev.Config{Dir: s.dir, Log: s.log})
+	if err != nil {
+		return err
+	}
+	if s.cluster = server; server.DSN() != s.dsn {
+		return errors.New("the database came back at another address")
+	}
+	return nil
 }
 
 // measure takes down lag and memory until ctx ends.
