@@ -583,6 +583,34 @@ func TestTooManyWaitingRequestsAreTurnedAway(t *testing.T) {
 	}
 }
 
+func TestAHandlerSaysThatItIsFullBeforeItTurnsRequestsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		g := make(gate)
+		store.before = g.wait
+		h := handler(t, store, one)
+		ctx, leave := context.WithCancel(t.Context())
+		var callers sync.WaitGroup
+		for i := range int64(10_000 + 1) { // one is carried, the others wait
+			if h.Full() {
+				t.Fatalf("full with %d requests", i)
+			}
+			callers.Go(func() { _, _ = h.Handle(ctx, update(domain.ChatStream("demo", i), i+1)) })
+			synctest.Wait()
+		}
+		if !h.Full() {
+			t.Error("not full, and the next one would be turned away")
+		}
+		leave()
+		callers.Wait()
+		close(g)
+		synctest.Wait()
+		if h.Full() {
+			t.Error("full when all is done")
+		}
+	})
+}
+
 func TestACallerWhoGoesAwayIsLetGoAndItsRequestIsStillDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()

@@ -58,3 +58,6 @@ func (h *Handler) Waiting() int {
 	defer h.lines.mu.Unlock()
 	return h.lines.waiting
 }
+
+// Full tells whether a request that came now would be refused with ErrBusy.
+func (h *Handler) Full() bool { return h.Waiting() >= maxWaiting }

@@ -183,18 +183,21 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 
+// insertOne stores one event with its update, where the stream is as long as expected.
+const insertOne = `
+	with last as materialized ( -- nothing is stored behind a gap
+		select from eventstore.events where stream_id = $3 and version = $4::bigint - 1
+	), received as (
+		insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
+	)
+	insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
+		causation_id, correlation_id, actor, occurred_at, trace)
+	select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13, $14 from last`
+
 // appendOne stores one update that comes alone, without the arrays, whose laying out
 // and unnesting costs more than the one row they would hold.
 func (s *Store) appendOne(ctx context.Context, r *rows) error {
-	tag, err := s.pool.Exec(ctx, `
-		with last as materialized ( -- nothing is stored behind a gap
-			select from eventstore.events where stream_id = $3 and version = $4::bigint - 1
-		), received as (
-			insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
-		)
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
-			causation_id, correlation_id, actor, occurred_at, trace)
-		select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13, $14 from last`,
+	tag, err := s.pool.Exec(ctx, insertOne,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0], r.raws[0],
 		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace())
 	if err == nil && tag.RowsAffected() == 0 {

@@ -76,14 +76,13 @@ func tune(config *pgx.ConnConfig, name string) {
 // Close closes the connections.
 func (s *Store) Close() { s.pool.Close() }
 
-// Ping tells whether the database answers and can be written to.
-func (s *Store) Ping(ctx context.Context) error {
-	var readOnly bool
-	if err := s.pool.QueryRow(ctx, `select pg_is_in_recovery()`).Scan(&readOnly); err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	if readOnly {
-		return fmt.Errorf("database: it is a read-only standby")
+// Rehearse tells whether an update could be appended now, by an append of nothing: it
+// fails where that would, for want of a server, of the schema, of rights, or of patience
+// while something holds a table.
+func (s *Store) Rehearse(ctx context.Context) error {
+	_, err := s.pool.Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
+	if err != nil {
+		return fmt.Errorf("rehearse an append: %w", err)
 	}
 	return nil
 }

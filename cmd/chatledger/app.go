@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,7 +37,8 @@ type app struct {
 	router   *bus.Router
 	server   *http.Server
 	listener net.Listener
-	people   *operatorServer
+	people   *sideServer
+	ops      *sideServer
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
@@ -77,6 +77,7 @@ type appConfig struct {
 	VerifyEvery time.Duration    // 0 is verifyEvery
 	Operators   net.Listener     // of their API; nil is none
 	Notice      time.Duration    // see app.notice
+	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
 	TimersEvery time.Duration    // see postgres.Timekeeper
@@ -162,11 +163,13 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	fromAllowed.Use(a.guard.Allow)
 	webhook.Routes(fromAllowed)
 	routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
-	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
-	routes.HandleFunc("/readyz", a.ready)
-	routes.Handle("/metrics", a.metrics.Handler())
+	a.health(routes)
+	if c.Ops == nil {
+		routes.Handle("/metrics", guard.Local(a.metrics.Handler()))
+	}
 	a.server = &http.Server{Handler: guard.Handler(a.farewell(a.tracing.Receive(routes))), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
+	a.ops = a.newOpsServer(c)
 	a.people, err = a.newOperatorServer(c)
 	return a, err
 }
@@ -262,6 +265,7 @@ func (a *app) run(asked context.Context) error {
 		return nil
 	})
 	part("operators", func() error { return a.people.serve(ctx) })
+	part("operations", func() error { return a.ops.serve(ctx) })
 	part("router", func() error { return a.router.Run(ctx) })
 	for _, b := range a.bots.all() {
 		a.accompany(ctx, b)
@@ -285,7 +289,7 @@ func (a *app) run(asked context.Context) error {
 	a.stopping.Store(true) // also when a part failed
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer done()
-	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop)); err != nil {
+	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop), a.ops.stop(stop)); err != nil {
 		a.log.Warn("requests were cut off", "error", err)
 	}
 	parts.Wait()
@@ -371,31 +375,6 @@ func (a *app) watchFlow(ctx context.Context) {
 		}
 		known = stopped
 	})
-}
-
-// ready answers whether an update could be taken in now, and if not, why.
-func (a *app) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	reasons := []string{}
-	if err := a.store.Ping(ctx); err != nil {
-		reasons = append(reasons, err.Error())
-	}
-	select {
-	case <-a.router.Running():
-	default:
-		reasons = append(reasons, "handlers are starting")
-	}
-	if a.stopping.Load() {
-		reasons = append(reasons, "stopping")
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if len(reasons) > 0 {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	if err := json.NewEncoder(w).Encode(map[string]any{"ready": len(reasons) == 0, "reasons": reasons}); err != nil {
-		a.log.Debug("readyz answer not written", "error", err)
-	}
 }
 
 // listen opens a port, and says which flag chooses another when it is taken.

@@ -19,9 +19,9 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// operatorServer is the listener of the operators' API, apart from the webhook's, so that
-// the one may be open to the world and the other not. A nil one serves nobody.
-type operatorServer struct {
+// sideServer is a listener apart from the webhook's, so that the one may be open to the
+// world and the other not. A nil one serves nobody.
+type sideServer struct {
 	server   *http.Server
 	listener net.Listener
 	guard    *guard.Guard
@@ -29,7 +29,7 @@ type operatorServer struct {
 
 // newOperatorServer builds the operators' API on a listener; nil when there is none. It
 // has a guard of its own: who guesses tokens does not shut out Telegram, nor the other way.
-func (a *app) newOperatorServer(c appConfig) (*operatorServer, error) {
+func (a *app) newOperatorServer(c appConfig) (*sideServer, error) {
 	if c.Operators == nil {
 		return nil, nil
 	}
@@ -39,7 +39,7 @@ func (a *app) newOperatorServer(c appConfig) (*operatorServer, error) {
 	}
 	config.Allowed = nil // it says where Telegram may be
 	config.Log, config.Observe = c.Log, func(what guard.What) { a.metrics.TurnedAway(string(what)) }
-	s := &operatorServer{guard: guard.New(config)}
+	s := &sideServer{guard: guard.New(config)}
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}
@@ -67,7 +67,7 @@ func (a *app) cannedReplies(bot string) []string {
 }
 
 // serve answers until stop; the guard writes its log until ctx ends.
-func (s *operatorServer) serve(ctx context.Context) error {
+func (s *sideServer) serve(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (s *operatorServer) serve(ctx context.Context) error {
 	return nil
 }
 
-func (s *operatorServer) stop(ctx context.Context) error {
+func (s *sideServer) stop(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}

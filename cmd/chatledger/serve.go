@@ -28,7 +28,8 @@ func (d database) dsn() (string, error) {
 type serveCmd struct {
 	database
 	Bots        string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
-	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz, /readyz and /metrics."`
+	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz and /readyz."`
+	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"Address of /metrics, /healthz and /readyz in plain HTTP, which the world should not reach; without it /metrics is at --listen, for this machine alone."`
 	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
 	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"How long it goes on taking updates in when it is told to stop, while /readyz says no: longer than a balancer takes to see that. The rest of the end takes 8 s at most."`
 	TelegramURL string        `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
@@ -59,6 +60,12 @@ func (c *serveCmd) Run(e *env) error {
 			return err
 		}
 		defer config.Operators.Close()
+	}
+	if c.Ops != "" {
+		if config.Ops, err = listen(c.Ops, "--ops"); err != nil {
+			return err
+		}
+		defer config.Ops.Close()
 	}
 	a, err := newApp(e.ctx, config)
 	if err != nil {

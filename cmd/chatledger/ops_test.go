@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+// metricsOf is the status of /metrics at a base address, asked with a header.
+func metricsOf(t *testing.T, base string, header ...string) int {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, base+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range header {
+		r.Header.Set(name, "198.51.100.7")
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	return answer.StatusCode
+}
+
+func TestTheWorldDoesNotSeeMetrics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if status := metricsOf(t, w.url); status != http.StatusOK {
+		t.Errorf("this machine is answered %d", status)
+	}
+	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"} {
+		if status := metricsOf(t, w.url, header); status != http.StatusNotFound {
+			t.Errorf("through a proxy that adds %s: %d", header, status)
+		}
+	}
+
+	ops, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := w.start(w.dsn, func(c *appConfig) { c.Ops = ops })
+	side := "http://" + ops.Addr().String()
+	if public, inside := metricsOf(t, other.url), metricsOf(t, side, "X-Forwarded-For"); public != http.StatusNotFound || inside != http.StatusOK {
+		t.Errorf("with a listener of its own: %d at the webhook's, %d there", public, inside)
+	}
+	for _, page := range []string{other.url + "/readyz", side + "/readyz", other.url + "/healthz", side + "/healthz"} {
+		if status, body, err := get(page); err != nil || status != http.StatusOK {
+			t.Errorf("%s: %d %s %v", page, status, body, err)
+		}
+	}
+	if status, _, err := get(side + "/webhook/demo"); err != nil || status != http.StatusNotFound {
+		t.Errorf("a webhook where operations are: %d %v", status, err)
+	}
+}
+
+// Whether an update could be taken in is tried where it would be stored. A schema that has
+// more than this program knows is no reason: processes of two releases run side by side.
+func TestReadyMeansThatAnUpdateCouldBeStored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	name := w.rows(`select current_database()`)
+	admin, err := pgx.Connect(t.Context(), w.dsn) // what is said of new sessions does not concern it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { admin.Close(context.Background()) })
+	change := func(sql string) {
+		for _, one := range []string{sql, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`} {
+			if _, err := admin.Exec(t.Context(), one); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct{ name, breaks, mends, reason string }{
+		{"a column is gone", `alter table eventstore.inbox rename update_id to number`, `alter table eventstore.inbox rename number to update_id`, "SQLSTATE 42703"},
+		{"a table is gone", `alter table eventstore.events rename to facts`, `alter table eventstore.facts rename to events`, "SQLSTATE 42P01"},
+		{"it is read-only", `alter database ` + name + ` set default_transaction_read_only = on`, `alter database ` + name + ` reset default_transaction_read_only`, "read-only"},
+	} {
+		change(c.breaks)
+		w.eventually(c.name, func() string {
+			status, body, err := get(w.url + "/readyz")
+			return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, c.reason), "%d %s %v", status, body, err)
+		})
+		if status, _, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusServiceUnavailable {
+			t.Errorf("%s: the webhook answers %d %v", c.name, status, err)
+		}
+		change(c.mends)
+		w.eventually("it is mended that "+c.name, func() string {
+			status, body, err := get(w.url + "/readyz")
+			return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
+		})
+	}
+	change(`alter table eventstore.events add column tomorrow text`)
+	w.eventually("it is ready", func() string {
+		status, body, err := get(w.url + "/readyz")
+		return unless(err == nil && status == http.StatusOK, "with a newer schema: %d %s %v", status, body, err)
+	})
+	w.mustPost(messageUpdate(1, 7, 1, "hello"))
+}
+
+func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	a, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.store.Close()
+	reasons := func() string {
+		answer := httptest.NewRecorder()
+		a.ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		if answer.Code != http.StatusServiceUnavailable {
+			t.Errorf("answered %d", answer.Code)
+		}
+		return answer.Body.String()
+	}
+	if said := reasons(); !strings.Contains(said, `["handlers are starting"]`) {
+		t.Error(said)
+	}
+	a.stopping.Store(true)
+	if said := reasons(); !strings.Contains(said, "stopping") {
+		t.Error(said)
+	}
+	a.store.Close()
+	if said := reasons(); !strings.Contains(said, "the database does not answer") || strings.Contains(said, "127.0.0.1") {
+		t.Error(said)
+	}
+}
