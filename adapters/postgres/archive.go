@@ -100,6 +100,10 @@ func (s *Store) Decode(e domain.Stored) (domain.Recorded, error) {
 		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, Trace: e.Trace, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
 }
 
+// Update is the received update that a stored event carries, as it came; nil when it
+// carries none.
+func Update(e domain.Stored) ([]byte, error) { return unseal(e.Raw) }
+
 // HoldArchive makes this process the only one that exports from this database into a
 // directory, until release is called.
 func (s *Store) HoldArchive(ctx context.Context, dir string) (release func(), err error) {

@@ -37,6 +37,7 @@ var allowedImports = map[string][]string{
 	"adapters/guard":                 {},
 	"adapters/operators":             {"domain", "commands"},
 	"adapters/telegram":              {"domain", "commands"},
+	"adapters/telegram/fixture":      {},
 	"adapters/telegram/telegramtest": {},
 	"adapters/telemetry":             {"domain", "commands"},
 	"adapters/postgres":              {"domain", "commands", "projections"},

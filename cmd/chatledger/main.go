@@ -42,6 +42,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Look at everything that must be right, and say what to do about what is not."`
 	Config     configCmd     `cmd:"" help:"Check a bots file."`
 	Quarantine quarantineCmd `cmd:"" help:"List bodies that came with the right secret and could not be read, and print them."`
+	Record     recordCmd     `cmd:"" help:"Make fixtures of received updates: shapes stay, and all that tells of somebody is replaced."`
 	Knowledge  knowledgeCmd  `cmd:"" help:"Check what a team wrote for its bot, and try messages on it."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
 	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
