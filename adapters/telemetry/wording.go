@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.yaml.in/yaml/v3"
 )
 
 // Wording is the text of an error without what it may quote: of a URL only the host is
@@ -53,9 +51,6 @@ func walk(err error, visit func(error)) {
 // dataException is the class of SQLSTATEs whose messages quote the value.
 const dataException = "22"
 
-// quoted is how YAML's errors tell a value, which may be a secret in the wrong place.
-var quoted = regexp.MustCompile("(?s) !![a-z]+ `.*?` into ")
-
 // reworded is the text of an error of a kind that quotes, without the quotation.
 func reworded(err error) string {
 	switch e := err.(type) {
@@ -74,8 +69,6 @@ func reworded(err error) string {
 		return fmt.Sprintf("json: cannot unmarshal %s into field %s of type %s", kind, e.Field, e.Type)
 	case *strconv.NumError:
 		return fmt.Sprintf("strconv.%s: %s", e.Func, e.Err)
-	case *yaml.TypeError:
-		return quoted.ReplaceAllString(e.Error(), " a value into ")
 	case *time.ParseError:
 		return "this is no time of the form " + e.Layout
 	}

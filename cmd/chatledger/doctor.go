@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/telemetry"
 )
 
 // doctorCmd looks at everything that must be right for the bots to serve.
@@ -17,7 +18,7 @@ type doctorCmd struct {
 	database
 	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
-	Receiver    string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A running serve, for its readiness and its circuit breakers."`
+	Receiver    string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A running serve, by its --ops address if it has one, for its readiness and its circuit breakers."`
 	JSON        bool   `name:"json" help:"One JSON object a finding."`
 }
 
@@ -99,6 +100,11 @@ type examination struct {
 }
 
 func (x *examination) find(s severity, what, do, says string, args ...any) {
+	for i, arg := range args {
+		if err, ok := arg.(error); ok {
+			args[i] = telemetry.Wording(err)
+		}
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.findings = append(x.findings, finding{s, what, fmt.Sprintf(says, args...), do})

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/telemetry"
 )
 
 // botsFileEvery is how often the bots file, and what it refers to, is looked at: who
@@ -77,7 +79,7 @@ func (a *app) reload(ctx context.Context, file glance) {
 		}
 		b, err := a.newBot(name, file.Bots[name], former)
 		if err != nil {
-			kept(oneLine(err.Error()))
+			kept(oneLine(telemetry.Wording(err)))
 			for _, b := range fresh {
 				b.wait()
 			}
