@@ -1,0 +1,56 @@
+package dialog
+
+// passing asks what a brief workflow asks of a tool, if the message says all that takes.
+// What comes of it must be an end: nothing can be asked back.
+func (t *talk) passing(def *Workflow) bool {
+	if !def.Brief || t.act.Text == "" {
+		return false
+	}
+	data := map[string]string{}
+	for step := &def.Steps[0]; step != nil; {
+		switch {
+		case step.Ask != nil:
+			found := step.Ask.Check.find(t.act.Text)
+			if found == "" || len(data) > len(def.Steps) {
+				return false
+			}
+			data[step.Ask.Field] = found
+			step = def.step(step.Ask.Next.Step)
+		case step.Call != nil && t.Tools[step.Call.Tool] && !Toolbox[step.Call.Tool].Writes && step.Call.ends():
+			t.turn.Call = ToolCall{step.Call.Tool, step.Call.input(data), &Question{def.Name, step.Name, data}}
+			return true
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// ends tells whether whatever a tool answers ends the workflow.
+func (c *Call) ends() bool {
+	for _, one := range c.Cases {
+		if !one.Next.Step.Ended() {
+			return false
+		}
+	}
+	return c.Failed.Step == "" || c.Failed.Step.Ended()
+}
+
+func (c *Call) input(data map[string]string) map[string]string {
+	input := map[string]string{}
+	for name, value := range c.Input {
+		if value = fill(value, data); value != "" {
+			input[name] = value
+		}
+	}
+	return input
+}
+
+// Reply is what a customer is told whose question was asked in passing, or the person
+// who sees to it because the tool failed.
+func (q Question) Reply(c Context, output map[string]string, failed bool, at Act) Turn {
+	c.Run = Run{Workflow: q.Workflow, Step: q.Step, Data: q.Data}
+	turn := Returned(c, output, failed, at)
+	turn.Moves = nil
+	return turn
+}
