@@ -53,6 +53,7 @@ type app struct {
 	tls      certificates.Source // nil when a proxy speaks TLS
 	owner    string
 	verify   time.Duration // between two samples
+	analysts time.Duration // between two pages of their tables
 	now      func() time.Time
 	time     *postgres.Timekeeper
 	config   appConfig
@@ -75,6 +76,7 @@ type appConfig struct {
 	BotsFile    string           // is followed, when given
 	Hangup      <-chan os.Signal // asks for the bots file to be read again
 	VerifyEvery time.Duration    // 0 is verifyEvery
+	Analysts    time.Duration    // 0 is analystsEvery
 	Operators   net.Listener     // of their API; nil is none
 	Notice      time.Duration    // see app.notice
 	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
@@ -101,6 +103,9 @@ const (
 	// projectEvery is how far apart a projection's pages are when there is little to
 	// do: a person who looks at a table does not see 10 ms, the webhook's answer would.
 	projectEvery = 10 * time.Millisecond
+	// analystsEvery is the same for the tables of analysts, who ask about days: fewer and
+	// larger pages leave the processor to what customers wait for.
+	analystsEvery = 250 * time.Millisecond
 	// watchEvery is how often the oldest open write is looked for, and tooOld
 	// the age at which it is named: ours are open for milliseconds.
 	watchEvery = 5 * time.Second
@@ -117,7 +122,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery),
+	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), analysts: cmp.Or(c.Analysts, analystsEvery),
 		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), now: now}
 	if c.Now != nil {
 		a.now = c.Now
@@ -178,10 +183,14 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
+		pause := projectEvery
+		if p.Name() == (projections.Messages{}).Name() || p.Name() == (projections.ChatDays{}).Name() {
+			pause = a.analysts
+		}
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {
 			return a.store.LeadTable(ctx, table, p.Version(), a.log)
 		}
-		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(projectEvery), a.tracing.Page(p.Name(), p.Apply))
+		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
 	}
 	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.tracing.Page("responder", a.respond))
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {

@@ -121,7 +121,7 @@ func (w *world) start(dsn string, changes ...func(*appConfig)) *running {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look,
+	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: projectEvery,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	for _, change := range changes {
 		change(&config)
