@@ -184,7 +184,8 @@ func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
 		pause := projectEvery
-		if p.Name() == (projections.Messages{}).Name() || p.Name() == (projections.ChatDays{}).Name() {
+		switch p.(type) {
+		case projections.Messages, projections.ChatDays:
 			pause = a.analysts
 		}
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {

@@ -75,13 +75,13 @@ func (t *talk) plainAnswer() (def *StepDef, value string, ok bool) {
 
 // brief tells whether what runs is.
 func (t *talk) brief() bool {
-	def := t.Knowledge.Workflows[t.Run.Workflow]
+	def := t.workflow()
 	return def != nil && def.Brief
 }
 
 // asked is the step whose question was the last.
 func (t *talk) asked() *StepDef {
-	w := t.Knowledge.Workflows[t.Run.Workflow]
+	w := t.workflow()
 	if def := w.step(t.Run.Step); def != nil && def.Ask != nil {
 		return def
 	}
@@ -95,7 +95,7 @@ func (t *talk) asked() *StepDef {
 
 // answered is the step that a message answered; nil when it answered none.
 func (t *talk) answered(message int64) *StepDef {
-	w := t.Knowledge.Workflows[t.Run.Workflow]
+	w := t.workflow()
 	if !t.Run.Active() || w == nil {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (t *talk) take(def *StepDef, value string) {
 		next = c.Next
 	}
 	var cleared []string
-	if w := t.Knowledge.Workflows[t.Run.Workflow]; had && before != value {
+	if w := t.workflow(); had && before != value {
 		for _, other := range w.Steps {
 			if other.Ask != nil && slices.Contains(other.Ask.HangsOn, def.Ask.Field) {
 				cleared = append(cleared, other.Ask.Field)

@@ -156,9 +156,6 @@ func (t *talk) hear() {
 		return
 	}
 	if rule, needed := t.needsPerson(u); needed {
-		if t.turn.Intent == Unknown {
-			t.turn.Confidence = u.Confidence
-		}
 		t.handOver(HandOver{rule.Name, rule.Priority}, cmp.Or(t.text(rule.Say), t.word(WordPerson)))
 		return
 	}
@@ -339,7 +336,7 @@ func (t *talk) word(w Word, more ...map[string]string) string {
 // variables are those that every text may hold.
 func (t *talk) variables() map[string]string {
 	title := ""
-	if def := t.Knowledge.Workflows[t.Run.Workflow]; def != nil {
+	if def := t.workflow(); def != nil {
 		title = def.Title.in(t.Knowledge, t.Language)
 	}
 	return map[string]string{"customer": t.Customer["name"], "title": title}

@@ -106,7 +106,7 @@ func (t *talk) comeBack() {
 
 // idle is how long the running workflow waits for its customer.
 func (t *talk) idle() time.Duration {
-	if def := t.Knowledge.Workflows[t.Run.Workflow]; def != nil && def.Idle > 0 {
+	if def := t.workflow(); def != nil && def.Idle > 0 {
 		return def.Idle
 	}
 	return DefaultIdle

@@ -106,7 +106,7 @@ func (t *talk) confirm(c *Confirm) {
 // correct goes back to the step that asks again.
 func (t *talk) correct(c *Confirm) {
 	t.turn.Toast = t.word(ToastOK)
-	def := t.Knowledge.Workflows[t.Run.Workflow].step(c.Correct.Step)
+	def := t.workflow().step(c.Correct.Step)
 	if def == nil || def.Ask == nil || len(c.Correct.Say) == 0 {
 		t.follow(c.Correct, nil)
 		return
@@ -123,7 +123,7 @@ func (t *talk) cancel() {
 
 // back goes to the question before this one, and forgets what it was answered.
 func (t *talk) back() {
-	w := t.Knowledge.Workflows[t.Run.Workflow]
+	w := t.workflow()
 	for _, name := range slices.Backward(t.Run.Path) {
 		if def := w.step(name); def != nil && def.Ask != nil {
 			move := Move{To: name}

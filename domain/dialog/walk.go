@@ -66,8 +66,11 @@ func (t *talk) enter(m Move) {
 	}
 }
 
+// workflow is the one that runs; nil when the knowledge has none such.
+func (t *talk) workflow() *Workflow { return t.Knowledge.Workflows[t.Run.Workflow] }
+
 // def is the step where the run stands; nil when the knowledge has none such.
-func (t *talk) def() *StepDef { return t.Knowledge.Workflows[t.Run.Workflow].step(t.Run.Step) }
+func (t *talk) def() *StepDef { return t.workflow().step(t.Run.Step) }
 
 // follow goes where a step leads. result is what a tool answered.
 func (t *talk) follow(g Goto, result map[string]string) {
@@ -87,7 +90,7 @@ func (t *talk) follow(g Goto, result map[string]string) {
 	case g.HandOver.Reason != "":
 		t.handOver(g.HandOver, cmp.Or(t.text(g.Say, values, known), t.word(WordFailed)))
 	case len(g.Problem) > 0:
-		t.refuse(t.Knowledge.Workflows[t.Run.Workflow].step(g.Step), t.text(g.Problem, values, known))
+		t.refuse(t.workflow().step(g.Step), t.text(g.Problem, values, known))
 	default:
 		t.say(t.text(g.Say, values, known))
 		t.enter(move)
@@ -150,17 +153,14 @@ func orHandOver(g Goto, tool string) Goto {
 // know: the bot asks once more what it had asked last.
 func Resume(c Context, left Run, at Act) Turn {
 	t := begin(c, at)
-	def := t.Knowledge.Workflows[left.Workflow].step(left.Step)
-	if def != nil && def.Call != nil { // its answer went to the other chat
-		left.Step = ""
+	w := t.Knowledge.Workflows[left.Workflow]
+	if def := w.step(left.Step); def != nil && def.Call != nil { // its answer went to the other chat
+		left.Step = w.Steps[0].Name
 		for _, name := range slices.Backward(left.Path) {
-			if d := t.Knowledge.Workflows[left.Workflow].step(name); d != nil && d.Call == nil {
+			if d := w.step(name); d != nil && d.Call == nil {
 				left.Step = name
 				break
 			}
-		}
-		if left.Step == "" {
-			left.Step = t.Knowledge.Workflows[left.Workflow].Steps[0].Name
 		}
 	}
 	t.move(Move{Workflow: left.Workflow, To: Initial})
