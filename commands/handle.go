@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,7 @@ type Handler struct {
 	with    func(bot string) chat.Settings
 	batch   int
 	observe func(Round)
+	shared  atomic.Int64 // until then, in Unix nanoseconds; see sharedFor
 	ctx     context.Context
 	stop    context.CancelFunc
 }
@@ -93,6 +95,10 @@ const (
 	// Decisions are repeated when another process was faster. Each round reads
 	// what it wrote, so more than a few mean two processes fight over one chat.
 	maxRounds = 16
+	// sharedFor is how long, after a conflict, each chat's state is brought up to date
+	// before it is decided upon: another process is writing to the same chats, and what
+	// is decided on a state from memory would often be refused and decided again.
+	sharedFor = time.Second
 	// A commit that takes longer is reported as failed; its streams are then
 	// read anew, so nothing is lost if it arrives after all.
 	commitTimeout = 4 * time.Second
@@ -227,7 +233,9 @@ func (h *Handler) commit(batch []*line) {
 				h.states.Add(l.stream, l.decided)
 				l.finish()
 			} else if l.drop(errs[i]) {
-				l.stale = errors.Is(errs[i], ErrConflict)
+				if l.stale = errors.Is(errs[i], ErrConflict); l.stale {
+					h.shared.Store(time.Now().Add(sharedFor).UnixNano())
+				}
 				work = append(work, l)
 			} else {
 				h.fail([]*line{l}, errs[i])
@@ -241,12 +249,13 @@ func (h *Handler) commit(batch []*line) {
 func (h *Handler) load(ctx context.Context, work []*line) error {
 	var cursors []Cursor
 	var cold []*line
+	shared := time.Now().UnixNano() < h.shared.Load()
 	for _, l := range work {
 		known, cached := h.states.Get(l.stream)
 		if !cached {
 			known = folded{state: chat.Decider.Initial()}
 		}
-		l.base, l.fresh = known, !cached || l.stale
+		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
 			cursors, cold = append(cursors, Cursor{l.stream, known.version}), append(cold, l)
 		}

@@ -19,6 +19,9 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
+// sharedFor is the handler's.
+const sharedFor = time.Second
+
 // one is a handler that takes one batch at a time.
 var one = commands.Settings{Committers: 1}
 
@@ -689,6 +692,41 @@ func TestTwoProcessesOnTheSameChatsStoreEachUpdateOnceInEveryCase(t *testing.T) 
 			t.Errorf("update %d is stored %d times", n+1, seen[n+1])
 		}
 	}
+}
+
+// Who was overtaken once expects to be again, for a while: it looks before it decides.
+func TestChatsThatAnotherProcessWritesToAreReadBeforeTheyAreDecidedUpon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		h := handler(t, store, one)
+		reply := func(stream domain.StreamID) {
+			t.Helper()
+			if _, err := h.Handle(t.Context(), ask(stream, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tries := func(f func()) int {
+			before := len(store.batches)
+			f()
+			return len(store.batches) - before
+		}
+		reply(anna)
+		reply(bert)
+		store.elsewhere(anna, chat.HandedBack{})
+		store.elsewhere(bert, chat.HandedBack{})
+		if n := tries(func() { reply(anna) }); n != 2 {
+			t.Errorf("%d appends were tried for the first chat, want one that is refused and one more", n)
+		}
+		if n := tries(func() { reply(bert) }); n != 1 {
+			t.Errorf("%d appends were tried for the next chat", n)
+		}
+		time.Sleep(sharedFor)
+		loads := len(store.loads)
+		reply(anna)
+		if len(store.loads) != loads {
+			t.Error("a chat that is in memory is still read after a quiet second")
+		}
+	})
 }
 
 func TestTheChainOfAnUpdateThatWasDecidedTwiceBeginsWithItsOwnEvent(t *testing.T) {
