@@ -18,11 +18,11 @@ import (
 // contendedFor is how long, after a batch was refused, batches are appended by the
 // careful statement right away: another process is writing to the same chats, and
 // a refused batch costs a round trip and its work.
-const contendedFor = time.Second
+const contendedFor = 50 * time.Millisecond
 
 // Append implements commands.Store. Most batches hold nothing that is refused, so
 // they are first appended as if that were certain; what the unique indexes say no
-// to is done again carefully, and at last one by one.
+// to is done again carefully, and at last in parts.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
 	errs, err := s.appendSomehow(ctx, batch)
 	if err != nil {

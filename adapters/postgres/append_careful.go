@@ -126,25 +126,42 @@ func ofContent(err error) bool {
 	return false
 }
 
-// appendEach appends one by one what was refused together.
+// appendEach appends in halves what was refused together, down to the ones for which it
+// was: most often another process was faster with one chat, which the next statement sees,
+// so that it can leave out that chat alone.
 func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]error, error) {
-	errs := make([]error, len(batch))
-	for i := range batch {
-		one, err := s.appendCarefully(ctx, batch[i:i+1], false)
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && (refused.Code[:2] == "22" || refused.Code[:2] == "54") {
-			one, err = s.appendCarefully(ctx, batch[i:i+1], true) // JSONB cannot hold it
+	if len(batch) == 1 {
+		return s.appendAlone(ctx, batch)
+	}
+	var errs []error
+	for _, half := range [][]commands.Append{batch[:len(batch)/2], batch[len(batch)/2:]} {
+		some, err := s.appendCarefully(ctx, half, false)
+		if ofContent(err) {
+			some, err = s.appendEach(ctx, half)
 		}
-		switch {
-		case err == nil:
-			errs[i] = one[0]
-		case errors.As(err, &refused) && (refused.Code == "23505" || refused.Code[:2] == "40"):
-			errs[i] = commands.ErrConflict // the next round will see what was faster
-		case ofContent(err):
-			errs[i] = err // it will never be stored, which is nothing to the others
-		default:
+		if err != nil {
 			return nil, err
 		}
+		errs = append(errs, some...)
 	}
 	return errs, nil
+}
+
+// appendAlone appends one that was refused on its own account.
+func (s *Store) appendAlone(ctx context.Context, one []commands.Append) ([]error, error) {
+	errs, err := s.appendCarefully(ctx, one, false)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && (refused.Code[:2] == "22" || refused.Code[:2] == "54") {
+		errs, err = s.appendCarefully(ctx, one, true) // JSONB cannot hold it
+	}
+	switch {
+	case err == nil:
+		return errs, nil
+	case errors.As(err, &refused) && (refused.Code == "23505" || refused.Code[:2] == "40"):
+		return []error{commands.ErrConflict}, nil // the next round will see what was faster
+	case ofContent(err):
+		return []error{err}, nil // it will never be stored, which is nothing to the others
+	default:
+		return nil, err
+	}
 }
