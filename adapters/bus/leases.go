@@ -34,6 +34,10 @@ const (
 	ledgerTimeout = 5 * time.Second
 	// claimAgain is the pause after a claim failed, as it does while the database is away.
 	claimAgain = time.Second
+	// claimApart is the least time between two claims of which the first found less than was
+	// asked for. Under load it makes one claim of several, each of which looks at the
+	// heads of all lanes; what comes after a quiet moment is claimed at once.
+	claimApart = 3 * time.Millisecond
 	// claimEvery is how often the ledger is asked without having been woken, for
 	// what was put off and has become due.
 	claimEvery = 250 * time.Millisecond
@@ -92,6 +96,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 	for {
 		waiting := l.ledger.Waiting()
 		free := atOnce - len(slots)
+		last := time.Now()
 		if free > 0 {
 			claimed, err := l.take(ctx, destination, free)
 			if err != nil && ctx.Err() == nil {
@@ -128,6 +133,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 			return
 		case <-waiting:
 			timer.Stop()
+			pause(ctx, claimApart-time.Since(last))
 		case <-timer.C:
 		}
 	}

@@ -201,6 +201,35 @@ func TestDeliveriesAreClaimedAtOnceWhenWokenAndOtherwiseSoon(t *testing.T) {
 	})
 }
 
+func TestUnderLoadOneClaimServesSeveralSignals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := newLedger("telegram:demo", 0)
+		leases := NewLeases(ledger, "host/1", quiet)
+		messages := subscribe(t, leases, "telegram:demo")
+		time.Sleep(claimEvery / 2)
+		synctest.Wait()
+		before, begun := ledger.claimed(), time.Now()
+		const signals = 8
+		for range signals {
+			ledger.owe("telegram:demo", 1, true)
+			synctest.Wait() // whoever is woken has looked
+			time.Sleep(claimApart / signals)
+		}
+		for range signals {
+			(<-messages).Ack()
+		}
+		if took := time.Since(begun); took > 2*claimApart {
+			t.Errorf("the last was claimed after %s", took)
+		}
+		if n := ledger.claimed() - before; n > 3 {
+			t.Errorf("%d claims for %d signals in %s", n, signals, claimApart)
+		}
+		if err := leases.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCloseWaitsForDeliveriesUnderWayAndClaimsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 2)

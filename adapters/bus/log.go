@@ -34,10 +34,11 @@ const (
 	// fixed costs, some six round trips, small beside the work, and few enough to
 	// be handled in tens of milliseconds.
 	pageSize = 1000
-	// Attempts at a page that was refused, and at leading, start this far apart
-	// and double up to retryMax: a page is never skipped.
+	// Attempts at a page that was refused, and at leading, start this far apart and double
+	// up to retryMax: a page is never skipped. When the database is back after a long
+	// absence, customers wait for this, too.
 	retryMin = 50 * time.Millisecond
-	retryMax = 5 * time.Second
+	retryMax = time.Second
 )
 
 // Log is a Watermill subscriber to the event feed for one consumer group. A

@@ -7,7 +7,9 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -29,6 +31,10 @@ type Store struct {
 	owed      *wake // there are new deliveries, or a lane became free
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
+
+	present   atomic.Bool // a session vouches for this process
+	missingMu sync.Mutex
+	missing   map[string]time.Time // holders of leases for whom nobody vouches, since when
 }
 
 // connections bounds the pool: a batch in the hands of each committer, the
@@ -45,6 +51,8 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 	}
 	config.MaxConns = connections()
 	config.AfterConnect = refuseForeign
+	server := &reach{}
+	config.BeforeConnect, config.ConnConfig.Tracer = server.beforeConnect, server
 	tune(config.ConnConfig, name)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
