@@ -115,6 +115,10 @@ func (s *Store) notify(ctx context.Context, on interface {
 }
 
 func (s *Store) listen(ctx context.Context, conn *pgx.Conn) error {
+	if err := s.attend(ctx, conn); err != nil {
+		return err
+	}
+	defer s.present.Store(false)
 	if _, err := conn.Exec(ctx, `listen `+channel); err != nil {
 		return fmt.Errorf("listen for appends: %w", err)
 	}

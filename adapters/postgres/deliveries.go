@@ -104,7 +104,7 @@ const moveUp = `
 // that is due, the most urgent and the oldest first.
 func (s *Store) Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
 	begun := time.Now() // before the server reads its clock: the lease must not seem longer here
-	rows, err := s.pool.Query(ctx, claim, destination, owner, limit, lease)
+	rows, err := s.pool.Query(ctx, claim, destination, s.holder(owner), limit, lease)
 	if err != nil {
 		return nil, fmt.Errorf("claim deliveries to %s: %w", destination, err)
 	}
@@ -145,14 +145,18 @@ func (s *Store) PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o c
 	return tag.RowsAffected() == 1, nil
 }
 
-// TakeOver frees deliveries whose lease ran out: their worker is gone, and
-// whether it had sent them nobody knows. It returns how many.
+// TakeOver frees deliveries whose lease ran out, or whose process is gone: whether it had
+// sent them nobody knows. It returns how many.
 func (s *Store) TakeOver(ctx context.Context) (int64, error) {
+	gone, err := s.gone(ctx)
+	if err != nil {
+		return 0, err
+	}
 	tag, err := s.pool.Exec(ctx, `
 		update eventstore.deliveries
 		set state = 'waiting', unsure = unsure + 1, fence = fence + 1, reason = 'the process that was sending it is gone',
 			lease_owner = null, lease_until = null
-		where state = 'sending' and lease_until < now()`)
+		where state = 'sending' and (lease_until < now() or lease_owner = any($1))`, gone)
 	if err != nil {
 		return 0, fmt.Errorf("take over deliveries: %w", err)
 	}

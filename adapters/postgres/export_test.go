@@ -11,3 +11,6 @@ func (c *Consumer) SaveEvery(d time.Duration) (restore func()) {
 	c.every = d
 	return func() { c.every = before }
 }
+
+// Present tells whether a session vouches for this process.
+func (s *Store) Present() bool { return s.present.Load() }

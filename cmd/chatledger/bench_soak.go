@@ -322,8 +322,8 @@ func (s *soak) measure(ctx context.Context) {
 		}
 	}()
 	every(ctx, soakLook, func() {
-		at := time.Now()
 		behind, err := s.behind(ctx, &conn)
+		at := time.Now() // it is what was found now, perhaps because of a fault meanwhile
 		half := 0
 		if at.Sub(s.begun) > s.For/2 {
 			half = 1

@@ -1,0 +1,98 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+// attend lets a process announce itself until the returned function ends it, as kill -9 would.
+func attend(t *testing.T, s *postgres.Store) (kill func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.Announce(ctx, slog.New(slog.DiscardHandler))
+	}()
+	kill = func() { cancel(); <-gone }
+	t.Cleanup(kill)
+	for begun := time.Now(); !s.Present(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > patience {
+			t.Fatal("nobody vouches for the process")
+		}
+	}
+	return kill
+}
+
+// vouched counts the processes that hold the lock which says that they are there.
+func vouched(t *testing.T, s *postgres.Store) (n int) {
+	t.Helper()
+	err := s.Pool().QueryRow(t.Context(), `
+		select count(*) from pg_locks l join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.granted and a.datname = current_database() and a.application_name like '% announcements'`).Scan(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	killed, other, unvouched := open(t, dsn), open(t, dsn), open(t, dsn)
+	kill := attend(t, killed)
+	attend(t, other)
+	owe(t, other, owed("chat-demo:1", 1), owed("chat-demo:2", 1), owed("chat-demo:3", 1))
+	for _, s := range []*postgres.Store{killed, other, unvouched} {
+		if c := claim(t, s, 1, time.Hour); len(c) != 1 {
+			t.Fatalf("claimed %+v", c)
+		}
+	}
+	kill()
+	begun := time.Now()
+	for {
+		n, err := other.TakeOver(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 {
+			break
+		}
+		if n != 0 || time.Since(begun) > patience {
+			t.Fatalf("%d were taken over after %s, want the one of the killed process", n, time.Since(begun))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if c := claimAll(t, other, time.Hour); len(c) != 1 || c[0].Lane != "chat-demo:1" || c[0].Unsure != 1 {
+		t.Errorf("claimed again: %+v", c)
+	}
+}
+
+func TestAProcessThatIsCutOffForAMomentKeepsWhatItSends(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	cut, other := open(t, dsn), open(t, dsn)
+	attend(t, cut)
+	owe(t, other, owed("chat-demo:1", 1))
+	sending := claim(t, cut, 1, time.Hour)[0]
+	if _, err := other.Pool().Exec(t.Context(), `
+		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like '% announcements'`); err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); vouched(t, cut) == 0 || time.Since(begun) < time.Second; time.Sleep(20 * time.Millisecond) {
+		if n, err := other.TakeOver(t.Context()); err != nil || n != 0 {
+			t.Fatalf("%d were taken over from a process that lives (%v)", n, err)
+		}
+		if time.Since(begun) > patience {
+			t.Fatal("nobody vouches for the process any more")
+		}
+	}
+	settle(t, cut, sending, "done")
+}
