@@ -12,5 +12,8 @@ func (c *Consumer) SaveEvery(d time.Duration) (restore func()) {
 	return func() { c.every = before }
 }
 
+// PollEvery changes how often the feed is read without a reason.
+func (c *Consumer) PollEvery(d time.Duration) { c.poll = d }
+
 // Present tells whether a session vouches for this process.
 func (s *Store) Present() bool { return s.present.Load() }

@@ -125,6 +125,7 @@ type Consumer struct {
 	savedAt time.Time
 	unsaved int           // events between the two
 	every   time.Duration // saveEvery
+	poll    time.Duration // pollEvery
 }
 
 const (
@@ -134,8 +135,8 @@ const (
 	// pollEvery is how often the feed is read without having been woken: other
 	// processes' appends are announced, so this only covers a lost announcement.
 	pollEvery = time.Second
-	// settleEvery is the first wait for events that were announced but stand
-	// behind a transaction that still runs; it doubles up to pollEvery.
+	// settleEvery is the first wait for events that are there but stand behind a
+	// transaction that still runs; it doubles up to pollEvery.
 	settleEvery = 500 * time.Microsecond
 	// saveEvery is how long the checkpoint may stay behind pages that led to nothing.
 	// After a crash they are read again, and lead to nothing again; a commit for each
@@ -147,17 +148,18 @@ const (
 // group is held by an advisory lock of the very session that moves its checkpoint,
 // so that who has lost the lock cannot move it any more.
 func (s *Store) Lead(ctx context.Context, group string) (*Consumer, error) {
-	return s.consume(ctx, &Consumer{store: s, group: group, every: saveEvery}, nil)
+	return s.consume(ctx, &Consumer{store: s, group: group}, nil)
 }
 
 // LeadTable is Lead for the group that keeps a projection's table. While the table is
 // of another version it waits too, and leaves the group to the processes whose
 // version it is; log is told once why.
 func (s *Store) LeadTable(ctx context.Context, table string, version int, log *slog.Logger) (*Consumer, error) {
-	return s.consume(ctx, &Consumer{store: s, group: table, version: version, every: saveEvery}, log)
+	return s.consume(ctx, &Consumer{store: s, group: table, version: version}, log)
 }
 
 func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *Consumer, err error) {
+	c.every, c.poll = saveEvery, pollEvery
 	config := s.pool.Config().ConnConfig
 	config.RuntimeParams["application_name"] += " " + c.group
 	config.RuntimeParams["search_path"] = "readmodel" // where projections find their table
@@ -237,7 +239,7 @@ func (c *Consumer) moved() error {
 // Next waits for events after the checkpoint and returns a page of at most limit. It
 // fails within pollEvery when the checkpoint is no longer where this leader left it.
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
-	wait := pollEvery
+	wait := settleEvery
 	for {
 		woken := c.store.feed.next()
 		events, err := c.read(ctx, limit)
@@ -247,10 +249,18 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		if err := c.settle(ctx); err != nil {
 			return nil, fmt.Errorf("group %s: %w", c.group, err)
 		}
-		if c.unsaved > 0 {
-			wait = min(wait, c.every)
+		held, err := c.held(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", c.group, err)
 		}
-		timer := time.NewTimer(wait)
+		pause := c.poll
+		if held {
+			pause = min(pause, wait)
+		}
+		if c.unsaved > 0 {
+			pause = min(pause, c.every)
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -259,14 +269,29 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 			timer.Stop()
 			wait = settleEvery
 		case <-timer.C:
-			if wait == pollEvery {
+			if pause == c.poll {
 				if err := c.compare(ctx); err != nil {
 					return nil, fmt.Errorf("group %s: %w", c.group, err)
 				}
 			}
-			wait = min(2*wait, pollEvery)
+			wait = min(2*wait, c.poll)
 		}
 	}
+}
+
+// held tells whether events stand behind a transaction that still runs. They were
+// announced when they were appended, and nobody announces the end of that transaction.
+func (c *Consumer) held(ctx context.Context) (held bool, err error) {
+	// The order is there for the plan: for a mere exists, where there is mostly nothing,
+	// the server reads the whole table in the belief that a third of it would do.
+	err = c.conn.QueryRow(ctx, `
+		select count(*) > 0 from (
+			select from eventstore.events
+			where (transaction_id, position) > ($1, $2)
+			order by transaction_id, position
+			limit 1
+		) next`, c.at.Transaction, c.at.Number).Scan(&held)
+	return held, err
 }
 
 // settle saves a checkpoint that has been behind for long enough.

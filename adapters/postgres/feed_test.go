@@ -45,6 +45,18 @@ func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
 	return page
 }
 
+// whole reads until the page behind the checkpoint holds n events. What several commits
+// have stored becomes final one by one: a write that another test has open in this server
+// may stand between them, and a page ends before it.
+func whole(t testing.TB, c *postgres.Consumer, n int) (page []domain.Recorded) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the feed shows %d events", n), func() bool {
+		page = next(t, c, n)
+		return len(page) == n
+	})
+	return page
+}
+
 // effect is a transaction in which a page has led to something.
 func effect(t testing.TB, c *postgres.Consumer) pgx.Tx {
 	t.Helper()
@@ -120,11 +132,7 @@ func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	page := next(t, consumer, 10)
-	for len(page) < 2 { // writes of other tests in this server hold the feed back too
-		page = next(t, consumer, 10)
-	}
-	wantPage(t, page, "chat-demo:1/1", "chat-demo:2/1")
+	wantPage(t, whole(t, consumer, 2), "chat-demo:1/1", "chat-demo:2/1")
 }
 
 func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
@@ -157,7 +165,7 @@ func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 	if err := writing.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, next(t, consumer, 10), "chat-demo:1/2", "chat-demo:1/3", "chat-demo:1/4")
+	wantPage(t, whole(t, consumer, 3), "chat-demo:1/2", "chat-demo:1/3", "chat-demo:1/4")
 	if n := pgtest.Ask[int](t, reading, `select count(*) from eventstore.events`); n != 0 {
 		t.Errorf("the reader's snapshot shows %d events; it was no open read", n)
 	}
@@ -470,19 +478,18 @@ func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
 func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	t.Parallel()
 	const streams, appends = 6, 60
+	const total = streams * appends / 4 * (1 + 2 + 3 + 4) // events: an append has one to four
 	dsn := pgtest.Database(t)
 	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
 	pgtest.Exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
 	ctx := patiently(t)
 	var writing sync.WaitGroup
-	var total atomic.Int64
 	for w := range streams {
-		rng := rand.New(rand.NewPCG(uint64(w), 6))
 		s := stores[w%2]
 		conn := connect(t, dsn)
 		writing.Go(func() {
 			id, version := domain.ChatStream("demo", int64(w)), domain.Version(0)
-			for range appends {
+			for i := range appends {
 				tx, err := conn.Begin(ctx) // somebody writes something else meanwhile
 				if err != nil {
 					t.Error(err)
@@ -491,31 +498,22 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 				if _, err := tx.Exec(ctx, `select pg_current_xact_id()`); err != nil {
 					t.Error(err)
 				}
-				events := said(1 + rng.IntN(4))
+				events := said(1 + (w+i)%4)
 				errs, err := s.Append(ctx, []commands.Append{{Stream: id, Expected: version, Events: events}})
 				if err != nil || errs[0] != nil {
 					t.Errorf("append: %v, %v", errs, err)
 				}
 				version += domain.Version(len(events))
-				total.Add(int64(len(events)))
 				if err := tx.Commit(ctx); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
-	written := make(chan struct{})
-	go func() { writing.Wait(); close(written) }()
 
 	rng := rand.New(rand.NewPCG(7, 6))
 	consumer := lead(t, stores[0], "readers")
-	var kept int64
-	for done := false; !done || kept < total.Load(); {
-		select {
-		case <-written:
-			done = true
-		default:
-		}
+	for kept := 0; kept < total; {
 		page := next(t, consumer, 1+rng.IntN(20))
 		tx, err := consumer.Begin(ctx)
 		if err != nil {
@@ -532,14 +530,14 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 		if err := consumer.Advance(ctx, tx, page); err != nil {
 			t.Fatal(err)
 		}
-		kept += int64(len(page))
+		kept += len(page)
 	}
-	<-written
+	writing.Wait()
 	rows, err := stores[0].Pool().Query(ctx, `select stream, version from effects order by n`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	versions, n := map[string]int64{}, int64(0)
+	versions, n := map[string]int64{}, 0
 	var id string
 	var version int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &version}, func() error {
@@ -549,14 +547,16 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 		versions[id] = version
 		return nil
 	})
-	if err != nil || n != total.Load() {
-		t.Errorf("%d effects of %d events: %v", n, total.Load(), err)
+	if err != nil || n != total {
+		t.Errorf("%d effects of %d events: %v", n, total, err)
 	}
 }
 
-// announced is the time that this many appends in one process take, each read
-// by a consumer in another before the next.
-func announced(t *testing.T, rounds int) time.Duration {
+// rarely is a poll that no test lives to see: only an announcement makes a consumer look.
+const rarely = time.Hour
+
+func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.Database(t)
 	watch := connect(t, dsn)
 	here, there := open(t, dsn), open(t, dsn)
@@ -572,37 +572,58 @@ func announced(t *testing.T, rounds int) time.Duration {
 			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
 	})
 	consumer := lead(t, there, "readers")
-	begun := time.Now()
-	for i := range rounds {
-		read := make(chan struct{})
-		go func() {
-			defer close(read)
-			page, err := consumer.Next(ctx, 10)
-			if err != nil || len(page) != 1 {
-				t.Errorf("%d events: %v", len(page), err)
-				return
-			}
-			tx, err := consumer.Begin(ctx)
-			if err == nil {
-				err = consumer.Advance(ctx, tx, page)
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		}()
+	consumer.PollEvery(rarely)
+	for i := range 6 {
+		waits := reads(t, watch, consumer)
 		must(t, here, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(i), Events: said(1)})
-		<-read
+		page := <-waits
+		wantPage(t, page, fmt.Sprintf("chat-demo:1/%d", i+1))
+		advance(t, consumer, page)
 	}
-	return time.Since(begun)
 }
 
-// Not parallel: other tests' open writes would hold the feed back. Without
-// announcements each round would take the second between two polls.
-func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
-	const rounds = 6
-	if took := announced(t, rounds); took > rounds*time.Second/4 {
-		t.Errorf("%d appends took %s to be read elsewhere", rounds, took)
+// Nobody announces the end of a transaction that holds the feed back.
+func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s, watch, conn := open(t, dsn), connect(t, dsn), connect(t, dsn)
+	consumer := lead(t, s, "readers")
+	consumer.PollEvery(rarely)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
+	writing, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	pgtest.Exec(t, writing, `select pg_current_xact_id()`)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 1, Events: said(1)})
+	page := next(t, consumer, 10)
+	wantPage(t, page, "chat-demo:1/1")
+	advance(t, consumer, page)
+	waits := reads(t, watch, consumer)
+	if err := writing.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, <-waits, "chat-demo:1/2")
+}
+
+// reads lets a consumer wait for its next page, and returns when it has looked in vain.
+func reads(t testing.TB, watch *pgx.Conn, c *postgres.Consumer) <-chan []domain.Recorded {
+	t.Helper()
+	begun := pgtest.Ask[time.Time](t, watch, `select clock_timestamp()`)
+	ctx, page := patiently(t), make(chan []domain.Recorded, 1)
+	go func() {
+		events, err := c.Next(ctx, 10)
+		if err != nil {
+			t.Error(err)
+		}
+		page <- events
+	}()
+	eventually(t, "the consumer has looked", func() bool {
+		return pgtest.Ask[bool](t, watch, `
+			select exists (select from pg_stat_activity where datname = current_database() and application_name = 'process readers'
+			and state = 'idle' and query like '%from eventstore.events%' and query_start > $1)`, begun)
+	})
+	return page
 }
 
 func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {

@@ -373,13 +373,7 @@ func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.
 		t.Error("not rebased")
 	}
 	must(t, s, more)
-	c := lead(t, s, "readers")
-	var page []domain.Recorded
-	eventually(t, "no other test's open write holds the feed back", func() bool {
-		page = next(t, c, 10)
-		return len(page) == 3
-	})
-	wantPage(t, page, "chat-demo:1/1", "chat-demo:2/1", "chat-demo:1/2")
+	wantPage(t, whole(t, lead(t, s, "readers"), 3), "chat-demo:1/1", "chat-demo:2/1", "chat-demo:1/2")
 }
 
 // However transactions overlap, now at a distance from the cluster's ids.
