@@ -18,15 +18,19 @@ type told struct {
 	err error
 }
 
-// written puts files into a folder, and a new one in the place of an old one.
+// written puts files into a folder, each whole at once: a look may come between any two
+// writes, and the next before the second.
 func written(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
-		path := filepath.Join(dir, name)
+		path, draft := filepath.Join(dir, name), filepath.Join(t.TempDir(), "draft")
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(draft, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(draft, path); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +84,7 @@ func TestAChangedFolderIsReadAgain(t *testing.T) {
 	if n := next(t, news); n.err != nil || n.k.Canned["hold"]["en"] != "Wait." {
 		t.Fatalf("told %+v", n)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := os.Rename(dir, filepath.Join(t.TempDir(), "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
 	if n := next(t, news); n.k != nil || !errors.Is(n.err, os.ErrNotExist) {

@@ -110,6 +110,10 @@ func commandedAt(d decision) time.Time {
 			return e.At
 		case chat.TicketOpened:
 			return e.At
+		case chat.ModelAsked:
+			if !r.OccurredAt.Before(e.Until) { // the time for it had not run out
+				return e.Until.Add(-time.Nanosecond)
+			}
 		}
 	}
 	return d[0].OccurredAt

@@ -17,6 +17,7 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/commands/whatif"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
@@ -401,6 +402,31 @@ func TestMovesAndButtonsAreTold(t *testing.T) {
 		if !slices.Contains(lines, want) {
 			t.Errorf("%q is not among %q", want, lines)
 		}
+	}
+}
+
+// The clock of the event is read after the command's, and their time ends in between.
+func TestWhatAModelWasAskedInTheLastMomentItIsAskedAgain(t *testing.T) {
+	l := newLife(unlimited, shop)
+	l.model = true
+	l.say("what is it made of")
+	rounds := 0
+	l.end(func(asked domain.Recorded) chat.Command {
+		switch e := asked.Event.(type) {
+		case chat.ToolRequested:
+			l.now = l.state.Reasoning.Exchange.Until
+		case chat.ModelAsked:
+			if rounds = e.Round; rounds == 1 {
+				return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Calls: []agent.Call{reading}, At: l.now}
+			}
+		}
+		return l.well(asked)
+	})
+	if rounds != 2 {
+		t.Fatalf("it was asked %d times", rounds)
+	}
+	if out := replay(t, l.recorded(), l.settings()); len(out.Differences) > 0 {
+		t.Errorf("%+v", out.Differences[0])
 	}
 }
 
