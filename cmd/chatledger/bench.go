@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, deliver, growth, memory; without any, all of these. And soak: --for 10m under load and faults."`
+	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, growth, memory; without any, all of these. And soak: --for 10m under load and faults."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"How often each row and its baseline are measured, in turn."`
 	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
@@ -54,6 +54,7 @@ var benchRows = []benchRow{
 	{"rebuild", "events of a full rebuild of conversations and tickets", "ordered COPY out", benchRebuild},
 	{"reply", "webhook received to sendMessage received, 200 updates/s", "", benchReply},
 	{"beside", "the same, beside a chat that always fails and one that takes 10 s", "without these two", benchBeside},
+	{"bots", "p95 of seven bots' answers beside a wrong token, a flood and a dead Zendesk, the worst of them; in multiples of what it is alone", "the flood spread over the seven", benchBots},
 	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},

@@ -117,8 +117,10 @@ func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 	for _, one := range s.sides {
 		processes.Go(func() { s.keepUp(running, one) })
 	}
-	if err := s.ready(ctx); err != nil {
-		return benchResult{}, err
+	for _, one := range s.sides {
+		if err := ready(ctx, one.address); err != nil {
+			return benchResult{}, err
+		}
 	}
 	measuring, enough := context.WithCancel(ctx)
 	defer enough()
@@ -162,12 +164,10 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 	go front.Serve(listener)
 	s.api = "http://" + listener.Addr().String()
 	for i := range s.sides {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := freeAddress()
 		if err != nil {
 			return nil, err
 		}
-		address := free.Addr().String()
-		free.Close()
 		s.sides[i] = &side{address: address, post: poster(address, "/webhook/demo", soakSenders)}
 	}
 	s.bots = filepath.Join(s.dir, "bots.yaml")
@@ -202,22 +202,29 @@ func (s *soak) keepUp(ctx context.Context, one *side) {
 	}
 }
 
-func (s *soak) ready(ctx context.Context) error {
-	for _, one := range s.sides {
-		for deadline := time.Now().Add(soakEnd); ; time.Sleep(soakLook) {
-			answer, err := http.Get("http://" + one.address + "/readyz")
-			if err == nil {
-				answer.Body.Close()
-				if answer.StatusCode == http.StatusOK {
-					break
-				}
-			}
-			if time.Now().After(deadline) || ctx.Err() != nil {
-				return errors.Join(fmt.Errorf("%s is not ready after %s", one.address, soakEnd), err)
+// ready waits until a process takes updates at an address.
+func ready(ctx context.Context, address string) error {
+	for deadline := time.Now().Add(soakEnd); ; time.Sleep(soakLook) {
+		answer, err := http.Get("http://" + address + "/readyz")
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
 			}
 		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return errors.Join(fmt.Errorf("%s is not ready after %s", address, soakEnd), err)
+		}
 	}
-	return nil
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress() (string, error) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return free.Addr().String(), free.Close()
 }
 
 // send is one sender's part of the load: each update at its time, or as soon as those

@@ -1,0 +1,423 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+)
+
+const (
+	// wellBots have nothing wrong with them; what their people see is measured.
+	wellBots = 7
+	// askedOfEach is how many updates a second each bot gets.
+	askedOfEach = 20
+	// chatsOfEach is how many people send them: each writes every 10 s, below the limit.
+	chatsOfEach = 200
+	// floodConnections is how many updates of one bot Telegram has on their way, where
+	// nothing else was asked for.
+	floodConnections = 40
+	// floodChats is one for each connection, as Telegram has it. They are over the limit of
+	// chats at once, and the answers they get until then take their bot a quarter of a minute.
+	floodChats = floodConnections
+	// floodAhead is how long a flood has run before anything is measured beside it.
+	floodAhead = 2 * time.Second
+)
+
+// The three in trouble.
+const (
+	wrongToken  = "wrong-token"
+	flooded     = "flooded"
+	deadZendesk = "dead-zendesk"
+)
+
+// neighbours are ten bots of one process, and all who write to them.
+type neighbours struct {
+	*bench
+	dsn   string
+	bots  []string // the well ones first
+	posts map[string]func(context.Context, []byte) error
+	town  *telegramtest.Server
+	api   string
+	ids   atomic.Int64 // of updates, messages and orders
+
+	mu    sync.Mutex
+	asked map[int64]awaited // by order, until it is answered
+	seen  map[string]*felt  // by bot
+}
+
+// awaited is an update whose answer is waited for.
+type awaited struct {
+	bot string
+	at  time.Time
+}
+
+// felt is what the people of one bot had; lost are those who never got an answer, and
+// those whose update was not acknowledged.
+type felt struct {
+	webhook, answers []time.Duration
+	lost             int
+}
+
+func (s *felt) p95() (webhook, answers float64) {
+	return percentile(s.webhook, .95), percentile(s.answers, .95)
+}
+
+// benchBots measures what three bots in trouble cost the seven others of their process.
+// A flood takes processor time, whomever it is for: so the same load is measured spread
+// over the well bots, too. What it costs more when it is for one is shared unfairly.
+func benchBots(ctx context.Context, b *bench) (benchResult, error) {
+	n := &neighbours{bench: b, asked: map[int64]awaited{}}
+	stop, err := n.open(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer stop()
+	well := n.bots[:wellBots]
+	if _, _, err := n.measure(ctx, time.Second); err != nil { // all is warm
+		return benchResult{}, err
+	}
+	alone, _, err := n.measure(ctx, b.For)
+	if err != nil {
+		return benchResult{}, err
+	}
+	spread, spreadRate, err := n.measure(ctx, b.For, noise{flood: well, persons: well[:2]})
+	if err != nil {
+		return benchResult{}, err
+	}
+	beside, floodRate, err := n.measure(ctx, b.For, noise{flood: []string{flooded}, persons: []string{wrongToken, deadZendesk}})
+	if err != nil {
+		return benchResult{}, err
+	}
+	if !b.JSON {
+		if err := n.print(alone, spread, beside); err != nil {
+			return benchResult{}, err
+		}
+	}
+	result := benchResult{Unit: "times p95", Notes: map[string]float64{"flood/s": floodRate, "spread/s": spreadRate}}
+	for _, bot := range well {
+		webhook, answers := alone[bot].p95()
+		for _, one := range []struct {
+			with          *felt
+			answers       *float64
+			webhook, lost string
+		}{{beside[bot], &result.Value, "webhook", "lost"}, {spread[bot], &result.Base, "webhook spread", "lost spread"}} {
+			w, a := one.with.p95()
+			*one.answers = max(*one.answers, a/answers)
+			result.Notes[one.webhook] = max(result.Notes[one.webhook], w/webhook)
+			result.Notes[one.lost] += float64(one.with.lost)
+		}
+	}
+	return result, nil
+}
+
+// noise is what goes on beside a measurement: bots that are flooded, each with its part
+// of the connections, and bots whose people want a person, always another one.
+type noise struct{ flood, persons []string }
+
+// open starts a Telegram that knows all tokens but one, a Zendesk that takes connections
+// and says nothing, and one process with all bots.
+func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
+	var ends []func()
+	stop = func() {
+		for _, end := range slices.Backward(ends) {
+			end()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	var drop func()
+	if n.dsn, drop, err = n.database(ctx); err != nil {
+		return nil, err
+	}
+	ends = append(ends, drop)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	ends = append(ends, func() { dead.Close() })
+
+	file, known := "bots:\n", []telegramtest.Bot{}
+	for i := range wellBots {
+		n.bots = append(n.bots, fmt.Sprintf("well-%d", i+1))
+	}
+	n.bots = append(n.bots, wrongToken, flooded, deadZendesk)
+	for i, bot := range n.bots {
+		token := fmt.Sprintf("%d:token-of-%s", 100+i, bot)
+		known = append(known, telegramtest.Bot{Token: token, Username: bot, Name: bot})
+		more := ", rate: {bot: 0, chat: 0, group_per_minute: 0}"
+		switch bot {
+		case wrongToken:
+			token += "-of-yesterday"
+		case flooded:
+			more = "" // it has the limits that Telegram has
+		case deadZendesk:
+			more += fmt.Sprintf(", zendesk: {url: 'http://%s', email: a@example.com, token: t, webhook_secret: s}", dead.Addr())
+		}
+		file += fmt.Sprintf("  %s: {token: '%s', secret: %s, orders: demo%s}\n", bot, token, demoSecret, more)
+	}
+	n.town = telegramtest.New(telegramtest.Options{Bots: known})
+	n.town.OnSend(n.hear)
+	telegram, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	front := &http.Server{Handler: n.town}
+	go front.Serve(telegram)
+	ends = append(ends, n.town.Close, func() { front.Close() })
+	n.api = "http://" + telegram.Addr().String()
+	for _, bot := range n.bots {
+		for chat := range int64(chatsOfEach + floodChats) {
+			if err := n.openChat(bot, 1+chat); err != nil {
+				return nil, err
+			}
+		}
+	}
+	end, err := n.serve(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	ends = append(ends, end)
+	return stop, nil
+}
+
+// openChat has a person begin a chat at Telegram: a bot cannot write first.
+func (n *neighbours) openChat(bot string, chat int64) error {
+	update := fmt.Sprintf(`{"telepathy":{"chat":{"id":%d,"type":"private"}}}`, chat)
+	answer, err := http.Post(n.api+"/sim/updates?bot="+bot, "application/json", strings.NewReader(update))
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// serve runs the bots of a file in a process of their own.
+func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err error) {
+	dir, err := os.MkdirTemp("", "chatledger-bots-")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "bots.yaml")
+	if err := os.WriteFile(file, []byte(bots), 0o600); err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	command := n.child(ctx, n.dsn, "serve", "--bots", file, "--listen", address, "--telegram-url", n.api)
+	command.Stderr = nil // it says what troubles its bots
+	if err := command.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	stop = func() { cancel(); command.Wait(); os.RemoveAll(dir) }
+	n.posts = map[string]func(context.Context, []byte) error{}
+	for _, bot := range n.bots {
+		n.posts[bot] = poster(address, "/webhook/"+bot, 2*floodConnections)
+	}
+	if err := ready(ctx, address); err != nil {
+		stop()
+		return nil, err
+	}
+	return stop, nil
+}
+
+// measure has people write to the well bots for a while, beside what else goes on, and
+// waits for their answers. It tells also how many updates a second a flood brought.
+func (n *neighbours) measure(ctx context.Context, length time.Duration, beside ...noise) (map[string]*felt, float64, error) {
+	n.mu.Lock()
+	n.seen = map[string]*felt{}
+	for _, bot := range n.bots {
+		n.seen[bot] = &felt{}
+	}
+	n.mu.Unlock()
+	troubled, enough := context.WithCancel(ctx)
+	defer enough()
+	var others, people sync.WaitGroup
+	var floods atomic.Int64
+	for _, t := range beside {
+		for i := range floodChats {
+			others.Go(func() { n.flood(troubled, t.flood[i%len(t.flood)], int64(1+chatsOfEach+i), &floods) })
+		}
+		for _, bot := range t.persons {
+			others.Go(func() {
+				paced(troubled, askedOfEach, func() { n.wantPerson(ctx, bot) })
+			})
+		}
+		sleep(ctx, floodAhead)
+	}
+	before := floods.Load()
+	asking, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	for _, bot := range n.bots[:wellBots] {
+		people.Go(func() {
+			turn := int64(0)
+			paced(asking, askedOfEach, func() {
+				turn++
+				n.ask(ctx, bot, 1+turn%chatsOfEach)
+			})
+		})
+	}
+	people.Wait()
+	flood := rate(int(floods.Load()-before), length)
+	n.awaitAnswers(ctx)
+	enough()
+	others.Wait()
+	found := n.take()
+	return found, flood, n.settle(ctx)
+}
+
+// paced calls f so many times a second, each in a goroutine of its own, and waits for them.
+func paced(ctx context.Context, perSecond int, f func()) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	every(ctx, time.Second/time.Duration(perSecond), func() { all.Go(f) })
+}
+
+// ask posts a question and notes how long it takes to be acknowledged; hear notes the rest.
+func (n *neighbours) ask(ctx context.Context, bot string, chat int64) {
+	id := n.ids.Add(1)
+	begun := time.Now()
+	n.mu.Lock()
+	n.asked[id] = awaited{bot, begun}
+	n.mu.Unlock()
+	err := n.post(ctx, bot, id, chat, fmt.Sprintf("where is my order %d?", soakOrder+id))
+	took := time.Since(begun)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		delete(n.asked, id)
+		n.seen[bot].lost++
+		return
+	}
+	n.seen[bot].webhook = append(n.seen[bot].webhook, took)
+}
+
+func (n *neighbours) hear(_ int64, text string, at time.Time) {
+	number, _ := strconv.ParseInt(soakAnswer.FindString(text), 10, 64) // 0 is no order
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if q, waits := n.asked[number-soakOrder]; waits {
+		delete(n.asked, number-soakOrder)
+		n.seen[q.bot].answers = append(n.seen[q.bot].answers, at.Sub(q.at))
+	}
+}
+
+// flood is one chat's part of a flood: the next update as soon as the last is acknowledged.
+func (n *neighbours) flood(ctx context.Context, bot string, chat int64, sent *atomic.Int64) {
+	for ctx.Err() == nil {
+		id := n.ids.Add(1)
+		if n.post(ctx, bot, id, chat, fmt.Sprintf("where is my order %d?", soakOrder+id)) == nil {
+			sent.Add(1)
+		}
+	}
+}
+
+// wantPerson has somebody ask for a person who has not written before.
+func (n *neighbours) wantPerson(ctx context.Context, bot string) {
+	id := n.ids.Add(1)
+	if n.openChat(bot, soakOrder+id) == nil {
+		_ = n.post(ctx, bot, id, soakOrder+id, "I want to speak to a person") // nobody waits for it
+	}
+}
+
+func (n *neighbours) post(ctx context.Context, bot string, id, chat int64, text string) error {
+	return n.posts[bot](ctx, fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
+		id, time.Now().Unix(), chat, text))
+}
+
+// awaitAnswers returns when all questions are answered, or nobody waits any longer.
+func (n *neighbours) awaitAnswers(ctx context.Context) {
+	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; sleep(ctx, soakLook) {
+		n.mu.Lock()
+		waiting := len(n.asked)
+		n.mu.Unlock()
+		if waiting == 0 {
+			return
+		}
+	}
+}
+
+// take is what was seen; what is not answered by now is lost.
+func (n *neighbours) take() map[string]*felt {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, q := range n.asked {
+		n.seen[q.bot].lost++
+	}
+	clear(n.asked)
+	for _, s := range n.seen {
+		slices.Sort(s.webhook)
+		slices.Sort(s.answers)
+	}
+	return n.seen
+}
+
+// settle waits until the well bots owe nothing more, and all is folded, so that what one
+// measurement leaves is not in the way of the next.
+func (n *neighbours) settle(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, n.dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for end := time.Now().Add(soakEnd); ; sleep(ctx, soakLook) {
+		var left int
+		if err := conn.QueryRow(ctx, `
+			select (select count(*) from eventstore.deliveries where finished_at is null and destination like '%:well-%')
+				+ (select count(*) from eventstore.events e join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`).Scan(&left); err != nil {
+			return err
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d events and deliveries of well bots are not done with after %s", left, soakEnd)
+		}
+	}
+}
+
+// print shows the bots side by side. Of those in trouble nobody waits for an answer.
+func (n *neighbours) print(alone, spread, beside map[string]*felt) error {
+	table := tabwriter.NewWriter(n.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(table, "\twebhook p50/p95 ms\t\t\tanswer p50/p95 ms\t\t\tlost\t\t\nbot%s\n", strings.Repeat("\talone\tspread\tbeside", 3))
+	for _, bot := range n.bots[:wellBots] {
+		fmt.Fprint(table, bot)
+		for _, of := range []func(*felt) string{
+			func(s *felt) string { return halves(s.webhook) }, func(s *felt) string { return halves(s.answers) }, func(s *felt) string { return strconv.Itoa(s.lost) }} {
+			fmt.Fprintf(table, "\t%s\t%s\t%s", of(alone[bot]), of(spread[bot]), of(beside[bot]))
+		}
+		fmt.Fprintln(table)
+	}
+	return table.Flush()
+}
+
+func halves(sorted []time.Duration) string {
+	return fmt.Sprintf("%.3g/%.3g", percentile(sorted, .5), percentile(sorted, .95))
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
