@@ -17,8 +17,8 @@ type Ledger interface {
 	Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error)
 	// PutOff gives a claimed delivery back.
 	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
-	// Waiting is closed when there may be something to claim.
-	Waiting() <-chan struct{}
+	// Waiting is closed when there may be something to claim for a destination.
+	Waiting(destination string) <-chan struct{}
 }
 
 const (
@@ -94,7 +94,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 	var underWay sync.WaitGroup
 	defer underWay.Wait()
 	for {
-		waiting := l.ledger.Waiting()
+		waiting := l.ledger.Waiting(destination)
 		free := atOnce - len(slots)
 		last := time.Now()
 		if free > 0 {

@@ -56,7 +56,7 @@ func (l *fakeLedger) PutOff(ctx context.Context, delivery uuid.UUID, _ int64, o 
 	return true, ctx.Err()
 }
 
-func (l *fakeLedger) Waiting() <-chan struct{} {
+func (l *fakeLedger) Waiting(string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.wake

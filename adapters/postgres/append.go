@@ -30,8 +30,10 @@ func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, e
 	}
 	s.feed.all()
 	s.appended.all()
-	if slices.ContainsFunc(batch, func(a commands.Append) bool { return len(a.Settled) > 0 }) {
-		s.owed.all() // lanes have moved up
+	for _, a := range batch {
+		if len(a.Settled) > 0 {
+			s.Owed(a.Stream.Bot()) // its lane has moved up
+		}
 	}
 	return errs, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,8 +56,8 @@ func (s *Store) MoveLane(ctx context.Context, tx pgx.Tx, from, to domain.StreamI
 	return nil
 }
 
-// Owed wakes the claimers of this process: deliveries were committed.
-func (s *Store) Owed() { s.owed.all() }
+// Owed wakes the claimers of a bot's deliveries in this process: some were committed.
+func (s *Store) Owed(bot string) { s.owed.of(bot).all() }
 
 // claim looks at heads only: a lane whose head is being sent, put off or a dead letter
 // is passed over. Rows that another claims this moment are skipped, and what stands
@@ -219,5 +220,10 @@ func (s *Store) Park(ctx context.Context) error {
 	return nil
 }
 
-// Waiting is a channel that is closed when there may be something to claim.
-func (s *Store) Waiting() <-chan struct{} { return s.owed.next() }
+// Waiting is a channel that is closed when there may be something to claim for a
+// destination, <system>:<bot>. Other bots' deliveries do not close it: with ten bots,
+// nine claims of ten would find nothing, and take the connections that appends wait for.
+func (s *Store) Waiting(destination string) <-chan struct{} {
+	_, bot, _ := strings.Cut(destination, ":")
+	return s.owed.of(bot).next()
+}

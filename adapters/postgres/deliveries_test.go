@@ -93,7 +93,7 @@ func hold(t testing.TB, s *postgres.Store, c commands.Claimed, state commands.St
 
 // outcome settles a delivery together with an event on a stream that nobody else uses.
 func outcome(s commands.Settlement) commands.Append {
-	return commands.Append{Stream: domain.StreamID("outcome-" + uuid.NewString()), Events: said(1), Settled: []commands.Settlement{s}}
+	return commands.Append{Stream: domain.StreamID("chat-demo:" + uuid.NewString()), Events: said(1), Settled: []commands.Settlement{s}}
 }
 
 // places are claimed deliveries as "<lane>/<version>", sorted.
@@ -429,7 +429,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 		if park(t, s); version == 50 {
 			// A head that was parked at the very moment it became one.
 			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
-			waiting := s.Waiting()
+			waiting := s.Waiting(destination)
 			park(t, s)
 			<-waiting // or this test does not end
 			continue
@@ -613,20 +613,23 @@ func TestClaimersAreWoken(t *testing.T) {
 			return false
 		}
 	}
-	waiting := s.Waiting()
+	waiting, neighbour := s.Waiting(destination), s.Waiting("telegram:neighbour")
 	owe(t, s, owed("a", 1))
 	if woken(waiting) {
 		t.Error("claimers were woken by Owe, which may yet be rolled back")
 	}
-	if s.Owed(); !woken(waiting) {
+	if s.Owed("demo"); !woken(waiting) {
 		t.Error("claimers were not woken by Owed")
 	}
+	if woken(neighbour) {
+		t.Error("claimers were woken by what another bot owes")
+	}
 	claim(t, s, 1, leaseOver)
-	waiting = s.Waiting()
-	if takeOver(t, s); !woken(waiting) {
+	waiting = s.Waiting(destination)
+	if takeOver(t, s); !woken(waiting) || !woken(neighbour) {
 		t.Error("claimers were not woken by a take-over")
 	}
-	waiting = s.Waiting()
+	waiting, neighbour = s.Waiting(destination), s.Waiting("telegram:neighbour")
 	if _, err := s.TakeOver(t.Context()); err != nil || woken(waiting) {
 		t.Errorf("claimers were woken for nothing (%v)", err)
 	}
@@ -637,5 +640,8 @@ func TestClaimersAreWoken(t *testing.T) {
 	c := claim(t, s, 1, leaseLong)[0]
 	if settle(t, s, c, commands.Done); !woken(waiting) {
 		t.Error("claimers were not woken though a lane moved up")
+	}
+	if woken(neighbour) {
+		t.Error("claimers were woken by the lane of another bot")
 	}
 }

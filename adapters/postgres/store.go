@@ -26,9 +26,9 @@ type Store struct {
 	process   string // tells this process's announcements from others'
 	announcer announcer
 	pages     pages
-	feed      *wake // there are new events, from here or elsewhere
-	appended  *wake // there are new events from here
-	owed      *wake // there are new deliveries, or a lane became free
+	feed      *wake  // there are new events, from here or elsewhere
+	appended  *wake  // there are new events from here
+	owed      *wakes // by bot: there are new deliveries, or a lane became free
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 
@@ -62,7 +62,7 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 		pool.Close()
 		return nil, fmt.Errorf("reach database: %w", err)
 	}
-	return &Store{pool: pool, codec: codec, process: uuid.NewString(), feed: newWake(), appended: newWake(), owed: newWake()}, nil
+	return &Store{pool: pool, codec: codec, process: uuid.NewString(), feed: newWake(), appended: newWake(), owed: newWakes()}, nil
 }
 
 // tune sets what every session of ours needs. Our statements join small arrays

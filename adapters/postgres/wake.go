@@ -26,3 +26,31 @@ func (w *wake) all() {
 	close(w.ch)
 	w.ch = make(chan struct{})
 }
+
+// wakes is a wake for each of several names: bots, of which there are few.
+type wakes struct {
+	mu     sync.Mutex
+	byName map[string]*wake
+}
+
+func newWakes() *wakes { return &wakes{byName: map[string]*wake{}} }
+
+func (ws *wakes) of(name string) *wake {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w := ws.byName[name]
+	if w == nil {
+		w = newWake()
+		ws.byName[name] = w
+	}
+	return w
+}
+
+// all wakes everybody, by whatever name.
+func (ws *wakes) all() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byName {
+		w.all()
+	}
+}

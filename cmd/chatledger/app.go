@@ -48,7 +48,7 @@ type app struct {
 	patient  *bus.Leases // of what takes longer than others
 	api      string      // the Bot API's address
 	stopping atomic.Bool
-	owing    atomic.Bool // the page in hand owes something
+	owing    map[string]bool // bots for which the page in hand owes something
 	guard    *guard.Guard
 	tls      certificates.Source // nil when a proxy speaks TLS
 	owner    string
@@ -123,7 +123,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	}
 	host, _ := os.Hostname()
 	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), analysts: cmp.Or(c.Analysts, analystsEvery),
-		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), now: now}
+		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), owing: map[string]bool{}, now: now}
 	if c.Now != nil {
 		a.now = c.Now
 	}
@@ -196,9 +196,10 @@ func (a *app) follow() {
 	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.tracing.Page("responder", a.respond))
 	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {
 		a.metrics.Page(group, events, took)
-		if a.owing.Swap(false) {
-			a.store.Owed() // only now are they committed
+		for bot := range a.owing {
+			a.store.Owed(bot) // only now is it committed
 		}
+		clear(a.owing)
 	}), a.tracing.Page("deliveries", a.owe))
 }
 
@@ -240,7 +241,9 @@ func (a *app) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error 
 		}
 	}
 	if len(deliveries) > 0 {
-		a.owing.Store(true)
+		for _, d := range deliveries {
+			a.owing[d.Stream.Bot()] = true
+		}
 		if err := a.store.Owe(ctx, tx, deliveries); err != nil {
 			return err
 		}
