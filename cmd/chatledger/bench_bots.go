@@ -50,8 +50,7 @@ type neighbours struct {
 	dsn   string
 	bots  []string // the well ones first
 	posts map[string]func(context.Context, []byte) error
-	town  *telegramtest.Server
-	api   string
+	api   string       // Telegram's
 	ids   atomic.Int64 // of updates, messages and orders
 
 	mu    sync.Mutex
@@ -72,15 +71,11 @@ type felt struct {
 	lost             int
 }
 
-func (s *felt) p95() (webhook, answers float64) {
-	return percentile(s.webhook, .95), percentile(s.answers, .95)
-}
-
 // benchBots measures what three bots in trouble cost the seven others of their process.
 // A flood takes processor time, whomever it is for: so the same load is measured spread
 // over the well bots, too. What it costs more when it is for one is shared unfairly.
 func benchBots(ctx context.Context, b *bench) (benchResult, error) {
-	n := &neighbours{bench: b, asked: map[int64]awaited{}}
+	n := &neighbours{bench: b, posts: map[string]func(context.Context, []byte) error{}, asked: map[int64]awaited{}}
 	stop, err := n.open(ctx)
 	if err != nil {
 		return benchResult{}, err
@@ -93,6 +88,9 @@ func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 	alone, _, err := n.measure(ctx, b.For)
 	if err != nil {
 		return benchResult{}, err
+	}
+	if _, _, lost := worst(well, alone, alone); lost > 0 {
+		return benchResult{}, fmt.Errorf("%.0f answers were lost with nothing in their way", lost)
 	}
 	spread, spreadRate, err := n.measure(ctx, b.For, noise{flood: well, persons: well[:2]})
 	if err != nil {
@@ -107,21 +105,21 @@ func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 			return benchResult{}, err
 		}
 	}
-	result := benchResult{Unit: "times p95", Notes: map[string]float64{"flood/s": floodRate, "spread/s": spreadRate}}
-	for _, bot := range well {
-		webhook, answers := alone[bot].p95()
-		for _, one := range []struct {
-			with          *felt
-			answers       *float64
-			webhook, lost string
-		}{{beside[bot], &result.Value, "webhook", "lost"}, {spread[bot], &result.Base, "webhook spread", "lost spread"}} {
-			w, a := one.with.p95()
-			*one.answers = max(*one.answers, a/answers)
-			result.Notes[one.webhook] = max(result.Notes[one.webhook], w/webhook)
-			result.Notes[one.lost] += float64(one.with.lost)
-		}
+	webhook, answers, lost := worst(well, alone, beside)
+	spreadWebhook, spreadAnswers, spreadLost := worst(well, alone, spread)
+	return benchResult{Value: answers, Base: spreadAnswers, Unit: "times p95", Notes: map[string]float64{
+		"webhook": webhook, "lost": lost, "flood/s": floodRate, "spread webhook": spreadWebhook, "spread lost": spreadLost, "spread/s": spreadRate}}, nil
+}
+
+// worst is by how much the p95 grew of the bot where it grew most, and how many answers
+// all of them lost.
+func worst(bots []string, from, to map[string]*felt) (webhook, answers, lost float64) {
+	for _, bot := range bots {
+		webhook = max(webhook, percentile(to[bot].webhook, .95)/percentile(from[bot].webhook, .95))
+		answers = max(answers, percentile(to[bot].answers, .95)/percentile(from[bot].answers, .95))
+		lost += float64(to[bot].lost)
 	}
-	return result, nil
+	return webhook, answers, lost
 }
 
 // noise is what goes on beside a measurement: bots that are flooded, each with its part
@@ -153,34 +151,16 @@ func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 	}
 	ends = append(ends, func() { dead.Close() })
 
-	file, known := "bots:\n", []telegramtest.Bot{}
-	for i := range wellBots {
-		n.bots = append(n.bots, fmt.Sprintf("well-%d", i+1))
-	}
-	n.bots = append(n.bots, wrongToken, flooded, deadZendesk)
-	for i, bot := range n.bots {
-		token := fmt.Sprintf("%d:token-of-%s", 100+i, bot)
-		known = append(known, telegramtest.Bot{Token: token, Username: bot, Name: bot})
-		more := ", rate: {bot: 0, chat: 0, group_per_minute: 0}"
-		switch bot {
-		case wrongToken:
-			token += "-of-yesterday"
-		case flooded:
-			more = "" // it has the limits that Telegram has
-		case deadZendesk:
-			more += fmt.Sprintf(", zendesk: {url: 'http://%s', email: a@example.com, token: t, webhook_secret: s}", dead.Addr())
-		}
-		file += fmt.Sprintf("  %s: {token: '%s', secret: %s, orders: demo%s}\n", bot, token, demoSecret, more)
-	}
-	n.town = telegramtest.New(telegramtest.Options{Bots: known})
-	n.town.OnSend(n.hear)
+	file, known := n.tenBots(dead.Addr().String())
+	town := telegramtest.New(telegramtest.Options{Bots: known})
+	town.OnSend(n.hear)
 	telegram, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	front := &http.Server{Handler: n.town}
+	front := &http.Server{Handler: town}
 	go front.Serve(telegram)
-	ends = append(ends, n.town.Close, func() { front.Close() })
+	ends = append(ends, town.Close, func() { front.Close() })
 	n.api = "http://" + telegram.Addr().String()
 	for _, bot := range n.bots {
 		for chat := range int64(chatsOfEach + floodChats) {
@@ -197,7 +177,31 @@ func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// openChat has a person begin a chat at Telegram: a bot cannot write first.
+// tenBots are a bots file, and what Telegram knows of them. Only the flooded bot has limits
+// of its calls: the others' answers are measured, and not their waiting.
+func (n *neighbours) tenBots(zendesk string) (file string, known []telegramtest.Bot) {
+	for i := range wellBots {
+		n.bots = append(n.bots, fmt.Sprintf("well-%d", i+1))
+	}
+	n.bots = append(n.bots, wrongToken, flooded, deadZendesk)
+	file = "bots:\n"
+	for i, bot := range n.bots {
+		token, more := fmt.Sprintf("%d:token-of-%s", 100+i, bot), ", rate: {bot: 0, chat: 0, group_per_minute: 0}"
+		known = append(known, telegramtest.Bot{Token: token, Username: bot, Name: bot})
+		switch bot {
+		case wrongToken:
+			token += "-of-yesterday"
+		case flooded:
+			more = ""
+		case deadZendesk:
+			more += fmt.Sprintf(", zendesk: {url: 'http://%s', email: a@example.com, token: t, webhook_secret: s}", zendesk)
+		}
+		file += fmt.Sprintf("  %s: {token: '%s', secret: %s, orders: demo%s}\n", bot, token, demoSecret, more)
+	}
+	return file, known
+}
+
+// openChat has a person begin a chat at Telegram: a bot cannot write first there.
 func (n *neighbours) openChat(bot string, chat int64) error {
 	update := fmt.Sprintf(`{"telepathy":{"chat":{"id":%d,"type":"private"}}}`, chat)
 	answer, err := http.Post(n.api+"/sim/updates?bot="+bot, "application/json", strings.NewReader(update))
@@ -229,7 +233,6 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 		return nil, err
 	}
 	stop = func() { cancel(); command.Wait(); os.RemoveAll(dir) }
-	n.posts = map[string]func(context.Context, []byte) error{}
 	for _, bot := range n.bots {
 		n.posts[bot] = poster(address, "/webhook/"+bot, 2*floodConnections)
 	}
@@ -281,8 +284,7 @@ func (n *neighbours) measure(ctx context.Context, length time.Duration, beside .
 	n.awaitAnswers(ctx)
 	enough()
 	others.Wait()
-	found := n.take()
-	return found, flood, n.settle(ctx)
+	return n.take(), flood, n.settle(ctx)
 }
 
 // paced calls f so many times a second, each in a goroutine of its own, and waits for them.
