@@ -81,7 +81,7 @@ func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
 
 func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
 	t.Parallel()
-	l, histories := folded(t, 31, 60)
+	l, histories := folded(t, 31, 60, projections.Conversations{})
 	pgtest.Exec(t, l.conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
 	pgtest.Exec(t, l.conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
 	c := l.dryRun(t, projections.Conversations{})
@@ -207,7 +207,7 @@ func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, wa
 // A row that was left as it once was, or never made, lacks the event that came next.
 func TestARowLeftBehindIsExplainedByTheEventItLacks(t *testing.T) {
 	t.Parallel()
-	l, histories := folded(t, 34, 40)
+	l, histories := folded(t, 34, 40, projections.Conversations{})
 	p := projections.Conversations{}
 	for _, h := range histories[:15] {
 		recorded, err := l.ReadStream(t.Context(), l.Pool(), h.stream, 0, 100_000)

@@ -63,7 +63,7 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 		"a column came meanwhile": {`alter table readmodel.tickets add column mood text`, "changed meanwhile"},
 		"an index came meanwhile": {`create index tickets_reason on readmodel.tickets (reason)`, "changed meanwhile"},
 	} {
-		l, _ := folded(t, 41, 10)
+		l, _ := folded(t, 41, 10, p)
 		if what != "nothing was rebuilt" {
 			l.rebuild(t, p)
 		}
@@ -81,7 +81,7 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 // Rights that were taken away since the table was replaced do not come back with it.
 func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
-	l, _ := folded(t, 42, 20)
+	l, _ := folded(t, 42, 20, projections.Tickets{})
 	p := projections.Tickets{}
 	pgtest.Exec(t, l.conn, `
 		grant select, update on readmodel.tickets to public;
@@ -194,7 +194,7 @@ func (l *ledger) leadTable(p projections.Projection) func(context.Context, strin
 func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
-		l, _ := folded(t, 45, 20)
+		l, _ := folded(t, 45, 20, p)
 		l.rebuild(t, p)
 		l.oneMore(t, "chat-demo:77")
 		l.follow(t, p, func() int { return 10 })
@@ -229,7 +229,7 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 // What the last rebuild kept goes when the next one swaps, unless somebody uses it.
 func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	t.Parallel()
-	l, _ := folded(t, 46, 10)
+	l, _ := folded(t, 46, 10, projections.Tickets{})
 	p := projections.Tickets{}
 	l.rebuild(t, p)
 	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous.tickets`)
@@ -254,7 +254,7 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _ := folded(t, 47, 40)
+			l, _ := folded(t, 47, 40, projections.Tickets{})
 			p := projections.Tickets{}
 			before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
 			cut := 0

@@ -303,7 +303,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 func TestAPageInHandFitsTheNewTable(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
-		l, _ := folded(t, 15, 20)
+		l, _ := folded(t, 15, 20, p)
 		consumer, err := l.LeadTable(patiently(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -458,7 +458,7 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _ := folded(t, 18, 20)
+			l, _ := folded(t, 18, 20, projections.Tickets{})
 			tickets := projections.Tickets{}
 			before, checkpoint, number := l.table(t, tickets), l.checkpoint(t, tickets), l.number(t, tickets)
 			ctx, cancel := context.WithCancelCause(patiently(t))
@@ -517,7 +517,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _ := folded(t, 20, 20)
+			l, _ := folded(t, 20, 20, projections.Tickets{})
 			pgtest.Exec(t, l.conn, c.before)
 			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.tickets`)
 			other := l.session(t)
@@ -538,7 +538,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 // A rebuild that fails to fold says why, and where.
 func TestARebuildOverAGapIsAnError(t *testing.T) {
 	t.Parallel()
-	l, histories := folded(t, 21, 10)
+	l, histories := folded(t, 21, 10, projections.Conversations{})
 	torn := histories[slices.IndexFunc(histories, func(h history) bool { return len(h.events) > 1 })].stream
 	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
 	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{})

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/projections"
@@ -95,9 +94,19 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	interrupted, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	interrupted, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := lost.Exec(interrupted, `select pg_sleep(60)`); err == nil {
+	pid, ended := lost.PgConn().PID(), make(chan error)
+	go func() {
+		_, err := lost.Exec(interrupted, `select pg_sleep(60)`)
+		ended <- err
+	}()
+	// Before it has begun, the server takes no notice of being asked to cancel it.
+	eventually(t, "the statement runs", func() bool {
+		return pgtest.Ask[bool](t, l.conn, `select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
+	})
+	cancel()
+	if err := <-ended; err == nil {
 		t.Fatal("nothing was interrupted")
 	}
 	if err := s.Close(patiently(t)); err != nil {

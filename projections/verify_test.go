@@ -15,14 +15,17 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// folded is a ledger of some chats with both tables up to date.
-func folded(t testing.TB, seed uint64, chats int) (*ledger, []history) {
+// folded is a ledger of some chats with these tables up to date: all when none is named.
+func folded(t testing.TB, seed uint64, chats int, tables ...projections.Projection) (*ledger, []history) {
 	t.Helper()
+	if len(tables) == 0 {
+		tables = projections.All()
+	}
 	rng := rand.New(rand.NewPCG(seed, 3))
 	l := newLedger(t)
 	histories := generate(rng, chats, 40)
 	l.appendAll(t, histories, func(left int) int { return left })
-	for _, p := range projections.All() {
+	for _, p := range tables {
 		l.follow(t, p, func() int { return 1000 })
 	}
 	return l, histories
@@ -55,7 +58,7 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _ := folded(t, 1, 15)
+			l, _ := folded(t, 1, 15, c.p)
 			l.verify(t, c.p)
 			key := pgtest.Ask[string](t, l.conn, `select `+c.key)
 			pgtest.Exec(t, l.conn, c.damage, key)
@@ -119,7 +122,7 @@ func (h *halting) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID,
 // A rebuild that waits to swap does so between two batches, and both are found clean.
 func TestVerifyGoesOnThroughASwap(t *testing.T) {
 	t.Parallel()
-	l, _ := folded(t, 4, 1100)
+	l, _ := folded(t, 4, 1100, projections.Conversations{})
 	p := projections.Conversations{}
 	rebuilder, watch := l.session(t), l.session(t)
 	swapped := false
@@ -151,7 +154,7 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 
 func TestASampleFindsARowThatDiffers(t *testing.T) {
 	t.Parallel()
-	l, histories := folded(t, 5, 30)
+	l, histories := folded(t, 5, 30, projections.Conversations{})
 	p := projections.Conversations{}
 	v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
 	if err != nil || v.First != nil || v.Streams != 10 || v.Rows != 10 {
@@ -178,7 +181,7 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 // A history that cannot be folded is told from a table that differs.
 func TestVerifyReportsAGapInHistory(t *testing.T) {
 	t.Parallel()
-	l, histories := folded(t, 3, 3)
+	l, histories := folded(t, 3, 3, projections.Conversations{})
 	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].stream))
 	_, err := projections.Verify(t.Context(), l.conn, l, projections.Conversations{})
 	if len(histories[1].events) < 2 {

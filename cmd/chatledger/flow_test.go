@@ -187,10 +187,18 @@ func TestABlockedChatIsNotCalledUntilItReturns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403, DelayMS: 300})
+			owed := make(chan struct{})
+			answer := sync.OnceFunc(func() { close(owed) })
+			defer answer()
+			w.OnSend(func(int64, string, time.Time) { <-owed })
+			w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403})
 			for range 3 {
 				w.Say(7, "hello")
 			}
+			w.eventually("three answers are owed", func() string {
+				return unless(w.rows(`select count(*) from eventstore.deliveries`) == "3", "they are not")
+			})
+			answer()
 			w.settle()
 			calls := w.Stats().Calls["sendMessage"]["403"]
 			if calls != 1 {
