@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,11 +26,17 @@ const (
 // Files is a certificate in two PEM files. When they change, or with SIGHUP, they are
 // read again; a pair that cannot be used leaves the former one in use.
 type Files struct {
-	certificate, key string
-	log              *slog.Logger
-	current          atomic.Pointer[tls.Certificate]
-	tried            contents
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate]
+
+	mu    sync.Mutex
+	paths paths
+	tried contents
+	seen  contents // at the last look
 }
+
+// paths are where a certificate and its key are.
+type paths struct{ certificate, key string }
 
 // contents is what the files hold, or why they cannot be read, to be told from what
 // they hold later.
@@ -37,14 +44,36 @@ type contents [sha256.Size]byte
 
 // Open reads a certificate with its chain, and its key.
 func Open(certificate, key string, log *slog.Logger) (*Files, error) {
-	f := &Files{certificate: certificate, key: key, log: log}
-	var pair *tls.Certificate
-	var err error
-	if pair, f.tried, err = f.read(); err != nil {
+	f := &Files{log: log}
+	if err := f.move(paths{certificate, key}); err != nil {
 		return nil, err
 	}
-	f.current.Store(pair)
 	return f, nil
+}
+
+// Move has the certificate come from other files from now on. When these cannot be used it
+// returns why, and everything stays as it was.
+func (f *Files) Move(certificate, key string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.paths == (paths{certificate, key}) {
+		return nil
+	}
+	if err := f.move(paths{certificate, key}); err != nil {
+		return err
+	}
+	f.tell()
+	return nil
+}
+
+func (f *Files) move(to paths) error {
+	pair, found, err := to.read()
+	if err != nil {
+		return err
+	}
+	f.paths, f.tried, f.seen = to, found, found
+	f.current.Store(pair)
+	return nil
 }
 
 // TLS implements Source.
@@ -62,40 +91,47 @@ func (f *Files) Run(ctx context.Context) {
 	defer signal.Stop(hangUp)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	seen := f.tried
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangUp:
-			pair, found, err := f.read()
-			f.use(pair, found, err)
+			f.look(true)
 		case <-tick.C:
-			// Two files do not change at one moment: what stands there twice is meant.
-			pair, found, err := f.read()
-			if found != f.tried && found == seen {
-				f.use(pair, found, err)
-			}
-			seen = found
+			f.look(false)
 		}
 	}
 }
 
-// use shows a pair from now on, if it is one.
-func (f *Files) use(pair *tls.Certificate, found contents, err error) {
+// look shows what the files hold from now on, if it is new and a pair. Two files do not
+// change at one moment: unless somebody asks, what stands there twice is meant.
+func (f *Files) look(asked bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pair, found, err := f.paths.read()
+	settled := found == f.seen
+	f.seen = found
+	if !asked && (found == f.tried || !settled) {
+		return
+	}
 	f.tried = found
 	if err != nil {
 		f.log.Error("the new certificate is not used; the former one stays", "error", err, "expires", f.NotAfter())
 		return
 	}
 	f.current.Store(pair)
-	f.log.Info("a new certificate is in use", "names", pair.Leaf.DNSNames, "expires", pair.Leaf.NotAfter)
+	f.tell()
+}
+
+func (f *Files) tell() {
+	leaf := f.current.Load().Leaf
+	f.log.Info("a new certificate is in use", "names", leaf.DNSNames, "expires", leaf.NotAfter)
 }
 
 // read reads the files and checks that they are a pair that is valid now.
-func (f *Files) read() (*tls.Certificate, contents, error) {
-	certificate, err := readFile(f.certificate)
-	key, keyErr := readFile(f.key)
+func (p paths) read() (*tls.Certificate, contents, error) {
+	certificate, err := readFile(p.certificate)
+	key, keyErr := readFile(p.key)
 	if err := errors.Join(err, keyErr); err != nil {
 		return nil, sha256.Sum256([]byte(err.Error())), fmt.Errorf("certificate: %w", err)
 	}
@@ -104,11 +140,11 @@ func (f *Files) read() (*tls.Certificate, contents, error) {
 	pair, err := tls.X509KeyPair(certificate, key)
 	switch now := time.Now(); {
 	case err != nil:
-		return nil, found, fmt.Errorf("certificate %s with key %s: %w", f.certificate, f.key, err)
+		return nil, found, fmt.Errorf("certificate %s with key %s: %w", p.certificate, p.key, err)
 	case pair.Leaf.NotAfter.Before(now):
-		return nil, found, fmt.Errorf("certificate %s expired at %s: renew it", f.certificate, pair.Leaf.NotAfter.Format(time.RFC3339))
+		return nil, found, fmt.Errorf("certificate %s expired at %s: renew it", p.certificate, pair.Leaf.NotAfter.Format(time.RFC3339))
 	case pair.Leaf.NotBefore.After(now):
-		return nil, found, fmt.Errorf("certificate %s is valid from %s: use it then, or set the clock", f.certificate, pair.Leaf.NotBefore.Format(time.RFC3339))
+		return nil, found, fmt.Errorf("certificate %s is valid from %s: use it then, or set the clock", p.certificate, pair.Leaf.NotBefore.Format(time.RFC3339))
 	}
 	return &pair, found, nil
 }

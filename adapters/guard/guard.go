@@ -9,7 +9,6 @@
 package guard
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -17,6 +16,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -42,16 +42,13 @@ const (
 	knownEvery = time.Minute
 )
 
-// Config is what a guard goes by. With nothing but a log it limits strangers and trusts
-// no proxy.
+// Config is what a guard begins with. With nothing but a log it limits strangers and
+// trusts no proxy.
 type Config struct {
-	Allowed     []netip.Prefix // who may reach what Allow wraps; empty is everybody
-	Proxies     []netip.Prefix // whose X-Forwarded-For is believed
-	Connections int            // open at once; 0 is 2,048. Strangers get at most half
-	PerAddress  int            // open at once of one stranger; 0 is 64
-	Log         *slog.Logger
-	Observe     func(What)                            // is told of each refusal; nil for nobody
-	Suspicious  func(bot string, source netip.Prefix) // is told once of each pattern of bad secrets, and returns at once; nil for nobody
+	Rules
+	Log        *slog.Logger
+	Observe    func(What)                            // is told of each refusal; nil for nobody
+	Suspicious func(bot string, source netip.Prefix) // is told once of each pattern of bad secrets, and returns at once; nil for nobody
 }
 
 // What is the kind of a refusal. There are few, so that they can be a metric's label.
@@ -71,7 +68,8 @@ const (
 // Guard remembers sources. An IPv6 source is a whole /64, which is what one customer of
 // a network gets.
 type Guard struct {
-	config Config
+	config Config // but for its rules
+	rules  atomic.Pointer[Rules]
 	tally  tally
 
 	mu       sync.Mutex
@@ -92,8 +90,6 @@ type failures struct {
 
 // New returns a guard. Run writes its log.
 func New(c Config) *Guard {
-	c.Connections = cmp.Or(c.Connections, maxConnections)
-	c.PerAddress = cmp.Or(c.PerAddress, maxPerAddress)
 	g := &Guard{config: c, tally: tally{log: c.Log}, patterns: map[string]*pattern{}, open: map[netip.Addr]int{}}
 	var err error
 	if g.failing, err = simplelru.NewLRU[netip.Addr, *failures](maxSources, nil); err != nil {
@@ -102,6 +98,7 @@ func New(c Config) *Guard {
 	if g.known, err = simplelru.NewLRU[netip.Addr, time.Time](maxKnown, nil); err != nil {
 		panic(err)
 	}
+	g.Follow(c.Rules)
 	return g
 }
 
@@ -129,7 +126,7 @@ func (g *Guard) Admitted(r *http.Request) {
 // should stay away: 0 is a plain refusal, anything else is a 429. bot is the one whose
 // secret it did not name, or empty.
 func (g *Guard) Refused(r *http.Request, bot string) (wait time.Duration) {
-	source := sourceOf(g.address(r))
+	source := sourceOf(g.rules.Load().address(r))
 	now := time.Now()
 	if wait = g.failed(r, source, now); wait > 0 {
 		g.note(Limited, source)
@@ -189,12 +186,10 @@ func (g *Guard) cutOff(source netip.Addr, now time.Time) bool {
 
 // Allow lets only sources on the list through to what it wraps.
 func (g *Guard) Allow(next http.Handler) http.Handler {
-	if len(g.config.Allowed) == 0 {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		source := g.address(r)
-		if contains(g.config.Allowed, source) {
+		rules := g.rules.Load()
+		source := rules.address(r)
+		if len(rules.Allowed) == 0 || contains(rules.Allowed, source) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -12,8 +12,8 @@ import (
 func BenchmarkAdmitted(b *testing.B) {
 	for name, c := range map[string]Config{
 		"without a list":   {},
-		"from Telegram":    {Allowed: Telegram},
-		"through a proxy":  {Allowed: Telegram, Proxies: ranges(b, "10.0.0.0/8")},
+		"from Telegram":    {Rules: Rules{Allowed: Telegram}},
+		"through a proxy":  {Rules: Rules{Allowed: Telegram, Proxies: ranges(b, "10.0.0.0/8")}},
 		"without a guard ": {},
 	} {
 		b.Run(name, func(b *testing.B) {

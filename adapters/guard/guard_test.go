@@ -51,7 +51,7 @@ func ranges(t testing.TB, words ...string) []netip.Prefix {
 
 func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{Proxies: ranges(t, "10.0.0.0/8", "127.0.0.1", "2001:db8:ffff::/48")})
+	g := quiet(Config{Rules: Rules{Proxies: ranges(t, "10.0.0.0/8", "127.0.0.1", "2001:db8:ffff::/48")}})
 	long := strings.Repeat("10.0.0.2, ", 2*maxHops) + "10.0.0.2"
 	for _, c := range []struct {
 		name      string
@@ -82,7 +82,7 @@ func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if got := g.address(from(c.peer, c.forwarded...)); got.String() != c.want {
+			if got := g.rules.Load().address(from(c.peer, c.forwarded...)); got.String() != c.want {
 				t.Errorf("it comes from %v, want %s", got, c.want)
 			}
 		})
@@ -173,7 +173,7 @@ func TestAnIPv6SourceIsItsNetwork(t *testing.T) {
 // their connections are no one stranger's.
 func TestWhoSpeaksForManyIsNeverCut(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1})
+	g := quiet(Config{Rules: Rules{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1}})
 	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1", "fd00::1"} {
 		limited := false
 		for range 3 * maxFailures {
@@ -216,7 +216,7 @@ func TestWhoKnewASecretIsNotCutForWhatItsNeighboursDo(t *testing.T) {
 
 func TestConnectionsAreCountedAndStrangersLeaveRoom(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{Connections: 6, PerAddress: 2})
+	g := quiet(Config{Rules: Rules{Connections: 6, PerAddress: 2}})
 	want := func(address string, want What) *conn {
 		t.Helper()
 		c, what := g.arrive(address)
@@ -289,7 +289,7 @@ func TestAPatternOfBadSecretsIsReportedOnce(t *testing.T) {
 
 func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{Allowed: ranges(t, "telegram"), Proxies: ranges(t, "10.0.0.1")})
+	g := quiet(Config{Rules: Rules{Allowed: ranges(t, "telegram"), Proxies: ranges(t, "10.0.0.1")}})
 	h := g.Allow(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	ask := func(r *http.Request) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
@@ -324,7 +324,7 @@ func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
 func TestTheLogHelpsWhoForgotTheirProxy(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	g := New(Config{Allowed: Telegram, Log: slog.New(slog.NewTextHandler(&out, nil))})
+	g := New(Config{Rules: Rules{Allowed: Telegram}, Log: slog.New(slog.NewTextHandler(&out, nil))})
 	g.Allow(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), from("10.0.0.1", "149.154.167.220"))
 	g.tally.tell()
 	if !strings.Contains(out.String(), "trusted_proxies") {
@@ -340,15 +340,15 @@ func FuzzOnlyTheLastHopThatATrustedProxyWroteCounts(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	g := quiet(Config{Proxies: proxies})
+	g := quiet(Config{Rules: Rules{Proxies: proxies}})
 	f.Fuzz(func(t *testing.T, forged string) {
 		const real = "203.0.113.7"
 		for _, forwarded := range [][]string{{forged + "," + real}, {forged, real}, {forged + ", " + real + ", 10.0.0.9"}} {
-			if got := g.address(from("10.0.0.1", forwarded...)); got.String() != real {
+			if got := g.rules.Load().address(from("10.0.0.1", forwarded...)); got.String() != real {
 				t.Errorf("%q: %v", forwarded, got)
 			}
 		}
-		if got := g.address(from(real, forged)); got.String() != real {
+		if got := g.rules.Load().address(from(real, forged)); got.String() != real {
 			t.Errorf("a stranger's own %q: %v", forged, got)
 		}
 	})

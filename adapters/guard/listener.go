@@ -60,13 +60,14 @@ func (g *Guard) enter(c *conn) What {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c.stranger = g.stranger(c, now)
+	rules := g.rules.Load()
+	c.stranger = !rules.vouchFor(c.peer) && !g.knows(c.source, now)
 	switch {
 	case c.stranger && g.cutOff(c.source, now):
 		return Cut
-	case c.stranger && g.open[c.source] >= g.config.PerAddress:
+	case c.stranger && g.open[c.source] >= rules.PerAddress:
 		return Crowded
-	case g.total >= g.config.Connections, c.stranger && g.strange >= g.config.Connections/2:
+	case g.total >= rules.Connections, c.stranger && g.strange >= rules.Connections/2:
 		return Full
 	}
 	if g.total++; c.stranger {
@@ -89,12 +90,15 @@ func (g *Guard) leave(c *conn) {
 	}
 }
 
-// stranger tells whether nothing speaks for the other end of a connection.
-func (g *Guard) stranger(c *conn, now time.Time) bool {
-	if last, ok := g.known.Peek(c.source); ok && now.Sub(last) < knownFor {
-		return false
-	}
-	return !inside(c.peer) && !contains(g.config.Proxies, c.peer) && !contains(g.config.Allowed, c.peer) && !contains(Telegram, c.peer)
+// vouchFor tells whether behind an address stand many, or the operator's own.
+func (r *Rules) vouchFor(peer netip.Addr) bool {
+	return inside(peer) || contains(r.Proxies, peer) || contains(r.Allowed, peer) || contains(Telegram, peer)
+}
+
+// knows tells whether a source named a right secret lately.
+func (g *Guard) knows(source netip.Addr, now time.Time) bool {
+	last, ok := g.known.Peek(source)
+	return ok && now.Sub(last) < knownFor
 }
 
 // Connections is how many are open.

@@ -50,7 +50,7 @@ func (g *guest) RemoteAddr() net.Addr { return g.from }
 // read, those of others are not, and all that ended are forgotten.
 func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{PerAddress: 3})
+	g := quiet(Config{Rules: Rules{PerAddress: 3}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

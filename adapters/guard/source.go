@@ -58,12 +58,12 @@ func contains(ranges []netip.Prefix, address netip.Addr) bool {
 // address is where a request comes from. Of X-Forwarded-For only that part is believed
 // which trusted proxies wrote: it is read from the right, as each proxy adds whom it
 // heard, up to the first that is not trusted.
-func (g *Guard) address(r *http.Request) netip.Addr {
-	address := peerOf(r)
-	if !contains(g.config.Proxies, address) {
+func (r *Rules) address(request *http.Request) netip.Addr {
+	address := peerOf(request)
+	if !contains(r.Proxies, address) {
 		return address
 	}
-	lines := r.Header["X-Forwarded-For"]
+	lines := request.Header["X-Forwarded-For"]
 	for hops, line := 0, len(lines)-1; line >= 0; line-- {
 		for rest, more := lines[line], true; more; hops++ {
 			var hop string
@@ -75,7 +75,7 @@ func (g *Guard) address(r *http.Request) netip.Addr {
 			if !ok || hops == maxHops {
 				return address // what stands further left nobody vouches for
 			}
-			if address = heard; !contains(g.config.Proxies, address) {
+			if address = heard; !contains(r.Proxies, address) {
 				return address
 			}
 		}
@@ -88,11 +88,16 @@ func sourceOf(address netip.Addr) netip.Addr {
 	if !address.Is6() {
 		return address
 	}
-	prefix, err := address.Prefix(sourceBits)
-	if err != nil {
-		return address
+	return wholeOf(address).Addr()
+}
+
+// wholeOf is all addresses of a source.
+func wholeOf(source netip.Addr) netip.Prefix {
+	bits := source.BitLen()
+	if source.Is6() {
+		bits = sourceBits
 	}
-	return prefix.Addr()
+	return netip.PrefixFrom(source, bits).Masked()
 }
 
 // networkOf is the neighbourhood that a log line names.

@@ -159,7 +159,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	for name, config := range c.Bots {
 		b, err := a.newBot(name, config, nil)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("bot %s: %w", name, err)
 		}
 		a.enter(b)
 	}

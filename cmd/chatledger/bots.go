@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"reflect"
 	"sync"
@@ -72,13 +71,14 @@ func (f *fleet) put(name string, b *bot) {
 	f.byName.Store(&all)
 }
 
-// newBot builds a bot. Of its predecessor, if there is one, it takes over what is dear to
-// read and has not changed.
+// newBot builds a bot; what is wrong is told as a mistake in a field of it. Of its
+// predecessor, if there is one, it takes over what is dear to read and has not changed.
 func (a *app) newBot(name string, config botConfig, former *bot) (*bot, error) {
 	b := &bot{name: name, config: config, breakers: map[string]func() string{}, typing: map[string]*delivery.Typing{},
 		owes: map[string]*bus.Leases{"telegram:" + name: a.leases, "orders:" + name: a.leases}}
 	if err := a.equip(b, former); err != nil {
-		return nil, fmt.Errorf("bot %s: %w", name, err)
+		b.wait()
+		return nil, err
 	}
 	return b, nil
 }
@@ -108,7 +108,7 @@ func (a *app) equip(b *bot, former *bot) (err error) {
 	}
 	shop := crm.Shop{Now: a.now}
 	if b.orders, err = b.config.orders(); err != nil {
-		return err
+		return in(err, "orders")
 	}
 	shop.Orders = b.orders
 	if c := b.config.CRM; c != nil {

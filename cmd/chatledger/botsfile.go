@@ -6,20 +6,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/chatledger/chatledger/adapters/telemetry"
 )
 
 // botsFile is what a bots file holds.
 type botsFile struct {
 	Bots   map[string]botConfig `yaml:"bots"`
 	Server serverConfig         `yaml:"server"`
+
+	text *reading // by which a mistake that shows later has its line
+}
+
+// same tells whether two files say the same, wherever in them they say it.
+func (f botsFile) same(other botsFile) bool {
+	return reflect.DeepEqual(f.Bots, other.Bots) && reflect.DeepEqual(f.Server, other.Server)
+}
+
+// mistake is an error in what the file refers to, told like one in the file.
+func (f botsFile) mistake(prefix string, err error, fields ...string) error {
+	r := reading{path: f.text.path, root: f.text.root}
+	r.tell(prefix, err, fields...)
+	return r.wrong
 }
 
 // mistake is something in a file that cannot be used as it stands.
@@ -82,9 +101,9 @@ func readBotSettings(path string) (map[string]botConfig, error) {
 
 func readFile(path string, check func(b *botConfig, name string) error) (botsFile, error) {
 	var file botsFile
-	text, err := os.ReadFile(path)
+	text, err := readSmall(path)
 	if err != nil {
-		return file, fmt.Errorf("bots file: %w; give one with --bots", err)
+		return file, fmt.Errorf("bots file: %w", err)
 	}
 	r := reading{path: path, unread: map[int]bool{}}
 	var document yaml.Node
@@ -113,7 +132,38 @@ func readFile(path string, check func(b *botConfig, name string) error) (botsFil
 		slices.SortStableFunc(r.wrong, func(a, b mistake) int { return cmp.Compare(a.line, b.line) })
 		return botsFile{}, r.wrong
 	}
+	file.text = &r
 	return file, nil
+}
+
+// maxFile bounds the bots file and each secret: ten thousand bots are less.
+const maxFile = 4 << 20
+
+// readSmall reads a file that a person wrote, or says what to do about it.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, advise(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s has more than %d MiB: is it another file?", path, maxFile>>20)
+	}
+	return text, advise(err)
+}
+
+// advise adds what to do about a file that cannot be read.
+func advise(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: put it there, or name another", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: let the user that runs this read it", err)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%w: name a file in it", err)
+	}
+	return err
 }
 
 // reading is a bots file under reading.
@@ -144,7 +194,7 @@ func (r *reading) tell(prefix string, err error, fields ...string) {
 	if r.unread[line] {
 		return // what follows from a mistake is none of its own
 	}
-	r.wrong = append(r.wrong, mistake{r.path, line, prefix + err.Error()})
+	r.wrong = append(r.wrong, mistake{r.path, line, prefix + oneLine(telemetry.Wording(err))})
 }
 
 // line is where a field stands, or the innermost of those that it is in.

@@ -151,7 +151,7 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		}
 		refused(t, says, "serve", "--bots", path, "--database-url", dsn, "--listen", "127.0.0.1:0")
 	}
-	refused(t, "give one with --bots", "serve", "--bots", filepath.Join(dir, "none.yaml"), "--database-url", dsn)
+	refused(t, "put it there, or name another", "serve", "--bots", filepath.Join(dir, "none.yaml"), "--database-url", dsn)
 }
 
 func TestTheBotsFileIsReadWithItsReferences(t *testing.T) {

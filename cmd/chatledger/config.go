@@ -245,7 +245,7 @@ func resolve(value string) (string, error) {
 		return found, nil
 	}
 	if path, ok := strings.CutPrefix(value, "file:"); ok {
-		text, err := os.ReadFile(path)
+		text, err := readSmall(path)
 		return strings.TrimSpace(string(text)), err
 	}
 	return value, nil

@@ -7,9 +7,12 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/certificates"
 )
 
 // configCmd looks at a bots file without starting anything.
@@ -21,17 +24,16 @@ type configCheckCmd struct {
 	Bots string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 }
 
-// Run also reads what a bot needs besides the file: its knowledge, and its catalogue.
+// Run also reads what is needed besides the file: a bot's knowledge and its catalogue, and
+// the server's certificate.
 func (c *configCheckCmd) Run(e *env) error {
 	file, err := readBotsFile(c.Bots)
 	var wrong mistakes
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
-	for name, b := range file.Bots {
-		if err := b.readable(e); err != nil {
-			wrong = append(wrong, mistake{c.Bots, 0, "bot " + name + ": " + oneLine(err.Error())})
-		}
+	if err == nil {
+		wrong = file.unreadable(e)
 	}
 	if len(wrong) > 0 {
 		for _, m := range wrong {
@@ -46,14 +48,51 @@ func (c *configCheckCmd) Run(e *env) error {
 			fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
 		}
 	}
+	fmt.Fprintln(out, "server:")
+	for _, line := range file.Server.described() {
+		fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
+	}
 	return out.Flush()
 }
 
-// readable tells whether what the bot's settings point to can be read.
-func (b botConfig) readable(e *env) error {
-	_, orders := b.orders()
-	_, known := b.knows(e.log)
-	return errors.Join(orders, known)
+// unreadable is what the settings point to and cannot be read.
+func (f botsFile) unreadable(e *env) mistakes {
+	r := reading{path: f.text.path, root: f.text.root}
+	for _, name := range slices.Sorted(maps.Keys(f.Bots)) {
+		b := f.Bots[name]
+		_, orders := b.orders()
+		_, known := b.knows(e.log)
+		r.tell("bot "+name+": ", errors.Join(in(orders, "orders"), known), "bots", name)
+	}
+	if t := f.Server.TLS; t.Certificate != "" {
+		_, err := certificates.Open(t.Certificate, t.Key, e.log)
+		r.tell("server: tls: ", err, "server", "tls", "certificate")
+	}
+	return r.wrong
+}
+
+// described is what the server goes by, and what of it can change while it runs.
+func (c serverConfig) described() [][2]string {
+	number := func(n int, none string) string {
+		if n == 0 {
+			return none
+		}
+		return strconv.Itoa(n)
+	}
+	tls := c.TLS.by()
+	switch {
+	case c.TLS.Certificate != "":
+		tls = c.TLS.Certificate + " with key " + c.TLS.Key
+	case c.TLS.ACME != nil:
+		tls = "made for " + strings.Join(c.TLS.ACME.Domains, ", ")
+	}
+	return [][2]string{
+		{"allow", cmp.Or(strings.Join(c.Allow, ", "), "everybody")},
+		{"trusted proxies", cmp.Or(strings.Join(c.TrustedProxies, ", "), "none")},
+		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " + number(c.PerAddress, "as the program sets")},
+		{"tls", tls},
+		{"followed by a running serve", "all of it but the kind of tls, and acme: these count from the next start on"},
+	}
 }
 
 // described is what a bot has, line by line. Of secrets it says where they come from.

@@ -30,7 +30,7 @@ func (b botConfig) knows(log *slog.Logger) (*dialog.Knowledge, error) {
 	}
 	k, err := knowledge.Read(os.DirFS(b.Knowledge), readWith(log))
 	if err != nil {
-		return nil, fmt.Errorf("knowledge %s: %w", b.Knowledge, err)
+		return nil, in(fmt.Errorf("knowledge %s: %w", b.Knowledge, err), "knowledge")
 	}
 	return b.prefers(k)
 }
@@ -42,7 +42,7 @@ func (b botConfig) prefers(k *dialog.Knowledge) (*dialog.Knowledge, error) {
 		return k, nil
 	}
 	if !slices.Contains(k.Languages, b.Language) {
-		return nil, fmt.Errorf("language: the bot's knowledge is not in %s, but in %s", b.Language, list(k.Languages))
+		return nil, in(fmt.Errorf("language: the bot's knowledge is not in %s, but in %s", b.Language, list(k.Languages)), "language")
 	}
 	preferring := *k
 	preferring.Languages = append([]dialog.Language{b.Language}, slices.DeleteFunc(slices.Clone(k.Languages), func(l dialog.Language) bool { return l == b.Language })...)

@@ -33,13 +33,11 @@ func (a *app) newOperatorServer(c appConfig) (*sideServer, error) {
 	if c.Operators == nil {
 		return nil, nil
 	}
-	config, err := c.Server.guard()
+	rules, err := c.Server.rules()
 	if err != nil {
 		return nil, err
 	}
-	config.Allowed = nil // it says where Telegram may be
-	config.Log, config.Observe = c.Log, func(what guard.What) { a.metrics.TurnedAway(string(what)) }
-	s := &sideServer{guard: guard.New(config)}
+	s := &sideServer{guard: guard.New(guard.Config{Rules: forPeople(rules), Log: c.Log, Observe: a.turnedAway})}
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}

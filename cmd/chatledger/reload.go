@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
-	"reflect"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,6 +16,10 @@ import (
 // botsFileEvery is how often the bots file, and what it refers to, is looked at: who
 // saves it does not wait longer to see what it does.
 const botsFileEvery = time.Second
+
+// tryEvery is how often a file is tried again that could not be taken for what it refers
+// to: that may come without the file's changing.
+const tryEvery = 5 * time.Second
 
 // glance is what the bots file was found to be at one moment.
 type glance struct {
@@ -30,6 +36,10 @@ func lookAt(path string) glance {
 	return glance{botsFile: file}
 }
 
+func (g glance) same(other glance) bool {
+	return g.wrong == other.wrong && g.botsFile.same(other.botsFile)
+}
+
 // followBotsFile follows the bots file until ctx ends: when it, or a file with a secret
 // or with orders that it names, has changed and stays the same for two looks, so that a
 // save under way is not taken for a mistake, and whenever SIGHUP asks for it.
@@ -38,8 +48,9 @@ func (a *app) followBotsFile(ctx context.Context) {
 	if path == "" {
 		return
 	}
-	told := glance{botsFile: botsFile{a.config.Bots, a.config.Server}}
+	told := glance{botsFile: botsFile{Bots: a.config.Bots, Server: a.config.Server}}
 	last := told
+	refused, tried := "", time.Time{}
 	tick := time.NewTicker(botsFileEvery)
 	defer tick.Stop()
 	for {
@@ -52,41 +63,46 @@ func (a *app) followBotsFile(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := lookAt(path)
-		settled := reflect.DeepEqual(now, last)
+		settled := now.same(last)
 		last = now
-		if asked || settled && !reflect.DeepEqual(now, told) {
-			told = now
-			a.reload(ctx, now)
+		news := asked || settled && !now.same(told)
+		if !news && (refused == "" || !settled || time.Since(tried) < tryEvery) {
+			continue
 		}
+		why := ""
+		if err := a.reload(ctx, now); err != nil {
+			why = oneLine(telemetry.Wording(err))
+		}
+		if why != "" && (news || why != refused) {
+			a.log.Error("the bots file is not taken; what it said before goes on to count", "file", path, "mistakes", why)
+		}
+		told, refused, tried = now, why, time.Now()
 	}
 }
 
-// reload makes the bots what a file says. One with a mistake changes nothing.
-func (a *app) reload(ctx context.Context, file glance) {
-	kept := func(why string) {
-		a.log.Error("the bots file is not taken; what it said before goes on to count", "file", a.config.BotsFile, "mistakes", why)
-	}
+// reload makes the bots and the server what a file says. One with a mistake changes
+// nothing.
+func (a *app) reload(ctx context.Context, file glance) error {
 	if file.wrong != "" {
-		kept(oneLine(file.wrong))
-		return
+		return errors.New(file.wrong)
 	}
+	fresh, err := a.rebuild(file.botsFile)
+	server, later := a.config.Server.withinReach(file.Server)
+	if err == nil {
+		if err = a.rearm(server); err != nil {
+			err = file.mistake("server: ", err, "server")
+		}
+	}
+	if err != nil {
+		for _, b := range fresh {
+			b.wait()
+		}
+		return err
+	}
+	rearmed := differing("", a.config.Server, server)
+	a.config.Server = server
+
 	running := a.bots.all()
-	fresh := map[string]*bot{}
-	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
-		former := running[name]
-		if former != nil && former.same(file.Bots[name]) {
-			continue
-		}
-		b, err := a.newBot(name, file.Bots[name], former)
-		if err != nil {
-			kept(oneLine(telemetry.Wording(err)))
-			for _, b := range fresh {
-				b.wait()
-			}
-			return
-		}
-		fresh[name] = b
-	}
 	var added, changed, removed []string
 	for _, name := range slices.Sorted(maps.Keys(running)) {
 		if _, stays := file.Bots[name]; !stays {
@@ -107,17 +123,41 @@ func (a *app) reload(ctx context.Context, file glance) {
 		}
 		a.accompany(ctx, fresh[name])
 	}
-	a.log.Info("the bots file was read again", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed)
-	if !reflect.DeepEqual(file.Server, a.config.Server) {
-		a.log.Warn("server: in the bots file has changed: it counts from the next start on", "file", a.config.BotsFile)
+	a.log.Info("the bots file was read again", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", rearmed)
+	if len(later) > 0 {
+		a.log.Warn("these settings of server: in the bots file count from the next start on", "file", a.config.BotsFile, "settings", later)
 	}
+	return nil
 }
 
-// stampOf changes when a file does, without its being read.
+// rebuild builds the bots of a file that are new or have changed. What it could build is
+// the caller's, also with an error.
+func (a *app) rebuild(file botsFile) (map[string]*bot, error) {
+	running, fresh := a.bots.all(), map[string]*bot{}
+	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
+		former := running[name]
+		if former != nil && former.same(file.Bots[name]) {
+			continue
+		}
+		b, err := a.newBot(name, file.Bots[name], former)
+		if err != nil {
+			return fresh, file.mistake("bot "+name+": ", err, "bots", name)
+		}
+		fresh[name] = b
+	}
+	return fresh, nil
+}
+
+// stampOf changes when a file does, without its being read. Where links lead is part of it:
+// who exchanges a folder behind one may keep the times of the files in it.
 func stampOf(path string) string {
-	info, err := os.Stat(path)
+	at, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return ""
 	}
-	return info.ModTime().String()
+	info, err := os.Stat(at)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(at, info.ModTime(), info.Size())
 }

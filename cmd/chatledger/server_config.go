@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -12,8 +15,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 )
 
-// serverConfig is the part of a bots file about the server itself. It is read at the
-// start; only the files of a certificate are read again.
+// serverConfig is the part of a bots file about the server itself. A running server
+// follows it, but for what withinReach says.
 type serverConfig struct {
 	Allow          words     `yaml:"allow"`           // who may reach the bots' webhooks: telegram, addresses, ranges; empty is everybody
 	TrustedProxies words     `yaml:"trusted_proxies"` // whose X-Forwarded-For is believed
@@ -53,15 +56,21 @@ func (w *words) UnmarshalYAML(node *yaml.Node) error {
 // maxServerConnections is more than one process can serve within its memory.
 const maxServerConnections = 100_000
 
-// check tells what is wrong with the settings.
+// check tells every mistake in the settings.
 func (c *serverConfig) check() error {
-	if _, err := c.guard(); err != nil {
-		return err
+	_, err := c.rules()
+	wrong := []error{err}
+	bounded := func(field string, n int) {
+		if n < 0 || n > maxServerConnections {
+			wrong = append(wrong, in(fmt.Errorf("%s: 1 to %d, or 0 for the default", field, maxServerConnections), field))
+		}
 	}
-	if c.Connections < 0 || c.Connections > maxServerConnections || c.PerAddress < 0 || c.PerAddress > maxServerConnections {
-		return fmt.Errorf("connections and connections_per_address are 1 to %d, or 0 for the default", maxServerConnections)
-	}
-	t := c.TLS
+	bounded("connections", c.Connections)
+	bounded("connections_per_address", c.PerAddress)
+	return errors.Join(append(wrong, in(c.TLS.check(), "tls"))...)
+}
+
+func (t tlsConfig) check() error {
 	switch {
 	case (t.Certificate == "") != (t.Key == ""):
 		return errors.New("tls: certificate and key are two PEM files: give both or neither")
@@ -70,27 +79,65 @@ func (c *serverConfig) check() error {
 	case t.Certificate != "":
 		return errors.New("tls: certificate and acme exclude each other")
 	case len(t.ACME.Domains) == 0:
-		return errors.New("tls: acme: domains are missing: the names in the bots' public_url")
+		return in(errors.New("tls: acme: domains are missing: the names in the bots' public_url"), "acme")
 	}
 	return nil
 }
 
-// guard is the settings as the guard goes by them.
-func (c *serverConfig) guard() (guard.Config, error) {
-	allowed, err := guard.ParseRanges(c.Allow)
-	if err != nil {
-		return guard.Config{}, fmt.Errorf("allow: %w", err)
+// rules are the settings as the guard goes by them.
+func (c *serverConfig) rules() (guard.Rules, error) {
+	var wrong []error
+	read := func(field string, words []string) []netip.Prefix {
+		ranges, err := guard.ParseRanges(words)
+		if err != nil {
+			wrong = append(wrong, in(fmt.Errorf("%s: %w", field, err), field))
+		}
+		return ranges
 	}
-	for _, word := range c.TrustedProxies {
-		if word == "telegram" {
-			return guard.Config{}, errors.New("trusted_proxies: Telegram is no proxy; name the addresses of yours")
+	if slices.Contains(c.TrustedProxies, "telegram") {
+		wrong = append(wrong, in(errors.New("trusted_proxies: Telegram is no proxy; name the addresses of yours"), "trusted_proxies"))
+	}
+	rules := guard.Rules{Allowed: read("allow", c.Allow), Proxies: read("trusted_proxies", c.TrustedProxies), Connections: c.Connections, PerAddress: c.PerAddress}
+	return rules, errors.Join(wrong...)
+}
+
+// withinReach is what a server that runs with these settings makes of those in the file,
+// and the names of what it would have to be started again for: its listener speaks TLS
+// from its start on or never does, and an account with an authority is taken up once.
+func (c serverConfig) withinReach(file serverConfig) (reached serverConfig, later []string) {
+	reached = file
+	switch was, is := c.TLS, file.TLS; {
+	case was.by() != is.by():
+		later = []string{fmt.Sprintf("tls (%s, now %s)", is.by(), was.by())}
+	case was.ACME != nil:
+		later = differing("tls: acme: ", *was.ACME, *is.ACME)
+	}
+	if later != nil {
+		reached.TLS = c.TLS
+	}
+	return reached, later
+}
+
+// by is who has the certificate.
+func (t tlsConfig) by() string {
+	switch {
+	case t.Certificate != "":
+		return "certificate files"
+	case t.ACME != nil:
+		return "acme"
+	}
+	return "none"
+}
+
+// differing names the settings that are not the same in two of a kind.
+func differing[T any](prefix string, one, other T) (names []string) {
+	was, is := reflect.ValueOf(one), reflect.ValueOf(other)
+	for field := range was.Type().Fields() {
+		if !reflect.DeepEqual(was.FieldByIndex(field.Index).Interface(), is.FieldByIndex(field.Index).Interface()) {
+			names = append(names, prefix+field.Tag.Get("yaml"))
 		}
 	}
-	proxies, err := guard.ParseRanges(c.TrustedProxies)
-	if err != nil {
-		return guard.Config{}, fmt.Errorf("trusted_proxies: %w", err)
-	}
-	return guard.Config{Allowed: allowed, Proxies: proxies, Connections: c.Connections, PerAddress: c.PerAddress}, nil
+	return names
 }
 
 // defaultStorage is where keys and certificates of a CA are kept, below the folder

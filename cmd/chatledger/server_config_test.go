@@ -34,7 +34,7 @@ func TestTheServersPartOfTheBotsFile(t *testing.T) {
 			t.Errorf("%s: %v", c.text, err)
 			continue
 		}
-		g, err := server.guard()
+		g, err := server.rules()
 		if got := fmt.Sprint(g.Allowed, g.Proxies, g.Connections, g.PerAddress); err != nil || got != c.want {
 			t.Errorf("%s: %s (%v), want %s", c.text, got, err, c.want)
 		}
