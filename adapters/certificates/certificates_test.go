@@ -271,3 +271,33 @@ func TestACheckEnds(t *testing.T) {
 		t.Error("it found a certificate")
 	}
 }
+
+func TestACertificateMovesToOtherFilesOrStaysWhereItIs(t *testing.T) {
+	t.Parallel()
+	before, after := newFiles(t), newFiles(t)
+	certificate, key := year(t, "before.example.com")
+	before.write(t, certificate, key)
+	source, err := Open(before.certificate, before.key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listen(t, source.TLS())
+	run(t, source)
+	if err := source.Move(after.certificate, after.key); err == nil || !strings.Contains(err.Error(), after.certificate) {
+		t.Errorf("to files that are missing: %v", err)
+	}
+	if got := shown(address); got != "before.example.com" {
+		t.Errorf("after a move that came to nothing it shows %s", got)
+	}
+	certificate, key = year(t, "after.example.com")
+	after.write(t, certificate, key)
+	if err := source.Move(after.certificate, after.key); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown(address); got != "after.example.com" {
+		t.Errorf("it shows %s", got)
+	}
+	certificate, key = year(t, "renewed.example.com")
+	after.write(t, certificate, key)
+	eventually(t, "the files that it moved to are followed", func() bool { return shown(address) == "renewed.example.com" })
+}

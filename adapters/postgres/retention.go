@@ -36,8 +36,9 @@ const (
 
 // Retain removes what has been kept for long enough, batch by batch, resting as long as it
 // works. One process does so at a time; for the others there is nothing to do. Stopped in
-// the middle, it goes on from there the next time.
-func (s *Store) Retain(ctx context.Context, bots map[string]Retention, removed Removed) error {
+// the middle, it goes on from there the next time. bots is asked before each batch: who keeps
+// something for longer from now on loses no more than the batch under way.
+func (s *Store) Retain(ctx context.Context, bots func() map[string]Retention, removed Removed) error {
 	conn, err := s.Session(ctx, "retention")
 	if err != nil {
 		return err
@@ -60,33 +61,36 @@ func (s *Store) Retain(ctx context.Context, bots map[string]Retention, removed R
 	return nil
 }
 
-func retain(ctx context.Context, conn *pgx.Conn, bots map[string]Retention, removed Removed) error {
-	for _, bot := range slices.Sorted(maps.Keys(bots)) {
-		keep := bots[bot]
-		if keep.Updates > 0 {
-			err := inBatches(ctx, func() (more bool, err error) {
-				var looked, gone int64
-				err = conn.QueryRow(ctx, `select looked_at, removed from eventstore.remove_updates($1, now() - $2::interval, $3)`,
-					bot, keep.Updates, retentionBatch).Scan(&looked, &gone)
-				removed("updates", bot, gone)
-				return looked == retentionBatch, err
-			})
-			if err != nil {
-				return fmt.Errorf("updates of bot %s: %w", bot, err)
+func retain(ctx context.Context, conn *pgx.Conn, bots func() map[string]Retention, removed Removed) error {
+	for _, bot := range slices.Sorted(maps.Keys(bots())) {
+		err := inBatches(ctx, func() (more bool, err error) {
+			keep := bots()[bot].Updates
+			if keep == 0 {
+				return false, nil
 			}
+			var looked, gone int64
+			err = conn.QueryRow(ctx, `select looked_at, removed from eventstore.remove_updates($1, now() - $2::interval, $3)`,
+				bot, keep, retentionBatch).Scan(&looked, &gone)
+			removed("updates", bot, gone)
+			return looked == retentionBatch, err
+		})
+		if err != nil {
+			return fmt.Errorf("updates of bot %s: %w", bot, err)
 		}
-		if keep.Quarantine > 0 {
-			err := inBatches(ctx, func() (more bool, err error) {
-				tag, err := conn.Exec(ctx, `
-					delete from eventstore.quarantine where id in (
-						select id from eventstore.quarantine
-						where bot in ($1, 'zendesk:' || $1) and received_at < now() - $2::interval limit $3)`, bot, keep.Quarantine, retentionBatch)
-				removed("quarantine", bot, tag.RowsAffected())
-				return tag.RowsAffected() == retentionBatch, err
-			})
-			if err != nil {
-				return fmt.Errorf("quarantine of bot %s: %w", bot, err)
+		err = inBatches(ctx, func() (more bool, err error) {
+			keep := bots()[bot].Quarantine
+			if keep == 0 {
+				return false, nil
 			}
+			tag, err := conn.Exec(ctx, `
+				delete from eventstore.quarantine where id in (
+					select id from eventstore.quarantine
+					where bot in ($1, 'zendesk:' || $1) and received_at < now() - $2::interval limit $3)`, bot, keep, retentionBatch)
+			removed("quarantine", bot, tag.RowsAffected())
+			return tag.RowsAffected() == retentionBatch, err
+		})
+		if err != nil {
+			return fmt.Errorf("quarantine of bot %s: %w", bot, err)
 		}
 	}
 	if err := pruneInbox(ctx, conn, removed); err != nil {

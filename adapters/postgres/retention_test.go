@@ -44,7 +44,7 @@ func retainNow(t *testing.T, s *postgres.Store, bots map[string]postgres.Retenti
 	t.Helper()
 	var order []string
 	rows := map[string]int64{}
-	if err := s.Retain(patiently(t), bots, func(what, bot string, n int64) {
+	if err := s.Retain(patiently(t), always(bots), func(what, bot string, n int64) {
 		key := strings.TrimSpace(what + " " + bot)
 		if rows[key] == 0 && n > 0 {
 			order = append(order, key)
@@ -57,6 +57,10 @@ func retainNow(t *testing.T, s *postgres.Store, bots map[string]postgres.Retenti
 		order[i] = fmt.Sprintf("%s: %d", key, rows[key])
 	}
 	return strings.Join(order, "; ")
+}
+
+func always(bots map[string]postgres.Retention) func() map[string]postgres.Retention {
+	return func() map[string]postgres.Retention { return bots }
 }
 
 // kept are the streams with the numbers of the events whose update is there.
@@ -202,7 +206,7 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
 	ctx, stop := context.WithCancel(patiently(t))
 	var first int64
-	err := s.Retain(ctx, shop, func(_, _ string, rows int64) {
+	err := s.Retain(ctx, always(shop), func(_, _ string, rows int64) {
 		first += rows
 		if other := retainNow(t, s, shop); other != "" {
 			t.Errorf("another removes at the same time: %s", other)
@@ -215,6 +219,29 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	eventually(t, "the rest is removed", func() bool { return retain(t, s, shop) == "updates shop: 1500" })
 	if got := kept(t, s); got != "" {
 		t.Errorf("kept %s", got)
+	}
+}
+
+func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	wave(t, s, 0, 2500, "chat-shop:1")
+	age(t, s, 3*day, `true`)
+	eventually(t, "the feed is final", func() bool {
+		return pgtest.Ask[bool](t, s.Pool(), `select not exists (select from eventstore.events where transaction_id >= pg_snapshot_xmin(pg_current_snapshot()))`)
+	})
+	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
+	var removed int64
+	err := s.Retain(patiently(t), func() map[string]postgres.Retention { return shop }, func(_, _ string, rows int64) {
+		removed += rows
+		shop = map[string]postgres.Retention{"shop": {Updates: 90 * day}}
+	})
+	if err != nil || removed != 1000 {
+		t.Errorf("%d were removed (%v)", removed, err)
+	}
+	shop = nil // the bot has left
+	if got := retainNow(t, s, shop); got != "" {
+		t.Errorf("of a bot that is not named any more it removes %s", got)
 	}
 }
 

@@ -62,6 +62,7 @@ type app struct {
 	addresses  []postgres.Address                     // as last read
 	doors      atomic.Pointer[map[where]telegram.Bot] // who receives where
 	attacks    chan string                            // bots whose secrets are guessed at
+	rekeep     chan struct{}                          // holds one when a bot's retention may be another
 }
 
 // appConfig is what an app needs.
@@ -123,7 +124,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	}
 	host, _ := os.Hostname()
 	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), analysts: cmp.Or(c.Analysts, analystsEvery),
-		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), owing: map[string]bool{}, now: now}
+		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), owing: map[string]bool{}, rekeep: make(chan struct{}, 1), now: now}
 	if c.Now != nil {
 		a.now = c.Now
 	}

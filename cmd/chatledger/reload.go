@@ -123,6 +123,10 @@ func (a *app) reload(ctx context.Context, file glance) error {
 		}
 		a.accompany(ctx, fresh[name])
 	}
+	select {
+	case a.rekeep <- struct{}{}:
+	default: // it is due already
+	}
 	a.log.Info("the bots file was read again", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", rearmed)
 	if len(later) > 0 {
 		a.log.Warn("these settings of server: in the bots file count from the next start on", "file", a.config.BotsFile, "settings", later)

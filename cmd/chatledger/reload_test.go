@@ -68,7 +68,7 @@ func (w *town) serveFile() {
 		w.t.Fatal(err)
 	}
 	w.running = w.start(w.dsn, func(c *appConfig) {
-		c.Bots, c.BotsFile = file.Bots, w.file
+		c.Bots, c.Server, c.BotsFile = file.Bots, file.Server, w.file
 		c.Log = slog.New(slog.NewTextHandler(&w.log, nil))
 	})
 }

@@ -62,29 +62,45 @@ func (r retention) check() error {
 	return nil
 }
 
-// retain removes what the bots do not keep any longer: now, and then now and again.
+// retain removes what the bots do not keep any longer: now, then now and again, and when
+// they keep it for another time than before.
 func (a *app) retain(ctx context.Context) {
-	remove := func() {
-		wanted := map[string]postgres.Retention{}
-		for name, b := range a.bots.all() {
-			keep := b.config.Retention
-			wanted[name] = postgres.Retention{Updates: time.Duration(keep.Raw), Quarantine: time.Duration(keep.Quarantine)}
-		}
-		type kind struct{ what, bot string }
-		gone := map[kind]int64{}
-		err := a.store.Retain(ctx, wanted, func(what, bot string, rows int64) {
-			a.metrics.Removed(what, bot, rows)
-			gone[kind{what, bot}] += rows
-		})
-		for k, rows := range gone {
-			if rows > 0 {
-				a.log.Info("removed what was kept for long enough", "what", k.what, "bot", k.bot, "rows", rows)
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			a.log.Error("what was kept for long enough is not removed; trying again in "+retainEvery.String(), "error", err)
+	tick := time.NewTicker(retainEvery)
+	defer tick.Stop()
+	for {
+		a.remove(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.rekeep:
+		case <-tick.C:
 		}
 	}
-	remove()
-	every(ctx, retainEvery, remove)
+}
+
+func (a *app) remove(ctx context.Context) {
+	type kind struct{ what, bot string }
+	gone := map[kind]int64{}
+	err := a.store.Retain(ctx, a.retentions, func(what, bot string, rows int64) {
+		a.metrics.Removed(what, bot, rows)
+		gone[kind{what, bot}] += rows
+	})
+	for k, rows := range gone {
+		if rows > 0 {
+			a.log.Info("removed what was kept for long enough", "what", k.what, "bot", k.bot, "rows", rows)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("what was kept for long enough is not removed; trying again in "+retainEvery.String(), "error", err)
+	}
+}
+
+// retentions are the bots' at the moment. One that is not in the file keeps everything.
+func (a *app) retentions() map[string]postgres.Retention {
+	all := map[string]postgres.Retention{}
+	for name, b := range a.bots.all() {
+		keep := b.config.Retention
+		all[name] = postgres.Retention{Updates: time.Duration(keep.Raw), Quarantine: time.Duration(keep.Quarantine)}
+	}
+	return all
 }

@@ -56,3 +56,47 @@ func TestServeRemovesWhatABotKeepsNoLonger(t *testing.T) {
 		t.Errorf("replay: %d %s%s", code, stdout, stderr)
 	}
 }
+
+// What the file says counts as soon as it is read again, and a bot that is taken out of it
+// loses nothing, however short it kept.
+func TestRetentionFollowsTheBotsFile(t *testing.T) {
+	t.Parallel()
+	w := newBotsTown(t, "first", "second")
+	w.write(plain("first", 0), plain("second", 1))
+	w.serveFile()
+	file, err := readBotsFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range file.Bots {
+		w.point(name, b)
+		w.answers(name, 7, "Where is my order 1001?", "Order 1001")
+		if got := postTo(t, w.url+"/webhook/"+name, "secret-of-"+name); got != 200 {
+			t.Fatalf("rubbish is answered %d", got)
+		}
+	}
+	w.settle()
+	w.rows(`update eventstore.events set recorded_at = recorded_at - interval '91 days'`)
+	w.rows(`update eventstore.quarantine set received_at = received_at - interval '31 days'`)
+	const left = `
+		select (select string_agg(distinct stream_id, ' ') from eventstore.events where raw ? 'update_id'),
+			(select string_agg(distinct bot, ' ') from eventstore.quarantine)`
+	w.wantRows("chat-first:7 chat-second:7, first second", left)
+
+	const short = "retention: {raw: 90d, quarantine: 30d}"
+	w.write(plain("first", 0, short))
+	w.logged("changed=[first] removed=[second]")
+	w.eventually("what the one bot keeps no longer is gone", func() string {
+		now := w.rows(left)
+		return unless(now == "chat-second:7, second", "left: %s", now)
+	})
+	w.write(plain("first", 0, short), plain("second", 1))
+	w.logged("added=[second]")
+	w.wantRows("chat-second:7, second", left)
+	w.write(plain("first", 0, short), plain("second", 1, short))
+	w.eventually("the other follows", func() string {
+		now := w.rows(left)
+		return unless(now == "null, null", "left: %s", now)
+	})
+	w.clean()
+}
