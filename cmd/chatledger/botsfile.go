@@ -119,7 +119,7 @@ func readFile(path string, check func(b *botConfig, name string) error) (botsFil
 	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		r.unreadable(err)
 	}
-	if len(file.Bots) == 0 {
+	if len(file.Bots) == 0 && len(r.wrong) == 0 {
 		r.tell("", errors.New("it names no bots: begin with `bots:` and one name below it"), "bots")
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
@@ -238,6 +238,9 @@ func (r *reading) unreadable(err error) {
 			says = match[2]
 		}
 		r.unread[line] = line != 0
+		if strings.HasPrefix(says, "found character that cannot start") {
+			says += ": indent with spaces, not tabs, and put quotes around text with special characters"
+		}
 		says = yamlType.ReplaceAllString(yamlValue.ReplaceAllString(says, ""), "")
 		r.wrong = append(r.wrong, mistake{r.path, line, says + " (docs/bots.md has every key)"})
 	}

@@ -161,3 +161,35 @@ bots:
 		}
 	}
 }
+
+// What an operator does to a file by accident is told by what failed, on what, and what to do.
+func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	const bot = "bots:\n  shop:\n    token: 1:a\n    secret: s\n"
+	dir := t.TempDir()
+	path, empty := filepath.Join(dir, "bots.yaml"), saved(t, filepath.Join(dir, "token"), "\n")
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "bots.yaml: it names no bots: begin with `bots:`"},
+		{"only a comment", "# later\n", "it names no bots"},
+		{"no bots", "bots: {}\n", "bots.yaml:1: it names no bots"},
+		{"half written", bot[:len(bot)-6], "bots.yaml:4: could not find expected ':'"},
+		{"a tab", "bots:\n\tshop:\n", "bots.yaml:2: found character that cannot start any token: indent with spaces"},
+		{"the same bot twice", bot + bot[len("bots:\n"):], `bots.yaml:5: mapping key "shop" already defined at line 2 (docs/bots.md has every key)`},
+		{"an unknown key", bot + "    ordres: demo\n", "bots.yaml:5: field ordres not found"},
+		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n", "bots.yaml:5: bot shop: old_secret: open " + dir + "/none: no such file or directory: put it there, or name another"},
+		{"a secret's file empty", bot + "    old_secret: file:" + empty + "\n", "token is empty: write the value into it"},
+		{"a secret's file a folder", bot + "    old_secret: file:" + dir + "\n", "is a directory: name a file in it"},
+		{"endless", strings.Repeat("#", maxFile+1), "has more than 4 MiB: is it another file?"},
+		{"no text", bot + "\xff\xfe", "bots.yaml: "},
+	} {
+		wrong := lookAt(saved(t, path, c.text)).wrong
+		if !strings.Contains(wrong, c.want) || strings.Count(wrong, path) != 1 {
+			t.Errorf("%s: it says %q, want once %q", c.name, wrong, c.want)
+		}
+	}
+	for at, want := range map[string]string{dir: "is a directory: name a file in it", filepath.Join(dir, "gone.yaml"): "no such file or directory: put it there, or name another"} {
+		if wrong := lookAt(at).wrong; !strings.Contains(wrong, want) {
+			t.Errorf("%s: it says %q, want %q", at, wrong, want)
+		}
+	}
+}

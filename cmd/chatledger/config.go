@@ -246,7 +246,11 @@ func resolve(value string) (string, error) {
 	}
 	if path, ok := strings.CutPrefix(value, "file:"); ok {
 		text, err := readSmall(path)
-		return strings.TrimSpace(string(text)), err
+		found := strings.TrimSpace(string(text))
+		if err == nil && found == "" {
+			err = fmt.Errorf("%s is empty: write the value into it", path)
+		}
+		return found, err
 	}
 	return value, nil
 }
@@ -276,6 +280,7 @@ func (b botConfig) orders() (crm.Orders, error) {
 	case "demo":
 		return crm.Demo, nil
 	default:
-		return crm.ReadCatalogue(b.Orders)
+		catalogue, err := crm.ReadCatalogue(b.Orders)
+		return catalogue, advise(err)
 	}
 }

@@ -66,7 +66,7 @@ func (f botsFile) unreadable(e *env) mistakes {
 	}
 	if t := f.Server.TLS; t.Certificate != "" {
 		_, err := certificates.Open(t.Certificate, t.Key, e.log)
-		r.tell("server: tls: ", err, "server", "tls", "certificate")
+		r.tell("server: tls: ", advise(err), "server", "tls", "certificate")
 	}
 	return r.wrong
 }

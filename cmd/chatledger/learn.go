@@ -28,6 +28,9 @@ func (b botConfig) knows(log *slog.Logger) (*dialog.Knowledge, error) {
 		}
 		return b.prefers(k)
 	}
+	if _, err := os.Stat(b.Knowledge); err != nil {
+		return nil, in(fmt.Errorf("knowledge: %w", advise(err)), "knowledge")
+	}
 	k, err := knowledge.Read(os.DirFS(b.Knowledge), readWith(log))
 	if err != nil {
 		return nil, in(fmt.Errorf("knowledge %s: %w", b.Knowledge, err), "knowledge")

@@ -39,7 +39,7 @@ func (a *app) rearm(server serverConfig) error {
 	}
 	if files, ok := a.tls.(*certificates.Files); ok {
 		if err := files.Move(server.TLS.Certificate, server.TLS.Key); err != nil {
-			return in(fmt.Errorf("tls: %w", err), "tls", "certificate")
+			return in(fmt.Errorf("tls: %w", advise(err)), "tls", "certificate")
 		}
 	}
 	a.guard.Follow(rules)

@@ -73,8 +73,11 @@ func (a *app) followBotsFile(ctx context.Context) {
 		if err := a.reload(ctx, now); err != nil {
 			why = oneLine(telemetry.Wording(err))
 		}
-		if why != "" && (news || why != refused) {
+		switch {
+		case why != "" && (news || why != refused):
 			a.log.Error("the bots file is not taken; what it said before goes on to count", "file", path, "mistakes", why)
+		case why == "" && refused != "":
+			a.log.Warn("the bots file is taken again", "file", path) // who saw the error sees its end
 		}
 		told, refused, tried = now, why, time.Now()
 	}

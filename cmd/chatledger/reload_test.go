@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,7 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 )
@@ -210,6 +213,73 @@ func TestSIGHUPHasTheBotsFileReadAgain(t *testing.T) {
 	})
 	if status, _, err := post(p.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusOK {
 		t.Errorf("with a bad file it answers %d (%v)", status, err)
+	}
+}
+
+// A mounted folder is exchanged behind a link, and its files keep their times.
+func TestAFolderExchangedBehindALinkIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newBotsTown(t, "shop")
+	dir := filepath.Dir(w.file)
+	then := time.Now().Add(-time.Hour)
+	release := func(version, detail, secret string) {
+		t.Helper()
+		folder := filepath.Join(dir, version)
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{
+			"bots.yaml":   "bots:\n" + strings.NewReplacer("orders: demo", "orders: "+dir+"/current/orders.yaml", "secret-of-shop", "file:"+dir+"/current/secret").Replace(plain("shop", 0)),
+			"orders.yaml": "- {number: '1001', status: shipped, detail: " + detail + "}\n",
+			"secret":      secret,
+		} {
+			if err := os.Chtimes(saved(t, filepath.Join(folder, name), text), then, then); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(version, filepath.Join(dir, "next")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "current")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release("1", "By rail.", "first-secret")
+	if err := os.Symlink("current/bots.yaml", w.file); err != nil {
+		t.Fatal(err)
+	}
+	w.serveFile()
+	release("2", "By ship.", "first-secret") // only the catalogue is another, and no longer
+	w.logged("changed=[shop]")
+	release("3", "By ship.", "other-secret")
+	w.eventually("the other secret is right", func() string {
+		got := postTo(t, w.url+"/webhook/shop", "other-secret")
+		return unless(got == http.StatusOK, "%d", got)
+	})
+	file, err := readBotsFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.point("shop", file.Bots["shop"])
+	w.answers("shop", 7, "Where is my order 1001?", "By ship.")
+}
+
+// What a file refers to may come later than the file, and without its changing again.
+func TestAFileRefusedForWhatItRefersToIsTakenWhenThatComes(t *testing.T) {
+	t.Parallel()
+	w := newBotsTown(t, "shop")
+	w.write(plain("shop", 0))
+	w.serveFile()
+	folder := filepath.Join(t.TempDir(), "none")
+	w.write(strings.Replace(plain("shop", 0), "orders: demo", "knowledge: "+folder, 1))
+	w.logged(w.file + ":5: bot shop: knowledge: stat " + folder + ": no such file or directory: put it there")
+	if err := errors.Join(os.CopyFS(folder+".new", knowledge.Shop), os.Rename(folder+".new", folder)); err != nil {
+		t.Fatal(err)
+	}
+	w.logged("the bots file is taken again")
+	w.logged("changed=[shop]")
+	if n := strings.Count(w.log.String(), "is not taken"); n != 1 {
+		t.Errorf("what is wrong is told %d times", n)
 	}
 }
 
