@@ -193,3 +193,28 @@ func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestConfigCheckSaysWhatARunningServerFollows(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "bots.yaml")
+	saved(t, path, serverBots+"server: {allow: [telegram, 203.0.113.7], connections: 100, tls: {acme: {domains: [bot.example.com]}}}\n")
+	code, stdout, stderr := command(t.Context(), "config", "check", "--bots", path)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	for _, want := range []string{"telegram, 203.0.113.7\n", " 100, of one address", "made for bot.example.com\n", "all of it but the kind of tls, and acme"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("it does not say %q:\n%s", want, stdout)
+		}
+	}
+	// What the file refers to is looked at, too, and has its line.
+	saved(t, path, "bots:\n  shop:\n    token: 1:a\n    secret: s\n    orders: "+dir+"/none.yaml\n    knowledge: "+dir+"/none\nserver:\n  tls:\n    key: a\n    certificate: "+dir+"/none.pem\n")
+	code, stdout, _ = command(t.Context(), "config", "check", "--bots", path)
+	want := strings.NewReplacer("PATH", path, "DIR", dir).Replace(`PATH:5: bot shop: orders: open DIR/none.yaml: no such file or directory: put it there, or name another
+PATH:6: bot shop: knowledge: stat DIR/none: no such file or directory: put it there, or name another
+PATH:10: server: tls: certificate: stat DIR/none.pem: no such file or directory`)
+	if code != 1 || !strings.HasPrefix(stdout, want) {
+		t.Errorf("exit %d:\n%s\nwant\n%s", code, stdout, want)
+	}
+}
