@@ -37,11 +37,11 @@ func (r *reach) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartDa
 }
 
 // TraceConnectEnd implements pgx.ConnectTracer.
-func (r *reach) TraceConnectEnd(_ context.Context, data pgx.TraceConnectEndData) {
+func (r *reach) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
 	switch {
 	case data.Err == nil:
 		r.nextTry.Store(0)
-	case !errors.Is(data.Err, context.Canceled): // that says nothing about the server
+	case ctx.Err() == nil: // who gave up says nothing about the server
 		r.nextTry.Store(time.Now().Add(reachEvery).UnixNano())
 	}
 }

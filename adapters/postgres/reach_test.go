@@ -23,7 +23,12 @@ func TestOneAtATimeTriesToConnectWhileTheServerIsAway(t *testing.T) {
 			}
 			tried.Add(1)
 			time.Sleep(time.Millisecond) // as long as the server's answer takes
-			r.TraceConnectEnd(t.Context(), pgx.TraceConnectEndData{Err: answer})
+			ctx, cancel := context.WithCancel(t.Context())
+			if errors.Is(answer, context.Canceled) {
+				cancel()
+			}
+			r.TraceConnectEnd(ctx, pgx.TraceConnectEndData{Err: answer})
+			cancel()
 			return answer
 		}
 		crowd := func(answer error) (n int64) {
