@@ -39,7 +39,7 @@ type State struct {
 	Language      dialog.Language // that the customer was last answered in
 	Customer      string          // name of who last wrote
 	Misunderstood int
-	TooFast       bool // the last message was over the limit
+	ToldTooFast   time.Time // the customer was last told that they write too fast
 	Run           dialog.Run
 	Calls         int        // tools requested so far
 	Awaited       Awaited    // the tool that the workflow waits for
@@ -169,7 +169,9 @@ func Evolve(s State, event domain.Event) State {
 		if !e.OverLimit && !e.Continues {
 			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
-		s.TooFast = e.OverLimit
+		if e.TooFast {
+			s.ToldTooFast = e.Date
+		}
 		if e.Text != "" {
 			s.Recent = keep(s.Recent, cut(e.Text, recentCut), recentMax)
 		}

@@ -321,6 +321,21 @@ func TestWhoWritesTooFastIsToldSoOnce(t *testing.T) {
 	given(t, append(history, excess, opened)...).When(respond(4, excess)).ThenNothing()
 }
 
+// At twice the limit every other message is answered.
+func TestWhoGoesOnWritingTooFastIsToldSoOnceInAWindow(t *testing.T) {
+	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 20), at(wrote(3, "c"), 40)}
+	told := 0
+	for n := int64(4); n < 64; n++ {
+		message := only[chat.MessageReceived](t, given(t, history...).When(limited(at(wrote(n, "x"), 40+10*int(n-3)))))
+		if history = append(history, message); message.TooFast {
+			told++
+		}
+	}
+	if told != 10 {
+		t.Errorf("within ten minutes of too many messages the customer is told %d times, want once in each", told)
+	}
+}
+
 func TestALimitOfZeroIsNone(t *testing.T) {
 	given(t, manyMessages(200)...).When(receive(wrote(201, "x"))).Then(wrote(201, "x"))
 }

@@ -96,7 +96,9 @@ func receive(s State, c Receive) []domain.Event {
 		e.Late = s.late(e.ID, e.Date)
 		e.Continues = s.continues(e)
 		e.OverLimit = !e.Continues && s.overLimit(c.Limit, e.Date)
-		e.TooFast = e.OverLimit && !s.TooFast && !e.From.Bot
+		// Who goes on at twice the limit has every other message answered; being told so
+		// each time would be twice the noise.
+		e.TooFast = e.OverLimit && !e.From.Bot && e.Date.Sub(s.ToldTooFast) >= c.Limit.Window
 		return []domain.Event{e}
 	case MessageEdited:
 		e.Late = s.late(e.ID, e.EditedAt)

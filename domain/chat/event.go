@@ -54,7 +54,7 @@ type MessageReceived struct {
 	ReplyTo   int64     `json:"reply_to,omitempty"`
 	Thread    int64     `json:"thread,omitempty"`
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
-	TooFast   bool      `json:"too_fast,omitempty"`   // the first such message, to which the customer is told so
+	TooFast   bool      `json:"too_fast,omitempty"`   // the first such message of a window, to which the customer is told so
 	Continues bool      `json:"continues,omitempty"`  // a further part of an album, which is one act with those before
 }
 
