@@ -51,6 +51,7 @@ func TestTheGuideForAnalystsAnswersItsQuestions(t *testing.T) {
 		"What share was answered without a person, by intent and week?": `select intent, sum(messages), avg(without_person)::numeric(3, 2) from (%s) q where intent in ('order_status', 'person') group by 1 order by 1
 			=> (order_status,2,1.00)(person,1,0.00)`,
 		"Why were people needed?":                             `select reason, times, for_example from (%s) q => (asked,1,"I want to talk to a person")(not_understood,1,"zzzzz qqq")`,
+		"Who is in the middle of something now?":              `select stream_id, handler from (%s) q order by 1 => (chat-demo:2,person)(chat-demo:3,person)(chat-demo:4,person)`,
 		"Which messages did nobody answer?":                   `select stream_id, text, handed_over from (%s) q => (chat-demo:3,"zzzzz qqq",not_understood)(chat-demo:4,"Is anybody there?",)`,
 		"Which messages should become examples of an intent?": `select text, language, intent, times from (%s) q => ("purple monkeys eat fog",en,unknown,1)("zzzzz qqq",en,unknown,1)`,
 		"Which cases are overdue, by priority?":               `select priority, overdue, nobodys, first from (%s) q => (urgent,1,1,demo:4#1)(high,1,1,demo:2#1)(normal,1,1,demo:3#1)`,
