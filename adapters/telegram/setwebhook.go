@@ -84,9 +84,10 @@ func (c *Client) DeleteWebhook(ctx context.Context) error {
 // WebhookInfo is what Telegram says of a webhook.
 type WebhookInfo struct {
 	Registration
-	Pending   int // updates that wait at Telegram
-	LastError string
-	ErrorAt   time.Time // zero when there was none
+	Pending     int // updates that wait at Telegram
+	LastError   string
+	ErrorAt     time.Time // zero when there was none
+	OutOfSyncAt time.Time // when Telegram's own machines last failed to hand updates on; zero when never
 }
 
 // WebhookInfo asks Telegram what it knows of the webhook.
@@ -97,10 +98,16 @@ func (c *Client) WebhookInfo(ctx context.Context) (WebhookInfo, error) {
 	}
 	found := WebhookInfo{Registration: Registration{URL: info.URL, AllowedUpdates: info.AllowedUpdates, MaxConnections: info.MaxConnections},
 		Pending: info.PendingUpdateCount, LastError: info.LastErrorMessage}
-	if info.LastErrorDate != 0 {
-		found.ErrorAt = time.Unix(int64(info.LastErrorDate), 0).UTC()
-	}
+	found.ErrorAt, found.OutOfSyncAt = dated(info.LastErrorDate), dated(info.LastSynchronizationErrorDate)
 	return found, nil
+}
+
+// dated is a time that Telegram leaves out when there is none.
+func dated(seconds int) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return unix(int64(seconds))
 }
 
 // Clock is the time at the Bot API, to the second, by the Date of an answer. It needs no token.

@@ -30,6 +30,7 @@ type Metrics struct {
 	stopped    *prometheus.GaugeVec
 	removed    *prometheus.CounterVec
 	guarded    *guarded
+	atTelegram atTelegram
 	settled    *prometheus.HistogramVec
 	rounds     rounds
 	census     *census
@@ -71,7 +72,7 @@ func NewMetrics() *Metrics {
 	m.removed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_removed_rows_total",
 		Help: "Rows that were kept for long enough and removed, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
 	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
-	m.guarded = newGuarded(m.registry)
+	m.guarded, m.atTelegram = newGuarded(m.registry), newAtTelegram(m.registry)
 	m.settled = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_settled_seconds",
 		Help: "Time from the decision to send something to the outcome, over all attempts, by destination and outcome.", Buckets: ages}, []string{"destination", "outcome"})
 	m.rounds, m.census = newRounds(m.registry), newCensus()

@@ -201,6 +201,7 @@ func (a *app) accompany(ctx context.Context, b *bot) {
 	b.parts.Go(func() { a.relearn(ctx, b) })
 	b.parts.Go(func() { a.watchPublicCertificate(ctx, b) })
 	b.parts.Go(func() { a.announceWebhook(ctx, b) })
+	b.parts.Go(func() { a.watchWebhook(ctx, b) })
 }
 
 // same tells whether a bot built from this would be what it is already.
