@@ -80,6 +80,7 @@ type appConfig struct {
 	Analysts    time.Duration    // 0 is analystsEvery
 	Operators   net.Listener     // of their API; nil is none
 	Notice      time.Duration    // see app.notice
+	Only        part             // of the work; "" is all of it
 	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
@@ -141,7 +142,9 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, err
 	}
 	a.show()
-	a.follow()
+	if c.Only.works() {
+		a.follow()
+	}
 
 	if err := a.protect(c); err != nil {
 		return nil, err
@@ -167,8 +170,10 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	routes := mux.NewRouter()
 	fromAllowed := routes.NewRoute().Subrouter()
 	fromAllowed.Use(a.guard.Allow)
-	webhook.Routes(fromAllowed)
-	routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
+	if c.Only.receives() {
+		webhook.Routes(fromAllowed)
+		routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
+	}
 	a.health(routes)
 	if c.Ops == nil {
 		routes.Handle("/metrics", guard.Local(a.metrics.Handler()))
@@ -280,21 +285,23 @@ func (a *app) run(asked context.Context) error {
 	})
 	part("operators", func() error { return a.people.serve(ctx) })
 	part("operations", func() error { return a.ops.serve(ctx) })
-	part("router", func() error { return a.router.Run(ctx) })
+	if a.config.Only.works() {
+		part("router", func() error { return a.router.Run(ctx) })
+		parts.Go(func() { a.takeOver(ctx) })
+		parts.Go(func() { a.time.Run(ctx) })
+		parts.Go(func() { a.watchFlow(ctx) })
+		parts.Go(func() { a.renewTables(ctx) })
+		parts.Go(func() { a.verifyTables(ctx) })
+		parts.Go(func() { a.retain(ctx) })
+	}
 	for _, b := range a.bots.all() {
 		a.accompany(ctx, b)
 	}
 	parts.Go(func() { a.store.Announce(ctx, a.log) })
-	parts.Go(func() { a.takeOver(ctx) })
-	parts.Go(func() { a.time.Run(ctx) })
 	parts.Go(func() { a.watch(ctx) })
-	parts.Go(func() { a.renewTables(ctx) })
-	parts.Go(func() { a.verifyTables(ctx) })
 	parts.Go(func() { a.followBotsFile(ctx) })
 	parts.Go(func() { a.followAddresses(ctx) })
 	parts.Go(func() { a.counterAttacks(ctx) })
-	parts.Go(func() { a.watchFlow(ctx) })
-	parts.Go(func() { a.retain(ctx) })
 	parts.Go(func() { a.guard.Run(ctx) })
 	parts.Go(func() { a.renewCertificate(ctx) })
 	parts.Go(func() { a.measure(ctx) })

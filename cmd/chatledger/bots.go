@@ -152,9 +152,11 @@ func (a *app) enter(b *bot) {
 	for destination, state := range b.breakers {
 		b.stop = append(b.stop, a.metrics.Breaker(destination, state))
 	}
-	deliver := a.tracing.Deliver(b.worker.Deliver)
-	for destination, leases := range b.owes {
-		b.stop = append(b.stop, a.router.Deliver(leases, destination, deliver))
+	if a.config.Only.works() {
+		deliver := a.tracing.Deliver(b.worker.Deliver)
+		for destination, leases := range b.owes {
+			b.stop = append(b.stop, a.router.Deliver(leases, destination, deliver))
+		}
 	}
 	a.metrics.Source(b.name)
 	a.bots.put(b.name, b)
@@ -200,7 +202,9 @@ func (a *app) accompany(ctx context.Context, b *bot) {
 	ctx, b.end = context.WithCancel(ctx)
 	b.parts.Go(func() { a.relearn(ctx, b) })
 	b.parts.Go(func() { a.watchPublicCertificate(ctx, b) })
-	b.parts.Go(func() { a.announceWebhook(ctx, b) })
+	if a.config.Only.receives() {
+		b.parts.Go(func() { a.announceWebhook(ctx, b) })
+	}
 	b.parts.Go(func() { a.watchWebhook(ctx, b) })
 }
 

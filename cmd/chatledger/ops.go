@@ -52,10 +52,12 @@ func (a *app) ready(w http.ResponseWriter, r *http.Request) {
 // the world may ask, and errors tell of addresses and users.
 func (a *app) unready(ctx context.Context) []string {
 	reasons := []string{}
-	select {
-	case <-a.router.Running():
-	default:
-		reasons = append(reasons, "handlers are starting")
+	if a.config.Only.works() {
+		select {
+		case <-a.router.Running():
+		default:
+			reasons = append(reasons, "handlers are starting")
+		}
 	}
 	if a.stopping.Load() {
 		reasons = append(reasons, "stopping")

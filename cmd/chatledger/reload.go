@@ -121,8 +121,10 @@ func (a *app) reload(ctx context.Context, file glance) error {
 			added = append(added, name)
 		}
 		a.enter(fresh[name])
-		if err := a.router.Start(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("a bot's deliveries do not go out: start again", "bot", name, "error", err)
+		if a.config.Only.works() {
+			if err := a.router.Start(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("a bot's deliveries do not go out: start again", "bot", name, "error", err)
+			}
 		}
 		a.accompany(ctx, fresh[name])
 	}

@@ -32,6 +32,7 @@ type serveCmd struct {
 	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"Address of /metrics, /healthz and /readyz in plain HTTP, which the world should not reach; without it /metrics is at --listen, for this machine alone."`
 	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
 	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"How long it goes on taking updates in when it is told to stop, while /readyz says no: longer than a balancer takes to see that. The rest of the end takes 8 s at most."`
+	Only        part          `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" placeholder:"PART" help:"Do a part of the work, beside processes that do the other: receive (take updates in, where Telegram is near) or work (all the rest, where the database is)."`
 	TelegramURL string        `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
@@ -54,7 +55,7 @@ func (c *serveCmd) Run(e *env) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice}
+	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
 	if c.Operators != "" {
 		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
 			return err
