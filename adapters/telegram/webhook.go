@@ -42,6 +42,7 @@ const (
 type Bot struct {
 	Name          string
 	Secrets       []Digest // any of them is right; that of an empty secret never is
+	RelayKey      string   // by which a relay signs bodies; "" when there is none
 	Limit         chat.Limit
 	ReorderWindow time.Duration // how long a chat's update waits for others with lower ids
 }
@@ -84,6 +85,9 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	name := mux.Vars(r)["bot"]
 	bot, known := wh.Find(name, mux.Vars(r)["path"])
 	status := admit(r, bot, known)
+	if status == http.StatusUnauthorized && vouched(w, r, bot) {
+		status = http.StatusOK
+	}
 	if status == http.StatusOK {
 		status = wh.take(w, r, bot)
 	} else {

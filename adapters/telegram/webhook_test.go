@@ -48,10 +48,11 @@ func newReceiver(t *testing.T) *receiver {
 	wh := &telegram.Webhook{
 		Find: func(bot, path string) (telegram.Bot, bool) {
 			found, ok := map[string]telegram.Bot{
-				"demo/":   {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("new-secret"), telegram.DigestOf("old-secret")}},
-				"demo/v2": {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("v2-secret")}},
-				"closed/": {Name: "closed"},
-				"blank/":  {Name: "blank", Secrets: []telegram.Digest{telegram.DigestOf("")}},
+				"demo/":    {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("new-secret"), telegram.DigestOf("old-secret")}},
+				"demo/v2":  {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("v2-secret")}},
+				"relayed/": {Name: "relayed", RelayKey: "relay-key"},
+				"closed/":  {Name: "closed"},
+				"blank/":   {Name: "blank", Secrets: []telegram.Digest{telegram.DigestOf("")}},
 			}[bot+"/"+path]
 			return found, ok
 		},

@@ -35,20 +35,21 @@ func saved(t *testing.T, path, text string) string {
 }
 
 func TestTheDocumentedBotsFileIsRead(t *testing.T) {
+	const value = "a-value-that-is-long-enough-for-any-key"
 	dir := t.TempDir()
 	text := documented(t, 0)
 	for _, name := range regexp.MustCompile(`env:([A-Z_]+)`).FindAllStringSubmatch(text, -1) {
-		t.Setenv(name[1], "some-value")
+		t.Setenv(name[1], value)
 	}
 	for _, path := range regexp.MustCompile(`file:(\S+)`).FindAllStringSubmatch(text, -1) {
-		text = strings.Replace(text, path[1], saved(t, filepath.Join(dir, filepath.Base(path[1])), "some-value\n"), 1)
+		text = strings.Replace(text, path[1], saved(t, filepath.Join(dir, filepath.Base(path[1])), value+"\n"), 1)
 	}
 	path := filepath.Join(dir, "bots.yaml")
 	file, err := readBotsFile(saved(t, path, text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shop := file.Bots["shop"]; shop.Token != "some-value" || shop.Language != "de" || len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
+	if shop := file.Bots["shop"]; shop.Token != value || shop.RelaySecret != value || shop.Language != "de" || len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
 		t.Errorf("read as %d bots, shop %+v", len(file.Bots), shop.AllowedUpdates)
 	}
 	// In place of the files of a certificate stands what the second example has.

@@ -123,6 +123,7 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 		"bot demo: token is missing":               "bots: {demo: {secret: s}}",
 		"bot demo: secret must be":                 "bots: {demo: {token: '1:x'}}",
 		"bot blank: secret must be":                "bots: {blank: {token: '1:x', secret: 'a b'}}",
+		"bot few: relay_secret must have 32":       "bots: {few: {token: '1:x', secret: s, relay_secret: short}}",
 		"bot old: old_secret must be":              "bots: {old: {token: '1:x', secret: s, old_secret: 'ä'}}",
 		"bot Demo: a name is":                      "bots: {Demo: {token: '1:x', secret: s}}",
 		"reorder_window must be between 0 and 2s":  "bots: {demo: {token: '1:x', secret: s, reorder_window: 3s}}",

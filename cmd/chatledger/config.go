@@ -27,6 +27,8 @@ type botConfig struct {
 	OldSecret string `yaml:"old_secret"` // still right, during a rotation
 	PublicURL string `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
 
+	RelaySecret string `yaml:"relay_secret"` // by which a relay signs what it passes on from Telegram
+
 	AllowedUpdates words `yaml:"allowed_updates"` // kinds; all there are when left out
 	MaxConnections int   `yaml:"max_connections"` // of Telegram to the webhook; its most when left out
 	RotateOnAttack bool  `yaml:"rotate_on_attack"`
@@ -94,6 +96,9 @@ var defaultChatLimit = chatLimit{Count: 10, Window: time.Minute}
 // what its customers notice.
 const maxReorderWindow = 2 * time.Second
 
+// minRelaySecret keeps a key from being found by who has seen a body and its signature.
+const minRelaySecret = 32
+
 var (
 	botName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 	secret  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
@@ -126,6 +131,9 @@ func (b *botConfig) check(name string) error {
 	if b.OldSecret != "" && !secret.MatchString(b.OldSecret) {
 		wrong = append(wrong, in(errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -"), "old_secret"))
 	}
+	if b.RelaySecret != "" && len(b.RelaySecret) < minRelaySecret {
+		wrong = append(wrong, in(fmt.Errorf("relay_secret must have %d characters or more", minRelaySecret), "relay_secret"))
+	}
 	if b.CRM != nil {
 		if err := crm.CheckURL(b.CRM.URL); err != nil {
 			wrong = append(wrong, in(fmt.Errorf("crm: url: %w", err), "crm", "url"))
@@ -152,7 +160,7 @@ type reference struct {
 }
 
 func (b *botConfig) references() []reference {
-	all := []reference{{"token", &b.Token}, {"secret", &b.Secret}, {"old_secret", &b.OldSecret}}
+	all := []reference{{"token", &b.Token}, {"secret", &b.Secret}, {"old_secret", &b.OldSecret}, {"relay_secret", &b.RelaySecret}}
 	if b.CRM != nil {
 		all = append(all, reference{"crm: url", &b.CRM.URL}, reference{"crm: token", &b.CRM.Token})
 	}
@@ -257,7 +265,7 @@ func resolve(value string) (string, error) {
 
 // receiver is the bot as the webhook sees it, without the secrets that are right.
 func (b botConfig) receiver(name string) telegram.Bot {
-	return telegram.Bot{Name: name, ReorderWindow: b.ReorderWindow,
+	return telegram.Bot{Name: name, RelayKey: b.RelaySecret, ReorderWindow: b.ReorderWindow,
 		Limit: chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}}
 }
 

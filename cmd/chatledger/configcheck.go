@@ -104,6 +104,7 @@ func (b botConfig) described() [][2]string {
 		}
 	}
 	add(b.OldSecret != "", "old secret", "%s", b.given["old_secret"])
+	add(b.RelaySecret != "", "relay secret", "%s", b.given["relay_secret"])
 	add(true, "webhook", "%s", cmp.Or(b.PublicURL, "not registered by serve: there is no public_url"))
 	r := b.registration("")
 	add(true, "updates", "%s, over at most %d connections", kindsOf(b.AllowedUpdates), r.MaxConnections)

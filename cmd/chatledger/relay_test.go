@@ -1,0 +1,40 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// A relay that knows no secret of Telegram's passes a message on, and its customer is
+// answered.
+func TestARelayThatSignsPassesUpdatesOn(t *testing.T) {
+	t.Parallel()
+	const key = "the key that both sides have been given"
+	w := newWorld(t, func(b *botConfig) { b.RelaySecret = key })
+	w.openChat(42)
+	body := messageUpdate(1000, 42, 10, "Where is my order 1001?")
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(body))
+	r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/demo", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Signature-256", fmt.Sprintf("sha256=%x", mac.Sum(nil)))
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("the relay is answered %d", answer.StatusCode)
+	}
+	w.settle()
+	if said := w.texts(42, "bot"); len(said) != 1 || !strings.Contains(said[0], "shipped") {
+		t.Errorf("the customer is answered %q", said)
+	}
+}
