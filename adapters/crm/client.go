@@ -200,7 +200,7 @@ func (c *Client) exchange(ctx context.Context, method, path, key string, body, i
 	case len(text) > maxAnswer:
 		err = fmt.Errorf("it is longer than %d bytes", maxAnswer)
 	default:
-		err = json.Unmarshal(text, into)
+		err = read(text, into)
 	}
 	if err != nil { // its words are not told: they may be a customer's
 		return unreadable(commands.Unknown, "%s of %d bytes: %v", resp.Header.Get("Content-Type"), len(text), err)

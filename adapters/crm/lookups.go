@@ -284,7 +284,7 @@ func (as answers) to(i int, it item) (answer, error) {
 		return answer{}, unreadable(commands.Again, "it lacks answers[%d]", i)
 	}
 	var a answer
-	if err := json.Unmarshal(as.Answers[i], &a); err != nil {
+	if err := read(as.Answers[i], &a); err != nil {
 		return answer{}, unreadable(commands.Again, "answers[%d]: %v", i, err)
 	}
 	lacks := a.lacks()

@@ -425,7 +425,7 @@ func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
 		"another kind":      {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "again", "answers[1] is to another look-up"},
 		"an unknown status": {`{"kind":"order","key":"1002","status":"perhaps"}`, "again", `"perhaps"`},
 		"a number":          {`42`, "again", "answers[1]"},
-		"a wrong type":      {`{"kind":"order","key":1002,"status":"found"}`, "again", "answers[1]"},
+		"a wrong type":      {`{"kind":"order","key":[1002],"status":"found"}`, "again", "answers[1]"},
 		"an error":          {`{"kind":"order","key":"1002","status":"error","error":{"status":503,"detail":"the index is away"}}`, "again", "the index is away"},
 		"a refusal":         {`{"kind":"order","key":"1002","status":"error","error":{"status":422,"detail":"no such form"}}`, "refused", "no such form"},
 		"an error untold":   {`{"kind":"order","key":"1002","status":"error"}`, "again", "lacks error"},

@@ -1,0 +1,45 @@
+package crm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+)
+
+// read reads what a CRM says. What it tells is text to us: a number where text should
+// stand, as in {"number": 1001}, is taken as it is written.
+func read(said []byte, into any) error {
+	err := json.Unmarshal(said, into)
+	var mistyped *json.UnmarshalTypeError
+	if !errors.As(err, &mistyped) {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(said))
+	decoder.UseNumber()
+	var value any
+	if decoder.Decode(&value) != nil {
+		return err
+	}
+	text, _ := json.Marshal(worded(value)) // what was decoded can be encoded
+	if json.Unmarshal(text, into) != nil {
+		return err // which is about what was said, and not about what we made of it
+	}
+	return nil
+}
+
+// worded is a JSON value with its numbers as text.
+func worded(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		return v.String()
+	case []any:
+		for i := range v {
+			v[i] = worded(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = worded(v[name])
+		}
+	}
+	return value
+}
