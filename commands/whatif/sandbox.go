@@ -147,6 +147,9 @@ func (b *sandbox) receive(then decision) {
 		command.Limit = *b.Limit
 	} else if was, ok := then[0].Event.(chat.MessageReceived); ok && was.OverLimit {
 		command.Limit = chat.Limit{Count: 1, Window: math.MaxInt64} // over it, as then, whatever it was
+		if was.TooFast {                                            // and its window had passed since the customer was last told so
+			command.Limit.Window = was.Date.Sub(b.state.ToldTooFast)
+		}
 	}
 	if now := b.put(command, then); len(now) > 0 {
 		b.heard[then[0].Version] = now[0]
