@@ -320,6 +320,12 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 			}
 		}
 		command := p.Command
+		if act, operating := command.(chat.Operate); operating && chat.MayHaveActed(l.decided.state, act) {
+			if act.Forgotten, err = h.store.Acted(ctx, l.stream, act.Operator, act.Key); err != nil {
+				return Append{}, err
+			}
+			command = act
+		}
 		if h.with != nil && !receiving { // what is received is only taken in
 			command = chat.Told{Command: command, With: with}
 		}

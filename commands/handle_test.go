@@ -319,6 +319,39 @@ func TestARepeatThatOnlyTheStoreKnowsIsDroppedAndTheRestGoesOn(t *testing.T) {
 	}
 }
 
+func TestAnActOlderThanTheMemoryIsDoneOnce(t *testing.T) {
+	store := newMemory()
+	store.elsewhere(anna, chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal})
+	h := handler(t, store, one)
+	note := func(key int, print uint64) (commands.Result, error) {
+		return h.Handle(t.Context(), commands.Request{Stream: anna, Actor: "person:maria",
+			Command: chat.Operate{Key: fmt.Sprint(key), Print: print, Operator: "maria", Do: chat.AddNote{Text: "hm"}}})
+	}
+	for n := range 64 {
+		if result, err := note(n, 1); err != nil || len(result.Events) != 2 {
+			t.Fatalf("%d led to %+v, error %v", n, result.Events, err)
+		}
+	}
+	if store.acted != 0 {
+		t.Fatalf("the store was asked %d times about what is remembered", store.acted)
+	}
+	for n := range 10 { // which drives the first ten from memory
+		if _, err := note(100+n, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := len(store.events(anna))
+	if result, err := note(0, 1); err != nil || len(result.Events) > 0 {
+		t.Errorf("again it led to %+v, error %v", result.Events, err)
+	}
+	if _, err := note(0, 2); !errors.Is(err, chat.ErrKeyReused) {
+		t.Errorf("another act under its key: %v", err)
+	}
+	if got := len(store.events(anna)); got != events {
+		t.Errorf("%d events, want %d", got, events)
+	}
+}
+
 func TestAMessageOlderThanTheMemoryIsStoredOnce(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)

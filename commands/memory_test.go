@@ -30,6 +30,7 @@ type memory struct {
 	batches [][]commands.Append // as they were tried
 	loads   [][]commands.Cursor
 	held    int // questions to Holds
+	acted   int // and to Acted
 }
 
 func newMemory() *memory {
@@ -128,6 +129,18 @@ func (m *memory) Holds(_ context.Context, stream domain.StreamID, key uint64) (b
 		received, ok := e.Event.(chat.MessageReceived)
 		return ok && received.Key == key
 	}), nil
+}
+
+func (m *memory) Acted(_ context.Context, stream domain.StreamID, operator, key string) (*uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.acted++
+	for _, e := range m.streams[stream] {
+		if acted, ok := e.Event.(chat.OperatorActed); ok && acted.Operator == operator && acted.Key == key {
+			return &acted.Print, nil
+		}
+	}
+	return nil, nil
 }
 
 func inboxKey(bot string, id int64) string { return fmt.Sprint(bot, " ", id) }

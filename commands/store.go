@@ -28,6 +28,10 @@ type Store interface {
 
 	// Holds tells whether the stream has received an update with this key.
 	Holds(ctx context.Context, stream domain.StreamID, key uint64) (bool, error)
+
+	// Acted finds what an operator did in the stream under a key: its print, nil when they
+	// did nothing under it.
+	Acted(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
 }
 
 // Cursor is a place in a stream: events after it are wanted.

@@ -70,7 +70,7 @@ var acts = map[string]act{
 		return chat.Claim{For: time.Duration(b.Seconds) * time.Second}, nil
 	}},
 	"release": {fields: []string{"fence"}, do: func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.Release{}, nil }},
-	"reply": {fields: []string{"fence", "text", "format", "media"}, needs: []string{"fence"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+	"reply": {fields: []string{"fence", "text", "format", "media"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
 		if b.Format != "" && b.Format != dialog.HTML {
 			return nil, invalid("format", string(dialog.HTML)+", or left out for plain text")
 		}
@@ -80,7 +80,7 @@ var acts = map[string]act{
 		}
 		return reply, nil
 	}},
-	"canned-reply": {fields: []string{"fence", "name", "variables"}, needs: []string{"fence", "name"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+	"canned-reply": {fields: []string{"fence", "name", "variables"}, needs: []string{"name"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
 		return chat.CannedReply{Name: b.Name, Values: b.Variables}, nil
 	}},
 	"notes": {fields: []string{"text"}, needs: []string{"text"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
@@ -130,7 +130,7 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 		} else if len(first) == 0 {
 			return errNoChat
 		}
-		command := chat.Operate{Key: key, Print: print, Operator: o.Name, Fence: b.Fence, Force: b.Force, Do: do, At: at}
+		command := chat.Operate{Key: key, Print: print, Operator: o.Name, Fence: b.Fence, Force: b.Force, Do: do, At: at, Lease: defaultLease}
 		_, err = a.Handle(r.Context(), commands.Request{Stream: stream, Command: command, Actor: "person:" + o.Name, At: at})
 		if isOneOf(err, conflicts) {
 			return a.conflict(r.Context(), stream, err)

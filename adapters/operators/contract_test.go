@@ -184,8 +184,8 @@ func calls() (list []call) {
 	}{
 		"claim":        {`{"seconds": 60}`, `{"seconds": 5}`, nil, others},
 		"release":      {`{"fence": 1}`, `{"fence": 0}`, claimed, others},
-		"reply":        {`{"fence": 1, "text": "hi", "media": [{"kind": "photo", "file_id": "AgAC"}]}`, `{"text": "hi"}`, claimed, others},
-		"canned-reply": {`{"fence": 1, "name": "sent", "variables": {"day": "Monday"}}`, `{"fence": 1, "name": "sent"}`, claimed, closed},
+		"reply":        {`{"fence": 1, "text": "hi", "media": [{"kind": "photo", "file_id": "AgAC"}]}`, `{"fence": 1, "text": " "}`, claimed, others},
+		"canned-reply": {`{"fence": 1, "name": "sent", "variables": {"day": "Monday"}}`, `{"name": "sent"}`, claimed, closed},
 		"notes":        {`{"text": "hm"}`, `{"text": " "}`, nil, nil},
 		"tags":         {`{"add": ["vip"]}`, `{"add": ["VIP"]}`, claimed, func(*office, *http.Request) {}},
 		"assign":       {`{"assignee": "maria"}`, `{"assignee": " "}`, claimed, others},

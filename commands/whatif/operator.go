@@ -11,14 +11,15 @@ import (
 // repeated in the words that it had then: they were a person's.
 func operateOf(d decision) chat.Operate {
 	var c chat.Operate
-	canned := ""
+	canned, lease := "", time.Duration(0)
 	for _, r := range d {
 		switch e := r.Event.(type) {
 		case chat.OperatorActed:
 			c.Key, c.Print, c.Operator, c.Fence, c.Force, c.At, canned = e.Key, e.Print, e.Operator, e.Fence, e.Force, e.At, e.Canned
 			c.Do = chat.Already{Act: e.Act}
 		case chat.TicketClaimed:
-			c.Do = chat.Claim{For: e.Until.Sub(e.At)}
+			lease = e.Until.Sub(e.At)
+			c.Do = chat.Claim{For: lease}
 			c.Operator, c.At = cmp.Or(c.Operator, e.Operator), e.At
 		case chat.ClaimReleased:
 			c.Do, c.Operator = chat.Release{}, cmp.Or(c.Operator, e.Operator)
@@ -30,6 +31,7 @@ func operateOf(d decision) chat.Operate {
 			c.Do = chat.SetPriority{Priority: e.Priority, At: e.At}
 		case chat.ReplyQueued:
 			reply := replyOf(d)
+			c.Lease = lease // of the claim that the reply took, if it did
 			if c.Do = reply; canned != "" {
 				c.Do = chat.CannedReply{Name: canned, Words: reply.Text}
 			}

@@ -17,6 +17,7 @@ func (l *life) anyOperate(t *rapid.T) chat.Operate {
 	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 2)
 	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 30).Draw(t, "key")), Print: 1, Operator: who, At: at,
 		Fence: max(0, l.state.Fence-rapid.SampledFrom([]int64{0, 0, 0, 1, 100}).Draw(t, "behind")), Force: rapid.Bool().Draw(t, "force"),
+		Lease: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "lease"),
 		Do: rapid.SampledFrom([]chat.Command{
 			chat.Claim{For: time.Hour}, chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hello"}, chat.CannedReply{Name: "?"}, chat.CannedReply{Name: "hold"}, chat.AddNote{Text: "hm"},
 			chat.Tag{Add: tags.Draw(t, "add"), Remove: tags.Draw(t, "remove")}, chat.AssignTicket{Assignee: "jo"}, chat.OpenTicket{Reason: "r", Priority: dialog.Low, At: at},

@@ -53,6 +53,9 @@ func (s State) tell(events []domain.Event) []domain.Event {
 		return events
 	}
 	for _, event := range events {
+		if _, another := event.(TicketOpened); another {
+			break // which the desk does not keep yet: it hears all of it when it is referred there
+		}
 		if u := s.news(event); u != (DeskUpdateQueued{}) {
 			u.Ticket, u.Desk = s.Ticket.ID, s.Ticket.Desk
 			events = append(events, u)

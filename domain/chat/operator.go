@@ -30,6 +30,12 @@ type Operate struct {
 	Force    bool    // another's claim does not hold them back
 	Do       Command // one of those below, or of the ticket's
 	At       time.Time
+
+	// Lease is for how long a reply to a chat that nobody has claimed claims it; 0 is not.
+	Lease time.Duration
+	// Forgotten is the Print of an act with this key that the state does not remember any
+	// more (see MayHaveActed); nil when there was none.
+	Forgotten *uint64
 }
 
 // Claim takes the chat for a while, or for longer. A chat that no person has is taken
@@ -92,7 +98,7 @@ const (
 	// MaxTags is of one ticket.
 	MaxTags = 20
 	// operatedKept is how many acts are remembered to recognise one that comes again:
-	// who got no answer repeats it within minutes.
+	// who got no answer repeats it within minutes. Older ones are found in the store.
 	operatedKept = 64
 )
 
@@ -138,15 +144,31 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 
 // operated tells whether an act was done before.
 func (s State) operated(c Operate) (bool, error) {
-	key := keyOf(c.Operator, c.Key)
-	i := slices.IndexFunc(s.Operated, func(o Operated) bool { return o.Key == key })
-	if c.Key == "" || i < 0 {
+	before := c.Forgotten
+	if i := s.remembers(c); i >= 0 {
+		before = &s.Operated[i].Print
+	}
+	switch {
+	case c.Key == "" || before == nil:
 		return false, nil
-	}
-	if s.Operated[i].Print != c.Print {
+	case *before != c.Print:
 		return false, ErrKeyReused
+	default:
+		return true, nil
 	}
-	return true, nil
+}
+
+// remembers is the place of the act with this key among those that are remembered; -1
+// when it is none of them.
+func (s State) remembers(c Operate) int {
+	key := keyOf(c.Operator, c.Key)
+	return slices.IndexFunc(s.Operated, func(o Operated) bool { return o.Key == key })
+}
+
+// MayHaveActed tells whether an act may be one that was done so long ago that the state
+// has forgotten its key; only the store can tell then.
+func MayHaveActed(s State, c Operate) bool {
+	return c.Key != "" && len(s.Operated) >= operatedKept && s.remembers(c) < 0
 }
 
 func keyOf(operator, key string) uint64 {
@@ -176,11 +198,8 @@ func (s informed) act(c Operate) ([]domain.Event, error) {
 			return []domain.Event{ClaimReleased{s.Ticket.ID, lease.Operator, lease.Fence}}, nil
 		}
 		return nil, nil
-	case Reply:
-		do.Author = Author{Kind: Person, Name: c.Operator}
-		return s.replyOf(do)
-	case CannedReply:
-		return s.canned(c, do)
+	case Reply, CannedReply:
+		return s.speak(c)
 	case SetPriority:
 		return s.setPriority(do)
 	default:
@@ -225,6 +244,29 @@ func (s informed) claim(c Operate, do Claim) (events []domain.Event, err error) 
 		claimed.From = lease.Operator
 	}
 	return append(events, claimed), nil
+}
+
+// speak says something to the customer, behind the claim that this takes when nobody has
+// one: what the customer answers is then theirs.
+func (s informed) speak(c Operate) ([]domain.Event, error) {
+	words, err := s.words(c)
+	if _, runs := s.Lease(c.At); err != nil || runs || c.Lease == 0 {
+		return words, err
+	}
+	claim, err := s.claim(c, Claim{For: c.Lease})
+	if err != nil {
+		return nil, err
+	}
+	return append(claim, words...), nil
+}
+
+func (s informed) words(c Operate) ([]domain.Event, error) {
+	if canned, ok := c.Do.(CannedReply); ok {
+		return s.canned(c, canned)
+	}
+	reply := c.Do.(Reply)
+	reply.Author = Author{Kind: Person, Name: c.Operator}
+	return s.replyOf(reply)
 }
 
 // ReasonTakenOver is that of a ticket for which no customer asked.

@@ -2,6 +2,7 @@ package chat_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +116,51 @@ func TestOnlyWhoHoldsTheClaimAnswersAndDecides(t *testing.T) {
 		if got := led(t, given(t, opened, claimed).When(by("jo", time.Minute, 0, act))); len(got) != 1 {
 			t.Errorf("%T led to %+v", act, got)
 		}
+	}
+}
+
+func TestAReplyClaimsAChatThatNobodyHas(t *testing.T) {
+	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
+	reply := func(operator string, after time.Duration, fence int64) chat.Operate {
+		c := by(operator, after, fence, chat.Reply{Text: "hi"})
+		c.Lease = lease
+		return c
+	}
+	said := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}
+	if got := led(t, given(t, opened).When(reply("maria", 0, 0))); !reflect.DeepEqual(got, []domain.Event{claimed, said}) {
+		t.Errorf("unclaimed: %+v", got)
+	}
+	if got := led(t, given(t, opened, claimed).When(reply("maria", time.Minute, 0))); !reflect.DeepEqual(got, []domain.Event{said}) {
+		t.Errorf("under her own claim: %+v", got)
+	}
+	o := given(t, opened, claimed).When(reply("jo", time.Minute, 0))
+	o.ThenRefused(chat.ErrClaimed)
+	if words := o.Err().Error(); !strings.Contains(words, "maria, until "+claimed.Until.Format(time.RFC3339)) {
+		t.Error(words)
+	}
+	given(t, opened, claimed).When(reply("maria", lease, 1)).ThenRefused(chat.ErrStale) // who names a fence means that claim
+	if e := only[chat.TicketClaimed](t, given(t, opened, claimed).When(reply("jo", lease, 0))); e.Fence != 2 || e.Operator != "jo" {
+		t.Errorf("when a claim ran out: %+v", e)
+	}
+	// A reply that is not sent claims nothing.
+	mute := reply("maria", 0, 0)
+	mute.Do = chat.Reply{}
+	given(t, opened).When(mute).ThenRefused(chat.ErrEmpty)
+	given(t, chat.ChatMigrated{To: -1001}).When(reply("maria", 0, 0)).ThenRefused(chat.ErrMoved)
+}
+
+// The next ticket is not the one that the desk keeps, and is told there with all that was
+// said when it is referred.
+func TestAReplyThatTakesAChatOverIsNoNewsOfTheLastCase(t *testing.T) {
+	c := by("maria", 0, 0, chat.CannedReply{Name: "hello"})
+	c.Lease = lease
+	hello := chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"hello": {"en": "Hello {customer}."}}}}
+	o := given(t, wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, resolved).When(chat.Told{Command: c, With: hello})
+	if e := only[chat.TicketOpened](t, o); e.Ticket != "#2" || e.Reason != chat.ReasonTakenOver {
+		t.Errorf("%+v", e)
+	}
+	if told := all[chat.DeskUpdateQueued](o); len(told) > 0 || !slices.Contains(o.State.Ticket.Said, "maria: Hello Anna.") {
+		t.Errorf("the desk is told %+v; kept for it is %q", told, o.State.Ticket.Said)
 	}
 }
 
@@ -253,6 +299,22 @@ func TestTheSameKeyIsTheSameAct(t *testing.T) {
 			t.Error("another's key is taken for one's own")
 		}
 	}
+	// What the state has forgotten, it is told.
+	old := by("maria", 0, 0, chat.AddNote{Text: "hm"})
+	past, print := []domain.Event{opened}, old.Print
+	for n := range 64 {
+		if chat.MayHaveActed(chat.Decider.Fold(chat.Decider.Initial(), past...), old) {
+			t.Fatalf("after %d acts it could be one that is forgotten", n)
+		}
+		past = append(past, chat.OperatorActed{Key: fmt.Sprint(n), Operator: "jo"})
+	}
+	if full := chat.Decider.Fold(chat.Decider.Initial(), past...); !chat.MayHaveActed(full, old) || chat.MayHaveActed(full, chat.Operate{Operator: "jo", Key: "0"}) {
+		t.Error("of 64 that are remembered it is none, and could not be one before them")
+	}
+	old.Forgotten = &print
+	given(t, past...).When(old).ThenNothing()
+	old.Print++
+	given(t, past...).When(old).ThenRefused(chat.ErrKeyReused)
 	// What was refused may be tried again.
 	refused := by("maria", 0, 0, chat.Reply{})
 	given(t, opened).When(refused).ThenRefused(chat.ErrEmpty)
@@ -309,6 +371,7 @@ func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
 	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "?"}), 0, 2)
 	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")), Print: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
 		Operator: rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who"), Fence: rapid.Int64Range(0, 5).Draw(t, "fence"), Force: rapid.Bool().Draw(t, "force"),
+		Lease: rapid.SampledFrom([]time.Duration{0, chat.MaxLease}).Draw(t, "lease"),
 		Do: rapid.SampledFrom([]chat.Command{chat.Already{Act: chat.ActTag}, chat.Claim{For: chat.MaxLease}, chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.CannedReply{Name: "?"},
 			chat.AddNote{Text: "hm"}, chat.Tag{Add: tags.Draw(t, "add"), Remove: tags.Draw(t, "remove")}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: priority, At: c.now},
 			chat.OpenTicket{Priority: priority, At: c.now}, chat.ResolveTicket{At: c.now}, chat.ReopenTicket{At: c.now}, chat.HandBack{}}).Draw(t, "do")}
