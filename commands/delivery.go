@@ -67,8 +67,9 @@ type UseTool struct {
 	Call     int               `json:"call"`
 	Input    map[string]string `json:"input,omitempty"`
 	About    *dialog.Question  `json:"about,omitempty"`
-	Customer string            `json:"customer"` // the CRM's id of who it is used for
-	To       domain.Version    `json:"to"`       // the event that it is used about
+	Customer string            `json:"customer"`          // who it is used for, in the CRM's words: telegram:77
+	Account  string            `json:"account,omitempty"` // the id that the CRM answered them with, when it is known
+	To       domain.Version    `json:"to"`                // the event that it is used about
 }
 
 // Returned is the command that records what came of a use.

@@ -93,7 +93,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
 		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
-		d.Payload = UseTool{e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.To}
+		d.Payload = useTool(e, chatID)
 	case chat.ModelAsked:
 		d = oweModel(d, e, bot, chatID)
 	case chat.TicketReferred:
@@ -113,6 +113,17 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 		return Delivery{}, false
 	}
 	return d, true
+}
+
+// useTool says for whom a tool is used. A private chat has the id of who writes in it; in a
+// group it is not known of whom an account was looked up.
+func useTool(e chat.ToolRequested, chatID int64) UseTool {
+	if private := chatID > 0; private {
+		e.Customer = cmp.Or(e.Customer, chatID)
+	} else {
+		e.Account = ""
+	}
+	return UseTool{e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.Account, e.To}
 }
 
 // toolPlace is where a tool is: orders may be looked up without a CRM.

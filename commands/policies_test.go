@@ -106,6 +106,8 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
 		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
 			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2, Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
+		"order of somebody in a group": {chat.ToolRequested{Tool: dialog.OrderStatus, Customer: 77, Account: "C-1"},
+			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, Customer: "telegram:77"}},
 		"address to keep": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 3, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Elm Row"}, Customer: 77, Writes: true},
 			"crm:demo", "crm-demo:-1001", "crm.updateAddress", commands.UseTool{Tool: dialog.ChangeAddress, For: chat.ForWorkflow, Call: 3, Input: map[string]string{"address": "12 Elm Row"}, Customer: "telegram:77", To: 5}},
 		"customer": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 1, For: chat.ForCustomer, Tool: dialog.LookUpCustomer, Customer: 77},

@@ -16,9 +16,17 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Orders finds an order by its number; false when there is none.
+// Orders finds an order by its number; false when there is none, or none that they may see
+// who ask.
 type Orders interface {
-	Order(ctx context.Context, number string) (dialog.Order, bool, error)
+	Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error)
+}
+
+// Asker is who asks for an order.
+type Asker struct {
+	User     int64  `json:"telegram_user,omitempty"` // Telegram's id; 0 when nobody is known to
+	Chat     int64  `json:"telegram_chat"`           // where the answer is read: in a group, by all of it
+	Customer string `json:"customer,omitempty"`      // the CRM's id of the user, when it is known
 }
 
 // Catalogue is a fixed list of orders by number.
@@ -52,8 +60,8 @@ func ReadCatalogue(path string) (Catalogue, error) {
 	return c, nil
 }
 
-// Order implements Orders.
-func (c Catalogue) Order(_ context.Context, number string) (dialog.Order, bool, error) {
+// Order implements Orders. A list does not know whose its orders are: everybody may see them.
+func (c Catalogue) Order(_ context.Context, number string, _ Asker) (dialog.Order, bool, error) {
 	order, found := c[strings.ToUpper(number)]
 	return order, found, nil
 }

@@ -56,7 +56,7 @@ func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 				if c.fault != (crmtest.Fault{}) {
 					w.crm.AddFault(c.fault)
 				}
-				_, _, err := w.Order(t.Context(), "1001")
+				_, _, err := w.Order(t.Context(), "1001", anybody)
 				w.judged(t, "look-up", failure(t, err), c.lookUp)
 				_, err = w.change(t, "key-1")
 				w.judged(t, "update", failure(t, err), c.update)
@@ -107,7 +107,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		if _, err := w.change(t, "key"); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("nobody listens: %v", err)
 		}
-		if _, _, err := w.Order(t.Context(), "1001"); failure(t, err).State != commands.Again {
+		if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Again {
 			t.Errorf("nobody listens: %v", err)
 		}
 	})
@@ -172,7 +172,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 			if i%2 == 0 { // look-ups and updates count together
 				_, _ = w.change(t, "key")
 			} else {
-				_, _, _ = w.Order(t.Context(), "1001")
+				_, _, _ = w.Order(t.Context(), "1001", anybody)
 			}
 		}
 		if w.Breaker() != circuitbreaker.OpenState || w.requests() != 5 {
@@ -181,7 +181,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 		opened := time.Now()
 		time.Sleep(10 * time.Second)
 		for name, call := range map[string]func() error{
-			"look-up": func() error { _, _, err := w.Order(t.Context(), "1001"); return err },
+			"look-up": func() error { _, _, err := w.Order(t.Context(), "1001", anybody); return err },
 			"update":  func() error { _, err := w.change(t, "key"); return err },
 		} {
 			if e := failure(t, call()); e.State != commands.Again || e.After != time.Minute-10*time.Second {
@@ -279,7 +279,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 			requests++
 			http.Redirect(w, r, "http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}))
-		if _, _, err := c.Order(t.Context(), "1001"); failure(t, err).Status != http.StatusTemporaryRedirect || requests != 1 {
+		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).Status != http.StatusTemporaryRedirect || requests != 1 {
 			t.Errorf("%v, %d requests", err, requests)
 		}
 	})
@@ -289,7 +289,7 @@ func TestAWrongTokenIsNotTold(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.token = "other-secret"
-		_, _, err := w.Order(t.Context(), "1001")
+		_, _, err := w.Order(t.Context(), "1001", anybody)
 		if e := failure(t, err); e.State != commands.Again || e.After != setUpPause || strings.Contains(e.Reason, "secret") {
 			t.Errorf("%+v", e)
 		}

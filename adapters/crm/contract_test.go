@@ -207,12 +207,14 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		{"GET /customers/{id}", "/customers/telegram:you", "", 404},
 		{"GET /orders/{number}", "/orders/1001", "", 200},
 		{"GET /orders/{number}", "/orders/9999", "", 404},
+		{"GET /orders/{number}", "/orders/2001?telegram_user=77&telegram_chat=77", "", 404},
+		{"GET /orders/{number}", "/orders/2001?telegram_user=77&telegram_chat=77&customer=C-1", "", 200},
 		{"POST /addresses/validate", "/addresses/validate", `{"address": "12 Baker Street, London NW1 6XE"}`, 200},
 		{"POST /addresses/validate", "/addresses/validate", `{"address": "somewhere"}`, 200},
 		{"POST /addresses/validate", "/addresses/validate", `{"address": "` + long + `"}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `{}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `12 Baker Street`, 400},
-		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, {"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, {"kind": "order", "key": ""}, {"kind": "invoice", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001"}, {"kind": "charges", "key": "2001", "owner": "C-2"}]}`, 200},
+		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, {"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, {"kind": "order", "key": ""}, {"kind": "order", "key": "2001", "asker": {"telegram_user": 77, "telegram_chat": -5, "customer": "C-1"}}, {"kind": "invoice", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001"}, {"kind": "charges", "key": "2001", "owner": "C-2"}]}`, 200},
 		{"POST /lookups", "/lookups", `{"lookups": []}`, 400},
 		{"POST /lookups", "/lookups", `{"lookups": [` + strings.Repeat(`{},`, maxBatch) + `{}]}`, 400},
 		{"POST /lookups", "/lookups", `[]`, 400},
@@ -331,6 +333,9 @@ func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 			t.Error(found, err)
 		}
 		w.order(t, "1001")
+		if _, found, err := w.Order(t.Context(), "2001", Asker{User: 77, Chat: -5, Customer: "C-1"}); err != nil || !found {
+			t.Error(found, err)
+		}
 		if _, err := w.ValidateAddress(t.Context(), strings.Repeat("ü", maxKey)); err != nil {
 			t.Error(err)
 		}
@@ -367,7 +372,7 @@ func TestTheFakeHasTheOrdersOfTheDemoCatalogue(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for number, want := range Demo {
-			if got, _, err := w.Order(t.Context(), number); err != nil || got != want {
+			if got, _, err := w.Order(t.Context(), number, anybody); err != nil || got != want {
 				t.Errorf("%s: %+v, %v", number, got, err)
 			}
 		}

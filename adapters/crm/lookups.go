@@ -46,8 +46,11 @@ func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error
 }
 
 // Order implements Orders.
-func (c *Client) Order(ctx context.Context, number string) (dialog.Order, bool, error) {
-	a, err := c.lookUp(ctx, item{Kind: kindOrder, Key: strings.ToUpper(number)})
+func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error) {
+	if checked("customer", by.Customer) != nil {
+		by.Customer = "" // the CRM has ids that it does not take: it has the others to tell by
+	}
+	a, err := c.lookUp(ctx, item{Kind: kindOrder, Key: strings.ToUpper(number), Asker: by})
 	if err != nil || a.Order == nil {
 		return dialog.Order{}, false, err
 	}
@@ -85,10 +88,14 @@ type item struct {
 	Kind  kind   `json:"kind"`
 	Key   string `json:"key"`
 	Owner string `json:"owner,omitempty"` // whose order it has to be; of invoices and charges
+	Asker Asker  `json:"asker,omitzero"`  // who wants to see it; of orders
 }
 
-// owned is the look-up of something that only its customer may see. It is part of what is
-// remembered, so that nobody is told what another has asked for.
+// named is what an answer repeats of an item.
+func (it item) named() item { return item{Kind: it.Kind, Key: it.Key, Owner: it.Owner} }
+
+// owned is the look-up of something that only its customer may see. Like the asker, the
+// owner is part of what is remembered, so that nobody is told what another has asked for.
 func owned(k kind, customer, number string) item {
 	return item{Kind: k, Key: strings.ToUpper(number), Owner: customer}
 }
@@ -293,8 +300,10 @@ func (as answers) to(i int, it item) (answer, error) {
 		return answer{}, unreadable(commands.Again, "answers[%d] lacks %s", i, lacks)
 	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // it could not be sent back
 		return answer{}, unreadable(commands.Again, "answers[%d].address.address is longer than %d characters", i, maxKey)
-	case a.item != it:
+	case a.item.named() != it.named():
 		return answer{}, unreadable(commands.Again, "answers[%d] is to another look-up", i)
+	case a.Status == statusError && it.denied(a.Error.Status):
+		return answer{item: it, Status: statusNotFound}, nil
 	case a.Status == statusError:
 		return answer{}, a.Error.error()
 	case a.Status == statusNotFound:
@@ -304,6 +313,12 @@ func (as answers) to(i int, it item) (answer, error) {
 	default:
 		return answer{}, unreadable(commands.Again, "answers[%d] has the unknown status %q", i, a.Status)
 	}
+}
+
+// denied tells whether an error says that what somebody bought is not there for who asks:
+// to them it is then as if it did not exist.
+func (it item) denied(status int) bool {
+	return (it.Kind == kindOrder || it.owned()) && (status == http.StatusForbidden || status == http.StatusNotFound)
 }
 
 // lacks names the fields that are missing from an answer.

@@ -142,7 +142,7 @@ func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 		var callers sync.WaitGroup
 		for _, number := range []string{"1001", "1002"} { // the one that began the batch, and one that shares an item
 			callers.Go(func() {
-				if _, _, err := w.Order(ctx, number); failure(t, err).State != commands.Again || time.Since(begun) != 300*time.Millisecond {
+				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != commands.Again || time.Since(begun) != 300*time.Millisecond {
 					t.Errorf("%v after %s", err, time.Since(begun))
 				}
 			})
@@ -209,7 +209,7 @@ func TestUpperAndLowerCaseAreOneOrder(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, number := range []string{"a-1", "A-1"} {
-			if _, found, err := w.Order(t.Context(), number); found || err != nil {
+			if _, found, err := w.Order(t.Context(), number, anybody); found || err != nil {
 				t.Errorf("%v, %v", found, err)
 			}
 		}
@@ -240,11 +240,11 @@ func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(crmtest.Fault{Status: 500, Count: 1})
-		if _, _, err := w.Order(t.Context(), "9999"); err == nil {
+		if _, _, err := w.Order(t.Context(), "9999", anybody); err == nil {
 			t.Error("no error")
 		}
 		for range 2 {
-			if _, found, err := w.Order(t.Context(), "9999"); found || err != nil {
+			if _, found, err := w.Order(t.Context(), "9999", anybody); found || err != nil {
 				t.Errorf("%v, %v", found, err)
 			}
 		}
@@ -360,13 +360,13 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		begun := time.Now()
 		var callers sync.WaitGroup
 		callers.Go(func() { // on its way
-			if _, _, err := w.Order(t.Context(), "1001"); failure(t, err).State != commands.Unknown {
+			if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Unknown {
 				t.Errorf("on its way: %v", err)
 			}
 		})
 		time.Sleep(time.Second)
 		callers.Go(func() { // still gathering
-			if _, _, err := w.Order(t.Context(), "1002"); failure(t, err).State != commands.Again {
+			if _, _, err := w.Order(t.Context(), "1002", anybody); failure(t, err).State != commands.Again {
 				t.Errorf("gathering: %v", err)
 			}
 		})
@@ -376,7 +376,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 			t.Errorf("%d are still under way", n)
 		}
 		callers.Wait()
-		if _, _, err := w.Order(t.Context(), "1003"); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
+		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
 			t.Errorf("afterwards: %v after %s", err, time.Since(begun))
 		}
 	})
@@ -438,13 +438,13 @@ func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
 				client := serve(t, reply(http.StatusOK, body))
 				var callers sync.WaitGroup
 				callers.Go(func() {
-					if o, found, err := client.Order(t.Context(), "1001"); err != nil || !found || o.Status != "lost" {
+					if o, found, err := client.Order(t.Context(), "1001", anybody); err != nil || !found || o.Status != "lost" {
 						t.Errorf("the other: %+v, %v, %v", o, found, err)
 					}
 				})
 				synctest.Wait()
 				callers.Go(func() {
-					_, _, err := client.Order(t.Context(), "1002")
+					_, _, err := client.Order(t.Context(), "1002", anybody)
 					if got := failure(t, err); string(got.State) != c.state || !strings.Contains(got.Reason, c.says) {
 						t.Errorf("%s: %s; want %s of %q", got.State, got.Reason, c.state, c.says)
 					}
@@ -484,13 +484,13 @@ func TestABatchRefusedAsAWholeIsRefusedForGoodOnlyAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := serve(t, reply(http.StatusUnprocessableEntity, `{"title":"No","status":422,"detail":"one of them is bad"}`))
-		if _, _, err := c.Order(t.Context(), "1001"); failure(t, err).State != commands.Refused {
+		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Refused {
 			t.Errorf("alone: %v", err)
 		}
 		var callers sync.WaitGroup
 		for _, number := range []string{"1001", "1002"} {
 			callers.Go(func() {
-				if _, _, err := c.Order(t.Context(), number); failure(t, err).State != commands.Again {
+				if _, _, err := c.Order(t.Context(), number, anybody); failure(t, err).State != commands.Again {
 					t.Errorf("together: %v", err)
 				}
 			})

@@ -41,8 +41,12 @@ func TestWhatIsKnownOfAPurchaseIsToldInTheToolsWords(t *testing.T) {
 			{dialog.LookUpCustomer, "nobody", "", none},
 		} {
 			got := finds(t, w.tools(), using(t, c.customer, c.tool, "number", c.number))
-			if diff := cmp.Diff(c.want, got.Output); diff != "" || got.Receipt != "" {
-				t.Errorf("%s of %s, %s: receipt %q, %s", c.tool, c.customer, c.number, got.Receipt, diff)
+			account := ""
+			if c.tool == dialog.LookUpCustomer && c.want["found"] == "true" {
+				account = c.customer
+			}
+			if diff := cmp.Diff(c.want, got.Output); diff != "" || got.Receipt != "" || got.Account != account {
+				t.Errorf("%s of %s, %s: receipt %q, account %q, %s", c.tool, c.customer, c.number, got.Receipt, got.Account, diff)
 			}
 			for name := range got.Output {
 				if !slices.ContainsFunc(dialog.Toolbox[c.tool].Output, func(f dialog.Field) bool { return f.Name == name }) {

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -46,14 +49,14 @@ func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	if !shop.Has()[asked.Tool] {
 		return t.refuse(d, fmt.Sprintf("bot %s has no tool %q configured", d.Stream.Bot(), asked.Tool))
 	}
-	answer, err := shop.use(ctx, asked, d.ID.String())
+	answer, err := shop.use(ctx, asked, d)
 	if outcome := judge(err); outcome.State == commands.Refused {
 		return t.refuse(d, outcome.Reason)
 	} else if outcome.State != commands.Done {
 		return outcome
 	}
 	record := asked.Returned(d.ID, shop.now())
-	record.Output, record.Receipt = answer.output, answer.receipt
+	record.Output, record.Receipt, record.Account = answer.output, answer.receipt, answer.account
 	return done(answer.output, record)
 }
 
@@ -82,28 +85,30 @@ func (s Shop) now() time.Time {
 // used is what came of a tool.
 type used struct {
 	output  map[string]string
-	receipt string
+	receipt string // of a change
+	account string // of a customer
 }
 
 // use uses a tool that the shop has.
-func (s Shop) use(ctx context.Context, asked commands.UseTool, key string) (used, error) {
+func (s Shop) use(ctx context.Context, asked commands.UseTool, d commands.Claimed) (used, error) {
+	key := d.ID.String()
 	switch asked.Tool {
 	case dialog.OrderStatus:
 		orders := s.Orders
 		if orders == nil {
 			orders = s.CRM
 		}
-		order, found, err := orders.Order(ctx, asked.Input["number"])
+		order, found, err := orders.Order(ctx, asked.Input["number"], askerOf(asked, d.Stream))
 		return used{output: order.Output(found)}, err
 	case dialog.CheckAddress:
 		check, err := s.CRM.ValidateAddress(ctx, asked.Input["address"])
 		return used{output: check.Output()}, err
 	case dialog.ChangeAddress:
 		receipt, err := s.CRM.UpdateBillingAddress(ctx, key, asked.Customer, asked.Input["address"])
-		return used{map[string]string{"address": receipt.Address}, receipt.ID}, err
+		return used{output: map[string]string{"address": receipt.Address}, receipt: receipt.ID}, err
 	case dialog.LookUpCustomer:
 		customer, found, err := s.CRM.Customer(ctx, asked.Customer)
-		return used{output: customer.output(found)}, err
+		return used{output: customer.output(found), account: customer.ID}, err
 	case dialog.Invoice:
 		invoice, found, err := s.CRM.Invoice(ctx, asked.Customer, asked.Input["number"])
 		return used{output: invoice.output(found)}, err
@@ -112,13 +117,23 @@ func (s Shop) use(ctx context.Context, asked commands.UseTool, key string) (used
 		return used{output: charged(charges, found)}, err
 	case dialog.RefundDuplicate:
 		refund, err := s.CRM.RefundDuplicate(ctx, key, asked.Customer, asked.Input["number"], asked.Input["charge"])
-		return used{map[string]string{"amount": refund.Amount, "days": refund.Days.String()}, refund.ID}, err
+		return used{output: map[string]string{"amount": refund.Amount, "days": refund.Days.String()}, receipt: refund.ID}, err
 	case dialog.ReportDelivery:
 		report, err := s.CRM.ReportDeliveryProblem(ctx, key, asked.Customer, asked.Input["number"], asked.Input["problem"], asked.Input["detail"])
-		return used{map[string]string{"case": report.Number, "days": report.Days.String()}, report.Number}, err
+		return used{output: map[string]string{"case": report.Number, "days": report.Days.String()}, receipt: report.Number}, err
 	default:
 		return used{}, refused("nobody knows how to use %q", asked.Tool)
 	}
+}
+
+// askerOf is who a tool is used for, and where.
+func askerOf(asked commands.UseTool, stream domain.StreamID) Asker {
+	by := Asker{Customer: asked.Account}
+	by.Chat, _ = stream.Chat()
+	if id, ofTelegram := strings.CutPrefix(asked.Customer, "telegram:"); ofTelegram {
+		by.User, _ = strconv.ParseInt(id, 10, 64) // what is no number is nobody
+	}
+	return by
 }
 
 func done(answer any, record chat.Command) commands.Outcome {

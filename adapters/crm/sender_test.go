@@ -310,7 +310,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nobody.Close)
-	if _, _, err := nobody.Order(t.Context(), "1001"); failure(t, err).State != commands.Again {
+	if _, _, err := nobody.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Again {
 		t.Errorf("nobody listens: %v", err)
 	}
 }

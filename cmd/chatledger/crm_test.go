@@ -281,6 +281,29 @@ func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
 	}
 }
 
+// A stranger who guesses a number hears what they would hear of a number that there is not.
+func TestAStrangerHearsOfSomebodysOrderThatThereIsNone(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	crm.Known("telegram:41", "C-1")
+	w := newWorld(t, withCRM)
+	w.Say(41, "where is my order 2001?")
+	w.says(41, "Order 2001: delivered")
+	w.Say(42, "where is my order 2001?")
+	w.Say(43, "where is my order 2002?")
+	w.settle()
+	if stranger, guesser := w.texts(42, "bot"), w.texts(43, "bot"); len(stranger) != 1 || stranger[0] != strings.ReplaceAll(guesser[0], "2002", "2001") {
+		t.Errorf("a stranger is told %q, and of no order %q", stranger, guesser)
+	}
+	// By then the CRM has said who is who.
+	w.Say(41, "where is my order 2001?")
+	w.settle()
+	w.wantRows("C-1, telegram:41", `select payload ->> 'account', payload ->> 'customer' from eventstore.deliveries
+		where kind = 'orders.lookup' and stream_id = 'chat-demo:41' order by seq desc limit 1`)
+	w.clean()
+	w.replaysAsItWas()
+}
+
 // While the circuit is open nothing is sent, and the conversation goes on.
 func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
 	t.Parallel()

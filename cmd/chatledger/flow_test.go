@@ -287,12 +287,12 @@ type slowOrders struct {
 	answer chan struct{}
 }
 
-func (s slowOrders) Order(ctx context.Context, number string) (dialog.Order, bool, error) {
+func (s slowOrders) Order(ctx context.Context, number string, by crm.Asker) (dialog.Order, bool, error) {
 	select {
 	case <-s.answer:
 	case <-ctx.Done():
 	}
-	return s.Orders.Order(ctx, number)
+	return s.Orders.Order(ctx, number, by)
 }
 
 // While an order is looked up the customer sees typing, again and again, but not when

@@ -151,7 +151,7 @@ func (b botConfig) decidesWith(name string, log *slog.Logger) (whatif.Settings, 
 	s.With = b.Model.informs(s.With)
 	if catalogue, ok := orders.(crm.Catalogue); ok {
 		s.Order = func(number string) (dialog.Order, bool) {
-			order, found, _ := catalogue.Order(context.Background(), number) // a list never fails
+			order, found, _ := catalogue.Order(context.Background(), number, crm.Asker{}) // a list never fails
 			return order, found
 		}
 	}

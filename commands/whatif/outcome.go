@@ -35,7 +35,7 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 	case chat.ToolRequested:
 		if found, known := b.use(e, asked.ID, recorded); known {
 			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, About: e.About,
-				Output: found.Output, Receipt: found.Receipt, Reason: found.Reason, At: at}
+				Output: found.Output, Receipt: found.Receipt, Account: found.Account, Reason: found.Reason, At: at}
 		}
 	case chat.ModelAsked:
 		if was, known := b.then.to(e, recorded); known {

@@ -78,11 +78,13 @@ type Awaited struct {
 	To     domain.Version // what the request answered
 	Step   dialog.Step    // that waits
 	Writes bool
+	By     int64 // Telegram's id of who asked
 }
 
 // Known is a customer as the CRM knows them.
 type Known struct {
 	Fields map[string]string
+	ID     string    // the CRM's
 	Asked  time.Time // when it was last requested
 }
 
@@ -207,7 +209,7 @@ func Evolve(s State, event domain.Event) State {
 		s.Calls = max(s.Calls, e.Call)
 		switch e.For {
 		case ForWorkflow:
-			s.Awaited = Awaited{e.Call, e.Tool, e.To, s.Run.Step, e.Writes}
+			s.Awaited = Awaited{e.Call, e.Tool, e.To, s.Run.Step, e.Writes, e.Customer}
 			s.Run.Calling, s.Run.Writing = e.Tool, e.Writes
 		case ForCustomer:
 			s.Known.Asked = s.LastUpdateAt
@@ -220,7 +222,7 @@ func Evolve(s State, event domain.Event) State {
 				s.Awaited = Awaited{}
 			}
 		case e.Tool == dialog.LookUpCustomer && e.Reason == "":
-			s.Known.Fields = e.Output
+			s.Known.Fields, s.Known.ID = e.Output, e.Account
 		}
 	case WorkflowMoved:
 		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source, By: e.By}, e.At)

@@ -60,6 +60,7 @@ type RecordTool struct {
 	About    *dialog.Question // of ForQuestion
 	Output   map[string]string
 	Receipt  string
+	Account  string
 	Reason   string
 	At       time.Time
 }

@@ -216,6 +216,7 @@ type ToolRequested struct {
 	Input    map[string]string `json:"input,omitempty"`
 	About    *dialog.Question  `json:"about,omitempty"`    // of ForQuestion
 	Customer int64             `json:"customer,omitempty"` // Telegram's id of who asked or confirmed: in a group, too, everybody changes their own only
+	Account  string            `json:"account,omitempty"`  // the CRM's id of who the chat is with, when it was known
 	Writes   bool              `json:"writes,omitempty"`   // it changes something, which the customer has confirmed
 }
 
@@ -238,6 +239,7 @@ type ToolReturned struct {
 	Input    map[string]string `json:"input,omitempty"`
 	Output   map[string]string `json:"output,omitempty"`
 	Receipt  string            `json:"receipt,omitempty"` // the other side's number of a change
+	Account  string            `json:"account,omitempty"` // the CRM's id of the customer who was looked up
 	Reason   string            `json:"reason,omitempty"`
 }
 

@@ -73,7 +73,7 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 
 // request is the chat's next request of a tool.
 func (s informed) request(to Answer, purpose Purpose, call dialog.ToolCall, by int64) ToolRequested {
-	return ToolRequested{Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, About: call.About, Customer: by, Writes: dialog.Toolbox[call.Tool].Writes}
+	return ToolRequested{Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, About: call.About, Customer: by, Account: s.Known.ID, Writes: dialog.Toolbox[call.Tool].Writes}
 }
 
 // moves are the steps that a turn takes in workflows.

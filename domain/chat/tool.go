@@ -12,7 +12,7 @@ import (
 // taken over. What a tool has changed cannot be called back: when the answer comes after
 // a person took over, it is theirs to say so.
 func recordTool(s informed, c RecordTool) []domain.Event {
-	returned := ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Reason: c.Reason}
+	returned := ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Account: c.Account, Reason: c.Reason}
 	events := []domain.Event{returned}
 	switch {
 	case c.For == ForAgent:
@@ -48,7 +48,7 @@ func (s informed) returned(call int, tool string, output map[string]string, fail
 	if takenOver && len(turn.Moves) > 0 {
 		turn.Moves[0].From = dialog.HandedOver
 	}
-	return s.does(to, turn, 0, at)
+	return s.does(to, turn, waited.By, at)
 }
 
 // skipDelivery keeps an operator's decision. A workflow must not wait for what does not

@@ -79,7 +79,8 @@ func (s *Server) account(id string) *Customer {
 // holds the lock.
 func (s *Server) bought(customer, number string) *purchase {
 	p, found := s.orders[strings.ToUpper(number)]
-	if !found || s.account(customer) == nil || p.owner != "" && p.owner != customer {
+	account := s.account(customer)
+	if !found || account == nil || p.owner != "" && p.owner != account.ID {
 		return nil
 	}
 	p.charges = slices.Clone(p.charges)
@@ -89,6 +90,18 @@ func (s *Server) bought(customer, number string) *purchase {
 		}
 	}
 	return &p
+}
+
+// Known makes the shop know a customer's account by another id, such as telegram:77. It
+// panics when there is no such customer.
+func (s *Server) Known(as, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account := s.account(id)
+	if account == nil {
+		panic("crmtest: Known: there is no customer " + id)
+	}
+	s.customers[as] = account
 }
 
 // AddCustomer gives the shop a customer, in the place of who had their id. It panics when

@@ -1,23 +1,31 @@
 package crmtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
+	"strconv"
 	"unicode/utf8"
 )
 
-func (s *Server) getCustomer(c call) reply { return single(s.find("customer", c.PathValue("id"), "")) }
+func (s *Server) getCustomer(c call) reply {
+	return single(s.find("customer", c.PathValue("id"), "", Asker{}))
+}
 
-func (s *Server) getOrder(c call) reply { return single(s.find("order", c.PathValue("number"), "")) }
+func (s *Server) getOrder(c call) reply {
+	query := c.URL.Query()
+	by := Asker{Customer: query.Get("customer")}
+	by.User, _ = strconv.ParseInt(query.Get("telegram_user"), 10, 64) // without a number it is nobody
+	return single(s.find("order", c.PathValue("number"), "", by))
+}
 
 func (s *Server) getInvoice(c call) reply {
-	return single(s.find("invoice", c.PathValue("number"), c.PathValue("id")))
+	return single(s.find("invoice", c.PathValue("number"), c.PathValue("id"), Asker{}))
 }
 
 func (s *Server) getCharges(c call) reply {
-	return single(s.find("charges", c.PathValue("number"), c.PathValue("id")))
+	return single(s.find("charges", c.PathValue("number"), c.PathValue("id"), Asker{}))
 }
 
 // single answers a look-up that came alone.
@@ -78,7 +86,10 @@ type Answer struct {
 
 func (s *Server) postLookups(c call) reply {
 	var asked struct {
-		Lookups []struct{ Kind, Key, Owner string }
+		Lookups []struct {
+			Kind, Key, Owner string
+			Asker            Asker
+		}
 	}
 	if err := json.Unmarshal(c.body, &asked); err != nil {
 		return refuse(http.StatusBadRequest, "the body is not {\"lookups\": [{\"kind\": ..., \"key\": ...}]}: %v", err)
@@ -88,13 +99,24 @@ func (s *Server) postLookups(c call) reply {
 	}
 	answers := make([]Answer, len(asked.Lookups))
 	for i, l := range asked.Lookups {
-		answers[i] = s.find(l.Kind, l.Key, l.Owner)
+		answers[i] = s.find(l.Kind, l.Key, l.Owner, l.Asker)
 	}
 	return ok(map[string][]Answer{"answers": answers})
 }
 
-// find makes one look-up. The owner is whose it has to be, in kinds that have one.
-func (s *Server) find(kind, key, owner string) Answer {
+// Asker is who asks for an order.
+type Asker struct {
+	User     int64  `json:"telegram_user"`
+	Chat     int64  `json:"telegram_chat"`
+	Customer string `json:"customer"`
+}
+
+// id is the customer's by which the shop knows them.
+func (a Asker) id() string { return cmp.Or(a.Customer, fmt.Sprintf("telegram:%d", a.User)) }
+
+// find makes one look-up. The owner is whose it has to be, in kinds that have one; an order
+// is shown to whom it belongs, and to nobody else.
+func (s *Server) find(kind, key, owner string, by Asker) Answer {
 	a := Answer{Kind: kind, Key: key, Owner: owner, Status: "found"}
 	if err := checkKey(key); err != nil {
 		return a.fail("%v", err)
@@ -112,7 +134,9 @@ func (s *Server) find(kind, key, owner string) Answer {
 	case "customer":
 		a.Customer = s.customer(key)
 	case "order":
-		a.Order = s.order(key)
+		if p := s.purchase(by.id(), key); p != nil {
+			a.Order = &p.order
+		}
 	case "address":
 		check := CheckAddress(key)
 		a.Address = &check
@@ -130,16 +154,6 @@ func (a Answer) fail(format string, args ...any) Answer {
 	a.Status = "error"
 	a.Error = &problem{http.StatusText(http.StatusBadRequest), http.StatusBadRequest, fmt.Sprintf(format, args...)}
 	return a
-}
-
-func (s *Server) order(number string) *Order {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, found := s.orders[strings.ToUpper(number)]
-	if !found {
-		return nil
-	}
-	return &p.order
 }
 
 func (s *Server) purchase(customer, number string) *purchase {
