@@ -12,8 +12,8 @@ import (
 )
 
 // Unfinished follows a whole history, in feed order, and knows what it leaves open:
-// effects that were asked for and are not over, and customers whom the bot owes its
-// turn. The zero value is ready. It keeps what is open, and nothing else.
+// effects that were asked for and are not over, customers whom the bot owes its turn, and
+// chats in which time is to bring something about. The zero value is ready. It keeps what is open, and nothing else.
 type Unfinished struct {
 	// AnsweredTo is how far the bot's turn was taken; nil when that is not known, and
 	// then nobody counts as waiting. Of the events behind it some may be answered.
@@ -21,7 +21,12 @@ type Unfinished struct {
 
 	effects    map[uuid.UUID]OpenEffect
 	unanswered map[uuid.UUID]Unanswered
+	timed      map[domain.StreamID]chat.State // folded since something in it last began
 }
+
+// Importer is the actor of what fell due while an archive lay: it came to its end, and
+// nobody was told.
+const Importer = "import"
 
 // OpenEffect is an effect of which no outcome is known, or that is a dead letter.
 type OpenEffect struct {
@@ -41,7 +46,7 @@ type Unanswered struct {
 // Follow takes the next event.
 func (u *Unfinished) Follow(r domain.Recorded) {
 	if u.effects == nil {
-		u.effects, u.unanswered = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}
+		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}, map[domain.StreamID]chat.State{}
 	}
 	if r.Actor == "delivery" { // whatever it is: the outcome of what caused it
 		delete(u.effects, r.Causation)
@@ -61,11 +66,27 @@ func (u *Unfinished) Follow(r domain.Recorded) {
 	case chat.DeliverySkipped:
 		delete(u.effects, e.Delivery)
 	}
+	u.watch(r)
 	delete(u.unanswered, r.Causation)
 	if _, turn := Turn(r, r.OccurredAt); turn && u.AnsweredTo != nil && u.AnsweredTo.Before(r.Position) {
 		u.unanswered[r.ID] = Unanswered{r.Stream, r.Version}
 	}
 }
+
+// watch keeps the states of those chats alone in which something runs or is open. Folded
+// from there, and not from the chat's beginning, they still tell whether time matters.
+func (u *Unfinished) watch(r domain.Recorded) {
+	state := chat.Decider.Evolve(u.timed[r.Stream], r.Event)
+	if state.Run.Active() || !chat.Wake(state, chat.Settings{}).IsZero() {
+		u.timed[r.Stream] = state
+	} else {
+		delete(u.timed, r.Stream)
+	}
+}
+
+// Timed are the chats in which time is to bring something about, or may be once they are
+// looked at with what their bot knows; by stream.
+func (u *Unfinished) Timed() []domain.StreamID { return slices.Sorted(maps.Keys(u.timed)) }
 
 // Effects are those that are open, in no order.
 func (u *Unfinished) Effects() []OpenEffect { return slices.Collect(maps.Values(u.effects)) }

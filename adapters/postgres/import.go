@@ -121,9 +121,16 @@ func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
 	return page, nil
 }
 
-// Add imports the next events, all or none; open are the effects that the whole
-// archive leaves open, with its last batch. An error that is about one of the events is a Misfit.
-func (i *Import) Add(ctx context.Context, batch []domain.Stored, last bool, open []commands.OpenEffect) error {
+// Left is what a whole archive leaves open.
+type Left struct {
+	Effects []commands.OpenEffect
+	Timed   []domain.StreamID // chats in which time is to bring something about
+	At      time.Time         // when they are looked at first
+}
+
+// Add imports the next events, all or none; left is nil but with the last batch. An error
+// that is about one of the events is a Misfit.
+func (i *Import) Add(ctx context.Context, batch []domain.Stored, left *Left) error {
 	err := pgx.BeginFunc(ctx, i.conn, func(tx pgx.Tx) error {
 		for _, step := range []func(context.Context, pgx.Tx, []domain.Stored) error{
 			i.alone, i.contiguous, i.copyIDs, i.copyEvents, i.addStreams, i.addUpdates, i.passBy,
@@ -132,10 +139,13 @@ func (i *Import) Add(ctx context.Context, batch []domain.Stored, last bool, open
 				return err
 			}
 		}
-		if !last {
+		if left == nil {
 			return nil
 		}
-		return i.addLetters(ctx, tx, open)
+		if err := i.addTimers(ctx, tx, left); err != nil {
+			return err
+		}
+		return i.addLetters(ctx, tx, left.Effects)
 	})
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
@@ -306,6 +316,23 @@ func (i *Import) passBy(ctx context.Context, tx pgx.Tx, batch []domain.Stored) e
 		on conflict (consumer_group) do update
 		set transaction_id = excluded.transaction_id, position = excluded.position,
 			events = checkpoints.events + excluded.events, updated_at = now()`, i.groups, len(batch))
+	return err
+}
+
+// addTimers has the chats looked at in which something runs or is open, once somebody
+// serves who knows how long that may take; what is due by then is done quietly. Timers of an
+// earlier import are set anew: the store holds nothing that was not imported.
+func (i *Import) addTimers(ctx context.Context, tx pgx.Tx, left *Left) error {
+	streams := make([]string, len(left.Timed))
+	for n, stream := range left.Timed {
+		streams[n] = string(stream)
+	}
+	_, err := tx.Exec(ctx, `
+		with former as (
+			delete from eventstore.timers where stream_id <> all ($1::text[])
+		)
+		insert into eventstore.timers (stream_id, due_at, quiet) select stream_id, $2, true from unnest($1::text[]) as t(stream_id)
+		on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null, quiet = true`, streams, left.At)
 	return err
 }
 

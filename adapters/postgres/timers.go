@@ -43,7 +43,7 @@ const setTimers = `unset as (
     delete from eventstore.timers x using t where x.stream_id = t.stream_id and t.due_at is null
 ), timed as (
     insert into eventstore.timers (stream_id, due_at) select stream_id, due_at from t where due_at is not null
-    on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null
+    on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null, quiet = false
 )`
 
 // dueAt is a time as the column keeps it, never earlier than it is; nil for never.
@@ -59,6 +59,7 @@ func dueAt(at time.Time) *time.Time {
 type timer struct {
 	Stream domain.StreamID
 	Due    time.Time
+	Quiet  bool // it was imported, and nobody has looked since
 }
 
 // Timekeeper lets chats do what it is time for. Any number of them, in any number of
@@ -111,7 +112,10 @@ func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) 
 func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) error {
 	requests := make([]commands.Request, len(due))
 	for i, t := range due {
-		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now}, Actor: "time", At: now}
+		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now, Quiet: t.Quiet}, Actor: "time", At: now}
+		if t.Quiet {
+			requests[i].Actor = commands.Importer
+		}
 	}
 	results, failed := k.Handle(ctx, requests)
 	var done []timer
@@ -138,7 +142,7 @@ func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) 
 			order by due_at limit $2 for update skip locked
 		)
 		update eventstore.timers t set taken_until = now() + $3 from due where t.stream_id = due.stream_id
-		returning t.stream_id, t.due_at`, now, timersAtOnce, timerLease)
+		returning t.stream_id, t.due_at, t.quiet`, now, timersAtOnce, timerLease)
 	if err != nil {
 		return nil, fmt.Errorf("take timers: %w", err)
 	}
@@ -176,7 +180,7 @@ func (s *Store) passTimers(ctx context.Context, done []timer, next []*time.Time)
 		), unset as (
 			delete from eventstore.timers x using t where x.stream_id = t.stream_id and x.due_at = t.was and t.due_at is null
 		)
-		update eventstore.timers x set due_at = t.due_at, taken_until = null
+		update eventstore.timers x set due_at = t.due_at, taken_until = null, quiet = false
 		from t where x.stream_id = t.stream_id and x.due_at = t.was and t.due_at is not null`, streams, were, next)
 	if err != nil {
 		return fmt.Errorf("set %d timers that went off: %w", len(done), err)

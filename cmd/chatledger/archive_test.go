@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -85,8 +86,8 @@ func TestARoundTripIsEqual(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "archive")
 			from.run("export", "--to", dir, "--format", format, "--part-events", "40")
 			to := newTown(t, pgtest.Database(t))
-			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 1 {
-				t.Errorf("nothing is open, and the import says %s", said)
+			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 2 || !strings.Contains(said, "something runs or is open") {
+				t.Errorf("no effect is open, and the import says %s", said)
 			}
 			wantSame(t, "store", want, to.rows(wholeLedger))
 			wantSame(t, "archive", from.exported(), to.exported())
@@ -244,6 +245,65 @@ func TestAnImportSendsNothingAndForgetsNothing(t *testing.T) {
 	if got := w.texts(7, "bot"); len(got) == 0 || got[0] != "not sent" {
 		t.Errorf("after a retry chat 7 was sent %q", got)
 	}
+}
+
+// What fell due while the archive lay ends without a word to anybody; what falls due later
+// is said as always. A workflow that was open does not stay so for ever.
+func TestWhatFellDueInAnArchiveEndsQuietly(t *testing.T) {
+	t.Parallel()
+	from := newTown(t, pgtest.Database(t))
+	from.running = from.start(from.dsn)
+	from.register()
+	from.Say(1, "I want to change my billing address")
+	from.Say(2, "I want to talk to a human!")
+	from.settle()
+	from.running.stop()
+	dir := filepath.Join(t.TempDir(), "archive")
+	from.run("export", "--to", dir)
+
+	const overdue = `select stream_id, name, coalesce(payload ->> 'step', payload ->> 'what'), actor from eventstore.events
+		where name = 'due_breached' or payload ->> 'step' = 'expired' order by 1, version`
+	ended := func(actor string) string {
+		return strings.ReplaceAll("chat-demo:1, workflow_moved, expired, BY; chat-demo:2, due_breached, first_response, BY; chat-demo:2, due_breached, resolution, BY", "BY", actor)
+	}
+	served := func(later time.Duration) *world {
+		w := newTown(t, pgtest.Database(t))
+		w.clock.pass(later)
+		if said := w.run("import", "--from", dir); !strings.Contains(said, "in 2 chats something runs or is open") {
+			t.Errorf("the import says %s", said)
+		}
+		w.run("import", "--from", dir) // once more, which changes nothing
+		w.running = w.start(w.dsn)
+		w.register()
+		w.openChat(1)
+		w.openChat(2)
+		w.settle()
+		return w
+	}
+	const week = 7 * 24 * time.Hour
+	t.Run("it lay for a week", func(t *testing.T) {
+		w := served(week)
+		w.wantRows(ended("import"), overdue)
+		w.wantRows("", `select stream_id, due_at from eventstore.timers`)
+		if said := append(w.texts(1, "bot"), w.texts(2, "bot")...); len(said) > 0 {
+			t.Errorf("the customers are told %q", said)
+		}
+		w.clean()
+		w.replaysAsItWas()
+	})
+	t.Run("it did not lie", func(t *testing.T) {
+		w := served(0)
+		w.wantRows("", overdue)
+		w.wantRows("2, 0", `select count(*), count(*) filter (where quiet) from eventstore.timers`)
+		w.clock.pass(week)
+		w.settle()
+		w.wantRows(ended("time"), overdue)
+		if said := w.texts(1, "bot"); len(said) != 1 {
+			t.Errorf("the customer is told %q", said)
+		}
+		w.clean()
+		w.replaysAsItWas()
+	})
 }
 
 func tableNames() (names []string) {

@@ -168,8 +168,7 @@ func (i *intake) compare() (known int64, more bool, err error) {
 type batch struct {
 	events []domain.Stored
 	where  []archive.Where
-	last   bool
-	open   []commands.OpenEffect // that the whole archive leaves; of the last batch
+	left   *postgres.Left // by the whole archive; of the last batch
 }
 
 // add stores the rest of the archive, a batch while the next is read.
@@ -208,7 +207,7 @@ func (i *intake) read(ctx context.Context, batches chan<- batch) error {
 		case err == io.EOF && len(b.events) == 0:
 			return nil
 		case err == io.EOF:
-			b.last, b.open = true, i.left.Effects()
+			b.left = &postgres.Left{Effects: i.left.Effects(), Timed: i.left.Timed(), At: i.now()}
 			return send()
 		case err != nil:
 			return err
@@ -225,7 +224,7 @@ func (i *intake) read(ctx context.Context, batches chan<- batch) error {
 
 // store stores a batch; a mistake in an event is told with its place.
 func (i *intake) store(b batch) error {
-	err := i.into.Add(i.ctx, b.events, b.last, b.open)
+	err := i.into.Add(i.ctx, b.events, b.left)
 	var misfit *postgres.Misfit
 	if errors.As(err, &misfit) {
 		s := b.events[misfit.Event]
@@ -238,6 +237,9 @@ func (i *intake) store(b batch) error {
 func (i *intake) report() {
 	if n := len(i.left.Effects()); n > 0 {
 		fmt.Fprintf(i.stdout, "%d effects have no outcome in the archive and were not sent: `chatledger deliveries` shows them, and each waits for `retry` or `skip`\n", n)
+	}
+	if n := len(i.left.Timed()); n > 0 {
+		fmt.Fprintf(i.stdout, "in %d chats something runs or is open: what is overdue by the next `chatledger serve` ends there without a word, and the rest goes on\n", n)
 	}
 	if i.left.AnsweredTo == nil {
 		fmt.Fprintln(i.stdout, "a stream does not tell which messages the bot had yet to answer; none is answered from here")

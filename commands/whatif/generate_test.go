@@ -242,9 +242,13 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// elapse lets the bot do what is due.
+// elapse lets the bot do what is due, sometimes as if the chat had lain in an archive.
 func (l *life) elapse(at time.Time) {
-	if err := l.handle(commands.Request{Stream: stream, Command: chat.Elapse{At: at}, Actor: "time", At: l.now}); err != nil {
+	quiet, actor := at.UnixMicro()%3 == 0, "time"
+	if quiet {
+		actor = commands.Importer
+	}
+	if err := l.handle(commands.Request{Stream: stream, Command: chat.Elapse{At: at, Quiet: quiet}, Actor: actor, At: l.now}); err != nil {
 		panic(err)
 	}
 }

@@ -79,13 +79,13 @@ func (b *sandbox) again(d decision) error {
 			if e.Step != dialog.Expired {
 				continue
 			}
-			b.put(chat.Elapse{At: e.At}, d)
+			b.put(elapseOf(e.At, r), d)
 		case chat.WorkflowReminded:
-			b.put(chat.Elapse{At: e.At}, d)
+			b.put(elapseOf(e.At, r), d)
 		case chat.DueBreached:
-			b.put(chat.Elapse{At: e.At}, d)
+			b.put(elapseOf(e.At, r), d)
 		case chat.BacklogTaken:
-			b.put(chat.Elapse{At: commandedAt(d)}, d)
+			b.put(elapseOf(commandedAt(d), r), d)
 		case chat.Understood:
 			b.turn(e.To, d)
 		case chat.ToolReturned:
@@ -93,7 +93,7 @@ func (b *sandbox) again(d decision) error {
 		case chat.ModelAnswered:
 			b.settle(e.Delivery, e, d)
 		case chat.ExchangeEnded:
-			b.put(chat.Elapse{At: e.At}, d)
+			b.put(elapseOf(e.At, r), d)
 		case chat.TicketFiled:
 			b.settle(e.Delivery, e, d)
 		case chat.DeliverySucceeded:
@@ -132,6 +132,11 @@ func (b *sandbox) again(d decision) error {
 		return nil
 	}
 	return fmt.Errorf("%s version %d: a replay does not know what leads to %T alone", d[0].Stream, d[0].Version, d[0].Event)
+}
+
+// elapseOf is what time brought about, and whether anybody was to hear of it.
+func elapseOf(at time.Time, r domain.Recorded) chat.Elapse {
+	return chat.Elapse{At: at, Quiet: r.Actor == commands.Importer}
 }
 
 // receive puts an update again.

@@ -66,7 +66,10 @@ type RecordTool struct {
 }
 
 // Elapse lets the bot do what it is time for (see Wake).
-type Elapse struct{ At time.Time }
+type Elapse struct {
+	At    time.Time
+	Quiet bool // what is due comes to its end, and reaches nobody
+}
 
 // RecordDelivery brings the outcome of anything else that was sent.
 type RecordDelivery struct {

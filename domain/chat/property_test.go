@@ -51,7 +51,7 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 		to := rapid.IntRange(1, len(c.history)).Draw(t, "to")
 		return chat.Respond{To: domain.Version(to), Event: c.history[to-1], At: c.now}
 	case 7:
-		return chat.Elapse{At: c.now}
+		return chat.Elapse{At: c.now, Quiet: rapid.Bool().Draw(t, "quiet")}
 	case 8:
 		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]string{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
 	case 9, 10:

@@ -42,22 +42,53 @@ func Wake(s State, b Settings) time.Time {
 
 // elapse does what is due.
 func elapse(s informed, c Elapse) (events []domain.Event) {
-	if s.Backlog.Count > 0 && !c.At.Before(s.Backlog.At.Add(backlogGather)) {
-		return s.takeBacklog(c.At)
+	if !c.Quiet {
+		return overdue(s, c.At)
+	}
+	for range quietRounds {
+		ended := slices.DeleteFunc(overdue(s, c.At), reachesSomebody)
+		for _, event := range ended {
+			s.State = Evolve(s.State, event)
+		}
+		events = append(events, ended...)
+	}
+	return events
+}
+
+// quietRounds is how many things may have to end one after the other: messages that wait,
+// an exchange, a reminder and a workflow.
+const quietRounds = 4
+
+// reachesSomebody tells what is due from what follows of it for others: what the customer
+// would hear or be asked next, who would be fetched, what would be looked up.
+func reachesSomebody(event domain.Event) bool {
+	switch e := event.(type) {
+	case WorkflowMoved:
+		return e.Step != dialog.Expired
+	case WorkflowReminded, BacklogTaken, ExchangeEnded, DueBreached:
+		return false
+	default:
+		return true
+	}
+}
+
+func overdue(s informed, at time.Time) (events []domain.Event) {
+	if s.Backlog.Count > 0 && !at.Before(s.Backlog.At.Add(backlogGather)) {
+		return s.takeBacklog(at)
 	}
 	for _, d := range s.dues() {
-		if !c.At.Before(d.at) {
-			events = append(events, DueBreached{s.Ticket.ID, d.what, d.at, c.At})
+		if !at.Before(d.at) {
+			events = append(events, DueBreached{s.Ticket.ID, d.what, d.at, at})
 		}
 	}
 	if s.WithPerson() || s.Backlog.Count > 0 {
 		return events
 	}
-	if ended := s.endExchange(c.At); ended != nil {
+	if ended := s.endExchange(at); ended != nil {
 		return ended
 	}
-	turn := dialog.Elapse(s.context(Sender{}), c.At)
-	return append(events, s.does(Answer{}, turn, 0, c.At)...)
+	turn := dialog.Elapse(s.context(Sender{}), at)
+	return append(events, s.does(Answer{}, turn, 0, at)...)
 }
 
 // due is a time that a ticket has.

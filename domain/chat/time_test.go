@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -52,6 +53,41 @@ func TestAWorkflowIsRemindedOfAndThenExpires(t *testing.T) {
 	}
 	wakes(t, expired.State, 0)
 	given(t, after(history, expired.Events...)...).When(elapse(2 * time.Hour)).ThenNothing()
+}
+
+func TestWhatIsDueQuietlyComesToItsEndAndReachesNobody(t *testing.T) {
+	waiting := caughtUp(t, collecting, 2*time.Hour, "where is my order 1001?")
+	asked := chat.ModelAsked{Answer: chat.Answer{To: 1}, Ask: 1, Round: 1, Until: noon.Add(time.Minute)}
+	for name, c := range map[string]struct {
+		past []domain.Event
+		at   time.Duration
+		want []domain.Event
+	}{
+		"nothing is due":    {collecting, time.Minute, nil},
+		"a reminder":        {collecting, 45 * time.Minute, []domain.Event{chat.WorkflowReminded{}}},
+		"a workflow":        {collecting, 5 * time.Hour, []domain.Event{chat.WorkflowMoved{}}},
+		"a ticket":          {[]domain.Event{opened}, 100 * time.Hour, []domain.Event{chat.DueBreached{}, chat.DueBreached{}}},
+		"messages, and all": {waiting, 9 * time.Hour, []domain.Event{chat.BacklogTaken{}, chat.WorkflowMoved{}}},
+		"a model's answer":  {[]domain.Event{wrote(1, "hm"), asked}, time.Hour, []domain.Event{chat.ExchangeEnded{}}},
+	} {
+		o := given(t, c.past...).When(equipped(chat.Elapse{At: noon.Add(c.at), Quiet: true}))
+		if o.Err() != nil || len(o.Events) != len(c.want) {
+			t.Errorf("%s: %+v, %v", name, o.Events, o.Err())
+			continue
+		}
+		for i, e := range o.Events {
+			if reflect.TypeOf(e) != reflect.TypeOf(c.want[i]) {
+				t.Errorf("%s: event %d is %+v", name, i, e)
+			}
+			if m, moved := e.(chat.WorkflowMoved); moved && m.Step != dialog.Expired {
+				t.Errorf("%s: it goes on with %+v", name, m)
+			}
+		}
+		// Whoever looks again finds nothing left of it.
+		if again := given(t, after(c.past, o.Events...)...).When(equipped(elapse(c.at))); len(again.Events) > 0 {
+			t.Errorf("%s: afterwards there are %+v", name, again.Events)
+		}
+	}
 }
 
 func TestAfterHoursOfSilenceThereIsNoReminderOnlyTheEnd(t *testing.T) {
