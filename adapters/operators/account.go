@@ -103,20 +103,27 @@ type failures struct {
 	counted map[string]int
 }
 
-// count counts one more of a name.
-func (f *failures) count(name string, now time.Time) {
+// count takes a login for failed before it is tried, so that many at once are not tried
+// before the first has failed. It tells whether there were too many of its name, and when
+// they are forgotten.
+func (f *failures) count(name string, now time.Time) (full bool, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.renew(now)
-	f.counted[name[:min(len(name), maxName)]]++
+	name = name[:min(len(name), maxName)]
+	if full = f.counted[name] >= maxFailures; !full {
+		f.counted[name]++
+	}
+	return full, max(f.begun.Add(failureWindow).Sub(now), time.Second)
 }
 
-// full tells whether there are too many of a name, and when they are forgotten.
-func (f *failures) full(name string, now time.Time) (bool, time.Duration) {
+// forgive takes back what was counted of a login that did not fail.
+func (f *failures) forgive(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.renew(now)
-	return f.counted[name[:min(len(name), maxName)]] >= maxFailures, max(f.begun.Add(failureWindow).Sub(now), time.Second)
+	if f.counted[name] > 0 { // they may have been forgotten meanwhile
+		f.counted[name]--
+	}
 }
 
 func (f *failures) renew(now time.Time) {

@@ -149,17 +149,21 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 // after is the chat as an act has left it, told by the events: the same whenever the act
 // is sent again.
 func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key string) (*chatView, error) {
-	history, err := a.history(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	for i := len(history) - 1; i >= 0; i-- {
-		if e, ok := history[i].Event.(chat.OperatorActed); ok && e.Operator == operator && e.Key == key {
-			end := min(i+1+e.Led, len(history))
-			return view(stream, fold(history[:end]), domain.Version(end), e.At), nil
+	var left *chatView
+	var end domain.Version // of the act
+	var at time.Time
+	err := a.walk(ctx, stream, func(r domain.Recorded, s chat.State) {
+		if e, ok := r.Event.(chat.OperatorActed); ok && e.Operator == operator && e.Key == key {
+			end, at = r.Version+domain.Version(e.Led), e.At
 		}
+		if r.Version == end {
+			left = view(stream, s, end, at)
+		}
+	})
+	if err == nil && left == nil {
+		err = fmt.Errorf("%s: the act of %s is not there, and was done", stream, operator)
 	}
-	return nil, fmt.Errorf("%s: the act of %s is not there, and was done", stream, operator)
+	return left, err
 }
 
 // conflict brings the chat as it is now with a refusal.
@@ -171,10 +175,17 @@ func (a *API) conflict(ctx context.Context, stream domain.StreamID, refusal erro
 	return problem{Status: http.StatusConflict, Detail: refusal.Error(), Chat: c}
 }
 
+func wantJSON(r *http.Request) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return problem{Status: http.StatusUnsupportedMediaType, Detail: "send JSON, with Content-Type: application/json"}
+	}
+	return nil
+}
+
 // read reads an act's body. print tells it from others.
 func (one act) read(r *http.Request, name string) (b body, print uint64, err error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return b, 0, problem{Status: http.StatusUnsupportedMediaType, Detail: "send JSON, with Content-Type: application/json"}
+	if err := wantJSON(r); err != nil {
+		return b, 0, err
 	}
 	text, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -94,39 +94,37 @@ func (a *API) chat(w http.ResponseWriter, r *http.Request, _ commands.Operator) 
 
 // now is a chat as it is.
 func (a *API) now(ctx context.Context, stream domain.StreamID) (*chatView, error) {
-	history, err := a.history(ctx, stream)
-	if err != nil {
+	var state chat.State
+	var version domain.Version
+	if err := a.walk(ctx, stream, func(r domain.Recorded, s chat.State) { state, version = s, r.Version }); err != nil {
 		return nil, err
 	}
-	return view(stream, fold(history), domain.Version(len(history)), a.Now()), nil
+	return view(stream, state, version, a.Now()), nil
 }
 
-// historyPage is how many events are read at once.
+// historyPage is how many events are read at once, and in memory.
 const historyPage = 1000
 
-// history reads a chat from its beginning.
-func (a *API) history(ctx context.Context, stream domain.StreamID) (all []domain.Recorded, err error) {
+// walk folds a chat from its beginning, and shows each event with the state behind it.
+func (a *API) walk(ctx context.Context, stream domain.StreamID, step func(domain.Recorded, chat.State)) error {
+	state, version := chat.Decider.Initial(), domain.Version(0)
 	for {
-		page, err := a.Ledger.Events(ctx, stream, domain.Version(len(all)), historyPage)
+		page, err := a.Ledger.Events(ctx, stream, version, historyPage)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if all = append(all, page...); len(page) < historyPage {
+		for _, r := range page {
+			state, version = chat.Decider.Evolve(state, r.Event), r.Version
+			step(r, state)
+		}
+		if len(page) < historyPage {
 			break
 		}
 	}
-	if len(all) == 0 {
-		return nil, errNoChat
+	if version == 0 {
+		return errNoChat
 	}
-	return all, nil
-}
-
-func fold(history []domain.Recorded) chat.State {
-	s := chat.Decider.Initial()
-	for _, r := range history {
-		s = chat.Decider.Evolve(s, r.Event)
-	}
-	return s
+	return nil
 }
 
 var errNoChat = problem{Status: http.StatusNotFound, Detail: "there is no such chat: it is written <bot>:<chat id>, as the queue gives it"}

@@ -218,6 +218,7 @@ func calls() (list []call) {
 		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 200, func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") }},
 		call{"POST /session", "/session", `{"name": "j\u0000", "password": "right"}`, "", 401, nil},
 		call{"POST /session", "/session", `jo`, "", 400, nil},
+		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") }},
 		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
 		call{"DELETE /session", "/session", ``, "", 204, nil},
 		call{"DELETE /session", "/session", ``, "", 403, func(o *office, r *http.Request) {

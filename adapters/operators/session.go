@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -37,6 +38,10 @@ var OperatorName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // login opens a session. A name that nobody has takes as long as one that somebody has.
 func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
+	// No form can send JSON, so that nobody is logged in by a page of somebody else's.
+	if err := wantJSON(r); err != nil {
+		return err
+	}
 	var given struct{ Name, Password string }
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogin))
 	if err != nil {
@@ -45,27 +50,23 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if json.Unmarshal(text, &given) != nil {
 		return problem{Status: http.StatusBadRequest, Detail: "send a JSON object with name and password"}
 	}
-	if full, wait := a.logins.full(given.Name, a.Now()); full {
+	if full, wait := a.logins.count(given.Name, a.Now()); full {
 		return problem{Status: http.StatusTooManyRequests, Detail: "too many logins of this name failed: wait, or use a token", after: wait}
 	}
-	hash := ""
-	if OperatorName.MatchString(given.Name) {
-		if hash, err = a.Accounts.Password(r.Context(), given.Name); err != nil {
-			return err
-		}
+	right, err := a.isPassword(r.Context(), given.Name, given.Password)
+	if err != nil || right {
+		a.logins.forgive(given.Name)
 	}
-	select {
-	case verifying <- struct{}{}:
-	case <-r.Context().Done():
-		return r.Context().Err()
+	if err != nil {
+		return err
 	}
-	right := a.verify(hash, given.Password)
-	<-verifying
 	if !right {
-		a.logins.count(given.Name, a.Now())
 		return a.deny(r, "name or password is wrong; `chatledger operator password` makes one")
 	}
 	a.Door.Admitted(r)
+	if err := a.closeSession(r); err != nil {
+		return err
+	}
 	secret := make([]byte, 32)
 	rand.Read(secret) // it never fails
 	value := base64.RawURLEncoding.EncodeToString(secret)
@@ -79,16 +80,40 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	}{given.Name, csrfOf(value)})
 }
 
+// isPassword tells whether a password is an operator's, when it is its turn to be hashed.
+func (a *API) isPassword(ctx context.Context, name, password string) (right bool, err error) {
+	hash := ""
+	if OperatorName.MatchString(name) {
+		if hash, err = a.Accounts.Password(ctx, name); err != nil {
+			return false, err
+		}
+	}
+	select {
+	case verifying <- struct{}{}:
+		defer func() { <-verifying }()
+		return a.verify(hash, password), nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
 // logout ends the session of the cookie that came with it.
 func (a *API) logout(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
-	if cookie, err := r.Cookie(cookieName); err == nil {
-		if err := a.Accounts.CloseSession(r.Context(), sha256.Sum256([]byte(cookie.Value))); err != nil {
-			return err
-		}
+	if err := a.closeSession(r); err != nil {
+		return err
 	}
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// closeSession ends the session that the browser has, if it has one.
+func (a *API) closeSession(r *http.Request) error {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return nil
+	}
+	return a.Accounts.CloseSession(r.Context(), sha256.Sum256([]byte(cookie.Value)))
 }
 
 // csrfOf is the token that belongs to a session. It is made of the cookie, and the cookie

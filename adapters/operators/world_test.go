@@ -68,6 +68,14 @@ func newOffice() *office {
 	return o
 }
 
+func fold(history []domain.Recorded) chat.State {
+	s := chat.Decider.Initial()
+	for _, r := range history {
+		s = chat.Decider.Evolve(s, r.Event)
+	}
+	return s
+}
+
 func (o *office) record(stream domain.StreamID, actor string, events ...domain.Event) {
 	for _, e := range events {
 		o.streams[stream] = append(o.streams[stream], domain.Recorded{Stream: stream, Version: domain.Version(len(o.streams[stream]) + 1),

@@ -28,11 +28,11 @@ func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role
 	return nil
 }
 
-// DisableOperator ends an operator's access.
+// DisableOperator ends an operator's access. Their password does not come back with them.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	done, err := s.pool.Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
-		update eventstore.operators set disabled = true where name = $1`, name)
+		update eventstore.operators set disabled = true, password = null where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
 	}
@@ -100,11 +100,19 @@ func (s *Store) Password(ctx context.Context, name string) (hash string, err err
 	return hash, nil
 }
 
+// maxSessions is how many browsers an operator may be logged in with; the oldest session
+// ends for a new one.
+const maxSessions = 20
+
 // OpenSession begins an operator's session, and clears away those that are over.
 func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error {
 	_, err := s.pool.Exec(ctx, `
-		with over as (delete from eventstore.operator_sessions where expires_at < now())
-		insert into eventstore.operator_sessions (session_hash, operator, expires_at) values ($1, $2, now() + $3)`, session[:], name, lasts)
+		with over as (
+			delete from eventstore.operator_sessions where expires_at < now() or session_hash in (
+				select session_hash from eventstore.operator_sessions where operator = $2
+				order by created_at desc, session_hash offset $4 - 1)
+		)
+		insert into eventstore.operator_sessions (session_hash, operator, expires_at) values ($1, $2, now() + $3)`, session[:], name, lasts, maxSessions)
 	if err != nil {
 		return fmt.Errorf("open a session of operator %s: %w", name, err)
 	}

@@ -92,6 +92,52 @@ func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 	}
 }
 
+// Who is let in again gets a new password, should the old one be what they were shut out for.
+func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, step := range []func() error{
+		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}) },
+		func() error { return s.SetPassword(t.Context(), "maria", "stolen") },
+		func() error { return s.DisableOperator(t.Context(), "maria") },
+		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{2}) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if hash, err := s.Password(t.Context(), "maria"); hash != "" || err != nil {
+		t.Errorf("%q %v", hash, err)
+	}
+}
+
+func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, name := range []string{"maria", "jo"} {
+		if err := s.PutOperator(t.Context(), name, commands.Agent, [32]byte{name[0]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.OpenSession(t.Context(), "jo", [32]byte{'j'}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	const opened, kept = 30, 20
+	for n := range opened {
+		if err := s.OpenSession(t.Context(), "maria", [32]byte{'m', byte(n)}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range opened {
+		if _, known, err := s.SessionOf(t.Context(), [32]byte{'m', byte(n)}); known != (n >= opened-kept) || err != nil {
+			t.Errorf("session %d of %d: %v %v", n, opened, known, err)
+		}
+	}
+	if _, known, err := s.SessionOf(t.Context(), [32]byte{'j'}); !known || err != nil {
+		t.Errorf("another's session: %v %v", known, err)
+	}
+}
+
 // queueStore holds tickets of every kind in the read model.
 func queueStore(t *testing.T) (*postgres.Store, time.Time) {
 	t.Helper()

@@ -262,6 +262,76 @@ func TestWhoseClaimIsOverHearsHowTheChatIsNow(t *testing.T) {
 	}
 }
 
+// Two reply at the same moment to a chat that nobody has: one has it by that, and the other
+// hears who and until when. The bot is silent from then on.
+func TestAReplyIsAClaim(t *testing.T) {
+	t.Parallel()
+	m := newTeam(t, "maria", "jo")
+	m.Say(42, "hello")
+	m.settle()
+	before := len(m.texts(42, "bot"))
+	answers := make([]answer, 2)
+	var race sync.WaitGroup
+	for n, name := range []string{"maria", "jo"} {
+		race.Go(func() {
+			var err error
+			if answers[n], err = m.ask(name, "POST", "/chats/demo:42/reply", "mine", fmt.Sprintf(`{"text": "%s here"}`, name)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	race.Wait()
+	first, second, names := answers[0], answers[1], []string{"maria", "jo"}
+	if first.status != 200 {
+		first, second, names = second, first, []string{"jo", "maria"}
+	}
+	if first.status != 200 || first.Claim.Operator != names[0] || first.Claim.Fence != 1 || first.Handler != "person" || !first.Ticket.Replied {
+		t.Errorf("the first: %d %s", first.status, first.body)
+	}
+	if second.status != 409 || !strings.Contains(second.Detail, names[0]+", until 20") {
+		t.Errorf("the second: %d %s", second.status, second.body)
+	}
+	m.Say(42, "thanks")
+	m.settle()
+	if said := m.texts(42, "bot"); len(said) != before+1 || said[before] != names[0]+" here" {
+		t.Errorf("the customer got %q", said[before:])
+	}
+	m.must(names[0], "POST", "/chats/demo:42/reply", `{"fence": 1, "text": "bye"}`, 200)
+	m.wantRows("operator_acted; ticket_opened; ticket_claimed; reply_queued", `select e.name from eventstore.events e
+		where e.version >= (select min(version) from eventstore.events where name = 'operator_acted') order by version limit 4`)
+	m.settle()
+	m.clean()
+	m.replaysAsItWas()
+}
+
+func TestAnOldActIsAnsweredAsBeforeAndNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	m := newTeam(t, "maria")
+	m.Say(42, "hello")
+	m.settle()
+	note := func(key int) answer {
+		a, err := m.ask("maria", "POST", "/chats/demo:42/notes", fmt.Sprint("old-", key), fmt.Sprintf(`{"text": "note %d"}`, key))
+		if err != nil || a.status != 200 {
+			t.Fatalf("%d: %d %s %v", key, a.status, a.body, err)
+		}
+		return a
+	}
+	first := note(0)
+	for n := range 100 { // more than a chat's state remembers
+		note(n + 1)
+	}
+	m.clock.pass(48 * time.Hour)
+	if again := note(0); again.body != first.body {
+		t.Errorf("again: %s\nfirst: %s", again.body, first.body)
+	}
+	if a, err := m.ask("maria", "POST", "/chats/demo:42/notes", "old-0", `{"text": "other words"}`); err != nil || a.status != 422 {
+		t.Errorf("the key for other words: %d %s %v", a.status, a.body, err)
+	}
+	m.settle()
+	m.wantRows("101", `select count(*) from eventstore.events where name = 'note_added'`)
+	m.clean()
+}
+
 // Connections are cut while operators write, and each sends again what got no answer:
 // every act is done once, and every answer to it is the same.
 func TestAnActIsDoneOnceHoweverOftenConnectionsAreCut(t *testing.T) {

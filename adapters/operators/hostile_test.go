@@ -1,0 +1,185 @@
+package operators
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/commands"
+)
+
+// Whoever uses the API against the team, from outside and from within.
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "CLAIM"}
+
+func TestEveryPathKnowsWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
+	tokens := map[string]commands.Role{"": "", "wrong": "", "vera": commands.Viewer, "jo": commands.Agent, "boss": commands.Admin}
+	routes := newOffice().API.routes()
+	for _, one := range routes {
+		path := strings.NewReplacer("{chat}", "demo:42", "{bot}", "demo").Replace(one.path)
+		served := map[string]commands.Role{}
+		for _, other := range routes {
+			if other.path == one.path {
+				served[other.method] = other.needs
+			}
+		}
+		for _, method := range methods {
+			needs, there := served[method]
+			for name, role := range tokens {
+				o := newOffice()
+				before := len(o.streams["chat-demo:42"])
+				code := o.serve(request(method, path, name, `{}`)).Code
+				switch {
+				case !there:
+					if code != http.StatusMethodNotAllowed {
+						t.Errorf("%s %s as %q: %d", method, path, name, code)
+					}
+				case needs == anybody:
+				case role == "" && code != http.StatusUnauthorized, role != "" && !role.May(needs) && code != http.StatusForbidden,
+					role != "" && role.May(needs) && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+					t.Errorf("%s %s as %q: %d", method, path, name, code)
+				}
+				if n := len(o.streams["chat-demo:42"]); n > before && !(there && role.May(commands.Agent)) {
+					t.Errorf("%s %s as %q wrote %d events", method, path, name, n-before)
+				}
+			}
+		}
+	}
+}
+
+// A browser sends the cookie for whoever asks it to; the header it sends for our page alone.
+func TestNothingIsWrittenForTheCookieAlone(t *testing.T) {
+	t.Parallel()
+	for _, one := range newOffice().API.routes() {
+		if one.method == http.MethodGet || one.needs == anybody {
+			continue
+		}
+		o := newOffice()
+		cookie, _ := o.logIn(t)
+		_, another := o.logIn(t) // another session's token is none of this one's
+		for _, csrf := range []string{"", "x", another} {
+			o.must(t, inBrowser(cookie, csrf, one.method, strings.Replace(one.path, "{chat}", "demo:42", 1), `{}`), http.StatusForbidden)
+		}
+		o.must(t, inBrowser(cookie, "", "GET", "/me", ""), http.StatusOK)
+	}
+}
+
+func TestNoPageOfOthersLogsSomebodyIn(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.logIn(t)
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json"} {
+		r := request("POST", "/session", "", `{"name": "jo", "password": "right"}`)
+		r.Header.Set("Content-Type", kind)
+		if w := o.must(t, r, http.StatusUnsupportedMediaType); len(w.Result().Cookies()) > 0 {
+			t.Errorf("%q: a session was opened", kind)
+		}
+	}
+}
+
+// Whoever puts a cookie into somebody's browser is not logged in with them, and a browser
+// has one session at a time.
+func TestALoginIsASessionOfItsOwnAndEndsTheFormer(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	former, _ := o.logIn(t)
+	for _, planted := range []*http.Cookie{former, {Name: cookieName, Value: "planted"}} {
+		r := request("POST", "/session", "", `{"name": "jo", "password": "right"}`)
+		r.AddCookie(planted)
+		fresh := o.must(t, r, http.StatusOK).Result().Cookies()[0]
+		if fresh.Value == planted.Value {
+			t.Errorf("the session is %s", planted.Value)
+		}
+		o.must(t, inBrowser(planted, "", "GET", "/me", ""), http.StatusUnauthorized)
+		o.must(t, inBrowser(fresh, "", "GET", "/me", ""), http.StatusOK)
+	}
+}
+
+func TestATokenInAnAddressOrABodyIsNone(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	for _, query := range []string{"?token=jo", "?access_token=jo", "?authorization=Bearer+jo", "?" + cookieName + "=jo"} {
+		o.must(t, request("GET", "/me"+query, "", ""), http.StatusUnauthorized)
+	}
+	o.must(t, request("POST", "/chats/demo:42/notes?access_token=jo", "", `{"text": "hm", "access_token": "jo"}`), http.StatusUnauthorized)
+	for _, header := range []string{"jo", "Basic jo", "bearer jo", "Bearer", "Bearer  jo", "Bearer jo "} {
+		r := request("GET", "/me", "", "")
+		r.Header.Set("Authorization", header)
+		o.must(t, r, http.StatusUnauthorized)
+	}
+	if strings.Contains(o.log.String(), "=jo") {
+		t.Error("what stood in an address is logged")
+	}
+}
+
+// A thousand guesses that are sent at the same moment are no more tries than one after the
+// other.
+func TestGuessesThatComeAtOnceAreCountedAtOnce(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.logIn(t)
+	const many = 200
+	codes := make(chan int, many)
+	var guessing sync.WaitGroup
+	o.Door = patient{}
+	for range many {
+		guessing.Go(func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code })
+	}
+	guessing.Wait()
+	close(codes)
+	tried := 0
+	for code := range codes {
+		if code == http.StatusUnauthorized {
+			tried++
+		}
+	}
+	if tried != maxFailures {
+		t.Errorf("%d of %d guesses were tried", tried, many)
+	}
+}
+
+// Who logs in rightly never counts, and nor does what nobody could check.
+func TestALoginThatDoesNotFailIsNotCounted(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.logIn(t)
+	for range 3 * maxFailures {
+		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
+	}
+	o.down = true
+	for range 3 * maxFailures {
+		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusServiceUnavailable)
+	}
+	o.down = false
+	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
+}
+
+// No chat's name leads to another stream, such as a bot's own, where there are no chats.
+func TestNoNameOfAChatLeadsElsewhere(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.record("bot-demo", "customer", o.streams["chat-demo:42"][0].Event)
+	for _, name := range []string{"bot-demo", "chat-demo:42", "demo:42:42", "..%2Fdemo:42", "demo:42%00", "demo:42%0a", "demo:+42", "demo: 42", "demo:٤٢", "-demo:42"} {
+		r := httptest.NewRequest("GET", "http://x"+prefix+"/me", nil)
+		r.Header.Set("Authorization", "Bearer jo")
+		r.URL.Path, r.URL.RawPath, r.RequestURI = "", "", ""
+		u, err := r.URL.Parse(prefix + "/chats/" + strings.ReplaceAll(name, " ", "%20"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL = u
+		if w := o.serve(r); w.Code == http.StatusOK {
+			t.Errorf("%s: %s", name, w.Body)
+		}
+	}
+}
+
+// patient is a door that never closes.
+type patient struct{}
+
+func (patient) Admitted(*http.Request)                      {}
+func (patient) Refused(*http.Request, string) time.Duration { return 0 }
