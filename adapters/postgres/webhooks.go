@@ -15,7 +15,7 @@ type Address struct {
 	Path   string // below /webhook/<bot>/; empty for /webhook/<bot> itself
 	Secret [32]byte
 	From   time.Time
-	Until  time.Time // zero while Telegram is to post there
+	Until  time.Time // zero for the one where Telegram posts, and for both while that changes
 	Ended  bool      // by the database's clock
 }
 
@@ -26,7 +26,7 @@ const webhookLock int32 = 0x77656268
 // lockTimeout is longer than a change of a webhook takes with each call at its own timeout.
 const lockTimeout = time.Minute
 
-// Addresses lists all there are and were, those that Telegram was told last at the end.
+// Addresses lists all there are and were, those that were opened last at the end.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
 	rows, err := s.pool.Query(ctx, `
 		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
@@ -53,11 +53,23 @@ func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
 	return all, nil
 }
 
-// OpenAddress makes a secret right at an address, again if it was before.
-func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]byte) error {
+// OpenAddress makes a secret right at an address, again if it was before. own are the
+// secrets that are right at the bot's own address without a row: they get one, so that
+// nothing is open of which the table does not tell.
+func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]byte, own [][32]byte) error {
+	hashes := make([][]byte, len(own))
+	for i, h := range own {
+		hashes[i] = h[:]
+	}
+	// The new one is the younger of those that have no end.
 	_, err := s.pool.Exec(ctx, `
+		with own as (
+			insert into eventstore.webhooks (bot, path, secret_hash, valid_from)
+			select $1, '', hash, now() - interval '1 second' from unnest($4::bytea[]) hash where ($2::text, $3::bytea) <> ('', hash)
+			on conflict do nothing
+		)
 		insert into eventstore.webhooks (bot, path, secret_hash) values ($1, $2, $3)
-		on conflict (bot, path, secret_hash) do update set valid_from = now(), valid_until = null`, bot, path, secret[:])
+		on conflict (bot, path, secret_hash) do update set valid_from = now(), valid_until = null`, bot, path, secret[:], hashes)
 	if err != nil {
 		return fmt.Errorf("open address %q of bot %s: %w", path, bot, err)
 	}
@@ -65,22 +77,12 @@ func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]by
 }
 
 // EndOthers lets all addresses and secrets of a bot but one end after an overlap, or
-// earlier where that was said before. own are the secrets of the bots file, which were
-// right at the bot's own address without a row.
-func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte, own [][32]byte, overlap time.Duration) error {
-	hashes := make([][]byte, len(own))
-	for i, h := range own {
-		hashes[i] = h[:]
-	}
+// earlier where that was said before.
+func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte, overlap time.Duration) error {
 	_, err := s.pool.Exec(ctx, `
-		with file as (
-			insert into eventstore.webhooks (bot, path, secret_hash, valid_until)
-			select $1, '', hash, now() + $5::interval from unnest($4::bytea[]) hash where ($2::text, $3::bytea) <> ('', hash)
-			on conflict do nothing
-		)
-		update eventstore.webhooks set valid_until = now() + $5::interval
-		where bot = $1 and (path, secret_hash) <> ($2, $3) and (valid_until is null or valid_until > now() + $5::interval)`,
-		bot, path, secret[:], hashes, overlap)
+		update eventstore.webhooks set valid_until = now() + $4::interval
+		where bot = $1 and (path, secret_hash) <> ($2, $3) and (valid_until is null or valid_until > now() + $4::interval)`,
+		bot, path, secret[:], overlap)
 	if err != nil {
 		return fmt.Errorf("end former addresses of bot %s: %w", bot, err)
 	}

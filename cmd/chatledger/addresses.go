@@ -103,7 +103,10 @@ func (a *app) readAddresses(ctx context.Context) error {
 // goes on to count.
 func (a *app) followAddresses(ctx context.Context) {
 	every(ctx, addressesEvery, func() {
-		if err := a.readAddresses(ctx); err != nil && ctx.Err() == nil {
+		// A connection whose other end has vanished would be waited for until TCP gives up.
+		bounded, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		if err := a.readAddresses(bounded); err != nil && ctx.Err() == nil {
 			a.log.Debug("the addresses of webhooks are not read; those known stay", "error", err)
 		}
 	})

@@ -259,20 +259,22 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
 		return
 	}
-	path := ""
+	var all []postgres.Address
 	if x.store != nil {
-		current, err := (registrar{store: x.store}).current(ctx, name)
-		if err != nil {
+		if all, err = x.store.Addresses(ctx); err != nil {
 			x.find(warning, what, "look at what it says", "%v", err)
 			return
 		}
-		path = current.Path
 	}
-	differing := differences(info.Registration, b.registration(path))
+	path, left := standing(all, name, b, info.URL)
+	differing, mend := differences(info.Registration, b.registration(path)), "run `chatledger webhook set --bot "+name+"`"
 	for _, d := range differing {
-		x.find(grave, what, "run `chatledger webhook set --bot "+name+"`", "%s", d)
+		x.find(grave, what, mend, "%s", d)
 	}
-	if len(differing) == 0 {
+	for _, a := range left {
+		x.find(warning, what, mend, "%s", leftOpen(b, a))
+	}
+	if len(differing)+len(left) == 0 {
 		x.find(fine, what, "", "%s, %s wait", info.URL, plural(info.Pending, "update"))
 	}
 }

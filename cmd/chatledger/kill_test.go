@@ -48,15 +48,15 @@ func (w *world) serve(more ...string) *program {
 }
 
 // serveWith starts `chatledger serve` with the text of a bots file. get asks it whether it
-// is ready.
-func (w *world) serveWith(text string, get func(url string) (int, string, error)) *program {
+// is ready; environ is added to its environment.
+func (w *world) serveWith(text string, get func(url string) (int, string, error), environ ...string) *program {
 	w.t.Helper()
 	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
 	if err := os.WriteFile(bots, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	p := &program{Cmd: exec.Command(os.Args[0], "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", w.api), ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn)
+	p.Env = append(append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn), environ...)
 	log := &muted{w: w.t.Output()}
 	p.Stderr = io.MultiWriter(log, &p.said)
 	out, err := p.StdoutPipe()

@@ -27,6 +27,8 @@ const (
 	// learned is how long a new address is open before Telegram is told: every receiver
 	// has read it by then.
 	learned = 2*addressesEvery + addressesEvery/2
+	// settleTimeout bounds what is left to do when Telegram was told: two small writes.
+	settleTimeout = 5 * time.Second
 	// pathLength makes an address as hard to guess as it needs to be: 26 letters and
 	// digits of base 32 are 130 bits.
 	pathLength = 26
@@ -58,40 +60,75 @@ func newPath() string { return strings.ToLower(rand.Text()[:pathLength]) }
 
 var errNoPublicURL = errors.New("it has no public_url: give the bots file the https address at which Telegram reaches this bot's webhook")
 
-// set registers the address again that Telegram was told last, with the bots file's
-// settings of today. The first time that is the bot's own.
-func (r registrar) set(ctx context.Context, name string, b botConfig) (telegram.Registration, error) {
+// set registers the address again where Telegram posts, with the bots file's settings of
+// today. The first time that is the bot's own. What a move left open that was cut off
+// ends; it returns these addresses.
+func (r registrar) set(ctx context.Context, name string, b botConfig) (wanted telegram.Registration, left []postgres.Address, err error) {
 	if b.PublicURL == "" {
-		return telegram.Registration{}, errNoPublicURL
+		return wanted, nil, errNoPublicURL
 	}
 	unlock, err := r.store.LockWebhook(ctx, name)
 	if err != nil {
-		return telegram.Registration{}, err
+		return wanted, nil, err
 	}
 	defer unlock()
-	current, err := r.current(ctx, name)
+	info, all, err := r.info(ctx, name, b)
 	if err != nil {
-		return telegram.Registration{}, err
+		return wanted, nil, err
 	}
-	wanted := b.registration(current.Path)
-	return wanted, r.register(ctx, name, b, current.Path, nil, 0)
-}
-
-// current is the address that Telegram was told last; the zero Address when it was told
-// none.
-func (r registrar) current(ctx context.Context, name string) (current postgres.Address, err error) {
-	all, err := r.store.Addresses(ctx)
-	for _, a := range all {
-		if a.Bot == name && a.Until.IsZero() {
-			current = a
+	path, left := standing(all, name, b, info.URL)
+	wanted = b.registration(path)
+	if path != "" { // the secret of the bots file is right there without a row
+		if err := r.open(ctx, name, b, path, all, nil); err != nil {
+			return wanted, nil, err
 		}
 	}
-	return current, err
+	if err := r.tell(ctx, b, path); err != nil || len(left) == 0 {
+		return wanted, nil, err
+	}
+	return wanted, left, r.settle(ctx, name, b, moving{path: path, cause: chat.WebhookResumed, actor: "system", overlap: rotationOverlap})
+}
+
+// standing is where Telegram is to post by what is open, and by where it posts, which is
+// what counts when a move was cut off; left is what else is open without an end.
+func standing(all []postgres.Address, name string, b botConfig, posts string) (path string, left []postgres.Address) {
+	for _, a := range all {
+		if a.Bot == name && a.Until.IsZero() {
+			left = append(left, a)
+		}
+	}
+	if len(left) > 0 {
+		path = left[len(left)-1].Path
+	}
+	for _, a := range left {
+		if b.address(a.Path) == posts {
+			path = a.Path
+		}
+	}
+	return path, slices.DeleteFunc(left, func(a postgres.Address) bool {
+		return a.Path == path && a.Secret == telegram.DigestOf(b.secretAt(path))
+	})
+}
+
+// info is what Telegram says of a bot's webhook, and all addresses there are.
+func (r registrar) info(ctx context.Context, name string, b botConfig) (info telegram.WebhookInfo, all []postgres.Address, err error) {
+	client, err := telegram.NewClient(r.api, b.Token)
+	if err != nil {
+		return info, nil, err
+	}
+	if info, err = client.WebhookInfo(ctx); err != nil {
+		return info, nil, err
+	}
+	all, err = r.store.Addresses(ctx)
+	return info, all, err
 }
 
 // move has Telegram post to another address with another secret. Until the overlap is
 // over the former ones are right as well: nothing that is on its way is lost. It reports
 // false when the last move is too young for another.
+//
+// Wherever it is cut off, the address where Telegram posts is open: the new one before
+// Telegram hears of it, and the former ones until it is recorded that they end.
 func (r registrar) move(ctx context.Context, name string, b botConfig, m moving) (moved bool, err error) {
 	if b.PublicURL == "" {
 		return false, errNoPublicURL
@@ -101,85 +138,95 @@ func (r registrar) move(ctx context.Context, name string, b botConfig, m moving)
 		return false, err
 	}
 	defer unlock()
-	if m.least > 0 {
-		current, err := r.current(ctx, name)
-		if err != nil || current.Path != "" && time.Since(current.From) < m.least {
-			return false, err
-		}
+	all, err := r.store.Addresses(ctx)
+	if err != nil || m.least > 0 && movedSince(all, name, time.Now().Add(-m.least)) {
+		return false, err
 	}
-	if m.path == "" {
-		if err := r.mayReturn(ctx, name, b); err != nil {
-			return false, err
-		}
+	if m.path == "" && replaced(all, name, b) {
+		return false, errReplaced
 	}
-	// Nothing before has ended as long as this is not recorded.
-	return true, r.register(ctx, name, b, m.path, func() error {
-		at := now()
-		_, err := r.handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.actor, At: at,
-			Command: chat.MoveWebhook{Path: m.path, Cause: m.cause, At: at, Until: at.Add(m.overlap)}})
-		return err
-	}, m.overlap)
+	if err := r.open(ctx, name, b, m.path, all, b.written()); err != nil {
+		return false, err
+	}
+	if err := r.tell(ctx, b, m.path); err != nil {
+		return false, fmt.Errorf("%w; %s", err, unended)
+	}
+	// Whoever stops this now is too late.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := r.settle(ctx, name, b, m); err != nil {
+		return false, fmt.Errorf("Telegram posts to %s, but %w; %s", b.address(m.path), err, unended)
+	}
+	return true, nil
 }
 
-// mayReturn refuses the bot's own address while its secret is one that was rotated away.
-func (r registrar) mayReturn(ctx context.Context, name string, b botConfig) error {
-	all, err := r.store.Addresses(ctx)
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(all, func(a postgres.Address) bool {
-		return a.Bot == name && a.Path == "" && a.Secret == telegram.DigestOf(b.Secret) && !a.Until.IsZero()
-	}) {
-		return errors.New("the secret in the bots file was replaced: write another one there first, and have every process read it")
-	}
-	return nil
-}
+// unended is what to do about a move that was cut off.
+const unended = "no address has ended: run it again, or `chatledger webhook set` to stay where Telegram posts"
 
-// register opens an address, tells Telegram of it, and lets the others end.
-func (r registrar) register(ctx context.Context, name string, b botConfig, path string, record func() error, overlap time.Duration) error {
-	secret := telegram.DigestOf(b.secretAt(path))
-	all, err := r.store.Addresses(ctx)
-	if err != nil {
-		return err
-	}
-	open := path == "" || slices.ContainsFunc(all, func(a postgres.Address) bool {
-		return a.Bot == name && a.Path == path && a.Secret == secret && a.Until.IsZero()
+// movedSince reports whether the bot has an address below its own that is younger.
+func movedSince(all []postgres.Address, name string, since time.Time) bool {
+	return slices.ContainsFunc(all, func(a postgres.Address) bool {
+		return a.Bot == name && a.Path != "" && a.Until.IsZero() && a.From.After(since)
 	})
-	if !open {
-		if err := r.store.OpenAddress(ctx, name, path, secret); err != nil {
-			return err
-		}
-		select { // for every receiver to have read it
-		case <-time.After(learned):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+}
+
+var errReplaced = errors.New("the secret in the bots file was replaced: write another one there first, and have every process read it")
+
+// replaced reports whether the secret in the bots file is one that was rotated away.
+func replaced(all []postgres.Address, name string, b botConfig) bool {
+	return slices.ContainsFunc(all, func(a postgres.Address) bool {
+		return a.Bot == name && a.Path == "" && a.Secret == telegram.DigestOf(b.Secret) && !a.Until.IsZero()
+	})
+}
+
+// open makes an address known to every receiver, where it is not. own is what is open
+// without a row.
+func (r registrar) open(ctx context.Context, name string, b botConfig, path string, all []postgres.Address, own [][32]byte) error {
+	secret := telegram.DigestOf(b.secretAt(path))
+	if slices.ContainsFunc(all, func(a postgres.Address) bool {
+		return a.Bot == name && a.Path == path && a.Secret == secret && a.Until.IsZero()
+	}) {
+		return nil
 	}
+	if err := r.store.OpenAddress(ctx, name, path, secret, own); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(learned):
+		return nil
+	case <-ctx.Done():
+		return errors.New("stopped before Telegram was told of another address; " + unended)
+	}
+}
+
+func (r registrar) tell(ctx context.Context, b botConfig, path string) error {
 	client, err := telegram.NewClient(r.api, b.Token)
 	if err != nil {
 		return err
 	}
-	if err := client.SetWebhook(ctx, b.registration(path)); err != nil {
+	return client.SetWebhook(ctx, b.registration(path))
+}
+
+// settle records where Telegram posts, and lets all other addresses end. Nothing ends
+// that is not recorded.
+func (r registrar) settle(ctx context.Context, name string, b botConfig, m moving) error {
+	at := now()
+	_, err := r.handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.actor, At: at,
+		Command: chat.MoveWebhook{Path: m.path, Cause: m.cause, At: at, Until: at.Add(m.overlap)}})
+	if err != nil {
 		return err
 	}
-	if record == nil {
-		if path == "" { // the secret of the bots file is right without a row
-			return nil
-		}
-		return r.store.OpenAddress(ctx, name, path, secret)
-	}
-	if err := record(); err != nil {
-		return err
-	}
-	if err := r.store.OpenAddress(ctx, name, path, secret); err != nil {
-		return err
-	}
-	return r.store.EndOthers(ctx, name, path, secret, b.written(), overlap)
+	return r.store.EndOthers(ctx, name, m.path, telegram.DigestOf(b.secretAt(m.path)), m.overlap)
 }
 
 // registration is what Telegram is told of an address.
 func (b botConfig) registration(path string) telegram.Registration {
 	return telegram.Registration{URL: b.address(path), Secret: b.secretAt(path), AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections}.Complete()
+}
+
+// leftOpen is what is wrong about an address that a move left open.
+func leftOpen(b botConfig, left postgres.Address) string {
+	return fmt.Sprintf("%s is open as well and has no end: a move is under way, or was cut off", b.address(left.Path))
 }
 
 // differences are how what Telegram says of a webhook differs from what it should.
@@ -210,7 +257,10 @@ func (a *app) announceWebhook(ctx context.Context, b *bot) {
 		return
 	}
 	for ctx.Err() == nil {
-		_, err := a.registrar().set(ctx, b.name, b.config)
+		_, left, err := a.registrar().set(ctx, b.name, b.config)
+		if len(left) > 0 {
+			a.log.Warn("a move of the bot's webhook had been cut off; Telegram posts where it did, and the other addresses end", "bot", b.name, "addresses", len(left), "in", rotationOverlap)
+		}
 		if err == nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
@@ -100,9 +101,12 @@ func (c *webhookSetCmd) Run(e *env) error {
 			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.address(""))
 			return nil
 		}
-		set, err := r.set(e.ctx, name, b)
+		set, left, err := r.set(e.ctx, name, b)
 		if err != nil {
 			return err
+		}
+		for _, a := range left {
+			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name, b.address(a.Path), rotationOverlap)
 		}
 		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL, plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
 		return nil
@@ -122,44 +126,30 @@ func (c *webhookInfoCmd) Run(e *env) error {
 		if info.LastError != "" {
 			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
 		}
-		current := printAddresses(e.stdout, name, b, all)
-		var wrong []error
-		for _, d := range differences(info.Registration, b.registration(current)) {
-			wrong = append(wrong, errors.New(d))
+		printAddresses(e.stdout, name, b, all)
+		path, left := standing(all, name, b, info.URL)
+		wrong := differences(info.Registration, b.registration(path))
+		for _, a := range left {
+			wrong = append(wrong, leftOpen(b, a))
 		}
 		if len(wrong) > 0 {
-			return fmt.Errorf("%w; run `chatledger webhook set --bot %s`", errors.Join(wrong...), name)
+			return fmt.Errorf("%s; run `chatledger webhook set --bot %s`", strings.Join(wrong, "; "), name)
 		}
 		return nil
 	})
 }
 
-// printAddresses prints the addresses that are open, and returns the path of the current.
-func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) (current string) {
+// printAddresses prints the addresses that are open.
+func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) {
 	for _, a := range all {
 		switch {
 		case a.Bot != name || a.Ended:
 		case a.Until.IsZero():
-			current = a.Path
 			fmt.Fprintf(out, "  open             %s since %s\n", b.address(a.Path), a.From.UTC().Format(time.RFC3339))
 		default:
 			fmt.Fprintf(out, "  open             %s until %s\n", b.address(a.Path), a.Until.UTC().Format(time.RFC3339))
 		}
 	}
-	return current
-}
-
-// info is what Telegram says of a bot's webhook, and all addresses there are.
-func (r registrar) info(ctx context.Context, name string, b botConfig) (info telegram.WebhookInfo, all []postgres.Address, err error) {
-	client, err := telegram.NewClient(r.api, b.Token)
-	if err != nil {
-		return info, nil, err
-	}
-	if info, err = client.WebhookInfo(ctx); err != nil {
-		return info, nil, err
-	}
-	all, err = r.store.Addresses(ctx)
-	return info, all, err
 }
 
 type webhookDeleteCmd struct{ aboutBots }

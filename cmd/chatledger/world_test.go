@@ -27,8 +27,12 @@ import (
 // that is how tests get a process to kill.
 const beTheProgram = "CHATLEDGER_TEST_AS_PROGRAM"
 
+// itsVersion in the environment is the release that such a process is.
+const itsVersion = "CHATLEDGER_TEST_VERSION"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(beTheProgram) != "" {
+		version = os.Getenv(itsVersion)
 		main()
 	}
 	// A developer's own settings are not the tests'.

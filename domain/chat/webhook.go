@@ -23,6 +23,7 @@ const (
 	WebhookRotated  MovingCause = "rotated"  // somebody wanted another secret
 	WebhookAttacked MovingCause = "attacked" // strangers guessed at the secret
 	WebhookSwitched MovingCause = "switched" // another release receives
+	WebhookResumed  MovingCause = "resumed"  // a move that was cut off came to its end
 )
 
 // MoveWebhook records it.
