@@ -195,6 +195,55 @@ func readBot(t *testing.T, file string) botConfig {
 	return bots["shop"]
 }
 
+// A server that runs receives at an address that another process has opened before
+// Telegram hears of it; cut off from the database, within seconds of its return.
+func TestARunningServerTakesUpARotationOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	w, p := newBotsTown(t, "shop"), newProxy(t)
+	own := p.URL + "/webhook/shop"
+	w.write(plain("shop", 0, "public_url: "+own))
+	cable, dsn := newWire(t, w.dsn)
+	file, err := readBotsFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.running = w.start(dsn, func(c *appConfig) { c.Bots, c.Log = file.Bots, w.quiet() })
+	p.pass("", w.url)
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL == own, "it is not") })
+	bot := file.Bots["shop"]
+	open := func(address string) int {
+		return postTo(t, address, bot.secretAt(strings.TrimPrefix(strings.TrimPrefix(address, own), "/")))
+	}
+
+	g := newGate(t, w.api, true)
+	w.killed(g, []string{"rotate"}, func(kill func()) {
+		path := w.rows(`select path from eventstore.webhooks where path <> ''`)
+		if status := open(own + "/" + path); status != http.StatusOK {
+			t.Errorf("when Telegram is to be told, the new address answers %d", status)
+		}
+		kill()
+		close(g.opened)
+	})
+
+	for i, state := range []wireState{cut, stalled} {
+		cable.set(state)
+		w.mustWebhook("rotate", "--keep", "1s")
+		w.says("shop", 7+i, "Where is my order 1001?")
+		w.eventually("Telegram tries in vain", func() string { return unless(w.told().LastError != "", "%+v", w.told()) })
+		cable.set(through)
+		back := time.Now()
+		eventually(t, 10*time.Second, "the new address is open and the former ends", func() string {
+			now, former := open(w.told().URL), postTo(t, own, bot.Secret)
+			return unless(now == http.StatusOK && (former == http.StatusNotFound || former == http.StatusTooManyRequests), "%d, %d", now, former)
+		})
+		t.Logf("taken up within %v", time.Since(back).Round(time.Millisecond))
+		w.eventually("the customer is answered", func() string { return unless(len(w.heard("shop", 7+i)) > 0, "%+v", w.Stats().Updates) })
+	}
+	if stats := w.Stats().Updates; stats.Expired != 0 {
+		t.Errorf("updates were lost: %+v", stats)
+	}
+}
+
 func TestAPatternOfBadSecretsRotatesOnceInAnHour(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t, "rotate_on_attack: true")
