@@ -163,11 +163,16 @@ func (r registrar) move(ctx context.Context, name string, b botConfig, m moving)
 // unended is what to do about a move that was cut off.
 const unended = "no address has ended: run it again, or `chatledger webhook set` to stay where Telegram posts"
 
-// movedSince reports whether the bot has an address below its own that is younger.
+// movedSince reports whether a move of the bot's webhook has come to its end since: one
+// address below the bot's own stands, and nothing else is open without an end.
 func movedSince(all []postgres.Address, name string, since time.Time) bool {
-	return slices.ContainsFunc(all, func(a postgres.Address) bool {
-		return a.Bot == name && a.Path != "" && a.Until.IsZero() && a.From.After(since)
-	})
+	var open []postgres.Address
+	for _, a := range all {
+		if a.Bot == name && a.Until.IsZero() {
+			open = append(open, a)
+		}
+	}
+	return len(open) == 1 && open[0].Path != "" && open[0].From.After(since)
 }
 
 var errReplaced = errors.New("the secret in the bots file was replaced: write another one there first, and have every process read it")
@@ -191,7 +196,7 @@ func (r registrar) open(ctx context.Context, name string, b botConfig, path stri
 	if err := r.store.OpenAddress(ctx, name, path, secret, own); err != nil {
 		return err
 	}
-	select {
+	select { // for every receiver to have read it
 	case <-time.After(learned):
 		return nil
 	case <-ctx.Done():
@@ -258,7 +263,7 @@ func (a *app) announceWebhook(ctx context.Context, b *bot) {
 	}
 	for ctx.Err() == nil {
 		_, left, err := a.registrar().set(ctx, b.name, b.config)
-		if len(left) > 0 {
+		if err == nil && len(left) > 0 {
 			a.log.Warn("a move of the bot's webhook had been cut off; Telegram posts where it did, and the other addresses end", "bot", b.name, "addresses", len(left), "in", rotationOverlap)
 		}
 		if err == nil {

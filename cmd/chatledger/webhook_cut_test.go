@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // gate is a way to the Bot API that stops a setWebhook before Telegram hears of it, or
@@ -88,7 +89,7 @@ func (w *town) killed(g *gate, args []string, at func(kill func())) {
 
 // A move of a webhook is killed, or fails, between any two of its steps. Updates go on
 // being taken in, the commands that look say what is up, and whatever is done next mends it:
-// the same command again, `webhook set`, or the start of a server.
+// the same command again, `webhook set`, the start of a server, or an attack.
 func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 	t.Parallel()
 	before := func(w *town, args []string) {
@@ -122,6 +123,21 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 		p.pass("", w.url)
 		w.logged("a move of the bot's webhook had been cut off")
 	}
+	attack := func(w *town, _ *proxy, _ []string) { // on another server
+		file, err := readBotsFile(w.file)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		other, err := newApp(w.t.Context(), appConfig{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer other.store.Close()
+		m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: "guard", overlap: time.Second, least: rotateAtMost}
+		if moved, err := other.registrar().move(w.t.Context(), "shop", file.Bots["shop"], m); err != nil || !moved {
+			w.t.Errorf("attacked, it is not rotated: %v", err)
+		}
+	}
 	for _, c := range []struct {
 		name  string
 		args  []string
@@ -131,6 +147,7 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 		ended bool // after the overlap of the command, not the hour of set
 	}{
 		{"rotate, killed before Telegram is told, again", rotate, before, false, again, true},
+		{"rotate, killed before Telegram is told, an attack", rotate, before, false, attack, true},
 		{"switch, killed before Telegram is told, set", handOver, before, false, set, false},
 		{"switch, killed when Telegram is told, again", handOver, told, true, again, true},
 		{"rotate, killed when Telegram is told, a server starts", rotate, told, true, start, false},
