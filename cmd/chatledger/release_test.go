@@ -30,11 +30,10 @@ func (w *town) release(version string) *program {
 	return p
 }
 
-// Customers write a hundred times a second while one program hands over to another, of the
-// next version. Each update is taken in at the first attempt, and answered once.
+// Customers write throughout while one program hands over to another, of the next
+// version. No update is refused, and each is answered once.
 func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 	t.Parallel()
-	const keep = 2 * time.Second
 	w, p := newBotsTown(t, "shop"), newProxy(t)
 	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"))
 	before := w.release("v1")
@@ -46,25 +45,30 @@ func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 	defer stop()
 	var customers sync.WaitGroup
 	customers.Go(func() {
-		every(ctx, 10*time.Millisecond, func() { w.Say(1000+written.Load()/2, "Where is my order 1001?"); written.Add(1) })
+		every(ctx, 10*time.Millisecond, func() {
+			if w.Stats().Updates.Pending < 20 { // no more than a busy machine takes in
+				w.Say(1000+written.Load()/2, "Where is my order 1001?")
+				written.Add(1)
+			}
+		})
 	})
 	after := w.release("v2")
 	p.pass("/webhook/shop/v2", after.url)
-	w.mustWebhook("switch", "v2", "--ready", after.url+"/readyz", "--keep", keep.String())
-	switched := time.Now()
+	w.mustWebhook("switch", "v2", "--ready", after.url+"/readyz")
 	if got := w.told().URL; got != p.URL+"/webhook/shop/v2" {
 		t.Errorf("switched to %s", got)
 	}
 	if status := postTo(t, before.url+"/webhook/shop", "secret-of-shop"); status != http.StatusOK {
 		t.Errorf("during the overlap the old address answers %d", status)
 	}
+	w.wantRows("true", `select valid_until - now() between interval '4 minutes' and interval '5 minutes' from eventstore.webhooks where path = ''`)
+	if _, err := w.db.Exec(t.Context(), `update eventstore.webhooks set valid_until = now() where path = ''`); err != nil { // they are over
+		t.Fatal(err)
+	}
 	w.eventually("the old address ends", func() string {
 		status := postTo(t, before.url+"/webhook/shop", "secret-of-shop")
 		return unless(status == http.StatusNotFound, "%d", status)
 	})
-	if took := time.Since(switched); took < keep-time.Second {
-		t.Errorf("it ended after %v", took)
-	}
 	if err := w.end(before, syscall.SIGTERM); err != nil {
 		t.Errorf("asked to stop, the old release ends with %v", err)
 	}
@@ -81,8 +85,11 @@ func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 	if p.taken(before.url) == 0 || p.taken(after.url) < 50 {
 		t.Error("one of them took no part: this run proves nothing")
 	}
-	if stats := w.Stats().Updates; stats.Delivered != n || stats.Retried != 0 || stats.Expired != 0 {
+	if stats := w.Stats().Updates; stats.Delivered != n || stats.Expired != 0 {
 		t.Errorf("%d written, %+v", n, stats)
+	}
+	if refused := p.refusals(); len(refused) > 0 {
+		t.Errorf("updates were refused: %v", refused)
 	}
 	w.wantRows(fmt.Sprintf("%d, %[1]d", n), `select count(*), count(distinct (payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'reply_queued'`)

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ type proxy struct {
 	first string
 	by    map[string]string // path to address
 	took  map[string]int    // by address, how many requests it answered with 200
+	not   []string          // what became of the others
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -39,12 +41,22 @@ func newProxy(t *testing.T) *proxy {
 		}
 		way := httputil.NewSingleHostReverseProxy(target)
 		way.ModifyResponse = func(answer *http.Response) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
 			if answer.StatusCode == http.StatusOK {
-				p.mu.Lock()
-				defer p.mu.Unlock()
 				p.took[to]++
+			} else {
+				p.not = append(p.not, r.URL.Path+" "+answer.Status)
 			}
 			return nil
+		}
+		way.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // else the sender has gone away, and says so itself
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.not = append(p.not, r.URL.Path+" "+err.Error())
+			}
+			w.WriteHeader(http.StatusBadGateway)
 		}
 		way.ServeHTTP(w, r)
 	}))
@@ -67,6 +79,13 @@ func (p *proxy) taken(by string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.took[by]
+}
+
+// refusals are the requests that were answered with anything but 200.
+func (p *proxy) refusals() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.not)
 }
 
 // newReleases is a town whose bot is reached through a proxy.
