@@ -155,7 +155,7 @@ func (r registrar) move(ctx context.Context, name string, b botConfig, m moving)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.settle(ctx, name, b, m); err != nil {
-		return false, fmt.Errorf("Telegram posts to %s, but %w; %s", b.address(m.path), err, unended)
+		return false, fmt.Errorf("%s is where Telegram posts, but %w; %s", b.address(m.path), err, unended)
 	}
 	return true, nil
 }

@@ -189,10 +189,14 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 				t.Errorf("updates were refused: %v", refused)
 			}
 
+			at := w.told().URL
 			c.mend(w, p, args)
 			w.eventually("one address stands", func() string {
 				return w.rows(`select count(*) from eventstore.webhooks where valid_until is null having count(*) <> 1`)
 			})
+			if now := w.told().URL; !c.ended && now != at {
+				t.Errorf("mended, Telegram posts to %s, and not to %s any more", now, at)
+			}
 			w.mustWebhook("info")
 			path := strings.TrimPrefix(strings.TrimPrefix(w.told().URL, own), "/")
 			w.wantRows(path, `select path from eventstore.webhooks where valid_until is null`)
