@@ -185,7 +185,7 @@ func latest(fsys fs.FS) (int64, error) {
 func connect(ctx context.Context, dsn string, options ...func(*pgx.ConnConfig)) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("migrate: connection string: %w", err)
+		return nil, fmt.Errorf("the database's address: %w", err)
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "chatledger migrate"
@@ -195,7 +195,7 @@ func connect(ctx context.Context, dsn string, options ...func(*pgx.ConnConfig)) 
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err) // pgx names host, user and database, and no password
+		return nil, err // pgx names host, user and database, and no password
 	}
 	return conn, nil
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -14,12 +13,20 @@ import (
 // costs it a process of its own.
 const reachEvery = 100 * time.Millisecond
 
-// errAway is the answer to whoever wants a connection between two attempts.
-var errAway = errors.New("the database could not be reached a moment ago, and is tried again every 100 ms")
+// awayError is the answer to whoever wants a connection between two attempts: what came of
+// the last one, so that whoever reads any line of the log reads the cause.
+type awayError struct{ cause error }
+
+func (e awayError) Error() string {
+	return "the database could not be reached a moment ago, and is tried again every 100 ms: " + e.cause.Error()
+}
+
+func (e awayError) Unwrap() error { return e.cause }
 
 // reach lets one try while the server cannot be reached, and sends the others away.
 type reach struct {
-	nextTry atomic.Int64 // Unix nanoseconds; 0 while the server can be reached
+	nextTry atomic.Int64              // Unix nanoseconds; 0 while the server can be reached
+	last    atomic.Pointer[awayError] // set before nextTry is
 }
 
 // beforeConnect is the pool's.
@@ -28,7 +35,7 @@ func (r *reach) beforeConnect(context.Context, *pgx.ConnConfig) error {
 	if at == 0 || now.UnixNano() >= at && r.nextTry.CompareAndSwap(at, now.Add(reachEvery).UnixNano()) {
 		return nil
 	}
-	return errAway
+	return *r.last.Load()
 }
 
 // TraceConnectStart implements pgx.ConnectTracer.
@@ -42,6 +49,7 @@ func (r *reach) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndDat
 	case data.Err == nil:
 		r.nextTry.Store(0)
 	case ctx.Err() == nil: // who gave up says nothing about the server
+		r.last.Store(&awayError{data.Err})
 		r.nextTry.Store(time.Now().Add(reachEvery).UnixNano())
 	}
 }

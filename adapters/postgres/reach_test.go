@@ -55,8 +55,8 @@ func TestOneAtATimeTriesToConnectWhileTheServerIsAway(t *testing.T) {
 				t.Fatalf("%d of 50 tried at once while the server is away", n)
 			}
 		}
-		if err := connect(nil); !errors.Is(err, errAway) {
-			t.Errorf("between two attempts: %v", err)
+		if err := connect(nil); !errors.As(err, new(awayError)) || !errors.Is(err, refused) {
+			t.Errorf("between two attempts, without the cause: %v", err)
 		}
 		time.Sleep(reachEvery)
 		if err := connect(nil); err != nil || crowd(nil) != 50 {

@@ -64,13 +64,16 @@ func (c *Client) SetWebhook(ctx context.Context, r Registration) error {
 	}
 }
 
+// ErrToken is what comes of calls with a token that is no bot's.
+var ErrToken = errors.New("Telegram does not know the bot's token, see BotFather")
+
 // called is what came of a call, in one line.
 func (c *Client) called(what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return fmt.Errorf("%s: Telegram does not know the bot's token, see BotFather: %s", what, brief(err, c.token))
+		return fmt.Errorf("%s: %w: %s", what, ErrToken, brief(err, c.token))
 	}
 	return fmt.Errorf("%s: %s", what, brief(err, c.token))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -94,6 +95,7 @@ type examination struct {
 	e     *env
 	file  botsFile
 	store *postgres.Store // nil when it is not to be had
+	roots *x509.CertPool  // who certifies; nil is the system's
 
 	mu       sync.Mutex
 	findings []finding

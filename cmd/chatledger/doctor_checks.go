@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
@@ -66,7 +68,7 @@ func (x *examination) database(ctx context.Context) {
 	}
 	version, err := schema.Version(ctx, dsn)
 	if err != nil {
-		x.find(grave, "database", "look at the address, the password, and whether the server runs", "%v", err)
+		x.find(grave, "database", reachable(err), "%v", err)
 		return
 	}
 	x.find(fine, "database", "", "reached")
@@ -82,6 +84,23 @@ func (x *examination) database(ctx context.Context) {
 	if x.store, err = postgres.Open(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
 		x.find(grave, "database", "look at what it says", "%v", err)
 	}
+}
+
+// reachable is what to do so that the database can be reached.
+func reachable(err error) string {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return "look at the address, the firewall, and whether the server runs"
+	}
+	switch {
+	case refused.Code == tooManyConnections:
+		return "see who has them: select usename, application_name, count(*) from pg_stat_activity group by 1, 2; or raise max_connections"
+	case refused.Code == "3D000": // invalid_catalog_name
+		return "make the database with createdb, then run `chatledger migrate`; or correct its name in DATABASE_URL"
+	case strings.HasPrefix(refused.Code, "28"): // invalid authorization
+		return "correct the user and the password in DATABASE_URL; what the server wants of them is in its pg_hba.conf"
+	}
+	return "look at what it says, and at the server's log"
 }
 
 // ledger looks at what the database says of itself and of our work.
@@ -232,6 +251,9 @@ func (x *examination) outside(ctx context.Context) {
 		if secure(b.PublicURL) {
 			asking.Go(func() { x.certificate(ctx, name, b) })
 		}
+		for what, address := range b.callsOut() {
+			asking.Go(func() { x.reaches(ctx, "bot "+name+" "+what, address) })
+		}
 	}
 	asking.Wait()
 }
@@ -246,14 +268,18 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 	}
 	info, err := client.WebhookInfo(ctx)
 	if err != nil {
-		x.find(grave, what, "give the token that BotFather shows, or look why Telegram is not reached", "%v", err)
+		do := "look at --telegram-url, the proxy and the firewall"
+		if errors.Is(err, telegram.ErrToken) {
+			do = "give the token that BotFather shows"
+		}
+		x.find(grave, what, do, "%v", err)
 		return
 	}
 	if info.Pending > manyPending {
 		x.find(warning, what, "look at chatledger_webhook_seconds and the last error: the receiver does not keep up", "%d updates wait at Telegram", info.Pending)
 	}
 	if info.LastError != "" && time.Since(info.ErrorAt) < recentError {
-		x.find(warning, what, "401: `chatledger webhook set`; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
+		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
 	if b.PublicURL == "" {
 		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
@@ -281,7 +307,7 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 
 func (x *examination) certificate(ctx context.Context, name string, b botConfig) {
 	what := "bot " + name + " certificate"
-	notAfter, err := certificates.Check(ctx, b.PublicURL, nil)
+	notAfter, err := certificates.Check(ctx, b.PublicURL, x.roots)
 	left := time.Until(notAfter)
 	switch {
 	case err != nil:
@@ -297,6 +323,40 @@ func (x *examination) certificate(ctx context.Context, name string, b botConfig)
 	}
 }
 
+// callsOut is which systems a bot calls besides Telegram, and where each is.
+func (b botConfig) callsOut() map[string]string {
+	calls := map[string]string{}
+	if b.Zendesk != nil {
+		calls["zendesk"] = b.Zendesk.URL
+	}
+	if b.CRM != nil {
+		calls["crm"] = b.CRM.URL
+	}
+	if b.Model != nil {
+		calls["model"] = b.Model.URL
+	}
+	return calls
+}
+
+// reaches tells whether anybody answers at an address. What the answer is does not matter:
+// the question has no token.
+func (x *examination) reaches(ctx context.Context, what, address string) {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err == nil {
+		var answer *http.Response
+		if answer, err = http.DefaultTransport.RoundTrip(r); err == nil {
+			answer.Body.Close()
+		}
+	}
+	if err != nil {
+		x.find(warning, what, "look at its url in the bots file, its own status page and the firewall: what it is to be told waits", "%v", err)
+		return
+	}
+	x.find(fine, what, "", "answers")
+}
+
 // receiver asks a running serve whether it is ready, and for its breakers.
 func (x *examination) receiver(ctx context.Context) {
 	if err := isReady(ctx, x.Receiver+"/readyz"); err != nil {
@@ -304,19 +364,29 @@ func (x *examination) receiver(ctx context.Context) {
 		return
 	}
 	x.find(fine, "serve", "", "ready at %s", x.Receiver)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, x.Receiver+"/metrics", nil)
-	if err != nil {
-		return
+	if err := x.breakers(ctx); err != nil {
+		x.find(warning, "breakers", "say with --receiver what serve has as --ops, which is where its metrics are", "%v", err)
 	}
-	answer, err := http.DefaultClient.Do(r)
+}
+
+// breakers looks for destinations that a running serve does not call, in its metrics.
+func (x *examination) breakers(ctx context.Context) error {
+	answer, err := ask(ctx, x.Receiver+"/metrics")
 	if err != nil {
-		return
+		return err
 	}
 	defer answer.Body.Close()
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+	open := false
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
 		destination, ok := strings.CutPrefix(lines.Text(), `chatledger_breaker_state{destination="`)
 		if destination, state, found := strings.Cut(destination, `"} `); ok && found && state != "0" {
-			x.find(warning, "serve", "look at the destination: calls wait until it answers again", "the breaker of %s is open", destination)
+			open = true
+			x.find(warning, "breakers", "look at the destination: calls wait until it answers again", "the breaker of %s is open", destination)
 		}
 	}
+	if !open {
+		x.find(fine, "breakers", "", "none is open")
+	}
+	return lines.Err()
 }

@@ -11,10 +11,10 @@ import (
 
 func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	w, p := newReleases(t)
+	w, _ := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	doctor := func(more ...string) (int, string) {
-		code, stdout, stderr := w.cli(append([]string{"doctor", "--bots", w.file, "--telegram-url", w.api, "--receiver", p.URL}, more...)...)
+		code, stdout, stderr := w.cli(append([]string{"doctor", "--bots", w.file, "--telegram-url", w.api, "--receiver", w.url}, more...)...)
 		return code, stdout + stderr
 	}
 	// The tests' role is a superuser, of which it warns; nothing else is wrong.

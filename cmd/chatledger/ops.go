@@ -74,8 +74,11 @@ func (a *app) unready(ctx context.Context) []string {
 	return reasons
 }
 
-// readOnly is the SQLSTATE of a standby, or of a session that may only read.
-const readOnly = "25006"
+// SQLSTATEs that have words of their own.
+const (
+	readOnly           = "25006" // a standby, or a session that may only read
+	tooManyConnections = "53300"
+)
 
 // trouble is what is wrong with the database.
 func trouble(err error) string {
@@ -85,6 +88,8 @@ func trouble(err error) string {
 		return "the database does not answer"
 	case refused.Code == readOnly:
 		return "the database is read-only"
+	case refused.Code == tooManyConnections:
+		return "the database has no connection left"
 	default: // such as a schema that is another program's, or rights that are missing
 		return "the database takes no update in: SQLSTATE " + refused.Code
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -212,7 +213,7 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 			ready = besides(b.PublicURL, "/readyz")
 		}
 		if err := isReady(e.ctx, ready); err != nil {
-			return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
+			return fmt.Errorf("nothing is switched: the new release is not ready: %w; where the world does not reach its /readyz, say with --ready what does", err)
 		}
 		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: "operator", overlap: c.Keep}); err != nil {
 			return err
@@ -235,19 +236,31 @@ func besides(address, path string) string {
 func isReady(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
+	answer, err := ask(ctx, address)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// maxReasons is more than /readyz ever says, in bytes.
+const maxReasons = 4 << 10
+
+// ask gets a page of a receiver's; any answer but 200 is an error, with the receiver's
+// reasons where it gives some.
+func ask(ctx context.Context, address string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
+	if err == nil && answer.StatusCode != http.StatusOK {
+		defer answer.Body.Close()
+		var said struct{ Reasons []string }
+		_ = json.NewDecoder(io.LimitReader(answer.Body, maxReasons)).Decode(&said) // others say nothing of the kind
+		return nil, fmt.Errorf("%s answers %s", address, strings.Join(append([]string{answer.Status}, said.Reasons...), ": "))
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", address, answer.Status)
-	}
-	return nil
+	return answer, err
 }
 
 func orNone(text string) string {

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+)
+
+// nobody listens there.
+const nobody = "http://127.0.0.1:1"
+
+// examinee is what a doctor is sent to.
+type examinee struct {
+	t                            *testing.T
+	bots, dsn, telegram, running string
+	info                         map[string]any // what Telegram says of the webhook
+	ahead                        time.Duration  // of Telegram's clock
+	ready, metrics               int            // what serve answers
+	says                         string         // its metrics
+}
+
+// newExaminee is in good health.
+func newExaminee(t *testing.T, dsn string) *examinee {
+	bot := botConfig{PublicURL: "http://bot.example.com/webhook/shop"}.registration("")
+	p := &examinee{t: t, dsn: dsn, ready: http.StatusOK, metrics: http.StatusOK, info: map[string]any{"url": bot.URL, "allowed_updates": bot.AllowedUpdates, "max_connections": bot.MaxConnections}}
+	p.write("")
+	p.telegram = p.serve(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(p.ahead).UTC().Format(http.TimeFormat))
+		if p.info == nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"ok":false,"error_code":401,"description":"Unauthorized"}`)
+			return
+		}
+		if err := json.NewEncoder(w).Encode(map[string]any{"ok": true, "result": p.info}); err != nil {
+			t.Error(err)
+		}
+	})
+	p.running = p.serve(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			w.WriteHeader(p.metrics)
+			fmt.Fprint(w, p.says)
+			return
+		}
+		w.WriteHeader(p.ready)
+		fmt.Fprint(w, `{"ready":false,"reasons":["the database is read-only"]}`)
+	})
+	return p
+}
+
+func (p *examinee) serve(answer http.HandlerFunc) string {
+	s := httptest.NewServer(answer)
+	p.t.Cleanup(s.Close)
+	return s.URL
+}
+
+// write gives bot shop one more setting.
+func (p *examinee) write(setting string) {
+	p.bots = saved(p.t, filepath.Join(p.t.TempDir(), "bots.yaml"), "bots:\n  shop:\n    token: 1:x\n    secret: s\n    public_url: http://bot.example.com/webhook/shop\n    "+setting+"\n")
+}
+
+// examined are the exit status and the findings.
+func (p *examinee) examined() (code int, findings []struct{ Severity, What, Says, Do string }) {
+	p.t.Helper()
+	code, stdout, stderr := command(p.t.Context(), "doctor", "--json", "--bots", p.bots, "--database-url", p.dsn, "--telegram-url", p.telegram, "--receiver", p.running)
+	for lines := json.NewDecoder(strings.NewReader(stdout)); ; {
+		var f struct{ Severity, What, Says, Do string }
+		if err := lines.Decode(&f); err == io.EOF {
+			return code, findings
+		} else if err != nil {
+			p.t.Fatalf("%v in %s%s", err, stdout, stderr)
+		}
+		findings = append(findings, f)
+	}
+}
+
+// as is the database's address with something else in it.
+func as(t *testing.T, dsn string, change func(*url.URL)) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(u)
+	return u.String()
+}
+
+func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	r := newRanks(t, "ill")
+	admin := session(t, r.admin)
+	run := func(sql string) func(*examinee) { return func(*examinee) { pgtest.Exec(t, admin, sql) } }
+
+	forgotten := session(t, r.app)
+	if code, findings := newExaminee(t, r.app).examined(); code != 0 || len(findings) < 12 {
+		t.Errorf("of one in good health: %d %v", code, findings)
+	}
+	const delivery = `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, created_at)
+		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', '%s', gen_random_uuid(), now() - interval '1 hour')`
+	for _, c := range []struct {
+		name                     string
+		falls                    func(*examinee)
+		severity, what, says, do string
+		heals                    string // SQL
+	}{
+		{"the bots file is missing", func(p *examinee) { p.bots += ".not" }, "error", "configuration", "no such file", "--bots", ""},
+		{"the bots file has a mistake", func(p *examinee) { p.write("secert: x") }, "error", "configuration", "secert", "config check", ""},
+		{"an order catalogue is missing", func(p *examinee) { p.write("orders: /nowhere.yaml") }, "error", "bot shop orders", "no such file", "mend the catalogue", ""},
+		{"knowledge is missing", func(p *examinee) { p.write("knowledge: nowhere") }, "error", "bot shop knowledge", "nowhere", "knowledge check", ""},
+		{"the database is down", func(p *examinee) { p.dsn = "postgres://x@127.0.0.1:1/x" }, "error", "database", "connection refused", "whether the server runs", ""},
+		{"the password is wrong", func(p *examinee) {
+			p.dsn = as(t, p.dsn, func(u *url.URL) { u.User = url.UserPassword("ill_none", "x") })
+		}, "error", "database", "SQLSTATE 28", "the user and the password", ""},
+		{"the database was not made", func(p *examinee) { p.dsn = as(t, p.dsn, func(u *url.URL) { u.Path = "/ill_none" }) }, "error", "database", "does not exist", "createdb", ""},
+		{"no connection is left", run(`alter role ill_app connection limit 0`), "error", "database", "too many connections", "max_connections", `alter role ill_app connection limit -1`},
+		{"the schema is behind", run(`update schema_migrations set is_applied = false where version_id = (select max(version_id) from schema_migrations)`), "error", "schema", "this program needs", "`chatledger migrate`", `update schema_migrations set is_applied = true`},
+		{"the schema is ahead", run(`insert into schema_migrations (version_id, is_applied) values (9999, true)`), "error", "schema", "version 9999", "a newer chatledger", `delete from schema_migrations where version_id = 9999`},
+		{"the role may too much", func(p *examinee) { p.dsn = r.owner }, "warning", "roles", "may change the schema or history", "migrate --roles", ""},
+		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead", "deliveries list", ""},
+		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries", "1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
+		{"the token was refused", run(`insert into eventstore.flow (name, tat, cause, closed_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
+			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.flow`},
+		{"a group is behind", run(`
+			with one as (insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at, recorded_at)
+				values ('chat-shop:7', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now(), now() - interval '1 hour'))
+			insert into eventstore.checkpoints (consumer_group) values ('responder')`), "warning", "consumers", "responder is 1 event behind", "is a serve running", `delete from eventstore.checkpoints`},
+		{"Telegram is not reached", func(p *examinee) { p.telegram = nobody }, "error", "Telegram's clock", "connection refused", "the firewall", ""},
+		{"nor asked for the webhook", func(p *examinee) { p.telegram = nobody }, "error", "bot shop webhook", "connection refused", "look at --telegram-url", ""},
+		{"a clock is off", func(p *examinee) { p.ahead = 10 * time.Second }, "warning", "Telegram's clock", "apart", "chrony", ""},
+		{"a clock is far off", func(p *examinee) { p.ahead = -time.Hour }, "error", "Telegram's clock", "apart", "chrony", ""},
+		{"the token is nobody's", func(p *examinee) { p.info = nil }, "error", "bot shop webhook", "does not know the bot's token", "BotFather", ""},
+		{"the webhook is elsewhere", func(p *examinee) { p.info["url"] = "https://elsewhere.example.com/" }, "error", "bot shop webhook", `Telegram posts to "https://elsewhere`, "webhook set --bot shop", ""},
+		{"the webhook is gone", func(p *examinee) { p.info["url"] = "" }, "error", "bot shop webhook", "should post to", "webhook set --bot shop", ""},
+		{"other updates are asked for", func(p *examinee) { p.info["allowed_updates"] = []string{"message"} }, "error", "bot shop webhook", "allowed_updates", "webhook set", ""},
+		{"the webhook fails", func(p *examinee) {
+			p.info["last_error_message"], p.info["last_error_date"] = "Wrong response from the webhook: 502 Bad Gateway", time.Now().Unix()
+		}, "warning", "bot shop webhook", "502 Bad Gateway", "serve is not ready", ""},
+		{"updates wait at Telegram", func(p *examinee) { p.info["pending_update_count"] = 500 }, "warning", "bot shop webhook", "500 updates wait", "chatledger_webhook_seconds", ""},
+		{"nothing runs", func(p *examinee) { p.running = nobody }, "warning", "serve", "connection refused", "start it", ""},
+		{"what runs is not ready", func(p *examinee) { p.ready = http.StatusServiceUnavailable }, "warning", "serve", "503 Service Unavailable: the database is read-only", "/readyz", ""},
+		{"metrics are elsewhere", func(p *examinee) { p.metrics = http.StatusNotFound }, "warning", "breakers", "404", "--ops", ""},
+		{"a breaker is open", func(p *examinee) { p.says = `chatledger_breaker_state{destination="crm:shop"} 2` + "\n" }, "warning", "breakers", "crm:shop is open", "look at the destination", ""},
+		{"Zendesk is not reached", func(p *examinee) {
+			p.write("zendesk: {url: '" + nobody + "', email: a@example.com, token: t, webhook_secret: s}")
+		}, "warning", "bot shop zendesk", "connection refused", "bots file", ""},
+		{"a transaction was forgotten", func(*examinee) {
+			pgtest.Exec(t, forgotten, `begin`)
+			pgtest.Exec(t, forgotten, `select pg_current_xact_id()`)
+			eventually(t, patience, "it is old", func() string {
+				return unless(pgtest.Ask[bool](t, admin, `select now() - min(xact_start) > interval '6 s' from pg_stat_activity where backend_xid is not null and usename = 'ill_app'`), "it is not")
+			})
+		}, "error", "oldest transaction", "user ill_app, idle in transaction", "pg_terminate_backend", ""},
+	} {
+		p := newExaminee(t, r.app)
+		c.falls(p)
+		code, findings := p.examined()
+		found := false
+		for _, f := range findings {
+			found = found || f.Severity == c.severity && f.What == c.what && strings.Contains(f.Says, c.says) && strings.Contains(f.Do, c.do)
+			if (f.Severity == "ok") != (f.Do == "") {
+				t.Errorf("%s: it does not say what to do of %+v", c.name, f)
+			}
+		}
+		if want := map[string]int{"warning": 1, "error": 2}[c.severity]; !found || code != want {
+			t.Errorf("%s: exit %d, want %d and %s %s: %s; %s\n got %+v", c.name, code, want, c.severity, c.what, c.says, c.do, findings)
+		}
+		if c.heals != "" {
+			pgtest.Exec(t, admin, c.heals)
+		}
+		pgtest.Exec(t, admin, `delete from eventstore.deliveries`)
+	}
+}
+
+// site is an https server whose certificate ends so late, and who certifies it.
+func site(t *testing.T, ends time.Duration) (address string, roots *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(ends),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots = x509.NewCertPool()
+	roots.AddCert(certificate)
+	return s.URL, roots
+}
+
+func TestTheDoctorLooksAtCertificates(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		ends     time.Duration
+		trusted  bool
+		severity severity
+		says     string
+	}{
+		{90 * day, true, fine, "good until"},
+		{10*day + time.Hour, true, warning, "it ends in 10 days"},
+		{2*day + time.Hour, true, grave, "it ends in 2 days"},
+		{-time.Hour, true, grave, "expired"},
+		{90 * day, false, grave, "unknown authority"},
+	} {
+		address, roots := site(t, c.ends)
+		x := &examination{doctorCmd: &doctorCmd{}, roots: roots}
+		if !c.trusted {
+			x.roots = x509.NewCertPool()
+		}
+		x.certificate(t.Context(), "shop", botConfig{PublicURL: address + "/webhook/shop"})
+		if f := x.findings[0]; len(x.findings) != 1 || f.Severity != c.severity || !strings.Contains(f.Says, c.says) || (f.Do == "") != (c.severity == fine) {
+			t.Errorf("one that ends in %v: %+v", c.ends, x.findings)
+		}
+	}
+}
