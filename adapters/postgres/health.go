@@ -90,11 +90,11 @@ type Owed struct {
 	Oldest      time.Duration
 }
 
-// Unfinished are the deliveries that are not at a good end, by destination and state.
+// Unfinished are the deliveries that are not over, by destination and state.
 func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
 	rows, err := s.pool.Query(ctx, `
 		select destination, state, count(*), extract(epoch from now() - min(created_at))::float8
-		from eventstore.deliveries where state in ('waiting', 'sending', 'unknown', 'dead')
+		from eventstore.deliveries where finished_at is null
 		group by destination, state order by destination, state`)
 	if err != nil {
 		return nil, fmt.Errorf("count deliveries: %w", err)

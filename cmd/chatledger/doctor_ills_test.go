@@ -107,6 +107,9 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 	run := func(sql string) func(*examinee) { return func(*examinee) { pgtest.Exec(t, admin, sql) } }
 
 	forgotten := session(t, r.app)
+	// What may have come twice is over, unless the bot asks an operator.
+	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, finished_at)
+		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'unknown', gen_random_uuid(), now())`)
 	if code, findings := newExaminee(t, r.app).examined(); code != 0 || len(findings) < 12 {
 		t.Errorf("of one in good health: %d %v", code, findings)
 	}
