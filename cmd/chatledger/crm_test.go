@@ -204,6 +204,26 @@ func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
 	}
 }
 
+// A look-up that a customer asked for in passing, and an operator gives up, ends with a
+// person: nobody waits for an answer that does not come.
+func TestALookUpAskedInPassingThatIsGivenUpIsHandedToAPerson(t *testing.T) {
+	t.Parallel()
+	crm, withCRM := newCRM(t)
+	w := newWorld(t, withCRM)
+	crm.AddFault(crmtest.Fault{Path: "/lookups", Status: http.StatusTooManyRequests, RetryAfter: 3600})
+	w.Say(7, "I want to change my billing address")
+	w.says(7, "new billing address")
+	w.Say(7, "where is my order 1001?")
+	w.waitsFor("orders.lookup")
+	w.must("deliveries", "skip", "--chat", "demo:7", "--state", "waiting", "--why", "they are gone") // who writes is looked up, too
+	w.says(7, "I can't look up order 1001 right now. A colleague will check it")
+	w.settle()
+	w.wantRows("person, handed_over", `select handler, step from readmodel.conversations`)
+	w.wantRows("order_lookup_failed", `select reason from readmodel.ticket_queue`)
+	w.clean()
+	w.replaysAsItWas()
+}
+
 // waitsFor waits until an attempt at the one delivery of a kind has been put off.
 func (w *world) waitsFor(kind string) {
 	w.t.Helper()

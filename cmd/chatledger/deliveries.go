@@ -259,8 +259,18 @@ func (c *skipDeliveries) Run(e *env) error {
 			return ""
 		},
 		func(d postgres.Entry) chat.Command {
-			return chat.SkipDelivery{Delivery: d.ID, Kind: d.Kind, Was: string(d.State), Reason: c.Why, At: now()}
+			asked := toolOf(d)
+			return chat.SkipDelivery{Delivery: d.ID, Kind: d.Kind, Was: string(d.State), Reason: c.Why, To: asked.To, About: asked.About, At: now()}
 		}})
+}
+
+// toolOf is the use of a tool that a delivery is; zero when it is something else, or when
+// a newer program wrote it in another way.
+func toolOf(d postgres.Entry) (asked commands.UseTool) {
+	if _, uses := chat.ToolOf(d.Kind); uses {
+		_ = json.Unmarshal(d.Payload, &asked)
+	}
+	return asked
 }
 
 // decide rules about all that are selected, one after the other and each in a commit

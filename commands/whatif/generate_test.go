@@ -403,7 +403,8 @@ func (l *life) anyOutcome(t *rapid.T, asked domain.Recorded) chat.Command {
 func (l *life) operate(t *rapid.T, i int) {
 	asked := l.settled[i]
 	delivery, _ := commands.Owe(asked)
-	acts := []chat.Command{chat.SkipDelivery{Delivery: asked.ID, Kind: delivery.Kind, Was: "dead", Reason: "r", At: l.now.Add(-time.Microsecond)}}
+	about, _ := asked.Event.(chat.ToolRequested)
+	acts := []chat.Command{chat.SkipDelivery{Delivery: asked.ID, Kind: delivery.Kind, Was: "dead", Reason: "r", To: about.To, About: about.About, At: l.now.Add(-time.Microsecond)}}
 	if rapid.Bool().Draw(t, "retried") {
 		acts = append(acts, chat.RetryDelivery{Delivery: asked.ID, Kind: delivery.Kind, Was: "skipped", Reason: "r"})
 		l.owed, l.settled = append(l.owed, asked), slices.Delete(l.settled, i, i+1)

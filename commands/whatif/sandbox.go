@@ -103,7 +103,8 @@ func (b *sandbox) again(d decision) error {
 		case chat.DeliveryRetried:
 			b.follow(e.Delivery, chat.RetryDelivery(e), d)
 		case chat.DeliverySkipped:
-			b.follow(e.Delivery, chat.SkipDelivery{Delivery: e.Delivery, Kind: e.Kind, Was: e.Was, Reason: e.Reason, At: commandedAt(d)}, d)
+			asked, _ := b.taken[e.Delivery].Event.(chat.ToolRequested)
+			b.follow(e.Delivery, chat.SkipDelivery{Delivery: e.Delivery, Kind: e.Kind, Was: e.Was, Reason: e.Reason, To: asked.To, About: asked.About, At: commandedAt(d)}, d)
 		case chat.TicketReferred:
 			b.follow(r.Causation, chat.ReferTicket{Desk: b.desk()}, d)
 		case chat.ReplyQueued:

@@ -97,6 +97,8 @@ type SkipDelivery struct {
 	Kind     string
 	Was      string // its state
 	Reason   string
+	To       domain.Version   // what About answers
+	About    *dialog.Question // of a tool that was asked in passing
 	At       time.Time
 }
 

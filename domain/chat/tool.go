@@ -17,16 +17,25 @@ func recordTool(s informed, c RecordTool) []domain.Event {
 	switch {
 	case c.For == ForAgent:
 		return s.toolForModel(returned, c.At)
-	case c.For == ForQuestion && c.About != nil && !s.WithPerson() && !s.Blocked:
-		turn := c.About.Reply(s.context(Sender{}), c.Output, c.Reason != "", dialog.Act{At: c.At})
-		if turn.HandOver.Reason != "" {
-			events = append(events, s.endRun(Answer{c.To}, c.At)...)
-		}
-		return append(events, s.does(Answer{c.To}, turn, 0, c.At)...)
+	case c.For == ForQuestion:
+		return append(events, s.answerInPassing(c.About, Answer{c.To}, c.Output, c.Reason != "", c.At)...)
 	case c.For != ForWorkflow:
 		return events
 	}
 	return append(events, s.returned(c.Call, c.Tool, c.Output, c.Reason != "", c.At)...)
+}
+
+// answerInPassing answers a question that no workflow waits for. A person who has the
+// chat sees what the tool returned.
+func (s informed) answerInPassing(about *dialog.Question, to Answer, output map[string]string, failed bool, at time.Time) (events []domain.Event) {
+	if about == nil || s.WithPerson() || s.Blocked {
+		return nil
+	}
+	turn := about.Reply(s.context(Sender{}), output, failed, dialog.Act{At: at})
+	if turn.HandOver.Reason != "" {
+		events = s.endRun(to, at)
+	}
+	return append(events, s.does(to, turn, 0, at)...)
 }
 
 // returned is what the workflow does that waits for this answer, if it does.
@@ -51,10 +60,13 @@ func (s informed) returned(call int, tool string, output map[string]string, fail
 	return s.does(to, turn, waited.By, at)
 }
 
-// skipDelivery keeps an operator's decision. A workflow must not wait for what does not
-// come any more.
+// skipDelivery keeps an operator's decision. Neither a workflow nor a customer must wait
+// for what does not come any more.
 func skipDelivery(s informed, c SkipDelivery) []domain.Event {
 	events := []domain.Event{DeliverySkipped{Delivery: c.Delivery, Kind: c.Kind, Was: c.Was, Reason: c.Reason}}
+	if c.About != nil {
+		return append(events, s.answerInPassing(c.About, Answer{c.To}, nil, true, c.At)...)
+	}
 	if tool, ok := ToolOf(c.Kind); c.Kind == KindAsk || ok && tool != s.Awaited.Tool {
 		return s.skippedForModel(events[0].(DeliverySkipped), c.At)
 	} else if ok {
