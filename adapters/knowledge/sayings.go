@@ -61,6 +61,7 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 var wordVariables = map[dialog.Word][]string{
 	dialog.WordBacklog:     {"count", "list"},
 	dialog.WordSwitch:      {"other"},
+	dialog.WordTakeUp:      {"text"},
 	dialog.WordConfirmTool: {"action"},
 }
 

@@ -124,6 +124,8 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 			add(Workflow, "%s: reminded at %s", e.Workflow, e.Step)
 		case chat.SwitchOffered:
 			add(Workflow, "a switch offered: %s", e.Intent)
+		case chat.TakeUpOffered:
+			add(Workflow, "%s: offered to take up at %s", e.Workflow, e.Step)
 		case chat.BacklogTaken:
 			add(Intent, "%s %g, after %d messages", e.Intent, e.Confidence, e.Messages)
 		case chat.DueBreached:

@@ -237,6 +237,8 @@ func Evolve(s State, event domain.Event) State {
 		s.Run.Reminded = true
 	case SwitchOffered:
 		s.Run.Offered = e.Offer
+	case TakeUpOffered:
+		s.Run.TakeUp = e.TakeUp
 	case TicketOpened:
 		s.Tickets++
 		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due, Resolve: e.Resolve}

@@ -196,6 +196,14 @@ type SwitchOffered struct {
 	dialog.Offer
 }
 
+// TakeUpOffered: the customer wrote what a workflow that has expired seems to have waited
+// for, and was asked whether to take it up again at that step with their text.
+type TakeUpOffered struct {
+	Answer
+	Workflow string `json:"workflow"`
+	dialog.TakeUp
+}
+
 // BacklogTaken: the messages that had waited too long were answered all at once.
 type BacklogTaken struct {
 	Answer
@@ -440,6 +448,7 @@ func NewCodec() *domain.Codec {
 	domain.Register[WorkflowResumed](c, "workflow_resumed")
 	domain.Register[WorkflowReminded](c, "workflow_reminded")
 	domain.Register[SwitchOffered](c, "switch_offered")
+	domain.Register[TakeUpOffered](c, "take_up_offered")
 	domain.Register[BacklogTaken](c, "backlog_taken")
 	domain.Register[ToolRequested](c, "tool_requested")
 	domain.Formerly[ToolRequested](c, "order_lookup_requested", orderLookupBecameATool)

@@ -43,6 +43,9 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 	if turn.Offer.Intent != "" {
 		events = append(events, SwitchOffered{to, turn.Offer})
 	}
+	if turn.TakeUp.Step != "" {
+		events = append(events, TakeUpOffered{to, s.Run.Workflow, turn.TakeUp})
+	}
 	if turn.Reminded {
 		events = append(events, WorkflowReminded{s.Run.Workflow, s.Run.Step, at})
 	}

@@ -42,6 +42,7 @@ type Turn struct {
 	Language   Language
 	Moves      []Move   // of workflows
 	Offer      Offer    // that the customer was made; zero when none was
+	TakeUp     TakeUp   // that the customer was offered; zero when it was not
 	Reminded   bool     // the customer was reminded of a workflow
 	Call       ToolCall // the tool whose answer comes later; zero when none is used
 	Think      bool     // a model is asked, whose answer comes later
@@ -84,6 +85,14 @@ type Offer struct {
 	Intent    Intent `json:"intent"`
 	Text      string `json:"text,omitempty"`
 	MessageID int64  `json:"message_id,omitempty"`
+}
+
+// TakeUp is how a workflow that has expired would go on: at this step, with what the
+// customer wrote as the answer to it.
+type TakeUp struct {
+	Step      Step   `json:"step"`
+	Text      string `json:"text"`
+	MessageID int64  `json:"message_id"`
 }
 
 // HandOver says that a person is needed, why, and how much it hurries.
@@ -155,6 +164,13 @@ func (t *talk) hear() {
 		t.answer(def, value, "")
 		return
 	}
+	if t.decideTakeUp(u) {
+		return
+	}
+	if t.answersLapsed(u) {
+		t.offerTakeUp()
+		return
+	}
 	if rule, needed := t.needsPerson(u); needed {
 		t.handOver(HandOver{rule.Name, rule.Priority}, cmp.Or(t.text(rule.Say), t.word(WordPerson)))
 		return
@@ -195,6 +211,8 @@ func (t *talk) wish(u Understanding) {
 		t.say(t.word(WordHelp))
 	case u.Intent == Cancel || u.Intent == Back:
 		t.say(t.word(WordNothingToCancel))
+	case u.Intent == Unknown && t.mayAnswerLapsed():
+		t.offerTakeUp()
 	default:
 		t.say(t.word(WordNotUnderstood))
 	}
@@ -284,7 +302,7 @@ func (t *talk) press() {
 	}
 	data, ok := strings.CutPrefix(t.act.Button, stepButton)
 	number, value, _ := strings.Cut(data, ":")
-	if !ok || !t.Run.Active() || number != strconv.Itoa(t.Run.Asked) || !t.pressStep(value) {
+	if !ok || number != strconv.Itoa(t.Run.Asked) || !t.pressTakeUp(value) && !(t.Run.Active() && t.pressStep(value)) {
 		t.turn.Toast = t.word(ToastOld)
 	}
 }

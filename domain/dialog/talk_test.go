@@ -58,6 +58,9 @@ func (c *talk) follow(turn Turn) *talk {
 	if run.Reminded = run.Reminded || turn.Reminded; turn.Offer.Intent != "" {
 		run.Offered = turn.Offer
 	}
+	if turn.TakeUp.Step != "" {
+		run.TakeUp = turn.TakeUp
+	}
 	if turn.Call.Tool != "" {
 		run.Calling, run.Writing = turn.Call.Tool, Toolbox[turn.Call.Tool].Writes
 	}

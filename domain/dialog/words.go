@@ -18,6 +18,7 @@ const (
 	WordBacklog         Word = "backlog"      // before the answer to what has waited: {count}, and {list} of the last
 	WordCancelled       Word = "cancelled"    // {title}
 	WordExpired         Word = "expired"      // {title}
+	WordTakeUp          Word = "take_up"      // an expired workflow: {title}, with {text} as the answer
 	WordReminder        Word = "reminder"     // {title}
 	WordBackTo          Word = "back_to"      // after an interruption: {title}
 	WordSwitch          Word = "switch"       // {title} is what runs, {other} what would
@@ -65,6 +66,7 @@ var plain = map[Word]string{
 	WordBacklog:         "I'm sorry, I was away and could not answer you. This is what you wrote meanwhile:\n{list}",
 	WordCancelled:       "Cancelled. Nothing was changed.",
 	WordExpired:         "We left {title} unfinished for a while, so I've dropped it. Nothing was changed.",
+	WordTakeUp:          "We left {title} unfinished for a while, so I had dropped it. Shall I take it up again, with “{text}” as your answer?",
 	WordReminder:        "Are you still there? We have not finished {title}.",
 	WordBackTo:          "Back to {title}.",
 	WordSwitch:          "We are in the middle of {title}. Shall we do {other} first, and come back to it?",

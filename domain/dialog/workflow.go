@@ -144,6 +144,7 @@ type Run struct {
 	Writing   bool              // what is under way cannot be called back
 	Reminded  bool              // since it last moved
 	Offered   Offer             // what the customer was asked to do first; zero when they were not
+	TakeUp    TakeUp            // that the customer was offered since it expired; zero when it was not
 	Under     *Run              // waits until this one is over
 	StartedAt time.Time
 	LastAt    time.Time // when it last moved, or the customer last did anything
@@ -206,7 +207,7 @@ func (r Run) Follow(m Move, at time.Time) Run {
 		r.Path = wayTo(r.Path, r.Step, m.To)
 	}
 	r.Workflow, r.Step, r.LastAt, r.Asked = m.Workflow, m.To, at, r.Asked+1
-	r.Calling, r.Writing, r.Reminded, r.Offered = "", false, false, Offer{}
+	r.Calling, r.Writing, r.Reminded, r.Offered, r.TakeUp = "", false, false, Offer{}, TakeUp{}
 	if m.To == HandedOver || m.To == Expired {
 		r.Under = nil // all that was begun is over
 	}

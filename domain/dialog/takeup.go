@@ -1,0 +1,99 @@
+package dialog
+
+import (
+	"strings"
+	"time"
+)
+
+// Who comes back to a workflow that has expired, and writes what it had asked for, is
+// asked whether to take it up again with that. All that was collected is still known.
+
+// takeUpWithin is how long ago a workflow may have expired to be taken up: on another day
+// the same words rather mean something else.
+const takeUpWithin = 24 * time.Hour
+
+// lapsed is the step whose question was the last of a workflow that expired not long ago;
+// nil when there is none.
+func (t *talk) lapsed() *StepDef {
+	if t.Run.Step != Expired || t.act.At.Sub(t.Run.LastAt) >= takeUpWithin {
+		return nil
+	}
+	return t.asked()
+}
+
+// answersLapsed tells whether a message can hardly be anything but the answer that an
+// expired workflow had waited for. Who asks for the workflow itself begins it anew, and an
+// order's number beside other words is of a question of its own.
+func (t *talk) answersLapsed(u Understanding) bool {
+	def := t.lapsed()
+	if def == nil || t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow || !def.Ask.Check.plain(t.act.Text) {
+		return false
+	}
+	return u.Intent == Unknown || def.Ask.Check != CheckOrderNumber || len(strings.Fields(t.act.Text)) == 1
+}
+
+// mayAnswerLapsed tells whether a message of which nothing else is made would do as that
+// answer. It is asked about once: who writes on has something else in mind. A bare yes is
+// an answer to buttons only.
+func (t *talk) mayAnswerLapsed() bool {
+	def := t.lapsed()
+	if def == nil || def.Name != t.Run.Path[len(t.Run.Path)-1] || t.Run.TakeUp.Step != "" ||
+		len(def.Ask.Choices) == 0 && t.saysYesOrNo() {
+		return false
+	}
+	_, problem := def.Ask.read(t, t.act.Text)
+	return problem == ""
+}
+
+// offerTakeUp asks whether to take the expired workflow up with what was written.
+func (t *talk) offerTakeUp() {
+	t.claims()
+	t.turn.Replies = nil // the question says, too, that it has expired
+	t.turn.TakeUp = TakeUp{Step: t.lapsed().Name, Text: t.act.Text, MessageID: t.act.MessageID}
+	t.say(t.word(WordTakeUp, map[string]string{"text": shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
+		Button{t.word(LabelGoOn), t.stepData(valueGoOn)}, Button{t.word(LabelCancel), t.stepData(valueCancel)})
+}
+
+// decideTakeUp takes a typed answer to that question; false when it is none.
+func (t *talk) decideTakeUp(u Understanding) bool {
+	switch {
+	case t.Run.TakeUp.Step == "":
+		return false
+	case t.Knowledge.Means(PhraseYes, t.act.Text):
+		t.claims()
+		return t.pressTakeUp(valueGoOn)
+	case t.Knowledge.Means(PhraseNo, t.act.Text) || u.Intent == Cancel:
+		t.claims()
+		return t.pressTakeUp(valueCancel)
+	default:
+		return false
+	}
+}
+
+// pressTakeUp goes on at the step that had asked, or leaves the workflow for good; false
+// when nobody was asked that.
+func (t *talk) pressTakeUp(value string) bool {
+	offered := t.Run.TakeUp
+	switch {
+	case offered.Step == "":
+		return false
+	case value == valueCancel:
+		t.turn.Toast = t.word(ToastCancelled)
+		t.say(t.word(WordCancelled))
+		t.move(Move{To: Cancelled})
+		return true
+	case value != valueGoOn:
+		return false
+	}
+	t.turn.Toast = t.word(ToastOK)
+	t.move(Move{To: offered.Step})
+	t.act = Act{Text: offered.Text, MessageID: offered.MessageID, By: t.act.By, At: t.act.At}
+	def := t.def()
+	if def == nil || def.Ask == nil {
+		t.lost()
+		return true
+	}
+	value, problem := def.Ask.read(t, offered.Text)
+	t.answer(def, value, problem)
+	return true
+}
