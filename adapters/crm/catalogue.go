@@ -34,19 +34,23 @@ type Catalogue map[string]dialog.Order
 
 // Demo is the catalogue of the demo shop.
 var Demo = Catalogue{
-	"1001": {Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow."},
-	"1002": {Number: "1002", Status: "delivered", Detail: "It was left with a neighbour."},
-	"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within two days."},
-	"1004": {Number: "1004", Status: "cancelled", Detail: "The refund is on its way."},
+	"1001": {Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow.", Coded: dialog.Coded{Code: "arrives_tomorrow"}},
+	"1002": {Number: "1002", Status: "delivered", Detail: "It was left with a neighbour.", Coded: dialog.Coded{Code: "with_neighbour"}},
+	"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within two days.", Coded: dialog.Coded{Code: "ships_in_two_days"}},
+	"1004": {Number: "1004", Status: "cancelled", Detail: "The refund is on its way.", Coded: dialog.Coded{Code: "refund_under_way"}},
 }
 
-// ReadCatalogue reads a YAML file of orders: a list of number, status, detail.
+// ReadCatalogue reads a YAML file of orders: a list of number, status, detail, and of the code
+// and the values that a bot's codes.yaml has words for.
 func ReadCatalogue(path string) (Catalogue, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
-	var list []struct{ Number, Status, Detail string }
+	var list []struct {
+		Number, Status, Detail, Code string
+		Values                       map[string]string
+	}
 	if err := yaml.Unmarshal(text, &list); err != nil {
 		return nil, fmt.Errorf("orders: %s: %w", path, err)
 	}
@@ -55,7 +59,7 @@ func ReadCatalogue(path string) (Catalogue, error) {
 		if o.Number == "" || o.Status == "" {
 			return nil, fmt.Errorf("orders: %s: entry %d needs a number and a status", path, i+1)
 		}
-		c[strings.ToUpper(o.Number)] = dialog.Order(o)
+		c[strings.ToUpper(o.Number)] = dialog.Order{Number: o.Number, Status: o.Status, Detail: o.Detail, Coded: dialog.Coded{Code: o.Code, Values: o.Values}}
 	}
 	return c, nil
 }

@@ -54,7 +54,26 @@ func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Ord
 	if err != nil || a.Order == nil {
 		return dialog.Order{}, false, err
 	}
-	return *a.Order, true, nil
+	order := *a.Order
+	order.Coded = coded(order.Coded)
+	return order, true, nil
+}
+
+// maxValues bounds what the words for a code are filled with.
+const maxValues = 10
+
+// coded is a code as it is kept: without it the CRM's own words are told, so that one
+// beyond the limits is no error.
+func coded(c dialog.Coded) dialog.Coded {
+	if utf8.RuneCountInString(c.Code) > maxQuoted || len(c.Values) > maxValues {
+		return dialog.Coded{}
+	}
+	for _, value := range c.Values {
+		if utf8.RuneCountInString(value) > maxQuoted {
+			return dialog.Coded{}
+		}
+	}
+	return c
 }
 
 // ValidateAddress checks an address on one line. That it is not valid is no error.
@@ -64,11 +83,11 @@ func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.Ad
 	case err != nil:
 		return dialog.AddressCheck{}, err
 	case a.Address == nil:
-		return dialog.AddressCheck{Problem: "it is not known"}, nil
+		return dialog.AddressCheck{Problem: "it is not known", Coded: dialog.Coded{Code: "unknown"}}, nil
 	case *a.Address.Valid:
 		return dialog.AddressCheck{Valid: true, Address: a.Address.Address}, nil
 	default:
-		return dialog.AddressCheck{Problem: fmt.Sprintf("%.*s", maxQuoted, a.Address.Reason)}, nil
+		return dialog.AddressCheck{Problem: fmt.Sprintf("%.*s", maxQuoted, a.Address.Reason), Coded: coded(a.Address.Coded)}, nil
 	}
 }
 
@@ -272,6 +291,7 @@ type answer struct {
 		Valid   *bool  `json:"valid"`
 		Address string `json:"address"`
 		Reason  string `json:"reason"`
+		dialog.Coded
 	} `json:"address"`
 	Error *problem `json:"error"`
 }

@@ -121,7 +121,7 @@ func TestKindsGoApart(t *testing.T) {
 			}
 		})
 		callers.Go(func() {
-			if a, err := w.ValidateAddress(t.Context(), "12 baker st, London NW1 6XE"); err != nil || a != (dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}) {
+			if a, err := w.ValidateAddress(t.Context(), "12 baker st, London NW1 6XE"); err != nil || !cmp.Equal(a, dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}) {
 				t.Errorf("%+v, %v", a, err)
 			}
 		})

@@ -194,6 +194,8 @@ func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
 		"another language":             {intents("answer: We are open from 9 to 6.", "answer: {en: a, fr: b}"), `intents/all.yaml:3: "fr" is none of the languages in bot.yaml, which are en`},
 		"a missing language":           {changed(map[string]string{"bot.yaml": "languages: [en, de]\n", "intents/opening_hours.txt": "", "intents/opening_hours.en.txt": "when\n"}), "intents/all.yaml:3: answer is needed in de, en"},
 		"a text in one of two":         {changed(map[string]string{"bot.yaml": "languages: [en, de]\n", "canned.yaml": "hold:\n  en: One moment.\n"}), "canned.yaml:2: hold is missing in de"},
+		"a code of no tool":            {changed(map[string]string{"codes.yaml": "invoice:\n  late: It is late.\n"}), `codes.yaml:1: "invoice" is no tool that answers with a code; there are check_address, order_status`},
+		"a code without words":         {changed(map[string]string{"codes.yaml": "check_address:\n  late: \"\"\n"}), "codes.yaml:2: late is missing"},
 		"an intent without examples":   {changed(map[string]string{"intents/booking.en.txt": "# none\n"}), "intents/all.yaml:4: booking has no example in en"},
 		"examples of nothing":          {changed(map[string]string{"intents/refund.en.txt": "refund\n"}), "intents/refund.en.txt: there is no intent refund"},
 		"examples in another language": {changed(map[string]string{"intents/booking.fr.txt": "une table\n"}), "intents/booking.fr.txt: a file of examples is called <intent>.<language>.txt, with one of"},

@@ -159,8 +159,8 @@ func TestAHigherLimitAnswersWhatWasOverTheLimit(t *testing.T) {
 	differ(t, out,
 		"5* received: [message, over the limit, too fast] -> [message]",
 		"6 received: [message, over the limit] -> [message]",
-		"7 intent: [too_fast 1] -> [thanks 0.95]", "7 reply: [You are writing faster than I can answer. I've kept everything; please give me a minute.] -> [You're welcome!]",
-		"6 intent: [] -> [order_status 0.95]",
+		"7 intent: [too_fast 1] -> [thanks 0.99]", "7 reply: [You are writing faster than I can answer. I've kept everything; please give me a minute.] -> [You're welcome!]",
+		"6 intent: [] -> [order_status 0.99]",
 		"6 asked: [] -> [order_status, number = 1001]",
 		"6 answered: [] -> [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped]",
 		"6 reply: [] -> [Order 1001: shipped. It should arrive tomorrow.]")
@@ -199,7 +199,7 @@ func TestALowerLimitLeavesUnansweredAndPeopleFindNoTicket(t *testing.T) {
 	out := replay(t, l.recorded(), settings)
 	differ(t, out,
 		"5* received: [message] -> [message, over the limit, too fast]",
-		"6 intent: [person 0.95] -> [too_fast 1]", "6 reply: [A colleague will answer you here.] -> [You are writing faster than I can answer. I've kept everything; please give me a minute.]",
+		"6 intent: [person 0.99] -> [too_fast 1]", "6 reply: [A colleague will answer you here.] -> [You are writing faster than I can answer. I've kept everything; please give me a minute.]",
 		"6 ticket: [asked, high, due 2026-01-31T13:00:00Z] -> []",
 		"10 person: [assigned to ann] -> [refused: assign ticket: this chat has no open ticket]",
 		"12 person: [resolved] -> [refused: resolve ticket: this chat has no open ticket]")
@@ -317,7 +317,7 @@ func TestATurnThatSaidNothingThenIsTakenAtOnce(t *testing.T) {
 	l.say("thanks")
 	l.rest()
 	out := replay(t, l.recorded(), l.settings())
-	differ(t, out, "1* intent: [] -> [greeting 0.95]", "1* reply: [] -> [Hello!]")
+	differ(t, out, "1* intent: [] -> [greeting 0.99]", "1* reply: [] -> [Hello!]")
 	if got, want := names(out.Events), "message_received understood reply_queued delivery_succeeded "+
 		"message_received understood reply_queued delivery_succeeded"; got != want {
 		t.Errorf("the sandbox's chat is %s", got)
@@ -373,7 +373,7 @@ func TestAnUpdateThatIsReadOtherwiseTodaySaysSo(t *testing.T) {
 		},
 	} {
 		out := replay(t, l.recorded(), whatif.Settings{Translate: translate, With: l.with()})
-		differ(t, out, "1* received: [message] -> ["+now+"]", "2 intent: [greeting 0.95] -> []", "2 reply: [Hello!] -> []")
+		differ(t, out, "1* received: [message] -> ["+now+"]", "2 intent: [greeting 0.99] -> []", "2 reply: [Hello!] -> []")
 		if len(out.Events) > 0 {
 			t.Errorf("%s: the sandbox's chat is %s", now, names(out.Events))
 		}

@@ -426,7 +426,7 @@ func TestTheBotAnswersAMessageOnce(t *testing.T) {
 	first := given(t, hello).When(respond(1, hello))
 	answer := chat.Answer{To: 1}
 	first.Then(
-		chat.Understood{Answer: answer, Intent: "greeting", Confidence: 0.95, Language: "en", Knowledge: "shop"},
+		chat.Understood{Answer: answer, Intent: "greeting", Confidence: 0.99, Language: "en", Knowledge: "shop"},
 		chat.ReplyQueued{Answer: answer, Text: "Hello!", Author: chat.Author{Kind: chat.Bot}},
 	)
 	given(t, append([]domain.Event{hello}, first.Events...)...).When(respond(1, hello)).ThenNothing()

@@ -39,6 +39,9 @@ func (s informed) context(from Sender) dialog.Context {
 // what the customer hears. They hear nothing of a turn that no act of theirs led to
 // while a person has the chat, or when they do not want to hear from us.
 func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []domain.Event {
+	if s.WithPerson() || s.Blocked {
+		turn.Replies, turn.TakeUp = nil, dialog.TakeUp{}
+	}
 	events := s.moves(to, turn, at)
 	if turn.Offer.Intent != "" {
 		events = append(events, SwitchOffered{to, turn.Offer})
@@ -55,9 +58,6 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 			purpose = ForQuestion
 		}
 		events = append(events, s.request(to, purpose, turn.Call, by))
-	}
-	if s.WithPerson() || s.Blocked {
-		turn.Replies = nil
 	}
 	for _, reply := range turn.Replies {
 		events = append(events, s.reply(to, reply)...)

@@ -67,12 +67,12 @@ func orderBecameOutput(fields map[string]json.RawMessage) map[string]json.RawMes
 	var found struct {
 		Number string
 		Found  bool
-		Order  struct{ Number, Status, Detail string }
+		Order  dialog.Order
 	}
 	_ = json.Unmarshal(whole(fields), &found)
 	r := ToolReturned{Tool: dialog.OrderStatus, Input: map[string]string{"number": found.Number}}
 	if text(fields["reason"]) == "" || found.Found {
-		r.Output = dialog.Order(found.Order).Output(found.Found)
+		r.Output = found.Order.Output(found.Found)
 	}
 	return merge(fields, r, "delivery", "reason")
 }

@@ -168,6 +168,7 @@ func (t *talk) hear() {
 		return
 	}
 	if t.answersLapsed(u) {
+		t.claims()
 		t.offerTakeUp()
 		return
 	}

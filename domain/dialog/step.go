@@ -3,6 +3,7 @@ package dialog
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // What a customer may say or press within a step.
@@ -62,7 +63,7 @@ func (t *talk) hearStep(u Understanding) {
 		return
 	}
 	own := t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow
-	if def.Ask != nil && u.Intent != Cancel && u.Confidence < t.Knowledge.Plain {
+	if def.Ask != nil && u.Intent != Cancel && u.Confidence < t.plainly(def.Ask, u) {
 		u.Intent = Unknown // it is rather a try at an answer
 	}
 	switch {
@@ -95,6 +96,21 @@ func (t *talk) hearStep(u Understanding) {
 		t.claims()
 		t.where()
 	}
+}
+
+// surely is the confidence from which a plain statement is a wish for another workflow
+// even where free words were asked for. Who describes what went wrong uses the words of
+// other matters, "it came twice", and can still say so once their answer is shown.
+const surely = 0.985
+
+// plainly is the confidence from which a message is about something else than the question.
+// What asks something itself, or names an order, is no description.
+func (t *talk) plainly(a *Ask, u Understanding) float64 {
+	free := !a.Only && (a.Check == "" || a.Check == CheckText)
+	if free && t.Knowledge.Topics[u.Intent].Workflow != "" && u.Order == "" && !strings.Contains(t.act.Text, "?") {
+		return max(t.Knowledge.Plain, surely)
+	}
+	return t.Knowledge.Plain
 }
 
 // confirm goes on with what was shown.

@@ -47,7 +47,6 @@ func (t *talk) mayAnswerLapsed() bool {
 
 // offerTakeUp asks whether to take the expired workflow up with what was written.
 func (t *talk) offerTakeUp() {
-	t.claims()
 	t.turn.Replies = nil // the question says, too, that it has expired
 	t.turn.TakeUp = TakeUp{Step: t.lapsed().Name, Text: t.act.Text, MessageID: t.act.MessageID}
 	t.say(t.word(WordTakeUp, map[string]string{"text": shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),

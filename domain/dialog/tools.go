@@ -8,7 +8,8 @@ type Tool struct {
 	Description string // for a model that chooses among tools
 	Input       []Field
 	Output      []Field
-	Writes      bool // it changes something: only after the customer has confirmed it
+	Says        string // the output in the tool's own words, for which a team may have others (see Knowledge.Codes)
+	Writes      bool   // it changes something: only after the customer has confirmed it
 }
 
 // Field is a named value that goes into a tool or comes out of it.
@@ -32,7 +33,7 @@ const (
 
 // Toolbox is every tool there is, by name. A bot has those that it was given.
 var Toolbox = map[string]Tool{
-	OrderStatus: {Name: OrderStatus, Description: "Where an order is.",
+	OrderStatus: {Name: OrderStatus, Description: "Where an order is.", Says: "detail",
 		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
 		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "number"}, {Name: "status", Description: "processing, shipped, delivered or cancelled"}, {Name: "detail", Optional: true}}},
 	Invoice: {Name: Invoice, Description: "The invoice of an order.",
@@ -47,7 +48,7 @@ var Toolbox = map[string]Tool{
 	ReportDelivery: {Name: ReportDelivery, Description: "Tell the carrier of a problem with a delivery.", Writes: true,
 		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {Name: "problem", Description: "not_arrived, damaged, wrong_item or missing_item"}, {Name: "detail", Optional: true}},
 		Output: []Field{{Name: "case", Description: "number of the case"}, {Name: "days", Description: "until there is an answer"}}},
-	CheckAddress: {Name: CheckAddress, Description: "Check a postal address and write it in its normal form.",
+	CheckAddress: {Name: CheckAddress, Description: "Check a postal address and write it in its normal form.", Says: "problem",
 		Input:  []Field{{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal}},
 		Output: []Field{{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true}, {Name: "problem", Optional: true}}},
 	ChangeAddress: {Name: ChangeAddress, Description: "Change the customer's billing address.", Writes: true,
@@ -62,6 +63,7 @@ type Order struct {
 	Number string `json:"number"`
 	Status string `json:"status"` // processing, shipped, delivered, cancelled
 	Detail string `json:"detail,omitempty"`
+	Coded         // of the detail
 }
 
 // Output is an order as the tool tells of it.
@@ -69,7 +71,7 @@ func (o Order) Output(found bool) map[string]string {
 	if !found {
 		return map[string]string{"found": "false"}
 	}
-	return map[string]string{"found": "true", "number": o.Number, "status": o.Status, "detail": o.Detail}
+	return o.output(map[string]string{"found": "true", "number": o.Number, "status": o.Status, "detail": o.Detail})
 }
 
 // AddressCheck is what a CRM finds of an address.
@@ -77,9 +79,10 @@ type AddressCheck struct {
 	Valid   bool   `json:"valid"`
 	Address string `json:"address,omitempty"` // in its normal form, when valid
 	Problem string `json:"problem,omitempty"` // when not: half a sentence for the customer
+	Coded          // of the problem
 }
 
 // Output is a finding as the tool tells of it.
 func (c AddressCheck) Output() map[string]string {
-	return map[string]string{"valid": strconv.FormatBool(c.Valid), "address": c.Address, "problem": c.Problem}
+	return c.output(map[string]string{"valid": strconv.FormatBool(c.Valid), "address": c.Address, "problem": c.Problem})
 }

@@ -123,7 +123,7 @@ func Returned(c Context, output map[string]string, failed bool, at Act) Turn {
 	case failed:
 		t.follow(orHandOver(def.Call.Failed, def.Call.Tool), nil)
 	default:
-		t.follow(def.Call.next(output), output)
+		t.follow(def.Call.next(output), t.worded(def.Call.Tool, output))
 	}
 	return t.done()
 }

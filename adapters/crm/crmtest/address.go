@@ -13,6 +13,7 @@ type AddressCheck struct {
 	Valid   bool   `json:"valid"`
 	Address string `json:"address,omitempty"` // in its normal form, when valid
 	Reason  string `json:"reason,omitempty"`  // when not
+	Coded          // of the reason
 }
 
 // place is a post code that the demo shop knows.
@@ -47,7 +48,7 @@ func CheckAddress(line string) AddressCheck {
 	begin, end, written := at, at+1, p.String()
 	switch isTown := func(i int) bool { return i >= 0 && i < len(parts) && strings.EqualFold(parts[i], p.town) }; {
 	case at == 0 && p.code == "":
-		return invalid("the post code is missing")
+		return invalid("post_code_missing", nil, "the post code is missing")
 	case p.code == "":
 		written = parts[at]
 	case strings.Contains(strings.ToLower(parts[at]), strings.ToLower(p.town)):
@@ -56,7 +57,7 @@ func CheckAddress(line string) AddressCheck {
 	case isTown(end):
 		end++
 	default:
-		return invalid("the post code %s belongs to %s", p.code, p.town)
+		return invalid("post_code_elsewhere", map[string]string{"post_code": p.code, "town": p.town}, "the post code %s belongs to %s", p.code, p.town)
 	}
 	var lines []string
 	for _, part := range parts[:begin] {
@@ -66,9 +67,9 @@ func CheckAddress(line string) AddressCheck {
 	}
 	switch all := strings.Join(lines, " "); {
 	case !strings.ContainsFunc(all, unicode.IsLetter):
-		return invalid("the street is missing")
+		return invalid("street_missing", nil, "the street is missing")
 	case !strings.ContainsFunc(all, unicode.IsDigit):
-		return invalid("the house number is missing")
+		return invalid("house_number_missing", nil, "the house number is missing")
 	}
 	lines = append(lines, written)
 	for _, part := range parts[end:] {
@@ -79,8 +80,8 @@ func CheckAddress(line string) AddressCheck {
 	return AddressCheck{Valid: true, Address: strings.Join(lines, ", ")}
 }
 
-func invalid(format string, args ...any) AddressCheck {
-	return AddressCheck{Reason: fmt.Sprintf(format, args...)}
+func invalid(code string, values map[string]string, format string, args ...any) AddressCheck {
+	return AddressCheck{Reason: fmt.Sprintf(format, args...), Coded: Coded{code, values}}
 }
 
 // findPlace finds the last known post code, and the part it stands in; a house

@@ -46,6 +46,13 @@ type Order struct {
 	Number string `json:"number"`
 	Status string `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	Coded         // of the detail
+}
+
+// Coded is what the CRM finds, as a code and what belongs to it.
+type Coded struct {
+	Code   string            `json:"code,omitempty"`
+	Values map[string]string `json:"values,omitempty"`
 }
 
 // Invoice is the invoice of an order.
