@@ -36,7 +36,7 @@ type Catalogue map[string]dialog.Order
 var Demo = Catalogue{
 	"1001": {Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow.", Coded: dialog.Coded{Code: "arrives_tomorrow"}},
 	"1002": {Number: "1002", Status: "delivered", Detail: "It was left with a neighbour.", Coded: dialog.Coded{Code: "with_neighbour"}},
-	"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within two days.", Coded: dialog.Coded{Code: "ships_in_two_days"}},
+	"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within 2 days.", Coded: dialog.Coded{Code: "ships_within", Values: map[string]string{"days": "2"}}},
 	"1004": {Number: "1004", Status: "cancelled", Detail: "The refund is on its way.", Coded: dialog.Coded{Code: "refund_under_way"}},
 }
 

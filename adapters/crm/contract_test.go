@@ -210,6 +210,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		{"GET /customers/{id}", "/customers/telegram:42", "", 200},
 		{"GET /customers/{id}", "/customers/telegram:you", "", 404},
 		{"GET /orders/{number}", "/orders/1001", "", 200},
+		{"GET /orders/{number}", "/orders/1003", "", 200},
 		{"GET /orders/{number}", "/orders/9999", "", 404},
 		{"GET /orders/{number}", "/orders/2001?telegram_user=77&telegram_chat=77", "", 404},
 		{"GET /orders/{number}", "/orders/2001?telegram_user=77&telegram_chat=77&customer=C-1", "", 200},

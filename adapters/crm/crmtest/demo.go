@@ -37,7 +37,7 @@ func demoOrders() map[string]purchase {
 				{ID: "CH-1002-2", Amount: "59.00 EUR", Date: "2026-02-21", Status: Charged, DuplicateOf: "CH-1002-1"}},
 		},
 		{
-			order:   Order{Number: "1003", Status: "processing", Detail: "It will be shipped within two days.", Coded: Coded{Code: "ships_in_two_days"}},
+			order:   Order{Number: "1003", Status: "processing", Detail: "It will be shipped within 2 days.", Coded: Coded{Code: "ships_within", Values: map[string]string{"days": "2"}}},
 			charges: []Charge{{ID: "CH-1003-1", Amount: "112.50 EUR", Date: "2026-03-04", Status: Charged}},
 		},
 		{
