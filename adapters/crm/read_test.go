@@ -3,6 +3,8 @@ package crm
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -15,7 +17,7 @@ func TestANumberIsReadWhereTextShouldStand(t *testing.T) {
 		{"kind":"order","key":"1001","status":"found","order":{"number":["1001"],"status":"shipped"}}]}`), &got); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := got.to(0, item{Kind: kindOrder, Key: "1001"}); err != nil || *a.Order != (dialog.Order{Number: "1001", Status: "shipped"}) {
+	if a, err := got.to(0, item{Kind: kindOrder, Key: "1001"}); err != nil || !cmp.Equal(*a.Order, dialog.Order{Number: "1001", Status: "shipped"}) {
 		t.Errorf("the order is %+v (%v)", a.Order, err)
 	}
 	if a, err := got.to(1, item{Kind: kindInvoice, Key: "1001", Owner: "7"}); err != nil || a.Invoice.Number != "90071992547409931" || a.Invoice.Amount != "24.90" {
