@@ -27,8 +27,8 @@ func taken(c dialog.Context, text string) bool {
 // other wishes that a whole workflow or a person is for. Answers are many times as
 // frequent there, and who is not heard is shown their own words and can say so.
 const (
-	answersTaken = 0.95
-	wishesHeard  = 0.45
+	answersTaken = 0.9
+	wishesHeard  = 0.7
 )
 
 func TestAnAnswerInFreeWordsIsRarelyTakenForAnotherWish(t *testing.T) {

@@ -100,8 +100,8 @@ func (t *talk) hearStep(u Understanding) {
 
 // surely is the confidence from which a plain statement is a wish for another workflow
 // even where free words were asked for. Who describes what went wrong uses the words of
-// other matters, "it came twice", and can still say so once their answer is shown.
-const surely = 0.985
+// other matters, "the switch doesn't work", and can still say so once their answer is shown.
+const surely = 0.95
 
 // plainly is the confidence from which a message is about something else than the question.
 // What asks something itself, or names an order, is no description.
