@@ -13,7 +13,8 @@ import (
 
 // Unfinished follows a whole history, in feed order, and knows what it leaves open:
 // effects that were asked for and are not over, customers whom the bot owes its turn, and
-// chats in which time is to bring something about. The zero value is ready. It keeps what is open, and nothing else.
+// chats in which time is to bring something about. The zero value is ready. It keeps what
+// is open, and nothing else.
 type Unfinished struct {
 	// AnsweredTo is how far the bot's turn was taken; nil when that is not known, and
 	// then nobody counts as waiting. Of the events behind it some may be answered.

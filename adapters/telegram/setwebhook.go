@@ -65,7 +65,7 @@ func (c *Client) SetWebhook(ctx context.Context, r Registration) error {
 }
 
 // ErrToken is what comes of calls with a token that is no bot's.
-var ErrToken = errors.New("Telegram does not know the bot's token, see BotFather")
+var ErrToken = errors.New("the token is no bot's: compare it with what BotFather shows")
 
 // called is what came of a call, in one line.
 func (c *Client) called(what string, err error) error {

@@ -124,8 +124,20 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
 	}
 	host, _ := os.Hostname()
-	a := &app{listener: c.Listener, log: c.Log, metrics: telemetry.NewMetrics(), owner: fmt.Sprintf("%s/%d", host, os.Getpid()), verify: cmp.Or(c.VerifyEvery, verifyEvery), analysts: cmp.Or(c.Analysts, analystsEvery),
-		api: c.TelegramURL, config: c, attacks: make(chan string, maxAttacks), owing: map[string]bool{}, rekeep: make(chan struct{}, 1), now: now}
+	a := &app{
+		listener: c.Listener,
+		log:      c.Log,
+		metrics:  telemetry.NewMetrics(),
+		owner:    fmt.Sprintf("%s/%d", host, os.Getpid()),
+		verify:   cmp.Or(c.VerifyEvery, verifyEvery),
+		analysts: cmp.Or(c.Analysts, analystsEvery),
+		api:      c.TelegramURL,
+		config:   c,
+		owing:    map[string]bool{},
+		attacks:  make(chan string, maxAttacks),
+		rekeep:   make(chan struct{}, 1),
+		now:      now,
+	}
 	if c.Now != nil {
 		a.now = c.Now
 	}
