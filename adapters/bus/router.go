@@ -22,7 +22,6 @@ const drainTimeout = 8 * time.Second
 // Router is a Watermill router with handlers for pages and deliveries.
 type Router struct {
 	router *message.Router
-	groups []string
 }
 
 // NewRouter returns an empty router.
@@ -53,7 +52,6 @@ var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
 // Follow gives the pages of a log to a handler. The group's name is data: under
 // another name all history comes again.
 func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
-	r.groups = append(r.groups, l.group)
 	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
 		page, tx := Page(msg)
 		err := handle(msg.Context(), tx, page)
@@ -64,9 +62,6 @@ func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Re
 		return err
 	})
 }
-
-// Groups are the consumer groups that follow a log.
-func (r *Router) Groups() []string { return r.groups }
 
 // Deliver gives the deliveries to one destination to a handler. Behind Run, Start begins
 // it. stop claims no more, and returns when those under way have come to an end; it may

@@ -197,7 +197,22 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	return a, err
 }
 
-// follow subscribes the consumer groups to the feed. Their names are data.
+// Names of the groups that act; the others are named as their tables. They are data.
+const (
+	responder = "responder"  // gives the bot its turn
+	owing     = "deliveries" // writes down what is owed
+)
+
+// consumerGroups are all there are, whichever process leads them.
+func consumerGroups() []string {
+	groups := []string{responder, owing}
+	for _, p := range projections.All() {
+		groups = append(groups, p.Name())
+	}
+	return groups
+}
+
+// follow subscribes the consumer groups to the feed.
 func (a *app) follow() {
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.store.Lead(ctx, group) }
 	for _, p := range projections.All() {
@@ -211,14 +226,14 @@ func (a *app) follow() {
 		}
 		a.router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
 	}
-	a.router.Follow(bus.NewLog("responder", lead, a.log, a.metrics.Page), a.tracing.Page("responder", a.respond))
-	a.router.Follow(bus.NewLog("deliveries", lead, a.log, func(group string, events int, took time.Duration) {
+	a.router.Follow(bus.NewLog(responder, lead, a.log, a.metrics.Page), a.tracing.Page(responder, a.respond))
+	a.router.Follow(bus.NewLog(owing, lead, a.log, func(group string, events int, took time.Duration) {
 		a.metrics.Page(group, events, took)
 		for bot := range a.owing {
 			a.store.Owed(bot) // only now is it committed
 		}
 		clear(a.owing)
-	}), a.tracing.Page("deliveries", a.owe))
+	}), a.tracing.Page(owing, a.owe))
 }
 
 // with is what a bot's decisions are taken with.

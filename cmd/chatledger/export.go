@@ -23,8 +23,6 @@ type exportCmd struct {
 }
 
 const (
-	// responder is the group that gives the bot its turn.
-	responder = "responder"
 	// standard stands for a directory where standard input or output is meant.
 	standard = "-"
 	// settlePatience is how long an export waits until what was stored when it began is

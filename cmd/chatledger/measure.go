@@ -19,7 +19,7 @@ func (a *app) show() {
 // measure counts what waits in the database. What cannot be counted is not shown.
 func (a *app) measure(ctx context.Context) {
 	count := func() {
-		readings, err := a.store.Census(ctx, a.router.Groups())
+		readings, err := a.store.Census(ctx, consumerGroups())
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("the queues are not counted", "error", err)
 		}

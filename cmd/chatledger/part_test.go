@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
@@ -40,4 +42,16 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 	answers(2)
 	w.settle()
 	answers(2)
+
+	// Who only receives knows how far the others are: when nobody works, somebody must say so.
+	receiver := w.start(w.dsn, func(c *appConfig) { c.Only = receiving })
+	w.eventually("a receiver tells the lag of every group", func() string {
+		_, metrics, err := get(receiver.url + "/metrics")
+		for _, group := range consumerGroups() {
+			if !strings.Contains(metrics, fmt.Sprintf("chatledger_consumer_lag_seconds{group=%q}", group)) {
+				return fmt.Sprint("none of ", group, err)
+			}
+		}
+		return ""
+	})
 }
