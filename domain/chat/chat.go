@@ -36,6 +36,7 @@ type State struct {
 	LastIntent    dialog.Intent
 	LastText      string          // becomes the subject of a ticket; cut to saidMax
 	Recent        []string        // the last texts, oldest first, at most recentMax; cut to recentCut
+	RecentAt      domain.Version  // Answered, when the last of them came
 	Language      dialog.Language // that the customer was last answered in
 	Customer      string          // name of who last wrote
 	Misunderstood int
@@ -175,7 +176,7 @@ func Evolve(s State, event domain.Event) State {
 			s.ToldTooFast = e.Date
 		}
 		if e.Text != "" {
-			s.Recent = keep(s.Recent, cut(e.Text, recentCut), recentMax)
+			s = s.said(cut(e.Text, recentCut))
 		}
 		if !e.Late {
 			s = s.about(e)
@@ -325,6 +326,16 @@ func (s State) understood(intent dialog.Intent, language dialog.Language) State 
 	default:
 		s.LastIntent, s.Misunderstood = intent, 0
 	}
+	return s
+}
+
+// said keeps a text. One that comes again before the bot has answered anything is impatience
+// with the first, and no sign that the answer to it does not help.
+func (s State) said(text string) State {
+	if s.RecentAt == s.Answered && slices.Contains(s.Recent, text) {
+		return s
+	}
+	s.Recent, s.RecentAt = keep(s.Recent, text, recentMax), s.Answered
 	return s
 }
 

@@ -739,3 +739,33 @@ func TestAPersonMayWriteWithoutATicket(t *testing.T) {
 	given(t, wrote(1, "hi")).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"}).
 		Then(chat.ReplyQueued{Text: "Good day", Author: chat.Author{Kind: chat.Person, Name: "maria"}})
 }
+
+func TestWhoSaysTheSameBeforeAnyAnswerIsNotInsistent(t *testing.T) {
+	const same = "where is the invoice"
+	var history []domain.Event
+	say := func() (last int64) {
+		last = int64(len(history) + 1)
+		history = append(history, wrote(last, same))
+		return last
+	}
+	answered := func(to int64) (reason string) {
+		o := given(t, history...).When(chat.Respond{To: domain.Version(to), Event: history[to-1], At: noon.Add(time.Minute)})
+		history = append(history, o.Events...)
+		for _, opened := range all[chat.TicketOpened](o) {
+			reason = opened.Reason
+		}
+		return reason
+	}
+	first, second, third := say(), say(), say()
+	for _, to := range []int64{first, second, third} {
+		if reason := answered(to); reason != "" {
+			t.Fatalf("message %d brought a person: %s", to, reason)
+		}
+	}
+	if reason := answered(say()); reason != "" {
+		t.Fatalf("the second time behind an answer brought a person: %s", reason)
+	}
+	if reason := answered(say()); reason != "insistent" {
+		t.Errorf("the third time behind an answer brought a person for %q", reason)
+	}
+}
