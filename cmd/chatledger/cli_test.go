@@ -186,10 +186,10 @@ bots:
 		t.Fatal(err)
 	}
 	shop, quiet := bots["shop"], bots["quiet"]
-	if got := fmt.Sprint(shop.Token, " ", shop.receiver("shop")); got != "17:env {shop [] {3 10s} 150ms}" {
+	if got := fmt.Sprint(shop.Token, " ", shop.receiver("shop")); got != "17:env {shop []  {3 10s} 150ms}" {
 		t.Errorf("shop: %s", got)
 	}
-	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet [] {10 1m0s} 0s}" {
+	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet []  {10 1m0s} 0s}" {
 		t.Errorf("quiet: %s", got)
 	}
 	if got := fmt.Sprint(shop.limits(), quiet.limits()); got != "{25 0 20} {30 1 20}" {
