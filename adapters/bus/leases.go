@@ -37,7 +37,7 @@ const (
 	// claimApart is the least time between two claims of which the first found less than was
 	// asked for. Under load it makes one claim of several, each of which looks at the
 	// heads of all lanes; what comes after a quiet moment is claimed at once.
-	claimApart = 3 * time.Millisecond
+	claimApart = time.Millisecond
 	// claimEvery is how often the ledger is asked without having been woken, for
 	// what was put off and has become due.
 	claimEvery = 250 * time.Millisecond

@@ -15,7 +15,7 @@ import (
 
 type rebuildCmd struct {
 	database
-	Projections []string `arg:"" optional:"" name:"projection" help:"conversations, tickets."`
+	Projections []string `arg:"" optional:"" name:"projection" help:"conversations, tickets, messages, chat_days."`
 	All         bool     `help:"All of them, one after the other."`
 	DryRun      bool     `xor:"instead" help:"Stop before the swap, and exit with 1 when rows of the live table differ from what the events lead to."`
 	Rollback    bool     `xor:"instead" help:"Put the table that the last rebuild replaced back in its place; a second time undoes it."`

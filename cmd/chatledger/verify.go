@@ -10,7 +10,7 @@ import (
 
 type verifyCmd struct {
 	database
-	Projections []string `arg:"" optional:"" name:"projection" help:"conversations, tickets; without any, all."`
+	Projections []string `arg:"" optional:"" name:"projection" help:"conversations, tickets, messages, chat_days; without any, all."`
 	Sample      uint     `placeholder:"N" help:"Only so many streams, picked at random, each as likely as any other."`
 }
 
