@@ -35,7 +35,7 @@ type State struct {
 
 	LastIntent    dialog.Intent
 	LastText      string          // becomes the subject of a ticket; cut to saidMax
-	Recent        []string        // the last texts, oldest first, at most recentMax; cut to recentCut
+	Recent        []Said          // the last texts, oldest first, at most recentMax; cut to recentCut
 	RecentAt      domain.Version  // Answered, when the last of them came
 	Language      dialog.Language // that the customer was last answered in
 	Customer      string          // name of who last wrote
@@ -329,13 +329,17 @@ func (s State) understood(intent dialog.Intent, language dialog.Language) State 
 	return s
 }
 
-// said keeps a text. One that comes again before the bot has answered anything is impatience
-// with the first, and no sign that the answer to it does not help.
+// Said is a text of a customer's. One that came again before the bot had answered anything
+// is impatience with the first, and no sign that the answer to it does not help.
+type Said struct {
+	Text  string
+	Again bool
+}
+
+// said keeps a text.
 func (s State) said(text string) State {
-	if s.RecentAt == s.Answered && slices.Contains(s.Recent, text) {
-		return s
-	}
-	s.Recent, s.RecentAt = keep(s.Recent, text, recentMax), s.Answered
+	again := s.RecentAt == s.Answered && slices.ContainsFunc(s.Recent, func(before Said) bool { return before.Text == text })
+	s.Recent, s.RecentAt = keep(s.Recent, Said{text, again}, recentMax), s.Answered
 	return s
 }
 

@@ -33,8 +33,8 @@ func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []d
 	if s.Reasoning != nil {
 		briefing.Memory = s.Reasoning.Memory
 	} else {
-		for _, text := range s.Recent {
-			briefing.Memory = briefing.Memory.Hear(agent.Line{Role: agent.Customer, Text: text})
+		for _, said := range s.Recent {
+			briefing.Memory = briefing.Memory.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
 		}
 	}
 	return s.ask(&Exchange{To: to.To, By: by, MessageID: about.MessageID, Messages: briefing.Messages(), Until: until}, at)

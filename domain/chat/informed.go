@@ -32,7 +32,7 @@ func (s informed) context(from Sender) dialog.Context {
 		customer["name"] = s.Customer // as they call themselves here
 	}
 	return dialog.Context{Knowledge: s.knowledge(), Tools: s.Tools, Model: s.Model != "", Language: s.Language, Prefers: dialog.Language(from.Language),
-		Run: s.Run, Misunderstood: s.Misunderstood, Recent: s.Recent, Customer: customer}
+		Run: s.Run, Misunderstood: s.Misunderstood, Recent: s.repeatable(), Customer: customer}
 }
 
 // does is what a turn leads to, in this order: moves, a question to another system, and
@@ -100,4 +100,14 @@ func (s informed) endRun(answer Answer, at time.Time) []domain.Event {
 		return nil
 	}
 	return []domain.Event{WorkflowMoved{Answer: answer, Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, At: at}}
+}
+
+// repeatable are the texts that count when a customer says the same thing again.
+func (s State) repeatable() (texts []string) {
+	for _, said := range s.Recent {
+		if !said.Again {
+			texts = append(texts, said.Text)
+		}
+	}
+	return texts
 }

@@ -222,8 +222,8 @@ func (s State) reason(event domain.Event) *Reasoning {
 			return nil
 		}
 		s.Reasoning = &Reasoning{}
-		for _, text := range s.Recent {
-			s.Reasoning.Memory = s.Reasoning.Memory.Hear(agent.Line{Role: agent.Customer, Text: text})
+		for _, said := range s.Recent {
+			s.Reasoning.Memory = s.Reasoning.Memory.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
 		}
 	}
 	r := *s.Reasoning

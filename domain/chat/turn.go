@@ -102,9 +102,9 @@ func senderOf(event domain.Event) Sender {
 	}
 }
 
-// without is a list without the first item that equals one.
-func without(list []string, item string) []string {
-	if i := slices.Index(list, item); i >= 0 {
+// without is what was said, but for a text the first time.
+func without(list []Said, text string) []Said {
+	if i := slices.IndexFunc(list, func(said Said) bool { return said.Text == text }); i >= 0 {
 		return slices.Delete(slices.Clone(list), i, i+1)
 	}
 	return list
