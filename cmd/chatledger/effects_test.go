@@ -168,7 +168,7 @@ func TestOthersAreAnsweredWhileOneChatFailsAndOneIsSlow(t *testing.T) {
 		got != "chat-demo:7 sending, chat-demo:7 waiting, chat-demo:8 sending, chat-demo:8 waiting" {
 		t.Errorf("meanwhile %s", got)
 	}
-	t.Logf("the slowest but two of %d answers took %s, and %s beside the slow and the failing one", others, calm, busy)
+	t.Logf("the slowest but one of %d answers took %s, and %s beside the slow and the failing one", others, calm, busy)
 }
 
 // answers lets n customers write one after the other and awaits each one's answer. It

@@ -66,7 +66,8 @@ func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
 			w.Say(chat+1, fmt.Sprint("word ", n))
 		}
 		w.eventually("the words are taken in", func() string {
-			return w.rows(`select 'not yet' from readmodel.conversations where chat_id = $1 and unread < $2`, chat+1, words)
+			n := w.rows(`select unread from readmodel.conversations where chat_id = $1`, chat+1)
+			return unless(n == fmt.Sprint(words), "%q of %d", n, words)
 		})
 		w.mustCLI("ticket", "reply", "--as", "ann", fmt.Sprint("demo:", chat+1), "I am here.")
 		if _, err := w.Await(t.Context(), chat+1, 2); err != nil {
@@ -173,7 +174,8 @@ func TestTwoProcessesShareAZendeskAccountsLimit(t *testing.T) {
 	// They are due for both at once, and again it is only the limit that holds them.
 	w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
 	w.eventually("they are put off again", func() string {
-		return w.rows(`select 'not yet' from eventstore.deliveries where state = 'waiting' and next_attempt <= now()`)
+		n := w.rows(`select count(*) from eventstore.deliveries where state = 'waiting' and next_attempt > now()`)
+		return unless(n == fmt.Sprint(chats-1), "%s of %d are", n, chats-1)
 	})
 	if n := len(zendesk.Calls()); n != 1 {
 		t.Errorf("%d calls", n)
