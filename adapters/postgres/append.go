@@ -38,9 +38,10 @@ func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, e
 	return errs, nil
 }
 
-func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) (errs []error, err error) {
+func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) ([]error, error) {
 	if time.Now().UnixNano() > s.contendedUntil.Load() {
-		if err = s.appendPlain(ctx, batch); err == nil {
+		err := s.appendPlain(ctx, batch)
+		if err == nil {
 			return make([]error, len(batch)), nil
 		}
 		if !ofContent(err) {
@@ -48,10 +49,7 @@ func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) (err
 		}
 		s.contendedUntil.Store(time.Now().Add(contendedFor).UnixNano())
 	}
-	if errs, err = s.appendCarefully(ctx, batch, false); ofContent(err) {
-		return s.appendEach(ctx, batch)
-	}
-	return errs, err
+	return s.appendInParts(ctx, batch)
 }
 
 // rows are a batch as the columns of its parameters.

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -110,58 +112,39 @@ func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
 	return append(fenced, delivery)
 }
 
-// ofContent tells whether the server refused a batch because of something in it:
-// a row that another transaction was faster with (class 23) or waited for as we did
-// for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
-// what eventstore.require says no to (our own class).
-func ofContent(err error) bool {
-	var refused *pgconn.PgError
-	if !errors.As(err, &refused) {
-		return false
-	}
-	switch refused.Code[:2] {
-	case "22", "23", "40", "54", "CL":
-		return true
-	}
-	return false
-}
-
-// appendEach appends in halves what was refused together, down to the ones for which it
-// was: most often another process was faster with one chat, which the next statement sees,
-// so that it can leave out that chat alone.
-func (s *Store) appendEach(ctx context.Context, batch []commands.Append) ([]error, error) {
-	if len(batch) == 1 {
-		return s.appendAlone(ctx, batch)
-	}
-	var errs []error
-	for _, half := range [][]commands.Append{batch[:len(batch)/2], batch[len(batch)/2:]} {
-		some, err := s.appendCarefully(ctx, half, false)
-		if ofContent(err) {
-			some, err = s.appendEach(ctx, half)
-		}
-		if err != nil {
+// appendInParts appends carefully, and in halves what was refused together, down to the
+// ones for which it was: most often another process was faster with one chat, which the
+// next statement sees, so that it can leave out that chat alone.
+func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]error, error) {
+	errs, err := s.appendCarefully(ctx, batch, false)
+	if half := len(batch) / 2; half > 0 && ofContent(err) {
+		if errs, err = s.appendInParts(ctx, batch[:half]); err != nil {
 			return nil, err
 		}
-		errs = append(errs, some...)
+		others, err := s.appendInParts(ctx, batch[half:])
+		return append(errs, others...), err
 	}
-	return errs, nil
-}
-
-// appendAlone appends one that was refused on its own account.
-func (s *Store) appendAlone(ctx context.Context, one []commands.Append) ([]error, error) {
-	errs, err := s.appendCarefully(ctx, one, false)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && (refused.Code[:2] == "22" || refused.Code[:2] == "54") {
-		errs, err = s.appendCarefully(ctx, one, true) // JSONB cannot hold it
+	if refusedWith(err, "22", "54") {
+		errs, err = s.appendCarefully(ctx, batch, true) // JSONB cannot hold it
 	}
 	switch {
-	case err == nil:
-		return errs, nil
-	case errors.As(err, &refused) && (refused.Code == "23505" || refused.Code[:2] == "40"):
+	case refusedWith(err, "23505", "40"):
 		return []error{commands.ErrConflict}, nil // the next round will see what was faster
 	case ofContent(err):
 		return []error{err}, nil // it will never be stored, which is nothing to the others
 	default:
-		return nil, err
+		return errs, err
 	}
+}
+
+// ofContent tells whether the server refused a batch because of something in it:
+// a row that another transaction was faster with (class 23) or waited for as we did
+// for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
+// what eventstore.require says no to (our own class).
+func ofContent(err error) bool { return refusedWith(err, "22", "23", "40", "54", "CL") }
+
+// refusedWith tells whether the server's code for an error begins with one of these.
+func refusedWith(err error, codes ...string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(refused.Code, code) })
 }

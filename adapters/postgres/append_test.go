@@ -403,6 +403,49 @@ func TestAnAppendThatCannotBeStoredFailsAlone(t *testing.T) {
 	}
 }
 
+// Nobody else writes, so what is refused once alone will be refused again.
+func TestWhatIsRefusedAloneIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ appends, refused, statements int }{
+		{1, 0, 2}, // as if it were certain, and carefully
+		{4, 3, 6}, // the same, the first half, the second, and each of its two
+		{5, 0, 6},
+	} {
+		t.Run(fmt.Sprintf("the one at %d of %d", c.refused, c.appends), func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			pgtest.Exec(t, s.Pool(), `
+				create sequence public.statements;
+				create function public.count_statement() returns trigger language plpgsql as $$
+					begin perform nextval('public.statements'); return null; end $$;
+				create trigger count before insert on eventstore.events for each statement execute function public.count_statement();
+				alter table eventstore.events add constraint no_such_actor check (actor <> 'nobody')`)
+			batch := make([]commands.Append, c.appends)
+			for i := range batch {
+				batch[i] = commands.Append{Stream: domain.ChatStream("demo", int64(i)), Events: said(i + 1)}
+			}
+			batch[c.refused].Events[0].Actor = "nobody"
+			errs, err := s.Append(t.Context(), batch)
+			if err != nil || len(errs) != c.appends {
+				t.Fatalf("%d results of %d, and %v", len(errs), c.appends, err)
+			}
+			for i, a := range batch {
+				want := i + 1
+				if i == c.refused {
+					want = 0
+				}
+				if n := len(stream(t, s, a.Stream)); n != want || (errs[i] == nil) != (want > 0) {
+					t.Errorf("place %d: %d events and %v, want %d events", i, n, errs[i], want)
+				}
+			}
+			// A sequence keeps what a transaction that failed took from it.
+			if n := pgtest.Ask[int](t, s.Pool(), `select last_value from public.statements`); n != c.statements {
+				t.Errorf("%d statements, want %d", n, c.statements)
+			}
+		})
+	}
+}
+
 func TestLoadReadsWhatFollowsEachCursor(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
