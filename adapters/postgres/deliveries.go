@@ -101,9 +101,21 @@ const moveUp = `
     ) next
     where s.finished_at is not null and n.delivery_id = next.delivery_id`
 
+// claimsAtOnce is how many claims may have a connection. Each destination claims for
+// itself, and those of fifty bots would take the whole pool, for which appends wait. A
+// bot has five destinations, so it does not wait for itself; the other half of the
+// smallest pool, or more, is left to the rest.
+const claimsAtOnce = 5
+
 // Claim leases up to limit deliveries to a destination: the head of each lane
 // that is due, the most urgent and the oldest first.
 func (s *Store) Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
+	select {
+	case s.claiming <- struct{}{}:
+		defer func() { <-s.claiming }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("claim deliveries to %s: waiting for other claims: %w", destination, context.Cause(ctx))
+	}
 	begun := time.Now() // before the server reads its clock: the lease must not seem longer here
 	rows, err := s.pool.Query(ctx, claim, destination, s.holder(owner), limit, lease)
 	if err != nil {

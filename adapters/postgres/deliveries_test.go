@@ -485,6 +485,50 @@ func TestADestinationIsClaimedForItself(t *testing.T) {
 	}
 }
 
+// Every claim there is waits for the server; updates are taken in all the same.
+func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s, watch := open(t, dsn), connect(t, dsn)
+	blocking, err := connect(t, dsn).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, blocking, `lock table eventstore.deliveries in exclusive mode`)
+	ctx := patiently(t)
+	var started, claims sync.WaitGroup
+	defer claims.Wait()
+	for bot := range 50 {
+		for _, kind := range []string{"telegram", "zendesk", "crm"} {
+			started.Add(1)
+			claims.Go(func() {
+				started.Done()
+				if _, err := s.Claim(ctx, fmt.Sprintf("%s:bot%d", kind, bot), "worker", 10, leaseLong); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	started.Wait()
+	blocked := func() int {
+		return pgtest.Ask[int](t, watch, `
+			select count(*) from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())`)
+	}
+	eventually(t, "as many claims as may have a connection", func() bool { return blocked() >= postgres.ClaimsAtOnce })
+	for i := range 100 {
+		errs, err := s.Append(ctx, []commands.Append{{Stream: domain.ChatStream("demo", int64(i)), Events: said(1)}})
+		if err != nil || errs[0] != nil {
+			t.Fatalf("append %d: %v, %v", i, err, errs)
+		}
+	}
+	if n := blocked(); n > postgres.ClaimsAtOnce {
+		t.Errorf("%d claims have a connection, want at most %d", n, postgres.ClaimsAtOnce)
+	}
+	if err := blocking.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -17,3 +17,6 @@ func (c *Consumer) PollEvery(d time.Duration) { c.poll = d }
 
 // Present tells whether a session vouches for this process.
 func (s *Store) Present() bool { return s.present.Load() }
+
+// ClaimsAtOnce is how many claims may have a connection.
+const ClaimsAtOnce = claimsAtOnce

@@ -26,9 +26,10 @@ type Store struct {
 	process   string // tells this process's announcements from others'
 	announcer announcer
 	pages     pages
-	feed      *wake  // there are new events, from here or elsewhere
-	appended  *wake  // there are new events from here
-	owed      *wakes // by bot: there are new deliveries, or a lane became free
+	feed      *wake         // there are new events, from here or elsewhere
+	appended  *wake         // there are new events from here
+	owed      *wakes        // by bot: there are new deliveries, or a lane became free
+	claiming  chan struct{} // holds one for each claim that may have a connection
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 
@@ -37,9 +38,8 @@ type Store struct {
 	missing   map[string]time.Time // holders of leases for whom nobody vouches, since when
 }
 
-// connections bounds the pool: a batch in the hands of each committer, the
-// settling of deliveries, and a few queries beside them. More than a few per core
-// only queue inside the server.
+// connections bounds the pool: a batch in the hands of each committer, claimsAtOnce, and
+// a few queries beside them. More than a few per core only queue inside the server.
 func connections() int32 { return int32(8 + 2*runtime.NumCPU()) }
 
 // Open connects to a migrated database. name is shown to whoever asks the server
@@ -62,7 +62,8 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 		pool.Close()
 		return nil, fmt.Errorf("reach database: %w", err)
 	}
-	return &Store{pool: pool, codec: codec, process: uuid.NewString(), feed: newWake(), appended: newWake(), owed: newWakes()}, nil
+	return &Store{pool: pool, codec: codec, process: uuid.NewString(), feed: newWake(), appended: newWake(), owed: newWakes(),
+		claiming: make(chan struct{}, claimsAtOnce)}, nil
 }
 
 // tune sets what every session of ours needs. Our statements join small arrays
