@@ -126,15 +126,12 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 				continue
 			}
 		}
-		timer := time.NewTimer(claimEvery)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-waiting:
-			timer.Stop()
 			pause(ctx, claimApart-time.Since(last))
-		case <-timer.C:
+		case <-time.After(claimEvery):
 		}
 	}
 }

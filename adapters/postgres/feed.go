@@ -260,15 +260,12 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		if c.unsaved > 0 {
 			pause = min(pause, c.every)
 		}
-		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil, context.Cause(ctx)
 		case <-woken:
-			timer.Stop()
 			wait = settleEvery
-		case <-timer.C:
+		case <-time.After(pause):
 			if pause == c.poll {
 				if err := c.compare(ctx); err != nil {
 					return nil, fmt.Errorf("group %s: %w", c.group, err)
@@ -380,10 +377,8 @@ func (c *Consumer) Close() {
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
