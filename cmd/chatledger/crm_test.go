@@ -388,6 +388,6 @@ func (s *story) settle() {
 		if n := s.Stats().Updates.Pending; n > 0 {
 			return fmt.Sprintf("%d updates are on their way", n)
 		}
-		return s.rows(strings.Replace(unsettled, underWay, underWay+` and destination <> 'crm:demo'`, 1))
+		return s.overdue() + s.rows(strings.Replace(unsettled, underWay, underWay+` and destination <> 'crm:demo'`, 1))
 	})
 }

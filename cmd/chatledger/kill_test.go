@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -102,10 +103,10 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// end sends a signal and waits for the process to be gone.
+// end sends a signal, unless the process has ended by itself, and waits for it to be gone.
 func (w *world) end(p *program, signal os.Signal) error {
 	w.t.Helper()
-	if err := p.Process.Signal(signal); err != nil {
+	if err := p.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		w.t.Fatal(err)
 	}
 	select {

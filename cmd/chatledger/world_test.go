@@ -323,8 +323,15 @@ func (w *world) settle() {
 		if n := w.Stats().Updates.Pending; n > 0 {
 			return fmt.Sprintf("%d updates are on their way", n)
 		}
-		return w.rows(unsettled) + w.rows(`select 'it is time for ' || stream_id from eventstore.timers where due_at <= $1`, w.clock.now())
+		return w.overdue() + w.rows(unsettled)
 	})
+}
+
+// overdue are the timers that have yet to go off. They are asked for before what is
+// unsettled: whatever goes off in between is an event by then.
+func (w *world) overdue() string {
+	w.t.Helper()
+	return w.rows(`select 'it is time for ' || stream_id from eventstore.timers where due_at <= $1`, w.clock.now())
 }
 
 // texts are what a side said in a chat, oldest first; a file is [kind id] before its
