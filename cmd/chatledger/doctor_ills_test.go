@@ -107,6 +107,7 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 	run := func(sql string) func(*examinee) { return func(*examinee) { pgtest.Exec(t, admin, sql) } }
 
 	forgotten := session(t, r.app)
+	pgtest.Exec(t, forgotten, `begin`)
 	// What may have come twice is over, unless the bot asks an operator.
 	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, finished_at)
 		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'unknown', gen_random_uuid(), now())`)
@@ -162,12 +163,12 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 			p.write("zendesk: {url: '" + nobody + "', email: a@example.com, token: t, webhook_secret: s}")
 		}, "warning", "bot shop zendesk", "connection refused", "bots file", ""},
 		{"a transaction was forgotten", func(*examinee) {
-			pgtest.Exec(t, forgotten, `begin`)
-			pgtest.Exec(t, forgotten, `select pg_current_xact_id()`)
 			eventually(t, patience, "it is old", func() string {
-				return unless(pgtest.Ask[bool](t, admin, `select now() - min(xact_start) > interval '6 s' from pg_stat_activity where backend_xid is not null and usename = 'ill_app'`), "it is not")
+				return unless(pgtest.Ask[bool](t, admin, `select now() - xact_start > interval '6 s' from pg_stat_activity where pid = $1`, forgotten.PgConn().PID()), "it is not")
 			})
-		}, "error", "oldest transaction", "user ill_app, idle in transaction", "pg_terminate_backend", ""},
+			pgtest.Exec(t, forgotten, `select pg_current_xact_id()`) // not before, as it holds up all tests' consumers
+		}, "error", "oldest transaction", "user ill_app, idle in transaction", "pg_terminate_backend",
+			`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ill_app' and state = 'idle in transaction'`},
 	} {
 		p := newExaminee(t, r.app)
 		c.falls(p)
