@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -198,6 +199,17 @@ var groups = len(projections.All()) + 2
 // leading is how many of them have a leader.
 func leading(leaders string) int { return strings.Count(leaders, ",") + 1 }
 
+// takesOver fails unless within 5 s others lead every group than did so. How soon they have
+// read the feed then is up to the writes of other tests in the same server as well.
+func (w *world) takesOver(led string) {
+	w.t.Helper()
+	eventually(w.t, 5*time.Second, "others lead every group", func() string {
+		now := w.rows(leaders)
+		stays := slices.ContainsFunc(strings.Split(led, ", "), func(leader string) bool { return strings.Contains(now, leader) })
+		return unless(leading(now) == groups && !stays, "%s; before %s", now, led)
+	})
+}
+
 // Of two processes on one database one consumes each group; when its connections
 // die the other takes over within 5 s, and no reply is lost or doubled.
 func TestASecondProcessTakesOver(t *testing.T) {
@@ -227,24 +239,11 @@ func TestASecondProcessTakesOver(t *testing.T) {
 				t.Errorf("leaders changed while both lived:\n%s\n%s", led, got)
 			}
 			end(line, first)
-			begun := time.Now()
 			for chat := range int64(5) {
 				w.Say(10+chat, "thank you")
 			}
-			for chat := range int64(5) {
-				if _, err := w.Await(t.Context(), 10+chat, 2); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if took := time.Since(begun); took > 5*time.Second {
-				t.Errorf("the second took over after %v", took)
-			}
+			w.takesOver(led)
 			w.settle()
-			for _, leader := range strings.Split(led, ", ") {
-				if now := w.rows(leaders); strings.Contains(now, leader) || leading(now) != groups {
-					t.Errorf("leaders are %s; %s is gone", now, leader)
-				}
-			}
 			for chat := range int64(5) {
 				if said := w.texts(10+chat, "bot"); len(said) != 2 {
 					t.Errorf("chat %d: the bot says %q", 10+chat, said)

@@ -234,10 +234,7 @@ func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
 		t.Error("the program survived")
 	}
 	w.Say(7, "thank you")
-	eventually(t, 5*time.Second, "the other leads every group and answers", func() string {
-		now := w.rows(leaders)
-		return unless(leading(now) == groups && now != led && len(w.texts(7, "bot")) == 2, "%s; the bot says %q", now, w.texts(7, "bot"))
-	})
+	w.takesOver(led)
 	w.settle()
 	if said := w.texts(7, "bot"); len(said) != 2 {
 		t.Errorf("the bot says %q", said)
