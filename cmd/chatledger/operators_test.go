@@ -343,13 +343,14 @@ func TestAnActIsDoneOnceHoweverOftenConnectionsAreCut(t *testing.T) {
 	cable, laid := newWire(t, m.api)
 	m.api = laid
 	const each = 40
-	stop, cutting := make(chan struct{}), sync.WaitGroup{}
+	stop, answered, cutting := make(chan struct{}), make(chan struct{}, 1), sync.WaitGroup{}
 	cutting.Go(func() {
 		for {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Duration(rand.IntN(30)) * time.Millisecond):
+			case <-answered: // on a busy machine none might ever be, between two cuts
+				time.Sleep(rand.N(30 * time.Millisecond))
 				cable.set(cut)
 				cable.set(through)
 			}
@@ -366,6 +367,10 @@ func TestAnActIsDoneOnceHoweverOftenConnectionsAreCut(t *testing.T) {
 					a, err := m.ask(name, "POST", "/chats/demo:42/notes", key, body)
 					if err == nil && a.status == 200 {
 						first[i][key+body] = a.body
+						select {
+						case answered <- struct{}{}:
+						default:
+						}
 						break
 					}
 					if tries == 500 || err == nil && a.status != 503 {
@@ -411,9 +416,8 @@ func TestAnActIsDoneOnceWhenTheProcessIsKilled(t *testing.T) {
 	var writing sync.WaitGroup
 	for _, name := range []string{"maria", "jo"} {
 		writing.Go(func() {
-			deadline := time.Now().Add(patience)
 			for n := range each {
-				for {
+				for deadline := time.Now().Add(patience); ; {
 					at := *m
 					at.api = *api.Load()
 					a, err := at.ask(name, "POST", "/chats/demo:42/notes", fmt.Sprint("note-", n), fmt.Sprintf(`{"text": "%s %d"}`, name, n))
