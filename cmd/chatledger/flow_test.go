@@ -358,14 +358,31 @@ func TestMessagesFollowAGroupThatMoves(t *testing.T) {
 	const from, to = -7, -1001234567890
 	w := newWorld(t)
 	w.openChat(to)
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: from, Status: 400, MigrateTo: to, DelayMS: 300})
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: to, Status: 500, DelayMS: 600, Count: 1})
+	held := map[int64]chan struct{}{from: make(chan struct{}), to: make(chan struct{})}
+	answer := map[int64]func(){}
+	for chat, calls := range held {
+		answer[chat] = sync.OnceFunc(func() { close(calls) })
+		defer answer[chat]()
+	}
+	w.OnSend(func(chat int64, _ string, _ time.Time) { <-held[chat] })
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: from, Status: 400, MigrateTo: to})
+	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: to, Status: 500, Count: 1})
 	w.Say(from, "/help")
 	w.Say(from, "hello")
 	w.eventually("both are to be sent", func() string {
 		return unless(w.rows(`select count(*) from eventstore.deliveries`) == "2", "not yet")
 	})
 	w.Say(to, "thank you")
+	w.eventually("both ids are called", func() string {
+		n := w.rows(`select count(*) from eventstore.deliveries where state = 'sending'`)
+		return unless(n == "2", "%s are", n)
+	})
+	answer[from]()
+	w.eventually("the line has moved", func() string {
+		n := w.rows(`select count(*) from eventstore.deliveries where lane = $1`, fmt.Sprint("chat-demo:", to))
+		return unless(n == "3", "%s are in it", n)
+	})
+	answer[to]()
 	w.settle()
 	said := w.texts(to, "bot")
 	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" || said[2] != "You're welcome!" {
