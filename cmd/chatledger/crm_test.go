@@ -284,18 +284,26 @@ func TestKillNineDuringAnUpdateChangesTheAddressOnce(t *testing.T) {
 func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
-	w := newWorld(t, withCRM)
+	w := newTown(t, pgtest.Database(t), withCRM)
+	w.running = w.start(w.dsn, func(c *appConfig) { c.Only = receiving })
+	w.register()
 	for chat := range int64(8) {
 		w.Say(chat+1, fmt.Sprintf("where is my order %d?", 1001+chat%2))
 	}
+	w.eventually("they are stored", func() string {
+		return unless(w.rows(`select count(*) from eventstore.events`) == "8", "not all")
+	})
+	// Only now somebody works, and finds them all at once, however slowly they came.
+	worker := w.start(w.dsn, func(c *appConfig) { c.Only = working })
 	for chat := range int64(8) {
 		w.says(chat+1, fmt.Sprintf("Order %d: ", 1001+chat%2))
 	}
+	w.settle()
 	if n := len(crm.Requests()); n > 4 {
 		t.Errorf("the CRM got %d requests for 2 orders", n)
 	}
 	for _, metric := range []string{`chatledger_breaker_state{destination="crm:demo"} 0`, `chatledger_batch_lookups_count{destination="crm:demo"} ` + fmt.Sprint(len(crm.Requests()))} {
-		if _, page, err := get(w.url + "/metrics"); err != nil || !strings.Contains(page, metric) {
+		if _, page, err := get(worker.url + "/metrics"); err != nil || !strings.Contains(page, metric) {
 			t.Errorf("no %s (%v)", metric, err)
 		}
 	}
@@ -336,6 +344,9 @@ func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
 	w.eventually("the circuit is open", func() string {
 		_, page, err := get(w.url + "/metrics")
 		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="crm:demo"} 2`), "it is not (%v)", err)
+	})
+	w.eventually("what was on its way has come back", func() string {
+		return w.rows(`select 'not yet' where exists (select from eventstore.deliveries where destination in ('crm:demo', 'orders:demo') and state = 'sending')`)
 	})
 	asked := len(crm.Requests())
 	w.Say(1, "hello?")
