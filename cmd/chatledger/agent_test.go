@@ -3,10 +3,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -19,10 +21,10 @@ const modelKey = "model-key"
 
 // newModel starts a server of models, and returns what makes a bot ask it about all but
 // workflows.
-func newModel(t *testing.T) (*agenttest.Server, func(*botConfig)) {
+func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*agenttest.Server, func(*botConfig)) {
 	t.Helper()
 	server := agenttest.New(agenttest.Options{Key: modelKey})
-	front := httptest.NewServer(server)
+	front := httptest.NewServer(wrap(server))
 	t.Cleanup(front.Close)
 	return server, func(b *botConfig) {
 		b.Model = &modelConfig{URL: front.URL + "/v1", Key: modelKey, Name: "small-1", PriceIn: 0.5, PriceOut: 2, Use: "always"}
@@ -33,7 +35,7 @@ func newModel(t *testing.T) (*agenttest.Server, func(*botConfig)) {
 func newAgent(t *testing.T) (*world, *agenttest.Server, *fakeCRM) {
 	t.Helper()
 	crm, withCRM := newCRM(t)
-	model, withModel := newModel(t)
+	model, withModel := newModel(t, itself)
 	return newWorld(t, withCRM, withModel), model, crm
 }
 
@@ -161,7 +163,7 @@ func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 
 func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 	t.Parallel()
-	model, withModel := newModel(t)
+	model, withModel := newModel(t, itself)
 	w := newTown(t, pgtest.Database(t), withModel)
 	line := fmt.Sprintf("model: {url: %q, key: %s, name: small-1, use: always}", w.bot.Model.URL, modelKey)
 	folder := "knowledge: " + patient(t)
@@ -223,12 +225,25 @@ func TestAttacksChangeNothingAndLearnNothing(t *testing.T) {
 // thinks about.
 func TestTwoMessagesAtOnceHaveOneAnswer(t *testing.T) {
 	t.Parallel()
-	w, model, _ := newAgent(t)
-	model.AddFault(agenttest.Fault{DelayMS: 500})
+	told := make(chan struct{})
+	model, withModel := newModel(t, func(inner http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { inner.ServeHTTP(late{rw, told}, r) })
+	})
+	_, withCRM := newCRM(t)
+	w := newWorld(t, withCRM, withModel)
+	answer := sync.OnceFunc(func() { close(told) })
+	defer answer()
 	model.Script(agenttest.Answer{Text: "This is no answer to all of it."})
 	w.Say(42, bulb)
 	w.eventually("the model is asked", func() string { return unless(len(model.Requests()) == 1, "not yet") })
 	w.Say(42, "The red lamp, with the bulb, I mean")
+	w.eventually("the second message is read, too", func() string {
+		if n := w.Stats().Updates.Pending; n > 0 {
+			return fmt.Sprintf("%d updates are on their way", n)
+		}
+		return w.rows(strings.Replace(unsettled, crmUnderWay, crmUnderWay+` and kind <> 'agent.ask'`, 1))
+	})
+	answer()
 	w.says(42, "every lamp comes with a bulb")
 	w.settle()
 	if said := w.texts(42, "bot"); len(said) != 1 {
@@ -241,6 +256,17 @@ func TestTwoMessagesAtOnceHaveOneAnswer(t *testing.T) {
 	}
 	w.clean()
 	w.replaysAsItWas()
+}
+
+// late is an answer that is not begun before.
+type late struct {
+	http.ResponseWriter
+	when <-chan struct{}
+}
+
+func (l late) Write(p []byte) (int, error) {
+	<-l.when
+	return l.ResponseWriter.Write(p)
 }
 
 // patient is a copy of the shop whose model may take longer than a lease does.
