@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,9 +33,16 @@ func newNetwork(t *testing.T, target string) *network {
 		t.Fatal(err)
 	}
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	n := &network{Proxy: toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", u.Host), t: t}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
+	n := &network{t: t}
+	for n.Proxy == nil {
+		// Where it refuses connections, nobody may get its port meanwhile: it is none of those
+		// that systems hand out.
+		proxy := toxiproxy.NewProxy(server, t.Name(), fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)), u.Host)
+		if err := proxy.Start(); err == nil {
+			n.Proxy = proxy
+		} else if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(n.Stop)
 	u.Host = n.Listen
