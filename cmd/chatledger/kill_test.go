@@ -197,8 +197,9 @@ func TestKillNineLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 
 	w.eventually("the read models have caught up", func() string {
-		return w.rows(`select consumer_group from eventstore.checkpoints c where consumer_group in ('conversations', 'tickets', 'responder') and (c.transaction_id, c.position) <
+		n := w.rows(`select count(*) from eventstore.checkpoints c where consumer_group in ('conversations', 'tickets', 'responder') and (c.transaction_id, c.position) >=
 			(select transaction_id, position from eventstore.events where name = 'message_received' order by transaction_id desc, position desc limit 1)`)
+		return unless(n == "3", "%s of 3 have", n)
 	})
 	if err := w.end(p, syscall.SIGTERM); err != nil {
 		t.Errorf("asked to stop, the program ends with %v", err)
