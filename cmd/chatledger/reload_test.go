@@ -36,7 +36,7 @@ func newBotsTown(t *testing.T, names ...string) *town {
 	for i, name := range names {
 		bots = append(bots, telegramtest.Bot{Token: tokenOf(i), Username: name, Name: name})
 	}
-	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Now: w.clock.now, Bots: bots})
+	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
 	front := httptest.NewServer(w.Server)
 	w.api = front.URL
 	t.Cleanup(func() {

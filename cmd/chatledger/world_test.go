@@ -49,6 +49,9 @@ const (
 	look = 5 * time.Millisecond
 	// unit is a second of the simulator's patience.
 	unit = 20 * time.Millisecond
+	// leastPatience is how long it waits all the same for a webhook's answer, and a button's: 150
+	// units would be too short on a busy machine.
+	leastPatience = 10 * time.Second
 )
 
 // world is the simulator and chatledger on a database of the test's own.
@@ -92,7 +95,7 @@ func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 	for _, change := range changes {
 		change(&w.bot)
 	}
-	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Now: w.clock.now, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
+	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
 	front := httptest.NewServer(w.Server)
 	w.api = front.URL
 	t.Cleanup(func() {
@@ -109,6 +112,13 @@ func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 	}
 	t.Cleanup(w.db.Close)
 	return w
+}
+
+// Await is the simulator's, and gives up like every other wait.
+func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramtest.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return w.Server.Await(ctx, chat, n)
 }
 
 // running is one chatledger in this process.

@@ -20,6 +20,7 @@
 package telegramtest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -55,6 +56,11 @@ type Options struct {
 	// dates) stays in real seconds.
 	RetryUnit time.Duration
 
+	// Patience is how long waits whose other side lives in real time last at least,
+	// however short the unit is: for a webhook's answer, and for the answer to a button.
+	// 0 means time.Second; a bot on a busy machine may need more.
+	Patience time.Duration
+
 	// Now dates messages; nil is the clock. Patience and limits go by the clock
 	// whatever it says.
 	Now func() time.Time
@@ -69,6 +75,7 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 	unit   time.Duration
+	least  time.Duration
 	client *http.Client
 	pages  *http.ServeMux // everything but the Bot API
 
@@ -100,6 +107,7 @@ func New(options Options) *Server {
 		log:     options.Log,
 		now:     options.Now,
 		unit:    options.RetryUnit,
+		least:   cmp.Or(options.Patience, time.Second),
 		byToken: map[string]*bot{},
 		byName:  map[string]*bot{},
 		client: &http.Client{
@@ -176,9 +184,5 @@ func (s *Server) OnSend(hook func(chat int64, text string, at time.Time)) {
 // seconds is n of the simulator's seconds in real time.
 func (s *Server) seconds(n int64) time.Duration { return time.Duration(n) * s.unit }
 
-// leastPatience bounds compressed waits whose other side lives in real time:
-// however short the unit is, a bot on a busy machine gets this long to answer.
-const leastPatience = time.Second
-
 // patience is like seconds, for waits on the bot.
-func (s *Server) patience(n int64) time.Duration { return max(s.seconds(n), leastPatience) }
+func (s *Server) patience(n int64) time.Duration { return max(s.seconds(n), s.least) }
