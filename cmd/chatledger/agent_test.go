@@ -176,7 +176,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 	w.eventually("the model is asked", func() string { return unless(len(model.Requests()) == 1, "not yet") })
 	_ = w.end(first, syscall.SIGKILL)
 	w.serve(line, folder)
-	eventually(t, 3*patience, "the answer comes", func() string {
+	w.eventually("the answer comes", func() string {
 		said := w.texts(42, "bot")
 		return unless(len(said) == 1 && strings.Contains(said[0], "bulb"), "%q", said)
 	})
