@@ -20,10 +20,10 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// patience bounds every wait. Folding a thousand chats with the race detector takes half a
-// minute where others keep the processors busy; a test that hangs is still told of by its
-// name, and not by the end of the test binary.
-const patience = 2 * time.Minute
+// patience bounds every wait, and whole rebuilds. Folding a thousand chats with the race
+// detector takes a minute and more where others keep the processors busy; a test that hangs
+// is still told of by its name, and not by the end of the test binary.
+const patience = 4 * time.Minute
 
 // patiently is a context that ends before the test binary loses its patience.
 func patiently(t testing.TB) context.Context {
