@@ -45,11 +45,23 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	}
 }
 
+func TestHelpIsFoundByHabit(t *testing.T) {
+	t.Parallel()
+	for _, words := range [][]string{{"help"}, {"help", "serve"}, {"help", "ticket", "reply"}} {
+		_, want, _ := command(t.Context(), append(words[1:], "--help")...)
+		if code, stdout, stderr := command(t.Context(), words...); code != 0 || stderr != "" || stdout != want {
+			t.Errorf("%s: exit %d, stderr %q, stdout %q", strings.Join(words, " "), code, stderr, stdout)
+		}
+	}
+}
+
 func TestVersionNamesTheProgram(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := command(t.Context(), "version")
-	if code != 0 || stderr != "" || !regexp.MustCompile(`^chatledger \S+ go1\.\S+ \w+/\w+\n$`).MatchString(stdout) {
-		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	for _, word := range []string{"version", "--version"} {
+		code, stdout, stderr := command(t.Context(), word)
+		if code != 0 || stderr != "" || !regexp.MustCompile(`^chatledger \S+ go1\.\S+ \w+/\w+\n$`).MatchString(stdout) {
+			t.Errorf("%s: exit %d, %q, %q", word, code, stdout, stderr)
+		}
 	}
 }
 
@@ -65,8 +77,10 @@ func TestMistakesOnTheCommandLineAreOneLine(t *testing.T) {
 		args []string
 	}{
 		{"expected one of", nil},
+		{"see `chatledger --help`", nil},
 		{"dance", []string{"dance"}},
-		{"--loud", []string{"verify", "--loud"}},
+		{"--loud; see `chatledger verify --help`", []string{"verify", "--loud"}},
+		{"see `chatledger deliveries show --help`", []string{"deliveries", "show", "5"}},
 		{"<projection>", []string{"rebuild"}},
 		{"--bots", []string{"serve"}},
 		{"set DATABASE_URL", []string{"serve", "--bots", bots}},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +23,8 @@ import (
 
 // cli is every subcommand, each in the file of its name.
 type cli struct {
-	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL"`
-	logFlags
+	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL" group:"Log lines:"`
+	logFlags `group:"Log lines:"`
 
 	Dev        devCmd        `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
 	Serve      serveCmd      `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
@@ -90,7 +91,7 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 	parser, err := kong.New(&c, kong.Name("chatledger"),
 		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
 		kong.Vars{"log_level": "warn", "rotation_overlap": rotationOverlap.String()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		panic(err)
 	}
@@ -105,8 +106,10 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 				panic(e)
 			}
 		}()
-		command, err := parser.Parse(args)
-		if err == nil {
+		command, err := parser.Parse(asMeant(args))
+		if err != nil {
+			err = withHelp(err)
+		} else {
 			err = command.Run(&env{ctx, stdout, stderr, c.logger(stderr, c.LogLevel), now})
 		}
 		code = report(stderr, err)
@@ -115,6 +118,32 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 }
 
 type exit int
+
+// asMeant takes what people type by habit, of other programs, for what it is called here.
+func asMeant(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return args
+	case args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
+	case args[0] == "--version":
+		return []string{"version"}
+	}
+	return args
+}
+
+// withHelp adds to a mistake on the command line where to read what would be right.
+func withHelp(err error) error {
+	var mistake *kong.ParseError
+	if !errors.As(err, &mistake) {
+		return err
+	}
+	command := "chatledger"
+	if node := mistake.Context.Selected(); node != nil {
+		command = node.FullPath()
+	}
+	return fmt.Errorf("%w; see `%s --help`", err, command)
+}
 
 // report prints an error in one line, as logs word it, and turns it into an exit status: 1
 // for a finding or a failure unless the error says another, 0 when the program was merely

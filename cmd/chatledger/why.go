@@ -33,7 +33,7 @@ func (c *whyCmd) Run(e *env) error {
 	var version domain.Version
 	err = store.Pool().QueryRow(e.ctx, `select stream_id, version from readmodel.`+c.Table+` where `+key+` = $1`, c.Key).Scan(&stream, &version)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("readmodel.%s has no row %s", c.Table, c.Key)
+		return fmt.Errorf("readmodel.%s has no row %s: `chatledger why --help` shows what its keys look like", c.Table, c.Key)
 	}
 	if err != nil {
 		return err
