@@ -99,8 +99,9 @@ func TestMistakesOnTheCommandLineAreOneLine(t *testing.T) {
 	} {
 		refused(t, c.says, c.args...)
 	}
-	for _, args := range [][]string{{"migrate"}, {"events"}, {"serve", "--bots", bots, "--listen", "127.0.0.1:0"}} {
+	for _, args := range [][]string{{"migrate"}, {"rebase"}, {"events"}, {"serve", "--bots", bots, "--listen", "127.0.0.1:0"}} {
 		refused(t, "127.0.0.1:1", append(args, nowhere)...)
+		refused(t, "look at the address, the firewall, and whether the server runs", append(args, nowhere)...)
 	}
 }
 

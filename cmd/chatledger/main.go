@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
 )
@@ -145,14 +146,19 @@ func withHelp(err error) error {
 	return fmt.Errorf("%w; see `%s --help`", err, command)
 }
 
-// report prints an error in one line, as logs word it, and turns it into an exit status: 1
+// report prints an error in one line, as logs word it, with what the doctor would say of a
+// database that is not reached, and turns it into an exit status: 1
 // for a finding or a failure unless the error says another, 0 when the program was merely
 // asked to stop.
 func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0
 	}
-	fmt.Fprintf(stderr, "chatledger: %s\n", oneLine(telemetry.Wording(err)))
+	says := oneLine(telemetry.Wording(err))
+	if away := (*pgconn.ConnectError)(nil); errors.As(err, &away) {
+		says += ": " + reachable(err)
+	}
+	fmt.Fprintf(stderr, "chatledger: %s\n", says)
 	var told interface{ ExitStatus() int }
 	if errors.As(err, &told) {
 		return told.ExitStatus()
