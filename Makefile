@@ -9,6 +9,7 @@ run: build postgres ## Start everything on a private PostgreSQL and a Telegram s
 	@exec bin/chatledger dev
 
 build: ## Build bin/chatledger
+	@[ -x bin/chatledger ] || echo "building bin/chatledger: a minute or two the first time" >&2
 	@go build -o bin/chatledger ./cmd/chatledger
 
 test: postgres promtool ## Run everything that must hold

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -120,11 +121,22 @@ func (c *devCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "chat      %s/\nwebhook   %s/webhook/demo (secret %s)\ncrm       %s/fake/updates (and /fake/refunds, /fake/cases)\nzendesk   %s/fake/tickets\noperators http://%s/api/v1/queue (Authorization: Bearer %s)\ntables    %s -c 'table readmodel.conversations'\n",
-		api, base, demoSecret, bot.CRM.URL, account.URL, team.Addr(), token, query)
+	e.show("chat", api+"/")
+	e.show("webhook", base+"/webhook/demo (secret "+demoSecret+")")
+	e.show("crm", bot.CRM.URL+"/fake/updates (and /fake/refunds, /fake/cases)")
+	e.show("zendesk", account.URL+"/fake/tickets")
+	if bot.Model != nil {
+		e.show("model", strings.TrimSuffix(bot.Model.URL, "/v1")+"/fake/requests (and /fake/answers)")
+	}
+	e.show("operators", "http://"+team.Addr().String()+"/api/v1/queue (Authorization: Bearer <token>)")
+	e.show("token", token)
+	e.show("tables", query+" -c 'table readmodel.conversations'")
 	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
 	return a.run(e.ctx)
 }
+
+// show prints where something is, in lines that fit a narrow terminal.
+func (e *env) show(what, where string) { fmt.Fprintf(e.stdout, "%-9s %s\n", what, where) }
 
 // demoAccount is the demo bot's account at the fake Zendesk.
 func demoAccount(url string) *zendeskConfig {
@@ -177,5 +189,5 @@ func (e *env) announceReady(base string, register func() error) {
 		}
 		return
 	}
-	fmt.Fprintln(e.stdout, "ready     Ctrl-C stops everything")
+	e.show("ready", "Ctrl-C stops everything")
 }

@@ -134,7 +134,7 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events where name = 'message_received'`
 
 	inProcess(func(d devRun) {
-		if last := d.said[len(d.said)-1]; len(d.said) != 7 || !strings.HasPrefix(last, "ready") {
+		if last := d.said[len(d.said)-1]; len(d.said) != 8 || !strings.HasPrefix(last, "ready") {
 			t.Errorf("dev says %q", d.said)
 		}
 		info, err := os.Stat(filepath.Join(data, "dsn"))

@@ -178,7 +178,10 @@ func writeAPI(w http.ResponseWriter, result answer, fault *apiError) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {
-	body := mustJSON(value)
+	writeBody(w, status, mustJSON(value))
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

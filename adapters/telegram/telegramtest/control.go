@@ -47,7 +47,7 @@ func (s *Server) control(handle func(*bot, *http.Request) (any, error)) http.Han
 			refuse(w, r, err)
 			return
 		}
-		writeJSON(w, http.StatusOK, out)
+		writeBody(w, http.StatusOK, append(mustJSON(out), '\n')) // it is read in shells
 	}
 }
 
