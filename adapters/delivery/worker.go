@@ -158,7 +158,7 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 	request := commands.Request{Stream: c.Stream, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != commands.Done {
-		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "cause", o.Cause)
+		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
 	}
 	for pause := pauseMin; ; pause *= 2 {
 		_, err := w.Handle(ctx, request)
