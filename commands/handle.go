@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -199,23 +198,8 @@ func (h *Handler) commit(batch []*line) {
 			return
 		}
 		seen, tried := Round{Begun: begun}, work
-		var appends []Append
-		var appending, again []*line
-		for _, l := range work {
-			a, err := h.decide(ctx, l)
-			switch {
-			case errors.Is(err, ErrConflict):
-				again = append(again, l)
-			case err != nil:
-				h.fail([]*line{l}, err)
-			case len(a.Events) > 0:
-				appends, appending = append(appends, a), append(appending, l)
-			default:
-				l.finish()
-			}
-		}
-		work = again
-		if len(appends) == 0 {
+		appends, appending, again := h.decideAll(ctx, work)
+		if work = again; len(appends) == 0 {
 			h.tell(seen, tried, nil, nil)
 			continue
 		}
@@ -228,20 +212,47 @@ func (h *Handler) commit(batch []*line) {
 			h.fail(again, err)
 			return
 		}
-		for i, l := range appending {
-			if errs[i] == nil {
-				h.states.Add(l.stream, l.decided)
-				l.finish()
-			} else if l.drop(errs[i]) {
-				if l.stale = errors.Is(errs[i], ErrConflict); l.stale {
-					h.shared.Store(time.Now().Add(sharedFor).UnixNano())
-				}
-				work = append(work, l)
-			} else {
-				h.fail([]*line{l}, errs[i])
-			}
+		work = append(work, h.conclude(appending, errs)...)
+	}
+}
+
+// decideAll decides each line. It returns the appends with their lines, and the lines that
+// ask for a fresh state; all others are finished.
+func (h *Handler) decideAll(ctx context.Context, work []*line) (appends []Append, appending, again []*line) {
+	for _, l := range work {
+		a, err := h.decide(ctx, l)
+		switch {
+		case errors.Is(err, ErrConflict):
+			again = append(again, l)
+		case err != nil:
+			h.fail([]*line{l}, err)
+		case len(a.Events) > 0:
+			appends, appending = append(appends, a), append(appending, l)
+		default:
+			l.finish()
 		}
 	}
+	return appends, appending, again
+}
+
+// conclude finishes the lines whose append was taken or is refused for good, and returns
+// those to be decided again.
+func (h *Handler) conclude(appended []*line, errs []error) (again []*line) {
+	for i, l := range appended {
+		switch {
+		case errs[i] == nil:
+			h.states.Add(l.stream, l.decided)
+			l.finish()
+		case l.drop(errs[i]):
+			if l.stale = errors.Is(errs[i], ErrConflict); l.stale {
+				h.shared.Store(time.Now().Add(sharedFor).UnixNano())
+			}
+			again = append(again, l)
+		default:
+			h.fail([]*line{l}, errs[i])
+		}
+	}
+	return again
 }
 
 // load gives each line its chat's state: from memory, or folded from the store.
@@ -307,25 +318,14 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 			continue
 		}
 		p.result, p.refusal = Result{First: l.decided.version + 1}, nil
-		receive, receiving := p.Command.(chat.Receive)
-		if receiving {
-			if key, may := chat.MayRepeat(l.decided.state, receive); may {
-				held, err := h.store.Holds(ctx, l.stream, key)
-				if err != nil {
-					return Append{}, err
-				}
-				if held {
-					continue
-				}
-			}
+		command, repeat, err := h.recall(ctx, l, p.Command)
+		if err != nil {
+			return Append{}, err
 		}
-		command := p.Command
-		if act, operating := command.(chat.Operate); operating && chat.MayHaveActed(l.decided.state, act) {
-			if act.Forgotten, err = h.store.Acted(ctx, l.stream, act.Operator, act.Key); err != nil {
-				return Append{}, err
-			}
-			command = act
+		if repeat {
+			continue
 		}
+		_, receiving := command.(chat.Receive)
 		if h.with != nil && !receiving { // what is received is only taken in
 			command = chat.Told{Command: command, With: with}
 		}
@@ -358,6 +358,25 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 	return a, nil
 }
 
+// recall asks the store for what the state, which has bounds, may have forgotten: whether a
+// message was received before, which makes it a repeat, and whether an operator acted
+// before, which the command is told.
+func (h *Handler) recall(ctx context.Context, l *line, command chat.Command) (_ chat.Command, repeat bool, err error) {
+	switch c := command.(type) {
+	case chat.Receive:
+		if key, may := chat.MayRepeat(l.decided.state, c); may {
+			repeat, err = h.store.Holds(ctx, l.stream, key)
+		}
+		return c, repeat, err
+	case chat.Operate:
+		if chat.MayHaveActed(l.decided.state, c) {
+			c.Forgotten, err = h.store.Acted(ctx, l.stream, c.Operator, c.Key)
+		}
+		return c, false, err
+	}
+	return command, false, nil
+}
+
 // newEvents gives a request's events their ids and its metadata.
 func (p *pending) newEvents(events []domain.Event) []NewEvent {
 	out := make([]NewEvent, len(events))
@@ -386,30 +405,5 @@ func (h *Handler) fail(work []*line, err error) {
 			}
 		}
 		l.finish()
-	}
-}
-
-// drop takes out of the line what the store will never accept, and tells
-// whether the rest can be tried again.
-func (l *line) drop(err error) bool {
-	var repeated Repeated
-	var fenced Fenced
-	switch {
-	case errors.Is(err, ErrConflict):
-		return true
-	case errors.As(err, &repeated):
-		for _, p := range l.taken {
-			p.repeated = p.repeated || p.Update != nil && slices.Contains(repeated, p.Update.ID)
-		}
-		return true
-	case errors.As(err, &fenced):
-		for _, p := range l.taken {
-			if p.Settles != nil && slices.Contains(fenced, p.Settles.Delivery) {
-				p.err = err
-			}
-		}
-		return true
-	default:
-		return false
 	}
 }

@@ -41,11 +41,11 @@ type pending struct {
 // settled tells whether no further decision is wanted.
 func (p *pending) settled() bool { return p.err != nil || p.repeated }
 
-// line is the queue of one stream. It is in the hands of at most one committer.
+// line is the queue of one stream. It is in the hands of at most one carrier.
 type line struct {
 	stream     domain.StreamID
 	waiting    []*pending
-	taken      []*pending // by the committer that holds the line
+	taken      []*pending // by the carrier that holds the line
 	stale      bool       // the state in memory is behind the store
 	fresh      bool       // base was just read from the store
 	unreadable error      // why there is no base
@@ -68,6 +68,31 @@ func (l *line) finish() {
 		close(p.done)
 	}
 	l.taken, l.stale = nil, false
+}
+
+// drop takes out of the line what the store will never accept, and tells
+// whether the rest can be tried again.
+func (l *line) drop(err error) bool {
+	var repeated Repeated
+	var fenced Fenced
+	switch {
+	case errors.Is(err, ErrConflict):
+		return true
+	case errors.As(err, &repeated):
+		for _, p := range l.taken {
+			p.repeated = p.repeated || p.Update != nil && slices.Contains(repeated, p.Update.ID)
+		}
+		return true
+	case errors.As(err, &fenced):
+		for _, p := range l.taken {
+			if p.Settles != nil && slices.Contains(fenced, p.Settles.Delivery) {
+				p.err = err
+			}
+		}
+		return true
+	default:
+		return false
+	}
 }
 
 // sortUpdates puts the updates among the taken requests into the order of their
@@ -192,7 +217,7 @@ func (ls *lines) next(n int) []*line {
 	return batch
 }
 
-// take moves waiting requests into the committer's hands, updates in order of
+// take moves waiting requests into the carrier's hands, updates in order of
 // their ids when there are more than fit.
 func (l *line) take() {
 	l.taken, l.waiting = l.waiting, nil
