@@ -27,9 +27,6 @@ const (
 	eventsPage = 1000
 	// followEvery is how often --follow looks for more: a person is watching.
 	followEvery = 200 * time.Millisecond
-	// streamWidth keeps the columns of a feed below each other, for ids of up to 13 digits
-	// and a bot's short name; where all is of one stream they are so anyway.
-	streamWidth = 24
 )
 
 // Run prints events, oldest first.
@@ -132,12 +129,8 @@ func (c *eventsCmd) print(e *env, codec *domain.Codec, r domain.Recorded) error 
 	if err != nil {
 		return err
 	}
-	width := streamWidth
-	if c.Stream != "" {
-		width = 0
-	}
-	_, err = fmt.Fprintf(e.stdout, "%-12s %s %-*s %4d  %-22s %-10s %s\n", l.Position, l.OccurredAt.Format("2006-01-02 15:04:05.000"),
-		width, l.Stream, l.Version, l.Name, l.Actor, strings.TrimSpace(string(payload)))
+	_, err = fmt.Fprintf(e.stdout, "%-12s %s %-24s %4d  %-22s %-10s %s\n", l.Position, l.OccurredAt.Format("2006-01-02 15:04:05.000"),
+		l.Stream, l.Version, l.Name, l.Actor, strings.TrimSpace(string(payload)))
 	return err
 }
 
