@@ -147,7 +147,11 @@ func printTurn(out io.Writer, turn dialog.Turn) {
 		fmt.Fprintf(out, "step        %s of %s\n", move.To, move.Workflow)
 	}
 	if turn.Call.Tool != "" {
-		fmt.Fprintf(out, "tool        %s %v\n", turn.Call.Tool, turn.Call.Input)
+		fmt.Fprintf(out, "tool        %s", turn.Call.Tool)
+		for _, field := range slices.Sorted(maps.Keys(turn.Call.Input)) {
+			fmt.Fprintf(out, " %s=%q", field, turn.Call.Input[field])
+		}
+		fmt.Fprintln(out)
 	}
 	if turn.HandOver.Reason != "" {
 		fmt.Fprintf(out, "person      %s, because %s\n", turn.HandOver.Priority, turn.HandOver.Reason)

@@ -86,7 +86,7 @@ func TestKnowledgeCheckNamesWhatIsThinAndWhatIsLeftInEnglish(t *testing.T) {
 func TestKnowledgeTrySaysWhatTheBotMakesOfAMessage(t *testing.T) {
 	t.Parallel()
 	for text, wants := range map[string][]string{
-		"Where is my order 1001?":             {"intent      order_status\n", "language    en\n", "tool        order_status map[number:1001]\n"},
+		"Where is my order 1001?":             {"intent      order_status\n", "language    en\n", "tool        order_status number=\"1001\"\n"},
 		"Ich möchte mit einem Menschen reden": {"intent      person\n", "language    de\n", "person      high, because asked\n", "says        Natürlich."},
 		"hello":                               {"intent      greeting\n", "says        Hello! What can I do for you?\n            [Where is my order?]\n"},
 		"qwertz":                              {"intent      unknown\n", "says        I'm not sure what you mean."},
