@@ -180,12 +180,17 @@ func (m moment) print(w io.Writer) {
 	}
 }
 
+func (m moment) byName() map[string]string {
+	values := map[string]string{}
+	for _, f := range m.fields() {
+		values[f[0]] = f[1]
+	}
+	return values
+}
+
 func printDiff(w io.Writer, a, b moment) {
 	fmt.Fprintf(w, "- %s\n+ %s\n", a.title(), b.title())
-	before := map[string]string{}
-	for _, f := range a.fields() {
-		before[f[0]] = f[1]
-	}
+	before := a.byName()
 	for _, f := range b.fields() {
 		was, known := before[f[0]]
 		delete(before, f[0])
@@ -199,6 +204,9 @@ func printDiff(w io.Writer, a, b moment) {
 	}
 	for _, field := range slices.Sorted(maps.Keys(before)) {
 		fmt.Fprintf(w, "  - %-16s %s\n", field, before[field])
+	}
+	if maps.Equal(a.byName(), b.byName()) {
+		fmt.Fprintln(w, "  nothing that is shown here is different")
 	}
 	codec := chat.NewCodec()
 	var names []string
