@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"slices"
 	"time"
 
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -10,10 +11,14 @@ import (
 type Operator struct {
 	Name     string
 	Role     Role
+	Bots     []string // whose chats they may see and act on; empty for all
 	Created  time.Time
 	LastSeen time.Time // zero when never
 	Disabled bool
 }
+
+// Serves tells whether a bot's chats are the operator's concern.
+func (o Operator) Serves(bot string) bool { return len(o.Bots) == 0 || slices.Contains(o.Bots, bot) }
 
 // Role is what an operator may do.
 type Role string
@@ -36,7 +41,8 @@ func (r Role) May(needed Role) bool { return r.Valid() && ranks[r] >= ranks[need
 // Queue says which of the tickets that wait for a person are wanted. Zero fields are any.
 type Queue struct {
 	Bot      string
-	Status   string // open or assigned
+	Of       []string // bots; empty for all
+	Status   string   // open or assigned
 	Priority dialog.Priority
 	Assignee string
 	Tag      string

@@ -156,6 +156,10 @@ func calls() (list []call) {
 		list = append(list, call{operation: "GET " + operation, path: path, status: status, change: change})
 	}
 	get("/me", "/me", 200, nil)
+	list = append(list, call{operation: "GET /me", path: "/me", as: "kim", status: 200})
+	for operation, path := range map[string]string{"/queue": "/queue?bot=demo", "/bots/{bot}/canned-replies": "/bots/demo/canned-replies", "/chats/{chat}": "/chats/demo:42", "/chats/{chat}/entries": "/chats/demo:42/entries"} {
+		list = append(list, call{operation: "GET " + operation, path: path, as: "kim", status: 403})
+	}
 	get("/queue", "/queue?limit=2", 200, nil)
 	get("/queue", "/queue?bot=demo&status=open&priority=high&assignee=jo&tag=vip&overdue=true", 200, nil)
 	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201", "?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?assignee=%00", "?tag=%ff", "?bot=" + strings.Repeat("x", 201)} {

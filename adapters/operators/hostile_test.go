@@ -51,6 +51,42 @@ func TestEveryPathKnowsWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+// Whoever has one bot, of whatever role, neither sees nor changes anything of another's.
+func TestWhoHasABotHasNoOther(t *testing.T) {
+	t.Parallel()
+	for _, one := range newOffice().API.routes() {
+		if one.needs == anybody {
+			continue
+		}
+		for bot, mine := range map[string]bool{"demo": false, "shop": true} {
+			o := newOffice()
+			o.record("chat-shop:42", "customer", o.streams["chat-demo:42"][0].Event)
+			path := strings.NewReplacer("{chat}", bot+":42", "{bot}", bot).Replace(one.path)
+			named := path != one.path
+			if !named {
+				path += "?bot=" + bot
+			}
+			w := o.serve(request(one.method, path, "kim", `{}`))
+			if denied := w.Code == http.StatusForbidden; denied == mine {
+				t.Errorf("%s %s: %d %s", one.method, path, w.Code, w.Body)
+			}
+			if logged := strings.Contains(o.log.String(), "an operator was denied access"); logged == mine {
+				t.Errorf("%s %s: the log says %q", one.method, path, o.log.String())
+			}
+			if !mine && len(o.streams["chat-demo:42"]) > 1 {
+				t.Errorf("%s %s wrote", one.method, path)
+			}
+		}
+	}
+	o := newOffice()
+	if w := o.must(t, request("GET", "/queue", "kim", ""), http.StatusOK); strings.Contains(w.Body.String(), "demo") {
+		t.Errorf("the queue of all: %s", w.Body)
+	}
+	if w := o.must(t, request("GET", "/queue", "jo", ""), http.StatusOK); !strings.Contains(w.Body.String(), "demo") {
+		t.Errorf("who has all bots sees %s", w.Body)
+	}
+}
+
 // A browser sends the cookie for whoever asks it to; the header it sends for our page alone.
 func TestNothingIsWrittenForTheCookieAlone(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@
 package operators
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -124,8 +125,22 @@ func (a *API) guard(one route) http.Handler {
 			a.Log.Warn("an operator was denied access", "operator", operator.Name, "role", operator.Role, "needs", one.needs, "path", one.path)
 			return problem{Status: http.StatusForbidden, Detail: "you are " + string(operator.Role) + ", and this needs " + string(one.needs) + ": ask who runs chatledger for that role"}
 		}
+		if bot := botIn(r); bot != "" && !operator.Serves(bot) {
+			a.Log.Warn("an operator was denied access", "operator", operator.Name, "has", operator.Bots, "path", one.path)
+			return problem{Status: http.StatusForbidden, Detail: "this bot is not one of yours: ask who runs chatledger for it"}
+		}
 		return one.serve(w, r, operator)
 	})
+}
+
+// botIn is the bot that a request is about, wherever it is named; empty where it is about
+// none, or all.
+func botIn(r *http.Request) string {
+	vars := mux.Vars(r)
+	if _, ok := vars["chat"]; ok {
+		return streamOf(r).Bot()
+	}
+	return cmp.Or(vars["bot"], r.URL.Query().Get("bot"))
 }
 
 // observed answers what goes wrong, and tells how it went. Nothing that is answered here
@@ -161,7 +176,8 @@ func (a *API) me(w http.ResponseWriter, _ *http.Request, o commands.Operator) er
 	return write(w, struct {
 		Name string        `json:"name"`
 		Role commands.Role `json:"role"`
-	}{o.Name, o.Role})
+		Bots []string      `json:"bots,omitempty"` // none is all
+	}{o.Name, o.Role, o.Bots})
 }
 
 func (a *API) cannedReplies(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {

@@ -39,11 +39,12 @@ type queuedView struct {
 
 // queue lists what waits. A page goes on as the queue stood when the first was read, so
 // that a ticket which becomes overdue meanwhile neither comes twice nor is left out.
-func (a *API) queue(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
+func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator) error {
 	q, err := queueOf(r.URL.Query(), a.Now())
 	if err != nil {
 		return err
 	}
+	q.Of = o.Bots
 	wanted := q.Limit
 	q.Limit++
 	list, err := a.Ledger.TicketQueue(r.Context(), q)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,14 +48,15 @@ var errDown = errors.New("no connection")
 // knowledge is what the bot's team has written.
 var knowledge = &dialog.Knowledge{Canned: map[string]dialog.Text{"sent": {"en": "It left us on {day}."}}}
 
-// newOffice has a viewer, an agent and a boss whose tokens are their names, and one chat,
-// demo:42, in which somebody has written.
+// newOffice has a viewer, agents and a boss whose tokens are their names, and one chat,
+// demo:42, in which somebody has written. It is no concern of the shop's boss.
 func newOffice() *office {
 	o := &office{streams: map[domain.StreamID][]domain.Recorded{}, tokens: map[[32]byte]commands.Operator{}, password: map[string]string{},
 		sessions: map[[32]byte]commands.Operator{}, now: noon}
 	for name, role := range map[string]commands.Role{"vera": commands.Viewer, "maria": commands.Agent, "jo": commands.Agent, "boss": commands.Admin} {
 		o.tokens[sha(name)] = commands.Operator{Name: name, Role: role}
 	}
+	o.tokens[sha("kim")] = commands.Operator{Name: "kim", Role: commands.Admin, Bots: []string{"shop"}}
 	o.API = &API{Door: o, Accounts: o, Ledger: o, Handle: o.handle, Observe: func(string, int, time.Duration) {}, Now: func() time.Time { return o.now },
 		Log: slog.New(slog.NewTextHandler(&o.log, nil)), Canned: func(bot string) []string {
 			if bot != "demo" {
@@ -112,7 +114,7 @@ func (o *office) TicketQueue(_ context.Context, q commands.Queue) ([]commands.Qu
 	}
 	var list []commands.Queued
 	for n := range 3 {
-		if q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1") {
+		if (len(q.Of) == 0 || slices.Contains(q.Of, "demo")) && (q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1")) {
 			list = append(list, commands.Queued{Place: commands.Place{At: q.At, Overdue: n == 0, Rank: 2, Due: noon, Ticket: fmt.Sprint("demo:", n, "#1")},
 				Chat: fmt.Sprint("demo:", n), Bot: "demo", Status: "assigned", Priority: dialog.High, Reason: "asked", Subject: "hello", Assignee: "maria", Tags: []string{"vip"},
 				Opened: noon, Resolve: noon, FirstReply: noon, ClaimedBy: "maria", ClaimedUntil: noon})

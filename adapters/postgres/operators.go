@@ -16,12 +16,13 @@ import (
 var ErrNoOperator = errors.New("there is no such operator: `chatledger operator list` shows those there are")
 
 // PutOperator adds an operator with the hash of their token, or gives one who is there
-// another role and token.
-func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role, token [32]byte) error {
+// another role and token. Empty bots are all; nil ones leave whoever is there with what they
+// had, so that no new token widens an access by an oversight.
+func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role, token [32]byte, bots []string) error {
 	_, err := s.pool.Exec(ctx, `
-		insert into eventstore.operators (name, role, token_hash) values ($1, $2, $3)
-		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash,
-			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:])
+		insert into eventstore.operators (name, role, token_hash, bots) values ($1, $2, $3, coalesce($4::text[], '{}'))
+		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash, bots = coalesce($4, operators.bots),
+			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:], bots)
 	if err != nil {
 		return fmt.Errorf("add operator %s: %w", name, err)
 	}
@@ -38,6 +39,19 @@ func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("disable operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// ScopeOperator says whose bots' chats an operator may see and act on from now on; empty for
+// all. Their token and sessions stay.
+func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) error {
+	done, err := s.pool.Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name, append([]string{}, bots...))
+	if err == nil && done.RowsAffected() == 0 {
+		err = ErrNoOperator
+	}
+	if err != nil {
+		return fmt.Errorf("set the bots of operator %s: %w", name, err)
 	}
 	return nil
 }
@@ -142,10 +156,10 @@ func (s *Store) SawOperator(ctx context.Context, name string) error {
 	return nil
 }
 
-const operatorColumns = `name, role, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled`
+const operatorColumns = `name, role, bots, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled`
 
 func operator(row pgx.CollectableRow) (o commands.Operator, err error) {
-	return o, row.Scan(&o.Name, &o.Role, &o.Created, &o.LastSeen, &o.Disabled)
+	return o, row.Scan(&o.Name, &o.Role, &o.Bots, &o.Created, &o.LastSeen, &o.Disabled)
 }
 
 // TicketQueue are the tickets that wait for a person, as they stood at q.At: those overdue
@@ -167,13 +181,13 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 		       case when claimed_until > $1 then coalesce(claimed_by, '') else '' end,
 		       case when claimed_until > $1 then claimed_until else '0001-01-01 00:00:00Z' end
 		from waiting
-		where ($2 = '' or bot = $2) and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
+		where ($2 = '' or bot = $2) and (coalesce(cardinality($14::text[]), 0) = 0 or bot = any($14)) and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
 		  and ($6 = '' or tags @> array[$6]) and (not $7 or overdue)
 		  and (not $8 or (not overdue, rank, due_at, ticket_id) > (not $9, $10, $11, $12))
 		order by not overdue, rank, due_at, ticket_id
 		limit $13`,
 		q.At, q.Bot, q.Status, string(q.Priority), q.Assignee, q.Tag, q.Overdue,
-		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit)
+		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit, q.Of)
 	if err != nil {
 		return nil, fmt.Errorf("read the queue: %w", err)
 	}

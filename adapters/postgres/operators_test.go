@@ -17,7 +17,7 @@ import (
 func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if err := s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}); err != nil {
+	if err := s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	known := func(token byte) bool {
@@ -31,7 +31,7 @@ func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 	if !known(1) || known(2) {
 		t.Error("she is not known by her token, or by another")
 	}
-	if err := s.PutOperator(t.Context(), "maria", commands.Viewer, [32]byte{2}); err != nil {
+	if err := s.PutOperator(t.Context(), "maria", commands.Viewer, [32]byte{2}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if known(1) || !known(2) {
@@ -92,15 +92,43 @@ func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 	}
 }
 
+// A new token is no wider than the one before, unless that is said.
+func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	put := func(bots []string) func() error {
+		return func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, bots) }
+	}
+	scope := func(bots []string) func() error {
+		return func() error { return s.ScopeOperator(t.Context(), "maria", bots) }
+	}
+	for i, step := range []struct {
+		do   func() error
+		want string
+	}{{put(nil), "[]"}, {put([]string{"shop", "demo"}), "[shop demo]"}, {put(nil), "[shop demo]"}, {scope([]string{"shop"}), "[shop]"},
+		{func() error { return s.DisableOperator(t.Context(), "maria") }, "[shop]"}, {put(nil), "[shop]"}, {put([]string{}), "[]"}, {scope([]string{"shop"}), "[shop]"}, {scope(nil), "[]"}} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.Operators(t.Context())
+		if err != nil || len(list) != 1 || fmt.Sprint(list[0].Bots) != step.want {
+			t.Errorf("step %d: %+v %v, want %s", i, list, err, step.want)
+		}
+	}
+	if err := s.ScopeOperator(t.Context(), "jo", nil); err == nil {
+		t.Error("nobody's bots were set, and nobody says so")
+	}
+}
+
 // Who is let in again gets a new password, should the old one be what they were shut out for.
 func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, step := range []func() error{
-		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}) },
+		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil) },
 		func() error { return s.SetPassword(t.Context(), "maria", "stolen") },
 		func() error { return s.DisableOperator(t.Context(), "maria") },
-		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{2}) },
+		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{2}, nil) },
 	} {
 		if err := step(); err != nil {
 			t.Fatal(err)
@@ -115,7 +143,7 @@ func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, name := range []string{"maria", "jo"} {
-		if err := s.PutOperator(t.Context(), name, commands.Agent, [32]byte{name[0]}); err != nil {
+		if err := s.PutOperator(t.Context(), name, commands.Agent, [32]byte{name[0]}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -208,7 +236,7 @@ func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T
 func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
 	t.Parallel()
 	s, now := queueStore(t)
-	all, err := s.TicketQueue(t.Context(), commands.Queue{At: now, Limit: 1000})
+	all, err := s.TicketQueue(t.Context(), commands.Queue{Of: []string{}, At: now, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +249,7 @@ func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
 		"priority": {commands.Queue{Priority: dialog.Urgent}, func(q commands.Queued) bool { return q.Priority == dialog.Urgent }},
 		"assignee": {commands.Queue{Assignee: "maria"}, func(q commands.Queued) bool { return q.Assignee == "maria" }},
 		"tag":      {commands.Queue{Tag: "vip"}, func(q commands.Queued) bool { return slices.Contains(q.Tags, "vip") }},
+		"of":       {commands.Queue{Of: []string{"b1", "b7"}}, func(q commands.Queued) bool { return q.Bot == "b1" }},
 		"overdue":  {commands.Queue{Overdue: true}, func(q commands.Queued) bool { return q.Place.Overdue }},
 	} {
 		c.q.At, c.q.Limit = now, 1000

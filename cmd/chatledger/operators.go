@@ -95,5 +95,5 @@ func (l ledger) Events(ctx context.Context, stream domain.StreamID, after domain
 // demoOperator gives the demo's operator a new token.
 func demoOperator(ctx context.Context, store *postgres.Store) (token string, err error) {
 	token, hash := operators.NewToken()
-	return token, store.PutOperator(ctx, "demo", commands.Admin, hash)
+	return token, store.PutOperator(ctx, "demo", commands.Admin, hash, nil)
 }

@@ -63,7 +63,7 @@ func teamOf(w *world, names ...string) *team {
 		if name == "boss" {
 			role = commands.Admin
 		}
-		if err := store.PutOperator(w.t.Context(), name, role, hash); err != nil {
+		if err := store.PutOperator(w.t.Context(), name, role, hash, nil); err != nil {
 			w.t.Fatal(err)
 		}
 		team.token[name] = token
@@ -519,6 +519,19 @@ func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
 		w.Body.Close()
 	}
 	inSession(200)
+	for _, step := range []struct {
+		bots, shown string
+		status      int
+	}{{"shop,demo", "demo, shop", 200}, {"shop", "shop", 403}, {"*", "all bots", 200}} {
+		code, said, errs := m.cli(append([]string{"operator", "bots", "maria"}, strings.Split(step.bots, ",")...)...)
+		if _, listed, _ := m.cli("operator", "list"); code != 0 || !strings.Contains(said, step.shown) || !strings.Contains(listed, "  "+step.shown+"  ") {
+			t.Errorf("bots %s: %d %s%s; listed\n%s", step.bots, code, said, errs, listed)
+		}
+		m.must("maria", "GET", "/queue?bot=demo", "", step.status)
+	}
+	if code, _, errs := m.cli("operator", "add", "lee", "--bots", "shop,demo"); code != 0 || m.rows(`select bots::text from eventstore.operators where name = 'lee'`) != "{demo,shop}" {
+		t.Errorf("%d %s", code, errs)
+	}
 	if code, _, errs = m.cli("operator", "disable", "maria"); code != 0 {
 		t.Errorf("%d %s", code, errs)
 	}
@@ -526,7 +539,8 @@ func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
 	inSession(401)
 	m.token["nobody"] = "clop_wrong"
 	m.must("nobody", "GET", "/me", "", 401)
-	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}} {
+	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}, {"bots", "maria"},
+		{"bots", "nobody", "shop"}, {"bots", "maria", "Shop"}, {"bots", "maria", "*", "shop"}, {"bots", "maria", ""}, {"add", "lee", "--bots", "shop,Demo"}} {
 		if code, _, errs := m.cli(append([]string{"operator"}, wrong...)...); code == 0 || errs == "" {
 			t.Errorf("%q: %d %s", wrong, code, errs)
 		}
