@@ -25,6 +25,7 @@ const contendedFor = 50 * time.Millisecond
 // to is done again carefully, and at last in parts.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
 	errs, err := s.appendSomehow(ctx, batch)
+	s.learn(err)
 	if err != nil {
 		return nil, fmt.Errorf("append to %d streams: %w", len(batch), err)
 	}

@@ -32,6 +32,7 @@ type Store struct {
 	claiming  chan struct{} // holds one for each claim that may have a connection
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
+	news           atomic.Pointer[news]
 
 	present   atomic.Bool // a session vouches for this process
 	missingMu sync.Mutex
@@ -84,17 +85,6 @@ func tune(config *pgx.ConnConfig, name string) {
 
 // Close closes the connections.
 func (s *Store) Close() { s.pool.Close() }
-
-// Rehearse tells whether an update could be appended now, by an append of nothing: it
-// fails where that would, for want of a server, of the schema, of rights, or of patience
-// while something holds a table.
-func (s *Store) Rehearse(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
-	if err != nil {
-		return fmt.Errorf("rehearse an append: %w", err)
-	}
-	return nil
-}
 
 // Pool is the store's connections, for reading beside it.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }

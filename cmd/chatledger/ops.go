@@ -78,6 +78,7 @@ func (a *app) unready(ctx context.Context) []string {
 const (
 	readOnly           = "25006" // a standby, or a session that may only read
 	tooManyConnections = "53300"
+	diskFull           = "53100"
 )
 
 // trouble is what is wrong with the database.
@@ -90,6 +91,8 @@ func trouble(err error) string {
 		return "the database is read-only"
 	case refused.Code == tooManyConnections:
 		return "the database has no connection left"
+	case refused.Code == diskFull:
+		return "the database's disk is full"
 	default: // such as a schema that is another program's, or rights that are missing
 		return "the database takes no update in: SQLSTATE " + refused.Code
 	}

@@ -108,6 +108,84 @@ func TestReadyMeansThatAnUpdateCouldBeStored(t *testing.T) {
 	w.mustPost(messageUpdate(1, 7, 1, "hello"))
 }
 
+// A server may read and not write: after a failover, or with a full disk, on which an append
+// of nothing succeeds. Balancers hear of it, Telegram is told to come again, and when it is
+// over nothing is missing.
+func TestADatabaseThatOnlyReadsMakesUnreadyAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	const (
+		end  = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+		full = `create function pg_temp.full() returns trigger language plpgsql as $$ begin raise exception using errcode = 'disk_full'; end $$;
+			create trigger full_disk before insert on eventstore.events for each row execute function pg_temp.full()`
+	)
+	for reason, state := range map[string]struct{ begins, ends string }{
+		"the database is read-only":   {`alter database %s set default_transaction_read_only = on`, `alter database %s reset default_transaction_read_only`},
+		"the database's disk is full": {full, `drop trigger full_disk on eventstore.events`},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			admin, err := pgx.Connect(t.Context(), w.dsn) // the state does not concern it
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { admin.Close(context.Background()) })
+			change := func(sql string) {
+				t.Helper()
+				for _, one := range []string{strings.ReplaceAll(sql, "%s", admin.Config().Database), end} {
+					if _, err := admin.Exec(t.Context(), one); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			ready := func(want int, reason string) {
+				t.Helper()
+				w.eventually("it says whether it is ready", func() string {
+					status, body, err := get(w.url + "/readyz")
+					return unless(err == nil && status == want && strings.Contains(body, reason), "%d %s %v", status, body, err)
+				})
+			}
+			change(state.begins)
+			w.Say(42, "Where is my order 1001?")
+			ready(http.StatusServiceUnavailable, reason)
+			if status, again, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusServiceUnavailable || again == "" {
+				t.Errorf("the webhook answers %d, to come again in %q (%v)", status, again, err)
+			}
+			if stats := w.Stats().Updates; stats.Pending != 1 || stats.Delivered != 0 {
+				t.Errorf("%+v", stats)
+			}
+			change(state.ends)
+			ready(http.StatusOK, "")
+			w.eventually("the customer is answered", func() string { return unless(len(w.texts(42, "bot")) == 1, "%+v", w.Stats().Updates) })
+			w.settle()
+			if stats := w.Stats().Updates; stats.Pending != 0 || stats.Delivered != 1 || len(w.texts(42, "bot")) != 1 {
+				t.Errorf("%+v, %q", stats, w.texts(42, "bot"))
+			}
+			w.clean()
+		})
+	}
+}
+
+// Where nothing is appended the disk is tried by a file: a server that may write none says so.
+func TestReadinessTriesTheDiskWhereNothingIsAppended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.db.Exec(t.Context(), `alter database `+w.rows(`select current_database()`)+` set temp_file_limit = '512kB'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("it is not ready", func() string {
+		status, body, err := get(w.url + "/readyz")
+		return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, "SQLSTATE 53400"), "%d %s %v", status, body, err)
+	})
+	w.mustPost(messageUpdate(1, 7, 1, "hello")) // which is news of the disk, and good ones
+	if status, body, err := get(w.url + "/readyz"); err != nil || status != http.StatusOK {
+		t.Errorf("after an append: %d %s %v", status, body, err)
+	}
+}
+
 func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
