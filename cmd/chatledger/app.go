@@ -180,6 +180,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 		a.enter(b)
 	}
 	routes := mux.NewRouter()
+	routes.MatcherFunc(a.probed).HandlerFunc(a.probe)
 	fromAllowed := routes.NewRoute().Subrouter()
 	fromAllowed.Use(a.guard.Allow)
 	if c.Only.receives() {

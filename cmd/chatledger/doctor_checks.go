@@ -371,7 +371,7 @@ func (x *examination) receiver(ctx context.Context) {
 
 // breakers looks for destinations that a running serve does not call, in its metrics.
 func (x *examination) breakers(ctx context.Context) error {
-	answer, err := ask(ctx, x.Receiver+"/metrics")
+	answer, err := ask(ctx, x.Receiver+"/metrics", "")
 	if err != nil {
 		return err
 	}

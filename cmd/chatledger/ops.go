@@ -36,14 +36,23 @@ func (a *app) health(routes *mux.Router) {
 	routes.HandleFunc("/readyz", a.ready)
 }
 
+// readiness is what /readyz answers with. The release is told only to who may know it.
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+	Version string   `json:"version,omitempty"`
+}
+
 // ready answers whether an update could be taken in now, and if not, why.
-func (a *app) ready(w http.ResponseWriter, r *http.Request) {
+func (a *app) ready(w http.ResponseWriter, r *http.Request) { a.sayReady(w, r, "") }
+
+func (a *app) sayReady(w http.ResponseWriter, r *http.Request, version string) {
 	reasons := a.unready(r.Context())
 	w.Header().Set("Content-Type", "application/json")
 	if len(reasons) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	if err := json.NewEncoder(w).Encode(map[string]any{"ready": len(reasons) == 0, "reasons": reasons}); err != nil {
+	if err := json.NewEncoder(w).Encode(readiness{len(reasons) == 0, reasons, version}); err != nil {
 		a.log.Debug("readyz answer not written", "error", err)
 	}
 }

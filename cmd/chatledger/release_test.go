@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -102,20 +103,74 @@ func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 // A release that is not there, or that cannot take an update, gets none.
 func TestNothingIsSwitchedToAReleaseThatIsNotReady(t *testing.T) {
 	t.Parallel()
-	w, _ := newReleases(t)
+	w, p := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	told := w.told().URL
 	ill := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }))
 	t.Cleanup(ill.Close)
+	// Wherever the proxy passes the path, the release that Telegram posts to is not the new one.
+	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: the new release does not answer at "+told+"/v2") || !strings.Contains(stderr, "as it does at "+told) {
+		t.Errorf("switched to nobody: %d %s%s", code, stdout, stderr)
+	}
 	for ready, want := range map[string]string{"http://127.0.0.1:1/readyz": "connection refused", ill.URL + "/readyz": "answers 503"} {
 		code, stdout, stderr := w.webhook("switch", "v2", "--ready", ready)
 		if code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: the new release is not ready") || !strings.Contains(stderr, want) {
 			t.Errorf("switched to %s: %d %s%s", ready, code, stdout, stderr)
 		}
 	}
+	p.pass("/webhook/shop/v2", ill.URL)
+	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "answers 503") {
+		t.Errorf("switched to one that is not ready: %d %s%s", code, stdout, stderr)
+	}
 	w.wantRows("0", `select count(*) from eventstore.webhooks`)
 	if got := w.told().URL; got != told {
 		t.Errorf("Telegram posts to %s", got)
 	}
 	w.mustWebhook("info")
+}
+
+// Without being told where the new release is, the switch asks at the address that it is for:
+// what answers there is what will receive.
+func TestTheReleaseAtAnAddressIsAskedThere(t *testing.T) {
+	t.Parallel()
+	w, p := newBotsTown(t, "shop"), newProxy(t)
+	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), server("203.0.113.7")) // from which Telegram comes
+	before, after := w.release("v1"), w.release("v2")
+	p.pass("", before.url)
+	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
+	switched := func(release, from, to string) {
+		t.Helper()
+		w.mustWebhook("switch", release)
+		w.mustWebhook("switch", release) // again, as after one that was cut off
+		if got := w.told().URL; got != to {
+			t.Errorf("from %s it is switched to %s", from, got)
+		}
+	}
+	own := p.URL + "/webhook/shop"
+	if code, _, stderr := w.webhook("switch", "v2"); code != 1 || !strings.Contains(stderr, "v1 answers there, as it does at "+own) {
+		t.Errorf("the proxy knows of no other release: %d %s", code, stderr)
+	}
+	p.pass("/webhook/shop/v2", after.url)
+	switched("v2", own, own+"/v2")
+	p.pass("/webhook/shop/v1", before.url)
+	switched("v1", own+"/v2", own+"/v1")
+
+	// Nobody else hears of the release, and whoever asks wrongly is a stranger as before.
+	bot := readBot(t, w.file)
+	for what, header := range map[string]string{"nothing": "", "a guess": bearer + "guess", "the webhook's secret": bearer + bot.Secret, "an empty key": bearer} {
+		r, err := http.NewRequest(http.MethodGet, after.url+"/webhook/shop/v2", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", header)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode == http.StatusOK || strings.Contains(string(body), "v2") {
+			t.Errorf("with %s: %s %s %v", what, answer.Status, body, err)
+		}
+	}
 }

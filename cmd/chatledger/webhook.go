@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -193,7 +192,7 @@ func (c *webhookRotateCmd) Run(e *env) error {
 type webhookSwitchCmd struct {
 	aboutBots
 	Release string        `arg:"" help:"Its address below the bot's own, such as v2."`
-	Ready   string        `placeholder:"URL" help:"Where the new release says that it is ready; /readyz at the public address when left out."`
+	Ready   string        `placeholder:"URL" help:"Where the new release says that it is ready. Left out, it is asked at its own address, and must be of another version than where Telegram posts."`
 	Keep    time.Duration `default:"5m" help:"How long the address before goes on receiving."`
 }
 
@@ -208,12 +207,12 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 		if b.PublicURL == "" {
 			return errNoPublicURL
 		}
-		ready := c.Ready
-		if ready == "" {
-			ready = besides(b.PublicURL, "/readyz")
-		}
-		if err := isReady(e.ctx, ready); err != nil {
-			return fmt.Errorf("nothing is switched: the new release is not ready: %w; where the world does not reach its /readyz, say with --ready what does", err)
+		if c.Ready != "" {
+			if err := isReady(e.ctx, c.Ready); err != nil {
+				return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
+			}
+		} else if err := r.takesOver(e.ctx, name, b, c.Release); err != nil {
+			return fmt.Errorf("nothing is switched: the new release does not answer at %s: %w; have the proxy pass it on to the new release, or say with --ready where that says that it is ready", b.address(c.Release), err)
 		}
 		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: "operator", overlap: c.Keep}); err != nil {
 			return err
@@ -223,20 +222,11 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 	})
 }
 
-// besides is another path at the same server.
-func besides(address, path string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return address
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: path}).String()
-}
-
 // isReady asks a receiver.
 func isReady(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
-	answer, err := ask(ctx, address)
+	answer, err := ask(ctx, address, "")
 	if err != nil {
 		return err
 	}
@@ -246,12 +236,15 @@ func isReady(ctx context.Context, address string) error {
 // maxReasons is more than /readyz ever says, in bytes.
 const maxReasons = 4 << 10
 
-// ask gets a page of a receiver's; any answer but 200 is an error, with the receiver's
+// ask gets a page of a receiver's, with a key where it wants one; any answer but 200 is an error, with the receiver's
 // reasons where it gives some.
-func ask(ctx context.Context, address string) (*http.Response, error) {
+func ask(ctx context.Context, address, key string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
+	}
+	if key != "" {
+		r.Header.Set("Authorization", bearer+key)
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err == nil && answer.StatusCode != http.StatusOK {
