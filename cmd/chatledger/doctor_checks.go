@@ -281,6 +281,9 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 	if info.LastError != "" && time.Since(info.ErrorAt) < recentError {
 		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
+	if time.Since(info.OutOfSyncAt) < recentError {
+		x.find(warning, what, untilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly), outOfSync)
+	}
 	if b.PublicURL == "" {
 		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
 		return

@@ -126,6 +126,9 @@ func (c *webhookInfoCmd) Run(e *env) error {
 		if info.LastError != "" {
 			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
 		}
+		if !info.OutOfSyncAt.IsZero() {
+			fmt.Fprintf(e.stdout, "  out of sync      %s: %s; %s\n", info.OutOfSyncAt.UTC().Format(time.RFC3339), outOfSync, untilInSync)
+		}
 		printAddresses(e.stdout, name, b, all)
 		path, left := standing(all, name, b, info.URL)
 		wrong := differences(info.Registration, b.registration(path))
@@ -138,6 +141,12 @@ func (c *webhookInfoCmd) Run(e *env) error {
 		return nil
 	})
 }
+
+// What it means that Telegram was out of sync, and what to do.
+const (
+	outOfSync   = "Telegram's own machines last failed to hand updates on"
+	untilInSync = "wait: they come later, and nothing here is at fault; if the time goes on moving and updates wait for hours, tell Telegram's @BotSupport"
+)
 
 // printAddresses prints the addresses that are open.
 func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) {

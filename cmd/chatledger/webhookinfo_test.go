@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -37,4 +38,25 @@ func TestWhatWaitsAtTelegramIsMeasured(t *testing.T) {
 		return unless(strings.Contains(page, `chatledger_telegram_failed_seconds{bot="demo",what="delivery"} `) &&
 			strings.Contains(page, "chatledger_telegram_pending_updates{bot=\"demo\"} 1\n"), "%v", err)
 	})
+}
+
+// What went wrong among Telegram's machines is told apart from what we can mend.
+func TestTelegramOutOfSyncIsToldWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newBotsTown(t, "shop")
+	w.write(plain("shop", 0, "public_url: https://127.0.0.1:1/webhook/shop"))
+	for at, told := range map[time.Time]bool{time.Now().Add(-time.Minute): true, time.Now().Add(-2 * recentError): false} {
+		telegram := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", "max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
+		}))
+		t.Cleanup(telegram.Close)
+		_, info, _ := w.cli("webhook", "info", "--bots", w.file, "--telegram-url", telegram.URL)
+		if !strings.Contains(info, "out of sync      "+at.UTC().Format(time.RFC3339)) || !strings.Contains(info, untilInSync) {
+			t.Errorf("info says %s", info)
+		}
+		_, found, _ := w.cli("doctor", "--bots", w.file, "--telegram-url", telegram.URL)
+		if news := strings.Contains(found, outOfSync) && strings.Contains(found, "do: "+untilInSync); news != told {
+			t.Errorf("of %v ago doctor says %s", time.Since(at), found)
+		}
+	}
 }
