@@ -34,6 +34,7 @@ type Metrics struct {
 	settled    *prometheus.HistogramVec
 	rounds     rounds
 	census     *census
+	refused    prometheus.Gauge
 }
 
 // latencies spans a warm append to Telegram's patience, in seconds.
@@ -75,7 +76,7 @@ func NewMetrics() *Metrics {
 	m.guarded, m.atTelegram = newGuarded(m.registry), newAtTelegram(m.registry)
 	m.settled = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_settled_seconds",
 		Help: "Time from the decision to send something to the outcome, over all attempts, by destination and outcome.", Buckets: ages}, []string{"destination", "outcome"})
-	m.rounds, m.census = newRounds(m.registry), newCensus()
+	m.rounds, m.census, m.refused = newRounds(m.registry), newCensus(), newRefused(m.registry)
 	m.registry.MustRegister(m.settled, m.census)
 	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

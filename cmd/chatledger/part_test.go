@@ -55,3 +55,74 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 		return ""
 	})
 }
+
+// Each part follows the bots file for what it does: who receives takes in for a bot that came
+// and begins no work, who works answers it and begins to take nothing in.
+func TestEachPartFollowsTheBotsFile(t *testing.T) {
+	t.Parallel()
+	w := newBotsTown(t, "first", "second", "third")
+	var told, worked lines
+	read := func(log *lines, what string) {
+		t.Helper()
+		w.eventually(what, func() string { return unless(strings.Contains(log.String(), what), "the log says %s", log.String()) })
+	}
+	point := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			w.point(name, readBotOf(t, w.file, name))
+		}
+	}
+	first, second, third := plain("first", 0), plain("second", 1), plain("third", 2)
+	w.write(first)
+	w.running = w.serveFileAs(receiving, &told)
+
+	w.write(first, second)
+	read(&told, "added=[second]")
+	point("first", "second")
+	for _, name := range []string{"first", "second"} {
+		w.says(name, 7, "Where is my order 1001?")
+	}
+	w.eventually("both are stored", func() string { return w.rows(`select count(*) from eventstore.events having count(*) <> 2`) })
+	w.wantRows("0, 0", `select (select count(*) from eventstore.checkpoints), (select count(*) from eventstore.deliveries)`)
+
+	worker := w.serveFileAs(working, &worked)
+	heard := func(name string, n int) {
+		t.Helper()
+		w.eventually(name+" answers", func() string {
+			heard := w.heard(name, 7)
+			return unless(len(heard) == n && strings.Contains(heard[0], "Order 1001"), "it says %q", heard)
+		})
+	}
+	heard("first", 1)
+	heard("second", 1)
+
+	// One comes, one leaves and one gets another secret and another catalogue.
+	orders := saved(t, w.file+".orders", "- {number: '1001', status: shipped, detail: By rail.}\n")
+	first = strings.NewReplacer("secret-of-first", "other-secret", "orders: demo", "orders: "+orders).Replace(first)
+	w.write(first, third)
+	for _, log := range []*lines{&told, &worked} {
+		read(log, "added=[third] changed=[first] removed=[second]")
+	}
+	for address, want := range map[string]int{w.url + "/webhook/first": http.StatusOK, w.url + "/webhook/second": http.StatusNotFound, worker.url + "/webhook/first": http.StatusNotFound, worker.url + "/webhook/third": http.StatusNotFound} {
+		if status := postTo(t, address, "other-secret"); status != want {
+			t.Errorf("%s answers %d", address, status)
+		}
+	}
+	point("first", "third")
+	w.says("third", 7, "Where is my order 1001?")
+	heard("third", 1)
+	w.answers("first", 7, "Where is my order 1001?", "By rail.")
+
+	// A mistake changes neither, and each says so.
+	w.write(first, strings.Replace(third, "orders: demo", "ordres: demo", 1))
+	for log, of := range map[*lines]*running{&told: w.running, &worked: worker} {
+		read(log, "is not taken")
+		w.eventually("its metric says so", func() string {
+			_, metrics, err := get(of.url + "/metrics")
+			return unless(strings.Contains(metrics, "\nchatledger_bots_file_refused 1\n"), "%v", err)
+		})
+	}
+	w.says("third", 8, "Where is my order 1001?")
+	w.eventually("third goes on", func() string { return unless(len(w.heard("third", 8)) == 1, "%q", w.heard("third", 8)) })
+	w.clean()
+}

@@ -79,6 +79,7 @@ func (a *app) followBotsFile(ctx context.Context) {
 		case why == "" && refused != "":
 			a.log.Warn("the bots file is taken again", "file", path) // who saw the error sees its end
 		}
+		a.metrics.BotsFile(why == "")
 		told, refused, tried = now, why, time.Now()
 	}
 }

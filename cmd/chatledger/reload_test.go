@@ -66,13 +66,19 @@ func (w *town) write(bots ...string) {
 // serveFile runs a chatledger on the bots file.
 func (w *town) serveFile() {
 	w.t.Helper()
+	w.running = w.serveFileAs("", &w.log)
+}
+
+// serveFileAs runs one that does a part of the work, with a log of its own.
+func (w *town) serveFileAs(only part, log *lines) *running {
+	w.t.Helper()
 	file, err := readBotsFile(w.file)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.running = w.start(w.dsn, func(c *appConfig) {
-		c.Bots, c.Server, c.BotsFile = file.Bots, file.Server, w.file
-		c.Log = slog.New(slog.NewTextHandler(&w.log, nil))
+	return w.start(w.dsn, func(c *appConfig) {
+		c.Bots, c.Server, c.BotsFile, c.Only = file.Bots, file.Server, w.file, only
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 }
 
@@ -273,11 +279,20 @@ func TestAFileRefusedForWhatItRefersToIsTakenWhenThatComes(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "none")
 	w.write(strings.Replace(plain("shop", 0), "orders: demo", "knowledge: "+folder, 1))
 	w.logged(w.file + ":5: bot shop: knowledge: stat " + folder + ": no such file or directory: put it there")
+	refused := func(want string) {
+		t.Helper()
+		w.eventually("the metric says "+want, func() string {
+			_, metrics, err := get(w.url + "/metrics")
+			return unless(strings.Contains(metrics, "\nchatledger_bots_file_refused "+want+"\n"), "%v", err)
+		})
+	}
+	refused("1")
 	if err := errors.Join(os.CopyFS(folder+".new", knowledge.Shop), os.Rename(folder+".new", folder)); err != nil {
 		t.Fatal(err)
 	}
 	w.logged("the bots file is taken again")
 	w.logged("changed=[shop]")
+	refused("0")
 	if n := strings.Count(w.log.String(), "is not taken"); n != 1 {
 		t.Errorf("what is wrong is told %d times", n)
 	}

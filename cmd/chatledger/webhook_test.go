@@ -207,11 +207,16 @@ func TestARotatedWebhookHasANewSecretAndAddressAndTheOldOnesEnd(t *testing.T) {
 
 func readBot(t *testing.T, file string) botConfig {
 	t.Helper()
+	return readBotOf(t, file, "shop")
+}
+
+func readBotOf(t *testing.T, file, name string) botConfig {
+	t.Helper()
 	bots, err := readBots(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bots["shop"]
+	return bots[name]
 }
 
 // A server that runs receives at an address that another process has opened before
