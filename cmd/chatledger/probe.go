@@ -60,21 +60,27 @@ func releaseAt(ctx context.Context, b botConfig, path string) (string, error) {
 	return said.Version, nil
 }
 
+// passOn is what to do where the new release is not found at its address.
+const passOn = "have the proxy pass that on to the new release, or say with --ready where it says that it is ready"
+
 // takesOver makes sure that a release which is ready answers at an address, and another one
 // than where Telegram posts now: else the proxy does not pass the address on to it yet.
 func (r registrar) takesOver(ctx context.Context, name string, b botConfig, path string) error {
 	fresh, err := releaseAt(ctx, b, path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; %s", err, passOn)
 	}
 	info, all, err := r.info(ctx, name, b)
-	if err != nil || info.URL == "" || info.URL == b.address(path) { // nothing to compare with, or a move is to be finished
+	if err != nil {
 		return err
 	}
 	posts, _ := standing(all, name, b, info.URL)
+	if posts == path || b.address(posts) != info.URL { // a move is to be finished, or Telegram posts to none of ours
+		return nil
+	}
 	// One that cannot be asked, for it is away or knows no such question, is another one.
 	if former, err := releaseAt(ctx, b, posts); err == nil && former == fresh {
-		return fmt.Errorf("%s answers there, as it does at %s, where Telegram posts", fresh, b.address(posts))
+		return fmt.Errorf("%s answers at %s, as it does at %s, where Telegram posts; %s", fresh, b.address(path), info.URL, passOn)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func TestNothingIsSwitchedToAReleaseThatIsNotReady(t *testing.T) {
 	ill := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }))
 	t.Cleanup(ill.Close)
 	// Wherever the proxy passes the path, the release that Telegram posts to is not the new one.
-	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: the new release does not answer at "+told+"/v2") || !strings.Contains(stderr, "as it does at "+told) {
+	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: ") || !strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
 		t.Errorf("switched to nobody: %d %s%s", code, stdout, stderr)
 	}
 	for ready, want := range map[string]string{"http://127.0.0.1:1/readyz": "connection refused", ill.URL + "/readyz": "answers 503"} {
@@ -147,7 +147,7 @@ func TestTheReleaseAtAnAddressIsAskedThere(t *testing.T) {
 		}
 	}
 	own := p.URL + "/webhook/shop"
-	if code, _, stderr := w.webhook("switch", "v2"); code != 1 || !strings.Contains(stderr, "v1 answers there, as it does at "+own) {
+	if code, _, stderr := w.webhook("switch", "v2"); code != 1 || !strings.Contains(stderr, "v1 answers at "+own+"/v2, as it does at "+own) {
 		t.Errorf("the proxy knows of no other release: %d %s", code, stderr)
 	}
 	p.pass("/webhook/shop/v2", after.url)

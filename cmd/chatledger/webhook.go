@@ -221,7 +221,7 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 				return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
 			}
 		} else if err := r.takesOver(e.ctx, name, b, c.Release); err != nil {
-			return fmt.Errorf("nothing is switched: the new release does not answer at %s: %w; have the proxy pass it on to the new release, or say with --ready where that says that it is ready", b.address(c.Release), err)
+			return fmt.Errorf("nothing is switched: %w", err)
 		}
 		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: "operator", overlap: c.Keep}); err != nil {
 			return err
@@ -245,8 +245,8 @@ func isReady(ctx context.Context, address string) error {
 // maxReasons is more than /readyz ever says, in bytes.
 const maxReasons = 4 << 10
 
-// ask gets a page of a receiver's, with a key where it wants one; any answer but 200 is an error, with the receiver's
-// reasons where it gives some.
+// ask gets a page of a receiver's, with a key where it wants one; any answer but 200 is an
+// error, with the receiver's reasons where it gives some.
 func ask(ctx context.Context, address, key string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
