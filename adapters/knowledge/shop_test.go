@@ -205,6 +205,25 @@ func TestTheShopHearsWhichLanguageIsSpoken(t *testing.T) {
 	}
 }
 
+// Who writes in a language that the bot does not speak is spoken to as before, and not in
+// another foreign one.
+func TestALanguageThatTheShopDoesNotSpeakIsNone(t *testing.T) {
+	t.Parallel()
+	k := theShop(t)
+	for _, text := range []string{
+		"¿Dónde está mi pedido por favor?", "No he recibido mi paquete todavía y ya pasaron dos semanas", "Gdzie jest moje zamówienie? Czekam już tydzień",
+		"Chciałbym zmienić adres dostawy proszę", "Où est ma commande s'il vous plaît ?", "On m'a débité deux fois pour la même commande", "Vorrei cambiare il mio indirizzo di spedizione",
+		"Waar is mijn bestelling? Ik wacht al een week", "Var är min beställning någonstans egentligen", "Onde está o meu pedido por favor", "Siparişim nerede lütfen bana yardım edin",
+		"Где мой заказ, я жду уже неделю", "Unde este comanda mea vă rog",
+	} {
+		for _, before := range k.Languages {
+			if u := k.Understand(text, before); u.Language != before {
+				t.Errorf("%q in a conversation in %s leads to %s", text, before, u.Language)
+			}
+		}
+	}
+}
+
 func TestTheMessagesToMeasureByAreNotLearned(t *testing.T) {
 	t.Parallel()
 	examples, err := Examples(Shop)

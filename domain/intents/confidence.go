@@ -142,7 +142,7 @@ func tryOut(examples []Example, places []place, fold int) []trial {
 	m := fit(seen)
 	var trials []trial
 	for i, e := range kept {
-		if margins, known := m.margins(e.Text); known {
+		if margins, known := m.margins(e.Text); known > 0 {
 			best, s := judge(margins)
 			trials = append(trials, trial{s, m.intents[best] == e.Intent, strange[i]})
 		}

@@ -31,6 +31,7 @@ type Example struct{ Intent, Text string }
 type Guess struct {
 	Intent     string
 	Confidence float64 // 0 to 1
+	Known      float64 // how much of the message the examples have, 0 to 1
 }
 
 // Model knows intents by examples. It may be used by several goroutines at once.
@@ -74,17 +75,17 @@ func fit(examples []Example) *Model {
 // says nothing: the zero Guess.
 func (m *Model) Classify(text string) Guess {
 	margins, known := m.margins(text)
-	if !known {
+	if known == 0 {
 		return Guess{}
 	}
 	best, s := judge(margins)
-	return Guess{m.intents[best], m.confidence.of(s)}
+	return Guess{m.intents[best], m.confidence.of(s), known}
 }
 
 // Rank gives the n likeliest guesses, the best first; its first is Classify's.
 func (m *Model) Rank(text string, n int) []Guess {
 	margins, known := m.margins(text)
-	if !known {
+	if known == 0 {
 		return nil
 	}
 	best, s := judge(margins)
@@ -93,7 +94,7 @@ func (m *Model) Rank(text string, n int) []Guess {
 	for _, class := range classes[:max(0, min(n, len(classes)))] {
 		// A further guess is as much less likely than the first as its share is less.
 		share := math.Exp(sharpness * float64(margins[class]-margins[best]))
-		guesses = append(guesses, Guess{m.intents[class], m.confidence.of(s) * share})
+		guesses = append(guesses, Guess{m.intents[class], m.confidence.of(s) * share, known})
 	}
 	return guesses
 }
@@ -101,13 +102,14 @@ func (m *Model) Rank(text string, n int) []Guess {
 // Intents are the names that a guess may have, in order.
 func (m *Model) Intents() []string { return slices.Clone(m.intents) }
 
-// margins tells how far on each class's side of its boundary a text lies, and whether
-// anything in it is known.
-func (m *Model) margins(text string) (margins []float32, known bool) {
+// margins tells how far on each class's side of its boundary a text lies, and how much
+// of it is known.
+func (m *Model) margins(text string) (margins []float32, known float64) {
 	r := m.words.read(text)
 	margins = make([]float32, len(m.intents))
 	for i, feature := range r.features {
 		value := r.values[i]
+		known += float64(value * value)
 		weights := m.weights[int(feature)*len(margins):][:len(margins)]
 		for class, weight := range weights {
 			margins[class] += value * float32(weight)
@@ -116,5 +118,5 @@ func (m *Model) margins(text string) (margins []float32, known bool) {
 	for class := range margins {
 		margins[class] = margins[class]*m.units[class] + m.bias[class]
 	}
-	return margins, len(r.features) > 0
+	return margins, known
 }

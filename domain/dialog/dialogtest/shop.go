@@ -51,7 +51,7 @@ func (c Cues) Classify(text string) intents.Guess {
 	for _, one := range c {
 		for _, phrase := range strings.Split(one.Phrases, "|") {
 			if strings.Contains(words, " "+phrase+" ") {
-				return intents.Guess{Intent: one.Intent, Confidence: 0.99}
+				return intents.Guess{Intent: one.Intent, Confidence: 0.99, Known: 1}
 			}
 		}
 	}
