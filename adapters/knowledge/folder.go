@@ -27,7 +27,6 @@ const (
 	maxName     = 40       // characters of a name of an intent, a step, a field or a reason
 	maxText     = 4096     // UTF-16 units, Telegram's limit of a message
 	maxLabel    = 64       // UTF-16 units; longer ones are cut off on a telephone
-	maxToast    = 200      // UTF-16 units, Telegram's limit of an answer to a button
 	maxMistakes = 200      // told at once; more come from one cause
 )
 

@@ -207,7 +207,7 @@ func (d *draft) confirm(n *yaml.Node, step dialog.Step) *dialog.Confirm {
 		"confirm": func(n *yaml.Node) { c.Prompt = d.text(n, "confirm", maxText, d.known) },
 		"yes":     func(n *yaml.Node) { c.Yes = d.text(n, "yes", maxLabel, d.known) },
 		"change":  func(n *yaml.Node) { c.Change = d.text(n, "change", maxLabel, d.known) },
-		"toast":   func(n *yaml.Node) { c.Toast = d.text(n, "toast", maxToast, d.known) },
+		"toast":   func(n *yaml.Node) { c.Toast = d.text(n, "toast", dialog.MaxToast, d.known) },
 		"next": func(n *yaml.Node) {
 			c.Next = d.next(n, step, "next", nil)
 			d.leads[len(d.leads)-1].confirmed = true

@@ -201,7 +201,7 @@ func (s informed) confirm(c Respond, e ButtonPressed) []domain.Event {
 	understood := Understood{Answer: to, Intent: dialog.Pressed, Confidence: 1, Knowledge: s.knowledge().Hash}
 	number, value, _ := strings.Cut(strings.TrimPrefix(e.Data, confirmButton), ":")
 	toast := func(w dialog.Word) domain.Event {
-		return ButtonAnswered{to, e.QueryID, s.context(e.From).Say(w, nil)}
+		return ButtonAnswered{to, e.QueryID, dialog.Toast(s.context(e.From).Say(w, nil))}
 	}
 	stale := x == nil || x.Confirm.Number == 0 || strconv.Itoa(x.Confirm.Number) != number || x.By != e.From.ID ||
 		!e.Date.Before(x.Confirm.At.Add(dialog.DefaultIdle))

@@ -85,6 +85,7 @@ type Offer struct {
 	Intent    Intent `json:"intent"`
 	Text      string `json:"text,omitempty"`
 	MessageID int64  `json:"message_id,omitempty"`
+	Number    int    `json:"number,omitempty"` // tells it from earlier offers since the run last moved
 }
 
 // TakeUp is how a workflow that has expired would go on: at this step, with what the
@@ -93,6 +94,7 @@ type TakeUp struct {
 	Step      Step   `json:"step"`
 	Text      string `json:"text"`
 	MessageID int64  `json:"message_id"`
+	Number    int    `json:"number,omitempty"` // tells it from earlier offers of the same run
 }
 
 // HandOver says that a person is needed, why, and how much it hurries.
@@ -130,7 +132,7 @@ func begin(c Context, act Act) *talk {
 }
 
 func (t *talk) done() Turn {
-	t.turn.Language = t.Language
+	t.turn.Language, t.turn.Toast = t.Language, Toast(t.turn.Toast)
 	return t.turn
 }
 

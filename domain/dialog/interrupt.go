@@ -1,6 +1,9 @@
 package dialog
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // A message within a workflow that is about something else is answered in passing when
 // a few words will do. Another workflow that is brief comes in between; for any other
@@ -28,10 +31,14 @@ func (t *talk) other(u Understanding) {
 	case def.Brief:
 		t.switchTo(u.Intent, t.act.Text)
 	default:
-		t.turn.Offer = Offer{Intent: u.Intent, Text: t.act.Text, MessageID: t.act.MessageID}
+		offer := Offer{Intent: u.Intent, Text: t.act.Text, MessageID: t.act.MessageID}
+		if t.Run.Offered.Intent != "" {
+			offer.Number = t.Run.Offered.Number + 1
+		}
+		t.turn.Offer = offer
 		t.say(t.word(WordSwitch, map[string]string{"other": def.Title.in(t.Knowledge, t.Language)}),
-			Button{t.word(LabelSwitch), t.stepData(valueSwitch)},
-			Button{t.word(LabelStay), t.stepData(valueStay)})
+			Button{t.word(LabelSwitch), t.stepData(numbered(valueSwitch, offer.Number))},
+			Button{t.word(LabelStay), t.stepData(numbered(valueStay, offer.Number))})
 	}
 }
 
@@ -51,28 +58,47 @@ func (t *talk) saysYesOrNo() bool {
 	return t.Knowledge.Means(PhraseYes, t.act.Text) || t.Knowledge.Means(PhraseNo, t.act.Text)
 }
 
-// decideOffer takes a typed answer to the offer to switch; false when it is none.
-func (t *talk) decideOffer(u Understanding) bool {
+// decide takes a typed yes or no for a press of one of the buttons below a question; false
+// when it is neither.
+func (t *talk) decide(press func(value string) bool, yes, no string) bool {
 	switch {
 	case t.Knowledge.Means(PhraseYes, t.act.Text):
 		t.claims()
-		return t.pressOffer(valueSwitch)
+		return press(yes)
 	case t.Knowledge.Means(PhraseNo, t.act.Text):
 		t.claims()
-		return t.pressOffer(valueStay)
+		return press(no)
 	default:
 		return false
 	}
 }
 
-// pressOffer switches, or goes on and takes for an answer what was one after all.
+// decideOffer takes a typed answer to the offer to switch; false when it is none. Who
+// cancels then means what is running.
+func (t *talk) decideOffer() bool {
+	n := t.Run.Offered.Number
+	return t.decide(t.pressOffer, numbered(valueSwitch, n), numbered(valueStay, n))
+}
+
+// numbered is the value of an offer's button. An offer moves nothing, so that several may
+// be made at one move, of which only the last counts.
+func numbered(value string, offer int) string {
+	if offer == 0 {
+		return value
+	}
+	return value + ":" + strconv.Itoa(offer)
+}
+
+// pressOffer switches, or goes on and takes for an answer what was one after all; false
+// when it is another offer's button.
 func (t *talk) pressOffer(value string) bool {
 	offer := t.Run.Offered
-	if offer.Intent == "" {
+	switches := value == numbered(valueSwitch, offer.Number)
+	if offer.Intent == "" || !switches && value != numbered(valueStay, offer.Number) {
 		return false
 	}
 	t.turn.Toast = t.word(ToastOK)
-	if value == valueSwitch {
+	if switches {
 		t.switchTo(offer.Intent, offer.Text)
 		return true
 	}

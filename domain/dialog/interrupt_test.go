@@ -100,6 +100,20 @@ func TestAnotherWorkflowIsOfferedAndGoneBackFrom(t *testing.T) {
 		c.write("the box is torn").stands(ConfirmingReport)
 		c.press(old).toasts("This button belongs to an earlier step.").silent()
 	})
+	t.Run("and of two, only the later counts", func(t *testing.T) {
+		c := offered(t)
+		switches, stays := c.button(0), c.button(1)
+		c.write("my new address is " + baker).says("Shall we do")
+		newer := c.button(0)
+		c.press(switches).toasts("This button belongs to an earlier step.").silent()
+		c.press(stays).toasts("This button belongs to an earlier step.").silent()
+		c.press(newer).stands(ValidatingAddress).calls(CheckAddress, map[string]string{"address": baker})
+		c = offered(t).write("my new address is " + baker)
+		c.write("no").stands(ConfirmingReport).says("1001, damaged: my new address is " + baker)
+	})
+	t.Run("and who cancels means what runs", func(t *testing.T) {
+		offered(t).write("cancel").says("Cancelled").stands(Cancelled)
+	})
 	t.Run("not where nothing can be called back", func(t *testing.T) {
 		saving(t).write("my order came damaged").stands(SavingChanges).says("It is being saved")
 	})

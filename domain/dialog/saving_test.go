@@ -1,6 +1,9 @@
 package dialog_test
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,4 +146,18 @@ func TestTheCustomersHourBeginsWhenTheCRMHasAnswered(t *testing.T) {
 	c.after(DefaultIdle - time.Second).write("yes").stands(SavingChanges)
 	c = checking(t).after(24 * time.Hour)
 	c.returns(checked.Output()).after(DefaultIdle).write("yes").stands(Expired).asks("", "")
+}
+
+func TestAToastIsCutAfterItsVariablesAreFilledIn(t *testing.T) {
+	shop, change := Shop, *Shop.Workflows[AddressChange]
+	change.Steps = slices.Clone(change.Steps)
+	i := slices.IndexFunc(change.Steps, func(s StepDef) bool { return s.Name == ConfirmingChanges })
+	confirming := *change.Steps[i].Confirm
+	confirming.Toast, change.Steps[i].Confirm = Text{"en": "Saved: {address}"}, &confirming
+	shop.Workflows = maps.Clone(shop.Workflows)
+	shop.Workflows[AddressChange] = &change
+	c := begin(t)
+	c.context.Knowledge = &shop
+	c.write("change my billing address").write("The House with a Name " + strings.Repeat("long ", 40) + "12, London NW1 6XE").stands(ConfirmingChanges)
+	c.press(c.button(yesButton)).toasts("Saved: The House with a Name" + strings.Repeat(" long", 34) + "…")
 }

@@ -11,6 +11,7 @@ import (
 const (
 	MaxText    = 4096
 	MaxCaption = 1024 // below a file
+	MaxToast   = 200  // answer to a button
 )
 
 const (
@@ -40,6 +41,18 @@ func Split(text string, limit int) []string {
 		parts = append(parts, b.String())
 	}
 	return parts
+}
+
+// Toast is as much of a plain text as an answer to a button shows.
+func Toast(text string) string {
+	switch parts := Split(text, MaxToast); len(parts) {
+	case 0:
+		return ""
+	case 1:
+		return parts[0]
+	default:
+		return Split(text, MaxToast-1)[0] + "…"
+	}
 }
 
 // SplitHTML is Split for Telegram's HTML. Tags that are open at a cut are closed there,

@@ -55,6 +55,21 @@ func TestATextIsCutWhereItReadsBest(t *testing.T) {
 	}
 }
 
+func TestAToastIsNeverLongerThanTelegramShows(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		" \n":                    "",
+		strings.Repeat("a", 200): strings.Repeat("a", 200),
+		strings.Repeat("a", 201): strings.Repeat("a", 199) + "…",
+		strings.Repeat("😀", 101): strings.Repeat("😀", 99) + "…",
+		strings.Repeat("word ", 39) + "hippopotamus": strings.TrimSpace(strings.Repeat("word ", 39)) + "…",
+	} {
+		if got := dialog.Toast(text); got != want || units(got) > dialog.MaxToast {
+			t.Errorf("of %q %q is shown, want %q", text, got, want)
+		}
+	}
+}
+
 func TestTagsAreClosedAtACutAndOpenedAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -59,7 +59,7 @@ func (t *talk) hearStep(u Understanding) {
 		t.lost()
 		return
 	}
-	if t.Run.Offered.Intent != "" && t.decideOffer(u) {
+	if t.Run.Offered.Intent != "" && t.decideOffer() || def.Confirm != nil && t.decide(t.pressStep, valueYes, valueChange) {
 		return
 	}
 	own := t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow
@@ -67,12 +67,6 @@ func (t *talk) hearStep(u Understanding) {
 		u.Intent = Unknown // it is rather a try at an answer
 	}
 	switch {
-	case def.Confirm != nil && t.Knowledge.Means(PhraseYes, t.act.Text):
-		t.claims()
-		t.confirm(def.Confirm)
-	case def.Confirm != nil && t.Knowledge.Means(PhraseNo, t.act.Text):
-		t.claims()
-		t.correct(def.Confirm)
 	case t.Run.Writing && (u.Intent == Cancel || u.Intent == Start || u.Intent == Back):
 		t.where()
 	case u.Intent == Cancel:
@@ -163,8 +157,7 @@ func (t *talk) pressStep(value string) bool {
 	}
 	t.turn.Toast = t.word(ToastOK)
 	switch {
-	case value == valueSwitch || value == valueStay:
-		return t.pressOffer(value)
+	case t.pressOffer(value):
 	case t.Run.Writing:
 		return false
 	case value == valueCancel:

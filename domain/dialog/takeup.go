@@ -48,25 +48,29 @@ func (t *talk) mayAnswerLapsed() bool {
 // offerTakeUp asks whether to take the expired workflow up with what was written.
 func (t *talk) offerTakeUp() {
 	t.turn.Replies = nil // the question says, too, that it has expired
-	t.turn.TakeUp = TakeUp{Step: t.lapsed().Name, Text: t.act.Text, MessageID: t.act.MessageID}
+	offer := TakeUp{Step: t.lapsed().Name, Text: t.act.Text, MessageID: t.act.MessageID}
+	if t.Run.TakeUp.Step != "" {
+		offer.Number = t.Run.TakeUp.Number + 1
+	}
+	t.turn.TakeUp = offer
 	t.say(t.word(WordTakeUp, map[string]string{"text": shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
-		Button{t.word(LabelGoOn), t.stepData(valueGoOn)}, Button{t.word(LabelCancel), t.stepData(valueCancel)})
+		Button{t.word(LabelGoOn), t.stepData(numbered(valueGoOn, offer.Number))},
+		Button{t.word(LabelCancel), t.stepData(numbered(valueCancel, offer.Number))})
 }
 
-// decideTakeUp takes a typed answer to that question; false when it is none.
+// decideTakeUp takes a typed answer to that question; false when it is none. Nothing runs
+// that cancelling could be about.
 func (t *talk) decideTakeUp(u Understanding) bool {
-	switch {
-	case t.Run.TakeUp.Step == "":
-		return false
-	case t.Knowledge.Means(PhraseYes, t.act.Text):
-		t.claims()
-		return t.pressTakeUp(valueGoOn)
-	case t.Knowledge.Means(PhraseNo, t.act.Text) || u.Intent == Cancel:
-		t.claims()
-		return t.pressTakeUp(valueCancel)
-	default:
+	offered := t.Run.TakeUp
+	if offered.Step == "" {
 		return false
 	}
+	goOn, leave := numbered(valueGoOn, offered.Number), numbered(valueCancel, offered.Number)
+	if u.Intent == Cancel {
+		t.claims()
+		return t.pressTakeUp(leave)
+	}
+	return t.decide(t.pressTakeUp, goOn, leave)
 }
 
 // pressTakeUp goes on at the step that had asked, or leaves the workflow for good; false
@@ -76,12 +80,12 @@ func (t *talk) pressTakeUp(value string) bool {
 	switch {
 	case offered.Step == "":
 		return false
-	case value == valueCancel:
+	case value == numbered(valueCancel, offered.Number):
 		t.turn.Toast = t.word(ToastCancelled)
 		t.say(t.word(WordCancelled))
 		t.move(Move{To: Cancelled})
 		return true
-	case value != valueGoOn:
+	case value != numbered(valueGoOn, offered.Number):
 		return false
 	}
 	t.turn.Toast = t.word(ToastOK)

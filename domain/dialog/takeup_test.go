@@ -63,3 +63,22 @@ func TestAnExpiredWorkflowStaysOverUnlessItsAnswerComes(t *testing.T) {
 		}
 	}
 }
+
+func TestAButtonOfAnEarlierOfferDoesNotTakeTheLaterOneUp(t *testing.T) {
+	const moor = "14 Moor Lane, London EC2Y 9DT"
+	offered := func() (c *talk, older [2]string) {
+		c = lapsed(t, walkedTo(t, CollectingAddress), true).write(baker)
+		older = [2]string{c.button(0), c.button(1)}
+		return c.write(moor).says("with “" + moor + "”"), older
+	}
+	c, older := offered()
+	newer := c.button(0)
+	for _, button := range older {
+		c.press(button).toasts("This button belongs to an earlier step.").silent()
+	}
+	c.press(newer).stands(ConfirmingChanges).says(moor)
+	c, _ = offered()
+	c.press(c.button(1)).stands(Cancelled)
+	c, _ = offered()
+	c.write("yes").stands(ConfirmingChanges).says(moor)
+}
