@@ -113,6 +113,8 @@ func about(r domain.Recorded) (id string) {
 		return to(e.Answer)
 	case chat.BacklogTaken:
 		return to(e.Answer)
+	case chat.AlbumTaken:
+		return to(e.Answer)
 	case chat.WorkflowMoved:
 		return to(e.Answer)
 	case chat.ModelAsked:
@@ -338,6 +340,8 @@ func (m *Message) learn(r domain.Recorded) {
 		m.Backlog = e.Waits != nil
 	case chat.BacklogTaken:
 		m.Intent, m.Confidence, m.Language, m.Knowledge = text(string(e.Intent)), &e.Confidence, text(string(e.Language)), text(e.Knowledge)
+	case chat.AlbumTaken:
+		m.AlbumPart = e.Words != 0 // what is answered is the part that had them
 	case chat.WorkflowMoved:
 		if m.Step == nil {
 			m.FromStep = text(string(e.From))

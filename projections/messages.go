@@ -24,7 +24,7 @@ func (Messages) Version() int { return 1 }
 
 // Concerned implements Projection.
 func (Messages) Concerned() []domain.Event {
-	return []domain.Event{chat.MessageReceived{}, chat.MessageEdited{}, chat.ButtonPressed{}, chat.Understood{}, chat.BacklogTaken{}, chat.WorkflowMoved{}, chat.ModelAsked{}, chat.ExchangeJoined{},
+	return []domain.Event{chat.MessageReceived{}, chat.MessageEdited{}, chat.ButtonPressed{}, chat.Understood{}, chat.BacklogTaken{}, chat.AlbumTaken{}, chat.WorkflowMoved{}, chat.ModelAsked{}, chat.ExchangeJoined{},
 		chat.ReplyQueued{}, chat.ButtonAnswered{}, chat.TicketOpened{}, chat.DeliverySucceeded{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{}}
 }
 
@@ -202,7 +202,7 @@ func (Messages) write(ctx context.Context, tx pgx.Tx, changed []*Message) error 
 		on conflict (message_id) do update set telegram_id = excluded.telegram_id, language = excluded.language, intent = excluded.intent,
 			confidence = excluded.confidence, knowledge = excluded.knowledge, workflow = excluded.workflow, from_step = excluded.from_step,
 			step = excluded.step, answered_by = excluded.answered_by, answered_at = excluded.answered_at, handed_over = excluded.handed_over,
-			backlog = excluded.backlog, model_asked = excluded.model_asked, delivery = excluded.delivery, delivered_at = excluded.delivered_at, failure = excluded.failure,
+			backlog = excluded.backlog, model_asked = excluded.model_asked, album_part = excluded.album_part, delivery = excluded.delivery, delivered_at = excluded.delivered_at, failure = excluded.failure,
 			version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position
 		where m.version < excluded.version`,
 		ids, streams, numbers, bots, chats, directions, kinds, at, sentAt, telegramIDs, writers, authors, texts, languages, intents, confidences, hashes,

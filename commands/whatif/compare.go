@@ -128,6 +128,8 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 			add(Workflow, "%s: offered to take up at %s", e.Workflow, e.Step)
 		case chat.BacklogTaken:
 			add(Intent, "%s %g, after %d messages", e.Intent, e.Confidence, e.Messages)
+		case chat.AlbumTaken:
+			add(Intent, "an album%s", marks(e.Words == 0, "without words"))
 		case chat.DueBreached:
 			add(Ticket, "%s breached, due %s", e.What, e.Due.UTC().Format(time.RFC3339))
 		case chat.ToolRequested:

@@ -84,6 +84,8 @@ func (b *sandbox) again(d decision) error {
 			b.put(elapseOf(e.At, r), d)
 		case chat.DueBreached:
 			b.put(elapseOf(e.At, r), d)
+		case chat.AlbumTaken:
+			b.put(elapseOf(e.At, r), d)
 		case chat.BacklogTaken:
 			b.put(elapseOf(commandedAt(d), r), d)
 		case chat.Understood:

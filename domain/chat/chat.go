@@ -32,6 +32,7 @@ type State struct {
 	Answered     domain.Version // the bot's turn is decided up to this event
 	Thread       int64          // topic the customer last wrote in
 	Albums       []Album        // parts of the last albums, oldest first, at most albumsMax
+	Unworded     Unworded       // the album that waits for words
 
 	LastIntent    dialog.Intent
 	LastText      string          // becomes the subject of a ticket; cut to saidMax
@@ -99,28 +100,6 @@ type Backlog struct {
 
 // backlogMax bounds the messages of a backlog that are remembered; more are counted.
 const backlogMax = 10
-
-// Album is a part of an album, whose parts are messages of their own. Of two that
-// write in a group at once, the parts come mixed.
-type Album struct {
-	ID    string
-	Words bool // the part had a caption
-}
-
-// albumsMax bounds the memory of parts of albums: two albums, which have ten each.
-const albumsMax = 20
-
-// continues tells whether a message is one act with earlier parts of its album. The
-// first words of an album are an act, whichever part brings them.
-func (s State) continues(e MessageReceived) bool {
-	parts, words := 0, false
-	for _, part := range s.Albums {
-		if part.ID == e.Album {
-			parts, words = parts+1, words || part.Words
-		}
-	}
-	return parts > 0 && (words || e.Text == "")
-}
 
 // MaxLimit is the highest Limit.Count: the times kept for it; a limit of more
 // messages per window than this would cost more memory than it protects.
@@ -201,6 +180,11 @@ func Evolve(s State, event domain.Event) State {
 		if e.Waits != nil {
 			s.Backlog = s.Backlog.add(*e.Waits, e.To)
 		}
+		if e.Wordless != nil {
+			s.Unworded = Unworded{*e.Wordless, e.To}
+		}
+	case AlbumTaken:
+		s.Unworded = Unworded{}
 	case ModelAsked, ExchangeJoined: // who is answered has been understood well enough
 		s.Misunderstood = 0
 	case BacklogTaken:

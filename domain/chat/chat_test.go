@@ -1,7 +1,6 @@
 package chat_test
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -352,71 +351,6 @@ func TestAMessageOverTheLimitIsNotAnswered(t *testing.T) {
 	over := wrote(1, "hello")
 	over.OverLimit = true
 	given(t, over).When(respond(1, over)).ThenNothing()
-}
-
-// Albums
-
-// partOf is a message with a photo of an album.
-func partOf(album string, n int64, caption string) chat.MessageReceived {
-	m := wrote(n, caption)
-	m.Album, m.Media = album, []chat.Media{{Kind: "photo", FileID: "f"}}
-	return m
-}
-
-func TestPartsOfAnAlbumAreOneAct(t *testing.T) {
-	const album, words = "album-1", "where is my order 1001"
-	for name, c := range map[string]struct {
-		parts []chat.MessageReceived // as they come
-		acts  []int64                // message ids
-	}{
-		"without words":              {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
-		"words with the first":       {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
-		"words with each":            {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, words), partOf(album, 3, words)}, []int64{1}},
-		"the last comes first":       {[]chat.MessageReceived{partOf(album, 3, ""), partOf(album, 1, ""), partOf(album, 2, "")}, []int64{3}},
-		"words are heard with any":   {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, words), partOf(album, 3, words)}, []int64{1, 2}},
-		"others write meanwhile":     {[]chat.MessageReceived{partOf(album, 1, ""), wrote(2, "hello"), partOf(album, 3, "")}, []int64{1, 2}},
-		"two albums at once":         {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""), partOf(album, 3, ""), partOf("album-2", 4, "")}, []int64{1, 2}},
-		"one album after another":    {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf("album-2", 3, words)}, []int64{1, 3}},
-		"messages that are no album": {[]chat.MessageReceived{wrote(1, "hello"), wrote(2, "hello")}, []int64{1, 2}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var history []domain.Event
-			var acts []int64
-			for _, part := range c.parts {
-				got := only[chat.MessageReceived](t, given(t, history...).When(receive(part)))
-				history = append(history, got)
-				turn := given(t, history...).When(respond(domain.Version(len(history)), got))
-				if len(turn.Events) > 0 {
-					acts = append(acts, got.MessageID)
-				}
-			}
-			if !slices.Equal(acts, c.acts) {
-				t.Errorf("answered messages %v, want %v", acts, c.acts)
-			}
-		})
-	}
-}
-
-func TestOnlyTheBeginningOfAnAlbumIsOverTheLimit(t *testing.T) {
-	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(partOf("a", 3, ""), 2)}
-	part := at(partOf("a", 4, ""), 3)
-	part.Continues = true
-	given(t, history...).When(limited(at(partOf("a", 4, ""), 3))).Then(part)
-	given(t, history...).When(limited(at(partOf("b", 5, ""), 3))).Then(func() chat.MessageReceived {
-		over := at(partOf("b", 5, ""), 3)
-		over.OverLimit, over.TooFast = true, true
-		return over
-	}())
-}
-
-func TestAnAlbumCountsAsOneMessageOfTheLimit(t *testing.T) {
-	var album []domain.Event
-	for n := range int64(5) {
-		m := at(wrote(n+1, ""), 0)
-		m.Album, m.Continues = "a", n > 0
-		album = append(album, m)
-	}
-	given(t, album...).When(limited(at(wrote(9, "hello"), 1))).Then(at(wrote(9, "hello"), 1))
 }
 
 // The bot's turn

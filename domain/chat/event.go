@@ -108,6 +108,7 @@ type Understood struct {
 	Language   dialog.Language `json:"language,omitempty"`  // that the customer is answered in
 	Knowledge  string          `json:"knowledge,omitempty"` // hash of what the bot knew
 	Waits      *Waiting        `json:"waits,omitempty"`     // it is too old to be answered by itself
+	Wordless   *Wordless       `json:"wordless,omitempty"`  // it is answered when its album's words have come, or will not
 }
 
 // Waiting is a message that is answered with those that came after it.
@@ -116,6 +117,14 @@ type Waiting struct {
 	By   int64     `json:"by,omitempty"` // Telegram's id of who wrote
 	Sent time.Time `json:"sent"`
 	At   time.Time `json:"at"` // when it was come to
+}
+
+// Wordless is an album that began without words, which another of its parts may bring.
+type Wordless struct {
+	Album string    `json:"album"`
+	By    int64     `json:"by,omitempty"` // Telegram's id of who sent it
+	Sent  time.Time `json:"sent"`
+	At    time.Time `json:"at"` // when it was come to
 }
 
 // ReplyQueued: a message to the customer was decided; the delivery with this
@@ -212,6 +221,15 @@ type BacklogTaken struct {
 	Confidence float64         `json:"confidence"`
 	Language   dialog.Language `json:"language,omitempty"`
 	Knowledge  string          `json:"knowledge,omitempty"`
+}
+
+// AlbumTaken: an album that began without words, with the message answered here, is waited
+// for no more. Its words came with a message that is answered by itself; or they did not come in
+// time, and it is answered without.
+type AlbumTaken struct {
+	Answer
+	Words domain.Version `json:"words,omitempty"` // the message that brought them
+	At    time.Time      `json:"at"`
 }
 
 // ToolRequested: a tool must be used; the delivery with this event's id does it. Its id
@@ -450,6 +468,7 @@ func NewCodec() *domain.Codec {
 	domain.Register[SwitchOffered](c, "switch_offered")
 	domain.Register[TakeUpOffered](c, "take_up_offered")
 	domain.Register[BacklogTaken](c, "backlog_taken")
+	domain.Register[AlbumTaken](c, "album_taken")
 	domain.Register[ToolRequested](c, "tool_requested")
 	domain.Formerly[ToolRequested](c, "order_lookup_requested", orderLookupBecameATool)
 	domain.Formerly[ToolRequested](c, "address_check_requested", addressCheckBecameATool)

@@ -9,7 +9,8 @@ import (
 )
 
 // Some things happen because of the time alone: a workflow is reminded of and expires,
-// messages that waited through an outage are answered, a ticket becomes overdue. Wake
+// messages that waited through an outage are answered, an album is waited for no more, a
+// ticket becomes overdue. Wake
 // says when the next of them is due; whoever keeps the time then puts Elapse. What is
 // not due any more by then is left alone, so that it may be put too often.
 
@@ -34,6 +35,7 @@ func Wake(s State, b Settings) time.Time {
 		sooner(expire)
 		sooner(s.wakeExchange())
 	}
+	sooner(s.Unworded.until())
 	for _, d := range s.dues() {
 		sooner(d.at)
 	}
@@ -55,9 +57,9 @@ func elapse(s informed, c Elapse) (events []domain.Event) {
 	return events
 }
 
-// quietRounds is how many things may have to end one after the other: messages that wait,
-// an exchange, a reminder and a workflow.
-const quietRounds = 4
+// quietRounds is how many things may have to end one after the other: an album, messages
+// that wait, an exchange, a reminder and a workflow.
+const quietRounds = 5
 
 // reachesSomebody tells what is due from what follows of it for others: what the customer
 // would hear or be asked next, who would be fetched, what would be looked up.
@@ -65,7 +67,7 @@ func reachesSomebody(event domain.Event) bool {
 	switch e := event.(type) {
 	case WorkflowMoved:
 		return e.Step != dialog.Expired
-	case WorkflowReminded, BacklogTaken, ExchangeEnded, DueBreached:
+	case WorkflowReminded, BacklogTaken, AlbumTaken, ExchangeEnded, DueBreached:
 		return false
 	default:
 		return true
@@ -73,6 +75,9 @@ func reachesSomebody(event domain.Event) bool {
 }
 
 func overdue(s informed, at time.Time) (events []domain.Event) {
+	if until := s.Unworded.until(); !until.IsZero() && !at.Before(until) {
+		return s.takeUnworded(at)
+	}
 	if s.Backlog.Count > 0 && !at.Before(s.Backlog.At.Add(backlogGather)) {
 		return s.takeBacklog(at)
 	}

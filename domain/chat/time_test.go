@@ -68,6 +68,7 @@ func TestWhatIsDueQuietlyComesToItsEndAndReachesNobody(t *testing.T) {
 		"a workflow":        {collecting, 5 * time.Hour, []domain.Event{chat.WorkflowMoved{}}},
 		"a ticket":          {[]domain.Event{opened}, 100 * time.Hour, []domain.Event{chat.DueBreached{}, chat.DueBreached{}}},
 		"messages, and all": {waiting, 9 * time.Hour, []domain.Event{chat.BacklogTaken{}, chat.WorkflowMoved{}}},
+		"an album":          {[]domain.Event{partOf("a", 1, ""), chat.Understood{Answer: chat.Answer{To: 1}, Wordless: &chat.Wordless{Album: "a", At: noon}}}, time.Minute, []domain.Event{chat.AlbumTaken{}}},
 		"a model's answer":  {[]domain.Event{wrote(1, "hm"), asked}, time.Hour, []domain.Event{chat.ExchangeEnded{}}},
 	} {
 		o := given(t, c.past...).When(equipped(chat.Elapse{At: noon.Add(c.at), Quiet: true}))

@@ -27,6 +27,9 @@ func respond(s informed, c Respond) []domain.Event {
 		waiting := &Waiting{Text: cut(m.Text, saidMax), By: m.From.ID, Sent: m.Date, At: c.At}
 		return []domain.Event{Understood{Answer: Answer{c.To}, Intent: dialog.Waited, Confidence: 1, Knowledge: s.knowledge().Hash, Waits: waiting}}
 	}
+	if isMessage && m.Album != "" && m.Text == "" {
+		return s.awaitWords(c, m)
+	}
 	if isMessage {
 		s.State = s.about(m) // others may have come since
 		s.Recent = without(s.Recent, cut(m.Text, recentCut))
@@ -39,7 +42,11 @@ func respond(s informed, c Respond) []domain.Event {
 		return s.confirm(c, pressed)
 	}
 	turn, more := s.meanwhile(c, act, dialog.Take(s.context(senderOf(c.Event)), act))
-	return append(s.answer(c, turn, query), more...)
+	events := append(s.answer(c, turn, query), more...)
+	if isMessage && s.brings(m) {
+		events = s.worded(c, events)
+	}
+	return events
 }
 
 // answer is a turn as events.
@@ -71,13 +78,13 @@ func (s informed) wouldKnow(m MessageReceived) bool {
 
 // actOf is what the customer did, as the dialogue sees it, and the callback
 // query that waits for an answer. Late and excess messages are no acts: what they
-// answered is past, or too much; nor is what only continues an album. A
-// button is always answered, even then. They are dated by when the customer acted,
+// answered is past, or too much; nor is what only continues an album. The words that an
+// album waits for are never late. A button is always answered, even then. They are dated by when the customer acted,
 // so that a workflow does not expire because we were slow.
 func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:
-		ok = !(e.Late && s.Run.Active()) && !e.OverLimit && !e.Continues && !e.From.Bot
+		ok = !(e.Late && s.Run.Active() && !s.brings(e)) && !e.OverLimit && !e.Continues && !e.From.Bot
 		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, By: e.From.ID, At: e.Date}, "", ok
 	case MessageEdited:
 		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot
