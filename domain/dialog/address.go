@@ -19,9 +19,32 @@ func normalizeAddress(text string) string {
 	return strings.Join(addressParts(text), ", ")
 }
 
+// separators set the parts of an address off from each other.
+const separators = ",;\n\r，、،"
+
+// unset are the forms of addresses whose parts are known where nothing sets them off: a post
+// code behind a house number, and a place behind the word that ends a street's name.
+var unset = []*regexp.Regexp{
+	regexp.MustCompile(`^(.*\pL.*\s\d+\s?\pL?)\s+(\d{4,5}\s+\pL.*)$`),
+	regexp.MustCompile(`(?i)^(.*?\d.*?\s(?:street|road|lane|avenue|drive|square|terrace|crescent|boulevard))\s+(\pL.*\d.*)$`),
+}
+
+// setOff is the text with its parts set off, if it says where they end.
+func setOff(text string) string {
+	if text = strings.TrimSpace(text); strings.ContainsAny(text, separators) {
+		return text
+	}
+	for _, form := range unset {
+		if parts := form.FindStringSubmatch(text); parts != nil {
+			return parts[1] + ", " + parts[2]
+		}
+	}
+	return text
+}
+
 func addressParts(text string) []string {
 	var parts []string
-	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",;\n\r，、،", r) }) {
+	for _, part := range strings.FieldsFunc(setOff(text), func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		if part = strings.Join(strings.FieldsFunc(part, isBlank), " "); part != "" {
 			parts = append(parts, part)
 		}
@@ -54,6 +77,16 @@ func isAddress(text string) bool {
 	return checkAddress(text) == "" && !slices.ContainsFunc(strings.Fields(wordsOf(text)), func(word string) bool {
 		return slices.Contains(prose, word)
 	})
+}
+
+// namesPlace tells whether a message is made of a place's names, of which the language is no
+// sign of the customer's own: an address, or a try at the one that was asked for.
+func (t *talk) namesPlace(u Understanding) bool {
+	if isAddress(t.act.Text) {
+		return true
+	}
+	def := t.asked()
+	return t.Run.Active() && def != nil && def.Ask.Check == CheckPostal && u.Intent == Unknown && has(t.act.Text, unicode.IsDigit)
 }
 
 // checkAddress names what an address lacks; "" when it will do: a street with a house

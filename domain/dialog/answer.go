@@ -216,6 +216,9 @@ func (a *Ask) read(t *talk, text string) (value, problem string) {
 		return "", t.word(ProblemChoice)
 	}
 	value, why := a.Check.read(text)
+	if a.Check == CheckText && (t.Knowledge.Means(PhraseYes, text) || t.Knowledge.Means(PhraseNo, text)) {
+		why = ProblemShort // to a question that is not answered by it
+	}
 	if why != "" {
 		return value, t.word(why)
 	}

@@ -18,7 +18,7 @@ const (
 	CheckEmail       Check = "email"
 	CheckAmount      Check = "amount"
 	CheckDate        Check = "date"
-	CheckText        Check = "text" // something, and not too much of it
+	CheckText        Check = "text" // words, and not too many of them
 )
 
 // Checks are all there are.
@@ -66,7 +66,7 @@ func (c Check) read(text string) (value string, problem Word) {
 		return "", ProblemDate
 	default:
 		switch {
-		case strings.IndexFunc(text, unicode.IsGraphic) < 0:
+		case !has(text, unicode.IsGraphic) || c == CheckText && !has(text, isWord):
 			return "", ProblemShort
 		case utf8.RuneCountInString(text) > textMax:
 			return "", ProblemLong
@@ -74,6 +74,8 @@ func (c Check) read(text string) (value string, problem Word) {
 		return text, ""
 	}
 }
+
+func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // find is the value that stands in a message about more than it; "" when none does for
 // certain.

@@ -159,7 +159,9 @@ func Take(c Context, act Act) Turn {
 // hear answers a new message.
 func (t *talk) hear() {
 	u := t.Knowledge.Understand(t.act.Text, t.Language)
-	t.Language = u.Language
+	if !t.namesPlace(u) {
+		t.Language = u.Language
+	}
 	t.turn.Intent, t.turn.Confidence = u.Intent, u.Confidence
 	if def, value, ok := t.plainAnswer(); ok {
 		t.claims()
@@ -216,6 +218,9 @@ func (t *talk) wish(u Understanding) {
 		t.say(t.word(WordNothingToCancel))
 	case u.Intent == Unknown && t.mayAnswerLapsed():
 		t.offerTakeUp()
+	case u.Intent == Unknown && t.saysYesOrNo(): // to nothing that was asked
+		t.claims()
+		t.say(t.word(WordNothingToCancel))
 	default:
 		t.say(t.word(WordNotUnderstood))
 	}

@@ -148,3 +148,18 @@ func TestPrioritiesAreOrdered(t *testing.T) {
 		t.Error("anything is a priority")
 	}
 }
+
+func TestTheLanguageIsThatOfSentencesAndNotOfPlaces(t *testing.T) {
+	speaks := func(c *talk, want Language) {
+		t.Helper()
+		if c.context.Language != want {
+			t.Errorf("the bot speaks %q, want %q; said %+v", c.context.Language, want, c.last.Replies)
+		}
+	}
+	asked := func(text string) *talk { return walkedTo(t, CollectingAddress).write(text) }
+	speaks(asked("Haus Wo das Meer ist 12, 10115 Berlin").stands(ConfirmingChanges), "en")
+	speaks(asked("Straße Wo das Meer ist 12").stands(CollectingAddress), "en")
+	speaks(asked("ich weiß das nicht").stands(CollectingAddress), "de")
+	speaks(asked("wo ist meine bestellung 1001?"), "de")
+	speaks(begin(t).write("wo@das.ist ich@meine.de https://wo.das/ist thanks"), "en")
+}

@@ -47,8 +47,8 @@ func (k *Knowledge) Understand(text string, before Language) Understanding {
 		}
 		return u
 	}
-	if k.Tongue != nil && strings.Count(u.words, " ") > enoughWords {
-		if guess := k.Tongue.Classify(text); guess.Confidence >= sureOfLanguage && guess.Known >= spoken {
+	if said := spoken(text); k.Tongue != nil && strings.Count(wordsOf(said), " ") > enoughWords {
+		if guess := k.Tongue.Classify(said); guess.Confidence >= sureOfLanguage && guess.Known >= enoughKnown {
 			u.Language = Language(guess.Intent)
 		}
 	}
@@ -78,8 +78,15 @@ func (k *Knowledge) Understand(text string, before Language) Understanding {
 const (
 	enoughWords    = 2
 	sureOfLanguage = 0.8
-	spoken         = 0.4 // with the shop's examples: 99 of 100 English messages about anything have 0.43, Spanish or Polish ones 0.36 at most
+	enoughKnown    = 0.4 // with the shop's examples: 99 of 100 English messages about anything have 0.43, Spanish or Polish ones 0.36 at most
 )
+
+// spoken is a text without e-mail addresses and links, which are in no language.
+func spoken(text string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(text), func(word string) bool {
+		return strings.Contains(word, "@") || strings.Contains(word, "://")
+	}), " ")
+}
 
 // command is the bot command a text begins with, without "@bot".
 func command(text string) string {

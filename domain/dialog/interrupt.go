@@ -184,7 +184,11 @@ func Elapse(c Context, at time.Time) Turn {
 	return t.done()
 }
 
-// Dropped ends a workflow whose customer does not listen any more.
+// Dropped ends a workflow, with what was set aside for it, that its customer has left.
 func (r Run) Dropped() Turn {
-	return Turn{Moves: []Move{{Workflow: r.Workflow, From: r.Step, To: Cancelled}}}
+	moves := []Move{{Workflow: r.Workflow, From: r.Step, To: Cancelled}}
+	if under := r.Under; under != nil {
+		moves = append(moves, Move{Kind: Resumed, Workflow: under.Workflow, To: under.Step}, Move{Workflow: under.Workflow, From: under.Step, To: Cancelled})
+	}
+	return Turn{Moves: moves}
 }

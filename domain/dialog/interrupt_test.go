@@ -126,6 +126,37 @@ func TestAHandOverEndsWhatWasSetAsideToo(t *testing.T) {
 	}
 }
 
+func TestWhoBeginsAnewOrIsGoneLeavesWhatWasSetAsideToo(t *testing.T) {
+	between := func() *talk { return describing(t).write("where is my parcel?").stands(AskingNumber) }
+	gone := between()
+	for name, c := range map[string]*talk{
+		"anew": between().write("/start").says("Cancelled. Nothing was changed.").says("Welcome, Ada!"),
+		"gone": gone.follow(gone.context.Run.Dropped()),
+	} {
+		if c.stands(Cancelled); c.context.Run.Under != nil || c.context.Run.Workflow != DeliveryProblem {
+			t.Errorf("%s: the run is %+v", name, c.context.Run)
+		}
+	}
+}
+
+func TestABareYesOrASignIsNoDescription(t *testing.T) {
+	for _, text := range []string{"yes", "No.", "👍", "😡😡", "...", "ja"} {
+		describing(t).write(text).stands(Describing).says("It is too short.").says("Tell me more.")
+	}
+	describing(t).write("no glass").stands(ConfirmingReport)
+}
+
+func TestAYesToNothingIsNotHeldAgainstTheCustomer(t *testing.T) {
+	for _, text := range []string{"yes", "👍", "nein"} {
+		c := begin(t)
+		c.context.Misunderstood = 1
+		c.write(text).says("Nothing is under way.")
+		if c.last.HandOver.Reason != "" || c.last.Intent == Unknown {
+			t.Errorf("%q leads to %+v", text, c.last)
+		}
+	}
+}
+
 func TestBackGoesToTheQuestionBefore(t *testing.T) {
 	c := describing(t).write("the box is torn").stands(ConfirmingReport)
 	c.write("back").stands(Describing).says("Tell me more.").write("back").stands(ChoosingProblem).says("What is it?")

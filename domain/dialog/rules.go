@@ -27,7 +27,7 @@ func (t *talk) fits(r Rule, u Understanding) bool {
 		{r.Failures > 0, t.Run.Active() && t.Run.Failures >= r.Failures},
 		{len(r.Tiers) > 0, slices.Contains(r.Tiers, t.Customer["tier"])},
 		{len(r.Intents) > 0, slices.Contains(r.Intents, u.Intent)},
-		{r.Unsure > 0, !t.Run.Active() && u.Intent == Unknown && t.Misunderstood+1 >= r.Unsure},
+		{r.Unsure > 0, !t.Run.Active() && u.Intent == Unknown && !t.saysYesOrNo() && t.Misunderstood+1 >= r.Unsure},
 	}
 	any := false
 	for _, c := range conditions {

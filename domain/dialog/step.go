@@ -72,7 +72,10 @@ func (t *talk) hearStep(u Understanding) {
 	case u.Intent == Cancel:
 		t.cancel()
 	case u.Intent == Start:
-		t.move(Move{To: Cancelled})
+		t.say(t.word(WordCancelled))
+		for _, m := range t.Run.Dropped().Moves {
+			t.move(m)
+		}
 		t.wish(u)
 	case u.Intent == Back:
 		t.back()
