@@ -99,15 +99,44 @@ func (t *talk) answered(message int64) *StepDef {
 	if !t.Run.Active() || w == nil {
 		return nil
 	}
-	for i := range w.Steps {
-		if a := w.Steps[i].Ask; a != nil && message != 0 && t.Run.Sources[a.Field] == message {
-			return &w.Steps[i]
-		}
+	if def := t.sourced(message); def != nil {
+		return def
 	}
 	if def := w.step(t.Run.Step); def != nil && def.Ask != nil && message != 0 && t.Run.Sources[FieldRefused] == message {
 		return def // it was no answer yet
 	}
 	return nil
+}
+
+// sourced is the step whose field came from a message; nil when none did.
+func (t *talk) sourced(message int64) *StepDef {
+	w := t.workflow()
+	for i := range w.Steps {
+		if a := w.Steps[i].Ask; a != nil && message != 0 && t.Run.Sources[a.Field] == message {
+			return &w.Steps[i]
+		}
+	}
+	return nil
+}
+
+// redo begins a workflow that is completed again, from an answer that the customer has
+// corrected since. What it changes is confirmed anew on the way.
+func (t *talk) redo() {
+	if t.Run.Step != Completed || t.workflow() == nil || t.act.At.Sub(t.Run.LastAt) >= takeUpWithin {
+		return
+	}
+	def := t.sourced(t.act.MessageID)
+	if def == nil {
+		return
+	}
+	value, problem := def.Ask.read(t, t.act.Text)
+	if problem != "" || value == t.Run.Data[def.Ask.Field] {
+		return
+	}
+	known := t.Run.Data
+	t.move(Move{To: Initial})
+	t.move(Move{To: def.Name, Set: known})
+	t.take(def, value)
 }
 
 // claims marks the act as part of the workflow, whatever it looked like by itself.

@@ -321,11 +321,13 @@ func (t Topic) known() bool {
 }
 
 // edit handles a corrected message: only one that a running workflow was built on
-// matters. The step it answered is looked at anew, and all that hang on it.
+// matters, or the last that was completed. The step it answered is looked at anew, and all
+// that hang on it.
 func (t *talk) edit() {
 	t.turn.Intent, t.turn.Confidence = Corrected, 1
 	def := t.answered(t.act.MessageID)
 	if def == nil {
+		t.redo()
 		return
 	}
 	if t.Run.Writing {

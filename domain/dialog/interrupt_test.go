@@ -188,6 +188,25 @@ func TestAnEditedAnswerIsLookedAtAnewWithWhatHangsOnIt(t *testing.T) {
 	c.edit(2, "none").stands(AskingNumber).says("four to ten digits")
 }
 
+func TestAnAnswerCorrectedAfterTheEndBeginsAgainFromThere(t *testing.T) {
+	const moor = "14 Moor Lane, London EC2Y 9DT"
+	done := func() *talk { return walkedTo(t, ConfirmingChanges).write("yes").stands(Completed) }
+	c := done().edit(2, moor).stands(ConfirmingChanges).says(moor + "\nIs that right?")
+	c.edit(2, baker).stands(ConfirmingChanges).says(baker)
+	c.press(c.button(yesButton)).stands(Completed).says("is now " + baker)
+	for name, c := range map[string]*talk{
+		"the same":    done().edit(2, "12  Baker Street, London NW1 6XE"),
+		"no answer":   done().edit(2, "14 Moor Lane"),
+		"another":     done().edit(1, moor),
+		"another day": done().after(24*time.Hour).edit(2, moor),
+		"cancelled":   walkedTo(t, ConfirmingChanges).write("cancel").edit(2, moor),
+	} {
+		if len(c.last.Moves)+len(c.last.Replies) > 0 {
+			t.Errorf("%s: %+v", name, c.last)
+		}
+	}
+}
+
 func TestWhoFailsAgainAndAgainIsHelpedByAPerson(t *testing.T) {
 	c := begin(t).write("change my billing address").write("x").write("y").stands(CollectingAddress)
 	if c.write("z").stands(HandedOver); c.last.HandOver != (HandOver{"step_failed", Normal}) {
