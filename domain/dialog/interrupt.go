@@ -2,6 +2,7 @@ package dialog
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,9 +37,7 @@ func (t *talk) other(u Understanding) {
 			offer.Number = t.Run.Offered.Number + 1
 		}
 		t.turn.Offer = offer
-		t.say(t.word(WordSwitch, map[string]string{"other": def.Title.in(t.Knowledge, t.Language)}),
-			Button{t.word(LabelSwitch), t.stepData(numbered(valueSwitch, offer.Number))},
-			Button{t.word(LabelStay), t.stepData(numbered(valueStay, offer.Number))})
+		t.say(t.word(WordSwitch, map[string]string{"other": def.Title.in(t.Knowledge, t.Language)}), t.switchButtons(offer)...)
 	}
 }
 
@@ -58,26 +57,24 @@ func (t *talk) saysYesOrNo() bool {
 	return t.Knowledge.Means(PhraseYes, t.act.Text) || t.Knowledge.Means(PhraseNo, t.act.Text)
 }
 
-// decide takes a typed yes or no for a press of one of the buttons below a question; false
-// when it is neither.
-func (t *talk) decide(press func(value string) bool, yes, no string) bool {
-	switch {
-	case t.Knowledge.Means(PhraseYes, t.act.Text):
-		t.claims()
-		return press(yes)
-	case t.Knowledge.Means(PhraseNo, t.act.Text):
-		t.claims()
-		return press(no)
-	default:
-		return false
+func (t *talk) switchButtons(offer Offer) []Button {
+	return []Button{
+		{t.word(LabelSwitch), t.stepData(numbered(valueSwitch, offer.Number))},
+		{t.word(LabelStay), t.stepData(numbered(valueStay, offer.Number))},
 	}
 }
 
-// decideOffer takes a typed answer to the offer to switch; false when it is none. Who
-// cancels then means what is running.
-func (t *talk) decideOffer() bool {
-	n := t.Run.Offered.Number
-	return t.decide(t.pressOffer, numbered(valueSwitch, n), numbered(valueStay, n))
+// decide takes a typed yes or no, or the words on a button, for a press of one of the first
+// two buttons below a question, which say yes and no; false when it is neither.
+func (t *talk) decide(press func(value string) bool, below []Button) bool {
+	for i, phrase := range []Phrase{PhraseYes, PhraseNo} {
+		if t.Knowledge.Means(phrase, t.act.Text) || wordsOf(t.act.Text) == wordsOf(below[i].Text) {
+			t.claims()
+			_, value, _ := strings.Cut(strings.TrimPrefix(below[i].Data, stepButton), ":")
+			return press(value)
+		}
+	}
+	return false
 }
 
 // numbered is the value of an offer's button. An offer moves nothing, so that several may

@@ -146,6 +146,19 @@ func TestABareYesOrASignIsNoDescription(t *testing.T) {
 	describing(t).write("no glass").stands(ConfirmingReport)
 }
 
+func TestTheWordsOnAButtonPressIt(t *testing.T) {
+	walkedTo(t, ConfirmingChanges).write("yes, change it!").stands(Completed)
+	walkedTo(t, ConfirmingChanges).write("correct it").stands(CollectingAddress)
+	describing(t).write("change my billing address").write("Yes, switch").stands(CollectingAddress)
+	lapsed(t, walkedTo(t, CollectingAddress), true).write(baker).write("go on").stands(ConfirmingChanges)
+}
+
+func TestWhoSaysNoAndMoreIsAskedAgain(t *testing.T) {
+	walkedTo(t, ConfirmingChanges).write("no, number 14").stands(CollectingAddress).says("Send it again.").write("14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
+	walkedTo(t, ConfirmingChanges).write("no, where is my order?").stands(AskingNumber)
+	walkedTo(t, ConfirmingChanges).write("yes, number 14").stands(ConfirmingChanges).says(baker)
+}
+
 func TestAYesToNothingIsNotHeldAgainstTheCustomer(t *testing.T) {
 	for _, text := range []string{"yes", "👍", "nein"} {
 		c := begin(t)

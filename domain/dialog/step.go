@@ -59,7 +59,9 @@ func (t *talk) hearStep(u Understanding) {
 		t.lost()
 		return
 	}
-	if t.Run.Offered.Intent != "" && t.decideOffer() || def.Confirm != nil && t.decide(t.pressStep, valueYes, valueChange) {
+	// Who cancels while they are asked whether to switch means what is running.
+	if t.Run.Offered.Intent != "" && t.decide(t.pressOffer, t.switchButtons(t.Run.Offered)) ||
+		def.Confirm != nil && t.decide(t.pressStep, t.confirmation(def.Confirm)) {
 		return
 	}
 	own := t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow
@@ -89,10 +91,18 @@ func (t *talk) hearStep(u Understanding) {
 	case def.Ask != nil:
 		value, problem := def.Ask.read(t, t.act.Text)
 		t.answer(def, value, problem)
+	case def.Confirm != nil && t.beginsWithNo(): // what follows the no is what should be there instead
+		t.claims()
+		t.correct(def.Confirm)
 	default:
 		t.claims()
 		t.where()
 	}
+}
+
+func (t *talk) beginsWithNo() bool {
+	words := strings.Fields(wordsOf(t.act.Text))
+	return len(words) > 0 && t.Knowledge.Means(PhraseNo, words[0])
 }
 
 // surely is the confidence from which a plain statement is a wish for another workflow

@@ -54,8 +54,14 @@ func (t *talk) offerTakeUp() {
 	}
 	t.turn.TakeUp = offer
 	t.say(t.word(WordTakeUp, map[string]string{"text": shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
-		Button{t.word(LabelGoOn), t.stepData(numbered(valueGoOn, offer.Number))},
-		Button{t.word(LabelCancel), t.stepData(numbered(valueCancel, offer.Number))})
+		t.takeUpButtons(offer)...)
+}
+
+func (t *talk) takeUpButtons(offer TakeUp) []Button {
+	return []Button{
+		{t.word(LabelGoOn), t.stepData(numbered(valueGoOn, offer.Number))},
+		{t.word(LabelCancel), t.stepData(numbered(valueCancel, offer.Number))},
+	}
 }
 
 // decideTakeUp takes a typed answer to that question; false when it is none. Nothing runs
@@ -65,12 +71,11 @@ func (t *talk) decideTakeUp(u Understanding) bool {
 	if offered.Step == "" {
 		return false
 	}
-	goOn, leave := numbered(valueGoOn, offered.Number), numbered(valueCancel, offered.Number)
 	if u.Intent == Cancel {
 		t.claims()
-		return t.pressTakeUp(leave)
+		return t.pressTakeUp(numbered(valueCancel, offered.Number))
 	}
-	return t.decide(t.pressTakeUp, goOn, leave)
+	return t.decide(t.pressTakeUp, t.takeUpButtons(offered))
 }
 
 // pressTakeUp goes on at the step that had asked, or leaves the workflow for good; false
