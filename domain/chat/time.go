@@ -57,8 +57,8 @@ func elapse(s informed, c Elapse) (events []domain.Event) {
 	return events
 }
 
-// quietRounds is how many things may have to end one after the other: an album, messages
-// that wait, an exchange, a reminder and a workflow.
+// quietRounds is how many things may have to end one after the other: messages that wait,
+// an album, an exchange, a reminder and a workflow.
 const quietRounds = 5
 
 // reachesSomebody tells what is due from what follows of it for others: what the customer
@@ -75,11 +75,11 @@ func reachesSomebody(event domain.Event) bool {
 }
 
 func overdue(s informed, at time.Time) (events []domain.Event) {
-	if until := s.Unworded.until(); !until.IsZero() && !at.Before(until) {
-		return s.takeUnworded(at)
-	}
 	if s.Backlog.Count > 0 && !at.Before(s.Backlog.At.Add(backlogGather)) {
 		return s.takeBacklog(at)
+	}
+	if until := s.Unworded.until(); !until.IsZero() && !at.Before(until) {
+		return s.takeUnworded(at)
 	}
 	for _, d := range s.dues() {
 		if !at.Before(d.at) {
