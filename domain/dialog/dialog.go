@@ -198,6 +198,10 @@ func (t *talk) hear() {
 // wish answers a message that stands for itself.
 func (t *talk) wish(u Understanding) {
 	topic, known := t.Knowledge.Topics[u.Intent]
+	yesOrNo := u.Intent == Unknown && t.saysYesOrNo() // to nothing that was asked; a model may know better
+	if yesOrNo {
+		t.claims()
+	}
 	switch {
 	case known && topic.HandOver.Reason != "":
 		t.handOver(topic.HandOver, cmp.Or(t.text(topic.Say), t.word(WordPerson)))
@@ -218,8 +222,7 @@ func (t *talk) wish(u Understanding) {
 		t.say(t.word(WordNothingToCancel))
 	case u.Intent == Unknown && t.mayAnswerLapsed():
 		t.offerTakeUp()
-	case u.Intent == Unknown && t.saysYesOrNo(): // to nothing that was asked
-		t.claims()
+	case yesOrNo:
 		t.say(t.word(WordNothingToCancel))
 	default:
 		t.say(t.word(WordNotUnderstood))
