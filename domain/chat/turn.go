@@ -79,8 +79,8 @@ func (s informed) wouldKnow(m MessageReceived) bool {
 // actOf is what the customer did, as the dialogue sees it, and the callback
 // query that waits for an answer. Late and excess messages are no acts: what they
 // answered is past, or too much; nor is what only continues an album. The words that an
-// album waits for are never late. A button is always answered, even then. They are dated by when the customer acted,
-// so that a workflow does not expire because we were slow.
+// album waits for are never late. A button is always answered, even then. They are dated by
+// when the customer acted, so that a workflow does not expire because we were slow.
 func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:

@@ -67,8 +67,10 @@ func (t *talk) switchButtons(offer Offer) []Button {
 // decide takes a typed yes or no, or the words on a button, for a press of one of the first
 // two buttons below a question, which say yes and no; false when it is neither.
 func (t *talk) decide(press func(value string) bool, below []Button) bool {
+	words := wordsOf(t.act.Text)
 	for i, phrase := range []Phrase{PhraseYes, PhraseNo} {
-		if t.Knowledge.Means(phrase, t.act.Text) || wordsOf(t.act.Text) == wordsOf(below[i].Text) {
+		onButton := strings.TrimSpace(words) != "" && words == wordsOf(below[i].Text) // a label may be a sign alone
+		if onButton || t.Knowledge.Means(phrase, t.act.Text) {
 			t.claims()
 			_, value, _ := strings.Cut(strings.TrimPrefix(below[i].Data, stepButton), ":")
 			return press(value)

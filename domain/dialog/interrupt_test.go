@@ -151,6 +151,11 @@ func TestTheWordsOnAButtonPressIt(t *testing.T) {
 	walkedTo(t, ConfirmingChanges).write("correct it").stands(CollectingAddress)
 	describing(t).write("change my billing address").write("Yes, switch").stands(CollectingAddress)
 	lapsed(t, walkedTo(t, CollectingAddress), true).write(baker).write("go on").stands(ConfirmingChanges)
+
+	shop, c := Shop, describing(t).write("change my billing address")
+	shop.Words = map[Word]Text{LabelSwitch: {"en": "✅"}, LabelStay: {"en": "❌"}}
+	c.context.Knowledge = &shop
+	c.write("?!").stands(Describing)
 }
 
 func TestWhoSaysNoAndMoreIsAskedAgain(t *testing.T) {
