@@ -368,6 +368,16 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
+// pause waits so long; when ctx ends first, it says why.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
 // takeOver frees what dead workers held, and keeps long lanes out of the way of others.
 func (a *app) takeOver(ctx context.Context) {
 	every(ctx, takeOverEvery, func() {

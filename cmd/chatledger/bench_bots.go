@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,8 +13,6 @@ import (
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 )
@@ -47,14 +44,14 @@ const (
 // neighbours are ten bots of one process, and all who write to them.
 type neighbours struct {
 	*bench
-	dsn   string
-	bots  []string // the well ones first
-	posts map[string]func(context.Context, []byte) error
-	api   string       // Telegram's
-	ids   atomic.Int64 // of updates, messages and orders
+	dsn      string
+	bots     []string // the well ones first
+	posts    map[string]func(context.Context, []byte) error
+	telegram *simulator
+	ids      atomic.Int64 // of updates
 
 	mu    sync.Mutex
-	asked map[int64]awaited // by order, until it is answered
+	asked map[int64]awaited // by id of the update, until it is answered
 	seen  map[string]*felt  // by bot
 }
 
@@ -152,19 +149,14 @@ func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 	ends = append(ends, func() { dead.Close() })
 
 	file, known := n.tenBots(dead.Addr().String())
-	town := telegramtest.New(telegramtest.Options{Bots: known})
-	town.OnSend(n.hear)
-	telegram, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if n.telegram, err = newSimulator(known...); err != nil {
 		return nil, err
 	}
-	front := &http.Server{Handler: town}
-	go front.Serve(telegram)
-	ends = append(ends, town.Close, func() { front.Close() })
-	n.api = "http://" + telegram.Addr().String()
+	ends = append(ends, n.telegram.stop)
+	n.telegram.OnSend(n.hear)
 	for _, bot := range n.bots {
 		for chat := range int64(chatsOfEach + floodChats) {
-			if err := n.openChat(bot, 1+chat); err != nil {
+			if err := n.telegram.openChat(bot, 1+chat); err != nil {
 				return nil, err
 			}
 		}
@@ -201,16 +193,6 @@ func (n *neighbours) tenBots(zendesk string) (file string, known []telegramtest.
 	return file, known
 }
 
-// openChat has a person begin a chat at Telegram: a bot cannot write first there.
-func (n *neighbours) openChat(bot string, chat int64) error {
-	update := fmt.Sprintf(`{"telepathy":{"chat":{"id":%d,"type":"private"}}}`, chat)
-	answer, err := http.Post(n.api+"/sim/updates?bot="+bot, "application/json", strings.NewReader(update))
-	if err != nil {
-		return err
-	}
-	return answer.Body.Close()
-}
-
 // serve runs the bots of a file in a process of their own.
 func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err error) {
 	dir, err := os.MkdirTemp("", "chatledger-bots-")
@@ -226,7 +208,7 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	command := n.child(ctx, n.dsn, "serve", "--bots", file, "--listen", address, "--telegram-url", n.api)
+	command := n.child(ctx, n.dsn, "serve", "--bots", file, "--listen", address, "--telegram-url", n.telegram.api)
 	command.Stderr = nil // it says what troubles its bots
 	if err := command.Start(); err != nil {
 		cancel()
@@ -265,7 +247,7 @@ func (n *neighbours) measure(ctx context.Context, length time.Duration, beside .
 				paced(troubled, askedOfEach, func() { n.wantPerson(ctx, bot) })
 			})
 		}
-		sleep(ctx, floodAhead)
+		_ = pause(ctx, floodAhead) // what comes next sees that ctx ended
 	}
 	before := floods.Load()
 	asking, cancel := context.WithTimeout(ctx, length)
@@ -284,7 +266,8 @@ func (n *neighbours) measure(ctx context.Context, length time.Duration, beside .
 	n.awaitAnswers(ctx)
 	enough()
 	others.Wait()
-	return n.take(), flood, n.settle(ctx)
+	// What one measurement leaves must not be in the way of the next.
+	return n.take(), flood, settled(ctx, n.dsn, "%:well-%")
 }
 
 // paced calls f so many times a second, each in a goroutine of its own, and waits for them.
@@ -301,7 +284,7 @@ func (n *neighbours) ask(ctx context.Context, bot string, chat int64) {
 	n.mu.Lock()
 	n.asked[id] = awaited{bot, begun}
 	n.mu.Unlock()
-	err := n.post(ctx, bot, id, chat, fmt.Sprintf("where is my order %d?", soakOrder+id))
+	err := n.posts[bot](ctx, orderQuestion(id, chat))
 	took := time.Since(begun)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -314,11 +297,11 @@ func (n *neighbours) ask(ctx context.Context, bot string, chat int64) {
 }
 
 func (n *neighbours) hear(_ int64, text string, at time.Time) {
-	number, _ := strconv.ParseInt(soakAnswer.FindString(text), 10, 64) // 0 is no order
+	id, _ := answered(text) // what is not asked is not waited for
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if q, waits := n.asked[number-soakOrder]; waits {
-		delete(n.asked, number-soakOrder)
+	if q, waits := n.asked[id]; waits {
+		delete(n.asked, id)
 		n.seen[q.bot].answers = append(n.seen[q.bot].answers, at.Sub(q.at))
 	}
 }
@@ -327,7 +310,7 @@ func (n *neighbours) hear(_ int64, text string, at time.Time) {
 func (n *neighbours) flood(ctx context.Context, bot string, chat int64, sent *atomic.Int64) {
 	for ctx.Err() == nil {
 		id := n.ids.Add(1)
-		if n.post(ctx, bot, id, chat, fmt.Sprintf("where is my order %d?", soakOrder+id)) == nil {
+		if n.posts[bot](ctx, orderQuestion(id, chat)) == nil {
 			sent.Add(1)
 		}
 	}
@@ -336,19 +319,15 @@ func (n *neighbours) flood(ctx context.Context, bot string, chat int64, sent *at
 // wantPerson has somebody ask for a person who has not written before.
 func (n *neighbours) wantPerson(ctx context.Context, bot string) {
 	id := n.ids.Add(1)
-	if n.openChat(bot, soakOrder+id) == nil {
-		_ = n.post(ctx, bot, id, soakOrder+id, "I want to speak to a person") // nobody waits for it
+	chat := chatsOfEach + floodChats + id
+	if n.telegram.openChat(bot, chat) == nil {
+		_ = n.posts[bot](ctx, privateMessage(id, chat, "I want to speak to a person")) // nobody waits for it
 	}
-}
-
-func (n *neighbours) post(ctx context.Context, bot string, id, chat int64, text string) error {
-	return n.posts[bot](ctx, fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
-		id, time.Now().Unix(), chat, text))
 }
 
 // awaitAnswers returns when all questions are answered, or nobody waits any longer.
 func (n *neighbours) awaitAnswers(ctx context.Context) {
-	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; sleep(ctx, soakLook) {
+	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; pause(ctx, benchLook) {
 		n.mu.Lock()
 		waiting := len(n.asked)
 		n.mu.Unlock()
@@ -373,30 +352,6 @@ func (n *neighbours) take() map[string]*felt {
 	return n.seen
 }
 
-// settle waits until the well bots owe nothing more, and all is folded, so that what one
-// measurement leaves is not in the way of the next.
-func (n *neighbours) settle(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, n.dsn)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for end := time.Now().Add(soakEnd); ; sleep(ctx, soakLook) {
-		var left int
-		if err := conn.QueryRow(ctx, `
-			select (select count(*) from eventstore.deliveries where finished_at is null and destination like '%:well-%')
-				+ (select count(*) from eventstore.events e join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`).Scan(&left); err != nil {
-			return err
-		}
-		if left == 0 {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%d events and deliveries of well bots are not done with after %s", left, soakEnd)
-		}
-	}
-}
-
 // print shows the bots side by side. Of those in trouble nobody waits for an answer.
 func (n *neighbours) print(alone, spread, beside map[string]*felt) error {
 	table := tabwriter.NewWriter(n.out, 0, 4, 2, ' ', 0)
@@ -414,12 +369,4 @@ func (n *neighbours) print(alone, spread, beside map[string]*felt) error {
 
 func halves(sorted []time.Duration) string {
 	return fmt.Sprintf("%.3g/%.3g", percentile(sorted, .5), percentile(sorted, .95))
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -22,19 +19,15 @@ const deliverChats = 1000
 // arrive, from the first to the last: the ledger is written, claimed, sent from, and
 // settled all the while.
 func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	telegram, err := newSimulator(benchBot)
 	if err != nil {
 		return benchResult{}, err
 	}
-	simulator := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "demo"}}})
-	server := &http.Server{Handler: simulator}
-	go server.Serve(listener)
-	defer server.Close()
-	defer simulator.Close()
+	defer telegram.stop()
 	for chat := range int64(deliverChats) {
-		simulator.Say(1+chat, "hello") // nobody listens; the chat is open
+		telegram.Say(1+chat, "hello") // nobody listens; the chat is open
 	}
-	a, dsn, stop, err := b.receiver(ctx, "http://"+listener.Addr().String())
+	a, dsn, stop, err := b.receiver(ctx, telegram.api)
 	if err != nil {
 		return benchResult{}, err
 	}
@@ -49,7 +42,7 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	var arrived atomic.Int64
 	var first, last atomic.Pointer[time.Time]
 	all := make(chan struct{})
-	simulator.OnSend(func(_ int64, _ string, at time.Time) {
+	telegram.OnSend(func(_ int64, _ string, at time.Time) {
 		first.CompareAndSwap(nil, &at)
 		if arrived.Add(1) == int64(replies) {
 			last.Store(&at)

@@ -253,19 +253,16 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600); err != nil {
 		return 0, err
 	}
-	command := b.child(ctx, dsn, "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", "http://127.0.0.1:1")
-	out, err := command.StdoutPipe()
+	address, err := freeAddress()
 	if err != nil {
 		return 0, err
 	}
+	command := b.child(ctx, dsn, "serve", "--bots", bots, "--listen", address, "--telegram-url", "http://127.0.0.1:1")
 	return peak(command, func() error {
-		line := make([]byte, 256)
-		n, err := out.Read(line)
-		if err != nil {
+		if err := ready(ctx, address); err != nil {
 			return err
 		}
-		address := regexp.MustCompile(`[0-9.]+:[0-9]+`).Find(line[:n])
-		post := poster(string(address), "/webhook/demo", 100)
+		post := poster(address, "/webhook/demo", 100)
 		var mu sync.Mutex
 		sent := 0
 		_, _, err = load(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {

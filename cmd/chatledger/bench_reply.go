@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -58,7 +57,7 @@ func benchBeside(ctx context.Context, b *bench) (benchResult, error) {
 
 // people write to a bot through the simulator and wait for its answers.
 type people struct {
-	*telegramtest.Server
+	*simulator
 	mu       sync.Mutex
 	chats    int64 // that have written so far
 	said     map[int64]time.Time
@@ -67,28 +66,23 @@ type people struct {
 }
 
 func (b *bench) people(ctx context.Context) (*people, func(), error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	telegram, err := newSimulator(benchBot)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &people{said: map[int64]time.Time{}, answered: make(chan struct{}, 1)}
-	p.Server = telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "demo"}}})
-	server := &http.Server{Handler: p}
-	go server.Serve(listener)
-	end := func() { server.Close(); p.Close() }
-	api := "http://" + listener.Addr().String()
-	a, _, stop, err := b.receiver(ctx, api)
+	p := &people{simulator: telegram, said: map[int64]time.Time{}, answered: make(chan struct{}, 1)}
+	a, _, stop, err := b.receiver(ctx, p.api)
 	if err != nil {
-		end()
+		p.stop()
 		return nil, nil, err
 	}
 	p.OnSend(p.hear)
-	if err := setWebhook(ctx, api, botConfig{Token: demoToken, Secret: demoSecret}, "http://"+a.listener.Addr().String()+"/webhook/demo"); err != nil {
+	if err := setWebhook(ctx, p.api, botConfig{Token: demoToken, Secret: demoSecret}, "http://"+a.listener.Addr().String()+"/webhook/demo"); err != nil {
 		stop()
-		end()
+		p.stop()
 		return nil, nil, err
 	}
-	return p, func() { stop(); end() }, nil
+	return p, func() { stop(); p.stop() }, nil
 }
 
 // hear notes when a chat was answered.

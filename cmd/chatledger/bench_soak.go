@@ -10,14 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -41,23 +38,20 @@ const (
 	soakBack   = 10 * time.Second
 	soakGrowth = 1.25
 	soakMemory = 300
-	// soakEnd bounds the wait for the last answers; a lease that a kill left behind takes
-	// 15 s of it.
-	soakEnd = time.Minute
 )
 
 // soak is two processes on a server of their own, people who write to them, and whoever
 // does them harm.
 type soak struct {
 	*bench
-	cluster *pgdev.Server
-	dir     string
-	dsn     string
-	bots    string // file
-	api     string // Telegram's
-	sides   [2]*side
-	begun   time.Time
-	faults  []fault
+	cluster  *pgdev.Server
+	dir      string
+	dsn      string
+	bots     string // file
+	telegram *simulator
+	sides    [2]*side
+	begun    time.Time
+	faults   []fault
 
 	mu     sync.Mutex
 	times  []time.Duration // from an update's first attempt until it is acknowledged
@@ -135,7 +129,7 @@ func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 		return benchResult{}, err
 	}
 	senders.Wait()
-	rest := s.rest(ctx)
+	rest := settled(ctx, s.dsn, "%")
 	enough()
 	work.Wait()
 	end()
@@ -151,18 +145,15 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 	if err := os.Chmod(s.dir, 0o755); err != nil { // the server's user must get in
 		return nil, err
 	}
-	telegram := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "demo"}}})
-	for chat := range soakChats {
-		telegram.Post(map[string]any{"telepathy": map[string]any{"chat": map[string]any{"id": 1 + chat, "type": "private"}}}) // so that it exists
-	}
-	telegram.OnSend(s.hear)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if s.telegram, err = newSimulator(benchBot); err != nil {
 		return nil, err
 	}
-	front := &http.Server{Handler: telegram}
-	go front.Serve(listener)
-	s.api = "http://" + listener.Addr().String()
+	s.telegram.OnSend(s.hear)
+	for chat := range int64(soakChats) {
+		if err := s.telegram.openChat(benchBot.Username, 1+chat); err != nil {
+			return nil, err
+		}
+	}
 	for i := range s.sides {
 		address, err := freeAddress()
 		if err != nil {
@@ -173,8 +164,7 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 	s.bots = filepath.Join(s.dir, "bots.yaml")
 	err = os.WriteFile(s.bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600)
 	return func() {
-		front.Close()
-		telegram.Close()
+		s.telegram.stop()
 		os.RemoveAll(s.dir)
 	}, err
 }
@@ -182,7 +172,7 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 // keepUp runs a process until ctx ends, and starts it again whenever it is gone.
 func (s *soak) keepUp(ctx context.Context, one *side) {
 	for ctx.Err() == nil {
-		command := s.child(context.WithoutCancel(ctx), s.dsn, "serve", "--bots", s.bots, "--listen", one.address, "--telegram-url", s.api, "--notice", "0s")
+		command := s.child(context.WithoutCancel(ctx), s.dsn, "serve", "--bots", s.bots, "--listen", one.address, "--telegram-url", s.telegram.api, "--notice", "0s")
 		command.Stderr = nil // it says that the database is away
 		one.mu.Lock()
 		err := command.Start()
@@ -195,16 +185,13 @@ func (s *soak) keepUp(ctx context.Context, one *side) {
 		stop := context.AfterFunc(ctx, func() { command.Process.Signal(os.Interrupt) })
 		_ = command.Wait() // however it ended
 		stop()
-		select {
-		case <-time.After(soakRevive):
-		case <-ctx.Done():
-		}
+		_ = pause(ctx, soakRevive) // the loop sees that ctx ended
 	}
 }
 
 // ready waits until a process takes updates at an address.
 func ready(ctx context.Context, address string) error {
-	for deadline := time.Now().Add(soakEnd); ; time.Sleep(soakLook) {
+	for deadline := time.Now().Add(benchPatience); ; time.Sleep(benchLook) {
 		answer, err := http.Get("http://" + address + "/readyz")
 		if err == nil {
 			answer.Body.Close()
@@ -213,7 +200,7 @@ func ready(ctx context.Context, address string) error {
 			}
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return errors.Join(fmt.Errorf("%s is not ready after %s", address, soakEnd), err)
+			return errors.Join(fmt.Errorf("%s is not ready after %s", address, benchPatience), err)
 		}
 	}
 }
@@ -234,8 +221,7 @@ func (s *soak) send(ctx context.Context, sender, total int) {
 	for n := sender; n < total && ctx.Err() == nil; n += soakSenders {
 		time.Sleep(time.Until(s.begun.Add(time.Duration(n) * time.Second / soakRate)))
 		chat := 1 + sender + soakSenders*random.IntN(soakChats/soakSenders)
-		body := fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%[4]d,"is_bot":false,"first_name":"Ada"},"text":"where is my order %d?"}}`,
-			1+n, 10+n, time.Now().Unix(), chat, soakOrder+n)
+		body := orderQuestion(int64(1+n), int64(chat))
 		first := time.Now()
 		s.mu.Lock()
 		s.asked[n] = first
@@ -250,20 +236,14 @@ func (s *soak) send(ctx context.Context, sender, total int) {
 	}
 }
 
-// soakOrder is the first number of an order that people ask for. There is none such, which
-// the answer says, with the number: so it is known which update was answered.
-const soakOrder = 1_000_000
-
-var soakAnswer = regexp.MustCompile(`\b[1-9]\d{6}\b`)
-
 func (s *soak) hear(_ int64, text string, at time.Time) {
-	number, err := strconv.Atoi(soakAnswer.FindString(text))
-	if err != nil {
-		return // it says something else, and the update will be missed
+	id, ok := answered(text)
+	if !ok {
+		return // the update will be missed
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := number - soakOrder; n >= 0 && n < len(s.heard) {
+	if n := id - 1; n >= 0 && n < int64(len(s.heard)) {
 		if s.heard[n]++; s.heard[n] == 1 {
 			s.waited = append(s.waited, at.Sub(s.asked[n]))
 		}
@@ -279,10 +259,8 @@ func (s *soak) harm(ctx context.Context) error {
 		if at.After(s.begun.Add(s.For)) {
 			return nil
 		}
-		select {
-		case <-time.After(time.Until(at)):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause(ctx, time.Until(at)); err != nil {
+			return err
 		}
 		f := fault{[]string{"kill -9 of a process", "restart of the database", "kill -9 of a process", "crash of the database"}[n%4], time.Now()}
 		s.faults = append(s.faults, f)

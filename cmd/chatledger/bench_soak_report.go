@@ -69,26 +69,6 @@ func (s *soak) behind(ctx context.Context, conn **pgx.Conn) (time.Duration, erro
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
-// rest waits until nothing is left to be done, and says what is when it does not come.
-func (s *soak) rest(ctx context.Context) error {
-	var left int
-	var err error
-	for deadline := time.Now().Add(soakEnd); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(soakLook) {
-		var conn *pgx.Conn
-		if conn, err = pgx.Connect(ctx, s.dsn); err != nil {
-			continue
-		}
-		err = conn.QueryRow(ctx, `
-			select (select count(*) from eventstore.deliveries where finished_at is null)
-				+ (select count(*) from eventstore.events e join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`).Scan(&left)
-		conn.Close(ctx)
-		if err == nil && left == 0 {
-			return nil
-		}
-	}
-	return errors.Join(fmt.Errorf("%d events and deliveries are not done with after %s", left, soakEnd), err)
-}
-
 // report prints what was found, and fails when a promise was broken.
 func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, error) {
 	conn, err := pgx.Connect(ctx, s.dsn)

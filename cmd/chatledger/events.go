@@ -62,10 +62,8 @@ func (c *eventsCmd) Run(e *env) error {
 			}
 			return nil
 		}
-		select {
-		case <-e.ctx.Done():
+		if pause(e.ctx, followEvery) != nil {
 			return nil
-		case <-time.After(followEvery):
 		}
 	}
 }

@@ -175,15 +175,6 @@ func exportFeed(ctx context.Context, store *postgres.Store, after, upTo domain.P
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // pace tells every lineEvery how many events are done, and how fast.
 type pace struct {
 	out         io.Writer

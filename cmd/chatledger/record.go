@@ -51,10 +51,8 @@ func (c *recordCmd) Run(e *env) error {
 		if !c.Follow {
 			break
 		}
-		select {
-		case <-e.ctx.Done():
+		if pause(e.ctx, recordEvery) != nil {
 			return nil
-		case <-time.After(recordEvery):
 		}
 	}
 	fmt.Fprintf(e.stdout, "%d updates, %d new files in %s\n", r.updates, r.files, c.Out)

@@ -30,10 +30,8 @@ func (a *app) renewTables(ctx context.Context) {
 		if len(pending) == 0 {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, renewEvery) != nil {
 			return
-		case <-time.After(renewEvery):
 		}
 	}
 }

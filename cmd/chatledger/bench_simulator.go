@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+)
+
+// simulator is a Telegram of the bench, at an address.
+type simulator struct {
+	*telegramtest.Server
+	api  string // its address
+	stop func()
+}
+
+// benchBot is the account of rows that have one bot.
+var benchBot = telegramtest.Bot{Token: demoToken, Username: "demo_bot", Name: "demo"}
+
+func newSimulator(bots ...telegramtest.Bot) (*simulator, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &simulator{Server: telegramtest.New(telegramtest.Options{Bots: bots}), api: "http://" + listener.Addr().String()}
+	front := &http.Server{Handler: s}
+	go front.Serve(listener)
+	s.stop = func() { front.Close(); s.Close() }
+	return s, nil
+}
+
+// openChat has a person begin a chat at Telegram: a bot cannot write first there.
+func (s *simulator) openChat(bot string, chat int64) error {
+	update := fmt.Sprintf(`{"telepathy":{"chat":{"id":%d,"type":"private"}}}`, chat)
+	answer, err := http.Post(s.api+"/sim/updates?bot="+bot, "application/json", strings.NewReader(update))
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}
+
+// privateMessage is an update with what a person writes to a bot.
+func privateMessage(id, chat int64, text string) []byte {
+	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
+		id, time.Now().Unix(), chat, text)
+}
+
+// firstOrder is the first number of an order that people ask for. There is none such, which
+// the answer says, with the number: so it is known which update was answered.
+const firstOrder = 1_000_000
+
+var orderNumber = regexp.MustCompile(`\b[1-9]\d{6}\b`)
+
+// orderQuestion is an update whose answer can be told from all others.
+func orderQuestion(id, chat int64) []byte {
+	return privateMessage(id, chat, fmt.Sprintf("where is my order %d?", firstOrder+id))
+}
+
+// answered is the id of the question that a text answers; a text that says something else
+// answers none.
+func answered(text string) (id int64, ok bool) {
+	number, err := strconv.ParseInt(orderNumber.FindString(text), 10, 64)
+	return number - firstOrder, err == nil
+}
+
+const (
+	// benchLook is how often it is asked whether something is done.
+	benchLook = 100 * time.Millisecond
+	// benchPatience bounds the wait for a process to begin, and for the last answers; a lease
+	// that a kill left behind takes 15 s of it.
+	benchPatience = time.Minute
+)
+
+// settled waits until all events are handled, and nothing is left to be sent to
+// destinations like these. The database may be away meanwhile.
+func settled(ctx context.Context, dsn, destinations string) error {
+	for deadline := time.Now().Add(benchPatience); ; {
+		left, err := owed(ctx, dsn, destinations)
+		if err == nil && left == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("%d events and deliveries are not done with after %s", left, benchPatience), err)
+		}
+		if err := pause(ctx, benchLook); err != nil {
+			return err
+		}
+	}
+}
+
+// owed counts what is not sent yet to destinations like these, and what is not handled.
+func owed(ctx context.Context, dsn, destinations string) (left int, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	err = conn.QueryRow(ctx, `
+		select (select count(*) from eventstore.deliveries where finished_at is null and destination like $1)
+			+ (select count(*) from eventstore.events e join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`,
+		destinations).Scan(&left)
+	return left, err
+}
