@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
@@ -22,7 +23,7 @@ import (
 func (l *ledger) dryRun(t testing.TB, p projections.Projection) projections.Comparison {
 	t.Helper()
 	before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
-	done, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{DryRun: true})
+	done, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{DryRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func since(t testing.TB, p projections.Projection, history []domain.Recorded, ke
 // wantCause wants the one row that differs to be explained by an event.
 func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, want domain.Recorded) {
 	t.Helper()
-	v, err := projections.Verify(patiently(t), l.conn, l, p)
+	v, err := projections.Verify(waittest.Context(t), l.conn, l, p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -22,7 +23,7 @@ import (
 // rollback puts the previous table back.
 func (l *ledger) rollback(t testing.TB, p projections.Projection) {
 	t.Helper()
-	if _, _, err := projections.Rollback(patiently(t), l.conn, p); err != nil {
+	if _, _, err := projections.Rollback(waittest.Context(t), l.conn, p); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -69,7 +70,7 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 		}
 		pgtest.Exec(t, l.conn, c.before)
 		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
-		if _, _, err := projections.Rollback(patiently(t), l.conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := projections.Rollback(waittest.Context(t), l.conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
 		if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
@@ -130,7 +131,7 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 	defer stop()
 	<-router.Running()
 	for _, p := range projections.All() {
-		if _, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{}); err != nil { // keeps the table as it is now
+		if _, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{}); err != nil { // keeps the table as it is now
 			t.Fatal(err)
 		}
 		conn := l.session(t)
@@ -176,7 +177,7 @@ func (l *ledger) caughtUp(t testing.TB) {
 	t.Helper()
 	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
-		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
+		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
 			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
 	}
@@ -199,11 +200,11 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 		l.oneMore(t, "chat-demo:77")
 		l.follow(t, p, func() int { return 10 })
 		l.oneMore(t, "chat-demo:78")
-		consumer, err := l.LeadTable(patiently(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+		consumer, err := l.LeadTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		page, err := consumer.Next(patiently(t), 10)
+		page, err := consumer.Next(waittest.Context(t), 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +235,7 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	l.rebuild(t, p)
 	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous.tickets`)
 	number := l.number(t, p)
-	_, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
+	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{})
 	if err == nil || !strings.Contains(err.Error(), "view public.before depends on") || l.number(t, p) != number {
 		t.Errorf("got %v", err)
 	}
@@ -258,10 +259,10 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 			p := projections.Tickets{}
 			before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
 			cut := 0
-			_, err := projections.Rebuild(patiently(t), l.session(t), l, p, projections.How{Progress: func(at projections.Progress) {
+			_, err := projections.Rebuild(waittest.Context(t), l.session(t), l, p, projections.How{Progress: func(at projections.Progress) {
 				if at.Comparing {
 					cut = pgtest.Ask[int](t, l.conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
-					eventually(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
+					waittest.Until(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
 				}
 			}})
 			if cut != 1 {

@@ -6,12 +6,12 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -19,18 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
-
-// patience bounds every wait, and whole rebuilds. Folding a thousand chats with the race
-// detector takes a minute and more where others keep the processors busy; a test that hangs
-// is still told of by its name, and not by the end of the test binary.
-const patience = 4 * time.Minute
-
-// patiently is a context that ends before the test binary loses its patience.
-func patiently(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // ledger is a database with a store, and a session for whoever folds.
 type ledger struct {
@@ -79,7 +67,7 @@ func (l *ledger) appendAll(t testing.TB, histories []history, cut func(left int)
 		if len(batch) == 0 {
 			return
 		}
-		errs, err := l.Append(patiently(t), batch)
+		errs, err := l.Append(waittest.Context(t), batch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +83,7 @@ func (l *ledger) appendAll(t testing.TB, histories []history, cut func(left int)
 // back too.
 func (l *ledger) settle(t testing.TB) {
 	t.Helper()
-	eventually(t, "the feed shows every event", func() bool {
+	waittest.Until(t, "the feed shows every event", func() bool {
 		return pgtest.Ask[bool](t, l.Pool(), `
 			select coalesce((select transaction_id < pg_snapshot_xmin(pg_current_snapshot()) from eventstore.events order by transaction_id desc limit 1), true)`)
 	})
@@ -105,7 +93,7 @@ func (l *ledger) settle(t testing.TB) {
 // event there is, in pages of the sizes given.
 func (l *ledger) follow(t testing.TB, p projections.Projection, size func() int) {
 	t.Helper()
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	l.settle(t)
 	c, err := l.LeadTable(ctx, p.Name(), p.Version(), slog.New(slog.DiscardHandler))
@@ -135,7 +123,7 @@ func (l *ledger) follow(t testing.TB, p projections.Projection, size func() int)
 // verify wants a table to be what the events lead to.
 func (l *ledger) verify(t testing.TB, p projections.Projection) projections.Verified {
 	t.Helper()
-	v, err := projections.Verify(patiently(t), l.conn, l, p)
+	v, err := projections.Verify(waittest.Context(t), l.conn, l, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +136,7 @@ func (l *ledger) verify(t testing.TB, p projections.Projection) projections.Veri
 // rebuild rebuilds a table and wants it to be what the events lead to.
 func (l *ledger) rebuild(t testing.TB, p projections.Projection) projections.Rebuilt {
 	t.Helper()
-	done, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{})
+	done, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,20 +148,4 @@ func (l *ledger) rebuild(t testing.TB, p projections.Projection) projections.Reb
 func rows(t testing.TB, conn *pgx.Conn, query string) string {
 	t.Helper()
 	return pgtest.Ask[string](t, conn, `select coalesce(string_agg(r::text, E'\n'), '') from (`+query+`) r`)
-}
-
-// eventually asks until the answer is yes.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %s in vain until %s", patience, what)
-		}
-	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -270,14 +271,14 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		least := pgtest.Ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		writing.Go(func() {
 			for n := range 4 {
-				done, err := projections.Rebuild(patiently(t), conn, l, p, projections.How{})
+				done, err := projections.Rebuild(waittest.Context(t), conn, l, p, projections.How{})
 				if err != nil {
 					t.Error(err)
 				} else if done.Comparison.Differences() != 0 || done.Comparison.Rows < int64(least) {
 					t.Errorf("%s: %+v, want at least %d rows, all the same in both tables", p.Name(), done.Comparison, least)
 				}
 				if n%2 == 1 {
-					if _, _, err := projections.Rollback(patiently(t), conn, p); err != nil {
+					if _, _, err := projections.Rollback(waittest.Context(t), conn, p); err != nil {
 						t.Error(err)
 					}
 				}
@@ -287,7 +288,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	writing.Wait()
 	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
-		eventually(t, p.Name()+"'s consumer has come to the end", func() bool {
+		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
 			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
 		if v := l.verify(t, p); int(v.Streams) < len(histories) {
@@ -304,13 +305,13 @@ func TestAPageInHandFitsTheNewTable(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
 		l, _ := folded(t, 15, 20, p)
-		consumer, err := l.LeadTable(patiently(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+		consumer, err := l.LeadTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer consumer.Close()
 		l.oneMore(t, "chat-demo:77")
-		page, err := consumer.Next(patiently(t), 10)
+		page, err := consumer.Next(waittest.Context(t), 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -378,13 +379,13 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 					t.Errorf("%s: %d, %v", query, n, err)
 				}
 			})
-			eventually(t, "the query waits", func() bool {
+			waittest.Until(t, "the query waits", func() bool {
 				return pgtest.Ask[bool](t, watch, `select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
 			})
 		}
 	})
 	once := false
-	_, err := projections.Rebuild(patiently(t), l.conn, l, p, telling(func() {
+	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, telling(func() {
 		if !once { // left for the swap
 			once = true
 			l.oneMore(t, "chat-demo:77")
@@ -410,7 +411,7 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	conn := l.session(t)
 	go func() {
 		n := 0
-		_, err := projections.Rebuild(patiently(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
+		_, err := projections.Rebuild(waittest.Context(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
 		done <- err
 	}()
 	for n := 0; n < 3; { // it comes back to catch up after each failed try
@@ -461,7 +462,7 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			l, _ := folded(t, 18, 20, projections.Tickets{})
 			tickets := projections.Tickets{}
 			before, checkpoint, number := l.table(t, tickets), l.checkpoint(t, tickets), l.number(t, tickets)
-			ctx, cancel := context.WithCancelCause(patiently(t))
+			ctx, cancel := context.WithCancelCause(waittest.Context(t))
 			p, how := interrupt(t, l, cancel)
 			if _, err := projections.Rebuild(ctx, l.session(t), l, p, how); err == nil || context.Cause(ctx) != why {
 				t.Fatalf("it was not interrupted: %v", err)
@@ -472,7 +473,7 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
 				t.Fatalf("%d tables of a rebuild were left, so the next run has nothing to clear", n)
 			}
-			eventually(t, "the interrupted session has ended", func() bool {
+			waittest.Until(t, "the interrupted session has ended", func() bool {
 				return pgtest.Ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
@@ -490,10 +491,10 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	var second, elsewhere error
 	p := hooked{projections.Tickets{}, func(pgx.Tx) error {
 		_, second = projections.Rebuild(t.Context(), other, l, projections.Tickets{}, projections.How{})
-		_, elsewhere = projections.Rebuild(patiently(t), other, l, projections.Conversations{}, projections.How{})
+		_, elsewhere = projections.Rebuild(waittest.Context(t), other, l, projections.Conversations{}, projections.How{})
 		return nil
 	}}
-	if _, err := projections.Rebuild(patiently(t), l.conn, l, p, projections.How{}); err != nil {
+	if _, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{}); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil || second.Error() != want {
@@ -502,7 +503,7 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	if elsewhere != nil {
 		t.Errorf("of another table: %v", elsewhere)
 	}
-	if _, err := projections.Rebuild(patiently(t), other, l, projections.Tickets{}, projections.How{}); err != nil {
+	if _, err := projections.Rebuild(waittest.Context(t), other, l, projections.Tickets{}, projections.How{}); err != nil {
 		t.Errorf("when the first is done: %v", err)
 	}
 	l.verify(t, projections.Tickets{})
@@ -524,7 +525,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 			if name == "a feed that has lost events" {
 				pgtest.Exec(t, other, c.during)
 			}
-			_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
+			_, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %s", err, c.want)
 			}
@@ -541,7 +542,7 @@ func TestARebuildOverAGapIsAnError(t *testing.T) {
 	l, histories := folded(t, 21, 10, projections.Conversations{})
 	torn := histories[slices.IndexFunc(histories, func(h history) bool { return len(h.events) > 1 })].stream
 	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
-	_, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{})
+	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Conversations{}, projections.How{})
 	var gap projections.GapError
 	if !errors.As(err, &gap) || gap.Stream != torn || gap.Has != 0 {
 		t.Errorf("got %v", err)
@@ -558,13 +559,13 @@ func TestProgressIsToldPageByPage(t *testing.T) {
 	for range 11_000 {
 		g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
 	}
-	errs, err := l.Append(patiently(t), []commands.Append{{Stream: h.stream, Events: h.events}})
+	errs, err := l.Append(waittest.Context(t), []commands.Append{{Stream: h.stream, Events: h.events}})
 	if err != nil || errs[0] != nil {
 		t.Fatal(errs, err)
 	}
 	l.settle(t)
 	var told [][2]int64
-	done, err := projections.Rebuild(patiently(t), l.conn, l, projections.Conversations{}, projections.How{Progress: func(p projections.Progress) {
+	done, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Conversations{}, projections.How{Progress: func(p projections.Progress) {
 		if !p.Comparing {
 			told = append(told, [2]int64{p.Done, p.Total})
 		}

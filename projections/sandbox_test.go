@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/projections"
 )
 
 func openSandbox(t *testing.T, l *ledger) *projections.Sandbox {
 	t.Helper()
-	s, err := projections.OpenSandbox(patiently(t), l.conn)
+	s, err := projections.OpenSandbox(waittest.Context(t), l.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,19 +33,19 @@ func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 	}
 	s := openSandbox(t, l)
 	for _, h := range histories {
-		events, err := l.ReadStream(patiently(t), l.Pool(), h.stream, 0, 100_000)
+		events, err := l.ReadStream(waittest.Context(t), l.Pool(), h.stream, 0, 100_000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Fold(patiently(t), events); err != nil {
+		if err := s.Fold(waittest.Context(t), events); err != nil {
 			t.Fatal(err)
 		}
 	}
-	schema, err := s.Keep(patiently(t))
+	schema, err := s.Keep(waittest.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(patiently(t)); err != nil {
+	if err := s.Close(waittest.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range projections.All() {
@@ -65,17 +66,17 @@ func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
 	schemas := func() string {
 		return rows(t, l.conn, `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
 	}
-	if err := openSandbox(t, l).Close(patiently(t)); err != nil || schemas() != "" {
+	if err := openSandbox(t, l).Close(waittest.Context(t)); err != nil || schemas() != "" {
 		t.Errorf("%v, there is still %s", err, schemas())
 	}
 	var kept []string
 	for range 2 {
 		s := openSandbox(t, l)
-		schema, err := s.Keep(patiently(t))
+		schema, err := s.Keep(waittest.Context(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Close(patiently(t)); err != nil {
+		if err := s.Close(waittest.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 		kept = append(kept, "("+schema+")")
@@ -90,7 +91,7 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	lost := l.session(t)
-	s, err := projections.OpenSandbox(patiently(t), lost)
+	s, err := projections.OpenSandbox(waittest.Context(t), lost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,14 +103,14 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 		ended <- err
 	}()
 	// Before it has begun, the server takes no notice of being asked to cancel it.
-	eventually(t, "the statement runs", func() bool {
+	waittest.Until(t, "the statement runs", func() bool {
 		return pgtest.Ask[bool](t, l.conn, `select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
 	})
 	cancel()
 	if err := <-ended; err == nil {
 		t.Fatal("nothing was interrupted")
 	}
-	if err := s.Close(patiently(t)); err != nil {
+	if err := s.Close(waittest.Context(t)); err != nil {
 		t.Error(err)
 	}
 	if pgtest.Ask[bool](t, l.conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
@@ -121,22 +122,22 @@ func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	killed := l.session(t)
-	if _, err := projections.OpenSandbox(patiently(t), killed); err != nil {
+	if _, err := projections.OpenSandbox(waittest.Context(t), killed); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, killed, `create table readmodel_sandbox.left ()`)
-	if _, err := projections.OpenSandbox(patiently(t), l.conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
+	if _, err := projections.OpenSandbox(waittest.Context(t), l.conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
 		t.Errorf("a second sandbox beside the first: %v", err)
 	}
 	if err := killed.PgConn().Conn().Close(); err != nil { // without a farewell
 		t.Fatal(err)
 	}
-	eventually(t, "the server has noticed", func() bool {
+	waittest.Until(t, "the server has noticed", func() bool {
 		return pgtest.Ask[bool](t, l.conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
 	})
 	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
 		t.Error("the next sandbox has what was left")
-	} else if err := s.Close(patiently(t)); err != nil {
+	} else if err := s.Close(waittest.Context(t)); err != nil {
 		t.Error(err)
 	}
 }

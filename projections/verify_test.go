@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -135,14 +136,14 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 				return
 			}
 			go func() {
-				_, err := projections.Rebuild(patiently(t), rebuilder, l, p, projections.How{})
+				_, err := projections.Rebuild(waittest.Context(t), rebuilder, l, p, projections.How{})
 				done <- err
 			}()
-			eventually(t, "the rebuild waits for its turn", func() bool {
+			waittest.Until(t, "the rebuild waits for its turn", func() bool {
 				return pgtest.Ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
 			})
 		}}
-		v, err := projections.Verify(patiently(t), l.conn, h, p)
+		v, err := projections.Verify(waittest.Context(t), l.conn, h, p)
 		if err != nil || v.First != nil || v.Streams != 1100 || v.Rows != 1100 || h.batch < 3 {
 			t.Fatalf("%+v in %d batches: %v", v, h.batch, err)
 		}

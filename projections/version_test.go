@@ -18,6 +18,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
@@ -50,27 +51,9 @@ type loudly struct{ projections.Folding }
 
 func (f loudly) Take(r domain.Recorded) error { return f.Folding.Take(shouted(r)) }
 
-// journal is a log that a test reads.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-func (j *journal) count(what string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), what)
-}
-
 // process keeps a projection's table as one process of serve does, until stop. It
 // tells how many events it has folded.
-func (l *ledger) process(t testing.TB, p projections.Projection, log *journal) (folded *atomic.Int64, stop func()) {
+func (l *ledger) process(t testing.TB, p projections.Projection, log *waittest.Log) (folded *atomic.Int64, stop func()) {
 	t.Helper()
 	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -104,20 +87,20 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	older, newer := projections.Conversations{}, loud{}
 	histories := generate(rand.New(rand.NewPCG(50, 4)), 80, 60)
 	l.appendAll(t, histories[:40], func(left int) int { return left })
-	var olderLog, newerLog journal
+	var olderLog, newerLog waittest.Log
 	byOlder, stopOlder := l.process(t, older, &olderLog)
 	l.caughtUpWith(t, older)
 	byNewer, _ := l.process(t, newer, &newerLog)
-	eventually(t, "the newer program says that it waits", func() bool { return newerLog.count(waits) > 0 })
+	waittest.Until(t, "the newer program says that it waits", func() bool { return strings.Count(newerLog.String(), waits) > 0 })
 
 	var writing sync.WaitGroup
 	defer writing.Wait()
 	writing.Go(func() { l.appendAll(t, histories[40:], func(int) int { return 1 }) })
 	// While the new table is built, the older program folds what comes.
 	once, before := sync.Once{}, byOlder.Load()
-	done, renewed, err := projections.Renew(patiently(t), l.session(t), l, newer, func(projections.Progress) {
+	done, renewed, err := projections.Renew(waittest.Context(t), l.session(t), l, newer, func(projections.Progress) {
 		once.Do(func() {
-			eventually(t, "the older program folds on", func() bool { return byOlder.Load() > before })
+			waittest.Until(t, "the older program folds on", func() bool { return byOlder.Load() > before })
 		})
 	})
 	if err != nil || !renewed || done.Comparison != nil {
@@ -137,9 +120,9 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
 		t.Error("nobody shouts")
 	}
-	eventually(t, "the older program says that it waits", func() bool { return olderLog.count(waits) == 1 })
-	if newerLog.count(waits) != 1 {
-		t.Errorf("the newer program said %d times that it waits, want once", newerLog.count(waits))
+	waittest.Until(t, "the older program says that it waits", func() bool { return strings.Count(olderLog.String(), waits) == 1 })
+	if strings.Count(newerLog.String(), waits) != 1 {
+		t.Errorf("the newer program said %d times that it waits, want once", strings.Count(newerLog.String(), waits))
 	}
 
 	// Who has the older one still finds his table, and a newer process does not take it.
@@ -162,7 +145,7 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	t.Helper()
 	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
-	eventually(t, "the table has come to the end", func() bool {
+	waittest.Until(t, "the table has come to the end", func() bool {
 		return pgtest.Ask[bool](t, l.conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
 	})
 }
@@ -171,22 +154,22 @@ func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	older, newer := projections.Conversations{}, loud{}
-	_, stop := l.process(t, newer, &journal{})
+	_, stop := l.process(t, newer, &waittest.Log{})
 	l.oneMore(t, "chat-demo:1")
 	l.caughtUpWith(t, newer)
 	stop() // nobody leads the group now
-	var log journal
+	var log waittest.Log
 	byOlder, _ := l.process(t, older, &log)
-	eventually(t, "it says why it waits", func() bool { return log.count(waits+": another version") == 1 })
+	waittest.Until(t, "it says why it waits", func() bool { return strings.Count(log.String(), waits+": another version") == 1 })
 	l.oneMore(t, "chat-demo:2")
-	if _, renewed, err := projections.Renew(patiently(t), l.conn, l, older, nil); renewed || err != nil {
+	if _, renewed, err := projections.Renew(waittest.Context(t), l.conn, l, older, nil); renewed || err != nil {
 		t.Errorf("it builds the older table: %v", err)
 	}
-	l.process(t, newer, &journal{})
+	l.process(t, newer, &waittest.Log{})
 	l.caughtUpWith(t, newer)
 	l.verify(t, newer)
-	if byOlder.Load() != 0 || log.count(waits) != 1 {
-		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(), log.count(waits))
+	if byOlder.Load() != 0 || strings.Count(log.String(), waits) != 1 {
+		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(), strings.Count(log.String(), waits))
 	}
 }
 
@@ -195,9 +178,9 @@ func TestAnEmptyDatabaseIsOfTheVersionThatComesFirst(t *testing.T) {
 	l := newLedger(t)
 	p := loud{}
 	number := l.number(t, p)
-	l.process(t, p, &journal{})
+	l.process(t, p, &waittest.Log{})
 	for range 2 { // before somebody leads, perhaps, and certainly afterwards
-		if _, renewed, err := projections.Renew(patiently(t), l.conn, l, p, nil); renewed || err != nil {
+		if _, renewed, err := projections.Renew(waittest.Context(t), l.conn, l, p, nil); renewed || err != nil {
 			t.Errorf("an empty table is built: %v", err)
 		}
 		l.caughtUpWith(t, p)
@@ -221,8 +204,8 @@ func TestANewVersionIsBuiltOnce(t *testing.T) {
 		conn := l.session(t)
 		both.Go(func() {
 			for {
-				_, renewed, err := projections.Renew(patiently(t), conn, l, loud{}, func(projections.Progress) {
-					eventually(t, "the other one came too", func() bool { return busy.Load() > 0 })
+				_, renewed, err := projections.Renew(waittest.Context(t), conn, l, loud{}, func(projections.Progress) {
+					waittest.Until(t, "the other one came too", func() bool { return busy.Load() > 0 })
 				})
 				switch {
 				case errors.Is(err, projections.ErrBusy):

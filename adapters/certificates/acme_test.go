@@ -21,6 +21,8 @@ import (
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/miekg/dns"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestMain(m *testing.M) {
@@ -90,7 +92,7 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 	}
 	a := newAuthority(t, l.Addr().(*net.TCPAddr).Port)
 	asked := Authority{Directory: a.directory, Roots: a.roots, Email: "ops@example.com", Domains: []string{domain}, Storage: filepath.Join(t.TempDir(), "kept"), Listen: l.Addr().String()}
-	var said lines
+	var said waittest.Log
 	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 		t.Error("a handshake before there is a certificate")
 	}
 	run(t, source)
-	eventually(t, "the certificate is shown", func() bool { return source.NotAfter().After(time.Now()) })
+	waittest.Until(t, "the certificate is shown", func() bool { return source.NotAfter().After(time.Now()) })
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: domain, RootCAs: a.pool}}}
 	defer client.CloseIdleConnections()
 	answer, err := client.Get("https://" + l.Addr().String())
@@ -114,7 +116,7 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 	if in := time.Until(source.NotAfter()); in > lifetime || in < lifetime/2 {
 		t.Errorf("it expires in %v", in)
 	}
-	eventually(t, "it is said", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
+	waittest.Until(t, "it is said", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
 
 	a.Close()
 	second, err := NewACME(asked, slog.New(slog.DiscardHandler))
@@ -122,20 +124,20 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, second)
-	eventually(t, "the second process has it", func() bool { return second.NotAfter().Equal(source.NotAfter()) })
+	waittest.Until(t, "the second process has it", func() bool { return second.NotAfter().Equal(source.NotAfter()) })
 }
 
 func TestAnAuthorityThatRefusesIsSaid(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, 1) // where nobody answers
-	var said lines
+	var said waittest.Log
 	source, err := NewACME(Authority{Directory: a.directory, Roots: a.roots, Domains: []string{"bot.example.com"}, Storage: t.TempDir(), Listen: "127.0.0.1:0"},
 		slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, source)
-	eventually(t, "it is said", func() bool {
+	waittest.Until(t, "it is said", func() bool {
 		return strings.Contains(said.String(), "port 443") && strings.Contains(said.String(), "domain=bot.example.com")
 	})
 	if !source.NotAfter().IsZero() {

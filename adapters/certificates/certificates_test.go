@@ -1,93 +1,22 @@
 package certificates
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/certificates/certtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
-
-const (
-	patience = 30 * time.Second
-	look     = 10 * time.Millisecond
-)
-
-// pair makes a self-signed certificate for 127.0.0.1, in PEM form.
-func pair(t *testing.T, name string, notBefore, notAfter time.Time) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: notBefore, NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})
-}
-
-// year makes a pair that is valid for a year.
-func year(t *testing.T, name string) (certificate, key []byte) {
-	return pair(t, name, time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
-}
-
-type files struct{ certificate, key string }
-
-func newFiles(t *testing.T) files {
-	dir := t.TempDir()
-	return files{filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")}
-}
-
-func (f files) write(t *testing.T, certificate, key []byte) {
-	t.Helper()
-	for path, text := range map[string][]byte{f.certificate: certificate, f.key: key} {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// lines is a log to look at.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // listen serves a source's certificate and returns the address.
 func listen(t *testing.T, config *tls.Config) string {
@@ -125,25 +54,11 @@ func shown(address string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for deadline := time.After(patience); !done(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
-}
-
 func TestNewFilesAreShownWithoutARestart(t *testing.T) {
 	t.Parallel()
-	f := newFiles(t)
-	certificate, key := year(t, "old.example.com")
-	f.write(t, certificate, key)
-	source, err := Open(f.certificate, f.key, slog.New(slog.DiscardHandler))
+	f := certtest.NewFiles(t)
+	f.Write(t, certtest.Year(t, "old.example.com"))
+	source, err := Open(f.Certificate, f.Key, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,21 +67,19 @@ func TestNewFilesAreShownWithoutARestart(t *testing.T) {
 	if got := shown(address); got != "old.example.com" {
 		t.Fatalf("it shows %s", got)
 	}
-	certificate, key = year(t, "new.example.com")
-	f.write(t, certificate, key)
-	eventually(t, "the new certificate is shown", func() bool { return shown(address) == "new.example.com" })
+	f.Write(t, certtest.Year(t, "new.example.com"))
+	waittest.Until(t, "the new certificate is shown", func() bool { return shown(address) == "new.example.com" })
 }
 
 // SIGHUP goes to every source of the process, so that this test is alone.
 func TestABadPairLeavesTheFormerInUseAndSaysWhy(t *testing.T) {
-	certificate, key := year(t, "old.example.com")
-	otherCertificate, otherKey := year(t, "other.example.com")
-	expired, expiredKey := pair(t, "expired.example.com", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour))
-	early, earlyKey := pair(t, "early.example.com", time.Now().Add(time.Hour), time.Now().AddDate(1, 0, 0))
-	f := newFiles(t)
-	f.write(t, certificate, key)
-	var log lines
-	source, err := Open(f.certificate, f.key, slog.New(slog.NewTextHandler(&log, nil)))
+	old, other := certtest.Year(t, "old.example.com"), certtest.Year(t, "other.example.com")
+	expired := certtest.Between(t, "expired.example.com", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour))
+	early := certtest.Between(t, "early.example.com", time.Now().Add(time.Hour), time.Now().AddDate(1, 0, 0))
+	f := certtest.NewFiles(t)
+	f.Write(t, old)
+	var log waittest.Log
+	source, err := Open(f.Certificate, f.Key, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,69 +95,63 @@ func TestABadPairLeavesTheFormerInUseAndSaysWhy(t *testing.T) {
 	signal.Notify(guard, syscall.SIGHUP)
 	defer signal.Stop(guard)
 	for _, bad := range []struct {
-		name             string
-		certificate, key []byte
-		want             string
+		name string
+		pair certtest.Pair
+		want string
 	}{
-		{"another key", otherCertificate, key, "private key does not match"},
-		{"no PEM", []byte("hello"), key, "failed to find any PEM data"},
-		{"cut in the middle", certificate[:100], key, "failed to find any PEM data"},
-		{"empty", nil, nil, "failed to find any PEM data"},
-		{"expired", expired, expiredKey, "expired at"},
-		{"not valid yet", early, earlyKey, "is valid from"},
-		{"huge", make([]byte, maxFile+1), key, "is no PEM file"},
+		{"another key", certtest.Pair{Certificate: other.Certificate, Key: old.Key}, "private key does not match"},
+		{"no PEM", certtest.Pair{Certificate: []byte("hello"), Key: old.Key}, "failed to find any PEM data"},
+		{"cut in the middle", certtest.Pair{Certificate: old.Certificate[:100], Key: old.Key}, "failed to find any PEM data"},
+		{"empty", certtest.Pair{}, "failed to find any PEM data"},
+		{"expired", expired, "expired at"},
+		{"not valid yet", early, "is valid from"},
+		{"huge", certtest.Pair{Certificate: make([]byte, maxFile+1), Key: old.Key}, "is no PEM file"},
 	} {
-		log.mu.Lock()
-		log.text.Reset()
-		log.mu.Unlock()
-		f.write(t, bad.certificate, bad.key)
-		eventually(t, bad.name+" is said", func() bool {
+		before := len(log.String())
+		f.Write(t, bad.pair)
+		waittest.Until(t, bad.name+" is said", func() bool {
 			hangUp()
-			return strings.Contains(log.String(), bad.want) && strings.Contains(log.String(), "the former one stays")
+			said := log.String()[before:]
+			return strings.Contains(said, bad.want) && strings.Contains(said, "the former one stays")
 		})
 		if got := shown(address); got != "old.example.com" {
 			t.Errorf("%s: it shows %s", bad.name, got)
 		}
 	}
-	f.write(t, otherCertificate, otherKey)
-	eventually(t, "the next good pair is shown", func() bool { hangUp(); return shown(address) == "other.example.com" })
+	f.Write(t, other)
+	waittest.Until(t, "the next good pair is shown", func() bool { hangUp(); return shown(address) == "other.example.com" })
 }
 
 func TestWhatCannotBeUsedEndsTheStart(t *testing.T) {
 	t.Parallel()
-	f := newFiles(t)
-	if _, err := Open(f.certificate, f.key, slog.Default()); err == nil || !strings.Contains(err.Error(), f.key) {
+	f := certtest.NewFiles(t)
+	if _, err := Open(f.Certificate, f.Key, slog.Default()); err == nil || !strings.Contains(err.Error(), f.Key) {
 		t.Errorf("missing files: %v", err)
 	}
-	certificate, key := pair(t, "a", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour))
-	f.write(t, certificate, key)
-	if _, err := Open(f.certificate, f.key, slog.Default()); err == nil || !strings.Contains(err.Error(), "renew it") {
+	f.Write(t, certtest.Between(t, "a", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour)))
+	if _, err := Open(f.Certificate, f.Key, slog.Default()); err == nil || !strings.Contains(err.Error(), "renew it") {
 		t.Errorf("expired: %v", err)
 	}
 }
 
 func TestAnAddressIsCheckedAndReadEvenWhenItIsNotValid(t *testing.T) {
 	t.Parallel()
-	certificate, key := year(t, "bot.example.com")
-	parsed, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		t.Fatal(err)
+	pair := certtest.Year(t, "bot.example.com")
+	config, roots := pair.Server(t), pair.Roots()
+	notAfter := config.Certificates[0].Leaf.NotAfter
+	address := "https://" + listen(t, config) + "/webhook/demo"
+	if got, err := Check(t.Context(), address, roots); err != nil || !got.Equal(notAfter) {
+		t.Errorf("a valid one: %v, %v", got, err)
 	}
-	address := "https://" + listen(t, &tls.Config{Certificates: []tls.Certificate{parsed}}) + "/webhook/demo"
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certificate)
-	if notAfter, err := Check(t.Context(), address, roots); err != nil || !notAfter.Equal(parsed.Leaf.NotAfter) {
-		t.Errorf("a valid one: %v, %v", notAfter, err)
-	}
-	if notAfter, err := Check(t.Context(), address, nil); err == nil || !notAfter.Equal(parsed.Leaf.NotAfter) {
-		t.Errorf("one that nobody trusts: %v, %v", notAfter, err)
+	if got, err := Check(t.Context(), address, nil); err == nil || !got.Equal(notAfter) {
+		t.Errorf("one that nobody trusts: %v, %v", got, err)
 	}
 	if _, err := Check(t.Context(), strings.Replace(address, "127.0.0.1", "localhost", 1), roots); err == nil || !strings.Contains(err.Error(), "localhost") {
 		t.Errorf("one for another name: %v", err)
 	}
 	for _, wrong := range []string{"", "http://127.0.0.1/", "https://", "https://127.0.0.1:1/", "::"} {
-		if notAfter, err := Check(t.Context(), wrong, nil); err == nil || !notAfter.IsZero() {
-			t.Errorf("%q: %v, %v", wrong, notAfter, err)
+		if got, err := Check(t.Context(), wrong, nil); err == nil || !got.IsZero() {
+			t.Errorf("%q: %v, %v", wrong, got, err)
 		}
 	}
 }
@@ -274,30 +181,27 @@ func TestACheckEnds(t *testing.T) {
 
 func TestACertificateMovesToOtherFilesOrStaysWhereItIs(t *testing.T) {
 	t.Parallel()
-	before, after := newFiles(t), newFiles(t)
-	certificate, key := year(t, "before.example.com")
-	before.write(t, certificate, key)
-	source, err := Open(before.certificate, before.key, slog.New(slog.DiscardHandler))
+	before, after := certtest.NewFiles(t), certtest.NewFiles(t)
+	before.Write(t, certtest.Year(t, "before.example.com"))
+	source, err := Open(before.Certificate, before.Key, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listen(t, source.TLS())
 	run(t, source)
-	if err := source.Move(after.certificate, after.key); err == nil || !strings.Contains(err.Error(), after.certificate) {
+	if err := source.Move(after.Certificate, after.Key); err == nil || !strings.Contains(err.Error(), after.Certificate) {
 		t.Errorf("to files that are missing: %v", err)
 	}
 	if got := shown(address); got != "before.example.com" {
 		t.Errorf("after a move that came to nothing it shows %s", got)
 	}
-	certificate, key = year(t, "after.example.com")
-	after.write(t, certificate, key)
-	if err := source.Move(after.certificate, after.key); err != nil {
+	after.Write(t, certtest.Year(t, "after.example.com"))
+	if err := source.Move(after.Certificate, after.Key); err != nil {
 		t.Fatal(err)
 	}
 	if got := shown(address); got != "after.example.com" {
 		t.Errorf("it shows %s", got)
 	}
-	certificate, key = year(t, "renewed.example.com")
-	after.write(t, certificate, key)
-	eventually(t, "the files that it moved to are followed", func() bool { return shown(address) == "renewed.example.com" })
+	after.Write(t, certtest.Year(t, "renewed.example.com"))
+	waittest.Until(t, "the files that it moved to are followed", func() bool { return shown(address) == "renewed.example.com" })
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -512,7 +513,7 @@ func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
 			if _, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10); err == nil || !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
 				t.Errorf("reading the stream: %v, want stream, version and name", err)
 			}
-			eventually(t, "the events stand in the feed", func() bool {
+			waittest.Until(t, "the events stand in the feed", func() bool {
 				events, err := s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
 				if err != nil && !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
 					t.Fatalf("reading the feed: %v, want stream, version and name", err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -29,7 +30,7 @@ func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
 	}
 	var at domain.Position
 	var pages, read int
-	eventually(t, "all are final and read", func() bool {
+	waittest.Until(t, "all are final and read", func() bool {
 		page, err := s.ReadStored(t.Context(), at, extent.End)
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -36,11 +37,11 @@ func TestTheCensusTellsHowFarAGroupIsBehind(t *testing.T) {
 	}
 	defer lead.Close()
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
-	eventually(t, "the events are final", func() bool {
+	waittest.Until(t, "the events are final", func() bool {
 		found := census(t, s, "responder")
 		return found["consumer_lag_events responder"] == 3 && found["consumer_lag_seconds responder"] > 0
 	})
-	page, err := lead.Next(patiently(t), 10)
+	page, err := lead.Next(waittest.Context(t), 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 		}
 	}
 	for what, want := range map[string]float64{"delivery_oldest_seconds telegram:demo dead": 3600, "ticket_oldest_seconds high": 7200, "ticket_overdue_seconds high": 3600} {
-		if got := found[what]; got < want || got > want+patience.Seconds() {
+		if got := found[what]; got < want || got > want+waittest.Patience.Seconds() {
 			t.Errorf("%s is %v, want some %v", what, got, want)
 		}
 	}

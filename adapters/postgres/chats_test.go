@@ -13,6 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -20,7 +21,7 @@ import (
 // reading runs f in a transaction that cannot write.
 func reading(t *testing.T, s *postgres.Store, f func(context.Context, pgx.Tx) error) {
 	t.Helper()
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	err := pgx.BeginTxFunc(ctx, s.Pool(), pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return f(ctx, tx) })
 	if err != nil {
 		t.Fatal(err)
@@ -98,11 +99,11 @@ func TestAGroupThatNeverReadHasReachedNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	l := postgres.Ledger{Store: s}
-	if at, err := l.Reached(patiently(t), "responder"); err != nil || at != (domain.Position{}) {
+	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil || at != (domain.Position{}) {
 		t.Errorf("%v, error %v", at, err)
 	}
 	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '7', 9)`)
-	if at, err := l.Reached(patiently(t), "responder"); err != nil || at != (domain.Position{Transaction: 7, Number: 9}) {
+	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil || at != (domain.Position{Transaction: 7, Number: 9}) {
 		t.Errorf("%v, error %v", at, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -495,7 +496,7 @@ func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, blocking, `lock table eventstore.deliveries in exclusive mode`)
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	var started, claims sync.WaitGroup
 	defer claims.Wait()
 	for bot := range 50 {
@@ -514,7 +515,7 @@ func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
 		return pgtest.Ask[int](t, watch, `
 			select count(*) from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())`)
 	}
-	eventually(t, "as many claims as may have a connection", func() bool { return blocked() >= postgres.ClaimsAtOnce })
+	waittest.Until(t, "as many claims as may have a connection", func() bool { return blocked() >= postgres.ClaimsAtOnce })
 	for i := range 100 {
 		errs, err := s.Append(ctx, []commands.Append{{Stream: domain.ChatStream("demo", int64(i)), Events: said(1)}})
 		if err != nil || errs[0] != nil {
@@ -568,7 +569,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	busy := map[string]domain.Version{} // lanes with somebody sending
 	reached := map[string]domain.Version{}
 	left := len(all)
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	var wg sync.WaitGroup
 	unfinished := func() bool {
 		mu.Lock()

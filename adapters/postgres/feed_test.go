@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -27,7 +28,7 @@ import (
 // lead leads a group or fails the test.
 func lead(t testing.TB, s *postgres.Store, group string) *postgres.Consumer {
 	t.Helper()
-	c, err := s.Lead(patiently(t), group)
+	c, err := s.Lead(waittest.Context(t), group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func lead(t testing.TB, s *postgres.Store, group string) *postgres.Consumer {
 // next reads a page that must come.
 func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
 	t.Helper()
-	page, err := c.Next(patiently(t), limit)
+	page, err := c.Next(waittest.Context(t), limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
 // may stand between them, and a page ends before it.
 func whole(t testing.TB, c *postgres.Consumer, n int) (page []domain.Recorded) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("the feed shows %d events", n), func() bool {
+	waittest.Until(t, fmt.Sprintf("the feed shows %d events", n), func() bool {
 		page = next(t, c, n)
 		return len(page) == n
 	})
@@ -244,7 +245,7 @@ func TestNextEndsWithItsContext(t *testing.T) {
 // sessionOf waits for the session with this application name, and gives its process id.
 func sessionOf(t testing.TB, conn *pgx.Conn, name string) (pid int) {
 	t.Helper()
-	eventually(t, "there is a session "+name, func() bool {
+	waittest.Until(t, "there is a session "+name, func() bool {
 		err := conn.QueryRow(t.Context(), `
 			select pid from pg_stat_activity where datname = current_database() and application_name = $1
 			order by backend_start desc limit 1`, name).Scan(&pid)
@@ -272,7 +273,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	}()
 	// It has tried and failed when its session begins to wait for the second time.
 	tried := map[time.Time]bool{}
-	eventually(t, "the second process has tried twice", func() bool {
+	waittest.Until(t, "the second process has tried twice", func() bool {
 		var at time.Time
 		err := watch.QueryRow(t.Context(), `
 			select query_start from pg_stat_activity
@@ -290,7 +291,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	select {
 	case c := <-waited:
 		c.Close()
-	case <-time.After(patience):
+	case <-time.After(waittest.Patience):
 		t.Fatal("nobody followed the leader")
 	}
 }
@@ -327,7 +328,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 			t.Error("the dead leader moved the checkpoint")
 		}
 		wantPage(t, next(t, c, 10), "chat-demo:1/1", "chat-demo:1/2")
-	case <-time.After(patience):
+	case <-time.After(waittest.Patience):
 		t.Fatal("nobody followed the leader")
 	}
 }
@@ -341,13 +342,13 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 		},
 		"when there is nothing more to do": func(t *testing.T, s *postgres.Store, c *postgres.Consumer) {
 			pass(t, c, next(t, c, 1))
-			ctx, stop := context.WithCancel(patiently(t))
+			ctx, stop := context.WithCancel(waittest.Context(t))
 			idle := make(chan error, 1)
 			go func() {
 				_, err := c.Next(ctx, 1)
 				idle <- err
 			}()
-			eventually(t, "the checkpoint has followed", func() bool {
+			waittest.Until(t, "the checkpoint has followed", func() bool {
 				return pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`) == 4
 			})
 			stop()
@@ -482,7 +483,7 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	dsn := pgtest.Database(t)
 	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
 	pgtest.Exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	var writing sync.WaitGroup
 	for w := range streams {
 		s := stores[w%2]
@@ -567,7 +568,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	}
 	defer running.Wait()
 	defer stop()
-	eventually(t, "both processes tell and listen", func() bool {
+	waittest.Until(t, "both processes tell and listen", func() bool {
 		return pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`) == 4 &&
 			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
 	})
@@ -610,7 +611,7 @@ func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T
 func reads(t testing.TB, watch *pgx.Conn, c *postgres.Consumer) <-chan []domain.Recorded {
 	t.Helper()
 	begun := pgtest.Ask[time.Time](t, watch, `select clock_timestamp()`)
-	ctx, page := patiently(t), make(chan []domain.Recorded, 1)
+	ctx, page := waittest.Context(t), make(chan []domain.Recorded, 1)
 	go func() {
 		events, err := c.Next(ctx, 10)
 		if err != nil {
@@ -618,7 +619,7 @@ func reads(t testing.TB, watch *pgx.Conn, c *postgres.Consumer) <-chan []domain.
 		}
 		page <- events
 	}()
-	eventually(t, "the consumer has looked", func() bool {
+	waittest.Until(t, "the consumer has looked", func() bool {
 		return pgtest.Ask[bool](t, watch, `
 			select exists (select from pg_stat_activity where datname = current_database() and application_name = 'process readers'
 			and state = 'idle' and query like '%from eventstore.events%' and query_start > $1)`, begun)
@@ -636,20 +637,20 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	sessions := func() (pids []int) {
 		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
 	}
-	eventually(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
+	waittest.Until(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
 	lost := sessions()
 	for _, pid := range lost {
 		pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, pid)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)}) // there is something to tell
-	eventually(t, "it tells and listens again", func() bool {
+	waittest.Until(t, "it tells and listens again", func() bool {
 		now := sessions()
 		return len(now) == 2 && now[0] != lost[0] && now[0] != lost[1] && now[1] != lost[0] && now[1] != lost[1]
 	})
 	stop()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(waittest.Patience):
 		t.Error("it does not end with its context")
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -468,7 +469,7 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
 	t.Parallel()
 	f := newStore(t).Flow()
-	ctx, done := context.WithTimeout(t.Context(), patience)
+	ctx, done := context.WithTimeout(t.Context(), waittest.Patience)
 	defer done()
 	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
 	begun := time.Now()

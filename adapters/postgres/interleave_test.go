@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -361,7 +362,7 @@ func newStageOn(t *testing.T, dsn string) *stage {
 func (st *stage) play(t *testing.T, seed uint64, blind bool, readers map[string]reader) map[string]error {
 	t.Helper()
 	pgtest.Exec(t, st.reading, `truncate eventstore.events`)
-	s := &schedule{ctx: patiently(t), rng: rand.New(rand.NewPCG(seed, 5)), writers: st.writing, readers: readers, conn: st.reading,
+	s := &schedule{ctx: waittest.Context(t), rng: rand.New(rand.NewPCG(seed, 5)), writers: st.writing, readers: readers, conn: st.reading,
 		logs: map[string][]item{}, prefix: fmt.Sprint("stream", seed), versions: map[string]int64{}, busy: map[string]bool{}, blind: blind}
 	if err := s.run(); err != nil {
 		t.Fatalf("seed %d: %v", seed, err)

@@ -21,10 +21,6 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// patience bounds every wait, and whole workloads, which take half a minute with the race
-// detector where others keep the processors busy.
-const patience = 2 * time.Minute
-
 // at is when everything in these tests happens.
 var at = time.Date(2026, 3, 4, 5, 6, 7, 123456000, time.UTC)
 
@@ -62,29 +58,6 @@ func connect(t testing.TB, dsn string) *pgx.Conn {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
-}
-
-// patiently is a context that ends before the test binary loses its patience.
-func patiently(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// eventually asks until the answer is yes.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %s in vain until %s", patience, what)
-		}
-	}
 }
 
 // event is a new event as a handler would make it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // attend lets a process announce itself until the returned function ends it, as kill -9 would.
@@ -24,7 +25,7 @@ func attend(t *testing.T, s *postgres.Store) (kill func()) {
 	kill = func() { cancel(); <-gone }
 	t.Cleanup(kill)
 	for begun := time.Now(); !s.Present(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > patience {
+		if time.Since(begun) > waittest.Patience {
 			t.Fatal("nobody vouches for the process")
 		}
 	}
@@ -65,7 +66,7 @@ func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T)
 		if n == 1 {
 			break
 		}
-		if n != 0 || time.Since(begun) > patience {
+		if n != 0 || time.Since(begun) > waittest.Patience {
 			t.Fatalf("%d were taken over after %s, want the one of the killed process", n, time.Since(begun))
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -90,7 +91,7 @@ func TestAProcessThatIsCutOffForAMomentKeepsWhatItSends(t *testing.T) {
 		if n, err := other.TakeOver(t.Context()); err != nil || n != 0 {
 			t.Fatalf("%d were taken over from a process that lives (%v)", n, err)
 		}
-		if time.Since(begun) > patience {
+		if time.Since(begun) > waittest.Patience {
 			t.Fatal("nobody vouches for the process any more")
 		}
 	}

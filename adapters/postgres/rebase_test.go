@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/schema"
@@ -42,7 +43,7 @@ func bring(t testing.TB, conn *pgx.Conn, stream string, version, ahead int) {
 // rebase rebases and tells whether there was anything to do.
 func rebase(t testing.TB, dsn string) (done bool) {
 	t.Helper()
-	_, done, err := postgres.Rebase(patiently(t), dsn)
+	_, done, err := postgres.Rebase(waittest.Context(t), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,10 +207,10 @@ func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "much is stored behind the late one", func() bool { return stored() > 200 })
+	waittest.Until(t, "much is stored behind the late one", func() bool { return stored() > 200 })
 	before := stored()
 	dump := pgtest.Dump(t, pgtest.Cluster(t), dsn)
-	eventually(t, "storing goes on", func() bool { return stored() > before+50 })
+	waittest.Until(t, "storing goes on", func() bool { return stored() > before+50 })
 	if err := late.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +290,7 @@ func TestOfManyRebasesAtOnceOneDoesTheWork(t *testing.T) {
 	dsn := pgtest.Database(t)
 	conn := connect(t, dsn)
 	bring(t, conn, "chat-demo:1", 1, 1_000_000)
-	ctx := patiently(t)
+	ctx := waittest.Context(t)
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	worked := 0
@@ -332,12 +333,12 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 	pgtest.Exec(t, drawn, `select pg_current_xact_id()`)
 	bring(t, stored.Conn(), "chat-demo:1", 2, 2_000_000)
 
-	ctx, rebased := patiently(t), make(chan error, 1)
+	ctx, rebased := waittest.Context(t), make(chan error, 1)
 	go func() {
 		_, _, err := postgres.Rebase(ctx, dsn)
 		rebased <- err
 	}()
-	eventually(t, "the rebase waits for the one that has stored", func() bool {
+	waittest.Until(t, "the rebase waits for the one that has stored", func() bool {
 		return pgtest.Ask[bool](t, conn, `select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
 			and database = (select oid from pg_database where datname = current_database()))`)
 	})

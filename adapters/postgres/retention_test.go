@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -34,7 +35,7 @@ func received(n int) []commands.NewEvent {
 // back: what stands behind one is not removed.
 func final(t *testing.T, s *postgres.Store) {
 	t.Helper()
-	eventually(t, "the feed is final", func() bool {
+	waittest.Until(t, "the feed is final", func() bool {
 		return pgtest.Ask[bool](t, s.Pool(), `select not exists (select from eventstore.events where transaction_id >= pg_snapshot_xmin(pg_current_snapshot()))`)
 	})
 }
@@ -51,7 +52,7 @@ func retainNow(t *testing.T, s *postgres.Store, bots map[string]postgres.Retenti
 	t.Helper()
 	var order []string
 	rows := map[string]int64{}
-	if err := s.Retain(patiently(t), always(bots), func(what, bot string, n int64) {
+	if err := s.Retain(waittest.Context(t), always(bots), func(what, bot string, n int64) {
 		key := strings.TrimSpace(what + " " + bot)
 		if rows[key] == 0 && n > 0 {
 			order = append(order, key)
@@ -212,7 +213,7 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	age(t, s, 3*day, `true`)
 	final(t, s)
 	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
-	ctx, stop := context.WithCancel(patiently(t))
+	ctx, stop := context.WithCancel(waittest.Context(t))
 	var first int64
 	err := s.Retain(ctx, always(shop), func(_, _ string, rows int64) {
 		first += rows
@@ -224,7 +225,7 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || first != 1000 {
 		t.Errorf("%d were removed before it was stopped (%v)", first, err)
 	}
-	eventually(t, "the rest is removed", func() bool { return retain(t, s, shop) == "updates shop: 1500" })
+	waittest.Until(t, "the rest is removed", func() bool { return retain(t, s, shop) == "updates shop: 1500" })
 	if got := kept(t, s); got != "" {
 		t.Errorf("kept %s", got)
 	}
@@ -238,7 +239,7 @@ func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
 	final(t, s)
 	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
 	var removed int64
-	err := s.Retain(patiently(t), func() map[string]postgres.Retention { return shop }, func(_, _ string, rows int64) {
+	err := s.Retain(waittest.Context(t), func() map[string]postgres.Retention { return shop }, func(_, _ string, rows int64) {
 		removed += rows
 		shop = map[string]postgres.Retention{"shop": {Updates: 90 * day}}
 	})

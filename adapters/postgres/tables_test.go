@@ -13,6 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -22,7 +23,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // leadTable leads a table's group or fails the test.
 func leadTable(t testing.TB, s *postgres.Store, table string, version int) *postgres.Consumer {
 	t.Helper()
-	c, err := s.LeadTable(patiently(t), table, version, quiet)
+	c, err := s.LeadTable(waittest.Context(t), table, version, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	reader, writer := io.Pipe()
 	led := make(chan *postgres.Consumer, 1)
 	go func() {
-		c, err := s.LeadTable(patiently(t), "tables", 3, slog.New(slog.NewTextHandler(writer, nil)))
+		c, err := s.LeadTable(waittest.Context(t), "tables", 3, slog.New(slog.NewTextHandler(writer, nil)))
 		if err != nil {
 			t.Error(err)
 		}
@@ -86,7 +87,7 @@ func TestAnIdleLeaderNoticesThatTheCheckpointWasMoved(t *testing.T) {
 			advance(t, c, next(t, c, 10))
 			failed := make(chan error, 1)
 			go func() {
-				_, err := c.Next(patiently(t), 10)
+				_, err := c.Next(waittest.Context(t), 10)
 				failed <- err
 			}()
 			pgtest.Exec(t, s.Pool(), change)

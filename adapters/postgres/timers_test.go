@@ -16,6 +16,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -101,7 +102,7 @@ func TestWhatIsDueBecomesAnEventWhenItIsTimeAndOnce(t *testing.T) {
 		{resolve + 24*time.Hour, 2, ""},
 	} {
 		c.set(at.Add(step.after))
-		eventually(t, fmt.Sprintf("after %s there are %d breaches", step.after, step.breaches), func() bool {
+		waittest.Until(t, fmt.Sprintf("after %s there are %d breaches", step.after, step.breaches), func() bool {
 			return breaches(t, s, id) == step.breaches && timerOf(t, s, id) == step.next
 		})
 	}
@@ -141,7 +142,7 @@ func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
 		})
 	}
 	person.Wait()
-	eventually(t, "no timer is due", func() bool {
+	waittest.Until(t, "no timer is due", func() bool {
 		return pgtest.Ask[int](t, stores[0].Pool(), `select count(*) from eventstore.timers where due_at <= $1`, c.now()) == 0
 	})
 	for i, id := range ids {
@@ -189,7 +190,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 
 	later := open(t, pgtestDSN(s))
 	keep(t, later, c, handlerOn(t, later).HandleAll)
-	eventually(t, "the timer that should not be there is put right", func() bool { return timerOf(t, s, behind) == second(at.Add(resolve)) })
+	waittest.Until(t, "the timer that should not be there is put right", func() bool { return timerOf(t, s, behind) == second(at.Add(resolve)) })
 	if n := breaches(t, s, before); n != 0 {
 		t.Errorf("%d breaches while another has the timer", n)
 	}
@@ -197,7 +198,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []domain.StreamID{before, behind} {
-		eventually(t, "the next timer is set", func() bool { return timerOf(t, s, id) == second(at.Add(resolve)) })
+		waittest.Until(t, "the next timer is set", func() bool { return timerOf(t, s, id) == second(at.Add(resolve)) })
 		if n := breaches(t, s, id); n != 1 {
 			t.Errorf("%s: %d breaches", id, n)
 		}
@@ -227,7 +228,7 @@ func TestATimerWhoseWorkFailsStays(t *testing.T) {
 		return results, err
 	})
 	c.set(at.Add(respond))
-	eventually(t, "the other goes off", func() bool { return breaches(t, s, well) == 1 })
+	waittest.Until(t, "the other goes off", func() bool { return breaches(t, s, well) == 1 })
 	if next := timerOf(t, s, broken); next != second(at.Add(respond)) || breaches(t, s, broken) != 0 {
 		t.Errorf("the timer is %q", next)
 	}
@@ -235,7 +236,7 @@ func TestATimerWhoseWorkFailsStays(t *testing.T) {
 	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set taken_until = now() where stream_id = $1`, string(broken)); err != nil { // the lease is over
 		t.Fatal(err)
 	}
-	eventually(t, "it goes off in the end", func() bool { return breaches(t, s, broken) == 1 && timerOf(t, s, broken) == second(at.Add(resolve)) })
+	waittest.Until(t, "it goes off in the end", func() bool { return breaches(t, s, broken) == 1 && timerOf(t, s, broken) == second(at.Add(resolve)) })
 }
 
 // Whatever is refused leaves the timer alone, and whatever is stored sets it, alone and

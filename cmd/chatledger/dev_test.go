@@ -11,12 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // devRun is a `chatledger dev` that has said ready.
@@ -91,7 +92,7 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		reader, writer := io.Pipe()
-		var errs lockedBuffer
+		var errs waittest.Log
 		code := make(chan int, 1)
 		go func() {
 			code <- run(ctx, args, writer, &errs)
@@ -194,22 +195,4 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 			t.Errorf("%s updates are taken for late: the simulator's ids do not go on", got)
 		}
 	})
-}
-
-// lockedBuffer is a buffer for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

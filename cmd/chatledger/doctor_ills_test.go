@@ -1,16 +1,10 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/certificates/certtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
@@ -193,27 +188,12 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 // site is an https server whose certificate ends so late, and who certifies it.
 func site(t *testing.T, ends time.Duration) (address string, roots *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(ends),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := certtest.Between(t, "example.com", time.Now().Add(-24*time.Hour), time.Now().Add(ends))
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.TLS = pair.Server(t)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	roots = x509.NewCertPool()
-	roots.AddCert(certificate)
-	return s.URL, roots
+	return s.URL, pair.Roots()
 }
 
 func TestTheDoctorLooksAtCertificates(t *testing.T) {

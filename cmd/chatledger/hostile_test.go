@@ -3,19 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -28,6 +20,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/certificates/certtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
@@ -59,42 +52,15 @@ const (
 
 func newBesieged(t *testing.T) *besieged {
 	w := newTown(t, pgtest.Database(t))
-	certificate, key, roots := testCertificate(t)
-	b := &besieged{world: w, tls: &tls.Config{RootCAs: roots, ServerName: "example.com"}}
+	pair, files := certtest.Year(t, "example.com"), certtest.NewFiles(t)
+	files.Write(t, pair)
+	b := &besieged{world: w, tls: &tls.Config{RootCAs: pair.Roots(), ServerName: "example.com"}}
 	b.client = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: b.tls, MaxConnsPerHost: 1}}
 	t.Cleanup(b.client.CloseIdleConnections)
 	b.program = w.serveWith(fmt.Sprintf("bots: {demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}}}\nserver: {allow: [telegram, 203.0.113.0/24, 198.51.0.0/16], trusted_proxies: 127.0.0.1, connections: %d, tls: {certificate: %s, key: %s}}\n",
-		demoToken, demoSecret, allConnections, certificate, key), b.get)
+		demoToken, demoSecret, allConnections, files.Certificate, files.Key), b.get)
 	b.address = strings.TrimPrefix(b.program.url, "https://")
 	return b
-}
-
-// testCertificate is a certificate for example.com, and who trusts it.
-func testCertificate(t *testing.T) (certificate, key string, roots *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true}
-	public, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certificate, key, roots = filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem"), x509.NewCertPool()
-	for path, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: public}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		roots.AppendCertsFromPEM(pem.EncodeToMemory(block))
-	}
-	return certificate, key, roots
 }
 
 func (b *besieged) get(url string) (status int, body string, err error) {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // program is chatledger as a process of its own: this test binary, as main.
@@ -30,7 +31,7 @@ type program struct {
 	*exec.Cmd
 	url   string
 	ended chan error
-	said  lines // its log
+	said  waittest.Log // its log
 }
 
 // serve starts `chatledger serve` on the world's database and waits until it is
@@ -83,24 +84,6 @@ func (w *world) serveWith(text string, get func(url string) (int, string, error)
 		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
 	})
 	return p
-}
-
-// lines is a log to look at.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // end sends a signal, unless the process has ended by itself, and waits for it to be gone.

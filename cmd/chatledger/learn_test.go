@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestABotLearnsWithoutARestart(t *testing.T) {
@@ -24,7 +25,7 @@ func TestABotLearnsWithoutARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var log lockedBuffer
+	var log waittest.Log
 	w := newTown(t, pgtest.Database(t), func(b *botConfig) { b.Knowledge = dir })
 	w.running = w.start(w.dsn, func(c *appConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	w.register()

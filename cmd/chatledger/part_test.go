@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // Who receives answers nobody, who works takes nothing in, and together they do everything:
@@ -61,8 +62,8 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 func TestEachPartFollowsTheBotsFile(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "first", "second", "third")
-	var told, worked lines
-	read := func(log *lines, what string) {
+	var told, worked waittest.Log
+	read := func(log *waittest.Log, what string) {
 		t.Helper()
 		w.eventually(what, func() string { return unless(strings.Contains(log.String(), what), "the log says %s", log.String()) })
 	}
@@ -100,7 +101,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 	orders := saved(t, w.file+".orders", "- {number: '1001', status: shipped, detail: By rail.}\n")
 	first = strings.NewReplacer("secret-of-first", "other-secret", "orders: demo", "orders: "+orders).Replace(first)
 	w.write(first, third)
-	for _, log := range []*lines{&told, &worked} {
+	for _, log := range []*waittest.Log{&told, &worked} {
 		read(log, "added=[third] changed=[first] removed=[second]")
 	}
 	for address, want := range map[string]int{w.url + "/webhook/first": http.StatusOK, w.url + "/webhook/second": http.StatusNotFound, worker.url + "/webhook/first": http.StatusNotFound, worker.url + "/webhook/third": http.StatusNotFound} {
@@ -115,7 +116,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 
 	// A mistake changes neither, and each says so.
 	w.write(first, strings.Replace(third, "orders: demo", "ordres: demo", 1))
-	for log, of := range map[*lines]*running{&told: w.running, &worked: worker} {
+	for log, of := range map[*waittest.Log]*running{&told: w.running, &worked: worker} {
 		read(log, "is not taken")
 		w.eventually("its metric says so", func() string {
 			_, metrics, err := get(of.url + "/metrics")

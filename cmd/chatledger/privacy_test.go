@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 )
 
@@ -87,7 +88,7 @@ type inhabited struct {
 	telegram, crm, zendesk *parrot
 	desk                   *zendesktest.Server
 	wire                   *wire
-	said                   [2]lines // the logs of two processes, as JSON and as text
+	said                   [2]waittest.Log // the logs of two processes, as JSON and as text
 	spans                  *otlpReceiver
 	other                  *running
 	updates                int64

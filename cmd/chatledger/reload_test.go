@@ -19,13 +19,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // town is a world with several bots that one bots file names.
 type town struct {
 	*world
 	file string
-	log  lines
+	log  waittest.Log
 }
 
 // newBotsTown has a simulator that knows these bots, and no chatledger yet.
@@ -70,7 +71,7 @@ func (w *town) serveFile() {
 }
 
 // serveFileAs runs one that does a part of the work, with a log of its own.
-func (w *town) serveFileAs(only part, log *lines) *running {
+func (w *town) serveFileAs(only part, log *waittest.Log) *running {
 	w.t.Helper()
 	file, err := readBotsFile(w.file)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -156,11 +157,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				}
 			}
 			_ = cmd.Wait() // 0 or "signal: killed"
-			eventually(t, "the folder is removed", func() bool {
+			waittest.Until(t, "the folder is removed", func() bool {
 				_, err := os.Stat(dir)
 				return errors.Is(err, os.ErrNotExist)
 			})
-			eventually(t, "the server is gone", func() bool {
+			waittest.Until(t, "the server is gone", func() bool {
 				if len(dsn) == 0 {
 					return true // it was gone before its address could be read
 				}
@@ -188,22 +189,6 @@ func TestTheAbandonedIsToldFromTheUsed(t *testing.T) {
 	}
 	if !abandoned(dir) {
 		t.Error("a directory whose owner is dead does not count as abandoned")
-	}
-}
-
-// eventually asks until the answer is yes or ten seconds have passed.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited ten seconds until %s", what)
-		}
 	}
 }
 

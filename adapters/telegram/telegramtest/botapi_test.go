@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestParametersMeanTheSameInEveryEncoding(t *testing.T) {
@@ -202,7 +204,7 @@ func TestAnswerCallbackQueryKnowsWhatWasPressed(t *testing.T) {
 func TestAnswerCallbackQueryComesTooLate(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Microsecond})
 	_, pressed := w.control("POST", "/sim/chats/1/callbacks", map[string]any{"message_id": 5, "data": "x"})
-	eventually(t, "the query expires", func() bool {
+	waittest.Until(t, "the query expires", func() bool {
 		return w.call("answerCallbackQuery", "callback_query_id", pressed["callback_query_id"]).ErrorCode == 400
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestControlActsAsTheCustomer(t *testing.T) {
@@ -25,7 +27,7 @@ func TestControlActsAsTheCustomer(t *testing.T) {
 	if answered["message_id"] != 2.0 || edited["message_id"] != 1.0 || edited["update_id"] != 502.0 {
 		t.Errorf("answered %v, edited %v", answered, edited)
 	}
-	eventually(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 3 })
+	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 3 })
 	list := w.Messages(7)
 	if len(list) != 2 || list[0].Text != "hello!" || !list[0].Edited || list[0].Username != "ann" {
 		t.Errorf("messages: %+v", list)

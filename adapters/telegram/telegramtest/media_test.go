@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestAFileIsSentByItsID(t *testing.T) {
@@ -107,7 +109,7 @@ func TestBothChatsSayThatTheGroupMoved(t *testing.T) {
 	var heard received
 	w.mustCall("setWebhook", "url", w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { heard.read(r) }))
 	w.Migrate(-5, -1005000000005)
-	eventually(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
+	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
 	got := map[int64][2]int64{}
 	for _, u := range heard.all() {
 		got[u.Message.Chat.ID] = [2]int64{u.Message.MigrateTo, u.Message.MigrateFrom}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 func TestThousandMessagesInHundredChatsArriveOnceAndInOrder(t *testing.T) {
@@ -21,7 +23,7 @@ func TestThousandMessagesInHundredChatsArriveOnceAndInOrder(t *testing.T) {
 	for i := range 1000 {
 		w.Say(int64(1+i%100), fmt.Sprint(i/100))
 	}
-	eventually(t, "all delivered", func() bool { return w.Stats().Updates.Delivered == 1000 })
+	waittest.Until(t, "all delivered", func() bool { return w.Stats().Updates.Delivered == 1000 })
 	last, seen := map[int64]int64{}, map[int64]bool{}
 	for _, u := range got.all() {
 		if seen[u.UpdateID] {
@@ -95,13 +97,13 @@ func TestOneUpdatePerQueueAndMaxConnectionsInFlight(t *testing.T) {
 		w.Say(int64(1+i%2), "few chats")
 	}
 	w.mustCall("setWebhook", "url", hook, "max_connections", 3)
-	eventually(t, "one of each chat in flight", func() bool { return g.held() == 2 })
+	waittest.Until(t, "one of each chat in flight", func() bool { return g.held() == 2 })
 	for i := range 20 {
 		w.Say(int64(10+i), "many chats")
 	}
-	eventually(t, "three in flight", func() bool { return g.held() == 3 })
+	waittest.Until(t, "three in flight", func() bool { return g.held() == 3 })
 	g.release()
-	eventually(t, "all delivered", func() bool { return w.Stats().Updates.Delivered == 60 })
+	waittest.Until(t, "all delivered", func() bool { return w.Stats().Updates.Delivered == 60 })
 	if g.overlap {
 		t.Error("two updates of one chat were in flight together")
 	}
@@ -118,7 +120,7 @@ func TestButtonOvertakesAMessageOfTheSameChat(t *testing.T) {
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "held")
 	w.Press(1, 1, "not behind it")
-	eventually(t, "both in flight", func() bool { return g.held() == 2 })
+	waittest.Until(t, "both in flight", func() bool { return g.held() == 2 })
 }
 
 func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
@@ -127,7 +129,7 @@ func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
 	w.mustCall("setWebhook", "url", hook, "secret_token", "S3cret_-x")
 	w.Say(1, "hello")
-	eventually(t, "delivery", func() bool { return len(got.all()) == 1 })
+	waittest.Until(t, "delivery", func() bool { return len(got.all()) == 1 })
 	if got.all()[0].secret != "S3cret_-x" {
 		t.Errorf("secret header %q", got.all()[0].secret)
 	}
@@ -136,7 +138,7 @@ func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{"url": hook, "has_custom_certificate": false, "pending_update_count": 0.0, "max_connections": 40.0, "ip_address": "127.0.0.1"}
-	eventually(t, "nothing pending", func() bool { return w.Stats().Updates.Pending == 0 })
+	waittest.Until(t, "nothing pending", func() bool { return w.Stats().Updates.Pending == 0 })
 	info["pending_update_count"] = 0.0
 	if diff := cmp.Diff(want, info); diff != "" {
 		t.Error(diff)
@@ -156,7 +158,7 @@ func TestRetriesAtOnceThenBackOff(t *testing.T) {
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "first")
 	w.Say(1, "second")
-	eventually(t, "both acknowledged", func() bool { return w.Stats().Updates.Delivered == 2 })
+	waittest.Until(t, "both acknowledged", func() bool { return w.Stats().Updates.Delivered == 2 })
 	list := got.all()
 	if len(list) != 6 || list[4].Message.Text != "first" || list[5].Message.Text != "second" {
 		t.Fatalf("attempts: %+v", list)
@@ -194,7 +196,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "hello")
-	eventually(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
+	waittest.Until(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
 	list := got.all()
 	if gap := list[1].at.Sub(list[0].at); gap < 30*unit*9/10 {
 		t.Errorf("retried after %v, want %v", gap, 30*unit)
@@ -214,7 +216,7 @@ func TestRedirectIsAFailure(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook+"/")
 	w.Say(1, "hello")
-	eventually(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
+	waittest.Until(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
 	if n := w.Stats().Updates.Retried; n != 1 {
 		t.Errorf("retried %d, want 1", n)
 	}
@@ -231,7 +233,7 @@ func TestSilenceIsAFailure(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "hello")
-	eventually(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
+	waittest.Until(t, "acknowledged", func() bool { return w.Stats().Updates.Delivered == 1 })
 	if n := len(got.all()); n != 2 {
 		t.Errorf("%d attempts, want 2", n)
 	}
@@ -247,7 +249,7 @@ func TestUpdateExpiresWhenItsNextRetryComesTooLate(t *testing.T) {
 		"message_id": 1, "date": time.Now().Unix() - messageLife - 1, "chat": map[string]any{"id": 1}, "text": "is a day old",
 	}})
 	w.Say(1, "lives a day")
-	eventually(t, "three expire", func() bool { return w.Stats().Updates.Expired == 3 })
+	waittest.Until(t, "three expire", func() bool { return w.Stats().Updates.Expired == 3 })
 	if stats := w.Stats().Updates; stats.Pending != 1 || stats.Delivered != 0 {
 		t.Errorf("stats: %+v", stats)
 	}
@@ -265,7 +267,7 @@ func TestUpdatesWaitForAWebhook(t *testing.T) {
 	}
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
 	w.mustCall("setWebhook", "url", hook)
-	eventually(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 3 })
+	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 3 })
 	w.mustCall("deleteWebhook")
 	w.Say(1, "waits")
 	w.mustCall("deleteWebhook", "drop_pending_updates", true)
@@ -287,15 +289,15 @@ func TestNewAddressGetsWhatTheOldOneDidNotAcknowledge(t *testing.T) {
 	w.mustCall("setWebhook", "url", held)
 	w.Say(1, "first")
 	w.Say(1, "second")
-	eventually(t, "the first is held", func() bool { return g.held() == 1 })
+	waittest.Until(t, "the first is held", func() bool { return g.held() == 1 })
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
-	eventually(t, "the second passed since setWebhook", func() bool { return w.call("setWebhook", "url", hook).OK })
-	eventually(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
+	waittest.Until(t, "the second passed since setWebhook", func() bool { return w.call("setWebhook", "url", hook).OK })
+	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
 	if list := got.all(); len(list) != 2 || list[0].Message.Text != "first" || list[1].Message.Text != "second" {
 		t.Errorf("the new address got %+v", list)
 	}
-	eventually(t, "the old delivery is cut off", func() bool { return g.held() == 0 })
+	waittest.Until(t, "the old delivery is cut off", func() bool { return g.held() == 0 })
 }
 
 func TestAllowedUpdatesStayWhenOmitted(t *testing.T) {
@@ -351,7 +353,7 @@ func TestMethodInTheAnswerIsExecuted(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "hello")
-	eventually(t, "the reply stands", func() bool { return len(w.Messages(1)) == 2 })
+	waittest.Until(t, "the reply stands", func() bool { return len(w.Messages(1)) == 2 })
 }
 
 func TestRawUpdatesTakeEffect(t *testing.T) {
@@ -367,7 +369,7 @@ func TestRawUpdatesTakeEffect(t *testing.T) {
 		t.Errorf("posted under %d, want the given 7", id)
 	}
 	w.Post(message) // a test may repeat an update
-	eventually(t, "both delivered", func() bool { return w.Stats().Updates.Delivered == 2 })
+	waittest.Until(t, "both delivered", func() bool { return w.Stats().Updates.Delivered == 2 })
 	for _, u := range got.all() {
 		if u.UpdateID != 7 || u.Message.Text != "raw" {
 			t.Errorf("got %+v", u)
@@ -395,7 +397,7 @@ func TestCloseStopsDeliveriesAndKeepsTheRest(t *testing.T) {
 	hook := w.webhookFor(g.ServeHTTP)
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "held")
-	eventually(t, "in flight", func() bool { return g.held() == 1 })
+	waittest.Until(t, "in flight", func() bool { return g.held() == 1 })
 	w.Close()
 	if stats := w.Stats().Updates; stats.Pending != 1 || stats.Delivered != 0 {
 		t.Errorf("stats: %+v", stats)

@@ -2,7 +2,6 @@ package telegramtest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -168,20 +167,4 @@ func (g *received) all() []gotUpdate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]gotUpdate{}, g.updates...)
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	poll := time.NewTicker(2 * time.Millisecond)
-	defer poll.Stop()
-	for !condition() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v", what, within)
-		case <-poll.C:
-		}
-	}
 }
