@@ -3,7 +3,6 @@
 package projections_test
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 
@@ -42,12 +41,7 @@ func newLedger(t testing.TB) *ledger {
 
 func (l *ledger) session(t testing.TB) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), l.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
+	return pgtest.Connect(t, l.dsn)
 }
 
 // appendAll stores histories, a few events of each chat at a time, so that chats

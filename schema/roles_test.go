@@ -7,7 +7,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/schema"
@@ -35,11 +34,7 @@ func TestTablesOfEarlierRebuildsMoveToTheirSchema(t *testing.T) {
 	if _, _, err := schema.MigrateFS(t.Context(), dsn, earlier); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
+	conn := pgtest.Connect(t, dsn)
 	pgtest.Exec(t, conn, `
 		create schema readmodel_previous_tickets; create table readmodel_previous_tickets.tickets (kept text);
 		create schema readmodel_rebuild_conversations; create table readmodel_rebuild_conversations.conversations ()`)

@@ -13,7 +13,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/schema"
@@ -130,11 +129,7 @@ func TestAMigrationThatFailsIsNamedAndUndone(t *testing.T) {
 	if from != 0 || to != 1 || version(t, dsn) != 1 {
 		t.Errorf("from %d to %d, want from 0 to 1", from, to)
 	}
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
+	conn := pgtest.Connect(t, dsn)
 	var kept, undone bool
 	if err := conn.QueryRow(t.Context(), "select to_regclass('kept') is not null, to_regclass('undone') is not null").Scan(&kept, &undone); err != nil {
 		t.Fatal(err)

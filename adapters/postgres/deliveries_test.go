@@ -490,8 +490,8 @@ func TestADestinationIsClaimedForItself(t *testing.T) {
 func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, watch := open(t, dsn), connect(t, dsn)
-	blocking, err := connect(t, dsn).Begin(t.Context())
+	s, watch := open(t, dsn), pgtest.Connect(t, dsn)
+	blocking, err := pgtest.Connect(t, dsn).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func wantPage(t testing.TB, page []domain.Recorded, want ...string) {
 func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, conn := open(t, dsn), connect(t, dsn)
+	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
 	consumer := lead(t, s, "readers")
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
@@ -139,9 +139,9 @@ func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
 func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, conn := open(t, dsn), connect(t, dsn)
+	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
 	consumer := lead(t, s, "readers")
-	reading, err := connect(t, dsn).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	reading, err := pgtest.Connect(t, dsn).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func sessionOf(t testing.TB, conn *pgx.Conn, name string) (pid int) {
 func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	watch := connect(t, dsn)
+	watch := pgtest.Connect(t, dsn)
 	first, second := open(t, dsn), open(t, dsn)
 	leader := lead(t, first, "readers")
 	lead(t, second, "others") // another group is nobody's business here
@@ -299,7 +299,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	watch := connect(t, dsn)
+	watch := pgtest.Connect(t, dsn)
 	first, second := open(t, dsn), open(t, dsn)
 	must(t, first, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	leader := lead(t, first, "readers")
@@ -389,7 +389,7 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	watch := connect(t, s.Pool().Config().ConnString())
+	watch := pgtest.Connect(t, s.Pool().Config().ConnString())
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	c := lead(t, s, "readers")
 	c.SaveEvery(time.Hour)
@@ -487,7 +487,7 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	var writing sync.WaitGroup
 	for w := range streams {
 		s := stores[w%2]
-		conn := connect(t, dsn)
+		conn := pgtest.Connect(t, dsn)
 		writing.Go(func() {
 			id, version := domain.ChatStream("demo", int64(w)), domain.Version(0)
 			for i := range appends {
@@ -559,7 +559,7 @@ const rarely = time.Hour
 func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	watch := connect(t, dsn)
+	watch := pgtest.Connect(t, dsn)
 	here, there := open(t, dsn), open(t, dsn)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -587,7 +587,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, watch, conn := open(t, dsn), connect(t, dsn), connect(t, dsn)
+	s, watch, conn := open(t, dsn), pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
 	consumer := lead(t, s, "readers")
 	consumer.PollEvery(rarely)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
@@ -630,7 +630,7 @@ func reads(t testing.TB, watch *pgx.Conn, c *postgres.Consumer) <-chan []domain.
 func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	watch, s := connect(t, dsn), open(t, dsn)
+	watch, s := pgtest.Connect(t, dsn), open(t, dsn)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Announce(ctx, slog.New(slog.DiscardHandler)) }()

@@ -351,9 +351,9 @@ type stage struct {
 func newStage(t *testing.T) *stage { return newStageOn(t, pgtest.Database(t)) }
 
 func newStageOn(t *testing.T, dsn string) *stage {
-	st := &stage{store: open(t, dsn), reading: connect(t, dsn)}
+	st := &stage{store: open(t, dsn), reading: pgtest.Connect(t, dsn)}
 	for range scheduleWriters {
-		st.writing = append(st.writing, &writer{conn: connect(t, dsn)})
+		st.writing = append(st.writing, &writer{conn: pgtest.Connect(t, dsn)})
 	}
 	return st
 }

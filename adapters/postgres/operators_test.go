@@ -170,7 +170,7 @@ func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
 func queueStore(t *testing.T) (*postgres.Store, time.Time) {
 	t.Helper()
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	_, err := conn.Exec(t.Context(), `
 		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at, first_reply_at, resolve_by,
 			reopened, escalations, updated_at, version, transaction_id, position, tags, claimed_by, claimed_until)

@@ -48,7 +48,7 @@ func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
 // Analysts read the tables with SQL; the comments are their manual.
 func TestEveryTableAndColumnHasAComment(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, pgtest.Database(t))
+	conn := pgtest.Connect(t, pgtest.Database(t))
 	rows, err := conn.Query(t.Context(), `
 		select format('%s %s', c.oid::regclass, a.attname), col_description(c.oid, a.attnum)
 		from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

@@ -119,7 +119,7 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 	t.Parallel()
 	home := pgtest.Cluster(t)
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	burn(t, conn, farAhead)
 	s := open(t, dsn)
 	talk(t, s, 4)
@@ -131,7 +131,7 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 
 	abroad := pgtest.AnotherCluster(t)
 	dsn = pgtest.Restore(t, abroad, "second", dump)
-	conn = connect(t, dsn)
+	conn = pgtest.Connect(t, dsn)
 	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`); n != 40 {
 		t.Fatalf("%d of 40 events lie ahead of the new cluster; the test shows nothing", n)
 	}
@@ -179,7 +179,7 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	burn(t, conn, farAhead)
 	s := open(t, dsn)
 	talk(t, s, 2)
@@ -233,7 +233,7 @@ func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	body := func() string {
 		return pgtest.Ask[string](t, conn, `select pg_get_functiondef('eventstore.rebased'::regproc)`)
 	}
@@ -243,7 +243,7 @@ func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 	}
 	s := open(t, dsn)
 	talk(t, s, 1)
-	writing, err := connect(t, dsn).Begin(t.Context())
+	writing, err := pgtest.Connect(t, dsn).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestALedgerIsForeignFromTheIDOnThatTheClusterGivesNext(t *testing.T) {
 	if _, _, err := schema.Migrate(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	if bring(t, conn, "chat-demo:1", 1, 0); rebase(t, dsn) {
 		t.Error("rebased for the cluster's last id")
 	}
@@ -288,7 +288,7 @@ func TestADatabaseThatIsNotMigratedSaysSo(t *testing.T) {
 func TestOfManyRebasesAtOnceOneDoesTheWork(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	bring(t, conn, "chat-demo:1", 1, 1_000_000)
 	ctx := waittest.Context(t)
 	var mu sync.Mutex
@@ -320,10 +320,10 @@ func TestOfManyRebasesAtOnceOneDoesTheWork(t *testing.T) {
 func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	conn := connect(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	bring(t, conn, "chat-demo:1", 1, 1_000_000)
 	begin := func() pgx.Tx {
-		tx, err := connect(t, dsn).Begin(t.Context())
+		tx, err := pgtest.Connect(t, dsn).Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +362,7 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, conn := open(t, dsn), connect(t, dsn)
+	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
 	bring(t, conn, "chat-demo:2", 1, 1_000_000)
 	s.Pool().Reset() // as when the server behind the address is another
@@ -381,7 +381,7 @@ func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.
 func TestARebasedFeedNeitherSkipsNorRepeats(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	bring(t, connect(t, dsn), "chat-demo:1", 1, 1_000_000)
+	bring(t, pgtest.Connect(t, dsn), "chat-demo:1", 1, 1_000_000)
 	if !rebase(t, dsn) {
 		t.Fatal("not rebased")
 	}
@@ -430,9 +430,9 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 		}
 	}
 	check("))")
-	bring(t, connect(t, dsn), "chat-demo:1", 1, 1_000_000)
+	bring(t, pgtest.Connect(t, dsn), "chat-demo:1", 1, 1_000_000)
 	if !rebase(t, dsn) {
 		t.Fatal("not rebased")
 	}
-	check(")::text)::bigint + " + pgtest.Ask[string](t, connect(t, dsn), `select eventstore.rebased('0')::text`))
+	check(")::text)::bigint + " + pgtest.Ask[string](t, pgtest.Connect(t, dsn), `select eventstore.rebased('0')::text`))
 }

@@ -131,7 +131,7 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 		t.Errorf("%d are counted", n)
 	}
 	// A replay decides by the recorded events instead.
-	conn := connect(t, s.Pool().Config().ConnString())
+	conn := pgtest.Connect(t, s.Pool().Config().ConnString())
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestRetentionPassesNothingBy(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
-	conn := connect(t, s.Pool().Config().ConnString())
+	conn := pgtest.Connect(t, s.Pool().Config().ConnString())
 	open, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

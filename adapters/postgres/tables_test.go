@@ -34,7 +34,7 @@ func leadTable(t testing.TB, s *postgres.Store, table string, version int) *post
 func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	s, watch := open(t, dsn), connect(t, dsn)
+	s, watch := open(t, dsn), pgtest.Connect(t, dsn)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 	second := leadTable(t, s, "tables", 2) // the first to come
 	if v := pgtest.Ask[int](t, watch, `select version from eventstore.checkpoints where consumer_group = 'tables'`); v != 2 {
@@ -155,7 +155,7 @@ func TestASampleReadsFewPages(t *testing.T) {
 	s := newStore(t)
 	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 40000) i`)
 	pgtest.Exec(t, s.Pool(), `vacuum analyze eventstore.streams`)
-	conn := connect(t, s.Pool().Config().ConnString())
+	conn := pgtest.Connect(t, s.Pool().Config().ConnString())
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

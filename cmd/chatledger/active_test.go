@@ -11,7 +11,7 @@ import (
 // those that have not reads an index that holds only them.
 func TestWhatIsActiveIsFoundWithoutWhatHasEnded(t *testing.T) {
 	t.Parallel()
-	conn := session(t, pgtest.Database(t))
+	conn := pgtest.Connect(t, pgtest.Database(t))
 	pgtest.Exec(t, conn, `
 		insert into readmodel.conversations (stream_id, bot, handler, blocked, workflow, step, collected, messages, replies, unread,
 			awaiting_delivery, failed_deliveries, created_at, updated_at, version, transaction_id, position)

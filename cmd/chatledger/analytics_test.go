@@ -44,7 +44,7 @@ func TestTheGuideForAnalystsAnswersItsQuestions(t *testing.T) {
 	w.register()
 	w.busyDay()
 	w.must("rebuild", "messages", "chat_days") // what takes a table's place is read as well
-	analyst := session(t, r.analyst)
+	analyst := pgtest.Connect(t, r.analyst)
 	answers := map[string]string{
 		"How did each day go?": `select sum(began), sum(hand_overs), sum(late_responses), sum(opt_outs), bool_or(hand_over_reasons ? 'not_understood') from (%s) q
 			=> (8,4,3,1,t)`,

@@ -98,10 +98,10 @@ func as(t *testing.T, dsn string, change func(*url.URL)) string {
 func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "ill")
-	admin := session(t, r.admin)
+	admin := pgtest.Connect(t, r.admin)
 	run := func(sql string) func(*examinee) { return func(*examinee) { pgtest.Exec(t, admin, sql) } }
 
-	forgotten := session(t, r.app)
+	forgotten := pgtest.Connect(t, r.app)
 	pgtest.Exec(t, forgotten, `begin`)
 	// What may have come twice is over, unless the bot asks an operator.
 	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, finished_at)

@@ -79,7 +79,7 @@ func TestTheDoctorKnowsWhatRolesMayDo(t *testing.T) {
 	if says := doctor(r.owner); !strings.Contains(says, "doctored_owner may change the schema or history") {
 		t.Errorf("as the owner:\n%s", says)
 	}
-	admin := session(t, r.admin)
+	admin := pgtest.Connect(t, r.admin)
 	pgtest.Exec(t, admin, `grant update on eventstore.events to doctored_analyst`)
 	pgtest.Exec(t, admin, `revoke insert on eventstore.events from doctored_app`)
 	says := doctor(r.app)

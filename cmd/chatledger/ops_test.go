@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
@@ -69,11 +67,7 @@ func TestReadyMeansThatAnUpdateCouldBeStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	name := w.rows(`select current_database()`)
-	admin, err := pgx.Connect(t.Context(), w.dsn) // what is said of new sessions does not concern it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { admin.Close(context.Background()) })
+	admin := pgtest.Connect(t, w.dsn) // what is said of new sessions does not concern it
 	change := func(sql string) {
 		for _, one := range []string{sql, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`} {
 			if _, err := admin.Exec(t.Context(), one); err != nil {
@@ -125,11 +119,7 @@ func TestADatabaseThatOnlyReadsMakesUnreadyAndLosesNothing(t *testing.T) {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			admin, err := pgx.Connect(t.Context(), w.dsn) // the state does not concern it
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { admin.Close(context.Background()) })
+			admin := pgtest.Connect(t, w.dsn) // the state does not concern it
 			change := func(sql string) {
 				t.Helper()
 				for _, one := range []string{strings.ReplaceAll(sql, "%s", admin.Config().Database), end} {

@@ -25,7 +25,7 @@ func newRanks(t *testing.T, prefix string) ranks {
 	t.Helper()
 	r := ranks{admin: pgtest.Database(t)}
 	r.migrate(t, r.admin, prefix)
-	admin := session(t, r.admin)
+	admin := pgtest.Connect(t, r.admin)
 	as := func(role string) string {
 		address, err := url.Parse(r.admin)
 		if err != nil {
@@ -54,7 +54,7 @@ func (r ranks) migrate(t *testing.T, dsn, prefix string) {
 // denied fails unless a role is denied each of these statements, and nothing else is wrong with them.
 func denied(t *testing.T, dsn string, statements ...string) {
 	t.Helper()
-	conn := session(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	for _, sql := range statements {
 		err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(t.Context(), `set transaction read write`); err != nil {
@@ -68,16 +68,6 @@ func denied(t *testing.T, dsn string, statements ...string) {
 			t.Errorf("%s was not refused: %v", sql, err)
 		}
 	}
-}
-
-func session(t *testing.T, dsn string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
 }
 
 func TestServeNeedsNoMoreThanTheAppRole(t *testing.T) {
@@ -156,7 +146,7 @@ func TestAnalystsReadTheReadModelAndNothingElse(t *testing.T) {
 	w.Say(42, "I want to talk to a person")
 	w.settle()
 
-	analyst := session(t, r.analyst)
+	analyst := pgtest.Connect(t, r.analyst)
 	read := func() {
 		t.Helper()
 		for _, table := range []string{"conversations", "tickets", "ticket_queue"} {
@@ -199,7 +189,7 @@ func TestAnalystsReadTheReadModelAndNothingElse(t *testing.T) {
 func TestTheOwnerMigratesAndExtendsTheRights(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "later")
-	admin, owner, app, analyst := session(t, r.admin), session(t, r.owner), session(t, r.app), session(t, r.analyst)
+	admin, owner, app, analyst := pgtest.Connect(t, r.admin), pgtest.Connect(t, r.owner), pgtest.Connect(t, r.app), pgtest.Connect(t, r.analyst)
 	rights := func() string {
 		return pgtest.Ask[string](t, admin, `
 			select string_agg(x, e'\n' order by x) from (
@@ -238,7 +228,7 @@ func TestRolesAreMadeAllOrNone(t *testing.T) {
 			t.Errorf("%s: %d %s", prefix, code, stderr)
 		}
 	}
-	if n := pgtest.Ask[int](t, session(t, r.admin), `select count(*) from pg_roles where rolname like 'other%'`); n != 0 {
+	if n := pgtest.Ask[int](t, pgtest.Connect(t, r.admin), `select count(*) from pg_roles where rolname like 'other%'`); n != 0 {
 		t.Errorf("%d roles were made", n)
 	}
 }
@@ -265,7 +255,7 @@ func TestADatabasesOwnerWhoMayMakeRolesNeedsNoSuperuser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, session(t, dsn), `create role tenant login createrole password 'open sesame'; alter database `+strings.TrimPrefix(address.Path, "/")+` owner to tenant`, pgx.QueryExecModeSimpleProtocol)
+	pgtest.Exec(t, pgtest.Connect(t, dsn), `create role tenant login createrole password 'open sesame'; alter database `+strings.TrimPrefix(address.Path, "/")+` owner to tenant`, pgx.QueryExecModeSimpleProtocol)
 	address.User = url.UserPassword("tenant", "open sesame")
 	for _, said := range []string{"schema migrated from version 0", "schema is up to date"} {
 		code, stdout, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "rented", "--database-url", address.String())
@@ -281,13 +271,13 @@ func TestTheAppSeesSinceWhenOthersHaveWritten(t *testing.T) {
 	r := newRanks(t, "watches")
 	w := newTown(t, r.admin)
 	w.running = w.start(r.app)
-	open, err := session(t, r.admin).Begin(t.Context())
+	open, err := pgtest.Connect(t, r.admin).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer open.Rollback(t.Context())
 	pgtest.Exec(t, open, `select pg_current_xact_id()`)
-	if age := pgtest.Ask[float64](t, session(t, r.app), `select coalesce(max(extract(epoch from clock_timestamp() - xact_start))::float8, -1)
+	if age := pgtest.Ask[float64](t, pgtest.Connect(t, r.app), `select coalesce(max(extract(epoch from clock_timestamp() - xact_start))::float8, -1)
 		from pg_stat_activity where backend_xid is not null and datname = current_database() and usename <> current_user`); age < 0 {
 		t.Error("it does not see it")
 	}

@@ -68,7 +68,7 @@ func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	r := ranks{admin: w.dsn}
 	r.migrate(t, w.dsn, "booked")
-	admin := session(t, r.admin)
+	admin := pgtest.Connect(t, r.admin)
 	pgtest.Exec(t, admin, `alter role booked_app password 'x'`)
 	app := as(t, w.dsn, func(u *url.URL) { u.User = url.UserPassword("booked_app", "x") })
 
@@ -97,7 +97,7 @@ func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
 		t.Fatalf("%v %v", answer, err)
 	}
 	w.settle()
-	forgotten := session(t, app)
+	forgotten := pgtest.Connect(t, app)
 	pgtest.Exec(t, forgotten, `begin`)
 
 	filled := strings.NewReplacer("...", w.rows(`select correlation_id::text from eventstore.events where stream_id = 'chat-shop:42' and version = 1`), "<table>", "conversations",
@@ -163,7 +163,7 @@ func (w *town) typed(line, dsn string) string {
 // queried is what SQL finds, one row a line.
 func queried(t *testing.T, dsn, sql string) string {
 	t.Helper()
-	conn := session(t, dsn)
+	conn := pgtest.Connect(t, dsn)
 	if strings.HasPrefix(sql, "rollback prepared") {
 		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "42704") { // undefined_object: there is none
 			t.Errorf("%s: %v", sql, err)

@@ -28,3 +28,15 @@ func Exec(t testing.TB, q interface {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
+
+// Connect is a session on a database, until the test is over.
+func Connect(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The test's context has ended by the time of its cleanups.
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}

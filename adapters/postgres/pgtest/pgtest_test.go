@@ -4,7 +4,6 @@ package pgtest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,22 +22,11 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-func connect(t testing.TB, dsn string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The test's context has ended by the time of its cleanups.
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
-
 func TestEveryDatabaseIsItsOwn(t *testing.T) {
 	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			conn := connect(t, EmptyDatabase(t))
+			conn := Connect(t, EmptyDatabase(t))
 			if _, err := conn.Exec(t.Context(), "create table mine (i int)"); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +67,7 @@ func TestADatabaseIsDroppedThoughItIsInUse(t *testing.T) {
 		name = conn.Config().Database // left open on purpose
 	})
 	var n int
-	conn := connect(t, Cluster(t).DSN())
+	conn := Connect(t, Cluster(t).DSN())
 	if err := conn.QueryRow(t.Context(), "select count(*) from pg_database where datname = $1", name).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +97,7 @@ func TestHelper(t *testing.T) {
 	if how == "" {
 		t.Skip("runs inside TestNothingIsLeftBehind")
 	}
-	conn := connect(t, Database(t))
+	conn := Connect(t, Database(t))
 	if _, err := conn.Exec(t.Context(), "begin"); err != nil { // in the midst of something
 		t.Fatal(err)
 	}
