@@ -7,7 +7,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/schema"
 )

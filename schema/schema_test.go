@@ -13,7 +13,6 @@ import (
 	"testing/fstest"
 	"time"
 
-
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/schema"
 )

@@ -1,205 +1,28 @@
 package crm
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http/httptest"
-	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	"github.com/chatledger/chatledger/adapters/openapitest"
 )
 
-// schema is as much of JSON Schema as the contract uses; an unknown word fails the test.
-type schema struct {
-	Ref         string            `yaml:"$ref"`
-	Type        string            `yaml:"type"`
-	Format      string            `yaml:"format"`
-	Description string            `yaml:"description"`
-	Examples    []string          `yaml:"examples"`
-	Enum        []string          `yaml:"enum"`
-	Required    []string          `yaml:"required"`
-	Properties  map[string]schema `yaml:"properties"`
-	Items       *schema           `yaml:"items"`
-	Others      *schema           `yaml:"additionalProperties"` // of any name
-	MinLength   int               `yaml:"minLength"`
-	MaxLength   int               `yaml:"maxLength"`
-	MinItems    int               `yaml:"minItems"`
-	MaxItems    int               `yaml:"maxItems"`
-}
-
-type content map[string]struct{ Schema schema }
-
-type response struct {
-	Ref     string `yaml:"$ref"`
-	Headers map[string]struct{ Required bool }
-	Content content
-}
-
-type operation struct {
-	RequestBody struct{ Content content } `yaml:"requestBody"`
-	Responses   map[string]response
-}
-
-type contract struct {
-	Paths      map[string]map[string]operation
-	Components struct {
-		Schemas   map[string]schema
-		Responses map[string]response
-	}
-	seen map[string]bool // properties of schemas that some answer had
-}
-
-func readContract(t *testing.T) *contract {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/crm-openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &contract{seen: map[string]bool{}}
-	if err := yaml.Unmarshal(text, c); err != nil {
-		t.Fatal(err)
-	}
-	var whole struct {
-		Components struct{ Schemas yaml.Node }
-	}
-	if err := yaml.Unmarshal(text, &whole); err != nil {
-		t.Fatal(err)
-	}
-	nodes, err := yaml.Marshal(&whole.Components.Schemas)
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(nodes))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&c.Components.Schemas); err != nil {
-		t.Fatalf("a word of JSON Schema that this test does not know: %v", err)
-	}
-	return c
-}
-
-// operations are the documented ones, in the form of crmtest.Routes.
-func (c *contract) operations() map[string]operation {
-	all := map[string]operation{}
-	for path, methods := range c.Paths {
-		for method, o := range methods {
-			all[strings.ToUpper(method)+" "+path] = o
-		}
-	}
-	return all
-}
-
-// response is the documented one for a status: its own, or that of its class.
-func (c *contract) response(o operation, status int) (key string, r response, found bool) {
-	for _, key := range []string{fmt.Sprint(status), fmt.Sprintf("%dXX", status/100)} {
-		if r, found := o.Responses[key]; found {
-			if name, isRef := strings.CutPrefix(r.Ref, "#/components/responses/"); isRef {
-				r = c.Components.Responses[name]
-			}
-			return key, r, true
-		}
-	}
-	return "", response{}, false
-}
-
-// check holds a value against a schema, strictly: what is not documented is wrong.
-func (c *contract) check(t *testing.T, at string, s schema, value any) {
-	t.Helper()
-	if name, isRef := strings.CutPrefix(s.Ref, "#/components/schemas/"); isRef {
-		at, s = name, c.Components.Schemas[name]
-	}
-	switch v := value.(type) {
-	case string:
-		n := utf8.RuneCountInString(v)
-		if s.Type != "string" || n < s.MinLength || s.MaxLength > 0 && n > s.MaxLength || s.Enum != nil && !slices.Contains(s.Enum, v) {
-			t.Errorf("%s: %q is not as documented", at, v)
-		}
-		var err error
-		switch s.Format {
-		case "date-time":
-			_, err = time.Parse(time.RFC3339Nano, v)
-		case "date":
-			_, err = time.Parse(time.DateOnly, v)
-		case "uri":
-			_, err = url.ParseRequestURI(v)
-		}
-		if err != nil {
-			t.Errorf("%s: %v", at, err)
-		}
-	case bool:
-		if s.Type != "boolean" {
-			t.Errorf("%s: %v is not as documented", at, v)
-		}
-	case float64:
-		if s.Type != "integer" || v != float64(int(v)) {
-			t.Errorf("%s: %v is not as documented", at, v)
-		}
-	case []any:
-		if s.Type != "array" || len(v) < s.MinItems || s.MaxItems > 0 && len(v) > s.MaxItems {
-			t.Errorf("%s: a list of %d is not as documented", at, len(v))
-			return
-		}
-		for _, one := range v {
-			c.check(t, at+"[]", *s.Items, one)
-		}
-	case map[string]any:
-		for _, name := range s.Required {
-			if _, has := v[name]; !has {
-				t.Errorf("%s lacks %s", at, name)
-			}
-		}
-		for name, one := range v {
-			property, documented := s.Properties[name]
-			if s.Others != nil {
-				property, documented = *s.Others, true
-			}
-			if !documented {
-				t.Errorf("%s has %s, which is not documented", at, name)
-				continue
-			}
-			c.seen[at+"."+name] = true
-			c.check(t, at+"."+name, property, one)
-		}
-	default:
-		t.Errorf("%s: %v is not documented", at, v)
-	}
-}
-
-// body holds a body against the schema of a content type.
-func (c *contract) body(t *testing.T, at, contentType string, documented content, body []byte) {
-	t.Helper()
-	one, found := documented[contentType]
-	if !found {
-		t.Errorf("%s: content type %s is not documented", at, contentType)
-		return
-	}
-	var value any
-	if err := json.Unmarshal(body, &value); err != nil {
-		t.Errorf("%s: %v", at, err)
-		return
-	}
-	c.check(t, at, one.Schema, value)
-}
+const contract = "../../docs/crm-openapi.yaml"
 
 func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 	t.Parallel()
-	c := readContract(t)
-	operations := c.operations()
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(operations)), slices.Sorted(slices.Values(crmtest.Routes()))); diff != "" {
+	c := openapitest.Read(t, contract)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmtest.Routes()))); diff != "" {
 		t.Fatalf("documented and served: %s", diff)
 	}
 	long := strings.Repeat("x", maxKey+1)
-	answered := map[string]bool{}
 	for _, call := range []struct {
 		operation, path string
 		body            string // before a line break: of an earlier call under the same key
@@ -275,34 +98,10 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 			if w.Code != status {
 				t.Errorf("%s, want %d: %s", at, status, w.Body)
 			}
-			key, documented, found := c.response(operations[call.operation], w.Code)
-			if !found {
-				t.Errorf("%s is not documented", at)
-				continue
-			}
-			answered[call.operation+" "+key] = true
-			c.body(t, at, w.Header().Get("Content-Type"), documented.Content, w.Body.Bytes())
-			for name, header := range documented.Headers {
-				if header.Required && w.Header().Get(name) == "" {
-					t.Errorf("%s lacks the header %s", at, name)
-				}
-			}
+			c.Answer(t, at, call.operation, w)
 		}
 	}
-	for name, o := range operations {
-		for status := range o.Responses {
-			if !answered[name+" "+status] {
-				t.Errorf("%s: %s is documented and was never answered", name, status)
-			}
-		}
-	}
-	for _, name := range []string{"Customer", "Order", "Invoice", "Charges", "Charge", "AddressCheck", "Receipt", "Refund", "DeliveryCase", "Answers", "Answer", "Problem"} {
-		for property := range c.Components.Schemas[name].Properties {
-			if !c.seen[name+"."+property] {
-				t.Errorf("%s.%s is documented and was never served", name, property)
-			}
-		}
-	}
+	c.Shown(t, "Customer", "Order", "Invoice", "Charges", "Charge", "AddressCheck", "Receipt", "Refund", "DeliveryCase", "Answers", "Answer", "Problem")
 }
 
 func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
@@ -327,7 +126,7 @@ func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
 
 func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 	t.Parallel()
-	c := readContract(t)
+	c := openapitest.Read(t, contract)
 	schemas := c.Components.Schemas
 	limits := []int{schemas["Lookups"].Properties["lookups"].MaxItems, schemas["Key"].MaxLength, schemas["Charges"].Properties["charges"].MaxItems,
 		schemas["Charge"].Properties["id"].MaxLength, schemas["DeliveryProblem"].Properties["detail"].MaxLength}
@@ -362,14 +161,14 @@ func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		operations := map[string]operation{}
+		operations := map[string]openapitest.Operation{}
 		for path, methods := range c.Paths {
 			for _, o := range methods {
 				operations[strings.Replace(path, "{id}", "C-2", 1)] = o
 			}
 		}
 		for _, r := range w.crm.Requests() {
-			c.body(t, r.Method+" "+r.Path, "application/json", operations[r.Path].RequestBody.Content, r.Body)
+			c.Body(t, r.Method+" "+r.Path, "application/json", operations[r.Path].RequestBody.Content, r.Body)
 		}
 	})
 }

@@ -1,119 +1,22 @@
 package operators
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/chatledger/chatledger/adapters/openapitest"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// schema is as much of JSON Schema as answers need to be held against.
-type schema struct {
-	Ref                  string `yaml:"$ref"`
-	Type                 string
-	Format               string
-	Enum                 []string
-	Required             []string
-	Properties           map[string]schema
-	AdditionalProperties *schema `yaml:"additionalProperties"`
-	Items                *schema
-}
-
-type response struct {
-	Ref     string `yaml:"$ref"`
-	Headers map[string]struct{ Required bool }
-	Content map[string]struct{ Schema schema }
-}
-
-type operation struct {
-	RequestBody struct {
-		Content map[string]struct{ Schema schema }
-	} `yaml:"requestBody"`
-	Responses map[string]response
-}
-
-type contract struct {
-	Paths      map[string]map[string]operation
-	Components struct {
-		Schemas   map[string]schema
-		Responses map[string]response
-	}
-	seen map[string]bool // properties that some answer had
-}
-
-func readContract(t *testing.T) *contract {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/operators-openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &contract{seen: map[string]bool{}}
-	if err := yaml.Unmarshal(text, c); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// check holds a value against a schema, strictly: what is not documented is wrong.
-func (c *contract) check(t *testing.T, at string, s schema, value any) {
-	t.Helper()
-	if name, isRef := strings.CutPrefix(s.Ref, "#/components/schemas/"); isRef {
-		at, s = name, c.Components.Schemas[name]
-	}
-	types := map[string]bool{}
-	switch v := value.(type) {
-	case string:
-		types["string"] = true
-		if len(s.Enum) > 0 && !slices.Contains(s.Enum, v) {
-			t.Errorf("%s: %q is not documented", at, v)
-		}
-		if _, err := time.Parse(time.RFC3339, v); s.Format == "date-time" && err != nil {
-			t.Errorf("%s: %v", at, err)
-		}
-	case bool:
-		types["boolean"] = true
-	case float64:
-		types["integer"] = v == float64(int64(v))
-	case []any:
-		types["array"] = s.Items != nil
-		for _, one := range v {
-			c.check(t, at+"[]", *s.Items, one)
-		}
-	case map[string]any:
-		types["object"] = true
-		for _, name := range s.Required {
-			if _, has := v[name]; !has {
-				t.Errorf("%s lacks %s", at, name)
-			}
-		}
-		for name, one := range v {
-			property, documented := s.Properties[name]
-			if !documented && s.AdditionalProperties != nil {
-				property, documented = *s.AdditionalProperties, true
-			}
-			if !documented {
-				t.Errorf("%s has %s, which is not documented", at, name)
-				continue
-			}
-			c.seen[at+"."+name] = true
-			c.check(t, at+"."+name, property, one)
-		}
-	}
-	if !types[s.Type] {
-		t.Errorf("%s: %v is no %s", at, value, s.Type)
-	}
-}
+const contract = "../../docs/operators-openapi.yaml"
 
 // call is one that an operation's statuses are shown by.
 type call struct {
@@ -235,18 +138,12 @@ func calls() (list []call) {
 
 func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 	t.Parallel()
-	c := readContract(t)
-	documented := map[string]operation{}
-	for path, methods := range c.Paths {
-		for method, o := range methods {
-			documented[strings.ToUpper(method)+" "+path] = o
-		}
-	}
+	c := openapitest.Read(t, contract)
 	var served []string
 	for _, r := range newOffice().API.routes() {
 		served = append(served, r.method+" "+r.path)
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(documented)), slices.Sorted(slices.Values(served))); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(served))); diff != "" {
 		t.Fatalf("documented and served: %s", diff)
 	}
 
@@ -267,7 +164,6 @@ func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		}
 		list = append(list, unknown, away, guessing)
 	}
-	answered := map[string]bool{}
 	for _, one := range list {
 		o, method := newOffice(), strings.Fields(one.operation)[0]
 		as := one.as
@@ -284,52 +180,16 @@ func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 			t.Errorf("%s, want %d: %s", at, one.status, w.Body)
 			continue
 		}
-		answer, found := documented[one.operation].Responses[fmt.Sprint(w.Code)]
-		if !found {
-			t.Errorf("%s is not documented", at)
-			continue
-		}
-		if name, isRef := strings.CutPrefix(answer.Ref, "#/components/responses/"); isRef {
-			answer = c.Components.Responses[name]
-		}
-		answered[one.operation+" "+fmt.Sprint(w.Code)] = true
-		for name, header := range answer.Headers {
-			if header.Required && w.Header().Get(name) == "" {
-				t.Errorf("%s lacks the header %s", at, name)
-			}
-		}
-		if w.Code == http.StatusNoContent {
-			continue
-		}
-		body, found := answer.Content[w.Header().Get("Content-Type")]
-		var value any
-		if err := json.Unmarshal(w.Body.Bytes(), &value); err != nil || !found {
-			t.Errorf("%s: %s (%v): %s", at, w.Header().Get("Content-Type"), err, w.Body)
-			continue
-		}
-		c.check(t, at, body.Schema, value)
+		c.Answer(t, at, one.operation, w)
 	}
-	for name, o := range documented {
-		for status := range o.Responses {
-			if !answered[name+" "+status] {
-				t.Errorf("%s: %s is documented and was never answered", name, status)
-			}
-		}
-	}
-	for _, name := range []string{"Session", "Me", "CannedReplies", "Queue", "Queued", "Chat", "Workflow", "Ticket", "RunningClaim", "Entries", "Entry", "Media", "Problem", "Conflict"} {
-		for property := range c.Components.Schemas[name].Properties {
-			if !c.seen[name+"."+property] {
-				t.Errorf("%s.%s is documented and was never served", name, property)
-			}
-		}
-	}
+	c.Shown(t, "Session", "Me", "CannedReplies", "Queue", "Queued", "Chat", "Workflow", "Ticket", "RunningClaim", "Entries", "Entry", "Media", "Problem", "Conflict")
 }
 
 func TestEveryFieldOfAnActIsDocumented(t *testing.T) {
 	t.Parallel()
-	c := readContract(t)
+	c := openapitest.Read(t, contract)
 	for name, act := range acts {
-		s := c.Components.Schemas[strings.TrimPrefix(c.Paths["/chats/{chat}/"+name]["post"].RequestBody.Content["application/json"].Schema.Ref, "#/components/schemas/")]
+		s := c.Components.Schemas[c.Paths["/chats/{chat}/"+name]["post"].RequestBody.Content["application/json"].Schema.Named()]
 		if diff := cmp.Diff(slices.Sorted(maps.Keys(s.Properties)), slices.Sorted(slices.Values(act.fields))); diff != "" {
 			t.Errorf("%s (-documented +taken): %s", name, diff)
 		}

@@ -36,6 +36,7 @@ var allowedImports = map[string][]string{
 	"adapters/knowledge":             {"domain"},
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},
+	"adapters/openapitest":           {},
 	"adapters/operators":             {"domain", "commands"},
 	"adapters/telegram":              {"domain", "commands"},
 	"adapters/telegram/fixture":      {},

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
