@@ -47,20 +47,16 @@ const (
 // and a message is a delivery leased to this process until it is acked. A nack is
 // an ack: what becomes of an attempt is written in the ledger, not decided here.
 type Leases struct {
-	ledger  Ledger
-	owner   string
-	log     *slog.Logger
-	lease   time.Duration
-	ctx     context.Context
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	ledger Ledger
+	owner  string
+	log    *slog.Logger
+	lease  time.Duration
+	*subscriptions
 }
 
 // NewLeases returns a subscriber; owner names this process in the ledger.
 func NewLeases(ledger Ledger, owner string, log *slog.Logger) *Leases {
-	l := &Leases{ledger: ledger, owner: owner, log: log, lease: lease}
-	l.ctx, l.stop = context.WithCancel(context.Background())
-	return l
+	return &Leases{ledger: ledger, owner: owner, log: log, lease: lease, subscriptions: newSubscriptions()}
 }
 
 // For sets the lease of what takes longer than others, before anything is claimed.
@@ -71,22 +67,7 @@ func (l *Leases) For(lease time.Duration) *Leases {
 
 // Subscribe implements message.Subscriber.
 func (l *Leases) Subscribe(ctx context.Context, destination string) (<-chan *message.Message, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(l.ctx, cancel)
-	out := make(chan *message.Message)
-	l.running.Go(func() {
-		defer cancel()
-		defer close(out)
-		l.claim(ctx, destination, out)
-	})
-	return out, nil
-}
-
-// Close stops claiming and waits for the deliveries under way.
-func (l *Leases) Close() error {
-	l.stop()
-	l.running.Wait()
-	return nil
+	return l.begin(ctx, func(ctx context.Context, out chan<- *message.Message) { l.claim(ctx, destination, out) }), nil
 }
 
 func (l *Leases) claim(ctx context.Context, destination string, out chan<- *message.Message) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -51,18 +50,14 @@ type Log struct {
 	log     *slog.Logger
 	observe func(group string, events int, took time.Duration)
 	linger  time.Duration
-	ctx     context.Context
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	*subscriptions
 }
 
 // NewLog returns a subscriber for a group. lead waits until this process leads
 // it; observe is told of each page that was committed.
 func NewLog(group string, lead func(context.Context, string) (Reader, error), log *slog.Logger,
 	observe func(group string, events int, took time.Duration)) *Log {
-	l := &Log{group: group, lead: lead, log: log.With("group", group), observe: observe}
-	l.ctx, l.stop = context.WithCancel(context.Background())
-	return l
+	return &Log{group: group, lead: lead, log: log.With("group", group), observe: observe, subscriptions: newSubscriptions()}
 }
 
 // Linger makes the group wait this long after a page that was not full, so that the
@@ -75,12 +70,7 @@ func (l *Log) Linger(d time.Duration) *Log {
 
 // Subscribe implements message.Subscriber.
 func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(l.ctx, cancel)
-	out := make(chan *message.Message)
-	l.running.Go(func() {
-		defer cancel()
-		defer close(out)
+	return l.begin(ctx, func(ctx context.Context, out chan<- *message.Message) {
 		for ctx.Err() == nil {
 			// A page that was kept ends the growth of the pauses: after hours of quiet
 			// work, one interruption is the first.
@@ -95,15 +85,7 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 				return err
 			})
 		}
-	})
-	return out, nil
-}
-
-// Close stops the subscription and waits for the page in hand.
-func (l *Log) Close() error {
-	l.stop()
-	l.running.Wait()
-	return nil
+	}), nil
 }
 
 // follow leads the group and hands out pages until something fails. It tells
