@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +25,7 @@ func (s *Store) Census(ctx context.Context, groups []string) ([]Reading, error) 
 	ctx, cancel := context.WithTimeout(ctx, censusTimeout)
 	defer cancel()
 	// Each group costs one step into the index of the feed, however far it is behind.
-	rows, err := s.pool.Query(ctx, `
+	return collect(ctx, s.pool, "count what waits", pgx.RowToStructByPos[Reading], `
 		with newest as materialized (
 			select position from eventstore.events order by transaction_id desc, position desc limit 1
 		), lag as materialized (
@@ -67,12 +66,4 @@ func (s *Store) Census(ctx context.Context, groups []string) ([]Reading, error) 
 		select 'chatledger_ticket_overdue_seconds', array[priority], late::float8 from queue
 		union all
 		select 'chatledger_database_bytes', '{}', pg_database_size(current_database())::float8`, groups)
-	if err != nil {
-		return nil, fmt.Errorf("count what waits: %w", err)
-	}
-	readings, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Reading])
-	if err != nil {
-		return nil, fmt.Errorf("count what waits: %w", err)
-	}
-	return readings, nil
 }

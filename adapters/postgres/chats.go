@@ -20,20 +20,12 @@ func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Tim
 		first, end = first+bot+":", first+bot+";"
 	}
 	// A stream's last event is one probe of the primary key.
-	rows, err := tx.Query(ctx, `
+	return collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
 		select stream_id from eventstore.streams s
 		where stream_id > $1 and stream_id >= $2 and stream_id < $3
 		  and ($4::timestamptz = '0001-01-01 00:00Z'
 		       or $4 <= (select recorded_at from eventstore.events e where e.stream_id = s.stream_id order by version desc limit 1))
 		order by stream_id limit $5`, string(after), first, end, since, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list chats: %w", err)
-	}
-	chats, err := pgx.CollectRows(rows, pgx.RowTo[domain.StreamID])
-	if err != nil {
-		return nil, fmt.Errorf("list chats: %w", err)
-	}
-	return chats, nil
 }
 
 // Updates reads the updates that events of these streams received, as they were

@@ -58,8 +58,8 @@ type Lag struct {
 
 // Lags are those of all groups, by name. Counting ends at maxLag.
 func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
-	rows, err := s.pool.Query(ctx, `
-		select c.consumer_group, count(e.position), coalesce(extract(epoch from now() - min(e.recorded_at)), 0)::float8
+	return collect(ctx, s.pool, "look how far consumers are behind", pgx.RowToStructByPos[Lag], `
+		select c.consumer_group, count(e.position), coalesce(now() - min(e.recorded_at), interval '0')
 		from eventstore.checkpoints c
 		left join lateral (
 			select position, recorded_at from eventstore.events
@@ -67,15 +67,6 @@ func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
 			order by transaction_id, position limit $1
 		) e on true
 		group by c.consumer_group order by c.consumer_group`, maxLag)
-	if err != nil {
-		return nil, fmt.Errorf("look how far consumers are behind: %w", err)
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Lag, err error) {
-		var seconds float64
-		err = row.Scan(&l.Group, &l.Events, &seconds)
-		l.Age = time.Duration(seconds * float64(time.Second))
-		return l, err
-	})
 }
 
 // maxLag is as far as a lag is counted: beyond it a number says no more.
@@ -92,19 +83,10 @@ type Owed struct {
 
 // Unfinished are the deliveries that are not over, by destination and state.
 func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
-	rows, err := s.pool.Query(ctx, `
-		select destination, state, count(*), extract(epoch from now() - min(created_at))::float8
+	return collect(ctx, s.pool, "count deliveries", pgx.RowToStructByPos[Owed], `
+		select destination, state, count(*), now() - min(created_at)
 		from eventstore.deliveries where finished_at is null
 		group by destination, state order by destination, state`)
-	if err != nil {
-		return nil, fmt.Errorf("count deliveries: %w", err)
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o Owed, err error) {
-		var seconds float64
-		err = row.Scan(&o.Destination, &o.State, &o.Count, &seconds)
-		o.Oldest = time.Duration(seconds * float64(time.Second))
-		return o, err
-	})
 }
 
 // Size is how much the database takes, in bytes, and the folder of the server's data,

@@ -94,7 +94,7 @@ func (i *Import) Close() {
 // Stored reads on in what the store holds already, by position, stream, version and
 // id; it is empty at the end. Only behind it can be imported.
 func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
-	rows, err := i.conn.Query(ctx, `
+	page, err := collect(ctx, i.conn, "import: read what is stored", stored, `
 		with page as (
 			select transaction_id, position, stream_id, version, event_id
 			from eventstore.events where (transaction_id, position) > ($1, $2)
@@ -103,22 +103,17 @@ func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
 			insert into imported select event_id from page
 		)
 		select * from page order by transaction_id, position`, i.at.Transaction, i.at.Number, comparedPage)
-	if err != nil {
-		return nil, fmt.Errorf("import: read what is stored: %w", err)
-	}
-	page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e domain.Stored, err error) {
-		var event pgtype.UUID
-		err = row.Scan(&e.Position.Transaction, &e.Position.Number, (*string)(&e.Stream), (*int64)(&e.Version), &event)
-		e.ID = event.Bytes
-		return e, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("import: read what is stored: %w", err)
-	}
 	if n := len(page); n > 0 {
 		i.at, i.last = page[n-1].Position, page[n-1].ID
 	}
-	return page, nil
+	return page, err
+}
+
+func stored(row pgx.CollectableRow) (e domain.Stored, err error) {
+	var event pgtype.UUID
+	err = row.Scan(&e.Position.Transaction, &e.Position.Number, (*string)(&e.Stream), (*int64)(&e.Version), &event)
+	e.ID = event.Bytes
+	return e, err
 }
 
 // Left is what a whole archive leaves open.

@@ -20,15 +20,8 @@ func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limi
 
 // Streams implements projections.Ledger.
 func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
-	rows, err := tx.Query(ctx, `select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
-	if err != nil {
-		return nil, fmt.Errorf("list streams: %w", err)
-	}
-	streams, err := pgx.CollectRows(rows, pgx.RowTo[domain.StreamID])
-	if err != nil {
-		return nil, fmt.Errorf("list streams: %w", err)
-	}
-	return streams, nil
+	return collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
+		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
 }
 
 const (
@@ -46,7 +39,7 @@ const (
 // row in it, and takes the streams that stand there: each with the same probability, for
 // as much work as there are draws. There may be fewer than n.
 func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
-	rows, err := tx.Query(ctx, `
+	return collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
 		with size as materialized (select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages),
 		drawn as (
 			select stream_id from eventstore.streams where (select pages < $2 from size)
@@ -56,14 +49,6 @@ func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID
 				select format('(%s,%s)', floor(random() * pages)::bigint, 1 + floor(random() * $3)::int)::tid
 				from size, generate_series(1, $4) where pages >= $2)))
 		select stream_id from drawn order by random() limit $1`, n, wholeBelow, rowsInPage, n*drawsEach)
-	if err != nil {
-		return nil, fmt.Errorf("draw %d streams: %w", n, err)
-	}
-	streams, err := pgx.CollectRows(rows, pgx.RowTo[domain.StreamID])
-	if err != nil {
-		return nil, fmt.Errorf("draw %d streams: %w", n, err)
-	}
-	return streams, nil
 }
 
 // Name implements projections.Ledger.

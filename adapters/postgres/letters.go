@@ -68,7 +68,7 @@ func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry
 		for after, more := uuid.Nil, true; more; {
 			page, err := s.entries(ctx, which, after, selectedAtOnce)
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("read deliveries: %w", err))
+				yield(Entry{}, err)
 				return
 			}
 			for _, e := range page {
@@ -111,7 +111,7 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 	case which.Letters:
 		where = append(where, letters)
 	}
-	rows, err := s.pool.Query(ctx, `
+	return collect(ctx, s.pool, "read deliveries", entry, `
 		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.lane, d.payload, d.state, d.attempts, d.unsure,
 			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
 			(select ahead.delivery_id from eventstore.deliveries ahead
@@ -121,16 +121,14 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 		where `+strings.Join(where, ` and `)+`
 		order by d.delivery_id
 		limit $2`, args...)
-	if err != nil {
-		return nil, err
+}
+
+func entry(row pgx.CollectableRow) (e Entry, err error) {
+	var payload []byte
+	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
+		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
+	if err == nil {
+		e.Payload, err = unseal(payload)
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Entry, err error) {
-		var payload []byte
-		err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
-			&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
-		if err == nil {
-			e.Payload, err = unseal(payload)
-		}
-		return e, err
-	})
+	return e, err
 }

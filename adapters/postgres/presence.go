@@ -35,18 +35,14 @@ func (s *Store) holder(owner string) string {
 // gone lists the holders of leases for whom nobody has vouched for goneAfter. A process is
 // asked for by trying to share its lock.
 func (s *Store) gone(ctx context.Context) (holders []string, err error) {
-	rows, err := s.pool.Query(ctx, `
+	missing, err := collect(ctx, s.pool, "look for processes that are gone", pgx.RowTo[string], `
 		with holders as materialized (
 			select distinct lease_owner from eventstore.deliveries where state = 'sending' and strpos(lease_owner, ' ') > 0
 		)
 		select lease_owner from holders
 		where pg_try_advisory_xact_lock_shared(hashtextextended('chatledger process ' || split_part(lease_owner, ' ', 2), 0))`)
 	if err != nil {
-		return nil, fmt.Errorf("look for processes that are gone: %w", err)
-	}
-	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("look for processes that are gone: %w", err)
+		return nil, err
 	}
 	s.missingMu.Lock()
 	defer s.missingMu.Unlock()

@@ -36,17 +36,9 @@ type Unread struct {
 
 // Quarantined lists up to limit bodies in quarantine, newest first, of one bot or of all.
 func (s *Store) Quarantined(ctx context.Context, bot string, limit int) ([]Unread, error) {
-	rows, err := s.pool.Query(ctx, `
+	return collect(ctx, s.pool, "list quarantine", pgx.RowToStructByName[Unread], `
 		select id, bot, octet_length(body) as bytes, reason, received_at, times from eventstore.quarantine
 		where $1 in ('', bot) order by id desc limit $2`, bot, limit)
-	var found []Unread
-	if err == nil {
-		found, err = pgx.CollectRows(rows, pgx.RowToStructByName[Unread])
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list quarantine: %w", err)
-	}
-	return found, nil
 }
 
 // QuarantinedBody is a body in quarantine, byte by byte; false when there is none of that number.

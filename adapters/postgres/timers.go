@@ -135,7 +135,7 @@ func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) err
 // takeTimers leases the timers that are longest due.
 func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) {
 	// Who is not the first to lock a row passes it by.
-	rows, err := s.pool.Query(ctx, `
+	return collect(ctx, s.pool, "take timers", pgx.RowToStructByPos[timer], `
 		with due as materialized (
 			select stream_id from eventstore.timers
 			where due_at <= $1 and (taken_until is null or taken_until <= now())
@@ -143,14 +143,6 @@ func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) 
 		)
 		update eventstore.timers t set taken_until = now() + $3 from due where t.stream_id = due.stream_id
 		returning t.stream_id, t.due_at, t.quiet`, now, timersAtOnce, timerLease)
-	if err != nil {
-		return nil, fmt.Errorf("take timers: %w", err)
-	}
-	due, err := pgx.CollectRows(rows, pgx.RowToStructByPos[timer])
-	if err != nil {
-		return nil, fmt.Errorf("take timers: %w", err)
-	}
-	return due, nil
 }
 
 // nextTimer is when the first timer goes off that nobody has taken; zero when there is none.

@@ -28,29 +28,23 @@ const lockTimeout = time.Minute
 
 // Addresses lists all there are and were, those that were opened last at the end.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
-	rows, err := s.pool.Query(ctx, `
+	return collect(ctx, s.pool, "list addresses of webhooks", address, `
 		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
 		from eventstore.webhooks
 		order by valid_from, bot, path`)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of webhooks: %w", err)
+}
+
+func address(row pgx.CollectableRow) (a Address, err error) {
+	var hash []byte
+	var until *time.Time
+	if err = row.Scan(&a.Bot, &a.Path, &hash, &a.From, &until, &a.Ended); err != nil {
+		return a, err
 	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Address, err error) {
-		var hash []byte
-		var until *time.Time
-		if err = row.Scan(&a.Bot, &a.Path, &hash, &a.From, &until, &a.Ended); err != nil {
-			return a, err
-		}
-		copy(a.Secret[:], hash)
-		if until != nil {
-			a.Until = *until
-		}
-		return a, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of webhooks: %w", err)
+	copy(a.Secret[:], hash)
+	if until != nil {
+		a.Until = *until
 	}
-	return all, nil
+	return a, nil
 }
 
 // OpenAddress makes a secret right at an address, again if it was before. own are the
