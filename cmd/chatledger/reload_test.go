@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,13 +36,7 @@ func newBotsTown(t *testing.T, names ...string) *town {
 	for i, name := range names {
 		bots = append(bots, telegramtest.Bot{Token: tokenOf(i), Username: name, Name: name})
 	}
-	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
-	front := httptest.NewServer(w.Server)
-	w.api = front.URL
-	t.Cleanup(func() {
-		w.Server.Close()
-		front.Close()
-	})
+	w.simulate(bots...) // instead of the one that knows the demo bot
 	return w
 }
 

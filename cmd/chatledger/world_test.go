@@ -98,13 +98,7 @@ func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 	for _, change := range changes {
 		change(&w.bot)
 	}
-	w.Server = telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "Demo"}}})
-	front := httptest.NewServer(w.Server)
-	w.api = front.URL
-	t.Cleanup(func() {
-		w.Server.Close()
-		front.Close()
-	})
+	w.simulate(telegramtest.Bot{Token: demoToken, Username: "demo_bot", Name: "Demo"})
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +116,17 @@ func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramtest.Me
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return w.Server.Await(ctx, chat, n)
+}
+
+// simulate starts the Telegram that knows these bots.
+func (w *world) simulate(bots ...telegramtest.Bot) {
+	server := telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
+	front := httptest.NewServer(server)
+	w.Server, w.api = server, front.URL
+	w.t.Cleanup(func() {
+		server.Close()
+		front.Close()
+	})
 }
 
 // running is one chatledger in this process.
