@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -319,13 +318,6 @@ func (w *world) background(args ...string) *program {
 	w.t.Helper()
 	p := w.program(args...)
 	w.launch(p)
-	return p
-}
-
-// program is a subcommand as a process that is not running yet.
-func (w *world) program(args ...string) *program {
-	p := &program{Cmd: exec.Command(os.Args[0], args...), ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn)
 	return p
 }
 

@@ -26,12 +26,25 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-// program is chatledger as a process of its own: this test binary, as main.
+// program is chatledger as a process of its own.
 type program struct {
 	*exec.Cmd
 	url   string
+	out   *bufio.Reader // what it prints behind its address
 	ended chan error
 	said  waittest.Log // its log
+}
+
+// asProgram is a command of chatledger's: this test binary, as main.
+func asProgram(dsn string, args ...string) *exec.Cmd {
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+dsn)
+	return c
+}
+
+// program is a subcommand as a process that is not running yet.
+func (w *world) program(args ...string) *program {
+	return &program{Cmd: asProgram(w.dsn, args...), ended: make(chan error, 1)}
 }
 
 // serve starts `chatledger serve` on the world's database and waits until it is
@@ -53,12 +66,9 @@ func (w *world) serve(more ...string) *program {
 // is ready; environ is added to its environment.
 func (w *world) serveWith(text string, get func(url string) (int, string, error), environ ...string) *program {
 	w.t.Helper()
-	bots := filepath.Join(w.t.TempDir(), "bots.yaml")
-	if err := os.WriteFile(bots, []byte(text), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	p := &program{Cmd: exec.Command(os.Args[0], "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", w.api), ended: make(chan error, 1)}
-	p.Env = append(append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn), environ...)
+	bots := saved(w.t, filepath.Join(w.t.TempDir(), "bots.yaml"), text)
+	p := w.program("serve", "--bots", bots, "--listen", "127.0.0.1:0", "--telegram-url", w.api)
+	p.Env = append(p.Env, environ...)
 	log := &muted{w: w.t.Output()}
 	p.Stderr = io.MultiWriter(log, &p.said)
 	out, err := p.StdoutPipe()
@@ -69,7 +79,8 @@ func (w *world) serveWith(text string, get func(url string) (int, string, error)
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { p.Process.Kill(); log.mute() })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	p.out = bufio.NewReader(out)
+	line, err := p.out.ReadString('\n')
 	if err != nil {
 		w.t.Fatalf("the program says %q and ends with %v: %s", line, p.Wait(), &p.said)
 	}

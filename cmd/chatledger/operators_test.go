@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -9,9 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -448,37 +444,12 @@ func TestAnActIsDoneOnceWhenTheProcessIsKilled(t *testing.T) {
 // serveTeam starts `chatledger serve` with the operators' API, as a process of its own.
 func (m *team) serveTeam() (p *program, api string) {
 	m.t.Helper()
-	bots := filepath.Join(m.t.TempDir(), "bots.yaml")
-	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", demoToken, demoSecret), 0o600); err != nil {
-		m.t.Fatal(err)
+	p = m.serveWith(fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", demoToken, demoSecret), get, "CHATLEDGER_OPERATORS=127.0.0.1:0")
+	line, err := p.out.ReadString('\n')
+	api, ok := strings.CutPrefix(strings.TrimSpace(line), "operators on ")
+	if !ok {
+		m.t.Fatalf("the program says %q: %v", line, err)
 	}
-	p = &program{Cmd: exec.Command(os.Args[0], "serve", "--bots", bots, "--listen", "127.0.0.1:0", "--operators", "127.0.0.1:0", "--telegram-url", m.world.api), ended: make(chan error, 1)}
-	p.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+m.dsn)
-	log := &muted{w: m.t.Output()}
-	p.Stderr = log
-	out, err := p.StdoutPipe()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if err := p.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() { p.Process.Kill(); log.mute() })
-	lines := bufio.NewScanner(out)
-	for api == "" && lines.Scan() {
-		if address, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-			p.url, _, _ = strings.Cut(address, " ")
-		}
-		api, _ = strings.CutPrefix(lines.Text(), "operators on ")
-		if !strings.HasPrefix(api, "http") {
-			api = ""
-		}
-	}
-	go func() { p.ended <- p.Wait() }()
-	m.eventually("the program is ready", func() string {
-		status, body, err := get(p.url + "/readyz")
-		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
-	})
 	return p, api
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -259,11 +258,7 @@ func TestKillNineOfARebuildLosesNothing(t *testing.T) {
 			}
 		}
 	})
-	rebuild := func() *exec.Cmd {
-		c := exec.Command(os.Args[0], "rebuild", "--all")
-		c.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+dsn)
-		return c
-	}
+	rebuild := func() *exec.Cmd { return asProgram(dsn, "rebuild", "--all") }
 	begun := time.Now()
 	if out, err := rebuild().CombinedOutput(); err != nil {
 		t.Fatalf("%s %v", out, err)

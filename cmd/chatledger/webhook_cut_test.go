@@ -6,8 +6,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -62,8 +60,7 @@ func newGate(t *testing.T, api string, before bool) *gate {
 // to the gate, at is called, which is to kill it.
 func (w *town) killed(g *gate, args []string, at func(kill func())) {
 	w.t.Helper()
-	c := exec.Command(os.Args[0], append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", g.URL}, args[1:]...)...)
-	c.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+w.dsn)
+	c := asProgram(w.dsn, append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", g.URL}, args[1:]...)...)
 	var said strings.Builder
 	c.Stdout, c.Stderr = &said, &said
 	if err := c.Start(); err != nil {
