@@ -152,12 +152,16 @@ func (b *balancer) look() {
 	b.mu.Lock()
 	urls := slices.Clone(b.urls)
 	b.mu.Unlock()
-	for i, url := range urls {
-		status, _, err := get(url + "/readyz")
-		b.mu.Lock()
-		b.ready[i] = err == nil && status == http.StatusOK && b.urls[i] == url
-		b.mu.Unlock()
+	var all sync.WaitGroup
+	for i, url := range urls { // at once: who answers slowly does not hide that another leaves
+		all.Go(func() {
+			status, _, err := get(url + "/readyz")
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.ready[i] = err == nil && status == http.StatusOK && b.urls[i] == url
+		})
 	}
+	all.Wait()
 }
 
 // choose is the address of the next process that is ready; "" when none is.
