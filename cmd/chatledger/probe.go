@@ -34,10 +34,13 @@ const (
 // probed tells whether a request asks for the release at one of a bot's addresses, be it
 // open or not yet.
 func (a *app) probed(r *http.Request, _ *mux.RouteMatch) bool {
+	if r.Method != http.MethodGet || !a.config.Only.receives() {
+		return false
+	}
 	at, webhook := strings.CutPrefix(r.URL.Path, webhookPrefix)
 	name, _, _ := strings.Cut(at, "/")
 	b := a.bots.all()[name]
-	return a.config.Only.receives() && r.Method == http.MethodGet && webhook && b != nil && hmac.Equal([]byte(r.Header.Get("Authorization")), []byte(bearer+b.config.probeKey()))
+	return webhook && b != nil && hmac.Equal([]byte(r.Header.Get("Authorization")), []byte(bearer+b.config.probeKey()))
 }
 
 // probe answers with the release, and whether it is ready.

@@ -10,9 +10,9 @@ import (
 
 // Some things happen because of the time alone: a workflow is reminded of and expires,
 // messages that waited through an outage are answered, an album is waited for no more, a
-// ticket becomes overdue. Wake
-// says when the next of them is due; whoever keeps the time then puts Elapse. What is
-// not due any more by then is left alone, so that it may be put too often.
+// ticket becomes overdue. Wake says when the next of them is due; whoever keeps the time
+// then puts Elapse. What is not due any more by then is left alone, so that it may be put
+// too often.
 
 // backlogGather is how long a backlog has to be quiet before it is answered: what
 // Telegram kept through an outage comes within seconds.

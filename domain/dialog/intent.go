@@ -75,10 +75,12 @@ func (k *Knowledge) Understand(text string, before Language) Understanding {
 // A language is changed for a sentence that is surely in it, and not for a name, a
 // number or a word that several languages have; nor for one in a language that the bot
 // does not speak, of which little is known though it may be surely the less unlike of two.
+// By the shop's examples 99 in 100 English messages about anything at all (CLINC150) are
+// known to 0.43 and more, and sentences in eleven other languages to 0.36 at most.
 const (
 	enoughWords    = 2
 	sureOfLanguage = 0.8
-	enoughKnown    = 0.4 // with the shop's examples: 99 of 100 English messages about anything have 0.43, Spanish or Polish ones 0.36 at most
+	enoughKnown    = 0.4
 )
 
 // spoken is a text without e-mail addresses and links, which are in no language.
