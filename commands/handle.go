@@ -72,10 +72,10 @@ type folded struct {
 
 // Settings of a Handler; zero values take the defaults.
 type Settings struct {
-	Committers int         // batches on their way to the store at once
-	Batch      int         // streams in one commit
-	Cached     int         // chats whose state is kept in memory
-	Observe    func(Round) // is told of every round, and must be quick; may be nil
+	Carriers int         // batches on their way to the store at once
+	Batch    int         // streams in one commit
+	Cached   int         // chats whose state is kept in memory
+	Observe  func(Round) // is told of every round, and must be quick; may be nil
 
 	// With is what a bot's decisions are taken with; nil is zero Settings.
 	With func(bot string) chat.Settings
@@ -84,7 +84,7 @@ type Settings struct {
 const (
 	// While one batch waits for the disk the next is on its way; more only makes the
 	// batches smaller: three carried a tenth less on 2 cores (see docs/benchmarks.md).
-	defaultCommitters = 2
+	defaultCarriers = 2
 	// A hundred-odd streams amortise the commit; beyond that a batch's own
 	// latency grows faster than the throughput.
 	defaultBatch = 128
@@ -116,7 +116,7 @@ func NewHandler(store Store, s Settings) *Handler {
 		panic(err)
 	}
 	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch), observe: s.Observe}
-	h.lines = newLines(orDefault(s.Committers, defaultCommitters), func() { h.carry() })
+	h.lines = newLines(orDefault(s.Carriers, defaultCarriers), func() { h.carry() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
 }

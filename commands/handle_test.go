@@ -23,7 +23,7 @@ import (
 const sharedFor = time.Second
 
 // one is a handler that takes one batch at a time.
-var one = commands.Settings{Committers: 1}
+var one = commands.Settings{Carriers: 1}
 
 func TestRequestsOfOneStreamAreDecidedInTheOrderGiven(t *testing.T) {
 	h := handler(t, newMemory(), one)

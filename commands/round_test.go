@@ -11,7 +11,7 @@ import (
 func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 	store := newMemory()
 	var rounds []commands.Round // one handler, one batch at a time
-	h := handler(t, store, commands.Settings{Committers: 1, Observe: func(r commands.Round) { rounds = append(rounds, r) }})
+	h := handler(t, store, commands.Settings{Carriers: 1, Observe: func(r commands.Round) { rounds = append(rounds, r) }})
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ask := func(r commands.Request) {
 		t.Helper()

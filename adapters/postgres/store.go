@@ -39,7 +39,7 @@ type Store struct {
 	missing   map[string]time.Time // holders of leases for whom nobody vouches, since when
 }
 
-// connections bounds the pool: a batch in the hands of each committer, claimsAtOnce, and
+// connections bounds the pool: a batch in the hands of each carrier, claimsAtOnce, and
 // a few queries beside them. More than a few per core only queue inside the server.
 func connections() int32 { return int32(8 + 2*runtime.NumCPU()) }
 

@@ -294,7 +294,7 @@ func (c *decision) decide(e *env, r ruling) error {
 	if err != nil {
 		return err
 	}
-	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1, With: with})
+	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1, With: with})
 	defer handler.Close()
 	pace := time.NewTicker(time.Second / time.Duration(cmp.Or(c.Rate, decisionsPerSecond)))
 	defer pace.Stop()

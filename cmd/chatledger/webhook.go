@@ -75,7 +75,7 @@ func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) 
 		return err
 	}
 	defer store.Close()
-	handler := commands.NewHandler(store, commands.Settings{Committers: 1, Cached: 1})
+	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1})
 	defer handler.Close()
 	r := registrar{store: store, handle: handler.Handle, api: c.TelegramURL}
 	var failed []error
