@@ -314,7 +314,7 @@ func (x *examination) certificate(ctx context.Context, name string, b botConfig)
 	left := time.Until(notAfter)
 	switch {
 	case err != nil:
-		x.find(grave, what, "renew it, or mend what stands at public_url: Telegram posts to no other", "%v", err)
+		x.find(grave, what, "mend what stands at public_url, or renew its certificate: Telegram posts to no other", "%v", err)
 	case left < certificateWarning:
 		s := warning
 		if left < certificateGrave {
