@@ -116,13 +116,8 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 	case <-ctx.Done():
 		return nil, fmt.Errorf("claim deliveries to %s: waiting for other claims: %w", destination, context.Cause(ctx))
 	}
-	begun := time.Now() // before the server reads its clock: the lease must not seem longer here
-	rows, err := s.pool.Query(ctx, claim, destination, s.holder(owner), limit, lease)
-	if err != nil {
-		return nil, fmt.Errorf("claim deliveries to %s: %w", destination, err)
-	}
-	deadline := begun.Add(lease)
-	claimed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (commands.Claimed, error) {
+	deadline := time.Now().Add(lease) // before the server reads its clock: the lease must not seem longer here
+	claimed := func(row pgx.CollectableRow) (commands.Claimed, error) {
 		c := commands.Claimed{Deadline: deadline}
 		c.Destination = destination
 		var deliveryID, chain pgtype.UUID
@@ -136,11 +131,8 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 		c.ID, c.Correlation, c.Stream, c.Version = uuid.UUID(deliveryID.Bytes), uuid.UUID(chain.Bytes), domain.StreamID(stream), domain.Version(version)
 		c.Body, err = unseal(payload)
 		return c, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("claim deliveries to %s: %w", destination, err)
 	}
-	return claimed, nil
+	return collect(ctx, s.pool, "claim deliveries to "+destination, claimed, claim, destination, s.holder(owner), limit, lease)
 }
 
 // PutOff gives a claimed delivery back, to be attempted again after o.After; Unknown

@@ -70,8 +70,7 @@ func (i *Import) start(ctx context.Context) error {
 	}
 	for _, group := range i.groups {
 		_, err := i.conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, group)
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code == "55P03" { // lock not available
+		if refusedWith(err, "55P03") { // lock not available
 			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
 		}
 		if err != nil {

@@ -58,15 +58,7 @@ func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) e
 
 // Operators lists all, by name.
 func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
-	rows, err := s.pool.Query(ctx, `select `+operatorColumns+` from eventstore.operators order by name`)
-	if err != nil {
-		return nil, fmt.Errorf("list operators: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, operator)
-	if err != nil {
-		return nil, fmt.Errorf("list operators: %w", err)
-	}
-	return list, nil
+	return collect(ctx, s.pool, "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
 }
 
 // OperatorOf is who has the token with this hash; false when nobody has.
@@ -170,7 +162,16 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 	if q.After != nil {
 		after = *q.After
 	}
-	rows, err := s.pool.Query(ctx, `
+	queued := func(row pgx.CollectableRow) (t commands.Queued, err error) {
+		t.At = q.At
+		err = row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
+			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
+		for _, at := range []*time.Time{&t.Due, &t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedUntil} {
+			*at = at.UTC()
+		}
+		return t, err
+	}
+	return collect(ctx, s.pool, "read the queue", queued, `
 		with waiting as (
 			select *, first_reply_at is null and due_at < $1 or coalesce(resolve_by < $1, false) as overdue,
 			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank
@@ -188,23 +189,6 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 		limit $13`,
 		q.At, q.Bot, q.Status, string(q.Priority), q.Assignee, q.Tag, q.Overdue,
 		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit, q.Of)
-	if err != nil {
-		return nil, fmt.Errorf("read the queue: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t commands.Queued, err error) {
-		t.At = q.At
-		return t, row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
-			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the queue: %w", err)
-	}
-	for i := range list {
-		for _, at := range []*time.Time{&list[i].Due, &list[i].Opened, &list[i].Resolve, &list[i].FirstReply, &list[i].ClaimedUntil} {
-			*at = at.UTC()
-		}
-	}
-	return list, nil
 }
 
 // DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any

@@ -2,11 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Transaction ids are a cluster's own. A ledger that was restored from another
@@ -33,8 +31,7 @@ func readIDs(ctx context.Context, q interface {
 		select coalesce((select transaction_id from eventstore.events order by transaction_id desc, position desc limit 1), '0'),
 			eventstore.rebased(pg_snapshot_xmax(pg_current_snapshot())), pg_snapshot_xmin(pg_current_snapshot())`).
 		Scan(&i.newest, &i.next, &i.running)
-	var missing *pgconn.PgError
-	if errors.As(err, &missing) && (missing.Code == "42P01" || missing.Code == "42883") { // undefined table, undefined function
+	if refusedWith(err, "42P01", "42883") { // undefined table, undefined function
 		return i, fmt.Errorf("the schema is older than this program: run `chatledger migrate` (%w)", err)
 	}
 	if err != nil {

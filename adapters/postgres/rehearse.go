@@ -2,13 +2,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // newsLasts is for how long the outcome of an append, or of a trial of the disk, answers
@@ -32,10 +29,7 @@ func (s *Store) learn(err error) {
 
 // exhausted tells whether the server has not what it needs for any write: room on its disk
 // or memory (class 53), or a disk that works (class 58).
-func exhausted(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && (strings.HasPrefix(refused.Code, "53") || strings.HasPrefix(refused.Code, "58"))
-}
+func exhausted(err error) bool { return refusedWith(err, "53", "58") }
 
 // Rehearse tells whether an update could be appended now: by an append of nothing, which
 // fails for want of a server, of the schema, of rights, or of patience while something holds

@@ -147,9 +147,8 @@ func withHelp(err error) error {
 }
 
 // report prints an error in one line, as logs word it, with what the doctor would say of a
-// database that is not reached, and turns it into an exit status: 1
-// for a finding or a failure unless the error says another, 0 when the program was merely
-// asked to stop.
+// database that is not reached, and turns it into an exit status: 1 for a finding or a
+// failure unless the error says another, 0 when the program was merely asked to stop.
 func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0

@@ -29,14 +29,7 @@ func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []d
 		return s.andThen(at, joined)
 	}
 	briefing := agent.Briefing{Knowledge: s.knowledge(), Language: s.Language, Customer: s.context(Sender{}).Customer, Run: s.Run,
-		Text: about.Text, MessageID: about.MessageID}
-	if s.Reasoning != nil {
-		briefing.Memory = s.Reasoning.Memory
-	} else {
-		for _, said := range s.Recent {
-			briefing.Memory = briefing.Memory.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
-		}
-	}
+		Text: about.Text, MessageID: about.MessageID, Memory: s.memory()}
 	return s.ask(&Exchange{To: to.To, By: by, MessageID: about.MessageID, Messages: briefing.Messages(), Until: until}, at)
 }
 

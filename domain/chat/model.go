@@ -214,6 +214,17 @@ func (x *Exchange) question() []agent.Message {
 	return append(messages, x.Later...)
 }
 
+// memory is what the model is to know of the chat: before it was first asked, the last texts.
+func (s State) memory() (m agent.Memory) {
+	if s.Reasoning != nil {
+		return s.Reasoning.Memory
+	}
+	for _, said := range s.Recent {
+		m = m.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
+	}
+	return m
+}
+
 // reason takes an event into what is remembered. s is the state before it. Of a chat in
 // which no model was asked nothing is.
 func (s State) reason(event domain.Event) *Reasoning {
@@ -221,10 +232,7 @@ func (s State) reason(event domain.Event) *Reasoning {
 		if _, first := event.(ModelAsked); !first {
 			return nil
 		}
-		s.Reasoning = &Reasoning{}
-		for _, said := range s.Recent {
-			s.Reasoning.Memory = s.Reasoning.Memory.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
-		}
+		s.Reasoning = &Reasoning{Memory: s.memory()}
 	}
 	r := *s.Reasoning
 	r.Memory = remember(r.Memory, event)
