@@ -12,7 +12,7 @@ import (
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -27,33 +27,33 @@ func (w world) change(t *testing.T, key string) (Receipt, error) {
 func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault   crmtest.Fault
+		fault   crmsim.Fault
 		lookUp  Error // Reason: a part of it
 		update  Error
 		applied bool
 	}{
-		"none":                         {crmtest.Fault{}, Error{}, Error{}, true},
-		"429":                          both(crmtest.Fault{Status: 429, RetryAfter: 7}, Error{commands.Again, 7 * time.Second, 429, "that was asked for"}),
-		"503 with a time to come back": both(crmtest.Fault{Status: 503, RetryAfter: 9}, Error{commands.Again, 9 * time.Second, 503, "503"}),
-		"500":                          both(crmtest.Fault{Status: 500}, Error{commands.Again, 0, 500, "500"}),
-		"408":                          both(crmtest.Fault{Status: 408}, Error{commands.Again, 0, 408, "408"}),
-		"401":                          both(crmtest.Fault{Status: 401}, Error{commands.Again, setUpPause, 401, "token is wrong"}),
-		"403":                          both(crmtest.Fault{Status: 403}, Error{commands.Again, setUpPause, 403, "token is wrong"}),
-		"404":                          both(crmtest.Fault{Status: 404}, Error{commands.Refused, 0, 404, "404"}),
-		"422":                          both(crmtest.Fault{Status: 422}, Error{commands.Refused, 0, 422, "that was asked for"}),
-		"a redirect":                   both(crmtest.Fault{Status: 302}, Error{commands.Again, setUpPause, 302, "URL is wrong"}),
-		"cut":                          took(crmtest.Fault{Cut: true}, Error{commands.Unknown, 0, 0, "EOF"}),
-		"HTML":                         took(crmtest.Fault{Body: "html"}, Error{commands.Unknown, 0, 200, "text/html of"}),
-		"truncated":                    took(crmtest.Fault{Body: "truncated"}, Error{commands.Unknown, 0, 200, "unexpected end of JSON"}),
-		"endless":                      took(crmtest.Fault{Body: "endless"}, Error{commands.Unknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
-		"no answer":                    both(crmtest.Fault{DelayMS: 60_000}, Error{commands.Unknown, 0, 0, "deadline exceeded"}),
-		"a late one":                   {crmtest.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
-		"other words":                  {crmtest.Fault{Body: "nonsense"}, Error{commands.Unknown, 0, 200, "answers"}, Error{commands.Unknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
+		"none":                         {crmsim.Fault{}, Error{}, Error{}, true},
+		"429":                          both(crmsim.Fault{Status: 429, RetryAfter: 7}, Error{commands.Again, 7 * time.Second, 429, "that was asked for"}),
+		"503 with a time to come back": both(crmsim.Fault{Status: 503, RetryAfter: 9}, Error{commands.Again, 9 * time.Second, 503, "503"}),
+		"500":                          both(crmsim.Fault{Status: 500}, Error{commands.Again, 0, 500, "500"}),
+		"408":                          both(crmsim.Fault{Status: 408}, Error{commands.Again, 0, 408, "408"}),
+		"401":                          both(crmsim.Fault{Status: 401}, Error{commands.Again, setUpPause, 401, "token is wrong"}),
+		"403":                          both(crmsim.Fault{Status: 403}, Error{commands.Again, setUpPause, 403, "token is wrong"}),
+		"404":                          both(crmsim.Fault{Status: 404}, Error{commands.Refused, 0, 404, "404"}),
+		"422":                          both(crmsim.Fault{Status: 422}, Error{commands.Refused, 0, 422, "that was asked for"}),
+		"a redirect":                   both(crmsim.Fault{Status: 302}, Error{commands.Again, setUpPause, 302, "URL is wrong"}),
+		"cut":                          took(crmsim.Fault{Cut: true}, Error{commands.Unknown, 0, 0, "EOF"}),
+		"HTML":                         took(crmsim.Fault{Body: "html"}, Error{commands.Unknown, 0, 200, "text/html of"}),
+		"truncated":                    took(crmsim.Fault{Body: "truncated"}, Error{commands.Unknown, 0, 200, "unexpected end of JSON"}),
+		"endless":                      took(crmsim.Fault{Body: "endless"}, Error{commands.Unknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
+		"no answer":                    both(crmsim.Fault{DelayMS: 60_000}, Error{commands.Unknown, 0, 0, "deadline exceeded"}),
+		"a late one":                   {crmsim.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
+		"other words":                  {crmsim.Fault{Body: "nonsense"}, Error{commands.Unknown, 0, 200, "answers"}, Error{commands.Unknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
-				if c.fault != (crmtest.Fault{}) {
+				if c.fault != (crmsim.Fault{}) {
 					w.crm.AddFault(c.fault)
 				}
 				_, _, err := w.Order(t.Context(), "1001", anybody)
@@ -69,7 +69,7 @@ func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 }
 
 type judgement = struct {
-	fault   crmtest.Fault
+	fault   crmsim.Fault
 	lookUp  Error
 	update  Error
 	applied bool
@@ -77,8 +77,8 @@ type judgement = struct {
 
 // both is a fault that look-ups and updates see alike, and took one that comes after
 // the effect.
-func both(f crmtest.Fault, e Error) judgement { return judgement{f, e, e, false} }
-func took(f crmtest.Fault, e Error) judgement { return judgement{f, e, e, true} }
+func both(f crmsim.Fault, e Error) judgement { return judgement{f, e, e, false} }
+func took(f crmsim.Fault, e Error) judgement { return judgement{f, e, e, true} }
 
 func (w world) judged(t *testing.T, what string, got, want Error) {
 	t.Helper()
@@ -122,7 +122,7 @@ func closed() chan struct{} {
 func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{Cut: true, Count: 1})
+		w.crm.AddFault(crmsim.Fault{Cut: true, Count: 1})
 		if _, err := w.change(t, "key-1"); failure(t, err).State != commands.Unknown {
 			t.Fatalf("%v", err)
 		}
@@ -164,7 +164,7 @@ func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{Status: 500})
+		w.crm.AddFault(crmsim.Fault{Status: 500})
 		for i := range 5 {
 			if w.Breaker() != circuitbreaker.ClosedState {
 				t.Fatalf("%s after %d failures", w.Breaker(), i)
@@ -200,7 +200,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		w.crm.ClearFaults()
-		w.crm.AddFault(crmtest.Fault{DelayMS: 3000})
+		w.crm.AddFault(crmsim.Fault{DelayMS: 3000})
 		var callers sync.WaitGroup
 		callers.Go(func() { w.order(t, "1001") })
 		time.Sleep(window + time.Second)
@@ -222,7 +222,7 @@ func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		for _, status := range []int{429, 404, 422, 401} {
 			w.crm.ClearFaults()
-			w.crm.AddFault(crmtest.Fault{Status: status})
+			w.crm.AddFault(crmsim.Fault{Status: status})
 			for range 2 * breakAfter {
 				_, _ = w.change(t, "key")
 			}
@@ -231,7 +231,7 @@ func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
 			}
 		}
 		w.crm.ClearFaults()
-		w.crm.AddFault(crmtest.Fault{Status: 500, Every: 2})
+		w.crm.AddFault(crmsim.Fault{Status: 500, Every: 2})
 		for range 4 * breakAfter {
 			_, _ = w.change(t, "key")
 		}
@@ -245,7 +245,7 @@ func TestWhatIsKnownIsToldWhileTheBreakerIsOpen(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.order(t, "1001")
-		w.crm.AddFault(crmtest.Fault{Body: "html"})
+		w.crm.AddFault(crmsim.Fault{Body: "html"})
 		for range breakAfter {
 			_, _ = w.change(t, "key")
 		}

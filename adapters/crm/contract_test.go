@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/openapitest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 )
 
 const contract = "../../docs/crm-openapi.yaml"
@@ -19,7 +19,7 @@ const contract = "../../docs/crm-openapi.yaml"
 func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmtest.Routes()))); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmsim.Routes()))); diff != "" {
 		t.Fatalf("documented and served: %s", diff)
 	}
 	long := strings.Repeat("x", maxKey+1)
@@ -75,7 +75,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `7`, 400},
 	} {
 		for _, status := range []int{call.status, 401, 429, 503} {
-			fake := crmtest.New(crmtest.Options{Token: token})
+			fake := crmsim.New(crmsim.Options{Token: token})
 			ask := func(body, token string) *httptest.ResponseRecorder {
 				r := httptest.NewRequest(strings.Fields(call.operation)[0], call.path, strings.NewReader(body))
 				r.Header.Set("Idempotency-Key", "key-1")
@@ -91,7 +91,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 				body = earlier
 			}
 			if status == 429 || status == 503 {
-				fake.AddFault(crmtest.Fault{Status: status, RetryAfter: 3})
+				fake.AddFault(crmsim.Fault{Status: status, RetryAfter: 3})
 			}
 			w := ask(body, map[bool]string{false: token, true: "another"}[status == 401])
 			at := fmt.Sprintf("%s %.60s: %d", call.operation, call.body, w.Code)
@@ -106,7 +106,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 
 func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	fake := crmtest.New(crmtest.Options{})
+	fake := crmsim.New(crmsim.Options{})
 	for call, body := range map[string]string{
 		"PUT /customers/C-1/billing-address":    `{"address": "1 Musterstr., 10115 Berlin"}`,
 		"POST /customers/C-1/refunds":           `{"order": "1002", "charge": "CH-1002-2"}`,

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -136,7 +136,7 @@ func TestKindsGoApart(t *testing.T) {
 func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{DelayMS: 1000})
+		w.crm.AddFault(crmsim.Fault{DelayMS: 1000})
 		ctx, giveUp := context.WithCancel(t.Context())
 		begun := time.Now()
 		var callers sync.WaitGroup
@@ -190,7 +190,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 func TestWhoAskTheSameShareOneItem(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{DelayMS: 2000})
+		w.crm.AddFault(crmsim.Fault{DelayMS: 2000})
 		var callers sync.WaitGroup
 		for i := range 30 { // while the batch gathers, and while it is under way
 			callers.Go(func() {
@@ -239,7 +239,7 @@ func TestAFindingIsGoodForItsLife(t *testing.T) {
 func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{Status: 500, Count: 1})
+		w.crm.AddFault(crmsim.Fault{Status: 500, Count: 1})
 		if _, _, err := w.Order(t.Context(), "9999", anybody); err == nil {
 			t.Error("no error")
 		}
@@ -310,7 +310,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 		t.Parallel()
 		inWorld(t, func(t *testing.T, w world) {
 			billed(t, w.Client)
-			w.crm.AddFault(crmtest.Fault{Body: "truncated", Count: 1})
+			w.crm.AddFault(crmsim.Fault{Body: "truncated", Count: 1})
 			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != commands.Unknown {
 				t.Errorf("%v", err)
 			}
@@ -322,7 +322,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 	t.Run("also when a look-up from before comes home after it", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			crm := crmtest.New(crmtest.Options{})
+			crm := crmsim.New(crmsim.Options{})
 			c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				answer := httptest.NewRecorder()
 				crm.ServeHTTP(answer, r)
@@ -356,7 +356,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{DelayMS: 5000})
+		w.crm.AddFault(crmsim.Fault{DelayMS: 5000})
 		begun := time.Now()
 		var callers sync.WaitGroup
 		callers.Go(func() { // on its way

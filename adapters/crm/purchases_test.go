@@ -14,7 +14,7 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -98,7 +98,7 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 // would have been told.
 func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 	t.Parallel()
-	for name, lost := range map[string]crmtest.Fault{"cut": {Cut: true}, "truncated": {Body: "truncated"}} {
+	for name, lost := range map[string]crmsim.Fault{"cut": {Cut: true}, "truncated": {Body: "truncated"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
@@ -124,10 +124,10 @@ func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 						}
 					}
 				}
-				if diff := cmp.Diff([]crmtest.Refund{{ID: "RF-1", Customer: "telegram:7", Order: "1002", Charge: "CH-1002-2", Amount: "59.00 EUR", Days: 5}}, w.crm.Refunds()); diff != "" {
+				if diff := cmp.Diff([]crmsim.Refund{{ID: "RF-1", Customer: "telegram:7", Order: "1002", Charge: "CH-1002-2", Amount: "59.00 EUR", Days: 5}}, w.crm.Refunds()); diff != "" {
 					t.Error(diff)
 				}
-				if diff := cmp.Diff([]crmtest.DeliveryCase{{Number: "DC-1", Customer: "telegram:7", Order: "1002", Problem: "damaged", Detail: "The box is wet.", Days: 3}}, w.crm.Cases()); diff != "" {
+				if diff := cmp.Diff([]crmsim.DeliveryCase{{Number: "DC-1", Customer: "telegram:7", Order: "1002", Problem: "damaged", Detail: "The box is wet.", Days: 3}}, w.crm.Cases()); diff != "" {
 					t.Error(diff)
 				}
 			})
@@ -195,7 +195,7 @@ func TestAfterARefundTheChargesAreAskedForAnew(t *testing.T) {
 					t.Fatalf("before: %v", got)
 				}
 				if lost {
-					w.crm.AddFault(crmtest.Fault{Cut: true, Count: 1})
+					w.crm.AddFault(crmsim.Fault{Cut: true, Count: 1})
 				}
 				w.tools().Send(t.Context(), using(t, "C-2", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"))
 				if got := charges(); got["duplicate"] != "false" || !strings.HasSuffix(got["list"], "59.00 EUR (refunded)") {
@@ -332,7 +332,7 @@ func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
 func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{Status: http.StatusBadGateway})
+		w.crm.AddFault(crmsim.Fault{Status: http.StatusBadGateway})
 		deliveries := []commands.Claimed{
 			using(t, "telegram:7", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"),
 			using(t, "telegram:7", dialog.ReportDelivery, "number", "1002", "problem", "damaged"),

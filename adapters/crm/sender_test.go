@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -92,14 +92,14 @@ func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault crmtest.Fault
+		fault crmsim.Fault
 		want  told
 	}{
-		"cut": {crmtest.Fault{Cut: true}, told{State: commands.Again}},
-		"500": {crmtest.Fault{Status: 500}, told{State: commands.Again}},
-		"429": {crmtest.Fault{Status: 429, RetryAfter: 7}, told{State: commands.Again, After: 7 * time.Second}},
-		"404": {crmtest.Fault{Status: 404}, told{State: commands.Refused}},
-		"422": {crmtest.Fault{Status: 422}, told{State: commands.Refused}},
+		"cut": {crmsim.Fault{Cut: true}, told{State: commands.Again}},
+		"500": {crmsim.Fault{Status: 500}, told{State: commands.Again}},
+		"429": {crmsim.Fault{Status: 429, RetryAfter: 7}, told{State: commands.Again, After: 7 * time.Second}},
+		"404": {crmsim.Fault{Status: 404}, told{State: commands.Refused}},
+		"422": {crmsim.Fault{Status: 422}, told{State: commands.Refused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -219,9 +219,9 @@ func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
 func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmtest.Fault{Status: 500, Every: 2})
-		w.crm.AddFault(crmtest.Fault{Path: "/customers/", Cut: true, Every: 3})
-		w.crm.AddFault(crmtest.Fault{Body: "truncated", Every: 5})
+		w.crm.AddFault(crmsim.Fault{Status: 500, Every: 2})
+		w.crm.AddFault(crmsim.Fault{Path: "/customers/", Cut: true, Every: 3})
+		w.crm.AddFault(crmsim.Fault{Body: "truncated", Every: 5})
 		// send does as a worker does: it comes back until it is done.
 		send := func(ctx context.Context, d commands.Claimed) {
 			for attempt := 1; ; attempt++ {
@@ -277,7 +277,7 @@ func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 // The same over a real network, where the transport has its own mind.
 func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 	t.Parallel()
-	crm := crmtest.New(crmtest.Options{Token: token})
+	crm := crmsim.New(crmsim.Options{Token: token})
 	front := httptest.NewServer(crm)
 	t.Cleanup(front.Close)
 	c, err := NewClient(front.URL+"/", token)
@@ -290,7 +290,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 	if _, err := w.change(t, "key-1"); err != nil {
 		t.Error(err)
 	}
-	crm.AddFault(crmtest.Fault{Cut: true}) // also on a connection that was used before
+	crm.AddFault(crmsim.Fault{Cut: true}) // also on a connection that was used before
 	if _, err := w.change(t, "key-2"); failure(t, err).State != commands.Unknown {
 		t.Errorf("%v", err)
 	}

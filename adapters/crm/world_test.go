@@ -8,7 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 )
 
 // anybody asks for an order that all may see.
@@ -20,14 +20,14 @@ const token = "s3cret-token"
 // it passes only while everybody waits.
 type world struct {
 	*Client
-	crm *crmtest.Server
+	crm *crmsim.Server
 }
 
 // inWorld runs a story against the fake CRM.
 func inWorld(t *testing.T, story func(t *testing.T, w world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		crm := crmtest.New(crmtest.Options{Token: token})
+		crm := crmsim.New(crmsim.Options{Token: token})
 		story(t, world{serve(t, crm), crm})
 	})
 }

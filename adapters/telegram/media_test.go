@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -17,7 +17,7 @@ import (
 
 // arrived is what stands in chat 7 after the customer's first message, without what
 // differs each time.
-func arrived(sim *telegramtest.Server) []telegramtest.Message {
+func arrived(sim *telegramsim.Server) []telegramsim.Message {
 	messages := sim.Messages(7)[1:]
 	for i := range messages {
 		messages[i].Date, messages[i].Username = 0, ""
@@ -39,23 +39,23 @@ func TestFilesGoOutWithTheirCaption(t *testing.T) {
 	bold := json.RawMessage(`[{"type":"bold","offset":0,"length":2}]`)
 	for name, c := range map[string]struct {
 		send commands.SendMessage
-		want []telegramtest.Message
+		want []telegramsim.Message
 	}{
 		"a photo": {commands.SendMessage{Media: media("photo", "p1"), Text: "<b>is</b> it", Format: dialog.HTML},
-			[]telegramtest.Message{{Text: "is it", Entities: bold, Media: telegramtest.Media{Kind: "photo", FileID: "p1"}}}},
+			[]telegramsim.Message{{Text: "is it", Entities: bold, Media: telegramsim.Media{Kind: "photo", FileID: "p1"}}}},
 		"a document": {commands.SendMessage{Media: media("document", "d1"), Text: "<b>is</b> it"},
-			[]telegramtest.Message{{Text: "<b>is</b> it", Media: telegramtest.Media{Kind: "document", FileID: "d1"}}}},
+			[]telegramsim.Message{{Text: "<b>is</b> it", Media: telegramsim.Media{Kind: "document", FileID: "d1"}}}},
 		"a voice": {commands.SendMessage{Media: media("voice", "v1"), Buttons: []dialog.Button{{Text: "Yes", Data: "y"}}},
-			[]telegramtest.Message{{Media: telegramtest.Media{Kind: "voice", FileID: "v1"}, ReplyMarkup: json.RawMessage(`{"inline_keyboard":[[{"callback_data":"y","text":"Yes"}]]}`)}}},
+			[]telegramsim.Message{{Media: telegramsim.Media{Kind: "voice", FileID: "v1"}, ReplyMarkup: json.RawMessage(`{"inline_keyboard":[[{"callback_data":"y","text":"Yes"}]]}`)}}},
 		"photos": {commands.SendMessage{Media: media("photo", "p1", "p2"), Text: "<b>is</b> it", Format: dialog.HTML},
-			[]telegramtest.Message{
-				{Text: "is it", Entities: bold, Media: telegramtest.Media{Kind: "photo", FileID: "p1"}, Album: "one"},
-				{Media: telegramtest.Media{Kind: "photo", FileID: "p2"}, Album: "one"}}},
+			[]telegramsim.Message{
+				{Text: "is it", Entities: bold, Media: telegramsim.Media{Kind: "photo", FileID: "p1"}, Album: "one"},
+				{Media: telegramsim.Media{Kind: "photo", FileID: "p2"}, Album: "one"}}},
 		"documents": {commands.SendMessage{Media: media("document", "d1", "d2", "d3"), Text: "all three"},
-			[]telegramtest.Message{
-				{Media: telegramtest.Media{Kind: "document", FileID: "d1"}, Album: "one"},
-				{Media: telegramtest.Media{Kind: "document", FileID: "d2"}, Album: "one"},
-				{Text: "all three", Media: telegramtest.Media{Kind: "document", FileID: "d3"}, Album: "one"}}},
+			[]telegramsim.Message{
+				{Media: telegramsim.Media{Kind: "document", FileID: "d1"}, Album: "one"},
+				{Media: telegramsim.Media{Kind: "document", FileID: "d2"}, Album: "one"},
+				{Text: "all three", Media: telegramsim.Media{Kind: "document", FileID: "d3"}, Album: "one"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,7 +128,7 @@ func TestTelegramTakesEveryPartOfALongText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := telegramtest.Visible(text.String())
+		want, err := telegramsim.Visible(text.String())
 		if err != nil {
 			t.Fatal(err)
 		}

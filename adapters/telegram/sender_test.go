@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/telegram"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -21,9 +21,9 @@ const botToken = "4242:token"
 
 // newAPI is the Bot API with one bot and one customer in chat 7, and senders for
 // the bots demo, whose token is right, and stale, whose token is not.
-func newAPI(t *testing.T) (*telegramtest.Server, telegram.Clients) {
+func newAPI(t *testing.T) (*telegramsim.Server, telegram.Clients) {
 	t.Helper()
-	sim := telegramtest.New(telegramtest.Options{Bots: []telegramtest.Bot{{Token: botToken, Username: "demo_bot", Name: "Demo"}}})
+	sim := telegramsim.New(telegramsim.Options{Bots: []telegramsim.Bot{{Token: botToken, Username: "demo_bot", Name: "Demo"}}})
 	front := httptest.NewServer(sim)
 	t.Cleanup(func() {
 		sim.Close()
@@ -71,38 +71,38 @@ func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 		button = commands.KindAnswerButton
 	)
 	for name, c := range map[string]struct {
-		fault   telegramtest.Fault
+		fault   telegramsim.Fault
 		bot     string
 		kind    string
 		payload any
 		want    commands.Outcome // Reason: a part of it
 	}{
-		"429":                 {telegramtest.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
-		"429 for ever":        {telegramtest.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
-		"403":                 {telegramtest.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Blocked: true, Reason: "blocked by the user"}},
-		"400":                 {telegramtest.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
-		"409":                 {telegramtest.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "conflict"}},
-		"a moved group":       {telegramtest.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
-		"500":                 {telegramtest.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "500"}},
-		"502":                 {telegramtest.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "502"}},
-		"a dropped reply":     {telegramtest.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: commands.Unknown, Reason: "EOF"}},
-		"a wrong token":       {telegramtest.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
-		"an unknown bot":      {telegramtest.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "nobody"}},
-		"an unknown kind":     {telegramtest.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: commands.Refused, Reason: "sendSmoke"}},
-		"a broken payload":    {telegramtest.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
-		"empty text":          {telegramtest.Fault{}, "demo", send, message(""), commands.Outcome{State: commands.Refused, Reason: "text is empty"}},
-		"4097 characters":     {telegramtest.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: commands.Refused, Reason: "too long"}},
-		"an old button":       {telegramtest.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Refused, Reason: "query is too old"}},
-		"a refused button":    {telegramtest.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
-		"refused typing":      {telegramtest.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
-		"typing":              {telegramtest.Fault{}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Done}},
-		"a broken press":      {telegramtest.Fault{}, "demo", button, `[]`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
-		"a chat of strangers": {telegramtest.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
+		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
+		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
+		"403":                 {telegramsim.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Blocked: true, Reason: "blocked by the user"}},
+		"400":                 {telegramsim.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
+		"409":                 {telegramsim.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "conflict"}},
+		"a moved group":       {telegramsim.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
+		"500":                 {telegramsim.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "500"}},
+		"502":                 {telegramsim.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "502"}},
+		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: commands.Unknown, Reason: "EOF"}},
+		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
+		"an unknown bot":      {telegramsim.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "nobody"}},
+		"an unknown kind":     {telegramsim.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: commands.Refused, Reason: "sendSmoke"}},
+		"a broken payload":    {telegramsim.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
+		"empty text":          {telegramsim.Fault{}, "demo", send, message(""), commands.Outcome{State: commands.Refused, Reason: "text is empty"}},
+		"4097 characters":     {telegramsim.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: commands.Refused, Reason: "too long"}},
+		"an old button":       {telegramsim.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Refused, Reason: "query is too old"}},
+		"a refused button":    {telegramsim.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"refused typing":      {telegramsim.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"typing":              {telegramsim.Fault{}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Done}},
+		"a broken press":      {telegramsim.Fault{}, "demo", button, `[]`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
+		"a chat of strangers": {telegramsim.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
-			if c.fault != (telegramtest.Fault{}) {
+			if c.fault != (telegramsim.Fault{}) {
 				if c.fault.Method == "" {
 					c.fault.Method = "sendMessage"
 				}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -29,10 +29,10 @@ var (
 )
 
 // fake is a Zendesk behind a real server.
-func fake(t *testing.T, options zendesktest.Options) (*zendesktest.Server, string) {
+func fake(t *testing.T, options zendesksim.Options) (*zendesksim.Server, string) {
 	t.Helper()
 	options.Email, options.Token = email, token
-	server := zendesktest.New(options)
+	server := zendesksim.New(options)
 	front := httptest.NewServer(server)
 	t.Cleanup(front.Close)
 	return server, front.URL
@@ -91,7 +91,7 @@ func send(t *testing.T, cs zendesk.Clients, d commands.Claimed, want commands.St
 }
 
 // calls counts the calls that a fake has seen, of one method or of all.
-func calls(server *zendesktest.Server, method string) (n int) {
+func calls(server *zendesksim.Server, method string) (n int) {
 	for _, c := range server.Calls() {
 		if method == "" || c.Method == method {
 			n++
@@ -129,8 +129,8 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // inBubble is a Zendesk without a network.
-func inBubble(t *testing.T, limit zendesk.Limit) (*zendesktest.Server, zendesk.Clients) {
+func inBubble(t *testing.T, limit zendesk.Limit) (*zendesksim.Server, zendesk.Clients) {
 	t.Helper()
-	server := zendesktest.New(zendesktest.Options{Email: email, Token: token})
+	server := zendesksim.New(zendesksim.Options{Email: email, Token: token})
 	return server, senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: inMemory{server}, Limit: limit})
 }

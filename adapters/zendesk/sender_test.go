@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -25,7 +25,7 @@ import (
 
 func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
 	created := send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
 	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}), commands.Done)
@@ -33,16 +33,16 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 	send(t, cs, owed(t, commands.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}), commands.Done)
 	solved := send(t, cs, owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}), commands.Done)
 
-	want := []zendesktest.Ticket{{
+	want := []zendesksim.Ticket{{
 		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved", Tags: []string{"chatledger"},
-		Comments: []zendesktest.Comment{
+		Comments: []zendesksim.Comment{
 			{Author: "api", Body: "Where is my money?"},
 			{Author: "api", Body: "Ann: \"still\n<waiting>\" 🙁"},
 			{Author: "api", Body: "We look into it.", Public: true},
 		},
 	}}
 	got := server.Tickets()
-	ignored := []cmp.Option{cmpopts.IgnoreFields(zendesktest.Ticket{}, "ID", "UpdatedAt"), cmpopts.IgnoreFields(zendesktest.Comment{}, "ID"), cmpopts.IgnoreUnexported(zendesktest.Ticket{})}
+	ignored := []cmp.Option{cmpopts.IgnoreFields(zendesksim.Ticket{}, "ID", "UpdatedAt"), cmpopts.IgnoreFields(zendesksim.Comment{}, "ID"), cmpopts.IgnoreUnexported(zendesksim.Ticket{})}
 	if diff := cmp.Diff(want, got, ignored...); diff != "" {
 		t.Fatal(diff)
 	}
@@ -60,7 +60,7 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 
 func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
 	other := senders(t, zendesk.Account{URL: url})
 	for range 2 {
@@ -85,14 +85,14 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 		commands.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
 	}
 	for kind, k := range kinds {
-		for _, spoil := range []zendesktest.Spoil{zendesktest.Reset, zendesktest.Cut, zendesktest.HTML, zendesktest.Truncated, zendesktest.Half, zendesktest.Endless} {
+		for _, spoil := range []zendesksim.Spoil{zendesksim.Reset, zendesksim.Cut, zendesksim.HTML, zendesksim.Truncated, zendesksim.Half, zendesksim.Endless} {
 			t.Run(kind+" "+string(spoil), func(t *testing.T) {
 				t.Parallel()
-				server, url := fake(t, zendesktest.Options{})
+				server, url := fake(t, zendesksim.Options{})
 				if kind != commands.KindCreateTicket {
 					send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
 				}
-				server.SetFaults(zendesktest.Fault{Method: k.method, Spoil: spoil, Count: 1})
+				server.SetFaults(zendesksim.Fault{Method: k.method, Spoil: spoil, Count: 1})
 				before := calls(server, k.method)
 				d := owed(t, kind, k.payload)
 				first := send(t, senders(t, zendesk.Account{URL: url}), d, commands.Unknown)
@@ -114,7 +114,7 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 					t.Errorf("ticket %+v", got)
 				}
 				writes := 1
-				if spoil == zendesktest.Reset {
+				if spoil == zendesksim.Reset {
 					writes = 2
 				}
 				if n := calls(server, k.method) - before; n != writes {
@@ -128,7 +128,7 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 // An agent who opened the case again in the meantime is not overruled by a repeat.
 func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
 	for range 40 { // of which the ticket's history is long
@@ -136,7 +136,7 @@ func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server.SetFaults(zendesktest.Fault{Method: http.MethodPut, Spoil: zendesktest.Cut, Count: 1})
+	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
 	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	send(t, cs, d, commands.Unknown)
 	if err := server.Reopen(t.Context(), server.Tickets()[0].ID, "Maria"); err != nil {
@@ -152,11 +152,11 @@ func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 // connection breaks. Zendesk honours the key for new tickets and ignores it for updates.
 func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	d := owed(t, commands.KindCreateTicket, newCase)
 	send(t, cs, d, commands.Done)
-	server.SetFaults(zendesktest.Fault{Method: http.MethodPut, Spoil: zendesktest.Cut, Count: 1})
+	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
 	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Unknown)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
@@ -171,7 +171,7 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 // A lease that ran out too early: two workers send the same at the same moment.
 func TestTwoWorkersMakeOneTicket(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	d := again(owed(t, commands.KindCreateTicket, newCase))
 	var workers sync.WaitGroup
 	for range 5 {
@@ -191,7 +191,7 @@ func TestTwoWorkersMakeOneTicket(t *testing.T) {
 // The list may be behind: then the key keeps a second ticket from being made.
 func TestAKeyMakesOneTicket(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	ticket := zendesk.Ticket{Subject: "Refund", Comment: zendesk.Comment{Body: "?"}, ExternalID: external}
 	first, err := senders(t, zendesk.Account{URL: url})["demo"].Create(t.Context(), "k1", ticket)
 	if err != nil {
@@ -213,19 +213,19 @@ func TestAKeyMakesOneTicket(t *testing.T) {
 
 func TestEveryAnswerIsJudged(t *testing.T) {
 	t.Parallel()
-	fault := func(status int) zendesktest.Fault { return zendesktest.Fault{Status: status} }
+	fault := func(status int) zendesksim.Fault { return zendesksim.Fault{Status: status} }
 	for name, c := range map[string]struct {
-		fault zendesktest.Fault
+		fault zendesksim.Fault
 		state commands.State
 		after time.Duration
 		part  string // of the reason
 	}{
-		"429":                {zendesktest.Fault{Status: 429, RetryAfter: 93}, commands.Again, 93 * time.Second, "429 Too Many Requests"},
+		"429":                {zendesksim.Fault{Status: 429, RetryAfter: 93}, commands.Again, 93 * time.Second, "429 Too Many Requests"},
 		"429 without a time": {fault(429), commands.Again, time.Minute, "429"},
-		"429 for ever":       {zendesktest.Fault{Status: 429, RetryAfter: 1 << 30}, commands.Again, 15 * time.Minute, "429"},
+		"429 for ever":       {zendesksim.Fault{Status: 429, RetryAfter: 1 << 30}, commands.Again, 15 * time.Minute, "429"},
 		"500":                {fault(500), commands.Unknown, 0, "500 Internal Server Error"},
 		"502":                {fault(502), commands.Unknown, 0, "502"},
-		"503 with a time":    {zendesktest.Fault{Status: 503, RetryAfter: 7}, commands.Again, 7 * time.Second, "503"},
+		"503 with a time":    {zendesksim.Fault{Status: 503, RetryAfter: 7}, commands.Again, 7 * time.Second, "503"},
 		"401":                {fault(401), commands.Again, time.Minute, "401"},
 		"403":                {fault(403), commands.Again, time.Minute, "403"},
 		"409":                {fault(409), commands.Again, 0, "409"},
@@ -238,7 +238,7 @@ func TestEveryAnswerIsJudged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, url := fake(t, zendesktest.Options{})
+			server, url := fake(t, zendesksim.Options{})
 			server.SetFaults(c.fault)
 			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), c.state)
 			denied, limited := got.Cause == commands.WrongToken, got.Cause == commands.Flooded
@@ -277,7 +277,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 
 func TestZendesksOwnWordsAreTheReason(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	bad := newCase
 	bad.Priority = "P1"
@@ -298,7 +298,7 @@ func TestZendesksOwnWordsAreTheReason(t *testing.T) {
 // What cannot have an effect is refused before it costs a call.
 func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesktest.Options{})
+	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	for name, d := range map[string]commands.Claimed{
 		"no JSON":        owed(t, commands.KindComment, `{"body":`),
@@ -327,7 +327,7 @@ func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
 
 func TestAMissingTicketIsBelievedAfterSomeAttempts(t *testing.T) {
 	t.Parallel()
-	_, url := fake(t, zendesktest.Options{})
+	_, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	for ; d.Attempt < 4; d.Attempt++ {
@@ -401,7 +401,7 @@ func TestNobodyListensIsNotUnknown(t *testing.T) {
 // A client that followed would send a POST on as a GET, and take any answer for success.
 func TestARedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	elsewhere, url := fake(t, zendesktest.Options{})
+	elsewhere, url := fake(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
 	t.Cleanup(front.Close)
 	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
@@ -414,7 +414,7 @@ func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
-		server.SetFaults(zendesktest.Fault{DelayMS: 60_000, Count: 2})
+		server.SetFaults(zendesksim.Fault{DelayMS: 60_000, Count: 2})
 		begun := time.Now()
 		d := owed(t, commands.KindCreateTicket, newCase)
 		send(t, cs, d, commands.Unknown)
@@ -503,7 +503,7 @@ func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
-		server.SetFaults(zendesktest.Fault{Status: 429, RetryAfter: 9})
+		server.SetFaults(zendesksim.Fault{Status: 429, RetryAfter: 9})
 		send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Again)
 		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Again)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
@@ -522,7 +522,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase)) }
-		server.SetFaults(zendesktest.Fault{Status: 500, Count: 1}, zendesktest.Fault{Status: 503, Count: 1}, zendesktest.Fault{Spoil: zendesktest.HTML, Count: 1}, zendesktest.Fault{Status: 500})
+		server.SetFaults(zendesksim.Fault{Status: 500, Count: 1}, zendesksim.Fault{Status: 503, Count: 1}, zendesksim.Fault{Spoil: zendesksim.HTML, Count: 1}, zendesksim.Fault{Status: 500})
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
 				t.Fatalf("%s after %d failures", state, i)
@@ -546,7 +546,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		}
 
 		time.Sleep(30 * time.Second)
-		server.SetFaults(zendesktest.Fault{DelayMS: 5000})
+		server.SetFaults(zendesksim.Fault{DelayMS: 5000})
 		var probe sync.WaitGroup
 		probe.Go(func() { send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done) })
 		synctest.Wait()
@@ -563,9 +563,9 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{429, 401, 403, 404, 409, 422} {
-		server, url := fake(t, zendesktest.Options{})
+		server, url := fake(t, zendesksim.Options{})
 		cs := senders(t, zendesk.Account{URL: url})
-		server.SetFaults(zendesktest.Fault{Status: status})
+		server.SetFaults(zendesksim.Fault{Status: status})
 		for range 5 {
 			cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase))
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -87,7 +87,7 @@ const timestamp = "X-Zendesk-Webhook-Signature-Timestamp"
 func signed(body, secret string, at time.Time) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/zendesk", strings.NewReader(body))
 	r.Header.Set(timestamp, at.UTC().Format(time.RFC3339))
-	r.Header.Set("X-Zendesk-Webhook-Signature", zendesktest.Sign(secret, r.Header.Get(timestamp), []byte(body)))
+	r.Header.Set("X-Zendesk-Webhook-Signature", zendesksim.Sign(secret, r.Header.Get(timestamp), []byte(body)))
 	return r
 }
 
@@ -253,7 +253,7 @@ func TestWhatAgentsDoArrives(t *testing.T) {
 	front := httptest.NewServer(rc)
 	t.Cleanup(front.Close)
 	rc.Now = nil // Zendesk signs by the clock
-	server, url := fake(t, zendesktest.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
+	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
 	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
 	if len(rc.observed) > 0 {
 		t.Fatalf("what the API does made webhooks: %v", rc.observed)

@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/chatledger/chatledger/adapters/agent/agenttest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/domain/agent"
 )
 
@@ -21,9 +21,9 @@ const modelKey = "model-key"
 
 // newModel starts a server of models, and returns what makes a bot ask it about all but
 // workflows.
-func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*agenttest.Server, func(*botConfig)) {
+func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Server, func(*botConfig)) {
 	t.Helper()
-	server := agenttest.New(agenttest.Options{Key: modelKey})
+	server := llmsim.New(llmsim.Options{Key: modelKey})
 	front := httptest.NewServer(wrap(server))
 	t.Cleanup(front.Close)
 	return server, func(b *botConfig) {
@@ -32,7 +32,7 @@ func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*agenttest.Se
 }
 
 // newAgent is a world whose bot has a model and a CRM.
-func newAgent(t *testing.T) (*world, *agenttest.Server, *fakeCRM) {
+func newAgent(t *testing.T) (*world, *llmsim.Server, *fakeCRM) {
 	t.Helper()
 	crm, withCRM := newCRM(t)
 	model, withModel := newModel(t, itself)
@@ -40,8 +40,8 @@ func newAgent(t *testing.T) (*world, *agenttest.Server, *fakeCRM) {
 }
 
 // wants is that the model wants a tool used.
-func wants(tool, input string) agenttest.Answer {
-	return agenttest.Answer{Calls: []agenttest.Call{{Tool: tool, Input: input}}}
+func wants(tool, input string) llmsim.Answer {
+	return llmsim.Answer{Calls: []llmsim.Call{{Tool: tool, Input: input}}}
 }
 
 // pressLast presses a button of the bot's last message.
@@ -117,17 +117,17 @@ func TestWhatIsNotConfirmedIsNotChanged(t *testing.T) {
 
 func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 	t.Parallel()
-	for reason, play := range map[string]func(*agenttest.Server){
-		"agent_budget": func(m *agenttest.Server) {
+	for reason, play := range map[string]func(*llmsim.Server){
+		"agent_budget": func(m *llmsim.Server) {
 			for range 10 {
 				m.Script(wants("order_status", `{"number": "1001"}`))
 			}
 		},
-		"agent_failed":       func(m *agenttest.Server) { m.AddFault(agenttest.Fault{Status: 400}) },
-		"agent_failed ":      func(m *agenttest.Server) { m.AddFault(agenttest.Fault{Status: 429, RetryAfter: 3600}) },
-		"agent_failed  ":     func(m *agenttest.Server) { m.AddFault(agenttest.Fault{Status: 503, Count: -1}) }, // until the breaker opens
-		"agent_blocked:link": func(m *agenttest.Server) { m.Script(agenttest.Answer{Text: "Pay at https://evil.example"}) },
-		"agent_asked":        func(m *agenttest.Server) { m.Script(wants("hand_over", `{"reason": "no idea"}`)) },
+		"agent_failed":       func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 400}) },
+		"agent_failed ":      func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 429, RetryAfter: 3600}) },
+		"agent_failed  ":     func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 503, Count: -1}) }, // until the breaker opens
+		"agent_blocked:link": func(m *llmsim.Server) { m.Script(llmsim.Answer{Text: "Pay at https://evil.example"}) },
+		"agent_asked":        func(m *llmsim.Server) { m.Script(wants("hand_over", `{"reason": "no idea"}`)) },
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
@@ -151,7 +151,7 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 	t.Parallel()
 	w, model, _ := newAgent(t)
-	for _, fault := range []agenttest.Fault{{Status: 500}, {Body: "cut"}, {Body: "rubbish"}, {Status: 429, RetryAfter: 1}} {
+	for _, fault := range []llmsim.Fault{{Status: 500}, {Body: "cut"}, {Body: "rubbish"}, {Status: 429, RetryAfter: 1}} {
 		model.AddFault(fault)
 	}
 	w.Say(42, bulb)
@@ -167,7 +167,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 	w := newTown(t, pgtest.Database(t), withModel)
 	line := fmt.Sprintf("model: {url: %q, key: %s, name: small-1, use: always}", w.bot.Model.URL, modelKey)
 	folder := "knowledge: " + patient(t)
-	model.AddFault(agenttest.Fault{DelayMS: 60_000})
+	model.AddFault(llmsim.Fault{DelayMS: 60_000})
 	first := w.serve(line, folder)
 	if err := setWebhook(t.Context(), w.api, w.bot, first.url+"/webhook/demo"); err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestTwoMessagesAtOnceHaveOneAnswer(t *testing.T) {
 	w := newWorld(t, withCRM, withModel)
 	answer := sync.OnceFunc(func() { close(told) })
 	defer answer()
-	model.Script(agenttest.Answer{Text: "This is no answer to all of it."})
+	model.Script(llmsim.Answer{Text: "This is no answer to all of it."})
 	w.Say(42, bulb)
 	w.eventually("the model is asked", func() string { return unless(len(model.Requests()) == 1, "not yet") })
 	w.Say(42, "The red lamp, with the bulb, I mean")

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // question is a heading of docs/analytics.md, and what stands below it in SQL.
@@ -131,7 +131,7 @@ func (w *world) busyDay() {
 	say(7, "change billing address", "cancel")
 	// The sixth is answered and blocks the bot, of which the bot hears when it writes.
 	say(6, "thanks")
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 6, Status: http.StatusForbidden, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 6, Status: http.StatusForbidden, Count: 1})
 	say(6, "Where is my order 1003?")
 	// The eighth comes back after a case that was closed.
 	say(8, "hello")

@@ -16,10 +16,10 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/agent"
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/guard"
+	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
@@ -167,7 +167,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 			return a.store.Quarantine(ctx, bot, body, reason)
 		}}
 	a.flow, a.leases = a.store.Flow(), bus.NewLeases(a.store, a.owner, c.Log)
-	a.patient = bus.NewLeases(a.store, a.owner, c.Log).For(agent.Lease)
+	a.patient = bus.NewLeases(a.store, a.owner, c.Log).For(llm.Lease)
 	if err := a.readAddresses(ctx); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 const (
@@ -171,7 +171,7 @@ func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 
 // tenBots are a bots file, and what Telegram knows of them. Only the flooded bot has limits
 // of its calls: the others' answers are measured, and not their waiting.
-func (n *neighbours) tenBots(zendesk string) (file string, known []telegramtest.Bot) {
+func (n *neighbours) tenBots(zendesk string) (file string, known []telegramsim.Bot) {
 	for i := range wellBots {
 		n.bots = append(n.bots, fmt.Sprintf("well-%d", i+1))
 	}
@@ -179,7 +179,7 @@ func (n *neighbours) tenBots(zendesk string) (file string, known []telegramtest.
 	file = "bots:\n"
 	for i, bot := range n.bots {
 		token, more := fmt.Sprintf("%d:token-of-%s", 100+i, bot), ", rate: {bot: 0, chat: 0, group_per_minute: 0}"
-		known = append(known, telegramtest.Bot{Token: token, Username: bot, Name: bot})
+		known = append(known, telegramsim.Bot{Token: token, Username: bot, Name: bot})
 		switch bot {
 		case wrongToken:
 			token += "-of-yesterday"

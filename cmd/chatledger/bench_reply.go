@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // benchReply measures from the webhook's request to the bot's answer at Telegram,
@@ -42,8 +42,8 @@ func benchBeside(ctx context.Context, b *bench) (benchResult, error) {
 		return benchResult{}, err
 	}
 	const failing, slow = 7, 8
-	town.SetFaults(telegramtest.Fault{Method: "sendMessage", Chat: failing, Status: http.StatusBadGateway},
-		telegramtest.Fault{Method: "sendMessage", Chat: slow, DelayMS: 10_000})
+	town.SetFaults(telegramsim.Fault{Method: "sendMessage", Chat: failing, Status: http.StatusBadGateway},
+		telegramsim.Fault{Method: "sendMessage", Chat: slow, DelayMS: 10_000})
 	for _, chat := range []int64{failing, slow} {
 		town.Say(chat, "hello")
 		town.Say(chat, "thank you")

@@ -13,25 +13,25 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // simulator is a Telegram of the bench, at an address.
 type simulator struct {
-	*telegramtest.Server
+	*telegramsim.Server
 	api  string // its address
 	stop func()
 }
 
 // benchBot is the account of rows that have one bot.
-var benchBot = telegramtest.Bot{Token: demoToken, Username: "demo_bot", Name: "demo"}
+var benchBot = telegramsim.Bot{Token: demoToken, Username: "demo_bot", Name: "demo"}
 
-func newSimulator(bots ...telegramtest.Bot) (*simulator, error) {
+func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &simulator{Server: telegramtest.New(telegramtest.Options{Bots: bots}), api: "http://" + listener.Addr().String()}
+	s := &simulator{Server: telegramsim.New(telegramsim.Options{Bots: bots}), api: "http://" + listener.Addr().String()}
 	front := &http.Server{Handler: s}
 	go front.Serve(listener)
 	s.stop = func() { front.Close(); s.Close() }

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/agent"
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/knowledge"
+	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
@@ -35,7 +35,7 @@ type bot struct {
 	tools   map[string]bool
 	shelf   *knowledge.Shelf
 	crm     *crm.Client
-	model   *agent.Client
+	model   *llm.Client
 	zendesk *zendesk.Webhook
 	// breakers are asked for their states, by destination.
 	breakers map[string]func() string

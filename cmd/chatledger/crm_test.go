@@ -12,14 +12,14 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 )
 
 // fakeCRM is a CRM whose answers a test can hold back. What it is asked takes effect
 // all the same.
 type fakeCRM struct {
-	*crmtest.Server
+	*crmsim.Server
 	url string
 
 	mu   sync.Mutex
@@ -31,7 +31,7 @@ const crmToken = "crm-token"
 // newCRM starts a CRM, and returns what makes a bot use it.
 func newCRM(t *testing.T) (*fakeCRM, func(*botConfig)) {
 	t.Helper()
-	c := &fakeCRM{Server: crmtest.New(crmtest.Options{Token: crmToken})}
+	c := &fakeCRM{Server: crmsim.New(crmsim.Options{Token: crmToken})}
 	front := httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(front.Close)
 	t.Cleanup(c.release)
@@ -126,7 +126,7 @@ func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmtest.Fault{Status: http.StatusInternalServerError, Every: 2})
+	crm.AddFault(crmsim.Fault{Status: http.StatusInternalServerError, Every: 2})
 	var customers sync.WaitGroup
 	for chat := range int64(3) { // not enough to break the circuit
 		customers.Go(func() { w.confirms(chat+1, elm) })
@@ -153,10 +153,10 @@ func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
 // collected; nothing is said to be changed.
 func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
 	t.Parallel()
-	refusal := crmtest.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
-	failure := crmtest.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
+	refusal := crmsim.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
+	failure := crmsim.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
 	for name, test := range map[string]struct {
-		fault crmtest.Fault
+		fault crmsim.Fault
 		end   func(w *world)
 		state string
 		told  string // whether the conversation's row says why
@@ -210,7 +210,7 @@ func TestALookUpAskedInPassingThatIsGivenUpIsHandedToAPerson(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmtest.Fault{Path: "/lookups", Status: http.StatusTooManyRequests, RetryAfter: 3600})
+	crm.AddFault(crmsim.Fault{Path: "/lookups", Status: http.StatusTooManyRequests, RetryAfter: 3600})
 	w.Say(7, "I want to change my billing address")
 	w.says(7, "new billing address")
 	w.Say(7, "where is my order 1001?")
@@ -337,7 +337,7 @@ func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmtest.Fault{Status: http.StatusBadGateway})
+	crm.AddFault(crmsim.Fault{Status: http.StatusBadGateway})
 	for chat := range int64(6) {
 		w.Say(chat+1, "my new billing address is "+elm)
 	}
@@ -379,9 +379,9 @@ func (s *story) atCRM(line string) {
 		}
 	case "refuses":
 		s.refuses = true
-		s.crm.AddFault(crmtest.Fault{Path: text, Status: http.StatusUnprocessableEntity})
+		s.crm.AddFault(crmsim.Fault{Path: text, Status: http.StatusUnprocessableEntity})
 	case "tier":
-		s.crm.AddCustomer(crmtest.Customer{ID: fmt.Sprintf("telegram:%d", s.customer), Name: "Customer", Tier: text})
+		s.crm.AddCustomer(crmsim.Customer{ID: fmt.Sprintf("telegram:%d", s.customer), Name: "Customer", Tier: text})
 	default:
 		s.fail("no such line")
 	}

@@ -19,11 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -111,7 +111,7 @@ const behind = `
 func newCrowd(t *testing.T, n int) *crowd {
 	t.Helper()
 	crm, withCRM := newCRM(t)
-	crm.AddFault(crmtest.Fault{Status: http.StatusServiceUnavailable, Every: 40})
+	crm.AddFault(crmsim.Fault{Status: http.StatusServiceUnavailable, Every: 40})
 	var names []string
 	for i := range operatorsAtOnce {
 		names = append(names, fmt.Sprint("op", i))
@@ -236,7 +236,7 @@ func (one *customer) answer(asked string) string {
 }
 
 // press presses one of a message's buttons; false when it has none.
-func (one *customer) press(c *crowd, m telegramtest.Message) bool {
+func (one *customer) press(c *crowd, m telegramsim.Message) bool {
 	var markup struct {
 		Rows [][]struct {
 			Data string `json:"callback_data"`

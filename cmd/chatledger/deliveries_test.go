@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/delivery"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // deadLetter lets a chat's customer write, and the answer fail until it is given up.
 func (w *world) deadLetter(chat int64) {
 	w.t.Helper()
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: chat, Status: http.StatusBadGateway})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: chat, Status: http.StatusBadGateway})
 	w.Say(chat, "hello")
 	stream := fmt.Sprintf("chat-demo:%d", chat)
 	w.eventually("the answer is given up", func() string {
@@ -94,7 +94,7 @@ func TestAChatWaitsBehindItsDeadLetterAndGoesOnInOrder(t *testing.T) {
 func TestAChatGoesOnAfterARefusalForGood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 7, Status: http.StatusBadRequest, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, Status: http.StatusBadRequest, Count: 1})
 	w.Say(7, "hello")
 	w.Say(7, "thank you")
 	w.settle()
@@ -116,7 +116,7 @@ func TestAnAnswerThatMayHaveArrivedIsMarked(t *testing.T) {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, func(b *botConfig) { b.Unknown = policy })
-			w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 7, DropReply: true, Count: 1})
+			w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, DropReply: true, Count: 1})
 			w.Say(7, "hello")
 			if policy == delivery.Ask {
 				w.eventually("it waits for an operator", func() string {

@@ -12,10 +12,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -92,13 +92,13 @@ func (c *devCmd) Run(e *env) (err error) {
 	}
 	defer simulator()
 
-	fakeCRM := &http.Server{Handler: crmtest.New(crmtest.Options{}), ReadHeaderTimeout: headerTimeout}
+	fakeCRM := &http.Server{Handler: crmsim.New(crmsim.Options{}), ReadHeaderTimeout: headerTimeout}
 	go fakeCRM.Serve(shop)
 	defer fakeCRM.Close()
 	base := "http://" + webhook.Addr().String()
 	account := demoAccount("http://" + desk.Addr().String())
 	// It forgets its tickets when it stops. What it numbers then must not look like what came before.
-	fakeZendesk := &http.Server{ReadHeaderTimeout: headerTimeout, Handler: zendesktest.New(zendesktest.Options{
+	fakeZendesk := &http.Server{ReadHeaderTimeout: headerTimeout, Handler: zendesksim.New(zendesksim.Options{
 		Email: account.Email, Token: account.Token, Hook: base + "/zendesk/demo", Secret: account.WebhookSecret, FirstID: time.Now().UnixMilli()})}
 	go fakeZendesk.Serve(desk)
 	defer fakeZendesk.Close()
@@ -160,8 +160,8 @@ func startSimulator(e *env, dsn string, on net.Listener) (stop func(), err error
 	if last == 0 {
 		first = 0 // at random
 	}
-	simulator := telegramtest.New(telegramtest.Options{Log: e.log, FirstUpdateID: first,
-		Bots: []telegramtest.Bot{{Token: demoToken, Username: "demo_bot", Name: "chatledger demo"}}})
+	simulator := telegramsim.New(telegramsim.Options{Log: e.log, FirstUpdateID: first,
+		Bots: []telegramsim.Bot{{Token: demoToken, Username: "demo_bot", Name: "chatledger demo"}}})
 	server := &http.Server{Handler: simulator, ReadHeaderTimeout: headerTimeout}
 	go server.Serve(on)
 	return func() {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -151,8 +151,8 @@ func TestOthersAreAnsweredWhileOneChatFailsAndOneIsSlow(t *testing.T) {
 	defer w.Close() // ends the slow call
 	w.answers(50, 5)
 	calm := w.answers(100, others)
-	w.SetFaults(telegramtest.Fault{Method: "sendMessage", Chat: slow, DelayMS: 9_000},
-		telegramtest.Fault{Method: "sendMessage", Chat: failing, Status: http.StatusBadGateway})
+	w.SetFaults(telegramsim.Fault{Method: "sendMessage", Chat: slow, DelayMS: 9_000},
+		telegramsim.Fault{Method: "sendMessage", Chat: failing, Status: http.StatusBadGateway})
 	w.Say(slow, "hello")
 	w.Say(slow, "thank you")
 	w.Say(failing, "hello")

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -18,19 +18,19 @@ func TestFaultsOfTheBotAPI(t *testing.T) {
 	t.Parallel()
 	const hello = "Hello! What can I do for you?"
 	for name, c := range map[string]struct {
-		fault        telegramtest.Fault
+		fault        telegramsim.Fault
 		soonest      time.Duration
 		least, most  int    // replies that arrive
 		delivery     string // its row: state, attempts, unsure
 		conversation string // replies, failed_deliveries, awaiting_delivery, blocked
 	}{
-		"429 is obeyed":                {telegramtest.Fault{Status: 429, RetryAfter: 1, Count: 1}, time.Second, 1, 1, "done, 2, 0", "1, 0, 0, false"},
-		"500 twice":                    {telegramtest.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
-		"403 is final":                 {telegramtest.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
-		"400 is final":                 {telegramtest.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
-		"a lost answer is sent again":  {telegramtest.Fault{DropReply: true, Count: 1}, 0, 1, 2, "done, 2, 1", "1, 0, 0, false"},
-		"two lost answers are unknown": {telegramtest.Fault{DropReply: true}, 0, 1, 2, "unknown, 2, 2", "0, 1, 0, false"},
-		"a slow answer is waited for":  {telegramtest.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1, "done, 1, 0", "1, 0, 0, false"},
+		"429 is obeyed":                {telegramsim.Fault{Status: 429, RetryAfter: 1, Count: 1}, time.Second, 1, 1, "done, 2, 0", "1, 0, 0, false"},
+		"500 twice":                    {telegramsim.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
+		"403 is final":                 {telegramsim.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
+		"400 is final":                 {telegramsim.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
+		"a lost answer is sent again":  {telegramsim.Fault{DropReply: true, Count: 1}, 0, 1, 2, "done, 2, 1", "1, 0, 0, false"},
+		"two lost answers are unknown": {telegramsim.Fault{DropReply: true}, 0, 1, 2, "unknown, 2, 2", "0, 1, 0, false"},
+		"a slow answer is waited for":  {telegramsim.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1, "done, 1, 0", "1, 0, 0, false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func TestFaultsOfTheBotAPI(t *testing.T) {
 func TestAReplyThatIsPutOffIsNotOvertaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 500, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 500, Count: 1})
 	w.Say(7, "/help")
 	w.Say(7, "hello")
 	w.Say(7, "thank you")
@@ -80,7 +80,7 @@ func TestAReplyThatIsPutOffIsNotOvertaken(t *testing.T) {
 		t.Errorf("the bot says %q", said)
 	}
 
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 429, RetryAfter: 3600, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 429, RetryAfter: 3600, Count: 1})
 	w.Say(7, "hello")
 	w.eventually("the reply is put off", func() string {
 		return unless(w.Stats().Calls["sendMessage"]["429"] == 1, "%v", w.Stats().Calls)

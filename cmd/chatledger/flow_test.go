@@ -12,7 +12,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -34,7 +34,7 @@ func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
 	const chats = 100
 	w := newWorld(t, telegramRates)
 	w.start(w.dsn)
-	w.Limit(telegramtest.TelegramLimits)
+	w.Limit(telegramsim.TelegramLimits)
 	for chat := range int64(chats) {
 		w.Say(100+chat, "hello")
 	}
@@ -44,7 +44,7 @@ func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
 	}
 	w.settle() // 22 a second, and five to a group take 8 s
 	stats := w.Stats()
-	if stats.Floods != (telegramtest.Floods{}) {
+	if stats.Floods != (telegramsim.Floods{}) {
 		t.Errorf("too many calls: %+v", stats.Floods)
 	}
 	if n := w.sent(); n != chats+10 {
@@ -58,7 +58,7 @@ func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
 func TestAButtonIsAnsweredInTheMiddleOfAFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, telegramRates)
-	w.Limit(telegramtest.TelegramLimits)
+	w.Limit(telegramsim.TelegramLimits)
 	const chats = 100
 	for chat := range int64(chats) {
 		w.Say(100+chat, "hello")
@@ -74,7 +74,7 @@ func TestAButtonIsAnsweredInTheMiddleOfAFlood(t *testing.T) {
 		t.Errorf("the buttons waited behind %d messages", n)
 	}
 	w.settle()
-	if floods := w.Stats().Floods; floods != (telegramtest.Floods{}) {
+	if floods := w.Stats().Floods; floods != (telegramsim.Floods{}) {
 		t.Errorf("too many calls: %+v", floods)
 	}
 }
@@ -95,7 +95,7 @@ func TestABanIsRememberedOverARestart(t *testing.T) {
 		}
 		mu.Unlock()
 	})
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 7, Status: 429, RetryAfter: int64(ban.Seconds()), Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, Status: 429, RetryAfter: int64(ban.Seconds()), Count: 1})
 	w.Say(7, "hello")
 	w.eventually("the chat is closed", func() string {
 		return unless(w.rows(`select cause from eventstore.flow where name = 'chat-demo:7'`) == "flood", "no row says so")
@@ -148,7 +148,7 @@ func TestABanOfTheBotStopsAllItsChats(t *testing.T) {
 		defer mu.Unlock()
 		calls = append(calls, at)
 	})
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 429, RetryAfter: int64(ban.Seconds()), Count: 2})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 429, RetryAfter: int64(ban.Seconds()), Count: 2})
 	w.Say(7, "hello")
 	w.Say(8, "hello")
 	w.eventually("the bot is stopped", func() string {
@@ -191,7 +191,7 @@ func TestABlockedChatIsNotCalledUntilItReturns(t *testing.T) {
 			answer := sync.OnceFunc(func() { close(owed) })
 			defer answer()
 			w.OnSend(func(int64, string, time.Time) { <-owed })
-			w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403})
+			w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 403})
 			for range 3 {
 				w.Say(7, "hello")
 			}
@@ -300,7 +300,7 @@ func (s slowOrders) Order(ctx context.Context, number string, by crm.Asker) (dia
 func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t), telegramRates)
-	w.Limit(telegramtest.TelegramLimits)
+	w.Limit(telegramsim.TelegramLimits)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -356,7 +356,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 	if said := w.texts(8, "bot"); len(said) != 1 || !strings.HasPrefix(said[0], "Order 1002") {
 		t.Errorf("the bot says %q", said)
 	}
-	if floods := w.Stats().Floods; floods != (telegramtest.Floods{}) {
+	if floods := w.Stats().Floods; floods != (telegramsim.Floods{}) {
 		t.Errorf("too many calls: %+v", floods)
 	}
 }
@@ -375,8 +375,8 @@ func TestMessagesFollowAGroupThatMoves(t *testing.T) {
 		defer answer[chat]()
 	}
 	w.OnSend(func(chat int64, _ string, _ time.Time) { <-held[chat] })
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: from, Status: 400, MigrateTo: to})
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: to, Status: 500, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: from, Status: 400, MigrateTo: to})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: to, Status: 500, Count: 1})
 	w.Say(from, "/help")
 	w.Say(from, "hello")
 	w.eventually("both are to be sent", func() string {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // A group that becomes a supergroup, under its old and its new id.
@@ -89,7 +89,7 @@ func TestWhatTheGroupIsOwedArrivesBeforeWhatTheSupergroupIs(t *testing.T) {
 	w := newWorld(t)
 	w.Say(oldGroup, "hello")
 	w.settle()
-	w.SetFaults(telegramtest.Fault{Method: "sendMessage", Chat: oldGroup, Status: http.StatusInternalServerError})
+	w.SetFaults(telegramsim.Fault{Method: "sendMessage", Chat: oldGroup, Status: http.StatusInternalServerError})
 	want := []string{"one", "two", "three"}
 	for _, text := range want {
 		w.reply(oldGroup, text)

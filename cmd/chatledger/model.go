@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/chatledger/chatledger/adapters/agent"
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -29,8 +29,8 @@ func (m *modelConfig) references() []reference {
 	return []reference{{"model: url", &m.URL}, {"model: key", &m.Key}}
 }
 
-func (m *modelConfig) config() agent.Config {
-	return agent.Config{URL: m.URL, Key: m.Key, Name: m.Name, PriceIn: m.PriceIn, PriceOut: m.PriceOut}
+func (m *modelConfig) config() llm.Config {
+	return llm.Config{URL: m.URL, Key: m.Key, Name: m.Name, PriceIn: m.PriceIn, PriceOut: m.PriceOut}
 }
 
 func (m *modelConfig) check() error {
@@ -56,12 +56,12 @@ func (m *modelConfig) informs(s chat.Settings) chat.Settings {
 
 // think has the bot's worker ask its model, if it has one. The lease is longer than others'.
 func (a *app) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
-	models := agent.Models{Clients: map[string]*agent.Client{}, Now: a.now}
+	models := llm.Models{Clients: map[string]*llm.Client{}, Now: a.now}
 	b.typing[chat.KindAsk] = typing(models)
 	if b.config.Model == nil {
 		return nil
 	}
-	if b.model, err = agent.NewClient(b.config.Model.config()); err != nil {
+	if b.model, err = llm.NewClient(b.config.Model.config()); err != nil {
 		return err
 	}
 	b.model.Through(a.tracing.Transport)

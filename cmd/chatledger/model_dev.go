@@ -3,7 +3,7 @@ package main
 import (
 	"net/http"
 
-	"github.com/chatledger/chatledger/adapters/agent/agenttest"
+	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -13,7 +13,7 @@ func fakeModel(address string) (*modelConfig, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	server := &http.Server{Handler: agenttest.New(agenttest.Options{}), ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{Handler: llmsim.New(llmsim.Options{}), ReadHeaderTimeout: headerTimeout}
 	go server.Serve(on)
 	return &modelConfig{URL: "http://" + on.Addr().String() + "/v1", Name: "stand-in", PriceIn: 0.15, PriceOut: 0.6, Use: dialog.AgentAlways}, server.Close, nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // network is what lies between chatledger and somebody whom it calls.
@@ -240,7 +240,7 @@ func TestALoadFarOverTheLimitsArrivesWithinThem(t *testing.T) {
 	const chats, groups, rounds = 40, 10, 4
 	w := newWorld(t, telegramRates)
 	w.start(w.dsn)
-	w.Limit(telegramtest.TelegramLimits)
+	w.Limit(telegramsim.TelegramLimits)
 	for round := range rounds {
 		for chat := range int64(chats + 1 + groups) {
 			if chat -= groups; chat != 0 {
@@ -249,7 +249,7 @@ func TestALoadFarOverTheLimitsArrivesWithinThem(t *testing.T) {
 		}
 	}
 	w.settle()
-	if floods := w.Stats().Floods; floods != (telegramtest.Floods{}) {
+	if floods := w.Stats().Floods; floods != (telegramsim.Floods{}) {
 		t.Errorf("too many calls: %+v", floods)
 	}
 	for chat := range int64(chats + 1 + groups) {

@@ -18,10 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/crm/crmtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/waittest"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
 )
 
 // mark is a part of every text, name and token in these tests.
@@ -86,7 +86,7 @@ func (p *parrot) speak(status int) { p.as.Store(int64(status)) }
 type inhabited struct {
 	*team
 	telegram, crm, zendesk *parrot
-	desk                   *zendesktest.Server
+	desk                   *zendesksim.Server
 	wire                   *wire
 	said                   [2]waittest.Log // the logs of two processes, as JSON and as text
 	spans                  *otlpReceiver
@@ -104,11 +104,11 @@ func newInhabited(t *testing.T) *inhabited {
 		return server.URL
 	}
 	w.world.api = front(&w.telegram, w.Server) // the team's is that of operators
-	crm := crmtest.New(crmtest.Options{Token: "crm-" + mark})
+	crm := crmsim.New(crmsim.Options{Token: "crm-" + mark})
 	w.bot.Orders, w.bot.CRM = "", &crmConfig{URL: front(&w.crm, crm) + "/" + mark, Token: "crm-" + mark}
 	w.crm.inner = http.StripPrefix("/"+mark, crm)
 	account := &zendeskConfig{Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark, Rate: new(float64)}
-	w.desk = zendesktest.New(zendesktest.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
+	w.desk = zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
 	account.URL = front(&w.zendesk, w.desk)
 	w.bot.Zendesk = account
 	people := teamOf(w.world, "ann")

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // Every kind of update is stored once, whole, and a repeat of it, under its own
@@ -314,7 +314,7 @@ func TestTheSimulatorsUpdatesArrive(t *testing.T) {
 	w := newWorld(t)
 	w.Say(7, "hello")
 	w.settle()
-	if got := w.Stats().Updates; got != (telegramtest.UpdateStats{Delivered: 1}) {
+	if got := w.Stats().Updates; got != (telegramsim.UpdateStats{Delivered: 1}) {
 		t.Errorf("%+v", got)
 	}
 }

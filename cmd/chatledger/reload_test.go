@@ -17,7 +17,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
@@ -32,9 +32,9 @@ type town struct {
 func newBotsTown(t *testing.T, names ...string) *town {
 	t.Helper()
 	w := &town{world: newTown(t, pgtest.Database(t)), file: filepath.Join(t.TempDir(), "bots.yaml")}
-	var bots []telegramtest.Bot
+	var bots []telegramsim.Bot
 	for i, name := range names {
-		bots = append(bots, telegramtest.Bot{Token: tokenOf(i), Username: name, Name: name})
+		bots = append(bots, telegramsim.Bot{Token: tokenOf(i), Username: name, Name: name})
 	}
 	w.simulate(bots...) // instead of the one that knows the demo bot
 	return w
@@ -109,7 +109,7 @@ func (w *town) heard(name string, chat int) (texts []string) {
 		w.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var all []telegramtest.Message
+	var all []telegramsim.Message
 	if err := json.NewDecoder(answer.Body).Decode(&all); err != nil {
 		w.t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // instruction is something that the run-book has somebody type.
@@ -79,7 +79,7 @@ func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
 	w.says("shop", 42, "I want to talk to a person")
 	w.says("shop", 9, "hello")
 	w.settle()
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Chat: 7, DropReply: true})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, DropReply: true})
 	w.says("shop", 7, "hello")
 	w.settle()
 	w.ClearFaults()

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/agent/agenttest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 )
 
 // TestStories runs the conversations in testdata/stories, each on a chatledger and a
@@ -51,7 +51,7 @@ import (
 //	% tier priority  the CRM serves the customer in this way
 //	$ {"text": ""}   the model says this next, or wants {"calls": [{"tool", "input"}]}
 //	                 used, in stories whose name begins with agent-; without a script
-//	                 it goes by agenttest's few rules
+//	                 it goes by llmsim's few rules
 //	? query => rows  what the query (without its select) finds in the database
 //
 // A line that begins with two spaces goes on with the one before.
@@ -123,10 +123,10 @@ var monday = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 type story struct {
 	*world
 	scene
-	zendesk *zendesktest.Server // of stories whose name begins with zendesk-
-	model   *agenttest.Server   // of stories whose name begins with agent-
-	crm     *fakeCRM            // of stories whose name begins with crm-
-	team    *team               // of stories whose name begins with team-
+	zendesk *zendesksim.Server // of stories whose name begins with zendesk-
+	model   *llmsim.Server     // of stories whose name begins with agent-
+	crm     *fakeCRM           // of stories whose name begins with crm-
+	team    *team              // of stories whose name begins with team-
 
 	line  string // where the story is, for errors
 	heard int    // messages of the bot that were told of
@@ -175,7 +175,7 @@ func (s *story) step(line string) {
 	case "=":
 		s.events(rest)
 	case "$":
-		var answer agenttest.Answer
+		var answer llmsim.Answer
 		if err := json.Unmarshal([]byte(rest), &answer); err != nil {
 			s.fail("%v", err)
 		}
@@ -279,7 +279,7 @@ func (s *story) press(line string) {
 }
 
 // button is the data of a message's button with this label; "" when it has none.
-func button(m telegramtest.Message, label string) string {
+func button(m telegramsim.Message, label string) string {
 	var markup struct {
 		Rows [][]struct {
 			Text string `json:"text"`

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
 // otlpReceiver takes spans in as a collector does.
@@ -206,7 +206,7 @@ func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
 	t.Parallel()
 	o := newOTLPReceiver(t)
 	w := newTown(t, pgtest.Database(t))
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: http.StatusBadRequest})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: http.StatusBadRequest})
 	var written strings.Builder // complete when the app has stopped
 	w.running = w.start(w.dsn, o.traced("only", 1), func(c *appConfig) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
 	w.register()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -102,10 +102,10 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 		w.killed(g, args, func(kill func()) { w.whenRecorded(g, kill) })
 	}
 	refused := func(w *town, args []string) {
-		w.fails(telegramtest.Fault{Method: "setWebhook", Status: 400, Count: 1}, args)
+		w.fails(telegramsim.Fault{Method: "setWebhook", Status: 400, Count: 1}, args)
 	}
 	unanswered := func(w *town, args []string) {
-		w.fails(telegramtest.Fault{Method: "setWebhook", DropReply: true, Count: 1}, args)
+		w.fails(telegramsim.Fault{Method: "setWebhook", DropReply: true, Count: 1}, args)
 	}
 	rotate, handOver := []string{"rotate", "--keep", "1s"}, []string{"switch", "v2", "--keep", "1s"}
 	again := func(w *town, _ *proxy, args []string) { w.mustWebhook(args...) }
@@ -212,7 +212,7 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 }
 
 // fails runs a webhook command that comes to nothing because of Telegram.
-func (w *town) fails(fault telegramtest.Fault, args []string) {
+func (w *town) fails(fault telegramsim.Fault, args []string) {
 	w.t.Helper()
 	w.AddFault(fault)
 	if code, stdout, stderr := w.webhook(args...); code != 1 || stdout != "" || !strings.Contains(stderr, "setWebhook") || !strings.Contains(stderr, unended) {

@@ -20,7 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -59,7 +59,7 @@ const (
 
 // world is the simulator and chatledger on a database of the test's own.
 type world struct {
-	*telegramtest.Server
+	*telegramsim.Server
 	*running
 	t   *testing.T
 	dsn string
@@ -98,7 +98,7 @@ func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 	for _, change := range changes {
 		change(&w.bot)
 	}
-	w.simulate(telegramtest.Bot{Token: demoToken, Username: "demo_bot", Name: "Demo"})
+	w.simulate(telegramsim.Bot{Token: demoToken, Username: "demo_bot", Name: "Demo"})
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -112,15 +112,15 @@ func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 }
 
 // Await is the simulator's, and gives up like every other wait.
-func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramtest.Message, error) {
+func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramsim.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return w.Server.Await(ctx, chat, n)
 }
 
 // simulate starts the Telegram that knows these bots.
-func (w *world) simulate(bots ...telegramtest.Bot) {
-	server := telegramtest.New(telegramtest.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
+func (w *world) simulate(bots ...telegramsim.Bot) {
+	server := telegramsim.New(telegramsim.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
 	front := httptest.NewServer(server)
 	w.Server, w.api = server, front.URL
 	w.t.Cleanup(func() {

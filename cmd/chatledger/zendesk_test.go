@@ -17,15 +17,15 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/adapters/telegram/telegramtest"
-	"github.com/chatledger/chatledger/adapters/zendesk/zendesktest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 )
 
 // newZendesk is a fake Zendesk behind a server, and what connects a bot to it.
-func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesktest.Server, *zendeskConfig) {
+func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *zendeskConfig) {
 	t.Helper()
 	account := demoAccount("")
-	fake := zendesktest.New(zendesktest.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
+	fake := zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
 	server := httptest.NewServer(front(fake))
 	t.Cleanup(server.Close)
 	account.URL = server.URL
@@ -35,7 +35,7 @@ func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendeskte
 func itself(h http.Handler) http.Handler { return h }
 
 // newWorldWithZendesk is a world whose bot has a Zendesk account.
-func newWorldWithZendesk(t *testing.T) (*world, *zendesktest.Server) {
+func newWorldWithZendesk(t *testing.T) (*world, *zendesksim.Server) {
 	t.Helper()
 	fake, account := newZendesk(t, itself)
 	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
@@ -51,7 +51,7 @@ func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
 		t.Skip("takes some 30 s: that long nothing is called")
 	}
 	w, zendesk := newWorldWithZendesk(t)
-	zendesk.SetFaults(zendesktest.Fault{Status: 503})
+	zendesk.SetFaults(zendesksim.Fault{Status: 503})
 	down := time.Now()
 	const chats, words = 5, 4
 	for chat := range int64(chats) {
@@ -313,7 +313,7 @@ func TestAnAgentLearnsThatACustomerIsGone(t *testing.T) {
 	w, zendesk := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
 	w.settle()
-	w.AddFault(telegramtest.Fault{Method: "sendMessage", Status: 403, Count: 1})
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 403, Count: 1})
 	for _, words := range []string{"Hello?", "Are you there?"} {
 		if err := zendesk.Comment(t.Context(), zendesk.Tickets()[0].ID, "Maria", words, true); err != nil {
 			t.Fatal(err)
@@ -371,7 +371,7 @@ func (w *world) postZendesk(bot, secret, body string) int {
 		w.t.Fatal(err)
 	}
 	r.Header.Set("X-Zendesk-Webhook-Signature-Timestamp", timestamp)
-	r.Header.Set("X-Zendesk-Webhook-Signature", zendesktest.Sign(secret, timestamp, []byte(body)))
+	r.Header.Set("X-Zendesk-Webhook-Signature", zendesksim.Sign(secret, timestamp, []byte(body)))
 	answer, err := webhooks.Do(r)
 	if err != nil {
 		w.t.Fatal(err)
@@ -429,7 +429,7 @@ func (s *story) agent(line string) {
 }
 
 // onPaper is a ticket in one line.
-func onPaper(t zendesktest.Ticket) string {
+func onPaper(t zendesksim.Ticket) string {
 	text := fmt.Sprintf("%s %s; %s; %s", t.Status, t.Priority, t.Subject, t.Requester)
 	for _, c := range t.Comments {
 		mark := "-"

@@ -1,0 +1,260 @@
+package llm_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chatledger/chatledger/adapters/llm"
+	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
+	"github.com/chatledger/chatledger/commands"
+	domain "github.com/chatledger/chatledger/domain/agent"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+const key = "fake-key"
+
+// newModel is a client and the server that it asks.
+func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
+	t.Helper()
+	server := llmsim.New(llmsim.Options{Key: key})
+	front := httptest.NewServer(server)
+	client, err := llm.NewClient(llm.Config{URL: front.URL + "/v1", Key: key, Name: "small-1", PriceIn: 0.5, PriceOut: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		client.Close()
+		front.Close()
+	})
+	return client, server
+}
+
+func question(text string) commands.AskModel {
+	return commands.AskModel{Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
+		Messages: []domain.Message{{Role: domain.System, Text: "You are a helper."}, {Role: domain.Customer, Text: text}}}
+}
+
+func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	q := question("Does it come with a bulb?")
+	reply, err := client.Ask(t.Context(), q)
+	if err != nil || reply.Text != "Yes, every lamp comes with a bulb." || reply.TokensIn != 10 || reply.TokensOut != 7 || reply.Cost != 19 {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	got := server.Requests()[0]
+	if got.Model != "small-1" || got.MaxTokens != 500 || len(got.Tools) != 2 || got.Messages[1].Content != "Does it come with a bulb?" {
+		t.Errorf("asked %+v", got)
+	}
+}
+
+func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	server.Script(llmsim.Answer{Calls: []llmsim.Call{
+		{Tool: "order_status", Input: `{"number": 1001, "urgent": true, "nothing": null}`}, {Tool: "order_status", Input: `{"number": ["1001"]}`}, {Tool: "order_status", Input: `1001`}, {Tool: "x"}}})
+	reply, err := client.Ask(t.Context(), question("?"))
+	if err != nil || len(reply.Calls) != 4 {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	if c := reply.Calls[0]; c.ID != "call_0" || c.Input["number"] != "1001" || c.Input["urgent"] != "true" || c.Problem != "" {
+		t.Errorf("%+v", c)
+	}
+	for _, c := range reply.Calls[1:3] {
+		if c.Problem == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	// What was called and returned is told as the API wants it.
+	q := question("?")
+	q.Messages = append(q.Messages, domain.Message{Role: domain.Model, Calls: reply.Calls})
+	for _, c := range reply.Calls {
+		q.Messages = append(q.Messages, domain.NoResult(c, "no"))
+	}
+	if reply, err = client.Ask(t.Context(), q); err != nil || reply.Text == "" {
+		t.Errorf("%+v, %v", reply, err)
+	}
+}
+
+func TestFaultsSayWhetherToAskAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault llmsim.Fault
+		state commands.State
+		after time.Duration
+		part  string
+	}{
+		"too fast":      {llmsim.Fault{Status: 429, RetryAfter: 7}, commands.Again, 7 * time.Second, "429"},
+		"down":          {llmsim.Fault{Status: 500}, commands.Again, 0, "500"},
+		"moved":         {llmsim.Fault{Status: 302}, commands.Refused, 0, "URL"},
+		"no such model": {llmsim.Fault{Status: 404}, commands.Refused, 0, "404"},
+		"cut":           {llmsim.Fault{Body: "cut"}, commands.Again, 0, "cut off"},
+		"rubbish":       {llmsim.Fault{Body: "rubbish"}, commands.Again, 0, ""},
+		"endless":       {llmsim.Fault{Body: "endless"}, commands.Refused, 0, "longer than"},
+		"long":          {llmsim.Fault{Body: "long"}, commands.Refused, 0, "more tokens"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, server := newModel(t)
+			server.AddFault(c.fault)
+			_, err := client.Ask(t.Context(), question("bulb?"))
+			e, ok := errors.AsType[*llm.Error](err)
+			if !ok || e.State != c.state || e.After != c.after || !strings.Contains(e.Reason, c.part) || strings.Contains(e.Reason, key) {
+				t.Errorf("%+v", err)
+			}
+			if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.Text == "" {
+				t.Errorf("afterwards: %+v, %v", reply, err)
+			}
+		})
+	}
+}
+
+func TestTokensAreEstimatedWhereTheServerDoesNotCount(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	server.AddFault(llmsim.Fault{Body: "silent"})
+	if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.TokensIn == 0 || reply.TokensOut == 0 {
+		t.Errorf("%+v, %v", reply, err)
+	}
+}
+
+func TestAWrongKeyIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewServer(llmsim.New(llmsim.Options{Key: "other"}))
+	defer front.Close()
+	client, err := llm.NewClient(llm.Config{URL: front.URL + "/v1", Name: "small-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.Ask(t.Context(), question("?"))
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != commands.Refused || !strings.Contains(e.Reason, "key is wrong") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A key in the environment is OpenAI's: it must not be sent to another server.
+func TestNoKeyOfTheEnvironmentIsSent(t *testing.T) {
+	t.Setenv("OPENAI_API_KEY", "sk-of-the-environment")
+	t.Setenv("OPENAI_BASE_URL", "http://127.0.0.1:1")
+	sent := make(chan http.Header, 1)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent <- r.Header
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer front.Close()
+	client, err := llm.NewClient(llm.Config{URL: front.URL, Name: "small-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = client.Ask(t.Context(), question("?"))
+	if header := <-sent; strings.Contains(strings.Join(header.Values("Authorization"), ""), "sk-") {
+		t.Errorf("sent %v", header)
+	}
+}
+
+func TestAfterFiveFailuresNothingIsAskedForAWhile(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	server.AddFault(llmsim.Fault{Status: 500, Count: -1})
+	for range 5 {
+		_, _ = client.Ask(t.Context(), question("?"))
+	}
+	_, err := client.Ask(t.Context(), question("?"))
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != commands.Again || e.After <= 0 || e.After > 30*time.Second || len(server.Requests()) != 5 || client.Breaker() != "open" {
+		t.Errorf("%v after %d questions, breaker %s", err, len(server.Requests()), client.Breaker())
+	}
+}
+
+// claimed is a delivery that asks q.
+func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
+	t.Helper()
+	body, err := json.Marshal(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: "chat-demo:42", Kind: chat.KindAsk}, Body: body, Attempt: 1}
+}
+
+func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}}
+	d := claimed(t, question("bulb?"))
+	outcome := models.Send(t.Context(), d)
+	record, ok := outcome.Command.(chat.RecordModel)
+	if outcome.State != commands.Done || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" || record.Cost == 0 || record.Took <= 0 {
+		t.Errorf("%+v", outcome)
+	}
+	late := question("bulb?")
+	late.Until = time.Now().Add(-time.Second)
+	server.AddFault(llmsim.Fault{Status: 429, RetryAfter: 600})
+	for name, d := range map[string]commands.Claimed{"late": claimed(t, late), "asked to wait for longer than there is": claimed(t, question("?")), "unreadable": {Body: []byte("{")},
+		"another bot": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body}} {
+		outcome := models.Send(t.Context(), d)
+		record, ok := outcome.Command.(chat.RecordModel)
+		if outcome.State != commands.Refused || !ok || record.Reason == "" {
+			t.Errorf("%s: %+v", name, outcome)
+		}
+	}
+	server.AddFault(llmsim.Fault{Status: 503})
+	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != commands.Again || outcome.Command != nil {
+		t.Errorf("%+v", outcome)
+	}
+	server.AddFault(llmsim.Fault{DelayMS: 60_000})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if outcome := models.Send(ctx, claimed(t, question("?"))); outcome.State != commands.Again {
+		t.Errorf("%+v", outcome)
+	}
+}
+
+func TestAConfigurationIsChecked(t *testing.T) {
+	t.Parallel()
+	good := llm.Config{URL: "https://models.example/v1", Name: "m"}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*llm.Config){
+		func(c *llm.Config) { c.URL = "models.example" }, func(c *llm.Config) { c.URL = "https://models.example/?key=1" },
+		func(c *llm.Config) { c.Name = "" }, func(c *llm.Config) { c.PriceIn = -1 },
+	} {
+		bad := good
+		change(&bad)
+		if bad.Check() == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+}
+
+func TestEveryToolIsDescribedToTheModel(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	q := question("?")
+	q.Tools = nil
+	for name := range dialog.Toolbox {
+		q.Tools = append(q.Tools, name)
+	}
+	if _, err := client.Ask(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, tool := range server.Requests()[0].Tools {
+		told = append(told, tool.Function.Name)
+	}
+	for _, name := range append(q.Tools, domain.HandOver) {
+		if !slices.Contains(told, name) {
+			t.Errorf("%s is not among %q", name, told)
+		}
+	}
+}

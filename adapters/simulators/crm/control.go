@@ -1,0 +1,63 @@
+package crmsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// controls are the doors for people and scripts:
+//
+//	GET    /fake/requests   what was asked, oldest first
+//	GET    /fake/updates    billing addresses that were changed, oldest first
+//	GET    /fake/refunds    charges that were given back, oldest first
+//	GET    /fake/cases      deliveries that were reported, oldest first
+//	POST   /fake/customers  a Customer, in the place of who had their id
+//	GET    /fake/faults     those set
+//	POST   /fake/faults     a Fault, added behind them
+//	DELETE /fake/faults     none any more
+func (s *Server) controls() {
+	s.control.HandleFunc("GET /fake/requests", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Requests())) })
+	s.control.HandleFunc("GET /fake/updates", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Updates())) })
+	s.control.HandleFunc("GET /fake/refunds", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Refunds())) })
+	s.control.HandleFunc("GET /fake/cases", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Cases())) })
+	s.control.HandleFunc("POST /fake/customers", func(w http.ResponseWriter, r *http.Request) {
+		var c Customer
+		err := read(w, r, &c)
+		if err == nil {
+			err = s.addCustomer(c)
+		}
+		if err != nil {
+			write(w, refuse(http.StatusBadRequest, "the body is no customer: %v; send for example {\"id\": \"telegram:7\", \"name\": \"Ada\", \"tier\": \"priority\"}", err))
+			return
+		}
+		write(w, ok(c))
+	})
+	s.control.HandleFunc("GET /fake/faults", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Faults())) })
+	s.control.HandleFunc("POST /fake/faults", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.postFault(w, r); err != nil {
+			write(w, refuse(http.StatusBadRequest, "%v", err))
+			return
+		}
+		write(w, ok(s.Faults()))
+	})
+	s.control.HandleFunc("DELETE /fake/faults", func(w http.ResponseWriter, _ *http.Request) {
+		s.ClearFaults()
+		write(w, ok(s.Faults()))
+	})
+}
+
+// read refuses unknown fields: a misspelt one would silently do nothing.
+func read(w http.ResponseWriter, r *http.Request, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}
+
+func (s *Server) postFault(w http.ResponseWriter, r *http.Request) error {
+	var f Fault
+	if err := read(w, r, &f); err != nil {
+		return fmt.Errorf("the body is no fault: %w; send for example {\"status\": 500, \"every\": 2}", err)
+	}
+	return s.addFault(f)
+}

@@ -1,0 +1,272 @@
+// Package crmsim is a fake CRM: the contract of docs/crm-openapi.yaml over a demo
+// shop, in memory, with faults on demand. Trials and tests talk to it instead of to
+// a real one.
+//
+// Server is an http.Handler with two doors: the contract, and below /fake/ a control
+// API to see what was asked and to make calls fail. Tests in Go use its methods.
+package crmsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bounds of what is kept in memory and read at once.
+const (
+	maxBody     = 512 << 10 // bytes; 50 look-ups with keys and owners of 300 characters are at most some 360 KiB
+	maxLookups  = 50        // in one request, as the contract says
+	maxKey      = 300       // characters, as the contract says
+	maxDetail   = 1000      // characters, as the contract says
+	maxRequests = 10_000    // the oldest are forgotten
+	maxChanges  = 10_000    // of each kind; the oldest are forgotten, and so are their idempotency keys
+	maxAccounts = 10_000    // customers beside those of the demo
+)
+
+// Options configure New.
+type Options struct {
+	Token string // that callers must bear; empty accepts every caller
+}
+
+// Customer is an account of the demo shop.
+type Customer struct {
+	ID             string `json:"id"`
+	Name           string `json:"name"`
+	Email          string `json:"email,omitempty"`
+	Tier           string `json:"tier,omitempty"` // standard or priority
+	BillingAddress string `json:"billing_address,omitempty"`
+}
+
+// Order is an order of the demo shop.
+type Order struct {
+	Number string `json:"number"`
+	Status string `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Coded         // of the detail
+}
+
+// Coded is what the CRM finds, as a code and what belongs to it.
+type Coded struct {
+	Code   string            `json:"code,omitempty"`
+	Values map[string]string `json:"values,omitempty"`
+}
+
+// Invoice is the invoice of an order.
+type Invoice struct {
+	Number string `json:"number"`
+	Amount string `json:"amount"` // 24.90 EUR
+	Date   string `json:"date"`   // 2026-03-02
+	URL    string `json:"url"`
+}
+
+// Charges are what was taken for an order.
+type Charges struct {
+	Charges []Charge `json:"charges"`
+}
+
+// Charge is one of them.
+type Charge struct {
+	ID          string `json:"id"`
+	Amount      string `json:"amount"` // 24.90 EUR
+	Date        string `json:"date"`   // 2026-03-02
+	Status      string `json:"status"`
+	DuplicateOf string `json:"duplicate_of,omitempty"`
+}
+
+// Statuses of a charge.
+const (
+	Reserved = "reserved"
+	Charged  = "charged"
+	Refunded = "refunded"
+)
+
+// Request is one call of the contract, as it came.
+type Request struct {
+	Method         string          `json:"method"`
+	Path           string          `json:"path"`
+	IdempotencyKey string          `json:"idempotency_key,omitempty"`
+	Body           json.RawMessage `json:"body,omitempty"` // null when it was no JSON
+	At             time.Time       `json:"at"`
+}
+
+// Update is a change of a billing address that took effect.
+type Update struct {
+	ID        string    `json:"id"`
+	Customer  string    `json:"customer"`
+	Address   string    `json:"address"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Refund is a charge that was given back.
+type Refund struct {
+	ID       string `json:"id"`
+	Customer string `json:"customer"`
+	Order    string `json:"order"`
+	Charge   string `json:"charge"`
+	Amount   string `json:"amount"`
+	Days     int    `json:"days"`
+}
+
+// DeliveryCase is a problem with a delivery that was reported.
+type DeliveryCase struct {
+	Number   string `json:"number"`
+	Customer string `json:"customer"`
+	Order    string `json:"order"`
+	Problem  string `json:"problem"`
+	Detail   string `json:"detail,omitempty"`
+	Days     int    `json:"days"`
+}
+
+// Server is the fake. Use New; the zero value does not work.
+type Server struct {
+	token    string
+	contract *http.ServeMux
+	control  *http.ServeMux
+
+	mu        sync.Mutex
+	customers map[string]*Customer
+	orders    map[string]purchase // by number
+	refunded  map[[2]string]bool  // by customer and charge
+	requests  []Request
+	written   []written
+	updates   []Update
+	refunds   []Refund
+	cases     []DeliveryCase
+	numbers   map[string]int // given to changes so far, by prefix
+	faults    []Fault
+}
+
+// New returns a fake CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
+// every customer has, and 2001, which C-1 alone has. A customer telegram:<number> exists as
+// soon as somebody asks: everybody who writes to a bot has an account.
+func New(options Options) *Server {
+	s := &Server{
+		token: options.Token, contract: http.NewServeMux(), control: http.NewServeMux(),
+		customers: demoCustomers(), orders: demoOrders(), refunded: map[[2]string]bool{}, numbers: map[string]int{},
+	}
+	for pattern, serve := range routes {
+		s.contract.HandleFunc(pattern, s.front(serve))
+	}
+	s.controls()
+	return s
+}
+
+// routes are the contract, by pattern.
+var routes = map[string]func(*Server, call) reply{
+	"GET /customers/{id}":                         (*Server).getCustomer,
+	"PUT /customers/{id}/billing-address":         (*Server).putBillingAddress,
+	"GET /customers/{id}/orders/{number}/invoice": (*Server).getInvoice,
+	"GET /customers/{id}/orders/{number}/charges": (*Server).getCharges,
+	"POST /customers/{id}/refunds":                (*Server).postRefund,
+	"POST /customers/{id}/delivery-problems":      (*Server).postDeliveryProblem,
+	"GET /orders/{number}":                        (*Server).getOrder,
+	"POST /addresses/validate":                    (*Server).postAddress,
+	"POST /lookups":                               (*Server).postLookups,
+}
+
+// Routes lists the contract as it is served, in the form "GET /orders/{number}".
+func Routes() []string {
+	var list []string
+	for pattern := range routes {
+		list = append(list, pattern)
+	}
+	return list
+}
+
+// ServeHTTP answers the contract and the control API.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/fake/") {
+		s.control.ServeHTTP(w, r)
+		return
+	}
+	s.contract.ServeHTTP(w, r)
+}
+
+// call is one request of the contract, its body read.
+type call struct {
+	*http.Request
+	body []byte
+}
+
+// reply is what it is answered with.
+type reply struct {
+	status     int
+	retryAfter int // seconds; 0: no such header
+	body       any
+}
+
+func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
+
+// problem is an error as RFC 9457 writes it.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func refuse(status int, format string, args ...any) reply {
+	return reply{status: status, body: problem{http.StatusText(status), status, fmt.Sprintf(format, args...)}}
+}
+
+// front records a request, lets faults have their way with it, and answers.
+func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			write(w, refuse(http.StatusBadRequest, "the body cannot be read: %v", err))
+			return
+		}
+		fault := s.record(r, body)
+		if !fault.wait(r.Context()) {
+			return // the caller is gone
+		}
+		switch {
+		case s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			write(w, refuse(http.StatusUnauthorized, "the token is missing or wrong"))
+		case fault.Status != 0:
+			answer := refuse(fault.Status, "a fault that was asked for")
+			answer.retryAfter = fault.RetryAfter
+			write(w, answer)
+		default:
+			fault.spoil(w, r, serve(s, call{r, body}))
+		}
+	}
+}
+
+// record keeps a request and tells which fault hits it; the zero Fault when none does.
+func (s *Server) record(r *http.Request, body []byte) Fault {
+	if !json.Valid(body) {
+		body = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = newest(append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}), maxRequests)
+	return s.hit(r.URL.Path)
+}
+
+// newest cuts a list to its last n.
+func newest[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
+
+func write(w http.ResponseWriter, answer reply) {
+	w.Header().Set("Content-Type", "application/json")
+	if _, isProblem := answer.body.(problem); isProblem {
+		w.Header().Set("Content-Type", "application/problem+json")
+	}
+	if answer.retryAfter > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(answer.retryAfter))
+	}
+	w.WriteHeader(answer.status)
+	_ = json.NewEncoder(w).Encode(answer.body) // the caller may be gone
+}
+
+// Requests are the calls of the contract, oldest first.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Request{}, s.requests...)
+}

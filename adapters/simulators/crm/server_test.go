@@ -1,0 +1,271 @@
+package crmsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// do makes a call; status 0 means that the connection was closed without an answer.
+func do(t *testing.T, url, method, path, body string) (status int, answer string, header http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Idempotency-Key", "key:"+body)
+	r.GetBody = nil // the transport would repeat what was cut
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 2<<20))
+	if err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
+	return resp.StatusCode, string(text), resp.Header
+}
+
+func start(t *testing.T) (*Server, string) {
+	t.Helper()
+	s := New(Options{})
+	front := httptest.NewServer(s)
+	t.Cleanup(front.Close)
+	return s, front.URL
+}
+
+const (
+	put   = `{"address": "1 Musterstr., 10115 Berlin"}`
+	where = "/customers/C-2/billing-address"
+)
+
+func TestEveryKindOfFault(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault   Fault
+		status  int
+		answer  string // a part of it
+		applied bool
+	}{
+		"status":      {Fault{Status: 503, RetryAfter: 3}, 503, `"title":"Service Unavailable"`, false},
+		"cut":         {Fault{Cut: true}, 0, "", true},
+		"html":        {Fault{Body: "html"}, 200, "<!doctype html>", true},
+		"nonsense":    {Fault{Body: "nonsense"}, 200, `"answers": 42`, true},
+		"truncated":   {Fault{Body: "truncated"}, 200, `{"id":"R-1"`, true},
+		"endless":     {Fault{Body: "endless"}, 200, strings.Repeat(" ", 1<<20), true},
+		"slow":        {Fault{DelayMS: 1}, 200, `"customer":"C-2"`, true},
+		"other paths": {Fault{Path: "/orders", Status: 500}, 200, `"customer":"C-2"`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, url := start(t)
+			s.AddFault(c.fault)
+			status, answer, header := do(t, url, "PUT", where, put)
+			if status != c.status || !strings.Contains(answer, c.answer) {
+				t.Errorf("%d %.200s", status, answer)
+			}
+			if c.fault.RetryAfter != 0 && header.Get("Retry-After") != "3" {
+				t.Errorf("Retry-After is %q", header.Get("Retry-After"))
+			}
+			if json.Valid([]byte(answer)) != (name == "status" || name == "nonsense" || name == "slow" || name == "other paths") {
+				t.Errorf("%.200s", answer)
+			}
+			if n := len(s.Updates()); (n == 1) != c.applied {
+				t.Errorf("%d updates took effect", n)
+			}
+		})
+	}
+}
+
+func TestAFaultHitsAsOftenAsItSays(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	s.AddFault(Fault{Path: "/orders", Status: 500, Every: 2, Count: 2})
+	s.AddFault(Fault{Path: "/orders", Status: 502, Count: 1})
+	var got []int
+	for range 6 {
+		status, _, _ := do(t, url, "GET", "/orders/1001", "")
+		got = append(got, status)
+	}
+	if diff := cmp.Diff([]int{502, 500, 200, 500, 200, 200}, got); diff != "" {
+		t.Error(diff)
+	}
+	if left := s.Faults(); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+func TestAnUpdateTakesEffectOnceForItsKey(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	var callers sync.WaitGroup
+	receipts := make(chan string, 20)
+	for range 20 {
+		callers.Go(func() {
+			_, answer, _ := do(t, url, "PUT", where, put)
+			receipts <- answer
+		})
+	}
+	callers.Wait()
+	first := <-receipts
+	for range 19 {
+		if other := <-receipts; other != first || !strings.Contains(other, `"id":"R-1"`) {
+			t.Errorf("%s, and %s", first, other)
+		}
+	}
+	if n := len(s.Updates()); n != 1 {
+		t.Errorf("%d updates", n)
+	}
+	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(answer, `"billing_address":"1 Musterstraße, 10115 Berlin"`) {
+		t.Error(answer)
+	}
+}
+
+func TestAnythingIsChangedOnceForItsKey(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	for path, body := range map[string]string{"/customers/C-2/refunds": `{"order": "1002", "charge": "CH-1002-2"}`, "/customers/C-2/delivery-problems": `{"order": "1002", "problem": "damaged"}`} {
+		var callers sync.WaitGroup
+		answers := make(chan string, 20)
+		for range cap(answers) {
+			callers.Go(func() {
+				_, answer, _ := do(t, url, "POST", path, body)
+				answers <- answer
+			})
+		}
+		callers.Wait()
+		first := <-answers
+		for range cap(answers) - 1 {
+			if other := <-answers; other != first || !strings.Contains(other, `"days":`) {
+				t.Errorf("%s, and %s", first, other)
+			}
+		}
+	}
+	if len(s.Refunds()) != 1 || len(s.Cases()) != 1 {
+		t.Errorf("%+v, %+v", s.Refunds(), s.Cases())
+	}
+}
+
+// Stories about priority customers need one.
+func TestACustomerCanBeGivenATier(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	do(t, url, "GET", "/customers/telegram:7", "")
+	if status, answer, _ := do(t, url, "POST", "/fake/customers", `{"id": "telegram:7", "name": "Ada", "tier": "priority"}`); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	if _, answer, _ := do(t, url, "GET", "/customers/telegram:7", ""); !strings.Contains(answer, `"tier":"priority"`) {
+		t.Error(answer)
+	}
+	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing", `{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
+		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 || !strings.Contains(answer, says) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	for range maxAccounts {
+		_ = s.addCustomer(Customer{ID: fmt.Sprint(len(s.customers)), Name: "x"})
+	}
+	if err := s.addCustomer(Customer{ID: "one too many", Name: "x"}); err == nil || len(s.customers) != maxAccounts {
+		t.Errorf("%d customers, %v", len(s.customers), err)
+	}
+}
+
+func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
+	t.Parallel()
+	s, url := start(t)
+	do(t, url, "GET", "/orders/1001", "")
+	do(t, url, "PUT", where, put)
+	do(t, url, "POST", "/lookups", "no JSON")
+	var asked []Request
+	_, answer, _ := do(t, url, "GET", "/fake/requests", "")
+	if err := json.Unmarshal([]byte(answer), &asked); err != nil {
+		t.Fatal(err)
+	}
+	want := []Request{{Method: "GET", Path: "/orders/1001", IdempotencyKey: "key:"}, {Method: "PUT", Path: where, IdempotencyKey: "key:" + put, Body: json.RawMessage(put)},
+		{Method: "POST", Path: "/lookups", IdempotencyKey: "key:no JSON"}}
+	same := cmp.Transformer("compact", func(m json.RawMessage) string {
+		return strings.ReplaceAll(strings.TrimPrefix(string(m), "null"), " ", "")
+	})
+	if diff := cmp.Diff(want, asked, cmpopts.IgnoreFields(Request{}, "At"), same); diff != "" {
+		t.Error(diff)
+	}
+	if _, answer, _ = do(t, url, "GET", "/fake/updates", ""); !strings.Contains(answer, `"customer":"C-2"`) {
+		t.Error(answer)
+	}
+
+	do(t, url, "POST", "/customers/C-1/refunds", `{"order": "1002", "charge": "CH-1002-2"}`)
+	if _, answer, _ = do(t, url, "GET", "/fake/refunds", ""); !strings.Contains(answer, `"charge":"CH-1002-2"`) {
+		t.Error(answer)
+	}
+	do(t, url, "POST", "/customers/C-1/delivery-problems", `{"order": "1002", "problem": "damaged"}`)
+	if _, answer, _ = do(t, url, "GET", "/fake/cases", ""); !strings.Contains(answer, `"problem":"damaged"`) {
+		t.Error(answer)
+	}
+
+	for body, says := range map[string]string{
+		`{"status": 200}`:               "no refusal",
+		`{"status": 500, "cut": true}`:  "exclude",
+		`{"cut": true, "body": "html"}`: "exclude",
+		`{"body": "poem"}`:              "html, nonsense",
+		`{}`:                            "does nothing",
+		`{"delay_ms": 1000000}`:         "out of range",
+		`{"status": 500, "every": -1}`:  "negative",
+		`{"statuss": 500}`:              "unknown field",
+		`500`:                           "no fault",
+	} {
+		if status, answer, _ := do(t, url, "POST", "/fake/faults", body); status != 400 || !strings.Contains(answer, says) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	if status, answer, _ := do(t, url, "POST", "/fake/faults", `{"status": 500, "every": 2}`); status != 200 || !strings.Contains(answer, `"every":2`) {
+		t.Errorf("%d %s", status, answer)
+	}
+	if len(s.Faults()) != 1 {
+		t.Errorf("%+v", s.Faults())
+	}
+	if status, _, _ := do(t, url, "DELETE", "/fake/faults", ""); status != 200 || len(s.Faults()) != 0 {
+		t.Errorf("%d %+v", status, s.Faults())
+	}
+	if _, answer, _ := do(t, url, "GET", "/fake/faults", ""); strings.TrimSpace(answer) != "[]" {
+		t.Error(answer)
+	}
+	for path, want := range map[string]int{"/": 404, "/fake/planets": 404, "/customers": 404} {
+		if status, _, _ := do(t, url, "GET", path, ""); status != want {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	if status, _, _ := do(t, url, "POST", "/customers/C-1", ""); status != 405 {
+		t.Errorf("a method that is not there: %d", status)
+	}
+}
+
+func TestWhatIsKeptHasALimit(t *testing.T) {
+	t.Parallel()
+	s := New(Options{})
+	for range maxRequests + 5 {
+		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/orders/1001", nil))
+	}
+	if n := len(s.Requests()); n != maxRequests {
+		t.Errorf("%d requests are kept", n)
+	}
+	for range maxFaults {
+		s.AddFault(Fault{Status: 500})
+	}
+	if err := s.addFault(Fault{Status: 500}); err == nil {
+		t.Error("no limit of faults")
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("POST", "/lookups", strings.NewReader(strings.Repeat(" ", maxBody+1))))
+	if w.Code != 400 || !strings.Contains(w.Body.String(), "too large") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

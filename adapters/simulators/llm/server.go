@@ -1,0 +1,309 @@
+// Package llmsim is a stand-in for a server of models: it speaks chat completions,
+// streamed, and answers from a script, or else by a few rules that look orders up and
+// change addresses. It can be made to fail in every way a real one does, and to obey
+// whoever attacks it.
+package llmsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options of a Server; zero values are good for tests.
+type Options struct {
+	Key string // asked for when not empty
+}
+
+// Server is the stand-in. It is an http.Handler, of /v1/chat/completions and, for shells
+// and stories, of /fake/answers, /fake/faults and /fake/requests.
+type Server struct {
+	key string
+	mux *http.ServeMux
+
+	mu       sync.Mutex
+	script   []Answer
+	faults   []Fault
+	requests []Request
+	obeys    bool
+}
+
+// Answer is what the model says next: a text, or tools that it wants.
+type Answer struct {
+	Text  string `json:"text,omitempty"`
+	Calls []Call `json:"calls,omitempty"`
+}
+
+// Call is a tool that the model wants. Input is JSON of any kind, good or bad.
+type Call struct {
+	Tool  string `json:"tool"`
+	Input string `json:"input"`
+}
+
+// Fault makes one question fail, or wait.
+type Fault struct {
+	Status     int    `json:"status,omitempty"`      // refused with this
+	RetryAfter int    `json:"retry_after,omitempty"` // seconds, with a status
+	DelayMS    int    `json:"delay_ms,omitempty"`    // milliseconds before anything is said
+	Body       string `json:"body,omitempty"`        // the answer is cut, rubbish, endless, long or silent (without a count of tokens)
+	Count      int    `json:"count,omitempty"`       // questions to hit; 0 is one, less is all
+}
+
+// Request is a question as it came.
+type Request struct {
+	Model    string    `json:"model"`
+	Messages []Message `json:"messages"`
+	Tools    []struct {
+		Function struct {
+			Name string `json:"name"`
+		} `json:"function"`
+	} `json:"tools"`
+	Stream    bool `json:"stream"`
+	MaxTokens int  `json:"max_completion_tokens"`
+}
+
+// Message is one of a question's.
+type Message struct {
+	Role      string `json:"role"`
+	Content   string `json:"content"`
+	CallID    string `json:"tool_call_id,omitempty"`
+	ToolCalls []struct {
+		ID       string `json:"id"`
+		Function struct {
+			Name      string `json:"name"`
+			Arguments string `json:"arguments"`
+		} `json:"function"`
+	} `json:"tool_calls,omitempty"`
+}
+
+// Bounds of what is taken and kept.
+const (
+	maxRequest    = 1 << 20 // bytes
+	maxRequests   = 1000
+	maxDelay      = 10 * time.Minute
+	wordsPerPiece = 3 // in one event
+)
+
+// New returns a server.
+func New(o Options) *Server {
+	s := &Server{key: o.Key, mux: http.NewServeMux()}
+	s.mux.HandleFunc("POST /v1/chat/completions", s.complete)
+	s.mux.HandleFunc("POST /fake/answers", takes(s.Script))
+	s.mux.HandleFunc("POST /fake/faults", takes(s.AddFault))
+	s.mux.HandleFunc("GET /fake/requests", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Requests()) })
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Script has the model say this next, behind what it was to say already.
+func (s *Server) Script(a Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = append(s.script, a)
+}
+
+// AddFault makes questions fail.
+func (s *Server) AddFault(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.Count == 0 {
+		f.Count = 1
+	}
+	s.faults = append(s.faults, f)
+}
+
+// ClearFaults ends them.
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// Obey has the model do what the customer's last message says, whatever its
+// instructions: tell them, and change what can be changed.
+func (s *Server) Obey() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.obeys = true
+}
+
+// Requests are the questions so far, oldest first.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// take notes a question and finds what is to come of it.
+func (s *Server) take(r Request) (Answer, Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests = append(s.requests, r); len(s.requests) > maxRequests {
+		s.requests = s.requests[1:]
+	}
+	var fault Fault
+	if len(s.faults) > 0 {
+		fault = s.faults[0]
+		if s.faults[0].Count--; s.faults[0].Count == 0 {
+			s.faults = s.faults[1:]
+		}
+	}
+	switch {
+	case fault.Status != 0:
+		return Answer{}, fault
+	case len(s.script) > 0:
+		next := s.script[0]
+		s.script = s.script[1:]
+		return next, fault
+	case s.obeys:
+		return obedient(r), fault
+	default:
+		return think(r), fault
+	}
+}
+
+func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
+	var question Request
+	body := http.MaxBytesReader(w, r.Body, maxRequest)
+	switch err := json.NewDecoder(body).Decode(&question); {
+	case s.key != "" && r.Header.Get("Authorization") != "Bearer "+s.key:
+		refuse(w, http.StatusUnauthorized, "Incorrect API key provided.")
+		return
+	case err != nil:
+		refuse(w, http.StatusBadRequest, "We could not parse the JSON body of your request.")
+		return
+	case question.wrong() != "":
+		refuse(w, http.StatusBadRequest, question.wrong())
+		return
+	}
+	answer, fault := s.take(question)
+	if fault.DelayMS > 0 {
+		select {
+		case <-time.After(min(time.Duration(fault.DelayMS)*time.Millisecond, maxDelay)):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if fault.Status != 0 {
+		if fault.RetryAfter > 0 {
+			w.Header().Set("Retry-After", fmt.Sprint(fault.RetryAfter))
+		}
+		refuse(w, fault.Status, "The server is told to fail.")
+		return
+	}
+	stream(w, question, answer, fault)
+}
+
+// wrong is what the API would not take; the order of calls and their results foremost.
+func (r Request) wrong() string {
+	switch {
+	case !r.Stream:
+		return "only streams are served here"
+	case len(r.Messages) == 0 || r.Model == "":
+		return "you must provide a model and messages"
+	}
+	open := map[string]bool{}
+	for _, m := range r.Messages {
+		if m.Role != "tool" && len(open) > 0 {
+			return "an assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'"
+		}
+		if m.Role == "tool" && !open[m.CallID] {
+			return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+		}
+		delete(open, m.CallID)
+		for _, call := range m.ToolCalls {
+			open[call.ID] = true
+		}
+	}
+	if len(open) > 0 {
+		return "tool calls have no results"
+	}
+	return ""
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	writeJSON(w, map[string]any{"error": map[string]any{"message": message, "type": "fake", "param": nil, "code": nil}})
+}
+
+func writeJSON(w io.Writer, value any) {
+	_ = json.NewEncoder(w).Encode(value) // the caller may be gone
+}
+
+// takes is the control of a shell.
+func takes[T any](take func(T)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var value T
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&value); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		take(value)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// stream writes an answer as events, some words in each.
+func stream(w http.ResponseWriter, question Request, a Answer, f Fault) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	send := func(delta map[string]any, finished any) {
+		writeEvent(w, map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model,
+			"choices": []any{map[string]any{"index": 0, "delta": delta, "finish_reason": finished}}})
+	}
+	switch f.Body {
+	case "rubbish":
+		fmt.Fprint(w, "data: <html>busy</html>\n\n")
+		return
+	case "endless":
+		for range 10_000 {
+			send(map[string]any{"content": strings.Repeat("and so on ", 20)}, nil)
+		}
+	}
+	words := strings.SplitAfter(a.Text, " ")
+	for piece := range slices.Chunk(words, wordsPerPiece) {
+		send(map[string]any{"content": strings.Join(piece, "")}, nil)
+	}
+	if f.Body == "cut" {
+		return
+	}
+	finished := "stop"
+	for i, call := range a.Calls {
+		finished = "tool_calls"
+		send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "id": fmt.Sprintf("call_%d", i), "type": "function", "function": map[string]any{"name": call.Tool, "arguments": ""}}}}, nil)
+		half := len(call.Input) / 2
+		for _, part := range []string{call.Input[:half], call.Input[half:]} {
+			send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}}, nil)
+		}
+	}
+	if f.Body == "long" {
+		finished = "length"
+	}
+	send(map[string]any{}, finished)
+	if f.Body != "silent" {
+		in, out := 0, len(words)
+		for _, m := range question.Messages {
+			in += len(strings.Fields(m.Content))
+		}
+		writeEvent(w, map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model, "choices": []any{},
+			"usage": map[string]any{"prompt_tokens": in, "completion_tokens": out, "total_tokens": in + out}})
+	}
+	fmt.Fprint(w, "data: [DONE]\n\n")
+}
+
+func writeEvent(w http.ResponseWriter, value any) {
+	fmt.Fprint(w, "data: ")
+	writeJSON(w, value)
+	fmt.Fprint(w, "\n")
+	if flusher, ok := w.(http.Flusher); ok {
+		flusher.Flush()
+	}
+}

@@ -1,0 +1,177 @@
+package telegramsim
+
+import (
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A bot is everything Telegram keeps about one account: its chats, the button
+// presses it may still answer, and its webhook.
+type bot struct {
+	server  *Server
+	account Bot
+	self    user // the bot as sender
+	hook    *webhook
+	events  broadcast
+
+	// mu guards what follows. An update is queued under it, so that the order
+	// of update ids is the order in the chat. The webhook's own lock may be
+	// taken inside it, never the other way round.
+	mu           sync.Mutex
+	chats        map[int64]*chat
+	awaited      map[int64]chan struct{} // closed at the bot's next message in that chat
+	nextUpdate   int64
+	nextCallback int64
+	presses      map[string]press
+	pressOrder   []string // oldest first, to forget expired presses
+}
+
+// A press is a callback query that waits for answerCallbackQuery.
+type press struct {
+	chat int64
+	at   time.Time
+}
+
+// callbackLife is how many seconds a callback query lives, both as an update
+// and as something to answer.
+const callbackLife = 150
+
+// unixNow is the date of a message.
+func (b *bot) unixNow() int64 { return b.server.now().Unix() }
+
+func newBot(s *Server, account Bot, id, firstUpdate int64) *bot {
+	b := &bot{
+		server: s, account: account,
+		chats: map[int64]*chat{}, awaited: map[int64]chan struct{}{}, presses: map[string]press{},
+		nextUpdate: firstUpdate, nextCallback: rand.Int64N(1 << 53),
+	}
+	b.self = user{id: id, username: account.Username, object: mustJSON(map[string]any{
+		"id": id, "is_bot": true, "first_name": account.Name, "username": account.Username,
+	})}
+	b.hook = newWebhook(s, b)
+	return b
+}
+
+// chat finds or opens a conversation. Callers hold b.mu.
+func (b *bot) chat(id int64) *chat {
+	c := b.chats[id]
+	if c == nil {
+		c = &chat{id: id, customer: newUser(id, nil)}
+		c.object = chatObject(id, c.customer)
+		b.chats[id] = c
+	}
+	return c
+}
+
+// say is a customer's message. from overlays the customer's User object;
+// replyTo 0 means no reply.
+func (b *bot) say(chatID int64, text string, from map[string]any, replyTo int64) (updateID, messageID int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var original *message
+	if replyTo != 0 {
+		if known := b.chats[chatID]; known != nil {
+			original = known.find(replyTo)
+		}
+		if original == nil {
+			return 0, 0, missing(chatID, replyTo)
+		}
+	}
+	c := b.chat(chatID)
+	if from != nil {
+		c.customer = newUser(chatID, from)
+		c.object = chatObject(chatID, c.customer)
+	}
+	m := &message{from: c.customer, date: b.unixNow(), text: text, replyTo: original}
+	if command := commandEntity(text); command != nil {
+		m.entities = mustJSON(command)
+	}
+	c.add(m)
+	b.events.chatChanged(chatID)
+	return b.enqueue("message", c.wire(m), queueKey{chatQueue, chatID}, messageLife), m.id, nil
+}
+
+// edit is a customer's change of an own message.
+func (b *bot) edit(chatID, messageID int64, text string) (updateID int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var m *message
+	c := b.chats[chatID]
+	if c != nil {
+		m = c.find(messageID)
+	}
+	switch {
+	case m == nil:
+		return 0, missing(chatID, messageID)
+	case m.bot:
+		return 0, notOwn(chatID, messageID)
+	}
+	m.text, m.editDate, m.entities = text, b.unixNow(), nil
+	if command := commandEntity(text); command != nil {
+		m.entities = mustJSON(command)
+	}
+	b.events.chatChanged(chatID)
+	return b.enqueue("edited_message", c.wire(m), queueKey{chatQueue, chatID}, messageLife), nil
+}
+
+// press is a customer's tap on a button. Of a message the simulator does not
+// know, the query shows what Telegram shows of one too old: date 0 and no text.
+func (b *bot) press(chatID, messageID int64, data string) (updateID int64, queryID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.chat(chatID)
+	var shown any = map[string]any{"chat": c.object, "message_id": messageID, "date": 0}
+	if m := c.find(messageID); m != nil {
+		shown = c.wire(m)
+	}
+	queryID = strconv.FormatInt(b.nextCallback, 10)
+	b.nextCallback++
+	b.remember(queryID, chatID)
+	query := struct {
+		ID           string          `json:"id"`
+		From         json.RawMessage `json:"from"`
+		Message      any             `json:"message"`
+		ChatInstance string          `json:"chat_instance"`
+		Data         string          `json:"data"`
+	}{queryID, c.customer.object, shown, strconv.FormatInt(chatID, 10), data}
+	return b.enqueue("callback_query", query, queueKey{callbackQueue, c.customer.id}, callbackLife), queryID
+}
+
+// remember keeps a press answerable, and forgets those too old to be answered.
+func (b *bot) remember(queryID string, chatID int64) {
+	now := time.Now()
+	for len(b.pressOrder) > 0 {
+		oldest := b.pressOrder[0]
+		if now.Sub(b.presses[oldest].at) <= b.server.patience(callbackLife) {
+			break
+		}
+		delete(b.presses, oldest)
+		b.pressOrder = b.pressOrder[1:]
+	}
+	b.presses[queryID] = press{chat: chatID, at: now}
+	b.pressOrder = append(b.pressOrder, queryID)
+}
+
+// enqueue gives payload the next update id and queues it, unless the bot's
+// allowed_updates leave that kind out: then no update is made, and the id is 0.
+// Callers hold b.mu.
+func (b *bot) enqueue(kind string, payload any, queue queueKey, life int64) int64 {
+	if !b.hook.allows(kind) {
+		return 0
+	}
+	id := b.nextUpdate
+	b.nextUpdate++
+	b.hook.push(&update{
+		id: id, queue: queue, body: updateBody(id, kind, mustJSON(payload)),
+		expires: time.Now().Add(b.server.seconds(life)),
+	})
+	return id
+}
+
+// chatIDs lists the conversations in order of their ids. Callers hold b.mu.
+func (b *bot) chatIDs() []int64 { return slices.Sorted(maps.Keys(b.chats)) }

@@ -1,0 +1,206 @@
+package telegramsim
+
+import (
+	"encoding/json"
+	"strconv"
+)
+
+// historyLimit is how many messages one chat remembers; the oldest go first. It
+// keeps a long benchmark from eating the machine and is far above what a test
+// or a page looks at.
+const historyLimit = 10_000
+
+// smallestSupergroup: Telegram writes the id of a supergroup as -100 followed by
+// its own (at least ten) digits, that is -10^12 minus the id.
+const smallestSupergroup = -1_000_000_000_000
+
+// A chat is one conversation of one bot. The bot's lock guards it.
+type chat struct {
+	id        int64
+	object    json.RawMessage // Chat, as Telegram shows it
+	customer  user            // who wrote last; presses buttons
+	refusal   string          // why the bot may not write here; "" when it may
+	movedTo   int64           // the supergroup that this group became; 0 when it became none
+	movedFrom int64           // the group that this supergroup was
+
+	lastID   int64 // message_id is shared by both sides and never reused
+	messages []*message
+	fromBot  int // how many of messages are the bot's
+}
+
+// A message of either side.
+type message struct {
+	id       int64
+	bot      bool
+	from     user
+	date     int64 // Unix seconds
+	editDate int64 // 0: never edited
+	text     string
+	entities json.RawMessage
+	markup   json.RawMessage // canonical JSON, so that equal keyboards compare equal
+	replyTo  *message
+	media    Media  // what the bot sent; text is its caption
+	album    string // media_group_id
+}
+
+// A user keeps Telegram's User object as it came, with the parts the simulator
+// itself needs beside it.
+type user struct {
+	id       int64
+	username string
+	object   json.RawMessage
+}
+
+// newUser makes the default customer of a chat, overlaid with the fields given.
+func newUser(chatID int64, given map[string]any) user {
+	id := chatID
+	if id <= smallestSupergroup {
+		id = smallestSupergroup - id
+	} else if id < 0 {
+		id = -id
+	}
+	fields := map[string]any{"is_bot": false, "language_code": "en"}
+	if n, ok := given["id"].(float64); ok { // a user id has at most 52 bits, as a float64 has
+		id = int64(n)
+	}
+	fields["id"] = id
+	fields["first_name"] = "Customer " + strconv.FormatInt(id, 10)
+	for name, value := range given {
+		if name != "id" {
+			fields[name] = value
+		}
+	}
+	username, _ := fields["username"].(string)
+	return user{id: id, username: username, object: mustJSON(fields)}
+}
+
+// chatObject is the Chat of an id, as Telegram would show it.
+func chatObject(id int64, customer user) json.RawMessage {
+	number := strconv.FormatInt(id, 10)
+	switch {
+	case id <= smallestSupergroup:
+		return mustJSON(map[string]any{"id": id, "type": "supergroup", "title": "Supergroup " + number})
+	case id < 0:
+		return mustJSON(map[string]any{"id": id, "type": "group", "title": "Group " + number})
+	}
+	var named struct {
+		ID        int64  `json:"id"`
+		Type      string `json:"type"`
+		FirstName string `json:"first_name,omitempty"`
+		LastName  string `json:"last_name,omitempty"`
+		Username  string `json:"username,omitempty"`
+	}
+	_ = json.Unmarshal(customer.object, &named) // names of the wrong type simply stay out
+	named.ID, named.Type = id, "private"
+	return mustJSON(named)
+}
+
+// add appends m, numbering it when it has no number yet.
+func (c *chat) add(m *message) {
+	if m.id == 0 {
+		m.id = c.lastID + 1
+	}
+	c.lastID = max(c.lastID, m.id)
+	c.messages = append(c.messages, m)
+	if len(c.messages) > historyLimit {
+		if c.messages[0].bot {
+			c.fromBot--
+		}
+		c.messages = c.messages[1:]
+	}
+	if m.bot {
+		c.fromBot++
+	}
+}
+
+// find looks from the newest back: edits and presses touch recent messages.
+func (c *chat) find(id int64) *message {
+	for i := len(c.messages) - 1; i >= 0; i-- {
+		if c.messages[i].id == id {
+			return c.messages[i]
+		}
+	}
+	return nil
+}
+
+// wireMessage is the Message of the Bot API.
+type wireMessage struct {
+	MessageID   int64           `json:"message_id"`
+	From        json.RawMessage `json:"from,omitempty"`
+	Chat        json.RawMessage `json:"chat"`
+	Date        int64           `json:"date"`
+	EditDate    int64           `json:"edit_date,omitempty"`
+	ReplyTo     *wireMessage    `json:"reply_to_message,omitempty"`
+	Text        string          `json:"text,omitempty"`
+	Entities    json.RawMessage `json:"entities,omitempty"`
+	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
+	wireMedia
+}
+
+// wire shows m as the Bot API does: a reply carries its original, but not the
+// original's original, and only inline keyboards are part of a message.
+func (c *chat) wire(m *message) *wireMessage {
+	out := &wireMessage{
+		MessageID: m.id, From: m.from.object, Chat: c.object,
+		Date: m.date, EditDate: m.editDate, Text: m.text, Entities: m.entities,
+	}
+	if m.media.Kind != "" {
+		out.Text, out.Entities, out.wireMedia = "", nil, m.wireMedia()
+	}
+	if isInline(m.markup) {
+		out.ReplyMarkup = m.markup
+	}
+	if m.replyTo != nil {
+		original := *m.replyTo
+		original.replyTo = nil
+		out.ReplyTo = c.wire(&original)
+	}
+	return out
+}
+
+// Message is one message of a chat as the control API and tests see it.
+type Message struct {
+	From        string          `json:"from"` // "user" or "bot"
+	MessageID   int64           `json:"message_id"`
+	Text        string          `json:"text"` // or the caption
+	Entities    json.RawMessage `json:"entities,omitempty"`
+	Media       Media           `json:"media,omitzero"` // of the bot's
+	Album       string          `json:"album,omitempty"`
+	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
+	Date        int64           `json:"date"` // Unix seconds
+	Edited      bool            `json:"edited,omitempty"`
+	Username    string          `json:"username,omitempty"`
+}
+
+func (m *message) public() Message {
+	side := "user"
+	if m.bot {
+		side = "bot"
+	}
+	return Message{
+		From: side, MessageID: m.id, Text: m.text, Entities: m.entities, Media: m.media, Album: m.album,
+		ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Username: m.from.username,
+	}
+}
+
+// list copies the newest messages, oldest first; limit 0 means all.
+func (c *chat) list(limit int) []Message {
+	from := 0
+	if limit > 0 && len(c.messages) > limit {
+		from = len(c.messages) - limit
+	}
+	out := make([]Message, 0, len(c.messages)-from)
+	for _, m := range c.messages[from:] {
+		out = append(out, m.public())
+	}
+	return out
+}
+
+// mustJSON encodes values the package built itself, or that came from JSON.
+func mustJSON(value any) json.RawMessage {
+	out, err := json.Marshal(value)
+	if err != nil {
+		panic("telegramsim: " + err.Error())
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+// Package telegramsim imitates Telegram: the Bot API that bots call, the
+// webhook that delivers updates to them, and the customers who write to them.
+// The development server, the end-to-end tests and the benchmarks all talk to
+// it instead of to Telegram.
+//
+// It promises Telegram's manners rather than its features: the envelope, status
+// codes and descriptions of the Bot API; one update in flight per chat; the
+// retry schedule and the expiry of updates; a secret that only the webhook
+// request shows. Everything is in memory and gone with the Server.
+//
+// Server is an http.Handler with four doors:
+//
+//	/bot<token>/<method>   the Bot API                        botapi.go
+//	(outgoing)             webhook deliveries                 webhook.go
+//	/sim/...               control: customers, faults, stats  control.go
+//	/                      a page to chat with the bot        page.html
+//
+// Tests in Go use the methods of Server directly: Say, Press, Edit and Post act
+// as customers, Messages and Await read the chat, AddFault makes calls fail.
+package telegramsim
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Bot is one account Telegram knows. Its user id is the number before the
+// colon of the token.
+type Bot struct {
+	Token    string `json:"-"`
+	Username string `json:"username"`
+	Name     string `json:"name"`
+}
+
+// Options configure New.
+type Options struct {
+	// Bots are the accounts; the first is the default of the Go methods and of
+	// /sim/ calls, where ?bot=<username> picks another.
+	Bots []Bot
+
+	// Log receives failed deliveries and dropped updates. Nil discards them.
+	Log *slog.Logger
+
+	// RetryUnit is the length of a "second" of Telegram's own patience: retry
+	// backoff, Retry-After, expiry, setWebhook's limit. 0 means time.Second.
+	// Tests shrink it to compress hours. What bots are told (retry_after,
+	// dates) stays in real seconds.
+	RetryUnit time.Duration
+
+	// Patience is how long waits whose other side lives in real time last at least,
+	// however short the unit is: for a webhook's answer, and for the answer to a button.
+	// 0 means time.Second; a bot on a busy machine may need more.
+	Patience time.Duration
+
+	// Now dates messages; nil is the clock. Patience and limits go by the clock
+	// whatever it says.
+	Now func() time.Time
+
+	// FirstUpdateID is where every bot's update_id starts. 0 starts at random,
+	// as Telegram does.
+	FirstUpdateID int64
+}
+
+// Server is Telegram's side. Use New; the zero value does not work.
+type Server struct {
+	log    *slog.Logger
+	now    func() time.Time
+	unit   time.Duration
+	least  time.Duration
+	client *http.Client
+	pages  *http.ServeMux // everything but the Bot API
+
+	bots    []*bot
+	byToken map[string]*bot
+	byName  map[string]*bot
+
+	faults faults
+	flow   flow
+	calls  callCounts
+	onSend atomic.Pointer[func(chat int64, text string, at time.Time)]
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup // webhook deliveries
+}
+
+// idleConnections is how many kept-alive connections to one webhook the client
+// holds: Telegram's ceiling of max_connections, for two bots behind one host.
+const idleConnections = 2 * maxMaxConnections
+
+// New builds a Server. It panics when the options name no bot, or a token
+// without its numeric id: both are mistakes of the program, not of the world.
+func New(options Options) *Server {
+	if len(options.Bots) == 0 {
+		panic("telegramsim: Options.Bots is empty; give at least one bot")
+	}
+	s := &Server{
+		log:     options.Log,
+		now:     options.Now,
+		unit:    options.RetryUnit,
+		least:   cmp.Or(options.Patience, time.Second),
+		byToken: map[string]*bot{},
+		byName:  map[string]*bot{},
+		client: &http.Client{
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+				MaxIdleConnsPerHost: idleConnections,
+				IdleConnTimeout:     90 * time.Second,
+			},
+			// Telegram takes a redirect for a failure.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.unit <= 0 {
+		s.unit = time.Second
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	for _, account := range options.Bots {
+		number, _, ok := strings.Cut(account.Token, ":")
+		id, err := strconv.ParseInt(number, 10, 64)
+		if !ok || err != nil || id <= 0 {
+			panic("telegramsim: the token of bot " + strconv.Quote(account.Username) + " does not start with <number>:")
+		}
+		first := options.FirstUpdateID
+		if first == 0 {
+			first = 100_000_000 + rand.Int64N(900_000_000) // room to rise within 32 bits
+		}
+		b := newBot(s, account, id, first)
+		s.bots = append(s.bots, b)
+		s.byToken[account.Token] = b
+		s.byName[strings.ToLower(account.Username)] = b
+	}
+	s.pages = s.routes()
+	return s
+}
+
+// ServeHTTP answers the Bot API, the control API and the page.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if call, ok := strings.CutPrefix(r.URL.Path, "/bot"); ok {
+		s.serveBotAPI(w, r, call)
+		return
+	}
+	s.pages.ServeHTTP(w, r)
+}
+
+// Close stops all deliveries and waits for them. What was not acknowledged
+// stays pending. The handler keeps answering, so Messages and Stats can still
+// be read.
+func (s *Server) Close() {
+	s.stop()
+	for _, b := range s.bots {
+		b.hook.close()
+	}
+	s.work.Wait()
+	s.client.CloseIdleConnections()
+}
+
+// OnSend registers a hook that is called when a sendMessage arrives, before any
+// fault or check, with the text as the bot wrote it. Benchmarks measure with it.
+// It is called from many goroutines and must be quick.
+func (s *Server) OnSend(hook func(chat int64, text string, at time.Time)) {
+	if hook == nil {
+		s.onSend.Store(nil)
+		return
+	}
+	s.onSend.Store(&hook)
+}
+
+// seconds is n of the simulator's seconds in real time.
+func (s *Server) seconds(n int64) time.Duration { return time.Duration(n) * s.unit }
+
+// patience is like seconds, for waits on the bot.
+func (s *Server) patience(n int64) time.Duration { return max(s.seconds(n), s.least) }
