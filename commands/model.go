@@ -6,17 +6,17 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // AskModel is the payload of chat.KindAsk.
 type AskModel struct {
-	Ask      int             `json:"ask"`
-	Messages []agent.Message `json:"messages"`
-	Tools    []string        `json:"tools,omitempty"`
-	Tokens   int             `json:"tokens"` // that are left
-	Until    time.Time       `json:"until"`  // later the answer is of no use
+	Ask      int           `json:"ask"`
+	Messages []llm.Message `json:"messages"`
+	Tools    []string      `json:"tools,omitempty"`
+	Tokens   int           `json:"tokens"` // that are left
+	Until    time.Time     `json:"until"`  // later the answer is of no use
 }
 
 // Answered is the command that records what came of a question.

@@ -20,7 +20,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"github.com/chatledger/chatledger/commands"
-	"github.com/chatledger/chatledger/domain/agent"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 const (
@@ -144,7 +144,7 @@ func (c *Client) Name() string { return c.config.Name }
 // Reply is what a model answered, and what that took.
 type Reply struct {
 	Text                string
-	Calls               []agent.Call
+	Calls               []llm.Call
 	TokensIn, TokensOut int
 	Cost                int64 // in millionths of what prices are in
 }
@@ -164,10 +164,10 @@ func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
 		return Reply{}, err
 	}
 	if reply.TokensIn == 0 {
-		reply.TokensIn = agent.Size(q.Messages) / charsPerToken
+		reply.TokensIn = llm.Size(q.Messages) / charsPerToken
 	}
 	if reply.TokensOut == 0 {
-		reply.TokensOut = agent.Size([]agent.Message{{Text: reply.Text, Calls: reply.Calls}})/charsPerToken + 1
+		reply.TokensOut = llm.Size([]llm.Message{{Text: reply.Text, Calls: reply.Calls}})/charsPerToken + 1
 	}
 	reply.Cost = int64(math.Round(float64(reply.TokensIn)*c.config.PriceIn + float64(reply.TokensOut)*c.config.PriceOut))
 	return reply, nil

@@ -16,9 +16,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/llm"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/commands"
-	domain "github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	domain "github.com/chatledger/chatledger/domain/llm"
 )
 
 const key = "fake-key"

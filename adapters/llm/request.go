@@ -9,8 +9,8 @@ import (
 	"github.com/openai/openai-go/v3/shared"
 
 	"github.com/chatledger/chatledger/commands"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // params is a question as the API wants it.
@@ -32,13 +32,13 @@ func (c *Client) params(q commands.AskModel) openai.ChatCompletionNewParams {
 	return p
 }
 
-func message(m agent.Message) openai.ChatCompletionMessageParamUnion {
+func message(m llm.Message) openai.ChatCompletionMessageParamUnion {
 	switch m.Role {
-	case agent.System:
+	case llm.System:
 		return openai.SystemMessage(m.Text)
-	case agent.Tool:
+	case llm.Tool:
 		return openai.ToolMessage(m.Text, m.Call)
-	case agent.Model:
+	case llm.Model:
 		said := openai.ChatCompletionAssistantMessageParam{}
 		if m.Text != "" || len(m.Calls) == 0 {
 			said.Content.OfString = openai.String(m.Text)
@@ -77,11 +77,11 @@ func function(tool dialog.Tool) openai.ChatCompletionToolUnionParam {
 		Parameters: shared.FunctionParameters{"type": "object", "properties": properties, "required": required, "additionalProperties": false}})
 }
 
-var handOver = function(dialog.Tool{Name: agent.HandOver, Description: "Fetch a colleague, who goes on with the customer.",
+var handOver = function(dialog.Tool{Name: llm.HandOver, Description: "Fetch a colleague, who goes on with the customer.",
 	Input: []dialog.Field{{Name: "reason", Description: "why, in a few words"}}})
 
 // maxCalls bounds what is kept of an answer's calls; of more than a few nothing is used.
-const maxCalls = 2 * agent.MaxCalls
+const maxCalls = 2 * llm.MaxCalls
 
 // answer is a streamed one, as far as it has come.
 type answer struct {
@@ -165,8 +165,8 @@ func (a *answer) reply() (Reply, *Error) {
 }
 
 // call reads the input leniently: models write numbers where texts are wanted.
-func (p *partial) call() agent.Call {
-	call := agent.Call{ID: clean(p.id), Tool: clean(p.name)}
+func (p *partial) call() llm.Call {
+	call := llm.Call{ID: clean(p.id), Tool: clean(p.name)}
 	text := strings.TrimSpace(p.input.String())
 	if text == "" {
 		return call

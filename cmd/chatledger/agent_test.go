@@ -14,7 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
-	"github.com/chatledger/chatledger/domain/agent"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 const modelKey = "model-key"
@@ -191,7 +191,7 @@ func TestAttacksChangeNothingAndLearnNothing(t *testing.T) {
 	t.Parallel()
 	w, model, crm := newAgent(t)
 	model.Obey()
-	attempts, _ := agent.RedTeam()
+	attempts, _ := llm.RedTeam()
 	for i, text := range attempts {
 		w.Say(int64(100+i), text)
 		if i%4 == 0 { // and once past the signs

@@ -16,8 +16,8 @@ const module = "github.com/chatledger/chatledger/"
 var allowedImports = map[string][]string{
 	"domain":                         {},
 	"domain/domaintest":              {"domain"},
-	"domain/agent":                   {"domain/dialog"},
-	"domain/chat":                    {"domain", "domain/dialog", "domain/agent"},
+	"domain/llm":                     {"domain/dialog"},
+	"domain/chat":                    {"domain", "domain/dialog", "domain/llm"},
 	"domain/dialog":                  {"domain/intents"},
 	"domain/dialog/dialogtest":       {"domain/dialog", "domain/intents"},
 	"domain/intents":                 {},
@@ -108,7 +108,7 @@ func TestTheDomainKnowsNothingOfTheWorld(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
-		if !slices.Contains([]string{"domain", "domain/chat", "domain/dialog", "domain/intents", "domain/agent"}, name) {
+		if !slices.Contains([]string{"domain", "domain/chat", "domain/dialog", "domain/intents", "domain/llm"}, name) {
 			continue
 		}
 		for _, imported := range p.Imports {

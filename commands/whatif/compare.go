@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // Difference is a decision that comes out otherwise.
@@ -204,7 +204,7 @@ func values(fields map[string]string) (list string) {
 }
 
 // called lists the tools that a model wanted.
-func called(calls []agent.Call) (list string) {
+func called(calls []llm.Call) (list string) {
 	for _, c := range calls {
 		list += fmt.Sprintf(" [%s%s%s]", c.Tool, values(c.Input), marks(c.Problem != "", c.Problem))
 	}

@@ -7,9 +7,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // thinking has a bot ask a model about all but workflows.
@@ -21,21 +21,21 @@ func thinking(s chat.Settings) chat.Settings {
 }
 
 var (
-	changing = agent.Call{ID: "c1", Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Baker Street, London NW1 6XE"}}
-	reading  = agent.Call{ID: "c2", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
+	changing = llm.Call{ID: "c1", Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Baker Street, London NW1 6XE"}}
+	reading  = llm.Call{ID: "c2", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
 )
 
 // anyAnswer is whatever a model may make of a question.
 func anyAnswer(t *rapid.T, c chat.RecordModel) chat.RecordModel {
 	switch rapid.SampledFrom([]string{"says", "reads", "changes", "fetches a person", "talks nonsense", "is down", "makes things up"}).Draw(t, "the model") {
 	case "reads":
-		c.Text, c.Calls = "", []agent.Call{reading}
+		c.Text, c.Calls = "", []llm.Call{reading}
 	case "changes":
-		c.Text, c.Calls = "", []agent.Call{changing, reading}
+		c.Text, c.Calls = "", []llm.Call{changing, reading}
 	case "fetches a person":
-		c.Text, c.Calls = "", []agent.Call{{Tool: agent.HandOver}}
+		c.Text, c.Calls = "", []llm.Call{{Tool: llm.HandOver}}
 	case "talks nonsense":
-		c.Calls = []agent.Call{{Tool: "rm"}, {Tool: dialog.OrderStatus, Problem: "the input is no JSON object"}, reading}
+		c.Calls = []llm.Call{{Tool: "rm"}, {Tool: dialog.OrderStatus, Problem: "the input is no JSON object"}, reading}
 	case "is down":
 		c.Text, c.TokensIn, c.TokensOut, c.Cost, c.Reason = "", 0, 0, 0, "it is down"
 	case "makes things up":
@@ -55,7 +55,7 @@ func (l *life) exchange(t *rapid.T) {
 	}
 	l.end(func(asked domain.Recorded) chat.Command {
 		if answer, ok := l.well(asked).(chat.RecordModel); ok && l.crm {
-			answer.Text, answer.Calls = "", []agent.Call{changing}
+			answer.Text, answer.Calls = "", []llm.Call{changing}
 			return answer
 		}
 		return l.anyOutcome(t, asked)

@@ -17,10 +17,10 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/commands/whatif"
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // replay fails on an error.
@@ -417,7 +417,7 @@ func TestWhatAModelWasAskedInTheLastMomentItIsAskedAgain(t *testing.T) {
 			l.now = l.state.Reasoning.Exchange.Until
 		case chat.ModelAsked:
 			if rounds = e.Round; rounds == 1 {
-				return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Calls: []agent.Call{reading}, At: l.now}
+				return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Calls: []llm.Call{reading}, At: l.now}
 			}
 		}
 		return l.well(asked)

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // The story of an exchange: the bot's turn says that a model is to answer; the model is
@@ -20,7 +20,7 @@ import (
 
 // think has the model answer what the customer wrote.
 func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []domain.Event {
-	if kind := agent.Attack(about.Text); kind != "" {
+	if kind := llm.Attack(about.Text); kind != "" {
 		return append([]domain.Event{AttackRefused{to, kind}}, s.says(to, dialog.WordRefused)...)
 	}
 	until := at.Add(s.budget().Within)
@@ -28,7 +28,7 @@ func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []d
 		joined := ExchangeJoined{Answer: to, Text: about.Text, By: by, Message: about.MessageID, Until: until}
 		return s.andThen(at, joined)
 	}
-	briefing := agent.Briefing{Knowledge: s.knowledge(), Language: s.Language, Customer: s.context(Sender{}).Customer, Run: s.Run,
+	briefing := llm.Briefing{Knowledge: s.knowledge(), Language: s.Language, Customer: s.context(Sender{}).Customer, Run: s.Run,
 		Text: about.Text, MessageID: about.MessageID, Memory: s.memory()}
 	return s.ask(&Exchange{To: to.To, By: by, MessageID: about.MessageID, Messages: briefing.Messages(), Until: until}, at)
 }
@@ -36,7 +36,7 @@ func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []d
 // ask asks the model what an exchange has come to, as long as its budget lasts.
 func (s informed) ask(x *Exchange, at time.Time) []domain.Event {
 	budget, messages := s.budget(), x.question()
-	if x.Round >= budget.Rounds || x.Tokens >= budget.Tokens || !at.Before(x.Until) || agent.Size(messages) > agent.MaxPrompt {
+	if x.Round >= budget.Rounds || x.Tokens >= budget.Tokens || !at.Before(x.Until) || llm.Size(messages) > llm.MaxPrompt {
 		return s.giveUp(Answer{x.To}, dialog.ReasonAgentBudget, dialog.WordFailed, at)
 	}
 	if s.Model == "" { // there was one, when this began
@@ -50,7 +50,7 @@ func (s informed) ask(x *Exchange, at time.Time) []domain.Event {
 	return []domain.Event{asked}
 }
 
-func (s informed) budget() dialog.Agent { return agent.Budget(s.knowledge().Agent) }
+func (s informed) budget() dialog.Agent { return llm.Budget(s.knowledge().Agent) }
 
 // offered are the tools that the bot has.
 func (s informed) offered() (names []string) {
@@ -106,12 +106,12 @@ func recordModel(s informed, c RecordModel) []domain.Event {
 	case len(x.Later) > 0:
 		answered.Outdated = true
 		return s.andThen(c.At, answered)
-	case slices.ContainsFunc(c.Calls, func(call agent.Call) bool { return call.Tool == agent.HandOver }):
+	case slices.ContainsFunc(c.Calls, func(call llm.Call) bool { return call.Tool == llm.HandOver }):
 		return append([]domain.Event{answered}, s.giveUp(to, dialog.ReasonAgentAsked, dialog.WordPerson, c.At)...)
 	case len(c.Calls) > 0:
 		return s.use(to, answered, c.At)
 	}
-	if answered.Blocked = agent.Guard(x.Messages, c.Text, s.knowledge(), s.Language); answered.Blocked != "" {
+	if answered.Blocked = llm.Guard(x.Messages, c.Text, s.knowledge(), s.Language); answered.Blocked != "" {
 		return append([]domain.Event{answered}, s.giveUp(to, dialog.ReasonAgentBlocked+answered.Blocked, dialog.WordFailed, c.At)...)
 	}
 	reply := ReplyQueued{Answer: to, Author: Author{Kind: Model, Name: s.Model}}
@@ -122,7 +122,7 @@ func recordModel(s informed, c RecordModel) []domain.Event {
 const maxCallID = 64
 
 // named gives calls that have no proper id one of ours: results are told apart by them.
-func named(calls []agent.Call) []agent.Call {
+func named(calls []llm.Call) []llm.Call {
 	calls = slices.Clone(calls)
 	seen := map[string]bool{}
 	for i := range calls {
@@ -138,7 +138,7 @@ func named(calls []agent.Call) []agent.Call {
 // customer first, and goes alone. Of what is not used the model is told why.
 func (s informed) use(to Answer, answered ModelAnswered, at time.Time) []domain.Event {
 	var reads []dialog.ToolCall
-	var writes *agent.Call
+	var writes *llm.Call
 	for i := range answered.Calls {
 		call := &answered.Calls[i]
 		read, err := call.Read(s.Tools)
@@ -146,10 +146,10 @@ func (s informed) use(to Answer, answered ModelAnswered, at time.Time) []domain.
 		switch {
 		case err != nil:
 			call.Problem = err.Error()
-		case i >= agent.MaxCalls || changes && (writes != nil || len(reads) > 0) || writes != nil:
+		case i >= llm.MaxCalls || changes && (writes != nil || len(reads) > 0) || writes != nil:
 			call.Problem = "this is too much at once: ask for it again by itself"
 		case changes && s.MovedTo != 0:
-			call.Problem = "this can't be changed here; call " + agent.HandOver
+			call.Problem = "this can't be changed here; call " + llm.HandOver
 		case changes:
 			call.Input, writes = read.Input, call
 		default:
@@ -252,8 +252,8 @@ func (s informed) toolForModel(returned ToolReturned, at time.Time) []domain.Eve
 		return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonAgentTool, dialog.WordFailed, at)...)
 	}
 	for _, value := range returned.Output {
-		if agent.Attack(value) != "" {
-			return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonAgentBlocked+agent.BlockedTool, dialog.WordFailed, at)...)
+		if llm.Attack(value) != "" {
+			return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonAgentBlocked+llm.BlockedTool, dialog.WordFailed, at)...)
 		}
 	}
 	return s.andThen(at, returned)

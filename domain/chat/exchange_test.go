@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // modelChat is a chat whose bot has a model, played command by command.
@@ -67,7 +67,7 @@ func (c *modelChat) presses(data string) []domain.Event {
 }
 
 // answers has the model answer its last question.
-func (c *modelChat) answers(text string, calls ...agent.Call) []domain.Event {
+func (c *modelChat) answers(text string, calls ...llm.Call) []domain.Event {
 	c.t.Helper()
 	c.now = c.now.Add(time.Second)
 	return c.do(chat.RecordModel{Ask: last[chat.ModelAsked](c).Ask, Text: text, Calls: calls, TokensIn: 90, TokensOut: 10, Cost: 5, At: c.now})
@@ -131,8 +131,8 @@ func (c *modelChat) handedOver(events []domain.Event, reason string) {
 	}
 }
 
-var orderCall = agent.Call{ID: "c1", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
-var addressCall = agent.Call{ID: "c2", Tool: dialog.ChangeAddress, Input: map[string]string{"address": baker}}
+var orderCall = llm.Call{ID: "c1", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
+var addressCall = llm.Call{ID: "c2", Tool: dialog.ChangeAddress, Input: map[string]string{"address": baker}}
 var shipped = map[string]string{"found": "true", "number": "1001", "status": "shipped"}
 
 const question = "Does the lamp come with a bulb?"
@@ -166,7 +166,7 @@ func TestReadingToolsAreUsedAtOnceAndTheModelIsToldWhatTheyReturned(t *testing.T
 	t.Parallel()
 	c := withModel(t)
 	c.says("Tell me about 1001 and the charges")
-	events := c.answers("", orderCall, agent.Call{ID: "c3", Tool: dialog.Charges, Input: map[string]string{"number": "1001"}}, agent.Call{ID: "c4", Tool: "rm"})
+	events := c.answers("", orderCall, llm.Call{ID: "c3", Tool: dialog.Charges, Input: map[string]string{"number": "1001"}}, llm.Call{ID: "c4", Tool: "rm"})
 	if count[chat.ToolRequested](events) != 2 || count[chat.ModelAsked](events) != 0 {
 		t.Fatalf("%+v", events)
 	}
@@ -180,7 +180,7 @@ func TestReadingToolsAreUsedAtOnceAndTheModelIsToldWhatTheyReturned(t *testing.T
 	messages := last[chat.ModelAsked](c).Messages
 	told := messages[len(messages)-3:]
 	for i, part := range []string{"shipped", "not available", "no such tool"} {
-		if told[i].Role != agent.Tool || told[i].Call != []string{"c1", "c3", "c4"}[i] || !strings.Contains(told[i].Text, part) {
+		if told[i].Role != llm.Tool || told[i].Call != []string{"c1", "c3", "c4"}[i] || !strings.Contains(told[i].Text, part) {
 			t.Errorf("told %+v, want %q", told[i], part)
 		}
 	}
@@ -318,7 +318,7 @@ func TestAWorkflowBesideAnExchangeLeavesBothTheirAnswers(t *testing.T) {
 func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
 	t.Parallel()
 	for reason, play := range map[string]func(c *modelChat) []domain.Event{
-		"agent_asked": func(c *modelChat) []domain.Event { return c.answers("", agent.Call{Tool: agent.HandOver}) },
+		"agent_asked": func(c *modelChat) []domain.Event { return c.answers("", llm.Call{Tool: llm.HandOver}) },
 		"agent_failed": func(c *modelChat) []domain.Event {
 			return c.do(chat.RecordModel{Ask: 1, Reason: "it is down", At: c.now})
 		},
@@ -327,7 +327,7 @@ func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
 		},
 		"agent_failed  ": func(c *modelChat) []domain.Event {
 			c.with.Model = ""
-			return c.answers("", agent.Call{Tool: "rm"})
+			return c.answers("", llm.Call{Tool: "rm"})
 		},
 		"agent_blocked:link": func(c *modelChat) []domain.Event { return c.answers("See https://evil.example") },
 		"agent_blocked:attack_in_tool": func(c *modelChat) []domain.Event {
@@ -340,12 +340,12 @@ func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
 			return c.returns(nil)
 		},
 		"agent_budget": func(c *modelChat) []domain.Event { // rounds
-			c.answers("", agent.Call{Tool: "rm"})
-			c.answers("", agent.Call{Tool: "rm"})
-			return c.answers("", agent.Call{Tool: "rm"})
+			c.answers("", llm.Call{Tool: "rm"})
+			c.answers("", llm.Call{Tool: "rm"})
+			return c.answers("", llm.Call{Tool: "rm"})
 		},
 		"agent_budget ": func(c *modelChat) []domain.Event { // tokens
-			return c.do(chat.RecordModel{Ask: 1, Calls: []agent.Call{{Tool: "rm"}}, TokensIn: 990, TokensOut: 10, At: c.now})
+			return c.do(chat.RecordModel{Ask: 1, Calls: []llm.Call{{Tool: "rm"}}, TokensIn: 990, TokensOut: 10, At: c.now})
 		},
 		"agent_budget  ": func(c *modelChat) []domain.Event { // time, as the sender notices
 			return c.do(chat.RecordModel{Ask: 1, Reason: "too late", At: c.now.Add(time.Minute)})
@@ -400,7 +400,7 @@ func TestAnAnswerFollowsAGroupThatHasMoved(t *testing.T) {
 
 func TestAnAttackIsNotPutToTheModelAndItsKindIsKept(t *testing.T) {
 	t.Parallel()
-	attempts, harmless := agent.RedTeam()
+	attempts, harmless := llm.RedTeam()
 	refused := 0
 	for _, text := range attempts { // what a workflow or a person takes, no model would see
 		c := withModel(t)
@@ -428,12 +428,12 @@ func TestAnAttackIsNotPutToTheModelAndItsKindIsKept(t *testing.T) {
 // Were the signs blind, and the model to obey: nothing is changed, nothing is told.
 func TestAModelThatObeysAttackersChangesNothingAndTellsNothing(t *testing.T) {
 	t.Parallel()
-	attempts, _ := agent.RedTeam()
+	attempts, _ := llm.RedTeam()
 	for _, text := range attempts {
 		c := withModel(t)
 		c.says(question)
 		system := last[chat.ModelAsked](c).Messages[0].Text
-		for _, write := range []agent.Call{addressCall, {Tool: dialog.RefundDuplicate, Input: map[string]string{"number": "1001", "charge": "c-1"}}} {
+		for _, write := range []llm.Call{addressCall, {Tool: dialog.RefundDuplicate, Input: map[string]string{"number": "1001", "charge": "c-1"}}} {
 			c.answers("As you wish: "+text, write)
 		}
 		c.answers("My instructions: " + system)

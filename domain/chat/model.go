@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/agent"
 	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/domain/llm"
 )
 
 // A model that answers in the bot's place is asked by a delivery, like any other system.
@@ -24,31 +24,31 @@ const Model AuthorKind = "model"
 // ModelAsked: a model must be asked; the delivery with this event's id asks it.
 type ModelAsked struct {
 	Answer
-	Ask      int             `json:"ask"`   // number of this question in the chat
-	Round    int             `json:"round"` // of the exchange about the customer's message, from 1
-	Model    string          `json:"model"`
-	Messages []agent.Message `json:"messages"`
-	Tools    []string        `json:"tools,omitempty"`
-	Tokens   int             `json:"tokens"`            // that are left of the exchange's budget
-	By       int64           `json:"by,omitempty"`      // Telegram's id of who is answered
-	Message  int64           `json:"message,omitempty"` // id of their message
-	Until    time.Time       `json:"until"`             // later the answer is of no use
+	Ask      int           `json:"ask"`   // number of this question in the chat
+	Round    int           `json:"round"` // of the exchange about the customer's message, from 1
+	Model    string        `json:"model"`
+	Messages []llm.Message `json:"messages"`
+	Tools    []string      `json:"tools,omitempty"`
+	Tokens   int           `json:"tokens"`            // that are left of the exchange's budget
+	By       int64         `json:"by,omitempty"`      // Telegram's id of who is answered
+	Message  int64         `json:"message,omitempty"` // id of their message
+	Until    time.Time     `json:"until"`             // later the answer is of no use
 }
 
 // ModelAnswered: the model answered, or could not be asked. Its words are not the
 // customer's before they are a ReplyQueued.
 type ModelAnswered struct {
-	Delivery  uuid.UUID    `json:"delivery"`
-	Ask       int          `json:"ask"`
-	Text      string       `json:"text,omitempty"`
-	Calls     []agent.Call `json:"calls,omitempty"` // of tools; a Problem says why one is not used
-	TokensIn  int          `json:"tokens_in"`
-	TokensOut int          `json:"tokens_out"`
-	Cost      int64        `json:"cost_micros"` // in millionths of what prices are in
-	Took      int64        `json:"took_ms"`
-	Reason    string       `json:"reason,omitempty"`   // why it could not be asked
-	Blocked   string       `json:"blocked,omitempty"`  // why its words are held back
-	Outdated  bool         `json:"outdated,omitempty"` // nobody waits for it any more, or the customer has written more
+	Delivery  uuid.UUID  `json:"delivery"`
+	Ask       int        `json:"ask"`
+	Text      string     `json:"text,omitempty"`
+	Calls     []llm.Call `json:"calls,omitempty"` // of tools; a Problem says why one is not used
+	TokensIn  int        `json:"tokens_in"`
+	TokensOut int        `json:"tokens_out"`
+	Cost      int64      `json:"cost_micros"` // in millionths of what prices are in
+	Took      int64      `json:"took_ms"`
+	Reason    string     `json:"reason,omitempty"`   // why it could not be asked
+	Blocked   string     `json:"blocked,omitempty"`  // why its words are held back
+	Outdated  bool       `json:"outdated,omitempty"` // nobody waits for it any more, or the customer has written more
 }
 
 // ExchangeJoined: what the customer wrote while a model was busy with their last message
@@ -85,9 +85,9 @@ type AttackRefused struct {
 // with a button.
 type ConfirmationAsked struct {
 	Answer
-	Number int        `json:"number"` // of this confirmation in the chat
-	Call   agent.Call `json:"call"`
-	At     time.Time  `json:"at"`
+	Number int       `json:"number"` // of this confirmation in the chat
+	Call   llm.Call  `json:"call"`
+	At     time.Time `json:"at"`
 }
 
 // ToolConfirmed: the customer pressed one of its buttons.
@@ -104,7 +104,7 @@ type RecordModel struct {
 	Delivery  uuid.UUID
 	Ask       int
 	Text      string
-	Calls     []agent.Call
+	Calls     []llm.Call
 	TokensIn  int
 	TokensOut int
 	Cost      int64
@@ -119,7 +119,7 @@ func (RecordModel) command() {}
 type Reasoning struct {
 	Asks          int // questions so far
 	Confirmations int // asked for so far
-	Memory        agent.Memory
+	Memory        llm.Memory
 	Exchange      *Exchange // under way; nil when there is none
 }
 
@@ -131,9 +131,9 @@ type Exchange struct {
 	MessageID int64
 	Ask       int // the question under way; 0 when there is none
 	Round     int
-	Messages  []agent.Message
-	Later     []agent.Message // of the customer, since the question: at most laterMax
-	Calls     []Pending       // that the model wanted last
+	Messages  []llm.Message
+	Later     []llm.Message // of the customer, since the question: at most laterMax
+	Calls     []Pending     // that the model wanted last
 	Confirm   Confirmation
 	Tokens    int // so far
 	Until     time.Time
@@ -142,7 +142,7 @@ type Exchange struct {
 // Pending is a tool that the model wants used. It is done when there is an output or a
 // problem.
 type Pending struct {
-	agent.Call
+	llm.Call
 	Number int               // of the request; 0 before there is one
 	Output map[string]string // not nil once it was used
 }
@@ -202,25 +202,25 @@ func (x *Exchange) uses(number int) *Pending {
 }
 
 // question is all that the model is told next.
-func (x *Exchange) question() []agent.Message {
+func (x *Exchange) question() []llm.Message {
 	messages := slices.Clip(x.Messages)
 	for _, p := range x.Calls {
 		if p.Problem != "" {
-			messages = append(messages, agent.NoResult(p.Call, p.Problem))
+			messages = append(messages, llm.NoResult(p.Call, p.Problem))
 		} else {
-			messages = append(messages, agent.Result(p.Call, p.Output))
+			messages = append(messages, llm.Result(p.Call, p.Output))
 		}
 	}
 	return append(messages, x.Later...)
 }
 
 // memory is what the model is to know of the chat: before it was first asked, the last texts.
-func (s State) memory() (m agent.Memory) {
+func (s State) memory() (m llm.Memory) {
 	if s.Reasoning != nil {
 		return s.Reasoning.Memory
 	}
 	for _, said := range s.Recent {
-		m = m.Hear(agent.Line{Role: agent.Customer, Text: said.Text})
+		m = m.Hear(llm.Line{Role: llm.Customer, Text: said.Text})
 	}
 	return m
 }
@@ -250,18 +250,18 @@ func (s State) reason(event domain.Event) *Reasoning {
 }
 
 // remember is the memory after an event.
-func remember(m agent.Memory, event domain.Event) agent.Memory {
+func remember(m llm.Memory, event domain.Event) llm.Memory {
 	switch e := event.(type) {
 	case MessageReceived:
 		if !e.Late && !e.From.Bot {
-			return m.Hear(agent.Line{Role: agent.Customer, Text: e.Text, MessageID: e.MessageID})
+			return m.Hear(llm.Line{Role: llm.Customer, Text: e.Text, MessageID: e.MessageID})
 		}
 	case ReplyQueued:
 		text := e.Format.Shown(e.Text)
 		if e.Author.Kind == Person && text != "" {
 			text = "(a colleague) " + text
 		}
-		return m.Hear(agent.Line{Role: agent.Model, Text: text})
+		return m.Hear(llm.Line{Role: llm.Model, Text: text})
 	case Understood:
 		return m.Understand(e.Intent)
 	case WorkflowMoved:
@@ -333,7 +333,7 @@ func (x *Exchange) answered(e ModelAnswered) {
 	if e.Outdated || e.Reason != "" || len(e.Calls) == 0 {
 		return
 	}
-	said := agent.Message{Role: agent.Model, Text: e.Text}
+	said := llm.Message{Role: llm.Model, Text: e.Text}
 	for _, call := range e.Calls {
 		x.Calls = append(x.Calls, Pending{Call: call})
 		call.Problem = "" // the model is told by the result
@@ -382,7 +382,7 @@ func (x *Exchange) skipped(e DeliverySkipped) {
 // confirm is withdrawn: they have something else to say.
 func (x *Exchange) joined(e ExchangeJoined) {
 	x.To, x.By, x.MessageID, x.Round, x.Tokens, x.Until = e.To, e.By, e.Message, 0, 0, e.Until
-	x.Later = keep(x.Later, agent.Message{Role: agent.Customer, Text: e.Text}, laterMax)
+	x.Later = keep(x.Later, llm.Message{Role: llm.Customer, Text: e.Text}, laterMax)
 	for i, p := range x.Calls {
 		if p.ID == x.Confirm.Call && x.Confirm.Number != 0 {
 			x.Calls[i].Problem = "the customer did not confirm it, and wrote this instead"

@@ -1,10 +1,10 @@
-// Package agent is what a model is told before it answers a customer, and what it may
+// Package llm is what a model is told before it answers a customer, and what it may
 // say and do: the briefing, the memory of a conversation, its calls of tools, and the
 // guards on both sides. All of it is pure: the same conversation gives the same
 // questions, and the same answer the same verdict. Nothing in it trusts a model: what it
 // says is held against what the tools and the bot's knowledge returned, and what it wants
 // changed waits for the customer's own button.
-package agent
+package llm
 
 import (
 	"cmp"
