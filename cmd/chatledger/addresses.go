@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
@@ -18,32 +14,6 @@ const addressesEvery = time.Second
 
 // where is an address of a bot's webhook: the path is what follows /webhook/<bot>/.
 type where struct{ bot, path string }
-
-// address is the public address with a path below it.
-func (b botConfig) address(path string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(b.PublicURL, "/")+"/"+path, "/")
-}
-
-// secretAt is the secret of an address: that of the bots file at the bot's own, and
-// elsewhere one that only who knows the token can make. So no process needs to keep it,
-// and each can tell it to Telegram again.
-func (b botConfig) secretAt(path string) string {
-	if path == "" {
-		return b.Secret
-	}
-	mac := hmac.New(sha256.New, []byte(b.Token))
-	mac.Write([]byte("webhook " + path))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// written are the digests of the secrets in the bots file.
-func (b botConfig) written() [][32]byte {
-	digests := [][32]byte{telegram.DigestOf(b.Secret)}
-	if b.OldSecret != "" {
-		digests = append(digests, telegram.DigestOf(b.OldSecret))
-	}
-	return digests
-}
 
 // find is who receives at an address.
 func (a *app) find(bot, path string) (telegram.Bot, bool) {

@@ -74,6 +74,7 @@ type appConfig struct {
 	Server      serverConfig
 	Log         *slog.Logger
 	Tracing     telemetry.TracingConfig
+	Version     string           // of this release
 	BotsFile    string           // is followed, when given
 	Hangup      <-chan os.Signal // asks for the bots file to be read again
 	VerifyEvery time.Duration    // 0 is verifyEvery

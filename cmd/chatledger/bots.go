@@ -134,7 +134,7 @@ func (a *app) equip(b *bot, former *bot) (err error) {
 	}
 	desks := zendesk.Clients{}
 	if z := b.config.Zendesk; z != nil {
-		if desks[b.name], err = z.client(a); err != nil {
+		if desks[b.name], err = a.zendeskClient(z); err != nil {
 			return err
 		}
 		desks[b.name].Through(a.tracing.Transport)
@@ -213,7 +213,7 @@ func (b *bot) same(config botConfig) bool { return reflect.DeepEqual(b.config, c
 
 // watchPublicCertificate notes when the certificate at the bot's public address expires.
 func (a *app) watchPublicCertificate(ctx context.Context, b *bot) {
-	if !secure(b.config.PublicURL) {
+	if !b.config.secure() {
 		return
 	}
 	said := ""
@@ -232,5 +232,5 @@ func (a *app) watchPublicCertificate(ctx context.Context, b *bot) {
 
 // registrar is who registers the bots' webhooks.
 func (a *app) registrar() registrar {
-	return registrar{store: a.store, handle: a.handler.Handle, api: a.api}
+	return registrar{store: a.store, handle: a.handler.Handle, api: a.api, now: a.now}
 }

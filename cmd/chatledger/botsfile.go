@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -194,7 +195,7 @@ func (r *reading) tell(prefix string, err error, fields ...string) {
 	if r.unread[line] {
 		return // what follows from a mistake is none of its own
 	}
-	r.wrong = append(r.wrong, mistake{r.path, line, prefix + oneLine(telemetry.Wording(err))})
+	r.wrong = append(r.wrong, mistake{r.path, line, prefix + telemetry.OneLine(telemetry.Wording(err))})
 }
 
 // line is where a field stands, or the innermost of those that it is in.
@@ -244,4 +245,18 @@ func (r *reading) unreadable(err error) {
 		says = yamlType.ReplaceAllString(yamlValue.ReplaceAllString(says, ""), "")
 		r.wrong = append(r.wrong, mistake{r.path, line, says + " (docs/bots.md has every key)"})
 	}
+}
+
+// stampOf changes when a file does, without its being read. Where links lead is part of it:
+// who exchanges a folder behind one may keep the times of the files in it.
+func stampOf(path string) string {
+	at, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	info, err := os.Stat(at)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(at, info.ModTime(), info.Size())
 }

@@ -12,10 +12,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/operators"
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -113,7 +117,7 @@ func (c *devCmd) Run(e *env) (err error) {
 		bot.Model = model
 	}
 	api := "http://" + page.Addr().String()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Tracing: c.tracing()})
+	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Version: programVersion(), Tracing: c.tracing()})
 	if err != nil {
 		return err
 	}
@@ -190,4 +194,18 @@ func (e *env) announceReady(base string, register func() error) {
 		return
 	}
 	e.show("ready", "Ctrl-C stops everything")
+}
+
+// demoOperator gives the demo's operator a new token.
+func demoOperator(ctx context.Context, store *postgres.Store) (token string, err error) {
+	token, hash := operators.NewToken()
+	return token, store.PutOperator(ctx, "demo", commands.Admin, hash, nil)
+}
+
+func setWebhook(ctx context.Context, api string, b botConfig, url string) error {
+	client, err := telegram.NewClient(api, b.Token)
+	if err != nil {
+		return err
+	}
+	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: b.Secret, AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections})
 }

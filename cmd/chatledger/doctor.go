@@ -145,7 +145,7 @@ func (x *examination) print() error {
 			}
 			continue
 		}
-		fmt.Fprintf(x.e.stdout, "%-8s %-22s %s\n", severities[f.Severity], f.What, oneLine(f.Says))
+		fmt.Fprintf(x.e.stdout, "%-8s %-22s %s\n", severities[f.Severity], f.What, telemetry.OneLine(f.Says))
 		if f.Do != "" {
 			fmt.Fprintf(x.e.stdout, "%31s do: %s\n", "", f.Do)
 		}

@@ -248,7 +248,7 @@ func (x *examination) outside(ctx context.Context) {
 	}
 	for name, b := range x.file.Bots {
 		asking.Go(func() { x.webhook(ctx, name, b) })
-		if secure(b.PublicURL) {
+		if b.secure() {
 			asking.Go(func() { x.certificate(ctx, name, b) })
 		}
 		for what, address := range b.callsOut() {
@@ -324,21 +324,6 @@ func (x *examination) certificate(ctx context.Context, name string, b botConfig)
 	default:
 		x.find(fine, what, "", "good until %s", notAfter.UTC().Format(time.DateOnly))
 	}
-}
-
-// callsOut is which systems a bot calls besides Telegram, and where each is.
-func (b botConfig) callsOut() map[string]string {
-	calls := map[string]string{}
-	if b.Zendesk != nil {
-		calls["zendesk"] = b.Zendesk.URL
-	}
-	if b.CRM != nil {
-		calls["crm"] = b.CRM.URL
-	}
-	if b.Model != nil {
-		calls["model"] = b.Model.URL
-	}
-	return calls
 }
 
 // reaches tells whether anybody answers at an address. What the answer is does not matter:

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -130,28 +128,4 @@ func (c *eventsCmd) print(e *env, codec *domain.Codec, r domain.Recorded) error 
 	_, err = fmt.Fprintf(e.stdout, "%-12s %s %-24s %4d  %-22s %-10s %s\n", l.Position, l.OccurredAt.Format("2006-01-02 15:04:05.000"),
 		l.Stream, l.Version, l.Name, l.Actor, strings.TrimSpace(string(payload)))
 	return err
-}
-
-// openStore connects for a subcommand that looks at a ledger or acts on it once.
-func openStore(ctx context.Context, d database) (*postgres.Store, error) {
-	dsn, err := d.dsn()
-	if err != nil {
-		return nil, err
-	}
-	return postgres.Open(ctx, dsn, "chatledger cli", chat.NewCodec())
-}
-
-// openSession opens the store with a session beside its pool; leave ends both.
-func openSession(ctx context.Context, d database, name string) (store *postgres.Store, conn *pgx.Conn, leave func(), err error) {
-	if store, err = openStore(ctx, d); err != nil {
-		return nil, nil, nil, err
-	}
-	if conn, err = store.Session(ctx, name); err != nil {
-		store.Close()
-		return nil, nil, nil, err
-	}
-	return store, conn, func() {
-		_ = conn.Close(context.WithoutCancel(ctx)) // else the server ends it when it notices
-		store.Close()
-	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -28,7 +29,7 @@ func FuzzBotsFile(f *testing.F) {
 		}
 		bots, err := readBotSettings(path) // without what is referred to, which may be any file
 		if err != nil {
-			if said := oneLine(err.Error()); said == "" || strings.Contains(said, "\n") {
+			if said := telemetry.OneLine(err.Error()); said == "" || strings.Contains(said, "\n") {
 				t.Errorf("%q is refused with %q", text, said)
 			}
 			return

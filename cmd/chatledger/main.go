@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -153,7 +152,7 @@ func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0
 	}
-	says := oneLine(telemetry.Wording(err))
+	says := telemetry.OneLine(telemetry.Wording(err))
 	if away := (*pgconn.ConnectError)(nil); errors.As(err, &away) {
 		says += ": " + reachable(err)
 	}
@@ -164,24 +163,3 @@ func report(stderr io.Writer, err error) int {
 	}
 	return 1
 }
-
-// oneLine joins the lines of an error that has several, such as a YAML file's.
-func oneLine(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		if s := b.String(); s != "" && !strings.HasSuffix(s, ":") {
-			b.WriteByte(';')
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(line)
-	}
-	return b.String()
-}
-
-// now is the time as events carry it: in the database's resolution.
-func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -11,7 +11,7 @@ const measureEvery = 15 * time.Second
 
 // show makes this process's own state a part of its metrics.
 func (a *app) show() {
-	a.metrics.Build(programVersion())
+	a.metrics.Build(a.config.Version)
 	a.metrics.Waiting(a.handler.Waiting)
 	a.metrics.Pool(a.store.Pool())
 }

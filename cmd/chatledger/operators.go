@@ -15,7 +15,6 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres"
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -90,10 +89,4 @@ type ledger struct{ *postgres.Store }
 
 func (l ledger) Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	return l.ReadStream(ctx, l.Pool(), stream, after, limit)
-}
-
-// demoOperator gives the demo's operator a new token.
-func demoOperator(ctx context.Context, store *postgres.Store) (token string, err error) {
-	token, hash := operators.NewToken()
-	return token, store.PutOperator(ctx, "demo", commands.Admin, hash, nil)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/guard"
@@ -80,6 +79,3 @@ func (a *app) renewCertificate(ctx context.Context) {
 		a.tls.Run(ctx)
 	}
 }
-
-// secure tells whether an address has a certificate.
-func secure(address string) bool { return strings.HasPrefix(address, "https://") }

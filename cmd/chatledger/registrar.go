@@ -43,6 +43,7 @@ type registrar struct {
 	store  *postgres.Store
 	handle func(context.Context, commands.Request) (commands.Result, error)
 	api    string
+	now    func() time.Time
 }
 
 // moving is how a webhook gets another address.
@@ -139,7 +140,7 @@ func (r registrar) move(ctx context.Context, name string, b botConfig, m moving)
 	}
 	defer unlock()
 	all, err := r.store.Addresses(ctx)
-	if err != nil || m.least > 0 && movedSince(all, name, time.Now().Add(-m.least)) {
+	if err != nil || m.least > 0 && movedSince(all, name, r.now().Add(-m.least)) {
 		return false, err
 	}
 	if m.path == "" && replaced(all, name, b) {
@@ -215,18 +216,13 @@ func (r registrar) tell(ctx context.Context, b botConfig, path string) error {
 // settle records where Telegram posts, and lets all other addresses end. Nothing ends
 // that is not recorded.
 func (r registrar) settle(ctx context.Context, name string, b botConfig, m moving) error {
-	at := now()
+	at := r.now()
 	_, err := r.handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.actor, At: at,
 		Command: chat.MoveWebhook{Path: m.path, Cause: m.cause, At: at, Until: at.Add(m.overlap)}})
 	if err != nil {
 		return err
 	}
 	return r.store.EndOthers(ctx, name, m.path, telegram.DigestOf(b.secretAt(m.path)), m.overlap)
-}
-
-// registration is what Telegram is told of an address.
-func (b botConfig) registration(path string) telegram.Registration {
-	return telegram.Registration{URL: b.address(path), Secret: b.secretAt(path), AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections}.Complete()
 }
 
 // leftOpen is what is wrong about an address that a move left open.
@@ -251,55 +247,8 @@ func differences(said, should telegram.Registration) (list []string) {
 	return list
 }
 
-// registerAgain is the pause before a webhook that could not be registered is tried
-// again: Telegram was away, or somebody is mending the token.
-const registerAgain = time.Minute
-
-// announceWebhook registers the bot's webhook when the bot comes, if it has a public
-// address. Whatever is wrong with it concerns no other bot.
-func (a *app) announceWebhook(ctx context.Context, b *bot) {
-	if b.config.PublicURL == "" {
-		return
-	}
-	for ctx.Err() == nil {
-		_, left, err := a.registrar().set(ctx, b.name, b.config)
-		if err == nil && len(left) > 0 {
-			a.log.Warn("a move of the bot's webhook had been cut off; Telegram posts where it did, and the other addresses end", "bot", b.name, "addresses", len(left), "in", rotationOverlap)
-		}
-		if err == nil {
-			return
-		}
-		if ctx.Err() == nil {
-			a.log.Error("the bot's webhook is not registered; trying again in "+registerAgain.String(), "bot", b.name, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(registerAgain):
-		}
-	}
-}
-
-// maxAttacks is how many patterns wait to be dealt with; while one is, more say the same.
-const maxAttacks = 16
-
-// counterAttacks rotates the secrets that strangers guess at, where the bot wants it.
-func (a *app) counterAttacks(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case name := <-a.attacks:
-			b := a.bots.all()[name]
-			if b == nil || !b.config.RotateOnAttack {
-				continue
-			}
-			m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: "guard", overlap: rotationOverlap, least: rotateAtMost}
-			switch moved, err := a.registrar().move(ctx, name, b.config, m); {
-			case err != nil && ctx.Err() == nil:
-				a.log.Error("the secret that is guessed at is not rotated: run `chatledger webhook rotate`", "bot", name, "error", err)
-			case moved:
-				a.log.Warn("the bot's webhook has a new secret and a new address; the old ones end", "bot", name, "in", rotationOverlap)
-			}
-		}
-	}
-}
+// What it means that Telegram was out of sync, and what to do.
+const (
+	outOfSync   = "Telegram's own machines last failed to hand updates on"
+	untilInSync = "wait: they come later, and nothing here is at fault; if the time goes on moving and updates wait for hours, tell Telegram's @BotSupport"
+)

@@ -157,7 +157,7 @@ func TestTheReleaseAtAnAddressIsAskedThere(t *testing.T) {
 
 	// Nobody else hears of the release, and whoever asks wrongly is a stranger as before.
 	bot := readBot(t, w.file)
-	for what, header := range map[string]string{"nothing": "", "a guess": bearer + "guess", "the webhook's secret": bearer + bot.Secret, "an empty key": bearer} {
+	for what, header := range map[string]string{"nothing": "", "a guess": "Bearer guess", "the webhook's secret": "Bearer " + bot.Secret, "an empty key": "Bearer "} {
 		r, err := http.NewRequest(http.MethodGet, after.url+"/webhook/shop/v2", nil)
 		if err != nil {
 			t.Fatal(err)

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -71,7 +68,7 @@ func (a *app) followBotsFile(ctx context.Context) {
 		}
 		why := ""
 		if err := a.reload(ctx, now); err != nil {
-			why = oneLine(telemetry.Wording(err))
+			why = telemetry.OneLine(telemetry.Wording(err))
 		}
 		switch {
 		case why != "" && (news || why != refused):
@@ -156,18 +153,4 @@ func (a *app) rebuild(file botsFile) (map[string]*bot, error) {
 		fresh[name] = b
 	}
 	return fresh, nil
-}
-
-// stampOf changes when a file does, without its being read. Where links lead is part of it:
-// who exchanges a folder behind one may keep the times of the files in it.
-func stampOf(path string) string {
-	at, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return ""
-	}
-	info, err := os.Stat(at)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprint(at, info.ModTime(), info.Size())
 }

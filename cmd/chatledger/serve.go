@@ -1,29 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/chatledger/chatledger/adapters/telegram"
 )
-
-// database is where the store is.
-type database struct {
-	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, as postgres://user:password@host:port/name."`
-}
-
-// dsn is the database's address, or what to do without one.
-func (d database) dsn() (string, error) {
-	if d.DatabaseURL == "" {
-		return "", errors.New("no database: set DATABASE_URL or --database-url (with `chatledger dev` running: DATABASE_URL=$(cat .data/dsn))")
-	}
-	return d.DatabaseURL, nil
-}
 
 type serveCmd struct {
 	database
@@ -55,7 +38,7 @@ func (c *serveCmd) Run(e *env) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
+	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
 	if c.Operators != "" {
 		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
 			return err
@@ -77,12 +60,4 @@ func (c *serveCmd) Run(e *env) error {
 		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
 	}
 	return a.run(e.ctx)
-}
-
-func setWebhook(ctx context.Context, api string, b botConfig, url string) error {
-	client, err := telegram.NewClient(api, b.Token)
-	if err != nil {
-		return err
-	}
-	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: b.Secret, AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections})
 }

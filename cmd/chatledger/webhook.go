@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +74,7 @@ func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) 
 	defer store.Close()
 	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1})
 	defer handler.Close()
-	r := registrar{store: store, handle: handler.Handle, api: c.TelegramURL}
+	r := registrar{store: store, handle: handler.Handle, api: c.TelegramURL, now: e.now}
 	var failed []error
 	for _, name := range names {
 		if err := do(r, name, bots[name]); err != nil {
@@ -142,12 +139,6 @@ func (c *webhookInfoCmd) Run(e *env) error {
 	})
 }
 
-// What it means that Telegram was out of sync, and what to do.
-const (
-	outOfSync   = "Telegram's own machines last failed to hand updates on"
-	untilInSync = "wait: they come later, and nothing here is at fault; if the time goes on moving and updates wait for hours, tell Telegram's @BotSupport"
-)
-
 // printAddresses prints the addresses that are open.
 func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) {
 	for _, a := range all {
@@ -205,9 +196,6 @@ type webhookSwitchCmd struct {
 	Keep    time.Duration `default:"5m" help:"How long the address before goes on receiving."`
 }
 
-// readyPatience bounds the question whether a release is ready, from connecting to the answer.
-const readyPatience = 10 * time.Second
-
 func (c *webhookSwitchCmd) Run(e *env) error {
 	if !webhookPath.MatchString(c.Release) {
 		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", c.Release)
@@ -229,45 +217,4 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.address(c.Release), c.Keep)
 		return nil
 	})
-}
-
-// isReady asks a receiver.
-func isReady(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
-	defer cancel()
-	answer, err := ask(ctx, address, "")
-	if err != nil {
-		return err
-	}
-	return answer.Body.Close()
-}
-
-// maxReasons is more than /readyz ever says, in bytes.
-const maxReasons = 4 << 10
-
-// ask gets a page of a receiver's, with a key where it wants one; any answer but 200 is an
-// error, with the receiver's reasons where it gives some.
-func ask(ctx context.Context, address, key string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	if key != "" {
-		r.Header.Set("Authorization", bearer+key)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		defer answer.Body.Close()
-		var said struct{ Reasons []string }
-		_ = json.NewDecoder(io.LimitReader(answer.Body, maxReasons)).Decode(&said) // others say nothing of the kind
-		return nil, fmt.Errorf("%s answers %s", address, strings.Join(append([]string{answer.Status}, said.Reasons...), ": "))
-	}
-	return answer, err
-}
-
-func orNone(text string) string {
-	if text == "" {
-		return "none"
-	}
-	return text
 }

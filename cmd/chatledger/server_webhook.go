@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/chatledger/chatledger/domain/chat"
+)
+
+// registerAgain is the pause before a webhook that could not be registered is tried
+// again: Telegram was away, or somebody is mending the token.
+const registerAgain = time.Minute
+
+// announceWebhook registers the bot's webhook when the bot comes, if it has a public
+// address. Whatever is wrong with it concerns no other bot.
+func (a *app) announceWebhook(ctx context.Context, b *bot) {
+	if b.config.PublicURL == "" {
+		return
+	}
+	for ctx.Err() == nil {
+		_, left, err := a.registrar().set(ctx, b.name, b.config)
+		if err == nil && len(left) > 0 {
+			a.log.Warn("a move of the bot's webhook had been cut off; Telegram posts where it did, and the other addresses end", "bot", b.name, "addresses", len(left), "in", rotationOverlap)
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() == nil {
+			a.log.Error("the bot's webhook is not registered; trying again in "+registerAgain.String(), "bot", b.name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(registerAgain):
+		}
+	}
+}
+
+// maxAttacks is how many patterns wait to be dealt with; while one is, more say the same.
+const maxAttacks = 16
+
+// counterAttacks rotates the secrets that strangers guess at, where the bot wants it.
+func (a *app) counterAttacks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case name := <-a.attacks:
+			b := a.bots.all()[name]
+			if b == nil || !b.config.RotateOnAttack {
+				continue
+			}
+			m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: "guard", overlap: rotationOverlap, least: rotateAtMost}
+			switch moved, err := a.registrar().move(ctx, name, b.config, m); {
+			case err != nil && ctx.Err() == nil:
+				a.log.Error("the secret that is guessed at is not rotated: run `chatledger webhook rotate`", "bot", name, "error", err)
+			case moved:
+				a.log.Warn("the bot's webhook has a new secret and a new address; the old ones end", "bot", name, "in", rotationOverlap)
+			}
+		}
+	}
+}
