@@ -1,90 +1,85 @@
-// Package agent asks models, at any server that speaks chat completions as OpenAI's does.
-// A question is a delivery: made again while that may help, given up when its time is
-// over, and answered by a command, so that nothing else ever waits for a model.
+// Package llm asks a language model, at any server that speaks OpenAI's chat completions.
+// A question is a delivery: retried while that may help, given up when its time is over,
+// and answered by a command, so that nothing else ever waits for a model.
 package llm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-
+	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
 const (
-	// Lease is how long a worker may have one question: models write for longer than
-	// other systems take, and a chat waits this long when its worker is killed.
+	// Lease is how long a worker may hold one question: models write for longer than other
+	// systems take, and a chat waits this long when its worker is killed.
 	Lease = 30 * time.Second
-	// maxBody bounds what is read of an answer, in bytes: its events are some 200 bytes
+	// maxBody limits what is read of an answer, in bytes: its events take some 200 bytes
 	// for each word.
 	maxBody = 4 << 20
-	// maxText bounds what is kept of an answer, in bytes: ten of Telegram's messages.
+	// maxText limits what is kept of an answer, in bytes: ten of Telegram's messages.
 	maxText = 40 << 10
-	// maxTokens bounds an answer, its thoughts included.
+	// maxTokens limits an answer, reasoning included.
 	maxTokens = 2048
-	// connections to one server: kind to one that has a single card.
+	// connections to one server: few, because a server may have a single GPU.
 	connections = 8
-	// After breakAfter failures in a row nothing is asked for breakFor; then one question
-	// goes out to see whether the server is back.
+	// After breakAfter failures in a row the circuit breaker opens for breakFor; then one
+	// question goes out to see whether the server is back.
 	breakAfter = 5
 	breakFor   = 30 * time.Second
-	// maxQuoted is how much of what the server said can get into a reason, in characters.
+	// maxRetryAfter limits the wait that a server can ask for.
+	maxRetryAfter = time.Hour
+	// maxQuoted limits what a reason quotes of the server's message, in characters.
 	maxQuoted = 200
-	// charsPerToken is what a token has about, where a server does not count.
+	// charsPerToken estimates the tokens where a server does not count them.
 	charsPerToken = 4
 )
 
 // Config is a model at a server.
 type Config struct {
 	URL  string // base URL, such as https://api.openai.com/v1
-	Key  string // sent as a bearer token; "" when the server wants none
+	Key  string // sent as a bearer token; "" when the server needs none
 	Name string // of the model
 
 	// Prices of a million tokens, in any currency.
 	PriceIn, PriceOut float64
 }
 
-// Check says what is wrong with a configuration.
+// Check returns the first mistake in a configuration.
 func (c Config) Check() error {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("url: %q is no base URL; give one such as https://api.openai.com/v1", c.URL)
+	switch err := outbound.CheckBaseURL(c.URL); {
+	case err != nil:
+		return fmt.Errorf("url: %w", err)
 	case c.Name == "":
-		return errors.New("name is missing: the server has more than one model")
+		return errors.New("name is required: a server has more than one model")
 	case !(c.PriceIn >= 0 && c.PriceOut >= 0) || math.IsInf(c.PriceIn+c.PriceOut, 0):
-		return errors.New("price_in and price_out are what a million tokens cost, and not negative")
+		return errors.New("price_in and price_out must be the cost of a million tokens, 0 or more")
 	}
 	return nil
 }
 
-// Error says why a question brought nothing, and whether to ask again.
+// Error describes a question that was not answered, and whether to retry it.
 type Error struct {
-	State  commands.State // Refused: for good. Again: it may pass
-	After  time.Duration  // Again: not before this long; 0 when nobody knows
+	State  commands.State // Refused: do not retry. Again: retry
+	After  time.Duration  // Again: wait this long first; 0 when the server named no time
 	Reason string
 }
 
 func (e *Error) Error() string { return "model: " + e.Reason }
 
-// Client asks one model. It is safe to use from many goroutines.
+// Client asks one model. It is safe for concurrent use.
 type Client struct {
-	config  Config
-	chat    openai.ChatCompletionService
-	http    *http.Client
-	breaker circuitbreaker.CircuitBreaker[any]
+	config Config
+	http   *outbound.Client
+	header http.Header
 }
 
 // NewClient returns a client of a model.
@@ -92,74 +87,52 @@ func NewClient(c Config) (*Client, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = connections, connections
-	client := &Client{config: c,
-		http: &http.Client{Transport: transport,
-			// A followed redirect would take the conversation along.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakFor).WithSuccessThreshold(1).Build(),
+	client := &Client{
+		config: c,
+		http: outbound.New(outbound.Config{
+			MaxBody: maxBody, Connections: connections, BreakAfter: breakAfter, BreakFor: breakFor,
+		}),
+		header: http.Header{"Accept": {"text/event-stream"}},
 	}
-	// The service alone, not openai.NewClient: that takes keys and addresses from the
-	// environment, and sends them to whoever is configured here. The ledger retries.
-	options := []option.RequestOption{option.WithBaseURL(strings.TrimSuffix(c.URL, "/") + "/"), option.WithHTTPClient(client.http),
-		option.WithMaxRetries(0), option.WithMiddleware(bounded)}
 	if c.Key != "" {
-		options = append(options, option.WithAPIKey(c.Key))
+		client.header.Set("Authorization", "Bearer "+c.Key)
 	}
-	client.chat = openai.NewChatCompletionService(options...)
 	return client, nil
 }
 
-// bounded cuts an answer that does not end, and takes none that leads elsewhere.
-func bounded(r *http.Request, next option.MiddlewareNext) (*http.Response, error) {
-	resp, err := next(r)
-	if err == nil && resp.StatusCode/100 == 3 {
-		resp.Body.Close()
-		return nil, &Error{State: commands.Refused, Reason: fmt.Sprintf("the URL is wrong: %d, it leads elsewhere", resp.StatusCode)}
-	}
-	if resp != nil && resp.Body != nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxBody), resp.Body}
-	}
-	return resp, err
-}
+// Through makes calls go through the transport that wrap returns. Call it before the first
+// question.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) { c.http.Through(wrap) }
 
-// Through makes calls go through what wrap returns, before the first of them.
-func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
-	c.http.Transport = wrap(c.http.Transport)
-}
+// Close closes idle connections.
+func (c *Client) Close() { c.http.Close() }
 
-// Close lets go of the connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Breaker returns the state of the circuit breaker: closed, open or half-open.
+func (c *Client) Breaker() string { return c.http.Breaker() }
 
-// Breaker is the state of the circuit breaker.
-func (c *Client) Breaker() string { return c.breaker.State().String() }
-
-// Name is the model's.
+// Name returns the model's name.
 func (c *Client) Name() string { return c.config.Name }
 
-// Reply is what a model answered, and what that took.
+// Reply is a model's answer, with the tokens and the money it took.
 type Reply struct {
 	Text                string
 	Calls               []llm.Call
 	TokensIn, TokensOut int
-	Cost                int64 // in millionths of what prices are in
+	Cost                int64 // in millionths of the currency of the prices
 }
 
 // Ask asks the model. The error is an *Error.
 func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
-	if !c.breaker.TryAcquirePermit() {
-		return Reply{}, &Error{State: commands.Again, After: max(c.breaker.RemainingDelay(), time.Millisecond), Reason: "it failed too often; the circuit breaker is open"}
+	var streamed answer
+	if err := c.http.Do(ctx, outbound.Request{
+		Method: http.MethodPost,
+		URL:    strings.TrimSuffix(c.config.URL, "/") + "/chat/completions",
+		Header: c.header,
+		Body:   c.request(q),
+	}, streamed.read); err != nil {
+		return Reply{}, c.failure(err)
 	}
-	reply, err := c.ask(ctx, q)
-	if err == nil || err.State == commands.Refused { // what it refuses, it is up to refuse
-		c.breaker.RecordSuccess()
-	} else {
-		c.breaker.RecordFailure()
-	}
+	reply, err := streamed.reply()
 	if err != nil {
 		return Reply{}, err
 	}
@@ -173,55 +146,57 @@ func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
 	return reply, nil
 }
 
-func (c *Client) ask(ctx context.Context, q commands.AskModel) (Reply, *Error) {
-	stream := c.chat.NewStreaming(ctx, c.params(q))
-	defer stream.Close()
-	var said answer
-	for stream.Next() {
-		if err := said.add(stream.Current()); err != nil {
-			return Reply{}, err
-		}
-	}
-	if err := stream.Err(); err != nil {
-		return Reply{}, failure(err)
-	}
-	return said.reply()
-}
-
-// failure is what an error of a call means.
-func failure(err error) *Error {
-	if known, ok := errors.AsType[*Error](err); ok {
-		return known
-	}
-	refusal, answered := errors.AsType[*openai.Error](err)
-	if !answered {
-		if outer, ok := errors.AsType[*url.Error](err); ok {
-			err = outer.Err // without the URL, which is told already
-		}
+// failure translates the error of a call.
+func (c *Client) failure(err *outbound.Error) *Error {
+	switch {
+	case err.Open:
+		return &Error{State: commands.Again, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error()}
+	case err.Err != nil:
 		return &Error{State: commands.Again, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
-	e := &Error{State: commands.Again, Reason: fmt.Sprintf("%d, %.*q", refusal.StatusCode, maxQuoted, refusal.Message)}
-	switch code := refusal.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+	e := &Error{Reason: fmt.Sprintf("%d, %.*q", err.Status, maxQuoted, message(err))}
+	switch status := err.Status; {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.State, e.Reason = commands.Refused, "the key is wrong: "+e.Reason
-	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusConflict:
-		if refusal.Response != nil {
-			e.After = retryAfter(refusal.Response.Header.Get("Retry-After"))
-		}
-	case code/100 == 4:
+	case status/100 == 3:
+		e.State, e.Reason = commands.Refused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere", status)
+	case status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
+		status != http.StatusConflict:
 		e.State = commands.Refused
+	default:
+		e.State = commands.Again
+		e.After, _ = outbound.RetryAfter(err.Header, maxRetryAfter)
 	}
 	return e
 }
 
-// clean makes a text of the server's one that can be stored.
-func clean(text string) string { return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "") }
-
-// retryAfter reads the header's seconds; 0 when it has none.
-func retryAfter(header string) time.Duration {
-	seconds, err := strconv.ParseUint(header, 10, 16)
-	if err != nil {
-		return 0
+// message is the server's explanation of an error.
+func message(err *outbound.Error) string {
+	var said struct {
+		Error json.RawMessage `json:"error"`
 	}
-	return time.Duration(seconds) * time.Second
+	if json.Unmarshal(err.Body, &said) == nil {
+		if text := errorText(said.Error); text != "" {
+			return text
+		}
+	}
+	return http.StatusText(err.Status)
 }
+
+// errorText reads the value of "error": servers write an object with a message, or a text.
+func errorText(value json.RawMessage) string {
+	var object struct {
+		Message string `json:"message"`
+	}
+	var text string
+	if json.Unmarshal(value, &object) == nil && object.Message != "" {
+		return clean(object.Message)
+	}
+	if json.Unmarshal(value, &text) == nil {
+		return clean(text)
+	}
+	return ""
+}
+
+// clean removes from the server's text what PostgreSQL cannot store.
+func clean(text string) string { return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "") }
