@@ -1,11 +1,11 @@
-// Package guard stands between the open network and the webhooks. It says where a
-// request comes from, counts what strangers get wrong, and turns those away who go on:
-// first with 401, then with 429, at last by closing their connections. Everything it
-// remembers has a limit.
+// Package guard protects the HTTP listeners against abuse. It determines the source
+// address of a request, counts failed requests for each source, and rejects the sources
+// that keep failing: first with 401, then with 429, and finally by closing their
+// connections. All its state is bounded.
 //
-// It never limits who knows a secret. A webhook compares the secret first and tells the
-// guard of its finding, so that a request with the right one costs next to nothing
-// here, and no stranger behind the same address can have it turned away.
+// The guard never limits a request that carries a valid secret. An endpoint checks the
+// secret first and reports the outcome to the guard. A valid request therefore costs
+// almost nothing here, and other clients behind the same address cannot block it.
 package guard
 
 import (
@@ -24,73 +24,100 @@ import (
 )
 
 const (
-	// maxFailures is how much a source may get wrong in failureWindow, and again as much
-	// before its connections are cut: a person who mends a setting tries less often.
+	// maxFailures is the number of failed requests that a source may make in failureWindow,
+	// and again the number of 429 answers before its connections are closed. An
+	// administrator who corrects a setting makes fewer attempts.
 	maxFailures   = 20
 	failureWindow = time.Minute
-	// cutFor is how long a source is left outside. It is also what it is asked to wait.
-	cutFor = time.Minute
-	// maxSources bounds the memory of sources that got something wrong, some 300 bytes
-	// each: the one that did so longest ago is forgotten first.
+	// banFor is how long connections of a source are closed. It is also the Retry-After of
+	// a 429.
+	banFor = time.Minute
+	// maxSources bounds the number of failing sources that are remembered, some 300 bytes
+	// each. The source whose last failure is the oldest is forgotten first.
 	maxSources = 4096
-	// maxKnown bounds the memory of sources that named a right secret; strangers cannot
-	// fill it.
+	// maxKnown bounds the number of remembered sources that sent a valid secret. Only
+	// authenticated clients can fill it.
 	maxKnown = 1024
-	// knownFor is how long such a source is never cut: as long as Telegram repeats.
+	// knownFor is how long such a source is exempt from bans: as long as Telegram retries
+	// an update.
 	knownFor = 24 * time.Hour
-	// knownEvery is how often a connection reports that its requests are right.
+	// knownEvery is how often a connection refreshes that exemption.
 	knownEvery = time.Minute
 )
 
-// Config is what a guard begins with. With nothing but a log it limits strangers and
-// trusts no proxy.
+// Config configures a guard. With only a Log, it limits failing sources and trusts no proxy.
 type Config struct {
 	Rules
-	Log        *slog.Logger
-	Observe    func(What)                            // is told of each refusal; nil for nobody
-	Suspicious func(bot string, source netip.Prefix) // is told once of each pattern of bad secrets, and returns at once; nil for nobody
+	Log      *slog.Logger
+	Observer Observer // may be nil
 }
 
-// What is the kind of a refusal. There are few, so that they can be a metric's label.
-type What string
+// Observer is notified of rejections. Its methods must return at once.
+type Observer interface {
+	// Rejected is called for every rejected request or connection.
+	Rejected(Reason)
+	// SecretGuessed is called once for each series of wrong secrets for a bot, with the
+	// network that the last of them came from.
+	SecretGuessed(bot string, source netip.Prefix)
+}
 
-// Kinds of refusals. The last four never become a request.
+// Limiter takes the result of each request's authentication. *Guard implements it; the
+// endpoints depend on this interface so that their tests need no guard.
+type Limiter interface {
+	// Authenticated reports a request with a valid secret.
+	Authenticated(*http.Request)
+	// Failed reports a request without a valid secret, and returns how long its source
+	// should stay away: 0 means the plain status, anything else 429 with Retry-After.
+	// bot is the bot whose secret was wrong, or empty.
+	Failed(r *http.Request, bot string) (wait time.Duration)
+}
+
+// Reason says why a request or connection was rejected. The set is small, so that it can
+// be a metric label.
+type Reason string
+
+// Reasons. The last four close a connection before a request is read.
 const (
-	Refused    What = "refused"     // 401, 404 or 405: not the secret, the bot or the method
-	Limited    What = "limited"     // 429
-	Outside    What = "not_allowed" // 403: the address is not on the list
-	Cut        What = "cut"         // closed, for what this source did before
-	Crowded    What = "crowded"     // closed: too many connections of one address
-	Full       What = "full"        // closed: too many connections in all
-	Unreadable What = "unreadable"  // closed: no TLS came of it
+	Unauthorized    Reason = "unauthorized"     // 401, 404 or 405: wrong secret, bot or method
+	RateLimited     Reason = "rate_limited"     // 429
+	NotAllowed      Reason = "not_allowed"      // 403: the address is not in allowed_sources
+	Banned          Reason = "banned"           // closed: the source failed too often
+	SourceLimit     Reason = "source_limit"     // closed: too many connections from one address
+	ConnectionLimit Reason = "connection_limit" // closed: too many connections in all
+	TLSFailed       Reason = "tls_failed"       // closed: the TLS handshake failed
 )
 
-// Guard remembers sources. An IPv6 source is a whole /64, which is what one customer of
-// a network gets.
+// Guard tracks sources. A source is an IPv4 address, or an IPv6 /64 network, which is what
+// a network assigns to one customer.
 type Guard struct {
-	config Config // but for its rules
+	config Config // except its rules
 	rules  atomic.Pointer[Rules]
 	tally  tally
 
-	mu       sync.Mutex
-	failing  *simplelru.LRU[netip.Addr, *failures]
-	known    *simplelru.LRU[netip.Addr, time.Time] // when each last named a right secret
-	patterns map[string]*pattern                   // by bot
-	open     map[netip.Addr]int                    // strangers' connections
-	total    int                                   // all connections
-	strange  int                                   // the sum of open
+	mu        sync.Mutex
+	failing   *simplelru.LRU[netip.Addr, *failures]
+	known     *simplelru.LRU[netip.Addr, time.Time] // time of the last valid secret
+	patterns  map[string]*pattern                   // by bot
+	open      map[netip.Addr]int                    // untrusted connections by source
+	total     int                                   // all connections
+	untrusted int                                   // sum of open
 }
 
-// failures is what one source got wrong.
+// failures counts the failed requests of one source.
 type failures struct {
-	bucket *rate.Limiter
-	over   int // refused with 429 in a row
-	cut    time.Time
+	bucket      *rate.Limiter
+	limited     int // consecutive 429 answers
+	bannedUntil time.Time
 }
 
-// New returns a guard. Run writes its log.
+// New returns a guard. The caller must call Run to have rejections logged.
 func New(c Config) *Guard {
-	g := &Guard{config: c, tally: tally{log: c.Log}, patterns: map[string]*pattern{}, open: map[netip.Addr]int{}}
+	g := &Guard{
+		config:   c,
+		tally:    tally{log: c.Log},
+		patterns: map[string]*pattern{},
+		open:     map[netip.Addr]int{},
+	}
 	var err error
 	if g.failing, err = simplelru.NewLRU[netip.Addr, *failures](maxSources, nil); err != nil {
 		panic(err)
@@ -98,50 +125,48 @@ func New(c Config) *Guard {
 	if g.known, err = simplelru.NewLRU[netip.Addr, time.Time](maxKnown, nil); err != nil {
 		panic(err)
 	}
-	g.Follow(c.Rules)
+	g.SetRules(c.Rules)
 	return g
 }
 
-// Run writes what was refused to the log, a few lines at intervals however much it was,
-// until ctx ends.
+// Run logs a summary of the rejections at regular intervals until ctx is cancelled. The
+// number of log lines does not depend on the number of rejections.
 func (g *Guard) Run(ctx context.Context) { g.tally.run(ctx) }
 
-// Admitted takes note of a request with the right secret: its source is not cut.
-func (g *Guard) Admitted(r *http.Request) {
+// Authenticated implements Limiter: the source of the request is exempt from bans for a while.
+func (g *Guard) Authenticated(r *http.Request) {
 	c := connOf(r)
 	if c == nil {
 		return
 	}
 	now := time.Now()
-	if last := c.admitted.Load(); last != 0 && now.Unix()-last < int64(knownEvery/time.Second) {
+	if last := c.authenticated.Load(); last != 0 && now.Unix()-last < int64(knownEvery/time.Second) {
 		return
 	}
-	c.admitted.Store(now.Unix())
+	c.authenticated.Store(now.Unix())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.known.Add(c.source, now)
 }
 
-// Refused takes note of a request that is refused, and says for how long its source
-// should stay away: 0 is a plain refusal, anything else is a 429. bot is the one whose
-// secret it did not name, or empty.
-func (g *Guard) Refused(r *http.Request, bot string) (wait time.Duration) {
+// Failed implements Limiter.
+func (g *Guard) Failed(r *http.Request, bot string) (wait time.Duration) {
 	source := sourceOf(g.rules.Load().address(r))
 	now := time.Now()
 	if wait = g.failed(r, source, now); wait > 0 {
-		g.note(Limited, source)
+		g.note(RateLimited, source)
 	} else {
-		g.note(Refused, source)
+		g.note(Unauthorized, source)
 	}
-	if bot != "" && g.suspect(bot, now) && g.config.Suspicious != nil {
-		g.config.Suspicious(bot, networkOf(source))
+	if bot != "" && g.suspect(bot, now) && g.config.Observer != nil {
+		g.config.Observer.SecretGuessed(bot, networkOf(source))
 	}
 	return wait
 }
 
-// fail counts a failure of a source, and says how long it should stay away, and whether
-// it is to be left outside.
-func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, cut bool) {
+// fail counts a failure of a source. It returns how long the source should stay away, and
+// whether it is banned.
+func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, banned bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f, ok := g.failing.Get(source)
@@ -150,41 +175,42 @@ func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, cut 
 		g.failing.Add(source, f)
 	}
 	wait = f.add(now)
-	return wait, f.cut.After(now)
+	return wait, f.bannedUntil.After(now)
 }
 
-// failed is fail of a request. A stranger's connection ends when the source is cut; until
-// then a 429 leaves it open, as a handshake costs more than an answer.
+// failed counts a failed request. It closes an untrusted connection whose source is
+// banned. Before that, a 429 keeps the connection open, because a new handshake costs more
+// than an answer.
 func (g *Guard) failed(r *http.Request, source netip.Addr, now time.Time) (wait time.Duration) {
-	wait, cut := g.fail(source, now)
-	if c := connOf(r); cut && c != nil && c.stranger && c.admitted.Load() == 0 {
+	wait, banned := g.fail(source, now)
+	if c := connOf(r); banned && c != nil && c.untrusted && c.authenticated.Load() == 0 {
 		c.Close()
 	}
 	return wait
 }
 
-// add counts one failure, and says how long to stay away.
+// add counts one failure and returns how long the source should stay away.
 func (f *failures) add(now time.Time) (wait time.Duration) {
-	if f.cut.After(now) {
-		return f.cut.Sub(now)
+	if f.bannedUntil.After(now) {
+		return f.bannedUntil.Sub(now)
 	}
 	if f.bucket.AllowN(now, 1) {
-		f.over = 0
+		f.limited = 0
 		return 0
 	}
-	if f.over++; f.over >= maxFailures {
-		f.cut = now.Add(cutFor)
+	if f.limited++; f.limited >= maxFailures {
+		f.bannedUntil = now.Add(banFor)
 	}
-	return cutFor
+	return banFor
 }
 
-// cutOff tells whether a source's connections are to be closed.
-func (g *Guard) cutOff(source netip.Addr, now time.Time) bool {
+// banned reports whether connections of a source are closed. The caller holds g.mu.
+func (g *Guard) banned(source netip.Addr, now time.Time) bool {
 	f, ok := g.failing.Peek(source)
-	return ok && f.cut.After(now)
+	return ok && f.bannedUntil.After(now)
 }
 
-// Allow lets only sources on the list through to what it wraps.
+// Allow passes requests from allowed sources to next and rejects all others.
 func (g *Guard) Allow(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rules := g.rules.Load()
@@ -195,20 +221,21 @@ func (g *Guard) Allow(next http.Handler) http.Handler {
 		}
 		source = sourceOf(source)
 		wait := g.failed(r, source, time.Now())
-		g.note(Outside, source)
+		g.note(NotAllowed, source)
 		status := http.StatusForbidden
 		if wait > 0 {
 			status = http.StatusTooManyRequests
 			w.Header().Set("Retry-After", Seconds(wait))
 		}
-		w.Header().Set("Connection", "close") // and the body stays unread
+		w.Header().Set("Connection", "close") // the body stays unread
 		w.WriteHeader(status)
 	})
 }
 
-// Handler ends a connection after a request in chunks. Such a request may have given a
-// length as well, by which a proxy would see its end elsewhere, and net/http forgets
-// that: so nothing behind it is taken for a request. Telegram sends no chunks.
+// Handler closes the connection after a request with a chunked body. Such a request may
+// carry a Content-Length as well, by which a proxy would see the end of the request
+// elsewhere (request smuggling), and net/http drops that header. Closing makes sure that
+// no bytes behind it are read as another request. Telegram sends no chunked bodies.
 func Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength < 0 {
@@ -218,14 +245,15 @@ func Handler(next http.Handler) http.Handler {
 	})
 }
 
-// Seconds is a wait as Retry-After gives it: whole seconds, rounded up.
+// Seconds formats a wait for Retry-After: whole seconds, rounded up.
 func Seconds(wait time.Duration) string {
 	return strconv.Itoa(int(math.Ceil(wait.Seconds())))
 }
 
-func (g *Guard) note(what What, source netip.Addr) {
-	g.tally.add(what, source)
-	if g.config.Observe != nil {
-		g.config.Observe(what)
+// note counts a rejection for the log and notifies the observer.
+func (g *Guard) note(reason Reason, source netip.Addr) {
+	g.tally.add(reason, source)
+	if g.config.Observer != nil {
+		g.config.Observer.Rejected(reason)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What the guard adds to a request that names the right secret.
-func BenchmarkAdmitted(b *testing.B) {
+// The cost that the guard adds to a request with a valid secret.
+func BenchmarkAuthenticated(b *testing.B) {
 	for name, c := range map[string]Config{
 		"without a list":   {},
 		"from Telegram":    {Rules: Rules{Allowed: Telegram}},
@@ -18,7 +18,7 @@ func BenchmarkAdmitted(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			g := quiet(c)
-			var h http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { g.Admitted(r) })
+			var h http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { g.Authenticated(r) })
 			r := from("149.154.167.220")
 			if len(c.Proxies) > 0 {
 				r = from("10.0.0.1", "149.154.167.220")

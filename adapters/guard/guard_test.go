@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// from is a request over a connection from an address.
+// from returns a request over a connection from an address.
 func from(address string, forwarded ...string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/webhook/demo", nil)
 	r.RemoteAddr = address + ":4711"
@@ -33,9 +33,9 @@ func quiet(c Config) *Guard {
 	return New(c)
 }
 
-// arrive makes a connection from an address and says what becomes of it.
-func (g *Guard) arrive(address string) (*conn, What) {
-	c := &conn{Conn: &net.TCPConn{}, guard: g, peer: plain(netip.MustParseAddr(address))}
+// arrive makes a connection from an address and returns the reason if it is rejected.
+func (g *Guard) arrive(address string) (*conn, Reason) {
+	c := &conn{Conn: &net.TCPConn{}, guard: g, peer: normalize(netip.MustParseAddr(address))}
 	c.source = sourceOf(c.peer)
 	return c, g.enter(c)
 }
@@ -49,7 +49,7 @@ func ranges(t testing.TB, words ...string) []netip.Prefix {
 	return parsed
 }
 
-func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
+func TestAddress_TrustedProxies_LastUntrustedHop(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{Proxies: ranges(t, "10.0.0.0/8", "127.0.0.1", "2001:db8:ffff::/48")}})
 	long := strings.Repeat("10.0.0.2, ", 2*maxHops) + "10.0.0.2"
@@ -60,18 +60,18 @@ func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
 		want      string
 	}{
 		{"no proxy", "203.0.113.7", nil, "203.0.113.7"},
-		{"a stranger who says to be a proxy", "203.0.113.7", []string{"149.154.160.1"}, "203.0.113.7"},
+		{"an untrusted client that claims to be a proxy", "203.0.113.7", []string{"149.154.160.1"}, "203.0.113.7"},
 		{"one proxy", "10.0.0.1", []string{"203.0.113.7"}, "203.0.113.7"},
-		{"a client that forged the header before the proxy added to it", "10.0.0.1", []string{"149.154.160.1, 203.0.113.7"}, "203.0.113.7"},
-		{"a forged line of its own", "10.0.0.1", []string{"149.154.160.1", "203.0.113.7"}, "203.0.113.7"},
+		{"a forged entry before the proxy's", "10.0.0.1", []string{"149.154.160.1, 203.0.113.7"}, "203.0.113.7"},
+		{"a forged header line", "10.0.0.1", []string{"149.154.160.1", "203.0.113.7"}, "203.0.113.7"},
 		{"two proxies", "127.0.0.1", []string{"149.154.160.1, 203.0.113.7,10.9.9.9"}, "203.0.113.7"},
 		{"two proxies, each with a line", "127.0.0.1", []string{"203.0.113.7", "10.9.9.9"}, "203.0.113.7"},
-		{"a proxy that says nothing", "10.0.0.1", nil, "10.0.0.1"},
+		{"a proxy without the header", "10.0.0.1", nil, "10.0.0.1"},
 		{"an empty header", "10.0.0.1", []string{""}, "10.0.0.1"},
-		{"rubbish", "10.0.0.1", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
-		{"rubbish further left", "10.0.0.1", []string{"<script>, 203.0.113.7"}, "203.0.113.7"},
+		{"an unreadable entry", "10.0.0.1", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
+		{"an unreadable entry further left", "10.0.0.1", []string{"<script>, 203.0.113.7"}, "203.0.113.7"},
 		{"only proxies", "10.0.0.1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
-		{"a chain without an end", "10.0.0.1", []string{"203.0.113.7, " + long}, "10.0.0.2"},
+		{"a chain longer than the limit", "10.0.0.1", []string{"203.0.113.7, " + long}, "10.0.0.2"},
 		{"a port", "10.0.0.1", []string{"203.0.113.7:5000"}, "203.0.113.7"},
 		{"IPv6 with a port", "10.0.0.1", []string{"[2001:db8::1]:5000"}, "2001:db8::1"},
 		{"IPv6 in brackets", "10.0.0.1", []string{"[2001:db8::1]"}, "2001:db8::1"},
@@ -83,13 +83,13 @@ func TestASourceIsWhomTheTrustedProxiesHeard(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if got := g.rules.Load().address(from(c.peer, c.forwarded...)); got.String() != c.want {
-				t.Errorf("it comes from %v, want %s", got, c.want)
+				t.Errorf("address = %v, want %s", got, c.want)
 			}
 		})
 	}
 }
 
-func TestRangesAreTheWordTelegramOrAddresses(t *testing.T) {
+func TestParseRanges_WordsAndAddresses_Parsed(t *testing.T) {
 	t.Parallel()
 	list := ranges(t, "telegram", "203.0.113.7", "2001:db8::5/32")
 	for address, want := range map[string]bool{
@@ -101,139 +101,142 @@ func TestRangesAreTheWordTelegramOrAddresses(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"", "Telegram", "10.0.0.0/33", "example.com", "::ffff:10.0.0.0/104", "10.0.0.0-10.0.0.9", "fe80::1%eth0"} {
-		if _, err := ParseRanges([]string{wrong}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
+		if _, err := ParseRanges([]string{wrong}); err == nil ||
+			!strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
 			t.Errorf("%q: %v", wrong, err)
 		}
 	}
 }
 
-// 401, then 429, then closed connections; after a while all is forgotten.
-func TestASourceThatGoesOnIsLimitedThenCutThenForgiven(t *testing.T) {
+// 401, then 429, then closed connections; after banFor everything is forgotten.
+func TestGuard_RepeatedFailures_LimitedThenBanned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := quiet(Config{})
 		for i := range 2 * maxFailures {
-			wait := g.Refused(from("203.0.113.7"), "")
+			wait := g.Failed(from("203.0.113.7"), "")
 			if limited := i >= maxFailures; (wait > 0) != limited {
 				t.Fatalf("failure %d: wait %v", i+1, wait)
 			}
-			if _, what := g.arrive("203.0.113.7"); i < 2*maxFailures-1 && what != "" {
-				t.Fatalf("after %d failures a connection is %s", i+1, what)
+			if _, reason := g.arrive("203.0.113.7"); i < 2*maxFailures-1 && reason != "" {
+				t.Fatalf("after %d failures a connection is %s", i+1, reason)
 			}
 		}
-		if _, what := g.arrive("203.0.113.7"); what != Cut {
-			t.Errorf("its connection is %q", what)
+		if _, reason := g.arrive("203.0.113.7"); reason != Banned {
+			t.Errorf("its connection is %q", reason)
 		}
-		if _, what := g.arrive("203.0.113.8"); what != "" {
-			t.Errorf("its neighbour's connection is %q", what)
+		if _, reason := g.arrive("203.0.113.8"); reason != "" {
+			t.Errorf("its neighbour's connection is %q", reason)
 		}
-		if wait := g.Refused(from("203.0.113.8"), ""); wait != 0 {
-			t.Errorf("its neighbour is told to wait %v", wait)
+		if wait := g.Failed(from("203.0.113.8"), ""); wait != 0 {
+			t.Errorf("its neighbour must wait %v", wait)
 		}
-		time.Sleep(cutFor)
-		if _, what := g.arrive("203.0.113.7"); what != "" {
-			t.Errorf("a minute later its connection is %q", what)
+		time.Sleep(banFor)
+		if _, reason := g.arrive("203.0.113.7"); reason != "" {
+			t.Errorf("a minute later its connection is %q", reason)
 		}
-		if wait := g.Refused(from("203.0.113.7"), ""); wait != 0 {
-			t.Errorf("a minute later it is told to wait %v", wait)
+		if wait := g.Failed(from("203.0.113.7"), ""); wait != 0 {
+			t.Errorf("a minute later it must wait %v", wait)
 		}
 	})
 }
 
-func TestHandshakesThatComeToNothingAreFailures(t *testing.T) {
+func TestServerLog_FailedHandshakes_SourceBanned(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{})
 	for range 2 * maxFailures {
 		g.ServerLog().Print("http: TLS handshake error from [2001:db8::1]:4711: EOF")
 	}
-	if _, what := g.arrive("2001:db8::2"); what != Cut {
-		t.Errorf("the next connection is %q", what)
+	if _, reason := g.arrive("2001:db8::2"); reason != Banned {
+		t.Errorf("the next connection is %q", reason)
 	}
 }
 
-// A /64 is one customer's, who may use any of its addresses.
-func TestAnIPv6SourceIsItsNetwork(t *testing.T) {
+// A /64 belongs to one customer, who may use any of its addresses.
+func TestGuard_IPv6Failures_NetworkBanned(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{})
 	for i := range 2 * maxFailures {
-		g.Refused(from(fmt.Sprintf("2001:db8::%x", i+1)), "")
+		g.Failed(from(fmt.Sprintf("2001:db8::%x", i+1)), "")
 	}
-	if _, what := g.arrive("2001:db8::ffff"); what != Cut {
-		t.Errorf("another address of the network is %q", what)
+	if _, reason := g.arrive("2001:db8::ffff"); reason != Banned {
+		t.Errorf("another address of the network is %q", reason)
 	}
-	if _, what := g.arrive("2001:db8:0:1::1"); what != "" {
-		t.Errorf("the next network is %q", what)
+	if _, reason := g.arrive("2001:db8:0:1::1"); reason != "" {
+		t.Errorf("the next network is %q", reason)
 	}
 	if got := networkOf(netip.MustParseAddr("2001:db8:1:2::1")).String(); got != "2001:db8:1::/48" {
 		t.Errorf("the log names %s", got)
 	}
 }
 
-// Telegram posts for anybody who names our address to it, and a proxy for everybody:
-// their connections are no one stranger's.
-func TestWhoSpeaksForManyIsNeverCut(t *testing.T) {
+// Telegram sends requests to any webhook address that a bot's owner sets, and a proxy
+// forwards those of all its clients: their connections do not belong to one source.
+func TestGuard_SharedAddress_NeverBanned(t *testing.T) {
 	t.Parallel()
-	g := quiet(Config{Rules: Rules{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1}})
+	g := quiet(
+		Config{Rules: Rules{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1}},
+	)
 	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1", "fd00::1"} {
 		limited := false
 		for range 3 * maxFailures {
-			limited = g.Refused(from(peer), "") > 0
+			limited = g.Failed(from(peer), "") > 0
 		}
 		if !limited {
 			t.Errorf("%s is not limited", peer)
 		}
 		for range 3 {
-			if _, what := g.arrive(peer); what != "" {
-				t.Errorf("%s is %s", peer, what)
+			if _, reason := g.arrive(peer); reason != "" {
+				t.Errorf("%s is %s", peer, reason)
 			}
 		}
 	}
 }
 
-func TestWhoKnewASecretIsNotCutForWhatItsNeighboursDo(t *testing.T) {
+func TestGuard_AuthenticatedSource_NotBanned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := quiet(Config{})
 		c, _ := g.arrive("203.0.113.7")
 		r := from("203.0.113.7")
 		r = r.WithContext(Context(r.Context(), c))
-		g.Admitted(r)
+		g.Authenticated(r)
 		for range 3 * maxFailures {
-			g.Refused(r, "")
+			g.Failed(r, "")
 		}
-		if _, what := g.arrive("203.0.113.7"); what != "" {
-			t.Errorf("its next connection is %s", what)
+		if _, reason := g.arrive("203.0.113.7"); reason != "" {
+			t.Errorf("its next connection is %s", reason)
 		}
 		time.Sleep(knownFor)
 		for range 3 * maxFailures {
-			g.Refused(r, "")
+			g.Failed(r, "")
 		}
-		if _, what := g.arrive("203.0.113.7"); what != Cut {
-			t.Errorf("a day later it is %q", what)
+		if _, reason := g.arrive("203.0.113.7"); reason != Banned {
+			t.Errorf("a day later it is %q", reason)
 		}
 	})
 }
 
-func TestConnectionsAreCountedAndStrangersLeaveRoom(t *testing.T) {
+func TestListener_ConnectionLimits_Enforced(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{Connections: 6, PerAddress: 2}})
-	want := func(address string, want What) *conn {
+	want := func(address string, want Reason) *conn {
 		t.Helper()
-		c, what := g.arrive(address)
-		if what != want {
-			t.Errorf("a connection from %s is %q, want %q", address, what, want)
+		c, reason := g.arrive(address)
+		if reason != want {
+			t.Errorf("a connection from %s is %q, want %q", address, reason, want)
 		}
 		return c
 	}
 	first := want("203.0.113.1", "")
 	want("203.0.113.1", "")
-	want("203.0.113.1", Crowded)
+	want("203.0.113.1", SourceLimit)
 	want("203.0.113.2", "")
-	want("203.0.113.3", Full) // half of all are strangers'
+	want("203.0.113.3", ConnectionLimit) // untrusted sources get at most half
 	for range 3 {
 		want("149.154.160.9", "")
 	}
-	want("149.154.160.9", Full)
+	want("149.154.160.9", ConnectionLimit)
 	first.Close()
 	first.Close() // net/http may close twice
 	want("203.0.113.3", "")
@@ -242,55 +245,74 @@ func TestConnectionsAreCountedAndStrangersLeaveRoom(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestGuard_ManySources_MemoryBounded(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{})
 	for i := range 3 * maxSources {
 		source := netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}).String()
-		g.Refused(from(source), "demo")
-		if c, what := g.arrive(source); what == "" {
+		g.Failed(from(source), "demo")
+		if c, reason := g.arrive(source); reason == "" {
 			g.leave(c)
 		}
 	}
-	if g.failing.Len() != maxSources || len(g.open) != 0 || g.strange != 0 || len(g.patterns) != 1 || len(g.tally.count) > maxTallied+1 {
-		t.Errorf("%d failing, %d open, %d strange, %d patterns, %d tallied", g.failing.Len(), len(g.open), g.strange, len(g.patterns), len(g.tally.count))
+	if g.failing.Len() != maxSources || len(g.open) != 0 || g.untrusted != 0 || len(g.patterns) != 1 ||
+		len(g.tally.count) > maxTallied+1 {
+		t.Errorf(
+			"%d failing, %d open, %d strange, %d patterns, %d tallied",
+			g.failing.Len(),
+			len(g.open),
+			g.untrusted,
+			len(g.patterns),
+			len(g.tally.count),
+		)
 	}
 }
 
-func TestAPatternOfBadSecretsIsReportedOnce(t *testing.T) {
+// guesses records the reported series of wrong secrets.
+type guesses struct{ told *[]string }
+
+func (guesses) Rejected(Reason) {}
+
+func (g guesses) SecretGuessed(bot string, source netip.Prefix) {
+	*g.told = append(*g.told, bot+" "+source.String())
+}
+
+func TestGuard_ManyWrongSecrets_ReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told []string
-		g := quiet(Config{Suspicious: func(bot string, source netip.Prefix) { told = append(told, bot+" "+source.String()) }})
+		g := quiet(Config{Observer: guesses{&told}})
 		guess := func(times int) {
 			for i := range times { // from everywhere
-				g.Refused(from(fmt.Sprintf("203.0.%d.7", i)), "demo")
+				g.Failed(from(fmt.Sprintf("203.0.%d.7", i)), "demo")
 			}
 		}
 		guess(maxGuesses - 1)
-		g.Refused(from("203.0.113.7"), "")
-		g.Refused(from("203.0.113.7"), "other")
+		g.Failed(from("203.0.113.7"), "")
+		g.Failed(from("203.0.113.7"), "other")
 		if told != nil {
-			t.Errorf("told of %q too early", told)
+			t.Errorf("reported %q too early", told)
 		}
 		guess(3 * maxGuesses)
 		time.Sleep(guessWindow / 2)
 		guess(3 * maxGuesses)
 		if got := fmt.Sprint(told); got != "[demo 203.0.0.0/24]" {
-			t.Errorf("told of %s", got)
+			t.Errorf("reported %s", got)
 		}
 		time.Sleep(2 * guessWindow)
 		guess(maxGuesses)
 		if len(told) != 2 {
-			t.Errorf("of the next pattern: %q", told)
+			t.Errorf("after the next series, reported %q", told)
 		}
 	})
 }
 
-func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
+func TestAllow_SourceNotListed_Forbidden(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{Allowed: ranges(t, "telegram"), Proxies: ranges(t, "10.0.0.1")}})
-	h := g.Allow(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	h := g.Allow(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+	)
 	ask := func(r *http.Request) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
@@ -320,19 +342,20 @@ func TestOnlyTheAllowedAreLetThrough(t *testing.T) {
 	}
 }
 
-// A proxy that was not named makes everybody seem to come from inside.
-func TestTheLogHelpsWhoForgotTheirProxy(t *testing.T) {
+// Behind a proxy that is missing in trusted_proxies, all requests seem to come from a
+// private network.
+func TestAllow_UntrustedProxy_LogHintsAtSetting(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	g := New(Config{Rules: Rules{Allowed: Telegram}, Log: slog.New(slog.NewTextHandler(&out, nil))})
 	g.Allow(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), from("10.0.0.1", "149.154.167.220"))
-	g.tally.tell()
+	g.tally.flush()
 	if !strings.Contains(out.String(), "trusted_proxies") {
 		t.Error(out.String())
 	}
 }
 
-func FuzzOnlyTheLastHopThatATrustedProxyWroteCounts(f *testing.F) {
+func FuzzAddress_ForgedHeader_Ignored(f *testing.F) {
 	for _, seed := range []string{"", "149.154.160.1", "149.154.160.1, 10.0.0.1", ",,,", "[::1]:80, ::ffff:1.2.3.4", strings.Repeat("10.0.0.1,", 100)} {
 		f.Add(seed)
 	}
@@ -349,12 +372,12 @@ func FuzzOnlyTheLastHopThatATrustedProxyWroteCounts(f *testing.F) {
 			}
 		}
 		if got := g.rules.Load().address(from(real, forged)); got.String() != real {
-			t.Errorf("a stranger's own %q: %v", forged, got)
+			t.Errorf("sent by an untrusted client, %q: %v", forged, got)
 		}
 	})
 }
 
-func TestAFloodIsAFewLogLines(t *testing.T) {
+func TestRun_ManyRejections_FewLogLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -363,39 +386,41 @@ func TestAFloodIsAFewLogLines(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); g.Run(ctx) }()
 		for i := range 3112 {
-			g.note(Refused, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+			g.note(Unauthorized, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
 		}
 		for range 100 {
 			g.ServerLog().Print("http: TLS handshake error from 192.0.2.7:4711: EOF")
 		}
 		for i := range 2 * maxTallied {
-			g.note(Limited, netip.AddrFrom4([4]byte{198, byte(i >> 8), byte(i), 1}))
+			g.note(RateLimited, netip.AddrFrom4([4]byte{198, byte(i >> 8), byte(i), 1}))
 		}
-		time.Sleep(tellEvery)
+		time.Sleep(logEvery)
 		cancel()
 		<-done
 		said := out.String()
-		if n := strings.Count(said, "\n"); n > maxTold+1 {
+		if n := strings.Count(said, "\n"); n > maxLines+1 {
 			t.Errorf("%d lines:\n%s", n, said)
 		}
 		for _, line := range []string{
-			"what=refused times=3112 from=203.0.113.0/24 in=10s",
-			`what=various`, "what=limited times=1026 from=elsewhere", "what=unreadable times=100 from=192.0.2.0/24",
+			"reason=unauthorized times=3112 from=203.0.113.0/24 in=10s",
+			`reason=various`, "reason=rate_limited times=1026 from=elsewhere", "reason=tls_failed times=100 from=192.0.2.0/24",
 		} {
 			if !strings.Contains(said, line) {
 				t.Errorf("%q is missing in\n%s", line, said)
 			}
 		}
-		g.ServerLog().Print("http: panic serving [2001:db8::1]:4711: what a customer: wrote\ngoroutine 7 [running]:\nin some.go")
-		g.ServerLog().Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\ngoroutine 8 [running]:\nin another.go")
+		g.ServerLog().
+			Print("http: panic serving [2001:db8::1]:4711: what a customer: wrote\ngoroutine 7 [running]:\nin some.go")
+		g.ServerLog().
+			Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\ngoroutine 8 [running]:\nin another.go")
 		said = out.String()
 		for _, part := range []string{"level=ERROR", "[2001:db8::1]:4711", "in some.go", "index out of range [3]", "in another.go"} {
 			if !strings.Contains(said, part) {
-				t.Errorf("%q is missing in what is said of panics: %s", part, said)
+				t.Errorf("%q is missing in the log of panics: %s", part, said)
 			}
 		}
 		if strings.Contains(said, "wrote") {
-			t.Errorf("what was thrown is said: %s", said)
+			t.Errorf("the log contains the panic value: %s", said)
 		}
 	})
 }

@@ -12,19 +12,20 @@ import (
 )
 
 const (
-	// maxConnections is what Telegram opens for twenty busy bots, 100 each; a connection
-	// takes some 20 KiB, twice that with TLS.
+	// maxConnections allows twenty busy bots, for each of which Telegram opens 100
+	// connections. A connection takes some 20 KiB, twice that with TLS.
 	maxConnections = 2048
-	// maxPerAddress is ten browsers behind one address.
+	// maxPerAddress allows ten browsers behind one address.
 	maxPerAddress = 64
 )
 
-// Listener closes connections that a guard turns away before they cost anything. The
-// rest it counts.
+// Listener returns a listener that closes the connections the guard rejects as soon as
+// they are accepted, and counts the others.
 //
-// Telegram's ranges, the ones that are allowed, proxies, private networks and whoever
-// named a right secret lately are never cut and have only the limit on all connections:
-// behind each of them stand many. Strangers from there are limited request by request.
+// Connections from Telegram's ranges, allowed sources, proxies, private networks and
+// sources that recently sent a valid secret are never closed by a ban and count only
+// against the limit on all connections: many clients share each of these addresses.
+// Failing clients behind them are limited request by request.
 func (g *Guard) Listener(l net.Listener) net.Listener { return &listener{l, g} }
 
 type listener struct {
@@ -40,13 +41,13 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		c := &conn{Conn: accepted, guard: l.guard}
 		if tcp, ok := accepted.RemoteAddr().(*net.TCPAddr); ok {
-			c.peer = plain(tcp.AddrPort().Addr())
+			c.peer = normalize(tcp.AddrPort().Addr())
 		}
 		c.source = sourceOf(c.peer)
-		if what := l.guard.enter(c); what != "" {
-			l.guard.note(what, c.source)
+		if reason := l.guard.enter(c); reason != "" {
+			l.guard.note(reason, c.source)
 			if tcp, ok := accepted.(interface{ SetLinger(seconds int) error }); ok {
-				tcp.SetLinger(0) // a reset, so that the kernel forgets it, too
+				tcp.SetLinger(0) // send a reset, so that the kernel keeps no state
 			}
 			accepted.Close()
 			continue
@@ -55,68 +56,69 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter counts a connection, or says why it may not come in.
-func (g *Guard) enter(c *conn) What {
+// enter counts a connection, or returns the reason for rejecting it.
+func (g *Guard) enter(c *conn) Reason {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	rules := g.rules.Load()
-	c.stranger = !rules.vouchFor(c.peer) && !g.knows(c.source, now)
+	c.untrusted = !rules.shared(c.peer) && !g.knows(c.source, now)
 	switch {
-	case c.stranger && g.cutOff(c.source, now):
-		return Cut
-	case c.stranger && g.open[c.source] >= rules.PerAddress:
-		return Crowded
-	case g.total >= rules.Connections, c.stranger && g.strange >= rules.Connections/2:
-		return Full
+	case c.untrusted && g.banned(c.source, now):
+		return Banned
+	case c.untrusted && g.open[c.source] >= rules.PerAddress:
+		return SourceLimit
+	case g.total >= rules.Connections, c.untrusted && g.untrusted >= rules.Connections/2:
+		return ConnectionLimit
 	}
-	if g.total++; c.stranger {
+	if g.total++; c.untrusted {
 		g.open[c.source]++
-		g.strange++
+		g.untrusted++
 	}
 	return ""
 }
 
-// leave is the end of a connection that entered.
+// leave removes a connection from the counts.
 func (g *Guard) leave(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.total--; !c.stranger {
+	if g.total--; !c.untrusted {
 		return
 	}
-	g.strange--
+	g.untrusted--
 	if g.open[c.source]--; g.open[c.source] == 0 {
 		delete(g.open, c.source)
 	}
 }
 
-// vouchFor tells whether behind an address stand many, or the operator's own.
-func (r *Rules) vouchFor(peer netip.Addr) bool {
-	return inside(peer) || contains(r.Proxies, peer) || contains(r.Allowed, peer) || contains(Telegram, peer)
+// shared reports whether many clients may stand behind an address, or it is one of the
+// team's own.
+func (r *Rules) shared(peer netip.Addr) bool {
+	return isPrivate(peer) || contains(r.Proxies, peer) || contains(r.Allowed, peer) || contains(Telegram, peer)
 }
 
-// knows tells whether a source named a right secret lately.
+// knows reports whether a source recently sent a valid secret. The caller holds g.mu.
 func (g *Guard) knows(source netip.Addr, now time.Time) bool {
 	last, ok := g.known.Peek(source)
 	return ok && now.Sub(last) < knownFor
 }
 
-// Connections is how many are open.
+// Connections returns the number of open connections.
 func (g *Guard) Connections() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.total
 }
 
-// conn is a connection that entered.
+// conn is an accepted connection.
 type conn struct {
 	net.Conn
-	guard    *Guard
-	peer     netip.Addr
-	source   netip.Addr
-	stranger bool
-	admitted atomic.Int64 // when a request last named a right secret, in Unix seconds
-	left     sync.Once
+	guard         *Guard
+	peer          netip.Addr
+	source        netip.Addr
+	untrusted     bool
+	authenticated atomic.Int64 // time of the last request with a valid secret, in Unix seconds
+	left          sync.Once
 }
 
 func (c *conn) Close() error {
@@ -126,7 +128,7 @@ func (c *conn) Close() error {
 
 type connKey struct{}
 
-// Context is an http.Server's ConnContext: it lets requests know their connection.
+// Context is a ConnContext for an http.Server. It makes the connection known to its requests.
 func Context(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -134,7 +136,7 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// connOf is the connection of a request, or nil when it came past the guard's listener.
+// connOf returns the connection of a request, or nil if it did not pass the guard's listener.
 func connOf(r *http.Request) *conn {
 	c, _ := r.Context().Value(connKey{}).(*conn)
 	return c

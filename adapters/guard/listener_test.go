@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// street is a listener whose connections come from where the test says.
-type street struct {
+// fakeAddrs is a listener whose connections have the remote addresses that the test sets.
+type fakeAddrs struct {
 	net.Listener
 	mu   sync.Mutex
 	from map[string]net.IP // by the address of the other end
 }
 
 // dial opens a connection from an address.
-func (s *street) dial(t *testing.T, from string) net.Conn {
+func (s *fakeAddrs) dial(t *testing.T, from string) net.Conn {
 	t.Helper()
-	s.mu.Lock() // until it is noted whose connection it is
+	s.mu.Lock() // until the address of the connection is stored
 	defer s.mu.Unlock()
 	c, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
@@ -30,48 +30,52 @@ func (s *street) dial(t *testing.T, from string) net.Conn {
 	return c
 }
 
-func (s *street) Accept() (net.Conn, error) {
+func (s *fakeAddrs) Accept() (net.Conn, error) {
 	c, err := s.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &guest{c.(*net.TCPConn), &net.TCPAddr{IP: s.from[c.RemoteAddr().String()], Port: 4711}}, nil
+	return &fakeConn{c.(*net.TCPConn), &net.TCPAddr{IP: s.from[c.RemoteAddr().String()], Port: 4711}}, nil
 }
 
-type guest struct {
+type fakeConn struct {
 	*net.TCPConn
 	from net.Addr
 }
 
-func (g *guest) RemoteAddr() net.Addr { return g.from }
+func (g *fakeConn) RemoteAddr() net.Addr { return g.from }
 
-// On a real server: connections of who does not give up are closed before they are
-// read, those of others are not, and all that ended are forgotten.
-func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
+// On a real server, connections of a source that keeps failing are closed before they are
+// read, others are served, and closed connections no longer count.
+func TestListener_FailingSource_OthersServed(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{PerAddress: 3}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &street{Listener: l, from: map[string]net.IP{}}
-	server := &http.Server{ConnContext: Context, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Header.Get("Secret") == "right":
-			g.Admitted(r)
-		case g.Refused(r, "") > 0:
-			w.WriteHeader(http.StatusTooManyRequests)
-		default:
-			w.WriteHeader(http.StatusUnauthorized)
-		}
-	})}
+	s := &fakeAddrs{Listener: l, from: map[string]net.IP{}}
+	server := &http.Server{
+		ConnContext: Context,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Secret") == "right":
+				g.Authenticated(r)
+			case g.Failed(r, "") > 0:
+				w.WriteHeader(http.StatusTooManyRequests)
+			default:
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		}),
+	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); server.Serve(g.Listener(s)) }()
 	defer func() { server.Close(); <-ended }()
 	ask := func(from, secret string) (status int) {
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return s.dial(t, from), nil }}}
+		dial := func(string, string) (net.Conn, error) { return s.dial(t, from), nil }
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: dial}}
 		r, err := http.NewRequest(http.MethodPost, "http://"+l.Addr().String(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -82,14 +86,14 @@ func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
 			status = answer.StatusCode
 			answer.Body.Close()
 		}
-		for g.Connections() > 0 { // until the server, too, has closed it, it counts
+		for g.Connections() > 0 { // it counts until the server has closed it, too
 			runtime.Gosched()
 		}
 		return status
 	}
 	const bad, shared = "203.0.113.7", "203.0.113.8"
 	if got := ask(shared, "right"); got != http.StatusOK {
-		t.Errorf("a right secret is answered %d", got)
+		t.Errorf("a valid secret is answered %d", got)
 	}
 	for _, from := range []string{bad, shared} {
 		var got [3]int // 401, 429, nothing
@@ -104,7 +108,7 @@ func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
 			}
 		}
 		want := [3]int{maxFailures, maxFailures - 1, maxFailures + 1}
-		if from == shared { // a secret was known there
+		if from == shared { // a valid secret came from there
 			want = [3]int{maxFailures, 2 * maxFailures, 0}
 		}
 		if got != want {
@@ -112,7 +116,7 @@ func TestAServerTurnsAwayOneSourceAndServesTheNext(t *testing.T) {
 		}
 	}
 	if got := ask(shared, "right"); got != http.StatusOK {
-		t.Errorf("a right secret from beside a stranger is answered %d", got)
+		t.Errorf("a valid secret from an address with failures is answered %d", got)
 	}
 	for range 3 {
 		defer s.dial(t, "2001:db8::1").Close()

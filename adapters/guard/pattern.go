@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// maxGuesses is how many bad secrets for one bot in guessWindow are a pattern,
-	// wherever they come from: whoever sends them knows its address.
+	// maxGuesses wrong secrets for one bot within guessWindow are reported as an attack,
+	// whatever sources they come from: the attacker knows the bot's webhook address.
 	maxGuesses  = 50
 	guessWindow = 10 * time.Minute
 )
 
-// pattern is the bad secrets that were named for one bot. It lasts until none came for
-// guessWindow.
+// pattern counts the wrong secrets sent for one bot. It is replaced after guessWindow
+// without one.
 type pattern struct {
 	bucket   *rate.Limiter
 	last     time.Time
 	reported bool
 }
 
-// suspect counts a bad secret, and tells whether it makes a pattern that was not told
-// of. Bots are the configured ones: their number is bounded.
+// suspect counts a wrong secret and reports whether it completes a series that was not
+// reported yet. bot is a configured bot, which bounds the number of patterns.
 func (g *Guard) suspect(bot string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

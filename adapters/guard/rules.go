@@ -6,22 +6,23 @@ import (
 	"slices"
 )
 
-// Rules are whom a guard lets in, and how many. They may change while it runs.
+// Rules say which sources a guard accepts, and how many connections. They may change while
+// it runs.
 type Rules struct {
-	Allowed     []netip.Prefix // who may reach what Allow wraps; empty is everybody
-	Proxies     []netip.Prefix // whose X-Forwarded-For is believed
-	Connections int            // open at once; 0 is 2,048. Strangers get at most half
-	PerAddress  int            // open at once of one stranger; 0 is 64
+	Allowed     []netip.Prefix // sources that Allow lets pass; empty allows all
+	Proxies     []netip.Prefix // proxies whose X-Forwarded-For is trusted
+	Connections int            // maximum of open connections; 0 means 2,048. Untrusted ones get at most half
+	PerAddress  int            // maximum of open connections of one untrusted source; 0 means 64
 }
 
-// Follow has the guard go by other rules from the next connection and the next request
-// on. No connection is closed for it: each stays what it was when it came.
+// SetRules replaces the rules for all further connections and requests. Open connections
+// stay open, and stay trusted or untrusted as they were when they were accepted.
 //
-// What is remembered stays, too, but for what came of the former rules alone: who may
-// come only now is not blamed for having tried before, and for who may not come any more
-// it does not count that it once named a right secret.
-func (g *Guard) Follow(now Rules) {
-	now.Connections, now.PerAddress = cmp.Or(now.Connections, maxConnections), cmp.Or(now.PerAddress, maxPerAddress)
+// The guard keeps its counts, with two exceptions: it forgets the failures of sources that
+// only the new rules allow, and the valid secrets of sources that they no longer allow.
+func (g *Guard) SetRules(now Rules) {
+	now.Connections = cmp.Or(now.Connections, maxConnections)
+	now.PerAddress = cmp.Or(now.PerAddress, maxPerAddress)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before := g.rules.Swap(&now)
@@ -40,7 +41,8 @@ func (g *Guard) Follow(now Rules) {
 	}
 }
 
-// admit tells whether a source, or a part of it, may come, be it for others.
+// admit reports whether the rules let a source, or a part of its network, send requests,
+// for itself or as a proxy.
 func (r *Rules) admit(source netip.Addr) bool {
 	named := func(named netip.Prefix) bool { return named.Overlaps(wholeOf(source)) }
 	return len(r.Allowed) == 0 || slices.ContainsFunc(r.Allowed, named) || slices.ContainsFunc(r.Proxies, named)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ServerLog is for an http.Server's ErrorLog. A handler's panic is an error, and said at
-// once; a handshake that came to nothing is a failure of its source.
+// ServerLog returns the ErrorLog for an http.Server. It logs a handler's panic as an error
+// at once, and counts a failed TLS handshake as a failure of its source.
 func (g *Guard) ServerLog() *log.Logger {
 	return slog.NewLogLogger(&serverLog{g.config.Log.Handler(), g}, slog.LevelError)
 }
@@ -19,7 +19,7 @@ type serverLog struct {
 	guard *Guard
 }
 
-// Enabled is true, as failures are counted however little is logged.
+// Enabled always returns true: failures are counted at every log level.
 func (*serverLog) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements slog.Handler.
@@ -28,28 +28,28 @@ func (s *serverLog) Handle(ctx context.Context, r slog.Record) error {
 		at, _, _ := strings.Cut(rest, ": ")
 		source, _ := parseHop(at)
 		source = sourceOf(source)
-		s.guard.fail(source, time.Now()) // the next connections of who goes on are cut
-		s.guard.note(Unreadable, source)
+		s.guard.fail(source, time.Now()) // a source that keeps failing is banned
+		s.guard.note(TLSFailed, source)
 		return nil
 	}
 	if !s.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
-	r.Message = withoutThrown(r.Message)
+	r.Message = redactPanic(r.Message)
 	return s.Handler.Handle(ctx, r)
 }
 
-// withoutThrown takes out of a panic's line what was thrown, which may quote a customer,
-// unless it is the runtime's own word. Where that was is told behind it.
-func withoutThrown(message string) string {
+// redactPanic removes the panic value from a log line, because it may quote a customer. A
+// runtime error is kept, and so is the stack trace.
+func redactPanic(message string) string {
 	const begins = "http: panic serving "
 	rest, ok := strings.CutPrefix(message, begins)
-	source, thrown, _ := strings.Cut(rest, ": ")
-	if !ok || strings.HasPrefix(thrown, "runtime error: ") {
+	source, value, _ := strings.Cut(rest, ": ")
+	if !ok || strings.HasPrefix(value, "runtime error: ") {
 		return message
 	}
-	if stack := strings.LastIndex(thrown, "\ngoroutine "); stack >= 0 {
-		source += ":" + thrown[stack:]
+	if stack := strings.LastIndex(value, "\ngoroutine "); stack >= 0 {
+		source += ":" + value[stack:]
 	}
 	return begins + source
 }

@@ -4,24 +4,29 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// Telegram is where Telegram's webhooks come from, by its documentation.
-var Telegram = []netip.Prefix{netip.MustParsePrefix("149.154.160.0/20"), netip.MustParsePrefix("91.108.4.0/22")}
+// Telegram lists the ranges from which Telegram sends webhook requests, according to its
+// documentation.
+var Telegram = []netip.Prefix{
+	netip.MustParsePrefix("149.154.160.0/20"),
+	netip.MustParsePrefix("91.108.4.0/22"),
+}
 
 const (
-	// sourceBits of an IPv6 address are one customer's; the rest they choose at will.
+	// sourceBits of an IPv6 address identify one customer, who may choose the others.
 	sourceBits = 64
-	// Networks are what the log names: some hundred neighbours.
+	// The log names networks of this size instead of single addresses.
 	network4Bits = 24
 	network6Bits = 48
-	// maxHops bounds how far a chain of proxies is followed.
+	// maxHops bounds the number of X-Forwarded-For entries that are read.
 	maxHops = 16
 )
 
-// ParseRanges reads a list of addresses and CIDR ranges. The word telegram stands for
-// Telegram's.
+// ParseRanges parses a list of addresses and CIDR ranges. The word telegram stands for
+// Telegram's ranges.
 func ParseRanges(words []string) ([]netip.Prefix, error) {
 	var ranges []netip.Prefix
 	for _, word := range words {
@@ -34,30 +39,27 @@ func ParseRanges(words []string) ([]netip.Prefix, error) {
 			prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
 		if err != nil || prefix.Addr().Is4In6() || strings.Contains(word, "%") {
-			return nil, fmt.Errorf("%q is neither the word telegram nor an address or range such as 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32", word)
+			return nil, fmt.Errorf("%q is not an address range: use the word telegram, "+
+				"or an address or range such as 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32", word)
 		}
 		ranges = append(ranges, prefix.Masked())
 	}
 	return ranges, nil
 }
 
-// inside tells whether an address is one of the operator's own networks.
-func inside(address netip.Addr) bool {
+// isPrivate reports whether an address belongs to this machine or to a private network.
+func isPrivate(address netip.Addr) bool {
 	return address.IsLoopback() || address.IsPrivate() || address.IsLinkLocalUnicast()
 }
 
 func contains(ranges []netip.Prefix, address netip.Addr) bool {
-	for _, r := range ranges {
-		if r.Contains(address) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) })
 }
 
-// address is where a request comes from. Of X-Forwarded-For only that part is believed
-// which trusted proxies wrote: it is read from the right, as each proxy adds whom it
-// heard, up to the first that is not trusted.
+// address returns the client address of a request. It trusts only the part of
+// X-Forwarded-For that trusted proxies wrote: each proxy appends the address it received
+// the request from, so the header is read from the right up to the first address that is
+// not a trusted proxy.
 func (r *Rules) address(request *http.Request) netip.Addr {
 	address := peerOf(request)
 	if !contains(r.Proxies, address) {
@@ -73,7 +75,7 @@ func (r *Rules) address(request *http.Request) netip.Addr {
 			}
 			heard, ok := parseHop(hop)
 			if !ok || hops == maxHops {
-				return address // what stands further left nobody vouches for
+				return address // no trusted proxy wrote what stands further left
 			}
 			if address = heard; !contains(r.Proxies, address) {
 				return address
@@ -83,7 +85,7 @@ func (r *Rules) address(request *http.Request) netip.Addr {
 	return address
 }
 
-// sourceOf is the address, or the first one of its IPv6 network.
+// sourceOf returns the address, or the first address of its IPv6 network.
 func sourceOf(address netip.Addr) netip.Addr {
 	if !address.Is6() {
 		return address
@@ -91,7 +93,7 @@ func sourceOf(address netip.Addr) netip.Addr {
 	return wholeOf(address).Addr()
 }
 
-// wholeOf is all addresses of a source.
+// wholeOf returns the range of all addresses of a source.
 func wholeOf(source netip.Addr) netip.Prefix {
 	bits := source.BitLen()
 	if source.Is6() {
@@ -100,7 +102,7 @@ func wholeOf(source netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(source, bits).Masked()
 }
 
-// networkOf is the neighbourhood that a log line names.
+// networkOf returns the network that a log line names for a source.
 func networkOf(source netip.Addr) netip.Prefix {
 	bits := network4Bits
 	if source.Is6() {
@@ -113,21 +115,22 @@ func networkOf(source netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// parseHop reads one entry of X-Forwarded-For: an address, perhaps with a port.
+// parseHop parses one entry of X-Forwarded-For: an address with an optional port.
 func parseHop(hop string) (netip.Addr, bool) {
 	hop = strings.TrimSpace(hop)
 	address, err := netip.ParseAddr(strings.Trim(hop, "[]"))
 	if err != nil {
 		withPort, err := netip.ParseAddrPort(hop)
-		return plain(withPort.Addr()), err == nil
+		return normalize(withPort.Addr()), err == nil
 	}
-	return plain(address), true
+	return normalize(address), true
 }
 
-// plain is an address as ranges know it: without a zone, and IPv4 as IPv4.
-func plain(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }
+// normalize removes the zone of an address and turns an IPv4-mapped one into IPv4, as
+// ranges need it.
+func normalize(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }
 
-// peerOf is the other end of a request's connection.
+// peerOf returns the address at the other end of a request's connection.
 func peerOf(r *http.Request) netip.Addr {
 	if c := connOf(r); c != nil {
 		return c.peer

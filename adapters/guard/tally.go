@@ -10,34 +10,34 @@ import (
 )
 
 const (
-	// tellEvery is how often refusals are told of, and maxTold in how many lines at most.
-	tellEvery = 10 * time.Second
-	maxTold   = 10
-	// maxTallied bounds how many networks are told apart until then.
+	// logEvery is how often rejections are logged, and maxLines the number of lines at most.
+	logEvery = 10 * time.Second
+	maxLines = 10
+	// maxTallied bounds how many networks are counted apart in that time.
 	maxTallied = 1024
 )
 
-// tally turns a flood of refusals into a few log lines.
+// tally summarises rejections in a few log lines, however many there are.
 type tally struct {
 	log   *slog.Logger
 	mu    sync.Mutex
-	count map[refusal]int
+	count map[rejection]int
 	since time.Time
 }
 
-// refusal is what is counted together. The zero prefix stands for all networks that
-// are not told apart.
-type refusal struct {
-	what What
-	from netip.Prefix
+// rejection is the key of a count. The zero prefix stands for all networks that are not
+// counted apart.
+type rejection struct {
+	reason Reason
+	from   netip.Prefix
 }
 
-func (t *tally) add(what What, source netip.Addr) {
-	key := refusal{what, networkOf(source)}
+func (t *tally) add(reason Reason, source netip.Addr) {
+	key := rejection{reason, networkOf(source)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.count == nil {
-		t.count, t.since = map[refusal]int{}, time.Now()
+		t.count, t.since = map[rejection]int{}, time.Now()
 	}
 	if _, ok := t.count[key]; !ok && len(t.count) >= maxTallied {
 		key.from = netip.Prefix{}
@@ -46,34 +46,34 @@ func (t *tally) add(what What, source netip.Addr) {
 }
 
 func (t *tally) run(ctx context.Context) {
-	tick := time.NewTicker(tellEvery)
+	tick := time.NewTicker(logEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			t.tell()
+			t.flush()
 			return
 		case <-tick.C:
-			t.tell()
+			t.flush()
 		}
 	}
 }
 
-// tell writes what was counted: the most frequent first, the rest as one.
-func (t *tally) tell() {
+// flush logs the counts: the most frequent first, the rest in one line.
+func (t *tally) flush() {
 	t.mu.Lock()
 	count, since := t.count, t.since
 	t.count = nil
 	t.mu.Unlock()
-	all := make([]refusal, 0, len(count))
+	all := make([]rejection, 0, len(count))
 	for r := range count {
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b refusal) int { return count[b] - count[a] })
+	slices.SortFunc(all, func(a, b rejection) int { return count[b] - count[a] })
 	seconds := time.Since(since).Round(time.Second)
 	rest := 0
 	for i, r := range all {
-		if i >= maxTold-1 && len(all) > maxTold {
+		if i >= maxLines-1 && len(all) > maxLines {
 			rest += count[r]
 			continue
 		}
@@ -81,12 +81,12 @@ func (t *tally) tell() {
 		if r.from.IsValid() {
 			from = r.from.String()
 		}
-		if r.what == Outside && inside(r.from.Addr()) {
-			hint = slog.String("hint", "if this is your proxy, name it under trusted_proxies")
+		if r.reason == NotAllowed && isPrivate(r.from.Addr()) {
+			hint = slog.String("hint", "if this is your proxy, add it to trusted_proxies")
 		}
-		t.log.Warn("turned away", "what", r.what, "times", count[r], "from", from, "in", seconds, hint)
+		t.log.Warn("requests rejected", "reason", r.reason, "times", count[r], "from", from, "in", seconds, hint)
 	}
 	if rest > 0 {
-		t.log.Warn("turned away", "what", "various", "times", rest, "from", "elsewhere", "in", seconds)
+		t.log.Warn("requests rejected", "reason", "various", "times", rest, "from", "elsewhere", "in", seconds)
 	}
 }

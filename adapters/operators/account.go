@@ -65,7 +65,7 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 		a.Log.Warn("an operator's request without its X-CSRF-Token was denied", "operator", operator.Name, "path", template(r))
 		return operator, problem{Status: http.StatusForbidden, Detail: "send the header " + csrfHeader + ", as logging in gave it"}
 	}
-	a.Door.Admitted(r)
+	a.Guard.Authenticated(r)
 	if a.Now().Sub(operator.LastSeen) >= seenEvery {
 		if err := a.Accounts.SawOperator(r.Context(), operator.Name); err != nil {
 			a.Log.Warn("when an operator was here is not kept", "error", err)
@@ -77,7 +77,7 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 // deny refuses who is not known. A source that keeps on trying hears that it should stop,
 // and is not logged here any more; who has a token is served wherever they come from.
 func (a *API) deny(r *http.Request, detail string) error {
-	if wait := a.Door.Refused(r, ""); wait > 0 {
+	if wait := a.Guard.Failed(r, ""); wait > 0 {
 		return problem{Status: http.StatusTooManyRequests, Detail: "too many requests without a right token or password: wait", after: wait}
 	}
 	a.Log.Warn("access to the operators' API was denied", "source", r.RemoteAddr, "path", template(r))
@@ -90,7 +90,7 @@ const (
 	maxFailures   = 20
 	failureWindow = 5 * time.Minute
 	// maxNames bounds the memory of them. When more come within a window, all are
-	// forgotten; the door has stopped most of the sources by then.
+	// forgotten; the guard has limited most of the sources by then.
 	maxNames = 10_000
 	// maxName is as long as an operator's name can be, in bytes.
 	maxName = 64

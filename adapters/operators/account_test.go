@@ -72,13 +72,13 @@ func TestGuessingAPasswordEndsSoon(t *testing.T) {
 func TestASourceThatGuessesIsNotLoggedForEverAndHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
-	for n := range 5 * patienceOfTheDoor {
+	for n := range 5 * maxFailed {
 		o.serve(request("GET", "/me", fmt.Sprint("guess", n), ""))
 	}
 	o.must(t, request("GET", "/me", "guess", ""), 429)
 	o.must(t, request("POST", "/session", "", `{"name": "guess", "password": "guess"}`), 429)
 	o.must(t, request("GET", "/me", "jo", ""), 200)
-	if lines := strings.Count(o.log.String(), "denied"); lines != patienceOfTheDoor || strings.Contains(o.log.String(), "guess") {
+	if lines := strings.Count(o.log.String(), "denied"); lines != maxFailed || strings.Contains(o.log.String(), "guess") {
 		t.Errorf("%d lines:\n%s", lines, o.log.String())
 	}
 }

@@ -160,7 +160,7 @@ func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		guessing := unknown
 		guessing.status, guessing.change = 429, func(o *office, r *http.Request) {
 			unknown.change(o, r)
-			o.refused = patienceOfTheDoor
+			o.refused = maxFailed
 		}
 		list = append(list, unknown, away, guessing)
 	}

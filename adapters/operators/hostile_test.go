@@ -161,7 +161,7 @@ func TestGuessesThatComeAtOnceAreCountedAtOnce(t *testing.T) {
 	const many = 200
 	codes := make(chan int, many)
 	var guessing sync.WaitGroup
-	o.Door = patient{}
+	o.Guard = unlimited{}
 	for range many {
 		guessing.Go(func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code })
 	}
@@ -214,8 +214,8 @@ func TestNoNameOfAChatLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// patient is a door that never closes.
-type patient struct{}
+// unlimited is a guard that never limits.
+type unlimited struct{}
 
-func (patient) Admitted(*http.Request)                      {}
-func (patient) Refused(*http.Request, string) time.Duration { return 0 }
+func (unlimited) Authenticated(*http.Request)                {}
+func (unlimited) Failed(*http.Request, string) time.Duration { return 0 }

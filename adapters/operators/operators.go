@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -27,7 +28,7 @@ type API struct {
 	Ledger   Ledger
 	Handle   func(context.Context, commands.Request) (commands.Result, error)
 	Canned   func(bot string) []string // names of a bot's canned replies
-	Door     Door
+	Guard    guard.Limiter
 	Observe  func(route string, status int, took time.Duration)
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -43,14 +44,6 @@ type Ledger interface {
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
 	// DeliveryStates tells how deliveries stand, by id.
 	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]commands.State, error)
-}
-
-// Door keeps strangers out who do not give up.
-type Door interface {
-	Admitted(*http.Request) // somebody known
-	// Refused says for how long a source should stay away, after which it is answered
-	// 429; 0 for the plain refusal. The name is for others who keep such a door.
-	Refused(r *http.Request, _ string) time.Duration
 }
 
 const (
@@ -101,7 +94,7 @@ func (a *API) routes() []route {
 // Routes adds the API to a router.
 func (a *API) Routes(r *mux.Router) {
 	for _, one := range a.routes() {
-		r.Handle(prefix+one.path, a.guard(one)).Methods(one.method)
+		r.Handle(prefix+one.path, a.authorize(one)).Methods(one.method)
 	}
 	fixed := func(p problem) http.Handler {
 		return a.observed("none", func(w http.ResponseWriter, r *http.Request) error { return p })
@@ -110,8 +103,8 @@ func (a *API) Routes(r *mux.Router) {
 	r.MethodNotAllowedHandler = fixed(problem{Status: http.StatusMethodNotAllowed, Detail: "this path has other methods: docs/operators-openapi.yaml lists them"})
 }
 
-// guard lets those in who may do it.
-func (a *API) guard(one route) http.Handler {
+// authorize serves a route to the operators whose role and bots permit it.
+func (a *API) authorize(one route) http.Handler {
 	return a.observed(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) error {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if one.needs == anybody {

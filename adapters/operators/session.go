@@ -63,7 +63,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if !right {
 		return a.deny(r, "name or password is wrong; `chatledger operator password` makes one")
 	}
-	a.Door.Admitted(r)
+	a.Guard.Authenticated(r)
 	if err := a.closeSession(r); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func newOffice() *office {
 		o.tokens[sha(name)] = commands.Operator{Name: name, Role: role}
 	}
 	o.tokens[sha("kim")] = commands.Operator{Name: "kim", Role: commands.Admin, Bots: []string{"shop"}}
-	o.API = &API{Door: o, Accounts: o, Ledger: o, Handle: o.handle, Observe: func(string, int, time.Duration) {}, Now: func() time.Time { return o.now },
+	o.API = &API{Guard: o, Accounts: o, Ledger: o, Handle: o.handle, Observe: func(string, int, time.Duration) {}, Now: func() time.Time { return o.now },
 		Log: slog.New(slog.NewTextHandler(&o.log, nil)), Canned: func(bot string) []string {
 			if bot != "demo" {
 				return nil
@@ -136,17 +136,17 @@ func (o *office) OperatorOf(_ context.Context, token [32]byte) (commands.Operato
 	return operator, known, nil
 }
 
-func (o *office) Admitted(*http.Request) {}
+func (o *office) Authenticated(*http.Request) {}
 
-func (o *office) Refused(*http.Request, string) time.Duration {
-	if o.refused++; o.refused > patienceOfTheDoor {
+func (o *office) Failed(*http.Request, string) time.Duration {
+	if o.refused++; o.refused > maxFailed {
 		return time.Minute
 	}
 	return 0
 }
 
-// patienceOfTheDoor is how often anybody may fail.
-const patienceOfTheDoor = 50
+// maxFailed is the number of failed requests before the guard limits.
+const maxFailed = 50
 
 func (o *office) SawOperator(context.Context, string) error { return nil }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math"
 	"mime"
 	"net/http"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -61,17 +61,9 @@ type Webhook struct {
 	Handle     func(context.Context, commands.Request) (commands.Result, error)
 	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
 	Observe    func(bot string, status int, took time.Duration)
-	Door       Door             // nil leaves it open
+	Guard      guard.Limiter    // nil means no limits
 	Now        func() time.Time // nil is the clock
 	Log        *slog.Logger
-}
-
-// Door keeps strangers out who do not give up. It is told of every request.
-type Door interface {
-	Admitted(*http.Request) // it named its bot's secret
-	// Refused says for how long a source should stay away, after which it is answered
-	// 429; 0 for the plain refusal. bot is the one whose secret it did not name, or empty.
-	Refused(r *http.Request, bot string) time.Duration
 }
 
 // Routes adds the webhook's paths: /webhook/<bot> and /webhook/<bot>/<path>.
@@ -129,12 +121,12 @@ func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, statu
 	if r.ContentLength < 0 || r.ContentLength > maxStranger {
 		w.Header().Set("Connection", "close") // and the rest of the body stays unread
 	}
-	if wh.Door != nil {
+	if wh.Guard != nil {
 		if status != http.StatusUnauthorized {
 			bot.Name = "" // it was not its secret that was wrong
 		}
-		if wait := wh.Door.Refused(r, bot.Name); wait > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		if wait := wh.Guard.Failed(r, bot.Name); wait > 0 {
+			w.Header().Set("Retry-After", guard.Seconds(wait))
 			return http.StatusTooManyRequests
 		}
 	}
@@ -146,8 +138,8 @@ func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, statu
 
 // take takes the request in and says with which status.
 func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
-	if wh.Door != nil {
-		wh.Door.Admitted(r)
+	if wh.Guard != nil {
+		wh.Guard.Authenticated(r)
 	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return http.StatusUnsupportedMediaType

@@ -9,26 +9,26 @@ import (
 
 // guarded is what is counted of the open network.
 type guarded struct {
-	turnedAway *prometheus.CounterVec
-	valid      *prometheus.GaugeVec
-	mu         sync.Mutex
-	public     map[string]prometheus.Gauge // by bot
+	rejected *prometheus.CounterVec
+	valid    *prometheus.GaugeVec
+	mu       sync.Mutex
+	public   map[string]prometheus.Gauge // by bot
 }
 
 func newGuarded(registry *prometheus.Registry) *guarded {
 	g := &guarded{
-		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_turned_away_total",
-			Help: "Requests and connections of strangers that were turned away, by what was done."}, []string{"what"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_rejected_total",
+			Help: "Requests and connections that the guard rejected, by reason."}, []string{"reason"}),
 		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_public_certificate_valid",
 			Help: "1 while the certificate at a bot's public address is good; 0 when it is not, or cannot be seen from here."}, []string{"bot"}),
 		public: map[string]prometheus.Gauge{},
 	}
-	registry.MustRegister(g.turnedAway, g.valid)
+	registry.MustRegister(g.rejected, g.valid)
 	return g
 }
 
-// TurnedAway records a stranger's request or connection.
-func (m *Metrics) TurnedAway(what string) { m.guarded.turnedAway.WithLabelValues(what).Inc() }
+// Rejected counts a rejected request or connection.
+func (m *Metrics) Rejected(reason string) { m.guarded.rejected.WithLabelValues(reason).Inc() }
 
 // Connections shows how many connections are open, from now on.
 func (m *Metrics) Connections(open func() int) {

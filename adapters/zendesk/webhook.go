@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -83,25 +83,17 @@ type Webhook struct {
 	Take       func(context.Context, Event) error
 	Quarantine func(ctx context.Context, body []byte, reason string) error
 	Observe    func(status int, took time.Duration)
-	Door       Door             // nil leaves it open
+	Guard      guard.Limiter    // nil means no limits
 	Now        func() time.Time // nil is the clock
 	Log        *slog.Logger
-}
-
-// Door keeps strangers out who do not give up. It is told of every request.
-type Door interface {
-	Admitted(*http.Request) // its signature was right
-	// Refused says for how long a source should stay away, after which it is answered
-	// 429; 0 for the plain refusal.
-	Refused(r *http.Request, bot string) time.Duration
 }
 
 // ServeHTTP answers one webhook.
 func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	status := wh.answer(w, r)
-	if wh.Door != nil {
-		status = wh.door(w, r, status)
+	if wh.Guard != nil {
+		status = wh.report(w, r, status)
 	}
 	switch status {
 	case http.StatusServiceUnavailable:
@@ -113,17 +105,18 @@ func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	wh.Observe(status, time.Since(begun))
 }
 
-// door tells the door of a request, and answers who is told to stay away.
-func (wh *Webhook) door(w http.ResponseWriter, r *http.Request, status int) int {
+// report reports the outcome of a request's authentication to the guard. It returns 429 if
+// the source must stay away.
+func (wh *Webhook) report(w http.ResponseWriter, r *http.Request, status int) int {
 	switch status {
 	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusBadRequest: // without a signature
 		// No bot is named: the pattern that a bot's secret is guessed is Telegram's.
-		if wait := wh.Door.Refused(r, ""); wait > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		if wait := wh.Guard.Failed(r, ""); wait > 0 {
+			w.Header().Set("Retry-After", guard.Seconds(wait))
 			return http.StatusTooManyRequests
 		}
 	default:
-		wh.Door.Admitted(r)
+		wh.Guard.Authenticated(r)
 	}
 	return status
 }

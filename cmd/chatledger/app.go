@@ -162,7 +162,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err := a.protect(c); err != nil {
 		return nil, err
 	}
-	webhook := &telegram.Webhook{Find: a.find, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Door: a.guard, Now: a.now, Log: c.Log,
+	webhook := &telegram.Webhook{Find: a.find, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Guard: a.guard, Now: a.now, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
 			return a.store.Quarantine(ctx, bot, body, reason)

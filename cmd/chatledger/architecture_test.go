@@ -35,8 +35,8 @@ var allowedImports = map[string][]string{
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},
 	"adapters/openapitest":           {},
-	"adapters/operators":             {"domain", "commands"},
-	"adapters/telegram":              {"domain", "commands"},
+	"adapters/operators":             {"domain", "commands", "adapters/guard"},
+	"adapters/telegram":              {"domain", "commands", "adapters/guard"},
 	"adapters/telegram/fixture":      {},
 	"adapters/telemetry":             {"domain", "commands"},
 	"adapters/outbound":              {},
@@ -48,7 +48,7 @@ var allowedImports = map[string][]string{
 	"adapters/simulators/llm":        {},
 	"adapters/simulators/telegram":   {},
 	"adapters/simulators/zendesk":    {},
-	"adapters/zendesk":               {"domain", "commands"},
+	"adapters/zendesk":               {"domain", "commands", "adapters/guard"},
 	"cmd/chatledger":                 {"domain", "commands", "projections", "schema", "adapters"},
 }
 

@@ -514,11 +514,11 @@ func TestHostileInputIsAnsweredAndCostsLittle(t *testing.T) {
 	columns.Flush()
 	said := b.said.String()
 	t.Logf("before: %+v\nafter:  %+v\n%s\nlog:\n%s", before, after, &table, said)
-	// At most ten in ten seconds, for six thousand that were turned away.
+	// At most ten in ten seconds, for six thousand rejections.
 	if n := strings.Count(said, "\n"); n == 0 || n > 50 {
 		t.Errorf("%d log lines", n)
 	}
-	for _, want := range []string{"what=refused", "what=limited", "what=unreadable", "what=full", "from=198.51.0.0/24"} {
+	for _, want := range []string{"reason=unauthorized", "reason=rate_limited", "reason=tls_failed", "reason=connection_limit", "from=198.51.0.0/24"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the log does not say %s", want)
 		}

@@ -36,12 +36,12 @@ func (a *app) newOperatorServer(c appConfig) (*sideServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sideServer{guard: guard.New(guard.Config{Rules: forPeople(rules), Log: c.Log, Observe: a.turnedAway})}
+	s := &sideServer{guard: guard.New(guard.Config{Rules: forPeople(rules), Log: c.Log, Observer: guardObserver{a}})}
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}
 	api := &operators.API{Accounts: a.store, Ledger: ledger{a.store}, Handle: a.tracing.Handle(a.handler.Handle), Canned: a.cannedReplies,
-		Door: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
+		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
 	routes := mux.NewRouter()
 	api.Routes(routes)
 	s.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,

@@ -19,7 +19,7 @@ func (a *app) newOpsServer(c appConfig) *sideServer {
 	if c.Ops == nil {
 		return nil
 	}
-	s := &sideServer{guard: guard.New(guard.Config{Log: c.Log, Observe: a.turnedAway})}
+	s := &sideServer{guard: guard.New(guard.Config{Log: c.Log, Observer: guardObserver{a}})}
 	s.listener = s.guard.Listener(c.Ops)
 	routes := mux.NewRouter()
 	a.health(routes)

@@ -16,7 +16,7 @@ func (a *app) protect(c appConfig) error {
 	if err != nil {
 		return err
 	}
-	a.guard = guard.New(guard.Config{Rules: rules, Log: c.Log, Observe: a.turnedAway, Suspicious: a.suspicious})
+	a.guard = guard.New(guard.Config{Rules: rules, Log: c.Log, Observer: guardObserver{a}})
 	a.metrics.Connections(a.guard.Connections)
 	a.listener = a.guard.Listener(a.listener)
 	if a.tls, err = c.Server.TLS.source(a.listener.Addr().String(), c.Log); err != nil {
@@ -41,9 +41,9 @@ func (a *app) rearm(server serverConfig) error {
 			return in(fmt.Errorf("tls: %w", advise(err)), "tls", "certificate")
 		}
 	}
-	a.guard.Follow(rules)
+	a.guard.SetRules(rules)
 	if a.people != nil {
-		a.people.guard.Follow(forPeople(rules))
+		a.people.guard.SetRules(forPeople(rules))
 	}
 	return nil
 }
@@ -54,14 +54,17 @@ func forPeople(rules guard.Rules) guard.Rules {
 	return rules
 }
 
-func (a *app) turnedAway(what guard.What) { a.metrics.TurnedAway(string(what)) }
+// guardObserver counts what the guards reject, and passes on bots whose secret is guessed.
+type guardObserver struct{ app *app }
 
-// suspicious is told once of each pattern of bad secrets.
-func (a *app) suspicious(bot string, source netip.Prefix) {
-	a.log.Warn("somebody guesses a bot's secret: `chatledger webhook rotate` gives it a new one, and a new address", "bot", bot, "last from", source)
+func (o guardObserver) Rejected(reason guard.Reason) { o.app.metrics.Rejected(string(reason)) }
+
+func (o guardObserver) SecretGuessed(bot string, source netip.Prefix) {
+	o.app.log.Warn("many requests with a wrong webhook secret: "+
+		"run `chatledger webhook rotate` to replace the bot's secret and address", "bot", bot, "last_source", source)
 	select {
-	case a.attacks <- bot:
-	default: // as many wait to be dealt with as need be
+	case o.app.attacks <- bot:
+	default: // enough bots are waiting
 	}
 }
 

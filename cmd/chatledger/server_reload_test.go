@@ -45,7 +45,7 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 	var posting sync.WaitGroup
 	stop := sync.OnceFunc(func() { close(over); posting.Wait() })
 	defer stop()
-	answered := map[string]*[3]atomic.Int64{one: {}, other: {}} // let in, turned away, neither
+	answered := map[string]*[3]atomic.Int64{one: {}, other: {}} // accepted, rejected, neither
 	for source, count := range answered {
 		posting.Go(func() {
 			for {
@@ -79,10 +79,10 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 		})
 		refused, let := answered[in][1].Load(), answered[out][0].Load()
 		before := answered[out][1].Load()
-		w.eventually(out+" is turned away again and again", func() string { return unless(answered[out][1].Load() > before+50, "") })
+		w.eventually(out+" is rejected repeatedly", func() string { return unless(answered[out][1].Load() > before+50, "") })
 		// One request of each may have been on its way.
 		if answered[in][1].Load() > refused+1 || answered[out][0].Load() > let+1 {
-			t.Errorf("with %s on the list, %s goes on being let in, or it is turned away", in, out)
+			t.Errorf("with %s on the list, %s is still accepted, or it is rejected", in, out)
 		}
 	}
 	only(one, other)

@@ -44,7 +44,7 @@ func (a *app) listenToZendesk(bot string, z *zendeskConfig) *zendesk.Webhook {
 		a.metrics.Quarantined(source)
 		return a.store.Quarantine(ctx, source, body, reason)
 	}
-	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Door: a.guard, Log: a.log,
+	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Guard: a.guard, Log: a.log,
 		Observe: func(status int, took time.Duration) { a.metrics.Webhook(source, status, took) },
 		Take: func(ctx context.Context, e zendesk.Event) error {
 			if e.Stream.Bot() != bot {
@@ -77,7 +77,7 @@ func (a *app) serveZendesk(w http.ResponseWriter, r *http.Request) {
 		b.zendesk.ServeHTTP(w, r)
 		return
 	}
-	if wait := a.guard.Refused(r, ""); wait > 0 {
+	if wait := a.guard.Failed(r, ""); wait > 0 {
 		w.Header().Set("Retry-After", guard.Seconds(wait))
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
