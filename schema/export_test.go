@@ -1,7 +1,7 @@
 package schema
 
-// MigrateFS is Migrate with migrations of the test's own.
+// MigrateFS is Migrate with the given migrations.
 var MigrateFS = migrate
 
-// Files are the migrations of the program.
+// Files returns the migrations of the program.
 var Files = embedded

@@ -2,22 +2,23 @@ package schema
 
 import (
 	"context"
+	"database/sql"
 	_ "embed"
 	"fmt"
 	"regexp"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 //go:embed roles.sql
 var rolesSQL string
 
-// Roles are three names: who owns the schema and migrates it, who the program serves as,
-// and who reads the read model.
+// Roles are the names of the database roles: Owner owns the schema and migrates it, the program
+// serves as App, and Analyst reads the read model.
 type Roles struct{ Owner, App, Analyst string }
 
-// RolesOf are the roles of a prefix, such as chatledger_owner.
+// RolesOf returns the roles with a prefix, such as chatledger_owner.
 func RolesOf(prefix string) Roles {
 	return Roles{prefix + "_owner", prefix + "_app", prefix + "_analyst"}
 }
@@ -25,40 +26,60 @@ func RolesOf(prefix string) Roles {
 // rolePrefix leaves room for the longest name in PostgreSQL's 63 bytes, and needs no quotes.
 var rolePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
 
-// rolesLock is how long a table is waited for that changes hands: those who ask for it
-// after that wait behind.
+// rolesLock limits the wait for a lock on a table whose owner changes: later queries on that
+// table queue behind the waiting statement.
 const rolesLock = "5s"
 
-// MakeRoles gives a migrated database its roles and each of them its rights; all of it or
-// nothing. It needs who may make roles the first time, and the owner afterwards, when it
-// extends the rights to what migrations have added. Any number may run it at once. note is
-// told what the server says to be missing.
-func MakeRoles(ctx context.Context, dsn, prefix string, note func(string)) (Roles, error) {
+// MakeRoles creates the roles of a migrated database and grants their rights, in one transaction.
+// The first run needs a role that may create roles. Later runs extend the rights to what
+// migrations have added, and need only the owner. Any number of processes may call it at once.
+// notice receives the server's notices, which name what is missing.
+func MakeRoles(ctx context.Context, dsn, prefix string, notice func(string)) (Roles, error) {
 	if !rolePrefix.MatchString(prefix) {
-		return Roles{}, fmt.Errorf("roles cannot begin with %q: use 1 to 48 of a-z 0-9 _, beginning with a letter", prefix)
+		const invalid = "role prefix %q is invalid: use 1 to 48 of a-z 0-9 _, beginning with a letter"
+		return Roles{}, fmt.Errorf(invalid, prefix)
 	}
 	r := RolesOf(prefix)
-	conn, err := connect(ctx, dsn, func(c *pgx.ConnConfig) {
-		c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { note(n.Message) }
-	})
+	cfg, err := config(dsn)
 	if err != nil {
 		return r, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) // ends the session, and with it the lock
-	if err := lock(ctx, conn); err != nil {
-		return r, err
-	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
-			select set_config('chatledger.owner', $1, true), set_config('chatledger.app', $2, true),
-				set_config('chatledger.analyst', $3, true), set_config('lock_timeout', $4, true)`, r.Owner, r.App, r.Analyst, rolesLock)
-		if err == nil {
-			_, err = tx.Exec(ctx, rolesSQL)
-		}
-		return err
-	})
-	if err != nil {
-		return r, fmt.Errorf("make roles %s, %s and %s: %w; let a superuser do it, or who made what it names", r.Owner, r.App, r.Analyst, err)
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice(n.Message) }
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close() // ends the session, and with it the lock
+	if err := makeRoles(ctx, db, r); err != nil {
+		return r, fmt.Errorf("create roles %s, %s and %s: %w; run it as a superuser, or as the owner of what the error names",
+			r.Owner, r.App, r.Analyst, err)
 	}
 	return r, nil
+}
+
+func makeRoles(ctx context.Context, db *sql.DB, r Roles) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	locker, err := newLocker()
+	if err != nil {
+		return err
+	}
+	if err := locker.SessionLock(ctx, conn); err != nil {
+		return err
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `
+		select set_config('chatledger.owner', $1, true), set_config('chatledger.app', $2, true),
+			set_config('chatledger.analyst', $3, true), set_config('lock_timeout', $4, true)`,
+		r.Owner, r.App, r.Analyst, rolesLock); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, rolesSQL); err != nil {
+		return err
+	}
+	return tx.Commit()
 }

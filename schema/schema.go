@@ -1,10 +1,10 @@
-// Package schema holds the database's schema as numbered migrations and brings
-// a database up to them.
+// Package schema holds the schema of the database as numbered migrations and brings a database up
+// to date.
 //
-// Migrations go forward only: a mistake is corrected by the next number, never
-// by a change to a file that some database has already run. Each file runs in
-// one transaction unless it says otherwise, so a migration that fails leaves
-// the database at the version before it.
+// migrations/00001_baseline.sql is the whole schema. Later changes are added as the next number:
+// migrations go forward only, and a file that a database may have run is never changed. Each
+// file runs in one transaction unless it says otherwise, so a migration that fails leaves the
+// database at the version before it.
 package schema
 
 import (
@@ -16,69 +16,88 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed migrations/*.sql
 var files embed.FS
 
 const (
-	// table records the migrations that have run. It is in public because it
-	// must exist before the first migration makes the schemas of its own.
+	// table records the migrations that have run. It is in public because it must exist before
+	// the first migration creates the other schemas.
 	table = "public.schema_migrations"
 
-	// lockKey is the advisory lock of whoever migrates a database: "chatledg"
-	// in ASCII, to be recognised in pg_locks.
-	lockKey int64 = 0x636861746c656467
+	// lockID is the advisory lock that a migrating process holds: "chatledg" in ASCII, to be
+	// recognized in pg_locks.
+	lockID int64 = 0x636861746c656467
 
-	// lockPoll is the pause between two tries for the lock.
-	lockPoll = 25 * time.Millisecond
+	// lockInterval is the pause between two attempts to get the lock, in seconds; goose accepts
+	// no shorter one. lockAttempts limits the wait to an hour: a migration may build an index on
+	// a large table.
+	lockInterval = 1
+	lockAttempts = 3600
 )
 
-// Migrate runs the migrations that the database lacks and returns the versions
-// it found and left. Any number of processes may call it at once: one does the
-// work, the others wait for it. A database that lacks nothing costs one
-// connection and one query. A database newer than this program is an error.
+// Migrate runs the migrations that the database lacks. It returns the version before and after.
+// Any number of processes may call it at once: one does the work, the others wait for it. A
+// database that is newer than this program is an error.
 func Migrate(ctx context.Context, dsn string) (from, to int64, err error) {
 	return migrate(ctx, dsn, embedded())
 }
 
-// Latest is the version that this program brings a database to.
+// Latest returns the version that Migrate brings a database to.
 func Latest() int64 {
-	n, err := latest(embedded())
+	names, err := fs.Glob(embedded(), "*.sql") // in lexical order
 	if err != nil {
 		panic(err) // the files are part of the program
 	}
-	return n
+	version, err := goose.NumericComponent(names[len(names)-1])
+	if err != nil {
+		panic(err)
+	}
+	return version
 }
 
-// Version is the version of the database, 0 when nothing has been migrated.
+// Version returns the version of the database, 0 for one that was never migrated. It only reads.
 func Version(ctx context.Context, dsn string) (int64, error) {
-	conn, err := connect(ctx, dsn)
+	cfg, err := config(dsn)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close(ctx)
-	return version(ctx, conn)
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	store, err := database.NewStore(goose.DialectPostgres, table)
+	if err != nil {
+		return 0, err
+	}
+	version, err := store.GetLatestVersion(ctx, db)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "42P01" { // undefined_table
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read schema version: %w", err)
+	}
+	return version, nil
 }
 
-// Fingerprint changes whenever a migration does. Tests keep a migrated
-// database under it.
+// Fingerprint returns a hash of all migrations. Tests use it as the name of a migrated database
+// that they keep.
 func Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintln(h, table)
-	fsys := embedded()
-	names, err := fs.Glob(fsys, "*.sql") // in lexical order
+	names, err := fs.Glob(embedded(), "*.sql")
 	if err != nil {
 		panic(err)
 	}
 	for _, name := range names {
-		b, err := fs.ReadFile(fsys, name)
+		b, err := fs.ReadFile(embedded(), name)
 		if err != nil {
 			panic(err)
 		}
@@ -96,68 +115,57 @@ func embedded() fs.FS {
 }
 
 func migrate(ctx context.Context, dsn string, fsys fs.FS) (from, to int64, err error) {
-	target, err := latest(fsys)
+	cfg, err := config(dsn)
 	if err != nil {
 		return 0, 0, err
 	}
-	conn, err := connect(ctx, dsn)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) // ends the session, and with it the lock
-	if from, err = version(ctx, conn); err != nil {
-		return 0, 0, err
-	}
-	if from < target {
-		if err := lock(ctx, conn); err != nil {
-			return from, from, err
-		}
-		// Another process may have done the work while this one waited.
-		if from, err = version(ctx, conn); err != nil {
-			return 0, 0, err
-		}
-	}
-	switch {
-	case from > target:
-		return from, from, fmt.Errorf("database schema is at version %d, this program knows up to %d: run a newer chatledger", from, target)
-	case from == target:
-		return from, from, nil
-	}
-	to, err = up(ctx, conn.Config(), fsys, from)
-	return from, to, err
-}
-
-// up runs the missing migrations. The caller holds the lock, on another
-// connection: a session that only waits holds back no migration that must wait
-// for every older transaction, as "create index concurrently" does.
-func up(ctx context.Context, cfg *pgx.ConnConfig, fsys fs.FS, from int64) (to int64, err error) {
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
 	p, err := provider(db, fsys)
 	if err != nil {
-		return from, err
+		return 0, 0, err
 	}
-	done, err := p.Up(ctx)
+	from, target, err := p.GetVersions(ctx)
+	switch {
+	case err != nil:
+		return 0, 0, fmt.Errorf("read schema version: %w", err)
+	case from > target:
+		const newer = "database schema is at version %d, this program knows up to %d: run a newer chatledger"
+		return from, from, fmt.Errorf(newer, from, target)
+	case from == target:
+		return from, from, nil
+	}
+	applied, err := p.Up(ctx)
 	var partial *goose.PartialError
 	if errors.As(err, &partial) {
-		done = partial.Applied
-		err = partial.Err
+		applied = partial.Applied
 		if partial.Failed != nil && partial.Failed.Source != nil {
 			err = fmt.Errorf("migration %s: %w", path.Base(partial.Failed.Source.Path), partial.Err)
 		}
 	} else if err != nil {
-		err = fmt.Errorf("migrate database schema: %w", err)
+		return from, from, fmt.Errorf("migrate database schema: %w", err)
 	}
-	to = from
-	for _, r := range done {
-		to = max(to, r.Source.Version)
+	switch {
+	case len(applied) > 0:
+		// Another process may have run some of the migrations while this one waited for the lock.
+		return applied[0].Source.Version - 1, applied[len(applied)-1].Source.Version, err
+	case err != nil:
+		return from, from, err
 	}
-	return to, err
+	return target, target, nil // another process ran all of them
 }
 
+// provider makes goose's migrator. It takes the lock by trying again and again, as
+// pg_advisory_lock would not do: a session that waits inside the server keeps a snapshot open, and
+// "create index concurrently" waits for that snapshot, so each would wait for the other.
 func provider(db *sql.DB, fsys fs.FS) (*goose.Provider, error) {
+	locker, err := newLocker()
+	if err != nil {
+		return nil, err
+	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, fsys,
 		goose.WithTableName(table),
+		goose.WithSessionLocker(locker),
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithLogger(goose.NopLogger()))
 	if err != nil {
@@ -166,71 +174,17 @@ func provider(db *sql.DB, fsys fs.FS) (*goose.Provider, error) {
 	return p, nil
 }
 
-func latest(fsys fs.FS) (int64, error) {
-	names, err := fs.Glob(fsys, "*.sql")
-	if err != nil {
-		return 0, err
-	}
-	var n int64
-	for _, name := range names {
-		v, err := goose.NumericComponent(name)
-		if err != nil {
-			return 0, fmt.Errorf("name of migration %s: %w", name, err)
-		}
-		n = max(n, v)
-	}
-	return n, nil
+func newLocker() (lock.SessionLocker, error) {
+	return lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(lockInterval, lockAttempts))
 }
 
-func connect(ctx context.Context, dsn string, options ...func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+func config(dsn string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("the database's address: %w", err)
+		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "chatledger migrate"
 	}
-	for _, option := range options {
-		option(cfg)
-	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return nil, err // pgx names host, user and database, and no password
-	}
-	return conn, nil
-}
-
-func version(ctx context.Context, conn *pgx.Conn) (int64, error) {
-	var v int64
-	err := conn.QueryRow(ctx, "select coalesce(max(version_id), 0) from "+table+" where is_applied").Scan(&v)
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == "42P01" { // undefined_table: never migrated
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read schema version: %w", err)
-	}
-	return v, nil
-}
-
-// lock waits for the advisory lock by asking again and again. Waiting inside
-// the server would keep a snapshot open, and a migration that builds an index
-// concurrently waits for those: each would wait for the other.
-func lock(ctx context.Context, conn *pgx.Conn) error {
-	tick := time.NewTicker(lockPoll)
-	defer tick.Stop()
-	for {
-		var got bool
-		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", lockKey).Scan(&got); err != nil {
-			return fmt.Errorf("lock database for migration: %w", err)
-		}
-		if got {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for another process to migrate the database: %w", context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
+	return cfg, nil
 }

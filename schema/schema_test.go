@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// migrations makes a folder of one file per statement, numbered from 1.
+// migrations returns a folder with one file per statement, numbered from 1.
 func migrations(statements ...string) fs.FS {
 	fsys := fstest.MapFS{}
 	for i, sql := range statements {
@@ -38,7 +38,7 @@ func version(t *testing.T, dsn string) int64 {
 	return v
 }
 
-func TestMigrateBringsAnEmptyDatabaseToTheLatestVersion(t *testing.T) {
+func TestMigrate_EmptyDatabase_ReachesLatest(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	if got := version(t, dsn); got != 0 {
@@ -57,7 +57,7 @@ func TestMigrateBringsAnEmptyDatabaseToTheLatestVersion(t *testing.T) {
 	}
 }
 
-func TestManyMayMigrateAtOnce(t *testing.T) {
+func TestMigrate_Concurrent_OneDoesTheWork(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	var wg sync.WaitGroup
@@ -82,14 +82,19 @@ func TestManyMayMigrateAtOnce(t *testing.T) {
 	}
 }
 
-// The session that works waits for every transaction older than its index;
-// those that wait for it must not be among them.
-func TestAnIndexMayBeBuiltConcurrentlyWhileOthersWait(t *testing.T) {
+// "create index concurrently" waits for every older snapshot. Processes that wait for the lock must
+// not hold one.
+func TestMigrate_ConcurrentIndex_DoesNotDeadlock(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	fsys := fstest.MapFS{
-		"00001_table.sql": &fstest.MapFile{Data: []byte("-- +goose Up\ncreate table t as select generate_series(1, 1000) as i;\n")},
-		"00002_index.sql": &fstest.MapFile{Data: []byte("-- +goose NO TRANSACTION\n-- +goose Up\ncreate index concurrently t_i on t (i);\n")},
+		"00001_table.sql": &fstest.MapFile{Data: []byte(`-- +goose Up
+create table t as select generate_series(1, 1000) as i;
+`)},
+		"00002_index.sql": &fstest.MapFile{Data: []byte(`-- +goose NO TRANSACTION
+-- +goose Up
+create index concurrently t_i on t (i);
+`)},
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -104,7 +109,7 @@ func TestAnIndexMayBeBuiltConcurrentlyWhileOthersWait(t *testing.T) {
 	wg.Wait()
 }
 
-func TestADatabaseNewerThanTheProgramIsRefused(t *testing.T) {
+func TestMigrate_NewerDatabase_IsRejected(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	if _, _, err := schema.MigrateFS(t.Context(), dsn, migrations("select 1", "select 1", "select 1")); err != nil {
@@ -117,7 +122,7 @@ func TestADatabaseNewerThanTheProgramIsRefused(t *testing.T) {
 	}
 }
 
-func TestAMigrationThatFailsIsNamedAndUndone(t *testing.T) {
+func TestMigrate_Failure_IsNamedAndRolledBack(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	fsys := migrations("create table kept (i int)", "create table undone (i int);\nselect 1/0")
@@ -130,7 +135,8 @@ func TestAMigrationThatFailsIsNamedAndUndone(t *testing.T) {
 	}
 	conn := pgtest.Connect(t, dsn)
 	var kept, undone bool
-	if err := conn.QueryRow(t.Context(), "select to_regclass('kept') is not null, to_regclass('undone') is not null").Scan(&kept, &undone); err != nil {
+	const exist = "select to_regclass('kept') is not null, to_regclass('undone') is not null"
+	if err := conn.QueryRow(t.Context(), exist).Scan(&kept, &undone); err != nil {
 		t.Fatal(err)
 	}
 	if !kept || undone {
@@ -138,7 +144,7 @@ func TestAMigrationThatFailsIsNamedAndUndone(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatCannotBeReachedIsAnErrorWithoutThePassword(t *testing.T) {
+func TestMigrate_Unreachable_HidesPassword(t *testing.T) {
 	t.Parallel()
 	_, _, err := schema.Migrate(t.Context(), "postgres://someone:secret@127.0.0.1:1/nowhere?sslmode=disable")
 	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "nowhere") {
@@ -146,7 +152,7 @@ func TestADatabaseThatCannotBeReachedIsAnErrorWithoutThePassword(t *testing.T) {
 	}
 }
 
-func TestMigrationsAreNumberedWithoutGaps(t *testing.T) {
+func TestMigrations_Numbers_HaveNoGaps(t *testing.T) {
 	t.Parallel()
 	names, err := fs.Glob(schema.Files(), "*.sql")
 	if err != nil {
@@ -161,12 +167,12 @@ func TestMigrationsAreNumberedWithoutGaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(b), "+goose Down") {
-			t.Errorf("%s goes back; migrations go forward only", name)
+			t.Errorf("%s has a down migration; migrations go forward only", name)
 		}
 	}
 }
 
-// BenchmarkMigrateNothing is what every start of the program pays.
+// BenchmarkMigrateNothing measures what migrating costs a database that is up to date.
 func BenchmarkMigrateNothing(b *testing.B) {
 	dsn := pgtest.Database(b)
 	for b.Loop() {
@@ -176,7 +182,7 @@ func BenchmarkMigrateNothing(b *testing.B) {
 	}
 }
 
-// BenchmarkMigrate is the first start.
+// BenchmarkMigrate measures the first start.
 func BenchmarkMigrate(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()

@@ -127,7 +127,7 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 		}, "error", "database", "SQLSTATE 28", "the user and the password", ""},
 		{"the database was not made", func(p *examinee) { p.dsn = as(t, p.dsn, func(u *url.URL) { u.Path = "/ill_none" }) }, "error", "database", "does not exist", "createdb", ""},
 		{"no connection is left", run(`alter role ill_app connection limit 0`), "error", "database", "too many connections", "max_connections", `alter role ill_app connection limit -1`},
-		{"the schema is behind", run(`update schema_migrations set is_applied = false where version_id = (select max(version_id) from schema_migrations)`), "error", "schema", "this program needs", "`chatledger migrate`", `update schema_migrations set is_applied = true`},
+		{"the schema is behind", run(`update schema_migrations set version_id = -version_id`), "error", "schema", "this program needs", "`chatledger migrate`", `update schema_migrations set version_id = -version_id`},
 		{"the schema is ahead", run(`insert into schema_migrations (version_id, is_applied) values (9999, true)`), "error", "schema", "version 9999", "a newer chatledger", `delete from schema_migrations where version_id = 9999`},
 		{"the role may too much", func(p *examinee) { p.dsn = r.owner }, "warning", "roles", "may change the schema or history", "migrate --roles", ""},
 		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead", "deliveries list", ""},

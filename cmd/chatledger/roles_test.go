@@ -221,7 +221,7 @@ func TestRolesAreMadeAllOrNone(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "early")
 	for prefix, want := range map[string]string{
-		"other": "let a superuser do it", "Other": "roles cannot begin with", "x; drop": "roles cannot begin with",
+		"other": "run it as a superuser", "Other": "is invalid", "x; drop": "is invalid",
 	} {
 		code, _, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", prefix, "--database-url", r.owner)
 		if code != 1 || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
