@@ -59,19 +59,16 @@ func (f finder) find() (string, error) {
 
 // candidates yields every folder that holds both programs needed, best first.
 func (f finder) candidates(yield func(dir string) bool) {
-	complete := func(dir string) bool {
-		return executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres"))
-	}
 	if initdb, err := f.lookPath("initdb"); err == nil {
 		// A link in PATH leads to the folder that has all the programs.
 		if real, err := filepath.EvalSymlinks(initdb); err == nil {
 			initdb = real
 		}
-		if dir := filepath.Dir(initdb); filepath.IsAbs(dir) && complete(dir) && !yield(dir) {
+		if dir := filepath.Dir(initdb); filepath.IsAbs(dir) && hasPrograms(dir) && !yield(dir) {
 			return
 		}
 	}
-	if dir, err := f.bindir(); err == nil && filepath.IsAbs(dir) && complete(dir) && !yield(dir) {
+	if dir, err := f.bindir(); err == nil && filepath.IsAbs(dir) && hasPrograms(dir) && !yield(dir) {
 		return
 	}
 	var dirs []string
@@ -81,10 +78,15 @@ func (f finder) candidates(yield func(dir string) bool) {
 	}
 	slices.SortStableFunc(dirs, func(a, b string) int { return versionInPath(b) - versionInPath(a) })
 	for _, dir := range dirs {
-		if complete(dir) && !yield(dir) {
+		if hasPrograms(dir) && !yield(dir) {
 			return
 		}
 	}
+}
+
+// hasPrograms reports whether both programs needed are in dir.
+func hasPrograms(dir string) bool {
+	return executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres"))
 }
 
 func executable(file string) bool {

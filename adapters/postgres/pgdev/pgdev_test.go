@@ -3,7 +3,6 @@
 package pgdev
 
 import (
-	"archive/zip"
 	"bufio"
 	"bytes"
 	"context"
@@ -12,8 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +19,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -479,64 +475,6 @@ func TestAnotherServerOnThePortIsNotTakenForOurs(t *testing.T) {
 	close(died) // as ours does when it cannot have its port
 	if err := ours.waitReady(minute(t), died); !errors.Is(err, errDied) {
 		t.Errorf("ended with %v, want %v", err, errDied)
-	}
-}
-
-func TestProgramsAreDownloadedOnce(t *testing.T) {
-	t.Parallel()
-	archive := t.TempDir()
-	if err := os.Mkdir(filepath.Join(archive, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"initdb", "postgres", "pg_ctl"} {
-		if err := os.WriteFile(filepath.Join(archive, "bin", name), []byte("#!/bin/sh\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := exec.Command("tar", "-C", archive, "-cJf", filepath.Join(archive, "x.txz"), "bin").CombinedOutput(); err != nil {
-		t.Skipf("tar cannot make the archive: %v: %s", err, out)
-	}
-	packed, err := os.ReadFile(filepath.Join(archive, "x.txz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var jar bytes.Buffer
-	z := zip.NewWriter(&jar)
-	w, err := z.Create("postgres.txz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(packed); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var asked atomic.Int32
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, ".sha256") {
-			http.NotFound(w, r)
-			return
-		}
-		asked.Add(1)
-		_, _ = w.Write(jar.Bytes())
-	}))
-	defer web.Close()
-
-	cache := t.TempDir()
-	for range 2 {
-		bin, err := fetch(minute(t), cache, web.URL)
-		if err != nil || !executable(filepath.Join(bin, "initdb")) {
-			t.Fatalf("got %q: %v", bin, err)
-		}
-	}
-	if n := asked.Load(); n != 1 {
-		t.Errorf("downloaded %d times, want once", n)
-	}
-
-	web.Close()
-	if _, err := fetch(minute(t), t.TempDir(), web.URL); err == nil || strings.Contains(err.Error(), "\n") {
-		t.Errorf("without the web: %v, want an error of one line", err)
 	}
 }
 
