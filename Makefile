@@ -1,31 +1,46 @@
 # `make run` tries chatledger on this machine; `make test` proves it.
 
-.PHONY: help run build test fuzz bench soak postgres promtool
+.PHONY: help run build install check test fuzz bench soak fresh postgres promtool compiler
+
+PREFIX ?= /usr/local
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: build postgres ## Start everything on a private PostgreSQL and a Telegram simulator
+run: postgres build ## Start everything on a private PostgreSQL and a Telegram simulator
 	@exec bin/chatledger dev
 
 build: ## Build bin/chatledger
-	@[ -x bin/chatledger ] || echo "building bin/chatledger: a minute or two the first time" >&2
-	@go build -o bin/chatledger ./cmd/chatledger
+	@.ci/build chatledger
 
-test: postgres promtool ## Run everything that must hold
+install: build ## Install chatledger into /usr/local/bin (PREFIX=$HOME/.local)
+	@install -d "$(DESTDIR)$(PREFIX)/bin"
+	@install -m 755 bin/chatledger "$(DESTDIR)$(PREFIX)/bin/chatledger"
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/chatledger"
+
+check: ## Format, vet, and the tests that need no database: seconds
+	@.ci/check
+
+test: postgres promtool compiler ## Run every check and every test: minutes
 	@.ci/test
 
 fuzz: ## Look for input that a parser does not survive, 20 s each (FUZZTIME=5m)
 	@.ci/fuzz $(FUZZTIME)
 
-bench: build postgres ## Measure what we promise, beside what the machine can do
+bench: postgres build ## Measure what we promise, beside what the machine can do
 	@bin/chatledger bench
 
-soak: build postgres ## Load, kills and database restarts for 10 minutes (SOAKTIME=2m)
+soak: postgres build ## Load, kills and database restarts for 10 minutes (SOAKTIME=2m)
 	@bin/chatledger bench soak --for $(or $(SOAKTIME),10m)
 
-postgres: # Install PostgreSQL's server programs where that is possible and they are missing
+fresh: # Run `make run` and `make test` in a bare Debian (as root, with debootstrap)
+	@.ci/fresh
+
+postgres: # Make sure that PostgreSQL's server programs are there
 	@.ci/postgres
 
-promtool: # Fetch what the alert rules are tested with
+promtool: # Make sure that promtool is there, which tests the alert rules
 	@.ci/promtool
+
+compiler: # Make sure that a C compiler is there, which the race detector needs
+	@.ci/compiler

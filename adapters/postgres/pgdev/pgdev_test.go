@@ -570,6 +570,20 @@ func TestFindBinaries(t *testing.T) {
 	})
 }
 
+// `make postgres` fails where the program would find nothing, so both look at the same folders.
+func TestInstalledFolders_InCIScript_Agree(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../../.ci/postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range installed {
+		if !strings.Contains(string(b), "\n        "+pattern+" ") {
+			t.Errorf(".ci/postgres does not look at %s", pattern)
+		}
+	}
+}
+
 func TestArgumentsHaveOneOrder(t *testing.T) {
 	t.Parallel()
 	c := Config{Settings: map[string]string{"work_mem": "1MB", "jit": "on"}}
