@@ -49,7 +49,12 @@ var allowedImports = map[string][]string{
 	"adapters/simulators/telegram":   {},
 	"adapters/simulators/zendesk":    {},
 	"adapters/zendesk":               {"domain", "commands", "adapters/guard"},
-	"cmd/chatledger":                 {"domain", "commands", "projections", "schema", "adapters"},
+	"cmd/internal/wait":              {},
+	"cmd/internal/admin/inspect":     {"domain", "adapters/postgres", "cmd/internal/wait"},
+	"cmd/internal/admin/progress":    {"projections"},
+	"cmd/internal/admin/readmodel":   {"adapters/postgres", "projections", "cmd/internal/admin/progress"},
+	"cmd/internal/admin/transfer":    {"domain", "commands", "adapters/postgres", "adapters/archive", "cmd/internal"},
+	"cmd/chatledger":                 {"cmd/internal", "domain", "commands", "projections", "schema", "adapters"},
 }
 
 type listed struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/archive"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -85,7 +86,7 @@ func TestARoundTripIsEqual(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "archive")
 			from.run("export", "--to", dir, "--format", format, "--part-events", "40")
 			to := newTown(t, pgtest.Database(t))
-			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 2 || !strings.Contains(said, "something runs or is open") {
+			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 2 || !strings.Contains(said, "a workflow or a ticket in progress") {
 				t.Errorf("no effect is open, and the import says %s", said)
 			}
 			wantSame(t, "store", want, to.rows(wholeLedger))
@@ -206,7 +207,7 @@ func TestAnImportSendsNothingAndForgetsNothing(t *testing.T) {
 	from.run("export", "--to", dir)
 	w := newTown(t, pgtest.Database(t))
 	said := w.run("import", "--from", dir)
-	for _, want := range []string{"imported 16 events", "5 effects have no outcome", "1 messages had not had the bot's turn", "chat-demo:9 version 1"} {
+	for _, want := range []string{"imported 16 events", "5 effects have no outcome", "the bot had not come to 1 messages", "chat-demo:9 version 1"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the import does not say %q but\n%s", want, said)
 		}
@@ -268,7 +269,7 @@ func TestWhatFellDueInAnArchiveEndsQuietly(t *testing.T) {
 	served := func(later time.Duration) *world {
 		w := newTown(t, pgtest.Database(t))
 		w.clock.pass(later)
-		if said := w.run("import", "--from", dir); !strings.Contains(said, "in 2 chats something runs or is open") {
+		if said := w.run("import", "--from", dir); !strings.Contains(said, "2 chats have a workflow or a ticket in progress") {
 			t.Errorf("the import says %s", said)
 		}
 		w.run("import", "--from", dir) // once more, which changes nothing
@@ -384,7 +385,7 @@ func TestAnExportThatIsKilledGoesOn(t *testing.T) {
 
 func TestAnImportThatIsKilledGoesOn(t *testing.T) {
 	t.Parallel()
-	const n = 4*batchEvents + 10
+	const n = 4*transfer.BatchEvents + 10
 	from := crowded(t, n)
 	dir := filepath.Join(t.TempDir(), "archive")
 	from.run("export", "--to", dir)
@@ -392,7 +393,7 @@ func TestAnImportThatIsKilledGoesOn(t *testing.T) {
 	for batches := 1; batches <= 2; batches++ {
 		p := w.background("import", "--from", dir)
 		w.eventually("a batch is stored", func() string {
-			return unless(w.rows(`select count(*) >= $1 from eventstore.events`, batches*batchEvents) == "true", "it is not")
+			return unless(w.rows(`select count(*) >= $1 from eventstore.events`, batches*transfer.BatchEvents) == "true", "it is not")
 		})
 		_ = w.end(p, os.Kill)
 	}
@@ -514,7 +515,7 @@ func TestStoresAndArchivesAreNotMixed(t *testing.T) {
 	from, other := unfinished(t), unfinished(t)
 	dir := filepath.Join(t.TempDir(), "archive")
 	from.run("export", "--to", dir)
-	other.refuses("it is of another store", "export", "--to", dir)
+	other.refuses("is from another store", "export", "--to", dir)
 	other.refuses("the store holds another event in its place", "import", "--from", dir)
 	from.refuses("it is of format ndjson, not parquet", "export", "--to", dir, "--format", "parquet")
 	from.refuses("another export into it is under way", "export", "--to", from.heldArchive())
@@ -551,7 +552,7 @@ func (w *world) heldArchive() string {
 // Who writes to the store between two batches would stand in the middle of history.
 func TestAnImportStopsWhenSomebodyElseWrites(t *testing.T) {
 	t.Parallel()
-	from := crowded(t, 3*batchEvents)
+	from := crowded(t, 3*transfer.BatchEvents)
 	lines := strings.SplitAfter(from.run("export", "--to", "-"), "\n")
 	w := newTown(t, pgtest.Database(t))
 	p := w.program("import", "--from", "-", "--format", "ndjson")
@@ -563,22 +564,22 @@ func TestAnImportStopsWhenSomebodyElseWrites(t *testing.T) {
 	p.Stderr = &says
 	w.launch(p)
 	// A batch is stored when the event behind it is known.
-	if _, err := in.Write([]byte(strings.Join(lines[:batchEvents+1], ""))); err != nil {
+	if _, err := in.Write([]byte(strings.Join(lines[:transfer.BatchEvents+1], ""))); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("a batch is stored", func() string {
-		return unless(w.rows(`select count(*) from eventstore.events`) == fmt.Sprint(batchEvents), "it is not")
+		return unless(w.rows(`select count(*) from eventstore.events`) == fmt.Sprint(transfer.BatchEvents), "it is not")
 	})
 	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
 		values ('chat-demo:0', 1, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now())`)
-	if _, err := in.Write([]byte(strings.Join(lines[batchEvents+1:], ""))); err != nil {
+	if _, err := in.Write([]byte(strings.Join(lines[transfer.BatchEvents+1:], ""))); err != nil {
 		t.Fatal(err)
 	}
 	in.Close()
 	if err := <-p.ended; err == nil || !strings.Contains(says.String(), "another process has stored event") {
 		t.Errorf("it ends with %v and says %s", err, says.String())
 	}
-	w.wantRows(fmt.Sprint(batchEvents+1), `select count(*) from eventstore.events`)
+	w.wantRows(fmt.Sprint(transfer.BatchEvents+1), `select count(*) from eventstore.events`)
 }
 
 func TestAStreamIsPipedFromStoreToStore(t *testing.T) {

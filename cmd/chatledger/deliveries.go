@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -180,7 +181,7 @@ func (c *showDelivery) Run(e *env) error {
 	if d.ID != c.ID {
 		return fmt.Errorf("there is no delivery %s: `chatledger deliveries --all` lists them", c.ID)
 	}
-	history, err := readAll(e.ctx, store, d.Stream)
+	history, err := inspect.Stream(e.ctx, store, d.Stream)
 	if err != nil {
 		return err
 	}
@@ -191,10 +192,10 @@ func (c *showDelivery) Run(e *env) error {
 	if err := out.Encode(d); err != nil {
 		return err
 	}
-	codec, events := chat.NewCodec(), &eventsCmd{JSON: c.JSON}
+	events := inspect.NewEventPrinter(e.stdout, c.JSON)
 	for _, r := range history {
 		if r.ID == d.ID || r.Causation == d.ID {
-			if err := events.print(e, codec, r); err != nil {
+			if err := events.Print(r); err != nil {
 				return err
 			}
 		}

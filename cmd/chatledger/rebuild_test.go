@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -59,7 +58,7 @@ func TestADryRunTellsWhatARebuildWouldChange(t *testing.T) {
 	w.tamper(`update readmodel.conversations set last_message = 'forged' where chat_id = 43`)
 	w.tamper(`delete from readmodel.tickets`)
 	code, stdout, stderr = w.cli("rebuild", "tickets", "conversations", "--dry-run")
-	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel.tickets differs in 1 rows") || !strings.Contains(stderr, "`chatledger rebuild conversations` mends it") {
+	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel.tickets differs in 1 rows") || !strings.Contains(stderr, "`chatledger rebuild conversations` repairs it") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	opened := w.rows(`select format('ticket_opened, version %s at %s/%s', version, transaction_id, position) from eventstore.events where name = 'ticket_opened'`)
@@ -295,25 +294,4 @@ func TestKillNineOfARebuildLosesNothing(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d schemas are left over (%v)", left, err)
 	}
-}
-
-func TestProgressIsALineNowAndThen(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
-		m := newMeter(&out, "tickets")
-		m.tell(projections.Progress{Done: 10, Total: 1000})
-		if out.Len() > 0 {
-			t.Errorf("at once it says %q", out.String())
-		}
-		time.Sleep(2 * lineEvery)
-		m.tell(projections.Progress{Done: 40_000, Total: 100_000})
-		m.tell(projections.Progress{Done: 45_000, Total: 100_000})
-		time.Sleep(lineEvery)
-		m.tell(projections.Progress{Comparing: true, Done: 30_000})
-		m.end()
-		if want := "tickets: 40000 of 100000 events, 10000/s, 6s left\ntickets: 30000 rows compared\n"; out.String() != want {
-			t.Errorf("it says %q, want %q", out.String(), want)
-		}
-	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	shown "github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/commands/whatif"
 	"github.com/chatledger/chatledger/domain"
@@ -178,7 +179,7 @@ func (r *replay) run(ctx context.Context, ledger postgres.Ledger) (err error) {
 			if after = last; last == "" {
 				break
 			}
-			if time.Since(r.told) >= lineEvery {
+			if time.Since(r.told) >= shown.LineEvery {
 				r.told = time.Now()
 				fmt.Fprintf(r.progress, "%d chats decided again, up to %s; %d differ\n", r.tally.Chats, last, r.tally.ChatsThatDiffer)
 			}

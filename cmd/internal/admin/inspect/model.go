@@ -1,4 +1,4 @@
-package main
+package inspect
 
 import (
 	"fmt"
@@ -10,25 +10,27 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// told is what a chat's model was asked, said and cost, in words.
-func told(history []domain.Recorded) [][2]string {
+// modelFields returns what a chat's language model was asked, what it answered and what that
+// cost, in words. A chat without a model has no such fields.
+func modelFields(history []domain.Recorded) []field {
 	var asks, in, out int
 	var cost int64
-	var lines [][2]string
-	add := func(what, format string, args ...any) {
-		lines = append(lines, [2]string{what, fmt.Sprintf(format, args...)})
+	var fields []field
+	add := func(name, format string, args ...any) {
+		fields = append(fields, field{name, fmt.Sprintf(format, args...)})
 	}
 	for _, r := range history {
 		switch e := r.Event.(type) {
 		case chat.ModelAsked:
 			asks++
 			last := e.Messages[len(e.Messages)-1]
-			add(fmt.Sprintf("model asked %d", e.Ask), "round %d, %d messages, the last of %s: %s", e.Round, len(e.Messages), last.Role, last.Text)
+			add(fmt.Sprintf("model asked %d", e.Ask), "round %d, %d messages, the last of %s: %s",
+				e.Round, len(e.Messages), last.Role, last.Text)
 		case chat.ModelAnswered:
 			in, out, cost = in+e.TokensIn, out+e.TokensOut, cost+e.Cost
-			add(fmt.Sprintf("model answered %d", e.Ask), "%s", answerOf(e))
+			add(fmt.Sprintf("model answered %d", e.Ask), "%s", answerInWords(e))
 		case chat.ConfirmationAsked:
-			add("to confirm", "%s%s", e.Call.Tool, inputs(e.Call.Input))
+			add("to confirm", "%s%s", e.Call.Tool, inputInWords(e.Call.Input))
 		case chat.ToolConfirmed:
 			add("confirmed", "%t", e.Yes)
 		case chat.ToolReturned:
@@ -41,18 +43,19 @@ func told(history []domain.Recorded) [][2]string {
 			add("attack refused", "%s", e.Kind)
 		}
 	}
-	if asks == 0 && len(lines) == 0 {
+	if len(fields) == 0 {
 		return nil
 	}
-	total := [2]string{"model", fmt.Sprintf("%d questions, %d tokens in and %d out, cost %.6f", asks, in, out, float64(cost)/1e6)}
-	return append([][2]string{total}, lines...)
+	total := fmt.Sprintf("%d questions, %d tokens in and %d out, cost %.6f", asks, in, out, float64(cost)/1e6)
+	return append([]field{{"model", total}}, fields...)
 }
 
-// answerOf is what a model said, wanted, or did not do, on one line.
-func answerOf(e chat.ModelAnswered) string {
+// answerInWords puts a model's answer on one line: its tool calls, its text, and why it was
+// not used.
+func answerInWords(e chat.ModelAnswered) string {
 	var parts []string
 	for _, c := range e.Calls {
-		call := c.Tool + inputs(c.Input)
+		call := c.Tool + inputInWords(c.Input)
 		if c.Problem != "" {
 			call += " (not used: " + c.Problem + ")"
 		}
@@ -61,10 +64,11 @@ func answerOf(e chat.ModelAnswered) string {
 	if e.Text != "" {
 		parts = append(parts, strings.Join(strings.Fields(e.Text), " "))
 	}
-	for _, why := range []struct{ what, text string }{{"failed: ", e.Reason}, {"held back: ", e.Blocked}} {
-		if why.text != "" {
-			parts = append(parts, why.what+why.text)
-		}
+	if e.Reason != "" {
+		parts = append(parts, "failed: "+e.Reason)
+	}
+	if e.Blocked != "" {
+		parts = append(parts, "held back: "+e.Blocked)
 	}
 	if e.Outdated {
 		parts = append(parts, "outdated")
@@ -72,7 +76,7 @@ func answerOf(e chat.ModelAnswered) string {
 	return fmt.Sprintf("%s (%d tokens in, %d out, %d ms)", strings.Join(parts, "; "), e.TokensIn, e.TokensOut, e.Took)
 }
 
-func inputs(fields map[string]string) (list string) {
+func inputInWords(fields map[string]string) (list string) {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		list += fmt.Sprintf(" %s = %s", name, fields[name])
 	}

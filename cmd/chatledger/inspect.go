@@ -1,0 +1,76 @@
+package main
+
+import (
+	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
+	"github.com/chatledger/chatledger/domain"
+)
+
+type eventsCmd struct {
+	database
+	Stream string `placeholder:"ID" help:"Print the events of one stream, for example chat-demo:42. Without it, print the whole feed."`
+	From   string `placeholder:"PLACE" help:"Print only what follows this place: with --stream a version, otherwise a position as <transaction>/<number>."`
+	Follow bool   `help:"Print new events as they are stored, until stopped."`
+	JSON   bool   `name:"json" help:"Print one JSON object a line."`
+}
+
+// Run prints events, oldest first.
+func (c *eventsCmd) Run(e *env) error {
+	events, err := inspect.EventsAfter(domain.StreamID(c.Stream), c.From)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return events.Print(e.ctx, store, inspect.NewEventPrinter(e.stdout, c.JSON), c.Follow)
+}
+
+type stateCmd struct {
+	database
+	Stream   string `arg:"" help:"The stream, for example chat-demo:42."`
+	Version  string `xor:"point" placeholder:"V" help:"Print the state at this version."`
+	At       string `xor:"point" placeholder:"TIME" help:"Print the state at this time, given as 2026-01-31T12:00:00Z."`
+	Position string `xor:"point" placeholder:"P" help:"Print the state at this position of the feed, given as <transaction>/<number>."`
+	Diff     string `placeholder:"POINT" help:"A second point of the same kind: print what changed between the two."`
+}
+
+// Run prints the state of a chat at a point, or what changed between two points.
+func (c *stateCmd) Run(e *env) error {
+	at, err := inspect.ParsePoint(c.Version, c.At, c.Position)
+	if err != nil {
+		return err
+	}
+	var second inspect.Point
+	if c.Diff != "" {
+		if second, err = at.Second(c.Diff); err != nil {
+			return err
+		}
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if c.Diff != "" {
+		return inspect.PrintStateDiff(e.ctx, store, e.stdout, domain.StreamID(c.Stream), at, second)
+	}
+	return inspect.PrintState(e.ctx, store, e.stdout, domain.StreamID(c.Stream), at)
+}
+
+type whyCmd struct {
+	database
+	Table string `arg:"" enum:"conversations,tickets,messages,chat_days" help:"The read-model table: conversations, tickets, messages or chat_days."`
+	Key   string `arg:"" help:"The row's key: a stream such as chat-demo:42, a ticket such as demo:42#1, a message such as chat-demo:42/17, or a day such as chat-demo:42/2026-11-21."`
+}
+
+// Run prints the update, the events and the deliveries that led to a read-model row.
+func (c *whyCmd) Run(e *env) error {
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return inspect.PrintWhy(e.ctx, store, e.stdout, c.Table, c.Key)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+
+	"github.com/chatledger/chatledger/adapters/archive"
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
+)
+
+type exportCmd struct {
+	database
+	To         string         `required:"" placeholder:"DIR" help:"A new directory, or one with an archive to continue; - writes one stream to stdout."`
+	Format     archive.Format `placeholder:"NAME" help:"ndjson, cloudevents or parquet. The default is the archive's own format, or ndjson."`
+	After      string         `placeholder:"POSITION" help:"With --to -: write only the events after <transaction>/<number>."`
+	PartEvents int64          `placeholder:"N" help:"Number of events in one file; the default is 50000."`
+}
+
+// Run writes the events that are stored now, in feed order.
+func (c *exportCmd) Run(e *env) error {
+	export := transfer.Export{
+		To: c.To, Format: c.Format, After: c.After, PartEvents: c.PartEvents, Responder: responder,
+	}
+	if err := export.Check(); err != nil {
+		return err
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return export.Run(e.ctx, store, e.stdout, e.stderr)
+}
+
+// policies are the consumer groups that act on events and do not only fold them.
+var policies = []string{owing, responder}
+
+type importCmd struct {
+	database
+	From       string         `required:"" placeholder:"DIR" help:"A directory with an archive; - reads one stream from stdin."`
+	Format     archive.Format `placeholder:"NAME" help:"With --from -: ndjson or cloudevents."`
+	Incomplete bool           `help:"Also import an archive whose export did not reach its end, as far as it goes."`
+}
+
+// Run fills a store with the events of an archive. It sends nothing.
+func (c *importCmd) Run(e *env) error {
+	connect := func(ctx context.Context) (*postgres.Store, error) { return openStore(ctx, c.database) }
+	x := transfer.Import{
+		From: c.From, Format: c.Format, Incomplete: c.Incomplete,
+		Policies: policies, Now: e.now,
+	}
+	return x.Run(e.ctx, connect, e.stdout, e.stderr)
+}

@@ -1,0 +1,34 @@
+package readmodel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/chatledger/chatledger/projections"
+)
+
+// Verify compares tables with the result of folding the events anew; a difference is an
+// error. With a sample above 0 it compares the rows of that many streams, chosen at random.
+func (t Tables) Verify(ctx context.Context, list []projections.Projection, sample int) error {
+	var differing error
+	for _, p := range list {
+		v, err := t.verify(ctx, p, sample)
+		switch {
+		case err != nil:
+			return err
+		case v.First != nil:
+			differing = errors.Join(differing, fmt.Errorf("%v; `chatledger rebuild %s` repairs it", v.First, p.Name()))
+		default:
+			fmt.Fprintf(t.Out, "%s: clean, %d rows of %d streams at position %v\n", p.Name(), v.Rows, v.Streams, v.At)
+		}
+	}
+	return differing
+}
+
+func (t Tables) verify(ctx context.Context, p projections.Projection, sample int) (projections.Verified, error) {
+	if sample > 0 {
+		return projections.VerifySample(ctx, t.Session, t.ledger(), p, sample)
+	}
+	return projections.Verify(ctx, t.Session, t.ledger(), p)
+}
