@@ -17,20 +17,20 @@ import (
 	"go.uber.org/zap"
 )
 
-// Authority is a certificate authority that speaks ACME, and what to ask of it. To use
-// one is to agree to its terms.
+// Authority describes an ACME certificate authority and the certificates to request. Using
+// an authority means agreeing to its terms of service.
 type Authority struct {
-	Directory string   // URL; empty is Let's Encrypt
-	Roots     string   // PEM file with whom to trust for that URL; empty is the system's
-	Email     string   // to which it may write; may be empty
-	Domains   []string // a certificate for each
-	Storage   string   // folder of keys and certificates; processes that share it share the work
-	Listen    string   // address of the server's listener. The authority calls port 443, which must lead there
+	Directory string   // URL of the ACME directory; empty means Let's Encrypt
+	Roots     string   // PEM file of CA certificates to trust for that URL; empty means the system's
+	Email     string   // contact address for the authority; may be empty
+	Domains   []string // one certificate is requested for each
+	Storage   string   // folder of keys and certificates; processes may share it
+	Listen    string   // address of the server's listener. Port 443 of the domains must lead to it
 }
 
-// ACME is certificates got from an authority, and renewed when a third of their time is
-// left. It proves that the domains are ours on the server's own listener, by TLS-ALPN,
-// so that no second port need be open.
+// ACME obtains certificates from an authority and renews them when a third of their
+// lifetime is left. It answers the TLS-ALPN challenge on the server's own listener, so
+// that no second port has to be open.
 type ACME struct {
 	domains []string
 	cache   *certmagic.Cache
@@ -38,7 +38,8 @@ type ACME struct {
 	log     *slog.Logger
 }
 
-// NewACME prepares to ask; Run asks, and stops what NewACME started.
+// NewACME returns an ACME source. The caller must call Run, which requests the certificates
+// and releases the source's resources.
 func NewACME(a Authority, log *slog.Logger) (*ACME, error) {
 	host, port, err := net.SplitHostPort(a.Listen)
 	if err != nil {
@@ -56,20 +57,31 @@ func NewACME(a Authority, log *slog.Logger) (*ACME, error) {
 		return nil, fmt.Errorf("acme: storage: %w", err)
 	}
 	s := &ACME{domains: a.Domains, log: log}
-	// What is worth saying comes as an event; the library's own log would say it in
-	// another form.
+	// report logs the library's events; its own log would repeat them in another format.
 	silent := zap.NewNop()
 	s.cache = certmagic.NewCache(certmagic.CacheOptions{Logger: silent,
 		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return s.config, nil }})
-	s.config = certmagic.New(s.cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: a.Storage}, Logger: silent, OnEvent: s.tell,
-		DefaultServerName: a.Domains[0]}) // for who names none
+	s.config = certmagic.New(s.cache, certmagic.Config{
+		Storage:           &certmagic.FileStorage{Path: a.Storage},
+		Logger:            silent,
+		OnEvent:           s.report,
+		DefaultServerName: a.Domains[0], // for clients that send no server name
+	})
 	s.config.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(s.config, certmagic.ACMEIssuer{
-		CA: cmp.Or(a.Directory, certmagic.LetsEncryptProductionCA), TestCA: a.Directory, Email: a.Email, Agreed: true, TrustedRoots: roots,
-		DisableHTTPChallenge: true, ListenHost: host, AltTLSALPNPort: number, Logger: silent})}
+		CA:                   cmp.Or(a.Directory, certmagic.LetsEncryptProductionCA),
+		TestCA:               a.Directory,
+		Email:                a.Email,
+		Agreed:               true,
+		TrustedRoots:         roots,
+		DisableHTTPChallenge: true,
+		ListenHost:           host,
+		AltTLSALPNPort:       number,
+		Logger:               silent,
+	})}
 	return s, nil
 }
 
-// readRoots is nil for an empty path: the system's roots.
+// readRoots reads CA certificates. It returns nil, the system's roots, for an empty path.
 func readRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
@@ -80,30 +92,31 @@ func readRoots(path string) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+		return nil, fmt.Errorf("%s contains no PEM certificate", path)
 	}
 	return roots, nil
 }
 
-// tell writes what the library does.
-func (s *ACME) tell(_ context.Context, event string, data map[string]any) error {
+// report logs an event of the library.
+func (s *ACME) report(_ context.Context, event string, data map[string]any) error {
 	switch event {
 	case "cert_obtained":
-		s.log.Info("a new certificate is in use", "names", data["identifier"])
+		s.log.Info("certificate obtained", "names", data["identifier"])
 	case "cert_failed":
 		if err, ok := data["error"].(error); ok && errors.Is(err, context.Canceled) {
-			break // the server stops
+			break // the server is shutting down
 		}
-		s.log.Error("no certificate was issued; it is tried again. The authority must reach this server at port 443 of the domain",
+		s.log.Error("cannot obtain a certificate; retrying. "+
+			"The authority must be able to reach this server at port 443 of the domain",
 			"domain", data["identifier"], "error", data["error"])
 	}
 	return nil
 }
 
-// TLS implements Source. Handshakes fail until the authority has answered.
+// TLS implements Source. Handshakes fail until the first certificate is obtained.
 func (s *ACME) TLS() *tls.Config {
 	config := serve(s.config.GetCertificate)
-	config.NextProtos = append(config.NextProtos, s.config.TLSConfig().NextProtos...) // the challenge's
+	config.NextProtos = append(config.NextProtos, s.config.TLSConfig().NextProtos...) // for the challenge
 	return config
 }
 
@@ -124,7 +137,7 @@ func (s *ACME) NotAfter() time.Time {
 func (s *ACME) Run(ctx context.Context) {
 	defer s.cache.Stop()
 	if err := s.config.ManageAsync(ctx, s.domains); err != nil {
-		s.log.Error("certificates are not managed", "error", err)
+		s.log.Error("cannot start the renewal of certificates", "error", err)
 	}
 	<-ctx.Done()
 }

@@ -26,17 +26,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The authority neither dawdles nor makes mistakes on purpose.
+	// Pebble must neither sleep nor reject nonces at random.
 	os.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	os.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	os.Exit(m.Run())
 }
 
-// lifetime of the authority's certificates.
+// lifetime is the validity period of the authority's certificates.
 const lifetime = 24 * time.Hour
 
-// authority is Let's Encrypt's own test server. It calls a port of 127.0.0.1 to see
-// whether a domain is ours.
+// authority is Pebble, Let's Encrypt's test server. It validates every domain at a port of
+// 127.0.0.1.
 type authority struct {
 	*httptest.Server
 	directory string
@@ -48,8 +48,26 @@ func newAuthority(t *testing.T, port int) authority {
 	t.Helper()
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(lifetime.Seconds())}})
-	front := wfe.New(quiet, store, va.New(quiet, 1, port, false, nameServer(t), store), issuer, []string{"pebble.letsencrypt.org"}, false, false, 1, 1)
+	issuer := ca.New(
+		quiet,
+		store,
+		"",
+		"ecdsa",
+		0,
+		1,
+		map[string]ca.Profile{"default": {ValidityPeriod: uint64(lifetime.Seconds())}},
+	)
+	front := wfe.New(
+		quiet,
+		store,
+		va.New(quiet, 1, port, false, nameServer(t), store),
+		issuer,
+		[]string{"pebble.letsencrypt.org"},
+		false,
+		false,
+		1,
+		1,
+	)
 	server := httptest.NewTLSServer(front.Handler())
 	t.Cleanup(server.Close)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
@@ -61,7 +79,7 @@ func newAuthority(t *testing.T, port int) authority {
 	return authority{server, server.URL + wfe.DirectoryPath, roots, pool}
 }
 
-// nameServer says of every name that it is at 127.0.0.1.
+// nameServer starts a name server that resolves every name to 127.0.0.1.
 func nameServer(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,7 +89,12 @@ func nameServer(t *testing.T) string {
 	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
 		answer := new(dns.Msg).SetReply(question)
 		if q := question.Question[0]; q.Qtype == dns.TypeA {
-			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)}}
+			answer.Answer = []dns.RR{
+				&dns.A{
+					Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
+					A:   net.IPv4(127, 0, 0, 1),
+				},
+			}
 		}
 		w.WriteMsg(answer)
 	})}
@@ -81,9 +104,9 @@ func nameServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// The whole way: account, order, challenge on the listener that serves, certificate.
-// The second process finds it in the folder and asks nobody.
-func TestACertificateIsGotFromAnAuthority(t *testing.T) {
+// The whole exchange: account, order, challenge on the serving listener, certificate. A
+// second process finds the certificate in the storage folder and requests none.
+func TestACME_NewDomain_CertificateObtained(t *testing.T) {
 	t.Parallel()
 	const domain = "bot.example.com"
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +114,14 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newAuthority(t, l.Addr().(*net.TCPAddr).Port)
-	asked := Authority{Directory: a.directory, Roots: a.roots, Email: "ops@example.com", Domains: []string{domain}, Storage: filepath.Join(t.TempDir(), "kept"), Listen: l.Addr().String()}
+	asked := Authority{
+		Directory: a.directory,
+		Roots:     a.roots,
+		Email:     "ops@example.com",
+		Domains:   []string{domain},
+		Storage:   filepath.Join(t.TempDir(), "kept"),
+		Listen:    l.Addr().String(),
+	}
 	var said waittest.Log
 	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
@@ -99,14 +129,16 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 	}
 	serveOn(t, tls.NewListener(l, source.TLS()))
 	if !source.NotAfter().IsZero() {
-		t.Error("a certificate before it was asked for")
+		t.Error("a certificate before the request")
 	}
 	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: domain, RootCAs: a.pool}); err == nil {
 		t.Error("a handshake before there is a certificate")
 	}
 	run(t, source)
 	waittest.Until(t, "the certificate is shown", func() bool { return source.NotAfter().After(time.Now()) })
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: domain, RootCAs: a.pool}}}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: domain, RootCAs: a.pool}},
+	}
 	defer client.CloseIdleConnections()
 	answer, err := client.Get("https://" + l.Addr().String())
 	if err != nil {
@@ -116,7 +148,7 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 	if in := time.Until(source.NotAfter()); in > lifetime || in < lifetime/2 {
 		t.Errorf("it expires in %v", in)
 	}
-	waittest.Until(t, "it is said", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
+	waittest.Until(t, "it is logged", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
 
 	a.Close()
 	second, err := NewACME(asked, slog.New(slog.DiscardHandler))
@@ -127,18 +159,25 @@ func TestACertificateIsGotFromAnAuthority(t *testing.T) {
 	waittest.Until(t, "the second process has it", func() bool { return second.NotAfter().Equal(source.NotAfter()) })
 }
 
-func TestAnAuthorityThatRefusesIsSaid(t *testing.T) {
+func TestACME_ChallengeFails_Logged(t *testing.T) {
 	t.Parallel()
-	a := newAuthority(t, 1) // where nobody answers
+	a := newAuthority(t, 1) // nothing listens there
 	var said waittest.Log
-	source, err := NewACME(Authority{Directory: a.directory, Roots: a.roots, Domains: []string{"bot.example.com"}, Storage: t.TempDir(), Listen: "127.0.0.1:0"},
-		slog.New(slog.NewTextHandler(&said, nil)))
+	asked := Authority{
+		Directory: a.directory,
+		Roots:     a.roots,
+		Domains:   []string{"bot.example.com"},
+		Storage:   t.TempDir(),
+		Listen:    "127.0.0.1:0",
+	}
+	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, source)
-	waittest.Until(t, "it is said", func() bool {
-		return strings.Contains(said.String(), "port 443") && strings.Contains(said.String(), "domain=bot.example.com")
+	waittest.Until(t, "it is logged", func() bool {
+		return strings.Contains(said.String(), "port 443") &&
+			strings.Contains(said.String(), "domain=bot.example.com")
 	})
 	if !source.NotAfter().IsZero() {
 		t.Error("there is a certificate")

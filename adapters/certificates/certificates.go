@@ -1,6 +1,6 @@
-// Package certificates gets the certificate that the server shows, from files or from a
-// certificate authority, and keeps it fresh while the server runs. It also looks at the
-// certificates that the bots' public addresses show, which may be a proxy's.
+// Package certificates provides the TLS certificate of the server, from files or from an
+// ACME certificate authority, and renews it while the server runs. It also checks the
+// certificates at the bots' public addresses, which may belong to a proxy.
 package certificates
 
 import (
@@ -9,19 +9,20 @@ import (
 	"time"
 )
 
-// Source has a certificate to show.
+// Source provides the server's certificate.
 type Source interface {
-	// TLS is for the server's listener. What is got later is shown without a restart.
+	// TLS returns the configuration of the server's listener. Renewed certificates are used
+	// without a restart.
 	TLS() *tls.Config
-	// NotAfter is when the certificate in use expires; of several the first. Zero when
-	// there is none yet.
+	// NotAfter returns when the certificate in use expires; with several certificates, the
+	// earliest of these times. It is zero if there is no certificate yet.
 	NotAfter() time.Time
-	// Run keeps the certificate fresh until ctx ends.
+	// Run renews the certificate until ctx is cancelled.
 	Run(ctx context.Context)
 }
 
-// serve is what all sources have in common. HTTP/1.1 is all that Telegram speaks, and
-// with it a limit on connections is a limit on requests.
+// serve returns the settings that all sources share. It offers HTTP/1.1 only: Telegram
+// speaks nothing else, and a limit on connections is then a limit on requests.
 func serve(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: get}
 }

@@ -36,7 +36,7 @@ func serveOn(t *testing.T, l net.Listener) {
 	t.Cleanup(func() { server.Close(); <-ended })
 }
 
-// run runs a source until the test is over.
+// run runs a source until the end of the test.
 func run(t *testing.T, s Source) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -44,7 +44,7 @@ func run(t *testing.T, s Source) {
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
-// shown is the name in the certificate that an address shows.
+// shown returns the name in the certificate of an address.
 func shown(address string) string {
 	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
@@ -54,7 +54,7 @@ func shown(address string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-func TestNewFilesAreShownWithoutARestart(t *testing.T) {
+func TestFiles_Changed_ServedWithoutRestart(t *testing.T) {
 	t.Parallel()
 	f := certtest.NewFiles(t)
 	f.Write(t, certtest.Year(t, "old.example.com"))
@@ -71,8 +71,8 @@ func TestNewFilesAreShownWithoutARestart(t *testing.T) {
 	waittest.Until(t, "the new certificate is shown", func() bool { return shown(address) == "new.example.com" })
 }
 
-// SIGHUP goes to every source of the process, so that this test is alone.
-func TestABadPairLeavesTheFormerInUseAndSaysWhy(t *testing.T) {
+// SIGHUP reaches every source of the process, so this test does not run in parallel.
+func TestFiles_InvalidPair_PreviousKept(t *testing.T) {
 	old, other := certtest.Year(t, "old.example.com"), certtest.Year(t, "other.example.com")
 	expired := certtest.Between(t, "expired.example.com", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour))
 	early := certtest.Between(t, "early.example.com", time.Now().Add(time.Hour), time.Now().AddDate(1, 0, 0))
@@ -90,7 +90,7 @@ func TestABadPairLeavesTheFormerInUseAndSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Until Run listens, the signal would end the process.
+	// Before Run handles the signal, it would end the process.
 	guard := make(chan os.Signal, 1)
 	signal.Notify(guard, syscall.SIGHUP)
 	defer signal.Stop(guard)
@@ -104,37 +104,42 @@ func TestABadPairLeavesTheFormerInUseAndSaysWhy(t *testing.T) {
 		{"cut in the middle", certtest.Pair{Certificate: old.Certificate[:100], Key: old.Key}, "failed to find any PEM data"},
 		{"empty", certtest.Pair{}, "failed to find any PEM data"},
 		{"expired", expired, "expired at"},
-		{"not valid yet", early, "is valid from"},
-		{"huge", certtest.Pair{Certificate: make([]byte, maxFile+1), Key: old.Key}, "is no PEM file"},
+		{"not valid yet", early, "is not valid before"},
+		{"huge", certtest.Pair{Certificate: make([]byte, maxFile+1), Key: old.Key}, "too many for a PEM file"},
 	} {
 		before := len(log.String())
 		f.Write(t, bad.pair)
-		waittest.Until(t, bad.name+" is said", func() bool {
+		waittest.Until(t, bad.name+" is logged", func() bool {
 			hangUp()
 			said := log.String()[before:]
-			return strings.Contains(said, bad.want) && strings.Contains(said, "the former one stays")
+			return strings.Contains(said, bad.want) && strings.Contains(said, "keeping the previous one")
 		})
 		if got := shown(address); got != "old.example.com" {
 			t.Errorf("%s: it shows %s", bad.name, got)
 		}
 	}
 	f.Write(t, other)
-	waittest.Until(t, "the next good pair is shown", func() bool { hangUp(); return shown(address) == "other.example.com" })
+	waittest.Until(
+		t,
+		"the next good pair is shown",
+		func() bool { hangUp(); return shown(address) == "other.example.com" },
+	)
 }
 
-func TestWhatCannotBeUsedEndsTheStart(t *testing.T) {
+func TestOpen_UnusablePair_Error(t *testing.T) {
 	t.Parallel()
 	f := certtest.NewFiles(t)
 	if _, err := Open(f.Certificate, f.Key, slog.Default()); err == nil || !strings.Contains(err.Error(), f.Key) {
 		t.Errorf("missing files: %v", err)
 	}
 	f.Write(t, certtest.Between(t, "a", time.Now().AddDate(-1, 0, 0), time.Now().Add(-time.Hour)))
-	if _, err := Open(f.Certificate, f.Key, slog.Default()); err == nil || !strings.Contains(err.Error(), "renew it") {
+	if _, err := Open(f.Certificate, f.Key, slog.Default()); err == nil ||
+		!strings.Contains(err.Error(), "renew it") {
 		t.Errorf("expired: %v", err)
 	}
 }
 
-func TestAnAddressIsCheckedAndReadEvenWhenItIsNotValid(t *testing.T) {
+func TestCheck_InvalidCertificate_ExpiryReturned(t *testing.T) {
 	t.Parallel()
 	pair := certtest.Year(t, "bot.example.com")
 	config, roots := pair.Server(t), pair.Roots()
@@ -144,9 +149,10 @@ func TestAnAddressIsCheckedAndReadEvenWhenItIsNotValid(t *testing.T) {
 		t.Errorf("a valid one: %v, %v", got, err)
 	}
 	if got, err := Check(t.Context(), address, nil); err == nil || !got.Equal(notAfter) {
-		t.Errorf("one that nobody trusts: %v, %v", got, err)
+		t.Errorf("an untrusted one: %v, %v", got, err)
 	}
-	if _, err := Check(t.Context(), strings.Replace(address, "127.0.0.1", "localhost", 1), roots); err == nil || !strings.Contains(err.Error(), "localhost") {
+	other := strings.Replace(address, "127.0.0.1", "localhost", 1)
+	if _, err := Check(t.Context(), other, roots); err == nil || !strings.Contains(err.Error(), "localhost") {
 		t.Errorf("one for another name: %v", err)
 	}
 	for _, wrong := range []string{"", "http://127.0.0.1/", "https://", "https://127.0.0.1:1/", "::"} {
@@ -156,8 +162,8 @@ func TestAnAddressIsCheckedAndReadEvenWhenItIsNotValid(t *testing.T) {
 	}
 }
 
-// An address that takes the connection and says nothing holds nobody up for long.
-func TestACheckEnds(t *testing.T) {
+// A server that accepts the connection and never answers does not block the check.
+func TestCheck_SilentServer_Ends(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -179,7 +185,7 @@ func TestACheckEnds(t *testing.T) {
 	}
 }
 
-func TestACertificateMovesToOtherFilesOrStaysWhereItIs(t *testing.T) {
+func TestMove_MissingFiles_PreviousKept(t *testing.T) {
 	t.Parallel()
 	before, after := certtest.NewFiles(t), certtest.NewFiles(t)
 	before.Write(t, certtest.Year(t, "before.example.com"))
@@ -189,11 +195,12 @@ func TestACertificateMovesToOtherFilesOrStaysWhereItIs(t *testing.T) {
 	}
 	address := listen(t, source.TLS())
 	run(t, source)
-	if err := source.Move(after.Certificate, after.Key); err == nil || !strings.Contains(err.Error(), after.Certificate) {
+	if err := source.Move(after.Certificate, after.Key); err == nil ||
+		!strings.Contains(err.Error(), after.Certificate) {
 		t.Errorf("to files that are missing: %v", err)
 	}
 	if got := shown(address); got != "before.example.com" {
-		t.Errorf("after a move that came to nothing it shows %s", got)
+		t.Errorf("after a failed move it shows %s", got)
 	}
 	after.Write(t, certtest.Year(t, "after.example.com"))
 	if err := source.Move(after.Certificate, after.Key); err != nil {
@@ -203,5 +210,9 @@ func TestACertificateMovesToOtherFilesOrStaysWhereItIs(t *testing.T) {
 		t.Errorf("it shows %s", got)
 	}
 	after.Write(t, certtest.Year(t, "renewed.example.com"))
-	waittest.Until(t, "the files that it moved to are followed", func() bool { return shown(address) == "renewed.example.com" })
+	waittest.Until(
+		t,
+		"changes of the new files are loaded",
+		func() bool { return shown(address) == "renewed.example.com" },
+	)
 }

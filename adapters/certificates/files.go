@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// lookEvery is how often the files are read: whoever renews them looks at the result
-	// a moment later.
+	// lookEvery is how often the files are read. An administrator who renews them checks the
+	// result a moment later.
 	lookEvery = 5 * time.Second
-	// maxFile is over ten times a long chain with large keys.
+	// maxFile, in bytes, is over ten times the size of a long chain with large keys.
 	maxFile = 256 << 10
 )
 
-// Files is a certificate in two PEM files. When they change, or with SIGHUP, they are
-// read again; a pair that cannot be used leaves the former one in use.
+// Files reads a certificate and its key from two PEM files, again when they change and on
+// SIGHUP. If the new pair is not usable, the previous one stays in use.
 type Files struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
@@ -32,14 +32,14 @@ type Files struct {
 	mu    sync.Mutex
 	paths paths
 	tried contents
-	seen  contents // at the last look
+	seen  contents // when they were last read
 }
 
-// paths are where a certificate and its key are.
+// paths names the files of a certificate and its key.
 type paths struct{ certificate, key string }
 
-// contents is what the files hold, or why they cannot be read, to be told from what
-// they hold later.
+// contents is a hash of the files' contents, or of the error from reading them. It shows
+// whether they have changed.
 type contents [sha256.Size]byte
 
 // Open reads a certificate with its chain, and its key.
@@ -51,8 +51,8 @@ func Open(certificate, key string, log *slog.Logger) (*Files, error) {
 	return f, nil
 }
 
-// Move has the certificate come from other files from now on. When these cannot be used it
-// returns why, and everything stays as it was.
+// Move reads the certificate from other files from now on. If they are not usable, it
+// returns an error and changes nothing.
 func (f *Files) Move(certificate, key string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,7 +62,7 @@ func (f *Files) Move(certificate, key string) error {
 	if err := f.move(paths{certificate, key}); err != nil {
 		return err
 	}
-	f.tell()
+	f.report()
 	return nil
 }
 
@@ -103,8 +103,9 @@ func (f *Files) Run(ctx context.Context) {
 	}
 }
 
-// look shows what the files hold from now on, if it is new and a pair. Two files do not
-// change at one moment: unless somebody asks, what stands there twice is meant.
+// look reads the files and uses the pair if it is new and valid. The two files never change
+// at the same moment, so a change counts when two reads in a row have found it, or at once
+// when asked is set.
 func (f *Files) look(asked bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,19 +117,19 @@ func (f *Files) look(asked bool) {
 	}
 	f.tried = found
 	if err != nil {
-		f.log.Error("the new certificate is not used; the former one stays", "error", err, "expires", f.NotAfter())
+		f.log.Error("new certificate rejected; keeping the previous one", "error", err, "expires", f.NotAfter())
 		return
 	}
 	f.current.Store(pair)
-	f.tell()
+	f.report()
 }
 
-func (f *Files) tell() {
+func (f *Files) report() {
 	leaf := f.current.Load().Leaf
-	f.log.Info("a new certificate is in use", "names", leaf.DNSNames, "expires", leaf.NotAfter)
+	f.log.Info("certificate loaded", "names", leaf.DNSNames, "expires", leaf.NotAfter)
 }
 
-// read reads the files and checks that they are a pair that is valid now.
+// read reads the files and checks that they are a matching and currently valid pair.
 func (p paths) read() (*tls.Certificate, contents, error) {
 	certificate, err := readFile(p.certificate)
 	key, keyErr := readFile(p.key)
@@ -142,9 +143,11 @@ func (p paths) read() (*tls.Certificate, contents, error) {
 	case err != nil:
 		return nil, found, fmt.Errorf("certificate %s with key %s: %w", p.certificate, p.key, err)
 	case pair.Leaf.NotAfter.Before(now):
-		return nil, found, fmt.Errorf("certificate %s expired at %s: renew it", p.certificate, pair.Leaf.NotAfter.Format(time.RFC3339))
+		return nil, found, fmt.Errorf("certificate %s expired at %s: renew it",
+			p.certificate, pair.Leaf.NotAfter.Format(time.RFC3339))
 	case pair.Leaf.NotBefore.After(now):
-		return nil, found, fmt.Errorf("certificate %s is valid from %s: use it then, or set the clock", p.certificate, pair.Leaf.NotBefore.Format(time.RFC3339))
+		return nil, found, fmt.Errorf("certificate %s is not valid before %s: check this machine's clock",
+			p.certificate, pair.Leaf.NotBefore.Format(time.RFC3339))
 	}
 	return &pair, found, nil
 }
@@ -156,7 +159,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s has %d bytes: that is no PEM file of a certificate", path, info.Size())
+		return nil, fmt.Errorf("%s has %d bytes, too many for a PEM file of a certificate", path, info.Size())
 	}
 	return os.ReadFile(path)
 }

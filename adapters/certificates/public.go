@@ -11,16 +11,20 @@ import (
 )
 
 const (
-	// checkEvery is often enough for limits in days.
+	// checkEvery is how often public certificates are checked. Alerts on them count in days.
 	checkEvery = time.Hour
-	// checkTimeout bounds one check, from the name's look-up to the last byte.
+	// checkTimeout bounds one check, including name resolution.
 	checkTimeout = 10 * time.Second
 )
 
-// Watch looks at the certificates of https addresses, at once and then every hour,
-// until ctx ends. It tells when each expires, zero when none could be seen, and what is
-// wrong with it.
-func Watch(ctx context.Context, addresses map[string]string, tell func(name string, notAfter time.Time, err error)) {
+// Watch checks the certificates of https addresses at once and then every hour until ctx
+// is cancelled. It reports when each certificate expires (zero if it could not be read), and
+// what is wrong with it.
+func Watch(
+	ctx context.Context,
+	addresses map[string]string,
+	report func(name string, notAfter time.Time, err error),
+) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for {
@@ -29,7 +33,7 @@ func Watch(ctx context.Context, addresses map[string]string, tell func(name stri
 			if ctx.Err() != nil {
 				return
 			}
-			tell(name, notAfter, err)
+			report(name, notAfter, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -39,13 +43,14 @@ func Watch(ctx context.Context, addresses map[string]string, tell func(name stri
 	}
 }
 
-// Check tells when the certificate of an https address expires, also when it is not
-// valid, and then why it is not. roots are who is trusted; nil is the system's. The
-// chain's other certificates do not count: clients find their way round an old one.
+// Check returns when the certificate of an https address expires. If the certificate is not
+// valid, it returns the reason as well. roots are the trusted CA certificates; nil means the
+// system's. Expired intermediate certificates do not count, because clients can build
+// another chain.
 func Check(ctx context.Context, address string, roots *x509.CertPool) (notAfter time.Time, err error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" {
-		return time.Time{}, fmt.Errorf("certificate of %q: it is not an https address", address)
+		return time.Time{}, fmt.Errorf("certificate of %q: not an https address", address)
 	}
 	port := u.Port()
 	if port == "" {
@@ -53,7 +58,7 @@ func Check(ctx context.Context, address string, roots *x509.CertPool) (notAfter 
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	// An expired certificate is to be seen, too: it is verified below.
+	// The certificate is verified below, so that the expiry of an invalid one is known, too.
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: true}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {

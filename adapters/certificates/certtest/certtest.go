@@ -1,4 +1,4 @@
-// Package certtest makes certificates for tests of whatever speaks TLS.
+// Package certtest creates certificates for tests that use TLS.
 package certtest
 
 import (
@@ -21,21 +21,30 @@ import (
 // in PEM form.
 type Pair struct{ Certificate, Key []byte }
 
-// Year is a Pair that is valid for a year.
+// Year returns a Pair that is valid for a year.
 func Year(t testing.TB, name string) Pair {
 	t.Helper()
 	return Between(t, name, time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
 }
 
-// Between is a Pair that is valid from one time to another.
+// Between returns a Pair that is valid from notBefore to notAfter.
 func Between(t testing.TB, name string, notBefore, notAfter time.Time) Pair {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: notBefore, NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: name},
+		DNSNames:              []string{name},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
 	public, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
@@ -44,17 +53,20 @@ func Between(t testing.TB, name string, notBefore, notAfter time.Time) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Pair{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})}
+	return Pair{
+		Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}),
+		Key:         pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}),
+	}
 }
 
-// Roots trust the Pair, and nothing else.
+// Roots returns a pool that trusts the Pair only.
 func (p Pair) Roots() *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(p.Certificate)
 	return roots
 }
 
-// Server is the Pair as a TLS server shows it.
+// Server returns the configuration of a TLS server that uses the Pair.
 func (p Pair) Server(t testing.TB) *tls.Config {
 	t.Helper()
 	parsed, err := tls.X509KeyPair(p.Certificate, p.Key)
@@ -64,16 +76,16 @@ func (p Pair) Server(t testing.TB) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{parsed}}
 }
 
-// Files are where a Pair is read from.
+// Files names the files of a Pair.
 type Files struct{ Certificate, Key string }
 
-// NewFiles names files in a new folder; Write makes them.
+// NewFiles names files in a new folder; Write creates them.
 func NewFiles(t testing.TB) Files {
 	dir := t.TempDir()
 	return Files{filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")}
 }
 
-// Write replaces what the files hold.
+// Write replaces the contents of the files.
 func (f Files) Write(t testing.TB, p Pair) {
 	t.Helper()
 	for path, text := range map[string][]byte{f.Certificate: p.Certificate, f.Key: p.Key} {
