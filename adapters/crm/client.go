@@ -1,24 +1,18 @@
 package crm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -65,8 +59,7 @@ type Client struct {
 	Batched func(lookups int) // is told of each batch that goes out; may be nil
 
 	url, token string
-	http       *http.Client
-	breaker    circuitbreaker.CircuitBreaker[any]
+	http       *outbound.Client
 
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
@@ -79,34 +72,23 @@ type Client struct {
 	gathering map[kind]*batch
 }
 
-// CheckURL says what is wrong with a base URL.
-func CheckURL(base string) error {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("it is no base URL; give one such as https://crm.example.com/v1") // it may hold a token
-	}
-	return nil
-}
-
 // NewClient returns a client of the CRM at a base URL. A token, when there is one, is
 // sent as a bearer token.
 func NewClient(base, token string) (*Client, error) {
-	if err := CheckURL(base); err != nil {
+	if err := outbound.CheckBaseURL(base); err != nil {
 		return nil, fmt.Errorf("CRM: %w", err)
 	}
 	known, err := simplelru.NewLRU[item, *lookup](cacheSize, nil)
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = connections, connections
 	c := &Client{
 		url: strings.TrimSuffix(base, "/"), token: token,
-		http: &http.Client{Timeout: callTimeout, Transport: transport,
-			// The contract knows no redirects, and a followed one would take the token along.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakFor).WithSuccessThreshold(1).Build(),
-		known:   known, gathering: map[kind]*batch{},
+		http: outbound.New(outbound.Config{
+			Timeout: callTimeout, MaxBody: maxAnswer, Connections: connections,
+			BreakAfter: breakAfter, BreakFor: breakFor,
+		}),
+		known: known, gathering: map[kind]*batch{},
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
@@ -118,21 +100,15 @@ func (c *Client) Close() {
 	c.stop()
 	c.mu.Unlock()
 	c.batches.Wait()
-	c.http.CloseIdleConnections()
+	c.http.Close()
 }
 
-// Through makes calls go through what wrap returns, before the first of them.
-func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
-	c.http.Transport = wrap(c.http.Transport)
-}
+// Through makes calls go through the transport that wrap returns. Call it before the first
+// call.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) { c.http.Through(wrap) }
 
-// Breaker is the state of the circuit breaker.
-func (c *Client) Breaker() circuitbreaker.State { return c.breaker.State() }
-
-// open is the error of a call that is not made because the breaker is open.
-func (c *Client) open() *Error {
-	return &Error{State: commands.Again, After: c.breaker.RemainingDelay(), Reason: "it failed too often; the circuit breaker is open"}
-}
+// Breaker returns the state of the circuit breaker: closed, open or half-open.
+func (c *Client) Breaker() string { return c.http.Breaker() }
 
 // Receipt is the CRM's word that a billing address was changed.
 type Receipt struct {
@@ -160,100 +136,73 @@ func (c *Client) UpdateBillingAddress(ctx context.Context, key, customer, addres
 	return r, nil
 }
 
-// call makes one call, unless the breaker is open, and decodes its answer.
+// call makes one call, unless the breaker is open, and decodes the answer.
 func (c *Client) call(ctx context.Context, method, path, key string, body, into any) *Error {
-	if err := ctx.Err(); err != nil {
-		return silence(err, false)
-	}
-	if !c.breaker.TryAcquirePermit() {
-		return c.open()
-	}
-	err := c.exchange(ctx, method, path, key, body, into)
-	if err == nil || err.Status/100 == 4 { // what it refuses, it is up to refuse
-		c.breaker.RecordSuccess()
-	} else {
-		c.breaker.RecordFailure()
-	}
-	if err != nil {
-		err.Reason = method + " " + path + ": " + err.Reason
-	}
-	return err
-}
-
-func (c *Client) exchange(ctx context.Context, method, path, key string, body, into any) *Error {
-	var written atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
-	r, err := c.request(ctx, method, path, key, body)
-	if err != nil {
-		return refused("%v", err)
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return silence(err, written.Load())
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case resp.StatusCode/100 != 2:
-		return refusal(resp, text)
-	case err != nil:
-	case len(text) > maxAnswer:
-		err = fmt.Errorf("it is longer than %d bytes", maxAnswer)
-	default:
-		err = read(text, into)
-	}
-	if err != nil { // its words are not told: they may be a customer's
-		return unreadable(commands.Unknown, "%s of %d bytes: %v", resp.Header.Get("Content-Type"), len(text), err)
-	}
-	return nil
-}
-
-func (c *Client) request(ctx context.Context, method, path, key string, body any) (*http.Request, error) {
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(encoded))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, application/problem+json")
+	header := http.Header{"Accept": {"application/json, application/problem+json"}}
 	if key != "" {
-		r.Header.Set("Idempotency-Key", key)
+		header.Set("Idempotency-Key", key)
 	}
 	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+		header.Set("Authorization", "Bearer "+c.token)
 	}
-	return r, nil
+	request := outbound.Request{Method: method, URL: c.url + path, Header: header, Body: body}
+	err := c.http.Do(ctx, request, func(r outbound.Response) error {
+		text, err := r.ReadAll()
+		if err == nil {
+			err = read(text, into)
+		}
+		if err != nil { // without quoting it: the answer may contain a customer's data
+			return fmt.Errorf("%s of %d bytes: %w", r.Header.Get("Content-Type"), len(text), err)
+		}
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	e := c.failure(err)
+	if !err.Open {
+		e.Reason = method + " " + path + ": " + e.Reason
+	}
+	return e
 }
 
-// silence is the error of a call without an answer. written tells whether the request
-// had left us: then silence is no proof that it did not arrive.
-func silence(err error, written bool) *Error {
-	if outer, ok := errors.AsType[*url.Error](err); ok {
-		err = outer.Err // without method and URL, which are told already
-	}
-	if written {
+// failure translates the error of a call.
+func (c *Client) failure(err *outbound.Error) *Error {
+	switch {
+	case err.Invalid:
+		return refused("%v", err)
+	case err.Open:
+		return c.open()
+	case err.Unreadable():
+		return unreadable(commands.Unknown, "%v", err)
+	case err.Status == 0 && err.Sent: // it may have arrived
 		return &Error{State: commands.Unknown, Reason: err.Error()}
+	case err.Status == 0:
+		return &Error{State: commands.Again, Reason: err.Error()}
+	default:
+		return refusal(err)
 	}
-	return &Error{State: commands.Again, Reason: err.Error()}
+}
+
+// open is the error of a call that is not made because the breaker is open.
+func (c *Client) open() *Error {
+	return &Error{State: commands.Again, After: c.http.OpenFor(), Reason: (&outbound.Error{Open: true}).Error()}
 }
 
 func unreadable(state commands.State, format string, args ...any) *Error {
 	return &Error{State: state, Status: http.StatusOK, Reason: fmt.Sprintf("the answer cannot be read: %.*s", maxQuoted, fmt.Sprintf(format, args...))}
 }
 
-// refusal is the error of an answer other than 2xx.
-func refusal(resp *http.Response, text []byte) *Error {
+// refusal translates an answer whose status is not 2xx.
+func refusal(err *outbound.Error) *Error {
 	var p problem
-	if json.Unmarshal(text, &p) != nil || p.Detail == "" {
-		p.Detail = http.StatusText(resp.StatusCode)
+	if json.Unmarshal(err.Body, &p) != nil || p.Detail == "" {
+		p.Detail = http.StatusText(err.Status)
 	}
-	p.Status = resp.StatusCode
+	p.Status = err.Status
 	e := p.error()
 	if e.State == commands.Again && e.After == 0 {
-		e.After = retryAfter(resp.Header.Get("Retry-After"))
+		e.After, _ = outbound.RetryAfter(err.Header, maxRetryAfter)
 	}
 	return e
 }
@@ -276,17 +225,6 @@ func (p problem) error() *Error {
 		e.State = commands.Refused
 	}
 	return e
-}
-
-// retryAfter reads the header, which has seconds or a date; 0 when it has neither.
-func retryAfter(header string) time.Duration {
-	var after time.Duration
-	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
-		after = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(header); err == nil {
-		after = time.Until(at)
-	}
-	return min(max(after, 0), maxRetryAfter)
 }
 
 // missing names the fields that are empty, given as pairs of name and value.

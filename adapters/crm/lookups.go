@@ -184,8 +184,8 @@ func (c *Client) join(ctx context.Context, it item) (*lookup, error) {
 	if c.ctx.Err() != nil {
 		return nil, &Error{State: commands.Again, Reason: "the client is closed"}
 	}
-	if e := c.open(); e.After > 0 {
-		return nil, e // at once: the batch could not go out
+	if c.http.OpenFor() > 0 {
+		return nil, c.open() // at once: the batch could not go out
 	}
 	l := &lookup{item: it, done: make(chan struct{})}
 	c.known.Add(it, l)

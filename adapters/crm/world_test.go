@@ -42,12 +42,20 @@ func serve(t *testing.T, handler http.Handler) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.http.Transport.(*http.Transport).DialContext = n.dial
+	c.dial(n)
 	t.Cleanup(func() {
 		c.Close()
 		server.Close()
 	})
 	return c
+}
+
+// dial makes the client's connections reach n.
+func (c *Client) dial(n network) {
+	c.Through(func(rt http.RoundTripper) http.RoundTripper {
+		rt.(*http.Transport).DialContext = n.dial
+		return rt
+	})
 }
 
 // network is a listener whose connections are pipes.

@@ -1,20 +1,15 @@
 package zendesk
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -53,10 +48,7 @@ const (
 // Error is why a call failed, as the outcome of the attempt that made it: Refused for
 // good; Again, when it had no effect; Unknown, when it was sent and may have had its
 // effect. Every error of a Client is one.
-type Error struct {
-	commands.Outcome
-	down bool // it counts against the circuit breaker
-}
+type Error struct{ commands.Outcome }
 
 func (e *Error) Error() string { return "zendesk: " + e.Reason }
 
@@ -76,7 +68,7 @@ func (c *Client) call(ctx context.Context, one call) error {
 	untried := func(after time.Duration, why string) error {
 		return &Error{Outcome: commands.Outcome{State: commands.Again, After: after, Untried: true, Reason: one.String() + ": not called, " + why}}
 	}
-	if pause := c.breaker.RemainingDelay(); pause > 0 {
+	if pause := c.http.OpenFor(); pause > 0 {
 		return untried(pause, "the circuit breaker is open")
 	}
 	if c.limit != nil {
@@ -90,18 +82,14 @@ func (c *Client) call(ctx context.Context, one call) error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < leastTime {
 		return untried(0, "too little time was left")
 	}
-	if !c.breaker.TryAcquirePermit() {
-		return untried(max(c.breaker.RemainingDelay(), breakerProbe), "the circuit breaker is "+c.Breaker())
-	}
-	err := c.send(ctx, one)
-	if err != nil && err.down {
-		c.breaker.RecordFailure()
-	} else {
-		c.breaker.RecordSuccess()
-	}
-	if err == nil {
+	failed := c.http.Do(ctx, c.request(one), one.read)
+	switch {
+	case failed == nil:
 		return nil
+	case failed.Open:
+		return untried(max(c.http.OpenFor(), breakerProbe), "the circuit breaker is "+c.Breaker())
 	}
+	err := one.judge(failed)
 	err.Reason = one.String() + ": " + err.Reason
 	if err.Cause == commands.Flooded && c.limit != nil {
 		c.limit.Heed(ctx, one.limited(), err.After, err.Reason)
@@ -118,84 +106,36 @@ func (c call) limited() string {
 	return ""
 }
 
-// send makes the call and judges what came back.
-func (c *Client) send(ctx context.Context, one call) *Error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	var written atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
-	r, err := c.request(ctx, one)
-	if err != nil {
-		return refused("%v", err)
-	}
-	lost := func(err error) *Error {
-		return &Error{Outcome: commands.Outcome{State: one.silence(written.Load()), Reason: err.Error()}, down: true}
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // the call is named already
-		}
-		return lost(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return judge(one, resp, body) // what could be read of its reason
-	}
-	if err == nil && len(body) > maxAnswer {
-		err = fmt.Errorf("it has more than %d bytes", maxAnswer)
-	}
-	if err == nil {
-		err = one.read(body)
-	}
-	if err != nil {
-		return lost(fmt.Errorf("answered %d, but it cannot be read: %w: %s", resp.StatusCode, err, excerpt(body)))
-	}
-	return nil
-}
-
-func (c *Client) request(ctx context.Context, one call) (*http.Request, error) {
-	var body io.Reader
-	if one.body != nil {
-		encoded, err := json.Marshal(one.body)
-		if err != nil {
-			return nil, err
-		}
-		body = bytes.NewReader(encoded)
-	}
-	r, err := http.NewRequestWithContext(ctx, one.method, c.base+one.path, body)
-	if err != nil {
-		return nil, err
-	}
-	r.SetBasicAuth(c.user, c.token)
-	r.Header.Set("Accept", "application/json")
-	if one.body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
+func (c *Client) request(one call) outbound.Request {
+	header := c.header.Clone()
 	if one.key != "" {
-		r.Header.Set("Idempotency-Key", one.key)
+		header.Set("Idempotency-Key", one.key)
 	}
-	return r, nil
+	return outbound.Request{Method: one.method, URL: c.base + one.path, Header: header, Body: one.body}
 }
 
-// judge says what a status other than 2xx means.
-func judge(one call, resp *http.Response, body []byte) *Error {
+// judge translates the error of a call.
+func (c call) judge(err *outbound.Error) *Error {
+	switch {
+	case err.Invalid:
+		return refused("%v", err)
+	case err.Unreadable(), err.Status == 0:
+		return &Error{commands.Outcome{State: c.silence(err.Sent), Reason: err.Error()}}
+	}
 	var said struct {
 		Error json.RawMessage `json:"error"`
 	}
-	speaks := json.Unmarshal(body, &said) == nil && said.Error != nil
-	e := refused("%d %s: %s", resp.StatusCode, http.StatusText(resp.StatusCode), excerpt(body))
-	switch status := resp.StatusCode; {
+	speaks := json.Unmarshal(err.Body, &said) == nil && said.Error != nil
+	e := refused("%d %s: %s", err.Status, http.StatusText(err.Status), excerpt(err.Body))
+	switch status := err.Status; {
 	case status == http.StatusServiceUnavailable: // nobody was there to do it
-		e.State, e.After, e.down = commands.Again, retryAfter(resp, 0), true
-	case status >= 500: // somebody else's word, or broken off half done
-		e.State, e.After, e.down = one.silence(true), retryAfter(resp, 0), true
+		e.State, e.After = commands.Again, retryAfter(err.Header, 0)
+	case status >= 500: // from a proxy, or broken off half done
+		e.State, e.After = c.silence(true), retryAfter(err.Header, 0)
 	case status == http.StatusTooManyRequests:
-		e.State, e.After, e.Cause = commands.Again, retryAfter(resp, defaultRetryAfter), commands.Flooded
+		e.State, e.After, e.Cause = commands.Again, retryAfter(err.Header, defaultRetryAfter), commands.Flooded
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status < 400,
-		status == http.StatusNotFound && !speaks: // what stands there is no Zendesk
+		status == http.StatusNotFound && !speaks: // this address is not a Zendesk
 		e.State, e.After, e.Untried, e.Cause = commands.Again, deniedPause, true, commands.WrongToken
 	case status == http.StatusConflict, status == http.StatusRequestTimeout,
 		// The key made a ticket with other words: a repeat will find it.
@@ -210,12 +150,19 @@ func (c call) String() string {
 	return c.method + " " + path
 }
 
-func (c call) read(body []byte) error {
-	if err := json.Unmarshal(body, c.answer); err != nil {
-		return err
+// read decodes an answer and checks that it has the field it is for.
+func (c call) read(r outbound.Response) error {
+	body, err := r.ReadAll()
+	if err == nil {
+		err = json.Unmarshal(body, c.answer)
 	}
-	if field := c.answer.missing(); field != "" {
-		return errors.New("it has no " + field)
+	if err == nil {
+		if field := c.answer.missing(); field != "" {
+			err = errors.New("it has no " + field)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("answered %d, but it cannot be read: %w: %s", r.Status, err, excerpt(body))
 	}
 	return nil
 }
@@ -229,16 +176,14 @@ func (c call) silence(written bool) commands.State {
 	return commands.Again
 }
 
-// retryAfter reads the header, seconds or a date.
-func retryAfter(resp *http.Response, otherwise time.Duration) time.Duration {
-	header := resp.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
-		return min(time.Duration(max(seconds, 1))*time.Second, maxRetryAfter)
+// retryAfter returns the wait that Zendesk asks for, at least a second; otherwise when it
+// asks for none.
+func retryAfter(h http.Header, otherwise time.Duration) time.Duration {
+	after, ok := outbound.RetryAfter(h, maxRetryAfter)
+	if !ok {
+		return otherwise
 	}
-	if at, err := http.ParseTime(header); err == nil {
-		return min(max(time.Until(at), time.Second), maxRetryAfter)
-	}
-	return otherwise
+	return max(after, time.Second)
 }
 
 // excerpt is the beginning of an answer on one line.

@@ -10,6 +10,7 @@ package zendesk
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -17,9 +18,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -30,8 +31,8 @@ const (
 	// cachedTickets is how many tickets' numbers are remembered, some 100 bytes each:
 	// without, every update would cost two of the minute's calls.
 	cachedTickets = 10_000
-	// idleConnections is as many as deliveries are under way at once.
-	idleConnections = 16
+	// connections is as many as deliveries are under way at once.
+	connections = 16
 )
 
 // Account says how to reach a Zendesk account.
@@ -54,11 +55,11 @@ type Limit interface {
 
 // Client speaks to one account.
 type Client struct {
-	base, user, token string
-	http              *http.Client
-	limit             Limit
-	breaker           circuitbreaker.CircuitBreaker[any]
-	tickets           *lru.Cache[string, int64] // Zendesk's number by external id
+	base    string
+	header  http.Header // of every request
+	http    *outbound.Client
+	limit   Limit
+	tickets *lru.Cache[string, int64] // Zendesk's number by external id
 }
 
 // NewClient returns a client of the account.
@@ -67,34 +68,29 @@ func NewClient(a Account) (*Client, error) {
 	if err != nil || base.Host == "" || a.Email == "" || a.Token == "" {
 		return nil, errors.New("zendesk: an account needs an address such as https://shop.zendesk.com, an email and a token")
 	}
-	if a.Transport == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.MaxIdleConnsPerHost = idleConnections
-		a.Transport = transport
-	}
 	tickets, err := lru.New[string, int64](cachedTickets)
 	if err != nil {
 		return nil, err
 	}
+	login := base64.StdEncoding.EncodeToString([]byte(a.Email + "/token:" + a.Token))
 	return &Client{
-		base: strings.TrimSuffix(a.URL, "/") + "/api/v2", user: a.Email + "/token", token: a.Token, limit: a.Limit, tickets: tickets,
-		http: &http.Client{
-			Transport: a.Transport,
-			// Followed, a POST would become a GET.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		// Without a threshold of successes it would let three probes through.
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).WithDelay(breakerPause).Build(),
+		base:   strings.TrimSuffix(a.URL, "/") + "/api/v2",
+		header: http.Header{"Accept": {"application/json"}, "Authorization": {"Basic " + login}},
+		http: outbound.New(outbound.Config{
+			Timeout: callTimeout, MaxBody: maxAnswer, Connections: connections,
+			BreakAfter: breakerFailures, BreakFor: breakerPause, Transport: a.Transport,
+		}),
+		limit:   a.Limit,
+		tickets: tickets,
 	}, nil
 }
 
-// Through makes calls go through what wrap returns, before the first of them.
-func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
-	c.http.Transport = wrap(c.http.Transport)
-}
+// Through makes calls go through the transport that wrap returns. Call it before the first
+// call.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) { c.http.Through(wrap) }
 
-// Breaker is the state of the circuit breaker: closed, open or half-open.
-func (c *Client) Breaker() string { return c.breaker.State().String() }
+// Breaker returns the state of the circuit breaker: closed, open or half-open.
+func (c *Client) Breaker() string { return c.http.Breaker() }
 
 // Ticket is a new ticket.
 type Ticket struct {
