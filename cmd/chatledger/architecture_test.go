@@ -30,7 +30,7 @@ var allowedImports = map[string][]string{
 	"adapters/bus":                   {"domain", "commands"},
 	"adapters/certificates":          {},
 	"adapters/certificates/certtest": {},
-	"adapters/crm":                   {"domain", "commands"},
+	"adapters/crm":                   {"domain", "commands", "adapters/outbound"},
 	"adapters/knowledge":             {"domain"},
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},

@@ -117,7 +117,7 @@ func (a *app) equip(b *bot, former *bot) (err error) {
 		}
 		shop.CRM, b.crm.Batched = b.crm, a.metrics.Batch("crm:"+b.name)
 		b.crm.Through(a.tracing.Transport)
-		b.breakers["crm:"+b.name], b.owes["crm:"+b.name] = func() string { return b.crm.Breaker().String() }, a.leases
+		b.breakers["crm:"+b.name], b.owes["crm:"+b.name] = b.crm.Breaker, a.leases
 	}
 	b.tools = shop.Has()
 	typing := func(asker delivery.Asker) *delivery.Typing {

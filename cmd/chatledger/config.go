@@ -13,6 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -135,7 +136,7 @@ func (b *botConfig) check(name string) error {
 		wrong = append(wrong, in(fmt.Errorf("relay_secret must have %d characters or more", minRelaySecret), "relay_secret"))
 	}
 	if b.CRM != nil {
-		if err := crm.CheckURL(b.CRM.URL); err != nil {
+		if err := outbound.CheckBaseURL(b.CRM.URL); err != nil {
 			wrong = append(wrong, in(fmt.Errorf("crm: url: %w", err), "crm", "url"))
 		}
 	}
