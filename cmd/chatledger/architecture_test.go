@@ -48,7 +48,7 @@ var allowedImports = map[string][]string{
 	"adapters/simulators/llm":        {},
 	"adapters/simulators/telegram":   {},
 	"adapters/simulators/zendesk":    {},
-	"adapters/zendesk":               {"domain", "commands", "adapters/guard"},
+	"adapters/zendesk":               {"domain", "commands", "adapters/guard", "adapters/outbound"},
 	"cmd/internal/wait":              {},
 	"cmd/internal/admin/inspect":     {"domain", "adapters/postgres", "cmd/internal/wait"},
 	"cmd/internal/admin/progress":    {"projections"},
