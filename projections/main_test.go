@@ -29,7 +29,7 @@ type ledger struct {
 func newLedger(t testing.TB) *ledger {
 	t.Helper()
 	dsn := pgtest.Database(t)
-	s, err := postgres.Open(t.Context(), dsn, "test", chat.NewCodec())
+	s, err := postgres.OpenStore(t.Context(), dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // Appends wake the consumers of their own process directly. Others are told by
@@ -16,9 +18,7 @@ import (
 // commit it would make all writers queue for one lock.
 const (
 	announceEvery = 5 * time.Millisecond
-	// reconnectEvery is the pause before a lost session is opened anew.
-	reconnectEvery = time.Second
-	channel        = "chatledger_feed"
+	channel       = "chatledger_feed"
 )
 
 // announcer knows whether other processes need to be told.
@@ -56,7 +56,7 @@ func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
 		both.Go(func() {
 			for ctx.Err() == nil {
 				err := s.withSession(ctx, " announcements", run)
-				if ctx.Err() != nil || sleep(ctx, reconnectEvery) != nil {
+				if ctx.Err() != nil || wait.For(ctx, ReconnectEvery) != nil {
 					return
 				}
 				log.Warn("announcements were interrupted; consumers polled meanwhile", "error", err)
@@ -75,7 +75,7 @@ func (s *Store) withSession(ctx context.Context, name string, run func(context.C
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 		defer cancel()
 		conn.Close(ctx)
 	}()
@@ -96,7 +96,7 @@ func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, announceEvery); err != nil {
+		if err := wait.For(ctx, announceEvery); err != nil {
 			return err
 		}
 	}
@@ -115,10 +115,10 @@ func (s *Store) notify(ctx context.Context, on interface {
 }
 
 func (s *Store) listen(ctx context.Context, conn *pgx.Conn) error {
-	if err := s.attend(ctx, conn); err != nil {
+	if err := s.Presence.Hold(ctx, conn); err != nil {
 		return err
 	}
-	defer s.present.Store(false)
+	defer s.Presence.Release()
 	if _, err := conn.Exec(ctx, `listen `+channel); err != nil {
 		return fmt.Errorf("listen for appends: %w", err)
 	}

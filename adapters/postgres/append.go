@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -103,10 +102,10 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.updateID, r.updateV = append(r.updateID, u.ID), append(r.updateV, int64(u.Version))
 		}
 		for _, d := range a.Settled {
-			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, id(d.Delivery)), append(r.fences, d.Fence)
+			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, UUID(d.Delivery)), append(r.fences, d.Fence)
 			r.were, r.states = append(r.were, string(cmp.Or(d.Was, commands.Sending))), append(r.states, string(d.State))
 			r.over, r.unsure = append(r.over, !d.Holds && d.State != commands.Waiting), append(r.unsure, d.Unsure)
-			r.outcomes, r.reasons = append(r.outcomes, seal(d.Outcome, sealed)), append(r.reasons, clean(d.Reason))
+			r.outcomes, r.reasons = append(r.outcomes, Escape(d.Outcome, sealed)), append(r.reasons, CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
@@ -114,9 +113,9 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 				return nil, fmt.Errorf("%s: %w", a.Stream, err)
 			}
 			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams, stream), append(r.versions, int64(a.Expected)+int64(j)+1)
-			r.ids, r.causes, r.chains = append(r.ids, id(e.ID)), append(r.causes, id(e.Causation)), append(r.chains, id(e.Correlation))
+			r.ids, r.causes, r.chains = append(r.ids, UUID(e.ID)), append(r.causes, UUID(e.Causation)), append(r.chains, UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
-			r.payloads, r.raws = append(r.payloads, *seal(payload, sealed)), append(r.raws, seal(e.Raw, sealed))
+			r.payloads, r.raws = append(r.payloads, *Escape(payload, sealed)), append(r.raws, Escape(e.Raw, sealed))
 			r.actors, r.times = append(r.actors, e.Actor), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
@@ -217,8 +216,5 @@ func (r *rows) trace() *string {
 
 // errRefused is what the server would say if it were asked to.
 var errRefused = &pgconn.PgError{Code: "CL001", Message: "the stream is not that long"}
-
-// id is a UUID as a parameter; Nil is null.
-func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid.Nil} }
 
 var _ commands.Store = (*Store)(nil)

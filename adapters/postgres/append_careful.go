@@ -2,13 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chatledger/chatledger/commands"
@@ -124,11 +120,11 @@ func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]e
 		others, err := s.appendInParts(ctx, batch[half:])
 		return append(errs, others...), err
 	}
-	if refusedWith(err, "22", "54") {
+	if HasCode(err, "22", "54") {
 		errs, err = s.appendCarefully(ctx, batch, true) // JSONB cannot hold it
 	}
 	switch {
-	case refusedWith(err, "23505", "40"):
+	case HasCode(err, "23505", "40"):
 		return []error{commands.ErrConflict}, nil // the next round will see what was faster
 	case ofContent(err):
 		return []error{err}, nil // it will never be stored, which is nothing to the others
@@ -141,10 +137,4 @@ func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]e
 // a row that another transaction was faster with (class 23) or waited for as we did
 // for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
 // what eventstore.require says no to (our own class).
-func ofContent(err error) bool { return refusedWith(err, "22", "23", "40", "54", "CL") }
-
-// refusedWith tells whether the server's code for an error begins with one of these.
-func refusedWith(err error, codes ...string) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(refused.Code, code) })
-}
+func ofContent(err error) bool { return HasCode(err, "22", "23", "40", "54", "CL") }

@@ -102,7 +102,7 @@ func (s *Store) Decode(e domain.Stored) (domain.Recorded, error) {
 
 // Update is the received update that a stored event carries, as it came; nil when it
 // carries none.
-func Update(e domain.Stored) ([]byte, error) { return unseal(e.Raw) }
+func Update(e domain.Stored) ([]byte, error) { return Unescape(e.Raw) }
 
 // HoldArchive makes this process the only one that exports from this database into a
 // directory, until release is called.
@@ -112,7 +112,7 @@ func (s *Store) HoldArchive(ctx context.Context, dir string) (release func(), er
 		return nil, err
 	}
 	release = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 		defer cancel()
 		_ = conn.Close(ctx) // else the server ends the session when it notices
 	}

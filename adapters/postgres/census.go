@@ -25,7 +25,7 @@ func (s *Store) Census(ctx context.Context, groups []string) ([]Reading, error) 
 	ctx, cancel := context.WithTimeout(ctx, censusTimeout)
 	defer cancel()
 	// Each group costs one step into the index of the feed, however far it is behind.
-	return collect(ctx, s.pool, "count what waits", pgx.RowToStructByPos[Reading], `
+	return Collect(ctx, s.pool, "count what waits", pgx.RowToStructByPos[Reading], `
 		with newest as materialized (
 			select position from eventstore.events order by transaction_id desc, position desc limit 1
 		), lag as materialized (

@@ -20,7 +20,7 @@ func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Tim
 		first, end = first+bot+":", first+bot+";"
 	}
 	// A stream's last event is one probe of the primary key.
-	return collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
+	return Collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
 		select stream_id from eventstore.streams s
 		where stream_id > $1 and stream_id >= $2 and stream_id < $3
 		  and ($4::timestamptz = '0001-01-01 00:00Z'
@@ -42,7 +42,7 @@ func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamI
 	var version domain.Version
 	var stored []byte
 	_, err = pgx.ForEachRow(rows, []any{&stream, &version, &stored}, func() error {
-		update, err := unseal(stored)
+		update, err := Unescape(stored)
 		if err != nil {
 			return fmt.Errorf("%s version %d: %w", stream, version, err)
 		}

@@ -28,9 +28,9 @@ func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delive
 		if err != nil {
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
-		ids[i], chains[i], streams[i], versions[i] = id(d.ID), id(d.Correlation), string(d.Stream), int64(d.Version)
+		ids[i], chains[i], streams[i], versions[i] = UUID(d.ID), UUID(d.Correlation), string(d.Stream), int64(d.Version)
 		kinds[i], destinations[i], lanes[i] = d.Kind, d.Destination, d.Lane
-		payloads[i], priorities[i] = *seal(payload, false), int16(d.Priority)
+		payloads[i], priorities[i] = *Escape(payload, false), int16(d.Priority)
 	}
 	// Numbered in feed order, which keeps each chat's effects in line.
 	_, err := tx.Exec(ctx, `
@@ -129,10 +129,10 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 			return c, err
 		}
 		c.ID, c.Correlation, c.Stream, c.Version = uuid.UUID(deliveryID.Bytes), uuid.UUID(chain.Bytes), domain.StreamID(stream), domain.Version(version)
-		c.Body, err = unseal(payload)
+		c.Body, err = Unescape(payload)
 		return c, err
 	}
-	return collect(ctx, s.pool, "claim deliveries to "+destination, claimed, claim, destination, s.holder(owner), limit, lease)
+	return Collect(ctx, s.pool, "claim deliveries to "+destination, claimed, claim, destination, s.Presence.Owner(owner), limit, lease)
 }
 
 // PutOff gives a claimed delivery back, to be attempted again after o.After; Unknown
@@ -143,7 +143,7 @@ func (s *Store) PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o c
 		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
-		id(delivery), fence, o.After, o.State == commands.Unknown, o.Untried, clean(o.Reason))
+		UUID(delivery), fence, o.After, o.State == commands.Unknown, o.Untried, CleanText(o.Reason))
 	if err != nil {
 		return false, fmt.Errorf("put delivery %s off: %w", delivery, err)
 	}
@@ -153,7 +153,12 @@ func (s *Store) PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o c
 // TakeOver frees deliveries whose lease ran out, or whose process is gone: whether it had
 // sent them nobody knows. It returns how many.
 func (s *Store) TakeOver(ctx context.Context) (int64, error) {
-	gone, err := s.gone(ctx)
+	owners, err := Collect(ctx, s.pool, "list owners of leases", pgx.RowTo[string],
+		`select distinct lease_owner from eventstore.deliveries where state = 'sending'`)
+	if err != nil {
+		return 0, err
+	}
+	gone, err := s.Presence.Gone(ctx, owners)
 	if err != nil {
 		return 0, err
 	}

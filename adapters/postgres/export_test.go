@@ -15,8 +15,5 @@ func (c *Consumer) SaveEvery(d time.Duration) (restore func()) {
 // PollEvery changes how often the feed is read without a reason.
 func (c *Consumer) PollEvery(d time.Duration) { c.poll = d }
 
-// Present tells whether a session vouches for this process.
-func (s *Store) Present() bool { return s.present.Load() }
-
 // ClaimsAtOnce is how many claims may have a connection.
 const ClaimsAtOnce = claimsAtOnce

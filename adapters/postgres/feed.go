@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -34,14 +35,9 @@ where (transaction_id, position) > ($1, $2)
 order by transaction_id, position
 limit $3`
 
-// querier is a connection, a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 // ReadFeed reads up to limit events after a position, in feed order. With only,
 // events of other types come without their Event, which spares most of the work.
-func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
+func (s *Store) ReadFeed(ctx context.Context, q Querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
 	var names []string
 	for _, event := range only {
 		names = append(names, s.codec.NamesOf(event)...)
@@ -58,7 +54,7 @@ func (s *Store) ReadFeed(ctx context.Context, q querier, after domain.Position, 
 }
 
 // ReadStream reads up to limit events of one stream after a version, oldest first.
-func (s *Store) ReadStream(ctx context.Context, q querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+func (s *Store) ReadStream(ctx context.Context, q Querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	rows, err := q.Query(ctx, `
 		select payload, `+columns+`
 		from eventstore.events
@@ -200,7 +196,7 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 			log.Warn("this program does not fold the table: another version of it does, or it must be built first",
 				"table", c.group, "version", stored, "ours", c.version)
 		}
-		if err := sleep(ctx, leadEvery); err != nil {
+		if err := wait.For(ctx, leadEvery); err != nil {
 			return err
 		}
 	}
@@ -361,26 +357,14 @@ func (c *Consumer) save(ctx context.Context, on session, at domain.Position, eve
 	return err
 }
 
-// closeTimeout bounds the farewell to a server that may be gone.
-const closeTimeout = time.Second
-
 // Close gives the group up.
 func (c *Consumer) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	if c.unsaved > 0 {
 		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or whoever leads next reads some pages again
 	}
 	if err := c.conn.Close(ctx); err != nil {
 		return // the server ends the session when it notices
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -102,7 +102,7 @@ func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error
 // Close lets no call of a chat or a bot through for a while, or until it is opened
 // when the customer has blocked the bot. It is on disk when Close returns.
 func (f *Flow) Close(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
-	if _, err := f.pool.Exec(ctx, closeFlow, name, cause, wait, clean(reason), f.now()); err != nil {
+	if _, err := f.pool.Exec(ctx, closeFlow, name, cause, wait, CleanText(reason), f.now()); err != nil {
 		return fmt.Errorf("close the flow of %s: %w", name, err)
 	}
 	return nil
@@ -131,8 +131,8 @@ func (f *Flow) Flood(ctx context.Context, bot, chat domain.StreamID, wait time.D
 					case when again then greatest(f.closed_until, excluded.flooded_at + $3::interval) else f.closed_until end,
 					case when again then $4 else f.reason end
 				from (select f.flooded <> excluded.flooded and f.flooded_at > excluded.flooded_at - $5::interval) as x(again))`,
-		bot, chat, wait, clean(reason), floodWindow, f.now())
-	b.Queue(closeFlow, chat, commands.Flooded, wait, clean(reason), f.now())
+		bot, chat, wait, CleanText(reason), floodWindow, f.now())
+	b.Queue(closeFlow, chat, commands.Flooded, wait, CleanText(reason), f.now())
 	if err := f.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("close the flow of %s: %w", chat, err)
 	}

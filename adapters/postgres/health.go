@@ -58,7 +58,7 @@ type Lag struct {
 
 // Lags are those of all groups, by name. Counting ends at maxLag.
 func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
-	return collect(ctx, s.pool, "look how far consumers are behind", pgx.RowToStructByPos[Lag], `
+	return Collect(ctx, s.pool, "look how far consumers are behind", pgx.RowToStructByPos[Lag], `
 		select c.consumer_group, count(e.position), coalesce(now() - min(e.recorded_at), interval '0')
 		from eventstore.checkpoints c
 		left join lateral (
@@ -83,7 +83,7 @@ type Owed struct {
 
 // Unfinished are the deliveries that are not over, by destination and state.
 func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
-	return collect(ctx, s.pool, "count deliveries", pgx.RowToStructByPos[Owed], `
+	return Collect(ctx, s.pool, "count deliveries", pgx.RowToStructByPos[Owed], `
 		select destination, state, count(*), now() - min(created_at)
 		from eventstore.deliveries where finished_at is null
 		group by destination, state order by destination, state`)

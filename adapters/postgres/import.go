@@ -70,7 +70,7 @@ func (i *Import) start(ctx context.Context) error {
 	}
 	for _, group := range i.groups {
 		_, err := i.conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, group)
-		if refusedWith(err, "55P03") { // lock not available
+		if HasCode(err, "55P03") { // lock not available
 			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
 		}
 		if err != nil {
@@ -85,7 +85,7 @@ func (i *Import) start(ctx context.Context) error {
 
 // Close gives the groups up.
 func (i *Import) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	_ = i.conn.Close(ctx) // else the server ends the session when it notices
 }
@@ -93,7 +93,7 @@ func (i *Import) Close() {
 // Stored reads on in what the store holds already, by position, stream, version and
 // id; it is empty at the end. Only behind it can be imported.
 func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
-	page, err := collect(ctx, i.conn, "import: read what is stored", stored, `
+	page, err := Collect(ctx, i.conn, "import: read what is stored", stored, `
 		with page as (
 			select transaction_id, position, stream_id, version, event_id
 			from eventstore.events where (transaction_id, position) > ($1, $2)
@@ -201,7 +201,7 @@ func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Store
 
 func (i *Import) copyIDs(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"imported"}, []string{"event_id"},
-		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{id(batch[n].ID)}, nil }))
+		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{UUID(batch[n].ID)}, nil }))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "23505" {
 		return misfit(refused, errors.New("an event with this id came before"))
@@ -217,8 +217,8 @@ func (i *Import) copyEvents(ctx context.Context, tx pgx.Tx, batch []domain.Store
 			"causation_id", "correlation_id", "actor", "occurred_at", "recorded_at"},
 		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) {
 			e := batch[n]
-			return []any{string(e.Stream), int64(e.Version), id(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
-				id(e.Causation), id(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
+			return []any{string(e.Stream), int64(e.Version), UUID(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
+				UUID(e.Causation), UUID(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
 		}))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -289,7 +289,7 @@ func updateID(e domain.Stored) (*int64, error) {
 	if e.Raw == nil {
 		return nil, nil
 	}
-	payload, err := unseal(e.Payload)
+	payload, err := Unescape(e.Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +339,7 @@ func (i *Import) addLetters(ctx context.Context, tx pgx.Tx, open []commands.Open
 	n := len(open)
 	ids, streams, unsure, reasons := make([]pgtype.UUID, n), make([]string, n), make([]int32, n), make([]string, n)
 	for k, o := range open {
-		ids[k], streams[k], unsure[k], reasons[k] = id(o.ID), string(o.Stream), int32(o.Unsure), o.Reason
+		ids[k], streams[k], unsure[k], reasons[k] = UUID(o.ID), string(o.Stream), int32(o.Unsure), o.Reason
 	}
 	rows, err := tx.Query(ctx, `
 		select payload, `+columns+`

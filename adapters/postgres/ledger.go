@@ -20,7 +20,7 @@ func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limi
 
 // Streams implements projections.Ledger.
 func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
-	return collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
+	return Collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
 		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
 }
 
@@ -39,7 +39,7 @@ const (
 // row in it, and takes the streams that stand there: each with the same probability, for
 // as much work as there are draws. There may be fewer than n.
 func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
-	return collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
+	return Collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
 		with size as materialized (select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages),
 		drawn as (
 			select stream_id from eventstore.streams where (select pages < $2 from size)

@@ -111,7 +111,7 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 	case which.Letters:
 		where = append(where, letters)
 	}
-	return collect(ctx, s.pool, "read deliveries", entry, `
+	return Collect(ctx, s.pool, "read deliveries", entry, `
 		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.lane, d.payload, d.state, d.attempts, d.unsure,
 			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
 			(select ahead.delivery_id from eventstore.deliveries ahead
@@ -128,7 +128,7 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
 		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
 	if err == nil {
-		e.Payload, err = unseal(payload)
+		e.Payload, err = Unescape(payload)
 	}
 	return e, err
 }

@@ -34,7 +34,7 @@ func codec() *domain.Codec {
 // open connects one process to a database.
 func open(t testing.TB, dsn string) *postgres.Store {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), dsn, "process", codec())
+	s, err := postgres.OpenStore(t.Context(), dsn, "process", codec())
 	if err != nil {
 		t.Fatal(err)
 	}

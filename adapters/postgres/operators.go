@@ -58,7 +58,7 @@ func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) e
 
 // Operators lists all, by name.
 func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
-	return collect(ctx, s.pool, "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
+	return Collect(ctx, s.pool, "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
 }
 
 // OperatorOf is who has the token with this hash; false when nobody has.
@@ -171,7 +171,7 @@ func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 		}
 		return t, err
 	}
-	return collect(ctx, s.pool, "read the queue", queued, `
+	return Collect(ctx, s.pool, "read the queue", queued, `
 		with waiting as (
 			select *, first_reply_at is null and due_at < $1 or coalesce(resolve_by < $1, false) as overdue,
 			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank

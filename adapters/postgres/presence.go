@@ -3,58 +3,85 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// goneAfter is how long nobody must have vouched for a process before the leases it holds
-// are taken over: three times what it takes to open a lost session anew, so that who is
-// only cut off for a moment, as when the database restarts, keeps what it is sending.
-const goneAfter = 3 * reconnectEvery
+// Presence lets processes notice that another one is gone: each holds an advisory lock
+// named after it, which the server releases when its session ends.
+type Presence struct {
+	db   *DB
+	held atomic.Bool // a session of ours holds the lock
 
-// attend vouches for this process, for as long as the session lives: by a lock that the
-// server gives up when the process is gone. What is claimed meanwhile bears its name.
-func (s *Store) attend(ctx context.Context, conn *pgx.Conn) error {
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger process ' || $1, 0))`, s.process); err != nil {
-		return fmt.Errorf("vouch for this process: %w", err)
+	mu      sync.Mutex
+	missing map[string]time.Time // owners whose lock nobody holds, and since when
+}
+
+// goneAfter is how long nobody must have held a process's lock before the process counts as
+// gone: three times the pause after which a lost session is opened again. So a
+// process that is cut off for a moment, as when the database restarts, keeps its leases.
+const goneAfter = 3 * ReconnectEvery
+
+// ReconnectEvery is the pause before a lost session is opened again.
+const ReconnectEvery = time.Second
+
+// Hold takes this process's lock on a session. What is claimed from now on names the
+// process as its owner, until Release.
+func (p *Presence) Hold(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger process ' || $1, 0))`, p.db.process)
+	if err != nil {
+		return fmt.Errorf("lock the name of this process: %w", err)
 	}
-	s.present.Store(true)
+	p.held.Store(true)
 	return nil
 }
 
-// holder is the owner of a lease as it is written. Without a session that vouches for
-// this process, none may tell from it that the process is gone.
-func (s *Store) holder(owner string) string {
-	if s.present.Load() {
-		return owner + " " + s.process
+// Release records that the session which held the lock has ended.
+func (p *Presence) Release() { p.held.Store(false) }
+
+// Held reports whether a session of ours holds the lock.
+func (p *Presence) Held() bool { return p.held.Load() }
+
+// Owner returns the owner of a lease as it is stored. It names the process only while
+// the lock is held; otherwise others would take the process for gone.
+func (p *Presence) Owner(owner string) string {
+	if p.held.Load() {
+		return owner + " " + p.db.process
 	}
 	return owner
 }
 
-// gone lists the holders of leases for whom nobody has vouched for goneAfter. A process is
-// asked for by trying to share its lock.
-func (s *Store) gone(ctx context.Context) (holders []string, err error) {
-	missing, err := collect(ctx, s.pool, "look for processes that are gone", pgx.RowTo[string], `
-		with holders as materialized (
-			select distinct lease_owner from eventstore.deliveries where state = 'sending' and strpos(lease_owner, ' ') > 0
-		)
-		select lease_owner from holders
-		where pg_try_advisory_xact_lock_shared(hashtextextended('chatledger process ' || split_part(lease_owner, ' ', 2), 0))`)
+// Gone returns those of the owners whose process has been gone for goneAfter. It must be
+// given all current owners of leases each time.
+func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, err error) {
+	// A process is gone when its lock can be shared. Owners without a process are left out.
+	if len(owners) == 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.missing = nil
+		return nil, nil
+	}
+	missing, err := Collect(ctx, p.db.pool, "look for processes that are gone", pgx.RowTo[string], `
+		select lease_owner from unnest($1::text[]) lease_owner
+		where strpos(lease_owner, ' ') > 0
+		  and pg_try_advisory_xact_lock_shared(hashtextextended('chatledger process ' || split_part(lease_owner, ' ', 2), 0))`, owners)
 	if err != nil {
 		return nil, err
 	}
-	s.missingMu.Lock()
-	defer s.missingMu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	since := make(map[string]time.Time, len(missing))
-	for _, holder := range missing {
-		if since[holder] = s.missing[holder]; since[holder].IsZero() {
-			since[holder] = time.Now()
+	for _, owner := range missing {
+		if since[owner] = p.missing[owner]; since[owner].IsZero() {
+			since[owner] = time.Now()
 		}
-		if time.Since(since[holder]) >= goneAfter {
-			holders = append(holders, holder)
+		if time.Since(since[owner]) >= goneAfter {
+			gone = append(gone, owner)
 		}
 	}
-	s.missing = since
-	return holders, nil
+	p.missing = since
+	return gone, nil
 }

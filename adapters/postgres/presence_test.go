@@ -24,7 +24,7 @@ func attend(t *testing.T, s *postgres.Store) (kill func()) {
 	}()
 	kill = func() { cancel(); <-gone }
 	t.Cleanup(kill)
-	for begun := time.Now(); !s.Present(); time.Sleep(5 * time.Millisecond) {
+	for begun := time.Now(); !s.Presence.Held(); time.Sleep(5 * time.Millisecond) {
 		if time.Since(begun) > waittest.Patience {
 			t.Fatal("nobody vouches for the process")
 		}

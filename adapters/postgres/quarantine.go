@@ -17,7 +17,7 @@ func (s *Store) Quarantine(ctx context.Context, bot string, body []byte, reason 
 	_, err := s.pool.Exec(ctx, `
 		insert into eventstore.quarantine (bot, body, digest, reason) values ($1, $2, $3, $4)
 		on conflict (bot, digest) do update set times = quarantine.times + 1`,
-		bot, body, digest[:], clean(reason))
+		bot, body, digest[:], CleanText(reason))
 	if err != nil {
 		return fmt.Errorf("quarantine %d bytes for bot %s: %w", len(body), bot, err)
 	}
@@ -36,7 +36,7 @@ type Unread struct {
 
 // Quarantined lists up to limit bodies in quarantine, newest first, of one bot or of all.
 func (s *Store) Quarantined(ctx context.Context, bot string, limit int) ([]Unread, error) {
-	return collect(ctx, s.pool, "list quarantine", pgx.RowToStructByName[Unread], `
+	return Collect(ctx, s.pool, "list quarantine", pgx.RowToStructByName[Unread], `
 		select id, bot, octet_length(body) as bytes, reason, received_at, times from eventstore.quarantine
 		where $1 in ('', bot) order by id desc limit $2`, bot, limit)
 }

@@ -31,7 +31,7 @@ func readIDs(ctx context.Context, q interface {
 		select coalesce((select transaction_id from eventstore.events order by transaction_id desc, position desc limit 1), '0'),
 			eventstore.rebased(pg_snapshot_xmax(pg_current_snapshot())), pg_snapshot_xmin(pg_current_snapshot())`).
 		Scan(&i.newest, &i.next, &i.running)
-	if refusedWith(err, "42P01", "42883") { // undefined table, undefined function
+	if HasCode(err, "42P01", "42883") { // undefined table, undefined function
 		return i, fmt.Errorf("the schema is older than this program: run `chatledger migrate` (%w)", err)
 	}
 	if err != nil {
@@ -40,9 +40,9 @@ func readIDs(ctx context.Context, q interface {
 	return i, nil
 }
 
-// refuseForeign keeps a store away from a ledger that must be rebased first. It looks
+// checkCluster keeps a store away from a ledger that must be rebased first. It looks
 // at every connection, as a running process may be led to a restored database, too.
-func refuseForeign(ctx context.Context, conn *pgx.Conn) error {
+func checkCluster(ctx context.Context, conn *pgx.Conn) error {
 	i, err := readIDs(ctx, conn)
 	if err == nil && i.foreign() {
 		err = fmt.Errorf("the newest event has transaction id %d and this cluster has only come to %d, so it was restored from a dump of another: run `chatledger rebase`", i.newest, i.next)

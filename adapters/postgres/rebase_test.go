@@ -53,7 +53,7 @@ func rebase(t testing.TB, dsn string) (done bool) {
 // refusal is what a store says to being opened.
 func refusal(t testing.TB, dsn string) string {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), dsn, "process", codec())
+	s, err := postgres.OpenStore(t.Context(), dsn, "process", codec())
 	if err != nil {
 		return err.Error()
 	}

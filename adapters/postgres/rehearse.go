@@ -29,7 +29,7 @@ func (s *Store) learn(err error) {
 
 // exhausted tells whether the server has not what it needs for any write: room on its disk
 // or memory (class 53), or a disk that works (class 58).
-func exhausted(err error) bool { return refusedWith(err, "53", "58") }
+func exhausted(err error) bool { return HasCode(err, "53", "58") }
 
 // Rehearse tells whether an update could be appended now: by an append of nothing, which
 // fails for want of a server, of the schema, of rights, or of patience while something holds

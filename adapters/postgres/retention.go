@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // Retention is how long what a bot received is kept as it came; 0 is for ever. What the
@@ -44,7 +46,7 @@ func (s *Store) Retain(ctx context.Context, bots func() map[string]Retention, re
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 		defer cancel()
 		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // the server may notice only later that the session ends
 		_ = conn.Close(ctx)
@@ -127,7 +129,7 @@ func inBatches(ctx context.Context, batch func() (more bool, err error)) error {
 		if err != nil || !more {
 			return err
 		}
-		if err := sleep(ctx, time.Since(begun)); err != nil {
+		if err := wait.For(ctx, time.Since(begun)); err != nil {
 			return err
 		}
 	}

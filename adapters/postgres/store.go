@@ -1,17 +1,10 @@
-// Package postgres keeps the ledger: it appends and reads streams, hands the
-// feed to consumer groups, and holds the deliveries and the quarantine. Every
-// statement stands whole beside the Go that runs it.
 package postgres
 
 import (
 	"context"
 	"fmt"
-	"runtime"
-	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -21,6 +14,7 @@ import (
 
 // Store is the event store of one database. It is safe for concurrent use.
 type Store struct {
+	*DB
 	pool      *pgxpool.Pool
 	codec     *domain.Codec
 	process   string // tells this process's announcements from others'
@@ -33,71 +27,16 @@ type Store struct {
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 	news           atomic.Pointer[news]
-
-	present   atomic.Bool // a session vouches for this process
-	missingMu sync.Mutex
-	missing   map[string]time.Time // holders of leases for whom nobody vouches, since when
 }
 
-// connections bounds the pool: a batch in the hands of each carrier, claimsAtOnce, and
-// a few queries beside them. More than a few per core only queue inside the server.
-func connections() int32 { return int32(8 + 2*runtime.NumCPU()) }
-
-// Open connects to a migrated database. name is shown to whoever asks the server
-// who is connected.
-func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, error) {
-	config, err := pgxpool.ParseConfig(dsn)
+// OpenStore opens a database and its event store.
+func OpenStore(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, error) {
+	db, err := Open(ctx, dsn, name)
 	if err != nil {
-		return nil, fmt.Errorf("database address: %w", err)
+		return nil, err
 	}
-	config.MaxConns = connections()
-	config.AfterConnect = refuseForeign
-	server := &reach{}
-	config.BeforeConnect, config.ConnConfig.Tracer = server.beforeConnect, server
-	tune(config.ConnConfig, name)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("reach database: %w", err)
-	}
-	return &Store{pool: pool, codec: codec, process: uuid.NewString(), feed: newWake(), appended: newWake(), owed: newWakes(),
+	return &Store{DB: db, pool: db.pool, codec: codec, process: db.process, feed: newWake(), appended: newWake(), owed: newWakes(),
 		claiming: make(chan struct{}, claimsAtOnce)}, nil
-}
-
-// tune sets what every session of ours needs. Our statements join small arrays
-// with large tables by index; the planner, which knows neither the arrays' sizes
-// nor how full the tables will be, is told so once instead of replanning each time.
-func tune(config *pgx.ConnConfig, name string) {
-	set := config.RuntimeParams
-	set["application_name"] = name
-	set["timezone"] = "UTC"
-	set["plan_cache_mode"] = "force_generic_plan"
-	set["enable_seqscan"] = "off"
-	set["enable_hashjoin"] = "off"
-	set["enable_mergejoin"] = "off"
-	set["jit"] = "off"
-	// A session that hangs in a transaction holds every consumer back.
-	set["idle_in_transaction_session_timeout"] = "60s"
-}
-
-// Close closes the connections.
-func (s *Store) Close() { s.pool.Close() }
-
-// Pool is the store's connections, for reading beside it.
-func (s *Store) Pool() *pgxpool.Pool { return s.pool }
-
-// Session opens a connection of its own, for long reading or for a lock.
-func (s *Store) Session(ctx context.Context, purpose string) (*pgx.Conn, error) {
-	config := s.pool.Config().ConnConfig
-	config.RuntimeParams["application_name"] += " " + purpose
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("connect for %s: %w", purpose, err)
-	}
-	return conn, nil
 }
 
 // Load implements commands.Store.
@@ -160,7 +99,7 @@ func (s *Store) Holds(ctx context.Context, stream domain.StreamID, key uint64) (
 }
 
 func (s *Store) decode(name string, version int, payload []byte) (domain.Event, error) {
-	plain, err := unseal(payload)
+	plain, err := Unescape(payload)
 	if err != nil {
 		return nil, fmt.Errorf("event %s@%d: %w", name, version, err)
 	}

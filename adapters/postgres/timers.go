@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -76,7 +77,7 @@ type Timekeeper struct {
 // when its lease is over.
 func (k *Timekeeper) Run(ctx context.Context) {
 	pause := time.Duration(0)
-	for sleep(ctx, pause) == nil {
+	for wait.For(ctx, pause) == nil {
 		var err error
 		if pause, err = k.look(ctx); err != nil && ctx.Err() == nil {
 			k.Log.Error("timers did not go off; they will", "error", err)
@@ -135,7 +136,7 @@ func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) err
 // takeTimers leases the timers that are longest due.
 func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) {
 	// Who is not the first to lock a row passes it by.
-	return collect(ctx, s.pool, "take timers", pgx.RowToStructByPos[timer], `
+	return Collect(ctx, s.pool, "take timers", pgx.RowToStructByPos[timer], `
 		with due as materialized (
 			select stream_id from eventstore.timers
 			where due_at <= $1 and (taken_until is null or taken_until <= now())

@@ -28,7 +28,7 @@ const lockTimeout = time.Minute
 
 // Addresses lists all there are and were, those that were opened last at the end.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
-	return collect(ctx, s.pool, "list addresses of webhooks", address, `
+	return Collect(ctx, s.pool, "list addresses of webhooks", address, `
 		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
 		from eventstore.webhooks
 		order by valid_from, bot, path`)
@@ -92,7 +92,7 @@ func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err
 		return nil, err
 	}
 	unlock = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 		defer cancel()
 		conn.Close(ctx)
 	}

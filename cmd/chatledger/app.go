@@ -146,7 +146,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	if err := a.trace(ctx, c.Tracing); err != nil {
 		return nil, err
 	}
-	if a.store, err = postgres.Open(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
+	if a.store, err = postgres.OpenStore(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
 		return nil, err
 	}
 	a.handler = commands.NewHandler(a.store, commands.Settings{With: a.with, Observe: a.round})

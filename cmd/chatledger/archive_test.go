@@ -139,7 +139,7 @@ func (w *world) exported() string {
 func unfinished(t *testing.T) *world {
 	t.Helper()
 	w := newTown(t, pgtest.Database(t))
-	store, err := postgres.Open(t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := postgres.OpenStore(t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -534,7 +534,7 @@ func TestStoresAndArchivesAreNotMixed(t *testing.T) {
 func (w *world) heldArchive() string {
 	w.t.Helper()
 	dir := w.t.TempDir()
-	store, err := postgres.Open(w.t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

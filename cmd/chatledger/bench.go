@@ -276,7 +276,7 @@ func (b *bench) open(ctx context.Context) (*postgres.Store, string, func(), erro
 	if err != nil {
 		return nil, "", nil, err
 	}
-	store, err := postgres.Open(ctx, dsn, "chatledger bench", chat.NewCodec())
+	store, err := postgres.OpenStore(ctx, dsn, "chatledger bench", chat.NewCodec())
 	if err != nil {
 		drop()
 		return nil, "", nil, err

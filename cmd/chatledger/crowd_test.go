@@ -326,7 +326,7 @@ func (c *crowd) happened() {
 // everybodyIsAnswered fails when a message led to nothing, though no person had the chat.
 func (c *crowd) everybodyIsAnswered() {
 	c.t.Helper()
-	store, err := postgres.Open(c.t.Context(), c.dsn, "test", chat.NewCodec())
+	store, err := postgres.OpenStore(c.t.Context(), c.dsn, "test", chat.NewCodec())
 	if err != nil {
 		c.t.Fatal(err)
 	}

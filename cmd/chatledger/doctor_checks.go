@@ -81,7 +81,7 @@ func (x *examination) database(ctx context.Context) {
 		return
 	}
 	x.find(fine, "schema", "", "version %d", version)
-	if x.store, err = postgres.Open(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
+	if x.store, err = postgres.OpenStore(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
 		x.find(grave, "database", "look at what it says", "%v", err)
 	}
 }

@@ -70,7 +70,7 @@ func TestKillNineAmongEffectsLosesNoneAndMarksWhatMayBeDoubled(t *testing.T) {
 // write has a person write n messages, in turn to each of the chats.
 func (w *world) write(chats, n int) {
 	w.t.Helper()
-	store, err := postgres.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
+	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "desk", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

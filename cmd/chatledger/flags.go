@@ -52,7 +52,7 @@ func openStore(ctx context.Context, d database) (*postgres.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return postgres.Open(ctx, dsn, "chatledger cli", chat.NewCodec())
+	return postgres.OpenStore(ctx, dsn, "chatledger cli", chat.NewCodec())
 }
 
 // openSession opens the store with a session beside its pool; leave ends both.

@@ -66,7 +66,7 @@ func TestWhatCannotBeSentIsRefusedOnceAndSeen(t *testing.T) {
 // queue appends a reply as a person's, whatever it is: no command decides it.
 func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	w.t.Helper()
-	store, err := postgres.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
+	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "desk", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

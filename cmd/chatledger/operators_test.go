@@ -47,7 +47,7 @@ func newTeam(t *testing.T, names ...string) *team {
 // teamOf gives operators their tokens.
 func teamOf(w *world, names ...string) *team {
 	w.t.Helper()
-	store, err := postgres.Open(w.t.Context(), w.dsn, "team", chat.NewCodec())
+	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "team", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

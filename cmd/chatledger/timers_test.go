@@ -25,7 +25,7 @@ func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
 	const tickets, kills = 4000, 3
 	w := newTown(t, pgtest.Database(t))
 	opened := now().Add(-24 * time.Hour)
-	store, err := postgres.Open(t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := postgres.OpenStore(t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ type sealedJSON struct {
 
 // seal returns value in a form that JSONB holds; nil stays nil. always seals
 // even what looks harmless.
-func seal(value []byte, always bool) *string {
+func Escape(value []byte, always bool) *string {
 	if value == nil {
 		return nil
 	}
@@ -45,8 +45,8 @@ func resembles(value []byte) bool {
 	return strings.ContainsFunc(name, func(r rune) bool { return bytes.Contains(lower, fmt.Appendf(nil, `\u%04x`, r)) })
 }
 
-// unseal is the reverse of seal.
-func unseal(stored []byte) ([]byte, error) {
+// Unescape is the reverse of seal.
+func Unescape(stored []byte) ([]byte, error) {
 	if !bytes.HasPrefix(stored, []byte(sealKey)) {
 		return stored, nil
 	}
@@ -100,6 +100,6 @@ func unit(value []byte) int64 {
 }
 
 // clean makes a text fit for a text column, which holds neither NUL nor broken UTF-8.
-func clean(text string) string {
+func CleanText(text string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "␀"), "\uFFFD")
 }

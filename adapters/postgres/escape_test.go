@@ -29,7 +29,7 @@ var (
 func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
 	t.Parallel()
 	for _, value := range unholdable {
-		stored := *seal([]byte(value), false)
+		stored := *Escape([]byte(value), false)
 		var sealed map[string][]byte
 		if err := json.Unmarshal([]byte(stored), &sealed); err != nil || string(sealed["$base64"]) != value || len(sealed) != 1 {
 			t.Errorf("%q is stored as %s (%v)", value, stored, err)
@@ -39,11 +39,11 @@ func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
 		}
 	}
 	for _, value := range holdableOnes {
-		if stored := *seal([]byte(value), false); stored != value {
+		if stored := *Escape([]byte(value), false); stored != value {
 			t.Errorf("%s is stored as %s, which nobody can query", value, stored)
 		}
 	}
-	if seal(nil, false) != nil || seal(nil, true) != nil {
+	if Escape(nil, false) != nil || Escape(nil, true) != nil {
 		t.Error("nothing is stored as something")
 	}
 }
@@ -58,8 +58,8 @@ func FuzzSeal(f *testing.F) {
 	}
 	f.Add([]byte(strings.Repeat("[", 10_000)), false)
 	f.Fuzz(func(t *testing.T, value []byte, always bool) {
-		stored := *seal(value, always)
-		got, err := unseal([]byte(stored))
+		stored := *Escape(value, always)
+		got, err := Unescape([]byte(stored))
 		if err != nil || !bytes.Equal(got, value) {
 			t.Fatalf("%q is stored as %s and read as %q (%v)", value, stored, got, err)
 		}
@@ -75,7 +75,7 @@ func FuzzSeal(f *testing.F) {
 func TestCleanLeavesATextThatATextColumnHolds(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"": "", "plain ü 👋": "plain ü 👋", "a\x00b": "a␀b", "\xff\xfe": "\uFFFD", "x\xed\xa0\x80y": "x\uFFFDy"} {
-		if got := clean(text); got != want {
+		if got := CleanText(text); got != want {
 			t.Errorf("clean(%q) = %q, want %q", text, got, want)
 		}
 	}

@@ -1,0 +1,34 @@
+// Package wait pauses and retries until a context ends.
+package wait
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// For waits for d. It returns early, with the context's cause, when ctx ends first.
+func For(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Retry calls f until it succeeds or ctx ends. The pauses between the calls double
+// from first to longest; each is shortened by up to half at random, so that processes that
+// failed together do not retry together.
+func Retry(ctx context.Context, first, longest time.Duration, f func() error) {
+	for pause := first; ; pause = min(2*pause, longest) {
+		if f() == nil || ctx.Err() != nil {
+			return
+		}
+		if For(ctx, pause/2+rand.N(pause/2)) != nil {
+			return
+		}
+	}
+}
