@@ -132,3 +132,19 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 	}
 	return e, err
 }
+
+// DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
+// more are left out.
+func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
+	rows, err := s.pool.Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
+	}
+	states := map[uuid.UUID]commands.State{}
+	var id uuid.UUID
+	var state commands.State
+	if _, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { states[id] = state; return nil }); err != nil {
+		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
+	}
+	return states, nil
+}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 )
 
 func containsAll(s string, parts ...string) bool {
@@ -21,26 +22,27 @@ func containsAll(s string, parts ...string) bool {
 
 func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	db := newStore(t).DB
+	s := quarantine.New(db)
 	body := []byte("{\x00\xff\xfe not JSON")
 	for _, bot := range []string{"demo", "demo", "other", "demo"} {
-		if err := s.Quarantine(t.Context(), bot, body, "it holds \x00 and \xff"); err != nil {
+		if err := s.Add(t.Context(), bot, body, "it holds \x00 and \xff"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Quarantine(t.Context(), "demo", []byte{}, "empty"); err != nil {
+	if err := s.Add(t.Context(), "demo", []byte{}, "empty"); err != nil {
 		t.Fatal(err)
 	}
-	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
+	if n := pgtest.Ask[int](t, db.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
 		t.Errorf("%d rows, want one per bot and body", n)
 	}
-	if n := pgtest.Ask[int](t, s.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
+	if n := pgtest.Ask[int](t, db.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
 		t.Errorf("it came %d times, want 3", n)
 	}
-	if got := pgtest.Ask[[]byte](t, s.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
+	if got := pgtest.Ask[[]byte](t, db.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
 		t.Errorf("kept %q, came %q", got, body)
 	}
-	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
+	if got := pgtest.Ask[string](t, db.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
 		t.Errorf("the reason reads %q", got)
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
+	"github.com/chatledger/chatledger/adapters/postgres/retention"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -42,17 +44,17 @@ func final(t *testing.T, s *postgres.Store) {
 
 // retain removes what is final, and returns how much of what, in the order in which it
 // happened.
-func retain(t *testing.T, s *postgres.Store, bots map[string]postgres.Retention) string {
+func retain(t *testing.T, s *postgres.Store, bots map[string]retention.Period) string {
 	t.Helper()
 	final(t, s)
 	return retainNow(t, s, bots)
 }
 
-func retainNow(t *testing.T, s *postgres.Store, bots map[string]postgres.Retention) string {
+func retainNow(t *testing.T, s *postgres.Store, bots map[string]retention.Period) string {
 	t.Helper()
 	var order []string
 	rows := map[string]int64{}
-	if err := s.Retain(waittest.Context(t), always(bots), func(what, bot string, n int64) {
+	if err := retention.Remove(waittest.Context(t), s.DB, always(bots), func(what, bot string, n int64) {
 		key := strings.TrimSpace(what + " " + bot)
 		if rows[key] == 0 && n > 0 {
 			order = append(order, key)
@@ -67,8 +69,8 @@ func retainNow(t *testing.T, s *postgres.Store, bots map[string]postgres.Retenti
 	return strings.Join(order, "; ")
 }
 
-func always(bots map[string]postgres.Retention) func() map[string]postgres.Retention {
-	return func() map[string]postgres.Retention { return bots }
+func always(bots map[string]retention.Period) func() map[string]retention.Period {
+	return func() map[string]retention.Period { return bots }
 }
 
 // kept are the streams with the numbers of the events whose update is there.
@@ -111,7 +113,7 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	const facts = `select md5(string_agg((to_jsonb(e) - 'raw' || jsonb_build_object('received', raw is not null))::text, ',' order by position)) from eventstore.events e`
 	before := pgtest.Ask[string](t, s.Pool(), facts)
 
-	shop := map[string]postgres.Retention{"shop": {Updates: 60 * day}, "sho_": {Quarantine: 60 * day}, "gone": {Updates: 60 * day}}
+	shop := map[string]retention.Period{"shop": {Updates: 60 * day}, "sho_": {Quarantine: 60 * day}, "gone": {Updates: 60 * day}}
 	if got := retain(t, s, shop); got != "updates shop: 6" {
 		t.Errorf("removed %q", got)
 	}
@@ -124,7 +126,7 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	if got := retain(t, s, shop); got != "" {
 		t.Errorf("again: %q", got)
 	}
-	if got := retain(t, s, map[string]postgres.Retention{"shop": {Updates: 50 * day}}); got != "updates shop: 3" {
+	if got := retain(t, s, map[string]retention.Period{"shop": {Updates: 50 * day}}); got != "updates shop: 3" {
 		t.Errorf("kept for less: %q", got)
 	}
 	if n := pgtest.Ask[int](t, s.Pool(), `select removed from eventstore.retention where bot = 'shop'`); n != 9 {
@@ -149,7 +151,7 @@ func TestAnUpdateThatWasRemovedIsStillKnownToHaveCome(t *testing.T) {
 	e.Raw = []byte(`{"update_id": 1}`)
 	must(t, s, commands.Append{Stream: "chat-shop:1", Events: []commands.NewEvent{e}})
 	age(t, s, 2*day, `true`)
-	if got := retain(t, s, map[string]postgres.Retention{"shop": {Updates: day}}); got != "updates shop: 1" {
+	if got := retain(t, s, map[string]retention.Period{"shop": {Updates: day}}); got != "updates shop: 1" {
 		t.Fatalf("removed %q", got)
 	}
 	if held, err := s.Holds(t.Context(), "chat-shop:1", 77); err != nil || !held {
@@ -173,7 +175,7 @@ func TestUpdatesOfADayAreOutOfReach(t *testing.T) {
 func TestRetentionPassesNothingBy(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
+	shop := map[string]retention.Period{"shop": {Updates: 2 * day}}
 	conn := pgtest.Connect(t, s.Pool().Config().ConnString())
 	open, err := conn.Begin(t.Context())
 	if err != nil {
@@ -212,10 +214,10 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	wave(t, s, 0, n, "chat-shop:1")
 	age(t, s, 3*day, `true`)
 	final(t, s)
-	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
+	shop := map[string]retention.Period{"shop": {Updates: 2 * day}}
 	ctx, stop := context.WithCancel(waittest.Context(t))
 	var first int64
-	err := s.Retain(ctx, always(shop), func(_, _ string, rows int64) {
+	err := retention.Remove(ctx, s.DB, always(shop), func(_, _ string, rows int64) {
 		first += rows
 		if other := retainNow(t, s, shop); other != "" {
 			t.Errorf("another removes at the same time: %s", other)
@@ -237,11 +239,11 @@ func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
 	wave(t, s, 0, 2500, "chat-shop:1")
 	age(t, s, 3*day, `true`)
 	final(t, s)
-	shop := map[string]postgres.Retention{"shop": {Updates: 2 * day}}
+	shop := map[string]retention.Period{"shop": {Updates: 2 * day}}
 	var removed int64
-	err := s.Retain(waittest.Context(t), func() map[string]postgres.Retention { return shop }, func(_, _ string, rows int64) {
+	err := retention.Remove(waittest.Context(t), s.DB, func() map[string]retention.Period { return shop }, func(_, _ string, rows int64) {
 		removed += rows
-		shop = map[string]postgres.Retention{"shop": {Updates: 90 * day}}
+		shop = map[string]retention.Period{"shop": {Updates: 90 * day}}
 	})
 	if err != nil || removed != 1000 {
 		t.Errorf("%d were removed (%v)", removed, err)
@@ -272,13 +274,13 @@ func TestQuarantineIsKeptAsLongAsItsBotWants(t *testing.T) {
 	s := newStore(t)
 	for _, bot := range []string{"shop", "zendesk:shop", "shop2", "other"} {
 		for _, body := range []string{"old", "young"} {
-			if err := s.Quarantine(t.Context(), bot, []byte(body), "unreadable"); err != nil {
+			if err := quarantine.New(s.DB).Add(t.Context(), bot, []byte(body), "unreadable"); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	pgtest.Exec(t, s.Pool(), `update eventstore.quarantine set received_at = now() - interval '31 days' where body = 'old'`)
-	if got := retain(t, s, map[string]postgres.Retention{"shop": {Quarantine: 30 * day}, "shop2": {Updates: day}}); got != "quarantine shop: 2" {
+	if got := retain(t, s, map[string]retention.Period{"shop": {Quarantine: 30 * day}, "shop2": {Updates: day}}); got != "quarantine shop: 2" {
 		t.Errorf("removed %q", got)
 	}
 	got := pgtest.Ask[string](t, s.Pool(), `select string_agg(bot || ' ' || convert_from(body, 'UTF8'), ', ' order by id) from eventstore.quarantine`)

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 )
 
@@ -38,7 +38,7 @@ func (a *app) readdress() {
 	}
 	for name, b := range a.bots.all() {
 		for _, secret := range b.config.written() {
-			if !slices.ContainsFunc(a.addresses, func(d postgres.Address) bool {
+			if !slices.ContainsFunc(a.addresses, func(d webhooks.Address) bool {
 				return d.Ended && d.Bot == name && d.Path == "" && d.Secret == secret
 			}) {
 				open(b, "", secret)
@@ -55,7 +55,7 @@ func (a *app) readdress() {
 
 // readAddresses reads where Telegram may post to.
 func (a *app) readAddresses(ctx context.Context) error {
-	found, err := a.store.Addresses(ctx)
+	found, err := webhooks.New(a.store.DB).Addresses(ctx)
 	if err != nil {
 		return err
 	}

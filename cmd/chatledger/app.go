@@ -21,6 +21,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/commands"
@@ -59,7 +62,7 @@ type app struct {
 	config   appConfig
 
 	addressing sync.Mutex
-	addresses  []postgres.Address                     // as last read
+	addresses  []webhooks.Address                     // as last read
 	doors      atomic.Pointer[map[where]telegram.Bot] // who receives where
 	attacks    chan string                            // bots whose secrets are guessed at
 	rekeep     chan struct{}                          // holds one when a bot's retention may be another
@@ -165,7 +168,7 @@ func newApp(ctx context.Context, c appConfig) (*app, error) {
 	webhook := &telegram.Webhook{Find: a.find, Handle: a.tracing.Handle(a.handler.Handle), Observe: a.metrics.Webhook, Guard: a.guard, Now: a.now, Log: c.Log,
 		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
 			a.metrics.Quarantined(bot)
-			return a.store.Quarantine(ctx, bot, body, reason)
+			return quarantine.New(a.store.DB).Add(ctx, bot, body, reason)
 		}}
 	a.flow, a.leases = a.store.Flow(), bus.NewLeases(a.store, a.owner, c.Log)
 	a.patient = bus.NewLeases(a.store, a.owner, c.Log).For(llm.Lease)
@@ -398,7 +401,7 @@ func (a *app) takeOver(ctx context.Context) {
 // watch names who holds the consumers back with a transaction left open.
 func (a *app) watch(ctx context.Context) {
 	every(ctx, watchEvery, func() {
-		w, _, err := a.store.OldestWriter(ctx)
+		w, _, err := health.Of(a.store.DB).OldestWriter(ctx)
 		if err != nil {
 			return // the database is away, and others say so
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/llm"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
@@ -232,5 +233,5 @@ func (a *app) watchPublicCertificate(ctx context.Context, b *bot) {
 
 // registrar is who registers the bots' webhooks.
 func (a *app) registrar() registrar {
-	return registrar{store: a.store, handle: a.handler.Handle, api: a.api, now: a.now}
+	return registrar{store: webhooks.New(a.store.DB), handle: a.handler.Handle, api: a.api, now: a.now}
 }

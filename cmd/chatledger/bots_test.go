@@ -134,7 +134,7 @@ func postUpdate(address, secret, update string) (int, error) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", secret)
-	answer, err := webhooks.Do(r)
+	answer, err := webhookClient.Do(r)
 	if err != nil {
 		return 0, err
 	}

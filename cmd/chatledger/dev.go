@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
@@ -199,7 +200,7 @@ func (e *env) announceReady(base string, register func() error) {
 // demoOperator gives the demo's operator a new token.
 func demoOperator(ctx context.Context, store *postgres.Store) (token string, err error) {
 	token, hash := operators.NewToken()
-	return token, store.PutOperator(ctx, "demo", commands.Admin, hash, nil)
+	return token, accounts.New(store.DB).PutOperator(ctx, "demo", commands.Admin, hash, nil)
 }
 
 func setWebhook(ctx context.Context, api string, b botConfig, url string) error {

@@ -19,6 +19,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/schema"
@@ -117,7 +119,7 @@ func (x *examination) ledger(ctx context.Context) {
 }
 
 func (x *examination) rights(ctx context.Context) error {
-	r, err := x.store.Rights(ctx)
+	r, err := health.Of(x.store.DB).Rights(ctx)
 	if err != nil {
 		return err
 	}
@@ -155,11 +157,11 @@ func (x *examination) apart(what string, ask func() (time.Time, error), grain ti
 }
 
 func (x *examination) databaseClock(ctx context.Context) error {
-	return x.apart("database clock", func() (time.Time, error) { return x.store.Clock(ctx) }, 0)
+	return x.apart("database clock", func() (time.Time, error) { return health.Of(x.store.DB).Clock(ctx) }, 0)
 }
 
 func (x *examination) oldest(ctx context.Context) error {
-	w, found, err := x.store.OldestWriter(ctx)
+	w, found, err := health.Of(x.store.DB).OldestWriter(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -173,7 +175,7 @@ func (x *examination) oldest(ctx context.Context) error {
 }
 
 func (x *examination) lags(ctx context.Context) error {
-	lags, err := x.store.Lags(ctx)
+	lags, err := health.Of(x.store.DB).Lags(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (x *examination) lags(ctx context.Context) error {
 }
 
 func (x *examination) deliveries(ctx context.Context) error {
-	owed, err := x.store.Unfinished(ctx)
+	owed, err := health.Of(x.store.DB).Unfinished(ctx)
 	if err != nil {
 		return err
 	}
@@ -217,7 +219,7 @@ func (x *examination) stopped(ctx context.Context) error {
 }
 
 func (x *examination) disk(ctx context.Context) error {
-	bytes, folder, err := x.store.Size(ctx)
+	bytes, folder, err := health.Of(x.store.DB).Size(ctx)
 	if err != nil {
 		return err
 	}
@@ -288,9 +290,9 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
 		return
 	}
-	var all []postgres.Address
+	var all []webhooks.Address
 	if x.store != nil {
-		if all, err = x.store.Addresses(ctx); err != nil {
+		if all, err = webhooks.New(x.store.DB).Addresses(ctx); err != nil {
 			x.find(warning, what, "look at what it says", "%v", err)
 			return
 		}

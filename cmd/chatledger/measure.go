@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres/health"
 )
 
 // measureEvery is how often the queues in the database are counted: as often as they are
@@ -19,7 +21,7 @@ func (a *app) show() {
 // measure counts what waits in the database. What cannot be counted is not shown.
 func (a *app) measure(ctx context.Context) {
 	count := func() {
-		readings, err := a.store.Census(ctx, consumerGroups())
+		readings, err := health.Of(a.store.DB).Readings(ctx, consumerGroups())
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("the queues are not counted", "error", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/operators"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -55,7 +56,7 @@ func (c *operatorAddCmd) Run(e *env) error {
 	}
 	defer store.Close()
 	token, hash := operators.NewToken()
-	if err := store.PutOperator(e.ctx, c.Name, c.Role, hash, bots); err != nil {
+	if err := accounts.New(store.DB).PutOperator(e.ctx, c.Name, c.Role, hash, bots); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s is %s, with this token, which is not shown again:\n%s\n", c.Name, c.Role, token)
@@ -73,7 +74,7 @@ func (c *operatorBotsCmd) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	if err := store.ScopeOperator(e.ctx, c.Name, bots); err != nil {
+	if err := accounts.New(store.DB).ScopeOperator(e.ctx, c.Name, bots); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s may see and act on the chats of %s\n", c.Name, scopeOf(bots))
@@ -114,7 +115,7 @@ func (c *operatorPasswordCmd) Run(e *env) error {
 	}
 	defer store.Close()
 	password, hash := operators.NewPassword()
-	if err := store.SetPassword(e.ctx, c.Name, hash); err != nil {
+	if err := accounts.New(store.DB).SetPassword(e.ctx, c.Name, hash); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s logs in with this password, which is not shown again:\n%s\n", c.Name, password)
@@ -128,7 +129,7 @@ func (c *operatorListCmd) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	list, err := store.Operators(e.ctx)
+	list, err := accounts.New(store.DB).Operators(e.ctx)
 	if err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (c *operatorDisableCmd) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	if err := store.DisableOperator(e.ctx, c.Name); err != nil {
+	if err := accounts.New(store.DB).DisableOperator(e.ctx, c.Name); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s may not use the operators' API any more\n", c.Name)

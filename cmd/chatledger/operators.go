@@ -15,6 +15,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/adapters/postgres/tickets"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -40,7 +43,7 @@ func (a *app) newOperatorServer(c appConfig) (*sideServer, error) {
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}
-	api := &operators.API{Accounts: a.store, Ledger: ledger{a.store}, Handle: a.tracing.Handle(a.handler.Handle), Canned: a.cannedReplies,
+	api := &operators.API{Accounts: accounts.New(a.store.DB), Ledger: ledger{a.store}, Handle: a.tracing.Handle(a.handler.Handle), Canned: a.cannedReplies,
 		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
 	routes := mux.NewRouter()
 	api.Routes(routes)
@@ -87,6 +90,12 @@ func (s *sideServer) stop(ctx context.Context) error {
 // ledger is the store as the operators' API reads it.
 type ledger struct{ *postgres.Store }
 
+// TicketQueue implements operators.Ledger.
+func (l ledger) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
+	return tickets.NewReader(l.DB).TicketQueue(ctx, q)
+}
+
+// Events implements operators.Ledger.
 func (l ledger) Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	return l.ReadStream(ctx, l.Pool(), stream, after, limit)
 }

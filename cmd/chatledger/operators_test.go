@@ -18,6 +18,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -59,7 +60,7 @@ func teamOf(w *world, names ...string) *team {
 		if name == "boss" {
 			role = commands.Admin
 		}
-		if err := store.PutOperator(w.t.Context(), name, role, hash, nil); err != nil {
+		if err := accounts.New(store.DB).PutOperator(w.t.Context(), name, role, hash, nil); err != nil {
 			w.t.Fatal(err)
 		}
 		team.token[name] = token
@@ -102,7 +103,7 @@ func (m *team) ask(as, method, path, key, body string) (a answer, err error) {
 	if key != "" {
 		r.Header.Set("Idempotency-Key", key)
 	}
-	w, err := webhooks.Do(r)
+	w, err := webhookClient.Do(r)
 	if err != nil {
 		return a, err
 	}
@@ -471,7 +472,7 @@ func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
 	}
 	code, said, errs = m.cli("operator", "password", "maria")
 	lines = strings.Split(strings.TrimSpace(said), "\n")
-	login, err := webhooks.Post(m.api+"/session", "application/json", strings.NewReader(fmt.Sprintf(`{"name": "maria", "password": %q}`, lines[len(lines)-1])))
+	login, err := webhookClient.Post(m.api+"/session", "application/json", strings.NewReader(fmt.Sprintf(`{"name": "maria", "password": %q}`, lines[len(lines)-1])))
 	if code != 0 || err != nil || login.StatusCode != 200 {
 		t.Fatalf("%d %s %+v %v", code, errs, login, err)
 	}
@@ -483,7 +484,7 @@ func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.AddCookie(login.Cookies()[0])
-		w, err := webhooks.Do(r)
+		w, err := webhookClient.Do(r)
 		if err != nil || w.StatusCode != status {
 			t.Fatalf("in her session %+v %v, want %d", w, err, status)
 		}

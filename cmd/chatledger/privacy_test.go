@@ -219,7 +219,7 @@ func (w *inhabited) knock() {
 					"X-Forwarded-For": mark, "Traceparent": mark, "Tracestate": "a=" + mark, "Baggage": "a=" + mark, "User-Agent": mark, "Cookie": mark + "=" + mark} {
 					r.Header.Set(name, value)
 				}
-				if answer, err := webhooks.Do(r); err == nil { // or the connection was cut
+				if answer, err := webhookClient.Do(r); err == nil { // or the connection was cut
 					answer.Body.Close()
 				}
 			}

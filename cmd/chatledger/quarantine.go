@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"text/tabwriter"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 )
 
 type quarantineCmd struct {
@@ -24,7 +26,7 @@ func (c *listQuarantine) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	found, err := store.Quarantined(e.ctx, c.Bot, c.Limit)
+	found, err := quarantine.New(store.DB).List(e.ctx, c.Bot, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func (c *showQuarantine) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	body, found, err := store.QuarantinedBody(e.ctx, c.ID)
+	body, found, err := quarantine.New(store.DB).Body(e.ctx, c.ID)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -40,7 +40,7 @@ var webhookPath = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // registrar tells Telegram where to post a bot's updates. Whatever it does, it does under
 // the bot's lock, so that of all processes one speaks about a webhook at a time.
 type registrar struct {
-	store  *postgres.Store
+	store  *webhooks.Store
 	handle func(context.Context, commands.Request) (commands.Result, error)
 	api    string
 	now    func() time.Time
@@ -64,7 +64,7 @@ var errNoPublicURL = errors.New("it has no public_url: give the bots file the ht
 // set registers the address again where Telegram posts, with the bots file's settings of
 // today. The first time that is the bot's own. What a move left open that was cut off
 // ends; it returns these addresses.
-func (r registrar) set(ctx context.Context, name string, b botConfig) (wanted telegram.Registration, left []postgres.Address, err error) {
+func (r registrar) set(ctx context.Context, name string, b botConfig) (wanted telegram.Registration, left []webhooks.Address, err error) {
 	if b.PublicURL == "" {
 		return wanted, nil, errNoPublicURL
 	}
@@ -92,7 +92,7 @@ func (r registrar) set(ctx context.Context, name string, b botConfig) (wanted te
 
 // standing is where Telegram is to post by what is open, and by where it posts, which is
 // what counts when a move was cut off; left is what else is open without an end.
-func standing(all []postgres.Address, name string, b botConfig, posts string) (path string, left []postgres.Address) {
+func standing(all []webhooks.Address, name string, b botConfig, posts string) (path string, left []webhooks.Address) {
 	for _, a := range all {
 		if a.Bot == name && a.Until.IsZero() {
 			left = append(left, a)
@@ -106,13 +106,13 @@ func standing(all []postgres.Address, name string, b botConfig, posts string) (p
 			path = a.Path
 		}
 	}
-	return path, slices.DeleteFunc(left, func(a postgres.Address) bool {
+	return path, slices.DeleteFunc(left, func(a webhooks.Address) bool {
 		return a.Path == path && a.Secret == telegram.DigestOf(b.secretAt(path))
 	})
 }
 
 // info is what Telegram says of a bot's webhook, and all addresses there are.
-func (r registrar) info(ctx context.Context, name string, b botConfig) (info telegram.WebhookInfo, all []postgres.Address, err error) {
+func (r registrar) info(ctx context.Context, name string, b botConfig) (info telegram.WebhookInfo, all []webhooks.Address, err error) {
 	client, err := telegram.NewClient(r.api, b.Token)
 	if err != nil {
 		return info, nil, err
@@ -166,8 +166,8 @@ const unended = "no address has ended: run it again, or `chatledger webhook set`
 
 // movedSince reports whether a move of the bot's webhook has come to its end since: one
 // address below the bot's own stands, and nothing else is open without an end.
-func movedSince(all []postgres.Address, name string, since time.Time) bool {
-	var open []postgres.Address
+func movedSince(all []webhooks.Address, name string, since time.Time) bool {
+	var open []webhooks.Address
 	for _, a := range all {
 		if a.Bot == name && a.Until.IsZero() {
 			open = append(open, a)
@@ -179,17 +179,17 @@ func movedSince(all []postgres.Address, name string, since time.Time) bool {
 var errReplaced = errors.New("the secret in the bots file was replaced: write another one there first, and have every process read it")
 
 // replaced reports whether the secret in the bots file is one that was rotated away.
-func replaced(all []postgres.Address, name string, b botConfig) bool {
-	return slices.ContainsFunc(all, func(a postgres.Address) bool {
+func replaced(all []webhooks.Address, name string, b botConfig) bool {
+	return slices.ContainsFunc(all, func(a webhooks.Address) bool {
 		return a.Bot == name && a.Path == "" && a.Secret == telegram.DigestOf(b.Secret) && !a.Until.IsZero()
 	})
 }
 
 // open makes an address known to every receiver, where it is not. own is what is open
 // without a row.
-func (r registrar) open(ctx context.Context, name string, b botConfig, path string, all []postgres.Address, own [][32]byte) error {
+func (r registrar) open(ctx context.Context, name string, b botConfig, path string, all []webhooks.Address, own [][32]byte) error {
 	secret := telegram.DigestOf(b.secretAt(path))
-	if slices.ContainsFunc(all, func(a postgres.Address) bool {
+	if slices.ContainsFunc(all, func(a webhooks.Address) bool {
 		return a.Bot == name && a.Path == path && a.Secret == secret && a.Until.IsZero()
 	}) {
 		return nil
@@ -226,7 +226,7 @@ func (r registrar) settle(ctx context.Context, name string, b botConfig, m movin
 }
 
 // leftOpen is what is wrong about an address that a move left open.
-func leftOpen(b botConfig, left postgres.Address) string {
+func leftOpen(b botConfig, left webhooks.Address) string {
 	return fmt.Sprintf("%s is open as well and has no end: a move is under way, or was cut off", b.address(left.Path))
 }
 

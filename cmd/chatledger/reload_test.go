@@ -301,7 +301,7 @@ func postTo(t *testing.T, address, secret string) int {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", secret)
-	answer, err := webhooks.Do(r)
+	answer, err := webhookClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	pgretention "github.com/chatledger/chatledger/adapters/postgres/retention"
 )
 
 const (
@@ -32,7 +32,7 @@ func (a *app) retain(ctx context.Context) {
 func (a *app) remove(ctx context.Context) {
 	type kind struct{ what, bot string }
 	gone := map[kind]int64{}
-	err := a.store.Retain(ctx, a.retentions, func(what, bot string, rows int64) {
+	err := pgretention.Remove(ctx, a.store.DB, a.retentions, func(what, bot string, rows int64) {
 		a.metrics.Removed(what, bot, rows)
 		gone[kind{what, bot}] += rows
 	})
@@ -47,11 +47,11 @@ func (a *app) remove(ctx context.Context) {
 }
 
 // retentions are the bots' at the moment. One that is not in the file keeps everything.
-func (a *app) retentions() map[string]postgres.Retention {
-	all := map[string]postgres.Retention{}
+func (a *app) retentions() map[string]pgretention.Period {
+	all := map[string]pgretention.Period{}
 	for name, b := range a.bots.all() {
 		keep := b.config.Retention
-		all[name] = postgres.Retention{Updates: time.Duration(keep.Raw), Quarantine: time.Duration(keep.Quarantine)}
+		all[name] = pgretention.Period{Updates: time.Duration(keep.Raw), Quarantine: time.Duration(keep.Quarantine)}
 	}
 	return all
 }

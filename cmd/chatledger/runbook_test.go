@@ -93,7 +93,7 @@ func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
 	}
 	rubbish.Header.Set("Content-Type", "application/json")
 	rubbish.Header.Set("X-Telegram-Bot-Api-Secret-Token", "secret-of-shop")
-	if answer, err := webhooks.Do(rubbish); err != nil || answer.StatusCode != http.StatusOK {
+	if answer, err := webhookClient.Do(rubbish); err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("%v %v", answer, err)
 	}
 	w.settle()

@@ -24,7 +24,7 @@ func (w *town) from(address string, updateID int64) (status int, err error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", "secret-of-shop")
 	r.Header.Set("X-Forwarded-For", address)
-	answer, err := webhooks.Do(r)
+	answer, err := webhookClient.Do(r)
 	if err != nil {
 		return 0, err
 	}

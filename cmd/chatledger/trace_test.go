@@ -177,7 +177,7 @@ func TestAStrangerBeginsNoTrace(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("X-Telegram-Bot-Api-Secret-Token", secret)
 		r.Header.Set("traceparent", "00-"+theirs+"-00f067aa0ba902b7-01")
-		resp, err := webhooks.Do(r)
+		resp, err := webhookClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -74,7 +74,7 @@ func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) 
 	defer store.Close()
 	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1})
 	defer handler.Close()
-	r := registrar{store: store, handle: handler.Handle, api: c.TelegramURL, now: e.now}
+	r := registrar{store: webhooks.New(store.DB), handle: handler.Handle, api: c.TelegramURL, now: e.now}
 	var failed []error
 	for _, name := range names {
 		if err := do(r, name, bots[name]); err != nil {
@@ -140,7 +140,7 @@ func (c *webhookInfoCmd) Run(e *env) error {
 }
 
 // printAddresses prints the addresses that are open.
-func printAddresses(out io.Writer, name string, b botConfig, all []postgres.Address) {
+func printAddresses(out io.Writer, name string, b botConfig, all []webhooks.Address) {
 	for _, a := range all {
 		switch {
 		case a.Bot != name || a.Ended:

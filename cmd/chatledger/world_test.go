@@ -257,7 +257,7 @@ func post(base, body string) (status int, retryAfter string, err error) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", demoSecret)
-	answer, err := webhooks.Do(r)
+	answer, err := webhookClient.Do(r)
 	if err != nil {
 		return 0, "", err
 	}
@@ -268,8 +268,8 @@ func post(base, body string) (status int, retryAfter string, err error) {
 	return answer.StatusCode, answer.Header.Get("Retry-After"), nil
 }
 
-// webhooks keeps as many connections as a test posts at once.
-var webhooks = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+// webhookClient keeps as many connections as a test posts at once.
+var webhookClient = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 
 // mustPost is post of something that is taken in: when it is sent again, at the latest, as
 // Telegram does with what could not be stored in time.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/guard"
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -42,7 +43,7 @@ func (a *app) listenToZendesk(bot string, z *zendeskConfig) *zendesk.Webhook {
 	a.metrics.Source(source)
 	quarantine := func(ctx context.Context, body []byte, reason string) error {
 		a.metrics.Quarantined(source)
-		return a.store.Quarantine(ctx, source, body, reason)
+		return quarantine.New(a.store.DB).Add(ctx, source, body, reason)
 	}
 	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Guard: a.guard, Log: a.log,
 		Observe: func(status int, took time.Duration) { a.metrics.Webhook(source, status, took) },

@@ -372,7 +372,7 @@ func (w *world) postZendesk(bot, secret, body string) int {
 	}
 	r.Header.Set("X-Zendesk-Webhook-Signature-Timestamp", timestamp)
 	r.Header.Set("X-Zendesk-Webhook-Signature", zendesksim.Sign(secret, timestamp, []byte(body)))
-	answer, err := webhooks.Do(r)
+	answer, err := webhookClient.Do(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}

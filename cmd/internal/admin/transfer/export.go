@@ -13,6 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/archive"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
@@ -150,7 +151,7 @@ var errOpenTransaction = errors.New("newer events stand behind an open write: en
 
 // openTransaction names the transaction that an export cannot get past.
 func openTransaction(ctx context.Context, store *postgres.Store) error {
-	w, found, err := store.OldestWriter(ctx)
+	w, found, err := health.Of(store.DB).OldestWriter(ctx)
 	if err != nil || !found {
 		return errors.Join(err, errOpenTransaction)
 	}

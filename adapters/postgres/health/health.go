@@ -1,4 +1,6 @@
-package postgres
+// Package health reads how the database and what is stored in it are doing: rights, size,
+// clock, consumer lag, unfinished deliveries and the oldest open write.
+package health
 
 import (
 	"context"
@@ -6,7 +8,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
 )
+
+// Health reads the health of one database. It is safe for concurrent use.
+type Health struct{ db *postgres.DB }
+
+// Of returns the health of a database.
+func Of(db *postgres.DB) Health { return Health{db} }
 
 // Rights are what the role that we are connected as may do, and who else may change
 // history.
@@ -20,8 +30,8 @@ type Rights struct {
 }
 
 // Rights looks at the rights by which the store is used.
-func (s *Store) Rights(ctx context.Context) (r Rights, err error) {
-	err = s.pool.QueryRow(ctx, `
+func (h Health) Rights(ctx context.Context) (r Rights, err error) {
+	err = h.db.Pool().QueryRow(ctx, `
 		with needed (name, privilege) as (values
 			('eventstore.events', 'select'), ('eventstore.events', 'insert'), ('eventstore.streams', 'insert'),
 			('eventstore.deliveries', 'update'), ('eventstore.checkpoints', 'update'), ('eventstore.webhooks', 'update'),
@@ -42,8 +52,8 @@ func (s *Store) Rights(ctx context.Context) (r Rights, err error) {
 }
 
 // Clock is the time at the database.
-func (s *Store) Clock(ctx context.Context) (at time.Time, err error) {
-	if err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&at); err != nil {
+func (h Health) Clock(ctx context.Context) (at time.Time, err error) {
+	if err := h.db.Pool().QueryRow(ctx, `select clock_timestamp()`).Scan(&at); err != nil {
 		return at, fmt.Errorf("ask the database for the time: %w", err)
 	}
 	return at, nil
@@ -57,8 +67,8 @@ type Lag struct {
 }
 
 // Lags are those of all groups, by name. Counting ends at maxLag.
-func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
-	return Collect(ctx, s.pool, "look how far consumers are behind", pgx.RowToStructByPos[Lag], `
+func (h Health) Lags(ctx context.Context) ([]Lag, error) {
+	return postgres.Collect(ctx, h.db.Pool(), "look how far consumers are behind", pgx.RowToStructByPos[Lag], `
 		select c.consumer_group, count(e.position), coalesce(now() - min(e.recorded_at), interval '0')
 		from eventstore.checkpoints c
 		left join lateral (
@@ -72,9 +82,9 @@ func (s *Store) Lags(ctx context.Context) ([]Lag, error) {
 // maxLag is as far as a lag is counted: beyond it a number says no more.
 const maxLag = 100_000
 
-// Owed is how many deliveries are in a state, and for how long the oldest that is due
+// Unfinished is how many deliveries are in a state, and for how long the oldest that is due
 // has waited.
-type Owed struct {
+type Unfinished struct {
 	Destination string
 	State       string
 	Count       int64
@@ -82,8 +92,8 @@ type Owed struct {
 }
 
 // Unfinished are the deliveries that are not over, by destination and state.
-func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
-	return Collect(ctx, s.pool, "count deliveries", pgx.RowToStructByPos[Owed], `
+func (h Health) Unfinished(ctx context.Context) ([]Unfinished, error) {
+	return postgres.Collect(ctx, h.db.Pool(), "count deliveries", pgx.RowToStructByPos[Unfinished], `
 		select destination, state, count(*), now() - min(created_at)
 		from eventstore.deliveries where finished_at is null
 		group by destination, state order by destination, state`)
@@ -91,8 +101,8 @@ func (s *Store) Unfinished(ctx context.Context) ([]Owed, error) {
 
 // Size is how much the database takes, in bytes, and the folder of the server's data,
 // empty where that may not be known.
-func (s *Store) Size(ctx context.Context) (bytes int64, folder string, err error) {
-	err = s.pool.QueryRow(ctx, `
+func (h Health) Size(ctx context.Context) (bytes int64, folder string, err error) {
+	err = h.db.Pool().QueryRow(ctx, `
 		select pg_database_size(current_database()),
 			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory') else '' end`).Scan(&bytes, &folder)
 	if err != nil {

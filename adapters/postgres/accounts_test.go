@@ -4,19 +4,16 @@ package postgres_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
-	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/commands"
-	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	s := accounts.New(newStore(t).DB)
 	if err := s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +92,7 @@ func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 // A new token is no wider than the one before, unless that is said.
 func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	s := accounts.New(newStore(t).DB)
 	put := func(bots []string) func() error {
 		return func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, bots) }
 	}
@@ -123,7 +120,7 @@ func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
 // Who is let in again gets a new password, should the old one be what they were shut out for.
 func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	s := accounts.New(newStore(t).DB)
 	for _, step := range []func() error{
 		func() error { return s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil) },
 		func() error { return s.SetPassword(t.Context(), "maria", "stolen") },
@@ -141,7 +138,7 @@ func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
 
 func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	s := accounts.New(newStore(t).DB)
 	for _, name := range []string{"maria", "jo"} {
 		if err := s.PutOperator(t.Context(), name, commands.Agent, [32]byte{name[0]}, nil); err != nil {
 			t.Fatal(err)
@@ -163,112 +160,5 @@ func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
 	}
 	if _, known, err := s.SessionOf(t.Context(), [32]byte{'j'}); !known || err != nil {
 		t.Errorf("another's session: %v %v", known, err)
-	}
-}
-
-// queueStore holds tickets of every kind in the read model.
-func queueStore(t *testing.T) (*postgres.Store, time.Time) {
-	t.Helper()
-	dsn := pgtest.Database(t)
-	conn := pgtest.Connect(t, dsn)
-	_, err := conn.Exec(t.Context(), `
-		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at, first_reply_at, resolve_by,
-			reopened, escalations, updated_at, version, transaction_id, position, tags, claimed_by, claimed_until)
-		select 'b' || n % 2 || ':' || n || '#1', 's' || n, 'b' || n % 2, n, (array['open', 'assigned', 'resolved', 'handed_back'])[1 + n % 4],
-		       (array['urgent', 'high', 'normal', 'low'])[1 + n % 4], 'asked', 'x', case when n % 4 = 1 then 'maria' end, $1::timestamptz, $1::timestamptz + (n % 7 - 3) * interval '1 minute',
-		       case when n % 5 = 0 then $1::timestamptz end, case when n % 3 > 0 then $1::timestamptz + (n % 11 - 2) * interval '1 minute' end,
-		       0, 0, $1::timestamptz, 1, '1', n, case when n % 3 = 0 then array['vip', 'x'] else '{}' end, case when n % 6 = 0 then 'jo' end, case when n % 6 = 0 then $1::timestamptz + (n % 8 - 3) * interval '1 minute' end
-		from generate_series(1, 400) n`, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return open(t, dsn), at
-}
-
-func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T) {
-	t.Parallel()
-	s, now := queueStore(t)
-	var all []commands.Queued
-	for q := (commands.Queue{At: now, Limit: 17}); ; {
-		page, err := s.TicketQueue(t.Context(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if all = append(all, page...); len(page) < q.Limit {
-			break
-		}
-		q.After = &page[len(page)-1].Place
-	}
-	seen, late, claimed := map[string]bool{}, 0, 0
-	for i, q := range all {
-		if seen[q.Ticket] {
-			t.Errorf("%s comes twice", q.Ticket)
-		}
-		seen[q.Ticket] = true
-		if q.Place.Overdue != (q.FirstReply.IsZero() && q.Due.Before(now) || !q.Resolve.IsZero() && q.Resolve.Before(now)) {
-			t.Errorf("%+v", q)
-		}
-		if q.Place.Overdue {
-			late++
-		}
-		if q.ClaimedBy != "" {
-			claimed++
-		}
-		if (q.ClaimedBy != "") != q.ClaimedUntil.After(now) {
-			t.Errorf("a claim that has run out is shown: %+v", q)
-		}
-		if i == 0 {
-			continue
-		}
-		before := all[i-1]
-		key := func(q commands.Queued) string {
-			return fmt.Sprint(!q.Place.Overdue, q.Rank, q.Due.Format(time.RFC3339), q.Ticket)
-		}
-		if key(before) >= key(q) {
-			t.Errorf("%s stands before %s", key(before), key(q))
-		}
-	}
-	if len(all) != 200 || late == 0 || late == 200 || claimed == 0 {
-		t.Errorf("%d tickets, %d late, %d claimed", len(all), late, claimed)
-	}
-}
-
-func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
-	t.Parallel()
-	s, now := queueStore(t)
-	all, err := s.TicketQueue(t.Context(), commands.Queue{Of: []string{}, At: now, Limit: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		q  commands.Queue
-		is func(commands.Queued) bool
-	}{
-		"bot":      {commands.Queue{Bot: "b1"}, func(q commands.Queued) bool { return q.Bot == "b1" }},
-		"status":   {commands.Queue{Status: "assigned"}, func(q commands.Queued) bool { return q.Status == "assigned" }},
-		"priority": {commands.Queue{Priority: dialog.Urgent}, func(q commands.Queued) bool { return q.Priority == dialog.Urgent }},
-		"assignee": {commands.Queue{Assignee: "maria"}, func(q commands.Queued) bool { return q.Assignee == "maria" }},
-		"tag":      {commands.Queue{Tag: "vip"}, func(q commands.Queued) bool { return slices.Contains(q.Tags, "vip") }},
-		"of":       {commands.Queue{Of: []string{"b1", "b7"}}, func(q commands.Queued) bool { return q.Bot == "b1" }},
-		"overdue":  {commands.Queue{Overdue: true}, func(q commands.Queued) bool { return q.Place.Overdue }},
-	} {
-		c.q.At, c.q.Limit = now, 1000
-		got, err := s.TicketQueue(t.Context(), c.q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []string
-		for _, q := range all {
-			if c.is(q) {
-				want = append(want, q.Ticket)
-			}
-		}
-		var tickets []string
-		for _, q := range got {
-			tickets = append(tickets, q.Ticket)
-		}
-		if !slices.Equal(tickets, want) || len(want) == 0 || len(want) == len(all) {
-			t.Errorf("%s: %d tickets, want %d of %d", name, len(tickets), len(want), len(all))
-		}
 	}
 }

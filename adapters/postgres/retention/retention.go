@@ -1,4 +1,6 @@
-package postgres
+// Package retention removes received updates, quarantined bodies and inbox rows that have
+// been kept for long enough.
+package retention
 
 import (
 	"context"
@@ -9,12 +11,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// Retention is how long what a bot received is kept as it came; 0 is for ever. What the
+// Period is how long what a bot received is kept as it came; 0 is for ever. What the
 // events say of it stays.
-type Retention struct {
+type Period struct {
 	Updates    time.Duration // on the events that received them; a day at least
 	Quarantine time.Duration
 }
@@ -36,17 +39,17 @@ const (
 	inboxBlocks = 64
 )
 
-// Retain removes what has been kept for long enough, batch by batch, resting as long as it
+// Remove removes what has been kept for long enough, batch by batch, resting as long as it
 // works. One process does so at a time; for the others there is nothing to do. Stopped in
 // the middle, it goes on from there the next time. bots is asked before each batch: who keeps
 // something for longer from now on loses no more than the batch under way.
-func (s *Store) Retain(ctx context.Context, bots func() map[string]Retention, removed Removed) error {
-	conn, err := s.Session(ctx, "retention")
+func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period, removed Removed) error {
+	conn, err := db.Session(ctx, "retention")
 	if err != nil {
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 		defer cancel()
 		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // the server may notice only later that the session ends
 		_ = conn.Close(ctx)
@@ -55,7 +58,7 @@ func (s *Store) Retain(ctx context.Context, bots func() map[string]Retention, re
 	var alone bool
 	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
 	if err == nil && alone {
-		err = retain(ctx, conn, bots, removed)
+		err = removeAll(ctx, conn, bots, removed)
 	}
 	if err != nil {
 		return fmt.Errorf("remove what was kept for long enough: %w", err)
@@ -63,7 +66,7 @@ func (s *Store) Retain(ctx context.Context, bots func() map[string]Retention, re
 	return nil
 }
 
-func retain(ctx context.Context, conn *pgx.Conn, bots func() map[string]Retention, removed Removed) error {
+func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Period, removed Removed) error {
 	for _, bot := range slices.Sorted(maps.Keys(bots())) {
 		err := inBatches(ctx, func() (more bool, err error) {
 			keep := bots()[bot].Updates

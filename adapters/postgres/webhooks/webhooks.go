@@ -1,4 +1,6 @@
-package postgres
+// Package webhooks stores the addresses and secrets at which the bots' webhooks are open, and
+// the lock under which a webhook is changed.
+package webhooks
 
 import (
 	"context"
@@ -6,7 +8,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
 )
+
+// Store keeps the addresses of one database. It is safe for concurrent use.
+type Store struct{ db *postgres.DB }
+
+// New returns the addresses of a database.
+func New(db *postgres.DB) *Store { return &Store{db} }
 
 // Address is one at which a bot's webhook is reached, with the SHA-256 of the secret that
 // is right there. All processes read the same ones, and know no plain secret by them.
@@ -28,7 +38,7 @@ const lockTimeout = time.Minute
 
 // Addresses lists all there are and were, those that were opened last at the end.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
-	return Collect(ctx, s.pool, "list addresses of webhooks", address, `
+	return postgres.Collect(ctx, s.db.Pool(), "list addresses of webhooks", address, `
 		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
 		from eventstore.webhooks
 		order by valid_from, bot, path`)
@@ -56,7 +66,7 @@ func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]by
 		hashes[i] = h[:]
 	}
 	// The new one is the younger of those that have no end.
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.db.Pool().Exec(ctx, `
 		with own as (
 			insert into eventstore.webhooks (bot, path, secret_hash, valid_from)
 			select $1, '', hash, now() - interval '1 second' from unnest($4::bytea[]) hash where ($2::text, $3::bytea) <> ('', hash)
@@ -73,7 +83,7 @@ func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]by
 // EndOthers lets all addresses and secrets of a bot but one end after an overlap, or
 // earlier where that was said before.
 func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte, overlap time.Duration) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.db.Pool().Exec(ctx, `
 		update eventstore.webhooks set valid_until = now() + $4::interval
 		where bot = $1 and (path, secret_hash) <> ($2, $3) and (valid_until is null or valid_until > now() + $4::interval)`,
 		bot, path, secret[:], overlap)
@@ -87,15 +97,11 @@ func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte
 // from it until unlock, or until this process is gone. The lock is a session's: it
 // takes no transaction id, which would hold the consumers back.
 func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err error) {
-	conn, err := s.Session(ctx, "webhook of "+bot)
+	conn, err := s.db.Session(ctx, "webhook of "+bot)
 	if err != nil {
 		return nil, err
 	}
-	unlock = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
-		defer cancel()
-		conn.Close(ctx)
-	}
+	unlock = func() { postgres.CloseSession(conn) }
 	waited, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
 	if _, err := conn.Exec(waited, `select pg_advisory_lock($1, hashtext($2))`, webhookLock, bot); err != nil {

@@ -1,4 +1,6 @@
-package postgres
+// Package accounts stores the operators of the API: their roles, bots, tokens, passwords and
+// sessions. Tokens, passwords and sessions are stored as hashes only.
+package accounts
 
 import (
 	"context"
@@ -6,11 +8,17 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 )
+
+// Store keeps the accounts of one database. It is safe for concurrent use.
+type Store struct{ db *postgres.DB }
+
+// New returns the accounts of a database.
+func New(db *postgres.DB) *Store { return &Store{db} }
 
 // ErrNoOperator says that nobody of this name may use the operators' API.
 var ErrNoOperator = errors.New("there is no such operator: `chatledger operator list` shows those there are")
@@ -19,7 +27,7 @@ var ErrNoOperator = errors.New("there is no such operator: `chatledger operator 
 // another role and token. Empty bots are all; nil ones leave whoever is there with what they
 // had, so that no new token widens an access by an oversight.
 func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role, token [32]byte, bots []string) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.db.Pool().Exec(ctx, `
 		insert into eventstore.operators (name, role, token_hash, bots) values ($1, $2, $3, coalesce($4::text[], '{}'))
 		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash, bots = coalesce($4, operators.bots),
 			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:], bots)
@@ -31,7 +39,7 @@ func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role
 
 // DisableOperator ends an operator's access. Their password does not come back with them.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
-	done, err := s.pool.Exec(ctx, `
+	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
 		update eventstore.operators set disabled = true, password = null where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
@@ -46,7 +54,7 @@ func (s *Store) DisableOperator(ctx context.Context, name string) error {
 // ScopeOperator says whose bots' chats an operator may see and act on from now on; empty for
 // all. Their token and sessions stay.
 func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) error {
-	done, err := s.pool.Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name, append([]string{}, bots...))
+	done, err := s.db.Pool().Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name, append([]string{}, bots...))
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
 	}
@@ -58,7 +66,7 @@ func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) e
 
 // Operators lists all, by name.
 func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
-	return Collect(ctx, s.pool, "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
+	return postgres.Collect(ctx, s.db.Pool(), "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
 }
 
 // OperatorOf is who has the token with this hash; false when nobody has.
@@ -67,7 +75,7 @@ func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operat
 }
 
 func (s *Store) oneOperator(ctx context.Context, query string, hash [32]byte) (commands.Operator, bool, error) {
-	rows, err := s.pool.Query(ctx, query, hash[:])
+	rows, err := s.db.Pool().Query(ctx, query, hash[:])
 	if err != nil {
 		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
 	}
@@ -84,7 +92,7 @@ func (s *Store) oneOperator(ctx context.Context, query string, hash [32]byte) (c
 // SetPassword gives an operator a password to log in with, by its hash, and ends all
 // their sessions.
 func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
-	done, err := s.pool.Exec(ctx, `
+	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
 		update eventstore.operators set password = $2 where name = $1 and not disabled`, name, hash)
 	if err == nil && done.RowsAffected() == 0 {
@@ -99,7 +107,7 @@ func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 // Password is the hash of an operator's password; "" when they have none, or there is no
 // such operator.
 func (s *Store) Password(ctx context.Context, name string) (hash string, err error) {
-	err = s.pool.QueryRow(ctx, `select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
+	err = s.db.Pool().QueryRow(ctx, `select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("look for an operator: %w", err)
 	}
@@ -112,7 +120,7 @@ const maxSessions = 20
 
 // OpenSession begins an operator's session, and clears away those that are over.
 func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error {
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.db.Pool().Exec(ctx, `
 		with over as (
 			delete from eventstore.operator_sessions where expires_at < now() or session_hash in (
 				select session_hash from eventstore.operator_sessions where operator = $2
@@ -127,7 +135,7 @@ func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, 
 
 // CloseSession ends a session, if there is one.
 func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
-	if _, err := s.pool.Exec(ctx, `delete from eventstore.operator_sessions where session_hash = $1`, session[:]); err != nil {
+	if _, err := s.db.Pool().Exec(ctx, `delete from eventstore.operator_sessions where session_hash = $1`, session[:]); err != nil {
 		return fmt.Errorf("close a session: %w", err)
 	}
 	return nil
@@ -142,7 +150,7 @@ func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Opera
 
 // SawOperator notes that an operator was here.
 func (s *Store) SawOperator(ctx context.Context, name string) error {
-	if _, err := s.pool.Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`, name); err != nil {
+	if _, err := s.db.Pool().Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`, name); err != nil {
 		return fmt.Errorf("note when operator %s was seen: %w", name, err)
 	}
 	return nil
@@ -152,57 +160,4 @@ const operatorColumns = `name, role, bots, created_at, coalesce(last_seen_at, '0
 
 func operator(row pgx.CollectableRow) (o commands.Operator, err error) {
 	return o, row.Scan(&o.Name, &o.Role, &o.Bots, &o.Created, &o.LastSeen, &o.Disabled)
-}
-
-// TicketQueue are the tickets that wait for a person, as they stood at q.At: those overdue
-// first, then the most urgent. There are few beside those that were closed, and the
-// index tickets_open holds only them, so that sorting them costs little.
-func (s *Store) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
-	after := commands.Place{}
-	if q.After != nil {
-		after = *q.After
-	}
-	queued := func(row pgx.CollectableRow) (t commands.Queued, err error) {
-		t.At = q.At
-		err = row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
-			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
-		for _, at := range []*time.Time{&t.Due, &t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedUntil} {
-			*at = at.UTC()
-		}
-		return t, err
-	}
-	return Collect(ctx, s.pool, "read the queue", queued, `
-		with waiting as (
-			select *, first_reply_at is null and due_at < $1 or coalesce(resolve_by < $1, false) as overdue,
-			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank
-			from readmodel.tickets
-			where status in ('open', 'assigned'))
-		select ticket_id, overdue, rank, due_at, bot || ':' || chat_id, bot, status, priority, reason, subject, coalesce(assignee, ''), tags,
-		       opened_at, coalesce(resolve_by, '0001-01-01 00:00:00Z'), coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
-		       case when claimed_until > $1 then coalesce(claimed_by, '') else '' end,
-		       case when claimed_until > $1 then claimed_until else '0001-01-01 00:00:00Z' end
-		from waiting
-		where ($2 = '' or bot = $2) and (coalesce(cardinality($14::text[]), 0) = 0 or bot = any($14)) and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
-		  and ($6 = '' or tags @> array[$6]) and (not $7 or overdue)
-		  and (not $8 or (not overdue, rank, due_at, ticket_id) > (not $9, $10, $11, $12))
-		order by not overdue, rank, due_at, ticket_id
-		limit $13`,
-		q.At, q.Bot, q.Status, string(q.Priority), q.Assignee, q.Tag, q.Overdue,
-		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit, q.Of)
-}
-
-// DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
-// more are left out.
-func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
-	rows, err := s.pool.Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
-	if err != nil {
-		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
-	}
-	states := map[uuid.UUID]commands.State{}
-	var id uuid.UUID
-	var state commands.State
-	if _, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { states[id] = state; return nil }); err != nil {
-		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
-	}
-	return states, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 )
@@ -17,7 +18,7 @@ import (
 // census is what is counted, by name and labels.
 func census(t *testing.T, s *postgres.Store, groups ...string) map[string]float64 {
 	t.Helper()
-	readings, err := s.Census(t.Context(), groups)
+	readings, err := health.Of(s.DB).Readings(t.Context(), groups)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package postgres
+package health
 
 import (
 	"context"
@@ -21,10 +21,10 @@ type Writer struct {
 // OldestWriter finds the open write that has been open longest, in any database
 // of the server: behind its transaction id no consumer may read on. It is false
 // when there is none. Sessions that only read hold nobody back.
-func (s *Store) OldestWriter(ctx context.Context) (Writer, bool, error) {
+func (h Health) OldestWriter(ctx context.Context) (Writer, bool, error) {
 	var w Writer
 	var seconds float64
-	err := s.pool.QueryRow(ctx, `
+	err := h.db.Pool().QueryRow(ctx, `
 		select pid, coalesce(application_name, ''), coalesce(usename, ''), coalesce(state, ''),
 			extract(epoch from clock_timestamp() - coalesce(xact_start, clock_timestamp()))::float8
 		from pg_stat_activity

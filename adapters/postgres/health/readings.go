@@ -1,31 +1,33 @@
-package postgres
+package health
 
 import (
 	"context"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// Reading is one value of a census: of what, by which labels.
+// Reading is one value of the readings: of what, by which labels.
 type Reading struct {
 	Name   string
 	Labels []string
 	Value  float64
 }
 
-// censusTimeout bounds a census: what takes longer is in the way of others.
-const censusTimeout = 2 * time.Second
+// readingsTimeout limits Readings: what takes longer is in the way of others.
+const readingsTimeout = 2 * time.Second
 
-// Census counts what waits: how far these consumer groups are behind, in events and in
+// Readings counts what waits: how far these consumer groups are behind, in events and in
 // seconds; what is owed to the outside, by destination and state; tickets, by priority.
 // The names are those of metrics. Positions are drawn from a sequence with gaps, so that
 // events are counted a few too many; the seconds are exact.
-func (s *Store) Census(ctx context.Context, groups []string) ([]Reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, censusTimeout)
+func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, readingsTimeout)
 	defer cancel()
 	// Each group costs one step into the index of the feed, however far it is behind.
-	return Collect(ctx, s.pool, "count what waits", pgx.RowToStructByPos[Reading], `
+	return postgres.Collect(ctx, h.db.Pool(), "count what waits", pgx.RowToStructByPos[Reading], `
 		with newest as materialized (
 			select position from eventstore.events order by transaction_id desc, position desc limit 1
 		), lag as materialized (
