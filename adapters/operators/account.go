@@ -15,37 +15,37 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// Accounts knows who may use the API.
+// Accounts stores the operators, their tokens and their sessions.
 type Accounts interface {
-	// OperatorOf is who has the token with this hash; false when nobody has.
+	// OperatorOf returns the operator whose token has this hash, and whether there is one.
 	OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error)
-	// SawOperator notes that an operator was here.
+	// SawOperator stores the current time as when the operator was last seen.
 	SawOperator(ctx context.Context, name string) error
-	// Password is the hash of an operator's password; "" when they have none.
+	// Password returns the hash of an operator's password, or "" if there is none.
 	Password(ctx context.Context, name string) (hash string, err error)
-	// OpenSession begins an operator's session under the hash of its cookie.
+	// OpenSession starts an operator's session under the hash of its cookie.
 	OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error
-	// SessionOf is who is logged in by it; false when nobody is.
+	// SessionOf returns the operator of a session, and whether there is such a session.
 	SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error)
-	// CloseSession ends it.
+	// CloseSession ends a session.
 	CloseSession(ctx context.Context, session [32]byte) error
 }
 
-// seenEvery is how exact it is kept when an operator was last here: not a write for
-// every request.
+// seenEvery is the resolution of an operator's last-seen time. It avoids a write for every
+// request.
 const seenEvery = time.Minute
 
-// NewToken makes a token, and the hash by which it is known. The token has 256 random
-// bits, so a hash without salt tells nobody anything.
+// NewToken returns a random token and the hash under which it is stored. The token has 256
+// random bits, so the hash needs no salt.
 func NewToken() (token string, hash [32]byte) {
 	secret := make([]byte, 32)
-	rand.Read(secret) // it never fails
+	rand.Read(secret) // never fails
 	token = "clop_" + base64.RawURLEncoding.EncodeToString(secret)
 	return token, sha256.Sum256([]byte(token))
 }
 
-// operator is who asks: a program by its token, a person by their session. Both are looked
-// up by their hash: how long that takes says nothing of any of them.
+// operator authenticates a request by its token or its session cookie. Both are looked up
+// by their hashes, so the duration of the look-up reveals nothing about them.
 func (a *API) operator(r *http.Request) (operator commands.Operator, err error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	cookie, _ := r.Cookie(cookieName)
@@ -60,52 +60,66 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 	case err != nil:
 		return operator, err
 	case !known:
-		return operator, a.deny(r, "send Authorization: Bearer and a token, or log in; `chatledger operator add` makes a token")
+		return operator, a.deny(r, "not authenticated: send Authorization: Bearer and a token, or log in. "+
+			"`chatledger operator add` creates a token")
 	case !ok && r.Method != http.MethodGet && !sameSecret(r.Header.Get(csrfHeader), csrfOf(cookie.Value)):
-		a.Log.Warn("an operator's request without its X-CSRF-Token was denied", "operator", operator.Name, "path", template(r))
-		return operator, problem{Status: http.StatusForbidden, Detail: "send the header " + csrfHeader + ", as logging in gave it"}
+		a.Log.Warn(
+			"operator request rejected: X-CSRF-Token missing or wrong",
+			"operator",
+			operator.Name,
+			"path",
+			template(r),
+		)
+		return operator, problem{
+			Status: http.StatusForbidden,
+			Detail: "send the header " + csrfHeader + " with the csrf_token of the login",
+		}
 	}
 	a.Guard.Authenticated(r)
 	if a.Now().Sub(operator.LastSeen) >= seenEvery {
 		if err := a.Accounts.SawOperator(r.Context(), operator.Name); err != nil {
-			a.Log.Warn("when an operator was here is not kept", "error", err)
+			a.Log.Warn("cannot store when the operator was last seen", "operator", operator.Name, "error", err)
 		}
 	}
 	return operator, nil
 }
 
-// deny refuses who is not known. A source that keeps on trying hears that it should stop,
-// and is not logged here any more; who has a token is served wherever they come from.
+// deny rejects a request without valid credentials. A source that keeps failing gets 429,
+// which is not logged here. Requests with a valid token are served from any source.
 func (a *API) deny(r *http.Request, detail string) error {
 	if wait := a.Guard.Failed(r, ""); wait > 0 {
-		return problem{Status: http.StatusTooManyRequests, Detail: "too many requests without a right token or password: wait", after: wait}
+		return problem{
+			Status: http.StatusTooManyRequests,
+			Detail: "rate limit: too many requests without a valid token or password",
+			after:  wait,
+		}
 	}
-	a.Log.Warn("access to the operators' API was denied", "source", r.RemoteAddr, "path", template(r))
+	a.Log.Warn("operator request rejected: not authenticated", "source", r.RemoteAddr, "path", template(r))
 	return problem{Status: http.StatusUnauthorized, Detail: detail}
 }
 
 const (
-	// maxFailures is how often logins of one name may fail within failureWindow, wherever
-	// they come from: a person who mistypes does so less often.
+	// maxFailures is how often logins under one name may fail within failureWindow, from
+	// all sources together. An operator who mistypes a password fails less often.
 	maxFailures   = 20
 	failureWindow = 5 * time.Minute
-	// maxNames bounds the memory of them. When more come within a window, all are
-	// forgotten; the guard has limited most of the sources by then.
+	// maxNames bounds the number of counted names. When a window has more, the counts start
+	// anew; the guard has limited most of the sources by then.
 	maxNames = 10_000
-	// maxName is as long as an operator's name can be, in bytes.
+	// maxName is the maximal length of an operator's name, in bytes.
 	maxName = 64
 )
 
-// failures counts, by name, within a window.
+// failures counts failed logins by name within a window.
 type failures struct {
 	mu      sync.Mutex
 	begun   time.Time
 	counted map[string]int
 }
 
-// count takes a login for failed before it is tried, so that many at once are not tried
-// before the first has failed. It tells whether there were too many of its name, and when
-// they are forgotten.
+// count counts a login as failed before it is checked, so that concurrent guesses cannot
+// exceed the limit. It reports whether the name has too many failures, and when they are
+// forgotten.
 func (f *failures) count(name string, now time.Time) (full bool, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,11 +131,11 @@ func (f *failures) count(name string, now time.Time) (full bool, wait time.Durat
 	return full, max(f.begun.Add(failureWindow).Sub(now), time.Second)
 }
 
-// forgive takes back what was counted of a login that did not fail.
+// forgive removes the count of a login that did not fail.
 func (f *failures) forgive(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counted[name] > 0 { // they may have been forgotten meanwhile
+	if f.counted[name] > 0 { // the window may have ended since
 		f.counted[name]--
 	}
 }
@@ -132,13 +146,13 @@ func (f *failures) renew(now time.Time) {
 	}
 }
 
-// template is a request's path with the names of what may stand there instead of what a
-// stranger put there.
+// template returns the path template of a request's route. Unlike the path, it contains
+// nothing that the sender chose.
 func template(r *http.Request) string {
 	route := mux.CurrentRoute(r)
 	if route == nil {
 		return ""
 	}
-	path, _ := route.GetPathTemplate() // each of ours has one
+	path, _ := route.GetPathTemplate() // every route has one
 	return path
 }

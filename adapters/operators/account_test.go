@@ -36,11 +36,12 @@ func inBrowser(cookie *http.Cookie, csrf, method, path, body string) *http.Reque
 	return r
 }
 
-func TestAPersonLogsInActsAndLogsOut(t *testing.T) {
+func TestSession_LoginActLogout_Works(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	cookie, csrf := o.logIn(t)
-	if !cookie.HttpOnly || !cookie.Secure || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || !strings.HasPrefix(cookie.Name, "__Host-") {
+	if !cookie.HttpOnly || !cookie.Secure || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" ||
+		!strings.HasPrefix(cookie.Name, "__Host-") {
 		t.Errorf("the cookie: %s", cookie)
 	}
 	if w := o.must(t, inBrowser(cookie, "", "GET", "/me", ""), 200); !strings.Contains(w.Body.String(), `"jo"`) {
@@ -54,14 +55,16 @@ func TestAPersonLogsInActsAndLogsOut(t *testing.T) {
 	o.must(t, inBrowser(cookie, csrf, "GET", "/me", ""), 401)
 }
 
-func TestGuessingAPasswordEndsSoon(t *testing.T) {
+func TestLogin_RepeatedFailures_Limited(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
 	for range maxFailures {
 		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "wrong"}`), 401)
 	}
-	if w := o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), 429); w.Header().Get("Retry-After") != "300" {
+	if w := o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), 429); w.Header().
+		Get("Retry-After") !=
+		"300" {
 		t.Errorf("to come again %q", w.Header().Get("Retry-After"))
 	}
 	o.must(t, request("POST", "/session", "", `{"name": "ann", "password": "wrong"}`), 401)
@@ -69,7 +72,7 @@ func TestGuessingAPasswordEndsSoon(t *testing.T) {
 	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), 200)
 }
 
-func TestASourceThatGuessesIsNotLoggedForEverAndHoldsNobodyBack(t *testing.T) {
+func TestToken_RepeatedFailures_Limited(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	for n := range 5 * maxFailed {
@@ -78,12 +81,13 @@ func TestASourceThatGuessesIsNotLoggedForEverAndHoldsNobodyBack(t *testing.T) {
 	o.must(t, request("GET", "/me", "guess", ""), 429)
 	o.must(t, request("POST", "/session", "", `{"name": "guess", "password": "guess"}`), 429)
 	o.must(t, request("GET", "/me", "jo", ""), 200)
-	if lines := strings.Count(o.log.String(), "denied"); lines != maxFailed || strings.Contains(o.log.String(), "guess") {
+	if lines := strings.Count(o.log.String(), "not authenticated"); lines != maxFailed ||
+		strings.Contains(o.log.String(), "guess") {
 		t.Errorf("%d lines:\n%s", lines, o.log.String())
 	}
 }
 
-func TestAPasswordIsKnownByItsHashAlone(t *testing.T) {
+func TestPassword_Hash_Verified(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	password, hash := NewPassword()
@@ -101,7 +105,7 @@ func TestAPasswordIsKnownByItsHashAlone(t *testing.T) {
 	}
 }
 
-func TestEveryAnswerForbidsKeepingFramingAndGuessing(t *testing.T) {
+func TestAnswers_SecurityHeaders_Set(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	for path, status := range map[string]int{"/me": 200, "/chats/demo:7": 404, "/nowhere": 404} {
@@ -113,13 +117,15 @@ func TestEveryAnswerForbidsKeepingFramingAndGuessing(t *testing.T) {
 			}
 		}
 	}
-	if w := o.must(t, request("PUT", "/me", "jo", ""), http.StatusMethodNotAllowed); w.Header().Get("Content-Type") != "application/problem+json" {
+	if w := o.must(t, request("PUT", "/me", "jo", ""), http.StatusMethodNotAllowed); w.Header().
+		Get("Content-Type") !=
+		"application/problem+json" {
 		t.Errorf("%s", w.Body)
 	}
 }
 
 // The answer to an act that is sent again is the first one, whatever has happened since.
-func TestAnActThatComesAgainIsAnsweredAsBefore(t *testing.T) {
+func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	send := func(path, key, body string, status int) *httptest.ResponseRecorder {
@@ -128,8 +134,21 @@ func TestAnActThatComesAgainIsAnsweredAsBefore(t *testing.T) {
 		return o.must(t, r, status)
 	}
 	first := map[string]string{}
-	acts := [][2]string{{"claim", `{}`}, {"notes", `{"text": "hm"}`}, {"tags", `{"add": ["vip"]}`}, {"priority", `{"priority": "high"}`}, {"assign", `{"assignee": "ann"}`},
-		{"reply", `{"fence": 1, "text": "hi"}`}, {"resolve", `{"fence": 1}`}, {"resolve", `{}`}, {"reopen", `{}`}, {"hand-back", `{}`}}
+	acts := [][2]string{
+		{"claim", `{}`},
+		{"notes", `{"text": "hm"}`},
+		{"tags", `{"add": ["vip"]}`},
+		{"priority", `{"priority": "high"}`},
+		{"assign", `{"assignee": "ann"}`},
+		{
+			"reply",
+			`{"fence": 1, "text": "hi"}`,
+		},
+		{"resolve", `{"fence": 1}`},
+		{"resolve", `{}`},
+		{"reopen", `{}`},
+		{"hand-back", `{}`},
+	}
 	for n, act := range acts {
 		first[fmt.Sprint(n)] = send(act[0], fmt.Sprint(n), act[1], 200).Body.String()
 		o.now = o.now.Add(10 * time.Second)
@@ -146,7 +165,7 @@ func TestAnActThatComesAgainIsAnsweredAsBefore(t *testing.T) {
 	send("reopen", "0", `{}`, 422) // the key is a claim's
 }
 
-func TestPagesOfAChatHaveEveryEntryOnce(t *testing.T) {
+func TestEntries_Pages_EveryEntryOnce(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	for n := range 1234 {

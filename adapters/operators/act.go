@@ -20,7 +20,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// body is of any act; each reads its own fields of it, and refuses the others.
+// body holds the fields of all acts. Each act accepts its own fields and rejects the others.
 type body struct {
 	Fence     int64             `json:"fence"`
 	Seconds   int               `json:"seconds"`
@@ -42,59 +42,90 @@ type mediaBody struct {
 	FileID string `json:"file_id"`
 }
 
-// defaultLease is a claim's when it is not said how long: time to read and to write.
+// defaultLease is how long a claim lasts by default: time to read the chat and to reply.
 const defaultLease = 5 * time.Minute
 
-// maxReason bounds a reason and a name, in characters: a line.
+// maxReason bounds a reason and a name, in characters: one line.
 const maxReason = 200
 
-// act is what one of the acts takes and does.
+// act describes one of the acts.
 type act struct {
-	fields []string // that its body may have
-	needs  []string // and must
+	fields []string // fields that its body may have
+	needs  []string // fields that its body must have
 	do     func(b body, o commands.Operator, at time.Time) (chat.Command, error)
 }
 
-// acts are all of them, by the last part of their path.
+// acts lists all acts by the last part of their path.
 var acts = map[string]act{
-	"claim": {fields: []string{"seconds", "force"}, do: func(b body, o commands.Operator, _ time.Time) (chat.Command, error) {
-		if b.Force && !o.Role.May(commands.Admin) {
-			return nil, problem{Status: http.StatusForbidden, Detail: "only an admin takes a chat from who has claimed it"}
-		}
-		if b.Seconds == 0 {
-			return chat.Claim{For: defaultLease}, nil
-		}
-		if b.Seconds < 0 || time.Duration(b.Seconds) > chat.MaxLease/time.Second {
-			return nil, chat.ErrLease
-		}
-		return chat.Claim{For: time.Duration(b.Seconds) * time.Second}, nil
-	}},
-	"release": {fields: []string{"fence"}, do: func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.Release{}, nil }},
-	"reply": {fields: []string{"fence", "text", "format", "media"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
-		if b.Format != "" && b.Format != dialog.HTML {
-			return nil, invalid("format", string(dialog.HTML)+", or left out for plain text")
-		}
-		reply := chat.Reply{Text: b.Text, Format: b.Format}
-		for _, m := range b.Media {
-			reply.Media = append(reply.Media, chat.Media{Kind: m.Kind, FileID: m.FileID})
-		}
-		return reply, nil
-	}},
-	"canned-reply": {fields: []string{"fence", "name", "variables"}, needs: []string{"name"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
-		return chat.CannedReply{Name: b.Name, Values: b.Variables}, nil
-	}},
-	"notes": {fields: []string{"text"}, needs: []string{"text"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
-		return chat.AddNote{Text: b.Text}, nil
-	}},
-	"tags": {fields: []string{"add", "remove"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
-		return chat.Tag{Add: b.Add, Remove: b.Remove}, nil
-	}},
-	"assign": {fields: []string{"fence", "assignee"}, needs: []string{"assignee"}, do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
-		return chat.AssignTicket{Assignee: b.Assignee}, nil
-	}},
-	"priority": {fields: []string{"fence", "priority"}, needs: []string{"priority"}, do: func(b body, _ commands.Operator, at time.Time) (chat.Command, error) {
-		return chat.SetPriority{Priority: b.Priority, At: at}, nil
-	}},
+	"claim": {
+		fields: []string{"seconds", "force"},
+		do: func(b body, o commands.Operator, _ time.Time) (chat.Command, error) {
+			if b.Force && !o.Role.May(commands.Admin) {
+				return nil, problem{
+					Status: http.StatusForbidden,
+					Detail: "only an admin can take over a chat that another operator has claimed",
+				}
+			}
+			if b.Seconds == 0 {
+				return chat.Claim{For: defaultLease}, nil
+			}
+			if b.Seconds < 0 || time.Duration(b.Seconds) > chat.MaxLease/time.Second {
+				return nil, chat.ErrLease
+			}
+			return chat.Claim{For: time.Duration(b.Seconds) * time.Second}, nil
+		},
+	},
+	"release": {
+		fields: []string{"fence"},
+		do:     func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.Release{}, nil },
+	},
+	"reply": {
+		fields: []string{"fence", "text", "format", "media"},
+		do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+			if b.Format != "" && b.Format != dialog.HTML {
+				return nil, invalid("format", string(dialog.HTML)+", or omitted for plain text")
+			}
+			reply := chat.Reply{Text: b.Text, Format: b.Format}
+			for _, m := range b.Media {
+				reply.Media = append(reply.Media, chat.Media{Kind: m.Kind, FileID: m.FileID})
+			}
+			return reply, nil
+		},
+	},
+	"canned-reply": {
+		fields: []string{"fence", "name", "variables"},
+		needs:  []string{"name"},
+		do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+			return chat.CannedReply{Name: b.Name, Values: b.Variables}, nil
+		},
+	},
+	"notes": {
+		fields: []string{"text"},
+		needs:  []string{"text"},
+		do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+			return chat.AddNote{Text: b.Text}, nil
+		},
+	},
+	"tags": {
+		fields: []string{"add", "remove"},
+		do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+			return chat.Tag{Add: b.Add, Remove: b.Remove}, nil
+		},
+	},
+	"assign": {
+		fields: []string{"fence", "assignee"},
+		needs:  []string{"assignee"},
+		do: func(b body, _ commands.Operator, _ time.Time) (chat.Command, error) {
+			return chat.AssignTicket{Assignee: b.Assignee}, nil
+		},
+	},
+	"priority": {
+		fields: []string{"fence", "priority"},
+		needs:  []string{"priority"},
+		do: func(b body, _ commands.Operator, at time.Time) (chat.Command, error) {
+			return chat.SetPriority{Priority: b.Priority, At: at}, nil
+		},
+	},
 	"resolve": {fields: []string{"fence"}, do: func(_ body, _ commands.Operator, at time.Time) (chat.Command, error) {
 		return chat.ResolveTicket{At: at}, nil
 	}},
@@ -104,7 +135,10 @@ var acts = map[string]act{
 		}
 		return chat.ReopenTicket{Reason: b.Reason, At: at}, nil
 	}},
-	"hand-back": {fields: []string{"fence"}, do: func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.HandBack{}, nil }},
+	"hand-back": {
+		fields: []string{"fence"},
+		do:     func(body, commands.Operator, time.Time) (chat.Command, error) { return chat.HandBack{}, nil },
+	},
 }
 
 var keyFormat = regexp.MustCompile(fmt.Sprintf(`^[\x21-\x7e]{1,%d}$`, maxKey))
@@ -114,7 +148,8 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 	return func(w http.ResponseWriter, r *http.Request, o commands.Operator) error {
 		key, stream, at := r.Header.Get("Idempotency-Key"), streamOf(r), a.Now()
 		if !keyFormat.MatchString(key) {
-			return problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("send the header Idempotency-Key, of 1 to %d characters: a new one for each act, and the same when you send it again", maxKey)}
+			return problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("header Idempotency-Key is required, "+
+				"1 to %d characters: a new one for each act, and the same one for a retry", maxKey)}
 		}
 		b, print, err := one.read(r, name)
 		if err != nil {
@@ -124,14 +159,26 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 		if err != nil {
 			return err
 		}
-		// A chat that nobody wrote in must not begin with an operator's typing error.
+		// A mistyped chat id must not start a new chat.
 		if first, err := a.Ledger.Events(r.Context(), stream, 0, 1); err != nil {
 			return err
 		} else if len(first) == 0 {
 			return errNoChat
 		}
-		command := chat.Operate{Key: key, Print: print, Operator: o.Name, Fence: b.Fence, Force: b.Force, Do: do, At: at, Lease: defaultLease}
-		_, err = a.Handle(r.Context(), commands.Request{Stream: stream, Command: command, Actor: "person:" + o.Name, At: at})
+		command := chat.Operate{
+			Key:      key,
+			Print:    print,
+			Operator: o.Name,
+			Fence:    b.Fence,
+			Force:    b.Force,
+			Do:       do,
+			At:       at,
+			Lease:    defaultLease,
+		}
+		_, err = a.Handle(
+			r.Context(),
+			commands.Request{Stream: stream, Command: command, Actor: "person:" + o.Name, At: at},
+		)
 		if isOneOf(err, conflicts) {
 			return a.conflict(r.Context(), stream, err)
 		}
@@ -166,7 +213,7 @@ func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key s
 	return left, err
 }
 
-// conflict brings the chat as it is now with a refusal.
+// conflict answers a refusal together with the chat's current state.
 func (a *API) conflict(ctx context.Context, stream domain.StreamID, refusal error) error {
 	c, err := a.now(ctx, stream)
 	if err != nil {
@@ -177,12 +224,12 @@ func (a *API) conflict(ctx context.Context, stream domain.StreamID, refusal erro
 
 func wantJSON(r *http.Request) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return problem{Status: http.StatusUnsupportedMediaType, Detail: "send JSON, with Content-Type: application/json"}
+		return problem{Status: http.StatusUnsupportedMediaType, Detail: "Content-Type must be application/json"}
 	}
 	return nil
 }
 
-// read reads an act's body. print tells it from others.
+// read parses an act's body. print is a hash of it, which detects a key reused for another act.
 func (one act) read(r *http.Request, name string) (b body, print uint64, err error) {
 	if err := wantJSON(r); err != nil {
 		return b, 0, err
@@ -193,7 +240,10 @@ func (one act) read(r *http.Request, name string) (b body, print uint64, err err
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
-		return b, 0, problem{Status: http.StatusBadRequest, Detail: "the body is no JSON object; {} is one without fields"}
+		return b, 0, problem{
+			Status: http.StatusBadRequest,
+			Detail: "the body is not a JSON object; send {} when there are no fields",
+		}
 	}
 	if err := one.check(fields); err != nil {
 		return b, 0, err
@@ -201,16 +251,19 @@ func (one act) read(r *http.Request, name string) (b body, print uint64, err err
 	if err := json.Unmarshal(text, &b); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return b, 0, problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%s is %s, not %s", wrong.Field, wrong.Type, wrong.Value)}
+			return b, 0, problem{
+				Status: http.StatusUnprocessableEntity,
+				Detail: fmt.Sprintf("%s must be %s, not %s", wrong.Field, wrong.Type, wrong.Value),
+			}
 		}
-		return b, 0, problem{Status: http.StatusBadRequest, Detail: "the body is no JSON that can be read"}
+		return b, 0, problem{Status: http.StatusBadRequest, Detail: "the body is not valid JSON"}
 	}
 	if _, named := fields["fence"]; named && b.Fence < 1 {
-		return b, 0, invalid("fence", "the number that your claim was given")
+		return b, 0, invalid("fence", "the fence of your claim")
 	}
 	for name, value := range map[string]string{"reason": b.Reason, "assignee": b.Assignee, "name": b.Name} {
 		if len([]rune(value)) > maxReason {
-			return b, 0, invalid(name, fmt.Sprintf("%d characters at most", maxReason))
+			return b, 0, invalid(name, fmt.Sprintf("at most %d characters", maxReason))
 		}
 	}
 	var compact bytes.Buffer
@@ -223,16 +276,19 @@ func (one act) read(r *http.Request, name string) (b body, print uint64, err err
 	return b, h.Sum64(), nil
 }
 
-// check refuses fields that the act does not have, and wants those it must.
+// check rejects unknown fields and missing required ones.
 func (one act) check(fields map[string]json.RawMessage) error {
 	for name := range fields {
 		if !slices.Contains(one.fields, name) {
-			return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("there is no field %.40q: use %v", name, one.fields)}
+			return problem{
+				Status: http.StatusUnprocessableEntity,
+				Detail: fmt.Sprintf("unknown field %.40q: use %v", name, one.fields),
+			}
 		}
 	}
 	for _, name := range one.needs {
 		if _, there := fields[name]; !there {
-			return problem{Status: http.StatusUnprocessableEntity, Detail: name + " is missing"}
+			return problem{Status: http.StatusUnprocessableEntity, Detail: name + " is required"}
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// chatView is a chat as it is at a version.
+// chatView shows a chat at a version.
 type chatView struct {
 	Chat     string            `json:"chat"` // <bot>:<chat id>
 	Version  domain.Version    `json:"version"`
@@ -24,11 +24,11 @@ type chatView struct {
 	Blocked  bool              `json:"blocked"`
 	MovedTo  int64             `json:"moved_to,omitempty"`
 	Customer string            `json:"customer,omitempty"`
-	Known    map[string]string `json:"known,omitempty"` // of the customer, by the CRM
+	Known    map[string]string `json:"known,omitempty"` // what the CRM knows of the customer
 	Language dialog.Language   `json:"language,omitempty"`
 	Workflow *workflowView     `json:"workflow,omitempty"`
-	Ticket   *ticketView       `json:"ticket,omitempty"` // the last
-	Claim    *claimView        `json:"claim,omitempty"`  // that runs
+	Ticket   *ticketView       `json:"ticket,omitempty"` // the latest one
+	Claim    *claimView        `json:"claim,omitempty"`  // the current one
 }
 
 type workflowView struct {
@@ -50,7 +50,7 @@ type ticketView struct {
 	ResolveBy time.Time         `json:"resolve_by,omitzero"`
 	Replied   bool              `json:"replied"`
 	Late      []chat.DueWhat    `json:"late,omitempty"`
-	Desk      string            `json:"desk,omitempty"` // that keeps it, too
+	Desk      string            `json:"desk,omitempty"` // the other help desk that has the ticket, too
 }
 
 type claimView struct {
@@ -61,8 +61,16 @@ type claimView struct {
 
 // view shows a state at a version and a time.
 func view(stream domain.StreamID, s chat.State, v domain.Version, at time.Time) *chatView {
-	c := &chatView{Chat: strings.TrimPrefix(string(stream), "chat-"), Version: v, Handler: "bot", Blocked: s.Blocked, MovedTo: s.MovedTo,
-		Customer: s.Customer, Known: s.Known.Fields, Language: s.Language}
+	c := &chatView{
+		Chat:     strings.TrimPrefix(string(stream), "chat-"),
+		Version:  v,
+		Handler:  "bot",
+		Blocked:  s.Blocked,
+		MovedTo:  s.MovedTo,
+		Customer: s.Customer,
+		Known:    s.Known.Fields,
+		Language: s.Language,
+	}
 	if s.WithPerson() {
 		c.Handler = "person"
 	}
@@ -73,7 +81,21 @@ func view(stream domain.StreamID, s chat.State, v domain.Version, at time.Time) 
 		}
 	}
 	if t := s.Ticket; t.ID != "" {
-		c.Ticket = &ticketView{t.ID, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, append([]string{}, t.Tags...), t.Opened.UTC(), t.Due.UTC(), t.Resolve.UTC(), t.Replied, t.Breached, t.Desk}
+		c.Ticket = &ticketView{
+			t.ID,
+			t.Status,
+			t.Priority,
+			t.Reason,
+			t.Subject,
+			t.Assignee,
+			append([]string{}, t.Tags...),
+			t.Opened.UTC(),
+			t.Due.UTC(),
+			t.Resolve.UTC(),
+			t.Replied,
+			t.Breached,
+			t.Desk,
+		}
 	}
 	if lease, runs := s.Lease(at); runs {
 		c.Claim = &claimView{lease.Operator, lease.Fence, lease.Until.UTC()}
@@ -127,12 +149,12 @@ func (a *API) walk(ctx context.Context, stream domain.StreamID, step func(domain
 	return nil
 }
 
-var errNoChat = problem{Status: http.StatusNotFound, Detail: "there is no such chat: it is written <bot>:<chat id>, as the queue gives it"}
+var errNoChat = problem{Status: http.StatusNotFound, Detail: "unknown chat: write <bot>:<chat id>, as the queue does"}
 
-// chatName is a bot's name and a chat id.
+// chatName matches a bot's name and a chat id.
 var chatName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*:-?[0-9]{1,18}$`)
 
-// streamOf is the stream of the chat in a path; of a name that no chat has, one that is empty.
+// streamOf returns the stream of the chat that the path names, or "" if the name is not valid.
 func streamOf(r *http.Request) domain.StreamID {
 	name := mux.Vars(r)["chat"]
 	if !chatName.MatchString(name) {

@@ -31,29 +31,92 @@ type call struct {
 // calls are all but those that every operation has: 401, 429 and 503.
 func calls() (list []call) {
 	claimed := func(o *office, _ *http.Request) {
-		o.record("chat-demo:42", "person:maria", chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "hello", Priority: dialog.Normal, At: noon, Due: noon, Resolve: noon},
-			chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 1, At: noon, Until: noon.Add(time.Hour)})
+		o.record(
+			"chat-demo:42",
+			"person:maria",
+			chat.TicketOpened{
+				Ticket:   "#1",
+				Reason:   "asked",
+				Subject:  "hello",
+				Priority: dialog.Normal,
+				At:       noon,
+				Due:      noon,
+				Resolve:  noon,
+			},
+			chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 1, At: noon, Until: noon.Add(time.Hour)},
+		)
 	}
 	others := func(o *office, r *http.Request) {
 		claimed(o, r)
-		o.record("chat-demo:42", "person:maria", chat.TicketClaimed{Ticket: "#1", Operator: "maria", Fence: 2, At: noon, Until: noon.Add(time.Hour), From: "jo"})
+		o.record(
+			"chat-demo:42",
+			"person:maria",
+			chat.TicketClaimed{
+				Ticket:   "#1",
+				Operator: "maria",
+				Fence:    2,
+				At:       noon,
+				Until:    noon.Add(time.Hour),
+				From:     "jo",
+			},
+		)
 	}
 	closed := func(o *office, r *http.Request) {
 		claimed(o, r)
 		o.record("chat-demo:42", "person:maria", chat.TicketResolved{Ticket: "#1", At: noon})
 	}
 	full := func(o *office, r *http.Request) {
-		o.record("chat-demo:42", "bot", chat.Understood{Language: "en"}, chat.ReplyQueued{Text: "<b>Hi</b>", Format: dialog.HTML, Author: chat.Author{Kind: chat.Bot}},
-			chat.ToolReturned{Tool: dialog.LookUpCustomer, Output: map[string]string{"tier": "gold"}}, chat.MessageEdited{Text: "hello!"}, chat.ButtonPressed{Data: "x"},
-			chat.WorkflowMoved{Workflow: "address", Step: "collect", Set: map[string]string{"address": "Rome"}, At: noon}, chat.MembershipChanged{Blocked: true})
+		o.record(
+			"chat-demo:42",
+			"bot",
+			chat.Understood{Language: "en"},
+			chat.ReplyQueued{Text: "<b>Hi</b>", Format: dialog.HTML, Author: chat.Author{Kind: chat.Bot}},
+			chat.ToolReturned{
+				Tool:   dialog.LookUpCustomer,
+				Output: map[string]string{"tier": "gold"},
+			},
+			chat.MessageEdited{Text: "hello!"},
+			chat.ButtonPressed{Data: "x"},
+			chat.WorkflowMoved{
+				Workflow: "address",
+				Step:     "collect",
+				Set:      map[string]string{"address": "Rome"},
+				At:       noon,
+			},
+			chat.MembershipChanged{Blocked: true},
+		)
 		claimed(o, r)
-		o.record("chat-demo:42", "person:jo", chat.TicketTagged{Ticket: "#1", Added: []string{"vip"}, Removed: []string{"x"}}, chat.NoteAdded{Ticket: "#1", Text: "hm"},
-			chat.TicketPrioritized{Ticket: "#1", Priority: dialog.Urgent, Due: noon, Resolve: noon}, chat.TicketAssigned{Ticket: "#1", Assignee: "jo"},
-			chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}, chat.DueBreached{Ticket: "#1", What: chat.DueResponse})
+		o.record(
+			"chat-demo:42",
+			"person:jo",
+			chat.TicketTagged{Ticket: "#1", Added: []string{"vip"}, Removed: []string{"x"}},
+			chat.NoteAdded{Ticket: "#1", Text: "hm"},
+			chat.TicketPrioritized{
+				Ticket:   "#1",
+				Priority: dialog.Urgent,
+				Due:      noon,
+				Resolve:  noon,
+			},
+			chat.TicketAssigned{Ticket: "#1", Assignee: "jo"},
+			chat.TicketReferred{
+				Ticket: "#1",
+				Desk:   "zendesk",
+			},
+			chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent},
+			chat.DueBreached{Ticket: "#1", What: chat.DueResponse},
+		)
 	}
 	moved := func(o *office, _ *http.Request) {
-		o.record("chat-demo:42", "bot", chat.ChatMigrated{To: -1001}, chat.TicketOpened{Ticket: "#1", Priority: dialog.Low}, chat.TicketResolved{Ticket: "#1"},
-			chat.TicketReopened{Ticket: "#1"}, chat.HandedBack{Ticket: "#1"}, chat.ClaimReleased{Ticket: "#1"})
+		o.record(
+			"chat-demo:42",
+			"bot",
+			chat.ChatMigrated{To: -1001},
+			chat.TicketOpened{Ticket: "#1", Priority: dialog.Low},
+			chat.TicketResolved{Ticket: "#1"},
+			chat.TicketReopened{Ticket: "#1"},
+			chat.HandedBack{Ticket: "#1"},
+			chat.ClaimReleased{Ticket: "#1"},
+		)
 	}
 	get := func(operation, path string, status int, change func(*office, *http.Request)) {
 		list = append(list, call{operation: "GET " + operation, path: path, status: status, change: change})
@@ -102,7 +165,10 @@ func calls() (list []call) {
 		"hand-back":    {`{"fence": 1}`, `{"fence": "one"}`, claimed, closed},
 	} {
 		post := func(body, as string, status int, change func(*office, *http.Request)) {
-			list = append(list, call{"POST /chats/{chat}/" + name, "/chats/demo:42/" + name, body, as, status, change})
+			list = append(
+				list,
+				call{"POST /chats/{chat}/" + name, "/chats/demo:42/" + name, body, as, status, change},
+			)
 		}
 		post(act.body, "", 200, act.when)
 		post(act.invalid, "", 422, claimed)
@@ -115,28 +181,49 @@ func calls() (list []call) {
 		post(`null`, "", 400, nil)
 		post(`{`, "", 400, nil)
 		post(act.body, "", 400, func(_ *office, r *http.Request) { r.Header.Del("Idempotency-Key") })
-		post(act.body, "", 400, func(_ *office, r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("k", maxKey+1)) })
+		post(
+			act.body,
+			"",
+			400,
+			func(_ *office, r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("k", maxKey+1)) },
+		)
 		post(`{"text": "`+strings.Repeat("x", maxBody)+`"}`, "", 413, nil)
 		post(act.body, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") })
 	}
-	list = append(list,
+	list = append(
+		list,
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "boss", 200, others},
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "", 403, others},
-		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 200, func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") }},
+		call{
+			"POST /session",
+			"/session",
+			`{"name": "jo", "password": "right"}`,
+			"",
+			200,
+			func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") },
+		},
 		call{"POST /session", "/session", `{"name": "j\u0000", "password": "right"}`, "", 401, nil},
 		call{"POST /session", "/session", `jo`, "", 400, nil},
-		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") }},
+		call{
+			"POST /session",
+			"/session",
+			`{"name": "jo", "password": "right"}`,
+			"",
+			415,
+			func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
+		},
 		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
 		call{"DELETE /session", "/session", ``, "", 204, nil},
 		call{"DELETE /session", "/session", ``, "", 403, func(o *office, r *http.Request) {
 			o.sessions[sha("cookie")] = o.tokens[sha("jo")]
 			r.Header.Del("Authorization")
 			r.AddCookie(&http.Cookie{Name: cookieName, Value: "cookie"})
-		}})
+		}},
+	)
 	return list
 }
 
-func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
+func TestAPI_Contract_Matches(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	var served []string
@@ -182,10 +269,26 @@ func TestTheAPIServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 		}
 		c.Answer(t, at, one.operation, w)
 	}
-	c.Shown(t, "Session", "Me", "CannedReplies", "Queue", "Queued", "Chat", "Workflow", "Ticket", "RunningClaim", "Entries", "Entry", "Media", "Problem", "Conflict")
+	c.Shown(
+		t,
+		"Session",
+		"Me",
+		"CannedReplies",
+		"Queue",
+		"Queued",
+		"Chat",
+		"Workflow",
+		"Ticket",
+		"RunningClaim",
+		"Entries",
+		"Entry",
+		"Media",
+		"Problem",
+		"Conflict",
+	)
 }
 
-func TestEveryFieldOfAnActIsDocumented(t *testing.T) {
+func TestContract_ActFields_Documented(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	for name, act := range acts {

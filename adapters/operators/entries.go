@@ -17,17 +17,17 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// entry is something that happened in a chat, as a person reads it.
+// entry is an event of a chat in the form that operators read.
 type entry struct {
 	Version  domain.Version  `json:"version"`
 	At       time.Time       `json:"at"`
 	Kind     entryKind       `json:"kind"`
 	By       string          `json:"by,omitempty"`   // customer, bot or person
-	Name     string          `json:"name,omitempty"` // of who it was
+	Name     string          `json:"name,omitempty"` // of the author
 	Text     string          `json:"text,omitempty"`
-	Format   dialog.Format   `json:"format,omitempty"` // of the text; none is plain
+	Format   dialog.Format   `json:"format,omitempty"` // of the text; empty means plain text
 	Media    []mediaView     `json:"media,omitempty"`
-	Delivery commands.State  `json:"delivery,omitempty"` // of a reply: where it stands
+	Delivery commands.State  `json:"delivery,omitempty"` // state of a reply's delivery
 	Ticket   string          `json:"ticket,omitempty"`
 	Priority dialog.Priority `json:"priority,omitempty"`
 
@@ -45,11 +45,11 @@ type entryKind string
 // Kinds of entries.
 const (
 	kindMessage     entryKind = "message"
-	kindEdit        entryKind = "edit" // of a message; Text is the whole new one
+	kindEdit        entryKind = "edit" // of a message; Text is the complete new text
 	kindButton      entryKind = "button"
 	kindReply       entryKind = "reply"
 	kindNote        entryKind = "note"
-	kindOpened      entryKind = "ticket_opened" // Text is why
+	kindOpened      entryKind = "ticket_opened" // Text is the reason
 	kindClaimed     entryKind = "claimed"
 	kindReleased    entryKind = "released"
 	kindAssigned    entryKind = "assigned"
@@ -61,14 +61,15 @@ const (
 	kindLate        entryKind = "late" // Text is first_response or resolution
 )
 
-// look is how many events are read at once for a page: about half are of no interest to a
-// reader. maxLook bounds the pages' search through a chat in which nobody says anything.
+// look is how many events one query reads for a page; about half of them make no entry.
+// maxLook bounds the events read for a page of a chat with few entries.
 const (
 	look    = 500
 	maxLook = 20 * look
 )
 
-// entries reads a chat backwards, the newest page first; each page is oldest first.
+// entries lists a chat's entries. The first page has the newest ones; each page starts with
+// its oldest entry.
 func (a *API) entries(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
 	before, limit, err := pageOf(r.URL.Query())
 	if err != nil {
@@ -89,7 +90,7 @@ func (a *API) entries(w http.ResponseWriter, r *http.Request, _ commands.Operato
 	}
 	page := struct {
 		Entries []entry        `json:"entries"`
-		Before  domain.Version `json:"before,omitempty"` // of the next page; none when this is the last
+		Before  domain.Version `json:"before,omitempty"` // of the next page; omitted on the last one
 	}{Entries: []entry{}, Before: before}
 	for looked := 0; page.Before > 1 && len(page.Entries) < limit && looked < maxLook; looked += look {
 		from := max(page.Before-1-look, 0)
@@ -128,14 +129,14 @@ func pageOf(query url.Values) (before domain.Version, limit int, err error) {
 	if text := query.Get("before"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1 {
-			return 0, 0, invalid("before", "what the page before gave as before")
+			return 0, 0, invalid("before", "the before of the previous page")
 		}
 		before = domain.Version(n)
 	}
 	return before, limit, nil
 }
 
-// addDeliveries says of each reply where it stands.
+// addDeliveries adds the state of its delivery to each reply.
 func (a *API) addDeliveries(ctx context.Context, entries []entry) error {
 	var ids []uuid.UUID
 	for _, e := range entries {
@@ -156,7 +157,7 @@ func (a *API) addDeliveries(ctx context.Context, entries []entry) error {
 	return nil
 }
 
-// entryOf is what a person reads of an event; false when it is nothing to them.
+// entryOf returns the entry for an event; false if operators do not see that event.
 func entryOf(r domain.Recorded) (entry, bool) {
 	e := entry{Version: r.Version, At: r.OccurredAt.UTC(), id: r.ID}
 	if name, person := strings.CutPrefix(r.Actor, "person:"); person {

@@ -11,13 +11,19 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// Whoever uses the API against the team, from outside and from within.
+// Attacks on the API, from outside and by operators.
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "CLAIM"}
 
-func TestEveryPathKnowsWhoMayDoWhat(t *testing.T) {
+func TestRoutes_EveryRole_Authorized(t *testing.T) {
 	t.Parallel()
-	tokens := map[string]commands.Role{"": "", "wrong": "", "vera": commands.Viewer, "jo": commands.Agent, "boss": commands.Admin}
+	tokens := map[string]commands.Role{
+		"":      "",
+		"wrong": "",
+		"vera":  commands.Viewer,
+		"jo":    commands.Agent,
+		"boss":  commands.Admin,
+	}
 	routes := newOffice().API.routes()
 	for _, one := range routes {
 		path := strings.NewReplacer("{chat}", "demo:42", "{bot}", "demo").Replace(one.path)
@@ -39,8 +45,10 @@ func TestEveryPathKnowsWhoMayDoWhat(t *testing.T) {
 						t.Errorf("%s %s as %q: %d", method, path, name, code)
 					}
 				case needs == anybody:
-				case role == "" && code != http.StatusUnauthorized, role != "" && !role.May(needs) && code != http.StatusForbidden,
-					role != "" && role.May(needs) && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+				case role == "" && code != http.StatusUnauthorized,
+					role != "" && !role.May(needs) && code != http.StatusForbidden,
+					role != "" && role.May(needs) &&
+						(code == http.StatusUnauthorized || code == http.StatusForbidden):
 					t.Errorf("%s %s as %q: %d", method, path, name, code)
 				}
 				if n := len(o.streams["chat-demo:42"]); n > before && !(there && role.May(commands.Agent)) {
@@ -51,8 +59,8 @@ func TestEveryPathKnowsWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-// Whoever has one bot, of whatever role, neither sees nor changes anything of another's.
-func TestWhoHasABotHasNoOther(t *testing.T) {
+// An operator of one bot, of whatever role, neither reads nor changes chats of another bot.
+func TestRoutes_OtherBot_Forbidden(t *testing.T) {
 	t.Parallel()
 	for _, one := range newOffice().API.routes() {
 		if one.needs == anybody {
@@ -70,7 +78,7 @@ func TestWhoHasABotHasNoOther(t *testing.T) {
 			if denied := w.Code == http.StatusForbidden; denied == mine {
 				t.Errorf("%s %s: %d %s", one.method, path, w.Code, w.Body)
 			}
-			if logged := strings.Contains(o.log.String(), "an operator was denied access"); logged == mine {
+			if logged := strings.Contains(o.log.String(), "not an operator of this bot"); logged == mine {
 				t.Errorf("%s %s: the log says %q", one.method, path, o.log.String())
 			}
 			if !mine && len(o.streams["chat-demo:42"]) > 1 {
@@ -83,12 +91,12 @@ func TestWhoHasABotHasNoOther(t *testing.T) {
 		t.Errorf("the queue of all: %s", w.Body)
 	}
 	if w := o.must(t, request("GET", "/queue", "jo", ""), http.StatusOK); !strings.Contains(w.Body.String(), "demo") {
-		t.Errorf("who has all bots sees %s", w.Body)
+		t.Errorf("an operator of all bots sees %s", w.Body)
 	}
 }
 
-// A browser sends the cookie for whoever asks it to; the header it sends for our page alone.
-func TestNothingIsWrittenForTheCookieAlone(t *testing.T) {
+// A browser sends the cookie with requests of any page, but the header only with our page's.
+func TestWrite_CookieWithoutCSRFToken_Forbidden(t *testing.T) {
 	t.Parallel()
 	for _, one := range newOffice().API.routes() {
 		if one.method == http.MethodGet || one.needs == anybody {
@@ -96,15 +104,19 @@ func TestNothingIsWrittenForTheCookieAlone(t *testing.T) {
 		}
 		o := newOffice()
 		cookie, _ := o.logIn(t)
-		_, another := o.logIn(t) // another session's token is none of this one's
+		_, another := o.logIn(t) // another session's token is not valid here
 		for _, csrf := range []string{"", "x", another} {
-			o.must(t, inBrowser(cookie, csrf, one.method, strings.Replace(one.path, "{chat}", "demo:42", 1), `{}`), http.StatusForbidden)
+			o.must(
+				t,
+				inBrowser(cookie, csrf, one.method, strings.Replace(one.path, "{chat}", "demo:42", 1), `{}`),
+				http.StatusForbidden,
+			)
 		}
 		o.must(t, inBrowser(cookie, "", "GET", "/me", ""), http.StatusOK)
 	}
 }
 
-func TestNoPageOfOthersLogsSomebodyIn(t *testing.T) {
+func TestLogin_FormContentType_Rejected(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
@@ -117,9 +129,8 @@ func TestNoPageOfOthersLogsSomebodyIn(t *testing.T) {
 	}
 }
 
-// Whoever puts a cookie into somebody's browser is not logged in with them, and a browser
-// has one session at a time.
-func TestALoginIsASessionOfItsOwnAndEndsTheFormer(t *testing.T) {
+// A login never adopts a planted cookie (session fixation) and ends the previous session.
+func TestLogin_ExistingCookie_NewSession(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	former, _ := o.logIn(t)
@@ -135,26 +146,29 @@ func TestALoginIsASessionOfItsOwnAndEndsTheFormer(t *testing.T) {
 	}
 }
 
-func TestATokenInAnAddressOrABodyIsNone(t *testing.T) {
+func TestToken_InURLOrBody_Ignored(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	for _, query := range []string{"?token=jo", "?access_token=jo", "?authorization=Bearer+jo", "?" + cookieName + "=jo"} {
 		o.must(t, request("GET", "/me"+query, "", ""), http.StatusUnauthorized)
 	}
-	o.must(t, request("POST", "/chats/demo:42/notes?access_token=jo", "", `{"text": "hm", "access_token": "jo"}`), http.StatusUnauthorized)
+	o.must(
+		t,
+		request("POST", "/chats/demo:42/notes?access_token=jo", "", `{"text": "hm", "access_token": "jo"}`),
+		http.StatusUnauthorized,
+	)
 	for _, header := range []string{"jo", "Basic jo", "bearer jo", "Bearer", "Bearer  jo", "Bearer jo "} {
 		r := request("GET", "/me", "", "")
 		r.Header.Set("Authorization", header)
 		o.must(t, r, http.StatusUnauthorized)
 	}
 	if strings.Contains(o.log.String(), "=jo") {
-		t.Error("what stood in an address is logged")
+		t.Error("the log contains a query string")
 	}
 }
 
-// A thousand guesses that are sent at the same moment are no more tries than one after the
-// other.
-func TestGuessesThatComeAtOnceAreCountedAtOnce(t *testing.T) {
+// Concurrent guesses get no more attempts than guesses in sequence.
+func TestLogin_ConcurrentGuesses_Limited(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
@@ -163,7 +177,9 @@ func TestGuessesThatComeAtOnceAreCountedAtOnce(t *testing.T) {
 	var guessing sync.WaitGroup
 	o.Guard = unlimited{}
 	for range many {
-		guessing.Go(func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code })
+		guessing.Go(
+			func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code },
+		)
 	}
 	guessing.Wait()
 	close(codes)
@@ -178,8 +194,8 @@ func TestGuessesThatComeAtOnceAreCountedAtOnce(t *testing.T) {
 	}
 }
 
-// Who logs in rightly never counts, and nor does what nobody could check.
-func TestALoginThatDoesNotFailIsNotCounted(t *testing.T) {
+// Successful logins do not count as failures, nor do logins during a database outage.
+func TestLogin_NotFailed_NotCounted(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
@@ -188,14 +204,18 @@ func TestALoginThatDoesNotFailIsNotCounted(t *testing.T) {
 	}
 	o.down = true
 	for range 3 * maxFailures {
-		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusServiceUnavailable)
+		o.must(
+			t,
+			request("POST", "/session", "", `{"name": "jo", "password": "right"}`),
+			http.StatusServiceUnavailable,
+		)
 	}
 	o.down = false
 	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
 }
 
-// No chat's name leads to another stream, such as a bot's own, where there are no chats.
-func TestNoNameOfAChatLeadsElsewhere(t *testing.T) {
+// No chat name leads to a stream that is not a chat, such as a bot's own.
+func TestChat_InvalidName_NotFound(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.record("bot-demo", "customer", o.streams["chat-demo:42"][0].Event)

@@ -1,15 +1,16 @@
-// Package operators is the HTTP API of the team: people, and programs that act for
-// them, read the queue of chats that wait for a person, read a chat, claim it, and answer.
-// docs/operators-openapi.yaml describes it.
+// Package operators implements the HTTP API for operators, the members of the support team,
+// and for their programs. Operators read the ticket queue, read a chat, claim it and reply.
+// docs/operators-openapi.yaml is the contract.
 //
-// It promises that an act is done once, however often it is sent with its
-// Idempotency-Key, and that an act under a claim that is over is refused with the chat
-// as it is now. What an act leads to is decided in domain/chat; this package only asks.
+// An act takes effect once, however often it is sent with the same Idempotency-Key. An act
+// under an expired claim is rejected, and the answer contains the chat's current state.
+// domain/chat decides what an act does; this package only passes it on.
 package operators
 
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -22,41 +23,41 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// API serves the team.
+// API serves the operators.
 type API struct {
 	Accounts Accounts
 	Ledger   Ledger
 	Handle   func(context.Context, commands.Request) (commands.Result, error)
-	Canned   func(bot string) []string // names of a bot's canned replies
+	Canned   func(bot string) []string // names of a bot's canned replies; nil for an unknown bot
 	Guard    guard.Limiter
 	Observe  func(route string, status int, took time.Duration)
 	Now      func() time.Time
 	Log      *slog.Logger
 
-	logins failures // that failed, by name
+	logins failures // failed logins, by name
 }
 
-// Ledger is what is read.
+// Ledger is what the API reads.
 type Ledger interface {
-	// TicketQueue are the tickets that wait for a person.
+	// TicketQueue lists the tickets that wait for an operator.
 	TicketQueue(context.Context, commands.Queue) ([]commands.Queued, error)
 	// Events reads up to limit of a stream's events after a version, oldest first.
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
-	// DeliveryStates tells how deliveries stand, by id.
+	// DeliveryStates returns the states of deliveries, by id.
 	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]commands.State, error)
 }
 
 const (
-	// maxBody is room for the longest reply that is sent, 20 messages of 4096 characters
-	// of up to 4 bytes each.
+	// maxBody, in bytes, has room for the longest reply: 20 messages of 4,096 characters of
+	// up to 4 bytes each.
 	maxBody = 512 << 10
-	// defaultPage and maxPage are of tickets or entries: what a screen shows, and what is
-	// read at once without holding up others.
+	// defaultPage and maxPage count tickets or entries: as many as a screen shows, and as
+	// many as one query reads without delaying others.
 	defaultPage = 50
 	maxPage     = 200
-	// maxKey bounds an Idempotency-Key: a UUID has 36 characters.
+	// maxKey bounds an Idempotency-Key, in characters: a UUID has 36.
 	maxKey = 64
-	// maxParameter bounds what is looked for, in bytes.
+	// maxParameter bounds a query parameter, in bytes.
 	maxParameter = 200
 )
 
@@ -68,11 +69,10 @@ type route struct {
 	serve  func(http.ResponseWriter, *http.Request, commands.Operator) error
 }
 
-// anybody is the role that no operator needs.
+// anybody marks a route that needs no login.
 const anybody commands.Role = ""
 
-// prefix is where all paths begin; the number rises when an operation changes so that
-// programs break.
+// prefix starts all paths. Its number rises with every incompatible change.
 const prefix = "/api/v1"
 
 func (a *API) routes() []route {
@@ -99,8 +99,15 @@ func (a *API) Routes(r *mux.Router) {
 	fixed := func(p problem) http.Handler {
 		return a.observed("none", func(w http.ResponseWriter, r *http.Request) error { return p })
 	}
-	r.NotFoundHandler = fixed(problem{Status: http.StatusNotFound, Detail: "there is no such path: docs/operators-openapi.yaml lists them"})
-	r.MethodNotAllowedHandler = fixed(problem{Status: http.StatusMethodNotAllowed, Detail: "this path has other methods: docs/operators-openapi.yaml lists them"})
+	r.NotFoundHandler = fixed(
+		problem{Status: http.StatusNotFound, Detail: "unknown path: docs/operators-openapi.yaml lists all paths"},
+	)
+	r.MethodNotAllowedHandler = fixed(
+		problem{
+			Status: http.StatusMethodNotAllowed,
+			Detail: "method not allowed here: docs/operators-openapi.yaml lists all methods",
+		},
+	)
 }
 
 // authorize serves a route to the operators whose role and bots permit it.
@@ -115,19 +122,23 @@ func (a *API) authorize(one route) http.Handler {
 			return err
 		}
 		if !operator.Role.May(one.needs) {
-			a.Log.Warn("an operator was denied access", "operator", operator.Name, "role", operator.Role, "needs", one.needs, "path", one.path)
-			return problem{Status: http.StatusForbidden, Detail: "you are " + string(operator.Role) + ", and this needs " + string(one.needs) + ": ask who runs chatledger for that role"}
+			a.Log.Warn("operator request rejected: role not sufficient",
+				"operator", operator.Name, "role", operator.Role, "needs", one.needs, "path", one.path)
+			return problem{Status: http.StatusForbidden, Detail: fmt.Sprintf(
+				"your role is %s, and this needs %s: ask your administrator for that role", operator.Role, one.needs)}
 		}
 		if bot := botIn(r); bot != "" && !operator.Serves(bot) {
-			a.Log.Warn("an operator was denied access", "operator", operator.Name, "has", operator.Bots, "path", one.path)
-			return problem{Status: http.StatusForbidden, Detail: "this bot is not one of yours: ask who runs chatledger for it"}
+			a.Log.Warn("operator request rejected: not an operator of this bot",
+				"operator", operator.Name, "bots", operator.Bots, "path", one.path)
+			return problem{Status: http.StatusForbidden,
+				Detail: "you are not an operator of this bot: ask your administrator for access"}
 		}
 		return one.serve(w, r, operator)
 	})
 }
 
-// botIn is the bot that a request is about, wherever it is named; empty where it is about
-// none, or all.
+// botIn returns the bot that a request names in its path or query. It is empty for requests
+// about no bot, or about all.
 func botIn(r *http.Request) string {
 	vars := mux.Vars(r)
 	if _, ok := vars["chat"]; ok {
@@ -136,11 +147,11 @@ func botIn(r *http.Request) string {
 	return cmp.Or(vars["bot"], r.URL.Query().Get("bot"))
 }
 
-// observed answers what goes wrong, and tells how it went. Nothing that is answered here
-// is for a browser to show, to keep, or to guess the type of.
+// observed answers a handler's error and reports status and duration. Its headers forbid
+// browsers to cache an answer, to display it as a page, or to guess its type.
 func (a *API) observed(name string, serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun, answer := time.Now(), &answered{ResponseWriter: w, status: http.StatusOK}
+		begun, answer := time.Now(), &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		header := w.Header()
 		header.Set("Cache-Control", "no-store")
 		header.Set("X-Content-Type-Options", "nosniff")
@@ -154,13 +165,13 @@ func (a *API) observed(name string, serve func(http.ResponseWriter, *http.Reques
 	})
 }
 
-// answered remembers the status.
-type answered struct {
+// statusRecorder remembers the status of an answer.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (w *answered) WriteHeader(status int) {
+func (w *statusRecorder) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -169,14 +180,14 @@ func (a *API) me(w http.ResponseWriter, _ *http.Request, o commands.Operator) er
 	return write(w, struct {
 		Name string        `json:"name"`
 		Role commands.Role `json:"role"`
-		Bots []string      `json:"bots,omitempty"` // none is all
+		Bots []string      `json:"bots,omitempty"` // empty means all
 	}{o.Name, o.Role, o.Bots})
 }
 
 func (a *API) cannedReplies(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
 	names := a.Canned(mux.Vars(r)["bot"])
 	if names == nil {
-		return problem{Status: http.StatusNotFound, Detail: "there is no such bot"}
+		return problem{Status: http.StatusNotFound, Detail: "unknown bot"}
 	}
 	return write(w, struct {
 		Names []string `json:"names"`

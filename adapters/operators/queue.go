@@ -17,7 +17,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// queuedView is a ticket that waits for a person.
+// queuedView is a ticket that waits for an operator.
 type queuedView struct {
 	Ticket       string          `json:"ticket"`
 	Chat         string          `json:"chat"`
@@ -37,8 +37,8 @@ type queuedView struct {
 	ClaimedUntil time.Time       `json:"claimed_until,omitzero"`
 }
 
-// queue lists what waits. A page goes on as the queue stood when the first was read, so
-// that a ticket which becomes overdue meanwhile neither comes twice nor is left out.
+// queue lists the waiting tickets. All pages show which tickets were overdue when the first
+// page was read, so that no ticket is repeated or skipped when it becomes overdue meanwhile.
 func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator) error {
 	q, err := queueOf(r.URL.Query(), a.Now())
 	if err != nil {
@@ -60,27 +60,36 @@ func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator)
 		page.Next = cursorOf(list[wanted-1].Place)
 	}
 	for _, t := range list {
-		page.Tickets = append(page.Tickets, queuedView{t.Ticket, t.Chat, t.Bot, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, t.Tags,
-			t.Opened, t.Due, t.Resolve, t.FirstReply, t.Place.Overdue, t.ClaimedBy, t.ClaimedUntil})
+		page.Tickets = append(
+			page.Tickets,
+			queuedView{t.Ticket, t.Chat, t.Bot, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, t.Tags,
+				t.Opened, t.Due, t.Resolve, t.FirstReply, t.Place.Overdue, t.ClaimedBy, t.ClaimedUntil},
+		)
 	}
 	return write(w, page)
 }
 
-// queueOf reads what is asked for. What nobody knows is refused: a filter that is
-// mistyped must not show all there is.
+// queueOf parses the query. It rejects unknown parameters and values, because a mistyped
+// filter must not list all tickets.
 func queueOf(query url.Values, now time.Time) (q commands.Queue, err error) {
 	if err := only(query, "bot", "status", "priority", "assignee", "tag", "overdue", "limit", "after"); err != nil {
 		return q, err
 	}
-	q = commands.Queue{Bot: query.Get("bot"), Status: query.Get("status"), Priority: dialog.Priority(query.Get("priority")),
-		Assignee: query.Get("assignee"), Tag: query.Get("tag"), At: now}
+	q = commands.Queue{
+		Bot:      query.Get("bot"),
+		Status:   query.Get("status"),
+		Priority: dialog.Priority(query.Get("priority")),
+		Assignee: query.Get("assignee"),
+		Tag:      query.Get("tag"),
+		At:       now,
+	}
 	if q.Limit, err = limitOf(query); err != nil {
 		return q, err
 	}
 	switch q.Status {
 	case "", string(chat.Open), string(chat.Assigned):
 	default:
-		return q, invalid("status", "open or assigned: the queue holds what waits")
+		return q, invalid("status", "open or assigned: the queue holds waiting tickets only")
 	}
 	if q.Priority != "" && !q.Priority.Valid() {
 		return q, invalid("priority", "urgent, high, normal or low")
@@ -95,7 +104,7 @@ func queueOf(query url.Values, now time.Time) (q commands.Queue, err error) {
 	if after := query.Get("after"); after != "" {
 		text, err := base64.RawURLEncoding.DecodeString(after)
 		if err != nil || json.Unmarshal(text, &q.After) != nil || q.After == nil {
-			return q, invalid("after", "what the page before gave as next")
+			return q, invalid("after", "the next of the previous page")
 		}
 		q.At = q.After.At
 	}
@@ -110,14 +119,18 @@ func cursorOf(p commands.Place) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// only refuses parameters other than these, and long ones.
+// only rejects parameters other than names, and values that are too long.
 func only(query url.Values, names ...string) error {
 	for name, values := range query {
 		if !slices.Contains(names, name) || len(values) != 1 {
-			return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("parameter %.40q is not known, or there more than once: use %v", name, names)}
+			return problem{
+				Status: http.StatusUnprocessableEntity,
+				Detail: fmt.Sprintf("parameter %.40q is unknown or repeated: use %v", name, names),
+			}
 		}
-		if name != "after" && len(values[0]) > maxParameter || !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
-			return invalid(name, fmt.Sprintf("%d bytes of text at most", maxParameter))
+		if name != "after" && len(values[0]) > maxParameter || !utf8.ValidString(values[0]) ||
+			strings.ContainsRune(values[0], 0) {
+			return invalid(name, fmt.Sprintf("at most %d bytes of text", maxParameter))
 		}
 	}
 	return nil
@@ -136,5 +149,5 @@ func limitOf(query url.Values) (int, error) {
 }
 
 func invalid(parameter, want string) problem {
-	return problem{Status: http.StatusUnprocessableEntity, Detail: parameter + " is " + want}
+	return problem{Status: http.StatusUnprocessableEntity, Detail: parameter + " must be " + want}
 }

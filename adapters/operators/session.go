@@ -19,26 +19,26 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// People log in with a password and get a cookie that no script can read. As a browser
-// sends it by itself, whatever page asks, each write needs a header beside it that only a
-// page of the same origin can know.
+// Operators log in with a password and get a session cookie that scripts cannot read. A
+// browser sends the cookie with requests of any page (cross-site request forgery), so each
+// write also needs the X-CSRF-Token header, whose value only a page of the same origin has.
 
 const (
-	// cookieName has the prefix with which browsers keep it to this host and to HTTPS.
+	// cookieName has the prefix by which browsers restrict the cookie to this host and HTTPS.
 	cookieName = "__Host-chatledger"
 	csrfHeader = "X-CSRF-Token"
-	// sessionLasts is a working day, with its breaks.
+	// sessionLasts is the lifetime of a session: a working day with its breaks.
 	sessionLasts = 12 * time.Hour
 	// maxLogin bounds the body of a login, in bytes.
 	maxLogin = 2 << 10
 )
 
-// OperatorName is what an operator can be called.
+// OperatorName matches valid operator names.
 var OperatorName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// login opens a session. A name that nobody has takes as long as one that somebody has.
+// login opens a session. It takes the same time for unknown names as for known ones.
 func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
-	// No form can send JSON, so that nobody is logged in by a page of somebody else's.
+	// HTML forms cannot send JSON, so a foreign page cannot log anybody in.
 	if err := wantJSON(r); err != nil {
 		return err
 	}
@@ -51,7 +51,11 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 		return problem{Status: http.StatusBadRequest, Detail: "send a JSON object with name and password"}
 	}
 	if full, wait := a.logins.count(given.Name, a.Now()); full {
-		return problem{Status: http.StatusTooManyRequests, Detail: "too many logins of this name failed: wait, or use a token", after: wait}
+		return problem{
+			Status: http.StatusTooManyRequests,
+			Detail: "too many failed logins under this name: wait, or use a token",
+			after:  wait,
+		}
 	}
 	right, err := a.isPassword(r.Context(), given.Name, given.Password)
 	if err != nil || right {
@@ -61,26 +65,40 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 		return err
 	}
 	if !right {
-		return a.deny(r, "name or password is wrong; `chatledger operator password` makes one")
+		return a.deny(r, "wrong name or password; `chatledger operator password` creates a new password")
 	}
 	a.Guard.Authenticated(r)
 	if err := a.closeSession(r); err != nil {
 		return err
 	}
 	secret := make([]byte, 32)
-	rand.Read(secret) // it never fails
+	rand.Read(secret) // never fails
 	value := base64.RawURLEncoding.EncodeToString(secret)
 	if err := a.Accounts.OpenSession(r.Context(), given.Name, sha256.Sum256([]byte(value)), sessionLasts); err != nil {
 		return err
 	}
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: int(sessionLasts.Seconds()), Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, sessionCookie(value, int(sessionLasts.Seconds())))
 	return write(w, struct {
 		Name string `json:"name"`
 		CSRF string `json:"csrf_token"`
 	}{given.Name, csrfOf(value)})
 }
 
-// isPassword tells whether a password is an operator's, when it is its turn to be hashed.
+// sessionCookie returns the cookie of a session; maxAge is in seconds, -1 deletes it.
+func sessionCookie(value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name:     cookieName,
+		Value:    value,
+		Path:     "/",
+		MaxAge:   maxAge,
+		Secure:   true,
+		HttpOnly: true,
+		SameSite: http.SameSiteStrictMode,
+	}
+}
+
+// isPassword reports whether password is the operator's. It waits until one of the
+// maxVerifying slots for hashing is free.
 func (a *API) isPassword(ctx context.Context, name, password string) (right bool, err error) {
 	hash := ""
 	if OperatorName.MatchString(name) {
@@ -97,17 +115,17 @@ func (a *API) isPassword(ctx context.Context, name, password string) (right bool
 	}
 }
 
-// logout ends the session of the cookie that came with it.
+// logout ends the session of the request's cookie.
 func (a *API) logout(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
 	if err := a.closeSession(r); err != nil {
 		return err
 	}
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, sessionCookie("", -1))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// closeSession ends the session that the browser has, if it has one.
+// closeSession ends the session of the request's cookie, if there is one.
 func (a *API) closeSession(r *http.Request) error {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
@@ -116,8 +134,8 @@ func (a *API) closeSession(r *http.Request) error {
 	return a.Accounts.CloseSession(r.Context(), sha256.Sum256([]byte(cookie.Value)))
 }
 
-// csrfOf is the token that belongs to a session. It is made of the cookie, and the cookie
-// cannot be made of it.
+// csrfOf derives a session's X-CSRF-Token from its cookie. The cookie cannot be derived
+// from the token.
 func csrfOf(session string) string {
 	sum := sha256.Sum256([]byte("chatledger csrf " + session))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -125,29 +143,30 @@ func csrfOf(session string) string {
 
 func sameSecret(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// What hashing a password costs, as OWASP advises for Argon2id: 19 MiB, twice, on one
-// core. It stands in each hash, so that it can be raised.
+// The cost of hashing a password, as OWASP recommends for Argon2id: 19 MiB, 2 iterations,
+// 1 core. Each hash contains its parameters, so they can be raised later.
 const (
 	argonMemory = 19 << 10 // KiB
 	argonTimes  = 2
 	argonLength = 32 // bytes
 	saltLength  = 16 // bytes
-	// maxVerifying bounds the passwords that are hashed at once, and with them the memory.
+	// maxVerifying bounds how many passwords are hashed at once, and so the memory.
 	maxVerifying = 2
 )
 
 var verifying = make(chan struct{}, maxVerifying)
 
-// NewPassword makes a password that nobody guesses, and the hash that is kept of it.
+// NewPassword returns a random password and the hash under which it is stored.
 func NewPassword() (password, hash string) {
 	password = rand.Text()
 	salt := make([]byte, saltLength)
-	rand.Read(salt) // it never fails
-	return password, fmt.Sprintf("argon2id$%d$%d$%s$%s", argonMemory, argonTimes, base64.RawStdEncoding.EncodeToString(salt),
-		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, argonTimes, argonMemory, 1, argonLength)))
+	rand.Read(salt) // never fails
+	sum := argon2.IDKey([]byte(password), salt, argonTimes, argonMemory, 1, argonLength)
+	return password, fmt.Sprintf("argon2id$%d$%d$%s$%s", argonMemory, argonTimes,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }
 
-// verify tells whether a password has this hash. It costs the same when there is none.
+// verify reports whether a password has this hash. It takes the same time when hash is empty.
 func (a *API) verify(hash, password string) bool {
 	memory, times, salt, want := uint32(argonMemory), uint32(argonTimes), []byte("there is nobody!"), []byte(nil)
 	if parts := strings.Split(hash, "$"); len(parts) == 5 {
@@ -162,7 +181,8 @@ func (a *API) verify(hash, password string) bool {
 			want, err = base64.RawStdEncoding.DecodeString(parts[4])
 		}
 		if err != nil {
-			a.Log.Error("a password's hash cannot be read: make another", "error", err)
+			a.Log.Error("stored password hash is invalid: "+
+				"create a new password with `chatledger operator password`", "error", err)
 			return false
 		}
 	}

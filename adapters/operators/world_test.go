@@ -27,7 +27,7 @@ import (
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
-// office is the API on a ledger and accounts in memory.
+// office runs the API with a ledger and accounts in memory.
 type office struct {
 	*API
 	routes *mux.Router
@@ -45,28 +45,50 @@ type office struct {
 
 var errDown = errors.New("no connection")
 
-// knowledge is what the bot's team has written.
+// knowledge is the bot's knowledge.
 var knowledge = &dialog.Knowledge{Canned: map[string]dialog.Text{"sent": {"en": "It left us on {day}."}}}
 
-// newOffice has a viewer, agents and a boss whose tokens are their names, and one chat,
-// demo:42, in which somebody has written. It is no concern of the shop's boss.
+// newOffice has a viewer, agents and an admin, boss, whose tokens are their names, and one
+// chat, demo:42, with one message. kim is an admin of another bot, shop.
 func newOffice() *office {
-	o := &office{streams: map[domain.StreamID][]domain.Recorded{}, tokens: map[[32]byte]commands.Operator{}, password: map[string]string{},
-		sessions: map[[32]byte]commands.Operator{}, now: noon}
+	o := &office{
+		streams:  map[domain.StreamID][]domain.Recorded{},
+		tokens:   map[[32]byte]commands.Operator{},
+		password: map[string]string{},
+		sessions: map[[32]byte]commands.Operator{},
+		now:      noon,
+	}
 	for name, role := range map[string]commands.Role{"vera": commands.Viewer, "maria": commands.Agent, "jo": commands.Agent, "boss": commands.Admin} {
 		o.tokens[sha(name)] = commands.Operator{Name: name, Role: role}
 	}
 	o.tokens[sha("kim")] = commands.Operator{Name: "kim", Role: commands.Admin, Bots: []string{"shop"}}
-	o.API = &API{Guard: o, Accounts: o, Ledger: o, Handle: o.handle, Observe: func(string, int, time.Duration) {}, Now: func() time.Time { return o.now },
-		Log: slog.New(slog.NewTextHandler(&o.log, nil)), Canned: func(bot string) []string {
+	o.API = &API{
+		Guard:    o,
+		Accounts: o,
+		Ledger:   o,
+		Handle:   o.handle,
+		Observe:  func(string, int, time.Duration) {},
+		Now:      func() time.Time { return o.now },
+		Log:      slog.New(slog.NewTextHandler(&o.log, nil)),
+		Canned: func(bot string) []string {
 			if bot != "demo" {
 				return nil
 			}
 			return []string{"sent"}
-		}}
+		},
+	}
 	o.routes = mux.NewRouter()
 	o.Routes(o.routes)
-	o.record("chat-demo:42", "customer", chat.MessageReceived{Date: noon, From: chat.Sender{ID: 42, Name: "Anna"}, Text: "hello", Media: []chat.Media{{Kind: "photo", FileName: "a.jpg", FileID: "AgAC"}}})
+	o.record(
+		"chat-demo:42",
+		"customer",
+		chat.MessageReceived{
+			Date:  noon,
+			From:  chat.Sender{ID: 42, Name: "Anna"},
+			Text:  "hello",
+			Media: []chat.Media{{Kind: "photo", FileName: "a.jpg", FileID: "AgAC"}},
+		},
+	)
 	return o
 }
 
@@ -80,8 +102,11 @@ func fold(history []domain.Recorded) chat.State {
 
 func (o *office) record(stream domain.StreamID, actor string, events ...domain.Event) {
 	for _, e := range events {
-		o.streams[stream] = append(o.streams[stream], domain.Recorded{Stream: stream, Version: domain.Version(len(o.streams[stream]) + 1),
-			ID: uuid.Must(uuid.NewV7()), Event: e, Actor: actor, OccurredAt: o.now})
+		o.streams[stream] = append(
+			o.streams[stream],
+			domain.Recorded{Stream: stream, Version: domain.Version(len(o.streams[stream]) + 1),
+				ID: uuid.Must(uuid.NewV7()), Event: e, Actor: actor, OccurredAt: o.now},
+		)
 	}
 }
 
@@ -91,13 +116,21 @@ func (o *office) handle(_ context.Context, r commands.Request) (commands.Result,
 	if o.down {
 		return commands.Result{}, errDown
 	}
-	events, err := chat.Decider.Decide(fold(o.streams[r.Stream]), chat.Told{Command: r.Command, With: chat.Settings{Knowledge: knowledge}})
+	events, err := chat.Decider.Decide(
+		fold(o.streams[r.Stream]),
+		chat.Told{Command: r.Command, With: chat.Settings{Knowledge: knowledge}},
+	)
 	result := commands.Result{First: domain.Version(len(o.streams[r.Stream]) + 1), Events: events}
 	o.record(r.Stream, r.Actor, events...)
 	return result, err
 }
 
-func (o *office) Events(_ context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+func (o *office) Events(
+	_ context.Context,
+	stream domain.StreamID,
+	after domain.Version,
+	limit int,
+) ([]domain.Recorded, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.down {
@@ -114,10 +147,36 @@ func (o *office) TicketQueue(_ context.Context, q commands.Queue) ([]commands.Qu
 	}
 	var list []commands.Queued
 	for n := range 3 {
-		if (len(q.Of) == 0 || slices.Contains(q.Of, "demo")) && (q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1")) {
-			list = append(list, commands.Queued{Place: commands.Place{At: q.At, Overdue: n == 0, Rank: 2, Due: noon, Ticket: fmt.Sprint("demo:", n, "#1")},
-				Chat: fmt.Sprint("demo:", n), Bot: "demo", Status: "assigned", Priority: dialog.High, Reason: "asked", Subject: "hello", Assignee: "maria", Tags: []string{"vip"},
-				Opened: noon, Resolve: noon, FirstReply: noon, ClaimedBy: "maria", ClaimedUntil: noon})
+		if (len(q.Of) == 0 || slices.Contains(q.Of, "demo")) &&
+			(q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1")) {
+			list = append(
+				list,
+				commands.Queued{
+					Place: commands.Place{
+						At:      q.At,
+						Overdue: n == 0,
+						Rank:    2,
+						Due:     noon,
+						Ticket:  fmt.Sprint("demo:", n, "#1"),
+					},
+					Chat: fmt.Sprint(
+						"demo:",
+						n,
+					),
+					Bot:          "demo",
+					Status:       "assigned",
+					Priority:     dialog.High,
+					Reason:       "asked",
+					Subject:      "hello",
+					Assignee:     "maria",
+					Tags:         []string{"vip"},
+					Opened:       noon,
+					Resolve:      noon,
+					FirstReply:   noon,
+					ClaimedBy:    "maria",
+					ClaimedUntil: noon,
+				},
+			)
 		}
 	}
 	return list[:min(len(list), q.Limit)], nil
@@ -175,7 +234,7 @@ func (o *office) CloseSession(_ context.Context, session [32]byte) error {
 	return nil
 }
 
-// request is one to the API; the token is the operator's name.
+// request returns a request to the API; the token is the operator's name.
 func request(method, path, as, body string) *http.Request {
 	r := httptest.NewRequest(method, prefix+path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -192,7 +251,7 @@ func (o *office) serve(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// must fails unless a request is answered with this status.
+// must fails the test unless the answer has this status.
 func (o *office) must(t *testing.T, r *http.Request, status int) *httptest.ResponseRecorder {
 	t.Helper()
 	w := o.serve(r)
@@ -202,7 +261,7 @@ func (o *office) must(t *testing.T, r *http.Request, status int) *httptest.Respo
 	return w
 }
 
-// awayFrom are accounts that cannot be reached.
+// awayFrom has accounts that are unavailable.
 type awayFrom struct{ *office }
 
 func (awayFrom) OperatorOf(context.Context, [32]byte) (commands.Operator, bool, error) {
@@ -211,8 +270,12 @@ func (awayFrom) OperatorOf(context.Context, [32]byte) (commands.Operator, bool, 
 
 func sha(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
 
-// hashOf is the hash of a password that is not made but chosen.
+// hashOf returns the hash of a chosen password.
 func hashOf(password string) string {
 	salt := []byte("0123456789abcdef")
-	return fmt.Sprintf("argon2id$64$1$%s$%s", base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)))
+	return fmt.Sprintf(
+		"argon2id$64$1$%s$%s",
+		base64.RawStdEncoding.EncodeToString(salt),
+		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)),
+	)
 }
