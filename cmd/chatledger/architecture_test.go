@@ -57,6 +57,8 @@ var allowedImports = map[string][]string{
 	"adapters/simulators/zendesk":    {},
 	"adapters/zendesk":               {"domain", "commands", "adapters/guard", "adapters/outbound"},
 	"cmd/internal/wait":              {},
+	"cmd/internal/admin/deliveries":  {"domain", "commands", "adapters/postgres", "cmd/internal/admin"},
+	"cmd/internal/admin/terminal":    {},
 	"cmd/internal/admin/inspect":     {"domain", "adapters/postgres", "cmd/internal/wait"},
 	"cmd/internal/admin/progress":    {"projections"},
 	"cmd/internal/admin/readmodel":   {"adapters/postgres", "projections", "cmd/internal/admin/progress"},

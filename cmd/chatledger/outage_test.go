@@ -17,6 +17,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/admin/deliveries"
 )
 
 // network is what lies between chatledger and somebody whom it calls.
@@ -130,7 +131,7 @@ func TestNoAnswerIsLostWhileTelegramIsDown(t *testing.T) {
 	}
 
 	// What was sent twice in vain is not lost either: an operator sends it again.
-	w.must("deliveries", "retry", "--state", "unknown", "--rate", fmt.Sprint(fastest))
+	w.must("deliveries", "retry", "--state", "unknown", "--rate", fmt.Sprint(deliveries.MaxRate))
 	eventually(t, recovery, "everything comes to rest", func() string { return w.rows(unsettled) })
 	heard := map[string]bool{}
 	for chat := range int64(chats) {

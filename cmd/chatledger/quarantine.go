@@ -6,21 +6,25 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
+	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
 )
 
 type quarantineCmd struct {
-	List listQuarantine `cmd:"" default:"withargs" help:"List them, newest first."`
-	Show showQuarantine `cmd:"" help:"Write the body of one to stdout as it came, byte by byte."`
+	List listQuarantineCmd `cmd:"" default:"withargs" help:"List the quarantined bodies, newest first."`
+	Show showQuarantineCmd `cmd:"" help:"Write one body to stdout, unchanged."`
 }
 
-type listQuarantine struct {
+type listQuarantineCmd struct {
 	database
-	Bot   string `placeholder:"NAME" help:"Of this bot; zendesk:NAME for what Zendesk was to have sent."`
-	Limit int    `default:"100" placeholder:"N" help:"At most so many."`
+	Bot   string `placeholder:"NAME" help:"List the bodies of this bot; zendesk:NAME for those of its Zendesk webhook."`
+	Limit int    `default:"100" placeholder:"N" help:"List at most this many."`
 }
 
-// Run lists without the bodies: they may hold anything, and a terminal may obey it.
-func (c *listQuarantine) Run(e *env) error {
+// reasonWidth limits the reason in a line, in characters.
+const reasonWidth = 60
+
+// Run lists without the bodies: a body may hold control characters that a terminal obeys.
+func (c *listQuarantineCmd) Run(e *env) error {
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
 		return err
@@ -36,18 +40,19 @@ func (c *listQuarantine) Run(e *env) error {
 	}
 	table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	for _, q := range found {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%d bytes\t%d times\t%s\n", q.ID, q.ReceivedAt.UTC().Format(time.RFC3339), q.Bot, q.Bytes, q.Times, brief(q.Reason))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%d bytes\t%d times\t%s\n", q.ID, q.ReceivedAt.UTC().Format(time.RFC3339),
+			q.Bot, q.Bytes, q.Times, terminal.OneLine(q.Reason, reasonWidth))
 	}
 	return table.Flush()
 }
 
-type showQuarantine struct {
+type showQuarantineCmd struct {
 	database
 	ID int64 `arg:"" help:"Its number in the list."`
 }
 
 // Run writes one body.
-func (c *showQuarantine) Run(e *env) error {
+func (c *showQuarantineCmd) Run(e *env) error {
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
 		return err
@@ -58,7 +63,7 @@ func (c *showQuarantine) Run(e *env) error {
 		return err
 	}
 	if !found {
-		return fmt.Errorf("nothing in quarantine has number %d: `chatledger quarantine` lists what is there", c.ID)
+		return fmt.Errorf("nothing in quarantine has number %d: `chatledger quarantine` lists the numbers", c.ID)
 	}
 	_, err = e.stdout.Write(body)
 	return err

@@ -92,7 +92,7 @@ func (c *handBackCmd) Run(e *env) error { return c.handle(e, chat.HandBack{}) }
 
 // handle gives the command to the chat and prints what happened.
 func (c *onChat) handle(e *env, command chat.Command) error {
-	stream, err := c.stream()
+	stream, err := chatStream(c.Chat)
 	if err != nil {
 		return err
 	}
@@ -133,13 +133,14 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	return store.Tell(e.ctx)
 }
 
-// stream is the chat's stream, in any of the ways a person would write it.
-func (c *onChat) stream() (domain.StreamID, error) {
-	bot, id, ok := strings.Cut(strings.TrimPrefix(c.Chat, "chat-"), ":")
-	id, _, _ = strings.Cut(id, "#") // a ticket's id names its chat
+// chatStream reads the name of a chat in any form in which it is printed: demo:42, its stream
+// chat-demo:42, or its ticket demo:42#1.
+func chatStream(chat string) (domain.StreamID, error) {
+	bot, id, ok := strings.Cut(strings.TrimPrefix(chat, "chat-"), ":")
+	id, _, _ = strings.Cut(id, "#")
 	chatID, err := strconv.ParseInt(id, 10, 64)
 	if !ok || bot == "" || err != nil {
-		return "", fmt.Errorf("%q is no chat: write <bot>:<chat id>, for example demo:42", c.Chat)
+		return "", fmt.Errorf("%q is no chat: write <bot>:<chat id>, for example demo:42", chat)
 	}
 	return domain.ChatStream(bot, chatID), nil
 }
