@@ -19,6 +19,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
 )
 
 // Whatever happened and however the feed was cut into pages: each row is what its
@@ -29,27 +30,27 @@ func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 1))
-			l := newLedger(t)
-			histories := generate(rng, 120, 60)
-			l.appendAll(t, histories, func(left int) int { return rng.IntN(12) + left/20 })
+			l := projectionstest.New(t)
+			histories := projectionstest.Generate(rng, 120, 60)
+			l.AppendAll(t, histories, func(left int) int { return rng.IntN(12) + left/20 })
 			for _, p := range projections.All() {
 				longest := 50 + rng.IntN(400)
-				l.follow(t, p, func() int {
+				l.Follow(t, p, func() int {
 					if rng.IntN(8) == 0 {
 						return 1 + rng.IntN(3)
 					}
 					return 1 + rng.IntN(longest)
 				})
-				v := l.verify(t, p)
+				v := l.Verify(t, p)
 				if int(v.Streams) != len(histories) {
 					t.Errorf("%s: %d streams were verified, want %d", p.Name(), v.Streams, len(histories))
 				}
 				// Not by Verify's own reckoning.
 				rows := 0
 				for _, h := range histories {
-					rows += l.compare(t, p, h.stream)
+					rows += compare(t, l, p, h.Stream)
 				}
-				if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
+				if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
 					t.Errorf("%s has %d rows, %d were verified, the histories fold to %d", p.Name(), n, v.Rows, rows)
 				}
 			}
@@ -58,7 +59,7 @@ func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
 }
 
 // compare wants a stream's rows to be what its history folds to, and counts them.
-func (l *ledger) compare(t *testing.T, p projections.Projection, id domain.StreamID) int {
+func compare(t *testing.T, l *projectionstest.Ledger, p projections.Projection, id domain.StreamID) int {
 	t.Helper()
 	recorded, err := l.ReadStream(t.Context(), l.Pool(), id, 0, 100_000)
 	if err != nil {
@@ -69,7 +70,7 @@ func (l *ledger) compare(t *testing.T, p projections.Projection, id domain.Strea
 		t.Fatal(err)
 	}
 	var got map[string]projections.Row
-	err = pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(t.Context(), l.Conn, func(tx pgx.Tx) error {
 		pgtest.Exec(t, tx, `set local search_path = readmodel`)
 		got, err = p.Rows(t.Context(), tx, []string{string(id)})
 		return err
@@ -109,9 +110,9 @@ func TestAGapOrARepeatIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLedger(t)
+			l := projectionstest.New(t)
 			for i, page := range c.pages {
-				err := pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
+				err := pgx.BeginFunc(t.Context(), l.Conn, func(tx pgx.Tx) error {
 					pgtest.Exec(t, tx, `set local search_path = readmodel`)
 					return c.p.Apply(t.Context(), tx, page)
 				})
@@ -178,26 +179,26 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 // What analysts see of a chat with a person in it, row by row.
 func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l := projectionstest.New(t)
 	at := time.Now().Add(-30 * time.Minute)
-	ticket := func(id int64, commands ...chat.Command) history {
-		h := history{stream: domain.ChatStream("demo", id)}
-		g := generator{history: &h, rng: rand.New(rand.NewPCG(uint64(id), 2)), now: at}
+	ticket := func(id int64, commands ...chat.Command) projectionstest.History {
+		h := projectionstest.History{Stream: domain.ChatStream("demo", id)}
+		g := projectionstest.Generator{History: &h, Rand: rand.New(rand.NewPCG(uint64(id), 2)), Now: at}
 		for _, c := range commands {
-			g.ask("person:bo", c)
+			g.Ask("person:bo", c)
 		}
 		return h
 	}
 	open := chat.OpenTicket{Reason: "asked", Priority: "normal", At: at}
-	l.appendAll(t, []history{
+	l.AppendAll(t, []projectionstest.History{
 		ticket(1, open),
 		ticket(2, open, chat.EscalateTicket{Priority: "urgent", At: at}),
 		ticket(3, open, chat.ResolveTicket{At: at}),
 		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"}),
 		ticket(5, open, chat.HandBack{}),
 	}, func(left int) int { return left })
-	l.follow(t, projections.Tickets{}, func() int { return 100 })
-	got := rows(t, l.conn, `select ticket_id, priority, status, assignee, overdue from readmodel.ticket_queue`)
+	l.Follow(t, projections.Tickets{}, func() int { return 100 })
+	got := projectionstest.Rows(t, l.Conn, `select ticket_id, priority, status, assignee, overdue from readmodel.ticket_queue`)
 	want := "(demo:2#1,urgent,open,,t)\n(demo:4#1,urgent,assigned,bo,f)\n(demo:1#1,normal,open,,f)"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -18,6 +18,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
 )
 
 // noon is when the histories below begin; each event happens a minute after the one before.
@@ -152,9 +153,9 @@ func TestAPageThatComesTwiceIsAnErrorToEachTable(t *testing.T) {
 	brings := happened(chat.MessageReceived{Text: "hello"})
 	changes := happened(chat.MessageReceived{}, chat.Understood{Answer: chat.Answer{To: 1}}, chat.ReplyQueued{Answer: chat.Answer{To: 1}, Author: chat.Author{Kind: chat.Bot}})[1:]
 	for _, p := range []projections.Projection{projections.Messages{}, projections.ChatDays{}} {
-		l := newLedger(t)
+		l := projectionstest.New(t)
 		for i, page := range [][]domain.Recorded{brings, brings, changes, changes} {
-			err := pgx.BeginFunc(t.Context(), l.conn, func(tx pgx.Tx) error {
+			err := pgx.BeginFunc(t.Context(), l.Conn, func(tx pgx.Tx) error {
 				pgtest.Exec(t, tx, `set local search_path = readmodel`)
 				return p.Apply(t.Context(), tx, page)
 			})
@@ -168,8 +169,8 @@ func TestAPageThatComesTwiceIsAnErrorToEachTable(t *testing.T) {
 // A day's figures, by a calculation that is not the view's.
 func TestADaySumsUpItsChats(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
-	var histories []history
+	l := projectionstest.New(t)
+	var histories []projectionstest.History
 	opened := func(reason string) chat.TicketOpened {
 		return chat.TicketOpened{Ticket: "#1", Reason: reason, At: noon}
 	}
@@ -184,17 +185,17 @@ func TestADaySumsUpItsChats(t *testing.T) {
 		// Over midnight: the case is still a person's, and its first response is the next day's.
 		{[]int{0, 0, 4, 13, 14, 12}, []domain.Event{chat.MessageReceived{}, opened("angry"), chat.DueBreached{What: chat.DueResponse}, chat.MessageReceived{}, person, chat.MembershipChanged{Blocked: true}}},
 	} {
-		h := history{stream: domain.ChatStream("demo", int64(i+1))}
+		h := projectionstest.History{Stream: domain.ChatStream("demo", int64(i+1))}
 		for n, e := range c.events {
 			id := uuid.New()
-			h.events = append(h.events, commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "bot", OccurredAt: noon.Add(time.Duration(c.hours[n]) * time.Hour)})
+			h.Events = append(h.Events, commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "bot", OccurredAt: noon.Add(time.Duration(c.hours[n]) * time.Hour)})
 		}
 		histories = append(histories, h)
 	}
-	l.appendAll(t, histories, func(left int) int { return left })
-	l.follow(t, projections.ChatDays{}, func() int { return 4 })
-	l.verify(t, projections.ChatDays{})
-	got := rows(t, l.conn, `select day, conversations, began, without_person, without_person_share, hand_overs, hand_over_reasons,
+	l.AppendAll(t, histories, func(left int) int { return left })
+	l.Follow(t, projections.ChatDays{}, func() int { return 4 })
+	l.Verify(t, projections.ChatDays{})
+	got := projectionstest.Rows(t, l.Conn, `select day, conversations, began, without_person, without_person_share, hand_overs, hand_over_reasons,
 		first_response_p50, first_response_p90, resolution_p95, late_responses, opt_outs, model_answers, model_tokens, model_cost from readmodel.daily order by day`)
 	want := `(2026-05-01,4,4,1,0.2500,3,"{""angry"": 1, ""asked"": 2}",02:00:00,02:48:00,09:00:00,1,0,1,100,0.0025)` + "\n" +
 		`(2026-05-02,1,0,0,0.0000,0,{},14:00:00,14:00:00,,0,1,0,0,0.0000)`

@@ -111,8 +111,8 @@ func plain(v reflect.Value) any {
 	return v.Interface()
 }
 
-// text is the row's value of a column that is never null.
-func (row Row) text(column string) string {
+// Text returns the row's value of a column that is never null.
+func (row Row) Text(column string) string {
 	for _, c := range row {
 		if c.Name == column {
 			return c.Value.(string)

@@ -7,18 +7,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // Ledger is the store as it is read by whoever folds history anew.
 type Ledger struct{ *Store }
 
-// Feed implements projections.Ledger.
+// Feed implements rebuild.Ledger.
 func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
 	return l.ReadFeed(ctx, tx, after, limit, only...)
 }
 
-// Streams implements projections.Ledger.
+// Streams implements rebuild.Ledger.
 func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
 	return Collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
 		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
@@ -35,7 +35,7 @@ const (
 	drawsEach = 6
 )
 
-// Sample implements projections.Ledger. Of a large table it draws places, a page and a
+// Sample implements rebuild.Ledger. Of a large table it draws places, a page and a
 // row in it, and takes the streams that stand there: each with the same probability, for
 // as much work as there are draws. There may be fewer than n.
 func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
@@ -51,10 +51,10 @@ func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID
 		select stream_id from drawn order by random() limit $1`, n, wholeBelow, rowsInPage, n*drawsEach)
 }
 
-// Name implements projections.Ledger.
+// Name implements rebuild.Ledger.
 func (l Ledger) Name(event domain.Event) string { return l.codec.Name(event) }
 
-// Replay implements projections.Ledger.
+// Replay implements rebuild.Ledger.
 func (l Ledger) Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error) error {
 	names := make([]string, len(streams))
 	for i, s := range streams {
@@ -84,4 +84,4 @@ func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.Strea
 	return histories, err
 }
 
-var _ projections.Ledger = Ledger{}
+var _ rebuild.Ledger = Ledger{}

@@ -22,6 +22,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // fill stores events as a support bot's life makes them: a message, what was made
@@ -190,24 +191,24 @@ func benchRebuild(ctx context.Context, b *bench) (benchResult, error) {
 	}
 	defer drop()
 	begun := time.Now()
-	if err := rebuild(ctx, store, projections.Conversations{}, projections.Tickets{}); err != nil {
+	if err := rebuildTables(ctx, store, projections.Conversations{}, projections.Tickets{}); err != nil {
 		return benchResult{}, err
 	}
 	two := time.Since(begun)
-	if err := rebuild(ctx, store, projections.Messages{}, projections.ChatDays{}); err != nil {
+	if err := rebuildTables(ctx, store, projections.Messages{}, projections.ChatDays{}); err != nil {
 		return benchResult{}, err
 	}
 	return benchResult{Value: rate(events, two), Base: base, Unit: "events/s", Notes: map[string]float64{"with the analysts' tables": rate(events, time.Since(begun))}}, nil
 }
 
-func rebuild(ctx context.Context, store *postgres.Store, tables ...projections.Projection) error {
+func rebuildTables(ctx context.Context, store *postgres.Store, tables ...projections.Projection) error {
 	conn, err := store.Session(ctx, "rebuild")
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for _, p := range tables {
-		if _, err := projections.Rebuild(ctx, conn, postgres.Ledger{Store: store}, p, projections.How{}); err != nil {
+		if _, err := rebuild.Table(ctx, conn, postgres.Ledger{Store: store}, p, rebuild.Options{}); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
-	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/sandbox"
 )
 
 type replayCmd struct {
@@ -60,7 +60,7 @@ func (c *replayCmd) Run(e *env) error {
 		return err
 	}
 	defer leave()
-	if r.sandbox, err = projections.OpenSandbox(e.ctx, conn); err != nil {
+	if r.sandbox, err = sandbox.Open(e.ctx, conn); err != nil {
 		return err
 	}
 	err = r.run(e.ctx, postgres.Ledger{Store: store})
@@ -82,7 +82,7 @@ type replay struct {
 	bots     []string // those to replay; one without a name for all
 	settings func(bot string) whatif.Settings
 	turned   domain.Position
-	sandbox  *projections.Sandbox
+	sandbox  *sandbox.Sandbox
 	tally    whatif.Tally
 	out      io.Writer
 	progress io.Writer

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 const (
@@ -42,17 +43,17 @@ func (a *app) renew(ctx context.Context, p projections.Projection) bool {
 	conn, err := a.store.Session(ctx, "rebuild")
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
-		var done projections.Rebuilt
+		var done rebuild.Result
 		var renewed bool
-		done, renewed, err = projections.Renew(ctx, conn, postgres.Ledger{Store: a.store}, p,
-			func(at projections.Progress) { a.metrics.Building(p.Name(), at.Done, at.Total) })
+		done, renewed, err = rebuild.IfOutdated(ctx, conn, postgres.Ledger{Store: a.store}, p,
+			func(at rebuild.Progress) { a.metrics.Building(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
 			log.Info("a table was built for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		level := slog.LevelError
-		if errors.Is(err, projections.ErrBusy) {
+		if errors.Is(err, rebuild.ErrBusy) {
 			level = slog.LevelInfo // another process is at it
 		}
 		log.Log(ctx, level, "a table is not built for a new version of its projection yet; trying again", "error", err)
@@ -69,9 +70,9 @@ func (a *app) verifyTables(ctx context.Context) {
 		}
 		defer conn.Release()
 		for _, p := range projections.All() {
-			v, err := projections.VerifySample(ctx, conn.Conn(), postgres.Ledger{Store: a.store}, p, verifySample)
+			v, err := rebuild.VerifySample(ctx, conn.Conn(), postgres.Ledger{Store: a.store}, p, verifySample)
 			switch {
-			case errors.As(err, new(projections.VersionError)):
+			case errors.As(err, new(rebuild.VersionError)):
 				continue // other programs verify their tables themselves
 			case err != nil:
 				if ctx.Err() == nil {

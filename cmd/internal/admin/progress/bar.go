@@ -11,7 +11,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // barWidth leaves room for the words beside the bar on a terminal of common width, in columns.
@@ -44,7 +44,7 @@ func NewRebuild(out io.Writer, table string) *Rebuild {
 }
 
 // Show shows the progress after a page.
-func (r *Rebuild) Show(p projections.Progress) {
+func (r *Rebuild) Show(p rebuild.Progress) {
 	text := r.text(p)
 	if r.bar != nil {
 		r.words.Store(text)
@@ -59,7 +59,7 @@ func (r *Rebuild) Show(p projections.Progress) {
 }
 
 // text puts the progress in words. The rate counts only the time spent on folding.
-func (r *Rebuild) text(p projections.Progress) string {
+func (r *Rebuild) text(p rebuild.Progress) string {
 	took := time.Since(r.updated)
 	r.updated = r.updated.Add(took)
 	if p.Comparing {

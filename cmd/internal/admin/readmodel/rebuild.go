@@ -16,6 +16,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // Tables works on read-model tables over a session of its own beside the store's pool.
@@ -65,8 +66,8 @@ func (t Tables) Rebuild(ctx context.Context, list []projections.Projection, dryR
 // rebuild rebuilds one table, and returns the number of live rows that differed.
 func (t Tables) rebuild(ctx context.Context, p projections.Projection, dryRun bool) (differing int64, err error) {
 	shown := progress.NewRebuild(t.Out, p.Name())
-	done, err := projections.Rebuild(ctx, t.Session, t.ledger(), p,
-		projections.How{DryRun: dryRun, Progress: shown.Show})
+	done, err := rebuild.Table(ctx, t.Session, t.ledger(), p,
+		rebuild.Options{DryRun: dryRun, Progress: shown.Show})
 	shown.End()
 	if done.Comparison != nil {
 		differing = done.Comparison.Differences()
@@ -79,7 +80,7 @@ func (t Tables) rebuild(ctx context.Context, p projections.Projection, dryRun bo
 	return differing, err
 }
 
-func comparisonInWords(table string, c projections.Comparison) string {
+func comparisonInWords(table string, c rebuild.Comparison) string {
 	if c.Rows == 0 {
 		return fmt.Sprintf("%s: there are no rows to compare at position %v\n", table, c.At)
 	}
@@ -102,7 +103,7 @@ func comparisonInWords(table string, c projections.Comparison) string {
 // Rollback swaps each table for the one that its last rebuild replaced.
 func (t Tables) Rollback(ctx context.Context, list []projections.Projection) error {
 	for _, p := range list {
-		at, version, err := projections.Rollback(ctx, t.Session, p)
+		at, version, err := rebuild.Rollback(ctx, t.Session, p)
 		if err != nil {
 			return err
 		}

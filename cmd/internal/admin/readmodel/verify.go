@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // Verify compares tables with the result of folding the events anew; a difference is an
@@ -26,9 +27,9 @@ func (t Tables) Verify(ctx context.Context, list []projections.Projection, sampl
 	return differing
 }
 
-func (t Tables) verify(ctx context.Context, p projections.Projection, sample int) (projections.Verified, error) {
+func (t Tables) verify(ctx context.Context, p projections.Projection, sample int) (rebuild.Verification, error) {
 	if sample > 0 {
-		return projections.VerifySample(ctx, t.Session, t.ledger(), p, sample)
+		return rebuild.VerifySample(ctx, t.Session, t.ledger(), p, sample)
 	}
-	return projections.Verify(ctx, t.Session, t.ledger(), p)
+	return rebuild.Verify(ctx, t.Session, t.ledger(), p)
 }

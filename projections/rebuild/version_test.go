@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package rebuild_test
 
 import (
 	"context"
@@ -22,6 +22,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // loud is a later version of conversations, which shouts what customers say.
@@ -85,8 +87,8 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	older, newer := projections.Conversations{}, loud{}
-	histories := generate(rand.New(rand.NewPCG(50, 4)), 80, 60)
-	l.appendAll(t, histories[:40], func(left int) int { return left })
+	histories := projectionstest.Generate(rand.New(rand.NewPCG(50, 4)), 80, 60)
+	l.AppendAll(t, histories[:40], func(left int) int { return left })
 	var olderLog, newerLog waittest.Log
 	byOlder, stopOlder := l.process(t, older, &olderLog)
 	l.caughtUpWith(t, older)
@@ -95,10 +97,10 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 
 	var writing sync.WaitGroup
 	defer writing.Wait()
-	writing.Go(func() { l.appendAll(t, histories[40:], func(int) int { return 1 }) })
+	writing.Go(func() { l.AppendAll(t, histories[40:], func(int) int { return 1 }) })
 	// While the new table is built, the older program folds what comes.
 	once, before := sync.Once{}, byOlder.Load()
-	done, renewed, err := projections.Renew(waittest.Context(t), l.session(t), l, newer, func(projections.Progress) {
+	done, renewed, err := rebuild.IfOutdated(waittest.Context(t), l.Session(t), l, newer, func(rebuild.Progress) {
 		once.Do(func() {
 			waittest.Until(t, "the older program folds on", func() bool { return byOlder.Load() > before })
 		})
@@ -109,15 +111,15 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	writing.Wait()
 	l.oneMore(t, "chat-demo:77")
 	l.caughtUpWith(t, newer)
-	l.verify(t, newer)
+	l.Verify(t, newer)
 	if byNewer.Load() == 0 {
 		t.Error("the newer program folded nothing")
 	}
-	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
-	if got := pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = $1`, loud{}.Version()); got != total {
+	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
+	if got := pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = $1`, loud{}.Version()); got != total {
 		t.Errorf("the checkpoint counts %d events, there are %d", got, total)
 	}
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
+	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
 		t.Error("nobody shouts")
 	}
 	waittest.Until(t, "the older program says that it waits", func() bool { return strings.Count(olderLog.String(), waits) == 1 })
@@ -126,15 +128,15 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	}
 
 	// Who has the older one still finds his table, and a newer process does not take it.
-	_, err = projections.Verify(t.Context(), l.conn, l, older)
-	var other projections.VersionError
-	if !errors.As(err, &other) || other != (projections.VersionError{Table: "conversations", Stored: loud{}.Version(), Ours: older.Version()}) || !strings.Contains(err.Error(), "chatledger rebuild conversations") {
+	_, err = rebuild.Verify(t.Context(), l.Conn, l, older)
+	var other rebuild.VersionError
+	if !errors.As(err, &other) || other != (rebuild.VersionError{Table: "conversations", Stored: loud{}.Version(), Ours: older.Version()}) || !strings.Contains(err.Error(), "chatledger rebuild conversations") {
 		t.Errorf("the older program verifies a table of the newer: %v", err)
 	}
 	kept := byNewer.Load()
 	l.rollback(t, older)
 	l.caughtUpWith(t, older)
-	l.verify(t, older)
+	l.Verify(t, older)
 	if byNewer.Load() != kept {
 		t.Error("the newer program folded the older one's table")
 	}
@@ -144,9 +146,9 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 // caughtUpWith waits until the table of this version has folded every event there is.
 func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	t.Helper()
-	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	waittest.Until(t, "the table has come to the end", func() bool {
-		return pgtest.Ask[bool](t, l.conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
+		return pgtest.Ask[bool](t, l.Conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
 	})
 }
 
@@ -162,12 +164,12 @@ func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
 	byOlder, _ := l.process(t, older, &log)
 	waittest.Until(t, "it says why it waits", func() bool { return strings.Count(log.String(), waits+": another version") == 1 })
 	l.oneMore(t, "chat-demo:2")
-	if _, renewed, err := projections.Renew(waittest.Context(t), l.conn, l, older, nil); renewed || err != nil {
+	if _, renewed, err := rebuild.IfOutdated(waittest.Context(t), l.Conn, l, older, nil); renewed || err != nil {
 		t.Errorf("it builds the older table: %v", err)
 	}
 	l.process(t, newer, &waittest.Log{})
 	l.caughtUpWith(t, newer)
-	l.verify(t, newer)
+	l.Verify(t, newer)
 	if byOlder.Load() != 0 || strings.Count(log.String(), waits) != 1 {
 		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(), strings.Count(log.String(), waits))
 	}
@@ -180,14 +182,14 @@ func TestAnEmptyDatabaseIsOfTheVersionThatComesFirst(t *testing.T) {
 	number := l.number(t, p)
 	l.process(t, p, &waittest.Log{})
 	for range 2 { // before somebody leads, perhaps, and certainly afterwards
-		if _, renewed, err := projections.Renew(waittest.Context(t), l.conn, l, p, nil); renewed || err != nil {
+		if _, renewed, err := rebuild.IfOutdated(waittest.Context(t), l.Conn, l, p, nil); renewed || err != nil {
 			t.Errorf("an empty table is built: %v", err)
 		}
 		l.caughtUpWith(t, p)
 	}
 	l.oneMore(t, "chat-demo:1")
 	l.caughtUpWith(t, p)
-	l.verify(t, p)
+	l.Verify(t, p)
 	if l.number(t, p) != number {
 		t.Error("the table was built anew")
 	}
@@ -201,14 +203,14 @@ func TestANewVersionIsBuiltOnce(t *testing.T) {
 	var built, busy atomic.Int64
 	var both sync.WaitGroup
 	for range 2 {
-		conn := l.session(t)
+		conn := l.Session(t)
 		both.Go(func() {
 			for {
-				_, renewed, err := projections.Renew(waittest.Context(t), conn, l, loud{}, func(projections.Progress) {
+				_, renewed, err := rebuild.IfOutdated(waittest.Context(t), conn, l, loud{}, func(rebuild.Progress) {
 					waittest.Until(t, "the other one came too", func() bool { return busy.Load() > 0 })
 				})
 				switch {
-				case errors.Is(err, projections.ErrBusy):
+				case errors.Is(err, rebuild.ErrBusy):
 					busy.Add(1)
 					continue
 				case err != nil:
@@ -224,10 +226,10 @@ func TestANewVersionIsBuiltOnce(t *testing.T) {
 	if built.Load() != 1 {
 		t.Errorf("it was built %d times", built.Load())
 	}
-	l.verify(t, loud{})
+	l.Verify(t, loud{})
 	l.rollback(t, loud{})
 	if l.number(t, loud{}) != number {
 		t.Error("the previous table is not the one before")
 	}
-	l.verify(t, projections.Conversations{})
+	l.Verify(t, projections.Conversations{})
 }

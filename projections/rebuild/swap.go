@@ -1,4 +1,4 @@
-package projections
+package rebuild
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
 )
 
 const (
@@ -94,7 +95,7 @@ func (b *rebuild) swap(ctx context.Context) error {
 // the place of the live one, which is kept in turn: a second rollback undoes the first.
 // The group's leader follows from there. It returns where the table stands, and the
 // version of the projection that made it.
-func Rollback(ctx context.Context, conn *pgx.Conn, p Projection) (at domain.Position, version int, err error) {
+func Rollback(ctx context.Context, conn *pgx.Conn, p projections.Projection) (at domain.Position, version int, err error) {
 	n := namesOf(p)
 	try := func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
@@ -137,13 +138,13 @@ type mark struct {
 }
 
 // previousGroup names the checkpoint of the previous table.
-func previousGroup(p Projection) string { return p.Name() + " (previous)" }
+func previousGroup(p projections.Projection) string { return p.Name() + " (previous)" }
 
 // markOf reads a checkpoint. Where nobody has led the group, the table is empty and of
 // any version.
 func markOf(ctx context.Context, q interface {
 	QueryRow(context.Context, string, ...any) pgx.Row
-}, p Projection, group, lock string) (m mark, err error) {
+}, p projections.Projection, group, lock string) (m mark, err error) {
 	err = q.QueryRow(ctx, `select transaction_id, position, events, version from eventstore.checkpoints where consumer_group = $1 `+lock, group).
 		Scan(&m.At.Transaction, &m.At.Number, &m.Events, &m.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -156,7 +157,7 @@ func markOf(ctx context.Context, q interface {
 // locks in the order in which everybody else does: views before the table, as queries
 // do, and the table before the checkpoint, as the consumer does. The checkpoint is
 // locked because a consumer whose page touches no row of the table moves it all the same.
-func (n names) lock(ctx context.Context, tx pgx.Tx, p Projection) (live mark, err error) {
+func (n names) lock(ctx context.Context, tx pgx.Tx, p projections.Projection) (live mark, err error) {
 	if _, err := tx.Exec(ctx, `set local search_path = ''; set local lock_timeout = '`+swapLock+`'`); err != nil {
 		return live, err
 	}
@@ -177,7 +178,7 @@ const viewsOn = `
 // exchange gives the shadow the live table's name, comment, owner and rights, points
 // the views at it, for a view knows its table by number, not by name, and makes the live
 // table the previous one. Their checkpoints go with them.
-func (n names) exchange(ctx context.Context, tx pgx.Tx, p Projection, shadow, live mark) error {
+func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection, shadow, live mark) error {
 	if _, err := tx.Exec(ctx, `set local search_path = ''`); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package sandbox_test
 
 import (
 	"context"
@@ -11,11 +11,13 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
+	"github.com/chatledger/chatledger/projections/sandbox"
 )
 
-func openSandbox(t *testing.T, l *ledger) *projections.Sandbox {
+func openSandbox(t *testing.T, l *projectionstest.Ledger) *sandbox.Sandbox {
 	t.Helper()
-	s, err := projections.OpenSandbox(waittest.Context(t), l.conn)
+	s, err := sandbox.Open(waittest.Context(t), l.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,16 +26,16 @@ func openSandbox(t *testing.T, l *ledger) *projections.Sandbox {
 
 func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l := projectionstest.New(t)
 	rng := rand.New(rand.NewPCG(3, 1))
-	histories := generate(rng, 150, 120) // more than one page
-	l.appendAll(t, histories, func(left int) int { return 1 + rng.IntN(5) })
+	histories := projectionstest.Generate(rng, 150, 120) // more than one page
+	l.AppendAll(t, histories, func(left int) int { return 1 + rng.IntN(5) })
 	for _, p := range projections.All() {
-		l.follow(t, p, func() int { return 1000 })
+		l.Follow(t, p, func() int { return 1000 })
 	}
 	s := openSandbox(t, l)
 	for _, h := range histories {
-		events, err := l.ReadStream(waittest.Context(t), l.Pool(), h.stream, 0, 100_000)
+		events, err := l.ReadStream(waittest.Context(t), l.Pool(), h.Stream, 0, 100_000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,21 +52,21 @@ func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 	}
 	for _, p := range projections.All() {
 		live, folded := "readmodel."+p.Name(), schema+"."+p.Name()
-		if pgtest.Ask[int](t, l.conn, `select count(*) from `+live) == 0 {
+		if pgtest.Ask[int](t, l.Conn, `select count(*) from `+live) == 0 {
 			t.Errorf("%s has no rows", live)
 		}
-		if differ := rows(t, l.conn, `(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+`)`); differ != "" {
+		if differ := projectionstest.Rows(t, l.Conn, `(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+`)`); differ != "" {
 			t.Errorf("%s differs from %s:\n%s", live, folded, differ)
 		}
-		l.verify(t, p)
+		l.Verify(t, p)
 	}
 }
 
 func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
+	l := projectionstest.New(t)
 	schemas := func() string {
-		return rows(t, l.conn, `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
+		return projectionstest.Rows(t, l.Conn, `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
 	}
 	if err := openSandbox(t, l).Close(waittest.Context(t)); err != nil || schemas() != "" {
 		t.Errorf("%v, there is still %s", err, schemas())
@@ -89,9 +91,9 @@ func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
 // Who stops a replay interrupts a statement, and with it the connection.
 func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
-	lost := l.session(t)
-	s, err := projections.OpenSandbox(waittest.Context(t), lost)
+	l := projectionstest.New(t)
+	lost := l.Session(t)
+	s, err := sandbox.Open(waittest.Context(t), lost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	}()
 	// Before it has begun, the server takes no notice of being asked to cancel it.
 	waittest.Until(t, "the statement runs", func() bool {
-		return pgtest.Ask[bool](t, l.conn, `select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
+		return pgtest.Ask[bool](t, l.Conn, `select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
 	})
 	cancel()
 	if err := <-ended; err == nil {
@@ -113,29 +115,29 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	if err := s.Close(waittest.Context(t)); err != nil {
 		t.Error(err)
 	}
-	if pgtest.Ask[bool](t, l.conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
+	if pgtest.Ask[bool](t, l.Conn, `select to_regnamespace('readmodel_sandbox') is not null`) {
 		t.Error("it is still there")
 	}
 }
 
 func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
-	killed := l.session(t)
-	if _, err := projections.OpenSandbox(waittest.Context(t), killed); err != nil {
+	l := projectionstest.New(t)
+	killed := l.Session(t)
+	if _, err := sandbox.Open(waittest.Context(t), killed); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, killed, `create table readmodel_sandbox.left ()`)
-	if _, err := projections.OpenSandbox(waittest.Context(t), l.conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
+	if _, err := sandbox.Open(waittest.Context(t), l.Conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
 		t.Errorf("a second sandbox beside the first: %v", err)
 	}
 	if err := killed.PgConn().Conn().Close(); err != nil { // without a farewell
 		t.Fatal(err)
 	}
 	waittest.Until(t, "the server has noticed", func() bool {
-		return pgtest.Ask[bool](t, l.conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
+		return pgtest.Ask[bool](t, l.Conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
 	})
-	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
+	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.Conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
 		t.Error("the next sandbox has what was left")
 	} else if err := s.Close(waittest.Context(t)); err != nil {
 		t.Error(err)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package rebuild_test
 
 import (
 	"fmt"
@@ -17,27 +17,28 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // dryRun compares a table with what a rebuild makes of it, and wants nothing changed.
-func (l *ledger) dryRun(t testing.TB, p projections.Projection) projections.Comparison {
+func (l *ledger) dryRun(t testing.TB, p projections.Projection) rebuild.Comparison {
 	t.Helper()
 	before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
-	done, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{DryRun: true})
+	done, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{DryRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
 		t.Errorf("a dry run of %s changed the live table", p.Name())
 	}
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 		t.Errorf("a dry run left %d tables", n)
 	}
 	return *done.Comparison
 }
 
 // wantFew wants a comparison to show these rows, in any order, as "key: detail".
-func wantFew(t testing.TB, c projections.Comparison, want ...string) {
+func wantFew(t testing.TB, c rebuild.Comparison, want ...string) {
 	t.Helper()
 	var got []string
 	for _, d := range c.First {
@@ -54,42 +55,42 @@ func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 30, 60)
 	for _, p := range projections.All() {
-		rows := pgtest.Ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name())
+		rows := pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name())
 		if c := l.dryRun(t, p); c.Differences() != 0 || len(c.First) != 0 || c.Rows != rows {
 			t.Errorf("%s: %+v of %d rows, want no difference", p.Name(), c, rows)
 		}
 	}
-	missing, changed := string(histories[3].stream), string(histories[5].stream)
-	pgtest.Exec(t, l.conn, `delete from readmodel.conversations where stream_id = $1`, missing)
-	pgtest.Exec(t, l.conn, `update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
-	pgtest.Exec(t, l.conn, `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
+	missing, changed := string(histories[3].Stream), string(histories[5].Stream)
+	pgtest.Exec(t, l.Conn, `delete from readmodel.conversations where stream_id = $1`, missing)
+	pgtest.Exec(t, l.Conn, `update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
+	pgtest.Exec(t, l.Conn, `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
 	c := l.dryRun(t, projections.Conversations{})
 	if want := int64(len(histories) + 1); c.OnlyOld != 1 || c.OnlyNew != 1 || c.Differ != 1 || c.Rows != want {
 		t.Errorf("%+v, want one of each kind in %d rows", c, want)
 	}
-	was := pgtest.Ask[string](t, l.conn, `select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
+	was := pgtest.Ask[string](t, l.Conn, `select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
 		where stream_id = $1 and payload ? 'from' order by version desc limit 1) || '"', 'null')`, changed)
-	n := pgtest.Ask[int](t, l.conn, `select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
+	n := pgtest.Ask[int](t, l.Conn, `select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
 	wantFew(t, c, missing+": the row is missing", "chat-demo:5: the row is there and no event leads to it",
 		fmt.Sprintf(`%s: username is "mallory", the events lead to %s; messages is 1000000, the events lead to %d`, changed, was, n))
 
 	// A column that no code of ours fills would be lost by a rebuild.
 	l.rebuild(t, projections.Tickets{})
-	pgtest.Exec(t, l.conn, `drop table readmodel_previous.tickets; alter table readmodel.tickets add column note text`)
-	key := pgtest.Ask[string](t, l.conn, `update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
+	pgtest.Exec(t, l.Conn, `drop table readmodel_previous.tickets; alter table readmodel.tickets add column note text`)
+	key := pgtest.Ask[string](t, l.Conn, `update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
 	wantFew(t, l.dryRun(t, projections.Tickets{}), key+": it differs in columns that this program does not know")
 }
 
 func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 31, 60, projections.Conversations{})
-	pgtest.Exec(t, l.conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
-	pgtest.Exec(t, l.conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
+	pgtest.Exec(t, l.Conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
+	pgtest.Exec(t, l.Conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
 	c := l.dryRun(t, projections.Conversations{})
 	if c.Differ != 30 || c.OnlyNew != 12 || c.OnlyOld != 0 || c.Differences() != 42 || len(c.First) != 20 || int(c.Rows) != len(histories) {
 		t.Errorf("%+v", c)
 	}
-	first := pgtest.Ask[string](t, l.conn, `select stream_id from readmodel.conversations order by 1 offset 2 limit 1`)
+	first := pgtest.Ask[string](t, l.Conn, `select stream_id from readmodel.conversations order by 1 offset 2 limit 1`)
 	if c.First[0].Key != first || !strings.Contains(c.First[0].Detail, "bot is ") {
 		t.Errorf("the first is %v, want %s", c.First[0], first)
 	}
@@ -104,7 +105,7 @@ func TestTablesAreComparedWhereTheLiveOneStands(t *testing.T) {
 		l.oneMore(t, domain.ChatStream("demo", int64(77+i)))
 	}
 	for _, p := range projections.All() {
-		rows, at := pgtest.Ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name()), l.checkpoint(t, p)
+		rows, at := pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name()), l.checkpoint(t, p)
 		c := l.dryRun(t, p)
 		if c.Differences() != 0 || c.Rows != rows || !strings.HasPrefix(at, fmt.Sprintf("(%d,%d,", c.At.Transaction, c.At.Number)) {
 			t.Errorf("%s at %s: %+v of %d rows", p.Name(), at, c, rows)
@@ -130,7 +131,7 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 		}[p.Name()]
 		explained := 0
 		for _, h := range histories {
-			recorded, err := l.ReadStream(t.Context(), l.Pool(), h.stream, 0, 100_000)
+			recorded, err := l.ReadStream(t.Context(), l.Pool(), h.Stream, 0, 100_000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +142,7 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 			for k := range rows {
 				explained++
 				column := columns[rng.IntN(len(columns))]
-				tx, err := l.conn.Begin(t.Context())
+				tx, err := l.Conn.Begin(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -151,13 +152,13 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 				}
 				want := recorded[since(t, p, recorded, k, column)-1]
 				wantCause(t, l, p, k, want)
-				pgtest.Exec(t, l.conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k, value(rows[k], column))
+				pgtest.Exec(t, l.Conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k, value(rows[k], column))
 			}
 		}
 		if explained < 20 {
 			t.Errorf("%s: only %d rows were looked at", p.Name(), explained)
 		}
-		l.verify(t, p)
+		l.Verify(t, p)
 	}
 }
 
@@ -192,11 +193,11 @@ func since(t testing.TB, p projections.Projection, history []domain.Recorded, ke
 // wantCause wants the one row that differs to be explained by an event.
 func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, want domain.Recorded) {
 	t.Helper()
-	v, err := projections.Verify(waittest.Context(t), l.conn, l, p)
+	v, err := rebuild.Verify(waittest.Context(t), l.Conn, l, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cause := projections.Cause{Position: want.Position, Version: want.Version, Name: chat.NewCodec().Name(want.Event)}
+	cause := rebuild.Cause{Position: want.Position, Version: want.Version, Name: chat.NewCodec().Name(want.Event)}
 	if v.First == nil || v.First.Key != key || v.First.Cause == nil || *v.First.Cause != cause {
 		t.Fatalf("%s: %v, want %s explained by %+v", p.Name(), v.First, key, cause)
 	}
@@ -211,24 +212,24 @@ func TestARowLeftBehindIsExplainedByTheEventItLacks(t *testing.T) {
 	l, histories := folded(t, 34, 40, projections.Conversations{})
 	p := projections.Conversations{}
 	for _, h := range histories[:15] {
-		recorded, err := l.ReadStream(t.Context(), l.Pool(), h.stream, 0, 100_000)
+		recorded, err := l.ReadStream(t.Context(), l.Pool(), h.Stream, 0, 100_000)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := len(recorded) / 2
-		tx, err := l.conn.Begin(t.Context())
+		tx, err := l.Conn.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		pgtest.Exec(t, tx, `set local search_path = readmodel`)
-		pgtest.Exec(t, tx, `delete from conversations where stream_id = $1`, string(h.stream))
+		pgtest.Exec(t, tx, `delete from conversations where stream_id = $1`, string(h.Stream))
 		if err := p.Apply(t.Context(), tx, recorded[:n]); err != nil {
 			t.Fatal(err)
 		}
 		if err := tx.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wantCause(t, l, p, string(h.stream), recorded[n])
+		wantCause(t, l, p, string(h.Stream), recorded[n])
 		l.rebuild(t, p)
 	}
 }

@@ -1,4 +1,4 @@
-package projections
+package rebuild
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
 )
 
 // Ledger reads events for whoever folds them anew.
@@ -26,8 +27,8 @@ type Ledger interface {
 	Name(domain.Event) string
 }
 
-// Verified is what a verification looked at.
-type Verified struct {
+// Verification is what a verification looked at.
+type Verification struct {
 	Streams, Rows int64
 	At            domain.Position // the checkpoint at which the last rows were compared
 	First         *Divergence     // nil when all rows are what the events lead to
@@ -43,7 +44,7 @@ const verifyBatch = 500
 //
 // Streams are compared in batches, each with the table as of a moment of its own: no
 // snapshot is held for long, and a rebuild may put another table in place between two.
-func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection) (v Verified, err error) {
+func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection) (v Verification, err error) {
 	var last domain.StreamID
 	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) ([]domain.StreamID, error) {
 		streams, err := ledger.Streams(ctx, tx, last, verifyBatch)
@@ -66,7 +67,7 @@ func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection) (v
 
 // VerifySample is Verify for n streams picked at random. A row of a stream that does
 // not exist is never among them.
-func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, n int) (v Verified, err error) {
+func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, n int) (v Verification, err error) {
 	var sample []domain.StreamID
 	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) (streams []domain.StreamID, err error) {
 		if sample == nil {
@@ -84,7 +85,7 @@ func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projecti
 }
 
 // batches verifies the streams that next hands out, until it has no more or a row differs.
-func (v *Verified) batches(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, next func(pgx.Tx) ([]domain.StreamID, error)) error {
+func (v *Verification) batches(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, next func(pgx.Tx) ([]domain.StreamID, error)) error {
 	for more := true; more && v.First == nil; {
 		err := glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 			streams, err := next(tx)
@@ -121,7 +122,7 @@ func (e VersionError) Error() string {
 }
 
 // glimpse looks at the live table, as made by our version, and the ledger as of one moment.
-func glimpse(ctx context.Context, conn *pgx.Conn, p Projection, look func(pgx.Tx, mark) error) error {
+func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(pgx.Tx, mark) error) error {
 	return snapshot(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 		if live.Version != p.Version() {
 			return VersionError{p.Name(), live.Version, p.Version()}
@@ -132,7 +133,7 @@ func glimpse(ctx context.Context, conn *pgx.Conn, p Projection, look func(pgx.Tx
 
 // snapshot looks at the live table and the ledger as of one moment. It takes no
 // transaction id, so nobody waits for it but who would exchange the table.
-func snapshot(ctx context.Context, conn *pgx.Conn, p Projection, look func(tx pgx.Tx, live mark) error) error {
+func snapshot(ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(tx pgx.Tx, live mark) error) error {
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// Locked before the snapshot is taken: a table that a rebuild puts in place
 		// afterwards would look empty in it.
@@ -150,7 +151,7 @@ func snapshot(ctx context.Context, conn *pgx.Conn, p Projection, look func(tx pg
 
 // stranger finds a row of a stream that does not exist, which comparing stream by
 // stream does not come by.
-func stranger(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position) (*Divergence, error) {
+func stranger(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position) (*Divergence, error) {
 	var stream domain.StreamID
 	err := tx.QueryRow(ctx, `
 		select t.stream_id from `+namesOf(p).live+` t

@@ -1,4 +1,4 @@
-package projections
+package rebuild
 
 import (
 	"context"
@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
 )
 
-// How says how a table is rebuilt.
-type How struct {
+// Options say how a table is rebuilt.
+type Options struct {
 	// DryRun ends it after the comparison, and drops the new table.
 	DryRun bool
 	// Progress, if any, is told after each page.
@@ -29,8 +30,8 @@ type Progress struct {
 	Done, Total int64
 }
 
-// Rebuilt is what a rebuild did.
-type Rebuilt struct {
+// Result is what a rebuild did.
+type Result struct {
 	Events     int64
 	Rows       int64
 	At         domain.Position // where the new table stands
@@ -42,7 +43,7 @@ type Rebuilt struct {
 // tens of milliseconds, so it does not hold the live consumers back.
 const rebuildPage = 5000
 
-// Rebuild folds the feed from its beginning into a new table beside the live one,
+// Table folds the feed from its beginning into a new table beside the live one,
 // which is read and written meanwhile; compares the two, both as of the live one's
 // checkpoint; catches up; and puts the new one in the live one's place in one short
 // transaction. The table replaced is kept for Rollback. Interrupted, it leaves the live
@@ -52,16 +53,16 @@ const rebuildPage = 5000
 // options, comments, owner and rights, and the views on it. Triggers, policies and
 // publications it does not know. Where something else depends on the live table,
 // such as a materialized view, it fails and changes nothing.
-func Rebuild(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, how How) (Rebuilt, error) {
-	b := newRebuild(conn, ledger, p, how)
+func Table(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, options Options) (Result, error) {
+	b := newRebuild(conn, ledger, p, options)
 	err := alone(ctx, conn, p, func() error { return b.run(ctx) })
 	return b.outcome(err)
 }
 
-// Renew rebuilds a table that an older version of the projection made, without
+// IfOutdated rebuilds a table that an older version of the projection made, without
 // comparing the two. It tells whether there was anything to do.
-func Renew(ctx context.Context, conn *pgx.Conn, ledger Ledger, p Projection, progress func(Progress)) (done Rebuilt, renewed bool, err error) {
-	b := newRebuild(conn, ledger, p, How{Progress: progress})
+func IfOutdated(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, progress func(Progress)) (done Result, renewed bool, err error) {
+	b := newRebuild(conn, ledger, p, Options{Progress: progress})
 	b.uncompared = true
 	ifOlder := func(do func() error) error {
 		live, err := markOf(ctx, conn, p, p.Name(), "")
@@ -85,19 +86,19 @@ type rebuild struct {
 	conn       *pgx.Conn
 	side       *pgx.Conn // reads pages while conn writes, and the live table
 	ledger     Ledger
-	p          Projection
-	how        How
+	p          projections.Projection
+	options    Options
 	uncompared bool
 	begun      time.Time
 	total      int64 // events there were at first
-	done       Rebuilt
+	done       Result
 }
 
-func newRebuild(conn *pgx.Conn, ledger Ledger, p Projection, how How) *rebuild {
-	return &rebuild{names: namesOf(p), conn: conn, ledger: ledger, p: p, how: how, begun: time.Now()}
+func newRebuild(conn *pgx.Conn, ledger Ledger, p projections.Projection, options Options) *rebuild {
+	return &rebuild{names: namesOf(p), conn: conn, ledger: ledger, p: p, options: options, begun: time.Now()}
 }
 
-func (b *rebuild) outcome(err error) (Rebuilt, error) {
+func (b *rebuild) outcome(err error) (Result, error) {
 	if b.done.Took = time.Since(b.begun); err != nil {
 		return b.done, fmt.Errorf("rebuild %s: %w", b.p.Name(), explained(err))
 	}
@@ -117,7 +118,7 @@ func explained(err error) error {
 var ErrBusy = errors.New("another rebuild of it is running; wait for it, or end its process")
 
 // alone does something with a projection's tables that only one session may do.
-func alone(ctx context.Context, conn *pgx.Conn, p Projection, do func() error) error {
+func alone(ctx context.Context, conn *pgx.Conn, p projections.Projection, do func() error) error {
 	var free bool
 	err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name()).Scan(&free)
 	if err != nil {
@@ -148,7 +149,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if b.how.DryRun {
+	if b.options.DryRun {
 		_, err := b.conn.Exec(ctx, `drop table `+b.shadow)
 		return err
 	}
@@ -176,7 +177,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 // count finds out how many events there are, if anybody is to be told: those that the
 // live table's checkpoint has counted, and those behind it.
 func (b *rebuild) count(ctx context.Context) error {
-	if b.how.Progress == nil {
+	if b.options.Progress == nil {
 		return nil
 	}
 	live, err := markOf(ctx, b.conn, b.p, b.p.Name(), "")
@@ -191,8 +192,8 @@ func (b *rebuild) count(ctx context.Context) error {
 
 // tell tells how many events are folded.
 func (b *rebuild) tell() {
-	if b.how.Progress != nil {
-		b.how.Progress(Progress{Done: b.done.Events, Total: max(b.total, b.done.Events)})
+	if b.options.Progress != nil {
+		b.options.Progress(Progress{Done: b.done.Events, Total: max(b.total, b.done.Events)})
 	}
 }
 

@@ -1,4 +1,4 @@
-package projections
+package sandbox
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
 )
 
 // Sandbox is a schema with a table like each live one, into which events are folded
@@ -26,9 +27,9 @@ const (
 	sandboxPage = 5000
 )
 
-// OpenSandbox makes the schema, with empty tables. It is the only one until the
+// Open makes the schema, with empty tables. It is the only one until the
 // connection ends, which is good for nothing else.
-func OpenSandbox(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
+func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	var alone bool
 	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger sandbox', 0))`).Scan(&alone); err != nil {
 		return nil, fmt.Errorf("open the sandbox: %w", err)
@@ -41,7 +42,7 @@ func OpenSandbox(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 		drop schema if exists ` + sandboxSchema + ` cascade;
 		create schema ` + sandboxSchema + `;
 		comment on schema ` + sandboxSchema + ` is 'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
-	for _, p := range All() {
+	for _, p := range projections.All() {
 		name := pgx.Identifier{p.Name()}.Sanitize()
 		sql += `create table ` + sandboxSchema + `.` + name + ` (like readmodel.` + name + ` including all);`
 	}
@@ -71,7 +72,7 @@ func (s *Sandbox) write(ctx context.Context, n int) error {
 		if _, err := tx.Exec(ctx, `set local search_path = `+sandboxSchema); err != nil {
 			return err
 		}
-		for _, p := range All() {
+		for _, p := range projections.All() {
 			if err := p.Apply(ctx, tx, s.page[:n]); err != nil {
 				return err
 			}

@@ -1,4 +1,4 @@
-package projections
+package rebuild
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections"
 )
 
 // Divergence is a row that is not what the events lead to.
@@ -22,8 +23,8 @@ type Divergence struct {
 	Detail string // what differs, column by column
 	Cause  *Cause // nil when no event leads to the row
 
-	got     Row   // nil when it is missing
-	columns []int // that differ
+	got     projections.Row // nil when it is missing
+	columns []int           // that differ
 }
 
 // Cause is the first event that explains a divergence. Where the row is as it once
@@ -45,7 +46,7 @@ func (d Divergence) String() string {
 
 // divergences folds the histories of some streams up to a position and finds the
 // table's rows that are not what comes of it, by stream and key. It counts the rows.
-func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position, streams []domain.StreamID) (n int64, found []Divergence, err error) {
+func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position, streams []domain.StreamID) (n int64, found []Divergence, err error) {
 	names := make([]string, len(streams))
 	for i, s := range streams {
 		names[i] = string(s)
@@ -79,14 +80,14 @@ func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at
 	compare()
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		n++
-		found = append(found, Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].text("stream_id")),
+		found = append(found, Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
 			Detail: "the row is there and no event leads to it"})
 	}
 	return n, found, nil
 }
 
 // differ notes in which columns the row is not what the events lead to, if any.
-func (d *Divergence) differ(want Row) {
+func (d *Divergence) differ(want projections.Row) {
 	var details []string
 	for i, c := range want {
 		switch {
@@ -114,8 +115,8 @@ func shown(value any) string {
 }
 
 // explain finds the event that the divergence begins with, if the events lead to the row.
-func (d *Divergence) explain(ctx context.Context, tx pgx.Tx, ledger Ledger, p Projection, at domain.Position) error {
-	var before Row
+func (d *Divergence) explain(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position) error {
+	var before projections.Row
 	var changed, next *domain.Recorded // next: since the row was just what it is in the table
 	asItWas := d.got == nil
 	folding := p.Start()

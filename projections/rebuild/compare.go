@@ -1,4 +1,4 @@
-package projections
+package rebuild
 
 import (
 	"context"
@@ -136,8 +136,8 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 		if err != nil {
 			return nil, err
 		}
-		if c.Rows%comparedPage == 0 && b.how.Progress != nil {
-			b.how.Progress(Progress{Comparing: true, Done: c.Rows})
+		if c.Rows%comparedPage == 0 && b.options.Progress != nil {
+			b.options.Progress(Progress{Comparing: true, Done: c.Rows})
 		}
 	}
 	return few, nil

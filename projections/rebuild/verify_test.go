@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package rebuild_test
 
 import (
 	"context"
@@ -14,20 +14,22 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // folded is a ledger of some chats with these tables up to date: all when none is named.
-func folded(t testing.TB, seed uint64, chats int, tables ...projections.Projection) (*ledger, []history) {
+func folded(t testing.TB, seed uint64, chats int, tables ...projections.Projection) (*ledger, []projectionstest.History) {
 	t.Helper()
 	if len(tables) == 0 {
 		tables = projections.All()
 	}
 	rng := rand.New(rand.NewPCG(seed, 3))
 	l := newLedger(t)
-	histories := generate(rng, chats, 40)
-	l.appendAll(t, histories, func(left int) int { return left })
+	histories := projectionstest.Generate(rng, chats, 40)
+	l.AppendAll(t, histories, func(left int) int { return left })
 	for _, p := range tables {
-		l.follow(t, p, func() int { return 1000 })
+		l.Follow(t, p, func() int { return 1000 })
 	}
 	return l, histories
 }
@@ -60,10 +62,10 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 1, 15, c.p)
-			l.verify(t, c.p)
-			key := pgtest.Ask[string](t, l.conn, `select `+c.key)
-			pgtest.Exec(t, l.conn, c.damage, key)
-			v, err := projections.Verify(t.Context(), l.conn, l, c.p)
+			l.Verify(t, c.p)
+			key := pgtest.Ask[string](t, l.Conn, `select `+c.key)
+			pgtest.Exec(t, l.Conn, c.damage, key)
+			v, err := rebuild.Verify(t.Context(), l.Conn, l, c.p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,25 +85,25 @@ func TestVerifyLooksNoFurtherThanTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(2, 3))
 	l := newLedger(t)
-	histories := generate(rng, 20, 40)
+	histories := projectionstest.Generate(rng, 20, 40)
 	for _, p := range projections.All() {
-		if v := l.verify(t, p); v.Streams != 0 || v.Rows != 0 || (v.At != domain.Position{}) {
+		if v := l.Verify(t, p); v.Streams != 0 || v.Rows != 0 || (v.At != domain.Position{}) {
 			t.Errorf("an empty ledger: %+v", v)
 		}
 	}
-	half := make([]history, len(histories))
+	half := make([]projectionstest.History, len(histories))
 	for i, h := range histories {
-		half[i] = history{h.stream, h.events[:(len(h.events)+1)/2]}
+		half[i] = projectionstest.History{Stream: h.Stream, Events: h.Events[:(len(h.Events)+1)/2]}
 	}
-	l.appendAll(t, half, func(left int) int { return left })
+	l.AppendAll(t, half, func(left int) int { return left })
 	for _, p := range projections.All() {
-		l.follow(t, p, func() int { return 7 })
+		l.Follow(t, p, func() int { return 7 })
 	}
-	before := l.verify(t, projections.Conversations{})
+	before := l.Verify(t, projections.Conversations{})
 	// More of the same chats and a new one, which nobody has folded yet.
-	rest := []history{{"chat-demo:77", generate(rng, 2, 5)[1].events}}
-	l.appendAll(t, rest, func(left int) int { return left })
-	after := l.verify(t, projections.Conversations{})
+	rest := []projectionstest.History{{Stream: "chat-demo:77", Events: projectionstest.Generate(rng, 2, 5)[1].Events}}
+	l.AppendAll(t, rest, func(left int) int { return left })
+	after := l.Verify(t, projections.Conversations{})
 	if before.At != after.At || before.Rows != after.Rows || before.Rows != int64(len(histories)) {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
@@ -125,7 +127,7 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 4, 1100, projections.Conversations{})
 	p := projections.Conversations{}
-	rebuilder, watch := l.session(t), l.session(t)
+	rebuilder, watch := l.Session(t), l.Session(t)
 	swapped := false
 	for !swapped { // it may lose patience on a busy machine, and swap afterwards
 		number := l.number(t, p)
@@ -136,14 +138,14 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 				return
 			}
 			go func() {
-				_, err := projections.Rebuild(waittest.Context(t), rebuilder, l, p, projections.How{})
+				_, err := rebuild.Table(waittest.Context(t), rebuilder, l, p, rebuild.Options{})
 				done <- err
 			}()
 			waittest.Until(t, "the rebuild waits for its turn", func() bool {
 				return pgtest.Ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
 			})
 		}}
-		v, err := projections.Verify(waittest.Context(t), l.conn, h, p)
+		v, err := rebuild.Verify(waittest.Context(t), l.Conn, h, p)
 		if err != nil || v.First != nil || v.Streams != 1100 || v.Rows != 1100 || h.batch < 3 {
 			t.Fatalf("%+v in %d batches: %v", v, h.batch, err)
 		}
@@ -157,16 +159,16 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 5, 30, projections.Conversations{})
 	p := projections.Conversations{}
-	v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
+	v, err := rebuild.VerifySample(t.Context(), l.Conn, l, p, 10)
 	if err != nil || v.First != nil || v.Streams != 10 || v.Rows != 10 {
 		t.Errorf("%+v: %v", v, err)
 	}
-	key := string(histories[7].stream)
-	pgtest.Exec(t, l.conn, `update readmodel.conversations set bot = 'nobody' where stream_id = $1`, key)
+	key := string(histories[7].Stream)
+	pgtest.Exec(t, l.Conn, `update readmodel.conversations set bot = 'nobody' where stream_id = $1`, key)
 	found := 0
 	const samples = 60
 	for range samples { // a third of them have it
-		v, err := projections.VerifySample(t.Context(), l.conn, l, p, 10)
+		v, err := rebuild.VerifySample(t.Context(), l.Conn, l, p, 10)
 		if err != nil || v.First != nil && (v.First.Key != key || v.First.Cause.Version != 1) {
 			t.Fatalf("%+v: %v", v, err)
 		}
@@ -183,12 +185,12 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 func TestVerifyReportsAGapInHistory(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 3, 3, projections.Conversations{})
-	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].stream))
-	_, err := projections.Verify(t.Context(), l.conn, l, projections.Conversations{})
-	if len(histories[1].events) < 2 {
+	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].Stream))
+	_, err := rebuild.Verify(t.Context(), l.Conn, l, projections.Conversations{})
+	if len(histories[1].Events) < 2 {
 		t.Fatal("the history is too short for a gap")
 	}
-	if err == nil || !strings.Contains(err.Error(), string(histories[1].stream)) || !strings.Contains(err.Error(), "version 0 and the next event is version 2") {
+	if err == nil || !strings.Contains(err.Error(), string(histories[1].Stream)) || !strings.Contains(err.Error(), "version 0 and the next event is version 2") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package rebuild_test
 
 import (
 	"context"
@@ -25,6 +25,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // hooked is a projection with something to be done before pages are applied.
@@ -43,28 +45,28 @@ func (h hooked) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) er
 // oneMore appends one event, to a chat of its own.
 func (l *ledger) oneMore(t testing.TB, id domain.StreamID) {
 	t.Helper()
-	g := generator{history: &history{stream: id}, rng: rand.New(rand.NewPCG(1, 4)), now: time.Now()}
-	g.ask("customer", chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: 1, Key: 1}, MessageID: 1, Date: g.now, Text: "hello"}, At: g.now})
-	g.ask("person:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.now})
-	l.appendAll(t, []history{*g.history}, func(left int) int { return left })
-	l.settle(t)
+	g := projectionstest.Generator{History: &projectionstest.History{Stream: id}, Rand: rand.New(rand.NewPCG(1, 4)), Now: time.Now()}
+	g.Ask("customer", chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: 1, Key: 1}, MessageID: 1, Date: g.Now, Text: "hello"}, At: g.Now})
+	g.Ask("person:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.Now})
+	l.AppendAll(t, []projectionstest.History{*g.History}, func(left int) int { return left })
+	l.Settle(t)
 }
 
 // table is everything in a projection's table.
 func (l *ledger) table(t testing.TB, p projections.Projection) string {
 	t.Helper()
-	return rows(t, l.conn, `select * from readmodel.`+p.Name()+` order by 1`)
+	return projectionstest.Rows(t, l.Conn, `select * from readmodel.`+p.Name()+` order by 1`)
 }
 
 func (l *ledger) checkpoint(t testing.TB, p projections.Projection) string {
 	t.Helper()
-	return rows(t, l.conn, `select transaction_id, position, events from eventstore.checkpoints where consumer_group = '`+p.Name()+`'`)
+	return projectionstest.Rows(t, l.Conn, `select transaction_id, position, events from eventstore.checkpoints where consumer_group = '`+p.Name()+`'`)
 }
 
 // number is what tells a table from another of the same name.
 func (l *ledger) number(t testing.TB, p projections.Projection) uint32 {
 	t.Helper()
-	return pgtest.Ask[uint32](t, l.conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
+	return pgtest.Ask[uint32](t, l.Conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
 }
 
 func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
@@ -72,7 +74,7 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 	l, histories := folded(t, 10, 60)
 	total := 0
 	for _, h := range histories {
-		total += len(h.events)
+		total += len(h.Events)
 	}
 	for _, p := range projections.All() {
 		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
@@ -83,14 +85,14 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 		if got := l.checkpoint(t, p); got != checkpoint {
 			t.Errorf("%s: the checkpoint is %s, was %s", p.Name(), got, checkpoint)
 		}
-		if int(done.Events) != total || done.Rows != pgtest.Ask[int64](t, l.conn, `select count(*) from readmodel.`+p.Name()) || done.Took <= 0 {
+		if int(done.Events) != total || done.Rows != pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name()) || done.Took <= 0 {
 			t.Errorf("%s: %+v, want %d events and the table's rows", p.Name(), done, total)
 		}
 		if l.number(t, p) == number {
 			t.Errorf("%s is still the old table", p.Name())
 		}
 	}
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 		t.Errorf("%d tables are left over", n)
 	}
 }
@@ -101,8 +103,8 @@ func TestARebuildWithoutAConsumerFoldsTheWholeFeed(t *testing.T) {
 	l, _ := folded(t, 11, 20)
 	for _, p := range projections.All() {
 		before := l.table(t, p)
-		pgtest.Exec(t, l.conn, `truncate readmodel.`+p.Name())
-		pgtest.Exec(t, l.conn, `delete from eventstore.checkpoints where consumer_group = $1`, p.Name())
+		pgtest.Exec(t, l.Conn, `truncate readmodel.`+p.Name())
+		pgtest.Exec(t, l.Conn, `delete from eventstore.checkpoints where consumer_group = $1`, p.Name())
 		l.rebuild(t, p)
 		if diff := cmp.Diff(before, l.table(t, p)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", p.Name(), diff)
@@ -131,8 +133,8 @@ const described = `
 func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 12, 40)
-	role := fmt.Sprintf("analyst_%d", pgtest.Ask[uint32](t, l.conn, `select oid from pg_database where datname = current_database()`))
-	pgtest.Exec(t, l.conn, `
+	role := fmt.Sprintf("analyst_%d", pgtest.Ask[uint32](t, l.Conn, `select oid from pg_database where datname = current_database()`))
+	pgtest.Exec(t, l.Conn, `
 		create role `+role+`;
 		grant usage on schema readmodel to `+role+`;
 		grant select on readmodel.tickets to `+role+` with grant option;
@@ -150,7 +152,7 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent' with local check option`, pgx.QueryExecModeSimpleProtocol)
 	t.Cleanup(func() {
 		ctx := context.Background()
-		conn, err := pgx.Connect(ctx, l.dsn)
+		conn, err := pgx.Connect(ctx, l.DSN)
 		if err == nil {
 			defer conn.Close(ctx)
 			_, err = conn.Exec(ctx, `drop owned by `+role+`; drop role `+role, pgx.QueryExecModeSimpleProtocol)
@@ -159,30 +161,30 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	before := rows(t, l.conn, described)
+	before := projectionstest.Rows(t, l.Conn, described)
 	for _, part := range []string{"fillfactor=70", "toast {autovacuum_enabled=false}", role + "=r*/", "What waits for a person.", "Tickets by Priority", "security_barrier=true", "check_option=local"} {
 		if !strings.Contains(before, part) {
 			t.Fatalf("the description lacks %q:\n%s", part, before)
 		}
 	}
-	view := rows(t, l.conn, `select ticket_id, status from readmodel.ticket_queue`)
+	view := projectionstest.Rows(t, l.Conn, `select ticket_id, status from readmodel.ticket_queue`)
 	for range 2 {
 		for _, p := range projections.All() {
 			l.rebuild(t, p)
-			if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(rows(t, l.conn, described), "\n")); diff != "" {
+			if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
 				t.Errorf("after a rebuild of %s (-before +after):\n%s", p.Name(), diff)
 			}
 		}
 	}
-	if got := rows(t, l.conn, `select ticket_id, status from readmodel.ticket_queue`); got != view || got == "" {
+	if got := projectionstest.Rows(t, l.Conn, `select ticket_id, status from readmodel.ticket_queue`); got != view || got == "" {
 		t.Errorf("the queue shows %q, showed %q", got, view)
 	}
 	// The views read the new tables.
 	l.oneMore(t, "chat-demo:77")
-	l.follow(t, projections.Tickets{}, func() int { return 10 })
-	l.follow(t, projections.Conversations{}, func() int { return 10 })
+	l.Follow(t, projections.Tickets{}, func() int { return 10 })
+	l.Follow(t, projections.Conversations{}, func() int { return 10 })
 	for _, name := range []string{"ticket_queue", "with_names", "urgent"} {
-		if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
+		if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
 			t.Errorf("%s shows a new ticket %d times", name, n)
 		}
 	}
@@ -193,7 +195,7 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 func TestARebuildDisturbsNobody(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 13, 60)
-	more := generate(rand.New(rand.NewPCG(14, 4)), 60, 30)
+	more := projectionstest.Generate(rand.New(rand.NewPCG(14, 4)), 60, 30)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 
@@ -220,7 +222,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		`select count(*) from readmodel.conversations`, `select count(*) from readmodel.tickets`,
 		`select count(*) from readmodel.ticket_queue`, `select count(*) from readmodel.ticket_queue q join readmodel.tickets t using (ticket_id)`,
 	} {
-		conn := l.session(t)
+		conn := l.Session(t)
 		least := pgtest.Ask[int](t, conn, query) // no row is ever taken away; what is resolved leaves the queue
 		if strings.Contains(query, "queue") {
 			least = 1
@@ -241,13 +243,13 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		})
 	}
 	for _, p := range projections.All() {
-		conn := l.session(t)
+		conn := l.Session(t)
 		running.Go(func() {
 			pace := time.NewTicker(20 * time.Millisecond)
 			defer pace.Stop()
 			for ctx.Err() == nil {
 				<-pace.C
-				v, err := projections.Verify(ctx, conn, l, p)
+				v, err := rebuild.Verify(ctx, conn, l, p)
 				if err == nil && v.First != nil {
 					t.Error(v.First)
 					return
@@ -262,23 +264,23 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		for i, h := range more {
-			h.stream = domain.ChatStream("more", int64(i))
-			l.appendAll(t, []history{h}, func(int) int { return 3 })
+			h.Stream = domain.ChatStream("more", int64(i))
+			l.AppendAll(t, []projectionstest.History{h}, func(int) int { return 3 })
 		}
 	})
 	for _, p := range projections.All() {
-		conn := l.session(t)
+		conn := l.Session(t)
 		least := pgtest.Ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		writing.Go(func() {
 			for n := range 4 {
-				done, err := projections.Rebuild(waittest.Context(t), conn, l, p, projections.How{})
+				done, err := rebuild.Table(waittest.Context(t), conn, l, p, rebuild.Options{})
 				if err != nil {
 					t.Error(err)
 				} else if done.Comparison.Differences() != 0 || done.Comparison.Rows < int64(least) {
 					t.Errorf("%s: %+v, want at least %d rows, all the same in both tables", p.Name(), done.Comparison, least)
 				}
 				if n%2 == 1 {
-					if _, _, err := projections.Rollback(waittest.Context(t), conn, p); err != nil {
+					if _, _, err := rebuild.Rollback(waittest.Context(t), conn, p); err != nil {
 						t.Error(err)
 					}
 				}
@@ -286,12 +288,12 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 		})
 	}
 	writing.Wait()
-	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
-		if v := l.verify(t, p); int(v.Streams) < len(histories) {
+		if v := l.Verify(t, p); int(v.Streams) < len(histories) {
 			t.Errorf("%s: %d streams were verified", p.Name(), v.Streams)
 		}
 	}
@@ -330,16 +332,16 @@ func TestAPageInHandFitsTheNewTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		consumer.Close()
-		l.follow(t, p, func() int { return 10 })
-		l.verify(t, p)
+		l.Follow(t, p, func() int { return 10 })
+		l.Verify(t, p)
 	}
 }
 
 // telling is a rebuild that does something whenever it tells how far it has come
 // behind the comparison.
-func telling(do func()) projections.How {
+func telling(do func()) rebuild.Options {
 	compared := false
-	return projections.How{Progress: func(p projections.Progress) {
+	return rebuild.Options{Progress: func(p rebuild.Progress) {
 		if compared = compared || p.Comparing; compared && !p.Comparing {
 			do()
 		}
@@ -365,13 +367,13 @@ func swapping(t testing.TB, p projections.Projection, do func()) projections.Pro
 func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 16, 40)
-	watch := l.session(t)
+	watch := l.Session(t)
 	var waiting sync.WaitGroup
 	swapped := false
 	p := swapping(t, projections.Tickets{}, func() {
 		swapped = true
 		for _, query := range []string{`select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`, `select count(*) from readmodel.tickets where ticket_id = 'demo:77#1'`} {
-			conn := l.session(t)
+			conn := l.Session(t)
 			pid := conn.PgConn().PID()
 			waiting.Go(func() {
 				var n int
@@ -385,7 +387,7 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 		}
 	})
 	once := false
-	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, telling(func() {
+	_, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, telling(func() {
 		if !once { // left for the swap
 			once = true
 			l.oneMore(t, "chat-demo:77")
@@ -401,17 +403,17 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 17, 20)
-	long, err := l.session(t).Begin(t.Context())
+	long, err := l.Session(t).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Ask[int](t, long, `select count(*) from readmodel.tickets`)
 	tries := make(chan int, 1000)
 	done := make(chan error, 1)
-	conn := l.session(t)
+	conn := l.Session(t)
 	go func() {
 		n := 0
-		_, err := projections.Rebuild(waittest.Context(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
+		_, err := rebuild.Table(waittest.Context(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
 		done <- err
 	}()
 	for n := 0; n < 3; { // it comes back to catch up after each failed try
@@ -424,7 +426,7 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	quick, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var n int
-	if err := l.session(t).QueryRow(quick, `select count(*) from readmodel.ticket_queue`).Scan(&n); err != nil || n == 0 {
+	if err := l.Session(t).QueryRow(quick, `select count(*) from readmodel.ticket_queue`).Scan(&n); err != nil || n == 0 {
 		t.Errorf("another query meanwhile: %d, %v", n, err)
 	}
 	if err := long.Rollback(t.Context()); err != nil {
@@ -433,27 +435,27 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	l.verify(t, projections.Tickets{})
+	l.Verify(t, projections.Tickets{})
 }
 
 func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 	t.Parallel()
 	why := errors.New("stopped by an operator")
-	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How){
-		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
-			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, projections.How{}
+	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options){
+		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
+			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, rebuild.Options{}
 		},
-		"while comparing": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
-			return projections.Tickets{}, projections.How{Progress: func(p projections.Progress) {
+		"while comparing": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
+			return projections.Tickets{}, rebuild.Options{Progress: func(p rebuild.Progress) {
 				if p.Comparing {
 					cancel(why)
 				}
 			}}
 		},
-		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
 			return projections.Tickets{}, telling(func() { cancel(why) })
 		},
-		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, projections.How) {
+		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
 			return swapping(t, projections.Tickets{}, func() { cancel(why) }), telling(func() { l.oneMore(t, "chat-demo:77") })
 		},
 	} {
@@ -464,20 +466,20 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			before, checkpoint, number := l.table(t, tickets), l.checkpoint(t, tickets), l.number(t, tickets)
 			ctx, cancel := context.WithCancelCause(waittest.Context(t))
 			p, how := interrupt(t, l, cancel)
-			if _, err := projections.Rebuild(ctx, l.session(t), l, p, how); err == nil || context.Cause(ctx) != why {
+			if _, err := rebuild.Table(ctx, l.Session(t), l, p, how); err == nil || context.Cause(ctx) != why {
 				t.Fatalf("it was not interrupted: %v", err)
 			}
 			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
 				t.Error("the live table is not what it was")
 			}
-			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
+			if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
 				t.Fatalf("%d tables of a rebuild were left, so the next run has nothing to clear", n)
 			}
 			waittest.Until(t, "the interrupted session has ended", func() bool {
-				return pgtest.Ask[int](t, l.conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
+				return pgtest.Ask[int](t, l.Conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
-			if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+			if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 				t.Errorf("%d tables are left over", n)
 			}
 		})
@@ -487,14 +489,14 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 19, 20)
-	other := l.session(t)
+	other := l.Session(t)
 	var second, elsewhere error
 	p := hooked{projections.Tickets{}, func(pgx.Tx) error {
-		_, second = projections.Rebuild(t.Context(), other, l, projections.Tickets{}, projections.How{})
-		_, elsewhere = projections.Rebuild(waittest.Context(t), other, l, projections.Conversations{}, projections.How{})
+		_, second = rebuild.Table(t.Context(), other, l, projections.Tickets{}, rebuild.Options{})
+		_, elsewhere = rebuild.Table(waittest.Context(t), other, l, projections.Conversations{}, rebuild.Options{})
 		return nil
 	}}
-	if _, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{}); err != nil {
+	if _, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{}); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil || second.Error() != want {
@@ -503,10 +505,10 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	if elsewhere != nil {
 		t.Errorf("of another table: %v", elsewhere)
 	}
-	if _, err := projections.Rebuild(waittest.Context(t), other, l, projections.Tickets{}, projections.How{}); err != nil {
+	if _, err := rebuild.Table(waittest.Context(t), other, l, projections.Tickets{}, rebuild.Options{}); err != nil {
 		t.Errorf("when the first is done: %v", err)
 	}
-	l.verify(t, projections.Tickets{})
+	l.Verify(t, projections.Tickets{})
 }
 
 func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
@@ -519,17 +521,17 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 20, 20, projections.Tickets{})
-			pgtest.Exec(t, l.conn, c.before)
-			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.tickets`)
-			other := l.session(t)
+			pgtest.Exec(t, l.Conn, c.before)
+			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.tickets`)
+			other := l.Session(t)
 			if name == "a feed that has lost events" {
 				pgtest.Exec(t, other, c.during)
 			}
-			_, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
+			_, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %s", err, c.want)
 			}
-			if l.number(t, projections.Tickets{}) != number || pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.tickets`) != n {
+			if l.number(t, projections.Tickets{}) != number || pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.tickets`) != n {
 				t.Error("the live table is not what it was")
 			}
 		})
@@ -540,9 +542,9 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 func TestARebuildOverAGapIsAnError(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10, projections.Conversations{})
-	torn := histories[slices.IndexFunc(histories, func(h history) bool { return len(h.events) > 1 })].stream
-	pgtest.Exec(t, l.conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
-	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Conversations{}, projections.How{})
+	torn := histories[slices.IndexFunc(histories, func(h projectionstest.History) bool { return len(h.Events) > 1 })].Stream
+	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
+	_, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{}, rebuild.Options{})
 	var gap projections.GapError
 	if !errors.As(err, &gap) || gap.Stream != torn || gap.Has != 0 {
 		t.Errorf("got %v", err)
@@ -554,18 +556,18 @@ func TestARebuildOverAGapIsAnError(t *testing.T) {
 func TestProgressIsToldPageByPage(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
-	h := history{stream: "chat-demo:1"}
-	g := generator{history: &h, rng: rand.New(rand.NewPCG(1, 5)), now: time.Now()}
+	h := projectionstest.History{Stream: "chat-demo:1"}
+	g := projectionstest.Generator{History: &h, Rand: rand.New(rand.NewPCG(1, 5)), Now: time.Now()}
 	for range 11_000 {
-		g.ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
+		g.Ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
 	}
-	errs, err := l.Append(waittest.Context(t), []commands.Append{{Stream: h.stream, Events: h.events}})
+	errs, err := l.Append(waittest.Context(t), []commands.Append{{Stream: h.Stream, Events: h.Events}})
 	if err != nil || errs[0] != nil {
 		t.Fatal(errs, err)
 	}
-	l.settle(t)
+	l.Settle(t)
 	var told [][2]int64
-	done, err := projections.Rebuild(waittest.Context(t), l.conn, l, projections.Conversations{}, projections.How{Progress: func(p projections.Progress) {
+	done, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{}, rebuild.Options{Progress: func(p rebuild.Progress) {
 		if !p.Comparing {
 			told = append(told, [2]int64{p.Done, p.Total})
 		}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package projections_test
+package rebuild_test
 
 import (
 	"context"
@@ -18,12 +18,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
+	"github.com/chatledger/chatledger/projections/projectionstest"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 // rollback puts the previous table back.
 func (l *ledger) rollback(t testing.TB, p projections.Projection) {
 	t.Helper()
-	if _, _, err := projections.Rollback(waittest.Context(t), l.conn, p); err != nil {
+	if _, _, err := rebuild.Rollback(waittest.Context(t), l.Conn, p); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -32,7 +34,7 @@ func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 40, 30)
 	for i, p := range projections.All() {
-		pgtest.Exec(t, l.conn, `update readmodel.`+p.Name()+` set bot = 'damaged'`)
+		pgtest.Exec(t, l.Conn, `update readmodel.`+p.Name()+` set bot = 'damaged'`)
 		before, checkpoint := l.table(t, p), l.checkpoint(t, p)
 		l.oneMore(t, domain.ChatStream("demo", int64(77+i)))
 		l.rebuild(t, p)
@@ -47,12 +49,12 @@ func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
 				t.Errorf("%s: the rebuilt table is not back", p.Name())
 			}
 		}
-		l.follow(t, p, func() int { return 10 })
-		l.verify(t, p)
+		l.Follow(t, p, func() int { return 10 })
+		l.Verify(t, p)
 		// The next rebuild keeps another one.
 		l.rebuild(t, p)
 		l.rollback(t, p)
-		l.verify(t, p)
+		l.Verify(t, p)
 	}
 }
 
@@ -68,9 +70,9 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 		if what != "nothing was rebuilt" {
 			l.rebuild(t, p)
 		}
-		pgtest.Exec(t, l.conn, c.before)
+		pgtest.Exec(t, l.Conn, c.before)
 		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
-		if _, _, err := projections.Rollback(waittest.Context(t), l.conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := rebuild.Rollback(waittest.Context(t), l.Conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
 		if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
@@ -84,25 +86,25 @@ func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 42, 20, projections.Tickets{})
 	p := projections.Tickets{}
-	pgtest.Exec(t, l.conn, `
+	pgtest.Exec(t, l.Conn, `
 		grant select, update on readmodel.tickets to public;
 		grant update (subject) on readmodel.tickets to public;
 		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent'`)
 	l.rebuild(t, p)
-	pgtest.Exec(t, l.conn, `
+	pgtest.Exec(t, l.Conn, `
 		revoke update on readmodel.tickets from public;
 		grant select (ticket_id) on readmodel.tickets to public;
 		comment on table readmodel.tickets is 'Cases.'`)
-	before := rows(t, l.conn, described)
+	before := projectionstest.Rows(t, l.Conn, described)
 	for range 2 {
 		l.rollback(t, p)
-		if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(rows(t, l.conn, described), "\n")); diff != "" {
+		if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
 			t.Errorf("after a rollback (-before +after):\n%s", diff)
 		}
 	}
 	l.oneMore(t, "chat-demo:77")
-	l.follow(t, p, func() int { return 10 })
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
+	l.Follow(t, p, func() int { return 10 })
+	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
 		t.Errorf("the queue shows a new ticket %d times", n)
 	}
 }
@@ -131,10 +133,10 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 	defer stop()
 	<-router.Running()
 	for _, p := range projections.All() {
-		if _, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{}); err != nil { // keeps the table as it is now
+		if _, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{}); err != nil { // keeps the table as it is now
 			t.Fatal(err)
 		}
-		conn := l.session(t)
+		conn := l.Session(t)
 		least := pgtest.Ask[int](t, conn, `select count(*) from readmodel.`+p.Name())
 		running.Go(func() {
 			pace := time.NewTicker(2 * time.Millisecond)
@@ -150,11 +152,11 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 			}
 		})
 	}
-	more := generate(rand.New(rand.NewPCG(44, 4)), 40, 20)
+	more := projectionstest.Generate(rand.New(rand.NewPCG(44, 4)), 40, 20)
 	for i := range more {
-		more[i].stream = "chat-more:" + more[i].stream[len(more[i].stream)-4:]
+		more[i].Stream = "chat-more:" + more[i].Stream[len(more[i].Stream)-4:]
 	}
-	l.appendAll(t, more[:30], func(int) int { return 3 })
+	l.AppendAll(t, more[:30], func(int) int { return 3 })
 	l.caughtUp(t)
 	for round := range 3 {
 		for _, p := range projections.All() {
@@ -162,23 +164,23 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 		}
 		l.caughtUp(t) // without a new event that would wake it
 		for _, p := range projections.All() {
-			l.verify(t, p)
+			l.Verify(t, p)
 		}
-		l.appendAll(t, more[30+round:31+round], func(int) int { return 1 })
+		l.AppendAll(t, more[30+round:31+round], func(int) int { return 1 })
 	}
 	l.caughtUp(t)
 	for _, p := range projections.All() {
-		l.verify(t, p)
+		l.Verify(t, p)
 	}
 }
 
 // caughtUp waits until each table has folded every event there is.
 func (l *ledger) caughtUp(t testing.TB) {
 	t.Helper()
-	total := pgtest.Ask[int64](t, l.conn, `select count(*) from eventstore.events`)
+	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return pgtest.Ask[int64](t, l.conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
 		})
 	}
 }
@@ -198,7 +200,7 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 		l, _ := folded(t, 45, 20, p)
 		l.rebuild(t, p)
 		l.oneMore(t, "chat-demo:77")
-		l.follow(t, p, func() int { return 10 })
+		l.Follow(t, p, func() int { return 10 })
 		l.oneMore(t, "chat-demo:78")
 		consumer, err := l.LeadTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -220,8 +222,8 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 			t.Errorf("%s: %v", p.Name(), err)
 		}
 		consumer.Close()
-		l.follow(t, p, func() int { return 10 })
-		if v := l.verify(t, p); v.Rows < 2 {
+		l.Follow(t, p, func() int { return 10 })
+		if v := l.Verify(t, p); v.Rows < 2 {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -233,15 +235,15 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	l, _ := folded(t, 46, 10, projections.Tickets{})
 	p := projections.Tickets{}
 	l.rebuild(t, p)
-	pgtest.Exec(t, l.conn, `create view public.before as select * from readmodel_previous.tickets`)
+	pgtest.Exec(t, l.Conn, `create view public.before as select * from readmodel_previous.tickets`)
 	number := l.number(t, p)
-	_, err := projections.Rebuild(waittest.Context(t), l.conn, l, p, projections.How{})
+	_, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{})
 	if err == nil || !strings.Contains(err.Error(), "view public.before depends on") || l.number(t, p) != number {
 		t.Errorf("got %v", err)
 	}
-	pgtest.Exec(t, l.conn, `drop view public.before`)
+	pgtest.Exec(t, l.Conn, `drop view public.before`)
 	l.rebuild(t, p)
-	if n := pgtest.Ask[int](t, l.conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
+	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
 		t.Errorf("there are %d tables of tickets, want the live and the previous one", n)
 	}
 }
@@ -259,10 +261,10 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 			p := projections.Tickets{}
 			before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
 			cut := 0
-			_, err := projections.Rebuild(waittest.Context(t), l.session(t), l, p, projections.How{Progress: func(at projections.Progress) {
+			_, err := rebuild.Table(waittest.Context(t), l.Session(t), l, p, rebuild.Options{Progress: func(at rebuild.Progress) {
 				if at.Comparing {
-					cut = pgtest.Ask[int](t, l.conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
-					waittest.Until(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.conn, `select count(*) from (`+victim+`) v`) == 0 })
+					cut = pgtest.Ask[int](t, l.Conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
+					waittest.Until(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.Conn, `select count(*) from (`+victim+`) v`) == 0 })
 				}
 			}})
 			if cut != 1 {

@@ -1,10 +1,12 @@
-package projections
+package rebuild
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/projections"
 )
 
 // shadowSchema holds the tables that rebuilds fold into, previousSchema those that the
@@ -19,7 +21,7 @@ const (
 // rebuild folds into, and the previous one, which the last rebuild replaced.
 type names struct{ live, shadow, previous string }
 
-func namesOf(p Projection) names {
+func namesOf(p projections.Projection) names {
 	in := func(schema string) string { return pgx.Identifier{schema, p.Name()}.Sanitize() }
 	return names{in("readmodel"), in(shadowSchema), in(previousSchema)}
 }
