@@ -11,8 +11,7 @@ import (
 	"os"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/chatledger/chatledger/adapters/yamlfile"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -51,8 +50,8 @@ func ReadCatalogue(path string) (Catalogue, error) {
 		Number, Status, Detail, Code string
 		Values                       map[string]string
 	}
-	if err := yaml.Unmarshal(text, &list); err != nil {
-		return nil, fmt.Errorf("orders: %s: %w", path, err)
+	if _, mistakes := yamlfile.Decode(text, &list); len(mistakes) > 0 {
+		return nil, fmt.Errorf("orders: %s:%d: %s", path, mistakes[0].Line, mistakes[0].Says)
 	}
 	c := Catalogue{}
 	for i, o := range list {

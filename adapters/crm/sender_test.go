@@ -314,7 +314,7 @@ func TestACatalogueIsReadFromAFile(t *testing.T) {
 	for name, c := range map[string]struct{ text, says string }{
 		"good":      {"- {number: a-1, status: shipped, detail: Soon.}\n- {number: 7, status: lost}", ""},
 		"no status": {"- {number: 7}", "entry 1 needs a number and a status"},
-		"no list":   {"number: 7", "cannot unmarshal"},
+		"no list":   {"number: 7", ":1: the value must be a list, not lines of `key: value`"},
 	} {
 		path := filepath.Join(t.TempDir(), "orders.yaml")
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {

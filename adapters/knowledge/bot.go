@@ -8,7 +8,7 @@ import (
 	"time"
 	_ "time/tzdata" // a bot's place is known wherever the program runs
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/chatledger/chatledger/domain/dialog"
 	"github.com/chatledger/chatledger/domain/intents"

@@ -3,7 +3,7 @@ package knowledge
 import (
 	"slices"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/chatledger/chatledger/domain/dialog"
 )

@@ -2,8 +2,6 @@ package knowledge
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"iter"
 	"maps"
 	"regexp"
@@ -13,7 +11,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/chatledger/chatledger/adapters/yamlfile"
 )
 
 // page is one YAML file under reading. What it holds is read node by node, because a
@@ -28,26 +28,20 @@ func (p page) wrong(n *yaml.Node, format string, args ...any) {
 	p.mistake(p.file, n.Line, format, args...)
 }
 
-// root is the content of the file; nil when it has none or is no YAML, which is told.
+// root returns the content of the file; nil when the file is empty or not YAML, which is
+// noted.
 func (p page) root() *yaml.Node {
-	decoder := yaml.NewDecoder(bytes.NewReader(p.files[p.file]))
-	var document, second yaml.Node
-	err := decoder.Decode(&document)
-	if err == nil && !errors.Is(decoder.Decode(&second), io.EOF) {
-		p.mistake(p.file, second.Line, "a second document begins here: remove the line ---")
-	}
+	root, second, wrong := yamlfile.Parse(p.files[p.file])
 	switch {
-	case errors.Is(err, io.EOF):
+	case wrong != nil:
+		p.mistake(p.file, wrong.Line,
+			"this is no YAML (%s): look at the indentation, and quote texts with : or # in them", wrong.Says)
+	case second != 0:
+		p.mistake(p.file, second, "a second document begins here: remove the line ---")
+	case root == nil:
 		p.mistake(p.file, 0, "it is empty: write something into it or remove it")
-		return nil
-	case err != nil:
-		line, says := broken(p.files[p.file], err)
-		p.mistake(p.file, line, "this is no YAML (%s): look at the indentation, and quote texts with : or # in them", says)
-		return nil
-	case len(document.Content) == 0:
-		return nil
 	}
-	return document.Content[0]
+	return root
 }
 
 // fields are what may stand in an object, by key.
