@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// errNoBinaries is one line, because it is the first thing a newcomer may see.
+// errNoBinaries is one line: it may be the first message that a new user sees.
 var errNoBinaries = errors.New("no PostgreSQL server programs found: install them " +
 	"(apt-get install postgresql, dnf install postgresql-server, brew install postgresql@16) or set DATABASE_URL")
 
-// installed are the folders where packages put the server's programs, which
-// most of them keep out of PATH.
+// installed lists the folders where packages install the server's programs. Most
+// packages do not add them to PATH. .ci/postgres looks at the same folders.
 var installed = []string{
 	"/usr/lib/postgresql/*/bin",         // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                  // PostgreSQL's own RPMs
@@ -29,7 +29,7 @@ var installed = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin",
 }
 
-// finder is how binaries are looked for; tests replace it.
+// finder holds the system calls of a search for binaries; tests replace them.
 type finder struct {
 	lookPath func(program string) (string, error)
 	bindir   func() (string, error) // pg_config --bindir
@@ -46,8 +46,8 @@ var system = finder{
 }
 
 // FindBinaries returns the folder of an installed PostgreSQL's server programs:
-// the one in PATH, the one pg_config names, or the highest version in the usual
-// places. The error is one line that says what to install.
+// the one in PATH, the one that pg_config prints, or the highest version in the
+// folders where packages install it. The error is one line and says what to install.
 func FindBinaries() (dir string, err error) { return system.find() }
 
 func (f finder) find() (string, error) {
@@ -57,10 +57,10 @@ func (f finder) find() (string, error) {
 	return "", errNoBinaries
 }
 
-// candidates yields every folder that holds both programs needed, best first.
+// candidates yields every folder that holds both programs, the preferred one first.
 func (f finder) candidates(yield func(dir string) bool) {
 	if initdb, err := f.lookPath("initdb"); err == nil {
-		// A link in PATH leads to the folder that has all the programs.
+		// A link in PATH points into the folder that holds all the programs.
 		if real, err := filepath.EvalSymlinks(initdb); err == nil {
 			initdb = real
 		}
@@ -73,7 +73,7 @@ func (f finder) candidates(yield func(dir string) bool) {
 	}
 	var dirs []string
 	for _, pattern := range installed {
-		found, _ := f.glob(pattern) // fails for a malformed pattern only
+		found, _ := f.glob(pattern) // fails only for a malformed pattern
 		dirs = append(dirs, found...)
 	}
 	slices.SortStableFunc(dirs, func(a, b string) int { return versionInPath(b) - versionInPath(a) })
@@ -96,7 +96,7 @@ func executable(file string) bool {
 
 var pathVersion = regexp.MustCompile(`(?i)(?:postgresql[@/-]?|pgsql-|Versions/)(\d+)`)
 
-// versionInPath is the major version that a folder's name tells, or 0.
+// versionInPath returns the major version in a folder's name, or 0.
 func versionInPath(dir string) int {
 	m := pathVersion.FindStringSubmatch(dir)
 	if m == nil {
@@ -108,7 +108,8 @@ func versionInPath(dir string) int {
 
 var printedVersion = regexp.MustCompile(`\b(\d+)(?:\.|devel|beta|rc|\s|$)`)
 
-// major asks the server itself when its path does not tell.
+// major returns the major version of the server in dir: from the path, or else from
+// the program itself. It returns 0 when neither works.
 func major(ctx context.Context, dir string) int {
 	if v := versionInPath(dir); v != 0 {
 		return v
@@ -125,9 +126,9 @@ func major(ctx context.Context, dir string) int {
 	return n
 }
 
-// binariesFor returns programs that can run the data in home: any version for
-// a new cluster, but only the same major version for one that exists, which
-// an upgrade of the system may have left beside a newer one.
+// binariesFor returns programs that can run the data in home: any version for a new
+// cluster, the same major version for an existing one. After an upgrade of
+// the system both the old and the new version may be installed.
 func binariesFor(ctx context.Context, h home) (string, error) {
 	return system.binariesFor(ctx, h)
 }
@@ -143,7 +144,7 @@ func (f finder) binariesFor(ctx context.Context, h home) (string, error) {
 	}
 	made, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return "", fmt.Errorf("%s/PG_VERSION is not a version of PostgreSQL: %q", h.data, b)
+		return "", fmt.Errorf("%s/PG_VERSION does not hold a PostgreSQL version: %q", h.data, b)
 	}
 	var others []string
 	for dir := range f.candidates {
@@ -160,6 +161,6 @@ func (f finder) binariesFor(ctx context.Context, h home) (string, error) {
 		}
 		others = append(others, dir)
 	}
-	return "", fmt.Errorf("the data in %s is of PostgreSQL %d, but only %s is installed: install version %d or remove the data",
-		h.data, made, strings.Join(others, ", "), made)
+	return "", fmt.Errorf("the data in %s was created by PostgreSQL %d, but only %s is installed: "+
+		"install version %d or remove the data", h.data, made, strings.Join(others, ", "), made)
 }

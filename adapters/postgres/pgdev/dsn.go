@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// role is both the server's superuser and the program's database.
+// role is the name of the server's superuser and of the program's database.
 const role = "chatledger"
 
 // credentials are the parts of the connection string that differ between
@@ -32,11 +32,11 @@ func (c credentials) dsn() string {
 	return u.String()
 }
 
-// newPassword has 128 bits of randomness or more, in letters and digits, so
-// that it stands in a URL and in SQL as it is.
+// newPassword returns at least 128 bits of randomness in letters and digits, which
+// need no escaping in a URL or in SQL.
 func newPassword() string { return rand.Text() }
 
-// readDSN reports false when the file is missing or is not of our making.
+// readDSN returns false when the file is missing or was not written by writeDSN.
 func readDSN(file string) (credentials, bool) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -54,14 +54,14 @@ func readDSN(file string) (credentials, bool) {
 	return credentials{password: password, port: port}, true
 }
 
-// writeDSN replaces the file as a whole, so that no reader sees half of it and
-// no older, looser mode survives.
+// writeDSN replaces the file atomically: no reader sees half of it, and an older file
+// with a looser mode does not survive.
 func writeDSN(file, dsn string) error {
 	if b, err := os.ReadFile(file); err == nil && string(b) == dsn+"\n" {
 		return os.Chmod(file, 0o600)
 	}
 	tmp := file + ".new"
-	_ = os.Remove(tmp) // left by a killed run, perhaps with another mode
+	_ = os.Remove(tmp) // a killed run may have left it with another mode
 	if err := os.WriteFile(tmp, []byte(dsn+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write connection string: %w", err)
 	}
@@ -72,21 +72,21 @@ func writeDSN(file, dsn string) error {
 }
 
 const (
-	// Ports are chosen from here, below the range from which operating systems
-	// take the ports of outgoing connections (from 32768 on Linux, 49152 on
-	// macOS), so that the port of a directory is rarely found taken.
+	// Ports come from this range. It lies below the range that operating systems use
+	// for outgoing connections (from 32768 on Linux, 49152 on macOS), so a
+	// directory rarely finds its port in use.
 	firstPort, ports = 20000, 10000
 
-	// portProbes bounds the search: if a hundred random ports are all taken,
-	// something other than chance is wrong.
+	// portProbes limits the search: when a hundred random ports are all in use, the
+	// cause is not chance.
 	portProbes = 100
 )
 
-// choosePort returns the configured port, the one used last, or a random free one.
+// choosePort returns the configured port, the last one used, or a random free one.
 func choosePort(c Config, last int) (int, error) {
 	if c.Port != 0 {
 		if err := probePort(c.Port); err != nil {
-			return 0, fmt.Errorf("port %d is in use: stop what uses it or choose another port: %w", c.Port, err)
+			return 0, fmt.Errorf("port %d is in use: stop the program that uses it or choose another port: %w", c.Port, err)
 		}
 		return c.Port, nil
 	}

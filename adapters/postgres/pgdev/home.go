@@ -3,32 +3,35 @@ package pgdev
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
-// account is the unprivileged user that root runs the server as.
+// account is the unprivileged user as which root runs the server.
 type account struct {
 	name     string
 	uid, gid int
 }
 
-// home is where the data lives and who owns it. A nil owner is the user of
-// this process.
+// home is the data directory and its owner. A nil owner is the user of this process.
 type home struct {
 	data  string
 	owner *account
+
+	// parent is set when the owner cannot enter the folder of data. Every child then
+	// inherits this open folder, and reaches the data through it instead of by path.
+	parent *os.File
 }
 
-// makeDir makes dir and its parents. Root leaves the last one open to pass
-// through, whatever the umask, because the server's user must.
+// makeDir creates dir and its parents. As root it makes dir enterable for the server's
+// user, whatever the umask.
 func makeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -42,73 +45,55 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// findHome decides where the data of c.Dir lives: in it, or, when root's
-// stand-in cannot enter it, in a folder of its own elsewhere. Data that exists
-// is never left behind for a new, empty cluster.
-func findHome(c Config) (home, error) {
-	h := home{data: filepath.Join(c.Dir, "pg")}
+// findHome returns the home of the data of dir. The caller closes it.
+func findHome(dir string) (home, error) {
+	h := home{data: filepath.Join(dir, "pg")}
 	if os.Geteuid() != 0 {
 		if info, err := os.Stat(h.data); err == nil {
 			if uid, _, ok := ownerOf(info); ok && uid != os.Geteuid() {
-				return home{}, fmt.Errorf("%s belongs to another user (uid %d): run as that user or as root, or choose another --data-dir", h.data, uid)
+				return home{}, fmt.Errorf("%s belongs to another user (uid %d): "+
+					"run as that user or as root, or choose another --data-dir", h.data, uid)
 			}
 		}
 		return h, nil
 	}
-	elsewhere := home{data: filepath.Join(fallbackDir(c), "pg")}
-	if !h.initialised() && elsewhere.initialised() {
-		h = elsewhere
-	}
+	var err error
 	if h.initialised() {
-		owner, err := ownerAccount(h.data)
-		if err != nil {
-			return home{}, err
-		}
-		h.owner = owner
-		if closed := firstClosed(filepath.Dir(h.data), *owner); closed != "" {
-			return home{}, fmt.Errorf("the user of its data, %s, can no longer enter %s: run chmod o+x %s", owner.name, closed, closed)
-		}
-		if h == elsewhere {
-			c.Log.Info("the database of this directory is kept elsewhere", "dir", c.Dir, "data", h.data)
-		}
-		return h, nil
+		h.owner, err = ownerAccount(h.data)
+	} else {
+		h.owner, err = unprivileged()
 	}
-
-	owner, err := unprivileged()
 	if err != nil {
 		return home{}, err
 	}
-	h.owner = owner
-	closed := firstClosed(c.Dir, *owner)
-	if closed == "" {
+	if closed := firstClosed(dir, *h.owner); closed == "" {
 		return h, nil
+	} else if closed == dir || runtime.GOOS != "linux" {
+		return home{}, fmt.Errorf("user %s, who owns the data in %s, cannot enter %s: run chmod o+x %s",
+			h.owner.name, h.data, closed, closed)
 	}
-	h.data = elsewhere.data
-	parent := filepath.Dir(h.data)
-	if err := makeOwnDir(parent); err != nil {
-		return home{}, fmt.Errorf("user %s cannot enter %s, and the folder to use instead cannot be had: %w", owner.name, closed, err)
-	}
-	if also := firstClosed(parent, *owner); also != "" {
-		return home{}, fmt.Errorf("user %s can enter neither %s nor %s: run chmod o+x on one of them, or choose another --data-dir", owner.name, closed, also)
-	}
-	c.Log.Warn("the database is kept elsewhere, because its user cannot enter the directory",
-		"dir", c.Dir, "user", owner.name, "closed", closed, "data", h.data)
-	return h, nil
+	h.parent, err = os.Open(dir)
+	return h, err
 }
 
-// fallbackDir is derived from the directory it stands in for, so that the next
-// start finds it again.
-func fallbackDir(c Config) string {
-	parent := c.FallbackDir
-	if parent == "" {
-		parent = os.TempDir()
+func (h home) close() {
+	if h.parent != nil {
+		_ = h.parent.Close()
 	}
-	sum := sha256.Sum256([]byte(c.Dir))
-	return filepath.Join(parent, fmt.Sprintf("chatledger-%x", sum[:8]))
 }
 
-// makeOwnDir makes a folder in a place where everybody may make folders, and
-// refuses one that somebody else has put there first.
+// path returns the name under which the programs open the data directory, or a file
+// beside it. An inherited open folder can be entered whatever the modes of its parents;
+// on Linux its name is /proc/self/fd/3.
+func (h home) path(file string) string {
+	if h.parent == nil {
+		return file
+	}
+	return filepath.Join("/proc/self/fd/3", filepath.Base(file))
+}
+
+// makeOwnDir creates a folder in a place where every user may create folders. It
+// rejects an existing folder that belongs to another user.
 func makeOwnDir(dir string) error {
 	err := os.Mkdir(dir, 0o711)
 	if err != nil && !errors.Is(err, os.ErrExist) {
@@ -120,13 +105,13 @@ func makeOwnDir(dir string) error {
 	}
 	uid, _, ok := ownerOf(info)
 	if !info.IsDir() || (ok && uid != os.Geteuid()) || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s belongs to somebody else or is writable by others: remove it", dir)
+		return fmt.Errorf("%s belongs to another user or is writable by others: remove it", dir)
 	}
 	return os.Chmod(dir, 0o711)
 }
 
-// unprivileged finds a user for the server. The packages of PostgreSQL make
-// one named postgres; nobody exists everywhere.
+// unprivileged returns a user for the server: postgres, which PostgreSQL's packages
+// create, or nobody, which exists on every system.
 func unprivileged() (*account, error) {
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -139,10 +124,11 @@ func unprivileged() (*account, error) {
 			return &account{name: name, uid: uid, gid: gid}, nil
 		}
 	}
-	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as: run this program as another user")
+	return nil, errors.New("PostgreSQL does not run as root, and the users postgres and nobody do not exist: " +
+		"run this program as another user")
 }
 
-// ownerAccount is the user that made the data, who must go on with it.
+// ownerAccount returns the owner of existing data. The server must run as that user.
 func ownerAccount(data string) (*account, error) {
 	info, err := os.Stat(data)
 	if err != nil {
@@ -150,7 +136,8 @@ func ownerAccount(data string) (*account, error) {
 	}
 	uid, gid, ok := ownerOf(info)
 	if !ok || uid == 0 {
-		return nil, fmt.Errorf("%s belongs to root, as which PostgreSQL does not run: give it to another user (chown -R postgres %s)", data, data)
+		return nil, fmt.Errorf("%s belongs to root, but PostgreSQL does not run as root: "+
+			"give it to another user (chown -R postgres %s)", data, data)
 	}
 	name := strconv.Itoa(uid)
 	if u, err := user.LookupId(name); err == nil {
@@ -159,8 +146,8 @@ func ownerAccount(data string) (*account, error) {
 	return &account{name: name, uid: uid, gid: gid}, nil
 }
 
-// firstClosed returns the topmost folder on the way to dir, dir included, that
-// the user may not enter, or "".
+// firstClosed returns the topmost folder in the path of dir, dir included, that the
+// user may not enter, or "".
 func firstClosed(dir string, a account) string {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
@@ -195,8 +182,8 @@ func (h home) initialised() bool {
 	return err == nil
 }
 
-// initialise makes the cluster beside its place and moves it there when it is
-// whole, so that a killed run leaves nothing that looks like data.
+// initialise creates the cluster in a temporary folder and renames it when it is
+// complete, so that a killed run leaves nothing that looks like data.
 func (h home) initialise(ctx context.Context, bin, password string, fast bool) error {
 	parent := filepath.Dir(h.data)
 	fresh := h.data + ".new"
@@ -209,7 +196,7 @@ func (h home) initialise(ctx context.Context, bin, password string, fast bool) e
 	if err := os.Mkdir(fresh, 0o700); err != nil {
 		return fmt.Errorf("create cluster: %w", err)
 	}
-	// Exclusive: nobody else's file may receive the password.
+	// Exclusive, so that the password is never written into another user's file.
 	f, err := os.OpenFile(pwfile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("create cluster: %w", err)
@@ -230,10 +217,10 @@ func (h home) initialise(ctx context.Context, bin, password string, fast bool) e
 		}
 	}
 
-	args := []string{"-D", fresh, "-U", role, "--auth=scram-sha-256", "--pwfile=" + pwfile,
+	args := []string{"-D", h.path(fresh), "-U", role, "--auth=scram-sha-256", "--pwfile=" + h.path(pwfile),
 		"--encoding=UTF8", "--locale=C", "--no-instructions"}
 	if fast {
-		// Nothing to sync, and sixteen times less log to write and to copy.
+		// No sync, and a sixteenth of the write-ahead log to write and to copy.
 		args = append(args, "--no-sync", "--wal-segsize=1")
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...)
@@ -247,10 +234,10 @@ func (h home) initialise(ctx context.Context, bin, password string, fast bool) e
 	return nil
 }
 
-// resetPassword sets the password of a server that is not running, in
-// PostgreSQL's single-user mode, which asks for none.
+// resetPassword sets the password of a server that is not running. It uses
+// PostgreSQL's single-user mode, which asks for no password.
 func (h home) resetPassword(ctx context.Context, bin, password string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--single", "-D", h.data, "postgres")
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--single", "-D", h.path(h.data), "postgres")
 	cmd.Stdin = strings.NewReader("alter role " + role + " password '" + password + "'\n")
 	if err := h.run(cmd); err != nil {
 		return fmt.Errorf("set a new password: %w", err)
@@ -258,7 +245,7 @@ func (h home) resetPassword(ctx context.Context, bin, password string) error {
 	return nil
 }
 
-// run runs one of PostgreSQL's programs to its end; the error has what it said last.
+// run runs one of PostgreSQL's programs. The error holds the last lines of its output.
 func (h home) run(cmd *exec.Cmd) error {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -269,18 +256,22 @@ func (h home) run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// prepare sets what every child needs: its user, a group of its own, so that
-// the terminal's Ctrl-C does not reach it, and an environment in which no
-// setting of the caller's changes what PostgreSQL does or in which language.
+// prepare sets the user, process group, folder and environment of a child. Its own
+// process group keeps the terminal's Ctrl-C from it. Variables that would change
+// PostgreSQL's behaviour or the language of its messages are removed.
 func (h home) prepare(cmd *exec.Cmd, dieWithParent bool) {
 	cmd.Dir = filepath.Dir(h.data)
+	if h.parent != nil {
+		cmd.Dir = "/"
+		cmd.ExtraFiles = []*os.File{h.parent} // descriptor 3
+	}
 	cmd.SysProcAttr = childAttributes(h.owner, dieWithParent)
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "PG") || strings.HasPrefix(name, "LC_") || name == "LANG" || name == "LANGUAGE" || name == "TZ" {
-			continue
+		locale := strings.HasPrefix(name, "LC_") || name == "LANG" || name == "LANGUAGE"
+		if !locale && !strings.HasPrefix(name, "PG") && name != "TZ" {
+			cmd.Env = append(cmd.Env, kv)
 		}
-		cmd.Env = append(cmd.Env, kv)
 	}
 	cmd.Env = append(cmd.Env, "LC_ALL=C", "TZ=UTC")
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// lockDir takes the directory for this process. The lock is the kernel's: it
-// ends with the process, however that ends. The pid in the file is for people.
+// lockDir locks the directory for this process. The kernel releases the lock when the
+// process ends, for whatever reason. The pid in the file serves error messages.
 func lockDir(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)

@@ -1,20 +1,18 @@
-// Package pgdev runs a private PostgreSQL server for development and tests, so
-// that trying the program needs no database set up beforehand.
+// Package pgdev runs a private PostgreSQL server for development and tests. The
+// program can be tried without setting up a database first.
 //
-// The server belongs to one directory: its data, its log and the connection
-// string live there, and a lock in it keeps two programs from sharing it. It
-// listens on 127.0.0.1 only, on no Unix socket, and lets nobody in without the
-// random password that is kept in the dsn file, readable by its owner alone.
+// The server belongs to one directory, which holds its data, its log and the
+// connection string. A lock file prevents two programs from using it. The server
+// listens on 127.0.0.1 only and on no Unix socket. Every connection needs the
+// random password, which is in the file dsn with mode 0600.
 //
-// Outside tests the server is as durable as any: what was committed survives
-// the death of this program, of the server and of the machine. When this
-// program is killed the server goes on running; the next Start finds it and
-// takes it over.
+// Outside tests the server is durable: committed data survives a crash of this
+// program, of the server and of the machine. When this program is killed, the
+// server keeps running, and the next Start adopts it.
 //
-// PostgreSQL refuses to run as root, so root starts it as an unprivileged user,
-// who must be able to enter the data directory. Where that user cannot, the
-// data is kept beneath the system's temporary folder, and one line in the log
-// says so.
+// PostgreSQL refuses to run as root, so root starts it as an unprivileged user.
+// On Linux that user need not be able to enter the parents of the directory
+// (a checkout under /root): the server inherits it as an open folder.
 package pgdev
 
 import (
@@ -30,46 +28,41 @@ import (
 )
 
 const (
-	// startTimeout bounds the wait for a server that is starting. Replaying two
+	// startTimeout limits the wait for a server that is starting. Replaying two
 	// gigabytes of log after a crash takes tens of seconds on a slow disk.
 	startTimeout = 2 * time.Minute
 
-	// startAttempts is how often a server is launched when another program took
-	// the chosen port between our look and the server's.
+	// startAttempts is how often a server is launched when another program takes the
+	// chosen port between the probe and the server's start.
 	startAttempts = 5
 )
 
-// Config says where the server lives and how it is tuned.
+// Config is the server's directory, port and settings.
 type Config struct {
 	// Dir holds everything: pg/ (the data), dsn (the connection string, mode
-	// 0600), postgres.log and lock. It is made when missing.
+	// 0600), postgres.log and lock. Start creates it when it is missing.
 	Dir string
 
-	// Port on 127.0.0.1. With 0 a free port is chosen at the first start and
-	// kept for the directory for as long as nobody else uses it. With Fast and
-	// 0 every start chooses anew.
+	// Port on 127.0.0.1. With 0 the first start chooses a free port, and later starts
+	// in the directory use it again unless another program has it. With Fast
+	// and 0 every start chooses a port.
 	Port int
 
-	// Fast gives durability up for speed, for tests: no fsync, little memory,
-	// no autovacuum. On Linux the server also dies with this process.
+	// Fast trades durability for speed, for tests: no fsync, little memory, no
+	// autovacuum. On Linux the server also ends with this process.
 	Fast bool
 
-	// Settings are added to, and win over, the server settings this package
-	// chooses: {"shared_buffers": "1GB"}.
+	// Settings override this package's server settings: {"shared_buffers": "1GB"}.
 	Settings map[string]string
 
-	// Log receives one line for each thing worth knowing. Nil discards them.
+	// Log receives messages about the server. Nil discards them.
 	Log *slog.Logger
-
-	// FallbackDir is where a folder for the data is made when the server's user
-	// cannot enter Dir. Empty: the system's temporary folder.
-	FallbackDir string
 }
 
-// Server is a running PostgreSQL that this process holds the lock of.
+// Server is a running PostgreSQL server. This process holds the lock of its directory.
 type Server struct {
 	dir  string // absolute Config.Dir
-	data string // the data directory, usually dir/pg
+	data string // the data directory, dir/pg
 	bin  string
 	dsn  string
 	log  *slog.Logger
@@ -80,10 +73,10 @@ type Server struct {
 	stopped bool
 }
 
-// Start returns a server that accepts connections: one that was left running in
-// the same directory, or a new one. The first start in a directory creates the
-// cluster and the database, which takes about a second; later ones take a few
-// hundredths of one. ctx bounds the start only; the server runs until Stop.
+// Start returns a server that accepts connections: a server that an earlier process
+// left running in the directory, or a new one. The first start in a directory
+// creates the cluster and the database, which takes about a second; later starts
+// take some 50 ms. ctx limits the start only; the server runs until Stop.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fmt.Errorf("not ready within %s", startTimeout))
@@ -104,7 +97,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
-		return nil, err // complete as it is: who holds the directory, and what to do
+		return nil, err // names the directory and the process that holds it
 	}
 	s, err := start(ctx, c)
 	if err != nil {
@@ -115,12 +108,13 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
-// start is Start for the holder of the directory's lock.
+// start does the work of Start while the directory is locked.
 func start(ctx context.Context, c Config) (*Server, error) {
-	home, err := findHome(c)
+	home, err := findHome(c.Dir)
 	if err != nil {
 		return nil, err
 	}
+	defer home.close()
 	bin, err := binariesFor(ctx, home)
 	if err != nil {
 		return nil, err
@@ -129,25 +123,25 @@ func start(ctx context.Context, c Config) (*Server, error) {
 	cred, known := readDSN(s.dsnFile())
 
 	if pid := runningPostmaster(home.data); pid != 0 {
-		if known && s.adopt(ctx, c, cred, pid) {
+		if known && s.adopt(ctx, c, home, cred, pid) {
 			return s, nil
 		}
-		c.Log.Info("stopping the PostgreSQL that an earlier run left behind", "pid", pid)
+		c.Log.Info("stopping the PostgreSQL server that an earlier run left running", "pid", pid)
 		if err := (&orphan{pid: pid, data: home.data}).stop(ctx); err != nil {
-			return nil, fmt.Errorf("stop the PostgreSQL left running (pid %d): %w", pid, err)
+			return nil, fmt.Errorf("stop the PostgreSQL server left running (pid %d): %w", pid, err)
 		}
 	}
 
 	fresh := !home.initialised()
 	if fresh {
-		c.Log.Info("making a new database", "data", home.data, "programs", bin)
+		c.Log.Info("creating a database cluster", "data", home.data, "programs", bin)
 		cred = credentials{password: newPassword(), port: cred.port}
 		if err := home.initialise(ctx, bin, cred.password, c.Fast); err != nil {
 			return nil, err
 		}
 	} else if !known {
 		cred = credentials{password: newPassword()}
-		c.Log.Warn("the file with the connection string was lost; setting a new password", "file", s.dsnFile())
+		c.Log.Warn("the connection string file is missing or invalid; setting a new password", "file", s.dsnFile())
 		if err := home.resetPassword(ctx, bin, cred.password); err != nil {
 			return nil, err
 		}
@@ -159,12 +153,12 @@ func start(ctx context.Context, c Config) (*Server, error) {
 			return nil, err
 		}
 		if cred.port != 0 && port != cred.port && c.Port == 0 && !c.Fast {
-			c.Log.Warn("another program uses the port of this directory; chose another", "was", cred.port, "port", port)
+			c.Log.Warn("another program uses the port of this directory; using another port", "was", cred.port, "port", port)
 		}
 		cred.port = port
 		s.dsn = cred.dsn()
-		// Written before the launch: whoever finds the server running, after
-		// this process was killed in between, must find its password too.
+		// Written before the launch: when this process is killed in between, the
+		// next start finds the running server and needs its password.
 		if err := writeDSN(s.dsnFile(), s.dsn); err != nil {
 			return nil, err
 		}
@@ -187,17 +181,17 @@ func (s *Server) DSN() string { return s.dsn }
 // Dir is the directory of Config, absolute.
 func (s *Server) Dir() string { return s.dir }
 
-// BinDir is the folder of the server's programs. An installed PostgreSQL has
-// psql, pg_dump and pgbench there; a downloaded one only the server.
+// BinDir is the folder of the server's programs. An installed PostgreSQL also has psql,
+// pg_dump and pgbench there; a downloaded one does not.
 func (s *Server) BinDir() string { return s.bin }
 
 func (s *Server) dsnFile() string { return filepath.Join(s.dir, "dsn") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "postgres.log") }
 
-// Stop shuts the server down: open transactions are rolled back, connections
-// closed, data written out. It waits for the end. When ctx ends first the
-// server is stopped at once, which loses nothing but makes the next start
-// replay its log, and Stop reports it. Calling Stop again does nothing.
+// Stop shuts the server down and waits for its end: open transactions are rolled back,
+// connections are closed, data is written to disk. When ctx ends first, Stop stops
+// the server immediately and returns an error. Committed data is safe then, too, but
+// the next start has to replay the write-ahead log. Calling Stop again does nothing.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Lock()
 	defer s.stop.Unlock()
@@ -215,9 +209,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Copy copies the directory of a server that is not running to a new
-// directory, where Start finds its data, user and password. For tests: copying
-// a prepared cluster takes a tenth of the time of making one.
+// Copy copies the directory of a stopped server, with data, user and password, to a new
+// directory for Start. It is for tests: copying a prepared cluster takes a tenth of
+// the time of creating one.
 func Copy(to, from string) error {
 	if err := makeDir(to); err != nil {
 		return fmt.Errorf("copy postgres directory: %w", err)
@@ -252,7 +246,7 @@ func copyTree(to, from string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("%s: neither file nor folder", path)
+			return fmt.Errorf("%s is neither a regular file nor a folder", path)
 		}
 		if uid, gid, ok := ownerOf(info); root && ok {
 			return os.Lchown(target, uid, gid)

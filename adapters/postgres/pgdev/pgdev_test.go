@@ -4,12 +4,10 @@ package pgdev
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -25,8 +23,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// helperDir, when set, makes this test binary a program that starts a server
-// there, says so, and waits to be killed.
+// helperDir, when set, makes this test binary a program that starts a server in that
+// folder, prints its pid, and waits to be killed.
 const helperDir = "PGDEV_HELPER_DIR"
 
 func TestMain(m *testing.M) {
@@ -51,7 +49,7 @@ func helper(dir string) {
 	os.Exit(0)
 }
 
-// quick takes from a durable server what only costs time in tests.
+// quick turns off what only costs time in tests.
 var quick = map[string]string{"fsync": "off", "shared_buffers": "16MB"}
 
 func minute(t testing.TB) context.Context {
@@ -62,8 +60,8 @@ func minute(t testing.TB) context.Context {
 	return ctx
 }
 
-// openDir is a directory, not yet made, that PostgreSQL's user can enter,
-// unlike one in t.TempDir.
+// openDir returns the name of a directory that does not exist yet and that PostgreSQL's
+// user can enter, unlike one in t.TempDir.
 func openDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(ScratchDir(), "pgdev-")
@@ -81,8 +79,8 @@ func openDir(t testing.TB) string {
 	return filepath.Join(dir, "data")
 }
 
-// image is a cluster that most tests start from, as making one takes half a
-// second and copying it a tenth of that.
+// image is a cluster that most tests copy: creating one takes half a second, copying
+// it a tenth of that.
 var image struct {
 	once sync.Once
 	dir  string
@@ -105,11 +103,11 @@ func makeImage() error {
 		return err
 	}
 	cred, _ := readDSN(s.dsnFile())
-	cred.port = 0 // for each copy to choose its own
+	cred.port = 0 // each copy chooses its own
 	return errors.Join(s.Stop(ctx), writeDSN(s.dsnFile(), cred.dsn()))
 }
 
-// madeDir is an open directory with a cluster in it.
+// madeDir is openDir with a cluster in it.
 func madeDir(t testing.TB) string {
 	t.Helper()
 	image.once.Do(func() { image.err = makeImage() })
@@ -155,7 +153,7 @@ func query[T any](t testing.TB, dsn, sql string) T {
 	return v
 }
 
-func TestDataSurvivesStopAndStart(t *testing.T) {
+func TestStart_AfterStop_KeepsDataAndDSN(t *testing.T) {
 	t.Parallel()
 	c := Config{Dir: madeDir(t), Settings: quick}
 	first := started(t, c)
@@ -169,7 +167,7 @@ func TestDataSurvivesStopAndStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped(t, first)
-	stopped(t, first) // again: nothing happens
+	stopped(t, first) // a second Stop does nothing
 
 	second := started(t, c)
 	if second.DSN() != first.DSN() {
@@ -180,7 +178,7 @@ func TestDataSurvivesStopAndStart(t *testing.T) {
 	}
 }
 
-func TestTheServerIsPrivate(t *testing.T) {
+func TestServer_AnyClient_NeedsPassword(t *testing.T) {
 	t.Parallel()
 	s := started(t, Config{Dir: openDir(t), Settings: quick})
 	info, err := os.Stat(filepath.Join(s.Dir(), "dsn"))
@@ -207,12 +205,13 @@ func TestTheServerIsPrivate(t *testing.T) {
 		_ = conn.Close(minute(t))
 		t.Error("a wrong password was accepted")
 	}
-	if methods := query[string](t, s.DSN(), "select string_agg(distinct auth_method, ',') from pg_hba_file_rules"); methods != "scram-sha-256" {
-		t.Errorf("pg_hba.conf lets people in by %s", methods)
+	methods := query[string](t, s.DSN(), "select string_agg(distinct auth_method, ',') from pg_hba_file_rules")
+	if methods != "scram-sha-256" {
+		t.Errorf("pg_hba.conf accepts %s, want scram-sha-256 only", methods)
 	}
 }
 
-func TestALostConnectionStringIsReplaced(t *testing.T) {
+func TestStart_LostDSN_SetsNewPassword(t *testing.T) {
 	t.Parallel()
 	c := Config{Dir: madeDir(t), Settings: quick}
 	first := started(t, c)
@@ -252,9 +251,10 @@ func killedParent(t *testing.T, dir string, env ...string) (server int) {
 		t.Fatalf("%v: %s", err, line)
 	}
 
-	// While it lives, nobody else may use the directory.
+	// While it runs, no other process may use the directory.
 	_, err = Start(minute(t), Config{Dir: dir})
-	want := fmt.Sprintf("another chatledger (pid %d) is using %s; stop it or choose another --data-dir", cmd.Process.Pid, dir)
+	want := fmt.Sprintf("another chatledger (pid %d) is using %s; stop it or choose another --data-dir",
+		cmd.Process.Pid, dir)
 	if err == nil || err.Error() != want {
 		t.Errorf("second start: %v; want %s", err, want)
 	}
@@ -266,7 +266,7 @@ func killedParent(t *testing.T, dir string, env ...string) (server int) {
 	return server
 }
 
-func TestAServerWhoseProgramWasKilledIsTakenOver(t *testing.T) {
+func TestStart_ProgramWasKilled_AdoptsServer(t *testing.T) {
 	t.Parallel()
 	dir := madeDir(t)
 	pid := killedParent(t, dir)
@@ -286,7 +286,7 @@ func TestAServerWhoseProgramWasKilledIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestAServerLeftBehindWithOtherSettingsIsReplaced(t *testing.T) {
+func TestStart_OtherSettings_ReplacesServer(t *testing.T) {
 	t.Parallel()
 	dir := madeDir(t)
 	pid := killedParent(t, dir)
@@ -299,7 +299,7 @@ func TestAServerLeftBehindWithOtherSettingsIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAFastServerDiesWithItsProgram(t *testing.T) {
+func TestFastServer_ProgramIsKilled_Ends(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux can do this")
@@ -316,7 +316,7 @@ func TestAFastServerDiesWithItsProgram(t *testing.T) {
 	}
 }
 
-func TestAForeignProcessWithTheOldPidIsNoObstacle(t *testing.T) {
+func TestStart_PidOfAnotherProgram_Starts(t *testing.T) {
 	t.Parallel()
 	c := Config{Dir: madeDir(t), Settings: quick}
 	s := started(t, c)
@@ -326,10 +326,10 @@ func TestAForeignProcessWithTheOldPidIsNoObstacle(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped(t, s)
-	// As after a power cut in a container: the file is there, and its pid is
-	// that of some program of the same user.
+	// As after a power failure in a container: the pid in the file is that of another
+	// program of the same user.
 	other := exec.Command("cat")
-	home, err := findHome(Config{Dir: s.Dir(), Log: slog.New(slog.DiscardHandler)})
+	home, err := findHome(s.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,43 +356,46 @@ func TestAForeignProcessWithTheOldPidIsNoObstacle(t *testing.T) {
 	}
 }
 
-func TestADirectoryTheServersUserCannotEnterFallsBack(t *testing.T) {
+// A checkout under /root works as everywhere: the data is in its folder, and a server
+// whose program was killed is found there.
+func TestStart_UserCannotEnterParent_KeepsDataInDir(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root runs the server as another user")
+	if os.Geteuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("only root runs the server as another user, and only Linux passes folders on")
 	}
 	closed := openDir(t)
 	if err := os.Mkdir(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	fallback := openDir(t)
-	if err := os.Mkdir(fallback, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	c := Config{Dir: filepath.Join(closed, "data"), FallbackDir: fallback, Settings: quick, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	dir := filepath.Join(closed, "data")
+	pid := killedParent(t, dir) // initdb ran, too
+	c := Config{Dir: dir, Settings: quick}
 	s := started(t, c)
-	if !strings.HasPrefix(s.data, fallback) {
-		t.Errorf("data is in %s, want it in %s", s.data, fallback)
+	if got := pidIn(filepath.Join(dir, "pg", "postmaster.pid")); got != pid {
+		t.Errorf("the server is process %d, want the one left behind, %d", got, pid)
 	}
-	if got := strings.Count(log.String(), "level=WARN"); got != 1 || !strings.Contains(log.String(), s.data) || !strings.Contains(log.String(), "closed="+closed) {
-		t.Errorf("logged %d warnings, want one that names %s and %s:\n%s", got, closed, s.data, &log)
-	}
-	if b, err := os.ReadFile(filepath.Join(c.Dir, "dsn")); err != nil || string(b) != s.DSN()+"\n" {
-		t.Errorf("dsn holds %q (%v)", b, err)
+	if query[bool](t, s.DSN(), "select pg_reload_conf()") != true {
+		t.Error("it does not reload its configuration")
 	}
 	stopped(t, s)
+	if isPostmaster(pid, s.data) {
+		t.Error("it still runs after Stop")
+	}
 
-	// Opened later: the data stays where it is, rather than seem lost.
+	// Without its password, and then with every folder open.
+	if err := os.Remove(filepath.Join(dir, "dsn")); err != nil {
+		t.Fatal(err)
+	}
+	stopped(t, started(t, c))
 	if err := os.Chmod(closed, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	if again := started(t, c); again.data != s.data {
-		t.Errorf("data moved from %s to %s", s.data, again.data)
+	if query[int](t, started(t, c).DSN(), "select 1") != 1 {
+		t.Error("it does not answer")
 	}
 }
 
-func TestAPortInUse(t *testing.T) {
+func TestStart_PortInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -401,13 +404,13 @@ func TestAPortInUse(t *testing.T) {
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 
-	t.Run("that was asked for is an error", func(t *testing.T) {
+	t.Run("configured, fails", func(t *testing.T) {
 		_, err := Start(minute(t), Config{Dir: madeDir(t), Port: port, Settings: quick})
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", port)) {
 			t.Errorf("started with %v, want that port %d is in use", err, port)
 		}
 	})
-	t.Run("that was only remembered is given up", func(t *testing.T) {
+	t.Run("remembered, takes another", func(t *testing.T) {
 		c := Config{Dir: madeDir(t), Settings: quick}
 		s := started(t, c)
 		stopped(t, s)
@@ -423,7 +426,7 @@ func TestAPortInUse(t *testing.T) {
 	})
 }
 
-func TestAServerThatDiesWhileStartingSaysWhy(t *testing.T) {
+func TestStart_ServerDies_ReturnsItsLog(t *testing.T) {
 	t.Parallel()
 	_, err := Start(minute(t), Config{Dir: madeDir(t), Settings: map[string]string{"no_such_setting": "1"}})
 	if err == nil || !strings.Contains(err.Error(), `unrecognized configuration parameter "no_such_setting"`) {
@@ -431,7 +434,7 @@ func TestAServerThatDiesWhileStartingSaysWhy(t *testing.T) {
 	}
 }
 
-func TestStartEndsWithItsContext(t *testing.T) {
+func TestStart_ContextEnds_FreesDirectory(t *testing.T) {
 	t.Parallel()
 	dir := openDir(t)
 	ctx, cancel := context.WithCancelCause(minute(t))
@@ -441,11 +444,11 @@ func TestStartEndsWithItsContext(t *testing.T) {
 		stopped(t, s)
 		t.Fatal("started though its context had ended")
 	}
-	// And leaves the directory free, and fit for use.
+	// The directory is unlocked and usable.
 	started(t, Config{Dir: dir, Settings: quick})
 }
 
-func TestACopyIsAServerOfItsOwn(t *testing.T) {
+func TestCopy_SeveralAtOnce_AllStart(t *testing.T) {
 	t.Parallel()
 	from := Config{Dir: madeDir(t), Fast: true}
 	var wg sync.WaitGroup
@@ -467,10 +470,14 @@ func TestACopyIsAServerOfItsOwn(t *testing.T) {
 	wg.Wait()
 }
 
-func TestAnotherServerOnThePortIsNotTakenForOurs(t *testing.T) {
+func TestWaitReady_AnotherServer_KeepsWaiting(t *testing.T) {
 	t.Parallel()
 	s := started(t, Config{Dir: madeDir(t), Settings: quick})
-	ours := &Server{dsn: s.dsn, data: "/of/another/server"}
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "postmaster.pid"), []byte("1\n"+data+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ours := &Server{dsn: s.dsn, data: data}
 	died := make(chan struct{})
 	close(died) // as ours does when it cannot have its port
 	if err := ours.waitReady(minute(t), died); !errors.Is(err, errDied) {
@@ -478,7 +485,7 @@ func TestAnotherServerOnThePortIsNotTakenForOurs(t *testing.T) {
 	}
 }
 
-func TestTheLogIsBounded(t *testing.T) {
+func TestOpenLog_TooLarge_Truncates(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "postgres.log")
 	if err := os.WriteFile(name, make([]byte, maxLog+1), 0o600); err != nil {
@@ -584,7 +591,7 @@ func TestInstalledFolders_InCIScript_Agree(t *testing.T) {
 	}
 }
 
-func TestArgumentsHaveOneOrder(t *testing.T) {
+func TestArguments_CalledTwice_SameOrder(t *testing.T) {
 	t.Parallel()
 	c := Config{Settings: map[string]string{"work_mem": "1MB", "jit": "on"}}
 	a, b := arguments(c, "/d", 1), arguments(c, "/d", 1)

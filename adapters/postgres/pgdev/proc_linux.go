@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// setParentDeathSignal lets the kernel stop the server at once when the thread
-// that started it ends, however that happens.
+// setParentDeathSignal makes the kernel stop the server immediately when the thread
+// that started it ends, for whatever reason.
 func setParentDeathSignal(attr *syscall.SysProcAttr) { attr.Pdeathsig = immediateSignal }
 
-// isPostmaster reports whether pid is a live PostgreSQL that works in data: a
-// server's working directory is its data directory. A zombie has none.
+// isPostmaster reports whether pid is a running PostgreSQL server on data. The working
+// directory of a server is its data directory; a zombie has no working directory.
 func isPostmaster(pid int, data string) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// immediateSignal makes PostgreSQL end at once, without a last checkpoint.
+// immediateSignal makes PostgreSQL end immediately, without a last checkpoint.
 const immediateSignal = syscall.SIGQUIT
 
 // tryLock takes an exclusive lock that ends when f is closed, or reports that
@@ -29,8 +29,8 @@ func ownerOf(info os.FileInfo) (uid, gid int, ok bool) {
 	return int(st.Uid), int(st.Gid), true
 }
 
-// childAttributes: a group of its own, and for root another user, without
-// root's supplementary groups.
+// childAttributes puts the child into its own process group and, for root, runs it as
+// owner without root's supplementary groups.
 func childAttributes(owner *account, dieWithParent bool) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	if owner != nil {

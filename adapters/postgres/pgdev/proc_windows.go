@@ -6,7 +6,8 @@ import (
 	"syscall"
 )
 
-// Windows builds, but has no private server: DATABASE_URL works there.
+// The program builds on Windows, but needs DATABASE_URL: the private server does not
+// run there.
 
 const immediateSignal = syscall.SIGKILL
 

@@ -21,35 +21,36 @@ import (
 )
 
 const (
-	// poll is the pause between two looks at a server that is starting or
-	// stopping. A warm start takes some 50 ms, so this is a good part of it.
+	// poll is the interval of checks while a server starts or stops. A warm start takes
+	// some 50 ms, so a longer interval would delay it.
 	poll = 10 * time.Millisecond
 
-	// connectTimeout bounds one attempt to connect.
+	// connectTimeout limits one attempt to connect.
 	connectTimeout = 2 * time.Second
 
-	// refusedPatience is how long a refused password may be another server's.
-	refusedPatience = time.Second
+	// rejectedTimeout is how long a rejected password may come from another server
+	// on the same port, which makes ours end.
+	rejectedTimeout = time.Second
 
-	// adoptTimeout bounds the wait for a server left running to answer; it may
-	// be replaying its log.
+	// adoptTimeout limits the wait for the answer of a server left running, which may
+	// be replaying its write-ahead log.
 	adoptTimeout = 20 * time.Second
 
-	// killGrace is how long a server gets after each harder signal.
+	// killGrace is the wait for the server's end after each harder signal.
 	killGrace = 5 * time.Second
 
-	// maxLog is the size in bytes beyond which the log starts anew.
+	// maxLog is the size in bytes at which the log file is truncated.
 	maxLog = 10 << 20
 
-	// tailLines and tailBytes bound what of the log goes into an error.
+	// tailLines and tailBytes limit the part of the log that an error quotes.
 	tailLines, tailBytes = 8, 4 << 10
 )
 
-var errPortTaken = errors.New("another program took the port")
+var errPortTaken = errors.New("another program uses port")
 
-// process is a running postmaster, our child or not.
+// process is a running postmaster, which may be a child of this process.
 type process interface {
-	// stop shuts it down and waits. It escalates when ctx ends first.
+	// stop shuts it down and waits for its end. It sends harder signals when ctx ends first.
 	stop(ctx context.Context) error
 }
 
@@ -61,7 +62,7 @@ func (s *Server) launch(ctx context.Context, c Config, h home, port int) error {
 	}
 	defer logFile.Close()
 
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), arguments(c, h.data, port)...)
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), arguments(c, h.path(h.data), port)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	h.prepare(cmd, c.Fast)
 	p, err := spawn(cmd)
@@ -70,11 +71,11 @@ func (s *Server) launch(ctx context.Context, c Config, h home, port int) error {
 	}
 	if err := s.waitReady(ctx, p.done); err != nil {
 		if errors.Is(err, errDied) {
-			said := tail(s.logFile(), offset)
-			if strings.Contains(said, "could not bind") || strings.Contains(said, "could not create any TCP/IP sockets") {
+			end := tail(s.logFile(), offset)
+			if strings.Contains(end, "could not bind") || strings.Contains(end, "could not create any TCP/IP sockets") {
 				return fmt.Errorf("%w %d", errPortTaken, port)
 			}
-			return fmt.Errorf("the server ended while starting (%w); the end of %s:\n%s", p.err, s.logFile(), said)
+			return fmt.Errorf("the server ended while starting (%w); last lines of %s:\n%s", p.err, s.logFile(), end)
 		}
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killGrace)
 		defer cancel()
@@ -86,30 +87,30 @@ func (s *Server) launch(ctx context.Context, c Config, h home, port int) error {
 
 var errDied = errors.New("the server ended")
 
-// waitReady connects until it succeeds, and makes the program's database when
-// the cluster has none yet.
+// waitReady tries to connect until it succeeds, and creates the program's database
+// when it does not exist.
 func (s *Server) waitReady(ctx context.Context, died <-chan struct{}) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	var refusedSince time.Time
+	var rejectedSince time.Time
 	for {
 		err := s.try(ctx)
-		var refused *pgconn.PgError
+		var pgErr *pgconn.PgError
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &refused) && refused.Code == "3D000": // invalid_catalog_name: no such database
+		case errors.As(err, &pgErr) && pgErr.Code == "3D000": // invalid_catalog_name: no such database
 			if err := createDatabase(ctx, s.dsn); err != nil {
 				return err
 			}
 			continue
-		case errors.As(err, &refused) && strings.HasPrefix(refused.Code, "28"): // invalid authorization
-			// Perhaps by another server on the same port, and ours is about to
-			// die of that.
-			if refusedSince.IsZero() {
-				refusedSince = time.Now()
-			} else if time.Since(refusedSince) > refusedPatience {
-				return fmt.Errorf("the server refuses the password in %s: remove that file to have a new one set: %w", s.dsnFile(), err)
+		case errors.As(err, &pgErr) && strings.HasPrefix(pgErr.Code, "28"): // invalid authorization
+			// Another server may use the port and reject our password. Ours ends soon then.
+			if rejectedSince.IsZero() {
+				rejectedSince = time.Now()
+			} else if time.Since(rejectedSince) > rejectedTimeout {
+				return fmt.Errorf("the server rejects the password in %s: remove that file to set a new password: %w",
+					s.dsnFile(), err)
 			}
 		}
 		select {
@@ -122,8 +123,8 @@ func (s *Server) waitReady(ctx context.Context, died <-chan struct{}) error {
 	}
 }
 
-// try connects once and makes sure that the server that answers is ours: a
-// copy of the same cluster has the same password and may have the port.
+// try connects once and checks that the server that answers is the one of this
+// directory: a copy of the cluster has the same password and may use the port.
 func (s *Server) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -132,14 +133,25 @@ func (s *Server) try(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	var data string
-	if err := conn.QueryRow(ctx, "show data_directory", pgx.QueryExecModeSimpleProtocol).Scan(&data); err != nil {
+	var theirs string
+	query := "select pg_read_file('postmaster.pid')"
+	if err := conn.QueryRow(ctx, query, pgx.QueryExecModeSimpleProtocol).Scan(&theirs); err != nil {
 		return err
 	}
-	if data != s.data {
-		return fmt.Errorf("the server that answers works in %s, not in %s", data, s.data)
+	ours, err := os.ReadFile(filepath.Join(s.data, "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	if firstLine(theirs) != firstLine(string(ours)) {
+		return fmt.Errorf("the server that answers is process %s, but the one of %s is %s",
+			firstLine(theirs), s.data, firstLine(string(ours)))
 	}
 	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return strings.TrimSpace(line)
 }
 
 func createDatabase(ctx context.Context, dsn string) error {
@@ -159,13 +171,13 @@ func createDatabase(ctx context.Context, dsn string) error {
 	return nil
 }
 
-// adopt takes over the server that an earlier run left behind, if it is the
-// one this run would start and it answers.
-func (s *Server) adopt(ctx context.Context, c Config, cred credentials, pid int) bool {
+// adopt takes over the server that an earlier run left running, if it was started with
+// the program and options that this run would use, and if it answers.
+func (s *Server) adopt(ctx context.Context, c Config, h home, cred credentials, pid int) bool {
 	if c.Port != 0 && c.Port != cred.port {
 		return false
 	}
-	if !sameOptions(s.data, filepath.Join(s.bin, "postgres"), arguments(c, s.data, cred.port)) {
+	if !sameOptions(s.data, filepath.Join(s.bin, "postgres"), arguments(c, h.path(s.data), cred.port)) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
@@ -179,12 +191,12 @@ func (s *Server) adopt(ctx context.Context, c Config, cred credentials, pid int)
 	}
 	_ = os.Chmod(s.dsnFile(), 0o600)
 	s.proc = o
-	c.Log.Info("took over the PostgreSQL that an earlier run left behind", "pid", pid, slog.String("dir", s.dir))
+	c.Log.Info("adopted the PostgreSQL server that an earlier run left running", "pid", pid, slog.String("dir", s.dir))
 	return true
 }
 
-// sameOptions compares a command line with the one that a running server has
-// recorded, each argument in double quotes.
+// sameOptions compares a command line with the recorded one of a running server, which
+// has each argument in double quotes.
 func sameOptions(data, program string, args []string) bool {
 	b, err := os.ReadFile(filepath.Join(data, "postmaster.opts"))
 	if err != nil {
@@ -205,9 +217,9 @@ type child struct {
 	err  error         // how it ended; read after done
 }
 
-// spawn starts cmd and keeps one goroutine waiting for its end. Linux ties
-// "die with the parent" to the thread that started the child, so that
-// goroutine keeps its thread for the child's whole life.
+// spawn starts cmd and waits for its end in a goroutine. On Linux the parent-death
+// signal is sent when the thread that started the child ends, so the goroutine
+// keeps its thread until the child has ended.
 func spawn(cmd *exec.Cmd) (*child, error) {
 	c := &child{done: make(chan struct{})}
 	started := make(chan error, 1)
@@ -236,8 +248,9 @@ func (c *child) stop(ctx context.Context) error {
 	return shutDown(ctx, c.proc.Signal, c.done)
 }
 
-// shutDown sends the signal of a fast shutdown, then of an immediate one, then
-// the one nobody can refuse. It returns nil only when the first sufficed.
+// shutDown sends the signal of a fast shutdown. When ctx ends, it sends the signal of an
+// immediate shutdown, and then kills the server. It returns nil only when the
+// first signal was enough.
 func shutDown(ctx context.Context, signal func(os.Signal) error, done <-chan struct{}) error {
 	if err := signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -250,13 +263,14 @@ func shutDown(ctx context.Context, signal func(os.Signal) error, done <-chan str
 	for _, s := range []struct {
 		signal os.Signal
 		how    string
-	}{{immediateSignal, "stopped at once"}, {os.Kill, "killed"}} {
-		_ = signal(s.signal) // it may have just ended
+	}{{immediateSignal, "stopped immediately"}, {os.Kill, "killed"}} {
+		_ = signal(s.signal) // fails when the server has just ended
 		timer := time.NewTimer(killGrace)
 		select {
 		case <-done:
 			timer.Stop()
-			return fmt.Errorf("%w before the server had shut down; it was %s and will replay its log at the next start", context.Cause(ctx), s.how)
+			return fmt.Errorf("%w before the server had shut down; it was %s and replays its log at the next start",
+				context.Cause(ctx), s.how)
 		case <-timer.C:
 		}
 	}
@@ -280,8 +294,8 @@ func (o *orphan) stop(ctx context.Context) error {
 	return shutDown(ctx, p.Signal, done)
 }
 
-// watch closes gone when the server has ended, which nobody tells a process
-// that is not its parent. The caller must call stop.
+// watch closes gone when the server has ended. It polls, because the system notifies
+// only the parent of a process. The caller must call stop.
 func (o *orphan) watch() (gone <-chan struct{}, stop func()) {
 	closed, quit, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -302,11 +316,11 @@ func (o *orphan) watch() (gone <-chan struct{}, stop func()) {
 
 // runningPostmaster returns the pid of the server running on data, or 0.
 //
-// A server that was killed leaves its pid file behind, and another program may
-// have the pid by now, above all in a container started anew: PostgreSQL would
-// take it for a server and refuse. It does not mind the pid of its own parent,
-// so the file gets that. The rest of the file stays, by which PostgreSQL looks
-// for surviving children of the old server.
+// A killed server leaves its pid file, and another program may have that pid now, above
+// all in a restarted container. PostgreSQL would take that program for a running
+// server and not start. It accepts the pid of its own parent, so that pid is written
+// into the file. PostgreSQL needs the rest of the file to find surviving children
+// of the old server.
 func runningPostmaster(data string) int {
 	file := filepath.Join(data, "postmaster.pid")
 	pid := pidIn(file)
@@ -321,7 +335,7 @@ func runningPostmaster(data string) int {
 		return 0
 	}
 	if _, rest, ok := strings.Cut(string(b), "\n"); ok {
-		// When this fails PostgreSQL's own check says what is wrong.
+		// When this fails, PostgreSQL reports the cause.
 		_ = os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"+rest), 0o600)
 	}
 	return 0
@@ -341,11 +355,11 @@ func pidIn(file string) int {
 	return pid
 }
 
-// openLog opens the server's log to append to, and tells where it ends now.
+// openLog opens the server's log for appending, and returns its size.
 func openLog(name string) (*os.File, int64, error) {
 	if info, err := os.Stat(name); err == nil && info.Size() > maxLog {
 		if err := os.Truncate(name, 0); err != nil {
-			return nil, 0, fmt.Errorf("shorten log: %w", err)
+			return nil, 0, fmt.Errorf("truncate log: %w", err)
 		}
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

@@ -5,15 +5,14 @@ import (
 	"syscall"
 )
 
-// roomy is how many bytes must be free in memory for throw-away servers to
-// live there: each has some 40 MB, and 8 MB for every database.
+// roomy is the free memory, in bytes, from which on temporary servers are kept in
+// memory: each needs some 40 MB, and 8 MB for every database.
 const roomy = 4 << 30
 
-// ScratchDir is the best folder for servers that are thrown away: in memory
-// where that is allowed and there is room, else the temporary folder, as it is
-// when TMPDIR names one. Making databases is file work, and the disk of a
-// virtual machine can be ten times slower at it (measured: 18 ms for one in
-// memory, 100 to 350 ms on disk).
+// ScratchDir returns the folder for temporary servers: /dev/shm when it is writable and
+// has room, otherwise the temporary folder. TMPDIR, when set, always wins.
+// Creating a database writes many files, and the disk of a virtual machine can be ten
+// times slower than memory (measured: 18 ms in memory, 100 to 350 ms on disk).
 func ScratchDir() string {
 	const shm = "/dev/shm"
 	if os.Getenv("TMPDIR") != "" {

@@ -4,5 +4,5 @@ package pgdev
 
 import "os"
 
-// ScratchDir is the best folder for servers that are thrown away.
+// ScratchDir returns the folder for temporary servers.
 func ScratchDir() string { return os.TempDir() }

@@ -6,10 +6,10 @@ import (
 	"strconv"
 )
 
-// common settings hold for every server.
+// common settings are those of every server.
 var common = map[string]string{
 	"listen_addresses":        "127.0.0.1",
-	"unix_socket_directories": "", // a socket's path may have 107 bytes at most; and nobody needs it
+	"unix_socket_directories": "", // a socket's path may have 107 bytes at most, and TCP is enough
 	"max_connections":         "200",
 	"timezone":                "UTC",
 	"log_timezone":            "UTC",
@@ -19,24 +19,24 @@ var common = map[string]string{
 	"log_destination":         "stderr",
 	"log_line_prefix":         "%m [%p] ",
 
-	// A forgotten transaction holds back every reader of the feed. Ten minutes
-	// is far beyond any honest one.
+	// A forgotten transaction holds back every reader of the feed. No regular
+	// transaction is idle for ten minutes.
 	"idle_in_transaction_session_timeout": "10min",
 }
 
-// durable settings are for development and small installations: committed
-// means on disk.
+// durable settings are for development and small installations: a commit returns when
+// its data is on disk.
 var durable = map[string]string{
 	"fsync":              "on",
 	"synchronous_commit": "on",
 	"full_page_writes":   "on",
-	"wal_compression":    "off", // processors are scarcer than disk here
+	"wal_compression":    "off", // saves processor time at the cost of disk
 	"shared_buffers":     "256MB",
-	"max_wal_size":       "2GB", // checkpoints minutes, not seconds, apart under load
+	"max_wal_size":       "2GB", // minutes, not seconds, between checkpoints under load
 	"autovacuum":         "on",
 }
 
-// fast settings are for tests, whose data is thrown away.
+// fast settings are for tests, which need no durability.
 var fast = map[string]string{
 	"fsync":              "off",
 	"synchronous_commit": "off",
@@ -45,13 +45,13 @@ var fast = map[string]string{
 	"max_wal_senders":    "0", // as wal_level minimal demands
 	"shared_buffers":     "32MB",
 	"max_wal_size":       "256MB",
-	// Statistics written behind a test's back hold a transaction id, which
-	// delays the feeds of every test in the cluster.
+	// Autovacuum's writes hold a transaction id, which delays the feeds of every test
+	// in the cluster.
 	"autovacuum": "off",
 }
 
-// arguments are the server's, in a fixed order, so that a server that was left
-// running can be compared with the one wanted.
+// arguments returns the server's command line. The order is fixed, because adopt
+// compares it with the command line of a running server.
 func arguments(c Config, data string, port int) []string {
 	all := maps.Clone(common)
 	if c.Fast {
