@@ -15,24 +15,13 @@ type Delivery struct {
 	ID          uuid.UUID // of that event
 	Stream      domain.StreamID
 	Version     domain.Version
-	Kind        string
+	Kind        domain.DeliveryKind
 	Destination string
 	Lane        string // effects of one lane go out in order
 	Payload     any    // encoded as JSON
 	Priority    int    // higher goes first
 	Correlation uuid.UUID
 }
-
-// Kinds of deliveries; those that use tools are chat.KindOf's.
-const (
-	KindSendMessage  = "telegram.sendMessage"
-	KindAnswerButton = "telegram.answerCallbackQuery"
-	KindCreateTicket = chat.KindCreateTicket
-	KindComment      = "zendesk.comment"
-	KindSetStatus    = "zendesk.setStatus"
-	KindSetPriority  = "zendesk.setPriority"
-	KindTyping       = "telegram.sendChatAction" // part of another delivery's attempt, never one of its own
-)
 
 // Priorities of deliveries: a customer waits longest for a person, and a pressed
 // button shows a spinner until it is answered.
@@ -43,7 +32,7 @@ const (
 	PriorityButton = 20
 )
 
-// SendMessage is the payload of KindSendMessage. With Media it goes by sendPhoto and
+// SendMessage is the payload of domain.KindSendMessage. With Media it goes by sendPhoto and
 // the like, or by sendMediaGroup, and Text is the caption.
 type SendMessage struct {
 	ChatID  int64           `json:"chat_id"`
@@ -54,7 +43,7 @@ type SendMessage struct {
 	Thread  int64           `json:"thread,omitempty"`
 }
 
-// AnswerButton is the payload of KindAnswerButton.
+// AnswerButton is the payload of domain.KindAnswerButton.
 type AnswerButton struct {
 	QueryID string `json:"query_id"`
 	Text    string `json:"text,omitempty"`
@@ -77,7 +66,7 @@ func (u UseTool) Returned(delivery uuid.UUID, at time.Time) chat.RecordTool {
 	return chat.RecordTool{Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, About: u.About, At: at}
 }
 
-// CreateTicket is the payload of KindCreateTicket.
+// CreateTicket is the payload of domain.KindCreateTicket.
 type CreateTicket struct {
 	ExternalID string   `json:"external_id"`
 	Subject    string   `json:"subject"`
@@ -87,20 +76,20 @@ type CreateTicket struct {
 	Tags       []string `json:"tags,omitempty"`
 }
 
-// AddComment is the payload of KindComment.
+// AddComment is the payload of domain.KindAddComment.
 type AddComment struct {
 	ExternalID string `json:"external_id"`
 	Body       string `json:"body"`
 	Public     bool   `json:"public,omitempty"` // the requester sees it
 }
 
-// SetStatus is the payload of KindSetStatus.
+// SetStatus is the payload of domain.KindSetStatus.
 type SetStatus struct {
 	ExternalID string `json:"external_id"`
 	Status     string `json:"status"` // open, pending or solved
 }
 
-// SetPriority is the payload of KindSetPriority.
+// SetPriority is the payload of domain.KindSetPriority.
 type SetPriority struct {
 	ExternalID string `json:"external_id"`
 	Priority   string `json:"priority"` // urgent, high, normal or low
@@ -125,33 +114,16 @@ type Claimed struct {
 	Trace    string        // of the event that asks for it
 }
 
-// State is where a delivery stands.
-type State string
-
-// States of a delivery. After an attempt it is one of the first five: Unknown means
-// that the request was written and no answer came, so that it may have arrived.
-const (
-	Done    State = "done"
-	Refused State = "refused" // for good
-	Unknown State = "unknown"
-	Again   State = "again" // it did not arrive and may be tried again; in the ledger it is waiting
-	Dead    State = "dead"  // given up, or refused for a reason that may pass
-
-	Waiting State = "waiting"
-	Sending State = "sending"
-	Skipped State = "skipped" // by an operator
-)
-
 // Outcome is what a sender learned from one attempt.
 type Outcome struct {
-	State     State
-	After     time.Duration // Again: not before this long; 0 leaves it to the worker
+	State     domain.DeliveryState
+	After     time.Duration // to retry: not before this long; 0 leaves it to the worker
 	Untried   bool          // no call was made, which does not count as an attempt
-	Cause     Cause         // Again: Flooded or WrongToken, when that is why
-	MovedTo   int64         // Again: the group has this chat id now
-	Reason    string        // when not Done
+	Cause     Cause         // to retry: Flooded or WrongToken, when that is why
+	MovedTo   int64         // to retry: the group has this chat id now
+	Reason    string        // when not done
 	Answer    []byte        // JSON of what the other side said, for the ledger
 	MessageID int64         // of a message that was sent
-	Blocked   bool          // Refused: the customer does not want messages from this bot
+	Blocked   bool          // refused: the customer does not want messages from this bot
 	Command   chat.Command  // what to record; nil records a chat.RecordDelivery
 }

@@ -40,14 +40,14 @@ const (
 
 // Typing is shown to a customer while something that the answer needs is made.
 func Typing(stream domain.StreamID) Claimed {
-	return Claimed{Delivery: Delivery{Stream: stream, Kind: KindTyping, Priority: PriorityTyping}, Closed: true}
+	return Claimed{Delivery: Delivery{Stream: stream, Kind: domain.KindTyping, Priority: PriorityTyping}, Closed: true}
 }
 
 // CallsTo is the chat that a delivery's call concerns: for a message that of its lane,
 // which goes along when a group moves to another chat id.
 func (c Claimed) CallsTo() domain.StreamID {
 	lane := domain.StreamID(c.Lane)
-	if _, ok := lane.Chat(); ok && c.Kind == KindSendMessage {
+	if _, ok := lane.Chat(); ok && c.Kind == domain.KindSendMessage {
 		return lane
 	}
 	return c.Stream

@@ -45,13 +45,14 @@ func TestWhoHasBlockedTheBotIsReadFromTheEvents(t *testing.T) {
 func TestAMessageIsSentToTheChatOfItsLane(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		kind, lane string
-		want       domain.StreamID
+		kind domain.DeliveryKind
+		lane string
+		want domain.StreamID
 	}{
-		{commands.KindSendMessage, "chat-demo:-7", "chat-demo:-7"},
-		{commands.KindSendMessage, "chat-demo:-1001", "chat-demo:-1001"}, // the group has moved
-		{commands.KindSendMessage, "", "chat-demo:-7"},
-		{commands.KindTyping, "chat-demo:-1001", "chat-demo:-7"},
+		{domain.KindSendMessage, "chat-demo:-7", "chat-demo:-7"},
+		{domain.KindSendMessage, "chat-demo:-1001", "chat-demo:-1001"}, // the group has moved
+		{domain.KindSendMessage, "", "chat-demo:-7"},
+		{domain.KindTyping, "chat-demo:-1001", "chat-demo:-7"},
 		{chat.KindOf(dialog.OrderStatus), "orders-demo:-7", "chat-demo:-7"},
 	} {
 		claimed := commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, Lane: c.lane}}

@@ -20,7 +20,7 @@ import (
 type Request struct {
 	Stream      domain.StreamID
 	Command     chat.Command
-	Actor       string
+	Actor       domain.Actor
 	Causation   uuid.UUID // the event it answers; Nil when it came from outside
 	Correlation uuid.UUID // Nil begins a new chain
 	Trace       string    // W3C traceparent of whoever asks; "" when it is not sampled

@@ -324,7 +324,7 @@ func TestAnActOlderThanTheMemoryIsDoneOnce(t *testing.T) {
 	store.elsewhere(anna, chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal})
 	h := handler(t, store, one)
 	note := func(key int, print uint64) (commands.Result, error) {
-		return h.Handle(t.Context(), commands.Request{Stream: anna, Actor: "person:maria",
+		return h.Handle(t.Context(), commands.Request{Stream: anna, Actor: "operator:maria",
 			Command: chat.Operate{Key: fmt.Sprint(key), Print: print, Operator: "maria", Do: chat.AddNote{Text: "hm"}}})
 	}
 	for n := range 64 {
@@ -388,7 +388,7 @@ func TestASettlementThatIsNoLongerOursIsReportedAndTheRestGoesOn(t *testing.T) {
 	ours, theirs := uuid.New(), uuid.New()
 	store.leases[ours], store.leases[theirs] = 1, 8
 	settle := func(id uuid.UUID, fence int64) commands.Request {
-		r := ask(anna, chat.RecordDelivery{Delivery: id, Kind: commands.KindSendMessage, Outcome: "done"})
+		r := ask(anna, chat.RecordDelivery{Delivery: id, Kind: domain.KindSendMessage, Outcome: "done"})
 		r.Settles = &commands.Settlement{Delivery: id, Fence: fence, State: "done"}
 		return r
 	}

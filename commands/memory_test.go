@@ -180,7 +180,7 @@ var (
 // update is a message that came in.
 func update(stream domain.StreamID, id int64) commands.Request {
 	return commands.Request{
-		Stream: stream, Actor: "customer", At: start,
+		Stream: stream, Actor: domain.ActorCustomer, At: start,
 		Command: chat.Receive{At: start, Event: chat.MessageReceived{
 			Update: chat.Update{ID: id, Key: uint64(id)}, MessageID: id, Date: start, From: chat.Sender{ID: 9}, Text: "hello",
 		}},
@@ -190,7 +190,7 @@ func update(stream domain.StreamID, id int64) commands.Request {
 
 // ask is an operator's command.
 func ask(stream domain.StreamID, command chat.Command) commands.Request {
-	return commands.Request{Stream: stream, Command: command, Actor: "person:maria", At: start}
+	return commands.Request{Stream: stream, Command: command, Actor: "operator:maria", At: start}
 }
 
 var start = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)

@@ -6,11 +6,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
-// AskModel is the payload of chat.KindAsk.
+// AskModel is the payload of domain.KindAskModel.
 type AskModel struct {
 	Ask      int           `json:"ask"`
 	Messages []llm.Message `json:"messages"`
@@ -27,7 +28,7 @@ func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 // oweModel is the delivery that asks a model. A chat's questions go out in order, in a
 // lane of their own: an answer that takes long holds no message back.
 func oweModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
-	d.Kind, d.Destination, d.Lane = chat.KindAsk, "agent:"+bot, "agent-"+bot+":"+strconv.FormatInt(chatID, 10)
+	d.Kind, d.Destination, d.Lane = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID, 10)
 	d.Payload = AskModel{e.Ask, e.Messages, e.Tools, e.Tokens, e.Until}
 	return d
 }

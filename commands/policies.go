@@ -25,7 +25,7 @@ func Turn(r domain.Recorded, now time.Time) (Request, bool) {
 	}
 	return Request{
 		Stream: r.Stream, Command: chat.Respond{To: r.Version, Event: r.Event, At: now},
-		Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now,
+		Actor: domain.ActorBot, Causation: r.ID, Correlation: r.Correlation, At: now,
 	}, true
 }
 
@@ -39,7 +39,7 @@ func Refer(r domain.Recorded, desk string, now time.Time) (Request, bool) {
 	}
 	return Request{
 		Stream: r.Stream, Command: chat.ReferTicket{Desk: desk},
-		Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now,
+		Actor: domain.ActorBot, Causation: r.ID, Correlation: r.Correlation, At: now,
 	}, desk != ""
 }
 
@@ -49,7 +49,7 @@ func Refer(r domain.Recorded, desk string, now time.Time) (Request, bool) {
 func Migrate(r domain.Recorded, now time.Time) (Request, bool) {
 	bot := r.Stream.Bot()
 	id, _ := r.Stream.Chat()
-	request := Request{Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: now}
+	request := Request{Actor: domain.ActorBot, Causation: r.ID, Correlation: r.Correlation, At: now}
 	switch e := r.Event.(type) {
 	case chat.UpdateKept:
 		switch {
@@ -81,7 +81,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	switch e := r.Event.(type) {
 	case chat.ReplyQueued:
 		to := cmp.Or(e.Chat, chatID)
-		d.Kind, d.Destination, d.Lane = KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
+		d.Kind, d.Destination, d.Lane = domain.KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
 		d.Payload = SendMessage{to, e.Text, e.Format, e.Media, e.Buttons, e.Thread}
 		if d.Priority = PriorityPerson; e.Author.Kind != chat.Person {
 			d.Priority = PriorityBot
@@ -89,7 +89,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	case chat.ButtonAnswered:
 		// A lane of its own: the answer must come within 150 s, however long the
 		// chat's line of messages is.
-		d.Kind, d.Destination, d.Lane = KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
+		d.Kind, d.Destination, d.Lane = domain.KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
 		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
@@ -97,17 +97,17 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	case chat.ModelAsked:
 		d = oweModel(d, e, bot, chatID)
 	case chat.TicketReferred:
-		d.Kind, d.Destination, d.Lane = KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
+		d.Kind, d.Destination, d.Lane = domain.KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
 		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}
 	case chat.DeskUpdateQueued:
 		d.Destination, d.Lane = e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
 		switch id := ExternalID(r.Stream, e.Ticket); {
 		case e.Status != "":
-			d.Kind, d.Payload = KindSetStatus, SetStatus{id, e.Status}
+			d.Kind, d.Payload = domain.KindSetStatus, SetStatus{id, e.Status}
 		case e.Priority != "":
-			d.Kind, d.Payload = KindSetPriority, SetPriority{id, string(e.Priority)}
+			d.Kind, d.Payload = domain.KindSetPriority, SetPriority{id, string(e.Priority)}
 		default:
-			d.Kind, d.Payload = KindComment, AddComment{id, e.Text, e.Public}
+			d.Kind, d.Payload = domain.KindAddComment, AddComment{id, e.Text, e.Public}
 		}
 	default:
 		return Delivery{}, false

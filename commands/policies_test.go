@@ -72,10 +72,10 @@ func TestATicketIsReferredWhenItOpensIfTheBotHasAnotherDesk(t *testing.T) {
 }
 
 func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
-	owes := map[string]string{
-		"reply_queued": commands.KindSendMessage, "button_answered": commands.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
+	owes := map[string]domain.DeliveryKind{
+		"reply_queued": domain.KindSendMessage, "button_answered": domain.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
 		"order_lookup_requested": chat.KindOf(dialog.OrderStatus), "address_check_requested": chat.KindOf(dialog.CheckAddress), "address_update_requested": chat.KindOf(dialog.ChangeAddress),
-		"ticket_referred": commands.KindCreateTicket, "desk_update_queued": commands.KindComment, "model_asked": chat.KindAsk,
+		"ticket_referred": domain.KindCreateTicket, "desk_update_queued": domain.KindAddComment, "model_asked": domain.KindAskModel,
 	}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
@@ -96,14 +96,15 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 	group := domain.ChatStream("demo", -1001)
 	buttons := []dialog.Button{{Text: "Yes", Data: "y"}}
 	tests := map[string]struct {
-		event                   domain.Event
-		destination, lane, kind string
-		payload                 any
+		event             domain.Event
+		destination, lane string
+		kind              domain.DeliveryKind
+		payload           any
 	}{
 		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: chat.Author{Kind: chat.Bot}},
-			"telegram:demo", "chat-demo:-1001", commands.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
+			"telegram:demo", "chat-demo:-1001", domain.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
 		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
-			"telegram:demo", "button-demo:q", commands.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
+			"telegram:demo", "button-demo:q", domain.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
 		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
 			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2, Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
 		"order of somebody in a group": {chat.ToolRequested{Tool: dialog.OrderStatus, Customer: 77, Account: "C-1"},
@@ -113,17 +114,17 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 		"customer": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 1, For: chat.ForCustomer, Tool: dialog.LookUpCustomer, Customer: 77},
 			"crm:demo", "customer-demo:-1001", "crm.customer", commands.UseTool{Tool: dialog.LookUpCustomer, For: chat.ForCustomer, Call: 1, Customer: "telegram:77", To: 5}},
 		"ticket": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "angry", Subject: "my lamp", Customer: "Anna", Priority: "urgent", Said: []string{"Anna: my lamp", "Anna: hello?"}},
-			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
 				Comment: "A person is needed: angry\nAnna: my lamp\nAnna: hello?", Requester: "Anna", Priority: "urgent", Tags: []string{"chatledger"}}},
 		"ticket about nothing": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "asked"},
-			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "asked",
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "asked",
 				Comment: "A person is needed: asked", Tags: []string{"chatledger"}}},
 		"word about a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Text: "ann: hi", Public: true},
-			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindComment, commands.AddComment{ExternalID: "chat-demo:-1001/#3", Body: "ann: hi", Public: true}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:-1001/#3", Body: "ann: hi", Public: true}},
 		"status of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Status: "solved"},
-			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindSetStatus, commands.SetStatus{ExternalID: "chat-demo:-1001/#3", Status: "solved"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetStatus, commands.SetStatus{ExternalID: "chat-demo:-1001/#3", Status: "solved"}},
 		"priority of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Priority: "high"},
-			"zendesk:demo", "zendesk-demo:-1001#3", commands.KindSetPriority, commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetPriority, commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
 	}
 	for name, test := range tests {
 		d, _ := commands.Owe(recorded(group, test.event))

@@ -70,7 +70,7 @@ type NewEvent struct {
 	Raw         []byte // the update as received, on the event that received it
 	Causation   uuid.UUID
 	Correlation uuid.UUID
-	Actor       string
+	Actor       domain.Actor
 	Trace       string // W3C traceparent; "" when it is not sampled
 	OccurredAt  time.Time
 }
@@ -86,12 +86,12 @@ type ConsumedUpdate struct {
 // one that is not under way. It is fenced off unless the delivery is as it was seen.
 type Settlement struct {
 	Delivery uuid.UUID
-	Was      State  // "" is Sending
-	Fence    int64  // number of the lease
-	State    State  // Done, Refused, Unknown or Dead; an operator's is Waiting or Skipped
-	Holds    bool   // its lane waits until an operator decides about it: a dead letter
-	Unsure   bool   // the attempt may have arrived
-	Outcome  []byte // JSON of what the other side said; may be nil
+	Was      domain.DeliveryState // "" is sending
+	Fence    int64                // number of the lease
+	State    domain.DeliveryState // done, refused, unknown or dead; an operator's is waiting or skipped
+	Holds    bool                 // its lane waits until an operator decides about it: a dead letter
+	Unsure   bool                 // the attempt may have arrived
+	Outcome  []byte               // JSON of what the other side said; may be nil
 	Reason   string
 }
 

@@ -25,10 +25,6 @@ type Unfinished struct {
 	timed      map[domain.StreamID]chat.State // folded since something in it last began
 }
 
-// Importer is the actor of what fell due while an archive lay: it came to its end, and
-// nobody was told.
-const Importer = "import"
-
 // OpenEffect is an effect of which no outcome is known, or that is a dead letter.
 type OpenEffect struct {
 	ID     uuid.UUID // of the event that asked for it
@@ -49,7 +45,7 @@ func (u *Unfinished) Follow(r domain.Recorded) {
 	if u.effects == nil {
 		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}, map[domain.StreamID]chat.State{}
 	}
-	if r.Actor == "delivery" { // whatever it is: the outcome of what caused it
+	if r.Actor == domain.ActorDelivery { // whatever it is: the outcome of what caused it
 		delete(u.effects, r.Causation)
 	}
 	if _, asks := Owe(r); asks {

@@ -70,7 +70,7 @@ type Recorded struct {
 	Event       Event
 	Causation   uuid.UUID // the event it answers; uuid.Nil when it came from outside
 	Correlation uuid.UUID // the event that began the chain
-	Actor       string
+	Actor       Actor
 	Trace       string // W3C traceparent of the request that decided it; "" when it is not sampled
 	OccurredAt  time.Time
 	RecordedAt  time.Time

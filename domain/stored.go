@@ -19,7 +19,7 @@ type Stored struct {
 	Raw          []byte    // JSON; nil when there is none
 	Causation    uuid.UUID // uuid.Nil when it came from outside
 	Correlation  uuid.UUID
-	Actor        string
+	Actor        Actor
 	Trace        string    // W3C traceparent of the request that decided it; "" when it is not sampled
 	OccurredAt   time.Time // UTC, in microseconds, as is RecordedAt
 	RecordedAt   time.Time

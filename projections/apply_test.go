@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
@@ -135,13 +134,13 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 	t.Parallel()
 	id := uuid.Must(uuid.NewV7())
 	queued := chat.ReplyQueued{Text: "hello", Author: chat.Author{Kind: chat.Bot}}
-	succeeded := chat.DeliverySucceeded{Delivery: id, Kind: commands.KindSendMessage, MessageID: 7}
-	failed := chat.DeliveryFailed{Delivery: id, Kind: commands.KindSendMessage, Outcome: "dead", Reason: "away"}
-	retried := func(was string) chat.DeliveryRetried {
-		return chat.DeliveryRetried{Delivery: id, Kind: commands.KindSendMessage, Was: was}
+	succeeded := chat.DeliverySucceeded{Delivery: id, Kind: domain.KindSendMessage, MessageID: 7}
+	failed := chat.DeliveryFailed{Delivery: id, Kind: domain.KindSendMessage, Outcome: "dead", Reason: "away"}
+	retried := func(was domain.DeliveryState) chat.DeliveryRetried {
+		return chat.DeliveryRetried{Delivery: id, Kind: domain.KindSendMessage, Was: was}
 	}
-	skipped := func(was string) chat.DeliverySkipped {
-		return chat.DeliverySkipped{Delivery: id, Kind: commands.KindSendMessage, Was: was}
+	skipped := func(was domain.DeliveryState) chat.DeliverySkipped {
+		return chat.DeliverySkipped{Delivery: id, Kind: domain.KindSendMessage, Was: was}
 	}
 	for name, test := range map[string]struct {
 		history []domain.Event
@@ -156,7 +155,7 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 		"skipped before it was sent":    {[]domain.Event{queued, skipped("waiting")}, "0 0 1"},
 		"skipped, then sent":            {[]domain.Event{queued, skipped("waiting"), retried("skipped"), succeeded}, "1 0 0"},
 		"sent, and sent again":          {[]domain.Event{queued, succeeded, retried("done"), succeeded}, "2 0 0"},
-		"the answer to a button failed": {[]domain.Event{queued, chat.DeliveryFailed{Kind: commands.KindAnswerButton, Outcome: "dead"}, chat.DeliveryRetried{Kind: commands.KindAnswerButton, Was: "dead"}}, "0 1 0"},
+		"the answer to a button failed": {[]domain.Event{queued, chat.DeliveryFailed{Kind: domain.KindAnswerButton, Outcome: "dead"}, chat.DeliveryRetried{Kind: domain.KindAnswerButton, Was: "dead"}}, "0 1 0"},
 	} {
 		var history []domain.Recorded
 		for i, event := range test.history {
@@ -185,7 +184,7 @@ func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 		h := projectionstest.History{Stream: domain.ChatStream("demo", id)}
 		g := projectionstest.Generator{History: &h, Rand: rand.New(rand.NewPCG(uint64(id), 2)), Now: at}
 		for _, c := range commands {
-			g.Ask("person:bo", c)
+			g.Ask("operator:bo", c)
 		}
 		return h
 	}
@@ -285,11 +284,11 @@ func TestATicketShowsHowItStandsAtTheOtherDesk(t *testing.T) {
 	stands("pending <nil> ")
 	happened(uuid.New(), chat.TicketResolved{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2"})
 	happened(second, chat.TicketReferred{Ticket: "#2", Desk: "zendesk"})
-	happened(uuid.New(), chat.DeliveryFailed{Delivery: first, Kind: commands.KindCreateTicket, Outcome: "dead"})
+	happened(uuid.New(), chat.DeliveryFailed{Delivery: first, Kind: domain.KindCreateTicket, Outcome: "dead"})
 	stands("failed <nil> pending <nil> ")
-	happened(uuid.New(), chat.TicketFiled{Delivery: second, Ticket: "#2", Number: "36"}, chat.DeliveryFailed{Delivery: uuid.New(), Kind: commands.KindComment, Outcome: "dead"})
+	happened(uuid.New(), chat.TicketFiled{Delivery: second, Ticket: "#2", Number: "36"}, chat.DeliveryFailed{Delivery: uuid.New(), Kind: domain.KindAddComment, Outcome: "dead"})
 	stands("failed <nil> filed 36 ")
-	happened(uuid.New(), chat.DeliveryRetried{Delivery: first, Kind: commands.KindCreateTicket})
+	happened(uuid.New(), chat.DeliveryRetried{Delivery: first, Kind: domain.KindCreateTicket})
 	stands("pending <nil> filed 36 ")
 	happened(uuid.New(), chat.TicketFiled{Delivery: first, Ticket: "#1", Number: "37"})
 	stands("filed 37 filed 36 ")

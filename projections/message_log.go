@@ -3,7 +3,6 @@ package projections
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,7 +92,7 @@ func named(stream domain.StreamID, version domain.Version) string {
 }
 
 // sending is the message_id of what a delivery sends, if it is a message.
-func sending(delivery uuid.UUID, kind string) string {
+func sending(delivery uuid.UUID, kind domain.DeliveryKind) string {
 	if kind != messageKind {
 		return ""
 	}
@@ -154,7 +153,10 @@ func aboutTheLast(r domain.Recorded) bool {
 
 // fetched tells whether it was the bot that fetched a person, rather than one who came
 // by themselves.
-func fetched(r domain.Recorded) bool { return !strings.HasPrefix(r.Actor, "person:") }
+func fetched(r domain.Recorded) bool {
+	_, named := r.Actor.Operator()
+	return !named
+}
 
 // take takes one event into the log.
 func (l *messageLog) take(r domain.Recorded) error {
@@ -358,7 +360,7 @@ func (m *Message) learn(r domain.Recorded) {
 			m.TelegramID = &e.MessageID
 		}
 	case chat.DeliveryFailed:
-		state(clean(e.Outcome), text(e.Reason))
+		state(string(e.Outcome), text(e.Reason))
 	case chat.DeliveryRetried:
 		state(waiting, m.Failure)
 	case chat.DeliverySkipped:

@@ -31,7 +31,7 @@ func happened(events ...domain.Event) []domain.Recorded {
 		r := domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(i + 1)}, Stream: "chat-demo:1", Version: domain.Version(i + 1),
 			ID: delivery(i + 1), Event: e, Actor: "bot", OccurredAt: noon.Add(time.Duration(i) * time.Minute)}
 		if by, ok := e.(byBo); ok {
-			r.Event, r.Actor = by.Event, "person:bo"
+			r.Event, r.Actor = by.Event, "operator:bo"
 		}
 		history = append(history, r)
 	}
@@ -119,12 +119,12 @@ func TestAMessageShowsWhatBecameOfItsDelivery(t *testing.T) {
 		event domain.Event
 		want  string
 	}{
-		{chat.DeliveryFailed{Delivery: delivery(2), Kind: commands.KindAnswerButton, Outcome: "dead"}, "waiting <nil> <nil>; waiting <nil> <nil>"},
-		{chat.DeliverySucceeded{Delivery: delivery(2), Kind: commands.KindSendMessage, MessageID: 8}, "waiting <nil> <nil>; sent <nil> 8"},
-		{chat.DeliveryFailed{Delivery: delivery(1), Kind: commands.KindSendMessage, Outcome: "unknown", Reason: "no answer"}, "unknown no answer <nil>; sent <nil> 8"},
-		{chat.DeliveryRetried{Delivery: delivery(1), Kind: commands.KindSendMessage}, "waiting no answer <nil>; sent <nil> 8"},
-		{chat.DeliverySucceeded{Delivery: delivery(1), Kind: commands.KindSendMessage, MessageID: 9}, "sent <nil> 9; sent <nil> 8"},
-		{chat.DeliverySkipped{Delivery: delivery(1), Kind: commands.KindSendMessage, Reason: "enough"}, "skipped enough 9; sent <nil> 8"},
+		{chat.DeliveryFailed{Delivery: delivery(2), Kind: domain.KindAnswerButton, Outcome: "dead"}, "waiting <nil> <nil>; waiting <nil> <nil>"},
+		{chat.DeliverySucceeded{Delivery: delivery(2), Kind: domain.KindSendMessage, MessageID: 8}, "waiting <nil> <nil>; sent <nil> 8"},
+		{chat.DeliveryFailed{Delivery: delivery(1), Kind: domain.KindSendMessage, Outcome: "unknown", Reason: "no answer"}, "unknown no answer <nil>; sent <nil> 8"},
+		{chat.DeliveryRetried{Delivery: delivery(1), Kind: domain.KindSendMessage}, "waiting no answer <nil>; sent <nil> 8"},
+		{chat.DeliverySucceeded{Delivery: delivery(1), Kind: domain.KindSendMessage, MessageID: 9}, "sent <nil> 9; sent <nil> 8"},
+		{chat.DeliverySkipped{Delivery: delivery(1), Kind: domain.KindSendMessage, Reason: "enough"}, "skipped enough 9; sent <nil> 8"},
 	} {
 		history = append(history, step.event)
 		if got := columns(t, projections.Messages{}, happened(history...), keys, "delivery", "failure", "telegram_id"); got != step.want {

@@ -91,15 +91,15 @@ func filing(event domain.Event) (delivery uuid.UUID, state, number string) {
 	case chat.TicketFiled:
 		return e.Delivery, filed, e.Number
 	case chat.DeliveryFailed:
-		if e.Kind == chat.KindCreateTicket {
+		if e.Kind == domain.KindCreateTicket {
 			return e.Delivery, failed, ""
 		}
 	case chat.DeliverySkipped:
-		if e.Kind == chat.KindCreateTicket {
+		if e.Kind == domain.KindCreateTicket {
 			return e.Delivery, failed, ""
 		}
 	case chat.DeliveryRetried:
-		if e.Kind == chat.KindCreateTicket {
+		if e.Kind == domain.KindCreateTicket {
 			return e.Delivery, pending, ""
 		}
 	}

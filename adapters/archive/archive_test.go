@@ -27,7 +27,7 @@ func event(n int) domain.Stored {
 	return domain.Stored{
 		Position: domain.Position{Transaction: uint64(700 + n/2), Number: int64(n)},
 		Stream:   "chat-demo:42", Version: domain.Version(n), ID: id, Name: "message_received", EventVersion: 1,
-		Payload: []byte(`{"update_id":1}`), Correlation: id, Actor: "customer", OccurredAt: at, RecordedAt: at.Add(time.Microsecond),
+		Payload: []byte(`{"update_id":1}`), Correlation: id, Actor: domain.ActorCustomer, OccurredAt: at, RecordedAt: at.Add(time.Microsecond),
 	}
 }
 
@@ -49,7 +49,7 @@ var awkward = map[string]domain.Stored{
 	"every kind of character": with(func(e *domain.Stored) {
 		e.Payload = []byte("{\"text\":\"<b>&amp; grüß \u2028\u2029 \U0001f44b \u0085\u007f\uffff \\\\ \\\" \\n\"}")
 		e.Raw = e.Payload
-		e.Actor = "person:Zoë <\"\\\n>"
+		e.Actor = "operator:Zoë <\"\\\n>"
 	}),
 	"large numbers": with(func(e *domain.Stored) {
 		e.Payload = []byte(`{"id":9007199254740993,"n":1e400,"m":-2.50}`)

@@ -53,7 +53,7 @@ func (w cloudEventsWriter) Write(s domain.Stored) error {
 	if s.Causation != uuid.Nil {
 		e.SetExtension(extCausation, s.Causation.String())
 	}
-	e.SetExtension(extActor, s.Actor)
+	e.SetExtension(extActor, string(s.Actor))
 	e.SetExtension(extRecorded, s.RecordedAt)
 	if s.Trace != "" {
 		e.SetExtension(extTrace, s.Trace)
@@ -112,7 +112,7 @@ func readExtensions(s *domain.Stored, attributes map[string]any) (err error) {
 		{name: extVersion, read: func(v any) error { n, err := types.ToInteger(v); s.Version = domain.Version(n); return err }},
 		{name: extCorrelation, read: func(v any) error { return readUUID(&s.Correlation, v) }},
 		{name: extCausation, read: func(v any) error { return readUUID(&s.Causation, v) }, optional: true},
-		{name: extActor, read: func(v any) error { s.Actor, err = types.ToString(v); return err }},
+		{name: extActor, read: func(v any) error { actor, err := types.ToString(v); s.Actor = domain.Actor(actor); return err }},
 		{name: extRecorded, read: func(v any) error { s.RecordedAt, err = types.ToTime(v); s.RecordedAt = s.RecordedAt.UTC(); return err }},
 		{name: extRaw, read: func(v any) error { s.Raw, err = types.ToBinary(v); return err }, optional: true},
 	} {

@@ -61,7 +61,7 @@ type ndjson struct {
 	Raw           json.RawMessage `json:"raw,omitempty"`
 	CausationID   uuid.UUID       `json:"causation_id,omitzero"`
 	CorrelationID uuid.UUID       `json:"correlation_id"`
-	Actor         string          `json:"actor"`
+	Actor         domain.Actor    `json:"actor"`
 	OccurredAt    time.Time       `json:"occurred_at"`
 	RecordedAt    time.Time       `json:"recorded_at"`
 }

@@ -66,7 +66,7 @@ func rowOf(into parquet.Row, s domain.Stored) parquet.Row {
 	optional(s.Raw != nil, parquet.ByteArrayValue(s.Raw))
 	optional(s.Causation != uuid.Nil, parquet.FixedLenByteArrayValue(s.Causation[:]))
 	add(parquet.FixedLenByteArrayValue(s.Correlation[:]))
-	add(text(s.Actor))
+	add(text(string(s.Actor)))
 	add(parquet.Int64Value(s.OccurredAt.UnixMicro()))
 	add(parquet.Int64Value(s.RecordedAt.UnixMicro()))
 	return into
@@ -97,7 +97,7 @@ func storedOf(r parquet.Row) (s domain.Stored, err error) {
 	if !r[9].IsNull() {
 		s.Causation = uuid.UUID(r[9].ByteArray())
 	}
-	s.Correlation, s.Actor = uuid.UUID(r[10].ByteArray()), text(11)
+	s.Correlation, s.Actor = uuid.UUID(r[10].ByteArray()), domain.Actor(text(11))
 	s.OccurredAt, s.RecordedAt = at(12), at(13)
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // Ledger leases deliveries.
@@ -130,7 +131,7 @@ func (l *Leases) take(ctx context.Context, destination string, n int) ([]command
 func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
 	defer cancel()
-	untried := commands.Outcome{State: commands.Again, Untried: true, Reason: "the process that had claimed it has stopped"}
+	untried := commands.Outcome{State: domain.DeliveryRetry, Untried: true, Reason: "the process that had claimed it has stopped"}
 	if _, err := l.ledger.PutOff(ctx, c.ID, c.Fence, untried); err != nil {
 		l.log.Warn("a delivery is not given back; its lease will run out", "delivery", c.ID, "error", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // fakeLedger owes deliveries by destination.
@@ -50,7 +51,7 @@ func (l *fakeLedger) Claim(_ context.Context, destination, owner string, limit i
 func (l *fakeLedger) PutOff(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if o.State == commands.Again && o.Untried && ctx.Err() == nil {
+	if o.State == domain.DeliveryRetry && o.Untried && ctx.Err() == nil {
 		l.back = append(l.back, delivery)
 	}
 	return true, ctx.Err()

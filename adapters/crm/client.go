@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/chatledger/chatledger/adapters/outbound"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 const (
@@ -41,16 +41,16 @@ const (
 
 // Error says why a call brought nothing, and what its caller can do.
 type Error struct {
-	State  commands.State // Refused: for good. Again: it may pass. Unknown: it may have taken effect
-	After  time.Duration  // Again: not before this long; 0 when nobody knows
-	Status int            // of HTTP; 0 when no answer came
+	State  domain.DeliveryState // Refused: for good. Again: it may pass. Unknown: it may have taken effect
+	After  time.Duration        // Again: not before this long; 0 when nobody knows
+	Status int                  // of HTTP; 0 when no answer came
 	Reason string
 }
 
 func (e *Error) Error() string { return "CRM: " + e.Reason }
 
 func refused(format string, args ...any) *Error {
-	return &Error{State: commands.Refused, Reason: fmt.Sprintf(format, args...)}
+	return &Error{State: domain.DeliveryRefused, Reason: fmt.Sprintf(format, args...)}
 }
 
 // Client speaks to one CRM. Its methods return an *Error when they fail; they are
@@ -131,7 +131,7 @@ func (c *Client) UpdateBillingAddress(ctx context.Context, key, customer, addres
 		return Receipt{}, err
 	}
 	if lacks := missing("id", r.ID, "customer", r.Customer, "address", r.Address, "updated_at", r.UpdatedAt); lacks != "" {
-		return Receipt{}, unreadable(commands.Unknown, "it lacks %s", lacks)
+		return Receipt{}, unreadable(domain.DeliveryUnknown, "it lacks %s", lacks)
 	}
 	return r, nil
 }
@@ -174,11 +174,11 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	case err.Open:
 		return c.open()
 	case err.Unreadable():
-		return unreadable(commands.Unknown, "%v", err)
+		return unreadable(domain.DeliveryUnknown, "%v", err)
 	case err.Status == 0 && err.Sent: // it may have arrived
-		return &Error{State: commands.Unknown, Reason: err.Error()}
+		return &Error{State: domain.DeliveryUnknown, Reason: err.Error()}
 	case err.Status == 0:
-		return &Error{State: commands.Again, Reason: err.Error()}
+		return &Error{State: domain.DeliveryRetry, Reason: err.Error()}
 	default:
 		return refusal(err)
 	}
@@ -186,10 +186,10 @@ func (c *Client) failure(err *outbound.Error) *Error {
 
 // open is the error of a call that is not made because the breaker is open.
 func (c *Client) open() *Error {
-	return &Error{State: commands.Again, After: c.http.OpenFor(), Reason: (&outbound.Error{Open: true}).Error()}
+	return &Error{State: domain.DeliveryRetry, After: c.http.OpenFor(), Reason: (&outbound.Error{Open: true}).Error()}
 }
 
-func unreadable(state commands.State, format string, args ...any) *Error {
+func unreadable(state domain.DeliveryState, format string, args ...any) *Error {
 	return &Error{State: state, Status: http.StatusOK, Reason: fmt.Sprintf("the answer cannot be read: %.*s", maxQuoted, fmt.Sprintf(format, args...))}
 }
 
@@ -201,7 +201,7 @@ func refusal(err *outbound.Error) *Error {
 	}
 	p.Status = err.Status
 	e := p.error()
-	if e.State == commands.Again && e.After == 0 {
+	if e.State == domain.DeliveryRetry && e.After == 0 {
 		e.After, _ = outbound.RetryAfter(err.Header, maxRetryAfter)
 	}
 	return e
@@ -215,14 +215,14 @@ type problem struct {
 
 // error is what a problem means to the caller.
 func (p problem) error() *Error {
-	e := &Error{State: commands.Again, Status: p.Status, Reason: fmt.Sprintf("%d, %.*q", p.Status, maxQuoted, p.Detail)}
+	e := &Error{State: domain.DeliveryRetry, Status: p.Status, Reason: fmt.Sprintf("%d, %.*q", p.Status, maxQuoted, p.Detail)}
 	switch {
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		e.After, e.Reason = setUpPause, "the token is wrong: "+e.Reason
 	case p.Status/100 == 3:
 		e.After, e.Reason = setUpPause, "the CRM's URL is wrong: "+e.Reason
 	case p.Status/100 == 4 && p.Status != http.StatusTooManyRequests && p.Status != http.StatusRequestTimeout:
-		e.State = commands.Refused
+		e.State = domain.DeliveryRefused
 	}
 	return e
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 const address = "14 baker st., London NW1 6XE"
@@ -31,22 +31,22 @@ func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 		applied bool
 	}{
 		"none":                         {crmsim.Fault{}, Error{}, Error{}, true},
-		"429":                          both(crmsim.Fault{Status: 429, RetryAfter: 7}, Error{commands.Again, 7 * time.Second, 429, "that was asked for"}),
-		"503 with a time to come back": both(crmsim.Fault{Status: 503, RetryAfter: 9}, Error{commands.Again, 9 * time.Second, 503, "503"}),
-		"500":                          both(crmsim.Fault{Status: 500}, Error{commands.Again, 0, 500, "500"}),
-		"408":                          both(crmsim.Fault{Status: 408}, Error{commands.Again, 0, 408, "408"}),
-		"401":                          both(crmsim.Fault{Status: 401}, Error{commands.Again, setUpPause, 401, "token is wrong"}),
-		"403":                          both(crmsim.Fault{Status: 403}, Error{commands.Again, setUpPause, 403, "token is wrong"}),
-		"404":                          both(crmsim.Fault{Status: 404}, Error{commands.Refused, 0, 404, "404"}),
-		"422":                          both(crmsim.Fault{Status: 422}, Error{commands.Refused, 0, 422, "that was asked for"}),
-		"a redirect":                   both(crmsim.Fault{Status: 302}, Error{commands.Again, setUpPause, 302, "URL is wrong"}),
-		"cut":                          took(crmsim.Fault{Cut: true}, Error{commands.Unknown, 0, 0, "EOF"}),
-		"HTML":                         took(crmsim.Fault{Body: "html"}, Error{commands.Unknown, 0, 200, "text/html of"}),
-		"truncated":                    took(crmsim.Fault{Body: "truncated"}, Error{commands.Unknown, 0, 200, "unexpected end of JSON"}),
-		"endless":                      took(crmsim.Fault{Body: "endless"}, Error{commands.Unknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
-		"no answer":                    both(crmsim.Fault{DelayMS: 60_000}, Error{commands.Unknown, 0, 0, "deadline exceeded"}),
+		"429":                          both(crmsim.Fault{Status: 429, RetryAfter: 7}, Error{domain.DeliveryRetry, 7 * time.Second, 429, "that was asked for"}),
+		"503 with a time to come back": both(crmsim.Fault{Status: 503, RetryAfter: 9}, Error{domain.DeliveryRetry, 9 * time.Second, 503, "503"}),
+		"500":                          both(crmsim.Fault{Status: 500}, Error{domain.DeliveryRetry, 0, 500, "500"}),
+		"408":                          both(crmsim.Fault{Status: 408}, Error{domain.DeliveryRetry, 0, 408, "408"}),
+		"401":                          both(crmsim.Fault{Status: 401}, Error{domain.DeliveryRetry, setUpPause, 401, "token is wrong"}),
+		"403":                          both(crmsim.Fault{Status: 403}, Error{domain.DeliveryRetry, setUpPause, 403, "token is wrong"}),
+		"404":                          both(crmsim.Fault{Status: 404}, Error{domain.DeliveryRefused, 0, 404, "404"}),
+		"422":                          both(crmsim.Fault{Status: 422}, Error{domain.DeliveryRefused, 0, 422, "that was asked for"}),
+		"a redirect":                   both(crmsim.Fault{Status: 302}, Error{domain.DeliveryRetry, setUpPause, 302, "URL is wrong"}),
+		"cut":                          took(crmsim.Fault{Cut: true}, Error{domain.DeliveryUnknown, 0, 0, "EOF"}),
+		"HTML":                         took(crmsim.Fault{Body: "html"}, Error{domain.DeliveryUnknown, 0, 200, "text/html of"}),
+		"truncated":                    took(crmsim.Fault{Body: "truncated"}, Error{domain.DeliveryUnknown, 0, 200, "unexpected end of JSON"}),
+		"endless":                      took(crmsim.Fault{Body: "endless"}, Error{domain.DeliveryUnknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
+		"no answer":                    both(crmsim.Fault{DelayMS: 60_000}, Error{domain.DeliveryUnknown, 0, 0, "deadline exceeded"}),
 		"a late one":                   {crmsim.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
-		"other words":                  {crmsim.Fault{Body: "nonsense"}, Error{commands.Unknown, 0, 200, "answers"}, Error{commands.Unknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
+		"other words":                  {crmsim.Fault{Body: "nonsense"}, Error{domain.DeliveryUnknown, 0, 200, "answers"}, Error{domain.DeliveryUnknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,7 +94,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range breakAfter {
-			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != commands.Again || w.requests() != 0 {
+			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != domain.DeliveryRetry || w.requests() != 0 {
 				t.Errorf("no time left: %v", err)
 			}
 		}
@@ -102,10 +102,10 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 			t.Error("calls that were never made opened the breaker")
 		}
 		w.dial(network{closed: closed()})
-		if _, err := w.change(t, "key"); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "connection refused") {
+		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("nobody listens: %v", err)
 		}
-		if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Again {
+		if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
 			t.Errorf("nobody listens: %v", err)
 		}
 	})
@@ -121,7 +121,7 @@ func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(crmsim.Fault{Cut: true, Count: 1})
-		if _, err := w.change(t, "key-1"); failure(t, err).State != commands.Unknown {
+		if _, err := w.change(t, "key-1"); failure(t, err).State != domain.DeliveryUnknown {
 			t.Fatalf("%v", err)
 		}
 		first := w.crm.Updates()[0]
@@ -136,7 +136,7 @@ func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 			t.Errorf("%d updates", n)
 		}
 		for customer, address := range map[string]string{"C-1": address, "C-2": "16 Baker Street, London NW1 6XE"} {
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(t, err).State != commands.Refused {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("the key of another change: %v", err)
 			}
 		}
@@ -152,7 +152,7 @@ func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 			{"a/b?c", address, "no customer"},
 		} {
 			_, err := w.UpdateBillingAddress(t.Context(), "key-"+c.customer, c.customer, c.address)
-			if e := failure(t, err); e.State != commands.Refused || !strings.Contains(e.Reason, c.says) {
+			if e := failure(t, err); e.State != domain.DeliveryRefused || !strings.Contains(e.Reason, c.says) {
 				t.Errorf("%s, %s: %v", c.customer, c.address, err)
 			}
 		}
@@ -182,7 +182,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 			"look-up": func() error { _, _, err := w.Order(t.Context(), "1001", anybody); return err },
 			"update":  func() error { _, err := w.change(t, "key"); return err },
 		} {
-			if e := failure(t, call()); e.State != commands.Again || e.After != time.Minute-10*time.Second {
+			if e := failure(t, call()); e.State != domain.DeliveryRetry || e.After != time.Minute-10*time.Second {
 				t.Errorf("%s while it is open: %+v", name, e)
 			}
 		}
@@ -202,7 +202,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 		var callers sync.WaitGroup
 		callers.Go(func() { w.order(t, "1001") })
 		time.Sleep(window + time.Second)
-		if _, err := w.change(t, "key"); failure(t, err).State != commands.Again || w.Breaker() != "half-open" {
+		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry || w.Breaker() != "half-open" {
 			t.Errorf("beside the probe: %v, %s", err, w.Breaker())
 		}
 		callers.Wait()
@@ -273,7 +273,7 @@ func TestAWrongTokenIsNotTold(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		w.token = "other-secret"
 		_, _, err := w.Order(t.Context(), "1001", anybody)
-		if e := failure(t, err); e.State != commands.Again || e.After != setUpPause || strings.Contains(e.Reason, "secret") {
+		if e := failure(t, err); e.State != domain.DeliveryRetry || e.After != setUpPause || strings.Contains(e.Reason, "secret") {
 			t.Errorf("%+v", e)
 		}
 	})

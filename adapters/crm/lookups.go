@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -170,7 +170,7 @@ func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 	case <-l.done:
 		return l.answer, l.err
 	case <-ctx.Done():
-		return answer{}, &Error{State: commands.Again, Reason: "no answer in time: " + context.Cause(ctx).Error()}
+		return answer{}, &Error{State: domain.DeliveryRetry, Reason: "no answer in time: " + context.Cause(ctx).Error()}
 	}
 }
 
@@ -182,7 +182,7 @@ func (c *Client) join(ctx context.Context, it item) (*lookup, error) {
 		return l, nil
 	}
 	if c.ctx.Err() != nil {
-		return nil, &Error{State: commands.Again, Reason: "the client is closed"}
+		return nil, &Error{State: domain.DeliveryRetry, Reason: "the client is closed"}
 	}
 	if c.http.OpenFor() > 0 {
 		return nil, c.open() // at once: the batch could not go out
@@ -259,8 +259,8 @@ func (c *Client) ask(ctx context.Context, lookups []*lookup) {
 	}
 	var got answers
 	err := c.call(ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
-	if err != nil && err.State == commands.Refused && len(lookups) > 1 {
-		err.State = commands.Again // one of them may be to blame: they come back at different times
+	if err != nil && err.State == domain.DeliveryRefused && len(lookups) > 1 {
+		err.State = domain.DeliveryRetry // one of them may be to blame: they come back at different times
 	}
 	for i, l := range lookups {
 		if err != nil {
@@ -308,20 +308,20 @@ func (a answer) found() bool { return a.Status == statusFound }
 // to reads the answer to item number i.
 func (as answers) to(i int, it item) (answer, error) {
 	if i >= len(as.Answers) {
-		return answer{}, unreadable(commands.Again, "it lacks answers[%d]", i)
+		return answer{}, unreadable(domain.DeliveryRetry, "it lacks answers[%d]", i)
 	}
 	var a answer
 	if err := read(as.Answers[i], &a); err != nil {
-		return answer{}, unreadable(commands.Again, "answers[%d]: %v", i, err)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d]: %v", i, err)
 	}
 	lacks := a.lacks()
 	switch {
 	case lacks != "":
-		return answer{}, unreadable(commands.Again, "answers[%d] lacks %s", i, lacks)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] lacks %s", i, lacks)
 	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // it could not be sent back
-		return answer{}, unreadable(commands.Again, "answers[%d].address.address is longer than %d characters", i, maxKey)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d].address.address is longer than %d characters", i, maxKey)
 	case a.item.named() != it.named():
-		return answer{}, unreadable(commands.Again, "answers[%d] is to another look-up", i)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] is to another look-up", i)
 	case a.Status == statusError && it.denied(a.Error.Status):
 		return answer{item: it, Status: statusNotFound}, nil
 	case a.Status == statusError:
@@ -331,7 +331,7 @@ func (as answers) to(i int, it item) (answer, error) {
 	case a.found():
 		return a, nil
 	default:
-		return answer{}, unreadable(commands.Again, "answers[%d] has the unknown status %q", i, a.Status)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] has the unknown status %q", i, a.Status)
 	}
 }
 

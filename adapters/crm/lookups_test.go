@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -142,7 +142,7 @@ func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 		var callers sync.WaitGroup
 		for _, number := range []string{"1001", "1002"} { // the one that began the batch, and one that shares an item
 			callers.Go(func() {
-				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != commands.Again || time.Since(begun) != 300*time.Millisecond {
+				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != domain.DeliveryRetry || time.Since(begun) != 300*time.Millisecond {
 					t.Errorf("%v after %s", err, time.Since(begun))
 				}
 			})
@@ -311,7 +311,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 		inWorld(t, func(t *testing.T, w world) {
 			billed(t, w.Client)
 			w.crm.AddFault(crmsim.Fault{Body: "truncated", Count: 1})
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != commands.Unknown {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != domain.DeliveryUnknown {
 				t.Errorf("%v", err)
 			}
 			if got := billed(t, w.Client); got != after {
@@ -360,13 +360,13 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		begun := time.Now()
 		var callers sync.WaitGroup
 		callers.Go(func() { // on its way
-			if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Unknown {
+			if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryUnknown {
 				t.Errorf("on its way: %v", err)
 			}
 		})
 		time.Sleep(time.Second)
 		callers.Go(func() { // still gathering
-			if _, _, err := w.Order(t.Context(), "1002", anybody); failure(t, err).State != commands.Again {
+			if _, _, err := w.Order(t.Context(), "1002", anybody); failure(t, err).State != domain.DeliveryRetry {
 				t.Errorf("gathering: %v", err)
 			}
 		})
@@ -376,7 +376,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 			t.Errorf("%d are still under way", n)
 		}
 		callers.Wait()
-		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
+		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
 			t.Errorf("afterwards: %v after %s", err, time.Since(begun))
 		}
 	})
@@ -386,10 +386,10 @@ func TestAKeyThatWouldSpoilABatchNeverGoesOut(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("ü", maxKey+1), "no text": "\xff"} {
-			if _, _, err := w.Customer(t.Context(), key); failure(t, err).State != commands.Refused {
+			if _, _, err := w.Customer(t.Context(), key); failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(t, err).State != commands.Refused {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -484,13 +484,13 @@ func TestABatchRefusedAsAWholeIsRefusedForGoodOnlyAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := serve(t, reply(http.StatusUnprocessableEntity, `{"title":"No","status":422,"detail":"one of them is bad"}`))
-		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Refused {
+		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRefused {
 			t.Errorf("alone: %v", err)
 		}
 		var callers sync.WaitGroup
 		for _, number := range []string{"1001", "1002"} {
 			callers.Go(func() {
-				if _, _, err := c.Order(t.Context(), number, anybody); failure(t, err).State != commands.Again {
+				if _, _, err := c.Order(t.Context(), number, anybody); failure(t, err).State != domain.DeliveryRetry {
 					t.Errorf("together: %v", err)
 				}
 			})
@@ -524,7 +524,7 @@ func FuzzAnswers(f *testing.F) {
 			case err != nil && len(err.Error()) > 12*maxQuoted:
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			case err != nil:
-				if e := failure(t, err); e.State != commands.Again && e.State != commands.Refused {
+				if e := failure(t, err); e.State != domain.DeliveryRetry && e.State != domain.DeliveryRefused {
 					t.Errorf("a look-up ends %s: %v", e.State, err)
 				}
 			case a.item != it:

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 const (
@@ -91,7 +91,7 @@ func (c *Client) RefundDuplicate(ctx context.Context, key, customer, number, cha
 		return Refund{}, err
 	}
 	if lacks := missing("id", r.ID, "amount", r.Amount, "days", r.Days.String()); lacks != "" {
-		return Refund{}, unreadable(commands.Unknown, "it lacks %s", lacks)
+		return Refund{}, unreadable(domain.DeliveryUnknown, "it lacks %s", lacks)
 	}
 	return r, nil
 }
@@ -116,7 +116,7 @@ func (c *Client) ReportDeliveryProblem(ctx context.Context, key, customer, numbe
 		return DeliveryCase{}, err
 	}
 	if lacks := missing("number", d.Number, "days", d.Days.String()); lacks != "" {
-		return DeliveryCase{}, unreadable(commands.Unknown, "it lacks %s", lacks)
+		return DeliveryCase{}, unreadable(domain.DeliveryUnknown, "it lacks %s", lacks)
 	}
 	return d, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -75,7 +76,7 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 			var says [2]string
 			for i, number := range []string{hers, "9999"} {
 				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", number, "charge", "CH-2001-2", "problem", "damaged"))
-				if got.State != commands.Refused {
+				if got.State != domain.DeliveryRefused {
 					t.Errorf("%s: %+v", tool, got)
 				}
 				says[i] = strings.ReplaceAll(got.Reason, number, "it")
@@ -111,7 +112,7 @@ func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 					w.crm.AddFault(lost)
 					d := using(t, "telegram:7", c.tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged", "detail", "The box is wet.")
 					for range 2 {
-						if got := w.tools().Send(t.Context(), d); got.State != commands.Again || got.Command != nil {
+						if got := w.tools().Send(t.Context(), d); got.State != domain.DeliveryRetry || got.Command != nil {
 							t.Errorf("%s: %+v", c.tool, got)
 						}
 					}
@@ -144,7 +145,7 @@ func TestAKeyOfAnotherChangeIsRefused(t *testing.T) {
 		_, refund := w.RefundDuplicate(t.Context(), "key", "C-2", "1002", "CH-1002-2")
 		_, update := w.change(t, "key")
 		for _, err := range []error{another, refund, update} {
-			if e := failure(t, err); e.State != commands.Refused || e.Status != http.StatusUnprocessableEntity || !strings.Contains(e.Reason, "was used for another change") {
+			if e := failure(t, err); e.State != domain.DeliveryRefused || e.Status != http.StatusUnprocessableEntity || !strings.Contains(e.Reason, "was used for another change") {
 				t.Errorf("%v", err)
 			}
 		}
@@ -157,7 +158,7 @@ func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
 		refund := func(number, charge string) commands.Outcome {
 			return w.tools().Send(t.Context(), using(t, "telegram:7", dialog.RefundDuplicate, "number", number, "charge", charge))
 		}
-		if got := refund("1002", "CH-1002-2"); got.State != commands.Done {
+		if got := refund("1002", "CH-1002-2"); got.State != domain.DeliveryDone {
 			t.Fatalf("%+v", got)
 		}
 		for charge, says := range map[[2]string]string{
@@ -167,7 +168,7 @@ func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
 			{"1004", "CH-1004-1"}: "no duplicate",
 			{"1003", "CH-1002-2"}: "has no charge",
 		} {
-			if got := refund(charge[0], charge[1]); got.State != commands.Refused || !strings.Contains(got.Reason, says) {
+			if got := refund(charge[0], charge[1]); got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, says) {
 				t.Errorf("%v: %+v; want %q", charge, got, says)
 			}
 		}
@@ -267,7 +268,7 @@ func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, owner := range []string{`"C-1"`, `""`, `null`} {
 			c := serve(t, reply(http.StatusOK, `{"answers":[{"kind":"invoice","key":"1001","owner":`+owner+`,"status":"found","invoice":{"number":"I","amount":"1.00 EUR","date":"2026-03-02","url":"https://x.test"}}]}`))
-			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != commands.Again || !strings.Contains(err.Error(), "another look-up") {
+			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "another look-up") {
 				t.Errorf("%s: %v, %v", owner, found, err)
 			}
 		}
@@ -316,7 +317,7 @@ func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
 			_, refund := c.RefundDuplicate(t.Context(), "key", "C-1", "1002", "CH-1002-2")
 			_, report := c.ReportDeliveryProblem(t.Context(), "key", "C-1", "1002", "damaged", "")
 			for i, err := range []error{refund, report} {
-				if failure(t, err).State != commands.Unknown || !strings.Contains(err.Error(), says[i]) {
+				if failure(t, err).State != domain.DeliveryUnknown || !strings.Contains(err.Error(), says[i]) {
 					t.Errorf("%s: %v; want %q", body, err, says[i])
 				}
 			}
@@ -344,7 +345,7 @@ func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
 			t.Fatalf("%s after %d failures", w.Breaker(), w.requests())
 		}
 		for _, d := range deliveries {
-			if diff := cmp.Diff(told{State: commands.Again, After: breakFor}, outcome(w.tools().Send(t.Context(), d))); diff != "" {
+			if diff := cmp.Diff(told{State: domain.DeliveryRetry, After: breakFor}, outcome(w.tools().Send(t.Context(), d))); diff != "" {
 				t.Errorf("%s: %s", d.Body, diff)
 			}
 		}
@@ -366,7 +367,7 @@ func TestWhatACustomerWritesIsNoPath(t *testing.T) {
 		for _, text := range []string{"..", "../../C-1", "1002/../2001", "?x=1", "#", "%2e%2e", "\n", "'; drop table orders; --"} {
 			for _, tool := range []string{dialog.RefundDuplicate, dialog.ReportDelivery} {
 				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", text, "charge", text, "problem", "damaged"))
-				if got.State != commands.Refused || !strings.Contains(got.Reason, "404") {
+				if got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, "404") {
 					t.Errorf("%s of %q: %+v", tool, text, got)
 				}
 			}

@@ -50,9 +50,9 @@ func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 		return t.refuse(d, fmt.Sprintf("bot %s has no tool %q configured", d.Stream.Bot(), asked.Tool))
 	}
 	answer, err := shop.use(ctx, asked, d)
-	if outcome := judge(err); outcome.State == commands.Refused {
+	if outcome := judge(err); outcome.State == domain.DeliveryRefused {
 		return t.refuse(d, outcome.Reason)
-	} else if outcome.State != commands.Done {
+	} else if outcome.State != domain.DeliveryDone {
 		return outcome
 	}
 	record := asked.Returned(d.ID, shop.now())
@@ -61,7 +61,7 @@ func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 }
 
 func (t Tools) refuse(d commands.Claimed, reason string) commands.Outcome {
-	return commands.Outcome{State: commands.Refused, Reason: reason, Command: t.Fail(d, reason)}
+	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: t.Fail(d, reason)}
 }
 
 // Fail is what is recorded when a use is given up.
@@ -141,20 +141,20 @@ func done(answer any, record chat.Command) commands.Outcome {
 	if err != nil {
 		return judge(refused("the answer cannot be kept: %v", err))
 	}
-	return commands.Outcome{State: commands.Done, Answer: text, Command: record}
+	return commands.Outcome{State: domain.DeliveryDone, Answer: text, Command: record}
 }
 
 // judge says what an error means for the delivery. One whose outcome is unknown is
 // made again: a look-up changes nothing, and an update bears its idempotency key.
 func judge(err error) commands.Outcome {
 	if err == nil {
-		return commands.Outcome{State: commands.Done}
+		return commands.Outcome{State: domain.DeliveryDone}
 	}
-	outcome := commands.Outcome{State: commands.Again, Reason: err.Error()}
+	outcome := commands.Outcome{State: domain.DeliveryRetry, Reason: err.Error()}
 	if e, ok := errors.AsType[*Error](err); ok {
 		outcome.After = e.After
-		if e.State == commands.Refused {
-			outcome.State = commands.Refused
+		if e.State == domain.DeliveryRefused {
+			outcome.State = domain.DeliveryRefused
 		}
 	}
 	return outcome

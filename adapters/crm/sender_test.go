@@ -52,7 +52,7 @@ func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
 	got := tools.Send(t.Context(), d)
 	record, ok := got.Command.(chat.RecordTool)
 	var answer map[string]string
-	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != commands.Done || !ok || record.Reason != "" || !maps.Equal(answer, record.Output) {
+	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != domain.DeliveryDone || !ok || record.Reason != "" || !maps.Equal(answer, record.Output) {
 		t.Fatalf("%s: %+v, answer %s, %v", d.Body, got, got.Answer, err)
 	}
 	return record
@@ -60,7 +60,7 @@ func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
 
 // told is the part of an outcome that a worker acts upon.
 type told struct {
-	State  commands.State
+	State  domain.DeliveryState
 	After  time.Duration
 	Answer string
 }
@@ -95,11 +95,11 @@ func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 		fault crmsim.Fault
 		want  told
 	}{
-		"cut": {crmsim.Fault{Cut: true}, told{State: commands.Again}},
-		"500": {crmsim.Fault{Status: 500}, told{State: commands.Again}},
-		"429": {crmsim.Fault{Status: 429, RetryAfter: 7}, told{State: commands.Again, After: 7 * time.Second}},
-		"404": {crmsim.Fault{Status: 404}, told{State: commands.Refused}},
-		"422": {crmsim.Fault{Status: 422}, told{State: commands.Refused}},
+		"cut": {crmsim.Fault{Cut: true}, told{State: domain.DeliveryRetry}},
+		"500": {crmsim.Fault{Status: 500}, told{State: domain.DeliveryRetry}},
+		"429": {crmsim.Fault{Status: 429, RetryAfter: 7}, told{State: domain.DeliveryRetry, After: 7 * time.Second}},
+		"404": {crmsim.Fault{Status: 404}, told{State: domain.DeliveryRefused}},
+		"422": {crmsim.Fault{Status: 422}, told{State: domain.DeliveryRefused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,7 +112,7 @@ func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 						t.Errorf("%s: %s; reason %q", tool, diff, got.Reason)
 					}
 					record, recorded := got.Command.(chat.RecordTool)
-					if recorded != (got.State == commands.Refused) || recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
+					if recorded != (got.State == domain.DeliveryRefused) || recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
 						t.Errorf("%s: recorded %+v", tool, got.Command)
 					}
 					time.Sleep(breakFor) // the breaker has its own test
@@ -177,7 +177,7 @@ func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
 			{Tools{"demo": Shop{Orders: Demo}}, using(t, me, dialog.Invoice, "number", "1001"), "bot demo has no tool"},
 		} {
 			got := c.tools.Send(t.Context(), c.owed)
-			if got.State != commands.Refused || !strings.Contains(got.Reason, c.says) {
+			if got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, c.says) {
 				t.Errorf("%s: %+v", c.owed.Body, got)
 			}
 			// The worker asks once more when it gives a delivery up.
@@ -226,10 +226,10 @@ func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 		send := func(ctx context.Context, d commands.Claimed) {
 			for attempt := 1; ; attempt++ {
 				o := w.tools().Send(ctx, d)
-				if o.State == commands.Done {
+				if o.State == domain.DeliveryDone {
 					return
 				}
-				if o.State != commands.Again || attempt == 80 {
+				if o.State != domain.DeliveryRetry || attempt == 80 {
 					t.Errorf("%s, attempt %d: %+v", d.Body, attempt, o)
 					return
 				}
@@ -291,7 +291,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 		t.Error(err)
 	}
 	crm.AddFault(crmsim.Fault{Cut: true}) // also on a connection that was used before
-	if _, err := w.change(t, "key-2"); failure(t, err).State != commands.Unknown {
+	if _, err := w.change(t, "key-2"); failure(t, err).State != domain.DeliveryUnknown {
 		t.Errorf("%v", err)
 	}
 	crm.ClearFaults()
@@ -304,7 +304,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nobody.Close)
-	if _, _, err := nobody.Order(t.Context(), "1001", anybody); failure(t, err).State != commands.Again {
+	if _, _, err := nobody.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
 		t.Errorf("nobody listens: %v", err)
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
 func TestAGroupThatMovedIsToldAndItsMessageWaitsForAnotherAttempt(t *testing.T) {
 	for name, answers := range map[string][]error{"it is told": nil, "it cannot be told": {errors.New("the database is away")}} {
 		t.Run(name, func(t *testing.T) {
-			o := newOffice(commands.Outcome{State: commands.Again, MovedTo: -1001, Reason: "the group was upgraded"})
+			o := newOffice(commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001, Reason: "the group was upgraded"})
 			o.answers = answers
 			c := claim()
 			c.Stream, c.Lane = "chat-demo:-7", "chat-demo:-5" // that of a group which moved before

@@ -110,7 +110,7 @@ func messages(c commands.Claimed) int {
 	var album struct {
 		Media []struct{} `json:"media"`
 	}
-	if c.Kind != commands.KindSendMessage || json.Unmarshal(c.Body, &album) != nil {
+	if c.Kind != domain.KindSendMessage || json.Unmarshal(c.Body, &album) != nil {
 		return 1
 	}
 	return max(1, len(album.Media))
@@ -126,16 +126,16 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	if err == nil && leave.Cause == commands.Blocked {
 		var blocked bool
 		if blocked, err = p.stillBlocked(ctx, c.CallsTo()); blocked {
-			return commands.Outcome{State: commands.Refused, Reason: "suppressed: the customer has blocked the bot"}
+			return commands.Outcome{State: domain.DeliveryRefused, Reason: "suppressed: the customer has blocked the bot"}
 		} else if err == nil {
 			leave, err = p.leave(ctx, pace, c)
 		}
 	}
 	if err != nil {
-		return commands.Outcome{State: commands.Again, Untried: true, After: flowless, Reason: err.Error()}
+		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: flowless, Reason: err.Error()}
 	}
 	if leave.Wait > 0 {
-		return commands.Outcome{State: commands.Again, Untried: true, After: leave.Wait, Reason: why(leave)}
+		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: leave.Wait, Reason: why(leave)}
 	}
 	o := p.Sender.Send(ctx, c)
 	p.heed(ctx, c, o, leave.Probe)
@@ -185,7 +185,7 @@ func (p *pace) ask(c commands.Claimed) commands.Ask {
 		inBot = .5
 	}
 	a := commands.Ask{Bot: p.bot.share(domain.BotStream(c.Stream.Bot()), inBot)}
-	if c.Kind == commands.KindAnswerButton {
+	if c.Kind == domain.KindAnswerButton {
 		return a
 	}
 	limit := p.chat
@@ -220,13 +220,13 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 		err = p.Flow.Move(ctx, chat, domain.ChatStream(c.Stream.Bot(), o.MovedTo))
 	case o.Cause == commands.WrongToken:
 		err = p.Flow.Close(ctx, bot, commands.WrongToken, o.After, o.Reason)
-	case o.Cause == commands.Flooded && c.Kind == commands.KindAnswerButton:
+	case o.Cause == commands.Flooded && c.Kind == domain.KindAnswerButton:
 		err = p.Flow.Close(ctx, bot, commands.Flooded, o.After, o.Reason)
 	case o.Cause == commands.Flooded:
 		err = p.Flow.Flood(ctx, bot, chat, o.After, o.Reason)
-	case o.Blocked && c.Kind != commands.KindAnswerButton:
+	case o.Blocked && c.Kind != domain.KindAnswerButton:
 		err = p.Flow.Close(ctx, chat, commands.Blocked, 0, o.Reason)
-	case probe && (o.State == commands.Done || o.State == commands.Refused):
+	case probe && (o.State == domain.DeliveryDone || o.State == domain.DeliveryRefused):
 		err = p.Flow.Open(ctx, bot, commands.WrongToken)
 	}
 	if err != nil {

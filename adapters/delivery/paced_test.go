@@ -74,7 +74,7 @@ type silent struct{}
 
 func (silent) Send(context.Context, commands.Claimed) commands.Outcome { return done }
 
-var done = commands.Outcome{State: commands.Done, MessageID: 1}
+var done = commands.Outcome{State: domain.DeliveryDone, MessageID: 1}
 
 // message is a claimed message of the bot's.
 func message() commands.Claimed {
@@ -92,7 +92,7 @@ func TestWhatMayNotGoNowIsPutOffWithoutACall(t *testing.T) {
 			p, s := newPaced(&gate{answers: []commands.Leave{leave}}, done)
 			begun := time.Now()
 			o := p.Send(t.Context(), message())
-			if o.State != commands.Again || !o.Untried || o.After != leave.Wait || s.sent > 0 || !strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, leave.Reason) {
+			if o.State != domain.DeliveryRetry || !o.Untried || o.After != leave.Wait || s.sent > 0 || !strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, leave.Reason) {
 				t.Errorf("outcome %+v, %d calls", o, s.sent)
 			}
 			if took := time.Since(begun); took > 0 {
@@ -107,7 +107,7 @@ func TestTheBotsLimitIsWaitedForInHand(t *testing.T) {
 		wait := commands.Leave{Wait: 40 * time.Millisecond}
 		p, s := newPaced(&gate{answers: []commands.Leave{wait, wait, wait}}, done)
 		begun := time.Now()
-		if o := p.Send(t.Context(), message()); o.State != commands.Done || s.sent != 1 {
+		if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 {
 			t.Errorf("outcome %+v, %d calls", o, s.sent)
 		}
 		if took := time.Since(begun); took != 3*wait.Wait {
@@ -128,7 +128,7 @@ func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
 		for range 10 {
 			all.Go(func() {
 				o := p.Send(t.Context(), message())
-				if o.State != commands.Again || !o.Untried || o.After != 20*time.Second || !strings.Contains(o.Reason, "the bot: unauthorized") {
+				if o.State != domain.DeliveryRetry || !o.Untried || o.After != 20*time.Second || !strings.Contains(o.Reason, "the bot: unauthorized") {
 					t.Errorf("outcome %+v", o)
 				}
 			})
@@ -158,7 +158,7 @@ func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
 		for _, priority := range []int{commands.PriorityPerson, commands.PriorityButton} {
 			c := message()
 			c.Priority = priority
-			if o := p.Send(t.Context(), c); o.State != commands.Done || time.Since(begun) > 0 {
+			if o := p.Send(t.Context(), c); o.State != domain.DeliveryDone || time.Since(begun) > 0 {
 				t.Errorf("priority %d: %+v after %s", priority, o, time.Since(begun))
 			}
 		}
@@ -175,7 +175,7 @@ func TestTypingIsShedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := newPaced(&gate{answers: []commands.Leave{{Wait: time.Millisecond}}}, done)
 		begun := time.Now()
-		if o := p.Send(t.Context(), commands.Typing("chat-demo:1")); o.State != commands.Again || s.sent > 0 || time.Since(begun) > 0 {
+		if o := p.Send(t.Context(), commands.Typing("chat-demo:1")); o.State != domain.DeliveryRetry || s.sent > 0 || time.Since(begun) > 0 {
 			t.Errorf("outcome %+v, %d calls after %s", o, s.sent, time.Since(begun))
 		}
 	})
@@ -191,18 +191,18 @@ func TestWhatACallTakesOfTheLimits(t *testing.T) {
 	private := commands.Share{Name: "chat-demo:1", Every: time.Second, Slack: 2 * time.Second}
 	for name, c := range map[string]struct {
 		stream   domain.StreamID
-		kind     string
+		kind     domain.DeliveryKind
 		priority int
 		body     string
 		want     commands.Ask
 	}{
-		"a person's message":   {"chat-demo:1", commands.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow), Chat: private}},
-		"the bot's message":    {"chat-demo:1", commands.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: private}},
-		"a message to a group": {"chat-demo:-100", commands.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
-		"an album of three": {"chat-demo:1", commands.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.Ask{
+		"a person's message":   {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow), Chat: private}},
+		"the bot's message":    {"chat-demo:1", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: private}},
+		"a message to a group": {"chat-demo:-100", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
+		"an album of three": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.Ask{
 			Bot: commands.Share{Name: "bot-demo", Every: 3 * flow, Slack: 4 * flow}, Chat: commands.Share{Name: "chat-demo:1", Every: 3 * time.Second, Slack: 2 * time.Second}}},
-		"typing":               {"chat-demo:1", commands.KindTyping, commands.PriorityTyping, "", commands.Ask{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
-		"an answer to a press": {"chat-demo:1", commands.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow)}},
+		"typing":               {"chat-demo:1", domain.KindTyping, commands.PriorityTyping, "", commands.Ask{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
+		"an answer to a press": {"chat-demo:1", domain.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow)}},
 	} {
 		g := &gate{}
 		p, _ := newPaced(g, done)
@@ -248,26 +248,26 @@ func TestALimitIsNeverExceededInAnySpan(t *testing.T) {
 
 func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 	t.Parallel()
-	flooded := commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 9 * time.Second}
-	wrong := commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute}
+	flooded := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 9 * time.Second}
+	wrong := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: time.Minute}
 	for name, c := range map[string]struct {
-		kind    string
+		kind    domain.DeliveryKind
 		answer  commands.Outcome
 		probe   bool
 		told    string
 		untried bool
 	}{
-		"done":                          {commands.KindSendMessage, done, false, "", false},
-		"to wait":                       {commands.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", false},
-		"to wait, while typing":         {commands.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", false},
-		"to wait, with a button":        {commands.KindAnswerButton, flooded, false, "close bot-demo flood 9s", false},
-		"a wrong token":                 {commands.KindSendMessage, wrong, false, "close bot-demo token 1m0s", true},
-		"a token that is still wrong":   {commands.KindSendMessage, wrong, true, "close bot-demo token 1m0s", true},
-		"a token that is right again":   {commands.KindSendMessage, done, true, "open bot-demo token", false},
-		"a refusal shows that it is":    {commands.KindSendMessage, commands.Outcome{State: commands.Refused}, true, "open bot-demo token", false},
-		"the group has moved":           {commands.KindSendMessage, commands.Outcome{State: commands.Again, MovedTo: -1001}, false, "move chat-demo:1 chat-demo:-1001", false},
-		"silence shows nothing":         {commands.KindSendMessage, commands.Outcome{State: commands.Unknown}, true, "", false},
-		"a customer who has blocked us": {commands.KindSendMessage, commands.Outcome{State: commands.Refused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
+		"done":                          {domain.KindSendMessage, done, false, "", false},
+		"to wait":                       {domain.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", false},
+		"to wait, while typing":         {domain.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", false},
+		"to wait, with a button":        {domain.KindAnswerButton, flooded, false, "close bot-demo flood 9s", false},
+		"a wrong token":                 {domain.KindSendMessage, wrong, false, "close bot-demo token 1m0s", true},
+		"a token that is still wrong":   {domain.KindSendMessage, wrong, true, "close bot-demo token 1m0s", true},
+		"a token that is right again":   {domain.KindSendMessage, done, true, "open bot-demo token", false},
+		"a refusal shows that it is":    {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused}, true, "open bot-demo token", false},
+		"the group has moved":           {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001}, false, "move chat-demo:1 chat-demo:-1001", false},
+		"silence shows nothing":         {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryUnknown}, true, "", false},
+		"a customer who has blocked us": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
 	} {
 		g := &gate{answers: []commands.Leave{{Probe: c.probe}}}
 		p, _ := newPaced(g, c.answer)
@@ -288,20 +288,20 @@ func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
 	closed := commands.Leave{Wait: time.Hour, Chat: true, Cause: commands.Blocked}
 
 	p, s := newPaced(&gate{answers: []commands.Leave{closed}}, done)
-	if o := p.Send(t.Context(), message()); o.State != commands.Refused || o.Blocked || s.sent > 0 || !strings.HasPrefix(o.Reason, "suppressed") {
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRefused || o.Blocked || s.sent > 0 || !strings.HasPrefix(o.Reason, "suppressed") {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 
 	g := &gate{answers: []commands.Leave{closed}}
 	p, s = newPaced(g, done)
 	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, nil }
-	if o := p.Send(t.Context(), message()); o.State != commands.Done || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
 		t.Errorf("back again: outcome %+v, %d calls, recorded %q", o, s.sent, g.told)
 	}
 
 	p, s = newPaced(&gate{answers: []commands.Leave{closed}}, done)
 	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, errors.New("no connection") }
-	if o := p.Send(t.Context(), message()); o.State != commands.Again || !o.Untried || s.sent > 0 {
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || s.sent > 0 {
 		t.Errorf("nobody knows: outcome %+v, %d calls", o, s.sent)
 	}
 }
@@ -326,7 +326,7 @@ func TestWithoutLimitsOnlyWhatMayBeClosedIsAsked(t *testing.T) {
 func TestWithoutAnAnswerNothingIsCalled(t *testing.T) {
 	t.Parallel()
 	p, s := newPaced(&gate{err: errors.New("no connection")}, done)
-	if o := p.Send(t.Context(), message()); o.State != commands.Again || !o.Untried || o.After == 0 || s.sent > 0 {
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || o.After == 0 || s.sent > 0 {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 }

@@ -46,7 +46,7 @@ func TestTypingIsShownAndRenewedWhileACustomerWaits(t *testing.T) {
 						t.Errorf("shown in %s", stream)
 					}
 				}}
-				if o := typing.Send(t.Context(), message()); o.State != commands.Done || time.Since(begun) != c.takes {
+				if o := typing.Send(t.Context(), message()); o.State != domain.DeliveryDone || time.Since(begun) != c.takes {
 					t.Errorf("outcome %+v after %s", o, time.Since(begun))
 				}
 				typing.Wait()

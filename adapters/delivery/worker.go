@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -70,12 +71,12 @@ func (p Policy) unsureLimit() int {
 
 // Worker handles claimed deliveries. Senders are by kind.
 type Worker struct {
-	Senders map[string]Sender
+	Senders map[domain.DeliveryKind]Sender
 	Policy  func(commands.Claimed) Policy
 	Ledger  Ledger
 	Handle  func(context.Context, commands.Request) (commands.Result, error)
 	Log     *slog.Logger
-	Observe func(ctx context.Context, c commands.Claimed, state commands.State, took time.Duration)
+	Observe func(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
 }
 
 // Deliver makes one attempt at a delivery and records what came of it.
@@ -89,8 +90,8 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 		w.Observe(ctx, c, outcome.State, time.Since(begun))
 		return w.putOff(ctx, c, outcome)
 	}
-	if outcome.State == commands.Again {
-		outcome.State = commands.Dead
+	if outcome.State == domain.DeliveryRetry {
+		outcome.State = domain.DeliveryDead
 		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
 	}
 	w.Observe(ctx, c, outcome.State, time.Since(begun))
@@ -102,20 +103,20 @@ func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
 	switch {
 	case c.Attempt >= maxAttempts && !o.Untried || c.Age >= maxAge:
 		return false
-	case o.State == commands.Unknown:
+	case o.State == domain.DeliveryUnknown:
 		return c.Unsure-c.Waived+1 < w.Policy(c).unsureLimit()
 	default:
-		return o.State == commands.Again
+		return o.State == domain.DeliveryRetry
 	}
 }
 
 func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outcome {
 	sender := w.Senders[c.Kind]
 	if sender == nil { // a newer program has, perhaps
-		return commands.Outcome{State: commands.Dead, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
+		return commands.Outcome{State: domain.DeliveryDead, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
 	}
 	if c.Unsure-c.Waived >= w.Policy(c).unsureLimit() {
-		return commands.Outcome{State: commands.Unknown, Untried: true, Reason: "it is not sent again"}
+		return commands.Outcome{State: domain.DeliveryUnknown, Untried: true, Reason: "it is not sent again"}
 	}
 	ctx, cancel := context.WithDeadline(ctx, c.Deadline.Add(-reserve))
 	defer cancel()
@@ -127,7 +128,7 @@ func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outco
 func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outcome) {
 	at := time.Now().UTC()
 	_, err := w.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
-		Actor: "telegram", Causation: c.ID, Correlation: c.Correlation, At: at})
+		Actor: domain.ActorTelegram, Causation: c.ID, Correlation: c.Correlation, At: at})
 	if err != nil {
 		w.about(c).WarnContext(ctx, "it is not recorded yet that a group has moved", "to", o.MovedTo, "error", err)
 	}
@@ -155,9 +156,9 @@ func (w *Worker) about(c commands.Claimed) *slog.Logger {
 // record brings the outcome home. Without the database it tries until the lease
 // ends; then another worker finds the delivery unsure.
 func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
-	request := commands.Request{Stream: c.Stream, Actor: "delivery", Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
+	request := commands.Request{Stream: c.Stream, Actor: domain.ActorDelivery, Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
-	if o.State != commands.Done {
+	if o.State != domain.DeliveryDone {
 		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
 	}
 	for pause := pauseMin; ; pause *= 2 {
@@ -178,24 +179,24 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 // the ledger.
 func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, *commands.Settlement) {
 	policy, unsure := w.Policy(c), c.Unsure
-	if o.State == commands.Done && policy == Repeat {
+	if o.State == domain.DeliveryDone && policy == Repeat {
 		unsure = 0 // done once, however often it was asked for
 	}
 	if unsure > 0 {
 		o.Reason = strings.TrimPrefix(o.Reason+"; an earlier attempt may have arrived", "; ")
 	}
 	settles := &commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: o.State, Outcome: o.Answer, Reason: o.Reason}
-	if o.State == commands.Unknown && !o.Untried {
+	if o.State == domain.DeliveryUnknown && !o.Untried {
 		settles.Unsure = true
 		unsure++
 	}
 	if o.Command != nil {
 		return o.Command, settles
 	}
-	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != commands.Done {
+	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != domain.DeliveryDone {
 		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the lane
 	}
-	settles.Holds = o.State == commands.Dead || o.State == commands.Unknown && policy != Resend
-	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: string(o.State), MessageID: o.MessageID,
+	settles.Holds = o.State == domain.DeliveryDead || o.State == domain.DeliveryUnknown && policy != Resend
+	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: o.State, MessageID: o.MessageID,
 		Reason: o.Reason, Blocked: o.Blocked, Unsure: unsure, Held: settles.Holds}, settles
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -44,7 +45,7 @@ type office struct {
 	putOffs  []commands.Outcome
 	claimed  commands.Claimed
 	recorded []commands.Request
-	observed []commands.State
+	observed []domain.DeliveryState
 	answers  []error // of Handle, one after the other; then nil
 }
 
@@ -54,7 +55,7 @@ func newOffice(outcome commands.Outcome) *office {
 	o := &office{sender: &sender{outcome: outcome}}
 	o.worker = Worker{
 		Policy:  func(commands.Claimed) Policy { return Resend },
-		Senders: map[string]Sender{kind: o.sender}, Ledger: o, Log: slog.New(slog.DiscardHandler),
+		Senders: map[domain.DeliveryKind]Sender{kind: o.sender}, Ledger: o, Log: slog.New(slog.DiscardHandler),
 		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
 			o.recorded = append(o.recorded, r)
 			if len(o.answers) == 0 {
@@ -64,7 +65,7 @@ func newOffice(outcome commands.Outcome) *office {
 			o.answers = o.answers[1:]
 			return commands.Result{}, err
 		},
-		Observe: func(_ context.Context, _ commands.Claimed, state commands.State, _ time.Duration) {
+		Observe: func(_ context.Context, _ commands.Claimed, state domain.DeliveryState, _ time.Duration) {
 			o.observed = append(o.observed, state)
 		},
 	}
@@ -105,7 +106,7 @@ func (o *office) wantHeld(t *testing.T, want bool) {
 }
 
 // wantRecorded wants one request that settles the delivery in a state.
-func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state commands.State, reason string, command chat.Command) {
+func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state domain.DeliveryState, reason string, command chat.Command) {
 	t.Helper()
 	if len(o.putOffs) > 0 || len(o.recorded) != 1 {
 		t.Fatalf("put off %v, recorded %d times; want one record", o.putOffs, len(o.recorded))
@@ -132,13 +133,13 @@ func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state commands.S
 func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []commands.Outcome{
-		{State: commands.Done, MessageID: 77, Answer: []byte(`{"message_id":77}`)},
-		{State: commands.Refused, Reason: "bot was blocked by the user", Blocked: true, Answer: []byte(`{"ok":false}`)},
+		{State: domain.DeliveryDone, MessageID: 77, Answer: []byte(`{"message_id":77}`)},
+		{State: domain.DeliveryRefused, Reason: "bot was blocked by the user", Blocked: true, Answer: []byte(`{"ok":false}`)},
 	} {
 		o, c := newOffice(outcome), claim()
 		o.deliver(t, c)
 		o.wantRecorded(t, c, outcome.State, outcome.Reason, chat.RecordDelivery{
-			Delivery: c.ID, Kind: kind, Outcome: string(outcome.State), MessageID: outcome.MessageID, Reason: outcome.Reason, Blocked: outcome.Blocked})
+			Delivery: c.ID, Kind: kind, Outcome: outcome.State, MessageID: outcome.MessageID, Reason: outcome.Reason, Blocked: outcome.Blocked})
 		if got := string(o.recorded[0].Settles.Outcome); got != string(outcome.Answer) {
 			t.Errorf("the ledger is told %s", got)
 		}
@@ -149,26 +150,26 @@ func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
 func TestASenderMaySayWhatIsRecorded(t *testing.T) {
 	t.Parallel()
 	found := chat.RecordTool{Tool: "order_status", Output: map[string]string{"found": "true"}}
-	o, c := newOffice(commands.Outcome{State: commands.Done, Command: found}), claim()
+	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone, Command: found}), claim()
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Done, "", found)
+	o.wantRecorded(t, c, domain.DeliveryDone, "", found)
 
 	o = newOffice(commands.Outcome{})
-	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Refused, Reason: "no such order system"}}}
+	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: domain.DeliveryRefused, Reason: "no such order system"}}}
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Refused, "no such order system", chat.RecordTool{Delivery: c.ID, Reason: "no such order system"})
+	o.wantRecorded(t, c, domain.DeliveryRefused, "no such order system", chat.RecordTool{Delivery: c.ID, Reason: "no such order system"})
 
 	// The chat goes on from what is recorded, and then its lane need not wait.
 	o = newOffice(commands.Outcome{})
-	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Dead, Reason: "no longer in use"}}}
+	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: domain.DeliveryDead, Reason: "no longer in use"}}}
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Dead, "no longer in use", chat.RecordTool{Delivery: c.ID, Reason: "no longer in use"})
+	o.wantRecorded(t, c, domain.DeliveryDead, "no longer in use", chat.RecordTool{Delivery: c.ID, Reason: "no longer in use"})
 	o.wantHeld(t, false)
 
 	o = newOffice(commands.Outcome{})
-	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: commands.Done, MessageID: 3}}}
+	o.worker.Senders[kind] = &failer{sender{outcome: commands.Outcome{State: domain.DeliveryDone, MessageID: 3}}}
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Done, "", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "done", MessageID: 3})
+	o.wantRecorded(t, c, domain.DeliveryDone, "", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "done", MessageID: 3})
 }
 
 func TestADeliveryWithoutASenderWaitsForAProgramThatHasOne(t *testing.T) {
@@ -177,14 +178,14 @@ func TestADeliveryWithoutASenderWaitsForAProgramThatHasOne(t *testing.T) {
 	c.Kind = "pigeon"
 	o.deliver(t, c)
 	reason := "this program has no sender for pigeon"
-	o.wantRecorded(t, c, commands.Dead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: "pigeon", Outcome: "dead", Reason: reason})
+	o.wantRecorded(t, c, domain.DeliveryDead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: "pigeon", Outcome: "dead", Reason: reason})
 	o.wantHeld(t, true)
 }
 
 func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 	t.Parallel()
 	for attempt := 1; attempt < maxAttempts; attempt++ {
-		o, c := newOffice(commands.Outcome{State: commands.Again, Reason: "503"}), claim()
+		o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "503"}), claim()
 		c.Attempt = attempt
 		o.deliver(t, c)
 		if len(o.putOffs) != 1 || len(o.recorded) != 0 {
@@ -195,10 +196,10 @@ func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 		if attempt < 20 {
 			longest = min(pauseMin<<(attempt-1), pauseMax)
 		}
-		if p.State != commands.Again || p.Reason != "503" || p.After < longest/2 || p.After > longest {
+		if p.State != domain.DeliveryRetry || p.Reason != "503" || p.After < longest/2 || p.After > longest {
 			t.Errorf("attempt %d: put off %+v, want by %s to %s", attempt, p, longest/2, longest)
 		}
-		if len(o.observed) != 1 || o.observed[0] != commands.Again {
+		if len(o.observed) != 1 || o.observed[0] != domain.DeliveryRetry {
 			t.Errorf("attempt %d: observed %v", attempt, o.observed)
 		}
 	}
@@ -206,14 +207,14 @@ func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 
 func TestRetryAfterIsHonoured(t *testing.T) {
 	t.Parallel()
-	o := newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: 17 * time.Second})
+	o := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: 17 * time.Second})
 	o.deliver(t, claim())
 	if len(o.putOffs) != 1 || o.putOffs[0].After != 17*time.Second {
 		t.Errorf("put off %v, want by 17 s", o.putOffs)
 	}
 
 	// Yet not for ever: when its time is over, it is a dead letter.
-	o = newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: 10_000 * time.Hour})
+	o = newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: 10_000 * time.Hour})
 	c := claim()
 	c.Age = maxAge - time.Hour
 	o.deliver(t, c)
@@ -228,12 +229,12 @@ func TestWhatIsTriedTooOftenOrTooLongIsGivenUp(t *testing.T) {
 		"attempts": func(c *commands.Claimed) { c.Attempt = maxAttempts },
 		"age":      func(c *commands.Claimed) { c.Age = maxAge },
 	} {
-		o, c := newOffice(commands.Outcome{State: commands.Again, Reason: "503"}), claim()
+		o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "503"}), claim()
 		limit(&c)
 		o.deliver(t, c)
 		reason := fmt.Sprintf("given up after %d attempts in %s: 503", c.Attempt, c.Age)
 		t.Log(name, reason)
-		o.wantRecorded(t, c, commands.Dead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "dead", Reason: reason})
+		o.wantRecorded(t, c, domain.DeliveryDead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "dead", Reason: reason})
 		o.wantHeld(t, true)
 	}
 }
@@ -241,7 +242,7 @@ func TestWhatIsTriedTooOftenOrTooLongIsGivenUp(t *testing.T) {
 // A breaker that is open, or a limit that is used up, says so without a call.
 func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
 	t.Parallel()
-	o, c := newOffice(commands.Outcome{State: commands.Again, Untried: true, After: time.Minute, Reason: "the breaker is open"}), claim()
+	o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: time.Minute, Reason: "the breaker is open"}), claim()
 	c.Attempt = maxAttempts
 	o.deliver(t, c)
 	if len(o.putOffs) != 1 || !o.putOffs[0].Untried {
@@ -250,17 +251,17 @@ func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
 	o.putOffs = nil
 	c.Age = maxAge
 	o.deliver(t, c)
-	if len(o.recorded) != 1 || o.recorded[0].Settles.State != commands.Dead {
+	if len(o.recorded) != 1 || o.recorded[0].Settles.State != domain.DeliveryDead {
 		t.Errorf("recorded %v, put off %v", o.recorded, o.putOffs)
 	}
 }
 
 func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	t.Parallel()
-	unknown := commands.Outcome{State: commands.Unknown, Reason: "no answer"}
+	unknown := commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}
 	o, c := newOffice(unknown), claim()
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Unknown || o.putOffs[0].Reason != "no answer" || len(o.recorded) != 0 {
+	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryUnknown || o.putOffs[0].Reason != "no answer" || len(o.recorded) != 0 {
 		t.Fatalf("after the first: put off %v, recorded %d", o.putOffs, len(o.recorded))
 	}
 
@@ -271,24 +272,24 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 		t.Errorf("the second attempt was not made")
 	}
 	reason := "no answer; an earlier attempt may have arrived"
-	o.wantRecorded(t, c, commands.Unknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
+	o.wantRecorded(t, c, domain.DeliveryUnknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
 	o.wantHeld(t, false)
 
 	// Two workers died over it: nobody knows whether they had sent it.
-	o = newOffice(commands.Outcome{State: commands.Done})
+	o = newOffice(commands.Outcome{State: domain.DeliveryDone})
 	c.Attempt, c.Unsure = 3, 2
 	o.deliver(t, c)
 	if o.sender.sent != 0 {
 		t.Error("it was sent a third time")
 	}
 	reason = "it is not sent again; an earlier attempt may have arrived"
-	o.wantRecorded(t, c, commands.Unknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
+	o.wantRecorded(t, c, domain.DeliveryUnknown, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: reason, Unsure: 2})
 
 	// Being put off after an unsure attempt is not unsure itself.
-	o = newOffice(commands.Outcome{State: commands.Again, Reason: "429", After: time.Second})
+	o = newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: time.Second})
 	c.Attempt, c.Unsure = 2, 1
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Again {
+	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryRetry {
 		t.Errorf("put off %v, want without a doubt of its own", o.putOffs)
 	}
 }
@@ -299,32 +300,32 @@ func TestWhatMayHaveArrivedIsNotRecordedAsIfItHadNot(t *testing.T) {
 		outcome commands.Outcome
 		reason  string
 	}{
-		{commands.Outcome{State: commands.Done, MessageID: 77}, "an earlier attempt may have arrived"},
-		{commands.Outcome{State: commands.Refused, Reason: "403", Blocked: true}, "403; an earlier attempt may have arrived"},
-		{commands.Outcome{State: commands.Dead, Reason: "moved"}, "moved; an earlier attempt may have arrived"},
+		{commands.Outcome{State: domain.DeliveryDone, MessageID: 77}, "an earlier attempt may have arrived"},
+		{commands.Outcome{State: domain.DeliveryRefused, Reason: "403", Blocked: true}, "403; an earlier attempt may have arrived"},
+		{commands.Outcome{State: domain.DeliveryDead, Reason: "moved"}, "moved; an earlier attempt may have arrived"},
 	} {
 		o, c := newOffice(last.outcome), claim()
 		c.Attempt, c.Unsure = 2, 1
 		o.deliver(t, c)
-		o.wantRecorded(t, c, last.outcome.State, last.reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: string(last.outcome.State),
+		o.wantRecorded(t, c, last.outcome.State, last.reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: last.outcome.State,
 			MessageID: last.outcome.MessageID, Reason: last.reason, Blocked: last.outcome.Blocked, Unsure: 1})
 	}
 }
 
 func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
 	t.Parallel()
-	ask := func(state commands.State) *office {
+	ask := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state, Reason: "no answer"})
 		o.worker.Policy = func(commands.Claimed) Policy { return Ask }
 		return o
 	}
-	o, c := ask(commands.Unknown), claim()
+	o, c := ask(domain.DeliveryUnknown), claim()
 	o.deliver(t, c)
-	o.wantRecorded(t, c, commands.Unknown, "no answer", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "no answer", Unsure: 1})
+	o.wantRecorded(t, c, domain.DeliveryUnknown, "no answer", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "no answer", Unsure: 1})
 	o.wantHeld(t, true)
 
 	// Its worker died over it.
-	o = ask(commands.Done)
+	o = ask(domain.DeliveryDone)
 	c.Attempt, c.Unsure = 2, 1
 	o.deliver(t, c)
 	if o.sender.sent != 0 {
@@ -333,36 +334,36 @@ func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
 	o.wantHeld(t, true)
 
 	// The operator wants it sent again, and it is put off: the old doubt is no new one.
-	o = ask(commands.Again)
+	o = ask(domain.DeliveryRetry)
 	c.Attempt, c.Waived = 2, 1
 	o.deliver(t, c)
-	if o.sender.sent != 1 || len(o.putOffs) != 1 || o.putOffs[0].State != commands.Again {
+	if o.sender.sent != 1 || len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryRetry {
 		t.Errorf("sent %d times, put off %v", o.sender.sent, o.putOffs)
 	}
-	o = ask(commands.Unknown)
+	o = ask(domain.DeliveryUnknown)
 	o.deliver(t, c)
 	o.wantHeld(t, true)
 }
 
 func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
 	t.Parallel()
-	repeat := func(state commands.State) *office {
+	repeat := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state})
 		o.worker.Policy = func(commands.Claimed) Policy { return Repeat }
 		return o
 	}
-	o, c := repeat(commands.Unknown), claim()
+	o, c := repeat(domain.DeliveryUnknown), claim()
 	c.Attempt, c.Unsure = 10, 9
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != commands.Unknown {
+	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryUnknown {
 		t.Errorf("put off %v", o.putOffs)
 	}
-	o = repeat(commands.Done)
+	o = repeat(domain.DeliveryDone)
 	o.deliver(t, c)
 	if got := o.recorded[0].Command.(chat.RecordDelivery); got.Unsure != 0 || o.recorded[0].Settles.Reason != "" {
 		t.Errorf("recorded %+v: it was done once", got)
 	}
-	o = repeat(commands.Unknown)
+	o = repeat(domain.DeliveryUnknown)
 	c.Attempt = maxAttempts
 	o.deliver(t, c)
 	if got := o.recorded[0].Command.(chat.RecordDelivery); got.Outcome != "unknown" || got.Unsure != 10 || !o.recorded[0].Settles.Unsure {
@@ -373,7 +374,7 @@ func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
 
 func TestAnAttemptEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
-	o, c := newOffice(commands.Outcome{State: commands.Done}), claim()
+	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 	o.deliver(t, c)
 	if want := c.Deadline.Add(-reserve); !o.sender.deadline.Equal(want) {
 		t.Errorf("the attempt may last until %s, want %s", o.sender.deadline, want)
@@ -382,7 +383,7 @@ func TestAnAttemptEndsBeforeItsLease(t *testing.T) {
 
 func TestAnOutcomeThatComesTooLateIsDropped(t *testing.T) {
 	t.Parallel()
-	o, c := newOffice(commands.Outcome{State: commands.Done}), claim()
+	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 	o.answers = []error{fmt.Errorf("chat-demo:1: %w", commands.Fenced{c.ID})}
 	o.deliver(t, c)
 	if len(o.recorded) != 1 || len(o.putOffs) != 0 {
@@ -392,7 +393,7 @@ func TestAnOutcomeThatComesTooLateIsDropped(t *testing.T) {
 
 func TestAnOutcomeIsRecordedOnceTheDatabaseIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, c := newOffice(commands.Outcome{State: commands.Done, MessageID: 9}), claim()
+		o, c := newOffice(commands.Outcome{State: domain.DeliveryDone, MessageID: 9}), claim()
 		lost := errors.New("no connection")
 		o.answers = []error{lost, lost, lost}
 		begun := time.Now()
@@ -408,7 +409,7 @@ func TestAnOutcomeIsRecordedOnceTheDatabaseIsBack(t *testing.T) {
 
 func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, c := newOffice(commands.Outcome{State: commands.Done}), claim()
+		o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 		o.worker.Handle = func(context.Context, commands.Request) (commands.Result, error) {
 			return commands.Result{}, errors.New("no connection")
 		}
@@ -427,7 +428,7 @@ func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
 
 func TestAFailureToPutOffIsReported(t *testing.T) {
 	t.Parallel()
-	o := newOffice(commands.Outcome{State: commands.Again})
+	o := newOffice(commands.Outcome{State: domain.DeliveryRetry})
 	o.worker.Ledger = lostLedger{}
 	if err := o.worker.Deliver(t.Context(), claim()); !errors.Is(err, errLost) {
 		t.Errorf("got %v", err)

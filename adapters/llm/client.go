@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
@@ -68,8 +69,8 @@ func (c Config) Check() error {
 
 // Error describes a question that was not answered, and whether to retry it.
 type Error struct {
-	State  commands.State // Refused: do not retry. Again: retry
-	After  time.Duration  // Again: wait this long first; 0 when the server named no time
+	State  domain.DeliveryState // Refused: do not retry. Again: retry
+	After  time.Duration        // Again: wait this long first; 0 when the server named no time
 	Reason string
 }
 
@@ -150,21 +151,21 @@ func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
 func (c *Client) failure(err *outbound.Error) *Error {
 	switch {
 	case err.Open:
-		return &Error{State: commands.Again, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error()}
+		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error()}
 	case err.Err != nil:
-		return &Error{State: commands.Again, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
+		return &Error{State: domain.DeliveryRetry, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
 	e := &Error{Reason: fmt.Sprintf("%d, %.*q", err.Status, maxQuoted, message(err))}
 	switch status := err.Status; {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		e.State, e.Reason = commands.Refused, "the key is wrong: "+e.Reason
+		e.State, e.Reason = domain.DeliveryRefused, "the key is wrong: "+e.Reason
 	case status/100 == 3:
-		e.State, e.Reason = commands.Refused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere", status)
+		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere", status)
 	case status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
 		status != http.StatusConflict:
-		e.State = commands.Refused
+		e.State = domain.DeliveryRefused
 	default:
-		e.State = commands.Again
+		e.State = domain.DeliveryRetry
 		e.After, _ = outbound.RetryAfter(err.Header, maxRetryAfter)
 	}
 	return e

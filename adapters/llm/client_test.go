@@ -16,9 +16,10 @@ import (
 	"github.com/chatledger/chatledger/adapters/llm"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
-	domain "github.com/chatledger/chatledger/domain/llm"
+	domainllm "github.com/chatledger/chatledger/domain/llm"
 )
 
 const key = "fake-key"
@@ -41,7 +42,7 @@ func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
 
 func question(text string) commands.AskModel {
 	return commands.AskModel{Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
-		Messages: []domain.Message{{Role: domain.System, Text: "You are a helper."}, {Role: domain.Customer, Text: text}}}
+		Messages: []domainllm.Message{{Role: domainllm.System, Text: "You are a helper."}, {Role: domainllm.Customer, Text: text}}}
 }
 
 func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
@@ -77,9 +78,9 @@ func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
 	}
 	// What was called and returned is told as the API wants it.
 	q := question("?")
-	q.Messages = append(q.Messages, domain.Message{Role: domain.Model, Calls: reply.Calls})
+	q.Messages = append(q.Messages, domainllm.Message{Role: domainllm.Model, Calls: reply.Calls})
 	for _, c := range reply.Calls {
-		q.Messages = append(q.Messages, domain.NoResult(c, "no"))
+		q.Messages = append(q.Messages, domainllm.NoResult(c, "no"))
 	}
 	if reply, err = client.Ask(t.Context(), q); err != nil || reply.Text == "" {
 		t.Errorf("%+v, %v", reply, err)
@@ -90,18 +91,18 @@ func TestFaultsSayWhetherToAskAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault llmsim.Fault
-		state commands.State
+		state domain.DeliveryState
 		after time.Duration
 		part  string
 	}{
-		"too fast":      {llmsim.Fault{Status: 429, RetryAfter: 7}, commands.Again, 7 * time.Second, "429"},
-		"down":          {llmsim.Fault{Status: 500}, commands.Again, 0, "500"},
-		"moved":         {llmsim.Fault{Status: 302}, commands.Refused, 0, "URL"},
-		"no such model": {llmsim.Fault{Status: 404}, commands.Refused, 0, "404"},
-		"cut":           {llmsim.Fault{Body: "cut"}, commands.Again, 0, "cut off"},
-		"rubbish":       {llmsim.Fault{Body: "rubbish"}, commands.Again, 0, ""},
-		"endless":       {llmsim.Fault{Body: "endless"}, commands.Refused, 0, "longer than"},
-		"long":          {llmsim.Fault{Body: "long"}, commands.Refused, 0, "more tokens"},
+		"too fast":      {llmsim.Fault{Status: 429, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "429"},
+		"down":          {llmsim.Fault{Status: 500}, domain.DeliveryRetry, 0, "500"},
+		"moved":         {llmsim.Fault{Status: 302}, domain.DeliveryRefused, 0, "URL"},
+		"no such model": {llmsim.Fault{Status: 404}, domain.DeliveryRefused, 0, "404"},
+		"cut":           {llmsim.Fault{Body: "cut"}, domain.DeliveryRetry, 0, "cut off"},
+		"rubbish":       {llmsim.Fault{Body: "rubbish"}, domain.DeliveryRetry, 0, ""},
+		"endless":       {llmsim.Fault{Body: "endless"}, domain.DeliveryRefused, 0, "longer than"},
+		"long":          {llmsim.Fault{Body: "long"}, domain.DeliveryRefused, 0, "more tokens"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +139,7 @@ func TestAWrongKeyIsNotTriedAgain(t *testing.T) {
 	}
 	defer client.Close()
 	_, err = client.Ask(t.Context(), question("?"))
-	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != commands.Refused || !strings.Contains(e.Reason, "key is wrong") {
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused || !strings.Contains(e.Reason, "key is wrong") {
 		t.Errorf("%v", err)
 	}
 }
@@ -171,7 +172,7 @@ func TestAfterFiveFailuresNothingIsAskedForAWhile(t *testing.T) {
 		_, _ = client.Ask(t.Context(), question("?"))
 	}
 	_, err := client.Ask(t.Context(), question("?"))
-	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != commands.Again || e.After <= 0 || e.After > 30*time.Second || len(server.Requests()) != 5 || client.Breaker() != "open" {
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRetry || e.After <= 0 || e.After > 30*time.Second || len(server.Requests()) != 5 || client.Breaker() != "open" {
 		t.Errorf("%v after %d questions, breaker %s", err, len(server.Requests()), client.Breaker())
 	}
 }
@@ -183,7 +184,7 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: "chat-demo:42", Kind: chat.KindAsk}, Body: body, Attempt: 1}
+	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: "chat-demo:42", Kind: domain.KindAskModel}, Body: body, Attempt: 1}
 }
 
 func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
@@ -193,7 +194,7 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)
-	if outcome.State != commands.Done || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" || record.Cost == 0 || record.Took <= 0 {
+	if outcome.State != domain.DeliveryDone || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" || record.Cost == 0 || record.Took <= 0 {
 		t.Errorf("%+v", outcome)
 	}
 	late := question("bulb?")
@@ -203,18 +204,18 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 		"another bot": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body}} {
 		outcome := models.Send(t.Context(), d)
 		record, ok := outcome.Command.(chat.RecordModel)
-		if outcome.State != commands.Refused || !ok || record.Reason == "" {
+		if outcome.State != domain.DeliveryRefused || !ok || record.Reason == "" {
 			t.Errorf("%s: %+v", name, outcome)
 		}
 	}
 	server.AddFault(llmsim.Fault{Status: 503})
-	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != commands.Again || outcome.Command != nil {
+	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry || outcome.Command != nil {
 		t.Errorf("%+v", outcome)
 	}
 	server.AddFault(llmsim.Fault{DelayMS: 60_000})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if outcome := models.Send(ctx, claimed(t, question("?"))); outcome.State != commands.Again {
+	if outcome := models.Send(ctx, claimed(t, question("?"))); outcome.State != domain.DeliveryRetry {
 		t.Errorf("%+v", outcome)
 	}
 }
@@ -252,7 +253,7 @@ func TestEveryToolIsDescribedToTheModel(t *testing.T) {
 	for _, tool := range server.Requests()[0].Tools {
 		told = append(told, tool.Function.Name)
 	}
-	for _, name := range append(q.Tools, domain.HandOver) {
+	for _, name := range append(q.Tools, domainllm.HandOver) {
 		if !slices.Contains(told, name) {
 			t.Errorf("%s is not among %q", name, told)
 		}

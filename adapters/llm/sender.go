@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -45,21 +46,21 @@ func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	if err != nil { // strings and numbers always can
 		panic(err)
 	}
-	return commands.Outcome{State: commands.Done, Answer: text, Command: record}
+	return commands.Outcome{State: domain.DeliveryDone, Answer: text, Command: record}
 }
 
 // judge says what follows an error. What could only be asked again when its time is over
 // is given up at once: the customer need not wait for that.
 func (m Models) judge(d commands.Claimed, q commands.AskModel, err error) commands.Outcome {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.State == commands.Refused || !m.now().Add(e.After).Before(q.Until) {
+	if !ok || e.State == domain.DeliveryRefused || !m.now().Add(e.After).Before(q.Until) {
 		return m.refuse(d, err.Error())
 	}
-	return commands.Outcome{State: commands.Again, After: e.After, Reason: err.Error()}
+	return commands.Outcome{State: domain.DeliveryRetry, After: e.After, Reason: err.Error()}
 }
 
 func (m Models) refuse(d commands.Claimed, reason string) commands.Outcome {
-	return commands.Outcome{State: commands.Refused, Reason: reason, Command: m.Fail(d, reason)}
+	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: m.Fail(d, reason)}
 }
 
 // Fail is what is recorded when a question is given up.

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/chatledger/chatledger/adapters/outbound"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
@@ -144,12 +144,12 @@ func (a *answer) addCall(piece callPiece) {
 func (a *answer) reply() (Reply, error) {
 	switch {
 	case a.tooLong:
-		return Reply{}, &Error{State: commands.Refused, Reason: fmt.Sprintf("the answer is longer than %d bytes", maxText)}
+		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: fmt.Sprintf("the answer is longer than %d bytes", maxText)}
 	case a.finishReason == "length":
-		return Reply{}, &Error{State: commands.Refused, Reason: "the answer took more tokens than it may"}
+		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: "the answer took more tokens than it may"}
 	case a.finishReason != "stop" && a.finishReason != "tool_calls" && a.finishReason != "function_call":
 		return Reply{}, &Error{
-			State:  commands.Refused,
+			State:  domain.DeliveryRefused,
 			Reason: fmt.Sprintf("the server ended the answer: %.*q", maxQuoted, clean(a.finishReason)),
 		}
 	}

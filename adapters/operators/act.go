@@ -177,7 +177,7 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 		}
 		_, err = a.Handle(
 			r.Context(),
-			commands.Request{Stream: stream, Command: command, Actor: "person:" + o.Name, At: at},
+			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at},
 		)
 		if isOneOf(err, conflicts) {
 			return a.conflict(r.Context(), stream, err)

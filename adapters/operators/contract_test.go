@@ -33,7 +33,7 @@ func calls() (list []call) {
 	claimed := func(o *office, _ *http.Request) {
 		o.record(
 			"chat-demo:42",
-			"person:maria",
+			"operator:maria",
 			chat.TicketOpened{
 				Ticket:   "#1",
 				Reason:   "asked",
@@ -50,7 +50,7 @@ func calls() (list []call) {
 		claimed(o, r)
 		o.record(
 			"chat-demo:42",
-			"person:maria",
+			"operator:maria",
 			chat.TicketClaimed{
 				Ticket:   "#1",
 				Operator: "maria",
@@ -63,7 +63,7 @@ func calls() (list []call) {
 	}
 	closed := func(o *office, r *http.Request) {
 		claimed(o, r)
-		o.record("chat-demo:42", "person:maria", chat.TicketResolved{Ticket: "#1", At: noon})
+		o.record("chat-demo:42", "operator:maria", chat.TicketResolved{Ticket: "#1", At: noon})
 	}
 	full := func(o *office, r *http.Request) {
 		o.record(
@@ -88,7 +88,7 @@ func calls() (list []call) {
 		claimed(o, r)
 		o.record(
 			"chat-demo:42",
-			"person:jo",
+			"operator:jo",
 			chat.TicketTagged{Ticket: "#1", Added: []string{"vip"}, Removed: []string{"x"}},
 			chat.NoteAdded{Ticket: "#1", Text: "hm"},
 			chat.TicketPrioritized{

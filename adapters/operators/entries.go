@@ -19,17 +19,17 @@ import (
 
 // entry is an event of a chat in the form that operators read.
 type entry struct {
-	Version  domain.Version  `json:"version"`
-	At       time.Time       `json:"at"`
-	Kind     entryKind       `json:"kind"`
-	By       string          `json:"by,omitempty"`   // customer, bot or person
-	Name     string          `json:"name,omitempty"` // of the author
-	Text     string          `json:"text,omitempty"`
-	Format   dialog.Format   `json:"format,omitempty"` // of the text; empty means plain text
-	Media    []mediaView     `json:"media,omitempty"`
-	Delivery commands.State  `json:"delivery,omitempty"` // state of a reply's delivery
-	Ticket   string          `json:"ticket,omitempty"`
-	Priority dialog.Priority `json:"priority,omitempty"`
+	Version  domain.Version       `json:"version"`
+	At       time.Time            `json:"at"`
+	Kind     entryKind            `json:"kind"`
+	By       string               `json:"by,omitempty"`   // customer, bot or person
+	Name     string               `json:"name,omitempty"` // of the author
+	Text     string               `json:"text,omitempty"`
+	Format   dialog.Format        `json:"format,omitempty"` // of the text; empty means plain text
+	Media    []mediaView          `json:"media,omitempty"`
+	Delivery domain.DeliveryState `json:"delivery,omitempty"` // state of a reply's delivery
+	Ticket   string               `json:"ticket,omitempty"`
+	Priority dialog.Priority      `json:"priority,omitempty"`
 
 	id uuid.UUID
 }
@@ -160,10 +160,10 @@ func (a *API) addDeliveries(ctx context.Context, entries []entry) error {
 // entryOf returns the entry for an event; false if operators do not see that event.
 func entryOf(r domain.Recorded) (entry, bool) {
 	e := entry{Version: r.Version, At: r.OccurredAt.UTC(), id: r.ID}
-	if name, person := strings.CutPrefix(r.Actor, "person:"); person {
+	if name, person := r.Actor.Operator(); person {
 		e.By, e.Name = string(chat.Person), name
-	} else if r.Actor == "customer" || r.Actor == "bot" {
-		e.By = r.Actor
+	} else if r.Actor == domain.ActorCustomer || r.Actor == domain.ActorBot {
+		e.By = string(r.Actor)
 	}
 	switch v := r.Event.(type) {
 	case chat.MessageReceived:

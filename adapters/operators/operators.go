@@ -44,7 +44,7 @@ type Ledger interface {
 	// Events reads up to limit of a stream's events after a version, oldest first.
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
 	// DeliveryStates returns the states of deliveries, by id.
-	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]commands.State, error)
+	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error)
 }
 
 const (

@@ -100,7 +100,7 @@ func fold(history []domain.Recorded) chat.State {
 	return s
 }
 
-func (o *office) record(stream domain.StreamID, actor string, events ...domain.Event) {
+func (o *office) record(stream domain.StreamID, actor domain.Actor, events ...domain.Event) {
 	for _, e := range events {
 		o.streams[stream] = append(
 			o.streams[stream],
@@ -182,10 +182,10 @@ func (o *office) TicketQueue(_ context.Context, q commands.Queue) ([]commands.Qu
 	return list[:min(len(list), q.Limit)], nil
 }
 
-func (o *office) DeliveryStates(_ context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
-	states := map[uuid.UUID]commands.State{}
+func (o *office) DeliveryStates(_ context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
+	states := map[uuid.UUID]domain.DeliveryState{}
 	for _, id := range ids {
-		states[id] = commands.Done
+		states[id] = domain.DeliveryDone
 	}
 	return states, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // contendedFor is how long, after a batch was refused, batches are appended by the
@@ -103,8 +104,8 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 		}
 		for _, d := range a.Settled {
 			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, UUID(d.Delivery)), append(r.fences, d.Fence)
-			r.were, r.states = append(r.were, string(cmp.Or(d.Was, commands.Sending))), append(r.states, string(d.State))
-			r.over, r.unsure = append(r.over, !d.Holds && d.State != commands.Waiting), append(r.unsure, d.Unsure)
+			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states, string(d.State))
+			r.over, r.unsure = append(r.over, !d.Holds && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
 			r.outcomes, r.reasons = append(r.outcomes, Escape(d.Outcome, sealed)), append(r.reasons, CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
@@ -116,7 +117,7 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.ids, r.causes, r.chains = append(r.ids, UUID(e.ID)), append(r.causes, UUID(e.Causation)), append(r.chains, UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
 			r.payloads, r.raws = append(r.payloads, *Escape(payload, sealed)), append(r.raws, Escape(e.Raw, sealed))
-			r.actors, r.times = append(r.actors, e.Actor), append(r.times, e.OccurredAt)
+			r.actors, r.times = append(r.actors, string(e.Actor)), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
 				r.traces[len(r.ids)-1] = &e.Trace

@@ -309,7 +309,7 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 	if len(second) != 1 || second[0].ID != first.ID || second[0].Fence <= first.Fence {
 		t.Fatalf("claimed %+v after the take-over, want %s under a new fence", second, first.ID)
 	}
-	settle := func(c commands.Claimed, expected domain.Version, state commands.State) error {
+	settle := func(c commands.Claimed, expected domain.Version, state domain.DeliveryState) error {
 		return appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: expected, Events: said(1),
 			Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: state, Outcome: []byte(`{"message_id": 5}`), Reason: "why\x00"}}})
 	}
@@ -387,7 +387,7 @@ func TestAnAppendThatCannotBeStoredFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	broken := said(1)
-	broken[0].Actor = "person:\x00" // a text column cannot hold it, and it is no JSON that could be sealed
+	broken[0].Actor = "operator:\x00" // a text column cannot hold it, and it is no JSON that could be sealed
 	errs, err := s.Append(t.Context(), []commands.Append{
 		{Stream: "chat-demo:1", Events: said(1)}, {Stream: "chat-demo:2", Events: broken}, {Stream: "chat-demo:3", Events: said(1)},
 	})

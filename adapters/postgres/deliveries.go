@@ -29,7 +29,7 @@ func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delive
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
 		ids[i], chains[i], streams[i], versions[i] = UUID(d.ID), UUID(d.Correlation), string(d.Stream), int64(d.Version)
-		kinds[i], destinations[i], lanes[i] = d.Kind, d.Destination, d.Lane
+		kinds[i], destinations[i], lanes[i] = string(d.Kind), d.Destination, d.Lane
 		payloads[i], priorities[i] = *Escape(payload, false), int16(d.Priority)
 	}
 	// Numbered in feed order, which keeps each chat's effects in line.
@@ -50,7 +50,7 @@ func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delive
 // MoveLane is Flow.Move in the transaction that moves the checkpoint of the group which
 // owes deliveries: what it owes later is behind.
 func (s *Store) MoveLane(ctx context.Context, tx pgx.Tx, from, to domain.StreamID) error {
-	if _, err := tx.Exec(ctx, moveLane, from, to, commands.KindSendMessage); err != nil {
+	if _, err := tx.Exec(ctx, moveLane, from, to, domain.KindSendMessage); err != nil {
 		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
 	}
 	return nil
@@ -143,7 +143,7 @@ func (s *Store) PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o c
 		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
-		UUID(delivery), fence, o.After, o.State == commands.Unknown, o.Untried, CleanText(o.Reason))
+		UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, CleanText(o.Reason))
 	if err != nil {
 		return false, fmt.Errorf("put delivery %s off: %w", delivery, err)
 	}

@@ -33,7 +33,7 @@ const (
 // owed makes a delivery on a lane; its version tells it from the lane's others.
 func owed(lane string, version int) commands.Delivery {
 	return commands.Delivery{
-		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version), Kind: commands.KindSendMessage,
+		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version), Kind: domain.KindSendMessage,
 		Destination: destination, Lane: lane, Payload: commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
 		Correlation: uuid.Must(uuid.NewV7()),
 	}
@@ -81,13 +81,13 @@ func takeOver(t testing.TB, s *postgres.Store) {
 }
 
 // settle ends an attempt.
-func settle(t testing.TB, s *postgres.Store, c commands.Claimed, state commands.State) {
+func settle(t testing.TB, s *postgres.Store, c commands.Claimed, state domain.DeliveryState) {
 	t.Helper()
 	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state}))
 }
 
 // hold ends an attempt with a dead letter.
-func hold(t testing.TB, s *postgres.Store, c commands.Claimed, state commands.State, reason string) {
+func hold(t testing.TB, s *postgres.Store, c commands.Claimed, state domain.DeliveryState, reason string) {
 	t.Helper()
 	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state, Holds: true, Reason: reason}))
 }
@@ -147,7 +147,7 @@ func TestOwingAPageAgainAddsNothing(t *testing.T) {
 	s := newStore(t)
 	page := []commands.Delivery{owed("a", 1), owed("b", 1)}
 	owe(t, s, page...)
-	settle(t, s, claimAll(t, s, leaseLong)[0], commands.Done)
+	settle(t, s, claimAll(t, s, leaseLong)[0], domain.DeliveryDone)
 	owe(t, s, append(page, owed("a", 2))...)
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries`); n != 3 {
 		t.Errorf("%d deliveries, want 3", n)
@@ -190,13 +190,13 @@ func TestOnlyTheHeadOfALaneIsClaimed(t *testing.T) {
 	heads := step("a/1 b/1")
 	step("") // their followers wait for the outcomes
 	slices.SortFunc(heads, func(x, y commands.Claimed) int { return strings.Compare(x.Lane, y.Lane) })
-	settle(t, s, heads[0], commands.Done)
+	settle(t, s, heads[0], domain.DeliveryDone)
 	a2 := step("a/2") // b is slow, which is nothing to a
-	settle(t, s, a2[0], commands.Dead)
+	settle(t, s, a2[0], domain.DeliveryDead)
 	a3 := step("a/3") // given up need not be a dead letter: its chat may have gone on from there
-	settle(t, s, a3[0], commands.Refused)
-	settle(t, s, heads[1], commands.Unknown)
-	settle(t, s, step("b/2")[0], commands.Done)
+	settle(t, s, a3[0], domain.DeliveryRefused)
+	settle(t, s, heads[1], domain.DeliveryUnknown)
+	settle(t, s, step("b/2")[0], domain.DeliveryDone)
 	step("")
 }
 
@@ -206,8 +206,8 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	owe(t, s, owed("a", 1), owed("a", 2), owed("b", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.Lane == "b" {
-			settle(t, s, c, commands.Done)
-		} else if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Again, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
+			settle(t, s, c, domain.DeliveryDone)
+		} else if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -227,8 +227,8 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 
 func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
-	for _, state := range []commands.State{commands.Dead, commands.Unknown} {
-		for _, decision := range []commands.State{commands.Waiting, commands.Skipped} {
+	for _, state := range []domain.DeliveryState{domain.DeliveryDead, domain.DeliveryUnknown} {
+		for _, decision := range []domain.DeliveryState{domain.DeliveryWaiting, domain.DeliverySkipped} {
 			t.Run(fmt.Sprintf("%s, then %s", state, decision), func(t *testing.T) {
 				t.Parallel()
 				s := newStore(t)
@@ -239,7 +239,7 @@ func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
 						letter = c
 						hold(t, s, c, state, "why")
 					} else {
-						settle(t, s, c, commands.Done)
+						settle(t, s, c, domain.DeliveryDone)
 					}
 				}
 				if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
@@ -253,10 +253,10 @@ func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
 				var order []string
 				for got := claimAll(t, s, leaseLong); len(got) > 0; got = claimAll(t, s, leaseLong) {
 					order = append(order, places(got))
-					settle(t, s, got[0], commands.Done)
+					settle(t, s, got[0], domain.DeliveryDone)
 				}
 				want := "a/1 a/2 a/3 a/4"
-				if decision == commands.Skipped {
+				if decision == domain.DeliverySkipped {
 					want = "a/2 a/3 a/4"
 				}
 				if got := strings.Join(order, " "); got != want {
@@ -273,14 +273,14 @@ func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
 	owe(t, s, owed("a", 1))
 	for range 2 {
 		c := claim(t, s, 1, leaseLong)[0]
-		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Unknown}); err != nil || !ok {
+		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
 	letter := claim(t, s, 1, leaseLong)[0]
-	hold(t, s, letter, commands.Dead, "why")
+	hold(t, s, letter, domain.DeliveryDead, "why")
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '2 days'`)
-	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Waiting}))
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence, State: domain.DeliveryWaiting}))
 	got := claimAll(t, s, leaseLong)
 	if len(got) != 1 || got[0].Attempt != 1 || got[0].Age > time.Hour || got[0].Unsure != 2 || got[0].Waived != 2 || got[0].Fence <= letter.Fence {
 		t.Errorf("claimed %+v, want a first attempt of now, with two doubts that are waived", got)
@@ -292,8 +292,8 @@ func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
-	retry := func(was commands.State, fence int64) error {
-		return appendOne(t, s, outcome(commands.Settlement{Delivery: c.ID, Was: was, Fence: fence, State: commands.Waiting}))
+	retry := func(was domain.DeliveryState, fence int64) error {
+		return appendOne(t, s, outcome(commands.Settlement{Delivery: c.ID, Was: was, Fence: fence, State: domain.DeliveryWaiting}))
 	}
 	fenced := func(what string, err error) {
 		t.Helper()
@@ -302,16 +302,16 @@ func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	fenced("retried under the sender's hands", retry(commands.Dead, c.Fence))
-	hold(t, s, c, commands.Dead, "why")
-	fenced("retried as what it is not", retry(commands.Done, c.Fence))
-	fenced("retried as it was before", retry(commands.Dead, c.Fence-1))
+	fenced("retried under the sender's hands", retry(domain.DeliveryDead, c.Fence))
+	hold(t, s, c, domain.DeliveryDead, "why")
+	fenced("retried as what it is not", retry(domain.DeliveryDone, c.Fence))
+	fenced("retried as it was before", retry(domain.DeliveryDead, c.Fence-1))
 
 	// Many operators at once: one of them decides.
 	decided := make(chan error)
 	for range 8 {
 		go func() {
-			errs, err := s.Append(t.Context(), []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Was: commands.Dead, Fence: c.Fence, State: commands.Waiting})})
+			errs, err := s.Append(t.Context(), []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence, State: domain.DeliveryWaiting})})
 			if err == nil {
 				err = errs[0]
 			}
@@ -343,7 +343,7 @@ func crowd(t *testing.T, s *postgres.Store, n int) commands.Claimed {
 	}
 	owe(t, s, list...)
 	letter := claim(t, s, 1, leaseLong)[0]
-	hold(t, s, letter, commands.Dead, "why")
+	hold(t, s, letter, domain.DeliveryDead, "why")
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
 	return letter
 }
@@ -409,11 +409,11 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 100 {
 		t.Fatalf("%d are parked, want 100", n)
 	}
-	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: commands.Dead, Fence: letter.Fence, State: commands.Skipped}))
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence, State: domain.DeliverySkipped}))
 	owe(t, s, owed("crowded", 102))
 	const unwanted = 30 // while it is parked
 	must(t, s, outcome(commands.Settlement{Delivery: pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
-		Was: commands.Waiting, State: commands.Skipped}))
+		Was: domain.DeliveryWaiting, State: domain.DeliverySkipped}))
 	for version := 2; version <= 102; version++ {
 		if version == unwanted {
 			continue
@@ -435,7 +435,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 			<-waiting // or this test does not end
 			continue
 		}
-		settle(t, s, got[0], commands.Done)
+		settle(t, s, got[0], domain.DeliveryDone)
 	}
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 0 {
 		t.Errorf("%d are parked at the end", n)
@@ -447,14 +447,14 @@ func TestADoubtfulAttemptIsCounted(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
-	if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Unknown, Reason: "no answer"}); err != nil || !ok {
+	if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	got := claim(t, s, 1, leaseLong)
 	if len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 || got[0].Waived != 0 {
 		t.Fatalf("claimed %+v, want attempt 2 after 1 doubtful one", got)
 	}
-	if ok, err := s.PutOff(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: commands.Again, Untried: true}); err != nil || !ok {
+	if ok, err := s.PutOff(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: domain.DeliveryRetry, Untried: true}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	if got := claim(t, s, 1, leaseLong); len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 {
@@ -537,7 +537,7 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 	gone := claim(t, s, 1, leaseOver)[0]
 	claim(t, s, 1, leaseLong) // b's worker is alive
 	takeOver(t, s)
-	if ok, err := s.PutOff(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: commands.Again, Reason: "too late"}); err != nil || ok {
+	if ok, err := s.PutOff(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "too late"}); err != nil || ok {
 		t.Errorf("who lost the lease put the delivery off: %t, %v", ok, err)
 	}
 	got := claimAll(t, s, leaseLong)
@@ -618,8 +618,8 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 					}
 					mu.Unlock()
 					if what == 0 {
-						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: commands.Dead, Holds: true}
-						retry := commands.Settlement{Delivery: c.ID, Was: commands.Dead, Fence: c.Fence, State: commands.Waiting}
+						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDead, Holds: true}
+						retry := commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence, State: domain.DeliveryWaiting}
 						for _, decision := range []commands.Settlement{letter, retry} {
 							if errs, err := s.Append(ctx, []commands.Append{outcome(decision)}); err != nil || errs[0] != nil {
 								t.Errorf("%+v: %v, %v", decision, errs, err)
@@ -628,12 +628,12 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 						continue
 					}
 					if again {
-						if ok, err := s.PutOff(ctx, c.ID, c.Fence, commands.Outcome{State: commands.Again, Reason: "busy"}); err != nil || !ok {
+						if ok, err := s.PutOff(ctx, c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "busy"}); err != nil || !ok {
 							t.Errorf("put off: %t, %v", ok, err)
 						}
 						continue
 					}
-					errs, err := s.Append(ctx, []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: commands.Done})})
+					errs, err := s.Append(ctx, []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDone})})
 					if err != nil || errs[0] != nil {
 						t.Errorf("settle: %v, %v", errs, err)
 					}
@@ -683,7 +683,7 @@ func TestClaimersAreWoken(t *testing.T) {
 		t.Error("claimers were woken by an append that settles nothing")
 	}
 	c := claim(t, s, 1, leaseLong)[0]
-	if settle(t, s, c, commands.Done); !woken(waiting) {
+	if settle(t, s, c, domain.DeliveryDone); !woken(waiting) {
 		t.Error("claimers were not woken though a lane moved up")
 	}
 	if woken(neighbour) {

@@ -155,7 +155,7 @@ const moveLane = `update eventstore.deliveries set lane = $2 where lane = $1 and
 // Move puts what is still to be sent to a group into the lane of the chat id that it
 // has now, before all that was owed there later.
 func (f *Flow) Move(ctx context.Context, from, to domain.StreamID) error {
-	if _, err := f.pool.Exec(ctx, moveLane, from, to, commands.KindSendMessage); err != nil {
+	if _, err := f.pool.Exec(ctx, moveLane, from, to, domain.KindSendMessage); err != nil {
 		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
 	}
 	return nil

@@ -502,7 +502,7 @@ func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: commands.Again}); err != nil || !ok {
+		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -512,7 +512,7 @@ func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
 			if c.Lane == "chat-demo:-1001" {
 				order = append(order, fmt.Sprintf("%s/%d", c.Stream, c.Version))
 			}
-			settle(t, s, c, commands.Done)
+			settle(t, s, c, domain.DeliveryDone)
 		}
 	}
 	if want := "chat-demo:-7/1 chat-demo:-7/2 chat-demo:-1001/1"; strings.Join(order, " ") != want {

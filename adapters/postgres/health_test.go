@@ -13,6 +13,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // census is what is counted, by name and labels.
@@ -71,7 +72,7 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error {
 		var owed []commands.Delivery
 		for range 3 {
-			owed = append(owed, commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1, Kind: commands.KindSendMessage,
+			owed = append(owed, commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1, Kind: domain.KindSendMessage,
 				Destination: "telegram:demo", Lane: "chat-demo:1", Payload: "", Correlation: uuid.New()})
 		}
 		if err := s.Owe(t.Context(), tx, owed); err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -21,7 +20,7 @@ type Selection struct {
 	IDs         []uuid.UUID
 	Stream      domain.StreamID
 	Destination string
-	States      []commands.State
+	States      []domain.DeliveryState
 	Reason      string // a part of it, in any case
 	Letters     bool   // dead letters: an operator must decide about them
 	Behind      bool   // with Letters: and what waits behind them
@@ -29,30 +28,30 @@ type Selection struct {
 
 // Entry is a delivery as it stands in the ledger.
 type Entry struct {
-	ID          uuid.UUID       `json:"id"`
-	Stream      domain.StreamID `json:"stream"`
-	Version     domain.Version  `json:"version"`
-	Kind        string          `json:"kind"`
-	Destination string          `json:"destination"`
-	Lane        string          `json:"lane"`
-	Payload     json.RawMessage `json:"payload"`
-	State       commands.State  `json:"state"`
-	Attempts    int             `json:"attempts"`
-	Unsure      int             `json:"unsure"`
-	NextAttempt time.Time       `json:"next_attempt"`
-	Fence       int64           `json:"fence"`
-	Outcome     json.RawMessage `json:"outcome"`
-	Reason      string          `json:"reason"`
-	Correlation uuid.UUID       `json:"correlation"`
-	CreatedAt   time.Time       `json:"created_at"`
-	RetriedAt   *time.Time      `json:"retried_at"`
-	FinishedAt  *time.Time      `json:"finished_at"`
-	Behind      *uuid.UUID      `json:"behind"` // the head of its lane, when it waits behind one
+	ID          uuid.UUID            `json:"id"`
+	Stream      domain.StreamID      `json:"stream"`
+	Version     domain.Version       `json:"version"`
+	Kind        domain.DeliveryKind  `json:"kind"`
+	Destination string               `json:"destination"`
+	Lane        string               `json:"lane"`
+	Payload     json.RawMessage      `json:"payload"`
+	State       domain.DeliveryState `json:"state"`
+	Attempts    int                  `json:"attempts"`
+	Unsure      int                  `json:"unsure"`
+	NextAttempt time.Time            `json:"next_attempt"`
+	Fence       int64                `json:"fence"`
+	Outcome     json.RawMessage      `json:"outcome"`
+	Reason      string               `json:"reason"`
+	Correlation uuid.UUID            `json:"correlation"`
+	CreatedAt   time.Time            `json:"created_at"`
+	RetriedAt   *time.Time           `json:"retried_at"`
+	FinishedAt  *time.Time           `json:"finished_at"`
+	Behind      *uuid.UUID           `json:"behind"` // the head of its lane, when it waits behind one
 }
 
 // Letter tells whether it is a dead letter: its lane waits for an operator.
 func (e Entry) Letter() bool {
-	return e.FinishedAt == nil && (e.State == commands.Dead || e.State == commands.Unknown)
+	return e.FinishedAt == nil && (e.State == domain.DeliveryDead || e.State == domain.DeliveryUnknown)
 }
 
 // letters are the dead letters: the condition of the index deliveries_dead.
@@ -135,14 +134,14 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 
 // DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
 // more are left out.
-func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]commands.State, error) {
+func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
 	rows, err := s.pool.Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}
-	states := map[uuid.UUID]commands.State{}
+	states := map[uuid.UUID]domain.DeliveryState{}
 	var id uuid.UUID
-	var state commands.State
+	var state domain.DeliveryState
 	if _, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { states[id] = state; return nil }); err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}

@@ -33,11 +33,11 @@ func board(t *testing.T) (*postgres.Store, map[string]uuid.UUID) {
 		for _, c := range claimAll(t, s, leaseLong) {
 			switch place := places([]commands.Claimed{c}); place {
 			case "a/1":
-				hold(t, s, c, commands.Dead, "Given up: 503")
+				hold(t, s, c, domain.DeliveryDead, "Given up: 503")
 			case "b/1":
-				hold(t, s, c, commands.Unknown, "no answer")
+				hold(t, s, c, domain.DeliveryUnknown, "no answer")
 			default:
-				settle(t, s, c, map[string]commands.State{"c/1": commands.Unknown, "c/2": commands.Refused, "c/3": commands.Done}[place])
+				settle(t, s, c, map[string]domain.DeliveryState{"c/1": domain.DeliveryUnknown, "c/2": domain.DeliveryRefused, "c/3": domain.DeliveryDone}[place])
 			}
 		}
 	}
@@ -55,14 +55,14 @@ func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
 		"dead letters":                 {postgres.Selection{Letters: true}, "a/1 b/1"},
 		"and what waits behind them":   {postgres.Selection{Letters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
 		"of one chat":                  {postgres.Selection{Letters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3"},
-		"states":                       {postgres.Selection{States: []commands.State{commands.Unknown, commands.Refused}}, "b/1 c/1 c/2"},
+		"states":                       {postgres.Selection{States: []domain.DeliveryState{domain.DeliveryUnknown, domain.DeliveryRefused}}, "b/1 c/1 c/2"},
 		"a reason in other letters":    {postgres.Selection{Reason: "given UP"}, "a/1"},
 		"a reason with a wildcard":     {postgres.Selection{Reason: "%"}, ""},
 		"ids":                          {postgres.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3"},
-		"ids of another state":         {postgres.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []commands.State{commands.Done}}, ""},
-		"a destination":                {postgres.Selection{Destination: destination, States: []commands.State{commands.Dead}}, "a/1"},
+		"ids of another state":         {postgres.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []domain.DeliveryState{domain.DeliveryDone}}, ""},
+		"a destination":                {postgres.Selection{Destination: destination, States: []domain.DeliveryState{domain.DeliveryDead}}, "a/1"},
 		"a destination of nobody":      {postgres.Selection{Destination: "telegram:other"}, ""},
-		"everything said of one alone": {postgres.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []commands.State{commands.Unknown}, Reason: "answer", Letters: true}, "b/1"},
+		"everything said of one alone": {postgres.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []domain.DeliveryState{domain.DeliveryUnknown}, Reason: "answer", Letters: true}, "b/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -51,7 +51,7 @@ func newStore(t testing.TB) *postgres.Store {
 // event is a new event as a handler would make it.
 func event(e domain.Event) commands.NewEvent {
 	id := uuid.Must(uuid.NewV7())
-	return commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "customer", OccurredAt: at}
+	return commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: domain.ActorCustomer, OccurredAt: at}
 }
 
 // said are n messages as new events.

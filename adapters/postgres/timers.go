@@ -113,9 +113,9 @@ func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) 
 func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) error {
 	requests := make([]commands.Request, len(due))
 	for i, t := range due {
-		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now, Quiet: t.Quiet}, Actor: "time", At: now}
+		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now, Quiet: t.Quiet}, Actor: domain.ActorTimer, At: now}
 		if t.Quiet {
-			requests[i].Actor = commands.Importer
+			requests[i].Actor = domain.ActorImport
 		}
 	}
 	results, failed := k.Handle(ctx, requests)

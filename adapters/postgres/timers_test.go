@@ -63,7 +63,7 @@ func openTicket(t testing.TB, h *commands.Handler, streams ...domain.StreamID) {
 	t.Helper()
 	requests := make([]commands.Request, len(streams))
 	for i, id := range streams {
-		requests[i] = commands.Request{Stream: id, Actor: "person:ann", At: at, Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: at}}
+		requests[i] = commands.Request{Stream: id, Actor: "operator:ann", At: at, Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: at}}
 	}
 	if _, err := h.HandleAll(t.Context(), requests); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestWhatIsDueBecomesAnEventWhenItIsTimeAndOnce(t *testing.T) {
 		})
 	}
 	events := stream(t, s, id)
-	if last := events[len(events)-1]; last.Actor != "time" || last.Event.(chat.DueBreached).What != chat.DueResolution {
+	if last := events[len(events)-1]; last.Actor != domain.ActorTimer || last.Event.(chat.DueBreached).What != chat.DueResolution {
 		t.Errorf("the last event is %+v", last)
 	}
 }
@@ -135,7 +135,7 @@ func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
 		person.Go(func() {
 			for i := n; i < chats; i += 8 {
 				reply := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "hello"}
-				if _, err := handlers[i%2].Handle(t.Context(), commands.Request{Stream: ids[i], Actor: "person:ann", At: c.now(), Command: reply}); err != nil {
+				if _, err := handlers[i%2].Handle(t.Context(), commands.Request{Stream: ids[i], Actor: "operator:ann", At: c.now(), Command: reply}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -258,7 +258,7 @@ func TestATimerChangesWithTheEventsThatChangeItOrNotAtAll(t *testing.T) {
 			"repeated": {commands.Append{Expected: 1, Events: said(1), Wake: &later,
 				Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 7, Version: 2}}}, true, second(soon)},
 			"fenced": {commands.Append{Expected: 1, Events: said(1), Wake: &never,
-				Settled: []commands.Settlement{{Delivery: uuid.New(), Fence: 1, State: commands.Done}}}, true, second(soon)},
+				Settled: []commands.Settlement{{Delivery: uuid.New(), Fence: 1, State: domain.DeliveryDone}}}, true, second(soon)},
 			"sealed": {commands.Append{Expected: 1, Wake: &later, Events: []commands.NewEvent{event(chat.MessageReceived{Text: "a\x00b"})}}, false, second(later)},
 		} {
 			t.Run(fmt.Sprintf("%s beside %d", name, company), func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestWhatChangesNoTimeDoesNotTouchTheTimer(t *testing.T) {
 	}
 	was := written()
 	for n := range int64(3) {
-		_, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: "customer", At: at, Update: &commands.Update{Bot: "demo", ID: n + 1, Raw: []byte(`{}`)},
+		_, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: domain.ActorCustomer, At: at, Update: &commands.Update{Bot: "demo", ID: n + 1, Raw: []byte(`{}`)},
 			Command: chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: n + 1, Key: uint64(n + 1)}, MessageID: n + 1, Text: "hello?", Date: at}, At: at}})
 		if err != nil {
 			t.Fatal(err)
@@ -308,7 +308,7 @@ func TestWhatChangesNoTimeDoesNotTouchTheTimer(t *testing.T) {
 	if now := written(); now != was {
 		t.Errorf("the timer was written: %s, before %s", now, was)
 	}
-	if _, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: "person:ann", At: at, Command: chat.ResolveTicket{At: at}}); err != nil {
+	if _, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: "operator:ann", At: at, Command: chat.ResolveTicket{At: at}}); err != nil {
 		t.Fatal(err)
 	}
 	if next := timerOf(t, s, id); next != "" {

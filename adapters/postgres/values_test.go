@@ -194,6 +194,6 @@ func TestADeliveryCarriesAnyPayload(t *testing.T) {
 		if len(c) != 1 || string(c[0].Body) != v.json && !same(c[0].Body, []byte(v.json)) {
 			t.Fatalf("%s: claimed %d, with a body of %s", v.name, len(c), short(c[0].Body))
 		}
-		settle(t, s, c[0], commands.Done)
+		settle(t, s, c[0], domain.DeliveryDone)
 	}
 }

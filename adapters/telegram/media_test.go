@@ -11,6 +11,7 @@ import (
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -61,11 +62,11 @@ func TestFilesGoOutWithTheirCaption(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
 			c.send.ChatID = 7
-			outcome := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, c.send))
+			outcome := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, c.send))
 			for i := range c.want {
 				c.want[i].From, c.want[i].MessageID = "bot", int64(i+2)
 			}
-			if diff := cmp.Diff(c.want, arrived(sim)); diff != "" || outcome.State != commands.Done || outcome.MessageID != 2 {
+			if diff := cmp.Diff(c.want, arrived(sim)); diff != "" || outcome.State != domain.DeliveryDone || outcome.MessageID != 2 {
 				t.Errorf("outcome %+v; arrived (-want +got):\n%s", outcome, diff)
 			}
 		})
@@ -88,7 +89,7 @@ func TestWhatCannotBeSentIsRefusedForGood(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
 			send.ChatID = 7
-			if got := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, send)); got.State != commands.Refused || got.Reason == "" {
+			if got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, send)); got.State != domain.DeliveryRefused || got.Reason == "" {
 				t.Errorf("got %+v", got)
 			}
 			if got := arrived(sim); len(got) > 0 {
@@ -138,7 +139,7 @@ func TestTelegramTakesEveryPartOfALongText(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := clients.Send(t.Context(), commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:7", Kind: commands.KindSendMessage}, Body: body}); got.State != commands.Done {
+			if got := clients.Send(t.Context(), commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:7", Kind: domain.KindSendMessage}, Body: body}); got.State != domain.DeliveryDone {
 				t.Fatalf("%+v for %q", got, part)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/go-telegram/bot/models"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -96,26 +97,26 @@ type Clients map[string]*Client // by bot
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
-		return commands.Outcome{State: commands.Refused, Reason: fmt.Sprintf("bot %q is not configured here", d.Stream.Bot())}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf("bot %q is not configured here", d.Stream.Bot())}
 	}
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
 	var messageID int64
 	var err error
 	switch d.Kind {
-	case commands.KindSendMessage:
+	case domain.KindSendMessage:
 		chatID, _ := d.CallsTo().Chat()
 		messageID, err = client.sendMessage(ctx, chatID, d.Body)
-	case commands.KindAnswerButton:
+	case domain.KindAnswerButton:
 		err = client.answerButton(ctx, d.Body)
-	case commands.KindTyping:
+	case domain.KindTyping:
 		chatID, _ := d.CallsTo().Chat()
 		_, err = client.api.SendChatAction(ctx, &bot.SendChatActionParams{ChatID: chatID, Action: models.ChatActionTyping})
 	default:
-		return commands.Outcome{State: commands.Refused, Reason: "Telegram has no sender for " + d.Kind}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: "Telegram has no sender for " + string(d.Kind)}
 	}
 	outcome := judge(err, client.token, written.Load())
-	if outcome.State == commands.Done && messageID != 0 {
+	if outcome.State == domain.DeliveryDone && messageID != 0 {
 		outcome.MessageID = messageID
 		outcome.Answer = fmt.Appendf(nil, `{"message_id": %d}`, messageID)
 	}
@@ -182,31 +183,31 @@ func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 // request had left us: then silence is no proof that it did not arrive.
 func judge(err error, token string, written bool) commands.Outcome {
 	if err == nil {
-		return commands.Outcome{State: commands.Done}
+		return commands.Outcome{State: domain.DeliveryDone}
 	}
 	reason := brief(err, token)
 	var limited *bot.TooManyRequestsError
 	var migrated *bot.MigrateError
 	switch {
 	case errors.As(err, &limited):
-		return commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second, Reason: reason}
 	case errors.As(err, &migrated): // nothing was sent
-		return commands.Outcome{State: commands.Again, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
 	case errors.Is(err, bot.ErrorForbidden):
-		return commands.Outcome{State: commands.Refused, Reason: reason, Blocked: true}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: commands.ProbeEvery, Reason: "the bot's token is wrong: " + reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: commands.ProbeEvery, Reason: "the bot's token is wrong: " + reason}
 	case errors.Is(err, bot.ErrorBadRequest):
 		if strings.Contains(err.Error(), "message is not modified") {
-			return commands.Outcome{State: commands.Done}
+			return commands.Outcome{State: domain.DeliveryDone}
 		}
-		return commands.Outcome{State: commands.Refused, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason}
 	case errors.Is(err, bot.ErrorConflict), strings.HasPrefix(reason, "error response from telegram"): // answered, with a 409 or 5xx
-		return commands.Outcome{State: commands.Again, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Reason: reason}
 	case written:
-		return commands.Outcome{State: commands.Unknown, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryUnknown, Reason: reason}
 	default:
-		return commands.Outcome{State: commands.Again, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Reason: reason}
 	}
 }
 

@@ -43,7 +43,7 @@ func client(t *testing.T, url, token string) *telegram.Client {
 }
 
 // owed is a delivery as a worker holds it.
-func owed(t *testing.T, bot, kind string, payload any) commands.Claimed {
+func owed(t *testing.T, bot string, kind domain.DeliveryKind, payload any) commands.Claimed {
 	t.Helper()
 	body, ok := payload.(string)
 	if !ok {
@@ -67,37 +67,37 @@ func message(text string, buttons ...dialog.Button) commands.SendMessage {
 func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 	t.Parallel()
 	const (
-		send   = commands.KindSendMessage
-		button = commands.KindAnswerButton
+		send   = domain.KindSendMessage
+		button = domain.KindAnswerButton
 	)
 	for name, c := range map[string]struct {
 		fault   telegramsim.Fault
 		bot     string
-		kind    string
+		kind    domain.DeliveryKind
 		payload any
 		want    commands.Outcome // Reason: a part of it
 	}{
-		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
-		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
-		"403":                 {telegramsim.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Blocked: true, Reason: "blocked by the user"}},
-		"400":                 {telegramsim.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
-		"409":                 {telegramsim.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "conflict"}},
-		"a moved group":       {telegramsim.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
-		"500":                 {telegramsim.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "500"}},
-		"502":                 {telegramsim.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: commands.Again, Reason: "502"}},
-		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: commands.Unknown, Reason: "EOF"}},
-		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: commands.Again, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
-		"an unknown bot":      {telegramsim.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: commands.Refused, Reason: "nobody"}},
-		"an unknown kind":     {telegramsim.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: commands.Refused, Reason: "sendSmoke"}},
-		"a broken payload":    {telegramsim.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
-		"empty text":          {telegramsim.Fault{}, "demo", send, message(""), commands.Outcome{State: commands.Refused, Reason: "text is empty"}},
-		"4097 characters":     {telegramsim.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: commands.Refused, Reason: "too long"}},
-		"an old button":       {telegramsim.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Refused, Reason: "query is too old"}},
-		"a refused button":    {telegramsim.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
-		"refused typing":      {telegramsim.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Again, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
-		"typing":              {telegramsim.Fault{}, "demo", commands.KindTyping, "", commands.Outcome{State: commands.Done}},
-		"a broken press":      {telegramsim.Fault{}, "demo", button, `[]`, commands.Outcome{State: commands.Refused, Reason: "payload"}},
-		"a chat of strangers": {telegramsim.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: commands.Refused, Reason: "chat not found"}},
+		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
+		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
+		"403":                 {telegramsim.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Blocked: true, Reason: "blocked by the user"}},
+		"400":                 {telegramsim.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "chat not found"}},
+		"409":                 {telegramsim.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "conflict"}},
+		"a moved group":       {telegramsim.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
+		"500":                 {telegramsim.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "500"}},
+		"502":                 {telegramsim.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "502"}},
+		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Reason: "EOF"}},
+		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
+		"an unknown bot":      {telegramsim.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "nobody"}},
+		"an unknown kind":     {telegramsim.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "sendSmoke"}},
+		"a broken payload":    {telegramsim.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: domain.DeliveryRefused, Reason: "payload"}},
+		"empty text":          {telegramsim.Fault{}, "demo", send, message(""), commands.Outcome{State: domain.DeliveryRefused, Reason: "text is empty"}},
+		"4097 characters":     {telegramsim.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: domain.DeliveryRefused, Reason: "too long"}},
+		"an old button":       {telegramsim.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: domain.DeliveryRefused, Reason: "query is too old"}},
+		"a refused button":    {telegramsim.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"refused typing":      {telegramsim.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", domain.KindTyping, "", commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"typing":              {telegramsim.Fault{}, "demo", domain.KindTyping, "", commands.Outcome{State: domain.DeliveryDone}},
+		"a broken press":      {telegramsim.Fault{}, "demo", button, `[]`, commands.Outcome{State: domain.DeliveryRefused, Reason: "payload"}},
+		"a chat of strangers": {telegramsim.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: domain.DeliveryRefused, Reason: "chat not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -137,12 +137,12 @@ func TestAMessageArrivesAsItWasDecided(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
-			got := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message(text)))
+			got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message(text)))
 			said := sim.Messages(7)
 			if len(said) != 2 || said[1].Text != text || said[1].From != "bot" {
 				t.Fatalf("%d messages arrived, the last %q; outcome %+v", len(said)-1, said[len(said)-1].Text, got)
 			}
-			if got.State != commands.Done || got.MessageID != said[1].MessageID || got.MessageID == 0 {
+			if got.State != domain.DeliveryDone || got.MessageID != said[1].MessageID || got.MessageID == 0 {
 				t.Errorf("outcome %+v, message %d", got, said[1].MessageID)
 			}
 			var answer map[string]int64
@@ -157,8 +157,8 @@ func TestButtonsStandInOneRowAndArePressed(t *testing.T) {
 	t.Parallel()
 	sim, clients := newAPI(t)
 	longest := strings.Repeat("d", 64)
-	got := clients.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("Is that right?", dialog.Button{Text: "Yes", Data: "y:1"}, dialog.Button{Text: "No", Data: longest})))
-	if got.State != commands.Done {
+	got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("Is that right?", dialog.Button{Text: "Yes", Data: "y:1"}, dialog.Button{Text: "No", Data: longest})))
+	if got.State != domain.DeliveryDone {
 		t.Fatalf("outcome %+v", got)
 	}
 	var markup struct {
@@ -177,8 +177,8 @@ func TestButtonsStandInOneRowAndArePressed(t *testing.T) {
 	const query = "77"
 	sim.Post(map[string]any{"callback_query": map[string]any{"id": query, "from": map[string]any{"id": 7}, "data": "y:1",
 		"message": map[string]any{"message_id": got.MessageID, "date": 1, "chat": map[string]any{"id": 7}}}})
-	pressed := clients.Send(t.Context(), owed(t, "demo", commands.KindAnswerButton, commands.AnswerButton{QueryID: query, Text: "Saved"}))
-	if pressed.State != commands.Done || pressed.MessageID != 0 {
+	pressed := clients.Send(t.Context(), owed(t, "demo", domain.KindAnswerButton, commands.AnswerButton{QueryID: query, Text: "Saved"}))
+	if pressed.State != domain.DeliveryDone || pressed.MessageID != 0 {
 		t.Errorf("outcome %+v", pressed)
 	}
 }
@@ -188,8 +188,8 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 	t.Parallel()
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		got := telegram.Clients{"demo": client(t, "http://127.0.0.1:1", botToken)}.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("hi")))
-		if got.State != commands.Again || got.After != 0 || strings.Contains(got.Reason, botToken) {
+		got := telegram.Clients{"demo": client(t, "http://127.0.0.1:1", botToken)}.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("hi")))
+		if got.State != domain.DeliveryRetry || got.After != 0 || strings.Contains(got.Reason, botToken) {
 			t.Errorf("outcome %+v", got)
 		}
 	})
@@ -204,7 +204,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		}))
 		t.Cleanup(silent.Close)
 		clients := telegram.Clients{"demo": client(t, silent.URL, botToken)}
-		if got := clients.Send(ctx, owed(t, "demo", commands.KindSendMessage, message("hi"))); got.State != commands.Unknown {
+		if got := clients.Send(ctx, owed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryUnknown {
 			t.Errorf("outcome %+v", got)
 		}
 	})
@@ -213,7 +213,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		sim, clients := newAPI(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if got := clients.Send(ctx, owed(t, "demo", commands.KindSendMessage, message("hi"))); got.State != commands.Again || len(sim.Messages(7)) != 1 {
+		if got := clients.Send(ctx, owed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryRetry || len(sim.Messages(7)) != 1 {
 			t.Errorf("outcome %+v, %d messages", got, len(sim.Messages(7)))
 		}
 	})
@@ -228,8 +228,8 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 			}
 		}))
 		t.Cleanup(endless.Close)
-		got := telegram.Clients{"demo": client(t, endless.URL, botToken)}.Send(t.Context(), owed(t, "demo", commands.KindSendMessage, message("hi")))
-		if got.State != commands.Unknown {
+		got := telegram.Clients{"demo": client(t, endless.URL, botToken)}.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("hi")))
+		if got.State != domain.DeliveryUnknown {
 			t.Errorf("outcome %+v", got.State)
 		}
 	})

@@ -54,7 +54,7 @@ func Translate(bot Bot, body []byte, at time.Time) (commands.Request, error) {
 type inbound struct {
 	chat  int64 // 0 when it belongs to no chat
 	event domain.Event
-	actor string
+	actor domain.Actor
 }
 
 // kindOf is the update's kind: its one field beside update_id. Were there several,
@@ -92,7 +92,7 @@ func read(kind string, body json.RawMessage, id int64, at time.Time) inbound {
 	if m, ok := parse(body); ok && kind == "message" {
 		kept.MigratedTo, kept.MigratedFrom = m.MigrateTo, m.MigrateFrom
 	}
-	return inbound{chat: chatIn(body), event: kept, actor: "telegram"}
+	return inbound{chat: chatIn(body), event: kept, actor: domain.ActorTelegram}
 }
 
 type user struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -239,7 +240,7 @@ func TestARequestKeepsTheUpdateByteForByte(t *testing.T) {
 			t.Errorf("%s: stream %s waits %v: only chats have an order to wait for", name, r.Stream, r.Wait)
 		}
 		_, kept := receive.Event.(chat.UpdateKept)
-		if actor := map[bool]string{true: "telegram", false: "customer"}[kept]; r.Actor != actor {
+		if actor := map[bool]domain.Actor{true: "telegram", false: "customer"}[kept]; r.Actor != actor {
 			t.Errorf("%s: actor %q, want %q", name, r.Actor, actor)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // Metrics is what is counted and timed, in base units and with bounded labels.
@@ -112,9 +113,9 @@ func (m *Metrics) Page(group string, events int, took time.Duration) {
 }
 
 // Delivery records an attempt.
-func (m *Metrics) Delivery(d commands.Claimed, state commands.State, took time.Duration) {
-	m.delivery.WithLabelValues(d.Destination, d.Kind, string(state)).Observe(took.Seconds())
-	if state != commands.Again {
+func (m *Metrics) Delivery(d commands.Claimed, state domain.DeliveryState, took time.Duration) {
+	m.delivery.WithLabelValues(d.Destination, string(d.Kind), string(state)).Observe(took.Seconds())
+	if state != domain.DeliveryRetry {
 		m.settled.WithLabelValues(d.Destination, string(state)).Observe((d.Age + took).Seconds())
 	}
 }

@@ -244,7 +244,7 @@ func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) fu
 		if c.Trace == "" {
 			return next(ctx, c)
 		}
-		ctx, span := t.tracer.Start(under(ctx, c.Trace), "deliver "+c.Kind, trace.WithAttributes(
+		ctx, span := t.tracer.Start(under(ctx, c.Trace), "deliver "+string(c.Kind), trace.WithAttributes(
 			attribute.String("destination", c.Destination), attribute.String("delivery", c.ID.String()), attribute.String("stream", string(c.Stream)),
 			attribute.String("correlation", c.Correlation.String()), attribute.Int("attempt", c.Attempt)))
 		err := next(ctx, c)
@@ -254,7 +254,7 @@ func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) fu
 }
 
 // Outcome adds to the span of an attempt what came of it.
-func (t *Tracing) Outcome(ctx context.Context, state commands.State) {
+func (t *Tracing) Outcome(ctx context.Context, state domain.DeliveryState) {
 	trace.SpanFromContext(ctx).SetAttributes(attribute.String("outcome", string(state)))
 }
 

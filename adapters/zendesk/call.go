@@ -11,6 +11,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 const (
@@ -53,7 +54,7 @@ type Error struct{ commands.Outcome }
 func (e *Error) Error() string { return "zendesk: " + e.Reason }
 
 func refused(format string, args ...any) *Error {
-	return &Error{Outcome: commands.Outcome{State: commands.Refused, Reason: fmt.Sprintf(format, args...)}}
+	return &Error{Outcome: commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf(format, args...)}}
 }
 
 // call is one request, and where its answer goes.
@@ -66,7 +67,7 @@ type call struct {
 // call makes a call unless the breaker is open, when the limit allows.
 func (c *Client) call(ctx context.Context, one call) error {
 	untried := func(after time.Duration, why string) error {
-		return &Error{Outcome: commands.Outcome{State: commands.Again, After: after, Untried: true, Reason: one.String() + ": not called, " + why}}
+		return &Error{Outcome: commands.Outcome{State: domain.DeliveryRetry, After: after, Untried: true, Reason: one.String() + ": not called, " + why}}
 	}
 	if pause := c.http.OpenFor(); pause > 0 {
 		return untried(pause, "the circuit breaker is open")
@@ -129,18 +130,18 @@ func (c call) judge(err *outbound.Error) *Error {
 	e := refused("%d %s: %s", err.Status, http.StatusText(err.Status), excerpt(err.Body))
 	switch status := err.Status; {
 	case status == http.StatusServiceUnavailable: // nobody was there to do it
-		e.State, e.After = commands.Again, retryAfter(err.Header, 0)
+		e.State, e.After = domain.DeliveryRetry, retryAfter(err.Header, 0)
 	case status >= 500: // from a proxy, or broken off half done
 		e.State, e.After = c.silence(true), retryAfter(err.Header, 0)
 	case status == http.StatusTooManyRequests:
-		e.State, e.After, e.Cause = commands.Again, retryAfter(err.Header, defaultRetryAfter), commands.Flooded
+		e.State, e.After, e.Cause = domain.DeliveryRetry, retryAfter(err.Header, defaultRetryAfter), commands.Flooded
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status < 400,
 		status == http.StatusNotFound && !speaks: // this address is not a Zendesk
-		e.State, e.After, e.Untried, e.Cause = commands.Again, deniedPause, true, commands.WrongToken
+		e.State, e.After, e.Untried, e.Cause = domain.DeliveryRetry, deniedPause, true, commands.WrongToken
 	case status == http.StatusConflict, status == http.StatusRequestTimeout,
 		// The key made a ticket with other words: a repeat will find it.
 		status == http.StatusBadRequest && strings.Contains(string(said.Error), "IdempotentRequestError"):
-		e.State = commands.Again
+		e.State = domain.DeliveryRetry
 	}
 	return e
 }
@@ -169,11 +170,11 @@ func (c call) read(r outbound.Response) error {
 
 // silence is what it means that nobody says what a call came to: after the request
 // had left us it is no proof that it did not arrive.
-func (c call) silence(written bool) commands.State {
+func (c call) silence(written bool) domain.DeliveryState {
 	if written && c.method != http.MethodGet {
-		return commands.Unknown
+		return domain.DeliveryUnknown
 	}
-	return commands.Again
+	return domain.DeliveryRetry
 }
 
 // retryAfter returns the wait that Zendesk asks for, at least a second; otherwise when it

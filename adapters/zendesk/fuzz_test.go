@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/zendesk"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // oracle answers every call in the same way.
@@ -39,13 +39,13 @@ func FuzzAnswer(f *testing.F) {
 		clients := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: oracle(func() *http.Response {
 			return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(bytes.NewReader([]byte(body)))}
 		})})
-		outcome := clients.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase))
+		outcome := clients.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
 		switch outcome.State {
-		case commands.Done:
+		case domain.DeliveryDone:
 			if status > 299 || len(outcome.Answer) == 0 {
 				t.Errorf("%d %q is taken for filed: %+v", status, body, outcome)
 			}
-		case commands.Again, commands.Unknown, commands.Refused:
+		case domain.DeliveryRetry, domain.DeliveryUnknown, domain.DeliveryRefused:
 			if outcome.Reason == "" || len(outcome.Reason) > 2000 {
 				t.Errorf("%d %q: the reason has %d bytes", status, body, len(outcome.Reason))
 			}

@@ -60,7 +60,7 @@ func senders(t *testing.T, account zendesk.Account) zendesk.Clients {
 }
 
 // owed is the first attempt at a new delivery. A string is a payload as it is.
-func owed(t *testing.T, kind string, payload any) commands.Claimed {
+func owed(t *testing.T, kind domain.DeliveryKind, payload any) commands.Claimed {
 	t.Helper()
 	body, raw := payload.(string)
 	if !raw {
@@ -81,7 +81,7 @@ func again(d commands.Claimed) commands.Claimed {
 }
 
 // send makes an attempt and insists on its state.
-func send(t *testing.T, cs zendesk.Clients, d commands.Claimed, want commands.State) commands.Outcome {
+func send(t *testing.T, cs zendesk.Clients, d commands.Claimed, want domain.DeliveryState) commands.Outcome {
 	t.Helper()
 	got := cs.Send(t.Context(), d)
 	if got.State != want {

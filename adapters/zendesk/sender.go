@@ -37,7 +37,7 @@ type Clients map[string]*Client // by bot
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
-		return commands.Outcome{State: commands.Refused, Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot())}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot())}
 	}
 	id, err := client.deliver(ctx, d)
 	var failed *Error
@@ -45,16 +45,16 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	case errors.As(err, &failed):
 		return failed.Outcome
 	case err != nil:
-		return commands.Outcome{State: commands.Refused, Reason: err.Error()}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: err.Error()}
 	}
-	return commands.Outcome{State: commands.Done, Answer: fmt.Appendf(nil, `{"ticket_id": %d}`, id), Command: filing(d, id)}
+	return commands.Outcome{State: domain.DeliveryDone, Answer: fmt.Appendf(nil, `{"ticket_id": %d}`, id), Command: filing(d, id)}
 }
 
 // filing is what the chat learns of a delivery that was done: the number of a ticket
 // that was created, and of any other only that it was done.
 func filing(d commands.Claimed, id int64) chat.Command {
 	var created commands.CreateTicket
-	if d.Kind != commands.KindCreateTicket || json.Unmarshal(d.Body, &created) != nil {
+	if d.Kind != domain.KindCreateTicket || json.Unmarshal(d.Body, &created) != nil {
 		return nil
 	}
 	_, ticket, _ := SplitExternalID(created.ExternalID)
@@ -64,25 +64,25 @@ func filing(d commands.Claimed, id int64) chat.Command {
 // deliver returns the number of the ticket that was made or changed.
 func (c *Client) deliver(ctx context.Context, d commands.Claimed) (int64, error) {
 	switch d.Kind {
-	case commands.KindCreateTicket:
+	case domain.KindCreateTicket:
 		var p commands.CreateTicket
 		if err := read(d, &p, &p.ExternalID, &p.Comment); err != nil {
 			return 0, err
 		}
 		return c.create(ctx, d, p)
-	case commands.KindComment:
+	case domain.KindAddComment:
 		var p commands.AddComment
 		if err := read(d, &p, &p.ExternalID, &p.Body); err != nil {
 			return 0, err
 		}
 		return c.update(ctx, d, p.ExternalID, Update{Comment: &Comment{p.Body, p.Public}})
-	case commands.KindSetStatus:
+	case domain.KindSetStatus:
 		var p commands.SetStatus
 		if err := read(d, &p, &p.ExternalID, &p.Status); err != nil {
 			return 0, err
 		}
 		return c.update(ctx, d, p.ExternalID, Update{Status: p.Status})
-	case commands.KindSetPriority:
+	case domain.KindSetPriority:
 		var p commands.SetPriority
 		if err := read(d, &p, &p.ExternalID, &p.Priority); err != nil {
 			return 0, err
@@ -131,7 +131,7 @@ func (c *Client) update(ctx context.Context, d commands.Claimed, externalID stri
 	if id == 0 {
 		missing := refused("there is no ticket with external id %q", externalID)
 		if d.Attempt < sureAbsent {
-			missing.State = commands.Again
+			missing.State = domain.DeliveryRetry
 		}
 		return 0, missing
 	}

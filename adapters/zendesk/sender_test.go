@@ -27,11 +27,11 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
-	created := send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
-	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}), commands.Done)
-	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}), commands.Done)
-	send(t, cs, owed(t, commands.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}), commands.Done)
-	solved := send(t, cs, owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}), commands.Done)
+	created := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}), domain.DeliveryDone)
+	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}), domain.DeliveryDone)
+	send(t, cs, owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}), domain.DeliveryDone)
+	solved := send(t, cs, owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}), domain.DeliveryDone)
 
 	want := []zendesksim.Ticket{{
 		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved", Tags: []string{"chatledger"},
@@ -61,10 +61,10 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
-	send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	other := senders(t, zendesk.Account{URL: url})
 	for range 2 {
-		send(t, other, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Done)
+		send(t, other, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryDone)
 	}
 	if n := calls(server, http.MethodGet); n != 1 || len(server.Tickets()[0].Comments) != 3 {
 		t.Errorf("%d look-ups, ticket %+v", n, server.Tickets()[0])
@@ -75,42 +75,42 @@ func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
 // attempt, by another process, finds what was done or does it, once.
 func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 	t.Parallel()
-	kinds := map[string]struct {
+	kinds := map[domain.DeliveryKind]struct {
 		payload any
 		method  string
 	}{
-		commands.KindCreateTicket: {newCase, http.MethodPost},
-		commands.KindComment:      {commands.AddComment{ExternalID: external, Body: "ok"}, http.MethodPut},
-		commands.KindSetStatus:    {commands.SetStatus{ExternalID: external, Status: "solved"}, http.MethodPut},
-		commands.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
+		domain.KindCreateTicket: {newCase, http.MethodPost},
+		domain.KindAddComment:   {commands.AddComment{ExternalID: external, Body: "ok"}, http.MethodPut},
+		domain.KindSetStatus:    {commands.SetStatus{ExternalID: external, Status: "solved"}, http.MethodPut},
+		domain.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
 	}
 	for kind, k := range kinds {
 		for _, spoil := range []zendesksim.Spoil{zendesksim.Reset, zendesksim.Cut, zendesksim.HTML, zendesksim.Truncated, zendesksim.Half, zendesksim.Endless} {
-			t.Run(kind+" "+string(spoil), func(t *testing.T) {
+			t.Run(string(kind)+" "+string(spoil), func(t *testing.T) {
 				t.Parallel()
 				server, url := fake(t, zendesksim.Options{})
-				if kind != commands.KindCreateTicket {
-					send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+				if kind != domain.KindCreateTicket {
+					send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 				}
 				server.SetFaults(zendesksim.Fault{Method: k.method, Spoil: spoil, Count: 1})
 				before := calls(server, k.method)
 				d := owed(t, kind, k.payload)
-				first := send(t, senders(t, zendesk.Account{URL: url}), d, commands.Unknown)
+				first := send(t, senders(t, zendesk.Account{URL: url}), d, domain.DeliveryUnknown)
 				if len(first.Reason) > 1000 || !strings.Contains(first.Reason, k.method) {
 					t.Errorf("reason of %d bytes: %.200s", len(first.Reason), first.Reason)
 				}
-				send(t, senders(t, zendesk.Account{URL: url}), again(d), commands.Done)
-				send(t, senders(t, zendesk.Account{URL: url}), again(again(d)), commands.Done)
+				send(t, senders(t, zendesk.Account{URL: url}), again(d), domain.DeliveryDone)
+				send(t, senders(t, zendesk.Account{URL: url}), again(again(d)), domain.DeliveryDone)
 
 				tickets := server.Tickets()
 				if len(tickets) != 1 {
 					t.Fatalf("%d tickets", len(tickets))
 				}
 				comments := 1
-				if kind == commands.KindComment {
+				if kind == domain.KindAddComment {
 					comments = 2
 				}
-				if got := tickets[0]; len(got.Comments) != comments || (got.Status == "solved") != (kind == commands.KindSetStatus) || (got.Priority == "low") != (kind == commands.KindSetPriority) {
+				if got := tickets[0]; len(got.Comments) != comments || (got.Status == "solved") != (kind == domain.KindSetStatus) || (got.Priority == "low") != (kind == domain.KindSetPriority) {
 					t.Errorf("ticket %+v", got)
 				}
 				writes := 1
@@ -130,19 +130,19 @@ func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	for range 40 { // of which the ticket's history is long
 		if err := server.Comment(t.Context(), server.Tickets()[0].ID, "Maria", "note", false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
-	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
-	send(t, cs, d, commands.Unknown)
+	d := owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	send(t, cs, d, domain.DeliveryUnknown)
 	if err := server.Reopen(t.Context(), server.Tickets()[0].ID, "Maria"); err != nil {
 		t.Fatal(err)
 	}
-	send(t, cs, again(d), commands.Done)
+	send(t, cs, again(d), domain.DeliveryDone)
 	if status := server.Tickets()[0].Status; status != "open" {
 		t.Errorf("the ticket is %s", status)
 	}
@@ -154,10 +154,10 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	d := owed(t, commands.KindCreateTicket, newCase)
-	send(t, cs, d, commands.Done)
+	d := owed(t, domain.KindCreateTicket, newCase)
+	send(t, cs, d, domain.DeliveryDone)
 	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
-	send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Unknown)
+	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryUnknown)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
 			t.Errorf("%s has key %q, want %q", c.Method, c.Key, want)
@@ -172,12 +172,12 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 func TestTwoWorkersMakeOneTicket(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
-	d := again(owed(t, commands.KindCreateTicket, newCase))
+	d := again(owed(t, domain.KindCreateTicket, newCase))
 	var workers sync.WaitGroup
 	for range 5 {
 		cs := senders(t, zendesk.Account{URL: url})
 		workers.Go(func() {
-			if got := cs.Send(t.Context(), d); got.State != commands.Done {
+			if got := cs.Send(t.Context(), d); got.State != domain.DeliveryDone {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -203,7 +203,7 @@ func TestAKeyMakesOneTicket(t *testing.T) {
 	}
 	ticket.Subject = "Refund!"
 	var e *zendesk.Error
-	if _, err := client.Create(t.Context(), "k1", ticket); !errors.As(err, &e) || e.State != commands.Again {
+	if _, err := client.Create(t.Context(), "k1", ticket); !errors.As(err, &e) || e.State != domain.DeliveryRetry {
 		t.Errorf("other words under the same key: %v", err)
 	}
 	if n := len(server.Tickets()); n != 1 {
@@ -216,31 +216,31 @@ func TestEveryAnswerIsJudged(t *testing.T) {
 	fault := func(status int) zendesksim.Fault { return zendesksim.Fault{Status: status} }
 	for name, c := range map[string]struct {
 		fault zendesksim.Fault
-		state commands.State
+		state domain.DeliveryState
 		after time.Duration
 		part  string // of the reason
 	}{
-		"429":                {zendesksim.Fault{Status: 429, RetryAfter: 93}, commands.Again, 93 * time.Second, "429 Too Many Requests"},
-		"429 without a time": {fault(429), commands.Again, time.Minute, "429"},
-		"429 for ever":       {zendesksim.Fault{Status: 429, RetryAfter: 1 << 30}, commands.Again, 15 * time.Minute, "429"},
-		"500":                {fault(500), commands.Unknown, 0, "500 Internal Server Error"},
-		"502":                {fault(502), commands.Unknown, 0, "502"},
-		"503 with a time":    {zendesksim.Fault{Status: 503, RetryAfter: 7}, commands.Again, 7 * time.Second, "503"},
-		"401":                {fault(401), commands.Again, time.Minute, "401"},
-		"403":                {fault(403), commands.Again, time.Minute, "403"},
-		"409":                {fault(409), commands.Again, 0, "409"},
-		"408":                {fault(408), commands.Again, 0, "408"},
-		"302":                {fault(302), commands.Again, time.Minute, "302"},
-		"400":                {fault(400), commands.Refused, 0, "400"},
-		"404":                {fault(404), commands.Refused, 0, "404"},
-		"413":                {fault(413), commands.Refused, 0, "413"},
-		"422":                {fault(422), commands.Refused, 0, "422"},
+		"429":                {zendesksim.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second, "429 Too Many Requests"},
+		"429 without a time": {fault(429), domain.DeliveryRetry, time.Minute, "429"},
+		"429 for ever":       {zendesksim.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute, "429"},
+		"500":                {fault(500), domain.DeliveryUnknown, 0, "500 Internal Server Error"},
+		"502":                {fault(502), domain.DeliveryUnknown, 0, "502"},
+		"503 with a time":    {zendesksim.Fault{Status: 503, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "503"},
+		"401":                {fault(401), domain.DeliveryRetry, time.Minute, "401"},
+		"403":                {fault(403), domain.DeliveryRetry, time.Minute, "403"},
+		"409":                {fault(409), domain.DeliveryRetry, 0, "409"},
+		"408":                {fault(408), domain.DeliveryRetry, 0, "408"},
+		"302":                {fault(302), domain.DeliveryRetry, time.Minute, "302"},
+		"400":                {fault(400), domain.DeliveryRefused, 0, "400"},
+		"404":                {fault(404), domain.DeliveryRefused, 0, "404"},
+		"413":                {fault(413), domain.DeliveryRefused, 0, "413"},
+		"422":                {fault(422), domain.DeliveryRefused, 0, "422"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, url := fake(t, zendesksim.Options{})
 			server.SetFaults(c.fault)
-			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), c.state)
+			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), c.state)
 			denied, limited := got.Cause == commands.WrongToken, got.Cause == commands.Flooded
 			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) || limited != (status == 429) {
 				t.Errorf("cause %q, untried %v", got.Cause, got.Untried)
@@ -268,7 +268,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}))
 		t.Cleanup(front.Close)
-		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		if got.After > want || got.After < want-10*time.Second {
 			t.Errorf("%q: %v, want %v", header, got.After, want)
 		}
@@ -281,16 +281,16 @@ func TestZendesksOwnWordsAreTheReason(t *testing.T) {
 	cs := senders(t, zendesk.Account{URL: url})
 	bad := newCase
 	bad.Priority = "P1"
-	if got := send(t, cs, owed(t, commands.KindCreateTicket, bad), commands.Refused); !strings.Contains(got.Reason, "priority is not properly formatted: P1") {
+	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(got.Reason, "priority is not properly formatted: P1") {
 		t.Errorf("reason %q", got.Reason)
 	}
-	send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	server.CloseTicket(server.Tickets()[0].ID)
-	if got := send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Refused); !strings.Contains(got.Reason, "closed prevents ticket update") {
+	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRefused); !strings.Contains(got.Reason, "closed prevents ticket update") {
 		t.Errorf("reason %q", got.Reason)
 	}
 	wrong := senders(t, zendesk.Account{URL: url, Token: "wrong"})
-	if got := send(t, wrong, owed(t, commands.KindCreateTicket, newCase), commands.Again); !strings.Contains(got.Reason, "Couldn't authenticate you") || got.After != time.Minute {
+	if got := send(t, wrong, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry); !strings.Contains(got.Reason, "Couldn't authenticate you") || got.After != time.Minute {
 		t.Errorf("reason %q, after %v", got.Reason, got.After)
 	}
 }
@@ -301,23 +301,23 @@ func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	for name, d := range map[string]commands.Claimed{
-		"no JSON":        owed(t, commands.KindComment, `{"body":`),
-		"a list":         owed(t, commands.KindCreateTicket, `[]`),
-		"no external id": owed(t, commands.KindCreateTicket, commands.CreateTicket{Subject: "Refund", Comment: "?"}),
-		"no comment":     owed(t, commands.KindCreateTicket, commands.CreateTicket{ExternalID: external, Subject: "Refund"}),
-		"an empty one":   owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: " \n"}),
-		"nobody's":       owed(t, commands.KindComment, commands.AddComment{Body: "ok"}),
-		"no status":      owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external}),
-		"no priority":    owed(t, commands.KindSetPriority, commands.SetPriority{ExternalID: external}),
+		"no JSON":        owed(t, domain.KindAddComment, `{"body":`),
+		"a list":         owed(t, domain.KindCreateTicket, `[]`),
+		"no external id": owed(t, domain.KindCreateTicket, commands.CreateTicket{Subject: "Refund", Comment: "?"}),
+		"no comment":     owed(t, domain.KindCreateTicket, commands.CreateTicket{ExternalID: external, Subject: "Refund"}),
+		"an empty one":   owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: " \n"}),
+		"nobody's":       owed(t, domain.KindAddComment, commands.AddComment{Body: "ok"}),
+		"no status":      owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external}),
+		"no priority":    owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external}),
 		"another kind":   owed(t, "zendesk.merge", newCase),
 	} {
-		if got := cs.Send(t.Context(), d); got.State != commands.Refused || got.Reason == "" {
+		if got := cs.Send(t.Context(), d); got.State != domain.DeliveryRefused || got.Reason == "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	strange := owed(t, commands.KindCreateTicket, newCase)
+	strange := owed(t, domain.KindCreateTicket, newCase)
 	strange.Stream = domain.ChatStream("other", 42)
-	if got := cs.Send(t.Context(), strange); got.State != commands.Refused || !strings.Contains(got.Reason, `"other"`) {
+	if got := cs.Send(t.Context(), strange); got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, `"other"`) {
 		t.Errorf("a bot without an account: %+v", got)
 	}
 	if n := calls(server, ""); n != 0 {
@@ -329,11 +329,11 @@ func TestAMissingTicketIsBelievedAfterSomeAttempts(t *testing.T) {
 	t.Parallel()
 	_, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	d := owed(t, commands.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	d := owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	for ; d.Attempt < 4; d.Attempt++ {
-		send(t, cs, d, commands.Again)
+		send(t, cs, d, domain.DeliveryRetry)
 	}
-	if got := send(t, cs, d, commands.Refused); !strings.Contains(got.Reason, external) {
+	if got := send(t, cs, d, domain.DeliveryRefused); !strings.Contains(got.Reason, external) {
 		t.Errorf("reason %q", got.Reason)
 	}
 }
@@ -344,18 +344,18 @@ func TestNonsenseIsNamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		status       int
 		body         string
-		state        commands.State // of creating; a look-up is always tried again
-		create, find string         // parts of the reasons
+		state        domain.DeliveryState // of creating; a look-up is always tried again
+		create, find string               // parts of the reasons
 	}{
-		"nothing":           {200, ``, commands.Unknown, "unexpected end", "unexpected end"},
-		"an empty object":   {200, `{}`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
-		"null":              {200, `null`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
-		"no id":             {201, `{"ticket":{"url":"x"},"tickets":null}`, commands.Unknown, "it has no ticket.id", "it has no tickets"},
-		"another type":      {201, `{"ticket":{"id":"35436"},"tickets":{}}`, commands.Unknown, "cannot unmarshal", "cannot unmarshal"},
-		"HTML":              {200, "<html>\n<p>" + strings.Repeat("x", 5000), commands.Unknown, "<html> <p>xxx", "invalid character"},
-		"HTML in the way":   {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", commands.Again, "No Help Desk", "No Help Desk"},
-		"bytes":             {500, "\x00\xff\xfe", commands.Unknown, "500", "500"},
-		"an unknown status": {299, `{"ticket":{"id":1}}`, commands.Done, "", "it has no tickets"},
+		"nothing":           {200, ``, domain.DeliveryUnknown, "unexpected end", "unexpected end"},
+		"an empty object":   {200, `{}`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
+		"null":              {200, `null`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
+		"no id":             {201, `{"ticket":{"url":"x"},"tickets":null}`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
+		"another type":      {201, `{"ticket":{"id":"35436"},"tickets":{}}`, domain.DeliveryUnknown, "cannot unmarshal", "cannot unmarshal"},
+		"HTML":              {200, "<html>\n<p>" + strings.Repeat("x", 5000), domain.DeliveryUnknown, "<html> <p>xxx", "invalid character"},
+		"HTML in the way":   {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", domain.DeliveryRetry, "No Help Desk", "No Help Desk"},
+		"bytes":             {500, "\x00\xff\xfe", domain.DeliveryUnknown, "500", "500"},
+		"an unknown status": {299, `{"ticket":{"id":1}}`, domain.DeliveryDone, "", "it has no tickets"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -364,8 +364,8 @@ func TestNonsenseIsNamed(t *testing.T) {
 				w.Write([]byte(c.body))
 			}))
 			t.Cleanup(front.Close)
-			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), c.state)
-			found := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Again)
+			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), c.state)
+			found := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
 			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) || len(created.Reason)+len(found.Reason) > 1000 {
 				t.Errorf("reasons %q and %q", created.Reason, found.Reason)
 			}
@@ -392,7 +392,7 @@ func TestOnlyOurOwnTicketIsFound(t *testing.T) {
 
 func TestNobodyListensIsNotUnknown(t *testing.T) {
 	t.Parallel()
-	got := send(t, senders(t, zendesk.Account{URL: "http://127.0.0.1:1"}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+	got := send(t, senders(t, zendesk.Account{URL: "http://127.0.0.1:1"}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 	if !strings.Contains(got.Reason, "refused") || strings.Contains(got.Reason, "http://") {
 		t.Errorf("reason %q", got.Reason)
 	}
@@ -404,7 +404,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	elsewhere, url := fake(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
 	t.Cleanup(front.Close)
-	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, commands.KindCreateTicket, newCase), commands.Again)
+	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 	if got.After != time.Minute || !strings.Contains(got.Reason, "301") || calls(elsewhere, "") != 0 {
 		t.Errorf("%+v, %d calls elsewhere", got, calls(elsewhere, ""))
 	}
@@ -416,13 +416,13 @@ func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
 		server, cs := inBubble(t, nil)
 		server.SetFaults(zendesksim.Fault{DelayMS: 60_000, Count: 2})
 		begun := time.Now()
-		d := owed(t, commands.KindCreateTicket, newCase)
-		send(t, cs, d, commands.Unknown)
-		send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}), commands.Again)
+		d := owed(t, domain.KindCreateTicket, newCase)
+		send(t, cs, d, domain.DeliveryUnknown)
+		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}), domain.DeliveryRetry)
 		if took := time.Since(begun); took != 20*time.Second {
 			t.Errorf("two calls took %v", took)
 		}
-		send(t, cs, again(d), commands.Done)
+		send(t, cs, again(d), domain.DeliveryDone)
 		if n := len(server.Tickets()); n != 1 {
 			t.Errorf("%d tickets", n)
 		}
@@ -436,7 +436,7 @@ func TestACallIsNotBegunWhenTooLittleTimeIsLeft(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		for range 5 { // and none of them counts against the breaker
-			if got := cs.Send(ctx, owed(t, commands.KindCreateTicket, newCase)); got.State != commands.Again || !got.Untried || !strings.Contains(got.Reason, "time") {
+			if got := cs.Send(ctx, owed(t, domain.KindCreateTicket, newCase)); got.State != domain.DeliveryRetry || !got.Untried || !strings.Contains(got.Reason, "time") {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -471,10 +471,10 @@ func TestEveryCallAsksTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
-		d := owed(t, commands.KindCreateTicket, newCase)
-		send(t, cs, again(d), commands.Done) // looks up, then creates
-		comment := owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"})
-		send(t, cs, again(comment), commands.Done) // looks at the audits, then comments
+		d := owed(t, domain.KindCreateTicket, newCase)
+		send(t, cs, again(d), domain.DeliveryDone) // looks up, then creates
+		comment := owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"})
+		send(t, cs, again(comment), domain.DeliveryDone) // looks at the audits, then comments
 		if limit.n != 4 || calls(server, "") != 4 {
 			t.Errorf("asked %d times for %d calls", limit.n, calls(server, ""))
 		}
@@ -488,7 +488,7 @@ func TestEveryCallAsksTheLimit(t *testing.T) {
 			{commands.Leave{Wait: time.Minute, Cause: commands.Flooded, Reason: "429"}, nil, time.Minute},
 		} {
 			limit.leave, limit.fail = c.leave, c.fail
-			got := send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Again)
+			got := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 			if !got.Untried || got.After != c.after || !strings.Contains(got.Reason, "rate limit") || !strings.HasSuffix(got.Reason, c.leave.Reason) || calls(server, "") != 4 {
 				t.Errorf("%+v after %d calls", got, calls(server, ""))
 			}
@@ -502,10 +502,10 @@ func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
-		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done)
+		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 		server.SetFaults(zendesksim.Fault{Status: 429, RetryAfter: 9})
-		send(t, cs, owed(t, commands.KindComment, commands.AddComment{ExternalID: external, Body: "ok"}), commands.Again)
-		send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Again)
+		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
+		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
 		want := []string{path + " 9s", " 9s"}
 		if diff := cmp.Diff(want, limit.heeded); diff != "" {
@@ -521,7 +521,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
-		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase)) }
+		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase)) }
 		server.SetFaults(zendesksim.Fault{Status: 500, Count: 1}, zendesksim.Fault{Status: 503, Count: 1}, zendesksim.Fault{Spoil: zendesksim.HTML, Count: 1}, zendesksim.Fault{Status: 500})
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
@@ -531,7 +531,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		}
 		for _, wait := range []time.Duration{0, 10 * time.Second, 20*time.Second - time.Millisecond} {
 			time.Sleep(wait)
-			if got := try(); !got.Untried || got.State != commands.Again || got.After <= 0 || got.After > 30*time.Second || !strings.Contains(got.Reason, "circuit breaker is open") {
+			if got := try(); !got.Untried || got.State != domain.DeliveryRetry || got.After <= 0 || got.After > 30*time.Second || !strings.Contains(got.Reason, "circuit breaker is open") {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -548,9 +548,9 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		server.SetFaults(zendesksim.Fault{DelayMS: 5000})
 		var probe sync.WaitGroup
-		probe.Go(func() { send(t, cs, owed(t, commands.KindCreateTicket, newCase), commands.Done) })
+		probe.Go(func() { send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone) })
 		synctest.Wait()
-		if got := try(); got.State != commands.Again || !got.Untried || got.After != 2*time.Second || cs["demo"].Breaker() != "half-open" {
+		if got := try(); got.State != domain.DeliveryRetry || !got.Untried || got.After != 2*time.Second || cs["demo"].Breaker() != "half-open" {
 			t.Errorf("beside the probe: %+v, breaker %s", got, cs["demo"].Breaker())
 		}
 		probe.Wait()
@@ -567,7 +567,7 @@ func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
 		cs := senders(t, zendesk.Account{URL: url})
 		server.SetFaults(zendesksim.Fault{Status: status})
 		for range 5 {
-			cs.Send(t.Context(), owed(t, commands.KindCreateTicket, newCase))
+			cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
 		}
 		if n := calls(server, ""); n != 5 || cs["demo"].Breaker() != "closed" {
 			t.Errorf("%d: %d calls, breaker %s", status, n, cs["demo"].Breaker())
@@ -586,16 +586,16 @@ func TestWhatIsOverTheLimitComesBack(t *testing.T) {
 		for i := range 250 {
 			payload := newCase
 			payload.ExternalID = commands.ExternalID(domain.ChatStream("demo", int64(i+1)), "#1")
-			d := owed(t, commands.KindCreateTicket, payload)
+			d := owed(t, domain.KindCreateTicket, payload)
 			got := []zendesk.Clients{one, other}[i%2].Send(t.Context(), d)
-			for ; got.State == commands.Again; got = one.Send(t.Context(), d) {
+			for ; got.State == domain.DeliveryRetry; got = one.Send(t.Context(), d) {
 				if limited++; got.After <= 0 || got.After > time.Minute {
 					t.Fatalf("%+v", got)
 				}
 				time.Sleep(got.After)
 				d = again(d)
 			}
-			if got.State == commands.Done {
+			if got.State == domain.DeliveryDone {
 				done++
 			}
 		}

@@ -21,7 +21,7 @@ import (
 
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // receiver is a webhook that only notes what it is asked to keep.
@@ -254,7 +254,7 @@ func TestWhatAgentsDoArrives(t *testing.T) {
 	t.Cleanup(front.Close)
 	rc.Now = nil // Zendesk signs by the clock
 	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
-	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, commands.KindCreateTicket, newCase), commands.Done)
+	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	if len(rc.observed) > 0 {
 		t.Fatalf("what the API does made webhooks: %v", rc.observed)
 	}

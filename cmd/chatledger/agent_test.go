@@ -157,7 +157,7 @@ func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 	w.Say(42, bulb)
 	w.says(42, "every lamp comes with a bulb")
 	w.settle()
-	w.wantRows("done, 5", `select state, attempts from eventstore.deliveries where kind = 'agent.ask'`)
+	w.wantRows("done, 5", `select state, attempts from eventstore.deliveries where kind = 'llm.ask'`)
 	w.clean()
 }
 
@@ -241,7 +241,7 @@ func TestTwoMessagesAtOnceHaveOneAnswer(t *testing.T) {
 		if n := w.Stats().Updates.Pending; n > 0 {
 			return fmt.Sprintf("%d updates are on their way", n)
 		}
-		return w.rows(strings.Replace(unsettled, crmUnderWay, crmUnderWay+` and kind <> 'agent.ask'`, 1))
+		return w.rows(strings.Replace(unsettled, crmUnderWay, crmUnderWay+` and kind <> 'llm.ask'`, 1))
 	})
 	answer()
 	w.says(42, "every lamp comes with a bulb")

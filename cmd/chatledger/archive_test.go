@@ -297,7 +297,7 @@ func TestWhatFellDueInAnArchiveEndsQuietly(t *testing.T) {
 		w.wantRows("2, 0", `select count(*), count(*) filter (where quiet) from eventstore.timers`)
 		w.clock.pass(week)
 		w.settle()
-		w.wantRows(ended("time"), overdue)
+		w.wantRows(ended("timer"), overdue)
 		if said := w.texts(1, "bot"); len(said) != 1 {
 			t.Errorf("the customer is told %q", said)
 		}

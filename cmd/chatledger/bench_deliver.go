@@ -36,7 +36,7 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	replies := b.scaled(10_000)
 	requests := make([]commands.Request, replies)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)), Actor: "person:bench", At: now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)), Actor: "operator:bench", At: now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bench"}, Text: fmt.Sprint("message ", i)}}
 	}
 	var arrived atomic.Int64

@@ -17,7 +17,6 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres"
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -98,7 +97,7 @@ func (h *history) Values() ([]any, error) {
 			event = chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High, At: h.at, Due: h.at.Add(time.Hour)}
 		}
 	case 0:
-		event = chat.DeliverySucceeded{Delivery: uuid.New(), Kind: commands.KindSendMessage, MessageID: int64(h.n)}
+		event = chat.DeliverySucceeded{Delivery: uuid.New(), Kind: domain.KindSendMessage, MessageID: int64(h.n)}
 	}
 	name, eventVersion, payload, err := h.codec.Encode(event)
 	if err != nil {

@@ -32,7 +32,7 @@ type bot struct {
 	orders  crm.Orders
 	client  *telegram.Client
 	worker  *delivery.Worker
-	typing  map[string]*delivery.Typing // by kind
+	typing  map[domain.DeliveryKind]*delivery.Typing // by kind
 	tools   map[string]bool
 	shelf   *knowledge.Shelf
 	crm     *crm.Client
@@ -75,7 +75,7 @@ func (f *fleet) put(name string, b *bot) {
 // newBot builds a bot; what is wrong is told as a mistake in a field of it. Of its
 // predecessor, if there is one, it takes over what is dear to read and has not changed.
 func (a *app) newBot(name string, config botConfig, former *bot) (*bot, error) {
-	b := &bot{name: name, config: config, breakers: map[string]func() string{}, typing: map[string]*delivery.Typing{},
+	b := &bot{name: name, config: config, breakers: map[string]func() string{}, typing: map[domain.DeliveryKind]*delivery.Typing{},
 		owes: map[string]*bus.Leases{"telegram:" + name: a.leases, "orders:" + name: a.leases}}
 	if err := a.equip(b, former); err != nil {
 		b.wait()
@@ -99,10 +99,10 @@ func (a *app) equip(b *bot, former *bot) (err error) {
 	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Flow: a.flow, Blocked: a.handler.Blocked, Log: a.log}
 	paced.Add(b.name, b.config.limits())
 	b.worker = &delivery.Worker{
-		Senders: map[string]delivery.Sender{commands.KindSendMessage: paced, commands.KindAnswerButton: paced},
+		Senders: map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return b.config.policy(d.Kind) },
 		Ledger:  a.store, Handle: a.tracing.Handle(a.handler.Handle), Log: a.log,
-		Observe: func(ctx context.Context, d commands.Claimed, state commands.State, took time.Duration) {
+		Observe: func(ctx context.Context, d commands.Claimed, state domain.DeliveryState, took time.Duration) {
 			a.metrics.Delivery(d, state, took)
 			a.tracing.Outcome(ctx, state)
 		},

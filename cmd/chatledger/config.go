@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/outbound"
 	"github.com/chatledger/chatledger/adapters/telegram"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -271,8 +271,8 @@ func (b botConfig) receiver(name string) telegram.Bot {
 }
 
 // policy says what follows an attempt of a kind that may have arrived.
-func (b botConfig) policy(kind string) delivery.Policy {
-	if _, tool := chat.ToolOf(kind); tool || kind == chat.KindAsk || kind == commands.KindAnswerButton { // twice is as good as once
+func (b botConfig) policy(kind domain.DeliveryKind) delivery.Policy {
+	if _, tool := chat.ToolOf(kind); tool || kind == domain.KindAskModel || kind == domain.KindAnswerButton { // twice is as good as once
 		return delivery.Repeat
 	}
 	if slices.Contains(zendeskKinds, kind) { // looked for before a repeat

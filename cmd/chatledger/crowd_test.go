@@ -24,7 +24,6 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
-	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -57,7 +56,7 @@ func TestAThousandCustomersAtOnceGetNowhereStuck(t *testing.T) {
 	c.happened()
 	c.wantRows("", `select chat_id, workflow, step from readmodel.conversations where workflow is not null and step not in ('completed', 'cancelled', 'expired', 'handed_over')`)
 	c.wantRows("0", `select count(*) from eventstore.timers`)
-	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, commands.KindAnswerButton) // which a slow machine answers too late
+	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
 	c.wantRows(fmt.Sprint(c.Stats().Calls["sendMessage"]["200"]), `select count(*) from eventstore.events where name = 'reply_queued'`)
 	c.wantRows("0", `select count(*) from readmodel.tickets where due_at is null or resolve_by is null`)
 	c.wantRows("", `select stream_id, payload ->> 'ticket', payload ->> 'what', payload ->> 'due' from eventstore.events where name = 'due_breached' group by 1, 2, 3, 4 having count(*) > 1`)

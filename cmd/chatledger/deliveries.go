@@ -9,7 +9,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/cmd/internal/admin/deliveries"
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // deliveriesCmd lists deliveries and decides about those that failed; each decision is an
@@ -27,11 +27,11 @@ const rowsListed = 100
 // deliverySelector selects deliveries.
 type deliverySelector struct {
 	database
-	ID          []uuid.UUID      `arg:"" optional:"" help:"Select these deliveries, in any state."`
-	Chat        string           `placeholder:"CHAT" help:"Select the deliveries of this chat, given as <bot>:<chat id>, for example demo:42."`
-	Destination string           `placeholder:"NAME" help:"Select the deliveries to this destination, for example telegram:demo."`
-	State       []commands.State `enum:"waiting,sending,done,refused,unknown,dead,skipped" help:"Select the deliveries in these states: ${enum}. Without it, dead letters."`
-	Reason      string           `placeholder:"TEXT" help:"Select the deliveries whose last error contains this text."`
+	ID          []uuid.UUID            `arg:"" optional:"" help:"Select these deliveries, in any state."`
+	Chat        string                 `placeholder:"CHAT" help:"Select the deliveries of this chat, given as <bot>:<chat id>, for example demo:42."`
+	Destination string                 `placeholder:"NAME" help:"Select the deliveries to this destination, for example telegram:demo."`
+	State       []domain.DeliveryState `enum:"waiting,sending,done,refused,unknown,dead,skipped" help:"Select the deliveries in these states: ${enum}. Without it, dead letters."`
+	Reason      string                 `placeholder:"TEXT" help:"Select the deliveries whose last error contains this text."`
 }
 
 // selection selects dead letters when neither an id nor a state is given.

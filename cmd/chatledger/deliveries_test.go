@@ -78,9 +78,9 @@ func TestAChatWaitsBehindItsDeadLetterAndGoesOnInOrder(t *testing.T) {
 				t.Errorf("the bot says %q, want %q", said, want)
 			}
 			past := map[string]string{"retry": "delivery_retried", "skip": "delivery_skipped"}[decision]
-			w.wantRows(past+", person:ann, dead, it is mended, true", `
+			w.wantRows(past+", operator:ann, dead, it is mended, true", `
 				select e.name, e.actor, e.payload->>'was', e.payload->>'reason', e.causation_id::text = e.payload->>'delivery'
-				from eventstore.events e where e.name like 'delivery_%ed' and e.actor like 'person:%'`)
+				from eventstore.events e where e.name like 'delivery_%ed' and e.actor like 'operator:%'`)
 			if list := w.must("deliveries"); strings.Count(list, "\n") != 1 {
 				t.Errorf("afterwards the list says\n%s", list)
 			}

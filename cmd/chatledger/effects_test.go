@@ -79,7 +79,7 @@ func (w *world) write(chats, n int) {
 	defer handler.Close()
 	requests := make([]commands.Request, n)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)), Actor: "person:ann", At: now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)), Actor: "operator:ann", At: now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: fmt.Sprintf("message %04d", i)}}
 	}
 	if _, err := handler.HandleAll(w.t.Context(), requests); err != nil {

@@ -3,13 +3,13 @@ package main
 import (
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/llm"
-	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // think has the bot's worker ask its model, if it has one. The lease is longer than others'.
 func (a *app) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
 	models := llm.Models{Clients: map[string]*llm.Client{}, Now: a.now}
-	b.typing[chat.KindAsk] = typing(models)
+	b.typing[domain.KindAskModel] = typing(models)
 	if b.config.Model == nil {
 		return nil
 	}
@@ -18,6 +18,6 @@ func (a *app) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err e
 	}
 	b.model.Through(a.tracing.Transport)
 	models.Clients[b.name] = b.model
-	b.breakers["agent:"+b.name], b.owes["agent:"+b.name] = b.model.Breaker, a.patient
+	b.breakers["llm:"+b.name], b.owes["llm:"+b.name] = b.model.Breaker, a.patient
 	return nil
 }

@@ -79,7 +79,7 @@ func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	}
 	event := uuid.Must(uuid.NewV7())
 	errs, err := store.Append(w.t.Context(), []commands.Append{{Stream: stream, Expected: version,
-		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "person:ann", OccurredAt: now()}}}})
+		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "operator:ann", OccurredAt: now()}}}})
 	if err != nil || errs[0] != nil {
 		w.t.Fatal(err, errs)
 	}

@@ -50,7 +50,7 @@ type registrar struct {
 type moving struct {
 	path    string // "" is the bot's own
 	cause   chat.MovingCause
-	actor   string
+	actor   domain.Actor
 	overlap time.Duration
 	// least is how long the last move must have been ago; a younger one is enough.
 	least time.Duration
@@ -87,7 +87,7 @@ func (r registrar) set(ctx context.Context, name string, b botConfig) (wanted te
 	if err := r.tell(ctx, b, path); err != nil || len(left) == 0 {
 		return wanted, nil, err
 	}
-	return wanted, left, r.settle(ctx, name, b, moving{path: path, cause: chat.WebhookResumed, actor: "system", overlap: rotationOverlap})
+	return wanted, left, r.settle(ctx, name, b, moving{path: path, cause: chat.WebhookResumed, actor: domain.ActorSystem, overlap: rotationOverlap})
 }
 
 // standing is where Telegram is to post by what is open, and by where it posts, which is

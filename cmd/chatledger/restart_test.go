@@ -88,7 +88,7 @@ func TestEveryStepOfEveryWorkflowOutlivesAKill(t *testing.T) {
 	if n := len(crm.Updates()) + len(crm.Refunds()) + len(crm.Cases()); n != changes {
 		t.Errorf("%d things were changed at the CRM, want %d", n, changes)
 	}
-	w.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, commands.KindAnswerButton) // which a slow machine answers too late
+	w.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
 	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood' group by 1, 2 having count(*) > 1`)
 	w.gapless()
 	w.clean()

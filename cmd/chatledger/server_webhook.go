@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -49,7 +50,7 @@ func (a *app) counterAttacks(ctx context.Context) {
 			if b == nil || !b.config.RotateOnAttack {
 				continue
 			}
-			m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: "guard", overlap: rotationOverlap, least: rotateAtMost}
+			m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: domain.ActorGuard, overlap: rotationOverlap, least: rotateAtMost}
 			switch moved, err := a.registrar().move(ctx, name, b.config, m); {
 			case err != nil && ctx.Err() == nil:
 				a.log.Error("the secret that is guessed at is not rotated: run `chatledger webhook rotate`", "bot", name, "error", err)

@@ -116,7 +116,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1, With: with})
 	defer handler.Close()
 	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
-	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: "person:" + c.As, At: act.At})
+	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: domain.OperatorActor(c.As), At: act.At})
 	if errors.Is(err, chat.ErrClaimed) {
 		return fmt.Errorf("%w; act all the same with --force", err)
 	}

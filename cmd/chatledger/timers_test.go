@@ -34,7 +34,7 @@ func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
 	defer handler.Close()
 	var requests []commands.Request
 	for n := range int64(tickets) {
-		requests = append(requests, commands.Request{Stream: domain.ChatStream("demo", 1000+n), Actor: "person:ann", At: opened,
+		requests = append(requests, commands.Request{Stream: domain.ChatStream("demo", 1000+n), Actor: "operator:ann", At: opened,
 			Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: opened}})
 	}
 	if _, err := handler.HandleAll(t.Context(), requests); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -92,7 +93,7 @@ type webhookSetCmd struct {
 func (c *webhookSetCmd) Run(e *env) error {
 	return c.each(e, func(r registrar, name string, b botConfig) error {
 		if c.AsWritten {
-			if _, err := r.move(e.ctx, name, b, moving{cause: chat.WebhookRotated, actor: "operator", overlap: rotationOverlap}); err != nil {
+			if _, err := r.move(e.ctx, name, b, moving{cause: chat.WebhookRotated, actor: domain.ActorOperator, overlap: rotationOverlap}); err != nil {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.address(""))
@@ -180,7 +181,7 @@ type webhookRotateCmd struct {
 
 func (c *webhookRotateCmd) Run(e *env) error {
 	return c.one(e, func(r registrar, name string, b botConfig) error {
-		m := moving{path: newPath(), cause: chat.WebhookRotated, actor: "operator", overlap: c.Keep}
+		m := moving{path: newPath(), cause: chat.WebhookRotated, actor: domain.ActorOperator, overlap: c.Keep}
 		if _, err := r.move(e.ctx, name, b, m); err != nil {
 			return err
 		}
@@ -211,7 +212,7 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 		} else if err := r.takesOver(e.ctx, name, b, c.Release); err != nil {
 			return fmt.Errorf("nothing is switched: %w", err)
 		}
-		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: "operator", overlap: c.Keep}); err != nil {
+		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: domain.ActorOperator, overlap: c.Keep}); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.address(c.Release), c.Keep)

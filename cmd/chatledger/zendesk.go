@@ -67,7 +67,7 @@ var agentActs = map[zendesk.EventKind]chat.AgentAct{
 // agentActed is nil when what an agent did is stored, now or before.
 func (a *app) agentActed(ctx context.Context, e zendesk.Event) error {
 	agent := cmp.Or(e.Author, "an agent")
-	_, err := a.tracing.Handle(a.handler.Handle)(ctx, commands.Request{Stream: e.Stream, Actor: "person:" + agent, At: a.now(), Command: chat.RecordAgent{
+	_, err := a.tracing.Handle(a.handler.Handle)(ctx, commands.Request{Stream: e.Stream, Actor: domain.OperatorActor(agent), At: a.now(), Command: chat.RecordAgent{
 		ID: e.ID, Ticket: e.Ticket, Desk: chat.DeskZendesk, Act: agentActs[e.Kind], Agent: agent, Text: e.Body, At: e.UpdatedAt.UTC()}})
 	return err
 }

@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // zendeskConfig is the Zendesk account that keeps a bot's tickets, too. All but the
@@ -27,7 +27,7 @@ const (
 )
 
 // zendeskKinds are the kinds of deliveries that go to Zendesk.
-var zendeskKinds = []string{commands.KindCreateTicket, commands.KindComment, commands.KindSetStatus, commands.KindSetPriority}
+var zendeskKinds = []domain.DeliveryKind{domain.KindCreateTicket, domain.KindAddComment, domain.KindSetStatus, domain.KindSetPriority}
 
 func (z *zendeskConfig) references() []reference {
 	return []reference{{"zendesk: url", &z.URL}, {"zendesk: email", &z.Email}, {"zendesk: token", &z.Token}, {"zendesk: webhook_secret", &z.WebhookSecret}}

@@ -244,9 +244,9 @@ func later(a, b time.Time) time.Time {
 
 // elapse lets the bot do what is due, sometimes as if the chat had lain in an archive.
 func (l *life) elapse(at time.Time) {
-	quiet, actor := at.UnixMicro()%3 == 0, "time"
+	quiet, actor := at.UnixMicro()%3 == 0, domain.ActorTimer
 	if quiet {
-		actor = commands.Importer
+		actor = domain.ActorImport
 	}
 	if err := l.handle(commands.Request{Stream: stream, Command: chat.Elapse{At: at, Quiet: quiet}, Actor: actor, At: l.now}); err != nil {
 		panic(err)
@@ -263,7 +263,7 @@ func (l *life) late(text string) {
 // person acts from a process of their own; what is refused does not happen.
 func (l *life) person(command chat.Command) error {
 	l.now = l.now.Add(5 * time.Microsecond)
-	return l.handle(commands.Request{Stream: stream, Command: command, Actor: "person:ann", At: l.now})
+	return l.handle(commands.Request{Stream: stream, Command: command, Actor: "operator:ann", At: l.now})
 }
 
 var texts = []string{"hello", "qwertz", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel", "/start",
@@ -389,7 +389,7 @@ func (l *life) anyOutcome(t *rapid.T, asked domain.Recorded) chat.Command {
 		return anyAnswer(t, c)
 	case chat.RecordDelivery:
 		if !well {
-			c.Outcome, c.MessageID, c.Reason, c.Unsure = rapid.SampledFrom([]string{"refused", "unknown", "dead"}).Draw(t, "outcome"), 0, "r", 1
+			c.Outcome, c.MessageID, c.Reason, c.Unsure = rapid.SampledFrom([]domain.DeliveryState{"refused", "unknown", "dead"}).Draw(t, "outcome"), 0, "r", 1
 			c.Blocked, c.Held = rapid.Bool().Draw(t, "blocked"), rapid.Bool().Draw(t, "held")
 		}
 		return c
@@ -410,7 +410,7 @@ func (l *life) operate(t *rapid.T, i int) {
 		l.owed, l.settled = append(l.owed, asked), slices.Delete(l.settled, i, i+1)
 	}
 	for _, act := range acts {
-		if err := l.handle(commands.Request{Stream: stream, Command: act, Actor: "person:ann", Causation: asked.ID, Correlation: asked.Correlation, At: l.now}); err != nil {
+		if err := l.handle(commands.Request{Stream: stream, Command: act, Actor: "operator:ann", Causation: asked.ID, Correlation: asked.Correlation, At: l.now}); err != nil {
 			t.Fatal(err)
 		}
 	}

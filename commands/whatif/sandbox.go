@@ -139,7 +139,7 @@ func (b *sandbox) again(d decision) error {
 
 // elapseOf is what time brought about, and whether anybody was to hear of it.
 func elapseOf(at time.Time, r domain.Recorded) chat.Elapse {
-	return chat.Elapse{At: at, Quiet: r.Actor == commands.Importer}
+	return chat.Elapse{At: at, Quiet: r.Actor == domain.ActorImport}
 }
 
 // receive puts an update again.

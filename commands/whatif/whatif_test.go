@@ -285,7 +285,7 @@ func TestACustomerWhoIsNotWrittenToDoesNotRefuse(t *testing.T) {
 		l.turn()
 	}
 	l.settle(0, func(asked domain.Recorded) chat.Command {
-		return chat.RecordDelivery{Delivery: asked.ID, Kind: commands.KindSendMessage, Outcome: "refused", Reason: "blocked", Blocked: true}
+		return chat.RecordDelivery{Delivery: asked.ID, Kind: domain.KindSendMessage, Outcome: "refused", Reason: "blocked", Blocked: true}
 	})
 	write := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "Hi"}
 	if err := l.person(write); !errors.Is(err, chat.ErrBlocked) {

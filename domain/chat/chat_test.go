@@ -621,7 +621,7 @@ func TestOutcomesOfDeliveriesAreRecorded(t *testing.T) {
 	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000002")
 	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5, Unsure: 1}).
 		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5, Unsure: 1})
-	for _, outcome := range []string{"refused", "unknown", "dead"} {
+	for _, outcome := range []domain.DeliveryState{"refused", "unknown", "dead"} {
 		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true}).
 			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true})
 	}

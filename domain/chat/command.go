@@ -74,8 +74,8 @@ type Elapse struct {
 // RecordDelivery brings the outcome of anything else that was sent.
 type RecordDelivery struct {
 	Delivery  uuid.UUID
-	Kind      string
-	Outcome   string // done, refused, unknown or dead
+	Kind      domain.DeliveryKind
+	Outcome   domain.DeliveryState // done, refused, unknown or dead
 	MessageID int64
 	Reason    string
 	Blocked   bool
@@ -86,16 +86,16 @@ type RecordDelivery struct {
 // RetryDelivery is an operator's decision to attempt a delivery anew.
 type RetryDelivery struct {
 	Delivery uuid.UUID
-	Kind     string
-	Was      string // its state
+	Kind     domain.DeliveryKind
+	Was      domain.DeliveryState // its state
 	Reason   string
 }
 
 // SkipDelivery is an operator's decision to attempt a delivery no more.
 type SkipDelivery struct {
 	Delivery uuid.UUID
-	Kind     string
-	Was      string // its state
+	Kind     domain.DeliveryKind
+	Was      domain.DeliveryState // its state
 	Reason   string
 	To       domain.Version   // what About answers
 	About    *dialog.Question // of a tool that was asked in passing

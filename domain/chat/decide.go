@@ -151,7 +151,7 @@ func (s State) overLimit(limit Limit, at time.Time) bool {
 }
 
 func recordDelivery(c RecordDelivery) []domain.Event {
-	if c.Outcome == "done" {
+	if c.Outcome == domain.DeliveryDone {
 		return []domain.Event{DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID, Unsure: c.Unsure}}
 	}
 	return []domain.Event{DeliveryFailed{Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked, Unsure: c.Unsure, Held: c.Held}}

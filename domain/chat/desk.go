@@ -19,9 +19,6 @@ import (
 // DeskZendesk is the other desk there is.
 const DeskZendesk = "zendesk"
 
-// KindCreateTicket is the kind of the delivery that a TicketReferred asks for.
-const KindCreateTicket = "zendesk.createTicket"
-
 // ErrNoSuchTicket refuses what is about a ticket that this chat never had.
 var ErrNoSuchTicket = errors.New("this chat has no such ticket")
 
@@ -80,7 +77,7 @@ func (s State) news(event domain.Event) DeskUpdateQueued {
 			return DeskUpdateQueued{Text: e.line(), Public: true}
 		}
 	case DeliveryFailed:
-		if s.WithPerson() && e.Kind == "telegram.sendMessage" {
+		if s.WithPerson() && e.Kind == domain.KindSendMessage {
 			return DeskUpdateQueued{Text: fmt.Sprintf("A message to the customer: %s, %s.", e.Outcome, e.Reason)}
 		}
 	case TicketEscalated:

@@ -390,37 +390,37 @@ const (
 // DeliverySucceeded: what the event with id Delivery asked for was done; more than
 // once perhaps, when earlier attempts were unsure.
 type DeliverySucceeded struct {
-	Delivery  uuid.UUID `json:"delivery"`
-	Kind      string    `json:"kind"`
-	MessageID int64     `json:"message_id,omitempty"` // of the message sent
-	Unsure    int       `json:"unsure,omitempty"`     // attempts before that may have arrived too
+	Delivery  uuid.UUID           `json:"delivery"`
+	Kind      domain.DeliveryKind `json:"kind"`
+	MessageID int64               `json:"message_id,omitempty"` // of the message sent
+	Unsure    int                 `json:"unsure,omitempty"`     // attempts before that may have arrived too
 }
 
 // DeliveryFailed: it was not, or nobody knows. Outcome is refused, unknown or dead.
 type DeliveryFailed struct {
-	Delivery uuid.UUID `json:"delivery"`
-	Kind     string    `json:"kind"`
-	Outcome  string    `json:"outcome"`
-	Reason   string    `json:"reason"`
-	Blocked  bool      `json:"blocked,omitempty"` // the customer does not want messages from this bot
-	Unsure   int       `json:"unsure,omitempty"`  // attempts that may have arrived: it may have been done all the same
-	Held     bool      `json:"held,omitempty"`    // a dead letter: what follows it waits until an operator decides
+	Delivery uuid.UUID            `json:"delivery"`
+	Kind     domain.DeliveryKind  `json:"kind"`
+	Outcome  domain.DeliveryState `json:"outcome"`
+	Reason   string               `json:"reason"`
+	Blocked  bool                 `json:"blocked,omitempty"` // the customer does not want messages from this bot
+	Unsure   int                  `json:"unsure,omitempty"`  // attempts that may have arrived: it may have been done all the same
+	Held     bool                 `json:"held,omitempty"`    // a dead letter: what follows it waits until an operator decides
 }
 
 // DeliveryRetried: an operator wants it attempted anew.
 type DeliveryRetried struct {
-	Delivery uuid.UUID `json:"delivery"`
-	Kind     string    `json:"kind"`
-	Was      string    `json:"was"` // dead, unknown, refused, skipped, or done when it is to be done twice
-	Reason   string    `json:"reason"`
+	Delivery uuid.UUID            `json:"delivery"`
+	Kind     domain.DeliveryKind  `json:"kind"`
+	Was      domain.DeliveryState `json:"was"` // dead, unknown, refused, skipped, or done when it is to be done twice
+	Reason   string               `json:"reason"`
 }
 
 // DeliverySkipped: an operator decided that it will not be attempted any more.
 type DeliverySkipped struct {
-	Delivery uuid.UUID `json:"delivery"`
-	Kind     string    `json:"kind"`
-	Was      string    `json:"was"` // dead, unknown or waiting
-	Reason   string    `json:"reason"`
+	Delivery uuid.UUID            `json:"delivery"`
+	Kind     domain.DeliveryKind  `json:"kind"`
+	Was      domain.DeliveryState `json:"was"` // dead, unknown or waiting
+	Reason   string               `json:"reason"`
 }
 
 // Unfinished is what is open in a chat that goes on under another id.

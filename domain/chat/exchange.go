@@ -265,7 +265,7 @@ func (s informed) skippedForModel(skipped DeliverySkipped, at time.Time) []domai
 	if x == nil {
 		return []domain.Event{skipped}
 	}
-	if skipped.Kind == KindAsk && x.Ask != 0 {
+	if skipped.Kind == domain.KindAskModel && x.Ask != 0 {
 		return append([]domain.Event{skipped}, s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)...)
 	}
 	return s.andThen(at, skipped)

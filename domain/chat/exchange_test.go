@@ -323,7 +323,7 @@ func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
 			return c.do(chat.RecordModel{Ask: 1, Reason: "it is down", At: c.now})
 		},
 		"agent_failed ": func(c *modelChat) []domain.Event {
-			return c.do(chat.SkipDelivery{Kind: chat.KindAsk, Was: "waiting", At: c.now})
+			return c.do(chat.SkipDelivery{Kind: domain.KindAskModel, Was: "waiting", At: c.now})
 		},
 		"agent_failed  ": func(c *modelChat) []domain.Event {
 			c.with.Model = ""

@@ -15,9 +15,6 @@ import (
 // What it was asked, what it said and what that cost are events, so that nobody has to
 // ask it again to know. See exchange.go for what is decided of it.
 
-// KindAsk is the kind of the delivery that a ModelAsked asks for.
-const KindAsk = "agent.ask"
-
 // Model is the author of what a model said, under its name.
 const Model AuthorKind = "model"
 
@@ -373,7 +370,7 @@ func (x *Exchange) skipped(e DeliverySkipped) {
 			return
 		}
 	}
-	if e.Kind == KindAsk {
+	if e.Kind == domain.KindAskModel {
 		x.Ask = 0
 	}
 }

@@ -53,7 +53,7 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 	case 7:
 		return chat.Elapse{At: c.now, Quiet: rapid.Bool().Draw(t, "quiet")}
 	case 8:
-		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]string{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
+		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]domain.DeliveryState{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
 	case 9, 10:
 		return c.answer(t)
 	default:

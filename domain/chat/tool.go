@@ -67,7 +67,7 @@ func skipDelivery(s informed, c SkipDelivery) []domain.Event {
 	if c.About != nil {
 		return append(events, s.answerInPassing(c.About, Answer{c.To}, nil, true, c.At)...)
 	}
-	if tool, ok := ToolOf(c.Kind); c.Kind == KindAsk || ok && tool != s.Awaited.Tool {
+	if tool, ok := ToolOf(c.Kind); c.Kind == domain.KindAskModel || ok && tool != s.Awaited.Tool {
 		return s.skippedForModel(events[0].(DeliverySkipped), c.At)
 	} else if ok {
 		events = append(events, s.returned(s.Awaited.Call, tool, nil, true, c.At)...)
@@ -76,7 +76,7 @@ func skipDelivery(s informed, c SkipDelivery) []domain.Event {
 }
 
 // kinds are the deliveries that use a tool.
-var kinds = map[string]string{
+var kinds = map[string]domain.DeliveryKind{
 	dialog.OrderStatus:     "orders.lookup",
 	dialog.CheckAddress:    "crm.validateAddress",
 	dialog.ChangeAddress:   "crm.updateAddress",
@@ -88,10 +88,10 @@ var kinds = map[string]string{
 }
 
 // KindOf is the kind of the delivery that uses a tool; "" when there is no such tool.
-func KindOf(tool string) string { return kinds[tool] }
+func KindOf(tool string) domain.DeliveryKind { return kinds[tool] }
 
 // ToolOf is the tool that a kind of delivery uses.
-func ToolOf(kind string) (tool string, ok bool) {
+func ToolOf(kind domain.DeliveryKind) (tool string, ok bool) {
 	for tool, k := range kinds {
 		if k == kind {
 			return tool, true

@@ -92,37 +92,37 @@ func (g *Generator) step() {
 	case 7:
 		g.Ask("customer", chat.Receive{Event: chat.MembershipChanged{Update: update, Date: g.Now, Status: "kicked", Blocked: g.Rand.IntN(2) == 0}, At: g.Now})
 	case 8:
-		g.Ask("person:bo", chat.OpenTicket{Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)], At: g.Now})
+		g.Ask("operator:bo", chat.OpenTicket{Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)], At: g.Now})
 	case 9:
-		g.Ask("person:bo", chat.AssignTicket{Assignee: []string{"bo", "cy \x00"}[g.Rand.IntN(2)]})
+		g.Ask("operator:bo", chat.AssignTicket{Assignee: []string{"bo", "cy \x00"}[g.Rand.IntN(2)]})
 	case 10:
-		g.Ask("person:bo", chat.EscalateTicket{Priority: dialog.Urgent, Reason: g.text(), At: g.Now})
+		g.Ask("operator:bo", chat.EscalateTicket{Priority: dialog.Urgent, Reason: g.text(), At: g.Now})
 	case 11:
-		g.Ask("person:bo", chat.ResolveTicket{At: g.Now})
+		g.Ask("operator:bo", chat.ResolveTicket{At: g.Now})
 	case 12:
-		g.Ask("person:bo", chat.ReopenTicket{Reason: g.text(), At: g.Now})
+		g.Ask("operator:bo", chat.ReopenTicket{Reason: g.text(), At: g.Now})
 	case 13:
 		if g.Rand.IntN(2) == 0 {
-			g.Ask("person:bo", chat.HandBack{})
+			g.Ask("operator:bo", chat.HandBack{})
 		} else {
-			g.Ask("person:bo", chat.Reply{Author: chat.Author{Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)], Name: "bo"}, Text: g.text()})
+			g.Ask("operator:bo", chat.Reply{Author: chat.Author{Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)], Name: "bo"}, Text: g.text()})
 		}
 	case 14:
 		if g.Rand.IntN(4) == 0 {
-			g.Ask("person:bo", []chat.Command{
-				chat.RetryDelivery{Delivery: delivery, Kind: commands.KindSendMessage, Was: "dead"},
-				chat.SkipDelivery{Delivery: delivery, Kind: commands.KindSendMessage, Was: "waiting", Reason: g.text()},
+			g.Ask("operator:bo", []chat.Command{
+				chat.RetryDelivery{Delivery: delivery, Kind: domain.KindSendMessage, Was: "dead"},
+				chat.SkipDelivery{Delivery: delivery, Kind: domain.KindSendMessage, Was: "waiting", Reason: g.text()},
 			}[g.Rand.IntN(2)])
 			break
 		}
-		g.Ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []string{commands.KindSendMessage, commands.KindAnswerButton}[g.Rand.IntN(2)],
-			Outcome: []string{"done", "refused", "unknown", "dead"}[g.Rand.IntN(4)], MessageID: g.Rand.Int64N(2), Reason: g.text(), Blocked: g.Rand.IntN(4) == 0})
+		g.Ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []domain.DeliveryKind{domain.KindSendMessage, domain.KindAnswerButton}[g.Rand.IntN(2)],
+			Outcome: []domain.DeliveryState{"done", "refused", "unknown", "dead"}[g.Rand.IntN(4)], MessageID: g.Rand.Int64N(2), Reason: g.text(), Blocked: g.Rand.IntN(4) == 0})
 	case 15:
 		g.use(delivery)
 	case 16:
 		g.file()
 	case 17:
-		g.Ask("person:cy", chat.RecordAgent{ID: fmt.Sprint(g.Rand.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.Now,
+		g.Ask("operator:cy", chat.RecordAgent{ID: fmt.Sprint(g.Rand.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.Now,
 			Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.Rand.IntN(3)]})
 	case 18, 19:
 		g.operate()
@@ -135,7 +135,7 @@ func (g *Generator) operate() {
 	tags := func() []string { return [][]string{nil, {"vip"}, {"late", "a"}}[g.Rand.IntN(3)] }
 	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{}, chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
 		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.Rand.IntN(2)], At: g.Now}, chat.ResolveTicket{At: g.Now}}[g.Rand.IntN(8)]
-	g.Ask("person:"+who, chat.Operate{Key: fmt.Sprint(g.Rand.IntN(100)), Print: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now})
+	g.Ask(domain.OperatorActor(who), chat.Operate{Key: fmt.Sprint(g.Rand.IntN(100)), Print: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now})
 }
 
 // delivery is that of a message of the chat, of any age, or one that nobody knows.
@@ -165,9 +165,9 @@ func (g *Generator) file() {
 		if referred, ok := e.Event.(chat.TicketReferred); ok && g.Rand.IntN(3) == 0 {
 			g.Ask("delivery", []chat.Command{
 				chat.RecordFiling{Delivery: e.ID, Ticket: referred.Ticket, Desk: referred.Desk, Number: g.text()},
-				chat.RecordDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket, Outcome: "dead", Reason: g.text()},
-				chat.RetryDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket},
-				chat.SkipDelivery{Delivery: e.ID, Kind: commands.KindCreateTicket},
+				chat.RecordDelivery{Delivery: e.ID, Kind: domain.KindCreateTicket, Outcome: "dead", Reason: g.text()},
+				chat.RetryDelivery{Delivery: e.ID, Kind: domain.KindCreateTicket},
+				chat.SkipDelivery{Delivery: e.ID, Kind: domain.KindCreateTicket},
 			}[g.Rand.IntN(4)])
 		}
 	}
@@ -180,7 +180,7 @@ func (g *Generator) respond(event domain.Event) {
 }
 
 // Ask gives the chat a command and keeps the events that it decides. A command that it refuses changes nothing.
-func (g *Generator) Ask(actor string, command chat.Command) {
+func (g *Generator) Ask(actor domain.Actor, command chat.Command) {
 	events, err := chat.Decider.Decide(g.state, chat.Told{Command: command, With: chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}})
 	if err != nil {
 		return

@@ -47,7 +47,7 @@ func (l *ledger) oneMore(t testing.TB, id domain.StreamID) {
 	t.Helper()
 	g := projectionstest.Generator{History: &projectionstest.History{Stream: id}, Rand: rand.New(rand.NewPCG(1, 4)), Now: time.Now()}
 	g.Ask("customer", chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: 1, Key: 1}, MessageID: 1, Date: g.Now, Text: "hello"}, At: g.Now})
-	g.Ask("person:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.Now})
+	g.Ask("operator:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.Now})
 	l.AppendAll(t, []projectionstest.History{*g.History}, func(left int) int { return left })
 	l.Settle(t)
 }
@@ -559,7 +559,7 @@ func TestProgressIsToldPageByPage(t *testing.T) {
 	h := projectionstest.History{Stream: "chat-demo:1"}
 	g := projectionstest.Generator{History: &h, Rand: rand.New(rand.NewPCG(1, 5)), Now: time.Now()}
 	for range 11_000 {
-		g.Ask("person:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
+		g.Ask("operator:bo", chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"})
 	}
 	errs, err := l.Append(waittest.Context(t), []commands.Append{{Stream: h.Stream, Events: h.Events}})
 	if err != nil || errs[0] != nil {

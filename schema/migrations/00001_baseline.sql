@@ -81,7 +81,7 @@ comment on column eventstore.events.payload is 'What happened. {"$base64": "..."
 comment on column eventstore.events.raw is 'The whole update as Telegram sent it, on the event that received it; null elsewhere. {"$base64": "..."} holds the bytes of one that JSONB cannot, {"$removed": true} stands for one that was not kept any longer.';
 comment on column eventstore.events.causation_id is 'The event this one answers; null when it came from outside.';
 comment on column eventstore.events.correlation_id is 'The event id of the update that began the chain.';
-comment on column eventstore.events.actor is 'Who caused it: customer, bot, person:<name>, delivery, operator.';
+comment on column eventstore.events.actor is 'Who caused it: customer, bot, operator:<name>, delivery, ....';
 comment on column eventstore.events.occurred_at is 'When it happened, by the clock of who decided it.';
 comment on column eventstore.events.recorded_at is 'When it was written, by the database''s clock.';
 comment on column eventstore.events.trace is 'Trace context of the request that decided it, as a W3C traceparent; null when it was not sampled.';

@@ -14,6 +14,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -43,18 +44,18 @@ type Decisions struct {
 func (d Decisions) Retry(ctx context.Context, which postgres.Selection, again bool) error {
 	return d.decide(ctx, which, decision{
 		done: "retried",
-		to:   commands.Waiting,
+		to:   domain.DeliveryWaiting,
 		refuse: func(e postgres.Entry) string {
 			switch {
-			case e.State == commands.Waiting || e.State == commands.Sending:
+			case e.State == domain.DeliveryWaiting || e.State == domain.DeliverySending:
 				return "it is not finished yet"
-			case e.State == commands.Done && !again:
+			case e.State == domain.DeliveryDone && !again:
 				return "it was done; --again repeats it"
 			}
 			return ""
 		},
 		command: func(e postgres.Entry) chat.Command {
-			return chat.RetryDelivery{Delivery: e.ID, Kind: e.Kind, Was: string(e.State), Reason: d.Reason}
+			return chat.RetryDelivery{Delivery: e.ID, Kind: e.Kind, Was: e.State, Reason: d.Reason}
 		},
 	})
 }
@@ -63,10 +64,10 @@ func (d Decisions) Retry(ctx context.Context, which postgres.Selection, again bo
 func (d Decisions) Skip(ctx context.Context, which postgres.Selection) error {
 	return d.decide(ctx, which, decision{
 		done: "skipped",
-		to:   commands.Skipped,
+		to:   domain.DeliverySkipped,
 		refuse: func(e postgres.Entry) string {
 			switch {
-			case e.State == commands.Sending:
+			case e.State == domain.DeliverySending:
 				return "it is being sent"
 			case e.FinishedAt != nil:
 				return "it is finished"
@@ -76,7 +77,7 @@ func (d Decisions) Skip(ctx context.Context, which postgres.Selection) error {
 		command: func(e postgres.Entry) chat.Command {
 			asked := toolOf(e)
 			return chat.SkipDelivery{
-				Delivery: e.ID, Kind: e.Kind, Was: string(e.State), Reason: d.Reason,
+				Delivery: e.ID, Kind: e.Kind, Was: e.State, Reason: d.Reason,
 				To: asked.To, About: asked.About, At: d.Now(),
 			}
 		},
@@ -95,7 +96,7 @@ func toolOf(e postgres.Entry) (asked commands.UseTool) {
 // decision is one kind of decision.
 type decision struct {
 	done    string                      // "retried"
-	to      commands.State              // the state of the delivery afterwards
+	to      domain.DeliveryState        // the state of the delivery afterwards
 	refuse  func(postgres.Entry) string // the reason why not, or ""
 	command func(postgres.Entry) chat.Command
 }
@@ -157,7 +158,7 @@ func (d Decisions) commit(
 		reason += ": " + d.Reason
 	}
 	_, err = handler.Handle(ctx, commands.Request{
-		Stream: e.Stream, Command: to.command(e), Actor: "person:" + d.Operator,
+		Stream: e.Stream, Command: to.command(e), Actor: domain.OperatorActor(d.Operator),
 		Causation: e.ID, Correlation: e.Correlation, At: d.Now(),
 		Settles: &commands.Settlement{Delivery: e.ID, Was: e.State, Fence: e.Fence, State: to.to, Reason: reason},
 	})

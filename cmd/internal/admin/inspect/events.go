@@ -106,7 +106,7 @@ type eventLine struct {
 	Version     domain.Version `json:"version"`
 	ID          string         `json:"id"`
 	Name        string         `json:"name"`
-	Actor       string         `json:"actor"`
+	Actor       domain.Actor   `json:"actor"`
 	Causation   string         `json:"causation,omitempty"`
 	Correlation string         `json:"correlation"`
 	OccurredAt  time.Time      `json:"occurred_at"`
