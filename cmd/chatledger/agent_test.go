@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
@@ -21,13 +22,13 @@ const modelKey = "model-key"
 
 // newModel starts a server of models, and returns what makes a bot ask it about all but
 // workflows.
-func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Server, func(*botConfig)) {
+func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Server, func(*config.Bot)) {
 	t.Helper()
 	server := llmsim.New(llmsim.Options{Key: modelKey})
 	front := httptest.NewServer(wrap(server))
 	t.Cleanup(front.Close)
-	return server, func(b *botConfig) {
-		b.Model = &modelConfig{URL: front.URL + "/v1", Key: modelKey, Name: "small-1", PriceIn: 0.5, PriceOut: 2, Use: "always"}
+	return server, func(b *config.Bot) {
+		b.Model = &config.Model{URL: front.URL + "/v1", Key: modelKey, Name: "small-1", PriceIn: 0.5, PriceOut: 2, Use: "always"}
 	}
 }
 

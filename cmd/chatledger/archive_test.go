@@ -20,6 +20,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -149,7 +150,7 @@ func unfinished(t *testing.T) *world {
 		ids := map[string]uuid.UUID{}
 		for i, e := range events {
 			id := uuid.Must(uuid.NewV7())
-			new := commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "test", OccurredAt: now()}
+			new := commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: "test", OccurredAt: clock.Now()}
 			switch e := e.(type) {
 			case chat.MessageReceived:
 				new.Raw = []byte(messageUpdate(e.ID, chatID, e.MessageID, e.Text))
@@ -190,7 +191,7 @@ func unfinished(t *testing.T) *world {
 
 // received is a message that greets.
 func received(update int64) chat.MessageReceived {
-	return chat.MessageReceived{Update: chat.Update{ID: update, Key: uint64(update)}, MessageID: 1, Date: now(), Text: "hello"}
+	return chat.MessageReceived{Update: chat.Update{ID: update, Key: uint64(update)}, MessageID: 1, Date: clock.Now(), Text: "hello"}
 }
 
 func (w *world) exec(sql string, args ...any) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -14,16 +15,16 @@ type aware struct {
 // with is what a bot's decisions are taken with.
 func (c aware) with(e *env) (func(bot string) chat.Settings, error) {
 	if c.Bots == "" {
-		shop, err := shopKnowledge()
+		shop, err := config.ShopKnowledge()
 		return func(string) chat.Settings { return chat.Settings{Knowledge: shop} }, err
 	}
-	bots, err := readBotSettings(c.Bots)
+	bots, err := config.ReadSettings(c.Bots)
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]chat.Settings{}
 	for name, b := range bots {
-		s, err := b.decidesWith(name, e.log)
+		s, err := decidesWith(name, b, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("bots file %s: bot %s: %w", c.Bots, name, err)
 		}

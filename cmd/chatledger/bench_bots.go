@@ -15,6 +15,7 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 const (
@@ -247,7 +248,7 @@ func (n *neighbours) measure(ctx context.Context, length time.Duration, beside .
 				paced(troubled, askedOfEach, func() { n.wantPerson(ctx, bot) })
 			})
 		}
-		_ = pause(ctx, floodAhead) // what comes next sees that ctx ended
+		_ = wait.For(ctx, floodAhead) // what comes next sees that ctx ended
 	}
 	before := floods.Load()
 	asking, cancel := context.WithTimeout(ctx, length)
@@ -274,7 +275,7 @@ func (n *neighbours) measure(ctx context.Context, length time.Duration, beside .
 func paced(ctx context.Context, perSecond int, f func()) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	every(ctx, time.Second/time.Duration(perSecond), func() { all.Go(f) })
+	wait.Every(ctx, time.Second/time.Duration(perSecond), func() { all.Go(f) })
 }
 
 // ask posts a question and notes how long it takes to be acknowledged; hear notes the rest.
@@ -327,7 +328,7 @@ func (n *neighbours) wantPerson(ctx context.Context, bot string) {
 
 // awaitAnswers returns when all questions are answered, or nobody waits any longer.
 func (n *neighbours) awaitAnswers(ctx context.Context) {
-	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; pause(ctx, benchLook) {
+	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; wait.For(ctx, benchLook) {
 		n.mu.Lock()
 		waiting := len(n.asked)
 		n.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -36,7 +37,7 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	replies := b.scaled(10_000)
 	requests := make([]commands.Request, replies)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)), Actor: "operator:bench", At: now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)), Actor: "operator:bench", At: clock.Now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bench"}, Text: fmt.Sprint("message ", i)}}
 	}
 	var arrived atomic.Int64
@@ -49,7 +50,7 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 			close(all)
 		}
 	})
-	if _, err := a.handler.HandleAll(ctx, requests); err != nil {
+	if _, err := a.Handler.HandleAll(ctx, requests); err != nil {
 		return benchResult{}, err
 	}
 	const patience = time.Minute

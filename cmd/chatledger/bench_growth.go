@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -89,7 +90,7 @@ func (b *bench) grow(ctx context.Context, events int) (*grown, error) {
 func (g *grown) append(ctx context.Context) (float64, error) {
 	first := warmed + g.written
 	times, took, err := load(ctx, 32, g.For, func(ctx context.Context, n int64) error {
-		request, err := benchTranslate(benchUpdate(first+n, 1+(n%writing)*int64(max(1, g.chats/writing))), now())
+		request, err := benchTranslate(benchUpdate(first+n, 1+(n%writing)*int64(max(1, g.chats/writing))), clock.Now())
 		if err != nil {
 			return err
 		}

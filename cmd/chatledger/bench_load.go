@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // load calls f from several callers for a while, each time with the next number.
@@ -71,7 +73,7 @@ func poster(address, path string, connections int) func(context.Context, []byte)
 			}
 			c.Conn, c.answers = conn, bufio.NewReader(conn)
 		}
-		if err := c.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+		if err := c.SetDeadline(time.Now().Add(server.RequestTimeout)); err != nil {
 			return err
 		}
 		c.request = fmt.Appendf(c.request[:0], "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+

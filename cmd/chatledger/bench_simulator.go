@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 // simulator is a Telegram of the bench, at an address.
@@ -91,7 +92,7 @@ func settled(ctx context.Context, dsn, destinations string) error {
 		if time.Now().After(deadline) {
 			return errors.Join(fmt.Errorf("%d events and deliveries are not done with after %s", left, benchPatience), err)
 		}
-		if err := pause(ctx, benchLook); err != nil {
+		if err := wait.For(ctx, benchLook); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -185,7 +186,7 @@ func (s *soak) keepUp(ctx context.Context, one *side) {
 		stop := context.AfterFunc(ctx, func() { command.Process.Signal(os.Interrupt) })
 		_ = command.Wait() // however it ended
 		stop()
-		_ = pause(ctx, soakRevive) // the loop sees that ctx ended
+		_ = wait.For(ctx, soakRevive) // the loop sees that ctx ended
 	}
 }
 
@@ -259,7 +260,7 @@ func (s *soak) harm(ctx context.Context) error {
 		if at.After(s.begun.Add(s.For)) {
 			return nil
 		}
-		if err := pause(ctx, time.Until(at)); err != nil {
+		if err := wait.For(ctx, time.Until(at)); err != nil {
 			return err
 		}
 		f := fault{[]string{"kill -9 of a process", "restart of the database", "kill -9 of a process", "crash of the database"}[n%4], time.Now()}

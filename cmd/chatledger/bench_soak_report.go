@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 // measure takes down lag and memory until ctx ends.
@@ -24,7 +26,7 @@ func (s *soak) measure(ctx context.Context) {
 			conn.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	every(ctx, soakLook, func() {
+	wait.Every(ctx, soakLook, func() {
 		behind, err := s.behind(ctx, &conn)
 		at := time.Now() // it is what was found now, perhaps because of a fault meanwhile
 		half := 0

@@ -18,6 +18,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -60,7 +63,7 @@ func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 	handler := commands.NewHandler(store, commands.Settings{})
 	defer handler.Close()
 	times, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
-		request, err := benchTranslate(benchUpdate(n, 1+n%benchChats), now())
+		request, err := benchTranslate(benchUpdate(n, 1+n%benchChats), clock.Now())
 		if err != nil {
 			return err
 		}
@@ -98,7 +101,7 @@ func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base
 		return benchResult{}, err
 	}
 	defer stop()
-	post := poster(a.listener.Addr().String(), "/webhook/demo", connections)
+	post := poster(a.Listener.Addr().String(), "/webhook/demo", connections)
 	if _, _, err := load(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
 		return post(ctx, benchUpdate(n, 1+n%chats))
 	}); err != nil {
@@ -120,13 +123,13 @@ func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base
 }
 
 // receiver starts a whole app for one bot on a fresh database.
-func (b *bench) receiver(ctx context.Context, api string) (a *app, dsn string, stop func(), err error) {
+func (b *bench) receiver(ctx context.Context, api string) (a *server.Server, dsn string, stop func(), err error) {
 	dsn, drop, err := b.database(ctx)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	a, end, err := startApp(ctx, appConfig{DSN: dsn, TelegramURL: api, Log: b.log,
-		Bots: map[string]botConfig{"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &chatLimit{}, Orders: "demo"}}})
+	a, end, err := startApp(ctx, server.Config{DSN: dsn, TelegramURL: api, Log: b.log,
+		Bots: map[string]config.Bot{"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &config.ChatLimit{}, Orders: "demo"}}})
 	if err != nil {
 		drop()
 		return nil, "", nil, err
@@ -135,13 +138,13 @@ func (b *bench) receiver(ctx context.Context, api string) (a *app, dsn string, s
 }
 
 // startApp runs an app on a free port until the returned function is called.
-func startApp(ctx context.Context, c appConfig) (*app, func(), error) {
+func startApp(ctx context.Context, c server.Config) (*server.Server, func(), error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
 	c.Listener = listener
-	a, err := newApp(ctx, c)
+	a, err := server.New(ctx, c)
 	if err != nil {
 		listener.Close()
 		return nil, nil, err
@@ -149,11 +152,11 @@ func startApp(ctx context.Context, c appConfig) (*app, func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := a.run(ctx); err != nil {
+		if err := a.Run(ctx); err != nil {
 			c.Log.Error("app ended", "error", err)
 		}
 	})
-	<-a.router.Running()
+	<-a.Router.Running()
 	return a, func() { cancel(); running.Wait() }, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 const (
@@ -66,7 +68,7 @@ func TestTenBotsAreIsolatedFromAWrongTokenAFloodAndADeadZendesk(t *testing.T) {
 		w.write(bots...)
 		w.serveFile()
 		for i, name := range names {
-			b := botConfig{Token: tokenOf(i), Secret: "secret-of-" + name}
+			b := config.Bot{Token: tokenOf(i), Secret: "secret-of-" + name}
 			w.point(name, b)
 		}
 		var all sync.WaitGroup

@@ -9,6 +9,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // documented is the n-th YAML example of docs/bots.md.
@@ -45,7 +48,7 @@ func TestTheDocumentedBotsFileIsRead(t *testing.T) {
 		text = strings.Replace(text, path[1], saved(t, filepath.Join(dir, filepath.Base(path[1])), value+"\n"), 1)
 	}
 	path := filepath.Join(dir, "bots.yaml")
-	file, err := readBotsFile(saved(t, path, text))
+	file, err := config.Read(saved(t, path, text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +57,7 @@ func TestTheDocumentedBotsFileIsRead(t *testing.T) {
 	}
 	// In place of the files of a certificate stands what the second example has.
 	before, _, _ := strings.Cut(text, "    certificate:")
-	if file, err = readBotsFile(saved(t, path, before+documented(t, 1))); err != nil || file.Server.TLS.ACME == nil {
+	if file, err = config.Read(saved(t, path, before+documented(t, 1))); err != nil || file.Server.TLS.ACME == nil {
 		t.Errorf("with a certificate that is made: %v", err)
 	}
 }
@@ -81,7 +84,7 @@ func TestEveryKeyOfABotsFileIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	walk(reflect.TypeFor[botsFile]())
+	walk(reflect.TypeFor[config.File]())
 	if seen < 40 {
 		t.Errorf("only %d keys were found", seen)
 	}
@@ -150,7 +153,7 @@ bots:
 			t.Errorf("it does not say %q:\n%s", want, stdout)
 		}
 	}
-	bots, err := readBots(path)
+	bots, err := config.ReadBots(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,16 +183,16 @@ func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n", "bots.yaml:5: bot shop: old_secret: open " + dir + "/none: no such file or directory: put it there, or name another"},
 		{"a secret's file empty", bot + "    old_secret: file:" + empty + "\n", "token is empty: write the value into it"},
 		{"a secret's file a folder", bot + "    old_secret: file:" + dir + "\n", "is a directory: name a file in it"},
-		{"endless", strings.Repeat("#", maxFile+1), "has more than 4 MiB: is it another file?"},
+		{"endless", strings.Repeat("#", config.MaxFile+1), "has more than 4 MiB: is it another file?"},
 		{"no text", bot + "\xff\xfe", "bots.yaml: "},
 	} {
-		wrong := lookAt(saved(t, path, c.text)).wrong
+		wrong := server.LookAt(saved(t, path, c.text)).Wrong
 		if !strings.Contains(wrong, c.want) || strings.Count(wrong, path) != 1 {
 			t.Errorf("%s: it says %q, want once %q", c.name, wrong, c.want)
 		}
 	}
 	for at, want := range map[string]string{dir: "is a directory: name a file in it", filepath.Join(dir, "gone.yaml"): "no such file or directory: put it there, or name another"} {
-		if wrong := lookAt(at).wrong; !strings.Contains(wrong, want) {
+		if wrong := server.LookAt(at).Wrong; !strings.Contains(wrong, want) {
 			t.Errorf("%s: it says %q, want %q", at, wrong, want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -196,30 +197,30 @@ bots:
 			t.Fatal(err)
 		}
 	}
-	bots, err := readBots(filepath.Join(dir, "bots.yaml"))
+	bots, err := config.ReadBots(filepath.Join(dir, "bots.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	shop, quiet := bots["shop"], bots["quiet"]
-	if got := fmt.Sprint(shop.Token, " ", shop.receiver("shop")); got != "17:env {shop []  {3 10s} 150ms}" {
+	if got := fmt.Sprint(shop.Token, " ", shop.Receiver("shop")); got != "17:env {shop []  {3 10s} 150ms}" {
 		t.Errorf("shop: %s", got)
 	}
-	if got := fmt.Sprint(quiet.Token, " ", quiet.receiver("quiet")); got != "18:plain {quiet []  {10 1m0s} 0s}" {
+	if got := fmt.Sprint(quiet.Token, " ", quiet.Receiver("quiet")); got != "18:plain {quiet []  {10 1m0s} 0s}" {
 		t.Errorf("quiet: %s", got)
 	}
-	if got := fmt.Sprint(shop.limits(), quiet.limits()); got != "{25 0 20} {30 1 20}" {
+	if got := fmt.Sprint(shop.Limits(), quiet.Limits()); got != "{25 0 20} {30 1 20}" {
 		t.Errorf("rates: %s", got)
 	}
 	if got := fmt.Sprint(shop.Retention, quiet.Retention); got != "{2160h0m0s 36h0m0s} {0s 0s}" {
 		t.Errorf("retention: %s", got)
 	}
-	if orders, err := shop.orders(); err != nil || orders == nil {
+	if orders, err := shop.ReadOrders(); err != nil || orders == nil {
 		t.Errorf("shop's orders: %v (%v)", orders, err)
 	}
-	if quiet.CRM == nil || *quiet.CRM != (crmConfig{"https://crm.example.com/v1", "17:env"}) || shop.CRM != nil {
+	if quiet.CRM == nil || *quiet.CRM != (config.CRM{URL: "https://crm.example.com/v1", Token: "17:env"}) || shop.CRM != nil {
 		t.Errorf("CRMs: %+v, %+v", quiet.CRM, shop.CRM)
 	}
-	if orders, err := quiet.orders(); err != nil || orders != nil {
+	if orders, err := quiet.ReadOrders(); err != nil || orders != nil {
 		t.Errorf("quiet's orders: %v (%v)", orders, err)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 )
 
 // configCmd looks at a bots file without starting anything.
@@ -20,29 +23,29 @@ type configCheckCmd struct {
 // Run also reads what is needed besides the file: a bot's knowledge and its catalogue, and
 // the server's certificate.
 func (c *configCheckCmd) Run(e *env) error {
-	file, err := readBotsFile(c.Bots)
-	var wrong mistakes
+	file, err := config.Read(c.Bots)
+	var wrong config.Mistakes
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
 	if err == nil {
-		wrong = file.unreadable(e.log)
+		wrong = file.Unreadable(e.log)
 	}
 	if len(wrong) > 0 {
 		for _, m := range wrong {
 			fmt.Fprintln(e.stdout, m)
 		}
-		return fmt.Errorf("%s: %s", c.Bots, plural(len(wrong), "mistake"))
+		return fmt.Errorf("%s: %s", c.Bots, text.Plural(len(wrong), "mistake"))
 	}
 	out := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
 		fmt.Fprintf(out, "%s\n", name)
-		for _, line := range file.Bots[name].described() {
+		for _, line := range file.Bots[name].Describe() {
 			fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
 		}
 	}
 	fmt.Fprintln(out, "server:")
-	for _, line := range file.Server.described() {
+	for _, line := range file.Server.Describe() {
 		fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
 	}
 	return out.Flush()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // fakeCRM is a CRM whose answers a test can hold back. What it is asked takes effect
@@ -29,14 +31,14 @@ type fakeCRM struct {
 const crmToken = "crm-token"
 
 // newCRM starts a CRM, and returns what makes a bot use it.
-func newCRM(t *testing.T) (*fakeCRM, func(*botConfig)) {
+func newCRM(t *testing.T) (*fakeCRM, func(*config.Bot)) {
 	t.Helper()
 	c := &fakeCRM{Server: crmsim.New(crmsim.Options{Token: crmToken})}
 	front := httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(front.Close)
 	t.Cleanup(c.release)
 	c.url = front.URL
-	return c, func(b *botConfig) { b.Orders, b.CRM = "", &crmConfig{URL: c.url, Token: crmToken} }
+	return c, func(b *config.Bot) { b.Orders, b.CRM = "", &config.CRM{URL: c.url, Token: crmToken} }
 }
 
 func (c *fakeCRM) serve(w http.ResponseWriter, r *http.Request) {
@@ -285,7 +287,7 @@ func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newTown(t, pgtest.Database(t), withCRM)
-	w.running = w.start(w.dsn, func(c *appConfig) { c.Only = receiving })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
 	w.register()
 	for chat := range int64(8) {
 		w.Say(chat+1, fmt.Sprintf("where is my order %d?", 1001+chat%2))
@@ -294,7 +296,7 @@ func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
 		return unless(w.rows(`select count(*) from eventstore.events`) == "8", "not all")
 	})
 	// Only now somebody works, and finds them all at once, however slowly they came.
-	worker := w.start(w.dsn, func(c *appConfig) { c.Only = working })
+	worker := w.start(w.dsn, func(c *server.Config) { c.Only = server.Work })
 	for chat := range int64(8) {
 		w.says(chat+1, fmt.Sprintf("Order %d: ", 1001+chat%2))
 	}

@@ -24,6 +24,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -117,13 +120,13 @@ func newCrowd(t *testing.T, n int) *crowd {
 	}
 	c := &crowd{team: teamOf(newTown(t, pgtest.Database(t), withCRM), names...), sayings: sayings(t),
 		atWork: make(chan struct{}, operatorsAtOnce), random: rand.New(rand.NewPCG(*crowdSeed, 0))}
-	c.clock.pass(monday.Sub(now()))
+	c.clock.pass(monday.Sub(clock.Now()))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.api = "http://" + listener.Addr().String() + "/api/v1"
-	c.running = c.start(c.dsn, func(a *appConfig) { a.Operators = listener })
+	c.running = c.start(c.dsn, func(a *server.Config) { a.Operators = listener })
 	c.register()
 	for i := range n {
 		one := &customer{chat: int64(1000 + i), random: rand.New(rand.NewPCG(*crowdSeed, uint64(i+1))), language: pick(c.random, []string{"en", "de"})}
@@ -222,12 +225,12 @@ func (one *customer) say(c *crowd, text string) {
 
 // answer is probably one to what the bot asks.
 func (one *customer) answer(asked string) string {
-	for _, ask := range []struct{ words, answers []string }{
+	for _, ask := range []struct{ Words, answers []string }{
 		{[]string{"number", "Nummer"}, []string{"1001", "1002", "order 1003", "1004", "9999"}},
 		{[]string{"post code", "Postleitzahl"}, []string{elm, "Hauptstraße 12, 10115 Berlin"}},
 		{[]string{"happened", "wrong", "passiert"}, []string{"the blue lamp has a crack", "die blaue Lampe hat einen Sprung"}},
 	} {
-		if slices.ContainsFunc(ask.words, func(word string) bool { return strings.Contains(asked, word) }) {
+		if slices.ContainsFunc(ask.Words, func(word string) bool { return strings.Contains(asked, word) }) {
 			return pick(one.random, ask.answers)
 		}
 	}
@@ -308,7 +311,7 @@ func (c *crowd) happened() {
 		}
 	}
 	var never []string
-	shop, err := shopKnowledge()
+	shop, err := config.ShopKnowledge()
 	if err != nil {
 		c.t.Fatal(err)
 	}

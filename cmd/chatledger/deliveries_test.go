@@ -12,6 +12,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/delivery"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // deadLetter lets a chat's customer write, and the answer fail until it is given up.
@@ -115,7 +116,7 @@ func TestAnAnswerThatMayHaveArrivedIsMarked(t *testing.T) {
 	for _, policy := range []delivery.Policy{delivery.Resend, delivery.Ask} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(b *botConfig) { b.Unknown = policy })
+			w := newWorld(t, func(b *config.Bot) { b.Unknown = policy })
 			w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, DropReply: true, Count: 1})
 			w.Say(7, "hello")
 			if policy == delivery.Ask {
@@ -222,16 +223,16 @@ func TestADeliveryIsShownWithItsEvents(t *testing.T) {
 
 func TestABotsFileSaysWhatFollowsAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	read := func(line string) (botConfig, error) {
+	read := func(line string) (config.Bot, error) {
 		path := filepath.Join(t.TempDir(), "bots.yaml")
 		if err := os.WriteFile(path, []byte("bots: {demo: {token: '1:x', secret: s"+line+"}}"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		bots, err := readBots(path)
+		bots, err := config.ReadBots(path)
 		return bots["demo"], err
 	}
 	for line, want := range map[string]delivery.Policy{"": delivery.Resend, ", unknown: resend": delivery.Resend, ", unknown: ask": delivery.Ask} {
-		if b, err := read(line); err != nil || b.policy("telegram.sendMessage") != want || b.policy("orders.lookup") != delivery.Repeat {
+		if b, err := read(line); err != nil || b.Policy("telegram.sendMessage") != want || b.Policy("orders.lookup") != delivery.Repeat {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/schema"
 )
@@ -49,27 +51,27 @@ const (
 
 // Run starts everything a newcomer needs, and stops it in reverse.
 func (c *devCmd) Run(e *env) (err error) {
-	webhook, err := listen(c.Listen, "--listen")
+	webhook, err := server.Listen(c.Listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer webhook.Close()
-	page, err := listen(c.Sim, "--sim")
+	page, err := server.Listen(c.Sim, "--sim")
 	if err != nil {
 		return err
 	}
 	defer page.Close()
-	shop, err := listen(c.CRM, "--crm")
+	shop, err := server.Listen(c.CRM, "--crm")
 	if err != nil {
 		return err
 	}
 	defer shop.Close()
-	desk, err := listen(c.Zendesk, "--zendesk")
+	desk, err := server.Listen(c.Zendesk, "--zendesk")
 	if err != nil {
 		return err
 	}
 	defer desk.Close()
-	team, err := listen(c.Operators, "--operators")
+	team, err := server.Listen(c.Operators, "--operators")
 	if err != nil {
 		return err
 	}
@@ -97,18 +99,18 @@ func (c *devCmd) Run(e *env) (err error) {
 	}
 	defer simulator()
 
-	fakeCRM := &http.Server{Handler: crmsim.New(crmsim.Options{}), ReadHeaderTimeout: headerTimeout}
+	fakeCRM := &http.Server{Handler: crmsim.New(crmsim.Options{}), ReadHeaderTimeout: server.HeaderTimeout}
 	go fakeCRM.Serve(shop)
 	defer fakeCRM.Close()
 	base := "http://" + webhook.Addr().String()
 	account := demoAccount("http://" + desk.Addr().String())
 	// It forgets its tickets when it stops. What it numbers then must not look like what came before.
-	fakeZendesk := &http.Server{ReadHeaderTimeout: headerTimeout, Handler: zendesksim.New(zendesksim.Options{
+	fakeZendesk := &http.Server{ReadHeaderTimeout: server.HeaderTimeout, Handler: zendesksim.New(zendesksim.Options{
 		Email: account.Email, Token: account.Token, Hook: base + "/zendesk/demo", Secret: account.WebhookSecret, FirstID: time.Now().UnixMilli()})}
 	go fakeZendesk.Serve(desk)
 	defer fakeZendesk.Close()
 
-	bot := botConfig{Token: demoToken, Secret: demoSecret, CRM: &crmConfig{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &chatLimit{c.ChatLimit, time.Minute}}
+	bot := config.Bot{Token: demoToken, Secret: demoSecret, CRM: &config.CRM{URL: "http://" + shop.Addr().String()}, Zendesk: account, ReorderWindow: c.ReorderWindow, ChatLimit: &config.ChatLimit{Count: c.ChatLimit, Window: time.Minute}}
 	if c.Model {
 		model, stop, err := fakeModel(c.ModelListen)
 		if err != nil {
@@ -118,11 +120,11 @@ func (c *devCmd) Run(e *env) (err error) {
 		bot.Model = model
 	}
 	api := "http://" + page.Addr().String()
-	a, err := newApp(e.ctx, appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Version: programVersion(), Tracing: c.tracing()})
+	a, err := server.New(e.ctx, server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": bot}, TelegramURL: api, Listener: webhook, Operators: team, Log: e.log, Version: programVersion(), Tracing: c.tracing()})
 	if err != nil {
 		return err
 	}
-	token, err := demoOperator(e.ctx, a.store)
+	token, err := demoOperator(e.ctx, a.Store)
 	if err != nil {
 		return err
 	}
@@ -137,16 +139,16 @@ func (c *devCmd) Run(e *env) (err error) {
 	e.show("token", token)
 	e.show("tables", query+" -c 'table readmodel.conversations'")
 	go e.announceReady(base, func() error { return setWebhook(e.ctx, api, bot, base+"/webhook/demo") })
-	return a.run(e.ctx)
+	return a.Run(e.ctx)
 }
 
 // show prints where something is, in lines that fit a narrow terminal.
 func (e *env) show(what, where string) { fmt.Fprintf(e.stdout, "%-9s %s\n", what, where) }
 
 // demoAccount is the demo bot's account at the fake Zendesk.
-func demoAccount(url string) *zendeskConfig {
-	rate := float64(zendeskRate)
-	return &zendeskConfig{URL: url, Email: "bot@example.com", Token: "demo-token", WebhookSecret: demoSecret, Rate: &rate}
+func demoAccount(url string) *config.Zendesk {
+	rate := float64(config.ZendeskRate)
+	return &config.Zendesk{URL: url, Email: "bot@example.com", Token: "demo-token", WebhookSecret: demoSecret, Rate: &rate}
 }
 
 // startSimulator serves Telegram's side and returns what stops it. Update ids go
@@ -167,7 +169,7 @@ func startSimulator(e *env, dsn string, on net.Listener) (stop func(), err error
 	}
 	simulator := telegramsim.New(telegramsim.Options{Log: e.log, FirstUpdateID: first,
 		Bots: []telegramsim.Bot{{Token: demoToken, Username: "demo_bot", Name: "chatledger demo"}}})
-	server := &http.Server{Handler: simulator, ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{Handler: simulator, ReadHeaderTimeout: server.HeaderTimeout}
 	go server.Serve(on)
 	return func() {
 		simulator.Close()
@@ -203,7 +205,7 @@ func demoOperator(ctx context.Context, store *postgres.Store) (token string, err
 	return token, accounts.New(store.DB).PutOperator(ctx, "demo", commands.Admin, hash, nil)
 }
 
-func setWebhook(ctx context.Context, api string, b botConfig, url string) error {
+func setWebhook(ctx context.Context, api string, b config.Bot, url string) error {
 	client, err := telegram.NewClient(api, b.Token)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 )
 
 // doctorCmd looks at everything that must be right for the bots to serve.
@@ -54,7 +56,7 @@ type finding struct {
 type unwell struct{ warnings, errors int }
 
 func (u unwell) Error() string {
-	return fmt.Sprintf("%s, %s", plural(u.errors, "error"), plural(u.warnings, "warning"))
+	return fmt.Sprintf("%s, %s", text.Plural(u.errors, "error"), text.Plural(u.warnings, "warning"))
 }
 
 // ExitStatus is 1 for warnings, 2 for errors.
@@ -93,7 +95,7 @@ const (
 type examination struct {
 	*doctorCmd
 	e     *env
-	file  botsFile
+	file  config.File
 	store *postgres.Store // nil when it is not to be had
 	roots *x509.CertPool  // who certifies; nil is the system's
 

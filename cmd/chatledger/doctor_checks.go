@@ -22,14 +22,18 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
+	"github.com/chatledger/chatledger/cmd/internal/server"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/schema"
 )
 
 // configuration reads the bots file and what it points to.
 func (x *examination) configuration() {
-	file, err := readBotsFile(x.Bots)
-	var wrong mistakes
+	file, err := config.Read(x.Bots)
+	var wrong config.Mistakes
 	switch {
 	case errors.As(err, &wrong):
 		for _, m := range wrong {
@@ -39,10 +43,10 @@ func (x *examination) configuration() {
 		x.find(grave, "configuration", "give the bots file with --bots", "%v", err)
 	default:
 		x.file = file
-		x.find(fine, "configuration", "", "%s in %s", plural(len(file.Bots), "bot"), x.Bots)
+		x.find(fine, "configuration", "", "%s in %s", text.Plural(len(file.Bots), "bot"), x.Bots)
 	}
 	for name, b := range x.file.Bots {
-		if _, err := b.orders(); err != nil {
+		if _, err := b.ReadOrders(); err != nil {
 			x.find(grave, "bot "+name+" orders", "mend the catalogue, or take `orders` out of the bots file", "%v", err)
 		}
 		if b.Knowledge == "" {
@@ -50,7 +54,7 @@ func (x *examination) configuration() {
 		}
 		k, err := knowledge.Read(os.DirFS(b.Knowledge), knowledge.Options{Untrained: true})
 		if err == nil {
-			_, err = b.prefers(k)
+			_, err = b.Prefer(k)
 		}
 		well := err == nil
 		says := "folder " + b.Knowledge
@@ -95,7 +99,7 @@ func reachable(err error) string {
 		return "look at the address, the firewall, and whether the server runs"
 	}
 	switch {
-	case refused.Code == tooManyConnections:
+	case refused.Code == server.TooManyConnections:
 		return "see who has them: select usename, application_name, count(*) from pg_stat_activity group by 1, 2; or raise max_connections"
 	case refused.Code == "3D000": // invalid_catalog_name
 		return "make the database with createdb, then run `chatledger migrate`; or correct its name in DATABASE_URL"
@@ -183,10 +187,10 @@ func (x *examination) lags(ctx context.Context) error {
 	for _, l := range lags {
 		behind = max(behind, l.Events)
 		if l.Age > consumersBehind {
-			x.find(warning, "consumers", "is a serve running? its log and chatledger_page_seconds say what the group does", "%s is %s behind, the first of them %v old", l.Group, plural(int(l.Events), "event"), l.Age.Round(time.Second))
+			x.find(warning, "consumers", "is a serve running? its log and chatledger_page_seconds say what the group does", "%s is %s behind, the first of them %v old", l.Group, text.Plural(int(l.Events), "event"), l.Age.Round(time.Second))
 		}
 	}
-	x.find(fine, "consumers", "", "%s, at most %s behind", plural(len(lags), "group"), plural(int(behind), "event"))
+	x.find(fine, "consumers", "", "%s, at most %s behind", text.Plural(len(lags), "group"), text.Plural(int(behind), "event"))
 	return nil
 }
 
@@ -250,10 +254,10 @@ func (x *examination) outside(ctx context.Context) {
 	}
 	for name, b := range x.file.Bots {
 		asking.Go(func() { x.webhook(ctx, name, b) })
-		if b.secure() {
+		if b.Secure() {
 			asking.Go(func() { x.certificate(ctx, name, b) })
 		}
-		for what, address := range b.callsOut() {
+		for what, address := range b.CallsOut() {
 			asking.Go(func() { x.reaches(ctx, "bot "+name+" "+what, address) })
 		}
 	}
@@ -261,7 +265,7 @@ func (x *examination) outside(ctx context.Context) {
 }
 
 // webhook compares what Telegram knows with what we stored.
-func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
+func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	what := "bot " + name + " webhook"
 	client, err := telegram.NewClient(x.TelegramURL, b.Token)
 	if err != nil {
@@ -284,10 +288,10 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
 	if time.Since(info.OutOfSyncAt) < recentError {
-		x.find(warning, what, untilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly), outOfSync)
+		x.find(warning, what, registrar.UntilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly), registrar.OutOfSync)
 	}
 	if b.PublicURL == "" {
-		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", orNone(info.URL))
+		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", text.OrNone(info.URL))
 		return
 	}
 	var all []webhooks.Address
@@ -297,20 +301,20 @@ func (x *examination) webhook(ctx context.Context, name string, b botConfig) {
 			return
 		}
 	}
-	path, left := standing(all, name, b, info.URL)
-	differing, mend := differences(info.Registration, b.registration(path)), "run `chatledger webhook set --bot "+name+"`"
+	path, left := registrar.Standing(all, name, b, info.URL)
+	differing, mend := registrar.Differences(info.Registration, b.Registration(path)), "run `chatledger webhook set --bot "+name+"`"
 	for _, d := range differing {
 		x.find(grave, what, mend, "%s", d)
 	}
 	for _, a := range left {
-		x.find(warning, what, mend, "%s", leftOpen(b, a))
+		x.find(warning, what, mend, "%s", registrar.LeftOpen(b, a))
 	}
 	if len(differing)+len(left) == 0 {
-		x.find(fine, what, "", "%s, %s wait", info.URL, plural(info.Pending, "update"))
+		x.find(fine, what, "", "%s, %s wait", info.URL, text.Plural(info.Pending, "update"))
 	}
 }
 
-func (x *examination) certificate(ctx context.Context, name string, b botConfig) {
+func (x *examination) certificate(ctx context.Context, name string, b config.Bot) {
 	what := "bot " + name + " certificate"
 	notAfter, err := certificates.Check(ctx, b.PublicURL, x.roots)
 	left := time.Until(notAfter)
@@ -331,7 +335,7 @@ func (x *examination) certificate(ctx context.Context, name string, b botConfig)
 // reaches tells whether anybody answers at an address. What the answer is does not matter:
 // the question has no token.
 func (x *examination) reaches(ctx context.Context, what, address string) {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	ctx, cancel := context.WithTimeout(ctx, registrar.ReadyPatience)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err == nil {
@@ -349,7 +353,7 @@ func (x *examination) reaches(ctx context.Context, what, address string) {
 
 // receiver asks a running serve whether it is ready, and for its breakers.
 func (x *examination) receiver(ctx context.Context) {
-	if err := isReady(ctx, x.Receiver+"/readyz"); err != nil {
+	if err := registrar.Ready(ctx, x.Receiver+"/readyz"); err != nil {
 		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons", "%v", err)
 		return
 	}
@@ -361,7 +365,7 @@ func (x *examination) receiver(ctx context.Context) {
 
 // breakers looks for destinations that a running serve does not call, in its metrics.
 func (x *examination) breakers(ctx context.Context) error {
-	answer, err := ask(ctx, x.Receiver+"/metrics", "")
+	answer, err := registrar.Get(ctx, x.Receiver+"/metrics", "")
 	if err != nil {
 		return err
 	}

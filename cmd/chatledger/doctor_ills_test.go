@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/certificates/certtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // nobody listens there.
@@ -32,7 +33,7 @@ type examinee struct {
 
 // newExaminee is in good health.
 func newExaminee(t *testing.T, dsn string) *examinee {
-	bot := botConfig{PublicURL: "http://bot.example.com/webhook/shop"}.registration("")
+	bot := config.Bot{PublicURL: "http://bot.example.com/webhook/shop"}.Registration("")
 	p := &examinee{t: t, dsn: dsn, ready: http.StatusOK, metrics: http.StatusOK, info: map[string]any{"url": bot.URL, "allowed_updates": bot.AllowedUpdates, "max_connections": bot.MaxConnections}}
 	p.write("")
 	p.telegram = p.serve(func(w http.ResponseWriter, r *http.Request) {
@@ -216,7 +217,7 @@ func TestTheDoctorLooksAtCertificates(t *testing.T) {
 		if !c.trusted {
 			x.roots = x509.NewCertPool()
 		}
-		x.certificate(t.Context(), "shop", botConfig{PublicURL: address + "/webhook/shop"})
+		x.certificate(t.Context(), "shop", config.Bot{PublicURL: address + "/webhook/shop"})
 		if f := x.findings[0]; len(x.findings) != 1 || f.Severity != c.severity || !strings.Contains(f.Says, c.says) || (f.Do == "") != (c.severity == fine) {
 			t.Errorf("one that ends in %v: %+v", c.ends, x.findings)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -79,7 +80,7 @@ func (w *world) write(chats, n int) {
 	defer handler.Close()
 	requests := make([]commands.Request, n)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)), Actor: "operator:ann", At: now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)), Actor: "operator:ann", At: clock.Now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: fmt.Sprintf("message %04d", i)}}
 	}
 	if _, err := handler.HandleAll(w.t.Context(), requests); err != nil {

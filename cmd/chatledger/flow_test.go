@@ -13,13 +13,15 @@ import (
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
 // telegramRates are the limits of a bot whose file names none.
-func telegramRates(b *botConfig) {
-	if err := b.Rate.complete(); err != nil {
+func telegramRates(b *config.Bot) {
+	if err := b.Rate.Complete(); err != nil {
 		panic(err)
 	}
 }
@@ -230,8 +232,8 @@ func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
 	w := newTown(t, pgtest.Database(t), telegramRates)
 	wrong := w.bot
 	wrong.Token = demoToken + "-and-more"
-	bots := func(demo botConfig) func(*appConfig) {
-		return func(c *appConfig) { c.Bots = map[string]botConfig{"demo": demo, "other": w.bot} }
+	bots := func(demo config.Bot) func(*server.Config) {
+		return func(c *server.Config) { c.Bots = map[string]config.Bot{"demo": demo, "other": w.bot} }
 	}
 	w.running = w.start(w.dsn, bots(wrong))
 	if err := setWebhook(t.Context(), w.api, w.bot, w.url+"/webhook/other"); err != nil {
@@ -305,22 +307,22 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	orders := slowOrders{crm.Demo, make(chan struct{})}
-	a.bots.all()["demo"].typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
+	a.Bots.All()["demo"].Typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- a.run(ctx) }()
+	go func() { ended <- a.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	<-a.router.Running()
+	<-a.Router.Running()
 	w.running = &running{url: "http://" + listener.Addr().String()}
 	w.register()
 	typed := func() int64 { return w.Stats().Calls["sendChatAction"]["200"] }

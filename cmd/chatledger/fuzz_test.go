@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -27,7 +28,7 @@ func FuzzBotsFile(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		bots, err := readBotSettings(path) // without what is referred to, which may be any file
+		bots, err := config.ReadSettings(path) // without what is referred to, which may be any file
 		if err != nil {
 			if said := telemetry.OneLine(err.Error()); said == "" || strings.Contains(said, "\n") {
 				t.Errorf("%q is refused with %q", text, said)
@@ -35,14 +36,14 @@ func FuzzBotsFile(f *testing.F) {
 			return
 		}
 		for name, b := range bots {
-			if b.ReorderWindow < 0 || b.ReorderWindow > maxReorderWindow || b.ChatLimit == nil || b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit {
+			if b.ReorderWindow < 0 || b.ReorderWindow > config.MaxReorderWindow || b.ChatLimit == nil || b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit {
 				t.Errorf("bot %q: %+v", name, b)
 			}
-			if l := b.limits(); !(l.Bot >= 0 && l.Bot <= maxRate && l.Chat >= 0 && l.Chat <= maxRate && l.Group >= 0 && l.Group <= maxRate) {
+			if l := b.Limits(); !(l.Bot >= 0 && l.Bot <= config.MaxRate && l.Chat >= 0 && l.Chat <= config.MaxRate && l.Group >= 0 && l.Group <= config.MaxRate) {
 				t.Errorf("bot %q: %+v", name, l)
 			}
-			for _, k := range []keep{b.Retention.Raw, b.Retention.Quarantine} {
-				if d := time.Duration(k); d != 0 && (d < minKeep || d > maxKeep) {
+			for _, k := range []config.Keep{b.Retention.Raw, b.Retention.Quarantine} {
+				if d := time.Duration(k); d != 0 && (d < config.MinKeep || d > config.MaxKeep) {
 					t.Errorf("bot %q keeps for %v", name, d)
 				}
 			}

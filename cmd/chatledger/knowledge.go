@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/chatledger/chatledger/adapters/knowledge"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -42,7 +44,7 @@ func (f knowledgeFolder) read(out io.Writer, options knowledge.Options) (*dialog
 	for _, m := range mistakes {
 		fmt.Fprintln(out, m)
 	}
-	return nil, fmt.Errorf("%s: %s", cmp.Or(f.dir, "the shop"), plural(len(mistakes), "mistake"))
+	return nil, fmt.Errorf("%s: %s", cmp.Or(f.dir, "the shop"), text.Plural(len(mistakes), "mistake"))
 }
 
 type knowledgeCheckCmd struct {
@@ -73,20 +75,20 @@ const fewExamples = 10
 
 func summarize(out io.Writer, k *dialog.Knowledge, examples []knowledge.Example) {
 	fmt.Fprintf(out, "hash       %s\nlanguages  %s\nintents    %d, by %s\nworkflows  %s\nrules      %d\ncanned     %d\n",
-		k.Hash, list(k.Languages), len(k.Topics), plural(len(examples), "example"),
-		cmp.Or(list(slices.Sorted(maps.Keys(k.Workflows))), "none"), len(k.Rules), len(k.Canned))
+		k.Hash, text.Join(k.Languages), len(k.Topics), text.Plural(len(examples), "example"),
+		cmp.Or(text.Join(slices.Sorted(maps.Keys(k.Workflows))), "none"), len(k.Rules), len(k.Canned))
 	count := map[string]int{}
 	for _, x := range examples {
 		count[x.File]++
 	}
 	for _, file := range slices.Sorted(maps.Keys(count)) {
 		if count[file] < fewExamples {
-			fmt.Fprintf(out, "few        %s has %s; from %d on an intent is told apart well\n", file, plural(count[file], "example"), fewExamples)
+			fmt.Fprintf(out, "few        %s has %s; from %d on an intent is told apart well\n", file, text.Plural(count[file], "example"), fewExamples)
 		}
 	}
 	for _, language := range k.Languages {
 		if missing := wordsMissing(k, language); len(missing) > 0 {
-			fmt.Fprintf(out, "words      %s are said in English to who speaks %s: write them into words.yaml\n", list(missing), language)
+			fmt.Fprintf(out, "words      %s are said in English to who speaks %s: write them into words.yaml\n", text.Join(missing), language)
 		}
 	}
 }
@@ -112,7 +114,7 @@ func printTrial(out io.Writer, t knowledge.Trial, threshold float64) {
 		share(t.Right), share(t.Asked), threshold, share(t.Mistaken))
 	for i, c := range t.Confusions {
 		if i == maxConfusions {
-			fmt.Fprintf(out, "and %s more\n", plural(len(t.Confusions)-i, "pair"))
+			fmt.Fprintf(out, "and %s more\n", text.Plural(len(t.Confusions)-i, "pair"))
 			break
 		}
 		x := c.Examples[0]
@@ -135,7 +137,7 @@ func (c *knowledgeTryCmd) Run(e *env) error {
 	for name := range dialog.Toolbox {
 		tools[name] = true
 	}
-	turn := dialog.Take(dialog.Context{Knowledge: k, Tools: tools, Prefers: c.Language}, dialog.Act{Text: c.Text, MessageID: 1, At: now()})
+	turn := dialog.Take(dialog.Context{Knowledge: k, Tools: tools, Prefers: c.Language}, dialog.Act{Text: c.Text, MessageID: 1, At: clock.Now()})
 	u := k.Understand(c.Text, turn.Language)
 	fmt.Fprintf(e.stdout, "intent      %s\nconfidence  %.2f (understood from %.2f)\nlanguage    %s\n", u.Intent, u.Confidence, k.Threshold, turn.Language)
 	printTurn(e.stdout, turn)

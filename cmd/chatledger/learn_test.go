@@ -9,6 +9,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 func TestABotLearnsWithoutARestart(t *testing.T) {
@@ -26,8 +28,8 @@ func TestABotLearnsWithoutARestart(t *testing.T) {
 		}
 	}
 	var log waittest.Log
-	w := newTown(t, pgtest.Database(t), func(b *botConfig) { b.Knowledge = dir })
-	w.running = w.start(w.dsn, func(c *appConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w := newTown(t, pgtest.Database(t), func(b *config.Bot) { b.Knowledge = dir })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	w.register()
 	chat := int64(0)
 	asks := func() string { // in a chat of its own, where nothing was repeated

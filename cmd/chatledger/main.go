@@ -19,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
 // cli is every subcommand, each in the file of its name.
@@ -82,7 +84,7 @@ func main() {
 
 // run is main without the process around it, for tests too.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return runAt(ctx, now, args, stdout, stderr)
+	return runAt(ctx, clock.Now, args, stdout, stderr)
 }
 
 // runAt is run by a clock of its own.
@@ -90,7 +92,7 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 	var c cli
 	parser, err := kong.New(&c, kong.Name("chatledger"),
 		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
-		kong.Vars{"log_level": "warn", "rotation_overlap": rotationOverlap.String()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.Vars{"log_level": "warn", "rotation_overlap": registrar.RotationOverlap.String()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		panic(err)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -79,7 +81,7 @@ func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	}
 	event := uuid.Must(uuid.NewV7())
 	errs, err := store.Append(w.t.Context(), []commands.Append{{Stream: stream, Expected: version,
-		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "operator:ann", OccurredAt: now()}}}})
+		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "operator:ann", OccurredAt: clock.Now()}}}})
 	if err != nil || errs[0] != nil {
 		w.t.Fatal(err, errs)
 	}
@@ -138,7 +140,7 @@ func TestNonsenseFromTelegramIsReadInBoundsAndNamed(t *testing.T) {
 		taken[c.name] = max(taken[c.name], count.n)
 	}))
 	t.Cleanup(front.Close)
-	w.running = w.start(w.dsn, func(c *appConfig) { c.TelegramURL = front.URL })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.TelegramURL = front.URL })
 	w.register()
 	for i := range cases {
 		w.Say(int64(i+1), "hello")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -91,7 +93,7 @@ func scope(names []string) ([]string, error) {
 		return []string{}, nil
 	}
 	for _, name := range names {
-		if !botName.MatchString(name) {
+		if !config.BotName.MatchString(name) {
 			return nil, fmt.Errorf("%q is no bot's name: give names as the bots file has them, or %s alone for all", name, everyBot)
 		}
 	}
@@ -104,7 +106,7 @@ func scopeOf(bots []string) string {
 	if len(bots) == 0 {
 		return "all bots"
 	}
-	return list(bots)
+	return text.Join(bots)
 }
 
 // Run prints the password, which nobody can see again.

@@ -20,6 +20,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -40,7 +41,7 @@ func newTeam(t *testing.T, names ...string) *team {
 		t.Fatal(err)
 	}
 	team.api = "http://" + listener.Addr().String() + "/api/v1"
-	team.running = team.start(team.dsn, func(c *appConfig) { c.Operators = listener })
+	team.running = team.start(team.dsn, func(c *server.Config) { c.Operators = listener })
 	team.register()
 	return team
 }

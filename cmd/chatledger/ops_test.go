@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // metricsOf is the status of /metrics at a base address, asked with a header.
@@ -45,7 +47,7 @@ func TestTheWorldDoesNotSeeMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := w.start(w.dsn, func(c *appConfig) { c.Ops = ops })
+	other := w.start(w.dsn, func(c *server.Config) { c.Ops = ops })
 	side := "http://" + ops.Addr().String()
 	if public, inside := metricsOf(t, other.url), metricsOf(t, side, "X-Forwarded-For"); public != http.StatusNotFound || inside != http.StatusOK {
 		t.Errorf("with a listener of its own: %d at the webhook's, %d there", public, inside)
@@ -183,14 +185,14 @@ func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	a, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.store.Close()
+	defer a.Store.Close()
 	reasons := func() string {
 		answer := httptest.NewRecorder()
-		a.ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		a.Ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if answer.Code != http.StatusServiceUnavailable {
 			t.Errorf("answered %d", answer.Code)
 		}
@@ -199,11 +201,11 @@ func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
 	if said := reasons(); !strings.Contains(said, `["handlers are starting"]`) {
 		t.Error(said)
 	}
-	a.stopping.Store(true)
+	a.Stopping.Store(true)
 	if said := reasons(); !strings.Contains(said, "stopping") {
 		t.Error(said)
 	}
-	a.store.Close()
+	a.Store.Close()
 	if said := reasons(); !strings.Contains(said, "the database does not answer") || strings.Contains(said, "127.0.0.1") {
 		t.Error(said)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/admin/deliveries"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // network is what lies between chatledger and somebody whom it calls.
@@ -96,7 +98,7 @@ func TestNoAnswerIsLostWhileTelegramIsDown(t *testing.T) {
 	}
 	w := newTown(t, pgtest.Database(t))
 	line := newNetwork(t, w.api)
-	w.running = w.start(w.dsn, func(c *appConfig) { c.TelegramURL = line.url })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.TelegramURL = line.url })
 	w.register()
 
 	updates := 0
@@ -153,7 +155,7 @@ func TestZendeskIsToldEverythingOnceOverABadNetwork(t *testing.T) {
 	zendesk, account := newZendesk(t, itself)
 	line := newNetwork(t, account.URL)
 	account.URL = line.url
-	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
+	w := newWorldOn(t, pgtest.Database(t), func(b *config.Bot) { b.Zendesk = account })
 	for i, d := range disturbances {
 		chat := int64(i + 1)
 		for n, words := range []string{"I want to talk to a person", "are you there?"} {

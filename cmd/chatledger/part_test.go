@@ -8,6 +8,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // Who receives answers nobody, who works takes nothing in, and together they do everything:
@@ -15,7 +16,7 @@ import (
 func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
-	w.running = w.start(w.dsn, func(c *appConfig) { c.Only = receiving })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
 	w.register()
 	w.Say(42, "Where is my order 1001?")
 	w.eventually("the message is stored", func() string {
@@ -25,7 +26,7 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 		t.Errorf("who only receives has led %d consumer groups", led)
 	}
 
-	work := func(c *appConfig) { c.Only = working }
+	work := func(c *server.Config) { c.Only = server.Work }
 	worker := w.start(w.dsn, work)
 	if status, _, err := post(worker.url, `{"update_id": 1}`); err != nil || status != http.StatusNotFound {
 		t.Errorf("who only works answers a webhook with %d (%v)", status, err)
@@ -45,10 +46,10 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 	answers(2)
 
 	// Who only receives knows how far the others are: when nobody works, somebody must say so.
-	receiver := w.start(w.dsn, func(c *appConfig) { c.Only = receiving })
+	receiver := w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
 	w.eventually("a receiver tells the lag of every group", func() string {
 		_, metrics, err := get(receiver.url + "/metrics")
-		for _, group := range consumerGroups() {
+		for _, group := range server.ConsumerGroups() {
 			if !strings.Contains(metrics, fmt.Sprintf("chatledger_consumer_lag_seconds{group=%q}", group)) {
 				return fmt.Sprint("none of ", group, err)
 			}
@@ -75,7 +76,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 	}
 	first, second, third := plain("first", 0), plain("second", 1), plain("third", 2)
 	w.write(first)
-	w.running = w.serveFileAs(receiving, &told)
+	w.running = w.serveFileAs(server.Receive, &told)
 
 	w.write(first, second)
 	read(&told, "added=[second]")
@@ -86,7 +87,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 	w.eventually("both are stored", func() string { return w.rows(`select count(*) from eventstore.events having count(*) <> 2`) })
 	w.wantRows("0, 0", `select (select count(*) from eventstore.checkpoints), (select count(*) from eventstore.deliveries)`)
 
-	worker := w.serveFileAs(working, &worked)
+	worker := w.serveFileAs(server.Work, &worked)
 	heard := func(name string, n int) {
 		t.Helper()
 		w.eventually(name+" answers", func() string {

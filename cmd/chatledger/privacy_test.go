@@ -22,6 +22,8 @@ import (
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // mark is a part of every text, name and token in these tests.
@@ -105,9 +107,9 @@ func newInhabited(t *testing.T) *inhabited {
 	}
 	w.world.api = front(&w.telegram, w.Server) // the team's is that of operators
 	crm := crmsim.New(crmsim.Options{Token: "crm-" + mark})
-	w.bot.Orders, w.bot.CRM = "", &crmConfig{URL: front(&w.crm, crm) + "/" + mark, Token: "crm-" + mark}
+	w.bot.Orders, w.bot.CRM = "", &config.CRM{URL: front(&w.crm, crm) + "/" + mark, Token: "crm-" + mark}
 	w.crm.inner = http.StripPrefix("/"+mark, crm)
-	account := &zendeskConfig{Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark, Rate: new(float64)}
+	account := &config.Zendesk{Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark, Rate: new(float64)}
 	w.desk = zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
 	account.URL = front(&w.zendesk, w.desk)
 	w.bot.Zendesk = account
@@ -126,7 +128,7 @@ func newInhabited(t *testing.T) *inhabited {
 		}
 		w.team.api = "http://" + operators.Addr().String() + "/api/v1"
 		w.other = w.running
-		w.running = w.start(dsn, w.spans.traced(format, 1), func(c *appConfig) {
+		w.running = w.start(dsn, w.spans.traced(format, 1), func(c *server.Config) {
 			c.Operators, c.Log = operators, logFlags{LogFormat: format}.logger(&w.said[i], slog.LevelDebug-4)
 		})
 	}

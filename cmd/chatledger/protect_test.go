@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // What a bot's public address shows is a metric, also when nobody would trust it.
@@ -13,7 +15,7 @@ func TestThePublicCertificatesExpiryIsAMetric(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewTLSServer(http.NotFoundHandler())
 	defer front.Close()
-	w := newWorld(t, func(b *botConfig) { b.PublicURL = front.URL + "/webhook/demo" })
+	w := newWorld(t, func(b *config.Bot) { b.PublicURL = front.URL + "/webhook/demo" })
 	w.eventually("it is shown", func() string {
 		_, metrics, err := get(w.url + "/metrics")
 		expires := fmt.Sprintf("chatledger_certificate_not_after_seconds{bot=\"demo\",source=\"public\"} %v\n", float64(front.Certificate().NotAfter.Unix()))

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -156,7 +157,7 @@ func (w *world) metric(name string) float64 {
 func TestServeNoticesARowThatIsNotWhatTheEventsLeadTo(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
-	w.running = w.start(w.dsn, func(c *appConfig) { c.VerifyEvery = 20 * time.Millisecond })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.VerifyEvery = 20 * time.Millisecond })
 	w.register()
 	for chat := range int64(10) {
 		w.Say(40+chat, "I want to talk to a person")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // Every kind of update is stored once, whole, and a repeat of it, under its own
@@ -171,7 +172,7 @@ func TestTheReorderWindowSortsAndAStragglerRewindsNothing(t *testing.T) {
 	const first = 1000
 	var w *world
 	for within := false; !within; { // a machine that is held up lets the window pass
-		w = newWorld(t, func(b *botConfig) { b.ReorderWindow = window })
+		w = newWorld(t, func(b *config.Bot) { b.ReorderWindow = window })
 		w.openChat(7)
 		var all sync.WaitGroup
 		for _, i := range rand.Perm(10) {
@@ -219,7 +220,7 @@ func TestTheReorderWindowSortsAndAStragglerRewindsNothing(t *testing.T) {
 func TestTheReorderWindowHoldsUpOnlyItsOwnChat(t *testing.T) {
 	t.Parallel()
 	const window = 2 * time.Second
-	w := newWorld(t, func(b *botConfig) { b.ReorderWindow = window })
+	w := newWorld(t, func(b *config.Bot) { b.ReorderWindow = window })
 	done, begun := make(chan struct{}), time.Now()
 	go func() {
 		defer close(done)
@@ -239,7 +240,7 @@ func TestTheReorderWindowHoldsUpOnlyItsOwnChat(t *testing.T) {
 
 func TestMessagesOverTheLimitAreKeptAndNotAnswered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(b *botConfig) { b.ChatLimit = &chatLimit{10, time.Minute} })
+	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 10, Window: time.Minute} })
 	for range 13 {
 		w.Say(7, "hello")
 	}
@@ -322,7 +323,7 @@ func TestTheSimulatorsUpdatesArrive(t *testing.T) {
 // A repeat is known under another update id however much was said in between.
 func TestARepeatFromLongAgoAddsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(b *botConfig) { b.ChatLimit = &chatLimit{1, time.Hour} })
+	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 1, Window: time.Hour} })
 	const n = 80
 	for i := range int64(n) {
 		w.mustPost(messageUpdate(100+i, 7, 10+i, fmt.Sprint("message ", i)))

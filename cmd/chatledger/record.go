@@ -11,6 +11,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram/fixture"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -51,7 +53,7 @@ func (c *recordCmd) Run(e *env) error {
 		if !c.Follow {
 			break
 		}
-		if pause(e.ctx, recordEvery) != nil {
+		if wait.For(e.ctx, recordEvery) != nil {
 			return nil
 		}
 	}
@@ -69,7 +71,7 @@ func (c *recordCmd) key() ([]byte, error) {
 	if !strings.HasPrefix(c.Key, "env:") && !strings.HasPrefix(c.Key, "file:") {
 		return nil, errors.New("--key: give env:NAME or file:PATH; what stands in a command line is no secret")
 	}
-	key, err := resolve(c.Key)
+	key, err := config.Resolve(c.Key)
 	if err == nil && len(key) < leastKey {
 		err = fmt.Errorf("it has %d bytes; %d are the least", len(key), leastKey)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -50,7 +51,7 @@ func TestFixturesOfWhatCameInAreReadAsWhatItWas(t *testing.T) {
 		if found := betrayal(string(text), mark); found != "" {
 			t.Errorf("%s: %s", path, found)
 		}
-		request, err := telegram.Translate(telegram.Bot{Name: "demo"}, text, now())
+		request, err := telegram.Translate(telegram.Bot{Name: "demo"}, text, clock.Now())
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue

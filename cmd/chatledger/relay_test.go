@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // A relay that knows no secret of Telegram's passes a message on, and its customer is
@@ -14,7 +16,7 @@ import (
 func TestARelayThatSignsPassesUpdatesOn(t *testing.T) {
 	t.Parallel()
 	const key = "the key that both sides have been given"
-	w := newWorld(t, func(b *botConfig) { b.RelaySecret = key })
+	w := newWorld(t, func(b *config.Bot) { b.RelaySecret = key })
 	w.openChat(42)
 	body := messageUpdate(1000, 42, 10, "Where is my order 1001?")
 	mac := hmac.New(sha256.New, []byte(key))

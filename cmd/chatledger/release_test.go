@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 // release starts a version of chatledger as a program of its own, with a bots file and a
@@ -46,7 +48,7 @@ func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 	defer stop()
 	var customers sync.WaitGroup
 	customers.Go(func() {
-		every(ctx, 10*time.Millisecond, func() {
+		wait.Every(ctx, 10*time.Millisecond, func() {
 			if w.Stats().Updates.Pending < 20 { // no more than a busy machine takes in
 				w.Say(1000+written.Load()/2, "Where is my order 1001?")
 				written.Add(1)
@@ -134,7 +136,7 @@ func TestNothingIsSwitchedToAReleaseThatIsNotReady(t *testing.T) {
 func TestTheReleaseAtAnAddressIsAskedThere(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
-	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), server("203.0.113.7")) // from which Telegram comes
+	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), serverSettings("203.0.113.7")) // from which Telegram comes
 	before, after := w.release("v1"), w.release("v2")
 	p.pass("", before.url)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })

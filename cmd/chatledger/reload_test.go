@@ -19,6 +19,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // town is a world with several bots that one bots file names.
@@ -64,20 +66,20 @@ func (w *town) serveFile() {
 }
 
 // serveFileAs runs one that does a part of the work, with a log of its own.
-func (w *town) serveFileAs(only part, log *waittest.Log) *running {
+func (w *town) serveFileAs(only server.Part, log *waittest.Log) *running {
 	w.t.Helper()
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.start(w.dsn, func(c *appConfig) {
+	return w.start(w.dsn, func(c *server.Config) {
 		c.Bots, c.Server, c.BotsFile, c.Only = file.Bots, file.Server, w.file, only
 		c.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 }
 
 // point has the simulator post a bot's updates to the running chatledger.
-func (w *town) point(name string, b botConfig) {
+func (w *town) point(name string, b config.Bot) {
 	w.t.Helper()
 	if err := setWebhook(w.t.Context(), w.api, b, w.url+"/webhook/"+name); err != nil {
 		w.t.Fatal(err)
@@ -143,7 +145,7 @@ func TestBotsComeChangeAndLeaveWithTheirFile(t *testing.T) {
 	steady, leaving := plain("steady", 0), plain("leaving", 2)
 	w.write(steady, plain("changing", 1), leaving)
 	w.serveFile()
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +165,7 @@ func TestBotsComeChangeAndLeaveWithTheirFile(t *testing.T) {
 	changed = strings.Replace(changed, "secret-of-changing", "another-secret", 1)
 	w.write(steady, changed, plain("coming", 3))
 	w.logged("added=[coming] changed=[changing] removed=[leaving]")
-	now, err := readBotsFile(w.file)
+	now, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +258,7 @@ func TestAFolderExchangedBehindALinkIsNoticed(t *testing.T) {
 		got := postTo(t, w.url+"/webhook/shop", "other-secret")
 		return unless(got == http.StatusOK, "%d", got)
 	})
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}

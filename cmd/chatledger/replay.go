@@ -18,6 +18,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	shown "github.com/chatledger/chatledger/cmd/internal/admin/progress"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/commands/whatif"
 	"github.com/chatledger/chatledger/domain"
@@ -91,7 +92,7 @@ type replay struct {
 
 // prepare checks the flags and reads the settings.
 func (c *replayCmd) prepare(e *env) (*replay, error) {
-	shop, err := shopKnowledge()
+	shop, err := config.ShopKnowledge()
 	if err != nil {
 		return nil, err
 	}
@@ -107,13 +108,13 @@ func (c *replayCmd) prepare(e *env) (*replay, error) {
 	if c.Bots == "" {
 		return r, nil
 	}
-	bots, err := readBotSettings(c.Bots)
+	bots, err := config.ReadSettings(c.Bots)
 	if err != nil {
 		return nil, err
 	}
 	byBot := map[string]whatif.Settings{}
 	for name, b := range bots {
-		if byBot[name], err = b.decidesWith(name, e.log); err != nil {
+		if byBot[name], err = decidesWith(name, b, e.log); err != nil {
 			return nil, fmt.Errorf("bots file %s: bot %s: %w", c.Bots, name, err)
 		}
 	}
@@ -136,8 +137,8 @@ func asRecorded(bot string, k *dialog.Knowledge) whatif.Settings {
 
 // decidesWith is what of a bot's settings matters to decisions. Other systems are not
 // called: they answer what they answered then.
-func (b botConfig) decidesWith(name string, log *slog.Logger) (whatif.Settings, error) {
-	k, err := b.knows(log)
+func decidesWith(name string, b config.Bot, log *slog.Logger) (whatif.Settings, error) {
+	k, err := b.ReadKnowledge(log)
 	if err != nil {
 		return whatif.Settings{}, err
 	}
@@ -147,9 +148,9 @@ func (b botConfig) decidesWith(name string, log *slog.Logger) (whatif.Settings, 
 	}
 	s := asRecorded(name, k)
 	s.Limit, s.Desk = &chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}, &desk
-	orders, err := b.orders()
+	orders, err := b.ReadOrders()
 	s.With.Tools = crm.ToolsWith(orders != nil, b.CRM != nil)
-	s.With = b.Model.informs(s.With)
+	s.With = b.Model.Informs(s.With)
 	if catalogue, ok := orders.(crm.Catalogue); ok {
 		s.Order = func(number string) (dialog.Order, bool) {
 			order, found, _ := catalogue.Order(context.Background(), number, crm.Asker{}) // a list never fails

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/commands/whatif"
 )
 
@@ -64,7 +65,7 @@ var keptSchema = regexp.MustCompile(`readmodel_sandbox_\w+`)
 
 func TestAReplayReportsWhatOtherSettingsChange(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(b *botConfig) { b.ChatLimit = &chatLimit{Count: 1, Window: time.Hour} })
+	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 1, Window: time.Hour} })
 	w.Say(42, "where is my order 1001?")
 	w.settle()
 	w.Say(42, "I want to talk to \x1b[31m a person")

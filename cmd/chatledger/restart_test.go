@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -172,7 +173,7 @@ func (w *world) walk(stops []stop, part func(stop) []act) {
 // get to.
 func everyStep(t *testing.T) (stops []stop) {
 	t.Helper()
-	shop, err := shopKnowledge()
+	shop, err := config.ShopKnowledge()
 	if err != nil {
 		t.Fatal(err)
 	}

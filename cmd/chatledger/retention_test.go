@@ -4,14 +4,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // The process that serves may not change an event, and removes its update all the same.
 func TestServeRemovesWhatABotKeepsNoLonger(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "retains")
-	w := newTown(t, r.admin, func(b *botConfig) {
-		b.Retention = retention{Raw: keep(90 * 24 * time.Hour), Quarantine: keep(30 * 24 * time.Hour)}
+	w := newTown(t, r.admin, func(b *config.Bot) {
+		b.Retention = config.Retention{Raw: config.Keep(90 * 24 * time.Hour), Quarantine: config.Keep(30 * 24 * time.Hour)}
 	})
 	first := w.start(r.app)
 	w.running = first
@@ -64,7 +66,7 @@ func TestRetentionFollowsTheBotsFile(t *testing.T) {
 	w := newBotsTown(t, "first", "second")
 	w.write(plain("first", 0), plain("second", 1))
 	w.serveFile()
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 )
 
 // instruction is something that the run-book has somebody type.
@@ -83,7 +84,7 @@ func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
 	w.says("shop", 7, "hello")
 	w.settle()
 	w.ClearFaults()
-	long := func() time.Time { return now().AddDate(0, 0, -14) }
+	long := func() time.Time { return clock.Now().AddDate(0, 0, -14) }
 	if code, _, stderr := commandAt(t.Context(), long, "ticket", "open", "--priority=urgent", "shop:9", "--database-url", w.dsn); code != 0 {
 		t.Fatal(stderr)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // scene is where a story takes place. The lines at its beginning say so:
@@ -24,7 +26,7 @@ type scene struct {
 	kind     string // of the chat, in Telegram's words
 	topic    int64  // 0 is none
 	language string
-	limit    chatLimit
+	limit    config.ChatLimit
 }
 
 // where a group of stories is, and the supergroup that it becomes.
@@ -64,7 +66,7 @@ func readScene(t *testing.T, lines []string) scene {
 	return s
 }
 
-func (s scene) limits(b *botConfig) { b.ChatLimit = &s.limit }
+func (s scene) limits(b *config.Bot) { b.ChatLimit = &s.limit }
 
 // say is what a customer writes.
 func (s *story) say(line string) {

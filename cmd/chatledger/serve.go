@@ -6,6 +6,9 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 type serveCmd struct {
@@ -15,7 +18,7 @@ type serveCmd struct {
 	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"Address of /metrics, /healthz and /readyz in plain HTTP, which the world should not reach; without it /metrics is at --listen, for this machine alone."`
 	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
 	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"How long it goes on taking updates in when it is told to stop, while /readyz says no: longer than a balancer takes to see that. The rest of the end takes 8 s at most."`
-	Only        part          `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" placeholder:"PART" help:"Do a part of the work, beside processes that do the other: receive (take updates in, where Telegram is near) or work (all the rest, where the database is)."`
+	Only        server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" placeholder:"PART" help:"Do a part of the work, beside processes that do the other: receive (take updates in, where Telegram is near) or work (all the rest, where the database is)."`
 	TelegramURL string        `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
@@ -26,11 +29,11 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	file, err := readBotsFile(c.Bots)
+	file, err := config.Read(c.Bots)
 	if err != nil {
 		return err
 	}
-	listener, err := listen(c.Listen, "--listen")
+	listener, err := server.Listen(c.Listen, "--listen")
 	if err != nil {
 		return err
 	}
@@ -38,26 +41,26 @@ func (c *serveCmd) Run(e *env) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	config := appConfig{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
+	config := server.Config{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
 	if c.Operators != "" {
-		if config.Operators, err = listen(c.Operators, "--operators"); err != nil {
+		if config.Operators, err = server.Listen(c.Operators, "--operators"); err != nil {
 			return err
 		}
 		defer config.Operators.Close()
 	}
 	if c.Ops != "" {
-		if config.Ops, err = listen(c.Ops, "--ops"); err != nil {
+		if config.Ops, err = server.Listen(c.Ops, "--ops"); err != nil {
 			return err
 		}
 		defer config.Ops.Close()
 	}
-	a, err := newApp(e.ctx, config)
+	a, err := server.New(e.ctx, config)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.scheme(), listener.Addr(), len(file.Bots))
+	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.Scheme(), listener.Addr(), len(file.Bots))
 	if config.Operators != nil {
 		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
 	}
-	return a.run(e.ctx)
+	return a.Run(e.ctx)
 }

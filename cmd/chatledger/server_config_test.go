@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 const serverBots = "bots: {demo: {token: \"1:a\", secret: s}}\n"
@@ -25,16 +27,16 @@ func TestTheServersPartOfTheBotsFile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(serverBots+c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readBots(path); err != nil {
+		if _, err := config.ReadBots(path); err != nil {
 			t.Errorf("%s: %v", c.text, err)
 		}
-		file, err := readBotsFile(path)
+		file, err := config.Read(path)
 		server := file.Server
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
 		}
-		g, err := server.rules()
+		g, err := server.Rules()
 		if got := fmt.Sprint(g.Allowed, g.Proxies, g.Connections, g.PerAddress); err != nil || got != c.want {
 			t.Errorf("%s: %s (%v), want %s", c.text, got, err, c.want)
 		}
@@ -58,7 +60,7 @@ func TestMistakesInTheServersPartAreNamed(t *testing.T) {
 		if err := os.WriteFile(path, []byte(serverBots+text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readBotsFile(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := config.Read(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -66,25 +68,25 @@ func TestMistakesInTheServersPartAreNamed(t *testing.T) {
 	if err := os.WriteFile(path, []byte(serverBots+"server: {alow: telegram}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readBots(path); err == nil || !strings.Contains(err.Error(), "alow") {
+	if _, err := config.ReadBots(path); err == nil || !strings.Contains(err.Error(), "alow") {
 		t.Errorf("an unknown field: %v", err)
 	}
 }
 
 func TestACertificatesSourceIsChosen(t *testing.T) {
 	t.Parallel()
-	if source, err := (tlsConfig{}).source("127.0.0.1:0", slog.Default()); source != nil || err != nil {
+	if source, err := (config.TLS{}).Source("127.0.0.1:0", slog.Default()); source != nil || err != nil {
 		t.Errorf("none: %v, %v", source, err)
 	}
-	asked := tlsConfig{ACME: &acmeConfig{Domains: []string{"bot.example.com"}, Storage: t.TempDir()}}
-	if source, err := asked.source("127.0.0.1:443", slog.Default()); source == nil || err != nil {
+	asked := config.TLS{ACME: &config.ACME{Domains: []string{"bot.example.com"}, Storage: t.TempDir()}}
+	if source, err := asked.Source("127.0.0.1:443", slog.Default()); source == nil || err != nil {
 		t.Errorf("an authority: %v, %v", source, err)
 	}
 	asked.ACME.Roots = filepath.Join(t.TempDir(), "missing.pem")
-	if _, err := asked.source("127.0.0.1:443", slog.Default()); err == nil || !strings.Contains(err.Error(), "missing.pem") {
+	if _, err := asked.Source("127.0.0.1:443", slog.Default()); err == nil || !strings.Contains(err.Error(), "missing.pem") {
 		t.Errorf("roots that are missing: %v", err)
 	}
-	if _, err := (tlsConfig{Certificate: "missing.pem", Key: "missing.key"}).source("", slog.Default()); err == nil {
+	if _, err := (config.TLS{Certificate: "missing.pem", Key: "missing.key"}).Source("", slog.Default()); err == nil {
 		t.Error("files that are missing are taken")
 	}
 }

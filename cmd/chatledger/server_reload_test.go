@@ -7,11 +7,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// server is the end of a bots file: by a proxy of the machine's own, tests come from where
+// serverSettings is the end of a bots file: by a proxy of the machine's own, tests come from where
 // they say.
-func server(allow string, more ...string) string {
+func serverSettings(allow string, more ...string) string {
 	return fmt.Sprintf("server:\n  trusted_proxies: 127.0.0.1\n  allow: [%s]\n  %s\n", allow, strings.Join(more, "\n  "))
 }
 
@@ -37,7 +39,7 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 	t.Parallel()
 	const one, other = "203.0.113.7", "203.0.113.8"
 	w := newBotsTown(t, "shop")
-	w.write(plain("shop", 0), server(one))
+	w.write(plain("shop", 0), serverSettings(one))
 	w.serveFile()
 
 	var id, stored atomic.Int64
@@ -87,9 +89,9 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 	}
 	only(one, other)
 	for range 2 {
-		w.write(plain("shop", 0), server(other))
+		w.write(plain("shop", 0), serverSettings(other))
 		only(other, one)
-		w.write(plain("shop", 0), server(one))
+		w.write(plain("shop", 0), serverSettings(one))
 		only(one, other)
 	}
 	if log := w.log.String(); !strings.Contains(log, "changed=[] removed=[] server=[allow]") || strings.Contains(log, "next start") {
@@ -97,7 +99,7 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 	}
 
 	// A mistake keeps the old list, and has its line.
-	w.write(plain("shop", 0), server("203.0.113.0/33", "connections: -1"))
+	w.write(plain("shop", 0), serverSettings("203.0.113.0/33", "connections: -1"))
 	w.logged(w.file + ":11: server: allow: \\\"203.0.113.0/33\\\"")
 	w.logged(w.file + ":12: server: connections: 1 to")
 	only(one, other)
@@ -113,7 +115,7 @@ func TestWhatNeedsANewStartIsNamedAndTheRestIsFollowed(t *testing.T) {
 	if status, err := w.from("203.0.113.7", 1); status != http.StatusOK {
 		t.Fatalf("without a list it answers %d (%v)", status, err)
 	}
-	w.write(plain("shop", 0), server("203.0.113.8", "tls: {acme: {domains: [bot.example.com]}}"))
+	w.write(plain("shop", 0), serverSettings("203.0.113.8", "tls: {acme: {domains: [bot.example.com]}}"))
 	w.logged(`count from the next start on`)
 	w.logged(`settings="[tls (acme, now none)]"`)
 	w.logged("server=\"[allow trusted_proxies]\"")
@@ -132,24 +134,24 @@ func TestWhatNeedsANewStartIsNamedAndTheRestIsFollowed(t *testing.T) {
 
 func TestOnlyOtherCertificateFilesAreWithinReachWhileItRuns(t *testing.T) {
 	t.Parallel()
-	files := tlsConfig{Certificate: "a.pem", Key: "a.key"}
-	acme := func(domain string) tlsConfig {
-		return tlsConfig{ACME: &acmeConfig{Domains: []string{domain}, Email: domain}}
+	files := config.TLS{Certificate: "a.pem", Key: "a.key"}
+	acme := func(domain string) config.TLS {
+		return config.TLS{ACME: &config.ACME{Domains: []string{domain}, Email: domain}}
 	}
 	for name, c := range map[string]struct {
-		was, is tlsConfig
-		reached tlsConfig
+		was, is config.TLS
+		reached config.TLS
 		later   string
 	}{
 		"nothing":            {files, files, files, "[]"},
-		"other files":        {files, tlsConfig{Certificate: "b.pem", Key: "b.key"}, tlsConfig{Certificate: "b.pem", Key: "b.key"}, "[]"},
-		"off":                {files, tlsConfig{}, files, "[tls (none, now certificate files)]"},
-		"on":                 {tlsConfig{}, files, tlsConfig{}, "[tls (certificate files, now none)]"},
+		"other files":        {files, config.TLS{Certificate: "b.pem", Key: "b.key"}, config.TLS{Certificate: "b.pem", Key: "b.key"}, "[]"},
+		"off":                {files, config.TLS{}, files, "[tls (none, now certificate files)]"},
+		"on":                 {config.TLS{}, files, config.TLS{}, "[tls (certificate files, now none)]"},
 		"another authority":  {acme("a"), acme("b"), acme("a"), "[tls: acme: domains tls: acme: email]"},
 		"the same authority": {acme("a"), acme("a"), acme("a"), "[]"},
 	} {
-		reached, later := serverConfig{TLS: c.was}.withinReach(serverConfig{TLS: c.is, Connections: 7})
-		if fmt.Sprint(later) != c.later || reached.Connections != 7 || len(differing("", reached.TLS, c.reached)) > 0 {
+		reached, later := config.Server{TLS: c.was}.WithinReach(config.Server{TLS: c.is, Connections: 7})
+		if fmt.Sprint(later) != c.later || reached.Connections != 7 || len(config.Differing("", reached.TLS, c.reached)) > 0 {
 			t.Errorf("%s: %+v, later %v; want %+v, later %s", name, reached, later, c.reached, c.later)
 		}
 	}

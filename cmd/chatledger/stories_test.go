@@ -14,6 +14,7 @@ import (
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 )
 
 // TestStories runs the conversations in testdata/stories, each on a chatledger and a
@@ -88,7 +89,7 @@ func TestStories(t *testing.T) {
 			default:
 				s.world = newWorld(t, s.limits)
 			}
-			s.clock.pass(monday.Sub(now()))
+			s.clock.pass(monday.Sub(clock.Now()))
 			for i := 0; i < len(lines); i++ {
 				s.line = fmt.Sprintf("%s:%d: %s", path, i+1, lines[i])
 				line := strings.TrimRight(lines[i], " ")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -24,7 +25,7 @@ func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
 	}
 	const tickets, kills = 4000, 3
 	w := newTown(t, pgtest.Database(t))
-	opened := now().Add(-24 * time.Hour)
+	opened := clock.Now().Add(-24 * time.Hour)
 	store, err := postgres.OpenStore(t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // otlpReceiver takes spans in as a collector does.
@@ -85,8 +86,8 @@ func (o *otlpReceiver) path(id string) string {
 }
 
 // traced makes a chatledger send its spans.
-func (o *otlpReceiver) traced(process string, ratio float64) func(*appConfig) {
-	return func(c *appConfig) {
+func (o *otlpReceiver) traced(process string, ratio float64) func(*server.Config) {
+	return func(c *server.Config) {
 		c.Tracing.Endpoint, c.Tracing.Instance, c.Tracing.Ratio = o.url, process, ratio
 	}
 }
@@ -208,7 +209,7 @@ func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
 	w := newTown(t, pgtest.Database(t))
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: http.StatusBadRequest})
 	var written strings.Builder // complete when the app has stopped
-	w.running = w.start(w.dsn, o.traced("only", 1), func(c *appConfig) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
+	w.running = w.start(w.dsn, o.traced("only", 1), func(c *server.Config) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
 	w.register()
 	w.Say(42, "Where is my order 1001?")
 	w.settle()
@@ -245,7 +246,7 @@ func TestAReceiverOfSpansThatHangsHoldsNothingUp(t *testing.T) {
 	}
 	defer silent.Close()
 	w := newTown(t, pgtest.Database(t))
-	w.running = w.start(w.dsn, func(c *appConfig) { c.Tracing.Endpoint, c.Tracing.Ratio = "http://"+silent.Addr().String(), 1 })
+	w.running = w.start(w.dsn, func(c *server.Config) { c.Tracing.Endpoint, c.Tracing.Ratio = "http://"+silent.Addr().String(), 1 })
 	w.register()
 	w.Say(42, "Where is my order 1001?")
 	w.settle()

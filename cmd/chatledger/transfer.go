@@ -6,6 +6,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/archive"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 type exportCmd struct {
@@ -19,7 +20,7 @@ type exportCmd struct {
 // Run writes the events that are stored now, in feed order.
 func (c *exportCmd) Run(e *env) error {
 	export := transfer.Export{
-		To: c.To, Format: c.Format, After: c.After, PartEvents: c.PartEvents, Responder: responder,
+		To: c.To, Format: c.Format, After: c.After, PartEvents: c.PartEvents, Responder: server.Responder,
 	}
 	if err := export.Check(); err != nil {
 		return err
@@ -33,7 +34,7 @@ func (c *exportCmd) Run(e *env) error {
 }
 
 // policies are the consumer groups that act on events and do not only fold them.
-var policies = []string{owing, responder}
+var policies = []string{server.Outbox, server.Responder}
 
 type importCmd struct {
 	database

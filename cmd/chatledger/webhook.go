@@ -11,6 +11,9 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -34,33 +37,33 @@ type aboutBots struct {
 }
 
 // names are the bots that are meant.
-func (c *aboutBots) names(bots map[string]botConfig) ([]string, error) {
+func (c *aboutBots) names(bots map[string]config.Bot) ([]string, error) {
 	names := slices.Sorted(maps.Keys(bots))
 	if c.Bot == "" {
 		return names, nil
 	}
 	if _, ok := bots[c.Bot]; !ok {
-		return nil, fmt.Errorf("there is no bot %s in %s: it has %s", c.Bot, c.Bots, list(names))
+		return nil, fmt.Errorf("there is no bot %s in %s: it has %s", c.Bot, c.Bots, text.Join(names))
 	}
 	return []string{c.Bot}, nil
 }
 
 // one is each of the only bot that can be meant.
-func (c *aboutBots) one(e *env, do func(r registrar, name string, b botConfig) error) error {
-	bots, err := readBots(c.Bots)
+func (c *aboutBots) one(e *env, do func(r registrar.Registrar, name string, b config.Bot) error) error {
+	bots, err := config.ReadBots(c.Bots)
 	if err != nil {
 		return err
 	}
 	if c.Bot == "" && len(bots) > 1 {
-		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots, list(slices.Sorted(maps.Keys(bots))))
+		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots, text.Join(slices.Sorted(maps.Keys(bots))))
 	}
 	return c.each(e, do)
 }
 
 // each does something for the bots that are meant, one after the other. Of one that it
 // fails for the others hear nothing.
-func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) error) error {
-	bots, err := readBots(c.Bots)
+func (c *aboutBots) each(e *env, do func(r registrar.Registrar, name string, b config.Bot) error) error {
+	bots, err := config.ReadBots(c.Bots)
 	if err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func (c *aboutBots) each(e *env, do func(r registrar, name string, b botConfig) 
 	defer store.Close()
 	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1})
 	defer handler.Close()
-	r := registrar{store: webhooks.New(store.DB), handle: handler.Handle, api: c.TelegramURL, now: e.now}
+	r := registrar.Registrar{Store: webhooks.New(store.DB), Handle: handler.Handle, API: c.TelegramURL, Now: e.now}
 	var failed []error
 	for _, name := range names {
 		if err := do(r, name, bots[name]); err != nil {
@@ -91,22 +94,22 @@ type webhookSetCmd struct {
 }
 
 func (c *webhookSetCmd) Run(e *env) error {
-	return c.each(e, func(r registrar, name string, b botConfig) error {
+	return c.each(e, func(r registrar.Registrar, name string, b config.Bot) error {
 		if c.AsWritten {
-			if _, err := r.move(e.ctx, name, b, moving{cause: chat.WebhookRotated, actor: domain.ActorOperator, overlap: rotationOverlap}); err != nil {
+			if _, err := r.Move(e.ctx, name, b, registrar.Move{Cause: chat.WebhookRotated, Actor: domain.ActorOperator, Overlap: registrar.RotationOverlap}); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.address(""))
+			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.Address(""))
 			return nil
 		}
-		set, left, err := r.set(e.ctx, name, b)
+		set, left, err := r.Set(e.ctx, name, b)
 		if err != nil {
 			return err
 		}
 		for _, a := range left {
-			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name, b.address(a.Path), rotationOverlap)
+			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name, b.Address(a.Path), registrar.RotationOverlap)
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL, plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL, text.Plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
 		return nil
 	})
 }
@@ -114,24 +117,24 @@ func (c *webhookSetCmd) Run(e *env) error {
 type webhookInfoCmd struct{ aboutBots }
 
 func (c *webhookInfoCmd) Run(e *env) error {
-	return c.each(e, func(r registrar, name string, b botConfig) error {
-		info, all, err := r.info(e.ctx, name, b)
+	return c.each(e, func(r registrar.Registrar, name string, b config.Bot) error {
+		info, all, err := r.Info(e.ctx, name, b)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stdout, "%s\n  url              %s\n  waiting          %s\n  max connections  %d\n  allowed updates  %s\n",
-			name, orNone(info.URL), plural(info.Pending, "update"), info.MaxConnections, orNone(list(info.AllowedUpdates)))
+			name, text.OrNone(info.URL), text.Plural(info.Pending, "update"), info.MaxConnections, text.OrNone(text.Join(info.AllowedUpdates)))
 		if info.LastError != "" {
 			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
 		}
 		if !info.OutOfSyncAt.IsZero() {
-			fmt.Fprintf(e.stdout, "  out of sync      %s: %s; %s\n", info.OutOfSyncAt.UTC().Format(time.RFC3339), outOfSync, untilInSync)
+			fmt.Fprintf(e.stdout, "  out of sync      %s: %s; %s\n", info.OutOfSyncAt.UTC().Format(time.RFC3339), registrar.OutOfSync, registrar.UntilInSync)
 		}
 		printAddresses(e.stdout, name, b, all)
-		path, left := standing(all, name, b, info.URL)
-		wrong := differences(info.Registration, b.registration(path))
+		path, left := registrar.Standing(all, name, b, info.URL)
+		wrong := registrar.Differences(info.Registration, b.Registration(path))
 		for _, a := range left {
-			wrong = append(wrong, leftOpen(b, a))
+			wrong = append(wrong, registrar.LeftOpen(b, a))
 		}
 		if len(wrong) > 0 {
 			return fmt.Errorf("%s; run `chatledger webhook set --bot %s`", strings.Join(wrong, "; "), name)
@@ -141,14 +144,14 @@ func (c *webhookInfoCmd) Run(e *env) error {
 }
 
 // printAddresses prints the addresses that are open.
-func printAddresses(out io.Writer, name string, b botConfig, all []webhooks.Address) {
+func printAddresses(out io.Writer, name string, b config.Bot, all []webhooks.Address) {
 	for _, a := range all {
 		switch {
 		case a.Bot != name || a.Ended:
 		case a.Until.IsZero():
-			fmt.Fprintf(out, "  open             %s since %s\n", b.address(a.Path), a.From.UTC().Format(time.RFC3339))
+			fmt.Fprintf(out, "  open             %s since %s\n", b.Address(a.Path), a.From.UTC().Format(time.RFC3339))
 		default:
-			fmt.Fprintf(out, "  open             %s until %s\n", b.address(a.Path), a.Until.UTC().Format(time.RFC3339))
+			fmt.Fprintf(out, "  open             %s until %s\n", b.Address(a.Path), a.Until.UTC().Format(time.RFC3339))
 		}
 	}
 }
@@ -156,13 +159,13 @@ func printAddresses(out io.Writer, name string, b botConfig, all []webhooks.Addr
 type webhookDeleteCmd struct{ aboutBots }
 
 func (c *webhookDeleteCmd) Run(e *env) error {
-	return c.one(e, func(r registrar, name string, b botConfig) error {
-		unlock, err := r.store.LockWebhook(e.ctx, name)
+	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
+		unlock, err := r.Store.LockWebhook(e.ctx, name)
 		if err != nil {
 			return err
 		}
 		defer unlock()
-		client, err := telegram.NewClient(r.api, b.Token)
+		client, err := telegram.NewClient(r.API, b.Token)
 		if err != nil {
 			return err
 		}
@@ -180,12 +183,12 @@ type webhookRotateCmd struct {
 }
 
 func (c *webhookRotateCmd) Run(e *env) error {
-	return c.one(e, func(r registrar, name string, b botConfig) error {
-		m := moving{path: newPath(), cause: chat.WebhookRotated, actor: domain.ActorOperator, overlap: c.Keep}
-		if _, err := r.move(e.ctx, name, b, m); err != nil {
+	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
+		m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookRotated, Actor: domain.ActorOperator, Overlap: c.Keep}
+		if _, err := r.Move(e.ctx, name, b, m); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n", name, b.address(m.path), c.Keep)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n", name, b.Address(m.Path), c.Keep)
 		return nil
 	})
 }
@@ -198,24 +201,24 @@ type webhookSwitchCmd struct {
 }
 
 func (c *webhookSwitchCmd) Run(e *env) error {
-	if !webhookPath.MatchString(c.Release) {
+	if !registrar.ValidPath.MatchString(c.Release) {
 		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", c.Release)
 	}
-	return c.one(e, func(r registrar, name string, b botConfig) error {
+	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
 		if b.PublicURL == "" {
-			return errNoPublicURL
+			return registrar.ErrNoPublicURL
 		}
 		if c.Ready != "" {
-			if err := isReady(e.ctx, c.Ready); err != nil {
+			if err := registrar.Ready(e.ctx, c.Ready); err != nil {
 				return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
 			}
-		} else if err := r.takesOver(e.ctx, name, b, c.Release); err != nil {
+		} else if err := r.TakesOver(e.ctx, name, b, c.Release); err != nil {
 			return fmt.Errorf("nothing is switched: %w", err)
 		}
-		if _, err := r.move(e.ctx, name, b, moving{path: c.Release, cause: chat.WebhookSwitched, actor: domain.ActorOperator, overlap: c.Keep}); err != nil {
+		if _, err := r.Move(e.ctx, name, b, registrar.Move{Path: c.Release, Cause: chat.WebhookSwitched, Actor: domain.ActorOperator, Overlap: c.Keep}); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.address(c.Release), c.Keep)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.Address(c.Release), c.Keep)
 		return nil
 	})
 }

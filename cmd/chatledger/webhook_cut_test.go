@@ -11,6 +11,9 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -110,7 +113,7 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 	rotate, handOver := []string{"rotate", "--keep", "1s"}, []string{"switch", "v2", "--keep", "1s"}
 	again := func(w *town, _ *proxy, args []string) { w.mustWebhook(args...) }
 	set := func(w *town, _ *proxy, _ []string) {
-		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was cut off; it ends in "+rotationOverlap.String()) {
+		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was cut off; it ends in "+registrar.RotationOverlap.String()) {
 			w.t.Errorf("set says %s", out)
 		}
 	}
@@ -121,17 +124,17 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 		w.logged("a move of the bot's webhook had been cut off")
 	}
 	attack := func(w *town, _ *proxy, _ []string) { // on another server
-		file, err := readBotsFile(w.file)
+		file, err := config.Read(w.file)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		other, err := newApp(w.t.Context(), appConfig{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+		other, err := server.New(w.t.Context(), server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		defer other.store.Close()
-		m := moving{path: newPath(), cause: chat.WebhookAttacked, actor: "guard", overlap: time.Second, least: rotateAtMost}
-		if moved, err := other.registrar().move(w.t.Context(), "shop", file.Bots["shop"], m); err != nil || !moved {
+		defer other.Store.Close()
+		m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: "guard", Overlap: time.Second, Least: registrar.RotateAtMost}
+		if moved, err := other.Registrar().Move(w.t.Context(), "shop", file.Bots["shop"], m); err != nil || !moved {
 			w.t.Errorf("attacked, it is not rotated: %v", err)
 		}
 	}
@@ -215,7 +218,7 @@ func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
 func (w *town) fails(fault telegramsim.Fault, args []string) {
 	w.t.Helper()
 	w.AddFault(fault)
-	if code, stdout, stderr := w.webhook(args...); code != 1 || stdout != "" || !strings.Contains(stderr, "setWebhook") || !strings.Contains(stderr, unended) {
+	if code, stdout, stderr := w.webhook(args...); code != 1 || stdout != "" || !strings.Contains(stderr, "setWebhook") || !strings.Contains(stderr, registrar.Unended) {
 		w.t.Errorf("webhook %v: %d %s%s", args, code, stdout, stderr)
 	}
 }

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // proxy stands in front of the receivers, as at a real site: it passes a path on to the
@@ -160,13 +163,13 @@ func TestARotatedWebhookHasANewSecretAndAddressAndTheOldOnesEnd(t *testing.T) {
 	own := p.URL + "/webhook/shop"
 	out := w.mustWebhook("rotate", "--keep", "3s")
 	rotated := w.told().URL
-	if !strings.HasPrefix(rotated, own+"/") || len(rotated) != len(own)+1+pathLength || !strings.Contains(out, rotated) {
+	if !strings.HasPrefix(rotated, own+"/") || len(rotated) != len(own)+1+registrar.PathLength || !strings.Contains(out, rotated) {
 		t.Fatalf("rotated to %s: %s", rotated, out)
 	}
 	// Both are right, each with its own secret only.
 	b := readBot(t, w.file)
 	path := strings.TrimPrefix(rotated, own+"/")
-	secret := b.secretAt(path)
+	secret := b.SecretAt(path)
 	if a, b, c := postTo(t, own, b.Secret), postTo(t, rotated, secret), postTo(t, rotated, "secret-of-shop"); a != 200 || b != 200 || c != 401 {
 		t.Errorf("during the overlap: %d at the old, %d at the new, %d with the old secret at the new", a, b, c)
 	}
@@ -205,14 +208,14 @@ func TestARotatedWebhookHasANewSecretAndAddressAndTheOldOnesEnd(t *testing.T) {
 	w.answers("shop", 9, "Where is my order 1001?", "Order 1001")
 }
 
-func readBot(t *testing.T, file string) botConfig {
+func readBot(t *testing.T, file string) config.Bot {
 	t.Helper()
 	return readBotOf(t, file, "shop")
 }
 
-func readBotOf(t *testing.T, file, name string) botConfig {
+func readBotOf(t *testing.T, file, name string) config.Bot {
 	t.Helper()
-	bots, err := readBots(file)
+	bots, err := config.ReadBots(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,16 +230,16 @@ func TestARunningServerTakesUpARotationOfAnotherProcess(t *testing.T) {
 	own := p.URL + "/webhook/shop"
 	w.write(plain("shop", 0, "public_url: "+own))
 	cable, dsn := newWire(t, w.dsn)
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.running = w.start(dsn, func(c *appConfig) { c.Bots, c.Log = file.Bots, w.quiet() })
+	w.running = w.start(dsn, func(c *server.Config) { c.Bots, c.Log = file.Bots, w.quiet() })
 	p.pass("", w.url)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL == own, "it is not") })
 	bot := file.Bots["shop"]
 	open := func(address string) int {
-		return postTo(t, address, bot.secretAt(strings.TrimPrefix(strings.TrimPrefix(address, own), "/")))
+		return postTo(t, address, bot.SecretAt(strings.TrimPrefix(strings.TrimPrefix(address, own), "/")))
 	}
 
 	g := newGate(t, w.api, true)
@@ -290,16 +293,16 @@ func TestAPatternOfBadSecretsRotatesOnceInAnHour(t *testing.T) {
 	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
 
 	// Another process that has seen the same does it no second time.
-	file, err := readBotsFile(w.file)
+	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := newApp(t.Context(), appConfig{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+	other, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.store.Close()
-	moved, err := other.registrar().move(t.Context(), "shop", file.Bots["shop"], moving{path: newPath(), cause: "attacked", overlap: time.Hour, least: rotateAtMost})
+	defer other.Store.Close()
+	moved, err := other.Registrar().Move(t.Context(), "shop", file.Bots["shop"], registrar.Move{Path: registrar.NewPath(), Cause: "attacked", Overlap: time.Hour, Least: registrar.RotateAtMost})
 	if err != nil || moved || w.told().URL != rotated {
 		t.Errorf("rotated again: %v (%v), now %s", moved, err, w.told().URL)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
 // Updates that do not reach us are in no figure of ours: Telegram is asked for them.
@@ -17,7 +19,7 @@ func TestWhatWaitsAtTelegramIsMeasured(t *testing.T) {
 	t.Parallel()
 	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	t.Cleanup(wall.Close)
-	w := newTown(t, pgtest.Database(t), func(b *botConfig) { b.PublicURL = wall.URL + "/webhook/demo" })
+	w := newTown(t, pgtest.Database(t), func(b *config.Bot) { b.PublicURL = wall.URL + "/webhook/demo" })
 	if err := setWebhook(t.Context(), w.api, w.bot, w.bot.PublicURL); err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +53,11 @@ func TestTelegramOutOfSyncIsToldWithWhatToDo(t *testing.T) {
 		}))
 		t.Cleanup(telegram.Close)
 		_, info, _ := w.cli("webhook", "info", "--bots", w.file, "--telegram-url", telegram.URL)
-		if !strings.Contains(info, "out of sync      "+at.UTC().Format(time.RFC3339)) || !strings.Contains(info, untilInSync) {
+		if !strings.Contains(info, "out of sync      "+at.UTC().Format(time.RFC3339)) || !strings.Contains(info, registrar.UntilInSync) {
 			t.Errorf("info says %s", info)
 		}
 		_, found, _ := w.cli("doctor", "--bots", w.file, "--telegram-url", telegram.URL)
-		if news := strings.Contains(found, outOfSync) && strings.Contains(found, "do: "+untilInSync); news != told {
+		if news := strings.Contains(found, registrar.OutOfSync) && strings.Contains(found, "do: "+registrar.UntilInSync); news != told {
 			t.Errorf("of %v ago doctor says %s", time.Since(at), found)
 		}
 	}

@@ -21,6 +21,9 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/projections"
 )
 
@@ -64,26 +67,26 @@ type world struct {
 	t   *testing.T
 	dsn string
 	api string // the Bot API's address
-	bot botConfig
+	bot config.Bot
 	db  *pgxpool.Pool
 
-	clock *clock // Telegram's and chatledger's; the database has its own
+	clock *testClock // Telegram's and chatledger's; the database has its own
 }
 
-// clock goes like any other, ahead of it by what has been passed over.
-type clock struct{ ahead atomic.Int64 } // nanoseconds
+// testClock goes like any other, ahead of it by what has been passed over.
+type testClock struct{ ahead atomic.Int64 } // nanoseconds
 
-func (c *clock) now() time.Time       { return now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
+func (c *testClock) now() time.Time       { return clock.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *testClock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // newWorld starts everything with bot demo registered, and waits until it is ready.
-func newWorld(t *testing.T, changes ...func(*botConfig)) *world {
+func newWorld(t *testing.T, changes ...func(*config.Bot)) *world {
 	t.Helper()
 	return newWorldOn(t, pgtest.Database(t), changes...)
 }
 
 // newWorldOn is newWorld on a database that exists.
-func newWorldOn(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
+func newWorldOn(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	t.Helper()
 	w := newTown(t, dsn, changes...)
 	w.running = w.start(w.dsn)
@@ -92,9 +95,9 @@ func newWorldOn(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
 }
 
 // newTown is a world in which no chatledger runs yet.
-func newTown(t *testing.T, dsn string, changes ...func(*botConfig)) *world {
+func newTown(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	t.Helper()
-	w := &world{t: t, dsn: dsn, bot: botConfig{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &chatLimit{}}, clock: &clock{}}
+	w := &world{t: t, dsn: dsn, bot: config.Bot{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &config.ChatLimit{}}, clock: &testClock{}}
 	for _, change := range changes {
 		change(&w.bot)
 	}
@@ -136,25 +139,25 @@ type running struct {
 }
 
 // start runs a chatledger on a database address and waits until it is ready.
-func (w *world) start(dsn string, changes ...func(*appConfig)) *running {
+func (w *world) start(dsn string, changes ...func(*server.Config)) *running {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	config := appConfig{DSN: dsn, Bots: map[string]botConfig{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: projectEvery,
+	config := server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: server.ProjectEvery,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	for _, change := range changes {
 		change(&config)
 	}
-	a, err := newApp(w.t.Context(), config)
+	a, err := server.New(w.t.Context(), config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- a.run(ctx) }()
+	go func() { ended <- a.Run(ctx) }()
 	r := &running{url: "http://" + listener.Addr().String()}
 	r.stop = sync.OnceFunc(func() {
 		cancel()
@@ -383,7 +386,7 @@ func (w *world) cli(args ...string) (code int, stdout, stderr string) {
 }
 
 func command(ctx context.Context, args ...string) (code int, stdout, stderr string) {
-	return commandAt(ctx, now, args...)
+	return commandAt(ctx, clock.Now, args...)
 }
 
 func commandAt(ctx context.Context, clock func() time.Time, args ...string) (code int, stdout, stderr string) {

@@ -19,10 +19,11 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // newZendesk is a fake Zendesk behind a server, and what connects a bot to it.
-func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *zendeskConfig) {
+func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *config.Zendesk) {
 	t.Helper()
 	account := demoAccount("")
 	fake := zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
@@ -38,7 +39,7 @@ func itself(h http.Handler) http.Handler { return h }
 func newWorldWithZendesk(t *testing.T) (*world, *zendesksim.Server) {
 	t.Helper()
 	fake, account := newZendesk(t, itself)
-	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
+	w := newWorldOn(t, pgtest.Database(t), func(b *config.Bot) { b.Zendesk = account })
 	fake.SetHook(w.url + "/zendesk/demo")
 	return w, fake
 }
@@ -166,7 +167,7 @@ func TestTwoProcessesShareAZendeskAccountsLimit(t *testing.T) {
 	zendesk, account := newZendesk(t, itself)
 	rate := 1. // a minute: the next call is not due before the test is over
 	account.Rate = &rate
-	w := newWorldOn(t, pgtest.Database(t), func(b *botConfig) { b.Zendesk = account })
+	w := newWorldOn(t, pgtest.Database(t), func(b *config.Bot) { b.Zendesk = account })
 	w.start(w.dsn)
 	const chats = 6
 	for chat := range int64(chats) {
@@ -262,7 +263,7 @@ func TestWhatAnAgentDidSurvivesThatTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	fake, account := newZendesk(t, itself)
 	dsn := pgtest.Database(t)
-	w := newTown(t, dsn, func(b *botConfig) { b.Zendesk = account })
+	w := newTown(t, dsn, func(b *config.Bot) { b.Zendesk = account })
 	line, address := newWire(t, dsn)
 	w.running = w.start(address)
 	w.register()
@@ -350,13 +351,13 @@ func TestMistakesInAZendeskAccountAreTold(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readBots(path)
+		_, err := config.ReadBots(path)
 		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%s: %v, want %q", settings, err, says)
 		}
 	}
-	for _, kind := range zendeskKinds {
-		if policy := (botConfig{Unknown: delivery.Ask}).policy(kind); policy != delivery.Repeat {
+	for _, kind := range config.ZendeskKinds {
+		if policy := (config.Bot{Unknown: delivery.Ask}).Policy(kind); policy != delivery.Repeat {
 			t.Errorf("a %s that may have arrived: %s", kind, policy)
 		}
 	}

@@ -1,0 +1,297 @@
+// Package config reads a bots file: the settings of each bot and of the server. It checks every
+// setting and reports all mistakes of a file at once, each with its line.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chatledger/chatledger/adapters/crm"
+	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/outbound"
+	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// Bot is one bot of the bots file. Token and secrets are given in plain, or
+// as env:NAME or file:PATH.
+type Bot struct {
+	Token     string `yaml:"token"`
+	Secret    string `yaml:"secret"`
+	OldSecret string `yaml:"old_secret"` // still right, during a rotation
+	PublicURL string `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
+
+	RelaySecret string `yaml:"relay_secret"` // by which a relay signs what it passes on from Telegram
+
+	AllowedUpdates Words `yaml:"allowed_updates"` // kinds; all there are when left out
+	MaxConnections int   `yaml:"max_connections"` // of Telegram to the webhook; its most when left out
+	RotateOnAttack bool  `yaml:"rotate_on_attack"`
+
+	Language      dialog.Language `yaml:"language"` // with whoever speaks none of the bot's; the knowledge's first when left out
+	ReorderWindow time.Duration   `yaml:"reorder_window"`
+	ChatLimit     *ChatLimit      `yaml:"chat_limit"`
+	Knowledge     string          `yaml:"knowledge"` // a folder (docs/knowledge.md); the shop that comes with the program when left out
+	Orders        string          `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
+	CRM           *CRM            `yaml:"crm"`
+	Zendesk       *Zendesk        `yaml:"zendesk"`
+	Model         *Model          `yaml:"model"` // answers what the knowledge leaves to it
+	Rate          Rates           `yaml:"rate"`
+	Retention     Retention       `yaml:"retention"`
+
+	// Unknown says what follows a message to a customer that may have arrived: resend
+	// it once, which is the default, or ask an operator.
+	Unknown delivery.Policy `yaml:"unknown"`
+
+	given map[string]string // where tokens and secrets come from, by field
+	stamp string            // of the catalogue's file: it changes when that does
+}
+
+// String keeps what is secret out of whatever prints a bot.
+func (b Bot) String() string { return "bot with token " + b.given["token"] }
+
+// Rates are how often a bot calls Telegram at most; 0 is no limit. What a bots file
+// leaves out is Telegram's own limit.
+type Rates struct {
+	Bot   *float64 `yaml:"bot"`              // a second
+	Chat  *float64 `yaml:"chat"`             // a second, to one private chat
+	Group *float64 `yaml:"group_per_minute"` // to one group
+}
+
+// Telegram's limits, by the FAQ of the Bot API.
+const (
+	botRate   = 30
+	chatRate  = 1
+	groupRate = 20
+)
+
+// The lowest and the highest rate that is not 0: Telegram lets nobody call more often
+// than this, and a bot that calls more seldom might as well be switched off.
+const (
+	minRate = 0.01
+	MaxRate = 1000
+)
+
+// CRM is the CRM that a bot's tools use: any that serves docs/crm-openapi.yaml. Both
+// fields may be references.
+type CRM struct {
+	URL   string `yaml:"url"`
+	Token string `yaml:"token"` // empty when it wants none
+}
+
+type ChatLimit struct {
+	Count  int           `yaml:"count"`
+	Window time.Duration `yaml:"window"`
+}
+
+// defaultChatLimit is what a person writes at most when answers come at once.
+var defaultChatLimit = ChatLimit{Count: 10, Window: time.Minute}
+
+// MaxReorderWindow keeps a webhook's answer far below Telegram's 60 s, and near
+// what its customers notice.
+const MaxReorderWindow = 2 * time.Second
+
+// minRelaySecret keeps a key from being found by who has seen a body and its signature.
+const minRelaySecret = 32
+
+var (
+	BotName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+	secret  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
+)
+
+// check validates a bot, tells every mistake, and puts in what is referred to and what is
+// left out.
+func (b *Bot) check(name string) error {
+	var wrong []error
+	if !BotName.MatchString(name) {
+		wrong = append(wrong, errors.New("a name is 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit"))
+	}
+	b.given = map[string]string{}
+	unknown := map[string]bool{}
+	for _, field := range b.references() {
+		b.given[field.name] = source(*field.value)
+		value, err := Resolve(*field.value)
+		if err != nil {
+			unknown[field.name] = true
+			wrong = append(wrong, In(fmt.Errorf("%s: %w", field.name, err), strings.Split(field.name, ": ")...))
+		}
+		*field.value = value
+	}
+	if b.Token == "" && !unknown["token"] {
+		wrong = append(wrong, In(errors.New("token is missing: BotFather gives it"), "token"))
+	}
+	if !secret.MatchString(b.Secret) && !unknown["secret"] {
+		wrong = append(wrong, In(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused"), "secret"))
+	}
+	if b.OldSecret != "" && !secret.MatchString(b.OldSecret) {
+		wrong = append(wrong, In(errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -"), "old_secret"))
+	}
+	if b.RelaySecret != "" && len(b.RelaySecret) < minRelaySecret {
+		wrong = append(wrong, In(fmt.Errorf("relay_secret must have %d characters or more", minRelaySecret), "relay_secret"))
+	}
+	if b.CRM != nil {
+		if err := outbound.CheckBaseURL(b.CRM.URL); err != nil {
+			wrong = append(wrong, In(fmt.Errorf("crm: url: %w", err), "crm", "url"))
+		}
+	}
+	if b.Zendesk != nil {
+		if err := b.Zendesk.check(); err != nil {
+			wrong = append(wrong, In(fmt.Errorf("zendesk: %w", err), "zendesk"))
+		}
+	}
+	if b.Model != nil {
+		if err := b.Model.check(); err != nil {
+			wrong = append(wrong, In(fmt.Errorf("model: %w", err), "model"))
+		}
+	}
+	b.stamp = stampOf(b.Orders)
+	return errors.Join(append(wrong, b.checkSettings())...)
+}
+
+// reference is a field that may hold env:NAME or file:PATH.
+type reference struct {
+	name  string
+	value *string
+}
+
+func (b *Bot) references() []reference {
+	all := []reference{{"token", &b.Token}, {"secret", &b.Secret}, {"old_secret", &b.OldSecret}, {"relay_secret", &b.RelaySecret}}
+	if b.CRM != nil {
+		all = append(all, reference{"crm: url", &b.CRM.URL}, reference{"crm: token", &b.CRM.Token})
+	}
+	if b.Zendesk != nil {
+		all = append(all, b.Zendesk.references()...)
+	}
+	if b.Model != nil {
+		all = append(all, b.Model.references()...)
+	}
+	return all
+}
+
+// checkSettings is check of what is no secret.
+func (b *Bot) checkSettings() error {
+	var wrong []error
+	no := func(bad bool, field, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, In(fmt.Errorf(format, args...), field))
+		}
+	}
+	no(b.ReorderWindow < 0 || b.ReorderWindow > MaxReorderWindow, "reorder_window", "reorder_window must be between 0 and %s", MaxReorderWindow)
+	no(b.Unknown != "" && b.Unknown != delivery.Resend && b.Unknown != delivery.Ask, "unknown",
+		"unknown is what follows a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
+	no(b.CRM != nil && b.Orders != "", "orders", "orders and crm exclude each other: a bot with a CRM looks orders up there")
+	if b.ChatLimit == nil {
+		b.ChatLimit = &defaultChatLimit
+	}
+	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0, "chat_limit",
+		"chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
+	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections", "max_connections is 1 to %d", telegram.MaxConnections)
+	for _, kind := range b.AllowedUpdates {
+		no(!slices.Contains(telegram.UpdateKinds, kind), "allowed_updates", "allowed_updates: there is no %q; there are %s", kind, strings.Join(telegram.UpdateKinds, ", "))
+	}
+	if u, err := url.Parse(b.PublicURL); b.PublicURL != "" {
+		no(err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "", "public_url",
+			"public_url is the address at which Telegram reaches the webhook, such as https://bot.example.com/webhook/shop")
+	}
+	no(b.RotateOnAttack && b.PublicURL == "", "rotate_on_attack", "rotate_on_attack needs a public_url: Telegram is told of the new address")
+	wrong = append(wrong, In(b.Retention.check(), "retention"), In(b.Rate.Complete(), "rate"))
+	return errors.Join(wrong...)
+}
+
+// Complete puts in what is left out.
+func (r *Rates) Complete() error {
+	var wrong []error
+	for _, one := range []struct {
+		name     string
+		rate     **float64
+		telegram float64
+	}{{"bot", &r.Bot, botRate}, {"chat", &r.Chat, chatRate}, {"group_per_minute", &r.Group, groupRate}} {
+		if *one.rate == nil {
+			*one.rate = &one.telegram
+		}
+		if n := **one.rate; n != 0 && !(n >= minRate && n <= MaxRate) {
+			wrong = append(wrong, In(fmt.Errorf("rate: %s must be 0 (no limit) or %g to %d", one.name, minRate, MaxRate), one.name))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// Limits are the rates as deliveries keep to them.
+func (b Bot) Limits() delivery.Limits {
+	of := func(rate *float64) float64 {
+		if rate == nil {
+			return 0
+		}
+		return *rate
+	}
+	return delivery.Limits{Bot: of(b.Rate.Bot), Chat: of(b.Rate.Chat), Group: of(b.Rate.Group)}
+}
+
+// source is where a value comes from, which may be told; the value may not.
+func source(value string) string {
+	switch {
+	case value == "":
+		return "none"
+	case strings.HasPrefix(value, "env:"), strings.HasPrefix(value, "file:"):
+		return "set (" + value + ")"
+	}
+	return "set (in the bots file)"
+}
+
+// Resolve follows env:NAME and file:PATH.
+func Resolve(value string) (string, error) {
+	if name, ok := strings.CutPrefix(value, "env:"); ok {
+		found, set := os.LookupEnv(name)
+		if !set {
+			return "", fmt.Errorf("the environment has no %s", name)
+		}
+		return found, nil
+	}
+	if path, ok := strings.CutPrefix(value, "file:"); ok {
+		text, err := readSmall(path)
+		found := strings.TrimSpace(string(text))
+		if err == nil && found == "" {
+			err = fmt.Errorf("%s is empty: write the value into it", path)
+		}
+		return found, err
+	}
+	return value, nil
+}
+
+// Receiver is the bot as the webhook sees it, without the secrets that are right.
+func (b Bot) Receiver(name string) telegram.Bot {
+	return telegram.Bot{Name: name, RelayKey: b.RelaySecret, ReorderWindow: b.ReorderWindow,
+		Limit: chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}}
+}
+
+// Policy says what follows an attempt of a kind that may have arrived.
+func (b Bot) Policy(kind domain.DeliveryKind) delivery.Policy {
+	if _, tool := chat.ToolOf(kind); tool || kind == domain.KindAskModel || kind == domain.KindAnswerButton { // twice is as good as once
+		return delivery.Repeat
+	}
+	if slices.Contains(ZendeskKinds, kind) { // looked for before a repeat
+		return delivery.Repeat
+	}
+	return cmp.Or(b.Unknown, delivery.Resend)
+}
+
+// ReadOrders is where the bot looks orders up; nil for nowhere.
+func (b Bot) ReadOrders() (crm.Orders, error) {
+	switch b.Orders {
+	case "":
+		return nil, nil
+	case "demo":
+		return crm.Demo, nil
+	default:
+		catalogue, err := crm.ReadCatalogue(b.Orders)
+		return catalogue, Advise(err)
+	}
+}

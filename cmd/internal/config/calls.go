@@ -1,0 +1,16 @@
+package config
+
+// CallsOut is which systems a bot calls besides Telegram, and where each is.
+func (b Bot) CallsOut() map[string]string {
+	calls := map[string]string{}
+	if b.Zendesk != nil {
+		calls["zendesk"] = b.Zendesk.URL
+	}
+	if b.CRM != nil {
+		calls["crm"] = b.CRM.URL
+	}
+	if b.Model != nil {
+		calls["model"] = b.Model.URL
+	}
+	return calls
+}

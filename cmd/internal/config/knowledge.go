@@ -1,0 +1,62 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/chatledger/chatledger/adapters/knowledge"
+	"github.com/chatledger/chatledger/cmd/internal/text"
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// ReadKnowledge reads what a bot knows: its folder, or the shop that comes with the program.
+func (b Bot) ReadKnowledge(log *slog.Logger) (*dialog.Knowledge, error) {
+	if b.Knowledge == "" {
+		k, err := ShopKnowledge()
+		if err != nil {
+			return nil, err
+		}
+		return b.Prefer(k)
+	}
+	if _, err := os.Stat(b.Knowledge); err != nil {
+		return nil, In(fmt.Errorf("knowledge: %w", Advise(err)), "knowledge")
+	}
+	k, err := knowledge.Read(os.DirFS(b.Knowledge), ReadOptions(log))
+	if err != nil {
+		return nil, In(fmt.Errorf("knowledge %s: %w", b.Knowledge, err), "knowledge")
+	}
+	return b.Prefer(k)
+}
+
+// Prefer is the knowledge with the bot's own language first, which it speaks with
+// whoever speaks none of them.
+func (b Bot) Prefer(k *dialog.Knowledge) (*dialog.Knowledge, error) {
+	if b.Language == "" {
+		return k, nil
+	}
+	if !slices.Contains(k.Languages, b.Language) {
+		return nil, In(fmt.Errorf("language: the bot's knowledge is not in %s, but in %s", b.Language, text.Join(k.Languages)), "language")
+	}
+	preferring := *k
+	preferring.Languages = append([]dialog.Language{b.Language}, slices.DeleteFunc(slices.Clone(k.Languages), func(l dialog.Language) bool { return l == b.Language })...)
+	return &preferring, nil
+}
+
+// ShopKnowledge is the shop's, which never changes while the program runs.
+var ShopKnowledge = sync.OnceValues(func() (*dialog.Knowledge, error) {
+	return knowledge.Read(knowledge.Shop, ReadOptions(slog.New(slog.DiscardHandler)))
+})
+
+// ReadOptions keeps trained models where the user's caches are; where there is no such
+// place, each start trains them.
+func ReadOptions(log *slog.Logger) knowledge.Options {
+	options := knowledge.Options{Unkept: func(err error) { log.Warn("what was trained is not kept; each start trains it anew", "error", err) }}
+	if caches, err := os.UserCacheDir(); err == nil {
+		options.Models.Dir = filepath.Join(caches, "chatledger", "models")
+	}
+	return options
+}

@@ -1,0 +1,51 @@
+package config
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+
+	"github.com/chatledger/chatledger/adapters/telegram"
+)
+
+// Address is the public address with a path below it.
+func (b Bot) Address(path string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(b.PublicURL, "/")+"/"+path, "/")
+}
+
+// SecretAt is the secret of an address: that of the bots file at the bot's own, and
+// elsewhere one that only who knows the token can make. So no process needs to keep it,
+// and each can tell it to Telegram again.
+func (b Bot) SecretAt(path string) string {
+	if path == "" {
+		return b.Secret
+	}
+	mac := hmac.New(sha256.New, []byte(b.Token))
+	mac.Write([]byte("webhook " + path))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// Written are the digests of the secrets in the bots file.
+func (b Bot) Written() [][32]byte {
+	digests := [][32]byte{telegram.DigestOf(b.Secret)}
+	if b.OldSecret != "" {
+		digests = append(digests, telegram.DigestOf(b.OldSecret))
+	}
+	return digests
+}
+
+// Registration is what Telegram is told of an address.
+func (b Bot) Registration(path string) telegram.Registration {
+	return telegram.Registration{URL: b.Address(path), Secret: b.SecretAt(path), AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections}.Complete()
+}
+
+// ProbeKey shows that its bearer has the bot's token. It opens nothing but this question.
+func (b Bot) ProbeKey() string {
+	mac := hmac.New(sha256.New, []byte(b.Token))
+	mac.Write([]byte("release"))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// Secure reports whether the bot's public address is an https one.
+func (b Bot) Secure() bool { return strings.HasPrefix(b.PublicURL, "https://") }

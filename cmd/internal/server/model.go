@@ -1,0 +1,23 @@
+package server
+
+import (
+	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/llm"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// think has the bot's worker ask its model, if it has one. The lease is longer than others'.
+func (a *Server) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
+	models := llm.Models{Clients: map[string]*llm.Client{}, Now: a.now}
+	b.Typing[domain.KindAskModel] = typing(models)
+	if b.config.Model == nil {
+		return nil
+	}
+	if b.model, err = llm.NewClient(b.config.Model.Config()); err != nil {
+		return err
+	}
+	b.model.Through(a.tracing.Transport)
+	models.Clients[b.name] = b.model
+	b.breakers["llm:"+b.name], b.owes["llm:"+b.name] = b.model.Breaker, a.patient
+	return nil
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/gorilla/mux"
+
+	"github.com/chatledger/chatledger/adapters/guard"
+	"github.com/chatledger/chatledger/adapters/operators"
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/adapters/postgres/tickets"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// sideServer is a listener apart from the webhook's, so that the one may be open to the
+// world and the other not. A nil one serves nobody.
+type sideServer struct {
+	server   *http.Server
+	listener net.Listener
+	guard    *guard.Guard
+}
+
+// newOperatorServer builds the operators' API on a listener; nil when there is none. It
+// has a guard of its own: who guesses tokens does not shut out Telegram, nor the other way.
+func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
+	if c.Operators == nil {
+		return nil, nil
+	}
+	rules, err := c.Server.Rules()
+	if err != nil {
+		return nil, err
+	}
+	s := &sideServer{guard: guard.New(guard.Config{Rules: forPeople(rules), Log: c.Log, Observer: guardObserver{a}})}
+	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
+		s.listener = tls.NewListener(s.listener, a.tls.TLS())
+	}
+	api := &operators.API{Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store}, Handle: a.tracing.Handle(a.Handler.Handle), Canned: a.cannedReplies,
+		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
+	routes := mux.NewRouter()
+	api.Routes(routes)
+	s.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout, WriteTimeout: answerTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: s.guard.ServerLog(), ConnContext: guard.Context}
+	return s, nil
+}
+
+// cannedReplies are the names of those that a bot's team has written; nil when the bot is
+// not served here.
+func (a *Server) cannedReplies(bot string) []string {
+	if _, served := a.Bots.All()[bot]; !served {
+		return nil
+	}
+	names := []string{}
+	if k := a.with(bot).Knowledge; k != nil {
+		names = slices.AppendSeq(names, maps.Keys(k.Canned))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// serve answers until stop; the guard writes its log until ctx ends.
+func (s *sideServer) serve(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	var log sync.WaitGroup
+	defer log.Wait()
+	log.Go(func() { s.guard.Run(ctx) })
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *sideServer) stop(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	return s.server.Shutdown(ctx)
+}
+
+// ledger is the store as the operators' API reads it.
+type ledger struct{ *postgres.Store }
+
+// TicketQueue implements operators.Ledger.
+func (l ledger) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
+	return tickets.NewReader(l.DB).TicketQueue(ctx, q)
+}
+
+// Events implements operators.Ledger.
+func (l ledger) Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+	return l.ReadStream(ctx, l.Pool(), stream, after, limit)
+}
