@@ -2,8 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -21,35 +19,37 @@ type Conversations struct{}
 
 // Conversation is a row; nil stands for null.
 type Conversation struct {
-	Stream            string
-	Bot               string
-	ChatID            *int64
-	ChatType          *string
-	Customer          *string
-	Username          *string
-	Language          *string
-	Handler           string
-	Blocked           bool
-	Workflow          *string
-	Step              *string
-	Collected         map[string]string
-	WorkflowStartedAt *time.Time
-	Paused            *pausedWorkflow
-	LastIntent        *string
-	LastMessage       *string
-	LastMessageAt     *time.Time
-	LastReply         *string
-	LastReplyAt       *time.Time
-	Messages          int64
-	Replies           int64
-	Unread            int64
-	AwaitingDelivery  int64
-	FailedDeliveries  int64
-	LastFailure       *string
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
+	Stream            string            `column:"stream_id,key"`
+	Bot               string            `column:"bot,fixed"`
+	ChatID            *int64            `column:"chat_id,fixed"`
+	ChatType          *string           `column:"chat_type"`
+	Customer          *string           `column:"customer"`
+	Username          *string           `column:"username"`
+	Language          *string           `column:"language"`
+	Handler           string            `column:"handler"`
+	Blocked           bool              `column:"blocked"`
+	Workflow          *string           `column:"workflow"`
+	Step              *string           `column:"step"`
+	Collected         map[string]string `column:"collected"`
+	WorkflowStartedAt *time.Time        `column:"workflow_started_at"`
+	Paused            *pausedWorkflow   `column:"paused"`
+	LastIntent        *string           `column:"last_intent"`
+	LastMessage       *string           `column:"last_message"`
+	LastMessageAt     *time.Time        `column:"last_message_at"`
+	LastReply         *string           `column:"last_reply"`
+	LastReplyAt       *time.Time        `column:"last_reply_at"`
+	Messages          int64             `column:"messages"`
+	Replies           int64             `column:"replies"`
+	Unread            int64             `column:"unread"`
+	AwaitingDelivery  int64             `column:"awaiting_delivery"`
+	FailedDeliveries  int64             `column:"failed_deliveries"`
+	LastFailure       *string           `column:"last_failure"`
+	CreatedAt         time.Time         `column:"created_at,fixed"`
+	UpdatedAt         time.Time         `column:"updated_at"`
 	place
 }
+
+var conversations = newTable[Conversation]("conversations")
 
 // pausedWorkflow is a workflow that was set aside for another.
 type pausedWorkflow struct {
@@ -57,16 +57,6 @@ type pausedWorkflow struct {
 	Step      *string           `json:"step"`
 	Collected map[string]string `json:"collected"`
 	StartedAt *time.Time        `json:"started_at"`
-}
-
-// encode is the workflow as a jsonb column's value.
-func (p *pausedWorkflow) encode() (*string, error) {
-	if p == nil {
-		return nil, nil
-	}
-	encoded, err := json.Marshal(p)
-	value := string(encoded)
-	return &value, err
 }
 
 // Who answers a chat.
@@ -229,17 +219,6 @@ func text(s string) *string {
 
 func clean(s string) string { return strings.ReplaceAll(s, "\x00", "␀") }
 
-// conversationColumns in the order of scan and of upsert's parameters.
-const conversationColumns = `stream_id, bot, chat_id, chat_type, customer, username, language, handler, blocked, workflow, step, collected,
-	workflow_started_at, paused, last_intent, last_message, last_message_at, last_reply, last_reply_at, messages, replies, unread,
-	awaiting_delivery, failed_deliveries, last_failure, created_at, updated_at, version, transaction_id, position`
-
-func (c *Conversation) fields() []any {
-	return []any{&c.Stream, &c.Bot, &c.ChatID, &c.ChatType, &c.Customer, &c.Username, &c.Language, &c.Handler, &c.Blocked, &c.Workflow, &c.Step, &c.Collected,
-		&c.WorkflowStartedAt, &c.Paused, &c.LastIntent, &c.LastMessage, &c.LastMessageAt, &c.LastReply, &c.LastReplyAt, &c.Messages, &c.Replies, &c.Unread,
-		&c.AwaitingDelivery, &c.FailedDeliveries, &c.LastFailure, &c.CreatedAt, &c.UpdatedAt, &c.Version, &c.Position.Transaction, &c.Position.Number}
-}
-
 // Apply implements Projection: read the page's rows, fold, write them back, each
 // in one statement.
 func (p Conversations) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
@@ -257,7 +236,12 @@ func (p Conversations) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recor
 			return err
 		}
 	}
-	return p.write(ctx, tx, rows)
+	changed := make([]*Conversation, 0, len(rows))
+	for _, stream := range slices.Sorted(maps.Keys(rows)) {
+		changed = append(changed, rows[stream])
+	}
+	_, err = conversations.write(ctx, tx, changed)
+	return err
 }
 
 // Start implements Projection.
@@ -268,7 +252,7 @@ func (c *Conversation) Rows() map[string]Row {
 	if c.Version == 0 {
 		return nil
 	}
-	return map[string]Row{c.Stream: rowOf(conversationColumns, c.fields())}
+	return map[string]Row{c.Stream: conversations.row(c)}
 }
 
 // Rows implements Projection.
@@ -279,85 +263,22 @@ func (p Conversations) Rows(ctx context.Context, tx pgx.Tx, streams []string) (m
 	}
 	found := make(map[string]Row, len(rows))
 	for key, c := range rows {
-		found[key] = rowOf(conversationColumns, c.fields())
+		found[key] = conversations.row(c)
 	}
 	return found, nil
 }
 
 func (Conversations) read(ctx context.Context, tx pgx.Tx, streams []string) (map[string]*Conversation, error) {
-	found, err := tx.Query(ctx, `select `+conversationColumns+` from conversations where stream_id = any($1)`, streams)
+	list, err := conversations.query(ctx, tx, `
+		select `+conversations.names+` from conversations where stream_id = any($1)`, streams)
 	if err != nil {
-		return nil, fmt.Errorf("read conversations: %w", err)
+		return nil, err
 	}
-	rows := map[string]*Conversation{}
-	list, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*Conversation, error) {
-		c := &Conversation{}
-		return c, row.Scan(c.fields()...)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read conversations: %w", err)
-	}
+	rows := make(map[string]*Conversation, len(list))
 	for _, c := range list {
 		rows[c.Stream] = c
 	}
 	return rows, nil
-}
-
-func (Conversations) write(ctx context.Context, tx pgx.Tx, rows map[string]*Conversation) error {
-	n := len(rows)
-	var (
-		streams, bots, handlers                                            = make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
-		chats                                                              = make([]*int64, 0, n)
-		types, customers, usernames, languages, workflows, steps           []*string
-		intents, messages, replies, failures                               []*string
-		blocked                                                            []bool
-		collected                                                          []string
-		paused                                                             []*string
-		started, messageAt, replyAt                                        []*time.Time
-		messageCount, replyCount, unread, awaiting, failed, versions, nums []int64
-		created, updated                                                   []time.Time
-		transactions                                                       []uint64
-	)
-	for _, key := range slices.Sorted(maps.Keys(rows)) { // one order for all, so that no two writers wait for each other
-		c := rows[key]
-		data, err := json.Marshal(c.Collected)
-		if err != nil {
-			return fmt.Errorf("conversation %s: %w", c.Stream, err)
-		}
-		aside, err := c.Paused.encode()
-		if err != nil {
-			return fmt.Errorf("conversation %s: %w", c.Stream, err)
-		}
-		streams, bots, handlers, chats = append(streams, c.Stream), append(bots, c.Bot), append(handlers, c.Handler), append(chats, c.ChatID)
-		types, customers, usernames, languages = append(types, c.ChatType), append(customers, c.Customer), append(usernames, c.Username), append(languages, c.Language)
-		blocked, workflows, steps, collected = append(blocked, c.Blocked), append(workflows, c.Workflow), append(steps, c.Step), append(collected, string(data))
-		paused = append(paused, aside)
-		started, intents, messages, messageAt = append(started, c.WorkflowStartedAt), append(intents, c.LastIntent), append(messages, c.LastMessage), append(messageAt, c.LastMessageAt)
-		replies, replyAt, messageCount, replyCount = append(replies, c.LastReply), append(replyAt, c.LastReplyAt), append(messageCount, c.Messages), append(replyCount, c.Replies)
-		unread, awaiting, failed, failures = append(unread, c.Unread), append(awaiting, c.AwaitingDelivery), append(failed, c.FailedDeliveries), append(failures, c.LastFailure)
-		created, updated, versions = append(created, c.CreatedAt), append(updated, c.UpdatedAt), append(versions, c.Version)
-		transactions, nums = append(transactions, c.Position.Transaction), append(nums, c.Position.Number)
-	}
-	_, err := tx.Exec(ctx, `
-		insert into conversations (`+conversationColumns+`)
-		select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::boolean[],
-			$10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::jsonb[], $15::text[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[],
-			$20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::text[], $26::timestamptz[], $27::timestamptz[],
-			$28::bigint[], $29::xid8[], $30::bigint[])
-		on conflict (stream_id) do update set
-			chat_type = excluded.chat_type, customer = excluded.customer, username = excluded.username, language = excluded.language,
-			handler = excluded.handler, blocked = excluded.blocked, workflow = excluded.workflow, step = excluded.step,
-			collected = excluded.collected, workflow_started_at = excluded.workflow_started_at, paused = excluded.paused, last_intent = excluded.last_intent,
-			last_message = excluded.last_message, last_message_at = excluded.last_message_at, last_reply = excluded.last_reply,
-			last_reply_at = excluded.last_reply_at, messages = excluded.messages, replies = excluded.replies, unread = excluded.unread,
-			awaiting_delivery = excluded.awaiting_delivery, failed_deliveries = excluded.failed_deliveries, last_failure = excluded.last_failure,
-			updated_at = excluded.updated_at, version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
-		streams, bots, chats, types, customers, usernames, languages, handlers, blocked, workflows, steps, collected, started, paused, intents,
-		messages, messageAt, replies, replyAt, messageCount, replyCount, unread, awaiting, failed, failures, created, updated, versions, transactions, nums)
-	if err != nil {
-		return fmt.Errorf("write %d conversations: %w", n, err)
-	}
-	return nil
 }
 
 // streamsOf lists the streams of a page, each once.

@@ -14,38 +14,38 @@ import (
 
 // Message is a row of readmodel.messages; nil stands for null.
 type Message struct {
-	ID          string
-	Stream      string
-	Number      int64
-	Bot         string
-	ChatID      int64
-	Direction   string
-	Kind        string
-	At          time.Time
-	SentAt      *time.Time
-	TelegramID  *int64
-	WrittenBy   string
-	Author      *string
-	Text        *string
-	Language    *string
-	Intent      *string
-	Confidence  *float64
-	Knowledge   *string
-	Workflow    *string
-	FromStep    *string
-	Step        *string
-	AnsweredBy  *string
-	AnsweredAt  *time.Time
-	HandedOver  *string
-	Answers     *string
-	Backlog     bool
-	ModelAsked  bool
-	OverLimit   bool
-	Late        bool
-	AlbumPart   bool
-	Delivery    *string
-	DeliveredAt *time.Time
-	Failure     *string
+	ID          string     `column:"message_id,key"`
+	Stream      string     `column:"stream_id,fixed"`
+	Number      int64      `column:"number,fixed"`
+	Bot         string     `column:"bot,fixed"`
+	ChatID      int64      `column:"chat_id,fixed"`
+	Direction   string     `column:"direction,fixed"`
+	Kind        string     `column:"kind,fixed"`
+	At          time.Time  `column:"at,fixed"`
+	SentAt      *time.Time `column:"sent_at,fixed"`
+	TelegramID  *int64     `column:"telegram_id"`
+	WrittenBy   string     `column:"written_by,fixed"`
+	Author      *string    `column:"author,fixed"`
+	Text        *string    `column:"text,fixed"`
+	Language    *string    `column:"language"`
+	Intent      *string    `column:"intent"`
+	Confidence  *float64   `column:"confidence"`
+	Knowledge   *string    `column:"knowledge"`
+	Workflow    *string    `column:"workflow"`
+	FromStep    *string    `column:"from_step"`
+	Step        *string    `column:"step"`
+	AnsweredBy  *string    `column:"answered_by"`
+	AnsweredAt  *time.Time `column:"answered_at"`
+	HandedOver  *string    `column:"handed_over"`
+	Answers     *string    `column:"answers,fixed"`
+	Backlog     bool       `column:"backlog"`
+	ModelAsked  bool       `column:"model_asked"`
+	OverLimit   bool       `column:"over_limit,fixed"`
+	Late        bool       `column:"late,fixed"`
+	AlbumPart   bool       `column:"album_part"`
+	Delivery    *string    `column:"delivery"`
+	DeliveredAt *time.Time `column:"delivered_at"`
+	Failure     *string    `column:"failure"`
 	place
 
 	changed bool // it is other than in the table

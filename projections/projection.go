@@ -6,9 +6,6 @@ package projections
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -70,14 +67,6 @@ func Named(name string) (Projection, error) {
 	return nil, fmt.Errorf("there is no projection %q: choose one of%s", name, names)
 }
 
-// place is where in the ledger a row was last changed.
-type place struct {
-	Version  int64
-	Position domain.Position
-}
-
-func placeOf(r domain.Recorded) place { return place{int64(r.Version), r.Position} }
-
 // A Row is a row of a table, column by column.
 type Row []Column
 
@@ -86,29 +75,6 @@ type Row []Column
 type Column struct {
 	Name  string
 	Value any
-}
-
-// rowOf makes a row of pointers to its columns' values.
-func rowOf(columns string, fields []any) Row {
-	row := make(Row, len(fields))
-	for i, field := range fields {
-		name, rest, _ := strings.Cut(columns, ",")
-		row[i], columns = Column{strings.TrimSpace(name), plain(reflect.ValueOf(field).Elem())}, rest
-	}
-	return row
-}
-
-func plain(v reflect.Value) any {
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
-	if t, ok := v.Interface().(time.Time); ok {
-		return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
-	}
-	return v.Interface()
 }
 
 // Text returns the row's value of a column that is never null.

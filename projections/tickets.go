@@ -19,38 +19,40 @@ type Tickets struct{}
 
 // Ticket is a row; nil stands for null.
 type Ticket struct {
-	ID           string
-	Stream       string
-	Bot          string
-	ChatID       int64
-	Status       string
-	Priority     string
-	Reason       string
-	Subject      string
-	Assignee     *string
-	OpenedAt     time.Time
-	DueAt        time.Time
-	FirstReplyAt *time.Time
-	ResolvedAt   *time.Time
-	Reopened     int64
-	Escalations  int64
-	UpdatedAt    time.Time
+	ID           string     `column:"ticket_id,key"`
+	Stream       string     `column:"stream_id,fixed"`
+	Bot          string     `column:"bot,fixed"`
+	ChatID       int64      `column:"chat_id,fixed"`
+	Status       string     `column:"status"`
+	Priority     string     `column:"priority"`
+	Reason       string     `column:"reason,fixed"`
+	Subject      string     `column:"subject,fixed"`
+	Assignee     *string    `column:"assignee"`
+	OpenedAt     time.Time  `column:"opened_at,fixed"`
+	DueAt        time.Time  `column:"due_at"`
+	FirstReplyAt *time.Time `column:"first_reply_at"`
+	ResolvedAt   *time.Time `column:"resolved_at"`
+	Reopened     int64      `column:"reopened"`
+	Escalations  int64      `column:"escalations"`
+	UpdatedAt    time.Time  `column:"updated_at"`
 
-	ResolveBy               *time.Time
-	FirstResponseBreachedAt *time.Time
-	ResolutionBreachedAt    *time.Time
+	ResolveBy               *time.Time `column:"resolve_by"`
+	FirstResponseBreachedAt *time.Time `column:"first_response_breached_at"`
+	ResolutionBreachedAt    *time.Time `column:"resolution_breached_at"`
 
-	ExternalSystem   *string
-	ExternalState    *string
-	ExternalID       *string
-	ExternalDelivery *string
+	ExternalSystem   *string `column:"external_system"`
+	ExternalState    *string `column:"external_state"`
+	ExternalID       *string `column:"external_id"`
+	ExternalDelivery *string `column:"external_delivery"`
 
-	Tags         []string
-	ClaimedBy    *string
-	ClaimedUntil *time.Time
-	Fence        int64
+	Tags         []string   `column:"tags"`
+	ClaimedBy    *string    `column:"claimed_by"`
+	ClaimedUntil *time.Time `column:"claimed_until"`
+	Fence        int64      `column:"fence"`
 	place
 }
+
+var tickets = newTable[Ticket]("tickets")
 
 // How a ticket stands at the other desk.
 const (
@@ -210,21 +212,7 @@ func (t *Ticket) tag(e chat.TicketTagged) {
 	slices.Sort(t.Tags)
 }
 
-const ticketColumns = `ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at,
-	first_reply_at, resolved_at, reopened, escalations, updated_at, external_system, external_state, external_id, external_delivery,
-	resolve_by, first_response_breached_at, resolution_breached_at,
-	tags, claimed_by, claimed_until, fence, version, transaction_id, position`
-
-func (t *Ticket) fields() []any {
-	return []any{&t.ID, &t.Stream, &t.Bot, &t.ChatID, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.OpenedAt, &t.DueAt,
-		&t.FirstReplyAt, &t.ResolvedAt, &t.Reopened, &t.Escalations, &t.UpdatedAt,
-		&t.ExternalSystem, &t.ExternalState, &t.ExternalID, &t.ExternalDelivery,
-		&t.ResolveBy, &t.FirstResponseBreachedAt, &t.ResolutionBreachedAt,
-		&t.Tags, &t.ClaimedBy, &t.ClaimedUntil, &t.Fence, &t.Version, &t.Position.Transaction, &t.Position.Number}
-}
-
-// Apply implements Projection. Few events touch a ticket, so rows are written one
-// by one, in one round trip.
+// Apply implements Projection: read the tickets of the page's chats, fold, write back what changed.
 func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	concerned := page[:0:0]
 	for _, r := range page {
@@ -250,7 +238,12 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 			changed[t.ID] = t
 		}
 	}
-	return p.write(ctx, tx, changed)
+	rows := make([]*Ticket, 0, len(changed))
+	for _, id := range slices.Sorted(maps.Keys(changed)) {
+		rows = append(rows, changed[id])
+	}
+	_, err = tickets.write(ctx, tx, rows)
+	return err
 }
 
 // concerns tells whether an event can touch a ticket.
@@ -283,7 +276,7 @@ func (f *caseFile) Take(r domain.Recorded) error {
 func (f caseFile) Rows() map[string]Row {
 	rows := make(map[string]Row, len(f))
 	for _, t := range f {
-		rows[t.ID] = rowOf(ticketColumns, t.fields())
+		rows[t.ID] = tickets.row(t)
 	}
 	return rows
 }
@@ -302,45 +295,15 @@ func (p Tickets) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[str
 }
 
 func (Tickets) read(ctx context.Context, tx pgx.Tx, streams []string) (map[string]caseFile, error) {
-	found, err := tx.Query(ctx, `
-		select `+ticketColumns+` from tickets where stream_id = any($1)
+	list, err := tickets.query(ctx, tx, `
+		select `+tickets.names+` from tickets where stream_id = any($1)
 		order by stream_id, length(ticket_id), ticket_id`, streams)
 	if err != nil {
-		return nil, fmt.Errorf("read tickets: %w", err)
+		return nil, err
 	}
 	files := map[string]caseFile{}
-	list, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*Ticket, error) {
-		t := &Ticket{}
-		return t, row.Scan(t.fields()...)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read tickets: %w", err)
-	}
 	for _, t := range list {
 		files[t.Stream] = append(files[t.Stream], t)
 	}
 	return files, nil
-}
-
-func (Tickets) write(ctx context.Context, tx pgx.Tx, changed map[string]*Ticket) error {
-	batch := &pgx.Batch{}
-	for _, t := range changed {
-		batch.Queue(`
-			insert into tickets (`+ticketColumns+`)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
-			on conflict (ticket_id) do update set status = excluded.status, priority = excluded.priority, assignee = excluded.assignee,
-				due_at = excluded.due_at, first_reply_at = excluded.first_reply_at, resolved_at = excluded.resolved_at,
-				reopened = excluded.reopened, escalations = excluded.escalations, updated_at = excluded.updated_at,
-				external_system = excluded.external_system, external_state = excluded.external_state,
-				external_id = excluded.external_id, external_delivery = excluded.external_delivery,
-				resolve_by = excluded.resolve_by, first_response_breached_at = excluded.first_response_breached_at,
-				resolution_breached_at = excluded.resolution_breached_at,
-				tags = excluded.tags, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until, fence = excluded.fence,
-				version = excluded.version, transaction_id = excluded.transaction_id, position = excluded.position`,
-			t.fields()...)
-	}
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("write %d tickets: %w", len(changed), err)
-	}
-	return nil
 }

@@ -1,0 +1,228 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// A table reads and writes one table of the read model. R is its row: a struct whose fields are the
+// columns, named by their tags.
+//
+//	Stream  string     `column:"stream_id,key"` // the primary key
+//	Bot     string     `column:"bot,fixed"`     // never changes: an update leaves it alone
+//	Day     time.Time  `column:"day,date"`      // a type that does not follow from Go's
+//	ReplyAt *time.Time `column:"reply_at"`      // nil is null
+//
+// Every row ends with the columns version, transaction_id and position, from the embedded place.
+type table[R any] struct {
+	name    string
+	columns []column
+	names   string // of all columns, separated by commas
+	upsert  string
+}
+
+// A column is one field of a row.
+type column struct {
+	name   string
+	index  []int  // of the field, as reflect has it
+	sql    string // its type in the database
+	encode func(reflect.Value) (reflect.Value, error)
+	param  reflect.Type // of its values as parameters
+}
+
+// place is the event that last changed a row.
+type place struct {
+	Version  int64 `column:"version"`
+	Position domain.Position
+}
+
+func placeOf(r domain.Recorded) place { return place{int64(r.Version), r.Position} }
+
+// newTable reads the columns from R's tags. It panics if R has a field whose type it does not know.
+func newTable[R any](name string) *table[R] {
+	t := &table[R]{name: name}
+	var key string
+	var list, selected, params, updated []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[R]()) {
+		if field.Type == reflect.TypeFor[domain.Position]() {
+			for i, name := range []string{"transaction_id", "position"} {
+				f := field.Type.Field(i)
+				f.Tag, f.Index = reflect.StructTag(`column:"`+name+`"`), append(field.Index[:len(field.Index):len(field.Index)], i)
+				t.columns = append(t.columns, newColumn(f))
+				updated = append(updated, name)
+			}
+			continue
+		}
+		tag, ok := field.Tag.Lookup("column")
+		if !ok || field.Anonymous {
+			continue
+		}
+		c := newColumn(field)
+		t.columns = append(t.columns, c)
+		switch _, option, _ := strings.Cut(tag, ","); option {
+		case "key":
+			key = c.name
+		case "fixed":
+		default:
+			updated = append(updated, c.name)
+		}
+	}
+	for i, c := range t.columns {
+		list = append(list, c.name)
+		params = append(params, fmt.Sprintf("$%d::%s[]", i+1, strings.Replace(c.sql, "[]", "", 1)))
+		selected = append(selected, c.name)
+		if element, isArray := strings.CutSuffix(c.sql, "[]"); isArray {
+			// unnest would flatten arrays of arrays: they travel as text.
+			params[i], selected[i] = fmt.Sprintf("$%d::text[]", i+1), c.name+"::"+element+"[]"
+		}
+	}
+	for i, name := range updated {
+		updated[i] = name + " = excluded." + name
+	}
+	t.names = strings.Join(list, ", ")
+	// A row of the same version has not changed.
+	t.upsert = `
+		insert into ` + name + ` as stored (` + t.names + `)
+		select ` + strings.Join(selected, ", ") + `
+		from unnest(` + strings.Join(params, ", ") + `) as changed (` + t.names + `)
+		on conflict (` + key + `) do update set ` + strings.Join(updated, ", ") + `
+		where stored.version < excluded.version`
+	return t
+}
+
+func newColumn(field reflect.StructField) column {
+	name, option, _ := strings.Cut(field.Tag.Get("column"), ",")
+	c := column{name: name, index: field.Index, param: field.Type}
+	kind := field.Type
+	if kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	switch {
+	case option == "date":
+		c.sql = "date"
+	case kind == reflect.TypeFor[time.Time]():
+		c.sql = "timestamptz"
+	case kind == reflect.TypeFor[[]string](), kind == reflect.TypeFor[[]float64]():
+		c.sql, c.encode, c.param = "text[]", encodeArray, reflect.TypeFor[string]()
+		if kind == reflect.TypeFor[[]float64]() {
+			c.sql = "double precision[]"
+		}
+	case kind.Kind() == reflect.Map, kind.Kind() == reflect.Struct:
+		c.sql, c.encode, c.param = "jsonb", encodeJSON, reflect.TypeFor[*string]()
+	default:
+		c.sql = map[reflect.Kind]string{
+			reflect.String: "text", reflect.Int64: "bigint", reflect.Bool: "boolean", reflect.Float64: "double precision", reflect.Uint64: "xid8",
+		}[kind.Kind()]
+	}
+	if c.sql == "" {
+		panic(fmt.Sprintf("column %s: no database type for %v", name, field.Type))
+	}
+	return c
+}
+
+// encodeArray writes a list as PostgreSQL reads an array in text.
+func encodeArray(v reflect.Value) (reflect.Value, error) {
+	var elements []string
+	switch list := v.Interface().(type) {
+	case []float64:
+		for _, x := range list {
+			elements = append(elements, strconv.FormatFloat(x, 'g', -1, 64))
+		}
+	case []string:
+		escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+		for _, s := range list {
+			elements = append(elements, `"`+escape.Replace(s)+`"`)
+		}
+	}
+	return reflect.ValueOf("{" + strings.Join(elements, ",") + "}"), nil
+}
+
+// encodeJSON gives null for nil.
+func encodeJSON(v reflect.Value) (reflect.Value, error) {
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return reflect.Zero(reflect.TypeFor[*string]()), nil
+	}
+	encoded, err := json.Marshal(v.Interface())
+	text := string(encoded)
+	return reflect.ValueOf(&text), err
+}
+
+// query reads the rows that a statement selects. It selects t.names.
+func (t *table[R]) query(ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]*R, error) {
+	found, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	}
+	rows, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*R, error) {
+		r := new(R)
+		fields := make([]any, len(t.columns))
+		for i, c := range t.columns {
+			fields[i] = reflect.ValueOf(r).Elem().FieldByIndex(c.index).Addr().Interface()
+		}
+		return r, row.Scan(fields...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.name, err)
+	}
+	return rows, nil
+}
+
+// write inserts rows, or updates those that the table has in an earlier version, in one statement. It
+// returns how many it wrote. Give the rows in one order everywhere, so that no two writers deadlock.
+func (t *table[R]) write(ctx context.Context, tx pgx.Tx, rows []*R) (int64, error) {
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	args := make([]any, len(t.columns))
+	for i, c := range t.columns {
+		values := reflect.MakeSlice(reflect.SliceOf(c.param), len(rows), len(rows))
+		for n, r := range rows {
+			value := reflect.ValueOf(r).Elem().FieldByIndex(c.index)
+			if c.encode != nil {
+				var err error
+				if value, err = c.encode(value); err != nil {
+					return 0, fmt.Errorf("write %s: column %s: %w", t.name, c.name, err)
+				}
+			}
+			values.Index(n).Set(value)
+		}
+		args[i] = values.Interface()
+	}
+	written, err := tx.Exec(ctx, t.upsert, args...)
+	if err != nil {
+		return 0, fmt.Errorf("write %d rows of %s: %w", len(rows), t.name, err)
+	}
+	return written.RowsAffected(), nil
+}
+
+// row gives a row's columns as they are compared.
+func (t *table[R]) row(r *R) Row {
+	row := make(Row, len(t.columns))
+	for i, c := range t.columns {
+		row[i] = Column{c.name, compared(reflect.ValueOf(r).Elem().FieldByIndex(c.index))}
+	}
+	return row
+}
+
+// compared gives nil for null, and times as the database keeps them.
+func compared(v reflect.Value) any {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	if t, ok := v.Interface().(time.Time); ok {
+		return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+	}
+	return v.Interface()
+}
