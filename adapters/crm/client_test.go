@@ -3,15 +3,14 @@ package crm
 import (
 	"context"
 	"fmt"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
+	"github.com/chatledger/chatledger/domain"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
-	"github.com/chatledger/chatledger/domain"
 )
 
 const address = "14 baker st., London NW1 6XE"
@@ -25,33 +24,33 @@ func (w world) change(t *testing.T, key string) (Receipt, error) {
 func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault   crmsim.Fault
+		fault   faults.Fault
 		lookUp  Error // Reason: a part of it
 		update  Error
 		applied bool
 	}{
-		"none":                         {crmsim.Fault{}, Error{}, Error{}, true},
-		"429":                          both(crmsim.Fault{Status: 429, RetryAfter: 7}, Error{domain.DeliveryRetry, 7 * time.Second, 429, "that was asked for"}),
-		"503 with a time to come back": both(crmsim.Fault{Status: 503, RetryAfter: 9}, Error{domain.DeliveryRetry, 9 * time.Second, 503, "503"}),
-		"500":                          both(crmsim.Fault{Status: 500}, Error{domain.DeliveryRetry, 0, 500, "500"}),
-		"408":                          both(crmsim.Fault{Status: 408}, Error{domain.DeliveryRetry, 0, 408, "408"}),
-		"401":                          both(crmsim.Fault{Status: 401}, Error{domain.DeliveryRetry, setUpPause, 401, "token is wrong"}),
-		"403":                          both(crmsim.Fault{Status: 403}, Error{domain.DeliveryRetry, setUpPause, 403, "token is wrong"}),
-		"404":                          both(crmsim.Fault{Status: 404}, Error{domain.DeliveryRefused, 0, 404, "404"}),
-		"422":                          both(crmsim.Fault{Status: 422}, Error{domain.DeliveryRefused, 0, 422, "that was asked for"}),
-		"a redirect":                   both(crmsim.Fault{Status: 302}, Error{domain.DeliveryRetry, setUpPause, 302, "URL is wrong"}),
-		"cut":                          took(crmsim.Fault{Cut: true}, Error{domain.DeliveryUnknown, 0, 0, "EOF"}),
-		"HTML":                         took(crmsim.Fault{Body: "html"}, Error{domain.DeliveryUnknown, 0, 200, "text/html of"}),
-		"truncated":                    took(crmsim.Fault{Body: "truncated"}, Error{domain.DeliveryUnknown, 0, 200, "unexpected end of JSON"}),
-		"endless":                      took(crmsim.Fault{Body: "endless"}, Error{domain.DeliveryUnknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
-		"no answer":                    both(crmsim.Fault{DelayMS: 60_000}, Error{domain.DeliveryUnknown, 0, 0, "deadline exceeded"}),
-		"a late one":                   {crmsim.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
-		"other words":                  {crmsim.Fault{Body: "nonsense"}, Error{domain.DeliveryUnknown, 0, 200, "answers"}, Error{domain.DeliveryUnknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
+		"none":                         {faults.Fault{}, Error{}, Error{}, true},
+		"429":                          both(faults.Fault{Status: 429, RetryAfter: 7}, Error{domain.DeliveryRetry, 7 * time.Second, 429, "that was asked for"}),
+		"503 with a time to come back": both(faults.Fault{Status: 503, RetryAfter: 9}, Error{domain.DeliveryRetry, 9 * time.Second, 503, "503"}),
+		"500":                          both(faults.Fault{Status: 500}, Error{domain.DeliveryRetry, 0, 500, "500"}),
+		"408":                          both(faults.Fault{Status: 408}, Error{domain.DeliveryRetry, 0, 408, "408"}),
+		"401":                          both(faults.Fault{Status: 401}, Error{domain.DeliveryRetry, setUpPause, 401, "token is wrong"}),
+		"403":                          both(faults.Fault{Status: 403}, Error{domain.DeliveryRetry, setUpPause, 403, "token is wrong"}),
+		"404":                          both(faults.Fault{Status: 404}, Error{domain.DeliveryRefused, 0, 404, "404"}),
+		"422":                          both(faults.Fault{Status: 422}, Error{domain.DeliveryRefused, 0, 422, "that was asked for"}),
+		"a redirect":                   both(faults.Fault{Status: 302}, Error{domain.DeliveryRetry, setUpPause, 302, "URL is wrong"}),
+		"cut":                          took(faults.Fault{Spoil: faults.Cut}, Error{domain.DeliveryUnknown, 0, 0, "EOF"}),
+		"HTML":                         took(faults.Fault{Spoil: faults.HTML}, Error{domain.DeliveryUnknown, 0, 200, "text/html of"}),
+		"truncated":                    took(faults.Fault{Spoil: faults.Truncated}, Error{domain.DeliveryUnknown, 0, 200, "unexpected end of JSON"}),
+		"endless":                      took(faults.Fault{Spoil: faults.Endless}, Error{domain.DeliveryUnknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
+		"no answer":                    both(faults.Fault{DelayMS: 60_000}, Error{domain.DeliveryUnknown, 0, 0, "deadline exceeded"}),
+		"a late one":                   {faults.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
+		"other words":                  {faults.Fault{Spoil: faults.Nonsense}, Error{domain.DeliveryUnknown, 0, 200, "answers"}, Error{domain.DeliveryUnknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
-				if c.fault != (crmsim.Fault{}) {
+				if c.fault != (faults.Fault{}) {
 					w.crm.AddFault(c.fault)
 				}
 				_, _, err := w.Order(t.Context(), "1001", anybody)
@@ -67,7 +66,7 @@ func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
 }
 
 type judgement = struct {
-	fault   crmsim.Fault
+	fault   faults.Fault
 	lookUp  Error
 	update  Error
 	applied bool
@@ -75,8 +74,8 @@ type judgement = struct {
 
 // both is a fault that look-ups and updates see alike, and took one that comes after
 // the effect.
-func both(f crmsim.Fault, e Error) judgement { return judgement{f, e, e, false} }
-func took(f crmsim.Fault, e Error) judgement { return judgement{f, e, e, true} }
+func both(f faults.Fault, e Error) judgement { return judgement{f, e, e, false} }
+func took(f faults.Fault, e Error) judgement { return judgement{f, e, e, true} }
 
 func (w world) judged(t *testing.T, what string, got, want Error) {
 	t.Helper()
@@ -120,7 +119,7 @@ func closed() chan struct{} {
 func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{Cut: true, Count: 1})
+		w.crm.AddFault(faults.Fault{Spoil: faults.Cut, Count: 1})
 		if _, err := w.change(t, "key-1"); failure(t, err).State != domain.DeliveryUnknown {
 			t.Fatalf("%v", err)
 		}
@@ -162,7 +161,7 @@ func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{Status: 500})
+		w.crm.AddFault(faults.Fault{Status: 500})
 		for i := range 5 {
 			if w.Breaker() != "closed" {
 				t.Fatalf("%s after %d failures", w.Breaker(), i)
@@ -198,7 +197,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		w.crm.ClearFaults()
-		w.crm.AddFault(crmsim.Fault{DelayMS: 3000})
+		w.crm.AddFault(faults.Fault{DelayMS: 3000})
 		var callers sync.WaitGroup
 		callers.Go(func() { w.order(t, "1001") })
 		time.Sleep(window + time.Second)
@@ -220,7 +219,7 @@ func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		for _, status := range []int{429, 404, 422, 401} {
 			w.crm.ClearFaults()
-			w.crm.AddFault(crmsim.Fault{Status: status})
+			w.crm.AddFault(faults.Fault{Status: status})
 			for range 2 * breakAfter {
 				_, _ = w.change(t, "key")
 			}
@@ -229,7 +228,7 @@ func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
 			}
 		}
 		w.crm.ClearFaults()
-		w.crm.AddFault(crmsim.Fault{Status: 500, Every: 2})
+		w.crm.AddFault(faults.Fault{Status: 500, Every: 2})
 		for range 4 * breakAfter {
 			_, _ = w.change(t, "key")
 		}
@@ -243,7 +242,7 @@ func TestWhatIsKnownIsToldWhileTheBreakerIsOpen(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.order(t, "1001")
-		w.crm.AddFault(crmsim.Fault{Body: "html"})
+		w.crm.AddFault(faults.Fault{Spoil: faults.HTML})
 		for range breakAfter {
 			_, _ = w.change(t, "key")
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/openapitest"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 const contract = "../../docs/crm-openapi.yaml"
@@ -91,7 +92,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 				body = earlier
 			}
 			if status == 429 || status == 503 {
-				fake.AddFault(crmsim.Fault{Status: status, RetryAfter: 3})
+				fake.AddFault(faults.Fault{Status: status, RetryAfter: 3})
 			}
 			w := ask(body, map[bool]string{false: token, true: "another"}[status == 401])
 			at := fmt.Sprintf("%s %.60s: %d", call.operation, call.body, w.Code)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
@@ -136,7 +137,7 @@ func TestKindsGoApart(t *testing.T) {
 func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{DelayMS: 1000})
+		w.crm.AddFault(faults.Fault{DelayMS: 1000})
 		ctx, giveUp := context.WithCancel(t.Context())
 		begun := time.Now()
 		var callers sync.WaitGroup
@@ -190,7 +191,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 func TestWhoAskTheSameShareOneItem(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{DelayMS: 2000})
+		w.crm.AddFault(faults.Fault{DelayMS: 2000})
 		var callers sync.WaitGroup
 		for i := range 30 { // while the batch gathers, and while it is under way
 			callers.Go(func() {
@@ -239,7 +240,7 @@ func TestAFindingIsGoodForItsLife(t *testing.T) {
 func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{Status: 500, Count: 1})
+		w.crm.AddFault(faults.Fault{Status: 500, Count: 1})
 		if _, _, err := w.Order(t.Context(), "9999", anybody); err == nil {
 			t.Error("no error")
 		}
@@ -310,7 +311,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 		t.Parallel()
 		inWorld(t, func(t *testing.T, w world) {
 			billed(t, w.Client)
-			w.crm.AddFault(crmsim.Fault{Body: "truncated", Count: 1})
+			w.crm.AddFault(faults.Fault{Spoil: faults.Truncated, Count: 1})
 			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != domain.DeliveryUnknown {
 				t.Errorf("%v", err)
 			}
@@ -356,7 +357,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{DelayMS: 5000})
+		w.crm.AddFault(faults.Fault{DelayMS: 5000})
 		begun := time.Now()
 		var callers sync.WaitGroup
 		callers.Go(func() { // on its way
@@ -415,21 +416,21 @@ func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
 		state  string
 		says   string
 	}{
-		"no kind":           {`{"key":"1002","status":"found"}`, "again", "answers[1] lacks kind"},
-		"nothing":           {`{}`, "again", "answers[1] lacks kind, key, status"},
-		"null":              {`null`, "again", "answers[1] lacks kind, key, status"},
-		"no order":          {`{"kind":"order","key":"1002","status":"found"}`, "again", "answers[1] lacks order"},
-		"no order status":   {`{"kind":"order","key":"1002","status":"found","order":{"number":"1002"}}`, "again", "answers[1] lacks order.status"},
-		"an empty order":    {`{"kind":"order","key":"1002","status":"found","order":{}}`, "again", "answers[1] lacks order.number, order.status"},
-		"another's answer":  {good, "again", "answers[1] is to another look-up"},
-		"another kind":      {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "again", "answers[1] is to another look-up"},
-		"an unknown status": {`{"kind":"order","key":"1002","status":"perhaps"}`, "again", `"perhaps"`},
-		"a number":          {`42`, "again", "answers[1]"},
-		"a wrong type":      {`{"kind":"order","key":[1002],"status":"found"}`, "again", "answers[1]"},
-		"an error":          {`{"kind":"order","key":"1002","status":"error","error":{"status":503,"detail":"the index is away"}}`, "again", "the index is away"},
+		"no kind":           {`{"key":"1002","status":"found"}`, "retry", "answers[1] lacks kind"},
+		"nothing":           {`{}`, "retry", "answers[1] lacks kind, key, status"},
+		"null":              {`null`, "retry", "answers[1] lacks kind, key, status"},
+		"no order":          {`{"kind":"order","key":"1002","status":"found"}`, "retry", "answers[1] lacks order"},
+		"no order status":   {`{"kind":"order","key":"1002","status":"found","order":{"number":"1002"}}`, "retry", "answers[1] lacks order.status"},
+		"an empty order":    {`{"kind":"order","key":"1002","status":"found","order":{}}`, "retry", "answers[1] lacks order.number, order.status"},
+		"another's answer":  {good, "retry", "answers[1] is to another look-up"},
+		"another kind":      {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "retry", "answers[1] is to another look-up"},
+		"an unknown status": {`{"kind":"order","key":"1002","status":"perhaps"}`, "retry", `"perhaps"`},
+		"a number":          {`42`, "retry", "answers[1]"},
+		"a wrong type":      {`{"kind":"order","key":[1002],"status":"found"}`, "retry", "answers[1]"},
+		"an error":          {`{"kind":"order","key":"1002","status":"error","error":{"status":503,"detail":"the index is away"}}`, "retry", "the index is away"},
 		"a refusal":         {`{"kind":"order","key":"1002","status":"error","error":{"status":422,"detail":"no such form"}}`, "refused", "no such form"},
-		"an error untold":   {`{"kind":"order","key":"1002","status":"error"}`, "again", "lacks error"},
-		"none":              {``, "again", "lacks answers[1]"},
+		"an error untold":   {`{"kind":"order","key":"1002","status":"error"}`, "retry", "lacks error"},
+		"none":              {``, "retry", "lacks answers[1]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

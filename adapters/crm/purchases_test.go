@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -98,7 +99,7 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 // would have been told.
 func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 	t.Parallel()
-	for name, lost := range map[string]crmsim.Fault{"cut": {Cut: true}, "truncated": {Body: "truncated"}} {
+	for name, lost := range map[string]faults.Fault{"cut": {Spoil: faults.Cut}, "truncated": {Spoil: faults.Truncated}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
@@ -195,7 +196,7 @@ func TestAfterARefundTheChargesAreAskedForAnew(t *testing.T) {
 					t.Fatalf("before: %v", got)
 				}
 				if lost {
-					w.crm.AddFault(crmsim.Fault{Cut: true, Count: 1})
+					w.crm.AddFault(faults.Fault{Spoil: faults.Cut, Count: 1})
 				}
 				w.tools().Send(t.Context(), using(t, "C-2", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"))
 				if got := charges(); got["duplicate"] != "false" || !strings.HasSuffix(got["list"], "59.00 EUR (refunded)") {
@@ -332,7 +333,7 @@ func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
 func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{Status: http.StatusBadGateway})
+		w.crm.AddFault(faults.Fault{Status: http.StatusBadGateway})
 		deliveries := []commands.Claimed{
 			using(t, "telegram:7", dialog.RefundDuplicate, "number", "1002", "charge", "CH-1002-2"),
 			using(t, "telegram:7", dialog.ReportDelivery, "number", "1002", "problem", "damaged"),

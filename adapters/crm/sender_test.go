@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -92,14 +93,14 @@ func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault crmsim.Fault
+		fault faults.Fault
 		want  told
 	}{
-		"cut": {crmsim.Fault{Cut: true}, told{State: domain.DeliveryRetry}},
-		"500": {crmsim.Fault{Status: 500}, told{State: domain.DeliveryRetry}},
-		"429": {crmsim.Fault{Status: 429, RetryAfter: 7}, told{State: domain.DeliveryRetry, After: 7 * time.Second}},
-		"404": {crmsim.Fault{Status: 404}, told{State: domain.DeliveryRefused}},
-		"422": {crmsim.Fault{Status: 422}, told{State: domain.DeliveryRefused}},
+		"cut": {faults.Fault{Spoil: faults.Cut}, told{State: domain.DeliveryRetry}},
+		"500": {faults.Fault{Status: 500}, told{State: domain.DeliveryRetry}},
+		"429": {faults.Fault{Status: 429, RetryAfter: 7}, told{State: domain.DeliveryRetry, After: 7 * time.Second}},
+		"404": {faults.Fault{Status: 404}, told{State: domain.DeliveryRefused}},
+		"422": {faults.Fault{Status: 422}, told{State: domain.DeliveryRefused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -219,9 +220,9 @@ func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
 func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		w.crm.AddFault(crmsim.Fault{Status: 500, Every: 2})
-		w.crm.AddFault(crmsim.Fault{Path: "/customers/", Cut: true, Every: 3})
-		w.crm.AddFault(crmsim.Fault{Body: "truncated", Every: 5})
+		w.crm.AddFault(faults.Fault{Status: 500, Every: 2})
+		w.crm.AddFault(faults.Fault{Path: "/customers/", Spoil: faults.Cut, Every: 3})
+		w.crm.AddFault(faults.Fault{Spoil: faults.Truncated, Every: 5})
 		// send does as a worker does: it comes back until it is done.
 		send := func(ctx context.Context, d commands.Claimed) {
 			for attempt := 1; ; attempt++ {
@@ -290,7 +291,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 	if _, err := w.change(t, "key-1"); err != nil {
 		t.Error(err)
 	}
-	crm.AddFault(crmsim.Fault{Cut: true}) // also on a connection that was used before
+	crm.AddFault(faults.Fault{Spoil: faults.Cut}) // also on a connection that was used before
 	if _, err := w.change(t, "key-2"); failure(t, err).State != domain.DeliveryUnknown {
 		t.Errorf("%v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/llm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -90,23 +91,26 @@ func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
 func TestFaultsSayWhetherToAskAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fault llmsim.Fault
+		fault faults.Fault
 		state domain.DeliveryState
 		after time.Duration
 		part  string
 	}{
-		"too fast":      {llmsim.Fault{Status: 429, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "429"},
-		"down":          {llmsim.Fault{Status: 500}, domain.DeliveryRetry, 0, "500"},
-		"moved":         {llmsim.Fault{Status: 302}, domain.DeliveryRefused, 0, "URL"},
-		"no such model": {llmsim.Fault{Status: 404}, domain.DeliveryRefused, 0, "404"},
-		"cut":           {llmsim.Fault{Body: "cut"}, domain.DeliveryRetry, 0, "cut off"},
-		"rubbish":       {llmsim.Fault{Body: "rubbish"}, domain.DeliveryRetry, 0, ""},
-		"endless":       {llmsim.Fault{Body: "endless"}, domain.DeliveryRefused, 0, "longer than"},
-		"long":          {llmsim.Fault{Body: "long"}, domain.DeliveryRefused, 0, "more tokens"},
+		"too fast":      {faults.Fault{Status: 429, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "429"},
+		"down":          {faults.Fault{Status: 500}, domain.DeliveryRetry, 0, "500"},
+		"moved":         {faults.Fault{Status: 302}, domain.DeliveryRefused, 0, "URL"},
+		"no such model": {faults.Fault{Status: 404}, domain.DeliveryRefused, 0, "404"},
+		"truncated":     {faults.Fault{Spoil: faults.Truncated}, domain.DeliveryRetry, 0, "cut off"},
+		"reset":         {faults.Fault{Spoil: faults.Reset}, domain.DeliveryRetry, 0, "EOF"},
+		"broken off":    {faults.Fault{Spoil: faults.Half}, domain.DeliveryRetry, 0, "EOF"},
+		"a page":        {faults.Fault{Spoil: faults.HTML}, domain.DeliveryRetry, 0, "cut off"},
+		"nonsense":      {faults.Fault{Spoil: faults.Nonsense}, domain.DeliveryRetry, 0, "cannot be read"},
+		"endless":       {faults.Fault{Spoil: faults.Endless}, domain.DeliveryRefused, 0, "longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, server := newModel(t)
+			c.fault.Count = 1
 			server.AddFault(c.fault)
 			_, err := client.Ask(t.Context(), question("bulb?"))
 			e, ok := errors.AsType[*llm.Error](err)
@@ -120,10 +124,20 @@ func TestFaultsSayWhetherToAskAgain(t *testing.T) {
 	}
 }
 
+func TestClient_TooManyTokens_IsRefused(t *testing.T) {
+	t.Parallel()
+	client, server := newModel(t)
+	server.Script(llmsim.Answer{Text: "It comes", Finish: "length"})
+	_, err := client.Ask(t.Context(), question("bulb?"))
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused || !strings.Contains(e.Reason, "more tokens") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestTokensAreEstimatedWhereTheServerDoesNotCount(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	server.AddFault(llmsim.Fault{Body: "silent"})
+	server.Script(llmsim.Answer{Text: "Yes, it does.", Uncounted: true})
 	if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.TokensIn == 0 || reply.TokensOut == 0 {
 		t.Errorf("%+v, %v", reply, err)
 	}
@@ -167,7 +181,7 @@ func TestNoKeyOfTheEnvironmentIsSent(t *testing.T) {
 func TestAfterFiveFailuresNothingIsAskedForAWhile(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	server.AddFault(llmsim.Fault{Status: 500, Count: -1})
+	server.AddFault(faults.Fault{Status: 500})
 	for range 5 {
 		_, _ = client.Ask(t.Context(), question("?"))
 	}
@@ -199,7 +213,7 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	}
 	late := question("bulb?")
 	late.Until = time.Now().Add(-time.Second)
-	server.AddFault(llmsim.Fault{Status: 429, RetryAfter: 600})
+	server.AddFault(faults.Fault{Status: 429, RetryAfter: 600, Count: 1})
 	for name, d := range map[string]commands.Claimed{"late": claimed(t, late), "asked to wait for longer than there is": claimed(t, question("?")), "unreadable": {Body: []byte("{")},
 		"another bot": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body}} {
 		outcome := models.Send(t.Context(), d)
@@ -208,11 +222,11 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 			t.Errorf("%s: %+v", name, outcome)
 		}
 	}
-	server.AddFault(llmsim.Fault{Status: 503})
+	server.AddFault(faults.Fault{Status: 503, Count: 1})
 	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry || outcome.Command != nil {
 		t.Errorf("%+v", outcome)
 	}
-	server.AddFault(llmsim.Fault{DelayMS: 60_000})
+	server.AddFault(faults.Fault{DelayMS: 60_000})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if outcome := models.Send(ctx, claimed(t, question("?"))); outcome.State != domain.DeliveryRetry {

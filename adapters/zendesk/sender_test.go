@@ -13,14 +13,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
@@ -85,14 +85,14 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 		domain.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
 	}
 	for kind, k := range kinds {
-		for _, spoil := range []zendesksim.Spoil{zendesksim.Reset, zendesksim.Cut, zendesksim.HTML, zendesksim.Truncated, zendesksim.Half, zendesksim.Endless} {
+		for _, spoil := range []faults.Spoil{faults.Reset, faults.Cut, faults.HTML, faults.Truncated, faults.Half, faults.Endless} {
 			t.Run(string(kind)+" "+string(spoil), func(t *testing.T) {
 				t.Parallel()
 				server, url := fake(t, zendesksim.Options{})
 				if kind != domain.KindCreateTicket {
 					send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 				}
-				server.SetFaults(zendesksim.Fault{Method: k.method, Spoil: spoil, Count: 1})
+				server.SetFaults(faults.Fault{Method: k.method, Spoil: spoil, Count: 1})
 				before := calls(server, k.method)
 				d := owed(t, kind, k.payload)
 				first := send(t, senders(t, zendesk.Account{URL: url}), d, domain.DeliveryUnknown)
@@ -114,7 +114,7 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 					t.Errorf("ticket %+v", got)
 				}
 				writes := 1
-				if spoil == zendesksim.Reset {
+				if spoil == faults.Reset {
 					writes = 2
 				}
 				if n := calls(server, k.method) - before; n != writes {
@@ -136,7 +136,7 @@ func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
+	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
 	d := owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	send(t, cs, d, domain.DeliveryUnknown)
 	if err := server.Reopen(t.Context(), server.Tickets()[0].ID, "Maria"); err != nil {
@@ -156,7 +156,7 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 	cs := senders(t, zendesk.Account{URL: url})
 	d := owed(t, domain.KindCreateTicket, newCase)
 	send(t, cs, d, domain.DeliveryDone)
-	server.SetFaults(zendesksim.Fault{Method: http.MethodPut, Spoil: zendesksim.Cut, Count: 1})
+	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
 	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryUnknown)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
@@ -213,19 +213,19 @@ func TestAKeyMakesOneTicket(t *testing.T) {
 
 func TestEveryAnswerIsJudged(t *testing.T) {
 	t.Parallel()
-	fault := func(status int) zendesksim.Fault { return zendesksim.Fault{Status: status} }
+	fault := func(status int) faults.Fault { return faults.Fault{Status: status} }
 	for name, c := range map[string]struct {
-		fault zendesksim.Fault
+		fault faults.Fault
 		state domain.DeliveryState
 		after time.Duration
 		part  string // of the reason
 	}{
-		"429":                {zendesksim.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second, "429 Too Many Requests"},
+		"429":                {faults.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second, "429 Too Many Requests"},
 		"429 without a time": {fault(429), domain.DeliveryRetry, time.Minute, "429"},
-		"429 for ever":       {zendesksim.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute, "429"},
+		"429 for ever":       {faults.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute, "429"},
 		"500":                {fault(500), domain.DeliveryUnknown, 0, "500 Internal Server Error"},
 		"502":                {fault(502), domain.DeliveryUnknown, 0, "502"},
-		"503 with a time":    {zendesksim.Fault{Status: 503, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "503"},
+		"503 with a time":    {faults.Fault{Status: 503, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "503"},
 		"401":                {fault(401), domain.DeliveryRetry, time.Minute, "401"},
 		"403":                {fault(403), domain.DeliveryRetry, time.Minute, "403"},
 		"409":                {fault(409), domain.DeliveryRetry, 0, "409"},
@@ -414,7 +414,7 @@ func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
-		server.SetFaults(zendesksim.Fault{DelayMS: 60_000, Count: 2})
+		server.SetFaults(faults.Fault{DelayMS: 60_000, Count: 2})
 		begun := time.Now()
 		d := owed(t, domain.KindCreateTicket, newCase)
 		send(t, cs, d, domain.DeliveryUnknown)
@@ -503,7 +503,7 @@ func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
-		server.SetFaults(zendesksim.Fault{Status: 429, RetryAfter: 9})
+		server.SetFaults(faults.Fault{Status: 429, RetryAfter: 9})
 		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
@@ -522,7 +522,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase)) }
-		server.SetFaults(zendesksim.Fault{Status: 500, Count: 1}, zendesksim.Fault{Status: 503, Count: 1}, zendesksim.Fault{Spoil: zendesksim.HTML, Count: 1}, zendesksim.Fault{Status: 500})
+		server.SetFaults(faults.Fault{Status: 500, Count: 1}, faults.Fault{Status: 503, Count: 1}, faults.Fault{Spoil: faults.HTML, Count: 1}, faults.Fault{Status: 500})
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
 				t.Fatalf("%s after %d failures", state, i)
@@ -546,7 +546,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		}
 
 		time.Sleep(30 * time.Second)
-		server.SetFaults(zendesksim.Fault{DelayMS: 5000})
+		server.SetFaults(faults.Fault{DelayMS: 5000})
 		var probe sync.WaitGroup
 		probe.Go(func() { send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone) })
 		synctest.Wait()
@@ -565,7 +565,7 @@ func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
 	for _, status := range []int{429, 401, 403, 404, 409, 422} {
 		server, url := fake(t, zendesksim.Options{})
 		cs := senders(t, zendesk.Account{URL: url})
-		server.SetFaults(zendesksim.Fault{Status: status})
+		server.SetFaults(faults.Fault{Status: status})
 		for range 5 {
 			cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/llm"
@@ -124,9 +125,9 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 				m.Script(wants("order_status", `{"number": "1001"}`))
 			}
 		},
-		"agent_failed":       func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 400}) },
-		"agent_failed ":      func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 429, RetryAfter: 3600}) },
-		"agent_failed  ":     func(m *llmsim.Server) { m.AddFault(llmsim.Fault{Status: 503, Count: -1}) }, // until the breaker opens
+		"agent_failed":       func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 400, Count: 1}) },
+		"agent_failed ":      func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 429, RetryAfter: 3600, Count: 1}) },
+		"agent_failed  ":     func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 503}) }, // until the breaker opens
 		"agent_blocked:link": func(m *llmsim.Server) { m.Script(llmsim.Answer{Text: "Pay at https://evil.example"}) },
 		"agent_asked":        func(m *llmsim.Server) { m.Script(wants("hand_over", `{"reason": "no idea"}`)) },
 	} {
@@ -152,7 +153,7 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 	t.Parallel()
 	w, model, _ := newAgent(t)
-	for _, fault := range []llmsim.Fault{{Status: 500}, {Body: "cut"}, {Body: "rubbish"}, {Status: 429, RetryAfter: 1}} {
+	for _, fault := range []faults.Fault{{Status: 500, Count: 1}, {Spoil: faults.Truncated, Count: 1}, {Spoil: faults.Nonsense, Count: 1}, {Status: 429, RetryAfter: 1, Count: 1}} {
 		model.AddFault(fault)
 	}
 	w.Say(42, bulb)
@@ -168,7 +169,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 	w := newTown(t, pgtest.Database(t), withModel)
 	line := fmt.Sprintf("model: {url: %q, key: %s, name: small-1, use: always}", w.bot.Model.URL, modelKey)
 	folder := "knowledge: " + patient(t)
-	model.AddFault(llmsim.Fault{DelayMS: 60_000})
+	model.AddFault(faults.Fault{DelayMS: 60_000, Count: 1})
 	first := w.serve(line, folder)
 	if err := setWebhook(t.Context(), w.api, w.bot, first.url+"/webhook/demo"); err != nil {
 		t.Fatal(err)

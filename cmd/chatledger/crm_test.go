@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
@@ -128,7 +129,7 @@ func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmsim.Fault{Status: http.StatusInternalServerError, Every: 2})
+	crm.AddFault(faults.Fault{Status: http.StatusInternalServerError, Every: 2})
 	var customers sync.WaitGroup
 	for chat := range int64(3) { // not enough to break the circuit
 		customers.Go(func() { w.confirms(chat+1, elm) })
@@ -155,10 +156,10 @@ func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
 // collected; nothing is said to be changed.
 func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
 	t.Parallel()
-	refusal := crmsim.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
-	failure := crmsim.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
+	refusal := faults.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
+	failure := faults.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
 	for name, test := range map[string]struct {
-		fault crmsim.Fault
+		fault faults.Fault
 		end   func(w *world)
 		state string
 		told  string // whether the conversation's row says why
@@ -212,7 +213,7 @@ func TestALookUpAskedInPassingThatIsGivenUpIsHandedToAPerson(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmsim.Fault{Path: "/lookups", Status: http.StatusTooManyRequests, RetryAfter: 3600})
+	crm.AddFault(faults.Fault{Path: "/lookups", Status: http.StatusTooManyRequests, RetryAfter: 3600})
 	w.Say(7, "I want to change my billing address")
 	w.says(7, "new billing address")
 	w.Say(7, "where is my order 1001?")
@@ -339,7 +340,7 @@ func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
-	crm.AddFault(crmsim.Fault{Status: http.StatusBadGateway})
+	crm.AddFault(faults.Fault{Status: http.StatusBadGateway})
 	for chat := range int64(6) {
 		w.Say(chat+1, "my new billing address is "+elm)
 	}
@@ -381,7 +382,7 @@ func (s *story) atCRM(line string) {
 		}
 	case "refuses":
 		s.refuses = true
-		s.crm.AddFault(crmsim.Fault{Path: text, Status: http.StatusUnprocessableEntity})
+		s.crm.AddFault(faults.Fault{Path: text, Status: http.StatusUnprocessableEntity})
 	case "tier":
 		s.crm.AddCustomer(crmsim.Customer{ID: fmt.Sprintf("telegram:%d", s.customer), Name: "Customer", Tier: text})
 	default:

@@ -22,7 +22,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
-	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -113,7 +113,7 @@ const behind = `
 func newCrowd(t *testing.T, n int) *crowd {
 	t.Helper()
 	crm, withCRM := newCRM(t)
-	crm.AddFault(crmsim.Fault{Status: http.StatusServiceUnavailable, Every: 40})
+	crm.AddFault(faults.Fault{Status: http.StatusServiceUnavailable, Every: 40})
 	var names []string
 	for i := range operatorsAtOnce {
 		names = append(names, fmt.Sprint("op", i))

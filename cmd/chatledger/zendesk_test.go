@@ -17,6 +17,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -52,7 +53,7 @@ func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
 		t.Skip("takes some 30 s: that long nothing is called")
 	}
 	w, zendesk := newWorldWithZendesk(t)
-	zendesk.SetFaults(zendesksim.Fault{Status: 503})
+	zendesk.SetFaults(faults.Fault{Status: 503})
 	down := time.Now()
 	const chats, words = 5, 4
 	for chat := range int64(chats) {

@@ -2,7 +2,6 @@ package crmsim
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 )
 
@@ -33,18 +32,7 @@ func (s *Server) controls() {
 		}
 		write(w, ok(c))
 	})
-	s.control.HandleFunc("GET /fake/faults", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Faults())) })
-	s.control.HandleFunc("POST /fake/faults", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.postFault(w, r); err != nil {
-			write(w, refuse(http.StatusBadRequest, "%v", err))
-			return
-		}
-		write(w, ok(s.Faults()))
-	})
-	s.control.HandleFunc("DELETE /fake/faults", func(w http.ResponseWriter, _ *http.Request) {
-		s.ClearFaults()
-		write(w, ok(s.Faults()))
-	})
+	s.faults.Control(s.control, "/fake/faults")
 }
 
 // read refuses unknown fields: a misspelt one would silently do nothing.
@@ -52,12 +40,4 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)
-}
-
-func (s *Server) postFault(w http.ResponseWriter, r *http.Request) error {
-	var f Fault
-	if err := read(w, r, &f); err != nil {
-		return fmt.Errorf("the body is no fault: %w; send for example {\"status\": 500, \"every\": 2}", err)
-	}
-	return s.addFault(f)
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 // Bounds of what is kept in memory and read at once.
@@ -126,6 +128,7 @@ type Server struct {
 	token    string
 	contract *http.ServeMux
 	control  *http.ServeMux
+	faults   faults.HTTP
 
 	mu        sync.Mutex
 	customers map[string]*Customer
@@ -137,7 +140,6 @@ type Server struct {
 	refunds   []Refund
 	cases     []DeliveryCase
 	numbers   map[string]int // given to changes so far, by prefix
-	faults    []Fault
 }
 
 // New returns a fake CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
@@ -221,38 +223,43 @@ func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 			return
 		}
 		fault := s.record(r, body)
-		if !fault.wait(r.Context()) {
+		if !fault.Wait(r.Context()) {
 			return // the caller is gone
 		}
 		switch {
 		case s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			write(w, refuse(http.StatusUnauthorized, "the token is missing or wrong"))
+		case fault.Spoil == faults.Reset:
+			panic(http.ErrAbortHandler)
 		case fault.Status != 0:
 			answer := refuse(fault.Status, "a fault that was asked for")
 			answer.retryAfter = fault.RetryAfter
 			write(w, answer)
 		default:
-			fault.spoil(w, r, serve(s, call{r, body}))
+			writeSpoilt(w, r, fault, serve(s, call{r, body}))
 		}
 	}
 }
 
 // record keeps a request and tells which fault hits it; the zero Fault when none does.
-func (s *Server) record(r *http.Request, body []byte) Fault {
+func (s *Server) record(r *http.Request, body []byte) faults.Fault {
 	if !json.Valid(body) {
 		body = nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = newest(append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}), maxRequests)
-	return s.hit(r.URL.Path)
+	return s.faults.Hit(r.Method, r.URL.Path)
 }
 
 // newest cuts a list to its last n.
 func newest[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
 
-func write(w http.ResponseWriter, answer reply) {
+func write(w http.ResponseWriter, answer reply) { writeSpoilt(w, nil, faults.Fault{}, answer) }
+
+// writeSpoilt writes an answer as a fault spoils it.
+func writeSpoilt(w http.ResponseWriter, r *http.Request, fault faults.Fault, answer reply) {
 	w.Header().Set("Content-Type", "application/json")
 	if _, isProblem := answer.body.(problem); isProblem {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -260,9 +267,21 @@ func write(w http.ResponseWriter, answer reply) {
 	if answer.retryAfter > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(answer.retryAfter))
 	}
-	w.WriteHeader(answer.status)
-	_ = json.NewEncoder(w).Encode(answer.body) // the caller may be gone
+	body, err := json.Marshal(answer.body)
+	if err != nil {
+		panic(err) // every answer is made of text and numbers
+	}
+	fault.Write(w, r, answer.status, append(body, '\n'))
 }
+
+// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+func (s *Server) AddFault(f faults.Fault) { s.faults.MustAdd(f) }
+
+// ClearFaults removes all faults.
+func (s *Server) ClearFaults() { s.faults.Clear() }
+
+// Faults lists the faults still set, with what is left of their counts.
+func (s *Server) Faults() []faults.Fault { return s.faults.List() }
 
 // Requests are the calls of the contract, oldest first.
 func (s *Server) Requests() []Request {

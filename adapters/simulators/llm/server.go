@@ -5,6 +5,7 @@
 package llmsim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 // Options of a Server; zero values are good for tests.
@@ -23,35 +25,28 @@ type Options struct {
 // Server is the stand-in. It is an http.Handler, of /v1/chat/completions and, for shells
 // and stories, of /fake/answers, /fake/faults and /fake/requests.
 type Server struct {
-	key string
-	mux *http.ServeMux
+	key    string
+	mux    *http.ServeMux
+	faults faults.HTTP
 
 	mu       sync.Mutex
 	script   []Answer
-	faults   []Fault
 	requests []Request
 	obeys    bool
 }
 
 // Answer is what the model says next: a text, or tools that it wants.
 type Answer struct {
-	Text  string `json:"text,omitempty"`
-	Calls []Call `json:"calls,omitempty"`
+	Text      string `json:"text,omitempty"`
+	Calls     []Call `json:"calls,omitempty"`
+	Finish    string `json:"finish,omitempty"`    // the finish_reason, such as length; empty: the usual one
+	Uncounted bool   `json:"uncounted,omitempty"` // the answer does not tell its tokens
 }
 
 // Call is a tool that the model wants. Input is JSON of any kind, good or bad.
 type Call struct {
 	Tool  string `json:"tool"`
 	Input string `json:"input"`
-}
-
-// Fault makes one question fail, or wait.
-type Fault struct {
-	Status     int    `json:"status,omitempty"`      // refused with this
-	RetryAfter int    `json:"retry_after,omitempty"` // seconds, with a status
-	DelayMS    int    `json:"delay_ms,omitempty"`    // milliseconds before anything is said
-	Body       string `json:"body,omitempty"`        // the answer is cut, rubbish, endless, long or silent (without a count of tokens)
-	Count      int    `json:"count,omitempty"`       // questions to hit; 0 is one, less is all
 }
 
 // Request is a question as it came.
@@ -85,7 +80,6 @@ type Message struct {
 const (
 	maxRequest    = 1 << 20 // bytes
 	maxRequests   = 1000
-	maxDelay      = 10 * time.Minute
 	wordsPerPiece = 3 // in one event
 )
 
@@ -94,7 +88,7 @@ func New(o Options) *Server {
 	s := &Server{key: o.Key, mux: http.NewServeMux()}
 	s.mux.HandleFunc("POST /v1/chat/completions", s.complete)
 	s.mux.HandleFunc("POST /fake/answers", takes(s.Script))
-	s.mux.HandleFunc("POST /fake/faults", takes(s.AddFault))
+	s.faults.Control(s.mux, "/fake/faults")
 	s.mux.HandleFunc("GET /fake/requests", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Requests()) })
 	return s
 }
@@ -108,22 +102,11 @@ func (s *Server) Script(a Answer) {
 	s.script = append(s.script, a)
 }
 
-// AddFault makes questions fail.
-func (s *Server) AddFault(f Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f.Count == 0 {
-		f.Count = 1
-	}
-	s.faults = append(s.faults, f)
-}
+// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+func (s *Server) AddFault(f faults.Fault) { s.faults.MustAdd(f) }
 
-// ClearFaults ends them.
-func (s *Server) ClearFaults() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = nil
-}
+// ClearFaults removes all faults.
+func (s *Server) ClearFaults() { s.faults.Clear() }
 
 // Obey has the model do what the customer's last message says, whatever its
 // instructions: tell them, and change what can be changed.
@@ -140,31 +123,24 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
-// take notes a question and finds what is to come of it.
-func (s *Server) take(r Request) (Answer, Fault) {
+// take records a question and returns the answer to it.
+func (s *Server) take(r Request, fault faults.Fault) Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.requests = append(s.requests, r); len(s.requests) > maxRequests {
 		s.requests = s.requests[1:]
 	}
-	var fault Fault
-	if len(s.faults) > 0 {
-		fault = s.faults[0]
-		if s.faults[0].Count--; s.faults[0].Count == 0 {
-			s.faults = s.faults[1:]
-		}
-	}
 	switch {
 	case fault.Status != 0:
-		return Answer{}, fault
+		return Answer{}
 	case len(s.script) > 0:
 		next := s.script[0]
 		s.script = s.script[1:]
-		return next, fault
+		return next
 	case s.obeys:
-		return obedient(r), fault
+		return obedient(r)
 	default:
-		return think(r), fault
+		return think(r)
 	}
 }
 
@@ -182,13 +158,10 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, question.wrong())
 		return
 	}
-	answer, fault := s.take(question)
-	if fault.DelayMS > 0 {
-		select {
-		case <-time.After(min(time.Duration(fault.DelayMS)*time.Millisecond, maxDelay)):
-		case <-r.Context().Done():
-			return
-		}
+	fault := s.faults.Hit(r.Method, r.URL.Path)
+	answer := s.take(question, fault)
+	if !fault.Wait(r.Context()) {
+		return // the caller gave up
 	}
 	if fault.Status != 0 {
 		if fault.RetryAfter > 0 {
@@ -197,7 +170,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, fault.Status, "The server is told to fail.")
 		return
 	}
-	stream(w, question, answer, fault)
+	stream(w, r, question, answer, fault)
 }
 
 // wrong is what the API would not take; the order of calls and their results foremost.
@@ -253,17 +226,20 @@ func takes[T any](take func(T)) http.HandlerFunc {
 }
 
 // stream writes an answer as events, some words in each.
-func stream(w http.ResponseWriter, question Request, a Answer, f Fault) {
+func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, f faults.Fault) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	send := func(delta map[string]any, finished any) {
 		writeEvent(w, map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model,
 			"choices": []any{map[string]any{"index": 0, "delta": delta, "finish_reason": finished}}})
 	}
-	switch f.Body {
-	case "rubbish":
+	switch f.Spoil {
+	case faults.Reset, faults.Cut, faults.HTML:
+		f.Write(w, r, http.StatusOK, nil)
+		return
+	case faults.Nonsense:
 		fmt.Fprint(w, "data: <html>busy</html>\n\n")
 		return
-	case "endless":
+	case faults.Endless:
 		for range 10_000 {
 			send(map[string]any{"content": strings.Repeat("and so on ", 20)}, nil)
 		}
@@ -272,8 +248,11 @@ func stream(w http.ResponseWriter, question Request, a Answer, f Fault) {
 	for piece := range slices.Chunk(words, wordsPerPiece) {
 		send(map[string]any{"content": strings.Join(piece, "")}, nil)
 	}
-	if f.Body == "cut" {
+	switch f.Spoil {
+	case faults.Truncated:
 		return
+	case faults.Half:
+		panic(http.ErrAbortHandler)
 	}
 	finished := "stop"
 	for i, call := range a.Calls {
@@ -284,11 +263,8 @@ func stream(w http.ResponseWriter, question Request, a Answer, f Fault) {
 			send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}}, nil)
 		}
 	}
-	if f.Body == "long" {
-		finished = "length"
-	}
-	send(map[string]any{}, finished)
-	if f.Body != "silent" {
+	send(map[string]any{}, cmp.Or(a.Finish, finished))
+	if !a.Uncounted {
 		in, out := 0, len(words)
 		for _, m := range question.Messages {
 			in += len(strings.Fields(m.Content))

@@ -113,7 +113,7 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 		}
 	}
 	flood := b.server.flow.refuse(b, m.name, b.chatOf(p), time.Now())
-	hit := b.server.faults.hit(m.name, b.chatOf(p))
+	hit := b.server.hit(m.name, b.chatOf(p))
 	if hit.delay > 0 {
 		select {
 		case <-time.After(hit.delay):

@@ -195,7 +195,7 @@ func postFault(b *bot, r *http.Request) (any, error) {
 	if err := readBody(r, &one); err != nil {
 		return nil, err
 	}
-	if err := b.server.faults.add(one); err != nil {
+	if err := b.server.faults.Add(one); err != nil {
 		return nil, err
 	}
 	return b.server.Faults(), nil

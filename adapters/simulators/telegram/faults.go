@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 // Fault makes Bot API calls fail or wait. Of several that fit a call, all
@@ -23,14 +24,8 @@ type Fault struct {
 	Count      int    `json:"count,omitempty"`       // calls left to hit; 0: until cleared
 }
 
-// Bounds of a Fault, so that a slip of the finger does not freeze a server.
-const (
-	maxFaults     = 1000
-	maxFaultDelay = 10 * 60 * 1000 // milliseconds; far above any client's timeout
-)
-
-// check says what is wrong with a fault, and what to do.
-func (f Fault) check() error {
+// Check returns what is wrong with a fault, and what to do.
+func (f Fault) Check() error {
 	_, known := methods[strings.ToLower(f.Method)]
 	switch {
 	case f.Method == "":
@@ -43,8 +38,8 @@ func (f Fault) check() error {
 		return errors.New("status and drop_reply exclude each other: a dropped reply belongs to a call that took effect")
 	case f.Status == 0 && f.DelayMS == 0 && !f.DropReply:
 		return errors.New("the fault does nothing; give a status, a delay_ms or drop_reply")
-	case f.DelayMS < 0 || f.DelayMS > maxFaultDelay:
-		return fmt.Errorf("delay_ms %d is out of range; give 0 to %d", f.DelayMS, maxFaultDelay)
+	case f.DelayMS < 0 || f.DelayMS > faults.MaxDelayMS:
+		return fmt.Errorf("delay_ms %d is out of range; give 0 to %d", f.DelayMS, faults.MaxDelayMS)
 	case f.RetryAfter < 0 || f.Count < 0:
 		return errors.New("retry_after and count cannot be negative")
 	}
@@ -73,12 +68,6 @@ func (f Fault) refusal() *apiError {
 	return &apiError{code: f.Status, description: http.StatusText(f.Status), retryAfter: f.RetryAfter}
 }
 
-// faults are the faults set now.
-type faults struct {
-	mu   sync.Mutex
-	list []Fault
-}
-
 // hit is what the faults do to one call.
 type hit struct {
 	delay     time.Duration
@@ -86,77 +75,35 @@ type hit struct {
 	dropReply bool
 }
 
-// hit finds the faults of a call and uses them up.
-func (f *faults) hit(method string, chat int64) (h hit) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.list) == 0 {
-		return h
-	}
+// hit finds the faults of a call and counts them down.
+func (s *Server) hit(method string, chat int64) (h hit) {
 	decided := false
-	kept := f.list[:0]
-	for _, one := range f.list {
-		fits := (one.Method == "*" || strings.EqualFold(one.Method, method)) && (one.Chat == 0 || one.Chat == chat)
-		decides := one.Status != 0 || one.DropReply
+	s.faults.Visit(func(f *Fault) bool {
+		fits := (f.Method == "*" || strings.EqualFold(f.Method, method)) && (f.Chat == 0 || f.Chat == chat)
+		decides := f.Status != 0 || f.DropReply
 		if !fits || decides && decided {
-			kept = append(kept, one)
-			continue
+			return false
 		}
-		h.delay += time.Duration(one.DelayMS) * time.Millisecond
+		h.delay += time.Duration(f.DelayMS) * time.Millisecond
 		if decides {
-			decided, h.refusal, h.dropReply = true, one.refusal(), one.DropReply
+			decided, h.refusal, h.dropReply = true, f.refusal(), f.DropReply
 		}
-		if one.Count == 1 {
-			continue // used up
-		}
-		if one.Count > 1 {
-			one.Count--
-		}
-		kept = append(kept, one)
-	}
-	f.list = kept
+		return faults.CountDown(&f.Count)
+	})
 	return h
 }
 
-// AddFault adds a fault behind those already set. It panics when the fault
-// makes no sense.
-func (s *Server) AddFault(f Fault) {
-	if err := s.faults.add(f); err != nil {
-		panic("telegramsim: AddFault: " + err.Error())
-	}
-}
+// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+func (s *Server) AddFault(f Fault) { s.faults.MustAdd(f) }
 
-// SetFaults replaces all faults. It panics when one makes no sense.
+// SetFaults replaces all faults. It panics when one is wrong.
 func (s *Server) SetFaults(list ...Fault) {
-	s.ClearFaults()
-	for _, f := range list {
-		s.AddFault(f)
-	}
+	s.faults.Clear()
+	s.faults.MustAdd(list...)
 }
 
 // ClearFaults removes all faults.
-func (s *Server) ClearFaults() {
-	s.faults.mu.Lock()
-	defer s.faults.mu.Unlock()
-	s.faults.list = nil
-}
+func (s *Server) ClearFaults() { s.faults.Clear() }
 
 // Faults lists the faults still set, with what is left of their counts.
-func (s *Server) Faults() []Fault {
-	s.faults.mu.Lock()
-	defer s.faults.mu.Unlock()
-	return append([]Fault{}, s.faults.list...)
-}
-
-func (f *faults) add(one Fault) error {
-	if err := one.check(); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.list) >= maxFaults {
-		return fmt.Errorf("there are %d faults already; delete them first", maxFaults)
-	}
-	f.list = append(f.list, one)
-	return nil
-}
+func (s *Server) Faults() []Fault { return s.faults.List() }

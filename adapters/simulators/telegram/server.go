@@ -31,6 +31,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 // A Bot is one account Telegram knows. Its user id is the number before the
@@ -83,7 +85,7 @@ type Server struct {
 	byToken map[string]*bot
 	byName  map[string]*bot
 
-	faults faults
+	faults faults.Set[Fault]
 	flow   flow
 	calls  callCounts
 	onSend atomic.Pointer[func(chat int64, text string, at time.Time)]

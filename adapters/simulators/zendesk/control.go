@@ -17,7 +17,7 @@ import (
 //	POST   /fake/tickets/{id}/comments  {"agent": "Maria", "body": "On its way.", "private": false}
 //	GET    /fake/calls
 //	GET    /fake/faults
-//	POST   /fake/faults                 a list of Fault, instead of those set
+//	POST   /fake/faults                 a faults.Fault, added behind those set
 //	DELETE /fake/faults
 //
 // Errors are answered with 400 and a line that says what to do.
@@ -25,12 +25,7 @@ func (s *Server) control() {
 	s.mux.HandleFunc("GET /fake/tickets", func(w http.ResponseWriter, _ *http.Request) { write(w, s.Tickets()) })
 	s.mux.HandleFunc("GET /fake/calls", func(w http.ResponseWriter, _ *http.Request) { write(w, s.Calls()) })
 	s.mux.HandleFunc("POST /fake/tickets/{id}/{act}", s.act)
-	s.mux.HandleFunc("GET /fake/faults", s.listFaults)
-	s.mux.HandleFunc("POST /fake/faults", s.postFaults)
-	s.mux.HandleFunc("DELETE /fake/faults", func(w http.ResponseWriter, r *http.Request) {
-		s.SetFaults()
-		s.listFaults(w, r)
-	})
+	s.faults.Control(s.mux, "/fake/faults")
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
@@ -63,26 +58,6 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	write(w, map[string]string{"result": "done"})
-}
-
-func (s *Server) listFaults(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	write(w, append([]Fault{}, s.faults...))
-}
-
-func (s *Server) postFaults(w http.ResponseWriter, r *http.Request) {
-	var list []Fault
-	err := readBody(r, &list)
-	for _, f := range list {
-		err = errors.Join(err, f.check())
-	}
-	if err != nil {
-		refuse(w, r, err)
-		return
-	}
-	s.SetFaults(list...)
-	s.listFaults(w, r)
 }
 
 // readBody decodes JSON; no body leaves the target as it is. Unknown fields are

@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
 const (
@@ -63,7 +65,7 @@ type Server struct {
 	keys    map[string]kept
 	calls   []Call
 	recent  []time.Time // calls of the last minute
-	faults  []Fault
+	faults  faults.HTTP
 }
 
 // Ticket is a ticket as an agent sees it.
@@ -173,21 +175,31 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call := Call{At: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Key: r.Header.Get("Idempotency-Key"), Body: string(body)}
-	fault := s.fault(call)
-	select {
-	case <-time.After(time.Duration(fault.DelayMS) * time.Millisecond):
-	case <-r.Context().Done(): // the caller waits no longer, but the work is done all the same
-	}
+	fault := s.faults.Hit(call.Method, call.Path)
+	fault.Wait(r.Context()) // when the caller gives up, the work is done all the same
 	reply := s.reply(r, call, fault)
-	if call.Status = reply.status; fault.Spoil == Reset || fault.Spoil == Cut {
+	if call.Status = reply.status; fault.Spoil == faults.Reset || fault.Spoil == faults.Cut {
 		call.Status = 0
 	}
 	s.record(call)
-	fault.write(w, r, reply)
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if reply.lookup != "" {
+		w.Header().Set("x-idempotency-lookup", reply.lookup)
+	}
+	if reply.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(reply.retryAfter))
+	}
+	fault.Write(w, r, reply.status, reply.body)
+}
+
+// SetFaults replaces all faults; none clears them. It panics when one is wrong.
+func (s *Server) SetFaults(list ...faults.Fault) {
+	s.faults.Clear()
+	s.faults.MustAdd(list...)
 }
 
 // reply looks at credentials, limit and faults before it does the work.
-func (s *Server) reply(r *http.Request, call Call, fault Fault) answer {
+func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 	if user, password, _ := r.BasicAuth(); user != s.options.Email+"/token" || password != s.options.Token {
 		return failure(http.StatusUnauthorized, "Couldn't authenticate you", "")
 	}
@@ -201,7 +213,7 @@ func (s *Server) reply(r *http.Request, call Call, fault Fault) answer {
 		reply := failure(fault.Status, "Fault", http.StatusText(fault.Status))
 		reply.retryAfter = fault.RetryAfter
 		return reply
-	case fault.Spoil == Reset:
+	case fault.Spoil == faults.Reset:
 		return answer{}
 	}
 	return s.work(r, call)

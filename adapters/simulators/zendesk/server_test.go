@@ -101,9 +101,9 @@ func TestRefusalsAreInZendesksWords(t *testing.T) {
 		"control: an act":    {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/merge", id), ""), 400, "use solve, reopen or comments"},
 		"control: no body":   {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/comments", id), ""), 400, "needs a body"},
 		"control: no number": {do(s, "POST", "/fake/tickets/x/solve", ""), 400, "invalid syntax"},
-		"control: no fault":  {do(s, "POST", "/fake/faults", `[{"count":1}]`), 400, "does nothing"},
-		"control: a status":  {do(s, "POST", "/fake/faults", `[{"status":200}]`), 400, "no refusal"},
-		"control: a spoil":   {do(s, "POST", "/fake/faults", `[{"spoil":"rot"}]`), 400, "rot"},
+		"control: no fault":  {do(s, "POST", "/fake/faults", `{"count":1}`), 400, "does nothing"},
+		"control: a status":  {do(s, "POST", "/fake/faults", `{"status":200}`), 400, "no refusal"},
+		"control: a spoil":   {do(s, "POST", "/fake/faults", `{"spoil":"rot"}`), 400, "rot"},
 	} {
 		if c.got.Code != c.status || !strings.Contains(c.got.Body.String(), c.part) {
 			t.Errorf("%s: %d %s", name, c.got.Code, c.got.Body)
@@ -166,7 +166,7 @@ func TestAgentsCanBeDrivenByHand(t *testing.T) {
 	if got := do(s, "GET", "/fake/calls", "").Body.String(); !strings.Contains(got, `"path":"/api/v2/tickets.json"`) || !strings.Contains(got, `"status":201`) {
 		t.Errorf("calls %s", got)
 	}
-	if got := do(s, "POST", "/fake/faults", `[{"method":"GET","status":503,"retry_after":9,"count":2}]`).Body.String(); !strings.Contains(got, `"retry_after":9`) {
+	if got := do(s, "POST", "/fake/faults", `{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(got, `"retry_after":9`) {
 		t.Errorf("faults %s", got)
 	}
 	if got := do(s, "GET", "/api/v2/tickets.json", ""); got.Code != 503 || got.Header().Get("Retry-After") != "9" {
