@@ -13,13 +13,13 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Ledger leases deliveries.
-type Ledger interface {
+// Outbox leases deliveries.
+type Outbox interface {
 	Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error)
-	// PutOff gives a claimed delivery back.
-	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
-	// Waiting is closed when there may be something to claim for a destination.
-	Waiting(destination string) <-chan struct{}
+	// Postpone gives a claimed delivery back.
+	Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
+	// Ready is closed when there may be something to claim for a destination.
+	Ready(destination string) <-chan struct{}
 }
 
 const (
@@ -29,10 +29,10 @@ const (
 	// lease is how long a worker has for one attempt, its timeout of 10 s included,
 	// and so how long a chat waits when its worker is killed.
 	lease = 15 * time.Second
-	// ledgerTimeout bounds a claim, and what gives one back: both take milliseconds, and
+	// outboxTimeout bounds a claim, and what gives one back: both take milliseconds, and
 	// neither ends with the program. What was claimed by an answer that nobody heard would
 	// wait for its lease to run out, and then seem to have been sent.
-	ledgerTimeout = 5 * time.Second
+	outboxTimeout = 5 * time.Second
 	// claimAgain is the pause after a claim failed, as it does while the database is away.
 	claimAgain = time.Second
 	// claimApart is the least time between two claims of which the first found less than was
@@ -48,7 +48,7 @@ const (
 // and a message is a delivery leased to this process until it is acked. A nack is
 // an ack: what becomes of an attempt is written in the ledger, not decided here.
 type Leases struct {
-	ledger Ledger
+	outbox Outbox
 	owner  string
 	log    *slog.Logger
 	lease  time.Duration
@@ -56,8 +56,8 @@ type Leases struct {
 }
 
 // NewLeases returns a subscriber; owner names this process in the ledger.
-func NewLeases(ledger Ledger, owner string, log *slog.Logger) *Leases {
-	return &Leases{ledger: ledger, owner: owner, log: log, lease: lease, subscriptions: newSubscriptions()}
+func NewLeases(outbox Outbox, owner string, log *slog.Logger) *Leases {
+	return &Leases{outbox: outbox, owner: owner, log: log, lease: lease, subscriptions: newSubscriptions()}
 }
 
 // For sets the lease of what takes longer than others, before anything is claimed.
@@ -76,7 +76,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 	var underWay sync.WaitGroup
 	defer underWay.Wait()
 	for {
-		waiting := l.ledger.Waiting(destination)
+		waiting := l.outbox.Ready(destination)
 		free := atOnce - len(slots)
 		last := time.Now()
 		if free > 0 {
@@ -122,17 +122,17 @@ func (l *Leases) take(ctx context.Context, destination string, n int) ([]command
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxTimeout)
 	defer cancel()
-	return l.ledger.Claim(ctx, destination, l.owner, n, l.lease)
+	return l.outbox.Claim(ctx, destination, l.owner, n, l.lease)
 }
 
 // giveBack lets another process have at once what nobody here will attempt.
 func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxTimeout)
 	defer cancel()
 	untried := commands.Outcome{State: domain.DeliveryRetry, Untried: true, Reason: "the process that had claimed it has stopped"}
-	if _, err := l.ledger.PutOff(ctx, c.ID, c.Fence, untried); err != nil {
+	if _, err := l.outbox.Postpone(ctx, c.ID, c.Fence, untried); err != nil {
 		l.log.Warn("a delivery is not given back; its lease will run out", "delivery", c.ID, "error", err)
 	}
 }

@@ -48,7 +48,7 @@ func (l *fakeLedger) Claim(_ context.Context, destination, owner string, limit i
 	return claimed, nil
 }
 
-func (l *fakeLedger) PutOff(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
+func (l *fakeLedger) Postpone(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.State == domain.DeliveryRetry && o.Untried && ctx.Err() == nil {
@@ -57,7 +57,7 @@ func (l *fakeLedger) PutOff(ctx context.Context, delivery uuid.UUID, _ int64, o 
 	return true, ctx.Err()
 }
 
-func (l *fakeLedger) Waiting(string) <-chan struct{} {
+func (l *fakeLedger) Ready(string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.wake

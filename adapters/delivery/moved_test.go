@@ -17,8 +17,8 @@ func TestAGroupThatMovedIsToldAndItsMessageWaitsForAnotherAttempt(t *testing.T) 
 			c := claim()
 			c.Stream, c.Lane = "chat-demo:-7", "chat-demo:-5" // that of a group which moved before
 			o.deliver(t, c)
-			if len(o.putOffs) != 1 || len(o.recorded) != 1 {
-				t.Fatalf("put off %+v, told %+v", o.putOffs, o.recorded)
+			if len(o.postpones) != 1 || len(o.recorded) != 1 {
+				t.Fatalf("put off %+v, told %+v", o.postpones, o.recorded)
 			}
 			r := o.recorded[0]
 			command, ok := r.Command.(chat.Migrate)

@@ -10,17 +10,18 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Flow keeps the limits of calls and what may not be called at all, for all processes.
-type Flow interface {
-	// Admit takes a call's share of the limits, or says how long to wait for it.
-	Admit(context.Context, commands.Ask) (commands.Leave, error)
-	// Flood records that a chat, or the bot, is to wait after a call to the chat.
-	Flood(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error
-	// Close lets no call of a chat or a bot through for a while; Open takes it back.
-	Close(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error
-	Open(ctx context.Context, name domain.StreamID, cause commands.Cause) error
-	// Move sends what is owed to one chat to another.
-	Move(ctx context.Context, from, to domain.StreamID) error
+// RateLimiter keeps the rate limits of calls, and which chats and bots must not be called, for
+// all processes.
+type RateLimiter interface {
+	// Acquire takes a call's share of the limits, or says how long to wait for it.
+	Acquire(context.Context, commands.Ask) (commands.Leave, error)
+	// RetryAfter records that a chat, or the bot, is limited after a call to the chat.
+	RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error
+	// Suspend rejects the calls of a chat or a bot for a while. Resume ends it.
+	Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error
+	Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error
+	// MoveOrderingKey gives the unsent deliveries of one chat the ordering key of another.
+	MoveOrderingKey(ctx context.Context, from, to domain.StreamID) error
 }
 
 // Limits are how often one bot may call. 0 is no limit.
@@ -57,7 +58,7 @@ const (
 // none. A chat waits for nobody but itself and its bot.
 type Paced struct {
 	Sender  Sender
-	Flow    Flow
+	Limits  RateLimiter
 	Blocked func(context.Context, domain.StreamID) (bool, error) // by the chat's own events
 	Log     *slog.Logger
 	bots    map[string]*pace
@@ -162,7 +163,7 @@ func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (comm
 		}
 	}
 	for {
-		leave, err := p.Flow.Admit(ctx, ask)
+		leave, err := p.Limits.Acquire(ctx, ask)
 		if err != nil || leave.Wait == 0 || leave.Chat || expired {
 			return leave, err
 		}
@@ -205,7 +206,7 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 	if err != nil || blocked {
 		return blocked, err
 	}
-	return false, p.Flow.Open(ctx, stream, commands.Blocked)
+	return false, p.Limits.Resume(ctx, stream, commands.Blocked)
 }
 
 // heed records for all processes what an answer says about further calls. When that
@@ -217,17 +218,17 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 	var err error
 	switch {
 	case o.MovedTo != 0:
-		err = p.Flow.Move(ctx, chat, domain.ChatStream(c.Stream.Bot(), o.MovedTo))
+		err = p.Limits.MoveOrderingKey(ctx, chat, domain.ChatStream(c.Stream.Bot(), o.MovedTo))
 	case o.Cause == commands.WrongToken:
-		err = p.Flow.Close(ctx, bot, commands.WrongToken, o.After, o.Reason)
+		err = p.Limits.Suspend(ctx, bot, commands.WrongToken, o.After, o.Reason)
 	case o.Cause == commands.Flooded && c.Kind == domain.KindAnswerButton:
-		err = p.Flow.Close(ctx, bot, commands.Flooded, o.After, o.Reason)
+		err = p.Limits.Suspend(ctx, bot, commands.Flooded, o.After, o.Reason)
 	case o.Cause == commands.Flooded:
-		err = p.Flow.Flood(ctx, bot, chat, o.After, o.Reason)
+		err = p.Limits.RetryAfter(ctx, bot, chat, o.After, o.Reason)
 	case o.Blocked && c.Kind != domain.KindAnswerButton:
-		err = p.Flow.Close(ctx, chat, commands.Blocked, 0, o.Reason)
+		err = p.Limits.Suspend(ctx, chat, commands.Blocked, 0, o.Reason)
 	case probe && (o.State == domain.DeliveryDone || o.State == domain.DeliveryRefused):
-		err = p.Flow.Open(ctx, bot, commands.WrongToken)
+		err = p.Limits.Resume(ctx, bot, commands.WrongToken)
 	}
 	if err != nil {
 		p.Log.ErrorContext(ctx, "what Telegram wants is not recorded", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)

@@ -27,7 +27,7 @@ type gate struct {
 	err     error
 }
 
-func (g *gate) Admit(_ context.Context, a commands.Ask) (commands.Leave, error) {
+func (g *gate) Acquire(_ context.Context, a commands.Ask) (commands.Leave, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked = append(g.asked, a)
@@ -39,19 +39,19 @@ func (g *gate) Admit(_ context.Context, a commands.Ask) (commands.Leave, error) 
 	return leave, nil
 }
 
-func (g *gate) Flood(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) error {
+func (g *gate) RetryAfter(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) error {
 	return g.note("flood %s %s %s", bot, chat, wait)
 }
 
-func (g *gate) Close(_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string) error {
+func (g *gate) Suspend(_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string) error {
 	return g.note("close %s %s %s", name, cause, wait)
 }
 
-func (g *gate) Open(_ context.Context, name domain.StreamID, cause commands.Cause) error {
+func (g *gate) Resume(_ context.Context, name domain.StreamID, cause commands.Cause) error {
 	return g.note("open %s %s", name, cause)
 }
 
-func (g *gate) Move(_ context.Context, from, to domain.StreamID) error {
+func (g *gate) MoveOrderingKey(_ context.Context, from, to domain.StreamID) error {
 	return g.note("move %s %s", from, to)
 }
 
@@ -63,7 +63,7 @@ func (g *gate) note(format string, args ...any) error {
 // newPaced is bot demo with Telegram's limits; Telegram answers as said.
 func newPaced(g *gate, answer commands.Outcome) (*Paced, *sender) {
 	s := &sender{outcome: answer}
-	p := &Paced{Sender: s, Flow: g, Log: slog.New(slog.DiscardHandler),
+	p := &Paced{Sender: s, Limits: g, Log: slog.New(slog.DiscardHandler),
 		Blocked: func(context.Context, domain.StreamID) (bool, error) { return true, nil }}
 	p.Add("demo", Limits{Bot: 30, Chat: 1, Group: 20})
 	return p, s
@@ -83,7 +83,7 @@ func message() commands.Claimed {
 	return c
 }
 
-func TestWhatMayNotGoNowIsPutOffWithoutACall(t *testing.T) {
+func TestWhatMayNotGoNowIsPostponeWithoutACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, leave := range []commands.Leave{
 			{Wait: 700 * time.Millisecond, Chat: true},

@@ -12,7 +12,7 @@ import (
 // Quota keeps the calls to one account of another system within its limit, for all
 // processes and all bots that share the account.
 type Quota struct {
-	Flow      Flow
+	Limits    RateLimiter
 	Account   domain.StreamID // whose limit it is
 	PerMinute float64         // calls; 0 is no limit
 	Log       *slog.Logger
@@ -26,7 +26,7 @@ func (q Quota) Wait(ctx context.Context) (commands.Leave, error) {
 	}
 	ask := commands.Ask{Bot: within(time.Minute, q.PerMinute).share(q.Account, 1)}
 	for held := time.Now().Add(hold); ; {
-		leave, err := q.Flow.Admit(ctx, ask)
+		leave, err := q.Limits.Acquire(ctx, ask)
 		if err != nil || leave.Wait == 0 || time.Now().Add(leave.Wait).After(held) {
 			return leave, err
 		}
@@ -45,9 +45,9 @@ func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason
 	defer done()
 	var err error
 	if what == "" {
-		err = q.Flow.Close(ctx, q.Account, commands.Flooded, wait, reason)
+		err = q.Limits.Suspend(ctx, q.Account, commands.Flooded, wait, reason)
 	} else {
-		err = q.Flow.Flood(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
+		err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
 	}
 	if err != nil {
 		q.Log.Error("what an account wants is not recorded", "account", q.Account, "error", err)

@@ -14,7 +14,7 @@ import (
 )
 
 func newQuota(g *gate) Quota {
-	return Quota{Flow: g, Account: "zendesk:shop", PerMinute: 200, Log: slog.New(slog.DiscardHandler)}
+	return Quota{Limits: g, Account: "zendesk:shop", PerMinute: 200, Log: slog.New(slog.DiscardHandler)}
 }
 
 func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {

@@ -29,11 +29,11 @@ type Failer interface {
 	Fail(c commands.Claimed, reason string) chat.Command
 }
 
-// Ledger takes deliveries back that are to be tried again.
-type Ledger interface {
-	// PutOff gives a delivery back to be attempted after o.After. It is false when the
+// Outbox takes deliveries back that are to be retried.
+type Outbox interface {
+	// Postpone gives a delivery back to be attempted after o.After. It is false when the
 	// lease is another's now.
-	PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
+	Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
 }
 
 const (
@@ -73,7 +73,7 @@ func (p Policy) unsureLimit() int {
 type Worker struct {
 	Senders map[domain.DeliveryKind]Sender
 	Policy  func(commands.Claimed) Policy
-	Ledger  Ledger
+	Outbox  Outbox
 	Handle  func(context.Context, commands.Request) (commands.Result, error)
 	Log     *slog.Logger
 	Observe func(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
@@ -88,7 +88,7 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	}
 	if w.another(c, outcome) {
 		w.Observe(ctx, c, outcome.State, time.Since(begun))
-		return w.putOff(ctx, c, outcome)
+		return w.postpone(ctx, c, outcome)
 	}
 	if outcome.State == domain.DeliveryRetry {
 		outcome.State = domain.DeliveryDead
@@ -134,13 +134,13 @@ func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outco
 	}
 }
 
-func (w *Worker) putOff(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
+func (w *Worker) postpone(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
 	if o.After == 0 {
 		pause := min(pauseMin<<min(c.Attempt-1, 20), pauseMax)
 		o.After = pause/2 + rand.N(pause/2)
 	}
 	o.After = min(o.After, maxAge-c.Age) // to be given up then, whatever the other side asks for
-	if _, err := w.Ledger.PutOff(ctx, c.ID, c.Fence, o); err != nil {
+	if _, err := w.Outbox.Postpone(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
 	w.about(c).InfoContext(ctx, "delivery put off", "attempt", c.Attempt, "state", o.State, "after", o.After, "cause", o.Cause)

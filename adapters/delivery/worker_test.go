@@ -40,13 +40,13 @@ func (*failer) Fail(c commands.Claimed, reason string) chat.Command {
 
 // office is a worker with everything around it.
 type office struct {
-	worker   Worker
-	sender   *sender
-	putOffs  []commands.Outcome
-	claimed  commands.Claimed
-	recorded []commands.Request
-	observed []domain.DeliveryState
-	answers  []error // of Handle, one after the other; then nil
+	worker    Worker
+	sender    *sender
+	postpones []commands.Outcome
+	claimed   commands.Claimed
+	recorded  []commands.Request
+	observed  []domain.DeliveryState
+	answers   []error // of Handle, one after the other; then nil
 }
 
 const kind = "telegram.sendMessage"
@@ -55,7 +55,7 @@ func newOffice(outcome commands.Outcome) *office {
 	o := &office{sender: &sender{outcome: outcome}}
 	o.worker = Worker{
 		Policy:  func(commands.Claimed) Policy { return Resend },
-		Senders: map[domain.DeliveryKind]Sender{kind: o.sender}, Ledger: o, Log: slog.New(slog.DiscardHandler),
+		Senders: map[domain.DeliveryKind]Sender{kind: o.sender}, Outbox: o, Log: slog.New(slog.DiscardHandler),
 		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
 			o.recorded = append(o.recorded, r)
 			if len(o.answers) == 0 {
@@ -72,11 +72,11 @@ func newOffice(outcome commands.Outcome) *office {
 	return o
 }
 
-func (o *office) PutOff(_ context.Context, id uuid.UUID, fence int64, outcome commands.Outcome) (bool, error) {
+func (o *office) Postpone(_ context.Context, id uuid.UUID, fence int64, outcome commands.Outcome) (bool, error) {
 	if id != o.claimed.ID || fence != o.claimed.Fence {
 		return false, fmt.Errorf("put off %s under %d", id, fence)
 	}
-	o.putOffs = append(o.putOffs, outcome)
+	o.postpones = append(o.postpones, outcome)
 	return true, nil
 }
 
@@ -108,8 +108,8 @@ func (o *office) wantHeld(t *testing.T, want bool) {
 // wantRecorded wants one request that settles the delivery in a state.
 func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state domain.DeliveryState, reason string, command chat.Command) {
 	t.Helper()
-	if len(o.putOffs) > 0 || len(o.recorded) != 1 {
-		t.Fatalf("put off %v, recorded %d times; want one record", o.putOffs, len(o.recorded))
+	if len(o.postpones) > 0 || len(o.recorded) != 1 {
+		t.Fatalf("put off %v, recorded %d times; want one record", o.postpones, len(o.recorded))
 	}
 	r := o.recorded[0]
 	if s := r.Settles; s == nil || s.Delivery != c.ID || s.Fence != c.Fence || s.State != state || s.Reason != reason {
@@ -188,10 +188,10 @@ func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 		o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "503"}), claim()
 		c.Attempt = attempt
 		o.deliver(t, c)
-		if len(o.putOffs) != 1 || len(o.recorded) != 0 {
-			t.Fatalf("attempt %d: put off %v, recorded %d", attempt, o.putOffs, len(o.recorded))
+		if len(o.postpones) != 1 || len(o.recorded) != 0 {
+			t.Fatalf("attempt %d: put off %v, recorded %d", attempt, o.postpones, len(o.recorded))
 		}
-		p := o.putOffs[0]
+		p := o.postpones[0]
 		longest := pauseMax
 		if attempt < 20 {
 			longest = min(pauseMin<<(attempt-1), pauseMax)
@@ -209,8 +209,8 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	t.Parallel()
 	o := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: 17 * time.Second})
 	o.deliver(t, claim())
-	if len(o.putOffs) != 1 || o.putOffs[0].After != 17*time.Second {
-		t.Errorf("put off %v, want by 17 s", o.putOffs)
+	if len(o.postpones) != 1 || o.postpones[0].After != 17*time.Second {
+		t.Errorf("put off %v, want by 17 s", o.postpones)
 	}
 
 	// Yet not for ever: when its time is over, it is a dead letter.
@@ -218,8 +218,8 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	c := claim()
 	c.Age = maxAge - time.Hour
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].After != time.Hour {
-		t.Errorf("put off %v, want until it is %s old", o.putOffs, maxAge)
+	if len(o.postpones) != 1 || o.postpones[0].After != time.Hour {
+		t.Errorf("put off %v, want until it is %s old", o.postpones, maxAge)
 	}
 }
 
@@ -245,14 +245,14 @@ func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: time.Minute, Reason: "the breaker is open"}), claim()
 	c.Attempt = maxAttempts
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || !o.putOffs[0].Untried {
-		t.Errorf("put off %v", o.putOffs)
+	if len(o.postpones) != 1 || !o.postpones[0].Untried {
+		t.Errorf("put off %v", o.postpones)
 	}
-	o.putOffs = nil
+	o.postpones = nil
 	c.Age = maxAge
 	o.deliver(t, c)
 	if len(o.recorded) != 1 || o.recorded[0].Settles.State != domain.DeliveryDead {
-		t.Errorf("recorded %v, put off %v", o.recorded, o.putOffs)
+		t.Errorf("recorded %v, put off %v", o.recorded, o.postpones)
 	}
 }
 
@@ -261,8 +261,8 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	unknown := commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}
 	o, c := newOffice(unknown), claim()
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryUnknown || o.putOffs[0].Reason != "no answer" || len(o.recorded) != 0 {
-		t.Fatalf("after the first: put off %v, recorded %d", o.putOffs, len(o.recorded))
+	if len(o.postpones) != 1 || o.postpones[0].State != domain.DeliveryUnknown || o.postpones[0].Reason != "no answer" || len(o.recorded) != 0 {
+		t.Fatalf("after the first: put off %v, recorded %d", o.postpones, len(o.recorded))
 	}
 
 	o = newOffice(unknown)
@@ -289,8 +289,8 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	o = newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: time.Second})
 	c.Attempt, c.Unsure = 2, 1
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryRetry {
-		t.Errorf("put off %v, want without a doubt of its own", o.putOffs)
+	if len(o.postpones) != 1 || o.postpones[0].State != domain.DeliveryRetry {
+		t.Errorf("put off %v, want without a doubt of its own", o.postpones)
 	}
 }
 
@@ -337,8 +337,8 @@ func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
 	o = ask(domain.DeliveryRetry)
 	c.Attempt, c.Waived = 2, 1
 	o.deliver(t, c)
-	if o.sender.sent != 1 || len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryRetry {
-		t.Errorf("sent %d times, put off %v", o.sender.sent, o.putOffs)
+	if o.sender.sent != 1 || len(o.postpones) != 1 || o.postpones[0].State != domain.DeliveryRetry {
+		t.Errorf("sent %d times, put off %v", o.sender.sent, o.postpones)
 	}
 	o = ask(domain.DeliveryUnknown)
 	o.deliver(t, c)
@@ -355,8 +355,8 @@ func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
 	o, c := repeat(domain.DeliveryUnknown), claim()
 	c.Attempt, c.Unsure = 10, 9
 	o.deliver(t, c)
-	if len(o.putOffs) != 1 || o.putOffs[0].State != domain.DeliveryUnknown {
-		t.Errorf("put off %v", o.putOffs)
+	if len(o.postpones) != 1 || o.postpones[0].State != domain.DeliveryUnknown {
+		t.Errorf("put off %v", o.postpones)
 	}
 	o = repeat(domain.DeliveryDone)
 	o.deliver(t, c)
@@ -386,8 +386,8 @@ func TestAnOutcomeThatComesTooLateIsDropped(t *testing.T) {
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 	o.answers = []error{fmt.Errorf("chat-demo:1: %w", commands.Fenced{c.ID})}
 	o.deliver(t, c)
-	if len(o.recorded) != 1 || len(o.putOffs) != 0 {
-		t.Errorf("recorded %d times, put off %v; want one try and no more", len(o.recorded), o.putOffs)
+	if len(o.recorded) != 1 || len(o.postpones) != 0 {
+		t.Errorf("recorded %d times, put off %v; want one try and no more", len(o.recorded), o.postpones)
 	}
 }
 
@@ -420,16 +420,16 @@ func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
 		if time.Now().After(c.Deadline) {
 			t.Errorf("it went on %s after the lease", time.Since(c.Deadline))
 		}
-		if len(o.putOffs) > 0 || o.sender.sent != 1 {
-			t.Errorf("put off %v, sent %d times", o.putOffs, o.sender.sent)
+		if len(o.postpones) > 0 || o.sender.sent != 1 {
+			t.Errorf("put off %v, sent %d times", o.postpones, o.sender.sent)
 		}
 	})
 }
 
-func TestAFailureToPutOffIsReported(t *testing.T) {
+func TestAFailureToPostponeIsReported(t *testing.T) {
 	t.Parallel()
 	o := newOffice(commands.Outcome{State: domain.DeliveryRetry})
-	o.worker.Ledger = lostLedger{}
+	o.worker.Outbox = lostLedger{}
 	if err := o.worker.Deliver(t.Context(), claim()); !errors.Is(err, errLost) {
 		t.Errorf("got %v", err)
 	}
@@ -439,6 +439,6 @@ var errLost = errors.New("no connection")
 
 type lostLedger struct{}
 
-func (lostLedger) PutOff(context.Context, uuid.UUID, int64, commands.Outcome) (bool, error) {
+func (lostLedger) Postpone(context.Context, uuid.UUID, int64, commands.Outcome) (bool, error) {
 	return false, errLost
 }

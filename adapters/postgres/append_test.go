@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -59,7 +58,7 @@ func TestOfManyWritersAtOneVersionOneWins(t *testing.T) {
 	t.Parallel()
 	const rounds, writers = 40, 6
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	id := domain.StreamID("chat-demo:1")
 	rng := rand.New(rand.NewPCG(1, 2))
 	var version domain.Version
@@ -247,7 +246,7 @@ func TestTwoProcessesAppendTheSameThingsOnce(t *testing.T) {
 	t.Parallel()
 	const rounds, streams = 25, 30
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	for round := range rounds {
 		rng := rand.New(rand.NewPCG(uint64(round), 3))
 		var wg sync.WaitGroup
@@ -345,7 +344,7 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 func TestOfManyOutcomesUnderOneLeaseOneIsKept(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	for round := range 20 {
 		id := domain.ChatStream("demo", int64(round))
 		c := claimed(t, stores[0], id)

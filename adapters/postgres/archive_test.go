@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -24,14 +25,14 @@ func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
 		e.Raw = []byte(`"` + strings.Repeat("x", large) + `"`)
 		must(t, s, commands.Append{Stream: domain.ChatStream("demo", int64(i)), Events: []commands.NewEvent{e}})
 	}
-	extent, err := s.Extent(t.Context(), "responder")
+	extent, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var at domain.Position
 	var pages, read int
 	waittest.Until(t, "all are final and read", func() bool {
-		page, err := s.ReadStored(t.Context(), at, extent.End)
+		page, err := eventstore.NewExporter(s.events).Read(t.Context(), at, extent.End)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,17 +56,17 @@ func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
 func TestTheExtentIsOneMoment(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if e, err := s.Extent(t.Context(), "responder"); err != nil || e.End != (domain.Position{}) || e.AnsweredTo != (domain.Position{}) {
+	if e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder"); err != nil || e.End != (domain.Position{}) || e.AnsweredTo != (domain.Position{}) {
 		t.Errorf("of an empty store: %+v, %v", e, err)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '5', 6)`)
-	e, err := s.Extent(t.Context(), "responder")
+	e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder")
 	if err != nil || e.AnsweredTo != (domain.Position{Transaction: 5, Number: 6}) {
 		t.Errorf("%+v, %v", e, err)
 	}
 	last := pgtest.Ask[string](t, s.Pool(), `select event_id::text from eventstore.events where version = 3`)
-	if id, err := s.EventAt(t.Context(), e.End); err != nil || id.String() != last {
+	if id, err := eventstore.NewExporter(s.events).EventAt(t.Context(), e.End); err != nil || id.String() != last {
 		t.Errorf("at the end stands %v (%v), want %s", id, err, last)
 	}
 }

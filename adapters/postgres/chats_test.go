@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -19,7 +19,7 @@ import (
 )
 
 // reading runs f in a transaction that cannot write.
-func reading(t *testing.T, s *postgres.Store, f func(context.Context, pgx.Tx) error) {
+func reading(t *testing.T, s *process, f func(context.Context, pgx.Tx) error) {
 	t.Helper()
 	ctx := waittest.Context(t)
 	err := pgx.BeginTxFunc(ctx, s.Pool(), pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return f(ctx, tx) })
@@ -44,7 +44,7 @@ func TestChatsAreListedByBotAndByWhenSomethingWasRecorded(t *testing.T) {
 	list := func(bot string, since time.Time, batch int) (all []string) {
 		reading(t, s, func(ctx context.Context, tx pgx.Tx) error {
 			for after := domain.StreamID(""); ; {
-				page, err := postgres.Ledger{Store: s}.Chats(ctx, tx, bot, since, after, batch)
+				page, err := eventstore.Ledger{Store: s.events}.Chats(ctx, tx, bot, since, after, batch)
 				if err != nil || len(page) == 0 {
 					return err
 				}
@@ -87,7 +87,7 @@ func TestUpdatesAreReadAsTheyWereSent(t *testing.T) {
 	must(t, s, commands.Append{Stream: chat, Events: events})
 	must(t, s, commands.Append{Stream: other, Events: said(1)})
 	reading(t, s, func(ctx context.Context, tx pgx.Tx) error {
-		updates, err := postgres.Ledger{Store: s}.Updates(ctx, tx, []domain.StreamID{chat, other})
+		updates, err := eventstore.Ledger{Store: s.events}.Updates(ctx, tx, []domain.StreamID{chat, other})
 		if got := updates[chat]; len(updates) != 1 || len(got) != 2 || !slices.Equal(got[1], events[0].Raw) || !slices.Equal(got[3], events[2].Raw) {
 			t.Errorf("found %v", updates)
 		}
@@ -98,7 +98,7 @@ func TestUpdatesAreReadAsTheyWereSent(t *testing.T) {
 func TestAGroupThatNeverReadHasReachedNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	l := postgres.Ledger{Store: s}
+	l := eventstore.Ledger{Store: s.events}
 	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil || at != (domain.Position{}) {
 		t.Errorf("%v, error %v", at, err)
 	}

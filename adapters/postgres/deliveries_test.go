@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -39,15 +39,15 @@ func owed(lane string, version int) commands.Delivery {
 	}
 }
 
-func owe(t testing.TB, s *postgres.Store, deliveries ...commands.Delivery) {
+func owe(t testing.TB, s *process, deliveries ...commands.Delivery) {
 	t.Helper()
-	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error { return s.Owe(t.Context(), tx, deliveries) })
+	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error { return s.Enqueue(t.Context(), tx, deliveries) })
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func claim(t testing.TB, s *postgres.Store, limit int, lease time.Duration) []commands.Claimed {
+func claim(t testing.TB, s *process, limit int, lease time.Duration) []commands.Claimed {
 	t.Helper()
 	c, err := s.Claim(t.Context(), destination, "worker", limit, lease)
 	if err != nil {
@@ -56,14 +56,14 @@ func claim(t testing.TB, s *postgres.Store, limit int, lease time.Duration) []co
 	return c
 }
 
-func claimAll(t testing.TB, s *postgres.Store, lease time.Duration) []commands.Claimed {
+func claimAll(t testing.TB, s *process, lease time.Duration) []commands.Claimed {
 	t.Helper()
 	return claim(t, s, 1000, lease)
 }
 
 // claimed owes a delivery on a lane and claims it under a lease that has run out
 // for TakeOver, and still is one for everybody else.
-func claimed(t testing.TB, s *postgres.Store, lane domain.StreamID) commands.Claimed {
+func claimed(t testing.TB, s *process, lane domain.StreamID) commands.Claimed {
 	t.Helper()
 	owe(t, s, owed(string(lane), 1))
 	c := claimAll(t, s, leaseOver)
@@ -73,21 +73,21 @@ func claimed(t testing.TB, s *postgres.Store, lane domain.StreamID) commands.Cla
 	return c[0]
 }
 
-func takeOver(t testing.TB, s *postgres.Store) {
+func takeOver(t testing.TB, s *process) {
 	t.Helper()
-	if n, err := s.TakeOver(t.Context()); err != nil || n != 1 {
+	if n, err := s.ReclaimExpired(t.Context()); err != nil || n != 1 {
 		t.Fatalf("took over %d deliveries (%v), want 1", n, err)
 	}
 }
 
 // settle ends an attempt.
-func settle(t testing.TB, s *postgres.Store, c commands.Claimed, state domain.DeliveryState) {
+func settle(t testing.TB, s *process, c commands.Claimed, state domain.DeliveryState) {
 	t.Helper()
 	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state}))
 }
 
 // hold ends an attempt with a dead letter.
-func hold(t testing.TB, s *postgres.Store, c commands.Claimed, state domain.DeliveryState, reason string) {
+func hold(t testing.TB, s *process, c commands.Claimed, state domain.DeliveryState, reason string) {
 	t.Helper()
 	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state, Holds: true, Reason: reason}))
 }
@@ -164,7 +164,7 @@ func TestOwingIsUndoneWithItsTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Owe(t.Context(), tx, []commands.Delivery{owed("a", 1)}); err != nil {
+	if err := s.Enqueue(t.Context(), tx, []commands.Delivery{owed("a", 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -207,7 +207,7 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.Lane == "b" {
 			settle(t, s, c, domain.DeliveryDone)
-		} else if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
+		} else if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -273,7 +273,7 @@ func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
 	owe(t, s, owed("a", 1))
 	for range 2 {
 		c := claim(t, s, 1, leaseLong)[0]
-		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil || !ok {
+		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -335,7 +335,7 @@ func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
 }
 
 // crowd makes a dead letter and n deliveries behind it, who have waited long.
-func crowd(t *testing.T, s *postgres.Store, n int) commands.Claimed {
+func crowd(t *testing.T, s *process, n int) commands.Claimed {
 	t.Helper()
 	list := make([]commands.Delivery, n+1)
 	for i := range list {
@@ -348,9 +348,9 @@ func crowd(t *testing.T, s *postgres.Store, n int) commands.Claimed {
 	return letter
 }
 
-func park(t *testing.T, s *postgres.Store) {
+func park(t *testing.T, s *process) {
 	t.Helper()
-	if err := s.Park(t.Context()); err != nil {
+	if err := s.DeferFollowers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -369,7 +369,7 @@ func TestALongLaneBehindADeadLetterCostsOtherClaimsNothing(t *testing.T) {
 
 	// EXPLAIN ANALYZE does what it explains.
 	var plan []struct{ Plan node }
-	text := pgtest.Ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+postgres.ClaimSQL, destination, "worker", 10, leaseLong)
+	text := pgtest.Ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+outbox.ClaimSQL, destination, "worker", 10, leaseLong)
 	if err := json.Unmarshal(text, &plan); err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +430,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 		if park(t, s); version == 50 {
 			// A head that was parked at the very moment it became one.
 			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
-			waiting := s.Waiting(destination)
+			waiting := s.Ready(destination)
 			park(t, s)
 			<-waiting // or this test does not end
 			continue
@@ -447,14 +447,14 @@ func TestADoubtfulAttemptIsCounted(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
-	if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
+	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	got := claim(t, s, 1, leaseLong)
 	if len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 || got[0].Waived != 0 {
 		t.Fatalf("claimed %+v, want attempt 2 after 1 doubtful one", got)
 	}
-	if ok, err := s.PutOff(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: domain.DeliveryRetry, Untried: true}); err != nil || !ok {
+	if ok, err := s.Postpone(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: domain.DeliveryRetry, Untried: true}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	if got := claim(t, s, 1, leaseLong); len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 {
@@ -515,15 +515,15 @@ func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
 		return pgtest.Ask[int](t, watch, `
 			select count(*) from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())`)
 	}
-	waittest.Until(t, "as many claims as may have a connection", func() bool { return blocked() >= postgres.ClaimsAtOnce })
+	waittest.Until(t, "as many claims as may have a connection", func() bool { return blocked() >= outbox.ClaimsAtOnce })
 	for i := range 100 {
 		errs, err := s.Append(ctx, []commands.Append{{Stream: domain.ChatStream("demo", int64(i)), Events: said(1)}})
 		if err != nil || errs[0] != nil {
 			t.Fatalf("append %d: %v, %v", i, err, errs)
 		}
 	}
-	if n := blocked(); n > postgres.ClaimsAtOnce {
-		t.Errorf("%d claims have a connection, want at most %d", n, postgres.ClaimsAtOnce)
+	if n := blocked(); n > outbox.ClaimsAtOnce {
+		t.Errorf("%d claims have a connection, want at most %d", n, outbox.ClaimsAtOnce)
 	}
 	if err := blocking.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -537,14 +537,14 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 	gone := claim(t, s, 1, leaseOver)[0]
 	claim(t, s, 1, leaseLong) // b's worker is alive
 	takeOver(t, s)
-	if ok, err := s.PutOff(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "too late"}); err != nil || ok {
+	if ok, err := s.Postpone(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "too late"}); err != nil || ok {
 		t.Errorf("who lost the lease put the delivery off: %t, %v", ok, err)
 	}
 	got := claimAll(t, s, leaseLong)
 	if places(got) != "a/1" || got[0].Unsure != 1 || got[0].Attempt != 2 || got[0].Fence <= gone.Fence {
 		t.Errorf("claimed %+v, want a/1 again, in doubt, under a new fence", got)
 	}
-	if n, err := s.TakeOver(t.Context()); err != nil || n != 0 {
+	if n, err := s.ReclaimExpired(t.Context()); err != nil || n != 0 {
 		t.Errorf("took %d more over (%v)", n, err)
 	}
 }
@@ -555,7 +555,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	t.Parallel()
 	const lanes, each = 12, 8
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	var all []commands.Delivery
 	for version := range each {
 		for lane := range lanes {
@@ -579,7 +579,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	for _, s := range stores {
 		wg.Go(func() {
 			for unfinished() {
-				if err := s.Park(ctx); err != nil {
+				if err := s.DeferFollowers(ctx); err != nil {
 					t.Error(err)
 					return
 				}
@@ -628,7 +628,7 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 						continue
 					}
 					if again {
-						if ok, err := s.PutOff(ctx, c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "busy"}); err != nil || !ok {
+						if ok, err := s.Postpone(ctx, c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "busy"}); err != nil || !ok {
 							t.Errorf("put off: %t, %v", ok, err)
 						}
 						continue
@@ -658,24 +658,24 @@ func TestClaimersAreWoken(t *testing.T) {
 			return false
 		}
 	}
-	waiting, neighbour := s.Waiting(destination), s.Waiting("telegram:neighbour")
+	waiting, neighbour := s.Ready(destination), s.Ready("telegram:neighbour")
 	owe(t, s, owed("a", 1))
 	if woken(waiting) {
 		t.Error("claimers were woken by Owe, which may yet be rolled back")
 	}
-	if s.Owed("demo"); !woken(waiting) {
+	if s.Notify("demo"); !woken(waiting) {
 		t.Error("claimers were not woken by Owed")
 	}
 	if woken(neighbour) {
 		t.Error("claimers were woken by what another bot owes")
 	}
 	claim(t, s, 1, leaseOver)
-	waiting = s.Waiting(destination)
+	waiting = s.Ready(destination)
 	if takeOver(t, s); !woken(waiting) || !woken(neighbour) {
 		t.Error("claimers were not woken by a take-over")
 	}
-	waiting, neighbour = s.Waiting(destination), s.Waiting("telegram:neighbour")
-	if _, err := s.TakeOver(t.Context()); err != nil || woken(waiting) {
+	waiting, neighbour = s.Ready(destination), s.Ready("telegram:neighbour")
+	if _, err := s.ReclaimExpired(t.Context()); err != nil || woken(waiting) {
 		t.Errorf("claimers were woken for nothing (%v)", err)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})

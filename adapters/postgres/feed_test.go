@@ -18,7 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -26,7 +26,7 @@ import (
 )
 
 // lead leads a group or fails the test.
-func lead(t testing.TB, s *postgres.Store, group string) *postgres.Consumer {
+func lead(t testing.TB, s *process, group string) *eventstore.Consumer {
 	t.Helper()
 	c, err := s.Lead(waittest.Context(t), group)
 	if err != nil {
@@ -37,7 +37,7 @@ func lead(t testing.TB, s *postgres.Store, group string) *postgres.Consumer {
 }
 
 // next reads a page that must come.
-func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
+func next(t testing.TB, c *eventstore.Consumer, limit int) []domain.Recorded {
 	t.Helper()
 	page, err := c.Next(waittest.Context(t), limit)
 	if err != nil {
@@ -49,7 +49,7 @@ func next(t testing.TB, c *postgres.Consumer, limit int) []domain.Recorded {
 // whole reads until the page behind the checkpoint holds n events. What several commits
 // have stored becomes final one by one: a write that another test has open in this server
 // may stand between them, and a page ends before it.
-func whole(t testing.TB, c *postgres.Consumer, n int) (page []domain.Recorded) {
+func whole(t testing.TB, c *eventstore.Consumer, n int) (page []domain.Recorded) {
 	t.Helper()
 	waittest.Until(t, fmt.Sprintf("the feed shows %d events", n), func() bool {
 		page = next(t, c, n)
@@ -59,7 +59,7 @@ func whole(t testing.TB, c *postgres.Consumer, n int) (page []domain.Recorded) {
 }
 
 // effect is a transaction in which a page has led to something.
-func effect(t testing.TB, c *postgres.Consumer) pgx.Tx {
+func effect(t testing.TB, c *eventstore.Consumer) pgx.Tx {
 	t.Helper()
 	tx, err := c.Begin(t.Context())
 	if err != nil {
@@ -70,7 +70,7 @@ func effect(t testing.TB, c *postgres.Consumer) pgx.Tx {
 }
 
 // advance moves the checkpoint behind a page that has led to something.
-func advance(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
+func advance(t testing.TB, c *eventstore.Consumer, page []domain.Recorded) {
 	t.Helper()
 	if err := c.Advance(t.Context(), effect(t, c), page); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func advance(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
 }
 
 // pass moves behind a page that has led to nothing.
-func pass(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
+func pass(t testing.TB, c *eventstore.Consumer, page []domain.Recorded) {
 	t.Helper()
 	tx, err := c.Begin(t.Context())
 	if err == nil {
@@ -90,7 +90,7 @@ func pass(t testing.TB, c *postgres.Consumer, page []domain.Recorded) {
 }
 
 // nothing asserts that the feed shows no event for the moment.
-func nothing(t testing.TB, s *postgres.Store) {
+func nothing(t testing.TB, s *process) {
 	t.Helper()
 	page, err := s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
 	if err != nil || len(page) > 0 {
@@ -200,8 +200,8 @@ func TestGroupsThatShareAPageEachSeeEveryEventOnce(t *testing.T) {
 		must(t, s, commands.Append{Stream: "chat-demo:1", Expected: version, Events: said(n)})
 		version += domain.Version(n)
 	}
-	reached := map[*postgres.Consumer]domain.Version{}
-	read := func(c *postgres.Consumer, limit int, keep bool) {
+	reached := map[*eventstore.Consumer]domain.Version{}
+	read := func(c *eventstore.Consumer, limit int, keep bool) {
 		t.Helper()
 		page := next(t, c, limit)
 		for i, r := range page {
@@ -217,13 +217,13 @@ func TestGroupsThatShareAPageEachSeeEveryEventOnce(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 7))
 	for range 30 {
 		add(1 + rng.IntN(3))
-		for _, c := range []*postgres.Consumer{first, second, third} {
+		for _, c := range []*eventstore.Consumer{first, second, third} {
 			if reached[c] < version && rng.IntN(3) > 0 {
 				read(c, 1+rng.IntN(4), rng.IntN(4) > 0)
 			}
 		}
 	}
-	for _, c := range []*postgres.Consumer{first, second, third} {
+	for _, c := range []*eventstore.Consumer{first, second, third} {
 		for reached[c] < version {
 			read(c, 100, true)
 		}
@@ -262,7 +262,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	leader := lead(t, first, "readers")
 	lead(t, second, "others") // another group is nobody's business here
 	var leads atomic.Bool
-	waited := make(chan *postgres.Consumer, 1)
+	waited := make(chan *eventstore.Consumer, 1)
 	go func() {
 		c, err := second.Lead(t.Context(), "readers")
 		if err != nil {
@@ -306,7 +306,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 	page := next(t, leader, 1)
 	tx := effect(t, leader)
 	pid := sessionOf(t, watch, "process readers")
-	follower := make(chan *postgres.Consumer, 1)
+	follower := make(chan *eventstore.Consumer, 1)
 	go func() {
 		c, err := second.Lead(t.Context(), "readers")
 		if err != nil {
@@ -336,11 +336,11 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 // A page that led to nothing costs no commit of its own.
 func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 	t.Parallel()
-	for name, follow := range map[string]func(*testing.T, *postgres.Store, *postgres.Consumer){
-		"with the next page that leads to something": func(t *testing.T, _ *postgres.Store, c *postgres.Consumer) {
+	for name, follow := range map[string]func(*testing.T, *process, *eventstore.Consumer){
+		"with the next page that leads to something": func(t *testing.T, _ *process, c *eventstore.Consumer) {
 			advance(t, c, next(t, c, 1))
 		},
-		"when there is nothing more to do": func(t *testing.T, s *postgres.Store, c *postgres.Consumer) {
+		"when there is nothing more to do": func(t *testing.T, s *process, c *eventstore.Consumer) {
 			pass(t, c, next(t, c, 1))
 			ctx, stop := context.WithCancel(waittest.Context(t))
 			idle := make(chan error, 1)
@@ -356,7 +356,7 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		},
-		"when the group is given up": func(t *testing.T, _ *postgres.Store, c *postgres.Consumer) {
+		"when the group is given up": func(t *testing.T, _ *process, c *eventstore.Consumer) {
 			pass(t, c, next(t, c, 1))
 		},
 	} {
@@ -365,14 +365,15 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 			s := newStore(t)
 			must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(4)})
 			c := lead(t, s, "readers")
-			restore := c.SaveEvery(time.Hour)
+			before := c.SaveInterval
+			c.SaveInterval = time.Hour
 			for range 3 {
 				pass(t, c, next(t, c, 1))
 			}
 			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 0 {
 				t.Errorf("pages that led to nothing were committed: the checkpoint counts %d events", n)
 			}
-			restore()
+			c.SaveInterval = before
 			follow(t, s, c)
 			c.Close()
 			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 4 {
@@ -392,7 +393,7 @@ func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
 	watch := pgtest.Connect(t, s.Pool().Config().ConnString())
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	c := lead(t, s, "readers")
-	c.SaveEvery(time.Hour)
+	c.SaveInterval = time.Hour
 	pass(t, c, next(t, c, 2))
 	if !pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, sessionOf(t, watch, "process readers")) {
 		t.Fatal("the leader's session could not be ended")
@@ -409,7 +410,7 @@ func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
 	pgtest.Exec(t, s.Pool(), `create table effects (stream text, version bigint)`)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
 	consumer := lead(t, s, "readers")
-	write := func(c *postgres.Consumer, page []domain.Recorded) pgx.Tx {
+	write := func(c *eventstore.Consumer, page []domain.Recorded) pgx.Tx {
 		tx, err := c.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -481,7 +482,7 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	const streams, appends = 6, 60
 	const total = streams * appends / 4 * (1 + 2 + 3 + 4) // events: an append has one to four
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	pgtest.Exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
 	ctx := waittest.Context(t)
 	var writing sync.WaitGroup
@@ -563,7 +564,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	here, there := open(t, dsn), open(t, dsn)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	for _, s := range []*postgres.Store{here, there} {
+	for _, s := range []*process{here, there} {
 		running.Go(func() { s.Announce(ctx, slog.New(slog.DiscardHandler)) })
 	}
 	defer running.Wait()
@@ -573,7 +574,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
 	})
 	consumer := lead(t, there, "readers")
-	consumer.PollEvery(rarely)
+	consumer.PollInterval = rarely
 	for i := range 6 {
 		waits := reads(t, watch, consumer)
 		must(t, here, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(i), Events: said(1)})
@@ -589,7 +590,7 @@ func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T
 	dsn := pgtest.Database(t)
 	s, watch, conn := open(t, dsn), pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
 	consumer := lead(t, s, "readers")
-	consumer.PollEvery(rarely)
+	consumer.PollInterval = rarely
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
 	writing, err := conn.Begin(t.Context())
 	if err != nil {
@@ -608,7 +609,7 @@ func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T
 }
 
 // reads lets a consumer wait for its next page, and returns when it has looked in vain.
-func reads(t testing.TB, watch *pgx.Conn, c *postgres.Consumer) <-chan []domain.Recorded {
+func reads(t testing.TB, watch *pgx.Conn, c *eventstore.Consumer) <-chan []domain.Recorded {
 	t.Helper()
 	begun := pgtest.Ask[time.Time](t, watch, `select clock_timestamp()`)
 	ctx, page := waittest.Context(t), make(chan []domain.Recorded, 1)

@@ -14,7 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -23,13 +23,13 @@ import (
 
 // clocked is a flow whose clock the test sets.
 type clocked struct {
-	*postgres.Flow
+	*outbox.RateLimiter
 	t   testing.TB
 	now time.Time
 }
 
-func newFlow(t testing.TB, s *postgres.Store) *clocked {
-	f := &clocked{Flow: s.Flow(), t: t, now: at}
+func newFlow(t testing.TB, s *process) *clocked {
+	f := &clocked{RateLimiter: outbox.NewRateLimiter(s.DB), t: t, now: at}
 	f.Now = func() time.Time { return f.now }
 	return f
 }
@@ -38,7 +38,7 @@ func newFlow(t testing.TB, s *postgres.Store) *clocked {
 // once a second in its chat; its bot may call ten times a second.
 func (f *clocked) admit(chat string) commands.Leave {
 	f.t.Helper()
-	leave, err := f.Admit(f.t.Context(), asked(chat))
+	leave, err := f.Acquire(f.t.Context(), asked(chat))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -191,27 +191,27 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 				if rapid.IntRange(0, 4).Draw(rt, "button") > 0 {
 					a.Chat = commands.Share{Name: chat, Every: rapid.SampledFrom(waits).Draw(rt, "every"), Slack: rapid.SampledFrom(waits).Draw(rt, "slack")}
 				}
-				got, err := f.Admit(t.Context(), a)
+				got, err := f.Acquire(t.Context(), a)
 				got.Reason = ""
 				if want := m.admit(f.now, a); err != nil || got != want {
 					rt.Fatalf("%+v\n got  %+v (%v)\n want %+v", a, got, err, want)
 				}
 			case "flood":
-				f.must(f.Flood(t.Context(), bot, chat, wait, "too many"))
+				f.must(f.RetryAfter(t.Context(), bot, chat, wait, "too many"))
 				m.flood(f.now, bot, chat, wait)
 			case "token":
-				f.must(f.Close(t.Context(), bot, commands.WrongToken, time.Minute, "unauthorized"))
+				f.must(f.Suspend(t.Context(), bot, commands.WrongToken, time.Minute, "unauthorized"))
 				m.close(f.now, bot, commands.WrongToken, time.Minute)
 			case "blocked":
-				f.must(f.Close(t.Context(), chat, commands.Blocked, 0, "forbidden"))
+				f.must(f.Suspend(t.Context(), chat, commands.Blocked, 0, "forbidden"))
 				m.close(f.now, chat, commands.Blocked, 0)
 			case "open":
-				f.must(f.Open(t.Context(), bot, commands.WrongToken))
+				f.must(f.Resume(t.Context(), bot, commands.WrongToken))
 				m.open(bot, commands.WrongToken)
-				f.must(f.Open(t.Context(), chat, commands.Blocked))
+				f.must(f.Resume(t.Context(), chat, commands.Blocked))
 				m.open(chat, commands.Blocked)
 			case "sweep":
-				if _, err := f.Sweep(t.Context()); err != nil {
+				if _, err := f.DeleteExpired(t.Context()); err != nil {
 					rt.Fatal(err)
 				}
 			}
@@ -224,7 +224,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn), open(t, dsn)}
 	var flows []*clocked
 	for _, s := range stores {
 		flows = append(flows, newFlow(t, s))
@@ -241,7 +241,7 @@ func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
 		for i := range 60 {
 			chat := fmt.Sprint(i % 10)
 			all.Go(func() {
-				leave, err := flows[i%3].Admit(t.Context(), asked(chat))
+				leave, err := flows[i%3].Acquire(t.Context(), asked(chat))
 				if err != nil {
 					t.Error(err)
 				}
@@ -272,7 +272,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 	dsn := pgtest.Database(t)
 	first := open(t, dsn)
 	f := newFlow(t, first)
-	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:7", 30*time.Second, "retry after 30\x00"))
+	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", 30*time.Second, "retry after 30\x00"))
 	first.Close()
 
 	for _, limits := range []string{"on", "off"} {
@@ -282,7 +282,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 			if limits == "off" {
 				a.Bot.Every, a.Chat.Every = 0, 0
 			}
-			leave, err := f.Admit(t.Context(), a)
+			leave, err := f.Acquire(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -320,13 +320,13 @@ func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
 			f := newFlow(t, newStore(t))
 			for _, chat := range strings.Fields(c.chats) {
 				f.now = f.now.Add(c.apart)
-				f.must(f.Flood(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
+				f.must(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
 			}
 			leave := f.admit("9")
 			if c.bot != (leave == commands.Leave{Wait: 20 * time.Second, Cause: commands.Flooded, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
 				t.Errorf("%+v", leave)
 			}
-			stopped, err := f.Stopped(t.Context())
+			stopped, err := f.Suspended(t.Context())
 			if err != nil || len(stopped) > 0 != c.bot {
 				t.Errorf("stopped are %+v (%v)", stopped, err)
 			}
@@ -339,7 +339,7 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
-	f.must(f.Close(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"))
+	f.must(f.Suspend(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"))
 	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.WrongToken || leave.Reason != "unauthorized" {
 		t.Errorf("%+v, want to wait a minute", leave)
 	}
@@ -352,7 +352,7 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 		for i := range 10 {
 			asking := []*clocked{f, other}[i%2]
 			all.Go(func() {
-				leave, err := asking.Admit(t.Context(), asked(fmt.Sprint(i)))
+				leave, err := asking.Acquire(t.Context(), asked(fmt.Sprint(i)))
 				if err != nil {
 					t.Error(err)
 				}
@@ -369,15 +369,15 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 			t.Errorf("%d calls try it", probes)
 		}
 	}
-	stopped, err := f.Stopped(t.Context())
+	stopped, err := f.Suspended(t.Context())
 	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) || stopped["demo"].Cause != commands.WrongToken {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
 	}
-	f.must(f.Open(t.Context(), "bot-demo", commands.WrongToken))
+	f.must(f.Resume(t.Context(), "bot-demo", commands.WrongToken))
 	if leave := other.admit("7"); leave.Wait > 0 || leave.Probe {
 		t.Errorf("%+v, once it is right", leave)
 	}
-	if stopped, err := f.Stopped(t.Context()); err != nil || len(stopped) > 0 {
+	if stopped, err := f.Suspended(t.Context()); err != nil || len(stopped) > 0 {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
 	}
 }
@@ -385,10 +385,10 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
-	f.must(f.Close(t.Context(), "chat-demo:7", commands.Blocked, 0, "blocked by the user"))
-	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
+	f.must(f.Suspend(t.Context(), "chat-demo:7", commands.Blocked, 0, "blocked by the user"))
+	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
 	f.now = f.now.Add(1000 * time.Hour)
-	if _, err := f.Sweep(t.Context()); err != nil {
+	if _, err := f.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if leave := f.admit("7"); leave.Cause != commands.Blocked || leave.Wait == 0 || !leave.Chat {
@@ -397,11 +397,11 @@ func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
 	if leave := f.admit("8"); leave.Wait > 0 {
 		t.Errorf("another chat: %+v", leave)
 	}
-	f.must(f.Open(t.Context(), "chat-demo:7", commands.WrongToken)) // not for this cause
+	f.must(f.Resume(t.Context(), "chat-demo:7", commands.WrongToken)) // not for this cause
 	if leave := f.admit("7"); leave.Wait == 0 {
 		t.Error("opened for another cause")
 	}
-	f.must(f.Open(t.Context(), "chat-demo:7", commands.Blocked))
+	f.must(f.Resume(t.Context(), "chat-demo:7", commands.Blocked))
 	if leave := f.admit("7"); leave.Wait > 0 {
 		t.Errorf("opened: %+v", leave)
 	}
@@ -412,9 +412,9 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 	s := newStore(t)
 	f := newFlow(t, s)
 	f.admit("1")
-	f.must(f.Flood(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
-	f.must(f.Close(t.Context(), "chat-demo:3", commands.Blocked, 0, "blocked"))
-	f.must(f.Close(t.Context(), "bot-other", commands.WrongToken, time.Minute, "unauthorized"))
+	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
+	f.must(f.Suspend(t.Context(), "chat-demo:3", commands.Blocked, 0, "blocked"))
+	f.must(f.Suspend(t.Context(), "bot-other", commands.WrongToken, time.Minute, "unauthorized"))
 	for _, step := range []struct {
 		pass time.Duration
 		left string
@@ -425,7 +425,7 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 		{time.Hour, "bot-other chat-demo:3"},
 	} {
 		f.now = f.now.Add(step.pass)
-		if _, err := f.Sweep(t.Context()); err != nil {
+		if _, err := f.DeleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.flow`); left != step.left {
@@ -438,9 +438,9 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	f := s.Flow()
+	f := outbox.NewRateLimiter(s.DB)
 	owe(t, s, owed("chat-demo:1", 1), owed("chat-demo:2", 1))
-	if err := f.Close(t.Context(), "chat-demo:2", commands.Blocked, 0, "blocked"); err != nil {
+	if err := f.Suspend(t.Context(), "chat-demo:2", commands.Blocked, 0, "blocked"); err != nil {
 		t.Fatal(err)
 	}
 	closed := func() (all []string) {
@@ -454,10 +454,10 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 	if got := closed(); !slices.Equal(got, []string{"chat-demo:2"}) {
 		t.Errorf("closed are %v, want the second chat", got)
 	}
-	if err := f.Close(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"); err != nil {
+	if err := f.Suspend(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.TakeOver(t.Context()); err != nil {
+	if _, err := s.ReclaimExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := closed(); len(got) != 2 {
@@ -468,14 +468,14 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 // The clock is the server's, and a call is asked for again when its time has come.
 func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
 	t.Parallel()
-	f := newStore(t).Flow()
+	f := outbox.NewRateLimiter(newStore(t).DB)
 	ctx, done := context.WithTimeout(t.Context(), waittest.Patience)
 	defer done()
 	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
 	begun := time.Now()
 	for range 10 {
 		for {
-			leave, err := f.Admit(ctx, a)
+			leave, err := f.Acquire(ctx, a)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -498,11 +498,11 @@ func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
 	owe(t, s, owed("chat-demo:-7", 1), owed("chat-demo:-7", 2), owed("chat-demo:-1001", 1), owed("chat-demo:-8", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.Lane == "chat-demo:-7" {
-			if err := s.Flow().Move(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {
+			if err := outbox.NewRateLimiter(s.DB).MoveOrderingKey(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if ok, err := s.PutOff(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry}); err != nil || !ok {
+		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}

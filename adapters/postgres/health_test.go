@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -17,7 +16,7 @@ import (
 )
 
 // census is what is counted, by name and labels.
-func census(t *testing.T, s *postgres.Store, groups ...string) map[string]float64 {
+func census(t *testing.T, s *process, groups ...string) map[string]float64 {
 	t.Helper()
 	readings, err := health.Of(s.DB).Readings(t.Context(), groups)
 	if err != nil {
@@ -75,7 +74,7 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 			owed = append(owed, commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1, Kind: domain.KindSendMessage,
 				Destination: "telegram:demo", Lane: "chat-demo:1", Payload: "", Correlation: uuid.New()})
 		}
-		if err := s.Owe(t.Context(), tx, owed); err != nil {
+		if err := s.Enqueue(t.Context(), tx, owed); err != nil {
 			return err
 		}
 		_, err := tx.Exec(t.Context(), `update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`, owed[0].ID.String())

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/domain"
@@ -68,7 +67,7 @@ type reader interface {
 
 // storeReader is the real one.
 type storeReader struct {
-	store *postgres.Store
+	store *process
 	after domain.Position
 }
 
@@ -343,7 +342,7 @@ func (s *schedule) drain() error {
 
 // stage is a database with sessions for schedules, one after the other.
 type stage struct {
-	store   *postgres.Store
+	store   *process
 	reading *pgx.Conn
 	writing []*writer
 }

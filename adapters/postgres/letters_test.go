@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -19,7 +19,7 @@ import (
 //	a/1 dead, a/2 and a/3 wait behind it
 //	b/1 unknown, for an operator to decide, b/2 waits behind it
 //	c/1 unknown and left at that, c/2 refused, c/3 done, c/4 waits for nobody
-func board(t *testing.T) (*postgres.Store, map[string]uuid.UUID) {
+func board(t *testing.T) (*process, map[string]uuid.UUID) {
 	s := newStore(t)
 	ids := map[string]uuid.UUID{}
 	var all []commands.Delivery
@@ -48,21 +48,21 @@ func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
 	t.Parallel()
 	s, ids := board(t)
 	for name, c := range map[string]struct {
-		which postgres.Selection
+		which outbox.Selection
 		want  string
 	}{
-		"all":                          {postgres.Selection{}, "a/1 b/1 c/1 a/2 b/2 c/2 a/3 c/3 c/4"},
-		"dead letters":                 {postgres.Selection{Letters: true}, "a/1 b/1"},
-		"and what waits behind them":   {postgres.Selection{Letters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
-		"of one chat":                  {postgres.Selection{Letters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3"},
-		"states":                       {postgres.Selection{States: []domain.DeliveryState{domain.DeliveryUnknown, domain.DeliveryRefused}}, "b/1 c/1 c/2"},
-		"a reason in other letters":    {postgres.Selection{Reason: "given UP"}, "a/1"},
-		"a reason with a wildcard":     {postgres.Selection{Reason: "%"}, ""},
-		"ids":                          {postgres.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3"},
-		"ids of another state":         {postgres.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []domain.DeliveryState{domain.DeliveryDone}}, ""},
-		"a destination":                {postgres.Selection{Destination: destination, States: []domain.DeliveryState{domain.DeliveryDead}}, "a/1"},
-		"a destination of nobody":      {postgres.Selection{Destination: "telegram:other"}, ""},
-		"everything said of one alone": {postgres.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []domain.DeliveryState{domain.DeliveryUnknown}, Reason: "answer", Letters: true}, "b/1"},
+		"all":                          {outbox.Selection{}, "a/1 b/1 c/1 a/2 b/2 c/2 a/3 c/3 c/4"},
+		"dead letters":                 {outbox.Selection{DeadLetters: true}, "a/1 b/1"},
+		"and what waits behind them":   {outbox.Selection{DeadLetters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
+		"of one chat":                  {outbox.Selection{DeadLetters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3"},
+		"states":                       {outbox.Selection{States: []domain.DeliveryState{domain.DeliveryUnknown, domain.DeliveryRefused}}, "b/1 c/1 c/2"},
+		"a reason in other letters":    {outbox.Selection{Reason: "given UP"}, "a/1"},
+		"a reason with a wildcard":     {outbox.Selection{Reason: "%"}, ""},
+		"ids":                          {outbox.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3"},
+		"ids of another state":         {outbox.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []domain.DeliveryState{domain.DeliveryDone}}, ""},
+		"a destination":                {outbox.Selection{Destination: destination, States: []domain.DeliveryState{domain.DeliveryDead}}, "a/1"},
+		"a destination of nobody":      {outbox.Selection{Destination: "telegram:other"}, ""},
+		"everything said of one alone": {outbox.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []domain.DeliveryState{domain.DeliveryUnknown}, Reason: "answer", DeadLetters: true}, "b/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -83,7 +83,7 @@ func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
 	t.Parallel()
 	s, ids := board(t)
 	behind := map[string]string{"a/2": "a/1", "a/3": "a/1", "b/2": "b/1"}
-	for e, err := range s.Deliveries(t.Context(), postgres.Selection{}) {
+	for e, err := range s.Deliveries(t.Context(), outbox.Selection{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,8 +94,8 @@ func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
 		case waits && (e.Behind == nil || *e.Behind != ids[head]):
 			t.Errorf("%s waits behind %v, want %s", place, e.Behind, ids[head])
 		}
-		if letter := place == "a/1" || place == "b/1"; e.Letter() != letter {
-			t.Errorf("%s is a dead letter: %t", place, e.Letter())
+		if letter := place == "a/1" || place == "b/1"; e.DeadLetter() != letter {
+			t.Errorf("%s is a dead letter: %t", place, e.DeadLetter())
 		}
 		if e.ID != ids[place] || !strings.Contains(string(e.Payload), place) || e.Destination != destination || e.CreatedAt.IsZero() {
 			t.Errorf("%s: %+v", place, e)
@@ -112,7 +112,7 @@ func TestAllDeliveriesAreReadHoweverManyThereAre(t *testing.T) {
 	}
 	owe(t, s, list...)
 	n := 0
-	for e, err := range s.Deliveries(t.Context(), postgres.Selection{}) {
+	for e, err := range s.Deliveries(t.Context(), outbox.Selection{}) {
 		if n++; err != nil || e.Version != domain.Version(n) {
 			t.Fatalf("place %d: version %d (%v)", n, e.Version, err)
 		}

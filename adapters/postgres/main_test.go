@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -31,19 +33,31 @@ func codec() *domain.Codec {
 	return c
 }
 
+type (
+	events     = eventstore.Store
+	deliveries = outbox.Store
+)
+
+// process is one process that uses a database: its event store and its outbox.
+type process struct {
+	*events
+	*deliveries
+}
+
 // open connects one process to a database.
-func open(t testing.TB, dsn string) *postgres.Store {
+func open(t testing.TB, dsn string) *process {
 	t.Helper()
-	s, err := postgres.OpenStore(t.Context(), dsn, "process", codec())
+	db, err := postgres.Open(t.Context(), dsn, "process")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(db.Close)
+	box := outbox.New(db)
+	return &process{eventstore.New(db, codec(), box), box}
 }
 
 // newStore is one process with a database of its own.
-func newStore(t testing.TB) *postgres.Store {
+func newStore(t testing.TB) *process {
 	t.Helper()
 	return open(t, pgtest.Database(t))
 }
@@ -64,7 +78,7 @@ func said(n int) []commands.NewEvent {
 }
 
 // appendOne appends to one stream and returns what became of it.
-func appendOne(t testing.TB, s *postgres.Store, a commands.Append) error {
+func appendOne(t testing.TB, s *process, a commands.Append) error {
 	t.Helper()
 	errs, err := s.Append(t.Context(), []commands.Append{a})
 	if err != nil {
@@ -77,7 +91,7 @@ func appendOne(t testing.TB, s *postgres.Store, a commands.Append) error {
 }
 
 // must appends to one stream and insists.
-func must(t testing.TB, s *postgres.Store, a commands.Append) {
+func must(t testing.TB, s *process, a commands.Append) {
 	t.Helper()
 	if err := appendOne(t, s, a); err != nil {
 		t.Fatalf("append to %s at %d: %v", a.Stream, a.Expected, err)
@@ -85,7 +99,7 @@ func must(t testing.TB, s *postgres.Store, a commands.Append) {
 }
 
 // stream reads a whole stream back, and checks that its versions have no gaps.
-func stream(t testing.TB, s *postgres.Store, id domain.StreamID) []domain.Recorded {
+func stream(t testing.TB, s *process, id domain.StreamID) []domain.Recorded {
 	t.Helper()
 	events, err := s.ReadStream(t.Context(), s.Pool(), id, 0, 100_000)
 	if err != nil {

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
 // attend lets a process announce itself until the returned function ends it, as kill -9 would.
-func attend(t *testing.T, s *postgres.Store) (kill func()) {
+func attend(t *testing.T, s *process) (kill func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan struct{})
@@ -33,7 +32,7 @@ func attend(t *testing.T, s *postgres.Store) (kill func()) {
 }
 
 // vouched counts the processes that hold the lock which says that they are there.
-func vouched(t *testing.T, s *postgres.Store) (n int) {
+func vouched(t *testing.T, s *process) (n int) {
 	t.Helper()
 	err := s.Pool().QueryRow(t.Context(), `
 		select count(*) from pg_locks l join pg_stat_activity a using (pid)
@@ -51,7 +50,7 @@ func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T)
 	kill := attend(t, killed)
 	attend(t, other)
 	owe(t, other, owed("chat-demo:1", 1), owed("chat-demo:2", 1), owed("chat-demo:3", 1))
-	for _, s := range []*postgres.Store{killed, other, unvouched} {
+	for _, s := range []*process{killed, other, unvouched} {
 		if c := claim(t, s, 1, time.Hour); len(c) != 1 {
 			t.Fatalf("claimed %+v", c)
 		}
@@ -59,7 +58,7 @@ func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T)
 	kill()
 	begun := time.Now()
 	for {
-		n, err := other.TakeOver(t.Context())
+		n, err := other.ReclaimExpired(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +87,7 @@ func TestAProcessThatIsCutOffForAMomentKeepsWhatItSends(t *testing.T) {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); vouched(t, cut) == 0 || time.Since(begun) < time.Second; time.Sleep(20 * time.Millisecond) {
-		if n, err := other.TakeOver(t.Context()); err != nil || n != 0 {
+		if n, err := other.ReclaimExpired(t.Context()); err != nil || n != 0 {
 			t.Fatalf("%d were taken over from a process that lives (%v)", n, err)
 		}
 		if time.Since(begun) > waittest.Patience {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -39,4 +40,13 @@ func HasCode(err error, codes ...string) bool {
 	return errors.As(err, &refused) && slices.ContainsFunc(codes, func(code string) bool {
 		return strings.HasPrefix(refused.Code, code)
 	})
+}
+
+// NullTime is a time as a parameter, rounded up to the server's microseconds; the zero time is null.
+func NullTime(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.Add(time.Microsecond - 1).Truncate(time.Microsecond)
+	return &at
 }

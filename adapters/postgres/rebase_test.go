@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -53,7 +54,7 @@ func rebase(t testing.TB, dsn string) (done bool) {
 // refusal is what a store says to being opened.
 func refusal(t testing.TB, dsn string) string {
 	t.Helper()
-	s, err := postgres.OpenStore(t.Context(), dsn, "process", codec())
+	s, err := eventstore.Open(t.Context(), dsn, "process", codec())
 	if err != nil {
 		return err.Error()
 	}
@@ -66,7 +67,7 @@ func refusal(t testing.TB, dsn string) string {
 type travellers map[string][]item
 
 // read lets a group read on, up to n events.
-func (tr travellers) read(t testing.TB, s *postgres.Store, group string, n int) {
+func (tr travellers) read(t testing.TB, s *process, group string, n int) {
 	t.Helper()
 	c := lead(t, s, group)
 	defer c.Close()
@@ -82,7 +83,7 @@ func (tr travellers) read(t testing.TB, s *postgres.Store, group string, n int) 
 
 // arrive lets every group read all there is, and checks that none has missed or
 // repeated anything since the beginning.
-func (tr travellers) arrive(t testing.TB, s *postgres.Store) {
+func (tr travellers) arrive(t testing.TB, s *process) {
 	t.Helper()
 	rows, err := s.Pool().Query(t.Context(), `select transaction_id, position, stream_id, version from eventstore.events`)
 	if err != nil {
@@ -103,7 +104,7 @@ func (tr travellers) arrive(t testing.TB, s *postgres.Store) {
 }
 
 // talk appends to a few streams.
-func talk(t testing.TB, s *postgres.Store, rounds int) {
+func talk(t testing.TB, s *process, rounds int) {
 	t.Helper()
 	for range rounds {
 		for chat := range 5 {

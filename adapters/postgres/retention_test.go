@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 	"github.com/chatledger/chatledger/adapters/postgres/retention"
@@ -35,7 +35,7 @@ func received(n int) []commands.NewEvent {
 
 // final waits until no open write, of another test in this server either, holds the feed
 // back: what stands behind one is not removed.
-func final(t *testing.T, s *postgres.Store) {
+func final(t *testing.T, s *process) {
 	t.Helper()
 	waittest.Until(t, "the feed is final", func() bool {
 		return pgtest.Ask[bool](t, s.Pool(), `select not exists (select from eventstore.events where transaction_id >= pg_snapshot_xmin(pg_current_snapshot()))`)
@@ -44,13 +44,13 @@ func final(t *testing.T, s *postgres.Store) {
 
 // retain removes what is final, and returns how much of what, in the order in which it
 // happened.
-func retain(t *testing.T, s *postgres.Store, bots map[string]retention.Period) string {
+func retain(t *testing.T, s *process, bots map[string]retention.Period) string {
 	t.Helper()
 	final(t, s)
 	return retainNow(t, s, bots)
 }
 
-func retainNow(t *testing.T, s *postgres.Store, bots map[string]retention.Period) string {
+func retainNow(t *testing.T, s *process, bots map[string]retention.Period) string {
 	t.Helper()
 	var order []string
 	rows := map[string]int64{}
@@ -74,7 +74,7 @@ func always(bots map[string]retention.Period) func() map[string]retention.Period
 }
 
 // kept are the streams with the numbers of the events whose update is there.
-func kept(t *testing.T, s *postgres.Store) string {
+func kept(t *testing.T, s *process) string {
 	t.Helper()
 	return pgtest.Ask[string](t, s.Pool(), `
 		select coalesce(string_agg(stream_id || ' ' || versions, '; ' order by stream_id), '') from (
@@ -83,7 +83,7 @@ func kept(t *testing.T, s *postgres.Store) string {
 }
 
 // wave appends as many events to each of these streams, in one transaction.
-func wave(t *testing.T, s *postgres.Store, expected domain.Version, n int, streams ...domain.StreamID) {
+func wave(t *testing.T, s *process, expected domain.Version, n int, streams ...domain.StreamID) {
 	t.Helper()
 	var batch []commands.Append
 	for _, stream := range streams {
@@ -96,7 +96,7 @@ func wave(t *testing.T, s *postgres.Store, expected domain.Version, n int, strea
 }
 
 // age makes events look older than they are.
-func age(t *testing.T, s *postgres.Store, by time.Duration, where string) {
+func age(t *testing.T, s *process, by time.Duration, where string) {
 	t.Helper()
 	pgtest.Exec(t, s.Pool(), `update eventstore.events set recorded_at = recorded_at - $1::interval where `+where, by)
 }
@@ -138,7 +138,7 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	updates, err := postgres.Ledger{Store: s}.Updates(t.Context(), tx, []domain.StreamID{"chat-shop:1", "chat-other:1"})
+	updates, err := eventstore.Ledger{Store: s.events}.Updates(t.Context(), tx, []domain.StreamID{"chat-shop:1", "chat-other:1"})
 	if err != nil || len(updates) != 1 || len(updates["chat-other:1"]) != 3 {
 		t.Errorf("the updates are %v (%v)", updates, err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -21,7 +21,7 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 // leadTable leads a table's group or fails the test.
-func leadTable(t testing.TB, s *postgres.Store, table string, version int) *postgres.Consumer {
+func leadTable(t testing.TB, s *process, table string, version int) *eventstore.Consumer {
 	t.Helper()
 	c, err := s.LeadTable(waittest.Context(t), table, version, quiet)
 	if err != nil {
@@ -44,7 +44,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	second.Close()
 
 	reader, writer := io.Pipe()
-	led := make(chan *postgres.Consumer, 1)
+	led := make(chan *eventstore.Consumer, 1)
 	go func() {
 		c, err := s.LeadTable(waittest.Context(t), "tables", 3, slog.New(slog.NewTextHandler(writer, nil)))
 		if err != nil {
@@ -99,10 +99,10 @@ func TestAnIdleLeaderNoticesThatTheCheckpointWasMoved(t *testing.T) {
 }
 
 // sample draws streams.
-func sample(t testing.TB, s *postgres.Store, n int) (streams []domain.StreamID) {
+func sample(t testing.TB, s *process, n int) (streams []domain.StreamID) {
 	t.Helper()
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) (err error) {
-		streams, err = postgres.Ledger{Store: s}.Sample(t.Context(), tx, n)
+		streams, err = eventstore.Ledger{Store: s.events}.Sample(t.Context(), tx, n)
 		return err
 	})
 	if err != nil {
@@ -160,7 +160,7 @@ func TestASampleReadsFewPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (postgres.Ledger{Store: s}).Sample(t.Context(), tx, 20); err != nil {
+	if _, err := (eventstore.Ledger{Store: s.events}).Sample(t.Context(), tx, 20); err != nil {
 		t.Fatal(err)
 	}
 	n := pgtest.Ask[int64](t, tx, `select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)

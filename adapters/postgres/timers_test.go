@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/postgres/timers"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -42,9 +42,9 @@ func (c *clock) set(t time.Time) { c.micros.Store(t.UnixMicro()) }
 func (c *clock) now() time.Time  { return time.UnixMicro(c.micros.Load()).UTC() }
 
 // keep runs a timekeeper of a process of its own until the test is over, or it is stopped.
-func keep(t testing.TB, s *postgres.Store, c *clock, handle func(context.Context, []commands.Request) ([]commands.Result, error)) (stop func()) {
+func keep(t testing.TB, s *process, c *clock, handle func(context.Context, []commands.Request) ([]commands.Result, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &postgres.Timekeeper{Store: s, Handle: handle, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	k := &timers.Timekeeper{Store: timers.New(s.DB), Handle: handle, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
 	var done sync.WaitGroup
 	done.Go(func() { k.Run(ctx) })
 	stop = sync.OnceFunc(func() { cancel(); done.Wait() })
@@ -52,7 +52,7 @@ func keep(t testing.TB, s *postgres.Store, c *clock, handle func(context.Context
 	return stop
 }
 
-func handlerOn(t testing.TB, s *postgres.Store) *commands.Handler {
+func handlerOn(t testing.TB, s *process) *commands.Handler {
 	h := commands.NewHandler(s, commands.Settings{})
 	t.Cleanup(h.Close)
 	return h
@@ -71,7 +71,7 @@ func openTicket(t testing.TB, h *commands.Handler, streams ...domain.StreamID) {
 }
 
 // timerOf is when a stream's timer goes off; "" when it has none.
-func timerOf(t testing.TB, s *postgres.Store, id domain.StreamID) string {
+func timerOf(t testing.TB, s *process, id domain.StreamID) string {
 	t.Helper()
 	return pgtest.Ask[string](t, s.Pool(), `select coalesce((select to_char(due_at, 'YYYY-MM-DD HH24:MI:SS') from eventstore.timers where stream_id = $1), '')`, string(id))
 }
@@ -79,7 +79,7 @@ func timerOf(t testing.TB, s *postgres.Store, id domain.StreamID) string {
 func second(t time.Time) string { return t.Format(time.DateTime) }
 
 // breaches counts the events that say that something is late.
-func breaches(t testing.TB, s *postgres.Store, id domain.StreamID) int {
+func breaches(t testing.TB, s *process, id domain.StreamID) int {
 	t.Helper()
 	return pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events where stream_id = $1 and name = 'due_breached'`, string(id))
 }
@@ -118,7 +118,7 @@ func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
 	t.Parallel()
 	const chats = 300
 	dsn := pgtest.Database(t)
-	stores := []*postgres.Store{open(t, dsn), open(t, dsn)}
+	stores := []*process{open(t, dsn), open(t, dsn)}
 	c := clockAt(at)
 	var ids []domain.StreamID
 	for n := range int64(chats) {
@@ -205,7 +205,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 	}
 }
 
-func pgtestDSN(s *postgres.Store) string { return s.Pool().Config().ConnString() }
+func pgtestDSN(s *process) string { return s.Pool().Config().ConnString() }
 
 // What cannot be decided or stored is not lost: its timer stays, and others go off.
 func TestATimerWhoseWorkFailsStays(t *testing.T) {

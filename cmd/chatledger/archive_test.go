@@ -17,7 +17,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/archive"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/importer"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
@@ -140,7 +141,7 @@ func (w *world) exported() string {
 func unfinished(t *testing.T) *world {
 	t.Helper()
 	w := newTown(t, pgtest.Database(t))
-	store, err := postgres.OpenStore(t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := eventstore.Open(t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +215,7 @@ func TestAnImportSendsNothingAndForgetsNothing(t *testing.T) {
 		}
 	}
 	letters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT; chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
-		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`, "NOT", postgres.NotSent)
+		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`, "NOT", importer.NotSent)
 	const open = `select stream_id, version, kind, unsure, reason from eventstore.deliveries where state = 'dead' and finished_at is null and attempts = 0 order by seq`
 	w.wantRows(letters, open)
 
@@ -535,11 +536,11 @@ func TestStoresAndArchivesAreNotMixed(t *testing.T) {
 func (w *world) heldArchive() string {
 	w.t.Helper()
 	dir := w.t.TempDir()
-	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := eventstore.Open(w.t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	release, err := store.HoldArchive(w.t.Context(), dir)
+	release, err := eventstore.NewExporter(store).LockArchive(w.t.Context(), dir)
 	if err != nil {
 		w.t.Fatal(err)
 	}

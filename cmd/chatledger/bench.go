@@ -16,7 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/schema"
@@ -271,12 +271,12 @@ func (b *bench) database(ctx context.Context) (dsn string, drop func(), err erro
 }
 
 // open is database with a store on it.
-func (b *bench) open(ctx context.Context) (*postgres.Store, string, func(), error) {
+func (b *bench) open(ctx context.Context) (*eventstore.Store, string, func(), error) {
 	dsn, drop, err := b.database(ctx)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	store, err := postgres.OpenStore(ctx, dsn, "chatledger bench", chat.NewCodec())
+	store, err := eventstore.Open(ctx, dsn, "chatledger bench", chat.NewCodec())
 	if err != nil {
 		drop()
 		return nil, "", nil, err

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -53,7 +53,7 @@ const writing = 2000
 // there are.
 type grown struct {
 	*bench
-	store   *postgres.Store
+	store   *eventstore.Store
 	handler *commands.Handler
 	chats   int
 	middle  domain.Position // of the events, where a page is read

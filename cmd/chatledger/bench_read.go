@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -123,7 +123,7 @@ func copyOut(ctx context.Context, dsn string, events int) (float64, error) {
 }
 
 // filled opens a store with so many events, and measures what COPY makes of them.
-func (b *bench) filled(ctx context.Context, events int) (store *postgres.Store, base float64, drop func(), err error) {
+func (b *bench) filled(ctx context.Context, events int) (store *eventstore.Store, base float64, drop func(), err error) {
 	store, dsn, drop, err := b.open(ctx)
 	if err != nil {
 		return nil, 0, nil, err
@@ -200,14 +200,14 @@ func benchRebuild(ctx context.Context, b *bench) (benchResult, error) {
 	return benchResult{Value: rate(events, two), Base: base, Unit: "events/s", Notes: map[string]float64{"with the analysts' tables": rate(events, time.Since(begun))}}, nil
 }
 
-func rebuildTables(ctx context.Context, store *postgres.Store, tables ...projections.Projection) error {
+func rebuildTables(ctx context.Context, store *eventstore.Store, tables ...projections.Projection) error {
 	conn, err := store.Session(ctx, "rebuild")
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	for _, p := range tables {
-		if _, err := rebuild.Table(ctx, conn, postgres.Ledger{Store: store}, p, rebuild.Options{}); err != nil {
+		if _, err := rebuild.Table(ctx, conn, eventstore.Ledger{Store: store}, p, rebuild.Options{}); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/knowledge"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
@@ -328,7 +328,7 @@ func (c *crowd) happened() {
 // everybodyIsAnswered fails when a message led to nothing, though no person had the chat.
 func (c *crowd) everybodyIsAnswered() {
 	c.t.Helper()
-	store, err := postgres.OpenStore(c.t.Context(), c.dsn, "test", chat.NewCodec())
+	store, err := eventstore.Open(c.t.Context(), c.dsn, "test", chat.NewCodec())
 	if err != nil {
 		c.t.Fatal(err)
 	}

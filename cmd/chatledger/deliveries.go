@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/cmd/internal/admin/deliveries"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -35,10 +35,10 @@ type deliverySelector struct {
 }
 
 // selection selects dead letters when neither an id nor a state is given.
-func (s deliverySelector) selection() (which postgres.Selection, err error) {
-	which = postgres.Selection{
+func (s deliverySelector) selection() (which outbox.Selection, err error) {
+	which = outbox.Selection{
 		IDs: s.ID, Destination: s.Destination, States: s.State, Reason: s.Reason,
-		Letters: len(s.ID)+len(s.State) == 0,
+		DeadLetters: len(s.ID)+len(s.State) == 0,
 	}
 	if s.Chat != "" {
 		which.Stream, err = chatStream(s.Chat)
@@ -59,8 +59,8 @@ func (c *listDeliveriesCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	which.Letters = which.Letters && !c.All
-	which.Behind = which.Letters
+	which.DeadLetters = which.DeadLetters && !c.All
+	which.Behind = which.DeadLetters
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
 		return err
@@ -102,11 +102,11 @@ type decisionFlags struct {
 // prepare checks the flags and connects.
 func (c *decisionFlags) prepare(
 	e *env, verb string,
-) (d deliveries.Decisions, which postgres.Selection, err error) {
+) (d deliveries.Decisions, which outbox.Selection, err error) {
 	if which, err = c.selection(); err != nil {
 		return d, which, err
 	}
-	if which.Letters && c.Chat+c.Destination+c.Reason == "" && !c.All {
+	if which.DeadLetters && c.Chat+c.Destination+c.Reason == "" && !c.All {
 		return d, which, fmt.Errorf("say what to %s: an id, --chat, --destination, --state or --reason,"+
 			" or --all for every dead letter", verb)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/operators"
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
@@ -200,7 +200,7 @@ func (e *env) announceReady(base string, register func() error) {
 }
 
 // demoOperator gives the demo's operator a new token.
-func demoOperator(ctx context.Context, store *postgres.Store) (token string, err error) {
+func demoOperator(ctx context.Context, store *eventstore.Store) (token string, err error) {
 	token, hash := operators.NewToken()
 	return token, accounts.New(store.DB).PutOperator(ctx, "demo", commands.Admin, hash, nil)
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/text"
@@ -96,8 +96,8 @@ type examination struct {
 	*doctorCmd
 	e     *env
 	file  config.File
-	store *postgres.Store // nil when it is not to be had
-	roots *x509.CertPool  // who certifies; nil is the system's
+	store *eventstore.Store // nil when it is not to be had
+	roots *x509.CertPool    // who certifies; nil is the system's
 
 	mu       sync.Mutex
 	findings []finding

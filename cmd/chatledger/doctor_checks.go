@@ -18,8 +18,9 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/knowledge"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -87,7 +88,7 @@ func (x *examination) database(ctx context.Context) {
 		return
 	}
 	x.find(fine, "schema", "", "version %d", version)
-	if x.store, err = postgres.OpenStore(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
+	if x.store, err = eventstore.Open(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
 		x.find(grave, "database", "look at what it says", "%v", err)
 	}
 }
@@ -215,7 +216,7 @@ func (x *examination) deliveries(ctx context.Context) error {
 }
 
 func (x *examination) stopped(ctx context.Context) error {
-	stopped, err := x.store.Flow().Stopped(ctx)
+	stopped, err := outbox.NewRateLimiter(x.store.DB).Suspended(ctx)
 	for _, name := range slices.Sorted(maps.Keys(stopped)) {
 		x.find(grave, "bot "+name+" calls", "a wrong token: give the right one; a flood: Telegram says for how long", "it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
 	}

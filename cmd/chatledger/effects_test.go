@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
@@ -71,7 +71,7 @@ func TestKillNineAmongEffectsLosesNoneAndMarksWhatMayBeDoubled(t *testing.T) {
 // write has a person write n messages, in turn to each of the chats.
 func (w *world) write(chats, n int) {
 	w.t.Helper()
-	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "desk", chat.NewCodec())
+	store, err := eventstore.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestFaultsOfTheBotAPI(t *testing.T) {
 
 // Replies of one chat keep their order while the first of them is put off, and an
 // answer to a button does not wait behind them.
-func TestAReplyThatIsPutOffIsNotOvertaken(t *testing.T) {
+func TestAReplyThatIsPostponeIsNotOvertaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 500, Count: 1})

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -47,16 +47,16 @@ func (d database) dsn() (string, error) {
 }
 
 // openStore connects for a subcommand that looks at a ledger or acts on it once.
-func openStore(ctx context.Context, d database) (*postgres.Store, error) {
+func openStore(ctx context.Context, d database) (*eventstore.Store, error) {
 	dsn, err := d.dsn()
 	if err != nil {
 		return nil, err
 	}
-	return postgres.OpenStore(ctx, dsn, "chatledger cli", chat.NewCodec())
+	return eventstore.Open(ctx, dsn, "chatledger cli", chat.NewCodec())
 }
 
 // openSession opens the store with a session beside its pool; leave ends both.
-func openSession(ctx context.Context, d database, name string) (store *postgres.Store, conn *pgx.Conn, leave func(), err error) {
+func openSession(ctx context.Context, d database, name string) (store *eventstore.Store, conn *pgx.Conn, leave func(), err error) {
 	if store, err = openStore(ctx, d); err != nil {
 		return nil, nil, nil, err
 	}

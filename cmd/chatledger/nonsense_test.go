@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/server"
@@ -68,7 +68,7 @@ func TestWhatCannotBeSentIsRefusedOnceAndSeen(t *testing.T) {
 // queue appends a reply as a person's, whatever it is: no command decides it.
 func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	w.t.Helper()
-	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "desk", chat.NewCodec())
+	store, err := eventstore.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/operators"
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
@@ -49,7 +49,7 @@ func newTeam(t *testing.T, names ...string) *team {
 // teamOf gives operators their tokens.
 func teamOf(w *world, names ...string) *team {
 	w.t.Helper()
-	store, err := postgres.OpenStore(w.t.Context(), w.dsn, "team", chat.NewCodec())
+	store, err := eventstore.Open(w.t.Context(), w.dsn, "team", chat.NewCodec())
 	if err != nil {
 		w.t.Fatal(err)
 	}

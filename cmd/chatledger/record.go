@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telegram/fixture"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
@@ -90,13 +90,13 @@ type recording struct {
 }
 
 // catchUp goes through the feed to where it ends now.
-func (r *recording) catchUp(e *env, store *postgres.Store) error {
-	extent, err := store.Extent(e.ctx, "")
+func (r *recording) catchUp(e *env, store *eventstore.Store) error {
+	extent, err := eventstore.NewExporter(store).Extent(e.ctx, "")
 	if err != nil {
 		return err
 	}
 	for {
-		page, err := store.ReadStored(e.ctx, r.at, extent.End)
+		page, err := eventstore.NewExporter(store).Read(e.ctx, r.at, extent.End)
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -115,7 +115,7 @@ func (r *recording) catchUp(e *env, store *postgres.Store) error {
 // keep writes the fixture of an event's update, if it has one that is still there, of a
 // shape that is new.
 func (r *recording) keep(event domain.Stored) error {
-	raw, err := postgres.Update(event)
+	raw, err := eventstore.Update(event)
 	if err != nil || raw == nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/crm"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	shown "github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -64,7 +64,7 @@ func (c *replayCmd) Run(e *env) error {
 	if r.sandbox, err = sandbox.Open(e.ctx, conn); err != nil {
 		return err
 	}
-	err = r.run(e.ctx, postgres.Ledger{Store: store})
+	err = r.run(e.ctx, eventstore.Ledger{Store: store})
 	closing, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), dropTimeout)
 	defer cancel()
 	if err := errors.Join(err, r.sandbox.Close(closing)); err != nil {
@@ -161,7 +161,7 @@ func decidesWith(name string, b config.Bot, log *slog.Logger) (whatif.Settings, 
 }
 
 // run replays chat by chat, in order of their ids, and reports.
-func (r *replay) run(ctx context.Context, ledger postgres.Ledger) (err error) {
+func (r *replay) run(ctx context.Context, ledger eventstore.Ledger) (err error) {
 	// Before any chat is read: the turns up to here are in what is read then.
 	if r.turned, err = ledger.Reached(ctx, "responder"); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (r *replay) run(ctx context.Context, ledger postgres.Ledger) (err error) {
 }
 
 // read reads the next chats of a bot; last is "" when there are none behind them.
-func (r *replay) read(ctx context.Context, ledger postgres.Ledger, bot string, after domain.StreamID) (chats []whatif.Chat, last domain.StreamID, err error) {
+func (r *replay) read(ctx context.Context, ledger eventstore.Ledger, bot string, after domain.StreamID) (chats []whatif.Chat, last domain.StreamID, err error) {
 	batch := replayBatch
 	if r.Limit > 0 {
 		batch = min(batch, r.Limit-r.tally.Chats)

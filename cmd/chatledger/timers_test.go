@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/commands"
@@ -26,7 +26,7 @@ func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
 	const tickets, kills = 4000, 3
 	w := newTown(t, pgtest.Database(t))
 	opened := clock.Now().Add(-24 * time.Hour)
-	store, err := postgres.OpenStore(t.Context(), w.dsn, "test", chat.NewCodec())
+	store, err := eventstore.Open(t.Context(), w.dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/chatledger/chatledger/adapters/archive"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/admin/transfer"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
@@ -45,7 +45,7 @@ type importCmd struct {
 
 // Run fills a store with the events of an archive. It sends nothing.
 func (c *importCmd) Run(e *env) error {
-	connect := func(ctx context.Context) (*postgres.Store, error) { return openStore(ctx, c.database) }
+	connect := func(ctx context.Context) (*eventstore.Store, error) { return openStore(ctx, c.database) }
 	x := transfer.Import{
 		From: c.From, Format: c.Format, Incomplete: c.Incomplete,
 		Policies: policies, Now: e.now,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
@@ -22,7 +22,7 @@ import (
 
 // Ledger is a database with a store, and a session that folds.
 type Ledger struct {
-	postgres.Ledger
+	eventstore.Ledger
 	DSN  string
 	Conn *pgx.Conn
 }
@@ -31,12 +31,12 @@ type Ledger struct {
 func New(t testing.TB) *Ledger {
 	t.Helper()
 	dsn := pgtest.Database(t)
-	s, err := postgres.OpenStore(t.Context(), dsn, "test", chat.NewCodec())
+	s, err := eventstore.Open(t.Context(), dsn, "test", chat.NewCodec())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	l := &Ledger{Ledger: postgres.Ledger{Store: s}, DSN: dsn}
+	l := &Ledger{Ledger: eventstore.Ledger{Store: s}, DSN: dsn}
 	l.Conn = l.Session(t)
 	return l
 }

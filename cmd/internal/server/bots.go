@@ -98,12 +98,12 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 		return err
 	}
 	b.client.Through(a.tracing.Transport)
-	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Flow: a.flow, Blocked: a.Handler.Blocked, Log: a.log}
+	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: a.flow, Blocked: a.Handler.Blocked, Log: a.log}
 	paced.Add(b.name, b.config.Limits())
 	b.worker = &delivery.Worker{
 		Senders: map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return b.config.Policy(d.Kind) },
-		Ledger:  a.Store, Handle: a.tracing.Handle(a.Handler.Handle), Log: a.log,
+		Outbox:  a.outbox, Handle: a.tracing.Handle(a.Handler.Handle), Log: a.log,
 		Observe: func(ctx context.Context, d commands.Claimed, state domain.DeliveryState, took time.Duration) {
 			a.metrics.Delivery(d, state, took)
 			a.tracing.Outcome(ctx, state)

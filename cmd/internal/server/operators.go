@@ -10,12 +10,14 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/operators"
-	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/tickets"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -88,11 +90,16 @@ func (s *sideServer) stop(ctx context.Context) error {
 }
 
 // ledger is the store as the operators' API reads it.
-type ledger struct{ *postgres.Store }
+type ledger struct{ *eventstore.Store }
 
 // TicketQueue implements operators.Ledger.
 func (l ledger) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
 	return tickets.NewReader(l.DB).TicketQueue(ctx, q)
+}
+
+// DeliveryStates implements operators.Ledger.
+func (l ledger) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
+	return outbox.New(l.DB).DeliveryStates(ctx, ids)
 }
 
 // Events implements operators.Ledger.

@@ -70,7 +70,7 @@ func (a *Server) unready(ctx context.Context) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := a.Store.Rehearse(ctx); err != nil {
+	if err := a.Store.CheckWritable(ctx); err != nil {
 		reasons = append(reasons, trouble(err))
 		a.log.Debug("no update could be stored", "error", err)
 	}

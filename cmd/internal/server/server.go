@@ -24,8 +24,11 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
+	"github.com/chatledger/chatledger/adapters/postgres/timers"
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/telemetry"
@@ -41,7 +44,7 @@ import (
 
 // Server is a running chatledger: everything is built here, by hand, once.
 type Server struct {
-	Store    *postgres.Store
+	Store    *eventstore.Store
 	Handler  *commands.Handler
 	Router   *bus.Router
 	server   *http.Server
@@ -51,7 +54,8 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
-	flow     *postgres.Flow
+	outbox   *outbox.Store
+	flow     *outbox.RateLimiter
 	Bots     fleet
 	leases   *bus.Leases
 	patient  *bus.Leases // of what takes longer than others
@@ -64,7 +68,7 @@ type Server struct {
 	verify   time.Duration // between two samples
 	analysts time.Duration // between two pages of their tables
 	now      func() time.Time
-	time     *postgres.Timekeeper
+	time     *timers.Timekeeper
 	config   Config
 
 	addressing sync.Mutex
@@ -94,7 +98,7 @@ type Config struct {
 	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
-	TimersEvery time.Duration    // see postgres.Timekeeper
+	TimersEvery time.Duration    // see timers.Timekeeper
 }
 
 const (
@@ -155,11 +159,14 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := a.trace(ctx, c.Tracing); err != nil {
 		return nil, err
 	}
-	if a.Store, err = postgres.OpenStore(ctx, c.DSN, "chatledger", chat.NewCodec()); err != nil {
+	db, err := postgres.Open(ctx, c.DSN, "chatledger")
+	if err != nil {
 		return nil, err
 	}
+	a.outbox = outbox.New(db)
+	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
 	a.Handler = commands.NewHandler(a.Store, commands.Settings{With: a.with, Observe: a.round})
-	a.time = &postgres.Timekeeper{Store: a.Store, Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
+	a.time = &timers.Timekeeper{Store: timers.New(a.Store.DB), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
 	if a.Router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
@@ -176,8 +183,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 			a.metrics.Quarantined(bot)
 			return quarantine.New(a.Store.DB).Add(ctx, bot, body, reason)
 		}}
-	a.flow, a.leases = a.Store.Flow(), bus.NewLeases(a.Store, a.owner, c.Log)
-	a.patient = bus.NewLeases(a.Store, a.owner, c.Log).For(llm.Lease)
+	a.flow, a.leases = outbox.NewRateLimiter(a.Store.DB), bus.NewLeases(a.outbox, a.owner, c.Log)
+	a.patient = bus.NewLeases(a.outbox, a.owner, c.Log).For(llm.Lease)
 	if err := a.readAddresses(ctx); err != nil {
 		return nil, err
 	}
@@ -241,7 +248,7 @@ func (a *Server) follow() {
 	a.Router.Follow(bus.NewLog(Outbox, lead, a.log, func(group string, events int, took time.Duration) {
 		a.metrics.Page(group, events, took)
 		for bot := range a.owing {
-			a.Store.Owed(bot) // only now is it committed
+			a.outbox.Notify(bot) // only now is it committed
 		}
 		clear(a.owing)
 	}), a.tracing.Page(Outbox, a.owe))
@@ -288,13 +295,13 @@ func (a *Server) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) err
 		for _, d := range deliveries {
 			a.owing[d.Stream.Bot()] = true
 		}
-		if err := a.Store.Owe(ctx, tx, deliveries); err != nil {
+		if err := a.outbox.Enqueue(ctx, tx, deliveries); err != nil {
 			return err
 		}
 	}
 	for _, r := range page {
 		if e, ok := r.Event.(chat.ChatMigrated); ok {
-			if err := a.Store.MoveLane(ctx, tx, r.Stream, domain.ChatStream(r.Stream.Bot(), e.To)); err != nil {
+			if err := a.outbox.MoveOrderingKey(ctx, tx, r.Stream, domain.ChatStream(r.Stream.Bot(), e.To)); err != nil {
 				return err
 			}
 		}
@@ -367,12 +374,12 @@ func (a *Server) Run(asked context.Context) error {
 // takeOver frees what dead workers held, and keeps long lanes out of the way of others.
 func (a *Server) takeOver(ctx context.Context) {
 	wait.Every(ctx, takeOverEvery, func() {
-		n, err := a.Store.TakeOver(ctx)
+		n, err := a.outbox.ReclaimExpired(ctx)
 		if n > 0 {
 			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
 		}
 		if err == nil {
-			err = a.Store.Park(ctx)
+			err = a.outbox.DeferFollowers(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			a.log.Error("leases and lanes cannot be looked at", "error", err)
@@ -399,9 +406,9 @@ func (a *Server) watch(ctx context.Context) {
 func (a *Server) watchFlow(ctx context.Context) {
 	known := map[string]commands.Leave{}
 	wait.Every(ctx, watchEvery, func() {
-		stopped, err := a.flow.Stopped(ctx)
+		stopped, err := a.flow.Suspended(ctx)
 		if err == nil {
-			_, err = a.flow.Sweep(ctx)
+			_, err = a.flow.DeleteExpired(ctx)
 		}
 		if err != nil {
 			return // the database is away, and others say so

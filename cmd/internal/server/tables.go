@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
@@ -46,7 +46,7 @@ func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
 		defer conn.Close(context.WithoutCancel(ctx))
 		var done rebuild.Result
 		var renewed bool
-		done, renewed, err = rebuild.IfOutdated(ctx, conn, postgres.Ledger{Store: a.Store}, p,
+		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: a.Store}, p,
 			func(at rebuild.Progress) { a.metrics.Building(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
 			log.Info("a table was built for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
@@ -71,7 +71,7 @@ func (a *Server) verifyTables(ctx context.Context) {
 		}
 		defer conn.Release()
 		for _, p := range projections.All() {
-			v, err := rebuild.VerifySample(ctx, conn.Conn(), postgres.Ledger{Store: a.Store}, p, verifySample)
+			v, err := rebuild.VerifySample(ctx, conn.Conn(), eventstore.Ledger{Store: a.Store}, p, verifySample)
 			switch {
 			case errors.As(err, new(rebuild.VersionError)):
 				continue // other programs verify their tables themselves

@@ -19,7 +19,7 @@ func (a *Server) watchWebhook(ctx context.Context, b *bot) {
 	}
 	defer a.metrics.TelegramSilent(b.name)
 	ask := func() {
-		stopped, err := a.flow.Stopped(ctx)
+		stopped, err := a.flow.Suspended(ctx)
 		if err != nil || stopped[b.name].Cause != "" { // any call makes the wait of a bot longer that is told to wait
 			a.metrics.TelegramSilent(b.name)
 			return

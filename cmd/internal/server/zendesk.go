@@ -26,7 +26,7 @@ func (a *Server) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	quota := delivery.Quota{Flow: a.flow, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: a.log}
+	quota := delivery.Quota{Limits: a.flow, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: a.log}
 	return zendesk.NewClient(zendesk.Account{URL: z.URL, Email: z.Email, Token: z.Token, Limit: quota})
 }
 

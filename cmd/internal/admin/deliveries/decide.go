@@ -11,7 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -29,7 +30,7 @@ const (
 // Decisions carries out an operator's decision about deliveries, one after the other and
 // each in a commit of its own: after an interruption, what it has printed is done.
 type Decisions struct {
-	Store    *postgres.Store
+	Store    *eventstore.Store
 	Settings func(bot string) chat.Settings
 	Now      func() time.Time
 	Out      io.Writer
@@ -41,11 +42,11 @@ type Decisions struct {
 
 // Retry attempts deliveries again. A dead letter is the first of its ordering key; what its
 // ordering key continued without is sent out of order. With again it repeats also what was done.
-func (d Decisions) Retry(ctx context.Context, which postgres.Selection, again bool) error {
+func (d Decisions) Retry(ctx context.Context, which outbox.Selection, again bool) error {
 	return d.decide(ctx, which, decision{
 		done: "retried",
 		to:   domain.DeliveryWaiting,
-		refuse: func(e postgres.Entry) string {
+		refuse: func(e outbox.Entry) string {
 			switch {
 			case e.State == domain.DeliveryWaiting || e.State == domain.DeliverySending:
 				return "it is not finished yet"
@@ -54,18 +55,18 @@ func (d Decisions) Retry(ctx context.Context, which postgres.Selection, again bo
 			}
 			return ""
 		},
-		command: func(e postgres.Entry) chat.Command {
+		command: func(e outbox.Entry) chat.Command {
 			return chat.RetryDelivery{Delivery: e.ID, Kind: e.Kind, Was: e.State, Reason: d.Reason}
 		},
 	})
 }
 
 // Skip gives deliveries up. What waits behind them is sent.
-func (d Decisions) Skip(ctx context.Context, which postgres.Selection) error {
+func (d Decisions) Skip(ctx context.Context, which outbox.Selection) error {
 	return d.decide(ctx, which, decision{
 		done: "skipped",
 		to:   domain.DeliverySkipped,
-		refuse: func(e postgres.Entry) string {
+		refuse: func(e outbox.Entry) string {
 			switch {
 			case e.State == domain.DeliverySending:
 				return "it is being sent"
@@ -74,7 +75,7 @@ func (d Decisions) Skip(ctx context.Context, which postgres.Selection) error {
 			}
 			return ""
 		},
-		command: func(e postgres.Entry) chat.Command {
+		command: func(e outbox.Entry) chat.Command {
 			asked := toolOf(e)
 			return chat.SkipDelivery{
 				Delivery: e.ID, Kind: e.Kind, Was: e.State, Reason: d.Reason,
@@ -86,7 +87,7 @@ func (d Decisions) Skip(ctx context.Context, which postgres.Selection) error {
 
 // toolOf returns the tool call that a delivery is. It is zero for any other delivery, and for
 // one that a newer program wrote in another form.
-func toolOf(e postgres.Entry) (asked commands.UseTool) {
+func toolOf(e outbox.Entry) (asked commands.UseTool) {
 	if _, uses := chat.ToolOf(e.Kind); uses {
 		_ = json.Unmarshal(e.Payload, &asked)
 	}
@@ -95,14 +96,14 @@ func toolOf(e postgres.Entry) (asked commands.UseTool) {
 
 // decision is one kind of decision.
 type decision struct {
-	done    string                      // "retried"
-	to      domain.DeliveryState        // the state of the delivery afterwards
-	refuse  func(postgres.Entry) string // the reason why not, or ""
-	command func(postgres.Entry) chat.Command
+	done    string                    // "retried"
+	to      domain.DeliveryState      // the state of the delivery afterwards
+	refuse  func(outbox.Entry) string // the reason why not, or ""
+	command func(outbox.Entry) chat.Command
 }
 
 // decide carries out one decision for every delivery that is selected.
-func (d Decisions) decide(ctx context.Context, which postgres.Selection, to decision) error {
+func (d Decisions) decide(ctx context.Context, which outbox.Selection, to decision) error {
 	handler := commands.NewHandler(d.Store, commands.Settings{Carriers: 1, Cached: 1, With: d.Settings})
 	defer handler.Close()
 	pace := time.NewTicker(time.Second / time.Duration(cmp.Or(d.Rate, DefaultRate)))
@@ -112,7 +113,7 @@ func (d Decisions) decide(ctx context.Context, which postgres.Selection, to deci
 		absent[id] = true
 	}
 	decided, unchanged := 0, 0
-	for e, err := range d.Store.Deliveries(ctx, which) {
+	for e, err := range outbox.New(d.Store.DB).Deliveries(ctx, which) {
 		if err != nil {
 			return err
 		}
@@ -151,7 +152,7 @@ func (d Decisions) decide(ctx context.Context, which postgres.Selection, to deci
 
 // commit carries out one decision, unless the delivery has changed since it was read.
 func (d Decisions) commit(
-	ctx context.Context, handler *commands.Handler, to decision, e postgres.Entry,
+	ctx context.Context, handler *commands.Handler, to decision, e outbox.Entry,
 ) (why string, err error) {
 	reason := fmt.Sprintf("%s by %s", to.done, d.Operator)
 	if d.Reason != "" {

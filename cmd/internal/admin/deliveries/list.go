@@ -14,7 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
 	"github.com/chatledger/chatledger/commands"
@@ -25,11 +26,11 @@ const columnWidth = 60
 
 // List prints a table of at most limit deliveries, oldest first.
 func List(
-	ctx context.Context, store *postgres.Store, out io.Writer, log *slog.Logger, which postgres.Selection, limit int,
+	ctx context.Context, store *eventstore.Store, out io.Writer, log *slog.Logger, which outbox.Selection, limit int,
 ) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tSTATE\tAGE\tTRIED\tCHAT\tKIND\tWHAT\tWHY")
-	n, err := each(ctx, store, log, which, limit, func(d postgres.Entry) error { return printRow(table, d) })
+	n, err := each(ctx, store, log, which, limit, func(d outbox.Entry) error { return printRow(table, d) })
 	if err != nil {
 		return err
 	}
@@ -42,18 +43,18 @@ func List(
 
 // ListJSON prints at most limit deliveries, oldest first, one JSON object a line.
 func ListJSON(
-	ctx context.Context, store *postgres.Store, out io.Writer, log *slog.Logger, which postgres.Selection, limit int,
+	ctx context.Context, store *eventstore.Store, out io.Writer, log *slog.Logger, which outbox.Selection, limit int,
 ) error {
-	_, err := each(ctx, store, log, which, limit, func(d postgres.Entry) error { return json.NewEncoder(out).Encode(d) })
+	_, err := each(ctx, store, log, which, limit, func(d outbox.Entry) error { return json.NewEncoder(out).Encode(d) })
 	return err
 }
 
 // each calls print for at most limit deliveries, and warns when there are more.
 func each(
-	ctx context.Context, store *postgres.Store, log *slog.Logger, which postgres.Selection, limit int,
-	print func(postgres.Entry) error,
+	ctx context.Context, store *eventstore.Store, log *slog.Logger, which outbox.Selection, limit int,
+	print func(outbox.Entry) error,
 ) (n int, err error) {
-	for d, err := range store.Deliveries(ctx, which) {
+	for d, err := range outbox.New(store.DB).Deliveries(ctx, which) {
 		if err != nil {
 			return n, err
 		}
@@ -69,14 +70,14 @@ func each(
 }
 
 // noneFound says what was looked for and not found.
-func noneFound(which postgres.Selection) string {
-	if which.Letters {
+func noneFound(which outbox.Selection) string {
+	if which.DeadLetters {
 		return "no dead letters; --all lists deliveries in every state"
 	}
 	return "no deliveries match"
 }
 
-func printRow(w io.Writer, d postgres.Entry) error {
+func printRow(w io.Writer, d outbox.Entry) error {
 	why := d.Reason
 	if d.Behind != nil {
 		why = "behind " + d.Behind.String()
@@ -88,10 +89,10 @@ func printRow(w io.Writer, d postgres.Entry) error {
 }
 
 // chatOf returns the chat as operators write it: <bot>:<chat id>.
-func chatOf(d postgres.Entry) string { return strings.TrimPrefix(string(d.Stream), "chat-") }
+func chatOf(d outbox.Entry) string { return strings.TrimPrefix(string(d.Stream), "chat-") }
 
 // contentOf returns the text of a message, or the whole payload of another delivery.
-func contentOf(d postgres.Entry) string {
+func contentOf(d outbox.Entry) string {
 	var message commands.SendMessage
 	if err := json.Unmarshal(d.Payload, &message); err == nil && message.Text != "" {
 		return message.Text
@@ -101,10 +102,10 @@ func contentOf(d postgres.Entry) string {
 
 // Show prints one delivery as JSON, then the events that caused it, report its outcome and
 // decide about it.
-func Show(ctx context.Context, store *postgres.Store, out io.Writer, id uuid.UUID, asJSON bool) error {
-	var d postgres.Entry
+func Show(ctx context.Context, store *eventstore.Store, out io.Writer, id uuid.UUID, asJSON bool) error {
+	var d outbox.Entry
 	var err error
-	for d, err = range store.Deliveries(ctx, postgres.Selection{IDs: []uuid.UUID{id}}) {
+	for d, err = range outbox.New(store.DB).Deliveries(ctx, outbox.Selection{IDs: []uuid.UUID{id}}) {
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -47,7 +47,7 @@ func EventsAfter(stream domain.StreamID, from string) (*Events, error) {
 }
 
 // Print prints the events, oldest first. With follow it waits for new events until ctx ends.
-func (e *Events) Print(ctx context.Context, store *postgres.Store, out EventPrinter, follow bool) error {
+func (e *Events) Print(ctx context.Context, store *eventstore.Store, out EventPrinter, follow bool) error {
 	printed := false
 	for {
 		page, err := e.next(ctx, store)
@@ -74,7 +74,7 @@ func (e *Events) Print(ctx context.Context, store *postgres.Store, out EventPrin
 	}
 }
 
-func (e *Events) next(ctx context.Context, store *postgres.Store) (page []domain.Recorded, err error) {
+func (e *Events) next(ctx context.Context, store *eventstore.Store) (page []domain.Recorded, err error) {
 	if e.stream != "" {
 		page, err = store.ReadStream(ctx, store.Pool(), e.stream, e.version, pageSize)
 	} else {

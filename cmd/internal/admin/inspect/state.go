@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -76,7 +76,7 @@ func parsePoint(kind pointKind, text string) (Point, error) {
 }
 
 // PrintState prints the state of a chat at a point.
-func PrintState(ctx context.Context, store *postgres.Store, out io.Writer, stream domain.StreamID, at Point) error {
+func PrintState(ctx context.Context, store *eventstore.Store, out io.Writer, stream domain.StreamID, at Point) error {
 	history, err := Stream(ctx, store, stream)
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func PrintState(ctx context.Context, store *postgres.Store, out io.Writer, strea
 
 // PrintStateDiff prints what changed in the state of a chat between two points.
 func PrintStateDiff(
-	ctx context.Context, store *postgres.Store, out io.Writer, stream domain.StreamID, first, second Point,
+	ctx context.Context, store *eventstore.Store, out io.Writer, stream domain.StreamID, first, second Point,
 ) error {
 	history, err := Stream(ctx, store, stream)
 	if err != nil {

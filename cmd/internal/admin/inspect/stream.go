@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -14,7 +14,7 @@ import (
 const pageSize = 1000
 
 // Stream reads a whole stream. A stream that does not exist is an error.
-func Stream(ctx context.Context, store *postgres.Store, stream domain.StreamID) ([]domain.Recorded, error) {
+func Stream(ctx context.Context, store *eventstore.Store, stream domain.StreamID) ([]domain.Recorded, error) {
 	var all []domain.Recorded
 	for {
 		page, err := store.ReadStream(ctx, store.Pool(), stream, domain.Version(len(all)), pageSize)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -26,7 +26,7 @@ var keyColumns = map[string]string{
 
 // PrintWhy prints how a read-model row came about: the update that started the chain of
 // events which last changed the row, these events, and their deliveries.
-func PrintWhy(ctx context.Context, store *postgres.Store, out io.Writer, table, key string) error {
+func PrintWhy(ctx context.Context, store *eventstore.Store, out io.Writer, table, key string) error {
 	column, known := keyColumns[table]
 	if !known {
 		return fmt.Errorf("there is no read-model table %q", table)
@@ -91,7 +91,7 @@ func newChain(history []domain.Recorded, changed domain.Recorded) chain {
 	return c
 }
 
-func (c chain) printUpdate(ctx context.Context, store *postgres.Store, out io.Writer) error {
+func (c chain) printUpdate(ctx context.Context, store *eventstore.Store, out io.Writer) error {
 	first := c.effects[uuid.Nil][0]
 	var raw []byte
 	err := store.Pool().
@@ -124,7 +124,7 @@ func (c chain) printEvents(out io.Writer, cause uuid.UUID, indent string) error 
 	return nil
 }
 
-func (c chain) printDeliveries(ctx context.Context, store *postgres.Store, out io.Writer) error {
+func (c chain) printDeliveries(ctx context.Context, store *eventstore.Store, out io.Writer) error {
 	rows, err := store.Pool().Query(ctx, `
 		select format('delivery %s to %s: %s after %s attempts%s', kind, destination, state, attempts,
 			coalesce(', ' || reason, ''))

@@ -13,7 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
@@ -21,12 +21,12 @@ import (
 
 // Tables works on read-model tables over a session of its own beside the store's pool.
 type Tables struct {
-	Store   *postgres.Store
+	Store   *eventstore.Store
 	Session *pgx.Conn
 	Out     io.Writer
 }
 
-func (t Tables) ledger() postgres.Ledger { return postgres.Ledger{Store: t.Store} }
+func (t Tables) ledger() eventstore.Ledger { return eventstore.Ledger{Store: t.Store} }
 
 // Named returns the projections with these names, or all of them when there are no names.
 func Named(names []string) (list []projections.Projection, err error) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/archive"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
@@ -55,7 +55,7 @@ func (x Export) Check() error {
 
 // Run writes the events that are stored now, in feed order. Events go to out when x.To is
 // Standard, and progress goes to errOut.
-func (x Export) Run(ctx context.Context, store *postgres.Store, out, errOut io.Writer) error {
+func (x Export) Run(ctx context.Context, store *eventstore.Store, out, errOut io.Writer) error {
 	if x.To == Standard {
 		return interrupted(ctx, x.stream(ctx, store, out, errOut))
 	}
@@ -72,12 +72,12 @@ func interrupted(ctx context.Context, err error) error {
 }
 
 // directory starts an archive, or continues one.
-func (x Export) directory(ctx context.Context, store *postgres.Store, out, errOut io.Writer) error {
+func (x Export) directory(ctx context.Context, store *eventstore.Store, out, errOut io.Writer) error {
 	dir, err := filepath.Abs(x.To)
 	if err != nil {
 		return err
 	}
-	release, err := store.HoldArchive(ctx, dir)
+	release, err := eventstore.NewExporter(store).LockArchive(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (x Export) directory(ctx context.Context, store *postgres.Store, out, errOu
 		}
 		after = place.Position.Position
 	}
-	extent, err := store.Extent(ctx, x.Responder)
+	extent, err := eventstore.NewExporter(store).Extent(ctx, x.Responder)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func (x Export) directory(ctx context.Context, store *postgres.Store, out, errOu
 }
 
 // checkSameStore fails when the event of an archive is not an event of this store.
-func checkSameStore(ctx context.Context, store *postgres.Store, p archive.Place) error {
-	here, err := store.EventAt(ctx, p.Position.Position)
+func checkSameStore(ctx context.Context, store *eventstore.Store, p archive.Place) error {
+	here, err := eventstore.NewExporter(store).EventAt(ctx, p.Position.Position)
 	if err == nil && here != p.EventID {
 		err = fmt.Errorf("the archive is from another store: it holds event %s at position %v, which this store does not:"+
 			" export to another directory", p.EventID, p.Position)
@@ -123,7 +123,7 @@ func checkSameStore(ctx context.Context, store *postgres.Store, p archive.Place)
 }
 
 // stream writes to standard output.
-func (x Export) stream(ctx context.Context, store *postgres.Store, out, errOut io.Writer) error {
+func (x Export) stream(ctx context.Context, store *eventstore.Store, out, errOut io.Writer) error {
 	var after domain.Position
 	var err error
 	if x.After != "" {
@@ -136,7 +136,7 @@ func (x Export) stream(ctx context.Context, store *postgres.Store, out, errOut i
 	if err != nil {
 		return fmt.Errorf("--format: %w", err)
 	}
-	extent, err := store.Extent(ctx, x.Responder)
+	extent, err := eventstore.NewExporter(store).Extent(ctx, x.Responder)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (x Export) stream(ctx context.Context, store *postgres.Store, out, errOut i
 var errOpenTransaction = errors.New("newer events stand behind an open write: end it, and run the export again to continue")
 
 // openTransaction names the transaction that an export cannot get past.
-func openTransaction(ctx context.Context, store *postgres.Store) error {
+func openTransaction(ctx context.Context, store *eventstore.Store) error {
 	w, found, err := health.Of(store.DB).OldestWriter(ctx)
 	if err != nil || !found {
 		return errors.Join(err, errOpenTransaction)
@@ -162,11 +162,11 @@ func openTransaction(ctx context.Context, store *postgres.Store) error {
 // exportFeed passes the events between two positions to write, once all transactions before
 // them have ended.
 func exportFeed(
-	ctx context.Context, store *postgres.Store, after, upTo domain.Position,
+	ctx context.Context, store *eventstore.Store, after, upTo domain.Position,
 	shown *progress.Counter, write func(domain.Stored) error,
 ) error {
 	for read := time.Now(); after.Before(upTo); {
-		page, err := store.ReadStored(ctx, after, upTo)
+		page, err := eventstore.NewExporter(store).Read(ctx, after, upTo)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chatledger/chatledger/adapters/archive"
-	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/importer"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -39,12 +40,12 @@ type Import struct {
 // Run fills a store with the events of an archive. It sends nothing. connect opens the
 // store once the archive itself is found to be readable.
 func (x Import) Run(
-	ctx context.Context, connect func(context.Context) (*postgres.Store, error), out, errOut io.Writer,
+	ctx context.Context, connect func(context.Context) (*eventstore.Store, error), out, errOut io.Writer,
 ) error {
 	return interrupted(ctx, x.run(&importRun{ctx: ctx, now: x.Now, out: out, errOut: errOut}, connect))
 }
 
-func (x Import) run(i *importRun, connect func(context.Context) (*postgres.Store, error)) error {
+func (x Import) run(i *importRun, connect func(context.Context) (*eventstore.Store, error)) error {
 	verify, err := x.open(i)
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (x Import) run(i *importRun, connect func(context.Context) (*postgres.Store
 		return err
 	}
 	defer i.store.Close()
-	if i.into, err = i.store.StartImport(i.ctx, x.Policies); err != nil {
+	if i.into, err = importer.Start(i.ctx, i.store, x.Policies); err != nil {
 		return err
 	}
 	defer i.into.Close()
@@ -110,8 +111,8 @@ type importRun struct {
 	out, errOut io.Writer
 	from        *archive.Reader
 	total       int64 // events in the archive; 0 when it is unknown
-	store       *postgres.Store
-	into        *postgres.Import
+	store       *eventstore.Store
+	into        *importer.Import
 	left        commands.Unfinished
 }
 
@@ -141,7 +142,7 @@ func (i *importRun) next() (domain.Stored, error) {
 	if err != nil {
 		return s, err
 	}
-	r, err := i.store.Decode(s)
+	r, err := eventstore.NewExporter(i.store).Decode(s)
 	if err != nil {
 		return s, fmt.Errorf("%v: %s version %d: %w", i.from.Where(), s.Stream, s.Version, err)
 	}
@@ -179,7 +180,7 @@ func (i *importRun) compare() (known int64, more bool, err error) {
 type batch struct {
 	events []domain.Stored
 	where  []archive.Where
-	left   *postgres.Left // what the whole archive leaves open; set in the last batch
+	left   *importer.Left // what the whole archive leaves open; set in the last batch
 }
 
 // add stores the rest of the archive: it stores a batch while it reads the next.
@@ -218,7 +219,7 @@ func (i *importRun) read(ctx context.Context, batches chan<- batch) error {
 		case err == io.EOF && len(b.events) == 0:
 			return nil
 		case err == io.EOF:
-			b.left = &postgres.Left{Effects: i.left.Effects(), Timed: i.left.Timed(), At: i.now()}
+			b.left = &importer.Left{Effects: i.left.Effects(), Timed: i.left.Timed(), At: i.now()}
 			return send()
 		case err != nil:
 			return err
@@ -236,7 +237,7 @@ func (i *importRun) read(ctx context.Context, batches chan<- batch) error {
 // storeBatch stores a batch. The error for an event names its place in the archive.
 func (i *importRun) storeBatch(b batch) error {
 	err := i.into.Add(i.ctx, b.events, b.left)
-	var misfit *postgres.Misfit
+	var misfit *importer.Misfit
 	if errors.As(err, &misfit) {
 		s := b.events[misfit.Event]
 		return fmt.Errorf("%v: %s version %d: %w", b.where[misfit.Event], s.Stream, s.Version, misfit.Err)

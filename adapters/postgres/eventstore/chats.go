@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -20,7 +21,7 @@ func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Tim
 		first, end = first+bot+":", first+bot+";"
 	}
 	// A stream's last event is one probe of the primary key.
-	return Collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
+	return postgres.Collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
 		select stream_id from eventstore.streams s
 		where stream_id > $1 and stream_id >= $2 and stream_id < $3
 		  and ($4::timestamptz = '0001-01-01 00:00Z'
@@ -42,7 +43,7 @@ func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamI
 	var version domain.Version
 	var stored []byte
 	_, err = pgx.ForEachRow(rows, []any{&stream, &version, &stored}, func() error {
-		update, err := Unescape(stored)
+		update, err := postgres.Unescape(stored)
 		if err != nil {
 			return fmt.Errorf("%s version %d: %w", stream, version, err)
 		}
@@ -61,7 +62,7 @@ func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamI
 // Reached is the last event whose effects a consumer group has committed; zero
 // before its first.
 func (l Ledger) Reached(ctx context.Context, group string) (at domain.Position, err error) {
-	err = l.pool.QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1`, group).Scan(&at.Transaction, &at.Number)
+	err = l.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1`, group).Scan(&at.Transaction, &at.Number)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return at, fmt.Errorf("read the checkpoint of %s: %w", group, err)
 	}

@@ -1,4 +1,5 @@
-package postgres
+// Package importer fills a ledger with the events of another, in their order.
+package importer
 
 import (
 	"context"
@@ -14,6 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -34,7 +38,8 @@ const (
 // nobody leads the groups that act upon events, and their checkpoints move along with
 // what is imported: nothing that happened elsewhere is answered or sent again.
 type Import struct {
-	store  *Store
+	store  *eventstore.Store
+	outbox *outbox.Store
 	conn   *pgx.Conn
 	groups []string
 	at     domain.Position // of the last event that was compared or imported
@@ -50,13 +55,13 @@ type Misfit struct {
 func (m *Misfit) Error() string { return m.Err.Error() }
 func (m *Misfit) Unwrap() error { return m.Err }
 
-// StartImport takes the groups that act upon events for itself. End it with Close.
-func (s *Store) StartImport(ctx context.Context, groups []string) (*Import, error) {
-	conn, err := s.Session(ctx, "import")
+// Start takes the groups that act upon events for itself. End it with Close.
+func Start(ctx context.Context, store *eventstore.Store, groups []string) (*Import, error) {
+	conn, err := store.Session(ctx, "import")
 	if err != nil {
 		return nil, err
 	}
-	i := &Import{store: s, conn: conn, groups: groups}
+	i := &Import{store: store, outbox: outbox.New(store.DB), conn: conn, groups: groups}
 	if err := i.start(ctx); err != nil {
 		i.Close()
 		return nil, fmt.Errorf("import: %w", err)
@@ -70,7 +75,7 @@ func (i *Import) start(ctx context.Context) error {
 	}
 	for _, group := range i.groups {
 		_, err := i.conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, group)
-		if HasCode(err, "55P03") { // lock not available
+		if postgres.HasCode(err, "55P03") { // lock not available
 			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
 		}
 		if err != nil {
@@ -85,15 +90,13 @@ func (i *Import) start(ctx context.Context) error {
 
 // Close gives the groups up.
 func (i *Import) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
-	defer cancel()
-	_ = i.conn.Close(ctx) // else the server ends the session when it notices
+	postgres.CloseSession(i.conn)
 }
 
 // Stored reads on in what the store holds already, by position, stream, version and
 // id; it is empty at the end. Only behind it can be imported.
 func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
-	page, err := Collect(ctx, i.conn, "import: read what is stored", stored, `
+	page, err := postgres.Collect(ctx, i.conn, "import: read what is stored", stored, `
 		with page as (
 			select transaction_id, position, stream_id, version, event_id
 			from eventstore.events where (transaction_id, position) > ($1, $2)
@@ -139,7 +142,7 @@ func (i *Import) Add(ctx context.Context, batch []domain.Stored, left *Left) err
 		if err := i.addTimers(ctx, tx, left); err != nil {
 			return err
 		}
-		return i.addLetters(ctx, tx, left.Effects)
+		return i.addDeadLetters(ctx, tx, left.Effects)
 	})
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
@@ -201,7 +204,7 @@ func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Store
 
 func (i *Import) copyIDs(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"imported"}, []string{"event_id"},
-		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{UUID(batch[n].ID)}, nil }))
+		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{postgres.UUID(batch[n].ID)}, nil }))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "23505" {
 		return misfit(refused, errors.New("an event with this id came before"))
@@ -217,8 +220,8 @@ func (i *Import) copyEvents(ctx context.Context, tx pgx.Tx, batch []domain.Store
 			"causation_id", "correlation_id", "actor", "occurred_at", "recorded_at"},
 		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) {
 			e := batch[n]
-			return []any{string(e.Stream), int64(e.Version), UUID(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
-				UUID(e.Causation), UUID(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
+			return []any{string(e.Stream), int64(e.Version), postgres.UUID(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
+				postgres.UUID(e.Causation), postgres.UUID(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
 		}))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -289,7 +292,7 @@ func updateID(e domain.Stored) (*int64, error) {
 	if e.Raw == nil {
 		return nil, nil
 	}
-	payload, err := Unescape(e.Payload)
+	payload, err := postgres.Unescape(e.Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -330,25 +333,25 @@ func (i *Import) addTimers(ctx context.Context, tx pgx.Tx, left *Left) error {
 	return err
 }
 
-// addLetters makes dead letters of the effects that the archive leaves open: they are
+// addDeadLetters makes dead letters of the effects that the archive leaves open: they are
 // not sent, and an operator decides about each. Those of an earlier import are made anew.
-func (i *Import) addLetters(ctx context.Context, tx pgx.Tx, open []commands.OpenEffect) error {
+func (i *Import) addDeadLetters(ctx context.Context, tx pgx.Tx, open []commands.OpenEffect) error {
 	if _, err := tx.Exec(ctx, `delete from eventstore.deliveries where state = 'dead' and attempts = 0`); err != nil {
 		return err
 	}
 	n := len(open)
 	ids, streams, unsure, reasons := make([]pgtype.UUID, n), make([]string, n), make([]int32, n), make([]string, n)
 	for k, o := range open {
-		ids[k], streams[k], unsure[k], reasons[k] = UUID(o.ID), string(o.Stream), int32(o.Unsure), o.Reason
+		ids[k], streams[k], unsure[k], reasons[k] = postgres.UUID(o.ID), string(o.Stream), int32(o.Unsure), o.Reason
 	}
 	rows, err := tx.Query(ctx, `
-		select payload, `+columns+`
+		select payload, `+eventstore.Columns+`
 		from unnest($1::text[], $2::uuid[]) as o(stream_id, event_id) join eventstore.events using (stream_id, event_id)
 		order by transaction_id, position`, streams, ids)
 	if err != nil {
 		return err
 	}
-	asked, err := i.store.collect(rows)
+	asked, err := i.store.Collect(rows)
 	if err != nil {
 		return err
 	}
@@ -358,7 +361,7 @@ func (i *Import) addLetters(ctx context.Context, tx pgx.Tx, open []commands.Open
 			deliveries = append(deliveries, d)
 		}
 	}
-	if err := i.store.Owe(ctx, tx, deliveries); err != nil {
+	if err := i.outbox.Enqueue(ctx, tx, deliveries); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `

@@ -1,4 +1,7 @@
-package postgres
+// Package outbox stores deliveries: the messages and calls that events ask for. It enqueues
+// them, leases them to workers, takes back what is to be retried, and keeps the rate limits
+// of the calls. Deliveries with one ordering key are sent one after the other.
+package outbox
 
 import (
 	"context"
@@ -11,13 +14,27 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/signal"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Owe writes deliveries into the ledger, in the transaction that moves the
+// Store is the outbox of one database. It is safe for concurrent use.
+type Store struct {
+	db       *postgres.DB
+	ready    *signal.Keyed // by bot: there are new deliveries, or an ordering key became free
+	claiming chan struct{} // holds one for each claim that may have a connection
+}
+
+// New returns the outbox of a database.
+func New(db *postgres.DB) *Store {
+	return &Store{db: db, ready: signal.NewKeyed(), claiming: make(chan struct{}, ClaimsAtOnce)}
+}
+
+// Enqueue writes deliveries into the outbox, in the transaction that moves the
 // checkpoint of the group that decided them. A repeat of the page adds nothing.
-func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delivery) error {
+func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.Delivery) error {
 	n := len(deliveries)
 	ids, chains := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
 	streams, kinds, destinations := make([]string, n), make([]string, n), make([]string, n)
@@ -28,11 +45,11 @@ func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delive
 		if err != nil {
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
-		ids[i], chains[i], streams[i], versions[i] = UUID(d.ID), UUID(d.Correlation), string(d.Stream), int64(d.Version)
+		ids[i], chains[i], streams[i], versions[i] = postgres.UUID(d.ID), postgres.UUID(d.Correlation), string(d.Stream), int64(d.Version)
 		kinds[i], destinations[i], lanes[i] = string(d.Kind), d.Destination, d.Lane
-		payloads[i], priorities[i] = *Escape(payload, false), int16(d.Priority)
+		payloads[i], priorities[i] = *postgres.Escape(payload, false), int16(d.Priority)
 	}
-	// Numbered in feed order, which keeps each chat's effects in line.
+	// seq follows the feed order, which keeps the deliveries of each chat in order.
 	_, err := tx.Exec(ctx, `
 		insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, priority, correlation_id)
 		select delivery_id, stream_id, version, kind, destination, lane, payload::jsonb, priority, correlation_id
@@ -47,24 +64,25 @@ func (s *Store) Owe(ctx context.Context, tx pgx.Tx, deliveries []commands.Delive
 	return nil
 }
 
-// MoveLane is Flow.Move in the transaction that moves the checkpoint of the group which
-// owes deliveries: what it owes later is behind.
-func (s *Store) MoveLane(ctx context.Context, tx pgx.Tx, from, to domain.StreamID) error {
-	if _, err := tx.Exec(ctx, moveLane, from, to, domain.KindSendMessage); err != nil {
+// MoveOrderingKey is RateLimiter.MoveOrderingKey in the transaction that moves the checkpoint
+// of the consumer group that enqueues: what it enqueues later stands behind.
+func (s *Store) MoveOrderingKey(ctx context.Context, tx pgx.Tx, from, to domain.StreamID) error {
+	if _, err := tx.Exec(ctx, moveOrderingKey, from, to, domain.KindSendMessage); err != nil {
 		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
 	}
 	return nil
 }
 
-// Owed wakes the claimers of a bot's deliveries in this process: some were committed.
-func (s *Store) Owed(bot string) { s.owed.of(bot).all() }
+// Notify wakes this process's workers for a bot: deliveries of the bot were committed, or
+// an ordering key became free.
+func (s *Store) Notify(bot string) { s.ready.Of(bot).Notify() }
 
-// claim looks at heads only: a lane whose head is being sent, put off or a dead letter
-// is passed over. Rows that another claims this moment are skipped, and what stands
-// behind them is not a head yet in this statement's eyes. The head is looked up by lane
-// for each row: an anti join that was planned while the table was empty reads all lanes
-// for every claim, and stays so planned.
-const claim = `
+// ClaimSQL leases heads only: an ordering key whose head is being sent, postponed or a dead letter
+// is skipped. SKIP LOCKED leaves rows that another claim holds, and this statement does
+// not see what stands behind them as a head yet. The head is looked up by ordering key for
+// each row: an anti join that was planned while the table was empty reads all ordering keys
+// for every claim, and its plan stays.
+const ClaimSQL = `
 with heads as (
     select d.delivery_id from eventstore.deliveries d
     where d.state = 'waiting' and not d.parked and d.destination = $1 and d.next_attempt <= now()
@@ -82,33 +100,14 @@ returning d.delivery_id, d.stream_id, d.version, d.kind, d.lane, d.payload, d.pr
     exists (select from eventstore.flow f where f.name in (d.lane, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
     coalesce((select e.trace from eventstore.events e where e.stream_id = d.stream_id and e.version = d.version), '')`
 
-// settle ends an attempt at a delivery x as d says. When an operator retries it, it
-// begins anew, and what is known to be unsure no longer stands in the way.
-const settle = `
-    state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = case when d.over then now() end,
-    parked = false, lease_owner = null, lease_until = null,
-    attempts = case d.state when 'waiting' then 0 else x.attempts end,
-    unsure = x.unsure + d.unsure::int,
-    waived = case d.state when 'waiting' then x.unsure else x.waived end,
-    next_attempt = case d.state when 'waiting' then now() else x.next_attempt end,
-    retried_at = case d.state when 'waiting' then now() else x.retried_at end`
+// ClaimsAtOnce is how many claims may have a connection at once. Each destination claims for
+// itself, and the claims of fifty bots would take the whole pool, for which appends wait. A
+// bot has five destinations, so it does not wait for itself; at least half of the
+// smallest pool is left for everything else.
+const ClaimsAtOnce = 5
 
-// moveUp lets claims see the next of each lane whose head has been settled, and is over.
-const moveUp = `
-    update eventstore.deliveries n set parked = false
-    from settled s, lateral (
-        select p.delivery_id from eventstore.deliveries p where p.parked and p.lane = s.lane and p.seq > s.seq order by p.seq limit 1
-    ) next
-    where s.finished_at is not null and n.delivery_id = next.delivery_id`
-
-// claimsAtOnce is how many claims may have a connection. Each destination claims for
-// itself, and those of fifty bots would take the whole pool, for which appends wait. A
-// bot has five destinations, so it does not wait for itself; the other half of the
-// smallest pool, or more, is left to the rest.
-const claimsAtOnce = 5
-
-// Claim leases up to limit deliveries to a destination: the head of each lane
-// that is due, the most urgent and the oldest first.
+// Claim leases up to limit deliveries to a destination: the head of each ordering key
+// that is due, by priority and then by age.
 func (s *Store) Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
 	select {
 	case s.claiming <- struct{}{}:
@@ -129,67 +128,68 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 			return c, err
 		}
 		c.ID, c.Correlation, c.Stream, c.Version = uuid.UUID(deliveryID.Bytes), uuid.UUID(chain.Bytes), domain.StreamID(stream), domain.Version(version)
-		c.Body, err = Unescape(payload)
+		c.Body, err = postgres.Unescape(payload)
 		return c, err
 	}
-	return Collect(ctx, s.pool, "claim deliveries to "+destination, claimed, claim, destination, s.Presence.Owner(owner), limit, lease)
+	return postgres.Collect(ctx, s.db.Pool(), "claim deliveries to "+destination, claimed, ClaimSQL, destination, s.db.Presence.Owner(owner), limit, lease)
 }
 
-// PutOff gives a claimed delivery back, to be attempted again after o.After; Unknown
-// counts as an unsure attempt. It is false when the lease is another's now.
-func (s *Store) PutOff(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error) {
-	tag, err := s.pool.Exec(ctx, `
+// Postpone returns a claimed delivery to the outbox, to be retried after o.After. Unknown
+// counts as an unsure attempt. It reports false when another worker holds the lease now.
+func (s *Store) Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error) {
+	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
 		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
-		UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, CleanText(o.Reason))
+		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, postgres.CleanText(o.Reason))
 	if err != nil {
-		return false, fmt.Errorf("put delivery %s off: %w", delivery, err)
+		return false, fmt.Errorf("postpone delivery %s: %w", delivery, err)
 	}
 	return tag.RowsAffected() == 1, nil
 }
 
-// TakeOver frees deliveries whose lease ran out, or whose process is gone: whether it had
-// sent them nobody knows. It returns how many.
-func (s *Store) TakeOver(ctx context.Context) (int64, error) {
-	owners, err := Collect(ctx, s.pool, "list owners of leases", pgx.RowTo[string],
+// ReclaimExpired returns deliveries to the outbox whose lease expired or whose process is
+// gone, and returns how many. Their attempts may have arrived.
+func (s *Store) ReclaimExpired(ctx context.Context) (int64, error) {
+	owners, err := postgres.Collect(ctx, s.db.Pool(), "list owners of leases", pgx.RowTo[string],
 		`select distinct lease_owner from eventstore.deliveries where state = 'sending'`)
 	if err != nil {
 		return 0, err
 	}
-	gone, err := s.Presence.Gone(ctx, owners)
+	gone, err := s.db.Presence.Gone(ctx, owners)
 	if err != nil {
 		return 0, err
 	}
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
 		set state = 'waiting', unsure = unsure + 1, fence = fence + 1, reason = 'the process that was sending it is gone',
 			lease_owner = null, lease_until = null
 		where state = 'sending' and (lease_until < now() or lease_owner = any($1))`, gone)
 	if err != nil {
-		return 0, fmt.Errorf("take over deliveries: %w", err)
+		return 0, fmt.Errorf("reclaim expired deliveries: %w", err)
 	}
 	if tag.RowsAffected() > 0 {
-		s.owed.all()
+		s.ready.NotifyAll()
 	}
 	return tag.RowsAffected(), nil
 }
 
 const (
-	// parkAfter is how long a delivery stands where claims look, before it is parked:
-	// a lane that moves is never touched.
-	parkAfter = 5 * time.Second
-	// parkAtOnce is how many are parked in one transaction, some 10 ms.
-	parkAtOnce = 1000
+	// deferAfter is how long a delivery stays where claims look for heads before it is
+	// deferred: an ordering key that makes progress is never touched.
+	deferAfter = 5 * time.Second
+	// deferBatch is how many deliveries are deferred in one transaction of some 10 ms.
+	deferBatch = 1000
 )
 
-// Park takes what has long waited behind others of its lane out of the way of claims,
-// so that a lane costs them one row, however long it is. Only speed depends on it:
-// what may be claimed is decided by the lane alone.
-func (s *Store) Park(ctx context.Context) error {
-	for parked := int64(parkAtOnce); parked == parkAtOnce; {
-		tag, err := s.pool.Exec(ctx, `
+// DeferFollowers hides deliveries from claims that have waited behind others of their ordering
+// key for deferAfter, so that an ordering key costs a claim one row, however many
+// deliveries it has. Only speed depends on it: the ordering key alone decides what may be
+// claimed.
+func (s *Store) DeferFollowers(ctx context.Context) error {
+	for deferred := int64(deferBatch); deferred == deferBatch; {
+		tag, err := s.db.Pool().Exec(ctx, `
 			with behind as (
 				select d.delivery_id from eventstore.deliveries d
 				where d.state = 'waiting' and not d.parked and d.created_at < now() - $1::interval
@@ -199,15 +199,16 @@ func (s *Store) Park(ctx context.Context) error {
 				for update skip locked
 			)
 			update eventstore.deliveries d set parked = true from behind where d.delivery_id = behind.delivery_id`,
-			parkAfter, parkAtOnce)
+			deferAfter, deferBatch)
 		if err != nil {
-			return fmt.Errorf("park deliveries: %w", err)
+			return fmt.Errorf("defer deliveries: %w", err)
 		}
-		parked = tag.RowsAffected()
+		deferred = tag.RowsAffected()
 	}
-	// A head is moved up when what it waited behind is settled; but one that is parked
-	// at that very moment is missed, and found here. One step of the recursion per lane.
-	tag, err := s.pool.Exec(ctx, `
+	// When a delivery is settled, the next of its ordering key is no longer deferred. One that
+	// is deferred at that very moment is missed then, and found here. The recursion takes
+	// one step per ordering key.
+	tag, err := s.db.Pool().Exec(ctx, `
 		with recursive lanes as (
 			select min(lane) as lane from eventstore.deliveries where parked
 			union all
@@ -221,18 +222,18 @@ func (s *Store) Park(ctx context.Context) error {
 		  and not exists (select from eventstore.deliveries ahead
 		                  where ahead.lane = l.lane and ahead.seq < first.seq and ahead.finished_at is null)`)
 	if err != nil {
-		return fmt.Errorf("find parked heads: %w", err)
+		return fmt.Errorf("find deferred heads: %w", err)
 	}
 	if tag.RowsAffected() > 0 {
-		s.owed.all()
+		s.ready.NotifyAll()
 	}
 	return nil
 }
 
-// Waiting is a channel that is closed when there may be something to claim for a
+// Ready returns a channel that is closed when there may be something to claim for a
 // destination, <system>:<bot>. Other bots' deliveries do not close it: with ten bots,
 // nine claims of ten would find nothing, and take the connections that appends wait for.
-func (s *Store) Waiting(destination string) <-chan struct{} {
+func (s *Store) Ready(destination string) <-chan struct{} {
 	_, bot, _ := strings.Cut(destination, ":")
-	return s.owed.of(bot).next()
+	return s.ready.Of(bot).Next()
 }

@@ -1,4 +1,4 @@
-package postgres
+package outbox
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -22,8 +23,8 @@ type Selection struct {
 	Destination string
 	States      []domain.DeliveryState
 	Reason      string // a part of it, in any case
-	Letters     bool   // dead letters: an operator must decide about them
-	Behind      bool   // with Letters: and what waits behind them
+	DeadLetters bool   // only dead letters: an operator must decide about them
+	Behind      bool   // with DeadLetters: and what waits behind them
 }
 
 // Entry is a delivery as it stands in the ledger.
@@ -49,23 +50,24 @@ type Entry struct {
 	Behind      *uuid.UUID           `json:"behind"` // the head of its lane, when it waits behind one
 }
 
-// Letter tells whether it is a dead letter: its lane waits for an operator.
-func (e Entry) Letter() bool {
+// DeadLetter reports whether the delivery is a dead letter: its ordering key waits until an
+// operator decides.
+func (e Entry) DeadLetter() bool {
 	return e.FinishedAt == nil && (e.State == domain.DeliveryDead || e.State == domain.DeliveryUnknown)
 }
 
-// letters are the dead letters: the condition of the index deliveries_dead.
-const letters = `state in ('dead', 'unknown') and finished_at is null`
+// deadLetters selects the dead letters: it is the condition of the index deliveries_dead.
+const deadLetters = `state in ('dead', 'unknown') and finished_at is null`
 
-// selectedAtOnce is how many deliveries are read from the ledger at once.
-const selectedAtOnce = 500
+// selectionPage is how many deliveries are read from the ledger at once.
+const selectionPage = 500
 
 // Deliveries reads those of a selection, in the order in which they were decided, each
 // as it stands when its turn is near. An error is the last that is read.
 func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for after, more := uuid.Nil, true; more; {
-			page, err := s.entries(ctx, which, after, selectedAtOnce)
+			page, err := s.entries(ctx, which, after, selectionPage)
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -76,7 +78,7 @@ func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry
 				}
 				after = e.ID
 			}
-			more = len(page) == selectedAtOnce
+			more = len(page) == selectionPage
 		}
 	}
 }
@@ -105,12 +107,12 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 		only(`strpos(lower(d.reason), lower($%d)) > 0`, which.Reason)
 	}
 	switch {
-	case which.Letters && which.Behind:
-		where = append(where, `d.finished_at is null and d.lane in (select lane from eventstore.deliveries where `+letters+`)`)
-	case which.Letters:
-		where = append(where, letters)
+	case which.DeadLetters && which.Behind:
+		where = append(where, `d.finished_at is null and d.lane in (select lane from eventstore.deliveries where `+deadLetters+`)`)
+	case which.DeadLetters:
+		where = append(where, deadLetters)
 	}
-	return Collect(ctx, s.pool, "read deliveries", entry, `
+	return postgres.Collect(ctx, s.db.Pool(), "read deliveries", entry, `
 		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.lane, d.payload, d.state, d.attempts, d.unsure,
 			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
 			(select ahead.delivery_id from eventstore.deliveries ahead
@@ -127,7 +129,7 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
 		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
 	if err == nil {
-		e.Payload, err = Unescape(payload)
+		e.Payload, err = postgres.Unescape(payload)
 	}
 	return e, err
 }
@@ -135,7 +137,7 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 // DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
 // more are left out.
 func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
-	rows, err := s.pool.Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
+	rows, err := s.db.Pool().Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
@@ -21,15 +22,15 @@ const (
 	channel       = "chatledger_feed"
 )
 
-// announcer knows whether other processes need to be told.
-type announcer struct {
+// groups knows whether other processes need to be told.
+type groups struct {
 	mu      sync.Mutex
 	led     int // groups that this process wanted to lead
 	waiting int // of these, groups that another process leads
 }
 
 // waits counts a group as led elsewhere until the returned function is called.
-func (a *announcer) waits(string) func() {
+func (a *groups) waits(string) func() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.led++
@@ -42,7 +43,7 @@ func (a *announcer) waits(string) func() {
 }
 
 // needed is false while this process leads every group itself.
-func (a *announcer) needed() bool {
+func (a *groups) needed() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.led == 0 || a.waiting > 0
@@ -56,7 +57,7 @@ func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
 		both.Go(func() {
 			for ctx.Err() == nil {
 				err := s.withSession(ctx, " announcements", run)
-				if ctx.Err() != nil || wait.For(ctx, ReconnectEvery) != nil {
+				if ctx.Err() != nil || wait.For(ctx, postgres.ReconnectEvery) != nil {
 					return
 				}
 				log.Warn("announcements were interrupted; consumers polled meanwhile", "error", err)
@@ -67,7 +68,7 @@ func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
 }
 
 func (s *Store) withSession(ctx context.Context, name string, run func(context.Context, *pgx.Conn) error) error {
-	config := s.pool.Config().ConnConfig
+	config := s.Config()
 	config.RuntimeParams["application_name"] += name
 	config.RuntimeParams["synchronous_commit"] = "off" // an announcement need not be durable
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -75,7 +76,7 @@ func (s *Store) withSession(ctx context.Context, name string, run func(context.C
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 		defer cancel()
 		conn.Close(ctx)
 	}()
@@ -83,15 +84,15 @@ func (s *Store) withSession(ctx context.Context, name string, run func(context.C
 }
 
 func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
-	appended := s.appended.next()
+	appended := s.appended.Next()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-appended:
-			appended = s.appended.next() // before telling: what comes during it is told next
+			appended = s.appended.Next() // before telling: what comes during it is told next
 		}
-		if s.announcer.needed() {
+		if s.groups.needed() {
 			if err := s.notify(ctx, conn); err != nil {
 				return err
 			}
@@ -103,12 +104,12 @@ func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // Tell tells other processes once, for a program that appends and ends.
-func (s *Store) Tell(ctx context.Context) error { return s.notify(ctx, s.pool) }
+func (s *Store) Tell(ctx context.Context) error { return s.notify(ctx, s.Pool()) }
 
 func (s *Store) notify(ctx context.Context, on interface {
 	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
 }) error {
-	if _, err := on.Exec(ctx, `select pg_notify($1, $2)`, channel, s.process); err != nil {
+	if _, err := on.Exec(ctx, `select pg_notify($1, $2)`, channel, s.Process()); err != nil {
 		return fmt.Errorf("announce appends: %w", err)
 	}
 	return nil
@@ -127,8 +128,8 @@ func (s *Store) listen(ctx context.Context, conn *pgx.Conn) error {
 		if err != nil {
 			return fmt.Errorf("listen for appends: %w", err)
 		}
-		if n.Payload != s.process {
-			s.feed.all()
+		if n.Payload != s.Process() {
+			s.feed.Notify()
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package postgres
+package outbox
 
 import (
 	"context"
@@ -6,23 +6,23 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Flow keeps the limits of calls to Telegram, and what Telegram wants not to be
-// called, for all processes of one database. Times are the server's, so that the
-// processes need not agree on theirs.
-type Flow struct {
-	pool *pgxpool.Pool
+// RateLimiter keeps the rate limits of calls, and which chats and bots must not be called for
+// now, for all processes of one database. Times are the server's, so that the clocks of
+// the processes need not agree.
+type RateLimiter struct {
+	db *postgres.DB
 	// Now replaces the server's clock when it is not nil. Tests do that.
 	Now func() time.Time
 }
 
-// Flow returns the limits of this store's database.
-func (s *Store) Flow() *Flow { return &Flow{pool: s.pool} }
+// NewRateLimiter returns the rate limits of a database.
+func NewRateLimiter(db *postgres.DB) *RateLimiter { return &RateLimiter{db: db} }
 
 const (
 	// floodWindow is how soon after one chat another must be told to wait for it to be
@@ -31,23 +31,23 @@ const (
 	floodWindow = 10 * time.Second
 	// blockedWait stands for the time until a customer is back, which nobody knows.
 	blockedWait = time.Second
-	// lostRace is the wait when another took what was left in the very same moment.
+	// lostRace is the wait when another process took what was left at the same moment.
 	lostRace = 10 * time.Millisecond
 )
 
-// Admit takes a call's share of its bot's and its chat's limit, of both or of none,
+// Acquire takes a call's share of its bot's and its chat's rate limit, of both or of none,
 // by the generic cell rate algorithm: a limit is used up until its tat, the
 // theoretical arrival time of the next call, and a call moves it on.
-func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error) {
-	// Everybody locks the bot's row first and the chat's then, so that no two wait for each
-	// other and each sees what the one before took. A row that does not exist yet cannot
-	// be locked: who comes second meets it when inserting, is asked again there, and may
-	// find that the other share was taken in vain.
+func (f *RateLimiter) Acquire(ctx context.Context, a commands.Ask) (commands.Leave, error) {
+	// Every call locks the bot's row first and the chat's then, so that there is no deadlock
+	// and each sees what the one before took. A row that does not exist yet cannot
+	// be locked: the second of two calls meets it when inserting, where the condition is
+	// checked again, and may find that the other share was taken in vain.
 	//
 	// The commit does not wait for the disk. The claim before the call and the outcome
 	// after it do, and what they commit makes durable all that was committed before: a
 	// crash of the server can forget the calls in hand, and takes longer than their share.
-	rows, err := f.pool.Query(ctx, `
+	rows, err := f.db.Pool().Query(ctx, `
 		with clock as (
 			select coalesce($7::timestamptz, now()) as now
 		), asked as (
@@ -78,7 +78,7 @@ func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error
 		from seen s`,
 		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeEvery, blockedWait)
 	if err != nil {
-		return commands.Leave{}, fmt.Errorf("flow of %s: %w", a.Bot.Name, err)
+		return commands.Leave{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
 	leave := commands.Leave{}
 	var one commands.Leave
@@ -91,7 +91,7 @@ func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error
 		return nil
 	})
 	if err != nil {
-		return commands.Leave{}, fmt.Errorf("flow of %s: %w", a.Bot.Name, err)
+		return commands.Leave{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
 	if !granted && leave.Wait == 0 {
 		leave.Wait = lostRace
@@ -99,16 +99,16 @@ func (f *Flow) Admit(ctx context.Context, a commands.Ask) (commands.Leave, error
 	return leave, nil
 }
 
-// Close lets no call of a chat or a bot through for a while, or until it is opened
-// when the customer has blocked the bot. It is on disk when Close returns.
-func (f *Flow) Close(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
-	if _, err := f.pool.Exec(ctx, closeFlow, name, cause, wait, CleanText(reason), f.now()); err != nil {
-		return fmt.Errorf("close the flow of %s: %w", name, err)
+// Suspend rejects the calls to a chat or of a bot for a while, or until Resume when the
+// customer has blocked the bot. It is durable when Suspend returns.
+func (f *RateLimiter) Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
+	if _, err := f.db.Pool().Exec(ctx, suspend, name, cause, wait, postgres.CleanText(reason), f.now()); err != nil {
+		return fmt.Errorf("suspend calls of %s: %w", name, err)
 	}
 	return nil
 }
 
-const closeFlow = `
+const suspend = `
 	insert into eventstore.flow as f (name, tat, cause, closed_until, reason)
 	select $1, now, $2, case $2 when 'blocked' then 'infinity' else now + $3::interval end, $4
 	from (select coalesce($5::timestamptz, now())) as clock(now)
@@ -116,10 +116,10 @@ const closeFlow = `
 	set cause = excluded.cause, closed_until = greatest(f.closed_until, excluded.closed_until), reason = excluded.reason
 	where f.cause is distinct from 'blocked'`
 
-// Flood records that Telegram asked to wait before the next call to a chat. It does
-// not say whether it means the chat or the bot: when it asks for another chat within
-// floodWindow it means the bot.
-func (f *Flow) Flood(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error {
+// RetryAfter records that Telegram answered a call to a chat with 429 and a time to wait.
+// Telegram does not say whether it limits the chat or the bot: when it limits another
+// chat within floodWindow it means the bot.
+func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error {
 	var b pgx.Batch // the bot first, as in Admit
 	b.Queue(`
 		insert into eventstore.flow as f (name, tat, flooded, flooded_at)
@@ -131,63 +131,63 @@ func (f *Flow) Flood(ctx context.Context, bot, chat domain.StreamID, wait time.D
 					case when again then greatest(f.closed_until, excluded.flooded_at + $3::interval) else f.closed_until end,
 					case when again then $4 else f.reason end
 				from (select f.flooded <> excluded.flooded and f.flooded_at > excluded.flooded_at - $5::interval) as x(again))`,
-		bot, chat, wait, CleanText(reason), floodWindow, f.now())
-	b.Queue(closeFlow, chat, commands.Flooded, wait, CleanText(reason), f.now())
-	if err := f.pool.SendBatch(ctx, &b).Close(); err != nil {
-		return fmt.Errorf("close the flow of %s: %w", chat, err)
+		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now())
+	b.Queue(suspend, chat, commands.Flooded, wait, postgres.CleanText(reason), f.now())
+	if err := f.db.Pool().SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("suspend calls of %s: %w", chat, err)
 	}
 	return nil
 }
 
-// Open takes back that a chat or a bot is closed for a cause.
-func (f *Flow) Open(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
-	_, err := f.pool.Exec(ctx, `
+// Resume ends the suspension of a chat or a bot for a cause.
+func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
+	_, err := f.db.Pool().Exec(ctx, `
 		update eventstore.flow set cause = null, closed_until = null, reason = null where name = $1 and cause = $2`, name, cause)
 	if err != nil {
-		return fmt.Errorf("open the flow of %s: %w", name, err)
+		return fmt.Errorf("resume calls of %s: %w", name, err)
 	}
 	return nil
 }
 
-// moveLane leaves what is over where it was sent.
-const moveLane = `update eventstore.deliveries set lane = $2 where lane = $1 and kind = $3 and finished_at is null`
+// moveOrderingKey leaves finished deliveries as they are.
+const moveOrderingKey = `update eventstore.deliveries set lane = $2 where lane = $1 and kind = $3 and finished_at is null`
 
-// Move puts what is still to be sent to a group into the lane of the chat id that it
-// has now, before all that was owed there later.
-func (f *Flow) Move(ctx context.Context, from, to domain.StreamID) error {
-	if _, err := f.pool.Exec(ctx, moveLane, from, to, domain.KindSendMessage); err != nil {
+// MoveOrderingKey gives the unsent messages of a group the ordering key of the group's new
+// chat id, before all messages that are enqueued there later.
+func (f *RateLimiter) MoveOrderingKey(ctx context.Context, from, to domain.StreamID) error {
+	if _, err := f.db.Pool().Exec(ctx, moveOrderingKey, from, to, domain.KindSendMessage); err != nil {
 		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
 	}
 	return nil
 }
 
-// Stopped is which bots may not be called at all, and why. A wrong token counts until a
-// call has shown that it is right.
-func (f *Flow) Stopped(ctx context.Context) (map[string]commands.Leave, error) {
-	rows, err := f.pool.Query(ctx, `
+// Suspended returns the bots whose calls are rejected, and why. A wrong token counts until a
+// call has succeeded.
+func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Leave, error) {
+	rows, err := f.db.Pool().Query(ctx, `
 		select name, cause, coalesce(reason, '') from eventstore.flow
 		where name >= 'bot-' and name < 'bot.' and cause is not null
 		  and (cause = 'token' or closed_until > coalesce($1::timestamptz, now()))`, f.now())
 	if err != nil {
-		return nil, fmt.Errorf("look for stopped bots: %w", err)
+		return nil, fmt.Errorf("look for suspended bots: %w", err)
 	}
-	stopped := map[string]commands.Leave{}
+	suspended := map[string]commands.Leave{}
 	var name domain.StreamID
 	var why commands.Leave
 	_, err = pgx.ForEachRow(rows, []any{&name, &why.Cause, &why.Reason}, func() error {
-		stopped[name.Bot()] = why
+		suspended[name.Bot()] = why
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for stopped bots: %w", err)
+		return nil, fmt.Errorf("look for suspended bots: %w", err)
 	}
-	return stopped, nil
+	return suspended, nil
 }
 
-// Sweep deletes what says nothing any more, and returns how many rows that were.
-func (f *Flow) Sweep(ctx context.Context) (int64, error) {
-	// Rows that somebody holds are about to say something.
-	tag, err := f.pool.Exec(ctx, `
+// DeleteExpired deletes limits that no longer have an effect, and returns how many.
+func (f *RateLimiter) DeleteExpired(ctx context.Context) (int64, error) {
+	// SKIP LOCKED leaves rows that another process is about to change.
+	tag, err := f.db.Pool().Exec(ctx, `
 		with idle as (
 			select f.name from eventstore.flow f, (select coalesce($1::timestamptz, now())) as clock(now)
 			where f.tat < now and (f.cause is null or f.cause = 'flood' and f.closed_until < now)
@@ -196,13 +196,13 @@ func (f *Flow) Sweep(ctx context.Context) (int64, error) {
 		)
 		delete from eventstore.flow f using idle where f.name = idle.name`, f.now(), floodWindow)
 	if err != nil {
-		return 0, fmt.Errorf("sweep flow limits: %w", err)
+		return 0, fmt.Errorf("delete expired rate limits: %w", err)
 	}
 	return tag.RowsAffected(), nil
 }
 
 // now is the clock as a parameter: null is the server's.
-func (f *Flow) now() *time.Time {
+func (f *RateLimiter) now() *time.Time {
 	if f.Now == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 )
 
@@ -72,7 +73,7 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, se
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.pool.Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
+	found, err := s.Pool().Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
 		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd,
 		r.were, r.over, r.unsure, r.traces, r.timedOrd, r.due)
@@ -120,11 +121,11 @@ func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]e
 		others, err := s.appendInParts(ctx, batch[half:])
 		return append(errs, others...), err
 	}
-	if HasCode(err, "22", "54") {
+	if postgres.HasCode(err, "22", "54") {
 		errs, err = s.appendCarefully(ctx, batch, true) // JSONB cannot hold it
 	}
 	switch {
-	case HasCode(err, "23505", "40"):
+	case postgres.HasCode(err, "23505", "40"):
 		return []error{commands.ErrConflict}, nil // the next round will see what was faster
 	case ofContent(err):
 		return []error{err}, nil // it will never be stored, which is nothing to the others
@@ -137,4 +138,4 @@ func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]e
 // a row that another transaction was faster with (class 23) or waited for as we did
 // for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
 // what eventstore.require says no to (our own class).
-func ofContent(err error) bool { return HasCode(err, "22", "23", "40", "54", "CL") }
+func ofContent(err error) bool { return postgres.HasCode(err, "22", "23", "40", "54", "CL") }

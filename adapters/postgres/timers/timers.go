@@ -1,4 +1,5 @@
-package postgres
+// Package timers stores when the next thing is due in a stream, and runs what is due.
+package timers
 
 import (
 	"context"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -38,30 +40,18 @@ const (
 	vainPause = time.Minute
 )
 
-// setTimers writes the rows of t(stream_id, due_at). A new time ends the lease of who took
-// the timer for the former one.
-const setTimers = `unset as (
-    delete from eventstore.timers x using t where x.stream_id = t.stream_id and t.due_at is null
-), timed as (
-    insert into eventstore.timers (stream_id, due_at) select stream_id, due_at from t where due_at is not null
-    on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null, quiet = false
-)`
-
-// dueAt is a time as the column keeps it, never earlier than it is; nil for never.
-func dueAt(at time.Time) *time.Time {
-	if at.IsZero() {
-		return nil
-	}
-	at = at.Add(time.Microsecond - 1).Truncate(time.Microsecond)
-	return &at
-}
-
-// timer is a row that somebody has taken.
-type timer struct {
+// Timer is a row that somebody has taken.
+type Timer struct {
 	Stream domain.StreamID
 	Due    time.Time
 	Quiet  bool // it was imported, and nobody has looked since
 }
+
+// Store keeps the timers of one database. It is safe for concurrent use.
+type Store struct{ db *postgres.DB }
+
+// New returns the timers of a database.
+func New(db *postgres.DB) *Store { return &Store{db} }
 
 // Timekeeper lets chats do what it is time for. Any number of them, in any number of
 // processes, may share the work.
@@ -89,7 +79,7 @@ func (k *Timekeeper) Run(ctx context.Context) {
 // look lets go off what is due, and says how long nothing will be.
 func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) {
 	now := k.Now()
-	due, err := k.Store.takeTimers(ctx, now)
+	due, err := k.Store.Take(ctx, now)
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +92,7 @@ func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) 
 	if every == 0 {
 		every = timersEvery
 	}
-	next, err := k.Store.nextTimer(ctx)
+	next, err := k.Store.Next(ctx)
 	if err != nil || next.IsZero() {
 		return every, err
 	}
@@ -110,7 +100,7 @@ func (k *Timekeeper) look(ctx context.Context) (pause time.Duration, err error) 
 }
 
 // elapse puts the time to chats, and sets their timers to what comes next.
-func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) error {
+func (k *Timekeeper) elapse(ctx context.Context, due []Timer, now time.Time) error {
 	requests := make([]commands.Request, len(due))
 	for i, t := range due {
 		requests[i] = commands.Request{Stream: t.Stream, Command: chat.Elapse{At: now, Quiet: t.Quiet}, Actor: domain.ActorTimer, At: now}
@@ -119,7 +109,7 @@ func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) err
 		}
 	}
 	results, failed := k.Handle(ctx, requests)
-	var done []timer
+	var done []Timer
 	var next []*time.Time
 	for i, r := range results {
 		if r.First == 0 { // it failed
@@ -128,15 +118,15 @@ func (k *Timekeeper) elapse(ctx context.Context, due []timer, now time.Time) err
 		if len(r.Events) == 0 && !r.Wake.IsZero() && !r.Wake.After(now) {
 			r.Wake = now.Add(vainPause)
 		}
-		done, next = append(done, due[i]), append(next, dueAt(r.Wake))
+		done, next = append(done, due[i]), append(next, postgres.NullTime(r.Wake))
 	}
-	return errors.Join(failed, k.Store.passTimers(ctx, done, next))
+	return errors.Join(failed, k.Store.Set(ctx, done, next))
 }
 
-// takeTimers leases the timers that are longest due.
-func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) {
-	// Who is not the first to lock a row passes it by.
-	return Collect(ctx, s.pool, "take timers", pgx.RowToStructByPos[timer], `
+// Take leases the timers that are longest due.
+func (s *Store) Take(ctx context.Context, now time.Time) ([]Timer, error) {
+	// SKIP LOCKED leaves timers that another process holds.
+	return postgres.Collect(ctx, s.db.Pool(), "take timers", pgx.RowToStructByPos[Timer], `
 		with due as materialized (
 			select stream_id from eventstore.timers
 			where due_at <= $1 and (taken_until is null or taken_until <= now())
@@ -146,9 +136,9 @@ func (s *Store) takeTimers(ctx context.Context, now time.Time) ([]timer, error) 
 		returning t.stream_id, t.due_at, t.quiet`, now, timersAtOnce, timerLease)
 }
 
-// nextTimer is when the first timer goes off that nobody has taken; zero when there is none.
-func (s *Store) nextTimer(ctx context.Context) (at time.Time, err error) {
-	err = s.pool.QueryRow(ctx, `
+// Next is when the first timer goes off that nobody has taken; zero when there is none.
+func (s *Store) Next(ctx context.Context) (at time.Time, err error) {
+	err = s.db.Pool().QueryRow(ctx, `
 		select due_at from eventstore.timers where taken_until is null or taken_until <= now()
 		order by due_at limit 1`).Scan(&at)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -157,9 +147,9 @@ func (s *Store) nextTimer(ctx context.Context) (at time.Time, err error) {
 	return at, nil
 }
 
-// passTimers sets timers that went off to the next time, or takes them away, unless an
+// Set sets timers that went off to the next time, or takes them away, unless an
 // append has set them meanwhile.
-func (s *Store) passTimers(ctx context.Context, done []timer, next []*time.Time) error {
+func (s *Store) Set(ctx context.Context, done []Timer, next []*time.Time) error {
 	if len(done) == 0 {
 		return nil
 	}
@@ -167,7 +157,7 @@ func (s *Store) passTimers(ctx context.Context, done []timer, next []*time.Time)
 	for i, t := range done {
 		streams[i], were[i] = string(t.Stream), t.Due
 	}
-	_, err := s.pool.Exec(ctx, `
+	_, err := s.db.Pool().Exec(ctx, `
 		with t as (
 			select * from unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as t(stream_id, was, due_at)
 		), unset as (

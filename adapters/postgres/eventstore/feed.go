@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -10,34 +10,35 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 
-// columns of an event, without raw: nobody who follows the feed needs it. The
+// Columns are those of an event, without raw: nobody who follows the feed needs it. The
 // payload stands before, so that it can be left out.
-const columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
+const Columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
 	causation_id, correlation_id, actor, occurred_at, recorded_at, coalesce(trace, '')`
 
-// final is the condition of events that nothing can come before any more: below the
+// Final is the condition of events that nothing can come before any more: below the
 // oldest running transaction.
-const final = `transaction_id < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`
+const Final = `transaction_id < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`
 
 // The feed is read in index order from behind the last event, up to the oldest
 // running transaction: whatever is to commit later will stand after it. The place is
 // given as two plain values; taken from a joined row instead, it makes the server
 // sort the table for every page.
 const readFeed = `
-select case when $4::text[] is null or name = any($4) then payload end, ` + columns + `
+select case when $4::text[] is null or name = any($4) then payload end, ` + Columns + `
 from eventstore.events
 where (transaction_id, position) > ($1, $2)
-  and ` + final + `
+  and ` + Final + `
 order by transaction_id, position
 limit $3`
 
 // ReadFeed reads up to limit events after a position, in feed order. With only,
 // events of other types come without their Event, which spares most of the work.
-func (s *Store) ReadFeed(ctx context.Context, q Querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
+func (s *Store) ReadFeed(ctx context.Context, q postgres.Querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
 	var names []string
 	for _, event := range only {
 		names = append(names, s.codec.NamesOf(event)...)
@@ -46,7 +47,7 @@ func (s *Store) ReadFeed(ctx context.Context, q Querier, after domain.Position, 
 	if err != nil {
 		return nil, fmt.Errorf("read feed after %v: %w", after, err)
 	}
-	events, err := s.collect(rows)
+	events, err := s.Collect(rows)
 	if err != nil {
 		return nil, fmt.Errorf("read feed after %v: %w", after, err)
 	}
@@ -54,9 +55,9 @@ func (s *Store) ReadFeed(ctx context.Context, q Querier, after domain.Position, 
 }
 
 // ReadStream reads up to limit events of one stream after a version, oldest first.
-func (s *Store) ReadStream(ctx context.Context, q Querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+func (s *Store) ReadStream(ctx context.Context, q postgres.Querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	rows, err := q.Query(ctx, `
-		select payload, `+columns+`
+		select payload, `+Columns+`
 		from eventstore.events
 		where stream_id = $1 and version > $2
 		order by version
@@ -64,14 +65,14 @@ func (s *Store) ReadStream(ctx context.Context, q Querier, stream domain.StreamI
 	if err != nil {
 		return nil, fmt.Errorf("read %s after version %d: %w", stream, after, err)
 	}
-	events, err := s.collect(rows)
+	events, err := s.Collect(rows)
 	if err != nil {
 		return nil, fmt.Errorf("read %s after version %d: %w", stream, after, err)
 	}
 	return events, nil
 }
 
-func (s *Store) collect(rows pgx.Rows) (events []domain.Recorded, err error) {
+func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 	err = s.each(rows, func(r domain.Recorded) error {
 		events = append(events, r)
 		return nil
@@ -96,7 +97,7 @@ func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 		r.Stream, r.Version = domain.StreamID(stream), domain.Version(version)
 		r.ID, r.Causation, r.Correlation = uuid.UUID(eventID.Bytes), uuid.UUID(cause.Bytes), uuid.UUID(chain.Bytes)
 		if payload != nil {
-			if r.Event, err = s.decode(name, eventVersion, payload); err != nil {
+			if r.Event, err = s.Decode(name, eventVersion, payload); err != nil {
 				return fmt.Errorf("%s version %d: %w", stream, version, err)
 			}
 		}
@@ -119,9 +120,10 @@ type Consumer struct {
 
 	saved   domain.Position // the checkpoint: behind at while pages led to nothing
 	savedAt time.Time
-	unsaved int           // events between the two
-	every   time.Duration // saveEvery
-	poll    time.Duration // pollEvery
+	unsaved int // events between the two
+
+	SaveInterval time.Duration // how long the checkpoint may stay behind; saveEvery
+	PollInterval time.Duration // between reads without a notification; pollEvery
 }
 
 const (
@@ -155,8 +157,8 @@ func (s *Store) LeadTable(ctx context.Context, table string, version int, log *s
 }
 
 func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *Consumer, err error) {
-	c.every, c.poll = saveEvery, pollEvery
-	config := s.pool.Config().ConnConfig
+	c.SaveInterval, c.PollInterval = saveEvery, pollEvery
+	config := s.Config()
 	config.RuntimeParams["application_name"] += " " + c.group
 	config.RuntimeParams["search_path"] = "readmodel" // where projections find their table
 	// A page's effects and its checkpoint are lost together or not at all, and then the
@@ -179,7 +181,7 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 }
 
 func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
-	defer c.store.announcer.waits(c.group)()
+	defer c.store.groups.waits(c.group)()
 	// The first to come says of which version an empty table is.
 	_, err := c.conn.Exec(ctx, `insert into eventstore.checkpoints (consumer_group, version) values ($1, $2) on conflict do nothing`,
 		c.group, max(c.version, 1))
@@ -237,7 +239,7 @@ func (c *Consumer) moved() error {
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
-		woken := c.store.feed.next()
+		woken := c.store.feed.Next()
 		events, err := c.read(ctx, limit)
 		if err != nil || len(events) > 0 {
 			return events, err
@@ -249,12 +251,12 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		if err != nil {
 			return nil, fmt.Errorf("group %s: %w", c.group, err)
 		}
-		pause := c.poll
+		pause := c.PollInterval
 		if held {
 			pause = min(pause, wait)
 		}
 		if c.unsaved > 0 {
-			pause = min(pause, c.every)
+			pause = min(pause, c.SaveInterval)
 		}
 		select {
 		case <-ctx.Done():
@@ -262,12 +264,12 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		case <-woken:
 			wait = settleEvery
 		case <-time.After(pause):
-			if pause == c.poll {
+			if pause == c.PollInterval {
 				if err := c.compare(ctx); err != nil {
 					return nil, fmt.Errorf("group %s: %w", c.group, err)
 				}
 			}
-			wait = min(2*wait, c.poll)
+			wait = min(2*wait, c.PollInterval)
 		}
 	}
 }
@@ -289,7 +291,7 @@ func (c *Consumer) held(ctx context.Context) (held bool, err error) {
 
 // settle saves a checkpoint that has been behind for long enough.
 func (c *Consumer) settle(ctx context.Context) error {
-	if c.unsaved == 0 || time.Since(c.savedAt) < c.every {
+	if c.unsaved == 0 || time.Since(c.savedAt) < c.SaveInterval {
 		return nil
 	}
 	return c.save(ctx, c.conn, c.at, c.unsaved)
@@ -327,7 +329,7 @@ func (c *Consumer) Begin(context.Context) (pgx.Tx, error) { return &lateTx{conn:
 // with the checkpoint. When it led to nothing, the checkpoint may follow later.
 func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	last, events := page[len(page)-1].Position, c.unsaved+len(page)
-	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.every {
+	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.SaveInterval {
 		c.at, c.unsaved = last, events
 		return nil
 	}
@@ -359,7 +361,7 @@ func (c *Consumer) save(ctx context.Context, on session, at domain.Position, eve
 
 // Close gives the group up.
 func (c *Consumer) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 	defer cancel()
 	if c.unsaved > 0 {
 		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or whoever leads next reads some pages again

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -6,44 +6,46 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// newsLasts is for how long the outcome of an append, or of a trial of the disk, answers
+// lastWriteCounts is for how long the outcome of an append, or of a trial of the disk, answers
 // whether there is room: balancers ask every second or so, and the answer is not to cost a
 // write each time.
-const newsLasts = 5 * time.Second
+const lastWriteCounts = 5 * time.Second
 
-// news is what was last learnt of the server's room, and when.
-type news struct {
+// lastWrite is what was last learnt of the server's room, and when.
+type lastWrite struct {
 	at  time.Time
 	err error // nil when there was room
 }
 
-// learn keeps what an append tells of the server. What it was refused for by its content, or
+// noteWrite keeps what an append tells of the server. What it was refused for by its content, or
 // by somebody else's append, says nothing of that.
-func (s *Store) learn(err error) {
+func (s *Store) noteWrite(err error) {
 	if err == nil || exhausted(err) {
-		s.news.Store(&news{time.Now(), err})
+		s.lastWrite.Store(&lastWrite{time.Now(), err})
 	}
 }
 
 // exhausted tells whether the server has not what it needs for any write: room on its disk
 // or memory (class 53), or a disk that works (class 58).
-func exhausted(err error) bool { return HasCode(err, "53", "58") }
+func exhausted(err error) bool { return postgres.HasCode(err, "53", "58") }
 
-// Rehearse tells whether an update could be appended now: by an append of nothing, which
+// CheckWritable tells whether an update could be appended now: by an append of nothing, which
 // fails for want of a server, of the schema, of rights, or of patience while something holds
 // a table; and by the last append or a trial of the disk, as nothing needs no room.
-func (s *Store) Rehearse(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
+func (s *Store) CheckWritable(ctx context.Context) error {
+	_, err := s.Pool().Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
 	if err != nil {
-		return fmt.Errorf("rehearse an append: %w", err)
+		return fmt.Errorf("check whether an append is possible: %w", err)
 	}
-	if last := s.news.Load(); last != nil && time.Since(last.at) < newsLasts {
+	if last := s.lastWrite.Load(); last != nil && time.Since(last.at) < lastWriteCounts {
 		return last.err
 	}
 	err = s.tryDisk(ctx)
-	s.learn(err)
+	s.noteWrite(err)
 	return err
 }
 
@@ -55,7 +57,7 @@ func (s *Store) tryDisk(ctx context.Context) error {
 	var b pgx.Batch // one transaction, and the settings end with it
 	b.Queue(`select set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`)
 	b.Queue(`select count(*) from unnest(array_fill(repeat('x', 8192), array[128]))`) // more than work_mem, so it is written
-	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := s.Pool().SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("try the server's disk: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -19,6 +20,12 @@ const (
 	storedBytes = 8 << 20
 )
 
+// Exporter reads the feed of an event store as it is stored.
+type Exporter struct{ store *Store }
+
+// NewExporter returns an exporter of an event store.
+func NewExporter(store *Store) Exporter { return Exporter{store} }
+
 // Extent is what of the feed an export is to hold.
 type Extent struct {
 	End        domain.Position // of the newest event; zero when there is none
@@ -26,9 +33,9 @@ type Extent struct {
 }
 
 // Extent tells what is stored now. responder is the group that gives the bot its turn.
-func (s *Store) Extent(ctx context.Context, responder string) (e Extent, err error) {
+func (x Exporter) Extent(ctx context.Context, responder string) (e Extent, err error) {
 	// One snapshot: what the bot was committed to have answered is stored below the end.
-	err = s.pool.QueryRow(ctx, `
+	err = x.store.Pool().QueryRow(ctx, `
 		select coalesce(e.transaction_id, '0'), coalesce(e.position, 0), coalesce(c.transaction_id, '0'), coalesce(c.position, 0)
 		from (select) one
 		left join (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1) e on true
@@ -41,24 +48,24 @@ func (s *Store) Extent(ctx context.Context, responder string) (e Extent, err err
 }
 
 // EventAt is the id of the event at a position; uuid.Nil when there is none.
-func (s *Store) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, error) {
+func (x Exporter) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, error) {
 	var event pgtype.UUID
-	err := s.pool.QueryRow(ctx, `select event_id from eventstore.events where (transaction_id, position) = ($1, $2)`, at.Transaction, at.Number).Scan(&event)
+	err := x.store.Pool().QueryRow(ctx, `select event_id from eventstore.events where (transaction_id, position) = ($1, $2)`, at.Transaction, at.Number).Scan(&event)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, fmt.Errorf("look for the event at %v: %w", at, err)
 	}
 	return event.Bytes, nil
 }
 
-// ReadStored reads a page of the feed as it is stored: behind one position, up to and
+// Read reads a page of the feed as it is stored: behind one position, up to and
 // with another. It is empty when the feed is not final so far. Between two pages
 // nothing is held open.
-func (s *Store) ReadStored(ctx context.Context, after, upTo domain.Position) ([]domain.Stored, error) {
-	rows, err := s.pool.Query(ctx, `
-		select `+columns+`, payload, raw
+func (x Exporter) Read(ctx context.Context, after, upTo domain.Position) ([]domain.Stored, error) {
+	rows, err := x.store.Pool().Query(ctx, `
+		select `+Columns+`, payload, raw
 		from eventstore.events
 		where (transaction_id, position) > ($1, $2) and (transaction_id, position) <= ($3, $4)
-		  and `+final+`
+		  and `+Final+`
 		order by transaction_id, position
 		limit $5`, after.Transaction, after.Number, upTo.Transaction, upTo.Number, storedPage)
 	if err != nil {
@@ -94,28 +101,24 @@ func scanStored(row pgx.Row) (e domain.Stored, err error) {
 }
 
 // Decode makes of a stored event what it says.
-func (s *Store) Decode(e domain.Stored) (domain.Recorded, error) {
-	event, err := s.decode(e.Name, e.EventVersion, e.Payload)
+func (x Exporter) Decode(e domain.Stored) (domain.Recorded, error) {
+	event, err := x.store.Decode(e.Name, e.EventVersion, e.Payload)
 	return domain.Recorded{Position: e.Position, Stream: e.Stream, Version: e.Version, ID: e.ID, Event: event,
 		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, Trace: e.Trace, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
 }
 
 // Update is the received update that a stored event carries, as it came; nil when it
 // carries none.
-func Update(e domain.Stored) ([]byte, error) { return Unescape(e.Raw) }
+func Update(e domain.Stored) ([]byte, error) { return postgres.Unescape(e.Raw) }
 
-// HoldArchive makes this process the only one that exports from this database into a
+// LockArchive makes this process the only one that exports from this database into a
 // directory, until release is called.
-func (s *Store) HoldArchive(ctx context.Context, dir string) (release func(), err error) {
-	conn, err := s.Session(ctx, "export")
+func (x Exporter) LockArchive(ctx context.Context, dir string) (release func(), err error) {
+	conn, err := x.store.Session(ctx, "export")
 	if err != nil {
 		return nil, err
 	}
-	release = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
-		defer cancel()
-		_ = conn.Close(ctx) // else the server ends the session when it notices
-	}
+	release = func() { postgres.CloseSession(conn) }
 	var free bool
 	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger archive ' || $1, 0))`, dir).Scan(&free)
 	if err == nil && !free {

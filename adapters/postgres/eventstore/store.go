@@ -1,4 +1,6 @@
-package postgres
+// Package eventstore appends events to streams, loads streams, and hands the feed of all
+// events to consumer groups. Every statement stands whole beside the Go that runs it.
+package eventstore
 
 import (
 	"context"
@@ -6,37 +8,45 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/signal"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
 // Store is the event store of one database. It is safe for concurrent use.
 type Store struct {
-	*DB
-	pool      *pgxpool.Pool
-	codec     *domain.Codec
-	process   string // tells this process's announcements from others'
-	announcer announcer
-	pages     pages
-	feed      *wake         // there are new events, from here or elsewhere
-	appended  *wake         // there are new events from here
-	owed      *wakes        // by bot: there are new deliveries, or a lane became free
-	claiming  chan struct{} // holds one for each claim that may have a connection
+	*postgres.DB
+	codec    *domain.Codec
+	outbox   Outbox
+	groups   groups
+	pages    pages
+	feed     *signal.Signal // there are new events, from this process or another
+	appended *signal.Signal // there are new events from this process
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
-	news           atomic.Pointer[news]
+	lastWrite      atomic.Pointer[lastWrite]
 }
 
-// OpenStore opens a database and its event store.
-func OpenStore(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, error) {
-	db, err := Open(ctx, dsn, name)
+// Outbox is notified when an append has settled deliveries: the next delivery with the
+// same ordering key may be claimed.
+type Outbox interface{ Notify(bot string) }
+
+// New returns the event store of a database. outbox may be nil in a program that sends
+// no deliveries.
+func New(db *postgres.DB, codec *domain.Codec, outbox Outbox) *Store {
+	return &Store{DB: db, codec: codec, outbox: outbox, feed: signal.New(), appended: signal.New()}
+}
+
+// Open connects to a database and returns its event store, for a program that sends no
+// deliveries.
+func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, error) {
+	db, err := postgres.Open(ctx, dsn, name)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{DB: db, pool: db.pool, codec: codec, process: db.process, feed: newWake(), appended: newWake(), owed: newWakes(),
-		claiming: make(chan struct{}, claimsAtOnce)}, nil
+	return New(db, codec, nil), nil
 }
 
 // Load implements commands.Store.
@@ -47,7 +57,7 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 		streams[i], after[i], histories[i].Version = string(c.Stream), int64(c.After), c.After
 	}
 	// One walk down the primary key per stream.
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.Pool().Query(ctx, `
 		select c.ord - 1, e.version, e.name, e.event_version, e.payload
 		from unnest($1::text[], $2::bigint[]) with ordinality as c(stream_id, after, ord)
 		join eventstore.events e on e.stream_id = c.stream_id and e.version > c.after
@@ -68,7 +78,7 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 			h.Err = fmt.Errorf("version %d follows %d: the stream has a gap", version, h.Version)
 			return nil
 		}
-		event, err := s.decode(name, eventVersion, payload)
+		event, err := s.Decode(name, eventVersion, payload)
 		if err != nil {
 			h.Err = fmt.Errorf("version %d: %w", version, err)
 			return nil
@@ -85,7 +95,7 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 // Holds implements commands.Store. It reads one chat's events; it is asked only
 // about messages older than the chat's state remembers.
 func (s *Store) Holds(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
-	err = s.pool.QueryRow(ctx, `
+	err = s.Pool().QueryRow(ctx, `
 		select exists (select from eventstore.events
 		               where stream_id = $1 and raw is not null
 		                 and (payload ->> 'key' = $2
@@ -98,8 +108,8 @@ func (s *Store) Holds(ctx context.Context, stream domain.StreamID, key uint64) (
 	return held, nil
 }
 
-func (s *Store) decode(name string, version int, payload []byte) (domain.Event, error) {
-	plain, err := Unescape(payload)
+func (s *Store) Decode(name string, version int, payload []byte) (domain.Event, error) {
+	plain, err := postgres.Unescape(payload)
 	if err != nil {
 		return nil, fmt.Errorf("event %s@%d: %w", name, version, err)
 	}

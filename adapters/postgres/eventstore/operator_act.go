@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func (s *Store) Acted(ctx context.Context, stream domain.StreamID, operator, key
 	var text string
 	// Such an event is never sealed: neither names nor keys have characters that JSON of
 	// PostgreSQL's has not.
-	err = s.pool.QueryRow(ctx, `
+	err = s.Pool().QueryRow(ctx, `
 		select payload ->> 'print' from eventstore.events
 		where stream_id = $1 and name = 'operator_acted' and payload ->> 'key' = $2 and payload ->> 'operator' = $3
 		order by version desc limit 1`, string(stream), key, operator).Scan(&text)

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -25,15 +26,15 @@ const contendedFor = 50 * time.Millisecond
 // to is done again carefully, and at last in parts.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
 	errs, err := s.appendSomehow(ctx, batch)
-	s.learn(err)
+	s.noteWrite(err)
 	if err != nil {
 		return nil, fmt.Errorf("append to %d streams: %w", len(batch), err)
 	}
-	s.feed.all()
-	s.appended.all()
+	s.feed.Notify()
+	s.appended.Notify()
 	for _, a := range batch {
-		if len(a.Settled) > 0 {
-			s.Owed(a.Stream.Bot()) // its lane has moved up
+		if len(a.Settled) > 0 && s.outbox != nil {
+			s.outbox.Notify(a.Stream.Bot()) // the next with the same ordering key may be claimed
 		}
 	}
 	return errs, nil
@@ -96,17 +97,17 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.begun = append(r.begun, stream)
 		}
 		if a.Wake != nil {
-			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due, dueAt(*a.Wake))
+			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due, postgres.NullTime(*a.Wake))
 		}
 		for _, u := range a.Updates {
 			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots, u.Bot), append(r.updateStreams, stream)
 			r.updateID, r.updateV = append(r.updateID, u.ID), append(r.updateV, int64(u.Version))
 		}
 		for _, d := range a.Settled {
-			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, UUID(d.Delivery)), append(r.fences, d.Fence)
+			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
 			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states, string(d.State))
 			r.over, r.unsure = append(r.over, !d.Holds && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
-			r.outcomes, r.reasons = append(r.outcomes, Escape(d.Outcome, sealed)), append(r.reasons, CleanText(d.Reason))
+			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, sealed)), append(r.reasons, postgres.CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
@@ -114,9 +115,9 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 				return nil, fmt.Errorf("%s: %w", a.Stream, err)
 			}
 			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams, stream), append(r.versions, int64(a.Expected)+int64(j)+1)
-			r.ids, r.causes, r.chains = append(r.ids, UUID(e.ID)), append(r.causes, UUID(e.Causation)), append(r.chains, UUID(e.Correlation))
+			r.ids, r.causes, r.chains = append(r.ids, postgres.UUID(e.ID)), append(r.causes, postgres.UUID(e.Causation)), append(r.chains, postgres.UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
-			r.payloads, r.raws = append(r.payloads, *Escape(payload, sealed)), append(r.raws, Escape(e.Raw, sealed))
+			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, sealed)), append(r.raws, postgres.Escape(e.Raw, sealed))
 			r.actors, r.times = append(r.actors, string(e.Actor)), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
@@ -158,7 +159,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
 		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces}
 	if len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
-		_, err := s.pool.Exec(ctx, insert, args...)
+		_, err := s.Pool().Exec(ctx, insert, args...)
 		return err
 	}
 	var b pgx.Batch
@@ -181,7 +182,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	if len(r.timed) > 0 {
 		b.Queue(`with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+` select`, r.timed, r.due)
 	}
-	return s.pool.SendBatch(ctx, &b).Close()
+	return s.Pool().SendBatch(ctx, &b).Close()
 }
 
 // insertOne stores one event with its update, where the stream is as long as expected.
@@ -198,7 +199,7 @@ const insertOne = `
 // appendOne stores one update that comes alone, without the arrays, whose laying out
 // and unnesting costs more than the one row they would hold.
 func (s *Store) appendOne(ctx context.Context, r *rows) error {
-	tag, err := s.pool.Exec(ctx, insertOne,
+	tag, err := s.Pool().Exec(ctx, insertOne,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0], r.raws[0],
 		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace())
 	if err == nil && tag.RowsAffected() == 0 {

@@ -1,4 +1,4 @@
-package postgres
+package eventstore
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
@@ -20,7 +21,7 @@ func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limi
 
 // Streams implements rebuild.Ledger.
 func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
-	return Collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
+	return postgres.Collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
 		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
 }
 
@@ -39,7 +40,7 @@ const (
 // row in it, and takes the streams that stand there: each with the same probability, for
 // as much work as there are draws. There may be fewer than n.
 func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
-	return Collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
+	return postgres.Collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
 		with size as materialized (select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages),
 		drawn as (
 			select stream_id from eventstore.streams where (select pages < $2 from size)
@@ -61,7 +62,7 @@ func (l Ledger) Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID
 		names[i] = string(s)
 	}
 	rows, err := tx.Query(ctx, `
-		select payload, `+columns+`
+		select payload, `+Columns+`
 		from eventstore.events
 		where stream_id = any($1) and (transaction_id, position) <= ($2, $3)
 		order by stream_id, version`, names, upTo.Transaction, upTo.Number)

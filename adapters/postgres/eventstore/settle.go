@@ -1,0 +1,32 @@
+package eventstore
+
+// An append settles deliveries and sets timers in its own transaction. Here is what it does
+// to their tables.
+
+// settle ends an attempt at a delivery x as d says. When an operator retries it, it
+// begins anew, and what is known to be unsure no longer stands in the way.
+const settle = `
+    state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = case when d.over then now() end,
+    parked = false, lease_owner = null, lease_until = null,
+    attempts = case d.state when 'waiting' then 0 else x.attempts end,
+    unsure = x.unsure + d.unsure::int,
+    waived = case d.state when 'waiting' then x.unsure else x.waived end,
+    next_attempt = case d.state when 'waiting' then now() else x.next_attempt end,
+    retried_at = case d.state when 'waiting' then now() else x.retried_at end`
+
+// moveUp lets claims see the next of each lane whose head has been settled, and is over.
+const moveUp = `
+    update eventstore.deliveries n set parked = false
+    from settled s, lateral (
+        select p.delivery_id from eventstore.deliveries p where p.parked and p.lane = s.lane and p.seq > s.seq order by p.seq limit 1
+    ) next
+    where s.finished_at is not null and n.delivery_id = next.delivery_id`
+
+// setTimers writes the rows of t(stream_id, due_at). A new time ends the lease of who took
+// the timer for the former one.
+const setTimers = `unset as (
+    delete from eventstore.timers x using t where x.stream_id = t.stream_id and t.due_at is null
+), timed as (
+    insert into eventstore.timers (stream_id, due_at) select stream_id, due_at from t where due_at is not null
+    on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null, quiet = false
+)`
