@@ -179,12 +179,13 @@ func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 		{"half written", bot[:len(bot)-6], "bots.yaml:4: could not find expected ':'"},
 		{"a tab", "bots:\n\tshop:\n", "bots.yaml:2: found character that cannot start any token: indent with spaces"},
 		{"the same bot twice", bot + bot[len("bots:\n"):], `bots.yaml:5: mapping key "shop" already defined at line 2 (docs/bots.md has every key)`},
+		{"text for a number", bot + "    rate: {bot: fast}\n", "bots.yaml:5: bots.shop.rate.bot must be a number, not text"},
 		{"an unknown key", bot + "    ordres: demo\n", "bots.yaml:5: field ordres not found"},
 		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n", "bots.yaml:5: bot shop: old_secret: open " + dir + "/none: no such file or directory: put it there, or name another"},
 		{"a secret's file empty", bot + "    old_secret: file:" + empty + "\n", "token is empty: write the value into it"},
 		{"a secret's file a folder", bot + "    old_secret: file:" + dir + "\n", "is a directory: name a file in it"},
 		{"endless", strings.Repeat("#", config.MaxFile+1), "has more than 4 MiB: is it another file?"},
-		{"no text", bot + "\xff\xfe", "bots.yaml: "},
+		{"no text", bot + "\xff\xfe", "bots.yaml:5: invalid leading UTF-8 octet"},
 	} {
 		wrong := server.LookAt(saved(t, path, c.text)).Wrong
 		if !strings.Contains(wrong, c.want) || strings.Count(wrong, path) != 1 {

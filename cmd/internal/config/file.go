@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,15 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/adapters/yamlfile"
 )
 
 // File is what a bots file holds.
@@ -107,18 +104,11 @@ func readFile(path string, check func(b *Bot, name string) error) (File, error) 
 		return file, fmt.Errorf("bots file: %w", err)
 	}
 	r := reading{path: path, unread: map[int]bool{}}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		r.unreadable(err)
+	var mistakes []yamlfile.Mistake
+	r.root, mistakes = yamlfile.DecodeKnown(text, &file)
+	r.reject(mistakes)
+	if r.root == nil && len(mistakes) > 0 {
 		return File{}, r.wrong
-	}
-	if len(document.Content) > 0 {
-		r.root = document.Content[0]
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		r.unreadable(err)
 	}
 	if len(file.Bots) == 0 && len(r.wrong) == 0 {
 		r.tell("", errors.New("it names no bots: begin with `bots:` and one name below it"), "bots")
@@ -218,32 +208,11 @@ func (r *reading) line(fields []string) (line int) {
 	return line
 }
 
-var (
-	yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
-	// yamlValue is a value as the parser quotes it. It may be a secret.
-	yamlValue = regexp.MustCompile(" `[^`]*`")
-	yamlType  = regexp.MustCompile(` (in|into) (type )?[a-z]*\.[A-Za-z]+$`)
-)
-
-// unreadable notes what the YAML parser says, which has no other form than text.
-func (r *reading) unreadable(err error) {
-	said := []string{err.Error()}
-	var types *yaml.TypeError
-	if errors.As(err, &types) {
-		said = types.Errors
-	}
-	for _, one := range said {
-		line, says := 0, strings.TrimPrefix(one, "yaml: ")
-		if match := yamlLine.FindStringSubmatch(one); match != nil {
-			line, _ = strconv.Atoi(match[1])
-			says = match[2]
-		}
-		r.unread[line] = line != 0
-		if strings.HasPrefix(says, "found character that cannot start") {
-			says += ": indent with spaces, not tabs, and put quotes around text with special characters"
-		}
-		says = yamlType.ReplaceAllString(yamlValue.ReplaceAllString(says, ""), "")
-		r.wrong = append(r.wrong, Mistake{r.path, line, says + " (docs/bots.md has every key)"})
+// reject notes the mistakes of the YAML.
+func (r *reading) reject(mistakes []yamlfile.Mistake) {
+	for _, m := range mistakes {
+		r.unread[m.Line] = m.Line != 0
+		r.wrong = append(r.wrong, Mistake{r.path, m.Line, m.Says + " (docs/bots.md has every key)"})
 	}
 }
 

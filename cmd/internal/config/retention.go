@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // Retention says how long a bot's updates are kept as Telegram sent them, and what is in
@@ -34,7 +34,7 @@ func (k *Keep) UnmarshalYAML(node *yaml.Node) error {
 		d, err = time.ParseDuration(node.Value)
 	}
 	if err != nil {
-		return fmt.Errorf("line %d: %q is no time to keep something for: say 90d or 2160h", node.Line, node.Value)
+		return fmt.Errorf("%q is no time to keep something for: say 90d or 2160h", node.Value)
 	}
 	*k = Keep(d)
 	return nil
