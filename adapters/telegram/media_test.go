@@ -16,8 +16,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// arrived is what stands in chat 7 after the customer's first message, without what
-// differs each time.
+// arrived returns the messages in chat 7 after the customer's first one, without the fields
+// that differ each time.
 func arrived(sim *telegramsim.Server) []telegramsim.Message {
 	messages := sim.Messages(7)[1:]
 	for i := range messages {
@@ -29,7 +29,7 @@ func arrived(sim *telegramsim.Server) []telegramsim.Message {
 	return messages
 }
 
-func TestFilesGoOutWithTheirCaption(t *testing.T) {
+func TestSend_Media_WithCaption(t *testing.T) {
 	t.Parallel()
 	media := func(kind string, ids ...string) (files []chat.Media) {
 		for _, id := range ids {
@@ -62,7 +62,7 @@ func TestFilesGoOutWithTheirCaption(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
 			c.send.ChatID = 7
-			outcome := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, c.send))
+			outcome := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, c.send))
 			for i := range c.want {
 				c.want[i].From, c.want[i].MessageID = "bot", int64(i+2)
 			}
@@ -73,7 +73,7 @@ func TestFilesGoOutWithTheirCaption(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSentIsRefusedForGood(t *testing.T) {
+func TestSend_InvalidMedia_Refused(t *testing.T) {
 	t.Parallel()
 	for name, send := range map[string]commands.SendMessage{
 		"an unknown kind":          {Media: []chat.Media{{Kind: "sticker", FileID: "s"}}},
@@ -89,7 +89,7 @@ func TestWhatCannotBeSentIsRefusedForGood(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
 			send.ChatID = 7
-			if got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, send)); got.State != domain.DeliveryRefused || got.Reason == "" {
+			if got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, send)); got.State != domain.DeliveryRefused || got.Reason == "" {
 				t.Errorf("got %+v", got)
 			}
 			if got := arrived(sim); len(got) > 0 {
@@ -99,9 +99,8 @@ func TestWhatCannotBeSentIsRefusedForGood(t *testing.T) {
 	}
 }
 
-// TestTelegramTakesEveryPartOfALongText holds the split against the simulator, which
-// reads HTML by rules of its own.
-func TestTelegramTakesEveryPartOfALongText(t *testing.T) {
+// The parts of a split text are checked against the simulator, which has its own HTML parser.
+func TestSend_SplitText_EveryPartAccepted(t *testing.T) {
 	t.Parallel()
 	sim, clients := newAPI(t)
 	pieces := []string{"word ", "line\n", "para\n\n", "👨‍👩‍👧‍👦", "🇩🇪", "שלום ", "مُحَمَّد ", "漢字", "&amp;", "&lt;b&gt;", "&#128512;", "&ltx", "&nbsp;", "& ", "\"", "'"}

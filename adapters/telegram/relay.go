@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// A relay that takes Telegram's updates somewhere else and passes them on cannot show that
-// it has not changed them. With a key of its own it signs each body, and then needs no
-// secret of Telegram's. A signature has no time: an update that comes again changes nothing.
+// A relay receives updates from Telegram elsewhere and forwards them. It signs each body
+// with a key of its own and then needs no secret token of Telegram's. Signatures do not
+// expire, because a replayed update changes nothing.
 
-// signatureHeader is what relays write: sha256= and the hexadecimal HMAC-SHA256 of the body.
+// signatureHeader contains sha256= and the hexadecimal HMAC-SHA256 of the body.
 const signatureHeader = "X-Signature-256"
 
-// vouched tells whether the bot's relay has signed the body, which is read for that and
-// put back. The comparison takes the same time wherever signatures differ.
+// vouched reports whether the bot's relay has signed the body. It reads the body and puts
+// it back. The comparison takes the same time wherever the signatures differ.
 func vouched(w http.ResponseWriter, r *http.Request, bot Bot) bool {
 	code, signed := strings.CutPrefix(r.Header.Get(signatureHeader), "sha256=")
 	given, err := hex.DecodeString(code)

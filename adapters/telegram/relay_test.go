@@ -15,7 +15,7 @@ func signature(key, body string) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-func TestWhatARelaySignedIsTakenAndNothingElse(t *testing.T) {
+func TestWebhook_RelaySignature_Verified(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t)
 	large := hello + strings.Repeat(" ", 2<<20)

@@ -22,51 +22,51 @@ import (
 )
 
 const (
-	// callTimeout bounds one call. The Bot API answers in some 100 ms; after this
-	// long the outcome is unknown.
+	// callTimeout bounds one call. The Bot API answers in some 100 ms; after the timeout the
+	// outcome is unknown.
 	callTimeout = 10 * time.Second
-	// maxAnswer bounds what is read of an answer: a Message is a few KiB.
+	// maxAnswer bounds an answer, in bytes: a Message takes a few KiB.
 	maxAnswer = 1 << 20
-	// maxRetryAfter bounds, in seconds, what is believed of a 429: a day, after which
-	// no delivery is tried any more.
+	// maxRetryAfter, in seconds, bounds the retry_after of a 429: a day, after which no
+	// delivery is retried.
 	maxRetryAfter = 24 * 60 * 60
-	// atOnce is how long a message waits whose group has moved: not the usual pause.
+	// atOnce is the backoff after a group has moved to a new chat id: there is no reason to wait.
 	atOnce = time.Millisecond
-	// maxReason bounds, in characters, what a reason quotes of an answer: a line or two.
+	// maxReason bounds a reason, in characters: a line or two.
 	maxReason = 300
-	// idleConnections per bot: as many as deliveries are under way at once.
+	// idleConnections is per bot: as many deliveries are sent at once.
 	idleConnections = 16
 )
 
-// Client speaks to the Bot API for one bot.
+// Client calls the Bot API for one bot.
 type Client struct {
 	api   *bot.Bot
 	http  *http.Client
 	token string
 }
 
-// NewClient returns a client; url is the API's, without the token.
+// NewClient returns a client. url is the address of the Bot API, without the token.
 func NewClient(url, token string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = idleConnections
 	client := &http.Client{Timeout: callTimeout, Transport: bounded{transport}}
 	api, err := bot.New(token, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimSuffix(url, "/")),
 		bot.WithHTTPClient(callTimeout, client),
-		bot.WithErrorsHandler(func(error) {})) // what it reports, the calls return as well
+		bot.WithErrorsHandler(func(error) {})) // the calls return these errors as well
 	if err != nil {
 		return nil, fmt.Errorf("bot API client: %w", err)
 	}
 	return &Client{api, client, token}, nil
 }
 
-// Through makes calls go through what wrap returns, before the first of them. What is
-// wrapped sees the token: it is a part of every URL.
+// Through wraps the client's transport. It must be called before the first request. The
+// wrapper sees the token, which is part of every URL.
 func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
 	c.http.Transport = wrap(c.http.Transport)
 }
 
-// bounded cuts endless answers off, and follows no redirect: the Bot API knows none, and
-// a request that followed would tell where it came from, a URL with the token.
+// bounded limits the size of answers and rejects redirects. The Bot API never redirects, and
+// following one would send the URL with the token as Referer.
 type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -78,9 +78,9 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		host := "somewhere else"
 		if to, err := resp.Location(); err == nil {
-			host = to.Host // the rest holds the token, as what was asked for does
+			host = to.Host // the rest may contain the token
 		}
-		return nil, fmt.Errorf("it redirects to %s: give the Bot API's own address", host)
+		return nil, fmt.Errorf("redirect to %s rejected: configure the Bot API's own address", host)
 	}
 	resp.Body = struct {
 		io.Reader
@@ -89,11 +89,11 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Clients sends the deliveries of several bots: it implements a delivery sender
-// for messages and answers to buttons.
+// Clients sends the deliveries of several bots. It implements the delivery sender for
+// messages and answers to callback queries.
 type Clients map[string]*Client // by bot
 
-// Send makes one call.
+// Send makes one attempt to send a delivery.
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
@@ -113,7 +113,7 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 		chatID, _ := d.CallsTo().Chat()
 		_, err = client.api.SendChatAction(ctx, &bot.SendChatActionParams{ChatID: chatID, Action: models.ChatActionTyping})
 	default:
-		return commands.Outcome{State: domain.DeliveryRefused, Reason: "Telegram has no sender for " + string(d.Kind)}
+		return commands.Outcome{State: domain.DeliveryRefused, Reason: "no Telegram sender for deliveries of kind " + string(d.Kind)}
 	}
 	outcome := judge(err, client.token, written.Load())
 	if outcome.State == domain.DeliveryDone && messageID != 0 {
@@ -123,8 +123,8 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	return outcome
 }
 
-// keyboard and button are sent instead of the library's types, which send an empty
-// copy_text with every button; Telegram answers that with BUTTON_COPY_TEXT_INVALID.
+// keyboard and button replace the library's types, which send an empty copy_text with every
+// button. Telegram rejects that with BUTTON_COPY_TEXT_INVALID.
 type keyboard struct {
 	Rows [][]button `json:"inline_keyboard"`
 }
@@ -137,7 +137,7 @@ type button struct {
 func (c *Client) sendMessage(ctx context.Context, chatID int64, payload []byte) (int64, error) {
 	var m commands.SendMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return 0, fmt.Errorf("%w, the payload cannot be read: %w", bot.ErrorBadRequest, err)
+		return 0, fmt.Errorf("%w, the payload is not valid: %w", bot.ErrorBadRequest, err)
 	}
 	if len(m.Media) > 0 {
 		return c.sendMedia(ctx, chatID, m)
@@ -147,10 +147,10 @@ func (c *Client) sendMessage(ctx context.Context, chatID int64, payload []byte) 
 	return idOf(sent, err)
 }
 
-// parseModes are Telegram's names of formats; plain text has none.
+// parseModes maps formats to Telegram's parse modes; plain text has none.
 var parseModes = map[dialog.Format]models.ParseMode{dialog.HTML: models.ParseModeHTML}
 
-// markup is a row of buttons below a message; nil when there are none.
+// markup returns the inline keyboard, one row of buttons, or nil if there are none.
 func markup(buttons []dialog.Button) models.ReplyMarkup {
 	if len(buttons) == 0 {
 		return nil
@@ -162,7 +162,7 @@ func markup(buttons []dialog.Button) models.ReplyMarkup {
 	return keyboard{[][]button{row}}
 }
 
-// idOf is the id of a message that a call has sent.
+// idOf returns the id of the message that a call has sent.
 func idOf(sent *models.Message, err error) (int64, error) {
 	if err != nil {
 		return 0, err
@@ -173,14 +173,14 @@ func idOf(sent *models.Message, err error) (int64, error) {
 func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 	var a commands.AnswerButton
 	if err := json.Unmarshal(payload, &a); err != nil {
-		return fmt.Errorf("%w, the payload cannot be read: %w", bot.ErrorBadRequest, err)
+		return fmt.Errorf("%w, the payload is not valid: %w", bot.ErrorBadRequest, err)
 	}
 	_, err := c.api.AnswerCallbackQuery(ctx, &bot.AnswerCallbackQueryParams{CallbackQueryID: a.QueryID, Text: a.Text})
 	return err
 }
 
-// judge says what an error means for the delivery. written tells whether the
-// request had left us: then silence is no proof that it did not arrive.
+// judge maps the error of a call to the outcome of the attempt. written reports whether the
+// request had been sent: if so, an attempt without an answer is unknown, not failed.
 func judge(err error, token string, written bool) commands.Outcome {
 	if err == nil {
 		return commands.Outcome{State: domain.DeliveryDone}
@@ -190,13 +190,15 @@ func judge(err error, token string, written bool) commands.Outcome {
 	var migrated *bot.MigrateError
 	switch {
 	case errors.As(err, &limited):
-		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second, Reason: reason}
+		after := time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: after, Reason: reason}
 	case errors.As(err, &migrated): // nothing was sent
 		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
 	case errors.Is(err, bot.ErrorForbidden):
 		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: commands.ProbeEvery, Reason: "the bot's token is wrong: " + reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: commands.ProbeEvery,
+			Reason: "the bot's token is wrong: " + reason}
 	case errors.Is(err, bot.ErrorBadRequest):
 		if strings.Contains(err.Error(), "message is not modified") {
 			return commands.Outcome{State: domain.DeliveryDone}
@@ -211,9 +213,9 @@ func judge(err error, token string, written bool) commands.Outcome {
 	}
 }
 
-// brief is an error in one line, without the middle of a long one: the library quotes
-// the whole of an answer that it cannot read. What answers may be a proxy that quotes the
-// URL, and with it the token.
+// brief returns an error as one line. It cuts the middle out of a long one, because the
+// library quotes answers that it cannot parse in full. It removes the token, because a proxy
+// may quote the URL in its answer.
 func brief(err error, token string) string {
 	line := []rune(strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), token, "***")), " "))
 	if over := len(line) - maxReason; over > 0 {

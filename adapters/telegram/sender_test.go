@@ -19,8 +19,8 @@ import (
 
 const botToken = "4242:token"
 
-// newAPI is the Bot API with one bot and one customer in chat 7, and senders for
-// the bots demo, whose token is right, and stale, whose token is not.
+// newAPI starts the Bot API simulator with one bot and one customer in chat 7. It returns
+// senders for the bots demo, whose token is valid, and stale, whose token is not.
 func newAPI(t *testing.T) (*telegramsim.Server, telegram.Clients) {
 	t.Helper()
 	sim := telegramsim.New(telegramsim.Options{Bots: []telegramsim.Bot{{Token: botToken, Username: "demo_bot", Name: "Demo"}}})
@@ -42,8 +42,8 @@ func client(t *testing.T, url, token string) *telegram.Client {
 	return c
 }
 
-// owed is a delivery as a worker holds it.
-func owed(t *testing.T, bot string, kind domain.DeliveryKind, payload any) commands.Claimed {
+// claimed returns a claimed delivery.
+func claimed(t *testing.T, bot string, kind domain.DeliveryKind, payload any) commands.Claimed {
 	t.Helper()
 	body, ok := payload.(string)
 	if !ok {
@@ -64,7 +64,7 @@ func message(text string, buttons ...dialog.Button) commands.SendMessage {
 	return commands.SendMessage{ChatID: 7, Text: text, Buttons: buttons}
 }
 
-func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
+func TestSend_EveryAnswer_Outcome(t *testing.T) {
 	t.Parallel()
 	const (
 		send   = domain.KindSendMessage
@@ -108,7 +108,7 @@ func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 				}
 				sim.AddFault(c.fault)
 			}
-			got := clients.Send(t.Context(), owed(t, c.bot, c.kind, c.payload))
+			got := clients.Send(t.Context(), claimed(t, c.bot, c.kind, c.payload))
 			if !strings.Contains(got.Reason, c.want.Reason) || strings.Contains(got.Reason, botToken) {
 				t.Errorf("reason %q, want one with %q and without the token", got.Reason, c.want.Reason)
 			}
@@ -122,7 +122,7 @@ func TestEveryAnswerOfTheBotAPIIsJudged(t *testing.T) {
 	}
 }
 
-func TestAMessageArrivesAsItWasDecided(t *testing.T) {
+func TestSend_Message_SentAsDecided(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"plain":           "Order 1001: shipped.",
@@ -137,7 +137,7 @@ func TestAMessageArrivesAsItWasDecided(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
-			got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message(text)))
+			got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, message(text)))
 			said := sim.Messages(7)
 			if len(said) != 2 || said[1].Text != text || said[1].From != "bot" {
 				t.Fatalf("%d messages arrived, the last %q; outcome %+v", len(said)-1, said[len(said)-1].Text, got)
@@ -153,11 +153,11 @@ func TestAMessageArrivesAsItWasDecided(t *testing.T) {
 	}
 }
 
-func TestButtonsStandInOneRowAndArePressed(t *testing.T) {
+func TestSend_Buttons_OneRow(t *testing.T) {
 	t.Parallel()
 	sim, clients := newAPI(t)
 	longest := strings.Repeat("d", 64)
-	got := clients.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("Is that right?", dialog.Button{Text: "Yes", Data: "y:1"}, dialog.Button{Text: "No", Data: longest})))
+	got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, message("Is that right?", dialog.Button{Text: "Yes", Data: "y:1"}, dialog.Button{Text: "No", Data: longest})))
 	if got.State != domain.DeliveryDone {
 		t.Fatalf("outcome %+v", got)
 	}
@@ -177,18 +177,18 @@ func TestButtonsStandInOneRowAndArePressed(t *testing.T) {
 	const query = "77"
 	sim.Post(map[string]any{"callback_query": map[string]any{"id": query, "from": map[string]any{"id": 7}, "data": "y:1",
 		"message": map[string]any{"message_id": got.MessageID, "date": 1, "chat": map[string]any{"id": 7}}}})
-	pressed := clients.Send(t.Context(), owed(t, "demo", domain.KindAnswerButton, commands.AnswerButton{QueryID: query, Text: "Saved"}))
+	pressed := clients.Send(t.Context(), claimed(t, "demo", domain.KindAnswerButton, commands.AnswerButton{QueryID: query, Text: "Saved"}))
 	if pressed.State != domain.DeliveryDone || pressed.MessageID != 0 {
 		t.Errorf("outcome %+v", pressed)
 	}
 }
 
-// Whether a call may have arrived depends on whether it had left us.
-func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
+// Without an answer the outcome is unknown only if the request was sent.
+func TestSend_NoAnswer_UnknownIfWritten(t *testing.T) {
 	t.Parallel()
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		got := telegram.Clients{"demo": client(t, "http://127.0.0.1:1", botToken)}.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("hi")))
+		got := telegram.Clients{"demo": client(t, "http://127.0.0.1:1", botToken)}.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, message("hi")))
 		if got.State != domain.DeliveryRetry || got.After != 0 || strings.Contains(got.Reason, botToken) {
 			t.Errorf("outcome %+v", got)
 		}
@@ -204,7 +204,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		}))
 		t.Cleanup(silent.Close)
 		clients := telegram.Clients{"demo": client(t, silent.URL, botToken)}
-		if got := clients.Send(ctx, owed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryUnknown {
+		if got := clients.Send(ctx, claimed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryUnknown {
 			t.Errorf("outcome %+v", got)
 		}
 	})
@@ -213,7 +213,7 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		sim, clients := newAPI(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if got := clients.Send(ctx, owed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryRetry || len(sim.Messages(7)) != 1 {
+		if got := clients.Send(ctx, claimed(t, "demo", domain.KindSendMessage, message("hi"))); got.State != domain.DeliveryRetry || len(sim.Messages(7)) != 1 {
 			t.Errorf("outcome %+v, %d messages", got, len(sim.Messages(7)))
 		}
 	})
@@ -228,14 +228,14 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 			}
 		}))
 		t.Cleanup(endless.Close)
-		got := telegram.Clients{"demo": client(t, endless.URL, botToken)}.Send(t.Context(), owed(t, "demo", domain.KindSendMessage, message("hi")))
+		got := telegram.Clients{"demo": client(t, endless.URL, botToken)}.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, message("hi")))
 		if got.State != domain.DeliveryUnknown {
 			t.Errorf("outcome %+v", got.State)
 		}
 	})
 }
 
-func TestSetWebhookAsksForEveryKindOfUpdate(t *testing.T) {
+func TestSetWebhook_Default_AllUpdateKinds(t *testing.T) {
 	t.Parallel()
 	sim, clients := newAPI(t)
 	got := make(chan string, 100)
@@ -244,7 +244,7 @@ func TestSetWebhookAsksForEveryKindOfUpdate(t *testing.T) {
 	if err := clients["demo"].SetWebhook(t.Context(), telegram.Registration{URL: hook.URL, Secret: "s3cret"}); err != nil {
 		t.Fatal(err)
 	}
-	// The last three are those that a bot has to name.
+	// A bot gets the last three only if it lists them.
 	for _, kind := range []string{"message", "edited_message", "callback_query", "my_chat_member", "guest_message", "managed_bot", "chat_member", "message_reaction", "message_reaction_count"} {
 		if sim.Post(map[string]any{kind: map[string]any{"date": time.Now().Unix()}}) == 0 {
 			t.Errorf("%s is not asked for", kind)

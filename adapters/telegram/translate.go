@@ -15,16 +15,15 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Errors of a body that is no update; it goes to quarantine.
+// Errors for a body that is not an update. The webhook quarantines it.
 var (
 	errNoJSON     = errors.New("the body is not a JSON object")
 	errNoUpdateID = errors.New("the body has no integer update_id")
 )
 
-// Translate makes a request of an update's body: which stream, which event, and
-// the bytes to keep. It is lenient: of what it does not know, or what is not of the
-// type the Bot API promises, the whole is kept as chat.UpdateKept. The error is of
-// a body that is no update at all.
+// Translate converts an update's body into a request: its stream, its event, and the bytes
+// to keep. It is lenient: an update of an unknown kind, or with fields of unexpected types,
+// becomes chat.UpdateKept. It returns an error only for a body that is not an update.
 func Translate(bot Bot, body []byte, at time.Time) (commands.Request, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
@@ -50,15 +49,15 @@ func Translate(bot Bot, body []byte, at time.Time) (commands.Request, error) {
 	return r, nil
 }
 
-// inbound is what was made of an update.
+// inbound is a translated update.
 type inbound struct {
-	chat  int64 // 0 when it belongs to no chat
+	chat  int64 // 0 if the update belongs to no chat
 	event domain.Event
 	actor domain.Actor
 }
 
-// kindOf is the update's kind: its one field beside update_id. Were there several,
-// the one we act upon is taken; the others stay in raw.
+// kindOf returns the update's kind: the name of its only field besides update_id. If there
+// are several, a kind that the bot acts on wins; the others stay in raw.
 func kindOf(fields map[string]json.RawMessage) string {
 	for _, known := range []string{"message", "edited_message", "callback_query", "my_chat_member"} {
 		if fields[known] != nil {
@@ -71,7 +70,7 @@ func kindOf(fields map[string]json.RawMessage) string {
 	return "none"
 }
 
-// read makes an event of an update of a kind.
+// read converts an update of a kind into an event.
 func read(kind string, body json.RawMessage, id int64, at time.Time) inbound {
 	var in inbound
 	var ok bool
@@ -175,17 +174,18 @@ func (m *message) text() string {
 	return m.Caption
 }
 
-// media lists what the message carries beside its text. For old programs an animation
-// comes as a document too, and a live photo as a photo; each counts once.
+// media lists a message's attachments. For older clients Telegram sends an animation also as
+// a document, and a live photo also as a photo; each is listed once.
 func (m *message) media() []chat.Media {
 	var media []chat.Media
 	add := func(kind string, f *file) {
 		if f != nil {
-			media = append(media, chat.Media{Kind: kind, FileID: f.FileID, FileName: f.FileName, MimeType: f.MimeType, Size: f.FileSize, Duration: f.Duration})
+			media = append(media, chat.Media{Kind: kind, FileID: f.FileID, FileName: f.FileName,
+				MimeType: f.MimeType, Size: f.FileSize, Duration: f.Duration})
 		}
 	}
 	if n := len(m.Photo); n > 0 && m.LivePhoto == nil {
-		add("photo", &m.Photo[n-1]) // the sizes are of one picture, the largest last
+		add("photo", &m.Photo[n-1]) // all sizes show the same picture; the last is the largest
 	}
 	if m.Animation == nil {
 		add("document", m.Document)
@@ -209,7 +209,7 @@ func (m *message) media() []chat.Media {
 	return media
 }
 
-// parse reads a message leniently; false when it lacks what makes it one.
+// parse reads a message leniently. It returns false if the chat or the message id is missing.
 func parse(body json.RawMessage) (*message, bool) {
 	m := &message{}
 	if err := json.Unmarshal(body, m); err != nil || m.Chat == nil || m.Chat.ID == 0 || m.MessageID == 0 {
@@ -218,8 +218,8 @@ func parse(body json.RawMessage) (*message, bool) {
 	return m, true
 }
 
-// readMessage is false for service messages (someone joined, a title changed):
-// nobody said anything, so there is nothing to answer.
+// readMessage returns false for service messages (a member joined, a title changed), which
+// need no answer.
 func readMessage(body json.RawMessage, id int64) (inbound, bool) {
 	m, ok := parse(body)
 	if !ok {
@@ -264,12 +264,16 @@ func readButton(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 		Message *message `json:"message"`
 		Data    string   `json:"data"`
 	}
-	// A button below a message sent by inline mode has no chat to answer in.
-	if err := json.Unmarshal(body, &q); err != nil || q.ID == "" || q.Message == nil || q.Message.Chat == nil || q.Message.Chat.ID == 0 {
+	// A button of a message sent by inline mode belongs to no chat.
+	if err := json.Unmarshal(body, &q); err != nil || q.ID == "" || q.Message == nil || q.Message.Chat == nil ||
+		q.Message.Chat.ID == 0 {
 		return inbound{}, false
 	}
 	return inbound{q.Message.Chat.ID, chat.ButtonPressed{
-		Update: chat.Update{ID: id, Key: key("callback_query", q.ID)}, QueryID: q.ID, MessageID: q.Message.MessageID, Date: at,
+		Update: chat.Update{
+			ID:  id,
+			Key: key("callback_query", q.ID),
+		}, QueryID: q.ID, MessageID: q.Message.MessageID, Date: at,
 		From: q.From.sender(), Data: q.Data,
 	}, "customer"}, true
 }
@@ -291,7 +295,7 @@ func readMembership(body json.RawMessage, id int64) (inbound, bool) {
 	}, "customer"}, true
 }
 
-// chatIn finds the chat of an update of a kind that is only kept; 0 when it has none.
+// chatIn returns the chat of an update that is only kept; 0 if it has none.
 func chatIn(body json.RawMessage) int64 {
 	var in struct {
 		Chat    *chatRef `json:"chat"`
@@ -312,8 +316,8 @@ func chatIn(body json.RawMessage) int64 {
 	}
 }
 
-// key is the same for the same content, whatever the update's number: FNV-1a of
-// what tells one update of a chat from another.
+// key identifies an update's content independently of its update_id: FNV-1a of the fields
+// that distinguish the updates of a chat.
 func key(parts ...any) uint64 {
 	h := fnv.New64a()
 	for _, part := range parts {

@@ -20,11 +20,15 @@ import (
 )
 
 var (
-	demo = telegram.Bot{Name: "demo", Limit: chat.Limit{Count: 3, Window: time.Minute}, ReorderWindow: 100 * time.Millisecond}
+	demo = telegram.Bot{
+		Name:          "demo",
+		Limit:         chat.Limit{Count: 3, Window: time.Minute},
+		ReorderWindow: 100 * time.Millisecond,
+	}
 	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
 
-// fixtures are whole updates by file name without its ending.
+// fixtures returns complete updates by file name without extension.
 func fixtures(t testing.TB) map[string][]byte {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/updates/*.json")
@@ -42,7 +46,7 @@ func fixtures(t testing.TB) map[string][]byte {
 	return found
 }
 
-// golden is what each fixture becomes: its stream, then its event in the words of tell.
+// golden holds the result for each fixture: its stream, then its event as tell prints it.
 const golden = `
 business_connection              bot-demo                     kept business_connection 870000036
 business_message                 chat-demo:5000000001         kept business_message 870000037
@@ -107,7 +111,7 @@ shipping_query                   bot-demo                     kept shipping_quer
 unknown-kind                     chat-demo:5000000001         kept telepathy 870000061
 `
 
-// tell describes an event in one line: everything decisions look at but its key.
+// tell prints an event in one line: all fields that decisions use, except the key.
 func tell(event any) string {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
@@ -177,7 +181,7 @@ func translate(t testing.TB, body string) commands.Request {
 
 func received(r commands.Request) any { return r.Command.(chat.Receive).Event }
 
-// keyOf is what recognises an event's repeat under another update id.
+// keyOf returns the key by which a repeat under another update_id is recognised.
 func keyOf(event any) uint64 {
 	switch e := event.(type) {
 	case chat.MessageReceived:
@@ -194,7 +198,7 @@ func keyOf(event any) uint64 {
 	panic(fmt.Sprintf("%T is not received", event))
 }
 
-func TestEveryFixtureBecomesItsEventOnItsStream(t *testing.T) {
+func TestTranslate_Fixtures_Golden(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{}
 	for line := range strings.Lines(strings.TrimSpace(golden)) {
@@ -215,7 +219,7 @@ func TestEveryFixtureBecomesItsEventOnItsStream(t *testing.T) {
 	}
 }
 
-func TestARequestKeepsTheUpdateByteForByte(t *testing.T) {
+func TestTranslate_Raw_BytesKept(t *testing.T) {
 	t.Parallel()
 	for name, body := range fixtures(t) {
 		r, err := telegram.Translate(demo, body, noon)
@@ -229,7 +233,14 @@ func TestARequestKeepsTheUpdateByteForByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(r.Update.Raw, body) || r.Update.ID != update.ID || r.Update.Bot != "demo" {
-			t.Errorf("%s: kept bot %q, id %d and %d bytes of %d", name, r.Update.Bot, r.Update.ID, len(r.Update.Raw), len(body))
+			t.Errorf(
+				"%s: kept bot %q, id %d and %d bytes of %d",
+				name,
+				r.Update.Bot,
+				r.Update.ID,
+				len(r.Update.Raw),
+				len(body),
+			)
 		}
 		receive := r.Command.(chat.Receive)
 		if receive.Limit != demo.Limit || !receive.At.Equal(noon) || !r.At.Equal(noon) {
@@ -246,7 +257,7 @@ func TestARequestKeepsTheUpdateByteForByte(t *testing.T) {
 	}
 }
 
-func TestTextArrivesAsItWasSent(t *testing.T) {
+func TestTranslate_Text_Unchanged(t *testing.T) {
 	t.Parallel()
 	all := fixtures(t)
 	for _, name := range []string{"message-text-4096", "message-emoji", "message-rtl", "message-nul", "message-entities"} {
@@ -264,9 +275,7 @@ func TestTextArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
-// What is not as the Bot API promises is kept whole, in the stream of its chat as
-// far as one can be found.
-func TestMediaOfEveryKindAreKept(t *testing.T) {
+func TestTranslate_MediaOfEveryKind_Listed(t *testing.T) {
 	for fields, want := range map[string]chat.Media{
 		`"photo": [{"file_id": "s", "file_size": 1}, {"file_id": "f", "file_size": 2}]`:                      {Kind: "photo", FileID: "f", Size: 2},
 		`"live_photo": {"file_id": "f", "file_size": 2}, "photo": [{"file_id": "s"}]`:                        {Kind: "live_photo", FileID: "f", Size: 2},
@@ -282,7 +291,13 @@ func TestMediaOfEveryKindAreKept(t *testing.T) {
 		`"story": {"id": 1}`: {Kind: "story"}, `"game": {"title": "G"}`: {Kind: "game"}, `"checklist": {"title": "C"}`: {Kind: "checklist"},
 		`"paid_media": {"star_count": 1}`: {Kind: "paid_media"}, `"giveaway": {}`: {Kind: "giveaway"}, `"rich_message": {}`: {Kind: "rich_message"},
 	} {
-		r, err := telegram.Translate(demo, []byte(`{"update_id": 1, "message": {"message_id": 1, "date": 1, "chat": {"id": 7}, "caption": "look", `+fields+`}}`), noon)
+		r, err := telegram.Translate(
+			demo,
+			[]byte(
+				`{"update_id": 1, "message": {"message_id": 1, "date": 1, "chat": {"id": 7}, "caption": "look", `+fields+`}}`,
+			),
+			noon,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +308,9 @@ func TestMediaOfEveryKindAreKept(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadIsKeptWhole(t *testing.T) {
+// An update that does not follow the Bot API is kept complete, in the stream of its chat if
+// it names one.
+func TestTranslate_UnexpectedShape_UpdateKept(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ body, stream, kind string }{
 		{`{"update_id":1}`, "bot-demo", "none"},
@@ -325,7 +342,7 @@ func TestWhatCannotBeReadIsKeptWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoUpdateIsRefused(t *testing.T) {
+func TestTranslate_NotAnUpdate_Error(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ body, says string }{
 		{``, "JSON"},
@@ -344,13 +361,14 @@ func TestWhatIsNoUpdateIsRefused(t *testing.T) {
 		{`{"update_id":9223372036854775808}`, "update_id"},
 		{`{"update_id":true}`, "update_id"},
 	} {
-		if r, err := telegram.Translate(demo, []byte(c.body), noon); err == nil || !strings.Contains(err.Error(), c.says) {
+		if r, err := telegram.Translate(demo, []byte(c.body), noon); err == nil ||
+			!strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: request %+v, error %v; want an error that names %s", c.body, r, err, c.says)
 		}
 	}
 }
 
-func TestTheKeyKnowsAMessageUnderAnotherUpdateID(t *testing.T) {
+func TestKey_OtherUpdateID_Same(t *testing.T) {
 	t.Parallel()
 	for name, body := range fixtures(t) {
 		var fields map[string]json.RawMessage
@@ -365,7 +383,7 @@ func TestTheKeyKnowsAMessageUnderAnotherUpdateID(t *testing.T) {
 	}
 }
 
-func TestTheKeyTellsDifferentUpdatesApart(t *testing.T) {
+func TestKey_DifferentUpdates_Differ(t *testing.T) {
 	t.Parallel()
 	bodies := []string{
 		`{"update_id":1,"message":{"message_id":5,"date":100,"chat":{"id":7},"text":"hi"}}`,
@@ -394,8 +412,8 @@ func TestTheKeyTellsDifferentUpdatesApart(t *testing.T) {
 	}
 }
 
-// FuzzTranslate: whatever comes, it is an update with a stream and its bytes, or an
-// error that says why not.
+// FuzzTranslate checks that every body is either translated, with a stream and its bytes, or
+// rejected with an error.
 func FuzzTranslate(f *testing.F) {
 	for _, body := range fixtures(f) {
 		f.Add(body)

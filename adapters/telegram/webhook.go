@@ -1,5 +1,5 @@
-// Package telegram is the edge to Telegram: the webhook that receives updates, the
-// translation of an update into a command, and the senders of what the ledger owes.
+// Package telegram connects chatledger to Telegram: the webhook that receives updates, the
+// translation of an update into a command, and the senders of deliveries.
 package telegram
 
 import (
@@ -23,46 +23,46 @@ import (
 )
 
 const (
-	// maxBody is over ten times the largest update: 4,096 characters, each escaped
-	// as 12 bytes, twice (a reply quotes its message).
+	// maxBody, in bytes, is over ten times the largest update: 4,096 characters, each
+	// escaped as 12 bytes, twice (a reply quotes its message).
 	maxBody = 1 << 20
-	// maxStranger is how much of a stranger's body is read, so that the connection
-	// of a bot with an outdated secret survives.
+	// maxStranger is the largest body, in bytes, of an unauthorized request after which the
+	// connection stays open: that of a bot with an outdated secret survives.
 	maxStranger = 4 << 10
-	// secretHeader is as net/http writes it.
+	// secretHeader is Telegram's header in net/http's canonical form.
 	secretHeader = "X-Telegram-Bot-Api-Secret-Token"
-	// storeTimeout ends the wait for a database that does not answer: Telegram gets
-	// its 503 within 5 s and holds the update.
+	// storeTimeout bounds the wait for the database: Telegram gets a 503 within 5 s and
+	// retries the update.
 	storeTimeout = 4500 * time.Millisecond
-	// retryAfter is asked of Telegram when an update could not be stored, in seconds.
+	// retryAfter, in seconds, is sent to Telegram when an update could not be stored.
 	retryAfter = 2
 )
 
-// Bot is what receiving for a bot needs to know.
+// Bot holds the settings for receiving a bot's updates.
 type Bot struct {
 	Name          string
-	Secrets       []Digest // any of them is right; that of an empty secret never is
-	RelayKey      string   // by which a relay signs bodies; "" when there is none
+	Secrets       []Digest // valid secrets; the digest of an empty secret is never valid
+	RelayKey      string   // key by which a relay signs bodies; "" if there is no relay
 	Limit         chat.Limit
-	ReorderWindow time.Duration // how long a chat's update waits for others with lower ids
+	ReorderWindow time.Duration // how long an update waits for updates of its chat with lower ids
 }
 
-// Digest is a secret as receivers know it: its SHA-256.
+// Digest is the SHA-256 of a secret.
 type Digest [sha256.Size]byte
 
-// DigestOf is the digest of a secret.
+// DigestOf returns the digest of a secret.
 func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
 
-// Webhook receives updates: it answers 200 when an update is durable, and not before.
+// Webhook receives updates. It answers 200 only after the update has been committed.
 type Webhook struct {
-	// Find is who receives at an address, /webhook/<bot> with an empty path or
-	// /webhook/<bot>/<path>; false when nobody does. It is asked for every request.
+	// Find returns the bot that receives at /webhook/<bot> (path is empty) or at
+	// /webhook/<bot>/<path>; false if there is none. It is called for every request.
 	Find       func(bot, path string) (Bot, bool)
 	Handle     func(context.Context, commands.Request) (commands.Result, error)
 	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
 	Observe    func(bot string, status int, took time.Duration)
 	Guard      guard.Limiter    // nil means no limits
-	Now        func() time.Time // nil is the clock
+	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger
 }
 
@@ -81,27 +81,28 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusOK
 	}
 	if status == http.StatusOK {
-		status = wh.take(w, r, bot)
+		status = wh.accept(w, r, bot)
 	} else {
-		status = wh.refuse(w, r, bot, status)
+		status = wh.reject(w, r, bot, status)
 	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(status)
 	if !known {
-		name = "" // whatever a stranger calls is no label
+		name = "" // a name that the sender chose must not become a metric label
 	}
 	wh.Observe(name, status, time.Since(begun))
 }
 
-// admit says whether a request may come in, 200, or why it may not.
+// admit returns 200 if the request is authorized, or the status to reject it with.
 func admit(r *http.Request, bot Bot, known bool) int {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed
 	}
-	// The comparison is made for unknown bots too, so that its time tells nothing. Who
-	// names two secrets is guessing, or speaks past a proxy that looked at the other one.
+	// Secrets are compared for unknown bots as well, so that timing does not reveal which
+	// bots exist. A request with two secret headers is rejected: a proxy may have checked
+	// the other one.
 	given := ""
 	if named := r.Header[secretHeader]; len(named) == 1 {
 		given = named[0]
@@ -116,14 +117,14 @@ func admit(r *http.Request, bot Bot, known bool) int {
 	return http.StatusOK
 }
 
-// refuse turns a request away, and its sender, who does not give up.
-func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, status int) int {
+// reject reports an unauthorized request to the guard and returns the status to answer.
+func (wh *Webhook) reject(w http.ResponseWriter, r *http.Request, bot Bot, status int) int {
 	if r.ContentLength < 0 || r.ContentLength > maxStranger {
-		w.Header().Set("Connection", "close") // and the rest of the body stays unread
+		w.Header().Set("Connection", "close") // the rest of the body stays unread
 	}
 	if wh.Guard != nil {
 		if status != http.StatusUnauthorized {
-			bot.Name = "" // it was not its secret that was wrong
+			bot.Name = "" // not a wrong secret
 		}
 		if wait := wh.Guard.Failed(r, bot.Name); wait > 0 {
 			w.Header().Set("Retry-After", guard.Seconds(wait))
@@ -136,8 +137,8 @@ func (wh *Webhook) refuse(w http.ResponseWriter, r *http.Request, bot Bot, statu
 	return status
 }
 
-// take takes the request in and says with which status.
-func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
+// accept reads and stores an authorized request and returns the status to answer.
+func (wh *Webhook) accept(w http.ResponseWriter, r *http.Request, bot Bot) int {
 	if wh.Guard != nil {
 		wh.Guard.Authenticated(r)
 	}
@@ -150,19 +151,28 @@ func (wh *Webhook) take(w http.ResponseWriter, r *http.Request, bot Bot) int {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
 	case err != nil:
-		return http.StatusBadRequest // the sender broke off; nobody hears this
+		return http.StatusBadRequest // the sender disconnected
 	}
-	// The update is taken in even when the sender hangs up meanwhile.
+	// The update is stored even if the sender disconnects meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if stream, err := wh.store(ctx, bot, body); err != nil {
-		wh.Log.ErrorContext(ctx, "update not stored; Telegram will send it again", "bot", bot.Name, "stream", stream, "error", err)
+		wh.Log.ErrorContext(
+			ctx,
+			"update not stored; Telegram will retry it",
+			"bot",
+			bot.Name,
+			"stream",
+			stream,
+			"error",
+			err,
+		)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
 }
 
-// store makes the body durable: as an event of a stream, or in quarantine.
+// store commits the body as an event of a stream, or to quarantine if it is not an update.
 func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.StreamID, error) {
 	now := wh.Now
 	if now == nil {
@@ -176,11 +186,11 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	return request.Stream, err
 }
 
-// nobody is compared with where there is no secret.
+// nobody is compared with if a bot has no secret.
 var nobody = []Digest{DigestOf("")}
 
-// authentic compares in a time that depends neither on the secrets nor on where
-// they differ.
+// authentic reports whether given is one of the secrets. Its duration depends neither on
+// the secrets nor on where they differ.
 func authentic(secrets []Digest, given string) bool {
 	digest := DigestOf(given)
 	if len(secrets) == 0 {

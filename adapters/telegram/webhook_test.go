@@ -30,7 +30,7 @@ const (
 	within = 5 * time.Second
 )
 
-// receiver is a webhook that only notes what it is asked to keep.
+// receiver is a webhook that only records what it should store.
 type receiver struct {
 	*httptest.Server
 	taken atomic.Int64 // bytes read from all connections
@@ -93,7 +93,7 @@ func newReceiver(t *testing.T) *receiver {
 	return rc
 }
 
-// counting counts what is read from the connections of a listener.
+// counting counts the bytes read from the connections of a listener.
 type counting struct {
 	net.Listener
 	read *atomic.Int64
@@ -115,7 +115,7 @@ func (c countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// post sends a body as Telegram does, save for what change alters.
+// post sends a body as Telegram does, after change has modified the request.
 func (rc *receiver) post(t *testing.T, body string, change func(*http.Request)) *http.Response {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, rc.URL+"/webhook/demo", strings.NewReader(body))
@@ -133,13 +133,18 @@ func (rc *receiver) post(t *testing.T, body string, change func(*http.Request)) 
 	}
 	defer answer.Body.Close()
 	if said, err := io.ReadAll(answer.Body); err != nil || len(said) > 0 {
-		t.Errorf("%s: the answer has a body (%q, %v): Telegram would take it for a method to run", r.URL.Path, said, err)
+		t.Errorf(
+			"%s: the answer has a body (%q, %v): Telegram would take it for a method to run",
+			r.URL.Path,
+			said,
+			err,
+		)
 	}
 	return answer
 }
 
-// kept waits for the observation of n requests, and returns what was kept and
-// what was observed. An observation follows its answer.
+// kept waits until n requests were observed and returns what was stored and observed. A
+// request is observed after its answer.
 func (rc *receiver) kept(t *testing.T, n int) (handled []commands.Request, quarantined, observed []string) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
@@ -163,7 +168,7 @@ func content(kind string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set("Content-Type", kind) }
 }
 
-func TestBadInputIsAnsweredAndCounted(t *testing.T) {
+func TestWebhook_BadInput_RejectedAndCounted(t *testing.T) {
 	t.Parallel()
 	long := `{"update_id":17,"message":{"text":"` + strings.Repeat("x", 1<<20) + `"}}`
 	for name, c := range map[string]struct {
@@ -212,7 +217,7 @@ func TestBadInputIsAnsweredAndCounted(t *testing.T) {
 	}
 }
 
-func TestWhatTelegramSendsIsAccepted(t *testing.T) {
+func TestWebhook_Update_Accepted(t *testing.T) {
 	t.Parallel()
 	almost := strings.Replace(hello, "hello", strings.Repeat("x", 1<<20-len(hello)+len("hello")), 1)
 	for name, c := range map[string]struct {
@@ -244,7 +249,7 @@ func TestWhatTelegramSendsIsAccepted(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoUpdateIsQuarantinedWithItsBytes(t *testing.T) {
+func TestWebhook_NotAnUpdate_Quarantined(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{``, `not JSON`, `{"update_id":`, `[1]`, `{}`, `{"message":{"text":"hi"}}`, `{"update_id":"17"}`, `{"update_id":17.5}`, "\x00\xff\xfe"} {
 		rc := newReceiver(t)
@@ -258,7 +263,7 @@ func TestWhatIsNoUpdateIsQuarantinedWithItsBytes(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
+func TestWebhook_StoreFails_RetryAfter(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"an update": hello, "a body for quarantine": "not JSON"} {
 		rc := newReceiver(t)
@@ -271,9 +276,9 @@ func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// A stranger's 10 MB are not read: the answer comes first, and then the
+// An unauthorized body of 10 MB is not read: the answer is sent first, and then the
 // connection is closed.
-func TestAStrangersBodyStaysUnread(t *testing.T) {
+func TestWebhook_UnauthorizedLargeBody_Unread(t *testing.T) {
 	t.Parallel()
 	const size = 10_000_000
 	for name, c := range map[string]struct {
@@ -294,7 +299,13 @@ func TestAStrangersBodyStaysUnread(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(within))
-			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s: guess\r\n%s\r\n\r\n", c.target, token, c.framing)
+			fmt.Fprintf(
+				conn,
+				"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s: guess\r\n%s\r\n\r\n",
+				c.target,
+				token,
+				c.framing,
+			)
 			sending := make(chan struct{})
 			go func() {
 				defer close(sending)
@@ -321,8 +332,8 @@ func TestAStrangersBodyStaysUnread(t *testing.T) {
 	}
 }
 
-// A bot with an outdated secret sends small bodies: its connection survives.
-func TestASmallUnauthorisedBodyKeepsTheConnection(t *testing.T) {
+// A bot with an outdated secret sends small bodies: its connection stays open.
+func TestWebhook_UnauthorizedSmallBody_StaysOpen(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t)
 	for range 3 {

@@ -143,7 +143,7 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 		{"nor asked for the webhook", func(p *examinee) { p.telegram = nobody }, "error", "bot shop webhook", "connection refused", "look at --telegram-url", ""},
 		{"a clock is off", func(p *examinee) { p.ahead = 10 * time.Second }, "warning", "Telegram's clock", "apart", "chrony", ""},
 		{"a clock is far off", func(p *examinee) { p.ahead = -time.Hour }, "error", "Telegram's clock", "apart", "chrony", ""},
-		{"the token is nobody's", func(p *examinee) { p.info = nil }, "error", "bot shop webhook", "the token is no bot's", "BotFather", ""},
+		{"the token is nobody's", func(p *examinee) { p.info = nil }, "error", "bot shop webhook", "invalid bot token", "BotFather", ""},
 		{"the webhook is elsewhere", func(p *examinee) { p.info["url"] = "https://elsewhere.example.com/" }, "error", "bot shop webhook", `Telegram posts to "https://elsewhere`, "webhook set --bot shop", ""},
 		{"the webhook is gone", func(p *examinee) { p.info["url"] = "" }, "error", "bot shop webhook", "should post to", "webhook set --bot shop", ""},
 		{"other updates are asked for", func(p *examinee) { p.info["allowed_updates"] = []string{"message"} }, "error", "bot shop webhook", "allowed_updates", "webhook set", ""},
