@@ -44,17 +44,6 @@ func TestCrossValidationGuessesAtEveryExampleOnce(t *testing.T) {
 	refused(t, "--folds", "intents", "eval", "--train", shopExamples, "--folds", "5", "--test", shopTest)
 }
 
-func TestMeasuringCountsWhatItSays(t *testing.T) {
-	t.Parallel()
-	v := &evaluation{guesses: []evaluated{{0.9, true, true}, {0.8, true, false}, {0.2, true, true}, {0.7, false, false}, {0.1, false, false}}}
-	if c := v.at(0.5); c != (counts{inScope: 3, right: 2, outOfScope: 2, refused: 1, understood: 3, understoodWell: 1}) {
-		t.Errorf("at 0.5: %+v", c)
-	}
-	if c := v.at(0); c.understood != 5 || c.refused != 0 {
-		t.Errorf("at 0: %+v", c)
-	}
-}
-
 func TestATestMayHaveOneLanguageAndStrangersOfAnyName(t *testing.T) {
 	t.Parallel()
 	test := filepath.Join(t.TempDir(), "test.tsv")
@@ -94,7 +83,7 @@ func TestBadExamplesAreNamedByFileAndLine(t *testing.T) {
 		{"columns", "a\tone\nb two\n", "columns.tsv:2: write intent, tab, message"},
 		{"nameless", "a\tone\n\ttwo\n", "nameless.tsv:2: write intent, tab, message"},
 		{"binary", "a\tone\n\xff\xfe\x00\n", "binary.tsv:2: not UTF-8"},
-		{"long", "a\tone\na\t" + strings.Repeat("x", longestLine) + "\n", "long.tsv:2: a line longer than 65536 bytes"},
+		{"long", "a\tone\na\t" + strings.Repeat("x", 1<<16) + "\n", "long.tsv:2: a line longer than 65536 bytes"},
 	} {
 		file := filepath.Join(dir, c.name+".tsv")
 		write(t, file, c.content)

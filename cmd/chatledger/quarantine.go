@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
-	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 )
 
 type quarantineCmd struct {

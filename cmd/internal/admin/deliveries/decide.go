@@ -13,7 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
-	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"

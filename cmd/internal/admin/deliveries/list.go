@@ -17,7 +17,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
-	"github.com/chatledger/chatledger/cmd/internal/admin/terminal"
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 	"github.com/chatledger/chatledger/commands"
 )
 
