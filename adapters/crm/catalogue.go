@@ -1,8 +1,8 @@
 // Package crm asks another system about customers, their orders, invoices, charges and
-// addresses; changes billing addresses, gives back what was charged twice, and reports
-// deliveries that went wrong there. A Client speaks the contract of docs/crm-openapi.yaml to
-// any CRM that serves it; a Catalogue is a list of orders read from a file, for a bot
-// that has no CRM. Both are Orders. Tools sends deliveries with them.
+// addresses; it changes billing addresses, refunds duplicate charges, and reports problems
+// with deliveries there. A Client speaks the contract of docs/crm-openapi.yaml to any CRM that
+// serves it; a Catalogue is a list of orders read from a file, for a bot without a CRM. Both
+// are Orders. Tools sends the deliveries that use them.
 package crm
 
 import (
@@ -15,16 +15,16 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Orders finds an order by its number; false when there is none, or none that they may see
-// who ask.
+// Orders finds an order by its number; false when there is none, or when the asker may not
+// see it.
 type Orders interface {
 	Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error)
 }
 
-// Asker is who asks for an order.
+// Asker identifies the person who asks for an order.
 type Asker struct {
-	User     int64  `json:"telegram_user,omitempty"` // Telegram's id; 0 when nobody is known to
-	Chat     int64  `json:"telegram_chat"`           // where the answer is read: in a group, by all of it
+	User     int64  `json:"telegram_user,omitempty"` // Telegram's id; 0 when it is unknown
+	Chat     int64  `json:"telegram_chat"`           // the chat in which the answer is read, by everybody in a group
 	Customer string `json:"customer,omitempty"`      // the CRM's id of the user, when it is known
 }
 
@@ -63,7 +63,8 @@ func ReadCatalogue(path string) (Catalogue, error) {
 	return c, nil
 }
 
-// Order implements Orders. A list does not know whose its orders are: everybody may see them.
+// Order implements Orders. A catalogue does not know the owners of orders: everybody may see
+// them.
 func (c Catalogue) Order(_ context.Context, number string, _ Asker) (dialog.Order, bool, error) {
 	order, found := c[strings.ToUpper(number)]
 	return order, found, nil

@@ -17,33 +17,33 @@ import (
 )
 
 const (
-	// callTimeout bounds one call; after this long its outcome is unknown. With
-	// the window it is less than a worker has for an attempt, some 11 s.
+	// callTimeout limits one call; after this long its outcome is unknown. Together with the
+	// window it is less than a worker has for an attempt, some 11 s.
 	callTimeout = 10 * time.Second
-	// maxAnswer bounds what is read of an answer, in bytes: maxBatch times maxCharges
-	// charges are some 300 KiB.
+	// maxAnswer limits what is read of an answer, in bytes: maxBatch times maxCharges charges
+	// are some 300 KiB.
 	maxAnswer = 1 << 20
-	// connections to one CRM: kind to it, and more than the batches that a slow
-	// second of it gathers.
+	// connections to one CRM: few enough not to overload it, and more than the batches that
+	// gather while it is slow for a second.
 	connections = 16
-	// After breakAfter failures in a row the breaker opens: nothing is sent for
+	// After breakAfter failures in a row the circuit breaker opens: nothing is sent for
 	// breakFor, then one call goes out to see whether the CRM is back.
 	breakAfter = 5
 	breakFor   = 60 * time.Second
-	// maxRetryAfter bounds what the CRM can ask for, should it send nonsense.
+	// maxRetryAfter limits the wait that the CRM can ask for.
 	maxRetryAfter = time.Hour
-	// setUpPause is how long to wait where only a person can mend it: a wrong
-	// token or address of the CRM.
+	// setUpPause is the pause after a wrong token or address of the CRM, which only a person
+	// can correct.
 	setUpPause = time.Minute
-	// maxQuoted is how much of what the CRM said can get into a reason, in characters.
+	// maxQuoted limits what a reason quotes of an answer, in characters.
 	maxQuoted = 200
 )
 
-// Error says why a call brought nothing, and what its caller can do.
+// Error is the error of every method of a Client.
 type Error struct {
 	State  domain.DeliveryState // Refused: for good. Again: it may pass. Unknown: it may have taken effect
 	After  time.Duration        // Again: not before this long; 0 when nobody knows
-	Status int                  // of HTTP; 0 when no answer came
+	Status int                  // of HTTP; 0 when there was no answer
 	Reason string
 }
 
@@ -53,27 +53,26 @@ func refused(format string, args ...any) *Error {
 	return &Error{State: domain.DeliveryRefused, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Client speaks to one CRM. Its methods return an *Error when they fail; they are
-// safe to call from many goroutines.
+// Client calls one CRM. It is safe for concurrent use.
 type Client struct {
-	Batched func(lookups int) // is told of each batch that goes out; may be nil
+	Batched func(lookups int) // observes the size of each batch that is sent; may be nil
 
 	url, token string
 	http       *outbound.Client
 
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
-	batches sync.WaitGroup // on their way
+	batches sync.WaitGroup // being sent
 
 	mu sync.Mutex
-	// known are the look-ups under way, and what was found not long ago. The library's
-	// own expiring cache starts a goroutine that cannot be stopped.
+	// known holds the lookups in progress and recent results. The library's own expiring
+	// cache starts a goroutine that cannot be stopped.
 	known     *simplelru.LRU[item, *lookup]
 	gathering map[kind]*batch
 }
 
-// NewClient returns a client of the CRM at a base URL. A token, when there is one, is
-// sent as a bearer token.
+// NewClient returns a client of the CRM at a base URL. A token that is not empty is sent as a
+// bearer token.
 func NewClient(base, token string) (*Client, error) {
 	if err := outbound.CheckBaseURL(base); err != nil {
 		return nil, fmt.Errorf("CRM: %w", err)
@@ -94,9 +93,9 @@ func NewClient(base, token string) (*Client, error) {
 	return c, nil
 }
 
-// Close cuts the look-ups under way off and waits for them to end.
+// Close cancels the lookups in progress and waits for them to end.
 func (c *Client) Close() {
-	c.mu.Lock() // nobody joins from here on
+	c.mu.Lock() // no lookup joins from here on
 	c.stop()
 	c.mu.Unlock()
 	c.batches.Wait()
@@ -110,7 +109,7 @@ func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) { c.htt
 // Breaker returns the state of the circuit breaker: closed, open or half-open.
 func (c *Client) Breaker() string { return c.http.Breaker() }
 
-// Receipt is the CRM's word that a billing address was changed.
+// Receipt is the CRM's confirmation that a billing address was changed.
 type Receipt struct {
 	ID        string `json:"id"`
 	Customer  string `json:"customer"`
@@ -118,13 +117,13 @@ type Receipt struct {
 	UpdatedAt string `json:"updated_at"`
 }
 
-// UpdateBillingAddress changes a customer's billing address. A repeat with the same
-// key changes nothing, and is answered with the first receipt.
+// UpdateBillingAddress changes a customer's billing address. A retry with the same key
+// changes nothing and returns the first receipt.
 func (c *Client) UpdateBillingAddress(ctx context.Context, key, customer, address string) (Receipt, error) {
 	if err := checked("customer", customer, "address", address); err != nil {
 		return Receipt{}, err
 	}
-	defer c.forget(item{Kind: kindCustomer, Key: customer}) // whatever came of it, it may have taken effect
+	defer c.forget(item{Kind: kindCustomer, Key: customer}) // even a failed call may have taken effect
 	var r Receipt
 	path := "/customers/" + url.PathEscape(customer) + "/billing-address"
 	if err := c.call(ctx, http.MethodPut, path, key, map[string]string{"address": address}, &r); err != nil {
@@ -184,7 +183,7 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	}
 }
 
-// open is the error of a call that is not made because the breaker is open.
+// open returns the error of a call that is not made because the circuit breaker is open.
 func (c *Client) open() *Error {
 	return &Error{State: domain.DeliveryRetry, After: c.http.OpenFor(), Reason: (&outbound.Error{Open: true}).Error()}
 }
@@ -207,13 +206,13 @@ func refusal(err *outbound.Error) *Error {
 	return e
 }
 
-// problem is an error as RFC 9457 writes it.
+// problem is an error in the format of RFC 9457.
 type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 }
 
-// error is what a problem means to the caller.
+// error translates a problem.
 func (p problem) error() *Error {
 	e := &Error{State: domain.DeliveryRetry, Status: p.Status, Reason: fmt.Sprintf("%d, %.*q", p.Status, maxQuoted, p.Detail)}
 	switch {
@@ -227,7 +226,7 @@ func (p problem) error() *Error {
 	return e
 }
 
-// missing names the fields that are empty, given as pairs of name and value.
+// missing returns the names of the empty fields, which are given as pairs of name and value.
 func missing(pairs ...string) string {
 	var names []string
 	for i := 0; i < len(pairs); i += 2 {

@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// window is how long a look-up waits for others of its kind to go with it.
+	// window is the time that a lookup waits for others of its kind, to be sent with them.
 	window = 100 * time.Millisecond
-	// maxBatch is how many go together at most; the contract allows no more.
+	// maxBatch limits the lookups of one request, as the contract does.
 	maxBatch = 50
 	// maxKey is the contract's limit of a key, in characters.
 	maxKey = 300
-	// life is how long a finding is good for. Other processes learn of an update
-	// that late.
+	// life is the time for which a result is cached. Other processes see an update at most
+	// this late.
 	life = 30 * time.Second
-	// cacheSize is how many findings are remembered: with some 500 bytes each, 5 MiB.
+	// cacheSize is the number of cached results: with some 500 bytes each, 5 MiB.
 	cacheSize = 10_000
 )
 
-// Customer is a customer as the CRM knows them.
+// Customer is a customer of the CRM.
 type Customer struct {
 	ID             string `json:"id"`
 	Name           string `json:"name"`
 	Email          string `json:"email,omitempty"`           // empty when none is known
-	Tier           string `json:"tier,omitempty"`            // how they are served; empty: standard
+	Tier           string `json:"tier,omitempty"`            // service tier; empty: standard
 	BillingAddress string `json:"billing_address,omitempty"` // empty when none is known
 }
 
@@ -48,7 +48,7 @@ func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error
 // Order implements Orders.
 func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error) {
 	if checked("customer", by.Customer) != nil {
-		by.Customer = "" // the CRM has ids that it does not take: it has the others to tell by
+		by.Customer = "" // an id that the contract does not allow; the CRM has the other fields
 	}
 	a, err := c.lookUp(ctx, item{Kind: kindOrder, Key: strings.ToUpper(number), Asker: by})
 	if err != nil || a.Order == nil {
@@ -59,11 +59,11 @@ func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Ord
 	return order, true, nil
 }
 
-// maxValues bounds what the words for a code are filled with.
+// maxValues limits the values of a code.
 const maxValues = 10
 
-// coded is a code as it is kept: without it the CRM's own words are told, so that one
-// beyond the limits is no error.
+// coded returns a code, or none when it is beyond the limits: then the customer reads the
+// CRM's own words.
 func coded(c dialog.Coded) dialog.Coded {
 	if utf8.RuneCountInString(c.Code) > maxQuoted || len(c.Values) > maxValues {
 		return dialog.Coded{}
@@ -76,7 +76,7 @@ func coded(c dialog.Coded) dialog.Coded {
 	return c
 }
 
-// ValidateAddress checks an address on one line. That it is not valid is no error.
+// ValidateAddress checks an address on one line. An invalid address is not an error.
 func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.AddressCheck, error) {
 	a, err := c.lookUp(ctx, item{Kind: kindAddress, Key: address})
 	switch {
@@ -91,7 +91,7 @@ func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.Ad
 	}
 }
 
-// kind is what is looked up, in the contract's words.
+// kind is a kind of lookup, as the contract names it.
 type kind string
 
 const (
@@ -102,26 +102,26 @@ const (
 	kindAddress  kind = "address"
 )
 
-// item names one look-up.
+// item identifies one lookup.
 type item struct {
 	Kind  kind   `json:"kind"`
 	Key   string `json:"key"`
-	Owner string `json:"owner,omitempty"` // whose order it has to be; of invoices and charges
-	Asker Asker  `json:"asker,omitzero"`  // who wants to see it; of orders
+	Owner string `json:"owner,omitempty"` // the customer whose order it must be; of invoices and charges
+	Asker Asker  `json:"asker,omitzero"`  // the person who wants to see it; of orders
 }
 
-// named is what an answer repeats of an item.
+// named returns the part of an item that an answer repeats.
 func (it item) named() item { return item{Kind: it.Kind, Key: it.Key, Owner: it.Owner} }
 
-// owned is the look-up of something that only its customer may see. Like the asker, the
-// owner is part of what is remembered, so that nobody is told what another has asked for.
+// owned returns the lookup of something that only its customer may see. The owner, like the
+// asker, is part of the cache key, so that nobody gets another customer's result.
 func owned(k kind, customer, number string) item {
 	return item{Kind: k, Key: strings.ToUpper(number), Owner: customer}
 }
 
 func (it item) owned() bool { return it.Kind == kindInvoice || it.Kind == kindCharges }
 
-// check refuses what would spoil a whole batch.
+// check rejects an item that would make the CRM reject the whole batch.
 func (it item) check() error {
 	if it.owned() {
 		return checked("order", it.Key, "customer", it.Owner)
@@ -129,8 +129,7 @@ func (it item) check() error {
 	return checked(string(it.Kind), it.Key)
 }
 
-// checked refuses what the contract does not take for a key, given as pairs of name and
-// value.
+// checked rejects keys that the contract does not allow, given as pairs of name and value.
 func checked(pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {
 		if n := utf8.RuneCountInString(pairs[i+1]); n < 1 || n > maxKey || !utf8.ValidString(pairs[i+1]) {
@@ -140,24 +139,23 @@ func checked(pairs ...string) error {
 	return nil
 }
 
-// lookup is an item under way or done, shared by all who ask for it meanwhile.
+// lookup is an item in progress or done, shared by all callers that ask for it.
 type lookup struct {
 	item
 	done   chan struct{} // closed when the rest is set
 	answer answer
 	err    error
-	until  time.Time // the finding is good till then
+	until  time.Time // the result is cached until then
 }
 
-// batch is what goes out together, in the context of the first who asked, which says
-// what it is a part of.
+// batch is the lookups of one request, in the context (trace) of the first caller.
 type batch struct {
 	ctx     context.Context
 	lookups []*lookup
 	full    chan struct{}
 }
 
-// lookUp waits for the answer to one item. Who gives up waiting leaves the others alone.
+// lookUp waits for the answer to one item. A caller that gives up does not cancel the others.
 func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 	if err := it.check(); err != nil {
 		return answer{}, err
@@ -174,7 +172,7 @@ func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 	}
 }
 
-// join finds an item that is known or under way, or adds it to the batch that gathers.
+// join returns an item that is cached or in progress, or adds it to the gathering batch.
 func (c *Client) join(ctx context.Context, it item) (*lookup, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,7 +196,7 @@ func (c *Client) gather(ctx context.Context, l *lookup) {
 	if b == nil {
 		b = &batch{ctx: context.WithoutCancel(ctx), full: make(chan struct{})}
 		c.gathering[l.Kind] = b
-		c.batches.Go(func() { c.carry(l.Kind, b) })
+		c.batches.Go(func() { c.sendBatch(l.Kind, b) })
 	}
 	if b.lookups = append(b.lookups, l); len(b.lookups) == maxBatch {
 		delete(c.gathering, l.Kind)
@@ -206,9 +204,9 @@ func (c *Client) gather(ctx context.Context, l *lookup) {
 	}
 }
 
-// carry waits until a batch is full or its first look-up has waited long enough, asks,
-// and hands the answers out.
-func (c *Client) carry(k kind, b *batch) {
+// sendBatch waits until a batch is full or its first lookup has waited for the window, sends
+// it, and hands out the answers.
+func (c *Client) sendBatch(k kind, b *batch) {
 	select {
 	case <-time.After(window):
 	case <-b.full:
@@ -227,15 +225,15 @@ func (c *Client) carry(k kind, b *batch) {
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 	if c.ctx.Err() != nil {
-		cancel() // now, and not a moment after the call has begun
+		cancel() // now, rather than just after the call has begun
 	}
 	c.ask(ctx, b.lookups)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range b.lookups {
-		// "Not found" is not remembered: the order that was placed a moment ago may
-		// arrive at any time, and its customer asks again at once.
+		// "Not found" is not cached: an order that was placed a moment ago may arrive at any
+		// time, and its customer asks again at once.
 		if l.until = time.Now().Add(life); l.err != nil || !l.answer.found() {
 			c.known.Remove(l.item)
 		}
@@ -243,8 +241,8 @@ func (c *Client) carry(k kind, b *batch) {
 	}
 }
 
-// forget makes the next to ask for an item ask the CRM, also when a look-up that began
-// earlier is still under way.
+// forget removes an item from the cache, also when its lookup is still in progress: the next
+// caller asks the CRM.
 func (c *Client) forget(it item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,7 +258,7 @@ func (c *Client) ask(ctx context.Context, lookups []*lookup) {
 	var got answers
 	err := c.call(ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
 	if err != nil && err.State == domain.DeliveryRefused && len(lookups) > 1 {
-		err.State = domain.DeliveryRetry // one of them may be to blame: they come back at different times
+		err.State = domain.DeliveryRetry // one of them may be the cause: they are retried at different times
 	}
 	for i, l := range lookups {
 		if err != nil {
@@ -271,13 +269,13 @@ func (c *Client) ask(ctx context.Context, lookups []*lookup) {
 	}
 }
 
-// answers is what the CRM says to a batch, each kept apart so that one that cannot be
-// read spoils no other.
+// answers is the answer to a batch. Each is decoded on its own, so that an unreadable one does
+// not affect the others.
 type answers struct {
 	Answers []json.RawMessage `json:"answers"`
 }
 
-// answer is what it says to one item; the field of its kind is set when it is found.
+// answer is the answer to one item; the field of its kind is set when it is found.
 type answer struct {
 	item
 	Status   string        `json:"status"`
@@ -305,7 +303,7 @@ const (
 
 func (a answer) found() bool { return a.Status == statusFound }
 
-// to reads the answer to item number i.
+// to decodes the answer to item i.
 func (as answers) to(i int, it item) (answer, error) {
 	if i >= len(as.Answers) {
 		return answer{}, unreadable(domain.DeliveryRetry, "it lacks answers[%d]", i)
@@ -318,10 +316,10 @@ func (as answers) to(i int, it item) (answer, error) {
 	switch {
 	case lacks != "":
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] lacks %s", i, lacks)
-	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // it could not be sent back
+	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // the contract would reject it as a key
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d].address.address is longer than %d characters", i, maxKey)
 	case a.item.named() != it.named():
-		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] is to another look-up", i)
+		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] is to another lookup", i)
 	case a.Status == statusError && it.denied(a.Error.Status):
 		return answer{item: it, Status: statusNotFound}, nil
 	case a.Status == statusError:
@@ -335,13 +333,13 @@ func (as answers) to(i int, it item) (answer, error) {
 	}
 }
 
-// denied tells whether an error says that what somebody bought is not there for who asks:
-// to them it is then as if it did not exist.
+// denied reports whether an error means that the asker may not see the purchase: they get
+// "not found".
 func (it item) denied(status int) bool {
 	return (it.Kind == kindOrder || it.owned()) && (status == http.StatusForbidden || status == http.StatusNotFound)
 }
 
-// lacks names the fields that are missing from an answer.
+// lacks returns the names of the fields that are missing from an answer.
 func (a answer) lacks() string {
 	lacks := missing("kind", string(a.Kind), "key", a.Key, "status", a.Status)
 	switch {

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// maxCharges is how many charges of an order are told, the newest: what fits into one
-	// message. The contract allows no more.
+	// maxCharges limits the charges of an order, the newest ones: they fit into one message.
+	// The contract allows no more.
 	maxCharges = 50
-	// maxDetail is the contract's limit of what a customer says about a delivery, in
+	// maxDetail is the contract's limit of a customer's description of a problem, in
 	// characters.
 	maxDetail = 1000
 )
@@ -29,36 +29,37 @@ type Invoice struct {
 	URL    string `json:"url"`    // where the customer can read it
 }
 
-// Charge is what was taken for an order, or is about to be.
+// Charge is a payment for an order, taken or reserved.
 type Charge struct {
 	ID          string `json:"id"`
 	Amount      string `json:"amount"` // with its currency: 24.90 EUR
 	Date        string `json:"date"`   // 2026-03-02
 	Status      string `json:"status"`
-	DuplicateOf string `json:"duplicate_of,omitempty"` // the charge that it repeats by mistake
+	DuplicateOf string `json:"duplicate_of,omitempty"` // the charge that it duplicates by mistake
 }
 
-// Statuses of a charge. One that is not known is neither given back nor promised to lapse.
+// Statuses of a charge. A charge with another status is neither refunded nor promised to
+// lapse.
 const (
 	statusReserved = "reserved"
 	statusCharged  = "charged"
 )
 
-// Refund is the CRM's word that a charge is on its way back.
+// Refund is the CRM's confirmation of a refund.
 type Refund struct {
 	ID     string      `json:"id"`
 	Amount string      `json:"amount"` // with its currency: 24.90 EUR
 	Days   json.Number `json:"days"`   // until the customer has it
 }
 
-// DeliveryCase is the CRM's word that it sees to a delivery.
+// DeliveryCase is the CRM's confirmation that it opened a case about a delivery.
 type DeliveryCase struct {
 	Number string      `json:"number"`
 	Days   json.Number `json:"days"` // until the customer has an answer
 }
 
 // Invoice finds the invoice of a customer's order; false when there is none, or when the
-// order is somebody else's.
+// order is another customer's.
 func (c *Client) Invoice(ctx context.Context, customer, number string) (Invoice, bool, error) {
 	a, err := c.lookUp(ctx, owned(kindInvoice, customer, number))
 	if err != nil || a.Invoice == nil {
@@ -68,7 +69,7 @@ func (c *Client) Invoice(ctx context.Context, customer, number string) (Invoice,
 }
 
 // Charges finds what was charged for a customer's order, oldest first; false when there is
-// no such order, or when it is somebody else's.
+// no such order, or when it is another customer's.
 func (c *Client) Charges(ctx context.Context, customer, number string) ([]Charge, bool, error) {
 	a, err := c.lookUp(ctx, owned(kindCharges, customer, number))
 	if err != nil || a.Charges == nil {
@@ -77,14 +78,14 @@ func (c *Client) Charges(ctx context.Context, customer, number string) ([]Charge
 	return a.Charges.Charges, true, nil
 }
 
-// RefundDuplicate gives back a charge that repeats another one of a customer's order. What
-// is no such charge the CRM refuses. A repeat with the same key gives nothing back, and is
-// answered with the first receipt.
+// RefundDuplicate refunds a charge that duplicates another one of a customer's order. The CRM
+// refuses any other charge. A retry with the same key refunds nothing and returns the first
+// receipt.
 func (c *Client) RefundDuplicate(ctx context.Context, key, customer, number, charge string) (Refund, error) {
 	if err := checked("customer", customer, "order", number, "charge", charge); err != nil {
 		return Refund{}, err
 	}
-	defer c.forget(owned(kindCharges, customer, number)) // whatever came of it, it may have taken effect
+	defer c.forget(owned(kindCharges, customer, number)) // even a failed call may have taken effect
 	var r Refund
 	path := "/customers/" + url.PathEscape(customer) + "/refunds"
 	if err := c.call(ctx, http.MethodPost, path, key, map[string]string{"order": number, "charge": charge}, &r); err != nil {
@@ -97,8 +98,8 @@ func (c *Client) RefundDuplicate(ctx context.Context, key, customer, number, cha
 }
 
 // ReportDeliveryProblem opens a case about the delivery of a customer's order: problem is a
-// word of the contract, detail is what the customer says. A repeat with the same key opens
-// no second case, and is answered with the first.
+// word of the contract, detail is the customer's description. A retry with the same key opens
+// no second case and returns the first.
 func (c *Client) ReportDeliveryProblem(ctx context.Context, key, customer, number, problem, detail string) (DeliveryCase, error) {
 	if err := checked("customer", customer, "order", number, "problem", problem); err != nil {
 		return DeliveryCase{}, err
@@ -121,10 +122,10 @@ func (c *Client) ReportDeliveryProblem(ctx context.Context, key, customer, numbe
 	return d, nil
 }
 
-// notFound is the finding of what there is not, and of what is somebody else's.
+// notFound is the result for something that does not exist or is another customer's.
 func notFound() map[string]string { return map[string]string{"found": "false"} }
 
-// output is a customer as the tool tells of them.
+// output returns a customer as the tool's output.
 func (c Customer) output(found bool) map[string]string {
 	if !found {
 		return notFound()
@@ -136,7 +137,7 @@ func (c Customer) output(found bool) map[string]string {
 	return map[string]string{"found": "true", "name": c.Name, "email": c.Email, "tier": tier, "address": c.BillingAddress}
 }
 
-// output is an invoice as the tool tells of it.
+// output returns an invoice as the tool's output.
 func (i Invoice) output(found bool) map[string]string {
 	if !found {
 		return notFound()
@@ -144,8 +145,8 @@ func (i Invoice) output(found bool) map[string]string {
 	return map[string]string{"found": "true", "invoice": i.Number, "amount": i.Amount, "date": i.Date, "url": i.URL}
 }
 
-// charged is what was charged for an order as the tool tells of it. A charge that was
-// taken twice matters more than one that is only reserved; what was given back is settled.
+// charged returns the charges of an order as the tool's output. A charge that was taken twice
+// takes precedence over one that is only reserved; a refunded charge is settled.
 func charged(charges []Charge, found bool) map[string]string {
 	if !found {
 		return notFound()

@@ -269,7 +269,7 @@ func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, owner := range []string{`"C-1"`, `""`, `null`} {
 			c := serve(t, reply(http.StatusOK, `{"answers":[{"kind":"invoice","key":"1001","owner":`+owner+`,"status":"found","invoice":{"number":"I","amount":"1.00 EUR","date":"2026-03-02","url":"https://x.test"}}]}`))
-			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "another look-up") {
+			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "another lookup") {
 				t.Errorf("%s: %v, %v", owner, found, err)
 			}
 		}

@@ -6,8 +6,8 @@ import (
 	"errors"
 )
 
-// read reads what a CRM says. What it tells is text to us: a number where text should
-// stand, as in {"number": 1001}, is taken as it is written.
+// read decodes an answer. A number where text is expected, as in {"number": 1001}, is accepted
+// as it is written.
 func read(said []byte, into any) error {
 	err := json.Unmarshal(said, into)
 	var mistyped *json.UnmarshalTypeError
@@ -22,12 +22,12 @@ func read(said []byte, into any) error {
 	}
 	text, _ := json.Marshal(worded(value)) // what was decoded can be encoded
 	if json.Unmarshal(text, into) != nil {
-		return err // which is about what was said, and not about what we made of it
+		return err // the error about the original answer
 	}
 	return nil
 }
 
-// worded is a JSON value with its numbers as text.
+// worded returns a JSON value with its numbers as text.
 func worded(value any) any {
 	switch v := value.(type) {
 	case json.Number:

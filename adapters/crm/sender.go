@@ -15,20 +15,23 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Tools sends the deliveries that use tools. By bot.
-type Tools map[string]Shop
-
-// Shop is where a bot's tools are: a CRM has all of them, a catalogue knows orders only.
-type Shop struct {
-	Orders Orders           // nil when it is the CRM that knows them
-	CRM    *Client          // nil when there is none
-	Now    func() time.Time // nil is the clock
+// Tools sends the deliveries that use tools.
+type Tools struct {
+	Shops map[string]Shop  // by bot
+	Now   func() time.Time // dates what is recorded
 }
 
-// Has are the tools of a shop.
+// Shop is the systems that have a bot's tools: a CRM has all of them, a catalogue has only
+// orders.
+type Shop struct {
+	Orders Orders  // nil when orders are in the CRM
+	CRM    *Client // nil when there is none
+}
+
+// Has returns the tools of a shop.
 func (s Shop) Has() map[string]bool { return ToolsWith(s.Orders != nil, s.CRM != nil) }
 
-// ToolsWith are the tools of whoever has a catalogue, or a CRM.
+// ToolsWith returns the tools of a bot with a catalogue, or with a CRM.
 func ToolsWith(catalogue, crm bool) map[string]bool {
 	has := map[string]bool{}
 	for tool := range dialog.Toolbox {
@@ -37,15 +40,15 @@ func ToolsWith(catalogue, crm bool) map[string]bool {
 	return has
 }
 
-// Send uses a tool once. That there is no such order, or that an address is not valid, is
-// a finding like any other. The delivery's id is the idempotency key of what changes
+// Send uses a tool once. "There is no such order" and "this address is not valid" are
+// results, not errors. The delivery's id is the idempotency key of a tool that changes
 // something.
 func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	var asked commands.UseTool
 	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		return t.refuse(d, fmt.Sprintf("the payload cannot be read: %v", err))
+		return t.refuse(d, fmt.Sprintf("read the payload: %v", err))
 	}
-	shop := t[d.Stream.Bot()]
+	shop := t.Shops[d.Stream.Bot()]
 	if !shop.Has()[asked.Tool] {
 		return t.refuse(d, fmt.Sprintf("bot %s has no tool %q configured", d.Stream.Bot(), asked.Tool))
 	}
@@ -55,7 +58,7 @@ func (t Tools) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	} else if outcome.State != domain.DeliveryDone {
 		return outcome
 	}
-	record := asked.Returned(d.ID, shop.now())
+	record := asked.Returned(d.ID, t.Now())
 	record.Output, record.Receipt, record.Account = answer.output, answer.receipt, answer.account
 	return done(answer.output, record)
 }
@@ -64,32 +67,25 @@ func (t Tools) refuse(d commands.Claimed, reason string) commands.Outcome {
 	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: t.Fail(d, reason)}
 }
 
-// Fail is what is recorded when a use is given up.
+// Fail returns the command that records that a use of a tool was given up.
 func (t Tools) Fail(d commands.Claimed, reason string) chat.Command {
 	var asked commands.UseTool
 	if err := json.Unmarshal(d.Body, &asked); err != nil {
-		reason += "; and the payload cannot be read: " + err.Error()
+		reason += "; read the payload: " + err.Error()
 	}
-	record := asked.Returned(d.ID, t[d.Stream.Bot()].now())
+	record := asked.Returned(d.ID, t.Now())
 	record.Reason = reason
 	return record
 }
 
-func (s Shop) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now().UTC().Truncate(time.Microsecond)
-}
-
-// used is what came of a tool.
+// used is the result of a tool.
 type used struct {
 	output  map[string]string
 	receipt string // of a change
 	account string // of a customer
 }
 
-// use uses a tool that the shop has.
+// use calls a tool that the shop has.
 func (s Shop) use(ctx context.Context, asked commands.UseTool, d commands.Claimed) (used, error) {
 	key := d.ID.String()
 	switch asked.Tool {
@@ -122,16 +118,16 @@ func (s Shop) use(ctx context.Context, asked commands.UseTool, d commands.Claime
 		report, err := s.CRM.ReportDeliveryProblem(ctx, key, asked.Customer, asked.Input["number"], asked.Input["problem"], asked.Input["detail"])
 		return used{output: map[string]string{"case": report.Number, "days": report.Days.String()}, receipt: report.Number}, err
 	default:
-		return used{}, refused("nobody knows how to use %q", asked.Tool)
+		return used{}, refused("the tool %q has no implementation", asked.Tool)
 	}
 }
 
-// askerOf is who a tool is used for, and where.
+// askerOf returns the customer and the chat for which a tool is used.
 func askerOf(asked commands.UseTool, stream domain.StreamID) Asker {
 	by := Asker{Customer: asked.Account}
 	by.Chat, _ = stream.Chat()
 	if id, ofTelegram := strings.CutPrefix(asked.Customer, "telegram:"); ofTelegram {
-		by.User, _ = strconv.ParseInt(id, 10, 64) // what is no number is nobody
+		by.User, _ = strconv.ParseInt(id, 10, 64) // not a number: an unknown user
 	}
 	return by
 }
@@ -139,13 +135,13 @@ func askerOf(asked commands.UseTool, stream domain.StreamID) Asker {
 func done(answer any, record chat.Command) commands.Outcome {
 	text, err := json.Marshal(answer)
 	if err != nil {
-		return judge(refused("the answer cannot be kept: %v", err))
+		return judge(refused("encode the answer: %v", err))
 	}
 	return commands.Outcome{State: domain.DeliveryDone, Answer: text, Command: record}
 }
 
-// judge says what an error means for the delivery. One whose outcome is unknown is
-// made again: a look-up changes nothing, and an update bears its idempotency key.
+// judge translates an error into the outcome of the delivery. An unknown outcome is
+// retried: a lookup changes nothing, and an update has its idempotency key.
 func judge(err error) commands.Outcome {
 	if err == nil {
 		return commands.Outcome{State: domain.DeliveryDone}

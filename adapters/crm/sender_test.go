@@ -45,7 +45,11 @@ func using(t *testing.T, customer, tool string, input ...string) commands.Claime
 }
 
 // tools are those of the bot demo, which has the CRM.
-func (w world) tools() Tools { return Tools{"demo": Shop{CRM: w.Client}} }
+func (w world) tools() Tools { return tools("demo", Shop{CRM: w.Client}) }
+
+func tools(bot string, shop Shop) Tools {
+	return Tools{Shops: map[string]Shop{bot: shop}, Now: time.Now}
+}
 
 // finds sends a use that must be done and returns what came of it.
 func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
@@ -74,7 +78,7 @@ func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 		for name, shop := range map[string]Shop{"catalogue": {Orders: Demo}, "CRM": {CRM: w.Client}, "both": {Orders: Demo, CRM: serve(t, reply(500, ""))}} {
 			for number, want := range map[string]dialog.Order{"1001": Demo["1001"], "1004": Demo["1004"], "9": {}} {
 				d := using(t, "telegram:7", dialog.OrderStatus, "number", number)
-				got := finds(t, Tools{"demo": shop}, d)
+				got := finds(t, tools("demo", shop), d)
 				if diff := cmp.Diff(want.Output(want.Number != ""), got.Output); diff != "" {
 					t.Errorf("%s, %s: %s", name, number, diff)
 				}
@@ -173,9 +177,9 @@ func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
 			{w.tools(), using(t, me, "crystal_ball"), `no tool "crystal_ball"`},
 			{w.tools(), owed(`[`), "payload"},
 			{w.tools(), owed(`{"tool": "check_address", "for": "workflow", "call": 2, "to": 3, "input": 7}`), "payload"},
-			{Tools{}, using(t, me, dialog.ChangeAddress, "address", address), "bot demo has no tool"},
-			{Tools{"shop": Shop{CRM: w.Client}}, using(t, me, dialog.OrderStatus, "number", "1001"), "bot demo has no tool"},
-			{Tools{"demo": Shop{Orders: Demo}}, using(t, me, dialog.Invoice, "number", "1001"), "bot demo has no tool"},
+			{tools("", Shop{}), using(t, me, dialog.ChangeAddress, "address", address), "bot demo has no tool"},
+			{tools("shop", Shop{CRM: w.Client}), using(t, me, dialog.OrderStatus, "number", "1001"), "bot demo has no tool"},
+			{tools("demo", Shop{Orders: Demo}), using(t, me, dialog.Invoice, "number", "1001"), "bot demo has no tool"},
 		} {
 			got := c.tools.Send(t.Context(), c.owed)
 			if got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, c.says) {
@@ -202,7 +206,7 @@ func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for tool := range dialog.Toolbox {
-			if has := w.tools()["demo"].Has(); !has[tool] {
+			if has := w.tools().Shops["demo"].Has(); !has[tool] {
 				t.Errorf("a CRM has no %s", tool)
 			}
 			if has := (Shop{Orders: Demo}).Has(); has[tool] != (tool == dialog.OrderStatus) {

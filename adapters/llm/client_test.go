@@ -204,7 +204,7 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}}
+	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Now: time.Now}
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)

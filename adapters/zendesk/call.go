@@ -15,40 +15,41 @@ import (
 )
 
 const (
-	// callTimeout bounds one call. Creating a ticket runs all triggers of the
-	// account and takes seconds at times; after this long the outcome is unknown.
+	// callTimeout limits one call. Creating a ticket runs all triggers of the account and
+	// can take seconds; after this long the outcome is unknown.
 	callTimeout = 10 * time.Second
-	// leastTime must be left for a call to be begun: cut off sooner it would only
-	// be one more of unknown outcome.
+	// leastTime must be left before the deadline to start a call: a call that is cut off
+	// has an unknown outcome.
 	leastTime = 3 * time.Second
-	// maxAnswer bounds what is read of an answer: auditsRead audits with the
-	// longest comment (64 KiB, in three renderings) in each fit.
+	// maxAnswer limits what is read of an answer, in bytes: auditsRead audits with the longest
+	// comment (64 KiB, in three renderings) in each fit.
 	maxAnswer = 8 << 20
-	// maxExcerpt is how much of an answer a reason quotes, in bytes.
+	// maxExcerpt limits what a reason quotes of an answer, in bytes.
 	maxExcerpt = 300
-	// defaultRetryAfter is for a 429 that does not say: limits are by the minute.
+	// defaultRetryAfter is for a 429 without Retry-After: Zendesk limits calls per minute.
 	defaultRetryAfter = time.Minute
-	// maxRetryAfter bounds what a server may ask for; its longest window is 10 minutes.
+	// maxRetryAfter limits the wait that Zendesk can ask for; its longest window is 10
+	// minutes.
 	maxRetryAfter = 15 * time.Minute
-	// limitless is the pause when the rate limit cannot be read, as while the database
-	// is away.
-	limitless = time.Second
-	// deniedPause is how long an account that does not let us in is left alone: only a
-	// person can mend credentials or address. It says nothing about the delivery.
+	// limitPause is the pause when the rate limit cannot be read, because the database is
+	// down.
+	limitPause = time.Second
+	// deniedPause is the pause after wrong credentials or a wrong address, which only a
+	// person can correct. The delivery itself is not to blame.
 	deniedPause = time.Minute
 )
 
-// The circuit breaker opens after this many failures in a row and lets one call
-// through after the pause; others come back while that one is on its way.
+// The circuit breaker opens after breakerFailures failures in a row. After breakerPause it
+// lets one call through as a probe; other calls are retried after breakerProbe.
 const (
 	breakerFailures = 3
 	breakerPause    = 30 * time.Second
 	breakerProbe    = 2 * time.Second
 )
 
-// Error is why a call failed, as the outcome of the attempt that made it: Refused for
-// good; Again, when it had no effect; Unknown, when it was sent and may have had its
-// effect. Every error of a Client is one.
+// Error is the error of every method of a Client. Its Outcome is that of the attempt: refused
+// (do not retry), retry (it had no effect), or unknown (it was sent and may have had its
+// effect).
 type Error struct{ commands.Outcome }
 
 func (e *Error) Error() string { return "zendesk: " + e.Reason }
@@ -57,17 +58,17 @@ func refused(format string, args ...any) *Error {
 	return &Error{Outcome: commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf(format, args...)}}
 }
 
-// call is one request, and where its answer goes.
+// call is one request and the value that its answer is decoded into.
 type call struct {
 	method, path, key string
 	body              any
-	answer            interface{ missing() string } // the field it lacks, or nothing
+	answer            interface{ missing() string } // the name of a missing field, or ""
 }
 
-// call makes a call unless the breaker is open, when the limit allows.
+// call makes a call, unless the circuit breaker is open or the rate limit is used up.
 func (c *Client) call(ctx context.Context, one call) error {
 	untried := func(after time.Duration, why string) error {
-		return &Error{Outcome: commands.Outcome{State: domain.DeliveryRetry, After: after, Untried: true, Reason: one.String() + ": not called, " + why}}
+		return &Error{Outcome: commands.Outcome{State: domain.DeliveryRetry, After: after, Untried: true, Reason: one.String() + ": not sent: " + why}}
 	}
 	if pause := c.http.OpenFor(); pause > 0 {
 		return untried(pause, "the circuit breaker is open")
@@ -75,13 +76,13 @@ func (c *Client) call(ctx context.Context, one call) error {
 	if c.limit != nil {
 		switch leave, err := c.limit.Wait(ctx); {
 		case err != nil:
-			return untried(limitless, "the rate limit cannot be read: "+err.Error())
+			return untried(limitPause, "cannot read the rate limit: "+err.Error())
 		case leave.Wait > 0:
-			return untried(leave.Wait, strings.TrimSuffix("no place within the rate limit: "+leave.Reason, ": "))
+			return untried(leave.Wait, strings.TrimSuffix("the rate limit is used up: "+leave.Reason, ": "))
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < leastTime {
-		return untried(0, "too little time was left")
+		return untried(0, "too little time is left before the deadline")
 	}
 	failed := c.http.Do(ctx, c.request(one), one.read)
 	switch {
@@ -98,8 +99,8 @@ func (c *Client) call(ctx context.Context, one call) error {
 	return err
 }
 
-// limited is what a 429 may be about when it is not about the whole account: Zendesk
-// limits the updates of a ticket, too.
+// limited names what a 429 limits besides the whole account: Zendesk also limits the updates
+// of one ticket.
 func (c call) limited() string {
 	if c.method == http.MethodPut {
 		return c.path
@@ -129,7 +130,7 @@ func (c call) judge(err *outbound.Error) *Error {
 	speaks := json.Unmarshal(err.Body, &said) == nil && said.Error != nil
 	e := refused("%d %s: %s", err.Status, http.StatusText(err.Status), excerpt(err.Body))
 	switch status := err.Status; {
-	case status == http.StatusServiceUnavailable: // nobody was there to do it
+	case status == http.StatusServiceUnavailable: // the call was not processed
 		e.State, e.After = domain.DeliveryRetry, retryAfter(err.Header, 0)
 	case status >= 500: // from a proxy, or broken off half done
 		e.State, e.After = c.silence(true), retryAfter(err.Header, 0)
@@ -168,8 +169,8 @@ func (c call) read(r outbound.Response) error {
 	return nil
 }
 
-// silence is what it means that nobody says what a call came to: after the request
-// had left us it is no proof that it did not arrive.
+// silence returns the outcome of a call without an answer: once the request was written, it
+// may have arrived.
 func (c call) silence(written bool) domain.DeliveryState {
 	if written && c.method != http.MethodGet {
 		return domain.DeliveryUnknown
@@ -187,7 +188,7 @@ func retryAfter(h http.Header, otherwise time.Duration) time.Duration {
 	return max(after, time.Second)
 }
 
-// excerpt is the beginning of an answer on one line.
+// excerpt returns the beginning of an answer on one line.
 func excerpt(body []byte) string {
 	line := strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), maxExcerpt)]), "")), " ")
 	if len(body) > maxExcerpt {
@@ -196,7 +197,7 @@ func excerpt(body []byte) string {
 	return line
 }
 
-// What is read of answers; the rest may be what it likes.
+// The parts of answers that are used.
 type (
 	ticket struct {
 		ID         int64  `json:"id"`

@@ -1,11 +1,10 @@
-// Package zendesk is the edge to Zendesk: a thin client of its Ticketing API, the
-// sender of what the ledger owes to it, and the webhook by which it tells what its
-// agents did.
+// Package zendesk connects to Zendesk: a client of its Ticketing API, the sender of
+// deliveries to it, and the webhook that receives what its agents do.
 //
-// A ticket is known by its external id, which names the chat and the case. Nothing
-// is made twice: a ticket is created under an idempotency key and looked up before
-// it is created again, and every update carries the delivery's id as metadata, by
-// which a repeat finds it in the ticket's history.
+// A ticket is identified by its external id, which names the chat and the case. A retry makes
+// nothing twice: a ticket is created with an idempotency key and looked up before it is
+// created again, and every update carries the delivery's id as metadata, so that a retry
+// finds it in the ticket's history.
 package zendesk
 
 import (
@@ -25,31 +24,31 @@ import (
 )
 
 const (
-	// auditsRead is how many of a ticket's newest audits are searched for an earlier
-	// attempt. Zendesk takes 30 updates of a ticket in 10 minutes from one user.
+	// auditsRead is the number of a ticket's newest audits that are searched for an earlier
+	// attempt. Zendesk accepts 30 updates of a ticket in 10 minutes from one user.
 	auditsRead = 30
-	// cachedTickets is how many tickets' numbers are remembered, some 100 bytes each:
-	// without, every update would cost two of the minute's calls.
+	// cachedTickets is the number of ticket numbers in the cache, some 100 bytes each:
+	// without the cache every update would cost two of the minute's calls.
 	cachedTickets = 10_000
-	// connections is as many as deliveries are under way at once.
+	// connections is the number of deliveries that are sent at once.
 	connections = 16
 )
 
-// Account says how to reach a Zendesk account.
+// Account configures a Client.
 type Account struct {
 	URL       string // https://<subdomain>.zendesk.com
 	Email     string // of the agent the token acts as
 	Token     string
-	Limit     Limit             // nil is none
-	Transport http.RoundTripper // nil is one of its own
+	Limit     Limit             // nil: no limit
+	Transport http.RoundTripper // nil: a transport of the client's own
 }
 
-// Limit holds calls back so that an account's limit is kept, by all who call it.
+// Limit is the rate limit of an account, shared by all processes.
 type Limit interface {
-	// Wait returns when a call may be made, or says how long to wait for that.
+	// Wait returns when a call may be made, or how long the caller has to wait.
 	Wait(context.Context) (commands.Leave, error)
-	// Heed records that Zendesk asked to wait before the next update of a ticket, or
-	// before the next call when what has no name.
+	// Heed records that Zendesk asked to wait before the next update of the ticket that what
+	// names, or before the next call when what is empty.
 	Heed(ctx context.Context, what string, wait time.Duration, reason string)
 }
 
@@ -59,14 +58,14 @@ type Client struct {
 	header  http.Header // of every request
 	http    *outbound.Client
 	limit   Limit
-	tickets *lru.Cache[string, int64] // Zendesk's number by external id
+	tickets *lru.Cache[string, int64] // ticket numbers by external id
 }
 
 // NewClient returns a client of the account.
 func NewClient(a Account) (*Client, error) {
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Host == "" || a.Email == "" || a.Token == "" {
-		return nil, errors.New("zendesk: an account needs an address such as https://shop.zendesk.com, an email and a token")
+		return nil, errors.New("zendesk: an account needs a url such as https://shop.zendesk.com, an email and a token")
 	}
 	tickets, err := lru.New[string, int64](cachedTickets)
 	if err != nil {
@@ -108,7 +107,7 @@ type Comment struct {
 	Public bool   `json:"public"`
 }
 
-// Requester is the customer, by name: a chat knows no mail address.
+// Requester is the customer, by name: a chat has no mail address.
 type Requester struct {
 	Name string `json:"name"`
 }
@@ -120,8 +119,8 @@ type Update struct {
 	Status   string   `json:"status,omitempty"` // open, pending or solved
 }
 
-// Create makes a ticket and returns its number. The same key with the same ticket
-// makes no second one for two hours; Zendesk forgets keys then.
+// Create creates a ticket and returns its number. The same key with the same ticket creates
+// no second one for two hours; then Zendesk forgets the key.
 func (c *Client) Create(ctx context.Context, key string, t Ticket) (int64, error) {
 	var answer oneTicket
 	if err := c.call(ctx, call{method: http.MethodPost, path: "/tickets.json", key: key, body: map[string]Ticket{"ticket": t}, answer: &answer}); err != nil {
@@ -131,8 +130,8 @@ func (c *Client) Create(ctx context.Context, key string, t Ticket) (int64, error
 	return answer.Ticket.ID, nil
 }
 
-// Find returns the number of the ticket with an external id, the oldest of
-// several; 0 when there is none.
+// Find returns the number of the ticket with an external id, the oldest one if there are
+// several; 0 if there is none.
 func (c *Client) Find(ctx context.Context, externalID string) (int64, error) {
 	if id, ok := c.tickets.Get(externalID); ok {
 		return id, nil
@@ -145,7 +144,7 @@ func (c *Client) Find(ctx context.Context, externalID string) (int64, error) {
 	}
 	var found int64
 	for _, t := range *answer.Tickets {
-		// A list that was not filtered must not lead to a stranger's ticket.
+		// A list that was not filtered must not lead to another customer's ticket.
 		if t.ExternalID == externalID && t.ID != 0 && (found == 0 || t.ID < found) {
 			found = t.ID
 		}
@@ -156,12 +155,12 @@ func (c *Client) Find(ctx context.Context, externalID string) (int64, error) {
 	return found, nil
 }
 
-// marker names an update in the metadata of its audit.
+// marker is the metadata key under which an audit holds the delivery's id.
 const marker = "chatledger_delivery"
 
-// Update changes the ticket of that number. The key marks the update: Updated
-// finds it. It is not sent as Idempotency-Key, which Zendesk ignores for updates
-// and net/http takes for leave to send a request again by itself.
+// Update changes the ticket with this number. The key marks the update, so that Updated finds
+// it. It is not sent as Idempotency-Key: Zendesk ignores that for updates, and net/http would
+// retry the request by itself.
 func (c *Client) Update(ctx context.Context, id int64, key string, u Update) error {
 	type marked struct {
 		Update
@@ -171,8 +170,8 @@ func (c *Client) Update(ctx context.Context, id int64, key string, u Update) err
 	return c.call(ctx, call{method: http.MethodPut, path: ticketPath(id, ".json"), body: body, answer: &oneTicket{}})
 }
 
-// Updated tells whether the update with that key was made. One that changed
-// nothing left no trace, and is safe to repeat.
+// Updated reports whether the update with this key was made. An update that changed nothing
+// leaves no audit, and can be repeated.
 func (c *Client) Updated(ctx context.Context, id int64, key string) (bool, error) {
 	path := ticketPath(id, "/audits.json?sort_order=desc&per_page="+strconv.Itoa(auditsRead))
 	var answer auditList

@@ -13,7 +13,8 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// SplitExternalID undoes commands.ExternalID; false when it was made by somebody else.
+// SplitExternalID is the inverse of commands.ExternalID. It returns false for an id that
+// commands.ExternalID did not make.
 func SplitExternalID(id string) (stream domain.StreamID, ticket string, ok bool) {
 	at := strings.LastIndexByte(id, '/')
 	if at < 0 || at == len(id)-1 {
@@ -24,13 +25,13 @@ func SplitExternalID(id string) (stream domain.StreamID, ticket string, ok bool)
 	return stream, id[at+1:], ok
 }
 
-// sureAbsent is the attempt at which a missing ticket is believed to be missing.
-// Until then it may have been created a moment ago, unseen by what Zendesk reads from.
+// sureAbsent is the attempt from which a ticket that is not found counts as missing. Before,
+// it may have been created a moment ago and not be visible in Zendesk's index yet.
 const sureAbsent = 4
 
-// Clients sends the deliveries of several bots, each to its account: it implements
-// a delivery sender for all kinds of Zendesk's. What may have been sent before is looked
-// for first, so an attempt of unknown outcome is safe to repeat however often.
+// Clients sends the deliveries of several bots, each to its account, for all delivery kinds
+// of Zendesk. A repeated attempt first looks for the effect of the earlier one, so that an
+// attempt of unknown outcome can always be retried.
 type Clients map[string]*Client // by bot
 
 // Send makes one attempt.
@@ -50,8 +51,8 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	return commands.Outcome{State: domain.DeliveryDone, Answer: fmt.Appendf(nil, `{"ticket_id": %d}`, id), Command: filing(d, id)}
 }
 
-// filing is what the chat learns of a delivery that was done: the number of a ticket
-// that was created, and of any other only that it was done.
+// filing returns the command that records the number of a created ticket; nil for other
+// deliveries.
 func filing(d commands.Claimed, id int64) chat.Command {
 	var created commands.CreateTicket
 	if d.Kind != domain.KindCreateTicket || json.Unmarshal(d.Body, &created) != nil {
@@ -89,26 +90,26 @@ func (c *Client) deliver(ctx context.Context, d commands.Claimed) (int64, error)
 		}
 		return c.update(ctx, d, p.ExternalID, Update{Priority: p.Priority})
 	default:
-		return 0, refused("there is no sender for %s", d.Kind)
+		return 0, refused("zendesk has no sender for deliveries of kind %s", d.Kind)
 	}
 }
 
-// read decodes a payload and refuses one without what it is for: Zendesk takes an
-// empty comment or status without a word and does nothing.
+// read decodes a payload and rejects one with an empty required field: Zendesk accepts an
+// empty comment or status and does nothing.
 func read(d commands.Claimed, payload any, wanted ...*string) error {
 	if err := json.Unmarshal(d.Body, payload); err != nil {
-		return refused("the payload cannot be read: %v", err)
+		return refused("read the payload: %v", err)
 	}
 	for _, text := range wanted {
 		if strings.TrimSpace(*text) == "" {
-			return refused("the payload of %s lacks something: %s", d.Kind, excerpt(d.Body))
+			return refused("the payload of %s has an empty required field: %s", d.Kind, excerpt(d.Body))
 		}
 	}
 	return nil
 }
 
-// repeated tells whether an earlier attempt may have had its effect. Every repeat is
-// taken for one: to look costs a call, and a second ticket more.
+// repeated reports whether an earlier attempt may have had its effect. Every retry counts
+// as such: a lookup costs one call, a duplicate ticket costs more.
 func repeated(d commands.Claimed) bool { return d.Attempt > 1 || d.Unsure > 0 }
 
 func (c *Client) create(ctx context.Context, d commands.Claimed, p commands.CreateTicket) (int64, error) {

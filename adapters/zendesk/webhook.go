@@ -22,17 +22,15 @@ import (
 const (
 	// maxBody is twice the longest comment, 64 KiB with each character escaped as 6 bytes.
 	maxBody = 1 << 20
-	// maxAge is how old a signature may be: what was overheard is worthless later.
-	// The repeats that Zendesk makes of one webhook fit in.
+	// maxAge limits the age of a signature, so that a recorded request cannot be replayed
+	// later. The retries that Zendesk makes of one webhook fit in.
 	maxAge = 5 * time.Minute
 	// maxAhead is how far Zendesk's clock may be ahead of ours.
 	maxAhead = 30 * time.Second
-	// storeTimeout ends the wait for a database that does not answer: Zendesk waits
-	// 12 s for a webhook.
+	// storeTimeout limits the wait for the database: Zendesk waits 12 s for a webhook.
 	storeTimeout = 8 * time.Second
-	// retryAfter503 is asked of Zendesk when an event could not be stored, in seconds.
-	// It tries three times more, and only when asked to wait for less than a minute:
-	// the longest wait reaches furthest.
+	// retryAfter503 is the Retry-After when an event could not be stored, in seconds.
+	// Zendesk retries three times, and only when the wait is less than a minute.
 	retryAfter503 = 55
 )
 
@@ -46,9 +44,8 @@ const (
 	PublicComment EventKind = "public_comment"
 )
 
-// Event is what happened to a ticket of ours. The body of a webhook is chosen by
-// who writes the trigger; this is ours, with every value a string as Zendesk
-// renders it:
+// Event is a change of one of our tickets. The author of a trigger in Zendesk chooses the
+// body of its webhook; use this one, in which every value is a string as Zendesk renders it:
 //
 //	{
 //	  "event": "public_comment",
@@ -62,8 +59,8 @@ const (
 //
 // The events solved and reopened need neither comment_id nor body.
 type Event struct {
-	// ID is the same for repeats of an event. It is made of what was signed, for a
-	// header could be changed by who replays a request.
+	// ID is the same for all deliveries of an event. It is made of the signed body, because
+	// headers are not signed.
 	ID        string
 	Kind      EventKind
 	Stream    domain.StreamID // of the external id
@@ -73,18 +70,18 @@ type Event struct {
 	CommentID int64           // of a PublicComment
 	Body      string          // of a PublicComment
 	UpdatedAt time.Time       // to the second
-	Raw       []byte          // the whole body
+	Raw       []byte          // the body as received
 }
 
-// Webhook receives what Zendesk's triggers send: it answers 200 when the event is
-// durable, and not before.
+// Webhook receives the requests of Zendesk's triggers. It answers 200 only after the event is
+// durable.
 type Webhook struct {
-	Secrets    []string // any of them is right; none is ever right when empty
+	Secrets    []string // any of them is accepted; an empty one never
 	Take       func(context.Context, Event) error
 	Quarantine func(ctx context.Context, body []byte, reason string) error
 	Observe    func(status int, took time.Duration)
-	Guard      guard.Limiter    // nil means no limits
-	Now        func() time.Time // nil is the clock
+	Guard      guard.Limiter // nil means no limits
+	Now        func() time.Time
 	Log        *slog.Logger
 }
 
@@ -109,7 +106,7 @@ func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the source must stay away.
 func (wh *Webhook) report(w http.ResponseWriter, r *http.Request, status int) int {
 	switch status {
-	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusBadRequest: // without a signature
+	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusBadRequest: // not authenticated
 		// No bot is named: the pattern that a bot's secret is guessed is Telegram's.
 		if wait := wh.Guard.Failed(r, ""); wait > 0 {
 			w.Header().Set("Retry-After", guard.Seconds(wait))
@@ -125,13 +122,9 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed
 	}
-	now := wh.Now
-	if now == nil {
-		now = time.Now
-	}
 	signed := r.Header.Get("X-Zendesk-Webhook-Signature-Timestamp")
-	if !fresh(signed, now()) {
-		w.Header().Set("Connection", "close") // and the body stays unread
+	if !fresh(signed, wh.Now()) {
+		w.Header().Set("Connection", "close") // the body stays unread
 		return http.StatusUnauthorized
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -140,11 +133,11 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
 	case err != nil:
-		return http.StatusBadRequest // the sender broke off; nobody hears this
+		return http.StatusBadRequest // the connection broke: nobody reads this status
 	case !authentic(wh.Secrets, signed, body, r.Header.Get("X-Zendesk-Webhook-Signature")):
 		return http.StatusUnauthorized
 	}
-	// The event is taken in even when the sender hangs up meanwhile.
+	// The event is stored even if the sender closes the connection meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if err := wh.store(ctx, body); err != nil {
@@ -154,7 +147,7 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 	return http.StatusOK
 }
 
-// store makes the body durable: as an event, or in quarantine.
+// store stores the body: as an event, or in quarantine if it cannot be read.
 func (wh *Webhook) store(ctx context.Context, body []byte) error {
 	event, err := readEvent(body)
 	if err != nil {
@@ -163,14 +156,14 @@ func (wh *Webhook) store(ctx context.Context, body []byte) error {
 	return wh.Take(ctx, event)
 }
 
-// fresh tells whether the time of a signature is near.
+// fresh reports whether the time of a signature is near now.
 func fresh(timestamp string, now time.Time) bool {
 	at, err := time.Parse(time.RFC3339, timestamp)
 	return err == nil && !at.Before(now.Add(-maxAge)) && !at.After(now.Add(maxAhead))
 }
 
-// authentic compares in a time that depends neither on the secrets nor on where
-// they differ.
+// authentic reports whether one of the secrets made the signature. The comparison takes the
+// same time wherever they differ.
 func authentic(secrets []string, timestamp string, body []byte, signature string) bool {
 	given, err := base64.StdEncoding.DecodeString(signature)
 	right := false
@@ -185,9 +178,8 @@ func authentic(secrets []string, timestamp string, body []byte, signature string
 	return right && err == nil
 }
 
-// readEvent reads the body of a webhook. Fields it does not know are ignored; one
-// that it needs and cannot use is named, as a misspelt placeholder is rendered as
-// nothing.
+// readEvent decodes the body of a webhook and ignores unknown fields. The error names a
+// required field that is missing: Zendesk renders a misspelt placeholder as nothing.
 func readEvent(body []byte) (Event, error) {
 	var said struct {
 		Event      EventKind `json:"event"`
@@ -227,7 +219,7 @@ func readEvent(body []byte) (Event, error) {
 	return e, nil
 }
 
-// number is a whole number, with quotes or without; 0 when it is neither.
+// number is an integer with or without quotes; 0 when the value is anything else.
 type number int64
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -252,7 +252,7 @@ func TestWhatAgentsDoArrives(t *testing.T) {
 	rc := newReceiver(secret)
 	front := httptest.NewServer(rc)
 	t.Cleanup(front.Close)
-	rc.Now = nil // Zendesk signs by the clock
+	rc.Now = time.Now // Zendesk signs by the clock
 	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
 	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	if len(rc.observed) > 0 {

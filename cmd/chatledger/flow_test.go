@@ -13,6 +13,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -312,7 +313,9 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	orders := slowOrders{crm.Demo, make(chan struct{})}
-	a.Bots.All()["demo"].Typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{"demo": {Orders: orders}}
+	a.Bots.All()["demo"].Typing[chat.KindOf(dialog.OrderStatus)].Asker = crm.Tools{
+		Shops: map[string]crm.Shop{"demo": {Orders: orders}}, Now: clock.Now,
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -229,7 +230,7 @@ func newGuide(t *testing.T) *guide {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return &guide{t: t, tools: crm.Tools{"demo": crm.Shop{CRM: client}}}
+	return &guide{t: t, tools: crm.Tools{Shops: map[string]crm.Shop{"demo": {CRM: client}}, Now: clock.Now}}
 }
 
 // maxWays bounds how much is explored of one workflow.

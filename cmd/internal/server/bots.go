@@ -109,7 +109,7 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 			a.tracing.Outcome(ctx, state)
 		},
 	}
-	shop := crm.Shop{Now: a.now}
+	var shop crm.Shop
 	if b.orders, err = b.config.ReadOrders(); err != nil {
 		return config.In(err, "orders")
 	}
@@ -127,7 +127,7 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 		return &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
 	}
 	for tool := range dialog.Toolbox {
-		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{b.name: shop})
+		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: a.now})
 	}
 	if err := a.think(b, typing); err != nil {
 		return err
