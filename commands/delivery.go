@@ -17,7 +17,7 @@ type Delivery struct {
 	Version     domain.Version
 	Kind        domain.DeliveryKind
 	Destination string
-	Lane        string // effects of one lane go out in order
+	OrderingKey string // effects of one lane go out in order
 	Payload     any    // encoded as JSON
 	Priority    int    // higher goes first
 	Correlation uuid.UUID

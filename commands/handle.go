@@ -55,10 +55,10 @@ type Result struct {
 type Handler struct {
 	store   Store
 	states  *lru.Cache[domain.StreamID, folded]
-	lines   *lines
+	queues  *queues
 	with    func(bot string) chat.Settings
 	batch   int
-	observe func(Round)
+	observe func(Commit)
 	shared  atomic.Int64 // until then, in Unix nanoseconds; see sharedFor
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -71,11 +71,11 @@ type folded struct {
 }
 
 // Settings of a Handler; zero values take the defaults.
-type Settings struct {
-	Carriers int         // batches on their way to the store at once
-	Batch    int         // streams in one commit
-	Cached   int         // chats whose state is kept in memory
-	Observe  func(Round) // is told of every round, and must be quick; may be nil
+type Config struct {
+	Committers int          // batches on their way to the store at once
+	Batch      int          // streams in one commit
+	Cached     int          // chats whose state is kept in memory
+	Observe    func(Commit) // is told of every round, and must be quick; may be nil
 
 	// With is what a bot's decisions are taken with; nil is zero Settings.
 	With func(bot string) chat.Settings
@@ -84,7 +84,7 @@ type Settings struct {
 const (
 	// While one batch waits for the disk the next is on its way; more only makes the
 	// batches smaller: three carried a tenth less on 2 cores (see docs/benchmarks.md).
-	defaultCarriers = 2
+	defaultCommitters = 2
 	// A hundred-odd streams amortise the commit; beyond that a batch's own
 	// latency grows faster than the throughput.
 	defaultBatch = 128
@@ -93,7 +93,7 @@ const (
 	defaultCached = 20_000
 	// Decisions are repeated when another process was faster. Each round reads
 	// what it wrote, so more than a few mean two processes fight over one chat.
-	maxRounds = 16
+	maxTries = 16
 	// sharedFor is how long, after a conflict, each chat's state is brought up to date
 	// before it is decided upon: another process is writing to the same chats, and what
 	// is decided on a state from memory would often be refused and decided again.
@@ -104,7 +104,7 @@ const (
 )
 
 // NewHandler returns a handler on a store.
-func NewHandler(store Store, s Settings) *Handler {
+func NewHandler(store Store, s Config) *Handler {
 	orDefault := func(n, d int) int {
 		if n <= 0 {
 			return d
@@ -116,28 +116,28 @@ func NewHandler(store Store, s Settings) *Handler {
 		panic(err)
 	}
 	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch), observe: s.Observe}
-	h.lines = newLines(orDefault(s.Carriers, defaultCarriers), func() { h.carry() })
+	h.queues = newQueues(orDefault(s.Committers, defaultCommitters), func() { h.commitReady() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
 }
 
 // Close refuses new requests, lets the waiting ones finish, and returns then.
 func (h *Handler) Close() {
-	h.lines.close()
+	h.queues.close()
 	h.stop()
 }
 
 // carry takes one batch to the store, if one is ready and may go. What became
 // ready meanwhile is carried by somebody else, so that no caller waits for others.
-func (h *Handler) carry() {
-	batch := h.lines.take(h.batch)
+func (h *Handler) commitReady() {
+	batch := h.queues.take(h.batch)
 	if batch == nil {
 		return
 	}
 	h.commit(batch)
-	if next := h.lines.exchange(batch, h.batch); next != nil {
+	if next := h.queues.release(batch, h.batch); next != nil {
 		go func() { // Close waits for it: its batch counts as carried
-			for ; next != nil; next = h.lines.exchange(next, h.batch) {
+			for ; next != nil; next = h.queues.release(next, h.batch) {
 				h.commit(next)
 			}
 		}()
@@ -163,9 +163,9 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 		if r.Trace != "" {
 			waiting[i].since = time.Now()
 		}
-		h.lines.add(waiting[i])
+		h.queues.add(waiting[i])
 	}
-	h.carry()
+	h.commitReady()
 	results := make([]Result, len(requests))
 	var failed []error
 	for i, p := range waiting {
@@ -183,12 +183,12 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 
 // commit takes a batch of lines to the store: load, fold, decide, append, and
 // again for the lines that another writer was faster on.
-func (h *Handler) commit(batch []*line) {
+func (h *Handler) commit(batch []*streamQueue) {
 	ctx, cancel := context.WithTimeout(h.ctx, commitTimeout)
 	defer cancel()
 	work := batch
 	for round := 0; len(work) > 0; round++ {
-		if round == maxRounds {
+		if round == maxTries {
 			h.fail(work, ErrConflict)
 			return
 		}
@@ -197,35 +197,35 @@ func (h *Handler) commit(batch []*line) {
 			h.fail(work, err)
 			return
 		}
-		seen, tried := Round{Begun: begun}, work
+		seen, tried := Commit{Begun: begun}, work
 		appends, appending, again := h.decideAll(ctx, work)
 		if work = again; len(appends) == 0 {
-			h.tell(seen, tried, nil, nil)
+			h.observeCommit(seen, tried, nil, nil)
 			continue
 		}
 		seen.Appending = time.Now()
 		errs, err := h.store.Append(ctx, appends)
-		seen.Took, seen.Err = time.Since(seen.Appending), err
-		h.tell(seen, tried, appending, errs)
+		seen.AppendTime, seen.Err = time.Since(seen.Appending), err
+		h.observeCommit(seen, tried, appending, errs)
 		if err != nil {
 			h.fail(appending, err)
 			h.fail(again, err)
 			return
 		}
-		work = append(work, h.conclude(appending, errs)...)
+		work = append(work, h.finishAppended(appending, errs)...)
 	}
 }
 
 // decideAll decides each line. It returns the appends with their lines, and the lines that
 // ask for a fresh state; all others are finished.
-func (h *Handler) decideAll(ctx context.Context, work []*line) (appends []Append, appending, again []*line) {
+func (h *Handler) decideAll(ctx context.Context, work []*streamQueue) (appends []Append, appending, again []*streamQueue) {
 	for _, l := range work {
 		a, err := h.decide(ctx, l)
 		switch {
 		case errors.Is(err, ErrConflict):
 			again = append(again, l)
 		case err != nil:
-			h.fail([]*line{l}, err)
+			h.fail([]*streamQueue{l}, err)
 		case len(a.Events) > 0:
 			appends, appending = append(appends, a), append(appending, l)
 		default:
@@ -237,7 +237,7 @@ func (h *Handler) decideAll(ctx context.Context, work []*line) (appends []Append
 
 // conclude finishes the lines whose append was taken or is refused for good, and returns
 // those to be decided again.
-func (h *Handler) conclude(appended []*line, errs []error) (again []*line) {
+func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again []*streamQueue) {
 	for i, l := range appended {
 		switch {
 		case errs[i] == nil:
@@ -249,7 +249,7 @@ func (h *Handler) conclude(appended []*line, errs []error) (again []*line) {
 			}
 			again = append(again, l)
 		default:
-			h.fail([]*line{l}, errs[i])
+			h.fail([]*streamQueue{l}, errs[i])
 		}
 	}
 	return again
@@ -257,9 +257,9 @@ func (h *Handler) conclude(appended []*line, errs []error) (again []*line) {
 
 // load gives each line its chat's state: from memory, or folded from the store.
 // A stale state is brought up to date with what was appended since.
-func (h *Handler) load(ctx context.Context, work []*line) error {
+func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
 	var cursors []Cursor
-	var cold []*line
+	var cold []*streamQueue
 	shared := time.Now().UnixNano() < h.shared.Load()
 	for _, l := range work {
 		known, cached := h.states.Get(l.stream)
@@ -293,7 +293,7 @@ func (h *Handler) load(ctx context.Context, work []*line) error {
 // which an append would notice, but a decision to do nothing would not.
 //
 // A panic is this chat's error: it must not take the other chats down.
-func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
+func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("deciding %w", Panicked(r, debug.Stack()))
@@ -318,7 +318,7 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 			continue
 		}
 		p.result, p.refusal = Result{First: l.decided.version + 1}, nil
-		command, repeat, err := h.recall(ctx, l, p.Command)
+		command, repeat, err := h.checkStore(ctx, l, p.Command)
 		if err != nil {
 			return Append{}, err
 		}
@@ -361,16 +361,16 @@ func (h *Handler) decide(ctx context.Context, l *line) (a Append, err error) {
 // recall asks the store for what the state, which has bounds, may have forgotten: whether a
 // message was received before, which makes it a repeat, and whether an operator acted
 // before, which the command is told.
-func (h *Handler) recall(ctx context.Context, l *line, command chat.Command) (_ chat.Command, repeat bool, err error) {
+func (h *Handler) checkStore(ctx context.Context, l *streamQueue, command chat.Command) (_ chat.Command, repeat bool, err error) {
 	switch c := command.(type) {
 	case chat.Receive:
 		if key, may := chat.MayRepeat(l.decided.state, c); may {
-			repeat, err = h.store.Holds(ctx, l.stream, key)
+			repeat, err = h.store.HasUpdate(ctx, l.stream, key)
 		}
 		return c, repeat, err
 	case chat.Operate:
-		if chat.MayHaveActed(l.decided.state, c) {
-			c.Forgotten, err = h.store.Acted(ctx, l.stream, c.Operator, c.Key)
+		if chat.MayHaveForgottenAct(l.decided.state, c) {
+			c.Forgotten, err = h.store.FindOperatorAct(ctx, l.stream, c.Operator, c.Key)
 		}
 		return c, false, err
 	}
@@ -396,7 +396,7 @@ func (p *pending) newEvents(events []domain.Event) []NewEvent {
 
 // fail ends the lines' requests with an error, and forgets their states: whether
 // the last append arrived is not known.
-func (h *Handler) fail(work []*line, err error) {
+func (h *Handler) fail(work []*streamQueue, err error) {
 	for _, l := range work {
 		h.states.Remove(l.stream)
 		for _, p := range l.taken {

@@ -23,7 +23,7 @@ import (
 const sharedFor = time.Second
 
 // one is a handler that takes one batch at a time.
-var one = commands.Settings{Carriers: 1}
+var one = commands.Config{Committers: 1}
 
 func TestRequestsOfOneStreamAreDecidedInTheOrderGiven(t *testing.T) {
 	h := handler(t, newMemory(), one)
@@ -325,7 +325,7 @@ func TestAnActOlderThanTheMemoryIsDoneOnce(t *testing.T) {
 	h := handler(t, store, one)
 	note := func(key int, print uint64) (commands.Result, error) {
 		return h.Handle(t.Context(), commands.Request{Stream: anna, Actor: "operator:maria",
-			Command: chat.Operate{Key: fmt.Sprint(key), Print: print, Operator: "maria", Do: chat.AddNote{Text: "hm"}}})
+			Command: chat.Operate{Key: fmt.Sprint(key), Fingerprint: print, Operator: "maria", Do: chat.AddNote{Text: "hm"}}})
 	}
 	for n := range 64 {
 		if result, err := note(n, 1); err != nil || len(result.Events) != 2 {
@@ -501,7 +501,7 @@ func TestAMistakeOfTheProgramInOneChatLeavesTheOthersAlone(t *testing.T) {
 func TestUpdatesWithinTheReorderWindowAreSorted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
-		h := handler(t, store, commands.Settings{})
+		h := handler(t, store, commands.Config{})
 		const window = 200 * time.Millisecond
 		begun := time.Now()
 		order := rand.Perm(10)
@@ -530,7 +530,7 @@ func TestUpdatesWithinTheReorderWindowAreSorted(t *testing.T) {
 
 func TestWithoutAWindowNothingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := handler(t, newMemory(), commands.Settings{})
+		h := handler(t, newMemory(), commands.Config{})
 		begun := time.Now()
 		if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil || time.Since(begun) > 0 {
 			t.Errorf("it took %s, error %v", time.Since(begun), err)
@@ -541,7 +541,7 @@ func TestWithoutAWindowNothingWaits(t *testing.T) {
 func TestAnUpdateAfterTheWindowIsKeptAndMarkedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
-		h := handler(t, store, commands.Settings{})
+		h := handler(t, store, commands.Config{})
 		for _, id := range []int64{7, 6} {
 			r := update(anna, id)
 			r.Wait = time.Second
@@ -691,7 +691,7 @@ func TestACommitThatHangsIsGivenUp(t *testing.T) {
 func TestTwoProcessesOnTheSameChatsStoreEachUpdateOnceInEveryCase(t *testing.T) {
 	const chats, updates = 3, 150
 	store := newMemory()
-	processes := []*commands.Handler{handler(t, store, commands.Settings{}), handler(t, store, commands.Settings{Cached: 1})}
+	processes := []*commands.Handler{handler(t, store, commands.Config{}), handler(t, store, commands.Config{Cached: 1})}
 	var done sync.WaitGroup
 	for _, h := range processes {
 		for worker := range 4 {

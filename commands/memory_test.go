@@ -121,7 +121,7 @@ func (m *memory) store(a commands.Append) {
 	}
 }
 
-func (m *memory) Holds(_ context.Context, stream domain.StreamID, key uint64) (bool, error) {
+func (m *memory) HasUpdate(_ context.Context, stream domain.StreamID, key uint64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.held++
@@ -131,13 +131,13 @@ func (m *memory) Holds(_ context.Context, stream domain.StreamID, key uint64) (b
 	}), nil
 }
 
-func (m *memory) Acted(_ context.Context, stream domain.StreamID, operator, key string) (*uint64, error) {
+func (m *memory) FindOperatorAct(_ context.Context, stream domain.StreamID, operator, key string) (*uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.acted++
 	for _, e := range m.streams[stream] {
 		if acted, ok := e.Event.(chat.OperatorActed); ok && acted.Operator == operator && acted.Key == key {
-			return &acted.Print, nil
+			return &acted.Fingerprint, nil
 		}
 	}
 	return nil, nil
@@ -223,7 +223,7 @@ func send(h *commands.Handler, r commands.Request) <-chan answer {
 	return done
 }
 
-func handler(t *testing.T, store commands.Store, s commands.Settings) *commands.Handler {
+func handler(t *testing.T, store commands.Store, s commands.Config) *commands.Handler {
 	h := commands.NewHandler(store, s)
 	t.Cleanup(h.Close)
 	return h

@@ -44,8 +44,8 @@ func TestWhoeverTellsOfAMoveTheGroupHearsOfItAndThenTheSupergroup(t *testing.T) 
 }
 
 func TestAReplyOfAGroupThatMovedWaitsInTheSupergroupsLine(t *testing.T) {
-	d, ok := commands.Owe(recorded("chat-demo:-5", chat.ReplyQueued{Text: "hi", Chat: -1005}))
-	if want := (commands.SendMessage{ChatID: -1005, Text: "hi"}); !ok || d.Stream != "chat-demo:-5" || d.Lane != "chat-demo:-1005" || cmp.Diff(want, d.Payload) != "" {
+	d, ok := commands.Enqueue(recorded("chat-demo:-5", chat.ReplyQueued{Text: "hi", Chat: -1005}))
+	if want := (commands.SendMessage{ChatID: -1005, Text: "hi"}); !ok || d.Stream != "chat-demo:-5" || d.OrderingKey != "chat-demo:-1005" || cmp.Diff(want, d.Payload) != "" {
 		t.Errorf("owed %+v", d)
 	}
 }

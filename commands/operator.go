@@ -36,12 +36,12 @@ var ranks = map[Role]int{Viewer: 1, Agent: 2, Admin: 3}
 func (r Role) Valid() bool { return ranks[r] > 0 }
 
 // May tells whether who has this role may do what another is needed for.
-func (r Role) May(needed Role) bool { return r.Valid() && ranks[r] >= ranks[needed] }
+func (r Role) Includes(needed Role) bool { return r.Valid() && ranks[r] >= ranks[needed] }
 
 // Queue says which of the tickets that wait for a person are wanted. Zero fields are any.
-type Queue struct {
+type TicketQuery struct {
 	Bot      string
-	Of       []string // bots; empty for all
+	Bots     []string // bots; empty for all
 	Status   string   // open or assigned
 	Priority dialog.Priority
 	Assignee string
@@ -63,7 +63,7 @@ type Place struct {
 }
 
 // Queued is a ticket in the queue.
-type Queued struct {
+type QueuedTicket struct {
 	Place
 	Chat         string // <bot>:<chat id>
 	Bot          string

@@ -71,7 +71,7 @@ func Migrate(r domain.Recorded, now time.Time) (Request, bool) {
 
 // Owe is the policy that turns a decided effect into a delivery. It is false for
 // events that ask for none.
-func Owe(r domain.Recorded) (Delivery, bool) {
+func Enqueue(r domain.Recorded) (Delivery, bool) {
 	chatID, inChat := r.Stream.Chat()
 	if !inChat {
 		return Delivery{}, false
@@ -81,7 +81,7 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	switch e := r.Event.(type) {
 	case chat.ReplyQueued:
 		to := cmp.Or(e.Chat, chatID)
-		d.Kind, d.Destination, d.Lane = domain.KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
+		d.Kind, d.Destination, d.OrderingKey = domain.KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
 		d.Payload = SendMessage{to, e.Text, e.Format, e.Media, e.Buttons, e.Thread}
 		if d.Priority = PriorityPerson; e.Author.Kind != chat.Person {
 			d.Priority = PriorityBot
@@ -89,18 +89,18 @@ func Owe(r domain.Recorded) (Delivery, bool) {
 	case chat.ButtonAnswered:
 		// A lane of its own: the answer must come within 150 s, however long the
 		// chat's line of messages is.
-		d.Kind, d.Destination, d.Lane = domain.KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
+		d.Kind, d.Destination, d.OrderingKey = domain.KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
-		d.Kind, d.Destination, d.Lane = chat.KindOf(e.Tool), toolPlace(e.Tool)+":"+bot, toolLane(e, bot, chatID)
+		d.Kind, d.Destination, d.OrderingKey = chat.KindOf(e.Tool), toolDestination(e.Tool)+":"+bot, toolOrderingKey(e, bot, chatID)
 		d.Payload = useTool(e, chatID)
 	case chat.ModelAsked:
-		d = oweModel(d, e, bot, chatID)
+		d = askModel(d, e, bot, chatID)
 	case chat.TicketReferred:
-		d.Kind, d.Destination, d.Lane = domain.KindCreateTicket, e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
+		d.Kind, d.Destination, d.OrderingKey = domain.KindCreateTicket, e.Desk+":"+bot, deskOrderingKey(e.Desk, r.Stream, e.Ticket)
 		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}
 	case chat.DeskUpdateQueued:
-		d.Destination, d.Lane = e.Desk+":"+bot, deskLane(e.Desk, r.Stream, e.Ticket)
+		d.Destination, d.OrderingKey = e.Desk+":"+bot, deskOrderingKey(e.Desk, r.Stream, e.Ticket)
 		switch id := ExternalID(r.Stream, e.Ticket); {
 		case e.Status != "":
 			d.Kind, d.Payload = domain.KindSetStatus, SetStatus{id, e.Status}
@@ -127,7 +127,7 @@ func useTool(e chat.ToolRequested, chatID int64) UseTool {
 }
 
 // toolPlace is where a tool is: orders may be looked up without a CRM.
-func toolPlace(tool string) string {
+func toolDestination(tool string) string {
 	if tool == dialog.OrderStatus {
 		return "orders"
 	}
@@ -136,8 +136,8 @@ func toolPlace(tool string) string {
 
 // toolLane is a chat's at each place, so that what it asks for is done in order. Who the
 // customer is nobody waits for.
-func toolLane(e chat.ToolRequested, bot string, chatID int64) string {
-	place := toolPlace(e.Tool)
+func toolOrderingKey(e chat.ToolRequested, bot string, chatID int64) string {
+	place := toolDestination(e.Tool)
 	if e.For == chat.ForCustomer {
 		place = "customer"
 	}
@@ -148,7 +148,7 @@ func toolLane(e chat.ToolRequested, bot string, chatID int64) string {
 const deskTag = "chatledger"
 
 // deskLane is one ticket's: it must be there before anything is said about it.
-func deskLane(desk string, stream domain.StreamID, ticket string) string {
+func deskOrderingKey(desk string, stream domain.StreamID, ticket string) string {
 	return desk + "-" + strings.TrimPrefix(string(stream), "chat-") + ticket
 }
 

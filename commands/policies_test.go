@@ -79,14 +79,14 @@ func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
 	}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
-		d, ok := commands.Owe(r)
+		d, ok := commands.Enqueue(r)
 		if ok != (owes[name] != "") || d.Kind != owes[name] {
 			t.Errorf("%s: owes %v %q, want %q", name, ok, d.Kind, owes[name])
 		}
 		if ok && (d.ID != r.ID || d.Stream != anna || d.Version != 7 || d.Correlation != r.Correlation) {
 			t.Errorf("%s: delivery %+v", name, d)
 		}
-		if _, ok := commands.Owe(recorded(domain.BotStream("demo"), event)); ok {
+		if _, ok := commands.Enqueue(recorded(domain.BotStream("demo"), event)); ok {
 			t.Errorf("%s: a delivery is owed to no chat", name)
 		}
 	}
@@ -127,8 +127,8 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetPriority, commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
 	}
 	for name, test := range tests {
-		d, _ := commands.Owe(recorded(group, test.event))
-		if d.Destination != test.destination || d.Lane != test.lane || d.Kind != test.kind {
+		d, _ := commands.Enqueue(recorded(group, test.event))
+		if d.Destination != test.destination || d.OrderingKey != test.lane || d.Kind != test.kind {
 			t.Errorf("%s: %+v", name, d)
 		}
 		if diff := cmp.Diff(test.payload, d.Payload); diff != "" {
@@ -139,7 +139,7 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 
 func TestButtonsGoBeforePersonsAndPersonsBeforeTheBot(t *testing.T) {
 	priority := func(event domain.Event) int {
-		d, _ := commands.Owe(recorded(anna, event))
+		d, _ := commands.Enqueue(recorded(anna, event))
 		return d.Priority
 	}
 	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}})

@@ -27,11 +27,11 @@ type Store interface {
 	Append(context.Context, []Append) ([]error, error)
 
 	// Holds tells whether the stream has received an update with this key.
-	Holds(ctx context.Context, stream domain.StreamID, key uint64) (bool, error)
+	HasUpdate(ctx context.Context, stream domain.StreamID, key uint64) (bool, error)
 
 	// Acted finds what an operator did in the stream under a key: its print, nil when they
 	// did nothing under it.
-	Acted(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
+	FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
 }
 
 // Cursor is a place in a stream: events after it are wanted.
@@ -85,14 +85,14 @@ type ConsumedUpdate struct {
 // Settlement ends an attempt at a delivery, or is what an operator decides about
 // one that is not under way. It is fenced off unless the delivery is as it was seen.
 type Settlement struct {
-	Delivery uuid.UUID
-	Was      domain.DeliveryState // "" is sending
-	Fence    int64                // number of the lease
-	State    domain.DeliveryState // done, refused, unknown or dead; an operator's is waiting or skipped
-	Holds    bool                 // its lane waits until an operator decides about it: a dead letter
-	Unsure   bool                 // the attempt may have arrived
-	Outcome  []byte               // JSON of what the other side said; may be nil
-	Reason   string
+	Delivery  uuid.UUID
+	Was       domain.DeliveryState // "" is sending
+	Fence     int64                // number of the lease
+	State     domain.DeliveryState // done, refused, unknown or dead; an operator's is waiting or skipped
+	BlocksKey bool                 // its lane waits until an operator decides about it: a dead letter
+	Unsure    bool                 // the attempt may have arrived
+	Outcome   []byte               // JSON of what the other side said; may be nil
+	Reason    string
 }
 
 // ErrConflict says that the stream has moved on since the expected version.

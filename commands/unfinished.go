@@ -41,14 +41,14 @@ type Unanswered struct {
 }
 
 // Follow takes the next event.
-func (u *Unfinished) Follow(r domain.Recorded) {
+func (u *Unfinished) Add(r domain.Recorded) {
 	if u.effects == nil {
 		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}, map[domain.StreamID]chat.State{}
 	}
 	if r.Actor == domain.ActorDelivery { // whatever it is: the outcome of what caused it
 		delete(u.effects, r.Causation)
 	}
-	if _, asks := Owe(r); asks {
+	if _, asks := Enqueue(r); asks {
 		u.effects[r.ID] = OpenEffect{ID: r.ID, Stream: r.Stream, Unsure: 1}
 	}
 	switch e := r.Event.(type) {

@@ -15,7 +15,7 @@ func TestAGroupThatMovedIsToldAndItsMessageWaitsForAnotherAttempt(t *testing.T) 
 			o := newOffice(commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001, Reason: "the group was upgraded"})
 			o.answers = answers
 			c := claim()
-			c.Stream, c.Lane = "chat-demo:-7", "chat-demo:-5" // that of a group which moved before
+			c.Stream, c.OrderingKey = "chat-demo:-7", "chat-demo:-5" // that of a group which moved before
 			o.deliver(t, c)
 			if len(o.postpones) != 1 || len(o.recorded) != 1 {
 				t.Fatalf("put off %+v, told %+v", o.postpones, o.recorded)

@@ -14,7 +14,7 @@ import (
 // all processes.
 type RateLimiter interface {
 	// Acquire takes a call's share of the limits, or says how long to wait for it.
-	Acquire(context.Context, commands.Ask) (commands.Leave, error)
+	Acquire(context.Context, commands.PermitRequest) (commands.Permit, error)
 	// RetryAfter records that a chat, or the bot, is limited after a call to the chat.
 	RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error
 	// Suspend rejects the calls of a chat or a bot for a while. Resume ends it.
@@ -124,7 +124,7 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 		return p.Sender.Send(ctx, c)
 	}
 	leave, err := p.leave(ctx, pace, c)
-	if err == nil && leave.Cause == commands.Blocked {
+	if err == nil && leave.Cause == commands.CauseBlocked {
 		var blocked bool
 		if blocked, err = p.stillBlocked(ctx, c.CallsTo()); blocked {
 			return commands.Outcome{State: domain.DeliveryRefused, Reason: "suppressed: the customer has blocked the bot"}
@@ -140,16 +140,16 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	}
 	o := p.Sender.Send(ctx, c)
 	p.heed(ctx, c, o, leave.Probe)
-	o.Untried = o.Untried || o.Cause == commands.WrongToken // which says nothing about this delivery
+	o.Untried = o.Untried || o.Cause == commands.CauseToken // which says nothing about this delivery
 	return o
 }
 
 // leave asks until the call may be made, for as long as it can be held in hand. Only
 // a bot's limit is waited for so: who waits for a chat must not stand in others' way.
-func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (commands.Leave, error) {
+func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (commands.Permit, error) {
 	ask := pace.ask(c)
 	if ask.Bot.Every == 0 && ask.Chat.Every == 0 && !c.Closed {
-		return commands.Leave{}, nil // nothing to ask for, and nothing to fear
+		return commands.Permit{}, nil // nothing to ask for, and nothing to fear
 	}
 	held := time.NewTimer(hold)
 	defer held.Stop()
@@ -177,7 +177,7 @@ func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (comm
 
 // ask is what a delivery takes of the limits. The answer to a button concerns no chat:
 // it must come soon, whatever Telegram wants of the chat.
-func (p *pace) ask(c commands.Claimed) commands.Ask {
+func (p *pace) ask(c commands.Claimed) commands.PermitRequest {
 	inBot, inChat := 1., 1.
 	switch c.Priority {
 	case commands.PriorityTyping:
@@ -185,7 +185,7 @@ func (p *pace) ask(c commands.Claimed) commands.Ask {
 	case commands.PriorityBot:
 		inBot = .5
 	}
-	a := commands.Ask{Bot: p.bot.share(domain.BotStream(c.Stream.Bot()), inBot)}
+	a := commands.PermitRequest{Bot: p.bot.share(domain.BotStream(c.Stream.Bot()), inBot)}
 	if c.Kind == domain.KindAnswerButton {
 		return a
 	}
@@ -206,7 +206,7 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 	if err != nil || blocked {
 		return blocked, err
 	}
-	return false, p.Limits.Resume(ctx, stream, commands.Blocked)
+	return false, p.Limits.Resume(ctx, stream, commands.CauseBlocked)
 }
 
 // heed records for all processes what an answer says about further calls. When that
@@ -219,16 +219,16 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 	switch {
 	case o.MovedTo != 0:
 		err = p.Limits.MoveOrderingKey(ctx, chat, domain.ChatStream(c.Stream.Bot(), o.MovedTo))
-	case o.Cause == commands.WrongToken:
-		err = p.Limits.Suspend(ctx, bot, commands.WrongToken, o.After, o.Reason)
-	case o.Cause == commands.Flooded && c.Kind == domain.KindAnswerButton:
-		err = p.Limits.Suspend(ctx, bot, commands.Flooded, o.After, o.Reason)
-	case o.Cause == commands.Flooded:
+	case o.Cause == commands.CauseToken:
+		err = p.Limits.Suspend(ctx, bot, commands.CauseToken, o.After, o.Reason)
+	case o.Cause == commands.CauseFlood && c.Kind == domain.KindAnswerButton:
+		err = p.Limits.Suspend(ctx, bot, commands.CauseFlood, o.After, o.Reason)
+	case o.Cause == commands.CauseFlood:
 		err = p.Limits.RetryAfter(ctx, bot, chat, o.After, o.Reason)
 	case o.Blocked && c.Kind != domain.KindAnswerButton:
-		err = p.Limits.Suspend(ctx, chat, commands.Blocked, 0, o.Reason)
+		err = p.Limits.Suspend(ctx, chat, commands.CauseBlocked, 0, o.Reason)
 	case probe && (o.State == domain.DeliveryDone || o.State == domain.DeliveryRefused):
-		err = p.Limits.Resume(ctx, bot, commands.WrongToken)
+		err = p.Limits.Resume(ctx, bot, commands.CauseToken)
 	}
 	if err != nil {
 		p.Log.ErrorContext(ctx, "what Telegram wants is not recorded", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
@@ -236,7 +236,7 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 }
 
 // why is the reason for which a delivery is put off without a call.
-func why(l commands.Leave) string {
+func why(l commands.Permit) string {
 	whose := "the bot"
 	if l.Chat {
 		whose = "the chat"

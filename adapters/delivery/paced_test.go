@@ -21,18 +21,18 @@ import (
 // gate is a flow that answers as it is told, then lets everything through.
 type gate struct {
 	mu      sync.Mutex
-	answers []commands.Leave
-	asked   []commands.Ask
+	answers []commands.Permit
+	asked   []commands.PermitRequest
 	told    []string // what was recorded, in words
 	err     error
 }
 
-func (g *gate) Acquire(_ context.Context, a commands.Ask) (commands.Leave, error) {
+func (g *gate) Acquire(_ context.Context, a commands.PermitRequest) (commands.Permit, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked = append(g.asked, a)
 	if g.err != nil || len(g.answers) == 0 {
-		return commands.Leave{}, g.err
+		return commands.Permit{}, g.err
 	}
 	leave := g.answers[0]
 	g.answers = g.answers[1:]
@@ -79,17 +79,17 @@ var done = commands.Outcome{State: domain.DeliveryDone, MessageID: 1}
 // message is a claimed message of the bot's.
 func message() commands.Claimed {
 	c := claim()
-	c.Priority, c.Lane = commands.PriorityBot, string(c.Stream)
+	c.Priority, c.OrderingKey = commands.PriorityBot, string(c.Stream)
 	return c
 }
 
 func TestWhatMayNotGoNowIsPostponeWithoutACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, leave := range []commands.Leave{
+		for _, leave := range []commands.Permit{
 			{Wait: 700 * time.Millisecond, Chat: true},
-			{Wait: 17 * time.Second, Chat: true, Cause: commands.Flooded, Reason: "retry after 17"},
+			{Wait: 17 * time.Second, Chat: true, Cause: commands.CauseFlood, Reason: "retry after 17"},
 		} {
-			p, s := newPaced(&gate{answers: []commands.Leave{leave}}, done)
+			p, s := newPaced(&gate{answers: []commands.Permit{leave}}, done)
 			begun := time.Now()
 			o := p.Send(t.Context(), message())
 			if o.State != domain.DeliveryRetry || !o.Untried || o.After != leave.Wait || s.sent > 0 || !strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, leave.Reason) {
@@ -104,8 +104,8 @@ func TestWhatMayNotGoNowIsPostponeWithoutACall(t *testing.T) {
 
 func TestTheBotsLimitIsWaitedForInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wait := commands.Leave{Wait: 40 * time.Millisecond}
-		p, s := newPaced(&gate{answers: []commands.Leave{wait, wait, wait}}, done)
+		wait := commands.Permit{Wait: 40 * time.Millisecond}
+		p, s := newPaced(&gate{answers: []commands.Permit{wait, wait, wait}}, done)
 		begun := time.Now()
 		if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 {
 			t.Errorf("outcome %+v, %d calls", o, s.sent)
@@ -120,7 +120,7 @@ func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		for range 100 {
-			g.answers = append(g.answers, commands.Leave{Wait: 20 * time.Second, Cause: commands.WrongToken, Reason: "unauthorized"})
+			g.answers = append(g.answers, commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseToken, Reason: "unauthorized"})
 		}
 		p, s := newPaced(g, done)
 		begun := time.Now()
@@ -146,7 +146,7 @@ func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
 // One of the bot's own messages asks for all that wait; people's do not wait for it.
 func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{answers: []commands.Leave{{Wait: 500 * time.Millisecond}}}
+		g := &gate{answers: []commands.Permit{{Wait: 500 * time.Millisecond}}}
 		p, _ := newPaced(g, done)
 		p.Sender = silent{}
 		var all sync.WaitGroup
@@ -173,7 +173,7 @@ func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
 
 func TestTypingIsShedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, s := newPaced(&gate{answers: []commands.Leave{{Wait: time.Millisecond}}}, done)
+		p, s := newPaced(&gate{answers: []commands.Permit{{Wait: time.Millisecond}}}, done)
 		begun := time.Now()
 		if o := p.Send(t.Context(), commands.Typing("chat-demo:1")); o.State != domain.DeliveryRetry || s.sent > 0 || time.Since(begun) > 0 {
 			t.Errorf("outcome %+v, %d calls after %s", o, s.sent, time.Since(begun))
@@ -194,22 +194,22 @@ func TestWhatACallTakesOfTheLimits(t *testing.T) {
 		kind     domain.DeliveryKind
 		priority int
 		body     string
-		want     commands.Ask
+		want     commands.PermitRequest
 	}{
-		"a person's message":   {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow), Chat: private}},
-		"the bot's message":    {"chat-demo:1", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: private}},
-		"a message to a group": {"chat-demo:-100", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.Ask{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
-		"an album of three": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.Ask{
+		"a person's message":   {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(4 * flow), Chat: private}},
+		"the bot's message":    {"chat-demo:1", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(2 * flow), Chat: private}},
+		"a message to a group": {"chat-demo:-100", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
+		"an album of three": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.PermitRequest{
 			Bot: commands.Share{Name: "bot-demo", Every: 3 * flow, Slack: 4 * flow}, Chat: commands.Share{Name: "chat-demo:1", Every: 3 * time.Second, Slack: 2 * time.Second}}},
-		"typing":               {"chat-demo:1", domain.KindTyping, commands.PriorityTyping, "", commands.Ask{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
-		"an answer to a press": {"chat-demo:1", domain.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.Ask{Bot: bot(4 * flow)}},
+		"typing":               {"chat-demo:1", domain.KindTyping, commands.PriorityTyping, "", commands.PermitRequest{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
+		"an answer to a press": {"chat-demo:1", domain.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(4 * flow)}},
 	} {
 		g := &gate{}
 		p, _ := newPaced(g, done)
 		d := message()
-		d.Stream, d.Lane, d.Kind, d.Priority, d.Body = c.stream, string(c.stream), c.kind, c.priority, []byte(c.body)
+		d.Stream, d.OrderingKey, d.Kind, d.Priority, d.Body = c.stream, string(c.stream), c.kind, c.priority, []byte(c.body)
 		p.Send(t.Context(), d)
-		if diff := cmp.Diff([]commands.Ask{c.want}, g.asked); diff != "" {
+		if diff := cmp.Diff([]commands.PermitRequest{c.want}, g.asked); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -248,8 +248,8 @@ func TestALimitIsNeverExceededInAnySpan(t *testing.T) {
 
 func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 	t.Parallel()
-	flooded := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 9 * time.Second}
-	wrong := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: time.Minute}
+	flooded := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 9 * time.Second}
+	wrong := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: time.Minute}
 	for name, c := range map[string]struct {
 		kind    domain.DeliveryKind
 		answer  commands.Outcome
@@ -269,7 +269,7 @@ func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 		"silence shows nothing":         {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryUnknown}, true, "", false},
 		"a customer who has blocked us": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
 	} {
-		g := &gate{answers: []commands.Leave{{Probe: c.probe}}}
+		g := &gate{answers: []commands.Permit{{Probe: c.probe}}}
 		p, _ := newPaced(g, c.answer)
 		d := message()
 		d.Kind = c.kind
@@ -285,21 +285,21 @@ func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 
 func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
 	t.Parallel()
-	closed := commands.Leave{Wait: time.Hour, Chat: true, Cause: commands.Blocked}
+	closed := commands.Permit{Wait: time.Hour, Chat: true, Cause: commands.CauseBlocked}
 
-	p, s := newPaced(&gate{answers: []commands.Leave{closed}}, done)
+	p, s := newPaced(&gate{answers: []commands.Permit{closed}}, done)
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRefused || o.Blocked || s.sent > 0 || !strings.HasPrefix(o.Reason, "suppressed") {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 
-	g := &gate{answers: []commands.Leave{closed}}
+	g := &gate{answers: []commands.Permit{closed}}
 	p, s = newPaced(g, done)
 	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, nil }
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
 		t.Errorf("back again: outcome %+v, %d calls, recorded %q", o, s.sent, g.told)
 	}
 
-	p, s = newPaced(&gate{answers: []commands.Leave{closed}}, done)
+	p, s = newPaced(&gate{answers: []commands.Permit{closed}}, done)
 	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, errors.New("no connection") }
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || s.sent > 0 {
 		t.Errorf("nobody knows: outcome %+v, %d calls", o, s.sent)
@@ -317,7 +317,7 @@ func TestWithoutLimitsOnlyWhatMayBeClosedIsAsked(t *testing.T) {
 		t.Errorf("asked %v, %d calls", g.asked, s.sent)
 	}
 	c.Closed = true
-	g.answers = []commands.Leave{{Wait: time.Second, Chat: true, Cause: commands.Flooded}}
+	g.answers = []commands.Permit{{Wait: time.Second, Chat: true, Cause: commands.CauseFlood}}
 	if o := p.Send(t.Context(), c); len(g.asked) != 1 || s.sent != 1 || !o.Untried {
 		t.Errorf("asked %v, %d calls, outcome %+v", g.asked, s.sent, o)
 	}

@@ -20,11 +20,11 @@ type Quota struct {
 
 // Wait returns when a call may be made, or says how long to wait for that when it is
 // too long to keep a delivery in hand.
-func (q Quota) Wait(ctx context.Context) (commands.Leave, error) {
+func (q Quota) Wait(ctx context.Context) (commands.Permit, error) {
 	if q.PerMinute == 0 {
-		return commands.Leave{}, nil
+		return commands.Permit{}, nil
 	}
-	ask := commands.Ask{Bot: within(time.Minute, q.PerMinute).share(q.Account, 1)}
+	ask := commands.PermitRequest{Bot: within(time.Minute, q.PerMinute).share(q.Account, 1)}
 	for held := time.Now().Add(hold); ; {
 		leave, err := q.Limits.Acquire(ctx, ask)
 		if err != nil || leave.Wait == 0 || time.Now().Add(leave.Wait).After(held) {
@@ -45,7 +45,7 @@ func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason
 	defer done()
 	var err error
 	if what == "" {
-		err = q.Limits.Suspend(ctx, q.Account, commands.Flooded, wait, reason)
+		err = q.Limits.Suspend(ctx, q.Account, commands.CauseFlood, wait, reason)
 	} else {
 		err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
 	}

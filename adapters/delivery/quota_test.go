@@ -20,15 +20,15 @@ func newQuota(g *gate) Quota {
 func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		answers []commands.Leave
+		answers []commands.Permit
 		asked   int
 		waited  time.Duration
 		left    time.Duration
 	}{
 		{nil, 1, 0, 0},
-		{[]commands.Leave{{Wait: 300 * time.Millisecond}, {Wait: 400 * time.Millisecond}}, 3, 700 * time.Millisecond, 0},
-		{[]commands.Leave{{Wait: 300 * time.Millisecond}, {Wait: 800 * time.Millisecond}}, 2, 300 * time.Millisecond, 800 * time.Millisecond},
-		{[]commands.Leave{{Wait: time.Minute, Cause: commands.Flooded}}, 1, 0, time.Minute},
+		{[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 400 * time.Millisecond}}, 3, 700 * time.Millisecond, 0},
+		{[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 800 * time.Millisecond}}, 2, 300 * time.Millisecond, 800 * time.Millisecond},
+		{[]commands.Permit{{Wait: time.Minute, Cause: commands.CauseFlood}}, 1, 0, time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			g := &gate{answers: c.answers}
@@ -67,7 +67,7 @@ func TestAQuotaThatCannotBeReadIsAnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := newQuota(&gate{answers: []commands.Leave{{Wait: time.Second / 2}}}).Wait(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := newQuota(&gate{answers: []commands.Permit{{Wait: time.Second / 2}}}).Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

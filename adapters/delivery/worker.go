@@ -196,7 +196,7 @@ func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, 
 	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != domain.DeliveryDone {
 		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the lane
 	}
-	settles.Holds = o.State == domain.DeliveryDead || o.State == domain.DeliveryUnknown && policy != Resend
+	settles.BlocksKey = o.State == domain.DeliveryDead || o.State == domain.DeliveryUnknown && policy != Resend
 	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: o.State, MessageID: o.MessageID,
-		Reason: o.Reason, Blocked: o.Blocked, Unsure: unsure, Held: settles.Holds}, settles
+		Reason: o.Reason, Blocked: o.Blocked, Unsure: unsure, Held: settles.BlocksKey}, settles
 }

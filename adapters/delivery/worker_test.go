@@ -100,7 +100,7 @@ func (o *office) deliver(t *testing.T, c commands.Claimed) {
 // wantHeld wants the lane to wait for an operator, or not.
 func (o *office) wantHeld(t *testing.T, want bool) {
 	t.Helper()
-	if got := o.recorded[0].Settles.Holds; got != want {
+	if got := o.recorded[0].Settles.BlocksKey; got != want {
 		t.Errorf("the lane is held: %t, want %t", got, want)
 	}
 }
@@ -119,7 +119,7 @@ func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state domain.Del
 		t.Errorf("it is recorded as %+v", r)
 	}
 	if recorded, ok := command.(chat.RecordDelivery); ok {
-		recorded.Held = r.Settles.Holds // the chat knows what the ledger does
+		recorded.Held = r.Settles.BlocksKey // the chat knows what the ledger does
 		command = recorded
 	}
 	if diff := cmp.Diff(command, r.Command); diff != "" {

@@ -60,7 +60,7 @@ var acts = map[string]act{
 	"claim": {
 		fields: []string{"seconds", "force"},
 		do: func(b body, o commands.Operator, _ time.Time) (chat.Command, error) {
-			if b.Force && !o.Role.May(commands.Admin) {
+			if b.Force && !o.Role.Includes(commands.Admin) {
 				return nil, problem{
 					Status: http.StatusForbidden,
 					Detail: "only an admin can take over a chat that another operator has claimed",
@@ -166,14 +166,14 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 			return errNoChat
 		}
 		command := chat.Operate{
-			Key:      key,
-			Print:    print,
-			Operator: o.Name,
-			Fence:    b.Fence,
-			Force:    b.Force,
-			Do:       do,
-			At:       at,
-			Lease:    defaultLease,
+			Key:         key,
+			Fingerprint: print,
+			Operator:    o.Name,
+			Fence:       b.Fence,
+			Force:       b.Force,
+			Do:          do,
+			At:          at,
+			Lease:       defaultLease,
 		}
 		_, err = a.Handle(
 			r.Context(),

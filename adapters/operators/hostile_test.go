@@ -46,12 +46,12 @@ func TestRoutes_EveryRole_Authorized(t *testing.T) {
 					}
 				case needs == anybody:
 				case role == "" && code != http.StatusUnauthorized,
-					role != "" && !role.May(needs) && code != http.StatusForbidden,
-					role != "" && role.May(needs) &&
+					role != "" && !role.Includes(needs) && code != http.StatusForbidden,
+					role != "" && role.Includes(needs) &&
 						(code == http.StatusUnauthorized || code == http.StatusForbidden):
 					t.Errorf("%s %s as %q: %d", method, path, name, code)
 				}
-				if n := len(o.streams["chat-demo:42"]); n > before && !(there && role.May(commands.Agent)) {
+				if n := len(o.streams["chat-demo:42"]); n > before && !(there && role.Includes(commands.Agent)) {
 					t.Errorf("%s %s as %q wrote %d events", method, path, name, n-before)
 				}
 			}

@@ -40,7 +40,7 @@ type API struct {
 // Ledger is what the API reads.
 type Ledger interface {
 	// TicketQueue lists the tickets that wait for an operator.
-	TicketQueue(context.Context, commands.Queue) ([]commands.Queued, error)
+	TicketQueue(context.Context, commands.TicketQuery) ([]commands.QueuedTicket, error)
 	// Events reads up to limit of a stream's events after a version, oldest first.
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
 	// DeliveryStates returns the states of deliveries, by id.
@@ -121,7 +121,7 @@ func (a *API) authorize(one route) http.Handler {
 		if err != nil {
 			return err
 		}
-		if !operator.Role.May(one.needs) {
+		if !operator.Role.Includes(one.needs) {
 			a.Log.Warn("operator request rejected: role not sufficient",
 				"operator", operator.Name, "role", operator.Role, "needs", one.needs, "path", one.path)
 			return problem{Status: http.StatusForbidden, Detail: fmt.Sprintf(

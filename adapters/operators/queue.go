@@ -44,7 +44,7 @@ func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator)
 	if err != nil {
 		return err
 	}
-	q.Of = o.Bots
+	q.Bots = o.Bots
 	wanted := q.Limit
 	q.Limit++
 	list, err := a.Ledger.TicketQueue(r.Context(), q)
@@ -71,11 +71,11 @@ func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator)
 
 // queueOf parses the query. It rejects unknown parameters and values, because a mistyped
 // filter must not list all tickets.
-func queueOf(query url.Values, now time.Time) (q commands.Queue, err error) {
+func queueOf(query url.Values, now time.Time) (q commands.TicketQuery, err error) {
 	if err := only(query, "bot", "status", "priority", "assignee", "tag", "overdue", "limit", "after"); err != nil {
 		return q, err
 	}
-	q = commands.Queue{
+	q = commands.TicketQuery{
 		Bot:      query.Get("bot"),
 		Status:   query.Get("status"),
 		Priority: dialog.Priority(query.Get("priority")),

@@ -141,17 +141,17 @@ func (o *office) Events(
 	return all[from:min(from+limit, len(all))], nil
 }
 
-func (o *office) TicketQueue(_ context.Context, q commands.Queue) ([]commands.Queued, error) {
+func (o *office) TicketQueue(_ context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {
 	if o.down {
 		return nil, errDown
 	}
-	var list []commands.Queued
+	var list []commands.QueuedTicket
 	for n := range 3 {
-		if (len(q.Of) == 0 || slices.Contains(q.Of, "demo")) &&
+		if (len(q.Bots) == 0 || slices.Contains(q.Bots, "demo")) &&
 			(q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1")) {
 			list = append(
 				list,
-				commands.Queued{
+				commands.QueuedTicket{
 					Place: commands.Place{
 						At:      q.At,
 						Overdue: n == 0,

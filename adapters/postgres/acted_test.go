@@ -12,7 +12,7 @@ func TestActedKnowsWhatOperatorsDidInAStream(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	acted := func(operator, key string, print uint64) commands.NewEvent {
-		return event(chat.OperatorActed{Operator: operator, Key: key, Print: print, Act: chat.ActNote, At: at})
+		return event(chat.OperatorActed{Operator: operator, Key: key, Fingerprint: print, Act: chat.ActNote, At: at})
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: []commands.NewEvent{
 		acted("maria", "a", 1<<64-1), event(chat.NoteAdded{Operator: "maria", Text: "a \x00"}), acted("jo", "a", 2), acted("maria", `"'%\`, 0)}})
@@ -28,7 +28,7 @@ func TestActedKnowsWhatOperatorsDidInAStream(t *testing.T) {
 		{"chat-demo:1", "maria", "b", false, 0},
 		{"chat-demo:2", "maria", "a", false, 0},
 	} {
-		print, err := s.Acted(t.Context(), c.stream, c.operator, c.key)
+		print, err := s.FindOperatorAct(t.Context(), c.stream, c.operator, c.key)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -550,7 +550,7 @@ func TestHoldsKnowsTheUpdatesOfAStream(t *testing.T) {
 		{"chat-demo:1", 9, false},
 		{"chat-demo:2", 7, false},
 	} {
-		held, err := s.Holds(t.Context(), c.stream, c.key)
+		held, err := s.HasUpdate(t.Context(), c.stream, c.key)
 		if err != nil {
 			t.Fatal(err)
 		}

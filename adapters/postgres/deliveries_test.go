@@ -34,7 +34,7 @@ const (
 func owed(lane string, version int) commands.Delivery {
 	return commands.Delivery{
 		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version), Kind: domain.KindSendMessage,
-		Destination: destination, Lane: lane, Payload: commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
+		Destination: destination, OrderingKey: lane, Payload: commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
 		Correlation: uuid.Must(uuid.NewV7()),
 	}
 }
@@ -67,7 +67,7 @@ func claimed(t testing.TB, s *process, lane domain.StreamID) commands.Claimed {
 	t.Helper()
 	owe(t, s, owed(string(lane), 1))
 	c := claimAll(t, s, leaseOver)
-	if len(c) != 1 || c[0].Lane != string(lane) {
+	if len(c) != 1 || c[0].OrderingKey != string(lane) {
 		t.Fatalf("claimed %+v, want what was owed on %s", c, lane)
 	}
 	return c[0]
@@ -89,7 +89,7 @@ func settle(t testing.TB, s *process, c commands.Claimed, state domain.DeliveryS
 // hold ends an attempt with a dead letter.
 func hold(t testing.TB, s *process, c commands.Claimed, state domain.DeliveryState, reason string) {
 	t.Helper()
-	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state, Holds: true, Reason: reason}))
+	must(t, s, outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: state, BlocksKey: true, Reason: reason}))
 }
 
 // outcome settles a delivery together with an event on a stream that nobody else uses.
@@ -101,7 +101,7 @@ func outcome(s commands.Settlement) commands.Append {
 func places(claimed []commands.Claimed) string {
 	var list []string
 	for _, c := range claimed {
-		list = append(list, fmt.Sprintf("%s/%d", c.Lane, c.Version))
+		list = append(list, fmt.Sprintf("%s/%d", c.OrderingKey, c.Version))
 	}
 	slices.Sort(list)
 	return strings.Join(list, " ")
@@ -128,7 +128,7 @@ func TestAClaimedDeliveryIsWhatWasOwed(t *testing.T) {
 	if payload.ChatID != -100 || payload.Text != "nul \x00, emoji 👋" {
 		t.Errorf("the payload reads %+v", payload)
 	}
-	if c.ID != d.ID || c.Stream != d.Stream || c.Version != 3 || c.Kind != d.Kind || c.Destination != destination || c.Lane != "a" || c.Priority != 10 || c.Correlation != d.Correlation {
+	if c.ID != d.ID || c.Stream != d.Stream || c.Version != 3 || c.Kind != d.Kind || c.Destination != destination || c.OrderingKey != "a" || c.Priority != 10 || c.Correlation != d.Correlation {
 		t.Errorf("claimed %+v, owed %+v", c.Delivery, d)
 	}
 	if c.Attempt != 1 || c.Unsure != 0 || c.Fence != 1 {
@@ -189,7 +189,7 @@ func TestOnlyTheHeadOfALaneIsClaimed(t *testing.T) {
 	}
 	heads := step("a/1 b/1")
 	step("") // their followers wait for the outcomes
-	slices.SortFunc(heads, func(x, y commands.Claimed) int { return strings.Compare(x.Lane, y.Lane) })
+	slices.SortFunc(heads, func(x, y commands.Claimed) int { return strings.Compare(x.OrderingKey, y.OrderingKey) })
 	settle(t, s, heads[0], domain.DeliveryDone)
 	a2 := step("a/2") // b is slow, which is nothing to a
 	settle(t, s, a2[0], domain.DeliveryDead)
@@ -205,7 +205,7 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("a", 1), owed("a", 2), owed("b", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
-		if c.Lane == "b" {
+		if c.OrderingKey == "b" {
 			settle(t, s, c, domain.DeliveryDone)
 		} else if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
@@ -235,7 +235,7 @@ func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
 				owe(t, s, owed("a", 1), owed("a", 2), owed("a", 3), owed("b", 1), owed("b", 2))
 				var letter commands.Claimed
 				for _, c := range claimAll(t, s, leaseLong) {
-					if c.Lane == "a" {
+					if c.OrderingKey == "a" {
 						letter = c
 						hold(t, s, c, state, "why")
 					} else {
@@ -598,27 +598,27 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 				}
 				for _, c := range got {
 					mu.Lock()
-					if other, taken := busy[c.Lane]; taken {
-						t.Errorf("%s: version %d was claimed while %d is being sent", c.Lane, c.Version, other)
+					if other, taken := busy[c.OrderingKey]; taken {
+						t.Errorf("%s: version %d was claimed while %d is being sent", c.OrderingKey, c.Version, other)
 					}
-					if c.Version != reached[c.Lane]+1 {
-						t.Errorf("%s: version %d was claimed after %d", c.Lane, c.Version, reached[c.Lane])
+					if c.Version != reached[c.OrderingKey]+1 {
+						t.Errorf("%s: version %d was claimed after %d", c.OrderingKey, c.Version, reached[c.OrderingKey])
 					}
-					busy[c.Lane] = c.Version
+					busy[c.OrderingKey] = c.Version
 					mu.Unlock()
 				}
 				for _, c := range got {
 					what := rng.IntN(6)
 					again := what < 3
 					mu.Lock()
-					delete(busy, c.Lane) // before the store lets go: another may claim at once
+					delete(busy, c.OrderingKey) // before the store lets go: another may claim at once
 					if !again {
-						reached[c.Lane] = c.Version
+						reached[c.OrderingKey] = c.Version
 						left--
 					}
 					mu.Unlock()
 					if what == 0 {
-						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDead, Holds: true}
+						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDead, BlocksKey: true}
 						retry := commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence, State: domain.DeliveryWaiting}
 						for _, decision := range []commands.Settlement{letter, retry} {
 							if errs, err := s.Append(ctx, []commands.Append{outcome(decision)}); err != nil || errs[0] != nil {

@@ -36,7 +36,7 @@ func newFlow(t testing.TB, s *process) *clocked {
 
 // admit asks for a call that may be made at once for the first two times, and then
 // once a second in its chat; its bot may call ten times a second.
-func (f *clocked) admit(chat string) commands.Leave {
+func (f *clocked) admit(chat string) commands.Permit {
 	f.t.Helper()
 	leave, err := f.Acquire(f.t.Context(), asked(chat))
 	if err != nil {
@@ -45,8 +45,8 @@ func (f *clocked) admit(chat string) commands.Leave {
 	return leave
 }
 
-func asked(chat string) commands.Ask {
-	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 100 * time.Millisecond, Slack: 900 * time.Millisecond}}
+func asked(chat string) commands.PermitRequest {
+	a := commands.PermitRequest{Bot: commands.Share{Name: "bot-demo", Every: 100 * time.Millisecond, Slack: 900 * time.Millisecond}}
 	if chat != "" {
 		a.Chat = commands.Share{Name: domain.StreamID("chat-demo:" + chat), Every: time.Second, Slack: time.Second}
 	}
@@ -109,15 +109,15 @@ type flowModel struct {
 	when   time.Time
 }
 
-func (m *flowModel) admit(now time.Time, a commands.Ask) (leave commands.Leave) {
+func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave commands.Permit) {
 	shares := []commands.Share{a.Bot}
 	if a.Chat.Name != "" {
 		shares = append(shares, a.Chat)
 	}
 	for i, s := range shares {
-		wait := commands.Leave{Chat: i == 1}
+		wait := commands.Permit{Chat: i == 1}
 		if m.closed[s.Name].After(now) {
-			if wait.Cause, wait.Wait = m.cause[s.Name], m.closed[s.Name].Sub(now); wait.Cause == commands.Blocked {
+			if wait.Cause, wait.Wait = m.cause[s.Name], m.closed[s.Name].Sub(now); wait.Cause == commands.CauseBlocked {
 				wait.Wait = time.Second
 			}
 		} else if s.Every > 0 {
@@ -135,7 +135,7 @@ func (m *flowModel) admit(now time.Time, a commands.Ask) (leave commands.Leave) 
 			m.tat[s.Name] = now
 		}
 		m.tat[s.Name] = m.tat[s.Name].Add(s.Every)
-		if m.cause[s.Name] == commands.WrongToken {
+		if m.cause[s.Name] == commands.CauseToken {
 			leave.Probe, m.closed[s.Name] = true, now.Add(time.Minute)
 		}
 	}
@@ -143,10 +143,10 @@ func (m *flowModel) admit(now time.Time, a commands.Ask) (leave commands.Leave) 
 }
 
 func (m *flowModel) close(now time.Time, name domain.StreamID, cause commands.Cause, wait time.Duration) {
-	if m.cause[name] == commands.Blocked {
+	if m.cause[name] == commands.CauseBlocked {
 		return
 	}
-	if cause == commands.Blocked {
+	if cause == commands.CauseBlocked {
 		wait = 1000 * time.Hour
 	}
 	if until := now.Add(wait); until.After(m.closed[name]) {
@@ -157,10 +157,10 @@ func (m *flowModel) close(now time.Time, name domain.StreamID, cause commands.Ca
 
 func (m *flowModel) flood(now time.Time, bot, chat domain.StreamID, wait time.Duration) {
 	if m.chat != "" && m.chat != chat && now.Sub(m.when) < 10*time.Second {
-		m.close(now, bot, commands.Flooded, wait)
+		m.close(now, bot, commands.CauseFlood, wait)
 	}
 	m.chat, m.when = chat, now
-	m.close(now, chat, commands.Flooded, wait)
+	m.close(now, chat, commands.CauseFlood, wait)
 }
 
 func (m *flowModel) open(name domain.StreamID, cause commands.Cause) {
@@ -187,7 +187,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 			wait := time.Duration(rapid.IntRange(1, 20).Draw(rt, "seconds")) * time.Second
 			switch rapid.SampledFrom([]string{"ask", "ask", "ask", "ask", "ask", "flood", "token", "blocked", "open", "sweep"}).Draw(rt, "what") {
 			case "ask":
-				a := commands.Ask{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"), Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
+				a := commands.PermitRequest{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"), Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
 				if rapid.IntRange(0, 4).Draw(rt, "button") > 0 {
 					a.Chat = commands.Share{Name: chat, Every: rapid.SampledFrom(waits).Draw(rt, "every"), Slack: rapid.SampledFrom(waits).Draw(rt, "slack")}
 				}
@@ -200,16 +200,16 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 				f.must(f.RetryAfter(t.Context(), bot, chat, wait, "too many"))
 				m.flood(f.now, bot, chat, wait)
 			case "token":
-				f.must(f.Suspend(t.Context(), bot, commands.WrongToken, time.Minute, "unauthorized"))
-				m.close(f.now, bot, commands.WrongToken, time.Minute)
+				f.must(f.Suspend(t.Context(), bot, commands.CauseToken, time.Minute, "unauthorized"))
+				m.close(f.now, bot, commands.CauseToken, time.Minute)
 			case "blocked":
-				f.must(f.Suspend(t.Context(), chat, commands.Blocked, 0, "forbidden"))
-				m.close(f.now, chat, commands.Blocked, 0)
+				f.must(f.Suspend(t.Context(), chat, commands.CauseBlocked, 0, "forbidden"))
+				m.close(f.now, chat, commands.CauseBlocked, 0)
 			case "open":
-				f.must(f.Resume(t.Context(), bot, commands.WrongToken))
-				m.open(bot, commands.WrongToken)
-				f.must(f.Resume(t.Context(), chat, commands.Blocked))
-				m.open(chat, commands.Blocked)
+				f.must(f.Resume(t.Context(), bot, commands.CauseToken))
+				m.open(bot, commands.CauseToken)
+				f.must(f.Resume(t.Context(), chat, commands.CauseBlocked))
+				m.open(chat, commands.CauseBlocked)
 			case "sweep":
 				if _, err := f.DeleteExpired(t.Context()); err != nil {
 					rt.Fatal(err)
@@ -277,7 +277,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 
 	for _, limits := range []string{"on", "off"} {
 		f = newFlow(t, open(t, dsn))
-		ask := func(chat string) commands.Leave {
+		ask := func(chat string) commands.Permit {
 			a := asked(chat)
 			if limits == "off" {
 				a.Bot.Every, a.Chat.Every = 0, 0
@@ -289,7 +289,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 			return leave
 		}
 		f.now = at.Add(10 * time.Second)
-		if leave := ask("7"); leave != (commands.Leave{Wait: 20 * time.Second, Chat: true, Cause: commands.Flooded, Reason: "retry after 30␀"}) {
+		if leave := ask("7"); leave != (commands.Permit{Wait: 20 * time.Second, Chat: true, Cause: commands.CauseFlood, Reason: "retry after 30␀"}) {
 			t.Errorf("limits %s: %+v, want to wait the other 20 s", limits, leave)
 		}
 		for _, other := range []string{"8", ""} { // another chat, and a button of whichever
@@ -323,7 +323,7 @@ func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
 				f.must(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
 			}
 			leave := f.admit("9")
-			if c.bot != (leave == commands.Leave{Wait: 20 * time.Second, Cause: commands.Flooded, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
+			if c.bot != (leave == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
 				t.Errorf("%+v", leave)
 			}
 			stopped, err := f.Suspended(t.Context())
@@ -339,8 +339,8 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
-	f.must(f.Suspend(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"))
-	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.WrongToken || leave.Reason != "unauthorized" {
+	f.must(f.Suspend(t.Context(), "bot-demo", commands.CauseToken, time.Minute, "unauthorized"))
+	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.CauseToken || leave.Reason != "unauthorized" {
 		t.Errorf("%+v, want to wait a minute", leave)
 	}
 	for range 3 {
@@ -370,10 +370,10 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 		}
 	}
 	stopped, err := f.Suspended(t.Context())
-	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) || stopped["demo"].Cause != commands.WrongToken {
+	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) || stopped["demo"].Cause != commands.CauseToken {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
 	}
-	f.must(f.Resume(t.Context(), "bot-demo", commands.WrongToken))
+	f.must(f.Resume(t.Context(), "bot-demo", commands.CauseToken))
 	if leave := other.admit("7"); leave.Wait > 0 || leave.Probe {
 		t.Errorf("%+v, once it is right", leave)
 	}
@@ -385,23 +385,23 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
-	f.must(f.Suspend(t.Context(), "chat-demo:7", commands.Blocked, 0, "blocked by the user"))
+	f.must(f.Suspend(t.Context(), "chat-demo:7", commands.CauseBlocked, 0, "blocked by the user"))
 	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
 	f.now = f.now.Add(1000 * time.Hour)
 	if _, err := f.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if leave := f.admit("7"); leave.Cause != commands.Blocked || leave.Wait == 0 || !leave.Chat {
+	if leave := f.admit("7"); leave.Cause != commands.CauseBlocked || leave.Wait == 0 || !leave.Chat {
 		t.Errorf("%+v", leave)
 	}
 	if leave := f.admit("8"); leave.Wait > 0 {
 		t.Errorf("another chat: %+v", leave)
 	}
-	f.must(f.Resume(t.Context(), "chat-demo:7", commands.WrongToken)) // not for this cause
+	f.must(f.Resume(t.Context(), "chat-demo:7", commands.CauseToken)) // not for this cause
 	if leave := f.admit("7"); leave.Wait == 0 {
 		t.Error("opened for another cause")
 	}
-	f.must(f.Resume(t.Context(), "chat-demo:7", commands.Blocked))
+	f.must(f.Resume(t.Context(), "chat-demo:7", commands.CauseBlocked))
 	if leave := f.admit("7"); leave.Wait > 0 {
 		t.Errorf("opened: %+v", leave)
 	}
@@ -413,8 +413,8 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 	f := newFlow(t, s)
 	f.admit("1")
 	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
-	f.must(f.Suspend(t.Context(), "chat-demo:3", commands.Blocked, 0, "blocked"))
-	f.must(f.Suspend(t.Context(), "bot-other", commands.WrongToken, time.Minute, "unauthorized"))
+	f.must(f.Suspend(t.Context(), "chat-demo:3", commands.CauseBlocked, 0, "blocked"))
+	f.must(f.Suspend(t.Context(), "bot-other", commands.CauseToken, time.Minute, "unauthorized"))
 	for _, step := range []struct {
 		pass time.Duration
 		left string
@@ -440,13 +440,13 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 	s := newStore(t)
 	f := outbox.NewRateLimiter(s.DB)
 	owe(t, s, owed("chat-demo:1", 1), owed("chat-demo:2", 1))
-	if err := f.Suspend(t.Context(), "chat-demo:2", commands.Blocked, 0, "blocked"); err != nil {
+	if err := f.Suspend(t.Context(), "chat-demo:2", commands.CauseBlocked, 0, "blocked"); err != nil {
 		t.Fatal(err)
 	}
 	closed := func() (all []string) {
 		for _, c := range claimAll(t, s, leaseOver) {
 			if c.Closed {
-				all = append(all, c.Lane)
+				all = append(all, c.OrderingKey)
 			}
 		}
 		return all
@@ -454,7 +454,7 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 	if got := closed(); !slices.Equal(got, []string{"chat-demo:2"}) {
 		t.Errorf("closed are %v, want the second chat", got)
 	}
-	if err := f.Suspend(t.Context(), "bot-demo", commands.WrongToken, time.Minute, "unauthorized"); err != nil {
+	if err := f.Suspend(t.Context(), "bot-demo", commands.CauseToken, time.Minute, "unauthorized"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ReclaimExpired(t.Context()); err != nil {
@@ -471,7 +471,7 @@ func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
 	f := outbox.NewRateLimiter(newStore(t).DB)
 	ctx, done := context.WithTimeout(t.Context(), waittest.Patience)
 	defer done()
-	a := commands.Ask{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
+	a := commands.PermitRequest{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
 	begun := time.Now()
 	for range 10 {
 		for {
@@ -497,7 +497,7 @@ func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("chat-demo:-7", 1), owed("chat-demo:-7", 2), owed("chat-demo:-1001", 1), owed("chat-demo:-8", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
-		if c.Lane == "chat-demo:-7" {
+		if c.OrderingKey == "chat-demo:-7" {
 			if err := outbox.NewRateLimiter(s.DB).MoveOrderingKey(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {
 				t.Fatal(err)
 			}
@@ -509,7 +509,7 @@ func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
 	var order []string
 	for range 3 {
 		for _, c := range claimAll(t, s, leaseLong) {
-			if c.Lane == "chat-demo:-1001" {
+			if c.OrderingKey == "chat-demo:-1001" {
 				order = append(order, fmt.Sprintf("%s/%d", c.Stream, c.Version))
 			}
 			settle(t, s, c, domain.DeliveryDone)

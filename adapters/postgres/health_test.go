@@ -72,7 +72,7 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 		var owed []commands.Delivery
 		for range 3 {
 			owed = append(owed, commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1, Kind: domain.KindSendMessage,
-				Destination: "telegram:demo", Lane: "chat-demo:1", Payload: "", Correlation: uuid.New()})
+				Destination: "telegram:demo", OrderingKey: "chat-demo:1", Payload: "", Correlation: uuid.New()})
 		}
 		if err := s.Enqueue(t.Context(), tx, owed); err != nil {
 			return err

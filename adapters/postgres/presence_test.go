@@ -70,7 +70,7 @@ func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if c := claimAll(t, other, time.Hour); len(c) != 1 || c[0].Lane != "chat-demo:1" || c[0].Unsure != 1 {
+	if c := claimAll(t, other, time.Hour); len(c) != 1 || c[0].OrderingKey != "chat-demo:1" || c[0].Unsure != 1 {
 		t.Errorf("claimed again: %+v", c)
 	}
 }

@@ -154,7 +154,7 @@ func TestAnUpdateThatWasRemovedIsStillKnownToHaveCome(t *testing.T) {
 	if got := retain(t, s, map[string]retention.Period{"shop": {Updates: day}}); got != "updates shop: 1" {
 		t.Fatalf("removed %q", got)
 	}
-	if held, err := s.Holds(t.Context(), "chat-shop:1", 77); err != nil || !held {
+	if held, err := s.HasUpdate(t.Context(), "chat-shop:1", 77); err != nil || !held {
 		t.Errorf("it would be taken in again: %t, %v", held, err)
 	}
 }

@@ -36,8 +36,8 @@ func queueStore(t *testing.T) (tickets.Reader, time.Time) {
 func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T) {
 	t.Parallel()
 	s, now := queueStore(t)
-	var all []commands.Queued
-	for q := (commands.Queue{At: now, Limit: 17}); ; {
+	var all []commands.QueuedTicket
+	for q := (commands.TicketQuery{At: now, Limit: 17}); ; {
 		page, err := s.TicketQueue(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T
 			continue
 		}
 		before := all[i-1]
-		key := func(q commands.Queued) string {
+		key := func(q commands.QueuedTicket) string {
 			return fmt.Sprint(!q.Place.Overdue, q.Rank, q.Due.Format(time.RFC3339), q.Ticket)
 		}
 		if key(before) >= key(q) {
@@ -84,21 +84,21 @@ func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T
 func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
 	t.Parallel()
 	s, now := queueStore(t)
-	all, err := s.TicketQueue(t.Context(), commands.Queue{Of: []string{}, At: now, Limit: 1000})
+	all, err := s.TicketQueue(t.Context(), commands.TicketQuery{Bots: []string{}, At: now, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		q  commands.Queue
-		is func(commands.Queued) bool
+		q  commands.TicketQuery
+		is func(commands.QueuedTicket) bool
 	}{
-		"bot":      {commands.Queue{Bot: "b1"}, func(q commands.Queued) bool { return q.Bot == "b1" }},
-		"status":   {commands.Queue{Status: "assigned"}, func(q commands.Queued) bool { return q.Status == "assigned" }},
-		"priority": {commands.Queue{Priority: dialog.Urgent}, func(q commands.Queued) bool { return q.Priority == dialog.Urgent }},
-		"assignee": {commands.Queue{Assignee: "maria"}, func(q commands.Queued) bool { return q.Assignee == "maria" }},
-		"tag":      {commands.Queue{Tag: "vip"}, func(q commands.Queued) bool { return slices.Contains(q.Tags, "vip") }},
-		"of":       {commands.Queue{Of: []string{"b1", "b7"}}, func(q commands.Queued) bool { return q.Bot == "b1" }},
-		"overdue":  {commands.Queue{Overdue: true}, func(q commands.Queued) bool { return q.Place.Overdue }},
+		"bot":      {commands.TicketQuery{Bot: "b1"}, func(q commands.QueuedTicket) bool { return q.Bot == "b1" }},
+		"status":   {commands.TicketQuery{Status: "assigned"}, func(q commands.QueuedTicket) bool { return q.Status == "assigned" }},
+		"priority": {commands.TicketQuery{Priority: dialog.Urgent}, func(q commands.QueuedTicket) bool { return q.Priority == dialog.Urgent }},
+		"assignee": {commands.TicketQuery{Assignee: "maria"}, func(q commands.QueuedTicket) bool { return q.Assignee == "maria" }},
+		"tag":      {commands.TicketQuery{Tag: "vip"}, func(q commands.QueuedTicket) bool { return slices.Contains(q.Tags, "vip") }},
+		"of":       {commands.TicketQuery{Bots: []string{"b1", "b7"}}, func(q commands.QueuedTicket) bool { return q.Bot == "b1" }},
+		"overdue":  {commands.TicketQuery{Overdue: true}, func(q commands.QueuedTicket) bool { return q.Place.Overdue }},
 	} {
 		c.q.At, c.q.Limit = now, 1000
 		got, err := s.TicketQueue(t.Context(), c.q)

@@ -53,7 +53,7 @@ func keep(t testing.TB, s *process, c *clock, handle func(context.Context, []com
 }
 
 func handlerOn(t testing.TB, s *process) *commands.Handler {
-	h := commands.NewHandler(s, commands.Settings{})
+	h := commands.NewHandler(s, commands.Config{})
 	t.Cleanup(h.Close)
 	return h
 }

@@ -191,13 +191,13 @@ func judge(err error, token string, written bool) commands.Outcome {
 	switch {
 	case errors.As(err, &limited):
 		after := time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second
-		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: after, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: after, Reason: reason}
 	case errors.As(err, &migrated): // nothing was sent
 		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
 	case errors.Is(err, bot.ErrorForbidden):
 		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
-		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: commands.ProbeEvery,
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: commands.ProbeInterval,
 			Reason: "the bot's token is wrong: " + reason}
 	case errors.Is(err, bot.ErrorBadRequest):
 		if strings.Contains(err.Error(), "message is not modified") {

@@ -57,7 +57,7 @@ func claimed(t *testing.T, bot string, kind domain.DeliveryKind, payload any) co
 	if m, ok := payload.(commands.SendMessage); ok {
 		stream = domain.ChatStream(bot, m.ChatID)
 	}
-	return commands.Claimed{Delivery: commands.Delivery{Stream: stream, Kind: kind, Lane: string(stream)}, Body: []byte(body), Deadline: time.Now().Add(time.Minute)}
+	return commands.Claimed{Delivery: commands.Delivery{Stream: stream, Kind: kind, OrderingKey: string(stream)}, Body: []byte(body), Deadline: time.Now().Add(time.Minute)}
 }
 
 func message(text string, buttons ...dialog.Button) commands.SendMessage {
@@ -77,8 +77,8 @@ func TestSend_EveryAnswer_Outcome(t *testing.T) {
 		payload any
 		want    commands.Outcome // Reason: a part of it
 	}{
-		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 7 * time.Second, Reason: "too many requests"}},
-		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 24 * time.Hour, Reason: "too many requests"}},
+		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 7 * time.Second, Reason: "too many requests"}},
+		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 24 * time.Hour, Reason: "too many requests"}},
 		"403":                 {telegramsim.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Blocked: true, Reason: "blocked by the user"}},
 		"400":                 {telegramsim.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "chat not found"}},
 		"409":                 {telegramsim.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "conflict"}},
@@ -86,15 +86,15 @@ func TestSend_EveryAnswer_Outcome(t *testing.T) {
 		"500":                 {telegramsim.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "500"}},
 		"502":                 {telegramsim.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "502"}},
 		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Reason: "EOF"}},
-		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.WrongToken, After: time.Minute, Reason: "token is wrong"}},
+		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: time.Minute, Reason: "token is wrong"}},
 		"an unknown bot":      {telegramsim.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "nobody"}},
 		"an unknown kind":     {telegramsim.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "sendSmoke"}},
 		"a broken payload":    {telegramsim.Fault{}, "demo", send, `{"text":`, commands.Outcome{State: domain.DeliveryRefused, Reason: "payload"}},
 		"empty text":          {telegramsim.Fault{}, "demo", send, message(""), commands.Outcome{State: domain.DeliveryRefused, Reason: "text is empty"}},
 		"4097 characters":     {telegramsim.Fault{}, "demo", send, message(strings.Repeat("x", 4097)), commands.Outcome{State: domain.DeliveryRefused, Reason: "too long"}},
 		"an old button":       {telegramsim.Fault{}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: domain.DeliveryRefused, Reason: "query is too old"}},
-		"a refused button":    {telegramsim.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
-		"refused typing":      {telegramsim.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", domain.KindTyping, "", commands.Outcome{State: domain.DeliveryRetry, Cause: commands.Flooded, After: 3 * time.Second, Reason: "too many"}},
+		"a refused button":    {telegramsim.Fault{Method: "answerCallbackQuery", Status: 429, RetryAfter: 3}, "demo", button, commands.AnswerButton{QueryID: "1"}, commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 3 * time.Second, Reason: "too many"}},
+		"refused typing":      {telegramsim.Fault{Method: "sendChatAction", Status: 429, RetryAfter: 3}, "demo", domain.KindTyping, "", commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 3 * time.Second, Reason: "too many"}},
 		"typing":              {telegramsim.Fault{}, "demo", domain.KindTyping, "", commands.Outcome{State: domain.DeliveryDone}},
 		"a broken press":      {telegramsim.Fault{}, "demo", button, `[]`, commands.Outcome{State: domain.DeliveryRefused, Reason: "payload"}},
 		"a chat of strangers": {telegramsim.Fault{}, "demo", send, commands.SendMessage{ChatID: 8, Text: "hi"}, commands.Outcome{State: domain.DeliveryRefused, Reason: "chat not found"}},

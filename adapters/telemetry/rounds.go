@@ -38,15 +38,15 @@ func newRounds(r *prometheus.Registry) rounds {
 }
 
 // Round records a batch on its way to the store.
-func (m *Metrics) Round(r commands.Round) {
-	m.rounds.memory.Add(float64(r.Remembered))
-	m.rounds.store.Add(float64(r.Streams - r.Remembered))
+func (m *Metrics) Round(r commands.Commit) {
+	m.rounds.memory.Add(float64(r.Cached))
+	m.rounds.store.Add(float64(r.Streams - r.Cached))
 	m.rounds.conflicts.Add(float64(r.Conflicts))
 	switch {
 	case r.Err != nil:
 		m.rounds.failures.Inc()
-	case r.Took > 0:
-		m.rounds.append.Observe(r.Took.Seconds())
+	case r.AppendTime > 0:
+		m.rounds.append.Observe(r.AppendTime.Seconds())
 		m.rounds.events.Observe(float64(r.Events))
 	}
 }

@@ -187,8 +187,8 @@ func kind(command any) string {
 
 // Round traces what became of requests that waited together. Their commit is one: it is
 // told of in each trace, and linked to the first.
-func (t *Tracing) Round(r commands.Round) {
-	if t.provider == nil || r.Took == 0 {
+func (t *Tracing) Round(r commands.Commit) {
+	if t.provider == nil || r.AppendTime == 0 {
 		return
 	}
 	var first []trace.SpanStartOption
@@ -199,7 +199,7 @@ func (t *Tracing) Round(r commands.Round) {
 		_, span := t.tracer.Start(ctx, "append", append(first, trace.WithTimestamp(r.Appending), trace.WithAttributes(
 			attribute.Int("streams", r.Streams), attribute.Int("events", r.Events), attribute.Int("conflicts", r.Conflicts)))...)
 		fail(span, r.Err)
-		span.End(trace.WithTimestamp(r.Appending.Add(r.Took)))
+		span.End(trace.WithTimestamp(r.Appending.Add(r.AppendTime)))
 		if first == nil {
 			first = []trace.SpanStartOption{trace.WithLinks(trace.Link{SpanContext: span.SpanContext()})}
 		}

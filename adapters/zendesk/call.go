@@ -93,7 +93,7 @@ func (c *Client) call(ctx context.Context, one call) error {
 	}
 	err := one.judge(failed)
 	err.Reason = one.String() + ": " + err.Reason
-	if err.Cause == commands.Flooded && c.limit != nil {
+	if err.Cause == commands.CauseFlood && c.limit != nil {
 		c.limit.Heed(ctx, one.limited(), err.After, err.Reason)
 	}
 	return err
@@ -135,10 +135,10 @@ func (c call) judge(err *outbound.Error) *Error {
 	case status >= 500: // from a proxy, or broken off half done
 		e.State, e.After = c.silence(true), retryAfter(err.Header, 0)
 	case status == http.StatusTooManyRequests:
-		e.State, e.After, e.Cause = domain.DeliveryRetry, retryAfter(err.Header, defaultRetryAfter), commands.Flooded
+		e.State, e.After, e.Cause = domain.DeliveryRetry, retryAfter(err.Header, defaultRetryAfter), commands.CauseFlood
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status < 400,
 		status == http.StatusNotFound && !speaks: // this address is not a Zendesk
-		e.State, e.After, e.Untried, e.Cause = domain.DeliveryRetry, deniedPause, true, commands.WrongToken
+		e.State, e.After, e.Untried, e.Cause = domain.DeliveryRetry, deniedPause, true, commands.CauseToken
 	case status == http.StatusConflict, status == http.StatusRequestTimeout,
 		// The key made a ticket with other words: a repeat will find it.
 		status == http.StatusBadRequest && strings.Contains(string(said.Error), "IdempotentRequestError"):

@@ -46,7 +46,7 @@ type Account struct {
 // Limit is the rate limit of an account, shared by all processes.
 type Limit interface {
 	// Wait returns when a call may be made, or how long the caller has to wait.
-	Wait(context.Context) (commands.Leave, error)
+	Wait(context.Context) (commands.Permit, error)
 	// Heed records that Zendesk asked to wait before the next update of the ticket that what
 	// names, or before the next call when what is empty.
 	Heed(ctx context.Context, what string, wait time.Duration, reason string)

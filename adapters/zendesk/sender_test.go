@@ -241,7 +241,7 @@ func TestEveryAnswerIsJudged(t *testing.T) {
 			server, url := fake(t, zendesksim.Options{})
 			server.SetFaults(c.fault)
 			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), c.state)
-			denied, limited := got.Cause == commands.WrongToken, got.Cause == commands.Flooded
+			denied, limited := got.Cause == commands.CauseToken, got.Cause == commands.CauseFlood
 			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) || limited != (status == 429) {
 				t.Errorf("cause %q, untried %v", got.Cause, got.Untried)
 			}
@@ -450,12 +450,12 @@ func TestACallIsNotBegunWhenTooLittleTimeIsLeft(t *testing.T) {
 type waits struct {
 	mu     sync.Mutex
 	n      int
-	leave  commands.Leave
+	leave  commands.Permit
 	fail   error
 	heeded []string
 }
 
-func (w *waits) Wait(context.Context) (commands.Leave, error) {
+func (w *waits) Wait(context.Context) (commands.Permit, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
@@ -479,13 +479,13 @@ func TestEveryCallAsksTheLimit(t *testing.T) {
 			t.Errorf("asked %d times for %d calls", limit.n, calls(server, ""))
 		}
 		for _, c := range []struct {
-			leave commands.Leave
+			leave commands.Permit
 			fail  error
 			after time.Duration
 		}{
-			{commands.Leave{}, context.DeadlineExceeded, time.Second},
-			{commands.Leave{Wait: 7 * time.Second}, nil, 7 * time.Second},
-			{commands.Leave{Wait: time.Minute, Cause: commands.Flooded, Reason: "429"}, nil, time.Minute},
+			{commands.Permit{}, context.DeadlineExceeded, time.Second},
+			{commands.Permit{Wait: 7 * time.Second}, nil, 7 * time.Second},
+			{commands.Permit{Wait: time.Minute, Cause: commands.CauseFlood, Reason: "429"}, nil, time.Minute},
 		} {
 			limit.leave, limit.fail = c.leave, c.fail
 			got := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)

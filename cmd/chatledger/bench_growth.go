@@ -66,7 +66,7 @@ func (b *bench) grow(ctx context.Context, events int) (*grown, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &grown{bench: b, store: store, handler: commands.NewHandler(store, commands.Settings{}), chats: events / 50}
+	g := &grown{bench: b, store: store, handler: commands.NewHandler(store, commands.Config{}), chats: events / 50}
 	g.drop = func() { g.handler.Close(); drop() }
 	err = fill(ctx, dsn, events, g.chats)
 	if err == nil {

@@ -60,7 +60,7 @@ func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 		return benchResult{}, err
 	}
 	defer drop()
-	handler := commands.NewHandler(store, commands.Settings{})
+	handler := commands.NewHandler(store, commands.Config{})
 	defer handler.Close()
 	times, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
 		request, err := benchTranslate(benchUpdate(n, 1+n%benchChats), clock.Now())

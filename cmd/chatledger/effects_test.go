@@ -76,7 +76,7 @@ func (w *world) write(chats, n int) {
 		w.t.Fatal(err)
 	}
 	defer store.Close()
-	handler := commands.NewHandler(store, commands.Settings{})
+	handler := commands.NewHandler(store, commands.Config{})
 	defer handler.Close()
 	requests := make([]commands.Request, n)
 	for i := range requests {

@@ -31,7 +31,7 @@ func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	handler := commands.NewHandler(store, commands.Settings{})
+	handler := commands.NewHandler(store, commands.Config{})
 	defer handler.Close()
 	var requests []commands.Request
 	for n := range int64(tickets) {

@@ -76,7 +76,7 @@ func (c *aboutBots) each(e *env, do func(r registrar.Registrar, name string, b c
 		return err
 	}
 	defer store.Close()
-	handler := commands.NewHandler(store, commands.Settings{Carriers: 1, Cached: 1})
+	handler := commands.NewHandler(store, commands.Config{Committers: 1, Cached: 1})
 	defer handler.Close()
 	r := registrar.Registrar{Store: webhooks.New(store.DB), Handle: handler.Handle, API: c.TelegramURL, Now: e.now}
 	var failed []error

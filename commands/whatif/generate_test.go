@@ -108,7 +108,7 @@ func (l *life) handle(r commands.Request) error {
 		if r.Update != nil && i == 0 {
 			l.chat.Updates[e.Version] = asJSONB(r.Update.Raw)
 		}
-		if _, owed := commands.Owe(e); owed {
+		if _, owed := commands.Enqueue(e); owed {
 			l.owed = append(l.owed, e)
 		}
 		l.chat.History = append(l.chat.History, e)
@@ -218,7 +218,7 @@ func (l *life) well(asked domain.Recorded) chat.Command {
 	case chat.TicketReferred:
 		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: fmt.Sprint("z", asked.Version)}
 	default:
-		delivery, _ := commands.Owe(asked)
+		delivery, _ := commands.Enqueue(asked)
 		return chat.RecordDelivery{Delivery: asked.ID, Kind: delivery.Kind, Outcome: "done", MessageID: 1000 + int64(asked.Version)}
 	}
 }
@@ -402,7 +402,7 @@ func (l *life) anyOutcome(t *rapid.T, asked domain.Recorded) chat.Command {
 // and perhaps to think better of it.
 func (l *life) operate(t *rapid.T, i int) {
 	asked := l.settled[i]
-	delivery, _ := commands.Owe(asked)
+	delivery, _ := commands.Enqueue(asked)
 	about, _ := asked.Event.(chat.ToolRequested)
 	acts := []chat.Command{chat.SkipDelivery{Delivery: asked.ID, Kind: delivery.Kind, Was: "dead", Reason: "r", To: about.To, About: about.About, At: l.now.Add(-time.Microsecond)}}
 	if rapid.Bool().Draw(t, "retried") {

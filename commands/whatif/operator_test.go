@@ -15,7 +15,7 @@ func (l *life) anyOperate(t *rapid.T) chat.Operate {
 	at := l.now.Add(-time.Microsecond)
 	who := rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who")
 	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 2)
-	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 30).Draw(t, "key")), Print: 1, Operator: who, At: at,
+	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 30).Draw(t, "key")), Fingerprint: 1, Operator: who, At: at,
 		Fence: max(0, l.state.Fence-rapid.SampledFrom([]int64{0, 0, 0, 1, 100}).Draw(t, "behind")), Force: rapid.Bool().Draw(t, "force"),
 		Lease: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "lease"),
 		Do: rapid.SampledFrom([]chat.Command{

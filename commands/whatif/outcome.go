@@ -46,7 +46,7 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 		was, _ := recorded.(chat.TicketFiled)
 		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: cmp.Or(was.Number, neverDone)}
 	default:
-		effect, _ := commands.Owe(asked)
+		effect, _ := commands.Enqueue(asked)
 		return chat.RecordDelivery{Delivery: asked.ID, Kind: effect.Kind, Outcome: "done", MessageID: neverSent}
 	}
 	b.out.Unanswered++

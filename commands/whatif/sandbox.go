@@ -278,7 +278,7 @@ func (b *sandbox) decide(command chat.Command, then decision, at time.Time) ([]d
 		var next chat.Command
 		if request, opened := commands.Refer(r, b.desk(), at); opened {
 			next = request.Command
-		} else if _, owed := commands.Owe(r); owed {
+		} else if _, owed := commands.Enqueue(r); owed {
 			next = b.outcome(r, nil, at)
 		}
 		if next != nil {

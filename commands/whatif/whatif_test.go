@@ -91,7 +91,7 @@ func TestAnySettingsLeadToAWholeHistory(t *testing.T) {
 			if e, ok := r.Event.(chat.Understood); ok && (e.To < 1 || e.To > domain.Version(i)) {
 				t.Fatalf("event %d answers event %d", i+1, e.To)
 			}
-			if _, owes := commands.Owe(r); owes {
+			if _, owes := commands.Enqueue(r); owes {
 				owed++
 			}
 			switch r.Event.(type) {

@@ -155,14 +155,14 @@ func Evolve(s State, event domain.Event) State {
 			s.ToldTooFast = e.Date
 		}
 		if e.Text != "" {
-			s = s.said(cut(e.Text, recentCut))
+			s = s.said(shorten(e.Text, recentCut))
 		}
 		if !e.Late {
 			s = s.about(e)
 			s.Blocked = false // who writes has not blocked us; the update that says so comes by another queue
 		}
 		if !e.From.Bot {
-			s.Ticket = s.Ticket.hear(e.line())
+			s.Ticket = s.Ticket.hear(e.transcriptLine())
 		}
 	case MessageEdited:
 		s = s.heard(e.Update, e.EditedAt)
@@ -227,11 +227,11 @@ func Evolve(s State, event domain.Event) State {
 	case TicketOpened:
 		s.Tickets++
 		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due, Resolve: e.Resolve}
-		if e.Subject != cut(s.LastText, subjectMax) { // others have come since
-			s.Ticket = s.Ticket.hear(line(s.Customer, e.Subject, nil))
+		if e.Subject != shorten(s.LastText, subjectMax) { // others have come since
+			s.Ticket = s.Ticket.hear(transcriptLine(s.Customer, e.Subject, nil))
 		}
 		if s.LastText != "" {
-			s.Ticket = s.Ticket.hear(line(s.Customer, s.LastText, nil))
+			s.Ticket = s.Ticket.hear(transcriptLine(s.Customer, s.LastText, nil))
 		}
 		s.LastIntent, s.Misunderstood = "", 0
 	case TicketAssigned:
@@ -255,7 +255,7 @@ func Evolve(s State, event domain.Event) State {
 		s.AgentActs = keep(s.AgentActs, e.ID, actsKept)
 	case ReplyQueued:
 		if e.Author.Kind == Person {
-			s.Ticket = s.Ticket.hear(e.line())
+			s.Ticket = s.Ticket.hear(e.transcriptLine())
 			s.Ticket.Replied = true
 		}
 	case DueBreached:
@@ -290,7 +290,7 @@ func (s State) heard(u Update, at time.Time) State {
 func (s State) about(e MessageReceived) State {
 	s.Thread = e.Thread
 	if e.Text != "" {
-		s.LastText = cut(e.Text, saidMax)
+		s.LastText = shorten(e.Text, saidMax)
 	}
 	s.Customer = e.From.called()
 	return s
@@ -345,7 +345,7 @@ func keep[T any](list []T, item T, n int) []T {
 	return append(slices.Clip(list), item)
 }
 
-func cut(text string, n int) string {
+func shorten(text string, n int) string {
 	for i := range text {
 		if n--; n < 0 {
 			return text[:i] + "…"

@@ -41,7 +41,7 @@ func Decide(state State, command Command) ([]domain.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.tell(events), nil
+	return s.tellDesk(events), nil
 }
 
 // decide is Decide before the other desk is told.

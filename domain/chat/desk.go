@@ -45,7 +45,7 @@ func refer(s State, c ReferTicket) []domain.Event {
 }
 
 // tell adds what the desk that keeps the ticket must be told of these events.
-func (s State) tell(events []domain.Event) []domain.Event {
+func (s State) tellDesk(events []domain.Event) []domain.Event {
 	if s.Ticket.Desk == "" {
 		return events
 	}
@@ -53,7 +53,7 @@ func (s State) tell(events []domain.Event) []domain.Event {
 		if _, another := event.(TicketOpened); another {
 			break // which the desk does not keep yet: it hears all of it when it is referred there
 		}
-		if u := s.news(event); u != (DeskUpdateQueued{}) {
+		if u := s.deskUpdate(event); u != (DeskUpdateQueued{}) {
 			u.Ticket, u.Desk = s.Ticket.ID, s.Ticket.Desk
 			events = append(events, u)
 		}
@@ -62,19 +62,19 @@ func (s State) tell(events []domain.Event) []domain.Event {
 }
 
 // news is what an event means to the desk; nothing when it is no business of its.
-func (s State) news(event domain.Event) DeskUpdateQueued {
+func (s State) deskUpdate(event domain.Event) DeskUpdateQueued {
 	switch e := event.(type) {
 	case MessageReceived:
 		if s.WithPerson() && !e.From.Bot {
-			return DeskUpdateQueued{Text: e.line()}
+			return DeskUpdateQueued{Text: e.transcriptLine()}
 		}
 	case MessageEdited:
 		if s.WithPerson() && !e.From.Bot && e.Text != "" {
-			return DeskUpdateQueued{Text: line(e.From.called(), "corrected: "+e.Text, nil)}
+			return DeskUpdateQueued{Text: transcriptLine(e.From.called(), "corrected: "+e.Text, nil)}
 		}
 	case ReplyQueued:
 		if e.Author.Kind == Person {
-			return DeskUpdateQueued{Text: e.line(), Public: true}
+			return DeskUpdateQueued{Text: e.transcriptLine(), Public: true}
 		}
 	case DeliveryFailed:
 		if s.WithPerson() && e.Kind == domain.KindSendMessage {
@@ -85,7 +85,7 @@ func (s State) news(event domain.Event) DeskUpdateQueued {
 	case TicketPrioritized:
 		return DeskUpdateQueued{Priority: e.Priority}
 	case NoteAdded:
-		return DeskUpdateQueued{Text: e.line()}
+		return DeskUpdateQueued{Text: e.transcriptLine()}
 	case TicketResolved:
 		return DeskUpdateQueued{Status: "solved"}
 	case TicketReopened:
@@ -143,21 +143,23 @@ func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
 // hear keeps what is said about an open ticket until it is referred to a desk.
 func (t Ticket) hear(line string) Ticket {
 	if t.Desk == "" && (t.Status == Open || t.Status == Assigned) {
-		t.Said = keep(t.Said, cut(line, saidMax), saidKept)
+		t.Said = keep(t.Said, shorten(line, saidMax), saidKept)
 	}
 	return t
 }
 
-func (e MessageReceived) line() string { return line(e.From.called(), e.Text, e.Media) }
+func (e MessageReceived) transcriptLine() string {
+	return transcriptLine(e.From.called(), e.Text, e.Media)
+}
 
-func (e ReplyQueued) line() string {
-	return line(cmp.Or(e.Author.Name, string(e.Author.Kind)), e.Format.Shown(e.Text), e.Media)
+func (e ReplyQueued) transcriptLine() string {
+	return transcriptLine(cmp.Or(e.Author.Name, string(e.Author.Kind)), e.Format.Shown(e.Text), e.Media)
 }
 
 func (s Sender) called() string { return cmp.Or(s.Name, s.Username) }
 
 // line is a message on paper.
-func line(who, words string, media []Media) string {
+func transcriptLine(who, words string, media []Media) string {
 	for _, m := range media {
 		words += " [" + m.Kind + "]"
 	}

@@ -23,13 +23,13 @@ import (
 // Operate is what somebody of the team does to a chat. An act with the key of an earlier
 // one of theirs is that act come again, and leads to nothing.
 type Operate struct {
-	Key      string  // "" is not remembered
-	Print    uint64  // of all that is asked for: tells a repeat from another act under the same key
-	Operator string  // name
-	Fence    int64   // of the claim under which they act; 0 is whatever claim they hold
-	Force    bool    // another's claim does not hold them back
-	Do       Command // one of those below, or of the ticket's
-	At       time.Time
+	Key         string  // "" is not remembered
+	Fingerprint uint64  // of all that is asked for: tells a repeat from another act under the same key
+	Operator    string  // name
+	Fence       int64   // of the claim under which they act; 0 is whatever claim they hold
+	Force       bool    // another's claim does not hold them back
+	Do          Command // one of those below, or of the ticket's
+	At          time.Time
 
 	// Lease is for how long a reply to a chat that nobody has claimed claims it; 0 is not.
 	Lease time.Duration
@@ -118,8 +118,8 @@ func (s State) Lease(at time.Time) (Lease, bool) {
 
 // Operated is an act that was done: what it is recognised by.
 type Operated struct {
-	Key   uint64 // of its key and its operator
-	Print uint64
+	Key         uint64 // of its key and its operator
+	Fingerprint uint64
 }
 
 // operate does an operator's act, once.
@@ -132,10 +132,10 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if events = s.tell(events); c.Key == "" {
+	if events = s.tellDesk(events); c.Key == "" {
 		return events, nil
 	}
-	acted := OperatorActed{Key: c.Key, Print: c.Print, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence, Force: c.Force, At: c.At, Led: len(events)}
+	acted := OperatorActed{Key: c.Key, Fingerprint: c.Fingerprint, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence, Force: c.Force, At: c.At, Led: len(events)}
 	if canned, ok := c.Do.(CannedReply); ok {
 		acted.Canned = canned.Name
 	}
@@ -146,12 +146,12 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 func (s State) operated(c Operate) (bool, error) {
 	before := c.Forgotten
 	if i := s.remembers(c); i >= 0 {
-		before = &s.Operated[i].Print
+		before = &s.Operated[i].Fingerprint
 	}
 	switch {
 	case c.Key == "" || before == nil:
 		return false, nil
-	case *before != c.Print:
+	case *before != c.Fingerprint:
 		return false, ErrKeyReused
 	default:
 		return true, nil
@@ -167,7 +167,7 @@ func (s State) remembers(c Operate) int {
 
 // MayHaveActed tells whether an act may be one that was done so long ago that the state
 // has forgotten its key; only the store can tell then.
-func MayHaveActed(s State, c Operate) bool {
+func MayHaveForgottenAct(s State, c Operate) bool {
 	return c.Key != "" && len(s.Operated) >= operatedKept && s.remembers(c) < 0
 }
 
@@ -309,7 +309,7 @@ func (s informed) tag(do Tag) ([]domain.Event, error) {
 	}
 	for _, t := range slices.Concat(do.Add, do.Remove) {
 		if !tag.MatchString(t) {
-			return nil, fmt.Errorf("%q: %w", cut(t, subjectMax), ErrTag)
+			return nil, fmt.Errorf("%q: %w", shorten(t, subjectMax), ErrTag)
 		}
 	}
 	e := TicketTagged{Ticket: s.Ticket.ID}
@@ -337,7 +337,7 @@ func (s informed) setPriority(do SetPriority) ([]domain.Event, error) {
 	case !s.WithPerson():
 		return nil, fmt.Errorf("set priority: %w", ErrNoTicket)
 	case !do.Priority.Valid():
-		return nil, fmt.Errorf("set priority: %q: %w", cut(string(do.Priority), subjectMax), ErrPriority)
+		return nil, fmt.Errorf("set priority: %q: %w", shorten(string(do.Priority), subjectMax), ErrPriority)
 	case do.Priority == s.Ticket.Priority:
 		return nil, nil
 	}
@@ -349,14 +349,14 @@ func (s informed) setPriority(do SetPriority) ([]domain.Event, error) {
 func (s State) followOperator(event domain.Event) State {
 	switch e := event.(type) {
 	case OperatorActed:
-		s.Operated = keep(s.Operated, Operated{keyOf(e.Operator, e.Key), e.Print}, operatedKept)
+		s.Operated = keep(s.Operated, Operated{keyOf(e.Operator, e.Key), e.Fingerprint}, operatedKept)
 	case TicketClaimed:
 		s.Fence = e.Fence
 		s.Ticket.Lease = Lease{e.Operator, e.Fence, e.Until}
 	case ClaimReleased:
 		s.Ticket.Lease = Lease{}
 	case NoteAdded:
-		s.Ticket = s.Ticket.hear(e.line())
+		s.Ticket = s.Ticket.hear(e.transcriptLine())
 	case TicketTagged:
 		tags := slices.DeleteFunc(slices.Clone(s.Ticket.Tags), func(t string) bool { return slices.Contains(e.Removed, t) })
 		s.Ticket.Tags = append(tags, e.Added...)

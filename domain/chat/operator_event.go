@@ -10,15 +10,15 @@ import (
 
 // OperatorActed: somebody of the team did something. What it led to follows.
 type OperatorActed struct {
-	Key      string      `json:"key"` // of the act: the same when it comes again
-	Print    uint64      `json:"print,string"`
-	Operator string      `json:"operator"`
-	Act      OperatorAct `json:"act"`
-	Canned   string      `json:"canned,omitempty"` // name of the reply that was taken
-	Fence    int64       `json:"fence,omitempty"`  // of the claim that they named
-	Force    bool        `json:"force,omitempty"`  // another's claim did not count
-	At       time.Time   `json:"at"`
-	Led      int         `json:"led"` // events that it led to, which follow this one; it may have been so already
+	Key         string      `json:"key"` // of the act: the same when it comes again
+	Fingerprint uint64      `json:"fingerprint,string"`
+	Operator    string      `json:"operator"`
+	Act         OperatorAct `json:"act"`
+	Canned      string      `json:"canned,omitempty"` // name of the reply that was taken
+	Fence       int64       `json:"fence,omitempty"`  // of the claim that they named
+	Force       bool        `json:"force,omitempty"`  // another's claim did not count
+	At          time.Time   `json:"at"`
+	Led         int         `json:"led"` // events that it led to, which follow this one; it may have been so already
 }
 
 // OperatorAct is what somebody of the team did.
@@ -83,7 +83,7 @@ type TicketPrioritized struct {
 	Resolve  time.Time       `json:"resolve_by,omitzero"`
 }
 
-func (e NoteAdded) line() string { return line(e.Operator, "noted: "+e.Text, nil) }
+func (e NoteAdded) transcriptLine() string { return transcriptLine(e.Operator, "noted: "+e.Text, nil) }
 
 // registerOperators makes what operators do known to the codec.
 func registerOperators(c *domain.Codec) {

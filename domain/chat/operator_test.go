@@ -21,7 +21,7 @@ const lease = 5 * time.Minute
 
 // by is an operator's act at noon and some time later; its key is of its own.
 func by(operator string, after time.Duration, fence int64, do chat.Command) chat.Operate {
-	return chat.Operate{Key: fmt.Sprintf("%s %v %T", operator, after, do), Print: 7, Operator: operator, Fence: fence, Do: do, At: noon.Add(after)}
+	return chat.Operate{Key: fmt.Sprintf("%s %v %T", operator, after, do), Fingerprint: 7, Operator: operator, Fence: fence, Do: do, At: noon.Add(after)}
 }
 
 // claimed is maria's claim of ticket #1, from noon on.
@@ -293,7 +293,7 @@ func TestTheSameKeyIsTheSameAct(t *testing.T) {
 		again := once
 		again.At, again.Fence = again.At.Add(time.Hour), 99
 		given(t, past...).When(again).ThenNothing()
-		again.Print++
+		again.Fingerprint++
 		given(t, past...).When(again).ThenRefused(chat.ErrKeyReused)
 		if again.Operator = "jo"; len(given(t, opened, chat.OperatorActed{Key: once.Key, Operator: "maria"}).When(by("jo", 0, 0, chat.AddNote{Text: "hm"})).Events) == 0 {
 			t.Error("another's key is taken for one's own")
@@ -301,24 +301,24 @@ func TestTheSameKeyIsTheSameAct(t *testing.T) {
 	}
 	// What the state has forgotten, it is told.
 	old := by("maria", 0, 0, chat.AddNote{Text: "hm"})
-	past, print := []domain.Event{opened}, old.Print
+	past, print := []domain.Event{opened}, old.Fingerprint
 	for n := range 64 {
-		if chat.MayHaveActed(chat.Decider.Fold(chat.Decider.Initial(), past...), old) {
+		if chat.MayHaveForgottenAct(chat.Decider.Fold(chat.Decider.Initial(), past...), old) {
 			t.Fatalf("after %d acts it could be one that is forgotten", n)
 		}
 		past = append(past, chat.OperatorActed{Key: fmt.Sprint(n), Operator: "jo"})
 	}
-	if full := chat.Decider.Fold(chat.Decider.Initial(), past...); !chat.MayHaveActed(full, old) || chat.MayHaveActed(full, chat.Operate{Operator: "jo", Key: "0"}) {
+	if full := chat.Decider.Fold(chat.Decider.Initial(), past...); !chat.MayHaveForgottenAct(full, old) || chat.MayHaveForgottenAct(full, chat.Operate{Operator: "jo", Key: "0"}) {
 		t.Error("of 64 that are remembered it is none, and could not be one before them")
 	}
 	old.Forgotten = &print
 	given(t, past...).When(old).ThenNothing()
-	old.Print++
+	old.Fingerprint++
 	given(t, past...).When(old).ThenRefused(chat.ErrKeyReused)
 	// What was refused may be tried again.
 	refused := by("maria", 0, 0, chat.Reply{})
 	given(t, opened).When(refused).ThenRefused(chat.ErrEmpty)
-	refused.Do, refused.Print = chat.Reply{Text: "hi"}, 8
+	refused.Do, refused.Fingerprint = chat.Reply{Text: "hi"}, 8
 	only[chat.ReplyQueued](t, given(t, opened).When(refused))
 }
 
@@ -369,7 +369,7 @@ func TestAStateStaysSmallHoweverMuchOperatorsDo(t *testing.T) {
 // operate is anybody's act, under any fence.
 func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
 	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "?"}), 0, 2)
-	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")), Print: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
+	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")), Fingerprint: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
 		Operator: rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who"), Fence: rapid.Int64Range(0, 5).Draw(t, "fence"), Force: rapid.Bool().Draw(t, "force"),
 		Lease: rapid.SampledFrom([]time.Duration{0, chat.MaxLease}).Draw(t, "lease"),
 		Do: rapid.SampledFrom([]chat.Command{chat.Already{Act: chat.ActTag}, chat.Claim{For: chat.MaxLease}, chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.CannedReply{Name: "?"},

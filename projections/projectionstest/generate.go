@@ -135,7 +135,7 @@ func (g *Generator) operate() {
 	tags := func() []string { return [][]string{nil, {"vip"}, {"late", "a"}}[g.Rand.IntN(3)] }
 	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{}, chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
 		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.Rand.IntN(2)], At: g.Now}, chat.ResolveTicket{At: g.Now}}[g.Rand.IntN(8)]
-	g.Ask(domain.OperatorActor(who), chat.Operate{Key: fmt.Sprint(g.Rand.IntN(100)), Print: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now})
+	g.Ask(domain.OperatorActor(who), chat.Operate{Key: fmt.Sprint(g.Rand.IntN(100)), Fingerprint: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now})
 }
 
 // delivery is that of a message of the chat, of any age, or one that nobody knows.

@@ -106,7 +106,7 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 		for _, d := range a.Settled {
 			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
 			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states, string(d.State))
-			r.over, r.unsure = append(r.over, !d.Holds && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
+			r.over, r.unsure = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
 			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, sealed)), append(r.reasons, postgres.CleanText(d.Reason))
 		}
 		for j, e := range a.Events {

@@ -13,12 +13,12 @@ import (
 
 // Acted implements commands.Store. It reads one chat's events; it is asked only about
 // keys that are none of the chat's last acts.
-func (s *Store) Acted(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error) {
+func (s *Store) FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error) {
 	var text string
 	// Such an event is never sealed: neither names nor keys have characters that JSON of
 	// PostgreSQL's has not.
 	err = s.Pool().QueryRow(ctx, `
-		select payload ->> 'print' from eventstore.events
+		select payload ->> 'fingerprint' from eventstore.events
 		where stream_id = $1 and name = 'operator_acted' and payload ->> 'key' = $2 and payload ->> 'operator' = $3
 		order by version desc limit 1`, string(stream), key, operator).Scan(&text)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -94,7 +94,7 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 
 // Holds implements commands.Store. It reads one chat's events; it is asked only
 // about messages older than the chat's state remembers.
-func (s *Store) Holds(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
+func (s *Store) HasUpdate(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
 	err = s.Pool().QueryRow(ctx, `
 		select exists (select from eventstore.events
 		               where stream_id = $1 and raw is not null

@@ -357,7 +357,7 @@ func (i *Import) addDeadLetters(ctx context.Context, tx pgx.Tx, open []commands.
 	}
 	var deliveries []commands.Delivery
 	for _, r := range asked {
-		if d, ok := commands.Owe(r); ok {
+		if d, ok := commands.Enqueue(r); ok {
 			deliveries = append(deliveries, d)
 		}
 	}

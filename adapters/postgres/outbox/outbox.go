@@ -46,7 +46,7 @@ func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.De
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
 		ids[i], chains[i], streams[i], versions[i] = postgres.UUID(d.ID), postgres.UUID(d.Correlation), string(d.Stream), int64(d.Version)
-		kinds[i], destinations[i], lanes[i] = string(d.Kind), d.Destination, d.Lane
+		kinds[i], destinations[i], lanes[i] = string(d.Kind), d.Destination, d.OrderingKey
 		payloads[i], priorities[i] = *postgres.Escape(payload, false), int16(d.Priority)
 	}
 	// seq follows the feed order, which keeps the deliveries of each chat in order.
@@ -123,7 +123,7 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 		var stream string
 		var version int64
 		var payload []byte
-		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.Lane, &payload, &c.Priority, &chain, &c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed, &c.Trace)
+		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.OrderingKey, &payload, &c.Priority, &chain, &c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed, &c.Trace)
 		if err != nil {
 			return c, err
 		}

@@ -38,7 +38,7 @@ const (
 // Acquire takes a call's share of its bot's and its chat's rate limit, of both or of none,
 // by the generic cell rate algorithm: a limit is used up until its tat, the
 // theoretical arrival time of the next call, and a call moves it on.
-func (f *RateLimiter) Acquire(ctx context.Context, a commands.Ask) (commands.Leave, error) {
+func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (commands.Permit, error) {
 	// Every call locks the bot's row first and the chat's then, so that there is no deadlock
 	// and each sees what the one before took. A row that does not exist yet cannot
 	// be locked: the second of two calls meets it when inserting, where the condition is
@@ -76,12 +76,12 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.Ask) (commands.Lea
 			coalesce((select bool_or(cause = 'token') from taken), false),
 			set_config('synchronous_commit', 'off', true)
 		from seen s`,
-		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeEvery, blockedWait)
+		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeInterval, blockedWait)
 	if err != nil {
-		return commands.Leave{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
+		return commands.Permit{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
-	leave := commands.Leave{}
-	var one commands.Leave
+	leave := commands.Permit{}
+	var one commands.Permit
 	var granted bool
 	_, err = pgx.ForEachRow(rows, []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &one.Probe, nil}, func() error {
 		if one.Wait > 0 && (one.Chat || leave.Wait == 0) { // the chat's wait first: it is put off for it
@@ -91,7 +91,7 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.Ask) (commands.Lea
 		return nil
 	})
 	if err != nil {
-		return commands.Leave{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
+		return commands.Permit{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
 	if !granted && leave.Wait == 0 {
 		leave.Wait = lostRace
@@ -132,7 +132,7 @@ func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID,
 					case when again then $4 else f.reason end
 				from (select f.flooded <> excluded.flooded and f.flooded_at > excluded.flooded_at - $5::interval) as x(again))`,
 		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now())
-	b.Queue(suspend, chat, commands.Flooded, wait, postgres.CleanText(reason), f.now())
+	b.Queue(suspend, chat, commands.CauseFlood, wait, postgres.CleanText(reason), f.now())
 	if err := f.db.Pool().SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("suspend calls of %s: %w", chat, err)
 	}
@@ -163,7 +163,7 @@ func (f *RateLimiter) MoveOrderingKey(ctx context.Context, from, to domain.Strea
 
 // Suspended returns the bots whose calls are rejected, and why. A wrong token counts until a
 // call has succeeded.
-func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Leave, error) {
+func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit, error) {
 	rows, err := f.db.Pool().Query(ctx, `
 		select name, cause, coalesce(reason, '') from eventstore.flow
 		where name >= 'bot-' and name < 'bot.' and cause is not null
@@ -171,9 +171,9 @@ func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Leave,
 	if err != nil {
 		return nil, fmt.Errorf("look for suspended bots: %w", err)
 	}
-	suspended := map[string]commands.Leave{}
+	suspended := map[string]commands.Permit{}
 	var name domain.StreamID
-	var why commands.Leave
+	var why commands.Permit
 	_, err = pgx.ForEachRow(rows, []any{&name, &why.Cause, &why.Reason}, func() error {
 		suspended[name.Bot()] = why
 		return nil

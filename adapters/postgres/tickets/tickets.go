@@ -20,12 +20,12 @@ func NewReader(db *postgres.DB) Reader { return Reader{db} }
 // TicketQueue are the tickets that wait for a person, as they stood at q.At: those overdue
 // first, then the most urgent. There are few beside those that were closed, and the
 // index tickets_open holds only them, so that sorting them costs little.
-func (r Reader) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
+func (r Reader) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {
 	after := commands.Place{}
 	if q.After != nil {
 		after = *q.After
 	}
-	queued := func(row pgx.CollectableRow) (t commands.Queued, err error) {
+	queued := func(row pgx.CollectableRow) (t commands.QueuedTicket, err error) {
 		t.At = q.At
 		err = row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
 			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
@@ -51,5 +51,5 @@ func (r Reader) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Q
 		order by not overdue, rank, due_at, ticket_id
 		limit $13`,
 		q.At, q.Bot, q.Status, string(q.Priority), q.Assignee, q.Tag, q.Overdue,
-		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit, q.Of)
+		q.After != nil, after.Overdue, after.Rank, after.Due, after.Ticket, q.Limit, q.Bots)
 }

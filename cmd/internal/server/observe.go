@@ -16,7 +16,7 @@ func (a *Server) trace(ctx context.Context, c telemetry.TracingConfig) (err erro
 }
 
 // round is told of every batch that was taken to the store.
-func (a *Server) round(r commands.Round) {
+func (a *Server) round(r commands.Commit) {
 	a.metrics.Round(r)
 	a.tracing.Round(r)
 }

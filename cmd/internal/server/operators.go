@@ -93,7 +93,7 @@ func (s *sideServer) stop(ctx context.Context) error {
 type ledger struct{ *eventstore.Store }
 
 // TicketQueue implements operators.Ledger.
-func (l ledger) TicketQueue(ctx context.Context, q commands.Queue) ([]commands.Queued, error) {
+func (l ledger) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {
 	return tickets.NewReader(l.DB).TicketQueue(ctx, q)
 }
 

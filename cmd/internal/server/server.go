@@ -165,7 +165,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	a.outbox = outbox.New(db)
 	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
-	a.Handler = commands.NewHandler(a.Store, commands.Settings{With: a.with, Observe: a.round})
+	a.Handler = commands.NewHandler(a.Store, commands.Config{With: a.with, Observe: a.round})
 	a.time = &timers.Timekeeper{Store: timers.New(a.Store.DB), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
 	if a.Router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
@@ -287,7 +287,7 @@ func (a *Server) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) 
 func (a *Server) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	var deliveries []commands.Delivery
 	for _, r := range page {
-		if d, ok := commands.Owe(r); ok {
+		if d, ok := commands.Enqueue(r); ok {
 			deliveries = append(deliveries, d)
 		}
 	}
@@ -404,7 +404,7 @@ func (a *Server) watch(ctx context.Context) {
 // watchFlow tells when a bot may not call Telegram, and when it may again, and clears
 // away the limits of chats that have been quiet.
 func (a *Server) watchFlow(ctx context.Context) {
-	known := map[string]commands.Leave{}
+	known := map[string]commands.Permit{}
 	wait.Every(ctx, watchEvery, func() {
 		stopped, err := a.flow.Suspended(ctx)
 		if err == nil {

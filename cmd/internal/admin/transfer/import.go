@@ -146,7 +146,7 @@ func (i *importRun) next() (domain.Stored, error) {
 	if err != nil {
 		return s, fmt.Errorf("%v: %s version %d: %w", i.from.Where(), s.Stream, s.Version, err)
 	}
-	i.left.Follow(r)
+	i.left.Add(r)
 	return s, nil
 }
 

@@ -7,12 +7,12 @@ import (
 
 // Round is one try to take a batch of chats to the store, as whoever watches a Handler
 // is told of it.
-type Round struct {
+type Commit struct {
 	Begun      time.Time     // the batch was taken up
 	Appending  time.Time     // its events went to the store
-	Took       time.Duration // of the append; 0 when there was nothing to append
+	AppendTime time.Duration // of the append; 0 when there was nothing to append
 	Streams    int
-	Remembered int // streams whose state was in memory
+	Cached     int // streams whose state was in memory
 	Events     int // that went to the store
 	Conflicts  int // streams on which another writer was faster
 	Err        error
@@ -26,14 +26,14 @@ type Traced struct {
 }
 
 // tell tells of a round. A handler that nobody watches has nothing to count.
-func (h *Handler) tell(r Round, tried, appending []*line, errs []error) {
+func (h *Handler) observeCommit(r Commit, tried, appending []*streamQueue, errs []error) {
 	if h.observe == nil {
 		return
 	}
 	r.Streams = len(tried)
 	for _, l := range tried {
 		if !l.fresh {
-			r.Remembered++
+			r.Cached++
 		}
 	}
 	for _, l := range appending {
@@ -54,9 +54,9 @@ func (h *Handler) tell(r Round, tried, appending []*line, errs []error) {
 
 // Waiting is how many requests wait to be taken up.
 func (h *Handler) Waiting() int {
-	h.lines.mu.Lock()
-	defer h.lines.mu.Unlock()
-	return h.lines.waiting
+	h.queues.mu.Lock()
+	defer h.queues.mu.Unlock()
+	return h.queues.waiting
 }
 
 // Full tells whether a request that came now would be refused with ErrBusy.

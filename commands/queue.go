@@ -42,7 +42,7 @@ type pending struct {
 func (p *pending) settled() bool { return p.err != nil || p.repeated }
 
 // line is the queue of one stream. It is in the hands of at most one carrier.
-type line struct {
+type streamQueue struct {
 	stream     domain.StreamID
 	waiting    []*pending
 	taken      []*pending // by the carrier that holds the line
@@ -54,7 +54,7 @@ type line struct {
 }
 
 // finish answers those that were taken.
-func (l *line) finish() {
+func (l *streamQueue) finish() {
 	for _, p := range l.taken {
 		if p.repeated {
 			p.result.Events = nil
@@ -72,7 +72,7 @@ func (l *line) finish() {
 
 // drop takes out of the line what the store will never accept, and tells
 // whether the rest can be tried again.
-func (l *line) drop(err error) bool {
+func (l *streamQueue) drop(err error) bool {
 	var repeated Repeated
 	var fenced Fenced
 	switch {
@@ -97,7 +97,7 @@ func (l *line) drop(err error) bool {
 
 // sortUpdates puts the updates among the taken requests into the order of their
 // ids, each in a place that an update held before.
-func (l *line) sortUpdates() {
+func (l *streamQueue) sortUpdates() {
 	var places []int
 	var updates []*pending
 	for i, p := range l.taken {
@@ -112,27 +112,27 @@ func (l *line) sortUpdates() {
 }
 
 // lines hands streams with waiting requests to carriers, oldest first.
-type lines struct {
-	mu       sync.Mutex
-	idle     *sync.Cond                // told when nothing waits and nothing is carried
-	byID     map[domain.StreamID]*line // every line that waits or is carried
-	ready    []*line
-	waiting  int    // requests
-	carried  int    // batches
-	carriers int    // batches that may be carried at once
-	due      func() // carries lines whose wait is over
-	closed   bool
+type queues struct {
+	mu         sync.Mutex
+	idle       *sync.Cond                       // told when nothing waits and nothing is carried
+	byID       map[domain.StreamID]*streamQueue // every line that waits or is carried
+	ready      []*streamQueue
+	waiting    int    // requests
+	committing int    // batches
+	committers int    // batches that may be carried at once
+	due        func() // carries lines whose wait is over
+	closed     bool
 }
 
-func newLines(carriers int, due func()) *lines {
-	ls := &lines{byID: map[domain.StreamID]*line{}, carriers: carriers, due: due}
+func newQueues(carriers int, due func()) *queues {
+	ls := &queues{byID: map[domain.StreamID]*streamQueue{}, committers: carriers, due: due}
 	ls.idle = sync.NewCond(&ls.mu)
 	return ls
 }
 
 // add queues a request. Its stream becomes ready at once, or after the wait that
 // the first of its requests asks for, so that stragglers can be sorted in.
-func (ls *lines) add(p *pending) {
+func (ls *queues) add(p *pending) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed || ls.waiting >= maxWaiting {
@@ -151,13 +151,13 @@ func (ls *lines) add(p *pending) {
 		l.waiting = append(l.waiting, p)
 		return
 	}
-	l = &line{stream: p.Stream, waiting: []*pending{p}}
+	l = &streamQueue{stream: p.Stream, waiting: []*pending{p}}
 	ls.byID[p.Stream] = l
 	ls.schedule(l)
 }
 
 // schedule makes a line ready when the first of its requests is due.
-func (ls *lines) schedule(l *line) {
+func (ls *queues) schedule(l *streamQueue) {
 	first := l.waiting[0]
 	if wait := time.Until(first.due); !first.due.IsZero() && wait > 0 {
 		time.AfterFunc(wait, func() {
@@ -173,10 +173,10 @@ func (ls *lines) schedule(l *line) {
 
 // take hands out up to n ready lines as one batch; nil when none is ready, or
 // enough are carried already: their carriers will come back for the rest.
-func (ls *lines) take(n int) []*line {
+func (ls *queues) take(n int) []*streamQueue {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ls.carried == ls.carriers {
+	if ls.committing == ls.committers {
 		return nil
 	}
 	return ls.next(n)
@@ -184,10 +184,10 @@ func (ls *lines) take(n int) []*line {
 
 // exchange takes a carried batch back and hands out the next one, if any is ready.
 // Lines with new requests are scheduled again.
-func (ls *lines) exchange(batch []*line, n int) []*line {
+func (ls *queues) release(batch []*streamQueue, n int) []*streamQueue {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.carried--
+	ls.committing--
 	for _, l := range batch {
 		if len(l.waiting) > 0 {
 			ls.schedule(l)
@@ -196,18 +196,18 @@ func (ls *lines) exchange(batch []*line, n int) []*line {
 		}
 	}
 	next := ls.next(n)
-	if ls.carried == 0 && len(ls.byID) == 0 {
+	if ls.committing == 0 && len(ls.byID) == 0 {
 		ls.idle.Broadcast()
 	}
 	return next
 }
 
-func (ls *lines) next(n int) []*line {
+func (ls *queues) next(n int) []*streamQueue {
 	n = min(n, len(ls.ready))
 	if n == 0 {
 		return nil
 	}
-	ls.carried++
+	ls.committing++
 	batch := slices.Clone(ls.ready[:n])
 	ls.ready = slices.Delete(ls.ready, 0, n)
 	for _, l := range batch {
@@ -219,7 +219,7 @@ func (ls *lines) next(n int) []*line {
 
 // take moves waiting requests into the carrier's hands, updates in order of
 // their ids when there are more than fit.
-func (l *line) take() {
+func (l *streamQueue) take() {
 	l.taken, l.waiting = l.waiting, nil
 	if len(l.taken) > maxTaken {
 		l.sortUpdates()
@@ -228,11 +228,11 @@ func (l *line) take() {
 }
 
 // close refuses what comes from now on and waits for what came before.
-func (ls *lines) close() {
+func (ls *queues) close() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.closed = true
-	for ls.carried > 0 || len(ls.byID) > 0 {
+	for ls.committing > 0 || len(ls.byID) > 0 {
 		ls.idle.Wait()
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // Ask asks whether a call by a bot may be made now. Chat has no name when the call
 // concerns no chat.
-type Ask struct{ Bot, Chat Share }
+type PermitRequest struct{ Bot, Chat Share }
 
 // Share is what one call takes of a limit.
 type Share struct {
@@ -20,7 +20,7 @@ type Share struct {
 }
 
 // Leave answers an Ask.
-type Leave struct {
+type Permit struct {
 	Wait   time.Duration // 0: the call may be made. Else it must not be asked for sooner
 	Chat   bool          // it is the chat that has to wait, and not the bot
 	Cause  Cause         // why; empty when it is only a limit
@@ -33,9 +33,9 @@ type Cause string
 
 // Causes.
 const (
-	Flooded    Cause = "flood"   // Telegram asked to wait
-	WrongToken Cause = "token"   // Telegram does not know the bot by its token
-	Blocked    Cause = "blocked" // the customer does not want messages
+	CauseFlood   Cause = "flood"   // Telegram asked to wait
+	CauseToken   Cause = "token"   // Telegram does not know the bot by its token
+	CauseBlocked Cause = "blocked" // the customer does not want messages
 )
 
 // Typing is shown to a customer while something that the answer needs is made.
@@ -46,7 +46,7 @@ func Typing(stream domain.StreamID) Claimed {
 // CallsTo is the chat that a delivery's call concerns: for a message that of its lane,
 // which goes along when a group moves to another chat id.
 func (c Claimed) CallsTo() domain.StreamID {
-	lane := domain.StreamID(c.Lane)
+	lane := domain.StreamID(c.OrderingKey)
 	if _, ok := lane.Chat(); ok && c.Kind == domain.KindSendMessage {
 		return lane
 	}
@@ -55,7 +55,7 @@ func (c Claimed) CallsTo() domain.StreamID {
 
 // ProbeEvery is how far apart calls are that try whether a wrong token is right again:
 // only a person can mend it.
-const ProbeEvery = time.Minute
+const ProbeInterval = time.Minute
 
 // Blocked tells whether a chat does not want messages, by all that is stored of it:
 // another process may know better than the memory of this one.

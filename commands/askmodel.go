@@ -27,8 +27,8 @@ func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 
 // oweModel is the delivery that asks a model. A chat's questions go out in order, in a
 // lane of their own: an answer that takes long holds no message back.
-func oweModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
-	d.Kind, d.Destination, d.Lane = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID, 10)
+func askModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
+	d.Kind, d.Destination, d.OrderingKey = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID, 10)
 	d.Payload = AskModel{e.Ask, e.Messages, e.Tools, e.Tokens, e.Until}
 	return d
 }

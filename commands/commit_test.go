@@ -10,8 +10,8 @@ import (
 
 func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 	store := newMemory()
-	var rounds []commands.Round // one handler, one batch at a time
-	h := handler(t, store, commands.Settings{Carriers: 1, Observe: func(r commands.Round) { rounds = append(rounds, r) }})
+	var rounds []commands.Commit // one handler, one batch at a time
+	h := handler(t, store, commands.Config{Committers: 1, Observe: func(r commands.Commit) { rounds = append(rounds, r) }})
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ask := func(r commands.Request) {
 		t.Helper()
@@ -33,8 +33,8 @@ func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 		t.Fatalf("told of %d rounds, want %d: %+v", len(rounds), len(want), rounds)
 	}
 	for i, r := range rounds {
-		if r.Streams != 1 || r.Events != 1 || r.Took <= 0 || r.Appending.Before(r.Begun) || r.Begun.Before(begun) ||
-			r.Remembered != want[i].remembered || r.Conflicts != want[i].conflicts || len(r.Traced) != want[i].traced {
+		if r.Streams != 1 || r.Events != 1 || r.AppendTime <= 0 || r.Appending.Before(r.Begun) || r.Begun.Before(begun) ||
+			r.Cached != want[i].remembered || r.Conflicts != want[i].conflicts || len(r.Traced) != want[i].traced {
 			t.Errorf("round %d is %+v, want %+v", i, r, want[i])
 		}
 	}
