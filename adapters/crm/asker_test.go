@@ -17,7 +17,15 @@ import (
 // asking is a look-up of Ada's order by somebody in a chat.
 func asking(t *testing.T, customer, account string, chatID int64) commands.Claimed {
 	t.Helper()
-	body, err := json.Marshal(commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Input: map[string]string{"number": "2001"}, Customer: customer, Account: account})
+	body, err := json.Marshal(
+		commands.UseTool{
+			Tool:     dialog.OrderStatus,
+			For:      chat.ForWorkflow,
+			Input:    map[string]string{"number": "2001"},
+			Customer: customer,
+			Account:  account,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +52,8 @@ func TestAStrangerLearnsNothingOfSomebodysOrder(t *testing.T) {
 			"a payload of former times":      {asking(t, "", "", 77), false},
 			"an id that the CRM cannot take": {asking(t, "telegram:78", strings.Repeat("x", maxKey+1), 78), false},
 		} {
-			if got := finds(t, w.tools(), c.d).Output; (got["found"] == "true") != c.found || !c.found && !maps.Equal(got, none) {
+			if got := finds(t, w.tools(), c.d).Output; (got["found"] == "true") != c.found ||
+				!c.found && !maps.Equal(got, none) {
 				t.Errorf("%s: %v", name, got)
 			}
 		}
@@ -53,7 +62,8 @@ func TestAStrangerLearnsNothingOfSomebodysOrder(t *testing.T) {
 			w.order(t, "1001")
 		}
 		before := w.requests()
-		if _, found, err := w.Order(t.Context(), "1001", Asker{User: 78, Chat: 78}); err != nil || !found || w.requests() != before+1 {
+		if _, found, err := w.Order(t.Context(), "1001", Asker{User: 78, Chat: 78}); err != nil || !found ||
+			w.requests() != before+1 {
 			t.Errorf("%v %v, %d requests for another's question", found, err, w.requests()-before)
 		}
 	})
@@ -80,7 +90,16 @@ func TestAnOrderThatIsDeniedIsNotThere(t *testing.T) {
 	t.Parallel()
 	for status, denied := range map[int]bool{http.StatusForbidden: true, http.StatusNotFound: true, http.StatusBadRequest: false, http.StatusServiceUnavailable: false} {
 		inWorld(t, func(t *testing.T, _ world) {
-			c := serve(t, reply(200, fmt.Sprintf(`{"answers": [{"kind": "order", "key": "2001", "status": "error", "error": {"title": "no", "status": %d, "detail": "no"}}]}`, status)))
+			c := serve(
+				t,
+				reply(
+					200,
+					fmt.Sprintf(
+						`{"answers": [{"kind": "order", "key": "2001", "status": "error", "error": {"title": "no", "status": %d, "detail": "no"}}]}`,
+						status,
+					),
+				),
+			)
 			if _, found, err := c.Order(t.Context(), "2001", anybody); found || (err == nil) != denied {
 				t.Errorf("%d: %v %v", status, found, err)
 			}

@@ -33,10 +33,30 @@ type Catalogue map[string]dialog.Order
 
 // Demo is the catalogue of the demo shop.
 var Demo = Catalogue{
-	"1001": {Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow.", Coded: dialog.Coded{Code: "arrives_tomorrow"}},
-	"1002": {Number: "1002", Status: "delivered", Detail: "It was left with a neighbour.", Coded: dialog.Coded{Code: "with_neighbour"}},
-	"1003": {Number: "1003", Status: "processing", Detail: "It will be shipped within 2 days.", Coded: dialog.Coded{Code: "ships_within", Values: map[string]string{"days": "2"}}},
-	"1004": {Number: "1004", Status: "cancelled", Detail: "The refund is on its way.", Coded: dialog.Coded{Code: "refund_under_way"}},
+	"1001": {
+		Number: "1001",
+		Status: "shipped",
+		Detail: "It left our warehouse yesterday and should arrive tomorrow.",
+		Coded:  dialog.Coded{Code: "arrives_tomorrow"},
+	},
+	"1002": {
+		Number: "1002",
+		Status: "delivered",
+		Detail: "It was left with a neighbour.",
+		Coded:  dialog.Coded{Code: "with_neighbour"},
+	},
+	"1003": {
+		Number: "1003",
+		Status: "processing",
+		Detail: "It will be shipped within 2 days.",
+		Coded:  dialog.Coded{Code: "ships_within", Values: map[string]string{"days": "2"}},
+	},
+	"1004": {
+		Number: "1004",
+		Status: "cancelled",
+		Detail: "The refund is on its way.",
+		Coded:  dialog.Coded{Code: "refund_under_way"},
+	},
 }
 
 // ReadCatalogue reads a YAML file of orders: a list of number, status, detail, and of the code
@@ -58,7 +78,12 @@ func ReadCatalogue(path string) (Catalogue, error) {
 		if o.Number == "" || o.Status == "" {
 			return nil, fmt.Errorf("orders: %s: entry %d needs a number and a status", path, i+1)
 		}
-		c[strings.ToUpper(o.Number)] = dialog.Order{Number: o.Number, Status: o.Status, Detail: o.Detail, Coded: dialog.Coded{Code: o.Code, Values: o.Values}}
+		c[strings.ToUpper(o.Number)] = dialog.Order{
+			Number: o.Number,
+			Status: o.Status,
+			Detail: o.Detail,
+			Coded:  dialog.Coded{Code: o.Code, Values: o.Values},
+		}
 	}
 	return c, nil
 }

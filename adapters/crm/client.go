@@ -189,7 +189,11 @@ func (c *Client) open() *Error {
 }
 
 func unreadable(state domain.DeliveryState, format string, args ...any) *Error {
-	return &Error{State: state, Status: http.StatusOK, Reason: fmt.Sprintf("the answer cannot be read: %.*s", maxQuoted, fmt.Sprintf(format, args...))}
+	return &Error{
+		State:  state,
+		Status: http.StatusOK,
+		Reason: fmt.Sprintf("the answer cannot be read: %.*s", maxQuoted, fmt.Sprintf(format, args...)),
+	}
 }
 
 // refusal translates an answer whose status is not 2xx.
@@ -214,7 +218,11 @@ type problem struct {
 
 // error translates a problem.
 func (p problem) error() *Error {
-	e := &Error{State: domain.DeliveryRetry, Status: p.Status, Reason: fmt.Sprintf("%d, %.*q", p.Status, maxQuoted, p.Detail)}
+	e := &Error{
+		State:  domain.DeliveryRetry,
+		Status: p.Status,
+		Reason: fmt.Sprintf("%d, %.*q", p.Status, maxQuoted, p.Detail),
+	}
 	switch {
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		e.After, e.Reason = setUpPause, "the token is wrong: "+e.Reason

@@ -79,7 +79,9 @@ func took(f faults.Fault, e Error) judgement { return judgement{f, e, e, true} }
 
 func (w world) judged(t *testing.T, what string, got, want Error) {
 	t.Helper()
-	if !strings.Contains(got.Reason, want.Reason) || strings.Contains(got.Reason, token) || strings.Contains(got.Reason, "Baker") || strings.Contains(got.Reason, "crm.test") {
+	if !strings.Contains(got.Reason, want.Reason) || strings.Contains(got.Reason, token) ||
+		strings.Contains(got.Reason, "Baker") ||
+		strings.Contains(got.Reason, "crm.test") {
 		t.Errorf("%s: reason %q; want one with %q, and without token, address and host", what, got.Reason, want.Reason)
 	}
 	if got.Reason, want.Reason = "", ""; got != want {
@@ -93,7 +95,8 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range breakAfter {
-			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != domain.DeliveryRetry || w.requests() != 0 {
+			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != domain.DeliveryRetry ||
+				w.requests() != 0 {
 				t.Errorf("no time left: %v", err)
 			}
 		}
@@ -101,7 +104,8 @@ func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
 			t.Error("calls that were never made opened the breaker")
 		}
 		w.dial(network{closed: closed()})
-		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "connection refused") {
+		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry ||
+			!strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("nobody listens: %v", err)
 		}
 		if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
@@ -127,7 +131,9 @@ func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 		time.Sleep(time.Minute)
 		for range 2 {
 			got, err := w.change(t, "key-1")
-			if err != nil || got.ID != first.ID || got.Address != "14 Baker Street, London NW1 6XE" || got.UpdatedAt != first.UpdatedAt.Format(time.RFC3339Nano) || got.Customer != "C-2" {
+			if err != nil || got.ID != first.ID || got.Address != "14 Baker Street, London NW1 6XE" ||
+				got.UpdatedAt != first.UpdatedAt.Format(time.RFC3339Nano) ||
+				got.Customer != "C-2" {
 				t.Errorf("%+v, %v; want that of %+v", got, err, first)
 			}
 		}
@@ -135,7 +141,10 @@ func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 			t.Errorf("%d updates", n)
 		}
 		for customer, address := range map[string]string{"C-1": address, "C-2": "16 Baker Street, London NW1 6XE"} {
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(t, err).State != domain.DeliveryRefused {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(
+				t,
+				err,
+			).State != domain.DeliveryRefused {
 				t.Errorf("the key of another change: %v", err)
 			}
 		}
@@ -261,7 +270,8 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 			requests++
 			http.Redirect(w, r, "http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}))
-		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).Status != http.StatusTemporaryRedirect || requests != 1 {
+		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).Status != http.StatusTemporaryRedirect ||
+			requests != 1 {
 			t.Errorf("%v, %d requests", err, requests)
 		}
 	})
@@ -272,7 +282,8 @@ func TestAWrongTokenIsNotTold(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		w.token = "other-secret"
 		_, _, err := w.Order(t.Context(), "1001", anybody)
-		if e := failure(t, err); e.State != domain.DeliveryRetry || e.After != setUpPause || strings.Contains(e.Reason, "secret") {
+		if e := failure(t, err); e.State != domain.DeliveryRetry || e.After != setUpPause ||
+			strings.Contains(e.Reason, "secret") {
 			t.Errorf("%+v", e)
 		}
 	})

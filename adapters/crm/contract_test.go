@@ -102,7 +102,21 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 			c.Answer(t, at, call.operation, w)
 		}
 	}
-	c.Shown(t, "Customer", "Order", "Invoice", "Charges", "Charge", "AddressCheck", "Receipt", "Refund", "DeliveryCase", "Answers", "Answer", "Problem")
+	c.Shown(
+		t,
+		"Customer",
+		"Order",
+		"Invoice",
+		"Charges",
+		"Charge",
+		"AddressCheck",
+		"Receipt",
+		"Refund",
+		"DeliveryCase",
+		"Answers",
+		"Answer",
+		"Problem",
+	)
 }
 
 func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
@@ -129,8 +143,13 @@ func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	schemas := c.Components.Schemas
-	limits := []int{schemas["Lookups"].Properties["lookups"].MaxItems, schemas["Key"].MaxLength, schemas["Charges"].Properties["charges"].MaxItems,
-		schemas["Charge"].Properties["id"].MaxLength, schemas["DeliveryProblem"].Properties["detail"].MaxLength}
+	limits := []int{
+		schemas["Lookups"].Properties["lookups"].MaxItems,
+		schemas["Key"].MaxLength,
+		schemas["Charges"].Properties["charges"].MaxItems,
+		schemas["Charge"].Properties["id"].MaxLength,
+		schemas["DeliveryProblem"].Properties["detail"].MaxLength,
+	}
 	if diff := cmp.Diff([]int{maxBatch, maxKey, maxCharges, maxKey, maxDetail}, limits); diff != "" {
 		t.Errorf("limits: %s", diff)
 	}

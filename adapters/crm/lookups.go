@@ -87,7 +87,10 @@ func (c *Client) ValidateAddress(ctx context.Context, address string) (dialog.Ad
 	case *a.Address.Valid:
 		return dialog.AddressCheck{Valid: true, Address: a.Address.Address}, nil
 	default:
-		return dialog.AddressCheck{Problem: fmt.Sprintf("%.*s", maxQuoted, a.Address.Reason), Coded: coded(a.Address.Coded)}, nil
+		return dialog.AddressCheck{
+			Problem: fmt.Sprintf("%.*s", maxQuoted, a.Address.Reason),
+			Coded:   coded(a.Address.Coded),
+		}, nil
 	}
 }
 
@@ -317,7 +320,12 @@ func (as answers) to(i int, it item) (answer, error) {
 	case lacks != "":
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] lacks %s", i, lacks)
 	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // the contract would reject it as a key
-		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d].address.address is longer than %d characters", i, maxKey)
+		return answer{}, unreadable(
+			domain.DeliveryRetry,
+			"answers[%d].address.address is longer than %d characters",
+			i,
+			maxKey,
+		)
 	case a.item.named() != it.named():
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] is to another lookup", i)
 	case a.Status == statusError && it.denied(a.Error.Status):
@@ -352,7 +360,16 @@ func (a answer) lacks() string {
 	case a.Kind == kindOrder && a.Order != nil:
 		lacks = missing("order.number", a.Order.Number, "order.status", a.Order.Status)
 	case a.Kind == kindInvoice && a.Invoice != nil:
-		lacks = missing("invoice.number", a.Invoice.Number, "invoice.amount", a.Invoice.Amount, "invoice.date", a.Invoice.Date, "invoice.url", a.Invoice.URL)
+		lacks = missing(
+			"invoice.number",
+			a.Invoice.Number,
+			"invoice.amount",
+			a.Invoice.Amount,
+			"invoice.date",
+			a.Invoice.Date,
+			"invoice.url",
+			a.Invoice.URL,
+		)
 	case a.Kind == kindCharges && a.Charges != nil && a.Charges.Charges == nil:
 		lacks = "charges.charges"
 	case a.Kind == kindCharges && a.Charges != nil:

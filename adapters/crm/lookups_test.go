@@ -122,7 +122,8 @@ func TestKindsGoApart(t *testing.T) {
 			}
 		})
 		callers.Go(func() {
-			if a, err := w.ValidateAddress(t.Context(), "12 baker st, London NW1 6XE"); err != nil || !cmp.Equal(a, dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}) {
+			if a, err := w.ValidateAddress(t.Context(), "12 baker st, London NW1 6XE"); err != nil ||
+				!cmp.Equal(a, dialog.AddressCheck{Valid: true, Address: "12 Baker Street, London NW1 6XE"}) {
 				t.Errorf("%+v, %v", a, err)
 			}
 		})
@@ -143,7 +144,8 @@ func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 		var callers sync.WaitGroup
 		for _, number := range []string{"1001", "1002"} { // the one that began the batch, and one that shares an item
 			callers.Go(func() {
-				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != domain.DeliveryRetry || time.Since(begun) != 300*time.Millisecond {
+				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != domain.DeliveryRetry ||
+					time.Since(begun) != 300*time.Millisecond {
 					t.Errorf("%v after %s", err, time.Since(begun))
 				}
 			})
@@ -167,7 +169,12 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		var callers sync.WaitGroup
 		for range 1000 {
-			id, wait, patience := fmt.Sprintf("telegram:%d", rng.IntN(300)), time.Duration(rng.Int64N(int64(3*time.Second))), time.Second
+			id, wait, patience := fmt.Sprintf(
+				"telegram:%d",
+				rng.IntN(300),
+			), time.Duration(
+				rng.Int64N(int64(3*time.Second)),
+			), time.Second
 			if rng.IntN(10) == 0 {
 				patience = time.Duration(rng.Int64N(int64(2 * window)))
 			}
@@ -274,7 +281,8 @@ func TestOnlySoManyFindingsAreRemembered(t *testing.T) {
 			t.Errorf("%d are remembered", n)
 		}
 		before := w.requests()
-		if _, err := w.ValidateAddress(t.Context(), "0 Baker Street, London NW1 6XE"); err != nil || w.requests() != before+1 {
+		if _, err := w.ValidateAddress(t.Context(), "0 Baker Street, London NW1 6XE"); err != nil ||
+			w.requests() != before+1 {
 			t.Errorf("the oldest was not forgotten (%v)", err)
 		}
 	})
@@ -312,7 +320,10 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 		inWorld(t, func(t *testing.T, w world) {
 			billed(t, w.Client)
 			w.crm.AddFault(faults.Fault{Spoil: faults.Truncated, Count: 1})
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(t, err).State != domain.DeliveryUnknown {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(
+				t,
+				err,
+			).State != domain.DeliveryUnknown {
 				t.Errorf("%v", err)
 			}
 			if got := billed(t, w.Client); got != after {
@@ -377,7 +388,9 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 			t.Errorf("%d are still under way", n)
 		}
 		callers.Wait()
-		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
+		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != domain.DeliveryRetry ||
+			!strings.Contains(err.Error(), "closed") ||
+			time.Since(begun) != time.Second {
 			t.Errorf("afterwards: %v after %s", err, time.Since(begun))
 		}
 	})
@@ -390,7 +403,10 @@ func TestAKeyThatWouldSpoilABatchNeverGoesOut(t *testing.T) {
 			if _, _, err := w.Customer(t.Context(), key); failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(t, err).State != domain.DeliveryRefused {
+			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(
+				t,
+				err,
+			).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -513,7 +529,13 @@ func FuzzAnswers(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	asked := []item{{Kind: kindOrder, Key: "1001"}, {Kind: kindCustomer, Key: "C-1"}, {Kind: kindAddress, Key: "x"}, owned(kindInvoice, "C-1", "1001"), owned(kindCharges, "C-1", "1001")}
+	asked := []item{
+		{Kind: kindOrder, Key: "1001"},
+		{Kind: kindCustomer, Key: "C-1"},
+		{Kind: kindAddress, Key: "x"},
+		owned(kindInvoice, "C-1", "1001"),
+		owned(kindCharges, "C-1", "1001"),
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got answers
 		if json.Unmarshal(body, &got) != nil {

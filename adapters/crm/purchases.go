@@ -100,7 +100,10 @@ func (c *Client) RefundDuplicate(ctx context.Context, key, customer, number, cha
 // ReportDeliveryProblem opens a case about the delivery of a customer's order: problem is a
 // word of the contract, detail is the customer's description. A retry with the same key opens
 // no second case and returns the first.
-func (c *Client) ReportDeliveryProblem(ctx context.Context, key, customer, number, problem, detail string) (DeliveryCase, error) {
+func (c *Client) ReportDeliveryProblem(
+	ctx context.Context,
+	key, customer, number, problem, detail string,
+) (DeliveryCase, error) {
 	if err := checked("customer", customer, "order", number, "problem", problem); err != nil {
 		return DeliveryCase{}, err
 	}
@@ -159,7 +162,9 @@ func charged(charges []Charge, found bool) map[string]string {
 			line += fmt.Sprintf(" (%s)", c.Status)
 		}
 		lines = append(lines, line)
-		twice, reserved := c.DuplicateOf != "" && c.Status == statusCharged, c.DuplicateOf != "" && c.Status == statusReserved
+		twice, reserved := c.DuplicateOf != "" &&
+			c.Status == statusCharged, c.DuplicateOf != "" &&
+			c.Status == statusReserved
 		if twice || reserved && output["duplicate"] == "false" {
 			output["charge"], output["amount"] = c.ID, c.Amount
 			output["duplicate"], output["pending"] = fmt.Sprint(twice), fmt.Sprint(reserved)

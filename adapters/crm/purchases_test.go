@@ -68,7 +68,15 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 			if got := finds(t, w.tools(), using(t, "C-1", tool, "number", hers)); got.Output["found"] != "true" {
 				t.Errorf("%s: Ada does not see her own: %v", tool, got.Output)
 			}
-			stranger, none := finds(t, w.tools(), using(t, "telegram:7", tool, "number", hers)), finds(t, w.tools(), using(t, "telegram:7", tool, "number", "9999"))
+			stranger, none := finds(
+				t,
+				w.tools(),
+				using(t, "telegram:7", tool, "number", hers),
+			), finds(
+				t,
+				w.tools(),
+				using(t, "telegram:7", tool, "number", "9999"),
+			)
 			if diff := cmp.Diff(none.Output, stranger.Output); diff != "" {
 				t.Errorf("%s: %s", tool, diff)
 			}
@@ -76,7 +84,8 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 		for _, tool := range []string{dialog.RefundDuplicate, dialog.ReportDelivery} {
 			var says [2]string
 			for i, number := range []string{hers, "9999"} {
-				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", number, "charge", "CH-2001-2", "problem", "damaged"))
+				got := w.tools().
+					Send(t.Context(), using(t, "telegram:7", tool, "number", number, "charge", "CH-2001-2", "problem", "damaged"))
 				if got.State != domain.DeliveryRefused {
 					t.Errorf("%s: %+v", tool, got)
 				}
@@ -111,7 +120,19 @@ func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 					{dialog.ReportDelivery, "DC-1", map[string]string{"case": "DC-1", "days": "3"}},
 				} {
 					w.crm.AddFault(lost)
-					d := using(t, "telegram:7", c.tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged", "detail", "The box is wet.")
+					d := using(
+						t,
+						"telegram:7",
+						c.tool,
+						"number",
+						"1002",
+						"charge",
+						"CH-1002-2",
+						"problem",
+						"damaged",
+						"detail",
+						"The box is wet.",
+					)
 					for range 2 {
 						if got := w.tools().Send(t.Context(), d); got.State != domain.DeliveryRetry || got.Command != nil {
 							t.Errorf("%s: %+v", c.tool, got)
@@ -146,7 +167,8 @@ func TestAKeyOfAnotherChangeIsRefused(t *testing.T) {
 		_, refund := w.RefundDuplicate(t.Context(), "key", "C-2", "1002", "CH-1002-2")
 		_, update := w.change(t, "key")
 		for _, err := range []error{another, refund, update} {
-			if e := failure(t, err); e.State != domain.DeliveryRefused || e.Status != http.StatusUnprocessableEntity || !strings.Contains(e.Reason, "was used for another change") {
+			if e := failure(t, err); e.State != domain.DeliveryRefused || e.Status != http.StatusUnprocessableEntity ||
+				!strings.Contains(e.Reason, "was used for another change") {
 				t.Errorf("%v", err)
 			}
 		}
@@ -157,7 +179,8 @@ func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		refund := func(number, charge string) commands.Outcome {
-			return w.tools().Send(t.Context(), using(t, "telegram:7", dialog.RefundDuplicate, "number", number, "charge", charge))
+			return w.tools().
+				Send(t.Context(), using(t, "telegram:7", dialog.RefundDuplicate, "number", number, "charge", charge))
 		}
 		if got := refund("1002", "CH-1002-2"); got.State != domain.DeliveryDone {
 			t.Fatalf("%+v", got)
@@ -268,8 +291,15 @@ func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, owner := range []string{`"C-1"`, `""`, `null`} {
-			c := serve(t, reply(http.StatusOK, `{"answers":[{"kind":"invoice","key":"1001","owner":`+owner+`,"status":"found","invoice":{"number":"I","amount":"1.00 EUR","date":"2026-03-02","url":"https://x.test"}}]}`))
-			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != domain.DeliveryRetry || !strings.Contains(err.Error(), "another lookup") {
+			c := serve(
+				t,
+				reply(
+					http.StatusOK,
+					`{"answers":[{"kind":"invoice","key":"1001","owner":`+owner+`,"status":"found","invoice":{"number":"I","amount":"1.00 EUR","date":"2026-03-02","url":"https://x.test"}}]}`,
+				),
+			)
+			if _, found, err := c.Invoice(t.Context(), "C-2", "1001"); found || failure(t, err).State != domain.DeliveryRetry ||
+				!strings.Contains(err.Error(), "another lookup") {
 				t.Errorf("%s: %v, %v", owner, found, err)
 			}
 		}
@@ -367,7 +397,8 @@ func TestWhatACustomerWritesIsNoPath(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		for _, text := range []string{"..", "../../C-1", "1002/../2001", "?x=1", "#", "%2e%2e", "\n", "'; drop table orders; --"} {
 			for _, tool := range []string{dialog.RefundDuplicate, dialog.ReportDelivery} {
-				got := w.tools().Send(t.Context(), using(t, "telegram:7", tool, "number", text, "charge", text, "problem", "damaged"))
+				got := w.tools().
+					Send(t.Context(), using(t, "telegram:7", tool, "number", text, "charge", text, "problem", "damaged"))
 				if got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, "404") {
 					t.Errorf("%s of %q: %+v", tool, text, got)
 				}
@@ -379,7 +410,10 @@ func TestWhatACustomerWritesIsNoPath(t *testing.T) {
 			}
 		}
 		for _, r := range w.crm.Requests() {
-			if !slices.Contains([]string{"/lookups", "/customers/telegram:7/refunds", "/customers/telegram:7/delivery-problems"}, r.Path) {
+			if !slices.Contains(
+				[]string{"/lookups", "/customers/telegram:7/refunds", "/customers/telegram:7/delivery-problems"},
+				r.Path,
+			) {
 				t.Errorf("asked %s", r.Path)
 			}
 		}

@@ -17,17 +17,22 @@ func TestANumberIsReadWhereTextShouldStand(t *testing.T) {
 		{"kind":"order","key":"1001","status":"found","order":{"number":["1001"],"status":"shipped"}}]}`), &got); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := got.to(0, item{Kind: kindOrder, Key: "1001"}); err != nil || !cmp.Equal(*a.Order, dialog.Order{Number: "1001", Status: "shipped"}) {
+	if a, err := got.to(0, item{Kind: kindOrder, Key: "1001"}); err != nil ||
+		!cmp.Equal(*a.Order, dialog.Order{Number: "1001", Status: "shipped"}) {
 		t.Errorf("the order is %+v (%v)", a.Order, err)
 	}
-	if a, err := got.to(1, item{Kind: kindInvoice, Key: "1001", Owner: "7"}); err != nil || a.Invoice.Number != "90071992547409931" || a.Invoice.Amount != "24.90" {
+	if a, err := got.to(1, item{Kind: kindInvoice, Key: "1001", Owner: "7"}); err != nil ||
+		a.Invoice.Number != "90071992547409931" ||
+		a.Invoice.Amount != "24.90" {
 		t.Errorf("the invoice is %+v (%v)", a.Invoice, err)
 	}
 	if a, err := got.to(2, item{Kind: kindOrder, Key: "1001"}); err == nil {
 		t.Errorf("a list is no number: %+v", a.Order)
 	}
 	var r Receipt
-	if err := read([]byte(`{"id":5,"customer":"C-1","address":"x","updated_at":1772442000}`), &r); err != nil || r.ID != "5" || r.UpdatedAt != "1772442000" {
+	if err := read([]byte(`{"id":5,"customer":"C-1","address":"x","updated_at":1772442000}`), &r); err != nil ||
+		r.ID != "5" ||
+		r.UpdatedAt != "1772442000" {
 		t.Errorf("the receipt is %+v (%v)", r, err)
 	}
 	if err := read([]byte(`{"id":`), &r); err == nil {

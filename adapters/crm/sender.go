@@ -113,10 +113,23 @@ func (s Shop) use(ctx context.Context, asked commands.UseTool, d commands.Claime
 		return used{output: charged(charges, found)}, err
 	case dialog.RefundDuplicate:
 		refund, err := s.CRM.RefundDuplicate(ctx, key, asked.Customer, asked.Input["number"], asked.Input["charge"])
-		return used{output: map[string]string{"amount": refund.Amount, "days": refund.Days.String()}, receipt: refund.ID}, err
+		return used{
+			output:  map[string]string{"amount": refund.Amount, "days": refund.Days.String()},
+			receipt: refund.ID,
+		}, err
 	case dialog.ReportDelivery:
-		report, err := s.CRM.ReportDeliveryProblem(ctx, key, asked.Customer, asked.Input["number"], asked.Input["problem"], asked.Input["detail"])
-		return used{output: map[string]string{"case": report.Number, "days": report.Days.String()}, receipt: report.Number}, err
+		report, err := s.CRM.ReportDeliveryProblem(
+			ctx,
+			key,
+			asked.Customer,
+			asked.Input["number"],
+			asked.Input["problem"],
+			asked.Input["detail"],
+		)
+		return used{
+			output:  map[string]string{"case": report.Number, "days": report.Days.String()},
+			receipt: report.Number,
+		}, err
 	default:
 		return used{}, refused("the tool %q has no implementation", asked.Tool)
 	}

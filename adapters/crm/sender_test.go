@@ -26,14 +26,24 @@ import (
 
 // owed is a delivery of the bot demo as a worker holds it.
 func owed(body string) commands.Claimed {
-	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: domain.ChatStream("demo", 7)}, Body: []byte(body)}
+	return commands.Claimed{
+		Delivery: commands.Delivery{ID: uuid.New(), Stream: domain.ChatStream("demo", 7)},
+		Body:     []byte(body),
+	}
 }
 
 // using is a delivery that uses a tool for a customer, with what goes in as pairs of name
 // and value.
 func using(t *testing.T, customer, tool string, input ...string) commands.Claimed {
 	t.Helper()
-	asked := commands.UseTool{Tool: tool, For: chat.ForWorkflow, Call: 2, Input: map[string]string{}, Customer: customer, To: 3}
+	asked := commands.UseTool{
+		Tool:     tool,
+		For:      chat.ForWorkflow,
+		Call:     2,
+		Input:    map[string]string{},
+		Customer: customer,
+		To:       3,
+	}
 	for i := 0; i < len(input); i += 2 {
 		asked.Input[input[i]] = input[i+1]
 	}
@@ -57,7 +67,9 @@ func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
 	got := tools.Send(t.Context(), d)
 	record, ok := got.Command.(chat.RecordTool)
 	var answer map[string]string
-	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != domain.DeliveryDone || !ok || record.Reason != "" || !maps.Equal(answer, record.Output) {
+	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != domain.DeliveryDone || !ok ||
+		record.Reason != "" ||
+		!maps.Equal(answer, record.Output) {
 		t.Fatalf("%s: %+v, answer %s, %v", d.Body, got, got.Answer, err)
 	}
 	return record
@@ -85,7 +97,16 @@ func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 				if got.At.IsZero() || got.At.Nanosecond()%1000 != 0 {
 					t.Errorf("%s, %s: at %s, which the database would round", name, number, got.At)
 				}
-				want := chat.RecordTool{Delivery: d.ID, To: 3, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": number}, Output: got.Output, At: got.At}
+				want := chat.RecordTool{
+					Delivery: d.ID,
+					To:       3,
+					Call:     2,
+					For:      chat.ForWorkflow,
+					Tool:     dialog.OrderStatus,
+					Input:    map[string]string{"number": number},
+					Output:   got.Output,
+					At:       got.At,
+				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%s, %s: %s", name, number, diff)
 				}
@@ -111,13 +132,26 @@ func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 			inWorld(t, func(t *testing.T, w world) {
 				w.crm.AddFault(c.fault)
 				for tool := range dialog.Toolbox { // look-ups and changes alike
-					d := using(t, "telegram:7", tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged", "address", address)
+					d := using(
+						t,
+						"telegram:7",
+						tool,
+						"number",
+						"1002",
+						"charge",
+						"CH-1002-2",
+						"problem",
+						"damaged",
+						"address",
+						address,
+					)
 					got := w.tools().Send(t.Context(), d)
 					if diff := cmp.Diff(c.want, outcome(got)); diff != "" || got.Reason == "" {
 						t.Errorf("%s: %s; reason %q", tool, diff, got.Reason)
 					}
 					record, recorded := got.Command.(chat.RecordTool)
-					if recorded != (got.State == domain.DeliveryRefused) || recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
+					if recorded != (got.State == domain.DeliveryRefused) ||
+						recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
 						t.Errorf("%s: recorded %+v", tool, got.Command)
 					}
 					time.Sleep(breakFor) // the breaker has its own test
@@ -142,14 +176,21 @@ func TestAddressesAreCheckedAndUpdated(t *testing.T) {
 		}
 		d := using(t, "telegram:7", dialog.ChangeAddress, "address", address)
 		got := finds(t, w.tools(), d)
-		if diff := cmp.Diff(map[string]string{"address": "14 Baker Street, London NW1 6XE"}, got.Output); diff != "" || got.Receipt != "R-1" {
+		if diff := cmp.Diff(map[string]string{"address": "14 Baker Street, London NW1 6XE"}, got.Output); diff != "" ||
+			got.Receipt != "R-1" {
 			t.Errorf("receipt %q; %s", got.Receipt, diff)
 		}
 		if last := w.crm.Requests()[w.requests()-1]; last.IdempotencyKey != d.ID.String() {
 			t.Errorf("the idempotency key is %q", last.IdempotencyKey)
 		}
 		known := finds(t, w.tools(), using(t, "telegram:7", dialog.LookUpCustomer))
-		want := map[string]string{"found": "true", "name": "Customer 7", "email": "", "tier": "standard", "address": "14 Baker Street, London NW1 6XE"}
+		want := map[string]string{
+			"found":   "true",
+			"name":    "Customer 7",
+			"email":   "",
+			"tier":    "standard",
+			"address": "14 Baker Street, London NW1 6XE",
+		}
 		if diff := cmp.Diff(want, known.Output); diff != "" {
 			t.Error(diff)
 		}
@@ -188,10 +229,12 @@ func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
 			// The worker asks once more when it gives a delivery up.
 			for _, command := range []chat.Command{got.Command, c.tools.Fail(c.owed, got.Reason)} {
 				record, _ := command.(chat.RecordTool)
-				if record.Delivery != c.owed.ID || !strings.Contains(record.Reason, c.says) || record.At.IsZero() || record.Output != nil {
+				if record.Delivery != c.owed.ID || !strings.Contains(record.Reason, c.says) || record.At.IsZero() ||
+					record.Output != nil {
 					t.Errorf("%s: recorded %+v", c.owed.Body, command)
 				}
-				if string(c.owed.Body) != "[" && (record.To != 3 || record.Call != 2 || record.For != chat.ForWorkflow || record.Tool == "") {
+				if string(c.owed.Body) != "[" &&
+					(record.To != 3 || record.Call != 2 || record.For != chat.ForWorkflow || record.Tool == "") {
 					t.Errorf("%s: nobody would know what failed: %+v", c.owed.Body, command)
 				}
 			}

@@ -12,9 +12,14 @@ import (
 
 // describing is a report of a delivery that waits for a description in free words.
 func describing(k *dialog.Knowledge, language dialog.Language) dialog.Context {
-	return dialog.Context{Knowledge: k, Language: language, Tools: map[string]bool{dialog.OrderStatus: true}, Run: dialog.Run{
-		Workflow: "delivery_problem", Step: "describing", Path: []dialog.Step{dialog.Initial, "asking_number", "choosing_problem"}, Asked: 4,
-		Data: map[string]string{"order": "1001", "trouble": "damaged"}}}
+	return dialog.Context{
+		Knowledge: k,
+		Language:  language,
+		Tools:     map[string]bool{dialog.OrderStatus: true},
+		Run: dialog.Run{
+			Workflow: "delivery_problem", Step: "describing", Path: []dialog.Step{dialog.Initial, "asking_number", "choosing_problem"}, Asked: 4,
+			Data: map[string]string{"order": "1001", "trouble": "damaged"}},
+	}
 }
 
 // taken tells whether a message is taken for the answer to the open question.

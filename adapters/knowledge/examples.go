@@ -56,13 +56,23 @@ func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 		r.mistake(p.file, 0, "a file of examples is called <intent>.<language>.txt, such as refund.en.txt")
 		return "", "", false
 	case !slices.Contains(r.k.Languages, dialog.Language(language)):
-		r.mistake(p.file, 0, "a file of examples is called <intent>.<language>.txt, with one of the languages in bot.yaml, which are %s", names(slices.Values(r.k.Languages)))
+		r.mistake(
+			p.file,
+			0,
+			"a file of examples is called <intent>.<language>.txt, with one of the languages in bot.yaml, which are %s",
+			names(slices.Values(r.k.Languages)),
+		)
 		return "", "", false
 	}
 	known := append([]dialog.Intent{dialog.Unknown}, spoken...)
 	r.last = append(r.last, func() {
 		if _, ok := r.k.Topics[dialog.Intent(intent)]; !ok && !slices.Contains(known, dialog.Intent(intent)) {
-			r.mistake(p.file, 0, "there is no intent %s: write what the bot does about it into a file of intents/, or rename this one", intent)
+			r.mistake(
+				p.file,
+				0,
+				"there is no intent %s: write what the bot does about it into a file of intents/, or rename this one",
+				intent,
+			)
 		}
 	})
 	return dialog.Intent(intent), dialog.Language(language), true
@@ -78,7 +88,15 @@ func (r *reading) learn(e Example) {
 	other, twice := r.seen[key]
 	switch {
 	case twice && other.Intent != e.Intent:
-		r.mistake(e.File, e.Line, "%q stands under %s, too (%s:%d): keep it under one intent", e.Text, other.Intent, other.File, other.Line)
+		r.mistake(
+			e.File,
+			e.Line,
+			"%q stands under %s, too (%s:%d): keep it under one intent",
+			e.Text,
+			other.Intent,
+			other.File,
+			other.Line,
+		)
 	case twice && other.File == e.File:
 		r.mistake(e.File, e.Line, "%q stands in line %d already: remove one", e.Text, other.Line)
 	default:

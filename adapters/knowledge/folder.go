@@ -69,7 +69,10 @@ func open(from fs.FS) (folder, error) {
 			return err
 		}
 		if size += len(text); size > maxFolder {
-			return Mistake{File: name, Says: fmt.Sprintf("with it there are more than %d MiB; is this the right folder?", maxFolder>>20)}
+			return Mistake{
+				File: name,
+				Says: fmt.Sprintf("with it there are more than %d MiB; is this the right folder?", maxFolder>>20),
+			}
 		}
 		f.files[name] = text
 		return nil

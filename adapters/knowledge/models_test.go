@@ -15,7 +15,10 @@ import (
 // examples are few, and different for every variant.
 func examples(variant int) []intents.Example {
 	return []intents.Example{
-		{Intent: "order", Text: "where is my order"}, {Intent: "order", Text: "has my parcel come"}, {Intent: "order", Text: fmt.Sprint("order ", variant)},
+		{
+			Intent: "order",
+			Text:   "where is my order",
+		}, {Intent: "order", Text: "has my parcel come"}, {Intent: "order", Text: fmt.Sprint("order ", variant)},
 		{Intent: "refund", Text: "give me my money back"}, {Intent: "refund", Text: "I want a refund"},
 	}
 }

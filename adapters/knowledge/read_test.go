@@ -116,19 +116,27 @@ func TestASmallFolderIsRead(t *testing.T) {
 	if len(booking.Steps) != 5 || booking.Idle != dialog.DefaultIdle {
 		t.Errorf("the workflow is %+v", booking)
 	}
-	if c := booking.Steps[1].Ask.Choices; c[0].Words[0] != "seven" || c[0].Next.Step != "" || c[1].Next.HandOver != (dialog.HandOver{Reason: "late_booking", Priority: dialog.Normal}) || c[1].Next.Step != dialog.HandedOver {
+	if c := booking.Steps[1].Ask.Choices; c[0].Words[0] != "seven" || c[0].Next.Step != "" ||
+		c[1].Next.HandOver != (dialog.HandOver{Reason: "late_booking", Priority: dialog.Normal}) ||
+		c[1].Next.Step != dialog.HandedOver {
 		t.Errorf("the choices are %+v", c)
 	}
-	if c := booking.Steps[2].Call; len(c.Cases) != 2 || c.Cases[0].When["found"] != "true" || len(c.Cases[1].When) != 0 || c.Failed.HandOver.Priority != dialog.High {
+	if c := booking.Steps[2].Call; len(c.Cases) != 2 || c.Cases[0].When["found"] != "true" || len(c.Cases[1].When) != 0 ||
+		c.Failed.HandOver.Priority != dialog.High {
 		t.Errorf("the call is %+v", c)
 	}
 	if say := booking.Steps[3].Say; say.Say["en"] != "Let me see, {customer}." || say.Step != "confirming" {
 		t.Errorf("what is said is %+v", say)
 	}
-	if h := k.Hours; h.Zone.String() != "Europe/London" || h.Weekdays[time.Friday][1] != (dialog.Shift{From: 13*time.Hour + 30*time.Minute, To: 18 * time.Hour}) || h.Weekdays[time.Saturday] != nil || h.Weekdays[time.Sunday][0].To != 24*time.Hour || !h.Holidays["2026-12-25"] {
+	if h := k.Hours; h.Zone.String() != "Europe/London" ||
+		h.Weekdays[time.Friday][1] != (dialog.Shift{From: 13*time.Hour + 30*time.Minute, To: 18 * time.Hour}) ||
+		h.Weekdays[time.Saturday] != nil ||
+		h.Weekdays[time.Sunday][0].To != 24*time.Hour ||
+		!h.Holidays["2026-12-25"] {
 		t.Errorf("the hours are %+v", h)
 	}
-	if k.Targets[dialog.Urgent] != (dialog.Target{FirstResponse: 15 * time.Minute, Resolution: 4 * time.Hour}) || k.Tiers["gold"] != dialog.High {
+	if k.Targets[dialog.Urgent] != (dialog.Target{FirstResponse: 15 * time.Minute, Resolution: 4 * time.Hour}) ||
+		k.Tiers["gold"] != dialog.High {
 		t.Errorf("targets %v, tiers %v", k.Targets, k.Tiers)
 	}
 	if r := k.Rules[0]; r.Words[0] != "damn" || r.Unless[0] != "joke" || r.Priority != dialog.Urgent {
@@ -137,7 +145,8 @@ func TestASmallFolderIsRead(t *testing.T) {
 	if !k.Means(dialog.PhraseYes, "yes please") || !k.Means(dialog.PhraseYes, "👍") {
 		t.Errorf("the phrases are %v", k.Phrases)
 	}
-	if k.Words[dialog.WordWelcome]["en"] == "" || k.Canned["hold"]["en"] == "" || k.Tongue != nil || len(k.Hash) != hashLength {
+	if k.Words[dialog.WordWelcome]["en"] == "" || k.Canned["hold"]["en"] == "" || k.Tongue != nil ||
+		len(k.Hash) != hashLength {
 		t.Errorf("read %+v", k)
 	}
 }
@@ -297,7 +306,12 @@ func TestWhatIsNoYAMLIsToldWithItsLine(t *testing.T) {
 
 func TestAllMistakesAreToldAtOnceInOrder(t *testing.T) {
 	t.Parallel()
-	_, err := Read(changed(map[string]string{"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n"}), Options{})
+	_, err := Read(
+		changed(
+			map[string]string{"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n"},
+		),
+		Options{},
+	)
 	var at []string
 	for _, m := range Mistakes(err) {
 		at = append(at, fmt.Sprintf("%s:%d", m.File, m.Line))

@@ -52,7 +52,11 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 	case rule.Priority == "":
 		p.wrong(n, "priority is missing: write urgent, high, normal or low")
 	case !hasAny(n, conditions):
-		p.wrong(n, "the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, tiers, intents or unsure", rule.Name)
+		p.wrong(
+			n,
+			"the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, tiers, intents or unsure",
+			rule.Name,
+		)
 	}
 	return rule
 }
@@ -133,6 +137,11 @@ func (r *reading) canned(p page) {
 		return
 	}
 	p.pairs(root, "canned.yaml", func(key, value *yaml.Node) {
-		r.k.Canned[p.name(key, "a canned reply")] = p.text(value, key.Value, maxText, func(string, int) {}) // who sends it gives what nobody knows
+		r.k.Canned[p.name(key, "a canned reply")] = p.text(
+			value,
+			key.Value,
+			maxText,
+			func(string, int) {},
+		) // who sends it gives what nobody knows
 	})
 }

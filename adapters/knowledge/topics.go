@@ -15,7 +15,16 @@ var (
 	// greeted are those that a folder may answer in its own way.
 	greeted = []dialog.Intent{dialog.Start, dialog.Help}
 	// reserved are those that no folder says anything about.
-	reserved = []dialog.Intent{dialog.Unknown, dialog.Cancel, dialog.Back, dialog.File, dialog.Pressed, dialog.Corrected, dialog.Answered, dialog.Waited}
+	reserved = []dialog.Intent{
+		dialog.Unknown,
+		dialog.Cancel,
+		dialog.Back,
+		dialog.File,
+		dialog.Pressed,
+		dialog.Corrected,
+		dialog.Answered,
+		dialog.Waited,
+	}
 )
 
 // Variables that are known everywhere.
@@ -35,7 +44,11 @@ func (r *reading) topics(p page) {
 		_, twice := r.k.Topics[intent]
 		switch {
 		case slices.Contains(reserved, intent):
-			p.wrong(key, "%s is an intent that the bot acts on by itself: remove it here; what it says then is in words.yaml", intent)
+			p.wrong(
+				key,
+				"%s is an intent that the bot acts on by itself: remove it here; what it says then is in words.yaml",
+				intent,
+			)
 		case twice:
 			p.wrong(key, "the intent %s stands in another file already: keep one", intent)
 		default:
@@ -57,7 +70,12 @@ func (r *reading) topic(p page, key, n *yaml.Node) (t dialog.Topic) {
 			r.starts[t.Workflow] = true
 			r.last = append(r.last, func() {
 				if _, ok := r.k.Workflows[t.Workflow]; !ok {
-					p.wrong(n, "there is no workflow %s: write workflows/%s.yaml, or name one of those there are", t.Workflow, t.Workflow)
+					p.wrong(
+						n,
+						"there is no workflow %s: write workflows/%s.yaml, or name one of those there are",
+						t.Workflow,
+						t.Workflow,
+					)
 				}
 			})
 		},
@@ -83,8 +101,18 @@ func (r *reading) topic(p page, key, n *yaml.Node) (t dialog.Topic) {
 // learnable tells whether an intent has examples in each language.
 func (r *reading) learnable(p page, key *yaml.Node) {
 	for _, language := range r.k.Languages {
-		if !slices.ContainsFunc(r.examples, func(e Example) bool { return string(e.Intent) == key.Value && e.Language == language }) {
-			p.wrong(key, "%s has no example in %s: write messages of customers into intents/%s.%s.txt, one a line", key.Value, language, key.Value, language)
+		if !slices.ContainsFunc(
+			r.examples,
+			func(e Example) bool { return string(e.Intent) == key.Value && e.Language == language },
+		) {
+			p.wrong(
+				key,
+				"%s has no example in %s: write messages of customers into intents/%s.%s.txt, one a line",
+				key.Value,
+				language,
+				key.Value,
+				language,
+			)
 		}
 	}
 }

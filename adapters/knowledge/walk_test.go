@@ -116,9 +116,15 @@ const baker = "12 Baker Street, London NW1 6XE"
 func TestTheShopChangesABillingAddress(t *testing.T) {
 	t.Parallel()
 	confirming := func(t *testing.T) *talker {
-		return visit(t, "en").writes("I want to change my billing address").stands("collecting_address", "send me the new billing address").
-			writes("12 baker street, london nw1 6xe").stands("validating_address").
-			returns(dialog.CheckAddress, "valid", "true", "address", baker).stands("confirming_changes", "Your new billing address will be:\n"+baker)
+		return visit(
+			t,
+			"en",
+		).writes("I want to change my billing address").
+			stands("collecting_address", "send me the new billing address").
+			writes("12 baker street, london nw1 6xe").
+			stands("validating_address").
+			returns(dialog.CheckAddress, "valid", "true", "address", baker).
+			stands("confirming_changes", "Your new billing address will be:\n"+baker)
 	}
 	t.Run("after a yes", func(t *testing.T) {
 		confirming(t).writes("Yes, change it").stands("saving_changes").returns(dialog.ChangeAddress, "address", baker).
@@ -128,34 +134,76 @@ func TestTheShopChangesABillingAddress(t *testing.T) {
 		confirming(t).writes("Correct it").stands("collecting_address", "send me the address again")
 	})
 	t.Run("refused by the CRM", func(t *testing.T) {
-		visit(t, "en").writes("my new address is 1 Nowhere Lane, London NW1 6XE").returns(dialog.CheckAddress, "valid", "false", "problem", "there is no such street").
+		visit(
+			t,
+			"en",
+		).writes("my new address is 1 Nowhere Lane, London NW1 6XE").
+			returns(dialog.CheckAddress, "valid", "false", "problem", "there is no such street").
 			stands("collecting_address", "I can't use this address yet: there is no such street.")
 	})
 	t.Run("not checked", func(t *testing.T) {
-		visit(t, "en").writes("my new address is "+baker).fails(dialog.CheckAddress).person("address_check_failed", dialog.Normal, "Nothing was changed")
+		visit(
+			t,
+			"en",
+		).writes("my new address is "+baker).
+			fails(dialog.CheckAddress).
+			person("address_check_failed", dialog.Normal, "Nothing was changed")
 	})
 	t.Run("not saved", func(t *testing.T) {
-		confirming(t).writes("yes").fails(dialog.ChangeAddress).person("address_update_failed", dialog.Normal, "couldn't complete")
+		confirming(
+			t,
+		).writes("yes").
+			fails(dialog.ChangeAddress).
+			person("address_update_failed", dialog.Normal, "couldn't complete")
 	})
 	t.Run("without a CRM", func(t *testing.T) {
-		visit(t, "en", "none").writes("change my billing address").writes(baker).stands("confirming_changes").writes("yes").stands(dialog.Completed, "is now "+baker)
+		visit(
+			t,
+			"en",
+			"none",
+		).writes("change my billing address").
+			writes(baker).
+			stands("confirming_changes").
+			writes("yes").
+			stands(dialog.Completed, "is now "+baker)
 	})
 	t.Run("in German", func(t *testing.T) {
-		visit(t, "de").writes("Ich möchte meine Rechnungsadresse ändern").stands("collecting_address", "neue Rechnungsadresse").
-			writes("Hauptstraße 12, 10115 Berlin").returns(dialog.CheckAddress, "valid", "true", "address", "Hauptstraße 12, 10115 Berlin").
-			writes("Ja, ändern").returns(dialog.ChangeAddress, "address", "Hauptstraße 12, 10115 Berlin").stands(dialog.Completed, "Erledigt")
+		visit(
+			t,
+			"de",
+		).writes("Ich möchte meine Rechnungsadresse ändern").
+			stands("collecting_address", "neue Rechnungsadresse").
+			writes("Hauptstraße 12, 10115 Berlin").
+			returns(dialog.CheckAddress, "valid", "true", "address", "Hauptstraße 12, 10115 Berlin").
+			writes("Ja, ändern").
+			returns(dialog.ChangeAddress, "address", "Hauptstraße 12, 10115 Berlin").
+			stands(dialog.Completed, "Erledigt")
 	})
 }
 
 func TestTheShopLooksOrdersUp(t *testing.T) {
 	t.Parallel()
-	visit(t, "en").writes("Where is my order 1001?").returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail", "It should arrive tomorrow.").
+	visit(
+		t,
+		"en",
+	).writes("Where is my order 1001?").
+		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail", "It should arrive tomorrow.").
 		stands(dialog.Completed, "Order 1001: shipped. It should arrive tomorrow.")
 	visit(t, "en").writes("where is my parcel").stands("asking_number", "Which order do you mean?").writes("1009").
 		returns(dialog.OrderStatus, "found", "false").stands(dialog.Completed, "I can't find an order 1009.")
-	visit(t, "en").writes("Where is my order 1001?").fails(dialog.OrderStatus).person("order_lookup_failed", dialog.Normal, "I can't look up order 1001 right now.")
+	visit(
+		t,
+		"en",
+	).writes("Where is my order 1001?").
+		fails(dialog.OrderStatus).
+		person("order_lookup_failed", dialog.Normal, "I can't look up order 1001 right now.")
 	visit(t, "en", "none").writes("Where is my order 1001?").person("order_lookup_failed", dialog.Normal)
-	visit(t, "de").writes("Wo ist meine Bestellung 1001?").returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped").stands(dialog.Completed, "Bestellung 1001: versandt.")
+	visit(
+		t,
+		"de",
+	).writes("Wo ist meine Bestellung 1001?").
+		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped").
+		stands(dialog.Completed, "Bestellung 1001: versandt.")
 }
 
 func TestTheShopFetchesInvoices(t *testing.T) {
@@ -163,41 +211,97 @@ func TestTheShopFetchesInvoices(t *testing.T) {
 	visit(t, "en").writes("I need an invoice").stands("asking_number", "Orders › Invoices").writes("1001").
 		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url", "https://shop.test/r77.pdf").
 		stands(dialog.Completed, "R-77", "49.90 EUR", "2026-02-01", "https://shop.test/r77.pdf")
-	visit(t, "en").writes("send me the invoice for order 1001").returns(dialog.Invoice, "found", "false").stands(dialog.Completed, "can't find an invoice for order 1001")
-	visit(t, "en").writes("send me the invoice for order 1001").fails(dialog.Invoice).person("invoice_lookup_failed", dialog.Normal)
-	visit(t, "en", "none").writes("send me the invoice for order 1001").stands(dialog.Completed, "Every invoice is in your account under Orders › Invoices")
+	visit(
+		t,
+		"en",
+	).writes("send me the invoice for order 1001").
+		returns(dialog.Invoice, "found", "false").
+		stands(dialog.Completed, "can't find an invoice for order 1001")
+	visit(
+		t,
+		"en",
+	).writes("send me the invoice for order 1001").
+		fails(dialog.Invoice).
+		person("invoice_lookup_failed", dialog.Normal)
+	visit(
+		t,
+		"en",
+		"none",
+	).writes("send me the invoice for order 1001").
+		stands(dialog.Completed, "Every invoice is in your account under Orders › Invoices")
 }
 
 func TestTheShopReturnsWhatWasChargedTwice(t *testing.T) {
 	t.Parallel()
 	looked := func(t *testing.T, pairs ...string) *talker {
-		return visit(t, "en").writes("I was charged twice for order 1001").stands("checking_charges").returns(dialog.Charges, pairs...)
+		return visit(
+			t,
+			"en",
+		).writes("I was charged twice for order 1001").
+			stands("checking_charges").
+			returns(dialog.Charges, pairs...)
 	}
 	duplicate := func(t *testing.T) *talker {
-		return looked(t, "found", "true", "duplicate", "true", "pending", "false", "charge", "ch_2", "amount", "49.90 EUR").stands("confirming_refund", "49.90 EUR was charged twice")
+		return looked(
+			t,
+			"found",
+			"true",
+			"duplicate",
+			"true",
+			"pending",
+			"false",
+			"charge",
+			"ch_2",
+			"amount",
+			"49.90 EUR",
+		).stands("confirming_refund", "49.90 EUR was charged twice")
 	}
 	t.Run("after a yes", func(t *testing.T) {
 		c := duplicate(t).writes("Yes, return it").stands("refunding")
 		if want := map[string]string{"number": "1001", "charge": "ch_2"}; !maps.Equal(c.last.Call.Input, want) {
 			t.Errorf("refunds %v, want %v", c.last.Call.Input, want)
 		}
-		c.returns(dialog.RefundDuplicate, "amount", "49.90 EUR", "days", "3").stands(dialog.Completed, "49.90 EUR goes back to you", "3 days")
+		c.returns(dialog.RefundDuplicate, "amount", "49.90 EUR", "days", "3").
+			stands(dialog.Completed, "49.90 EUR goes back to you", "3 days")
 	})
 	t.Run("for another order", func(t *testing.T) { duplicate(t).writes("no").stands("asking_number") })
 	t.Run("that fails", func(t *testing.T) {
 		duplicate(t).writes("yes").fails(dialog.RefundDuplicate).person("refund_failed", dialog.High)
 	})
 	t.Run("unless it is a reservation", func(t *testing.T) {
-		looked(t, "found", "true", "duplicate", "true", "pending", "true", "amount", "49.90 EUR").stands(dialog.Completed, "only a reservation", "49.90 EUR")
+		looked(
+			t,
+			"found",
+			"true",
+			"duplicate",
+			"true",
+			"pending",
+			"true",
+			"amount",
+			"49.90 EUR",
+		).stands(dialog.Completed, "only a reservation", "49.90 EUR")
 	})
 	none := func(t *testing.T) *talker {
-		return looked(t, "found", "true", "duplicate", "false", "pending", "false", "list", "49.90 EUR on 1 March").stands("asking_what_now", "nothing was charged twice", "49.90 EUR on 1 March")
+		return looked(
+			t,
+			"found",
+			"true",
+			"duplicate",
+			"false",
+			"pending",
+			"false",
+			"list",
+			"49.90 EUR on 1 March",
+		).stands("asking_what_now", "nothing was charged twice", "49.90 EUR on 1 March")
 	}
 	t.Run("unless there is none", func(t *testing.T) { none(t).writes("All right").stands(dialog.Completed) })
 	t.Run("unless there is none, which a person looks at", func(t *testing.T) {
 		none(t).writes("please look at it").person("duplicate_charge", dialog.Normal)
 	})
-	t.Run("unless there is no such order", func(t *testing.T) { looked(t, "found", "false").stands(dialog.Completed, "can't find an order 1001") })
+	t.Run(
+		"unless there is no such order",
+		func(t *testing.T) { looked(t, "found", "false").stands(dialog.Completed, "can't find an order 1001") },
+	)
 	t.Run("unless nobody knows", func(t *testing.T) { looked(t).person("charge_lookup_failed", dialog.Normal) })
 	t.Run("by a person without the tool", func(t *testing.T) {
 		visit(t, "en", "none").writes("you charged me twice").writes("1001").person("duplicate_charge", dialog.Normal)
@@ -207,34 +311,84 @@ func TestTheShopReturnsWhatWasChargedTwice(t *testing.T) {
 func TestTheShopReportsProblemsWithADelivery(t *testing.T) {
 	t.Parallel()
 	choosing := func(t *testing.T) *talker {
-		return visit(t, "en").writes("there is a problem with my delivery").stands("asking_number").writes("1001").stands("choosing_problem", "What is wrong with order 1001?")
+		return visit(
+			t,
+			"en",
+		).writes("there is a problem with my delivery").
+			stands("asking_number").
+			writes("1001").
+			stands("choosing_problem", "What is wrong with order 1001?")
 	}
 	t.Run("to the carrier", func(t *testing.T) {
-		c := choosing(t).writes("Something is damaged").returns(dialog.OrderStatus, "found", "true", "status", "delivered").stands("describing").
-			writes("The shade has a crack").stands("confirming_report", "Order 1001", "“The shade has a crack”").writes("Yes, report it").stands("reporting")
-		if want := map[string]string{"number": "1001", "problem": "damaged", "detail": "The shade has a crack"}; !maps.Equal(c.last.Call.Input, want) {
+		c := choosing(
+			t,
+		).writes("Something is damaged").
+			returns(dialog.OrderStatus, "found", "true", "status", "delivered").
+			stands("describing").
+			writes("The shade has a crack").
+			stands("confirming_report", "Order 1001", "“The shade has a crack”").
+			writes("Yes, report it").
+			stands("reporting")
+		if want := map[string]string{"number": "1001", "problem": "damaged", "detail": "The shade has a crack"}; !maps.Equal(
+			c.last.Call.Input,
+			want,
+		) {
 			t.Errorf("reports %v, want %v", c.last.Call.Input, want)
 		}
 		c.returns(dialog.ReportDelivery, "case", "C-9", "days", "2").stands(dialog.Completed, "C-9", "2 days")
 	})
 	t.Run("unless it is on its way", func(t *testing.T) {
-		choosing(t).writes("it never arrived").returns(dialog.OrderStatus, "found", "true", "status", "shipped", "number", "1001", "detail", "It comes tomorrow.").
+		choosing(
+			t,
+		).writes("it never arrived").
+			returns(dialog.OrderStatus, "found", "true", "status", "shipped", "number", "1001", "detail", "It comes tomorrow.").
 			stands(dialog.Completed, "still on its way. It comes tomorrow.")
 	})
 	t.Run("that was delivered to somebody else", func(t *testing.T) {
-		choosing(t).writes("It has not arrived").returns(dialog.OrderStatus, "found", "true", "status", "delivered", "number", "1001").stands("describing")
+		choosing(
+			t,
+		).writes("It has not arrived").
+			returns(dialog.OrderStatus, "found", "true", "status", "delivered", "number", "1001").
+			stands("describing")
 	})
 	t.Run("of an order that is there", func(t *testing.T) {
-		choosing(t).writes("Something is missing").returns(dialog.OrderStatus, "found", "false").stands("asking_number", "there is no order 1001")
+		choosing(
+			t,
+		).writes("Something is missing").
+			returns(dialog.OrderStatus, "found", "false").
+			stands("asking_number", "there is no order 1001")
 	})
 	t.Run("described anew", func(t *testing.T) {
-		choosing(t).writes("The wrong thing came").fails(dialog.OrderStatus).stands("describing").writes("a blue one").writes("no").stands("describing", "what happened?")
+		choosing(
+			t,
+		).writes("The wrong thing came").
+			fails(dialog.OrderStatus).
+			stands("describing").
+			writes("a blue one").
+			writes("no").
+			stands("describing", "what happened?")
 	})
 	t.Run("that cannot be reported", func(t *testing.T) {
-		choosing(t).writes("broken").fails(dialog.OrderStatus).writes("a crack").writes("yes").fails(dialog.ReportDelivery).person("delivery_report_failed", dialog.Normal)
+		choosing(
+			t,
+		).writes("broken").
+			fails(dialog.OrderStatus).
+			writes("a crack").
+			writes("yes").
+			fails(dialog.ReportDelivery).
+			person("delivery_report_failed", dialog.Normal)
 	})
 	t.Run("by a person without the tool", func(t *testing.T) { // what is wrong was said at the beginning
-		visit(t, "en", "none").writes("my parcel arrived damaged").writes("1001").stands("describing").writes("a crack").writes("yes").person("delivery_problem", dialog.Normal)
+		visit(
+			t,
+			"en",
+			"none",
+		).writes("my parcel arrived damaged").
+			writes("1001").
+			stands("describing").
+			writes("a crack").
+			writes("yes").
+			person("delivery_problem", dialog.Normal)
 	})
 }
 
@@ -246,15 +400,41 @@ func TestTheShopFindsOutWhatIsTheTrouble(t *testing.T) {
 			writes("still not working").stands("hint_reset_mail").writes("yes, it works now").stands(dialog.Completed, "Great!")
 	})
 	t.Run("in words", func(t *testing.T) {
-		visit(t, "en").writes("technical problem").writes("the app crashes").stands("choosing_app").writes("it freezes").stands("hint_restart", "latest version").
-			writes("no luck").stands("hint_reload").writes("No").person("troubleshooting_failed", dialog.Normal, "I'm sorry that didn't help.")
+		visit(
+			t,
+			"en",
+		).writes("technical problem").
+			writes("the app crashes").
+			stands("choosing_app").
+			writes("it freezes").
+			stands("hint_restart", "latest version").
+			writes("no luck").
+			stands("hint_reload").
+			writes("No").
+			person("troubleshooting_failed", dialog.Normal, "I'm sorry that didn't help.")
 	})
 	t.Run("a yes that is a no", func(t *testing.T) {
-		visit(t, "en").writes("technical problem").writes("Something else").stands("hint_reload").writes("yes but it still fails").person("troubleshooting_failed", dialog.Normal)
+		visit(
+			t,
+			"en",
+		).writes("technical problem").
+			writes("Something else").
+			stands("hint_reload").
+			writes("yes but it still fails").
+			person("troubleshooting_failed", dialog.Normal)
 	})
 	t.Run("in German", func(t *testing.T) {
-		visit(t, "de").writes("Technisches Problem").stands("choosing_area").writes("E-Mails von euch").stands("choosing_email").
-			writes("Ich bekomme zu viele").stands("hint_newsletter", "Nachrichten").writes("hilft nicht").person("troubleshooting_failed", dialog.Normal, "Schade")
+		visit(
+			t,
+			"de",
+		).writes("Technisches Problem").
+			stands("choosing_area").
+			writes("E-Mails von euch").
+			stands("choosing_email").
+			writes("Ich bekomme zu viele").
+			stands("hint_newsletter", "Nachrichten").
+			writes("hilft nicht").
+			person("troubleshooting_failed", dialog.Normal, "Schade")
 	})
 }
 
@@ -297,7 +477,14 @@ func TestTheShopFetchesAPerson(t *testing.T) {
 		c.writes("asdfgh").person("not_understood", dialog.Normal)
 	})
 	t.Run("after three answers that a step did not take", func(t *testing.T) {
-		visit(t, "en").writes("where is my parcel").writes("123").writes("12").writes("7").person("step_failed", dialog.Normal)
+		visit(
+			t,
+			"en",
+		).writes("where is my parcel").
+			writes("123").
+			writes("12").
+			writes("7").
+			person("step_failed", dialog.Normal)
 	})
 	t.Run("sooner for some", func(t *testing.T) {
 		c := visit(t, "en")

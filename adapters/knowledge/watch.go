@@ -41,7 +41,14 @@ func (s *Shelf) Put(bot string, k *dialog.Knowledge) { s.bots[bot].Store(k) }
 // Watch tells of each change of a folder, until the context ends: either what is known
 // now, or what is wrong, once, in which case whoever listens keeps what was known before.
 // hash is of what was read already.
-func Watch(ctx context.Context, from fs.FS, hash string, every time.Duration, options Options, tell func(*dialog.Knowledge, error)) {
+func Watch(
+	ctx context.Context,
+	from fs.FS,
+	hash string,
+	every time.Duration,
+	options Options,
+	tell func(*dialog.Knowledge, error),
+) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	looks := looks{told: hash, last: hash}

@@ -46,7 +46,12 @@ type use struct {
 // workflow reads a file of workflows/, which is called like the workflow.
 func (r *reading) workflow(p page, called string) {
 	w := &dialog.Workflow{Name: called, Idle: dialog.DefaultIdle}
-	d := &draft{page: p, Workflow: w, lines: map[dialog.Step]*yaml.Node{}, fields: map[string]bool{customer: true, title: true}}
+	d := &draft{
+		page:     p,
+		Workflow: w,
+		lines:    map[dialog.Step]*yaml.Node{},
+		fields:   map[string]bool{customer: true, title: true},
+	}
 	if !name.MatchString(called) || len(called) > maxName {
 		r.mistake(p.file, 0, "a file is called like its workflow, with up to %d of a-z 0-9 _: rename it", maxName)
 	}

@@ -160,7 +160,10 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.State, e.Reason = domain.DeliveryRefused, "the key is wrong: "+e.Reason
 	case status/100 == 3:
-		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere", status)
+		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf(
+			"the URL is wrong: %d, the server redirects elsewhere",
+			status,
+		)
 	case status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
 		status != http.StatusConflict:
 		e.State = domain.DeliveryRefused

@@ -43,7 +43,10 @@ func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
 
 func question(text string) commands.AskModel {
 	return commands.AskModel{Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
-		Messages: []domainllm.Message{{Role: domainllm.System, Text: "You are a helper."}, {Role: domainllm.Customer, Text: text}}}
+		Messages: []domainllm.Message{
+			{Role: domainllm.System, Text: "You are a helper."},
+			{Role: domainllm.Customer, Text: text},
+		}}
 }
 
 func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
@@ -51,11 +54,13 @@ func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
 	client, server := newModel(t)
 	q := question("Does it come with a bulb?")
 	reply, err := client.Ask(t.Context(), q)
-	if err != nil || reply.Text != "Yes, every lamp comes with a bulb." || reply.TokensIn != 10 || reply.TokensOut != 7 || reply.Cost != 19 {
+	if err != nil || reply.Text != "Yes, every lamp comes with a bulb." || reply.TokensIn != 10 || reply.TokensOut != 7 ||
+		reply.Cost != 19 {
 		t.Errorf("%+v, %v", reply, err)
 	}
 	got := server.Requests()[0]
-	if got.Model != "small-1" || got.MaxTokens != 500 || len(got.Tools) != 2 || got.Messages[1].Content != "Does it come with a bulb?" {
+	if got.Model != "small-1" || got.MaxTokens != 500 || len(got.Tools) != 2 ||
+		got.Messages[1].Content != "Does it come with a bulb?" {
 		t.Errorf("asked %+v", got)
 	}
 }
@@ -64,12 +69,16 @@ func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Calls: []llmsim.Call{
-		{Tool: "order_status", Input: `{"number": 1001, "urgent": true, "nothing": null}`}, {Tool: "order_status", Input: `{"number": ["1001"]}`}, {Tool: "order_status", Input: `1001`}, {Tool: "x"}}})
+		{
+			Tool:  "order_status",
+			Input: `{"number": 1001, "urgent": true, "nothing": null}`,
+		}, {Tool: "order_status", Input: `{"number": ["1001"]}`}, {Tool: "order_status", Input: `1001`}, {Tool: "x"}}})
 	reply, err := client.Ask(t.Context(), question("?"))
 	if err != nil || len(reply.Calls) != 4 {
 		t.Fatalf("%+v, %v", reply, err)
 	}
-	if c := reply.Calls[0]; c.ID != "call_0" || c.Input["number"] != "1001" || c.Input["urgent"] != "true" || c.Problem != "" {
+	if c := reply.Calls[0]; c.ID != "call_0" || c.Input["number"] != "1001" || c.Input["urgent"] != "true" ||
+		c.Problem != "" {
 		t.Errorf("%+v", c)
 	}
 	for _, c := range reply.Calls[1:3] {
@@ -114,7 +123,8 @@ func TestFaultsSayWhetherToAskAgain(t *testing.T) {
 			server.AddFault(c.fault)
 			_, err := client.Ask(t.Context(), question("bulb?"))
 			e, ok := errors.AsType[*llm.Error](err)
-			if !ok || e.State != c.state || e.After != c.after || !strings.Contains(e.Reason, c.part) || strings.Contains(e.Reason, key) {
+			if !ok || e.State != c.state || e.After != c.after || !strings.Contains(e.Reason, c.part) ||
+				strings.Contains(e.Reason, key) {
 				t.Errorf("%+v", err)
 			}
 			if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.Text == "" {
@@ -129,7 +139,8 @@ func TestClient_TooManyTokens_IsRefused(t *testing.T) {
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Text: "It comes", Finish: "length"})
 	_, err := client.Ask(t.Context(), question("bulb?"))
-	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused || !strings.Contains(e.Reason, "more tokens") {
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused ||
+		!strings.Contains(e.Reason, "more tokens") {
 		t.Errorf("%v", err)
 	}
 }
@@ -138,7 +149,8 @@ func TestTokensAreEstimatedWhereTheServerDoesNotCount(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Text: "Yes, it does.", Uncounted: true})
-	if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.TokensIn == 0 || reply.TokensOut == 0 {
+	if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.TokensIn == 0 ||
+		reply.TokensOut == 0 {
 		t.Errorf("%+v, %v", reply, err)
 	}
 }
@@ -153,7 +165,8 @@ func TestAWrongKeyIsNotTriedAgain(t *testing.T) {
 	}
 	defer client.Close()
 	_, err = client.Ask(t.Context(), question("?"))
-	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused || !strings.Contains(e.Reason, "key is wrong") {
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRefused ||
+		!strings.Contains(e.Reason, "key is wrong") {
 		t.Errorf("%v", err)
 	}
 }
@@ -186,7 +199,10 @@ func TestAfterFiveFailuresNothingIsAskedForAWhile(t *testing.T) {
 		_, _ = client.Ask(t.Context(), question("?"))
 	}
 	_, err := client.Ask(t.Context(), question("?"))
-	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRetry || e.After <= 0 || e.After > 30*time.Second || len(server.Requests()) != 5 || client.Breaker() != "open" {
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRetry || e.After <= 0 ||
+		e.After > 30*time.Second ||
+		len(server.Requests()) != 5 ||
+		client.Breaker() != "open" {
 		t.Errorf("%v after %d questions, breaker %s", err, len(server.Requests()), client.Breaker())
 	}
 }
@@ -198,7 +214,11 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: "chat-demo:42", Kind: domain.KindAskModel}, Body: body, Attempt: 1}
+	return commands.Claimed{
+		Delivery: commands.Delivery{ID: uuid.New(), Stream: "chat-demo:42", Kind: domain.KindAskModel},
+		Body:     body,
+		Attempt:  1,
+	}
 }
 
 func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
@@ -208,7 +228,9 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)
-	if outcome.State != domain.DeliveryDone || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" || record.Cost == 0 || record.Took <= 0 {
+	if outcome.State != domain.DeliveryDone || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" ||
+		record.Cost == 0 ||
+		record.Took <= 0 {
 		t.Errorf("%+v", outcome)
 	}
 	late := question("bulb?")
@@ -223,7 +245,8 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 		}
 	}
 	server.AddFault(faults.Fault{Status: 503, Count: 1})
-	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry || outcome.Command != nil {
+	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry ||
+		outcome.Command != nil {
 		t.Errorf("%+v", outcome)
 	}
 	server.AddFault(faults.Fault{DelayMS: 60_000})

@@ -144,7 +144,10 @@ func (a *answer) addCall(piece callPiece) {
 func (a *answer) reply() (Reply, error) {
 	switch {
 	case a.tooLong:
-		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: fmt.Sprintf("the answer is longer than %d bytes", maxText)}
+		return Reply{}, &Error{
+			State:  domain.DeliveryRefused,
+			Reason: fmt.Sprintf("the answer is longer than %d bytes", maxText),
+		}
 	case a.finishReason == "length":
 		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: "the answer took more tokens than it may"}
 	case a.finishReason != "stop" && a.finishReason != "tool_calls" && a.finishReason != "function_call":

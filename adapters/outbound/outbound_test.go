@@ -72,7 +72,8 @@ func TestClient_Silence_TellsWhetherRequestWasSent(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(begun))
 		}
 		away := server(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
-		if err := newClient(away).Do(t.Context(), get, readAll); err == nil || err.Sent || err.Error() != "connection refused" {
+		if err := newClient(away).Do(t.Context(), get, readAll); err == nil || err.Sent ||
+			err.Error() != "connection refused" {
 			t.Errorf("%v", err)
 		}
 	})
@@ -122,7 +123,12 @@ func TestClient_Request_IsSentAsGiven(t *testing.T) {
 	defer front.Close()
 	client := New(Config{Timeout: 5 * time.Second, MaxBody: 10, Connections: 1, BreakAfter: 1})
 	defer client.Close()
-	r := Request{Method: http.MethodPut, URL: front.URL, Header: http.Header{"X-Key": {"k"}}, Body: map[string]int{"n": 1}}
+	r := Request{
+		Method: http.MethodPut,
+		URL:    front.URL,
+		Header: http.Header{"X-Key": {"k"}},
+		Body:   map[string]int{"n": 1},
+	}
 	if err := client.Do(t.Context(), r, readAll); err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,14 @@ type call struct {
 // call makes a call, unless the circuit breaker is open or the rate limit is used up.
 func (c *Client) call(ctx context.Context, one call) error {
 	untried := func(after time.Duration, why string) error {
-		return &Error{Outcome: commands.Outcome{State: domain.DeliveryRetry, After: after, Untried: true, Reason: one.String() + ": not sent: " + why}}
+		return &Error{
+			Outcome: commands.Outcome{
+				State:   domain.DeliveryRetry,
+				After:   after,
+				Untried: true,
+				Reason:  one.String() + ": not sent: " + why,
+			},
+		}
 	}
 	if pause := c.http.OpenFor(); pause > 0 {
 		return untried(pause, "the circuit breaker is open")

@@ -37,7 +37,11 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		clients := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: oracle(func() *http.Response {
-			return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(bytes.NewReader([]byte(body)))}
+			return &http.Response{
+				StatusCode: status,
+				Header:     http.Header{"Retry-After": {retryAfter}},
+				Body:       io.NopCloser(bytes.NewReader([]byte(body))),
+			}
 		})})
 		outcome := clients.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
 		switch outcome.State {

@@ -25,7 +25,14 @@ const (
 var (
 	stream   = domain.ChatStream("demo", 42)
 	external = commands.ExternalID(stream, "#1")
-	newCase  = commands.CreateTicket{ExternalID: external, Subject: "Refund", Comment: "Where is my money?", Requester: "Ann", Priority: "high", Tags: []string{"chatledger"}}
+	newCase  = commands.CreateTicket{
+		ExternalID: external,
+		Subject:    "Refund",
+		Comment:    "Where is my money?",
+		Requester:  "Ann",
+		Priority:   "high",
+		Tags:       []string{"chatledger"},
+	}
 )
 
 // fake is a Zendesk behind a real server.
@@ -70,7 +77,11 @@ func owed(t *testing.T, kind domain.DeliveryKind, payload any) commands.Claimed 
 		}
 		body = string(encoded)
 	}
-	return commands.Claimed{Delivery: commands.Delivery{ID: uuid.New(), Stream: stream, Kind: kind}, Body: []byte(body), Attempt: 1}
+	return commands.Claimed{
+		Delivery: commands.Delivery{ID: uuid.New(), Stream: stream, Kind: kind},
+		Body:     []byte(body),
+		Attempt:  1,
+	}
 }
 
 // again is the next attempt, after one whose outcome is unknown.

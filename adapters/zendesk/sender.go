@@ -38,7 +38,10 @@ type Clients map[string]*Client // by bot
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
-		return commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot())}
+		return commands.Outcome{
+			State:  domain.DeliveryRefused,
+			Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot()),
+		}
 	}
 	id, err := client.deliver(ctx, d)
 	var failed *Error
@@ -48,7 +51,11 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	case err != nil:
 		return commands.Outcome{State: domain.DeliveryRefused, Reason: err.Error()}
 	}
-	return commands.Outcome{State: domain.DeliveryDone, Answer: fmt.Appendf(nil, `{"ticket_id": %d}`, id), Command: filing(d, id)}
+	return commands.Outcome{
+		State:   domain.DeliveryDone,
+		Answer:  fmt.Appendf(nil, `{"ticket_id": %d}`, id),
+		Command: filing(d, id),
+	}
 }
 
 // filing returns the command that records the number of a created ticket; nil for other

@@ -28,10 +28,30 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
 	created := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
-	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}), domain.DeliveryDone)
-	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}), domain.DeliveryDone)
-	send(t, cs, owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}), domain.DeliveryDone)
-	solved := send(t, cs, owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}), domain.DeliveryDone)
+	send(
+		t,
+		cs,
+		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}),
+		domain.DeliveryDone,
+	)
+	send(
+		t,
+		cs,
+		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}),
+		domain.DeliveryDone,
+	)
+	send(
+		t,
+		cs,
+		owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}),
+		domain.DeliveryDone,
+	)
+	solved := send(
+		t,
+		cs,
+		owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}),
+		domain.DeliveryDone,
+	)
 
 	want := []zendesksim.Ticket{{
 		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved", Tags: []string{"chatledger"},
@@ -42,7 +62,11 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 		},
 	}}
 	got := server.Tickets()
-	ignored := []cmp.Option{cmpopts.IgnoreFields(zendesksim.Ticket{}, "ID", "UpdatedAt"), cmpopts.IgnoreFields(zendesksim.Comment{}, "ID"), cmpopts.IgnoreUnexported(zendesksim.Ticket{})}
+	ignored := []cmp.Option{
+		cmpopts.IgnoreFields(zendesksim.Ticket{}, "ID", "UpdatedAt"),
+		cmpopts.IgnoreFields(zendesksim.Comment{}, "ID"),
+		cmpopts.IgnoreUnexported(zendesksim.Ticket{}),
+	}
 	if diff := cmp.Diff(want, got, ignored...); diff != "" {
 		t.Fatal(diff)
 	}
@@ -50,7 +74,8 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 		t.Errorf("answers %s and %s", created.Answer, solved.Answer)
 	}
 	filed, _ := created.Command.(chat.RecordFiling)
-	if filed.Ticket != "#1" || filed.Desk != "zendesk" || filed.Number != strconv.FormatInt(got[0].ID, 10) || solved.Command != nil {
+	if filed.Ticket != "#1" || filed.Desk != "zendesk" || filed.Number != strconv.FormatInt(got[0].ID, 10) ||
+		solved.Command != nil {
 		t.Errorf("to be recorded: %+v and %+v", created.Command, solved.Command)
 	}
 	if n := calls(server, http.MethodGet); n != 0 {
@@ -64,7 +89,12 @@ func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
 	send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	other := senders(t, zendesk.Account{URL: url})
 	for range 2 {
-		send(t, other, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryDone)
+		send(
+			t,
+			other,
+			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+			domain.DeliveryDone,
+		)
 	}
 	if n := calls(server, http.MethodGet); n != 1 || len(server.Tickets()[0].Comments) != 3 {
 		t.Errorf("%d look-ups, ticket %+v", n, server.Tickets()[0])
@@ -110,7 +140,9 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 				if kind == domain.KindAddComment {
 					comments = 2
 				}
-				if got := tickets[0]; len(got.Comments) != comments || (got.Status == "solved") != (kind == domain.KindSetStatus) || (got.Priority == "low") != (kind == domain.KindSetPriority) {
+				if got := tickets[0]; len(got.Comments) != comments ||
+					(got.Status == "solved") != (kind == domain.KindSetStatus) ||
+					(got.Priority == "low") != (kind == domain.KindSetPriority) {
 					t.Errorf("ticket %+v", got)
 				}
 				writes := 1
@@ -157,7 +189,12 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 	d := owed(t, domain.KindCreateTicket, newCase)
 	send(t, cs, d, domain.DeliveryDone)
 	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
-	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryUnknown)
+	send(
+		t,
+		cs,
+		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		domain.DeliveryUnknown,
+	)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
 			t.Errorf("%s has key %q, want %q", c.Method, c.Key, want)
@@ -242,10 +279,13 @@ func TestEveryAnswerIsJudged(t *testing.T) {
 			server.SetFaults(c.fault)
 			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), c.state)
 			denied, limited := got.Cause == commands.CauseToken, got.Cause == commands.CauseFlood
-			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) || limited != (status == 429) {
+			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) ||
+				limited != (status == 429) {
 				t.Errorf("cause %q, untried %v", got.Cause, got.Untried)
 			}
-			if got.After != c.after || !strings.Contains(got.Reason, c.part) || !strings.Contains(got.Reason, "POST /tickets.json") || strings.Contains(got.Reason, token) {
+			if got.After != c.after || !strings.Contains(got.Reason, c.part) ||
+				!strings.Contains(got.Reason, "POST /tickets.json") ||
+				strings.Contains(got.Reason, token) {
 				t.Errorf("after %v: %q", got.After, got.Reason)
 			}
 			if n := calls(server, ""); n != 1 || len(server.Tickets()) != 0 {
@@ -268,7 +308,12 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}))
 		t.Cleanup(front.Close)
-		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+		got := send(
+			t,
+			senders(t, zendesk.Account{URL: front.URL}),
+			owed(t, domain.KindCreateTicket, newCase),
+			domain.DeliveryRetry,
+		)
 		if got.After > want || got.After < want-10*time.Second {
 			t.Errorf("%q: %v, want %v", header, got.After, want)
 		}
@@ -281,16 +326,26 @@ func TestZendesksOwnWordsAreTheReason(t *testing.T) {
 	cs := senders(t, zendesk.Account{URL: url})
 	bad := newCase
 	bad.Priority = "P1"
-	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(got.Reason, "priority is not properly formatted: P1") {
+	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(
+		got.Reason,
+		"priority is not properly formatted: P1",
+	) {
 		t.Errorf("reason %q", got.Reason)
 	}
 	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	server.CloseTicket(server.Tickets()[0].ID)
-	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRefused); !strings.Contains(got.Reason, "closed prevents ticket update") {
+	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRefused); !strings.Contains(
+		got.Reason,
+		"closed prevents ticket update",
+	) {
 		t.Errorf("reason %q", got.Reason)
 	}
 	wrong := senders(t, zendesk.Account{URL: url, Token: "wrong"})
-	if got := send(t, wrong, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry); !strings.Contains(got.Reason, "Couldn't authenticate you") || got.After != time.Minute {
+	if got := send(t, wrong, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry); !strings.Contains(
+		got.Reason,
+		"Couldn't authenticate you",
+	) ||
+		got.After != time.Minute {
 		t.Errorf("reason %q, after %v", got.Reason, got.After)
 	}
 }
@@ -317,7 +372,8 @@ func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
 	}
 	strange := owed(t, domain.KindCreateTicket, newCase)
 	strange.Stream = domain.ChatStream("other", 42)
-	if got := cs.Send(t.Context(), strange); got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, `"other"`) {
+	if got := cs.Send(t.Context(), strange); got.State != domain.DeliveryRefused ||
+		!strings.Contains(got.Reason, `"other"`) {
 		t.Errorf("a bot without an account: %+v", got)
 	}
 	if n := calls(server, ""); n != 0 {
@@ -365,8 +421,14 @@ func TestNonsenseIsNamed(t *testing.T) {
 			}))
 			t.Cleanup(front.Close)
 			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), c.state)
-			found := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
-			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) || len(created.Reason)+len(found.Reason) > 1000 {
+			found := send(
+				t,
+				senders(t, zendesk.Account{URL: front.URL}),
+				owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+				domain.DeliveryRetry,
+			)
+			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) ||
+				len(created.Reason)+len(found.Reason) > 1000 {
 				t.Errorf("reasons %q and %q", created.Reason, found.Reason)
 			}
 		})
@@ -378,7 +440,11 @@ func TestNonsenseIsNamed(t *testing.T) {
 func TestOnlyOurOwnTicketIsFound(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Write([]byte(`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` + external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`))
+		w.Write(
+			[]byte(
+				`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` + external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`,
+			),
+		)
 	}))
 	t.Cleanup(front.Close)
 	client := senders(t, zendesk.Account{URL: front.URL})["demo"]
@@ -392,7 +458,12 @@ func TestOnlyOurOwnTicketIsFound(t *testing.T) {
 
 func TestNobodyListensIsNotUnknown(t *testing.T) {
 	t.Parallel()
-	got := send(t, senders(t, zendesk.Account{URL: "http://127.0.0.1:1"}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+	got := send(
+		t,
+		senders(t, zendesk.Account{URL: "http://127.0.0.1:1"}),
+		owed(t, domain.KindCreateTicket, newCase),
+		domain.DeliveryRetry,
+	)
 	if !strings.Contains(got.Reason, "refused") || strings.Contains(got.Reason, "http://") {
 		t.Errorf("reason %q", got.Reason)
 	}
@@ -404,7 +475,12 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	elsewhere, url := fake(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
 	t.Cleanup(front.Close)
-	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+	got := send(
+		t,
+		senders(t, zendesk.Account{URL: front.URL}),
+		owed(t, domain.KindCreateTicket, newCase),
+		domain.DeliveryRetry,
+	)
 	if got.After != time.Minute || !strings.Contains(got.Reason, "301") || calls(elsewhere, "") != 0 {
 		t.Errorf("%+v, %d calls elsewhere", got, calls(elsewhere, ""))
 	}
@@ -418,7 +494,12 @@ func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
 		begun := time.Now()
 		d := owed(t, domain.KindCreateTicket, newCase)
 		send(t, cs, d, domain.DeliveryUnknown)
-		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}), domain.DeliveryRetry)
+		send(
+			t,
+			cs,
+			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}),
+			domain.DeliveryRetry,
+		)
 		if took := time.Since(begun); took != 20*time.Second {
 			t.Errorf("two calls took %v", took)
 		}
@@ -436,7 +517,9 @@ func TestACallIsNotBegunWhenTooLittleTimeIsLeft(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		for range 5 { // and none of them counts against the breaker
-			if got := cs.Send(ctx, owed(t, domain.KindCreateTicket, newCase)); got.State != domain.DeliveryRetry || !got.Untried || !strings.Contains(got.Reason, "time") {
+			if got := cs.Send(ctx, owed(t, domain.KindCreateTicket, newCase)); got.State != domain.DeliveryRetry ||
+				!got.Untried ||
+				!strings.Contains(got.Reason, "time") {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -489,7 +572,9 @@ func TestEveryCallAsksTheLimit(t *testing.T) {
 		} {
 			limit.leave, limit.fail = c.leave, c.fail
 			got := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
-			if !got.Untried || got.After != c.after || !strings.Contains(got.Reason, "rate limit") || !strings.HasSuffix(got.Reason, c.leave.Reason) || calls(server, "") != 4 {
+			if !got.Untried || got.After != c.after || !strings.Contains(got.Reason, "rate limit") ||
+				!strings.HasSuffix(got.Reason, c.leave.Reason) ||
+				calls(server, "") != 4 {
 				t.Errorf("%+v after %d calls", got, calls(server, ""))
 			}
 		}
@@ -504,7 +589,12 @@ func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
 		server, cs := inBubble(t, limit)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 		server.SetFaults(faults.Fault{Status: 429, RetryAfter: 9})
-		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
+		send(
+			t,
+			cs,
+			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+			domain.DeliveryRetry,
+		)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
 		want := []string{path + " 9s", " 9s"}
@@ -522,7 +612,12 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase)) }
-		server.SetFaults(faults.Fault{Status: 500, Count: 1}, faults.Fault{Status: 503, Count: 1}, faults.Fault{Spoil: faults.HTML, Count: 1}, faults.Fault{Status: 500})
+		server.SetFaults(
+			faults.Fault{Status: 500, Count: 1},
+			faults.Fault{Status: 503, Count: 1},
+			faults.Fault{Spoil: faults.HTML, Count: 1},
+			faults.Fault{Status: 500},
+		)
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
 				t.Fatalf("%s after %d failures", state, i)
@@ -531,7 +626,9 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		}
 		for _, wait := range []time.Duration{0, 10 * time.Second, 20*time.Second - time.Millisecond} {
 			time.Sleep(wait)
-			if got := try(); !got.Untried || got.State != domain.DeliveryRetry || got.After <= 0 || got.After > 30*time.Second || !strings.Contains(got.Reason, "circuit breaker is open") {
+			if got := try(); !got.Untried || got.State != domain.DeliveryRetry || got.After <= 0 ||
+				got.After > 30*time.Second ||
+				!strings.Contains(got.Reason, "circuit breaker is open") {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -550,7 +647,8 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 		var probe sync.WaitGroup
 		probe.Go(func() { send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone) })
 		synctest.Wait()
-		if got := try(); got.State != domain.DeliveryRetry || !got.Untried || got.After != 2*time.Second || cs["demo"].Breaker() != "half-open" {
+		if got := try(); got.State != domain.DeliveryRetry || !got.Untried || got.After != 2*time.Second ||
+			cs["demo"].Breaker() != "half-open" {
 			t.Errorf("beside the probe: %+v, breaker %s", got, cs["demo"].Breaker())
 		}
 		probe.Wait()

@@ -106,7 +106,10 @@ func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the source must stay away.
 func (wh *Webhook) report(w http.ResponseWriter, r *http.Request, status int) int {
 	switch status {
-	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusBadRequest: // not authenticated
+	case http.StatusUnauthorized,
+		http.StatusMethodNotAllowed,
+		http.StatusRequestEntityTooLarge,
+		http.StatusBadRequest: // not authenticated
 		// No bot is named: the pattern that a bot's secret is guessed is Telegram's.
 		if wait := wh.Guard.Failed(r, ""); wait > 0 {
 			w.Header().Set("Retry-After", guard.Seconds(wait))
@@ -141,7 +144,14 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if err := wh.store(ctx, body); err != nil {
-		wh.Log.ErrorContext(ctx, "event not stored; Zendesk will send it again", "invocation", r.Header.Get("X-Zendesk-Webhook-Invocation-Id"), "error", err)
+		wh.Log.ErrorContext(
+			ctx,
+			"event not stored; Zendesk will send it again",
+			"invocation",
+			r.Header.Get("X-Zendesk-Webhook-Invocation-Id"),
+			"error",
+			err,
+		)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
@@ -195,7 +205,15 @@ func readEvent(body []byte) (Event, error) {
 	}
 	stream, ticket, ours := SplitExternalID(said.ExternalID)
 	at, err := time.Parse(time.RFC3339, said.UpdatedAt)
-	e := Event{Kind: said.Event, Stream: stream, Ticket: ticket, TicketID: int64(said.TicketID), Author: said.Author, UpdatedAt: at, Raw: body}
+	e := Event{
+		Kind:      said.Event,
+		Stream:    stream,
+		Ticket:    ticket,
+		TicketID:  int64(said.TicketID),
+		Author:    said.Author,
+		UpdatedAt: at,
+		Raw:       body,
+	}
 	switch {
 	case !ours:
 		return Event{}, fmt.Errorf("external_id %q is not one of ours", said.ExternalID)

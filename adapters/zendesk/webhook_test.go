@@ -207,7 +207,8 @@ func TestWhatCannotBeReadIsQuarantined(t *testing.T) {
 		if got := rc.post(body, nil); got.Code != http.StatusOK {
 			t.Errorf("%s: answered %d", body, got.Code)
 		}
-		if len(rc.taken) > 0 || len(rc.quarantined) != 1 || !strings.Contains(rc.quarantined[0], part) || !strings.HasSuffix(rc.quarantined[0], "|"+body) {
+		if len(rc.taken) > 0 || len(rc.quarantined) != 1 || !strings.Contains(rc.quarantined[0], part) ||
+			!strings.HasSuffix(rc.quarantined[0], "|"+body) {
 			t.Errorf("%s: took %v, quarantined %q", body, rc.taken, rc.quarantined)
 		}
 	}
@@ -254,7 +255,12 @@ func TestWhatAgentsDoArrives(t *testing.T) {
 	t.Cleanup(front.Close)
 	rc.Now = time.Now // Zendesk signs by the clock
 	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
-	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+	created := send(
+		t,
+		senders(t, zendesk.Account{URL: url}),
+		owed(t, domain.KindCreateTicket, newCase),
+		domain.DeliveryDone,
+	)
 	if len(rc.observed) > 0 {
 		t.Fatalf("what the API does made webhooks: %v", rc.observed)
 	}
@@ -286,7 +292,8 @@ func TestWhatAgentsDoArrives(t *testing.T) {
 	for i := range want {
 		want[i].Stream, want[i].Ticket, want[i].TicketID = stream, "#1", id
 	}
-	if diff := cmp.Diff(want, rc.taken, cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" || len(rc.quarantined) > 0 {
+	if diff := cmp.Diff(want, rc.taken, cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" ||
+		len(rc.quarantined) > 0 {
 		t.Errorf("%s quarantined %q", diff, rc.quarantined)
 	}
 	if fmt.Sprint(rc.observed) != "[503 503 200 200 200]" {
@@ -307,7 +314,8 @@ func FuzzWebhook(f *testing.F) {
 			t.Fatalf("answered %d, kept %d", got.Code, len(rc.taken)+len(rc.quarantined))
 		}
 		for _, e := range rc.taken {
-			if _, chat := e.Stream.Chat(); !chat || e.Ticket == "" || e.TicketID <= 0 || e.ID == "" || !bytes.Equal(e.Raw, body) {
+			if _, chat := e.Stream.Chat(); !chat || e.Ticket == "" || e.TicketID <= 0 || e.ID == "" ||
+				!bytes.Equal(e.Raw, body) {
 				t.Fatalf("%+v", e)
 			}
 			if (e.Kind == zendesk.PublicComment) != (e.CommentID > 0 && e.Body != "") {

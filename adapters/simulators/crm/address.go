@@ -30,8 +30,16 @@ func (p place) String() string {
 }
 
 var places = []place{
-	{"NW1 6XE", "London", true}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true}, {"M1 1AE", "Manchester", true}, {"EH1 1YZ", "Edinburgh", true},
-	{"10115", "Berlin", false}, {"20095", "Hamburg", false}, {"80331", "München", false}, {"1010", "Wien", false}, {"8001", "Zürich", false},
+	{
+		"NW1 6XE",
+		"London",
+		true,
+	}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true}, {"M1 1AE", "Manchester", true}, {"EH1 1YZ", "Edinburgh", true},
+	{
+		"10115",
+		"Berlin",
+		false,
+	}, {"20095", "Hamburg", false}, {"80331", "München", false}, {"1010", "Wien", false}, {"8001", "Zürich", false},
 	{"75001", "Paris", false}, {"1012 LG", "Amsterdam", false}, {"1100-048", "Lisboa", false},
 }
 
@@ -57,7 +65,13 @@ func CheckAddress(line string) AddressCheck {
 	case isTown(end):
 		end++
 	default:
-		return invalid("post_code_elsewhere", map[string]string{"post_code": p.code, "town": p.town}, "the post code %s belongs to %s", p.code, p.town)
+		return invalid(
+			"post_code_elsewhere",
+			map[string]string{"post_code": p.code, "town": p.town},
+			"the post code %s belongs to %s",
+			p.code,
+			p.town,
+		)
 	}
 	var lines []string
 	for _, part := range parts[:begin] {

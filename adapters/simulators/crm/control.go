@@ -16,7 +16,10 @@ import (
 //	POST   /fake/faults     a Fault, added behind them
 //	DELETE /fake/faults     none any more
 func (s *Server) controls() {
-	s.control.HandleFunc("GET /fake/requests", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Requests())) })
+	s.control.HandleFunc(
+		"GET /fake/requests",
+		func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Requests())) },
+	)
 	s.control.HandleFunc("GET /fake/updates", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Updates())) })
 	s.control.HandleFunc("GET /fake/refunds", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Refunds())) })
 	s.control.HandleFunc("GET /fake/cases", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Cases())) })
@@ -27,7 +30,14 @@ func (s *Server) controls() {
 			err = s.addCustomer(c)
 		}
 		if err != nil {
-			write(w, refuse(http.StatusBadRequest, "the body is no customer: %v; send for example {\"id\": \"telegram:7\", \"name\": \"Ada\", \"tier\": \"priority\"}", err))
+			write(
+				w,
+				refuse(
+					http.StatusBadRequest,
+					"the body is no customer: %v; send for example {\"id\": \"telegram:7\", \"name\": \"Ada\", \"tier\": \"priority\"}",
+					err,
+				),
+			)
 			return
 		}
 		write(w, ok(c))

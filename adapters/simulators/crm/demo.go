@@ -61,7 +61,13 @@ func demoOrders() map[string]purchase {
 // demoCustomers have accounts before anybody asks.
 func demoCustomers() map[string]*Customer {
 	return map[string]*Customer{
-		"C-1": {ID: "C-1", Name: "Ada Example", Email: "ada@example.com", Tier: "priority", BillingAddress: "12 Baker Street, London NW1 6XE"},
+		"C-1": {
+			ID:             "C-1",
+			Name:           "Ada Example",
+			Email:          "ada@example.com",
+			Tier:           "priority",
+			BillingAddress: "12 Baker Street, London NW1 6XE",
+		},
 		"C-2": {ID: "C-2", Name: "Bo Beispiel"},
 	}
 }
@@ -69,7 +75,8 @@ func demoCustomers() map[string]*Customer {
 // account is a customer, nil when there is none. The caller holds the lock.
 func (s *Server) account(id string) *Customer {
 	number, ofTelegram := strings.CutPrefix(id, "telegram:")
-	if _, err := strconv.ParseInt(number, 10, 64); ofTelegram && err == nil && s.customers[id] == nil && len(s.customers) < maxAccounts {
+	if _, err := strconv.ParseInt(number, 10, 64); ofTelegram && err == nil && s.customers[id] == nil &&
+		len(s.customers) < maxAccounts {
 		s.customers[id] = &Customer{ID: id, Name: "Customer " + number, Tier: "standard"}
 	}
 	return s.customers[id]

@@ -249,7 +249,10 @@ func (s *Server) record(r *http.Request, body []byte) faults.Fault {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = newest(append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}), maxRequests)
+	s.requests = newest(
+		append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}),
+		maxRequests,
+	)
 	return s.faults.Hit(r.Method, r.URL.Path)
 }
 

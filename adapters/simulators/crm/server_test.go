@@ -78,7 +78,9 @@ func TestEveryKindOfFault(t *testing.T) {
 			if c.fault.RetryAfter != 0 && header.Get("Retry-After") != "3" {
 				t.Errorf("Retry-After is %q", header.Get("Retry-After"))
 			}
-			if json.Valid([]byte(answer)) != (name == "status" || name == "nonsense" || name == "slow" || name == "other paths") {
+			if json.Valid(
+				[]byte(answer),
+			) != (name == "status" || name == "nonsense" || name == "slow" || name == "other paths") {
 				t.Errorf("%.200s", answer)
 			}
 			if n := len(s.Updates()); (n == 1) != c.applied {
@@ -127,7 +129,10 @@ func TestAnUpdateTakesEffectOnceForItsKey(t *testing.T) {
 	if n := len(s.Updates()); n != 1 {
 		t.Errorf("%d updates", n)
 	}
-	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(answer, `"billing_address":"1 Musterstraße, 10115 Berlin"`) {
+	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(
+		answer,
+		`"billing_address":"1 Musterstraße, 10115 Berlin"`,
+	) {
 		t.Error(answer)
 	}
 }
@@ -169,7 +174,8 @@ func TestACustomerCanBeGivenATier(t *testing.T) {
 		t.Error(answer)
 	}
 	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing", `{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
-		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 || !strings.Contains(answer, says) {
+		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 ||
+			!strings.Contains(answer, says) {
 			t.Errorf("%s: %d %s", body, status, answer)
 		}
 	}
@@ -192,8 +198,11 @@ func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
 	if err := json.Unmarshal([]byte(answer), &asked); err != nil {
 		t.Fatal(err)
 	}
-	want := []Request{{Method: "GET", Path: "/orders/1001", IdempotencyKey: "key:"}, {Method: "PUT", Path: where, IdempotencyKey: "key:" + put, Body: json.RawMessage(put)},
-		{Method: "POST", Path: "/lookups", IdempotencyKey: "key:no JSON"}}
+	want := []Request{
+		{Method: "GET", Path: "/orders/1001", IdempotencyKey: "key:"},
+		{Method: "PUT", Path: where, IdempotencyKey: "key:" + put, Body: json.RawMessage(put)},
+		{Method: "POST", Path: "/lookups", IdempotencyKey: "key:no JSON"},
+	}
 	same := cmp.Transformer("compact", func(m json.RawMessage) string {
 		return strings.ReplaceAll(strings.TrimPrefix(string(m), "null"), " ", "")
 	})
@@ -227,7 +236,8 @@ func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
 			t.Errorf("%s: %d %s", body, status, answer)
 		}
 	}
-	if status, answer, _ := do(t, url, "POST", "/fake/faults", `{"status": 500, "every": 2}`); status != 200 || !strings.Contains(answer, `"every":2`) {
+	if status, answer, _ := do(t, url, "POST", "/fake/faults", `{"status": 500, "every": 2}`); status != 200 ||
+		!strings.Contains(answer, `"every":2`) {
 		t.Errorf("%d %s", status, answer)
 	}
 	if len(s.Faults()) != 1 {

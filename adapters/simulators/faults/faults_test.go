@@ -10,7 +10,11 @@ import (
 func TestHTTP_Hit_FirstThatFitsIsUsedUp(t *testing.T) {
 	t.Parallel()
 	var h HTTP
-	h.MustAdd(Fault{Method: "put", Status: 500}, Fault{Path: "/a", Status: 502, Every: 2, Count: 2}, Fault{Path: "/a", Status: 503, Count: 1})
+	h.MustAdd(
+		Fault{Method: "put", Status: 500},
+		Fault{Path: "/a", Status: 502, Every: 2, Count: 2},
+		Fault{Path: "/a", Status: 503, Count: 1},
+	)
 	for i, want := range []int{503, 502, 0, 502, 0, 0} {
 		if got := h.Hit("GET", "/a/b").Status; got != want {
 			t.Errorf("call %d: status %d, want %d", i, got, want)

@@ -257,10 +257,25 @@ func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, 
 	finished := "stop"
 	for i, call := range a.Calls {
 		finished = "tool_calls"
-		send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "id": fmt.Sprintf("call_%d", i), "type": "function", "function": map[string]any{"name": call.Tool, "arguments": ""}}}}, nil)
+		send(
+			map[string]any{
+				"tool_calls": []any{
+					map[string]any{
+						"index":    i,
+						"id":       fmt.Sprintf("call_%d", i),
+						"type":     "function",
+						"function": map[string]any{"name": call.Tool, "arguments": ""},
+					},
+				},
+			},
+			nil,
+		)
 		half := len(call.Input) / 2
 		for _, part := range []string{call.Input[:half], call.Input[half:]} {
-			send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}}, nil)
+			send(
+				map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}},
+				nil,
+			)
 		}
 	}
 	send(map[string]any{}, cmp.Or(a.Finish, finished))
@@ -269,8 +284,11 @@ func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, 
 		for _, m := range question.Messages {
 			in += len(strings.Fields(m.Content))
 		}
-		writeEvent(w, map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model, "choices": []any{},
-			"usage": map[string]any{"prompt_tokens": in, "completion_tokens": out, "total_tokens": in + out}})
+		writeEvent(
+			w,
+			map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model, "choices": []any{},
+				"usage": map[string]any{"prompt_tokens": in, "completion_tokens": out, "total_tokens": in + out}},
+		)
 	}
 	fmt.Fprint(w, "data: [DONE]\n\n")
 }

@@ -70,7 +70,12 @@ func (b *bot) chat(id int64) *chat {
 
 // say is a customer's message. from overlays the customer's User object;
 // replyTo 0 means no reply.
-func (b *bot) say(chatID int64, text string, from map[string]any, replyTo int64) (updateID, messageID int64, err error) {
+func (b *bot) say(
+	chatID int64,
+	text string,
+	from map[string]any,
+	replyTo int64,
+) (updateID, messageID int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var original *message

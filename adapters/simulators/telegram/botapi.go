@@ -309,7 +309,9 @@ func (b *bot) editMessageText(p params) (answer, *apiError) {
 	case !m.bot:
 		return answer{}, badRequest("message can't be edited")
 	case m.text == text && bytes.Equal(m.entities, entities) && bytes.Equal(m.markup, markup):
-		return answer{}, badRequest("message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message")
+		return answer{}, badRequest(
+			"message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message",
+		)
 	}
 	m.text, m.entities, m.markup, m.editDate = text, entities, markup, b.unixNow()
 	b.events.chatChanged(c.id)

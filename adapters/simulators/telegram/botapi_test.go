@@ -32,7 +32,9 @@ func TestParametersMeanTheSameInEveryEncoding(t *testing.T) {
 	}
 	_ = parts.Close()
 	jsonBody := `{"chat_id":9007199254740991,"text":"{\"looks\":\"like JSON\"}","reply_markup":` + keyboard + `}`
-	textual := `{"chat_id":"9007199254740991","text":"{\"looks\":\"like JSON\"}","reply_markup":` + string(mustJSON(keyboard)) + `}`
+	textual := `{"chat_id":"9007199254740991","text":"{\"looks\":\"like JSON\"}","reply_markup":` + string(
+		mustJSON(keyboard),
+	) + `}`
 
 	var want map[string]any
 	for _, request := range []struct{ name, method, address, kind, body string }{
@@ -81,7 +83,8 @@ func TestEmptyMultipartBodyHasNoParameters(t *testing.T) {
 			Username string
 		}
 	}
-	if err := json.NewDecoder(response.Body).Decode(&me); err != nil || me.Result.ID != 4242 || me.Result.Username != "first_bot" {
+	if err := json.NewDecoder(response.Body).Decode(&me); err != nil || me.Result.ID != 4242 ||
+		me.Result.Username != "first_bot" {
 		t.Errorf("getMe: %+v %v", me, err)
 	}
 }
@@ -137,7 +140,8 @@ func TestUnknownTokenIsUnauthorized(t *testing.T) {
 		}
 		body, _ := io.ReadAll(response.Body)
 		response.Body.Close()
-		if want := `{"ok":false,"error_code":401,"description":"Unauthorized"}`; response.StatusCode != 401 || string(body) != want {
+		if want := `{"ok":false,"error_code":401,"description":"Unauthorized"}`; response.StatusCode != 401 ||
+			string(body) != want {
 			t.Errorf("%s: %d %s", path, response.StatusCode, body)
 		}
 	}
@@ -164,7 +168,9 @@ func TestBothSidesShareTheNumberingOfAChat(t *testing.T) {
 	if err := json.Unmarshal(sent.Result, &m); err != nil {
 		t.Fatal(err)
 	}
-	if m.MessageID != first+1 || m.Chat.Type != "supergroup" || m.From.ID != 4242 || !m.From.IsBot || m.Text != "Hi you & me" || m.ReplyTo.Text != "/start now" {
+	if m.MessageID != first+1 || m.Chat.Type != "supergroup" || m.From.ID != 4242 || !m.From.IsBot ||
+		m.Text != "Hi you & me" ||
+		m.ReplyTo.Text != "/start now" {
 		t.Errorf("sent %s", sent.Result)
 	}
 	if diff := cmp.Diff([]entity{{Type: "bold", Offset: 3, Length: 3}}, m.Entities); diff != "" {
@@ -174,7 +180,8 @@ func TestBothSidesShareTheNumberingOfAChat(t *testing.T) {
 		t.Errorf("the customer's next message is %d, want %d", third, first+2)
 	}
 	list := w.Messages(-1001234567890)
-	if len(list) != 3 || list[0].From != "user" || list[1].From != "bot" || list[1].Username != "first_bot" || list[2].Text != "thanks" {
+	if len(list) != 3 || list[0].From != "user" || list[1].From != "bot" || list[1].Username != "first_bot" ||
+		list[2].Text != "thanks" {
 		t.Errorf("messages: %+v", list)
 	}
 }

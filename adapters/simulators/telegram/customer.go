@@ -74,7 +74,15 @@ func (s *Server) Await(ctx context.Context, chat int64, n int) ([]Message, error
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return s.Messages(chat), fmt.Errorf("await %d messages of the bot in chat %d: there are %d: %w", n, chat, have, ctx.Err())
+			return s.Messages(
+					chat,
+				), fmt.Errorf(
+					"await %d messages of the bot in chat %d: there are %d: %w",
+					n,
+					chat,
+					have,
+					ctx.Err(),
+				)
 		}
 	}
 }

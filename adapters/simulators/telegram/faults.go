@@ -31,7 +31,10 @@ func (f Fault) Check() error {
 	case f.Method == "":
 		return errors.New(`a fault needs a method, for example "sendMessage", or "*" for all`)
 	case f.Method != "*" && !known:
-		return fmt.Errorf("method %q is not simulated; use one of the Bot API's, for example sendMessage, or \"*\"", f.Method)
+		return fmt.Errorf(
+			"method %q is not simulated; use one of the Bot API's, for example sendMessage, or \"*\"",
+			f.Method,
+		)
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
 		return fmt.Errorf("status %d is no refusal; give 400 to 599, or leave it out", f.Status)
 	case f.Status != 0 && f.DropReply:

@@ -27,7 +27,8 @@ func TestEveryKindOfFault(t *testing.T) {
 		w.Say(1, "hello")
 		w.AddFault(c.fault)
 		got := w.call("sendMessage", "chat_id", 1, "text", "hi")
-		if got.OK || got.ErrorCode != c.code || got.Description != c.says || got.Parameters.RetryAfter != c.retry || got.Parameters.MigrateToChatID != c.moved {
+		if got.OK || got.ErrorCode != c.code || got.Description != c.says || got.Parameters.RetryAfter != c.retry ||
+			got.Parameters.MigrateToChatID != c.moved {
 			t.Errorf("%+v: got %+v", c.fault, got)
 		}
 		if n := len(w.Messages(1)); n != 1 {

@@ -78,10 +78,16 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 		tooMany = f.count(limited{bot: b}, now, func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) })
 	}
 	if chat < 0 && f.limits.Group > 0 {
-		tooMany = f.count(limited{b, chat}, now, func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) }) || tooMany
+		tooMany = f.count(
+			limited{b, chat},
+			now,
+			func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) },
+		) ||
+			tooMany
 	}
 	if chat > 0 && f.limits.Chat > 0 {
-		tooMany = f.count(limited{b, chat}, now, func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }) || tooMany
+		tooMany = f.count(limited{b, chat}, now, func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }) ||
+			tooMany
 	}
 	if !tooMany {
 		return nil

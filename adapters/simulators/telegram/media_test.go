@@ -21,7 +21,8 @@ func TestAFileIsSentByItsID(t *testing.T) {
 		Caption  string
 		Entities []entity `json:"caption_entities"`
 	}
-	if err := json.Unmarshal(sent.Result, &m); err != nil || len(m.Photo) != 1 || m.Text != "" || m.Caption != "A lamp" || len(m.Entities) != 1 {
+	if err := json.Unmarshal(sent.Result, &m); err != nil || len(m.Photo) != 1 || m.Text != "" || m.Caption != "A lamp" ||
+		len(m.Entities) != 1 {
 		t.Errorf("sent %s (%v)", sent.Result, err)
 	}
 	if got := w.Messages(1)[1]; got.Media != (Media{"photo", "AgAC"}) || got.Text != "A lamp" {
@@ -30,8 +31,15 @@ func TestAFileIsSentByItsID(t *testing.T) {
 	var album []struct {
 		MediaGroupID string `json:"media_group_id"`
 	}
-	sent = w.mustCall("sendMediaGroup", "chat_id", 1, "media", []map[string]any{{"type": "document", "media": "a"}, {"type": "document", "media": "b", "caption": "both"}})
-	if err := json.Unmarshal(sent.Result, &album); err != nil || len(album) != 2 || album[0].MediaGroupID == "" || album[0] != album[1] {
+	sent = w.mustCall(
+		"sendMediaGroup",
+		"chat_id",
+		1,
+		"media",
+		[]map[string]any{{"type": "document", "media": "a"}, {"type": "document", "media": "b", "caption": "both"}},
+	)
+	if err := json.Unmarshal(sent.Result, &album); err != nil || len(album) != 2 || album[0].MediaGroupID == "" ||
+		album[0] != album[1] {
 		t.Errorf("sent %s (%v)", sent.Result, err)
 	}
 }

@@ -70,7 +70,9 @@ func postMigration(b *bot, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if id > 0 || id <= smallestSupergroup || body.To > smallestSupergroup {
-		return nil, errors.New("only a group becomes a supergroup: use a negative chat id, and one below -1000000000000 as \"to\"")
+		return nil, errors.New(
+			"only a group becomes a supergroup: use a negative chat id, and one below -1000000000000 as \"to\"",
+		)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,7 +25,8 @@ type hookSettings struct {
 }
 
 func (a hookSettings) equal(b hookSettings) bool {
-	return a.url == b.url && a.secret == b.secret && a.maxConnections == b.maxConnections && slices.Equal(a.allowed, b.allowed)
+	return a.url == b.url && a.secret == b.secret && a.maxConnections == b.maxConnections &&
+		slices.Equal(a.allowed, b.allowed)
 }
 
 func (b *bot) setWebhook(p params) (answer, *apiError) {

@@ -237,7 +237,11 @@ func (h *webhook) send(d delivery) outcome {
 		return outcome{trouble: hangup(err), hungUp: true}
 	}
 	if code := response.StatusCode; code < 200 || code > 299 {
-		result := outcome{trouble: "Wrong response from the webhook: " + response.Status, gone: code == http.StatusGone, hungUp: response.Close}
+		result := outcome{
+			trouble: "Wrong response from the webhook: " + response.Status,
+			gone:    code == http.StatusGone,
+			hungUp:  response.Close,
+		}
 		if after, err := strconv.ParseInt(response.Header.Get("Retry-After"), 10, 64); err == nil {
 			result.retryAfter = min(max(after, 0), maxRetryAfter)
 		}
@@ -306,7 +310,11 @@ func (h *webhook) settle(d delivery, result outcome) {
 	}
 	u.fails++
 	u.wake = now.Add(h.server.seconds(wait))
-	log := h.server.log.With(slog.String("bot", h.bot.account.Username), slog.Int64("update_id", u.id), slog.String("error", result.trouble))
+	log := h.server.log.With(
+		slog.String("bot", h.bot.account.Username),
+		slog.Int64("update_id", u.id),
+		slog.String("error", result.trouble),
+	)
 	if u.wake.After(u.expires) {
 		log.Warn("update expired, dropped")
 		h.expired++

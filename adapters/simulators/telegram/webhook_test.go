@@ -137,7 +137,13 @@ func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
 	if err := json.Unmarshal(w.mustCall("getWebhookInfo").Result, &info); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"url": hook, "has_custom_certificate": false, "pending_update_count": 0.0, "max_connections": 40.0, "ip_address": "127.0.0.1"}
+	want := map[string]any{
+		"url":                    hook,
+		"has_custom_certificate": false,
+		"pending_update_count":   0.0,
+		"max_connections":        40.0,
+		"ip_address":             "127.0.0.1",
+	}
 	waittest.Until(t, "nothing pending", func() bool { return w.Stats().Updates.Pending == 0 })
 	info["pending_update_count"] = 0.0
 	if diff := cmp.Diff(want, info); diff != "" {
@@ -244,7 +250,9 @@ func TestUpdateExpiresWhenItsNextRetryComesTooLate(t *testing.T) {
 	hook := w.webhookFor(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 	w.mustCall("setWebhook", "url", hook)
 	w.Press(1, 1, "lives 150 s")
-	w.Post(map[string]any{"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"}})
+	w.Post(
+		map[string]any{"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"}},
+	)
 	w.Post(map[string]any{"message": map[string]any{
 		"message_id": 1, "date": time.Now().Unix() - messageLife - 1, "chat": map[string]any{"id": 1}, "text": "is a day old",
 	}})
@@ -337,10 +345,12 @@ func TestSetWebhookIsLimitedUnlessNothingChanges(t *testing.T) {
 	if first.Description != "Webhook was set" {
 		t.Errorf("first: %+v", first)
 	}
-	if same := w.call("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "x"); !same.OK || same.Description != "Webhook is already set" {
+	if same := w.call("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "x"); !same.OK ||
+		same.Description != "Webhook is already set" {
 		t.Errorf("identical: %+v", same)
 	}
-	if other := w.call("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "y"); other.ErrorCode != 429 || other.Parameters.RetryAfter != 1 {
+	if other := w.call("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "y"); other.ErrorCode != 429 ||
+		other.Parameters.RetryAfter != 1 {
 		t.Errorf("different: %+v", other)
 	}
 }
@@ -380,7 +390,14 @@ func TestRawUpdatesTakeEffect(t *testing.T) {
 	}
 	w.mustCall("sendMessage", "chat_id", 5, "text", "hi")
 	member := func(status string) {
-		w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 5}, "new_chat_member": map[string]any{"status": status}}})
+		w.Post(
+			map[string]any{
+				"my_chat_member": map[string]any{
+					"chat":            map[string]any{"id": 5},
+					"new_chat_member": map[string]any{"status": status},
+				},
+			},
+		)
 	}
 	member("kicked")
 	if got := w.call("sendMessage", "chat_id", 5, "text", "hi"); got.ErrorCode != 403 {
@@ -411,7 +428,9 @@ func TestCloseStopsDeliveriesAndKeepsTheRest(t *testing.T) {
 func BenchmarkDelivery(b *testing.B) {
 	s := New(Options{Bots: []Bot{{Token: testToken, Username: "b", Name: "B"}}})
 	defer s.Close()
-	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	hook := httptest.NewServer(
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
+	)
 	defer hook.Close()
 	if _, fault := s.bots[0].setWebhook(params{"url": hook.URL, "max_connections": "100"}); fault != nil {
 		b.Fatal(fault.description)
@@ -432,7 +451,11 @@ func BenchmarkSendMessage(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		result, fault, _ := s.bots[0].call(b.Context(), "sendMessage", params{"chat_id": fmt.Sprint(1 + i%10_000), "text": "hi"})
+		result, fault, _ := s.bots[0].call(
+			b.Context(),
+			"sendMessage",
+			params{"chat_id": fmt.Sprint(1 + i%10_000), "text": "hi"},
+		)
 		if fault != nil {
 			b.Fatal(fault.description)
 		}

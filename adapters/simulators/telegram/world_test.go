@@ -26,7 +26,10 @@ type world struct {
 func newWorld(t *testing.T, options Options) *world {
 	t.Helper()
 	if options.Bots == nil {
-		options.Bots = []Bot{{Token: testToken, Username: "first_bot", Name: "First"}, {Token: "77:other", Username: "second_bot", Name: "Second"}}
+		options.Bots = []Bot{
+			{Token: testToken, Username: "first_bot", Name: "First"},
+			{Token: "77:other", Username: "second_bot", Name: "Second"},
+		}
 	}
 	s := New(options)
 	front := httptest.NewServer(s)

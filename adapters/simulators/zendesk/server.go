@@ -174,7 +174,13 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		return
 	}
-	call := Call{At: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Key: r.Header.Get("Idempotency-Key"), Body: string(body)}
+	call := Call{
+		At:     time.Now(),
+		Method: r.Method,
+		Path:   r.URL.RequestURI(),
+		Key:    r.Header.Get("Idempotency-Key"),
+		Body:   string(body),
+	}
 	fault := s.faults.Hit(call.Method, call.Path)
 	fault.Wait(r.Context()) // when the caller gives up, the work is done all the same
 	reply := s.reply(r, call, fault)
@@ -204,7 +210,11 @@ func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 		return failure(http.StatusUnauthorized, "Couldn't authenticate you", "")
 	}
 	if wait := s.admit(); wait > 0 {
-		reply := failure(http.StatusTooManyRequests, "APIRateLimitExceeded", "Number of allowed API requests per minute exceeded")
+		reply := failure(
+			http.StatusTooManyRequests,
+			"APIRateLimitExceeded",
+			"Number of allowed API requests per minute exceeded",
+		)
 		reply.retryAfter = int((wait + time.Second - 1) / time.Second)
 		return reply
 	}
@@ -279,7 +289,11 @@ func (s *Server) createOnce(call Call) answer {
 	maps.DeleteFunc(s.keys, func(_ string, k kept) bool { return call.At.Sub(k.at) >= keyLife })
 	if first, known := s.keys[call.Key]; known {
 		if first.body != call.Body {
-			return failure(http.StatusBadRequest, "IdempotentRequestError", "Request parameters don't match the given idempotency key")
+			return failure(
+				http.StatusBadRequest,
+				"IdempotentRequestError",
+				"Request parameters don't match the given idempotency key",
+			)
 		}
 		first.answer.lookup = "hit"
 		return first.answer
@@ -320,7 +334,14 @@ func (s *Server) create(body string) answer {
 	if refusal, bad := in.check(); bad {
 		return refusal
 	}
-	t := &Ticket{ID: s.number(), ExternalID: in.Ticket.ExternalID, Subject: in.Ticket.Subject, Requester: in.Ticket.Requester.Name, Status: "new", Tags: in.Ticket.Tags}
+	t := &Ticket{
+		ID:         s.number(),
+		ExternalID: in.Ticket.ExternalID,
+		Subject:    in.Ticket.Subject,
+		Requester:  in.Ticket.Requester.Name,
+		Status:     "new",
+		Tags:       in.Ticket.Tags,
+	}
 	s.tickets[t.ID] = t
 	s.change(t, in)
 	return encode(http.StatusCreated, map[string]any{"ticket": t.public()})

@@ -44,7 +44,9 @@ func TestTheMinutesLimitIsKept(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if got := do(s, "POST", "/api/v2/tickets.json", ticket); got.Code != 429 || got.Header().Get("Retry-After") != "40" || len(s.Tickets()) != 0 {
+		if got := do(s, "POST", "/api/v2/tickets.json", ticket); got.Code != 429 ||
+			got.Header().Get("Retry-After") != "40" ||
+			len(s.Tickets()) != 0 {
 			t.Fatalf("call 201 after 20 s: %d, Retry-After %s", got.Code, got.Header().Get("Retry-After"))
 		}
 		time.Sleep(40 * time.Second)
@@ -62,10 +64,18 @@ func TestAKeyMakesOneTicketForTwoHours(t *testing.T) {
 			return do(s, "POST", "/api/v2/tickets.json", body, "Idempotency-Key", key)
 		}
 		first, second := post(ticket, "k"), post(ticket, "k")
-		if first.Header().Get("x-idempotency-lookup") != "miss" || second.Header().Get("x-idempotency-lookup") != "hit" || first.Body.String() != second.Body.String() {
-			t.Errorf("%s %s, then %s %s", first.Header().Get("x-idempotency-lookup"), first.Body, second.Header().Get("x-idempotency-lookup"), second.Body)
+		if first.Header().Get("x-idempotency-lookup") != "miss" || second.Header().Get("x-idempotency-lookup") != "hit" ||
+			first.Body.String() != second.Body.String() {
+			t.Errorf(
+				"%s %s, then %s %s",
+				first.Header().Get("x-idempotency-lookup"),
+				first.Body,
+				second.Header().Get("x-idempotency-lookup"),
+				second.Body,
+			)
 		}
-		if got := post(strings.Replace(ticket, "?", "!", 1), "k"); got.Code != 400 || !strings.Contains(got.Body.String(), "don't match the given idempotency key") {
+		if got := post(strings.Replace(ticket, "?", "!", 1), "k"); got.Code != 400 ||
+			!strings.Contains(got.Body.String(), "don't match the given idempotency key") {
 			t.Errorf("another body: %d %s", got.Code, got.Body)
 		}
 		if n := len(s.Tickets()); n != 1 {
@@ -124,7 +134,8 @@ func TestMetadataIsKeptWithWhatChanged(t *testing.T) {
 	}
 	newest := do(s, "GET", path+"/audits.json?sort_order=desc&per_page=1", "").Body.String()
 	all := do(s, "GET", path+"/audits.json", "").Body.String()
-	if !strings.Contains(newest, `"first"`) || strings.Contains(all, `"second"`) || strings.Count(all, `"metadata"`) != 2 {
+	if !strings.Contains(newest, `"first"`) || strings.Contains(all, `"second"`) ||
+		strings.Count(all, `"metadata"`) != 2 {
 		t.Errorf("newest %s, all %s", newest, all)
 	}
 }
@@ -135,7 +146,8 @@ func TestAgentsCanBeDrivenByHand(t *testing.T) {
 	var hooks atomic.Int64
 	front := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if want := zendesksim.Sign("hook", r.Header.Get("X-Zendesk-Webhook-Signature-Timestamp"), body); err != nil || r.Header.Get("X-Zendesk-Webhook-Signature") != want {
+		if want := zendesksim.Sign("hook", r.Header.Get("X-Zendesk-Webhook-Signature-Timestamp"), body); err != nil ||
+			r.Header.Get("X-Zendesk-Webhook-Signature") != want {
 			t.Errorf("signature %s of %s", r.Header.Get("X-Zendesk-Webhook-Signature"), body)
 		}
 		hooks.Add(1)
@@ -163,10 +175,14 @@ func TestAgentsCanBeDrivenByHand(t *testing.T) {
 	if got := do(s, "GET", "/fake/tickets", "").Body.String(); !strings.Contains(got, `"body":"A note.","public":false`) {
 		t.Errorf("tickets %s", got)
 	}
-	if got := do(s, "GET", "/fake/calls", "").Body.String(); !strings.Contains(got, `"path":"/api/v2/tickets.json"`) || !strings.Contains(got, `"status":201`) {
+	if got := do(s, "GET", "/fake/calls", "").Body.String(); !strings.Contains(got, `"path":"/api/v2/tickets.json"`) ||
+		!strings.Contains(got, `"status":201`) {
 		t.Errorf("calls %s", got)
 	}
-	if got := do(s, "POST", "/fake/faults", `{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(got, `"retry_after":9`) {
+	if got := do(s, "POST", "/fake/faults", `{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(
+		got,
+		`"retry_after":9`,
+	) {
 		t.Errorf("faults %s", got)
 	}
 	if got := do(s, "GET", "/api/v2/tickets.json", ""); got.Code != 503 || got.Header().Get("Retry-After") != "9" {
