@@ -28,10 +28,10 @@ fuzz: ## Look for input that a parser does not survive, 20 s each (FUZZTIME=5m)
 	@.ci/fuzz $(FUZZTIME)
 
 bench: postgres build ## Measure what we promise, beside what the machine can do
-	@bin/chatledger bench
+	@.ci/build chatledger-bench && bin/chatledger-bench
 
 soak: postgres build ## Load, kills and database restarts for 10 minutes (SOAKTIME=2m)
-	@bin/chatledger bench soak --for $(or $(SOAKTIME),10m)
+	@.ci/build chatledger-bench && bin/chatledger-bench soak --for $(or $(SOAKTIME),10m)
 
 fresh: # Run `make run` and `make test` in a bare Debian (as root, with debootstrap)
 	@.ci/fresh

@@ -66,6 +66,7 @@ var allowedImports = map[string][]string{
 	"adapters/simulators/zendesk":    {"adapters/simulators/faults"},
 	"adapters/yamlfile":              {},
 	"adapters/zendesk":               {"domain", "commands", "adapters/guard", "adapters/outbound"},
+	"cmd/internal/load":              {"domain", "commands", "adapters/telegram"},
 	"cmd/internal/wait":              {},
 	"cmd/internal/clock":             {},
 	"cmd/internal/config":            {"domain", "commands", "adapters", "cmd/internal/text"},
@@ -81,6 +82,7 @@ var allowedImports = map[string][]string{
 	"cmd/internal/admin/progress":    {"projections"},
 	"cmd/internal/admin/readmodel":   {"adapters/postgres", "projections", "cmd/internal/admin/progress"},
 	"cmd/internal/admin/transfer":    {"domain", "commands", "adapters/postgres", "adapters/archive", "cmd/internal"},
+	"cmd/chatledger-bench":           {"cmd/internal", "domain", "commands", "projections", "schema", "adapters"},
 	"cmd/chatledger":                 {"cmd/internal", "domain", "commands", "projections", "schema", "adapters"},
 }
 

@@ -36,7 +36,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "record", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "bench", "version"} {
+	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "record", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "version"} {
 		if !regexp.MustCompile(`(?m)^ +` + name + `\b`).MatchString(stdout) {
 			t.Errorf("--help says nothing of %s:\n%s", name, stdout)
 		}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // cli is every subcommand, each in the file of its name.
@@ -50,7 +50,6 @@ type cli struct {
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
 	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
 	Operator   operatorCmd   `cmd:"" help:"Keep the list of who may use the operators' API: add, list, disable."`
-	Bench      benchCmd      `cmd:"" help:"Measure what we promise against what this machine's PostgreSQL can do."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
@@ -63,20 +62,8 @@ type env struct {
 	now    func() time.Time
 }
 
-const (
-	// gcPercent trades memory for speed: what lives is small beside what each update
-	// allocates, and at Go's 100 the collector takes a tenth of a busy receiver.
-	gcPercent = 400
-	// memoryLimit is where that trade ends: the collector works harder from here, so
-	// that a receiver stays below 300 MiB.
-	memoryLimit = 256 << 20
-)
-
 func main() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(gcPercent)
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	server.TuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -227,7 +228,7 @@ func TestKillNineOfARebuildLosesNothing(t *testing.T) {
 	t.Parallel()
 	const events, chats, kills = 20_000, 1_000, 6
 	dsn := pgtest.Database(t)
-	if err := fill(t.Context(), dsn, events, chats); err != nil {
+	if err := load.Fill(t.Context(), dsn, events, chats); err != nil {
 		t.Fatal(err)
 	}
 	if code, stdout, stderr := command(t.Context(), "rebuild", "--all", "--database-url", dsn); code != 0 {

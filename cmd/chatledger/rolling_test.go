@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 )
 
 // stopWithin is how long a process takes at most to stop: a balancer's notice, and what is
@@ -38,7 +39,7 @@ func TestARollingRestartFailsNoWebhook(t *testing.T) {
 
 	var stop atomic.Bool
 	var sent, failed atomic.Int64
-	post := poster(b.Addr().String(), "/webhook/demo", senders)
+	post := load.Poster(b.Addr().String(), "/webhook/demo", demoSecret, senders)
 	var all sync.WaitGroup
 	end := func() { stop.Store(true); all.Wait() }
 	defer end()

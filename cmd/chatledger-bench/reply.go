@@ -9,7 +9,6 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
-	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
 // benchReply measures from the webhook's request to the bot's answer at Telegram,
@@ -78,7 +77,7 @@ func (b *bench) people(ctx context.Context) (*people, func(), error) {
 		return nil, nil, err
 	}
 	p.OnSend(p.hear)
-	if err := setWebhook(ctx, p.api, config.Bot{Token: demoToken, Secret: demoSecret}, "http://"+a.Listener.Addr().String()+"/webhook/demo"); err != nil {
+	if err := p.setWebhook(ctx, "http://"+a.Listener.Addr().String()+"/webhook/demo"); err != nil {
 		stop()
 		p.stop()
 		return nil, nil, err

@@ -17,26 +17,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 )
-
-// benchUpdate is the update that both sides store: some 350 bytes, as a customer's
-// message in a private chat is. It comes from another bot, so that nobody answers it:
-// what is measured is receiving and projecting. (The space before true keeps pgbench
-// from taking it for one of its variables.)
-func benchUpdate(id, chat int64) []byte {
-	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%d,"from":{"id":%d,"is_bot": true,"first_name":"Ada","username":"ada_l","language_code":"en"},`+
-		`"chat":{"id":%d,"first_name":"Ada","username":"ada_l","type":"private"},"date":1767225600,`+
-		`"text":"Hello, I would like to know where my parcel is, it should have been here yesterday already"}}`, id, id, chat, chat)
-}
-
-func benchTranslate(update []byte, at time.Time) (commands.Request, error) {
-	return telegram.Translate(telegram.Bot{Name: "demo"}, update, at)
-}
 
 // benchChats is how many chats the load is spread over: more than write within
 // the same second, few enough that a chat is met again.
@@ -62,8 +48,8 @@ func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 	defer drop()
 	handler := commands.NewHandler(store, commands.Config{})
 	defer handler.Close()
-	times, took, err := load(ctx, 32, b.For, func(ctx context.Context, n int64) error {
-		request, err := benchTranslate(benchUpdate(n, 1+n%benchChats), clock.Now())
+	times, took, err := callFor(ctx, 32, b.For, func(ctx context.Context, n int64) error {
+		request, err := load.Translate(load.Update(n, 1+n%benchChats), clock.Now())
 		if err != nil {
 			return err
 		}
@@ -101,14 +87,14 @@ func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base
 		return benchResult{}, err
 	}
 	defer stop()
-	post := poster(a.Listener.Addr().String(), "/webhook/demo", connections)
-	if _, _, err := load(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
-		return post(ctx, benchUpdate(n, 1+n%chats))
+	post := load.Poster(a.Listener.Addr().String(), "/webhook/demo", demoSecret, connections)
+	if _, _, err := callFor(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
+		return post(ctx, load.Update(n, 1+n%chats))
 	}); err != nil {
 		return benchResult{}, err
 	}
-	times, took, err := load(ctx, connections, b.For, func(ctx context.Context, n int64) error {
-		return post(ctx, benchUpdate(warmed+n, 1+n%chats))
+	times, took, err := callFor(ctx, connections, b.For, func(ctx context.Context, n int64) error {
+		return post(ctx, load.Update(warmed+n, 1+n%chats))
 	})
 	if err != nil {
 		return benchResult{}, err
@@ -201,7 +187,7 @@ func (b *bench) pgbench(ctx context.Context, clients int) (float64, error) {
 	}
 	defer os.RemoveAll(dir)
 	script := filepath.Join(dir, "insert.sql")
-	statement := "insert into plain (update) values ('" + strings.ReplaceAll(string(benchUpdate(1, 123456789)), "'", "''") + "');\n"
+	statement := "insert into plain (update) values ('" + strings.ReplaceAll(string(load.Update(1, 123456789)), "'", "''") + "');\n"
 	if err := os.WriteFile(script, []byte(statement), 0o600); err != nil {
 		return 0, err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/schema"
 )
@@ -160,7 +161,7 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.sides[i] = &side{address: address, post: poster(address, "/webhook/demo", soakSenders)}
+		s.sides[i] = &side{address: address, post: load.Poster(address, "/webhook/demo", demoSecret, soakSenders)}
 	}
 	s.bots = filepath.Join(s.dir, "bots.yaml")
 	err = os.WriteFile(s.bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
@@ -217,7 +218,7 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 	}
 	stop = func() { cancel(); command.Wait(); os.RemoveAll(dir) }
 	for _, bot := range n.bots {
-		n.posts[bot] = poster(address, "/webhook/"+bot, 2*floodConnections)
+		n.posts[bot] = load.Poster(address, "/webhook/"+bot, demoSecret, 2*floodConnections)
 	}
 	if err := ready(ctx, address); err != nil {
 		stop()

@@ -29,7 +29,8 @@ type benchCmd struct {
 	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
 	Scale  float64       `default:"1" help:"Multiplies the numbers of stored events, to try the bench itself."`
 
-	Profile string `placeholder:"FILE" help:"Write a CPU profile of this program here."`
+	Profile string `placeholder:"FILE" help:"Write a CPU profile of this program to a file."`
+	Program string `placeholder:"FILE" help:"The chatledger program to measure; the default is the one beside this program."`
 }
 
 // A benchRow measures one thing we promise, side by side with what the machine
@@ -150,7 +151,7 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 		}
 		i := slices.IndexFunc(benchRows, func(r benchRow) bool { return r.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no row %q to measure; `chatledger bench --help` lists them", name)
+			return nil, fmt.Errorf("there is no row %q to measure; `chatledger-bench --help` lists them", name)
 		}
 		rows = append(rows, benchRows[i])
 	}

@@ -12,100 +12,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
-	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/chat"
-	"github.com/chatledger/chatledger/domain/dialog"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
-
-// fill stores events as a support bot's life makes them: a message, what was made
-// of it, the answer, its delivery, each mingled with those of the chats that write
-// at the same moment; then the next chats, until it is the first one's turn again.
-// One chat in fifty has a ticket.
-func fill(ctx context.Context, dsn string, events, chats int) error {
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	const chunk = 200_000 // rows a transaction, so that the feed has many
-	src := &history{codec: chat.NewCodec(), chats: chats, versions: make([]int64, chats), at: time.Unix(1767225600, 0).UTC()}
-	for done := 0; done < events; done += chunk {
-		src.left = min(chunk, events-done)
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.CopyFrom(ctx, pgx.Identifier{"eventstore", "events"}, []string{"stream_id", "version", "event_id", "name", "event_version",
-				"payload", "raw", "causation_id", "correlation_id", "actor", "occurred_at"}, src)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("fill: %w", err)
-		}
-	}
-	_, err = conn.Exec(ctx, `insert into eventstore.streams (stream_id) select distinct stream_id from eventstore.events on conflict do nothing`)
-	if err == nil {
-		_, err = conn.Exec(ctx, `vacuum analyze eventstore.events`)
-	}
-	return err
-}
-
-// history is a pgx.CopyFromSource of events.
-type history struct {
-	codec    *domain.Codec
-	chats, n int
-	left     int
-	versions []int64
-	at       time.Time
-	err      error
-}
-
-func (h *history) Next() bool { h.left--; return h.left >= 0 && h.err == nil }
-func (h *history) Err() error { return h.err }
-
-// chatsAtOnce is how many chats write at the same moment.
-const chatsAtOnce = 16
-
-// Values is the next event.
-func (h *history) Values() ([]any, error) {
-	const turn = 4 * chatsAtOnce
-	chatNo := (h.n/turn*chatsAtOnce + h.n%chatsAtOnce) % h.chats
-	h.n++
-	h.versions[chatNo]++
-	version := h.versions[chatNo]
-	h.at = h.at.Add(time.Millisecond)
-	var event domain.Event
-	var raw any
-	to := chat.Answer{To: domain.Version((version-1)/4*4 + 1)}
-	switch version % 4 {
-	case 1:
-		update := benchUpdate(int64(h.n), int64(chatNo+1))
-		request, err := benchTranslate(update, h.at)
-		if err != nil {
-			return nil, err
-		}
-		event, raw = request.Command.(chat.Receive).Event, update
-	case 2:
-		event = chat.Understood{Answer: to, Intent: dialog.OrderStatus, Confidence: 0.75}
-	case 3:
-		event = chat.ReplyQueued{Answer: to, Text: "Which order do you mean? Please send me its number; it is in the confirmation e-mail.", Author: chat.Author{Kind: chat.Bot}}
-		if version == 3 && chatNo%50 == 0 {
-			event = chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High, At: h.at, Due: h.at.Add(time.Hour)}
-		}
-	case 0:
-		event = chat.DeliverySucceeded{Delivery: uuid.New(), Kind: domain.KindSendMessage, MessageID: int64(h.n)}
-	}
-	name, eventVersion, payload, err := h.codec.Encode(event)
-	if err != nil {
-		return nil, err
-	}
-	id := [16]byte(uuid.Must(uuid.NewV7()))
-	return []any{string(domain.ChatStream("demo", int64(chatNo+1))), version, id, name, int16(eventVersion), payload, raw, nil, id, "bench", h.at}, nil
-}
 
 // copyOut is the rate at which the server hands the events out in feed order, as
 // text, to a reader that throws them away.
@@ -128,7 +42,7 @@ func (b *bench) filled(ctx context.Context, events int) (store *eventstore.Store
 	if err != nil {
 		return nil, 0, nil, err
 	}
-	if err = fill(ctx, dsn, events, events/50); err == nil {
+	if err = load.Fill(ctx, dsn, events, events/50); err == nil {
 		base, err = copyOut(ctx, dsn, events)
 	}
 	if err != nil {
@@ -232,7 +146,7 @@ func benchMemory(ctx context.Context, b *bench) (benchResult, error) {
 	}
 	defer dropOther()
 	events := b.scaled(10_000_000)
-	if err := fill(ctx, other, events, events/50); err != nil {
+	if err := load.Fill(ctx, other, events, events/50); err != nil {
 		return benchResult{}, err
 	}
 	rebuild, err := peak(b.child(ctx, other, "rebuild", "conversations"), nil)
@@ -262,10 +176,10 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 		if err := ready(ctx, address); err != nil {
 			return err
 		}
-		post := poster(address, "/webhook/demo", 100)
+		post := load.Poster(address, "/webhook/demo", demoSecret, 100)
 		var mu sync.Mutex
 		sent := 0
-		_, _, err = load(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {
+		_, _, err = callFor(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {
 			mu.Lock()
 			sent++
 			over := sent > chats
@@ -273,7 +187,7 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 			if over {
 				return errEnough
 			}
-			return post(ctx, benchUpdate(n, n))
+			return post(ctx, load.Update(n, n))
 		})
 		if err == errEnough {
 			err = nil
@@ -291,12 +205,9 @@ func (enough) Error() string { return "enough" }
 
 var errEnough error = enough{}
 
+// child prepares a process of the chatledger program.
 func (b *bench) child(ctx context.Context, dsn string, args ...string) *exec.Cmd {
-	self, err := os.Executable()
-	if err != nil {
-		self = os.Args[0]
-	}
-	command := exec.CommandContext(ctx, self, args...)
+	command := exec.CommandContext(ctx, b.Program, args...)
 	command.Env = append(os.Environ(), "DATABASE_URL="+dsn)
 	command.Stderr = os.Stderr
 	return command

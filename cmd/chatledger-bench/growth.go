@@ -5,6 +5,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -68,7 +69,7 @@ func (b *bench) grow(ctx context.Context, events int) (*grown, error) {
 	}
 	g := &grown{bench: b, store: store, handler: commands.NewHandler(store, commands.Config{}), chats: events / 50}
 	g.drop = func() { g.handler.Close(); drop() }
-	err = fill(ctx, dsn, events, g.chats)
+	err = load.Fill(ctx, dsn, events, g.chats)
 	if err == nil {
 		err = store.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id, position offset $1 limit 1`, events/2).
 			Scan(&g.middle.Transaction, &g.middle.Number)
@@ -89,8 +90,8 @@ func (b *bench) grow(ctx context.Context, events int) (*grown, error) {
 // append is the time of an append, in seconds.
 func (g *grown) append(ctx context.Context) (float64, error) {
 	first := warmed + g.written
-	times, took, err := load(ctx, 32, g.For, func(ctx context.Context, n int64) error {
-		request, err := benchTranslate(benchUpdate(first+n, 1+(n%writing)*int64(max(1, g.chats/writing))), clock.Now())
+	times, took, err := callFor(ctx, 32, g.For, func(ctx context.Context, n int64) error {
+		request, err := load.Translate(load.Update(first+n, 1+(n%writing)*int64(max(1, g.chats/writing))), clock.Now())
 		if err != nil {
 			return err
 		}
@@ -107,14 +108,14 @@ func (g *grown) measure(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, _, err := load(ctx, 1, g.For/2, func(ctx context.Context, _ int64) error {
+	pages, _, err := callFor(ctx, 1, g.For/2, func(ctx context.Context, _ int64) error {
 		_, err := g.store.ReadFeed(ctx, g.store.Pool(), g.middle, 1000)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	loads, _, err := load(ctx, 1, g.For/2, func(ctx context.Context, n int64) error {
+	loads, _, err := callFor(ctx, 1, g.For/2, func(ctx context.Context, n int64) error {
 		_, err := g.store.Load(ctx, []commands.Cursor{{Stream: domain.ChatStream("demo", 1+(n*104729)%int64(g.chats))}})
 		return err
 	})

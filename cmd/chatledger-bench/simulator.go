@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
@@ -37,6 +38,15 @@ func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 	go front.Serve(listener)
 	s.stop = func() { front.Close(); s.Close() }
 	return s, nil
+}
+
+// setWebhook has the simulator post the updates of the bench's bot to a URL.
+func (s *simulator) setWebhook(ctx context.Context, url string) error {
+	client, err := telegram.NewClient(s.api, demoToken)
+	if err != nil {
+		return err
+	}
+	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: demoSecret})
 }
 
 // openChat has a person begin a chat at Telegram: a bot cannot write first there.

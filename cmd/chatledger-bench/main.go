@@ -1,0 +1,60 @@
+// Command chatledger-bench measures chatledger side by side with what the machine's PostgreSQL
+// can do at best (docs/benchmarks.md). It starts a private PostgreSQL, and needs the program
+// chatledger beside it for the rows that measure whole processes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/cmd/internal/server"
+)
+
+// The bot that is measured. Its token and secret open nothing but the simulator.
+const (
+	demoToken  = "100000001:demo-token-for-the-simulator-only"
+	demoSecret = "demo-secret"
+)
+
+// env is what the command runs in.
+type env struct {
+	ctx    context.Context // ends with Ctrl-C or SIGTERM
+	stdout io.Writer
+	log    *slog.Logger
+}
+
+func main() {
+	server.TuneMemory()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c benchCmd
+	kong.Parse(&c, kong.Name("chatledger-bench"),
+		kong.Description("Measure what chatledger promises, side by side with what this machine's PostgreSQL can do."))
+	if c.Program == "" {
+		c.Program = besideThis("chatledger")
+	}
+	logger := telemetry.NewLogger(os.Stderr, telemetry.LogConfig{Level: slog.LevelWarn})
+	if err := c.Run(&env{ctx, os.Stdout, logger}); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(os.Stderr, "chatledger-bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// besideThis returns the path of a program in the folder of this one.
+func besideThis(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(self), name)
+}
