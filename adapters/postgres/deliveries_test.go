@@ -215,10 +215,10 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
 		t.Errorf("claimed %q, want b/2 alone", places(got))
 	}
-	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.deliveries where lane = 'a' and version = 1`); got != "busy␀" {
+	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.deliveries where ordering_key = 'a' and version = 1`); got != "busy␀" {
 		t.Errorf("the reason reads %q", got)
 	}
-	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where lane = 'a' and version = 1`) // an hour later
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where ordering_key = 'a' and version = 1`) // an hour later
 	got := claimAll(t, s, leaseLong)
 	if places(got) != "a/1" || got[0].Attempt != 2 || got[0].Unsure != 0 {
 		t.Errorf("claimed %+v, want the second attempt at a/1, no doubt about the first", got)
@@ -406,12 +406,12 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 	s := newStore(t)
 	letter := crowd(t, s, 100)
 	park(t, s)
-	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 100 {
-		t.Fatalf("%d are parked, want 100", n)
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where deferred`); n != 100 {
+		t.Fatalf("%d are deferred, want 100", n)
 	}
 	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence, State: domain.DeliverySkipped}))
 	owe(t, s, owed("crowded", 102))
-	const unwanted = 30 // while it is parked
+	const unwanted = 30 // while it is deferred
 	must(t, s, outcome(commands.Settlement{Delivery: pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
 		Was: domain.DeliveryWaiting, State: domain.DeliverySkipped}))
 	for version := 2; version <= 102; version++ {
@@ -428,7 +428,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 			}
 		}
 		if park(t, s); version == 50 {
-			// A head that was parked at the very moment it became one.
+			// A head that was deferred at the very moment it became one.
 			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
 			waiting := s.Ready(destination)
 			park(t, s)
@@ -437,8 +437,8 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 		}
 		settle(t, s, got[0], domain.DeliveryDone)
 	}
-	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where parked`); n != 0 {
-		t.Errorf("%d are parked at the end", n)
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where deferred`); n != 0 {
+		t.Errorf("%d are deferred at the end", n)
 	}
 }
 
@@ -550,7 +550,7 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 }
 
 // Workers of two processes claim, put off, give up and settle as they come, while
-// operators retry and long lanes are parked.
+// operators retry and long lanes are deferred.
 func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	t.Parallel()
 	const lanes, each = 12, 8

@@ -176,7 +176,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 	s := newStore(t)
 	waits := []time.Duration{0, 100 * time.Millisecond, time.Second, 3 * time.Second}
 	rapid.Check(t, func(rt *rapid.T) {
-		pgtest.Exec(t, s.Pool(), `truncate eventstore.flow`)
+		pgtest.Exec(t, s.Pool(), `truncate eventstore.rate_limits`)
 		f := newFlow(t, s)
 		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{}}
 		chats := []domain.StreamID{"chat-demo:1", "chat-demo:2", "chat-demo:-3"}
@@ -230,10 +230,10 @@ func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
 		flows = append(flows, newFlow(t, s))
 	}
 	for round := range 20 {
-		pgtest.Exec(t, stores[0].Pool(), `truncate eventstore.flow`)
+		pgtest.Exec(t, stores[0].Pool(), `truncate eventstore.rate_limits`)
 		known := round%2 == 0
 		if known {
-			pgtest.Exec(t, stores[0].Pool(), `insert into eventstore.flow (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
+			pgtest.Exec(t, stores[0].Pool(), `insert into eventstore.rate_limits (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
 		}
 		var mu sync.Mutex
 		granted := map[string]int{}
@@ -428,7 +428,7 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 		if _, err := f.DeleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.flow`); left != step.left {
+		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.rate_limits`); left != step.left {
 			t.Errorf("after %s there are %s, want %s", step.pass, left, step.left)
 		}
 	}

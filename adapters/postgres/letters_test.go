@@ -70,7 +70,7 @@ func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, fmt.Sprintf("%s/%d", e.Lane, e.Version))
+				got = append(got, fmt.Sprintf("%s/%d", e.OrderingKey, e.Version))
 			}
 			if got := strings.Join(got, " "); got != c.want {
 				t.Errorf("selected %q, want %q", got, c.want)
@@ -87,7 +87,7 @@ func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		place := fmt.Sprintf("%s/%d", e.Lane, e.Version)
+		place := fmt.Sprintf("%s/%d", e.OrderingKey, e.Version)
 		switch head, waits := behind[place]; {
 		case !waits && e.Behind != nil:
 			t.Errorf("%s waits behind %s", place, e.Behind)

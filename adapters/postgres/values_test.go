@@ -115,7 +115,7 @@ func TestEveryJSONValueIsKept(t *testing.T) {
 			// How raw is to be read by SQL is told in the column's comment.
 			for what, sql := range map[string]string{
 				"raw":     `select raw from eventstore.events where stream_id = $1`,
-				"outcome": `select outcome from eventstore.deliveries where lane = $1`,
+				"outcome": `select outcome from eventstore.deliveries where ordering_key = $1`,
 			} {
 				got := pgtest.Ask[[]byte](t, s.Pool(), sql, string(id))
 				var sealed struct {

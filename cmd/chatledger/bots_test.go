@@ -101,7 +101,7 @@ func TestTenBotsAreIsolatedFromAWrongTokenAFloodAndADeadZendesk(t *testing.T) {
 		}
 		if trouble {
 			w.eventually("the wrong token has stopped its bot", func() string {
-				return unless(w.rows(`select cause from eventstore.flow where name = 'bot-b0'`) == "token", "%s", w.rows(`select name, cause from eventstore.flow where cause is not null`)+".")
+				return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-b0'`) == "token", "%s", w.rows(`select name, cause from eventstore.rate_limits where cause is not null`)+".")
 			})
 			w.eventually("the flood is received", func() string {
 				return unless(strings.HasPrefix(w.figures("b1"), fmt.Sprint(flooding)+" received"), "%s", w.figures("b1"))
@@ -183,7 +183,7 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := w.rows(`select payload::text from eventstore.events union all select concat(payload, outcome, reason) from eventstore.deliveries union all select coalesce(reason, '') from eventstore.flow`)
+	stored := w.rows(`select payload::text from eventstore.events union all select concat(payload, outcome, reason) from eventstore.deliveries union all select coalesce(reason, '') from eventstore.rate_limits`)
 	for what, text := range map[string]string{"commands": said.String(), "the log": w.log.String(), "metrics": metrics, "tables": stored} {
 		if i := strings.Index(text, marked); i >= 0 {
 			t.Errorf("%s: ...%s...", what, text[max(0, i-200):min(len(text), i+50)])

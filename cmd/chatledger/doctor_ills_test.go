@@ -105,12 +105,12 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 	forgotten := pgtest.Connect(t, r.app)
 	pgtest.Exec(t, forgotten, `begin`)
 	// What may have come twice is over, unless the bot asks an operator.
-	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, finished_at)
+	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id, finished_at)
 		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'unknown', gen_random_uuid(), now())`)
 	if code, findings := newExaminee(t, r.app).examined(); code != 0 || len(findings) < 12 {
 		t.Errorf("of one in good health: %d %v", code, findings)
 	}
-	const delivery = `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id, created_at)
+	const delivery = `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id, created_at)
 		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', '%s', gen_random_uuid(), now() - interval '1 hour')`
 	for _, c := range []struct {
 		name                     string
@@ -133,8 +133,8 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 		{"the role may too much", func(p *examinee) { p.dsn = r.owner }, "warning", "roles", "may change the schema or history", "migrate --roles", ""},
 		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead", "deliveries list", ""},
 		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries", "1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
-		{"the token was refused", run(`insert into eventstore.flow (name, tat, cause, closed_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
-			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.flow`},
+		{"the token was refused", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
+			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.rate_limits`},
 		{"a group is behind", run(`
 			with one as (insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at, recorded_at)
 				values ('chat-shop:7', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now(), now() - interval '1 hour'))

@@ -38,7 +38,7 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	}{
 		{"the webhook is gone", func() { w.mustWebhook("delete") }, []string{"error    bot shop webhook", "webhook set --bot shop"}},
 		{"a dead letter", func() {
-			_, err := w.db.Exec(t.Context(), `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, state, correlation_id)
+			_, err := w.db.Exec(t.Context(), `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id)
 				values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'dead', gen_random_uuid())`)
 			if err != nil {
 				t.Fatal(err)

@@ -101,13 +101,13 @@ func TestABanIsRememberedOverARestart(t *testing.T) {
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, Status: 429, RetryAfter: int64(ban.Seconds()), Count: 1})
 	w.Say(7, "hello")
 	w.eventually("the chat is closed", func() string {
-		return unless(w.rows(`select cause from eventstore.flow where name = 'chat-demo:7'`) == "flood", "no row says so")
+		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'chat-demo:7'`) == "flood", "no row says so")
 	})
 	w.stop()
 	// The delivery's own time is not what keeps the chat quiet.
 	w.rows(`update eventstore.deliveries set next_attempt = now() returning 1`)
 	// However long the start takes, the ban lasts longer.
-	w.rows(`update eventstore.flow set closed_until = closed_until + interval '1 hour' where name = 'chat-demo:7' returning 1`)
+	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until + interval '1 hour' where name = 'chat-demo:7' returning 1`)
 	w.running = w.start(w.dsn)
 	w.register()
 	w.Say(7, "thank you")
@@ -120,7 +120,7 @@ func TestABanIsRememberedOverARestart(t *testing.T) {
 		t.Errorf("the closed chat was called %d times", len(calls))
 	}
 	mu.Unlock()
-	w.rows(`update eventstore.flow set closed_until = closed_until - interval '1 hour' where name = 'chat-demo:7' returning 1`)
+	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until - interval '1 hour' where name = 'chat-demo:7' returning 1`)
 	w.eventually("the chat is called again", func() string {
 		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
 		mu.Lock()
@@ -155,7 +155,7 @@ func TestABanOfTheBotStopsAllItsChats(t *testing.T) {
 	w.Say(7, "hello")
 	w.Say(8, "hello")
 	w.eventually("the bot is stopped", func() string {
-		return unless(w.rows(`select cause from eventstore.flow where name = 'bot-demo'`) == "flood", "no row says so")
+		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-demo'`) == "flood", "no row says so")
 	})
 	w.Say(9, "hello")
 	w.Press(9, 1, "anything")
@@ -267,7 +267,7 @@ func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
 	}
 
 	minuteLater := func() {
-		w.rows(`update eventstore.flow set closed_until = now() where name = 'bot-demo' returning 1`)
+		w.rows(`update eventstore.rate_limits set suspended_until = now() where name = 'bot-demo' returning 1`)
 		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
 	}
 	minuteLater()
@@ -281,7 +281,7 @@ func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
 		t.Errorf("%d calls with the wrong token", n)
 	}
 	w.wantRows(fmt.Sprintf("done, %d", chats+1), `select state, count(*) from eventstore.deliveries group by 1`)
-	w.wantRows("", `select name from eventstore.flow where cause is not null`)
+	w.wantRows("", `select name from eventstore.rate_limits where cause is not null`)
 }
 
 // slowOrders answers when it is told to.
@@ -339,7 +339,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 	}
 
 	// A flood uses the bot's limit up, as this machine may be too slow to do.
-	w.exec(`insert into eventstore.flow (name, tat) values ('bot-demo', now() + interval '1 hour') on conflict (name) do update set tat = excluded.tat`)
+	w.exec(`insert into eventstore.rate_limits (name, tat) values ('bot-demo', now() + interval '1 hour') on conflict (name) do update set tat = excluded.tat`)
 	for chat := range int64(60) {
 		w.Say(100+chat, "hello")
 	}
@@ -351,7 +351,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 	if n := typed(); n != 2 {
 		t.Errorf("typing was shown in the flood")
 	}
-	w.exec(`update eventstore.flow set tat = now() where name = 'bot-demo'`)
+	w.exec(`update eventstore.rate_limits set tat = now() where name = 'bot-demo'`)
 	w.eventually("the flood is over", func() string {
 		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
 		return unless(w.sent() == 61, "%d", w.sent())
@@ -394,7 +394,7 @@ func TestMessagesFollowAGroupThatMoves(t *testing.T) {
 	})
 	answer[from]()
 	w.eventually("the line has moved", func() string {
-		n := w.rows(`select count(*) from eventstore.deliveries where lane = $1`, fmt.Sprint("chat-demo:", to))
+		n := w.rows(`select count(*) from eventstore.deliveries where ordering_key = $1`, fmt.Sprint("chat-demo:", to))
 		return unless(n == "3", "%s are in it", n)
 	})
 	answer[to]()

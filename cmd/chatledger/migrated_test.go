@@ -99,7 +99,7 @@ func TestWhatTheGroupIsOwedArrivesBeforeWhatTheSupergroupIs(t *testing.T) {
 	})
 	w.Migrate(oldGroup, supergroup)
 	w.eventually("the line has moved", func() string {
-		return unless(w.rows(`select count(*) from eventstore.deliveries where lane = $1`, fmt.Sprintf("chat-demo:%d", supergroup)) == "3", "%s", w.rows(unsettled))
+		return unless(w.rows(`select count(*) from eventstore.deliveries where ordering_key = $1`, fmt.Sprintf("chat-demo:%d", supergroup)) == "3", "%s", w.rows(unsettled))
 	})
 	w.Say(supergroup, "where is my order 1001?")
 	w.settle()

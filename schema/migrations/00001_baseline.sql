@@ -146,8 +146,8 @@ comment on column eventstore.checkpoints.updated_at is 'When it last moved.';
 -- eventstore: the outbox, rate limits and timers
 ---------------------------------------------------------------------------------------------------
 
--- A delivery is over when finished_at says so. One that is not over holds its lane: it waits, it
--- is being sent, or it is a dead letter that an operator has yet to decide about.
+-- A delivery is finished when finished_at is set. Until then it holds back the later ones with its
+-- ordering key: it waits, it is being sent, or it is a dead letter that an operator must decide about.
 create table eventstore.deliveries (
     delivery_id    uuid primary key,
     seq            bigint generated always as identity,
@@ -155,12 +155,12 @@ create table eventstore.deliveries (
     version        bigint not null,
     kind           text collate "C" not null,
     destination    text collate "C" not null,
-    lane           text collate "C" not null,
+    ordering_key   text collate "C" not null,
     payload        jsonb not null,
     priority       smallint not null default 0,
     state          text collate "C" not null default 'waiting'
                    check (state in ('waiting', 'sending', 'done', 'refused', 'unknown', 'dead', 'skipped')),
-    parked         boolean not null default false,
+    deferred       boolean not null default false,
     attempts       integer not null default 0,
     unsure         integer not null default 0,
     waived         integer not null default 0,
@@ -175,13 +175,13 @@ create table eventstore.deliveries (
     retried_at     timestamptz,
     finished_at    timestamptz
 ) with (fillfactor = 70); -- a row is updated twice or thrice, then never again
--- The head of each lane is found here, and nothing that is over is ever looked at.
-create index deliveries_lane on eventstore.deliveries (lane, seq) where finished_at is null;
--- What claims read: the heads of lanes, due or not, and what has only just come.
-create index deliveries_due on eventstore.deliveries (destination, priority desc, seq) where state = 'waiting' and not parked;
--- The next deliveries of a long lane, when its first ones have gone out.
-create index deliveries_parked on eventstore.deliveries (lane, seq) where parked;
--- Leases that have run out, for other processes to take over.
+-- Finds the head of each ordering key; finished deliveries are never read.
+create index deliveries_ordering_key on eventstore.deliveries (ordering_key, seq) where finished_at is null;
+-- What claims read: the heads of ordering keys, due or not, and what has just been enqueued.
+create index deliveries_due on eventstore.deliveries (destination, priority desc, seq) where state = 'waiting' and not deferred;
+-- The next deliveries of a long ordering key, when its first ones are finished.
+create index deliveries_deferred on eventstore.deliveries (ordering_key, seq) where deferred;
+-- Expired leases, for other processes to reclaim.
 create index deliveries_leased on eventstore.deliveries (lease_until) where state = 'sending';
 -- The deliveries of one chat, or of one event.
 create index deliveries_stream on eventstore.deliveries (stream_id, version);
@@ -189,51 +189,51 @@ create index deliveries_stream on eventstore.deliveries (stream_id, version);
 create index deliveries_dead on eventstore.deliveries (delivery_id) where state in ('dead', 'unknown') and finished_at is null;
 comment on table eventstore.deliveries is 'Everything that leaves the system: intent, attempts and outcome, one row per effect.';
 comment on column eventstore.deliveries.delivery_id is 'The event that asked for the effect.';
-comment on column eventstore.deliveries.seq is 'Order of the row; effects of one lane go out in this order.';
+comment on column eventstore.deliveries.seq is 'Order of the row: deliveries with one ordering key are sent in this order.';
 comment on column eventstore.deliveries.stream_id is 'Stream of the event that asked for it.';
 comment on column eventstore.deliveries.version is 'Version of the event that asked for it.';
 comment on column eventstore.deliveries.kind is 'What is to be done, for example telegram.sendMessage.';
 comment on column eventstore.deliveries.destination is 'Where to, for example telegram:demo; destinations do not wait for each other.';
-comment on column eventstore.deliveries.lane is 'Effects of one lane go out one after the other; lanes do not wait for each other.';
+comment on column eventstore.deliveries.ordering_key is 'Deliveries with one ordering key are sent one after the other; different keys do not wait for each other.';
 comment on column eventstore.deliveries.payload is 'What the sender needs.';
-comment on column eventstore.deliveries.priority is 'Higher goes first among lanes that are due.';
+comment on column eventstore.deliveries.priority is 'Higher goes first among the ordering keys that are due.';
 comment on column eventstore.deliveries.state is 'waiting, sending, then done, refused (the other side said no), unknown (it may have arrived), dead (given up) or skipped (an operator decided that it is not to be sent).';
-comment on column eventstore.deliveries.parked is 'True while it stands far behind in its lane: claims do not look at it.';
+comment on column eventstore.deliveries.deferred is 'True while it waits behind others with its ordering key: claims do not read it.';
 comment on column eventstore.deliveries.attempts is 'Attempts begun, since an operator last retried it.';
-comment on column eventstore.deliveries.unsure is 'Attempts that may have arrived although nobody heard so; a repeat after one may be a double.';
-comment on column eventstore.deliveries.waived is 'Of the unsure attempts, those an operator knew of when retrying it: they stand no more in the way of another.';
+comment on column eventstore.deliveries.unsure is 'Attempts that may have arrived although no answer came; a retry after one may be a duplicate.';
+comment on column eventstore.deliveries.waived is 'Unsure attempts that an operator knew of when retrying it: they no longer count against another attempt.';
 comment on column eventstore.deliveries.next_attempt is 'Not before this time.';
-comment on column eventstore.deliveries.lease_owner is 'The process that is sending it.';
-comment on column eventstore.deliveries.lease_until is 'When another may take it over.';
-comment on column eventstore.deliveries.fence is 'Number of the lease; a result under an older number is refused.';
+comment on column eventstore.deliveries.lease_owner is 'The worker and process that hold the lease.';
+comment on column eventstore.deliveries.lease_until is 'When the lease expires and another process may reclaim the delivery.';
+comment on column eventstore.deliveries.fence is 'Fencing token: the number of the lease. An outcome with an older number is rejected.';
 comment on column eventstore.deliveries.outcome is 'What the other side answered, for example the message id.';
-comment on column eventstore.deliveries.reason is 'Why it failed, or was last put off.';
+comment on column eventstore.deliveries.reason is 'Why it failed or was last postponed.';
 comment on column eventstore.deliveries.correlation_id is 'The update that began the chain.';
 comment on column eventstore.deliveries.created_at is 'When the effect was decided upon.';
 comment on column eventstore.deliveries.retried_at is 'When an operator last retried it; null when nobody did.';
-comment on column eventstore.deliveries.finished_at is 'When it was over; null while it holds its lane: a dead or unknown one without it is a dead letter, on which an operator must decide.';
+comment on column eventstore.deliveries.finished_at is 'When it was finished; null while it holds its ordering key. A dead or unknown delivery without it is a dead letter: an operator must decide.';
 
--- One row per bot and per chat that was written to a moment ago; a chat's is deleted once it
--- says nothing any more. The bot's row changes with every call: leave its page room for that.
-create table eventstore.flow (
+-- One row per bot and per chat that was called lately; a chat's row is deleted once it has no
+-- effect. A bot's row changes with every call: fillfactor leaves room in its page.
+create table eventstore.rate_limits (
     name         text collate "C" primary key,
     tat          timestamptz not null,
     cause        text collate "C" check (cause in ('flood', 'token', 'blocked')),
-    closed_until timestamptz,
+    suspended_until timestamptz,
     reason       text,
-    flooded      text collate "C",
-    flooded_at   timestamptz,
-    check ((cause is null) = (closed_until is null)),
-    check ((flooded is null) = (flooded_at is null))
+    limited_chat    text collate "C",
+    limited_at   timestamptz,
+    check ((cause is null) = (suspended_until is null)),
+    check ((limited_chat is null) = (limited_at is null))
 ) with (fillfactor = 50);
-comment on table eventstore.flow is 'How fast Telegram may be called, and what may not be called at all: shared by all processes, remembered over restarts.';
-comment on column eventstore.flow.name is 'Whose limit it is: the stream of a chat or of a bot, or an account at another system such as zendesk:shop.zendesk.com.';
-comment on column eventstore.flow.tat is 'The theoretical arrival time of the next call (GCRA): the calls made have used the limit up to then. Past: nothing is used up.';
-comment on column eventstore.flow.cause is 'Why it is closed: flood (Telegram asked to wait), token (it does not accept the bot''s), blocked (the customer wants no messages); null when it is not.';
-comment on column eventstore.flow.closed_until is 'No call before then. With cause token one call may try then, and puts this off for the others.';
-comment on column eventstore.flow.reason is 'What Telegram said.';
-comment on column eventstore.flow.flooded is 'Of a bot: the chat for which Telegram last asked to wait.';
-comment on column eventstore.flow.flooded_at is 'When it did. Asked for another chat soon after, it means the bot.';
+comment on table eventstore.rate_limits is 'Rate limits of calls, and which chats and bots are suspended: shared by all processes and kept over restarts.';
+comment on column eventstore.rate_limits.name is 'Whose limit it is: the stream of a chat or of a bot, or an account at another system such as zendesk:shop.zendesk.com.';
+comment on column eventstore.rate_limits.tat is 'The theoretical arrival time of the next call (GCRA): the calls made have used the limit up to then. Past: nothing is used up.';
+comment on column eventstore.rate_limits.cause is 'Why calls are suspended: flood (Telegram asked to wait), token (Telegram rejects the bot''s token), blocked (the customer blocked the bot); null when they are not.';
+comment on column eventstore.rate_limits.suspended_until is 'No call before then. With cause token, one call may probe then, and postpones this for the others.';
+comment on column eventstore.rate_limits.reason is 'What Telegram said.';
+comment on column eventstore.rate_limits.limited_chat is 'Of a bot: the chat whose call Telegram last answered with a time to wait.';
+comment on column eventstore.rate_limits.limited_at is 'When it did. If another chat is limited soon after, Telegram means the bot.';
 
 create table eventstore.timers (
     stream_id   text collate "C" primary key,

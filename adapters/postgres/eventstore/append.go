@@ -170,7 +170,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::text[], $8::text[])
 					as d(delivery_id, fence, was, state, over, unsure, outcome, reason)
 				where x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = d.was
-				returning x.lane, x.seq, x.finished_at
+				returning x.ordering_key, x.seq, x.finished_at
 			), moved_up as (`+moveUp+`)
 			select eventstore.require((select count(*) from settled) = $9, 'a lease is held by another')`,
 			r.deliveries, r.fences, r.were, r.states, r.over, r.unsure, r.outcomes, r.reasons, len(r.deliveries))

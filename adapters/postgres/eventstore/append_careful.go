@@ -51,7 +51,7 @@ with a as materialized (
 ), settled as (
     update eventstore.deliveries x set ` + settle + `
     from d join accepted a on a.ord = d.ord where x.delivery_id = d.delivery_id
-    returning x.lane, x.seq, x.finished_at
+    returning x.ordering_key, x.seq, x.finished_at
 ), moved_up as (` + moveUp + `), stored as (
     insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
         causation_id, correlation_id, actor, occurred_at, trace)

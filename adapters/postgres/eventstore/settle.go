@@ -7,18 +7,18 @@ package eventstore
 // begins anew, and what is known to be unsure no longer stands in the way.
 const settle = `
     state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = case when d.over then now() end,
-    parked = false, lease_owner = null, lease_until = null,
+    deferred = false, lease_owner = null, lease_until = null,
     attempts = case d.state when 'waiting' then 0 else x.attempts end,
     unsure = x.unsure + d.unsure::int,
     waived = case d.state when 'waiting' then x.unsure else x.waived end,
     next_attempt = case d.state when 'waiting' then now() else x.next_attempt end,
     retried_at = case d.state when 'waiting' then now() else x.retried_at end`
 
-// moveUp lets claims see the next of each lane whose head has been settled, and is over.
+// moveUp ends the deferral of the next delivery of each ordering key whose head is finished.
 const moveUp = `
-    update eventstore.deliveries n set parked = false
+    update eventstore.deliveries n set deferred = false
     from settled s, lateral (
-        select p.delivery_id from eventstore.deliveries p where p.parked and p.lane = s.lane and p.seq > s.seq order by p.seq limit 1
+        select p.delivery_id from eventstore.deliveries p where p.deferred and p.ordering_key = s.ordering_key and p.seq > s.seq order by p.seq limit 1
     ) next
     where s.finished_at is not null and n.delivery_id = next.delivery_id`
 

@@ -34,7 +34,7 @@ type Entry struct {
 	Version     domain.Version       `json:"version"`
 	Kind        domain.DeliveryKind  `json:"kind"`
 	Destination string               `json:"destination"`
-	Lane        string               `json:"lane"`
+	OrderingKey string               `json:"ordering_key"`
 	Payload     json.RawMessage      `json:"payload"`
 	State       domain.DeliveryState `json:"state"`
 	Attempts    int                  `json:"attempts"`
@@ -47,7 +47,7 @@ type Entry struct {
 	CreatedAt   time.Time            `json:"created_at"`
 	RetriedAt   *time.Time           `json:"retried_at"`
 	FinishedAt  *time.Time           `json:"finished_at"`
-	Behind      *uuid.UUID           `json:"behind"` // the head of its lane, when it waits behind one
+	Behind      *uuid.UUID           `json:"behind"` // the head of its ordering key, when it waits behind one
 }
 
 // DeadLetter reports whether the delivery is a dead letter: its ordering key waits until an
@@ -108,15 +108,15 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 	}
 	switch {
 	case which.DeadLetters && which.Behind:
-		where = append(where, `d.finished_at is null and d.lane in (select lane from eventstore.deliveries where `+deadLetters+`)`)
+		where = append(where, `d.finished_at is null and d.ordering_key in (select ordering_key from eventstore.deliveries where `+deadLetters+`)`)
 	case which.DeadLetters:
 		where = append(where, deadLetters)
 	}
 	return postgres.Collect(ctx, s.db.Pool(), "read deliveries", entry, `
-		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.lane, d.payload, d.state, d.attempts, d.unsure,
+		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.ordering_key, d.payload, d.state, d.attempts, d.unsure,
 			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
 			(select ahead.delivery_id from eventstore.deliveries ahead
-			 where d.state = 'waiting' and ahead.lane = d.lane and ahead.seq < d.seq and ahead.finished_at is null
+			 where d.state = 'waiting' and ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null
 			 order by ahead.seq limit 1)
 		from eventstore.deliveries d
 		where `+strings.Join(where, ` and `)+`
@@ -126,7 +126,7 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 
 func entry(row pgx.CollectableRow) (e Entry, err error) {
 	var payload []byte
-	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.Lane, &payload, &e.State, &e.Attempts, &e.Unsure,
+	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.OrderingKey, &payload, &e.State, &e.Attempts, &e.Unsure,
 		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
 	if err == nil {
 		e.Payload, err = postgres.Unescape(payload)

@@ -38,7 +38,7 @@ func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.De
 	n := len(deliveries)
 	ids, chains := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
 	streams, kinds, destinations := make([]string, n), make([]string, n), make([]string, n)
-	lanes, payloads := make([]string, n), make([]string, n)
+	keys, payloads := make([]string, n), make([]string, n)
 	versions, priorities := make([]int64, n), make([]int16, n)
 	for i, d := range deliveries {
 		payload, err := json.Marshal(d.Payload)
@@ -46,18 +46,18 @@ func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.De
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
 		ids[i], chains[i], streams[i], versions[i] = postgres.UUID(d.ID), postgres.UUID(d.Correlation), string(d.Stream), int64(d.Version)
-		kinds[i], destinations[i], lanes[i] = string(d.Kind), d.Destination, d.OrderingKey
+		kinds[i], destinations[i], keys[i] = string(d.Kind), d.Destination, d.OrderingKey
 		payloads[i], priorities[i] = *postgres.Escape(payload, false), int16(d.Priority)
 	}
 	// seq follows the feed order, which keeps the deliveries of each chat in order.
 	_, err := tx.Exec(ctx, `
-		insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, lane, payload, priority, correlation_id)
-		select delivery_id, stream_id, version, kind, destination, lane, payload::jsonb, priority, correlation_id
+		insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, priority, correlation_id)
+		select delivery_id, stream_id, version, kind, destination, ordering_key, payload::jsonb, priority, correlation_id
 		from unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::uuid[])
-			with ordinality as d(delivery_id, stream_id, version, kind, destination, lane, payload, priority, correlation_id, ord)
+			with ordinality as d(delivery_id, stream_id, version, kind, destination, ordering_key, payload, priority, correlation_id, ord)
 		order by ord
 		on conflict (delivery_id) do nothing`,
-		ids, streams, versions, kinds, destinations, lanes, payloads, priorities, chains)
+		ids, streams, versions, kinds, destinations, keys, payloads, priorities, chains)
 	if err != nil {
 		return fmt.Errorf("write %d deliveries: %w", n, err)
 	}
@@ -85,9 +85,9 @@ func (s *Store) Notify(bot string) { s.ready.Of(bot).Notify() }
 const ClaimSQL = `
 with heads as (
     select d.delivery_id from eventstore.deliveries d
-    where d.state = 'waiting' and not d.parked and d.destination = $1 and d.next_attempt <= now()
+    where d.state = 'waiting' and not d.deferred and d.destination = $1 and d.next_attempt <= now()
       and d.seq = (select first.seq from eventstore.deliveries first
-                   where first.lane = d.lane and first.finished_at is null order by first.seq limit 1)
+                   where first.ordering_key = d.ordering_key and first.finished_at is null order by first.seq limit 1)
     order by d.priority desc, d.seq
     limit $3
     for update skip locked
@@ -95,9 +95,9 @@ with heads as (
 update eventstore.deliveries d
 set state = 'sending', attempts = attempts + 1, fence = fence + 1, lease_owner = $2, lease_until = now() + $4
 from heads where d.delivery_id = heads.delivery_id
-returning d.delivery_id, d.stream_id, d.version, d.kind, d.lane, d.payload, d.priority, d.correlation_id,
+returning d.delivery_id, d.stream_id, d.version, d.kind, d.ordering_key, d.payload, d.priority, d.correlation_id,
     d.attempts, d.unsure, d.waived, d.fence, now() - coalesce(d.retried_at, d.created_at),
-    exists (select from eventstore.flow f where f.name in (d.lane, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
+    exists (select from eventstore.rate_limits f where f.name in (d.ordering_key, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
     coalesce((select e.trace from eventstore.events e where e.stream_id = d.stream_id and e.version = d.version), '')`
 
 // ClaimsAtOnce is how many claims may have a connection at once. Each destination claims for
@@ -192,13 +192,13 @@ func (s *Store) DeferFollowers(ctx context.Context) error {
 		tag, err := s.db.Pool().Exec(ctx, `
 			with behind as (
 				select d.delivery_id from eventstore.deliveries d
-				where d.state = 'waiting' and not d.parked and d.created_at < now() - $1::interval
+				where d.state = 'waiting' and not d.deferred and d.created_at < now() - $1::interval
 				  and exists (select from eventstore.deliveries ahead
-				              where ahead.lane = d.lane and ahead.seq < d.seq and ahead.finished_at is null)
+				              where ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null)
 				limit $2
 				for update skip locked
 			)
-			update eventstore.deliveries d set parked = true from behind where d.delivery_id = behind.delivery_id`,
+			update eventstore.deliveries d set deferred = true from behind where d.delivery_id = behind.delivery_id`,
 			deferAfter, deferBatch)
 		if err != nil {
 			return fmt.Errorf("defer deliveries: %w", err)
@@ -209,18 +209,18 @@ func (s *Store) DeferFollowers(ctx context.Context) error {
 	// is deferred at that very moment is missed then, and found here. The recursion takes
 	// one step per ordering key.
 	tag, err := s.db.Pool().Exec(ctx, `
-		with recursive lanes as (
-			select min(lane) as lane from eventstore.deliveries where parked
+		with recursive keys as (
+			select min(ordering_key) as ordering_key from eventstore.deliveries where deferred
 			union all
-			select (select min(lane) from eventstore.deliveries where parked and lane > l.lane) from lanes l where l.lane is not null
+			select (select min(ordering_key) from eventstore.deliveries where deferred and ordering_key > l.ordering_key) from keys l where l.ordering_key is not null
 		)
-		update eventstore.deliveries d set parked = false
-		from lanes l, lateral (
-			select p.delivery_id, p.seq from eventstore.deliveries p where p.parked and p.lane = l.lane order by p.seq limit 1
+		update eventstore.deliveries d set deferred = false
+		from keys l, lateral (
+			select p.delivery_id, p.seq from eventstore.deliveries p where p.deferred and p.ordering_key = l.ordering_key order by p.seq limit 1
 		) first
 		where d.delivery_id = first.delivery_id
 		  and not exists (select from eventstore.deliveries ahead
-		                  where ahead.lane = l.lane and ahead.seq < first.seq and ahead.finished_at is null)`)
+		                  where ahead.ordering_key = l.ordering_key and ahead.seq < first.seq and ahead.finished_at is null)`)
 	if err != nil {
 		return fmt.Errorf("find deferred heads: %w", err)
 	}

@@ -53,22 +53,22 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 		), asked as (
 			select * from (values ($1::text, $2::interval, $3::interval), ($4, $5, $6)) as a(name, every, slack) where name <> ''
 		), held as materialized (
-			select f.name, f.tat, f.cause, f.closed_until, f.reason from eventstore.flow f where f.name in ($1, $4) order by f.name for update
+			select f.name, f.tat, f.cause, f.suspended_until, f.reason from eventstore.rate_limits f where f.name in ($1, $4) order by f.name for update
 		), seen as (
 			select a.name, case when shut then h.cause end as cause, case when shut then h.reason end as reason,
 				case when shut and h.cause = 'blocked' then $9::interval
-				     when shut then h.closed_until - now
+				     when shut then h.suspended_until - now
 				     when a.every > interval '0' then greatest(h.tat - a.slack - now, interval '0')
 				     else interval '0' end as wait
-			from clock, asked a left join held h using (name) cross join lateral (select h.closed_until > now) as s(shut)
+			from clock, asked a left join held h using (name) cross join lateral (select h.suspended_until > now) as s(shut)
 		), taken as (
-			insert into eventstore.flow as f (name, tat)
+			insert into eventstore.rate_limits as f (name, tat)
 			select a.name, now + a.every from clock, asked a where not exists (select from seen where wait > interval '0')
 			on conflict (name) do update
 			set tat = greatest(excluded.tat, f.tat + (select a.every from asked a where a.name = f.name)),
-				closed_until = case f.cause when 'token' then (select now from clock) + $8::interval else f.closed_until end
+				suspended_until = case f.cause when 'token' then (select now from clock) + $8::interval else f.suspended_until end
 			where exists (select from clock, asked a where a.name = f.name
-			              and (f.closed_until is null or f.closed_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
+			              and (f.suspended_until is null or f.suspended_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
 			returning f.cause
 		)
 		select s.name = $4, s.wait, coalesce(s.cause, ''), coalesce(s.reason, ''),
@@ -109,11 +109,11 @@ func (f *RateLimiter) Suspend(ctx context.Context, name domain.StreamID, cause c
 }
 
 const suspend = `
-	insert into eventstore.flow as f (name, tat, cause, closed_until, reason)
+	insert into eventstore.rate_limits as f (name, tat, cause, suspended_until, reason)
 	select $1, now, $2, case $2 when 'blocked' then 'infinity' else now + $3::interval end, $4
 	from (select coalesce($5::timestamptz, now())) as clock(now)
 	on conflict (name) do update
-	set cause = excluded.cause, closed_until = greatest(f.closed_until, excluded.closed_until), reason = excluded.reason
+	set cause = excluded.cause, suspended_until = greatest(f.suspended_until, excluded.suspended_until), reason = excluded.reason
 	where f.cause is distinct from 'blocked'`
 
 // RetryAfter records that Telegram answered a call to a chat with 429 and a time to wait.
@@ -122,15 +122,15 @@ const suspend = `
 func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error {
 	var b pgx.Batch // the bot first, as in Admit
 	b.Queue(`
-		insert into eventstore.flow as f (name, tat, flooded, flooded_at)
+		insert into eventstore.rate_limits as f (name, tat, limited_chat, limited_at)
 		select $1, now, $2, now from (select coalesce($6::timestamptz, now())) as clock(now)
 		on conflict (name) do update
-		set flooded = excluded.flooded, flooded_at = excluded.flooded_at,
-			(cause, closed_until, reason) = (
+		set limited_chat = excluded.limited_chat, limited_at = excluded.limited_at,
+			(cause, suspended_until, reason) = (
 				select case when again then 'flood' else f.cause end,
-					case when again then greatest(f.closed_until, excluded.flooded_at + $3::interval) else f.closed_until end,
+					case when again then greatest(f.suspended_until, excluded.limited_at + $3::interval) else f.suspended_until end,
 					case when again then $4 else f.reason end
-				from (select f.flooded <> excluded.flooded and f.flooded_at > excluded.flooded_at - $5::interval) as x(again))`,
+				from (select f.limited_chat <> excluded.limited_chat and f.limited_at > excluded.limited_at - $5::interval) as x(again))`,
 		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now())
 	b.Queue(suspend, chat, commands.CauseFlood, wait, postgres.CleanText(reason), f.now())
 	if err := f.db.Pool().SendBatch(ctx, &b).Close(); err != nil {
@@ -142,7 +142,7 @@ func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID,
 // Resume ends the suspension of a chat or a bot for a cause.
 func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
 	_, err := f.db.Pool().Exec(ctx, `
-		update eventstore.flow set cause = null, closed_until = null, reason = null where name = $1 and cause = $2`, name, cause)
+		update eventstore.rate_limits set cause = null, suspended_until = null, reason = null where name = $1 and cause = $2`, name, cause)
 	if err != nil {
 		return fmt.Errorf("resume calls of %s: %w", name, err)
 	}
@@ -150,7 +150,7 @@ func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause co
 }
 
 // moveOrderingKey leaves finished deliveries as they are.
-const moveOrderingKey = `update eventstore.deliveries set lane = $2 where lane = $1 and kind = $3 and finished_at is null`
+const moveOrderingKey = `update eventstore.deliveries set ordering_key = $2 where ordering_key = $1 and kind = $3 and finished_at is null`
 
 // MoveOrderingKey gives the unsent messages of a group the ordering key of the group's new
 // chat id, before all messages that are enqueued there later.
@@ -165,9 +165,9 @@ func (f *RateLimiter) MoveOrderingKey(ctx context.Context, from, to domain.Strea
 // call has succeeded.
 func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit, error) {
 	rows, err := f.db.Pool().Query(ctx, `
-		select name, cause, coalesce(reason, '') from eventstore.flow
+		select name, cause, coalesce(reason, '') from eventstore.rate_limits
 		where name >= 'bot-' and name < 'bot.' and cause is not null
-		  and (cause = 'token' or closed_until > coalesce($1::timestamptz, now()))`, f.now())
+		  and (cause = 'token' or suspended_until > coalesce($1::timestamptz, now()))`, f.now())
 	if err != nil {
 		return nil, fmt.Errorf("look for suspended bots: %w", err)
 	}
@@ -189,12 +189,12 @@ func (f *RateLimiter) DeleteExpired(ctx context.Context) (int64, error) {
 	// SKIP LOCKED leaves rows that another process is about to change.
 	tag, err := f.db.Pool().Exec(ctx, `
 		with idle as (
-			select f.name from eventstore.flow f, (select coalesce($1::timestamptz, now())) as clock(now)
-			where f.tat < now and (f.cause is null or f.cause = 'flood' and f.closed_until < now)
-			  and (f.flooded_at is null or f.flooded_at < now - $2::interval)
+			select f.name from eventstore.rate_limits f, (select coalesce($1::timestamptz, now())) as clock(now)
+			where f.tat < now and (f.cause is null or f.cause = 'flood' and f.suspended_until < now)
+			  and (f.limited_at is null or f.limited_at < now - $2::interval)
 			for update of f skip locked
 		)
-		delete from eventstore.flow f using idle where f.name = idle.name`, f.now(), floodWindow)
+		delete from eventstore.rate_limits f using idle where f.name = idle.name`, f.now(), floodWindow)
 	if err != nil {
 		return 0, fmt.Errorf("delete expired rate limits: %w", err)
 	}
