@@ -5,16 +5,20 @@ import (
 	"time"
 )
 
-// Round is one try to take a batch of chats to the store, as whoever watches a Handler
-// is told of it.
+// An Observer is told about every commit of a Handler. It must return quickly.
+type Observer interface {
+	Committed(Commit)
+}
+
+// Commit describes one try to commit a batch of streams.
 type Commit struct {
-	Begun      time.Time     // the batch was taken up
-	Appending  time.Time     // its events went to the store
+	Begun      time.Time     // when the batch was taken from the queues
+	Appending  time.Time     // when its events were sent to the store
 	AppendTime time.Duration // of the append; 0 when there was nothing to append
 	Streams    int
-	Cached     int // streams whose state was in memory
-	Events     int // that went to the store
-	Conflicts  int // streams on which another writer was faster
+	Cached     int // streams whose state was cached
+	Events     int // that were appended
+	Conflicts  int // streams that another writer had appended to
 	Err        error
 	Traced     []Traced // the requests whose trace is sampled
 }
@@ -25,9 +29,9 @@ type Traced struct {
 	Since time.Time
 }
 
-// tell tells of a round. A handler that nobody watches has nothing to count.
+// observeCommit tells the observer about a commit.
 func (h *Handler) observeCommit(r Commit, tried, appending []*streamQueue, errs []error) {
-	if h.observe == nil {
+	if h.observer == nil {
 		return
 	}
 	r.Streams = len(tried)
@@ -49,15 +53,15 @@ func (h *Handler) observeCommit(r Commit, tried, appending []*streamQueue, errs 
 			r.Conflicts++
 		}
 	}
-	h.observe(r)
+	h.observer.Committed(r)
 }
 
-// Waiting is how many requests wait to be taken up.
+// Waiting returns how many requests wait in the queues.
 func (h *Handler) Waiting() int {
 	h.queues.mu.Lock()
 	defer h.queues.mu.Unlock()
 	return h.queues.waiting
 }
 
-// Full tells whether a request that came now would be refused with ErrBusy.
+// Full reports whether a new request would be rejected with ErrBusy.
 func (h *Handler) Full() bool { return h.Waiting() >= maxWaiting }

@@ -10,8 +10,8 @@ import (
 
 func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 	store := newMemory()
-	var rounds []commands.Commit // one handler, one batch at a time
-	h := handler(t, store, commands.Config{Committers: 1, Observe: func(r commands.Commit) { rounds = append(rounds, r) }})
+	var commits observed // one handler, one batch at a time
+	h := handler(t, store, commands.Config{Committers: 1, Observer: &commits})
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ask := func(r commands.Request) {
 		t.Helper()
@@ -29,16 +29,16 @@ func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 	h.Close()
 
 	want := []struct{ remembered, conflicts, traced int }{{0, 0, 0}, {1, 0, 1}, {1, 1, 0}, {0, 0, 0}}
-	if len(rounds) != len(want) {
-		t.Fatalf("told of %d rounds, want %d: %+v", len(rounds), len(want), rounds)
+	if len(commits) != len(want) {
+		t.Fatalf("told of %d commits, want %d: %+v", len(commits), len(want), commits)
 	}
-	for i, r := range rounds {
+	for i, r := range commits {
 		if r.Streams != 1 || r.Events != 1 || r.AppendTime <= 0 || r.Appending.Before(r.Begun) || r.Begun.Before(begun) ||
 			r.Cached != want[i].remembered || r.Conflicts != want[i].conflicts || len(r.Traced) != want[i].traced {
 			t.Errorf("round %d is %+v, want %+v", i, r, want[i])
 		}
 	}
-	if one := rounds[1].Traced[0]; one.Trace != trace || one.Since.After(rounds[1].Begun) {
+	if one := commits[1].Traced[0]; one.Trace != trace || one.Since.After(commits[1].Begun) {
 		t.Errorf("the traced request is %+v", one)
 	}
 	for i, e := range store.events(anna) {
@@ -47,3 +47,8 @@ func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
 		}
 	}
 }
+
+// observed collects what an observer is told.
+type observed []commands.Commit
+
+func (o *observed) Committed(c commands.Commit) { *o = append(*o, c) }

@@ -15,95 +15,105 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Request is a command for one stream, with what must be recorded beside the
-// events it leads to.
+// Request is a command for one stream, with the metadata of the events that it leads to.
 type Request struct {
 	Stream      domain.StreamID
 	Command     chat.Command
 	Actor       domain.Actor
 	Causation   uuid.UUID // the event it answers; Nil when it came from outside
 	Correlation uuid.UUID // Nil begins a new chain
-	Trace       string    // W3C traceparent of whoever asks; "" when it is not sampled
+	Trace       string    // W3C traceparent of the caller; "" when it is not sampled
 	At          time.Time
 	Update      *Update     // the update it consumes
 	Settles     *Settlement // the delivery attempt it consumes
 	Wait        time.Duration
 }
 
-// Update is what a received update is recognised and kept by.
+// Update identifies a received update, and keeps its bytes.
 type Update struct {
 	Bot string
 	ID  int64
 	Raw []byte
 }
 
-// Result is what a request led to: these events from version First on, or none
-// when it was a repeat or there was nothing to do.
+// Result holds the events that a request led to, from version First on. It has none when
+// the request was a repeat or there was nothing to do.
 type Result struct {
 	First  domain.Version
 	Events []domain.Event
-	Wake   time.Time // of a chat.Elapse: when time next brings something about; zero is never
+	Wake   time.Time // of a chat.Elapse: the chat's next deadline; zero when there is none
 }
 
-// Handler takes requests from load to commit. Requests of one stream are decided
-// one after the other; all that wait at the same moment, of however many streams,
-// share one commit, so that the price of a durable write is divided among them.
+// Handler loads the state of a chat, decides a request, and commits the events. Requests
+// for one stream are decided one after the other. All requests that wait at the same
+// moment, for any number of streams, share one commit, which divides the cost of a durable
+// write among them.
 //
-// It has no workers of its own: who comes while fewer than the wanted number of
-// batches are on their way carries one, with everything that waits. A request that
-// comes alone is handled without changing hands.
+// A Handler has no goroutines of its own. The caller of Handle commits a batch of all
+// waiting requests, unless Config.Committers batches are being committed already. So a
+// request that comes alone is handled in the goroutine of its caller.
 type Handler struct {
-	store   Store
-	states  *lru.Cache[domain.StreamID, folded]
-	queues  *queues
-	with    func(bot string) chat.Settings
-	batch   int
-	observe func(Commit)
-	shared  atomic.Int64 // until then, in Unix nanoseconds; see sharedFor
-	ctx     context.Context
-	stop    context.CancelFunc
+	store    Store
+	states   *lru.Cache[domain.StreamID, folded]
+	queues   *queues
+	settings SettingsProvider
+	batch    int
+	observer Observer
+	shared   atomic.Int64 // until this time in Unix nanoseconds; see sharedFor
+	ctx      context.Context
+	stop     context.CancelFunc
 }
 
-// folded is a chat's state at a version, as it was committed.
+// folded is the committed state of a chat at a version.
 type folded struct {
 	state   chat.State
 	version domain.Version
 }
 
-// Settings of a Handler; zero values take the defaults.
+// Config configures a Handler. Zero values mean the defaults.
 type Config struct {
-	Committers int          // batches on their way to the store at once
-	Batch      int          // streams in one commit
-	Cached     int          // chats whose state is kept in memory
-	Observe    func(Commit) // is told of every round, and must be quick; may be nil
-
-	// With is what a bot's decisions are taken with; nil is zero Settings.
-	With func(bot string) chat.Settings
+	Committers int              // batches that are committed at the same time
+	Batch      int              // streams in one commit
+	Cached     int              // chats whose state is kept in memory
+	Settings   SettingsProvider // nil gives every bot zero settings
+	Observer   Observer         // may be nil
 }
 
+// SettingsProvider returns the settings that decisions for a bot are made under.
+type SettingsProvider interface {
+	SettingsOf(bot string) chat.Settings
+}
+
+// SettingsFunc is a function as a SettingsProvider.
+type SettingsFunc func(bot string) chat.Settings
+
+// SettingsOf calls f.
+func (f SettingsFunc) SettingsOf(bot string) chat.Settings { return f(bot) }
+
 const (
-	// While one batch waits for the disk the next is on its way; more only makes the
-	// batches smaller: three carried a tenth less on 2 cores (see docs/benchmarks.md).
+	// While one batch waits for the disk, the next one is decided. More committers make the
+	// batches smaller: three had a tenth less throughput on 2 cores (see docs/benchmarks.md).
 	defaultCommitters = 2
-	// A hundred-odd streams amortise the commit; beyond that a batch's own
-	// latency grows faster than the throughput.
+	// 128 streams are enough to amortise the commit. In larger batches latency grows faster
+	// than throughput.
 	defaultBatch = 128
-	// About 1 KiB each with full lists, some 20 MiB; more for those in which long texts
-	// wait for a person.
+	// A state takes about 1 KiB, so all take some 20 MiB. A chat whose ticket keeps long
+	// texts for an operator takes more.
 	defaultCached = 20_000
-	// Decisions are repeated when another process was faster. Each round reads
-	// what it wrote, so more than a few mean two processes fight over one chat.
+	// A decision is repeated after a conflict with another process. Each try reads the events
+	// of the other process, so more than a few tries mean that two processes keep writing to
+	// the same chat.
 	maxTries = 16
-	// sharedFor is how long, after a conflict, each chat's state is brought up to date
-	// before it is decided upon: another process is writing to the same chats, and what
-	// is decided on a state from memory would often be refused and decided again.
+	// For sharedFor after a conflict, every cached state is updated from the store before a
+	// decision: another process writes to the same chats, and appends that were decided on a
+	// cached state would often conflict.
 	sharedFor = time.Second
-	// A commit that takes longer is reported as failed; its streams are then
-	// read anew, so nothing is lost if it arrives after all.
+	// A commit that takes longer is reported as failed. Its streams are read again
+	// afterwards, so nothing is lost if it succeeded after all.
 	commitTimeout = 4 * time.Second
 )
 
-// NewHandler returns a handler on a store.
+// NewHandler returns a handler that loads from and appends to a store.
 func NewHandler(store Store, s Config) *Handler {
 	orDefault := func(n, d int) int {
 		if n <= 0 {
@@ -115,20 +125,24 @@ func NewHandler(store Store, s Config) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, with: s.With, batch: orDefault(s.Batch, defaultBatch), observe: s.Observe}
+	h := &Handler{store: store, states: states, settings: s.Settings, batch: orDefault(s.Batch, defaultBatch), observer: s.Observer}
+	if h.settings == nil {
+		h.settings = SettingsFunc(func(string) chat.Settings { return chat.Settings{} })
+	}
 	h.queues = newQueues(orDefault(s.Committers, defaultCommitters), func() { h.commitReady() })
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h
 }
 
-// Close refuses new requests, lets the waiting ones finish, and returns then.
+// Close rejects new requests with ErrClosed and returns when the waiting ones are finished.
 func (h *Handler) Close() {
 	h.queues.close()
 	h.stop()
 }
 
-// carry takes one batch to the store, if one is ready and may go. What became
-// ready meanwhile is carried by somebody else, so that no caller waits for others.
+// commitReady commits one batch, if one is ready and fewer than Config.Committers are being
+// committed. Batches that became ready meanwhile are committed in another goroutine, so that
+// no caller waits for the requests of others.
 func (h *Handler) commitReady() {
 	batch := h.queues.take(h.batch)
 	if batch == nil {
@@ -136,7 +150,7 @@ func (h *Handler) commitReady() {
 	}
 	h.commit(batch)
 	if next := h.queues.release(batch, h.batch); next != nil {
-		go func() { // Close waits for it: its batch counts as carried
+		go func() { // Close waits for it: its batch is counted in queues.committing
 			for ; next != nil; next = h.queues.release(next, h.batch) {
 				h.commit(next)
 			}
@@ -144,8 +158,8 @@ func (h *Handler) commitReady() {
 	}
 }
 
-// Handle decides a request and returns when its events are durable. An error
-// from ctx says nothing about whether they will be.
+// Handle decides a request and returns when its events are durable. After an error from
+// ctx it is unknown whether they will be.
 func (h *Handler) Handle(ctx context.Context, r Request) (Result, error) {
 	results, err := h.HandleAll(ctx, []Request{r})
 	if err != nil {
@@ -154,8 +168,8 @@ func (h *Handler) Handle(ctx context.Context, r Request) (Result, error) {
 	return results[0], nil
 }
 
-// HandleAll is Handle for several requests; those of one stream are decided in
-// the order given. The error joins those of the requests that failed.
+// HandleAll handles several requests. Requests for one stream are decided in the given
+// order. The error joins the errors of the requests that failed.
 func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, error) {
 	waiting := make([]*pending, len(requests))
 	for i, r := range requests {
@@ -181,14 +195,14 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 	return results, errors.Join(failed...)
 }
 
-// commit takes a batch of lines to the store: load, fold, decide, append, and
-// again for the lines that another writer was faster on.
+// commit loads, folds, decides and appends a batch of streams. It repeats this for the
+// streams on which the append conflicted with another writer.
 func (h *Handler) commit(batch []*streamQueue) {
 	ctx, cancel := context.WithTimeout(h.ctx, commitTimeout)
 	defer cancel()
 	work := batch
-	for round := 0; len(work) > 0; round++ {
-		if round == maxTries {
+	for try := 0; len(work) > 0; try++ {
+		if try == maxTries {
 			h.fail(work, ErrConflict)
 			return
 		}
@@ -216,8 +230,8 @@ func (h *Handler) commit(batch []*streamQueue) {
 	}
 }
 
-// decideAll decides each line. It returns the appends with their lines, and the lines that
-// ask for a fresh state; all others are finished.
+// decideAll decides the requests of each stream. It returns the appends with their streams,
+// and the streams that need a fresh state. All others are finished.
 func (h *Handler) decideAll(ctx context.Context, work []*streamQueue) (appends []Append, appending, again []*streamQueue) {
 	for _, l := range work {
 		a, err := h.decide(ctx, l)
@@ -235,8 +249,8 @@ func (h *Handler) decideAll(ctx context.Context, work []*streamQueue) (appends [
 	return appends, appending, again
 }
 
-// conclude finishes the lines whose append was taken or is refused for good, and returns
-// those to be decided again.
+// finishAppended finishes the streams whose append succeeded or failed for good, and returns
+// those that must be decided again.
 func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again []*streamQueue) {
 	for i, l := range appended {
 		switch {
@@ -255,8 +269,8 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 	return again
 }
 
-// load gives each line its chat's state: from memory, or folded from the store.
-// A stale state is brought up to date with what was appended since.
+// load sets the state of each stream, from the cache or folded from the store. A stale
+// state is updated with the events that were appended since.
 func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
 	var cursors []Cursor
 	var cold []*streamQueue
@@ -287,12 +301,13 @@ func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
 	return nil
 }
 
-// decide folds the line's requests one by one into what is to be appended.
-// Updates that wait together are taken in the order of their ids. ErrConflict
-// asks for a fresh state: one from memory may be behind another process's writes,
-// which an append would notice, but a decision to do nothing would not.
+// decide decides the requests of one stream, one after the other, and returns the append
+// of all their events. Updates that wait together are decided in the order of their ids.
+// decide returns ErrConflict to ask for a fresh state: a cached state may be behind the
+// writes of another process. An append would detect that, a decision to do nothing would
+// not.
 //
-// A panic is this chat's error: it must not take the other chats down.
+// A panic becomes the error of this stream; the other streams of the batch are not affected.
 func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -305,14 +320,11 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 	l.sortUpdates()
 	a = Append{Stream: l.stream, Expected: l.base.version}
 	l.decided = l.base
-	var with chat.Settings
-	if h.with != nil {
-		with = h.with(l.stream.Bot())
-	}
+	settings := h.settings.SettingsOf(l.stream.Bot())
 	var update *Update // the last one consumed
 	for _, p := range l.taken {
 		if update != nil && p.Update != nil && p.Update.ID == update.ID {
-			p.repeated = true // twice at once; they were sorted, so the two are neighbours
+			p.repeated = true // the updates are sorted, so duplicates are neighbours
 		}
 		if p.settled() {
 			continue
@@ -326,17 +338,14 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 			continue
 		}
 		_, receiving := command.(chat.Receive)
-		if h.with != nil && !receiving { // what is received is only taken in
-			command = chat.Told{Command: command, With: with}
-		}
-		events, err := chat.Decider.Decide(l.decided.state, command)
-		if len(events) == 0 && !l.fresh && !receiving { // what was heard once stays heard
+		events, err := chat.Decider.Decide(l.decided.state, command, settings)
+		if len(events) == 0 && !l.fresh && !receiving { // a received update stays received
 			l.stale = true
 			return Append{}, ErrConflict
 		}
 		p.result.Events, p.refusal = events, err
 		if _, elapsing := p.Command.(chat.Elapse); elapsing {
-			p.result.Wake = chat.Wake(chat.Decider.Fold(l.decided.state, events...), with)
+			p.result.Wake = chat.Wake(chat.Decider.Fold(l.decided.state, events...), settings)
 		}
 		if len(events) == 0 {
 			continue
@@ -351,16 +360,16 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 		}
 		l.decided = folded{chat.Decider.Fold(l.decided.state, events...), l.decided.version + domain.Version(len(events))}
 	}
-	if at := chat.Wake(l.decided.state, with); !at.Equal(chat.Wake(l.base.state, with)) {
+	if at := chat.Wake(l.decided.state, settings); !at.Equal(chat.Wake(l.base.state, settings)) {
 		wake := at
 		a.Wake = &wake
 	}
 	return a, nil
 }
 
-// recall asks the store for what the state, which has bounds, may have forgotten: whether a
-// message was received before, which makes it a repeat, and whether an operator acted
-// before, which the command is told.
+// checkStore asks the store for what the bounded state may have forgotten: whether a message
+// is a repeat, and whether an operator acted under this idempotency key before. The latter
+// is passed on in the command.
 func (h *Handler) checkStore(ctx context.Context, l *streamQueue, command chat.Command) (_ chat.Command, repeat bool, err error) {
 	switch c := command.(type) {
 	case chat.Receive:
@@ -377,7 +386,7 @@ func (h *Handler) checkStore(ctx context.Context, l *streamQueue, command chat.C
 	return command, false, nil
 }
 
-// newEvents gives a request's events their ids and its metadata.
+// newEvents returns the events with new ids and the metadata of the request.
 func (p *pending) newEvents(events []domain.Event) []NewEvent {
 	out := make([]NewEvent, len(events))
 	chain := p.Correlation
@@ -394,8 +403,8 @@ func (p *pending) newEvents(events []domain.Event) []NewEvent {
 	return out
 }
 
-// fail ends the lines' requests with an error, and forgets their states: whether
-// the last append arrived is not known.
+// fail finishes the requests of the streams with an error. It removes their states from the
+// cache, because it is unknown whether the last append succeeded.
 func (h *Handler) fail(work []*streamQueue, err error) {
 	for _, l := range work {
 		h.states.Remove(l.stream)

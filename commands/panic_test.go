@@ -13,7 +13,7 @@ import (
 func TestAPanicIsToldByWhereItWasAndNotByWhatWasThrown(t *testing.T) {
 	t.Parallel()
 	throw := func(f func()) error {
-		h := commands.NewHandler(&memory{}, commands.Config{With: func(string) chat.Settings { f(); return chat.Settings{} }})
+		h := commands.NewHandler(&memory{}, commands.Config{Settings: commands.SettingsFunc(func(string) chat.Settings { f(); return chat.Settings{} })})
 		t.Cleanup(h.Close)
 		_, err := h.Handle(t.Context(), update(anna, 1))
 		return err

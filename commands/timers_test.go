@@ -29,11 +29,11 @@ func (m *memory) wakes() (list []string) {
 func TestAnAppendSetsATimeWhenItsEventsChangeIt(t *testing.T) {
 	t.Parallel()
 	store := newMemory()
-	settings := one
-	settings.With = func(string) chat.Settings {
+	config := one
+	config.Settings = commands.SettingsFunc(func(string) chat.Settings {
 		return chat.Settings{Knowledge: &dialog.Knowledge{Targets: map[dialog.Priority]dialog.Target{dialog.Low: {FirstResponse: time.Hour, Resolution: 2 * time.Hour}}}}
-	}
-	h := handler(t, store, settings)
+	})
+	h := handler(t, store, config)
 	want := []string{}
 	for _, c := range []struct {
 		request commands.Request

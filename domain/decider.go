@@ -3,18 +3,18 @@
 // times and ids arrive in commands.
 package domain
 
-// A Decider is an aggregate as three pure functions. Decide says which events a
-// command leads to in a state: none when what is asked is already so, a named
-// error when it is refused. Evolve takes one event into the state and never
-// fails, because what has happened cannot be refused any more.
-type Decider[State, Command any] struct {
+// A Decider is an aggregate as three pure functions. Decide returns the events that a
+// command leads to in a state, under the settings of the bot: none when the command was
+// carried out before, or a named error when the domain refuses it. Evolve applies one event
+// to the state. It never fails, because an event has already happened.
+type Decider[State, Command, Settings any] struct {
 	Initial func() State
-	Decide  func(State, Command) ([]Event, error)
+	Decide  func(State, Command, Settings) ([]Event, error)
 	Evolve  func(State, Event) State
 }
 
-// Fold takes events into a state, oldest first.
-func (d Decider[State, Command]) Fold(state State, events ...Event) State {
+// Fold applies events to a state, oldest first.
+func (d Decider[State, Command, Settings]) Fold(state State, events ...Event) State {
 	for _, event := range events {
 		state = d.Evolve(state, event)
 	}

@@ -118,7 +118,7 @@ func (o *office) handle(_ context.Context, r commands.Request) (commands.Result,
 	}
 	events, err := chat.Decider.Decide(
 		fold(o.streams[r.Stream]),
-		chat.Told{Command: r.Command, With: chat.Settings{Knowledge: knowledge}},
+		r.Command, chat.Settings{Knowledge: knowledge},
 	)
 	result := commands.Result{First: domain.Version(len(o.streams[r.Stream]) + 1), Events: events}
 	o.record(r.Stream, r.Actor, events...)

@@ -113,7 +113,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	if err != nil {
 		return err
 	}
-	handler := commands.NewHandler(store, commands.Config{Committers: 1, Cached: 1, With: with})
+	handler := commands.NewHandler(store, commands.Config{Committers: 1, Cached: 1, Settings: commands.SettingsFunc(with)})
 	defer handler.Close()
 	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
 	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: domain.OperatorActor(c.As), At: act.At})

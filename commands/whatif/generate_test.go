@@ -95,7 +95,7 @@ func (l *life) recorded() whatif.Chat {
 
 // handle records what a request leads to, as the handler and the store do.
 func (l *life) handle(r commands.Request) error {
-	events, err := chat.Decider.Decide(l.state, chat.Told{Command: r.Command, With: l.with()})
+	events, err := chat.Decider.Decide(l.state, r.Command, l.with())
 	chain := r.Correlation
 	for i, event := range events {
 		number := int64(len(l.chat.History) + 1)

@@ -269,7 +269,7 @@ func (b *sandbox) put(command chat.Command, then decision) (now []domain.Recorde
 // then: a ticket is referred, and what is asked for is done. All else comes when it
 // came then.
 func (b *sandbox) decide(command chat.Command, then decision, at time.Time) ([]domain.Recorded, error) {
-	events, err := chat.Decider.Decide(b.state, chat.Told{Command: command, With: b.with(then)})
+	events, err := chat.Decider.Decide(b.state, command, b.with(then))
 	now := b.take(events, then, at)
 	for _, r := range now {
 		if r.ID != uuid.Nil {

@@ -158,6 +158,6 @@ func silent(state chat.State, r domain.Recorded, with chat.Settings) bool {
 	if !called {
 		return true
 	}
-	events, err := chat.Decider.Decide(state, chat.Told{Command: request.Command, With: with})
+	events, err := chat.Decider.Decide(state, request.Command, with)
 	return err == nil && len(events) == 0
 }

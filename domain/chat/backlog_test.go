@@ -87,7 +87,7 @@ func TestOnlyWhatIsTooOldWaitsAndWhatComesBehindIt(t *testing.T) {
 	anyAge := dialogtest.Shop
 	anyAge.Backlog = 0
 	old := wrote(1, "hello")
-	o = given(t, old).When(chat.Told{Command: chat.Respond{To: 1, Event: old, At: noon.Add(1000 * time.Hour)}, With: chat.Settings{Knowledge: &anyAge}})
+	o = given(t, old).When(under{chat.Respond{To: 1, Event: old, At: noon.Add(1000 * time.Hour)}, chat.Settings{Knowledge: &anyAge}})
 	if only[chat.Understood](t, o).Intent != "greeting" {
 		t.Errorf("without a limit there are %+v", o.Events)
 	}
@@ -132,7 +132,7 @@ func TestOfABacklogTheLastWishIsActedUpon(t *testing.T) {
 func TestTheApologyIsInTheCustomersLanguage(t *testing.T) {
 	k := dialogtest.Shop
 	k.Words = map[dialog.Word]dialog.Text{dialog.WordBacklog: {"en": "Sorry: {list}", "de": "Verzeihung: {list}"}}
-	o := given(t, caughtUp(t, nil, time.Hour, "wo ist meine Bestellung")...).When(chat.Told{Command: gathered(time.Hour), With: chat.Settings{Knowledge: &k, Tools: dialogtest.AllTools}})
+	o := given(t, caughtUp(t, nil, time.Hour, "wo ist meine Bestellung")...).When(under{gathered(time.Hour), chat.Settings{Knowledge: &k, Tools: dialogtest.AllTools}})
 	if said := heard(o); len(said) != 2 || !strings.HasPrefix(said[0], "Verzeihung") || said[1] != "Welche Bestellung?" {
 		t.Errorf("the bot says %q", said)
 	}

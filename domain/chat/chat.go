@@ -16,7 +16,7 @@ import (
 )
 
 // Decider is the chat as three pure functions.
-var Decider = domain.Decider[State, Command]{
+var Decider = domain.Decider[State, Command, Settings]{
 	Initial: func() State { return State{} },
 	Decide:  Decide,
 	Evolve:  Evolve,

@@ -64,22 +64,28 @@ type outcome = domaintest.Outcome[chat.State]
 // settings are those of the small shop's bot, which has no tools unless a command says so.
 var settings = chat.Settings{Knowledge: &dialogtest.Shop}
 
-// decider puts commands to the small shop's bot.
-var decider = domain.Decider[chat.State, chat.Command]{Initial: chat.Decider.Initial, Evolve: chat.Decider.Evolve,
-	Decide: func(s chat.State, c chat.Command) ([]domain.Event, error) {
-		if _, told := c.(chat.Told); !told {
-			c = chat.Told{Command: c, With: settings}
+// under is a command and the settings that it is decided under, instead of the small shop's.
+type under struct {
+	chat.Command
+	settings chat.Settings
+}
+
+// decider decides commands under the settings of the small shop's bot, or under their own.
+var decider = domain.Decider[chat.State, chat.Command, chat.Settings]{Initial: chat.Decider.Initial, Evolve: chat.Decider.Evolve,
+	Decide: func(s chat.State, c chat.Command, with chat.Settings) ([]domain.Event, error) {
+		if own, ok := c.(under); ok {
+			c, with = own.Command, own.settings
 		}
-		return chat.Decider.Decide(s, c)
+		return chat.Decider.Decide(s, c, with)
 	}}
 
-func given(t *testing.T, events ...domain.Event) domaintest.History[chat.State, chat.Command] {
-	return domaintest.Of(t, decider).Given(events...)
+func given(t *testing.T, events ...domain.Event) domaintest.History[chat.State, chat.Command, chat.Settings] {
+	return domaintest.Of(t, decider, settings).Given(events...)
 }
 
 // equipped puts a command to a bot that has every tool.
 func equipped(c chat.Command) chat.Command {
-	return chat.Told{Command: c, With: chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}}
+	return under{c, chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}}
 }
 
 func receive(e domain.Event) chat.Receive { return chat.Receive{Event: e, At: noon} }

@@ -12,14 +12,8 @@ import (
 // Command is what can be asked of a chat.
 type Command interface{ command() }
 
-// Told is a command together with what it is decided with. A command that comes
-// without is put with zero Settings.
-type Told struct {
-	Command
-	With Settings
-}
-
-// Settings are what a bot knows and has.
+// Settings are the part of a bot's configuration that decisions depend on. The zero value
+// is a bot that knows nothing and has no tools.
 type Settings struct {
 	Knowledge *dialog.Knowledge // nil is dialog.Bare
 	Tools     map[string]bool   // by name

@@ -25,12 +25,9 @@ var (
 	ErrBlocked         = errors.New("the customer has blocked this bot, or removed it from the group")
 )
 
-// Decide says what a command leads to.
-func Decide(state State, command Command) ([]domain.Event, error) {
-	s := informed{State: state}
-	if told, ok := command.(Told); ok {
-		s.Settings, command = told.With, told.Command
-	}
+// Decide returns the events that a command leads to, under the settings of the bot.
+func Decide(state State, command Command, settings Settings) ([]domain.Event, error) {
+	s := informed{State: state, Settings: settings}
 	switch c := command.(type) {
 	case RecordAgent:
 		return recordAgent(s, c)

@@ -32,7 +32,7 @@ func withModel(t *testing.T) *modelChat {
 
 func (c *modelChat) do(command chat.Command) []domain.Event {
 	c.t.Helper()
-	events, err := chat.Decider.Decide(c.state, chat.Told{Command: command, With: c.with})
+	events, err := chat.Decider.Decide(c.state, command, c.with)
 	if err != nil {
 		c.t.Fatalf("%+v: %v", command, err)
 	}

@@ -95,7 +95,7 @@ func TestOnlyWhoHoldsTheClaimAnswersAndDecides(t *testing.T) {
 	acts := []chat.Command{chat.Reply{Text: "hi"}, chat.CannedReply{Name: "sorry"}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low},
 		chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Release{}}
 	knows := func(c chat.Command) chat.Command {
-		return chat.Told{Command: c, With: chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"sorry": {"en": "Sorry."}}}}}
+		return under{c, chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"sorry": {"en": "Sorry."}}}}}
 	}
 	joClaimed := chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 2, At: noon.Add(lease), Until: noon.Add(2 * lease)}
 	for _, act := range acts {
@@ -155,7 +155,7 @@ func TestAReplyThatTakesAChatOverIsNoNewsOfTheLastCase(t *testing.T) {
 	c := by("maria", 0, 0, chat.CannedReply{Name: "hello"})
 	c.Lease = lease
 	hello := chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"hello": {"en": "Hello {customer}."}}}}
-	o := given(t, wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, resolved).When(chat.Told{Command: c, With: hello})
+	o := given(t, wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, resolved).When(under{c, hello})
 	if e := only[chat.TicketOpened](t, o); e.Ticket != "#2" || e.Reason != chat.ReasonTakenOver {
 		t.Errorf("%+v", e)
 	}
@@ -204,7 +204,7 @@ func TestACannedReplySpeaksToTheCustomerAndSaysWhatItLacks(t *testing.T) {
 		"sent":  {"en": "Order {number} went to {address}; {carrier} has it."}}}
 	past := []domain.Event{wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, claimed}
 	say := func(past []domain.Event, c chat.CannedReply) outcome {
-		return given(t, past...).When(chat.Told{Command: by("maria", time.Minute, 1, c), With: chat.Settings{Knowledge: knowledge}})
+		return given(t, past...).When(under{by("maria", time.Minute, 1, c), chat.Settings{Knowledge: knowledge}})
 	}
 	german := append(slices.Clone(past), chat.Understood{Language: "de"})
 	for want, o := range map[string]outcome{
@@ -398,8 +398,8 @@ func TestTwoPeopleNeverHoldOneClaim(t *testing.T) {
 					}
 				}
 			}
-			if told, ok := command.(chat.Told); ok {
-				command = told.Command
+			if own, ok := command.(under); ok {
+				command = own.Command
 			}
 			c, acts := command.(chat.Operate)
 			if !acts || c.Force {

@@ -88,12 +88,12 @@ func (c *chatter) answer(t *rapid.T) chat.Command {
 	return record
 }
 
-// told is a command with what the bot has.
-func (c *chatter) told(command chat.Command) chat.Command {
+// equip returns the command under the settings of a bot that has every tool, or none.
+func (c *chatter) equip(command chat.Command) chat.Command {
 	if c.crm {
 		return equipped(command)
 	}
-	return chat.Told{Command: command, With: settings}
+	return under{command, settings}
 }
 
 func (c *chatter) receive(t *rapid.T) chat.Receive {
@@ -126,12 +126,12 @@ func life(t *rapid.T, each func(chat.State, chat.Command, []domain.Event)) (chat
 	state := chat.Decider.Initial()
 	for range rapid.IntRange(1, 120).Draw(t, "commands") {
 		command := c.draw(t)
-		events, err := decider.Decide(state, c.told(command))
+		events, err := decider.Decide(state, c.equip(command), settings)
 		if err != nil && len(events) > 0 {
 			t.Fatalf("%T is refused (%v) and yet leads to %+v", command, err, events)
 		}
 		if each != nil {
-			each(state, c.told(command), events)
+			each(state, c.equip(command), events)
 		}
 		state = chat.Decider.Fold(state, events...)
 		c.history = append(c.history, events...)
@@ -179,7 +179,7 @@ func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			before := deepCopy(state)
-			if _, err := decider.Decide(state, command); err != nil && len(events) > 0 {
+			if _, err := decider.Decide(state, command, settings); err != nil && len(events) > 0 {
 				t.Fatalf("%T is decided differently the second time: %v", command, err)
 			}
 			after := state
@@ -202,7 +202,7 @@ func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
 func TestTheSameCommandInTheSameStateIsDecidedTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
-			again, _ := decider.Decide(state, command)
+			again, _ := decider.Decide(state, command, settings)
 			if diff := cmp.Diff(events, again); diff != "" {
 				t.Fatalf("%T (-first +second):\n%s", command, diff)
 			}
@@ -219,7 +219,7 @@ func TestUpdatesReceivedBeforeAppendNothingInAnyOrder(t *testing.T) {
 		}
 		for _, again := range rapid.Permutation(received).Draw(t, "redelivered") {
 			again.At = again.At.Add(time.Minute)
-			if events, err := chat.Decider.Decide(state, again); err != nil || len(events) > 0 {
+			if events, err := chat.Decider.Decide(state, again, chat.Settings{}); err != nil || len(events) > 0 {
 				t.Fatalf("%+v leads to %+v, error %v", again.Event, events, err)
 			}
 		}
@@ -284,7 +284,7 @@ func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c, kept := chat.Decider.Initial(), &chatter{now: noon, crm: true}, map[string]bool{}
 		do := func(command chat.Command) {
-			events, _ := decider.Decide(state, c.told(command)) // refused: then nothing happened
+			events, _ := decider.Decide(state, c.equip(command), settings) // refused: then nothing happened
 			state, c.history = chat.Decider.Fold(state, events...), append(c.history, events...)
 			for _, event := range events {
 				switch e := event.(type) {
@@ -351,7 +351,7 @@ func TestAWorkflowAndATicketAlwaysHaveATimeAtWhichSomethingHappens(t *testing.T)
 			if at.IsZero() {
 				break
 			}
-			events, err := decider.Decide(state, c.told(chat.Elapse{At: at}))
+			events, err := decider.Decide(state, c.equip(chat.Elapse{At: at}), settings)
 			if err != nil || len(events) == 0 {
 				t.Fatalf("woken at %s, and nothing happens: %v; run %+v, ticket %+v, backlog %+v", at, err, state.Run, state.Ticket, state.Backlog)
 			}

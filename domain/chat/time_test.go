@@ -180,7 +180,7 @@ func TestWhatIsDueIsBreachedOnceWhenItIsNotDone(t *testing.T) {
 func TestTimeBringsSomethingAboutWhenItSaysSoAndNotBefore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
-		with := c.told(nil).(chat.Told).With
+		with := c.equip(nil).(under).settings
 		for round := 0; ; round++ {
 			at := chat.Wake(state, with)
 			if at.IsZero() {
@@ -189,11 +189,11 @@ func TestTimeBringsSomethingAboutWhenItSaysSoAndNotBefore(t *testing.T) {
 			if round == 8 {
 				t.Fatalf("time brings something about at %s again, in %+v", at, state)
 			}
-			early, err := decider.Decide(state, c.told(chat.Elapse{At: at.Add(-1)}))
+			early, err := decider.Decide(state, c.equip(chat.Elapse{At: at.Add(-1)}), settings)
 			if err != nil || len(early) > 0 {
 				t.Fatalf("before %s there are %+v (%v)", at, early, err)
 			}
-			events, err := decider.Decide(state, c.told(chat.Elapse{At: at}))
+			events, err := decider.Decide(state, c.equip(chat.Elapse{At: at}), settings)
 			if err != nil || len(events) == 0 {
 				t.Fatalf("at %s nothing happens (%v), in %+v", at, err, state)
 			}

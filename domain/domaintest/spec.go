@@ -12,14 +12,17 @@ import (
 )
 
 // Spec is a decider under test.
-type Spec[State, Command any] struct {
-	t       testing.TB
-	decider domain.Decider[State, Command]
-	state   State
+type Spec[State, Command, Settings any] struct {
+	t        testing.TB
+	decider  domain.Decider[State, Command, Settings]
+	settings Settings
+	state    State
 }
 
 // History is a spec whose past is told.
-type History[State, Command any] struct{ spec Spec[State, Command] }
+type History[State, Command, Settings any] struct {
+	spec Spec[State, Command, Settings]
+}
 
 // Outcome is what a command led to.
 type Outcome[State any] struct {
@@ -29,20 +32,22 @@ type Outcome[State any] struct {
 	err    error
 }
 
-// Of starts a spec of a decider.
-func Of[State, Command any](t testing.TB, d domain.Decider[State, Command]) Spec[State, Command] {
-	return Spec[State, Command]{t: t, decider: d, state: d.Initial()}
+// Of starts a spec of a decider that decides under these settings.
+func Of[State, Command, Settings any](
+	t testing.TB, d domain.Decider[State, Command, Settings], settings Settings,
+) Spec[State, Command, Settings] {
+	return Spec[State, Command, Settings]{t: t, decider: d, settings: settings, state: d.Initial()}
 }
 
 // Given tells what has happened.
-func (s Spec[State, Command]) Given(events ...domain.Event) History[State, Command] {
+func (s Spec[State, Command, Settings]) Given(events ...domain.Event) History[State, Command, Settings] {
 	s.state = s.decider.Fold(s.state, events...)
-	return History[State, Command]{s}
+	return History[State, Command, Settings]{s}
 }
 
 // When asks for something.
-func (h History[State, Command]) When(command Command) Outcome[State] {
-	events, err := h.spec.decider.Decide(h.spec.state, command)
+func (h History[State, Command, Settings]) When(command Command) Outcome[State] {
+	events, err := h.spec.decider.Decide(h.spec.state, command, h.spec.settings)
 	return Outcome[State]{h.spec.t, events, h.spec.decider.Fold(h.spec.state, events...), err}
 }
 

@@ -181,7 +181,7 @@ func (g *Generator) respond(event domain.Event) {
 
 // Ask gives the chat a command and keeps the events that it decides. A command that it refuses changes nothing.
 func (g *Generator) Ask(actor domain.Actor, command chat.Command) {
-	events, err := chat.Decider.Decide(g.state, chat.Told{Command: command, With: chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools}})
+	events, err := chat.Decider.Decide(g.state, command, chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools})
 	if err != nil {
 		return
 	}

@@ -15,8 +15,8 @@ func (a *Server) trace(ctx context.Context, c telemetry.TracingConfig) (err erro
 	return err
 }
 
-// round is told of every batch that was taken to the store.
-func (a *Server) round(r commands.Commit) {
-	a.metrics.Round(r)
-	a.tracing.Round(r)
+// Committed records the metrics and the traces of a commit.
+func (a *Server) Committed(c commands.Commit) {
+	a.metrics.Round(c)
+	a.tracing.Round(c)
 }

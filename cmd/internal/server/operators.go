@@ -61,7 +61,7 @@ func (a *Server) cannedReplies(bot string) []string {
 		return nil
 	}
 	names := []string{}
-	if k := a.with(bot).Knowledge; k != nil {
+	if k := a.SettingsOf(bot).Knowledge; k != nil {
 		names = slices.AppendSeq(names, maps.Keys(k.Canned))
 	}
 	slices.Sort(names)

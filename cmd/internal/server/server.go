@@ -165,7 +165,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	a.outbox = outbox.New(db)
 	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
-	a.Handler = commands.NewHandler(a.Store, commands.Config{With: a.with, Observe: a.round})
+	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: a, Observer: a})
 	a.time = &timers.Timekeeper{Store: timers.New(a.Store.DB), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
 	if a.Router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ func (a *Server) follow() {
 }
 
 // with is what a bot's decisions are taken with.
-func (a *Server) with(bot string) chat.Settings {
+func (a *Server) SettingsOf(bot string) chat.Settings {
 	b := a.Bots.All()[bot]
 	if b == nil {
 		return chat.Settings{}
