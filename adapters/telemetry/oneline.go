@@ -2,18 +2,25 @@ package telemetry
 
 import "strings"
 
-// OneLine joins the lines of a text, such as a YAML parser's error, into one.
+// OneLine joins the lines of an error for a log or a terminal. A line that the next one
+// repeats is left out: pgx reports an address twice, once with TLS and once without.
 func OneLine(text string) string {
-	var b strings.Builder
+	var lines []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
+		line = strings.TrimSpace(line)
+		if n := len(lines); n > 0 && strings.HasPrefix(line, lines[n-1]) {
+			lines[n-1] = line // with what follows it, such as advice
+		} else if line != "" {
+			lines = append(lines, line)
 		}
-		if s := b.String(); s != "" && !strings.HasSuffix(s, ":") {
-			b.WriteByte(';')
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
+	}
+	var b strings.Builder
+	for i, line := range lines {
+		switch {
+		case i > 0 && strings.HasSuffix(lines[i-1], ":"):
+			b.WriteString(" ")
+		case i > 0:
+			b.WriteString("; ")
 		}
 		b.WriteString(line)
 	}
