@@ -2,19 +2,25 @@ package guard
 
 import "net/http"
 
-// Local passes requests from this machine to next and answers all others with 404. It
-// counts a request that a proxy forwarded as remote, wherever the proxy runs; such a
-// request has one of the headers below.
+// Local passes requests from this machine to next and answers all others with 404.
 func Local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		forwarded := false
-		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
-			forwarded = forwarded || r.Header[name] != nil
-		}
-		if forwarded || !peerOf(r).IsLoopback() {
+		if !IsLocal(r) {
 			http.NotFound(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// IsLocal reports whether a request comes from this machine. It counts a request that a
+// proxy forwarded as remote, wherever the proxy runs; such a request has one of the
+// headers below.
+func IsLocal(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if r.Header[name] != nil {
+			return false
+		}
+	}
+	return peerOf(r).IsLoopback()
 }

@@ -78,7 +78,7 @@ func (c *devCmd) Run(e *env) (err error) {
 	defer team.Close()
 
 	dsn, query := c.DatabaseURL, `psql "$DATABASE_URL"`
-	if dsn == "" {
+	if dsn == "" || pgdev.IsDSNOf(c.DataDir, dsn) { // exported from the file, perhaps after the server ended
 		server, err := pgdev.Start(e.ctx, pgdev.Config{Dir: c.DataDir, Log: e.log})
 		if err != nil {
 			return err

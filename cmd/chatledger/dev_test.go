@@ -186,6 +186,12 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 		t.Error("dev survived")
 	}
 
+	// As after `export DATABASE_URL=$(cat .data/dsn)`: the server of that string is gone.
+	dsn, err := os.ReadFile(filepath.Join(data, "dsn"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append(args, "--database-url", strings.TrimSpace(string(dsn)))
 	inProcess(func(d devRun) {
 		d.say(t, "thank you", "You're welcome!")
 		if got := stored(texts); got != "where is my order 1001?, hello, thank you" {

@@ -354,9 +354,17 @@ func (x *examination) reaches(ctx context.Context, what, address string) {
 
 // receiver asks a running serve whether it is ready, and for its breakers.
 func (x *examination) receiver(ctx context.Context) {
-	if err := registrar.Ready(ctx, x.Receiver+"/readyz"); err != nil {
+	said, err := registrar.Ready(ctx, x.Receiver+"/readyz")
+	if err != nil {
 		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons", "%v", err)
 		return
+	}
+	if x.store != nil && said.Database != "" {
+		if ours, err := x.store.Identity(ctx); err == nil && ours != said.Database {
+			x.find(warning, "serve", "give --receiver the address of the process that serves this database, or start one",
+				"the process at %s is ready, but it serves another database", x.Receiver)
+			return
+		}
 	}
 	x.find(fine, "serve", "", "ready at %s", x.Receiver)
 	if err := x.breakers(ctx); err != nil {

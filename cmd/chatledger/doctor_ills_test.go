@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -29,12 +30,16 @@ type examinee struct {
 	ahead                        time.Duration  // of Telegram's clock
 	ready, metrics               int            // what serve answers
 	says                         string         // its metrics
+	database                     string         // the database of serve; "" is the right one
 }
 
 // newExaminee is in good health.
 func newExaminee(t *testing.T, dsn string) *examinee {
 	bot := config.Bot{PublicURL: "http://bot.example.com/webhook/shop"}.Registration("")
 	p := &examinee{t: t, dsn: dsn, ready: http.StatusOK, metrics: http.StatusOK, info: map[string]any{"url": bot.URL, "allowed_updates": bot.AllowedUpdates, "max_connections": bot.MaxConnections}}
+	right := pgtest.Ask[string](t, pgtest.Connect(t, dsn), `
+		select encode(sha256(convert_to(system_identifier || '/' || oid, 'UTF8')), 'hex')
+		from pg_control_system(), pg_database where datname = current_database()`)
 	p.write("")
 	p.telegram = p.serve(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(p.ahead).UTC().Format(http.TimeFormat))
@@ -54,6 +59,10 @@ func newExaminee(t *testing.T, dsn string) *examinee {
 			return
 		}
 		w.WriteHeader(p.ready)
+		if p.ready == http.StatusOK {
+			fmt.Fprintf(w, `{"ready":true,"reasons":[],"database":%q}`, cmp.Or(p.database, right))
+			return
+		}
 		fmt.Fprint(w, `{"ready":false,"reasons":["the database is read-only"]}`)
 	})
 	return p
@@ -153,6 +162,7 @@ func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
 		{"updates wait at Telegram", func(p *examinee) { p.info["pending_update_count"] = 500 }, "warning", "bot shop webhook", "500 updates wait", "chatledger_webhook_seconds", ""},
 		{"nothing runs", func(p *examinee) { p.running = nobody }, "warning", "serve", "connection refused", "start it", ""},
 		{"what runs is not ready", func(p *examinee) { p.ready = http.StatusServiceUnavailable }, "warning", "serve", "503 Service Unavailable: the database is read-only", "/readyz", ""},
+		{"another database's process", func(p *examinee) { p.database = "0123" }, "warning", "serve", "serves another database", "--receiver", ""},
 		{"metrics are elsewhere", func(p *examinee) { p.metrics = http.StatusNotFound }, "warning", "breakers", "404", "--ops", ""},
 		{"a breaker is open", func(p *examinee) { p.says = `chatledger_breaker_state{destination="crm:shop"} 2` + "\n" }, "warning", "breakers", "crm:shop is open", "look at the destination", ""},
 		{"Zendesk is not reached", func(p *examinee) {

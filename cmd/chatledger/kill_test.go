@@ -84,7 +84,7 @@ func (w *world) serveWith(text string, get func(url string) (int, string, error)
 	if err != nil {
 		w.t.Fatalf("the program says %q and ends with %v: %s", line, p.Wait(), &p.said)
 	}
-	address, _, ok := strings.Cut(strings.TrimPrefix(line, "listening on "), " for 1 bots")
+	address, _, ok := strings.Cut(strings.TrimPrefix(line, "listening on "), " for 1 bot")
 	if !ok {
 		w.t.Fatalf("the program says %q", line)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/server"
+	"github.com/chatledger/chatledger/cmd/internal/text"
 )
 
 type serveCmd struct {
@@ -58,7 +59,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "listening on %s://%s for %d bots\n", a.Scheme(), listener.Addr(), len(file.Bots))
+	fmt.Fprintf(e.stdout, "listening on %s://%s for %s\n", a.Scheme(), listener.Addr(), text.Plural(len(file.Bots), "bot"))
 	if config.Operators != nil {
 		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
 	}

@@ -209,7 +209,7 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 			return registrar.ErrNoPublicURL
 		}
 		if c.Ready != "" {
-			if err := registrar.Ready(e.ctx, c.Ready); err != nil {
+			if _, err := registrar.Ready(e.ctx, c.Ready); err != nil {
 				return fmt.Errorf("nothing is switched: the new release is not ready: %w", err)
 			}
 		} else if err := r.TakesOver(e.ctx, name, b, c.Release); err != nil {

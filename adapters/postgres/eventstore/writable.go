@@ -49,6 +49,21 @@ func (s *Store) CheckWritable(ctx context.Context) error {
 	return err
 }
 
+// Identity identifies the database: two stores have the same identity when they are
+// connected to the same database of the same cluster, by whatever address and role. It
+// is a digest, which reveals neither.
+func (s *Store) Identity(ctx context.Context) (string, error) {
+	var id string
+	// The system identifier is made by initdb and shared by a cluster and its standbys.
+	err := s.Pool().QueryRow(ctx, `
+		select encode(sha256(convert_to(c.system_identifier || '/' || d.oid, 'UTF8')), 'hex')
+		from pg_control_system() c, pg_database d where d.datname = current_database()`).Scan(&id)
+	if err != nil {
+		return "", fmt.Errorf("read the identity of the database: %w", err)
+	}
+	return id, nil
+}
+
 // tryDisk writes a MiB to the disk that holds the tables, into a temporary file that is gone
 // with the statement. A row would not do: on a full disk an update goes on finding room in
 // its own page, and an insert in a page that was vacuumed, while the events need new pages.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -52,6 +53,13 @@ func readDSN(file string) (credentials, bool) {
 		return credentials{}, false
 	}
 	return credentials{password: password, port: port}, true
+}
+
+// IsDSNOf reports whether dsn is the connection string of the server in dir, which need not
+// be running.
+func IsDSNOf(dir, dsn string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, "dsn"))
+	return err == nil && strings.TrimSpace(string(b)) == strings.TrimSpace(dsn)
 }
 
 // writeDSN replaces the file atomically: no reader sees half of it, and an older file

@@ -168,6 +168,9 @@ func TestStart_AfterStop_KeepsDataAndDSN(t *testing.T) {
 	}
 	stopped(t, first)
 	stopped(t, first) // a second Stop does nothing
+	if !IsDSNOf(c.Dir, first.DSN()) || IsDSNOf(c.Dir, "") || IsDSNOf(t.TempDir(), first.DSN()) {
+		t.Error("the connection string of the stopped server is not recognised")
+	}
 
 	second := started(t, c)
 	if second.DSN() != first.DSN() {

@@ -12,15 +12,19 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// Ready asks a receiver.
-func Ready(ctx context.Context, address string) error {
+// Ready asks a receiver at the address of its /readyz. It returns an error when the
+// receiver does not answer or is not ready.
+func Ready(ctx context.Context, address string) (Readiness, error) {
 	ctx, cancel := context.WithTimeout(ctx, ReadyPatience)
 	defer cancel()
 	answer, err := Get(ctx, address, "")
 	if err != nil {
-		return err
+		return Readiness{}, err
 	}
-	return answer.Body.Close()
+	defer answer.Body.Close()
+	var said Readiness
+	_ = json.NewDecoder(io.LimitReader(answer.Body, maxReasons)).Decode(&said) // a proxy may answer in its own words
+	return said, nil
 }
 
 // Get gets a page of a receiver's, with a key where it wants one; any answer but 200 is an
@@ -91,9 +95,15 @@ func (r Registrar) TakesOver(ctx context.Context, name string, b config.Bot, pat
 	return nil
 }
 
-// Readiness is what /readyz answers with. The release is told only to who may know it.
+// Readiness is the answer of /readyz.
 type Readiness struct {
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons"`
-	Version string   `json:"version,omitempty"`
+
+	// Version is the release. Only a probe with the bot's key gets it.
+	Version string `json:"version,omitempty"`
+
+	// Database identifies the database that the process serves (eventstore.Store.Identity).
+	// Only requests from the same machine get it.
+	Database string `json:"database,omitempty"`
 }

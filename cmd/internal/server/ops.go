@@ -46,9 +46,24 @@ func (a *Server) sayReady(w http.ResponseWriter, r *http.Request, version string
 	if len(reasons) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	if err := json.NewEncoder(w).Encode(registrar.Readiness{Ready: len(reasons) == 0, Reasons: reasons, Version: version}); err != nil {
+	said := registrar.Readiness{Ready: len(reasons) == 0, Reasons: reasons, Version: version}
+	if guard.IsLocal(r) {
+		said.Database = a.identity(r.Context())
+	}
+	if err := json.NewEncoder(w).Encode(said); err != nil {
 		a.log.Debug("readyz answer not written", "error", err)
 	}
+}
+
+// identity returns the identity of the database, or "" when the database does not answer.
+func (a *Server) identity(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	id, err := a.Store.Identity(ctx)
+	if err != nil {
+		a.log.Debug("database identity not read", "error", err)
+	}
+	return id
 }
 
 // unready is why no update could be taken in now. The reasons are in words of our own:

@@ -61,8 +61,11 @@ type guardObserver struct{ app *Server }
 func (o guardObserver) Rejected(reason guard.Reason) { o.app.metrics.Rejected(string(reason)) }
 
 func (o guardObserver) SecretGuessed(bot string, source netip.Prefix) {
-	o.app.log.Warn("many requests with a wrong webhook secret: "+
-		"run `chatledger webhook rotate` to replace the bot's secret and address", "bot", bot, "last_source", source)
+	advice := "run `chatledger webhook rotate` to replace the bot's secret and address"
+	if b := o.app.Bots.All()[bot]; b != nil && b.config.RotateOnAttack {
+		advice = "replacing the bot's secret and address"
+	}
+	o.app.log.Warn("many requests with a wrong webhook secret: "+advice, "bot", bot, "last_source", source)
 	select {
 	case o.app.attacks <- bot:
 	default: // enough bots are waiting
