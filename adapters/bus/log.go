@@ -48,7 +48,7 @@ type Log struct {
 	group   string
 	lead    func(ctx context.Context, group string) (Reader, error)
 	log     *slog.Logger
-	observe func(group string, events int, took time.Duration)
+	observe func(group string, page []domain.Recorded, took time.Duration)
 	linger  time.Duration
 	*subscriptions
 }
@@ -56,7 +56,7 @@ type Log struct {
 // NewLog returns a subscriber for a group. lead waits until this process leads
 // it; observe is told of each page that was committed.
 func NewLog(group string, lead func(context.Context, string) (Reader, error), log *slog.Logger,
-	observe func(group string, events int, took time.Duration)) *Log {
+	observe func(group string, page []domain.Recorded, took time.Duration)) *Log {
 	return &Log{group: group, lead: lead, log: log.With("group", group), observe: observe, subscriptions: newSubscriptions()}
 }
 
@@ -107,7 +107,7 @@ func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept boo
 			return kept, err
 		}
 		kept = true
-		l.observe(l.group, len(page), time.Since(begun))
+		l.observe(l.group, page, time.Since(begun))
 		if len(page) < pageSize && l.linger > 0 {
 			pause(ctx, l.linger)
 		}

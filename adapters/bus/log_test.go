@@ -136,7 +136,9 @@ func follow(t *testing.T, f *fakeFeed, observe func(string, int, time.Duration))
 	if observe == nil {
 		observe = func(string, int, time.Duration) {}
 	}
-	l := NewLog("readers", f.lead, quiet, observe)
+	l := NewLog("readers", f.lead, quiet, func(group string, page []domain.Recorded, took time.Duration) {
+		observe(group, len(page), took)
+	})
 	pages, err := l.Subscribe(t.Context(), "events")
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +293,7 @@ func TestCloseTakesBackAPageThatNobodyTook(t *testing.T) {
 func TestTheEndOfTheContextEndsTheSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(0)
-		l := NewLog("readers", f.lead, quiet, func(string, int, time.Duration) {})
+		l := NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		pages, err := l.Subscribe(ctx, "events")
 		if err != nil {

@@ -47,11 +47,11 @@ func TestAHandlerThatFailsOrPanicsGetsThePageAgain(t *testing.T) {
 		var tries [][]int
 		var txs []pgx.Tx
 		observed := make(chan int, 1)
-		r.Follow(NewLog("readers", f.lead, quiet, func(group string, events int, _ time.Duration) {
+		r.Follow(NewLog("readers", f.lead, quiet, func(group string, page []domain.Recorded, _ time.Duration) {
 			if group != "readers" {
 				t.Errorf("group %s was observed", group)
 			}
-			observed <- events
+			observed <- len(page)
 		}), func(_ context.Context, tx pgx.Tx, page []domain.Recorded) error {
 			tries, txs = append(tries, versions(page)), append(txs, tx)
 			switch len(tries) {
@@ -87,7 +87,7 @@ func TestGroupsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := newFeed(1), newFeed(1)
 		r := newRouter(t)
-		nothing := func(string, int, time.Duration) {}
+		nothing := func(string, []domain.Recorded, time.Duration) {}
 		r.Follow(NewLog("bad", bad.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return errors.New("refused") })
 		r.Follow(NewLog("good", good.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
 		stop := runRouter(t, r)
@@ -108,7 +108,7 @@ func TestARouterThatStopsLetsHandlersFinish(t *testing.T) {
 		leases := NewLeases(ledger, "host/1", quiet)
 		var sent, folded bool
 		busy := drainTimeout / 2
-		r.Follow(NewLog("readers", f.lead, quiet, func(string, int, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error {
+		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error {
 			time.Sleep(busy)
 			folded = true
 			return nil
@@ -149,7 +149,7 @@ func TestADestinationIsLeftAndTakenUpAgainWhileOthersGoOn(t *testing.T) {
 		r := newRouter(t)
 		leases := NewLeases(ledger, "host/1", quiet)
 		var ended, others, again atomic.Int64
-		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, int, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
+		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, []domain.Recorded, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
 		leave := r.Deliver(leases, "telegram:demo", func(ctx context.Context, _ commands.Claimed) error {
 			time.Sleep(time.Second)
 			if ctx.Err() == nil {

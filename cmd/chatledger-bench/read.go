@@ -17,6 +17,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/load"
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
@@ -70,10 +71,10 @@ func benchLive(ctx context.Context, b *bench) (benchResult, error) {
 	read := 0
 	all := make(chan struct{})
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return store.Lead(ctx, group) }
-	router.Follow(bus.NewLog("conversations", lead, b.log, func(_ string, n int, _ time.Duration) {
+	router.Follow(bus.NewLog("conversations", lead, b.log, func(_ string, page []domain.Recorded, _ time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
-		if read += n; read == events {
+		if read += len(page); read == events {
 			close(all)
 		}
 	}), projections.Conversations{}.Apply)

@@ -189,7 +189,7 @@ func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Store.Close()
+	defer a.Close()
 	reasons := func() string {
 		answer := httptest.NewRecorder()
 		a.Ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))

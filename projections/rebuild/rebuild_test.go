@@ -205,7 +205,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	}
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return l.Lead(ctx, group) }
 	for _, p := range projections.All() {
-		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler), func(string, int, time.Duration) {}), p.Apply)
+		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler), func(string, []domain.Recorded, time.Duration) {}), p.Apply)
 	}
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -121,7 +121,7 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range projections.All() {
-		router.Follow(bus.NewLog(p.Name(), l.leadTable(p), slog.New(slog.DiscardHandler), func(string, int, time.Duration) {}), p.Apply)
+		router.Follow(bus.NewLog(p.Name(), l.leadTable(p), slog.New(slog.DiscardHandler), func(string, []domain.Recorded, time.Duration) {}), p.Apply)
 	}
 	var running sync.WaitGroup
 	running.Go(func() {

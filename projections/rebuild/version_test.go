@@ -65,7 +65,8 @@ func (l *ledger) process(t testing.TB, p projections.Projection, log *waittest.L
 	lead := func(ctx context.Context, table string) (bus.Reader, error) {
 		return l.LeadTable(ctx, table, p.Version(), slog.New(slog.NewTextHandler(log, nil)))
 	}
-	router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.NewTextHandler(log, nil)), func(_ string, n int, _ time.Duration) { folded.Add(int64(n)) }), p.Apply)
+	count := func(_ string, page []domain.Recorded, _ time.Duration) { folded.Add(int64(len(page))) }
+	router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.NewTextHandler(log, nil)), count), p.Apply)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -237,3 +237,12 @@ func (a *Server) watchPublicCertificate(ctx context.Context, b *bot) {
 func (a *Server) Registrar() registrar.Registrar {
 	return registrar.Registrar{Store: webhooks.New(a.Store.DB), Handle: a.Handler.Handle, API: a.api, Now: a.now}
 }
+
+// SettingsOf implements commands.SettingsProvider. It returns what the bot's decisions depend on.
+func (f *fleet) SettingsOf(bot string) chat.Settings {
+	b := f.All()[bot]
+	if b == nil {
+		return chat.Settings{}
+	}
+	return b.config.Model.Informs(chat.Settings{Knowledge: b.shelf.Of(bot), Tools: b.tools})
+}

@@ -3,12 +3,8 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"maps"
-	"net"
-	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
@@ -22,14 +18,6 @@ import (
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
-
-// sideServer is a listener apart from the webhook's, so that the one may be open to the
-// world and the other not. A nil one serves nobody.
-type sideServer struct {
-	server   *http.Server
-	listener net.Listener
-	guard    *guard.Guard
-}
 
 // newOperatorServer builds the operators' API on a listener; nil when there is none. It
 // has a guard of its own: who guesses tokens does not shut out Telegram, nor the other way.
@@ -49,8 +37,7 @@ func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
 		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
 	routes := mux.NewRouter()
 	api.Routes(routes)
-	s.server = &http.Server{Handler: guard.Handler(a.tracing.Receive(routes)), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout, WriteTimeout: answerTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: s.guard.ServerLog(), ConnContext: guard.Context}
+	s.server = newHTTPServer(guard.Handler(a.tracing.Receive(routes)), s.guard)
 	return s, nil
 }
 
@@ -61,32 +48,11 @@ func (a *Server) cannedReplies(bot string) []string {
 		return nil
 	}
 	names := []string{}
-	if k := a.SettingsOf(bot).Knowledge; k != nil {
+	if k := a.Bots.SettingsOf(bot).Knowledge; k != nil {
 		names = slices.AppendSeq(names, maps.Keys(k.Canned))
 	}
 	slices.Sort(names)
 	return names
-}
-
-// serve answers until stop; the guard writes its log until ctx ends.
-func (s *sideServer) serve(ctx context.Context) error {
-	if s == nil {
-		return nil
-	}
-	var log sync.WaitGroup
-	defer log.Wait()
-	log.Go(func() { s.guard.Run(ctx) })
-	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-func (s *sideServer) stop(ctx context.Context) error {
-	if s == nil {
-		return nil
-	}
-	return s.server.Shutdown(ctx)
 }
 
 // ledger is the store as the operators' API reads it.

@@ -25,8 +25,7 @@ func (a *Server) newOpsServer(c Config) *sideServer {
 	routes := mux.NewRouter()
 	a.health(routes)
 	routes.Handle("/metrics", a.metrics.Handler())
-	s.server = &http.Server{Handler: routes, ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout, WriteTimeout: answerTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: s.guard.ServerLog(), ConnContext: guard.Context}
+	s.server = newHTTPServer(routes, s.guard)
 	return s
 }
 

@@ -19,7 +19,7 @@ func (a *Server) protect(c Config) error {
 	}
 	a.guard = guard.New(guard.Config{Rules: rules, Log: c.Log, Observer: guardObserver{a}})
 	a.metrics.Connections(a.guard.Connections)
-	a.Listener = a.guard.Listener(a.Listener)
+	a.Listener = a.guard.Listener(c.Listener)
 	if a.tls, err = c.Server.TLS.Source(a.Listener.Addr().String(), c.Log); err != nil {
 		return err
 	}

@@ -9,15 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/certificates"
@@ -25,7 +26,6 @@ import (
 	"github.com/chatledger/chatledger/adapters/llm"
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
-	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 	"github.com/chatledger/chatledger/adapters/postgres/timers"
@@ -34,11 +34,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/commands"
-	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
-	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -61,7 +58,6 @@ type Server struct {
 	patient  *bus.Leases // of what takes longer than others
 	api      string      // the Bot API's address
 	Stopping atomic.Bool
-	owing    map[string]bool // bots for which the page in hand owes something
 	guard    *guard.Guard
 	tls      certificates.Source // nil when a proxy speaks TLS
 	owner    string
@@ -128,187 +124,6 @@ const (
 	tooOld     = 5 * time.Second
 )
 
-// New connects everything; run starts it.
-func New(ctx context.Context, c Config) (*Server, error) {
-	version, err := schema.Version(ctx, c.DSN)
-	if err != nil {
-		return nil, err
-	}
-	if version != schema.Latest() {
-		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`", version, schema.Latest())
-	}
-	host, _ := os.Hostname()
-	a := &Server{
-		Listener: c.Listener,
-		log:      c.Log,
-		metrics:  telemetry.NewMetrics(),
-		owner:    fmt.Sprintf("%s/%d", host, os.Getpid()),
-		verify:   cmp.Or(c.VerifyEvery, verifyEvery),
-		analysts: cmp.Or(c.Analysts, analystsEvery),
-		api:      c.TelegramURL,
-		config:   c,
-		owing:    map[string]bool{},
-		attacks:  make(chan string, maxAttacks),
-		rekeep:   make(chan struct{}, 1),
-		now:      clock.Now,
-	}
-	if c.Now != nil {
-		a.now = c.Now
-	}
-
-	if err := a.trace(ctx, c.Tracing); err != nil {
-		return nil, err
-	}
-	db, err := postgres.Open(ctx, c.DSN, "chatledger")
-	if err != nil {
-		return nil, err
-	}
-	a.outbox = outbox.New(db)
-	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
-	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: a, Observer: a})
-	a.time = &timers.Timekeeper{Store: timers.New(a.Store.DB), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log}
-	if a.Router, err = bus.NewRouter(c.Log); err != nil {
-		return nil, err
-	}
-	a.show()
-	if c.Only.works() {
-		a.follow()
-	}
-
-	if err := a.protect(c); err != nil {
-		return nil, err
-	}
-	webhook := &telegram.Webhook{Find: a.find, Handle: a.tracing.Handle(a.Handler.Handle), Observe: a.metrics.Webhook, Guard: a.guard, Now: a.now, Log: c.Log,
-		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
-			a.metrics.Quarantined(bot)
-			return quarantine.New(a.Store.DB).Add(ctx, bot, body, reason)
-		}}
-	a.flow, a.leases = outbox.NewRateLimiter(a.Store.DB), bus.NewLeases(a.outbox, a.owner, c.Log)
-	a.patient = bus.NewLeases(a.outbox, a.owner, c.Log).For(llm.Lease)
-	if err := a.readAddresses(ctx); err != nil {
-		return nil, err
-	}
-	a.readdress()
-	for name, config := range c.Bots {
-		b, err := a.newBot(name, config, nil)
-		if err != nil {
-			return nil, fmt.Errorf("bot %s: %w", name, err)
-		}
-		a.enter(b)
-	}
-	routes := mux.NewRouter()
-	routes.MatcherFunc(a.probed).HandlerFunc(a.probe)
-	fromAllowed := routes.NewRoute().Subrouter()
-	fromAllowed.Use(a.guard.Allow)
-	if c.Only.receives() {
-		webhook.Routes(fromAllowed)
-		routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
-	}
-	a.health(routes)
-	if c.Ops == nil {
-		routes.Handle("/metrics", guard.Local(a.metrics.Handler()))
-	}
-	a.server = &http.Server{Handler: guard.Handler(a.farewell(a.tracing.Receive(routes))), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout, WriteTimeout: answerTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: a.guard.ServerLog(), ConnContext: guard.Context}
-	a.ops = a.newOpsServer(c)
-	a.people, err = a.newOperatorServer(c)
-	return a, err
-}
-
-// Names of the groups that act; the others are named as their tables. They are data.
-const (
-	Responder = "responder"  // gives the bot its turn
-	Outbox    = "deliveries" // writes down what is owed
-)
-
-// ConsumerGroups are all there are, whichever process leads them.
-func ConsumerGroups() []string {
-	groups := []string{Responder, Outbox}
-	for _, p := range projections.All() {
-		groups = append(groups, p.Name())
-	}
-	return groups
-}
-
-// follow subscribes the consumer groups to the feed.
-func (a *Server) follow() {
-	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.Store.Lead(ctx, group) }
-	for _, p := range projections.All() {
-		pause := ProjectEvery
-		switch p.(type) {
-		case projections.Messages, projections.ChatDays:
-			pause = a.analysts
-		}
-		lead := func(ctx context.Context, table string) (bus.Reader, error) {
-			return a.Store.LeadTable(ctx, table, p.Version(), a.log)
-		}
-		a.Router.Follow(bus.NewLog(p.Name(), lead, a.log, a.metrics.Page).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
-	}
-	a.Router.Follow(bus.NewLog(Responder, lead, a.log, a.metrics.Page), a.tracing.Page(Responder, a.respond))
-	a.Router.Follow(bus.NewLog(Outbox, lead, a.log, func(group string, events int, took time.Duration) {
-		a.metrics.Page(group, events, took)
-		for bot := range a.owing {
-			a.outbox.Notify(bot) // only now is it committed
-		}
-		clear(a.owing)
-	}), a.tracing.Page(Outbox, a.owe))
-}
-
-// with is what a bot's decisions are taken with.
-func (a *Server) SettingsOf(bot string) chat.Settings {
-	b := a.Bots.All()[bot]
-	if b == nil {
-		return chat.Settings{}
-	}
-	return b.config.Model.Informs(chat.Settings{Knowledge: b.shelf.Of(bot), Tools: b.tools})
-}
-
-// respond gives the bot its turn for every event of a page that calls for one, refers
-// the tickets that another desk keeps, too, and follows groups to their new ids.
-func (a *Server) respond(ctx context.Context, _ pgx.Tx, page []domain.Recorded) error {
-	var requests []commands.Request
-	for _, r := range page {
-		if request, ok := commands.Turn(r, a.now()); ok {
-			requests = append(requests, request)
-		}
-		if request, ok := commands.Refer(r, a.desk(r.Stream.Bot()), a.now()); ok {
-			requests = append(requests, request)
-		}
-		if request, ok := commands.Migrate(r, a.now()); ok {
-			requests = append(requests, request)
-		}
-	}
-	_, err := a.tracing.HandleAll(a.Handler.HandleAll)(ctx, requests)
-	return err
-}
-
-// owe writes what a page's events ask for into the ledger. What a group is owed that
-// has moved goes to its new id, before all that is owed there later.
-func (a *Server) owe(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
-	var deliveries []commands.Delivery
-	for _, r := range page {
-		if d, ok := commands.Enqueue(r); ok {
-			deliveries = append(deliveries, d)
-		}
-	}
-	if len(deliveries) > 0 {
-		for _, d := range deliveries {
-			a.owing[d.Stream.Bot()] = true
-		}
-		if err := a.outbox.Enqueue(ctx, tx, deliveries); err != nil {
-			return err
-		}
-	}
-	for _, r := range page {
-		if e, ok := r.Event.(chat.ChatMigrated); ok {
-			if err := a.outbox.MoveOrderingKey(ctx, tx, r.Stream, domain.ChatStream(r.Stream.Bot(), e.To)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // Run serves until it is asked to stop, then stops in the order in which work flows: no new
 // updates, then what was received is finished, then the database is left.
 func (a *Server) Run(asked context.Context) error {
@@ -359,81 +174,137 @@ func (a *Server) Run(asked context.Context) error {
 		a.log.Warn("requests were cut off", "error", err)
 	}
 	parts.Wait()
-	for _, b := range a.Bots.All() {
-		b.wait()
-	}
-	a.Handler.Close()
-	a.Store.Close()
-	a.tracing.Close()
+	a.Close()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-// takeOver frees what dead workers held, and keeps long lanes out of the way of others.
-func (a *Server) takeOver(ctx context.Context) {
-	wait.Every(ctx, takeOverEvery, func() {
-		n, err := a.outbox.ReclaimExpired(ctx)
-		if n > 0 {
-			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
-		}
-		if err == nil {
-			err = a.outbox.DeferFollowers(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			a.log.Error("leases and lanes cannot be looked at", "error", err)
-		}
-	})
-}
-
-// watch names who holds the consumers back with a transaction left open.
-func (a *Server) watch(ctx context.Context) {
-	wait.Every(ctx, watchEvery, func() {
-		w, _, err := health.Of(a.Store.DB).OldestWriter(ctx)
-		if err != nil {
-			return // the database is away, and others say so
-		}
-		if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
-			a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
-				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
-		}
-	})
-}
-
-// watchFlow tells when a bot may not call Telegram, and when it may again, and clears
-// away the limits of chats that have been quiet.
-func (a *Server) watchFlow(ctx context.Context) {
-	known := map[string]commands.Permit{}
-	wait.Every(ctx, watchEvery, func() {
-		stopped, err := a.flow.Suspended(ctx)
-		if err == nil {
-			_, err = a.flow.DeleteExpired(ctx)
-		}
-		if err != nil {
-			return // the database is away, and others say so
-		}
-		for bot, why := range known {
-			if stopped[bot].Cause != why.Cause {
-				a.metrics.Stopped(bot, string(why.Cause), false)
-				a.log.Info("the bot may call Telegram again", "bot", bot)
-			}
-		}
-		for bot, why := range stopped {
-			if known[bot].Cause != why.Cause {
-				a.metrics.Stopped(bot, string(why.Cause), true)
-				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause)
-			}
-		}
-		known = stopped
-	})
-}
-
-// Listen opens a port, and says which flag chooses another when it is taken.
-func Listen(address, flag string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+// New connects the parts of a server: first those that every bot shares, then the bots, then
+// the listeners. Run starts them. When New fails, it closes what it has opened; the listeners
+// remain the caller's.
+func New(ctx context.Context, c Config) (_ *Server, err error) {
+	version, err := schema.Version(ctx, c.DSN)
 	if err != nil {
-		return nil, fmt.Errorf("%w; choose another address with %s", err, flag)
+		return nil, err
 	}
-	return l, nil
+	if version != schema.Latest() {
+		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`",
+			version, schema.Latest())
+	}
+	if c.Now == nil {
+		c.Now = clock.Now
+	}
+	host, _ := os.Hostname()
+	a := &Server{
+		log:      c.Log,
+		metrics:  telemetry.NewMetrics(),
+		owner:    fmt.Sprintf("%s/%d", host, os.Getpid()),
+		verify:   cmp.Or(c.VerifyEvery, verifyEvery),
+		analysts: cmp.Or(c.Analysts, analystsEvery),
+		api:      c.TelegramURL,
+		config:   c,
+		attacks:  make(chan string, maxAttacks),
+		rekeep:   make(chan struct{}, 1),
+		now:      c.Now,
+	}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if err := a.trace(ctx, c.Tracing); err != nil {
+		return nil, err
+	}
+	if err := a.openLedger(ctx, c); err != nil {
+		return nil, err
+	}
+	if a.Router, err = bus.NewRouter(c.Log); err != nil {
+		return nil, err
+	}
+	a.show()
+	if err := a.protect(c); err != nil {
+		return nil, err
+	}
+	if c.Only.works() {
+		a.subscribe()
+	}
+	if err := a.readAddresses(ctx); err != nil {
+		return nil, err
+	}
+	a.readdress()
+	for _, name := range slices.Sorted(maps.Keys(c.Bots)) {
+		b, err := a.newBot(name, c.Bots[name], nil)
+		if err != nil {
+			return nil, fmt.Errorf("bot %s: %w", name, err)
+		}
+		a.enter(b)
+	}
+	a.server = newHTTPServer(guard.Handler(a.farewell(a.tracing.Receive(a.routes(c)))), a.guard)
+	a.ops = a.newOpsServer(c)
+	if a.people, err = a.newOperatorServer(c); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// openLedger connects to the database and builds what reads and writes the ledger.
+func (a *Server) openLedger(ctx context.Context, c Config) error {
+	db, err := postgres.Open(ctx, c.DSN, "chatledger")
+	if err != nil {
+		return err
+	}
+	a.outbox = outbox.New(db)
+	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
+	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: &a.Bots, Observer: a})
+	a.time = &timers.Timekeeper{
+		Store: timers.New(db), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log,
+	}
+	a.flow = outbox.NewRateLimiter(db)
+	a.leases = bus.NewLeases(a.outbox, a.owner, c.Log)
+	a.patient = bus.NewLeases(a.outbox, a.owner, c.Log).For(llm.Lease)
+	return nil
+}
+
+// routes are the paths of the webhook's listener.
+func (a *Server) routes(c Config) http.Handler {
+	webhook := &telegram.Webhook{
+		Find: a.find, Handle: a.tracing.Handle(a.Handler.Handle), Observe: a.metrics.Webhook,
+		Guard: a.guard, Now: a.now, Log: c.Log,
+		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
+			a.metrics.Quarantined(bot)
+			return quarantine.New(a.Store.DB).Add(ctx, bot, body, reason)
+		},
+	}
+	routes := mux.NewRouter()
+	routes.MatcherFunc(a.probed).HandlerFunc(a.probe)
+	fromAllowed := routes.NewRoute().Subrouter()
+	fromAllowed.Use(a.guard.Allow)
+	if c.Only.receives() {
+		webhook.Routes(fromAllowed)
+		routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
+	}
+	a.health(routes)
+	if c.Ops == nil {
+		routes.Handle("/metrics", guard.Local(a.metrics.Handler()))
+	}
+	return routes
+}
+
+// Close releases what New has opened. Run calls it at its end; a server that was never run
+// needs it.
+func (a *Server) Close() {
+	for _, b := range a.Bots.All() {
+		b.wait()
+	}
+	if a.Handler != nil {
+		a.Handler.Close()
+	}
+	if a.Store != nil {
+		a.Store.Close()
+	}
+	if a.tracing != nil {
+		a.tracing.Close()
+	}
 }

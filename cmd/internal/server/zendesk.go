@@ -30,9 +30,9 @@ func (a *Server) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
 	return zendesk.NewClient(zendesk.Account{URL: z.URL, Email: z.Email, Token: z.Token, Limit: quota})
 }
 
-// desk is where else a bot's tickets are kept; "" is nowhere.
-func (a *Server) desk(bot string) string {
-	if b := a.Bots.All()[bot]; b == nil || b.zendesk == nil {
+// desk returns the external help desk that also keeps the bot's tickets, or "".
+func (f *fleet) desk(bot string) string {
+	if b := f.All()[bot]; b == nil || b.zendesk == nil {
 		return ""
 	}
 	return chat.DeskZendesk
