@@ -78,6 +78,7 @@ var allowedImports = map[string][]string{
 	"cmd/internal/admin/authoring":   {"domain", "adapters/knowledge", "cmd/internal"},
 	"cmd/internal/admin/training":    {"domain", "adapters/knowledge"},
 	"cmd/internal/admin/recording":   {"domain", "adapters/postgres", "adapters/telegram/fixture", "cmd/internal/wait"},
+	"cmd/internal/admin/replay":      {"domain", "commands", "projections/sandbox", "adapters/postgres", "adapters/crm", "adapters/telegram", "cmd/internal"},
 	"cmd/internal/admin/inspect":     {"domain", "adapters/postgres", "cmd/internal/wait"},
 	"cmd/internal/admin/progress":    {"projections"},
 	"cmd/internal/admin/readmodel":   {"adapters/postgres", "projections", "cmd/internal/admin/progress"},

@@ -90,7 +90,7 @@ func (c *showDeliveryCmd) Run(e *env) error {
 
 // decisionFlags are the flags of retry and skip.
 type decisionFlags struct {
-	aware
+	botSettings
 	deliverySelector
 	All    bool   `help:"Select all dead letters."`
 	Why    string `placeholder:"TEXT" help:"The reason, for the events of the chat."`
@@ -113,7 +113,7 @@ func (c *decisionFlags) prepare(
 	if c.Rate < 0 || c.Rate > deliveries.MaxRate {
 		return d, which, fmt.Errorf("--rate is the number of deliveries a second, 1 to %d", deliveries.MaxRate)
 	}
-	with, err := c.with(e)
+	with, err := c.settingsOf(e)
 	if err != nil {
 		return d, which, err
 	}

@@ -27,7 +27,7 @@ type ticketCmd struct {
 // onChat is what every ticket command needs.
 type onChat struct {
 	database
-	aware
+	botSettings
 	As    string `default:"operator" env:"USER" help:"Who is acting."`
 	Force bool   `help:"Act although somebody else has claimed the chat."`
 	Chat  string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
@@ -109,7 +109,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	if len(known) == 0 {
 		return fmt.Errorf("there is no chat %s: `chatledger events` shows those there are", c.Chat)
 	}
-	with, err := c.with(e)
+	with, err := c.settingsOf(e)
 	if err != nil {
 		return err
 	}

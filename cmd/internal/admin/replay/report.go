@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"cmp"
@@ -11,26 +11,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 	"github.com/chatledger/chatledger/commands/whatif"
 )
 
-// print reports a difference.
-func (r *replay) print(d whatif.Difference) error {
+// print prints a difference.
+func (r *Replay) print(d whatif.Difference) error {
 	if r.JSON {
-		return json.NewEncoder(r.out).Encode(struct {
+		return json.NewEncoder(r.Out).Encode(struct {
 			Difference whatif.Difference `json:"difference"`
 		}{d})
 	}
-	_, err := fmt.Fprint(r.out, written(d))
+	_, err := fmt.Fprint(r.Out, inWords(d))
 	return err
 }
 
-// written is a difference in lines, the first of which names the place.
-func written(d whatif.Difference) string {
+// inWords returns a difference as lines. The first line names the place.
+func inWords(d whatif.Difference) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s version %d at %s", d.Stream, d.Version, d.At.Format(time.RFC3339))
 	if d.Said != "" {
-		fmt.Fprintf(&b, ", on %s", strconv.Quote(shortened(d.Said)))
+		fmt.Fprintf(&b, ", on %s", strconv.Quote(terminal.Shorten(d.Said, saidWidth)))
 	}
 	if d.Root {
 		b.WriteString(" (the first of this chat)")
@@ -42,17 +43,10 @@ func written(d whatif.Difference) string {
 	return b.String()
 }
 
-// saidMax bounds the customer's words in a line, in characters.
-const saidMax = 60
+// saidWidth limits the customer's words in a line, in characters.
+const saidWidth = 60
 
-func shortened(text string) string {
-	if runes := []rune(text); len(runes) > saidMax {
-		return string(runes[:saidMax-1]) + "…"
-	}
-	return text
-}
-
-// quoted lists texts: they are customers' in part, and a terminal must not obey them.
+// quoted quotes texts. Some are written by customers, and a terminal must not obey them.
 func quoted(texts []string) string {
 	if len(texts) == 0 {
 		return "nothing"
@@ -64,8 +58,8 @@ func quoted(texts []string) string {
 	return strings.Join(list, ", ")
 }
 
-// finish prints the summary and keeps the sandbox if that is wanted.
-func (r *replay) finish(ctx context.Context) (err error) {
+// finish prints the summary, and keeps the sandbox when r.Keep is set.
+func (r *Replay) finish(ctx context.Context) (err error) {
 	schema := ""
 	if r.Keep {
 		if schema, err = r.sandbox.Keep(ctx); err != nil {
@@ -73,23 +67,25 @@ func (r *replay) finish(ctx context.Context) (err error) {
 		}
 	}
 	if r.JSON {
-		return json.NewEncoder(r.out).Encode(struct {
+		return json.NewEncoder(r.Out).Encode(struct {
 			Summary whatif.Tally `json:"summary"`
 			Schema  string       `json:"schema,omitempty"`
 		}{r.tally, schema})
 	}
-	_, err = fmt.Fprint(r.out, r.summary())
+	_, err = fmt.Fprint(r.Out, r.summary())
 	if schema != "" && err == nil {
-		_, err = fmt.Fprintf(r.out, "kept in schema %s; `drop schema %s cascade` when you are done with it\n", schema, schema)
+		_, err = fmt.Fprintf(r.Out, "kept in schema %s; `drop schema %s cascade` when you are done with it\n",
+			schema, schema)
 	}
 	return err
 }
 
-// summary is the tally in lines.
-func (r *replay) summary() string {
+// summary returns the tally as lines.
+func (r *Replay) summary() string {
 	t := r.tally
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d chats, %d inputs, %d decisions compared: %d differ, in %d chats\n", t.Chats, t.Inputs, t.Decisions, t.DecisionsThatDiffer, t.ChatsThatDiffer)
+	fmt.Fprintf(&b, "%d chats, %d inputs, %d decisions compared: %d differ, in %d chats\n",
+		t.Chats, t.Inputs, t.Decisions, t.DecisionsThatDiffer, t.ChatsThatDiffer)
 	for _, kind := range whatif.Kinds {
 		if t.Kinds[kind] == 0 {
 			continue
@@ -104,14 +100,15 @@ func (r *replay) summary() string {
 				fmt.Fprintf(&b, "            %d %s\n", t.Intents[change], change)
 			}
 		case whatif.Reply:
-			fmt.Fprintf(&b, "            %d reworded, %d sent that were not, %d not sent that were\n", t.Reworded, t.Sent, t.Unsent)
+			fmt.Fprintf(&b, "            %d reworded, %d sent that were not, %d not sent that were\n",
+				t.Reworded, t.Sent, t.Unsent)
 		}
 	}
 	if t.Waiting > 0 {
-		fmt.Fprintf(&b, "%d updates are left out: the bot has not come to them yet\n", t.Waiting)
+		fmt.Fprintf(&b, "%d updates are left out: the bot has not processed them yet\n", t.Waiting)
 	}
 	if t.Unanswered > 0 {
-		fmt.Fprintf(&b, "%d questions to other systems have no answer: nobody asked the same then\n", t.Unanswered)
+		fmt.Fprintf(&b, "%d questions to other systems have no answer: the chat did not ask them then\n", t.Unanswered)
 	}
 	return b.String()
 }

@@ -3,17 +3,18 @@ package main
 import (
 	"fmt"
 
+	"github.com/chatledger/chatledger/cmd/internal/admin/replay"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// aware is a command that decides something for a bot: it must know what the bot knows.
-type aware struct {
-	Bots string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"The bots file: business hours and workflows are those of the bot's knowledge. Without it they are the shop's."`
+// botSettings names the bots file, for commands that decide something for a bot.
+type botSettings struct {
+	Bots string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"The bots file, from which business hours and workflows are read. Without it, those of the shop that comes with the program count."`
 }
 
-// with is what a bot's decisions are taken with.
-func (c aware) with(e *env) (func(bot string) chat.Settings, error) {
+// settingsOf returns the settings that the decisions of each bot depend on.
+func (c botSettings) settingsOf(e *env) (func(bot string) chat.Settings, error) {
 	if c.Bots == "" {
 		shop, err := config.ShopKnowledge()
 		return func(string) chat.Settings { return chat.Settings{Knowledge: shop} }, err
@@ -24,7 +25,7 @@ func (c aware) with(e *env) (func(bot string) chat.Settings, error) {
 	}
 	all := map[string]chat.Settings{}
 	for name, b := range bots {
-		s, err := decidesWith(name, b, e.log)
+		s, err := replay.SettingsOf(name, b, e.log)
 		if err != nil {
 			return nil, fmt.Errorf("bots file %s: bot %s: %w", c.Bots, name, err)
 		}
