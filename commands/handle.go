@@ -41,7 +41,8 @@ type Update struct {
 type Result struct {
 	First  domain.Version
 	Events []domain.Event
-	Wake   time.Time // of a chat.Elapse: the chat's next deadline; zero when there is none
+	State  *chat.State // behind the events, of a chat.Operate that led to some; nil otherwise
+	Wake   time.Time   // of a chat.Elapse: the chat's next deadline; zero when there is none
 }
 
 // Handler loads the state of a chat, decides a request, and commits the events. Requests
@@ -359,6 +360,10 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 			a.Settled = append(a.Settled, *p.Settles)
 		}
 		l.decided = folded{chat.Decider.Fold(l.decided.state, events...), l.decided.version + domain.Version(len(events))}
+		if _, operating := p.Command.(chat.Operate); operating {
+			state := l.decided.state
+			p.result.State = &state
+		}
 	}
 	if at := chat.Wake(l.decided.state, settings); !at.Equal(chat.Wake(l.base.state, settings)) {
 		wake := at

@@ -124,6 +124,20 @@ func TestAnswers_SecurityHeaders_Set(t *testing.T) {
 	}
 }
 
+// An act is answered from the state that it was decided on: the work for it does not grow
+// with the chat.
+func TestAct_LongChat_ReadsOneEvent(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	for range 100 {
+		o.record("chat-demo:42", "customer", chat.MessageReceived{Date: noon, Text: "hello"})
+	}
+	o.must(t, request("POST", "/chats/demo:42/claim", "jo", `{}`), http.StatusOK)
+	if o.read != 1 {
+		t.Errorf("an act read %d events, want the first one only", o.read)
+	}
+}
+
 // The answer to an act that is sent again is the first one, whatever has happened since.
 func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
 	t.Parallel()

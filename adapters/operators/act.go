@@ -175,7 +175,7 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 			At:          at,
 			Lease:       defaultLease,
 		}
-		_, err = a.Handle(
+		result, err := a.Handle(
 			r.Context(),
 			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at},
 		)
@@ -185,6 +185,10 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 		if err != nil {
 			return err
 		}
+		if result.State != nil {
+			end := result.First + domain.Version(len(result.Events)) - 1
+			return write(w, view(stream, *result.State, end, at))
+		}
 		c, err := a.after(r.Context(), stream, o.Name, key)
 		if err != nil {
 			return err
@@ -193,8 +197,8 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 	}
 }
 
-// after is the chat as an act has left it, told by the events: the same whenever the act
-// is sent again.
+// after returns the chat as a repeated act had left it when it was done, so that a retry
+// gets the same answer. It folds the chat's events, because the handler keeps no old states.
 func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key string) (*chatView, error) {
 	var left *chatView
 	var end domain.Version // of the act

@@ -41,6 +41,7 @@ type office struct {
 	down     bool
 	now      time.Time
 	refused  int
+	read     int // events read by the API
 }
 
 var errDown = errors.New("no connection")
@@ -122,6 +123,10 @@ func (o *office) handle(_ context.Context, r commands.Request) (commands.Result,
 	)
 	result := commands.Result{First: domain.Version(len(o.streams[r.Stream]) + 1), Events: events}
 	o.record(r.Stream, r.Actor, events...)
+	if _, operates := r.Command.(chat.Operate); operates && len(events) > 0 {
+		state := fold(o.streams[r.Stream])
+		result.State = &state
+	}
 	return result, err
 }
 
@@ -138,7 +143,9 @@ func (o *office) Events(
 	}
 	all := o.streams[stream]
 	from := min(int(after), len(all))
-	return all[from:min(from+limit, len(all))], nil
+	page := all[from:min(from+limit, len(all))]
+	o.read += len(page)
+	return page, nil
 }
 
 func (o *office) TicketQueue(_ context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {
