@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 )
 
 // An Upcaster lifts a stored payload from one version of its shape to the next.
@@ -24,6 +26,8 @@ type format struct {
 	typ       reflect.Type
 	upcasters []Upcaster // upcasters[i] lifts version i+1 to i+2
 	former    bool       // the name is read and not written any more
+	decided   bool       // somebody declared which tables fold it
+	tables    []string
 }
 
 // version is that of today's shape; under a former name nothing is stored in it.
@@ -44,12 +48,39 @@ func NewCodec() *Codec {
 
 // Register makes E the type stored under name. Its current version is one more
 // than the number of upcasters, which lift versions 1, 2, ... one step each.
-func Register[E Event](c *Codec, name string, upcasters ...Upcaster) {
+func Register[E Event](c *Codec, name string, upcasters ...Upcaster) Registration {
 	f := &format{name: name, typ: reflect.TypeFor[E](), upcasters: upcasters}
 	if c.byName[name] != nil || c.byType[f.typ] != nil {
 		panic(fmt.Sprintf("codec: %s (%v) is registered twice", name, f.typ))
 	}
 	c.byName[name], c.byType[f.typ] = f, f
+	return Registration{f}
+}
+
+// A Registration completes the declaration of an event.
+type Registration struct{ format *format }
+
+// FoldedBy declares which tables of the read model the event can change; no table means that all of
+// them ignore it. A table that every event changes, because it keeps the stream's version, is not
+// named.
+func (r Registration) FoldedBy(tables ...string) {
+	r.format.tables, r.format.decided = tables, true
+}
+
+// Folded returns the zero values of the events that a table folds, in order of their names.
+func (c *Codec) Folded(table string) (events []Event) {
+	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
+		if f := c.byName[name]; slices.Contains(f.tables, table) {
+			events = append(events, reflect.Zero(f.typ).Interface().(Event))
+		}
+	}
+	return events
+}
+
+// FoldedBy returns the tables that fold an event, and whether its registration declares them.
+func (c *Codec) FoldedBy(name string) (tables []string, declared bool) {
+	f := c.byName[name]
+	return f.tables, f.decided
 }
 
 // Formerly has what was stored under another name read as E, which is registered

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -58,22 +59,18 @@ func (ChatDays) Name() string { return "chat_days" }
 func (ChatDays) Version() int { return 1 }
 
 // Concerned implements Projection.
-func (ChatDays) Concerned() []domain.Event {
-	return []domain.Event{chat.MessageReceived{}, chat.ButtonPressed{}, chat.ReplyQueued{}, chat.TicketOpened{}, chat.TicketReopened{}, chat.TicketResolved{},
-		chat.HandedBack{}, chat.DueBreached{}, chat.MembershipChanged{}, chat.DeliveryFailed{}, chat.ModelAnswered{}}
+func (ChatDays) Concerned() []domain.Event { return codec.Folded("chat_days") }
+
+// counts reports whether an event changes a chat's day. A failed delivery does when it shows that the
+// customer has blocked the bot.
+func counts(event domain.Event) bool {
+	if failed, ok := event.(chat.DeliveryFailed); ok {
+		return failed.Blocked
+	}
+	return chatDayEvents[reflect.TypeOf(event)]
 }
 
-// counts tells whether an event changes a chat's day.
-func counts(event domain.Event) bool {
-	switch e := event.(type) {
-	case chat.MessageReceived, chat.ButtonPressed, chat.ReplyQueued, chat.TicketOpened, chat.TicketReopened, chat.TicketResolved,
-		chat.HandedBack, chat.DueBreached, chat.MembershipChanged, chat.ModelAnswered:
-		return true
-	case chat.DeliveryFailed:
-		return e.Blocked
-	}
-	return false
-}
+var chatDayEvents = typesOf(ChatDays{}.Concerned())
 
 // calendar is a chat's days, oldest first: all of them, or the last and those after it.
 type calendar struct{ days []*ChatDay }

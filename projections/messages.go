@@ -24,10 +24,7 @@ func (Messages) Name() string { return "messages" }
 func (Messages) Version() int { return 1 }
 
 // Concerned implements Projection.
-func (Messages) Concerned() []domain.Event {
-	return []domain.Event{chat.MessageReceived{}, chat.MessageEdited{}, chat.ButtonPressed{}, chat.Understood{}, chat.BacklogTaken{}, chat.AlbumTaken{}, chat.WorkflowMoved{}, chat.ModelAsked{}, chat.ExchangeJoined{},
-		chat.ReplyQueued{}, chat.ButtonAnswered{}, chat.TicketOpened{}, chat.DeliverySucceeded{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{}}
-}
+func (Messages) Concerned() []domain.Event { return codec.Folded("messages") }
 
 // Apply implements Projection: one statement reads what the page's events change of
 // earlier pages' messages, and one writes.

@@ -6,10 +6,12 @@ package projections
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // A Projection keeps one read-model table. Its statements name the table without
@@ -54,6 +56,17 @@ func Fold(p Projection, history []domain.Recorded) (map[string]Row, error) {
 
 // All is every projection there is.
 func All() []Projection { return []Projection{Conversations{}, Tickets{}, Messages{}, ChatDays{}} }
+
+// codec declares which events each table folds.
+var codec = chat.NewCodec()
+
+func typesOf(events []domain.Event) map[reflect.Type]bool {
+	types := make(map[reflect.Type]bool, len(events))
+	for _, event := range events {
+		types[reflect.TypeOf(event)] = true
+	}
+	return types
+}
 
 // Named finds a projection.
 func Named(name string) (Projection, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -68,11 +69,7 @@ func (Tickets) Name() string { return "tickets" }
 func (Tickets) Version() int { return 2 }
 
 // Concerned implements Projection.
-func (Tickets) Concerned() []domain.Event {
-	return []domain.Event{chat.TicketOpened{}, chat.TicketAssigned{}, chat.TicketEscalated{}, chat.TicketResolved{}, chat.TicketReopened{},
-		chat.HandedBack{}, chat.ReplyQueued{}, chat.TicketReferred{}, chat.TicketFiled{}, chat.DeliveryFailed{}, chat.DeliveryRetried{}, chat.DeliverySkipped{},
-		chat.DueBreached{}, chat.TicketClaimed{}, chat.ClaimReleased{}, chat.TicketTagged{}, chat.TicketPrioritized{}}
-}
+func (Tickets) Concerned() []domain.Event { return codec.Folded("tickets") }
 
 // caseFile is the tickets of one chat; the last one is the current.
 type caseFile []*Ticket
@@ -246,19 +243,21 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 	return err
 }
 
-// concerns tells whether an event can touch a ticket.
+// concerns reports whether an event can change a ticket: a reply of an operator, but not of the bot,
+// and what becomes of the delivery that files it, but not of others.
 func concerns(event domain.Event) bool {
 	switch e := event.(type) {
-	case chat.TicketOpened, chat.TicketAssigned, chat.TicketEscalated, chat.TicketResolved, chat.TicketReopened, chat.HandedBack, chat.TicketReferred, chat.DueBreached,
-		chat.TicketClaimed, chat.ClaimReleased, chat.TicketTagged, chat.TicketPrioritized:
-		return true
 	case chat.ReplyQueued:
 		return e.Author.Kind == chat.Person
-	default:
+	case chat.TicketFiled, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped:
 		_, state, _ := filing(event)
 		return state != ""
+	default:
+		return ticketEvents[reflect.TypeOf(event)]
 	}
 }
+
+var ticketEvents = typesOf(Tickets{}.Concerned())
 
 // Start implements Projection.
 func (Tickets) Start() Folding { return &caseFile{} }

@@ -87,12 +87,12 @@ func (e NoteAdded) transcriptLine() string { return transcriptLine(e.Operator, "
 
 // registerOperators makes what operators do known to the codec.
 func registerOperators(c *domain.Codec) {
-	domain.Register[OperatorActed](c, "operator_acted")
-	domain.Register[TicketClaimed](c, "ticket_claimed")
-	domain.Register[ClaimReleased](c, "claim_released")
-	domain.Register[NoteAdded](c, "note_added")
-	domain.Register[TicketTagged](c, "ticket_tagged")
-	domain.Register[TicketPrioritized](c, "ticket_prioritized")
+	domain.Register[OperatorActed](c, "operator_acted").FoldedBy()
+	domain.Register[TicketClaimed](c, "ticket_claimed").FoldedBy(tickets)
+	domain.Register[ClaimReleased](c, "claim_released").FoldedBy(tickets)
+	domain.Register[NoteAdded](c, "note_added").FoldedBy()
+	domain.Register[TicketTagged](c, "ticket_tagged").FoldedBy(tickets)
+	domain.Register[TicketPrioritized](c, "ticket_prioritized").FoldedBy(tickets)
 }
 
 // actOfOperator names an operator's act.
