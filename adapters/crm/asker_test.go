@@ -34,7 +34,7 @@ func asking(t *testing.T, customer, account string, chatID int64) commands.Claim
 	return d
 }
 
-func TestAStrangerLearnsNothingOfSomebodysOrder(t *testing.T) {
+func TestOrder_Stranger_GetsNotFound(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.Known("telegram:77", "C-1")
@@ -69,7 +69,7 @@ func TestAStrangerLearnsNothingOfSomebodysOrder(t *testing.T) {
 	})
 }
 
-func TestACRMIsToldWhoAsksForAnOrderAndWhere(t *testing.T) {
+func TestOrder_Request_NamesAskerAndChat(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		finds(t, w.tools(), asking(t, "telegram:77", "C-1", -5))
@@ -86,7 +86,7 @@ func TestACRMIsToldWhoAsksForAnOrderAndWhere(t *testing.T) {
 }
 
 // A CRM that says so by an error of the one look-up means the same; its token is right.
-func TestAnOrderThatIsDeniedIsNotThere(t *testing.T) {
+func TestOrder_Forbidden_CountsAsNotFound(t *testing.T) {
 	t.Parallel()
 	for status, denied := range map[int]bool{http.StatusForbidden: true, http.StatusNotFound: true, http.StatusBadRequest: false, http.StatusServiceUnavailable: false} {
 		inWorld(t, func(t *testing.T, _ world) {

@@ -21,7 +21,7 @@ func (w world) change(t *testing.T, key string) (Receipt, error) {
 	return w.UpdateBillingAddress(t.Context(), key, "C-2", address)
 }
 
-func TestEveryAnswerOfACRMIsJudged(t *testing.T) {
+func TestClient_EveryAnswer_HasItsOutcome(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault   faults.Fault
@@ -89,7 +89,7 @@ func (w world) judged(t *testing.T, what string, got, want Error) {
 	}
 }
 
-func TestSilenceIsUnknownOnlyAfterTheRequestLeft(t *testing.T) {
+func TestClient_NoAnswer_IsUnknownOnlyOnceSent(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		gone, cancel := context.WithCancel(t.Context())
@@ -120,7 +120,7 @@ func closed() chan struct{} {
 	return c
 }
 
-func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
+func TestUpdate_Retry_ReturnsFirstReceipt(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Spoil: faults.Cut, Count: 1})
@@ -151,7 +151,7 @@ func TestARepeatedUpdateTakesEffectOnceAndHasTheFirstReceipt(t *testing.T) {
 	})
 }
 
-func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
+func TestUpdate_Impossible_IsRefusedWithReason(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, c := range []struct{ customer, address, says string }{
@@ -167,7 +167,7 @@ func TestAnUpdateThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 	})
 }
 
-func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
+func TestBreaker_FiveFailures_OpenUntilProbeSucceeds(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Status: 500})
@@ -223,7 +223,7 @@ func TestTheBreakerOpensAtFiveFailuresAndOneProbeClosesIt(t *testing.T) {
 	})
 }
 
-func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
+func TestBreaker_RefusalsAndSuccesses_KeepItClosed(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, status := range []int{429, 404, 422, 401} {
@@ -247,7 +247,7 @@ func TestOnlyFailuresInARowOpenTheBreakerAndRefusalsAreNone(t *testing.T) {
 	})
 }
 
-func TestWhatIsKnownIsToldWhileTheBreakerIsOpen(t *testing.T) {
+func TestLookup_BreakerOpen_UsesCache(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.order(t, "1001")
@@ -262,7 +262,7 @@ func TestWhatIsKnownIsToldWhileTheBreakerIsOpen(t *testing.T) {
 	})
 }
 
-func TestARedirectIsNotFollowed(t *testing.T) {
+func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		requests := 0
@@ -277,7 +277,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestAWrongTokenIsNotTold(t *testing.T) {
+func TestClient_WrongToken_IsNotQuoted(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.token = "other-secret"
@@ -289,7 +289,7 @@ func TestAWrongTokenIsNotTold(t *testing.T) {
 	})
 }
 
-func TestAURLThatIsNoneIsRefused(t *testing.T) {
+func TestNewClient_WrongURL_IsRejected(t *testing.T) {
 	t.Parallel()
 	for _, base := range []string{"", "crm.example.com", "ftp://crm.example.com", "https://", "https://crm.example.com?x=1", "orders.yaml", "http://\x00"} {
 		if _, err := NewClient(base, ""); err == nil || !strings.Contains(err.Error(), "base URL") {

@@ -17,7 +17,7 @@ import (
 
 const contract = "../../docs/crm-openapi.yaml"
 
-func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
+func TestSimulator_Answers_FollowTheContract(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmsim.Routes()))); diff != "" {
@@ -119,7 +119,7 @@ func TestTheFakeServesWhatTheContractSaysAndNothingElse(t *testing.T) {
 	)
 }
 
-func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
+func TestSimulator_NoIdempotencyKey_IsRejected(t *testing.T) {
 	t.Parallel()
 	fake := crmsim.New(crmsim.Options{})
 	for call, body := range map[string]string{
@@ -139,7 +139,7 @@ func TestTheFakeWantsAnIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
+func TestClient_Requests_FollowTheContract(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	schemas := c.Components.Schemas
@@ -193,7 +193,7 @@ func TestTheClientAsksWhatTheContractAllows(t *testing.T) {
 	})
 }
 
-func TestTheFakeHasTheOrdersOfTheDemoCatalogue(t *testing.T) {
+func TestSimulator_Orders_AreThoseOfTheDemo(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for number, want := range Demo {

@@ -42,7 +42,7 @@ func (w world) asked(t *testing.T) (batches [][]string) {
 	return batches
 }
 
-func TestLookUpsOfOneKindWithinTheWindowGoOutAsOneRequestInTheirOrder(t *testing.T) {
+func TestLookup_WithinWindow_SharesOneRequest(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		begun := time.Now()
@@ -64,7 +64,7 @@ func TestLookUpsOfOneKindWithinTheWindowGoOutAsOneRequestInTheirOrder(t *testing
 	})
 }
 
-func TestALookUpAfterTheWindowGoesWithTheNext(t *testing.T) {
+func TestLookup_AfterWindow_GoesWithNextBatch(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		var callers sync.WaitGroup
@@ -81,7 +81,7 @@ func TestALookUpAfterTheWindowGoesWithTheNext(t *testing.T) {
 	})
 }
 
-func TestAFullBatchGoesAtOnce(t *testing.T) {
+func TestLookup_FullBatch_IsSentAtOnce(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		begun := time.Now()
@@ -111,7 +111,7 @@ func TestAFullBatchGoesAtOnce(t *testing.T) {
 	})
 }
 
-func TestKindsGoApart(t *testing.T) {
+func TestLookup_DifferentKinds_AreSentApart(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		var callers sync.WaitGroup
@@ -135,7 +135,7 @@ func TestKindsGoApart(t *testing.T) {
 	})
 }
 
-func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
+func TestLookup_CallerGivesUp_OthersGetAnswers(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{DelayMS: 1000})
@@ -163,7 +163,7 @@ func TestWhoGivesUpLeavesTheOthersAlone(t *testing.T) {
 }
 
 // Whatever the mixture of callers, each gets what it asked for.
-func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
+func TestLookup_ManyCallers_GetTheirOwnAnswers(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -195,7 +195,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 	})
 }
 
-func TestWhoAskTheSameShareOneItem(t *testing.T) {
+func TestLookup_SameItem_IsSentOnce(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{DelayMS: 2000})
@@ -213,7 +213,7 @@ func TestWhoAskTheSameShareOneItem(t *testing.T) {
 	})
 }
 
-func TestUpperAndLowerCaseAreOneOrder(t *testing.T) {
+func TestLookup_OrderNumber_IgnoresCase(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, number := range []string{"a-1", "A-1"} {
@@ -227,7 +227,7 @@ func TestUpperAndLowerCaseAreOneOrder(t *testing.T) {
 	})
 }
 
-func TestAFindingIsGoodForItsLife(t *testing.T) {
+func TestCache_Result_ExpiresAfterLife(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.order(t, "1001")
@@ -244,7 +244,7 @@ func TestAFindingIsGoodForItsLife(t *testing.T) {
 	})
 }
 
-func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
+func TestCache_NotFoundOrFailed_IsNotCached(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Status: 500, Count: 1})
@@ -262,7 +262,7 @@ func TestWhatWasNotFoundOrFailedIsAskedAgain(t *testing.T) {
 	})
 }
 
-func TestOnlySoManyFindingsAreRemembered(t *testing.T) {
+func TestCache_Full_ForgetsTheOldest(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		var callers sync.WaitGroup
@@ -288,7 +288,7 @@ func TestOnlySoManyFindingsAreRemembered(t *testing.T) {
 	})
 }
 
-func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
+func TestCache_Update_IsSeenAtOnce(t *testing.T) {
 	t.Parallel()
 	const before, after = "12 Baker Street, London NW1 6XE", "14 Baker Street, London NW1 6XE"
 	billed := func(t *testing.T, c *Client) string {
@@ -365,7 +365,7 @@ func TestAfterAnUpdateTheNewAddressIsSeen(t *testing.T) {
 	})
 }
 
-func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+func TestClose_LookupsInProgress_AreCancelled(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{DelayMS: 5000})
@@ -396,7 +396,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-func TestAKeyThatWouldSpoilABatchNeverGoesOut(t *testing.T) {
+func TestLookup_InvalidKey_IsNotSent(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("ü", maxKey+1), "no text": "\xff"} {
@@ -424,7 +424,7 @@ func reply(status int, body string) http.Handler {
 	})
 }
 
-func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
+func TestLookup_WrongAnswer_FailsOnlyItsCaller(t *testing.T) {
 	t.Parallel()
 	good := `{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"lost","since":[1]},"colour":"red"}`
 	for name, c := range map[string]struct {
@@ -472,7 +472,7 @@ func TestAnAnswerThatIsWrongFailsOnlyItsCallerAndSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAnAddressOrCustomerThatLacksSomethingIsNamed(t *testing.T) {
+func TestLookup_IncompleteAnswer_NamesTheField(t *testing.T) {
 	t.Parallel()
 	for answer, says := range map[string]string{
 		`{"kind":"address","key":"k","status":"found","address":{}}`:                                                               "lacks address.valid",
@@ -497,7 +497,7 @@ func TestAnAddressOrCustomerThatLacksSomethingIsNamed(t *testing.T) {
 }
 
 // A batch that is refused as a whole may be so because of one of its items.
-func TestABatchRefusedAsAWholeIsRefusedForGoodOnlyAlone(t *testing.T) {
+func TestLookup_RefusedBatch_IsRetriedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := serve(t, reply(http.StatusUnprocessableEntity, `{"title":"No","status":422,"detail":"one of them is bad"}`))

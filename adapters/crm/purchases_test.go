@@ -20,7 +20,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-func TestWhatIsKnownOfAPurchaseIsToldInTheToolsWords(t *testing.T) {
+func TestTools_Purchase_HasTheToolsOutput(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		none := map[string]string{"found": "false"}
@@ -60,7 +60,7 @@ func TestWhatIsKnownOfAPurchaseIsToldInTheToolsWords(t *testing.T) {
 
 // Whoever guesses another's order number learns nothing, not even that there is one, and
 // changes nothing. Ada has asked before, so that her findings are remembered.
-func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
+func TestTools_AnotherCustomersOrder_IsNotFound(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		const hers = "2001"
@@ -106,7 +106,7 @@ func TestAnOrderOfSomebodyElseIsAsGoodAsNone(t *testing.T) {
 
 // The connection is cut when the change was made: whoever repeats it is told what the first
 // would have been told.
-func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
+func TestTools_LostAnswer_ChangesOnce(t *testing.T) {
 	t.Parallel()
 	for name, lost := range map[string]faults.Fault{"cut": {Spoil: faults.Cut}, "truncated": {Spoil: faults.Truncated}} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestAChangeWhoseAnswerWasLostIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestAKeyOfAnotherChangeIsRefused(t *testing.T) {
+func TestChange_KeyOfAnother_IsRefused(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		if _, err := w.ReportDeliveryProblem(t.Context(), "key", "C-2", "1002", "damaged", ""); err != nil {
@@ -175,7 +175,7 @@ func TestAKeyOfAnotherChangeIsRefused(t *testing.T) {
 	})
 }
 
-func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
+func TestRefund_Duplicate_IsRefundedOnce(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		refund := func(number, charge string) commands.Outcome {
@@ -206,7 +206,7 @@ func TestOnlyADuplicateThatWasTakenIsGivenBackAndOnlyOnce(t *testing.T) {
 }
 
 // Otherwise the customer who asks at once would be offered the same money again.
-func TestAfterARefundTheChargesAreAskedForAnew(t *testing.T) {
+func TestRefund_Done_RefreshesCharges(t *testing.T) {
 	t.Parallel()
 	for name, lost := range map[string]bool{"done": false, "its answer lost": true} {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestAfterARefundTheChargesAreAskedForAnew(t *testing.T) {
 	}
 }
 
-func TestOfManyChargesTheOneThatMattersIsTold(t *testing.T) {
+func TestCharges_Many_TheDuplicateIsNamed(t *testing.T) {
 	t.Parallel()
 	charge := func(id, status, of string) Charge {
 		return Charge{ID: id, Amount: "1.00 EUR", Date: "2026-03-02", Status: status, DuplicateOf: of}
@@ -264,7 +264,7 @@ func TestOfManyChargesTheOneThatMattersIsTold(t *testing.T) {
 	}
 }
 
-func TestInvoicesAndChargesOfManyCustomersGoOutAsOneRequestEach(t *testing.T) {
+func TestLookup_ManyCustomers_ShareOneRequestPerKind(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		var customers sync.WaitGroup
@@ -287,7 +287,7 @@ func TestInvoicesAndChargesOfManyCustomersGoOutAsOneRequestEach(t *testing.T) {
 	})
 }
 
-func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
+func TestLookup_AnotherCustomersAnswer_IsRejected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, owner := range []string{`"C-1"`, `""`, `null`} {
@@ -306,7 +306,7 @@ func TestAnAnswerAboutAnotherCustomersOrderIsNotBelieved(t *testing.T) {
 	})
 }
 
-func TestWhatAPurchaseLacksIsNamed(t *testing.T) {
+func TestPurchase_Incomplete_NamesTheField(t *testing.T) {
 	t.Parallel()
 	for answer, says := range map[string]string{
 		`"invoice","status":"found"`:                                                                     "lacks invoice",
@@ -335,7 +335,7 @@ func TestWhatAPurchaseLacksIsNamed(t *testing.T) {
 	}
 }
 
-func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
+func TestReceipt_Incomplete_IsUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for body, says := range map[string][2]string{
@@ -360,7 +360,7 @@ func TestAReceiptThatLacksSomethingIsUnknownAndNamesIt(t *testing.T) {
 	})
 }
 
-func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
+func TestTools_BreakerOpen_Wait(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Status: http.StatusBadGateway})
@@ -392,7 +392,7 @@ func TestRefundsAndReportsWaitForTheBreaker(t *testing.T) {
 }
 
 // A number is never part of a URL that changes something: "../.." would be another address.
-func TestWhatACustomerWritesIsNoPath(t *testing.T) {
+func TestTools_InputInPath_IsEscaped(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, text := range []string{"..", "../../C-1", "1002/../2001", "?x=1", "#", "%2e%2e", "\n", "'; drop table orders; --"} {

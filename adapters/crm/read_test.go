@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-func TestANumberIsReadWhereTextShouldStand(t *testing.T) {
+func TestRead_NumberForText_IsAccepted(t *testing.T) {
 	t.Parallel()
 	var got answers
 	if err := read([]byte(`{"answers":[

@@ -84,7 +84,7 @@ type told struct {
 
 func outcome(o commands.Outcome) told { return told{o.State, o.After, string(o.Answer)} }
 
-func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
+func TestTools_CatalogueAndCRM_FindOrders(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for name, shop := range map[string]Shop{"catalogue": {Orders: Demo}, "CRM": {CRM: w.Client}, "both": {Orders: Demo, CRM: serve(t, reply(500, ""))}} {
@@ -115,7 +115,7 @@ func TestOrdersAreFoundInACatalogueAndInACRMAlike(t *testing.T) {
 	})
 }
 
-func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
+func TestTools_Failure_IsRetriedUnlessRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault faults.Fault
@@ -161,7 +161,7 @@ func TestAUseThatFailsIsMadeAgainUnlessItIsRefused(t *testing.T) {
 	}
 }
 
-func TestAddressesAreCheckedAndUpdated(t *testing.T) {
+func TestTools_Addresses_AreCheckedAndUpdated(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for line, want := range map[string]map[string]string{
@@ -197,7 +197,7 @@ func TestAddressesAreCheckedAndUpdated(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
+func TestTools_Impossible_IsRefusedAndRecorded(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		const me = "telegram:7"
@@ -245,7 +245,7 @@ func TestWhatCannotBeDoneIsRefusedAndRecordedSo(t *testing.T) {
 	})
 }
 
-func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
+func TestShop_Tools_AreThoseOfItsSystems(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for tool := range dialog.Toolbox {
@@ -264,7 +264,7 @@ func TestAShopHasTheToolsItsSystemsHave(t *testing.T) {
 
 // A CRM that answers every second call with 500, and loses answers besides: everything
 // is done in the end, and every change once.
-func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
+func TestTools_HalfOfCallsFail_NothingLostOrTwice(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Status: 500, Every: 2})
@@ -323,7 +323,7 @@ func TestNothingIsLostOrDoneTwiceWhenHalfOfTheCallsFail(t *testing.T) {
 }
 
 // The same over a real network, where the transport has its own mind.
-func TestACRMOnARealNetworkIsAsked(t *testing.T) {
+func TestClient_RealNetwork_Works(t *testing.T) {
 	t.Parallel()
 	crm := crmsim.New(crmsim.Options{Token: token})
 	front := httptest.NewServer(crm)
@@ -357,7 +357,7 @@ func TestACRMOnARealNetworkIsAsked(t *testing.T) {
 	}
 }
 
-func TestACatalogueIsReadFromAFile(t *testing.T) {
+func TestReadCatalogue_File_IsReadOrRejected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, says string }{
 		"good":      {"- {number: a-1, status: shipped, detail: Soon.}\n- {number: 7, status: lost}", ""},

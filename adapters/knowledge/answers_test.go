@@ -36,7 +36,7 @@ const (
 	wishesHeard  = 0.7
 )
 
-func TestAnAnswerInFreeWordsIsRarelyTakenForAnotherWish(t *testing.T) {
+func TestShop_FreeAnswer_RarelyLeavesWorkflow(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	file, err := os.Open("testdata/answers.tsv")

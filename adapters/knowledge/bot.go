@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-	_ "time/tzdata" // a bot's place is known wherever the program runs
+	_ "time/tzdata" // time zones are known also where the system has none
 
 	"go.yaml.in/yaml/v4"
 
@@ -14,10 +14,10 @@ import (
 	"github.com/chatledger/chatledger/domain/intents"
 )
 
-// Limits of what a bot may be told.
+// Limits of the settings in bot.yaml.
 const (
-	// defaultPlain is where a message within a workflow counts as another matter for
-	// certain: leaving a workflow by mistake costs more than asking once.
+	// defaultPlain is the confidence from which a message within a workflow leaves the
+	// workflow without a question: leaving it by mistake costs more than asking once.
 	defaultPlain = 0.8
 
 	maxLanguages = 20
@@ -29,7 +29,7 @@ const (
 	maxHolidays  = 1000
 )
 
-// code is of a language, without its region.
+// code is a language code without a region.
 var code = regexp.MustCompile(`^[a-z]{2,3}$`)
 
 // bot reads bot.yaml.
@@ -81,10 +81,10 @@ func (p page) languages(n *yaml.Node) {
 	})
 }
 
-// days are the names that hours have, from Sunday as time.Weekday counts.
+// days are the names of the days, numbered as time.Weekday.
 var days = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
-// hours reads when people work: a line for a day or for several that follow each other.
+// hours reads the business hours: a line for a day or for several consecutive days.
 func (p page) hours(n *yaml.Node) (h dialog.Hours) {
 	h.Zone = time.UTC
 	p.pairs(n, "hours", func(key, value *yaml.Node) {
@@ -117,12 +117,12 @@ func (p page) hours(n *yaml.Node) (h dialog.Hours) {
 		}
 	})
 	if !slices.ContainsFunc(h.Weekdays[:], func(shifts []dialog.Shift) bool { return len(shifts) > 0 }) {
-		p.wrong(n, "nobody ever works: write days, such as mon-fri: 09:00-18:00, or leave hours away if people always do")
+		p.wrong(n, "hours has no days: write days, such as mon-fri: 09:00-18:00, or remove hours if operators always work")
 	}
 	return h
 }
 
-// daysOf are those that "mon" or "sat-sun" names; nil when it names none.
+// daysOf returns the days that "mon" or "sat-sun" names; nil when it names none.
 func daysOf(text string) (which []int) {
 	from, to, several := strings.Cut(text, "-")
 	first, last := slices.Index(days, from), slices.Index(days, cmp.Or(to, from))
@@ -159,7 +159,7 @@ func (p page) shifts(n *yaml.Node) (shifts []dialog.Shift) {
 	return shifts
 }
 
-// timeOfDay is the time since midnight; less than 0 when it is none. A day ends at 24:00.
+// timeOfDay returns the time since midnight, up to 24:00; less than 0 when it is invalid.
 func timeOfDay(text string) time.Duration {
 	if text == "24:00" {
 		return 24 * time.Hour
@@ -182,7 +182,7 @@ func (p page) holidays(n *yaml.Node) map[string]bool {
 	return dates
 }
 
-// targets reads within what time people reply and are done, by priority.
+// targets reads the times for the first response and the resolution, by priority.
 func (p page) targets(n *yaml.Node) {
 	p.pairs(n, "targets", func(key, value *yaml.Node) {
 		var t dialog.Target
@@ -197,7 +197,7 @@ func (p page) targets(n *yaml.Node) {
 	})
 }
 
-// tiers reads how much a case hurries at least, by what the CRM says of the customer.
+// tiers reads the least priority of a case, by the customer's tier in the CRM.
 func (p page) tiers(n *yaml.Node) {
 	p.pairs(n, "tiers", func(key, value *yaml.Node) {
 		p.k.Tiers[p.name(key, "a tier")] = p.priority(value)
@@ -212,7 +212,7 @@ func (p page) priority(n *yaml.Node) dialog.Priority {
 	return priority
 }
 
-// agent reads whether a model answers, and what it may cost.
+// agent reads whether a language model answers, and its limits.
 func (p page) agent(n *yaml.Node) (a dialog.Agent) {
 	a = dialog.Agent{Rounds: 4, Tokens: 8000, Within: 30 * time.Second, MaxLength: 1200}
 	p.object(n, "agent", fields{
@@ -222,7 +222,7 @@ func (p page) agent(n *yaml.Node) (a dialog.Agent) {
 			case dialog.AgentUnknown, dialog.AgentAlways:
 				a.Use = use
 			default:
-				p.wrong(n, "use is never, unknown (what the bot makes nothing of) or always")
+				p.wrong(n, "use is never, unknown (messages that the bot does not understand) or always")
 			}
 		},
 		"persona":    func(n *yaml.Node) { a.Persona = p.sentence(n, "persona", maxText, p.only()) },

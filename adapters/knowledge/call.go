@@ -10,8 +10,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// call reads a step that waits for a tool. What the tool takes and answers is known, so
-// that a misspelt field is found here and not by a customer.
+// call reads a step that calls a tool. The tool's input and output are known, so that a
+// misspelt field is found here and not by a customer.
 func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 	c := &dialog.Call{}
 	tool := d.tool(under(n, "call"))
@@ -31,7 +31,7 @@ func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 		"cases": func(n *yaml.Node) {
 			d.list(n, "cases", maxChoices, func(n *yaml.Node) { c.Cases = append(c.Cases, d.caseOf(n, step, tool, result)) })
 		},
-		"next":    skip, // is the last of the cases, wherever it stands
+		"next":    skip, // the last of the cases, read above
 		"failed":  func(n *yaml.Node) { c.Failed = d.next(n, step, "failed", nil) },
 		"without": func(n *yaml.Node) { c.Without = d.next(n, step, "without", nil) },
 	})
@@ -89,7 +89,7 @@ func fieldNames(all []dialog.Field) string {
 	return names(slices.Values(list))
 }
 
-// caseOf reads what follows some of a tool's answers.
+// caseOf reads the step that follows certain answers of a tool.
 func (d *draft) caseOf(n *yaml.Node, step dialog.Step, tool dialog.Tool, result variables) dialog.Case {
 	c := dialog.Case{When: map[string]string{}}
 	d.object(n, "a case", with(d.ways(&c.Next, result), fields{

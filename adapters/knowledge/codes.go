@@ -8,8 +8,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// codes reads codes.yaml: what is said for what a tool finds, by tool and code. Which codes
-// there are, and what they come with, is the other system's to say.
+// codes reads codes.yaml: the text for each code that a tool can return. The other system
+// defines the codes and their values.
 func (r *reading) codes(p page) {
 	root := p.root()
 	if root == nil {
@@ -28,7 +28,7 @@ func (r *reading) codes(p page) {
 	})
 }
 
-// saying are the tools that answer in words of their own.
+// saying returns the tools that answer with a code.
 func saying() (all []string) {
 	for name, tool := range dialog.Toolbox {
 		if tool.Says != "" {

@@ -1,3 +1,4 @@
-// Package knowledge reads what a team writes for its bot, and keeps what is made of it:
-// models of intents, trained from the example messages and kept by their content.
+// Package knowledge reads the folder of texts, intents and workflows that a team writes for its
+// bot. It trains models of the intents from the example messages, and stores the models by
+// their content.
 package knowledge

@@ -23,7 +23,7 @@ func guide(t *testing.T) string {
 // block is a fenced one whose first line names a file.
 var block = regexp.MustCompile("(?ms)^```[a-z]*\n# ([a-z/._]+)\n(.*?)^```$")
 
-func TestTheDocumentedExampleWorks(t *testing.T) {
+func TestDocs_Example_Works(t *testing.T) {
 	t.Parallel()
 	folder := fstest.MapFS{}
 	for _, match := range block.FindAllStringSubmatch(guide(t), -1) {
@@ -42,7 +42,7 @@ func TestTheDocumentedExampleWorks(t *testing.T) {
 	}
 }
 
-func TestTheGuideNamesAllThereIsToChooseFrom(t *testing.T) {
+func TestDocs_Guide_NamesAllChoices(t *testing.T) {
 	t.Parallel()
 	text := guide(t)
 	named := func(what string) {

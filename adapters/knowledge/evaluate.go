@@ -9,10 +9,10 @@ import (
 	"github.com/chatledger/chatledger/domain/intents"
 )
 
-// folds is into how many parts examples are split to try each on what the others teach.
+// folds is the number of parts of the cross-validation.
 const folds = 5
 
-// Trial says how well intents are told apart by their examples.
+// Trial is the result of a cross-validation.
 type Trial struct {
 	Examples, Right int
 	Asked           int         // below the threshold: the customer is asked
@@ -20,7 +20,7 @@ type Trial struct {
 	Confusions      []Confusion // the most frequent first
 }
 
-// Confusion is an intent that is taken for another.
+// Confusion is an intent that was classified as another one.
 type Confusion struct {
 	Meant, Taken dialog.Intent
 	Times        int
@@ -73,7 +73,7 @@ func Try(examples []Example, threshold float64) Trial {
 	return trial
 }
 
-// partition gives each example its part, so that each intent is in all parts alike.
+// partition assigns each example to a part, so that each intent is spread over all parts.
 func partition(examples []Example) []int {
 	count := map[string]int{}
 	part := make([]int, len(examples))

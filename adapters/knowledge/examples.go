@@ -9,7 +9,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Example is a message as customers write it, and what it means.
+// Example is a message as customers write it, with its intent.
 type Example struct {
 	Intent   dialog.Intent
 	Language dialog.Language
@@ -19,7 +19,7 @@ type Example struct {
 	Line int
 }
 
-// exampleFile reads intents/<intent>.<language>.txt: a message a line.
+// exampleFile reads intents/<intent>.<language>.txt: one message per line.
 func (r *reading) exampleFile(file string) {
 	p := page{r, file}
 	intent, language, ok := r.exampleName(p)
@@ -35,7 +35,7 @@ func (r *reading) exampleFile(file string) {
 		case utf8.RuneCountInString(text) > maxExample:
 			r.mistake(file, line, "an example has up to %d characters: shorten it", maxExample)
 		case len(r.examples) == maxExamples:
-			r.mistake(file, line, "there are more than %d examples: leave some away", maxExamples)
+			r.mistake(file, line, "there are more than %d examples: remove some", maxExamples)
 			return
 		default:
 			r.learn(Example{intent, language, text, file, line})
@@ -43,8 +43,8 @@ func (r *reading) exampleFile(file string) {
 	}
 }
 
-// exampleName is what the name of a file tells of the examples in it. Where the bot
-// speaks one language it may be left out.
+// exampleName returns the intent and the language in the name of a file of examples. The
+// language may be omitted when the bot speaks only one.
 func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 	base := strings.TrimSuffix(path.Base(p.file), ".txt")
 	intent, language, ok := strings.Cut(base, ".")
@@ -78,8 +78,8 @@ func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 	return dialog.Intent(intent), dialog.Language(language), true
 }
 
-// learn keeps an example, unless it stands elsewhere: under two intents it would teach
-// the bot to doubt.
+// learn keeps an example, unless it exists already: under two intents it would lower the
+// confidence in both.
 func (r *reading) learn(e Example) {
 	if r.seen == nil {
 		r.seen = map[string]Example{}

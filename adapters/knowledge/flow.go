@@ -7,8 +7,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// judge tells what can be wrong between the steps of a workflow: all of them must be
-// reached, must come to an end, and must stop where the customer or a tool is asked.
+// judge reports mistakes between the steps of a workflow: every step must be reachable, must
+// lead to an end, and every loop must wait for the customer or for a tool.
 func (d *draft) judge() {
 	for _, u := range d.uses {
 		if !d.fields[u.name] {
@@ -34,7 +34,7 @@ func (d *draft) judge() {
 	d.judgeLoops()
 }
 
-// judgeLead tells whether a way leads to where it may.
+// judgeLead reports a transition to a step that it may not lead to.
 func (d *draft) judgeLead(l lead) {
 	if l.to == "" || l.to.Ended() || l.to == dialog.Initial {
 		if l.asking && l.to.Ended() {
@@ -44,7 +44,7 @@ func (d *draft) judgeLead(l lead) {
 	}
 	i := slices.IndexFunc(d.Steps, func(s dialog.StepDef) bool { return s.Name == l.to })
 	switch {
-	case i < 0 && d.lines[l.to] != nil: // it has a mistake of its own
+	case i < 0 && d.lines[l.to] != nil: // the step exists but has a mistake of its own
 	case i < 0:
 		d.wrong(l.at, "there is no step %s; write it, or lead to one of those there are", l.to)
 	case l.asking && d.Steps[i].Ask == nil:
@@ -58,7 +58,7 @@ func (d *draft) judgeLead(l lead) {
 	}
 }
 
-// spread is all steps that these lead to, over however many others.
+// spread returns all steps that can be reached from these.
 func (d *draft) spread(steps []dialog.Step, way func(lead) (from, to dialog.Step)) []dialog.Step {
 	for i := 0; i < len(steps); i++ {
 		for _, l := range d.leads {
@@ -70,8 +70,7 @@ func (d *draft) spread(steps []dialog.Step, way func(lead) (from, to dialog.Step
 	return steps
 }
 
-// judgeLoops tells of steps that lead back to themselves with nothing to wait for: the
-// bot would say or ask a tool the same without end.
+// judgeLoops reports loops without a wait: the bot would repeat itself forever.
 func (d *draft) judgeLoops() {
 	waits := map[dialog.Step]bool{}
 	for _, s := range d.Steps {

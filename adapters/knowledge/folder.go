@@ -12,36 +12,36 @@ import (
 	"strings"
 )
 
-// Limits of a folder. They are far above what a team writes by hand, and keep a folder
-// that was mistaken for one, such as a home directory, from being read whole.
+// Limits of a folder. They are far above what a team writes by hand, and prevent that a wrong
+// folder, such as a home directory, is read as a whole.
 const (
-	maxEntries  = 10_000 // of all kinds, to be looked through
+	maxEntries  = 10_000 // files and folders of all kinds
 	maxFiles    = 2000
 	maxFile     = 4 << 20  // bytes
 	maxFolder   = 32 << 20 // bytes of all files together
 	maxExamples = 100_000  // of all intents; training takes some 2 s for 1,000
-	maxExample  = 1000     // characters: longer ones teach nothing
-	maxSteps    = 64       // of a workflow; the engine remembers as many on the way back
-	maxChoices  = 20       // buttons of a step, which stand below each other
-	maxValue    = 40       // bytes: callback data, which has 64, also tells which asking a button is of
-	maxName     = 40       // characters of a name of an intent, a step, a field or a reason
+	maxExample  = 1000     // characters: longer messages do not improve a model
+	maxSteps    = 64       // of a workflow; the engine stores as many for going back
+	maxChoices  = 20       // buttons of a step, one below the other
+	maxValue    = 40       // bytes: callback data has 64, and also names the question
+	maxName     = 40       // characters of the name of an intent, a step, a field or a reason
 	maxText     = 4096     // UTF-16 units, Telegram's limit of a message
-	maxLabel    = 64       // UTF-16 units; longer ones are cut off on a telephone
-	maxMistakes = 200      // told at once; more come from one cause
+	maxLabel    = 64       // UTF-16 units; phones cut longer ones off
+	maxMistakes = 200      // reported at once; more have one cause
 )
 
-// hashLength is how much of the hash of a folder is kept, in hexadecimal digits: enough
-// to tell any two that a team will ever write apart.
+// hashLength is the length of a folder's hash, in hexadecimal digits: enough to distinguish
+// all versions that a team will ever write.
 const hashLength = 16
 
-// folder is all that stands in one, at one moment.
+// folder is the content of a folder at one moment.
 type folder struct {
 	files map[string][]byte
 	hash  string
 }
 
-// open reads the YAML and text files of a folder. Files of other kinds, such as notes,
-// and hidden ones, such as an editor's, are none of its business.
+// open reads the YAML and text files of a folder. It ignores other files, such as notes, and
+// hidden ones, such as an editor's.
 func open(from fs.FS) (folder, error) {
 	f := folder{files: map[string][]byte{}}
 	size, entries := 0, 0
@@ -52,7 +52,7 @@ func open(from fs.FS) (folder, error) {
 			return err
 		case entries > maxEntries:
 			return Mistake{File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxEntries)}
-		case entry.IsDir() && strings.Contains(name, "/"): // nothing is ever so deep
+		case entry.IsDir() && strings.Contains(name, "/"): // no file is nested this deep
 			return fs.SkipDir
 		case name != "." && strings.HasPrefix(path.Base(name), "."):
 			if entry.IsDir() {
@@ -86,14 +86,14 @@ func ours(name string) bool {
 	return extension == ".yaml" || extension == ".yml" || extension == ".txt"
 }
 
-// regular tells whether a name is of a file, or leads to one: to read a pipe would be to
-// wait for whoever writes into it.
+// regular reports whether a name is a regular file or a link to one: reading a pipe would
+// block.
 func regular(from fs.FS, name string) bool {
 	info, err := fs.Stat(from, name)
-	return err != nil || info.Mode().IsRegular() // reading says what is wrong
+	return err != nil || info.Mode().IsRegular() // reading reports the error
 }
 
-// readBounded reads a file that is not too long.
+// readBounded reads a file up to the limit of its size.
 func readBounded(from fs.FS, name string) ([]byte, error) {
 	file, err := from.Open(name)
 	if err != nil {
@@ -107,8 +107,8 @@ func readBounded(from fs.FS, name string) ([]byte, error) {
 	return text, err
 }
 
-// hash is of names and contents. Lengths stand before them, so that no two folders
-// can run into the same bytes.
+// hash returns the hash of names and contents. Each is preceded by its length, so that two
+// different folders cannot result in the same bytes.
 func hash(files map[string][]byte) string {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(files)) {

@@ -12,21 +12,21 @@ import (
 	"github.com/chatledger/chatledger/domain/intents"
 )
 
-// Options say how a folder is read.
+// Options configure Read.
 type Options struct {
-	Models Models // where trained models are kept; the zero Models keeps none
+	Models Models // stores trained models; the zero Models stores none
 
-	// Untrained leaves the classifiers away, which take most of the time. What is read
-	// then understands no message.
+	// Untrained skips the training of the classifiers, which takes most of the time. The
+	// result then understands no message.
 	Untrained bool
 
-	// Unkept is told when a model was trained but could not be kept, which costs no more
-	// than training it again; nil tells nobody.
+	// Unkept observes the error when a trained model could not be stored, so that it has to
+	// be trained again the next time; may be nil.
 	Unkept func(error)
 }
 
-// Read makes a bot's knowledge of a folder, and tells every mistake in it at once (see
-// Mistakes). docs/knowledge.md says what stands in such a folder.
+// Read reads a bot's knowledge from a folder, and reports all mistakes in it at once (see
+// Mistakes). docs/knowledge.md describes the files of a folder.
 func Read(from fs.FS, options Options) (*dialog.Knowledge, error) {
 	f, err := open(from)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f folder) read(options Options) (*dialog.Knowledge, error) {
 	return r.k, nil
 }
 
-// reading is a folder under reading.
+// reading is the state of reading a folder.
 type reading struct {
 	folder
 	k        *dialog.Knowledge
@@ -55,7 +55,7 @@ type reading struct {
 	seen     map[string]Example // by their words
 	starts   map[string]bool    // workflows that an intent begins
 	mistakes mistakes
-	last     []func() // what can be judged only when all is read
+	last     []func() // checks that need all files
 }
 
 func (r *reading) mistake(file string, line int, format string, args ...any) {
@@ -64,7 +64,7 @@ func (r *reading) mistake(file string, line int, format string, args ...any) {
 	}
 }
 
-// botFile names the languages, without which nothing else can be judged.
+// botFile names the languages, which all other files need.
 const botFile = "bot.yaml"
 
 func parse(f folder) *reading {
@@ -93,7 +93,7 @@ func parse(f folder) *reading {
 	return r
 }
 
-// file reads one by where it stands.
+// file reads one file according to its path.
 func (r *reading) file(file string) {
 	p := page{r, file}
 	switch folder, base := path.Split(file); {
@@ -123,7 +123,7 @@ func (r *reading) file(file string) {
 	}
 }
 
-// train makes the classifiers.
+// train trains the classifiers.
 func (r *reading) train(options Options) {
 	model := func(examples []intents.Example) *intents.Model {
 		m, _, err := options.Models.Train(examples)
@@ -142,8 +142,7 @@ func (r *reading) train(options Options) {
 	}
 }
 
-// labelled are examples as the classifiers learn from them: what they mean, and in which
-// language they are.
+// labelled returns the examples for the classifiers of intents and of languages.
 func labelled(examples []Example) (wishes, tongues []intents.Example) {
 	for _, e := range examples {
 		wishes = append(wishes, intents.Example{Intent: string(e.Intent), Text: e.Text})
@@ -152,7 +151,7 @@ func labelled(examples []Example) (wishes, tongues []intents.Example) {
 	return wishes, tongues
 }
 
-// Examples are those of a folder that has no mistakes, or that are right in one that has.
+// Examples returns the examples of a folder that have no mistakes.
 func Examples(from fs.FS) ([]Example, error) {
 	f, err := open(from)
 	if err != nil {

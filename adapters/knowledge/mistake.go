@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// Mistake is something in a folder that cannot be used as it stands, and what to do
-// about it.
+// Mistake is something in a folder that cannot be used, and what to do about it.
 type Mistake struct {
 	File string // below the folder
 	Line int    // 0 when it is about the whole file
@@ -22,15 +21,15 @@ func (m Mistake) Error() string {
 	return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Says)
 }
 
-// Mistakes are those that an error of Read tells, by file and line; none when it is
-// about something else, such as a folder that cannot be opened.
+// Mistakes returns the mistakes in an error of Read, by file and line; none when the error has
+// another cause, such as a folder that cannot be opened.
 func Mistakes(err error) []Mistake {
 	var list mistakes
 	errors.As(err, &list)
 	return list
 }
 
-// mistakes are told all at once: a team mends a folder in one go.
+// mistakes are reported all at once, so that a team can correct a folder in one go.
 type mistakes []Mistake
 
 func (list mistakes) Error() string {
@@ -41,7 +40,7 @@ func (list mistakes) Error() string {
 	return errors.Join(all...).Error()
 }
 
-// sorted puts mistakes into the order of files and lines, and drops what is told twice.
+// sorted sorts mistakes by file and line and removes duplicates.
 func (list mistakes) sorted() mistakes {
 	slices.SortStableFunc(list, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Says, b.Says))

@@ -18,26 +18,26 @@ import (
 )
 
 const (
-	// modelsKept is how many models stay in a folder, those last used: a few bots, and a
-	// few tries of each. Large ones are 10 MB.
+	// modelsKept is the number of models in a folder, the last used ones: enough for a few
+	// bots with a few versions of each. Large models have 10 MB.
 	modelsKept = 16
-	// unfinishedFor is after what time a file that is being written counts as left behind.
+	// unfinishedFor is the age from which an unfinished file counts as abandoned.
 	unfinishedFor = time.Hour
-	// largestModel is how many bytes of a file are read, far beyond any model.
+	// largestModel limits a file, in bytes, far above any model.
 	largestModel = 256 << 20
 
 	modelSuffix      = ".model"
 	unfinishedPrefix = "unfinished-"
 )
 
-// Models keeps trained models in a folder, so that a program that starts again need not
-// train again. Several processes may use one folder. It may be removed at any time.
+// Models stores trained models in a folder, so that a restarted program need not train them
+// again. Several processes may share a folder. It may be removed at any time.
 type Models struct {
-	Dir string // made when it is missing; "" keeps nothing
+	Dir string // created when it is missing; "" stores nothing
 }
 
-// Train gives the model of the examples, from the folder if the same program has put it
-// there. A model that could be trained but not kept comes with an error, and works.
+// Train returns the model of the examples, from the folder if the same program has stored it
+// there. If the model cannot be stored, it is returned with an error.
 func (s Models) Train(examples []intents.Example) (_ *intents.Model, cached bool, err error) {
 	if s.Dir == "" {
 		return intents.Train(examples), false, nil
@@ -48,12 +48,12 @@ func (s Models) Train(examples []intents.Example) (_ *intents.Model, cached bool
 	}
 	m := intents.Train(examples)
 	if err := s.keep(file, m); err != nil {
-		return m, false, fmt.Errorf("keep a model in %s: %w", s.Dir, err)
+		return m, false, fmt.Errorf("store the model in %s: %w", s.Dir, err)
 	}
 	return m, false, nil
 }
 
-// contentOf names a model by all that it is made of.
+// contentOf returns the name of a model: a hash of everything it is made of.
 func contentOf(examples []intents.Example) string {
 	hash := sha256.New()
 	write := func(text string) {
@@ -68,8 +68,8 @@ func contentOf(examples []intents.Example) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// read gives the model in a file, or nil when it is not there or damaged, and marks it
-// as used.
+// read returns the model in a file and marks it as used; nil when the file is missing or
+// damaged.
 func read(file string) *intents.Model {
 	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > largestModel {
@@ -83,12 +83,12 @@ func read(file string) *intents.Model {
 	if m.UnmarshalBinary(data) != nil {
 		return nil
 	}
-	// A folder that cannot be written to still serves.
+	// A read-only folder still serves models.
 	_ = os.Chtimes(file, time.Time{}, time.Now())
 	return &m
 }
 
-// keep writes a model and removes those that nobody has used for longest.
+// keep writes a model and removes the least recently used ones.
 func (s Models) keep(file string, m *intents.Model) error {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s Models) keep(file string, m *intents.Model) error {
 	return s.tidy()
 }
 
-// WriteModel writes a model to a file, whole or not at all.
+// WriteModel writes a model to a file atomically.
 func WriteModel(file string, m *intents.Model) error {
 	data, err := m.MarshalBinary()
 	if err != nil {
@@ -122,7 +122,7 @@ func WriteModel(file string, m *intents.Model) error {
 	return nil
 }
 
-// tidy bounds the folder. What another process removes meanwhile is gone all the same.
+// tidy limits the number of models in the folder. Another process may remove files meanwhile.
 func (s Models) tidy() error {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {

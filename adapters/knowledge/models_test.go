@@ -45,7 +45,7 @@ func models(t *testing.T, dir string) []string {
 	return files
 }
 
-func TestTheSameExamplesAreTrainedOnce(t *testing.T) {
+func TestModels_SameExamples_AreTrainedOnce(t *testing.T) {
 	t.Parallel()
 	s := Models{filepath.Join(t.TempDir(), "new", "folder")}
 	if train(t, s, 1) || !train(t, s, 1) {
@@ -61,7 +61,7 @@ func TestTheSameExamplesAreTrainedOnce(t *testing.T) {
 	}
 }
 
-func TestExamplesAreNamedByWhereTheyEnd(t *testing.T) {
+func TestModels_Name_DependsOnBoundaries(t *testing.T) {
 	t.Parallel()
 	a := contentOf([]intents.Example{{Intent: "ab", Text: "c"}})
 	if b := contentOf([]intents.Example{{Intent: "a", Text: "bc"}}); a == b {
@@ -69,7 +69,7 @@ func TestExamplesAreNamedByWhereTheyEnd(t *testing.T) {
 	}
 }
 
-func TestADamagedModelIsTrainedAnew(t *testing.T) {
+func TestModels_Damaged_IsTrainedAgain(t *testing.T) {
 	t.Parallel()
 	s := Models{t.TempDir()}
 	train(t, s, 1)
@@ -91,14 +91,14 @@ func TestADamagedModelIsTrainedAnew(t *testing.T) {
 	}
 }
 
-func TestAFolderThatCannotBeWrittenToCostsOnlyTime(t *testing.T) {
+func TestModels_ReadOnlyFolder_StillTrains(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m, cached, err := Models{filepath.Join(file, "below")}.Train(examples(1))
-	if err == nil || !strings.Contains(err.Error(), "keep a model in "+file) || cached {
+	if err == nil || !strings.Contains(err.Error(), "store the model in "+file) || cached {
 		t.Errorf("cached %v, %v", cached, err)
 	}
 	if m == nil || m.Classify("refund").Intent != "refund" {
@@ -106,7 +106,7 @@ func TestAFolderThatCannotBeWrittenToCostsOnlyTime(t *testing.T) {
 	}
 }
 
-func TestProcessesMayShareAFolder(t *testing.T) {
+func TestModels_Folder_CanBeShared(t *testing.T) {
 	t.Parallel()
 	s := Models{t.TempDir()}
 	var all sync.WaitGroup
@@ -125,7 +125,7 @@ func TestProcessesMayShareAFolder(t *testing.T) {
 	}
 }
 
-func TestTheFolderKeepsWhatWasUsedLast(t *testing.T) {
+func TestModels_FullFolder_KeepsLastUsed(t *testing.T) {
 	t.Parallel()
 	s := Models{t.TempDir()}
 	long := time.Now().Add(-2 * unfinishedFor)

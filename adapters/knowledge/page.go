@@ -16,9 +16,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/yamlfile"
 )
 
-// page is one YAML file under reading. What it holds is read node by node, because a
-// node knows its line and a decoded value does not; a mistake is noted and reading goes
-// on.
+// page is one YAML file. It is read node by node, because a node knows its line and a decoded
+// value does not. A mistake is noted, and reading goes on.
 type page struct {
 	*reading
 	file string
@@ -44,10 +43,10 @@ func (p page) root() *yaml.Node {
 	return root
 }
 
-// fields are what may stand in an object, by key.
+// fields are the readers of an object's keys.
 type fields map[string]func(*yaml.Node)
 
-// object reads keys that are known beforehand.
+// object reads an object with known keys.
 func (p page) object(n *yaml.Node, what string, known fields) {
 	p.pairs(n, what, func(key, value *yaml.Node) {
 		read, ok := known[key.Value]
@@ -59,7 +58,7 @@ func (p page) object(n *yaml.Node, what string, known fields) {
 	})
 }
 
-// pairs reads keys that a team chooses.
+// pairs reads an object whose keys the team chooses.
 func (p page) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		p.wrong(n, "%s is written as lines of `key: value`", what)
@@ -77,8 +76,8 @@ func (p page) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node))
 	}
 }
 
-// under is what stands under a key; nil when nothing does. Some keys decide how others
-// are read, wherever they stand.
+// under returns the value of a key; nil when there is none. Some keys decide how others are
+// read, in any order.
 func under(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		return nil
@@ -91,7 +90,7 @@ func under(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// hasAny tells whether one of these keys stands there.
+// hasAny reports whether n has one of these keys.
 func hasAny(n *yaml.Node, keys fields) bool {
 	for key := range keys {
 		if under(n, key) != nil {
@@ -101,7 +100,7 @@ func hasAny(n *yaml.Node, keys fields) bool {
 	return false
 }
 
-// list reads a list of at most so many.
+// list reads a list with at most most items.
 func (p page) list(n *yaml.Node, what string, most int, each func(*yaml.Node)) {
 	switch {
 	case n.Kind != yaml.SequenceNode:
@@ -115,7 +114,7 @@ func (p page) list(n *yaml.Node, what string, most int, each func(*yaml.Node)) {
 	}
 }
 
-// scalar is one value as it is written; false when it is something else.
+// scalar returns a single value; false when the node is something else.
 func (p page) scalar(n *yaml.Node, what string) (string, bool) {
 	if n.Kind != yaml.ScalarNode {
 		p.wrong(n, "%s is a single value", what)
@@ -129,7 +128,7 @@ func (p page) scalar(n *yaml.Node, what string) (string, bool) {
 	return value, true
 }
 
-// name is how things are called: it goes into buttons, tables and metrics.
+// name is the form of names: they are used in buttons, tables and metrics.
 var name = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 func (p page) name(n *yaml.Node, what string) string {
@@ -180,7 +179,7 @@ func (p page) duration(n *yaml.Node, what string, least, most time.Duration) tim
 	return value
 }
 
-// names lists what there is to choose from.
+// names returns a sorted list of the choices.
 func names[S ~string](all iter.Seq[S]) string {
 	var list []string
 	for one := range all {
@@ -190,5 +189,5 @@ func names[S ~string](all iter.Seq[S]) string {
 	return strings.Join(list, ", ")
 }
 
-// legible tells whether bytes are text that the database can keep.
+// legible reports whether bytes are text that PostgreSQL can store.
 func legible(text []byte) bool { return utf8.Valid(text) && !bytes.ContainsRune(text, 0) }

@@ -103,7 +103,7 @@ func replaced(t *testing.T, file, before, after string) fs.FS {
 	return changed(map[string]string{file: strings.Replace(small[file], before, after, 1)})
 }
 
-func TestASmallFolderIsRead(t *testing.T) {
+func TestRead_SmallFolder_HasEverything(t *testing.T) {
 	t.Parallel()
 	k, err := Read(changed(nil), Options{})
 	if err != nil {
@@ -151,7 +151,7 @@ func TestASmallFolderIsRead(t *testing.T) {
 	}
 }
 
-func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
+func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 	t.Parallel()
 	flow := func(before, after string) fs.FS { return replaced(t, "workflows/booking.yaml", before, after) }
 	bot := func(text string) fs.FS { return changed(map[string]string{"bot.yaml": text}) }
@@ -176,7 +176,7 @@ func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
 		"a day twice":             {bot("languages: [en]\nhours:\n  mon-fri: 09:00-10:00\n  fri: 09:00-10:00\n"), "bot.yaml:4: fri has hours already"},
 		"an end before its start": {bot("languages: [en]\nhours:\n  mon: 18:00-09:00\n"), `bot.yaml:3: "18:00-09:00" are no hours`},
 		"shifts that overlap":     {bot("languages: [en]\nhours:\n  mon: 09:00-12:00, 11:00-13:00\n"), "bot.yaml:3: \"09:00-12:00, 11:00-13:00\": each part begins after"},
-		"nobody ever works":       {bot("languages: [en]\nhours:\n  zone: UTC\n"), "bot.yaml:3: nobody ever works"},
+		"no business days":        {bot("languages: [en]\nhours:\n  zone: UTC\n"), "bot.yaml:3: hours has no days"},
 		"a holiday of no date":    {bot("languages: [en]\nhours:\n  mon: 09:00-10:00\n  holidays: [25.12.2026]\n"), `bot.yaml:4: "25.12.2026" is no date`},
 		"an unknown priority":     {bot("languages: [en]\ntargets:\n  asap: {first_response: 15m, resolution: 1h}\n"), `bot.yaml:3: "asap" is no priority`},
 		"closed before answered":  {bot("languages: [en]\ntargets:\n  high: {first_response: 2h, resolution: 1h}\n"), "bot.yaml:3: a case is not closed before it is answered"},
@@ -276,7 +276,7 @@ func TestMistakesAreToldWithFileAndLineAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoYAMLIsToldWithItsLine(t *testing.T) {
+func TestRead_BrokenYAML_NamesLine(t *testing.T) {
 	t.Parallel()
 	before := "a:\n  b: [x,\n    y]\n  c: 'two\n    lines'\nd:\n" + strings.Repeat("  - e\n", 20)
 	for name, text := range map[string]string{
@@ -304,7 +304,7 @@ func TestWhatIsNoYAMLIsToldWithItsLine(t *testing.T) {
 	}
 }
 
-func TestAllMistakesAreToldAtOnceInOrder(t *testing.T) {
+func TestRead_AllMistakes_AreReportedInOrder(t *testing.T) {
 	t.Parallel()
 	_, err := Read(
 		changed(
@@ -321,7 +321,7 @@ func TestAllMistakesAreToldAtOnceInOrder(t *testing.T) {
 	}
 }
 
-func TestAFolderHasLimits(t *testing.T) {
+func TestRead_TooLargeFolder_IsRejected(t *testing.T) {
 	t.Parallel()
 	many := fstest.MapFS{}
 	for i := range maxFiles + 1 {
@@ -355,7 +355,7 @@ func manyLines(n int) string {
 	return b.String()
 }
 
-func TestTheHashIsOfNamesAndContents(t *testing.T) {
+func TestHash_NamesAndContents_ChangeIt(t *testing.T) {
 	t.Parallel()
 	of := func(files map[string]string) string {
 		folder := fstest.MapFS{}
@@ -391,7 +391,7 @@ func TestTheHashIsOfNamesAndContents(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNotThereIsNoMistakeInIt(t *testing.T) {
+func TestRead_MissingFolder_IsNoMistake(t *testing.T) {
 	t.Parallel()
 	_, err := Read(fstest.MapFS{"a": &fstest.MapFile{Mode: fs.ModeDir}}, Options{})
 	if len(Mistakes(err)) != 1 { // bot.yaml is missing

@@ -12,10 +12,10 @@ import (
 // Limits of rules and canned replies.
 const (
 	maxRules = 200
-	maxTimes = 20 // of repeats, failures and messages that nothing was made of
+	maxTimes = 20 // of repeats, failures and messages that were not understood
 )
 
-// rules reads rules.yaml: when a person is needed.
+// rules reads rules.yaml: when a chat is handed to an operator.
 func (r *reading) rules(p page) {
 	root := p.root()
 	if root == nil {
@@ -61,7 +61,7 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 	return rule
 }
 
-// wordVariables are what the bot puts into its own words.
+// wordVariables are the variables of the bot's own texts.
 var wordVariables = map[dialog.Word][]string{
 	dialog.WordBacklog:     {"count", "list"},
 	dialog.WordSwitch:      {"other"},
@@ -69,8 +69,8 @@ var wordVariables = map[dialog.Word][]string{
 	dialog.WordConfirmTool: {"action"},
 }
 
-// words reads words.yaml: what the bot says of itself. What is left away is said in
-// plain English, also to those who read none.
+// words reads words.yaml: the bot's own texts. A missing text is said in English, whatever the
+// customer's language is.
 func (r *reading) words(p page) {
 	root := p.root()
 	if root == nil {
@@ -97,7 +97,7 @@ func (r *reading) words(p page) {
 	})
 }
 
-// meanings are what whole messages may mean within a workflow.
+// meanings are the meanings of whole messages within a workflow.
 var meanings = []dialog.Phrase{dialog.PhraseYes, dialog.PhraseNo, dialog.PhraseCancel, dialog.PhraseBack}
 
 // phraseFile reads phrases.yaml.
@@ -130,7 +130,7 @@ func (r *reading) phraseFile(p page) {
 	})
 }
 
-// canned reads canned.yaml: replies that people send with one key.
+// canned reads canned.yaml: replies that operators send with one key.
 func (r *reading) canned(p page) {
 	root := p.root()
 	if root == nil {
@@ -142,6 +142,6 @@ func (r *reading) canned(p page) {
 			key.Value,
 			maxText,
 			func(string, int) {},
-		) // who sends it gives what nobody knows
+		) // the operator fills in the rest
 	})
 }

@@ -8,8 +8,8 @@ import (
 //go:embed shop
 var embedded embed.FS
 
-// Shop is the folder of a shop in English and German, complete: what the demo bot knows,
-// a bot without a folder of its own, and whoever copies it to begin one.
+// Shop is the complete folder of a shop in English and German. The demo bot and bots without a
+// folder of their own use it; copy it to start a new folder.
 var Shop = func() fs.FS {
 	folder, err := fs.Sub(embedded, "shop")
 	if err != nil {

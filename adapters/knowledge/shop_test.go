@@ -26,7 +26,7 @@ func theShop(t *testing.T) *dialog.Knowledge {
 // billing is what was one intent before the shop told its parts apart.
 var billing = []dialog.Intent{"billing", "refund", "invoice", "duplicate_charge", "payment"}
 
-func TestTheShopUnderstandsWhatWasUnderstoodByRules(t *testing.T) {
+func TestShop_KnownMessages_AreUnderstood(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for text, want := range map[string][]dialog.Intent{
@@ -155,7 +155,7 @@ func readMessages(t *testing.T, file string) (all []message) {
 // the examples, and not for them.
 const understoodShare = 0.85
 
-func TestTheShopUnderstandsMessagesItWasNotWrittenFor(t *testing.T) {
+func TestShop_UnseenMessages_AreUnderstood(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	all := readMessages(t, "testdata/unseen.tsv")
@@ -193,7 +193,7 @@ func TestTheShopUnderstandsMessagesItWasNotWrittenFor(t *testing.T) {
 
 // A language is kept for a word or two, and changed for a sentence that is surely in
 // another.
-func TestTheShopHearsWhichLanguageIsSpoken(t *testing.T) {
+func TestShop_Language_IsRecognized(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	other := map[dialog.Language]dialog.Language{"en": "de", "de": "en"}
@@ -219,7 +219,7 @@ func TestTheShopHearsWhichLanguageIsSpoken(t *testing.T) {
 
 // Who writes in a language that the bot does not speak is spoken to as before, and not in
 // another foreign one.
-func TestALanguageThatTheShopDoesNotSpeakIsNone(t *testing.T) {
+func TestShop_ForeignLanguage_IsNone(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for _, text := range []string{
@@ -236,7 +236,7 @@ func TestALanguageThatTheShopDoesNotSpeakIsNone(t *testing.T) {
 	}
 }
 
-func TestTheMessagesToMeasureByAreNotLearned(t *testing.T) {
+func TestShop_UnseenMessages_AreNotExamples(t *testing.T) {
 	t.Parallel()
 	examples, err := Examples(Shop)
 	if err != nil {

@@ -12,12 +12,11 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// variables is told each variable of a text, with its line.
+// variables checks a variable of a text, with its line.
 type variables func(name string, line int)
 
-// text is what the bot says: one string for a bot of one language, and else one for each
-// language. A string without a word of its own, such as "{result.problem}", is the same
-// in all.
+// text reads a text of the bot: one string for a bot with one language, otherwise one for each
+// language. A string without words, such as "{result.problem}", is used in all languages.
 func (p page) text(n *yaml.Node, what string, most int, seen variables) dialog.Text {
 	if n.Kind == yaml.ScalarNode {
 		value := p.sentence(n, what, most, seen)
@@ -39,7 +38,7 @@ func (p page) text(n *yaml.Node, what string, most int, seen variables) dialog.T
 	return t
 }
 
-// said is a text by language that need not be in all of them.
+// said reads a text that may be missing in some languages.
 func (p page) said(n *yaml.Node, what string, most int, seen variables) dialog.Text {
 	t := dialog.Text{}
 	p.pairs(n, what, func(key, value *yaml.Node) {
@@ -50,7 +49,7 @@ func (p page) said(n *yaml.Node, what string, most int, seen variables) dialog.T
 	return t
 }
 
-// speaks tells whether a key is one of the bot's languages.
+// speaks reports whether a key is one of the bot's languages.
 func (p page) speaks(key *yaml.Node) bool {
 	if slices.Contains(p.k.Languages, dialog.Language(key.Value)) {
 		return true
@@ -59,7 +58,7 @@ func (p page) speaks(key *yaml.Node) bool {
 	return false
 }
 
-// sentence is a text in one language.
+// sentence reads a text in one language.
 func (p page) sentence(n *yaml.Node, what string, most int, seen variables) string {
 	value, ok := p.scalar(n, what)
 	if !ok {
@@ -92,7 +91,7 @@ func (p page) variablesOf(n *yaml.Node, text string) (all []string) {
 	}
 }
 
-// only lets these variables stand in a text.
+// only accepts these variables in a text.
 func (p page) only(known ...string) variables {
 	return func(name string, line int) {
 		if !slices.Contains(known, name) {
@@ -101,7 +100,7 @@ func (p page) only(known ...string) variables {
 	}
 }
 
-// wordy tells whether a text has letters outside of its variables.
+// wordy reports whether a text has letters outside its variables.
 func wordy(text string) bool {
 	inside := false
 	return strings.ContainsFunc(text, func(r rune) bool {
@@ -110,8 +109,8 @@ func wordy(text string) bool {
 	})
 }
 
-// phrases are lists of words, by language or in one list for all; either way all count,
-// whatever the customer speaks.
+// phrases reads lists of phrases, by language or in one list for all. All of them count,
+// whatever the customer's language is.
 func (p page) phrases(n *yaml.Node, what string) (all []string) {
 	one := func(n *yaml.Node) {
 		if value, ok := p.scalar(n, "each of the "+what); ok {
@@ -130,11 +129,11 @@ func (p page) phrases(n *yaml.Node, what string) (all []string) {
 	return all
 }
 
-// maxPhrases is of one list: each is looked for in every message.
+// maxPhrases limits one list: every message is searched for each phrase.
 const maxPhrases = 500
 
-// plainWords is a phrase as messages are compared with it: small letters, no marks. One
-// without a word, such as an emoji, stays as it is.
+// plainWords returns a phrase in the form in which messages are compared: lower case, without
+// punctuation. A phrase without words, such as an emoji, stays as it is.
 func plainWords(phrase string) string {
 	words := strings.FieldsFunc(strings.ReplaceAll(strings.ToLower(phrase), "’", "'"), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '\''

@@ -9,12 +9,12 @@ import (
 )
 
 var (
-	// spoken are intents that every bot knows and customers have words for: a folder
-	// may have examples of them.
+	// spoken are intents of every bot that customers express in words: a folder may have
+	// examples of them.
 	spoken = []dialog.Intent{dialog.Help, dialog.Cancel, dialog.Back}
-	// greeted are those that a folder may answer in its own way.
+	// greeted are intents of every bot whose answer a folder may define.
 	greeted = []dialog.Intent{dialog.Start, dialog.Help}
-	// reserved are those that no folder says anything about.
+	// reserved are intents that a folder must not define.
 	reserved = []dialog.Intent{
 		dialog.Unknown,
 		dialog.Cancel,
@@ -27,13 +27,13 @@ var (
 	}
 )
 
-// Variables that are known everywhere.
+// Variables that every text may use.
 const (
-	customer = "customer" // how the customer is called
-	title    = "title"    // of the workflow that runs
+	customer = "customer" // the customer's name
+	title    = "title"    // of the running workflow
 )
 
-// topics reads a file of intents/: what the bot does about each intent.
+// topics reads a file of intents/: the reaction to each intent.
 func (r *reading) topics(p page) {
 	root := p.root()
 	if root == nil {
@@ -98,7 +98,7 @@ func (r *reading) topic(p page, key, n *yaml.Node) (t dialog.Topic) {
 	return t
 }
 
-// learnable tells whether an intent has examples in each language.
+// learnable reports an intent that lacks examples in a language.
 func (r *reading) learnable(p page, key *yaml.Node) {
 	for _, language := range r.k.Languages {
 		if !slices.ContainsFunc(
@@ -117,7 +117,7 @@ func (r *reading) learnable(p page, key *yaml.Node) {
 	}
 }
 
-// answers reads one text, one answer, or a list of answers of which the last has no words.
+// answers reads one text, one answer, or a list of answers whose last one has no words.
 func (r *reading) answers(p page, n *yaml.Node) (all []dialog.Answer) {
 	switch {
 	case n.Kind == yaml.SequenceNode:
@@ -130,7 +130,7 @@ func (r *reading) answers(p page, n *yaml.Node) (all []dialog.Answer) {
 	for i, a := range all {
 		switch last := i == len(all)-1; {
 		case last && len(a.Words) > 0:
-			p.wrong(n, "the last answer is for all other messages: let it have no words")
+			p.wrong(n, "the last answer is for all other messages: remove its words")
 		case !last && len(a.Words) == 0:
 			p.wrong(n, "answer %d has no words, so none after it is ever given: move it to the end", i+1)
 		}
@@ -166,7 +166,7 @@ func (r *reading) topicButton(p page, n *yaml.Node) (b dialog.TopicButton) {
 	return b
 }
 
-// mustKnow tells whether an intent is one of the folder's, or one of these.
+// mustKnow reports an intent that is neither the folder's nor one of these.
 func (r *reading) mustKnow(p page, n *yaml.Node, others ...dialog.Intent) {
 	r.last = append(r.last, func() {
 		intent := dialog.Intent(n.Value)
@@ -176,7 +176,7 @@ func (r *reading) mustKnow(p page, n *yaml.Node, others ...dialog.Intent) {
 	})
 }
 
-// handOver is a reason, of normal priority when it stands alone.
+// handOver reads a reason, with normal priority when it has none.
 func (p page) handOver(n *yaml.Node) dialog.HandOver {
 	h := dialog.HandOver{Priority: dialog.Normal}
 	if n.Kind == yaml.ScalarNode {

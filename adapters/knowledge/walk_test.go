@@ -113,7 +113,7 @@ func (c *talker) person(reason string, priority dialog.Priority, says ...string)
 
 const baker = "12 Baker Street, London NW1 6XE"
 
-func TestTheShopChangesABillingAddress(t *testing.T) {
+func TestShop_BillingAddress_IsChanged(t *testing.T) {
 	t.Parallel()
 	confirming := func(t *testing.T) *talker {
 		return visit(
@@ -181,7 +181,7 @@ func TestTheShopChangesABillingAddress(t *testing.T) {
 	})
 }
 
-func TestTheShopLooksOrdersUp(t *testing.T) {
+func TestShop_Order_IsLookedUp(t *testing.T) {
 	t.Parallel()
 	visit(
 		t,
@@ -206,7 +206,7 @@ func TestTheShopLooksOrdersUp(t *testing.T) {
 		stands(dialog.Completed, "Bestellung 1001: versandt.")
 }
 
-func TestTheShopFetchesInvoices(t *testing.T) {
+func TestShop_Invoice_IsFetched(t *testing.T) {
 	t.Parallel()
 	visit(t, "en").writes("I need an invoice").stands("asking_number", "Orders › Invoices").writes("1001").
 		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url", "https://shop.test/r77.pdf").
@@ -231,7 +231,7 @@ func TestTheShopFetchesInvoices(t *testing.T) {
 		stands(dialog.Completed, "Every invoice is in your account under Orders › Invoices")
 }
 
-func TestTheShopReturnsWhatWasChargedTwice(t *testing.T) {
+func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
 	t.Parallel()
 	looked := func(t *testing.T, pairs ...string) *talker {
 		return visit(
@@ -308,7 +308,7 @@ func TestTheShopReturnsWhatWasChargedTwice(t *testing.T) {
 	})
 }
 
-func TestTheShopReportsProblemsWithADelivery(t *testing.T) {
+func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 	t.Parallel()
 	choosing := func(t *testing.T) *talker {
 		return visit(
@@ -392,7 +392,7 @@ func TestTheShopReportsProblemsWithADelivery(t *testing.T) {
 	})
 }
 
-func TestTheShopFindsOutWhatIsTheTrouble(t *testing.T) {
+func TestShop_Troubleshooting_FindsTheCause(t *testing.T) {
 	t.Parallel()
 	t.Run("by three questions", func(t *testing.T) {
 		visit(t, "en").writes("technical problem").stands("choosing_area").writes("Signing in").stands("choosing_sign_in").
@@ -438,7 +438,7 @@ func TestTheShopFindsOutWhatIsTheTrouble(t *testing.T) {
 	})
 }
 
-func TestTheShopFetchesAPerson(t *testing.T) {
+func TestShop_Request_FetchesAnOperator(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]dialog.HandOver{
 		"This is unacceptable":                   {Reason: "angry", Priority: dialog.Urgent},
@@ -493,7 +493,7 @@ func TestTheShopFetchesAPerson(t *testing.T) {
 	})
 }
 
-func TestTheShopSaysEverythingInBothLanguages(t *testing.T) {
+func TestShop_Texts_AreInBothLanguages(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for word := range dialog.Words() {

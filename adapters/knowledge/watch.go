@@ -10,37 +10,37 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Shelf holds what each bot knows at the moment. It may be read and changed by several
-// goroutines at once; a decision keeps what it began with.
-type Shelf struct {
+// Library holds the current knowledge of each bot. It is safe for concurrent use; a decision
+// uses the knowledge that it began with.
+type Library struct {
 	bots map[string]*atomic.Pointer[dialog.Knowledge]
 }
 
-// NewShelf holds the knowledge of these bots; there will be no others.
-func NewShelf(bots map[string]*dialog.Knowledge) *Shelf {
-	s := &Shelf{bots: map[string]*atomic.Pointer[dialog.Knowledge]{}}
+// NewLibrary returns a library of these bots; no others can be added.
+func NewLibrary(bots map[string]*dialog.Knowledge) *Library {
+	l := &Library{bots: map[string]*atomic.Pointer[dialog.Knowledge]{}}
 	for name, k := range bots {
-		s.bots[name] = &atomic.Pointer[dialog.Knowledge]{}
-		s.bots[name].Store(k)
+		l.bots[name] = &atomic.Pointer[dialog.Knowledge]{}
+		l.bots[name].Store(k)
 	}
-	return s
+	return l
 }
 
-// Of is what a bot knows; nil for one that the shelf was not made with.
-func (s *Shelf) Of(bot string) *dialog.Knowledge {
-	if held, ok := s.bots[bot]; ok {
+// Of returns the knowledge of a bot; nil for one that the library does not hold.
+func (l *Library) Of(bot string) *dialog.Knowledge {
+	if held, ok := l.bots[bot]; ok {
 		return held.Load()
 	}
 	return nil
 }
 
-// Put changes what a bot knows, from its next decision on. A bot that the shelf was not
-// made with is a mistake in the program.
-func (s *Shelf) Put(bot string, k *dialog.Knowledge) { s.bots[bot].Store(k) }
+// Put replaces the knowledge of a bot, from its next decision on. It panics for a bot that the
+// library does not hold.
+func (l *Library) Put(bot string, k *dialog.Knowledge) { l.bots[bot].Store(k) }
 
-// Watch tells of each change of a folder, until the context ends: either what is known
-// now, or what is wrong, once, in which case whoever listens keeps what was known before.
-// hash is of what was read already.
+// Watch reports each change of a folder until the context ends: the new knowledge, or its
+// mistakes, once, so that the caller keeps the previous knowledge. hash is that of the folder
+// that was read already.
 func Watch(
 	ctx context.Context,
 	from fs.FS,
@@ -68,11 +68,11 @@ func Watch(
 	}
 }
 
-// looks are what a folder was found to be.
+// looks compares the folder at successive times.
 type looks struct{ told, last string }
 
-// changed tells whether there is something new to tell. It counts once it is the same at
-// two looks, so that a save under way is not taken for a mistake.
+// changed reports whether there is a change to report. A change counts once two looks in a row
+// see the same, so that a save in progress is not reported as a mistake.
 func (l *looks) changed(now string) bool {
 	settled := now == l.last
 	l.last = now

@@ -73,7 +73,7 @@ func next(t *testing.T, news <-chan told) told {
 	}
 }
 
-func TestAChangedFolderIsReadAgain(t *testing.T) {
+func TestWatch_Change_IsReported(t *testing.T) {
 	t.Parallel()
 	dir, news := watched(t, 5*time.Millisecond)
 
@@ -104,7 +104,7 @@ func TestAChangedFolderIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestASaveUnderWayIsNoMistake(t *testing.T) {
+func TestWatch_SaveInProgress_IsNoMistake(t *testing.T) {
 	t.Parallel()
 	l := looks{told: "a", last: "a"}
 	for i, look := range []struct {
@@ -121,20 +121,20 @@ func TestASaveUnderWayIsNoMistake(t *testing.T) {
 	}
 }
 
-func TestAShelfIsChangedUnderItsReaders(t *testing.T) {
+func TestLibrary_Put_ChangesItUnderReaders(t *testing.T) {
 	t.Parallel()
 	first, second := &dialog.Knowledge{Hash: "1"}, &dialog.Knowledge{Hash: "2"}
-	shelf := NewShelf(map[string]*dialog.Knowledge{"a": first, "b": first})
+	library := NewLibrary(map[string]*dialog.Knowledge{"a": first, "b": first})
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			for shelf.Of("a") != second {
+			for library.Of("a") != second {
 			}
 		})
 	}
-	shelf.Put("a", second)
+	library.Put("a", second)
 	all.Wait()
-	if shelf.Of("b") != first || shelf.Of("c") != nil {
-		t.Errorf("b knows %v, c %v", shelf.Of("b"), shelf.Of("c"))
+	if library.Of("b") != first || library.Of("c") != nil {
+		t.Errorf("b knows %v, c %v", library.Of("b"), library.Of("c"))
 	}
 }

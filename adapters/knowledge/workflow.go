@@ -11,14 +11,14 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Limits of how long a workflow waits for its customer.
+// Limits of the time that a workflow waits for its customer.
 const (
 	minIdle = time.Minute
 	maxIdle = 30 * 24 * time.Hour
 )
 
-// draft is a workflow under reading, with what the lines of its file are needed for
-// when all of it is known.
+// draft is a workflow while it is read, with the lines for the mistakes that show only at the
+// end.
 type draft struct {
 	page
 	*dialog.Workflow
@@ -26,24 +26,24 @@ type draft struct {
 	lines  map[dialog.Step]*yaml.Node
 	leads  []lead
 	uses   []use
-	fields map[string]bool // that something collects
+	fields map[string]bool // that some step collects
 }
 
-// lead is a way from a step to another, or to an end.
+// lead is a transition from a step to another one, or to an end.
 type lead struct {
 	from, to  dialog.Step
 	confirmed bool // by the customer's yes
-	asking    bool // something that the customer can answer must be at the other end
+	asking    bool // it must lead to a step that asks
 	at        *yaml.Node
 }
 
-// use is a variable, or the name of a field, that must be collected somewhere.
+// use is a use of a variable or a field, which some step must collect.
 type use struct {
 	name string
 	line int
 }
 
-// workflow reads a file of workflows/, which is called like the workflow.
+// workflow reads a file of workflows/, whose name is the workflow's.
 func (r *reading) workflow(p page, called string) {
 	w := &dialog.Workflow{Name: called, Idle: dialog.DefaultIdle}
 	d := &draft{
@@ -87,7 +87,7 @@ func (r *reading) workflow(p page, called string) {
 	})
 }
 
-// kinds are what a step may be, by the key that says so.
+// kinds are the keys that decide the kind of a step.
 var kinds = []string{"ask", "call", "confirm", "say"}
 
 // step reads one step of the list.
@@ -126,7 +126,7 @@ func (d *draft) step(n *yaml.Node) {
 
 func skip(*yaml.Node) {}
 
-// ownFields are the bot's: no step may collect them.
+// ownFields are fields of the bot itself: no step may collect them.
 var ownFields = []string{customer, title, dialog.FieldRefused}
 
 func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
@@ -168,7 +168,7 @@ func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 	return a
 }
 
-// choices reads buttons, each with its own way on or with that of the step.
+// choices reads buttons, each with its own next step or with that of the step.
 func (d *draft) choices(n *yaml.Node, step dialog.Step, a *dialog.Ask) {
 	d.list(n, "choices", maxChoices, func(n *yaml.Node) {
 		var c dialog.Choice
@@ -188,10 +188,10 @@ func (d *draft) choices(n *yaml.Node, step dialog.Step, a *dialog.Ask) {
 	})
 }
 
-// ownValues are those of buttons that every step may have.
+// ownValues are the values of buttons that every step may have.
 var ownValues = []string{"cancel", "back", "go_on", "switch", "stay"}
 
-// value is what a button sends back.
+// value reads the value that a button sends back.
 func (d *draft) value(n *yaml.Node, others []dialog.Choice) string {
 	value, _ := d.scalar(n, "value")
 	switch {
@@ -242,7 +242,7 @@ func (d *draft) say(n *yaml.Node, step dialog.Step) *dialog.Goto {
 	return g
 }
 
-// next reads where a step leads: a name, or a name with what happens on the way.
+// next reads the next step: a name, or a name with actions.
 func (d *draft) next(n *yaml.Node, from dialog.Step, what string, result variables) (g dialog.Goto) {
 	ways := d.ways(&g, result)
 	if n.Kind == yaml.ScalarNode {
@@ -254,7 +254,7 @@ func (d *draft) next(n *yaml.Node, from dialog.Step, what string, result variabl
 	return g
 }
 
-// ways are the keys of a way on.
+// ways are the keys of a transition.
 func (d *draft) ways(g *dialog.Goto, result variables) fields {
 	seen := d.known
 	if result != nil {
@@ -287,7 +287,7 @@ func with(some, more fields) fields {
 	return both
 }
 
-// leadOn notes where a way leads. One to a person ends the workflow.
+// leadOn notes a transition. A transition to an operator ends the workflow.
 func (d *draft) leadOn(n *yaml.Node, from dialog.Step, what string, g *dialog.Goto) {
 	handed := g.HandOver.Reason != ""
 	switch {
@@ -305,10 +305,10 @@ func (d *draft) leadOn(n *yaml.Node, from dialog.Step, what string, g *dialog.Go
 	d.leads = append(d.leads, lead{from: from, to: g.Step, asking: g.Problem != nil, at: n})
 }
 
-// known notes a variable that some step must collect.
+// known notes the use of a variable that some step must collect.
 func (d *draft) known(name string, line int) { d.uses = append(d.uses, use{name, line}) }
 
-// knownAgain is known, where a variable tells why an answer was not taken.
+// knownAgain is known that also accepts the variable with the reason for a rejected answer.
 func (d *draft) knownAgain(name string, line int) {
 	if name != "problem" {
 		d.known(name, line)

@@ -49,7 +49,7 @@ func question(text string) commands.AskModel {
 		}}
 }
 
-func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
+func TestAsk_StreamedAnswer_IsRead(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	q := question("Does it come with a bulb?")
@@ -65,7 +65,7 @@ func TestAModelIsAskedAndItsAnswerReadAsItIsStreamed(t *testing.T) {
 	}
 }
 
-func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
+func TestAsk_ToolCalls_AreReadLeniently(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Calls: []llmsim.Call{
@@ -97,7 +97,7 @@ func TestCallsAreReadWhateverTheirInputIs(t *testing.T) {
 	}
 }
 
-func TestFaultsSayWhetherToAskAgain(t *testing.T) {
+func TestAsk_Faults_SayWhetherToRetry(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault faults.Fault
@@ -134,7 +134,7 @@ func TestFaultsSayWhetherToAskAgain(t *testing.T) {
 	}
 }
 
-func TestClient_TooManyTokens_IsRefused(t *testing.T) {
+func TestAsk_TooManyTokens_IsRefused(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Text: "It comes", Finish: "length"})
@@ -145,7 +145,7 @@ func TestClient_TooManyTokens_IsRefused(t *testing.T) {
 	}
 }
 
-func TestTokensAreEstimatedWhereTheServerDoesNotCount(t *testing.T) {
+func TestAsk_NoUsage_TokensAreEstimated(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Text: "Yes, it does.", Uncounted: true})
@@ -155,7 +155,7 @@ func TestTokensAreEstimatedWhereTheServerDoesNotCount(t *testing.T) {
 	}
 }
 
-func TestAWrongKeyIsNotTriedAgain(t *testing.T) {
+func TestAsk_WrongKey_IsRefused(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(llmsim.New(llmsim.Options{Key: "other"}))
 	defer front.Close()
@@ -172,7 +172,7 @@ func TestAWrongKeyIsNotTriedAgain(t *testing.T) {
 }
 
 // A key in the environment is OpenAI's: it must not be sent to another server.
-func TestNoKeyOfTheEnvironmentIsSent(t *testing.T) {
+func TestAsk_EnvironmentKey_IsNotSent(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "sk-of-the-environment")
 	t.Setenv("OPENAI_BASE_URL", "http://127.0.0.1:1")
 	sent := make(chan http.Header, 1)
@@ -191,7 +191,7 @@ func TestNoKeyOfTheEnvironmentIsSent(t *testing.T) {
 	}
 }
 
-func TestAfterFiveFailuresNothingIsAskedForAWhile(t *testing.T) {
+func TestBreaker_FiveFailures_Open(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.AddFault(faults.Fault{Status: 500})
@@ -221,7 +221,7 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 	}
 }
 
-func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
+func TestModels_Outcome_IsRecorded(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Now: time.Now}
@@ -257,7 +257,7 @@ func TestWhatCameOfAQuestionIsRecorded(t *testing.T) {
 	}
 }
 
-func TestAConfigurationIsChecked(t *testing.T) {
+func TestConfig_Mistakes_AreRejected(t *testing.T) {
 	t.Parallel()
 	good := llm.Config{URL: "https://models.example/v1", Name: "m"}
 	if err := good.Check(); err != nil {
@@ -275,7 +275,7 @@ func TestAConfigurationIsChecked(t *testing.T) {
 	}
 }
 
-func TestEveryToolIsDescribedToTheModel(t *testing.T) {
+func TestAsk_EveryTool_IsDescribed(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	q := question("?")

@@ -23,7 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
+func TestSend_Ticket_IsCreatedAndChanged(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
@@ -83,7 +83,7 @@ func TestACaseIsCreatedAndChangedAsDecided(t *testing.T) {
 	}
 }
 
-func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
+func TestFind_TicketOfAnotherProcess_IsLookedUpOnce(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
@@ -103,7 +103,7 @@ func TestATicketOfAnotherProcessIsLookedUpOnce(t *testing.T) {
 
 // Every way in which an answer can get lost, for every kind of delivery: the next
 // attempt, by another process, finds what was done or does it, once.
-func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
+func TestSend_UnknownOutcome_IsFoundNotRepeated(t *testing.T) {
 	t.Parallel()
 	kinds := map[domain.DeliveryKind]struct {
 		payload any
@@ -158,7 +158,7 @@ func TestWhatMayHaveArrivedIsFoundAndNotRepeated(t *testing.T) {
 }
 
 // An agent who opened the case again in the meantime is not overruled by a repeat.
-func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
+func TestSend_Retry_KeepsAgentsChange(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
@@ -182,7 +182,7 @@ func TestARepeatDoesNotOverruleAnAgent(t *testing.T) {
 
 // net/http repeats by itself what carries an idempotency key, when a kept-alive
 // connection breaks. Zendesk honours the key for new tickets and ignores it for updates.
-func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
+func TestSend_IdempotencyKey_OnlyForNewTickets(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
@@ -206,7 +206,7 @@ func TestOnlyNewTicketsCarryAnIdempotencyKey(t *testing.T) {
 }
 
 // A lease that ran out too early: two workers send the same at the same moment.
-func TestTwoWorkersMakeOneTicket(t *testing.T) {
+func TestSend_TwoWorkers_MakeOneTicket(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	d := again(owed(t, domain.KindCreateTicket, newCase))
@@ -226,7 +226,7 @@ func TestTwoWorkersMakeOneTicket(t *testing.T) {
 }
 
 // The list may be behind: then the key keeps a second ticket from being made.
-func TestAKeyMakesOneTicket(t *testing.T) {
+func TestCreate_SameKey_MakesOneTicket(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	ticket := zendesk.Ticket{Subject: "Refund", Comment: zendesk.Comment{Body: "?"}, ExternalID: external}
@@ -248,7 +248,7 @@ func TestAKeyMakesOneTicket(t *testing.T) {
 	}
 }
 
-func TestEveryAnswerIsJudged(t *testing.T) {
+func TestSend_EveryAnswer_HasItsOutcome(t *testing.T) {
 	t.Parallel()
 	fault := func(status int) faults.Fault { return faults.Fault{Status: status} }
 	for name, c := range map[string]struct {
@@ -295,7 +295,7 @@ func TestEveryAnswerIsJudged(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsSecondsOrADate(t *testing.T) {
+func TestSend_RetryAfter_IsSecondsOrDate(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]time.Duration{
 		time.Now().Add(40 * time.Second).UTC().Format(http.TimeFormat): 40 * time.Second,
@@ -320,7 +320,7 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 	}
 }
 
-func TestZendesksOwnWordsAreTheReason(t *testing.T) {
+func TestSend_Refused_QuotesZendesk(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
@@ -351,7 +351,7 @@ func TestZendesksOwnWordsAreTheReason(t *testing.T) {
 }
 
 // What cannot have an effect is refused before it costs a call.
-func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
+func TestSend_EmptyPayload_IsRefused(t *testing.T) {
 	t.Parallel()
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
@@ -381,7 +381,7 @@ func TestAPayloadWithoutItsPointIsRefused(t *testing.T) {
 	}
 }
 
-func TestAMissingTicketIsBelievedAfterSomeAttempts(t *testing.T) {
+func TestSend_MissingTicket_IsRefusedAfterSomeAttempts(t *testing.T) {
 	t.Parallel()
 	_, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
@@ -395,7 +395,7 @@ func TestAMissingTicketIsBelievedAfterSomeAttempts(t *testing.T) {
 }
 
 // A server that answers nonsense is not believed, and says so briefly.
-func TestNonsenseIsNamed(t *testing.T) {
+func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		status       int
@@ -437,7 +437,7 @@ func TestNonsenseIsNamed(t *testing.T) {
 
 // A list that was not filtered does not lead to a stranger's ticket, and of several
 // tickets the oldest is ours.
-func TestOnlyOurOwnTicketIsFound(t *testing.T) {
+func TestFind_UnfilteredList_FindsOnlyOwnTicket(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Write(
@@ -456,7 +456,7 @@ func TestOnlyOurOwnTicketIsFound(t *testing.T) {
 	}
 }
 
-func TestNobodyListensIsNotUnknown(t *testing.T) {
+func TestSend_ConnectionRefused_IsRetried(t *testing.T) {
 	t.Parallel()
 	got := send(
 		t,
@@ -470,7 +470,7 @@ func TestNobodyListensIsNotUnknown(t *testing.T) {
 }
 
 // A client that followed would send a POST on as a GET, and take any answer for success.
-func TestARedirectIsNotFollowed(t *testing.T) {
+func TestSend_Redirect_IsNotFollowed(t *testing.T) {
 	t.Parallel()
 	elsewhere, url := fake(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
@@ -486,7 +486,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
+func TestSend_NoAnswer_IsUnknownOnlyForChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
@@ -510,7 +510,7 @@ func TestSilenceIsUnknownOnlyForWhatChangesSomething(t *testing.T) {
 	})
 }
 
-func TestACallIsNotBegunWhenTooLittleTimeIsLeft(t *testing.T) {
+func TestSend_DeadlineNear_IsNotStarted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
@@ -549,7 +549,7 @@ func (w *waits) Heed(_ context.Context, what string, wait time.Duration, reason 
 	w.heeded = append(w.heeded, fmt.Sprint(what, " ", wait))
 }
 
-func TestEveryCallAsksTheLimit(t *testing.T) {
+func TestLimit_EveryCall_AsksIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
@@ -582,7 +582,7 @@ func TestEveryCallAsksTheLimit(t *testing.T) {
 }
 
 // A 429 says for whom it is: an update may be one too many for its ticket only.
-func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
+func TestLimit_429_IsRecorded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
@@ -606,7 +606,7 @@ func TestTheLimitLearnsWhatZendeskAskedFor(t *testing.T) {
 
 // Three failures in a row stop the calls for 30 s; then one call is let through,
 // while the others wait, and its success lets all through.
-func TestTheBreakerOpensAndCloses(t *testing.T) {
+func TestBreaker_ThreeFailures_OpenUntilProbeSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limit := &waits{}
@@ -658,7 +658,7 @@ func TestTheBreakerOpensAndCloses(t *testing.T) {
 	})
 }
 
-func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
+func TestBreaker_ClientErrors_KeepItClosed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{429, 401, 403, 404, 409, 422} {
 		server, url := fake(t, zendesksim.Options{})
@@ -675,7 +675,7 @@ func TestAnAnswerIsNoFailureForTheBreaker(t *testing.T) {
 
 // Two processes, a limit of 200 and no limiter: what is over is put off by
 // Zendesk's own word, and arrives.
-func TestWhatIsOverTheLimitComesBack(t *testing.T) {
+func TestSend_OverTheLimit_IsRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, one := inBubble(t, nil)
@@ -703,7 +703,7 @@ func TestWhatIsOverTheLimitComesBack(t *testing.T) {
 	})
 }
 
-func TestAnAccountIsWholeOrRefused(t *testing.T) {
+func TestNewClient_IncompleteAccount_IsRejected(t *testing.T) {
 	t.Parallel()
 	for _, a := range []zendesk.Account{{}, {URL: "https://shop.zendesk.com"}, {URL: "shop.zendesk.com", Email: email, Token: token}, {URL: "https://x.example", Email: email}, {URL: "https://x.example", Token: token}} {
 		if _, err := zendesk.NewClient(a); err == nil || strings.Contains(err.Error(), token) {
@@ -712,7 +712,7 @@ func TestAnAccountIsWholeOrRefused(t *testing.T) {
 	}
 }
 
-func TestAnExternalIDNamesChatAndTicket(t *testing.T) {
+func TestSplitExternalID_OwnIDs_NameChatAndTicket(t *testing.T) {
 	t.Parallel()
 	for _, want := range []domain.StreamID{domain.ChatStream("demo", 42), domain.ChatStream("a/b:c", -1001), domain.ChatStream("", 1)} {
 		stream, ticket, ok := zendesk.SplitExternalID(commands.ExternalID(want, "#12"))

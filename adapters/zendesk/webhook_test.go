@@ -96,7 +96,7 @@ const (
 	comment = `{"event":"public_comment","external_id":"chat-demo:42/#1","ticket_id":35436,"author":"Maria","comment_id":54509304133531,"body":"It is on its way.","updated_at":"2026-08-17T07:34:48Z","new":[{}]}`
 )
 
-func TestASignedEventIsTaken(t *testing.T) {
+func TestWebhook_SignedEvent_IsAccepted(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 8, 17, 7, 34, 48, 0, time.UTC)
 	for body, want := range map[string]zendesk.Event{
@@ -129,7 +129,7 @@ func cancelled() context.Context {
 	return ctx
 }
 
-func TestWhatIsNotZendesksIsNotTaken(t *testing.T) {
+func TestWebhook_NotAuthentic_IsRejected(t *testing.T) {
 	t.Parallel()
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -169,7 +169,7 @@ func TestWhatIsNotZendesksIsNotTaken(t *testing.T) {
 }
 
 // Signed, but no use: kept with its bytes and the name of what is wrong.
-func TestWhatCannotBeReadIsQuarantined(t *testing.T) {
+func TestWebhook_Unreadable_IsQuarantined(t *testing.T) {
 	t.Parallel()
 	without := func(body, field string) string {
 		var fields map[string]any
@@ -214,7 +214,7 @@ func TestWhatCannotBeReadIsQuarantined(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
+func TestWebhook_NotStored_AsksForRetry(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{solved, "not JSON"} {
 		rc := newReceiver(secret)
@@ -231,7 +231,7 @@ func TestWhatCannotBeStoredIsAskedForAgain(t *testing.T) {
 }
 
 // Zendesk waits 12 s; a database that does not answer is given up before.
-func TestADatabaseThatHangsIsGivenUpInTime(t *testing.T) {
+func TestWebhook_DatabaseHangs_TimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rc := newReceiver(secret)
@@ -248,7 +248,7 @@ func TestADatabaseThatHangsIsGivenUpInTime(t *testing.T) {
 
 // What agents do in Zendesk arrives here: from the ticket that was created, by way
 // of signed webhooks, with a repeat where the database was away.
-func TestWhatAgentsDoArrives(t *testing.T) {
+func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(secret)
 	front := httptest.NewServer(rc)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAnAddressIsWrittenInItsNormalForm(t *testing.T) {
+func TestAddress_Valid_GetsNormalForm(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
 		"12 Baker Street, London NW1 6XE":                           "12 Baker Street, London NW1 6XE",
@@ -35,7 +35,7 @@ func TestAnAddressIsWrittenInItsNormalForm(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatDoesNotExistIsRefusedWithTheReason(t *testing.T) {
+func TestAddress_Unknown_IsRefusedWithReason(t *testing.T) {
 	t.Parallel()
 	for line, reason := range map[string]string{
 		"":                                "post code is missing",

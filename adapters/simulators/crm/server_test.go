@@ -50,7 +50,7 @@ const (
 	where = "/customers/C-2/billing-address"
 )
 
-func TestEveryKindOfFault(t *testing.T) {
+func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault   faults.Fault
@@ -90,7 +90,7 @@ func TestEveryKindOfFault(t *testing.T) {
 	}
 }
 
-func TestAFaultHitsAsOftenAsItSays(t *testing.T) {
+func TestFault_EveryAndCount_AreKept(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	s.AddFault(faults.Fault{Path: "/orders", Status: 500, Every: 2, Count: 2})
@@ -108,7 +108,7 @@ func TestAFaultHitsAsOftenAsItSays(t *testing.T) {
 	}
 }
 
-func TestAnUpdateTakesEffectOnceForItsKey(t *testing.T) {
+func TestUpdate_SameKey_TakesEffectOnce(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	var callers sync.WaitGroup
@@ -137,7 +137,7 @@ func TestAnUpdateTakesEffectOnceForItsKey(t *testing.T) {
 	}
 }
 
-func TestAnythingIsChangedOnceForItsKey(t *testing.T) {
+func TestChange_SameKey_TakesEffectOnce(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	for path, body := range map[string]string{"/customers/C-2/refunds": `{"order": "1002", "charge": "CH-1002-2"}`, "/customers/C-2/delivery-problems": `{"order": "1002", "problem": "damaged"}`} {
@@ -163,7 +163,7 @@ func TestAnythingIsChangedOnceForItsKey(t *testing.T) {
 }
 
 // Stories about priority customers need one.
-func TestACustomerCanBeGivenATier(t *testing.T) {
+func TestControl_Customer_CanBeReplaced(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	do(t, url, "GET", "/customers/telegram:7", "")
@@ -187,7 +187,7 @@ func TestACustomerCanBeGivenATier(t *testing.T) {
 	}
 }
 
-func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
+func TestControl_Requests_ShowCallsAndSetFaults(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	do(t, url, "GET", "/orders/1001", "")
@@ -259,7 +259,7 @@ func TestTheControlAPIShowsWhatWasAskedAndSetsFaults(t *testing.T) {
 	}
 }
 
-func TestWhatIsKeptHasALimit(t *testing.T) {
+func TestServer_Memory_IsLimited(t *testing.T) {
 	t.Parallel()
 	s := New(Options{})
 	for range maxRequests + 5 {

@@ -18,7 +18,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestParametersMeanTheSameInEveryEncoding(t *testing.T) {
+func TestParams_EveryEncoding_MeansTheSame(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(9007199254740991, "hello")
 	const keyboard = `{"inline_keyboard":[[{"text":"Yes","callback_data":"y"}]]}`
@@ -70,7 +70,7 @@ func TestParametersMeanTheSameInEveryEncoding(t *testing.T) {
 	}
 }
 
-func TestEmptyMultipartBodyHasNoParameters(t *testing.T) {
+func TestParams_EmptyMultipart_HasNone(t *testing.T) {
 	w := newWorld(t, Options{})
 	response, err := http.Post(w.url+"/bot"+testToken+"/getMe", "multipart/form-data; boundary=x", http.NoBody)
 	if err != nil {
@@ -89,7 +89,7 @@ func TestEmptyMultipartBodyHasNoParameters(t *testing.T) {
 	}
 }
 
-func TestRefusalsSpeakTelegramsWords(t *testing.T) {
+func TestRefusals_Text_IsTelegrams(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.Post(map[string]any{"my_chat_member": map[string]any{
@@ -131,7 +131,7 @@ func TestRefusalsSpeakTelegramsWords(t *testing.T) {
 	}
 }
 
-func TestUnknownTokenIsUnauthorized(t *testing.T) {
+func TestToken_Unknown_IsUnauthorized(t *testing.T) {
 	w := newWorld(t, Options{})
 	for _, path := range []string{"/bot4242:wrong/getMe", "/bot", "/botnonsense"} {
 		response, err := http.Get(w.url + path)
@@ -147,7 +147,7 @@ func TestUnknownTokenIsUnauthorized(t *testing.T) {
 	}
 }
 
-func TestBothSidesShareTheNumberingOfAChat(t *testing.T) {
+func TestChat_MessageIDs_AreShared(t *testing.T) {
 	w := newWorld(t, Options{})
 	first := w.Say(-1001234567890, "/start now")
 	sent := w.mustCall("sendMessage", "chat_id", "-1001234567890", "text", "Hi <b>you</b> &amp; me", "parse_mode", "HTML",
@@ -186,7 +186,7 @@ func TestBothSidesShareTheNumberingOfAChat(t *testing.T) {
 	}
 }
 
-func TestEditMustChangeSomething(t *testing.T) {
+func TestEdit_SameText_IsRefused(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	keys := map[string]any{"inline_keyboard": [][]any{{map[string]any{"text": "x", "callback_data": "1"}}}}
@@ -202,13 +202,13 @@ func TestEditMustChangeSomething(t *testing.T) {
 	}
 }
 
-func TestAnswerCallbackQueryKnowsWhatWasPressed(t *testing.T) {
+func TestAnswerCallbackQuery_UnknownID_IsRefused(t *testing.T) {
 	w := newWorld(t, Options{})
 	_, pressed := w.control("POST", "/sim/chats/1/callbacks", map[string]any{"message_id": 5, "data": "x"})
 	w.mustCall("answerCallbackQuery", "callback_query_id", pressed["callback_query_id"], "text", "done")
 }
 
-func TestAnswerCallbackQueryComesTooLate(t *testing.T) {
+func TestAnswerCallbackQuery_TooLate_IsRefused(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Microsecond})
 	_, pressed := w.control("POST", "/sim/chats/1/callbacks", map[string]any{"message_id": 5, "data": "x"})
 	waittest.Until(t, "the query expires", func() bool {
@@ -216,7 +216,7 @@ func TestAnswerCallbackQueryComesTooLate(t *testing.T) {
 	})
 }
 
-func TestAwaitSeesTheBotsMessages(t *testing.T) {
+func TestAwait_BotsMessages_AreSeen(t *testing.T) {
 	w := newWorld(t, Options{})
 	done := make(chan error, 1)
 	go func() {
@@ -244,7 +244,7 @@ func TestAwaitSeesTheBotsMessages(t *testing.T) {
 	}
 }
 
-func TestOnSendHearsEverySendMessage(t *testing.T) {
+func TestOnSend_EverySendMessage_IsObserved(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	heard := make(chan string, 1)

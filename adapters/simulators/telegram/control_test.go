@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestControlActsAsTheCustomer(t *testing.T) {
+func TestControl_Messages_AreTheCustomers(t *testing.T) {
 	w := newWorld(t, Options{FirstUpdateID: 500})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
@@ -41,7 +41,7 @@ func TestControlActsAsTheCustomer(t *testing.T) {
 	}
 }
 
-func TestControlKeepsBotsApart(t *testing.T) {
+func TestControl_Bots_AreKeptApart(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.control("POST", "/sim/chats/7/messages?bot=second_bot", map[string]any{"text": "hello"})
 	if n := len(w.Messages(7)); n != 0 {
@@ -55,7 +55,7 @@ func TestControlKeepsBotsApart(t *testing.T) {
 	}
 }
 
-func TestControlSaysWhatIsWrong(t *testing.T) {
+func TestControl_Mistakes_AreExplained(t *testing.T) {
 	w := newWorld(t, Options{})
 	for _, c := range []struct{ path, body string }{
 		{"/sim/chats/abc/messages", `{"text":"x"}`},
@@ -82,7 +82,7 @@ func TestControlSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestPageLoadsNothingFromOutside(t *testing.T) {
+func TestPage_Content_LoadsNothingFromOutside(t *testing.T) {
 	w := newWorld(t, Options{})
 	response, err := http.Get(w.url + "/")
 	if err != nil {
@@ -103,7 +103,7 @@ func TestPageLoadsNothingFromOutside(t *testing.T) {
 	}
 }
 
-func TestPageHearsOfEveryChange(t *testing.T) {
+func TestPage_Events_TellEveryChange(t *testing.T) {
 	w := newWorld(t, Options{})
 	response, err := http.Get(w.url + "/sim/events")
 	if err != nil {

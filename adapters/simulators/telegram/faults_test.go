@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestEveryKindOfFault(t *testing.T) {
+func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 	for _, c := range []struct {
 		fault Fault
 		code  int
@@ -43,7 +43,7 @@ func TestEveryKindOfFault(t *testing.T) {
 	}
 }
 
-func TestFaultHitsOnlyItsChatMethodAndCount(t *testing.T) {
+func TestFault_Scope_IsChatMethodAndCount(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.Say(2, "hello")
@@ -61,7 +61,7 @@ func TestFaultHitsOnlyItsChatMethodAndCount(t *testing.T) {
 	}
 }
 
-func TestDroppedReplyTakesEffectOnce(t *testing.T) {
+func TestFault_DroppedReply_TakesEffectOnce(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.AddFault(Fault{Method: "sendMessage", DropReply: true, Count: 1})
@@ -77,7 +77,7 @@ func TestDroppedReplyTakesEffectOnce(t *testing.T) {
 	w.mustCall("sendMessage", "chat_id", 1, "text", "again")
 }
 
-func TestDelaySlowsAndAddsToOtherFaults(t *testing.T) {
+func TestFault_Delay_AddsToOtherFaults(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.SetFaults(Fault{Method: "*", DelayMS: 30}, Fault{Method: "sendMessage", Status: 429, RetryAfter: 2, Count: 1})
@@ -91,7 +91,7 @@ func TestDelaySlowsAndAddsToOtherFaults(t *testing.T) {
 	}
 }
 
-func TestFaultsOverTheControlAPI(t *testing.T) {
+func TestControl_Faults_CanBeSet(t *testing.T) {
 	w := newWorld(t, Options{})
 	status, set := w.control("POST", "/sim/faults", `{"method":"sendMessage","status":429,"retry_after":3,"count":2}`)
 	if status != 200 || len(set["list"].([]any)) != 1 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestLimitsAreHeldAndABanIsBegunAnewByCallsDuringIt(t *testing.T) {
+func TestLimits_CallDuringBan_StartsItAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		chats  []int64       // called in turn
 		every  time.Duration // a call
@@ -41,7 +41,7 @@ func TestLimitsAreHeldAndABanIsBegunAnewByCallsDuringIt(t *testing.T) {
 	}
 }
 
-func TestACallOverTheLimitIsAnswered429AndDoesNothing(t *testing.T) {
+func TestLimits_CallOver_Gets429AndNoEffect(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.Limit(TelegramLimits)

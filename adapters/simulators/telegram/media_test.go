@@ -11,7 +11,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestAFileIsSentByItsID(t *testing.T) {
+func TestFile_ByID_IsSent(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	sent := w.mustCall("sendPhoto", "chat_id", 1, "photo", "AgAC", "caption", "<b>A</b> lamp", "parse_mode", "HTML")
@@ -44,7 +44,7 @@ func TestAFileIsSentByItsID(t *testing.T) {
 	}
 }
 
-func TestFilesAreRefusedAsByTelegram(t *testing.T) {
+func TestFile_Wrong_IsRefusedAsByTelegram(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	item := func(kind, id string) map[string]any { return map[string]any{"type": kind, "media": id} }
@@ -72,7 +72,7 @@ func TestFilesAreRefusedAsByTelegram(t *testing.T) {
 	}
 }
 
-func TestHTMLIsReadAsByTelegram(t *testing.T) {
+func TestHTML_Text_IsReadAsByTelegram(t *testing.T) {
 	for text, want := range map[string]string{
 		"a &lt;b&gt; &amp;&quot;":               `a <b> &"`,
 		"&amp &ltx &nbsp; &#65;&#x42 &#0;":      "& &ltx &nbsp; AB &#0;",
@@ -94,7 +94,7 @@ func TestHTMLIsReadAsByTelegram(t *testing.T) {
 	}
 }
 
-func TestAGroupThatBecameASupergroupIsWrittenToUnderItsNewID(t *testing.T) {
+func TestMigration_OldID_IsRefusedWithNewOne(t *testing.T) {
 	w := newWorld(t, Options{FirstUpdateID: 1})
 	w.Say(-5, "hello")
 	if status, out := w.control("POST", "/sim/chats/-5/migrate", map[string]any{"to": -1005000000005}); status != 200 {
@@ -112,7 +112,7 @@ func TestAGroupThatBecameASupergroupIsWrittenToUnderItsNewID(t *testing.T) {
 	}
 }
 
-func TestBothChatsSayThatTheGroupMoved(t *testing.T) {
+func TestMigration_BothChats_TellIt(t *testing.T) {
 	w := newWorld(t, Options{})
 	var heard received
 	w.mustCall("setWebhook", "url", w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { heard.read(r) }))

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestThousandMessagesInHundredChatsArriveOnceAndInOrder(t *testing.T) {
+func TestWebhook_ManyChats_ArriveOnceInOrder(t *testing.T) {
 	w := newWorld(t, Options{})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
@@ -88,7 +88,7 @@ func (g *gate) held() int {
 
 func (g *gate) release() { g.openOnce.Do(func() { close(g.open) }) }
 
-func TestOneUpdatePerQueueAndMaxConnectionsInFlight(t *testing.T) {
+func TestWebhook_Concurrency_IsLimited(t *testing.T) {
 	w := newWorld(t, Options{})
 	g := newGate()
 	defer g.release()
@@ -112,7 +112,7 @@ func TestOneUpdatePerQueueAndMaxConnectionsInFlight(t *testing.T) {
 	}
 }
 
-func TestButtonOvertakesAMessageOfTheSameChat(t *testing.T) {
+func TestWebhook_Button_OvertakesMessage(t *testing.T) {
 	w := newWorld(t, Options{})
 	g := newGate()
 	defer g.release()
@@ -123,7 +123,7 @@ func TestButtonOvertakesAMessageOfTheSameChat(t *testing.T) {
 	waittest.Until(t, "both in flight", func() bool { return g.held() == 2 })
 }
 
-func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
+func TestWebhook_Secret_IsSentWithEveryUpdate(t *testing.T) {
 	w := newWorld(t, Options{})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
@@ -151,7 +151,7 @@ func TestSecretComesWithEveryUpdateAndWithNothingElse(t *testing.T) {
 	}
 }
 
-func TestRetriesAtOnceThenBackOff(t *testing.T) {
+func TestWebhook_Failure_RetriesThenBacksOff(t *testing.T) {
 	const unit = 10 * time.Millisecond
 	w := newWorld(t, Options{RetryUnit: unit})
 	var got received
@@ -189,7 +189,7 @@ func TestRetriesAtOnceThenBackOff(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsObeyed(t *testing.T) {
+func TestWebhook_RetryAfter_IsObeyed(t *testing.T) {
 	const unit = 5 * time.Millisecond
 	w := newWorld(t, Options{RetryUnit: unit})
 	var got received
@@ -209,7 +209,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	}
 }
 
-func TestRedirectIsAFailure(t *testing.T) {
+func TestWebhook_Redirect_IsFailure(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Millisecond})
 	var got received
 	hook := w.webhookFor(func(rw http.ResponseWriter, r *http.Request) {
@@ -228,7 +228,7 @@ func TestRedirectIsAFailure(t *testing.T) {
 	}
 }
 
-func TestSilenceIsAFailure(t *testing.T) {
+func TestWebhook_Timeout_IsFailure(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Millisecond})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) {
@@ -245,7 +245,7 @@ func TestSilenceIsAFailure(t *testing.T) {
 	}
 }
 
-func TestUpdateExpiresWhenItsNextRetryComesTooLate(t *testing.T) {
+func TestWebhook_OldUpdate_Expires(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: 100 * time.Microsecond})
 	hook := w.webhookFor(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 	w.mustCall("setWebhook", "url", hook)
@@ -263,7 +263,7 @@ func TestUpdateExpiresWhenItsNextRetryComesTooLate(t *testing.T) {
 	}
 }
 
-func TestUpdatesWaitForAWebhook(t *testing.T) {
+func TestWebhook_NoneSet_UpdatesWait(t *testing.T) {
 	w := newWorld(t, Options{FirstUpdateID: 10})
 	var got received
 	for range 3 {
@@ -289,7 +289,7 @@ func TestUpdatesWaitForAWebhook(t *testing.T) {
 	}
 }
 
-func TestNewAddressGetsWhatTheOldOneDidNotAcknowledge(t *testing.T) {
+func TestSetWebhook_NewAddress_GetsUnacknowledged(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Millisecond})
 	g := newGate()
 	defer g.release()
@@ -308,7 +308,7 @@ func TestNewAddressGetsWhatTheOldOneDidNotAcknowledge(t *testing.T) {
 	waittest.Until(t, "the old delivery is cut off", func() bool { return g.held() == 0 })
 }
 
-func TestAllowedUpdatesStayWhenOmitted(t *testing.T) {
+func TestSetWebhook_NoAllowedUpdates_KeepsThem(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Nanosecond}) // no waiting between setWebhook calls
 	allowed := func() []string {
 		var info webhookInfo
@@ -339,7 +339,7 @@ func TestAllowedUpdatesStayWhenOmitted(t *testing.T) {
 	}
 }
 
-func TestSetWebhookIsLimitedUnlessNothingChanges(t *testing.T) {
+func TestSetWebhook_TooOften_IsLimited(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Hour}) // no machine is too slow for this limit
 	first := w.mustCall("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "x")
 	if first.Description != "Webhook was set" {
@@ -355,7 +355,7 @@ func TestSetWebhookIsLimitedUnlessNothingChanges(t *testing.T) {
 	}
 }
 
-func TestMethodInTheAnswerIsExecuted(t *testing.T) {
+func TestWebhook_MethodInAnswer_IsExecuted(t *testing.T) {
 	w := newWorld(t, Options{})
 	hook := w.webhookFor(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
@@ -366,7 +366,7 @@ func TestMethodInTheAnswerIsExecuted(t *testing.T) {
 	waittest.Until(t, "the reply stands", func() bool { return len(w.Messages(1)) == 2 })
 }
 
-func TestRawUpdatesTakeEffect(t *testing.T) {
+func TestPost_RawUpdate_TakesEffect(t *testing.T) {
 	w := newWorld(t, Options{})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
@@ -407,7 +407,7 @@ func TestRawUpdatesTakeEffect(t *testing.T) {
 	w.mustCall("sendMessage", "chat_id", 5, "text", "hi")
 }
 
-func TestCloseStopsDeliveriesAndKeepsTheRest(t *testing.T) {
+func TestClose_Deliveries_StopOnly(t *testing.T) {
 	w := newWorld(t, Options{})
 	g := newGate()
 	defer g.release()

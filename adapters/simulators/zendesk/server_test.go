@@ -34,7 +34,7 @@ func do(s http.Handler, method, path, body string, headers ...string) *httptest.
 	return recorder
 }
 
-func TestTheMinutesLimitIsKept(t *testing.T) {
+func TestLimit_PerMinute_IsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, zendesksim.Options{})
@@ -56,7 +56,7 @@ func TestTheMinutesLimitIsKept(t *testing.T) {
 	})
 }
 
-func TestAKeyMakesOneTicketForTwoHours(t *testing.T) {
+func TestKey_SameTicket_IsMadeOnceInTwoHours(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, zendesksim.Options{})
@@ -88,7 +88,7 @@ func TestAKeyMakesOneTicketForTwoHours(t *testing.T) {
 	})
 }
 
-func TestRefusalsAreInZendesksWords(t *testing.T) {
+func TestRefusals_Text_IsZendesks(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, zendesksim.Options{})
 	do(s, "POST", "/api/v2/tickets.json", ticket)
@@ -122,7 +122,7 @@ func TestRefusalsAreInZendesksWords(t *testing.T) {
 }
 
 // An update that changes nothing leaves no audit, and its metadata is lost.
-func TestMetadataIsKeptWithWhatChanged(t *testing.T) {
+func TestMetadata_Update_IsInTheAudit(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, zendesksim.Options{})
 	do(s, "POST", "/api/v2/tickets.json", ticket)
@@ -141,7 +141,7 @@ func TestMetadataIsKeptWithWhatChanged(t *testing.T) {
 }
 
 // The control API drives the agents over HTTP, and shows what was done.
-func TestAgentsCanBeDrivenByHand(t *testing.T) {
+func TestControl_Agents_CanBePlayed(t *testing.T) {
 	t.Parallel()
 	var hooks atomic.Int64
 	front := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -197,7 +197,7 @@ func TestAgentsCanBeDrivenByHand(t *testing.T) {
 }
 
 // Zendesk repeats a webhook three times, and only for a 503 that says when.
-func TestAWebhookIsRepeatedAsZendeskDoes(t *testing.T) {
+func TestWebhook_Failure_IsRetriedAsByZendesk(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		status int

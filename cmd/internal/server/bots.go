@@ -36,7 +36,7 @@ type bot struct {
 	worker  *delivery.Worker
 	Typing  map[domain.DeliveryKind]*delivery.Typing // by kind
 	tools   map[string]bool
-	shelf   *knowledge.Shelf
+	library *knowledge.Library
 	crm     *crm.Client
 	model   *llm.Client
 	zendesk *zendesk.Webhook
@@ -89,11 +89,11 @@ func (a *Server) newBot(name string, config config.Bot, former *bot) (*bot, erro
 func (a *Server) equip(b *bot, former *bot) (err error) {
 	var known *dialog.Knowledge
 	if former != nil && former.config.Knowledge == b.config.Knowledge && former.config.Language == b.config.Language {
-		known = former.shelf.Of(b.name)
+		known = former.library.Of(b.name)
 	} else if known, err = b.config.ReadKnowledge(a.log); err != nil {
 		return err
 	}
-	b.shelf = knowledge.NewShelf(map[string]*dialog.Knowledge{b.name: known})
+	b.library = knowledge.NewLibrary(map[string]*dialog.Knowledge{b.name: known})
 	if b.client, err = telegram.NewClient(a.api, b.config.Token); err != nil {
 		return err
 	}
@@ -244,5 +244,5 @@ func (f *fleet) SettingsOf(bot string) chat.Settings {
 	if b == nil {
 		return chat.Settings{}
 	}
-	return b.config.Model.Informs(chat.Settings{Knowledge: b.shelf.Of(bot), Tools: b.tools})
+	return b.config.Model.Informs(chat.Settings{Knowledge: b.library.Of(bot), Tools: b.tools})
 }

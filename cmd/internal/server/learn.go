@@ -21,7 +21,7 @@ func (a *Server) relearn(ctx context.Context, b *bot) {
 	if folder == "" {
 		return
 	}
-	knowledge.Watch(ctx, os.DirFS(folder), b.shelf.Of(b.name).Hash, learnEvery, config.ReadOptions(a.log), func(k *dialog.Knowledge, err error) {
+	knowledge.Watch(ctx, os.DirFS(folder), b.library.Of(b.name).Hash, learnEvery, config.ReadOptions(a.log), func(k *dialog.Knowledge, err error) {
 		if err == nil {
 			k, err = b.config.Prefer(k)
 		}
@@ -29,7 +29,7 @@ func (a *Server) relearn(ctx context.Context, b *bot) {
 			a.log.Error("the knowledge is not read; the bot keeps what it knew", "bot", b.name, "folder", folder, "error", err)
 			return
 		}
-		b.shelf.Put(b.name, k)
+		b.library.Put(b.name, k)
 		a.log.Info("the bot learned", "bot", b.name, "folder", folder, "knowledge", k.Hash)
 	})
 }
