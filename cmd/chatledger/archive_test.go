@@ -606,7 +606,7 @@ func TestAStreamIsPipedFromStoreToStore(t *testing.T) {
 		}
 		wantSame(t, "store", from.rows(wholeLedger), to.rows(wholeLedger))
 	}
-	from.refuses("--after goes with --to -", "export", "--to", t.TempDir(), "--after", "1/1")
+	from.refuses("--after needs --to -", "export", "--to", t.TempDir(), "--after", "1/1")
 	from.refuses("--after: position", "export", "--to", "-", "--after", "soon")
 	from.refuses("parquet is no stream", "export", "--to", "-", "--format", "parquet")
 	from.refuses("unknown format", "import", "--from", "-")

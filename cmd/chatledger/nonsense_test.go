@@ -119,7 +119,7 @@ func TestNonsenseFromTelegramIsReadInBoundsAndNamed(t *testing.T) {
 		{"no message", says(http.StatusOK, `{"ok": true}`), unknown, "result"},
 		{"a message without an id", says(http.StatusOK, `{"ok": true, "result": {}}`), "done, 1, 0", ""},
 		{"a message of another form", says(http.StatusOK, `{"ok": true, "result": [{"message_id": "x"}]}`), unknown, "result"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, stranger.URL, http.StatusFound) }, unknown, "redirects to"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, stranger.URL, http.StatusFound) }, unknown, "redirect to"},
 		{"gigabytes", endless(`{"ok": true, "result": {"text": "`), unknown, "unexpected end"},
 		{"endless headers", endless(""), unknown, "header"},
 	}

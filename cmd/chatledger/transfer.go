@@ -27,7 +27,7 @@ func (c *exportCmd) Run(e *env) error {
 	}
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
-		return err
+		return transfer.Interrupted(e.ctx, err)
 	}
 	defer store.Close()
 	return export.Run(e.ctx, store, e.stdout, e.stderr)

@@ -146,7 +146,7 @@ func (w *world) start(dsn string, changes ...func(*server.Config)) *running {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	config := server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: server.ProjectEvery,
+	config := server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: server.ProjectEvery, Version: programVersion(),
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	for _, change := range changes {
 		change(&config)

@@ -57,14 +57,14 @@ func (x Export) Check() error {
 // Standard, and progress goes to errOut.
 func (x Export) Run(ctx context.Context, store *eventstore.Store, out, errOut io.Writer) error {
 	if x.To == Standard {
-		return interrupted(ctx, x.stream(ctx, store, out, errOut))
+		return Interrupted(ctx, x.stream(ctx, store, out, errOut))
 	}
-	return interrupted(ctx, x.directory(ctx, store, out, errOut))
+	return Interrupted(ctx, x.directory(ctx, store, out, errOut))
 }
 
-// interrupted turns a stop in the middle into a failure, so that nobody takes a part of the
+// Interrupted turns a stop in the middle into a failure, so that nobody takes a part of the
 // events for all of them.
-func interrupted(ctx context.Context, err error) error {
+func Interrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted before the end: run the command again to continue")
 	}

@@ -42,7 +42,7 @@ type Import struct {
 func (x Import) Run(
 	ctx context.Context, connect func(context.Context) (*eventstore.Store, error), out, errOut io.Writer,
 ) error {
-	return interrupted(ctx, x.run(&importRun{ctx: ctx, now: x.Now, out: out, errOut: errOut}, connect))
+	return Interrupted(ctx, x.run(&importRun{ctx: ctx, now: x.Now, out: out, errOut: errOut}, connect))
 }
 
 func (x Import) run(i *importRun, connect func(context.Context) (*eventstore.Store, error)) error {
