@@ -23,18 +23,17 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"Rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, growth, memory; without any, all of these. And soak: --for 10m under load and faults."`
+	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, growth, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
-	Rounds int           `default:"3" help:"How often each row and its baseline are measured, in turn."`
-	For    time.Duration `default:"5s" help:"Length of one measurement of a rate."`
-	Scale  float64       `default:"1" help:"Multiplies the numbers of stored events, to try the bench itself."`
+	Rounds int           `default:"3" help:"Measure each row and its baseline this many times, in turn."`
+	For    time.Duration `default:"5s" help:"The length of one measurement of a rate."`
+	Scale  float64       `default:"1" help:"Multiply the numbers of stored events by this, to try the program itself."`
 
 	Profile string `placeholder:"FILE" help:"Write a CPU profile of this program to a file."`
 	Program string `placeholder:"FILE" help:"The chatledger program to measure; the default is the one beside this program."`
 }
 
-// A benchRow measures one thing we promise, side by side with what the machine
-// can do at best.
+// A benchRow measures one promise, side by side with the best that the machine can do.
 type benchRow struct {
 	name, what, against string
 	run                 func(context.Context, *bench) (benchResult, error)
@@ -61,12 +60,12 @@ var benchRows = []benchRow{
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
 }
 
-// soakRow is measured when it is asked for: it takes as long as it is told to, and shows
-// that promises are kept.
+// soakRow is measured only when it is named: it takes as long as --for says, and checks that
+// promises are kept.
 var soakRow = benchRow{"soak", "longest time until the lag is below 2 s again after a fault, at 300 updates/s", "", benchSoak}
 
-// bench is what a row is measured with: a fresh durable server, and a fresh
-// database for each measurement.
+// bench provides a row with a durable PostgreSQL server, and with a fresh database for each
+// measurement.
 type bench struct {
 	benchCmd
 	server *pgdev.Server
@@ -151,15 +150,15 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 		}
 		i := slices.IndexFunc(benchRows, func(r benchRow) bool { return r.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no row %q to measure; `chatledger-bench --help` lists them", name)
+			return nil, fmt.Errorf("there is no row %q; `chatledger-bench --help` lists the rows", name)
 		}
 		rows = append(rows, benchRows[i])
 	}
 	return rows, nil
 }
 
-// roundsOf is once for the rows that take minutes: they measure peaks, or have their
-// rounds within.
+// roundsOf returns the number of rounds: one for the rows that take minutes, which measure
+// peaks or have rounds of their own.
 func (c *benchCmd) roundsOf(row benchRow) int {
 	if row.name == "growth" || row.name == "memory" || row.name == soakRow.name {
 		return 1
@@ -231,13 +230,13 @@ func printBench(w io.Writer, report []measured) error {
 	return table.Flush()
 }
 
-// machine describes what the figures were measured on.
+// machine describes the machine of the figures.
 func machine() string {
 	return fmt.Sprintf("%d cores, %s/%s, %s, PostgreSQL with fsync and synchronous_commit on, load and server on one machine",
 		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
-// database makes a fresh migrated database on the bench's server.
+// database creates a migrated database on the server.
 func (b *bench) database(ctx context.Context) (dsn string, drop func(), err error) {
 	conn, err := pgx.Connect(ctx, b.server.DSN())
 	if err != nil {
@@ -262,16 +261,16 @@ func (b *bench) database(ctx context.Context) (dsn string, drop func(), err erro
 		}
 		defer conn.Close(ctx)
 		if _, err := conn.Exec(ctx, "drop database "+name+" with (force)"); err != nil {
-			b.log.Warn("bench database not dropped", "error", err)
+			b.log.Warn("cannot drop the bench database", "error", err)
 		}
 		// What this round wrote must not be flushed during the next.
 		if _, err := conn.Exec(ctx, "checkpoint"); err != nil {
-			b.log.Warn("no checkpoint between rounds", "error", err)
+			b.log.Warn("cannot checkpoint between rounds", "error", err)
 		}
 	}, nil
 }
 
-// open is database with a store on it.
+// open creates a database and opens a store on it.
 func (b *bench) open(ctx context.Context) (*eventstore.Store, string, func(), error) {
 	dsn, drop, err := b.database(ctx)
 	if err != nil {
@@ -285,10 +284,10 @@ func (b *bench) open(ctx context.Context) (*eventstore.Store, string, func(), er
 	return store, dsn, func() { store.Close(); drop() }, nil
 }
 
-// scaled is a number of events for this run.
+// scaled multiplies a number of events by --scale.
 func (b *bench) scaled(n int) int { return max(1000, int(float64(n)*b.Scale)) }
 
-// percentile of sorted durations, in milliseconds.
+// percentile returns a percentile of sorted durations, in milliseconds.
 func percentile(sorted []time.Duration, p float64) float64 {
 	if len(sorted) == 0 {
 		return 0

@@ -380,7 +380,7 @@ func TestTicketCommandsRefuseAChatNobodyWroteIn(t *testing.T) {
 			t.Errorf("%v: exit %d, %q %q", args, code, stdout, stderr)
 		}
 	}
-	if code, stdout, _ := w.cli("ticket", "resolve", "demo:42"); code != 0 || stdout != "nothing to do: it is so already\n" {
+	if code, stdout, _ := w.cli("ticket", "resolve", "demo:42"); code != 0 || stdout != "nothing to do: the ticket is in this state already\n" {
 		t.Errorf("resolving again: exit %d, %q", code, stdout)
 	}
 }

@@ -28,28 +28,28 @@ type cli struct {
 	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL" group:"Log lines:"`
 	logFlags `group:"Log lines:"`
 
-	Dev        devCmd        `cmd:"" help:"Try it: a private PostgreSQL, a Telegram simulator and everything else in one process."`
-	Serve      serveCmd      `cmd:"" help:"Receive webhooks, project, answer and deliver, for the bots of a file."`
+	Dev        devCmd        `cmd:"" help:"Run everything in one process for a trial: a private PostgreSQL, a Telegram simulator and the server."`
+	Serve      serveCmd      `cmd:"" help:"Run the server: receive webhooks, project events, answer and deliver, for the bots of a file."`
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database schema up to date."`
-	Events     eventsCmd     `cmd:"" help:"Print events, of one stream or of the whole feed."`
-	Rebuild    rebuildCmd    `cmd:"" help:"Fold a read-model table anew from the events and swap it in."`
-	Verify     verifyCmd     `cmd:"" help:"Fold the events anew and report the first read-model row that differs."`
-	Rebase     rebaseCmd     `cmd:"" help:"Let the ledger go on in another cluster, after a dump was restored there."`
-	Export     exportCmd     `cmd:"" help:"Write all events into a directory of files, or go on with one; or as one stream."`
-	Import     importCmd     `cmd:"" help:"Fill an empty store from an archive, sending nothing, or go on with that."`
-	Replay     replayCmd     `cmd:"" help:"Decide recorded chats again in a sandbox, with today's program or other settings, and report what differs."`
-	State      stateCmd      `cmd:"" help:"Print what was known of a chat at any point, or what changed between two."`
-	Why        whyCmd        `cmd:"" help:"Follow a read-model row back to its events, its update and its deliveries."`
-	Deliveries deliveriesCmd `cmd:"" help:"List what leaves the system, and decide about what could not be delivered."`
-	Webhook    webhookCmd    `cmd:"" help:"Tell Telegram where to post the bots' updates, and ask what it knows."`
-	Doctor     doctorCmd     `cmd:"" help:"Look at everything that must be right, and say what to do about what is not."`
+	Events     eventsCmd     `cmd:"" help:"Print the events of one stream or of the whole feed."`
+	Rebuild    rebuildCmd    `cmd:"" help:"Rebuild a read-model table from the events and swap it in."`
+	Verify     verifyCmd     `cmd:"" help:"Compare read-model tables with the events, and report the first row that differs."`
+	Rebase     rebaseCmd     `cmd:"" help:"Let a ledger continue in the cluster that a dump of it was restored into."`
+	Export     exportCmd     `cmd:"" help:"Export all events into an archive directory, continue an archive, or write them as one stream."`
+	Import     importCmd     `cmd:"" help:"Import an archive into an empty store, or continue an import; nothing is sent."`
+	Replay     replayCmd     `cmd:"" help:"Decide recorded chats again in a sandbox, with this program or other settings, and report the decisions that differ."`
+	State      stateCmd      `cmd:"" help:"Print the state of a chat at any point, or what changed between two points."`
+	Why        whyCmd        `cmd:"" help:"Print the update, events and deliveries behind a read-model row."`
+	Deliveries deliveriesCmd `cmd:"" help:"List deliveries, and retry or skip dead letters."`
+	Webhook    webhookCmd    `cmd:"" help:"Set, inspect and rotate the webhooks of the bots at Telegram."`
+	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, webhooks and queues, and say how to fix what is wrong."`
 	Config     configCmd     `cmd:"" help:"Check a bots file."`
-	Quarantine quarantineCmd `cmd:"" help:"List bodies that came with the right secret and could not be read, and print them."`
-	Record     recordCmd     `cmd:"" help:"Make fixtures of received updates: shapes stay, and all that tells of somebody is replaced."`
-	Knowledge  knowledgeCmd  `cmd:"" help:"Check what a team wrote for its bot, and try messages on it."`
-	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as a person: open, assign, escalate, reply, resolve, reopen, hand back."`
-	Intents    intentsCmd    `cmd:"" help:"Train the classifier of messages from a file of examples, and measure it."`
-	Operator   operatorCmd   `cmd:"" help:"Keep the list of who may use the operators' API: add, list, disable."`
+	Quarantine quarantineCmd `cmd:"" help:"List and print webhook bodies that had the right secret and could not be parsed."`
+	Record     recordCmd     `cmd:"" help:"Make test fixtures of received updates: the shape stays, personal data is replaced."`
+	Knowledge  knowledgeCmd  `cmd:"" help:"Check a bot's knowledge folder, and try messages on it."`
+	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as an operator: open, assign, escalate, reply, resolve, reopen, hand back."`
+	Intents    intentsCmd    `cmd:"" help:"Train the message classifier from a file of examples, and measure it."`
+	Operator   operatorCmd   `cmd:"" help:"Manage operators: add, list, disable, set bots and passwords."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

@@ -8,11 +8,11 @@ import (
 
 type migrateCmd struct {
 	database
-	Roles      bool   `help:"Make the roles of the database, too, or extend their rights to what is new: an owner, one to serve as, one for analysts."`
-	RolePrefix string `default:"chatledger" placeholder:"NAME" help:"What the roles' names begin with."`
+	Roles      bool   `help:"Also create the database roles (owner, application, analyst), or grant them what a new version needs."`
+	RolePrefix string `default:"chatledger" placeholder:"NAME" help:"The prefix of the role names."`
 }
 
-// Run migrates forward; several processes may do so at once.
+// Run migrates the schema forward. Several processes may run it at the same time.
 func (c *migrateCmd) Run(e *env) error {
 	dsn, err := c.dsn()
 	if err != nil {
@@ -30,13 +30,13 @@ func (c *migrateCmd) Run(e *env) error {
 	if !c.Roles {
 		return nil
 	}
-	r, err := schema.MakeRoles(e.ctx, dsn, c.RolePrefix, func(said string) { e.log.Warn(said) })
+	r, err := schema.MakeRoles(e.ctx, dsn, c.RolePrefix, func(warning string) { e.log.Warn(warning) })
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, `roles are in place; psql's \password sets the password of one, without which nobody can log in with one
-  %s owns the schema: migrate, rebase, import and replay
-  %s has what serve and all else need, and cannot change an event
+	fmt.Fprintf(e.stdout, `roles are in place; a role can log in once it has a password, which psql's \password sets
+  %s owns the schema: use it for migrate, rebase, import and replay
+  %s is for serve and every other command; it cannot change an event
   %s reads readmodel
 `, r.Owner, r.App, r.Analyst)
 	return nil

@@ -13,40 +13,41 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// operatorCmd keeps the list of who may use the operators' API.
+// operatorCmd manages the operators: who may use the operators' API, and on which bots.
 type operatorCmd struct {
-	Add      operatorAddCmd      `cmd:"" help:"Let somebody in, and print their token; or give them another role and token."`
-	Bots     operatorBotsCmd     `cmd:"" help:"Say whose bots' chats somebody may see and act on; their token stays."`
-	Password operatorPasswordCmd `cmd:"" help:"Make somebody a password to log in with, and print it; their sessions end."`
-	List     operatorListCmd     `cmd:"" help:"List who may use the operators' API."`
-	Disable  operatorDisableCmd  `cmd:"" help:"End somebody's access."`
+	Add      operatorAddCmd      `cmd:"" help:"Add an operator and print a token; or give an operator another role and token."`
+	Bots     operatorBotsCmd     `cmd:"" help:"Set the bots whose chats an operator may see and act on; the token stays valid."`
+	Password operatorPasswordCmd `cmd:"" help:"Set a new random password for an operator, print it, and end the operator's sessions."`
+	List     operatorListCmd     `cmd:"" help:"List the operators."`
+	Disable  operatorDisableCmd  `cmd:"" help:"Disable an operator."`
 }
 
 type operatorAddCmd struct {
 	database
-	Role commands.Role `default:"agent" enum:"viewer,agent,admin" help:"viewer reads, agent acts on chats, admin takes a chat from another, too."`
-	Bots []string      `placeholder:"NAME,..." help:"The bots whose chats they may see and act on; * is all. Left out: all for somebody new, and who is there keeps theirs."`
-	Name string        `arg:"" help:"Their name, under which events keep what they do."`
+	Role commands.Role `default:"agent" enum:"viewer,agent,admin" help:"viewer reads; agent also acts on chats; admin also takes a chat over from another operator."`
+	Bots []string      `placeholder:"NAME,..." help:"The bots whose chats the operator may see and act on; * is all. Without it, a new operator has all bots, and an existing one keeps theirs."`
+	Name string        `arg:"" help:"The operator's name, which events record."`
 }
 type operatorBotsCmd struct {
 	database
-	Name string   `arg:"" help:"Their name."`
-	Bots []string `arg:"" help:"Names of bots; * is all."`
+	Name string   `arg:"" help:"The operator's name."`
+	Bots []string `arg:"" help:"The names of the bots; * is all."`
 }
 type operatorPasswordCmd struct {
 	database
-	Name string `arg:"" help:"Their name."`
+	Name string `arg:"" help:"The operator's name."`
 }
 type operatorListCmd struct{ database }
 type operatorDisableCmd struct {
 	database
-	Name string `arg:"" help:"Their name."`
+	Name string `arg:"" help:"The operator's name."`
 }
 
-// Run prints the token, which nobody can see again.
+// Run prints the token. The store has only its hash.
 func (c *operatorAddCmd) Run(e *env) error {
 	if !operators.OperatorName.MatchString(c.Name) {
-		return fmt.Errorf("%q is no operator's name: use 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit", c.Name)
+		return fmt.Errorf("%q is not a valid operator name: use 1 to 64 of a-z 0-9 . _ -,"+
+			" starting with a letter or digit", c.Name)
 	}
 	bots, err := scope(c.Bots)
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *operatorAddCmd) Run(e *env) error {
 	return nil
 }
 
-// Run counts at once, as each request looks.
+// Run sets the bots. It takes effect at once: each request reads them.
 func (c *operatorBotsCmd) Run(e *env) error {
 	bots, err := scope(c.Bots)
 	if err != nil {
@@ -83,11 +84,11 @@ func (c *operatorBotsCmd) Run(e *env) error {
 	return nil
 }
 
-// everyBot is how all bots are said, those included that are to come.
+// everyBot stands for all bots, including those added later.
 const everyBot = "*"
 
-// scope is what somebody may act on by the names of bots: none at all for every bot, and
-// nil when nothing is said.
+// scope returns the bots that an operator may act on: an empty list for every bot, and nil
+// when no names are given.
 func scope(names []string) ([]string, error) {
 	if slices.Equal(names, []string{everyBot}) {
 		return []string{}, nil
@@ -101,7 +102,7 @@ func scope(names []string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// scopeOf is a scope as it is shown.
+// scopeOf returns a scope as text.
 func scopeOf(bots []string) string {
 	if len(bots) == 0 {
 		return "all bots"
@@ -109,7 +110,7 @@ func scopeOf(bots []string) string {
 	return text.Join(bots)
 }
 
-// Run prints the password, which nobody can see again.
+// Run prints the password. The store has only its hash.
 func (c *operatorPasswordCmd) Run(e *env) error {
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *operatorPasswordCmd) Run(e *env) error {
 	return nil
 }
 
-// Run prints a line for each.
+// Run prints one line for each operator.
 func (c *operatorListCmd) Run(e *env) error {
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
@@ -145,12 +146,13 @@ func (c *operatorListCmd) Run(e *env) error {
 		if o.Disabled {
 			disabled = "disabled"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", o.Name, o.Role, scopeOf(o.Bots), o.Created.UTC().Format(time.DateTime), seen, disabled)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			o.Name, o.Role, scopeOf(o.Bots), o.Created.UTC().Format(time.DateTime), seen, disabled)
 	}
 	return w.Flush()
 }
 
-// Run ends an access at once: each request looks.
+// Run disables an operator at once: each request reads the list.
 func (c *operatorDisableCmd) Run(e *env) error {
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
@@ -160,6 +162,6 @@ func (c *operatorDisableCmd) Run(e *env) error {
 	if err := accounts.New(store.DB).DisableOperator(e.ctx, c.Name); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "%s may not use the operators' API any more\n", c.Name)
+	fmt.Fprintf(e.stdout, "%s is disabled and cannot use the operators' API\n", c.Name)
 	return nil
 }

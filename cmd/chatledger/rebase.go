@@ -8,7 +8,7 @@ import (
 
 type rebaseCmd struct{ database }
 
-// Run lets the ledger go on in a cluster that it was restored into.
+// Run lets a ledger continue in the cluster that it was restored into.
 func (c *rebaseCmd) Run(e *env) error {
 	dsn, err := c.dsn()
 	if err != nil {

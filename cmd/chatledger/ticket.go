@@ -12,44 +12,44 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// ticketCmd acts as a person on the ticket of a chat, by the same commands as any
-// other desk would.
+// ticketCmd acts on the ticket of a chat as an operator, with the same commands as the
+// operators' API.
 type ticketCmd struct {
-	Open     openCmd     `cmd:"" help:"Ask for a person; the bot falls silent."`
-	Assign   assignCmd   `cmd:"" help:"Give the ticket to somebody."`
-	Escalate escalateCmd `cmd:"" help:"Make it more urgent."`
+	Open     openCmd     `cmd:"" help:"Open a ticket for the operators; the bot stops answering."`
+	Assign   assignCmd   `cmd:"" help:"Assign the ticket to an operator."`
+	Escalate escalateCmd `cmd:"" help:"Raise the priority of the ticket."`
 	Reply    replyCmd    `cmd:"" help:"Write to the customer."`
-	Resolve  resolveCmd  `cmd:"" help:"Close it; the bot answers again."`
-	Reopen   reopenCmd   `cmd:"" help:"Open the last one again."`
-	HandBack handBackCmd `cmd:"" help:"Give the chat back to the bot."`
+	Resolve  resolveCmd  `cmd:"" help:"Close the ticket; the bot answers again."`
+	Reopen   reopenCmd   `cmd:"" help:"Open the last ticket again."`
+	HandBack handBackCmd `cmd:"" help:"Let the bot answer again; the ticket stays open."`
 }
 
-// onChat is what every ticket command needs.
+// onChat are the flags of every ticket command.
 type onChat struct {
 	database
 	botSettings
-	As    string `default:"operator" env:"USER" help:"Who is acting."`
-	Force bool   `help:"Act although somebody else has claimed the chat."`
+	As    string `default:"operator" env:"USER" help:"The operator who acts."`
+	Force bool   `help:"Act even if another operator has claimed the chat."`
 	Chat  string `arg:"" help:"The chat, as <bot>:<chat id>, for example demo:42."`
 }
 
 type openCmd struct {
 	onChat
-	Reason   string          `default:"opened by an operator" help:"Why."`
+	Reason   string          `default:"opened by an operator" help:"The reason."`
 	Priority dialog.Priority `default:"normal" help:"urgent, high, normal or low."`
 }
 type assignCmd struct {
 	onChat
-	Assignee string `arg:"" help:"Who takes it."`
+	Assignee string `arg:"" help:"The operator who takes the ticket."`
 }
 type escalateCmd struct {
 	onChat
 	Priority dialog.Priority `arg:"" help:"urgent, high or normal."`
-	Reason   string          `default:"escalated by an operator" help:"Why."`
+	Reason   string          `default:"escalated by an operator" help:"The reason."`
 }
 type replyCmd struct {
 	onChat
-	Text     string   `arg:"" optional:"" help:"What to say; the caption, with a file."`
+	Text     string   `arg:"" optional:"" help:"The text; with a file, its caption."`
 	HTML     bool     `help:"The text is in Telegram's HTML: <b>, <i>, <a href=...>, <code>, <blockquote> and so on."`
 	Photo    []string `sep:"none" placeholder:"FILE-ID" help:"Send a photo, by a file id that Telegram gave it; several are an album."`
 	Document []string `sep:"none" placeholder:"FILE-ID" help:"Send a document, likewise."`
@@ -58,7 +58,7 @@ type replyCmd struct {
 type resolveCmd struct{ onChat }
 type reopenCmd struct {
 	onChat
-	Reason string `default:"reopened by an operator" help:"Why."`
+	Reason string `default:"reopened by an operator" help:"The reason."`
 }
 type handBackCmd struct{ onChat }
 
@@ -90,7 +90,7 @@ func (c *reopenCmd) Run(e *env) error {
 }
 func (c *handBackCmd) Run(e *env) error { return c.handle(e, chat.HandBack{}) }
 
-// handle gives the command to the chat and prints what happened.
+// handle sends the command to the chat and prints the events that follow.
 func (c *onChat) handle(e *env, command chat.Command) error {
 	stream, err := chatStream(c.Chat)
 	if err != nil {
@@ -101,13 +101,13 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 		return err
 	}
 	defer store.Close()
-	// A chat nobody wrote in has no events; a command would begin it by a typing error.
+	// A chat without events is a typing error; the command would start a new stream.
 	known, err := store.ReadStream(e.ctx, store.Pool(), stream, 0, 1)
 	if err != nil {
 		return err
 	}
 	if len(known) == 0 {
-		return fmt.Errorf("there is no chat %s: `chatledger events` shows those there are", c.Chat)
+		return fmt.Errorf("there is no chat %s: `chatledger events` lists the chats with their events", c.Chat)
 	}
 	with, err := c.settingsOf(e)
 	if err != nil {
@@ -118,14 +118,14 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
 	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: domain.OperatorActor(c.As), At: act.At})
 	if errors.Is(err, chat.ErrClaimed) {
-		return fmt.Errorf("%w; act all the same with --force", err)
+		return fmt.Errorf("%w; --force acts all the same", err)
 	}
 	if err != nil {
 		return err
 	}
 	codec := chat.NewCodec()
 	if len(result.Events) == 0 {
-		fmt.Fprintln(e.stdout, "nothing to do: it is so already")
+		fmt.Fprintln(e.stdout, "nothing to do: the ticket is in this state already")
 	}
 	for i, event := range result.Events {
 		fmt.Fprintf(e.stdout, "%s %d %s\n", stream, result.First+domain.Version(i), codec.Name(event))
