@@ -44,7 +44,7 @@ func (c *clock) now() time.Time  { return time.UnixMicro(c.micros.Load()).UTC() 
 // keep runs a timekeeper of a process of its own until the test is over, or it is stopped.
 func keep(t testing.TB, s *process, c *clock, handle func(context.Context, []commands.Request) ([]commands.Result, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &timers.Timekeeper{Store: timers.New(s.DB), Handle: handle, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	k := &commands.Timekeeper{Store: timers.New(s.DB), Handle: handle, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
 	var done sync.WaitGroup
 	done.Go(func() { k.Run(ctx) })
 	stop = sync.OnceFunc(func() { cancel(); done.Wait() })

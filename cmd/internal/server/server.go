@@ -64,7 +64,7 @@ type Server struct {
 	verify   time.Duration // between two samples
 	analysts time.Duration // between two pages of their tables
 	now      func() time.Time
-	time     *timers.Timekeeper
+	time     *commands.Timekeeper
 	config   Config
 
 	addressing sync.Mutex
@@ -94,7 +94,7 @@ type Config struct {
 	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
 
 	Now         func() time.Time // nil is the clock; what is leased goes by the database's
-	TimersEvery time.Duration    // see timers.Timekeeper
+	TimersEvery time.Duration    // see commands.Timekeeper
 }
 
 const (
@@ -258,7 +258,7 @@ func (a *Server) openLedger(ctx context.Context, c Config) error {
 	a.outbox = outbox.New(db)
 	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
 	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: &a.Bots, Observer: a})
-	a.time = &timers.Timekeeper{
+	a.time = &commands.Timekeeper{
 		Store: timers.New(db), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log,
 	}
 	a.flow = outbox.NewRateLimiter(db)
