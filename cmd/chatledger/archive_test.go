@@ -75,7 +75,7 @@ func (w *world) run(args ...string) (stdout string) {
 	return stdout
 }
 
-func TestARoundTripIsEqual(t *testing.T) {
+func TestArchive_RoundTrip_IsEqual(t *testing.T) {
 	t.Parallel()
 	from := livedIn(t)
 	want := from.rows(wholeLedger)
@@ -202,7 +202,7 @@ func (w *world) exec(sql string, args ...any) {
 	}
 }
 
-func TestAnImportSendsNothingAndForgetsNothing(t *testing.T) {
+func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 	t.Parallel()
 	from := unfinished(t)
 	dir := filepath.Join(t.TempDir(), "archive")
@@ -251,7 +251,7 @@ func TestAnImportSendsNothingAndForgetsNothing(t *testing.T) {
 
 // What fell due while the archive lay ends without a word to anybody; what falls due later
 // is said as always. A workflow that was open does not stay so for ever.
-func TestWhatFellDueInAnArchiveEndsQuietly(t *testing.T) {
+func TestImport_OverdueTimers_EndSilently(t *testing.T) {
 	t.Parallel()
 	from := newTown(t, pgtest.Database(t))
 	from.running = from.start(from.dsn)
@@ -351,7 +351,7 @@ func crowded(t *testing.T, n int) *world {
 
 // Killed several times in the middle of a part, an export leaves whole parts and goes on
 // behind them: at last the archive is, byte by byte, as if nothing had happened.
-func TestAnExportThatIsKilledGoesOn(t *testing.T) {
+func TestExport_Killed_Continues(t *testing.T) {
 	t.Parallel()
 	w := crowded(t, 20_000)
 	at, killed := filepath.Join(t.TempDir(), "at-once"), filepath.Join(t.TempDir(), "killed")
@@ -385,7 +385,7 @@ func TestAnExportThatIsKilledGoesOn(t *testing.T) {
 	}
 }
 
-func TestAnImportThatIsKilledGoesOn(t *testing.T) {
+func TestImport_Killed_Continues(t *testing.T) {
 	t.Parallel()
 	const n = 4*transfer.BatchEvents + 10
 	from := crowded(t, n)
@@ -416,7 +416,7 @@ func TestAnImportThatIsKilledGoesOn(t *testing.T) {
 	}
 }
 
-func TestAnArchiveGrowsAndItsImportFollows(t *testing.T) {
+func TestArchive_Grows_ImportContinues(t *testing.T) {
 	t.Parallel()
 	from := unfinished(t)
 	dir := filepath.Join(t.TempDir(), "archive")
@@ -467,7 +467,7 @@ func forged(t *testing.T, dir string, change func([]string) []string) string {
 	return to
 }
 
-func TestAWrongArchiveIsRefusedAndLeavesNothing(t *testing.T) {
+func TestImport_DamagedArchive_StoresNothing(t *testing.T) {
 	t.Parallel()
 	from := unfinished(t)
 	dir := filepath.Join(t.TempDir(), "archive")
@@ -512,7 +512,7 @@ func (w *world) refuses(says string, args ...string) {
 	}
 }
 
-func TestStoresAndArchivesAreNotMixed(t *testing.T) {
+func TestArchive_OtherStore_IsRejected(t *testing.T) {
 	t.Parallel()
 	from, other := unfinished(t), unfinished(t)
 	dir := filepath.Join(t.TempDir(), "archive")
@@ -552,7 +552,7 @@ func (w *world) heldArchive() string {
 }
 
 // Who writes to the store between two batches would stand in the middle of history.
-func TestAnImportStopsWhenSomebodyElseWrites(t *testing.T) {
+func TestImport_OtherWriter_Stops(t *testing.T) {
 	t.Parallel()
 	from := crowded(t, 3*transfer.BatchEvents)
 	lines := strings.SplitAfter(from.run("export", "--to", "-"), "\n")
@@ -584,7 +584,7 @@ func TestAnImportStopsWhenSomebodyElseWrites(t *testing.T) {
 	w.wantRows(fmt.Sprint(transfer.BatchEvents+1), `select count(*) from eventstore.events`)
 }
 
-func TestAStreamIsPipedFromStoreToStore(t *testing.T) {
+func TestStream_PipedToStore_IsEqual(t *testing.T) {
 	t.Parallel()
 	from := livedIn(t)
 	for _, format := range []string{"ndjson", "cloudevents"} {
@@ -614,7 +614,7 @@ func TestAStreamIsPipedFromStoreToStore(t *testing.T) {
 
 // An export waits for what is stored and not yet final, and ends with what there was
 // when it began.
-func TestAnExportEndsWithWhatWasStoredWhenItBegan(t *testing.T) {
+func TestExport_NewEvents_EndsWhereItBegan(t *testing.T) {
 	t.Parallel()
 	w := crowded(t, 100)
 	open, err := w.db.Begin(t.Context())
@@ -650,7 +650,7 @@ func TestAnExportEndsWithWhatWasStoredWhenItBegan(t *testing.T) {
 	}
 }
 
-func TestAnInterruptionIsNoSuccess(t *testing.T) {
+func TestTransfer_Interrupted_Fails(t *testing.T) {
 	t.Parallel()
 	w := crowded(t, 100)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -682,7 +682,7 @@ func TestAnInterruptionIsNoSuccess(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedArchiveIsImportedOnlyWhenThatIsWanted(t *testing.T) {
+func TestImport_Incomplete_NeedsFlag(t *testing.T) {
 	t.Parallel()
 	from := crowded(t, 100)
 	dir := filepath.Join(t.TempDir(), "archive")

@@ -30,7 +30,7 @@ func refused(t *testing.T, says string, args ...string) {
 	}
 }
 
-func TestHelpNamesEveryCommand(t *testing.T) {
+func TestHelp_Root_NamesEveryCommand(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := command(t.Context(), "--help")
 	if code != 0 || stderr != "" {
@@ -46,7 +46,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	}
 }
 
-func TestHelpIsFoundByHabit(t *testing.T) {
+func TestHelp_HelpCommand_EqualsFlag(t *testing.T) {
 	t.Parallel()
 	for _, words := range [][]string{{"help"}, {"help", "serve"}, {"help", "ticket", "reply"}} {
 		_, want, _ := command(t.Context(), append(words[1:], "--help")...)
@@ -56,7 +56,7 @@ func TestHelpIsFoundByHabit(t *testing.T) {
 	}
 }
 
-func TestVersionNamesTheProgram(t *testing.T) {
+func TestVersion_Always_NamesProgram(t *testing.T) {
 	t.Parallel()
 	for _, word := range []string{"version", "--version"} {
 		code, stdout, stderr := command(t.Context(), word)
@@ -66,7 +66,7 @@ func TestVersionNamesTheProgram(t *testing.T) {
 	}
 }
 
-func TestMistakesOnTheCommandLineAreOneLine(t *testing.T) {
+func TestCommandLine_Mistakes_AreOneLine(t *testing.T) {
 	t.Parallel()
 	const nowhere = "--database-url=postgres://nobody@127.0.0.1:1/none?connect_timeout=1"
 	bots := filepath.Join(t.TempDir(), "bots.yaml")
@@ -106,7 +106,7 @@ func TestMistakesOnTheCommandLineAreOneLine(t *testing.T) {
 	}
 }
 
-func TestATakenPortNamesItsFlag(t *testing.T) {
+func TestListen_TakenPort_NamesFlag(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -225,7 +225,7 @@ bots:
 	}
 }
 
-func TestMigrateBringsTheSchemaUpToDateOnce(t *testing.T) {
+func TestMigrate_Twice_MigratesOnce(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	bots := filepath.Join(t.TempDir(), "bots.yaml")
@@ -243,7 +243,7 @@ func TestMigrateBringsTheSchemaUpToDateOnce(t *testing.T) {
 	}
 }
 
-func TestEventsAreListed(t *testing.T) {
+func TestEvents_Stored_AreListed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "hello")
@@ -290,7 +290,7 @@ func TestEventsAreListed(t *testing.T) {
 }
 
 // --follow prints what is there, then what comes, until it is stopped.
-func TestEventsAreFollowed(t *testing.T) {
+func TestEvents_Follow_PrintsNewEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -318,7 +318,7 @@ func TestEventsAreFollowed(t *testing.T) {
 	}
 }
 
-func TestVerifyNamesTheRowThatWasTamperedWithAndRebuildMendsIt(t *testing.T) {
+func TestVerify_ForgedRow_RebuildRepairsIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "I want to talk to a person")
@@ -358,7 +358,7 @@ func TestVerifyNamesTheRowThatWasTamperedWithAndRebuildMendsIt(t *testing.T) {
 	}
 }
 
-func TestTicketCommandsRefuseAChatNobodyWroteIn(t *testing.T) {
+func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "hello")

@@ -42,7 +42,7 @@ func (w *world) must(args ...string) string {
 	return stdout
 }
 
-func TestAChatWaitsBehindItsDeadLetterAndGoesOnInOrder(t *testing.T) {
+func TestDeadLetter_Decided_ChatContinuesInOrder(t *testing.T) {
 	t.Parallel()
 	const hello, welcome = "Hello! What can I do for you?", "You're welcome!"
 	for decision, want := range map[string][]string{"retry": {hello, welcome}, "skip": {welcome}} {
@@ -92,7 +92,7 @@ func TestAChatWaitsBehindItsDeadLetterAndGoesOnInOrder(t *testing.T) {
 }
 
 // What is refused for good is no dead letter: nobody could do anything about it.
-func TestAChatGoesOnAfterARefusalForGood(t *testing.T) {
+func TestDelivery_Refused_ChatContinues(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, Status: http.StatusBadRequest, Count: 1})
@@ -111,7 +111,7 @@ func TestAChatGoesOnAfterARefusalForGood(t *testing.T) {
 
 // An answer whose fate is unknown is sent again, or an operator is asked, as the bots
 // file says; whoever reads the ledger learns that it may have arrived twice.
-func TestAnAnswerThatMayHaveArrivedIsMarked(t *testing.T) {
+func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []delivery.Policy{delivery.Resend, delivery.Ask} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestAnAnswerThatMayHaveArrivedIsMarked(t *testing.T) {
 	}
 }
 
-func TestABulkDecisionIsPacedAndLeavesWhatIsOver(t *testing.T) {
+func TestRetry_Bulk_IsPacedAndSkipsFinished(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(6, "hello")
@@ -189,7 +189,7 @@ func TestABulkDecisionIsPacedAndLeavesWhatIsOver(t *testing.T) {
 	w.clean()
 }
 
-func TestADeliveryIsShownWithItsEvents(t *testing.T) {
+func TestDeliveriesShow_DeadLetter_PrintsEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.deadLetter(7)
@@ -221,7 +221,7 @@ func TestADeliveryIsShownWithItsEvents(t *testing.T) {
 	}
 }
 
-func TestABotsFileSaysWhatFollowsAnUnknownOutcome(t *testing.T) {
+func TestBotsFile_Unknown_SetsPolicy(t *testing.T) {
 	t.Parallel()
 	read := func(line string) (config.Bot, error) {
 		path := filepath.Join(t.TempDir(), "bots.yaml")

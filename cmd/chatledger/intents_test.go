@@ -12,7 +12,7 @@ import (
 
 const shopExamples, shopTest = "../../domain/intents/testdata/shop.tsv", "../../domain/intents/testdata/shop-test.tsv"
 
-func TestIntentsAreMeasured(t *testing.T) {
+func TestIntentsEval_TestFile_PrintsMeasures(t *testing.T) {
 	t.Parallel()
 	args := []string{"intents", "eval", "--train", shopExamples, "--test", shopTest, "--cache", t.TempDir()}
 	for _, how := range []string{"trained", "read from the cache"} {
@@ -30,7 +30,7 @@ func TestIntentsAreMeasured(t *testing.T) {
 	}
 }
 
-func TestCrossValidationGuessesAtEveryExampleOnce(t *testing.T) {
+func TestIntentsEval_Folds_ClassifiesEachOnce(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := command(t.Context(), "intents", "eval", "--train", shopExamples, "--folds", "5")
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "in 5 folds: 55 messages in scope, 0 out of scope") {
@@ -44,7 +44,7 @@ func TestCrossValidationGuessesAtEveryExampleOnce(t *testing.T) {
 	refused(t, "--folds", "intents", "eval", "--train", shopExamples, "--folds", "5", "--test", shopTest)
 }
 
-func TestATestMayHaveOneLanguageAndStrangersOfAnyName(t *testing.T) {
+func TestIntentsEval_LanguageAndOOS_AreHonored(t *testing.T) {
 	t.Parallel()
 	test := filepath.Join(t.TempDir(), "test.tsv")
 	write(t, test, "order_status\twhere is my order\ten\n\nnone\twas kostet ein Pinguin\tde\r\nrefund\tGeld zurück\tde\n")
@@ -58,7 +58,7 @@ func TestATestMayHaveOneLanguageAndStrangersOfAnyName(t *testing.T) {
 	}
 }
 
-func TestATrainedModelIsWritten(t *testing.T) {
+func TestIntentsTrain_Examples_WritesModel(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "shop.model")
 	if code, stdout, stderr := command(t.Context(), "intents", "train", "--no-cache", "--train", shopExamples, "--out", out); code != 0 || stderr != "" {
@@ -74,7 +74,7 @@ func TestATrainedModelIsWritten(t *testing.T) {
 	}
 }
 
-func TestBadExamplesAreNamedByFileAndLine(t *testing.T) {
+func TestIntents_BadExamples_NameFileAndLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, c := range []struct{ name, content, says string }{

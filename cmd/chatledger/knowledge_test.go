@@ -24,7 +24,7 @@ func knowledgeWith(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func TestKnowledgeCheckTellsEveryMistakeOnALineOfItsOwn(t *testing.T) {
+func TestKnowledgeCheck_Mistakes_OnePerLine(t *testing.T) {
 	t.Parallel()
 	dir := knowledgeWith(t, map[string]string{
 		"bot.yaml":         "languages: [en]\ntreshold: 0.5\n",
@@ -43,7 +43,7 @@ func TestKnowledgeCheckTellsEveryMistakeOnALineOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestKnowledgeCheckSaysHowWellIntentsAreToldApart(t *testing.T) {
+func TestKnowledgeCheck_Intents_PrintsConfusions(t *testing.T) {
 	t.Parallel()
 	dir := knowledgeWith(t, map[string]string{
 		"bot.yaml":            "languages: [en]\nthreshold: 0.1\n",
@@ -69,7 +69,7 @@ func TestKnowledgeCheckSaysHowWellIntentsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestKnowledgeCheckNamesWhatIsThinAndWhatIsLeftInEnglish(t *testing.T) {
+func TestKnowledgeCheck_Gaps_AreNamed(t *testing.T) {
 	t.Parallel()
 	dir := knowledgeWith(t, map[string]string{
 		"bot.yaml":               "languages: [de]\n",
@@ -83,7 +83,7 @@ func TestKnowledgeCheckNamesWhatIsThinAndWhatIsLeftInEnglish(t *testing.T) {
 	}
 }
 
-func TestKnowledgeTrySaysWhatTheBotMakesOfAMessage(t *testing.T) {
+func TestKnowledgeTry_Message_PrintsTurn(t *testing.T) {
 	t.Parallel()
 	for text, wants := range map[string][]string{
 		"Where is my order 1001?":             {"intent      order_status\n", "language    en\n", "tool        order_status number=\"1001\"\n"},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestQuarantineIsListedAndReadAsItCame(t *testing.T) {
+func TestQuarantine_Bodies_AreListedAndUnchanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if code, stdout, _ := w.cli("quarantine"); code != 0 || stdout != "nothing is in quarantine\n" {

@@ -15,7 +15,7 @@ import (
 // Everything moves: chatledger is stopped with its consumers behind, the database is
 // dumped and restored in a cluster that has seen far fewer transactions, and the same
 // chats go on from there.
-func TestChatsGoOnInAnotherClusterOnceTheLedgerIsRebased(t *testing.T) {
+func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	// More transactions than restoring and testing take in the other cluster.

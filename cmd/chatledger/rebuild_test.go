@@ -19,7 +19,7 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-func TestMistakesWithTablesAreOneLine(t *testing.T) {
+func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 	t.Parallel()
 	const nowhere = "--database-url=postgres://nobody@127.0.0.1:1/none?connect_timeout=1"
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func (w *world) tamper(sql string) {
 	}
 }
 
-func TestADryRunTellsWhatARebuildWouldChange(t *testing.T) {
+func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "I want to talk to a person")
@@ -95,7 +95,7 @@ func TestADryRunTellsWhatARebuildWouldChange(t *testing.T) {
 	w.clean()
 }
 
-func TestVerifyTellsOfEveryTable(t *testing.T) {
+func TestVerify_AllTables_AreReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "I want to talk to a person")
@@ -155,7 +155,7 @@ func (w *world) metric(name string) float64 {
 }
 
 // A row is damaged while the program runs, and nobody asks.
-func TestServeNoticesARowThatIsNotWhatTheEventsLeadTo(t *testing.T) {
+func TestServe_ForgedRow_IsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	w.running = w.start(w.dsn, func(c *server.Config) { c.VerifyEvery = 20 * time.Millisecond })
@@ -187,7 +187,7 @@ func TestServeNoticesARowThatIsNotWhatTheEventsLeadTo(t *testing.T) {
 // A program with a newer projection is started on an older one's database, then the
 // other way round. As versions in the database tell the two apart, it is those that the
 // test changes.
-func TestServeBuildsATableThatAnOlderVersionMade(t *testing.T) {
+func TestServe_OldTable_IsRebuilt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(42, "I want to talk to a person")
@@ -224,7 +224,7 @@ func TestServeBuildsATableThatAnOlderVersionMade(t *testing.T) {
 
 // The program is killed in the middle of rebuilding, again and again: the tables that
 // people query are whole all the time, and the last rebuild leaves nothing behind.
-func TestKillNineOfARebuildLosesNothing(t *testing.T) {
+func TestRebuild_Killed_LosesNothing(t *testing.T) {
 	t.Parallel()
 	const events, chats, kills = 20_000, 1_000, 6
 	dsn := pgtest.Database(t)

@@ -15,7 +15,7 @@ import (
 )
 
 // Every kind of update there is comes in, is recorded, and is read as what it was.
-func TestFixturesOfWhatCameInAreReadAsWhatItWas(t *testing.T) {
+func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	paths, err := filepath.Glob("../../adapters/telegram/testdata/updates/*.json")
@@ -88,7 +88,7 @@ func kindOfUpdate(command any) string {
 	return name
 }
 
-func TestWhatComesInLaterIsRecordedToo(t *testing.T) {
+func TestRecord_Follow_RecordsNewUpdates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := t.TempDir()

@@ -63,7 +63,7 @@ func (w *world) replaysAsItWas() {
 
 var keptSchema = regexp.MustCompile(`readmodel_sandbox_\w+`)
 
-func TestAReplayReportsWhatOtherSettingsChange(t *testing.T) {
+func TestReplay_OtherSettings_ReportsDifferences(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 1, Window: time.Hour} })
 	w.Say(42, "where is my order 1001?")
@@ -132,7 +132,7 @@ kept in schema ` + schema + "; `drop schema " + schema + " cascade` when you are
 	}
 }
 
-func TestAReplayTakesTheChatsAsked(t *testing.T) {
+func TestReplay_Filters_SelectChats(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for chat := range int64(3) {
@@ -177,7 +177,7 @@ func TestAReplayTakesTheChatsAsked(t *testing.T) {
 	w.wantRows("1", `with gone as (delete from eventstore.events where name = 'moon_landed' returning 1) select count(*) from gone`)
 }
 
-func TestMistakesInAReplayAreTold(t *testing.T) {
+func TestReplay_Mistakes_AreReported(t *testing.T) {
 	t.Parallel()
 	const nowhere = "--database-url=postgres://nobody@127.0.0.1:1/none?connect_timeout=1"
 	file := settingsFile(t, "orders: demo")
@@ -200,7 +200,7 @@ func TestMistakesInAReplayAreTold(t *testing.T) {
 	}
 }
 
-func TestAReplayChangesNothingAndSendsNothing(t *testing.T) {
+func TestReplay_AnyChat_ChangesAndSendsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, text := range []string{"where is my order 1001?", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "a person please"} {
@@ -227,7 +227,7 @@ func TestAReplayChangesNothingAndSendsNothing(t *testing.T) {
 	}
 }
 
-func TestDecidingAgainCannotReachTheWorld(t *testing.T) {
+func TestReplay_Imports_CannotSend(t *testing.T) {
 	t.Parallel()
 	found := false
 	for _, p := range packages(t) {
