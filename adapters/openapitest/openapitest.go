@@ -1,5 +1,5 @@
-// Package openapitest holds an HTTP API against its OpenAPI document, strictly: what is not
-// documented is wrong, and so is what is documented and was never answered.
+// Package openapitest checks an HTTP API against its OpenAPI document, strictly: an answer that
+// is not documented is an error, and so is a documented one that was never seen.
 package openapitest
 
 import (
@@ -19,7 +19,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Schema is as much of JSON Schema as our documents use.
+// Schema is the part of JSON Schema that our documents use.
 type Schema struct {
 	Ref         string            `yaml:"$ref"`
 	Type        string            `yaml:"type"`
@@ -36,7 +36,7 @@ type Schema struct {
 	Minimum     *float64          `yaml:"minimum"`
 	Maximum     *float64          `yaml:"maximum"`
 	MinLength   int               `yaml:"minLength"` // in characters, as MaxLength
-	MaxLength   int               `yaml:"maxLength"` // 0 is any, as of MaxItems
+	MaxLength   int               `yaml:"maxLength"` // 0: no limit, as for MaxItems
 	MinItems    int               `yaml:"minItems"`
 	MaxItems    int               `yaml:"maxItems"`
 }
@@ -44,7 +44,7 @@ type Schema struct {
 // Content has a schema for each content type.
 type Content map[string]struct{ Schema Schema }
 
-// Response is what one status comes with.
+// Response is the documented response of a status.
 type Response struct {
 	Ref     string `yaml:"$ref"`
 	Headers map[string]struct{ Required bool }
@@ -57,7 +57,7 @@ type Operation struct {
 	Responses   map[string]Response
 }
 
-// Contract is a document, and what was seen of it.
+// Contract is a document, with the parts of it that were seen.
 type Contract struct {
 	Paths      map[string]map[string]Operation
 	Components struct {
@@ -73,8 +73,8 @@ const (
 	responseRef = "#/components/responses/"
 )
 
-// Read reads a document. A word in its schemas that Schema does not know ends the test: it
-// would not be held to.
+// Read reads a document. A keyword in its schemas that Schema does not know fails the test: it
+// would not be checked.
 func Read(t testing.TB, path string) *Contract {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -103,7 +103,7 @@ func Read(t testing.TB, path string) *Contract {
 	return c
 }
 
-// Operations are those of all paths, by method and path: "GET /me".
+// Operations returns the operations by method and path: "GET /me".
 func (c *Contract) Operations() map[string]Operation {
 	all := map[string]Operation{}
 	for path, methods := range c.Paths {
@@ -114,7 +114,7 @@ func (c *Contract) Operations() map[string]Operation {
 	return all
 }
 
-// Answer holds an operation's answer against the contract. at says in errors which it is.
+// Answer checks an operation's answer against the contract. Errors name it at.
 func (c *Contract) Answer(t testing.TB, at, operation string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	status, documented, found := c.response(c.Operations()[operation], w.Code)
@@ -133,7 +133,7 @@ func (c *Contract) Answer(t testing.TB, at, operation string, w *httptest.Respon
 	}
 }
 
-// response is the documented one for a status: its own, or that of its class.
+// response returns the documented response of a status, or that of its class.
 func (c *Contract) response(o Operation, status int) (key string, r Response, found bool) {
 	for _, key := range []string{fmt.Sprint(status), fmt.Sprintf("%dXX", status/100)} {
 		if r, found := o.Responses[key]; found {
@@ -146,7 +146,7 @@ func (c *Contract) response(o Operation, status int) (key string, r Response, fo
 	return "", Response{}, false
 }
 
-// Body holds a body against the schema of its content type.
+// Body checks a body against the schema of its content type.
 func (c *Contract) Body(t testing.TB, at, contentType string, documented Content, body []byte) {
 	t.Helper()
 	one, found := documented[contentType]
@@ -207,7 +207,7 @@ func (c *Contract) check(t testing.TB, at string, s Schema, value any) {
 	}
 }
 
-// formed tells whether a text has the schema's format.
+// formed reports whether a text has the schema's format.
 func (s Schema) formed(text string) bool {
 	var err error
 	switch s.Format {
@@ -221,7 +221,7 @@ func (s Schema) formed(text string) bool {
 	return err == nil
 }
 
-// Named is the name of the schema that this one refers to; "" when it refers to none.
+// Named returns the name of the schema that this one refers to; "" when it refers to none.
 func (s Schema) Named() string {
 	name, isRef := strings.CutPrefix(s.Ref, schemaRef)
 	if !isRef {
@@ -230,8 +230,8 @@ func (s Schema) Named() string {
 	return name
 }
 
-// Shown wants every status of every operation to have been answered, and every property of
-// these schemas.
+// Shown fails for every status of an operation, and every property of these schemas, that was
+// never seen in an answer.
 func (c *Contract) Shown(t testing.TB, schemas ...string) {
 	t.Helper()
 	for name, o := range c.Operations() {

@@ -1,5 +1,5 @@
-// Package waittest is for tests of what goes on beside them, in other goroutines,
-// processes or sessions: it waits until something is so, and keeps what they log.
+// Package waittest is for tests of other goroutines, processes or sessions: it waits until a
+// condition holds, and collects logs.
 package waittest
 
 import (
@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Patience bounds every wait, and whole workloads. Folding a thousand chats with the race
-// detector takes a minute and more where others keep the processors busy; a test that hangs
-// is still told of by its name, and not by the end of the test binary.
+// Patience limits every wait, and whole workloads. Folding a thousand chats with the race
+// detector takes more than a minute on a busy machine; a test that hangs still fails by its
+// name, before the test binary times out.
 const Patience = 4 * time.Minute
 
-// look is how often Until asks.
+// look is the interval of Until.
 const look = 2 * time.Millisecond
 
-// Until asks until the answer is yes. When Patience ends before, so does the test.
+// Until waits until ok returns true. It fails the test after Patience.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(look)
@@ -32,14 +32,15 @@ func Until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// Context is the test's, and ends with Patience: before the test binary loses its own.
+// Context returns the test's context with Patience as deadline, which is before the timeout of
+// the test binary.
 func Context(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// A Log is written by some goroutines and read by others. The zero value is empty.
+// A Log is a log that goroutines write and read concurrently. The zero value is empty.
 type Log struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -52,7 +53,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// String is the whole log so far.
+// String returns the whole log so far.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// AddressCheck is what the CRM finds of an address.
+// AddressCheck is the result of checking an address.
 type AddressCheck struct {
 	Valid   bool   `json:"valid"`
-	Address string `json:"address,omitempty"` // in its normal form, when valid
-	Reason  string `json:"reason,omitempty"`  // when not
+	Address string `json:"address,omitempty"` // in its normal form, when it is valid
+	Reason  string `json:"reason,omitempty"`  // when it is not valid
 	Coded          // of the reason
 }
 
@@ -45,8 +45,8 @@ var places = []place{
 
 // CheckAddress validates an address on one line and writes it in its normal form:
 // the lines down to the street, with its words in full and capitalised, then post
-// code and town as the country writes them, then what else there is. Of a post code
-// that the shop does not know it believes what the customer says.
+// code and town as the country writes them, then the rest. It accepts the town of a post code
+// that the shop does not know.
 func CheckAddress(line string) AddressCheck {
 	parts := strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r == ',' })
 	for i, part := range parts {
@@ -120,7 +120,7 @@ func findPlace(parts []string) (found place, at int) {
 	return place{}, at
 }
 
-// abbreviated ends of street names, and what they stand for.
+// abbreviated maps abbreviated ends of street names to the full words.
 var abbreviated = []struct {
 	end  *regexp.Regexp
 	full string

@@ -8,20 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// How long things take in the demo shop, in days.
+// Durations in the demo shop, in days.
 const (
 	refundDays = 5
 	answerDays = 3
 )
 
-// written is a change as it was asked for, with its answer.
+// written is a change as it was requested, with its answer.
 type written struct {
 	key, asked string
 	answer     reply
 }
 
-// once makes a change however often it is asked for under its key, and answers repeats as
-// it did the first time. change is called under the lock.
+// once makes a change once for its idempotency key, and answers retries as it did the first
+// time. change is called under the lock.
 func (s *Server) once(c call, asked any, change func() reply) reply {
 	key := c.Header.Get("Idempotency-Key")
 	if key == "" || len(key) > 255 {
@@ -45,7 +45,7 @@ func (s *Server) once(c call, asked any, change func() reply) reply {
 	return answer
 }
 
-// number gives a change the next one of its kind. The caller holds the lock.
+// number returns the next number of a kind of change. The caller holds the lock.
 func (s *Server) number(prefix string) string {
 	s.numbers[prefix]++
 	return fmt.Sprintf("%s-%d", prefix, s.numbers[prefix])
@@ -143,16 +143,16 @@ func (s *Server) postDeliveryProblem(c call) reply {
 	})
 }
 
-// Updates are the billing addresses that were changed, oldest first; a repeat is none.
+// Updates returns the changes of billing addresses, oldest first, without retries.
 func (s *Server) Updates() []Update { return list(s, &s.updates) }
 
-// Refunds are the charges that were given back, oldest first; a repeat is none.
+// Refunds returns the refunded charges, oldest first, without retries.
 func (s *Server) Refunds() []Refund { return list(s, &s.refunds) }
 
-// Cases are the deliveries that were reported, oldest first; a repeat is none.
+// Cases returns the reported problems, oldest first, without retries.
 func (s *Server) Cases() []DeliveryCase { return list(s, &s.cases) }
 
-// list is a copy of what the server keeps there.
+// list returns a copy of one of the server's lists.
 func list[T any](s *Server, kept *[]T) []T {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,16 +5,16 @@ import (
 	"net/http"
 )
 
-// controls are the doors for people and scripts:
+// controls adds the control endpoints:
 //
-//	GET    /fake/requests   what was asked, oldest first
-//	GET    /fake/updates    billing addresses that were changed, oldest first
-//	GET    /fake/refunds    charges that were given back, oldest first
-//	GET    /fake/cases      deliveries that were reported, oldest first
-//	POST   /fake/customers  a Customer, in the place of who had their id
-//	GET    /fake/faults     those set
-//	POST   /fake/faults     a Fault, added behind them
-//	DELETE /fake/faults     none any more
+//	GET    /fake/requests   the calls of the contract, oldest first
+//	GET    /fake/updates    changes of billing addresses, oldest first
+//	GET    /fake/refunds    refunded charges, oldest first
+//	GET    /fake/cases      reported problems with deliveries, oldest first
+//	POST   /fake/customers  a Customer, who replaces the one with that id
+//	GET    /fake/faults     the faults still set
+//	POST   /fake/faults     a faults.Fault, added behind them
+//	DELETE /fake/faults     removes all
 func (s *Server) controls() {
 	s.control.HandleFunc(
 		"GET /fake/requests",
@@ -45,7 +45,7 @@ func (s *Server) controls() {
 	s.faults.Control(s.control, "/fake/faults")
 }
 
-// read refuses unknown fields: a misspelt one would silently do nothing.
+// read rejects unknown fields: a misspelt one would silently do nothing.
 func read(w http.ResponseWriter, r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// purchase is an order with what was paid for it.
+// purchase is an order with its invoice and charges.
 type purchase struct {
-	owner   string // who alone has it; "": every customer of the shop has bought one like it
+	owner   string // the only customer who has it; "": every customer has one like it
 	order   Order
-	invoice *Invoice // nil before it is written
+	invoice *Invoice // nil when there is none yet
 	charges []Charge // oldest first
 }
 
-// link is where the invoices of the demo shop would be.
+// link is the base URL of the demo shop's invoices.
 const link = "https://shop.example.com/invoices/"
 
-// demoOrders are those of every customer, one for each thing that can be said of a payment,
-// and one that is Ada's alone, at which the others must not look.
+// demoOrders returns the orders of every customer, one for each state of a payment, and one
+// that only Ada has and others must not see.
 func demoOrders() map[string]purchase {
 	orders := map[string]purchase{}
 	for _, p := range []purchase{
@@ -58,7 +58,7 @@ func demoOrders() map[string]purchase {
 	return orders
 }
 
-// demoCustomers have accounts before anybody asks.
+// demoCustomers returns the customers that exist from the start.
 func demoCustomers() map[string]*Customer {
 	return map[string]*Customer{
 		"C-1": {
@@ -72,7 +72,7 @@ func demoCustomers() map[string]*Customer {
 	}
 }
 
-// account is a customer, nil when there is none. The caller holds the lock.
+// account returns a customer, nil when there is none. The caller holds the lock.
 func (s *Server) account(id string) *Customer {
 	number, ofTelegram := strings.CutPrefix(id, "telegram:")
 	if _, err := strconv.ParseInt(number, 10, 64); ofTelegram && err == nil && s.customers[id] == nil &&
@@ -82,8 +82,8 @@ func (s *Server) account(id string) *Customer {
 	return s.customers[id]
 }
 
-// bought is a customer's order, nil when there is none or it is somebody else's. The caller
-// holds the lock.
+// bought returns a customer's order, nil when there is none or it is another customer's. The
+// caller holds the lock.
 func (s *Server) bought(customer, number string) *purchase {
 	p, found := s.orders[strings.ToUpper(number)]
 	account := s.account(customer)
@@ -99,8 +99,8 @@ func (s *Server) bought(customer, number string) *purchase {
 	return &p
 }
 
-// Known makes the shop know a customer's account by another id, such as telegram:77. It
-// panics when there is no such customer.
+// Known adds another id to a customer's account, such as telegram:77. It panics when there is
+// no such customer.
 func (s *Server) Known(as, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +111,8 @@ func (s *Server) Known(as, id string) {
 	s.customers[as] = account
 }
 
-// AddCustomer gives the shop a customer, in the place of who had their id. It panics when
-// they lack an id or a name.
+// AddCustomer adds a customer, or replaces the one with that id. It panics when the id or the
+// name is empty.
 func (s *Server) AddCustomer(c Customer) {
 	if err := s.addCustomer(c); err != nil {
 		panic("crmsim: AddCustomer: " + err.Error())

@@ -1,9 +1,9 @@
-// Package crmsim is a fake CRM: the contract of docs/crm-openapi.yaml over a demo
-// shop, in memory, with faults on demand. Trials and tests talk to it instead of to
-// a real one.
+// Package crmsim simulates a CRM: it serves the contract of docs/crm-openapi.yaml for a demo
+// shop, in memory, with faults on demand. The development server and tests use it instead of
+// a real CRM.
 //
-// Server is an http.Handler with two doors: the contract, and below /fake/ a control
-// API to see what was asked and to make calls fail. Tests in Go use its methods.
+// Server is an http.Handler of the contract and, below /fake/, of a control API that shows the
+// calls and makes calls fail. Tests in Go use its methods.
 package crmsim
 
 import (
@@ -18,9 +18,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
-// Bounds of what is kept in memory and read at once.
+// Limits of memory and of requests.
 const (
-	maxBody     = 512 << 10 // bytes; 50 look-ups with keys and owners of 300 characters are at most some 360 KiB
+	maxBody     = 512 << 10 // bytes; 50 lookups with keys and owners of 300 characters are at most some 360 KiB
 	maxLookups  = 50        // in one request, as the contract says
 	maxKey      = 300       // characters, as the contract says
 	maxDetail   = 1000      // characters, as the contract says
@@ -31,7 +31,7 @@ const (
 
 // Options configure New.
 type Options struct {
-	Token string // that callers must bear; empty accepts every caller
+	Token string // bearer token of callers; empty accepts every caller
 }
 
 // Customer is an account of the demo shop.
@@ -51,7 +51,7 @@ type Order struct {
 	Coded         // of the detail
 }
 
-// Coded is what the CRM finds, as a code and what belongs to it.
+// Coded is a finding as a code with values.
 type Coded struct {
 	Code   string            `json:"code,omitempty"`
 	Values map[string]string `json:"values,omitempty"`
@@ -65,7 +65,7 @@ type Invoice struct {
 	URL    string `json:"url"`
 }
 
-// Charges are what was taken for an order.
+// Charges are the payments for an order.
 type Charges struct {
 	Charges []Charge `json:"charges"`
 }
@@ -86,12 +86,12 @@ const (
 	Refunded = "refunded"
 )
 
-// Request is one call of the contract, as it came.
+// Request is one call of the contract, as received.
 type Request struct {
 	Method         string          `json:"method"`
 	Path           string          `json:"path"`
 	IdempotencyKey string          `json:"idempotency_key,omitempty"`
-	Body           json.RawMessage `json:"body,omitempty"` // null when it was no JSON
+	Body           json.RawMessage `json:"body,omitempty"` // null when it was not JSON
 	At             time.Time       `json:"at"`
 }
 
@@ -103,7 +103,7 @@ type Update struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// Refund is a charge that was given back.
+// Refund is a refunded charge.
 type Refund struct {
 	ID       string `json:"id"`
 	Customer string `json:"customer"`
@@ -113,7 +113,7 @@ type Refund struct {
 	Days     int    `json:"days"`
 }
 
-// DeliveryCase is a problem with a delivery that was reported.
+// DeliveryCase is a reported problem with a delivery.
 type DeliveryCase struct {
 	Number   string `json:"number"`
 	Customer string `json:"customer"`
@@ -123,7 +123,7 @@ type DeliveryCase struct {
 	Days     int    `json:"days"`
 }
 
-// Server is the fake. Use New; the zero value does not work.
+// Server is the simulated CRM. Use New; the zero value does not work.
 type Server struct {
 	token    string
 	contract *http.ServeMux
@@ -142,9 +142,9 @@ type Server struct {
 	numbers   map[string]int // given to changes so far, by prefix
 }
 
-// New returns a fake CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
+// New returns a simulated CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
 // every customer has, and 2001, which C-1 alone has. A customer telegram:<number> exists as
-// soon as somebody asks: everybody who writes to a bot has an account.
+// soon as it is used: everybody who writes to a bot has an account.
 func New(options Options) *Server {
 	s := &Server{
 		token: options.Token, contract: http.NewServeMux(), control: http.NewServeMux(),
@@ -157,7 +157,7 @@ func New(options Options) *Server {
 	return s
 }
 
-// routes are the contract, by pattern.
+// routes are the handlers of the contract, by pattern.
 var routes = map[string]func(*Server, call) reply{
 	"GET /customers/{id}":                         (*Server).getCustomer,
 	"PUT /customers/{id}/billing-address":         (*Server).putBillingAddress,
@@ -188,13 +188,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.contract.ServeHTTP(w, r)
 }
 
-// call is one request of the contract, its body read.
+// call is one request of the contract with its body.
 type call struct {
 	*http.Request
 	body []byte
 }
 
-// reply is what it is answered with.
+// reply is the answer to a call.
 type reply struct {
 	status     int
 	retryAfter int // seconds; 0: no such header
@@ -203,7 +203,7 @@ type reply struct {
 
 func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
 
-// problem is an error as RFC 9457 writes it.
+// problem is an error in the format of RFC 9457.
 type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
@@ -214,7 +214,7 @@ func refuse(status int, format string, args ...any) reply {
 	return reply{status: status, body: problem{http.StatusText(status), status, fmt.Sprintf(format, args...)}}
 }
 
-// front records a request, lets faults have their way with it, and answers.
+// front records a request, applies its fault, and answers.
 func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -224,7 +224,7 @@ func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 		}
 		fault := s.record(r, body)
 		if !fault.Wait(r.Context()) {
-			return // the caller is gone
+			return // the caller gave up
 		}
 		switch {
 		case s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token:
@@ -242,7 +242,7 @@ func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 	}
 }
 
-// record keeps a request and tells which fault hits it; the zero Fault when none does.
+// record stores a request and returns the fault that hits it; the zero Fault when none does.
 func (s *Server) record(r *http.Request, body []byte) faults.Fault {
 	if !json.Valid(body) {
 		body = nil
@@ -256,7 +256,7 @@ func (s *Server) record(r *http.Request, body []byte) faults.Fault {
 	return s.faults.Hit(r.Method, r.URL.Path)
 }
 
-// newest cuts a list to its last n.
+// newest returns the last n items of a list.
 func newest[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
 
 func write(w http.ResponseWriter, answer reply) { writeSpoilt(w, nil, faults.Fault{}, answer) }
@@ -272,7 +272,7 @@ func writeSpoilt(w http.ResponseWriter, r *http.Request, fault faults.Fault, ans
 	}
 	body, err := json.Marshal(answer.body)
 	if err != nil {
-		panic(err) // every answer is made of text and numbers
+		panic(err) // text and numbers can always be encoded
 	}
 	fault.Write(w, r, answer.status, append(body, '\n'))
 }
@@ -286,7 +286,7 @@ func (s *Server) ClearFaults() { s.faults.Clear() }
 // Faults lists the faults still set, with what is left of their counts.
 func (s *Server) Faults() []faults.Fault { return s.faults.List() }
 
-// Requests are the calls of the contract, oldest first.
+// Requests returns the calls of the contract, oldest first.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()

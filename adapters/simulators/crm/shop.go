@@ -16,7 +16,7 @@ func (s *Server) getCustomer(c call) reply {
 func (s *Server) getOrder(c call) reply {
 	query := c.URL.Query()
 	by := Asker{Customer: query.Get("customer")}
-	by.User, _ = strconv.ParseInt(query.Get("telegram_user"), 10, 64) // without a number it is nobody
+	by.User, _ = strconv.ParseInt(query.Get("telegram_user"), 10, 64) // not a number: an unknown user
 	return single(s.find("order", c.PathValue("number"), "", by))
 }
 
@@ -28,7 +28,7 @@ func (s *Server) getCharges(c call) reply {
 	return single(s.find("charges", c.PathValue("number"), c.PathValue("id"), Asker{}))
 }
 
-// single answers a look-up that came alone.
+// single answers a lookup that is not in a batch.
 func single(a Answer) reply {
 	switch {
 	case a.Error != nil:
@@ -104,18 +104,18 @@ func (s *Server) postLookups(c call) reply {
 	return ok(map[string][]Answer{"answers": answers})
 }
 
-// Asker is who asks for an order.
+// Asker identifies the person who asks for an order.
 type Asker struct {
 	User     int64  `json:"telegram_user"`
 	Chat     int64  `json:"telegram_chat"`
 	Customer string `json:"customer"`
 }
 
-// id is the customer's by which the shop knows them.
+// id returns the asker's id in the shop.
 func (a Asker) id() string { return cmp.Or(a.Customer, fmt.Sprintf("telegram:%d", a.User)) }
 
-// find makes one look-up. The owner is whose it has to be, in kinds that have one; an order
-// is shown to whom it belongs, and to nobody else.
+// find answers one lookup. Kinds with an owner are found only for that customer; an order is
+// shown only to its owner.
 func (s *Server) find(kind, key, owner string, by Asker) Answer {
 	a := Answer{Kind: kind, Key: key, Owner: owner, Status: "found"}
 	if err := checkKey(key); err != nil {
@@ -149,7 +149,7 @@ func (s *Server) find(kind, key, owner string, by Asker) Answer {
 	return a
 }
 
-// fail is the answer to what nobody can look up.
+// fail answers a lookup that cannot be made.
 func (a Answer) fail(format string, args ...any) Answer {
 	a.Status = "error"
 	a.Error = &problem{http.StatusText(http.StatusBadRequest), http.StatusBadRequest, fmt.Sprintf(format, args...)}

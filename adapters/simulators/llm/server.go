@@ -1,7 +1,6 @@
-// Package llmsim is a stand-in for a server of models: it speaks chat completions,
-// streamed, and answers from a script, or else by a few rules that look orders up and
-// change addresses. It can be made to fail in every way a real one does, and to obey
-// whoever attacks it.
+// Package llmsim simulates a server of language models. It serves streamed chat completions,
+// and answers from a script or by a few rules that look up orders and change addresses. It
+// fails on demand, and can obey prompt injections.
 package llmsim
 
 import (
@@ -17,13 +16,13 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
-// Options of a Server; zero values are good for tests.
+// Options configure New.
 type Options struct {
-	Key string // asked for when not empty
+	Key string // bearer token of callers; empty accepts every caller
 }
 
-// Server is the stand-in. It is an http.Handler, of /v1/chat/completions and, for shells
-// and stories, of /fake/answers, /fake/faults and /fake/requests.
+// Server is the simulated server: an http.Handler of /v1/chat/completions and of the control
+// endpoints /fake/answers, /fake/faults and /fake/requests.
 type Server struct {
 	key    string
 	mux    *http.ServeMux
@@ -35,7 +34,7 @@ type Server struct {
 	obeys    bool
 }
 
-// Answer is what the model says next: a text, or tools that it wants.
+// Answer is the model's next answer: a text, or tool calls.
 type Answer struct {
 	Text      string `json:"text,omitempty"`
 	Calls     []Call `json:"calls,omitempty"`
@@ -43,13 +42,13 @@ type Answer struct {
 	Uncounted bool   `json:"uncounted,omitempty"` // the answer does not tell its tokens
 }
 
-// Call is a tool that the model wants. Input is JSON of any kind, good or bad.
+// Call is a tool call. Input is JSON of any kind, valid or not.
 type Call struct {
 	Tool  string `json:"tool"`
 	Input string `json:"input"`
 }
 
-// Request is a question as it came.
+// Request is a question as received.
 type Request struct {
 	Model    string    `json:"model"`
 	Messages []Message `json:"messages"`
@@ -62,7 +61,7 @@ type Request struct {
 	MaxTokens int  `json:"max_completion_tokens"`
 }
 
-// Message is one of a question's.
+// Message is a message of a question.
 type Message struct {
 	Role      string `json:"role"`
 	Content   string `json:"content"`
@@ -76,7 +75,7 @@ type Message struct {
 	} `json:"tool_calls,omitempty"`
 }
 
-// Bounds of what is taken and kept.
+// Limits of memory and of requests.
 const (
 	maxRequest    = 1 << 20 // bytes
 	maxRequests   = 1000
@@ -95,7 +94,7 @@ func New(o Options) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Script has the model say this next, behind what it was to say already.
+// Script adds an answer behind those already scripted.
 func (s *Server) Script(a Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,15 +107,15 @@ func (s *Server) AddFault(f faults.Fault) { s.faults.MustAdd(f) }
 // ClearFaults removes all faults.
 func (s *Server) ClearFaults() { s.faults.Clear() }
 
-// Obey has the model do what the customer's last message says, whatever its
-// instructions: tell them, and change what can be changed.
+// Obey makes the model follow the customer's last message instead of its instructions: it
+// reveals them and calls tools that change something.
 func (s *Server) Obey() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.obeys = true
 }
 
-// Requests are the questions so far, oldest first.
+// Requests returns the questions so far, oldest first.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +172,8 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	stream(w, r, question, answer, fault)
 }
 
-// wrong is what the API would not take; the order of calls and their results foremost.
+// wrong returns the mistake for which the API rejects a question, such as a wrong order of
+// tool calls and results; "" when there is none.
 func (r Request) wrong() string {
 	switch {
 	case !r.Stream:
@@ -210,7 +210,7 @@ func writeJSON(w io.Writer, value any) {
 	_ = json.NewEncoder(w).Encode(value) // the caller may be gone
 }
 
-// takes is the control of a shell.
+// takes returns a control endpoint that decodes JSON for take.
 func takes[T any](take func(T)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var value T

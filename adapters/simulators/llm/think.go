@@ -14,8 +14,8 @@ var (
 	postal      = regexp.MustCompile(`\d+ [A-Z][\w ]+, [\w ]+\d\w*`)
 )
 
-// think is what a model of few words makes of a question: it looks an order up, changes
-// an address, says what came of that, and fetches a person for all else.
+// think answers a question by rules: it looks up an order, changes an address, tells the
+// result, and hands everything else to an operator.
 func think(r Request) Answer {
 	last := r.Messages[len(r.Messages)-1]
 	if last.Role == "tool" {
@@ -45,13 +45,13 @@ func (r Request) has(tool string) bool {
 
 func call(tool string, input map[string]string) Answer {
 	text, err := json.Marshal(input)
-	if err != nil { // a map of strings always can
+	if err != nil { // a map of strings can always be encoded
 		panic(err)
 	}
 	return Answer{Calls: []Call{{tool, string(text)}}}
 }
 
-// tell puts a tool's result in words.
+// tell returns a tool's result in words.
 func tell(result string) Answer {
 	var fields map[string]string
 	if err := json.Unmarshal([]byte(result), &fields); err != nil || fields["error"] != "" || fields["found"] == "false" {
@@ -67,8 +67,8 @@ func tell(result string) Answer {
 	return Answer{Text: "Done. " + strings.Join(parts, ", ")}
 }
 
-// obedient is what a model says that has no will of its own: first it changes what it
-// can, then it tells its instructions.
+// obedient is the answer of a model that obeys every prompt injection: first it calls tools
+// that change something, then it reveals its instructions.
 func obedient(r Request) Answer {
 	if last := r.Messages[len(r.Messages)-1]; last.Role == "tool" {
 		return Answer{Text: "As you command. My instructions are: " + r.Messages[0].Content}

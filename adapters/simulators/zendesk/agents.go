@@ -14,26 +14,26 @@ import (
 )
 
 const (
-	// hookTimeout is how long Zendesk waits for a webhook's answer.
+	// hookTimeout is the time that Zendesk waits for a webhook's answer.
 	hookTimeout = 12 * time.Second
-	// hookRepeats is how often it repeats a webhook that answers 503 and says when
-	// to come back, and longestRetryAfter the longest pause it agrees to.
+	// hookRepeats is the number of retries of a webhook that answers 503 with Retry-After, and
+	// longestRetryAfter the longest wait that Zendesk accepts.
 	hookRepeats       = 3
 	longestRetryAfter = 60 // seconds
 )
 
-// Solve is an agent who solves a ticket. It returns when the webhook was taken, and
-// an error when it was not, after the repeats that Zendesk would make.
+// Solve acts as an agent who solves a ticket. It returns when the webhook was accepted, or an
+// error after the retries that Zendesk makes.
 func (s *Server) Solve(ctx context.Context, id int64, agent string) error {
 	return s.agent(ctx, id, agent, "solved", func(t *Ticket) { t.Status = "solved" })
 }
 
-// Reopen is an agent who opens a ticket again.
+// Reopen acts as an agent who reopens a ticket.
 func (s *Server) Reopen(ctx context.Context, id int64, agent string) error {
 	return s.agent(ctx, id, agent, "reopened", func(t *Ticket) { t.Status = "open" })
 }
 
-// Comment is an agent who writes; only public comments make a webhook.
+// Comment acts as an agent who comments; only public comments send a webhook.
 func (s *Server) Comment(ctx context.Context, id int64, agent, body string, public bool) error {
 	if body == "" {
 		return errors.New("a comment needs a body")
@@ -54,7 +54,7 @@ func (s *Server) CloseTicket(id int64) {
 	s.tickets[id].Status = "closed"
 }
 
-// agent changes a ticket, and sends what the trigger for the event sends.
+// agent changes a ticket, and sends the webhook of the event's trigger.
 func (s *Server) agent(ctx context.Context, id int64, agent, event string, change func(*Ticket)) error {
 	s.mu.Lock()
 	t := s.tickets[id]
@@ -73,14 +73,14 @@ func (s *Server) agent(ctx context.Context, id int64, agent, event string, chang
 	return s.send(ctx, hook, body)
 }
 
-// SetHook changes where webhooks go.
+// SetHook changes the URL of webhooks.
 func (s *Server) SetHook(url string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.options.Hook = url
 }
 
-// rendered is the trigger's body with its placeholders filled in.
+// rendered returns the trigger's body with its placeholders filled in.
 func rendered(t *Ticket, agent, event string) []byte {
 	var latest Comment
 	for _, c := range t.Comments {
@@ -94,7 +94,7 @@ func rendered(t *Ticket, agent, event string) []byte {
 	}).body
 }
 
-// send posts a webhook, and repeats it as Zendesk does.
+// send posts a webhook, and retries as Zendesk does.
 func (s *Server) send(ctx context.Context, hook string, body []byte) error {
 	s.mu.Lock()
 	invocation := strconv.FormatInt(s.number(), 10)
@@ -139,7 +139,7 @@ func (s *Server) post(ctx context.Context, hook, invocation string, body []byte)
 	return resp.StatusCode, after, nil
 }
 
-// Sign is the signature of a webhook.
+// Sign returns the signature of a webhook.
 func Sign(secret, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(timestamp))

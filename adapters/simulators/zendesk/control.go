@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// control adds the paths by which people and scripts act as agents:
+// control adds the control endpoints, with which scripts act as agents:
 //
 //	GET    /fake/tickets
 //	POST   /fake/tickets/{id}/solve     {"agent": "Maria"}
@@ -61,7 +61,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 }
 
 // readBody decodes JSON; no body leaves the target as it is. Unknown fields are
-// refused: a misspelt one would otherwise silently do nothing.
+// rejected: a misspelt one would silently do nothing.
 func readBody(r *http.Request, target any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()

@@ -1,14 +1,14 @@
-// Package zendesksim imitates Zendesk: the Ticketing API as far as chatledger uses
-// it, and the agents, whose doings come as signed webhooks. The development server
-// and the tests talk to it instead of to Zendesk.
+// Package zendesksim simulates Zendesk: the Ticketing API as far as chatledger uses it, and the
+// agents, whose acts arrive as signed webhooks. The development server and the tests use it
+// instead of Zendesk.
 //
-// It promises Zendesk's manners rather than its features: the credentials, the
-// requests a minute, idempotency keys for new tickets and for nothing else, a
-// history of audits, refusals in Zendesk's words. Everything is in memory.
+// It keeps Zendesk's rules rather than its features: credentials, requests per minute,
+// idempotency keys for new tickets only, a history of audits, errors in Zendesk's words.
+// Everything is in memory.
 //
-// Server is an http.Handler with two doors, /api/v2/ for the API and /fake/ for
-// control (control.go). Tests in Go use its methods: Solve, Reopen and Comment act
-// as agents, Tickets and Calls tell what was done, SetFaults makes calls fail.
+// Server is an http.Handler of the API below /api/v2/ and of the control endpoints below /fake/
+// (control.go). Tests in Go use its methods: Solve, Reopen and Comment act as agents, Tickets
+// and Calls return what was done, SetFaults makes calls fail.
 package zendesksim
 
 import (
@@ -28,39 +28,39 @@ import (
 )
 
 const (
-	// defaultLimit is what Zendesk's smallest plan allows, in requests a minute.
+	// defaultLimit is the limit of Zendesk's smallest plan, in requests per minute.
 	defaultLimit = 200
-	// firstID is about where Zendesk's ids stand.
+	// firstID is about as large as Zendesk's ids.
 	firstID = 35_000_000_001
-	// keyLife is how long Zendesk remembers an idempotency key.
+	// keyLife is the life of an idempotency key at Zendesk.
 	keyLife = 2 * time.Hour
-	// maxBody bounds a request; a comment has up to 64 KiB.
+	// maxBody limits a request; a comment has up to 64 KiB.
 	maxBody = 1 << 20
-	// maxCalls is how many calls are remembered, so that a development server that
-	// runs for days does not grow.
+	// maxCalls limits the recorded calls, so that a development server that runs for days does
+	// not grow.
 	maxCalls = 10_000
 )
 
 // Options configure New. Email and Token are the credentials.
 type Options struct {
 	Email, Token string
-	Limit        int    // requests a minute; 0 is Zendesk's 200
-	Hook         string // where webhooks go; empty is nowhere
+	Limit        int    // requests per minute; 0: Zendesk's 200
+	Hook         string // URL of webhooks; empty: none are sent
 	Secret       string // signs them
-	FirstID      int64  // numbers tickets, comments and all else from here; 0 is as large as Zendesk's
+	FirstID      int64  // first id of tickets, comments and everything else; 0: as large as Zendesk's
 
-	// RetryUnit is the length of a second of Retry-After when a webhook is repeated.
-	// 0 is a second; tests shrink it.
+	// RetryUnit is the length of a second of Retry-After when a webhook is retried. 0 is a
+	// second; tests shorten it.
 	RetryUnit time.Duration
 }
 
-// Server is Zendesk's side. Use New.
+// Server is the simulated Zendesk. Use New.
 type Server struct {
 	options Options
 	mux     *http.ServeMux
 
 	mu      sync.Mutex
-	last    int64 // number given last, to whatever
+	last    int64 // the last id
 	tickets map[int64]*Ticket
 	keys    map[string]kept
 	calls   []Call
@@ -83,7 +83,7 @@ type Ticket struct {
 	audits []audit
 }
 
-// Comment is one of a ticket's.
+// Comment is a comment of a ticket.
 type Comment struct {
 	ID     int64  `json:"id"`
 	Author string `json:"author"` // api, or an agent's name
@@ -91,7 +91,7 @@ type Comment struct {
 	Public bool   `json:"public"`
 }
 
-// Call is one request to the API and how it was answered; 0 is not at all.
+// Call is one request to the API with the status of the answer; 0 when there was none.
 type Call struct {
 	At     time.Time `json:"at"`
 	Method string    `json:"method"`
@@ -111,14 +111,14 @@ type metadata struct {
 	System map[string]string `json:"system"`
 }
 
-// kept is the answer to the first request with an idempotency key.
+// kept is the stored answer to the first request with an idempotency key.
 type kept struct {
 	at     time.Time
 	body   string
 	answer answer
 }
 
-// answer is what a request gets.
+// answer is the answer to a request.
 type answer struct {
 	status     int
 	body       []byte
@@ -126,8 +126,8 @@ type answer struct {
 	retryAfter int    // seconds; 0 is no such header
 }
 
-// New builds a Server. It panics without credentials: an empty token would let
-// everybody in.
+// New returns a Server. It panics without credentials: an empty token would accept every
+// caller.
 func New(options Options) *Server {
 	if options.Email == "" || options.Token == "" {
 		panic("zendesksim: Options need an Email and a Token")
@@ -143,7 +143,7 @@ func New(options Options) *Server {
 // ServeHTTP answers the API and control requests.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Tickets lists copies of all tickets, the oldest first.
+// Tickets returns copies of all tickets, oldest first.
 func (s *Server) Tickets() []Ticket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +160,7 @@ func (t *Ticket) copy() Ticket {
 	return c
 }
 
-// Calls lists the requests to the API, in order.
+// Calls returns the requests to the API, in order.
 func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +204,7 @@ func (s *Server) SetFaults(list ...faults.Fault) {
 	s.faults.MustAdd(list...)
 }
 
-// reply looks at credentials, limit and faults before it does the work.
+// reply checks credentials, limit and faults before it does the work.
 func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 	if user, password, _ := r.BasicAuth(); user != s.options.Email+"/token" || password != s.options.Token {
 		return failure(http.StatusUnauthorized, "Couldn't authenticate you", "")
@@ -229,7 +229,7 @@ func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 	return s.work(r, call)
 }
 
-// admit counts a call against the limit, or says how long to wait.
+// admit counts a call against the limit, or returns how long to wait.
 func (s *Server) admit() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,7 +249,7 @@ func (s *Server) record(c Call) {
 	s.calls = s.calls[max(0, len(s.calls)-maxCalls):]
 }
 
-// work does what a request asks for.
+// work executes a request.
 func (s *Server) work(r *http.Request, call Call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,7 +281,7 @@ func (s *Server) work(r *http.Request, call Call) answer {
 	return failure(http.StatusNotFound, "InvalidEndpoint", "Not found")
 }
 
-// createOnce keeps the answers to idempotency keys.
+// createOnce creates a ticket once for its idempotency key.
 func (s *Server) createOnce(call Call) answer {
 	if call.Key == "" {
 		return s.create(call.Body)
@@ -306,7 +306,7 @@ func (s *Server) createOnce(call Call) answer {
 	return made
 }
 
-// asked is the ticket of a request.
+// asked is a request's ticket.
 type asked struct {
 	Ticket struct {
 		ExternalID string                `json:"external_id"`
@@ -377,8 +377,8 @@ func (in asked) check() (answer, bool) {
 	return answer{}, false
 }
 
-// change applies what was asked for. As with Zendesk, metadata is kept with an
-// audit, and there is an audit only when something changed.
+// change applies a request to a ticket. As at Zendesk, metadata is part of an audit, and there
+// is an audit only when something changed.
 func (s *Server) change(t *Ticket, in asked) {
 	before := *t
 	t.Priority, t.Status = cmp.Or(in.Ticket.Priority, t.Priority), cmp.Or(in.Ticket.Status, t.Status)
@@ -418,7 +418,7 @@ func list(audits []audit, order, perPage string) answer {
 	return encode(http.StatusOK, map[string]any{"audits": audits[:min(size, len(audits))], "count": len(audits)})
 }
 
-// public is the ticket as the API shows it, with fields nobody here reads.
+// public returns the ticket as the API shows it, with fields that chatledger ignores.
 func (t *Ticket) public() map[string]any {
 	return map[string]any{
 		"id": t.ID, "external_id": t.ExternalID, "subject": t.Subject, "raw_subject": t.Subject, "priority": t.Priority, "status": t.Status,
@@ -426,7 +426,7 @@ func (t *Ticket) public() map[string]any {
 	}
 }
 
-// number gives out ids.
+// number returns the next id.
 func (s *Server) number() int64 {
 	s.last++
 	return s.last
