@@ -7,18 +7,19 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/doctor"
 )
 
 func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	t.Parallel()
 	w, _ := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
-	doctor := func(more ...string) (int, string) {
+	examine := func(more ...string) (int, string) {
 		code, stdout, stderr := w.cli(append([]string{"doctor", "--bots", w.file, "--telegram-url", w.api, "--receiver", w.url}, more...)...)
 		return code, stdout + stderr
 	}
 	// The tests' role is a superuser, of which it warns; nothing else is wrong.
-	code, says := doctor()
+	code, says := examine()
 	if code != 1 || strings.Contains(says, "\nerror") || !strings.Contains(says, "is a superuser") || !strings.Contains(says, "0 errors, 1 warning") {
 		t.Errorf("all is well: %d\n%s", code, says)
 	}
@@ -27,7 +28,7 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			t.Errorf("nothing is said of %s:\n%s", what, says)
 		}
 	}
-	if code, says := doctor("--json"); code != 1 || json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &finding{}) == nil && !strings.Contains(says, `"severity":"warning"`) {
+	if code, says := examine("--json"); code != 1 || json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &doctor.Finding{}) == nil && !strings.Contains(says, `"severity":"warning"`) {
 		t.Errorf("as JSON: %d\n%s", code, says)
 	}
 
@@ -48,7 +49,7 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			c.ill()
-			code, says := doctor()
+			code, says := examine()
 			for _, want := range c.want {
 				if !strings.Contains(says, want) {
 					t.Errorf("it does not say %q: exit %d\n%s", want, code, says)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
+	"github.com/chatledger/chatledger/cmd/internal/doctor"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
@@ -143,7 +144,7 @@ func report(stderr io.Writer, err error) int {
 	}
 	says := telemetry.OneLine(telemetry.Wording(err))
 	if away := (*pgconn.ConnectError)(nil); errors.As(err, &away) {
-		says += ": " + reachable(err)
+		says += ": " + doctor.ConnectAdvice(err)
 	}
 	fmt.Fprintf(stderr, "chatledger: %s\n", says)
 	var told interface{ ExitStatus() int }

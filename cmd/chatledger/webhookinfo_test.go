@@ -11,6 +11,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/doctor"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
@@ -47,7 +48,7 @@ func TestTelegramOutOfSyncIsToldWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	w.write(plain("shop", 0, "public_url: https://127.0.0.1:1/webhook/shop"))
-	for at, told := range map[time.Time]bool{time.Now().Add(-time.Minute): true, time.Now().Add(-2 * recentError): false} {
+	for at, told := range map[time.Time]bool{time.Now().Add(-time.Minute): true, time.Now().Add(-2 * doctor.RecentError): false} {
 		telegram := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, `{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", "max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
 		}))

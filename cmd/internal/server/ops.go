@@ -94,7 +94,7 @@ func (a *Server) unready(ctx context.Context) []string {
 // SQLSTATEs that have words of their own.
 const (
 	readOnly           = "25006" // a standby, or a session that may only read
-	TooManyConnections = "53300"
+	tooManyConnections = "53300"
 	diskFull           = "53100"
 )
 
@@ -106,7 +106,7 @@ func trouble(err error) string {
 		return "the database does not answer"
 	case refused.Code == readOnly:
 		return "the database is read-only"
-	case refused.Code == TooManyConnections:
+	case refused.Code == tooManyConnections:
 		return "the database has no connection left"
 	case refused.Code == diskFull:
 		return "the database's disk is full"

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"bufio"
@@ -25,7 +25,6 @@ import (
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
-	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/cmd/internal/text"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/schema"
@@ -68,14 +67,13 @@ func (x *examination) configuration() {
 
 // database looks whether there is one that this program can serve from.
 func (x *examination) database(ctx context.Context) {
-	dsn, err := x.dsn()
-	if err != nil {
-		x.find(grave, "database", "set DATABASE_URL or --database-url", "%v", err)
+	if x.DSN == "" {
+		x.find(grave, "database", "set DATABASE_URL or --database-url", "no database address is given")
 		return
 	}
-	version, err := schema.Version(ctx, dsn)
+	version, err := schema.Version(ctx, x.DSN)
 	if err != nil {
-		x.find(grave, "database", reachable(err), "%v", err)
+		x.find(grave, "database", ConnectAdvice(err), "%v", err)
 		return
 	}
 	x.find(fine, "database", "", "reached")
@@ -88,19 +86,19 @@ func (x *examination) database(ctx context.Context) {
 		return
 	}
 	x.find(fine, "schema", "", "version %d", version)
-	if x.store, err = eventstore.Open(ctx, dsn, "chatledger doctor", chat.NewCodec()); err != nil {
+	if x.store, err = eventstore.Open(ctx, x.DSN, "chatledger doctor", chat.NewCodec()); err != nil {
 		x.find(grave, "database", "look at what it says", "%v", err)
 	}
 }
 
-// reachable is what to do so that the database can be reached.
-func reachable(err error) string {
+// ConnectAdvice is what to do so that the database can be reached.
+func ConnectAdvice(err error) string {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return "look at the address, the firewall, and whether the server runs"
 	}
 	switch {
-	case refused.Code == server.TooManyConnections:
+	case refused.Code == tooManyConnections:
 		return "see who has them: select usename, application_name, count(*) from pg_stat_activity group by 1, 2; or raise max_connections"
 	case refused.Code == "3D000": // invalid_catalog_name
 		return "make the database with createdb, then run `chatledger migrate`; or correct its name in DATABASE_URL"
@@ -285,10 +283,10 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	if info.Pending > manyPending {
 		x.find(warning, what, "look at chatledger_webhook_seconds and the last error: the receiver does not keep up", "%d updates wait at Telegram", info.Pending)
 	}
-	if info.LastError != "" && time.Since(info.ErrorAt) < recentError {
+	if info.LastError != "" && time.Since(info.ErrorAt) < RecentError {
 		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
-	if time.Since(info.OutOfSyncAt) < recentError {
+	if time.Since(info.OutOfSyncAt) < RecentError {
 		x.find(warning, what, registrar.UntilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly), registrar.OutOfSync)
 	}
 	if b.PublicURL == "" {
@@ -393,3 +391,6 @@ func (x *examination) breakers(ctx context.Context) error {
 	}
 	return lines.Err()
 }
+
+// tooManyConnections is the SQLSTATE of a server that has no connection left.
+const tooManyConnections = "53300"
