@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// guarded is what is counted of the open network.
+// guarded are the metrics of the guard and of certificates.
 type guarded struct {
 	rejected *prometheus.CounterVec
 	valid    *prometheus.GaugeVec
@@ -20,7 +20,7 @@ func newGuarded(registry *prometheus.Registry) *guarded {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_rejected_total",
 			Help: "Requests and connections that the guard rejected, by reason."}, []string{"reason"}),
 		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_public_certificate_valid",
-			Help: "1 while the certificate at a bot's public address is good; 0 when it is not, or cannot be seen from here."}, []string{"bot"}),
+			Help: "1 while the certificate at a bot's public address is valid; 0 when it is not, or cannot be fetched from here."}, []string{"bot"}),
 		public: map[string]prometheus.Gauge{},
 	}
 	registry.MustRegister(g.rejected, g.valid)
@@ -30,21 +30,21 @@ func newGuarded(registry *prometheus.Registry) *guarded {
 // Rejected counts a rejected request or connection.
 func (m *Metrics) Rejected(reason string) { m.guarded.rejected.WithLabelValues(reason).Inc() }
 
-// Connections shows how many connections are open, from now on.
+// Connections exposes the number of open connections.
 func (m *Metrics) Connections(open func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_connections",
 		Help: "Connections open to this server."}, func() float64 { return float64(open()) }))
 }
 
-// expiry is one certificate's metric. The labels are constant, as the one that is served
-// is asked whenever somebody looks.
+// expiry is the metric of one certificate. Its labels are constant because each scrape asks for the
+// served certificate.
 func expiry(source, bot string) prometheus.GaugeOpts {
 	return prometheus.GaugeOpts{Name: "chatledger_certificate_not_after_seconds",
 		Help:        "When a certificate expires, in Unix seconds: the one this server shows (served; 0 while it has none) or the one at a bot's public address (public).",
 		ConstLabels: prometheus.Labels{"source": source, "bot": bot}}
 }
 
-// ServedCertificate shows when this server's own certificate expires, from now on.
+// ServedCertificate exposes when this server's own certificate expires.
 func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(expiry("served", ""), func() float64 {
 		if at := notAfter(); !at.IsZero() {
@@ -54,8 +54,8 @@ func (m *Metrics) ServedCertificate(notAfter func() time.Time) {
 	}))
 }
 
-// PublicCertificate records when the certificate at a bot's public address expires. Of
-// one that cannot be seen, what was known before stays.
+// PublicCertificate records when the certificate at a bot's public address expires. If
+// the certificate cannot be fetched, the last known value stays.
 func (m *Metrics) PublicCertificate(bot string, notAfter time.Time, valid bool) {
 	m.guarded.mu.Lock()
 	defer m.guarded.mu.Unlock()

@@ -7,8 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Operators shows requests of the operators' API from now on, and returns what records
-// one. Denied ones are those with status 401, 403 and 429.
+// Operators exposes the requests to the operators' API and returns a function that records one.
 func (m *Metrics) Operators() (record func(route string, status int, took time.Duration)) {
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_operators_seconds",
 		Help: "Time from a request to the operators' API to its answer, by route and status; 401, 403 and 429 were denied.", Buckets: latencies}, []string{"route", "status"})

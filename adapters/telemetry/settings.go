@@ -2,17 +2,17 @@ package telemetry
 
 import "github.com/prometheus/client_golang/prometheus"
 
-func newRefused(registry *prometheus.Registry) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatledger_bots_file_refused",
-		Help: "1 while the bots file has a mistake, and what it said before goes on to count."})
+func newBotsFile(registry *prometheus.Registry) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatledger_bots_file_rejected",
+		Help: "1 while the bots file is rejected because of a mistake and the previous settings apply."})
 	registry.MustRegister(g)
 	return g
 }
 
-// BotsFile records whether the bots file, as it was read last, was taken.
-func (m *Metrics) BotsFile(taken bool) {
-	m.refused.Set(1)
-	if taken {
-		m.refused.Set(0)
+// BotsFile records whether the last version of the bots file was accepted.
+func (m *Metrics) BotsFile(accepted bool) {
+	m.rejected.Set(1)
+	if accepted {
+		m.rejected.Set(0)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// atTelegram is what Telegram says of the bots' webhooks.
+// atTelegram are the metrics of Telegram's getWebhookInfo.
 type atTelegram struct{ pending, failed *prometheus.GaugeVec }
 
 func newAtTelegram(registry *prometheus.Registry) atTelegram {
 	t := atTelegram{
 		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_telegram_pending_updates",
-			Help: "Updates that wait at Telegram, by bot."}, []string{"bot"}),
+			Help: "Updates pending at Telegram, by bot."}, []string{"bot"}),
 		failed: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_telegram_failed_seconds",
 			Help: "When something last went wrong at Telegram, in Unix seconds, by bot and what: delivery (of an update to us), synchronization (among its own machines)."}, []string{"bot", "what"}),
 	}
@@ -20,8 +20,7 @@ func newAtTelegram(registry *prometheus.Registry) atTelegram {
 	return t
 }
 
-// TelegramSays records what Telegram says of a bot's webhook. A time is zero when nothing
-// went wrong.
+// TelegramSays records the webhook info of a bot. A time is zero if there was no error.
 func (m *Metrics) TelegramSays(bot string, pending int, undelivered, outOfSync time.Time) {
 	m.atTelegram.pending.WithLabelValues(bot).Set(float64(pending))
 	for what, at := range map[string]time.Time{"delivery": undelivered, "synchronization": outOfSync} {
@@ -33,7 +32,7 @@ func (m *Metrics) TelegramSays(bot string, pending int, undelivered, outOfSync t
 	}
 }
 
-// TelegramSilent forgets what Telegram has said of a bot's webhook.
+// TelegramSilent removes the webhook info of a bot.
 func (m *Metrics) TelegramSilent(bot string) {
 	of := prometheus.Labels{"bot": bot}
 	m.atTelegram.pending.DeletePartialMatch(of)

@@ -254,8 +254,8 @@ func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
 	}
 	w.eventually("the metric says why", func() string {
 		_, metrics, err := get(w.url + "/metrics")
-		return unless(err == nil && strings.Contains(metrics, `chatledger_bot_stopped{bot="demo",cause="token"} 1`) &&
-			!strings.Contains(metrics, `chatledger_bot_stopped{bot="other"`), "%v", err)
+		return unless(err == nil && strings.Contains(metrics, `chatledger_bot_suspended{bot="demo",cause="token"} 1`) &&
+			!strings.Contains(metrics, `chatledger_bot_suspended{bot="other"`), "%v", err)
 	})
 	w.eventually("the deliveries wait and say why", func() string {
 		waiting := w.rows(`select count(*) filter (where reason like '%token is wrong%') > 0, min(attempts), max(attempts), count(*) from eventstore.deliveries

@@ -121,7 +121,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 		read(log, "is not taken")
 		w.eventually("its metric says so", func() string {
 			_, metrics, err := get(of.url + "/metrics")
-			return unless(strings.Contains(metrics, "\nchatledger_bots_file_refused 1\n"), "%v", err)
+			return unless(strings.Contains(metrics, "\nchatledger_bots_file_rejected 1\n"), "%v", err)
 		})
 	}
 	w.says("third", 8, "Where is my order 1001?")

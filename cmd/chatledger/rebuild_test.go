@@ -204,7 +204,7 @@ func TestServe_OldTable_IsRebuilt(t *testing.T) {
 	ours := projections.Tickets{}.Version()
 	w.wantRows(fmt.Sprint(ours), `select version from eventstore.checkpoints where consumer_group = 'tickets'`)
 	w.wantRows("0", `select version from eventstore.checkpoints where consumer_group = 'tickets (previous)'`)
-	if n := w.metric(`chatledger_building_ratio{projection="tickets"}`); n != 1 {
+	if n := w.metric(`chatledger_rebuild_ratio{projection="tickets"}`); n != 1 {
 		t.Errorf("the new table is said to be built to %v, want 1", n)
 	}
 	w.clean()

@@ -279,7 +279,7 @@ func TestAFileRefusedForWhatItRefersToIsTakenWhenThatComes(t *testing.T) {
 		t.Helper()
 		w.eventually("the metric says "+want, func() string {
 			_, metrics, err := get(w.url + "/metrics")
-			return unless(strings.Contains(metrics, "\nchatledger_bots_file_refused "+want+"\n"), "%v", err)
+			return unless(strings.Contains(metrics, "\nchatledger_bots_file_rejected "+want+"\n"), "%v", err)
 		})
 	}
 	refused("1")

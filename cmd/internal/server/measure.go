@@ -26,7 +26,7 @@ func (a *Server) measure(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("the queues are not counted", "error", err)
 		}
-		a.metrics.Census(func(show func(string, []string, float64)) {
+		a.metrics.Read(func(show func(string, []string, float64)) {
 			for _, r := range readings {
 				show(r.Name, r.Labels, r.Value)
 			}

@@ -17,6 +17,6 @@ func (a *Server) trace(ctx context.Context, c telemetry.TracingConfig) (err erro
 
 // Committed records the metrics and the traces of a commit.
 func (a *Server) Committed(c commands.Commit) {
-	a.metrics.Round(c)
+	a.metrics.Commit(c)
 	a.tracing.Round(c)
 }

@@ -47,7 +47,7 @@ func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
 		var done rebuild.Result
 		var renewed bool
 		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: a.Store}, p,
-			func(at rebuild.Progress) { a.metrics.Building(p.Name(), at.Done, at.Total) })
+			func(at rebuild.Progress) { a.metrics.Rebuilding(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
 			log.Info("a table was built for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
 		}

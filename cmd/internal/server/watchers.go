@@ -53,13 +53,13 @@ func (a *Server) watchFlow(ctx context.Context) {
 		}
 		for bot, why := range known {
 			if stopped[bot].Cause != why.Cause {
-				a.metrics.Stopped(bot, string(why.Cause), false)
+				a.metrics.Suspended(bot, string(why.Cause), false)
 				a.log.Info("the bot may call Telegram again", "bot", bot)
 			}
 		}
 		for bot, why := range stopped {
 			if known[bot].Cause != why.Cause {
-				a.metrics.Stopped(bot, string(why.Cause), true)
+				a.metrics.Suspended(bot, string(why.Cause), true)
 				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause)
 			}
 		}
