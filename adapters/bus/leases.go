@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -30,14 +31,14 @@ const (
 	// and so how long a chat waits when its worker is killed.
 	lease = 15 * time.Second
 	// outboxTimeout bounds a claim, and what gives one back: both take milliseconds, and
-	// neither ends with the program. What was claimed by an answer that nobody heard would
-	// wait for its lease to run out, and then seem to have been sent.
+	// neither ends with the program. A delivery that was claimed without
+	// our reading the answer would wait for its lease to expire, and then seem to have been sent.
 	outboxTimeout = 5 * time.Second
 	// claimAgain is the pause after a claim failed, as it does while the database is away.
 	claimAgain = time.Second
 	// claimApart is the least time between two claims of which the first found less than was
 	// asked for. Under load it makes one claim of several, each of which looks at the
-	// heads of all lanes; what comes after a quiet moment is claimed at once.
+	// heads of all ordering keys; what comes after a pause is claimed at once.
 	claimApart = time.Millisecond
 	// claimEvery is how often the ledger is asked without having been woken, for
 	// what was put off and has become due.
@@ -82,8 +83,8 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 		if free > 0 {
 			claimed, err := l.take(ctx, destination, free)
 			if err != nil && ctx.Err() == nil {
-				l.log.Error("deliveries cannot be claimed; trying again", "destination", destination, "error", err)
-				pause(ctx, claimAgain)
+				l.log.Error("cannot claim deliveries; retrying", "destination", destination, "error", err)
+				_ = wait.For(ctx, claimAgain)
 				continue
 			}
 			for _, c := range claimed {
@@ -112,7 +113,7 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 		case <-ctx.Done():
 			return
 		case <-waiting:
-			pause(ctx, claimApart-time.Since(last))
+			_ = wait.For(ctx, claimApart-time.Since(last))
 		case <-time.After(claimEvery):
 		}
 	}
@@ -127,13 +128,14 @@ func (l *Leases) take(ctx context.Context, destination string, n int) ([]command
 	return l.outbox.Claim(ctx, destination, l.owner, n, l.lease)
 }
 
-// giveBack lets another process have at once what nobody here will attempt.
+// giveBack releases a delivery that this process will not attempt, so that another can claim it
+// at once.
 func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxTimeout)
 	defer cancel()
 	untried := commands.Outcome{State: domain.DeliveryRetry, Untried: true, Reason: "the process that had claimed it has stopped"}
 	if _, err := l.outbox.Postpone(ctx, c.ID, c.Fence, untried); err != nil {
-		l.log.Warn("a delivery is not given back; its lease will run out", "delivery", c.ID, "error", err)
+		l.log.Warn("cannot release the delivery; its lease will expire", "delivery", c.ID, "error", err)
 	}
 }
 

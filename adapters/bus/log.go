@@ -1,6 +1,6 @@
 // Package bus carries events and deliveries to their handlers through Watermill.
 // Two subscribers feed it: Log hands the event feed to a consumer group, page by
-// page and in order; Leases hands out deliveries, one lane's head at a time.
+// page and in order; Leases hands out deliveries, the head of each ordering key.
 package bus
 
 import (
@@ -8,13 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -74,10 +74,10 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 		for ctx.Err() == nil {
 			// A page that was kept ends the growth of the pauses: after hours of quiet
 			// work, one interruption is the first.
-			retry(ctx, func() error {
+			wait.Retry(ctx, retryMin, retryMax, func() error {
 				kept, err := l.follow(ctx, out)
 				if ctx.Err() == nil {
-					l.log.Error("consumer group was interrupted; it resumes from its checkpoint", "error", err)
+					l.log.Error("consumer group interrupted; retrying from its checkpoint", "error", err)
 				}
 				if kept {
 					return nil
@@ -109,7 +109,7 @@ func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept boo
 		kept = true
 		l.observe(l.group, page, time.Since(begun))
 		if len(page) < pageSize && l.linger > 0 {
-			pause(ctx, l.linger)
+			_ = wait.For(ctx, l.linger)
 		}
 	}
 }
@@ -168,26 +168,6 @@ func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
 	return p.events, p.tx
 }
 
-var errNacked = errors.New("the handler refused the page")
-
-// retry calls f until it succeeds or ctx ends, with growing pauses.
-func retry(ctx context.Context, f func() error) {
-	for wait := retryMin; ; wait = min(2*wait, retryMax) {
-		if f() == nil || ctx.Err() != nil {
-			return
-		}
-		if pause(ctx, wait/2+rand.N(wait/2)); ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
+var errNacked = errors.New("the handler rejected the page")
 
 var _ message.Subscriber = (*Log)(nil)

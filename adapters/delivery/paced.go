@@ -53,9 +53,9 @@ const (
 // Paced is a Sender that keeps to Telegram's limits: what may not go now is put off
 // without a call, and what Telegram wants not to be called, no process calls.
 //
-// A bot's limit has room for those who are in a hurry: people's messages and answers
+// A bot's limit has room for urgent calls: operators' messages and answers
 // to buttons may use all of its burst, the bot's own messages half of it, and typing
-// none. A chat waits for nobody but itself and its bot.
+// none. A chat waits only for itself and its bot.
 type Paced struct {
 	Sender  Sender
 	Limits  RateLimiter
@@ -145,7 +145,7 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 }
 
 // leave asks until the call may be made, for as long as it can be held in hand. Only
-// a bot's limit is waited for so: who waits for a chat must not stand in others' way.
+// a bot's limit is waited for in hand: waiting for a chat must not delay others.
 func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (commands.Permit, error) {
 	ask := pace.ask(c)
 	if ask.Bot.Every == 0 && ask.Chat.Every == 0 && !c.Closed {
@@ -209,7 +209,7 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 	return false, p.Limits.Resume(ctx, stream, commands.CauseBlocked)
 }
 
-// heed records for all processes what an answer says about further calls. When that
+// heed records for all processes what an answer means for further calls. When that
 // fails they find out by a call of their own.
 func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome, probe bool) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
@@ -231,7 +231,7 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 		err = p.Limits.Resume(ctx, bot, commands.CauseToken)
 	}
 	if err != nil {
-		p.Log.ErrorContext(ctx, "what Telegram wants is not recorded", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
+		p.Log.ErrorContext(ctx, "cannot record Telegram's rate limit", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
 	}
 }
 

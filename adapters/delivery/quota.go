@@ -50,6 +50,6 @@ func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason
 		err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
 	}
 	if err != nil {
-		q.Log.Error("what an account wants is not recorded", "account", q.Account, "error", err)
+		q.Log.Error("cannot record the rate limit of the account", "account", q.Account, "error", err)
 	}
 }

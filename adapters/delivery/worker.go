@@ -49,7 +49,7 @@ const (
 	reserve = 4 * time.Second
 )
 
-// Policy says what follows an attempt that may have arrived.
+// Policy decides what follows an attempt that may have arrived.
 type Policy string
 
 const (
@@ -75,6 +75,7 @@ type Worker struct {
 	Policy  func(commands.Claimed) Policy
 	Outbox  Outbox
 	Handle  func(context.Context, commands.Request) (commands.Result, error)
+	Now     func() time.Time // dates outcomes; leases go by the system clock
 	Log     *slog.Logger
 	Observe func(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
 }
@@ -98,7 +99,7 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	return w.record(ctx, c, outcome)
 }
 
-// another tells whether an attempt that ended so is followed by another one.
+// another reports whether another attempt follows an attempt with this outcome.
 func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
 	switch {
 	case c.Attempt >= maxAttempts && !o.Untried || c.Age >= maxAge:
@@ -126,11 +127,11 @@ func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outco
 // moved tells the chat that it has another id. It is not needed: Telegram says so in
 // the chat itself, too, but perhaps later.
 func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outcome) {
-	at := time.Now().UTC()
+	at := w.Now().UTC()
 	_, err := w.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
 		Actor: domain.ActorTelegram, Causation: c.ID, Correlation: c.Correlation, At: at})
 	if err != nil {
-		w.about(c).WarnContext(ctx, "it is not recorded yet that a group has moved", "to", o.MovedTo, "error", err)
+		w.about(c).WarnContext(ctx, "cannot record that the group has a new chat id; Telegram reports it in the chat, too", "to", o.MovedTo, "error", err)
 	}
 }
 
@@ -143,7 +144,7 @@ func (w *Worker) postpone(ctx context.Context, c commands.Claimed, o commands.Ou
 	if _, err := w.Outbox.Postpone(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
-	w.about(c).InfoContext(ctx, "delivery put off", "attempt", c.Attempt, "state", o.State, "after", o.After, "cause", o.Cause)
+	w.about(c).InfoContext(ctx, "delivery will be retried", "attempt", c.Attempt, "state", o.State, "after", o.After, "cause", o.Cause)
 	return nil
 }
 
@@ -156,7 +157,7 @@ func (w *Worker) about(c commands.Claimed) *slog.Logger {
 // record brings the outcome home. Without the database it tries until the lease
 // ends; then another worker finds the delivery unsure.
 func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
-	request := commands.Request{Stream: c.Stream, Actor: domain.ActorDelivery, Causation: c.ID, Correlation: c.Correlation, At: time.Now().UTC()}
+	request := commands.Request{Stream: c.Stream, Actor: domain.ActorDelivery, Causation: c.ID, Correlation: c.Correlation, At: w.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != domain.DeliveryDone {
 		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
@@ -165,7 +166,7 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 		_, err := w.Handle(ctx, request)
 		var fenced commands.Fenced
 		if errors.As(err, &fenced) {
-			w.about(c).WarnContext(ctx, "outcome came too late; another worker has the delivery")
+			w.about(c).WarnContext(ctx, "outcome rejected: the lease expired and another worker has the delivery")
 			return nil
 		}
 		if err == nil || time.Now().Add(pause).After(c.Deadline) {
@@ -194,7 +195,7 @@ func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, 
 		return o.Command, settles
 	}
 	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != domain.DeliveryDone {
-		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the lane
+		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the ordering key
 	}
 	settles.BlocksKey = o.State == domain.DeliveryDead || o.State == domain.DeliveryUnknown && policy != Resend
 	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: o.State, MessageID: o.MessageID,

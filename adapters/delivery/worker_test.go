@@ -54,6 +54,7 @@ const kind = "telegram.sendMessage"
 func newOffice(outcome commands.Outcome) *office {
 	o := &office{sender: &sender{outcome: outcome}}
 	o.worker = Worker{
+		Now:     time.Now,
 		Policy:  func(commands.Claimed) Policy { return Resend },
 		Senders: map[domain.DeliveryKind]Sender{kind: o.sender}, Outbox: o, Log: slog.New(slog.DiscardHandler),
 		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {

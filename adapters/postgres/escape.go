@@ -12,27 +12,27 @@ import (
 
 // JSONB holds less than JSON: no NUL, no lone half of a surrogate pair. What it
 // cannot hold is kept byte by byte, as {"$base64": "..."}.
-const sealKey = `{"$base64":`
+const escapeKey = `{"$base64":`
 
-type sealedJSON struct {
+type escapedJSON struct {
 	Base64 []byte `json:"$base64"`
 }
 
-// seal returns value in a form that JSONB holds; nil stays nil. always seals
-// even what looks harmless.
+// seal returns value in a form that JSONB holds; nil stays nil. always escapes
+// values that look harmless, too.
 func Escape(value []byte, always bool) *string {
 	if value == nil {
 		return nil
 	}
 	text := string(value)
 	if always || !holdable(value) || resembles(value) {
-		text = sealKey + `"` + base64.StdEncoding.EncodeToString(value) + `"}`
+		text = escapeKey + `"` + base64.StdEncoding.EncodeToString(value) + `"}`
 	}
 	return &text
 }
 
-// resembles tells whether a value may have the key of a sealed one, in whatever
-// spelling: it is sealed too, or it would be unsealed by mistake.
+// resembles reports whether a value may have the key of an escaped one, in any spelling. Such
+// a value is escaped too, or it would be unescaped by mistake.
 func resembles(value []byte) bool {
 	const name = "$base64"
 	if bytes.Contains(value, []byte(name)) {
@@ -47,18 +47,18 @@ func resembles(value []byte) bool {
 
 // Unescape is the reverse of seal.
 func Unescape(stored []byte) ([]byte, error) {
-	if !bytes.HasPrefix(stored, []byte(sealKey)) {
+	if !bytes.HasPrefix(stored, []byte(escapeKey)) {
 		return stored, nil
 	}
-	var sealed sealedJSON
-	if err := json.Unmarshal(stored, &sealed); err != nil {
-		return nil, fmt.Errorf("read sealed JSON: %w", err)
+	var escaped escapedJSON
+	if err := json.Unmarshal(stored, &escaped); err != nil {
+		return nil, fmt.Errorf("read escaped JSON: %w", err)
 	}
-	return sealed.Base64, nil
+	return escaped.Base64, nil
 }
 
-// holdable tells whether JSONB can hold a valid JSON value, as far as can be
-// seen cheaply; the server has the last word.
+// holdable reports whether JSONB can hold a valid JSON value, as far as a cheap check can
+// tell. The server decides.
 func holdable(value []byte) bool {
 	if !utf8.Valid(value) {
 		return false

@@ -48,9 +48,9 @@ func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
 	}
 }
 
-// FuzzSeal: whatever goes in comes out, byte by byte.
-func FuzzSeal(f *testing.F) {
-	for _, values := range [][]string{unholdable, holdableOnes, ambiguous, {``, `"`, `\`, `\u`, `"\ud83d\u`, sealKey}} {
+// FuzzEscape: whatever goes in comes out, byte by byte.
+func FuzzEscape(f *testing.F) {
+	for _, values := range [][]string{unholdable, holdableOnes, ambiguous, {``, `"`, `\`, `\u`, `"\ud83d\u`, escapeKey}} {
 		for _, value := range values {
 			f.Add([]byte(value), false)
 			f.Add([]byte(value), true)

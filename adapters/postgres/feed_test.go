@@ -28,7 +28,7 @@ import (
 // lead leads a group or fails the test.
 func lead(t testing.TB, s *process, group string) *eventstore.Consumer {
 	t.Helper()
-	c, err := s.Lead(waittest.Context(t), group)
+	c, err := s.Subscribe(waittest.Context(t), group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	var leads atomic.Bool
 	waited := make(chan *eventstore.Consumer, 1)
 	go func() {
-		c, err := second.Lead(t.Context(), "readers")
+		c, err := second.Subscribe(t.Context(), "readers")
 		if err != nil {
 			t.Error(err)
 		}
@@ -308,7 +308,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 	pid := sessionOf(t, watch, "process readers")
 	follower := make(chan *eventstore.Consumer, 1)
 	go func() {
-		c, err := second.Lead(t.Context(), "readers")
+		c, err := second.Subscribe(t.Context(), "readers")
 		if err != nil {
 			t.Error(err)
 		}
@@ -565,7 +565,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for _, s := range []*process{here, there} {
-		running.Go(func() { s.Announce(ctx, slog.New(slog.DiscardHandler)) })
+		running.Go(func() { s.RunNotifier(ctx, slog.New(slog.DiscardHandler)) })
 	}
 	defer running.Wait()
 	defer stop()
@@ -634,7 +634,7 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	watch, s := pgtest.Connect(t, dsn), open(t, dsn)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); s.Announce(ctx, slog.New(slog.DiscardHandler)) }()
+	go func() { defer close(done); s.RunNotifier(ctx, slog.New(slog.DiscardHandler)) }()
 	sessions := func() (pids []int) {
 		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
 	}

@@ -32,7 +32,7 @@ func census(t *testing.T, s *process, groups ...string) map[string]float64 {
 func TestTheCensusTellsHowFarAGroupIsBehind(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	lead, err := s.Lead(t.Context(), "responder")
+	lead, err := s.Subscribe(t.Context(), "responder")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func attend(t *testing.T, s *process) (kill func()) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		s.Announce(ctx, slog.New(slog.DiscardHandler))
+		s.RunNotifier(ctx, slog.New(slog.DiscardHandler))
 	}()
 	kill = func() { cancel(); <-gone }
 	t.Cleanup(kill)

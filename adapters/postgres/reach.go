@@ -13,17 +13,17 @@ import (
 // costs it a process of its own.
 const reachEvery = 100 * time.Millisecond
 
-// awayError is the answer to whoever wants a connection between two attempts: what came of
-// the last one, so that whoever reads any line of the log reads the cause.
+// awayError is returned for a connection that is wanted between two attempts. It contains the
+// error of the last attempt, so that every log line names the cause.
 type awayError struct{ cause error }
 
 func (e awayError) Error() string {
-	return "the database could not be reached a moment ago, and is tried again every 100 ms: " + e.cause.Error()
+	return "database unreachable, retrying every 100 ms: " + e.cause.Error()
 }
 
 func (e awayError) Unwrap() error { return e.cause }
 
-// reach lets one try while the server cannot be reached, and sends the others away.
+// reach lets one connection attempt through while the server is unreachable, and rejects the others.
 type reach struct {
 	nextTry atomic.Int64              // Unix nanoseconds; 0 while the server can be reached
 	last    atomic.Pointer[awayError] // set before nextTry is
@@ -48,7 +48,7 @@ func (r *reach) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndDat
 	switch {
 	case data.Err == nil:
 		r.nextTry.Store(0)
-	case ctx.Err() == nil: // who gave up says nothing about the server
+	case ctx.Err() == nil: // a cancelled attempt does not mean that the server is down
 		r.last.Store(&awayError{data.Err})
 		r.nextTry.Store(time.Now().Add(reachEvery).UnixNano())
 	}

@@ -20,7 +20,7 @@ type ids struct {
 	running uint64 // of the oldest open write, or the next one's, as the cluster counts
 }
 
-// foreign tells whether there are ids that cannot be this cluster's. What a statement
+// foreign reports whether there are ids that cannot be this cluster's. What a statement
 // sees was stored below the end of its snapshot.
 func (i ids) foreign() bool { return i.newest >= i.next }
 
@@ -41,7 +41,7 @@ func readIDs(ctx context.Context, q interface {
 }
 
 // checkCluster keeps a store away from a ledger that must be rebased first. It looks
-// at every connection, as a running process may be led to a restored database, too.
+// every new connection, since a running process may reconnect to a restored database.
 func checkCluster(ctx context.Context, conn *pgx.Conn) error {
 	i, err := readIDs(ctx, conn)
 	if err == nil && i.foreign() {
@@ -50,12 +50,12 @@ func checkCluster(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// rebaseLock is how long Rebase waits for those who write; meanwhile it keeps others
+// rebaseLock is how long Rebase waits for open writes; meanwhile it keeps others
 // from writing.
 const rebaseLock = "5s"
 
 // Rebase makes the ids of all events to come greater than those of all that are
-// stored, and tells the newest of these (0 without events) and whether there was
+// stored. It returns the newest of these (0 without events) and whether there was
 // anything to do. It changes no event, so it is as quick for many as for few.
 func Rebase(ctx context.Context, dsn string) (newest uint64, done bool, err error) {
 	conn, err := pgx.Connect(ctx, dsn)
@@ -76,10 +76,10 @@ func Rebase(ctx context.Context, dsn string) (newest uint64, done bool, err erro
 func rebase(ctx context.Context, conn *pgx.Conn) (i ids, done bool, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// Waits for whoever has stored an event by the old distance, and for another
-		// rebase. Who stores one after it finds the new distance with the table's lock.
+		// rebase. A transaction that stores an event after it uses the new distance.
 		_, err := tx.Exec(ctx, `set local lock_timeout = '`+rebaseLock+`'; lock table eventstore.events in share row exclusive mode`)
 		if err != nil {
-			return fmt.Errorf("wait for those who write: %w", err)
+			return fmt.Errorf("wait for open writes: %w", err)
 		}
 		if i, err = readIDs(ctx, tx); err != nil || !i.foreign() {
 			return err

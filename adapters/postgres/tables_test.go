@@ -23,7 +23,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // leadTable leads a table's group or fails the test.
 func leadTable(t testing.TB, s *process, table string, version int) *eventstore.Consumer {
 	t.Helper()
-	c, err := s.LeadTable(waittest.Context(t), table, version, quiet)
+	c, err := s.SubscribeTable(waittest.Context(t), table, version, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	reader, writer := io.Pipe()
 	led := make(chan *eventstore.Consumer, 1)
 	go func() {
-		c, err := s.LeadTable(waittest.Context(t), "tables", 3, slog.New(slog.NewTextHandler(writer, nil)))
+		c, err := s.SubscribeTable(waittest.Context(t), "tables", 3, slog.New(slog.NewTextHandler(writer, nil)))
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,4 +1,4 @@
-// Package wait pauses and retries until a context ends.
+// Package wait pauses, retries and repeats until a context ends.
 package wait
 
 import (
@@ -29,6 +29,20 @@ func Retry(ctx context.Context, first, longest time.Duration, f func() error) {
 		}
 		if For(ctx, pause/2+rand.N(pause/2)) != nil {
 			return
+		}
+	}
+}
+
+// Every calls f at each interval until ctx ends.
+func Every(ctx context.Context, interval time.Duration, f func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/cmd/internal/load"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 const (

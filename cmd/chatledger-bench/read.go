@@ -70,7 +70,7 @@ func benchLive(ctx context.Context, b *bench) (benchResult, error) {
 	var mu sync.Mutex
 	read := 0
 	all := make(chan struct{})
-	lead := func(ctx context.Context, group string) (bus.Reader, error) { return store.Lead(ctx, group) }
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return store.Subscribe(ctx, group) }
 	router.Follow(bus.NewLog("conversations", lead, b.log, func(_ string, page []domain.Recorded, _ time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -15,7 +15,7 @@ import (
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/telegram"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // simulator is a Telegram of the bench, at an address.

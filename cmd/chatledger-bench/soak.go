@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/cmd/internal/load"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/schema"
 )
 

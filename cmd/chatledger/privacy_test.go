@@ -305,7 +305,7 @@ func TestNoOutputHoldsTextsNamesOrTokens(t *testing.T) {
 	}
 	// Without these the run proves little.
 	log := w.said[0].String() + w.said[1].String()
-	for _, line := range []string{"delivery failed", "delivery put off", "update not stored", "requests rejected", "operator request rejected", "may not call Telegram"} {
+	for _, line := range []string{"delivery failed", "delivery will be retried", "update not stored", "requests rejected", "operator request rejected", "may not call Telegram"} {
 		if !strings.Contains(log, line) {
 			t.Errorf("the logs have no line %q", line)
 		}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // release starts a version of chatledger as a program of its own, with a bots file and a

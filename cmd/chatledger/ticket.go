@@ -130,7 +130,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	for i, event := range result.Events {
 		fmt.Fprintf(e.stdout, "%s %d %s\n", stream, result.First+domain.Version(i), codec.Name(event))
 	}
-	return store.Tell(e.ctx)
+	return store.NotifyProcesses(e.ctx)
 }
 
 // chatStream reads the name of a chat in any form in which it is printed: demo:42, its stream

@@ -85,7 +85,7 @@ func (c *aboutBots) each(e *env, do func(r registrar.Registrar, name string, b c
 			failed = append(failed, fmt.Errorf("bot %s: %w", name, err))
 		}
 	}
-	return errors.Join(append(failed, store.Tell(e.ctx))...)
+	return errors.Join(append(failed, store.NotifyProcesses(e.ctx))...)
 }
 
 type webhookSetCmd struct {

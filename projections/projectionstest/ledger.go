@@ -92,7 +92,7 @@ func (l *Ledger) Follow(t testing.TB, p projections.Projection, size func() int)
 	ctx := waittest.Context(t)
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.Events`)
 	l.Settle(t)
-	c, err := l.LeadTable(ctx, p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+	c, err := l.SubscribeTable(ctx, p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,7 +203,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lead := func(ctx context.Context, group string) (bus.Reader, error) { return l.Lead(ctx, group) }
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return l.Subscribe(ctx, group) }
 	for _, p := range projections.All() {
 		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler), func(string, []domain.Recorded, time.Duration) {}), p.Apply)
 	}
@@ -307,7 +307,7 @@ func TestAPageInHandFitsTheNewTable(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
 		l, _ := folded(t, 15, 20, p)
-		consumer, err := l.LeadTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+		consumer, err := l.SubscribeTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

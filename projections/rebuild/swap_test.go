@@ -188,7 +188,7 @@ func (l *ledger) caughtUp(t testing.TB) {
 // leadTable leads a projection's group, as serve does.
 func (l *ledger) leadTable(p projections.Projection) func(context.Context, string) (bus.Reader, error) {
 	return func(ctx context.Context, table string) (bus.Reader, error) {
-		return l.LeadTable(ctx, table, p.Version(), slog.New(slog.DiscardHandler))
+		return l.SubscribeTable(ctx, table, p.Version(), slog.New(slog.DiscardHandler))
 	}
 }
 
@@ -202,7 +202,7 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 		l.oneMore(t, "chat-demo:77")
 		l.Follow(t, p, func() int { return 10 })
 		l.oneMore(t, "chat-demo:78")
-		consumer, err := l.LeadTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
+		consumer, err := l.SubscribeTable(waittest.Context(t), p.Name(), p.Version(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ type Store struct{ db *postgres.DB }
 // New returns the accounts of a database.
 func New(db *postgres.DB) *Store { return &Store{db} }
 
-// ErrNoOperator says that nobody of this name may use the operators' API.
+// ErrNoOperator is returned when there is no operator with this name.
 var ErrNoOperator = errors.New("there is no such operator: `chatledger operator list` shows those there are")
 
 // PutOperator adds an operator with the hash of their token, or gives one who is there
@@ -51,8 +51,8 @@ func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	return nil
 }
 
-// ScopeOperator says whose bots' chats an operator may see and act on from now on; empty for
-// all. Their token and sessions stay.
+// ScopeOperator sets the bots whose chats an operator may see and act on; empty means all
+// bots. Their token and sessions stay.
 func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) error {
 	done, err := s.db.Pool().Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name, append([]string{}, bots...))
 	if err == nil && done.RowsAffected() == 0 {
@@ -69,7 +69,7 @@ func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
 	return postgres.Collect(ctx, s.db.Pool(), "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
 }
 
-// OperatorOf is who has the token with this hash; false when nobody has.
+// OperatorOf returns the operator with the token of this hash, and whether there is one.
 func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error) {
 	return s.oneOperator(ctx, `select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token)
 }
@@ -141,14 +141,14 @@ func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
 	return nil
 }
 
-// SessionOf is who is logged in by the session with this hash; false when nobody is.
+// SessionOf returns the operator of the session with this hash, and whether there is one.
 func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error) {
 	return s.oneOperator(ctx, `
 		select `+operatorColumns+` from eventstore.operators
 		where name = (select operator from eventstore.operator_sessions where session_hash = $1 and expires_at > now()) and not disabled`, session)
 }
 
-// SawOperator notes that an operator was here.
+// SawOperator records when an operator was last seen.
 func (s *Store) SawOperator(ctx context.Context, name string) error {
 	if _, err := s.db.Pool().Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`, name); err != nil {
 		return fmt.Errorf("note when operator %s was seen: %w", name, err)

@@ -16,14 +16,14 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// contendedFor is how long, after a batch was refused, batches are appended by the
-// careful statement right away: another process is writing to the same chats, and
-// a refused batch costs a round trip and its work.
+// contendedFor is how long batches are appended by the careful statement at once after a
+// batch was rejected: another process is writing to the same chats, and a rejected batch
+// costs a round trip and its work.
 const contendedFor = 50 * time.Millisecond
 
-// Append implements commands.Store. Most batches hold nothing that is refused, so
-// they are first appended as if that were certain; what the unique indexes say no
-// to is done again carefully, and at last in parts.
+// Append implements commands.Store. In most batches nothing is rejected, so a batch is first
+// appended by plain inserts. When a unique index rejects it, the batch is appended again by
+// the careful statement, and at last in parts.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
 	errs, err := s.appendSomehow(ctx, batch)
 	s.noteWrite(err)
@@ -79,9 +79,9 @@ type rows struct {
 	due                          []*time.Time // nil takes the timer away
 }
 
-// rowsOf lays a batch out. sealed keeps every JSON value as bytes, for those that
-// the server cannot take in as JSONB.
-func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
+// rowsOf converts a batch into columns. escaped keeps every JSON value as bytes, for values
+// that JSONB cannot hold.
+func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 	r := &rows{}
 	// In one order for all processes, so that no two batches wait for each other.
 	order := make([]int, len(batch))
@@ -107,7 +107,7 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
 			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states, string(d.State))
 			r.over, r.unsure = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
-			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, sealed)), append(r.reasons, postgres.CleanText(d.Reason))
+			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, escaped)), append(r.reasons, postgres.CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
@@ -117,7 +117,7 @@ func (s *Store) rowsOf(batch []commands.Append, sealed bool) (*rows, error) {
 			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams, stream), append(r.versions, int64(a.Expected)+int64(j)+1)
 			r.ids, r.causes, r.chains = append(r.ids, postgres.UUID(e.ID)), append(r.causes, postgres.UUID(e.Causation)), append(r.chains, postgres.UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
-			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, sealed)), append(r.raws, postgres.Escape(e.Raw, sealed))
+			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, escaped)), append(r.raws, postgres.Escape(e.Raw, escaped))
 			r.actors, r.times = append(r.actors, string(e.Actor)), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
@@ -216,7 +216,7 @@ func (r *rows) trace() *string {
 	return r.traces[0]
 }
 
-// errRefused is what the server would say if it were asked to.
+// errRefused is the error that eventstore.require would raise.
 var errRefused = &pgconn.PgError{Code: "CL001", Message: "the stream is not that long"}
 
 var _ commands.Store = (*Store)(nil)

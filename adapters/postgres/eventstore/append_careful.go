@@ -68,8 +68,8 @@ select ord, why, update_id, delivery_id from refused`
 
 // appendCarefully runs the statement: every Append that cannot be done is left out
 // and named in its error.
-func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, sealed bool) ([]error, error) {
-	r, err := s.rowsOf(batch, sealed)
+func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, escaped bool) ([]error, error) {
+	r, err := s.rowsOf(batch, escaped)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +126,15 @@ func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]e
 	}
 	switch {
 	case postgres.HasCode(err, "23505", "40"):
-		return []error{commands.ErrConflict}, nil // the next round will see what was faster
+		return []error{commands.ErrConflict}, nil // the next attempt sees what the other transaction appended
 	case ofContent(err):
-		return []error{err}, nil // it will never be stored, which is nothing to the others
+		return []error{err}, nil // it can never be stored; the others are not affected
 	default:
 		return errs, err
 	}
 }
 
-// ofContent tells whether the server refused a batch because of something in it:
-// a row that another transaction was faster with (class 23) or waited for as we did
-// for one of its (class 40), a value that JSONB cannot hold (classes 22 and 54), or
-// what eventstore.require says no to (our own class).
+// ofContent reports whether the server rejected a batch because of its content: a row that
+// another transaction inserted first (class 23), a deadlock (class 40), a value that JSONB
+// cannot hold (classes 22 and 54), or a condition of eventstore.require (our own class).
 func ofContent(err error) bool { return postgres.HasCode(err, "22", "23", "40", "54", "CL") }

@@ -32,7 +32,7 @@ type Extent struct {
 	AnsweredTo domain.Position // how far the group of the bot's turns had come
 }
 
-// Extent tells what is stored now. responder is the group that gives the bot its turn.
+// Extent returns the end of the feed. responder is the group that gives the bot its turn.
 func (x Exporter) Extent(ctx context.Context, responder string) (e Extent, err error) {
 	// One snapshot: what the bot was committed to have answered is stored below the end.
 	err = x.store.Pool().QueryRow(ctx, `
@@ -100,7 +100,7 @@ func scanStored(row pgx.Row) (e domain.Stored, err error) {
 	return e, err
 }
 
-// Decode makes of a stored event what it says.
+// Decode decodes a stored event.
 func (x Exporter) Decode(e domain.Stored) (domain.Recorded, error) {
 	event, err := x.store.Decode(e.Name, e.EventVersion, e.Payload)
 	return domain.Recorded{Position: e.Position, Stream: e.Stream, Version: e.Version, ID: e.ID, Event: event,

@@ -15,8 +15,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Columns are those of an event, without raw: nobody who follows the feed needs it. The
-// payload stands before, so that it can be left out.
+// Columns lists the columns of an event, without raw, which no consumer of the feed needs. The
+// payload is selected before them, so that a query can leave it out.
 const Columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
 	causation_id, correlation_id, actor, occurred_at, recorded_at, coalesce(trace, '')`
 
@@ -118,7 +118,7 @@ type Consumer struct {
 	asked   bool            // a page behind last was handed out
 	last    domain.Position
 
-	saved   domain.Position // the checkpoint: behind at while pages led to nothing
+	saved   domain.Position // the checkpoint: behind at while pages wrote nothing
 	savedAt time.Time
 	unsaved int // events between the two
 
@@ -128,31 +128,31 @@ type Consumer struct {
 
 const (
 	// leadEvery is how often a process that does not lead a group tries to: a
-	// leader that was killed is followed well within 5 s.
+	// leader that was killed is replaced well within 5 s.
 	leadEvery = 500 * time.Millisecond
 	// pollEvery is how often the feed is read without having been woken: other
-	// processes' appends are announced, so this only covers a lost announcement.
+	// processes' appends come with a notification, so this only covers a lost one.
 	pollEvery = time.Second
 	// settleEvery is the first wait for events that are there but stand behind a
 	// transaction that still runs; it doubles up to pollEvery.
 	settleEvery = 500 * time.Microsecond
-	// saveEvery is how long the checkpoint may stay behind pages that led to nothing.
-	// After a crash they are read again, and lead to nothing again; a commit for each
-	// would be in the way of the webhook's.
+	// saveEvery is how long the checkpoint may stay behind pages that wrote nothing. After a
+	// crash they are read again and write nothing again. A commit for each would delay the
+	// webhook's commits.
 	saveEvery = 50 * time.Millisecond
 )
 
-// Lead waits until this process leads the group, and returns its reader. The
-// group is held by an advisory lock of the very session that moves its checkpoint,
-// so that who has lost the lock cannot move it any more.
-func (s *Store) Lead(ctx context.Context, group string) (*Consumer, error) {
+// Subscribe waits until this process is the leader of the consumer group, and returns the
+// group's consumer. The leader holds an advisory lock in the session that moves the
+// checkpoint: a process that loses the lock can no longer move the checkpoint.
+func (s *Store) Subscribe(ctx context.Context, group string) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: group}, nil)
 }
 
-// LeadTable is Lead for the group that keeps a projection's table. While the table is
-// of another version it waits too, and leaves the group to the processes whose
-// version it is; log is told once why.
-func (s *Store) LeadTable(ctx context.Context, table string, version int, log *slog.Logger) (*Consumer, error) {
+// SubscribeTable is Subscribe for the group of a projection's table. It also waits while the
+// table has another version, and leaves the group to processes with that version. It logs
+// the reason once.
+func (s *Store) SubscribeTable(ctx context.Context, table string, version int, log *slog.Logger) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: table, version: version}, log)
 }
 
@@ -171,18 +171,18 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 	config.RuntimeParams["tcp_keepalives_interval"] = "1"
 	config.RuntimeParams["tcp_keepalives_count"] = "2"
 	if c.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
-		return nil, fmt.Errorf("lead %s: %w", c.group, err)
+		return nil, fmt.Errorf("subscribe to group %s: %w", c.group, err)
 	}
 	if err := c.lead(ctx, log); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("lead %s: %w", c.group, err)
+		return nil, fmt.Errorf("subscribe to group %s: %w", c.group, err)
 	}
 	return c, nil
 }
 
 func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	defer c.store.groups.waits(c.group)()
-	// The first to come says of which version an empty table is.
+	// The first process to subscribe sets the version of an empty table.
 	_, err := c.conn.Exec(ctx, `insert into eventstore.checkpoints (consumer_group, version) values ($1, $2) on conflict do nothing`,
 		c.group, max(c.version, 1))
 	if err != nil {
@@ -195,7 +195,7 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 		}
 		if !told && c.version != 0 && stored != c.version {
 			told = true
-			log.Warn("this program does not fold the table: another version of it does, or it must be built first",
+			log.Warn("waiting: the table has another version than this program; run `chatledger rebuild`, or let programs of that version update it",
 				"table", c.group, "version", stored, "ours", c.version)
 		}
 		if err := wait.For(ctx, leadEvery); err != nil {
@@ -204,8 +204,8 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// try takes the group's lock if nobody has it and the table is of our version, and
-// tells which version it is of.
+// try takes the group's lock if it is free and the table has our version. It returns the
+// version of the table.
 func (c *Consumer) try(ctx context.Context) (stored int, led bool, err error) {
 	err = c.conn.QueryRow(ctx, `
 		select version, case when $2 in (0, version) then pg_try_advisory_lock(hashtextextended('chatledger group ' || $1, 0)) else false end
@@ -229,7 +229,7 @@ func (c *Consumer) checkpoint(ctx context.Context) (at domain.Position, version 
 	return at, version, err
 }
 
-// moved says that the table was exchanged for another, or the checkpoint set by hand.
+// moved is the error for a table that was swapped or a checkpoint that was set by hand.
 func (c *Consumer) moved() error {
 	return fmt.Errorf("the checkpoint is no longer at %v, or its table of another version: another process moved it", c.saved)
 }
@@ -274,8 +274,8 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 	}
 }
 
-// held tells whether events stand behind a transaction that still runs. They were
-// announced when they were appended, and nobody announces the end of that transaction.
+// held reports whether there are events behind a transaction that is still open. Their
+// notification came when they were appended; the end of that transaction sends none.
 func (c *Consumer) held(ctx context.Context) (held bool, err error) {
 	// The order is there for the plan: for a mere exists, where there is mostly nothing,
 	// the server reads the whole table in the belief that a third of it would do.
@@ -307,7 +307,7 @@ func (c *Consumer) compare(ctx context.Context) error {
 }
 
 // read reads the page behind the checkpoint, or takes the one another consumer has
-// read. Who asks for the same place again wants to know what is there now.
+// read. When the consumer asks for the same position again, it reads anew.
 func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	fresh := func() ([]domain.Recorded, error) { return c.store.ReadFeed(ctx, c.conn, c.at, limit) }
 	if c.asked && c.last == c.at {
@@ -325,8 +325,8 @@ func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, erro
 // only when something is written.
 func (c *Consumer) Begin(context.Context) (pgx.Tx, error) { return &lateTx{conn: c.conn}, nil }
 
-// Advance moves to the last event of a page, and commits what the page led to together
-// with the checkpoint. When it led to nothing, the checkpoint may follow later.
+// Advance moves to the last event of a page, and commits what was written for the page
+// together with the checkpoint. When nothing was written, the checkpoint may follow later.
 func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	last, events := page[len(page)-1].Position, c.unsaved+len(page)
 	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.SaveInterval {
@@ -359,12 +359,12 @@ func (c *Consumer) save(ctx context.Context, on session, at domain.Position, eve
 	return err
 }
 
-// Close gives the group up.
+// Close gives up the leadership of the group.
 func (c *Consumer) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 	defer cancel()
 	if c.unsaved > 0 {
-		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or whoever leads next reads some pages again
+		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or the next leader reads some pages again
 	}
 	if err := c.conn.Close(ctx); err != nil {
 		return // the server ends the session when it notices

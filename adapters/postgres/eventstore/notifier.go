@@ -14,12 +14,12 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// Appends wake the consumers of their own process directly. Others are told by
-// NOTIFY, from a session of its own and at most once in announceEvery: inside the
-// commit it would make all writers queue for one lock.
+// An append wakes the consumers of its own process directly. Other processes are notified by
+// NOTIFY, in a session of its own and at most once per notifyEvery: NOTIFY inside the
+// commit would make all writers wait for one lock.
 const (
-	announceEvery = 5 * time.Millisecond
-	channel       = "chatledger_feed"
+	notifyEvery = 5 * time.Millisecond
+	channel     = "chatledger_feed"
 )
 
 // groups knows whether other processes need to be told.
@@ -29,7 +29,7 @@ type groups struct {
 	waiting int // of these, groups that another process leads
 }
 
-// waits counts a group as led elsewhere until the returned function is called.
+// waits counts a group as led by another process until the returned function is called.
 func (a *groups) waits(string) func() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -49,18 +49,18 @@ func (a *groups) needed() bool {
 	return a.led == 0 || a.waiting > 0
 }
 
-// Announce tells other processes of this one's appends and listens for theirs,
-// until ctx ends. A lost connection is opened anew; polling covers the gap.
-func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
+// RunNotifier notifies other processes of this one's appends and listens for theirs, until
+// ctx ends. It opens a lost connection again; polling covers the gap.
+func (s *Store) RunNotifier(ctx context.Context, log *slog.Logger) {
 	var both sync.WaitGroup
-	for _, run := range []func(context.Context, *pgx.Conn) error{s.tell, s.listen} {
+	for _, run := range []func(context.Context, *pgx.Conn) error{s.notifyLoop, s.listen} {
 		both.Go(func() {
 			for ctx.Err() == nil {
 				err := s.withSession(ctx, " announcements", run)
 				if ctx.Err() != nil || wait.For(ctx, postgres.ReconnectEvery) != nil {
 					return
 				}
-				log.Warn("announcements were interrupted; consumers polled meanwhile", "error", err)
+				log.Warn("LISTEN/NOTIFY connection lost; consumers poll until it is open again", "error", err)
 			}
 		})
 	}
@@ -70,7 +70,7 @@ func (s *Store) Announce(ctx context.Context, log *slog.Logger) {
 func (s *Store) withSession(ctx context.Context, name string, run func(context.Context, *pgx.Conn) error) error {
 	config := s.Config()
 	config.RuntimeParams["application_name"] += name
-	config.RuntimeParams["synchronous_commit"] = "off" // an announcement need not be durable
+	config.RuntimeParams["synchronous_commit"] = "off" // a notification need not be durable
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
@@ -83,34 +83,34 @@ func (s *Store) withSession(ctx context.Context, name string, run func(context.C
 	return run(ctx, conn)
 }
 
-func (s *Store) tell(ctx context.Context, conn *pgx.Conn) error {
+func (s *Store) notifyLoop(ctx context.Context, conn *pgx.Conn) error {
 	appended := s.appended.Next()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-appended:
-			appended = s.appended.Next() // before telling: what comes during it is told next
+			appended = s.appended.Next() // before notifying: appends during it are notified next
 		}
 		if s.groups.needed() {
 			if err := s.notify(ctx, conn); err != nil {
 				return err
 			}
 		}
-		if err := wait.For(ctx, announceEvery); err != nil {
+		if err := wait.For(ctx, notifyEvery); err != nil {
 			return err
 		}
 	}
 }
 
-// Tell tells other processes once, for a program that appends and ends.
-func (s *Store) Tell(ctx context.Context) error { return s.notify(ctx, s.Pool()) }
+// NotifyProcesses notifies other processes once, for a program that appends and ends.
+func (s *Store) NotifyProcesses(ctx context.Context) error { return s.notify(ctx, s.Pool()) }
 
 func (s *Store) notify(ctx context.Context, on interface {
 	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
 }) error {
 	if _, err := on.Exec(ctx, `select pg_notify($1, $2)`, channel, s.Process()); err != nil {
-		return fmt.Errorf("announce appends: %w", err)
+		return fmt.Errorf("notify other processes of appends: %w", err)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // keys that are none of the chat's last acts.
 func (s *Store) FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error) {
 	var text string
-	// Such an event is never sealed: neither names nor keys have characters that JSON of
+	// Such an event is never escaped: neither names nor keys have characters that JSON of
 	// PostgreSQL's has not.
 	err = s.Pool().QueryRow(ctx, `
 		select payload ->> 'fingerprint' from eventstore.events

@@ -3,8 +3,8 @@ package eventstore
 // An append settles deliveries and sets timers in its own transaction. Here is what it does
 // to their tables.
 
-// settle ends an attempt at a delivery x as d says. When an operator retries it, it
-// begins anew, and what is known to be unsure no longer stands in the way.
+// settle ends the attempt at delivery x with the state and outcome in d. A retry by an
+// operator resets the attempts, and waives the attempts known to be unsure.
 const settle = `
     state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = case when d.over then now() end,
     deferred = false, lease_owner = null, lease_until = null,
@@ -22,8 +22,8 @@ const moveUp = `
     ) next
     where s.finished_at is not null and n.delivery_id = next.delivery_id`
 
-// setTimers writes the rows of t(stream_id, due_at). A new time ends the lease of who took
-// the timer for the former one.
+// setTimers writes the rows of t(stream_id, due_at). A new time ends the
+// lease of the process that took the timer for the former time.
 const setTimers = `unset as (
     delete from eventstore.timers x using t where x.stream_id = t.stream_id and t.due_at is null
 ), timed as (

@@ -99,7 +99,7 @@ func (s *Store) HasUpdate(ctx context.Context, stream domain.StreamID, key uint6
 		select exists (select from eventstore.events
 		               where stream_id = $1 and raw is not null
 		                 and (payload ->> 'key' = $2
-		                      or payload ? '$base64' -- sealed: see seal.go
+		                      or payload ? '$base64' -- escaped: see Escape
 		                         and strpos(convert_from(decode(payload ->> '$base64', 'base64'), 'UTF8'), '"key":"' || $2 || '"') > 0))`,
 		string(stream), fmt.Sprint(key)).Scan(&held)
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// lateTx is a transaction that begins with its first statement: who has nothing to
-// write then costs the server nothing.
+// lateTx is a transaction that begins with its first statement: a page for which nothing is
+// written costs the server nothing.
 type lateTx struct {
 	pgx.Tx // nil until then
 	conn   *pgx.Conn
 }
 
-// session is what can be asked for a statement: a transaction, or a connection.
+// session runs statements: a transaction or a connection.
 type session interface {
 	Begin(context.Context) (pgx.Tx, error)
 	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
@@ -23,8 +23,8 @@ type session interface {
 	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
 }
 
-// begun is the transaction. A connection that cannot begin one is closed, so that
-// whatever is asked of it fails as well, and nothing is written outside of one.
+// begun returns the transaction. A connection that cannot begin one is closed, so that
+// every later statement fails and nothing is written outside of a transaction.
 func (t *lateTx) begun(ctx context.Context) session {
 	if t.Tx == nil {
 		tx, err := t.conn.Begin(ctx)

@@ -21,21 +21,21 @@ type lastWrite struct {
 	err error // nil when there was room
 }
 
-// noteWrite keeps what an append tells of the server. What it was refused for by its content, or
-// by somebody else's append, says nothing of that.
+// noteWrite remembers whether an append showed that the server can write. A rejection
+// because of the content, or of a conflict, does not show it.
 func (s *Store) noteWrite(err error) {
 	if err == nil || exhausted(err) {
 		s.lastWrite.Store(&lastWrite{time.Now(), err})
 	}
 }
 
-// exhausted tells whether the server has not what it needs for any write: room on its disk
-// or memory (class 53), or a disk that works (class 58).
+// exhausted reports whether the server lacks what every write needs: disk space or memory
+// (class 53), or a working disk (class 58).
 func exhausted(err error) bool { return postgres.HasCode(err, "53", "58") }
 
-// CheckWritable tells whether an update could be appended now: by an append of nothing, which
-// fails for want of a server, of the schema, of rights, or of patience while something holds
-// a table; and by the last append or a trial of the disk, as nothing needs no room.
+// CheckWritable returns an error when an update could not be appended now. It appends
+// nothing, which fails without a server, a schema or rights, and times out while a table is
+// locked. An empty append needs no space, so it also checks the last append, or the disk.
 func (s *Store) CheckWritable(ctx context.Context) error {
 	_, err := s.Pool().Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *Store) tryDisk(ctx context.Context) error {
 	b.Queue(`select set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`)
 	b.Queue(`select count(*) from unnest(array_fill(repeat('x', 8192), array[128]))`) // more than work_mem, so it is written
 	if err := s.Pool().SendBatch(ctx, &b).Close(); err != nil {
-		return fmt.Errorf("try the server's disk: %w", err)
+		return fmt.Errorf("check the server's disk: %w", err)
 	}
 	return nil
 }

@@ -18,8 +18,8 @@ type Health struct{ db *postgres.DB }
 // Of returns the health of a database.
 func Of(db *postgres.DB) Health { return Health{db} }
 
-// Rights are what the role that we are connected as may do, and who else may change
-// history.
+// Rights are the rights of the role of our sessions, and the other roles that may change
+// events.
 type Rights struct {
 	Role      string
 	Superuser bool
@@ -79,7 +79,7 @@ func (h Health) Lags(ctx context.Context) ([]Lag, error) {
 		group by c.consumer_group order by c.consumer_group`, maxLag)
 }
 
-// maxLag is as far as a lag is counted: beyond it a number says no more.
+// maxLag is where the counting of a lag ends: a higher number would not change what to do.
 const maxLag = 100_000
 
 // Unfinished is how many deliveries are in a state, and for how long the oldest that is due

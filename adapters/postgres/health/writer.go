@@ -20,7 +20,7 @@ type Writer struct {
 
 // OldestWriter finds the open write that has been open longest, in any database
 // of the server: behind its transaction id no consumer may read on. It is false
-// when there is none. Sessions that only read hold nobody back.
+// when there is none. Sessions that only read do not hold consumers back.
 func (h Health) OldestWriter(ctx context.Context) (Writer, bool, error) {
 	var w Writer
 	var seconds float64

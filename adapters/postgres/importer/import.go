@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// importLock is how long a batch waits for those who write to the store: nobody should.
+	// importLock is how long a batch waits for open writes to the store. There should be none.
 	importLock = "5s"
 	// groupLock is how long the groups are waited for: the session of a process that
 	// has just ended may still have them for a moment.
@@ -46,7 +46,7 @@ type Import struct {
 	last   uuid.UUID       // and its id
 }
 
-// Misfit says which event of a batch cannot be imported. Nothing of the batch was.
+// Misfit is the error for an event that cannot be imported. Nothing of its batch was.
 type Misfit struct {
 	Event int // place in the batch, from 0
 	Err   error
@@ -151,12 +151,12 @@ func (i *Import) Add(ctx context.Context, batch []domain.Stored, left *Left) err
 	return nil
 }
 
-// alone keeps others from writing until the commit, and makes sure that nobody has
-// since the last batch.
+// alone locks the events against other writers until the commit, and checks that none
+// has written since the last batch.
 func (i *Import) alone(ctx context.Context, tx pgx.Tx, _ []domain.Stored) error {
 	_, err := tx.Exec(ctx, `set local lock_timeout = '`+importLock+`'; lock table eventstore.events in share row exclusive mode`)
 	if err != nil {
-		return fmt.Errorf("wait for those who write: %w", err)
+		return fmt.Errorf("wait for open writes: %w", err)
 	}
 	var newest pgtype.UUID
 	err = tx.QueryRow(ctx, `select event_id from eventstore.events order by transaction_id desc, position desc limit 1`).Scan(&newest)
@@ -316,8 +316,8 @@ func (i *Import) passBy(ctx context.Context, tx pgx.Tx, batch []domain.Stored) e
 	return err
 }
 
-// addTimers has the chats looked at in which something runs or is open, once somebody
-// serves who knows how long that may take; what is due by then is done quietly. Timers of an
+// addTimers sets timers for the chats in which something runs or is open, for the first process
+// that serves this store. What is due by then is done without messages. Timers of an
 // earlier import are set anew: the store holds nothing that was not imported.
 func (i *Import) addTimers(ctx context.Context, tx pgx.Tx, left *Left) error {
 	streams := make([]string, len(left.Timed))

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Selection says which deliveries are meant: those that are all of what is given. The
+// Selection selects the deliveries that match all of its fields. The
 // zero Selection is all there are.
 type Selection struct {
 	IDs         []uuid.UUID
@@ -134,8 +134,8 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 	return e, err
 }
 
-// DeliveryStates tells how deliveries stand, by id. Those that are not in the ledger any
-// more are left out.
+// DeliveryStates returns the states of deliveries by id. Deliveries that do not exist are left
+// out.
 func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
 	rows, err := s.db.Pool().Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	// the bot that is meant: a bot's calls of a few seconds all hear it, while two chats
 	// that reach limits of their own in one such moment are rare.
 	floodWindow = 10 * time.Second
-	// blockedWait stands for the time until a customer is back, which nobody knows.
+	// blockedWait is the wait for a customer who has blocked the bot; the real time is unknown.
 	blockedWait = time.Second
 	// lostRace is the wait when another process took what was left at the same moment.
 	lostRace = 10 * time.Millisecond

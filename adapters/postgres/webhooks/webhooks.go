@@ -93,8 +93,8 @@ func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte
 	return nil
 }
 
-// LockWebhook waits until nobody else changes a bot's webhook, and keeps everybody else
-// from it until unlock, or until this process is gone. The lock is a session's: it
+// LockWebhook takes the lock for changing a bot's webhook. Others wait until unlock is called
+// or this process ends. The lock is a session's: it
 // takes no transaction id, which would hold the consumers back.
 func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err error) {
 	conn, err := s.db.Session(ctx, "webhook of "+bot)

@@ -6,8 +6,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
 )
 
 // where is an address of a bot's webhook: the path is what follows /webhook/<bot>/.

@@ -101,6 +101,7 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: a.flow, Blocked: a.Handler.Blocked, Log: a.log}
 	paced.Add(b.name, b.config.Limits())
 	b.worker = &delivery.Worker{
+		Now:     a.now,
 		Senders: map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
 		Policy:  func(d commands.Claimed) delivery.Policy { return b.config.Policy(d.Kind) },
 		Outbox:  a.outbox, Handle: a.tracing.Handle(a.Handler.Handle), Log: a.log,

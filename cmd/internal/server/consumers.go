@@ -34,7 +34,7 @@ func ConsumerGroups() []string {
 
 // subscribe adds the consumer groups to the router.
 func (a *Server) subscribe() {
-	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.Store.Lead(ctx, group) }
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.Store.Subscribe(ctx, group) }
 	for _, p := range projections.All() {
 		pause := ProjectEvery
 		switch p.(type) {
@@ -42,7 +42,7 @@ func (a *Server) subscribe() {
 			pause = a.analysts
 		}
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {
-			return a.Store.LeadTable(ctx, table, p.Version(), a.log)
+			return a.Store.SubscribeTable(ctx, table, p.Version(), a.log)
 		}
 		a.Router.Follow(bus.NewLog(p.Name(), lead, a.log, a.pageCommitted).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
 	}

@@ -157,7 +157,7 @@ func (a *Server) Run(asked context.Context) error {
 	for _, b := range a.Bots.All() {
 		a.accompany(ctx, b)
 	}
-	parts.Go(func() { a.Store.Announce(ctx, a.log) })
+	parts.Go(func() { a.Store.RunNotifier(ctx, a.log) })
 	parts.Go(func() { a.watch(ctx) })
 	parts.Go(func() { a.followBotsFile(ctx) })
 	parts.Go(func() { a.followAddresses(ctx) })

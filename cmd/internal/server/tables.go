@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )

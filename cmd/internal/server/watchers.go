@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/health"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/commands"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // askTelegramEvery is how often Telegram is asked how a webhook does: as often as a person

@@ -140,7 +140,7 @@ func (d Decisions) decide(ctx context.Context, which outbox.Selection, to decisi
 		fmt.Fprintf(d.Out, "%s %s %s %q: %s\n",
 			e.ID, chatOf(e), e.Kind, terminal.OneLine(contentOf(e), columnWidth), outcome)
 	}
-	if err := d.Store.Tell(ctx); err != nil {
+	if err := d.Store.NotifyProcesses(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(d.Out, "%d %s\n", decided, to.done)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )

@@ -13,7 +13,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telegram/fixture"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 

@@ -14,9 +14,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/archive"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
-	"github.com/chatledger/chatledger/cmd/internal/wait"
 	"github.com/chatledger/chatledger/domain"
 )
 
