@@ -8,14 +8,14 @@
 ---------------------------------------------------------------------------------------------------
 
 create schema eventstore;
-comment on schema eventstore is 'What happened, in order, and what is owed to the outside. Written by chatledger only; insert-only except for checkpoints and deliveries.';
+comment on schema eventstore is 'The ledger of events, the outbox and what the program needs to run. Only chatledger writes here.';
 
 -- In another cluster transaction ids start again. After a restore from a dump, `chatledger rebase`
 -- gives this function a body that adds the difference. The function stands between the cluster's
 -- ids and the ledger's wherever they meet. The planner inlines it, so it costs nothing while there
 -- is nothing to add, and a range of ids stays a range of the index when there is.
 create function eventstore.rebased(id xid8) returns xid8 language sql stable parallel safe as 'select id';
-comment on function eventstore.rebased is 'A transaction id of this cluster as the ledger counts them: above every id that was brought along from another cluster.';
+comment on function eventstore.rebased is 'Maps a transaction id of this cluster to one of the ledger: above every id of events restored from another cluster.';
 
 -- +goose StatementBegin
 create function eventstore.require(holds boolean, what text) returns boolean language plpgsql as $$
@@ -26,7 +26,7 @@ begin
     return true;
 end $$;
 -- +goose StatementEnd
-comment on function eventstore.require is 'Ends the transaction when something that must hold does not.';
+comment on function eventstore.require is 'Aborts the transaction with SQLSTATE CL001 unless a condition holds.';
 
 -- One row per stream, written once with its first event: the version of a stream is that of
 -- its last event, so there is nothing here to update, lock or vacuum.
@@ -82,7 +82,7 @@ comment on column eventstore.events.raw is 'The whole update as Telegram sent it
 comment on column eventstore.events.causation_id is 'The event this one answers; null when it came from outside.';
 comment on column eventstore.events.correlation_id is 'The event id of the update that began the chain.';
 comment on column eventstore.events.actor is 'Who caused it: customer, bot, operator:<name>, delivery, ....';
-comment on column eventstore.events.occurred_at is 'When it happened, by the clock of who decided it.';
+comment on column eventstore.events.occurred_at is 'When it happened, by the clock of the process that decided it.';
 comment on column eventstore.events.recorded_at is 'When it was written, by the database''s clock.';
 comment on column eventstore.events.trace is 'Trace context of the request that decided it, as a W3C traceparent; null when it was not sampled.';
 
@@ -117,14 +117,14 @@ create table eventstore.quarantine (
     times       integer not null default 1,
     unique (bot, digest) -- the same body again is counted, not stored again
 );
-comment on table eventstore.quarantine is 'Bodies that came with the right secret and could not be read, kept byte by byte.';
+comment on table eventstore.quarantine is 'Requests with a valid secret token whose body could not be parsed, kept byte by byte.';
 comment on column eventstore.quarantine.id is 'Number of the row.';
 comment on column eventstore.quarantine.bot is 'The bot it was posted to; zendesk:<bot> when Zendesk was to have posted it.';
 comment on column eventstore.quarantine.body is 'The bytes as received.';
 comment on column eventstore.quarantine.digest is 'SHA-256 of the body: the same body again is counted, not stored again.';
-comment on column eventstore.quarantine.reason is 'What was wrong with it.';
-comment on column eventstore.quarantine.received_at is 'When it first came.';
-comment on column eventstore.quarantine.times is 'How often it came.';
+comment on column eventstore.quarantine.reason is 'Why it could not be parsed.';
+comment on column eventstore.quarantine.received_at is 'When it was first received.';
+comment on column eventstore.quarantine.times is 'How often it was received.';
 
 create table eventstore.checkpoints (
     consumer_group text collate "C" primary key,
@@ -135,7 +135,7 @@ create table eventstore.checkpoints (
     updated_at     timestamptz not null default now()
 ) with (fillfactor = 20); -- one hot row per group: leave its page room for in-place versions
 comment on table eventstore.checkpoints is 'How far each consumer group has read the feed: the last event whose effects are committed.';
-comment on column eventstore.checkpoints.consumer_group is 'Name of the group; renaming a group reads history again. "<table> (previous)" is no group but where the table stands that the last rebuild replaced.';
+comment on column eventstore.checkpoints.consumer_group is 'Name of the group; a renamed group reads the feed from its beginning. "<table> (previous)" is the checkpoint of the table that the last rebuild replaced.';
 comment on column eventstore.checkpoints.version is 'Version of the projection that folded the table; 1 for groups that keep no table.';
 comment on column eventstore.checkpoints.transaction_id is 'transaction_id of the last event read.';
 comment on column eventstore.checkpoints.position is 'position of the last event read.';
@@ -246,7 +246,7 @@ create index timers_due on eventstore.timers (due_at);
 comment on table eventstore.timers is 'When time brings something about in a chat: a reminder, the end of a workflow, the answer to a backlog, an overdue ticket. What it brings about is decided by the chat''s events; a row only says when to look.';
 comment on column eventstore.timers.stream_id is 'The chat''s stream.';
 comment on column eventstore.timers.due_at is 'When to look next.';
-comment on column eventstore.timers.taken_until is 'Until when the process that is looking has to be done; null while none is.';
+comment on column eventstore.timers.taken_until is 'End of the lease of the process that handles the timer; null while none does.';
 comment on column eventstore.timers.quiet is 'What is due by the next look is done without a word to the customer: the chat was imported, and it fell due while the archive lay.';
 
 ---------------------------------------------------------------------------------------------------
@@ -263,11 +263,11 @@ create table eventstore.operators (
     last_seen_at timestamptz,
     disabled     boolean not null default false
 );
-comment on table eventstore.operators is 'Who may use the operators'' API, people and programs.';
+comment on table eventstore.operators is 'Operators: people and programs that may use the operators'' API.';
 comment on column eventstore.operators.name is 'Their name, under which events keep what they do.';
 comment on column eventstore.operators.role is 'viewer reads, agent acts on chats, admin takes a chat from another, too.';
 comment on column eventstore.operators.bots is 'Names of the bots whose chats they may see and act on; empty for all there are.';
-comment on column eventstore.operators.token_hash is 'SHA-256 of their token, which nobody keeps.';
+comment on column eventstore.operators.token_hash is 'SHA-256 of the token, which is not stored.';
 comment on column eventstore.operators.password is 'Argon2id hash of the password with which they log in; null for who has a token only.';
 comment on column eventstore.operators.created_at is 'When they were added, or got another token.';
 comment on column eventstore.operators.last_seen_at is 'When they last used the API, to the minute; null when they never did.';
@@ -284,10 +284,10 @@ create index operator_sessions_of on eventstore.operator_sessions (operator);
 -- Expired sessions, to delete them.
 create index operator_sessions_old on eventstore.operator_sessions (expires_at);
 comment on table eventstore.operator_sessions is 'Browsers in which operators are logged in.';
-comment on column eventstore.operator_sessions.session_hash is 'SHA-256 of the cookie, which nobody else keeps.';
-comment on column eventstore.operator_sessions.operator is 'Who is logged in.';
+comment on column eventstore.operator_sessions.session_hash is 'SHA-256 of the session cookie, which is not stored.';
+comment on column eventstore.operator_sessions.operator is 'The operator that is logged in.';
 comment on column eventstore.operator_sessions.created_at is 'When they logged in.';
-comment on column eventstore.operator_sessions.expires_at is 'When they must log in again.';
+comment on column eventstore.operator_sessions.expires_at is 'When the session expires.';
 
 -- Where Telegram may post to, and with which secret token. The token itself is not kept: receivers
 -- compare digests, and the process that registers an address derives its secret from the bot's token.
@@ -371,14 +371,14 @@ revoke execute on function eventstore.remove_updates from public;
 ---------------------------------------------------------------------------------------------------
 
 create schema readmodel;
-comment on schema readmodel is 'Tables for people: rebuilt from the events at any time. Analysts read here.';
+comment on schema readmodel is 'Read model: tables for analysts, which can be rebuilt from the events at any time.';
 
 -- A rebuild makes its tables in schemas that always exist: a process that rebuilds needs no right
 -- to create schemas, with which it could put one in the way of the database's administrators.
 create schema readmodel_rebuild;
-comment on schema readmodel_rebuild is 'Tables that are being folded anew, until they take the place of the live ones.';
+comment on schema readmodel_rebuild is 'Tables that a rebuild is folding, until the swap makes them the live ones.';
 create schema readmodel_previous;
-comment on schema readmodel_previous is 'Tables that the last rebuild of each replaced, for chatledger rebuild --rollback.';
+comment on schema readmodel_previous is 'Tables that the last rebuild of each replaced, kept for chatledger rebuild --rollback.';
 
 create table readmodel.conversations (
     stream_id           text collate "C" primary key,
@@ -485,7 +485,7 @@ create table readmodel.tickets (
 create index tickets_stream on readmodel.tickets (stream_id);
 -- Open tickets by due time, for the queue and for overdue ones.
 create index tickets_open on readmodel.tickets (due_at) where status in ('open', 'assigned');
-comment on table readmodel.tickets is 'Every case a person took or must take, one row each.';
+comment on table readmodel.tickets is 'Tickets: cases for an operator, one row each.';
 comment on column readmodel.tickets.ticket_id is '<bot>:<chat id>#<number of the ticket in this chat>.';
 comment on column readmodel.tickets.stream_id is 'The chat''s stream.';
 comment on column readmodel.tickets.bot is 'Name of the bot.';
@@ -495,7 +495,7 @@ comment on column readmodel.tickets.priority is 'urgent, high, normal or low.';
 comment on column readmodel.tickets.reason is 'Why a person is needed: a rule''s name, failed, asked and the like by the bot''s knowledge, taken_over by an operator who claimed the chat, or an operator''s words.';
 comment on column readmodel.tickets.subject is 'The customer''s words that led to it.';
 comment on column readmodel.tickets.tags is 'What operators have tagged it with, in order.';
-comment on column readmodel.tickets.assignee is 'Who has it; null while nobody does.';
+comment on column readmodel.tickets.assignee is 'The operator it is assigned to; null while it is not assigned.';
 comment on column readmodel.tickets.claimed_by is 'The operator who claimed it last; null when nobody did, or it was released or closed. The claim runs until claimed_until.';
 comment on column readmodel.tickets.claimed_until is 'When that claim runs out, or has; nothing marks that moment.';
 comment on column readmodel.tickets.fence is 'Number of that claim in its chat; 0 when nobody claimed it.';
@@ -528,13 +528,13 @@ select ticket_id, bot, chat_id, priority, status, assignee, reason, subject,
 from readmodel.tickets
 where status in ('open', 'assigned')
 order by array_position(array['urgent', 'high', 'normal', 'low'], priority), due_at, ticket_id;
-comment on view readmodel.ticket_queue is 'Tickets that wait for a person, most urgent first, then by due time.';
+comment on view readmodel.ticket_queue is 'Open and assigned tickets, most urgent first, then by due time.';
 comment on column readmodel.ticket_queue.ticket_id is 'See readmodel.tickets.';
 comment on column readmodel.ticket_queue.bot is 'Name of the bot.';
 comment on column readmodel.ticket_queue.chat_id is 'Telegram''s chat id.';
 comment on column readmodel.ticket_queue.priority is 'urgent, high, normal or low.';
 comment on column readmodel.ticket_queue.status is 'open or assigned.';
-comment on column readmodel.ticket_queue.assignee is 'Who has it; null while nobody does.';
+comment on column readmodel.ticket_queue.assignee is 'The operator it is assigned to; null while it is not assigned.';
 comment on column readmodel.ticket_queue.reason is 'Why a person is needed.';
 comment on column readmodel.ticket_queue.subject is 'The customer''s words that led to it.';
 comment on column readmodel.ticket_queue.opened_at is 'When it was opened.';
@@ -547,7 +547,7 @@ comment on column readmodel.ticket_queue.external_id is 'Its number there.';
 comment on column readmodel.ticket_queue.resolve_by is 'When a person must have closed the case.';
 comment on column readmodel.ticket_queue.resolution_overdue is 'True when that time has passed.';
 comment on column readmodel.ticket_queue.tags is 'What operators have tagged it with.';
-comment on column readmodel.ticket_queue.claimed_by is 'Who is at it now; null when anybody may claim it.';
+comment on column readmodel.ticket_queue.claimed_by is 'The operator whose claim is valid now; null if there is none.';
 
 -- One row per message in either direction. Rows come in the order of time and are changed within
 -- seconds, mostly by the page that brings the answer; an index on a column that changes would
