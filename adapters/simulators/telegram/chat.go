@@ -5,9 +5,8 @@ import (
 	"strconv"
 )
 
-// historyLimit is how many messages one chat remembers; the oldest go first. It
-// keeps a long benchmark from eating the machine and is far above what a test
-// or a page looks at.
+// historyLimit is the number of messages that a chat keeps; the oldest are dropped. It limits
+// the memory of a long benchmark, and is far above what a test or a page reads.
 const historyLimit = 10_000
 
 // smallestSupergroup: Telegram writes the id of a supergroup as -100 followed by

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxControlBytes bounds a control request; an update is the largest.
+// maxControlBytes limits a control request, in bytes; an update is the largest.
 const maxControlBytes = 1 << 20
 
 func (s *Server) routes() *http.ServeMux {
@@ -74,8 +74,8 @@ func (s *Server) chosenBot(w http.ResponseWriter, r *http.Request) (*bot, bool) 
 	return b, b != nil
 }
 
-// readBody decodes a JSON object. Unknown fields are refused: a misspelt one
-// would otherwise silently do nothing.
+// readBody decodes a JSON object. Unknown fields are rejected: a misspelt one
+// would silently do nothing.
 func readBody(r *http.Request, target any) error {
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()

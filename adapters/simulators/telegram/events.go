@@ -22,19 +22,19 @@ type event struct {
 }
 
 const (
-	// maxNotes bounds the passing notes (typing, toasts) a slow page may miss
-	// nothing of; later ones are dropped, as they are stale by then.
+	// maxNotes limits the notes (typing, toasts) that wait for a slow page; later ones are
+	// dropped, because they are stale by then.
 	maxNotes = 100
 
-	// eventPause gathers changes between two writes, so that a benchmark does
-	// not drown an open page.
+	// eventPause gathers changes between two writes, so that a benchmark does not overload an
+	// open page.
 	eventPause = 40 * time.Millisecond
 
 	// eventHeartbeat keeps proxies from closing a quiet stream.
 	eventHeartbeat = 20 * time.Second
 )
 
-// A broadcast tells all open pages.
+// A broadcast sends events to all open pages.
 type broadcast struct {
 	mu        sync.Mutex
 	followers map[*follower]struct{}

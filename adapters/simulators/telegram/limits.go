@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Limits are how often a bot may call before Telegram answers 429. Messages, edits,
+// Limits are the numbers of calls after which Telegram answers 429. Messages, edits,
 // chat actions and answers to buttons count for the bot, all but the last for their
 // chat. 0 is no limit.
 type Limits struct {
@@ -14,15 +14,14 @@ type Limits struct {
 	Chat  int // calls to one private chat in a second, on the average: see burst
 }
 
-// TelegramLimits are those that the Bot API's FAQ names.
+// TelegramLimits are the limits in the Bot API's FAQ.
 var TelegramLimits = Limits{Bot: 30, Group: 20, Chat: 1}
 
 const (
-	// burst is how many calls of one chat are tolerated at once. Telegram tolerates
-	// short bursts and does not say how short.
+	// burst is the number of calls of one chat that are accepted at once. Telegram accepts
+	// short bursts and does not document how short.
 	burst = 5
-	// floodBan is how long a bot that calls too often is to wait. A call during a ban
-	// begins it anew.
+	// floodBan is the wait after too many calls. A call during a ban starts it again.
 	floodBan = 3 * time.Second
 )
 
@@ -32,7 +31,7 @@ type Floods struct {
 	During int64 `json:"during"` // a ban had begun
 }
 
-// flow counts calls by when they arrived.
+// flow counts calls by the time of their arrival.
 type flow struct {
 	mu     sync.Mutex
 	limits Limits
@@ -40,13 +39,13 @@ type flow struct {
 	calls  map[limited]*calls
 }
 
-// limited is what a limit is about: a chat of a bot, or all of a bot's when it is 0.
+// limited is the key of a limit: a chat of a bot, or all chats of a bot when it is 0.
 type limited struct {
 	bot  *bot
 	chat int64
 }
 
-// calls are what is remembered for one limit.
+// calls is the state of one limit.
 type calls struct {
 	recent []time.Time // within the limit's time, oldest first
 	level  float64     // of a bucket that leaks at the limit's rate
@@ -54,15 +53,14 @@ type calls struct {
 	banned time.Time // until then
 }
 
-// Limit makes the simulator hold bots to limits from now on; the zero Limits let
-// everything through.
+// Limit applies limits from now on; the zero Limits accept every call.
 func (s *Server) Limit(l Limits) {
 	s.flow.mu.Lock()
 	defer s.flow.mu.Unlock()
 	s.flow.limits, s.flow.calls = l, map[limited]*calls{}
 }
 
-// refuse counts a call, and is what the call is answered when it comes too often.
+// refuse counts a call, and returns the error for a call beyond the limit.
 func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiError {
 	switch method {
 	case "answerCallbackQuery":
@@ -95,8 +93,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 	return tooManyRequests(int64(floodBan.Seconds()))
 }
 
-// count takes a call into what is remembered for a limit, and tells whether it came
-// too often, or during a ban.
+// count counts a call against a limit, and reports whether it is beyond the limit or during
+// a ban.
 func (f *flow) count(of limited, now time.Time, fits func(*calls) bool) bool {
 	c := f.calls[of]
 	if c == nil {
@@ -115,7 +113,7 @@ func (f *flow) count(of limited, now time.Time, fits func(*calls) bool) bool {
 	return true
 }
 
-// within tells whether there are no more calls than the limit in any span of time.
+// within reports whether no span of time has more calls than the limit.
 func (c *calls) within(now time.Time, limit int, span time.Duration) bool {
 	for len(c.recent) > 0 && now.Sub(c.recent[0]) >= span {
 		c.recent = c.recent[1:]
@@ -124,7 +122,7 @@ func (c *calls) within(now time.Time, limit int, span time.Duration) bool {
 	return len(c.recent) <= limit
 }
 
-// leaks tells whether calls come no faster than a rate, but for a burst.
+// leaks reports whether calls, except for a burst, are no faster than a rate.
 func (c *calls) leaks(now time.Time, perSecond float64) bool {
 	c.level = max(0, c.level-now.Sub(c.last).Seconds()*perSecond) + 1
 	c.last = now

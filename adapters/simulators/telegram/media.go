@@ -15,8 +15,7 @@ const (
 	maxAlbum   = 10
 )
 
-// Media is a file that the bot sent. The simulator keeps no files: it takes any id
-// for one that Telegram knows.
+// Media is a file that the bot sent. The simulator stores no files: it accepts any id.
 type Media struct {
 	Kind   string `json:"kind"` // photo, document or voice
 	FileID string `json:"file_id"`

@@ -5,18 +5,18 @@ import (
 	"net/http"
 )
 
-// A group that becomes a supergroup gets another id. Telegram says so in each of the
-// two chats, whose updates overtake each other, and to who writes to the old one.
+// A group that becomes a supergroup gets another id. Telegram tells it in both chats, whose
+// updates can overtake each other, and in the error of a call to the old one.
 
-// movedTo is the answer to who writes to a group that became a supergroup.
+// movedTo is the error of a call to a group that became a supergroup.
 func movedTo(supergroup int64) *apiError {
 	fault := badRequest("group chat was upgraded to a supergroup chat")
 	fault.migrateTo = supergroup
 	return fault
 }
 
-// Upgrade makes a supergroup of a group of the default bot, without a word in
-// either chat.
+// Upgrade makes a group of the default bot a supergroup, without a service message in either
+// chat.
 func (s *Server) Upgrade(group, supergroup int64) {
 	b := s.bots[0]
 	b.mu.Lock()
@@ -24,14 +24,14 @@ func (s *Server) Upgrade(group, supergroup int64) {
 	b.upgrade(group, supergroup)
 }
 
-// Migrate is Upgrade, and both chats say so.
+// Migrate is Upgrade with a service message in both chats.
 func (s *Server) Migrate(group, supergroup int64) {
 	s.Upgrade(group, supergroup)
 	s.SayMigrated(group)
 	s.SayMigrated(supergroup)
 }
 
-// SayMigrated is the service message of one of the two chats.
+// SayMigrated writes the service message of one of the two chats.
 func (s *Server) SayMigrated(chatID int64) {
 	b := s.bots[0]
 	b.mu.Lock()

@@ -1,14 +1,14 @@
-// Package telegramsim imitates Telegram: the Bot API that bots call, the
+// Package telegramsim simulates Telegram: the Bot API that bots call, the
 // webhook that delivers updates to them, and the customers who write to them.
-// The development server, the end-to-end tests and the benchmarks all talk to
-// it instead of to Telegram.
+// The development server, the end-to-end tests and the benchmarks use it instead
+// of Telegram.
 //
-// It promises Telegram's manners rather than its features: the envelope, status
+// It keeps Telegram's rules rather than its features: the envelope, status
 // codes and descriptions of the Bot API; one update in flight per chat; the
 // retry schedule and the expiry of updates; a secret that only the webhook
-// request shows. Everything is in memory and gone with the Server.
+// request shows. Everything is in memory.
 //
-// Server is an http.Handler with four doors:
+// Server is an http.Handler with four parts:
 //
 //	/bot<token>/<method>   the Bot API                        botapi.go
 //	(outgoing)             webhook deliveries                 webhook.go
@@ -58,7 +58,7 @@ type Options struct {
 	// dates) stays in real seconds.
 	RetryUnit time.Duration
 
-	// Patience is how long waits whose other side lives in real time last at least,
+	// Patience is the least length of waits for the bot, which runs in real time,
 	// however short the unit is: for a webhook's answer, and for the answer to a button.
 	// 0 means time.Second; a bot on a busy machine may need more.
 	Patience time.Duration
@@ -72,7 +72,7 @@ type Options struct {
 	FirstUpdateID int64
 }
 
-// Server is Telegram's side. Use New; the zero value does not work.
+// Server is the simulated Telegram. Use New; the zero value does not work.
 type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
@@ -100,7 +100,7 @@ type Server struct {
 const idleConnections = 2 * maxMaxConnections
 
 // New builds a Server. It panics when the options name no bot, or a token
-// without its numeric id: both are mistakes of the program, not of the world.
+// without its numeric id: both are mistakes of the programmer.
 func New(options Options) *Server {
 	if len(options.Bots) == 0 {
 		panic("telegramsim: Options.Bots is empty; give at least one bot")
@@ -118,7 +118,7 @@ func New(options Options) *Server {
 				MaxIdleConnsPerHost: idleConnections,
 				IdleConnTimeout:     90 * time.Second,
 			},
-			// Telegram takes a redirect for a failure.
+			// Telegram treats a redirect as a failure.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
