@@ -25,8 +25,8 @@ func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 	return chat.RecordModel{Delivery: delivery, Ask: a.Ask, At: at}
 }
 
-// oweModel is the delivery that asks a model. A chat's questions go out in order, in a
-// lane of their own: an answer that takes long holds no message back.
+// askModel completes the delivery that asks a model. The questions of a chat have an ordering
+// key of their own, so that a slow answer delays no message.
 func askModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
 	d.Kind, d.Destination, d.OrderingKey = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID, 10)
 	d.Payload = AskModel{e.Ask, e.Messages, e.Tools, e.Tokens, e.Until}

@@ -10,14 +10,14 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Delivery is an effect that is owed to the outside, one per event that asks for it.
+// Delivery is an effect outside of chatledger: one for each event that asks for one.
 type Delivery struct {
 	ID          uuid.UUID // of that event
 	Stream      domain.StreamID
 	Version     domain.Version
 	Kind        domain.DeliveryKind
 	Destination string
-	OrderingKey string // effects of one lane go out in order
+	OrderingKey string // deliveries of one key are sent one after the other
 	Payload     any    // encoded as JSON
 	Priority    int    // higher goes first
 	Correlation uuid.UUID
@@ -100,7 +100,7 @@ func ExternalID(stream domain.StreamID, ticket string) string {
 	return string(stream) + "/" + ticket
 }
 
-// Claimed is a delivery in the hands of one worker until its lease runs out.
+// Claimed is a delivery that a worker has leased.
 type Claimed struct {
 	Delivery
 	Body     []byte // the payload as JSON
@@ -110,7 +110,7 @@ type Claimed struct {
 	Fence    int64  // number of the lease
 	Deadline time.Time
 	Age      time.Duration // since it was decided, or retried by an operator
-	Closed   bool          // its chat or its bot may be closed to calls (see Leave)
+	Closed   bool          // its chat or its bot may be closed to calls (see Permit)
 	Trace    string        // of the event that asks for it
 }
 
@@ -119,7 +119,7 @@ type Outcome struct {
 	State     domain.DeliveryState
 	After     time.Duration // to retry: not before this long; 0 leaves it to the worker
 	Untried   bool          // no call was made, which does not count as an attempt
-	Cause     Cause         // to retry: Flooded or WrongToken, when that is why
+	Cause     Cause         // to retry: CauseFlood or CauseToken, if it is one of these
 	MovedTo   int64         // to retry: the group has this chat id now
 	Reason    string        // when not done
 	Answer    []byte        // JSON of what the other side said, for the ledger

@@ -69,8 +69,8 @@ func Migrate(r domain.Recorded, now time.Time) (Request, bool) {
 	return request, true
 }
 
-// Owe is the policy that turns a decided effect into a delivery. It is false for
-// events that ask for none.
+// Enqueue is the policy that turns an event which asks for an effect into a delivery. It
+// returns false for other events.
 func Enqueue(r domain.Recorded) (Delivery, bool) {
 	chatID, inChat := r.Stream.Chat()
 	if !inChat {
@@ -87,8 +87,8 @@ func Enqueue(r domain.Recorded) (Delivery, bool) {
 			d.Priority = PriorityBot
 		}
 	case chat.ButtonAnswered:
-		// A lane of its own: the answer must come within 150 s, however long the
-		// chat's line of messages is.
+		// A key of its own: the answer must be sent within 150 s, however many messages of the
+		// chat are waiting.
 		d.Kind, d.Destination, d.OrderingKey = domain.KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
@@ -134,8 +134,8 @@ func toolDestination(tool string) string {
 	return "crm"
 }
 
-// toolLane is a chat's at each place, so that what it asks for is done in order. Who the
-// customer is nobody waits for.
+// toolOrderingKey returns one key for each chat and destination, so that requests are sent in
+// order. Nothing waits for the look-up of the customer, which has its own key.
 func toolOrderingKey(e chat.ToolRequested, bot string, chatID int64) string {
 	place := toolDestination(e.Tool)
 	if e.For == chat.ForCustomer {
@@ -147,7 +147,8 @@ func toolOrderingKey(e chat.ToolRequested, bot string, chatID int64) string {
 // deskTag marks the tickets that are ours at another desk.
 const deskTag = "chatledger"
 
-// deskLane is one ticket's: it must be there before anything is said about it.
+// deskOrderingKey returns one key for each ticket: the ticket must exist at the other desk
+// before updates of it are sent.
 func deskOrderingKey(desk string, stream domain.StreamID, ticket string) string {
 	return desk + "-" + strings.TrimPrefix(string(stream), "chat-") + ticket
 }

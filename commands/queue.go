@@ -10,50 +10,49 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// ErrBusy says that more requests wait than can be held; the sender should come
-// back later.
-var ErrBusy = errors.New("too many requests are waiting")
+// ErrBusy rejects a request because too many are waiting. The sender should retry later.
+var ErrBusy = errors.New("too many requests are waiting: retry later")
 
-// ErrClosed says that the handler is stopping.
-var ErrClosed = errors.New("stopping: no new requests are taken")
+// ErrClosed rejects a request because the handler is stopping.
+var ErrClosed = errors.New("stopping: new requests are rejected")
 
 const (
-	// Requests waiting over all streams. With 1 KiB bodies that is some 20 MiB,
-	// and at 5,000/s two seconds of work, below any sender's timeout.
+	// maxWaiting bounds the requests that wait, over all streams. With bodies of 1 KiB they
+	// take some 20 MiB. At 5,000/s they are two seconds of work, below any sender's timeout.
 	maxWaiting = 10_000
-	// Requests of one stream in one commit: keeps one flooding chat from making
-	// the commit of all the others slow.
+	// maxTaken bounds the requests of one stream in one commit, so that one flooding chat does
+	// not slow down the commits of all others.
 	maxTaken = 64
 )
 
-// pending is a request that somebody waits for.
+// pending is a request whose caller waits.
 type pending struct {
 	Request
 	result   Result
 	err      error
-	refusal  error     // of this round's decision; another round may decide otherwise
+	refusal  error     // of this try's decision; another try may decide otherwise
 	repeated bool      // its update was received before
-	since    time.Time // it waits, when its trace is sampled
-	due      time.Time // not to be decided before, for stragglers to be sorted in
+	since    time.Time // when it began to wait, if its trace is sampled
+	due      time.Time // not decided before this time, so that late updates can be sorted in
 	done     chan struct{}
 }
 
-// settled tells whether no further decision is wanted.
+// settled reports whether the request needs no further decision.
 func (p *pending) settled() bool { return p.err != nil || p.repeated }
 
-// line is the queue of one stream. It is in the hands of at most one carrier.
+// streamQueue is the queue of one stream. At most one committer holds it.
 type streamQueue struct {
 	stream     domain.StreamID
 	waiting    []*pending
-	taken      []*pending // by the carrier that holds the line
+	taken      []*pending // by the committer that holds the queue
 	stale      bool       // the state in memory is behind the store
 	fresh      bool       // base was just read from the store
 	unreadable error      // why there is no base
-	base       folded     // what taken was decided upon
-	decided    folded     // and where that leads
+	base       folded     // the state that the decisions start from
+	decided    folded     // the state after the decisions
 }
 
-// finish answers those that were taken.
+// finish returns the results of the taken requests to their callers.
 func (l *streamQueue) finish() {
 	for _, p := range l.taken {
 		if p.repeated {
@@ -70,8 +69,8 @@ func (l *streamQueue) finish() {
 	l.taken, l.stale = nil, false
 }
 
-// drop takes out of the line what the store will never accept, and tells
-// whether the rest can be tried again.
+// drop finishes the requests that the store will never accept, and reports whether the rest
+// can be tried again.
 func (l *streamQueue) drop(err error) bool {
 	var repeated Repeated
 	var fenced Fenced
@@ -95,8 +94,8 @@ func (l *streamQueue) drop(err error) bool {
 	}
 }
 
-// sortUpdates puts the updates among the taken requests into the order of their
-// ids, each in a place that an update held before.
+// sortUpdates sorts the updates among the taken requests by id. Other requests keep their
+// places.
 func (l *streamQueue) sortUpdates() {
 	var places []int
 	var updates []*pending
@@ -111,32 +110,32 @@ func (l *streamQueue) sortUpdates() {
 	}
 }
 
-// lines hands streams with waiting requests to carriers, oldest first.
+// queues hands the queues of streams with waiting requests to committers, oldest first.
 type queues struct {
 	mu         sync.Mutex
-	idle       *sync.Cond                       // told when nothing waits and nothing is carried
-	byID       map[domain.StreamID]*streamQueue // every line that waits or is carried
+	idle       *sync.Cond                       // signalled when nothing waits and no batch is being committed
+	byID       map[domain.StreamID]*streamQueue // every queue that waits or is being committed
 	ready      []*streamQueue
 	waiting    int    // requests
 	committing int    // batches
-	committers int    // batches that may be carried at once
-	due        func() // carries lines whose wait is over
+	committers int    // batches that may be committed at the same time
+	due        func() // commits queues whose wait is over
 	closed     bool
 }
 
-func newQueues(carriers int, due func()) *queues {
-	ls := &queues{byID: map[domain.StreamID]*streamQueue{}, committers: carriers, due: due}
-	ls.idle = sync.NewCond(&ls.mu)
-	return ls
+func newQueues(committers int, due func()) *queues {
+	qs := &queues{byID: map[domain.StreamID]*streamQueue{}, committers: committers, due: due}
+	qs.idle = sync.NewCond(&qs.mu)
+	return qs
 }
 
-// add queues a request. Its stream becomes ready at once, or after the wait that
-// the first of its requests asks for, so that stragglers can be sorted in.
-func (ls *queues) add(p *pending) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if ls.closed || ls.waiting >= maxWaiting {
-		if p.err = ErrBusy; ls.closed {
+// add queues a request. Its stream becomes ready at once, or after the Wait of the first
+// request in the queue, so that late updates can be sorted in.
+func (qs *queues) add(p *pending) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if qs.closed || qs.waiting >= maxWaiting {
+		if p.err = ErrBusy; qs.closed {
 			p.err = ErrClosed
 		}
 		close(p.done)
@@ -145,80 +144,80 @@ func (ls *queues) add(p *pending) {
 	if p.Wait > 0 {
 		p.due = time.Now().Add(p.Wait)
 	}
-	ls.waiting++
-	l := ls.byID[p.Stream]
+	qs.waiting++
+	l := qs.byID[p.Stream]
 	if l != nil {
 		l.waiting = append(l.waiting, p)
 		return
 	}
 	l = &streamQueue{stream: p.Stream, waiting: []*pending{p}}
-	ls.byID[p.Stream] = l
-	ls.schedule(l)
+	qs.byID[p.Stream] = l
+	qs.schedule(l)
 }
 
-// schedule makes a line ready when the first of its requests is due.
-func (ls *queues) schedule(l *streamQueue) {
+// schedule makes a queue ready when its first request is due.
+func (qs *queues) schedule(l *streamQueue) {
 	first := l.waiting[0]
 	if wait := time.Until(first.due); !first.due.IsZero() && wait > 0 {
 		time.AfterFunc(wait, func() {
-			ls.mu.Lock()
-			ls.ready = append(ls.ready, l)
-			ls.mu.Unlock()
-			ls.due()
+			qs.mu.Lock()
+			qs.ready = append(qs.ready, l)
+			qs.mu.Unlock()
+			qs.due()
 		})
 		return
 	}
-	ls.ready = append(ls.ready, l)
+	qs.ready = append(qs.ready, l)
 }
 
-// take hands out up to n ready lines as one batch; nil when none is ready, or
-// enough are carried already: their carriers will come back for the rest.
-func (ls *queues) take(n int) []*streamQueue {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if ls.committing == ls.committers {
+// take returns up to n ready queues as one batch. It returns nil when none is ready, or when
+// all committers are busy: they take the rest when they are done.
+func (qs *queues) take(n int) []*streamQueue {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	if qs.committing == qs.committers {
 		return nil
 	}
-	return ls.next(n)
+	return qs.next(n)
 }
 
-// exchange takes a carried batch back and hands out the next one, if any is ready.
-// Lines with new requests are scheduled again.
-func (ls *queues) release(batch []*streamQueue, n int) []*streamQueue {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.committing--
+// release takes back a committed batch and returns the next one, if any is ready. Queues with
+// new requests are scheduled again.
+func (qs *queues) release(batch []*streamQueue, n int) []*streamQueue {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	qs.committing--
 	for _, l := range batch {
 		if len(l.waiting) > 0 {
-			ls.schedule(l)
+			qs.schedule(l)
 		} else {
-			delete(ls.byID, l.stream)
+			delete(qs.byID, l.stream)
 		}
 	}
-	next := ls.next(n)
-	if ls.committing == 0 && len(ls.byID) == 0 {
-		ls.idle.Broadcast()
+	next := qs.next(n)
+	if qs.committing == 0 && len(qs.byID) == 0 {
+		qs.idle.Broadcast()
 	}
 	return next
 }
 
-func (ls *queues) next(n int) []*streamQueue {
-	n = min(n, len(ls.ready))
+func (qs *queues) next(n int) []*streamQueue {
+	n = min(n, len(qs.ready))
 	if n == 0 {
 		return nil
 	}
-	ls.committing++
-	batch := slices.Clone(ls.ready[:n])
-	ls.ready = slices.Delete(ls.ready, 0, n)
+	qs.committing++
+	batch := slices.Clone(qs.ready[:n])
+	qs.ready = slices.Delete(qs.ready, 0, n)
 	for _, l := range batch {
 		l.take()
-		ls.waiting -= len(l.taken)
+		qs.waiting -= len(l.taken)
 	}
 	return batch
 }
 
-// take moves waiting requests into the carrier's hands, updates in order of
-// their ids when there are more than fit.
+// take moves up to maxTaken waiting requests to the committer. When there are more, updates
+// are sorted by id first.
 func (l *streamQueue) take() {
 	l.taken, l.waiting = l.waiting, nil
 	if len(l.taken) > maxTaken {
@@ -227,12 +226,12 @@ func (l *streamQueue) take() {
 	}
 }
 
-// close refuses what comes from now on and waits for what came before.
-func (ls *queues) close() {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	ls.closed = true
-	for ls.committing > 0 || len(ls.byID) > 0 {
-		ls.idle.Wait()
+// close rejects new requests and waits until the earlier ones are finished.
+func (qs *queues) close() {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	qs.closed = true
+	for qs.committing > 0 || len(qs.byID) > 0 {
+		qs.idle.Wait()
 	}
 }

@@ -8,27 +8,27 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Ask asks whether a call by a bot may be made now. Chat has no name when the call
-// concerns no chat.
+// PermitRequest asks a rate limiter whether a bot may make a call now. Chat has no name when
+// the call concerns no chat.
 type PermitRequest struct{ Bot, Chat Share }
 
-// Share is what one call takes of a limit.
+// Share is the part of a rate limit that one call uses.
 type Share struct {
-	Name  domain.StreamID // whose limit it is
+	Name  domain.StreamID // the bot or chat that the limit is for
 	Every time.Duration   // the call uses the limit up for this long; 0 is no limit
 	Slack time.Duration   // and may, when it is used up for no longer than this
 }
 
-// Leave answers an Ask.
+// Permit is a rate limiter's answer to a PermitRequest.
 type Permit struct {
-	Wait   time.Duration // 0: the call may be made. Else it must not be asked for sooner
-	Chat   bool          // it is the chat that has to wait, and not the bot
-	Cause  Cause         // why; empty when it is only a limit
+	Wait   time.Duration // 0: the call may be made; otherwise ask again after this time
+	Chat   bool          // the chat has to wait, not the bot
+	Cause  Cause         // the reason for the wait; empty for a plain rate limit
 	Reason string        // what Telegram said
-	Probe  bool          // the call finds out whether the bot's token is right again
+	Probe  bool          // the call tests whether the bot's token is right again
 }
 
-// Cause is why a chat or a bot is not to be called.
+// Cause is the reason for which a chat or a bot must not be called.
 type Cause string
 
 // Causes.
@@ -38,27 +38,27 @@ const (
 	CauseBlocked Cause = "blocked" // the customer does not want messages
 )
 
-// Typing is shown to a customer while something that the answer needs is made.
+// Typing returns the delivery that shows the customer that an answer is being prepared.
 func Typing(stream domain.StreamID) Claimed {
 	return Claimed{Delivery: Delivery{Stream: stream, Kind: domain.KindTyping, Priority: PriorityTyping}, Closed: true}
 }
 
-// CallsTo is the chat that a delivery's call concerns: for a message that of its lane,
-// which goes along when a group moves to another chat id.
+// CallsTo returns the chat that a delivery's call concerns. For a message it is the chat of
+// the ordering key, which changes when a group gets another chat id.
 func (c Claimed) CallsTo() domain.StreamID {
-	lane := domain.StreamID(c.OrderingKey)
-	if _, ok := lane.Chat(); ok && c.Kind == domain.KindSendMessage {
-		return lane
+	key := domain.StreamID(c.OrderingKey)
+	if _, ok := key.Chat(); ok && c.Kind == domain.KindSendMessage {
+		return key
 	}
 	return c.Stream
 }
 
-// ProbeEvery is how far apart calls are that try whether a wrong token is right again:
-// only a person can mend it.
+// ProbeInterval is the time between calls that test whether a rejected token is right again.
+// Only an operator can correct it.
 const ProbeInterval = time.Minute
 
-// Blocked tells whether a chat does not want messages, by all that is stored of it:
-// another process may know better than the memory of this one.
+// Blocked reports whether the customer has blocked the bot. It updates the cached state from
+// the store first, because another process may have received the update.
 func (h *Handler) Blocked(ctx context.Context, stream domain.StreamID) (bool, error) {
 	known, _ := h.states.Peek(stream)
 	if known.version == 0 {

@@ -146,16 +146,16 @@ func Evolve(s State, event domain.Event) State {
 		s = s.heard(e.Update, e.Date)
 		s.TopMessage = max(s.TopMessage, e.MessageID)
 		if e.Album != "" {
-			s.Albums = keep(s.Albums, Album{e.Album, e.Text != ""}, albumsMax)
+			s.Albums = domain.KeepLast(s.Albums, Album{e.Album, e.Text != ""}, albumsMax)
 		}
 		if !e.OverLimit && !e.Continues {
-			s.Answerable = keep(s.Answerable, e.Date.Unix(), MaxLimit)
+			s.Answerable = domain.KeepLast(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
 		if e.TooFast {
 			s.ToldTooFast = e.Date
 		}
 		if e.Text != "" {
-			s = s.said(shorten(e.Text, recentCut))
+			s = s.said(domain.Shorten(e.Text, recentCut))
 		}
 		if !e.Late {
 			s = s.about(e)
@@ -227,7 +227,7 @@ func Evolve(s State, event domain.Event) State {
 	case TicketOpened:
 		s.Tickets++
 		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due, Resolve: e.Resolve}
-		if e.Subject != shorten(s.LastText, subjectMax) { // others have come since
+		if e.Subject != domain.Shorten(s.LastText, subjectMax) { // others have come since
 			s.Ticket = s.Ticket.hear(transcriptLine(s.Customer, e.Subject, nil))
 		}
 		if s.LastText != "" {
@@ -252,7 +252,7 @@ func Evolve(s State, event domain.Event) State {
 	case TicketReferred:
 		s.Ticket.Desk, s.Ticket.Said = e.Desk, nil
 	case AgentActed:
-		s.AgentActs = keep(s.AgentActs, e.ID, actsKept)
+		s.AgentActs = domain.KeepLast(s.AgentActs, e.ID, actsKept)
 	case ReplyQueued:
 		if e.Author.Kind == Person {
 			s.Ticket = s.Ticket.hear(e.transcriptLine())
@@ -275,7 +275,7 @@ func Evolve(s State, event domain.Event) State {
 // heard remembers an update. Update ids start anew after a quiet week, possibly
 // lower, so a lower one that is not late begins the new numbering.
 func (s State) heard(u Update, at time.Time) State {
-	s.Heard = keep(s.Heard, u.Key, heardMax)
+	s.Heard = domain.KeepLast(s.Heard, u.Key, heardMax)
 	if !u.Late {
 		s.LastUpdate = u.ID
 		if !at.IsZero() {
@@ -290,7 +290,7 @@ func (s State) heard(u Update, at time.Time) State {
 func (s State) about(e MessageReceived) State {
 	s.Thread = e.Thread
 	if e.Text != "" {
-		s.LastText = shorten(e.Text, saidMax)
+		s.LastText = domain.Shorten(e.Text, saidMax)
 	}
 	s.Customer = e.From.called()
 	return s
@@ -323,33 +323,16 @@ type Said struct {
 // said keeps a text.
 func (s State) said(text string) State {
 	again := s.RecentAt == s.Answered && slices.ContainsFunc(s.Recent, func(before Said) bool { return before.Text == text })
-	s.Recent, s.RecentAt = keep(s.Recent, Said{text, again}, recentMax), s.Answered
+	s.Recent, s.RecentAt = domain.KeepLast(s.Recent, Said{text, again}, recentMax), s.Answered
 	return s
 }
 
 func (b Backlog) add(w Waiting, to domain.Version) Backlog {
-	return Backlog{Messages: keep(b.Messages, w, backlogMax), Count: b.Count + 1, To: to, At: w.At}
+	return Backlog{Messages: domain.KeepLast(b.Messages, w, backlogMax), Count: b.Count + 1, To: to, At: w.At}
 }
 
 // due sets the times of a ticket anew.
 func (t Ticket) due(response, resolution time.Time) Ticket {
 	t.Due, t.Resolve, t.Breached = response, resolution, nil
 	return t
-}
-
-// keep returns the last n of list and item, leaving list alone: states are shared.
-func keep[T any](list []T, item T, n int) []T {
-	if len(list) >= n {
-		list = list[len(list)-n+1:]
-	}
-	return append(slices.Clip(list), item)
-}
-
-func shorten(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return text[:i] + "…"
-		}
-	}
-	return text
 }

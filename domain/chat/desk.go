@@ -143,7 +143,7 @@ func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
 // hear keeps what is said about an open ticket until it is referred to a desk.
 func (t Ticket) hear(line string) Ticket {
 	if t.Desk == "" && (t.Status == Open || t.Status == Assigned) {
-		t.Said = keep(t.Said, shorten(line, saidMax), saidKept)
+		t.Said = domain.KeepLast(t.Said, domain.Shorten(line, saidMax), saidKept)
 	}
 	return t
 }

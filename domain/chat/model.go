@@ -379,7 +379,7 @@ func (x *Exchange) skipped(e DeliverySkipped) {
 // confirm is withdrawn: they have something else to say.
 func (x *Exchange) joined(e ExchangeJoined) {
 	x.To, x.By, x.MessageID, x.Round, x.Tokens, x.Until = e.To, e.By, e.Message, 0, 0, e.Until
-	x.Later = keep(x.Later, llm.Message{Role: llm.Customer, Text: e.Text}, laterMax)
+	x.Later = domain.KeepLast(x.Later, llm.Message{Role: llm.Customer, Text: e.Text}, laterMax)
 	for i, p := range x.Calls {
 		if p.ID == x.Confirm.Call && x.Confirm.Number != 0 {
 			x.Calls[i].Problem = "the customer did not confirm it, and wrote this instead"

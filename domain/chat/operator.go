@@ -309,7 +309,7 @@ func (s informed) tag(do Tag) ([]domain.Event, error) {
 	}
 	for _, t := range slices.Concat(do.Add, do.Remove) {
 		if !tag.MatchString(t) {
-			return nil, fmt.Errorf("%q: %w", shorten(t, subjectMax), ErrTag)
+			return nil, fmt.Errorf("%q: %w", domain.Shorten(t, subjectMax), ErrTag)
 		}
 	}
 	e := TicketTagged{Ticket: s.Ticket.ID}
@@ -337,7 +337,7 @@ func (s informed) setPriority(do SetPriority) ([]domain.Event, error) {
 	case !s.WithPerson():
 		return nil, fmt.Errorf("set priority: %w", ErrNoTicket)
 	case !do.Priority.Valid():
-		return nil, fmt.Errorf("set priority: %q: %w", shorten(string(do.Priority), subjectMax), ErrPriority)
+		return nil, fmt.Errorf("set priority: %q: %w", domain.Shorten(string(do.Priority), subjectMax), ErrPriority)
 	case do.Priority == s.Ticket.Priority:
 		return nil, nil
 	}
@@ -349,7 +349,7 @@ func (s informed) setPriority(do SetPriority) ([]domain.Event, error) {
 func (s State) followOperator(event domain.Event) State {
 	switch e := event.(type) {
 	case OperatorActed:
-		s.Operated = keep(s.Operated, Operated{keyOf(e.Operator, e.Key), e.Fingerprint}, operatedKept)
+		s.Operated = domain.KeepLast(s.Operated, Operated{keyOf(e.Operator, e.Key), e.Fingerprint}, operatedKept)
 	case TicketClaimed:
 		s.Fence = e.Fence
 		s.Ticket.Lease = Lease{e.Operator, e.Fence, e.Until}

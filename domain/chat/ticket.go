@@ -73,7 +73,7 @@ func decideTicket(s informed, command Command) ([]domain.Event, error) {
 func (s informed) open(why dialog.HandOver, at time.Time) TicketOpened {
 	due, resolve := s.knowledge().Due(why.Priority, at)
 	return TicketOpened{
-		Ticket: fmt.Sprintf("#%d", s.Tickets+1), Reason: why.Reason, Subject: shorten(s.LastText, subjectMax),
+		Ticket: fmt.Sprintf("#%d", s.Tickets+1), Reason: why.Reason, Subject: domain.Shorten(s.LastText, subjectMax),
 		Priority: why.Priority, At: at, Due: due, Resolve: resolve,
 	}
 }

@@ -24,7 +24,7 @@ func respond(s informed, c Respond) []domain.Event {
 		return nil
 	}
 	if isMessage && s.waited(m, c.At) {
-		waiting := &Waiting{Text: shorten(m.Text, saidMax), By: m.From.ID, Sent: m.Date, At: c.At}
+		waiting := &Waiting{Text: domain.Shorten(m.Text, saidMax), By: m.From.ID, Sent: m.Date, At: c.At}
 		return []domain.Event{Understood{Answer: Answer{c.To}, Intent: dialog.Waited, Confidence: 1, Knowledge: s.knowledge().Hash, Waits: waiting}}
 	}
 	if isMessage && m.Album != "" && m.Text == "" {
@@ -32,7 +32,7 @@ func respond(s informed, c Respond) []domain.Event {
 	}
 	if isMessage {
 		s.State = s.about(m) // others may have come since
-		s.Recent = without(s.Recent, shorten(m.Text, recentCut))
+		s.Recent = without(s.Recent, domain.Shorten(m.Text, recentCut))
 	}
 	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
 	if s.WithPerson() {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/chatledger/chatledger/domain"
 )
 
 // TooFast tells a customer who writes faster than the limit that they do.
@@ -25,7 +27,7 @@ func CatchUp(c Context, said []string, count int, act Act) Turn {
 	}
 	for _, text := range said {
 		if text = strings.Join(strings.Fields(text), " "); text != "" {
-			lines = append(lines, "• "+shorten(text, lineMax))
+			lines = append(lines, "• "+domain.Shorten(text, lineMax))
 		}
 	}
 	act.Text = t.wanted(said)
@@ -50,15 +52,6 @@ func (t *talk) wanted(said []string) (text string) {
 		u := t.Knowledge.Understand(one, t.Language)
 		if topic := t.Knowledge.Topics[u.Intent]; topic.known() && !topic.Courtesy || t.Run.Active() && one != "" {
 			return one
-		}
-	}
-	return text
-}
-
-func shorten(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return text[:i] + "…"
 		}
 	}
 	return text

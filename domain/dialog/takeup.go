@@ -3,6 +3,8 @@ package dialog
 import (
 	"strings"
 	"time"
+
+	"github.com/chatledger/chatledger/domain"
 )
 
 // Who comes back to a workflow that has expired, and writes what it had asked for, is
@@ -53,7 +55,7 @@ func (t *talk) offerTakeUp() {
 		offer.Number = t.Run.TakeUp.Number + 1
 	}
 	t.turn.TakeUp = offer
-	t.say(t.word(WordTakeUp, map[string]string{"text": shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
+	t.say(t.word(WordTakeUp, map[string]string{"text": domain.Shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
 		t.takeUpButtons(offer)...)
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -99,4 +100,6 @@ func (b Briefing) situation() string {
 }
 
 // oneLine keeps a name from looking like a line of the instructions.
-func oneLine(text string) string { return shorten(strings.Join(strings.Fields(text), " "), lineMax) }
+func oneLine(text string) string {
+	return domain.Shorten(strings.Join(strings.Fields(text), " "), lineMax)
+}

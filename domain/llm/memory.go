@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
@@ -37,7 +38,7 @@ type Line struct {
 
 // Hear adds a message.
 func (m Memory) Hear(l Line) Memory {
-	if l.Text = shorten(l.Text, lineMax); l.Text == "" {
+	if l.Text = domain.Shorten(l.Text, lineMax); l.Text == "" {
 		return m
 	}
 	if len(m.Lines) == linesMax {
@@ -46,7 +47,7 @@ func (m Memory) Hear(l Line) Memory {
 			m.Orders = remember(m.Orders, order, ordersMax)
 		}
 	}
-	m.Lines = keep(m.Lines, l, linesMax)
+	m.Lines = domain.KeepLast(m.Lines, l, linesMax)
 	return m
 }
 
@@ -97,22 +98,5 @@ func (m Memory) summary() string {
 // remember puts an item at the end of a list, once.
 func remember(list []string, item string, n int) []string {
 	list = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == item })
-	return keep(list, item, n)
-}
-
-// keep returns the last n of list and item, leaving list alone: states are shared.
-func keep[T any](list []T, item T, n int) []T {
-	if len(list) >= n {
-		list = list[len(list)-n+1:]
-	}
-	return append(slices.Clip(list), item)
-}
-
-func shorten(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return text[:i] + "…"
-		}
-	}
-	return text
+	return domain.KeepLast(list, item, n)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/chatledger/chatledger/domain"
 )
 
 // An attack is seldom written plainly. A text is therefore read in several ways, each of
@@ -73,7 +75,7 @@ var (
 
 // readings are the words of a text in each way of reading it that differs from the others.
 func readings(text string) [][]string {
-	text = shorten(text, readMax)
+	text = domain.Shorten(text, readMax)
 	written := plain(text)
 	ways := []string{written, swap(written, lookAlike), swap(swap(written, lookAlike), digits), rot13(written), reversed(written)}
 	for _, found := range code64.FindAllString(text, codesMax) {
