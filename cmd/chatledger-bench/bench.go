@@ -47,14 +47,22 @@ type benchResult struct {
 }
 
 var benchRows = []benchRow{
-	{"append", "updates appended as full events, 32 callers", "pgbench, single-row INSERT of the same JSONB, 32 clients", benchAppend},
+	{
+		"append", "updates appended as full events, 32 callers",
+		"pgbench, single-row INSERT of the same JSONB, 32 clients", benchAppend,
+	},
 	{"intake", "webhook to durable 200, 100 connections, projections running", "the same INSERT", benchIntake},
 	{"alone", "webhook to durable 200, 1 connection", "the same INSERT, 1 client", benchAlone},
 	{"live", "events folded by conversations through the router, from a backlog", "ordered COPY out", benchLive},
 	{"rebuild", "events of a full rebuild of conversations and tickets", "ordered COPY out", benchRebuild},
 	{"reply", "webhook received to sendMessage received, 200 updates/s", "", benchReply},
 	{"beside", "the same, beside a chat that always fails and one that takes 10 s", "without these two", benchBeside},
-	{"bots", "p95 of seven bots' answers beside a wrong token, a flood and a dead Zendesk, the worst of them; in multiples of what it is alone", "the flood spread over the seven", benchBots},
+	{
+		"bots",
+		"p95 of seven bots' answers beside a wrong token, a flood and a dead Zendesk: the worst bot," +
+			" in multiples of its p95 alone",
+		"the flood spread over the seven", benchBots,
+	},
 	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
@@ -62,7 +70,9 @@ var benchRows = []benchRow{
 
 // soakRow is measured only when it is named: it takes as long as --for says, and checks that
 // promises are kept.
-var soakRow = benchRow{"soak", "longest time until the lag is below 2 s again after a fault, at 300 updates/s", "", benchSoak}
+var soakRow = benchRow{
+	"soak", "longest time until the lag is below 2 s again after a fault, at 300 updates/s", "", benchSoak,
+}
 
 // bench provides a row with a durable PostgreSQL server, and with a fresh database for each
 // measurement.
@@ -225,14 +235,18 @@ func printBench(w io.Writer, report []measured) error {
 		if m.Against != "" {
 			against = "; against " + m.Against
 		}
-		fmt.Fprintf(table, "%s\t%.4g %s%s\t%s\t%s\t%s%s\n", m.Row, m.Value, m.Unit, notes(m.Notes), base, ratio, m.What, against)
+		fmt.Fprintf(
+			table, "%s\t%.4g %s%s\t%s\t%s\t%s%s\n", m.Row, m.Value, m.Unit, notes(m.Notes), base, ratio,
+			m.What, against,
+		)
 	}
 	return table.Flush()
 }
 
 // machine describes the machine of the figures.
 func machine() string {
-	return fmt.Sprintf("%d cores, %s/%s, %s, PostgreSQL with fsync and synchronous_commit on, load and server on one machine",
+	return fmt.Sprintf("%d cores, %s/%s, %s, PostgreSQL with fsync and synchronous_commit on,"+
+		" load and server on one machine",
 		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
@@ -249,7 +263,10 @@ func (b *bench) database(ctx context.Context) (dsn string, drop func(), err erro
 		return "", nil, err
 	}
 	config := conn.Config()
-	dsn = fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port, name)
+	dsn = fmt.Sprintf(
+		"postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port,
+		name,
+	)
 	if _, _, err := schema.Migrate(ctx, dsn); err != nil {
 		return "", nil, err
 	}

@@ -95,7 +95,9 @@ func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 	if err != nil {
 		return benchResult{}, err
 	}
-	beside, floodRate, err := n.measure(ctx, b.For, noise{flood: []string{flooded}, persons: []string{wrongToken, deadZendesk}})
+	beside, floodRate, err := n.measure(
+		ctx, b.For, noise{flood: []string{flooded}, persons: []string{wrongToken, deadZendesk}},
+	)
 	if err != nil {
 		return benchResult{}, err
 	}
@@ -107,7 +109,8 @@ func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 	webhook, answers, lost := worst(well, alone, beside)
 	spreadWebhook, spreadAnswers, spreadLost := worst(well, alone, spread)
 	return benchResult{Value: answers, Base: spreadAnswers, Unit: "times p95", Notes: map[string]float64{
-		"webhook": webhook, "lost": lost, "flood/s": floodRate, "spread webhook": spreadWebhook, "spread lost": spreadLost, "spread/s": spreadRate}}, nil
+		"webhook": webhook, "lost": lost, "flood/s": floodRate,
+		"spread webhook": spreadWebhook, "spread lost": spreadLost, "spread/s": spreadRate}}, nil
 }
 
 // worst is by how much the p95 grew of the bot where it grew most, and how many answers
@@ -229,7 +232,9 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 
 // measure has people write to the well bots for a while, beside what else goes on, and
 // waits for their answers. It tells also how many updates a second a flood brought.
-func (n *neighbours) measure(ctx context.Context, length time.Duration, beside ...noise) (map[string]*felt, float64, error) {
+func (n *neighbours) measure(
+	ctx context.Context, length time.Duration, beside ...noise,
+) (seen map[string]*felt, floodRate float64, err error) {
 	n.mu.Lock()
 	n.seen = map[string]*felt{}
 	for _, bot := range n.bots {
@@ -357,11 +362,17 @@ func (n *neighbours) take() map[string]*felt {
 // print shows the bots side by side. Of those in trouble nobody waits for an answer.
 func (n *neighbours) print(alone, spread, beside map[string]*felt) error {
 	table := tabwriter.NewWriter(n.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(table, "\twebhook p50/p95 ms\t\t\tanswer p50/p95 ms\t\t\tlost\t\t\nbot%s\n", strings.Repeat("\talone\tspread\tbeside", 3))
+	fmt.Fprintf(
+		table, "\twebhook p50/p95 ms\t\t\tanswer p50/p95 ms\t\t\tlost\t\t\nbot%s\n",
+		strings.Repeat("\talone\tspread\tbeside", 3),
+	)
 	for _, bot := range n.bots[:wellBots] {
 		fmt.Fprint(table, bot)
 		for _, of := range []func(*felt) string{
-			func(s *felt) string { return halves(s.webhook) }, func(s *felt) string { return halves(s.answers) }, func(s *felt) string { return strconv.Itoa(s.lost) }} {
+			func(s *felt) string { return halves(s.webhook) },
+			func(s *felt) string { return halves(s.answers) },
+			func(s *felt) string { return strconv.Itoa(s.lost) },
+		} {
 			fmt.Fprintf(table, "\t%s\t%s\t%s", of(alone[bot]), of(spread[bot]), of(beside[bot]))
 		}
 		fmt.Fprintln(table)

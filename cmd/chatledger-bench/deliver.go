@@ -37,7 +37,8 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	replies := b.scaled(10_000)
 	requests := make([]commands.Request, replies)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)), Actor: "operator:bench", At: clock.Now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(1+i%deliverChats)),
+			Actor: "operator:bench", At: clock.Now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bench"}, Text: fmt.Sprint("message ", i)}}
 	}
 	var arrived atomic.Int64
@@ -65,5 +66,8 @@ func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	if err != nil {
 		return benchResult{}, err
 	}
-	return benchResult{Value: rate(replies, last.Load().Sub(*first.Load())), Unit: "messages/s", Notes: map[string]float64{"caught up after s": behind.Seconds()}}, nil
+	return benchResult{
+		Value: rate(replies, last.Load().Sub(*first.Load())), Unit: "messages/s",
+		Notes: map[string]float64{"caught up after s": behind.Seconds()},
+	}, nil
 }

@@ -71,7 +71,9 @@ func (b *bench) grow(ctx context.Context, events int) (*grown, error) {
 	g.drop = func() { g.handler.Close(); drop() }
 	err = load.Fill(ctx, dsn, events, g.chats)
 	if err == nil {
-		err = store.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id, position offset $1 limit 1`, events/2).
+		err = store.Pool().QueryRow(ctx, `
+			select transaction_id, position from eventstore.events
+			order by transaction_id, position offset $1 limit 1`, events/2).
 			Scan(&g.middle.Transaction, &g.middle.Number)
 	}
 	if err == nil { // what is left of the filling must not be written during the measurement

@@ -9,8 +9,10 @@ import (
 )
 
 // callFor calls f from several callers for a while, each time with the next number.
-// It returns the times of all calls, sorted, and the time it took.
-func callFor(ctx context.Context, callers int, length time.Duration, f func(ctx context.Context, n int64) error) ([]time.Duration, time.Duration, error) {
+// It returns the durations of all calls, sorted, and how long it took altogether.
+func callFor(
+	ctx context.Context, callers int, length time.Duration, f func(ctx context.Context, n int64) error,
+) (sorted []time.Duration, took time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	times := make([][]time.Duration, callers)
@@ -30,10 +32,10 @@ func callFor(ctx context.Context, callers int, length time.Duration, f func(ctx 
 		})
 	}
 	all.Wait()
-	took := time.Since(begun)
-	joined := slices.Concat(times...)
-	slices.Sort(joined)
-	return joined, took, context.Cause(ctx)
+	took = time.Since(begun)
+	sorted = slices.Concat(times...)
+	slices.Sort(sorted)
+	return sorted, took, context.Cause(ctx)
 }
 
 func rate(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }

@@ -32,13 +32,16 @@ func copyOut(ctx context.Context, dsn string, events int) (float64, error) {
 	defer conn.Close(context.WithoutCancel(ctx))
 	begun := time.Now()
 	_, err = conn.PgConn().CopyTo(ctx, io.Discard, `
-		copy (select position, transaction_id, stream_id, version, event_id, name, event_version, payload, causation_id, correlation_id, actor, occurred_at, recorded_at
+		copy (select position, transaction_id, stream_id, version, event_id, name, event_version,
+		             payload, causation_id, correlation_id, actor, occurred_at, recorded_at
 		      from eventstore.events order by transaction_id, position) to stdout`)
 	return rate(events, time.Since(begun)), err
 }
 
 // filled opens a store with so many events, and measures what COPY makes of them.
-func (b *bench) filled(ctx context.Context, events int) (store *eventstore.Store, base float64, drop func(), err error) {
+func (b *bench) filled(
+	ctx context.Context, events int,
+) (store *eventstore.Store, base float64, drop func(), err error) {
 	store, dsn, drop, err := b.open(ctx)
 	if err != nil {
 		return nil, 0, nil, err
@@ -112,7 +115,10 @@ func benchRebuild(ctx context.Context, b *bench) (benchResult, error) {
 	if err := rebuildTables(ctx, store, projections.Messages{}, projections.ChatDays{}); err != nil {
 		return benchResult{}, err
 	}
-	return benchResult{Value: rate(events, two), Base: base, Unit: "events/s", Notes: map[string]float64{"with the analysts' tables": rate(events, time.Since(begun))}}, nil
+	return benchResult{
+		Value: rate(events, two), Base: base, Unit: "events/s",
+		Notes: map[string]float64{"with the analysts' tables": rate(events, time.Since(begun))},
+	}, nil
 }
 
 func rebuildTables(ctx context.Context, store *eventstore.Store, tables ...projections.Projection) error {
@@ -165,7 +171,12 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 	}
 	defer os.RemoveAll(dir)
 	bots := filepath.Join(dir, "bots.yaml")
-	if err := os.WriteFile(bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600); err != nil {
+	if err := os.WriteFile(
+		bots,
+		fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s,"+
+			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret),
+		0o600,
+	); err != nil {
 		return 0, err
 	}
 	address, err := freeAddress()

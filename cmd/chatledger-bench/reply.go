@@ -23,7 +23,10 @@ func benchReply(ctx context.Context, b *bench) (benchResult, error) {
 	if err != nil {
 		return benchResult{}, err
 	}
-	return benchResult{Value: percentile(times, .5), Unit: "ms p50", Notes: map[string]float64{"p95 ms": percentile(times, .95), "p99 ms": percentile(times, .99)}}, nil
+	return benchResult{
+		Value: percentile(times, .5), Unit: "ms p50",
+		Notes: map[string]float64{"p95 ms": percentile(times, .95), "p99 ms": percentile(times, .99)},
+	}, nil
 }
 
 // benchBeside measures the same twice, the second time beside a chat whose messages

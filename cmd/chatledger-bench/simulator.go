@@ -61,7 +61,8 @@ func (s *simulator) openChat(bot string, chat int64) error {
 
 // privateMessage is an update with what a person writes to a bot.
 func privateMessage(id, chat int64, text string) []byte {
-	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
+	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},`+
+		`"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
 		id, time.Now().Unix(), chat, text)
 }
 
@@ -117,7 +118,8 @@ func owed(ctx context.Context, dsn, destinations string) (left int, err error) {
 	defer conn.Close(context.WithoutCancel(ctx))
 	err = conn.QueryRow(ctx, `
 		select (select count(*) from eventstore.deliveries where finished_at is null and destination like $1)
-			+ (select count(*) from eventstore.events e join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`,
+			+ (select count(*) from eventstore.events e
+				join eventstore.checkpoints c on (e.transaction_id, e.position) > (c.transaction_id, c.position))`,
 		destinations).Scan(&left)
 	return left, err
 }

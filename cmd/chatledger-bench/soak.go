@@ -164,7 +164,12 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 		s.sides[i] = &side{address: address, post: load.Poster(address, "/webhook/demo", demoSecret, soakSenders)}
 	}
 	s.bots = filepath.Join(s.dir, "bots.yaml")
-	err = os.WriteFile(s.bots, fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}, rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret), 0o600)
+	err = os.WriteFile(
+		s.bots,
+		fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0},"+
+			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret),
+		0o600,
+	)
 	return func() {
 		s.telegram.stop()
 		os.RemoveAll(s.dir)
@@ -174,7 +179,10 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 // keepUp runs a process until ctx ends, and starts it again whenever it is gone.
 func (s *soak) keepUp(ctx context.Context, one *side) {
 	for ctx.Err() == nil {
-		command := s.child(context.WithoutCancel(ctx), s.dsn, "serve", "--bots", s.bots, "--listen", one.address, "--telegram-url", s.telegram.api, "--notice", "0s")
+		command := s.child(
+			context.WithoutCancel(ctx), s.dsn, "serve", "--bots", s.bots, "--listen", one.address,
+			"--telegram-url", s.telegram.api, "--notice", "0s",
+		)
 		command.Stderr = nil // it says that the database is away
 		one.mu.Lock()
 		err := command.Start()
@@ -264,7 +272,10 @@ func (s *soak) harm(ctx context.Context) error {
 		if err := wait.For(ctx, time.Until(at)); err != nil {
 			return err
 		}
-		f := fault{[]string{"kill -9 of a process", "restart of the database", "kill -9 of a process", "crash of the database"}[n%4], time.Now()}
+		f := fault{
+			[]string{"kill -9 of a process", "restart of the database", "kill -9 of a process", "crash of the database"}[n%4],
+			time.Now(),
+		}
 		s.faults = append(s.faults, f)
 		if n%2 == 0 {
 			one := s.sides[n/2%2]

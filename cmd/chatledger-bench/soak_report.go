@@ -80,9 +80,11 @@ func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, 
 	defer conn.Close(context.WithoutCancel(ctx))
 	var stored, distinct, turns, unsure, unknown int
 	if err := conn.QueryRow(ctx, `
-		select count(*) filter (where name = 'message_received'), count(distinct payload ->> 'update_id') filter (where name = 'message_received'),
+		select count(*) filter (where name = 'message_received'),
+			count(distinct payload ->> 'update_id') filter (where name = 'message_received'),
 			count(*) filter (where name = 'understood'),
-			(select count(*) from eventstore.deliveries where unsure > 0), (select count(*) from eventstore.deliveries where state <> 'done')
+			(select count(*) from eventstore.deliveries where unsure > 0),
+			(select count(*) from eventstore.deliveries where state <> 'done')
 		from eventstore.events`).Scan(&stored, &distinct, &turns, &unsure, &unknown); err != nil {
 		return benchResult{}, err
 	}
@@ -109,10 +111,24 @@ func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, 
 		fmt.Fprintf(table, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(table, "soak: %s at %d updates/s, two processes\n", s.For, soakRate)
-	row("updates", "%d acknowledged, %d stored, %d twice; %d attempts were not acknowledged and came again", len(s.times), distinct, stored-distinct, s.again.Load())
-	row("webhook", "p50 %.3g ms, p99 %.4g ms, longest %.4g ms, all attempts together", percentile(s.times, .5), percentile(s.times, .99), percentile(s.times, 1))
-	row("answers", "p50 %.3g ms, p99 %.4g ms, longest %.4g ms; %d heard twice, %d attempts were unsure, %d never heard", percentile(s.waited, .5), percentile(s.waited, .99), percentile(s.waited, 1), more, unsure, never)
-	promise(len(s.times) == total && distinct == total && stored == total, "of %d updates %d were acknowledged, %d are stored, %d of them twice", total, len(s.times), distinct, stored-distinct)
+	row(
+		"updates", "%d acknowledged, %d stored, %d twice; %d attempts were not acknowledged and came again",
+		len(s.times), distinct, stored-distinct, s.again.Load(),
+	)
+	row(
+		"webhook", "p50 %.3g ms, p99 %.4g ms, longest %.4g ms, all attempts together",
+		percentile(s.times, .5), percentile(s.times, .99), percentile(s.times, 1),
+	)
+	row(
+		"answers",
+		"p50 %.3g ms, p99 %.4g ms, longest %.4g ms; %d heard twice, %d attempts were unsure, %d never heard",
+		percentile(s.waited, .5), percentile(s.waited, .99), percentile(s.waited, 1), more, unsure, never,
+	)
+	promise(
+		len(s.times) == total && distinct == total && stored == total,
+		"of %d updates %d were acknowledged, %d are stored, %d of them twice", total, len(s.times), distinct,
+		stored-distinct,
+	)
 	promise(turns == total, "the bot took %d turns for %d updates", turns, total)
 	promise(never <= unknown, "%d answers were never heard, and %d are known to be missing", never, unknown)
 	promise(more <= unsure, "%d answers were heard twice, and only %d attempts were unsure", more, unsure)
@@ -133,8 +149,15 @@ func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, 
 	}
 	first, second := slices.Sorted(slices.Values(s.memory[0])), slices.Sorted(slices.Values(s.memory[1]))
 	before, after, peak := first[len(first)/2], second[len(second)/2], max(first[len(first)-1], second[len(second)-1])
-	row("memory", "a process has %.4g MiB in the median of the first half, %.4g MiB of the second, %.4g MiB at most", before, after, peak)
-	promise(after <= before*soakGrowth && peak <= soakMemory, "memory grew from %.4g to %.4g MiB, and was %.4g MiB at most", before, after, peak)
+	row(
+		"memory",
+		"a process has %.4g MiB in the median of the first half, %.4g MiB of the second, %.4g MiB at most",
+		before, after, peak,
+	)
+	promise(
+		after <= before*soakGrowth && peak <= soakMemory,
+		"memory grew from %.4g to %.4g MiB, and was %.4g MiB at most", before, after, peak,
+	)
 	promise(verifyErr == nil, "verify: %s %w", bytes.TrimSpace(verified), verifyErr)
 	for line := range bytes.Lines(verified) {
 		row("verify", "%s", bytes.TrimSpace(line))
@@ -142,7 +165,8 @@ func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, 
 	if err := table.Flush(); err != nil {
 		return benchResult{}, err
 	}
-	return benchResult{Value: worst.Seconds(), Unit: "s", Notes: map[string]float64{"updates": float64(stored)}}, errors.Join(broken...)
+	result := benchResult{Value: worst.Seconds(), Unit: "s", Notes: map[string]float64{"updates": float64(stored)}}
+	return result, errors.Join(broken...)
 }
 
 // back is how long after a fault the lag was last above the limit, before the next fault.

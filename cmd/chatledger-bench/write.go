@@ -115,7 +115,10 @@ func (b *bench) receiver(ctx context.Context, api string) (a *server.Server, dsn
 		return nil, "", nil, err
 	}
 	a, end, err := startApp(ctx, server.Config{DSN: dsn, TelegramURL: api, Log: b.log,
-		Bots: map[string]config.Bot{"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &config.ChatLimit{}, Orders: "demo"}}})
+		Bots: map[string]config.Bot{
+			"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &config.ChatLimit{}, Orders: "demo"},
+		},
+	})
 	if err != nil {
 		drop()
 		return nil, "", nil, err
@@ -157,7 +160,8 @@ func caughtUp(ctx context.Context, dsn string) (time.Duration, error) {
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		var behind bool
 		err := conn.QueryRow(ctx, `
-			select exists (select from eventstore.events e join eventstore.checkpoints c on c.consumer_group in ('conversations', 'tickets')
+			select exists (select from eventstore.events e
+			               join eventstore.checkpoints c on c.consumer_group in ('conversations', 'tickets')
 			               where (e.transaction_id, e.position) > (c.transaction_id, c.position))`).Scan(&behind)
 		if err != nil || !behind {
 			return time.Since(begun), err
@@ -178,7 +182,8 @@ func (b *bench) pgbench(ctx context.Context, clients int) (float64, error) {
 		return 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, `create table plain (id bigint generated always as identity primary key, update jsonb not null)`); err != nil {
+	if _, err := conn.Exec(ctx, `
+		create table plain (id bigint generated always as identity primary key, update jsonb not null)`); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "chatledger-pgbench-")
@@ -187,12 +192,14 @@ func (b *bench) pgbench(ctx context.Context, clients int) (float64, error) {
 	}
 	defer os.RemoveAll(dir)
 	script := filepath.Join(dir, "insert.sql")
-	statement := "insert into plain (update) values ('" + strings.ReplaceAll(string(load.Update(1, 123456789)), "'", "''") + "');\n"
+	update := strings.ReplaceAll(string(load.Update(1, 123456789)), "'", "''")
+	statement := "insert into plain (update) values ('" + update + "');\n"
 	if err := os.WriteFile(script, []byte(statement), 0o600); err != nil {
 		return 0, err
 	}
 	config := conn.Config()
-	command := exec.CommandContext(ctx, filepath.Join(b.server.BinDir(), "pgbench"), "-n", "-M", "prepared", "-c", strconv.Itoa(clients),
+	command := exec.CommandContext(ctx, filepath.Join(b.server.BinDir(), "pgbench"),
+		"-n", "-M", "prepared", "-c", strconv.Itoa(clients),
 		"-j", strconv.Itoa(min(clients, runtime.NumCPU())), "-T", strconv.Itoa(max(1, int(b.For.Seconds()))), "-f", script,
 		"-h", config.Host, "-p", strconv.Itoa(int(config.Port)), "-U", config.User, config.Database)
 	command.Env = append(os.Environ(), "PGPASSWORD="+config.Password)

@@ -180,7 +180,11 @@ func unfinished(t *testing.T) *world {
 	reply := func(text string) chat.ReplyQueued {
 		return chat.ReplyQueued{Text: text, Author: chat.Author{Kind: chat.Bot}}
 	}
-	put(7, received(1), reply("sent"), chat.DeliverySucceeded{}, reply("not sent"), chat.ToolRequested{Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}, chat.ButtonAnswered{QueryID: "q"})
+	put(
+		7, received(1), reply("sent"), chat.DeliverySucceeded{}, reply("not sent"),
+		chat.ToolRequested{Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}},
+		chat.ButtonAnswered{QueryID: "q"},
+	)
 	put(8, received(2), reply("dead"), chat.DeliveryFailed{Outcome: "dead", Reason: "dead", Held: true, Unsure: 2},
 		reply("retried"), chat.DeliveryFailed{Outcome: "refused", Reason: "retried"}, chat.DeliveryRetried{Reason: "retried"},
 		reply("skipped"), chat.DeliveryFailed{Outcome: "dead", Reason: "skipped", Held: true}, chat.DeliverySkipped{Reason: "skipped"})
@@ -192,7 +196,9 @@ func unfinished(t *testing.T) *world {
 
 // received is a message that greets.
 func received(update int64) chat.MessageReceived {
-	return chat.MessageReceived{Update: chat.Update{ID: update, Key: uint64(update)}, MessageID: 1, Date: clock.Now(), Text: "hello"}
+	return chat.MessageReceived{
+		Update: chat.Update{ID: update, Key: uint64(update)}, MessageID: 1, Date: clock.Now(), Text: "hello",
+	}
 }
 
 func (w *world) exec(sql string, args ...any) {
@@ -266,7 +272,10 @@ func TestImport_OverdueTimers_EndSilently(t *testing.T) {
 	const overdue = `select stream_id, name, coalesce(payload ->> 'step', payload ->> 'what'), actor from eventstore.events
 		where name = 'due_breached' or payload ->> 'step' = 'expired' order by 1, version`
 	ended := func(actor string) string {
-		return strings.ReplaceAll("chat-demo:1, workflow_moved, expired, BY; chat-demo:2, due_breached, first_response, BY; chat-demo:2, due_breached, resolution, BY", "BY", actor)
+		return strings.ReplaceAll(
+			"chat-demo:1, workflow_moved, expired, BY; chat-demo:2, due_breached, first_response, BY; chat-demo:2, due_breached, resolution, BY",
+			"BY", actor,
+		)
 	}
 	served := func(later time.Duration) *world {
 		w := newTown(t, pgtest.Database(t))

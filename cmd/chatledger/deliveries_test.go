@@ -215,7 +215,10 @@ func TestDeliveriesShow_DeadLetter_PrintsEvents(t *testing.T) {
 			t.Errorf("not JSON: %s", line)
 		}
 	}
-	refused(t, "there is no delivery 01a20061", "deliveries", "show", "01a20061-4a99-7f28-a5e7-bc0000000000", "--database-url="+w.dsn)
+	refused(
+		t, "there is no delivery 01a20061", "deliveries", "show", "01a20061-4a99-7f28-a5e7-bc0000000000",
+		"--database-url="+w.dsn,
+	)
 	if all := w.must("deliveries", "--all", "--state", "done"); strings.Count(all, "\n") != 1 {
 		t.Errorf("nothing is done, yet\n%s", all)
 	}

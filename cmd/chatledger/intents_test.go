@@ -47,8 +47,14 @@ func TestIntentsEval_Folds_ClassifiesEachOnce(t *testing.T) {
 func TestIntentsEval_LanguageAndOOS_AreHonored(t *testing.T) {
 	t.Parallel()
 	test := filepath.Join(t.TempDir(), "test.tsv")
-	write(t, test, "order_status\twhere is my order\ten\n\nnone\twas kostet ein Pinguin\tde\r\nrefund\tGeld zurück\tde\n")
-	code, stdout, stderr := command(t.Context(), "intents", "eval", "--no-cache", "--train", shopExamples, "--test", test, "--oos", "none", "--language", "de", "--threshold", "0")
+	write(
+		t, test,
+		"order_status\twhere is my order\ten\n\nnone\twas kostet ein Pinguin\tde\r\nrefund\tGeld zurück\tde\n",
+	)
+	code, stdout, stderr := command(
+		t.Context(), "intents", "eval", "--no-cache", "--train", shopExamples, "--test", test, "--oos",
+		"none", "--language", "de", "--threshold", "0",
+	)
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "1 messages in scope, 1 out of scope") || !strings.Contains(stdout, "at threshold         0.00") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
@@ -92,9 +98,18 @@ func TestIntents_BadExamples_NameFileAndLine(t *testing.T) {
 			refused(t, c.says, "intents", "eval", "--no-cache", "--train", shopExamples, "--test", file)
 		}
 	}
-	refused(t, "no such file", "intents", "eval", "--no-cache", "--train", shopExamples, "--test", filepath.Join(dir, "none.tsv"))
-	refused(t, "no message has the language", "intents", "eval", "--no-cache", "--train", shopExamples, "--test", shopTest, "--language", "fr")
-	refused(t, "--threshold 1.5", "intents", "eval", "--no-cache", "--train", shopExamples, "--test", shopTest, "--threshold", "1.5")
+	refused(
+		t, "no such file", "intents", "eval", "--no-cache", "--train", shopExamples, "--test",
+		filepath.Join(dir, "none.tsv"),
+	)
+	refused(
+		t, "no message has the language", "intents", "eval", "--no-cache", "--train", shopExamples, "--test",
+		shopTest, "--language", "fr",
+	)
+	refused(
+		t, "--threshold 1.5", "intents", "eval", "--no-cache", "--train", shopExamples, "--test", shopTest,
+		"--threshold", "1.5",
+	)
 }
 
 func write(t *testing.T, file, content string) {

@@ -95,7 +95,10 @@ func scope(names []string) ([]string, error) {
 	}
 	for _, name := range names {
 		if !config.BotName.MatchString(name) {
-			return nil, fmt.Errorf("%q is no bot's name: give names as the bots file has them, or %s alone for all", name, everyBot)
+			return nil, fmt.Errorf(
+				"%q is no bot's name: give names as the bots file has them, or %s alone for all", name,
+				everyBot,
+			)
 		}
 	}
 	slices.Sort(names)

@@ -33,7 +33,10 @@ func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 		{"--dry-run", []string{"rebuild", "tickets", "--dry-run", "--rollback", nowhere}},
 		{`there is no projection "orders"`, []string{"verify", "tickets", "orders", nowhere}},
 		{"--sample", []string{"verify", "--sample", "-3", nowhere}},
-		{"roll tickets back: no table is kept from an earlier rebuild", []string{"rebuild", "--rollback", "tickets", "--database-url", pgtest.Database(t)}},
+		{
+			"roll tickets back: no table is kept from an earlier rebuild",
+			[]string{"rebuild", "--rollback", "tickets", "--database-url", pgtest.Database(t)},
+		},
 	} {
 		refused(t, c.says, c.args...)
 	}
@@ -167,7 +170,10 @@ func TestServe_ForgedRow_IsNoticed(t *testing.T) {
 	verified := func(p string) float64 { return w.metric(`chatledger_verified_rows_total{projection="` + p + `"}`) }
 	divergent := func(p string) float64 { return w.metric(`chatledger_divergent_rows_total{projection="` + p + `"}`) }
 	w.eventually("rows of both tables are verified", func() string {
-		return unless(verified("conversations") >= 10 && verified("tickets") >= 10, "%v and %v", verified("conversations"), verified("tickets"))
+		return unless(
+			verified("conversations") >= 10 && verified("tickets") >= 10, "%v and %v",
+			verified("conversations"), verified("tickets"),
+		)
 	})
 	if n, m := divergent("conversations"), divergent("tickets"); n != 0 || m != 0 {
 		t.Errorf("of healthy tables %v and %v rows differ", n, m)
@@ -287,7 +293,10 @@ func TestRebuild_Killed_LosesNothing(t *testing.T) {
 	// The server may be about to notice that the last is gone.
 	eventually(t, patience, "a rebuild succeeds", func() string {
 		code, stdout, stderr := command(t.Context(), "rebuild", "--all", "--database-url", dsn)
-		return unless(code == 0 && strings.Count(stdout, "all are the same") == len(projections.All()), "exit %d, %s%s", code, stdout, stderr)
+		return unless(
+			code == 0 && strings.Count(stdout, "all are the same") == len(projections.All()), "exit %d, %s%s",
+			code, stdout, stderr,
+		)
 	})
 	if code, stdout, stderr := command(t.Context(), "verify", "--database-url", dsn); code != 0 {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)

@@ -46,7 +46,10 @@ func (w *world) replaysAsItWas() {
 	if m := w.bot.Model; m != nil {
 		shop += fmt.Sprintf(", model: {url: 'env:CHATLEDGER_NO_ONE', name: %s, use: %s}", m.Name, m.Use)
 	}
-	own := settingsFile(w.t, fmt.Sprintf("%s, chat_limit: {count: %d, window: %s}", shop, w.bot.ChatLimit.Count, w.bot.ChatLimit.Window))
+	own := settingsFile(
+		w.t,
+		fmt.Sprintf("%s, chat_limit: {count: %d, window: %s}", shop, w.bot.ChatLimit.Count, w.bot.ChatLimit.Window),
+	)
 	for _, args := range [][]string{{"--bots", own, "--keep"}, {}} {
 		code, stdout, stderr := w.cli(append([]string{"replay", "--sandbox"}, args...)...)
 		if code != 0 || stderr != "" || !strings.Contains(stdout, ": 0 differ, in 0 chats\n") {
@@ -164,7 +167,10 @@ func TestReplay_Filters_SelectChats(t *testing.T) {
 			t.Errorf("%v: exit %d, %s%s; want %s", c.args, code, stdout, stderr, c.want)
 		}
 	}
-	refused(t, "there is no stream chat-demo:99", "replay", "--sandbox", "--stream", "chat-demo:99", "--database-url", w.dsn)
+	refused(
+		t, "there is no stream chat-demo:99", "replay", "--sandbox", "--stream", "chat-demo:99",
+		"--database-url", w.dsn,
+	)
 
 	// What this program does not know stops it by name.
 	if _, err := w.db.Exec(t.Context(), `
@@ -217,7 +223,9 @@ func TestReplay_AnyChat_ChangesAndSendsNothing(t *testing.T) {
 		return strings.Join(all, "\n")
 	}
 	before := world()
-	code, stdout, stderr := w.cli("replay", "--sandbox", "--bots", settingsFile(t, "chat_limit: {count: 1, window: 24h}"))
+	code, stdout, stderr := w.cli(
+		"replay", "--sandbox", "--bots", settingsFile(t, "chat_limit: {count: 1, window: 24h}"),
+	)
 	if code != 1 || !strings.Contains(stdout, "1 chats, ") {
 		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
 	}

@@ -43,7 +43,9 @@ func Fill(ctx context.Context, dsn string, events, chats int) error {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
-	_, err = conn.Exec(ctx, `insert into eventstore.streams (stream_id) select distinct stream_id from eventstore.events on conflict do nothing`)
+	_, err = conn.Exec(ctx, `
+		insert into eventstore.streams (stream_id)
+		select distinct stream_id from eventstore.events on conflict do nothing`)
 	if err == nil {
 		_, err = conn.Exec(ctx, `vacuum analyze eventstore.events`)
 	}
@@ -94,7 +96,8 @@ func (h *history) Values() ([]any, error) {
 		}
 		if version == 3 && chatNo%50 == 0 {
 			event = chat.TicketOpened{
-				Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High, At: h.at, Due: h.at.Add(time.Hour),
+				Ticket: "#1", Reason: "asked", Subject: "I want to talk to a person", Priority: dialog.High,
+				At: h.at, Due: h.at.Add(time.Hour),
 			}
 		}
 	case 0:
@@ -106,7 +109,8 @@ func (h *history) Values() ([]any, error) {
 	}
 	id := [16]byte(uuid.Must(uuid.NewV7()))
 	return []any{
-		string(domain.ChatStream("demo", int64(chatNo+1))), version, id, name, int16(eventVersion), payload, raw, nil, id, "bench", h.at,
+		string(domain.ChatStream("demo", int64(chatNo+1))), version, id, name, int16(eventVersion), payload,
+		raw, nil, id, "bench", h.at,
 	}, nil
 }
 
@@ -114,9 +118,11 @@ func (h *history) Values() ([]any, error) {
 // chat. Its sender is another bot, so that ours does not answer. (The space before true keeps
 // pgbench from reading it as one of its variables.)
 func Update(id, chat int64) []byte {
-	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%d,"from":{"id":%d,"is_bot": true,"first_name":"Ada","username":"ada_l","language_code":"en"},`+
+	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%d,`+
+		`"from":{"id":%d,"is_bot": true,"first_name":"Ada","username":"ada_l","language_code":"en"},`+
 		`"chat":{"id":%d,"first_name":"Ada","username":"ada_l","type":"private"},"date":1767225600,`+
-		`"text":"Hello, I would like to know where my parcel is, it should have been here yesterday already"}}`, id, id, chat, chat)
+		`"text":"Hello, I would like to know where my parcel is, it should have been here yesterday already"}}`,
+		id, id, chat, chat)
 }
 
 // Translate translates an update as the receiver of the bot demo does.

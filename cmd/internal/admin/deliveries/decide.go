@@ -104,7 +104,9 @@ type decision struct {
 
 // decide carries out one decision for every delivery that is selected.
 func (d Decisions) decide(ctx context.Context, which outbox.Selection, to decision) error {
-	handler := commands.NewHandler(d.Store, commands.Config{Committers: 1, Cached: 1, Settings: commands.SettingsFunc(d.Settings)})
+	handler := commands.NewHandler(
+		d.Store, commands.Config{Committers: 1, Cached: 1, Settings: commands.SettingsFunc(d.Settings)},
+	)
 	defer handler.Close()
 	pace := time.NewTicker(time.Second / time.Duration(cmp.Or(d.Rate, DefaultRate)))
 	defer pace.Stop()

@@ -89,7 +89,8 @@ func comparisonInWords(table string, c rebuild.Comparison) string {
 		return fmt.Sprintf("%s: compared %d rows at position %v: all are the same\n", table, c.Rows, c.At)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: compared %d rows at position %v: %d differ, %d are only in the live table, %d only in the new one\n",
+	fmt.Fprintf(&b, "%s: compared %d rows at position %v: %d differ,"+
+		" %d are only in the live table, %d only in the new one\n",
 		table, c.Rows, c.At, c.Differ, c.OnlyOld, c.OnlyNew)
 	for _, d := range c.First {
 		fmt.Fprintf(&b, "  %v\n", d)

@@ -147,7 +147,9 @@ func (x Export) stream(ctx context.Context, store *eventstore.Store, out, errOut
 }
 
 // errOpenTransaction means that the export stopped before the end; all it wrote is right.
-var errOpenTransaction = errors.New("newer events stand behind an open write: end it, and run the export again to continue")
+var errOpenTransaction = errors.New(
+	"newer events stand behind an open write: end it, and run the export again to continue",
+)
 
 // openTransaction names the transaction that an export cannot get past.
 func openTransaction(ctx context.Context, store *eventstore.Store) error {

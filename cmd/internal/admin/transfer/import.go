@@ -256,7 +256,10 @@ func (i *importRun) report() {
 			" `chatledger serve` ends without a message to the customer, and the rest continues\n", n)
 	}
 	if i.left.AnsweredTo == nil {
-		fmt.Fprintln(i.out, "a stream does not say which messages the bot had not answered yet; this store answers none of them")
+		fmt.Fprintln(
+			i.out,
+			"a stream does not say which messages the bot had not answered yet; this store answers none of them",
+		)
 	}
 	unanswered := i.left.Unanswered()
 	if len(unanswered) == 0 {
