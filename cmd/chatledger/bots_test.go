@@ -172,7 +172,7 @@ func TestNoOutputHoldsASecret(t *testing.T) {
 	}
 	w.write(wrong)
 	w.serveFile()
-	w.logged("is not registered")
+	w.logged("cannot register the bot's webhook")
 	if status, err := postUpdate(w.url+"/webhook/shop", marked+"-webhook", messageUpdate(1, 7, 1, "I want to speak to a person")); err != nil || status != http.StatusOK {
 		t.Fatalf("the webhook answers %d (%v)", status, err)
 	}

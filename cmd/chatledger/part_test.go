@@ -118,7 +118,7 @@ func TestEachPartFollowsTheBotsFile(t *testing.T) {
 	// A mistake changes neither, and each says so.
 	w.write(first, strings.Replace(third, "orders: demo", "ordres: demo", 1))
 	for log, of := range map[*waittest.Log]*running{&told: w.running, &worked: worker} {
-		read(log, "is not taken")
+		read(log, "bots file rejected")
 		w.eventually("its metric says so", func() string {
 			_, metrics, err := get(of.url + "/metrics")
 			return unless(strings.Contains(metrics, "\nchatledger_bots_file_rejected 1\n"), "%v", err)

@@ -286,10 +286,10 @@ func TestAFileRefusedForWhatItRefersToIsTakenWhenThatComes(t *testing.T) {
 	if err := errors.Join(os.CopyFS(folder+".new", knowledge.Shop), os.Rename(folder+".new", folder)); err != nil {
 		t.Fatal(err)
 	}
-	w.logged("the bots file is taken again")
+	w.logged("bots file accepted again")
 	w.logged("changed=[shop]")
 	refused("0")
-	if n := strings.Count(w.log.String(), "is not taken"); n != 1 {
+	if n := strings.Count(w.log.String(), "bots file rejected"); n != 1 {
 		t.Errorf("what is wrong is told %d times", n)
 	}
 }

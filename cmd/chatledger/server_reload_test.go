@@ -116,7 +116,7 @@ func TestWhatNeedsANewStartIsNamedAndTheRestIsFollowed(t *testing.T) {
 		t.Fatalf("without a list it answers %d (%v)", status, err)
 	}
 	w.write(plain("shop", 0), serverSettings("203.0.113.8", "tls: {acme: {domains: [bot.example.com]}}"))
-	w.logged(`count from the next start on`)
+	w.logged(`restart serve to apply`)
 	w.logged(`settings="[tls (acme, now none)]"`)
 	w.logged("server=\"[allow trusted_proxies]\"")
 	for address, want := range map[string]int{"203.0.113.7": http.StatusForbidden, "203.0.113.8": http.StatusOK} {

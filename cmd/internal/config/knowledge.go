@@ -54,7 +54,9 @@ var ShopKnowledge = sync.OnceValues(func() (*dialog.Knowledge, error) {
 // ReadOptions keeps trained models where the user's caches are; where there is no such
 // place, each start trains them.
 func ReadOptions(log *slog.Logger) knowledge.Options {
-	options := knowledge.Options{Unkept: func(err error) { log.Warn("what was trained is not kept; each start trains it anew", "error", err) }}
+	options := knowledge.Options{Unkept: func(err error) {
+		log.Warn("cannot cache the trained classifier; each start trains it again", "error", err)
+	}}
 	if caches, err := os.UserCacheDir(); err == nil {
 		options.Models.Dir = filepath.Join(caches, "chatledger", "models")
 	}

@@ -75,7 +75,7 @@ func (a *Server) followAddresses(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, readyTimeout)
 		defer cancel()
 		if err := a.readAddresses(bounded); err != nil && ctx.Err() == nil {
-			a.log.Debug("the addresses of webhooks are not read; those known stay", "error", err)
+			a.log.Debug("cannot read webhook addresses; keeping those known", "error", err)
 		}
 	})
 }

@@ -228,7 +228,7 @@ func (a *Server) watchPublicCertificate(ctx context.Context, b *bot) {
 			wrong = err.Error()
 		}
 		if wrong != said && err != nil {
-			a.log.Warn("the certificate at a bot's public address is not good, or cannot be seen from here", "bot", bot, "error", err)
+			a.log.Warn("the certificate at a bot's public address is invalid, or cannot be checked from here", "bot", bot, "error", err)
 		}
 		said = wrong
 	})

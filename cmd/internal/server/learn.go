@@ -26,10 +26,10 @@ func (a *Server) relearn(ctx context.Context, b *bot) {
 			k, err = b.config.Prefer(k)
 		}
 		if err != nil {
-			a.log.Error("the knowledge is not read; the bot keeps what it knew", "bot", b.name, "folder", folder, "error", err)
+			a.log.Error("knowledge rejected; keeping the previous knowledge", "bot", b.name, "folder", folder, "error", err)
 			return
 		}
 		b.library.Put(b.name, k)
-		a.log.Info("the bot learned", "bot", b.name, "folder", folder, "knowledge", k.Hash)
+		a.log.Info("knowledge reloaded", "bot", b.name, "folder", folder, "knowledge", k.Hash)
 	})
 }

@@ -24,7 +24,7 @@ func (a *Server) measure(ctx context.Context) {
 	count := func() {
 		readings, err := health.Of(a.Store.DB).Readings(ctx, ConsumerGroups())
 		if err != nil && ctx.Err() == nil {
-			a.log.Warn("the queues are not counted", "error", err)
+			a.log.Warn("cannot measure the queues", "error", err)
 		}
 		a.metrics.Read(func(show func(string, []string, float64)) {
 			for _, r := range readings {

@@ -73,9 +73,9 @@ func (a *Server) followBotsFile(ctx context.Context) {
 		}
 		switch {
 		case why != "" && (news || why != refused):
-			a.log.Error("the bots file is not taken; what it said before goes on to count", "file", path, "mistakes", why)
+			a.log.Error("bots file rejected; keeping the previous settings", "file", path, "mistakes", why)
 		case why == "" && refused != "":
-			a.log.Warn("the bots file is taken again", "file", path) // who saw the error sees its end
+			a.log.Warn("bots file accepted again", "file", path) // ends the error above
 		}
 		a.metrics.BotsFile(why == "")
 		told, refused, tried = now, why, time.Now()
@@ -122,7 +122,7 @@ func (a *Server) reload(ctx context.Context, file glance) error {
 		a.enter(fresh[name])
 		if a.config.Only.works() {
 			if err := a.Router.Start(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("a bot's deliveries do not go out: start again", "bot", name, "error", err)
+				a.log.Error("cannot start a bot's deliveries: restart serve", "bot", name, "error", err)
 			}
 		}
 		a.accompany(ctx, fresh[name])
@@ -131,9 +131,9 @@ func (a *Server) reload(ctx context.Context, file glance) error {
 	case a.rekeep <- struct{}{}:
 	default: // it is due already
 	}
-	a.log.Info("the bots file was read again", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", rearmed)
+	a.log.Info("bots file reloaded", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", rearmed)
 	if len(later) > 0 {
-		a.log.Warn("these settings of server: in the bots file count from the next start on", "file", a.config.BotsFile, "settings", later)
+		a.log.Warn("restart serve to apply these server settings of the bots file", "file", a.config.BotsFile, "settings", later)
 	}
 	return nil
 }

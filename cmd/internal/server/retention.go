@@ -38,11 +38,11 @@ func (a *Server) remove(ctx context.Context) {
 	})
 	for k, rows := range gone {
 		if rows > 0 {
-			a.log.Info("removed what was kept for long enough", "what", k.what, "bot", k.bot, "rows", rows)
+			a.log.Info("deleted rows past their retention period", "what", k.what, "bot", k.bot, "rows", rows)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		a.log.Error("what was kept for long enough is not removed; trying again in "+retainEvery.String(), "error", err)
+		a.log.Error("cannot delete rows past their retention period; retrying in "+retainEvery.String(), "error", err)
 	}
 }
 

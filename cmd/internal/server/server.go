@@ -171,7 +171,7 @@ func (a *Server) Run(asked context.Context) error {
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer done()
 	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop), a.ops.stop(stop)); err != nil {
-		a.log.Warn("requests were cut off", "error", err)
+		a.log.Warn("requests interrupted: they did not end in time", "error", err)
 	}
 	parts.Wait()
 	a.Close()

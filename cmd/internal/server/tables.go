@@ -49,7 +49,7 @@ func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
 		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: a.Store}, p,
 			func(at rebuild.Progress) { a.metrics.Rebuilding(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
-			log.Info("a table was built for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
+			log.Info("table rebuilt for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -57,7 +57,7 @@ func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
 		if errors.Is(err, rebuild.ErrBusy) {
 			level = slog.LevelInfo // another process is at it
 		}
-		log.Log(ctx, level, "a table is not built for a new version of its projection yet; trying again", "error", err)
+		log.Log(ctx, level, "cannot rebuild a table for a new version of its projection; retrying", "error", err)
 	}
 	return err == nil
 }
@@ -77,11 +77,11 @@ func (a *Server) verifyTables(ctx context.Context) {
 				continue // other programs verify their tables themselves
 			case err != nil:
 				if ctx.Err() == nil {
-					a.log.Error("a table cannot be verified", "table", p.Name(), "error", err)
+					a.log.Error("cannot verify a table", "table", p.Name(), "error", err)
 				}
 				continue
 			case v.First != nil:
-				a.log.Error("a row is not what the events lead to: `chatledger rebuild "+p.Name()+"` mends it", "divergence", v.First)
+				a.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`", "divergence", v.First)
 			}
 			a.metrics.Verified(p.Name(), v.Rows, v.First != nil)
 		}

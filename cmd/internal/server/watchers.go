@@ -14,13 +14,13 @@ func (a *Server) takeOver(ctx context.Context) {
 	wait.Every(ctx, takeOverEvery, func() {
 		n, err := a.outbox.ReclaimExpired(ctx)
 		if n > 0 {
-			a.log.Warn("deliveries taken over from a process that is gone", "deliveries", n)
+			a.log.Warn("deliveries with expired leases reclaimed", "deliveries", n)
 		}
 		if err == nil {
 			err = a.outbox.DeferFollowers(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			a.log.Error("leases and lanes cannot be looked at", "error", err)
+			a.log.Error("cannot recover expired leases", "error", err)
 		}
 	})
 }
@@ -33,7 +33,7 @@ func (a *Server) watch(ctx context.Context) {
 			return // the database is away, and others say so
 		}
 		if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
-			a.log.Warn("an open write holds all consumers back: end it, or pg_terminate_backend(pid)",
+			a.log.Warn("an open write transaction holds all consumers back: end it, or run pg_terminate_backend(pid)",
 				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
 		}
 	})

@@ -22,13 +22,13 @@ func (a *Server) announceWebhook(ctx context.Context, b *bot) {
 	for ctx.Err() == nil {
 		_, left, err := a.Registrar().Set(ctx, b.name, b.config)
 		if err == nil && len(left) > 0 {
-			a.log.Warn("a move of the bot's webhook had been cut off; Telegram posts where it did, and the other addresses end", "bot", b.name, "addresses", len(left), "in", registrar.RotationOverlap)
+			a.log.Warn("an interrupted move of the bot's webhook was ended; Telegram posts to the same address, the others expire", "bot", b.name, "addresses", len(left), "in", registrar.RotationOverlap)
 		}
 		if err == nil {
 			return
 		}
 		if ctx.Err() == nil {
-			a.log.Error("the bot's webhook is not registered; trying again in "+registerAgain.String(), "bot", b.name, "error", err)
+			a.log.Error("cannot register the bot's webhook; retrying in "+registerAgain.String(), "bot", b.name, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -54,9 +54,9 @@ func (a *Server) counterAttacks(ctx context.Context) {
 			m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: domain.ActorGuard, Overlap: registrar.RotationOverlap, Least: registrar.RotateAtMost}
 			switch moved, err := a.Registrar().Move(ctx, name, b.config, m); {
 			case err != nil && ctx.Err() == nil:
-				a.log.Error("the secret that is guessed at is not rotated: run `chatledger webhook rotate`", "bot", name, "error", err)
+				a.log.Error("cannot rotate a webhook secret under attack: run `chatledger webhook rotate`", "bot", name, "error", err)
 			case moved:
-				a.log.Warn("the bot's webhook has a new secret and a new address; the old ones end", "bot", name, "in", registrar.RotationOverlap)
+				a.log.Warn("webhook secret and address rotated; the old ones expire", "bot", name, "in", registrar.RotationOverlap)
 			}
 		}
 	}

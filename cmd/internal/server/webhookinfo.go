@@ -26,7 +26,7 @@ func (a *Server) watchWebhook(ctx context.Context, b *bot) {
 		}
 		info, err := b.client.WebhookInfo(ctx)
 		if err != nil {
-			a.log.Debug("it is not known how the bot's webhook does", "bot", b.name, "error", err)
+			a.log.Debug("cannot read the bot's webhook info from Telegram", "bot", b.name, "error", err)
 			a.metrics.TelegramSilent(b.name)
 			return
 		}
