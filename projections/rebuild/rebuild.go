@@ -1,3 +1,5 @@
+// Package rebuild folds a projection's table anew beside the live one, compares the two, swaps them,
+// rolls a swap back, and verifies a table against the events. Reading and writing go on meanwhile.
 package rebuild
 
 import (
@@ -105,7 +107,7 @@ func (b *rebuild) outcome(err error) (Result, error) {
 	return b.done, nil
 }
 
-// explained adds what the server has to say about an error, such as what depends on a table.
+// explained adds the detail of a PostgreSQL error, such as the objects that depend on a table.
 func explained(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Detail != "" {
@@ -114,10 +116,10 @@ func explained(err error) error {
 	return err
 }
 
-// ErrBusy says that another process rebuilds the table, or rolls it back.
+// ErrBusy means that another process is rebuilding the table or rolling it back.
 var ErrBusy = errors.New("another rebuild of it is running; wait for it, or end its process")
 
-// alone does something with a projection's tables that only one session may do.
+// alone runs do under the lock that lets one session at a time rebuild or roll back a table.
 func alone(ctx context.Context, conn *pgx.Conn, p projections.Projection, do func() error) error {
 	var free bool
 	err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name()).Scan(&free)
@@ -190,7 +192,7 @@ func (b *rebuild) count(ctx context.Context) error {
 	return err
 }
 
-// tell tells how many events are folded.
+// tell reports progress.
 func (b *rebuild) tell() {
 	if b.options.Progress != nil {
 		b.options.Progress(Progress{Done: b.done.Events, Total: max(b.total, b.done.Events)})

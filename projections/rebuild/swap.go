@@ -25,7 +25,7 @@ const (
 	swapTries = 60
 )
 
-// insist tries again, after something else, while what stands in the way may pass.
+// insist retries try, after calling between, while its error is temporary.
 func insist(ctx context.Context, try, between func(context.Context) error) error {
 	for n := 1; ; n++ {
 		err := try(ctx)
@@ -46,8 +46,8 @@ func insist(ctx context.Context, try, between func(context.Context) error) error
 // errAhead: a consumer began to lead the group, behind what was folded already.
 var errAhead = errors.New("the live table's consumer is behind the new table; let it catch up, or stop it")
 
-// passing tells whether an exchange may succeed a little later: a lock was not to be
-// had, two waited for each other, or the live consumer has not come so far.
+// passing reports whether an error is temporary: a lock timeout, a deadlock, or a live consumer that is
+// still behind the new table.
 func passing(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {

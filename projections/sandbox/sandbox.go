@@ -1,3 +1,5 @@
+// Package sandbox folds events that did not happen, such as those of a replay with other settings, into
+// tables like the live ones in a schema of their own.
 package sandbox
 
 import (
