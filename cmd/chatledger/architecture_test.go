@@ -47,7 +47,7 @@ var allowedImports = map[string][]string{
 	"adapters/postgres/eventstore":   {"domain", "commands", "projections", "adapters/postgres", "adapters/postgres/signal", "adapters/wait"},
 	"adapters/postgres/outbox":       {"domain", "commands", "adapters/postgres", "adapters/postgres/signal"},
 	"adapters/postgres/signal":       {},
-	"adapters/postgres/timers":       {"domain", "commands", "adapters/postgres", "adapters/wait"},
+	"adapters/postgres/timers":       {"domain", "commands", "adapters/postgres"},
 	"adapters/postgres/importer":     {"domain", "commands", "adapters/postgres", "adapters/postgres/eventstore", "adapters/postgres/outbox"},
 	"adapters/postgres/accounts":     {"commands", "adapters/postgres"},
 	"adapters/postgres/health":       {"adapters/postgres"},
@@ -82,7 +82,7 @@ var allowedImports = map[string][]string{
 	"cmd/internal/admin/inspect":     {"domain", "adapters/postgres", "adapters/wait"},
 	"cmd/internal/admin/progress":    {"projections"},
 	"cmd/internal/admin/readmodel":   {"adapters/postgres", "projections", "cmd/internal/admin/progress"},
-	"cmd/internal/admin/transfer":    {"domain", "commands", "adapters/postgres", "adapters/archive", "cmd/internal"},
+	"cmd/internal/admin/transfer":    {"domain", "commands", "adapters/postgres", "adapters/archive", "adapters/wait", "cmd/internal"},
 	"cmd/chatledger-bench":           {"cmd/internal", "domain", "commands", "projections", "schema", "adapters"},
 	"cmd/chatledger":                 {"cmd/internal", "domain", "commands", "projections", "schema", "adapters"},
 }
