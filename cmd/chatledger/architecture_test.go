@@ -16,7 +16,7 @@ const module = "github.com/chatledger/chatledger/"
 var allowedImports = map[string][]string{
 	"domain":                         {},
 	"domain/domaintest":              {"domain"},
-	"domain/llm":                     {"domain/dialog"},
+	"domain/llm":                     {"domain", "domain/dialog"},
 	"domain/chat":                    {"domain", "domain/dialog", "domain/llm"},
 	"domain/dialog":                  {"domain/intents"},
 	"domain/dialog/dialogtest":       {"domain/dialog", "domain/intents"},
