@@ -18,7 +18,7 @@ var allowedImports = map[string][]string{
 	"domain/domaintest":              {"domain"},
 	"domain/llm":                     {"domain", "domain/dialog"},
 	"domain/chat":                    {"domain", "domain/dialog", "domain/llm"},
-	"domain/dialog":                  {"domain/intents"},
+	"domain/dialog":                  {"domain", "domain/intents"},
 	"domain/dialog/dialogtest":       {"domain/dialog", "domain/intents"},
 	"domain/intents":                 {},
 	"commands":                       {"domain"},
