@@ -109,9 +109,11 @@ const (
 	// decision: another process writes to the same chats, and appends that were decided on a
 	// cached state would often conflict.
 	sharedFor = time.Second
-	// A commit that takes longer is reported as failed. Its streams are read again
-	// afterwards, so nothing is lost if it succeeded after all.
-	commitTimeout = 4 * time.Second
+	// A read or an append that takes longer than storeTimeout is reported as failed. Its
+	// streams are read again afterwards, so nothing is lost if the append succeeded after
+	// all. The time for deciding does not count: it is bounded by what a command may hold,
+	// and a slow decision is no reason to believe that the store does not answer.
+	storeTimeout = 4 * time.Second
 )
 
 // NewHandler returns a handler that loads from and appends to a store.
@@ -199,8 +201,6 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 // commit loads, folds, decides and appends a batch of streams. It repeats this for the
 // streams on which the append conflicted with another writer.
 func (h *Handler) commit(batch []*streamQueue) {
-	ctx, cancel := context.WithTimeout(h.ctx, commitTimeout)
-	defer cancel()
 	work := batch
 	for try := 0; len(work) > 0; try++ {
 		if try == maxTries {
@@ -208,18 +208,18 @@ func (h *Handler) commit(batch []*streamQueue) {
 			return
 		}
 		begun := time.Now()
-		if err := h.load(ctx, work); err != nil {
+		if err := h.load(work); err != nil {
 			h.fail(work, err)
 			return
 		}
 		seen, tried := Commit{Begun: begun}, work
-		appends, appending, again := h.decideAll(ctx, work)
+		appends, appending, again := h.decideAll(work)
 		if work = again; len(appends) == 0 {
 			h.observeCommit(seen, tried, nil, nil)
 			continue
 		}
 		seen.Appending = time.Now()
-		errs, err := h.store.Append(ctx, appends)
+		errs, err := h.append(appends)
 		seen.AppendTime, seen.Err = time.Since(seen.Appending), err
 		h.observeCommit(seen, tried, appending, errs)
 		if err != nil {
@@ -231,11 +231,17 @@ func (h *Handler) commit(batch []*streamQueue) {
 	}
 }
 
+func (h *Handler) append(appends []Append) ([]error, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	defer cancel()
+	return h.store.Append(ctx, appends)
+}
+
 // decideAll decides the requests of each stream. It returns the appends with their streams,
 // and the streams that need a fresh state. All others are finished.
-func (h *Handler) decideAll(ctx context.Context, work []*streamQueue) (appends []Append, appending, again []*streamQueue) {
+func (h *Handler) decideAll(work []*streamQueue) (appends []Append, appending, again []*streamQueue) {
 	for _, l := range work {
-		a, err := h.decide(ctx, l)
+		a, err := h.decide(l)
 		switch {
 		case errors.Is(err, ErrConflict):
 			again = append(again, l)
@@ -272,7 +278,7 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 
 // load sets the state of each stream, from the cache or folded from the store. A stale
 // state is updated with the events that were appended since.
-func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
+func (h *Handler) load(work []*streamQueue) error {
 	var cursors []Cursor
 	var cold []*streamQueue
 	shared := time.Now().UnixNano() < h.shared.Load()
@@ -289,6 +295,8 @@ func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
 	if len(cold) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	defer cancel()
 	histories, err := h.store.Load(ctx, cursors)
 	if err != nil {
 		return err
@@ -309,7 +317,7 @@ func (h *Handler) load(ctx context.Context, work []*streamQueue) error {
 // not.
 //
 // A panic becomes the error of this stream; the other streams of the batch are not affected.
-func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err error) {
+func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("deciding %w", Panicked(r, debug.Stack()))
@@ -331,7 +339,7 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 			continue
 		}
 		p.result, p.refusal = Result{First: l.decided.version + 1}, nil
-		command, repeat, err := h.checkStore(ctx, l, p.Command)
+		command, repeat, err := h.checkStore(l, p.Command)
 		if err != nil {
 			return Append{}, err
 		}
@@ -375,7 +383,9 @@ func (h *Handler) decide(ctx context.Context, l *streamQueue) (a Append, err err
 // checkStore asks the store for what the bounded state may have forgotten: whether a message
 // is a repeat, and whether an operator acted under this idempotency key before. The latter
 // is passed on in the command.
-func (h *Handler) checkStore(ctx context.Context, l *streamQueue, command chat.Command) (_ chat.Command, repeat bool, err error) {
+func (h *Handler) checkStore(l *streamQueue, command chat.Command) (_ chat.Command, repeat bool, err error) {
+	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	defer cancel()
 	switch c := command.(type) {
 	case chat.Receive:
 		if key, may := chat.MayRepeat(l.decided.state, c); may {

@@ -785,3 +785,24 @@ func ExampleFenced() {
 	fmt.Println(commands.Fenced{uuid.Nil})
 	// Output: deliveries [00000000-0000-0000-0000-000000000000] are leased to another
 }
+
+// slowSettings makes every decision take longer than a read or an append may take.
+type slowSettings struct{}
+
+func (slowSettings) SettingsOf(string) chat.Settings {
+	time.Sleep(5 * time.Second)
+	return chat.Settings{}
+}
+
+// The deadline is for the store: a slow decision must not make an append fail, which would
+// only be decided again, as slowly.
+func TestHandler_DecisionTakes5s_IsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		store.before = func(ctx context.Context, _ []commands.Append) error { return ctx.Err() }
+		h := handler(t, store, commands.Config{Settings: slowSettings{}})
+		if _, err := h.Handle(context.Background(), update(anna, 1)); err != nil {
+			t.Errorf("not stored: %v", err)
+		}
+	})
+}

@@ -88,8 +88,9 @@ func Enqueue(r domain.Recorded) (Delivery, bool) {
 		}
 	case chat.ButtonAnswered:
 		// A key of its own: the answer must be sent within 150 s, however many messages of the
-		// chat are waiting.
-		d.Kind, d.Destination, d.OrderingKey = domain.KindAnswerButton, "telegram:"+bot, "button-"+bot+":"+e.QueryID
+		// chat are waiting. It is made of the event's id, because a callback query's id comes
+		// from outside, and an index key can hold neither NUL nor more than 2,704 bytes.
+		d.Kind, d.Destination, d.OrderingKey = domain.KindAnswerButton, "telegram:"+bot, "button-"+r.ID.String()
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
 		d.Kind, d.Destination, d.OrderingKey = chat.KindOf(e.Tool), toolDestination(e.Tool)+":"+bot, toolOrderingKey(e, bot, chatID)

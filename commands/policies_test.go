@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -104,7 +105,7 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: chat.Author{Kind: chat.Bot}},
 			"telegram:demo", "chat-demo:-1001", domain.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
 		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
-			"telegram:demo", "button-demo:q", domain.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
+			"telegram:demo", "button-0192c3a4-0000-7000-8000-000000000001", domain.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
 		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
 			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2, Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
 		"order of somebody in a group": {chat.ToolRequested{Tool: dialog.OrderStatus, Customer: 77, Account: "C-1"},
@@ -145,5 +146,15 @@ func TestButtonsGoBeforePersonsAndPersonsBeforeTheBot(t *testing.T) {
 	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}})
 	if !(button > person && person > bot) {
 		t.Errorf("button %d, person %d, bot %d", button, person, bot)
+	}
+}
+
+// An ordering key is an index key: it must hold nothing from outside as it came.
+func TestEnqueue_QueryIDNoIndexHolds_KeyIsOurs(t *testing.T) {
+	for _, id := range []string{"nul\x00", strings.Repeat("9", 9000), "\xff\xfe"} {
+		d, ok := commands.Enqueue(recorded(anna, chat.ButtonAnswered{QueryID: id}))
+		if !ok || strings.Contains(d.OrderingKey, id) || len(d.OrderingKey) > 200 {
+			t.Errorf("query id %.20q: ordering key %.60q", id, d.OrderingKey)
+		}
 	}
 }

@@ -76,6 +76,11 @@ func (s informed) wouldKnow(m MessageReceived) bool {
 	return s.Tools[dialog.LookUpCustomer] && m.ChatType == "private" && m.Date.Sub(s.Known.Asked) >= knownFor
 }
 
+// heardText bounds the text that a decision is made on, in characters: no message that is
+// written in Telegram is longer. A relay may post more, which is stored and of which the
+// rest is not read, because reading costs time in proportion to the length.
+const heardText = 4096
+
 // actOf is what the customer did, as the dialogue sees it, and the callback
 // query that waits for an answer. Late and excess messages are no acts: what they
 // answered is past, or too much; nor is what only continues an album. The words that an
@@ -85,9 +90,11 @@ func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:
 		ok = !(e.Late && s.Run.Active() && !s.brings(e)) && !e.OverLimit && !e.Continues && !e.From.Bot
-		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Media: len(e.Media) > 0, By: e.From.ID, At: e.Date}, "", ok
+		text := domain.Shorten(e.Text, heardText)
+		return dialog.Act{Text: text, MessageID: e.MessageID, Media: len(e.Media) > 0, By: e.From.ID, At: e.Date}, "", ok
 	case MessageEdited:
-		return dialog.Act{Text: e.Text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot
+		text := domain.Shorten(e.Text, heardText)
+		return dialog.Act{Text: text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot
 	case ButtonPressed:
 		return dialog.Act{Button: e.Data, MessageID: e.MessageID, By: e.From.ID, At: e.Date}, e.QueryID, true
 	default:
