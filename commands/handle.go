@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,6 +115,9 @@ const (
 	// all. The time for deciding does not count: it is bounded by what a command may hold,
 	// and a slow decision is no reason to believe that the store does not answer.
 	storeTimeout = 4 * time.Second
+	// loadPage is how many events of a stream are loaded at once, some 10 ms. A longer stream
+	// is loaded beside the batch, so that nobody else waits for it.
+	loadPage = 2000
 )
 
 // NewHandler returns a handler that loads from and appends to a store.
@@ -151,14 +155,44 @@ func (h *Handler) commitReady() {
 	if batch == nil {
 		return
 	}
-	h.commit(batch)
-	if next := h.queues.release(batch, h.batch); next != nil {
+	if next := h.commitAndRelease(batch); next != nil {
 		go func() { // Close waits for it: its batch is counted in queues.committing
-			for ; next != nil; next = h.queues.release(next, h.batch) {
-				h.commit(next)
+			for next != nil {
+				next = h.commitAndRelease(next)
 			}
 		}()
 	}
+}
+
+// commitAndRelease commits a batch and returns the next one, if any is ready.
+func (h *Handler) commitAndRelease(batch []*streamQueue) (next []*streamQueue) {
+	finished, detached := h.commit(batch)
+	for _, l := range detached {
+		go h.loadAlone(l) // Close waits for it: its queue is not released before its end
+	}
+	return h.queues.release(finished, h.batch)
+}
+
+// State returns the state of a chat and its version. It updates the cached state from the
+// store, because another process may have appended to the chat.
+func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
+	known, cached := h.states.Get(stream)
+	if !cached {
+		known = folded{state: chat.Decider.Initial()}
+	}
+	for more := true; more; {
+		histories, err := h.store.Load(ctx, []Cursor{{stream, known.version, loadPage}})
+		if err == nil {
+			err = histories[0].Err
+		}
+		if err != nil {
+			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
+		}
+		known = h.evolve(stream, known, histories[0].Version, histories[0].Events)
+		more = histories[0].More
+		h.states.Add(stream, known)
+	}
+	return known.state, known.version, nil
 }
 
 // Handle decides a request and returns when its events are durable. After an error from
@@ -199,21 +233,20 @@ func (h *Handler) HandleAll(ctx context.Context, requests []Request) ([]Result, 
 }
 
 // commit loads, folds, decides and appends a batch of streams. It repeats this for the
-// streams on which the append conflicted with another writer.
-func (h *Handler) commit(batch []*streamQueue) {
+// streams on which the append conflicted with another writer. It returns the streams that it
+// has finished, and those that loadAlone goes on with.
+func (h *Handler) commit(batch []*streamQueue) (finished, detached []*streamQueue) {
 	work := batch
 	for try := 0; len(work) > 0; try++ {
 		if try == maxTries {
 			h.fail(work, ErrConflict)
-			return
+			break
 		}
 		begun := time.Now()
-		if err := h.load(work); err != nil {
-			h.fail(work, err)
-			return
-		}
-		seen, tried := Commit{Begun: begun}, work
-		appends, appending, again := h.decideAll(work)
+		ready, alone := h.load(work)
+		detached = append(detached, alone...)
+		seen, tried := Commit{Begun: begun}, ready
+		appends, appending, again := h.decideAll(ready)
 		if work = again; len(appends) == 0 {
 			h.observeCommit(seen, tried, nil, nil)
 			continue
@@ -225,10 +258,19 @@ func (h *Handler) commit(batch []*streamQueue) {
 		if err != nil {
 			h.fail(appending, err)
 			h.fail(again, err)
-			return
+			break
 		}
 		work = append(work, h.finishAppended(appending, errs)...)
 	}
+	if len(detached) == 0 {
+		return batch, nil
+	}
+	for _, l := range batch {
+		if !slices.Contains(detached, l) {
+			finished = append(finished, l)
+		}
+	}
+	return finished, detached
 }
 
 func (h *Handler) append(appends []Append) ([]error, error) {
@@ -276,9 +318,11 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 	return again
 }
 
-// load sets the state of each stream, from the cache or folded from the store. A stale
-// state is updated with the events that were appended since.
-func (h *Handler) load(work []*streamQueue) error {
+// load sets the state of each stream, from the cache or folded from the store, and returns the
+// streams that can be decided. A stale state is updated with the events that were appended
+// since. A stream whose load is long or fails is taken out of the batch, so that the others
+// do not wait for it, and is returned in detached: loadAlone goes on with it.
+func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	var cursors []Cursor
 	var cold []*streamQueue
 	shared := time.Now().UnixNano() < h.shared.Load()
@@ -289,25 +333,89 @@ func (h *Handler) load(work []*streamQueue) error {
 		}
 		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
-			cursors, cold = append(cursors, Cursor{l.stream, known.version}), append(cold, l)
+			cursors, cold = append(cursors, Cursor{l.stream, known.version, loadPage}), append(cold, l)
+		} else {
+			ready = append(ready, l)
 		}
 	}
 	if len(cold) == 0 {
-		return nil
+		return ready, nil
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
 	defer cancel()
 	histories, err := h.store.Load(ctx, cursors)
-	if err != nil {
-		return err
-	}
 	for i, l := range cold {
-		if l.unreadable = histories[i].Err; l.unreadable == nil {
-			l.base = folded{chat.Decider.Fold(l.base.state, histories[i].Events...), histories[i].Version}
-			h.states.Add(l.stream, l.base)
+		switch {
+		case err != nil && len(cold) > 1:
+			detached = append(detached, l) // which of them made it fail is not known
+		case err != nil:
+			h.fail([]*streamQueue{l}, err)
+		case h.fold(l, histories[i]):
+			ready = append(ready, l)
+		default:
+			detached = append(detached, l)
 		}
 	}
-	return nil
+	return ready, detached
+}
+
+// fold takes events that were loaded into the stream's state, and reports whether they were
+// all there are.
+func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
+	if l.unreadable = history.Err; l.unreadable != nil {
+		return true
+	}
+	l.base = h.evolve(l.stream, l.base, history.Version, history.Events)
+	h.states.Add(l.stream, l.base)
+	return !history.More
+}
+
+// evolve folds events into a state. The state of a bot's own stream stays the initial one: no
+// decision depends on it, and the stream grows with every update that belongs to no chat.
+func (h *Handler) evolve(stream domain.StreamID, from folded, to domain.Version, events []domain.Event) folded {
+	if _, inChat := stream.Chat(); !inChat {
+		return folded{from.state, to}
+	}
+	return folded{chat.Decider.Fold(from.state, events...), to}
+}
+
+// loadAlone loads one stream page by page, commits it as a batch of its own and releases its
+// queue. What was folded stays in the cache also when a later page fails, so that the next
+// attempt goes on from there.
+func (h *Handler) loadAlone(l *streamQueue) {
+	if h.loadPages(l) {
+		if _, detached := h.commit([]*streamQueue{l}); len(detached) > 0 {
+			go h.loadAlone(l) // another process appended more than a page meanwhile
+			return
+		}
+	}
+	h.queues.releaseDetached(l)
+	h.commitReady()
+}
+
+func (h *Handler) loadPages(l *streamQueue) (loaded bool) {
+	for limit := loadPage; ; {
+		history, err := h.loadPage(l, limit)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && limit > 1 && h.ctx.Err() == nil:
+			limit = max(1, limit/8) // a few large events can take as long as many small ones
+		case err != nil:
+			h.fail([]*streamQueue{l}, err)
+			return false
+		case h.fold(l, history):
+			return true
+		}
+	}
+}
+
+func (h *Handler) loadPage(l *streamQueue, limit int) (History, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	defer cancel()
+	histories, err := h.store.Load(ctx, []Cursor{{l.stream, l.base.version, limit}})
+	if err != nil {
+		return History{}, err
+	}
+	return histories[0], nil
 }
 
 // decide decides the requests of one stream, one after the other, and returns the append
@@ -367,7 +475,7 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 		if p.Settles != nil {
 			a.Settled = append(a.Settled, *p.Settles)
 		}
-		l.decided = folded{chat.Decider.Fold(l.decided.state, events...), l.decided.version + domain.Version(len(events))}
+		l.decided = h.evolve(l.stream, l.decided, l.decided.version+domain.Version(len(events)), events)
 		if _, operating := p.Command.(chat.Operate); operating {
 			state := l.decided.state
 			p.result.State = &state

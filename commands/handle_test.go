@@ -446,7 +446,9 @@ func TestAFailedCommitIsReportedToAllItsCallersAndItsStatesForgotten(t *testing.
 				if err != nil || results[0].First != 2 || results[1].First != 2 {
 					t.Errorf("afterwards: %+v, error %v", results, err)
 				}
-				if want := []commands.Cursor{{Stream: anna}, {Stream: bert}}; len(store.loads) != 1 || !slices.Equal(store.loads[0], want) {
+				reads := len(store.loads) == 1 && slices.EqualFunc(store.loads[0], []domain.StreamID{anna, bert},
+					func(c commands.Cursor, stream domain.StreamID) bool { return c.Stream == stream && c.After == 0 })
+				if !reads {
 					t.Errorf("afterwards it was not read anew: %+v", store.loads)
 				}
 			})
@@ -803,6 +805,54 @@ func TestHandler_DecisionTakes5s_IsStored(t *testing.T) {
 		h := handler(t, store, commands.Config{Settings: slowSettings{}})
 		if _, err := h.Handle(context.Background(), update(anna, 1)); err != nil {
 			t.Errorf("not stored: %v", err)
+		}
+	})
+}
+
+// A chat of many events is loaded page by page beside the batch it came in: what is decided is
+// the same, and the others do not wait for it.
+func TestHandler_StreamLongerThanAPage_OthersGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for range 5001 {
+			store.streams[anna] = append(store.streams[anna], commands.NewEvent{Event: chat.ChatContinued{}})
+		}
+		pages := make(chan struct{})
+		store.loading = func(cursors []commands.Cursor) error {
+			if cursors[0].After > 0 {
+				<-pages
+			}
+			return nil
+		}
+		h := handler(t, store, one)
+		long := send(h, update(anna, 1))
+		synctest.Wait()
+		if got := <-send(h, update(bert, 2)); got.err != nil {
+			t.Errorf("the other chat: %v", got.err)
+		}
+		close(pages)
+		if got := <-long; got.err != nil || got.result.First != 5002 {
+			t.Errorf("the long chat: %+v, error %v", got.result, got.err)
+		}
+	})
+}
+
+// One stream that cannot be loaded must not fail the streams that came in the same batch.
+func TestHandler_LoadOfABatchFails_EachStreamAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		store.loading = func(cursors []commands.Cursor) error {
+			for _, c := range cursors {
+				if c.Stream == anna {
+					return context.DeadlineExceeded
+				}
+			}
+			return nil
+		}
+		h := handler(t, store, one)
+		results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), update(bert, 2)})
+		if !errors.Is(err, context.DeadlineExceeded) || results[1].First != 1 {
+			t.Errorf("results %+v, error %v", results, err)
 		}
 	})
 }

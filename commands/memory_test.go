@@ -23,9 +23,10 @@ type memory struct {
 	inbox   map[string]domain.Version
 	leases  map[uuid.UUID]int64 // fence by delivery; a settled delivery has none
 
-	broken map[domain.StreamID]error                                // streams that cannot be read
-	before func(ctx context.Context, batch []commands.Append) error // called ahead of each Append
-	onLoad func() error
+	broken  map[domain.StreamID]error                                // streams that cannot be read
+	before  func(ctx context.Context, batch []commands.Append) error // called ahead of each Append
+	onLoad  func() error
+	loading func([]commands.Cursor) error // called ahead of each Load, and may take long
 
 	batches [][]commands.Append // as they were tried
 	loads   [][]commands.Cursor
@@ -38,6 +39,11 @@ func newMemory() *memory {
 }
 
 func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.History, error) {
+	if m.loading != nil {
+		if err := m.loading(cursors); err != nil {
+			return nil, err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.loads = append(m.loads, slices.Clone(cursors))
@@ -53,6 +59,10 @@ func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.
 			continue
 		}
 		for _, e := range m.streams[c.Stream][c.After:] {
+			if c.Limit > 0 && len(histories[i].Events) == c.Limit {
+				histories[i].More = true
+				break
+			}
 			histories[i].Events = append(histories[i].Events, e.Event)
 			histories[i].Version++
 		}

@@ -187,18 +187,32 @@ func (qs *queues) release(batch []*streamQueue, n int) []*streamQueue {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	qs.committing--
-	for _, l := range batch {
+	qs.free(batch)
+	next := qs.next(n)
+	if qs.committing == 0 && len(qs.byID) == 0 {
+		qs.idle.Broadcast()
+	}
+	return next
+}
+
+// releaseDetached takes back a queue that was committed beside its batch.
+func (qs *queues) releaseDetached(l *streamQueue) {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	qs.free([]*streamQueue{l})
+	if qs.committing == 0 && len(qs.byID) == 0 {
+		qs.idle.Broadcast()
+	}
+}
+
+func (qs *queues) free(done []*streamQueue) {
+	for _, l := range done {
 		if len(l.waiting) > 0 {
 			qs.schedule(l)
 		} else {
 			delete(qs.byID, l.stream)
 		}
 	}
-	next := qs.next(n)
-	if qs.committing == 0 && len(qs.byID) == 0 {
-		qs.idle.Broadcast()
-	}
-	return next
 }
 
 func (qs *queues) next(n int) []*streamQueue {

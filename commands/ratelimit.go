@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
-	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // PermitRequest asks a rate limiter whether a bot may make a call now. Chat has no name when
@@ -57,16 +56,8 @@ func (c Claimed) CallsTo() domain.StreamID {
 // Only an operator can correct it.
 const ProbeInterval = time.Minute
 
-// Blocked reports whether the customer has blocked the bot. It updates the cached state from
-// the store first, because another process may have received the update.
+// Blocked reports whether the customer has blocked the bot.
 func (h *Handler) Blocked(ctx context.Context, stream domain.StreamID) (bool, error) {
-	known, _ := h.states.Peek(stream)
-	if known.version == 0 {
-		known.state = chat.Decider.Initial()
-	}
-	histories, err := h.store.Load(ctx, []Cursor{{stream, known.version}})
-	if err != nil {
-		return false, err
-	}
-	return chat.Decider.Fold(known.state, histories[0].Events...).Blocked, histories[0].Err
+	state, _, err := h.State(ctx, stream)
+	return state.Blocked, err
 }

@@ -17,7 +17,8 @@ import (
 // Store keeps streams. It is safe for concurrent use.
 type Store interface {
 	// Load reads the events after each cursor, oldest first, in the order of the
-	// cursors. A stream that does not exist has none.
+	// cursors. A stream that does not exist has none. Of a bot's own stream it reads the
+	// version alone, without events.
 	Load(context.Context, []Cursor) ([]History, error)
 
 	// Append commits a batch in one transaction, at most one Append per stream.
@@ -38,6 +39,7 @@ type Store interface {
 type Cursor struct {
 	Stream domain.StreamID
 	After  domain.Version
+	Limit  int // of events to read; 0 is no limit
 }
 
 // History is a run of a stream's events; Version is that of the last one, or
@@ -46,6 +48,7 @@ type Cursor struct {
 type History struct {
 	Events  []domain.Event
 	Version domain.Version
+	More    bool // the limit was reached, and there may be more events
 	Err     error
 }
 

@@ -559,3 +559,26 @@ func TestHoldsKnowsTheUpdatesOfAStream(t *testing.T) {
 		}
 	}
 }
+
+// A long stream comes in pages, and of a bot's own stream, which nobody folds, the version alone.
+func TestLoad_LimitOrBotStream_ReadsNoMore(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	bot := domain.BotStream("demo")
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(5)})
+	must(t, s, commands.Append{Stream: bot, Events: said(5)})
+	got, err := s.Load(t.Context(), []commands.Cursor{
+		{Stream: "chat-demo:1", Limit: 3}, {Stream: "chat-demo:1", After: 3, Limit: 3}, {Stream: bot, Limit: 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		events  int
+		version domain.Version
+		more    bool
+	}{{3, 3, true}, {2, 5, false}, {0, 5, false}} {
+		if h := got[i]; len(h.Events) != want.events || h.Version != want.version || h.More != want.more || h.Err != nil {
+			t.Errorf("cursor %d: %d events to version %d, more %v, error %v", i, len(h.Events), h.Version, h.More, h.Err)
+		}
+	}
+}

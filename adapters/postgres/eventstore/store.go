@@ -49,19 +49,36 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 	return New(db, codec, nil), nil
 }
 
+// load reads each stream by one walk down the primary key. Of a bot's own
+// stream, which nobody folds, the last version is all that is read.
+const load = `
+	select c.ord - 1, e.version, e.name, e.event_version, e.payload
+	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
+		select version, name, event_version, payload from eventstore.events s
+		where s.stream_id = c.stream_id and s.version > c.after
+		order by s.version limit c.most
+	) e
+	where c.stream_id like 'chat-%'
+	union all
+	select c.ord - 1, e.version, '', 0, null
+	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
+		select version from eventstore.events s where s.stream_id = c.stream_id order by s.version desc limit 1
+	) e
+	where c.stream_id not like 'chat-%'
+	order by 1, 2`
+
 // Load implements commands.Store.
 func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands.History, error) {
 	histories := make([]commands.History, len(cursors))
-	streams, after := make([]string, len(cursors)), make([]int64, len(cursors))
+	streams, after, most := make([]string, len(cursors)), make([]int64, len(cursors)), make([]*int64, len(cursors))
 	for i, c := range cursors {
 		streams[i], after[i], histories[i].Version = string(c.Stream), int64(c.After), c.After
+		if c.Limit > 0 {
+			limit := int64(c.Limit)
+			most[i] = &limit
+		}
 	}
-	// One walk down the primary key per stream.
-	rows, err := s.Pool().Query(ctx, `
-		select c.ord - 1, e.version, e.name, e.event_version, e.payload
-		from unnest($1::text[], $2::bigint[]) with ordinality as c(stream_id, after, ord)
-		join eventstore.events e on e.stream_id = c.stream_id and e.version > c.after
-		order by c.ord, e.version`, streams, after)
+	rows, err := s.Pool().Query(ctx, load, streams, after, most)
 	if err != nil {
 		return nil, fmt.Errorf("load %d streams: %w", len(cursors), err)
 	}
@@ -74,6 +91,10 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 		if h.Err != nil {
 			return nil
 		}
+		if payload == nil {
+			h.Version = domain.Version(version)
+			return nil
+		}
 		if domain.Version(version) != h.Version+1 {
 			h.Err = fmt.Errorf("version %d follows %d: the stream has a gap", version, h.Version)
 			return nil
@@ -84,6 +105,7 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 			return nil
 		}
 		h.Events, h.Version = append(h.Events, event), domain.Version(version)
+		h.More = len(h.Events) == cursors[ord].Limit
 		return nil
 	})
 	if err != nil {
