@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,15 +62,18 @@ type Handler struct {
 	settings SettingsProvider
 	batch    int
 	observer Observer
-	shared   atomic.Int64 // until this time in Unix nanoseconds; see sharedFor
+	shared   atomic.Int64  // until this time in Unix nanoseconds; see sharedFor
+	saving   chan struct{} // holds one while a snapshot is being saved
+	saves    sync.WaitGroup
 	ctx      context.Context
 	stop     context.CancelFunc
 }
 
 // folded is the committed state of a chat at a version.
 type folded struct {
-	state   chat.State
-	version domain.Version
+	state    chat.State
+	version  domain.Version
+	snapshot domain.Version // of the last snapshot that is known of
 }
 
 // Config configures a Handler. Zero values mean the defaults.
@@ -132,7 +136,8 @@ func NewHandler(store Store, s Config) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, settings: s.Settings, batch: orDefault(s.Batch, defaultBatch), observer: s.Observer}
+	h := &Handler{store: store, states: states, settings: s.Settings, batch: orDefault(s.Batch, defaultBatch), observer: s.Observer,
+		saving: make(chan struct{}, 1)}
 	if h.settings == nil {
 		h.settings = SettingsFunc(func(string) chat.Settings { return chat.Settings{} })
 	}
@@ -144,6 +149,7 @@ func NewHandler(store Store, s Config) *Handler {
 // Close rejects new requests with ErrClosed and returns when the waiting ones are finished.
 func (h *Handler) Close() {
 	h.queues.close()
+	h.saves.Wait()
 	h.stop()
 }
 
@@ -181,14 +187,16 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 		known = folded{state: chat.Decider.Initial()}
 	}
 	for more := true; more; {
-		histories, err := h.store.Load(ctx, []Cursor{{stream, known.version, loadPage}})
+		histories, err := h.store.Load(ctx, []Cursor{h.cursor(stream, known.version, loadPage)})
 		if err == nil {
 			err = histories[0].Err
+		}
+		if err == nil {
+			known, err = h.resume(stream, known, histories[0])
 		}
 		if err != nil {
 			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
 		}
-		known = h.evolve(stream, known, histories[0].Version, histories[0].Events)
 		more = histories[0].More
 		h.states.Add(stream, known)
 	}
@@ -304,7 +312,7 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 	for i, l := range appended {
 		switch {
 		case errs[i] == nil:
-			h.states.Add(l.stream, l.decided)
+			h.states.Add(l.stream, h.keepSnapshot(l.stream, l.decided))
 			l.finish()
 		case l.drop(errs[i]):
 			if l.stale = errors.Is(errs[i], ErrConflict); l.stale {
@@ -333,7 +341,7 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 		}
 		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
-			cursors, cold = append(cursors, Cursor{l.stream, known.version, loadPage}), append(cold, l)
+			cursors, cold = append(cursors, h.cursor(l.stream, known.version, loadPage)), append(cold, l)
 		} else {
 			ready = append(ready, l)
 		}
@@ -365,7 +373,9 @@ func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
 	if l.unreadable = history.Err; l.unreadable != nil {
 		return true
 	}
-	l.base = h.evolve(l.stream, l.base, history.Version, history.Events)
+	if l.base, l.unreadable = h.resume(l.stream, l.base, history); l.unreadable != nil {
+		return true
+	}
 	h.states.Add(l.stream, l.base)
 	return !history.More
 }
@@ -374,9 +384,9 @@ func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
 // decision depends on it, and the stream grows with every update that belongs to no chat.
 func (h *Handler) evolve(stream domain.StreamID, from folded, to domain.Version, events []domain.Event) folded {
 	if _, inChat := stream.Chat(); !inChat {
-		return folded{from.state, to}
+		return folded{state: from.state, version: to}
 	}
-	return folded{chat.Decider.Fold(from.state, events...), to}
+	return folded{chat.Decider.Fold(from.state, events...), to, from.snapshot}
 }
 
 // loadAlone loads one stream page by page, commits it as a batch of its own and releases its
@@ -411,7 +421,7 @@ func (h *Handler) loadPages(l *streamQueue) (loaded bool) {
 func (h *Handler) loadPage(l *streamQueue, limit int) (History, error) {
 	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
 	defer cancel()
-	histories, err := h.store.Load(ctx, []Cursor{{l.stream, l.base.version, limit}})
+	histories, err := h.store.Load(ctx, []Cursor{h.cursor(l.stream, l.base.version, limit)})
 	if err != nil {
 		return History{}, err
 	}

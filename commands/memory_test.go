@@ -18,6 +18,8 @@ import (
 // memory is a Store in memory. It refuses what the real one refuses, and for the
 // same reasons in the same order.
 type memory struct {
+	snapshots map[domain.StreamID]commands.Snapshot
+
 	mu      sync.Mutex
 	streams map[domain.StreamID][]commands.NewEvent
 	inbox   map[string]domain.Version
@@ -35,7 +37,8 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{streams: map[domain.StreamID][]commands.NewEvent{}, inbox: map[string]domain.Version{}, leases: map[uuid.UUID]int64{}, broken: map[domain.StreamID]error{}}
+	return &memory{streams: map[domain.StreamID][]commands.NewEvent{}, inbox: map[string]domain.Version{}, leases: map[uuid.UUID]int64{}, broken: map[domain.StreamID]error{},
+		snapshots: map[domain.StreamID]commands.Snapshot{}}
 }
 
 func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.History, error) {
@@ -58,7 +61,10 @@ func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.
 		if histories[i].Err = m.broken[c.Stream]; histories[i].Err != nil {
 			continue
 		}
-		for _, e := range m.streams[c.Stream][c.After:] {
+		if s, kept := m.snapshots[c.Stream]; kept && c.Format == s.Format {
+			histories[i].From, histories[i].Version = &s, s.Version
+		}
+		for _, e := range m.streams[c.Stream][histories[i].Version:] {
 			if c.Limit > 0 && len(histories[i].Events) == c.Limit {
 				histories[i].More = true
 				break
@@ -68,6 +74,13 @@ func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.
 		}
 	}
 	return histories, nil
+}
+
+func (m *memory) SaveSnapshot(_ context.Context, stream domain.StreamID, s commands.Snapshot) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.snapshots[stream] = s
+	return nil
 }
 
 func (m *memory) Append(ctx context.Context, batch []commands.Append) ([]error, error) {

@@ -33,13 +33,25 @@ type Store interface {
 	// Acted finds what an operator did in the stream under a key: its print, nil when they
 	// did nothing under it.
 	FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
+
+	// SaveSnapshot keeps the state of a stream for later loads, unless a newer one is kept.
+	SaveSnapshot(ctx context.Context, stream domain.StreamID, s Snapshot) error
+}
+
+// Snapshot is the encoded state of a stream at a version. Format names the rules by which it
+// was made; it is of no use to a program with another format.
+type Snapshot struct {
+	Version domain.Version
+	Format  string
+	State   []byte
 }
 
 // Cursor is a place in a stream: events after it are wanted.
 type Cursor struct {
 	Stream domain.StreamID
 	After  domain.Version
-	Limit  int // of events to read; 0 is no limit
+	Limit  int    // of events to read; 0 is no limit
+	Format string // of snapshots that may stand in for the first events; "" wants none
 }
 
 // History is a run of a stream's events; Version is that of the last one, or
@@ -48,7 +60,8 @@ type Cursor struct {
 type History struct {
 	Events  []domain.Event
 	Version domain.Version
-	More    bool // the limit was reached, and there may be more events
+	More    bool      // the limit was reached, and there may be more events
+	From    *Snapshot // what stands in for the events before; nil when nothing does
 	Err     error
 }
 

@@ -582,3 +582,41 @@ func TestLoad_LimitOrBotStream_ReadsNoMore(t *testing.T) {
 		}
 	}
 }
+
+// A snapshot stands in for the events before it, if it is of the wanted format and its event is
+// there: what a replica lost when it was promoted must not come back by a snapshot.
+func TestLoad_Snapshot_ReadsWhatIsBehind(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(5)})
+	save := func(version domain.Version, format string) {
+		t.Helper()
+		err := s.SaveSnapshot(t.Context(), "chat-demo:1", commands.Snapshot{Version: version, Format: format, State: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func(c commands.Cursor) commands.History {
+		t.Helper()
+		c.Stream = "chat-demo:1"
+		got, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:2", Format: "today"}, c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got[1]
+	}
+	save(3, "today")
+	save(2, "today") // an older one does not replace it
+	if h := load(commands.Cursor{Format: "today", Limit: 2}); h.From == nil || h.From.Version != 3 || len(h.Events) != 2 || h.Version != 5 {
+		t.Errorf("from %+v to version %d, %d events", h.From, h.Version, len(h.Events))
+	}
+	for name, c := range map[string]commands.Cursor{"another format": {Format: "tomorrow"}, "none wanted": {}} {
+		if h := load(c); h.From != nil || len(h.Events) != 5 {
+			t.Errorf("%s: from %+v, %d events", name, h.From, len(h.Events))
+		}
+	}
+	save(6, "today")
+	if h := load(commands.Cursor{Format: "today"}); h.From != nil || len(h.Events) != 5 {
+		t.Errorf("its event is not there: from %+v, %d events", h.From, len(h.Events))
+	}
+}

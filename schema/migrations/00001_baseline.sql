@@ -235,6 +235,22 @@ comment on column eventstore.rate_limits.reason is 'What Telegram said.';
 comment on column eventstore.rate_limits.limited_chat is 'Of a bot: the chat whose call Telegram last answered with a time to wait.';
 comment on column eventstore.rate_limits.limited_at is 'When it did. If another chat is limited soon after, Telegram means the bot.';
 
+-- A cache: every row can be deleted, and nothing that is read from it is trusted without the
+-- event that it stands at.
+create table eventstore.snapshots (
+    stream_id  text collate "C" primary key,
+    version    bigint not null check (version > 0),
+    format     text not null,
+    state      bytea not null,
+    written_at timestamptz not null default now()
+) with (fillfactor = 70); -- rewritten every some hundred events
+comment on table eventstore.snapshots is 'The state of a long stream at a version, so that a process which does not have it in memory loads only the events behind. Tables are never built from it.';
+comment on column eventstore.snapshots.stream_id is 'The chat''s stream.';
+comment on column eventstore.snapshots.version is 'The version of the last event that the state includes.';
+comment on column eventstore.snapshots.format is 'The shape of the state and the rules of its fold. A program with another format ignores the row.';
+comment on column eventstore.snapshots.state is 'The state as JSON, in UTF-8.';
+comment on column eventstore.snapshots.written_at is 'When the row was written.';
+
 create table eventstore.timers (
     stream_id   text collate "C" primary key,
     due_at      timestamptz not null,

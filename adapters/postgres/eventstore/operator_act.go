@@ -11,8 +11,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Acted implements commands.Store. It reads one chat's events; it is asked only about
-// keys that are none of the chat's last acts.
+// FindOperatorAct implements commands.Store. It is asked only about keys that are none of the
+// chat's last acts.
 func (s *Store) FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error) {
 	var text string
 	// Such an event is never escaped: neither names nor keys have characters that JSON of
@@ -20,7 +20,8 @@ func (s *Store) FindOperatorAct(ctx context.Context, stream domain.StreamID, ope
 	err = s.Pool().QueryRow(ctx, `
 		select payload ->> 'fingerprint' from eventstore.events
 		where stream_id = $1 and name = 'operator_acted' and payload ->> 'key' = $2 and payload ->> 'operator' = $3
-		order by version desc limit 1`, string(stream), key, operator).Scan(&text)
+		  and version > (select max(version) from eventstore.events where stream_id = $1) - $4
+		order by version desc limit 1`, string(stream), key, operator, searchBack).Scan(&text)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -49,19 +49,30 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 	return New(db, codec, nil), nil
 }
 
-// load reads each stream by one walk down the primary key. Of a bot's own
-// stream, which nobody folds, the last version is all that is read.
+// load reads each stream by one walk down the primary key, from behind a snapshot where one of
+// the wanted format stands at an event that is there. Of a bot's own stream, which nobody
+// folds, the last version is all that is read.
 const load = `
-	select c.ord - 1, e.version, e.name, e.event_version, e.payload
-	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
+	with c as materialized (
+		select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) with ordinality
+			as c(stream_id, after, most, format, ord)
+	), snapshot as materialized (
+		select c.ord, s.version, s.state from c join eventstore.snapshots s on s.stream_id = c.stream_id and s.format = c.format
+		where exists (select from eventstore.events e where e.stream_id = c.stream_id and e.version = s.version)
+	)
+	select ord - 1, version, '', 0, null::jsonb, state from snapshot
+	union all
+	select c.ord - 1, e.version, e.name, e.event_version, e.payload, null
+	from c, lateral (
 		select version, name, event_version, payload from eventstore.events s
-		where s.stream_id = c.stream_id and s.version > c.after
+		where s.stream_id = c.stream_id
+		  and s.version > coalesce((select snapshot.version from snapshot where snapshot.ord = c.ord), c.after)
 		order by s.version limit c.most
 	) e
 	where c.stream_id like 'chat-%'
 	union all
-	select c.ord - 1, e.version, '', 0, null
-	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
+	select c.ord - 1, e.version, '', 0, null, null
+	from c, lateral (
 		select version from eventstore.events s where s.stream_id = c.stream_id order by s.version desc limit 1
 	) e
 	where c.stream_id not like 'chat-%'
@@ -70,26 +81,30 @@ const load = `
 // Load implements commands.Store.
 func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands.History, error) {
 	histories := make([]commands.History, len(cursors))
-	streams, after, most := make([]string, len(cursors)), make([]int64, len(cursors)), make([]*int64, len(cursors))
+	streams, after := make([]string, len(cursors)), make([]int64, len(cursors))
+	most, formats := make([]*int64, len(cursors)), make([]string, len(cursors))
 	for i, c := range cursors {
-		streams[i], after[i], histories[i].Version = string(c.Stream), int64(c.After), c.After
+		streams[i], after[i], formats[i], histories[i].Version = string(c.Stream), int64(c.After), c.Format, c.After
 		if c.Limit > 0 {
 			limit := int64(c.Limit)
 			most[i] = &limit
 		}
 	}
-	rows, err := s.Pool().Query(ctx, load, streams, after, most)
+	rows, err := s.Pool().Query(ctx, load, streams, after, most, formats)
 	if err != nil {
 		return nil, fmt.Errorf("load %d streams: %w", len(cursors), err)
 	}
 	var ord, eventVersion int
 	var version int64
 	var name string
-	var payload []byte
-	_, err = pgx.ForEachRow(rows, []any{&ord, &version, &name, &eventVersion, &payload}, func() error {
+	var payload, state []byte
+	_, err = pgx.ForEachRow(rows, []any{&ord, &version, &name, &eventVersion, &payload, &state}, func() error {
 		h := &histories[ord]
 		if h.Err != nil {
 			return nil
+		}
+		if state != nil {
+			h.From = &commands.Snapshot{Version: domain.Version(version), Format: cursors[ord].Format, State: state}
 		}
 		if payload == nil {
 			h.Version = domain.Version(version)
@@ -114,16 +129,22 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 	return histories, nil
 }
 
-// Holds implements commands.Store. It reads one chat's events; it is asked only
-// about messages older than the chat's state remembers.
+// searchBack is how many events of a chat are searched for an update or an operator's act that
+// its state has forgotten, some 5 ms. Repeats come within minutes, and Telegram sends nothing
+// again after a day.
+const searchBack = 2000
+
+// HasUpdate implements commands.Store. It is asked only about messages that are older than the
+// chat's state remembers.
 func (s *Store) HasUpdate(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
 	err = s.Pool().QueryRow(ctx, `
 		select exists (select from eventstore.events
 		               where stream_id = $1 and raw is not null
+		                 and version > (select max(version) from eventstore.events where stream_id = $1) - $3
 		                 and (payload ->> 'key' = $2
 		                      or payload ? '$base64' -- escaped: see Escape
 		                         and strpos(convert_from(decode(payload ->> '$base64', 'base64'), 'UTF8'), '"key":"' || $2 || '"') > 0))`,
-		string(stream), fmt.Sprint(key)).Scan(&held)
+		string(stream), fmt.Sprint(key), searchBack).Scan(&held)
 	if err != nil {
 		return false, fmt.Errorf("look for an update in %s: %w", stream, err)
 	}
@@ -136,4 +157,17 @@ func (s *Store) Decode(name string, version int, payload []byte) (domain.Event, 
 		return nil, fmt.Errorf("event %s@%d: %w", name, version, err)
 	}
 	return s.codec.Decode(name, version, plain)
+}
+
+// SaveSnapshot implements commands.Store.
+func (s *Store) SaveSnapshot(ctx context.Context, stream domain.StreamID, snapshot commands.Snapshot) error {
+	_, err := s.Pool().Exec(ctx, `
+		insert into eventstore.snapshots as stored (stream_id, version, format, state) values ($1, $2, $3, $4)
+		on conflict (stream_id) do update set version = excluded.version, format = excluded.format, state = excluded.state, written_at = now()
+		where stored.version < excluded.version or stored.format <> excluded.format`,
+		string(stream), int64(snapshot.Version), snapshot.Format, snapshot.State)
+	if err != nil {
+		return fmt.Errorf("save a snapshot of %s: %w", stream, err)
+	}
+	return nil
 }
