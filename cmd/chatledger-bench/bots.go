@@ -16,6 +16,7 @@ import (
 
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/wait"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/load"
 )
 
@@ -193,7 +194,7 @@ func (n *neighbours) tenBots(zendesk string) (file string, known []telegramsim.B
 		case deadZendesk:
 			more += fmt.Sprintf(", zendesk: {url: 'http://%s', email: a@example.com, token: t, webhook_secret: s}", zendesk)
 		}
-		file += fmt.Sprintf("  %s: {token: '%s', secret: %s, orders: demo%s}\n", bot, token, demoSecret, more)
+		file += fmt.Sprintf("  %s: {token: '%s', secret: %s, orders: demo%s}\n", bot, token, dev.Secret, more)
 	}
 	return file, known
 }
@@ -221,7 +222,7 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 	}
 	stop = func() { cancel(); command.Wait(); os.RemoveAll(dir) }
 	for _, bot := range n.bots {
-		n.posts[bot] = load.Poster(address, "/webhook/"+bot, demoSecret, 2*floodConnections)
+		n.posts[bot] = load.Poster(address, "/webhook/"+bot, dev.Secret, 2*floodConnections)
 	}
 	if err := ready(ctx, address); err != nil {
 		stop()

@@ -20,12 +20,6 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// The bot that is measured. Its token and secret open nothing but the simulator.
-const (
-	demoToken  = "100000001:demo-token-for-the-simulator-only"
-	demoSecret = "demo-secret"
-)
-
 // env is what the command runs in.
 type env struct {
 	ctx    context.Context // ends with Ctrl-C or SIGTERM

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections"
@@ -174,7 +175,7 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 	if err := os.WriteFile(
 		bots,
 		fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s,"+
-			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret),
+			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", dev.Token, dev.Secret),
 		0o600,
 	); err != nil {
 		return 0, err
@@ -188,7 +189,7 @@ func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64
 		if err := ready(ctx, address); err != nil {
 			return err
 		}
-		post := load.Poster(address, "/webhook/demo", demoSecret, 100)
+		post := load.Poster(address, "/webhook/demo", dev.Secret, 100)
 		var mu sync.Mutex
 		sent := 0
 		_, _, err = callFor(ctx, 100, 24*time.Hour, func(ctx context.Context, n int64) error {

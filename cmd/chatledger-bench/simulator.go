@@ -16,6 +16,7 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/wait"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
 // simulator is a Telegram of the bench, at an address.
@@ -26,7 +27,7 @@ type simulator struct {
 }
 
 // benchBot is the account of rows that have one bot.
-var benchBot = telegramsim.Bot{Token: demoToken, Username: "demo_bot", Name: "demo"}
+var benchBot = telegramsim.Bot{Token: dev.Token, Username: "demo_bot", Name: "demo"}
 
 func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,11 +43,11 @@ func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 
 // setWebhook has the simulator post the updates of the bench's bot to a URL.
 func (s *simulator) setWebhook(ctx context.Context, url string) error {
-	client, err := telegram.NewClient(s.api, demoToken)
+	client, err := telegram.NewClient(s.api, dev.Token)
 	if err != nil {
 		return err
 	}
-	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: demoSecret})
+	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: dev.Secret})
 }
 
 // openChat has a person begin a chat at Telegram: a bot cannot write first there.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgdev"
 	"github.com/chatledger/chatledger/adapters/wait"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/schema"
 )
@@ -161,13 +162,13 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.sides[i] = &side{address: address, post: load.Poster(address, "/webhook/demo", demoSecret, soakSenders)}
+		s.sides[i] = &side{address: address, post: load.Poster(address, "/webhook/demo", dev.Secret, soakSenders)}
 	}
 	s.bots = filepath.Join(s.dir, "bots.yaml")
 	err = os.WriteFile(
 		s.bots,
 		fmt.Appendf(nil, "bots:\n  demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0},"+
-			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", demoToken, demoSecret),
+			" rate: {bot: 0, chat: 0, group_per_minute: 0}}\n", dev.Token, dev.Secret),
 		0o600,
 	)
 	return func() {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/load"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
@@ -87,7 +88,7 @@ func (b *bench) webhooks(ctx context.Context, connections int, chats int64, base
 		return benchResult{}, err
 	}
 	defer stop()
-	post := load.Poster(a.Listener.Addr().String(), "/webhook/demo", demoSecret, connections)
+	post := load.Poster(a.Listener.Addr().String(), "/webhook/demo", dev.Secret, connections)
 	if _, _, err := callFor(ctx, connections, time.Second, func(ctx context.Context, n int64) error {
 		return post(ctx, load.Update(n, 1+n%chats))
 	}); err != nil {
@@ -116,7 +117,7 @@ func (b *bench) receiver(ctx context.Context, api string) (a *server.Server, dsn
 	}
 	a, end, err := startApp(ctx, server.Config{DSN: dsn, TelegramURL: api, Log: b.log,
 		Bots: map[string]config.Bot{
-			"demo": {Token: demoToken, Secret: demoSecret, ChatLimit: &config.ChatLimit{}, Orders: "demo"},
+			"demo": {Token: dev.Token, Secret: dev.Secret, ChatLimit: &config.ChatLimit{}, Orders: "demo"},
 		},
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
@@ -171,7 +172,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 	folder := "knowledge: " + patient(t)
 	model.AddFault(faults.Fault{DelayMS: 60_000, Count: 1})
 	first := w.serve(line, folder)
-	if err := setWebhook(t.Context(), w.api, w.bot, first.url+"/webhook/demo"); err != nil {
+	if err := dev.SetWebhook(t.Context(), w.api, w.bot, first.url+"/webhook/demo"); err != nil {
 		t.Fatal(err)
 	}
 	w.Say(42, bulb)

@@ -69,6 +69,7 @@ var allowedImports = map[string][]string{
 	"cmd/internal/load":              {"domain", "commands", "adapters/telegram"},
 	"cmd/internal/clock":             {},
 	"cmd/internal/config":            {"domain", "commands", "adapters", "cmd/internal/text"},
+	"cmd/internal/dev":               {"domain", "commands", "schema", "adapters", "cmd/internal/config", "cmd/internal/server"},
 	"cmd/internal/doctor":            {"domain", "schema", "adapters", "cmd/internal/config", "cmd/internal/registrar", "cmd/internal/text"},
 	"cmd/internal/registrar":         {"domain", "commands", "adapters", "cmd/internal/config"},
 	"cmd/internal/server":            {"domain", "commands", "projections", "schema", "adapters", "cmd/internal/clock", "cmd/internal/config", "cmd/internal/registrar"},

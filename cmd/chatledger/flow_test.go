@@ -15,6 +15,7 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/domain/dialog"
@@ -232,12 +233,12 @@ func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
 	const chats = 15
 	w := newTown(t, pgtest.Database(t), telegramRates)
 	wrong := w.bot
-	wrong.Token = demoToken + "-and-more"
+	wrong.Token = dev.Token + "-and-more"
 	bots := func(demo config.Bot) func(*server.Config) {
 		return func(c *server.Config) { c.Bots = map[string]config.Bot{"demo": demo, "other": w.bot} }
 	}
 	w.running = w.start(w.dsn, bots(wrong))
-	if err := setWebhook(t.Context(), w.api, w.bot, w.url+"/webhook/other"); err != nil {
+	if err := dev.SetWebhook(t.Context(), w.api, w.bot, w.url+"/webhook/other"); err != nil {
 		t.Fatal(err)
 	}
 	refused := func() int64 { return w.Stats().Calls["sendMessage"]["401"] }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/certificates/certtest"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
 // besieged is a chatledger as a process of its own, with TLS, behind a proxy that all
@@ -58,7 +59,7 @@ func newBesieged(t *testing.T) *besieged {
 	b.client = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: b.tls, MaxConnsPerHost: 1}}
 	t.Cleanup(b.client.CloseIdleConnections)
 	b.program = w.serveWith(fmt.Sprintf("bots: {demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}}}\nserver: {allow: [telegram, 203.0.113.0/24, 198.51.0.0/16], trusted_proxies: 127.0.0.1, connections: %d, tls: {certificate: %s, key: %s}}\n",
-		demoToken, demoSecret, allConnections, files.Certificate, files.Key), b.get)
+		dev.Token, dev.Secret, allConnections, files.Certificate, files.Key), b.get)
 	b.address = strings.TrimPrefix(b.program.url, "https://")
 	return b
 }
@@ -201,7 +202,7 @@ func requests(name, want string, text func(source string) string) attack {
 
 // shapes is an attack by lines of a header with the right secret, before a short body.
 func shapes(name, want string, lines ...string) attack {
-	return requests(name, want, func(source string) string { return head(source, demoSecret, lines...) + "\r\n5\r\nhello\r\n0\r\n\r\n" })
+	return requests(name, want, func(source string) string { return head(source, dev.Secret, lines...) + "\r\n5\r\nhello\r\n0\r\n\r\n" })
 }
 
 // attacks is the whole list. A 200 at the end is the probe's: the connection goes on.
@@ -212,46 +213,46 @@ var attacks = []attack{
 		return head(s, "", "X-Telegram-Bot-Api-Secret-Token:", "Content-Length: 2") + "\r\n{}"
 	}),
 	requests("two secrets, one right", "401, 200", func(s string) string {
-		return head(s, demoSecret, "X-Telegram-Bot-Api-Secret-Token: guess", "Content-Length: 2") + "\r\n{}"
+		return head(s, dev.Secret, "X-Telegram-Bot-Api-Secret-Token: guess", "Content-Length: 2") + "\r\n{}"
 	}),
 	requests("a secret of 10 KiB", "401, 200", func(s string) string { return head(s, strings.Repeat("a", 10<<10), "Content-Length: 2") + "\r\n{}" }),
 	requests("wrong methods", "405 x 5, 200", func(s string) string {
 		var all string
 		for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS", "TRACE"} {
-			all += strings.Replace(head(s, demoSecret), "POST", method, 1) + "\r\n"
+			all += strings.Replace(head(s, dev.Secret), "POST", method, 1) + "\r\n"
 		}
 		return all
 	}),
 	requests("wrong paths", "404 x 3, 301 x 2, 200", func(s string) string {
 		var all string
 		for _, path := range []string{"/webhook/nobody", "/webhook/", "/.env", "/webhook/demo%2f..", "/webhook/../webhook/demo"} {
-			all += strings.Replace(head(s, demoSecret), "/webhook/demo", path, 1) + "\r\n"
+			all += strings.Replace(head(s, dev.Secret), "/webhook/demo", path, 1) + "\r\n"
 		}
 		return all
 	}),
-	requests("an address that is not allowed", "403", func(string) string { return head("192.0.2.1", demoSecret, "Content-Length: 2") + "\r\n{}" }),
+	requests("an address that is not allowed", "403", func(string) string { return head("192.0.2.1", dev.Secret, "Content-Length: 2") + "\r\n{}" }),
 	requests("a forged X-Forwarded-For", "403", func(string) string {
-		return head("149.154.160.1, 192.0.2.2", demoSecret, "Content-Length: 2") + "\r\n{}"
+		return head("149.154.160.1, 192.0.2.2", dev.Secret, "Content-Length: 2") + "\r\n{}"
 	}),
-	requests("a flood of headers", "431", func(s string) string { return head(s, demoSecret) + strings.Repeat("X-A: b\r\n", 100_000) }),
-	requests("one endless header", "431", func(s string) string { return head(s, demoSecret) + "X-A: " + strings.Repeat("b", 1<<20) }),
+	requests("a flood of headers", "431", func(s string) string { return head(s, dev.Secret) + strings.Repeat("X-A: b\r\n", 100_000) }),
+	requests("one endless header", "431", func(s string) string { return head(s, dev.Secret) + "X-A: " + strings.Repeat("b", 1<<20) }),
 	requests("an endless path", "431", func(s string) string { return "GET /" + strings.Repeat("a", 1<<20) }),
 	requests("a body of 2 MiB", "413", func(s string) string {
-		return head(s, demoSecret, fmt.Sprint("Content-Length: ", 2<<20)) + "\r\n" + strings.Repeat(" ", 2<<20)
+		return head(s, dev.Secret, fmt.Sprint("Content-Length: ", 2<<20)) + "\r\n" + strings.Repeat(" ", 2<<20)
 	}),
 	requests("a body of 1 TiB without the secret", "401", func(s string) string { return head(s, "guess", fmt.Sprint("Content-Length: ", 1<<40)) + "\r\n" }),
 	{"chunks for ever", func(b *besieged) string {
-		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), demoSecret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "400\r\n" + strings.Repeat(" ", 0x400) + "\r\n"}))
+		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "400\r\n" + strings.Repeat(" ", 0x400) + "\r\n"}))
 	}, "413"},
 	{"tiny chunks with long extensions", func(b *besieged) string {
-		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), demoSecret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "1;" + strings.Repeat("e", 2000) + "\r\n \r\n"}))
+		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "1;" + strings.Repeat("e", 2000) + "\r\n \r\n"}))
 	}, "400"},
 	requests("JSON 500,000 arrays deep", "200 x 2", func(s string) string {
-		return head(s, demoSecret, "Content-Length: 500000") + "\r\n" + strings.Repeat("[", 500_000)
+		return head(s, dev.Secret, "Content-Length: 500000") + "\r\n" + strings.Repeat("[", 500_000)
 	}),
 	requests("JSON 9,000 arrays deep", "200 x 2", func(s string) string {
 		body := `{"update_id":1,"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}"
-		return head(s, demoSecret, fmt.Sprint("Content-Length: ", len(body))) + "\r\n" + body
+		return head(s, dev.Secret, fmt.Sprint("Content-Length: ", len(body))) + "\r\n" + body
 	}),
 	shapes("chunks and a length, so that a request could hide behind", "200", "Content-Length: 5", "Transfer-Encoding: chunked"),
 	shapes("two lengths", "400", "Content-Length: 15", "Content-Length: 5"),
@@ -282,7 +283,7 @@ var attacks = []attack{
 	{"HTTP instead of TLS", func(b *besieged) string {
 		conn := b.dial()
 		defer conn.Close()
-		io.WriteString(conn.NetConn(), head("1.2.3.4", demoSecret)+"\r\n")
+		io.WriteString(conn.NetConn(), head("1.2.3.4", dev.Secret)+"\r\n")
 		return statuses(conn.NetConn())
 	}, "400"},
 	{"290 slow and silent connections at once, and right requests beside them", (*besieged).slow, "nothing: closed x 100; half a handshake: closed x 50; header byte by byte: 400 x 60; body byte by byte: 400 x 40; the same without the secret: 401 x 40; right 200 x 20"},
@@ -320,7 +321,7 @@ func (b *besieged) burst() string {
 			for i := range 250 {
 				wrong.add(ask("guess", 0))
 				if i%50 == 0 {
-					right.add(ask(demoSecret, sender*5+i/50))
+					right.add(ask(dev.Secret, sender*5+i/50))
 				}
 			}
 		})
@@ -379,9 +380,9 @@ func (b *besieged) slow() string {
 	}{
 		{"nothing", 100, func(conn *tls.Conn) io.Reader { return conn.NetConn() }, ""},
 		{"half a handshake", 50, func(conn *tls.Conn) io.Reader { conn.NetConn().Write(hello); return conn.NetConn() }, ""},
-		{"header byte by byte", 60, func(conn *tls.Conn) io.Reader { io.WriteString(conn, head(b.newSource(), demoSecret)); return conn }, "X"},
+		{"header byte by byte", 60, func(conn *tls.Conn) io.Reader { io.WriteString(conn, head(b.newSource(), dev.Secret)); return conn }, "X"},
 		{"body byte by byte", 40, func(conn *tls.Conn) io.Reader {
-			io.WriteString(conn, head(b.newSource(), demoSecret, "Content-Length: 1000")+"\r\n")
+			io.WriteString(conn, head(b.newSource(), dev.Secret, "Content-Length: 1000")+"\r\n")
 			return conn
 		}, " "},
 		{"the same without the secret", 40, func(conn *tls.Conn) io.Reader {
@@ -426,7 +427,7 @@ func (b *besieged) slow() string {
 	})
 	var right tallied
 	for range 20 {
-		right.add(b.send(strings.NewReader(head(b.newSource(), demoSecret, "Connection: close", "Content-Length: 2") + "\r\n{}")))
+		right.add(b.send(strings.NewReader(head(b.newSource(), dev.Secret, "Connection: close", "Content-Length: 2") + "\r\n{}")))
 	}
 	all.Wait()
 	var said []string
@@ -526,7 +527,7 @@ func TestHostileInputIsAnsweredAndCostsLittle(t *testing.T) {
 	if expires := `chatledger_certificate_not_after_seconds{bot="",source="served"} 1.`; !strings.Contains(metrics, expires) {
 		t.Errorf("the metrics do not say %s", expires)
 	}
-	for _, secret := range []string{demoSecret, demoToken} {
+	for _, secret := range []string{dev.Secret, dev.Token} {
 		if strings.Contains(said, secret) {
 			t.Errorf("the log says %s", secret)
 		}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
 // program is chatledger as a process of its own.
@@ -55,7 +56,7 @@ func (w *world) serve(more ...string) *program {
 	if crm := w.bot.CRM; crm != nil {
 		shop = fmt.Sprintf("crm: {url: %q, token: %q}", crm.URL, crm.Token)
 	}
-	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    %s\n    rate: {bot: 0, chat: 0, group_per_minute: 0}\n", demoToken, demoSecret, shop)
+	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    %s\n    rate: {bot: 0, chat: 0, group_per_minute: 0}\n", dev.Token, dev.Secret, shop)
 	for _, line := range more {
 		text += "    " + line + "\n"
 	}

@@ -80,7 +80,8 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 	var c cli
 	parser, err := kong.New(&c, kong.Name("chatledger"),
 		kong.Description("An event-sourced backend behind Telegram webhooks: every update is a fact, every answer can be explained."),
-		kong.Vars{"log_level": "warn", "rotation_overlap": registrar.RotationOverlap.String()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.Vars{"log_level": "warn", "rotation_overlap": registrar.RotationOverlap.String()},
+		kong.Vars(devHelp), kong.Writers(stdout, stderr), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		panic(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -446,7 +447,7 @@ func TestAnActIsDoneOnceWhenTheProcessIsKilled(t *testing.T) {
 // serveTeam starts `chatledger serve` with the operators' API, as a process of its own.
 func (m *team) serveTeam() (p *program, api string) {
 	m.t.Helper()
-	p = m.serveWith(fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", demoToken, demoSecret), get, "CHATLEDGER_OPERATORS=127.0.0.1:0")
+	p = m.serveWith(fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", dev.Token, dev.Secret), get, "CHATLEDGER_OPERATORS=127.0.0.1:0")
 	line, err := p.out.ReadString('\n')
 	api, ok := strings.CutPrefix(strings.TrimSpace(line), "operators on ")
 	if !ok {

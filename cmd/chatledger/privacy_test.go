@@ -23,6 +23,7 @@ import (
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
@@ -210,7 +211,7 @@ func (w *inhabited) converse() {
 
 // knock is what strangers do, and what those who may come in get wrong.
 func (w *inhabited) knock() {
-	for _, secret := range []string{demoSecret, mark, ""} {
+	for _, secret := range []string{dev.Secret, mark, ""} {
 		for _, path := range []string{"/webhook/demo", "/webhook/" + mark, "/zendesk/demo", "/zendesk/" + mark, "/" + mark + "?token=" + mark, "/metrics?" + mark} {
 			for _, body := range []string{mark, `{"` + mark, `"` + mark + `"`, `{"update_id":"` + mark + `"}`, strings.Repeat(mark, 300_000)} {
 				r, err := http.NewRequest(http.MethodPost, w.url+path, strings.NewReader(body))
@@ -297,7 +298,7 @@ func TestNoOutputHoldsTextsNamesOrTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	password, _ := address.User.Password()
-	marks := []string{mark, strings.Split(demoToken, ":")[1], demoSecret, password, w.token["ann"]}
+	marks := []string{mark, strings.Split(dev.Token, ":")[1], dev.Secret, password, w.token["ann"]}
 	for name, output := range map[string]string{"the log as JSON": w.said[0].String(), "the log as text": w.said[1].String(), "metrics": metrics, "traces": w.spans.all.String()} {
 		if found := betrayal(output, marks...); found != "" {
 			t.Errorf("%s: %s", name, found)

@@ -20,6 +20,7 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
@@ -81,7 +82,7 @@ func (w *town) serveFileAs(only server.Part, log *waittest.Log) *running {
 // point has the simulator post a bot's updates to the running chatledger.
 func (w *town) point(name string, b config.Bot) {
 	w.t.Helper()
-	if err := setWebhook(w.t.Context(), w.api, b, w.url+"/webhook/"+name); err != nil {
+	if err := dev.SetWebhook(w.t.Context(), w.api, b, w.url+"/webhook/"+name); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/load"
 )
 
@@ -39,7 +40,7 @@ func TestARollingRestartFailsNoWebhook(t *testing.T) {
 
 	var stop atomic.Bool
 	var sent, failed atomic.Int64
-	post := load.Poster(b.Addr().String(), "/webhook/demo", demoSecret, senders)
+	post := load.Poster(b.Addr().String(), "/webhook/demo", dev.Secret, senders)
 	var all sync.WaitGroup
 	end := func() { stop.Store(true); all.Wait() }
 	defer end()

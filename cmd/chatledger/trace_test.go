@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
@@ -142,7 +143,7 @@ func TestOneTraceLeadsFromTheWebhookToTheCallAcrossProcesses(t *testing.T) {
 			t.Log(path)
 		}
 	}
-	for _, secret := range []string{demoToken, strings.Split(demoToken, ":")[1], crmToken, demoSecret, "Where is", "shipped"} {
+	for _, secret := range []string{dev.Token, strings.Split(dev.Token, ":")[1], crmToken, dev.Secret, "Where is", "shipped"} {
 		if strings.Contains(o.all.String(), secret) {
 			t.Errorf("spans hold %q", secret)
 		}
@@ -185,7 +186,7 @@ func TestAStrangerBeginsNoTrace(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	if got := []int{ask("wrong"), ask(demoSecret)}; !slices.Equal(got, []int{http.StatusUnauthorized, http.StatusOK}) {
+	if got := []int{ask("wrong"), ask(dev.Secret)}; !slices.Equal(got, []int{http.StatusUnauthorized, http.StatusOK}) {
 		t.Fatalf("answered %v", got)
 	}
 	w.stop()

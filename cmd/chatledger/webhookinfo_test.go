@@ -11,6 +11,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/doctor"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
@@ -21,12 +22,12 @@ func TestWhatWaitsAtTelegramIsMeasured(t *testing.T) {
 	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	t.Cleanup(wall.Close)
 	w := newTown(t, pgtest.Database(t), func(b *config.Bot) { b.PublicURL = wall.URL + "/webhook/demo" })
-	if err := setWebhook(t.Context(), w.api, w.bot, w.bot.PublicURL); err != nil {
+	if err := dev.SetWebhook(t.Context(), w.api, w.bot, w.bot.PublicURL); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now().Truncate(time.Second)
 	w.Say(42, "Is anybody there?")
-	client, err := telegram.NewClient(w.api, demoToken)
+	client, err := telegram.NewClient(w.api, dev.Token)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/projections"
 )
@@ -97,11 +98,11 @@ func newWorldOn(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 // newTown is a world in which no chatledger runs yet.
 func newTown(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	t.Helper()
-	w := &world{t: t, dsn: dsn, bot: config.Bot{Token: demoToken, Secret: demoSecret, Orders: "demo", ChatLimit: &config.ChatLimit{}}, clock: &testClock{}}
+	w := &world{t: t, dsn: dsn, bot: config.Bot{Token: dev.Token, Secret: dev.Secret, Orders: "demo", ChatLimit: &config.ChatLimit{}}, clock: &testClock{}}
 	for _, change := range changes {
 		change(&w.bot)
 	}
-	w.simulate(telegramsim.Bot{Token: demoToken, Username: "demo_bot", Name: "Demo"})
+	w.simulate(telegramsim.Bot{Token: dev.Token, Username: "demo_bot", Name: "Demo"})
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +183,7 @@ func (w *world) start(dsn string, changes ...func(*server.Config)) *running {
 // register makes the simulator post updates to the world's chatledger.
 func (w *world) register() {
 	w.t.Helper()
-	if err := setWebhook(w.t.Context(), w.api, w.bot, w.url+"/webhook/demo"); err != nil {
+	if err := dev.SetWebhook(w.t.Context(), w.api, w.bot, w.url+"/webhook/demo"); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -259,7 +260,7 @@ func post(base, body string) (status int, retryAfter string, err error) {
 		return 0, "", err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", demoSecret)
+	r.Header.Set("X-Telegram-Bot-Api-Secret-Token", dev.Secret)
 	answer, err := webhookClient.Do(r)
 	if err != nil {
 		return 0, "", err

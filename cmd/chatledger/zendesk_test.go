@@ -21,12 +21,13 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
 // newZendesk is a fake Zendesk behind a server, and what connects a bot to it.
 func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *config.Zendesk) {
 	t.Helper()
-	account := demoAccount("")
+	account := dev.ZendeskAccount("")
 	fake := zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
 	server := httptest.NewServer(front(fake))
 	t.Cleanup(server.Close)
@@ -201,7 +202,7 @@ func TestWhatAnAgentDidCountsOnceHoweverOftenItIsSent(t *testing.T) {
 	send := func() {
 		t.Helper()
 		for _, body := range []string{comment, comment, solved, solved} {
-			if status := w.postZendesk("demo", demoSecret, body); status != http.StatusOK {
+			if status := w.postZendesk("demo", dev.Secret, body); status != http.StatusOK {
 				t.Errorf("answered %d to %s", status, body)
 			}
 		}
@@ -239,11 +240,11 @@ func TestWhatZendeskSendsIsCheckedAndNothingIsDropped(t *testing.T) {
 		kept                    string
 	}{
 		{"another secret", "demo", "other", fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusUnauthorized, ""},
-		{"an unknown bot", "nobody", demoSecret, fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusNotFound, ""},
-		{"no JSON", "demo", demoSecret, "<html>", http.StatusOK, "not an event of a trigger"},
-		{"another bot's chat", "demo", demoSecret, fmt.Sprintf(about, "chat-other:42/#1"), http.StatusOK, "of another bot"},
-		{"a chat that is not there", "demo", demoSecret, fmt.Sprintf(about, "chat-demo:77/#1"), http.StatusOK, "no such ticket"},
-		{"a ticket that is not there", "demo", demoSecret, fmt.Sprintf(about, "chat-demo:42/#2"), http.StatusOK, "no such ticket"},
+		{"an unknown bot", "nobody", dev.Secret, fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusNotFound, ""},
+		{"no JSON", "demo", dev.Secret, "<html>", http.StatusOK, "not an event of a trigger"},
+		{"another bot's chat", "demo", dev.Secret, fmt.Sprintf(about, "chat-other:42/#1"), http.StatusOK, "of another bot"},
+		{"a chat that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:77/#1"), http.StatusOK, "no such ticket"},
+		{"a ticket that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:42/#2"), http.StatusOK, "no such ticket"},
 	} {
 		if status := w.postZendesk(c.bot, c.secret, c.body); status != c.status {
 			t.Errorf("%s: answered %d, want %d", c.name, status, c.status)
@@ -288,7 +289,7 @@ func TestWhatAnAgentDidSurvivesThatTheDatabaseIsAway(t *testing.T) {
 	w.Say(42, "I want to talk to a person")
 	w.settle()
 	line.set(cut)
-	if status := w.postZendesk("demo", demoSecret, "<html>"); status != http.StatusServiceUnavailable {
+	if status := w.postZendesk("demo", dev.Secret, "<html>"); status != http.StatusServiceUnavailable {
 		t.Errorf("answered %d without a database", status)
 	}
 	took := make(chan error, 1)
