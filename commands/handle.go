@@ -197,8 +197,9 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 		if err != nil {
 			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
 		}
-		more = histories[0].More
-		h.states.Add(stream, known)
+		if more = histories[0].More; known.version > 0 {
+			h.states.Add(stream, known)
+		}
 	}
 	return known.state, known.version, nil
 }

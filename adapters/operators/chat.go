@@ -116,10 +116,12 @@ func (a *API) chat(w http.ResponseWriter, r *http.Request, _ commands.Operator) 
 
 // now is a chat as it is.
 func (a *API) now(ctx context.Context, stream domain.StreamID) (*chatView, error) {
-	var state chat.State
-	var version domain.Version
-	if err := a.walk(ctx, stream, func(r domain.Recorded, s chat.State) { state, version = s, r.Version }); err != nil {
+	state, version, err := a.Ledger.State(ctx, stream)
+	if err != nil {
 		return nil, err
+	}
+	if version == 0 {
+		return nil, errNoChat
 	}
 	return view(stream, state, version, a.Now()), nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // API serves the operators.
@@ -41,6 +42,8 @@ type API struct {
 type Ledger interface {
 	// TicketQueue lists the tickets that wait for an operator.
 	TicketQueue(context.Context, commands.TicketQuery) ([]commands.QueuedTicket, error)
+	// State returns the state of a chat and its version, which is 0 when there is no such chat.
+	State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error)
 	// Events reads up to limit of a stream's events after a version, oldest first.
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
 	// DeliveryStates returns the states of deliveries, by id.

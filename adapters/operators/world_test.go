@@ -130,6 +130,15 @@ func (o *office) handle(_ context.Context, r commands.Request) (commands.Result,
 	return result, err
 }
 
+func (o *office) State(_ context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down {
+		return chat.State{}, 0, errDown
+	}
+	return fold(o.streams[stream]), domain.Version(len(o.streams[stream])), nil
+}
+
 func (o *office) Events(
 	_ context.Context,
 	stream domain.StreamID,

@@ -17,6 +17,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/tickets"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // newOperatorServer builds the operators' API on a listener; nil when there is none. It
@@ -33,7 +34,7 @@ func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}
-	api := &operators.API{Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store}, Handle: a.tracing.Handle(a.Handler.Handle), Canned: a.cannedReplies,
+	api := &operators.API{Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store, a.Handler}, Handle: a.tracing.Handle(a.Handler.Handle), Canned: a.cannedReplies,
 		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
 	routes := mux.NewRouter()
 	api.Routes(routes)
@@ -56,7 +57,16 @@ func (a *Server) cannedReplies(bot string) []string {
 }
 
 // ledger is the store as the operators' API reads it.
-type ledger struct{ *eventstore.Store }
+type ledger struct {
+	*eventstore.Store
+	handler *commands.Handler
+}
+
+// State implements operators.Ledger. The handler has the chat in memory, or starts from its
+// snapshot.
+func (l ledger) State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
+	return l.handler.State(ctx, stream)
+}
 
 // TicketQueue implements operators.Ledger.
 func (l ledger) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {

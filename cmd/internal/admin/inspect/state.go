@@ -77,7 +77,7 @@ func parsePoint(kind pointKind, text string) (Point, error) {
 
 // PrintState prints the state of a chat at a point.
 func PrintState(ctx context.Context, store *eventstore.Store, out io.Writer, stream domain.StreamID, at Point) error {
-	history, err := Stream(ctx, store, stream)
+	history, err := streamUntil(ctx, store, stream, at.includes)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,8 @@ func PrintState(ctx context.Context, store *eventstore.Store, out io.Writer, str
 func PrintStateDiff(
 	ctx context.Context, store *eventstore.Store, out io.Writer, stream domain.StreamID, first, second Point,
 ) error {
-	history, err := Stream(ctx, store, stream)
+	either := func(r domain.Recorded) bool { return first.includes(r) || second.includes(r) }
+	history, err := streamUntil(ctx, store, stream, either)
 	if err != nil {
 		return err
 	}

@@ -15,13 +15,21 @@ const pageSize = 1000
 
 // Stream reads a whole stream. A stream that does not exist is an error.
 func Stream(ctx context.Context, store *eventstore.Store, stream domain.StreamID) ([]domain.Recorded, error) {
+	return streamUntil(ctx, store, stream, func(domain.Recorded) bool { return true })
+}
+
+// streamUntil reads a stream up to the first event that is not included, with the rest of its
+// page. It fails when the stream has no events.
+func streamUntil(
+	ctx context.Context, store *eventstore.Store, stream domain.StreamID, includes func(domain.Recorded) bool,
+) ([]domain.Recorded, error) {
 	var all []domain.Recorded
 	for {
 		page, err := store.ReadStream(ctx, store.Pool(), stream, domain.Version(len(all)), pageSize)
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, page...); len(page) < pageSize {
+		if all = append(all, page...); len(page) < pageSize || !includes(all[len(all)-1]) {
 			break
 		}
 	}
