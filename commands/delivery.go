@@ -106,7 +106,7 @@ type Claimed struct {
 	Body     []byte // the payload as JSON
 	Attempt  int    // this one, from 1
 	Unsure   int    // earlier attempts that may have arrived: whoever can, looks before sending again
-	Waived   int    // of these, those an operator knew of when retrying it
+	Waived   int    // of these, those that do not count against another attempt
 	Fence    int64  // number of the lease
 	Deadline time.Time
 	Age      time.Duration // since it was decided, or retried by an operator
@@ -116,14 +116,17 @@ type Claimed struct {
 
 // Outcome is what a sender learned from one attempt.
 type Outcome struct {
-	State     domain.DeliveryState
-	After     time.Duration // to retry: not before this long; 0 leaves it to the worker
-	Untried   bool          // no call was made, which does not count as an attempt
-	Cause     Cause         // to retry: CauseFlood or CauseToken, if it is one of these
-	MovedTo   int64         // to retry: the group has this chat id now
-	Reason    string        // when not done
-	Answer    []byte        // JSON of what the other side said, for the ledger
-	MessageID int64         // of a message that was sent
-	Blocked   bool          // refused: the customer does not want messages from this bot
-	Command   chat.Command  // what to record; nil records a chat.RecordDelivery
+	State    domain.DeliveryState
+	After    time.Duration // to retry: not before this long; 0 leaves it to the worker
+	Untried  bool          // does not count as an attempt: no call was made, or the answer is not about the delivery
+	Unlikely bool          // unknown, but most likely not done: a gateway answered in the system's place
+	// Unanswered is set when the system itself did not answer, as during its outages.
+	Unanswered bool
+	Cause      Cause        // to retry: CauseFlood or CauseToken, if it is one of these
+	MovedTo    int64        // to retry: the group has this chat id now
+	Reason     string       // when not done
+	Answer     []byte       // JSON of what the other side said, for the ledger
+	MessageID  int64        // of a message that was sent
+	Blocked    bool         // refused: the customer does not want messages from this bot
+	Command    chat.Command // what to record; nil records a chat.RecordDelivery
 }

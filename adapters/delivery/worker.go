@@ -54,9 +54,10 @@ type Policy string
 
 const (
 	// Resend makes one more, marked as a possible double, and leaves it at that: a
-	// doubled answer is better than a lost one, a third is noise.
+	// doubled answer is better than a lost one, a third is noise. Attempts that most likely
+	// did not arrive, because a gateway answered them, are repeated for as long as any other.
 	Resend Policy = "resend"
-	// Ask makes none until an operator has decided.
+	// Ask makes none until an operator has decided, even if an attempt most likely did not arrive.
 	Ask Policy = "ask"
 	// Repeat makes more, as if it had not arrived. It is for what the other side
 	// recognises when it comes again, and for senders that look first whether an
@@ -91,7 +92,7 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 		w.Observe(ctx, c, outcome.State, time.Since(begun))
 		return w.postpone(ctx, c, outcome)
 	}
-	if outcome.State == domain.DeliveryRetry {
+	if outcome.State == domain.DeliveryRetry || outcome.Unlikely && w.Policy(c) != Ask {
 		outcome.State = domain.DeliveryDead
 		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
 	}
@@ -104,6 +105,8 @@ func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
 	switch {
 	case c.Attempt >= maxAttempts && !o.Untried || c.Age >= maxAge:
 		return false
+	case o.State == domain.DeliveryUnknown && o.Unlikely:
+		return w.Policy(c) != Ask
 	case o.State == domain.DeliveryUnknown:
 		return c.Unsure-c.Waived+1 < w.Policy(c).unsureLimit()
 	default:
@@ -187,7 +190,7 @@ func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, 
 		o.Reason = strings.TrimPrefix(o.Reason+"; an earlier attempt may have arrived", "; ")
 	}
 	settles := &commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: o.State, Outcome: o.Answer, Reason: o.Reason}
-	if o.State == domain.DeliveryUnknown && !o.Untried {
+	if (o.State == domain.DeliveryUnknown || o.Unlikely) && !o.Untried {
 		settles.Unsure = true
 		unsure++
 	}

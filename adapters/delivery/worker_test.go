@@ -295,6 +295,33 @@ func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
 	}
 }
 
+// A gateway's answer means that an attempt most likely did not arrive: it is repeated for
+// hours, and then a dead letter that says what may have arrived.
+func TestDeliver_GatewayAnswers_RepeatedThenDead(t *testing.T) {
+	t.Parallel()
+	gateway := commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: "502 Bad Gateway"}
+	o, c := newOffice(gateway), claim()
+	c.Attempt, c.Unsure, c.Waived = 40, 39, 39
+	o.deliver(t, c)
+	if len(o.postpones) != 1 || !o.postpones[0].Unlikely || o.postpones[0].After < pauseMax/2 {
+		t.Errorf("postponed %+v, want once, by minutes", o.postpones)
+	}
+
+	o = newOffice(gateway)
+	c.Age = maxAge
+	o.deliver(t, c)
+	reason := "given up after 40 attempts in 24h0m0s: 502 Bad Gateway; an earlier attempt may have arrived"
+	o.wantRecorded(t, c, domain.DeliveryDead, reason, chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "dead", Reason: reason, Unsure: 40})
+	o.wantHeld(t, true)
+
+	// An operator who wants to be asked is asked about these, too.
+	o, c = newOffice(gateway), claim()
+	o.worker.Policy = func(commands.Claimed) Policy { return Ask }
+	o.deliver(t, c)
+	o.wantRecorded(t, c, domain.DeliveryUnknown, "502 Bad Gateway", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "502 Bad Gateway", Unsure: 1})
+	o.wantHeld(t, true)
+}
+
 func TestWhatMayHaveArrivedIsNotRecordedAsIfItHadNot(t *testing.T) {
 	t.Parallel()
 	for _, last := range []struct {

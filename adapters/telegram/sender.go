@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-telegram/bot"
 	"github.com/go-telegram/bot/models"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -43,6 +44,7 @@ type Client struct {
 	api   *bot.Bot
 	http  *http.Client
 	token string
+	gone  *lru.Cache[topic, struct{}] // topics that no longer exist
 }
 
 // NewClient returns a client. url is the address of the Bot API, without the token.
@@ -56,7 +58,11 @@ func NewClient(url, token string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bot API client: %w", err)
 	}
-	return &Client{api, client, token}, nil
+	gone, err := lru.New[topic, struct{}](maxGoneTopics)
+	if err != nil {
+		return nil, fmt.Errorf("bot API client: %w", err)
+	}
+	return &Client{api, client, token, gone}, nil
 }
 
 // Through wraps the client's transport. It must be called before the first request. The
@@ -65,8 +71,8 @@ func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
 	c.http.Transport = wrap(c.http.Transport)
 }
 
-// bounded limits the size of answers and rejects redirects. The Bot API never redirects, and
-// following one would send the URL with the token as Referer.
+// bounded limits the size of answers, and rejects redirects and the answers of gateways. The
+// Bot API never redirects, and following one would send the URL with the token as Referer.
 type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -82,10 +88,11 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("redirect to %s rejected: configure the Bot API's own address", host)
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	resp.Body = readCloser{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	if gateway := fromGateway(resp); gateway != nil {
+		resp.Body.Close()
+		return nil, gateway
+	}
 	return resp, nil
 }
 
@@ -101,12 +108,12 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	}
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
-	var messageID int64
+	var messageID, missed int64
 	var err error
 	switch d.Kind {
 	case domain.KindSendMessage:
 		chatID, _ := d.CallsTo().Chat()
-		messageID, err = client.sendMessage(ctx, chatID, d.Body)
+		messageID, missed, err = client.sendMessage(ctx, chatID, d.Body)
 	case domain.KindAnswerButton:
 		err = client.answerButton(ctx, d.Body)
 	case domain.KindTyping:
@@ -119,6 +126,9 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	if outcome.State == domain.DeliveryDone && messageID != 0 {
 		outcome.MessageID = messageID
 		outcome.Answer = fmt.Appendf(nil, `{"message_id": %d}`, messageID)
+		if missed != 0 {
+			outcome.Answer = fmt.Appendf(nil, `{"message_id": %d, "sent_without_topic": %d}`, messageID, missed)
+		}
 	}
 	return outcome
 }
@@ -134,11 +144,16 @@ type button struct {
 	Data string `json:"callback_data"`
 }
 
-func (c *Client) sendMessage(ctx context.Context, chatID int64, payload []byte) (int64, error) {
+func (c *Client) sendMessage(ctx context.Context, chatID int64, payload []byte) (id, missed int64, err error) {
 	var m commands.SendMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return 0, fmt.Errorf("%w, the payload is not valid: %w", bot.ErrorBadRequest, err)
+		return 0, 0, fmt.Errorf("%w, the payload is not valid: %w", bot.ErrorBadRequest, err)
 	}
+	return c.sendInTopic(ctx, chatID, m)
+}
+
+// send makes the call that fits a message, and returns the id of the message in the chat.
+func (c *Client) send(ctx context.Context, chatID int64, m commands.SendMessage) (int64, error) {
 	if len(m.Media) > 0 {
 		return c.sendMedia(ctx, chatID, m)
 	}
@@ -186,11 +201,16 @@ func judge(err error, token string, written bool) commands.Outcome {
 		return commands.Outcome{State: domain.DeliveryDone}
 	}
 	reason := brief(err, token)
+	var gateway *gatewayError
 	var limited *bot.TooManyRequestsError
 	var migrated *bot.MigrateError
 	switch {
+	case errors.As(err, &gateway) && gateway.Status == http.StatusTooManyRequests:
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: gateway.Error()}
+	case errors.As(err, &gateway):
+		return commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: gateway.Error()}
 	case errors.As(err, &limited):
-		after := time.Duration(min(max(limited.RetryAfter, 1), maxRetryAfter)) * time.Second
+		after := time.Duration(min(max(limited.RetryAfter, 0), maxRetryAfter)) * time.Second
 		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: after, Reason: reason}
 	case errors.As(err, &migrated): // nothing was sent
 		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
@@ -207,9 +227,9 @@ func judge(err error, token string, written bool) commands.Outcome {
 	case errors.Is(err, bot.ErrorConflict), strings.HasPrefix(reason, "error response from telegram"): // answered, with a 409 or 5xx
 		return commands.Outcome{State: domain.DeliveryRetry, Reason: reason}
 	case written:
-		return commands.Outcome{State: domain.DeliveryUnknown, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryUnknown, Unanswered: true, Reason: reason}
 	default:
-		return commands.Outcome{State: domain.DeliveryRetry, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, Unanswered: true, Reason: reason}
 	}
 }
 

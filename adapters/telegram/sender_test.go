@@ -79,13 +79,19 @@ func TestSend_EveryAnswer_Outcome(t *testing.T) {
 	}{
 		"429":                 {telegramsim.Fault{Status: 429, RetryAfter: 7}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 7 * time.Second, Reason: "too many requests"}},
 		"429 for ever":        {telegramsim.Fault{Status: 429, RetryAfter: 1 << 50}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 24 * time.Hour, Reason: "too many requests"}},
+		"429 without seconds": {telegramsim.Fault{Status: 429, NoSeconds: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: "too many requests"}},
+		"429 with a page":     {telegramsim.Fault{Status: 429, HTML: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: "gateway"}},
+		"403 with a page":     {telegramsim.Fault{Status: 403, HTML: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: "403 Forbidden (text/html): a gateway answered"}},
+		"404 with a page":     {telegramsim.Fault{Status: 404, HTML: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: "404 Not Found (text/html): a gateway answered"}},
+		"502 with a page":     {telegramsim.Fault{Status: 502, HTML: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: "502 Bad Gateway (text/html): a gateway answered"}},
+		"200 with a page":     {telegramsim.Fault{Status: 200, HTML: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: "200 OK (text/html): a gateway answered"}},
 		"403":                 {telegramsim.Fault{Status: 403}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Blocked: true, Reason: "blocked by the user"}},
 		"400":                 {telegramsim.Fault{Status: 400}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "chat not found"}},
 		"409":                 {telegramsim.Fault{Status: 409}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "conflict"}},
 		"a moved group":       {telegramsim.Fault{Status: 400, MigrateTo: -1001}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001, After: time.Millisecond, Reason: "-1001"}},
 		"500":                 {telegramsim.Fault{Status: 500}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "500"}},
 		"502":                 {telegramsim.Fault{Status: 502}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Reason: "502"}},
-		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Reason: "EOF"}},
+		"a dropped reply":     {telegramsim.Fault{DropReply: true}, "demo", send, message("hi"), commands.Outcome{State: domain.DeliveryUnknown, Unanswered: true, Reason: "EOF"}},
 		"a wrong token":       {telegramsim.Fault{}, "stale", send, message("hi"), commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: time.Minute, Reason: "token is wrong"}},
 		"an unknown bot":      {telegramsim.Fault{}, "nobody", send, message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "nobody"}},
 		"an unknown kind":     {telegramsim.Fault{}, "demo", "telegram.sendSmoke", message("hi"), commands.Outcome{State: domain.DeliveryRefused, Reason: "sendSmoke"}},
@@ -112,11 +118,44 @@ func TestSend_EveryAnswer_Outcome(t *testing.T) {
 			if !strings.Contains(got.Reason, c.want.Reason) || strings.Contains(got.Reason, botToken) {
 				t.Errorf("reason %q, want one with %q and without the token", got.Reason, c.want.Reason)
 			}
-			if got.Reason, c.want.Reason = "", ""; got.State != c.want.State || got.Cause != c.want.Cause || got.MovedTo != c.want.MovedTo || got.After != c.want.After || got.Blocked != c.want.Blocked || got.MessageID != 0 {
+			if got.Reason, c.want.Reason = "", ""; got.State != c.want.State || got.Cause != c.want.Cause || got.MovedTo != c.want.MovedTo || got.After != c.want.After || got.Blocked != c.want.Blocked || got.Unlikely != c.want.Unlikely || got.Unanswered != c.want.Unanswered || got.MessageID != 0 {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 			if n := len(sim.Messages(7)) - 1; (n == 1) != c.fault.DropReply {
 				t.Errorf("%d messages arrived", n)
+			}
+		})
+	}
+}
+
+// A message whose topic is gone or closed is sent without it, at once. Only a topic that is
+// gone for good is not tried again.
+func TestSend_TopicMissing_SentWithoutIt(t *testing.T) {
+	t.Parallel()
+	for description, tries := range map[string]int64{
+		"Bad Request: message thread not found": 1,
+		"Bad Request: TOPIC_DELETED":            1,
+		"Bad Request: TOPIC_CLOSED":             2,
+	} {
+		t.Run(description, func(t *testing.T) {
+			t.Parallel()
+			sim, clients := newAPI(t)
+			sim.Say(-100, "hello")
+			sim.AddFault(telegramsim.Fault{Method: "sendMessage", Topic: 5, Status: 400, Description: description})
+			for range 2 {
+				got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage,
+					commands.SendMessage{ChatID: -100, Text: "hi", Thread: 5}))
+				if got.State != domain.DeliveryDone || !strings.Contains(string(got.Answer), `"sent_without_topic": 5`) {
+					t.Errorf("outcome %+v, answer %s", got, got.Answer)
+				}
+			}
+			clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, commands.SendMessage{ChatID: -100, Text: "hi", Thread: 6}))
+			said := sim.Messages(-100)
+			if len(said) != 4 || said[1].Topic != 0 || said[2].Topic != 0 || said[3].Topic != 6 {
+				t.Errorf("said %+v", said)
+			}
+			if n := sim.Stats().Calls["sendMessage"]["400"]; n != tries {
+				t.Errorf("%d calls into the topic, want %d", n, tries)
 			}
 		})
 	}

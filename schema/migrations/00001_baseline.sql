@@ -201,7 +201,7 @@ comment on column eventstore.deliveries.state is 'waiting, sending, then done, r
 comment on column eventstore.deliveries.deferred is 'True while it waits behind others with its ordering key: claims do not read it.';
 comment on column eventstore.deliveries.attempts is 'Attempts begun, since an operator last retried it.';
 comment on column eventstore.deliveries.unsure is 'Attempts that may have arrived although no answer came; a retry after one may be a duplicate.';
-comment on column eventstore.deliveries.waived is 'Unsure attempts that an operator knew of when retrying it: they no longer count against another attempt.';
+comment on column eventstore.deliveries.waived is 'Unsure attempts that do not count against another attempt: those that an operator knew of when retrying it, and those that a gateway answered, which most likely did not arrive.';
 comment on column eventstore.deliveries.next_attempt is 'Not before this time.';
 comment on column eventstore.deliveries.lease_owner is 'The worker and process that hold the lease.';
 comment on column eventstore.deliveries.lease_until is 'When the lease expires and another process may reclaim the delivery.';

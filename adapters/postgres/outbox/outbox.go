@@ -135,14 +135,16 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 }
 
 // Postpone returns a claimed delivery to the outbox, to be retried after o.After. Unknown
-// counts as an unsure attempt. It reports false when another worker holds the lease now.
+// counts as an unsure attempt, which is waived if it most likely did not arrive. It reports false when another worker holds the lease now.
 func (s *Store) Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error) {
 	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
-		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int, attempts = attempts - $5::bool::int, reason = $6,
+		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int,
+			waived = waived + $7::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
-		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, postgres.CleanText(o.Reason))
+		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, postgres.CleanText(o.Reason),
+		o.State == domain.DeliveryUnknown && o.Unlikely)
 	if err != nil {
 		return false, fmt.Errorf("postpone delivery %s: %w", delivery, err)
 	}

@@ -23,6 +23,7 @@ type apiError struct {
 	description string
 	retryAfter  int64 // seconds, with 429
 	migrateTo   int64 // new chat id, with 400
+	html        bool  // a gateway answers with a page instead of the Bot API
 }
 
 func badRequest(what string) *apiError {
@@ -113,7 +114,8 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 		}
 	}
 	flood := b.server.flow.refuse(b, m.name, b.chatOf(p), time.Now())
-	hit := b.server.hit(m.name, b.chatOf(p))
+	topic, _ := p.integer("message_thread_id")
+	hit := b.server.hit(m.name, b.chatOf(p), topic)
 	if hit.delay > 0 {
 		select {
 		case <-time.After(hit.delay):
@@ -168,6 +170,10 @@ type parameters struct {
 
 func writeAPI(w http.ResponseWriter, result answer, fault *apiError) {
 	out, status := envelope{OK: true, Result: result.result, Description: result.description}, http.StatusOK
+	if fault != nil && fault.html {
+		writeGatewayPage(w, fault.code)
+		return
+	}
 	if fault != nil {
 		out, status = envelope{ErrorCode: fault.code, Description: fault.description}, fault.code
 		if fault.retryAfter > 0 || fault.migrateTo != 0 {
@@ -175,6 +181,15 @@ func writeAPI(w http.ResponseWriter, result answer, fault *apiError) {
 		}
 	}
 	writeJSON(w, status, out)
+}
+
+// writeGatewayPage answers as a reverse proxy does that cannot reach the Bot API.
+func writeGatewayPage(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(status)
+	title := strconv.Itoa(status) + " " + http.StatusText(status)
+	_, _ = w.Write([]byte("<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" +
+		title + "</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"))
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {
@@ -274,7 +289,9 @@ func (b *bot) send(p params, messages ...*message) (sent []*wireMessage, fault *
 			return nil, badRequest("message to be replied not found")
 		}
 	}
+	topic, _ := p.integer("message_thread_id")
 	for _, m := range messages {
+		m.topic = topic
 		m.bot, m.from, m.date, m.replyTo = true, b.self, b.unixNow(), original
 		c.add(m)
 		sent = append(sent, c.wire(m))

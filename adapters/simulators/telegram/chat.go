@@ -38,6 +38,7 @@ type message struct {
 	entities json.RawMessage
 	markup   json.RawMessage // canonical JSON, so that equal keyboards compare equal
 	replyTo  *message
+	topic    int64  // message_thread_id that the bot sent it to; 0: none
 	media    Media  // what the bot sent; text is its caption
 	album    string // media_group_id
 }
@@ -168,6 +169,7 @@ type Message struct {
 	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
 	Date        int64           `json:"date"` // Unix seconds
 	Edited      bool            `json:"edited,omitempty"`
+	Topic       int64           `json:"topic,omitempty"` // that the bot sent it to
 	Username    string          `json:"username,omitempty"`
 }
 
@@ -178,7 +180,7 @@ func (m *message) public() Message {
 	}
 	return Message{
 		From: side, MessageID: m.id, Text: m.text, Entities: m.entities, Media: m.media, Album: m.album,
-		ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Username: m.from.username,
+		ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Topic: m.topic, Username: m.from.username,
 	}
 }
 

@@ -16,12 +16,17 @@ import (
 type Fault struct {
 	Method     string `json:"method"`                // as in the Bot API, case ignored; "*" is every method
 	Chat       int64  `json:"chat,omitempty"`        // 0: any chat
+	Topic      int64  `json:"topic,omitempty"`       // only calls into this forum topic; 0: any call
 	Status     int    `json:"status,omitempty"`      // the call is refused with this; 0: it takes effect
 	RetryAfter int64  `json:"retry_after,omitempty"` // seconds, with 429; 0 means 1
-	MigrateTo  int64  `json:"migrate_to,omitempty"`  // with 400: the group became this supergroup
-	DelayMS    int64  `json:"delay_ms,omitempty"`    // milliseconds before anything happens
-	DropReply  bool   `json:"drop_reply,omitempty"`  // the call takes effect, then the connection closes without an answer
-	Count      int    `json:"count,omitempty"`       // calls left to hit; 0: until cleared
+	NoSeconds  bool   `json:"no_seconds,omitempty"`  // with 429: the answer has no retry_after
+	HTML       bool   `json:"html,omitempty"`        // the answer is a gateway's page; status may be 200
+	// Description replaces Telegram's words for the status.
+	Description string `json:"description,omitempty"`
+	MigrateTo   int64  `json:"migrate_to,omitempty"` // with 400: the group became this supergroup
+	DelayMS     int64  `json:"delay_ms,omitempty"`   // milliseconds before anything happens
+	DropReply   bool   `json:"drop_reply,omitempty"` // the call takes effect, then the connection closes without an answer
+	Count       int    `json:"count,omitempty"`      // calls left to hit; 0: until cleared
 }
 
 // Check returns what is wrong with a fault, and what to do.
@@ -35,7 +40,11 @@ func (f Fault) Check() error {
 			"method %q is not simulated; use one of the Bot API's, for example sendMessage, or \"*\"",
 			f.Method,
 		)
-	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
+	case f.HTML && f.Status == 0:
+		return errors.New("html needs a status, for example 502; 200 is possible, too")
+	case f.NoSeconds && (f.Status != http.StatusTooManyRequests || f.RetryAfter != 0):
+		return errors.New("no_seconds belongs to status 429 without retry_after")
+	case f.Status != 0 && (f.Status < 400 || f.Status > 599) && !(f.HTML && f.Status == http.StatusOK):
 		return fmt.Errorf("status %d is no refusal; give 400 to 599, or leave it out", f.Status)
 	case f.Status != 0 && f.DropReply:
 		return errors.New("status and drop_reply exclude each other: a dropped reply belongs to a call that took effect")
@@ -51,10 +60,24 @@ func (f Fault) Check() error {
 
 // refusal is the error of a fault's status in Telegram's words.
 func (f Fault) refusal() *apiError {
+	refusal := f.byStatus()
+	if refusal != nil && f.Description != "" {
+		refusal.description = f.Description
+	}
+	return refusal
+}
+
+func (f Fault) byStatus() *apiError {
+	if f.HTML {
+		return &apiError{code: f.Status, html: true}
+	}
 	switch f.Status {
 	case 0:
 		return nil
 	case http.StatusTooManyRequests:
+		if f.NoSeconds {
+			return &apiError{code: f.Status, description: "Too Many Requests"}
+		}
 		return tooManyRequests(max(f.RetryAfter, 1))
 	case http.StatusBadRequest:
 		if f.MigrateTo != 0 {
@@ -79,10 +102,11 @@ type hit struct {
 }
 
 // hit finds the faults of a call and counts them down.
-func (s *Server) hit(method string, chat int64) (h hit) {
+func (s *Server) hit(method string, chat, topic int64) (h hit) {
 	decided := false
 	s.faults.Visit(func(f *Fault) bool {
-		fits := (f.Method == "*" || strings.EqualFold(f.Method, method)) && (f.Chat == 0 || f.Chat == chat)
+		fits := (f.Method == "*" || strings.EqualFold(f.Method, method)) && (f.Chat == 0 || f.Chat == chat) &&
+			(f.Topic == 0 || f.Topic == topic)
 		decides := f.Status != 0 || f.DropReply
 		if !fits || decides && decided {
 			return false

@@ -2,6 +2,9 @@ package telegramsim
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +25,8 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 		{Fault{Method: "SENDMESSAGE", Status: 400}, 400, "Bad Request: chat not found", 0, 0},
 		{Fault{Method: "sendMessage", Status: 400, MigrateTo: -1001}, 400, "Bad Request: group chat was upgraded to a supergroup chat", 0, -1001},
 		{Fault{Method: "sendMessage", Status: 500}, 500, "Internal Server Error", 0, 0},
+		{Fault{Method: "sendMessage", Status: 429, NoSeconds: true}, 429, "Too Many Requests", 0, 0},
+		{Fault{Method: "sendMessage", Status: 400, Description: "Bad Request: TOPIC_CLOSED"}, 400, "Bad Request: TOPIC_CLOSED", 0, 0},
 	} {
 		w := newWorld(t, Options{})
 		w.Say(1, "hello")
@@ -111,5 +116,40 @@ func TestControl_Faults_CanBeSet(t *testing.T) {
 		if status, out := w.control("POST", "/sim/faults", nonsense); status != 400 || out["error"] == nil {
 			t.Errorf("%s: %d %v", nonsense, status, out)
 		}
+	}
+}
+
+// A gateway's page has the status of the fault, and the call has no effect.
+func TestFault_HTML_PageAndNoEffect(t *testing.T) {
+	for _, status := range []int{200, 404, 502} {
+		w := newWorld(t, Options{})
+		w.Say(1, "hello")
+		w.AddFault(Fault{Method: "sendMessage", Status: status, HTML: true})
+		response, err := http.Post(w.url+"/bot"+testToken+"/sendMessage", "application/json", strings.NewReader(`{"chat_id":1,"text":"hi"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != status || response.Header.Get("Content-Type") != "text/html" || page[0] != '<' {
+			t.Errorf("%d: got %d %s", status, response.StatusCode, page)
+		}
+		if n := len(w.Messages(1)); n != 1 {
+			t.Errorf("%d: the message took effect", status)
+		}
+	}
+}
+
+func TestFault_Topic_OnlyCallsIntoIt(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.Say(-7, "hello")
+	w.AddFault(Fault{Method: "sendMessage", Topic: 5, Status: 400, Description: "Bad Request: TOPIC_DELETED"})
+	if got := w.call("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 5); got.Description != "Bad Request: TOPIC_DELETED" {
+		t.Errorf("into the topic: %+v", got)
+	}
+	w.mustCall("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 6)
+	w.mustCall("sendMessage", "chat_id", -7, "text", "hi")
+	if said := w.Messages(-7); len(said) != 3 || said[1].Topic != 6 || said[2].Topic != 0 {
+		t.Errorf("said %+v", said)
 	}
 }
