@@ -22,6 +22,15 @@ func ChatStream(bot string, chat int64) StreamID {
 	return StreamID("chat-" + bot + ":" + strconv.FormatInt(chat, 10))
 }
 
+// NamedStream is the stream that a person names: a chat as demo:42, or a stream's id such as
+// chat-demo:42 or bot-demo, which stays as it is.
+func NamedStream(name string) StreamID {
+	if name == "" || strings.HasPrefix(name, "chat-") || strings.HasPrefix(name, "bot-") {
+		return StreamID(name)
+	}
+	return StreamID("chat-" + name)
+}
+
 // BotStream is the stream of what came to a bot outside any chat.
 func BotStream(bot string) StreamID { return StreamID("bot-" + bot) }
 

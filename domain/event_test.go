@@ -38,3 +38,18 @@ func TestPositionsAreOrderedByTransactionAndThenByNumber(t *testing.T) {
 		}
 	}
 }
+
+// A person may name a chat as it is spoken of, or by its stream.
+func TestNamedStream_EitherSpelling_SameStream(t *testing.T) {
+	for name, want := range map[string]domain.StreamID{
+		"demo:42":      "chat-demo:42",
+		"chat-demo:42": "chat-demo:42",
+		"demo:-100":    "chat-demo:-100",
+		"bot-demo":     "bot-demo",
+		"":             "",
+	} {
+		if got := domain.NamedStream(name); got != want {
+			t.Errorf("%q is stream %q, want %q", name, got, want)
+		}
+	}
+}

@@ -158,7 +158,7 @@ var chatName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*:-?[0-9]{1,18}$`)
 
 // streamOf returns the stream of the chat that the path names, or "" if the name is not valid.
 func streamOf(r *http.Request) domain.StreamID {
-	name := mux.Vars(r)["chat"]
+	name := strings.TrimPrefix(mux.Vars(r)["chat"], "chat-") // the stream's id names the chat as well
 	if !chatName.MatchString(name) {
 		return ""
 	}

@@ -266,8 +266,15 @@ func TestEvents_Stored_AreListed(t *testing.T) {
 	if after := list("--from", place); len(after) != 4 || after[0] != all[6] {
 		t.Errorf("after %s:\n%s", place, strings.Join(after, "\n"))
 	}
-	if chat := list("--stream", "chat-demo:43"); len(chat) != 6 || chat[0] != all[4] {
-		t.Errorf("of one stream:\n%s", strings.Join(chat, "\n"))
+	for _, named := range []string{"chat-demo:43", "demo:43"} {
+		if chat := list("--stream", named); len(chat) != 6 || chat[0] != all[4] {
+			t.Errorf("of %s:\n%s", named, strings.Join(chat, "\n"))
+		}
+		for _, args := range [][]string{{"state", named}, {"why", "conversations", named}} {
+			if code, stdout, stderr := w.cli(args...); code != 0 || !strings.Contains(stdout, "chat-demo:43") {
+				t.Errorf("%v: exit %d, %s%s", args, code, stdout, stderr)
+			}
+		}
 	}
 	if rest := list("--stream", "chat-demo:43", "--from", "5"); len(rest) != 1 || rest[0] != all[9] {
 		t.Errorf("of one stream after version 5:\n%s", strings.Join(rest, "\n"))

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/domain"
 )
 
 type eventsCmd struct {
 	database
-	Stream string `placeholder:"ID" help:"Print the events of one stream, for example chat-demo:42. Without it, print the whole feed."`
+	Stream string `placeholder:"ID" help:"Print the events of one chat, for example demo:42, or of another stream, for example bot-demo. Without it, print the whole feed."`
 	From   string `placeholder:"PLACE" help:"Print only what follows this place: with --stream a version, otherwise a position as <transaction>/<number>."`
 	Follow bool   `help:"Print new events as they are stored, until stopped."`
 	JSON   bool   `name:"json" help:"Print one JSON object a line."`
@@ -15,7 +17,7 @@ type eventsCmd struct {
 
 // Run prints events, oldest first.
 func (c *eventsCmd) Run(e *env) error {
-	events, err := inspect.EventsAfter(domain.StreamID(c.Stream), c.From)
+	events, err := inspect.EventsAfter(domain.NamedStream(c.Stream), c.From)
 	if err != nil {
 		return err
 	}
@@ -29,7 +31,7 @@ func (c *eventsCmd) Run(e *env) error {
 
 type stateCmd struct {
 	database
-	Stream   string `arg:"" help:"The stream, for example chat-demo:42."`
+	Stream   string `arg:"" help:"The chat, for example demo:42."`
 	Version  string `xor:"point" placeholder:"V" help:"Print the state at this version."`
 	At       string `xor:"point" placeholder:"TIME" help:"Print the state at this time, given as 2026-01-31T12:00:00Z."`
 	Position string `xor:"point" placeholder:"P" help:"Print the state at this position of the feed, given as <transaction>/<number>."`
@@ -54,15 +56,15 @@ func (c *stateCmd) Run(e *env) error {
 	}
 	defer store.Close()
 	if c.Diff != "" {
-		return inspect.PrintStateDiff(e.ctx, store, e.stdout, domain.StreamID(c.Stream), at, second)
+		return inspect.PrintStateDiff(e.ctx, store, e.stdout, domain.NamedStream(c.Stream), at, second)
 	}
-	return inspect.PrintState(e.ctx, store, e.stdout, domain.StreamID(c.Stream), at)
+	return inspect.PrintState(e.ctx, store, e.stdout, domain.NamedStream(c.Stream), at)
 }
 
 type whyCmd struct {
 	database
 	Table string `arg:"" enum:"conversations,tickets,messages,chat_days" help:"The read-model table: conversations, tickets, messages or chat_days."`
-	Key   string `arg:"" help:"The row's key: a stream such as chat-demo:42, a ticket such as demo:42#1, a message such as chat-demo:42/17, or a day such as chat-demo:42/2026-11-21."`
+	Key   string `arg:"" help:"The row's key: a chat such as demo:42, a ticket such as demo:42#1, a message such as demo:42/17, or a day such as demo:42/2026-11-21."`
 }
 
 // Run prints the update, the events and the deliveries that led to a read-model row.
@@ -72,5 +74,14 @@ func (c *whyCmd) Run(e *env) error {
 		return err
 	}
 	defer store.Close()
-	return inspect.PrintWhy(e.ctx, store, e.stdout, c.Table, c.Key)
+	return inspect.PrintWhy(e.ctx, store, e.stdout, c.Table, whyKey(c.Table, c.Key))
+}
+
+// whyKey is the key of a row as the table stores it: of a ticket without chat- before it, of
+// anything else with it.
+func whyKey(table, key string) string {
+	if table == "tickets" {
+		return strings.TrimPrefix(key, "chat-")
+	}
+	return string(domain.NamedStream(key))
 }

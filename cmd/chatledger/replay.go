@@ -20,7 +20,7 @@ type replayCmd struct {
 	Sandbox bool   `help:"Required: confirms that chats are decided again in a temporary schema and that nothing is sent."`
 	Bots    string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"Decide with the settings in this bots file, and replay its bots. Without it, replay all bots with what their settings led to then."`
 	Bot     string `xor:"which" placeholder:"NAME" help:"Replay the chats of one bot."`
-	Stream  string `xor:"which" placeholder:"ID" help:"Replay one chat, for example chat-demo:42."`
+	Stream  string `xor:"which" placeholder:"ID" help:"Replay one chat, for example demo:42."`
 	Since   string `placeholder:"TIME" help:"Decide only what was recorded since this time, given as 2026-01-31T12:00:00Z; the state before it is taken as recorded."`
 	Limit   int    `placeholder:"N" help:"Replay at most this many chats."`
 	JSON    bool   `name:"json" help:"Print one JSON object a line: the differences, then the summary."`
@@ -52,7 +52,7 @@ func (c *replayCmd) prepare(e *env) (*replay.Replay, error) {
 		return nil, err
 	}
 	r := &replay.Replay{
-		Bots: []string{c.Bot}, Stream: domain.StreamID(c.Stream), Limit: c.Limit, JSON: c.JSON, Keep: c.Keep,
+		Bots: []string{c.Bot}, Stream: domain.NamedStream(c.Stream), Limit: c.Limit, JSON: c.JSON, Keep: c.Keep,
 		Settings:  func(bot string) whatif.Settings { return replay.AsRecorded(bot, shop) },
 		Responder: server.Responder, Out: e.stdout, ErrOut: e.stderr,
 	}
@@ -62,7 +62,7 @@ func (c *replayCmd) prepare(e *env) (*replay.Replay, error) {
 		}
 	}
 	if _, inChat := r.Stream.Chat(); r.Stream != "" && !inChat {
-		return nil, fmt.Errorf("--stream %q is no chat: write chat-<bot>:<chat id>", c.Stream)
+		return nil, fmt.Errorf("--stream %q is no chat: write <bot>:<chat id>, for example demo:42", c.Stream)
 	}
 	if c.Bots == "" {
 		return r, nil

@@ -114,6 +114,9 @@ func (b *Bot) check(name string) error {
 	if !BotName.MatchString(name) {
 		wrong = append(wrong, errors.New("a name is 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit"))
 	}
+	if strings.HasPrefix(name, "chat-") || strings.HasPrefix(name, "bot-") {
+		wrong = append(wrong, errors.New("a name does not begin with chat- or bot-: streams do, and chats could not be told from them"))
+	}
 	b.given = map[string]string{}
 	unknown := map[string]bool{}
 	for _, field := range b.references() {
