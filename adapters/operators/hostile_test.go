@@ -214,12 +214,31 @@ func TestLogin_NotFailed_NotCounted(t *testing.T) {
 	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
 }
 
+// A chat is named as the queue does, or by its stream.
+func TestChat_StreamName_SameChat(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	var bodies []string
+	for _, name := range []string{"demo:42", "chat-demo:42"} {
+		r := httptest.NewRequest("GET", "http://x"+prefix+"/chats/"+name, nil)
+		r.Header.Set("Authorization", "Bearer jo")
+		w := o.serve(r)
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		bodies = append(bodies, w.Body.String())
+	}
+	if bodies[0] != bodies[1] {
+		t.Errorf("two chats: %q", bodies)
+	}
+}
+
 // No chat name leads to a stream that is not a chat, such as a bot's own.
 func TestChat_InvalidName_NotFound(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.record("bot-demo", "customer", o.streams["chat-demo:42"][0].Event)
-	for _, name := range []string{"bot-demo", "chat-demo:42", "demo:42:42", "..%2Fdemo:42", "demo:42%00", "demo:42%0a", "demo:+42", "demo: 42", "demo:٤٢", "-demo:42"} {
+	for _, name := range []string{"bot-demo", "chat-bot-demo", "chat-chat-demo:42", "demo:42:42", "..%2Fdemo:42", "demo:42%00", "demo:42%0a", "demo:+42", "demo: 42", "demo:٤٢", "-demo:42"} {
 		r := httptest.NewRequest("GET", "http://x"+prefix+"/me", nil)
 		r.Header.Set("Authorization", "Bearer jo")
 		r.URL.Path, r.URL.RawPath, r.RequestURI = "", "", ""
