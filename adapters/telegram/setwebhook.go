@@ -158,3 +158,5 @@ func Clock(ctx context.Context, api string) (time.Time, error) {
 	defer answer.Body.Close()
 	return http.ParseTime(answer.Header.Get("Date"))
 }
+
+func unix(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }

@@ -56,18 +56,45 @@ type inbound struct {
 	actor domain.Actor
 }
 
-// kindOf returns the update's kind: the name of its only field besides update_id. If there
-// are several, a kind that the bot acts on wins; the others stay in raw.
+// kinds are the update kinds of the Bot API. Those that the bot acts on come first: an update
+// has one kind, but a body with two is read by the first.
+var kinds = []string{
+	"message", "edited_message", "callback_query", "my_chat_member",
+	"channel_post", "edited_channel_post", "business_connection", "business_message", "edited_business_message",
+	"deleted_business_messages", "guest_message", "message_reaction", "message_reaction_count", "inline_query",
+	"chosen_inline_result", "shipping_query", "pre_checkout_query", "purchased_paid_media", "poll", "poll_answer",
+	"chat_member", "chat_join_request", "chat_boost", "removed_chat_boost", "managed_bot",
+}
+
+// kindOf returns the update's kind: the field of a known kind, whatever stands beside it. If
+// there is none, it is an object of an unknown kind; else the first field by name. Fields with
+// a value win over null. All fields stay in raw.
 func kindOf(fields map[string]json.RawMessage) string {
-	for _, known := range []string{"message", "edited_message", "callback_query", "my_chat_member"} {
-		if fields[known] != nil {
+	unknown := slices.Sorted(maps.Keys(fields))
+	for _, known := range kinds {
+		if body := fields[known]; body != nil && string(body) != "null" {
 			return known
 		}
 	}
-	for _, kind := range slices.Sorted(maps.Keys(fields)) {
-		return kind
+	for _, kind := range unknown {
+		if !slices.Contains(kinds, kind) && fields[kind][0] == '{' {
+			return kind
+		}
+	}
+	for _, kind := range append(slices.Clone(kinds), unknown...) {
+		if fields[kind] != nil {
+			return kind
+		}
 	}
 	return "none"
+}
+
+// lenient decodes an object. A field of an unexpected type keeps its zero value, and all others
+// are read. It returns false if body is not an object.
+func lenient(body json.RawMessage, into any) bool {
+	err := json.Unmarshal(body, into)
+	var mistyped *json.UnmarshalTypeError
+	return len(body) > 0 && body[0] == '{' && (err == nil || errors.As(err, &mistyped))
 }
 
 // read converts an update of a kind into an event.
@@ -76,22 +103,33 @@ func read(kind string, body json.RawMessage, id int64, at time.Time) inbound {
 	var ok bool
 	switch kind {
 	case "message":
-		in, ok = readMessage(body, id)
+		in, ok = readMessage(body, id, at)
 	case "edited_message":
-		in, ok = readEdit(body, id)
+		in, ok = readEdit(body, id, at)
 	case "callback_query":
 		in, ok = readButton(body, id, at)
 	case "my_chat_member":
-		in, ok = readMembership(body, id)
+		in, ok = readMembership(body, id, at)
 	}
 	if ok {
 		return in
 	}
-	kept := chat.UpdateKept{Update: chat.Update{ID: id, Key: key(kind, string(body))}, Kind: kind}
-	if m, ok := parse(body); ok && kind == "message" {
-		kept.MigratedTo, kept.MigratedFrom = m.MigrateTo, m.MigrateFrom
+	// Equal content under two update ids is two facts (two polls, two reactions), except for
+	// messages: their ids are unique in a chat, so it is one message that came twice.
+	kept := chat.UpdateKept{Update: chat.Update{ID: id, Key: key(kind, id, string(body))}, Kind: kind}
+	if m, ok := parse(body); ok && slices.Contains(messages, kind) {
+		kept.Key = key(kind, string(body))
+		if kind == "message" {
+			kept.MigratedTo, kept.MigratedFrom = m.MigrateTo, m.MigrateFrom
+		}
 	}
 	return inbound{chat: chatIn(body), event: kept, actor: domain.ActorTelegram}
+}
+
+// messages are the kinds that hold a message.
+var messages = []string{
+	"message", "edited_message", "channel_post", "edited_channel_post", "business_message",
+	"edited_business_message", "guest_message",
 }
 
 type user struct {
@@ -212,7 +250,7 @@ func (m *message) media() []chat.Media {
 // parse reads a message leniently. It returns false if the chat or the message id is missing.
 func parse(body json.RawMessage) (*message, bool) {
 	m := &message{}
-	if err := json.Unmarshal(body, m); err != nil || m.Chat == nil || m.Chat.ID == 0 || m.MessageID == 0 {
+	if !lenient(body, m) || m.Chat == nil || m.Chat.ID == 0 || m.MessageID == 0 {
 		return nil, false
 	}
 	return m, true
@@ -220,13 +258,13 @@ func parse(body json.RawMessage) (*message, bool) {
 
 // readMessage returns false for service messages (a member joined, a title changed), which
 // need no answer.
-func readMessage(body json.RawMessage, id int64) (inbound, bool) {
+func readMessage(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 	m, ok := parse(body)
 	if !ok {
 		return inbound{}, false
 	}
 	e := chat.MessageReceived{
-		Update: chat.Update{ID: id}, MessageID: m.MessageID, Date: unix(m.Date),
+		Update: chat.Update{ID: id}, MessageID: m.MessageID, Date: sent(m.Date, at),
 		ChatType: m.Chat.Type, ChatTitle: m.Chat.Title, From: m.From.sender(), Text: m.text(), Media: m.media(), Album: m.MediaGroupID,
 	}
 	if e.Text == "" && len(e.Media) == 0 {
@@ -246,14 +284,14 @@ func readMessage(body json.RawMessage, id int64) (inbound, bool) {
 	return inbound{m.Chat.ID, e, "customer"}, true
 }
 
-func readEdit(body json.RawMessage, id int64) (inbound, bool) {
+func readEdit(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 	m, ok := parse(body)
 	if !ok {
 		return inbound{}, false
 	}
 	return inbound{m.Chat.ID, chat.MessageEdited{
 		Update:    chat.Update{ID: id, Key: key("edited_message", m.MessageID, m.EditDate, m.text())},
-		MessageID: m.MessageID, EditedAt: unix(m.EditDate), From: m.From.sender(), Text: m.text(),
+		MessageID: m.MessageID, EditedAt: sent(m.EditDate, at), From: m.From.sender(), Text: m.text(),
 	}, "customer"}, true
 }
 
@@ -265,7 +303,7 @@ func readButton(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 		Data    string   `json:"data"`
 	}
 	// A button of a message sent by inline mode belongs to no chat.
-	if err := json.Unmarshal(body, &q); err != nil || q.ID == "" || q.Message == nil || q.Message.Chat == nil ||
+	if !lenient(body, &q) || q.ID == "" || q.Message == nil || q.Message.Chat == nil ||
 		q.Message.Chat.ID == 0 {
 		return inbound{}, false
 	}
@@ -278,7 +316,7 @@ func readButton(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 	}, "customer"}, true
 }
 
-func readMembership(body json.RawMessage, id int64) (inbound, bool) {
+func readMembership(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 	var c struct {
 		Chat *chatRef `json:"chat"`
 		Date int64    `json:"date"`
@@ -286,11 +324,11 @@ func readMembership(body json.RawMessage, id int64) (inbound, bool) {
 			Status string `json:"status"`
 		} `json:"new_chat_member"`
 	}
-	if err := json.Unmarshal(body, &c); err != nil || c.Chat == nil || c.Chat.ID == 0 || c.New == nil {
+	if !lenient(body, &c) || c.Chat == nil || c.Chat.ID == 0 || c.New == nil {
 		return inbound{}, false
 	}
 	return inbound{c.Chat.ID, chat.MembershipChanged{
-		Update: chat.Update{ID: id, Key: key("my_chat_member", string(body))}, Date: unix(c.Date),
+		Update: chat.Update{ID: id, Key: key("my_chat_member", id, string(body))}, Date: sent(c.Date, at),
 		Status: c.New.Status, Blocked: c.New.Status == "kicked" || c.New.Status == "left",
 	}, "customer"}, true
 }
@@ -303,7 +341,7 @@ func chatIn(body json.RawMessage) int64 {
 			Chat *chatRef `json:"chat"`
 		} `json:"message"`
 	}
-	if err := json.Unmarshal(body, &in); err != nil {
+	if !lenient(body, &in) {
 		return 0
 	}
 	switch {
@@ -316,8 +354,8 @@ func chatIn(body json.RawMessage) int64 {
 	}
 }
 
-// key identifies an update's content independently of its update_id: FNV-1a of the fields
-// that distinguish the updates of a chat.
+// key identifies an update: FNV-1a of the fields that distinguish the updates of a chat. The
+// key of a message does not depend on its update_id.
 func key(parts ...any) uint64 {
 	h := fnv.New64a()
 	for _, part := range parts {
@@ -326,4 +364,14 @@ func key(parts ...any) uint64 {
 	return h.Sum64()
 }
 
-func unix(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
+// maxDate is the end of the year 9999, in Unix seconds: the last that JSON can hold.
+const maxDate = 253402300799
+
+// sent returns a date that Telegram sent in seconds. It returns the time of receipt if the date
+// is missing, unreadable or beyond maxDate; raw keeps what was sent.
+func sent(seconds int64, received time.Time) time.Time {
+	if seconds <= 0 || seconds > maxDate {
+		return received
+	}
+	return unix(seconds)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -368,7 +369,9 @@ func TestTranslate_NotAnUpdate_Error(t *testing.T) {
 	}
 }
 
-func TestKey_OtherUpdateID_Same(t *testing.T) {
+// A message or a button press that comes again under another update_id is the same one. Of
+// other kinds, equal content is two facts.
+func TestKey_OtherUpdateID_SameForMessages(t *testing.T) {
 	t.Parallel()
 	for name, body := range fixtures(t) {
 		var fields map[string]json.RawMessage
@@ -377,9 +380,77 @@ func TestKey_OtherUpdateID_Same(t *testing.T) {
 		}
 		other := bytes.Replace(body, fields["update_id"], []byte("912345678"), 1)
 		a, b := received(translate(t, string(body))), received(translate(t, string(other)))
-		if bytes.Equal(body, other) || keyOf(a) != keyOf(b) || keyOf(a) == 0 {
+		kind, _, _ := strings.Cut(name, "-")
+		double := slices.Contains([]string{
+			"message", "edited_message", "channel_post", "edited_channel_post", "business_message",
+			"edited_business_message", "guest_message", "callback_query",
+		}, kind) && name != "callback_query-inline"
+		if same := keyOf(a) == keyOf(b); bytes.Equal(body, other) || same != double || keyOf(a) == 0 {
 			t.Errorf("%s: keys %d and %d under another update_id", name, keyOf(a), keyOf(b))
 		}
+	}
+}
+
+func TestTranslate_FieldBesideKnownKind_KindFound(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"update_id":5,"poll":{"id":"1"},"future_field":{"a":1}}`:          "poll",
+		`{"update_id":5,"message_reaction":{"chat":{"id":7}},"about":{}}`:   "message_reaction",
+		`{"update_id":5,"message":null,"poll":{"id":"1"}}`:                  "poll",
+		`{"update_id":5,"aaa":1,"telepathy":{"strength":1}}`:                "telepathy",
+		`{"update_id":5,"managed_bot":{"user":{}},"a_new_field":{"b":"c"}}`: "managed_bot",
+	} {
+		if kept, ok := received(translate(t, body)).(chat.UpdateKept); !ok || kept.Kind != want {
+			t.Errorf("%s is taken for %q, want %q", body, kept.Kind, want)
+		}
+	}
+}
+
+// The list of kinds is that of the Bot API's type Update: each has a fixture.
+func TestTranslate_EveryFixtureKind_Known(t *testing.T) {
+	t.Parallel()
+	for name, body := range fixtures(t) {
+		kind, _, _ := strings.Cut(name, "-")
+		if kind == "unknown" {
+			continue
+		}
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(body, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields["aa_future_field"] = json.RawMessage(`{"a":1}`)
+		beside, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := tell(received(translate(t, string(beside)))), tell(received(translate(t, string(body)))); got != want {
+			t.Errorf("%s beside an unknown field: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// A field of an unexpected type costs that field, not the message.
+func TestTranslate_FieldOfOtherType_RestRead(t *testing.T) {
+	t.Parallel()
+	const start = `{"update_id":1,"message":{"message_id":7,"chat":{"id":6017,"type":"private"},`
+	for fields, want := range map[string]string{
+		`"date":1767355200.5,"text":"hi"}}`:   `received 1 message 7 at 12:00:00 in private by 0 "hi"`,
+		`"date":"soon","text":"hi"}}`:         `received 1 message 7 at 12:00:00 in private by 0 "hi"`,
+		`"date":253402300800,"text":"hi"}}`:   `received 1 message 7 at 12:00:00 in private by 0 "hi"`,
+		`"date":1767355201,"text":"hi"}}`:     `received 1 message 7 at 12:00:01 in private by 0 "hi"`,
+		`"date":-5,"text":"hi","from":"me"}}`: `received 1 message 7 at 12:00:00 in private by 0 "hi"`,
+		`"date":1767355201,"caption":"my log","document":{"file_id":"BQ1","file_size":18446744073709551615}}}`: `` +
+			`received 1 message 7 at 12:00:01 in private by 0 "my log" document(BQ1, 0 bytes)`,
+		`"date":1767355201,"text":"hi","photo":"x","reply_to_message":5,"media_group_id":9}}`: `` +
+			`received 1 message 7 at 12:00:01 in private by 0 "hi"`,
+	} {
+		if got := tell(received(translate(t, start+fields))); got != want {
+			t.Errorf("%s:\n%s, want\n%s", fields, got, want)
+		}
+	}
+	button := `{"update_id":1,"callback_query":{"id":"9","from":7,"message":{"message_id":1.5,"chat":{"id":7}},"data":"d"}}`
+	if pressed, ok := received(translate(t, button)).(chat.ButtonPressed); !ok || pressed.Data != "d" {
+		t.Errorf("%s is not read: %+v", button, pressed)
 	}
 }
 
