@@ -219,6 +219,9 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 		t.Errorf("the reason reads %q", got)
 	}
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where ordering_key = 'a' and version = 1`) // an hour later
+	if err := s.ResumeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	got := claimAll(t, s, leaseLong)
 	if places(got) != "a/1" || got[0].Attempt != 2 || got[0].Unsure != 0 {
 		t.Errorf("claimed %+v, want the second attempt at a/1, no doubt about the first", got)
@@ -378,6 +381,43 @@ func TestALongLaneBehindADeadLetterCostsOtherClaimsNothing(t *testing.T) {
 	}
 	if got := claimAll(t, s, leaseLong); len(got) != 10 {
 		t.Errorf("then %d were claimed, want the other 10", len(got))
+	}
+}
+
+// An outage postpones a delivery of every chat: claims of what is due must not read them all.
+func TestClaim_ThousandsPostponed_ReadsWhatIsDue(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	late := make([]commands.Delivery, 5000)
+	for i := range late {
+		late[i] = owed(fmt.Sprint("late", i), 1)
+	}
+	owe(t, s, late...)
+	c := claim(t, s, 1, leaseLong)[0]
+	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour}); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where postponed`); n != 1 {
+		t.Fatalf("%d are hidden from claims, want the one that is postponed for an hour", n)
+	}
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set postponed = true, next_attempt = now() + interval '1 hour'`)
+	owe(t, s, owed("now", 1))
+	pgtest.Exec(t, s.Pool(), `analyze eventstore.deliveries`)
+	var plan []struct{ Plan node }
+	text := pgtest.Ask[[]byte](t, s.Pool(),
+		`explain (analyze, timing off, format json) `+outbox.ClaimSQL, destination, "worker", 10, leaseLong)
+	if err := json.Unmarshal(text, &plan); err != nil {
+		t.Fatal(err)
+	}
+	if n := plan[0].Plan.read(); n > 20 {
+		t.Errorf("%v rows were read to claim 1:\n%s", n, text)
+	}
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where ordering_key in ('late1', 'late2')`)
+	if err := s.ResumeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := claimAll(t, s, leaseLong); len(got) != 2 {
+		t.Errorf("%d claimed when two are due, want both", len(got))
 	}
 }
 

@@ -161,6 +161,7 @@ create table eventstore.deliveries (
     state          text collate "C" not null default 'waiting'
                    check (state in ('waiting', 'sending', 'done', 'refused', 'unknown', 'dead', 'skipped')),
     deferred       boolean not null default false,
+    postponed      boolean not null default false,
     attempts       integer not null default 0,
     unsure         integer not null default 0,
     waived         integer not null default 0,
@@ -177,8 +178,11 @@ create table eventstore.deliveries (
 ) with (fillfactor = 70); -- a row is updated twice or thrice, then never again
 -- Finds the head of each ordering key; finished deliveries are never read.
 create index deliveries_ordering_key on eventstore.deliveries (ordering_key, seq) where finished_at is null;
--- What claims read: the heads of ordering keys, due or not, and what has just been enqueued.
-create index deliveries_due on eventstore.deliveries (destination, priority desc, seq) where state = 'waiting' and not deferred;
+-- What claims read: the heads of ordering keys that are due or nearly so, and what has just been enqueued.
+create index deliveries_due on eventstore.deliveries (destination, priority desc, seq)
+    where state = 'waiting' and not deferred and not postponed;
+-- What is postponed, however much it is, costs nothing until it is due.
+create index deliveries_postponed on eventstore.deliveries (next_attempt) where state = 'waiting' and postponed;
 -- The next deliveries of a long ordering key, when its first ones are finished.
 create index deliveries_deferred on eventstore.deliveries (ordering_key, seq) where deferred;
 -- Expired leases, for other processes to reclaim.
@@ -199,6 +203,7 @@ comment on column eventstore.deliveries.payload is 'What the sender needs.';
 comment on column eventstore.deliveries.priority is 'Higher goes first among the ordering keys that are due.';
 comment on column eventstore.deliveries.state is 'waiting, sending, then done, refused (the other side said no), unknown (it may have arrived), dead (given up) or skipped (an operator decided that it is not to be sent).';
 comment on column eventstore.deliveries.deferred is 'True while it waits behind others with its ordering key: claims do not read it.';
+comment on column eventstore.deliveries.postponed is 'True while its next attempt is more than seconds ahead: claims do not read it.';
 comment on column eventstore.deliveries.attempts is 'Attempts begun, since an operator last retried it.';
 comment on column eventstore.deliveries.unsure is 'Attempts that may have arrived although no answer came; a retry after one may be a duplicate.';
 comment on column eventstore.deliveries.waived is 'Unsure attempts that do not count against another attempt: those that an operator knew of when retrying it, and those that a gateway answered, which most likely did not arrive.';

@@ -7,7 +7,7 @@ package eventstore
 // operator resets the attempts, and waives the attempts known to be unsure.
 const settle = `
     state = d.state, outcome = d.outcome::jsonb, reason = nullif(d.reason, ''), finished_at = case when d.over then now() end,
-    deferred = false, lease_owner = null, lease_until = null,
+    deferred = false, postponed = false, lease_owner = null, lease_until = null,
     attempts = case d.state when 'waiting' then 0 else x.attempts end,
     unsure = x.unsure + d.unsure::int,
     waived = case d.state when 'waiting' then x.unsure else x.waived end,

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,9 @@ type Store struct {
 	db       *postgres.DB
 	ready    *signal.Keyed // by bot: there are new deliveries, or an ordering key became free
 	claiming chan struct{} // holds one for each claim that may have a connection
+
+	heads   sync.Mutex
+	lastKey string // the ordering key that findDeferredHeads looked at last; guarded by heads
 }
 
 // New returns the outbox of a database.
@@ -85,7 +89,7 @@ func (s *Store) Notify(bot string) { s.ready.Of(bot).Notify() }
 const ClaimSQL = `
 with heads as (
     select d.delivery_id from eventstore.deliveries d
-    where d.state = 'waiting' and not d.deferred and d.destination = $1 and d.next_attempt <= now()
+    where d.state = 'waiting' and not d.deferred and not d.postponed and d.destination = $1 and d.next_attempt <= now()
       and d.seq = (select first.seq from eventstore.deliveries first
                    where first.ordering_key = d.ordering_key and first.finished_at is null order by first.seq limit 1)
     order by d.priority desc, d.seq
@@ -134,17 +138,48 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 	return postgres.Collect(ctx, s.db.Pool(), "claim deliveries to "+destination, claimed, ClaimSQL, destination, s.db.Presence.Owner(owner), limit, lease)
 }
 
+const (
+	// hideAfter is how long a delivery must be postponed to be hidden from claims. A shorter
+	// wait is over before it costs them anything.
+	hideAfter = 2 * time.Second
+	// resumeBatch is how many deliveries become visible in one transaction of some 10 ms.
+	resumeBatch = 1000
+)
+
+// ResumeDue shows the postponed deliveries that are due to claims again.
+func (s *Store) ResumeDue(ctx context.Context) error {
+	for resumed := int64(resumeBatch); resumed == resumeBatch; {
+		tag, err := s.db.Pool().Exec(ctx, `
+			with due as (
+				select delivery_id from eventstore.deliveries
+				where state = 'waiting' and postponed and next_attempt <= now()
+				order by next_attempt
+				limit $1
+				for update skip locked
+			)
+			update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`, resumeBatch)
+		if err != nil {
+			return fmt.Errorf("resume postponed deliveries: %w", err)
+		}
+		if resumed = tag.RowsAffected(); resumed > 0 {
+			s.ready.NotifyAll()
+		}
+	}
+	return nil
+}
+
 // Postpone returns a claimed delivery to the outbox, to be retried after o.After. Unknown
-// counts as an unsure attempt, which is waived if it most likely did not arrive. It reports false when another worker holds the lease now.
+// counts as an unsure attempt, which is waived if it most likely did not arrive. It reports
+// false when another worker holds the lease now.
 func (s *Store) Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error) {
 	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
-		set state = 'waiting', next_attempt = now() + $3, unsure = unsure + $4::bool::int,
+set state = 'waiting', next_attempt = now() + $3, postponed = $3 > $8::interval, unsure = unsure + $4::bool::int,
 			waived = waived + $7::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
 		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, postgres.CleanText(o.Reason),
-		o.State == domain.DeliveryUnknown && o.Unlikely)
+		o.State == domain.DeliveryUnknown && o.Unlikely, hideAfter)
 	if err != nil {
 		return false, fmt.Errorf("postpone delivery %s: %w", delivery, err)
 	}
@@ -194,7 +229,7 @@ func (s *Store) DeferFollowers(ctx context.Context) error {
 		tag, err := s.db.Pool().Exec(ctx, `
 			with behind as (
 				select d.delivery_id from eventstore.deliveries d
-				where d.state = 'waiting' and not d.deferred and d.created_at < now() - $1::interval
+				where d.state = 'waiting' and not d.deferred and not d.postponed and d.created_at < now() - $1::interval
 				  and exists (select from eventstore.deliveries ahead
 				              where ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null)
 				limit $2
@@ -207,26 +242,46 @@ func (s *Store) DeferFollowers(ctx context.Context) error {
 		}
 		deferred = tag.RowsAffected()
 	}
-	// When a delivery is settled, the next of its ordering key is no longer deferred. One that
-	// is deferred at that very moment is missed then, and found here. The recursion takes
-	// one step per ordering key.
-	tag, err := s.db.Pool().Exec(ctx, `
+	return s.findDeferredHeads(ctx)
+}
+
+// headsBatch is how many ordering keys findDeferredHeads looks at in one call, some 20 ms.
+const headsBatch = 1000
+
+// findDeferredHeads shows heads that were deferred at the very moment when the delivery before
+// them was settled. Each call looks at the ordering keys behind those of the call before,
+// so that its cost does not grow with what is deferred. The recursion takes one step per key.
+func (s *Store) findDeferredHeads(ctx context.Context) error {
+	s.heads.Lock()
+	defer s.heads.Unlock()
+	var found, looked int
+	var last string
+	err := s.db.Pool().QueryRow(ctx, `
 		with recursive keys as (
-			select min(ordering_key) as ordering_key from eventstore.deliveries where deferred
+			select min(ordering_key) as ordering_key, 1 as n from eventstore.deliveries where deferred and ordering_key > $1
 			union all
-			select (select min(ordering_key) from eventstore.deliveries where deferred and ordering_key > l.ordering_key) from keys l where l.ordering_key is not null
+			select (select min(ordering_key) from eventstore.deliveries where deferred and ordering_key > l.ordering_key), n + 1
+			from keys l where l.ordering_key is not null and n < $2
+		), shown as (
+			update eventstore.deliveries d set deferred = false
+			from keys l, lateral (
+				select p.delivery_id, p.seq from eventstore.deliveries p
+				where p.deferred and p.ordering_key = l.ordering_key order by p.seq limit 1
+			) first
+			where d.delivery_id = first.delivery_id
+			  and not exists (select from eventstore.deliveries ahead
+			                  where ahead.ordering_key = l.ordering_key and ahead.seq < first.seq and ahead.finished_at is null)
+			returning 1
 		)
-		update eventstore.deliveries d set deferred = false
-		from keys l, lateral (
-			select p.delivery_id, p.seq from eventstore.deliveries p where p.deferred and p.ordering_key = l.ordering_key order by p.seq limit 1
-		) first
-		where d.delivery_id = first.delivery_id
-		  and not exists (select from eventstore.deliveries ahead
-		                  where ahead.ordering_key = l.ordering_key and ahead.seq < first.seq and ahead.finished_at is null)`)
+		select (select count(*) from shown), count(ordering_key), coalesce(max(ordering_key), '') from keys`,
+		s.lastKey, headsBatch).Scan(&found, &looked, &last)
 	if err != nil {
 		return fmt.Errorf("find deferred heads: %w", err)
 	}
-	if tag.RowsAffected() > 0 {
+	if s.lastKey = last; looked < headsBatch {
+		s.lastKey = "" // from the beginning again
+	}
+	if found > 0 {
 		s.ready.NotifyAll()
 	}
 	return nil

@@ -17,6 +17,9 @@ func (a *Server) takeOver(ctx context.Context) {
 			a.log.Warn("deliveries with expired leases reclaimed", "deliveries", n)
 		}
 		if err == nil {
+			err = a.outbox.ResumeDue(ctx)
+		}
+		if err == nil {
 			err = a.outbox.DeferFollowers(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
