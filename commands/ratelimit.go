@@ -22,9 +22,9 @@ type Share struct {
 type Permit struct {
 	Wait   time.Duration // 0: the call may be made; otherwise ask again after this time
 	Chat   bool          // the chat has to wait, not the bot
-	Cause  Cause         // the reason for the wait; empty for a plain rate limit
+	Cause  Cause         // the reason for the wait or the probe; empty for a plain rate limit
 	Reason string        // what Telegram said
-	Probe  bool          // the call tests whether the bot's token is right again
+	Probe  bool          // the call tests whether the bot may be called again
 }
 
 // Cause is the reason for which a chat or a bot must not be called.
@@ -52,8 +52,9 @@ func (c Claimed) CallsTo() domain.StreamID {
 	return c.Stream
 }
 
-// ProbeInterval is the time between calls that test whether a rejected token is right again.
-// Only an operator can correct it.
+// ProbeInterval is the time between calls that test whether a suspended bot may be called
+// again. Only an operator can correct a rejected token, and a call during a flood may prolong
+// it, so the interval is long; a bot that was suspended by mistake waits no longer than this.
 const ProbeInterval = time.Minute
 
 // Blocked reports whether the customer has blocked the bot.

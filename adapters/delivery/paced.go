@@ -15,8 +15,9 @@ import (
 type RateLimiter interface {
 	// Acquire takes a call's share of the limits, or says how long to wait for it.
 	Acquire(context.Context, commands.PermitRequest) (commands.Permit, error)
-	// RetryAfter records that a chat, or the bot, is limited after a call to the chat.
-	RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error
+	// RetryAfter records that a chat, or the bot, is limited after a call to the chat, and
+	// returns how long the chat must wait. A wait of 0 means that no time was given.
+	RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) (time.Duration, error)
 	// Suspend rejects the calls of a chat or a bot for a while. Resume ends it.
 	Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error
 	Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error
@@ -139,8 +140,9 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: leave.Wait, Reason: why(leave)}
 	}
 	o := p.Sender.Send(ctx, c)
-	p.heed(ctx, c, o, leave.Probe)
-	o.Untried = o.Untried || o.Cause == commands.CauseToken // which says nothing about this delivery
+	o.After = p.heed(ctx, c, o, leave)
+	// A wrong token and a flood say nothing about this delivery.
+	o.Untried = o.Untried || o.Cause == commands.CauseToken || o.Cause == commands.CauseFlood
 	return o
 }
 
@@ -209,12 +211,16 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 	return false, p.Limits.Resume(ctx, stream, commands.CauseBlocked)
 }
 
-// heed records for all processes what an answer means for further calls. When that
-// fails they find out by a call of their own.
-func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome, probe bool) {
+// heed records for all processes what an answer means for further calls, and returns when the
+// delivery may be attempted again (see commands.Outcome). If that fails, each process learns it
+// by a call of its own.
+func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome, permit commands.Permit) time.Duration {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
 	defer done()
-	bot, chat := domain.BotStream(c.Stream.Bot()), c.CallsTo()
+	bot, chat, after := domain.BotStream(c.Stream.Bot()), c.CallsTo(), o.After
+	if o.Cause == commands.CauseFlood && after == 0 {
+		after = flowless // unless RetryAfter knows better: no attempt counts, so that no pause would grow
+	}
 	var err error
 	switch {
 	case o.MovedTo != 0:
@@ -222,17 +228,21 @@ func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome
 	case o.Cause == commands.CauseToken:
 		err = p.Limits.Suspend(ctx, bot, commands.CauseToken, o.After, o.Reason)
 	case o.Cause == commands.CauseFlood && c.Kind == domain.KindAnswerButton:
-		err = p.Limits.Suspend(ctx, bot, commands.CauseFlood, o.After, o.Reason)
+		err = p.Limits.Suspend(ctx, bot, commands.CauseFlood, after, o.Reason)
 	case o.Cause == commands.CauseFlood:
-		err = p.Limits.RetryAfter(ctx, bot, chat, o.After, o.Reason)
+		var wait time.Duration
+		if wait, err = p.Limits.RetryAfter(ctx, bot, chat, o.After, o.Reason); err == nil {
+			after = wait
+		}
 	case o.Blocked && c.Kind != domain.KindAnswerButton:
 		err = p.Limits.Suspend(ctx, chat, commands.CauseBlocked, 0, o.Reason)
-	case probe && (o.State == domain.DeliveryDone || o.State == domain.DeliveryRefused):
-		err = p.Limits.Resume(ctx, bot, commands.CauseToken)
+	case permit.Probe && (o.State == domain.DeliveryDone || o.State == domain.DeliveryRefused):
+		err = p.Limits.Resume(ctx, bot, permit.Cause)
 	}
 	if err != nil {
 		p.Log.ErrorContext(ctx, "cannot record Telegram's rate limit", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
 	}
+	return after
 }
 
 // why is the reason for which a delivery is put off without a call.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	stdcmp "cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,9 +40,12 @@ func (g *gate) Acquire(_ context.Context, a commands.PermitRequest) (commands.Pe
 	return leave, nil
 }
 
-func (g *gate) RetryAfter(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) error {
-	return g.note("flood %s %s %s", bot, chat, wait)
+func (g *gate) RetryAfter(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) (time.Duration, error) {
+	return stdcmp.Or(wait, backoff), g.note("flood %s %s %s", bot, chat, wait)
 }
+
+// backoff is the gate's wait after a flood without one.
+const backoff = 16 * time.Second
 
 func (g *gate) Suspend(_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string) error {
 	return g.note("close %s %s %s", name, cause, wait)
@@ -257,10 +261,11 @@ func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 		told    string
 		untried bool
 	}{
+		"to wait, without a time":       {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood}, false, "flood bot-demo chat-demo:1 0s", true},
 		"done":                          {domain.KindSendMessage, done, false, "", false},
-		"to wait":                       {domain.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", false},
-		"to wait, while typing":         {domain.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", false},
-		"to wait, with a button":        {domain.KindAnswerButton, flooded, false, "close bot-demo flood 9s", false},
+		"to wait":                       {domain.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", true},
+		"to wait, while typing":         {domain.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", true},
+		"to wait, with a button":        {domain.KindAnswerButton, flooded, false, "close bot-demo flood 9s", true},
 		"a wrong token":                 {domain.KindSendMessage, wrong, false, "close bot-demo token 1m0s", true},
 		"a token that is still wrong":   {domain.KindSendMessage, wrong, true, "close bot-demo token 1m0s", true},
 		"a token that is right again":   {domain.KindSendMessage, done, true, "open bot-demo token", false},
@@ -269,13 +274,16 @@ func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 		"silence shows nothing":         {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryUnknown}, true, "", false},
 		"a customer who has blocked us": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
 	} {
-		g := &gate{answers: []commands.Permit{{Probe: c.probe}}}
+		g := &gate{answers: []commands.Permit{{Probe: c.probe, Cause: commands.CauseToken}}}
 		p, _ := newPaced(g, c.answer)
 		d := message()
 		d.Kind = c.kind
 		o := p.Send(t.Context(), d)
 		if got := strings.Join(g.told, "; "); got != c.told {
 			t.Errorf("%s: recorded %q, want %q", name, got, c.told)
+		}
+		if want := backoff; name == "to wait, without a time" && o.After != want {
+			t.Errorf("%s: again after %s, want %s", name, o.After, want)
 		}
 		if o.State != c.answer.State || o.Untried != c.untried {
 			t.Errorf("%s: outcome %+v", name, o)

@@ -47,7 +47,7 @@ func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason
 	if what == "" {
 		err = q.Limits.Suspend(ctx, q.Account, commands.CauseFlood, wait, reason)
 	} else {
-		err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
+		_, err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
 	}
 	if err != nil {
 		q.Log.Error("cannot record the rate limit of the account", "account", q.Account, "error", err)

@@ -730,3 +730,20 @@ func TestClaimersAreWoken(t *testing.T) {
 		t.Error("claimers were woken by the lane of another bot")
 	}
 }
+
+// A gateway's answer is an unsure attempt that does not use up the one repeat.
+func TestPostpone_Unlikely_UnsureAndWaived(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	owe(t, s, owed("chat-demo:1", 1))
+	for attempt := range 3 {
+		c := claimAll(t, s, time.Minute)[0]
+		if c.Unsure != attempt || c.Waived != attempt || c.Attempt != attempt+1 {
+			t.Errorf("attempt %d: %d unsure, %d waived", c.Attempt, c.Unsure, c.Waived)
+		}
+		page := commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Reason: "502 Bad Gateway"}
+		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, page); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+	}
+}

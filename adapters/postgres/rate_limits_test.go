@@ -61,6 +61,11 @@ func (f *clocked) must(err error) {
 	}
 }
 
+func (f *clocked) mustWait(_ time.Duration, err error) {
+	f.t.Helper()
+	f.must(err)
+}
+
 func TestAChatHasABurstAndThenARate(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
@@ -107,6 +112,8 @@ type flowModel struct {
 	cause  map[domain.StreamID]commands.Cause
 	chat   domain.StreamID // last flooded
 	when   time.Time
+	until  time.Time                     // when its wait ends
+	floods map[domain.StreamID]time.Time // of bots, whose ends are probed for
 }
 
 func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave commands.Permit) {
@@ -135,8 +142,8 @@ func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave comman
 			m.tat[s.Name] = now
 		}
 		m.tat[s.Name] = m.tat[s.Name].Add(s.Every)
-		if m.cause[s.Name] == commands.CauseToken {
-			leave.Probe, m.closed[s.Name] = true, now.Add(time.Minute)
+		if m.cause[s.Name] == commands.CauseToken || m.cause[s.Name] == commands.CauseFlood && m.floods[s.Name].After(now) {
+			leave.Probe, leave.Cause, m.closed[s.Name] = true, m.cause[s.Name], now.Add(time.Minute)
 		}
 	}
 	return leave
@@ -156,10 +163,20 @@ func (m *flowModel) close(now time.Time, name domain.StreamID, cause commands.Ca
 }
 
 func (m *flowModel) flood(now time.Time, bot, chat domain.StreamID, wait time.Duration) {
-	if m.chat != "" && m.chat != chat && now.Sub(m.when) < 10*time.Second {
-		m.close(now, bot, commands.CauseFlood, wait)
+	until := now.Add(wait)
+	if m.chat != "" && m.chat != chat && now.Sub(m.when) < 10*time.Second && m.until.Sub(until).Abs() <= 10*time.Second {
+		common := m.until
+		if until.After(common) {
+			common = until
+		}
+		if common.After(now) {
+			m.close(now, bot, commands.CauseFlood, min(common.Sub(now), time.Minute))
+			if common.After(m.floods[bot]) {
+				m.floods[bot] = common
+			}
+		}
 	}
-	m.chat, m.when = chat, now
+	m.chat, m.when, m.until = chat, now, until
 	m.close(now, chat, commands.CauseFlood, wait)
 }
 
@@ -167,6 +184,7 @@ func (m *flowModel) open(name domain.StreamID, cause commands.Cause) {
 	if m.cause[name] == cause {
 		delete(m.cause, name)
 		delete(m.closed, name)
+		delete(m.floods, name)
 	}
 }
 
@@ -178,13 +196,14 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		pgtest.Exec(t, s.Pool(), `truncate eventstore.rate_limits`)
 		f := newFlow(t, s)
-		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{}}
+		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{},
+			floods: map[domain.StreamID]time.Time{}}
 		chats := []domain.StreamID{"chat-demo:1", "chat-demo:2", "chat-demo:-3"}
 		const bot = domain.StreamID("bot-demo")
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			f.now = f.now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 90, 1000, 4000, 12_000, 61_000}).Draw(rt, "ms")) * time.Millisecond)
 			chat := rapid.SampledFrom(chats).Draw(rt, "chat")
-			wait := time.Duration(rapid.IntRange(1, 20).Draw(rt, "seconds")) * time.Second
+			wait := time.Duration(rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(100, 200)).Draw(rt, "seconds")) * time.Second
 			switch rapid.SampledFrom([]string{"ask", "ask", "ask", "ask", "ask", "flood", "token", "blocked", "open", "sweep"}).Draw(rt, "what") {
 			case "ask":
 				a := commands.PermitRequest{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"), Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
@@ -197,7 +216,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 					rt.Fatalf("%+v\n got  %+v (%v)\n want %+v", a, got, err, want)
 				}
 			case "flood":
-				f.must(f.RetryAfter(t.Context(), bot, chat, wait, "too many"))
+				f.mustWait(f.RetryAfter(t.Context(), bot, chat, wait, "too many"))
 				m.flood(f.now, bot, chat, wait)
 			case "token":
 				f.must(f.Suspend(t.Context(), bot, commands.CauseToken, time.Minute, "unauthorized"))
@@ -208,6 +227,10 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 			case "open":
 				f.must(f.Resume(t.Context(), bot, commands.CauseToken))
 				m.open(bot, commands.CauseToken)
+				if rapid.Bool().Draw(rt, "flood is over") {
+					f.must(f.Resume(t.Context(), bot, commands.CauseFlood))
+					m.open(bot, commands.CauseFlood)
+				}
 				f.must(f.Resume(t.Context(), chat, commands.CauseBlocked))
 				m.open(chat, commands.CauseBlocked)
 			case "sweep":
@@ -272,7 +295,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 	dsn := pgtest.Database(t)
 	first := open(t, dsn)
 	f := newFlow(t, first)
-	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", 30*time.Second, "retry after 30\x00"))
+	f.mustWait(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", 30*time.Second, "retry after 30\x00"))
 	first.Close()
 
 	for _, limits := range []string{"on", "off"} {
@@ -320,7 +343,7 @@ func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
 			f := newFlow(t, newStore(t))
 			for _, chat := range strings.Fields(c.chats) {
 				f.now = f.now.Add(c.apart)
-				f.must(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
+				f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
 			}
 			leave := f.admit("9")
 			if c.bot != (leave == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
@@ -332,6 +355,73 @@ func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A chat's own wait of hours does not stop the bot because another chat waits a moment.
+func TestRetryAfter_WaitsDiffer_BotNotSuspended(t *testing.T) {
+	t.Parallel()
+	for _, waits := range [][]time.Duration{{time.Second, 42_055 * time.Second}, {42_055 * time.Second, time.Second}} {
+		f := newFlow(t, newStore(t))
+		for i, wait := range waits {
+			f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID(fmt.Sprintf("chat-demo:%d", i)), wait, "too many"))
+		}
+		if leave := f.admit("9"); leave.Wait > 0 {
+			t.Errorf("%v: %+v", waits, leave)
+		}
+	}
+}
+
+// A long flood of the bot is probed once a minute, and ends with the first success.
+func TestRetryAfter_BotsFlood_Probed(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t, newStore(t))
+	for _, chat := range []domain.StreamID{"chat-demo:7", "chat-demo:8"} {
+		f.mustWait(f.RetryAfter(t.Context(), "bot-demo", chat, 42_055*time.Second, "retry after 42055"))
+	}
+	for range 2 {
+		if leave := f.admit("9"); leave.Wait != time.Minute || leave.Chat || leave.Probe {
+			t.Errorf("%+v, want to wait a minute", leave)
+		}
+		f.now = f.now.Add(time.Minute)
+		if leave := f.admit("9"); leave.Wait > 0 || !leave.Probe || leave.Cause != commands.CauseFlood {
+			t.Errorf("%+v, want a probe", leave)
+		}
+	}
+	if stopped, err := f.Suspended(t.Context()); err != nil || len(stopped) != 1 {
+		t.Errorf("suspended are %+v (%v), want the bot", stopped, err)
+	}
+	f.must(f.Resume(t.Context(), "bot-demo", commands.CauseFlood))
+	if leave := f.admit("10"); leave.Wait > 0 || leave.Probe {
+		t.Errorf("%+v after a probe that succeeded", leave)
+	}
+	if leave := f.admit("7"); !leave.Chat || leave.Wait == 0 {
+		t.Errorf("%+v, want the chat to wait on", leave)
+	}
+}
+
+// Without a time from Telegram the waits of a chat grow, up to minutes.
+func TestRetryAfter_NoSeconds_BacksOff(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t, newStore(t))
+	flood := func(want time.Duration) {
+		t.Helper()
+		wait, err := f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", 0, "too many")
+		if err != nil || wait != want {
+			t.Errorf("wait %s (%v), want %s", wait, err, want)
+		}
+		if leave := f.admit("7"); leave.Wait != want {
+			t.Errorf("%+v, want to wait %s", leave, want)
+		}
+		f.now = f.now.Add(want + time.Second)
+		if _, err := f.DeleteExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300} {
+		flood(time.Duration(seconds) * time.Second)
+	}
+	f.now = f.now.Add(10 * time.Minute)
+	flood(time.Second)
 }
 
 // One call a minute finds out whether a wrong token is right again.
@@ -386,7 +476,7 @@ func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
 	f.must(f.Suspend(t.Context(), "chat-demo:7", commands.CauseBlocked, 0, "blocked by the user"))
-	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
+	f.mustWait(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:7", time.Second, "retry after 1")) // does not shorten it
 	f.now = f.now.Add(1000 * time.Hour)
 	if _, err := f.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
@@ -412,7 +502,7 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 	s := newStore(t)
 	f := newFlow(t, s)
 	f.admit("1")
-	f.must(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
+	f.mustWait(f.RetryAfter(t.Context(), "bot-demo", "chat-demo:2", time.Hour, "retry after 3600"))
 	f.must(f.Suspend(t.Context(), "chat-demo:3", commands.CauseBlocked, 0, "blocked"))
 	f.must(f.Suspend(t.Context(), "bot-other", commands.CauseToken, time.Minute, "unauthorized"))
 	for _, step := range []struct {

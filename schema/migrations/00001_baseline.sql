@@ -228,17 +228,24 @@ create table eventstore.rate_limits (
     reason       text,
     limited_chat    text collate "C",
     limited_at   timestamptz,
+    limited_until timestamptz,
+    flood_until  timestamptz,
+    backoff      interval,
     check ((cause is null) = (suspended_until is null)),
-    check ((limited_chat is null) = (limited_at is null))
+    check ((limited_chat is null) = (limited_at is null)),
+    check ((limited_chat is null) = (limited_until is null))
 ) with (fillfactor = 50);
 comment on table eventstore.rate_limits is 'Rate limits of calls, and which chats and bots are suspended: shared by all processes and kept over restarts.';
 comment on column eventstore.rate_limits.name is 'Whose limit it is: the stream of a chat or of a bot, or an account at another system such as zendesk:shop.zendesk.com.';
 comment on column eventstore.rate_limits.tat is 'The theoretical arrival time of the next call (GCRA): the calls made have used the limit up to then. Past: nothing is used up.';
 comment on column eventstore.rate_limits.cause is 'Why calls are suspended: flood (Telegram asked to wait), token (Telegram rejects the bot''s token), blocked (the customer blocked the bot); null when they are not.';
-comment on column eventstore.rate_limits.suspended_until is 'No call before then. With cause token, one call may probe then, and postpones this for the others.';
+comment on column eventstore.rate_limits.suspended_until is 'No call before then. With cause token, and before flood_until, one call may probe then, and postpones this for the others.';
 comment on column eventstore.rate_limits.reason is 'What Telegram said.';
 comment on column eventstore.rate_limits.limited_chat is 'Of a bot: the chat whose call Telegram last answered with a time to wait.';
-comment on column eventstore.rate_limits.limited_at is 'When it did. If another chat is limited soon after, Telegram means the bot.';
+comment on column eventstore.rate_limits.limited_at is 'When it did. If another chat is limited soon after, until about the same time, Telegram means the bot.';
+comment on column eventstore.rate_limits.limited_until is 'Until when that chat had to wait.';
+comment on column eventstore.rate_limits.flood_until is 'Of a bot: until when Telegram asked it to wait. Until then one call a minute probes whether that is over, or was a mistake.';
+comment on column eventstore.rate_limits.backoff is 'Of a chat: how long it was last suspended when Telegram gave no time to wait. The next such time is twice as long.';
 
 -- A cache: every row can be deleted, and nothing that is read from it is trusted without the
 -- event that it stands at.

@@ -25,10 +25,18 @@ type RateLimiter struct {
 func NewRateLimiter(db *postgres.DB) *RateLimiter { return &RateLimiter{db: db} }
 
 const (
-	// floodWindow is how soon after one chat another must be told to wait for it to be
-	// the bot that is meant: a bot's calls of a few seconds all hear it, while two chats
-	// that reach limits of their own in one such moment are rare.
+	// floodWindow is how soon after one chat another must be told to wait, and how near the
+	// ends of both waits must be, for Telegram to mean the bot: all calls of a bot within a few
+	// seconds get this answer, with what is left of one wait, while two chats that
+	// reach limits of their own in such a moment are rare.
 	floodWindow = 10 * time.Second
+	// firstBackoff is the wait after a 429 without a time: the rate of one chat's calls.
+	firstBackoff = time.Second
+	// longestBackoff bounds the waits after further ones, each twice as long as the one before.
+	// It is the longest pause between the attempts at a delivery.
+	longestBackoff = 5 * time.Minute
+	// backoffMemory is how long after such a wait the next one is longer: twice the longest.
+	backoffMemory = 10 * time.Minute
 	// blockedWait is the wait for a customer who has blocked the bot; the real time is unknown.
 	blockedWait = time.Second
 	// lostRace is the wait when another process took what was left at the same moment.
@@ -66,14 +74,15 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 			select a.name, now + a.every from clock, asked a where not exists (select from seen where wait > interval '0')
 			on conflict (name) do update
 			set tat = greatest(excluded.tat, f.tat + (select a.every from asked a where a.name = f.name)),
-				suspended_until = case f.cause when 'token' then (select now from clock) + $8::interval else f.suspended_until end
+				suspended_until = case when f.cause = 'token' or f.flood_until > (select now from clock)
+					then (select now from clock) + $8::interval else f.suspended_until end
 			where exists (select from clock, asked a where a.name = f.name
 			              and (f.suspended_until is null or f.suspended_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
-			returning f.cause
+			returning case when f.cause = 'token' or f.cause = 'flood' and f.flood_until > (select now from clock) then f.cause end as probe
 		)
 		select s.name = $4, s.wait, coalesce(s.cause, ''), coalesce(s.reason, ''),
 			(select count(*) from taken) = (select count(*) from asked),
-			coalesce((select bool_or(cause = 'token') from taken), false),
+			coalesce((select max(probe) from taken), ''),
 			set_config('synchronous_commit', 'off', true)
 		from seen s`,
 		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeInterval, blockedWait)
@@ -83,11 +92,11 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 	leave := commands.Permit{}
 	var one commands.Permit
 	var granted bool
-	_, err = pgx.ForEachRow(rows, []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &one.Probe, nil}, func() error {
+	var probe commands.Cause
+	_, err = pgx.ForEachRow(rows, []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &probe, nil}, func() error {
 		if one.Wait > 0 && (one.Chat || leave.Wait == 0) { // the chat's wait first: it is put off for it
 			leave = one
 		}
-		leave.Probe = one.Probe
 		return nil
 	})
 	if err != nil {
@@ -96,53 +105,75 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 	if !granted && leave.Wait == 0 {
 		leave.Wait = lostRace
 	}
+	if probe != "" {
+		leave.Cause, leave.Probe = probe, true
+	}
 	return leave, nil
 }
 
 // Suspend rejects the calls to a chat or of a bot for a while, or until Resume when the
-// customer has blocked the bot. It is durable when Suspend returns.
+// customer has blocked the bot. A bot's flood is probed. It is durable when Suspend returns.
 func (f *RateLimiter) Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
-	if _, err := f.db.Pool().Exec(ctx, suspend, name, cause, wait, postgres.CleanText(reason), f.now()); err != nil {
+	if _, err := f.db.Pool().Exec(ctx, suspend, name, cause, wait, postgres.CleanText(reason), f.now(), commands.ProbeInterval, nil); err != nil {
 		return fmt.Errorf("suspend calls of %s: %w", name, err)
 	}
 	return nil
 }
 
 const suspend = `
-	insert into eventstore.rate_limits as f (name, tat, cause, suspended_until, reason)
-	select $1, now, $2, case $2 when 'blocked' then 'infinity' else now + $3::interval end, $4
-	from (select coalesce($5::timestamptz, now())) as clock(now)
+	insert into eventstore.rate_limits as f (name, tat, cause, suspended_until, flood_until, reason, backoff)
+	select $1, now, $2, case when $2 = 'blocked' then 'infinity' when probed then now + least($3::interval, $6::interval) else now + $3::interval end,
+		case when probed then now + $3::interval end, $4, $7::interval
+	from (select coalesce($5::timestamptz, now()), $2 = 'flood' and $1 like 'bot-%') as clock(now, probed)
 	on conflict (name) do update
-	set cause = excluded.cause, suspended_until = greatest(f.suspended_until, excluded.suspended_until), reason = excluded.reason
+	set cause = excluded.cause, suspended_until = greatest(f.suspended_until, excluded.suspended_until), reason = excluded.reason,
+		flood_until = greatest(f.flood_until, excluded.flood_until), backoff = excluded.backoff
 	where f.cause is distinct from 'blocked'`
 
-// RetryAfter records that Telegram answered a call to a chat with 429 and a time to wait.
+// RetryAfter records that Telegram answered a call to a chat with 429, and returns how long the
+// chat must wait: wait, or a growing time if that is 0 because Telegram gave none.
 // Telegram does not say whether it limits the chat or the bot: when it limits another
-// chat within floodWindow it means the bot.
-func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) error {
-	var b pgx.Batch // the bot first, as in Admit
-	b.Queue(`
-		insert into eventstore.rate_limits as f (name, tat, limited_chat, limited_at)
-		select $1, now, $2, now from (select coalesce($6::timestamptz, now())) as clock(now)
-		on conflict (name) do update
-		set limited_chat = excluded.limited_chat, limited_at = excluded.limited_at,
-			(cause, suspended_until, reason) = (
-				select case when again then 'flood' else f.cause end,
-					case when again then greatest(f.suspended_until, excluded.limited_at + $3::interval) else f.suspended_until end,
-					case when again then $4 else f.reason end
-				from (select f.limited_chat <> excluded.limited_chat and f.limited_at > excluded.limited_at - $5::interval) as x(again))`,
-		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now())
-	b.Queue(suspend, chat, commands.CauseFlood, wait, postgres.CleanText(reason), f.now())
-	if err := f.db.Pool().SendBatch(ctx, &b).Close(); err != nil {
-		return fmt.Errorf("suspend calls of %s: %w", chat, err)
+// chat within floodWindow, until about the same time, it means the bot.
+func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) (time.Duration, error) {
+	var backoff *time.Duration
+	if wait == 0 {
+		err := f.db.Pool().QueryRow(ctx, `
+			select coalesce((
+				select least(2 * f.backoff, $3::interval) from eventstore.rate_limits f
+				where f.name = $1 and f.suspended_until > coalesce($5::timestamptz, now()) - $4::interval), $2::interval)`,
+			chat, firstBackoff, longestBackoff, backoffMemory, f.now()).Scan(&wait)
+		if err != nil {
+			return 0, fmt.Errorf("read the backoff of %s: %w", chat, err)
+		}
+		backoff = &wait
 	}
-	return nil
+	var b pgx.Batch // the bot first, as in Acquire
+	b.Queue(`
+		insert into eventstore.rate_limits as f (name, tat, limited_chat, limited_at, limited_until)
+		select $1, now, $2, now, now + $3::interval from (select coalesce($6::timestamptz, now())) as clock(now)
+		on conflict (name) do update
+		set limited_chat = excluded.limited_chat, limited_at = excluded.limited_at, limited_until = excluded.limited_until,
+			(cause, suspended_until, flood_until, reason) = (
+				select case when common > excluded.limited_at then 'flood' else f.cause end,
+					case when common > excluded.limited_at then greatest(f.suspended_until, least(common, excluded.limited_at + $7::interval))
+						else f.suspended_until end,
+					case when common > excluded.limited_at then greatest(f.flood_until, common) else f.flood_until end,
+					case when common > excluded.limited_at then $4 else f.reason end
+				from (select case when f.limited_chat <> excluded.limited_chat and f.limited_at > excluded.limited_at - $5::interval
+						and f.limited_until between excluded.limited_until - $5::interval and excluded.limited_until + $5::interval
+					then greatest(f.limited_until, excluded.limited_until) end) as x(common))`,
+		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now(), commands.ProbeInterval)
+	b.Queue(suspend, chat, commands.CauseFlood, wait, postgres.CleanText(reason), f.now(), commands.ProbeInterval, backoff)
+	if err := f.db.Pool().SendBatch(ctx, &b).Close(); err != nil {
+		return 0, fmt.Errorf("suspend calls of %s: %w", chat, err)
+	}
+	return wait, nil
 }
 
 // Resume ends the suspension of a chat or a bot for a cause.
 func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
 	_, err := f.db.Pool().Exec(ctx, `
-		update eventstore.rate_limits set cause = null, suspended_until = null, reason = null where name = $1 and cause = $2`, name, cause)
+		update eventstore.rate_limits set cause = null, suspended_until = null, flood_until = null, reason = null where name = $1 and cause = $2`, name, cause)
 	if err != nil {
 		return fmt.Errorf("resume calls of %s: %w", name, err)
 	}
@@ -162,12 +193,12 @@ func (f *RateLimiter) MoveOrderingKey(ctx context.Context, from, to domain.Strea
 }
 
 // Suspended returns the bots whose calls are rejected, and why. A wrong token counts until a
-// call has succeeded.
+// call has succeeded, a flood for as long as Telegram said.
 func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit, error) {
 	rows, err := f.db.Pool().Query(ctx, `
 		select name, cause, coalesce(reason, '') from eventstore.rate_limits
 		where name >= 'bot-' and name < 'bot.' and cause is not null
-		  and (cause = 'token' or suspended_until > coalesce($1::timestamptz, now()))`, f.now())
+		  and (cause = 'token' or greatest(suspended_until, flood_until) > coalesce($1::timestamptz, now()))`, f.now())
 	if err != nil {
 		return nil, fmt.Errorf("look for suspended bots: %w", err)
 	}
@@ -190,11 +221,12 @@ func (f *RateLimiter) DeleteExpired(ctx context.Context) (int64, error) {
 	tag, err := f.db.Pool().Exec(ctx, `
 		with idle as (
 			select f.name from eventstore.rate_limits f, (select coalesce($1::timestamptz, now())) as clock(now)
-			where f.tat < now and (f.cause is null or f.cause = 'flood' and f.suspended_until < now)
+			where f.tat < now and (f.cause is null or f.cause = 'flood' and greatest(f.suspended_until, f.flood_until) < now)
+			  and (f.backoff is null or f.suspended_until is null or f.suspended_until < now - $3::interval)
 			  and (f.limited_at is null or f.limited_at < now - $2::interval)
 			for update of f skip locked
 		)
-		delete from eventstore.rate_limits f using idle where f.name = idle.name`, f.now(), floodWindow)
+		delete from eventstore.rate_limits f using idle where f.name = idle.name`, f.now(), floodWindow, backoffMemory)
 	if err != nil {
 		return 0, fmt.Errorf("delete expired rate limits: %w", err)
 	}
