@@ -47,11 +47,16 @@ type TimerStore interface {
 // Timekeeper handles chat.Elapse for streams whose deadline has passed. Any number of them,
 // in any number of processes, may share the work.
 type Timekeeper struct {
-	Store  TimerStore
-	Handle func(context.Context, []Request) ([]Result, error)
-	Now    func() time.Time // in the store's resolution
-	Every  time.Duration    // polling interval; 0 is timerInterval
-	Log    *slog.Logger
+	Store   TimerStore
+	Handler BatchHandler
+	Now     func() time.Time // in the store's resolution
+	Every   time.Duration    // polling interval; 0 is timerInterval
+	Log     *slog.Logger
+}
+
+// BatchHandler handles requests of several streams: Handler.
+type BatchHandler interface {
+	HandleAll(context.Context, []Request) ([]Result, error)
 }
 
 // Run handles due timers until ctx ends. A timer that could not be handled is retried when
@@ -105,7 +110,7 @@ func (k *Timekeeper) elapse(ctx context.Context, due []Timer, now time.Time) err
 			requests[i].Actor = domain.ActorImport
 		}
 	}
-	results, failed := k.Handle(ctx, requests)
+	results, failed := k.Handler.HandleAll(ctx, requests)
 	var done []Timer
 	var next []time.Time
 	for i, r := range results {

@@ -58,11 +58,22 @@ const (
 // to buttons may use all of its burst, the bot's own messages half of it, and typing
 // none. A chat waits only for itself and its bot.
 type Paced struct {
-	Sender  Sender
-	Limits  RateLimiter
-	Blocked func(context.Context, domain.StreamID) (bool, error) // by the chat's own events
-	Log     *slog.Logger
-	bots    map[string]*pace
+	Sender Sender
+	Limits RateLimiter
+	Chats  Chats
+	Log    *slog.Logger
+	bots   map[string]*pace
+}
+
+// Chats reads the state of chats from their events: commands.Handler.
+type Chats interface {
+	// Blocked reports whether the customer of a chat has blocked the bot.
+	Blocked(context.Context, domain.StreamID) (bool, error)
+}
+
+// ShowTyping shows in a chat that the bot is writing, if the limits permit the call.
+func (p *Paced) ShowTyping(ctx context.Context, stream domain.StreamID) {
+	p.Send(ctx, commands.Typing(stream))
 }
 
 // pace is one bot's. turn is held by the one of its deliveries, of those that are in no
@@ -204,7 +215,7 @@ func (p *pace) ask(c commands.Claimed) commands.PermitRequest {
 // stillBlocked asks the chat's own events whether the customer has come back, and lets
 // the chat through again when that is so.
 func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool, error) {
-	blocked, err := p.Blocked(ctx, stream)
+	blocked, err := p.Chats.Blocked(ctx, stream)
 	if err != nil || blocked {
 		return blocked, err
 	}

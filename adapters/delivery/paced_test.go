@@ -68,7 +68,7 @@ func (g *gate) note(format string, args ...any) error {
 func newPaced(g *gate, answer commands.Outcome) (*Paced, *sender) {
 	s := &sender{outcome: answer}
 	p := &Paced{Sender: s, Limits: g, Log: slog.New(slog.DiscardHandler),
-		Blocked: func(context.Context, domain.StreamID) (bool, error) { return true, nil }}
+		Chats: chats{blocked: true}}
 	p.Add("demo", Limits{Bot: 30, Chat: 1, Group: 20})
 	return p, s
 }
@@ -302,13 +302,13 @@ func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
 
 	g := &gate{answers: []commands.Permit{closed}}
 	p, s = newPaced(g, done)
-	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, nil }
+	p.Chats = chats{}
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
 		t.Errorf("back again: outcome %+v, %d calls, recorded %q", o, s.sent, g.told)
 	}
 
 	p, s = newPaced(&gate{answers: []commands.Permit{closed}}, done)
-	p.Blocked = func(context.Context, domain.StreamID) (bool, error) { return false, errors.New("no connection") }
+	p.Chats = chats{err: errors.New("no connection")}
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || s.sent > 0 {
 		t.Errorf("nobody knows: outcome %+v, %d calls", o, s.sent)
 	}
@@ -338,3 +338,11 @@ func TestWithoutAnAnswerNothingIsCalled(t *testing.T) {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 }
+
+// chats are Chats that all are blocked, or none.
+type chats struct {
+	blocked bool
+	err     error
+}
+
+func (c chats) Blocked(context.Context, domain.StreamID) (bool, error) { return c.blocked, c.err }

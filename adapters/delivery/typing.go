@@ -21,8 +21,13 @@ const (
 // until it returns. It never delays the effect, nor does the effect wait for it.
 type Typing struct {
 	Asker
-	Show  func(context.Context, domain.StreamID) // returns when its context ends
-	shown sync.WaitGroup
+	Indicator Indicator
+	shown     sync.WaitGroup
+}
+
+// Indicator shows in a chat that an answer is being written. It returns when its context ends.
+type Indicator interface {
+	ShowTyping(context.Context, domain.StreamID)
 }
 
 // Asker sends what the answer to a customer depends on.
@@ -47,7 +52,7 @@ func (t *Typing) show(ctx context.Context, stream domain.StreamID, done <-chan s
 		case <-time.After(pause):
 		}
 		ctx, cancel := context.WithTimeout(ctx, typingEvery)
-		t.Show(ctx, stream)
+		t.Indicator.ShowTyping(ctx, stream)
 		cancel()
 	}
 }

@@ -36,7 +36,7 @@ func TestTypingIsShownAndRenewedWhileACustomerWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				var shown []time.Duration
-				typing := &Typing{Asker: &slow{takes: c.takes}, Show: func(ctx context.Context, stream domain.StreamID) {
+				typing := &Typing{Asker: &slow{takes: c.takes}, Indicator: indicatorFunc(func(ctx context.Context, stream domain.StreamID) {
 					shown = append(shown, time.Since(begun))
 					select {
 					case <-time.After(c.shows):
@@ -45,7 +45,7 @@ func TestTypingIsShownAndRenewedWhileACustomerWaits(t *testing.T) {
 					if stream != "chat-demo:1" {
 						t.Errorf("shown in %s", stream)
 					}
-				}}
+				})}
 				if o := typing.Send(t.Context(), message()); o.State != domain.DeliveryDone || time.Since(begun) != c.takes {
 					t.Errorf("outcome %+v after %s", o, time.Since(begun))
 				}
@@ -78,3 +78,8 @@ func TestTypingLeavesFailuresToTheEffect(t *testing.T) {
 		t.Error("it says something else")
 	}
 }
+
+// indicatorFunc is an Indicator made of a function.
+type indicatorFunc func(context.Context, domain.StreamID)
+
+func (f indicatorFunc) ShowTyping(ctx context.Context, stream domain.StreamID) { f(ctx, stream) }

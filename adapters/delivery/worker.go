@@ -72,13 +72,28 @@ func (p Policy) unsureLimit() int {
 
 // Worker handles claimed deliveries. Senders are by kind.
 type Worker struct {
-	Senders map[domain.DeliveryKind]Sender
-	Policy  func(commands.Claimed) Policy
-	Outbox  Outbox
-	Handle  func(context.Context, commands.Request) (commands.Result, error)
-	Now     func() time.Time // dates outcomes; leases go by the system clock
-	Log     *slog.Logger
-	Observe func(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
+	Senders  map[domain.DeliveryKind]Sender
+	Policies Policies
+	Outbox   Outbox
+	Handler  Handler
+	Now      func() time.Time // dates outcomes; leases go by the system clock
+	Log      *slog.Logger
+	Observer Observer
+}
+
+// Policies says which policy a delivery is under.
+type Policies interface {
+	Policy(commands.Claimed) Policy
+}
+
+// Handler records outcomes: commands.Handler.
+type Handler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
+}
+
+// Observer measures attempts.
+type Observer interface {
+	Attempted(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
 }
 
 // Deliver makes one attempt at a delivery and records what came of it.
@@ -89,14 +104,14 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 		w.moved(ctx, c, outcome)
 	}
 	if w.another(c, outcome) {
-		w.Observe(ctx, c, outcome.State, time.Since(begun))
+		w.Observer.Attempted(ctx, c, outcome.State, time.Since(begun))
 		return w.postpone(ctx, c, outcome)
 	}
-	if outcome.State == domain.DeliveryRetry || outcome.Unlikely && w.Policy(c) != Ask {
+	if outcome.State == domain.DeliveryRetry || outcome.Unlikely && w.Policies.Policy(c) != Ask {
 		outcome.State = domain.DeliveryDead
 		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
 	}
-	w.Observe(ctx, c, outcome.State, time.Since(begun))
+	w.Observer.Attempted(ctx, c, outcome.State, time.Since(begun))
 	return w.record(ctx, c, outcome)
 }
 
@@ -106,9 +121,9 @@ func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
 	case c.Attempt >= maxAttempts && !o.Untried || c.Age >= maxAge:
 		return false
 	case o.State == domain.DeliveryUnknown && o.Unlikely:
-		return w.Policy(c) != Ask
+		return w.Policies.Policy(c) != Ask
 	case o.State == domain.DeliveryUnknown:
-		return c.Unsure-c.Waived+1 < w.Policy(c).unsureLimit()
+		return c.Unsure-c.Waived+1 < w.Policies.Policy(c).unsureLimit()
 	default:
 		return o.State == domain.DeliveryRetry
 	}
@@ -119,7 +134,7 @@ func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outco
 	if sender == nil { // a newer program has, perhaps
 		return commands.Outcome{State: domain.DeliveryDead, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
 	}
-	if c.Unsure-c.Waived >= w.Policy(c).unsureLimit() {
+	if c.Unsure-c.Waived >= w.Policies.Policy(c).unsureLimit() {
 		return commands.Outcome{State: domain.DeliveryUnknown, Untried: true, Reason: "it is not sent again"}
 	}
 	ctx, cancel := context.WithDeadline(ctx, c.Deadline.Add(-reserve))
@@ -131,7 +146,7 @@ func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outco
 // the chat itself, too, but perhaps later.
 func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outcome) {
 	at := w.Now().UTC()
-	_, err := w.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
+	_, err := w.Handler.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
 		Actor: domain.ActorTelegram, Causation: c.ID, Correlation: c.Correlation, At: at})
 	if err != nil {
 		w.about(c).WarnContext(ctx, "cannot record that the group has a new chat id; Telegram reports it in the chat, too", "to", o.MovedTo, "error", err)
@@ -166,7 +181,7 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
 	}
 	for pause := pauseMin; ; pause *= 2 {
-		_, err := w.Handle(ctx, request)
+		_, err := w.Handler.Handle(ctx, request)
 		var fenced commands.Fenced
 		if errors.As(err, &fenced) {
 			w.about(c).WarnContext(ctx, "outcome rejected: the lease expired and another worker has the delivery")
@@ -182,7 +197,7 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 // outcome is what an attempt that is not followed by another means to the chat, and to
 // the ledger.
 func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, *commands.Settlement) {
-	policy, unsure := w.Policy(c), c.Unsure
+	policy, unsure := w.Policies.Policy(c), c.Unsure
 	if o.State == domain.DeliveryDone && policy == Repeat {
 		unsure = 0 // done once, however often it was asked for
 	}

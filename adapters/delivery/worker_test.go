@@ -54,24 +54,34 @@ const kind = "telegram.sendMessage"
 func newOffice(outcome commands.Outcome) *office {
 	o := &office{sender: &sender{outcome: outcome}}
 	o.worker = Worker{
-		Now:     time.Now,
-		Policy:  func(commands.Claimed) Policy { return Resend },
-		Senders: map[domain.DeliveryKind]Sender{kind: o.sender}, Outbox: o, Log: slog.New(slog.DiscardHandler),
-		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
-			o.recorded = append(o.recorded, r)
-			if len(o.answers) == 0 {
-				return commands.Result{}, nil
-			}
-			err := o.answers[0]
-			o.answers = o.answers[1:]
-			return commands.Result{}, err
-		},
-		Observe: func(_ context.Context, _ commands.Claimed, state domain.DeliveryState, _ time.Duration) {
-			o.observed = append(o.observed, state)
-		},
+		Now:      time.Now,
+		Policies: always(Resend),
+		Senders:  map[domain.DeliveryKind]Sender{kind: o.sender}, Outbox: o, Log: slog.New(slog.DiscardHandler),
+		Handler: o, Observer: o,
 	}
 	return o
 }
+
+// Handle implements Handler.
+func (o *office) Handle(_ context.Context, r commands.Request) (commands.Result, error) {
+	o.recorded = append(o.recorded, r)
+	if len(o.answers) == 0 {
+		return commands.Result{}, nil
+	}
+	err := o.answers[0]
+	o.answers = o.answers[1:]
+	return commands.Result{}, err
+}
+
+// Attempted implements Observer.
+func (o *office) Attempted(_ context.Context, _ commands.Claimed, state domain.DeliveryState, _ time.Duration) {
+	o.observed = append(o.observed, state)
+}
+
+// always is one policy for all deliveries.
+type always Policy
+
+func (p always) Policy(commands.Claimed) Policy { return Policy(p) }
 
 func (o *office) Postpone(_ context.Context, id uuid.UUID, fence int64, outcome commands.Outcome) (bool, error) {
 	if id != o.claimed.ID || fence != o.claimed.Fence {
@@ -316,7 +326,7 @@ func TestDeliver_GatewayAnswers_RepeatedThenDead(t *testing.T) {
 
 	// An operator who wants to be asked is asked about these, too.
 	o, c = newOffice(gateway), claim()
-	o.worker.Policy = func(commands.Claimed) Policy { return Ask }
+	o.worker.Policies = always(Ask)
 	o.deliver(t, c)
 	o.wantRecorded(t, c, domain.DeliveryUnknown, "502 Bad Gateway", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "unknown", Reason: "502 Bad Gateway", Unsure: 1})
 	o.wantHeld(t, true)
@@ -344,7 +354,7 @@ func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
 	t.Parallel()
 	ask := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state, Reason: "no answer"})
-		o.worker.Policy = func(commands.Claimed) Policy { return Ask }
+		o.worker.Policies = always(Ask)
 		return o
 	}
 	o, c := ask(domain.DeliveryUnknown), claim()
@@ -377,7 +387,7 @@ func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
 	t.Parallel()
 	repeat := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state})
-		o.worker.Policy = func(commands.Claimed) Policy { return Repeat }
+		o.worker.Policies = always(Repeat)
 		return o
 	}
 	o, c := repeat(domain.DeliveryUnknown), claim()
@@ -438,9 +448,7 @@ func TestAnOutcomeIsRecordedOnceTheDatabaseIsBack(t *testing.T) {
 func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
-		o.worker.Handle = func(context.Context, commands.Request) (commands.Result, error) {
-			return commands.Result{}, errors.New("no connection")
-		}
+		o.worker.Handler = lostLedger{}
 		err := o.worker.Deliver(t.Context(), c)
 		if err == nil || !strings.Contains(err.Error(), "no connection") {
 			t.Errorf("got %v", err)
@@ -469,4 +477,8 @@ type lostLedger struct{}
 
 func (lostLedger) Postpone(context.Context, uuid.UUID, int64, commands.Outcome) (bool, error) {
 	return false, errLost
+}
+
+func (lostLedger) Handle(context.Context, commands.Request) (commands.Result, error) {
+	return commands.Result{}, errLost
 }

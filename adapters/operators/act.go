@@ -175,7 +175,7 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 			At:          at,
 			Lease:       defaultLease,
 		}
-		result, err := a.Handle(
+		result, err := a.Handler.Handle(
 			r.Context(),
 			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at},
 		)

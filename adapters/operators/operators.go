@@ -28,10 +28,10 @@ import (
 type API struct {
 	Accounts Accounts
 	Ledger   Ledger
-	Handle   func(context.Context, commands.Request) (commands.Result, error)
-	Canned   func(bot string) []string // names of a bot's canned replies; nil for an unknown bot
+	Handler  Handler
+	Canned   CannedReplies
 	Guard    guard.Limiter
-	Observe  func(route string, status int, took time.Duration)
+	Observer Observer
 	Now      func() time.Time
 	Log      *slog.Logger
 
@@ -48,6 +48,22 @@ type Ledger interface {
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
 	// DeliveryStates returns the states of deliveries, by id.
 	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error)
+}
+
+// Handler stores what a request leads to: commands.Handler.
+type Handler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
+}
+
+// CannedReplies are the replies that a bot's team has prepared.
+type CannedReplies interface {
+	// CannedReplies returns the names of a bot's canned replies, sorted; nil for an unknown bot.
+	CannedReplies(bot string) []string
+}
+
+// Observer measures requests.
+type Observer interface {
+	OperatorRequest(route string, status int, took time.Duration)
 }
 
 const (
@@ -164,7 +180,7 @@ func (a *API) observed(name string, serve func(http.ResponseWriter, *http.Reques
 		if err := serve(answer, r); err != nil {
 			a.fail(answer, r, err)
 		}
-		a.Observe(name, answer.status, time.Since(begun))
+		a.Observer.OperatorRequest(name, answer.status, time.Since(begun))
 	})
 }
 
@@ -188,7 +204,7 @@ func (a *API) me(w http.ResponseWriter, _ *http.Request, o commands.Operator) er
 }
 
 func (a *API) cannedReplies(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
-	names := a.Canned(mux.Vars(r)["bot"])
+	names := a.Canned.CannedReplies(mux.Vars(r)["bot"])
 	if names == nil {
 		return problem{Status: http.StatusNotFound, Detail: "unknown bot"}
 	}

@@ -67,16 +67,11 @@ func newOffice() *office {
 		Guard:    o,
 		Accounts: o,
 		Ledger:   o,
-		Handle:   o.handle,
-		Observe:  func(string, int, time.Duration) {},
+		Handler:  o,
+		Observer: unobserved{},
 		Now:      func() time.Time { return o.now },
 		Log:      slog.New(slog.NewTextHandler(&o.log, nil)),
-		Canned: func(bot string) []string {
-			if bot != "demo" {
-				return nil
-			}
-			return []string{"sent"}
-		},
+		Canned:   cannedReplies{"demo": {"sent"}},
 	}
 	o.routes = mux.NewRouter()
 	o.Routes(o.routes)
@@ -111,7 +106,7 @@ func (o *office) record(stream domain.StreamID, actor domain.Actor, events ...do
 	}
 }
 
-func (o *office) handle(_ context.Context, r commands.Request) (commands.Result, error) {
+func (o *office) Handle(_ context.Context, r commands.Request) (commands.Result, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.down {
@@ -295,3 +290,13 @@ func hashOf(password string) string {
 		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)),
 	)
 }
+
+// unobserved is an Observer that records nothing.
+type unobserved struct{}
+
+func (unobserved) OperatorRequest(string, int, time.Duration) {}
+
+// cannedReplies are the names of canned replies by bot.
+type cannedReplies map[string][]string
+
+func (c cannedReplies) CannedReplies(bot string) []string { return c[bot] }

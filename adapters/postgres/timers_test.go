@@ -42,9 +42,9 @@ func (c *clock) set(t time.Time) { c.micros.Store(t.UnixMicro()) }
 func (c *clock) now() time.Time  { return time.UnixMicro(c.micros.Load()).UTC() }
 
 // keep runs a timekeeper of a process of its own until the test is over, or it is stopped.
-func keep(t testing.TB, s *process, c *clock, handle func(context.Context, []commands.Request) ([]commands.Result, error)) (stop func()) {
+func keep(t testing.TB, s *process, c *clock, handler commands.BatchHandler) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &commands.Timekeeper{Store: timers.New(s.DB), Handle: handle, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	k := &commands.Timekeeper{Store: timers.New(s.DB), Handler: handler, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
 	var done sync.WaitGroup
 	done.Go(func() { k.Run(ctx) })
 	stop = sync.OnceFunc(func() { cancel(); done.Wait() })
@@ -90,7 +90,7 @@ func TestWhatIsDueBecomesAnEventWhenItIsTimeAndOnce(t *testing.T) {
 	s := newStore(t)
 	h, c := handlerOn(t, s), clockAt(at)
 	openTicket(t, h, id)
-	keep(t, s, c, h.HandleAll)
+	keep(t, s, c, h)
 	for _, step := range []struct {
 		after    time.Duration
 		breaches int
@@ -127,7 +127,7 @@ func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
 	handlers := []*commands.Handler{handlerOn(t, stores[0]), handlerOn(t, stores[1])}
 	openTicket(t, handlers[0], ids...)
 	for i := range 4 {
-		keep(t, stores[i%2], c, handlers[i%2].HandleAll)
+		keep(t, stores[i%2], c, handlers[i%2])
 	}
 	c.set(at.Add(respond))
 	var person sync.WaitGroup
@@ -167,7 +167,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 	c.set(at.Add(respond))
 
 	taken := make(chan struct{})
-	stop := keep(t, s, c, func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
+	stop := keep(t, s, c, batchFunc(func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
 		for _, r := range requests {
 			if r.Stream == behind {
 				if _, err := h.Handle(ctx, r); err != nil {
@@ -178,7 +178,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 		close(taken)
 		<-ctx.Done() // and nothing more is heard of it
 		return nil, ctx.Err()
-	})
+	}))
 	<-taken
 	stop()
 	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set due_at = $2 where stream_id = $1`, string(behind), at.Add(respond)); err != nil {
@@ -189,7 +189,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 	}
 
 	later := open(t, pgtestDSN(s))
-	keep(t, later, c, handlerOn(t, later).HandleAll)
+	keep(t, later, c, handlerOn(t, later))
 	waittest.Until(t, "the timer that should not be there is put right", func() bool { return timerOf(t, s, behind) == second(at.Add(resolve)) })
 	if n := breaches(t, s, before); n != 0 {
 		t.Errorf("%d breaches while another has the timer", n)
@@ -216,7 +216,7 @@ func TestATimerWhoseWorkFailsStays(t *testing.T) {
 	openTicket(t, h, broken, well)
 	var fails atomic.Bool
 	fails.Store(true)
-	keep(t, s, c, func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
+	keep(t, s, c, batchFunc(func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
 		results, err := make([]commands.Result, len(requests)), error(nil)
 		for i, r := range requests {
 			if r.Stream == broken && fails.Load() {
@@ -226,7 +226,7 @@ func TestATimerWhoseWorkFailsStays(t *testing.T) {
 			results[i], _ = h.Handle(ctx, r)
 		}
 		return results, err
-	})
+	}))
 	c.set(at.Add(respond))
 	waittest.Until(t, "the other goes off", func() bool { return breaches(t, s, well) == 1 })
 	if next := timerOf(t, s, broken); next != second(at.Add(respond)) || breaches(t, s, broken) != 0 {
@@ -314,4 +314,11 @@ func TestWhatChangesNoTimeDoesNotTouchTheTimer(t *testing.T) {
 	if next := timerOf(t, s, id); next != "" {
 		t.Errorf("a closed case has a timer at %s", next)
 	}
+}
+
+// batchFunc is a commands.BatchHandler made of a function.
+type batchFunc func(context.Context, []commands.Request) ([]commands.Result, error)
+
+func (f batchFunc) HandleAll(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
+	return f(ctx, requests)
 }

@@ -55,15 +55,35 @@ func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
 
 // Webhook receives updates. It answers 200 only after the update has been committed.
 type Webhook struct {
-	// Find returns the bot that receives at /webhook/<bot> (path is empty) or at
-	// /webhook/<bot>/<path>; false if there is none. It is called for every request.
-	Find       func(bot, path string) (Bot, bool)
-	Handle     func(context.Context, commands.Request) (commands.Result, error)
-	Quarantine func(ctx context.Context, bot string, body []byte, reason string) error
-	Observe    func(bot string, status int, took time.Duration)
+	Receivers  Receivers
+	Handler    Handler
+	Quarantine Quarantine
+	Observer   Observer
 	Guard      guard.Limiter    // nil means no limits
 	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger
+}
+
+// Receivers are the bots that receive updates, by address.
+type Receivers interface {
+	// Find returns the bot that receives at /webhook/<bot> (path is empty) or at
+	// /webhook/<bot>/<path>; false if there is none. It is called for every request.
+	Find(bot, path string) (Bot, bool)
+}
+
+// Handler stores what a request leads to: commands.Handler.
+type Handler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
+}
+
+// Quarantine keeps bodies that are not updates.
+type Quarantine interface {
+	Add(ctx context.Context, bot string, body []byte, reason string) error
+}
+
+// Observer measures requests. The bot is "" when the request names none that exists.
+type Observer interface {
+	Webhook(bot string, status int, took time.Duration)
 }
 
 // Routes adds the webhook's paths: /webhook/<bot> and /webhook/<bot>/<path>.
@@ -75,7 +95,7 @@ func (wh *Webhook) Routes(r *mux.Router) {
 func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	name := mux.Vars(r)["bot"]
-	bot, known := wh.Find(name, mux.Vars(r)["path"])
+	bot, known := wh.Receivers.Find(name, mux.Vars(r)["path"])
 	status := admit(r, bot, known)
 	if status == http.StatusUnauthorized && vouched(w, r, bot) {
 		status = http.StatusOK
@@ -92,7 +112,7 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	if !known {
 		name = "" // a name that the sender chose must not become a metric label
 	}
-	wh.Observe(name, status, time.Since(begun))
+	wh.Observer.Webhook(name, status, time.Since(begun))
 }
 
 // admit returns 200 if the request is authorized, or the status to reject it with.
@@ -180,9 +200,9 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	}
 	request, err := Translate(bot, body, now().UTC().Truncate(time.Microsecond))
 	if err != nil {
-		return "", wh.Quarantine(ctx, bot.Name, body, err.Error())
+		return "", wh.Quarantine.Add(ctx, bot.Name, body, err.Error())
 	}
-	_, err = wh.Handle(ctx, request)
+	_, err = wh.Handler.Handle(ctx, request)
 	return request.Stream, err
 }
 

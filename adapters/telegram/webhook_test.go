@@ -46,43 +46,7 @@ func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	rc := &receiver{}
 	wh := &telegram.Webhook{
-		Find: func(bot, path string) (telegram.Bot, bool) {
-			found, ok := map[string]telegram.Bot{
-				"demo/":    {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("new-secret"), telegram.DigestOf("old-secret")}},
-				"demo/v2":  {Name: "demo", Secrets: []telegram.Digest{telegram.DigestOf("v2-secret")}},
-				"relayed/": {Name: "relayed", RelayKey: "relay-key"},
-				"closed/":  {Name: "closed"},
-				"blank/":   {Name: "blank", Secrets: []telegram.Digest{telegram.DigestOf("")}},
-			}[bot+"/"+path]
-			return found, ok
-		},
-		Handle: func(_ context.Context, r commands.Request) (commands.Result, error) {
-			rc.mu.Lock()
-			defer rc.mu.Unlock()
-			if rc.fail != nil {
-				return commands.Result{}, rc.fail
-			}
-			rc.handled = append(rc.handled, r)
-			return commands.Result{First: 1}, nil
-		},
-		Quarantine: func(_ context.Context, bot string, body []byte, reason string) error {
-			rc.mu.Lock()
-			defer rc.mu.Unlock()
-			if rc.fail != nil {
-				return rc.fail
-			}
-			if reason == "" {
-				t.Error("quarantined without a reason")
-			}
-			rc.quarantined = append(rc.quarantined, bot+" "+string(body))
-			return nil
-		},
-		Observe: func(bot string, status int, _ time.Duration) {
-			rc.mu.Lock()
-			defer rc.mu.Unlock()
-			rc.observed = append(rc.observed, fmt.Sprintf("%s %d", bot, status))
-		},
-		Log: slog.New(slog.DiscardHandler),
+		Receivers: rc, Handler: rc, Quarantine: rc, Observer: rc, Log: slog.New(slog.DiscardHandler),
 	}
 	routes := mux.NewRouter()
 	wh.Routes(routes)
@@ -91,6 +55,56 @@ func newReceiver(t *testing.T) *receiver {
 	rc.Start()
 	t.Cleanup(rc.Close)
 	return rc
+}
+
+// Find implements telegram.Receivers.
+func (rc *receiver) Find(bot, path string) (telegram.Bot, bool) {
+	secrets := func(all ...string) (digests []telegram.Digest) {
+		for _, secret := range all {
+			digests = append(digests, telegram.DigestOf(secret))
+		}
+		return digests
+	}
+	found, ok := map[string]telegram.Bot{
+		"demo/":    {Name: "demo", Secrets: secrets("new-secret", "old-secret")},
+		"demo/v2":  {Name: "demo", Secrets: secrets("v2-secret")},
+		"relayed/": {Name: "relayed", RelayKey: "relay-key"},
+		"closed/":  {Name: "closed"},
+		"blank/":   {Name: "blank", Secrets: secrets("")},
+	}[bot+"/"+path]
+	return found, ok
+}
+
+// Handle implements telegram.Handler.
+func (rc *receiver) Handle(_ context.Context, r commands.Request) (commands.Result, error) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.fail != nil {
+		return commands.Result{}, rc.fail
+	}
+	rc.handled = append(rc.handled, r)
+	return commands.Result{First: 1}, nil
+}
+
+// Add implements telegram.Quarantine.
+func (rc *receiver) Add(_ context.Context, bot string, body []byte, reason string) error {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.fail != nil {
+		return rc.fail
+	}
+	if reason == "" {
+		return errors.New("quarantined without a reason")
+	}
+	rc.quarantined = append(rc.quarantined, bot+" "+string(body))
+	return nil
+}
+
+// Webhook implements telegram.Observer.
+func (rc *receiver) Webhook(bot string, status int, _ time.Duration) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	rc.observed = append(rc.observed, fmt.Sprintf("%s %d", bot, status))
 }
 
 // counting counts the bytes read from the connections of a listener.

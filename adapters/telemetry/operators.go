@@ -7,12 +7,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Operators exposes the requests to the operators' API and returns a function that records one.
-func (m *Metrics) Operators() (record func(route string, status int, took time.Duration)) {
+// OperatorRequests measures the requests to the operators' API.
+type OperatorRequests struct{ seconds *prometheus.HistogramVec }
+
+// OperatorRequests exposes the requests to the operators' API.
+func (m *Metrics) OperatorRequests() OperatorRequests {
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_operators_seconds",
 		Help: "Time from a request to the operators' API to its answer, by route and status; 401, 403 and 429 were denied.", Buckets: latencies}, []string{"route", "status"})
 	m.registry.MustRegister(requests)
-	return func(route string, status int, took time.Duration) {
-		requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
-	}
+	return OperatorRequests{requests}
+}
+
+// OperatorRequest records one request.
+func (r OperatorRequests) OperatorRequest(route string, status int, took time.Duration) {
+	r.seconds.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
 }

@@ -110,40 +110,47 @@ func (t *Tracing) Receive(next http.Handler) http.Handler {
 	})
 }
 
-// Handle traces requests on their way to the store.
-func (t *Tracing) Handle(next func(context.Context, commands.Request) (commands.Result, error)) func(context.Context, commands.Request) (commands.Result, error) {
-	if t.provider == nil {
-		return next
-	}
-	return func(ctx context.Context, r commands.Request) (commands.Result, error) {
-		ctx = t.let(ctx, r.Stream.Bot())
-		ctx, span := t.handle(ctx, &r)
-		result, err := next(ctx, r)
-		end(span, err)
-		if in, ok := ctx.Value(incomingKey{}).(*incoming); ok && err != nil {
-			in.span.SetStatus(codes.Error, "")
-		}
-		return result, err
-	}
+// RequestHandler is what Handler wraps, and what it returns: commands.Handler.
+type RequestHandler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
+	HandleAll(context.Context, []commands.Request) ([]commands.Result, error)
 }
 
-// HandleAll is Handle for several. That one of them failed is told of each: all will be
-// asked for again.
-func (t *Tracing) HandleAll(next func(context.Context, []commands.Request) ([]commands.Result, error)) func(context.Context, []commands.Request) ([]commands.Result, error) {
+// Handler returns a handler that passes requests to next and traces them.
+func (t *Tracing) Handler(next RequestHandler) RequestHandler {
 	if t.provider == nil {
 		return next
 	}
-	return func(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
-		spans := make([]trace.Span, len(requests))
-		for i := range requests {
-			_, spans[i] = t.handle(ctx, &requests[i])
-		}
-		results, err := next(ctx, requests)
-		for _, span := range spans {
-			end(span, err)
-		}
-		return results, err
+	return tracedHandler{t, next}
+}
+
+type tracedHandler struct {
+	tracing *Tracing
+	next    RequestHandler
+}
+
+func (h tracedHandler) Handle(ctx context.Context, r commands.Request) (commands.Result, error) {
+	ctx = h.tracing.let(ctx, r.Stream.Bot())
+	ctx, span := h.tracing.handle(ctx, &r)
+	result, err := h.next.Handle(ctx, r)
+	end(span, err)
+	if in, ok := ctx.Value(incomingKey{}).(*incoming); ok && err != nil {
+		in.span.SetStatus(codes.Error, "")
 	}
+	return result, err
+}
+
+// HandleAll marks all spans as failed when one request fails: all will be handled again.
+func (h tracedHandler) HandleAll(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
+	spans := make([]trace.Span, len(requests))
+	for i := range requests {
+		_, spans[i] = h.tracing.handle(ctx, &requests[i])
+	}
+	results, err := h.next.HandleAll(ctx, requests)
+	for _, span := range spans {
+		end(span, err)
+	}
+	return results, err
 }
 
 // let begins a trace with the first request that came from outside and was let in.
@@ -185,9 +192,9 @@ func kind(command any) string {
 	return name
 }
 
-// Round traces what became of requests that waited together. Their commit is one: it is
-// told of in each trace, and linked to the first.
-func (t *Tracing) Round(r commands.Commit) {
+// Commit traces a commit of requests that were queued together: with a span in the trace of each
+// request, linked to that of the first.
+func (t *Tracing) Commit(r commands.Commit) {
 	if t.provider == nil || r.AppendTime == 0 {
 		return
 	}

@@ -76,13 +76,24 @@ type Event struct {
 // Webhook receives the requests of Zendesk's triggers. It answers 200 only after the event is
 // durable.
 type Webhook struct {
-	Secrets    []string // any of them is accepted; an empty one never
-	Take       func(context.Context, Event) error
-	Quarantine func(ctx context.Context, body []byte, reason string) error
-	Observe    func(status int, took time.Duration)
-	Guard      guard.Limiter // nil means no limits
-	Now        func() time.Time
-	Log        *slog.Logger
+	Secrets  []string // any of them is accepted; an empty one never
+	Receiver Receiver
+	Observer Observer
+	Guard    guard.Limiter // nil means no limits
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// Receiver stores events. When a method returns nil, what it was given is durable.
+type Receiver interface {
+	Receive(context.Context, Event) error
+	// Quarantine keeps a body that is not an event.
+	Quarantine(ctx context.Context, body []byte, reason string) error
+}
+
+// Observer measures requests.
+type Observer interface {
+	Answered(status int, took time.Duration)
 }
 
 // ServeHTTP answers one webhook.
@@ -99,7 +110,7 @@ func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 	}
 	w.WriteHeader(status)
-	wh.Observe(status, time.Since(begun))
+	wh.Observer.Answered(status, time.Since(begun))
 }
 
 // report reports the outcome of a request's authentication to the guard. It returns 429 if
@@ -161,9 +172,9 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 func (wh *Webhook) store(ctx context.Context, body []byte) error {
 	event, err := readEvent(body)
 	if err != nil {
-		return wh.Quarantine(ctx, body, err.Error())
+		return wh.Receiver.Quarantine(ctx, body, err.Error())
 	}
-	return wh.Take(ctx, event)
+	return wh.Receiver.Receive(ctx, event)
 }
 
 // fresh reports whether the time of a signature is near now.

@@ -38,22 +38,27 @@ type receiver struct {
 func newReceiver(secrets ...string) *receiver {
 	rc := &receiver{}
 	rc.Webhook = &zendesk.Webhook{
-		Secrets: secrets,
-		Take: func(ctx context.Context, e zendesk.Event) error {
-			return rc.keep(ctx, func() { rc.taken = append(rc.taken, e) })
-		},
-		Quarantine: func(ctx context.Context, body []byte, reason string) error {
-			return rc.keep(ctx, func() { rc.quarantined = append(rc.quarantined, reason+"|"+string(body)) })
-		},
-		Observe: func(status int, _ time.Duration) {
-			rc.mu.Lock()
-			defer rc.mu.Unlock()
-			rc.observed = append(rc.observed, status)
-		},
-		Now: func() time.Time { return noon },
-		Log: slog.New(slog.DiscardHandler),
+		Secrets: secrets, Receiver: rc, Observer: rc,
+		Now: func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler),
 	}
 	return rc
+}
+
+// Receive implements zendesk.Receiver.
+func (rc *receiver) Receive(ctx context.Context, e zendesk.Event) error {
+	return rc.keep(ctx, func() { rc.taken = append(rc.taken, e) })
+}
+
+// Quarantine implements zendesk.Receiver.
+func (rc *receiver) Quarantine(ctx context.Context, body []byte, reason string) error {
+	return rc.keep(ctx, func() { rc.quarantined = append(rc.quarantined, reason+"|"+string(body)) })
+}
+
+// Answered implements zendesk.Observer.
+func (rc *receiver) Answered(status int, _ time.Duration) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	rc.observed = append(rc.observed, status)
 }
 
 // noon is the time at all receivers: on a busy machine the clock goes on between the
@@ -235,10 +240,7 @@ func TestWebhook_DatabaseHangs_TimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rc := newReceiver(secret)
-		rc.Take = func(ctx context.Context, _ zendesk.Event) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}
+		rc.Webhook.Receiver = hanging{rc}
 		begun := time.Now()
 		if got := rc.post(solved, nil); got.Code != http.StatusServiceUnavailable || time.Since(begun) > 10*time.Second {
 			t.Errorf("answered %d after %v", got.Code, time.Since(begun))
@@ -328,4 +330,12 @@ func FuzzWebhook(f *testing.F) {
 			t.Fatalf("signed with %q: answered %d", forged, got.Code)
 		}
 	})
+}
+
+// hanging is a receiver whose database does not answer.
+type hanging struct{ *receiver }
+
+func (hanging) Receive(ctx context.Context, _ zendesk.Event) error {
+	<-ctx.Done()
+	return ctx.Err()
 }

@@ -78,7 +78,7 @@ func (c *aboutBots) each(e *env, do func(r registrar.Registrar, name string, b c
 	defer store.Close()
 	handler := commands.NewHandler(store, commands.Config{Committers: 1, Cached: 1})
 	defer handler.Close()
-	r := registrar.Registrar{Store: webhooks.New(store.DB), Handle: handler.Handle, API: c.TelegramURL, Now: e.now}
+	r := registrar.Registrar{Store: webhooks.New(store.DB), Handler: handler, API: c.TelegramURL, Now: e.now}
 	var failed []error
 	for _, name := range names {
 		if err := do(r, name, bots[name]); err != nil {

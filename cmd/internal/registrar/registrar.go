@@ -43,10 +43,15 @@ var ValidPath = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // Registrar tells Telegram where to post a bot's updates. Whatever it does, it does under
 // the bot's lock, so that of all processes one speaks about a webhook at a time.
 type Registrar struct {
-	Store  *webhooks.Store
-	Handle func(context.Context, commands.Request) (commands.Result, error)
-	API    string
-	Now    func() time.Time
+	Store   *webhooks.Store
+	Handler Handler
+	API     string // address of the Bot API server
+	Now     func() time.Time
+}
+
+// Handler records moves of webhooks: commands.Handler.
+type Handler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
 }
 
 // Move is how a webhook gets another address.
@@ -220,7 +225,7 @@ func (r Registrar) tell(ctx context.Context, b config.Bot, path string) error {
 // that is not recorded.
 func (r Registrar) settle(ctx context.Context, name string, b config.Bot, m Move) error {
 	at := r.Now()
-	_, err := r.Handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.Actor, At: at,
+	_, err := r.Handler.Handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.Actor, At: at,
 		Command: chat.MoveWebhook{Path: m.Path, Cause: m.Cause, At: at, Until: at.Add(m.Overlap)}})
 	if err != nil {
 		return err

@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
@@ -10,71 +13,93 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
-// where is an address of a bot's webhook: the path is what follows /webhook/<bot>/.
-type where struct{ bot, path string }
+// addresses are the paths at which the bots receive updates, with the secrets that are valid
+// there: each bot at its own path with the secrets of the bots file, and at the paths that the
+// database lists.
+type addresses struct {
+	store *webhooks.Store
+	bots  *fleet
+	log   *slog.Logger
 
-// find is who receives at an address.
-func (a *Server) find(bot, path string) (telegram.Bot, bool) {
-	found, ok := (*a.doors.Load())[where{bot, path}] // newApp has put it there
+	receivers atomic.Pointer[map[address]telegram.Bot]
+	mu        sync.Mutex         // held while receivers are put together
+	stored    []webhooks.Address // as last read from the database
+}
+
+// address is the path of a bot's webhook: path is what follows /webhook/<bot>/.
+type address struct{ bot, path string }
+
+// newAddresses reads the stored addresses.
+func newAddresses(
+	ctx context.Context, store *webhooks.Store, bots *fleet, log *slog.Logger,
+) (*addresses, error) {
+	a := &addresses{store: store, bots: bots, log: log}
+	a.receivers.Store(&map[address]telegram.Bot{})
+	return a, a.read(ctx)
+}
+
+// Find implements telegram.Receivers.
+func (a *addresses) Find(bot, path string) (telegram.Bot, bool) {
+	found, ok := (*a.receivers.Load())[address{bot, path}]
 	return found, ok
 }
 
-// readdress puts together who receives where: each bot at its own address, with the
-// secrets of the bots file except those that have ended, and where the database says.
-func (a *Server) readdress() {
-	a.addressing.Lock()
-	defer a.addressing.Unlock()
-	doors := map[where]telegram.Bot{}
-	open := func(b *bot, path string, secret telegram.Digest) {
-		at := where{b.name, path}
-		door, ok := doors[at]
+// update puts the receivers together again, after the bots or the stored addresses have changed.
+// A secret of the bots file that the database lists as ended is left out.
+func (a *addresses) update() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	receivers := map[address]telegram.Bot{}
+	add := func(b *bot, path string, secret telegram.Digest) {
+		at := address{b.name, path}
+		receiver, ok := receivers[at]
 		if !ok {
-			door = b.config.Receiver(b.name)
+			receiver = b.config.Receiver(b.name)
 		}
-		door.Secrets = append(door.Secrets, secret)
-		doors[at] = door
+		receiver.Secrets = append(receiver.Secrets, secret)
+		receivers[at] = receiver
 	}
-	for name, b := range a.Bots.All() {
+	for name, b := range a.bots.All() {
 		for _, secret := range b.config.Written() {
-			if !slices.ContainsFunc(a.addresses, func(d webhooks.Address) bool {
-				return d.Ended && d.Bot == name && d.Path == "" && d.Secret == secret
+			if !slices.ContainsFunc(a.stored, func(s webhooks.Address) bool {
+				return s.Ended && s.Bot == name && s.Path == "" && s.Secret == secret
 			}) {
-				open(b, "", secret)
+				add(b, "", secret)
 			}
 		}
 	}
-	for _, d := range a.addresses {
-		if b := a.Bots.All()[d.Bot]; b != nil && !d.Ended {
-			open(b, d.Path, d.Secret)
+	for _, s := range a.stored {
+		if b := a.bots.All()[s.Bot]; b != nil && !s.Ended {
+			add(b, s.Path, s.Secret)
 		}
 	}
-	a.doors.Store(&doors)
+	a.receivers.Store(&receivers)
 }
 
-// readAddresses reads where Telegram may post to.
-func (a *Server) readAddresses(ctx context.Context) error {
-	found, err := webhooks.New(a.Store.DB).Addresses(ctx)
+// read reads the stored addresses and applies them if they have changed.
+func (a *addresses) read(ctx context.Context) error {
+	found, err := a.store.Addresses(ctx)
 	if err != nil {
 		return err
 	}
-	a.addressing.Lock()
-	changed := !slices.Equal(a.addresses, found)
-	a.addresses = found
-	a.addressing.Unlock()
+	a.mu.Lock()
+	changed := !slices.Equal(a.stored, found)
+	a.stored = found
+	a.mu.Unlock()
 	if changed {
-		a.readdress()
+		a.update()
 	}
 	return nil
 }
 
-// followAddresses reads it again and again. While the database is away, what was known
-// goes on to count.
-func (a *Server) followAddresses(ctx context.Context) {
+// follow reads the stored addresses periodically until ctx ends. While the database is
+// unreachable, the known addresses stay valid.
+func (a *addresses) follow(ctx context.Context) {
 	wait.Every(ctx, registrar.AddressesEvery, func() {
-		// A connection whose other end has vanished would be waited for until TCP gives up.
+		// Without a limit, a read over a dead connection would wait until TCP gives up.
 		bounded, cancel := context.WithTimeout(ctx, readyTimeout)
 		defer cancel()
-		if err := a.readAddresses(bounded); err != nil && ctx.Err() == nil {
+		if err := a.read(bounded); err != nil && ctx.Err() == nil {
 			a.log.Debug("cannot read webhook addresses; keeping those known", "error", err)
 		}
 	})

@@ -98,17 +98,13 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 		return err
 	}
 	b.client.Through(a.tracing.Transport)
-	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: a.flow, Blocked: a.Handler.Blocked, Log: a.log}
+	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: a.flow, Chats: a.Handler, Log: a.log}
 	paced.Add(b.name, b.config.Limits())
 	b.worker = &delivery.Worker{
-		Now:     a.now,
-		Senders: map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
-		Policy:  func(d commands.Claimed) delivery.Policy { return b.config.Policy(d.Kind) },
-		Outbox:  a.outbox, Handle: a.tracing.Handle(a.Handler.Handle), Log: a.log,
-		Observe: func(ctx context.Context, d commands.Claimed, state domain.DeliveryState, took time.Duration) {
-			a.metrics.Delivery(d, state, took)
-			a.tracing.Outcome(ctx, state)
-		},
+		Now:      a.now,
+		Senders:  map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
+		Policies: b, Outbox: a.outbox, Handler: a.requests, Log: a.log,
+		Observer: deliveryObserver{a.metrics, a.tracing},
 	}
 	var shop crm.Shop
 	if b.orders, err = b.config.ReadOrders(); err != nil {
@@ -125,7 +121,7 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 	}
 	b.tools = shop.Has()
 	typing := func(asker delivery.Asker) *delivery.Typing {
-		return &delivery.Typing{Asker: asker, Show: func(ctx context.Context, stream domain.StreamID) { paced.Send(ctx, commands.Typing(stream)) }}
+		return &delivery.Typing{Asker: asker, Indicator: paced}
 	}
 	for tool := range dialog.Toolbox {
 		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: a.now})
@@ -142,7 +138,7 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 			return err
 		}
 		desks[b.name].Through(a.tracing.Transport)
-		b.zendesk = a.listenToZendesk(b.name, z)
+		b.zendesk = a.newZendeskWebhook(b.name, z)
 		b.breakers["zendesk:"+b.name], b.owes["zendesk:"+b.name] = desks[b.name].Breaker, a.leases
 	}
 	for _, kind := range config.ZendeskKinds {
@@ -164,14 +160,14 @@ func (a *Server) enter(b *bot) {
 	}
 	a.metrics.Source(b.name)
 	a.Bots.put(b.name, b)
-	a.readdress()
+	a.addresses.update()
 }
 
 // leave takes a bot away: its updates are refused, and when what is under way has come to
 // an end, nothing of it is left. What it owes waits in the ledger.
 func (a *Server) leave(b *bot) {
 	a.Bots.put(b.name, nil)
-	a.readdress()
+	a.addresses.update()
 	a.retire(b)
 }
 
@@ -212,6 +208,9 @@ func (a *Server) accompany(ctx context.Context, b *bot) {
 	b.parts.Go(func() { a.watchWebhook(ctx, b) })
 }
 
+// Policy implements delivery.Policies.
+func (b *bot) Policy(c commands.Claimed) delivery.Policy { return b.config.Policy(c.Kind) }
+
 // same tells whether a bot built from this would be what it is already.
 func (b *bot) same(config config.Bot) bool { return reflect.DeepEqual(b.config, config) }
 
@@ -236,7 +235,7 @@ func (a *Server) watchPublicCertificate(ctx context.Context, b *bot) {
 
 // Registrar is who registers the bots' webhooks.
 func (a *Server) Registrar() registrar.Registrar {
-	return registrar.Registrar{Store: webhooks.New(a.Store.DB), Handle: a.Handler.Handle, API: a.api, Now: a.now}
+	return registrar.Registrar{Store: webhooks.New(a.Store.DB), Handler: a.Handler, API: a.api, Now: a.now}
 }
 
 // SettingsOf implements commands.SettingsProvider. It returns what the bot's decisions depend on.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/bus"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
-	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -46,7 +45,7 @@ func (a *Server) subscribe() {
 		}
 		a.Router.Follow(bus.NewLog(p.Name(), lead, a.log, a.pageCommitted).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
 	}
-	policies := responder{handler: a.Handler, bots: &a.Bots, tracing: a.tracing, now: a.now}
+	policies := responder{handler: a.requests, bots: &a.Bots, now: a.now}
 	a.Router.Follow(bus.NewLog(Responder, lead, a.log, a.pageCommitted), a.tracing.Page(Responder, policies.Apply))
 	enqueuer := outboxWriter{outbox: a.outbox}
 	a.Router.Follow(bus.NewLog(Outbox, lead, a.log, func(group string, page []domain.Recorded, took time.Duration) {
@@ -62,9 +61,8 @@ func (a *Server) pageCommitted(group string, page []domain.Recorded, took time.D
 
 // responder is the consumer group of the policies: it turns events into commands.
 type responder struct {
-	handler *commands.Handler
+	handler commands.BatchHandler
 	bots    *fleet
-	tracing *telemetry.Tracing
 	now     func() time.Time
 }
 
@@ -83,7 +81,7 @@ func (p responder) Apply(ctx context.Context, _ pgx.Tx, page []domain.Recorded) 
 			requests = append(requests, request)
 		}
 	}
-	_, err := p.tracing.HandleAll(p.handler.HandleAll)(ctx, requests)
+	_, err := p.handler.HandleAll(ctx, requests)
 	return err
 }
 

@@ -3,9 +3,12 @@ package server
 import (
 	"cmp"
 	"context"
+	"time"
 
+	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // trace prepares tracing for this process.
@@ -18,5 +21,31 @@ func (a *Server) trace(ctx context.Context, c telemetry.TracingConfig) (err erro
 // Committed records the metrics and the traces of a commit.
 func (a *Server) Committed(c commands.Commit) {
 	a.metrics.Commit(c)
-	a.tracing.Round(c)
+	a.tracing.Commit(c)
+}
+
+// deliveryObserver records the metrics and the outcome of attempts.
+type deliveryObserver struct {
+	metrics *telemetry.Metrics
+	tracing *telemetry.Tracing
+}
+
+// Attempted implements delivery.Observer.
+func (o deliveryObserver) Attempted(
+	ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration,
+) {
+	o.metrics.Delivery(c, state, took)
+	o.tracing.Outcome(ctx, state)
+}
+
+// countedQuarantine counts the bodies that it puts into quarantine.
+type countedQuarantine struct {
+	*quarantine.Store
+	metrics *telemetry.Metrics
+}
+
+// Add implements telegram.Quarantine.
+func (q countedQuarantine) Add(ctx context.Context, source string, body []byte, reason string) error {
+	q.metrics.Quarantined(source)
+	return q.Store.Add(ctx, source, body, reason)
 }

@@ -34,22 +34,24 @@ func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
 		s.listener = tls.NewListener(s.listener, a.tls.TLS())
 	}
-	api := &operators.API{Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store, a.Handler}, Handle: a.tracing.Handle(a.Handler.Handle), Canned: a.cannedReplies,
-		Guard: s.guard, Observe: a.metrics.Operators(), Now: a.now, Log: a.log}
+	api := &operators.API{
+		Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store, a.Handler}, Handler: a.requests, Canned: &a.Bots,
+		Guard: s.guard, Observer: a.metrics.OperatorRequests(), Now: a.now, Log: a.log,
+	}
 	routes := mux.NewRouter()
 	api.Routes(routes)
 	s.server = newHTTPServer(guard.Handler(a.tracing.Receive(routes)), s.guard)
 	return s, nil
 }
 
-// cannedReplies are the names of those that a bot's team has written; nil when the bot is
-// not served here.
-func (a *Server) cannedReplies(bot string) []string {
-	if _, served := a.Bots.All()[bot]; !served {
+// CannedReplies implements operators.CannedReplies. It returns nil for a bot that this process
+// does not serve.
+func (f *fleet) CannedReplies(bot string) []string {
+	if _, served := f.All()[bot]; !served {
 		return nil
 	}
 	names := []string{}
-	if k := a.Bots.SettingsOf(bot).Knowledge; k != nil {
+	if k := f.SettingsOf(bot).Knowledge; k != nil {
 		names = slices.AppendSeq(names, maps.Keys(k.Canned))
 	}
 	slices.Sort(names)

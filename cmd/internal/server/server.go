@@ -43,6 +43,7 @@ import (
 type Server struct {
 	Store    *eventstore.Store
 	Handler  *commands.Handler
+	requests telemetry.RequestHandler // Handler, traced
 	Router   *bus.Router
 	server   *http.Server
 	Listener net.Listener
@@ -67,11 +68,9 @@ type Server struct {
 	time     *commands.Timekeeper
 	config   Config
 
-	addressing sync.Mutex
-	addresses  []webhooks.Address                     // as last read
-	doors      atomic.Pointer[map[where]telegram.Bot] // who receives where
-	attacks    chan string                            // bots whose secrets are guessed at
-	rekeep     chan struct{}                          // holds one when a bot's retention may be another
+	addresses *addresses
+	attacks   chan string   // bots whose secrets are guessed
+	rekeep    chan struct{} // holds one value when the bots' retention may have changed
 }
 
 // Config is what an app needs.
@@ -160,7 +159,7 @@ func (a *Server) Run(asked context.Context) error {
 	parts.Go(func() { a.Store.RunNotifier(ctx, a.log) })
 	parts.Go(func() { a.watch(ctx) })
 	parts.Go(func() { a.followBotsFile(ctx) })
-	parts.Go(func() { a.followAddresses(ctx) })
+	parts.Go(func() { a.addresses.follow(ctx) })
 	parts.Go(func() { a.counterAttacks(ctx) })
 	parts.Go(func() { a.guard.Run(ctx) })
 	parts.Go(func() { a.renewCertificate(ctx) })
@@ -230,10 +229,9 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Only.works() {
 		a.subscribe()
 	}
-	if err := a.readAddresses(ctx); err != nil {
+	if a.addresses, err = newAddresses(ctx, webhooks.New(a.Store.DB), &a.Bots, a.log); err != nil {
 		return nil, err
 	}
-	a.readdress()
 	for _, name := range slices.Sorted(maps.Keys(c.Bots)) {
 		b, err := a.newBot(name, c.Bots[name], nil)
 		if err != nil {
@@ -258,8 +256,9 @@ func (a *Server) openLedger(ctx context.Context, c Config) error {
 	a.outbox = outbox.New(db)
 	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
 	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: &a.Bots, Observer: a})
+	a.requests = a.tracing.Handler(a.Handler)
 	a.time = &commands.Timekeeper{
-		Store: timers.New(db), Handle: a.Handler.HandleAll, Now: a.now, Every: c.TimersEvery, Log: c.Log,
+		Store: timers.New(db), Handler: a.Handler, Now: a.now, Every: c.TimersEvery, Log: c.Log,
 	}
 	a.flow = outbox.NewRateLimiter(db)
 	a.leases = bus.NewLeases(a.outbox, a.owner, c.Log)
@@ -270,12 +269,9 @@ func (a *Server) openLedger(ctx context.Context, c Config) error {
 // routes are the paths of the webhook's listener.
 func (a *Server) routes(c Config) http.Handler {
 	webhook := &telegram.Webhook{
-		Find: a.find, Handle: a.tracing.Handle(a.Handler.Handle), Observe: a.metrics.Webhook,
-		Guard: a.guard, Now: a.now, Log: c.Log,
-		Quarantine: func(ctx context.Context, bot string, body []byte, reason string) error {
-			a.metrics.Quarantined(bot)
-			return quarantine.New(a.Store.DB).Add(ctx, bot, body, reason)
-		},
+		Receivers: a.addresses, Handler: a.requests, Observer: a.metrics,
+		Quarantine: countedQuarantine{quarantine.New(a.Store.DB), a.metrics},
+		Guard:      a.guard, Now: a.now, Log: c.Log,
 	}
 	routes := mux.NewRouter()
 	routes.MatcherFunc(a.probed).HandlerFunc(a.probe)

@@ -13,6 +13,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/delivery"
 	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/postgres/quarantine"
+	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/commands"
@@ -38,40 +39,67 @@ func (f *fleet) desk(bot string) string {
 	return chat.DeskZendesk
 }
 
-// listenToZendesk takes in what agents do to a bot's tickets.
-func (a *Server) listenToZendesk(bot string, z *config.Zendesk) *zendesk.Webhook {
-	source := "zendesk:" + bot // in quarantine and metrics, to be told from Telegram's
-	a.metrics.Source(source)
-	quarantine := func(ctx context.Context, body []byte, reason string) error {
-		a.metrics.Quarantined(source)
-		return quarantine.New(a.Store.DB).Add(ctx, source, body, reason)
+// newZendeskWebhook returns the webhook that receives what agents do to a bot's tickets.
+func (a *Server) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.Webhook {
+	receiver := zendeskReceiver{
+		bot: bot, source: "zendesk:" + bot, handler: a.requests, metrics: a.metrics, now: a.now,
+		quarantine: countedQuarantine{quarantine.New(a.Store.DB), a.metrics},
 	}
-	return &zendesk.Webhook{Secrets: []string{z.WebhookSecret}, Quarantine: quarantine, Guard: a.guard, Log: a.log,
-		Now:     time.Now, // Zendesk signs with its own clock
-		Observe: func(status int, took time.Duration) { a.metrics.Webhook(source, status, took) },
-		Take: func(ctx context.Context, e zendesk.Event) error {
-			if e.Stream.Bot() != bot {
-				return quarantine(ctx, e.Raw, "it is about a chat of another bot")
-			}
-			err := a.agentActed(ctx, e)
-			if errors.Is(err, chat.ErrNoSuchTicket) {
-				return quarantine(ctx, e.Raw, err.Error())
-			}
-			return err
-		}}
+	a.metrics.Source(receiver.source)
+	return &zendesk.Webhook{
+		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: a.guard, Log: a.log,
+		Now: time.Now, // Zendesk signs with its own clock
+	}
 }
 
-// agentActs are an agent's doings as the chat knows them.
+// zendeskReceiver stores the events of a bot's Zendesk account.
+type zendeskReceiver struct {
+	bot        string
+	source     string // in quarantine and metrics, different from Telegram's
+	handler    zendeskHandler
+	quarantine countedQuarantine
+	metrics    *telemetry.Metrics
+	now        func() time.Time
+}
+
+// zendeskHandler records what agents do: commands.Handler.
+type zendeskHandler interface {
+	Handle(context.Context, commands.Request) (commands.Result, error)
+}
+
+// Answered implements zendesk.Observer.
+func (z zendeskReceiver) Answered(status int, took time.Duration) {
+	z.metrics.Webhook(z.source, status, took)
+}
+
+// Quarantine implements zendesk.Receiver.
+func (z zendeskReceiver) Quarantine(ctx context.Context, body []byte, reason string) error {
+	return z.quarantine.Add(ctx, z.source, body, reason)
+}
+
+// Receive implements zendesk.Receiver. An event about a chat of another bot, or about an unknown
+// ticket, goes to quarantine.
+func (z zendeskReceiver) Receive(ctx context.Context, e zendesk.Event) error {
+	if e.Stream.Bot() != z.bot {
+		return z.Quarantine(ctx, e.Raw, "it is about a chat of another bot")
+	}
+	agent := cmp.Or(e.Author, "an agent")
+	_, err := z.handler.Handle(ctx, commands.Request{
+		Stream: e.Stream, Actor: domain.OperatorActor(agent), At: z.now(),
+		Command: chat.RecordAgent{
+			ID: e.ID, Ticket: e.Ticket, Desk: chat.DeskZendesk, Act: agentActs[e.Kind],
+			Agent: agent, Text: e.Body, At: e.UpdatedAt.UTC(),
+		},
+	})
+	if errors.Is(err, chat.ErrNoSuchTicket) {
+		return z.Quarantine(ctx, e.Raw, err.Error())
+	}
+	return err
+}
+
+// agentActs are the acts of a chat by Zendesk's events.
 var agentActs = map[zendesk.EventKind]chat.AgentAct{
 	zendesk.Solved: chat.AgentSolved, zendesk.Reopened: chat.AgentReopened, zendesk.PublicComment: chat.AgentReplied,
-}
-
-// agentActed is nil when what an agent did is stored, now or before.
-func (a *Server) agentActed(ctx context.Context, e zendesk.Event) error {
-	agent := cmp.Or(e.Author, "an agent")
-	_, err := a.tracing.Handle(a.Handler.Handle)(ctx, commands.Request{Stream: e.Stream, Actor: domain.OperatorActor(agent), At: a.now(), Command: chat.RecordAgent{
-		ID: e.ID, Ticket: e.Ticket, Desk: chat.DeskZendesk, Act: agentActs[e.Kind], Agent: agent, Text: e.Body, At: e.UpdatedAt.UTC()}})
-	return err
 }
 
 // serveZendesk answers Zendesk's webhooks, each bot's at an address of its own.
