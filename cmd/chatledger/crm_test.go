@@ -367,8 +367,8 @@ func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
 	})
 }
 
-// atCRM is a story's line about the CRM.
-func (s *story) atCRM(line string) {
+// crmStep is a story's step in the CRM.
+func (s *story) crmStep(line string) {
 	s.t.Helper()
 	switch verb, text, _ := strings.Cut(line, " "); verb {
 	case "holds":
@@ -386,11 +386,11 @@ func (s *story) atCRM(line string) {
 	case "tier":
 		s.crm.AddCustomer(crmsim.Customer{ID: fmt.Sprintf("telegram:%d", s.customer), Name: "Customer", Tier: text})
 	default:
-		s.fail("no such line")
+		s.fail("unknown act %q", verb)
 	}
 }
 
-// settle waits until nothing is left to do but what the CRM holds.
+// settle waits until all work is done, except requests that the CRM holds.
 func (s *story) settle() {
 	s.t.Helper()
 	if s.crm == nil || !s.crm.held() {

@@ -12,14 +12,14 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// scene is where a story takes place. The lines at its beginning say so:
+// scene is where a story takes place. The first lines of the story set it:
 //
-//	: group            in a group with several customers
-//	: topic 7          in this topic of a supergroup
-//	: speaks de        the customers' app is in this language
-//	: limit 3 1m       the bot answers so many messages in so long a time
+//	scene group        in a group with several customers
+//	scene topic 7      in this topic of a supergroup
+//	scene speaks de    the language of the customers' app
+//	scene limit 3 1m   the bot answers at most 3 messages in one minute
 //
-// Without any it is a chat between customer 42 and the bot.
+// Without such a line it is a chat between customer 42 and the bot.
 type scene struct {
 	customer int64
 	chat     int64
@@ -29,7 +29,7 @@ type scene struct {
 	limit    config.ChatLimit
 }
 
-// where a group of stories is, and the supergroup that it becomes.
+// The chat ids of a story's group, and of the supergroup that it becomes.
 const (
 	storyGroup      = -4000000042
 	storySupergroup = -1001900000042
@@ -38,7 +38,7 @@ const (
 func readScene(t *testing.T, lines []string) scene {
 	s := scene{customer: 42, chat: 42, kind: "private", language: "en"}
 	for _, line := range lines {
-		setting, ok := strings.CutPrefix(line, ": ")
+		setting, ok := strings.CutPrefix(line, "scene ")
 		if !ok {
 			continue
 		}
@@ -57,7 +57,7 @@ func readScene(t *testing.T, lines []string) scene {
 				s.limit.Window, err = time.ParseDuration(window)
 			}
 		default:
-			err = fmt.Errorf("there is no such setting")
+			err = fmt.Errorf("unknown setting %q", name)
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", line, err)
@@ -68,7 +68,7 @@ func readScene(t *testing.T, lines []string) scene {
 
 func (s scene) limits(b *config.Bot) { b.ChatLimit = &s.limit }
 
-// say is what a customer writes.
+// say sends a text as a customer.
 func (s *story) say(line string) {
 	s.t.Helper()
 	update, from, date := map[string]any{}, s.customer, s.clock.now()
@@ -85,12 +85,12 @@ func (s *story) say(line string) {
 		case "--from":
 			from, err = strconv.ParseInt(value, 10, 64)
 		case "--late":
-			s.settle() // what it comes behind has to be there
+			s.settle() // the updates before it must be stored
 			var first int64
 			_, err = fmt.Sscan(s.rows(`select min(update_id) from eventstore.inbox`), &first)
 			update["update_id"] = first - 1
 		default:
-			s.fail("there is no %s", name)
+			s.fail("unknown flag %s", name)
 		}
 		if err != nil {
 			s.fail("%v", err)
@@ -99,7 +99,7 @@ func (s *story) say(line string) {
 	s.send(update, map[string]any{"text": s.text(line)}, from, date)
 }
 
-// sendFields is a message of other fields than text.
+// sendFields sends a message with these fields as the customer.
 func (s *story) sendFields(fields string) {
 	s.t.Helper()
 	message := map[string]any{}
@@ -127,17 +127,20 @@ func (s *story) send(update, message map[string]any, from int64, date time.Time)
 	s.Post(update)
 }
 
-// moves makes the story's group a supergroup.
-func (s *story) moves() {
+// becomesSupergroup migrates the story's group to a supergroup.
+func (s *story) becomesSupergroup(rest string) {
 	s.t.Helper()
+	if rest != "becomes a supergroup" {
+		s.fail("unknown step of a group")
+	}
 	s.nothingMore()
 	s.Migrate(s.chat, storySupergroup)
 	s.chat, s.kind = storySupergroup, "supergroup"
 	s.heardBefore, s.heard, s.told = s.heard, 0, 0
 }
 
-// operator acts in the chat by the operators' API, under their own claim, or else under the
-// last.
+// operator calls the operators' API for the chat, with the operator's own claim or else with the
+// last one.
 func (s *story) operator(line string) {
 	s.t.Helper()
 	line, refusal, _ := strings.Cut(line, " ! ")

@@ -17,49 +17,46 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 )
 
-// TestStories runs the conversations in testdata/stories, each on a chatledger and a
-// database of its own. A story is what customer 42, the bot and a person do, line by
-// line:
+// TestStories runs the conversations in testdata/stories, each with a server and a database of
+// its own. A story lists what customer 42, the bot and the operators do, a line for each step:
 //
 //	# a remark
-//	: group          where it takes place, and with what, before anything else: see scene
-//	> text           the customer writes; "..." is unquoted first, and {4096} at
-//	                 the end repeats the text up to so many characters; --ago=20m
-//	                 before it: they did so long ago, and it comes only now; --late: it
-//	                 comes behind what they wrote later; --from=7: another customer does
-//	+ {"photo": []}  the customer sends a message with these fields of the Bot API
-//	+ 46m            so much time goes by, for Telegram and for chatledger
-//	+ moves          the group becomes a supergroup, where the story goes on
-//	~ text           the customer edits the last message
-//	[Button]         the customer presses this button where it was last shown;
-//	                 [Button] 2 is where it was shown before that
-//	< text           the bot says this next; "..." is unquoted, * is any text; a file
-//	                 is its kind and id in brackets before its caption: [photo f1] Look
-//	< nothing        and nothing more until everything has come to rest
-//	@ reply text     a person acts with `chatledger ticket`: reply, resolve, ...;
-//	                 with --flags before the text; ! text at the end: and is refused
-//	                 with this in the error
-//	& maria claim    an operator acts by the API: claim, release, reply, notes, ...; ! 409
-//	                 at the end: and is answered with this status
-//	^ comment text   an agent acts at Zendesk: see agent
-//	= name name      the events since the last such line, in their order; what is
-//	                 under way is waited for first, so one such line tells of one
-//	                 exchange; that the CRM is asked who writes, beside it, is left out
-//	% holds          from here on the CRM answers nobody; % answers ends that
-//	% keeps text     the CRM has changed the customer's address once, to this; without
-//	                 a text it has not: see newCRM
-//	% refuses /path  from here on the CRM refuses for good what is asked of it there
-//	% tier priority  the CRM serves the customer in this way
-//	$ {"text": ""}   the model says this next, or wants {"calls": [{"tool", "input"}]}
-//	                 used, in stories whose name begins with agent-; without a script
-//	                 it goes by llmsim's few rules
-//	? query => rows  what the query (without its select) finds in the database
+//	scene group           where the story takes place, before any other line: see scene
+//	> text                the customer writes; text in "..." is unquoted first, and {4096} at
+//	                      the end repeats it up to that many characters. --ago=20m before it:
+//	                      it was written 20 minutes ago. --late: its update id is lower than
+//	                      those received before. --from=7: another customer writes it
+//	send {"photo": []}    the customer sends a message with these fields of the Bot API
+//	edit text             the customer edits the last message
+//	[Button]              the customer presses this button where it was shown last;
+//	                      [Button] 2 is where it was shown before that
+//	< text                the bot says this next; text in "..." is unquoted, * is any text. A
+//	                      file is its kind and id before its caption: [photo f1] Look
+//	< nothing             the bot says nothing until all work is done
+//	wait 46m              time passes, for Telegram and for the server
+//	group becomes a supergroup
+//	                      the story continues there
+//	ticket reply text     an operator runs `chatledger ticket reply`, resolve, ...; --flags stand
+//	                      before the text; "! text" at the end: the command fails with this error
+//	operator maria claim  an operator calls the API: claim, release, reply, notes, ...; "! 409" at
+//	                      the end: the response has this status
+//	zendesk comment text  an agent acts in Zendesk: see zendeskStep
+//	events name name      the events since the last such line, in order, once all work is done;
+//	                      the look-up of the customer in the CRM is left out
+//	crm holds             from here on the CRM does not respond; crm answers ends that
+//	crm keeps text        the CRM has changed the customer's address once, to this; without
+//	                      a text it has not: see newCRM
+//	crm refuses /path     from here on the CRM refuses requests to this path
+//	crm tier priority     the customer's tier in the CRM
+//	llm {"text": ""}      the model answers this next, or calls tools: {"calls": [{"tool",
+//	                      "input"}]}; in stories whose name begins with llm-. Without such a
+//	                      line it answers by the rules of llmsim
+//	select query => rows  the result of this query
 //
-// A line that begins with two spaces goes on with the one before.
+// A line that begins with two spaces continues the one before.
 //
-// At the end the bot must have said nothing else, every reply must have arrived
-// once, the read models must be what the events lead to, and deciding all of it again
-// must lead to the same events.
+// At the end the bot has said nothing else, each reply was delivered once, the read models equal
+// what the events fold to, and a replay of the chat produces the same events.
 func TestStories(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/stories/*.txt")
@@ -81,8 +78,8 @@ func TestStories(t *testing.T) {
 			case "crm":
 				crm, withCRM := newCRM(t)
 				s.world, s.crm = newWorld(t, withCRM, s.limits), crm
-			case "agent":
-				s.world, s.model, s.crm = newAgent(t)
+			case "llm":
+				s.world, s.model, s.crm = newWorldWithModel(t)
 			case "team":
 				s.team = newTeam(t, "maria", "jo", "boss")
 				s.world = s.team.world
@@ -102,7 +99,9 @@ func TestStories(t *testing.T) {
 			}
 			s.line = path + ": the end"
 			s.nothingMore()
-			s.wantRows("0", `select count(*) from eventstore.deliveries where (state <> 'done' and not (state = 'refused' and $1 and destination <> 'telegram:demo')) or attempts <> 1`, s.refuses)
+			s.wantRows("0", `select count(*) from eventstore.deliveries
+				where (state <> 'done' and not (state = 'refused' and $1 and destination <> 'telegram:demo'))
+				or attempts <> 1`, s.refuses)
 			texts := s.heardBefore + s.heard
 			for _, m := range s.Messages(s.chat) {
 				if m.Media.Kind != "" && m.From == "bot" {
@@ -118,79 +117,94 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// monday is when every story begins: an hour after the shop has opened for the week.
+// monday is when each story begins: an hour after the shop opened for the week.
 var monday = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 
 type story struct {
 	*world
 	scene
 	zendesk *zendesksim.Server // of stories whose name begins with zendesk-
-	model   *llmsim.Server     // of stories whose name begins with agent-
+	model   *llmsim.Server     // of stories whose name begins with llm-
 	crm     *fakeCRM           // of stories whose name begins with crm-
 	team    *team              // of stories whose name begins with team-
 
 	line  string // where the story is, for errors
-	heard int    // messages of the bot that were told of
-	told  int64  // version of the last event that was told of
+	heard int    // messages of the bot that the story has mentioned
+	told  int64  // version of the last event that the story has mentioned
 	last  int64  // the customer's last message
 
-	heardBefore int              // messages that were told of where the group was before
+	heardBefore int              // messages that the story mentioned before the group moved
 	fences      map[string]int64 // of the operators' claims; "" is of the last
-	refuses     bool             // the CRM may refuse for good
+	refuses     bool             // the CRM refuses some requests
 }
 
 func (s *story) step(line string) {
 	s.t.Helper()
-	mark, rest := line[:1], strings.TrimSpace(line[1:])
-	switch mark {
-	case "#", ":":
+	if strings.HasPrefix(line, "[") {
+		s.press(line)
+		return
+	}
+	word, rest, _ := strings.Cut(line, " ")
+	rest = strings.TrimSpace(rest)
+	switch word {
+	case "#", "scene":
 	case ">":
 		s.say(rest)
-	case "+":
-		if long, err := time.ParseDuration(rest); err == nil {
-			s.settle()
-			s.clock.pass(long)
-		} else if rest == "moves" {
-			s.moves()
-		} else {
-			s.sendFields(rest)
-		}
-	case "~":
+	case "send":
+		s.sendFields(rest)
+	case "edit":
 		if err := s.Edit(s.chat, s.last, s.text(rest)); err != nil {
 			s.fail("%v", err)
 		}
-	case "[":
-		s.press(line)
 	case "<":
 		if rest == "nothing" {
 			s.nothingMore()
 		} else {
 			s.hear(s.text(rest))
 		}
-	case "@":
-		s.person(rest)
-	case "&":
+	case "wait":
+		s.wait(rest)
+	case "group":
+		s.becomesSupergroup(rest)
+	case "ticket":
+		s.ticketCommand(rest)
+	case "operator":
 		s.operator(rest)
-	case "^":
-		s.agent(rest)
-	case "=":
+	case "zendesk":
+		s.zendeskStep(rest)
+	case "events":
 		s.events(rest)
-	case "$":
+	case "crm":
+		s.crmStep(rest)
+	case "llm":
 		var answer llmsim.Answer
 		if err := json.Unmarshal([]byte(rest), &answer); err != nil {
 			s.fail("%v", err)
 		}
 		s.model.Script(answer)
-	case "%":
-		s.atCRM(rest)
-	case "?":
-		query, want, _ := strings.Cut(rest, " => ")
-		s.settle()
-		if got := s.rows("select " + query); got != strings.TrimSpace(want) {
-			s.fail("found %s", got)
-		}
+	case "select":
+		s.query(rest)
 	default:
-		s.fail("no such line")
+		s.fail("unknown step %q", word)
+	}
+}
+
+func (s *story) wait(duration string) {
+	s.t.Helper()
+	d, err := time.ParseDuration(duration)
+	if err != nil {
+		s.fail("%v", err)
+	}
+	s.settle()
+	s.clock.pass(d)
+}
+
+func (s *story) query(rest string) {
+	s.t.Helper()
+	query, want, _ := strings.Cut(rest, " => ")
+	s.settle()
+	if got := s.rows("select " + query); got != strings.TrimSpace(want) {
+		s.fail("the query returned %s", got)
 	}
 }
 
@@ -205,7 +219,7 @@ func (s *story) fail(format string, args ...any) {
 
 var repeated = regexp.MustCompile(`^(.*) \{(\d+)\}$`)
 
-// text is what a line says, with its escapes resolved.
+// text returns the text of a line, with its escapes resolved.
 func (s *story) text(source string) string {
 	s.t.Helper()
 	length := 0
@@ -240,7 +254,7 @@ func (s *story) hear(want string) {
 	}
 }
 
-// like tells whether a text is as wanted, where * is any text.
+// like reports whether got is want, in which * is any text.
 func like(want, got string) bool {
 	parts := strings.Split(want, "*")
 	for i := range parts {
@@ -279,7 +293,7 @@ func (s *story) press(line string) {
 	s.fail("there is no such button")
 }
 
-// button is the data of a message's button with this label; "" when it has none.
+// button returns the data of a message's button with this label, or "".
 func button(m telegramsim.Message, label string) string {
 	var markup struct {
 		Rows [][]struct {
@@ -300,8 +314,8 @@ func button(m telegramsim.Message, label string) string {
 	return ""
 }
 
-// person acts on the ticket from another process, as far as the store can tell.
-func (s *story) person(line string) {
+// ticketCommand runs `chatledger ticket` as operator ann.
+func (s *story) ticketCommand(line string) {
 	s.t.Helper()
 	line, refusal, refused := strings.Cut(line, " ! ")
 	verb, rest, more := strings.Cut(line, " ")
@@ -318,13 +332,13 @@ func (s *story) person(line string) {
 	code, stdout, stderr := s.cli(args...)
 	switch {
 	case refused && (code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, refusal)):
-		s.fail("exit %d, it says %q", code, stderr)
+		s.fail("exit code %d, standard error %q", code, stderr)
 	case !refused && (code != 0 || stdout == ""):
-		s.fail("exit %d, it says %q", code, stderr)
+		s.fail("exit code %d, standard error %q", code, stderr)
 	}
 }
 
-// events compares the names of the events since it was last called.
+// events compares the names of the events since the last call with those wanted.
 func (s *story) events(want string) {
 	s.t.Helper()
 	s.settle()
@@ -332,9 +346,10 @@ func (s *story) events(want string) {
 	got := strings.ReplaceAll(s.rows(`select name from eventstore.events where stream_id = $1 and version > $2
 		and coalesce(payload->>'tool', '') <> 'customer' order by version`, stream, s.told), "; ", " ")
 	if got != strings.Join(strings.Fields(want), " ") {
-		s.fail("these happened: %s", got)
+		s.fail("the events are: %s", got)
 	}
-	if _, err := fmt.Sscan(s.rows(`select coalesce(max(version), 0) from eventstore.events where stream_id = $1`, stream), &s.told); err != nil {
+	last := s.rows(`select coalesce(max(version), 0) from eventstore.events where stream_id = $1`, stream)
+	if _, err := fmt.Sscan(last, &s.told); err != nil {
 		s.fail("%v", err)
 	}
 }

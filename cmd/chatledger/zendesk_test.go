@@ -394,15 +394,15 @@ func (w *world) mustCLI(args ...string) {
 // asRunning is a process of its own for a world that posts to it.
 func (p *program) asRunning() *running { return &running{url: p.url, stop: func() {}} }
 
-// agent acts in a story at Zendesk, on the chat's last ticket:
+// zendeskStep is a step in Zendesk, on the chat's last ticket:
 //
-//	^ comment text   Maria answers the customer
-//	^ note text      or writes something for her colleagues
-//	^ solve          Maria solves the ticket
-//	^ reopen         or opens it again
-//	^ = open high; subject; customer; -what came first; +what the customer saw
-//	                 how the ticket looks there
-func (s *story) agent(line string) {
+//	zendesk comment text  Maria answers the customer
+//	zendesk note text     Maria writes a private note
+//	zendesk solve         Maria solves the ticket
+//	zendesk reopen        Maria reopens it
+//	zendesk shows open high; subject; customer; -private comment; +public comment
+//	                      the ticket as Zendesk shows it
+func (s *story) zendeskStep(line string) {
 	s.t.Helper()
 	s.settle()
 	tickets := s.zendesk.Tickets()
@@ -419,19 +419,19 @@ func (s *story) agent(line string) {
 		err = s.zendesk.Solve(s.t.Context(), last.ID, "Maria")
 	case "reopen":
 		err = s.zendesk.Reopen(s.t.Context(), last.ID, "Maria")
-	case "=":
+	case "shows":
 		if got := onPaper(last); got != rest {
-			s.fail("at Zendesk: %s", got)
+			s.fail("Zendesk shows %s", got)
 		}
 	default:
-		s.fail("no such act")
+		s.fail("unknown act %q", verb)
 	}
 	if err != nil {
 		s.fail("%v", err)
 	}
 }
 
-// onPaper is a ticket in one line.
+// onPaper formats a ticket in one line.
 func onPaper(t zendesksim.Ticket) string {
 	text := fmt.Sprintf("%s %s; %s; %s", t.Status, t.Priority, t.Subject, t.Requester)
 	for _, c := range t.Comments {

@@ -34,8 +34,8 @@ func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Serve
 	}
 }
 
-// newAgent is a world whose bot has a model and a CRM.
-func newAgent(t *testing.T) (*world, *llmsim.Server, *fakeCRM) {
+// newWorldWithModel is a world whose bot has a model and a CRM.
+func newWorldWithModel(t *testing.T) (*world, *llmsim.Server, *fakeCRM) {
 	t.Helper()
 	crm, withCRM := newCRM(t)
 	model, withModel := newModel(t, itself)
@@ -63,7 +63,7 @@ const bulb = "Do your lamps come with a bulb?"
 
 func TestAModelAnswersLooksUpAndChangesWhatTheCustomerConfirms(t *testing.T) {
 	t.Parallel()
-	w, model, crm := newAgent(t)
+	w, model, crm := newWorldWithModel(t)
 	w.Say(42, bulb)
 	w.says(42, "every lamp comes with a bulb")
 	model.Script(wants("order_status", `{"number": 1001}`))
@@ -95,7 +95,7 @@ func TestAModelAnswersLooksUpAndChangesWhatTheCustomerConfirms(t *testing.T) {
 
 func TestWhatIsNotConfirmedIsNotChanged(t *testing.T) {
 	t.Parallel()
-	w, model, crm := newAgent(t)
+	w, model, crm := newWorldWithModel(t)
 	change := wants("change_billing_address", fmt.Sprintf(`{"address": %q}`, elm))
 	model.Script(change)
 	w.Say(42, bulb)
@@ -134,7 +134,7 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			w, model, _ := newAgent(t)
+			w, model, _ := newWorldWithModel(t)
 			play(model)
 			w.Say(42, bulb)
 			w.eventually("a person is fetched", func() string {
@@ -153,7 +153,7 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 
 func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 	t.Parallel()
-	w, model, _ := newAgent(t)
+	w, model, _ := newWorldWithModel(t)
 	for _, fault := range []faults.Fault{{Status: 500, Count: 1}, {Spoil: faults.Truncated, Count: 1}, {Spoil: faults.Nonsense, Count: 1}, {Status: 429, RetryAfter: 1, Count: 1}} {
 		model.AddFault(fault)
 	}
@@ -192,7 +192,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 // nothing is changed and nothing is told.
 func TestAttacksChangeNothingAndLearnNothing(t *testing.T) {
 	t.Parallel()
-	w, model, crm := newAgent(t)
+	w, model, crm := newWorldWithModel(t)
 	model.Obey()
 	attempts, _ := llm.RedTeam()
 	for i, text := range attempts {
