@@ -107,7 +107,7 @@ const (
 // behind counts roughly what is still to be done: events that were not looked at, and what
 // has to be sent.
 const behind = `
-	select coalesce((select max(position) from eventstore.events), 0) - coalesce((select position from eventstore.checkpoints where consumer_group = 'deliveries'), 0)
+	select coalesce((select max(position) from eventstore.events), 0) - coalesce((select position from eventstore.checkpoints where consumer_group = 'outbox'), 0)
 		+ (select count(*) from eventstore.deliveries where finished_at is null)`
 
 func newCrowd(t *testing.T, n int) *crowd {

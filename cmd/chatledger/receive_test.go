@@ -458,7 +458,7 @@ func TestReadingTheFeedAgainDoesNothingAgain(t *testing.T) {
 	said := w.texts(7, "bot")
 	events := w.rows(`select count(*), max(version) from eventstore.events`)
 	w.stop()
-	if tag, err := w.db.Exec(t.Context(), `update eventstore.checkpoints set transaction_id = '0', position = 0 where consumer_group in ('responder', 'deliveries')`); err != nil || tag.RowsAffected() != 2 {
+	if tag, err := w.db.Exec(t.Context(), `update eventstore.checkpoints set transaction_id = '0', position = 0 where consumer_group in ('responder', 'outbox')`); err != nil || tag.RowsAffected() != 2 {
 		t.Fatalf("%v %v", tag, err)
 	}
 	w.running = w.start(w.dsn)

@@ -340,7 +340,7 @@ func (w *world) wantRows(want, query string, args ...any) {
 const unsettled = `
 	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1)
 	select concat_ws('; ',
-		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'messages', 'chat_days', 'responder', 'deliveries']) g
+		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'messages', 'chat_days', 'responder', 'outbox']) g
 		 where exists (select from last) and not exists (select from eventstore.checkpoints c
 			where c.consumer_group = g and (c.transaction_id, c.position) >= (select transaction_id, position from last))),
 		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ') from eventstore.deliveries where state in ('waiting', 'sending')))`

@@ -25,9 +25,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// bot is everything of one bot of the file. It shares the store and the router with the
-// others and nothing else: its clients, limits and consumers are its own, and are built
-// anew, and only they are, when its settings change.
+// bot is a running bot of the bots file. It shares the store and the router with the other bots.
+// Its clients, limits and consumers are its own and are rebuilt when its settings change.
 type bot struct {
 	name    string
 	config  config.Bot
@@ -42,15 +41,15 @@ type bot struct {
 	zendesk *zendesk.Webhook
 	// breakers are asked for their states, by destination.
 	breakers map[string]func() string
-	// owes are the destinations of its deliveries, with the leases by which they are taken.
-	owes map[string]*bus.Leases
+	// destinations of its deliveries, with the leases under which they are claimed.
+	destinations map[string]*bus.Leases
 
 	stop  []func() // its consumers and its gauges
 	end   context.CancelFunc
 	parts sync.WaitGroup
 }
 
-// fleet is the bots of the file at the moment. Who reads it keeps what it found.
+// fleet is the current set of bots. The map that a reader gets does not change.
 type fleet struct {
 	byName atomic.Pointer[map[string]*bot]
 }
@@ -62,7 +61,7 @@ func (f *fleet) All() map[string]*bot {
 	return nil
 }
 
-// put replaces a bot, or takes it away when it is nil. One goroutine calls it.
+// put replaces a bot, or removes it when b is nil. Only one goroutine calls it.
 func (f *fleet) put(name string, b *bot) {
 	all := maps.Clone(f.All())
 	if all == nil {
@@ -74,37 +73,38 @@ func (f *fleet) put(name string, b *bot) {
 	f.byName.Store(&all)
 }
 
-// newBot builds a bot; what is wrong is told as a mistake in a field of it. Of its
-// predecessor, if there is one, it takes over what is dear to read and has not changed.
-func (a *Server) newBot(name string, config config.Bot, former *bot) (*bot, error) {
+// newBot builds a bot. An error names the field of the settings that is wrong. Knowledge that has
+// not changed is taken from the former bot of that name, if there is one: reading it is slow.
+func (s *Server) newBot(name string, config config.Bot, former *bot) (*bot, error) {
 	b := &bot{name: name, config: config, breakers: map[string]func() string{}, Typing: map[domain.DeliveryKind]*delivery.Typing{},
-		owes: map[string]*bus.Leases{"telegram:" + name: a.leases, "orders:" + name: a.leases}}
-	if err := a.equip(b, former); err != nil {
+		destinations: map[string]*bus.Leases{"telegram:" + name: s.leases, "orders:" + name: s.leases}}
+	if err := s.connect(b, former); err != nil {
 		b.wait()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (a *Server) equip(b *bot, former *bot) (err error) {
+// connect builds a bot's clients and senders.
+func (s *Server) connect(b *bot, former *bot) (err error) {
 	var known *dialog.Knowledge
 	if former != nil && former.config.Knowledge == b.config.Knowledge && former.config.Language == b.config.Language {
 		known = former.library.Of(b.name)
-	} else if known, err = b.config.ReadKnowledge(a.log); err != nil {
+	} else if known, err = b.config.ReadKnowledge(s.log); err != nil {
 		return err
 	}
 	b.library = knowledge.NewLibrary(map[string]*dialog.Knowledge{b.name: known})
-	if b.client, err = telegram.NewClient(a.api, b.config.Token); err != nil {
+	if b.client, err = telegram.NewClient(s.telegramURL, b.config.Token); err != nil {
 		return err
 	}
-	b.client.Through(a.tracing.Transport)
-	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: a.flow, Chats: a.Handler, Log: a.log}
+	b.client.Through(s.tracing.Transport)
+	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: s.limiter, Chats: s.Handler, Log: s.log}
 	paced.Add(b.name, b.config.Limits())
 	b.worker = &delivery.Worker{
-		Now:      a.now,
+		Now:      s.now,
 		Senders:  map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
-		Policies: b, Outbox: a.outbox, Handler: a.requests, Log: a.log,
-		Observer: deliveryObserver{a.metrics, a.tracing},
+		Policies: b, Outbox: s.outbox, Handler: s.requests, Log: s.log,
+		Observer: deliveryObserver{s.metrics, s.tracing},
 	}
 	var shop crm.Shop
 	if b.orders, err = b.config.ReadOrders(); err != nil {
@@ -115,18 +115,18 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 		if b.crm, err = crm.NewClient(c.URL, c.Token); err != nil {
 			return err
 		}
-		shop.CRM, b.crm.Batched = b.crm, a.metrics.Batch("crm:"+b.name)
-		b.crm.Through(a.tracing.Transport)
-		b.breakers["crm:"+b.name], b.owes["crm:"+b.name] = b.crm.Breaker, a.leases
+		shop.CRM, b.crm.Batched = b.crm, s.metrics.Batch("crm:"+b.name)
+		b.crm.Through(s.tracing.Transport)
+		b.breakers["crm:"+b.name], b.destinations["crm:"+b.name] = b.crm.Breaker, s.leases
 	}
 	b.tools = shop.Has()
 	typing := func(asker delivery.Asker) *delivery.Typing {
 		return &delivery.Typing{Asker: asker, Indicator: paced}
 	}
 	for tool := range dialog.Toolbox {
-		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: a.now})
+		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: s.now})
 	}
-	if err := a.think(b, typing); err != nil {
+	if err := s.addModel(b, typing); err != nil {
 		return err
 	}
 	for kind, sender := range b.Typing {
@@ -134,12 +134,12 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 	}
 	desks := zendesk.Clients{}
 	if z := b.config.Zendesk; z != nil {
-		if desks[b.name], err = a.zendeskClient(z); err != nil {
+		if desks[b.name], err = s.zendeskClient(z); err != nil {
 			return err
 		}
-		desks[b.name].Through(a.tracing.Transport)
-		b.zendesk = a.newZendeskWebhook(b.name, z)
-		b.breakers["zendesk:"+b.name], b.owes["zendesk:"+b.name] = desks[b.name].Breaker, a.leases
+		desks[b.name].Through(s.tracing.Transport)
+		b.zendesk = s.newZendeskWebhook(b.name, z)
+		b.breakers["zendesk:"+b.name], b.destinations["zendesk:"+b.name] = desks[b.name].Breaker, s.leases
 	}
 	for _, kind := range config.ZendeskKinds {
 		b.worker.Senders[kind] = desks
@@ -147,32 +147,32 @@ func (a *Server) equip(b *bot, former *bot) (err error) {
 	return nil
 }
 
-// enter adds the bot: its updates are received, and what it owes goes out.
-func (a *Server) enter(b *bot) {
+// addBot adds a bot: its updates are received and its deliveries are sent.
+func (s *Server) addBot(b *bot) {
 	for destination, state := range b.breakers {
-		b.stop = append(b.stop, a.metrics.Breaker(destination, state))
+		b.stop = append(b.stop, s.metrics.Breaker(destination, state))
 	}
-	if a.config.Only.works() {
-		deliver := a.tracing.Deliver(b.worker.Deliver)
-		for destination, leases := range b.owes {
-			b.stop = append(b.stop, a.Router.Deliver(leases, destination, deliver))
+	if s.config.Only.works() {
+		deliver := s.tracing.Deliver(b.worker.Deliver)
+		for destination, leases := range b.destinations {
+			b.stop = append(b.stop, s.Router.Deliver(leases, destination, deliver))
 		}
 	}
-	a.metrics.Source(b.name)
-	a.Bots.put(b.name, b)
-	a.addresses.update()
+	s.metrics.Source(b.name)
+	s.Bots.put(b.name, b)
+	s.addresses.update()
 }
 
-// leave takes a bot away: its updates are refused, and when what is under way has come to
-// an end, nothing of it is left. What it owes waits in the ledger.
-func (a *Server) leave(b *bot) {
-	a.Bots.put(b.name, nil)
-	a.addresses.update()
-	a.retire(b)
+// removeBot removes a bot: its updates are rejected, and its attempts in progress are waited for.
+// Pending deliveries stay in the outbox.
+func (s *Server) removeBot(b *bot) {
+	s.Bots.put(b.name, nil)
+	s.addresses.update()
+	s.stopBot(b)
 }
 
-// retire ends a bot's consumers and what else runs of it.
-func (a *Server) retire(b *bot) {
+// stopBot stops a bot's consumers and goroutines and waits for them.
+func (s *Server) stopBot(b *bot) {
 	b.end()
 	var ending sync.WaitGroup
 	for _, stop := range b.stop {
@@ -182,7 +182,7 @@ func (a *Server) retire(b *bot) {
 	b.wait()
 }
 
-// wait returns when nothing of the bot runs any more.
+// wait waits for the goroutines of the bot and closes its clients.
 func (b *bot) wait() {
 	b.parts.Wait()
 	for _, t := range b.Typing {
@@ -196,46 +196,45 @@ func (b *bot) wait() {
 	}
 }
 
-// accompany runs what belongs to a bot beside its consumers, until ctx ends or the bot
-// does.
-func (a *Server) accompany(ctx context.Context, b *bot) {
+// runBot starts the bot's goroutines beside its consumers. They end with ctx or with the bot.
+func (s *Server) runBot(ctx context.Context, b *bot) {
 	ctx, b.end = context.WithCancel(ctx)
-	b.parts.Go(func() { a.relearn(ctx, b) })
-	b.parts.Go(func() { a.watchPublicCertificate(ctx, b) })
-	if a.config.Only.receives() {
-		b.parts.Go(func() { a.announceWebhook(ctx, b) })
+	b.parts.Go(func() { s.followKnowledge(ctx, b) })
+	b.parts.Go(func() { s.watchPublicCertificate(ctx, b) })
+	if s.config.Only.receives() {
+		b.parts.Go(func() { s.registerWebhook(ctx, b) })
 	}
-	b.parts.Go(func() { a.watchWebhook(ctx, b) })
+	b.parts.Go(func() { s.watchWebhook(ctx, b) })
 }
 
 // Policy implements delivery.Policies.
 func (b *bot) Policy(c commands.Claimed) delivery.Policy { return b.config.Policy(c.Kind) }
 
-// same tells whether a bot built from this would be what it is already.
+// same reports whether the bot was built from these settings.
 func (b *bot) same(config config.Bot) bool { return reflect.DeepEqual(b.config, config) }
 
-// watchPublicCertificate notes when the certificate at the bot's public address expires.
-func (a *Server) watchPublicCertificate(ctx context.Context, b *bot) {
+// watchPublicCertificate measures when the certificate at the bot's public address expires.
+func (s *Server) watchPublicCertificate(ctx context.Context, b *bot) {
 	if !b.config.Secure() {
 		return
 	}
 	said := ""
 	certificates.Watch(ctx, map[string]string{b.name: b.config.PublicURL}, func(bot string, notAfter time.Time, err error) {
-		a.metrics.PublicCertificate(bot, notAfter, err == nil)
+		s.metrics.PublicCertificate(bot, notAfter, err == nil)
 		wrong := ""
 		if err != nil {
 			wrong = err.Error()
 		}
 		if wrong != said && err != nil {
-			a.log.Warn("the certificate at a bot's public address is invalid, or cannot be checked from here", "bot", bot, "error", err)
+			s.log.Warn("the certificate at a bot's public address is invalid, or cannot be checked from here", "bot", bot, "error", err)
 		}
 		said = wrong
 	})
 }
 
-// Registrar is who registers the bots' webhooks.
-func (a *Server) Registrar() registrar.Registrar {
-	return registrar.Registrar{Store: webhooks.New(a.Store.DB), Handler: a.Handler, API: a.api, Now: a.now}
+// Registrar returns what registers the bots' webhooks.
+func (s *Server) Registrar() registrar.Registrar {
+	return registrar.Registrar{Store: webhooks.New(s.Store.DB), Handler: s.Handler, API: s.telegramURL, Now: s.now}
 }
 
 // SettingsOf implements commands.SettingsProvider. It returns what the bot's decisions depend on.

@@ -19,7 +19,7 @@ import (
 // all events again.
 const (
 	Responder = "responder"
-	Outbox    = "deliveries"
+	Outbox    = "outbox"
 )
 
 // ConsumerGroups returns the names of all consumer groups.
@@ -32,31 +32,31 @@ func ConsumerGroups() []string {
 }
 
 // subscribe adds the consumer groups to the router.
-func (a *Server) subscribe() {
-	lead := func(ctx context.Context, group string) (bus.Reader, error) { return a.Store.Subscribe(ctx, group) }
+func (s *Server) subscribe() {
+	lead := func(ctx context.Context, group string) (bus.Reader, error) { return s.Store.Subscribe(ctx, group) }
 	for _, p := range projections.All() {
 		pause := ProjectEvery
 		switch p.(type) {
 		case projections.Messages, projections.ChatDays:
-			pause = a.analysts
+			pause = s.analysts
 		}
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {
-			return a.Store.SubscribeTable(ctx, table, p.Version(), a.log)
+			return s.Store.SubscribeTable(ctx, table, p.Version(), s.log)
 		}
-		a.Router.Follow(bus.NewLog(p.Name(), lead, a.log, a.pageCommitted).Linger(pause), a.tracing.Page(p.Name(), p.Apply))
+		s.Router.Follow(bus.NewLog(p.Name(), lead, s.log, s.pageCommitted).Linger(pause), s.tracing.Page(p.Name(), p.Apply))
 	}
-	policies := responder{handler: a.requests, bots: &a.Bots, now: a.now}
-	a.Router.Follow(bus.NewLog(Responder, lead, a.log, a.pageCommitted), a.tracing.Page(Responder, policies.Apply))
-	enqueuer := outboxWriter{outbox: a.outbox}
-	a.Router.Follow(bus.NewLog(Outbox, lead, a.log, func(group string, page []domain.Recorded, took time.Duration) {
-		a.pageCommitted(group, page, took)
+	policies := responder{handler: s.requests, bots: &s.Bots, now: s.now}
+	s.Router.Follow(bus.NewLog(Responder, lead, s.log, s.pageCommitted), s.tracing.Page(Responder, policies.Apply))
+	enqueuer := outboxWriter{outbox: s.outbox}
+	s.Router.Follow(bus.NewLog(Outbox, lead, s.log, func(group string, page []domain.Recorded, took time.Duration) {
+		s.pageCommitted(group, page, took)
 		enqueuer.Committed(page)
-	}), a.tracing.Page(Outbox, enqueuer.Apply))
+	}), s.tracing.Page(Outbox, enqueuer.Apply))
 }
 
 // pageCommitted observes a page that a consumer group has handled and committed.
-func (a *Server) pageCommitted(group string, page []domain.Recorded, took time.Duration) {
-	a.metrics.Page(group, len(page), took)
+func (s *Server) pageCommitted(group string, page []domain.Recorded, took time.Duration) {
+	s.metrics.Page(group, len(page), took)
 }
 
 // responder is the consumer group of the policies: it turns events into commands.

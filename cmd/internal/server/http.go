@@ -11,7 +11,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 )
 
-// Listen opens a port, and says which flag chooses another when it is taken.
+// Listen listens on an address. The error names the flag that chooses another.
 func Listen(address, flag string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -20,8 +20,8 @@ func Listen(address, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// sideServer is a listener apart from the webhook's, so that the one may be open to the
-// world and the other not. A nil one serves nobody.
+// sideServer serves a listener beside the webhook's, which need not be public. A nil *sideServer
+// does nothing.
 type sideServer struct {
 	server   *http.Server
 	listener net.Listener

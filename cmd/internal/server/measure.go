@@ -8,25 +8,25 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// measureEvery is how often the queues in the database are counted: as often as they are
-// usually scraped. It costs the server some milliseconds.
+// measureEvery is how often the queues in the database are counted: as often as metrics are
+// usually scraped. A count costs the database some milliseconds.
 const measureEvery = 15 * time.Second
 
-// show makes this process's own state a part of its metrics.
-func (a *Server) show() {
-	a.metrics.Build(a.config.Version)
-	a.metrics.Waiting(a.Handler.Waiting)
-	a.metrics.Pool(a.Store.Pool())
+// exposeState adds this process's own state to its metrics.
+func (s *Server) exposeState() {
+	s.metrics.Build(s.config.Version)
+	s.metrics.Waiting(s.Handler.Waiting)
+	s.metrics.Pool(s.Store.Pool())
 }
 
-// measure counts what waits in the database. What cannot be counted is not shown.
-func (a *Server) measure(ctx context.Context) {
+// runMeasurements counts the queues in the database until ctx ends. A failed count is not exposed.
+func (s *Server) runMeasurements(ctx context.Context) {
 	count := func() {
-		readings, err := health.Of(a.Store.DB).Readings(ctx, ConsumerGroups())
+		readings, err := health.Of(s.Store.DB).Readings(ctx, ConsumerGroups())
 		if err != nil && ctx.Err() == nil {
-			a.log.Warn("cannot measure the queues", "error", err)
+			s.log.Warn("cannot measure the queues", "error", err)
 		}
-		a.metrics.Read(func(show func(string, []string, float64)) {
+		s.metrics.Read(func(show func(string, []string, float64)) {
 			for _, r := range readings {
 				show(r.Name, r.Labels, r.Value)
 			}

@@ -6,9 +6,9 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// think has the bot's worker ask its model, if it has one. The lease is longer than others'.
-func (a *Server) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
-	models := llm.Models{Clients: map[string]*llm.Client{}, Now: a.now}
+// addModel has the bot's worker ask its model, if it has one. The lease is longer than others'.
+func (s *Server) addModel(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
+	models := llm.Models{Clients: map[string]*llm.Client{}, Now: s.now}
 	b.Typing[domain.KindAskModel] = typing(models)
 	if b.config.Model == nil {
 		return nil
@@ -16,8 +16,8 @@ func (a *Server) think(b *bot, typing func(delivery.Asker) *delivery.Typing) (er
 	if b.model, err = llm.NewClient(b.config.Model.Config()); err != nil {
 		return err
 	}
-	b.model.Through(a.tracing.Transport)
+	b.model.Through(s.tracing.Transport)
 	models.Clients[b.name] = b.model
-	b.breakers["llm:"+b.name], b.owes["llm:"+b.name] = b.model.Breaker, a.patient
+	b.breakers["llm:"+b.name], b.destinations["llm:"+b.name] = b.model.Breaker, s.slowLeases
 	return nil
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// trace prepares tracing for this process.
-func (a *Server) trace(ctx context.Context, c telemetry.TracingConfig) (err error) {
-	c.Version, c.Instance, c.Log = a.config.Version, cmp.Or(c.Instance, a.owner), a.log
-	a.tracing, err = telemetry.NewTracing(ctx, c)
+// startTracing prepares tracing for this process.
+func (s *Server) startTracing(ctx context.Context, c telemetry.TracingConfig) (err error) {
+	c.Version, c.Instance, c.Log = s.config.Version, cmp.Or(c.Instance, s.owner), s.log
+	s.tracing, err = telemetry.NewTracing(ctx, c)
 	return err
 }
 
 // Committed records the metrics and the traces of a commit.
-func (a *Server) Committed(c commands.Commit) {
-	a.metrics.Commit(c)
-	a.tracing.Commit(c)
+func (s *Server) Committed(c commands.Commit) {
+	s.metrics.Commit(c)
+	s.tracing.Commit(c)
 }
 
 // deliveryObserver records the metrics and the outcome of attempts.

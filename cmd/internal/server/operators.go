@@ -20,9 +20,9 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// newOperatorServer builds the operators' API on a listener; nil when there is none. It
-// has a guard of its own: who guesses tokens does not shut out Telegram, nor the other way.
-func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
+// newOperatorServer returns the server of the operators' API; nil when it has no listener. It has
+// a guard of its own, so that guessing tokens there cannot get Telegram's requests rejected.
+func (s *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if c.Operators == nil {
 		return nil, nil
 	}
@@ -30,18 +30,18 @@ func (a *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sideServer{guard: guard.New(guard.Config{Rules: forPeople(rules), Log: c.Log, Observer: guardObserver{a}})}
-	if s.listener = s.guard.Listener(c.Operators); a.tls != nil {
-		s.listener = tls.NewListener(s.listener, a.tls.TLS())
+	side := &sideServer{guard: guard.New(guard.Config{Rules: operatorRules(rules), Log: c.Log, Observer: guardObserver{s}})}
+	if side.listener = side.guard.Listener(c.Operators); s.tls != nil {
+		side.listener = tls.NewListener(side.listener, s.tls.TLS())
 	}
 	api := &operators.API{
-		Accounts: accounts.New(a.Store.DB), Ledger: ledger{a.Store, a.Handler}, Handler: a.requests, Canned: &a.Bots,
-		Guard: s.guard, Observer: a.metrics.OperatorRequests(), Now: a.now, Log: a.log,
+		Accounts: accounts.New(s.Store.DB), Ledger: ledger{s.Store, s.Handler}, Handler: s.requests, Canned: &s.Bots,
+		Guard: side.guard, Observer: s.metrics.OperatorRequests(), Now: s.now, Log: s.log,
 	}
 	routes := mux.NewRouter()
 	api.Routes(routes)
-	s.server = newHTTPServer(guard.Handler(a.tracing.Receive(routes)), s.guard)
-	return s, nil
+	side.server = newHTTPServer(guard.Handler(s.tracing.Receive(routes)), side.guard)
+	return side, nil
 }
 
 // CannedReplies implements operators.CannedReplies. It returns nil for a bot that this process

@@ -14,92 +14,92 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
-// newOpsServer serves those who run chatledger on a listener that the world does not
-// reach, in plain HTTP; nil when there is none.
-func (a *Server) newOpsServer(c Config) *sideServer {
+// newOpsServer returns the server of /metrics and the health checks on a listener of its own, in
+// plain HTTP; nil when there is none.
+func (s *Server) newOpsServer(c Config) *sideServer {
 	if c.Ops == nil {
 		return nil
 	}
-	s := &sideServer{guard: guard.New(guard.Config{Log: c.Log, Observer: guardObserver{a}})}
-	s.listener = s.guard.Listener(c.Ops)
+	side := &sideServer{guard: guard.New(guard.Config{Log: c.Log, Observer: guardObserver{s}})}
+	side.listener = side.guard.Listener(c.Ops)
 	routes := mux.NewRouter()
-	a.health(routes)
-	routes.Handle("/metrics", a.metrics.Handler())
-	s.server = newHTTPServer(routes, s.guard)
-	return s
+	s.health(routes)
+	routes.Handle("/metrics", s.metrics.Handler())
+	side.server = newHTTPServer(routes, side.guard)
+	return side
 }
 
-// health serves what balancers ask: on every listener, as they ask the one that they
-// send requests to.
-func (a *Server) health(routes *mux.Router) {
+// health serves the health checks. Every listener has them, because a balancer checks the
+// listener that it sends requests to.
+func (s *Server) health(routes *mux.Router) {
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
-	routes.HandleFunc("/readyz", a.Ready)
+	routes.HandleFunc("/readyz", s.Ready)
 }
 
-// Ready answers whether an update could be taken in now, and if not, why.
-func (a *Server) Ready(w http.ResponseWriter, r *http.Request) { a.sayReady(w, r, "") }
+// Ready answers whether an update can be stored now, and if not, why.
+func (s *Server) Ready(w http.ResponseWriter, r *http.Request) { s.writeReadiness(w, r, "") }
 
-func (a *Server) sayReady(w http.ResponseWriter, r *http.Request, version string) {
-	reasons := a.unready(r.Context())
+func (s *Server) writeReadiness(w http.ResponseWriter, r *http.Request, version string) {
+	reasons := s.unready(r.Context())
 	w.Header().Set("Content-Type", "application/json")
 	if len(reasons) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	said := registrar.Readiness{Ready: len(reasons) == 0, Reasons: reasons, Version: version}
 	if guard.IsLocal(r) {
-		said.Database = a.identity(r.Context())
+		said.Database = s.identity(r.Context())
 	}
 	if err := json.NewEncoder(w).Encode(said); err != nil {
-		a.log.Debug("readyz answer not written", "error", err)
+		s.log.Debug("readyz answer not written", "error", err)
 	}
 }
 
 // identity returns the identity of the database, or "" when the database does not answer.
-func (a *Server) identity(ctx context.Context) string {
+func (s *Server) identity(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	id, err := a.Store.Identity(ctx)
+	id, err := s.Store.Identity(ctx)
 	if err != nil {
-		a.log.Debug("database identity not read", "error", err)
+		s.log.Debug("database identity not read", "error", err)
 	}
 	return id
 }
 
-// unready is why no update could be taken in now. The reasons are in words of our own:
-// the world may ask, and errors tell of addresses and users.
-func (a *Server) unready(ctx context.Context) []string {
+// unready returns the reasons why no update can be stored now. They do not quote errors, which
+// contain addresses and users: the endpoint is public.
+func (s *Server) unready(ctx context.Context) []string {
 	reasons := []string{}
-	if a.config.Only.works() {
+	if s.config.Only.works() {
 		select {
-		case <-a.Router.Running():
+		case <-s.Router.Running():
 		default:
 			reasons = append(reasons, "handlers are starting")
 		}
 	}
-	if a.Stopping.Load() {
+	if s.Stopping.Load() {
 		reasons = append(reasons, "stopping")
 	}
-	if a.Handler.Full() {
+	if s.Handler.Full() {
 		reasons = append(reasons, "too many requests are waiting")
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := a.Store.CheckWritable(ctx); err != nil {
-		reasons = append(reasons, trouble(err))
-		a.log.Debug("no update could be stored", "error", err)
+	if err := s.Store.CheckWritable(ctx); err != nil {
+		reasons = append(reasons, databaseReason(err))
+		s.log.Debug("no update could be stored", "error", err)
 	}
 	return reasons
 }
 
-// SQLSTATEs that have words of their own.
+// SQLSTATEs with a reason of their own.
 const (
 	readOnly           = "25006" // a standby, or a session that may only read
 	tooManyConnections = "53300"
 	diskFull           = "53100"
 )
 
-// trouble is what is wrong with the database.
-func trouble(err error) string {
+// databaseReason words an error of the database for the public.
+func databaseReason(err error) string {
 	var refused *pgconn.PgError
 	switch {
 	case !errors.As(err, &refused):
@@ -110,7 +110,7 @@ func trouble(err error) string {
 		return "the database has no connection left"
 	case refused.Code == diskFull:
 		return "the database's disk is full"
-	default: // such as a schema that is another program's, or rights that are missing
+	default: // such as a schema of another version, or missing privileges
 		return "the database takes no update in: SQLSTATE " + refused.Code
 	}
 }

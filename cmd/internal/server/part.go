@@ -1,8 +1,8 @@
 package server
 
-// Part is what of the work a process does. Who receives needs nothing but the database, and
-// what it has stored is known to who works: so there may be any number of either, at
-// different places. A process that is not told otherwise does both.
+// Part is the part of the work that a process does. A receiver needs the database only, and a
+// worker sees what receivers have stored: there may be any number of both, at different places.
+// By default a process does both parts.
 type Part string
 
 // Parts of the work.

@@ -11,42 +11,42 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// botsFileEvery is how often the bots file, and what it refers to, is looked at: who
-// saves it does not wait longer to see what it does.
+// botsFileEvery is how often the bots file and the files it names are read: a change takes effect
+// while its author still looks.
 const botsFileEvery = time.Second
 
-// tryEvery is how often a file is tried again that could not be taken for what it refers
-// to: that may come without the file's changing.
+// tryEvery is how often a rejected bots file is tried again: what it refers to may have been
+// mended without a change of the file.
 const tryEvery = 5 * time.Second
 
-// glance is what the bots file was found to be at one moment.
-type glance struct {
+// reading is the bots file as read at one moment. Wrong is its mistake.
+type reading struct {
 	config.File
 	Wrong string
 }
 
 // LookAt reads a bots file.
-func LookAt(path string) glance {
+func LookAt(path string) reading {
 	file, err := config.Read(path)
 	if err != nil {
-		return glance{Wrong: err.Error()}
+		return reading{Wrong: err.Error()}
 	}
-	return glance{File: file}
+	return reading{File: file}
 }
 
-func (g glance) same(other glance) bool {
+func (g reading) same(other reading) bool {
 	return g.Wrong == other.Wrong && g.File.Same(other.File)
 }
 
-// followBotsFile follows the bots file until ctx ends: when it, or a file with a secret
-// or with orders that it names, has changed and stays the same for two looks, so that a
-// save under way is not taken for a mistake, and whenever SIGHUP asks for it.
-func (a *Server) followBotsFile(ctx context.Context) {
-	path := a.config.BotsFile
+// followBotsFile reloads the bots file until ctx ends: on SIGHUP, and when it or a file with a
+// secret or with orders that it names has changed. A change counts when two readings agree, so
+// that a file that is being saved is not rejected.
+func (s *Server) followBotsFile(ctx context.Context) {
+	path := s.config.BotsFile
 	if path == "" {
 		return
 	}
-	told := glance{File: config.File{Bots: a.config.Bots, Server: a.config.Server}}
+	told := reading{File: config.File{Bots: s.config.Bots, Server: s.config.Server}}
 	last := told
 	refused, tried := "", time.Time{}
 	tick := time.NewTicker(botsFileEvery)
@@ -56,7 +56,7 @@ func (a *Server) followBotsFile(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-a.config.Hangup:
+		case <-s.config.Hangup:
 			asked = true
 		case <-tick.C:
 		}
@@ -68,30 +68,29 @@ func (a *Server) followBotsFile(ctx context.Context) {
 			continue
 		}
 		why := ""
-		if err := a.reload(ctx, now); err != nil {
+		if err := s.reload(ctx, now); err != nil {
 			why = telemetry.OneLine(telemetry.Wording(err))
 		}
 		switch {
 		case why != "" && (news || why != refused):
-			a.log.Error("bots file rejected; keeping the previous settings", "file", path, "mistakes", why)
+			s.log.Error("bots file rejected; keeping the previous settings", "file", path, "mistakes", why)
 		case why == "" && refused != "":
-			a.log.Warn("bots file accepted again", "file", path) // ends the error above
+			s.log.Warn("bots file accepted again", "file", path) // ends the error above
 		}
-		a.metrics.BotsFile(why == "")
+		s.metrics.BotsFile(why == "")
 		told, refused, tried = now, why, time.Now()
 	}
 }
 
-// reload makes the bots and the server what a file says. One with a mistake changes
-// nothing.
-func (a *Server) reload(ctx context.Context, file glance) error {
+// reload applies a bots file to the bots and the server. A file with a mistake changes nothing.
+func (s *Server) reload(ctx context.Context, file reading) error {
 	if file.Wrong != "" {
 		return errors.New(file.Wrong)
 	}
-	fresh, err := a.rebuild(file.File)
-	server, later := a.config.Server.WithinReach(file.Server)
+	fresh, err := s.rebuild(file.File)
+	server, later := s.config.Server.WithinReach(file.Server)
 	if err == nil {
-		if err = a.rearm(server); err != nil {
+		if err = s.applySettings(server); err != nil {
 			err = file.Mistake("server: ", err, "server")
 		}
 	}
@@ -101,53 +100,53 @@ func (a *Server) reload(ctx context.Context, file glance) error {
 		}
 		return err
 	}
-	rearmed := config.Differing("", a.config.Server, server)
-	a.config.Server = server
+	applied := config.Differing("", s.config.Server, server)
+	s.config.Server = server
 
-	running := a.Bots.All()
+	running := s.Bots.All()
 	var added, changed, removed []string
 	for _, name := range slices.Sorted(maps.Keys(running)) {
 		if _, stays := file.Bots[name]; !stays {
 			removed = append(removed, name)
-			a.leave(running[name])
+			s.removeBot(running[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fresh)) {
 		if former := running[name]; former != nil {
 			changed = append(changed, name)
-			a.retire(former) // its updates are received meanwhile
+			s.stopBot(former) // its updates continue to be received
 		} else {
 			added = append(added, name)
 		}
-		a.enter(fresh[name])
-		if a.config.Only.works() {
-			if err := a.Router.Start(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("cannot start a bot's deliveries: restart serve", "bot", name, "error", err)
+		s.addBot(fresh[name])
+		if s.config.Only.works() {
+			if err := s.Router.Start(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("cannot start a bot's deliveries: restart serve", "bot", name, "error", err)
 			}
 		}
-		a.accompany(ctx, fresh[name])
+		s.runBot(ctx, fresh[name])
 	}
 	select {
-	case a.rekeep <- struct{}{}:
-	default: // it is due already
+	case s.retentionChanged <- struct{}{}:
+	default: // a pass is due already
 	}
-	a.log.Info("bots file reloaded", "file", a.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", rearmed)
+	s.log.Info("bots file reloaded", "file", s.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", applied)
 	if len(later) > 0 {
-		a.log.Warn("restart serve to apply these server settings of the bots file", "file", a.config.BotsFile, "settings", later)
+		s.log.Warn("restart serve to apply these server settings of the bots file", "file", s.config.BotsFile, "settings", later)
 	}
 	return nil
 }
 
-// rebuild builds the bots of a file that are new or have changed. What it could build is
-// the caller's, also with an error.
-func (a *Server) rebuild(file config.File) (map[string]*bot, error) {
-	running, fresh := a.Bots.All(), map[string]*bot{}
+// rebuild builds the bots of a file that are new or have changed. With an error, it returns those
+// that it has built, for the caller to close.
+func (s *Server) rebuild(file config.File) (map[string]*bot, error) {
+	running, fresh := s.Bots.All(), map[string]*bot{}
 	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
 		former := running[name]
 		if former != nil && former.same(file.Bots[name]) {
 			continue
 		}
-		b, err := a.newBot(name, file.Bots[name], former)
+		b, err := s.newBot(name, file.Bots[name], former)
 		if err != nil {
 			return fresh, file.Mistake("bot "+name+": ", err, "bots", name)
 		}

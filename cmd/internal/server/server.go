@@ -39,41 +39,41 @@ import (
 	"github.com/chatledger/chatledger/schema"
 )
 
-// Server is a running chatledger: everything is built here, by hand, once.
+// Server is a running chatledger.
 type Server struct {
-	Store    *eventstore.Store
-	Handler  *commands.Handler
-	requests telemetry.RequestHandler // Handler, traced
-	Router   *bus.Router
-	server   *http.Server
-	Listener net.Listener
-	people   *sideServer
-	ops      *sideServer
-	log      *slog.Logger
-	metrics  *telemetry.Metrics
-	tracing  *telemetry.Tracing
-	outbox   *outbox.Store
-	flow     *outbox.RateLimiter
-	Bots     fleet
-	leases   *bus.Leases
-	patient  *bus.Leases // of what takes longer than others
-	api      string      // the Bot API's address
-	Stopping atomic.Bool
-	guard    *guard.Guard
-	tls      certificates.Source // nil when a proxy speaks TLS
-	owner    string
-	verify   time.Duration // between two samples
-	analysts time.Duration // between two pages of their tables
-	now      func() time.Time
-	time     *commands.Timekeeper
-	config   Config
+	Store       *eventstore.Store
+	Handler     *commands.Handler
+	requests    telemetry.RequestHandler // Handler, traced
+	Router      *bus.Router
+	server      *http.Server
+	Listener    net.Listener
+	operators   *sideServer
+	ops         *sideServer
+	log         *slog.Logger
+	metrics     *telemetry.Metrics
+	tracing     *telemetry.Tracing
+	outbox      *outbox.Store
+	limiter     *outbox.RateLimiter
+	Bots        fleet
+	leases      *bus.Leases
+	slowLeases  *bus.Leases // longer ones, for calls of a language model
+	telegramURL string      // address of the Bot API server
+	Stopping    atomic.Bool
+	guard       *guard.Guard
+	tls         certificates.Source // nil when a proxy speaks TLS
+	owner       string              // of leases: host and process
+	verify      time.Duration       // between two samples
+	analysts    time.Duration       // between two pages of their tables
+	now         func() time.Time
+	timekeeper  *commands.Timekeeper
+	config      Config
 
-	addresses *addresses
-	attacks   chan string   // bots whose secrets are guessed
-	rekeep    chan struct{} // holds one value when the bots' retention may have changed
+	addresses        *addresses
+	guessed          chan string   // bots whose secrets are guessed
+	retentionChanged chan struct{} // holds one value when the bots' retention may have changed
 }
 
-// Config is what an app needs.
+// Config says what a server runs with.
 type Config struct {
 	DSN         string
 	Bots        map[string]config.Bot
@@ -83,16 +83,16 @@ type Config struct {
 	Log         *slog.Logger
 	Tracing     telemetry.TracingConfig
 	Version     string           // of this release
-	BotsFile    string           // is followed, when given
+	BotsFile    string           // followed when not empty
 	Hangup      <-chan os.Signal // asks for the bots file to be read again
-	VerifyEvery time.Duration    // 0 is verifyEvery
-	Analysts    time.Duration    // 0 is analystsEvery
-	Operators   net.Listener     // of their API; nil is none
-	Notice      time.Duration    // see app.notice
-	Only        Part             // of the work; "" is all of it
-	Ops         net.Listener     // of /metrics, in plain HTTP; nil is the webhook's, for this machine alone
+	VerifyEvery time.Duration    // 0 means verifyEvery
+	Analysts    time.Duration    // 0 means analystsEvery
+	Operators   net.Listener     // of the operators' API; nil means none
+	Notice      time.Duration    // see untilNoticed
+	Only        Part             // a part of the work; "" means all
+	Ops         net.Listener     // of /metrics, plain HTTP; nil: on the webhook's listener, for local requests only
 
-	Now         func() time.Time // nil is the clock; what is leased goes by the database's
+	Now         func() time.Time // nil means clock.Now; leases follow the database's clock
 	TimersEvery time.Duration    // see commands.Timekeeper
 }
 
@@ -100,7 +100,7 @@ const (
 	// The webhook's time limits: Telegram sends a whole update at once.
 	HeaderTimeout  = 5 * time.Second
 	RequestTimeout = 15 * time.Second
-	// answerTimeout leaves time to answer who used all of it.
+	// answerTimeout leaves time to answer a request that used all of RequestTimeout.
 	answerTimeout = RequestTimeout + 5*time.Second
 	idleTimeout   = 2 * time.Minute
 	// maxHeader holds the secret, some 300 bytes, with room for a proxy's own.
@@ -109,24 +109,25 @@ const (
 	readyTimeout = 2 * time.Second
 	// stopTimeout bounds the end of requests in flight.
 	stopTimeout = 5 * time.Second
-	// takeOverEvery is how often leases that ran out are looked for, and long lanes.
-	takeOverEvery = time.Second
-	// ProjectEvery is how far apart a projection's pages are when there is little to
-	// do: a person who looks at a table does not see 10 ms, the webhook's answer would.
+	// recoverEvery is how often expired leases are recovered, and deliveries behind a long
+	// ordering key deferred: a crashed worker delays a customer by a second more.
+	recoverEvery = time.Second
+	// ProjectEvery is the pause between two pages of a projection when there is little to do:
+	// nobody who reads a table notices 10 ms, while the webhook would answer later.
 	ProjectEvery = 10 * time.Millisecond
-	// analystsEvery is the same for the tables of analysts, who ask about days: fewer and
-	// larger pages leave the processor to what customers wait for.
+	// analystsEvery is the same for the analysts' tables, which are queried by the day: fewer
+	// and larger pages leave processor time to the answers that customers wait for.
 	analystsEvery = 250 * time.Millisecond
-	// watchEvery is how often the oldest open write is looked for, and tooOld
-	// the age at which it is named: ours are open for milliseconds.
+	// watchEvery is how often the oldest open write transaction is read, and tooOld the age
+	// at which it is logged: our own are open for milliseconds.
 	watchEvery = 5 * time.Second
 	tooOld     = 5 * time.Second
 )
 
 // Run serves until it is asked to stop, then stops in the order in which work flows: no new
 // updates, then what was received is finished, then the database is left.
-func (a *Server) Run(asked context.Context) error {
-	ctx, cancel := a.notice(asked)
+func (s *Server) Run(asked context.Context) error {
+	ctx, cancel := s.untilNoticed(asked)
 	defer cancel(nil)
 	var parts sync.WaitGroup
 	part := func(name string, f func() error) {
@@ -137,43 +138,43 @@ func (a *Server) Run(asked context.Context) error {
 		})
 	}
 	part("webhook", func() error {
-		if err := a.server.Serve(a.Listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
-	part("operators", func() error { return a.people.serve(ctx) })
-	part("operations", func() error { return a.ops.serve(ctx) })
-	if a.config.Only.works() {
-		part("router", func() error { return a.Router.Run(ctx) })
-		parts.Go(func() { a.takeOver(ctx) })
-		parts.Go(func() { a.time.Run(ctx) })
-		parts.Go(func() { a.watchFlow(ctx) })
-		parts.Go(func() { a.renewTables(ctx) })
-		parts.Go(func() { a.verifyTables(ctx) })
-		parts.Go(func() { a.retain(ctx) })
+	part("operators", func() error { return s.operators.serve(ctx) })
+	part("operations", func() error { return s.ops.serve(ctx) })
+	if s.config.Only.works() {
+		part("router", func() error { return s.Router.Run(ctx) })
+		parts.Go(func() { s.recoverLeases(ctx) })
+		parts.Go(func() { s.timekeeper.Run(ctx) })
+		parts.Go(func() { s.watchSuspensions(ctx) })
+		parts.Go(func() { s.renewTables(ctx) })
+		parts.Go(func() { s.verifyTables(ctx) })
+		parts.Go(func() { s.runRetention(ctx) })
 	}
-	for _, b := range a.Bots.All() {
-		a.accompany(ctx, b)
+	for _, b := range s.Bots.All() {
+		s.runBot(ctx, b)
 	}
-	parts.Go(func() { a.Store.RunNotifier(ctx, a.log) })
-	parts.Go(func() { a.watch(ctx) })
-	parts.Go(func() { a.followBotsFile(ctx) })
-	parts.Go(func() { a.addresses.follow(ctx) })
-	parts.Go(func() { a.counterAttacks(ctx) })
-	parts.Go(func() { a.guard.Run(ctx) })
-	parts.Go(func() { a.renewCertificate(ctx) })
-	parts.Go(func() { a.measure(ctx) })
+	parts.Go(func() { s.Store.RunNotifier(ctx, s.log) })
+	parts.Go(func() { s.watchOldestWriter(ctx) })
+	parts.Go(func() { s.followBotsFile(ctx) })
+	parts.Go(func() { s.addresses.follow(ctx) })
+	parts.Go(func() { s.rotateGuessedSecrets(ctx) })
+	parts.Go(func() { s.guard.Run(ctx) })
+	parts.Go(func() { s.renewCertificate(ctx) })
+	parts.Go(func() { s.runMeasurements(ctx) })
 
 	<-ctx.Done()
-	a.Stopping.Store(true) // also when a part failed
+	s.Stopping.Store(true) // also when a part failed
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer done()
-	if err := errors.Join(a.server.Shutdown(stop), a.people.stop(stop), a.ops.stop(stop)); err != nil {
-		a.log.Warn("requests interrupted: they did not end in time", "error", err)
+	if err := errors.Join(s.server.Shutdown(stop), s.operators.stop(stop), s.ops.stop(stop)); err != nil {
+		s.log.Warn("requests interrupted: they did not end in time", "error", err)
 	}
 	parts.Wait()
-	a.Close()
+	s.Close()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -196,111 +197,111 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		c.Now = clock.Now
 	}
 	host, _ := os.Hostname()
-	a := &Server{
-		log:      c.Log,
-		metrics:  telemetry.NewMetrics(),
-		owner:    fmt.Sprintf("%s/%d", host, os.Getpid()),
-		verify:   cmp.Or(c.VerifyEvery, verifyEvery),
-		analysts: cmp.Or(c.Analysts, analystsEvery),
-		api:      c.TelegramURL,
-		config:   c,
-		attacks:  make(chan string, maxAttacks),
-		rekeep:   make(chan struct{}, 1),
-		now:      c.Now,
+	s := &Server{
+		log:              c.Log,
+		metrics:          telemetry.NewMetrics(),
+		owner:            fmt.Sprintf("%s/%d", host, os.Getpid()),
+		verify:           cmp.Or(c.VerifyEvery, verifyEvery),
+		analysts:         cmp.Or(c.Analysts, analystsEvery),
+		telegramURL:      c.TelegramURL,
+		config:           c,
+		guessed:          make(chan string, maxAttacks),
+		retentionChanged: make(chan struct{}, 1),
+		now:              c.Now,
 	}
 	defer func() {
 		if err != nil {
-			a.Close()
+			s.Close()
 		}
 	}()
-	if err := a.trace(ctx, c.Tracing); err != nil {
+	if err := s.startTracing(ctx, c.Tracing); err != nil {
 		return nil, err
 	}
-	if err := a.openLedger(ctx, c); err != nil {
+	if err := s.openLedger(ctx, c); err != nil {
 		return nil, err
 	}
-	if a.Router, err = bus.NewRouter(c.Log); err != nil {
+	if s.Router, err = bus.NewRouter(c.Log); err != nil {
 		return nil, err
 	}
-	a.show()
-	if err := a.protect(c); err != nil {
+	s.exposeState()
+	if err := s.guardListener(c); err != nil {
 		return nil, err
 	}
 	if c.Only.works() {
-		a.subscribe()
+		s.subscribe()
 	}
-	if a.addresses, err = newAddresses(ctx, webhooks.New(a.Store.DB), &a.Bots, a.log); err != nil {
+	if s.addresses, err = newAddresses(ctx, webhooks.New(s.Store.DB), &s.Bots, s.log); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Bots)) {
-		b, err := a.newBot(name, c.Bots[name], nil)
+		b, err := s.newBot(name, c.Bots[name], nil)
 		if err != nil {
 			return nil, fmt.Errorf("bot %s: %w", name, err)
 		}
-		a.enter(b)
+		s.addBot(b)
 	}
-	a.server = newHTTPServer(guard.Handler(a.farewell(a.tracing.Receive(a.routes(c)))), a.guard)
-	a.ops = a.newOpsServer(c)
-	if a.people, err = a.newOperatorServer(c); err != nil {
+	s.server = newHTTPServer(guard.Handler(s.closeWhenStopping(s.tracing.Receive(s.routes(c)))), s.guard)
+	s.ops = s.newOpsServer(c)
+	if s.operators, err = s.newOperatorServer(c); err != nil {
 		return nil, err
 	}
-	return a, nil
+	return s, nil
 }
 
 // openLedger connects to the database and builds what reads and writes the ledger.
-func (a *Server) openLedger(ctx context.Context, c Config) error {
+func (s *Server) openLedger(ctx context.Context, c Config) error {
 	db, err := postgres.Open(ctx, c.DSN, "chatledger")
 	if err != nil {
 		return err
 	}
-	a.outbox = outbox.New(db)
-	a.Store = eventstore.New(db, chat.NewCodec(), a.outbox)
-	a.Handler = commands.NewHandler(a.Store, commands.Config{Settings: &a.Bots, Observer: a})
-	a.requests = a.tracing.Handler(a.Handler)
-	a.time = &commands.Timekeeper{
-		Store: timers.New(db), Handler: a.Handler, Now: a.now, Every: c.TimersEvery, Log: c.Log,
+	s.outbox = outbox.New(db)
+	s.Store = eventstore.New(db, chat.NewCodec(), s.outbox)
+	s.Handler = commands.NewHandler(s.Store, commands.Config{Settings: &s.Bots, Observer: s})
+	s.requests = s.tracing.Handler(s.Handler)
+	s.timekeeper = &commands.Timekeeper{
+		Store: timers.New(db), Handler: s.Handler, Now: s.now, Every: c.TimersEvery, Log: c.Log,
 	}
-	a.flow = outbox.NewRateLimiter(db)
-	a.leases = bus.NewLeases(a.outbox, a.owner, c.Log)
-	a.patient = bus.NewLeases(a.outbox, a.owner, c.Log).For(llm.Lease)
+	s.limiter = outbox.NewRateLimiter(db)
+	s.leases = bus.NewLeases(s.outbox, s.owner, c.Log)
+	s.slowLeases = bus.NewLeases(s.outbox, s.owner, c.Log).For(llm.Lease)
 	return nil
 }
 
 // routes are the paths of the webhook's listener.
-func (a *Server) routes(c Config) http.Handler {
+func (s *Server) routes(c Config) http.Handler {
 	webhook := &telegram.Webhook{
-		Receivers: a.addresses, Handler: a.requests, Observer: a.metrics,
-		Quarantine: countedQuarantine{quarantine.New(a.Store.DB), a.metrics},
-		Guard:      a.guard, Now: a.now, Log: c.Log,
+		Receivers: s.addresses, Handler: s.requests, Observer: s.metrics,
+		Quarantine: countedQuarantine{quarantine.New(s.Store.DB), s.metrics},
+		Guard:      s.guard, Now: s.now, Log: c.Log,
 	}
 	routes := mux.NewRouter()
-	routes.MatcherFunc(a.probed).HandlerFunc(a.probe)
+	routes.MatcherFunc(s.isProbe).HandlerFunc(s.probe)
 	fromAllowed := routes.NewRoute().Subrouter()
-	fromAllowed.Use(a.guard.Allow)
+	fromAllowed.Use(s.guard.Allow)
 	if c.Only.receives() {
 		webhook.Routes(fromAllowed)
-		routes.HandleFunc("/zendesk/{bot}", a.serveZendesk)
+		routes.HandleFunc("/zendesk/{bot}", s.serveZendesk)
 	}
-	a.health(routes)
+	s.health(routes)
 	if c.Ops == nil {
-		routes.Handle("/metrics", guard.Local(a.metrics.Handler()))
+		routes.Handle("/metrics", guard.Local(s.metrics.Handler()))
 	}
 	return routes
 }
 
 // Close releases what New has opened. Run calls it at its end; a server that was never run
 // needs it.
-func (a *Server) Close() {
-	for _, b := range a.Bots.All() {
+func (s *Server) Close() {
+	for _, b := range s.Bots.All() {
 		b.wait()
 	}
-	if a.Handler != nil {
-		a.Handler.Close()
+	if s.Handler != nil {
+		s.Handler.Close()
 	}
-	if a.Store != nil {
-		a.Store.Close()
+	if s.Store != nil {
+		s.Store.Close()
 	}
-	if a.tracing != nil {
-		a.tracing.Close()
+	if s.tracing != nil {
+		s.tracing.Close()
 	}
 }

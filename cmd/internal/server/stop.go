@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Who stops a process while another goes on wants no request to fail. So /readyz says no
-// first, while updates are still taken in: whoever spreads them sees that, and each
-// connection is closed with the next answer on it. Only then is nobody let in any more,
-// what is in hand is finished, and groups and deliveries are left to others.
+// When one of several processes is stopped, no request should fail. So /readyz fails first while
+// updates are still received: a balancer stops sending, and each connection is closed with the
+// next answer on it. Then the listeners close, requests in progress end, and other processes take
+// over the consumer groups and the deliveries.
 
-// notice returns a context that ends some time after the other, which is when the app is
-// unready; or at once, when a part of the app fails.
-func (a *Server) notice(asked context.Context) (context.Context, context.CancelCauseFunc) {
+// untilNoticed returns a context that ends Config.Notice after asked, when balancers have noticed
+// that the server is not ready; or at once, when a part of the server fails.
+func (s *Server) untilNoticed(asked context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(asked))
 	context.AfterFunc(asked, func() {
-		a.Stopping.Store(true)
+		s.Stopping.Store(true)
 		select {
-		case <-time.After(a.config.Notice):
+		case <-time.After(s.config.Notice):
 		case <-ctx.Done():
 		}
 		cancel(context.Cause(asked))
@@ -26,11 +26,11 @@ func (a *Server) notice(asked context.Context) (context.Context, context.CancelC
 	return ctx, cancel
 }
 
-// farewell closes connections, each after an answer, while the app is stopping: one that
-// is only idle might just be used again.
-func (a *Server) farewell(next http.Handler) http.Handler {
+// closeWhenStopping closes each connection after its next answer while the server is stopping. An
+// idle connection stays open, because its next request may already be on its way.
+func (s *Server) closeWhenStopping(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a.Stopping.Load() {
+		if s.Stopping.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

@@ -22,13 +22,13 @@ const (
 	verifySample = 20
 )
 
-// renewTables builds the tables that an older version of their projection made, one
-// after the other, while processes of that version go on with the old ones. It is done
-// when each was ours once: an operator who rolls one back afterwards is not overruled.
-func (a *Server) renewTables(ctx context.Context) {
+// renewTables rebuilds, one after the other, the tables of an older version of their projection;
+// processes of that version continue with the old tables meanwhile. It returns when each table had
+// this version once, so that it does not undo a later rollback by an operator.
+func (s *Server) renewTables(ctx context.Context) {
 	pending := projections.All()
 	for {
-		pending = slices.DeleteFunc(pending, func(p projections.Projection) bool { return a.renew(ctx, p) })
+		pending = slices.DeleteFunc(pending, func(p projections.Projection) bool { return s.renew(ctx, p) })
 		if len(pending) == 0 {
 			return
 		}
@@ -38,16 +38,16 @@ func (a *Server) renewTables(ctx context.Context) {
 	}
 }
 
-// renew builds one table if need be, and tells whether it is ours now, or a newer program's.
-func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
-	log := a.log.With("table", p.Name(), "version", p.Version())
-	conn, err := a.Store.Session(ctx, "rebuild")
+// renew rebuilds a table if necessary. It reports whether the table has this version or a newer one.
+func (s *Server) renew(ctx context.Context, p projections.Projection) bool {
+	log := s.log.With("table", p.Name(), "version", p.Version())
+	conn, err := s.Store.Session(ctx, "rebuild")
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
 		var done rebuild.Result
 		var renewed bool
-		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: a.Store}, p,
-			func(at rebuild.Progress) { a.metrics.Rebuilding(p.Name(), at.Done, at.Total) })
+		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: s.Store}, p,
+			func(at rebuild.Progress) { s.metrics.Rebuilding(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
 			log.Info("table rebuilt for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
 		}
@@ -55,35 +55,35 @@ func (a *Server) renew(ctx context.Context, p projections.Projection) bool {
 	if err != nil && ctx.Err() == nil {
 		level := slog.LevelError
 		if errors.Is(err, rebuild.ErrBusy) {
-			level = slog.LevelInfo // another process is at it
+			level = slog.LevelInfo // another process rebuilds it
 		}
 		log.Log(ctx, level, "cannot rebuild a table for a new version of its projection; retrying", "error", err)
 	}
 	return err == nil
 }
 
-// verifyTables compares a few rows now and then with what the events lead to.
-func (a *Server) verifyTables(ctx context.Context) {
-	wait.Every(ctx, a.verify, func() {
-		conn, err := a.Store.Pool().Acquire(ctx)
+// verifyTables periodically compares a sample of rows with their events.
+func (s *Server) verifyTables(ctx context.Context) {
+	wait.Every(ctx, s.verify, func() {
+		conn, err := s.Store.Pool().Acquire(ctx)
 		if err != nil {
-			return // the database is away, and others say so
+			return // the database is unreachable, which others log
 		}
 		defer conn.Release()
 		for _, p := range projections.All() {
-			v, err := rebuild.VerifySample(ctx, conn.Conn(), eventstore.Ledger{Store: a.Store}, p, verifySample)
+			v, err := rebuild.VerifySample(ctx, conn.Conn(), eventstore.Ledger{Store: s.Store}, p, verifySample)
 			switch {
 			case errors.As(err, new(rebuild.VersionError)):
 				continue // other programs verify their tables themselves
 			case err != nil:
 				if ctx.Err() == nil {
-					a.log.Error("cannot verify a table", "table", p.Name(), "error", err)
+					s.log.Error("cannot verify a table", "table", p.Name(), "error", err)
 				}
 				continue
 			case v.First != nil:
-				a.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`", "divergence", v.First)
+				s.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`", "divergence", v.First)
 			}
-			a.metrics.Verified(p.Name(), v.Rows, v.First != nil)
+			s.metrics.Verified(p.Name(), v.Rows, v.First != nil)
 		}
 	})
 }

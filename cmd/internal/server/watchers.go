@@ -9,63 +9,63 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// takeOver frees what dead workers held, and keeps long lanes out of the way of others.
-func (a *Server) takeOver(ctx context.Context) {
-	wait.Every(ctx, takeOverEvery, func() {
-		n, err := a.outbox.ReclaimExpired(ctx)
+// recoverLeases recovers expired leases, and defers the deliveries behind a long ordering key.
+func (s *Server) recoverLeases(ctx context.Context) {
+	wait.Every(ctx, recoverEvery, func() {
+		n, err := s.outbox.ReclaimExpired(ctx)
 		if n > 0 {
-			a.log.Warn("deliveries with expired leases reclaimed", "deliveries", n)
+			s.log.Warn("deliveries with expired leases reclaimed", "deliveries", n)
 		}
 		if err == nil {
-			err = a.outbox.ResumeDue(ctx)
+			err = s.outbox.ResumeDue(ctx)
 		}
 		if err == nil {
-			err = a.outbox.DeferFollowers(ctx)
+			err = s.outbox.DeferFollowers(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			a.log.Error("cannot recover expired leases", "error", err)
+			s.log.Error("cannot recover expired leases", "error", err)
 		}
 	})
 }
 
-// watch names who holds the consumers back with a transaction left open.
-func (a *Server) watch(ctx context.Context) {
+// watchOldestWriter logs a write transaction that stays open: it holds all consumers back.
+func (s *Server) watchOldestWriter(ctx context.Context) {
 	wait.Every(ctx, watchEvery, func() {
-		w, _, err := health.Of(a.Store.DB).OldestWriter(ctx)
+		w, _, err := health.Of(s.Store.DB).OldestWriter(ctx)
 		if err != nil {
-			return // the database is away, and others say so
+			return // the database is unreachable, which others log
 		}
-		if a.metrics.OldestWrite(w.Age); w.Age > tooOld {
-			a.log.Warn("an open write transaction holds all consumers back: end it, or run pg_terminate_backend(pid)",
+		if s.metrics.OldestWrite(w.Age); w.Age > tooOld {
+			s.log.Warn("an open write transaction holds all consumers back: end it, or run pg_terminate_backend(pid)",
 				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
 		}
 	})
 }
 
-// watchFlow tells when a bot may not call Telegram, and when it may again, and clears
-// away the limits of chats that have been quiet.
-func (a *Server) watchFlow(ctx context.Context) {
+// watchSuspensions logs when a bot is suspended from calling Telegram and when that ends. It
+// also deletes expired rate limits.
+func (s *Server) watchSuspensions(ctx context.Context) {
 	known := map[string]commands.Permit{}
 	wait.Every(ctx, watchEvery, func() {
-		stopped, err := a.flow.Suspended(ctx)
+		suspended, err := s.limiter.Suspended(ctx)
 		if err == nil {
-			_, err = a.flow.DeleteExpired(ctx)
+			_, err = s.limiter.DeleteExpired(ctx)
 		}
 		if err != nil {
-			return // the database is away, and others say so
+			return // the database is unreachable, which others log
 		}
 		for bot, why := range known {
-			if stopped[bot].Cause != why.Cause {
-				a.metrics.Suspended(bot, string(why.Cause), false)
-				a.log.Info("the bot may call Telegram again", "bot", bot)
+			if suspended[bot].Cause != why.Cause {
+				s.metrics.Suspended(bot, string(why.Cause), false)
+				s.log.Info("the bot may call Telegram again", "bot", bot)
 			}
 		}
-		for bot, why := range stopped {
+		for bot, why := range suspended {
 			if known[bot].Cause != why.Cause {
-				a.metrics.Suspended(bot, string(why.Cause), true)
-				a.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause)
+				s.metrics.Suspended(bot, string(why.Cause), true)
+				s.log.Error("the bot may not call Telegram; what it has to send waits", "bot", bot, "cause", why.Cause)
 			}
 		}
-		known = stopped
+		known = suspended
 	})
 }

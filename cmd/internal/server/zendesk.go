@@ -22,12 +22,12 @@ import (
 )
 
 // zendeskClient reaches the account, within the limit that all processes share.
-func (a *Server) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
+func (s *Server) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
 	address, err := url.Parse(z.URL)
 	if err != nil {
 		return nil, err
 	}
-	quota := delivery.Quota{Limits: a.flow, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: a.log}
+	quota := delivery.Quota{Limits: s.limiter, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: s.log}
 	return zendesk.NewClient(zendesk.Account{URL: z.URL, Email: z.Email, Token: z.Token, Limit: quota})
 }
 
@@ -40,14 +40,14 @@ func (f *fleet) desk(bot string) string {
 }
 
 // newZendeskWebhook returns the webhook that receives what agents do to a bot's tickets.
-func (a *Server) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.Webhook {
+func (s *Server) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.Webhook {
 	receiver := zendeskReceiver{
-		bot: bot, source: "zendesk:" + bot, handler: a.requests, metrics: a.metrics, now: a.now,
-		quarantine: countedQuarantine{quarantine.New(a.Store.DB), a.metrics},
+		bot: bot, source: "zendesk:" + bot, handler: s.requests, metrics: s.metrics, now: s.now,
+		quarantine: countedQuarantine{quarantine.New(s.Store.DB), s.metrics},
 	}
-	a.metrics.Source(receiver.source)
+	s.metrics.Source(receiver.source)
 	return &zendesk.Webhook{
-		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: a.guard, Log: a.log,
+		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: s.guard, Log: s.log,
 		Now: time.Now, // Zendesk signs with its own clock
 	}
 }
@@ -103,12 +103,12 @@ var agentActs = map[zendesk.EventKind]chat.AgentAct{
 }
 
 // serveZendesk answers Zendesk's webhooks, each bot's at an address of its own.
-func (a *Server) serveZendesk(w http.ResponseWriter, r *http.Request) {
-	if b := a.Bots.All()[mux.Vars(r)["bot"]]; b != nil && b.zendesk != nil {
+func (s *Server) serveZendesk(w http.ResponseWriter, r *http.Request) {
+	if b := s.Bots.All()[mux.Vars(r)["bot"]]; b != nil && b.zendesk != nil {
 		b.zendesk.ServeHTTP(w, r)
 		return
 	}
-	if wait := a.guard.Failed(r, ""); wait > 0 {
+	if wait := s.guard.Failed(r, ""); wait > 0 {
 		w.Header().Set("Retry-After", guard.Seconds(wait))
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
