@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"reflect"
 	"sync"
@@ -12,10 +13,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/certificates"
 	"github.com/chatledger/chatledger/adapters/crm"
 	"github.com/chatledger/chatledger/adapters/delivery"
+	"github.com/chatledger/chatledger/adapters/guard"
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/llm"
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
+	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
@@ -73,12 +78,32 @@ func (f *fleet) put(name string, b *bot) {
 	f.byName.Store(&all)
 }
 
-// newBot builds a bot. An error names the field of the settings that is wrong. Knowledge that has
+// botFactory builds bots from what they share.
+type botFactory struct {
+	telegramURL string
+	db          *postgres.DB
+	outbox      *outbox.Store
+	limiter     *outbox.RateLimiter
+	leases      *bus.Leases
+	slowLeases  *bus.Leases
+	handler     *commands.Handler
+	requests    telemetry.RequestHandler // handler, traced
+	guard       *guard.Guard
+	metrics     *telemetry.Metrics
+	tracing     *telemetry.Tracing
+	now         func() time.Time
+	log         *slog.Logger
+}
+
+// build builds a bot. An error names the field of the settings that is wrong. Knowledge that has
 // not changed is taken from the former bot of that name, if there is one: reading it is slow.
-func (s *Server) newBot(name string, config config.Bot, former *bot) (*bot, error) {
-	b := &bot{name: name, config: config, breakers: map[string]func() string{}, Typing: map[domain.DeliveryKind]*delivery.Typing{},
-		destinations: map[string]*bus.Leases{"telegram:" + name: s.leases, "orders:" + name: s.leases}}
-	if err := s.connect(b, former); err != nil {
+func (f *botFactory) build(name string, config config.Bot, former *bot) (*bot, error) {
+	b := &bot{
+		name: name, config: config, breakers: map[string]func() string{},
+		Typing:       map[domain.DeliveryKind]*delivery.Typing{},
+		destinations: map[string]*bus.Leases{"telegram:" + name: f.leases, "orders:" + name: f.leases},
+	}
+	if err := f.connect(b, former); err != nil {
 		b.wait()
 		return nil, err
 	}
@@ -86,25 +111,29 @@ func (s *Server) newBot(name string, config config.Bot, former *bot) (*bot, erro
 }
 
 // connect builds a bot's clients and senders.
-func (s *Server) connect(b *bot, former *bot) (err error) {
+func (f *botFactory) connect(b *bot, former *bot) (err error) {
 	var known *dialog.Knowledge
 	if former != nil && former.config.Knowledge == b.config.Knowledge && former.config.Language == b.config.Language {
 		known = former.library.Of(b.name)
-	} else if known, err = b.config.ReadKnowledge(s.log); err != nil {
+	} else if known, err = b.config.ReadKnowledge(f.log); err != nil {
 		return err
 	}
 	b.library = knowledge.NewLibrary(map[string]*dialog.Knowledge{b.name: known})
-	if b.client, err = telegram.NewClient(s.telegramURL, b.config.Token); err != nil {
+	if b.client, err = telegram.NewClient(f.telegramURL, b.config.Token); err != nil {
 		return err
 	}
-	b.client.Through(s.tracing.Transport)
-	paced := &delivery.Paced{Sender: telegram.Clients{b.name: b.client}, Limits: s.limiter, Chats: s.Handler, Log: s.log}
+	b.client.Through(f.tracing.Transport)
+	paced := &delivery.Paced{
+		Sender: telegram.Clients{b.name: b.client}, Limits: f.limiter, Chats: f.handler, Log: f.log,
+	}
 	paced.Add(b.name, b.config.Limits())
 	b.worker = &delivery.Worker{
-		Now:      s.now,
-		Senders:  map[domain.DeliveryKind]delivery.Sender{domain.KindSendMessage: paced, domain.KindAnswerButton: paced},
-		Policies: b, Outbox: s.outbox, Handler: s.requests, Log: s.log,
-		Observer: deliveryObserver{s.metrics, s.tracing},
+		Now: f.now,
+		Senders: map[domain.DeliveryKind]delivery.Sender{
+			domain.KindSendMessage: paced, domain.KindAnswerButton: paced,
+		},
+		Policies: b, Outbox: f.outbox, Handler: f.requests, Log: f.log,
+		Observer: deliveryObserver{f.metrics, f.tracing},
 	}
 	var shop crm.Shop
 	if b.orders, err = b.config.ReadOrders(); err != nil {
@@ -115,18 +144,18 @@ func (s *Server) connect(b *bot, former *bot) (err error) {
 		if b.crm, err = crm.NewClient(c.URL, c.Token); err != nil {
 			return err
 		}
-		shop.CRM, b.crm.Batched = b.crm, s.metrics.Batch("crm:"+b.name)
-		b.crm.Through(s.tracing.Transport)
-		b.breakers["crm:"+b.name], b.destinations["crm:"+b.name] = b.crm.Breaker, s.leases
+		shop.CRM, b.crm.Batched = b.crm, f.metrics.Batch("crm:"+b.name)
+		b.crm.Through(f.tracing.Transport)
+		b.breakers["crm:"+b.name], b.destinations["crm:"+b.name] = b.crm.Breaker, f.leases
 	}
 	b.tools = shop.Has()
 	typing := func(asker delivery.Asker) *delivery.Typing {
 		return &delivery.Typing{Asker: asker, Indicator: paced}
 	}
 	for tool := range dialog.Toolbox {
-		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: s.now})
+		b.Typing[chat.KindOf(tool)] = typing(crm.Tools{Shops: map[string]crm.Shop{b.name: shop}, Now: f.now})
 	}
-	if err := s.addModel(b, typing); err != nil {
+	if err := f.addModel(b, typing); err != nil {
 		return err
 	}
 	for kind, sender := range b.Typing {
@@ -134,12 +163,12 @@ func (s *Server) connect(b *bot, former *bot) (err error) {
 	}
 	desks := zendesk.Clients{}
 	if z := b.config.Zendesk; z != nil {
-		if desks[b.name], err = s.zendeskClient(z); err != nil {
+		if desks[b.name], err = f.zendeskClient(z); err != nil {
 			return err
 		}
-		desks[b.name].Through(s.tracing.Transport)
-		b.zendesk = s.newZendeskWebhook(b.name, z)
-		b.breakers["zendesk:"+b.name], b.destinations["zendesk:"+b.name] = desks[b.name].Breaker, s.leases
+		desks[b.name].Through(f.tracing.Transport)
+		b.zendesk = f.newZendeskWebhook(b.name, z)
+		b.breakers["zendesk:"+b.name], b.destinations["zendesk:"+b.name] = desks[b.name].Breaker, f.leases
 	}
 	for _, kind := range config.ZendeskKinds {
 		b.worker.Senders[kind] = desks
@@ -218,17 +247,19 @@ func (s *Server) watchPublicCertificate(ctx context.Context, b *bot) {
 	if !b.config.Secure() {
 		return
 	}
-	said := ""
-	certificates.Watch(ctx, map[string]string{b.name: b.config.PublicURL}, func(bot string, notAfter time.Time, err error) {
+	logged := ""
+	watched := map[string]string{b.name: b.config.PublicURL}
+	certificates.Watch(ctx, watched, func(bot string, notAfter time.Time, err error) {
 		s.metrics.PublicCertificate(bot, notAfter, err == nil)
 		wrong := ""
 		if err != nil {
 			wrong = err.Error()
 		}
-		if wrong != said && err != nil {
-			s.log.Warn("the certificate at a bot's public address is invalid, or cannot be checked from here", "bot", bot, "error", err)
+		if wrong != logged && err != nil {
+			s.log.Warn("the certificate at a bot's public address is invalid, or cannot be checked from here",
+				"bot", bot, "error", err)
 		}
-		said = wrong
+		logged = wrong
 	})
 }
 

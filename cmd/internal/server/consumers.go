@@ -43,7 +43,8 @@ func (s *Server) subscribe() {
 		lead := func(ctx context.Context, table string) (bus.Reader, error) {
 			return s.Store.SubscribeTable(ctx, table, p.Version(), s.log)
 		}
-		s.Router.Follow(bus.NewLog(p.Name(), lead, s.log, s.pageCommitted).Linger(pause), s.tracing.Page(p.Name(), p.Apply))
+		feed := bus.NewLog(p.Name(), lead, s.log, s.pageCommitted).Linger(pause)
+		s.Router.Follow(feed, s.tracing.Page(p.Name(), p.Apply))
 	}
 	policies := responder{handler: s.requests, bots: &s.Bots, now: s.now}
 	s.Router.Follow(bus.NewLog(Responder, lead, s.log, s.pageCommitted), s.tracing.Page(Responder, policies.Apply))
@@ -101,7 +102,8 @@ func (w outboxWriter) Apply(ctx context.Context, tx pgx.Tx, page []domain.Record
 	}
 	for _, r := range page {
 		if e, ok := r.Event.(chat.ChatMigrated); ok {
-			if err := w.outbox.MoveOrderingKey(ctx, tx, r.Stream, domain.ChatStream(r.Stream.Bot(), e.To)); err != nil {
+			to := domain.ChatStream(r.Stream.Bot(), e.To)
+			if err := w.outbox.MoveOrderingKey(ctx, tx, r.Stream, to); err != nil {
 				return err
 			}
 		}

@@ -21,12 +21,15 @@ func (s *Server) followKnowledge(ctx context.Context, b *bot) {
 	if folder == "" {
 		return
 	}
-	knowledge.Watch(ctx, os.DirFS(folder), b.library.Of(b.name).Hash, learnEvery, config.ReadOptions(s.log), func(k *dialog.Knowledge, err error) {
+	options := config.ReadOptions(s.log)
+	hash := b.library.Of(b.name).Hash
+	knowledge.Watch(ctx, os.DirFS(folder), hash, learnEvery, options, func(k *dialog.Knowledge, err error) {
 		if err == nil {
 			k, err = b.config.Prefer(k)
 		}
 		if err != nil {
-			s.log.Error("knowledge rejected; keeping the previous knowledge", "bot", b.name, "folder", folder, "error", err)
+			s.log.Error("knowledge rejected; keeping the previous knowledge",
+				"bot", b.name, "folder", folder, "error", err)
 			return
 		}
 		b.library.Put(b.name, k)

@@ -7,8 +7,8 @@ import (
 )
 
 // addModel has the bot's worker ask its model, if it has one. The lease is longer than others'.
-func (s *Server) addModel(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
-	models := llm.Models{Clients: map[string]*llm.Client{}, Now: s.now}
+func (f *botFactory) addModel(b *bot, typing func(delivery.Asker) *delivery.Typing) (err error) {
+	models := llm.Models{Clients: map[string]*llm.Client{}, Now: f.now}
 	b.Typing[domain.KindAskModel] = typing(models)
 	if b.config.Model == nil {
 		return nil
@@ -16,8 +16,8 @@ func (s *Server) addModel(b *bot, typing func(delivery.Asker) *delivery.Typing) 
 	if b.model, err = llm.NewClient(b.config.Model.Config()); err != nil {
 		return err
 	}
-	b.model.Through(s.tracing.Transport)
+	b.model.Through(f.tracing.Transport)
 	models.Clients[b.name] = b.model
-	b.breakers["llm:"+b.name], b.destinations["llm:"+b.name] = b.model.Breaker, s.slowLeases
+	b.breakers["llm:"+b.name], b.destinations["llm:"+b.name] = b.model.Breaker, f.slowLeases
 	return nil
 }

@@ -30,7 +30,9 @@ func (s *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	side := &sideServer{guard: guard.New(guard.Config{Rules: operatorRules(rules), Log: c.Log, Observer: guardObserver{s}})}
+	side := &sideServer{
+		guard: guard.New(guard.Config{Rules: operatorRules(rules), Log: c.Log, Observer: guardObserver{s}}),
+	}
 	if side.listener = side.guard.Listener(c.Operators); s.tls != nil {
 		side.listener = tls.NewListener(side.listener, s.tls.TLS())
 	}
@@ -81,6 +83,8 @@ func (l ledger) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.U
 }
 
 // Events implements operators.Ledger.
-func (l ledger) Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+func (l ledger) Events(
+	ctx context.Context, stream domain.StreamID, after domain.Version, limit int,
+) ([]domain.Recorded, error) {
 	return l.ReadStream(ctx, l.Pool(), stream, after, limit)
 }

@@ -23,7 +23,8 @@ func (s *Server) isProbe(r *http.Request, _ *mux.RouteMatch) bool {
 	at, webhook := strings.CutPrefix(r.URL.Path, webhookPrefix)
 	name, _, _ := strings.Cut(at, "/")
 	b := s.Bots.All()[name]
-	return webhook && b != nil && hmac.Equal([]byte(r.Header.Get("Authorization")), []byte("Bearer "+b.config.ProbeKey()))
+	given := []byte(r.Header.Get("Authorization"))
+	return webhook && b != nil && hmac.Equal(given, []byte("Bearer "+b.config.ProbeKey()))
 }
 
 // probe answers with the release and the readiness.

@@ -130,9 +130,11 @@ func (s *Server) reload(ctx context.Context, file reading) error {
 	case s.retentionChanged <- struct{}{}:
 	default: // a pass is due already
 	}
-	s.log.Info("bots file reloaded", "file", s.config.BotsFile, "added", added, "changed", changed, "removed", removed, "server", applied)
+	s.log.Info("bots file reloaded", "file", s.config.BotsFile,
+		"added", added, "changed", changed, "removed", removed, "server", applied)
 	if len(later) > 0 {
-		s.log.Warn("restart serve to apply these server settings of the bots file", "file", s.config.BotsFile, "settings", later)
+		s.log.Warn("restart serve to apply these server settings of the bots file",
+			"file", s.config.BotsFile, "settings", later)
 	}
 	return nil
 }
@@ -146,7 +148,7 @@ func (s *Server) rebuild(file config.File) (map[string]*bot, error) {
 		if former != nil && former.same(file.Bots[name]) {
 			continue
 		}
-		b, err := s.newBot(name, file.Bots[name], former)
+		b, err := s.factory.build(name, file.Bots[name], former)
 		if err != nil {
 			return fresh, file.Mistake("bot "+name+": ", err, "bots", name)
 		}

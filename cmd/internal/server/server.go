@@ -55,6 +55,7 @@ type Server struct {
 	outbox      *outbox.Store
 	limiter     *outbox.RateLimiter
 	Bots        fleet
+	factory     *botFactory
 	leases      *bus.Leases
 	slowLeases  *bus.Leases // longer ones, for calls of a language model
 	telegramURL string      // address of the Bot API server
@@ -190,7 +191,8 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if version != schema.Latest() {
-		return nil, fmt.Errorf("the database schema is at version %d and this program needs %d: run `chatledger migrate`",
+		return nil, fmt.Errorf(
+			"the database schema is at version %d and this program needs %d: run `chatledger migrate`",
 			version, schema.Latest())
 	}
 	if c.Now == nil {
@@ -233,8 +235,13 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.addresses, err = newAddresses(ctx, webhooks.New(s.Store.DB), &s.Bots, s.log); err != nil {
 		return nil, err
 	}
+	s.factory = &botFactory{
+		telegramURL: c.TelegramURL, db: s.Store.DB, outbox: s.outbox, limiter: s.limiter,
+		leases: s.leases, slowLeases: s.slowLeases, handler: s.Handler, requests: s.requests,
+		guard: s.guard, metrics: s.metrics, tracing: s.tracing, now: s.now, log: s.log,
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Bots)) {
-		b, err := s.newBot(name, c.Bots[name], nil)
+		b, err := s.factory.build(name, c.Bots[name], nil)
 		if err != nil {
 			return nil, fmt.Errorf("bot %s: %w", name, err)
 		}

@@ -37,7 +37,8 @@ func TestNew_FailsLate_ReleasesEverything(t *testing.T) {
 	broken := bot
 	broken.Knowledge = "/no/such/folder"
 	c := Config{
-		DSN: dsn, Listener: listener, TelegramURL: "http://127.0.0.1:1", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		DSN: dsn, Listener: listener, TelegramURL: "http://127.0.0.1:1",
+		Log:  slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Bots: map[string]config.Bot{"a": bot, "z": broken},
 	}
 	fails := func() {
@@ -52,7 +53,8 @@ func TestNew_FailsLate_ReleasesEverything(t *testing.T) {
 	fails()
 	left := 0
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		const others = `select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+		const others = `
+			select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
 		if err := conn.QueryRow(t.Context(), others).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
@@ -62,5 +64,6 @@ func TestNew_FailsLate_ReleasesEverything(t *testing.T) {
 	}
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
-	t.Errorf("%d connections are open, %d goroutines run (%d before)\n%s", left, runtime.NumGoroutine(), before, stacks)
+	t.Errorf("%d connections are open, %d goroutines run (%d before)\n%s",
+		left, runtime.NumGoroutine(), before, stacks)
 }

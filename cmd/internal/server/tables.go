@@ -49,7 +49,8 @@ func (s *Server) renew(ctx context.Context, p projections.Projection) bool {
 		done, renewed, err = rebuild.IfOutdated(ctx, conn, eventstore.Ledger{Store: s.Store}, p,
 			func(at rebuild.Progress) { s.metrics.Rebuilding(p.Name(), at.Done, at.Total) })
 		if err == nil && renewed {
-			log.Info("table rebuilt for a new version of its projection", "events", done.Events, "rows", done.Rows, "took", done.Took)
+			log.Info("table rebuilt for a new version of its projection",
+				"events", done.Events, "rows", done.Rows, "took", done.Took)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -81,7 +82,8 @@ func (s *Server) verifyTables(ctx context.Context) {
 				}
 				continue
 			case v.First != nil:
-				s.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`", "divergence", v.First)
+				s.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`",
+					"divergence", v.First)
 			}
 			s.metrics.Verified(p.Name(), v.Rows, v.First != nil)
 		}

@@ -37,7 +37,8 @@ func (s *Server) watchOldestWriter(ctx context.Context) {
 		}
 		if s.metrics.OldestWrite(w.Age); w.Age > tooOld {
 			s.log.Warn("an open write transaction holds all consumers back: end it, or run pg_terminate_backend(pid)",
-				"pid", w.PID, "application", w.Application, "user", w.User, "state", w.State, "age", w.Age.Round(time.Second))
+				"pid", w.PID, "application", w.Application, "user", w.User,
+				"state", w.State, "age", w.Age.Round(time.Second))
 		}
 	})
 }

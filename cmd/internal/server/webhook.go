@@ -22,13 +22,16 @@ func (s *Server) registerWebhook(ctx context.Context, b *bot) {
 	for ctx.Err() == nil {
 		_, left, err := s.Registrar().Set(ctx, b.name, b.config)
 		if err == nil && len(left) > 0 {
-			s.log.Warn("an interrupted move of the bot's webhook was ended; Telegram posts to the same address, the others expire", "bot", b.name, "addresses", len(left), "in", registrar.RotationOverlap)
+			s.log.Warn("an interrupted move of the bot's webhook was ended; "+
+				"Telegram posts to the same address, the others expire",
+				"bot", b.name, "addresses", len(left), "in", registrar.RotationOverlap)
 		}
 		if err == nil {
 			return
 		}
 		if ctx.Err() == nil {
-			s.log.Error("cannot register the bot's webhook; retrying in "+registerAgain.String(), "bot", b.name, "error", err)
+			s.log.Error("cannot register the bot's webhook; retrying in "+registerAgain.String(),
+				"bot", b.name, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,12 +55,17 @@ func (s *Server) rotateGuessedSecrets(ctx context.Context) {
 			if b == nil || !b.config.RotateOnAttack {
 				continue
 			}
-			m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: domain.ActorGuard, Overlap: registrar.RotationOverlap, Least: registrar.RotateAtMost}
+			m := registrar.Move{
+				Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: domain.ActorGuard,
+				Overlap: registrar.RotationOverlap, Least: registrar.RotateAtMost,
+			}
 			switch moved, err := s.Registrar().Move(ctx, name, b.config, m); {
 			case err != nil && ctx.Err() == nil:
-				s.log.Error("cannot rotate a webhook secret under attack: run `chatledger webhook rotate`", "bot", name, "error", err)
+				s.log.Error("cannot rotate a webhook secret under attack: run `chatledger webhook rotate`",
+					"bot", name, "error", err)
 			case moved:
-				s.log.Warn("webhook secret and address rotated; the old ones expire", "bot", name, "in", registrar.RotationOverlap)
+				s.log.Warn("webhook secret and address rotated; the old ones expire",
+					"bot", name, "in", registrar.RotationOverlap)
 			}
 		}
 	}

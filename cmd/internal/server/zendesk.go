@@ -22,12 +22,14 @@ import (
 )
 
 // zendeskClient reaches the account, within the limit that all processes share.
-func (s *Server) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
+func (f *botFactory) zendeskClient(z *config.Zendesk) (*zendesk.Client, error) {
 	address, err := url.Parse(z.URL)
 	if err != nil {
 		return nil, err
 	}
-	quota := delivery.Quota{Limits: s.limiter, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: s.log}
+	quota := delivery.Quota{
+		Limits: f.limiter, Account: domain.StreamID("zendesk:" + address.Host), PerMinute: *z.Rate, Log: f.log,
+	}
 	return zendesk.NewClient(zendesk.Account{URL: z.URL, Email: z.Email, Token: z.Token, Limit: quota})
 }
 
@@ -40,14 +42,14 @@ func (f *fleet) desk(bot string) string {
 }
 
 // newZendeskWebhook returns the webhook that receives what agents do to a bot's tickets.
-func (s *Server) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.Webhook {
+func (f *botFactory) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.Webhook {
 	receiver := zendeskReceiver{
-		bot: bot, source: "zendesk:" + bot, handler: s.requests, metrics: s.metrics, now: s.now,
-		quarantine: countedQuarantine{quarantine.New(s.Store.DB), s.metrics},
+		bot: bot, source: "zendesk:" + bot, handler: f.requests, metrics: f.metrics, now: f.now,
+		quarantine: countedQuarantine{quarantine.New(f.db), f.metrics},
 	}
-	s.metrics.Source(receiver.source)
+	f.metrics.Source(receiver.source)
 	return &zendesk.Webhook{
-		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: s.guard, Log: s.log,
+		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: f.guard, Log: f.log,
 		Now: time.Now, // Zendesk signs with its own clock
 	}
 }
