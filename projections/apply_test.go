@@ -49,7 +49,8 @@ func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
 				for _, h := range histories {
 					rows += compare(t, l, p, h.Stream)
 				}
-				if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.`+p.Name()); n != rows || int64(n) != v.Rows {
+				if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.`+p.Name()); n != rows ||
+					int64(n) != v.Rows {
 					t.Errorf("%s has %d rows, %d were verified, the histories fold to %d", p.Name(), n, v.Rows, rows)
 				}
 			}
@@ -87,7 +88,8 @@ func compare(t *testing.T, l *projectionstest.Ledger, p projections.Projection, 
 func TestAGapOrARepeatIsAnError(t *testing.T) {
 	t.Parallel()
 	record := func(version domain.Version, e domain.Event) domain.Recorded {
-		return domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(version)}, Stream: "chat-demo:1", Version: version,
+		return domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(version)},
+			Stream: "chat-demo:1", Version: version,
 			ID: uuid.New(), Event: e, OccurredAt: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}
 	}
 	opened := chat.TicketOpened{Ticket: "#1", Priority: "low"}
@@ -96,15 +98,22 @@ func TestAGapOrARepeatIsAnError(t *testing.T) {
 		pages [][]domain.Recorded
 		want  projections.GapError
 	}{
-		"a gap between pages": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened)}, {record(3, opened)}},
+		"a gap between pages": {projections.Conversations{},
+			[][]domain.Recorded{{record(1, opened)}, {record(3, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 1, Next: 3}},
-		"a gap within a page": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened), record(2, opened), record(4, opened)}},
+		"a gap within a page": {projections.Conversations{},
+			[][]domain.Recorded{{record(1, opened), record(2, opened), record(4, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 2, Next: 4}},
 		"a beginning that is missing": {projections.Conversations{}, [][]domain.Recorded{{record(2, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 0, Next: 2}},
 		"a repeat": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened)}, {record(1, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 1, Next: 1}},
-		"a repeat of a ticket's event": {projections.Tickets{}, [][]domain.Recorded{{record(1, opened), record(4, chat.TicketResolved{Ticket: "#1"})}, {record(4, chat.TicketResolved{Ticket: "#1"})}},
+		"a repeat of a ticket's event": {projections.Tickets{},
+			[][]domain.Recorded{
+				{record(1, opened), record(4, chat.TicketResolved{Ticket: "#1"})}, {
+					record(4, chat.TicketResolved{Ticket: "#1"}),
+				},
+			},
 			projections.GapError{Table: "tickets", Stream: "chat-demo:1", Has: 4, Next: 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,20 +155,29 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 		history []domain.Event
 		want    string // replies, awaiting, failed
 	}{
-		"on its way":                    {[]domain.Event{queued}, "0 1 0"},
-		"sent":                          {[]domain.Event{queued, succeeded}, "1 0 0"},
-		"failed":                        {[]domain.Event{queued, failed}, "0 0 1"},
-		"failed, then sent":             {[]domain.Event{queued, failed, retried("dead"), succeeded}, "1 0 0"},
-		"failed twice":                  {[]domain.Event{queued, failed, retried("dead"), failed}, "0 0 1"},
-		"failed, then skipped":          {[]domain.Event{queued, failed, skipped("dead")}, "0 0 1"},
-		"skipped before it was sent":    {[]domain.Event{queued, skipped("waiting")}, "0 0 1"},
-		"skipped, then sent":            {[]domain.Event{queued, skipped("waiting"), retried("skipped"), succeeded}, "1 0 0"},
-		"sent, and sent again":          {[]domain.Event{queued, succeeded, retried("done"), succeeded}, "2 0 0"},
-		"the answer to a button failed": {[]domain.Event{queued, chat.DeliveryFailed{Kind: domain.KindAnswerButton, Outcome: "dead"}, chat.DeliveryRetried{Kind: domain.KindAnswerButton, Was: "dead"}}, "0 1 0"},
+		"on its way":                 {[]domain.Event{queued}, "0 1 0"},
+		"sent":                       {[]domain.Event{queued, succeeded}, "1 0 0"},
+		"failed":                     {[]domain.Event{queued, failed}, "0 0 1"},
+		"failed, then sent":          {[]domain.Event{queued, failed, retried("dead"), succeeded}, "1 0 0"},
+		"failed twice":               {[]domain.Event{queued, failed, retried("dead"), failed}, "0 0 1"},
+		"failed, then skipped":       {[]domain.Event{queued, failed, skipped("dead")}, "0 0 1"},
+		"skipped before it was sent": {[]domain.Event{queued, skipped("waiting")}, "0 0 1"},
+		"skipped, then sent": {
+			[]domain.Event{queued, skipped("waiting"), retried("skipped"), succeeded}, "1 0 0",
+		},
+		"sent, and sent again": {[]domain.Event{queued, succeeded, retried("done"), succeeded}, "2 0 0"},
+		"the answer to a button failed": {
+			[]domain.Event{
+				queued, chat.DeliveryFailed{Kind: domain.KindAnswerButton, Outcome: "dead"}, chat.DeliveryRetried{
+					Kind: domain.KindAnswerButton, Was: "dead",
+				},
+			}, "0 1 0",
+		},
 	} {
 		var history []domain.Recorded
 		for i, event := range test.history {
-			history = append(history, domain.Recorded{Stream: "chat-demo:1", Version: domain.Version(i + 1), Event: event})
+			history = append(history,
+				domain.Recorded{Stream: "chat-demo:1", Version: domain.Version(i + 1), Event: event})
 		}
 		rows, err := projections.Fold(projections.Conversations{}, history)
 		if err != nil {
@@ -169,7 +187,8 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 		for _, column := range rows["chat-demo:1"] {
 			counts[column.Name] = column.Value
 		}
-		if got := fmt.Sprint(counts["replies"], counts["awaiting_delivery"], counts["failed_deliveries"]); got != test.want {
+		if got := fmt.Sprint(counts["replies"], counts["awaiting_delivery"],
+			counts["failed_deliveries"]); got != test.want {
 			t.Errorf("%s: replies, awaiting and failed are %s, want %s", name, got, test.want)
 		}
 	}
@@ -193,11 +212,13 @@ func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 		ticket(1, open),
 		ticket(2, open, chat.EscalateTicket{Priority: "urgent", At: at}),
 		ticket(3, open, chat.ResolveTicket{At: at}),
-		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"}),
+		ticket(4, open, chat.EscalateTicket{Priority: "urgent", At: at}, chat.AssignTicket{Assignee: "bo"},
+			chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "bo"}, Text: "hello"}),
 		ticket(5, open, chat.HandBack{}),
 	}, func(left int) int { return left })
 	l.Follow(t, projections.Tickets{}, func() int { return 100 })
-	got := projectionstest.Rows(t, l.Conn, `select ticket_id, priority, status, assignee, overdue from readmodel.ticket_queue`)
+	got := projectionstest.Rows(t, l.Conn,
+		`select ticket_id, priority, status, assignee, overdue from readmodel.ticket_queue`)
 	want := "(demo:2#1,urgent,open,,t)\n(demo:4#1,urgent,assigned,bo,f)\n(demo:1#1,normal,open,,f)"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -218,18 +239,42 @@ func TestATicketShowsWhatWasMissedAndWhen(t *testing.T) {
 		events []domain.Event
 		want   string // resolve_by, first_response_breached_at, resolution_breached_at, as hours
 	}{
-		"opened":          {[]domain.Event{opened}, "20 - -"},
-		"no reply":        {[]domain.Event{opened, late(chat.DueResponse, 1)}, "20 13 -"},
-		"not closed":      {[]domain.Event{opened, late(chat.DueResponse, 1), late(chat.DueResolution, 8)}, "20 13 20"},
-		"escalated":       {[]domain.Event{opened, late(chat.DueResponse, 1), escalated, late(chat.DueResponse, 3)}, "18 13 -"},
-		"closed":          {[]domain.Event{opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)}}, "20 13 -"},
-		"reopened":        {[]domain.Event{opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)}, chat.TicketReopened{Ticket: "#1", At: after(3), Due: after(4), Resolve: after(11)}}, "23 - -"},
-		"without an end":  {[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: "high", At: at, Due: after(1)}}, "- - -"},
-		"the second case": {[]domain.Event{opened, late(chat.DueResponse, 1), chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2", Priority: "high", At: after(2), Due: after(3), Resolve: after(10)}}, "20 13 -"},
+		"opened":   {[]domain.Event{opened}, "20 - -"},
+		"no reply": {[]domain.Event{opened, late(chat.DueResponse, 1)}, "20 13 -"},
+		"not closed": {
+			[]domain.Event{opened, late(chat.DueResponse, 1), late(chat.DueResolution, 8)}, "20 13 20",
+		},
+		"escalated": {
+			[]domain.Event{opened, late(chat.DueResponse, 1), escalated, late(chat.DueResponse, 3)}, "18 13 -",
+		},
+		"closed": {
+			[]domain.Event{opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)}},
+			"20 13 -",
+		},
+		"reopened": {
+			[]domain.Event{
+				opened, late(chat.DueResponse, 1), chat.TicketResolved{Ticket: "#1", At: after(2)},
+				chat.TicketReopened{Ticket: "#1", At: after(3), Due: after(4), Resolve: after(11)},
+			}, "23 - -",
+		},
+		"without an end": {
+			[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: "high", At: at, Due: after(1)}}, "- - -",
+		},
+		"the second case": {
+			[]domain.Event{
+				opened, late(chat.DueResponse, 1), chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{
+					Ticket: "#2", Priority: "high", At: after(2), Due: after(3), Resolve: after(10),
+				},
+			}, "20 13 -",
+		},
 	} {
 		var history []domain.Recorded
 		for i, e := range c.events {
-			history = append(history, domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(i + 1)}, Stream: "chat-demo:1", Version: domain.Version(i + 1), Event: e})
+			history = append(history,
+				domain.Recorded{
+					Position: domain.Position{Transaction: 9, Number: int64(i + 1)}, Stream: "chat-demo:1",
+					Version: domain.Version(i + 1), Event: e,
+				})
 		}
 		rows, err := projections.Fold(projections.Tickets{}, history)
 		if err != nil {
@@ -242,7 +287,8 @@ func TestATicketShowsWhatWasMissedAndWhen(t *testing.T) {
 				columns[column.Name] = text[11:13]
 			}
 		}
-		if got := columns["resolve_by"] + " " + columns["first_response_breached_at"] + " " + columns["resolution_breached_at"]; got != c.want {
+		if got := columns["resolve_by"] + " " + columns["first_response_breached_at"] + " " +
+			columns["resolution_breached_at"]; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
@@ -257,7 +303,11 @@ func TestATicketShowsHowItStandsAtTheOtherDesk(t *testing.T) {
 	happened := func(id uuid.UUID, events ...domain.Event) {
 		for _, e := range events {
 			n := domain.Version(len(history) + 1)
-			history = append(history, domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(n)}, Stream: "chat-demo:1", Version: n, ID: id, Event: e})
+			history = append(history,
+				domain.Recorded{
+					Position: domain.Position{Transaction: 9, Number: int64(n)}, Stream: "chat-demo:1", Version: n,
+					ID: id, Event: e,
+				})
 		}
 	}
 	stands := func(want string) {
@@ -286,7 +336,8 @@ func TestATicketShowsHowItStandsAtTheOtherDesk(t *testing.T) {
 	happened(second, chat.TicketReferred{Ticket: "#2", Desk: "zendesk"})
 	happened(uuid.New(), chat.DeliveryFailed{Delivery: first, Kind: domain.KindCreateTicket, Outcome: "dead"})
 	stands("failed <nil> pending <nil> ")
-	happened(uuid.New(), chat.TicketFiled{Delivery: second, Ticket: "#2", Number: "36"}, chat.DeliveryFailed{Delivery: uuid.New(), Kind: domain.KindAddComment, Outcome: "dead"})
+	happened(uuid.New(), chat.TicketFiled{Delivery: second, Ticket: "#2", Number: "36"},
+		chat.DeliveryFailed{Delivery: uuid.New(), Kind: domain.KindAddComment, Outcome: "dead"})
 	stands("failed <nil> filed 36 ")
 	happened(uuid.New(), chat.DeliveryRetried{Delivery: first, Kind: domain.KindCreateTicket})
 	stands("pending <nil> filed 36 ")

@@ -100,7 +100,8 @@ func (c *calendar) Take(r domain.Recorded) error {
 // following begins a chat's next day.
 func following(stream domain.StreamID, day time.Time, last *ChatDay) *ChatDay {
 	id, _ := stream.Chat()
-	d := &ChatDay{Key: string(stream) + "/" + day.Format(time.DateOnly), Stream: string(stream), Bot: stream.Bot(), ChatID: id, Day: day,
+	d := &ChatDay{Key: string(stream) + "/" + day.Format(time.DateOnly), Stream: string(stream), Bot: stream.Bot(),
+		ChatID: id, Day: day,
 		HandOvers: map[string]int64{}, FirstResponses: []float64{}, Resolutions: []float64{}}
 	if last != nil {
 		d.Known, d.Blocked, d.TicketSince, d.AwaitedSince = last.Known, last.Blocked, last.TicketSince, last.AwaitedSince
@@ -205,7 +206,8 @@ func (p ChatDays) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) 
 	calendars := map[string]*calendar{}
 	err := p.read(ctx, tx, calendars, `
 		select last.* from unnest($1::text[]) as chat, lateral (
-			select `+chatDays.names+` from chat_days where stream_id = chat order by day desc limit 1) last`, streamsOf(concerned))
+			select `+chatDays.names+` from chat_days where stream_id = chat order by day desc limit 1) last`,
+		streamsOf(concerned))
 	if err != nil {
 		return err
 	}
@@ -240,7 +242,8 @@ func (c *calendar) Rows() map[string]Row {
 // Rows implements Projection.
 func (p ChatDays) Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]Row, error) {
 	calendars := map[string]*calendar{}
-	if err := p.read(ctx, tx, calendars, `select `+chatDays.names+` from chat_days where stream_id = any($1)`, streams); err != nil {
+	if err := p.read(ctx, tx, calendars, `select `+chatDays.names+` from chat_days where stream_id = any($1)`,
+		streams); err != nil {
 		return nil, err
 	}
 	rows := map[string]Row{}

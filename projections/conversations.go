@@ -80,7 +80,10 @@ func (c *Conversation) Take(r domain.Recorded) error {
 		return GapError{"conversations", r.Stream, c.Version, r.Version}
 	}
 	if c.Version == 0 {
-		*c = Conversation{Stream: string(r.Stream), Bot: r.Stream.Bot(), Handler: handlerBot, Collected: map[string]string{}, CreatedAt: r.OccurredAt}
+		*c = Conversation{
+			Stream: string(r.Stream), Bot: r.Stream.Bot(), Handler: handlerBot, Collected: map[string]string{},
+			CreatedAt: r.OccurredAt,
+		}
 		if id, ok := r.Stream.Chat(); ok {
 			c.ChatID = &id
 		}

@@ -164,9 +164,17 @@ func (l *messageLog) take(r domain.Recorded) error {
 	case chat.MessageReceived:
 		return l.add(r, received(e))
 	case chat.MessageEdited:
-		return l.add(r, Message{Kind: "edit", SentAt: &e.EditedAt, TelegramID: &e.MessageID, WrittenBy: writer(e.From), Author: text(e.From.Name), Text: text(e.Text), Late: e.Late})
+		return l.add(r,
+			Message{
+				Kind: "edit", SentAt: &e.EditedAt, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
+				Author: text(e.From.Name), Text: text(e.Text), Late: e.Late,
+			})
 	case chat.ButtonPressed:
-		return l.add(r, Message{Kind: "button", TelegramID: &e.MessageID, WrittenBy: writer(e.From), Author: text(e.From.Name), Text: text(e.Data), Late: e.Late})
+		return l.add(r,
+			Message{
+				Kind: "button", TelegramID: &e.MessageID, WrittenBy: writer(e.From), Author: text(e.From.Name),
+				Text: text(e.Data), Late: e.Late,
+			})
 	case chat.ReplyQueued:
 		if err := l.answered(r, authorOf(e)); err != nil {
 			return err
@@ -179,7 +187,8 @@ func (l *messageLog) take(r domain.Recorded) error {
 		return nil
 	case chat.BacklogTaken:
 		if e.Intent != dialog.Waited { // nobody has it, so that it was answered
-			if err := l.each(r, l.unanswered(func(m *Message) bool { return m.Backlog }), func(m *Message) { m.answer(byRule, r.OccurredAt) }); err != nil {
+			if err := l.each(r, l.unanswered(func(m *Message) bool { return m.Backlog }),
+				func(m *Message) { m.answer(byRule, r.OccurredAt) }); err != nil {
 				return err
 			}
 		}
@@ -193,7 +202,8 @@ func (l *messageLog) take(r domain.Recorded) error {
 
 // received is a message that came; what else a row has is the same for all.
 func received(e chat.MessageReceived) Message {
-	m := Message{Kind: "text", SentAt: &e.Date, TelegramID: &e.MessageID, WrittenBy: writer(e.From), Author: text(e.From.Name), Text: text(e.Text),
+	m := Message{Kind: "text", SentAt: &e.Date, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
+		Author: text(e.From.Name), Text: text(e.Text),
 		OverLimit: e.OverLimit, Late: e.Late, AlbumPart: e.Continues}
 	if len(e.Media) > 0 {
 		m.Kind = clean(e.Media[0].Kind)
@@ -211,7 +221,8 @@ func writer(from chat.Sender) string {
 // queued is a message that is to be sent.
 func queued(r domain.Recorded, e chat.ReplyQueued) Message {
 	state := waiting
-	m := Message{ID: r.ID.String(), Direction: "out", Kind: "text", WrittenBy: authorOf(e), Author: text(e.Author.Name), Text: text(e.Text),
+	m := Message{ID: r.ID.String(), Direction: "out", Kind: "text", WrittenBy: authorOf(e),
+		Author: text(e.Author.Name), Text: text(e.Text),
 		Answers: text(about(r)), Delivery: &state}
 	if len(e.Media) > 0 {
 		m.Kind = clean(e.Media[0].Kind)
@@ -314,7 +325,8 @@ search:
 
 // unanswered are those of the last messages that wait for the same answer.
 func (l *messageLog) unanswered(same func(*Message) bool) []*Message {
-	return slices.DeleteFunc(slices.Clone(l.last()), func(m *Message) bool { return !same(m) || !m.unanswered() || m.HandedOver != nil })
+	return slices.DeleteFunc(slices.Clone(l.last()),
+		func(m *Message) bool { return !same(m) || !m.unanswered() || m.HandedOver != nil })
 }
 
 // handOver notes why a person was fetched at the message whose turn it was, which is not

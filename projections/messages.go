@@ -53,12 +53,14 @@ func (p Messages) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) 
 	}
 	// In the order of the feed, so that rows of one time lie together.
 	slices.SortFunc(changed, func(a, b *Message) int {
-		return cmp.Or(cmp.Compare(a.Position.Transaction, b.Position.Transaction), cmp.Compare(a.Position.Number, b.Position.Number), cmp.Compare(a.Number, b.Number))
+		return cmp.Or(cmp.Compare(a.Position.Transaction, b.Position.Transaction),
+			cmp.Compare(a.Position.Number, b.Position.Number), cmp.Compare(a.Number, b.Number))
 	})
 	// A row that is there already and is not of an earlier version was written before.
 	written, err := messages.write(ctx, tx, changed)
 	if old := int64(len(changed)) - written; err == nil && old > 0 {
-		const repeated = "messages: %d of a page were written already: the feed repeated an event; run `chatledger rebuild messages`"
+		const repeated = "messages: %d of a page were written already: the feed repeated an event; run `chatledger " +
+			"rebuild messages`"
 		err = fmt.Errorf(repeated, old)
 	}
 	return err
@@ -93,7 +95,8 @@ func (Messages) read(ctx context.Context, tx pgx.Tx, page []domain.Recorded) (ma
 		select `+messages.names+` from messages where message_id = any($1)
 		union all
 		select last.* from unnest($2::text[]) as chat, lateral (
-			select `+messages.names+` from messages where stream_id = chat and message_id <> all($1) order by number desc limit $3) last
+			select `+messages.names+
+		` from messages where stream_id = chat and message_id <> all($1) order by number desc limit $3) last
 		order by stream_id, number`, names, chats, lately)
 	for _, m := range list {
 		stream := domain.StreamID(m.Stream)

@@ -110,6 +110,7 @@ type GapError struct {
 }
 
 func (e GapError) Error() string {
-	return fmt.Sprintf("%s: %s stands at version %d and the next event is version %d: the feed skipped or repeated an event; run `chatledger rebuild %s`",
+	return fmt.Sprintf("%s: %s stands at version %d and the next event is version %d: the feed skipped or repeated "+
+		"an event; run `chatledger rebuild %s`",
 		e.Table, e.Stream, e.Has, e.Next, e.Table)
 }

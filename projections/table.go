@@ -56,7 +56,8 @@ func newTable[R any](name string) *table[R] {
 		if field.Type == reflect.TypeFor[domain.Position]() {
 			for i, name := range []string{"transaction_id", "position"} {
 				f := field.Type.Field(i)
-				f.Tag, f.Index = reflect.StructTag(`column:"`+name+`"`), append(field.Index[:len(field.Index):len(field.Index)], i)
+				f.Tag, f.Index = reflect.StructTag(`column:"`+name+
+					`"`), append(field.Index[:len(field.Index):len(field.Index)], i)
 				t.columns = append(t.columns, newColumn(f))
 				updated = append(updated, name)
 			}
@@ -120,7 +121,8 @@ func newColumn(field reflect.StructField) column {
 		c.sql, c.encode, c.param = "jsonb", encodeJSON, reflect.TypeFor[*string]()
 	default:
 		c.sql = map[reflect.Kind]string{
-			reflect.String: "text", reflect.Int64: "bigint", reflect.Bool: "boolean", reflect.Float64: "double precision", reflect.Uint64: "xid8",
+			reflect.String: "text", reflect.Int64: "bigint", reflect.Bool: "boolean",
+			reflect.Float64: "double precision", reflect.Uint64: "xid8",
 		}[kind.Kind()]
 	}
 	if c.sql == "" {

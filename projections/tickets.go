@@ -115,7 +115,8 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		*f = append(*f, &Ticket{
 			ID:     fmt.Sprintf("%s:%d%s", r.Stream.Bot(), chatID, e.Ticket),
 			Stream: string(r.Stream), Bot: r.Stream.Bot(), ChatID: chatID, Status: "open",
-			Priority: string(e.Priority), Reason: clean(e.Reason), Subject: clean(e.Subject), OpenedAt: e.At, DueAt: e.Due,
+			Priority: string(e.Priority), Reason: clean(e.Reason), Subject: clean(e.Subject), OpenedAt: e.At,
+			DueAt:     e.Due,
 			ResolveBy: timeOf(e.Resolve), UpdatedAt: r.OccurredAt, Tags: []string{}, place: placeOf(r),
 		})
 		return f.last(), nil
@@ -205,7 +206,8 @@ func (t *Ticket) claim(operator string, until time.Time, fence int64) {
 
 // tag puts tags on the ticket and takes others off.
 func (t *Ticket) tag(e chat.TicketTagged) {
-	t.Tags = slices.DeleteFunc(slices.Concat(t.Tags, e.Added), func(tag string) bool { return slices.Contains(e.Removed, tag) })
+	t.Tags = slices.DeleteFunc(slices.Concat(t.Tags, e.Added),
+		func(tag string) bool { return slices.Contains(e.Removed, tag) })
 	slices.Sort(t.Tags)
 }
 

@@ -48,7 +48,8 @@ func MakeRoles(ctx context.Context, dsn, prefix string, notice func(string)) (Ro
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close() // ends the session, and with it the lock
 	if err := makeRoles(ctx, db, r); err != nil {
-		return r, fmt.Errorf("create roles %s, %s and %s: %w; run it as a superuser, or as the owner of what the error names",
+		return r, fmt.Errorf("create roles %s, %s and %s: %w; run it as a superuser, or as the owner of what the "+
+			"error names",
 			r.Owner, r.App, r.Analyst, err)
 	}
 	return r, nil

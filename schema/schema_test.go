@@ -127,7 +127,8 @@ func TestMigrate_Failure_IsNamedAndRolledBack(t *testing.T) {
 	dsn := pgtest.EmptyDatabase(t)
 	fsys := migrations("create table kept (i int)", "create table undone (i int);\nselect 1/0")
 	from, to, err := schema.MigrateFS(t.Context(), dsn, fsys)
-	if err == nil || !strings.Contains(err.Error(), "00002_step.sql") || !strings.Contains(err.Error(), "division by zero") {
+	if err == nil || !strings.Contains(err.Error(), "00002_step.sql") || !strings.Contains(err.Error(),
+		"division by zero") {
 		t.Errorf("the error names neither file nor cause: %v", err)
 	}
 	if from != 0 || to != 1 || version(t, dsn) != 1 {

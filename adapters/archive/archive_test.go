@@ -27,7 +27,8 @@ func event(n int) domain.Stored {
 	return domain.Stored{
 		Position: domain.Position{Transaction: uint64(700 + n/2), Number: int64(n)},
 		Stream:   "chat-demo:42", Version: domain.Version(n), ID: id, Name: "message_received", EventVersion: 1,
-		Payload: []byte(`{"update_id":1}`), Correlation: id, Actor: domain.ActorCustomer, OccurredAt: at, RecordedAt: at.Add(time.Microsecond),
+		Payload: []byte(`{"update_id":1}`), Correlation: id, Actor: domain.ActorCustomer, OccurredAt: at,
+		RecordedAt: at.Add(time.Microsecond),
 	}
 }
 
@@ -60,11 +61,14 @@ var awkward = map[string]domain.Stored{
 	"payload null":       with(func(e *domain.Stored) { e.Payload = []byte(`null`) }),
 	"empty actor":        with(func(e *domain.Stored) { e.Actor = "" }),
 	"a long text":        with(func(e *domain.Stored) { e.Raw = []byte(`"` + strings.Repeat("x", 1<<20) + `"`) }),
-	"deeply nested raw":  with(func(e *domain.Stored) { e.Raw = []byte(strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)) }),
-	"an odd name":        with(func(e *domain.Stored) { e.Name, e.EventVersion = "odd.v2.näme", 32767 }),
-	"an odd stream":      with(func(e *domain.Stored) { e.Stream = "bot-%zz ? # ü" }),
+	"deeply nested raw": with(func(e *domain.Stored) {
+		e.Raw = []byte(strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000))
+	}),
+	"an odd name":   with(func(e *domain.Stored) { e.Name, e.EventVersion = "odd.v2.näme", 32767 }),
+	"an odd stream": with(func(e *domain.Stored) { e.Stream = "bot-%zz ? # ü" }),
 	"far away times": with(func(e *domain.Stored) {
-		e.OccurredAt, e.RecordedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)
+		e.OccurredAt, e.RecordedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(9999, 12, 31, 23, 59, 59,
+			999999000, time.UTC)
 	}),
 	"large positions": with(func(e *domain.Stored) {
 		e.Position, e.Version = domain.Position{Transaction: math.MaxInt64 - 1, Number: math.MaxInt64}, math.MaxInt32
@@ -152,7 +156,9 @@ func TestTheFieldsAreAsDocumented(t *testing.T) {
 // again as that event.
 func FuzzAStream(f *testing.F) {
 	for _, format := range formats[:2] {
-		for _, e := range []domain.Stored{awkward["with raw and causation"], awkward["sealed"], awkward["an odd name"]} {
+		for _, e := range []domain.Stored{
+			awkward["with raw and causation"], awkward["sealed"], awkward["an odd name"],
+		} {
 			f.Add(string(format), encoded(f, format, e))
 		}
 	}
@@ -165,12 +171,14 @@ func FuzzAStream(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := archive.ReadStream(archive.Format(format), bytes.NewReader(encoded(t, archive.Format(format), first)))
+		again, err := archive.ReadStream(archive.Format(format),
+			bytes.NewReader(encoded(t, archive.Format(format), first)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		second, err := again.Read()
-		if err != nil || first.Stream != second.Stream || first.ID != second.ID || first.Name != second.Name || !first.OccurredAt.Equal(second.OccurredAt) {
+		if err != nil || first.Stream != second.Stream || first.ID != second.ID || first.Name != second.Name ||
+			!first.OccurredAt.Equal(second.OccurredAt) {
 			t.Errorf("%v, written again:\n%+v\n%+v", err, first, second)
 		}
 	})
@@ -200,7 +208,9 @@ func feed(n int) []domain.Stored {
 }
 
 // write writes a whole archive.
-func write(t testing.TB, dir string, format archive.Format, partEvents int64, events ...domain.Stored) archive.Manifest {
+func write(
+	t testing.TB, dir string, format archive.Format, partEvents int64, events ...domain.Stored,
+) archive.Manifest {
 	t.Helper()
 	w := begin(t, dir, format, partEvents)
 	put(t, w, events...)

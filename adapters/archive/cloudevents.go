@@ -109,11 +109,29 @@ func readExtensions(s *domain.Stored, attributes map[string]any) (err error) {
 		optional bool
 	}{
 		{name: extPosition, read: func(v any) error { return readPosition(&s.Position, v) }},
-		{name: extVersion, read: func(v any) error { n, err := types.ToInteger(v); s.Version = domain.Version(n); return err }},
+		{
+			name: extVersion, read: func(v any) error {
+				n, err := types.ToInteger(v)
+				s.Version = domain.Version(n)
+				return err
+			},
+		},
 		{name: extCorrelation, read: func(v any) error { return readUUID(&s.Correlation, v) }},
 		{name: extCausation, read: func(v any) error { return readUUID(&s.Causation, v) }, optional: true},
-		{name: extActor, read: func(v any) error { actor, err := types.ToString(v); s.Actor = domain.Actor(actor); return err }},
-		{name: extRecorded, read: func(v any) error { s.RecordedAt, err = types.ToTime(v); s.RecordedAt = s.RecordedAt.UTC(); return err }},
+		{
+			name: extActor, read: func(v any) error {
+				actor, err := types.ToString(v)
+				s.Actor = domain.Actor(actor)
+				return err
+			},
+		},
+		{
+			name: extRecorded, read: func(v any) error {
+				s.RecordedAt, err = types.ToTime(v)
+				s.RecordedAt = s.RecordedAt.UTC()
+				return err
+			},
+		},
 		{name: extRaw, read: func(v any) error { s.Raw, err = types.ToBinary(v); return err }, optional: true},
 	} {
 		value, there := attributes[field.name]

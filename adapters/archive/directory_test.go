@@ -28,7 +28,8 @@ func TestAnInterruptedArchiveGoesOnBehindItsLastWholePart(t *testing.T) {
 		w := begin(t, broken, format, 10)
 		put(t, w, events[:17]...) // one part, and something of the second
 		if w.Manifest.Events != 10 || w.Manifest.Complete {
-			t.Errorf("%s: after 17 events the manifest counts %d, complete: %v", format, w.Manifest.Events, w.Manifest.Complete)
+			t.Errorf("%s: after 17 events the manifest counts %d, complete: %v", format, w.Manifest.Events,
+				w.Manifest.Complete)
 		}
 		// Whoever is killed does not clean up.
 		again := begin(t, broken, "", 10)
@@ -51,7 +52,8 @@ func TestAnArchiveGrowsByWhatIsNew(t *testing.T) {
 	dir, events := t.TempDir(), feed(12)
 	write(t, dir, archive.NDJSON, 10, events[:3]...)
 	before := files(t, dir)["part-000001.ndjson"]
-	if m := write(t, dir, "", 10, events[3:]...); m.Events != 12 || m.Streams != 2 || len(m.Parts) != 2 || !m.Complete ||
+	if m := write(t, dir, "", 10, events[3:]...); m.Events != 12 || m.Streams != 2 || len(m.Parts) != 2 ||
+		!m.Complete ||
 		m.First.EventID != events[0].ID || m.Last.EventID != events[11].ID {
 		t.Errorf("manifest: %+v", m)
 	}
@@ -104,7 +106,9 @@ func TestADirectoryOfSomethingElseIsLeftAlone(t *testing.T) {
 			t.Errorf("%s: %v %v, want %q", c.dir, w, err, c.says)
 		}
 	}
-	for dir, says := range map[string]string{used: "no manifest.json", newer: "its layout is 2", outside: "not a file of the directory"} {
+	for dir, says := range map[string]string{
+		used: "no manifest.json", newer: "its layout is 2", outside: "not a file of the directory",
+	} {
 		if _, err := archive.Open(dir); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("opened: %v, want %q", err, says)
 		}
@@ -175,10 +179,12 @@ func TestWrongEventsAreToldWithTheirPlace(t *testing.T) {
 		}
 		dir := t.TempDir()
 		write(t, dir, format, 4, events...)
-		edit(t, dir, "manifest.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"events": 4`), []byte(`"events": 5`), 1) })
+		edit(t, dir, "manifest.json",
+			func(b []byte) []byte { return bytes.Replace(b, []byte(`"events": 4`), []byte(`"events": 5`), 1) })
 		wantRefused(t, dir, fmt.Sprintf("part-000001.%s has 4 events and the manifest says 5", format))
 		edit(t, dir, "manifest.json", func(b []byte) []byte {
-			return bytes.Replace(bytes.Replace(b, []byte(`"events": 5`), []byte(`"events": 4`), 1), []byte(`"streams": 2`), []byte(`"streams": 3`), 1)
+			return bytes.Replace(bytes.Replace(b, []byte(`"events": 5`), []byte(`"events": 4`), 1),
+				[]byte(`"streams": 2`), []byte(`"streams": 3`), 1)
 		})
 		wantRefused(t, dir, "the parts have 8 events of 2 streams and the manifest says 8 of 3")
 	}
@@ -220,10 +226,17 @@ func TestAMalformedLineIsToldWithItsPlace(t *testing.T) {
 			{"it is no JSON object", always("}{")},
 			{"or cut off", replaced(`"recorded_at":"2026-03-04T05:06:07.123457Z"}`, "")},
 			{"or cut off", func(line string) string { return line[:strings.Index(line, "customer")] }},
-			{"field actor is missing", func(line string) string { return line[:strings.Index(line, `"actor"`)] + "}" }},
+			{
+				"field actor is missing", func(line string) string {
+					return line[:strings.Index(line, `"actor"`)] + "}"
+				},
+			},
 			{"field recorded_at: ", func(line string) string { return line + "{}" }},
 			{"field recorded_at: ", func(line string) string { return line + line }},
-			{"field occurred_at is missing", replaced(`"occurred_at":"2026-03-04T05:06:07.123456Z"`, `"occurred_at":null`)},
+			{
+				"field occurred_at is missing", replaced(`"occurred_at":"2026-03-04T05:06:07.123456Z"`,
+					`"occurred_at":null`),
+			},
 			{"field cause is not known", replaced(`"actor"`, `"cause":1,"actor"`)},
 			{"field actor is not known, or is there twice", replaced(`"actor"`, `"actor":"x","actor"`)},
 			{"field version: ", replaced(`"version":1`, `"version":"1"`)},
@@ -249,12 +262,15 @@ func TestAMalformedLineIsToldWithItsPlace(t *testing.T) {
 			{"it needs subject, time and data", without("time")},
 		},
 	}
-	for _, field := range []string{"transaction_id", "position", "stream_id", "version", "event_id", "name", "event_version", "payload",
+	for _, field := range []string{"transaction_id", "position", "stream_id", "version", "event_id", "name",
+		"event_version", "payload",
 		"correlation_id", "actor", "occurred_at", "recorded_at"} {
-		mistakes[archive.NDJSON] = append(mistakes[archive.NDJSON], mistake{"field " + field + " is missing", without(field)})
+		mistakes[archive.NDJSON] = append(mistakes[archive.NDJSON],
+			mistake{"field " + field + " is missing", without(field)})
 	}
 	for _, name := range []string{"position", "streamversion", "correlationid", "actor", "recordedtime"} {
-		mistakes[archive.CloudEvents] = append(mistakes[archive.CloudEvents], mistake{"attribute " + name + " is missing", without(name)})
+		mistakes[archive.CloudEvents] = append(mistakes[archive.CloudEvents],
+			mistake{"attribute " + name + " is missing", without(name)})
 	}
 	for format, list := range mistakes {
 		for _, m := range list {

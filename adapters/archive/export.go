@@ -142,7 +142,10 @@ type openPart struct {
 }
 
 func (e *Export) openPart() (*openPart, error) {
-	p := &openPart{dir: e.dir, name: fmt.Sprintf("part-%06d.%s", len(e.Manifest.Parts)+1, e.Manifest.Format), digest: sha256.New()}
+	p := &openPart{
+		dir: e.dir, name: fmt.Sprintf("part-%06d.%s", len(e.Manifest.Parts)+1, e.Manifest.Format),
+		digest: sha256.New(),
+	}
 	var err error
 	if p.file, err = create(filepath.Join(e.dir, p.name)); err != nil {
 		return nil, err

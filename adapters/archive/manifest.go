@@ -53,7 +53,8 @@ func (p Position) MarshalText() ([]byte, error) { return []byte(p.String()), nil
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Position) UnmarshalText(text []byte) error {
-	if _, err := fmt.Sscanf(string(text), "%d/%d", &p.Transaction, &p.Number); err != nil || p.String() != string(text) {
+	if _, err := fmt.Sscanf(string(text), "%d/%d", &p.Transaction, &p.Number); err != nil ||
+		p.String() != string(text) {
 		return fmt.Errorf("%q is not <transaction>/<number>", text)
 	}
 	return nil

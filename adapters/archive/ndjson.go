@@ -75,7 +75,8 @@ func newNDJSONWriter(w io.Writer) ndjsonWriter {
 }
 
 func (w ndjsonWriter) Write(s domain.Stored) error {
-	return w.Encode(ndjson{s.Position.Transaction, s.Position.Number, s.Stream, s.Version, s.ID, s.Name, s.EventVersion,
+	return w.Encode(ndjson{s.Position.Transaction, s.Position.Number, s.Stream, s.Version, s.ID, s.Name,
+		s.EventVersion,
 		s.Payload, s.Raw, s.Causation, s.Correlation, s.Actor, s.OccurredAt, s.RecordedAt})
 }
 
@@ -85,7 +86,8 @@ func (ndjsonWriter) Close() error { return nil }
 // nested as deeply as the JSON decoder goes.
 func parseNDJSON(line []byte) (s domain.Stored, err error) {
 	fields := map[string]any{
-		"transaction_id": &s.Position.Transaction, "position": &s.Position.Number, "stream_id": &s.Stream, "version": &s.Version,
+		"transaction_id": &s.Position.Transaction, "position": &s.Position.Number, "stream_id": &s.Stream,
+		"version":  &s.Version,
 		"event_id": &s.ID, "name": &s.Name, "event_version": &s.EventVersion,
 		"payload": (*json.RawMessage)(&s.Payload), "raw": (*json.RawMessage)(&s.Raw),
 		"causation_id": &s.Causation, "correlation_id": &s.Correlation, "actor": &s.Actor,

@@ -59,7 +59,8 @@ func (a *Archive) verify(ctx context.Context, part Part) error {
 	case err != nil:
 		return err
 	case size != part.Bytes:
-		return fmt.Errorf("it has %d bytes and the manifest says %d: the part is cut off, or another one", size, part.Bytes)
+		return fmt.Errorf("it has %d bytes and the manifest says %d: the part is cut off, or another one", size,
+			part.Bytes)
 	case hex.EncodeToString(digest.Sum(nil)) != part.SHA256:
 		return errors.New("its SHA-256 is not the manifest's: the part is damaged, or another one")
 	}
@@ -172,7 +173,8 @@ func (r *Reader) open(part Part) (err error) {
 
 func (r *Reader) check(s domain.Stored) error {
 	if !r.last.Before(s.Position) {
-		return fmt.Errorf("%v: %s version %d stands at position %v, behind %v: the events are not in the order of the feed",
+		return fmt.Errorf("%v: %s version %d stands at position %v, behind %v: the events are not in the order of "+
+			"the feed",
 			r.at, s.Stream, s.Version, s.Position, r.last)
 	}
 	r.last = s.Position
@@ -185,7 +187,8 @@ func (r *Reader) check(s domain.Stored) error {
 // end compares what was read with what the manifest says there is.
 func (r *Reader) end() error {
 	if m := r.archive.Manifest; r.events != m.Events || r.streams != m.Streams {
-		return fmt.Errorf("the parts have %d events of %d streams and the manifest says %d of %d", r.events, r.streams, m.Events, m.Streams)
+		return fmt.Errorf("the parts have %d events of %d streams and the manifest says %d of %d", r.events, r.streams,
+			m.Events, m.Streams)
 	}
 	return io.EOF
 }

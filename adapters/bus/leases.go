@@ -133,7 +133,9 @@ func (l *Leases) take(ctx context.Context, destination string, n int) ([]command
 func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxTimeout)
 	defer cancel()
-	untried := commands.Outcome{State: domain.DeliveryRetry, Untried: true, Reason: "the process that had claimed it has stopped"}
+	untried := commands.Outcome{
+		State: domain.DeliveryRetry, Untried: true, Reason: "the process that had claimed it has stopped",
+	}
 	if _, err := l.outbox.Postpone(ctx, c.ID, c.Fence, untried); err != nil {
 		l.log.Warn("cannot release the delivery; its lease will expire", "delivery", c.ID, "error", err)
 	}

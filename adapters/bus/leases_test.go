@@ -32,7 +32,9 @@ func newLedger(destination string, n int) *fakeLedger {
 	return &fakeLedger{owed: map[string]int{destination: n}, wake: make(chan struct{})}
 }
 
-func (l *fakeLedger) Claim(_ context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
+func (l *fakeLedger) Claim(
+	_ context.Context, destination, owner string, limit int, lease time.Duration,
+) ([]commands.Claimed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.claims, l.leases, l.owners = append(l.claims, time.Now()), append(l.leases, lease), append(l.owners, owner)

@@ -44,7 +44,12 @@ func (f *fakeFeed) add(n int) {
 	defer f.mu.Unlock()
 	for range n {
 		v := len(f.events) + 1
-		f.events = append(f.events, domain.Recorded{Stream: "chat-demo:1", Version: domain.Version(v), Position: domain.Position{Transaction: 7, Number: int64(v)}})
+		f.events = append(f.events,
+			domain.Recorded{
+				Stream: "chat-demo:1", Version: domain.Version(v), Position: domain.Position{
+					Transaction: 7, Number: int64(v),
+				},
+			})
 	}
 	close(f.more)
 	f.more = make(chan struct{})
@@ -279,7 +284,8 @@ func TestCloseWaitsForThePageInHandAndKeepsIt(t *testing.T) {
 func TestCloseTakesBackAPageThatNobodyTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(1)
-		l, pages := follow(t, f, func(_ string, events int, _ time.Duration) { t.Errorf("%d events were observed", events) })
+		l, pages := follow(t, f,
+			func(_ string, events int, _ time.Duration) { t.Errorf("%d events were observed", events) })
 		synctest.Wait() // the page is offered
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -323,7 +329,8 @@ func TestAFailureLeadsTheGroupAgainFromItsCheckpoint(t *testing.T) {
 				f := newFeed(2)
 				var observed []int
 				*fail(f) = errors.New("the connection is lost")
-				_, pages := follow(t, f, func(_ string, events int, _ time.Duration) { observed = append(observed, events) })
+				_, pages := follow(t, f,
+					func(_ string, events int, _ time.Duration) { observed = append(observed, events) })
 				if name == "advance" { // what a page led to is lost with it
 					msg := take(t, pages)
 					wantVersions(t, msg, 1, 2)

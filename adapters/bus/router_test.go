@@ -76,7 +76,8 @@ func TestAHandlerThatFailsOrPanicsGetsThePageAgain(t *testing.T) {
 				t.Errorf("transaction %d was %s, want %s", i+1, got, state)
 			}
 		}
-		if f.checkpoint != 2 || f.open != 0 || slices.ContainsFunc(f.leads, func(group string) bool { return group != "readers" }) {
+		if f.checkpoint != 2 || f.open != 0 || slices.ContainsFunc(f.leads,
+			func(group string) bool { return group != "readers" }) {
 			t.Errorf("checkpoint %d, %d readers, led %v", f.checkpoint, f.open, f.leads)
 		}
 	})
@@ -88,8 +89,10 @@ func TestGroupsDoNotWaitForEachOther(t *testing.T) {
 		bad, good := newFeed(1), newFeed(1)
 		r := newRouter(t)
 		nothing := func(string, []domain.Recorded, time.Duration) {}
-		r.Follow(NewLog("bad", bad.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return errors.New("refused") })
-		r.Follow(NewLog("good", good.lead, quiet, nothing), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
+		r.Follow(NewLog("bad", bad.lead, quiet, nothing),
+			func(context.Context, pgx.Tx, []domain.Recorded) error { return errors.New("refused") })
+		r.Follow(NewLog("good", good.lead, quiet, nothing),
+			func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
 		stop := runRouter(t, r)
 		time.Sleep(time.Minute)
 		good.add(1)
@@ -108,11 +111,12 @@ func TestARouterThatStopsLetsHandlersFinish(t *testing.T) {
 		leases := NewLeases(ledger, "host/1", quiet)
 		var sent, folded bool
 		busy := drainTimeout / 2
-		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error {
-			time.Sleep(busy)
-			folded = true
-			return nil
-		})
+		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
+			func(context.Context, pgx.Tx, []domain.Recorded) error {
+				time.Sleep(busy)
+				folded = true
+				return nil
+			})
 		r.Deliver(leases, "telegram:demo", func(ctx context.Context, c commands.Claimed) error {
 			time.Sleep(busy)
 			sent = ctx.Err() == nil && c.Destination == "telegram:demo"
@@ -149,7 +153,8 @@ func TestADestinationIsLeftAndTakenUpAgainWhileOthersGoOn(t *testing.T) {
 		r := newRouter(t)
 		leases := NewLeases(ledger, "host/1", quiet)
 		var ended, others, again atomic.Int64
-		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, []domain.Recorded, time.Duration) {}), func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
+		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
+			func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
 		leave := r.Deliver(leases, "telegram:demo", func(ctx context.Context, _ commands.Claimed) error {
 			time.Sleep(time.Second)
 			if ctx.Err() == nil {
@@ -157,7 +162,8 @@ func TestADestinationIsLeftAndTakenUpAgainWhileOthersGoOn(t *testing.T) {
 			}
 			return nil
 		})
-		r.Deliver(leases, "telegram:other", func(context.Context, commands.Claimed) error { others.Add(1); return nil })
+		r.Deliver(leases, "telegram:other",
+			func(context.Context, commands.Claimed) error { others.Add(1); return nil })
 		stop := runRouter(t, r)
 		synctest.Wait()
 		leave() // returns when what is under way has come to its end

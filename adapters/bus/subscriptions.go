@@ -21,7 +21,9 @@ func newSubscriptions() *subscriptions {
 }
 
 // begin has f write to a channel until ctx ends, or the subscriber is closed.
-func (s *subscriptions) begin(ctx context.Context, f func(context.Context, chan<- *message.Message)) <-chan *message.Message {
+func (s *subscriptions) begin(
+	ctx context.Context, f func(context.Context, chan<- *message.Message),
+) <-chan *message.Message {
 	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(s.ctx, cancel)
 	out := make(chan *message.Message)

@@ -26,8 +26,14 @@ func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {
 		left    time.Duration
 	}{
 		{nil, 1, 0, 0},
-		{[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 400 * time.Millisecond}}, 3, 700 * time.Millisecond, 0},
-		{[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 800 * time.Millisecond}}, 2, 300 * time.Millisecond, 800 * time.Millisecond},
+		{
+			[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 400 * time.Millisecond}}, 3,
+			700 * time.Millisecond, 0,
+		},
+		{
+			[]commands.Permit{{Wait: 300 * time.Millisecond}, {Wait: 800 * time.Millisecond}}, 2,
+			300 * time.Millisecond, 800 * time.Millisecond,
+		},
 		{[]commands.Permit{{Wait: time.Minute, Cause: commands.CauseFlood}}, 1, 0, time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -35,7 +41,8 @@ func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {
 			begun := time.Now()
 			leave, err := newQuota(g).Wait(t.Context())
 			if err != nil || leave.Wait != c.left || time.Since(begun) != c.waited || len(g.asked) != c.asked {
-				t.Errorf("%v: asked %d times, waited %s, then %+v, %v", c.answers, len(g.asked), time.Since(begun), leave, err)
+				t.Errorf("%v: asked %d times, waited %s, then %+v, %v", c.answers, len(g.asked), time.Since(begun),
+					leave, err)
 			}
 		})
 	}
@@ -49,7 +56,8 @@ func TestAQuotaAsksForItsShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	share := g.asked[0].Bot
-	if n := 1 + (share.Slack+time.Minute)/share.Every; share.Name != "zendesk:shop" || n > 200 || n < 150 || share.Slack == 0 || g.asked[0].Chat != (commands.Share{}) {
+	if n := 1 + (share.Slack+time.Minute)/share.Every; share.Name != "zendesk:shop" || n > 200 || n < 150 ||
+		share.Slack == 0 || g.asked[0].Chat != (commands.Share{}) {
 		t.Errorf("%d calls in a minute by %+v", n, g.asked)
 	}
 	none := newQuota(g)
@@ -67,7 +75,8 @@ func TestAQuotaThatCannotBeReadIsAnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := newQuota(&gate{answers: []commands.Permit{{Wait: time.Second / 2}}}).Wait(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := newQuota(&gate{answers: []commands.Permit{{Wait: time.Second / 2}}}).Wait(ctx); !errors.Is(err,
+		context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -17,7 +17,9 @@ func describing(k *dialog.Knowledge, language dialog.Language) dialog.Context {
 		Language:  language,
 		Tools:     map[string]bool{dialog.OrderStatus: true},
 		Run: dialog.Run{
-			Workflow: "delivery_problem", Step: "describing", Path: []dialog.Step{dialog.Initial, "asking_number", "choosing_problem"}, Asked: 4,
+			Workflow: "delivery_problem", Step: "describing", Path: []dialog.Step{
+				dialog.Initial, "asking_number", "choosing_problem",
+			}, Asked: 4,
 			Data: map[string]string{"order": "1001", "trouble": "damaged"}},
 	}
 }

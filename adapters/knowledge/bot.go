@@ -117,7 +117,8 @@ func (p page) hours(n *yaml.Node) (h dialog.Hours) {
 		}
 	})
 	if !slices.ContainsFunc(h.Weekdays[:], func(shifts []dialog.Shift) bool { return len(shifts) > 0 }) {
-		p.wrong(n, "hours has no days: write days, such as mon-fri: 09:00-18:00, or remove hours if operators always work")
+		p.wrong(n,
+			"hours has no days: write days, such as mon-fri: 09:00-18:00, or remove hours if operators always work")
 	}
 	return h
 }
@@ -187,11 +188,14 @@ func (p page) targets(n *yaml.Node) {
 	p.pairs(n, "targets", func(key, value *yaml.Node) {
 		var t dialog.Target
 		p.object(value, "a target", fields{
-			"first_response": func(n *yaml.Node) { t.FirstResponse = p.duration(n, "first_response", time.Minute, maxTarget) },
-			"resolution":     func(n *yaml.Node) { t.Resolution = p.duration(n, "resolution", time.Minute, maxTarget) },
+			"first_response": func(n *yaml.Node) {
+				t.FirstResponse = p.duration(n, "first_response", time.Minute, maxTarget)
+			},
+			"resolution": func(n *yaml.Node) { t.Resolution = p.duration(n, "resolution", time.Minute, maxTarget) },
 		})
 		if t.Resolution < t.FirstResponse {
-			p.wrong(value, "a case is not closed before it is answered: write a resolution of at least %v", t.FirstResponse)
+			p.wrong(value, "a case is not closed before it is answered: write a resolution of at least %v",
+				t.FirstResponse)
 		}
 		p.k.Targets[p.priority(key)] = t
 	})

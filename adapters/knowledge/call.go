@@ -20,7 +20,8 @@ func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 		if field, of := strings.CutPrefix(name, "result."); !of {
 			d.known(name, line)
 		} else if tool.Name != "" && !has(tool.Output, field) {
-			d.mistake(d.file, line, "the tool %s answers no %q; it answers %s", tool.Name, field, fieldNames(tool.Output))
+			d.mistake(d.file, line, "the tool %s answers no %q; it answers %s", tool.Name, field,
+				fieldNames(tool.Output))
 		}
 	}
 	d.object(n, "a step that calls a tool", fields{
@@ -29,7 +30,8 @@ func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 		"input": func(n *yaml.Node) { c.Input = d.input(n, tool) },
 		"wait":  func(n *yaml.Node) { c.Wait = d.text(n, "wait", maxText, d.known) },
 		"cases": func(n *yaml.Node) {
-			d.list(n, "cases", maxChoices, func(n *yaml.Node) { c.Cases = append(c.Cases, d.caseOf(n, step, tool, result)) })
+			d.list(n, "cases", maxChoices,
+				func(n *yaml.Node) { c.Cases = append(c.Cases, d.caseOf(n, step, tool, result)) })
 		},
 		"next":    skip, // the last of the cases, read above
 		"failed":  func(n *yaml.Node) { c.Failed = d.next(n, step, "failed", nil) },
@@ -47,7 +49,10 @@ func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 		is   bool
 		says string
 	}{
-		{len(c.Cases) == 0 || len(c.Cases[len(c.Cases)-1].When) > 0, "next: what follows all answers that no case is about"},
+		{
+			len(c.Cases) == 0 || len(c.Cases[len(c.Cases)-1].When) > 0,
+			"next: what follows all answers that no case is about",
+		},
 		{c.Failed.Step == "", "failed: what follows when it cannot be done"},
 		{c.Without.Step == "", "without: what follows where the bot does not have the tool"},
 	} {
@@ -96,7 +101,8 @@ func (d *draft) caseOf(n *yaml.Node, step dialog.Step, tool dialog.Tool, result 
 		"when": func(n *yaml.Node) {
 			d.pairs(n, "when", func(key, value *yaml.Node) {
 				if tool.Name != "" && !has(tool.Output, key.Value) {
-					d.wrong(key, "the tool %s answers no %q; it answers %s", tool.Name, key.Value, fieldNames(tool.Output))
+					d.wrong(key, "the tool %s answers no %q; it answers %s", tool.Name, key.Value,
+						fieldNames(tool.Output))
 				}
 				c.When[key.Value] = value.Value
 			})

@@ -17,7 +17,8 @@ func (r *reading) codes(p page) {
 	}
 	p.pairs(root, "codes.yaml", func(tool, list *yaml.Node) {
 		if dialog.Toolbox[tool.Value].Says == "" {
-			p.wrong(tool, "%q is no tool that answers with a code; there are %s", tool.Value, names(slices.Values(saying())))
+			p.wrong(tool, "%q is no tool that answers with a code; there are %s", tool.Value,
+				names(slices.Values(saying())))
 			return
 		}
 		words := map[string]dialog.Text{}

@@ -59,7 +59,8 @@ func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 		r.mistake(
 			p.file,
 			0,
-			"a file of examples is called <intent>.<language>.txt, with one of the languages in bot.yaml, which are %s",
+			"a file of examples is called <intent>.<language>.txt, with one of the languages in bot.yaml, which are "+
+				"%s",
 			names(slices.Values(r.k.Languages)),
 		)
 		return "", "", false

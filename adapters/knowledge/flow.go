@@ -12,7 +12,8 @@ import (
 func (d *draft) judge() {
 	for _, u := range d.uses {
 		if !d.fields[u.name] {
-			d.mistake(d.file, u.line, "nothing in this workflow collects {%s}; it collects %s", u.name, braced(d.fieldList()))
+			d.mistake(d.file, u.line, "nothing in this workflow collects {%s}; it collects %s", u.name,
+				braced(d.fieldList()))
 		}
 	}
 	for _, l := range d.leads {
@@ -28,7 +29,8 @@ func (d *draft) judge() {
 		case !slices.Contains(reached, s.Name):
 			d.wrong(d.lines[s.Name], "nothing leads to the step %s: lead to it from another, or remove it", s.Name)
 		case !slices.Contains(ending, s.Name):
-			d.wrong(d.lines[s.Name], "from the step %s no way leads to an end: lead one to completed, or to a person", s.Name)
+			d.wrong(d.lines[s.Name], "from the step %s no way leads to an end: lead one to completed, or to a person",
+				s.Name)
 		}
 	}
 	d.judgeLoops()

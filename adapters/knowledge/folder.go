@@ -51,7 +51,9 @@ func open(from fs.FS) (folder, error) {
 		case err != nil:
 			return err
 		case entries > maxEntries:
-			return Mistake{File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxEntries)}
+			return Mistake{
+				File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxEntries),
+			}
 		case entry.IsDir() && strings.Contains(name, "/"): // no file is nested this deep
 			return fs.SkipDir
 		case name != "." && strings.HasPrefix(path.Base(name), "."):
@@ -62,7 +64,9 @@ func open(from fs.FS) (folder, error) {
 		case entry.IsDir() || !ours(name) || !regular(from, name):
 			return nil
 		case len(f.files) == maxFiles:
-			return Mistake{File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxFiles)}
+			return Mistake{
+				File: name, Says: fmt.Sprintf("there are more than %d files; is this the right folder?", maxFiles),
+			}
 		}
 		text, err := readBounded(from, name)
 		if err != nil {

@@ -71,9 +71,11 @@ func parse(f folder) *reading {
 	r := &reading{folder: f, starts: map[string]bool{}, k: &dialog.Knowledge{Hash: f.hash,
 		Topics: map[dialog.Intent]dialog.Topic{}, Workflows: map[string]*dialog.Workflow{},
 		Phrases: map[dialog.Phrase]map[dialog.Language][]string{}, Words: map[dialog.Word]dialog.Text{},
-		Targets: map[dialog.Priority]dialog.Target{}, Tiers: map[string]dialog.Priority{}, Canned: map[string]dialog.Text{}, Codes: map[string]map[string]dialog.Text{}}}
+		Targets: map[dialog.Priority]dialog.Target{}, Tiers: map[string]dialog.Priority{},
+		Canned: map[string]dialog.Text{}, Codes: map[string]map[string]dialog.Text{}}}
 	if _, ok := f.files[botFile]; !ok {
-		r.mistake(botFile, 0, "there is no such file: write `languages: [en]` into one, with those that the bot speaks")
+		r.mistake(botFile, 0,
+			"there is no such file: write `languages: [en]` into one, with those that the bot speaks")
 		return r
 	}
 	r.bot(page{r, botFile})
@@ -118,7 +120,8 @@ func (r *reading) file(file string) {
 		r.mistake(
 			file,
 			0,
-			"nothing is read from here: there are bot.yaml, rules.yaml, words.yaml, phrases.yaml, codes.yaml and canned.yaml, intents/*.yaml with intents/*.txt, and workflows/*.yaml",
+			"nothing is read from here: there are bot.yaml, rules.yaml, words.yaml, phrases.yaml, codes.yaml and "+
+				"canned.yaml, intents/*.yaml with intents/*.txt, and workflows/*.yaml",
 		)
 	}
 }

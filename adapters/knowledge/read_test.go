@@ -121,7 +121,8 @@ func TestRead_SmallFolder_HasEverything(t *testing.T) {
 		c[1].Next.Step != dialog.HandedOver {
 		t.Errorf("the choices are %+v", c)
 	}
-	if c := booking.Steps[2].Call; len(c.Cases) != 2 || c.Cases[0].When["found"] != "true" || len(c.Cases[1].When) != 0 ||
+	if c := booking.Steps[2].Call; len(c.Cases) != 2 || c.Cases[0].When["found"] != "true" ||
+		len(c.Cases[1].When) != 0 ||
 		c.Failed.HandOver.Priority != dialog.High {
 		t.Errorf("the call is %+v", c)
 	}
@@ -161,107 +162,341 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		folder fs.FS
 		want   string // the beginning of one mistake
 	}{
-		"no bot.yaml":             {changed(map[string]string{"bot.yaml": ""}), "bot.yaml: there is no such file"},
-		"an empty bot.yaml":       {bot("# nothing\n"), "bot.yaml: it is empty"},
-		"no languages":            {bot("threshold: 0.5\n"), "bot.yaml:1: languages are missing"},
-		"a language's name":       {bot("languages:\n  - English\n"), `bot.yaml:2: "English" is no language`},
-		"a language twice":        {bot("languages: [en, en]\n"), "bot.yaml:1: en stands here twice"},
-		"an unknown key":          {bot("languages: [en]\ntreshold: 0.5\n"), `bot.yaml:2: bot.yaml has no "treshold"; it may have agent, backlog`},
-		"a key twice":             {bot("languages: [en]\nplain: 0.9\nplain: 0.8\n"), `bot.yaml:3: "plain" stands in line 2 already`},
-		"a threshold above 1":     {bot("languages: [en]\nthreshold: 50\n"), "bot.yaml:2: threshold is a number from 0 to 1"},
-		"plain below threshold":   {bot("languages: [en]\nthreshold: 0.7\nplain: 0.6\n"), "bot.yaml:1: plain is 0.6 and threshold 0.7"},
-		"a backlog without unit":  {bot("languages: [en]\nbacklog: 15\n"), "bot.yaml:2: backlog is a time from 0s to 168h0m0s, such as"},
-		"an unknown zone":         {bot("languages: [en]\nhours:\n  zone: Mars/Base\n  mon: 09:00-10:00\n"), `bot.yaml:3: "Mars/Base" is no time zone`},
-		"an unknown day":          {bot("languages: [en]\nhours:\n  monday: 09:00-10:00\n"), `bot.yaml:3: hours have no "monday"`},
-		"a day twice":             {bot("languages: [en]\nhours:\n  mon-fri: 09:00-10:00\n  fri: 09:00-10:00\n"), "bot.yaml:4: fri has hours already"},
-		"an end before its start": {bot("languages: [en]\nhours:\n  mon: 18:00-09:00\n"), `bot.yaml:3: "18:00-09:00" are no hours`},
-		"shifts that overlap":     {bot("languages: [en]\nhours:\n  mon: 09:00-12:00, 11:00-13:00\n"), "bot.yaml:3: \"09:00-12:00, 11:00-13:00\": each part begins after"},
-		"no business days":        {bot("languages: [en]\nhours:\n  zone: UTC\n"), "bot.yaml:3: hours has no days"},
-		"a holiday of no date":    {bot("languages: [en]\nhours:\n  mon: 09:00-10:00\n  holidays: [25.12.2026]\n"), `bot.yaml:4: "25.12.2026" is no date`},
-		"an unknown priority":     {bot("languages: [en]\ntargets:\n  asap: {first_response: 15m, resolution: 1h}\n"), `bot.yaml:3: "asap" is no priority`},
-		"closed before answered":  {bot("languages: [en]\ntargets:\n  high: {first_response: 2h, resolution: 1h}\n"), "bot.yaml:3: a case is not closed before it is answered"},
-		"an agent for nothing":    {bot("languages: [en]\nagent: {use: sometimes}\n"), "bot.yaml:2: use is never, unknown"},
-		"an agent of nobody":      {bot("languages: [en]\nagent: {use: always}\n"), "bot.yaml:2: persona is missing"},
-		"an agent without end":    {bot("languages: [en]\nagent: {rounds: 1000}\n"), "bot.yaml:2: rounds is a number from 1 to 20"},
-		"no YAML":                 {bot("languages: [en]\nplain: : x\n"), "bot.yaml:2: this is no YAML"},
-		"two documents":           {bot("languages: [en]\n---\nplain: 0.9\n"), "bot.yaml:2: a second document begins"},
-		"an alias":                {bot("languages: &l [en]\ntiers: *l\n"), "bot.yaml:2: tiers is written as lines"},
-		"a file of another name":  {changed(map[string]string{"rule.yaml": "x: y\n"}), "rule.yaml: nothing is read from here"},
-		"not UTF-8":               {changed(map[string]string{"canned.yaml": "hold: \xff\n"}), "canned.yaml: it is not written in UTF-8"},
+		"no bot.yaml":       {changed(map[string]string{"bot.yaml": ""}), "bot.yaml: there is no such file"},
+		"an empty bot.yaml": {bot("# nothing\n"), "bot.yaml: it is empty"},
+		"no languages":      {bot("threshold: 0.5\n"), "bot.yaml:1: languages are missing"},
+		"a language's name": {bot("languages:\n  - English\n"), `bot.yaml:2: "English" is no language`},
+		"a language twice":  {bot("languages: [en, en]\n"), "bot.yaml:1: en stands here twice"},
+		"an unknown key": {
+			bot("languages: [en]\ntreshold: 0.5\n"),
+			`bot.yaml:2: bot.yaml has no "treshold"; it may have agent, backlog`,
+		},
+		"a key twice": {
+			bot("languages: [en]\nplain: 0.9\nplain: 0.8\n"), `bot.yaml:3: "plain" stands in line 2 already`,
+		},
+		"a threshold above 1": {
+			bot("languages: [en]\nthreshold: 50\n"), "bot.yaml:2: threshold is a number from 0 to 1",
+		},
+		"plain below threshold": {
+			bot("languages: [en]\nthreshold: 0.7\nplain: 0.6\n"), "bot.yaml:1: plain is 0.6 and threshold 0.7",
+		},
+		"a backlog without unit": {
+			bot("languages: [en]\nbacklog: 15\n"), "bot.yaml:2: backlog is a time from 0s to 168h0m0s, such as",
+		},
+		"an unknown zone": {
+			bot("languages: [en]\nhours:\n  zone: Mars/Base\n  mon: 09:00-10:00\n"),
+			`bot.yaml:3: "Mars/Base" is no time zone`,
+		},
+		"an unknown day": {
+			bot("languages: [en]\nhours:\n  monday: 09:00-10:00\n"), `bot.yaml:3: hours have no "monday"`,
+		},
+		"a day twice": {
+			bot("languages: [en]\nhours:\n  mon-fri: 09:00-10:00\n  fri: 09:00-10:00\n"),
+			"bot.yaml:4: fri has hours already",
+		},
+		"an end before its start": {
+			bot("languages: [en]\nhours:\n  mon: 18:00-09:00\n"), `bot.yaml:3: "18:00-09:00" are no hours`,
+		},
+		"shifts that overlap": {
+			bot("languages: [en]\nhours:\n  mon: 09:00-12:00, 11:00-13:00\n"),
+			"bot.yaml:3: \"09:00-12:00, 11:00-13:00\": each part begins after",
+		},
+		"no business days": {bot("languages: [en]\nhours:\n  zone: UTC\n"), "bot.yaml:3: hours has no days"},
+		"a holiday of no date": {
+			bot("languages: [en]\nhours:\n  mon: 09:00-10:00\n  holidays: [25.12.2026]\n"),
+			`bot.yaml:4: "25.12.2026" is no date`,
+		},
+		"an unknown priority": {
+			bot("languages: [en]\ntargets:\n  asap: {first_response: 15m, resolution: 1h}\n"),
+			`bot.yaml:3: "asap" is no priority`,
+		},
+		"closed before answered": {
+			bot("languages: [en]\ntargets:\n  high: {first_response: 2h, resolution: 1h}\n"),
+			"bot.yaml:3: a case is not closed before it is answered",
+		},
+		"an agent for nothing": {
+			bot("languages: [en]\nagent: {use: sometimes}\n"), "bot.yaml:2: use is never, unknown",
+		},
+		"an agent of nobody": {bot("languages: [en]\nagent: {use: always}\n"), "bot.yaml:2: persona is missing"},
+		"an agent without end": {
+			bot("languages: [en]\nagent: {rounds: 1000}\n"), "bot.yaml:2: rounds is a number from 1 to 20",
+		},
+		"no YAML":       {bot("languages: [en]\nplain: : x\n"), "bot.yaml:2: this is no YAML"},
+		"two documents": {bot("languages: [en]\n---\nplain: 0.9\n"), "bot.yaml:2: a second document begins"},
+		"an alias":      {bot("languages: &l [en]\ntiers: *l\n"), "bot.yaml:2: tiers is written as lines"},
+		"a file of another name": {
+			changed(map[string]string{"rule.yaml": "x: y\n"}), "rule.yaml: nothing is read from here",
+		},
+		"not UTF-8": {
+			changed(map[string]string{"canned.yaml": "hold: \xff\n"}), "canned.yaml: it is not written in UTF-8",
+		},
 
-		"an intent of two ways":        {intents("answer: We are open from 9 to 6.", "answer: We are open.\n  workflow: booking"), "intents/all.yaml:2: opening_hours needs one of answer, workflow and hand_over"},
-		"an intent of no way":          {intents("workflow: booking", "courtesy: true"), "intents/all.yaml:4: booking needs one of"},
-		"a workflow that is not there": {intents("workflow: booking", "workflow: bookings"), "intents/all.yaml:5: there is no workflow bookings"},
-		"a workflow nobody begins":     {intents("workflow: booking", "answer: No."), "workflows/booking.yaml:2: no intent begins this workflow"},
-		"an intent of the bot's own":   {intents("booking:", "cancel:"), "intents/all.yaml:4: cancel is an intent that the bot acts on by itself"},
-		"a variable in an answer":      {intents("from 9 to 6", "from {open} to 6"), "intents/all.yaml:3: nothing fills {open} here; there is {customer}"},
-		"an open brace":                {intents("from 9 to 6", "from { to 6"), "intents/all.yaml:3: a { begins a variable"},
-		"a long text":                  {intents("from 9 to 6", long), "intents/all.yaml:3: answer has 5013 characters; 4096 is the most"},
-		"an answer behind the last":    {intents("answer: We are open from 9 to 6.", "answer: [{text: a}, {text: b}]"), "intents/all.yaml:3: answer 1 has no words"},
-		"no answer for the rest":       {intents("answer: We are open from 9 to 6.", "answer: [{text: a, words: [b]}]"), "intents/all.yaml:3: the last answer is for all other messages"},
-		"a button to nowhere":          {intents("answer: We are open from 9 to 6.", "answer: {text: a, buttons: [{label: b, intent: c}]}"), `intents/all.yaml:3: there is no intent "c"`},
-		"another language":             {intents("answer: We are open from 9 to 6.", "answer: {en: a, fr: b}"), `intents/all.yaml:3: "fr" is none of the languages in bot.yaml, which are en`},
-		"a missing language":           {changed(map[string]string{"bot.yaml": "languages: [en, de]\n", "intents/opening_hours.txt": "", "intents/opening_hours.en.txt": "when\n"}), "intents/all.yaml:3: answer is needed in de, en"},
-		"a text in one of two":         {changed(map[string]string{"bot.yaml": "languages: [en, de]\n", "canned.yaml": "hold:\n  en: One moment.\n"}), "canned.yaml:2: hold is missing in de"},
-		"a code of no tool":            {changed(map[string]string{"codes.yaml": "invoice:\n  late: It is late.\n"}), `codes.yaml:1: "invoice" is no tool that answers with a code; there are check_address, order_status`},
-		"a code without words":         {changed(map[string]string{"codes.yaml": "check_address:\n  late: \"\"\n"}), "codes.yaml:2: late is missing"},
-		"an intent without examples":   {changed(map[string]string{"intents/booking.en.txt": "# none\n"}), "intents/all.yaml:4: booking has no example in en"},
-		"examples of nothing":          {changed(map[string]string{"intents/refund.en.txt": "refund\n"}), "intents/refund.en.txt: there is no intent refund"},
-		"examples in another language": {changed(map[string]string{"intents/booking.fr.txt": "une table\n"}), "intents/booking.fr.txt: a file of examples is called <intent>.<language>.txt, with one of"},
-		"an example under two intents": {changed(map[string]string{"intents/booking.en.txt": "book\nOpening hours!\n"}), `intents/opening_hours.txt:4: "opening hours" stands under booking, too (intents/booking.en.txt:2)`},
-		"an example twice":             {changed(map[string]string{"intents/booking.en.txt": "book\nBook!\n"}), `intents/booking.en.txt:2: "Book!" stands in line 1 already`},
-		"a long example":               {changed(map[string]string{"intents/booking.en.txt": "book\n" + long + "\n"}), "intents/booking.en.txt:2: an example has up to 1000 characters"},
-		"an intent in two files":       {changed(map[string]string{"intents/more.yaml": "booking:\n  answer: No.\n"}), "intents/more.yaml:1: the intent booking stands in another file already"},
+		"an intent of two ways": {
+			intents("answer: We are open from 9 to 6.", "answer: We are open.\n  workflow: booking"),
+			"intents/all.yaml:2: opening_hours needs one of answer, workflow and hand_over",
+		},
+		"an intent of no way": {
+			intents("workflow: booking", "courtesy: true"), "intents/all.yaml:4: booking needs one of",
+		},
+		"a workflow that is not there": {
+			intents("workflow: booking", "workflow: bookings"), "intents/all.yaml:5: there is no workflow bookings",
+		},
+		"a workflow nobody begins": {
+			intents("workflow: booking", "answer: No."), "workflows/booking.yaml:2: no intent begins this workflow",
+		},
+		"an intent of the bot's own": {
+			intents("booking:", "cancel:"), "intents/all.yaml:4: cancel is an intent that the bot acts on by itself",
+		},
+		"a variable in an answer": {
+			intents("from 9 to 6", "from {open} to 6"),
+			"intents/all.yaml:3: nothing fills {open} here; there is {customer}",
+		},
+		"an open brace": {
+			intents("from 9 to 6", "from { to 6"), "intents/all.yaml:3: a { begins a variable",
+		},
+		"a long text": {
+			intents("from 9 to 6", long), "intents/all.yaml:3: answer has 5013 characters; 4096 is the most",
+		},
+		"an answer behind the last": {
+			intents("answer: We are open from 9 to 6.", "answer: [{text: a}, {text: b}]"),
+			"intents/all.yaml:3: answer 1 has no words",
+		},
+		"no answer for the rest": {
+			intents("answer: We are open from 9 to 6.", "answer: [{text: a, words: [b]}]"),
+			"intents/all.yaml:3: the last answer is for all other messages",
+		},
+		"a button to nowhere": {
+			intents("answer: We are open from 9 to 6.", "answer: {text: a, buttons: [{label: b, intent: c}]}"),
+			`intents/all.yaml:3: there is no intent "c"`,
+		},
+		"another language": {
+			intents("answer: We are open from 9 to 6.", "answer: {en: a, fr: b}"),
+			`intents/all.yaml:3: "fr" is none of the languages in bot.yaml, which are en`,
+		},
+		"a missing language": {
+			changed(map[string]string{
+				"bot.yaml": "languages: [en, de]\n", "intents/opening_hours.txt": "",
+				"intents/opening_hours.en.txt": "when\n",
+			}), "intents/all.yaml:3: answer is needed in de, en",
+		},
+		"a text in one of two": {
+			changed(map[string]string{
+				"bot.yaml": "languages: [en, de]\n", "canned.yaml": "hold:\n  en: One moment.\n",
+			}), "canned.yaml:2: hold is missing in de",
+		},
+		"a code of no tool": {
+			changed(map[string]string{"codes.yaml": "invoice:\n  late: It is late.\n"}),
+			`codes.yaml:1: "invoice" is no tool that answers with a code; there are check_address, order_status`,
+		},
+		"a code without words": {
+			changed(map[string]string{"codes.yaml": "check_address:\n  late: \"\"\n"}),
+			"codes.yaml:2: late is missing",
+		},
+		"an intent without examples": {
+			changed(map[string]string{"intents/booking.en.txt": "# none\n"}),
+			"intents/all.yaml:4: booking has no example in en",
+		},
+		"examples of nothing": {
+			changed(map[string]string{"intents/refund.en.txt": "refund\n"}),
+			"intents/refund.en.txt: there is no intent refund",
+		},
+		"examples in another language": {
+			changed(map[string]string{"intents/booking.fr.txt": "une table\n"}),
+			"intents/booking.fr.txt: a file of examples is called <intent>.<language>.txt, with one of",
+		},
+		"an example under two intents": {
+			changed(map[string]string{"intents/booking.en.txt": "book\nOpening hours!\n"}),
+			`intents/opening_hours.txt:4: "opening hours" stands under booking, too (intents/booking.en.txt:2)`,
+		},
+		"an example twice": {
+			changed(map[string]string{"intents/booking.en.txt": "book\nBook!\n"}),
+			`intents/booking.en.txt:2: "Book!" stands in line 1 already`,
+		},
+		"a long example": {
+			changed(map[string]string{"intents/booking.en.txt": "book\n" + long + "\n"}),
+			"intents/booking.en.txt:2: an example has up to 1000 characters",
+		},
+		"an intent in two files": {
+			changed(map[string]string{"intents/more.yaml": "booking:\n  answer: No.\n"}),
+			"intents/more.yaml:1: the intent booking stands in another file already",
+		},
 
-		"no title":                   {flow("title: your booking", "brief: true"), "workflows/booking.yaml:2: title is missing"},
-		"a reminder after the end":   {flow("title: your booking", "title: your booking\nidle: 1h\nremind: 2h"), "workflows/booking.yaml:2: remind is 2h0m0s and idle 1h0m0s"},
-		"a step without a name":      {flow("- name: telling\n    say:", "- say:"), "workflows/booking.yaml:32: name is missing"},
-		"a step of two kinds":        {flow("    say: Let me see, {customer}.", "    say: Let me see.\n    ask: date"), "workflows/booking.yaml:32: the step telling needs one of ask, call, confirm, say"},
-		"a step called like an end":  {flow("- name: telling", "- name: completed"), "workflows/booking.yaml:32: completed is how every workflow begins or ends"},
-		"a step twice":               {flow("- name: telling", "- name: checking"), "workflows/booking.yaml:32: the step checking stands in line 22 already"},
-		"a step that is not there":   {flow("next: choosing_time", "next: choosing"), "workflows/booking.yaml:9: there is no step choosing;"},
-		"a step that leads nowhere":  {flow("    next: choosing_time\n", ""), "workflows/booking.yaml:4: the step asking_date leads nowhere"},
-		"a step nobody reaches":      {flow("without: telling", "without: confirming"), "workflows/booking.yaml:32: nothing leads to the step telling"},
-		"no way to an end":           {changed(map[string]string{"workflows/booking.yaml": "title: t\nsteps:\n  - {name: a, ask: x, prompt: p, next: b}\n  - {name: b, ask: y, prompt: p, next: a}\n"}), "workflows/booking.yaml:3: from the step a no way leads to an end"},
-		"a loop without a wait":      {flow("    next: confirming\n", "    next: checking\n"), "workflows/booking.yaml:22: the step checking leads back to itself without waiting"},
-		"an unknown check":           {flow("check: date", "check: regexp"), `workflows/booking.yaml:6: there is no check "regexp"; there are address, amount`},
-		"a variable of nobody":       {flow("on {date}?", "on {day}?"), "workflows/booking.yaml:13: nothing in this workflow collects {day}; it collects {customer}, {date}"},
-		"a field of nobody":          {flow("hangs_on: [date]", "hangs_on: [day]"), "workflows/booking.yaml:12: nothing in this workflow collects {day}"},
-		"a result outside of a call": {flow("Let me see, {customer}.", "Let me see, {result.status}."), "workflows/booking.yaml:33: nothing in this workflow collects {result.status}"},
-		"a result of no tool":        {flow("{result.status}", "{result.state}"), `workflows/booking.yaml:28: the tool order_status answers no "state"; it answers detail, found`},
-		"an unknown tool":            {flow("call: order_status", "call: orders"), `workflows/booking.yaml:23: there is no tool "orders"; there are`},
-		"a tool without its input":   {flow(`    input: {number: "{date}"}`+"\n", ""), "workflows/booking.yaml:22: the tool order_status needs the input number"},
-		"a tool with other input":    {flow("input: {number:", "input: {date: x, number:"), `workflows/booking.yaml:24: the tool order_status takes no "date"; it takes number`},
-		"a case about nothing":       {flow("when: {found: true}", "when: {}"), "workflows/booking.yaml:26: when is missing"},
-		"a case of another answer":   {flow("when: {found: true}", "when: {fount: true}"), `workflows/booking.yaml:26: the tool order_status answers no "fount"`},
-		"a call without a last case": {flow(`    next: {step: asking_date, problem: "there is {seen} nothing"}`+"\n", ""), "workflows/booking.yaml:22: the step checking leads nowhere in one case: write next"},
-		"a call that cannot fail":    {flow("    failed: {hand_over: {reason: broken, priority: high}}\n", ""), "workflows/booking.yaml:22: the step checking leads nowhere in one case: write failed"},
-		"a call that is always had":  {flow("    without: telling\n", ""), "workflows/booking.yaml:22: the step checking leads nowhere in one case: write without"},
-		"a problem for a say":        {flow("next: {step: asking_date, problem:", "next: {step: telling, problem:"), "workflows/booking.yaml:29: a problem or a correction leads to a step that asks, and telling does not"},
-		"a correction by a tool":     {flow("correct: asking_date", "correct: checking"), "workflows/booking.yaml:38: a problem or a correction leads to a step that asks"},
-		"both a step and a person":   {flow("hand_over: late_booking", "hand_over: late_booking\n        step: completed"), "workflows/booking.yaml:18: this choice leads both to completed and to a person"},
-		"a person without a reason":  {flow("without: telling", "without: handed_over"), "workflows/booking.yaml:31: without leads to a person: write hand_over"},
-		"an end only the bot knows":  {flow("without: telling", "without: expired"), "workflows/booking.yaml:31: without leads to expired, where only the bot"},
-		"a value with a colon":       {flow(`value: "7"`, `value: "19:00"`), `workflows/booking.yaml:15: the value "19:00" travels in a button`},
-		"a value too long":           {flow(`value: "7"`, "value: "+long[:41]), "workflows/booking.yaml:15: the value"},
-		"a value of the bot's own":   {flow(`value: "7"`, "value: back"), `workflows/booking.yaml:15: the value "back" is that of a button of the bot's own`},
-		"a field of the bot's own":   {flow("ask: time", "ask: refused"), "workflows/booking.yaml:11: refused is what the bot itself collects"},
-		"a value twice":              {flow(`value: "7"`, "value: late"), `workflows/booking.yaml:18: the value "late" stands in this step twice`},
-		"a label too long":           {flow("label: Seven", "label: "+long[:65]), "workflows/booking.yaml:16: label has 65 characters; 64 is the most"},
-		"only, without a choice":     {flow("check: date", "only: true"), "workflows/booking.yaml:4: only takes nothing but choices"},
-		"a change nobody confirmed": {flow("call: order_status\n    input: {number: \"{date}\"}\n    cases:\n      - when: {found: true}\n        step: confirming\n        set: {seen: \"{result.status}\"}\n",
-			"call: change_billing_address\n    input: {address: \"{date}\"}\n"), "workflows/booking.yaml:21: the step checking changes something at another system"},
+		"no title": {
+			flow("title: your booking", "brief: true"), "workflows/booking.yaml:2: title is missing",
+		},
+		"a reminder after the end": {
+			flow("title: your booking", "title: your booking\nidle: 1h\nremind: 2h"),
+			"workflows/booking.yaml:2: remind is 2h0m0s and idle 1h0m0s",
+		},
+		"a step without a name": {
+			flow("- name: telling\n    say:", "- say:"), "workflows/booking.yaml:32: name is missing",
+		},
+		"a step of two kinds": {
+			flow("    say: Let me see, {customer}.", "    say: Let me see.\n    ask: date"),
+			"workflows/booking.yaml:32: the step telling needs one of ask, call, confirm, say",
+		},
+		"a step called like an end": {
+			flow("- name: telling", "- name: completed"),
+			"workflows/booking.yaml:32: completed is how every workflow begins or ends",
+		},
+		"a step twice": {
+			flow("- name: telling", "- name: checking"),
+			"workflows/booking.yaml:32: the step checking stands in line 22 already",
+		},
+		"a step that is not there": {
+			flow("next: choosing_time", "next: choosing"), "workflows/booking.yaml:9: there is no step choosing;",
+		},
+		"a step that leads nowhere": {
+			flow("    next: choosing_time\n", ""), "workflows/booking.yaml:4: the step asking_date leads nowhere",
+		},
+		"a step nobody reaches": {
+			flow("without: telling", "without: confirming"),
+			"workflows/booking.yaml:32: nothing leads to the step telling",
+		},
+		"no way to an end": {
+			changed(map[string]string{
+				"workflows/booking.yaml": "title: t\nsteps:\n  - {name: a, ask: x, prompt: p, next: b}\n  - {name: " +
+					"b, ask: y, prompt: p, next: a}\n",
+			}), "workflows/booking.yaml:3: from the step a no way leads to an end",
+		},
+		"a loop without a wait": {
+			flow("    next: confirming\n", "    next: checking\n"),
+			"workflows/booking.yaml:22: the step checking leads back to itself without waiting",
+		},
+		"an unknown check": {
+			flow("check: date", "check: regexp"),
+			`workflows/booking.yaml:6: there is no check "regexp"; there are address, amount`,
+		},
+		"a variable of nobody": {
+			flow("on {date}?", "on {day}?"),
+			"workflows/booking.yaml:13: nothing in this workflow collects {day}; it collects {customer}, {date}",
+		},
+		"a field of nobody": {
+			flow("hangs_on: [date]", "hangs_on: [day]"),
+			"workflows/booking.yaml:12: nothing in this workflow collects {day}",
+		},
+		"a result outside of a call": {
+			flow("Let me see, {customer}.", "Let me see, {result.status}."),
+			"workflows/booking.yaml:33: nothing in this workflow collects {result.status}",
+		},
+		"a result of no tool": {
+			flow("{result.status}", "{result.state}"),
+			`workflows/booking.yaml:28: the tool order_status answers no "state"; it answers detail, found`,
+		},
+		"an unknown tool": {
+			flow("call: order_status", "call: orders"),
+			`workflows/booking.yaml:23: there is no tool "orders"; there are`,
+		},
+		"a tool without its input": {
+			flow(`    input: {number: "{date}"}`+"\n", ""),
+			"workflows/booking.yaml:22: the tool order_status needs the input number",
+		},
+		"a tool with other input": {
+			flow("input: {number:", "input: {date: x, number:"),
+			`workflows/booking.yaml:24: the tool order_status takes no "date"; it takes number`,
+		},
+		"a case about nothing": {
+			flow("when: {found: true}", "when: {}"), "workflows/booking.yaml:26: when is missing",
+		},
+		"a case of another answer": {
+			flow("when: {found: true}", "when: {fount: true}"),
+			`workflows/booking.yaml:26: the tool order_status answers no "fount"`,
+		},
+		"a call without a last case": {
+			flow(`    next: {step: asking_date, problem: "there is {seen} nothing"}`+"\n", ""),
+			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write next",
+		},
+		"a call that cannot fail": {
+			flow("    failed: {hand_over: {reason: broken, priority: high}}\n", ""),
+			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write failed",
+		},
+		"a call that is always had": {
+			flow("    without: telling\n", ""),
+			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write without",
+		},
+		"a problem for a say": {
+			flow("next: {step: asking_date, problem:", "next: {step: telling, problem:"),
+			"workflows/booking.yaml:29: a problem or a correction leads to a step that asks, and telling does not",
+		},
+		"a correction by a tool": {
+			flow("correct: asking_date", "correct: checking"),
+			"workflows/booking.yaml:38: a problem or a correction leads to a step that asks",
+		},
+		"both a step and a person": {
+			flow("hand_over: late_booking", "hand_over: late_booking\n        step: completed"),
+			"workflows/booking.yaml:18: this choice leads both to completed and to a person",
+		},
+		"a person without a reason": {
+			flow("without: telling", "without: handed_over"),
+			"workflows/booking.yaml:31: without leads to a person: write hand_over",
+		},
+		"an end only the bot knows": {
+			flow("without: telling", "without: expired"),
+			"workflows/booking.yaml:31: without leads to expired, where only the bot",
+		},
+		"a value with a colon": {
+			flow(`value: "7"`, `value: "19:00"`), `workflows/booking.yaml:15: the value "19:00" travels in a button`,
+		},
+		"a value too long": {flow(`value: "7"`, "value: "+long[:41]), "workflows/booking.yaml:15: the value"},
+		"a value of the bot's own": {
+			flow(`value: "7"`, "value: back"),
+			`workflows/booking.yaml:15: the value "back" is that of a button of the bot's own`,
+		},
+		"a field of the bot's own": {
+			flow("ask: time", "ask: refused"), "workflows/booking.yaml:11: refused is what the bot itself collects",
+		},
+		"a value twice": {
+			flow(`value: "7"`, "value: late"), `workflows/booking.yaml:18: the value "late" stands in this step twice`,
+		},
+		"a label too long": {
+			flow("label: Seven", "label: "+long[:65]),
+			"workflows/booking.yaml:16: label has 65 characters; 64 is the most",
+		},
+		"only, without a choice": {
+			flow("check: date", "only: true"), "workflows/booking.yaml:4: only takes nothing but choices",
+		},
+		"a change nobody " +
+			"confirmed": {flow("call: order_status\n    input: {number: \"{date}\"}\n    cases:\n      - when: "+
+			"{found: true}\n        step: confirming\n        set: {seen: \"{result.status}\"}\n",
+			"call: change_billing_address\n    input: {address: \"{date}\"}\n"),
+			"workflows/booking.yaml:21: the step checking changes something at another system"},
 
-		"a rule for everything":       {changed(map[string]string{"rules.yaml": "- {name: all, priority: low, unless: [x]}\n"}), "rules.yaml:1: the rule all fits every message"},
-		"a rule without a name":       {changed(map[string]string{"rules.yaml": "- {words: [a], priority: low}\n"}), "rules.yaml:1: name is missing"},
-		"a rule without a priority":   {changed(map[string]string{"rules.yaml": "- {words: [a], name: a}\n"}), "rules.yaml:1: priority is missing"},
-		"a rule on an unknown intent": {changed(map[string]string{"rules.yaml": "- {intents: [refund], name: a, priority: low}\n"}), `rules.yaml:1: there is no intent "refund"`},
-		"a repeat of nothing":         {changed(map[string]string{"rules.yaml": "- {repeats: 1, name: a, priority: low}\n"}), "rules.yaml:1: repeats is a number from 2 to 20"},
-		"an unknown word":             {changed(map[string]string{"words.yaml": "goodbye: Bye.\n"}), `words.yaml:1: the bot says no "goodbye" of itself; it says`},
-		"a word's variable":           {changed(map[string]string{"words.yaml": "welcome: Hello {name}\n"}), "words.yaml:1: nothing fills {name} here; there is {customer}, {title}"},
-		"an unknown meaning":          {changed(map[string]string{"phrases.yaml": "perhaps: {en: [maybe]}\n"}), `phrases.yaml:1: no message means "perhaps"; there are back, cancel, no, yes`},
-		"a phrase of two meanings":    {changed(map[string]string{"phrases.yaml": "\"yes\": {en: [ok]}\n\"no\": {en: [OK!]}\n"}), `phrases.yaml:2: "ok" means yes, too`},
-		"an empty text":               {changed(map[string]string{"canned.yaml": "hold: \"\"\n"}), "canned.yaml:1: hold is missing"},
+		"a rule for everything": {
+			changed(map[string]string{"rules.yaml": "- {name: all, priority: low, unless: [x]}\n"}),
+			"rules.yaml:1: the rule all fits every message",
+		},
+		"a rule without a name": {
+			changed(map[string]string{"rules.yaml": "- {words: [a], priority: low}\n"}),
+			"rules.yaml:1: name is missing",
+		},
+		"a rule without a priority": {
+			changed(map[string]string{"rules.yaml": "- {words: [a], name: a}\n"}), "rules.yaml:1: priority is missing",
+		},
+		"a rule on an unknown intent": {
+			changed(map[string]string{"rules.yaml": "- {intents: [refund], name: a, priority: low}\n"}),
+			`rules.yaml:1: there is no intent "refund"`,
+		},
+		"a repeat of nothing": {
+			changed(map[string]string{"rules.yaml": "- {repeats: 1, name: a, priority: low}\n"}),
+			"rules.yaml:1: repeats is a number from 2 to 20",
+		},
+		"an unknown word": {
+			changed(map[string]string{"words.yaml": "goodbye: Bye.\n"}),
+			`words.yaml:1: the bot says no "goodbye" of itself; it says`,
+		},
+		"a word's variable": {
+			changed(map[string]string{"words.yaml": "welcome: Hello {name}\n"}),
+			"words.yaml:1: nothing fills {name} here; there is {customer}, {title}",
+		},
+		"an unknown meaning": {
+			changed(map[string]string{"phrases.yaml": "perhaps: {en: [maybe]}\n"}),
+			`phrases.yaml:1: no message means "perhaps"; there are back, cancel, no, yes`,
+		},
+		"a phrase of two meanings": {
+			changed(map[string]string{"phrases.yaml": "\"yes\": {en: [ok]}\n\"no\": {en: [OK!]}\n"}),
+			`phrases.yaml:2: "ok" means yes, too`,
+		},
+		"an empty text": {changed(map[string]string{"canned.yaml": "hold: \"\"\n"}), "canned.yaml:1: hold is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -269,7 +504,8 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			if k != nil || err == nil {
 				t.Fatalf("it is read, want %q", test.want)
 			}
-			if !slices.ContainsFunc(Mistakes(err), func(m Mistake) bool { return strings.HasPrefix(m.Error(), test.want) }) {
+			if !slices.ContainsFunc(Mistakes(err),
+				func(m Mistake) bool { return strings.HasPrefix(m.Error(), test.want) }) {
 				t.Errorf("mistakes are\n%v\nwant %q", err, test.want)
 			}
 		})
@@ -308,7 +544,9 @@ func TestRead_AllMistakes_AreReportedInOrder(t *testing.T) {
 	t.Parallel()
 	_, err := Read(
 		changed(
-			map[string]string{"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n"},
+			map[string]string{
+				"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n",
+			},
 		),
 		Options{},
 	)
@@ -332,15 +570,24 @@ func TestRead_TooLargeFolder_IsRejected(t *testing.T) {
 		folder fs.FS
 		want   string
 	}{
-		"files":    {many, "there are more than 2000 files"},
-		"a file":   {changed(map[string]string{"canned.yaml": strings.Repeat("#", maxFile+1)}), "canned.yaml: it is longer than 4 MiB"},
-		"steps":    {changed(map[string]string{"workflows/booking.yaml": steps}), "there are 65 steps; 64 is the most"},
-		"examples": {changed(map[string]string{"intents/booking.en.txt": manyLines(maxExamples + 1)}), "there are more than 100000 examples"},
-		"depth":    {changed(map[string]string{"canned.yaml": strings.Repeat("[", 100_000)}), "canned.yaml"},
+		"files": {many, "there are more than 2000 files"},
+		"a file": {
+			changed(map[string]string{"canned.yaml": strings.Repeat("#", maxFile+1)}),
+			"canned.yaml: it is longer than 4 MiB",
+		},
+		"steps": {
+			changed(map[string]string{"workflows/booking.yaml": steps}), "there are 65 steps; 64 is the most",
+		},
+		"examples": {
+			changed(map[string]string{"intents/booking.en.txt": manyLines(maxExamples + 1)}),
+			"there are more than 100000 examples",
+		},
+		"depth": {changed(map[string]string{"canned.yaml": strings.Repeat("[", 100_000)}), "canned.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := Read(test.folder, Options{Untrained: true}); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := Read(test.folder, Options{Untrained: true}); err == nil || !strings.Contains(err.Error(),
+				test.want) {
 				t.Errorf("%.300v, want %q", err, test.want)
 			}
 		})
@@ -370,9 +617,11 @@ func TestHash_NamesAndContents_ChangeIt(t *testing.T) {
 	}
 	base := of(map[string]string{"bot.yaml": "a", "rules.yaml": "b"})
 	for name, same := range map[string]map[string]string{
-		"as it was":                 {"rules.yaml": "b", "bot.yaml": "a"},
-		"with notes":                {"bot.yaml": "a", "rules.yaml": "b", "README.md": "c"},
-		"with an editor's leavings": {"bot.yaml": "a", "rules.yaml": "b", ".rules.yaml": "c", ".git/x.yaml": "d", "rules.yaml~": "e"},
+		"as it was":  {"rules.yaml": "b", "bot.yaml": "a"},
+		"with notes": {"bot.yaml": "a", "rules.yaml": "b", "README.md": "c"},
+		"with an editor's leavings": {
+			"bot.yaml": "a", "rules.yaml": "b", ".rules.yaml": "c", ".git/x.yaml": "d", "rules.yaml~": "e",
+		},
 	} {
 		if got := of(same); got != base {
 			t.Errorf("%s the hash is %s, want %s", name, got, base)

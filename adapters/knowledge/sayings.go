@@ -54,7 +54,8 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 	case !hasAny(n, conditions):
 		p.wrong(
 			n,
-			"the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, tiers, intents or unsure",
+			"the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, "+
+				"tiers, intents or unsure",
 			rule.Name,
 		)
 	}

@@ -223,9 +223,12 @@ func TestShop_ForeignLanguage_IsNone(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for _, text := range []string{
-		"¿Dónde está mi pedido por favor?", "No he recibido mi paquete todavía y ya pasaron dos semanas", "Gdzie jest moje zamówienie? Czekam już tydzień",
-		"Chciałbym zmienić adres dostawy proszę", "Où est ma commande s'il vous plaît ?", "On m'a débité deux fois pour la même commande", "Vorrei cambiare il mio indirizzo di spedizione",
-		"Waar is mijn bestelling? Ik wacht al een week", "Var är min beställning någonstans egentligen", "Onde está o meu pedido por favor", "Siparişim nerede lütfen bana yardım edin",
+		"¿Dónde está mi pedido por favor?", "No he recibido mi paquete todavía y ya pasaron dos semanas",
+		"Gdzie jest moje zamówienie? Czekam już tydzień",
+		"Chciałbym zmienić adres dostawy proszę", "Où est ma commande s'il vous plaît ?",
+		"On m'a débité deux fois pour la même commande", "Vorrei cambiare il mio indirizzo di spedizione",
+		"Waar is mijn bestelling? Ik wacht al een week", "Var är min beställning någonstans egentligen",
+		"Onde está o meu pedido por favor", "Siparişim nerede lütfen bana yardım edin",
 		"Где мой заказ, я жду уже неделю", "Unde este comanda mea vă rog",
 	} {
 		for _, before := range k.Languages {

@@ -54,7 +54,8 @@ func (p page) speaks(key *yaml.Node) bool {
 	if slices.Contains(p.k.Languages, dialog.Language(key.Value)) {
 		return true
 	}
-	p.wrong(key, "%q is none of the languages in bot.yaml, which are %s", key.Value, names(slices.Values(p.k.Languages)))
+	p.wrong(key, "%q is none of the languages in bot.yaml, which are %s", key.Value,
+		names(slices.Values(p.k.Languages)))
 	return false
 }
 

@@ -171,7 +171,8 @@ func (r *reading) mustKnow(p page, n *yaml.Node, others ...dialog.Intent) {
 	r.last = append(r.last, func() {
 		intent := dialog.Intent(n.Value)
 		if _, ok := r.k.Topics[intent]; !ok && !slices.Contains(others, intent) {
-			p.wrong(n, "there is no intent %q: write it into a file of intents/, or name one of those there are", n.Value)
+			p.wrong(n, "there is no intent %q: write it into a file of intents/, or name one of those there are",
+				n.Value)
 		}
 	})
 }

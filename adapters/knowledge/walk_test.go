@@ -127,7 +127,8 @@ func TestShop_BillingAddress_IsChanged(t *testing.T) {
 			stands("confirming_changes", "Your new billing address will be:\n"+baker)
 	}
 	t.Run("after a yes", func(t *testing.T) {
-		confirming(t).writes("Yes, change it").stands("saving_changes").returns(dialog.ChangeAddress, "address", baker).
+		confirming(t).writes("Yes, change it").stands("saving_changes").returns(dialog.ChangeAddress, "address",
+			baker).
 			stands(dialog.Completed, "Done: your billing address is now "+baker)
 	})
 	t.Run("corrected", func(t *testing.T) {
@@ -187,7 +188,8 @@ func TestShop_Order_IsLookedUp(t *testing.T) {
 		t,
 		"en",
 	).writes("Where is my order 1001?").
-		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail", "It should arrive tomorrow.").
+		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail",
+			"It should arrive tomorrow.").
 		stands(dialog.Completed, "Order 1001: shipped. It should arrive tomorrow.")
 	visit(t, "en").writes("where is my parcel").stands("asking_number", "Which order do you mean?").writes("1009").
 		returns(dialog.OrderStatus, "found", "false").stands(dialog.Completed, "I can't find an order 1009.")
@@ -209,7 +211,8 @@ func TestShop_Order_IsLookedUp(t *testing.T) {
 func TestShop_Invoice_IsFetched(t *testing.T) {
 	t.Parallel()
 	visit(t, "en").writes("I need an invoice").stands("asking_number", "Orders › Invoices").writes("1001").
-		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url", "https://shop.test/r77.pdf").
+		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url",
+			"https://shop.test/r77.pdf").
 		stands(dialog.Completed, "R-77", "49.90 EUR", "2026-02-01", "https://shop.test/r77.pdf")
 	visit(
 		t,
@@ -329,7 +332,9 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 			stands("confirming_report", "Order 1001", "“The shade has a crack”").
 			writes("Yes, report it").
 			stands("reporting")
-		if want := map[string]string{"number": "1001", "problem": "damaged", "detail": "The shade has a crack"}; !maps.Equal(
+		if want := map[string]string{
+			"number": "1001", "problem": "damaged", "detail": "The shade has a crack",
+		}; !maps.Equal(
 			c.last.Call.Input,
 			want,
 		) {
@@ -341,7 +346,8 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 		choosing(
 			t,
 		).writes("it never arrived").
-			returns(dialog.OrderStatus, "found", "true", "status", "shipped", "number", "1001", "detail", "It comes tomorrow.").
+			returns(dialog.OrderStatus, "found", "true", "status", "shipped", "number", "1001", "detail",
+				"It comes tomorrow.").
 			stands(dialog.Completed, "still on its way. It comes tomorrow.")
 	})
 	t.Run("that was delivered to somebody else", func(t *testing.T) {
@@ -395,9 +401,11 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 func TestShop_Troubleshooting_FindsTheCause(t *testing.T) {
 	t.Parallel()
 	t.Run("by three questions", func(t *testing.T) {
-		visit(t, "en").writes("technical problem").stands("choosing_area").writes("Signing in").stands("choosing_sign_in").
+		visit(t,
+			"en").writes("technical problem").stands("choosing_area").writes("Signing in").stands("choosing_sign_in").
 			writes("My password is not accepted").stands("hint_password", "Forgot password", "Did that help?").
-			writes("still not working").stands("hint_reset_mail").writes("yes, it works now").stands(dialog.Completed, "Great!")
+			writes("still not working").stands("hint_reset_mail").writes("yes, it works now").stands(dialog.Completed,
+			"Great!")
 	})
 	t.Run("in words", func(t *testing.T) {
 		visit(
@@ -463,11 +471,14 @@ func TestShop_Request_FetchesAnOperator(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "OK", "OK!!!", "YES", "Hello!!!", "Thank you!!!", "Thank you so much for this!!!", "THANK YOU", "That was great!!!", "Wow, this is perfect!!!", "Where is my order?",
-		"Where is my order??", "No!", "12 BAKER STREET, LONDON NW1 6XE", "MY NEW ADDRESS IS 12 BAKER STREET, LONDON NW1 6XE", "ORDER AB-1001", "USA", "a damning report", "A-20451",
+		"", "OK", "OK!!!", "YES", "Hello!!!", "Thank you!!!", "Thank you so much for this!!!", "THANK YOU",
+		"That was great!!!", "Wow, this is perfect!!!", "Where is my order?",
+		"Where is my order??", "No!", "12 BAKER STREET, LONDON NW1 6XE",
+		"MY NEW ADDRESS IS 12 BAKER STREET, LONDON NW1 6XE", "ORDER AB-1001", "USA", "a damning report", "A-20451",
 		"我的包裹在哪里我的包裹在哪里", "How many times can I change it?", "VIELEN DANK FÜR DIE HILFE",
 	} {
-		if c := visit(t, "en").writes(text); c.last.HandOver.Reason == "angry" || c.last.HandOver.Reason == "insistent" {
+		if c := visit(t, "en").writes(text); c.last.HandOver.Reason == "angry" ||
+			c.last.HandOver.Reason == "insistent" {
 			t.Errorf("%q is taken for anger", text)
 		}
 	}

@@ -102,8 +102,11 @@ func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
 	for i, step := range []struct {
 		do   func() error
 		want string
-	}{{put(nil), "[]"}, {put([]string{"shop", "demo"}), "[shop demo]"}, {put(nil), "[shop demo]"}, {scope([]string{"shop"}), "[shop]"},
-		{func() error { return s.DisableOperator(t.Context(), "maria") }, "[shop]"}, {put(nil), "[shop]"}, {put([]string{}), "[]"}, {scope([]string{"shop"}), "[shop]"}, {scope(nil), "[]"}} {
+	}{{put(nil), "[]"}, {put([]string{"shop", "demo"}), "[shop demo]"}, {put(nil), "[shop demo]"},
+		{scope([]string{"shop"}), "[shop]"},
+		{func() error { return s.DisableOperator(t.Context(), "maria") }, "[shop]"}, {put(nil), "[shop]"}, {
+			put([]string{}), "[]",
+		}, {scope([]string{"shop"}), "[shop]"}, {scope(nil), "[]"}} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +157,8 @@ func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
 		}
 	}
 	for n := range opened {
-		if _, known, err := s.SessionOf(t.Context(), [32]byte{'m', byte(n)}); known != (n >= opened-kept) || err != nil {
+		if _, known, err := s.SessionOf(t.Context(), [32]byte{'m', byte(n)}); known != (n >= opened-kept) ||
+			err != nil {
 			t.Errorf("session %d of %d: %v %v", n, opened, known, err)
 		}
 	}

@@ -38,17 +38,20 @@ func TestAnAppendedEventIsReadBackWhole(t *testing.T) {
 		if diff := cmp.Diff(want.Event, r.Event); diff != "" {
 			t.Errorf("event %d (-stored +read):\n%s", i, diff)
 		}
-		if r.ID != want.ID || r.Causation != want.Causation || r.Correlation != want.Correlation || r.Actor != want.Actor || !r.OccurredAt.Equal(want.OccurredAt) {
+		if r.ID != want.ID || r.Causation != want.Causation || r.Correlation != want.Correlation ||
+			r.Actor != want.Actor || !r.OccurredAt.Equal(want.OccurredAt) {
 			t.Errorf("event %d: read %+v, stored %+v", i, r, want)
 		}
-		if r.Stream != "chat-demo:1" || r.RecordedAt.IsZero() || r.Position.Transaction == 0 || r.Position.Number == 0 {
+		if r.Stream != "chat-demo:1" || r.RecordedAt.IsZero() || r.Position.Transaction == 0 ||
+			r.Position.Number == 0 {
 			t.Errorf("event %d stands nowhere: %+v", i, r)
 		}
 	}
 	if !got[0].Position.Before(got[1].Position) {
 		t.Errorf("positions %v and %v are not in order", got[0].Position, got[1].Position)
 	}
-	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.streams where stream_id = 'chat-demo:1'`); n != 1 {
+	if n := pgtest.Ask[int](t, s.Pool(),
+		`select count(*) from eventstore.streams where stream_id = 'chat-demo:1'`); n != 1 {
 		t.Errorf("the stream is listed %d times", n)
 	}
 }
@@ -71,7 +74,8 @@ func TestOfManyWritersAtOneVersionOneWins(t *testing.T) {
 			batches[w] = said(1 + rng.IntN(3))
 			wg.Go(func() {
 				<-start
-				errs, err := stores[w%2].Append(t.Context(), []commands.Append{{Stream: id, Expected: version, Events: batches[w]}})
+				errs, err := stores[w%2].Append(t.Context(),
+					[]commands.Append{{Stream: id, Expected: version, Events: batches[w]}})
 				if outcomes[w] = err; err == nil {
 					outcomes[w] = errs[0]
 				}
@@ -111,14 +115,17 @@ func TestOfManyWritersAtOneVersionOneWins(t *testing.T) {
 func TestAWrongExpectedVersionIsAConflict(t *testing.T) {
 	t.Parallel()
 	for _, company := range []int{0, 3} {
-		for name, expected := range map[string]domain.Version{"behind": 2, "far behind": 0, "ahead": 4, "far ahead": 40} {
+		for name, expected := range map[string]domain.Version{
+			"behind": 2, "far behind": 0, "ahead": 4, "far ahead": 40,
+		} {
 			t.Run(fmt.Sprintf("%s in a batch of %d", name, company+1), func(t *testing.T) {
 				t.Parallel()
 				s := newStore(t)
 				must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 				batch := []commands.Append{{Stream: "chat-demo:1", Expected: expected, Events: said(2)}}
 				for i := range company {
-					batch = append(batch, commands.Append{Stream: domain.ChatStream("demo", int64(2+i)), Events: said(1)})
+					batch = append(batch,
+						commands.Append{Stream: domain.ChatStream("demo", int64(2+i)), Events: said(1)})
 				}
 				errs, err := s.Append(t.Context(), batch)
 				if err != nil {
@@ -132,7 +139,8 @@ func TestAWrongExpectedVersionIsAConflict(t *testing.T) {
 				}
 				for i := range company {
 					if n := len(stream(t, s, batch[1+i].Stream)); errs[1+i] != nil || n != 1 {
-						t.Errorf("%s: %v, %d events; another stream's conflict is none of its business", batch[1+i].Stream, errs[1+i], n)
+						t.Errorf("%s: %v, %d events; another stream's conflict is none of its business",
+							batch[1+i].Stream, errs[1+i], n)
 					}
 				}
 			})
@@ -141,7 +149,9 @@ func TestAWrongExpectedVersionIsAConflict(t *testing.T) {
 	t.Run("of a stream that does not exist", func(t *testing.T) {
 		t.Parallel()
 		s := newStore(t)
-		if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: 1, Events: said(1)}); !errors.Is(err, commands.ErrConflict) {
+		if err := appendOne(t, s,
+			commands.Append{Stream: "chat-demo:1", Expected: 1, Events: said(1)}); !errors.Is(err,
+			commands.ErrConflict) {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		if n := len(stream(t, s, "chat-demo:1")); n != 0 {
@@ -154,7 +164,12 @@ func TestWhatIsRefusedIsLeftOutAlone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
-	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1), Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 100, Version: 1}}})
+	must(t, s,
+		commands.Append{
+			Stream: "chat-demo:2", Events: said(1), Updates: []commands.ConsumedUpdate{
+				{Bot: "demo", ID: 100, Version: 1},
+			},
+		})
 	must(t, s, commands.Append{Stream: "chat-demo:3", Events: said(1)})
 	lost := claimed(t, s, "chat-demo:4")
 	takeOver(t, s)
@@ -166,8 +181,16 @@ func TestWhatIsRefusedIsLeftOutAlone(t *testing.T) {
 		{Stream: "chat-demo:5", Events: said(2)},
 		{Stream: "chat-demo:1", Expected: 1, Events: said(1)},
 		{Stream: "chat-demo:3", Expected: 1, Events: said(3)},
-		{Stream: "chat-demo:6", Events: said(1), Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 100, Version: 1}, {Bot: "demo", ID: 101, Version: 1}}},
-		{Stream: "chat-demo:7", Events: said(1), Updates: []commands.ConsumedUpdate{{Bot: "other", ID: 100, Version: 1}}},
+		{
+			Stream: "chat-demo:6", Events: said(1), Updates: []commands.ConsumedUpdate{
+				{Bot: "demo", ID: 100, Version: 1}, {Bot: "demo", ID: 101, Version: 1},
+			},
+		},
+		{
+			Stream: "chat-demo:7", Events: said(1), Updates: []commands.ConsumedUpdate{
+				{Bot: "other", ID: 100, Version: 1},
+			},
+		},
 		{Stream: "chat-demo:8", Events: said(1), Settled: settled(lost)},
 	}
 	errs, err := s.Append(t.Context(), batch)
@@ -185,7 +208,12 @@ func TestWhatIsRefusedIsLeftOutAlone(t *testing.T) {
 		}
 	}
 	// What came with a refused update is not received either, and can come again.
-	must(t, s, commands.Append{Stream: "chat-demo:6", Events: said(1), Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 101, Version: 1}}})
+	must(t, s,
+		commands.Append{
+			Stream: "chat-demo:6", Events: said(1), Updates: []commands.ConsumedUpdate{
+				{Bot: "demo", ID: 101, Version: 1},
+			},
+		})
 }
 
 // The server is told of both in one statement, so no snapshot shows the one to the other.
@@ -205,7 +233,8 @@ func TestAnUpdateTwiceInOneBatchIsReceivedOnce(t *testing.T) {
 		pair := errs[2*i : 2*i+2]
 		accepted := slices.IndexFunc(pair, func(err error) bool { return err == nil })
 		var repeated commands.Repeated
-		if accepted < 0 || !errors.As(pair[1-accepted], &repeated) || !slices.Equal(repeated, commands.Repeated{5 + i}) {
+		if accepted < 0 || !errors.As(pair[1-accepted], &repeated) || !slices.Equal(repeated,
+			commands.Repeated{5 + i}) {
 			t.Errorf("update %d: got %v, want one accepted and one repeated", 5+i, pair)
 		}
 		if n := len(stream(t, s, batch[2*i].Stream)) + len(stream(t, s, batch[2*i+1].Stream)); n != 1 {
@@ -232,7 +261,9 @@ func TestARepeatedUpdateIsRefusedByItsIDAndBot(t *testing.T) {
 	}
 	var stream string
 	var version int64
-	if err := s.Pool().QueryRow(t.Context(), `select stream_id, version from eventstore.inbox where bot = 'demo' and update_id = 9`).Scan(&stream, &version); err != nil {
+	if err := s.Pool().QueryRow(t.Context(),
+		`select stream_id, version from eventstore.inbox where bot = 'demo' and update_id = 9`).Scan(&stream,
+		&version); err != nil {
 		t.Fatal(err)
 	}
 	if stream != "chat-demo:1" || version != 1 {
@@ -257,7 +288,9 @@ func TestTwoProcessesAppendTheSameThingsOnce(t *testing.T) {
 			for _, chatID := range rng.Perm(streams) {
 				batches[p] = append(batches[p], commands.Append{
 					Stream: domain.ChatStream("demo", int64(chatID)), Expected: domain.Version(round), Events: said(1),
-					Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: int64(round*streams + chatID), Version: domain.Version(round + 1)}},
+					Updates: []commands.ConsumedUpdate{
+						{Bot: "demo", ID: int64(round*streams + chatID), Version: domain.Version(round + 1)},
+					},
 				})
 			}
 			wg.Go(func() {
@@ -310,7 +343,12 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 	}
 	settle := func(c commands.Claimed, expected domain.Version, state domain.DeliveryState) error {
 		return appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: expected, Events: said(1),
-			Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: state, Outcome: []byte(`{"message_id": 5}`), Reason: "why\x00"}}})
+			Settled: []commands.Settlement{
+				{
+					Delivery: c.ID, Fence: c.Fence, State: state, Outcome: []byte(`{"message_id": 5}`),
+					Reason: "why\x00",
+				},
+			}})
 	}
 	var fenced commands.Fenced
 	if err := settle(first, 0, "done"); !errors.As(err, &fenced) || !slices.Equal(fenced, commands.Fenced{first.ID}) {
@@ -330,7 +368,8 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 	}
 	var state, outcome, reason string
 	var finished, owned bool
-	err := s.Pool().QueryRow(t.Context(), `select state, outcome::text, reason, finished_at is not null, lease_owner is not null from eventstore.deliveries`).
+	err := s.Pool().QueryRow(t.Context(),
+		`select state, outcome::text, reason, finished_at is not null, lease_owner is not null from eventstore.deliveries`).
 		Scan(&state, &outcome, &reason, &finished, &owned)
 	if err != nil {
 		t.Fatal(err)
@@ -355,8 +394,9 @@ func TestOfManyOutcomesUnderOneLeaseOneIsKept(t *testing.T) {
 			wg.Go(func() {
 				<-start
 				// Each on a stream of its own, so that nothing but the lease keeps them apart.
-				errs, err := stores[w%2].Append(t.Context(), []commands.Append{{Stream: domain.StreamID(fmt.Sprintf("%s%d", id, w)), Events: said(1),
-					Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: "done"}}}})
+				errs, err := stores[w%2].Append(t.Context(),
+					[]commands.Append{{Stream: domain.StreamID(fmt.Sprintf("%s%d", id, w)), Events: said(1),
+						Settled: []commands.Settlement{{Delivery: c.ID, Fence: c.Fence, State: "done"}}}})
 				if outcomes[w] = err; err == nil {
 					outcomes[w] = errs[0]
 				}
@@ -388,7 +428,9 @@ func TestAnAppendThatCannotBeStoredFailsAlone(t *testing.T) {
 	broken := said(1)
 	broken[0].Actor = "operator:\x00" // a text column cannot hold it, and it is no JSON that could be sealed
 	errs, err := s.Append(t.Context(), []commands.Append{
-		{Stream: "chat-demo:1", Events: said(1)}, {Stream: "chat-demo:2", Events: broken}, {Stream: "chat-demo:3", Events: said(1)},
+		{Stream: "chat-demo:1", Events: said(1)}, {Stream: "chat-demo:2", Events: broken}, {
+			Stream: "chat-demo:3", Events: said(1),
+		},
 	})
 	if err != nil {
 		t.Fatalf("the whole batch failed: %v", err)
@@ -452,7 +494,11 @@ func TestLoadReadsWhatFollowsEachCursor(t *testing.T) {
 	one, two := said(5), said(2)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: one})
 	must(t, s, commands.Append{Stream: "chat-demo:2", Events: two})
-	cursors := []commands.Cursor{{Stream: "chat-demo:2"}, {Stream: "chat-demo:1", After: 3}, {Stream: "chat-demo:3"}, {Stream: "chat-demo:2", After: 2}, {Stream: "chat-demo:1", After: 9}}
+	cursors := []commands.Cursor{
+		{Stream: "chat-demo:2"}, {Stream: "chat-demo:1", After: 3}, {Stream: "chat-demo:3"}, {
+			Stream: "chat-demo:2", After: 2,
+		}, {Stream: "chat-demo:1", After: 9},
+	}
 	got, err := s.Load(t.Context(), cursors)
 	if err != nil {
 		t.Fatal(err)
@@ -476,7 +522,8 @@ func TestLoadReportsAGapOfTheStreamThatHasIt(t *testing.T) {
 		s := newStore(t)
 		must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 		must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(2)})
-		pgtest.Exec(t, s.Pool(), `delete from eventstore.events where stream_id = 'chat-demo:1' and version = $1`, missing)
+		pgtest.Exec(t, s.Pool(), `delete from eventstore.events where stream_id = 'chat-demo:1' and version = $1`,
+			missing)
 		got, err := s.Load(t.Context(), []commands.Cursor{{Stream: "chat-demo:1"}, {Stream: "chat-demo:2"}})
 		if err != nil {
 			t.Fatal(err)
@@ -509,7 +556,8 @@ func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
 			if err := loaded[0].Err; err == nil || !containsAll(err.Error(), "version 2", stored) {
 				t.Errorf("loading: %v, want version and name", err)
 			}
-			if _, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10); err == nil || !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
+			if _, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10); err == nil ||
+				!containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
 				t.Errorf("reading the stream: %v, want stream, version and name", err)
 			}
 			waittest.Until(t, "the events stand in the feed", func() bool {
@@ -577,8 +625,10 @@ func TestLoad_LimitOrBotStream_ReadsNoMore(t *testing.T) {
 		version domain.Version
 		more    bool
 	}{{3, 3, true}, {2, 5, false}, {0, 5, false}} {
-		if h := got[i]; len(h.Events) != want.events || h.Version != want.version || h.More != want.more || h.Err != nil {
-			t.Errorf("cursor %d: %d events to version %d, more %v, error %v", i, len(h.Events), h.Version, h.More, h.Err)
+		if h := got[i]; len(h.Events) != want.events || h.Version != want.version || h.More != want.more ||
+			h.Err != nil {
+			t.Errorf("cursor %d: %d events to version %d, more %v, error %v", i, len(h.Events), h.Version, h.More,
+				h.Err)
 		}
 	}
 }
@@ -591,7 +641,8 @@ func TestLoad_Snapshot_ReadsWhatIsBehind(t *testing.T) {
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(5)})
 	save := func(version domain.Version, format string) {
 		t.Helper()
-		err := s.SaveSnapshot(t.Context(), "chat-demo:1", commands.Snapshot{Version: version, Format: format, State: []byte("{}")})
+		err := s.SaveSnapshot(t.Context(), "chat-demo:1",
+			commands.Snapshot{Version: version, Format: format, State: []byte("{}")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -607,7 +658,8 @@ func TestLoad_Snapshot_ReadsWhatIsBehind(t *testing.T) {
 	}
 	save(3, "today")
 	save(2, "today") // an older one does not replace it
-	if h := load(commands.Cursor{Format: "today", Limit: 2}); h.From == nil || h.From.Version != 3 || len(h.Events) != 2 || h.Version != 5 {
+	if h := load(commands.Cursor{Format: "today", Limit: 2}); h.From == nil || h.From.Version != 3 ||
+		len(h.Events) != 2 || h.Version != 5 {
 		t.Errorf("from %+v to version %d, %d events", h.From, h.Version, len(h.Events))
 	}
 	for name, c := range map[string]commands.Cursor{"another format": {Format: "tomorrow"}, "none wanted": {}} {

@@ -22,7 +22,8 @@ import (
 func reading(t *testing.T, s *process, f func(context.Context, pgx.Tx) error) {
 	t.Helper()
 	ctx := waittest.Context(t)
-	err := pgx.BeginTxFunc(ctx, s.Pool(), pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return f(ctx, tx) })
+	err := pgx.BeginTxFunc(ctx, s.Pool(), pgx.TxOptions{AccessMode: pgx.ReadOnly},
+		func(tx pgx.Tx) error { return f(ctx, tx) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +84,14 @@ func TestUpdatesAreReadAsTheyWereSent(t *testing.T) {
 	s := newStore(t)
 	const chat, other = domain.StreamID("chat-demo:1"), domain.StreamID("chat-demo:2")
 	events := said(3)
-	events[0].Raw, events[2].Raw = []byte(`{"update_id": 1}`), []byte(`{"text":"a\u0000b"}`) // the second event is nobody's update
+	// the second event is nobody's update
+	events[0].Raw, events[2].Raw = []byte(`{"update_id": 1}`), []byte(`{"text":"a\u0000b"}`)
 	must(t, s, commands.Append{Stream: chat, Events: events})
 	must(t, s, commands.Append{Stream: other, Events: said(1)})
 	reading(t, s, func(ctx context.Context, tx pgx.Tx) error {
 		updates, err := eventstore.Ledger{Store: s.events}.Updates(ctx, tx, []domain.StreamID{chat, other})
-		if got := updates[chat]; len(updates) != 1 || len(got) != 2 || !slices.Equal(got[1], events[0].Raw) || !slices.Equal(got[3], events[2].Raw) {
+		if got := updates[chat]; len(updates) != 1 || len(got) != 2 || !slices.Equal(got[1], events[0].Raw) ||
+			!slices.Equal(got[3], events[2].Raw) {
 			t.Errorf("found %v", updates)
 		}
 		return err
@@ -102,8 +105,10 @@ func TestAGroupThatNeverReadHasReachedNothing(t *testing.T) {
 	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil || at != (domain.Position{}) {
 		t.Errorf("%v, error %v", at, err)
 	}
-	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '7', 9)`)
-	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil || at != (domain.Position{Transaction: 7, Number: 9}) {
+	pgtest.Exec(t, s.Pool(),
+		`insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '7', 9)`)
+	if at, err := l.Reached(waittest.Context(t), "responder"); err != nil ||
+		at != (domain.Position{Transaction: 7, Number: 9}) {
 		t.Errorf("%v, error %v", at, err)
 	}
 }

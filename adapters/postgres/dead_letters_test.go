@@ -37,7 +37,10 @@ func board(t *testing.T) (*process, map[string]uuid.UUID) {
 			case "b/1":
 				hold(t, s, c, domain.DeliveryUnknown, "no answer")
 			default:
-				settle(t, s, c, map[string]domain.DeliveryState{"c/1": domain.DeliveryUnknown, "c/2": domain.DeliveryRefused, "c/3": domain.DeliveryDone}[place])
+				settle(t, s, c,
+					map[string]domain.DeliveryState{
+						"c/1": domain.DeliveryUnknown, "c/2": domain.DeliveryRefused, "c/3": domain.DeliveryDone,
+					}[place])
 			}
 		}
 	}
@@ -51,18 +54,35 @@ func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
 		which outbox.Selection
 		want  string
 	}{
-		"all":                          {outbox.Selection{}, "a/1 b/1 c/1 a/2 b/2 c/2 a/3 c/3 c/4"},
-		"dead letters":                 {outbox.Selection{DeadLetters: true}, "a/1 b/1"},
-		"and what waits behind them":   {outbox.Selection{DeadLetters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
-		"of one chat":                  {outbox.Selection{DeadLetters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3"},
-		"states":                       {outbox.Selection{States: []domain.DeliveryState{domain.DeliveryUnknown, domain.DeliveryRefused}}, "b/1 c/1 c/2"},
-		"a reason in other letters":    {outbox.Selection{Reason: "given UP"}, "a/1"},
-		"a reason with a wildcard":     {outbox.Selection{Reason: "%"}, ""},
-		"ids":                          {outbox.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3"},
-		"ids of another state":         {outbox.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []domain.DeliveryState{domain.DeliveryDone}}, ""},
-		"a destination":                {outbox.Selection{Destination: destination, States: []domain.DeliveryState{domain.DeliveryDead}}, "a/1"},
-		"a destination of nobody":      {outbox.Selection{Destination: "telegram:other"}, ""},
-		"everything said of one alone": {outbox.Selection{IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []domain.DeliveryState{domain.DeliveryUnknown}, Reason: "answer", DeadLetters: true}, "b/1"},
+		"all":                        {outbox.Selection{}, "a/1 b/1 c/1 a/2 b/2 c/2 a/3 c/3 c/4"},
+		"dead letters":               {outbox.Selection{DeadLetters: true}, "a/1 b/1"},
+		"and what waits behind them": {outbox.Selection{DeadLetters: true, Behind: true}, "a/1 b/1 a/2 b/2 a/3"},
+		"of one chat": {
+			outbox.Selection{DeadLetters: true, Behind: true, Stream: "a"}, "a/1 a/2 a/3",
+		},
+		"states": {
+			outbox.Selection{States: []domain.DeliveryState{domain.DeliveryUnknown, domain.DeliveryRefused}},
+			"b/1 c/1 c/2",
+		},
+		"a reason in other letters": {outbox.Selection{Reason: "given UP"}, "a/1"},
+		"a reason with a wildcard":  {outbox.Selection{Reason: "%"}, ""},
+		"ids": {
+			outbox.Selection{IDs: []uuid.UUID{ids["a/3"], ids["c/2"], uuid.New()}}, "c/2 a/3",
+		},
+		"ids of another state": {
+			outbox.Selection{IDs: []uuid.UUID{ids["a/3"]}, States: []domain.DeliveryState{domain.DeliveryDone}}, "",
+		},
+		"a destination": {
+			outbox.Selection{Destination: destination, States: []domain.DeliveryState{domain.DeliveryDead}}, "a/1",
+		},
+		"a destination of nobody": {outbox.Selection{Destination: "telegram:other"}, ""},
+		"everything said of one alone": {
+			outbox.Selection{
+				IDs: []uuid.UUID{ids["b/1"]}, Stream: "b", Destination: destination, States: []domain.DeliveryState{
+					domain.DeliveryUnknown,
+				}, Reason: "answer", DeadLetters: true,
+			}, "b/1",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -97,7 +117,8 @@ func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
 		if letter := place == "a/1" || place == "b/1"; e.DeadLetter() != letter {
 			t.Errorf("%s is a dead letter: %t", place, e.DeadLetter())
 		}
-		if e.ID != ids[place] || !strings.Contains(string(e.Payload), place) || e.Destination != destination || e.CreatedAt.IsZero() {
+		if e.ID != ids[place] || !strings.Contains(string(e.Payload), place) || e.Destination != destination ||
+			e.CreatedAt.IsZero() {
 			t.Errorf("%s: %+v", place, e)
 		}
 	}

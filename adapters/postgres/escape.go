@@ -42,7 +42,8 @@ func resembles(value []byte) bool {
 		return false
 	}
 	lower := bytes.ToLower(value)
-	return strings.ContainsFunc(name, func(r rune) bool { return bytes.Contains(lower, fmt.Appendf(nil, `\u%04x`, r)) })
+	return strings.ContainsFunc(name,
+		func(r rune) bool { return bytes.Contains(lower, fmt.Appendf(nil, `\u%04x`, r)) })
 }
 
 // Unescape is the reverse of seal.

@@ -12,17 +12,21 @@ import (
 var (
 	unholdable = []string{
 		`"\u0000"`, `{"a\u0000":1}`, `"x\\\u0000"`,
-		`"\ud800"`, `"\uDBFF"`, `"\udc00"`, `"\uDFFF"`, `"\ud83d"`, `"\ud83dx"`, `"\ud83d\n\udc4b"`, `"\ud83d\ud83d"`, `"\udc4b\ud83d"`,
+		`"\ud800"`, `"\uDBFF"`, `"\udc00"`, `"\uDFFF"`, `"\ud83d"`, `"\ud83dx"`, `"\ud83d\n\udc4b"`, `"\ud83d\ud83d"`,
+		`"\udc4b\ud83d"`,
 		`"\ud83d\u0041"`, `"\ud83d\udc4b\ud83d"`, "\"\xff\"", "\"\xed\xa0\x80\"",
 	}
 	holdableOnes = []string{
-		`null`, `0`, `"\\u0000"`, `"\\\\u0000"`, `"\u0001"`, `"\ud83d\udc4b"`, `"\uD83D\uDC4B\uD83D\uDC4B"`, `"\"\\\/\b\f\n\r\t"`, `"\ue000"`, `"\ud7ff"`,
+		`null`, `0`, `"\\u0000"`, `"\\\\u0000"`, `"\u0001"`, `"\ud83d\udc4b"`, `"\uD83D\uDC4B\uD83D\uDC4B"`,
+		`"\"\\\/\b\f\n\r\t"`, `"\ue000"`, `"\ud7ff"`,
 		"\"\uFFFE\U0010FFFF\"", `{"a":{"b":[1,2,{"c":null}]}}`,
 	}
 	// ambiguous are values that look like sealed ones.
 	ambiguous = []string{
-		`{"$base64":"aGVsbG8="}`, `{"$base64": "aGVsbG8="}`, ` { "$base64" :"aGVsbG8="}`, `{"\u0024base64":"aGVsbG8="}`, `{"$base64":1}`, `{"$base64":"no"}`,
-		`{"$base64":"aGVsbG8=","$base64":"aGVsbG8="}`, `{"$base64":"aGVsbG8=","update_id":1}`, `{"update_id":1,"$base64":"aGVsbG8="}`, `{"$base64":"aGVsbG8="`,
+		`{"$base64":"aGVsbG8="}`, `{"$base64": "aGVsbG8="}`, ` { "$base64" :"aGVsbG8="}`,
+		`{"\u0024base64":"aGVsbG8="}`, `{"$base64":1}`, `{"$base64":"no"}`,
+		`{"$base64":"aGVsbG8=","$base64":"aGVsbG8="}`, `{"$base64":"aGVsbG8=","update_id":1}`,
+		`{"update_id":1,"$base64":"aGVsbG8="}`, `{"$base64":"aGVsbG8="`,
 	}
 )
 
@@ -31,7 +35,8 @@ func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
 	for _, value := range unholdable {
 		stored := *Escape([]byte(value), false)
 		var sealed map[string][]byte
-		if err := json.Unmarshal([]byte(stored), &sealed); err != nil || string(sealed["$base64"]) != value || len(sealed) != 1 {
+		if err := json.Unmarshal([]byte(stored), &sealed); err != nil || string(sealed["$base64"]) != value ||
+			len(sealed) != 1 {
 			t.Errorf("%q is stored as %s (%v)", value, stored, err)
 		}
 		if holdable([]byte(stored)) != true {
@@ -50,7 +55,9 @@ func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
 
 // FuzzEscape: whatever goes in comes out, byte by byte.
 func FuzzEscape(f *testing.F) {
-	for _, values := range [][]string{unholdable, holdableOnes, ambiguous, {``, `"`, `\`, `\u`, `"\ud83d\u`, escapeKey}} {
+	for _, values := range [][]string{
+		unholdable, holdableOnes, ambiguous, {``, `"`, `\`, `\u`, `"\ud83d\u`, escapeKey},
+	} {
 		for _, value := range values {
 			f.Add([]byte(value), false)
 			f.Add([]byte(value), true)
@@ -74,7 +81,9 @@ func FuzzEscape(f *testing.F) {
 
 func TestCleanLeavesATextThatATextColumnHolds(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"": "", "plain ü 👋": "plain ü 👋", "a\x00b": "a␀b", "\xff\xfe": "\uFFFD", "x\xed\xa0\x80y": "x\uFFFDy"} {
+	for text, want := range map[string]string{
+		"": "", "plain ü 👋": "plain ü 👋", "a\x00b": "a␀b", "\xff\xfe": "\uFFFD", "x\xed\xa0\x80y": "x\uFFFDy",
+	} {
 		if got := CleanText(text); got != want {
 			t.Errorf("clean(%q) = %q, want %q", text, got, want)
 		}

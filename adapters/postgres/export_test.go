@@ -56,11 +56,13 @@ func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
 func TestTheExtentIsOneMoment(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder"); err != nil || e.End != (domain.Position{}) || e.AnsweredTo != (domain.Position{}) {
+	if e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder"); err != nil ||
+		e.End != (domain.Position{}) || e.AnsweredTo != (domain.Position{}) {
 		t.Errorf("of an empty store: %+v, %v", e, err)
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
-	pgtest.Exec(t, s.Pool(), `insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '5', 6)`)
+	pgtest.Exec(t, s.Pool(),
+		`insert into eventstore.checkpoints (consumer_group, transaction_id, position) values ('responder', '5', 6)`)
 	e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder")
 	if err != nil || e.AnsweredTo != (domain.Position{Transaction: 5, Number: 6}) {
 		t.Errorf("%+v, %v", e, err)

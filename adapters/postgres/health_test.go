@@ -57,7 +57,8 @@ func TestTheCensusTellsHowFarAGroupIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := census(t, s, "responder", "nobody")
-	if events, known := found["consumer_lag_events responder"]; events != 0 || !known || found["consumer_lag_seconds responder"] != 0 {
+	if events, known := found["consumer_lag_events responder"]; events != 0 || !known ||
+		found["consumer_lag_seconds responder"] != 0 {
 		t.Errorf("a group that has seen everything is behind: %v", found)
 	}
 	if _, known := found["consumer_lag_events nobody"]; known {
@@ -71,13 +72,16 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error {
 		var owed []commands.Delivery
 		for range 3 {
-			owed = append(owed, commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1, Kind: domain.KindSendMessage,
-				Destination: "telegram:demo", OrderingKey: "chat-demo:1", Payload: "", Correlation: uuid.New()})
+			owed = append(owed,
+				commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1,
+					Kind:        domain.KindSendMessage,
+					Destination: "telegram:demo", OrderingKey: "chat-demo:1", Payload: "", Correlation: uuid.New()})
 		}
 		if err := s.Enqueue(t.Context(), tx, owed); err != nil {
 			return err
 		}
-		_, err := tx.Exec(t.Context(), `update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`, owed[0].ID.String())
+		_, err := tx.Exec(t.Context(),
+			`update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`, owed[0].ID.String())
 		return err
 	})
 	if err == nil {
@@ -92,15 +96,20 @@ func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
 	}
 	found := census(t, s)
 	for what, want := range map[string]float64{
-		"deliveries_open telegram:demo dead": 1, "deliveries_open telegram:demo waiting": 2, "dead_letters telegram:demo": 1,
-		"tickets_waiting urgent": 0, "tickets_waiting high": 2, "tickets_waiting normal": 0, "tickets_waiting low": 1,
+		"deliveries_open telegram:demo dead": 1, "deliveries_open telegram:demo waiting": 2,
+		"dead_letters telegram:demo": 1,
+		"tickets_waiting urgent":     0, "tickets_waiting high": 2, "tickets_waiting normal": 0,
+		"tickets_waiting low":  1,
 		"tickets_overdue high": 1, "tickets_overdue low": 1,
 	} {
 		if got, known := found[what]; got != want || !known {
 			t.Errorf("%s is %v, want %v", what, got, want)
 		}
 	}
-	for what, want := range map[string]float64{"delivery_oldest_seconds telegram:demo dead": 3600, "ticket_oldest_seconds high": 7200, "ticket_overdue_seconds high": 3600} {
+	for what, want := range map[string]float64{
+		"delivery_oldest_seconds telegram:demo dead": 3600, "ticket_oldest_seconds high": 7200,
+		"ticket_overdue_seconds high": 3600,
+	} {
 		if got := found[what]; got < want || got > want+waittest.Patience.Seconds() {
 			t.Errorf("%s is %v, want some %v", what, got, want)
 		}

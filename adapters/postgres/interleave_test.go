@@ -127,21 +127,39 @@ func faults() []fault {
 	)
 	first := func(_ domain.Position, page []item) domain.Position { return page[0].at }
 	return []fault{
-		{"a checkpoint of the highest position", "skipped", &sqlReader{sql: row + `position > $2 and $1::text is not null order by position limit $3`, move: farthest}},
-		{"a page's end of two separate maxima", "skipped", &sqlReader{sql: row + behind + settled + order, move: farthest}},
+		{
+			"a checkpoint of the highest position", "skipped", &sqlReader{
+				sql: row + `position > $2 and $1::text is not null order by position limit $3`, move: farthest,
+			},
+		},
+		{
+			"a page's end of two separate maxima", "skipped", &sqlReader{
+				sql: row + behind + settled + order, move: farthest,
+			},
+		},
 		{"no regard to running transactions", "skipped", &sqlReader{sql: row + behind + order, move: last}},
-		{"a bound of the newest transaction", "skipped", &sqlReader{sql: row + behind + `and transaction_id < pg_snapshot_xmax(pg_current_snapshot()) ` + order, move: last}},
-		{"no transaction in the checkpoint", "skipped", &sqlReader{sql: row + `position > $2 and $1::text is not null ` + settled + order, move: last}},
+		{
+			"a bound of the newest transaction", "skipped", &sqlReader{
+				sql:  row + behind + `and transaction_id < pg_snapshot_xmax(pg_current_snapshot()) ` + order,
+				move: last,
+			},
+		},
+		{
+			"no transaction in the checkpoint", "skipped", &sqlReader{
+				sql: row + `position > $2 and $1::text is not null ` + settled + order, move: last,
+			},
+		},
 		{"a place at the page's first event", "twice", &sqlReader{sql: row + behind + settled + order, move: first}},
-		{"pages in order of positions", "was read after", &sqlReader{sql: `select * from (` + row + behind + settled + order + `) page order by position`,
-			move: func(after domain.Position, page []item) domain.Position {
-				for _, i := range page {
-					if after.Before(i.at) {
-						after = i.at
+		{"pages in order of positions", "was read after",
+			&sqlReader{sql: `select * from (` + row + behind + settled + order + `) page order by position`,
+				move: func(after domain.Position, page []item) domain.Position {
+					for _, i := range page {
+						if after.Before(i.at) {
+							after = i.at
+						}
 					}
-				}
-				return after
-			}}},
+					return after
+				}}},
 	}
 }
 
@@ -322,7 +340,9 @@ func (s *schedule) drain() error {
 			newest = max(newest, c.at.Transaction)
 		}
 		// Other tests' transactions hold the feed back as well.
-		if err := s.conn.QueryRow(s.ctx, `select $1::text::xid8 < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`, fmt.Sprint(newest)).Scan(&final); err != nil {
+		if err := s.conn.QueryRow(s.ctx,
+			`select $1::text::xid8 < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`,
+			fmt.Sprint(newest)).Scan(&final); err != nil {
 			return err
 		}
 		for name, r := range s.readers {
@@ -361,8 +381,10 @@ func newStageOn(t *testing.T, dsn string) *stage {
 func (st *stage) play(t *testing.T, seed uint64, blind bool, readers map[string]reader) map[string]error {
 	t.Helper()
 	pgtest.Exec(t, st.reading, `truncate eventstore.events`)
-	s := &schedule{ctx: waittest.Context(t), rng: rand.New(rand.NewPCG(seed, 5)), writers: st.writing, readers: readers, conn: st.reading,
-		logs: map[string][]item{}, prefix: fmt.Sprint("stream", seed), versions: map[string]int64{}, busy: map[string]bool{}, blind: blind}
+	s := &schedule{ctx: waittest.Context(t), rng: rand.New(rand.NewPCG(seed, 5)), writers: st.writing,
+		readers: readers, conn: st.reading,
+		logs: map[string][]item{}, prefix: fmt.Sprint("stream", seed), versions: map[string]int64{},
+		busy: map[string]bool{}, blind: blind}
 	if err := s.run(); err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}

@@ -15,7 +15,8 @@ func TestActedKnowsWhatOperatorsDidInAStream(t *testing.T) {
 		return event(chat.OperatorActed{Operator: operator, Key: key, Fingerprint: print, Act: chat.ActNote, At: at})
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: []commands.NewEvent{
-		acted("maria", "a", 1<<64-1), event(chat.NoteAdded{Operator: "maria", Text: "a \x00"}), acted("jo", "a", 2), acted("maria", `"'%\`, 0)}})
+		acted("maria", "a", 1<<64-1), event(chat.NoteAdded{Operator: "maria", Text: "a \x00"}), acted("jo", "a", 2),
+		acted("maria", `"'%\`, 0)}})
 	for _, c := range []struct {
 		stream        domain.StreamID
 		operator, key string

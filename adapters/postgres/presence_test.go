@@ -86,7 +86,8 @@ func TestAProcessThatIsCutOffForAMomentKeepsWhatItSends(t *testing.T) {
 		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like '% announcements'`); err != nil {
 		t.Fatal(err)
 	}
-	for begun := time.Now(); vouched(t, cut) == 0 || time.Since(begun) < time.Second; time.Sleep(20 * time.Millisecond) {
+	for begun := time.Now(); vouched(t, cut) == 0 ||
+		time.Since(begun) < time.Second; time.Sleep(20 * time.Millisecond) {
 		if n, err := other.ReclaimExpired(t.Context()); err != nil || n != 0 {
 			t.Fatalf("%d were taken over from a process that lives (%v)", n, err)
 		}

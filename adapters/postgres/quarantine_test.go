@@ -36,13 +36,16 @@ func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
 	if n := pgtest.Ask[int](t, db.Pool(), `select count(*) from eventstore.quarantine`); n != 3 {
 		t.Errorf("%d rows, want one per bot and body", n)
 	}
-	if n := pgtest.Ask[int](t, db.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`, body); n != 3 {
+	if n := pgtest.Ask[int](t, db.Pool(), `select times from eventstore.quarantine where bot = 'demo' and body = $1`,
+		body); n != 3 {
 		t.Errorf("it came %d times, want 3", n)
 	}
-	if got := pgtest.Ask[[]byte](t, db.Pool(), `select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
+	if got := pgtest.Ask[[]byte](t, db.Pool(),
+		`select body from eventstore.quarantine where bot = 'other'`); !bytes.Equal(got, body) {
 		t.Errorf("kept %q, came %q", got, body)
 	}
-	if got := pgtest.Ask[string](t, db.Pool(), `select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
+	if got := pgtest.Ask[string](t, db.Pool(),
+		`select reason from eventstore.quarantine where bot = 'other'`); got != "it holds ␀ and \uFFFD" {
 		t.Errorf("the reason reads %q", got)
 	}
 }

@@ -45,7 +45,8 @@ func readIDs(ctx context.Context, q interface {
 func checkCluster(ctx context.Context, conn *pgx.Conn) error {
 	i, err := readIDs(ctx, conn)
 	if err == nil && i.foreign() {
-		err = fmt.Errorf("the newest event has transaction id %d and this cluster has only come to %d, so it was restored from a dump of another: run `chatledger rebase`", i.newest, i.next)
+		err = fmt.Errorf("the newest event has transaction id %d and this cluster has only come to %d, so it was "+
+			"restored from a dump of another: run `chatledger rebase`", i.newest, i.next)
 	}
 	return err
 }
@@ -77,7 +78,8 @@ func rebase(ctx context.Context, conn *pgx.Conn) (i ids, done bool, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// Waits for whoever has stored an event by the old distance, and for another
 		// rebase. A transaction that stores an event after it uses the new distance.
-		_, err := tx.Exec(ctx, `set local lock_timeout = '`+rebaseLock+`'; lock table eventstore.events in share row exclusive mode`)
+		_, err := tx.Exec(ctx,
+			`set local lock_timeout = '`+rebaseLock+`'; lock table eventstore.events in share row exclusive mode`)
 		if err != nil {
 			return fmt.Errorf("wait for open writes: %w", err)
 		}

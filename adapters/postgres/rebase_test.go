@@ -28,7 +28,8 @@ const farAhead = 3000
 // burn uses transaction ids up.
 func burn(t testing.TB, conn *pgx.Conn, n int) {
 	t.Helper()
-	pgtest.Exec(t, conn, fmt.Sprintf(`do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$`, n))
+	pgtest.Exec(t, conn,
+		fmt.Sprintf(`do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$`, n))
 }
 
 // bring stores an event as if it had been brought along from a cluster that is
@@ -85,7 +86,8 @@ func (tr travellers) read(t testing.TB, s *process, group string, n int) {
 // repeated anything since the beginning.
 func (tr travellers) arrive(t testing.TB, s *process) {
 	t.Helper()
-	rows, err := s.Pool().Query(t.Context(), `select transaction_id, position, stream_id, version from eventstore.events`)
+	rows, err := s.Pool().Query(t.Context(),
+		`select transaction_id, position, stream_id, version from eventstore.events`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,8 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 	abroad := pgtest.AnotherCluster(t)
 	dsn = pgtest.Restore(t, abroad, "second", dump)
 	conn = pgtest.Connect(t, dsn)
-	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`); n != 40 {
+	if n := pgtest.Ask[int](t, conn,
+		`select count(*) from eventstore.events where transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`); n != 40 {
 		t.Fatalf("%d of 40 events lie ahead of the new cluster; the test shows nothing", n)
 	}
 	if says := refusal(t, dsn); !strings.Contains(says, "chatledger rebase") {
@@ -146,7 +149,8 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 	groups.read(t, s, "some", 5)
 	talk(t, s, 2)
 	groups.arrive(t, s)
-	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where position > $1`, positions); n != 20 {
+	if n := pgtest.Ask[int](t, conn, `select count(*) from eventstore.events where position > $1`,
+		positions); n != 20 {
 		t.Errorf("%d of 20 new events have new positions", n)
 	}
 
@@ -200,7 +204,8 @@ func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 	for chat := range int64(3) {
 		writing.Go(func() {
 			for v := domain.Version(0); ctx.Err() == nil; v++ {
-				_, err := s.Append(ctx, []commands.Append{{Stream: domain.ChatStream("busy", chat), Expected: v, Events: said(1)}})
+				_, err := s.Append(ctx,
+					[]commands.Append{{Stream: domain.ChatStream("busy", chat), Expected: v, Events: said(1)}})
 				if err != nil && ctx.Err() == nil {
 					t.Error(err)
 					return
@@ -248,7 +253,8 @@ func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, writing, `lock table eventstore.events in row exclusive mode`) // as who writes; it must not be waited for
+	// as who writes; it must not be waited for
+	pgtest.Exec(t, writing, `lock table eventstore.events in row exclusive mode`)
 	pgtest.Exec(t, writing, `select pg_current_xact_id()`)
 	talk(t, s, 1)
 	if rebase(t, dsn) || body() != empty {
@@ -340,7 +346,8 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 		rebased <- err
 	}()
 	waittest.Until(t, "the rebase waits for the one that has stored", func() bool {
-		return pgtest.Ask[bool](t, conn, `select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
+		return pgtest.Ask[bool](t, conn,
+			`select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
 			and database = (select oid from pg_database where datname = current_database()))`)
 	})
 	if err := stored.Commit(t.Context()); err != nil {
@@ -353,7 +360,8 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 	if err := drawn.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if order := pgtest.Ask[string](t, conn, `select string_agg(version::text, ' ' order by transaction_id, position) from eventstore.events`); order != "1 2 3" {
+	if order := pgtest.Ask[string](t, conn,
+		`select string_agg(version::text, ' ' order by transaction_id, position) from eventstore.events`); order != "1 2 3" {
 		t.Errorf("versions stand in the feed as %s", order)
 	}
 }
@@ -368,7 +376,8 @@ func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.
 	bring(t, conn, "chat-demo:2", 1, 1_000_000)
 	s.Pool().Reset() // as when the server behind the address is another
 	more := commands.Append{Stream: "chat-demo:1", Expected: 1, Events: said(1)}
-	if _, err := s.Append(t.Context(), []commands.Append{more}); err == nil || !strings.Contains(err.Error(), "chatledger rebase") {
+	if _, err := s.Append(t.Context(), []commands.Append{more}); err == nil || !strings.Contains(err.Error(),
+		"chatledger rebase") {
 		t.Fatalf("an append among events of another cluster: %v", err)
 	}
 	if !rebase(t, dsn) {
@@ -410,7 +419,9 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := pgtest.Ask[string](t, conn, `select name from pg_prepared_statements where statement like '%limit $3'`)
-		rows, err := conn.Query(t.Context(), `explain (costs off) execute `+pgx.Identifier{name}.Sanitize()+`('1', 1, 10, null)`, pgx.QueryExecModeSimpleProtocol)
+		rows, err := conn.Query(t.Context(),
+			`explain (costs off) execute `+pgx.Identifier{name}.Sanitize()+`('1', 1, 10, null)`,
+			pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -425,7 +436,8 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 		got := plan()
 		cond := `Index Cond: ((ROW(transaction_id, "position") > ROW($1, $2)) AND (transaction_id < `
 		_, bound, found := strings.Cut(got, cond)
-		if !found || !strings.Contains(got, "Index Scan using events_feed") || strings.Contains(got, "Sort") || strings.Contains(got, "Filter") ||
+		if !found || !strings.Contains(got, "Index Scan using events_feed") || strings.Contains(got, "Sort") ||
+			strings.Contains(got, "Filter") ||
 			!strings.Contains(bound, "pg_snapshot_xmin(pg_current_snapshot())"+horizon) {
 			t.Errorf("a page is read by\n%s", got)
 		}
@@ -435,5 +447,6 @@ func TestAPageStaysARangeOfTheIndex(t *testing.T) {
 	if !rebase(t, dsn) {
 		t.Fatal("not rebased")
 	}
-	check(")::text)::bigint + " + pgtest.Ask[string](t, pgtest.Connect(t, dsn), `select eventstore.rebased('0')::text`))
+	check(")::text)::bigint + " + pgtest.Ask[string](t, pgtest.Connect(t, dsn),
+		`select eventstore.rebased('0')::text`))
 }

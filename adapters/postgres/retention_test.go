@@ -38,7 +38,8 @@ func received(n int) []commands.NewEvent {
 func final(t *testing.T, s *process) {
 	t.Helper()
 	waittest.Until(t, "the feed is final", func() bool {
-		return pgtest.Ask[bool](t, s.Pool(), `select not exists (select from eventstore.events where transaction_id >= pg_snapshot_xmin(pg_current_snapshot()))`)
+		return pgtest.Ask[bool](t, s.Pool(),
+			`select not exists (select from eventstore.events where transaction_id >= pg_snapshot_xmin(pg_current_snapshot()))`)
 	})
 }
 
@@ -113,11 +114,15 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	const facts = `select md5(string_agg((to_jsonb(e) - 'raw' || jsonb_build_object('received', raw is not null))::text, ',' order by position)) from eventstore.events e`
 	before := pgtest.Ask[string](t, s.Pool(), facts)
 
-	shop := map[string]retention.Period{"shop": {Updates: 60 * day}, "sho_": {Quarantine: 60 * day}, "gone": {Updates: 60 * day}}
+	shop := map[string]retention.Period{
+		"shop": {Updates: 60 * day}, "sho_": {Quarantine: 60 * day}, "gone": {Updates: 60 * day},
+	}
 	if got := retain(t, s, shop); got != "updates shop: 6" {
 		t.Errorf("removed %q", got)
 	}
-	if got, want := kept(t, s), "bot-shop 3; chat-other:1 1 2 3; chat-sho_:1 1 2 3; chat-shop2:1 1 2 3; chat-shop:-2 3; chat-shop:1 3"; got != want {
+	if got, want := kept(t,
+		s), "bot-shop 3; chat-other:1 1 2 3; chat-sho_:1 1 2 3; chat-shop2:1 1 2 3; chat-shop:-2 3; chat-shop:1 "+
+		"3"; got != want {
 		t.Errorf("kept  %s\nwant %s", got, want)
 	}
 	if after := pgtest.Ask[string](t, s.Pool(), facts); after != before {
@@ -138,7 +143,8 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	updates, err := eventstore.Ledger{Store: s.events}.Updates(t.Context(), tx, []domain.StreamID{"chat-shop:1", "chat-other:1"})
+	updates, err := eventstore.Ledger{Store: s.events}.Updates(t.Context(), tx,
+		[]domain.StreamID{"chat-shop:1", "chat-other:1"})
 	if err != nil || len(updates) != 1 || len(updates["chat-other:1"]) != 3 {
 		t.Errorf("the updates are %v (%v)", updates, err)
 	}
@@ -165,7 +171,8 @@ func TestUpdatesOfADayAreOutOfReach(t *testing.T) {
 	s := newStore(t)
 	wave(t, s, 0, 2, "chat-shop:1")
 	age(t, s, day-time.Minute, `true`)
-	if n := pgtest.Ask[int](t, s.Pool(), `select removed from eventstore.remove_updates('shop', now() + '1 year', 100)`); n != 0 {
+	if n := pgtest.Ask[int](t, s.Pool(),
+		`select removed from eventstore.remove_updates('shop', now() + '1 year', 100)`); n != 0 {
 		t.Errorf("%d are removed", n)
 	}
 }
@@ -181,7 +188,8 @@ func TestRetentionPassesNothingBy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, open, `insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw, correlation_id, actor, occurred_at, recorded_at)
+	pgtest.Exec(t, open,
+		`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw, correlation_id, actor, occurred_at, recorded_at)
 		values ('chat-shop:9', 1, gen_random_uuid(), 'message_received', 1, '{}', '{"update_id": 9}', gen_random_uuid(), 'customer', now(), now() - interval '3 days')`)
 	wave(t, s, 0, 1, "chat-shop:1")
 	age(t, s, 3*day, `true`)
@@ -241,10 +249,11 @@ func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
 	final(t, s)
 	shop := map[string]retention.Period{"shop": {Updates: 2 * day}}
 	var removed int64
-	err := retention.Remove(waittest.Context(t), s.DB, func() map[string]retention.Period { return shop }, func(_, _ string, rows int64) {
-		removed += rows
-		shop = map[string]retention.Period{"shop": {Updates: 90 * day}}
-	})
+	err := retention.Remove(waittest.Context(t), s.DB, func() map[string]retention.Period { return shop },
+		func(_, _ string, rows int64) {
+			removed += rows
+			shop = map[string]retention.Period{"shop": {Updates: 90 * day}}
+		})
 	if err != nil || removed != 1000 {
 		t.Errorf("%d were removed (%v)", removed, err)
 	}
@@ -264,7 +273,8 @@ func TestTheInboxForgetsWhatTelegramNoLongerRepeats(t *testing.T) {
 	if got := retain(t, s, nil); got != "inbox: 10000" {
 		t.Errorf("removed %q", got)
 	}
-	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.inbox where update_id <= 20000`); n != 10000 {
+	if n := pgtest.Ask[int](t, s.Pool(),
+		`select count(*) from eventstore.inbox where update_id <= 20000`); n != 10000 {
 		t.Errorf("%d are left", n)
 	}
 }
@@ -279,12 +289,18 @@ func TestQuarantineIsKeptAsLongAsItsBotWants(t *testing.T) {
 			}
 		}
 	}
-	pgtest.Exec(t, s.Pool(), `update eventstore.quarantine set received_at = now() - interval '31 days' where body = 'old'`)
-	if got := retain(t, s, map[string]retention.Period{"shop": {Quarantine: 30 * day}, "shop2": {Updates: day}}); got != "quarantine shop: 2" {
+	pgtest.Exec(t, s.Pool(),
+		`update eventstore.quarantine set received_at = now() - interval '31 days' where body = 'old'`)
+	if got := retain(t, s,
+		map[string]retention.Period{
+			"shop": {Quarantine: 30 * day}, "shop2": {Updates: day},
+		}); got != "quarantine shop: 2" {
 		t.Errorf("removed %q", got)
 	}
-	got := pgtest.Ask[string](t, s.Pool(), `select string_agg(bot || ' ' || convert_from(body, 'UTF8'), ', ' order by id) from eventstore.quarantine`)
-	if diff := cmp.Diff("shop young, zendesk:shop young, shop2 old, shop2 young, other old, other young", got); diff != "" {
+	got := pgtest.Ask[string](t, s.Pool(),
+		`select string_agg(bot || ' ' || convert_from(body, 'UTF8'), ', ' order by id) from eventstore.quarantine`)
+	if diff := cmp.Diff("shop young, zendesk:shop young, shop2 old, shop2 young, other old, other young",
+		got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -37,7 +37,8 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	s, watch := open(t, dsn), pgtest.Connect(t, dsn)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(3)})
 	second := leadTable(t, s, "tables", 2) // the first to come
-	if v := pgtest.Ask[int](t, watch, `select version from eventstore.checkpoints where consumer_group = 'tables'`); v != 2 {
+	if v := pgtest.Ask[int](t, watch,
+		`select version from eventstore.checkpoints where consumer_group = 'tables'`); v != 2 {
 		t.Errorf("the table is of version %d, want 2", v)
 	}
 	advance(t, second, next(t, second, 1))
@@ -62,7 +63,8 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 	page := next(t, second, 1)
 	wantPage(t, page, "chat-demo:1/2")
 	pgtest.Exec(t, watch, `update eventstore.checkpoints set version = 3 where consumer_group = 'tables'`)
-	if err := second.Advance(t.Context(), effect(t, second), page); err == nil || !strings.Contains(err.Error(), "of another version") {
+	if err := second.Advance(t.Context(), effect(t, second), page); err == nil || !strings.Contains(err.Error(),
+		"of another version") {
 		t.Errorf("the leader was not overtaken: %v", err)
 	}
 	second.Close()
@@ -117,7 +119,8 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 	if got := sample(t, s, 10); len(got) != 0 {
 		t.Errorf("of nothing: %v", got)
 	}
-	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 30) i`)
+	pgtest.Exec(t, s.Pool(),
+		`insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 30) i`)
 	if got := sample(t, s, 10); len(got) != 10 {
 		t.Errorf("%d of 30 streams were drawn, want 10", len(got))
 	}
@@ -125,7 +128,8 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 		t.Errorf("%d of 30 streams were drawn, want all", len(got))
 	}
 	const streams, tenths, rounds, each = 40_000, 10, 100, 20
-	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(31, $1) i`, streams)
+	pgtest.Exec(t, s.Pool(),
+		`insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(31, $1) i`, streams)
 	var drawn [tenths]int
 	for range rounds {
 		got := sample(t, s, each)
@@ -153,7 +157,8 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 func TestASampleReadsFewPages(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	pgtest.Exec(t, s.Pool(), `insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 40000) i`)
+	pgtest.Exec(t, s.Pool(),
+		`insert into eventstore.streams (stream_id) select 'chat-demo:' || i from generate_series(1, 40000) i`)
 	pgtest.Exec(t, s.Pool(), `vacuum analyze eventstore.streams`)
 	conn := pgtest.Connect(t, s.Pool().Config().ConnString())
 	tx, err := conn.Begin(t.Context())
@@ -163,7 +168,8 @@ func TestASampleReadsFewPages(t *testing.T) {
 	if _, err := (eventstore.Ledger{Store: s.events}).Sample(t.Context(), tx, 20); err != nil {
 		t.Fatal(err)
 	}
-	n := pgtest.Ask[int64](t, tx, `select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
+	n := pgtest.Ask[int64](t, tx,
+		`select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
 	if n > 1000 {
 		t.Errorf("%d rows were read for 20 streams of 40000", n)
 	}

@@ -53,7 +53,8 @@ func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T
 			t.Errorf("%s comes twice", q.Ticket)
 		}
 		seen[q.Ticket] = true
-		if q.Place.Overdue != (q.FirstReply.IsZero() && q.Due.Before(now) || !q.Resolve.IsZero() && q.Resolve.Before(now)) {
+		if q.Place.Overdue != (q.FirstReply.IsZero() && q.Due.Before(now) || !q.Resolve.IsZero() &&
+			q.Resolve.Before(now)) {
 			t.Errorf("%+v", q)
 		}
 		if q.Place.Overdue {
@@ -92,13 +93,35 @@ func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
 		q  commands.TicketQuery
 		is func(commands.QueuedTicket) bool
 	}{
-		"bot":      {commands.TicketQuery{Bot: "b1"}, func(q commands.QueuedTicket) bool { return q.Bot == "b1" }},
-		"status":   {commands.TicketQuery{Status: "assigned"}, func(q commands.QueuedTicket) bool { return q.Status == "assigned" }},
-		"priority": {commands.TicketQuery{Priority: dialog.Urgent}, func(q commands.QueuedTicket) bool { return q.Priority == dialog.Urgent }},
-		"assignee": {commands.TicketQuery{Assignee: "maria"}, func(q commands.QueuedTicket) bool { return q.Assignee == "maria" }},
-		"tag":      {commands.TicketQuery{Tag: "vip"}, func(q commands.QueuedTicket) bool { return slices.Contains(q.Tags, "vip") }},
-		"of":       {commands.TicketQuery{Bots: []string{"b1", "b7"}}, func(q commands.QueuedTicket) bool { return q.Bot == "b1" }},
-		"overdue":  {commands.TicketQuery{Overdue: true}, func(q commands.QueuedTicket) bool { return q.Place.Overdue }},
+		"bot": {commands.TicketQuery{Bot: "b1"}, func(q commands.QueuedTicket) bool { return q.Bot == "b1" }},
+		"status": {
+			commands.TicketQuery{Status: "assigned"}, func(q commands.QueuedTicket) bool {
+				return q.Status == "assigned"
+			},
+		},
+		"priority": {
+			commands.TicketQuery{Priority: dialog.Urgent}, func(q commands.QueuedTicket) bool {
+				return q.Priority == dialog.Urgent
+			},
+		},
+		"assignee": {
+			commands.TicketQuery{Assignee: "maria"}, func(q commands.QueuedTicket) bool {
+				return q.Assignee == "maria"
+			},
+		},
+		"tag": {
+			commands.TicketQuery{Tag: "vip"}, func(q commands.QueuedTicket) bool {
+				return slices.Contains(q.Tags, "vip")
+			},
+		},
+		"of": {
+			commands.TicketQuery{Bots: []string{"b1", "b7"}}, func(q commands.QueuedTicket) bool {
+				return q.Bot == "b1"
+			},
+		},
+		"overdue": {
+			commands.TicketQuery{Overdue: true}, func(q commands.QueuedTicket) bool { return q.Place.Overdue },
+		},
 	} {
 		c.q.At, c.q.Limit = now, 1000
 		got, err := s.TicketQueue(t.Context(), c.q)

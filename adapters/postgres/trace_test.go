@@ -21,7 +21,11 @@ func TestATraceStaysWithItsEvent(t *testing.T) {
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: traced(2)})
 	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 2, Events: said(1)})
-	alone := commands.Append{Stream: "chat-demo:1", Expected: 3, Events: traced(1), Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 1, Version: 4}}}
+	alone := commands.Append{
+		Stream: "chat-demo:1", Expected: 3, Events: traced(1), Updates: []commands.ConsumedUpdate{
+			{Bot: "demo", ID: 1, Version: 4},
+		},
+	}
 	must(t, s, alone)
 	// The conflict of one sends the others the careful way.
 	errs, err := s.Append(t.Context(), []commands.Append{alone,
@@ -29,7 +33,9 @@ func TestATraceStaysWithItsEvent(t *testing.T) {
 	if err != nil || errs[0] == nil || errs[1] != nil || errs[2] != nil {
 		t.Fatal(errs, err)
 	}
-	for id, want := range map[domain.StreamID]string{"chat-demo:1": "[false true false true]", "chat-demo:2": "[false false true]", "chat-demo:3": "[false false]"} {
+	for id, want := range map[domain.StreamID]string{
+		"chat-demo:1": "[false true false true]", "chat-demo:2": "[false false true]", "chat-demo:3": "[false false]",
+	} {
 		var got []bool
 		for _, r := range stream(t, s, id) {
 			got = append(got, r.Trace != "")

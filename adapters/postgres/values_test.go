@@ -141,7 +141,9 @@ func TestARawThatIsNotJSONIsKept(t *testing.T) {
 		e.Raw = []byte(raw)
 		id := domain.ChatStream("demo", int64(i))
 		must(t, s, commands.Append{Stream: id, Events: []commands.NewEvent{e}})
-		got := pgtest.Ask[string](t, s.Pool(), `select encode(decode(raw ->> '$base64', 'base64'), 'hex') from eventstore.events where stream_id = $1`, string(id))
+		got := pgtest.Ask[string](t, s.Pool(),
+			`select encode(decode(raw ->> '$base64', 'base64'), 'hex') from eventstore.events where stream_id = $1`,
+			string(id))
 		if want := fmt.Sprintf("%x", raw); got != want {
 			t.Errorf("raw %q is kept as %s", raw, got)
 		}
@@ -159,7 +161,8 @@ func TestOnlyWhatMustBeIsSealed(t *testing.T) {
 		if text == "number" {
 			e.Raw = []byte(`{"n":1e999999}`) // only the server can tell
 		}
-		batch = append(batch, commands.Append{Stream: domain.ChatStream("demo", int64(i)), Events: []commands.NewEvent{e}})
+		batch = append(batch,
+			commands.Append{Stream: domain.ChatStream("demo", int64(i)), Events: []commands.NewEvent{e}})
 	}
 	errs, err := s.Append(t.Context(), batch)
 	if err != nil || errs[0] != nil || errs[1] != nil || errs[2] != nil {
@@ -168,7 +171,8 @@ func TestOnlyWhatMustBeIsSealed(t *testing.T) {
 	type sealed struct{ payload, raw bool }
 	for i, want := range []sealed{{false, false}, {true, true}, {true, false}} {
 		var got sealed
-		err := s.Pool().QueryRow(t.Context(), `select payload ? '$base64', raw ? '$base64' from eventstore.events where stream_id = $1`,
+		err := s.Pool().QueryRow(t.Context(),
+			`select payload ? '$base64', raw ? '$base64' from eventstore.events where stream_id = $1`,
 			string(batch[i].Stream)).Scan(&got.payload, &got.raw)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,8 @@ type commits struct {
 
 func newCommits(r *prometheus.Registry) commits {
 	states := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_states_total",
-		Help: "Stream states that commands were decided on, by origin: memory (the cache) or store (loaded)."}, []string{"from"})
+		Help: "Stream states that commands were decided on, by origin: memory (the cache) or store (loaded)."},
+		[]string{"from"})
 	c := commits{
 		append: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "chatledger_append_seconds",
 			Help: "Time to append a batch of events durably.", Buckets: latencies}),
@@ -60,17 +61,24 @@ func (m *Metrics) Waiting(waiting func() int) {
 // Pool exposes the use of the connection pool.
 func (m *Metrics) Pool(pool *pgxpool.Pool) {
 	gauge := func(name, help string, value func(*pgxpool.Stat) float64) {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(pool.Stat()) }))
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
+			func() float64 { return value(pool.Stat()) }))
 	}
-	gauge("chatledger_pool_used_connections", "Database connections in use.", func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) })
-	gauge("chatledger_pool_max_connections", "Maximum number of database connections.", func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) })
+	gauge("chatledger_pool_used_connections", "Database connections in use.",
+		func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) })
+	gauge("chatledger_pool_max_connections", "Maximum number of database connections.",
+		func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) })
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "chatledger_pool_wait_seconds_total",
-		Help: "Total time spent waiting for a free connection."}, func() float64 { return pool.Stat().EmptyAcquireWaitTime().Seconds() }))
+		Help: "Total time spent waiting for a free connection."}, func() float64 {
+		return pool.Stat().EmptyAcquireWaitTime().Seconds()
+	}))
 }
 
 // Build exposes the version of the program.
 func (m *Metrics) Build(version string) {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_build_info", Help: "Always 1, with the version of the program and of Go."}, []string{"version", "goversion"})
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "chatledger_build_info", Help: "Always 1, with the version of the program and of Go.",
+	}, []string{"version", "goversion"})
 	m.registry.MustRegister(build)
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 }

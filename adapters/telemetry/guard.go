@@ -20,7 +20,8 @@ func newGuarded(registry *prometheus.Registry) *guarded {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_rejected_total",
 			Help: "Requests and connections that the guard rejected, by reason."}, []string{"reason"}),
 		valid: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_public_certificate_valid",
-			Help: "1 while the certificate at a bot's public address is valid; 0 when it is not, or cannot be fetched from here."}, []string{"bot"}),
+			Help: "1 while the certificate at a bot's public address is valid; 0 when it is not, or cannot be " +
+				"fetched from here."}, []string{"bot"}),
 		public: map[string]prometheus.Gauge{},
 	}
 	registry.MustRegister(g.rejected, g.valid)

@@ -29,7 +29,8 @@ func TestALineCarriesTheIdsOfItsTrace(t *testing.T) {
 	log.InfoContext(under(t.Context(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), "not sampled")
 	log.Info("not traced")
 	got := lines(t, &written)
-	if got[0]["trace_id"] != "0af7651916cd43dd8448eb211c80319c" || got[0]["span_id"] != "b7ad6b7169203331" || got[0]["bot"] != "demo" {
+	if got[0]["trace_id"] != "0af7651916cd43dd8448eb211c80319c" || got[0]["span_id"] != "b7ad6b7169203331" ||
+		got[0]["bot"] != "demo" {
 		t.Errorf("the traced line is %v", got[0])
 	}
 	for _, line := range got[1:] {

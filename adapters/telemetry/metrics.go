@@ -49,34 +49,44 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		webhook: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_webhook_seconds",
-			Help: "Time from a webhook request to its response, by bot and status; 200 means that the update is durable.", Buckets: latencies}, []string{"bot", "status"}),
+			Help: "Time from a webhook request to its response, by bot and status; 200 means that the update is " +
+				"durable.", Buckets: latencies}, []string{"bot", "status"}),
 		quarantine: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_quarantined_total",
 			Help: "Bodies that could not be parsed as an update and were quarantined."}, []string{"bot"}),
 		page: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_page_seconds",
-			Help: "Time to handle and commit one page of events, by consumer group.", Buckets: latencies}, []string{"group"}),
+			Help: "Time to handle and commit one page of events, by consumer group.", Buckets: latencies}, []string{
+			"group",
+		}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_consumed_events_total",
 			Help: "Events whose effects are committed, by consumer group."}, []string{"group"}),
 		delivery: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_seconds",
-			Help: "Time of one attempt at a delivery, by destination, kind and outcome.", Buckets: latencies}, []string{"destination", "kind", "outcome"}),
+			Help: "Time of one attempt at a delivery, by destination, kind and outcome.", Buckets: latencies},
+			[]string{"destination", "kind", "outcome"}),
 	}
 	m.oldest = prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatledger_oldest_write_seconds",
 		Help: "Age of the oldest open transaction that has written; no consumer group reads past it."})
 	m.suspended = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_bot_suspended",
-		Help: "1 while calls of a bot to Telegram are suspended, by cause: token (Telegram rejects it: replace it), flood (rate limit: retry after)."}, []string{"bot", "cause"})
+		Help: "1 while calls of a bot to Telegram are suspended, by cause: token (Telegram rejects it: replace it), " +
+			"flood (rate limit: retry after)."}, []string{"bot", "cause"})
 	m.verified = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_verified_rows_total",
 		Help: "Sampled rows that were verified against the events, by projection."}, []string{"projection"})
 	m.divergent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_divergent_rows_total",
-		Help: "Samples with a row that differs from the events, by projection; run `chatledger verify` to compare every row."}, []string{"projection"})
+		Help: "Samples with a row that differs from the events, by projection; run `chatledger verify` to compare " +
+			"every row."}, []string{"projection"})
 	m.building = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_rebuild_ratio",
-		Help: "Progress of the rebuild for a new version of a projection: the share of events folded, 0 to 1."}, []string{"projection"})
+		Help: "Progress of the rebuild for a new version of a projection: the share of events folded, 0 to 1."},
+		[]string{"projection"})
 	m.batch = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_batch_lookups",
-		Help: "Look-ups per batched request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}}, []string{"destination"})
+		Help: "Look-ups per batched request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}}, []string{
+		"destination",
+	})
 	m.removed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_removed_rows_total",
 		Help: "Rows removed by retention, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
 	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
 	m.guarded, m.atTelegram = newGuarded(m.registry), newAtTelegram(m.registry)
 	m.settled = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_settled_seconds",
-		Help: "Time from enqueuing a delivery to its outcome, over all attempts, by destination and outcome.", Buckets: ages}, []string{"destination", "outcome"})
+		Help:    "Time from enqueuing a delivery to its outcome, over all attempts, by destination and outcome.",
+		Buckets: ages}, []string{"destination", "outcome"})
 	m.commits, m.readings, m.rejected = newCommits(m.registry), newReadings(), newBotsFile(m.registry)
 	m.registry.MustRegister(m.settled, m.readings)
 	m.registry.MustRegister(m.webhook, m.quarantine, m.page, m.events, m.delivery, m.oldest, m.suspended,
@@ -149,7 +159,8 @@ var breakerStates = map[string]float64{"closed": 0, "half-open": 1, "open": 2}
 // Breaker exposes a circuit breaker until hide is called. Each scrape calls state.
 func (m *Metrics) Breaker(destination string, state func() string) (hide func()) {
 	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_breaker_state",
-		Help:        "State of a destination's circuit breaker: 0 closed, 1 half-open (one trial call), 2 open (no calls).",
+		Help: "State of a destination's circuit breaker: 0 closed, 1 half-open (one trial call), 2 open (no " +
+			"calls).",
 		ConstLabels: prometheus.Labels{"destination": destination}}, func() float64 { return breakerStates[state()] })
 	m.registry.MustRegister(gauge)
 	return func() { m.registry.Unregister(gauge) }

@@ -21,15 +21,39 @@ func newReadings() *readings {
 		name, help string
 		labels     []string
 	}{
-		{"chatledger_consumer_lag_events", "Events that a consumer group has yet to read, by group; an upper estimate, because positions have gaps.", []string{"group"}},
-		{"chatledger_consumer_lag_seconds", "Age of the oldest event that a consumer group has yet to read, by group.", []string{"group"}},
-		{"chatledger_deliveries_open", "Deliveries that are not finished, by destination and state.", []string{"destination", "state"}},
-		{"chatledger_delivery_oldest_seconds", "Age of the oldest unfinished delivery, by destination and state.", []string{"destination", "state"}},
-		{"chatledger_dead_letters", "Dead letters: deliveries that an operator must retry or skip, by destination.", []string{"destination"}},
+		{
+			"chatledger_consumer_lag_events",
+			"Events that a consumer group has yet to read, by group; an upper estimate, because positions have gaps.",
+			[]string{"group"},
+		},
+		{
+			"chatledger_consumer_lag_seconds",
+			"Age of the oldest event that a consumer group has yet to read, by group.", []string{"group"},
+		},
+		{
+			"chatledger_deliveries_open", "Deliveries that are not finished, by destination and state.", []string{
+				"destination", "state",
+			},
+		},
+		{
+			"chatledger_delivery_oldest_seconds", "Age of the oldest unfinished delivery, by destination and state.",
+			[]string{"destination", "state"},
+		},
+		{
+			"chatledger_dead_letters", "Dead letters: deliveries that an operator must retry or skip, by destination.",
+			[]string{"destination"},
+		},
 		{"chatledger_tickets_waiting", "Unresolved tickets, by priority.", []string{"priority"}},
-		{"chatledger_ticket_oldest_seconds", "Age of the oldest unresolved ticket, by priority.", []string{"priority"}},
+		{
+			"chatledger_ticket_oldest_seconds", "Age of the oldest unresolved ticket, by priority.", []string{
+				"priority",
+			},
+		},
 		{"chatledger_tickets_overdue", "Tickets whose first reply is overdue, by priority.", []string{"priority"}},
-		{"chatledger_ticket_overdue_seconds", "Time by which the most overdue first reply is late, by priority.", []string{"priority"}},
+		{
+			"chatledger_ticket_overdue_seconds", "Time by which the most overdue first reply is late, by priority.",
+			[]string{"priority"},
+		},
 		{"chatledger_database_bytes", "Size of the database on disk.", nil},
 	} {
 		r.known[one.name] = prometheus.NewDesc(one.name, one.help, one.labels, nil)
@@ -55,7 +79,8 @@ func (r *readings) Collect(out chan<- prometheus.Metric) {
 func (m *Metrics) Read(read func(set func(name string, labels []string, value float64))) {
 	var latest []prometheus.Metric
 	read(func(name string, labels []string, value float64) {
-		latest = append(latest, prometheus.MustNewConstMetric(m.readings.known[name], prometheus.GaugeValue, value, labels...))
+		latest = append(latest,
+			prometheus.MustNewConstMetric(m.readings.known[name], prometheus.GaugeValue, value, labels...))
 	})
 	m.readings.latest.Store(&latest)
 }

@@ -14,7 +14,8 @@ func newAtTelegram(registry *prometheus.Registry) atTelegram {
 		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_telegram_pending_updates",
 			Help: "Updates pending at Telegram, by bot."}, []string{"bot"}),
 		failed: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "chatledger_telegram_failed_seconds",
-			Help: "When something last went wrong at Telegram, in Unix seconds, by bot and what: delivery (of an update to us), synchronization (among its own machines)."}, []string{"bot", "what"}),
+			Help: "When something last went wrong at Telegram, in Unix seconds, by bot and what: delivery (of an " +
+				"update to us), synchronization (among its own machines)."}, []string{"bot", "what"}),
 	}
 	registry.MustRegister(t.pending, t.failed)
 	return t

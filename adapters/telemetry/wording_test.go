@@ -23,11 +23,21 @@ func TestErrorsAreToldWithoutWhatTheyQuote(t *testing.T) {
 	var into struct{ Age int }
 	figure := json.Unmarshal([]byte(`{"age": 44.17}`), &into)
 	for want, err := range map[string]error{
-		"call: Get api.example.com: EOF":                                 &url.Error{Op: "Get", URL: "https://api.example.com/bot" + quoted, Err: io.EOF},
-		"call: Get a URL: EOF":                                           &url.Error{Op: "Get", URL: "%zz" + quoted, Err: io.EOF},
-		"call: Get h: strconv.Atoi: invalid syntax":                      &url.Error{Op: "Get", URL: "//h/" + quoted, Err: fmt.Errorf("%w", number)},
-		"call: ERROR: a value was refused (SQLSTATE 22P02)":              &pgconn.PgError{Severity: "ERROR", Code: "22P02", Message: "invalid input: " + quoted},
-		"call: ERROR: relation \"x\" is no table (SQLSTATE 42P01)":       &pgconn.PgError{Severity: "ERROR", Code: "42P01", Message: `relation "x" is no table`, Detail: quoted},
+		"call: Get api.example.com: EOF": &url.Error{
+			Op: "Get", URL: "https://api.example.com/bot" + quoted, Err: io.EOF,
+		},
+		"call: Get a URL: EOF": &url.Error{
+			Op: "Get", URL: "%zz" + quoted, Err: io.EOF,
+		},
+		"call: Get h: strconv.Atoi: invalid syntax": &url.Error{
+			Op: "Get", URL: "//h/" + quoted, Err: fmt.Errorf("%w", number),
+		},
+		"call: ERROR: a value was refused (SQLSTATE 22P02)": &pgconn.PgError{
+			Severity: "ERROR", Code: "22P02", Message: "invalid input: " + quoted,
+		},
+		"call: ERROR: relation \"x\" is no table (SQLSTATE 42P01)": &pgconn.PgError{
+			Severity: "ERROR", Code: "42P01", Message: `relation "x" is no table`, Detail: quoted,
+		},
 		"call: strconv.Atoi: invalid syntax":                             number,
 		"call: this is no time of the form " + time.RFC3339:              at,
 		"call: json: cannot unmarshal number into field Age of type int": figure,

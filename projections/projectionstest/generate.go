@@ -23,7 +23,8 @@ type History struct {
 }
 
 // texts that are easy to store wrongly.
-var texts = []string{"", "where is my order 1042?", "I want to change my billing address", "12 Elm Street, 1234 AB Springfield", "a person please!!", "nul \x00 inside",
+var texts = []string{"", "where is my order 1042?", "I want to change my billing address",
+	"12 Elm Street, 1234 AB Springfield", "a person please!!", "nul \x00 inside",
 	"grüß dich 👋", "👩‍👩‍👧 'quoted' \"twice\" \\ {} $1 %s", "yes", "cancel", "\u202eright to left"}
 
 // Generate makes the histories of some chats by asking the chats for things at
@@ -37,7 +38,9 @@ func Generate(rng *rand.Rand, chats, steps int) []History {
 		if i%20 == 0 {
 			h.Stream = domain.BotStream(fmt.Sprint("bot", i))
 		}
-		g := Generator{Rand: rng, History: h, Now: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC), state: chat.Decider.Initial()}
+		g := Generator{
+			Rand: rng, History: h, Now: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC), state: chat.Decider.Initial(),
+		}
 		for n := 1 + rng.IntN(steps); n > 0 || len(h.Events) == 0; n-- {
 			g.step()
 		}
@@ -72,7 +75,9 @@ func (g *Generator) step() {
 	delivery := g.delivery()
 	switch g.Rand.IntN(20) {
 	case 0, 1, 2, 3, 4:
-		m := chat.MessageReceived{Update: update, MessageID: g.update, Date: g.Now, ChatType: "private", From: from, Text: g.text()}
+		m := chat.MessageReceived{
+			Update: update, MessageID: g.update, Date: g.Now, ChatType: "private", From: from, Text: g.text(),
+		}
 		if g.Rand.IntN(4) == 0 {
 			m.Media, m.ChatTitle = []chat.Media{{Kind: "photo"}}, "Family"
 		}
@@ -86,13 +91,25 @@ func (g *Generator) step() {
 		g.Ask("customer", chat.Receive{Event: m, At: g.Now})
 		g.respond(m)
 	case 6:
-		m := chat.ButtonPressed{Update: update, QueryID: fmt.Sprint(g.update), MessageID: g.update - 1, Date: g.Now, From: from, Data: "address:yes"}
+		m := chat.ButtonPressed{
+			Update: update, QueryID: fmt.Sprint(g.update), MessageID: g.update - 1, Date: g.Now, From: from,
+			Data: "address:yes",
+		}
 		g.Ask("customer", chat.Receive{Event: m, At: g.Now})
 		g.respond(m)
 	case 7:
-		g.Ask("customer", chat.Receive{Event: chat.MembershipChanged{Update: update, Date: g.Now, Status: "kicked", Blocked: g.Rand.IntN(2) == 0}, At: g.Now})
+		g.Ask("customer",
+			chat.Receive{
+				Event: chat.MembershipChanged{
+					Update: update, Date: g.Now, Status: "kicked", Blocked: g.Rand.IntN(2) == 0,
+				}, At: g.Now,
+			})
 	case 8:
-		g.Ask("operator:bo", chat.OpenTicket{Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)], At: g.Now})
+		g.Ask("operator:bo",
+			chat.OpenTicket{
+				Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)],
+				At: g.Now,
+			})
 	case 9:
 		g.Ask("operator:bo", chat.AssignTicket{Assignee: []string{"bo", "cy \x00"}[g.Rand.IntN(2)]})
 	case 10:
@@ -105,7 +122,12 @@ func (g *Generator) step() {
 		if g.Rand.IntN(2) == 0 {
 			g.Ask("operator:bo", chat.HandBack{})
 		} else {
-			g.Ask("operator:bo", chat.Reply{Author: chat.Author{Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)], Name: "bo"}, Text: g.text()})
+			g.Ask("operator:bo",
+				chat.Reply{
+					Author: chat.Author{
+						Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)], Name: "bo",
+					}, Text: g.text(),
+				})
 		}
 	case 14:
 		if g.Rand.IntN(4) == 0 {
@@ -115,15 +137,20 @@ func (g *Generator) step() {
 			}[g.Rand.IntN(2)])
 			break
 		}
-		g.Ask("delivery", chat.RecordDelivery{Delivery: delivery, Kind: []domain.DeliveryKind{domain.KindSendMessage, domain.KindAnswerButton}[g.Rand.IntN(2)],
-			Outcome: []domain.DeliveryState{"done", "refused", "unknown", "dead"}[g.Rand.IntN(4)], MessageID: g.Rand.Int64N(2), Reason: g.text(), Blocked: g.Rand.IntN(4) == 0})
+		g.Ask("delivery",
+			chat.RecordDelivery{Delivery: delivery,
+				Kind:      []domain.DeliveryKind{domain.KindSendMessage, domain.KindAnswerButton}[g.Rand.IntN(2)],
+				Outcome:   []domain.DeliveryState{"done", "refused", "unknown", "dead"}[g.Rand.IntN(4)],
+				MessageID: g.Rand.Int64N(2), Reason: g.text(), Blocked: g.Rand.IntN(4) == 0})
 	case 15:
 		g.use(delivery)
 	case 16:
 		g.file()
 	case 17:
-		g.Ask("operator:cy", chat.RecordAgent{ID: fmt.Sprint(g.Rand.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy", Text: g.text(), At: g.Now,
-			Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.Rand.IntN(3)]})
+		g.Ask("operator:cy",
+			chat.RecordAgent{ID: fmt.Sprint(g.Rand.IntN(50)), Ticket: "#1", Desk: "zendesk", Agent: "cy",
+				Text: g.text(), At: g.Now,
+				Act: []chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied}[g.Rand.IntN(3)]})
 	case 18, 19:
 		g.operate()
 	}
@@ -133,9 +160,15 @@ func (g *Generator) step() {
 func (g *Generator) operate() {
 	who := []string{"bo", "cy"}[g.Rand.IntN(2)]
 	tags := func() []string { return [][]string{nil, {"vip"}, {"late", "a"}}[g.Rand.IntN(3)] }
-	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{}, chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
-		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.Rand.IntN(2)], At: g.Now}, chat.ResolveTicket{At: g.Now}}[g.Rand.IntN(8)]
-	g.Ask(domain.OperatorActor(who), chat.Operate{Key: fmt.Sprint(g.Rand.IntN(100)), Fingerprint: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now})
+	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{},
+		chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
+		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.Rand.IntN(2)], At: g.Now},
+		chat.ResolveTicket{At: g.Now}}[g.Rand.IntN(8)]
+	g.Ask(domain.OperatorActor(who),
+		chat.Operate{
+			Key: fmt.Sprint(g.Rand.IntN(100)), Fingerprint: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do,
+			At: g.Now,
+		})
 }
 
 // delivery is that of a message of the chat, of any age, or one that nobody knows.
@@ -153,8 +186,11 @@ func (g *Generator) delivery() uuid.UUID {
 // use has a tool answer that is waited for, or time bring about what is due.
 func (g *Generator) use(delivery uuid.UUID) {
 	reason := []string{"", "", "down \x00"}[g.Rand.IntN(3)]
-	g.Ask("delivery", chat.RecordTool{Delivery: delivery, To: g.state.Awaited.To, Call: g.state.Awaited.Call, For: chat.ForWorkflow, Tool: g.state.Awaited.Tool,
-		Output: map[string]string{"found": "true", "valid": "true", "address": g.text(), "number": "1042"}, Reason: reason, At: g.Now})
+	g.Ask("delivery",
+		chat.RecordTool{Delivery: delivery, To: g.state.Awaited.To, Call: g.state.Awaited.Call, For: chat.ForWorkflow,
+			Tool:   g.state.Awaited.Tool,
+			Output: map[string]string{"found": "true", "valid": "true", "address": g.text(), "number": "1042"},
+			Reason: reason, At: g.Now})
 	g.Ask("time", chat.Elapse{At: g.Now.Add(time.Duration(g.Rand.IntN(3)) * time.Hour)})
 }
 
@@ -181,14 +217,16 @@ func (g *Generator) respond(event domain.Event) {
 
 // Ask gives the chat a command and keeps the events that it decides. A command that it refuses changes nothing.
 func (g *Generator) Ask(actor domain.Actor, command chat.Command) {
-	events, err := chat.Decider.Decide(g.state, command, chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools})
+	events, err := chat.Decider.Decide(g.state, command,
+		chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools})
 	if err != nil {
 		return
 	}
 	g.state = chat.Decider.Fold(g.state, events...)
 	for _, e := range events {
 		id := uuid.Must(uuid.NewRandomFromReader(source{g.Rand}))
-		g.Events = append(g.Events, commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: actor, OccurredAt: g.Now})
+		g.Events = append(g.Events,
+			commands.NewEvent{ID: id, Event: e, Correlation: id, Actor: actor, OccurredAt: g.Now})
 	}
 }
 

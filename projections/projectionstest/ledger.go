@@ -57,7 +57,10 @@ func (l *Ledger) AppendAll(t testing.TB, histories []History, cut func(left int)
 		for i, h := range histories {
 			n := min(cut(len(h.Events)-done[i]), len(h.Events)-done[i])
 			if n > 0 {
-				batch = append(batch, commands.Append{Stream: h.Stream, Expected: domain.Version(done[i]), Events: h.Events[done[i] : done[i]+n]})
+				batch = append(batch,
+					commands.Append{
+						Stream: h.Stream, Expected: domain.Version(done[i]), Events: h.Events[done[i] : done[i]+n],
+					})
 				done[i] += n
 			}
 		}
@@ -97,7 +100,8 @@ func (l *Ledger) Follow(t testing.TB, p projections.Projection, size func() int)
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for done := pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()); done < total; {
+	for done := pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`,
+		p.Name()); done < total; {
 		page, err := c.Next(ctx, size())
 		if err != nil {
 			t.Fatal(err)

@@ -75,7 +75,8 @@ func openCursor(ctx context.Context, q interface {
 }, table, key string) (*cursor, error) {
 	// In the order of bytes, as Go compares them. That is the collation of our keys,
 	// so the index gives it.
-	rows, err := q.Query(ctx, `select `+key+`, stream_id, hashtextextended(t::text, 0) from `+table+` t order by `+key+` collate "C"`)
+	rows, err := q.Query(ctx,
+		`select `+key+`, stream_id, hashtextextended(t::text, 0) from `+table+` t order by `+key+` collate "C"`)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,11 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 	note := func(kind *int64, at *cursor) {
 		if *kind++; *kind <= comparedFew {
 			// What more there is to say is found out afterwards.
-			few = append(few, Divergence{Table: b.p.Name(), Key: at.key, Stream: at.stream, Detail: "it differs in columns that this program does not know"})
+			few = append(few,
+				Divergence{
+					Table: b.p.Name(), Key: at.key, Stream: at.stream,
+					Detail: "it differs in columns that this program does not know",
+				})
 		}
 	}
 	for ; before.more || after.more; c.Rows++ {

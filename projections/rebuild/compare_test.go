@@ -31,7 +31,8 @@ func (l *ledger) dryRun(t testing.TB, p projections.Projection) rebuild.Comparis
 	if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
 		t.Errorf("a dry run of %s changed the live table", p.Name())
 	}
-	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 		t.Errorf("a dry run left %d tables", n)
 	}
 	return *done.Comparison
@@ -62,32 +63,41 @@ func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
 	}
 	missing, changed := string(histories[3].Stream), string(histories[5].Stream)
 	pgtest.Exec(t, l.Conn, `delete from readmodel.conversations where stream_id = $1`, missing)
-	pgtest.Exec(t, l.Conn, `update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
-	pgtest.Exec(t, l.Conn, `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
+	pgtest.Exec(t, l.Conn,
+		`update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
+	pgtest.Exec(t, l.Conn,
+		`insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
 	c := l.dryRun(t, projections.Conversations{})
 	if want := int64(len(histories) + 1); c.OnlyOld != 1 || c.OnlyNew != 1 || c.Differ != 1 || c.Rows != want {
 		t.Errorf("%+v, want one of each kind in %d rows", c, want)
 	}
-	was := pgtest.Ask[string](t, l.Conn, `select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
+	was := pgtest.Ask[string](t, l.Conn,
+		`select coalesce('"' || (select payload -> 'from' ->> 'username' from eventstore.events
 		where stream_id = $1 and payload ? 'from' order by version desc limit 1) || '"', 'null')`, changed)
-	n := pgtest.Ask[int](t, l.Conn, `select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
+	n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
 	wantFew(t, c, missing+": the row is missing", "chat-demo:5: the row is there and no event leads to it",
-		fmt.Sprintf(`%s: username is "mallory", the events lead to %s; messages is 1000000, the events lead to %d`, changed, was, n))
+		fmt.Sprintf(`%s: username is "mallory", the events lead to %s; messages is 1000000, the events lead to %d`,
+			changed, was, n))
 
 	// A column that no code of ours fills would be lost by a rebuild.
 	l.rebuild(t, projections.Tickets{})
 	pgtest.Exec(t, l.Conn, `drop table readmodel_previous.tickets; alter table readmodel.tickets add column note text`)
-	key := pgtest.Ask[string](t, l.Conn, `update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
+	key := pgtest.Ask[string](t, l.Conn,
+		`update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
 	wantFew(t, l.dryRun(t, projections.Tickets{}), key+": it differs in columns that this program does not know")
 }
 
 func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 31, 60, projections.Conversations{})
-	pgtest.Exec(t, l.Conn, `update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
-	pgtest.Exec(t, l.Conn, `delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
+	pgtest.Exec(t, l.Conn,
+		`update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
+	pgtest.Exec(t, l.Conn,
+		`delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
 	c := l.dryRun(t, projections.Conversations{})
-	if c.Differ != 30 || c.OnlyNew != 12 || c.OnlyOld != 0 || c.Differences() != 42 || len(c.First) != 20 || int(c.Rows) != len(histories) {
+	if c.Differ != 30 || c.OnlyNew != 12 || c.OnlyOld != 0 || c.Differences() != 42 || len(c.First) != 20 ||
+		int(c.Rows) != len(histories) {
 		t.Errorf("%+v", c)
 	}
 	first := pgtest.Ask[string](t, l.Conn, `select stream_id from readmodel.conversations order by 1 offset 2 limit 1`)
@@ -107,7 +117,8 @@ func TestTablesAreComparedWhereTheLiveOneStands(t *testing.T) {
 	for _, p := range projections.All() {
 		rows, at := pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name()), l.checkpoint(t, p)
 		c := l.dryRun(t, p)
-		if c.Differences() != 0 || c.Rows != rows || !strings.HasPrefix(at, fmt.Sprintf("(%d,%d,", c.At.Transaction, c.At.Number)) {
+		if c.Differences() != 0 || c.Rows != rows || !strings.HasPrefix(at,
+			fmt.Sprintf("(%d,%d,", c.At.Transaction, c.At.Number)) {
 			t.Errorf("%s at %s: %+v of %d rows", p.Name(), at, c, rows)
 		}
 		done := l.rebuild(t, p)
@@ -126,8 +137,11 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 	for _, p := range []projections.Projection{projections.Conversations{}, projections.Tickets{}} {
 		key := map[string]string{"conversations": "stream_id", "tickets": "ticket_id"}[p.Name()]
 		columns := map[string][]string{
-			"conversations": {"customer", "username", "handler", "last_intent", "last_message", "last_reply", "workflow", "step", "last_failure", "bot"},
-			"tickets":       {"status", "priority", "assignee", "subject"},
+			"conversations": {
+				"customer", "username", "handler", "last_intent", "last_message", "last_reply", "workflow", "step",
+				"last_failure", "bot",
+			},
+			"tickets": {"status", "priority", "assignee", "subject"},
 		}[p.Name()]
 		explained := 0
 		for _, h := range histories {
@@ -146,13 +160,15 @@ func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				pgtest.Exec(t, tx, `update readmodel.`+p.Name()+` set `+column+` = 'what nobody said' where `+key+` = $1`, k)
+				pgtest.Exec(t, tx,
+					`update readmodel.`+p.Name()+` set `+column+` = 'what nobody said' where `+key+` = $1`, k)
 				if err := tx.Commit(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				want := recorded[since(t, p, recorded, k, column)-1]
 				wantCause(t, l, p, k, want)
-				pgtest.Exec(t, l.Conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k, value(rows[k], column))
+				pgtest.Exec(t, l.Conn, `update readmodel.`+p.Name()+` set `+column+` = $2 where `+key+` = $1`, k,
+					value(rows[k], column))
 			}
 		}
 		if explained < 20 {
@@ -201,7 +217,8 @@ func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, wa
 	if v.First == nil || v.First.Key != key || v.First.Cause == nil || *v.First.Cause != cause {
 		t.Fatalf("%s: %v, want %s explained by %+v", p.Name(), v.First, key, cause)
 	}
-	if text := v.First.String(); !strings.Contains(text, fmt.Sprintf("%s, version %d at %v", cause.Name, cause.Version, cause.Position)) {
+	if text := v.First.String(); !strings.Contains(text,
+		fmt.Sprintf("%s, version %d at %v", cause.Name, cause.Version, cause.Position)) {
 		t.Errorf("%q does not tell the event", text)
 	}
 }

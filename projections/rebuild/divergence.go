@@ -39,14 +39,18 @@ type Cause struct {
 func (d Divergence) String() string {
 	text := fmt.Sprintf("readmodel.%s %s (stream %s): %s", d.Table, d.Key, d.Stream, d.Detail)
 	if d.Cause != nil {
-		text += fmt.Sprintf("; first explained by %s, version %d at %v", d.Cause.Name, d.Cause.Version, d.Cause.Position)
+		text += fmt.Sprintf("; first explained by %s, version %d at %v", d.Cause.Name, d.Cause.Version,
+			d.Cause.Position)
 	}
 	return text
 }
 
 // divergences folds the histories of some streams up to a position and finds the
 // table's rows that are not what comes of it, by stream and key. It counts the rows.
-func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position, streams []domain.StreamID) (n int64, found []Divergence, err error) {
+func divergences(
+	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
+	streams []domain.StreamID,
+) (n int64, found []Divergence, err error) {
 	names := make([]string, len(streams))
 	for i, s := range streams {
 		names[i] = string(s)
@@ -80,8 +84,9 @@ func divergences(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Pr
 	compare()
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		n++
-		found = append(found, Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
-			Detail: "the row is there and no event leads to it"})
+		found = append(found,
+			Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
+				Detail: "the row is there and no event leads to it"})
 	}
 	return n, found, nil
 }
@@ -95,7 +100,8 @@ func (d *Divergence) differ(want projections.Row) {
 			d.columns = append(d.columns, i)
 		case !reflect.DeepEqual(d.got[i].Value, c.Value):
 			d.columns = append(d.columns, i)
-			details = append(details, fmt.Sprintf("%s is %s, the events lead to %s", c.Name, shown(d.got[i].Value), shown(c.Value)))
+			details = append(details,
+				fmt.Sprintf("%s is %s, the events lead to %s", c.Name, shown(d.got[i].Value), shown(c.Value)))
 		}
 	}
 	if d.Detail = strings.Join(details, "; "); d.got == nil {
@@ -115,7 +121,9 @@ func shown(value any) string {
 }
 
 // explain finds the event that the divergence begins with, if the events lead to the row.
-func (d *Divergence) explain(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position) error {
+func (d *Divergence) explain(
+	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
+) error {
 	var before projections.Row
 	var changed, next *domain.Recorded // next: since the row was just what it is in the table
 	asItWas := d.got == nil
@@ -128,7 +136,8 @@ func (d *Divergence) explain(ctx context.Context, tx pgx.Tx, ledger Ledger, p pr
 		if now == nil {
 			return nil
 		}
-		if before == nil || slices.ContainsFunc(d.columns, func(i int) bool { return !reflect.DeepEqual(before[i], now[i]) }) {
+		if before == nil || slices.ContainsFunc(d.columns,
+			func(i int) bool { return !reflect.DeepEqual(before[i], now[i]) }) {
 			changed = &r
 		}
 		if asItWas && !reflect.DeepEqual(before, now) {

@@ -45,8 +45,14 @@ func (h hooked) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) er
 // oneMore appends one event, to a chat of its own.
 func (l *ledger) oneMore(t testing.TB, id domain.StreamID) {
 	t.Helper()
-	g := projectionstest.Generator{History: &projectionstest.History{Stream: id}, Rand: rand.New(rand.NewPCG(1, 4)), Now: time.Now()}
-	g.Ask("customer", chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: 1, Key: 1}, MessageID: 1, Date: g.Now, Text: "hello"}, At: g.Now})
+	g := projectionstest.Generator{
+		History: &projectionstest.History{Stream: id}, Rand: rand.New(rand.NewPCG(1, 4)), Now: time.Now(),
+	}
+	g.Ask("customer",
+		chat.Receive{
+			Event: chat.MessageReceived{Update: chat.Update{ID: 1, Key: 1}, MessageID: 1, Date: g.Now, Text: "hello"},
+			At:    g.Now,
+		})
 	g.Ask("operator:bo", chat.OpenTicket{Reason: "asked", Priority: "urgent", At: g.Now})
 	l.AppendAll(t, []projectionstest.History{*g.History}, func(left int) int { return left })
 	l.Settle(t)
@@ -60,7 +66,8 @@ func (l *ledger) table(t testing.TB, p projections.Projection) string {
 
 func (l *ledger) checkpoint(t testing.TB, p projections.Projection) string {
 	t.Helper()
-	return projectionstest.Rows(t, l.Conn, `select transaction_id, position, events from eventstore.checkpoints where consumer_group = '`+p.Name()+`'`)
+	return projectionstest.Rows(t, l.Conn,
+		`select transaction_id, position, events from eventstore.checkpoints where consumer_group = '`+p.Name()+`'`)
 }
 
 // number is what tells a table from another of the same name.
@@ -85,14 +92,16 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 		if got := l.checkpoint(t, p); got != checkpoint {
 			t.Errorf("%s: the checkpoint is %s, was %s", p.Name(), got, checkpoint)
 		}
-		if int(done.Events) != total || done.Rows != pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name()) || done.Took <= 0 {
+		if int(done.Events) != total ||
+			done.Rows != pgtest.Ask[int64](t, l.Conn, `select count(*) from readmodel.`+p.Name()) || done.Took <= 0 {
 			t.Errorf("%s: %+v, want %d events and the table's rows", p.Name(), done, total)
 		}
 		if l.number(t, p) == number {
 			t.Errorf("%s is still the old table", p.Name())
 		}
 	}
-	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+	if n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 		t.Errorf("%d tables are left over", n)
 	}
 }
@@ -133,7 +142,8 @@ const described = `
 func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 12, 40)
-	role := fmt.Sprintf("analyst_%d", pgtest.Ask[uint32](t, l.Conn, `select oid from pg_database where datname = current_database()`))
+	role := fmt.Sprintf("analyst_%d",
+		pgtest.Ask[uint32](t, l.Conn, `select oid from pg_database where datname = current_database()`))
 	pgtest.Exec(t, l.Conn, `
 		create role `+role+`;
 		grant usage on schema readmodel to `+role+`;
@@ -162,7 +172,10 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 		}
 	})
 	before := projectionstest.Rows(t, l.Conn, described)
-	for _, part := range []string{"fillfactor=70", "toast {autovacuum_enabled=false}", role + "=r*/", "What waits for a person.", "Tickets by Priority", "security_barrier=true", "check_option=local"} {
+	for _, part := range []string{
+		"fillfactor=70", "toast {autovacuum_enabled=false}", role + "=r*/", "What waits for a person.",
+		"Tickets by Priority", "security_barrier=true", "check_option=local",
+	} {
 		if !strings.Contains(before, part) {
 			t.Fatalf("the description lacks %q:\n%s", part, before)
 		}
@@ -171,12 +184,14 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	for range 2 {
 		for _, p := range projections.All() {
 			l.rebuild(t, p)
-			if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
+			if diff := cmp.Diff(strings.Split(before, "\n"),
+				strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
 				t.Errorf("after a rebuild of %s (-before +after):\n%s", p.Name(), diff)
 			}
 		}
 	}
-	if got := projectionstest.Rows(t, l.Conn, `select ticket_id, status from readmodel.ticket_queue`); got != view || got == "" {
+	if got := projectionstest.Rows(t, l.Conn, `select ticket_id, status from readmodel.ticket_queue`); got != view ||
+		got == "" {
 		t.Errorf("the queue shows %q, showed %q", got, view)
 	}
 	// The views read the new tables.
@@ -184,7 +199,8 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 	l.Follow(t, projections.Tickets{}, func() int { return 10 })
 	l.Follow(t, projections.Conversations{}, func() int { return 10 })
 	for _, name := range []string{"ticket_queue", "with_names", "urgent"} {
-		if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
+		if n := pgtest.Ask[int](t, l.Conn,
+			`select count(*) from readmodel.`+name+` where ticket_id = 'demo:77#1'`); n != 1 {
 			t.Errorf("%s shows a new ticket %d times", name, n)
 		}
 	}
@@ -205,7 +221,8 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	}
 	lead := func(ctx context.Context, group string) (bus.Reader, error) { return l.Subscribe(ctx, group) }
 	for _, p := range projections.All() {
-		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler), func(string, []domain.Recorded, time.Duration) {}), p.Apply)
+		router.Follow(bus.NewLog(p.Name(), lead, slog.New(slog.DiscardHandler),
+			func(string, []domain.Recorded, time.Duration) {}), p.Apply)
 	}
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -220,7 +237,8 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	var queries atomic.Int64
 	for _, query := range []string{
 		`select count(*) from readmodel.conversations`, `select count(*) from readmodel.tickets`,
-		`select count(*) from readmodel.ticket_queue`, `select count(*) from readmodel.ticket_queue q join readmodel.tickets t using (ticket_id)`,
+		`select count(*) from readmodel.ticket_queue`,
+		`select count(*) from readmodel.ticket_queue q join readmodel.tickets t using (ticket_id)`,
 	} {
 		conn := l.Session(t)
 		least := pgtest.Ask[int](t, conn, query) // no row is ever taken away; what is resolved leaves the queue
@@ -277,7 +295,8 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				} else if done.Comparison.Differences() != 0 || done.Comparison.Rows < int64(least) {
-					t.Errorf("%s: %+v, want at least %d rows, all the same in both tables", p.Name(), done.Comparison, least)
+					t.Errorf("%s: %+v, want at least %d rows, all the same in both tables", p.Name(), done.Comparison,
+						least)
 				}
 				if n%2 == 1 {
 					if _, _, err := rebuild.Rollback(waittest.Context(t), conn, p); err != nil {
@@ -291,7 +310,8 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`,
+				p.Name()) == total
 		})
 		if v := l.Verify(t, p); int(v.Streams) < len(histories) {
 			t.Errorf("%s: %d streams were verified", p.Name(), v.Streams)
@@ -372,7 +392,10 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 	swapped := false
 	p := swapping(t, projections.Tickets{}, func() {
 		swapped = true
-		for _, query := range []string{`select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`, `select count(*) from readmodel.tickets where ticket_id = 'demo:77#1'`} {
+		for _, query := range []string{
+			`select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`,
+			`select count(*) from readmodel.tickets where ticket_id = 'demo:77#1'`,
+		} {
 			conn := l.Session(t)
 			pid := conn.PgConn().PID()
 			waiting.Go(func() {
@@ -382,7 +405,8 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 				}
 			})
 			waittest.Until(t, "the query waits", func() bool {
-				return pgtest.Ask[bool](t, watch, `select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
+				return pgtest.Ask[bool](t, watch,
+					`select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
 			})
 		}
 	})
@@ -413,7 +437,8 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	conn := l.Session(t)
 	go func() {
 		n := 0
-		_, err := rebuild.Table(waittest.Context(t), conn, l, projections.Tickets{}, telling(func() { n++; tries <- n }))
+		_, err := rebuild.Table(waittest.Context(t), conn, l, projections.Tickets{},
+			telling(func() { n++; tries <- n }))
 		done <- err
 	}()
 	for n := 0; n < 3; { // it comes back to catch up after each failed try
@@ -426,7 +451,8 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	quick, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var n int
-	if err := l.Session(t).QueryRow(quick, `select count(*) from readmodel.ticket_queue`).Scan(&n); err != nil || n == 0 {
+	if err := l.Session(t).QueryRow(quick, `select count(*) from readmodel.ticket_queue`).Scan(&n); err != nil ||
+		n == 0 {
 		t.Errorf("another query meanwhile: %d, %v", n, err)
 	}
 	if err := long.Rollback(t.Context()); err != nil {
@@ -441,22 +467,33 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 	t.Parallel()
 	why := errors.New("stopped by an operator")
-	for name, interrupt := range map[string]func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options){
-		"while folding": func(t *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
+	for name, interrupt := range map[string]func(
+		t *testing.T, l *ledger, cancel context.CancelCauseFunc,
+	) (projections.Projection, rebuild.Options){
+		"while folding": func(
+			t *testing.T, _ *ledger, cancel context.CancelCauseFunc,
+		) (projections.Projection, rebuild.Options) {
 			return hooked{projections.Tickets{}, func(pgx.Tx) error { cancel(why); return nil }}, rebuild.Options{}
 		},
-		"while comparing": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
+		"while comparing": func(
+			_ *testing.T, _ *ledger, cancel context.CancelCauseFunc,
+		) (projections.Projection, rebuild.Options) {
 			return projections.Tickets{}, rebuild.Options{Progress: func(p rebuild.Progress) {
 				if p.Comparing {
 					cancel(why)
 				}
 			}}
 		},
-		"between pages": func(_ *testing.T, _ *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
+		"between pages": func(
+			_ *testing.T, _ *ledger, cancel context.CancelCauseFunc,
+		) (projections.Projection, rebuild.Options) {
 			return projections.Tickets{}, telling(func() { cancel(why) })
 		},
-		"while swapping": func(t *testing.T, l *ledger, cancel context.CancelCauseFunc) (projections.Projection, rebuild.Options) {
-			return swapping(t, projections.Tickets{}, func() { cancel(why) }), telling(func() { l.oneMore(t, "chat-demo:77") })
+		"while swapping": func(
+			t *testing.T, l *ledger, cancel context.CancelCauseFunc,
+		) (projections.Projection, rebuild.Options) {
+			return swapping(t, projections.Tickets{},
+				func() { cancel(why) }), telling(func() { l.oneMore(t, "chat-demo:77") })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -469,17 +506,21 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 			if _, err := rebuild.Table(ctx, l.Session(t), l, p, how); err == nil || context.Cause(ctx) != why {
 				t.Fatalf("it was not interrupted: %v", err)
 			}
-			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t, tickets) != number {
+			if l.table(t, tickets) != before || l.checkpoint(t, tickets) != checkpoint || l.number(t,
+				tickets) != number {
 				t.Error("the live table is not what it was")
 			}
-			if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
+			if n := pgtest.Ask[int](t, l.Conn,
+				`select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 1 {
 				t.Fatalf("%d tables of a rebuild were left, so the next run has nothing to clear", n)
 			}
 			waittest.Until(t, "the interrupted session has ended", func() bool {
-				return pgtest.Ask[int](t, l.Conn, `select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
+				return pgtest.Ask[int](t, l.Conn,
+					`select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
 			})
 			l.rebuild(t, tickets)
-			if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
+			if n := pgtest.Ask[int](t, l.Conn,
+				`select count(*) from pg_class where relnamespace = 'readmodel_rebuild'::regnamespace and relkind = 'r'`); n != 0 {
 				t.Errorf("%d tables are left over", n)
 			}
 		})
@@ -499,7 +540,8 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	if _, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{}); err != nil {
 		t.Errorf("the first: %v", err)
 	}
-	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil || second.Error() != want {
+	if want := "rebuild tickets: another rebuild of it is running; wait for it, or end its process"; second == nil ||
+		second.Error() != want {
 		t.Errorf("the second: %v, want %s", second, want)
 	}
 	if elsewhere != nil {
@@ -514,24 +556,35 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ before, during, want string }{
-		"a materialized view":         {`create materialized view readmodel.by_day as select opened_at::date, count(*) from readmodel.tickets group by 1`, `select 1`, "readmodel.by_day"},
-		"a column added meanwhile":    {`select 1`, `alter table readmodel.tickets add column mood text`, "columns, indexes or constraints were changed meanwhile"},
-		"a feed that has lost events": {`select 1`, `delete from eventstore.events where (transaction_id, position) >= (select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`, "events are missing from the feed"},
+		"a materialized view": {
+			`create materialized view readmodel.by_day as select opened_at::date, count(*) from readmodel.tickets group by 1`, `select 1`, "readmodel.by_day",
+		},
+		"a column added meanwhile": {
+			`select 1`, `alter table readmodel.tickets add column mood text`,
+			"columns, indexes or constraints were changed meanwhile",
+		},
+		"a feed that has lost events": {
+			`select 1`,
+			`delete from eventstore.events where (transaction_id, position) >= (select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`, "events are missing from the feed",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 20, 20, projections.Tickets{})
 			pgtest.Exec(t, l.Conn, c.before)
-			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.tickets`)
+			number, n := l.number(t, projections.Tickets{}), pgtest.Ask[int](t, l.Conn,
+				`select count(*) from readmodel.tickets`)
 			other := l.Session(t)
 			if name == "a feed that has lost events" {
 				pgtest.Exec(t, other, c.during)
 			}
-			_, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Tickets{}, telling(func() { pgtest.Exec(t, other, c.during) }))
+			_, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Tickets{},
+				telling(func() { pgtest.Exec(t, other, c.during) }))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want it to say %s", err, c.want)
 			}
-			if l.number(t, projections.Tickets{}) != number || pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.tickets`) != n {
+			if l.number(t, projections.Tickets{}) != number || pgtest.Ask[int](t, l.Conn,
+				`select count(*) from readmodel.tickets`) != n {
 				t.Error("the live table is not what it was")
 			}
 		})
@@ -542,7 +595,8 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 func TestARebuildOverAGapIsAnError(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10, projections.Conversations{})
-	torn := histories[slices.IndexFunc(histories, func(h projectionstest.History) bool { return len(h.Events) > 1 })].Stream
+	torn := histories[slices.IndexFunc(histories,
+		func(h projectionstest.History) bool { return len(h.Events) > 1 })].Stream
 	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
 	_, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{}, rebuild.Options{})
 	var gap projections.GapError
@@ -567,15 +621,17 @@ func TestProgressIsToldPageByPage(t *testing.T) {
 	}
 	l.Settle(t)
 	var told [][2]int64
-	done, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{}, rebuild.Options{Progress: func(p rebuild.Progress) {
-		if !p.Comparing {
-			told = append(told, [2]int64{p.Done, p.Total})
-		}
-	}})
+	done, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{},
+		rebuild.Options{Progress: func(p rebuild.Progress) {
+			if !p.Comparing {
+				told = append(told, [2]int64{p.Done, p.Total})
+			}
+		}})
 	if err != nil || done.Events != 11_000 || done.Rows != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
-	if diff := cmp.Diff([][2]int64{{0, 11_000}, {5000, 11_000}, {10_000, 11_000}, {11_000, 11_000}}, slices.Compact(told)); diff != "" {
+	if diff := cmp.Diff([][2]int64{{0, 11_000}, {5000, 11_000}, {10_000, 11_000}, {11_000, 11_000}},
+		slices.Compact(told)); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }

@@ -76,7 +76,8 @@ func (b *rebuild) swap(ctx context.Context) error {
 		}
 		switch {
 		case b.done.At.Before(live.At):
-			return fmt.Errorf("the new table stands at %v, behind the live one at %v: events are missing from the feed", b.done.At, live.At)
+			return fmt.Errorf("the new table stands at %v, behind the live one at %v: events are missing from the "+
+				"feed", b.done.At, live.At)
 		case end != nil && live.At.Before(b.done.At):
 			return errAhead
 		}
@@ -95,7 +96,9 @@ func (b *rebuild) swap(ctx context.Context) error {
 // the place of the live one, which is kept in turn: a second rollback undoes the first.
 // The group's leader follows from there. It returns where the table stands, and the
 // version of the projection that made it.
-func Rollback(ctx context.Context, conn *pgx.Conn, p projections.Projection) (at domain.Position, version int, err error) {
+func Rollback(
+	ctx context.Context, conn *pgx.Conn, p projections.Projection,
+) (at domain.Position, version int, err error) {
 	n := namesOf(p)
 	try := func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
@@ -115,7 +118,8 @@ func Rollback(ctx context.Context, conn *pgx.Conn, p projections.Projection) (at
 				return err
 			}
 			// What is left of an interrupted rebuild makes room.
-			_, err = tx.Exec(ctx, `drop table if exists `+n.shadow+` cascade; alter table `+n.previous+` set schema `+shadowSchema)
+			_, err = tx.Exec(ctx,
+				`drop table if exists `+n.shadow+` cascade; alter table `+n.previous+` set schema `+shadowSchema)
 			if err != nil {
 				return err
 			}
@@ -145,7 +149,9 @@ func previousGroup(p projections.Projection) string { return p.Name() + " (previ
 func markOf(ctx context.Context, q interface {
 	QueryRow(context.Context, string, ...any) pgx.Row
 }, p projections.Projection, group, lock string) (m mark, err error) {
-	err = q.QueryRow(ctx, `select transaction_id, position, events, version from eventstore.checkpoints where consumer_group = $1 `+lock, group).
+	err = q.QueryRow(ctx,
+		`select transaction_id, position, events, version from eventstore.checkpoints where consumer_group = $1 `+lock,
+		group).
 		Scan(&m.At.Transaction, &m.At.Number, &m.Events, &m.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return mark{Version: p.Version()}, nil
@@ -163,7 +169,8 @@ func (n names) lock(ctx context.Context, tx pgx.Tx, p projections.Projection) (l
 	}
 	err = execute(ctx, tx, `
 		select format('lock table %s in access exclusive mode', string_agg(name, ', ' order by ord, name))
-		from (select distinct 1 as ord, v.oid::regclass::text as name`+viewsOn+` union all select 2, $1) names`, n.live)
+		from (select distinct 1 as ord, v.oid::regclass::text as name`+viewsOn+` union all select 2, $1) names`,
+		n.live)
 	if err != nil {
 		return live, err
 	}

@@ -72,7 +72,8 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 		}
 		pgtest.Exec(t, l.Conn, c.before)
 		before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
-		if _, _, err := rebuild.Rollback(waittest.Context(t), l.Conn, p); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := rebuild.Rollback(waittest.Context(t), l.Conn, p); err == nil || !strings.Contains(err.Error(),
+			c.want) {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
 		if l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number {
@@ -98,13 +99,15 @@ func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 	before := projectionstest.Rows(t, l.Conn, described)
 	for range 2 {
 		l.rollback(t, p)
-		if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
+		if diff := cmp.Diff(strings.Split(before, "\n"),
+			strings.Split(projectionstest.Rows(t, l.Conn, described), "\n")); diff != "" {
 			t.Errorf("after a rollback (-before +after):\n%s", diff)
 		}
 	}
 	l.oneMore(t, "chat-demo:77")
 	l.Follow(t, p, func() int { return 10 })
-	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
+	if n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from readmodel.ticket_queue where ticket_id = 'demo:77#1'`); n != 1 {
 		t.Errorf("the queue shows a new ticket %d times", n)
 	}
 }
@@ -121,7 +124,8 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range projections.All() {
-		router.Follow(bus.NewLog(p.Name(), l.leadTable(p), slog.New(slog.DiscardHandler), func(string, []domain.Recorded, time.Duration) {}), p.Apply)
+		router.Follow(bus.NewLog(p.Name(), l.leadTable(p), slog.New(slog.DiscardHandler),
+			func(string, []domain.Recorded, time.Duration) {}), p.Apply)
 	}
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -133,7 +137,8 @@ func TestALiveConsumerFollowsARollback(t *testing.T) {
 	defer stop()
 	<-router.Running()
 	for _, p := range projections.All() {
-		if _, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{}); err != nil { // keeps the table as it is now
+		// keeps the table as it is now
+		if _, err := rebuild.Table(waittest.Context(t), l.Conn, l, p, rebuild.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		conn := l.Session(t)
@@ -180,7 +185,8 @@ func (l *ledger) caughtUp(t testing.TB) {
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	for _, p := range projections.All() {
 		waittest.Until(t, p.Name()+"'s consumer has come to the end", func() bool {
-			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`, p.Name()) == total
+			return pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = $1`,
+				p.Name()) == total
 		})
 	}
 }
@@ -218,7 +224,8 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 		if err := p.Apply(t.Context(), tx, page); err != nil {
 			t.Fatal(err)
 		}
-		if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(), "another process moved it") {
+		if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(),
+			"another process moved it") {
 			t.Errorf("%s: %v", p.Name(), err)
 		}
 		consumer.Close()
@@ -243,7 +250,8 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 	}
 	pgtest.Exec(t, l.Conn, `drop view public.before`)
 	l.rebuild(t, p)
-	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
+	if n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from pg_class where relname = 'tickets' and relkind = 'r'`); n != 2 {
 		t.Errorf("there are %d tables of tickets, want the live and the previous one", n)
 	}
 }
@@ -252,8 +260,10 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, victim := range map[string]string{
-		"the one that compares": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel"."tickets"%' and pid <> pg_backend_pid()`,
-		"the one that folds":    `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild"."tickets"%' and pid <> pg_backend_pid()`,
+		"the one that " +
+			"compares": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel"."tickets"%' and pid <> pg_backend_pid()`,
+		"the one that " +
+			"folds": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild"."tickets"%' and pid <> pg_backend_pid()`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -261,17 +271,22 @@ func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
 			p := projections.Tickets{}
 			before, checkpoint, number := l.table(t, p), l.checkpoint(t, p), l.number(t, p)
 			cut := 0
-			_, err := rebuild.Table(waittest.Context(t), l.Session(t), l, p, rebuild.Options{Progress: func(at rebuild.Progress) {
-				if at.Comparing {
-					cut = pgtest.Ask[int](t, l.Conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
-					waittest.Until(t, "the session has ended", func() bool { return pgtest.Ask[int](t, l.Conn, `select count(*) from (`+victim+`) v`) == 0 })
-				}
-			}})
+			_, err := rebuild.Table(waittest.Context(t), l.Session(t), l, p,
+				rebuild.Options{Progress: func(at rebuild.Progress) {
+					if at.Comparing {
+						cut = pgtest.Ask[int](t, l.Conn, `select count(pg_terminate_backend(pid)) from (`+victim+`) v`)
+						waittest.Until(t, "the session has ended",
+							func() bool {
+								return pgtest.Ask[int](t, l.Conn, `select count(*) from (`+victim+`) v`) == 0
+							})
+					}
+				}})
 			if cut != 1 {
 				t.Fatalf("%d sessions were cut", cut)
 			}
 			// So few rows may have been read before.
-			if err != nil && (l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number) {
+			if err != nil &&
+				(l.table(t, p) != before || l.checkpoint(t, p) != checkpoint || l.number(t, p) != number) {
 				t.Error("the live table is not what it was")
 			}
 			if err == nil {

@@ -15,14 +15,19 @@ import (
 type Ledger interface {
 	// Feed reads up to limit events after a position, in feed order; with only, those
 	// of other types come without their Event.
-	Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error)
+	Feed(
+		ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
+	) ([]domain.Recorded, error)
 	// Streams lists up to limit streams after one, in order of their ids.
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Sample picks up to n different streams at random.
 	Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error)
 	// Replay hands out all events of these streams up to a position, stream by stream in
 	// order of their ids, oldest first. It has the transaction's connection meanwhile.
-	Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error) error
+	Replay(
+		ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
+		take func(domain.Recorded) error,
+	) error
 	// Name is the stored name of an event.
 	Name(domain.Event) string
 }
@@ -67,7 +72,9 @@ func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Pr
 
 // VerifySample is Verify for n streams picked at random. A row of a stream that does
 // not exist is never among them.
-func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, n int) (v Verification, err error) {
+func VerifySample(
+	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, n int,
+) (v Verification, err error) {
 	var sample []domain.StreamID
 	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) (streams []domain.StreamID, err error) {
 		if sample == nil {
@@ -85,7 +92,10 @@ func VerifySample(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projecti
 }
 
 // batches verifies the streams that next hands out, until it has no more or a row differs.
-func (v *Verification) batches(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, next func(pgx.Tx) ([]domain.StreamID, error)) error {
+func (v *Verification) batches(
+	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection,
+	next func(pgx.Tx) ([]domain.StreamID, error),
+) error {
 	for more := true; more && v.First == nil; {
 		err := glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 			streams, err := next(tx)
@@ -100,7 +110,8 @@ func (v *Verification) batches(ctx context.Context, conn *pgx.Conn, ledger Ledge
 				v.First = &found[0]
 				err = v.First.explain(ctx, tx, ledger, p, live.At)
 			}
-			v.At, v.Streams, v.Rows, more = live.At, v.Streams+int64(len(streams)), v.Rows+n, len(streams) == verifyBatch
+			v.At, v.Streams, v.Rows, more = live.At, v.Streams+int64(len(streams)), v.Rows+
+				n, len(streams) == verifyBatch
 			return err
 		})
 		if err != nil {
@@ -117,7 +128,8 @@ type VersionError struct {
 }
 
 func (e VersionError) Error() string {
-	return fmt.Sprintf("readmodel.%s was made by version %d of the projection and this program has version %d: run `chatledger rebuild %s`, or the other program",
+	return fmt.Sprintf("readmodel.%s was made by version %d of the projection and this program has version %d: run "+
+		"`chatledger rebuild %s`, or the other program",
 		e.Table, e.Stored, e.Ours, e.Table)
 }
 
@@ -133,25 +145,31 @@ func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look
 
 // snapshot looks at the live table and the ledger as of one moment. It takes no
 // transaction id, so nobody waits for it but who would exchange the table.
-func snapshot(ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(tx pgx.Tx, live mark) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		// Locked before the snapshot is taken: a table that a rebuild puts in place
-		// afterwards would look empty in it.
-		_, err := tx.Exec(ctx, `set local search_path = readmodel; lock table `+namesOf(p).live+` in access share mode`)
-		if err != nil {
-			return err
-		}
-		live, err := markOf(ctx, tx, p, p.Name(), "")
-		if err != nil {
-			return err
-		}
-		return look(tx, live)
-	})
+func snapshot(
+	ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(tx pgx.Tx, live mark) error,
+) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly},
+		func(tx pgx.Tx) error {
+			// Locked before the snapshot is taken: a table that a rebuild puts in place
+			// afterwards would look empty in it.
+			_, err := tx.Exec(ctx,
+				`set local search_path = readmodel; lock table `+namesOf(p).live+` in access share mode`)
+			if err != nil {
+				return err
+			}
+			live, err := markOf(ctx, tx, p, p.Name(), "")
+			if err != nil {
+				return err
+			}
+			return look(tx, live)
+		})
 }
 
 // stranger finds a row of a stream that does not exist, which comparing stream by
 // stream does not come by.
-func stranger(ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position) (*Divergence, error) {
+func stranger(
+	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
+) (*Divergence, error) {
 	var stream domain.StreamID
 	err := tx.QueryRow(ctx, `
 		select t.stream_id from `+namesOf(p).live+` t

@@ -19,7 +19,9 @@ import (
 )
 
 // folded is a ledger of some chats with these tables up to date: all when none is named.
-func folded(t testing.TB, seed uint64, chats int, tables ...projections.Projection) (*ledger, []projectionstest.History) {
+func folded(
+	t testing.TB, seed uint64, chats int, tables ...projections.Projection,
+) (*ledger, []projectionstest.History) {
 	t.Helper()
 	if len(tables) == 0 {
 		tables = projections.All()
@@ -46,18 +48,59 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 		damage string // $1 is the key
 		detail string
 	}{
-		"a changed text":      {projections.Conversations{}, conversation, `update readmodel.conversations set last_reply = 'what nobody said' where stream_id = $1`, `last_reply is "what nobody said", the events lead to `},
-		"a changed count":     {projections.Conversations{}, conversation, `update readmodel.conversations set messages = messages + 1000 where stream_id = $1`, "messages is 10"},
-		"a changed time":      {projections.Conversations{}, conversation, `update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, `updated_at is "2026-`},
-		"changed JSON":        {projections.Conversations{}, conversation, `update readmodel.conversations set collected = '{"a": "b"}' where stream_id = $1`, "collected is map[a:b], the events lead to map["},
-		"a changed position":  {projections.Conversations{}, conversation, `update readmodel.conversations set position = position + 1 where stream_id = $1`, "position is "},
-		"a missing chat":      {projections.Conversations{}, conversation, `delete from readmodel.conversations where stream_id = $1`, "the row is missing"},
-		"a changed ticket":    {projections.Tickets{}, ticket, `update readmodel.tickets set status = 'lost' where ticket_id = $1`, `status is "lost", the events lead to `},
-		"a null":              {projections.Tickets{}, ticket, `update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "first_reply_at is "},
-		"a missing ticket":    {projections.Tickets{}, ticket, `delete from readmodel.tickets where ticket_id = $1`, "the row is missing"},
-		"an invented ticket":  {projections.Tickets{}, ticket + " || '#'", "insert into readmodel.tickets select (jsonb_populate_record(x, jsonb_build_object('ticket_id', x.ticket_id || '#'))).* from readmodel.tickets x where x.ticket_id || '#' = $1", "no event leads to it"},
-		"an invented chat":    {projections.Conversations{}, `'chat-demo:5'`, "insert into readmodel.conversations select (jsonb_populate_record(x, '{\"stream_id\": \"chat-demo:5\"}')).* from readmodel.conversations x where $1::text is not null limit 1", "no event leads to it"},
-		"an unknown stream's": {projections.Tickets{}, `'a#1'`, "insert into readmodel.tickets select (jsonb_populate_record(x, '{\"ticket_id\": \"a#1\", \"stream_id\": \"chat-demo:5\"}')).* from readmodel.tickets x where $1::text is not null limit 1", "no event leads to it"},
+		"a changed text": {
+			projections.Conversations{}, conversation,
+			`update readmodel.conversations set last_reply = 'what nobody said' where stream_id = $1`,
+			`last_reply is "what nobody said", the events lead to `,
+		},
+		"a changed count": {
+			projections.Conversations{}, conversation,
+			`update readmodel.conversations set messages = messages + 1000 where stream_id = $1`, "messages is 10",
+		},
+		"a changed time": {
+			projections.Conversations{}, conversation,
+			`update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, `updated_at is "2026-`,
+		},
+		"changed JSON": {
+			projections.Conversations{}, conversation,
+			`update readmodel.conversations set collected = '{"a": "b"}' where stream_id = $1`,
+			"collected is map[a:b], the events lead to map[",
+		},
+		"a changed position": {
+			projections.Conversations{}, conversation,
+			`update readmodel.conversations set position = position + 1 where stream_id = $1`, "position is ",
+		},
+		"a missing chat": {
+			projections.Conversations{}, conversation, `delete from readmodel.conversations where stream_id = $1`,
+			"the row is missing",
+		},
+		"a changed ticket": {
+			projections.Tickets{}, ticket, `update readmodel.tickets set status = 'lost' where ticket_id = $1`,
+			`status is "lost", the events lead to `,
+		},
+		"a null": {
+			projections.Tickets{}, ticket,
+			`update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "first_reply_at is ",
+		},
+		"a missing ticket": {
+			projections.Tickets{}, ticket, `delete from readmodel.tickets where ticket_id = $1`, "the row is missing",
+		},
+		"an invented ticket": {
+			projections.Tickets{}, ticket + " || '#'",
+			"insert into readmodel.tickets select (jsonb_populate_record(x, jsonb_build_object('ticket_id', " +
+				"x.ticket_id || '#'))).* from readmodel.tickets x where x.ticket_id || '#' = $1",
+			"no event leads to it",
+		},
+		"an invented chat": {
+			projections.Conversations{}, `'chat-demo:5'`,
+			"insert into readmodel.conversations select (jsonb_populate_record(x, '{\"stream_id\": " +
+				"\"chat-demo:5\"}')).* from readmodel.conversations x where $1::text is not null limit 1",
+			"no event leads to it",
+		},
+		"an unknown stream's": {
+			projections.Tickets{}, `'a#1'`,
+			"insert into readmodel.tickets select (jsonb_populate_record(x, '{\"ticket_id\": \"a#1\", \"stream_id\": \"chat-demo:5\"}')).* from readmodel.tickets x where $1::text is not null limit 1", "no event leads to it",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,10 +112,12 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.First == nil || v.First.Table != c.p.Name() || v.First.Key != key || !strings.Contains(v.First.Detail, c.detail) {
+			if v.First == nil || v.First.Table != c.p.Name() || v.First.Key != key || !strings.Contains(v.First.Detail,
+				c.detail) {
 				t.Fatalf("found %v, want %s of %s: %s", v.First, key, c.p.Name(), c.detail)
 			}
-			if v.First.Stream == "" || !strings.Contains(v.First.String(), key) || !strings.Contains(v.First.String(), string(v.First.Stream)) {
+			if v.First.Stream == "" || !strings.Contains(v.First.String(), key) || !strings.Contains(v.First.String(),
+				string(v.First.Stream)) {
 				t.Errorf("%q names neither row nor stream", v.First)
 			}
 			l.rebuild(t, c.p) // mends it
@@ -116,7 +161,9 @@ type halting struct {
 	batch  int
 }
 
-func (h *halting) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
+func (h *halting) Streams(
+	ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int,
+) ([]domain.StreamID, error) {
 	h.batch++
 	h.before(h.batch)
 	return h.ledger.Streams(ctx, tx, after, limit)
@@ -134,7 +181,8 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 		done := make(chan error, 1)
 		h := &halting{ledger: l, before: func(batch int) {
 			if batch > 1 {
-				swapped = swapped || pgtest.Ask[uint32](t, watch, `select 'readmodel.conversations'::regclass::oid`) != number
+				swapped = swapped || pgtest.Ask[uint32](t, watch,
+					`select 'readmodel.conversations'::regclass::oid`) != number
 				return
 			}
 			go func() {
@@ -142,7 +190,8 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 				done <- err
 			}()
 			waittest.Until(t, "the rebuild waits for its turn", func() bool {
-				return pgtest.Ask[bool](t, watch, `select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
+				return pgtest.Ask[bool](t, watch,
+					`select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
 			})
 		}}
 		v, err := rebuild.Verify(waittest.Context(t), l.Conn, h, p)
@@ -185,12 +234,14 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 func TestVerifyReportsAGapInHistory(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 3, 3, projections.Conversations{})
-	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(histories[1].Stream))
+	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`,
+		string(histories[1].Stream))
 	_, err := rebuild.Verify(t.Context(), l.Conn, l, projections.Conversations{})
 	if len(histories[1].Events) < 2 {
 		t.Fatal("the history is too short for a gap")
 	}
-	if err == nil || !strings.Contains(err.Error(), string(histories[1].Stream)) || !strings.Contains(err.Error(), "version 0 and the next event is version 2") {
+	if err == nil || !strings.Contains(err.Error(), string(histories[1].Stream)) || !strings.Contains(err.Error(),
+		"version 0 and the next event is version 2") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -203,7 +254,8 @@ func TestProjectionsAreFoundByName(t *testing.T) {
 		}
 	}
 	_, err := projections.Named("orders")
-	if err == nil || !strings.Contains(err.Error(), `"orders"`) || !strings.Contains(err.Error(), "conversations") || !strings.Contains(err.Error(), "tickets") {
+	if err == nil || !strings.Contains(err.Error(), `"orders"`) || !strings.Contains(err.Error(), "conversations") ||
+		!strings.Contains(err.Error(), "tickets") {
 		t.Errorf("got %v, want what was asked for and what there is", err)
 	}
 }

@@ -55,7 +55,9 @@ func (f loudly) Take(r domain.Recorded) error { return f.Folding.Take(shouted(r)
 
 // process keeps a projection's table as one process of serve does, until stop. It
 // tells how many events it has folded.
-func (l *ledger) process(t testing.TB, p projections.Projection, log *waittest.Log) (folded *atomic.Int64, stop func()) {
+func (l *ledger) process(
+	t testing.TB, p projections.Projection, log *waittest.Log,
+) (folded *atomic.Int64, stop func()) {
 	t.Helper()
 	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -94,7 +96,8 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	byOlder, stopOlder := l.process(t, older, &olderLog)
 	l.caughtUpWith(t, older)
 	byNewer, _ := l.process(t, newer, &newerLog)
-	waittest.Until(t, "the newer program says that it waits", func() bool { return strings.Count(newerLog.String(), waits) > 0 })
+	waittest.Until(t, "the newer program says that it waits",
+		func() bool { return strings.Count(newerLog.String(), waits) > 0 })
 
 	var writing sync.WaitGroup
 	defer writing.Wait()
@@ -117,13 +120,17 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 		t.Error("the newer program folded nothing")
 	}
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
-	if got := pgtest.Ask[int64](t, l.Conn, `select events from eventstore.checkpoints where consumer_group = 'conversations' and version = $1`, loud{}.Version()); got != total {
+	if got := pgtest.Ask[int64](t, l.Conn,
+		`select events from eventstore.checkpoints where consumer_group = 'conversations' and version = $1`,
+		loud{}.Version()); got != total {
 		t.Errorf("the checkpoint counts %d events, there are %d", got, total)
 	}
-	if n := pgtest.Ask[int](t, l.Conn, `select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
+	if n := pgtest.Ask[int](t, l.Conn,
+		`select count(*) from readmodel.conversations where last_message = 'WHERE IS MY ORDER 1042?'`); n == 0 {
 		t.Error("nobody shouts")
 	}
-	waittest.Until(t, "the older program says that it waits", func() bool { return strings.Count(olderLog.String(), waits) == 1 })
+	waittest.Until(t, "the older program says that it waits",
+		func() bool { return strings.Count(olderLog.String(), waits) == 1 })
 	if strings.Count(newerLog.String(), waits) != 1 {
 		t.Errorf("the newer program said %d times that it waits, want once", strings.Count(newerLog.String(), waits))
 	}
@@ -131,7 +138,9 @@ func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
 	// Who has the older one still finds his table, and a newer process does not take it.
 	_, err = rebuild.Verify(t.Context(), l.Conn, l, older)
 	var other rebuild.VersionError
-	if !errors.As(err, &other) || other != (rebuild.VersionError{Table: "conversations", Stored: loud{}.Version(), Ours: older.Version()}) || !strings.Contains(err.Error(), "chatledger rebuild conversations") {
+	if !errors.As(err, &other) ||
+		other != (rebuild.VersionError{Table: "conversations", Stored: loud{}.Version(), Ours: older.Version()}) ||
+		!strings.Contains(err.Error(), "chatledger rebuild conversations") {
 		t.Errorf("the older program verifies a table of the newer: %v", err)
 	}
 	kept := byNewer.Load()
@@ -149,7 +158,8 @@ func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	t.Helper()
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	waittest.Until(t, "the table has come to the end", func() bool {
-		return pgtest.Ask[bool](t, l.Conn, `select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
+		return pgtest.Ask[bool](t, l.Conn,
+			`select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
 	})
 }
 
@@ -163,7 +173,8 @@ func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
 	stop() // nobody leads the group now
 	var log waittest.Log
 	byOlder, _ := l.process(t, older, &log)
-	waittest.Until(t, "it says why it waits", func() bool { return strings.Count(log.String(), waits+"; run `chatledger rebuild`") == 1 })
+	waittest.Until(t, "it says why it waits",
+		func() bool { return strings.Count(log.String(), waits+"; run `chatledger rebuild`") == 1 })
 	l.oneMore(t, "chat-demo:2")
 	if _, renewed, err := rebuild.IfOutdated(waittest.Context(t), l.Conn, l, older, nil); renewed || err != nil {
 		t.Errorf("it builds the older table: %v", err)
@@ -172,7 +183,8 @@ func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
 	l.caughtUpWith(t, newer)
 	l.Verify(t, newer)
 	if byOlder.Load() != 0 || strings.Count(log.String(), waits) != 1 {
-		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(), strings.Count(log.String(), waits))
+		t.Errorf("the older program folded %d events and said %d times why it waits", byOlder.Load(),
+			strings.Count(log.String(), waits))
 	}
 }
 

@@ -33,7 +33,8 @@ const (
 // connection ends, which is good for nothing else.
 func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	var alone bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger sandbox', 0))`).Scan(&alone); err != nil {
+	if err := conn.QueryRow(ctx,
+		`select pg_try_advisory_lock(hashtextextended('chatledger sandbox', 0))`).Scan(&alone); err != nil {
 		return nil, fmt.Errorf("open the sandbox: %w", err)
 	}
 	if !alone {
@@ -43,13 +44,15 @@ func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 		set synchronous_commit = off; -- until it is kept, nobody misses it
 		drop schema if exists ` + sandboxSchema + ` cascade;
 		create schema ` + sandboxSchema + `;
-		comment on schema ` + sandboxSchema + ` is 'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
+		comment on schema ` + sandboxSchema +
+		` is 'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
 	for _, p := range projections.All() {
 		name := pgx.Identifier{p.Name()}.Sanitize()
 		sql += `create table ` + sandboxSchema + `.` + name + ` (like readmodel.` + name + ` including all);`
 	}
 	if _, err := conn.Exec(ctx, sql); err != nil {
-		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "42501" { // insufficient privilege
+		// insufficient privilege
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "42501" {
 			err = fmt.Errorf("%w; run it as the database's owner, or the role that may make schemas", err)
 		}
 		return nil, fmt.Errorf("open the sandbox: %w", err)
@@ -95,9 +98,11 @@ func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
 		return "", err
 	}
 	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `select $1 || to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISS_US')`, sandboxSchema).Scan(&schema)
+		err := tx.QueryRow(ctx, `select $1 || to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISS_US')`,
+			sandboxSchema).Scan(&schema)
 		if err == nil {
-			_, err = tx.Exec(ctx, `set local synchronous_commit = on; alter schema `+sandboxSchema+` rename to `+schema)
+			_, err = tx.Exec(ctx,
+				`set local synchronous_commit = on; alter schema `+sandboxSchema+` rename to `+schema)
 		}
 		return err
 	})

@@ -55,7 +55,9 @@ func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 		if pgtest.Ask[int](t, l.Conn, `select count(*) from `+live) == 0 {
 			t.Errorf("%s has no rows", live)
 		}
-		if differ := projectionstest.Rows(t, l.Conn, `(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+`)`); differ != "" {
+		if differ := projectionstest.Rows(t, l.Conn,
+			`(table `+live+` except table `+folded+`) union all (table `+folded+` except table `+live+
+				`)`); differ != "" {
 			t.Errorf("%s differs from %s:\n%s", live, folded, differ)
 		}
 		l.Verify(t, p)
@@ -66,7 +68,8 @@ func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	schemas := func() string {
-		return projectionstest.Rows(t, l.Conn, `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
+		return projectionstest.Rows(t, l.Conn,
+			`select nspname from pg_namespace where nspname like 'readmodel\_sandbox%' order by 1`)
 	}
 	if err := openSandbox(t, l).Close(waittest.Context(t)); err != nil || schemas() != "" {
 		t.Errorf("%v, there is still %s", err, schemas())
@@ -106,7 +109,8 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	}()
 	// Before it has begun, the server takes no notice of being asked to cancel it.
 	waittest.Until(t, "the statement runs", func() bool {
-		return pgtest.Ask[bool](t, l.Conn, `select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
+		return pgtest.Ask[bool](t, l.Conn,
+			`select exists (select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep')`, pid)
 	})
 	cancel()
 	if err := <-ended; err == nil {
@@ -128,16 +132,19 @@ func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, killed, `create table readmodel_sandbox.left ()`)
-	if _, err := sandbox.Open(waittest.Context(t), l.Conn); err == nil || !strings.Contains(err.Error(), "another process has it") {
+	if _, err := sandbox.Open(waittest.Context(t), l.Conn); err == nil || !strings.Contains(err.Error(),
+		"another process has it") {
 		t.Errorf("a second sandbox beside the first: %v", err)
 	}
 	if err := killed.PgConn().Conn().Close(); err != nil { // without a farewell
 		t.Fatal(err)
 	}
 	waittest.Until(t, "the server has noticed", func() bool {
-		return pgtest.Ask[bool](t, l.Conn, `select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
+		return pgtest.Ask[bool](t, l.Conn,
+			`select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
 	})
-	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.Conn, `select to_regclass('readmodel_sandbox.left') is not null`) {
+	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.Conn,
+		`select to_regclass('readmodel_sandbox.left') is not null`) {
 		t.Error("the next sandbox has what was left")
 	} else if err := s.Close(waittest.Context(t)); err != nil {
 		t.Error(err)

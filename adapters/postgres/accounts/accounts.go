@@ -26,11 +26,14 @@ var ErrNoOperator = errors.New("there is no such operator: `chatledger operator 
 // PutOperator adds an operator with the hash of their token, or gives one who is there
 // another role and token. Empty bots are all; nil ones leave whoever is there with what they
 // had, so that no new token widens an access by an oversight.
-func (s *Store) PutOperator(ctx context.Context, name string, role commands.Role, token [32]byte, bots []string) error {
+func (s *Store) PutOperator(
+	ctx context.Context, name string, role commands.Role, token [32]byte, bots []string,
+) error {
 	_, err := s.db.Pool().Exec(ctx, `
 		insert into eventstore.operators (name, role, token_hash, bots) values ($1, $2, $3, coalesce($4::text[], '{}'))
 		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash, bots = coalesce($4, operators.bots),
-			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:], bots)
+			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:],
+		bots)
 	if err != nil {
 		return fmt.Errorf("add operator %s: %w", name, err)
 	}
@@ -54,7 +57,8 @@ func (s *Store) DisableOperator(ctx context.Context, name string) error {
 // ScopeOperator sets the bots whose chats an operator may see and act on; empty means all
 // bots. Their token and sessions stay.
 func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) error {
-	done, err := s.db.Pool().Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name, append([]string{}, bots...))
+	done, err := s.db.Pool().Exec(ctx, `update eventstore.operators set bots = $2 where name = $1`, name,
+		append([]string{}, bots...))
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
 	}
@@ -66,12 +70,14 @@ func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) e
 
 // Operators lists all, by name.
 func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
-	return postgres.Collect(ctx, s.db.Pool(), "list operators", operator, `select `+operatorColumns+` from eventstore.operators order by name`)
+	return postgres.Collect(ctx, s.db.Pool(), "list operators", operator,
+		`select `+operatorColumns+` from eventstore.operators order by name`)
 }
 
 // OperatorOf returns the operator with the token of this hash, and whether there is one.
 func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error) {
-	return s.oneOperator(ctx, `select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token)
+	return s.oneOperator(ctx,
+		`select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token)
 }
 
 func (s *Store) oneOperator(ctx context.Context, query string, hash [32]byte) (commands.Operator, bool, error) {
@@ -107,7 +113,8 @@ func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 // Password is the hash of an operator's password; "" when they have none, or there is no
 // such operator.
 func (s *Store) Password(ctx context.Context, name string) (hash string, err error) {
-	err = s.db.Pool().QueryRow(ctx, `select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
+	err = s.db.Pool().QueryRow(ctx,
+		`select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("look for an operator: %w", err)
 	}
@@ -126,7 +133,8 @@ func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, 
 				select session_hash from eventstore.operator_sessions where operator = $2
 				order by created_at desc, session_hash offset $4 - 1)
 		)
-		insert into eventstore.operator_sessions (session_hash, operator, expires_at) values ($1, $2, now() + $3)`, session[:], name, lasts, maxSessions)
+		insert into eventstore.operator_sessions (session_hash, operator, expires_at) values ($1, $2, now() + $3)`,
+		session[:], name, lasts, maxSessions)
 	if err != nil {
 		return fmt.Errorf("open a session of operator %s: %w", name, err)
 	}
@@ -135,7 +143,8 @@ func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, 
 
 // CloseSession ends a session, if there is one.
 func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
-	if _, err := s.db.Pool().Exec(ctx, `delete from eventstore.operator_sessions where session_hash = $1`, session[:]); err != nil {
+	if _, err := s.db.Pool().Exec(ctx, `delete from eventstore.operator_sessions where session_hash = $1`,
+		session[:]); err != nil {
 		return fmt.Errorf("close a session: %w", err)
 	}
 	return nil
@@ -150,7 +159,8 @@ func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Opera
 
 // SawOperator records when an operator was last seen.
 func (s *Store) SawOperator(ctx context.Context, name string) error {
-	if _, err := s.db.Pool().Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`, name); err != nil {
+	if _, err := s.db.Pool().Exec(ctx, `update eventstore.operators set last_seen_at = now() where name = $1`,
+		name); err != nil {
 		return fmt.Errorf("note when operator %s was seen: %w", name, err)
 	}
 	return nil

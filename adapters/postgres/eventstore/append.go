@@ -92,32 +92,42 @@ func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 	for _, i := range order {
 		a := batch[i]
 		ord, stream := int64(i+1), string(a.Stream)
-		r.streams, r.expected, r.appendOrd = append(r.streams, stream), append(r.expected, int64(a.Expected)), append(r.appendOrd, ord)
+		r.streams, r.expected, r.appendOrd = append(r.streams, stream), append(r.expected,
+			int64(a.Expected)), append(r.appendOrd, ord)
 		if a.Expected == 0 {
 			r.begun = append(r.begun, stream)
 		}
 		if a.Wake != nil {
-			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due, postgres.NullTime(*a.Wake))
+			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due,
+				postgres.NullTime(*a.Wake))
 		}
 		for _, u := range a.Updates {
-			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots, u.Bot), append(r.updateStreams, stream)
+			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots,
+				u.Bot), append(r.updateStreams, stream)
 			r.updateID, r.updateV = append(r.updateID, u.ID), append(r.updateV, int64(u.Version))
 		}
 		for _, d := range a.Settled {
-			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries, postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
-			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states, string(d.State))
-			r.over, r.unsure = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting), append(r.unsure, d.Unsure)
-			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, escaped)), append(r.reasons, postgres.CleanText(d.Reason))
+			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries,
+				postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
+			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states,
+				string(d.State))
+			r.over, r.unsure = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting), append(r.unsure,
+				d.Unsure)
+			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, escaped)), append(r.reasons,
+				postgres.CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Stream, err)
 			}
-			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams, stream), append(r.versions, int64(a.Expected)+int64(j)+1)
-			r.ids, r.causes, r.chains = append(r.ids, postgres.UUID(e.ID)), append(r.causes, postgres.UUID(e.Causation)), append(r.chains, postgres.UUID(e.Correlation))
+			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams,
+				stream), append(r.versions, int64(a.Expected)+int64(j)+1)
+			r.ids, r.causes, r.chains = append(r.ids, postgres.UUID(e.ID)), append(r.causes,
+				postgres.UUID(e.Causation)), append(r.chains, postgres.UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
-			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, escaped)), append(r.raws, postgres.Escape(e.Raw, escaped))
+			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, escaped)), append(r.raws,
+				postgres.Escape(e.Raw, escaped))
 			r.actors, r.times = append(r.actors, string(e.Actor)), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
@@ -156,7 +166,8 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 			select from unnest($16::text[], $17::bigint[]) as a(stream_id, expected)
 			where a.expected > 0 and not exists (
 				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
-	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
+	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains,
+		r.actors, r.times,
 		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces}
 	if len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
 		_, err := s.Pool().Exec(ctx, insert, args...)
@@ -180,7 +191,8 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 	}
 	b.Queue(insert, args...)
 	if len(r.timed) > 0 {
-		b.Queue(`with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+` select`, r.timed, r.due)
+		b.Queue(`with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+
+			` select`, r.timed, r.due)
 	}
 	return s.Pool().SendBatch(ctx, &b).Close()
 }
@@ -200,7 +212,8 @@ const insertOne = `
 // and unnesting costs more than the one row they would hold.
 func (s *Store) appendOne(ctx context.Context, r *rows) error {
 	tag, err := s.Pool().Exec(ctx, insertOne,
-		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0], r.raws[0],
+		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0],
+		r.raws[0],
 		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace())
 	if err == nil && tag.RowsAffected() == 0 {
 		return errRefused

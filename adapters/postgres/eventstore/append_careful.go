@@ -75,7 +75,8 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, es
 	}
 	found, err := s.Pool().Query(ctx, appendCareful, r.streams, r.expected, r.updateOrd, r.bots, r.updateID, r.updateV,
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
-		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times, r.appendOrd,
+		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
+		r.appendOrd,
 		r.were, r.over, r.unsure, r.traces, r.timedOrd, r.due)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,9 @@ import (
 // Chats lists up to limit chats after one, in order of their ids: of one bot, or of
 // all when bot is empty, and with since not zero only those in which something was
 // recorded since.
-func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Time, after domain.StreamID, limit int) ([]domain.StreamID, error) {
+func (l Ledger) Chats(
+	ctx context.Context, tx pgx.Tx, bot string, since time.Time, after domain.StreamID, limit int,
+) ([]domain.StreamID, error) {
 	first, end := "chat-", "chat." // what a name begins with, and the same with the next character
 	if bot != "" {
 		first, end = first+bot+":", first+bot+";"
@@ -31,7 +33,9 @@ func (l Ledger) Chats(ctx context.Context, tx pgx.Tx, bot string, since time.Tim
 
 // Updates reads the updates that events of these streams received, as they were
 // sent, or as JSONB keeps them. Those that were removed since are left out.
-func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamID) (map[domain.StreamID]map[domain.Version][]byte, error) {
+func (l Ledger) Updates(
+	ctx context.Context, tx pgx.Tx, streams []domain.StreamID,
+) (map[domain.StreamID]map[domain.Version][]byte, error) {
 	rows, err := tx.Query(ctx, `
 		select stream_id, version, raw from eventstore.events
 		where stream_id = any($1) and raw <> '{"$removed": true}'`, streams)
@@ -62,7 +66,9 @@ func (l Ledger) Updates(ctx context.Context, tx pgx.Tx, streams []domain.StreamI
 // Reached is the last event whose effects a consumer group has committed; zero
 // before its first.
 func (l Ledger) Reached(ctx context.Context, group string) (at domain.Position, err error) {
-	err = l.Pool().QueryRow(ctx, `select transaction_id, position from eventstore.checkpoints where consumer_group = $1`, group).Scan(&at.Transaction, &at.Number)
+	err = l.Pool().QueryRow(ctx,
+		`select transaction_id, position from eventstore.checkpoints where consumer_group = $1`,
+		group).Scan(&at.Transaction, &at.Number)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return at, fmt.Errorf("read the checkpoint of %s: %w", group, err)
 	}

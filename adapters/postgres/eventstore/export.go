@@ -50,7 +50,9 @@ func (x Exporter) Extent(ctx context.Context, responder string) (e Extent, err e
 // EventAt is the id of the event at a position; uuid.Nil when there is none.
 func (x Exporter) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, error) {
 	var event pgtype.UUID
-	err := x.store.Pool().QueryRow(ctx, `select event_id from eventstore.events where (transaction_id, position) = ($1, $2)`, at.Transaction, at.Number).Scan(&event)
+	err := x.store.Pool().QueryRow(ctx,
+		`select event_id from eventstore.events where (transaction_id, position) = ($1, $2)`, at.Transaction,
+		at.Number).Scan(&event)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, fmt.Errorf("look for the event at %v: %w", at, err)
 	}
@@ -104,7 +106,8 @@ func scanStored(row pgx.Row) (e domain.Stored, err error) {
 func (x Exporter) Decode(e domain.Stored) (domain.Recorded, error) {
 	event, err := x.store.Decode(e.Name, e.EventVersion, e.Payload)
 	return domain.Recorded{Position: e.Position, Stream: e.Stream, Version: e.Version, ID: e.ID, Event: event,
-		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, Trace: e.Trace, OccurredAt: e.OccurredAt, RecordedAt: e.RecordedAt}, err
+		Causation: e.Causation, Correlation: e.Correlation, Actor: e.Actor, Trace: e.Trace, OccurredAt: e.OccurredAt,
+		RecordedAt: e.RecordedAt}, err
 }
 
 // Update is the received update that a stored event carries, as it came; nil when it
@@ -120,7 +123,8 @@ func (x Exporter) LockArchive(ctx context.Context, dir string) (release func(), 
 	}
 	release = func() { postgres.CloseSession(conn) }
 	var free bool
-	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger archive ' || $1, 0))`, dir).Scan(&free)
+	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger archive ' || $1, 0))`,
+		dir).Scan(&free)
 	if err == nil && !free {
 		err = errors.New("another export into it is under way")
 	}

@@ -15,14 +15,17 @@ import (
 type Ledger struct{ *Store }
 
 // Feed implements rebuild.Ledger.
-func (l Ledger) Feed(ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
+func (l Ledger) Feed(
+	ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
+) ([]domain.Recorded, error) {
 	return l.ReadFeed(ctx, tx, after, limit, only...)
 }
 
 // Streams implements rebuild.Ledger.
 func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error) {
 	return postgres.Collect(ctx, tx, "list streams", pgx.RowTo[domain.StreamID],
-		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after), limit)
+		`select stream_id from eventstore.streams where stream_id > $1 order by stream_id limit $2`, string(after),
+		limit)
 }
 
 const (
@@ -56,7 +59,9 @@ func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID
 func (l Ledger) Name(event domain.Event) string { return l.codec.Name(event) }
 
 // Replay implements rebuild.Ledger.
-func (l Ledger) Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error) error {
+func (l Ledger) Replay(
+	ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position, take func(domain.Recorded) error,
+) error {
 	names := make([]string, len(streams))
 	for i, s := range streams {
 		names[i] = string(s)
@@ -76,7 +81,9 @@ func (l Ledger) Replay(ctx context.Context, tx pgx.Tx, streams []domain.StreamID
 }
 
 // Histories reads all events of these streams up to a position, by stream, oldest first.
-func (l Ledger) Histories(ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position) (map[domain.StreamID][]domain.Recorded, error) {
+func (l Ledger) Histories(
+	ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
+) (map[domain.StreamID][]domain.Recorded, error) {
 	histories := make(map[domain.StreamID][]domain.Recorded, len(streams))
 	err := l.Replay(ctx, tx, streams, upTo, func(r domain.Recorded) error {
 		histories[r.Stream] = append(histories[r.Stream], r)

@@ -13,7 +13,9 @@ import (
 
 // FindOperatorAct implements commands.Store. It is asked only about keys that are none of the
 // chat's last acts.
-func (s *Store) FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error) {
+func (s *Store) FindOperatorAct(
+	ctx context.Context, stream domain.StreamID, operator, key string,
+) (print *uint64, err error) {
 	var text string
 	// Such an event is never escaped: neither names nor keys have characters that JSON of
 	// PostgreSQL's has not.

@@ -28,7 +28,9 @@ type page struct {
 // get returns the page of at most limit events behind a position: one that is kept,
 // or read now. A caller that comes while it is being read waits for it. Empty pages are
 // not kept.
-func (ps *pages) get(after domain.Position, limit int, read func() ([]domain.Recorded, error)) ([]domain.Recorded, error) {
+func (ps *pages) get(
+	after domain.Position, limit int, read func() ([]domain.Recorded, error),
+) ([]domain.Recorded, error) {
 	p := ps.find(after, limit)
 	p.read.Lock()
 	defer p.read.Unlock()

@@ -71,7 +71,8 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 func (s *Store) tryDisk(ctx context.Context) error {
 	var b pgx.Batch // one transaction, and the settings end with it
 	b.Queue(`select set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`)
-	b.Queue(`select count(*) from unnest(array_fill(repeat('x', 8192), array[128]))`) // more than work_mem, so it is written
+	// more than work_mem, so it is written
+	b.Queue(`select count(*) from unnest(array_fill(repeat('x', 8192), array[128]))`)
 	if err := s.Pool().SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("check the server's disk: %w", err)
 	}

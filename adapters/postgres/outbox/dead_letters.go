@@ -108,7 +108,9 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 	}
 	switch {
 	case which.DeadLetters && which.Behind:
-		where = append(where, `d.finished_at is null and d.ordering_key in (select ordering_key from eventstore.deliveries where `+deadLetters+`)`)
+		where = append(where,
+			`d.finished_at is null and d.ordering_key in (select ordering_key from eventstore.deliveries where `+
+				deadLetters+`)`)
 	case which.DeadLetters:
 		where = append(where, deadLetters)
 	}
@@ -126,8 +128,10 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 
 func entry(row pgx.CollectableRow) (e Entry, err error) {
 	var payload []byte
-	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.OrderingKey, &payload, &e.State, &e.Attempts, &e.Unsure,
-		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
+	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.OrderingKey, &payload, &e.State,
+		&e.Attempts, &e.Unsure,
+		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt,
+		&e.Behind)
 	if err == nil {
 		e.Payload, err = postgres.Unescape(payload)
 	}
@@ -137,14 +141,16 @@ func entry(row pgx.CollectableRow) (e Entry, err error) {
 // DeliveryStates returns the states of deliveries by id. Deliveries that do not exist are left
 // out.
 func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error) {
-	rows, err := s.db.Pool().Query(ctx, `select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
+	rows, err := s.db.Pool().Query(ctx,
+		`select delivery_id, state from eventstore.deliveries where delivery_id = any($1)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}
 	states := map[uuid.UUID]domain.DeliveryState{}
 	var id uuid.UUID
 	var state domain.DeliveryState
-	if _, err := pgx.ForEachRow(rows, []any{&id, &state}, func() error { states[id] = state; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&id, &state},
+		func() error { states[id] = state; return nil }); err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}
 	return states, nil

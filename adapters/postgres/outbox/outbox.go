@@ -112,7 +112,9 @@ const ClaimsAtOnce = 5
 
 // Claim leases up to limit deliveries to a destination: the head of each ordering key
 // that is due, by priority and then by age.
-func (s *Store) Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error) {
+func (s *Store) Claim(
+	ctx context.Context, destination, owner string, limit int, lease time.Duration,
+) ([]commands.Claimed, error) {
 	select {
 	case s.claiming <- struct{}{}:
 		defer func() { <-s.claiming }()
@@ -127,7 +129,8 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 		var stream string
 		var version int64
 		var payload []byte
-		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.OrderingKey, &payload, &c.Priority, &chain, &c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed, &c.Trace)
+		err := row.Scan(&deliveryID, &stream, &version, &c.Kind, &c.OrderingKey, &payload, &c.Priority, &chain,
+			&c.Attempt, &c.Unsure, &c.Waived, &c.Fence, &c.Age, &c.Closed, &c.Trace)
 		if err != nil {
 			return c, err
 		}
@@ -135,7 +138,8 @@ func (s *Store) Claim(ctx context.Context, destination, owner string, limit int,
 		c.Body, err = postgres.Unescape(payload)
 		return c, err
 	}
-	return postgres.Collect(ctx, s.db.Pool(), "claim deliveries to "+destination, claimed, ClaimSQL, destination, s.db.Presence.Owner(owner), limit, lease)
+	return postgres.Collect(ctx, s.db.Pool(), "claim deliveries to "+destination, claimed, ClaimSQL, destination,
+		s.db.Presence.Owner(owner), limit, lease)
 }
 
 const (
@@ -157,7 +161,8 @@ func (s *Store) ResumeDue(ctx context.Context) error {
 				limit $1
 				for update skip locked
 			)
-			update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`, resumeBatch)
+			update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`,
+			resumeBatch)
 		if err != nil {
 			return fmt.Errorf("resume postponed deliveries: %w", err)
 		}
@@ -178,7 +183,8 @@ set state = 'waiting', next_attempt = now() + $3, postponed = $3 > $8::interval,
 			waived = waived + $7::bool::int, attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
-		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried, postgres.CleanText(o.Reason),
+		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried,
+		postgres.CleanText(o.Reason),
 		o.State == domain.DeliveryUnknown && o.Unlikely, hideAfter)
 	if err != nil {
 		return false, fmt.Errorf("postpone delivery %s: %w", delivery, err)

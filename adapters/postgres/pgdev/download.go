@@ -60,7 +60,8 @@ func fetch(ctx context.Context, cache, repository string) (string, error) {
 	if hasPrograms(bin) {
 		return bin, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, downloadTimeout, fmt.Errorf("not complete within %s", downloadTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, downloadTimeout,
+		fmt.Errorf("not complete within %s", downloadTimeout))
 	defer cancel()
 	archive, err := fetchArchive(ctx, repository)
 	if err != nil {
@@ -109,7 +110,8 @@ func fetchArchive(ctx context.Context, repository string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if sum := sha256.Sum256(jar); !strings.EqualFold(strings.TrimSpace(string(published)), hex.EncodeToString(sum[:])) {
+		if sum := sha256.Sum256(jar); !strings.EqualFold(strings.TrimSpace(string(published)),
+			hex.EncodeToString(sum[:])) {
 			return nil, fmt.Errorf("%s: checksum mismatch", url)
 		}
 	}

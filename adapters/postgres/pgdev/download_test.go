@@ -123,7 +123,9 @@ func TestFetch_BadDownload_Fails(t *testing.T) {
 		url      string
 		want     string
 	}{
-		"no repository":       {url: strings.Replace(gone, "127.0.0.1", "nowhere.invalid", 1), want: "nowhere.invalid"},
+		"no repository": {
+			url: strings.Replace(gone, "127.0.0.1", "nowhere.invalid", 1), want: "nowhere.invalid",
+		},
 		"another file":        {jar: whole, checksum: strings.Repeat("0", 64), want: "checksum mismatch"},
 		"no archive":          {jar: []byte("<html>"), want: "zip"},
 		"a part of it":        {jar: jarOf(t, programs, "lib"), want: "no bin/initdb"},

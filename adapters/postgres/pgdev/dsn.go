@@ -94,7 +94,8 @@ const (
 func choosePort(c Config, last int) (int, error) {
 	if c.Port != 0 {
 		if err := probePort(c.Port); err != nil {
-			return 0, fmt.Errorf("port %d is in use: stop the program that uses it or choose another port: %w", c.Port, err)
+			return 0, fmt.Errorf("port %d is in use: stop the program that uses it or choose another port: %w", c.Port,
+				err)
 		}
 		return c.Port, nil
 	}

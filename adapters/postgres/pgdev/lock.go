@@ -29,7 +29,8 @@ func lockDir(dir string) (*os.File, error) {
 		if holder == "" {
 			holder = "unknown"
 		}
-		return nil, fmt.Errorf("another chatledger (pid %s) is using %s; stop it or choose another --data-dir", holder, dir)
+		return nil, fmt.Errorf("another chatledger (pid %s) is using %s; stop it or choose another --data-dir", holder,
+			dir)
 	}
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)

@@ -153,7 +153,8 @@ func start(ctx context.Context, c Config) (*Server, error) {
 			return nil, err
 		}
 		if cred.port != 0 && port != cred.port && c.Port == 0 && !c.Fast {
-			c.Log.Warn("another program uses the port of this directory; using another port", "was", cred.port, "port", port)
+			c.Log.Warn("another program uses the port of this directory; using another port", "was", cred.port, "port",
+				port)
 		}
 		cred.port = port
 		s.dsn = cred.dsn()

@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 }
 
 func helper(dir string) {
-	s, err := Start(context.Background(), Config{Dir: dir, Settings: quick, Fast: os.Getenv("PGDEV_HELPER_FAST") != ""})
+	s, err := Start(context.Background(),
+		Config{Dir: dir, Settings: quick, Fast: os.Getenv("PGDEV_HELPER_FAST") != ""})
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -527,7 +528,8 @@ func TestFindBinaries(t *testing.T) {
 
 	t.Run("none is one line that says what to install", func(t *testing.T) {
 		_, err := nothing.find()
-		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "apt-get install postgresql") {
+		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(),
+			"apt-get install postgresql") {
 			t.Errorf("found with %v", err)
 		}
 	})
@@ -574,7 +576,8 @@ func TestFindBinaries(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(h.data, "PG_VERSION"), []byte("11\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if dir, err := f.binariesFor(minute(t), h); err == nil || !strings.Contains(err.Error(), "install version 11") {
+		if dir, err := f.binariesFor(minute(t), h); err == nil || !strings.Contains(err.Error(),
+			"install version 11") {
 			t.Errorf("for version 11 found %s (%v), want advice to install it", dir, err)
 		}
 	})

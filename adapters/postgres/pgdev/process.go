@@ -72,7 +72,8 @@ func (s *Server) launch(ctx context.Context, c Config, h home, port int) error {
 	if err := s.waitReady(ctx, p.done); err != nil {
 		if errors.Is(err, errDied) {
 			end := tail(s.logFile(), offset)
-			if strings.Contains(end, "could not bind") || strings.Contains(end, "could not create any TCP/IP sockets") {
+			if strings.Contains(end, "could not bind") || strings.Contains(end,
+				"could not create any TCP/IP sockets") {
 				return fmt.Errorf("%w %d", errPortTaken, port)
 			}
 			return fmt.Errorf("the server ended while starting (%w); last lines of %s:\n%s", p.err, s.logFile(), end)

@@ -68,7 +68,8 @@ func TestADatabaseIsDroppedThoughItIsInUse(t *testing.T) {
 	})
 	var n int
 	conn := Connect(t, Cluster(t).DSN())
-	if err := conn.QueryRow(t.Context(), "select count(*) from pg_database where datname = $1", name).Scan(&n); err != nil {
+	if err := conn.QueryRow(t.Context(), "select count(*) from pg_database where datname = $1",
+		name).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	if n != 0 {

@@ -51,12 +51,14 @@ func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period,
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 		defer cancel()
-		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // the server may notice only later that the session ends
+		// the server may notice only later that the session ends
+		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`)
 		_ = conn.Close(ctx)
 	}()
 	// What a crash brings back is removed again.
 	var alone bool
-	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
+	err = conn.QueryRow(ctx,
+		`select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
 	if err == nil && alone {
 		err = removeAll(ctx, conn, bots, removed)
 	}
@@ -74,7 +76,8 @@ func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Perio
 				return false, nil
 			}
 			var looked, gone int64
-			err = conn.QueryRow(ctx, `select looked_at, removed from eventstore.remove_updates($1, now() - $2::interval, $3)`,
+			err = conn.QueryRow(ctx,
+				`select looked_at, removed from eventstore.remove_updates($1, now() - $2::interval, $3)`,
 				bot, keep, retentionBatch).Scan(&looked, &gone)
 			removed("updates", bot, gone)
 			return looked == retentionBatch, err
@@ -90,7 +93,8 @@ func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Perio
 			tag, err := conn.Exec(ctx, `
 				delete from eventstore.quarantine where id in (
 					select id from eventstore.quarantine
-					where bot in ($1, 'zendesk:' || $1) and received_at < now() - $2::interval limit $3)`, bot, keep, retentionBatch)
+					where bot in ($1, 'zendesk:' || $1) and received_at < now() - $2::interval limit $3)`, bot, keep,
+				retentionBatch)
 			removed("quarantine", bot, tag.RowsAffected())
 			return tag.RowsAffected() == retentionBatch, err
 		})
@@ -108,7 +112,8 @@ func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Perio
 // update a little, and in the order of their numbers old rows may stand behind new ones.
 func pruneInbox(ctx context.Context, conn *pgx.Conn, removed Removed) error {
 	var blocks int64
-	err := conn.QueryRow(ctx, `select pg_relation_size('eventstore.inbox') / current_setting('block_size')::bigint`).Scan(&blocks)
+	err := conn.QueryRow(ctx,
+		`select pg_relation_size('eventstore.inbox') / current_setting('block_size')::bigint`).Scan(&blocks)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ func (r Reader) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]comm
 	}
 	queued := func(row pgx.CollectableRow) (t commands.QueuedTicket, err error) {
 		t.At = q.At
-		err = row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority, &t.Reason, &t.Subject, &t.Assignee, &t.Tags,
+		err = row.Scan(&t.Ticket, &t.Place.Overdue, &t.Rank, &t.Due, &t.Chat, &t.Bot, &t.Status, &t.Priority,
+			&t.Reason, &t.Subject, &t.Assignee, &t.Tags,
 			&t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedBy, &t.ClaimedUntil)
 		for _, at := range []*time.Time{&t.Due, &t.Opened, &t.Resolve, &t.FirstReply, &t.ClaimedUntil} {
 			*at = at.UTC()

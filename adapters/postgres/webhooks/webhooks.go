@@ -73,7 +73,8 @@ func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]by
 			on conflict do nothing
 		)
 		insert into eventstore.webhooks (bot, path, secret_hash) values ($1, $2, $3)
-		on conflict (bot, path, secret_hash) do update set valid_from = now(), valid_until = null`, bot, path, secret[:], hashes)
+		on conflict (bot, path, secret_hash) do update set valid_from = now(), valid_until = null`, bot, path,
+		secret[:], hashes)
 	if err != nil {
 		return fmt.Errorf("open address %q of bot %s: %w", path, bot, err)
 	}
@@ -107,7 +108,8 @@ func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err
 	if _, err := conn.Exec(waited, `select pg_advisory_lock($1, hashtext($2))`, webhookLock, bot); err != nil {
 		unlock()
 		if waited.Err() != nil && ctx.Err() == nil {
-			return nil, fmt.Errorf("another process has been changing the webhook of bot %s for %v: try again", bot, lockTimeout)
+			return nil, fmt.Errorf("another process has been changing the webhook of bot %s for %v: try again", bot,
+				lockTimeout)
 		}
 		return nil, fmt.Errorf("lock webhook of bot %s: %w", bot, err)
 	}

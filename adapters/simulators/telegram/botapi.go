@@ -327,7 +327,8 @@ func (b *bot) editMessageText(p params) (answer, *apiError) {
 		return answer{}, badRequest("message can't be edited")
 	case m.text == text && bytes.Equal(m.entities, entities) && bytes.Equal(m.markup, markup):
 		return answer{}, badRequest(
-			"message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message",
+			"message is not modified: specified new message content and reply markup are exactly the same as a " +
+				"current content and reply markup of the message",
 		)
 	}
 	m.text, m.entities, m.markup, m.editDate = text, entities, markup, b.unixNow()
@@ -379,5 +380,7 @@ func (b *bot) getFile(p params) (answer, *apiError) {
 	if id == "" {
 		return answer{}, badRequest("file_id not specified")
 	}
-	return answer{result: map[string]any{"file_id": id, "file_unique_id": "u" + id, "file_path": "documents/file_0"}}, nil
+	return answer{
+		result: map[string]any{"file_id": id, "file_unique_id": "u" + id, "file_path": "documents/file_0"},
+	}, nil
 }

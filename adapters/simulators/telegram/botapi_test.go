@@ -105,25 +105,53 @@ func TestRefusals_Text_IsTelegrams(t *testing.T) {
 		says   string
 	}{
 		{"sendMessage", []any{"chat_id", 1, "text", " \n "}, 400, "Bad Request: message text is empty"},
-		{"sendMessage", []any{"chat_id", 1, "text", strings.Repeat("😀", 2049)}, 400, "Bad Request: message is too long"},
+		{
+			"sendMessage", []any{"chat_id", 1, "text", strings.Repeat("😀", 2049)}, 400,
+			"Bad Request: message is too long",
+		},
 		{"sendMessage", []any{"chat_id", 3, "text", "hi"}, 400, "Bad Request: chat not found"},
 		{"sendMessage", []any{"chat_id", "@nobody", "text", "hi"}, 400, "Bad Request: chat not found"},
 		{"sendMessage", []any{"text", "hi"}, 400, "Bad Request: chat_id is empty"},
 		{"sendMessage", []any{"chat_id", 2, "text", "hi"}, 403, "Forbidden: bot was blocked by the user"},
-		{"sendMessage", []any{"chat_id", 1, "text", "hi", "reply_markup", button(strings.Repeat("é", 33))}, 400, "Bad Request: BUTTON_DATA_INVALID"},
-		{"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400, "Bad Request: can't parse entities: Unsupported start tag \"\""},
-		{"editMessageText", []any{"chat_id", 1, "message_id", 9, "text", "hi"}, 400, "Bad Request: message to edit not found"},
-		{"editMessageText", []any{"chat_id", 1, "message_id", 1, "text", "hi"}, 400, "Bad Request: message can't be edited"},
-		{"sendChatAction", []any{"chat_id", 1, "action", "dancing"}, 400, "Bad Request: wrong parameter action in request"},
-		{"answerCallbackQuery", []any{"callback_query_id", "1"}, 400, "Bad Request: query is too old and response timeout expired or query ID is invalid"},
-		{"setWebhook", []any{"url", "http://x/", "secret_token", "no spaces"}, 400, "Bad Request: secret token contains unallowed characters"},
-		{"setWebhook", []any{"url", "http://x/", "secret_token", strings.Repeat("a", 257)}, 400, "Bad Request: secret token is too long"},
+		{
+			"sendMessage", []any{"chat_id", 1, "text", "hi", "reply_markup", button(strings.Repeat("é", 33))}, 400,
+			"Bad Request: BUTTON_DATA_INVALID",
+		},
+		{
+			"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400,
+			"Bad Request: can't parse entities: Unsupported start tag \"\"",
+		},
+		{
+			"editMessageText", []any{"chat_id", 1, "message_id", 9, "text", "hi"}, 400,
+			"Bad Request: message to edit not found",
+		},
+		{
+			"editMessageText", []any{"chat_id", 1, "message_id", 1, "text", "hi"}, 400,
+			"Bad Request: message can't be edited",
+		},
+		{
+			"sendChatAction", []any{"chat_id", 1, "action", "dancing"}, 400,
+			"Bad Request: wrong parameter action in request",
+		},
+		{
+			"answerCallbackQuery", []any{"callback_query_id", "1"}, 400,
+			"Bad Request: query is too old and response timeout expired or query ID is invalid",
+		},
+		{
+			"setWebhook", []any{"url", "http://x/", "secret_token", "no spaces"}, 400,
+			"Bad Request: secret token contains unallowed characters",
+		},
+		{
+			"setWebhook", []any{"url", "http://x/", "secret_token", strings.Repeat("a", 257)}, 400,
+			"Bad Request: secret token is too long",
+		},
 		{"setWebhook", []any{"url", "not a url"}, 400, "Bad Request: invalid webhook URL specified"},
 		{"sendCourage", nil, 404, "Not Found"},
 	} {
 		got := w.call(c.method, c.args...)
 		if got.OK || got.ErrorCode != c.code || got.Description != c.says {
-			t.Errorf("%s %.80v: got %d %q, want %d %q", c.method, c.args, got.ErrorCode, got.Description, c.code, c.says)
+			t.Errorf("%s %.80v: got %d %q, want %d %q", c.method, c.args, got.ErrorCode, got.Description, c.code,
+				c.says)
 		}
 	}
 	if got := w.call("sendMessage", "chat_id", 1, "text", strings.Repeat("😀", 2048)); !got.OK {
@@ -150,7 +178,8 @@ func TestToken_Unknown_IsUnauthorized(t *testing.T) {
 func TestChat_MessageIDs_AreShared(t *testing.T) {
 	w := newWorld(t, Options{})
 	first := w.Say(-1001234567890, "/start now")
-	sent := w.mustCall("sendMessage", "chat_id", "-1001234567890", "text", "Hi <b>you</b> &amp; me", "parse_mode", "HTML",
+	sent := w.mustCall("sendMessage", "chat_id", "-1001234567890", "text", "Hi <b>you</b> &amp; me", "parse_mode",
+		"HTML",
 		"reply_parameters", map[string]any{"message_id": first})
 	var m struct {
 		MessageID int64 `json:"message_id"`

@@ -93,7 +93,10 @@ func TestPage_Content_LoadsNothingFromOutside(t *testing.T) {
 	if response.StatusCode != 200 || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("GET /: %d %s", response.StatusCode, response.Header.Get("Content-Type"))
 	}
-	for _, want := range []string{"chatledger", "Where is my order 1001?", "I want to change my billing address", "My invoice looks wrong", "I want to talk to a person"} {
+	for _, want := range []string{
+		"chatledger", "Where is my order 1001?", "I want to change my billing address", "My invoice looks wrong",
+		"I want to talk to a person",
+	} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -25,8 +25,9 @@ type Fault struct {
 	Description string `json:"description,omitempty"`
 	MigrateTo   int64  `json:"migrate_to,omitempty"` // with 400: the group became this supergroup
 	DelayMS     int64  `json:"delay_ms,omitempty"`   // milliseconds before anything happens
-	DropReply   bool   `json:"drop_reply,omitempty"` // the call takes effect, then the connection closes without an answer
-	Count       int    `json:"count,omitempty"`      // calls left to hit; 0: until cleared
+	// the call takes effect, then the connection closes without an answer
+	DropReply bool `json:"drop_reply,omitempty"`
+	Count     int  `json:"count,omitempty"` // calls left to hit; 0: until cleared
 }
 
 // Check returns what is wrong with a fault, and what to do.
@@ -47,7 +48,8 @@ func (f Fault) Check() error {
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599) && !(f.HTML && f.Status == http.StatusOK):
 		return fmt.Errorf("status %d is no refusal; give 400 to 599, or leave it out", f.Status)
 	case f.Status != 0 && f.DropReply:
-		return errors.New("status and drop_reply exclude each other: a dropped reply belongs to a call that took effect")
+		return errors.New("status and drop_reply exclude each other: a dropped reply belongs to a call that took " +
+			"effect")
 	case f.Status == 0 && f.DelayMS == 0 && !f.DropReply:
 		return errors.New("the fault does nothing; give a status, a delay_ms or drop_reply")
 	case f.DelayMS < 0 || f.DelayMS > faults.MaxDelayMS:

@@ -23,10 +23,16 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 		{Fault{Method: "sendMessage", Status: 429}, 429, "Too Many Requests: retry after 1", 1, 0},
 		{Fault{Method: "*", Status: 403}, 403, "Forbidden: bot was blocked by the user", 0, 0},
 		{Fault{Method: "SENDMESSAGE", Status: 400}, 400, "Bad Request: chat not found", 0, 0},
-		{Fault{Method: "sendMessage", Status: 400, MigrateTo: -1001}, 400, "Bad Request: group chat was upgraded to a supergroup chat", 0, -1001},
+		{
+			Fault{Method: "sendMessage", Status: 400, MigrateTo: -1001}, 400,
+			"Bad Request: group chat was upgraded to a supergroup chat", 0, -1001,
+		},
 		{Fault{Method: "sendMessage", Status: 500}, 500, "Internal Server Error", 0, 0},
 		{Fault{Method: "sendMessage", Status: 429, NoSeconds: true}, 429, "Too Many Requests", 0, 0},
-		{Fault{Method: "sendMessage", Status: 400, Description: "Bad Request: TOPIC_CLOSED"}, 400, "Bad Request: TOPIC_CLOSED", 0, 0},
+		{
+			Fault{Method: "sendMessage", Status: 400, Description: "Bad Request: TOPIC_CLOSED"}, 400,
+			"Bad Request: TOPIC_CLOSED", 0, 0,
+		},
 	} {
 		w := newWorld(t, Options{})
 		w.Say(1, "hello")
@@ -111,7 +117,8 @@ func TestControl_Faults_CanBeSet(t *testing.T) {
 	}
 	for _, nonsense := range []string{
 		`{}`, `{"method":"sendMessage"}`, `{"method":"sendMesage","status":429}`, `{"method":"*","status":200}`,
-		`{"method":"*","status":"429"}`, `{"method":"*","status":429,"drop_reply":true}`, `{"method":"*","delay":5}`, `[`,
+		`{"method":"*","status":"429"}`, `{"method":"*","status":429,"drop_reply":true}`, `{"method":"*","delay":5}`,
+		`[`,
 	} {
 		if status, out := w.control("POST", "/sim/faults", nonsense); status != 400 || out["error"] == nil {
 			t.Errorf("%s: %d %v", nonsense, status, out)
@@ -125,7 +132,8 @@ func TestFault_HTML_PageAndNoEffect(t *testing.T) {
 		w := newWorld(t, Options{})
 		w.Say(1, "hello")
 		w.AddFault(Fault{Method: "sendMessage", Status: status, HTML: true})
-		response, err := http.Post(w.url+"/bot"+testToken+"/sendMessage", "application/json", strings.NewReader(`{"chat_id":1,"text":"hi"}`))
+		response, err := http.Post(w.url+"/bot"+testToken+"/sendMessage", "application/json",
+			strings.NewReader(`{"chat_id":1,"text":"hi"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +152,8 @@ func TestFault_Topic_OnlyCallsIntoIt(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(-7, "hello")
 	w.AddFault(Fault{Method: "sendMessage", Topic: 5, Status: 400, Description: "Bad Request: TOPIC_DELETED"})
-	if got := w.call("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 5); got.Description != "Bad Request: TOPIC_DELETED" {
+	if got := w.call("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id",
+		5); got.Description != "Bad Request: TOPIC_DELETED" {
 		t.Errorf("into the topic: %+v", got)
 	}
 	w.mustCall("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 6)

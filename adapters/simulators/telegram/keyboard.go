@@ -56,7 +56,8 @@ func checkInline(keyboard any) (buttons int, fault *apiError) {
 				return 0, badRequest(`can't parse inline keyboard button: Can't find field "text"`)
 			}
 			if len(button) < 2 {
-				return 0, badRequest("can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard")
+				return 0, badRequest("can't parse inline keyboard button: Text buttons are unallowed in the inline " +
+					"keyboard")
 			}
 			if data, given := button["callback_data"]; given {
 				text, isText := data.(string)

@@ -65,7 +65,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 	switch method {
 	case "answerCallbackQuery":
 		chat = 0
-	case "sendMessage", "sendPhoto", "sendDocument", "sendVoice", "sendMediaGroup", "editMessageText", "sendChatAction":
+	case "sendMessage", "sendPhoto", "sendDocument", "sendVoice", "sendMediaGroup", "editMessageText",
+		"sendChatAction":
 	default:
 		return nil
 	}
@@ -73,7 +74,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 	defer f.mu.Unlock()
 	tooMany := false
 	if f.limits.Bot > 0 {
-		tooMany = f.count(limited{bot: b}, now, func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) })
+		tooMany = f.count(limited{bot: b}, now,
+			func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) })
 	}
 	if chat < 0 && f.limits.Group > 0 {
 		tooMany = f.count(
@@ -84,7 +86,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 			tooMany
 	}
 	if chat > 0 && f.limits.Chat > 0 {
-		tooMany = f.count(limited{b, chat}, now, func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }) ||
+		tooMany = f.count(limited{b, chat}, now,
+			func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }) ||
 			tooMany
 	}
 	if !tooMany {

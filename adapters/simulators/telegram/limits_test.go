@@ -13,8 +13,18 @@ func TestLimits_CallDuringBan_StartsItAgain(t *testing.T) {
 		calls  int
 		floods Floods
 	}{
-		"a bot at its limit":               {[]int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30}, 34 * time.Millisecond, 90, Floods{}},
-		"a bot over its limit":             {[]int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31}, 0, 31, Floods{Over: 1}},
+		"a bot at its limit": {
+			[]int64{
+				1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+				29, 30,
+			}, 34 * time.Millisecond, 90, Floods{},
+		},
+		"a bot over its limit": {
+			[]int64{
+				1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+				29, 30, 31,
+			}, 0, 31, Floods{Over: 1},
+		},
 		"a chat at its limit":              {[]int64{1}, time.Second, 100, Floods{}},
 		"a burst in a chat":                {[]int64{1}, 0, 5, Floods{}},
 		"more than a burst in a chat":      {[]int64{1}, 0, 8, Floods{Over: 1, During: 2}},

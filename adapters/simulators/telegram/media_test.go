@@ -21,7 +21,8 @@ func TestFile_ByID_IsSent(t *testing.T) {
 		Caption  string
 		Entities []entity `json:"caption_entities"`
 	}
-	if err := json.Unmarshal(sent.Result, &m); err != nil || len(m.Photo) != 1 || m.Text != "" || m.Caption != "A lamp" ||
+	if err := json.Unmarshal(sent.Result, &m); err != nil || len(m.Photo) != 1 || m.Text != "" ||
+		m.Caption != "A lamp" ||
 		len(m.Entities) != 1 {
 		t.Errorf("sent %s (%v)", sent.Result, err)
 	}
@@ -87,7 +88,10 @@ func TestHTML_Text_IsReadAsByTelegram(t *testing.T) {
 			t.Errorf("%s: %q (%v), want %q", text, plain, err, want)
 		}
 	}
-	for _, text := range []string{"<br>", "a < b", "<b", "<b>", "</b>", "<b></i>", "<b></b", "<a href=\"x>", "<a =x></a>", "<a href=x/></a>", "<span>x</span>", "<tg-emoji>x</tg-emoji>"} {
+	for _, text := range []string{
+		"<br>", "a < b", "<b", "<b>", "</b>", "<b></i>", "<b></b", "<a href=\"x>", "<a =x></a>", "<a href=x/></a>",
+		"<span>x</span>", "<tg-emoji>x</tg-emoji>",
+	} {
 		if plain, err := Visible(text); err == nil {
 			t.Errorf("%s is read as %q", text, plain)
 		}

@@ -247,14 +247,19 @@ func TestWebhook_Timeout_IsFailure(t *testing.T) {
 
 func TestWebhook_OldUpdate_Expires(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: 100 * time.Microsecond})
-	hook := w.webhookFor(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
+	hook := w.webhookFor(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(http.StatusInternalServerError)
+	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Press(1, 1, "lives 150 s")
 	w.Post(
-		map[string]any{"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"}},
+		map[string]any{
+			"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"},
+		},
 	)
 	w.Post(map[string]any{"message": map[string]any{
-		"message_id": 1, "date": time.Now().Unix() - messageLife - 1, "chat": map[string]any{"id": 1}, "text": "is a day old",
+		"message_id": 1, "date": time.Now().Unix() - messageLife - 1, "chat": map[string]any{"id": 1},
+		"text": "is a day old",
 	}})
 	w.Say(1, "lives a day")
 	waittest.Until(t, "three expire", func() bool { return w.Stats().Updates.Expired == 3 })
@@ -300,7 +305,8 @@ func TestSetWebhook_NewAddress_GetsUnacknowledged(t *testing.T) {
 	waittest.Until(t, "the first is held", func() bool { return g.held() == 1 })
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
-	waittest.Until(t, "the second passed since setWebhook", func() bool { return w.call("setWebhook", "url", hook).OK })
+	waittest.Until(t, "the second passed since setWebhook",
+		func() bool { return w.call("setWebhook", "url", hook).OK })
 	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
 	if list := got.all(); len(list) != 2 || list[0].Message.Text != "first" || list[1].Message.Text != "second" {
 		t.Errorf("the new address got %+v", list)
