@@ -135,7 +135,7 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events where name = 'message_received'`
 
 	inProcess(func(d devRun) {
-		if last := d.said[len(d.said)-1]; len(d.said) != 8 || !strings.HasPrefix(last, "ready") {
+		if last := d.said[len(d.said)-1]; len(d.said) != 9 || !strings.HasPrefix(last, "ready") {
 			t.Errorf("dev says %q", d.said)
 		}
 		info, err := os.Stat(filepath.Join(data, "dsn"))
@@ -156,6 +156,12 @@ func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
 		if got := stored(texts); got != "where is my order 1001?" {
 			t.Errorf("stored: %s", got)
 		}
+		// The page learns who has a chat, and how a shell lists its events.
+		eventually(t, patience, "the page knows who has the chat", func() string {
+			_, state, err := get(d.chat + "/sim/chats/42/status")
+			return unless(err == nil && strings.Contains(state, `"handler":"bot"`) &&
+				strings.Contains(state, "--stream demo:42"), "%s %v", state, err)
+		})
 		// A second one beside it is told why not.
 		code, _, stderr := command(t.Context(), args...)
 		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, data) {

@@ -133,6 +133,10 @@ func (b *bot) press(chatID, messageID int64, data string) (updateID int64, query
 	var shown any = map[string]any{"chat": c.object, "message_id": messageID, "date": 0}
 	if m := c.find(messageID); m != nil {
 		shown = c.wire(m)
+		if !slices.Contains(m.pressed, data) {
+			m.pressed = append(m.pressed, data)
+		}
+		b.events.chatChanged(chatID)
 	}
 	queryID = strconv.FormatInt(b.nextCallback, 10)
 	b.nextCallback++

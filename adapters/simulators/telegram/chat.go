@@ -2,6 +2,7 @@ package telegramsim
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 )
 
@@ -38,9 +39,10 @@ type message struct {
 	entities json.RawMessage
 	markup   json.RawMessage // canonical JSON, so that equal keyboards compare equal
 	replyTo  *message
-	topic    int64  // message_thread_id that the bot sent it to; 0: none
-	media    Media  // what the bot sent; text is its caption
-	album    string // media_group_id
+	topic    int64    // message_thread_id that the bot sent it to; 0: none
+	media    Media    // what the bot sent; text is its caption
+	album    string   // media_group_id
+	pressed  []string // data of the buttons that were pressed
 }
 
 // A user keeps Telegram's User object as it came, with the parts the simulator
@@ -49,6 +51,15 @@ type user struct {
 	id       int64
 	username string
 	object   json.RawMessage
+}
+
+// name is the first name that the user's object has.
+func (u user) name() string {
+	var named struct {
+		FirstName string `json:"first_name"`
+	}
+	_ = json.Unmarshal(u.object, &named) // a name of the wrong type is none
+	return named.FirstName
 }
 
 // newUser makes the default customer of a chat, overlaid with the fields given.
@@ -171,6 +182,8 @@ type Message struct {
 	Edited      bool            `json:"edited,omitempty"`
 	Topic       int64           `json:"topic,omitempty"` // that the bot sent it to
 	Username    string          `json:"username,omitempty"`
+	Name        string          `json:"name,omitempty"` // of a customer, in a group
+	Pressed     []string        `json:"pressed,omitempty"`
 }
 
 func (m *message) public() Message {
@@ -180,7 +193,7 @@ func (m *message) public() Message {
 	}
 	return Message{
 		From: side, MessageID: m.id, Text: m.text, Entities: m.entities, Media: m.media, Album: m.album,
-		ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Topic: m.topic, Username: m.from.username,
+		Pressed: slices.Clone(m.pressed), ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Topic: m.topic, Username: m.from.username,
 	}
 }
 
@@ -192,7 +205,11 @@ func (c *chat) list(limit int) []Message {
 	}
 	out := make([]Message, 0, len(c.messages)-from)
 	for _, m := range c.messages[from:] {
-		out = append(out, m.public())
+		shown := m.public()
+		if c.id < 0 && !m.bot {
+			shown.Name = m.from.name()
+		}
+		out = append(out, shown)
 	}
 	return out
 }

@@ -17,6 +17,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", servePage)
 	mux.HandleFunc("GET /sim/chats", s.control(listChats))
+	mux.HandleFunc("GET /sim/chats/{chat}/status", s.control(chatStatus))
 	mux.HandleFunc("GET /sim/chats/{chat}/messages", s.control(listMessages))
 	mux.HandleFunc("POST /sim/chats/{chat}/messages", s.control(postMessage))
 	mux.HandleFunc("POST /sim/chats/{chat}/callbacks", s.control(postCallback))

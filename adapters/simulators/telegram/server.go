@@ -67,6 +67,9 @@ type Options struct {
 	// whatever it says.
 	Now func() time.Time
 
+	// Handlers tells the page who has a chat; nil when nothing knows.
+	Handlers Handlers
+
 	// FirstUpdateID is where every bot's update_id starts. 0 starts at random,
 	// as Telegram does.
 	FirstUpdateID int64
@@ -79,7 +82,10 @@ type Server struct {
 	unit   time.Duration
 	least  time.Duration
 	client *http.Client
-	pages  *http.ServeMux // everything but the Bot API
+	begun  time.Time // for the page: what was before this start
+
+	handlers Handlers
+	pages    *http.ServeMux // everything but the Bot API
 
 	bots    []*bot
 	byToken map[string]*bot
@@ -106,12 +112,14 @@ func New(options Options) *Server {
 		panic("telegramsim: Options.Bots is empty; give at least one bot")
 	}
 	s := &Server{
-		log:     options.Log,
-		now:     options.Now,
-		unit:    options.RetryUnit,
-		least:   cmp.Or(options.Patience, time.Second),
-		byToken: map[string]*bot{},
-		byName:  map[string]*bot{},
+		log:      options.Log,
+		now:      options.Now,
+		unit:     options.RetryUnit,
+		begun:    time.Now(),
+		handlers: options.Handlers,
+		least:    cmp.Or(options.Patience, time.Second),
+		byToken:  map[string]*bot{},
+		byName:   map[string]*bot{},
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,

@@ -25,6 +25,7 @@ const (
 	backoffCeiling = 60        // backoff stops growing at a random 60..120
 	maxRetryAfter  = 3600      // a longer Retry-After is cut to this
 	goneAfter      = 23 * 3600 // 410 for this long removes the webhook
+	maxLost        = 1000      // queues whose expired updates are counted for the page
 	troubleAfter   = 10        // without a success for this long, connections are opened one at a time
 )
 
@@ -63,6 +64,7 @@ type webhook struct {
 	lastSuccess time.Time
 
 	delivered, retried, expired int64
+	lost                        map[queueKey]int // expired updates, for the page
 }
 
 // A queue holds updates that must not overtake each other.
@@ -89,7 +91,7 @@ type outcome struct {
 }
 
 func newWebhook(s *Server, b *bot) *webhook {
-	h := &webhook{server: s, bot: b, queues: map[queueKey]*queue{}, cut: func() {}}
+	h := &webhook{server: s, bot: b, queues: map[queueKey]*queue{}, lost: map[queueKey]int{}, cut: func() {}}
 	h.settings.maxConnections = defaultMaxConnections
 	h.timer = time.AfterFunc(time.Hour, h.wakeUp)
 	h.timer.Stop()
@@ -280,6 +282,9 @@ func (h *webhook) obey(contentType string, body []byte) {
 
 // settle books the outcome of an attempt. Callers hold h.mu.
 func (h *webhook) settle(d delivery, result outcome) {
+	if d.update.fails > 0 || result.trouble != "" { // the page shows what waits
+		defer h.bot.events.chatChanged(d.update.queue.id)
+	}
 	if d.generation != h.generation {
 		return // cut off; the update is queued anew
 	}
@@ -318,6 +323,9 @@ func (h *webhook) settle(d delivery, result outcome) {
 	if u.wake.After(u.expires) {
 		log.Warn("update expired, dropped")
 		h.expired++
+		if len(h.lost) < maxLost {
+			h.lost[u.queue]++
+		}
 		h.drop(d.queue)
 	} else {
 		log.Info("update not acknowledged, will be retried", slog.Int64("after_seconds", wait), slog.Int("failures", u.fails))

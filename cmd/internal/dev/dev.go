@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
@@ -83,7 +85,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 
-	dsn, query := c.DatabaseURL, `psql "$DATABASE_URL"`
+	dsn, exported := c.DatabaseURL, `"$DATABASE_URL"`
 	// The private server's address may have been exported before that server stopped.
 	if dsn == "" || pgdev.IsDSNOf(c.DataDir, dsn) {
 		postgres, err := pgdev.Start(ctx, pgdev.Config{Dir: c.DataDir, Log: c.Log})
@@ -96,7 +98,7 @@ func Run(ctx context.Context, c Config) (err error) {
 			open.close() // the simulators and listeners stop before the database
 			err = errors.Join(err, postgres.Stop(ctx))
 		}()
-		dsn, query = postgres.DSN(), fmt.Sprintf("psql \"$(cat %s)\"", filepath.Join(c.DataDir, "dsn"))
+		dsn, exported = postgres.DSN(), fmt.Sprintf("\"$(cat %s)\"", filepath.Join(c.DataDir, "dsn"))
 	}
 	if _, _, err := schema.Migrate(ctx, dsn); err != nil {
 		return err
@@ -110,7 +112,13 @@ func Run(ctx context.Context, c Config) (err error) {
 		ChatLimit:     &config.ChatLimit{Count: c.ChatLimit, Window: time.Minute},
 	}
 	base := "http://" + webhook.Addr().String()
-	if err := open.telegram(ctx, telegramAt, dsn, c.Log); err != nil {
+	pool, err := pgxpool.New(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	open = append(open, poolCloser{pool})
+	known := handlers{pool, bot.Zendesk.URL, exported}
+	if err := open.telegram(ctx, telegramAt, dsn, known, c.Log); err != nil {
 		return err
 	}
 	open.crm(crmAt)
@@ -135,6 +143,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	show(c.Out, "chat", api+"/")
+	show(c.Out, "tour", api+"/?tour (five steps)")
 	show(c.Out, "webhook", base+"/webhook/"+BotName+" (secret "+Secret+")")
 	show(c.Out, "crm", bot.CRM.URL+"/fake/updates (and /fake/refunds, /fake/cases)")
 	show(c.Out, "zendesk", bot.Zendesk.URL+"/fake/tickets")
@@ -143,7 +152,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	show(c.Out, "operators", "http://"+operatorsAt.Addr().String()+"/api/v1/queue (Authorization: Bearer <token>)")
 	show(c.Out, "token", token)
-	show(c.Out, "tables", query+" -c 'table readmodel.conversations'")
+	show(c.Out, "tables", "psql "+exported+" -c 'table readmodel.conversations'")
 	go announceReady(ctx, c, bot, api, base)
 	return s.Run(ctx)
 }

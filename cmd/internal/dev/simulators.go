@@ -55,7 +55,7 @@ func (cs *closers) serve(on net.Listener, handler http.Handler) {
 
 // telegram serves the simulated Bot API. Update ids continue after those of the last run, as
 // Telegram's would.
-func (cs *closers) telegram(ctx context.Context, on net.Listener, dsn string, log *slog.Logger) error {
+func (cs *closers) telegram(ctx context.Context, on net.Listener, dsn string, known handlers, log *slog.Logger) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (cs *closers) telegram(ctx context.Context, on net.Listener, dsn string, lo
 		first = 0 // at random
 	}
 	simulator := telegramsim.New(telegramsim.Options{
-		Log: log, FirstUpdateID: first,
+		Log: log, FirstUpdateID: first, Handlers: known,
 		Bots: []telegramsim.Bot{{Token: Token, Username: "demo_bot", Name: "chatledger demo"}},
 	})
 	cs.serve(on, simulator)
