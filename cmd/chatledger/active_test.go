@@ -9,7 +9,7 @@ import (
 
 // Of ten thousand chats and cases that have ended, and ten that have not, what asks for
 // those that have not reads an index that holds only them.
-func TestWhatIsActiveIsFoundWithoutWhatHasEnded(t *testing.T) {
+func TestActiveRows_ManyEnded_FoundByIndex(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Database(t))
 	pgtest.Exec(t, conn, `

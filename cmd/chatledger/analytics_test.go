@@ -35,7 +35,7 @@ func questions(t *testing.T) (list []question) {
 
 // The SQL of the guide is run by whom it is written for, on what conversations have left,
 // and finds what happened in them.
-func TestTheGuideForAnalystsAnswersItsQuestions(t *testing.T) {
+func TestAnalyticsGuide_Queries_AnswerQuestions(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "asks")
 	w := newTown(t, r.admin)

@@ -113,7 +113,7 @@ func packages(t *testing.T) []listed {
 	}
 }
 
-func TestPackagesImportInwardAndNeverSideways(t *testing.T) {
+func TestImports_AllPackages_InwardOnly(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
@@ -141,7 +141,7 @@ func within(name string, allowed []string) bool {
 	return false
 }
 
-func TestTheDomainKnowsNothingOfTheWorld(t *testing.T) {
+func TestDomain_Imports_NoClockNoIO(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
@@ -161,7 +161,7 @@ func TestTheDomainKnowsNothingOfTheWorld(t *testing.T) {
 	}
 }
 
-func TestReplayCannotSend(t *testing.T) {
+func TestReplay_Imports_NoSender(t *testing.T) {
 	t.Parallel()
 	known := map[string]listed{}
 	for _, p := range packages(t) {

@@ -39,7 +39,7 @@ func (w *town) pace(bot string) string {
 		from eventstore.deliveries where destination = 'telegram:' || $1 and state = 'done'`, bot)
 }
 
-func TestTenBotsAreIsolatedFromAWrongTokenAFloodAndADeadZendesk(t *testing.T) {
+func TestBots_OthersFail_Isolated(t *testing.T) {
 	t.Parallel()
 	// A Zendesk that takes connections and says nothing.
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,7 +144,7 @@ func postUpdate(address, secret, update string) (int, error) {
 }
 
 // Whatever a command or a running chatledger writes, no secret is in it.
-func TestNoOutputHoldsASecret(t *testing.T) {
+func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	const marked = "5up3r53cr3t"

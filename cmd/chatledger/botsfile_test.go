@@ -37,7 +37,7 @@ func saved(t *testing.T, path, text string) string {
 	return path
 }
 
-func TestTheDocumentedBotsFileIsRead(t *testing.T) {
+func TestBotsFile_Documented_Read(t *testing.T) {
 	const value = "a-value-that-is-long-enough-for-any-key"
 	dir := t.TempDir()
 	text := documented(t, 0)
@@ -62,7 +62,7 @@ func TestTheDocumentedBotsFileIsRead(t *testing.T) {
 	}
 }
 
-func TestEveryKeyOfABotsFileIsDocumented(t *testing.T) {
+func TestBotsFile_EveryKey_Documented(t *testing.T) {
 	t.Parallel()
 	text := documented(t, 0) + documented(t, 1)
 	var walk func(at reflect.Type)
@@ -90,7 +90,7 @@ func TestEveryKeyOfABotsFileIsDocumented(t *testing.T) {
 	}
 }
 
-func TestConfigCheckPrintsEveryMistakeWithItsLine(t *testing.T) {
+func TestConfigCheck_Mistakes_PrintedWithLines(t *testing.T) {
 	t.Parallel()
 	path := saved(t, filepath.Join(t.TempDir(), "bots.yaml"), `bots:
   shop:
@@ -130,7 +130,7 @@ server:
 	}
 }
 
-func TestConfigCheckSaysWhatEachBotHasWithoutItsSecrets(t *testing.T) {
+func TestConfigCheck_ValidFile_PrintsNoSecret(t *testing.T) {
 	t.Setenv("CHATLEDGER_TEST_SECRET", "hidden-in-the-environment")
 	dir := t.TempDir()
 	hidden := saved(t, filepath.Join(dir, "token"), "17:hidden-in-a-file\n")
@@ -167,7 +167,7 @@ bots:
 }
 
 // What an operator does to a file by accident is told by what failed, on what, and what to do.
-func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
+func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	const bot = "bots:\n  shop:\n    token: 1:a\n    secret: s\n"
 	dir := t.TempDir()
@@ -199,7 +199,7 @@ func TestABotsFileThatCannotBeUsedSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestConfigCheckSaysWhatARunningServerFollows(t *testing.T) {
+func TestConfigCheck_ServerPart_SaysWhatIsFollowed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "bots.yaml")

@@ -124,7 +124,7 @@ func TestListen_TakenPort_NamesFlag(t *testing.T) {
 	refused(t, "choose another address with --crm", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", address)
 }
 
-func TestMistakesInTheBotsFileAreTold(t *testing.T) {
+func TestBotsFile_Mistakes_Reported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	dsn := "postgres://nobody@127.0.0.1:1/none"
@@ -171,7 +171,7 @@ func TestMistakesInTheBotsFileAreTold(t *testing.T) {
 	refused(t, "put it there, or name another", "serve", "--bots", filepath.Join(dir, "none.yaml"), "--database-url", dsn)
 }
 
-func TestTheBotsFileIsReadWithItsReferences(t *testing.T) {
+func TestBotsFile_References_Read(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("CHATLEDGER_TEST_TOKEN", "17:env")
 	files := map[string]string{

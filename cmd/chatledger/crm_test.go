@@ -125,7 +125,7 @@ const elm = "5 Elm Row, Leeds LS1 4AP"
 
 // A CRM that answers every second call with 500: every address is changed once, and
 // every customer told so.
-func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
+func TestCRM_HalfTheCallsFail_EverythingOnce(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
@@ -154,7 +154,7 @@ func TestACRMThatFailsHalfTheTimeDoesEverythingOnceInTheEnd(t *testing.T) {
 
 // What the CRM refuses, and what it cannot be brought to do, a person does with what was
 // collected; nothing is said to be changed.
-func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
+func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 	t.Parallel()
 	refusal := faults.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
 	failure := faults.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
@@ -209,7 +209,7 @@ func TestAnAddressThatTheCRMDoesNotKeepIsHandedToAPerson(t *testing.T) {
 
 // A look-up that a customer asked for in passing, and an operator gives up, ends with a
 // person: nobody waits for an answer that does not come.
-func TestALookUpAskedInPassingThatIsGivenUpIsHandedToAPerson(t *testing.T) {
+func TestCRM_SideLookupGivenUp_HandedToOperator(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)
@@ -238,7 +238,7 @@ func (w *world) waitsFor(kind string) {
 
 // The process is killed after the CRM has changed an address and before that is
 // recorded: the next one asks again, and nothing is changed again.
-func TestKillNineDuringAnUpdateChangesTheAddressOnce(t *testing.T) {
+func TestCRM_KilledDuringUpdate_ChangesAddressOnce(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newTown(t, pgtest.Database(t), withCRM)
@@ -284,7 +284,7 @@ func TestKillNineDuringAnUpdateChangesTheAddressOnce(t *testing.T) {
 	w.clean()
 }
 
-func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
+func TestCRM_ManyCustomers_LookupsBatched(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newTown(t, pgtest.Database(t), withCRM)
@@ -313,7 +313,7 @@ func TestOrdersOfManyCustomersAreLookedUpTogether(t *testing.T) {
 }
 
 // A stranger who guesses a number hears what they would hear of a number that there is not.
-func TestAStrangerHearsOfSomebodysOrderThatThereIsNone(t *testing.T) {
+func TestCRM_OrderOfAnotherCustomer_NotFound(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	crm.Known("telegram:41", "C-1")
@@ -336,7 +336,7 @@ func TestAStrangerHearsOfSomebodysOrderThatThereIsNone(t *testing.T) {
 }
 
 // While the circuit is open nothing is sent, and the conversation goes on.
-func TestAConversationGoesOnWhileTheCRMIsDown(t *testing.T) {
+func TestCRM_Down_ConversationContinues(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newWorld(t, withCRM)

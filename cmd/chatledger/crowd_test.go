@@ -38,7 +38,7 @@ var crowdSeed = flag.Uint64("crowd", 1, "seed of what the crowd does")
 // any ticket has. Nobody is stuck then, or waits for an answer; each time that a ticket had
 // was kept, or is known once to have been missed; and the tables are what the events lead
 // to.
-func TestAThousandCustomersAtOnceGetNowhereStuck(t *testing.T) {
+func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 30 s")

@@ -72,7 +72,7 @@ func (d devRun) say(t *testing.T, text, want string) {
 
 // What a newcomer gets from `make run`: a chat in one command, which keeps what was
 // said when it is stopped, and when it is killed.
-func TestDevIsAWholeChatledgerThatKeepsItsData(t *testing.T) {
+func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 	t.Parallel()
 	// Not t.TempDir: the server's own user must be able to enter the folder.
 	dir, err := os.MkdirTemp("", "chatledger-dev-test-")

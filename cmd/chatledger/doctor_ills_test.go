@@ -103,7 +103,7 @@ func as(t *testing.T, dsn string, change func(*url.URL)) string {
 	return u.String()
 }
 
-func TestTheDoctorFindsEachIllAndSaysWhatToDo(t *testing.T) {
+func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "ill")
 	admin := pgtest.Connect(t, r.admin)

@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/doctor"
 )
 
-func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w, _ := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
@@ -66,7 +66,7 @@ func TestTheDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTheDoctorKnowsWhatRolesMayDo(t *testing.T) {
+func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "doctored")
 	file := saved(t, filepath.Join(t.TempDir(), "bots.yaml"), "bots: {}\n")

@@ -25,7 +25,7 @@ var full = flag.Bool("full", false, "kill the sender 20 times among 1,000 effect
 // The sender is killed in the middle of its calls, again and again. What Telegram has
 // seen and what the ledger says are the same: nothing is lost, nothing comes twice
 // without a mark, and each chat has its messages in order.
-func TestKillNineAmongEffectsLosesNoneAndMarksWhatMayBeDoubled(t *testing.T) {
+func TestKill_AmongDeliveries_NoneLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 15 s")
@@ -145,7 +145,7 @@ func (w *world) agree(chats, effects int) (marked int) {
 
 // A chat whose messages always fail, and one whose message takes longer than all else
 // together, hold nobody up.
-func TestOthersAreAnsweredWhileOneChatFailsAndOneIsSlow(t *testing.T) {
+func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const slow, failing, others = 7, 8, 40
 	w := newWorld(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-func TestFaultsOfTheBotAPI(t *testing.T) {
+func TestBotAPI_Faults_Handled(t *testing.T) {
 	t.Parallel()
 	const hello = "Hello! What can I do for you?"
 	for name, c := range map[string]struct {
@@ -67,7 +67,7 @@ func TestFaultsOfTheBotAPI(t *testing.T) {
 
 // Replies of one chat keep their order while the first of them is put off, and an
 // answer to a button does not wait behind them.
-func TestAReplyThatIsPostponeIsNotOvertaken(t *testing.T) {
+func TestReply_Postponed_NotOvertaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 500, Count: 1})
@@ -93,7 +93,7 @@ func TestAReplyThatIsPostponeIsNotOvertaken(t *testing.T) {
 }
 
 // Who blocked the bot is known by its own update, and known again when unblocked.
-func TestBlockedAndUnblocked(t *testing.T) {
+func TestChat_BlockedAndUnblocked_Followed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(7, "hello")
@@ -116,7 +116,7 @@ func TestBlockedAndUnblocked(t *testing.T) {
 
 // Without its database chatledger says so within 5 s, Telegram keeps the updates,
 // and afterwards everything arrives once.
-func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
+func TestOutage_DatabaseReturns_NothingLost(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]wireState{"refused": cut, "silent": stalled} {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 }
 
 // A chatledger without its database stops when it is told to.
-func TestItStopsWithoutItsDatabase(t *testing.T) {
+func TestStop_DatabaseDown_Stops(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	w := newTown(t, dsn)
@@ -212,7 +212,7 @@ func (w *world) takesOver(led string) {
 
 // Of two processes on one database one consumes each group; when its connections
 // die the other takes over within 5 s, and no reply is lost or doubled.
-func TestASecondProcessTakesOver(t *testing.T) {
+func TestLeader_Stops_OtherTakesOver(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*wire, *running){
 		"cut off": func(line *wire, _ *running) { line.set(cut) },

@@ -33,7 +33,7 @@ func (w *world) sent() int64 { return w.Stats().Calls["sendMessage"]["200"] }
 
 // Two processes share the limits: Telegram, which counts what arrives, has nothing to
 // complain of, and nothing is held back much longer than that takes.
-func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
+func TestRateLimit_TwoProcesses_NeverExceeded(t *testing.T) {
 	t.Parallel()
 	const chats = 100
 	w := newWorld(t, telegramRates)
@@ -59,7 +59,7 @@ func TestTwoProcessesNeverExceedTelegramsLimits(t *testing.T) {
 }
 
 // A flood of the bot's answers leaves room for people and for buttons.
-func TestAButtonIsAnsweredInTheMiddleOfAFlood(t *testing.T) {
+func TestButton_DuringFlood_Answered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, telegramRates)
 	w.Limit(telegramsim.TelegramLimits)
@@ -85,7 +85,7 @@ func TestAButtonIsAnsweredInTheMiddleOfAFlood(t *testing.T) {
 
 // Telegram asks to wait for a chat: nobody calls it meanwhile, a process that starts
 // in the middle included, and nobody else waits.
-func TestABanIsRememberedOverARestart(t *testing.T) {
+func TestSuspension_Restart_Remembered(t *testing.T) {
 	t.Parallel()
 	const ban = 3 * time.Second
 	w := newTown(t, pgtest.Database(t), telegramRates)
@@ -141,7 +141,7 @@ func TestABanIsRememberedOverARestart(t *testing.T) {
 }
 
 // Telegram asks two chats to wait at once: it means the bot.
-func TestABanOfTheBotStopsAllItsChats(t *testing.T) {
+func TestSuspension_WholeBot_StopsAllChats(t *testing.T) {
 	t.Parallel()
 	const ban = 2 * time.Second
 	w := newWorld(t)
@@ -172,7 +172,7 @@ func TestABanOfTheBotStopsAllItsChats(t *testing.T) {
 }
 
 // Who has blocked the bot gets one call, whatever was still to be sent, until coming back.
-func TestABlockedChatIsNotCalledUntilItReturns(t *testing.T) {
+func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]func(*world){
 		"by writing": func(w *world) { w.Say(7, "hello") },
@@ -228,7 +228,7 @@ func TestABlockedChatIsNotCalledUntilItReturns(t *testing.T) {
 }
 
 // A wrong token stops one bot, in a state that can be seen; one call a minute tries it.
-func TestAWrongTokenStopsItsBotAlone(t *testing.T) {
+func TestWrongToken_OneBot_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const chats = 15
 	w := newTown(t, pgtest.Database(t), telegramRates)
@@ -301,7 +301,7 @@ func (s slowOrders) Order(ctx context.Context, number string, by crm.Asker) (dia
 
 // While an order is looked up the customer sees typing, again and again, but not when
 // the bot has more urgent calls to make.
-func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
+func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t), telegramRates)
 	w.Limit(telegramsim.TelegramLimits)
@@ -369,7 +369,7 @@ func TestTypingIsShownDuringALookUpAndShedUnderLoad(t *testing.T) {
 
 // A group has moved to another id: what was to be sent arrives there, in order, and
 // before what is still to be sent there.
-func TestMessagesFollowAGroupThatMoves(t *testing.T) {
+func TestGroupMigration_PendingMessages_Follow(t *testing.T) {
 	t.Parallel()
 	const from, to = -7, -1001234567890
 	w := newWorld(t)

@@ -470,7 +470,7 @@ func (b *besieged) crowd() string {
 
 // Everything that strangers do to a server is answered, ends, and costs little: memory,
 // connections, log lines.
-func TestHostileInputIsAnsweredAndCostsLittle(t *testing.T) {
+func TestHostileInput_AllKinds_CostsLittle(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 25 s: the server's patience")

@@ -115,7 +115,7 @@ func (w *world) end(p *program, signal os.Signal) error {
 
 // The process is killed ten times in the middle of 2,000 updates, and Telegram sends
 // again what was not acknowledged: whatever was acknowledged is stored, once.
-func TestKillNineLosesNothingThatWasAcknowledged(t *testing.T) {
+func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 20 s")
@@ -211,7 +211,7 @@ func TestKillNineLosesNothingThatWasAcknowledged(t *testing.T) {
 
 // One process is killed; the other leads all groups within 5 s, and what was in
 // flight is finished.
-func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
+func TestKill_OtherProcess_TakesOver(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	p := w.serve()
@@ -239,7 +239,7 @@ func TestTheOtherProcessTakesOverFromAKilledOne(t *testing.T) {
 }
 
 // With a public address in the bots file, serve registers the webhook itself.
-func TestServeRegistersItsPublicURL(t *testing.T) {
+func TestServe_PublicURL_Registered(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	var inside atomic.Pointer[url.URL] // what stands behind the public address

@@ -13,7 +13,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-func TestABotLearnsWithoutARestart(t *testing.T) {
+func TestKnowledge_FolderChanges_Reloaded(t *testing.T) {
 	t.Parallel()
 	dir := knowledgeWith(t, map[string]string{
 		"bot.yaml":                  "languages: [en]\n",

@@ -61,7 +61,7 @@ func (w *world) pressLast(chat int64, label string) {
 
 const bulb = "Do your lamps come with a bulb?"
 
-func TestAModelAnswersLooksUpAndChangesWhatTheCustomerConfirms(t *testing.T) {
+func TestModel_CustomerConfirms_Changes(t *testing.T) {
 	t.Parallel()
 	w, model, crm := newWorldWithModel(t)
 	w.Say(42, bulb)
@@ -93,7 +93,7 @@ func TestAModelAnswersLooksUpAndChangesWhatTheCustomerConfirms(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-func TestWhatIsNotConfirmedIsNotChanged(t *testing.T) {
+func TestModel_NotConfirmed_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	w, model, crm := newWorldWithModel(t)
 	change := wants("change_billing_address", fmt.Sprintf(`{"address": %q}`, elm))
@@ -118,7 +118,7 @@ func TestWhatIsNotConfirmedIsNotChanged(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
+func TestModel_NoAnswer_OperatorTakesOver(t *testing.T) {
 	t.Parallel()
 	for reason, play := range map[string]func(*llmsim.Server){
 		"agent_budget": func(m *llmsim.Server) {
@@ -151,7 +151,7 @@ func TestAPersonTakesOverWhereTheModelDoesNotCome(t *testing.T) {
 	}
 }
 
-func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
+func TestModel_FailsAtTimes_Answers(t *testing.T) {
 	t.Parallel()
 	w, model, _ := newWorldWithModel(t)
 	for _, fault := range []faults.Fault{{Status: 500, Count: 1}, {Spoil: faults.Truncated, Count: 1}, {Spoil: faults.Nonsense, Count: 1}, {Status: 429, RetryAfter: 1, Count: 1}} {
@@ -164,7 +164,7 @@ func TestAModelThatFailsNowAndThenAnswersInTheEnd(t *testing.T) {
 	w.clean()
 }
 
-func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
+func TestModel_ProcessKilled_QuestionSurvives(t *testing.T) {
 	t.Parallel()
 	model, withModel := newModel(t, itself)
 	w := newTown(t, pgtest.Database(t), withModel)
@@ -190,7 +190,7 @@ func TestAQuestionUnderWaySurvivesTheProgram(t *testing.T) {
 
 // A model that obeys every attacker, and attacks that nobody saw: whatever comes of it,
 // nothing is changed and nothing is told.
-func TestAttacksChangeNothingAndLearnNothing(t *testing.T) {
+func TestHostileRequests_AllKinds_ChangeNothing(t *testing.T) {
 	t.Parallel()
 	w, model, crm := newWorldWithModel(t)
 	model.Obey()
@@ -226,7 +226,7 @@ func TestAttacksChangeNothingAndLearnNothing(t *testing.T) {
 
 // What the customer writes while the model thinks is answered together with what it
 // thinks about.
-func TestTwoMessagesAtOnceHaveOneAnswer(t *testing.T) {
+func TestMessages_TwoAtOnce_OneAnswer(t *testing.T) {
 	t.Parallel()
 	told := make(chan struct{})
 	model, withModel := newModel(t, func(inner http.Handler) http.Handler {

@@ -31,7 +31,7 @@ func (w *world) events(chat int64) []string {
 	return strings.Split(w.rows(`select name from eventstore.events where stream_id = $1 order by version`, fmt.Sprintf("chat-demo:%d", chat)), "; ")
 }
 
-func TestACaseGoesOnInTheSupergroupWhoeverTellsFirst(t *testing.T) {
+func TestMigration_EitherReportFirst_TicketContinues(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(*world){
 		"both chats say so":           func(w *world) { w.Migrate(oldGroup, supergroup) },
@@ -84,7 +84,7 @@ func TestACaseGoesOnInTheSupergroupWhoeverTellsFirst(t *testing.T) {
 	}
 }
 
-func TestWhatTheGroupIsOwedArrivesBeforeWhatTheSupergroupIs(t *testing.T) {
+func TestMigration_PendingDeliveries_SentFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(oldGroup, "hello")
@@ -113,7 +113,7 @@ func TestWhatTheGroupIsOwedArrivesBeforeWhatTheSupergroupIs(t *testing.T) {
 	w.wantRows("0", `select count(*) from eventstore.deliveries where state <> 'done'`)
 }
 
-func TestALineThatFindsItsGroupMovedGoesOnInOrder(t *testing.T) {
+func TestMigration_SeenByDelivery_OrderKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(oldGroup, "hello")
@@ -131,7 +131,7 @@ func TestALineThatFindsItsGroupMovedGoesOnInOrder(t *testing.T) {
 	w.wantRows("0, 0", `select count(*) filter (where state <> 'done'), sum(unsure) from eventstore.deliveries`)
 }
 
-func TestTheBotAsksAgainInTheSupergroup(t *testing.T) {
+func TestMigration_OpenQuestion_AskedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(oldGroup, "I want to change my billing address")

@@ -25,7 +25,7 @@ import (
 
 // What Telegram cannot take is refused with Telegram's reason, where analysts and
 // operators see it. It is not tried again, and does not hold up what comes after it.
-func TestWhatCannotBeSentIsRefusedOnceAndSeen(t *testing.T) {
+func TestDelivery_CannotBeSent_RefusedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cases := map[int64]struct {
@@ -98,7 +98,7 @@ const (
 
 // Whoever answers instead of Telegram: little of it is read, the reason says what came,
 // and a message that may have arrived is sent once more, not again and again.
-func TestNonsenseFromTelegramIsReadInBoundsAndNamed(t *testing.T) {
+func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 	t.Parallel()
 	stranger := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("a redirect was followed to %s, coming from %s", r.URL, r.Referer())

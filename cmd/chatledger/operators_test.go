@@ -133,7 +133,7 @@ func (m *team) must(as, method, path, body string, status int) answer {
 	return a
 }
 
-func TestOperatorsTakeAChatAnswerItAndGiveItBack(t *testing.T) {
+func TestOperator_ClaimsAndReplies_GivesBack(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo")
 	said := func() int { return len(m.texts(42, "bot")) }
@@ -195,7 +195,7 @@ func TestOperatorsTakeAChatAnswerItAndGiveItBack(t *testing.T) {
 	m.clean()
 }
 
-func TestOfFiftyWhoClaimAChatAtOnceOneHasIt(t *testing.T) {
+func TestClaim_FiftyAtOnce_OneWins(t *testing.T) {
 	t.Parallel()
 	const many = 50
 	var names []string
@@ -234,7 +234,7 @@ func TestOfFiftyWhoClaimAChatAtOnceOneHasIt(t *testing.T) {
 	m.wantRows("1", `select count(*) from readmodel.tickets`)
 }
 
-func TestWhoseClaimIsOverHearsHowTheChatIsNow(t *testing.T) {
+func TestClaim_Expired_AnswerHasCurrentState(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo", "boss")
 	m.Say(42, "hello")
@@ -263,7 +263,7 @@ func TestWhoseClaimIsOverHearsHowTheChatIsNow(t *testing.T) {
 
 // Two reply at the same moment to a chat that nobody has: one has it by that, and the other
 // hears who and until when. The bot is silent from then on.
-func TestAReplyIsAClaim(t *testing.T) {
+func TestReply_NoClaim_Claims(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo")
 	m.Say(42, "hello")
@@ -303,7 +303,7 @@ func TestAReplyIsAClaim(t *testing.T) {
 	m.replaysAsItWas()
 }
 
-func TestAnOldActIsAnsweredAsBeforeAndNotDoneAgain(t *testing.T) {
+func TestAct_OldKeyRepeated_SameAnswer(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria")
 	m.Say(42, "hello")
@@ -333,7 +333,7 @@ func TestAnOldActIsAnsweredAsBeforeAndNotDoneAgain(t *testing.T) {
 
 // Connections are cut while operators write, and each sends again what got no answer:
 // every act is done once, and every answer to it is the same.
-func TestAnActIsDoneOnceHoweverOftenConnectionsAreCut(t *testing.T) {
+func TestAct_ConnectionsCut_DoneOnce(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo", "ann")
 	m.Say(42, "hello")
@@ -398,7 +398,7 @@ func TestAnActIsDoneOnceHoweverOftenConnectionsAreCut(t *testing.T) {
 
 // The process is killed while operators write: what was answered is done, and what was
 // not is done once when it is sent again.
-func TestAnActIsDoneOnceWhenTheProcessIsKilled(t *testing.T) {
+func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	m := teamOf(w, "maria", "jo")
@@ -456,7 +456,7 @@ func (m *team) serveTeam() (p *program, api string) {
 	return p, api
 }
 
-func TestOperatorsAreLetInAndShutOutByHand(t *testing.T) {
+func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t)
 	code, said, errs := m.cli("operator", "add", "maria", "--role", "viewer")

@@ -31,7 +31,7 @@ func metricsOf(t *testing.T, base string, header ...string) int {
 	return answer.StatusCode
 }
 
-func TestTheWorldDoesNotSeeMetrics(t *testing.T) {
+func TestMetrics_RemoteRequest_NotServed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if status := metricsOf(t, w.url); status != http.StatusOK {
@@ -64,7 +64,7 @@ func TestTheWorldDoesNotSeeMetrics(t *testing.T) {
 
 // Whether an update could be taken in is tried where it would be stored. A schema that has
 // more than this program knows is no reason: processes of two releases run side by side.
-func TestReadyMeansThatAnUpdateCouldBeStored(t *testing.T) {
+func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	name := w.rows(`select current_database()`)
@@ -106,7 +106,7 @@ func TestReadyMeansThatAnUpdateCouldBeStored(t *testing.T) {
 // A server may read and not write: after a failover, or with a full disk, on which an append
 // of nothing succeeds. Balancers hear of it, Telegram is told to come again, and when it is
 // over nothing is missing.
-func TestADatabaseThatOnlyReadsMakesUnreadyAndLosesNothing(t *testing.T) {
+func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 	t.Parallel()
 	const (
 		end  = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
@@ -158,7 +158,7 @@ func TestADatabaseThatOnlyReadsMakesUnreadyAndLosesNothing(t *testing.T) {
 }
 
 // Where nothing is appended the disk is tried by a file: a server that may write none says so.
-func TestReadinessTriesTheDiskWhereNothingIsAppended(t *testing.T) {
+func TestReadyz_NothingAppended_ChecksDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if _, err := w.db.Exec(t.Context(), `alter database `+w.rows(`select current_database()`)+` set temp_file_limit = '512kB'`); err != nil {
@@ -177,7 +177,7 @@ func TestReadinessTriesTheDiskWhereNothingIsAppended(t *testing.T) {
 	}
 }
 
-func TestWhoStartsOrStopsIsNotReady(t *testing.T) {
+func TestReadyz_StartingOrStopping_Unready(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -86,7 +86,7 @@ func (n *network) mend() {
 
 // Telegram cannot be called while customers go on writing: what they are owed is sent
 // when the network is mended, in order, and what may have come twice says so.
-func TestNoAnswerIsLostWhileTelegramIsDown(t *testing.T) {
+func TestOutage_TelegramDown_NoAnswerLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 15 s")
@@ -147,7 +147,7 @@ func TestNoAnswerIsLostWhileTelegramIsDown(t *testing.T) {
 }
 
 // Whatever the network does to a call, Zendesk has each ticket and each word once.
-func TestZendeskIsToldEverythingOnceOverABadNetwork(t *testing.T) {
+func TestZendesk_BadNetwork_EverythingOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 30 s: half-open connections are waited for")
@@ -180,7 +180,7 @@ func TestZendeskIsToldEverythingOnceOverABadNetwork(t *testing.T) {
 }
 
 // Whatever the network does to a call, the CRM changes each address once.
-func TestTheCRMChangesAnAddressOnceOverABadNetwork(t *testing.T) {
+func TestCRM_BadNetwork_ChangesAddressOnce(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 15 s: half-open connections are waited for")
@@ -238,7 +238,7 @@ func (w *world) done(destination string) {
 
 // Two processes get several times what Telegram takes, for private chats and for
 // groups: not one call is over its limits, nothing is lost, and each chat's order kept.
-func TestALoadFarOverTheLimitsArrivesWithinThem(t *testing.T) {
+func TestRateLimit_LoadFarAbove_KeptAndDelivered(t *testing.T) {
 	t.Parallel()
 	const chats, groups, rounds = 40, 10, 4
 	w := newWorld(t, telegramRates)

@@ -28,7 +28,7 @@ func packaged(t *testing.T, name string) string {
 	return string(text)
 }
 
-func TestTheSettingsOfPackagesAreTheProgramsOwn(t *testing.T) {
+func TestPackaging_Settings_MatchProgram(t *testing.T) {
 	t.Parallel()
 	_, help, _ := command(t.Context(), "serve", "--help")
 	known := setting.FindAllString(help, -1)
@@ -41,7 +41,7 @@ func TestTheSettingsOfPackagesAreTheProgramsOwn(t *testing.T) {
 	}
 }
 
-func TestTheImageIsBuiltOfThisModuleAndNeedsNothingElse(t *testing.T) {
+func TestImage_Build_SelfContained(t *testing.T) {
 	t.Parallel()
 	file := packaged(t, "Dockerfile")
 	module, err := os.ReadFile("../../go.mod")
@@ -60,7 +60,7 @@ func TestTheImageIsBuiltOfThisModuleAndNeedsNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheComposeFileFitsTheImage(t *testing.T) {
+func TestCompose_Services_FitImage(t *testing.T) {
 	t.Parallel()
 	type service struct {
 		Image   string
@@ -103,7 +103,7 @@ func TestTheComposeFileFitsTheImage(t *testing.T) {
 	}
 }
 
-func TestTheUnitLetsTheProgramStop(t *testing.T) {
+func TestUnit_StopTimeout_LongEnough(t *testing.T) {
 	t.Parallel()
 	unit := packaged(t, "chatledger.service")
 	limit, err := time.ParseDuration(regexp.MustCompile(`(?m)^TimeoutStopSec=(.+)$`).FindStringSubmatch(unit)[1])

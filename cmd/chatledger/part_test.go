@@ -13,7 +13,7 @@ import (
 
 // Who receives answers nobody, who works takes nothing in, and together they do everything:
 // what came in while nobody worked is answered afterwards, once.
-func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
+func TestParts_SeparateProcesses_ShareTheWork(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	w.running = w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
@@ -60,7 +60,7 @@ func TestReceivingAndWorkingAreForProcessesOfTheirOwn(t *testing.T) {
 
 // Each part follows the bots file for what it does: who receives takes in for a bot that came
 // and begins no work, who works answers it and begins to take nothing in.
-func TestEachPartFollowsTheBotsFile(t *testing.T) {
+func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "first", "second", "third")
 	var told, worked waittest.Log

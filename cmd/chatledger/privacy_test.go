@@ -276,7 +276,7 @@ func (w *inhabited) suffer() {
 
 // What customers write and are called, and what people answer them, is
 // in the ledger, or nowhere: not in logs at the finest level, in metrics or in traces.
-func TestNoOutputHoldsTextsNamesOrTokens(t *testing.T) {
+func TestOutput_WholeRun_HoldsNoPersonalData(t *testing.T) {
 	t.Parallel()
 	w := newInhabited(t)
 	w.converse()
@@ -321,7 +321,7 @@ func TestNoOutputHoldsTextsNamesOrTokens(t *testing.T) {
 }
 
 // A mistake in what an engineer writes is told without what was written.
-func TestMistakesInTheConfigurationTellNoSecret(t *testing.T) {
+func TestBotsFile_Mistakes_RevealNoSecret(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")

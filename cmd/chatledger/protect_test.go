@@ -11,7 +11,7 @@ import (
 )
 
 // What a bot's public address shows is a metric, also when nobody would trust it.
-func TestThePublicCertificatesExpiryIsAMetric(t *testing.T) {
+func TestPublicCertificate_Watched_ExpiryMeasured(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewTLSServer(http.NotFoundHandler())
 	defer front.Close()

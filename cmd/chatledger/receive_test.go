@@ -21,7 +21,7 @@ import (
 
 // Every kind of update is stored once, whole, and a repeat of it, under its own
 // update id or another, adds nothing.
-func TestEveryUpdateIsStoredOnceAndWhole(t *testing.T) {
+func TestUpdate_EveryKind_StoredOnceAndWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	paths, err := filepath.Glob("../../adapters/telegram/testdata/updates/*.json")
@@ -101,7 +101,7 @@ func atOnce(n int, f func(i int)) {
 	all.Wait()
 }
 
-func TestAHundredMessagesAtOnceAreAnsweredOnceEachInOrder(t *testing.T) {
+func TestMessages_HundredAtOnce_AnsweredInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.openChat(7)
@@ -140,7 +140,7 @@ func (w *world) openChat(chat int64) {
 }
 
 // Also when two processes receive it.
-func TestOneUpdatePostedTwentyTimesAtOnceIsOneEvent(t *testing.T) {
+func TestUpdate_TwentyTimesAtOnce_OneEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.openChat(7)
@@ -166,7 +166,7 @@ func TestOneUpdatePostedTwentyTimesAtOnceIsOneEvent(t *testing.T) {
 
 // Updates in shuffled order within the window stand in order; a straggler is kept,
 // marked, and rewinds nothing.
-func TestTheReorderWindowSortsAndAStragglerRewindsNothing(t *testing.T) {
+func TestReorderWindow_Straggler_RewindsNothing(t *testing.T) {
 	t.Parallel()
 	const window = 500 * time.Millisecond
 	const first = 1000
@@ -217,7 +217,7 @@ func TestTheReorderWindowSortsAndAStragglerRewindsNothing(t *testing.T) {
 
 // Without a window, updates of a chat in flight together are still taken in order
 // of their ids as far as they wait for the same commit; one chat never waits for another.
-func TestTheReorderWindowHoldsUpOnlyItsOwnChat(t *testing.T) {
+func TestReorderWindow_OneChatWaits_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const window = 2 * time.Second
 	w := newWorld(t, func(b *config.Bot) { b.ReorderWindow = window })
@@ -238,7 +238,7 @@ func TestTheReorderWindowHoldsUpOnlyItsOwnChat(t *testing.T) {
 	}
 }
 
-func TestMessagesOverTheLimitAreKeptAndNotAnswered(t *testing.T) {
+func TestChatLimit_Exceeded_KeptUnanswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 10, Window: time.Minute} })
 	for range 13 {
@@ -256,7 +256,7 @@ func TestMessagesOverTheLimitAreKeptAndNotAnswered(t *testing.T) {
 }
 
 // A chat id of 52 bits is a chat like any other.
-func TestTheLargestChatID(t *testing.T) {
+func TestChatID_Largest_Stored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, chat := range []int64{1<<52 - 1, -(1<<52 - 1)} {
@@ -268,7 +268,7 @@ func TestTheLargestChatID(t *testing.T) {
 
 // What is no update is answered with 200, kept with its bytes, counted, and shown
 // in the metrics; refusals are counted too.
-func TestBadInputIsKeptOrCounted(t *testing.T) {
+func TestUpdate_BadInput_KeptOrCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for range 2 {
@@ -310,7 +310,7 @@ func TestBadInputIsKeptOrCounted(t *testing.T) {
 
 // A message takes the way through the webhook that setWebhook opened, and only
 // with the secret that was given there.
-func TestTheSimulatorsUpdatesArrive(t *testing.T) {
+func TestSimulator_ItsUpdates_Arrive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Say(7, "hello")
@@ -321,7 +321,7 @@ func TestTheSimulatorsUpdatesArrive(t *testing.T) {
 }
 
 // A repeat is known under another update id however much was said in between.
-func TestARepeatFromLongAgoAddsNothing(t *testing.T) {
+func TestUpdate_RepeatFromLongAgo_AddsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 1, Window: time.Hour} })
 	const n = 80
@@ -334,7 +334,7 @@ func TestARepeatFromLongAgoAddsNothing(t *testing.T) {
 }
 
 // Valid JSON that JSONB cannot hold is kept to the last byte, and stops nobody else.
-func TestStrangeJSONIsKeptAsBytes(t *testing.T) {
+func TestUpdate_StrangeJSON_KeptAsBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bodies := map[string]string{
@@ -369,7 +369,7 @@ func TestStrangeJSONIsKeptAsBytes(t *testing.T) {
 }
 
 // Read models are folded anew and compared while customers write.
-func TestRebuildAndVerifyWhileMessagesArrive(t *testing.T) {
+func TestRebuild_MessagesArrive_Verified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var writing sync.WaitGroup
@@ -408,7 +408,7 @@ func TestRebuildAndVerifyWhileMessagesArrive(t *testing.T) {
 }
 
 // While it stops, chatledger answers 200 only for what it stores.
-func TestStoppingKeepsItsWord(t *testing.T) {
+func TestStop_RequestsInFlight_Finished(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var acknowledged, refused atomic.Int64
@@ -448,7 +448,7 @@ func TestStoppingKeepsItsWord(t *testing.T) {
 
 // A process may die between acting on a page of events and noting that it did. Then
 // the page comes again, and whoever acts on events must know what is done.
-func TestReadingTheFeedAgainDoesNothingAgain(t *testing.T) {
+func TestFeed_ReadAgain_NoNewEffect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes", "thank you"} {

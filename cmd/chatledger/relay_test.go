@@ -13,7 +13,7 @@ import (
 
 // A relay that knows no secret of Telegram's passes a message on, and its customer is
 // answered.
-func TestARelayThatSignsPassesUpdatesOn(t *testing.T) {
+func TestRelay_SignedUpdate_Accepted(t *testing.T) {
 	t.Parallel()
 	const key = "the key that both sides have been given"
 	w := newWorld(t, func(b *config.Bot) { b.RelaySecret = key })

@@ -35,7 +35,7 @@ func (w *town) release(version string) *program {
 
 // Customers write throughout while one program hands over to another, of the next
 // version. No update is refused, and each is answered once.
-func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
+func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
 	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"))
@@ -103,7 +103,7 @@ func TestAReleaseIsSwitchedWithoutAnUpdateLost(t *testing.T) {
 }
 
 // A release that is not there, or that cannot take an update, gets none.
-func TestNothingIsSwitchedToAReleaseThatIsNotReady(t *testing.T) {
+func TestRelease_NotReady_NotSwitched(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
@@ -133,7 +133,7 @@ func TestNothingIsSwitchedToAReleaseThatIsNotReady(t *testing.T) {
 
 // Without being told where the new release is, the switch asks at the address that it is for:
 // what answers there is what will receive.
-func TestTheReleaseAtAnAddressIsAskedThere(t *testing.T) {
+func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
 	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), serverSettings("203.0.113.7")) // from which Telegram comes

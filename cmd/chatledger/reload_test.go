@@ -139,7 +139,7 @@ func (w *town) logged(what string) {
 	w.eventually("the log says "+what, func() string { return unless(strings.Contains(w.log.String(), what), "it says: %s", w.log.String()) })
 }
 
-func TestBotsComeChangeAndLeaveWithTheirFile(t *testing.T) {
+func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "steady", "changing", "leaving", "coming")
 	orders := saved(t, filepath.Join(t.TempDir(), "orders.yaml"), "- {number: '1001', status: shipped, detail: By rail.}\n")
@@ -198,7 +198,7 @@ func TestBotsComeChangeAndLeaveWithTheirFile(t *testing.T) {
 	w.answers("leaving", 7, "Where is my order 1003?", "Order 1003")
 }
 
-func TestSIGHUPHasTheBotsFileReadAgain(t *testing.T) {
+func TestReload_SIGHUP_ReadsFile(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
 	p := w.serve()
@@ -220,7 +220,7 @@ func TestSIGHUPHasTheBotsFileReadAgain(t *testing.T) {
 }
 
 // A mounted folder is exchanged behind a link, and its files keep their times.
-func TestAFolderExchangedBehindALinkIsNoticed(t *testing.T) {
+func TestReload_LinkTargetReplaced_Noticed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	dir := filepath.Dir(w.file)
@@ -268,7 +268,7 @@ func TestAFolderExchangedBehindALinkIsNoticed(t *testing.T) {
 }
 
 // What a file refers to may come later than the file, and without its changing again.
-func TestAFileRefusedForWhatItRefersToIsTakenWhenThatComes(t *testing.T) {
+func TestReload_MissingReferenceAppears_Accepted(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	w.write(plain("shop", 0))

@@ -27,7 +27,7 @@ import (
 // not answered, when the process is killed. Under the next one every conversation goes on
 // to its end; each hears exactly what it would have heard, once, and what was changed at
 // the CRM was changed once.
-func TestEveryStepOfEveryWorkflowOutlivesAKill(t *testing.T) {
+func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
 	w := newTown(t, pgtest.Database(t), withCRM)

@@ -9,7 +9,7 @@ import (
 )
 
 // The process that serves may not change an event, and removes its update all the same.
-func TestServeRemovesWhatABotKeepsNoLonger(t *testing.T) {
+func TestRetention_Expired_Deleted(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "retains")
 	w := newTown(t, r.admin, func(b *config.Bot) {
@@ -61,7 +61,7 @@ func TestServeRemovesWhatABotKeepsNoLonger(t *testing.T) {
 
 // What the file says counts as soon as it is read again, and a bot that is taken out of it
 // loses nothing, however short it kept.
-func TestRetentionFollowsTheBotsFile(t *testing.T) {
+func TestRetention_BotsFileChanges_Followed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "first", "second")
 	w.write(plain("first", 0), plain("second", 1))

@@ -70,7 +70,7 @@ func denied(t *testing.T, dsn string, statements ...string) {
 	}
 }
 
-func TestServeNeedsNoMoreThanTheAppRole(t *testing.T) {
+func TestRoles_AppRole_EnoughForServe(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "serves")
 	w := newTown(t, r.admin)
@@ -137,7 +137,7 @@ func TestServeNeedsNoMoreThanTheAppRole(t *testing.T) {
 	)
 }
 
-func TestAnalystsReadTheReadModelAndNothingElse(t *testing.T) {
+func TestRoles_Analyst_ReadsReadModelOnly(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "reads")
 	w := newTown(t, r.admin)
@@ -186,7 +186,7 @@ func TestAnalystsReadTheReadModelAndNothingElse(t *testing.T) {
 }
 
 // A later migration is the owner's to run; what it makes can be used at once.
-func TestTheOwnerMigratesAndExtendsTheRights(t *testing.T) {
+func TestRoles_OwnerMigrates_PrivilegesExtended(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "later")
 	admin, owner, app, analyst := pgtest.Connect(t, r.admin), pgtest.Connect(t, r.owner), pgtest.Connect(t, r.app), pgtest.Connect(t, r.analyst)
@@ -217,7 +217,7 @@ func TestTheOwnerMigratesAndExtendsTheRights(t *testing.T) {
 	pgtest.Exec(t, owner, `alter table readmodel.tickets add column note text`)
 }
 
-func TestRolesAreMadeAllOrNone(t *testing.T) {
+func TestRoles_Fails_CreatesNone(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "early")
 	for prefix, want := range map[string]string{
@@ -233,7 +233,7 @@ func TestRolesAreMadeAllOrNone(t *testing.T) {
 	}
 }
 
-func TestManyMayMakeRolesAtOnce(t *testing.T) {
+func TestRoles_CreatedAtOnce_Succeeds(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	var all sync.WaitGroup
@@ -248,7 +248,7 @@ func TestManyMayMakeRolesAtOnce(t *testing.T) {
 }
 
 // Where PostgreSQL is rented nobody is a superuser.
-func TestADatabasesOwnerWhoMayMakeRolesNeedsNoSuperuser(t *testing.T) {
+func TestRoles_CreateRoleOwner_NoSuperuser(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	address, err := url.Parse(dsn)
@@ -266,7 +266,7 @@ func TestADatabasesOwnerWhoMayMakeRolesNeedsNoSuperuser(t *testing.T) {
 }
 
 // The watch names who holds the consumers back, also when that is another role.
-func TestTheAppSeesSinceWhenOthersHaveWritten(t *testing.T) {
+func TestRoles_App_SeesOldestWriter(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "watches")
 	w := newTown(t, r.admin)

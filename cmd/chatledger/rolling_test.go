@@ -25,7 +25,7 @@ const stopWithin = 10 * time.Second
 // Both of two processes are replaced, twice, while updates come as fast as they are taken
 // in. Every update is acknowledged at the first attempt, each process ends in time, and
 // nothing that was under way is lost, or told twice.
-func TestARollingRestartFailsNoWebhook(t *testing.T) {
+func TestRollingRestart_UnderLoad_NoWebhookFails(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 25 s")

@@ -63,7 +63,7 @@ func instructions(t *testing.T) (all []instruction) {
 
 // Whoever is woken at night types what the run-book says: all of it runs as it stands there,
 // as the role that it says, and finds what is the matter.
-func TestTheInstructionsOfTheRunBookRunAsWritten(t *testing.T) {
+func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	t.Parallel()
 	w, _ := newReleases(t, "unknown: ask")
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })

@@ -32,7 +32,7 @@ func credential(text []byte) (found, as string) {
 	return "", ""
 }
 
-func TestNoFileHoldsACredential(t *testing.T) {
+func TestRepository_AllFiles_HoldNoCredential(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
 	list, err := exec.Command("git", "-C", root, "ls-files", "-z").Output()
@@ -58,7 +58,7 @@ func TestNoFileHoldsACredential(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreRecognised(t *testing.T) {
+func TestCredentialPattern_Samples_Recognized(t *testing.T) {
 	t.Parallel()
 	some := strings.Repeat("aB3_-9", 10)
 	for _, text := range []string{

@@ -13,7 +13,7 @@ import (
 
 const serverBots = "bots: {demo: {token: \"1:a\", secret: s}}\n"
 
-func TestTheServersPartOfTheBotsFile(t *testing.T) {
+func TestServerSettings_ValidFile_Read(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ text, want string }{
 		{"", "[] [] 0 0"},
@@ -43,7 +43,7 @@ func TestTheServersPartOfTheBotsFile(t *testing.T) {
 	}
 }
 
-func TestMistakesInTheServersPartAreNamed(t *testing.T) {
+func TestServerSettings_Mistakes_Named(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"server: {allow: everybody}":                                    `allow: "everybody"`,
@@ -73,7 +73,7 @@ func TestMistakesInTheServersPartAreNamed(t *testing.T) {
 	}
 }
 
-func TestACertificatesSourceIsChosen(t *testing.T) {
+func TestServerSettings_TLS_SourceChosen(t *testing.T) {
 	t.Parallel()
 	if source, err := (config.TLS{}).Source("127.0.0.1:0", slog.Default()); source != nil || err != nil {
 		t.Errorf("none: %v, %v", source, err)

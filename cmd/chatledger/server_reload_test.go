@@ -35,7 +35,7 @@ func (w *town) from(address string, updateID int64) (status int, err error) {
 
 // Two neighbours post without a pause while the list lets in the one, then the other: no
 // request fails but for the list, and what is acknowledged is stored.
-func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
+func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 	t.Parallel()
 	const one, other = "203.0.113.7", "203.0.113.8"
 	w := newBotsTown(t, "shop")
@@ -107,7 +107,7 @@ func TestTheAllowListFollowsTheBotsFileUnderRequests(t *testing.T) {
 	w.wantRows(fmt.Sprint(stored.Load()), `select count(*) from eventstore.events where name = 'message_received'`)
 }
 
-func TestWhatNeedsANewStartIsNamedAndTheRestIsFollowed(t *testing.T) {
+func TestReload_NeedsRestart_NamedRestFollowed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	w.write(plain("shop", 0))
@@ -132,7 +132,7 @@ func TestWhatNeedsANewStartIsNamedAndTheRestIsFollowed(t *testing.T) {
 	})
 }
 
-func TestOnlyOtherCertificateFilesAreWithinReachWhileItRuns(t *testing.T) {
+func TestReload_TLS_OnlyFilesChange(t *testing.T) {
 	t.Parallel()
 	files := config.TLS{Certificate: "a.pem", Key: "a.key"}
 	acme := func(domain string) config.TLS {

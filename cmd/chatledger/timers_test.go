@@ -18,7 +18,7 @@ import (
 
 // Tickets became overdue while no process ran. Two processes make up for it, and one or
 // the other is killed in the middle: each ticket is overdue once, and none is forgotten.
-func TestTimersOutliveTheProcessesThatKeepThem(t *testing.T) {
+func TestTimers_ProcessesKilled_GoOff(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 15 s")

@@ -93,7 +93,7 @@ func (o *otlpReceiver) traced(process string, ratio float64) func(*server.Config
 	}
 }
 
-func TestOneTraceLeadsFromTheWebhookToTheCallAcrossProcesses(t *testing.T) {
+func TestTrace_AcrossProcesses_WebhookToCall(t *testing.T) {
 	t.Parallel()
 	o := newOTLPReceiver(t)
 	shop, withCRM := newCRM(t)
@@ -150,7 +150,7 @@ func TestOneTraceLeadsFromTheWebhookToTheCallAcrossProcesses(t *testing.T) {
 	}
 }
 
-func TestATraceThatIsNotSampledCostsTheLedgerNothing(t *testing.T) {
+func TestTrace_NotSampled_StoresNothing(t *testing.T) {
 	t.Parallel()
 	o := newOTLPReceiver(t)
 	w := newTown(t, pgtest.Database(t))
@@ -165,7 +165,7 @@ func TestATraceThatIsNotSampledCostsTheLedgerNothing(t *testing.T) {
 	}
 }
 
-func TestAStrangerBeginsNoTrace(t *testing.T) {
+func TestTrace_Unauthorized_NotBegun(t *testing.T) {
 	t.Parallel()
 	o := newOTLPReceiver(t)
 	w := newTown(t, pgtest.Database(t))
@@ -204,7 +204,7 @@ func TestAStrangerBeginsNoTrace(t *testing.T) {
 	}
 }
 
-func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
+func TestLogLine_Traced_LeadsToEvents(t *testing.T) {
 	t.Parallel()
 	o := newOTLPReceiver(t)
 	w := newTown(t, pgtest.Database(t))
@@ -239,7 +239,7 @@ func TestALogLineLeadsToItsTraceAndItsEvents(t *testing.T) {
 	}
 }
 
-func TestAReceiverOfSpansThatHangsHoldsNothingUp(t *testing.T) {
+func TestTrace_ReceiverHangs_DelaysNothing(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections, and answers none
 	if err != nil {

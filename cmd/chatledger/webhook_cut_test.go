@@ -90,7 +90,7 @@ func (w *town) killed(g *gate, args []string, at func(kill func())) {
 // A move of a webhook is killed, or fails, between any two of its steps. Updates go on
 // being taken in, the commands that look say what is up, and whatever is done next mends it:
 // the same command again, `webhook set`, the start of a server, or an attack.
-func TestAMoveOfAWebhookMayBeCutOffAnywhere(t *testing.T) {
+func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 	t.Parallel()
 	before := func(w *town, args []string) {
 		g := newGate(w.t, w.api, true)

@@ -131,7 +131,7 @@ func (w *town) told() telegram.WebhookInfo {
 	return info
 }
 
-func TestServeRegistersTheWebhookAsTheFileSaysAndInfoComparesIt(t *testing.T) {
+func TestWebhook_SetFromFile_InfoComparesIt(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t, "allowed_updates: [message, callback_query]", "max_connections: 7")
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
@@ -156,7 +156,7 @@ func TestServeRegistersTheWebhookAsTheFileSaysAndInfoComparesIt(t *testing.T) {
 	}
 }
 
-func TestARotatedWebhookHasANewSecretAndAddressAndTheOldOnesEnd(t *testing.T) {
+func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
@@ -224,7 +224,7 @@ func readBotOf(t *testing.T, file, name string) config.Bot {
 
 // A server that runs receives at an address that another process has opened before
 // Telegram hears of it; cut off from the database, within seconds of its return.
-func TestARunningServerTakesUpARotationOfAnotherProcess(t *testing.T) {
+func TestWebhookRotation_OtherProcess_Followed(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
 	own := p.URL + "/webhook/shop"
@@ -271,7 +271,7 @@ func TestARunningServerTakesUpARotationOfAnotherProcess(t *testing.T) {
 	}
 }
 
-func TestAPatternOfBadSecretsRotatesOnceInAnHour(t *testing.T) {
+func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t, "rotate_on_attack: true")
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
@@ -308,7 +308,7 @@ func TestAPatternOfBadSecretsRotatesOnceInAnHour(t *testing.T) {
 	}
 }
 
-func TestOneProcessAtATimeSpeaksAboutAWebhook(t *testing.T) {
+func TestWebhookLock_TwoProcesses_OneAtATime(t *testing.T) {
 	t.Parallel()
 	w, _ := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })

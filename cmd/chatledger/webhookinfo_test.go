@@ -17,7 +17,7 @@ import (
 )
 
 // Updates that do not reach us are in no figure of ours: Telegram is asked for them.
-func TestWhatWaitsAtTelegramIsMeasured(t *testing.T) {
+func TestWebhookInfo_PendingUpdates_Measured(t *testing.T) {
 	t.Parallel()
 	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	t.Cleanup(wall.Close)
@@ -45,7 +45,7 @@ func TestWhatWaitsAtTelegramIsMeasured(t *testing.T) {
 }
 
 // What went wrong among Telegram's machines is told apart from what we can mend.
-func TestTelegramOutOfSyncIsToldWithWhatToDo(t *testing.T) {
+func TestWebhookInfo_OutOfSync_ReportedWithAdvice(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	w.write(plain("shop", 0, "public_url: https://127.0.0.1:1/webhook/shop"))

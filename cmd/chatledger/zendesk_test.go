@@ -48,7 +48,7 @@ func newWorldWithZendesk(t *testing.T) (*world, *zendesksim.Server) {
 
 // Zendesk is down all along: the customers' conversations go on, the tickets show as
 // pending, nobody calls in vain, and when it is back everything is there once, in order.
-func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
+func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some 30 s: that long nothing is called")
@@ -125,7 +125,7 @@ func TestCustomersDoNotNoticeThatZendeskIsDown(t *testing.T) {
 
 // The process is killed when Zendesk has made the ticket and nobody here knows: the
 // next one finds it, and makes no second.
-func TestATicketIsFiledOnceThoughTheProcessIsKilledBeforeItKnows(t *testing.T) {
+func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	t.Parallel()
 	var held atomic.Bool
 	zendesk, account := newZendesk(t, func(inner http.Handler) http.Handler {
@@ -164,7 +164,7 @@ func TestATicketIsFiledOnceThoughTheProcessIsKilledBeforeItKnows(t *testing.T) {
 
 // Two processes share the account's limit: one call is all it allows now, and neither
 // makes another.
-func TestTwoProcessesShareAZendeskAccountsLimit(t *testing.T) {
+func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 	t.Parallel()
 	zendesk, account := newZendesk(t, itself)
 	rate := 1. // a minute: the next call is not due before the test is over
@@ -192,7 +192,7 @@ func TestTwoProcessesShareAZendeskAccountsLimit(t *testing.T) {
 
 // Zendesk sends again what was not answered, and what was: it counts once, over a
 // restart too.
-func TestWhatAnAgentDidCountsOnceHoweverOftenItIsSent(t *testing.T) {
+func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 	t.Parallel()
 	w, zendesk := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
@@ -228,7 +228,7 @@ func TestWhatAnAgentDidCountsOnceHoweverOftenItIsSent(t *testing.T) {
 
 // What is not Zendesk's is refused, what cannot be used is kept, and neither begins a
 // chat.
-func TestWhatZendeskSendsIsCheckedAndNothingIsDropped(t *testing.T) {
+func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
@@ -261,7 +261,7 @@ func TestWhatZendeskSendsIsCheckedAndNothingIsDropped(t *testing.T) {
 }
 
 // An agent's answer that cannot be stored now is sent again by Zendesk, and stored.
-func TestWhatAnAgentDidSurvivesThatTheDatabaseIsAway(t *testing.T) {
+func TestZendeskEvent_DatabaseDown_StoredLater(t *testing.T) {
 	t.Parallel()
 	fake, account := newZendesk(t, itself)
 	dsn := pgtest.Database(t)
@@ -311,7 +311,7 @@ func TestWhatAnAgentDidSurvivesThatTheDatabaseIsAway(t *testing.T) {
 }
 
 // An agent whose words did not reach the customer reads so at the ticket.
-func TestAnAgentLearnsThatACustomerIsGone(t *testing.T) {
+func TestZendesk_CustomerBlockedBot_AgentTold(t *testing.T) {
 	t.Parallel()
 	w, zendesk := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
@@ -331,7 +331,7 @@ func TestAnAgentLearnsThatACustomerIsGone(t *testing.T) {
 	}
 }
 
-func TestMistakesInAZendeskAccountAreTold(t *testing.T) {
+func TestZendeskSettings_Mistakes_Reported(t *testing.T) {
 	t.Parallel()
 	const whole = "url: 'https://shop.zendesk.com', email: a@b, token: t, webhook_secret: s"
 	for settings, says := range map[string]string{
