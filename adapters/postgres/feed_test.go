@@ -277,8 +277,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 		var at time.Time
 		err := watch.QueryRow(t.Context(), `
 			select query_start from pg_stat_activity
-			where datname = current_database() and application_name = 'process readers' and state = 'idle' and query like '%try_advisory%'
-			  and not exists (select from pg_locks l where l.pid = pg_stat_activity.pid and l.locktype = 'advisory')`).Scan(&at)
+			where datname = current_database() and application_name = 'process readers' and state = 'idle' and query like '%from eventstore.leaders l where%'`).Scan(&at)
 		if err == nil {
 			tried[at] = true
 		}

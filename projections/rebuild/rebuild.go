@@ -307,9 +307,20 @@ func (b *rebuild) foldPages(ctx context.Context, end func(pgx.Tx) (*domain.Posit
 // it does on the live one. While nobody does there is no end, and until the end
 // of the transaction nobody can.
 func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) {
-	var free bool
-	err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock(hashtextextended('chatledger group ' || $1, 0))`, b.p.Name()).Scan(&free)
-	if err != nil || free {
+	// A free group's row is locked, so that nobody takes the group before the transaction's end;
+	// a leader's is not, since that would stop its heartbeats.
+	var locked int
+	err := tx.QueryRow(ctx, `
+		with made as (
+			insert into eventstore.leaders (consumer_group) values ($1) on conflict do nothing returning 1
+		), held as (
+			select 1 from eventstore.leaders l
+			where consumer_group = $1 and (pid is null or not exists (
+				select from pg_stat_get_activity(l.pid) a where a.backend_start is null or a.backend_start = l.backend_start))
+			for update skip locked
+		)
+		select (select count(*) from made) + (select count(*) from held)`, b.p.Name()).Scan(&locked)
+	if err != nil || locked > 0 {
 		return nil, err
 	}
 	live, err := markOf(ctx, tx, b.p, b.p.Name(), "")

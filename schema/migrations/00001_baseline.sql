@@ -132,6 +132,7 @@ create table eventstore.checkpoints (
     transaction_id xid8 not null default '0',
     position       bigint not null default 0,
     events         bigint not null default 0,
+    term           bigint not null default 0,
     updated_at     timestamptz not null default now()
 ) with (fillfactor = 20); -- one hot row per group: leave its page room for in-place versions
 comment on table eventstore.checkpoints is 'How far each consumer group has read the feed: the last event whose effects are committed.';
@@ -140,7 +141,26 @@ comment on column eventstore.checkpoints.version is 'Version of the projection t
 comment on column eventstore.checkpoints.transaction_id is 'transaction_id of the last event read.';
 comment on column eventstore.checkpoints.position is 'position of the last event read.';
 comment on column eventstore.checkpoints.events is 'Events read since the group began.';
+comment on column eventstore.checkpoints.term is 'Term of the leader that may move it: a leader with an earlier term is fenced off.';
 comment on column eventstore.checkpoints.updated_at is 'When it last moved.';
+
+create table eventstore.leaders (
+    consumer_group text collate "C" primary key,
+    term           bigint not null default 0,
+    holder         text collate "C" not null default '',
+    pid            integer,
+    backend_start  timestamptz,
+    beat           bigint not null default 0,
+    beat_at        timestamptz not null default now()
+) with (fillfactor = 20); -- hot rows, as above
+comment on table eventstore.leaders is 'Which process leads a consumer group. Another process takes a group over when its leader''s session is gone, or its heartbeat stands still for 3 s.';
+comment on column eventstore.leaders.consumer_group is 'Name of the group.';
+comment on column eventstore.leaders.term is 'Number of the leadership; it grows by one with each leader.';
+comment on column eventstore.leaders.holder is 'Process that leads the group, or led it last.';
+comment on column eventstore.leaders.pid is 'Server process of the leader''s session; null when the group was given up.';
+comment on column eventstore.leaders.backend_start is 'When that session began, since process ids come again.';
+comment on column eventstore.leaders.beat is 'Heartbeats sent in this term.';
+comment on column eventstore.leaders.beat_at is 'When the last heartbeat was sent, for people; decisions use beat.';
 
 ---------------------------------------------------------------------------------------------------
 -- eventstore: the outbox, rate limits and timers

@@ -114,6 +114,7 @@ type Consumer struct {
 	conn    *pgx.Conn
 	group   string
 	version int             // of the projection; 0 when the group keeps no table
+	term    int64           // of our leadership; 0 before
 	at      domain.Position // behind the last page handled
 	asked   bool            // a page behind last was handed out
 	last    domain.Position
@@ -143,8 +144,8 @@ const (
 )
 
 // Subscribe waits until this process is the leader of the consumer group, and returns the
-// group's consumer. The leader holds an advisory lock in the session that moves the
-// checkpoint: a process that loses the lock can no longer move the checkpoint.
+// group's consumer. The leader holds the group's row in eventstore.leaders, and moves the
+// checkpoint under its term: a process that is no longer the leader cannot move it.
 func (s *Store) Subscribe(ctx context.Context, group string) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: group}, nil)
 }
@@ -166,10 +167,6 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 	// the way of those that must. What is sent was claimed before, by a commit that does
 	// wait, and with it all that was written earlier.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	// When a leader's machine vanishes without a word, the server notices in 4 s.
-	config.RuntimeParams["tcp_keepalives_idle"] = "2"
-	config.RuntimeParams["tcp_keepalives_interval"] = "1"
-	config.RuntimeParams["tcp_keepalives_count"] = "2"
 	if c.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("subscribe to group %s: %w", c.group, err)
 	}
@@ -188,8 +185,8 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	for told := false; ; {
-		stored, led, err := c.try(ctx)
+	for told, seen := false, new(sighting); ; {
+		stored, led, err := c.try(ctx, seen)
 		if err != nil || led {
 			return err
 		}
@@ -204,34 +201,40 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// try takes the group's lock if it is free and the table has our version. It returns the
+// try takes the lead of the group if it is free and the table has our version. It returns the
 // version of the table.
-func (c *Consumer) try(ctx context.Context) (stored int, led bool, err error) {
-	err = c.conn.QueryRow(ctx, `
-		select version, case when $2 in (0, version) then pg_try_advisory_lock(hashtextextended('chatledger group ' || $1, 0)) else false end
-		from eventstore.checkpoints where consumer_group = $1`, c.group, c.version).Scan(&stored, &led)
-	if err != nil || !led {
+func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led bool, err error) {
+	err = c.conn.QueryRow(ctx, `select version from eventstore.checkpoints where consumer_group = $1`, c.group).Scan(&stored)
+	if err != nil || c.version != 0 && stored != c.version {
 		return stored, false, err
 	}
-	// Read anew: before the lock was ours, another may have moved it.
-	c.at, stored, err = c.checkpoint(ctx)
+	if c.term, err = c.store.acquire(ctx, c.conn, c.group, seen); err != nil || c.term == 0 {
+		return stored, false, err
+	}
+	c.at, stored, err = c.fence(ctx)
 	c.saved, c.savedAt = c.at, time.Now()
 	if err != nil || c.version == 0 || stored == c.version {
 		return stored, err == nil, err
 	}
-	_, err = c.conn.Exec(ctx, `select pg_advisory_unlock(hashtextextended('chatledger group ' || $1, 0))`, c.group)
-	return stored, false, err
+	return stored, false, c.store.release(ctx, c.conn, c.group, c.term)
 }
 
-func (c *Consumer) checkpoint(ctx context.Context) (at domain.Position, version int, err error) {
-	err = c.conn.QueryRow(ctx, `select transaction_id, position, version from eventstore.checkpoints where consumer_group = $1`, c.group).
-		Scan(&at.Transaction, &at.Number, &version)
-	return at, version, err
+// fence puts our term on the checkpoint, which an earlier leader can no longer move then, and
+// reads it anew: before the group was ours, another may have moved it.
+func (c *Consumer) fence(ctx context.Context) (at domain.Position, version int, err error) {
+	err = c.conn.QueryRow(ctx, `
+		update eventstore.checkpoints set term = $2 where consumer_group = $1 and term < $2
+		returning transaction_id, position, version`, c.group, c.term).Scan(&at.Transaction, &at.Number, &version)
+	if err != nil {
+		return at, version, fmt.Errorf("put term %d on the checkpoint: %w", c.term, err)
+	}
+	return at, version, nil
 }
 
 // moved is the error for a table that was swapped or a checkpoint that was set by hand.
 func (c *Consumer) moved() error {
-	return fmt.Errorf("the checkpoint is no longer at %v, or its table of another version: another process moved it", c.saved)
+	return fmt.Errorf("the checkpoint is no longer at %v in term %d, or its table of another version: another process moved it",
+		c.saved, c.term)
 }
 
 // Next waits for events after the checkpoint and returns a page of at most limit. It
@@ -299,8 +302,13 @@ func (c *Consumer) settle(ctx context.Context) error {
 
 // compare fails when the checkpoint is not the one that this leader saved.
 func (c *Consumer) compare(ctx context.Context) error {
-	at, version, err := c.checkpoint(ctx)
-	if err == nil && (at != c.saved || c.version != 0 && version != c.version) {
+	var at domain.Position
+	var version int
+	var term int64
+	err := c.conn.QueryRow(ctx, `
+		select transaction_id, position, version, term from eventstore.checkpoints where consumer_group = $1`, c.group).
+		Scan(&at.Transaction, &at.Number, &version, &term)
+	if err == nil && (at != c.saved || c.version != 0 && version != c.version || term != c.term) {
 		err = c.moved()
 	}
 	return err
@@ -348,8 +356,8 @@ func (c *Consumer) save(ctx context.Context, on session, at domain.Position, eve
 	tag, err := on.Exec(ctx, `
 		update eventstore.checkpoints
 		set transaction_id = $2, position = $3, events = events + $4, updated_at = now()
-		where consumer_group = $1 and transaction_id = $5 and position = $6 and $7 in (0, version)`,
-		c.group, at.Transaction, at.Number, events, c.saved.Transaction, c.saved.Number, c.version)
+		where consumer_group = $1 and transaction_id = $5 and position = $6 and $7 in (0, version) and term = $8`,
+		c.group, at.Transaction, at.Number, events, c.saved.Transaction, c.saved.Number, c.version, c.term)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = c.moved()
 	}
@@ -365,6 +373,9 @@ func (c *Consumer) Close() {
 	defer cancel()
 	if c.unsaved > 0 {
 		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or the next leader reads some pages again
+	}
+	if c.term > 0 {
+		_ = c.store.release(ctx, c.conn, c.group, c.term) // or the end of the session shows that the group is free
 	}
 	if err := c.conn.Close(ctx); err != nil {
 		return // the server ends the session when it notices

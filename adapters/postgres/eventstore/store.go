@@ -5,6 +5,7 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,8 @@ type Store struct {
 	outbox   Outbox
 	groups   groups
 	pages    pages
+	leads    leads
+	Log      *slog.Logger   // nil is slog.Default()
 	feed     *signal.Signal // there are new events, from this process or another
 	appended *signal.Signal // there are new events from this process
 

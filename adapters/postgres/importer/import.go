@@ -18,6 +18,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
+	"github.com/chatledger/chatledger/adapters/wait"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -27,7 +28,9 @@ const (
 	importLock = "5s"
 	// groupLock is how long the groups are waited for: the session of a process that
 	// has just ended may still have them for a moment.
-	groupLock = "2s"
+	groupLock = 2 * time.Second
+	// groupEvery is how far apart the attempts are.
+	groupEvery = 100 * time.Millisecond
 	// comparedPage is how many stored events are compared with an archive at once.
 	comparedPage = 5000
 	// NotSent is the reason of effects that were brought along without an outcome.
@@ -42,8 +45,9 @@ type Import struct {
 	outbox *outbox.Store
 	conn   *pgx.Conn
 	groups []string
-	at     domain.Position // of the last event that was compared or imported
-	last   uuid.UUID       // and its id
+	leads  []func(context.Context) // give up what start has taken
+	at     domain.Position         // of the last event that was compared or imported
+	last   uuid.UUID               // and its id
 }
 
 // Misfit is the error for an event that cannot be imported. Nothing of its batch was.
@@ -70,15 +74,8 @@ func Start(ctx context.Context, store *eventstore.Store, groups []string) (*Impo
 }
 
 func (i *Import) start(ctx context.Context) error {
-	if _, err := i.conn.Exec(ctx, `set lock_timeout = '`+groupLock+`'`); err != nil {
-		return err
-	}
 	for _, group := range i.groups {
-		_, err := i.conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger group ' || $1, 0))`, group)
-		if postgres.HasCode(err, "55P03") { // lock not available
-			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
-		}
-		if err != nil {
+		if err := i.lead(ctx, group); err != nil {
 			return err
 		}
 	}
@@ -88,8 +85,32 @@ func (i *Import) start(ctx context.Context) error {
 	return err
 }
 
+// lead waits up to groupLock for the lead of a group.
+func (i *Import) lead(ctx context.Context, group string) error {
+	for begun := time.Now(); ; {
+		giveUp, led, err := i.store.Lead(ctx, i.conn, group)
+		switch {
+		case err != nil:
+			return err
+		case led:
+			i.leads = append(i.leads, giveUp)
+			return nil
+		case time.Since(begun) > groupLock:
+			return fmt.Errorf("another process leads %s: stop `chatledger serve`, or wait for the other import", group)
+		}
+		if err := wait.For(ctx, groupEvery); err != nil {
+			return err
+		}
+	}
+}
+
 // Close gives the groups up.
 func (i *Import) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
+	defer cancel()
+	for _, giveUp := range i.leads {
+		giveUp(ctx)
+	}
 	postgres.CloseSession(i.conn)
 }
 
