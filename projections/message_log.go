@@ -204,7 +204,7 @@ func (l *messageLog) take(r domain.Recorded) error {
 func received(e chat.MessageReceived) Message {
 	m := Message{Kind: "text", SentAt: &e.Date, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
 		Author: text(e.From.Name), Text: text(e.Text),
-		OverLimit: e.OverLimit, Late: e.Late, AlbumPart: e.Continues}
+		OverLimit: e.OverLimit, Late: e.Late || e.Corrected, AlbumPart: e.Continues}
 	if len(e.Media) > 0 {
 		m.Kind = clean(e.Media[0].Kind)
 	}

@@ -97,9 +97,9 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 	for _, r := range events {
 		switch e := r.Event.(type) {
 		case chat.MessageReceived:
-			add(Received, "message%s", marks(e.Late, "late", e.OverLimit, "over the limit", e.TooFast, "too fast", e.Continues, "part of an album", e.From.Bot, "by a bot"))
+			add(Received, "message%s", marks(e.Late, "late", e.OverLimit, "over the limit", e.TooFast, "too fast", e.Corrected, "corrected before it came", e.Continues, "part of an album", e.From.Bot, "by a bot"))
 		case chat.MessageEdited:
-			add(Received, "edited message%s", marks(e.Late, "late", e.From.Bot, "by a bot"))
+			add(Received, "edited message%s", marks(e.Late, "late", e.Ahead, "before its message", e.From.Bot, "by a bot"))
 		case chat.ButtonPressed:
 			add(Received, "button%s", marks(e.Late, "late"))
 		case chat.MembershipChanged:

@@ -24,10 +24,12 @@ var Decider = domain.Decider[State, Command, Settings]{
 
 // State is what deciding needs to know of a chat, and no more.
 type State struct {
-	LastUpdate   int64          // highest update id of the current numbering
-	LastUpdateAt time.Time      // date of the message that carried it
+	LastUpdate   int64          // id of the last update that was not late
+	LastUpdateAt time.Time      // the latest date that an update had
 	Heard        []uint64       // keys of the last updates, oldest first, at most heardMax
-	TopMessage   int64          // highest message id received
+	TopMessage   int64          // id of the newest message
+	TopMessageAt time.Time      // its date
+	Written      []Written      // the last messages received or edited, oldest first, at most writtenMax
 	Answerable   []int64        // Unix seconds of the last messages within the limit, at most MaxLimit
 	Answered     domain.Version // the bot's turn is decided up to this event
 	Thread       int64          // topic the customer last wrote in
@@ -144,20 +146,20 @@ func Evolve(s State, event domain.Event) State {
 	switch e := event.(type) {
 	case MessageReceived:
 		s = s.heard(e.Update, e.Date)
-		s.TopMessage = max(s.TopMessage, e.MessageID)
+		s = s.wrote(e)
 		if e.Album != "" {
 			s.Albums = domain.KeepLast(s.Albums, Album{e.Album, e.Text != ""}, albumsMax)
 		}
-		if !e.OverLimit && !e.Continues {
+		if !e.OverLimit && !e.Continues && !e.Corrected {
 			s.Answerable = domain.KeepLast(s.Answerable, e.Date.Unix(), MaxLimit)
 		}
 		if e.TooFast {
 			s.ToldTooFast = e.Date
 		}
-		if e.Text != "" {
+		if e.Text != "" && !e.Corrected {
 			s = s.said(domain.Shorten(e.Text, recentCut))
 		}
-		if !e.Late {
+		if !e.Late && !e.Corrected {
 			s = s.about(e)
 			s.Blocked = false // who writes has not blocked us; the update that says so comes by another queue
 		}
@@ -165,7 +167,12 @@ func Evolve(s State, event domain.Event) State {
 			s.Ticket = s.Ticket.hear(e.transcriptLine())
 		}
 	case MessageEdited:
-		s = s.heard(e.Update, e.EditedAt)
+		s = s.heard(e.Update, e.EditedAt).edited(e)
+		if e.Ahead {
+			m := e.message(s.Thread)
+			s = s.said(domain.Shorten(m.Text, recentCut)).about(m)
+			s.Ticket = s.Ticket.hear(m.transcriptLine())
+		}
 	case ButtonPressed:
 		s = s.heard(e.Update, e.Date)
 	case MembershipChanged:
@@ -272,15 +279,12 @@ func Evolve(s State, event domain.Event) State {
 	return s
 }
 
-// heard remembers an update. Update ids start anew after a quiet week, possibly
-// lower, so a lower one that is not late begins the new numbering.
+// heard remembers an update.
 func (s State) heard(u Update, at time.Time) State {
 	s.Heard = domain.KeepLast(s.Heard, u.Key, heardMax)
 	if !u.Late {
 		s.LastUpdate = u.ID
-		if !at.IsZero() {
-			s.LastUpdateAt = at
-		}
+		s.LastUpdateAt = later(s.LastUpdateAt, at)
 	}
 	return s
 }

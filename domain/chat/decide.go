@@ -90,25 +90,24 @@ func receive(s State, c Receive) []domain.Event {
 	}
 	switch e := c.Event.(type) {
 	case MessageReceived:
-		e.Late = s.late(e.ID, e.Date)
+		e.Late = s.late(e)
+		e.Corrected = s.corrected(e)
 		e.Continues = s.continues(e)
-		e.OverLimit = !e.Continues && s.overLimit(c.Limit, e.Date)
+		e.OverLimit = !e.Continues && !e.Corrected && s.overLimit(c.Limit, e.Date)
 		// Who goes on at twice the limit has every other message answered; being told so
 		// each time would be twice the noise.
 		e.TooFast = e.OverLimit && !e.From.Bot && e.Date.Sub(s.ToldTooFast) >= c.Limit.Window
 		return []domain.Event{e}
 	case MessageEdited:
-		e.Late = s.late(e.ID, e.EditedAt)
+		e.Late, e.Ahead = s.supersededEdit(e), s.ahead(e)
 		return []domain.Event{e}
-	case ButtonPressed:
-		e.Late = s.late(e.ID, e.Date)
+	case ButtonPressed: // it has no date, so nothing tells that it is late
 		return []domain.Event{e}
 	case MembershipChanged:
-		e.Late = s.late(e.ID, e.Date)
+		e.Late = e.Date.Before(s.LastUpdateAt)
 		return []domain.Event{e}
 	case UpdateKept:
 		e.Date = c.At
-		e.Late = s.late(e.ID, e.Date)
 		return []domain.Event{e}
 	default:
 		panic(fmt.Sprintf("chat: Receive of %T", c.Event))
@@ -124,14 +123,6 @@ func MayRepeat(s State, c Receive) (key uint64, may bool) {
 	}
 	message, ok := c.Event.(MessageReceived)
 	return message.Key, ok && message.MessageID <= s.TopMessage && !slices.Contains(s.Heard, message.Key)
-}
-
-// renumbering is how long a bot must be quiet before Telegram may start its
-// update ids anew, by the Bot API's documentation of update_id.
-const renumbering = 7 * 24 * time.Hour
-
-func (s State) late(id int64, at time.Time) bool {
-	return id < s.LastUpdate && at.Sub(s.LastUpdateAt) < renumbering
 }
 
 func (s State) overLimit(limit Limit, at time.Time) bool {

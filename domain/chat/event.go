@@ -12,8 +12,8 @@ import (
 // The types below are the storage format: their JSON is what history is made of.
 // Adding a field is safe; anything else needs an upcaster and a golden file.
 
-// Update is what every received update has. Late marks one whose update id is
-// lower than one received before it: it is kept where it arrived and rewinds nothing.
+// Update is what every received update has. Late marks one that is older than what was received
+// before it, by its message id and date: it is kept where it arrived and rewinds nothing.
 type Update struct {
 	ID   int64  `json:"update_id"`
 	Key  uint64 `json:"key,string"` // what the update says, whatever its number: recognises a repeat under another id
@@ -56,6 +56,7 @@ type MessageReceived struct {
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
 	TooFast   bool      `json:"too_fast,omitempty"`   // the first such message of a window, to which the customer is told so
 	Continues bool      `json:"continues,omitempty"`  // a further part of an album, which is one act with those before
+	Corrected bool      `json:"corrected,omitempty"`  // an edit of it came first, and is answered in its place
 }
 
 // MessageEdited: somebody changed a message; Text is the whole new text.
@@ -65,6 +66,7 @@ type MessageEdited struct {
 	EditedAt  time.Time `json:"edited_at"`
 	From      Sender    `json:"from"`
 	Text      string    `json:"text,omitempty"`
+	Ahead     bool      `json:"ahead,omitempty"` // it came before its message, and is answered in its place
 }
 
 // ButtonPressed: somebody pressed an inline button (a callback query).

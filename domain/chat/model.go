@@ -250,7 +250,11 @@ func (s State) reason(event domain.Event) *Reasoning {
 func remember(m llm.Memory, event domain.Event) llm.Memory {
 	switch e := event.(type) {
 	case MessageReceived:
-		if !e.Late && !e.From.Bot {
+		if !e.Late && !e.Corrected && !e.From.Bot {
+			return m.Hear(llm.Line{Role: llm.Customer, Text: e.Text, MessageID: e.MessageID})
+		}
+	case MessageEdited:
+		if e.Ahead {
 			return m.Hear(llm.Line{Role: llm.Customer, Text: e.Text, MessageID: e.MessageID})
 		}
 	case ReplyQueued:

@@ -11,7 +11,7 @@ import (
 
 // foldVersion is part of StateFormat. Raise it when Evolve folds the same events into another
 // state: the snapshots that were made before are ignored from then on.
-const foldVersion = 1
+const foldVersion = 2
 
 // StateFormat names the shape of State and the rules by which events are folded into it. A
 // snapshot is used only by a program with the same format.

@@ -15,6 +15,9 @@ func respond(s informed, c Respond) []domain.Event {
 	if c.To <= s.Answered {
 		return nil
 	}
+	if e, edited := c.Event.(MessageEdited); edited && e.Ahead {
+		c.Event = e.message(s.Thread)
+	}
 	m, isMessage := c.Event.(MessageReceived)
 	if isMessage && m.TooFast && !s.WithPerson() && !s.Blocked {
 		return s.answer(c, dialog.TooFast(s.context(m.From)), "")
@@ -82,16 +85,18 @@ func (s informed) wouldKnow(m MessageReceived) bool {
 const heardText = 4096
 
 // actOf is what the customer did, as the dialogue sees it, and the callback
-// query that waits for an answer. Late and excess messages are no acts: what they
-// answered is past, or too much; nor is what only continues an album. The words that an
-// album waits for are never late. A button is always answered, even then. They are dated by
+// query that waits for an answer. Excess messages are no acts, nor is what only continues an
+// album, nor a message whose correction came first. A late message is answered, and moves no
+// workflow; the words that an album waits for are never late. An edit that a newer one
+// replaced is no act. A button is always answered. They are dated by
 // when the customer acted, so that a workflow does not expire because we were slow.
 func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 	switch e := c.Event.(type) {
 	case MessageReceived:
-		ok = !(e.Late && s.Run.Active() && !s.brings(e)) && !e.OverLimit && !e.Continues && !e.From.Bot
+		ok = !e.OverLimit && !e.Continues && !e.Corrected && !e.From.Bot
+		late := e.Late && !s.brings(e)
 		text := domain.Shorten(e.Text, heardText)
-		return dialog.Act{Text: text, MessageID: e.MessageID, Media: len(e.Media) > 0, By: e.From.ID, At: e.Date}, "", ok
+		return dialog.Act{Text: text, MessageID: e.MessageID, Media: len(e.Media) > 0, Late: late, By: e.From.ID, At: e.Date}, "", ok
 	case MessageEdited:
 		text := domain.Shorten(e.Text, heardText)
 		return dialog.Act{Text: text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot

@@ -28,6 +28,7 @@ type Context struct {
 type Act struct {
 	Text      string // of a message, or of the edited message
 	Edited    bool   // Text is the new text of message MessageID
+	Late      bool   // newer messages were answered before it: it must not move a workflow
 	Button    string // callback data; empty unless a button was pressed
 	MessageID int64
 	Media     bool  // the message carries more than text
@@ -163,6 +164,10 @@ func (t *talk) hear() {
 		t.Language = u.Language
 	}
 	t.turn.Intent, t.turn.Confidence = u.Intent, u.Confidence
+	if t.act.Late && t.Run.Active() {
+		t.hearLate(u)
+		return
+	}
 	if def, value, ok := t.plainAnswer(); ok {
 		t.claims()
 		t.answer(def, value, "")
@@ -193,6 +198,20 @@ func (t *talk) hear() {
 	default:
 		t.wish(u)
 	}
+}
+
+// hearLate answers a message that was overtaken by others while a workflow runs: it can still
+// hand over to an operator; otherwise the step asks again, and stays where it is.
+func (t *talk) hearLate(u Understanding) {
+	if rule, needed := t.needsPerson(u); needed {
+		t.handOver(HandOver{rule.Name, rule.Priority}, cmp.Or(t.text(rule.Say), t.word(WordPerson)))
+		return
+	}
+	if topic := t.Knowledge.Topics[u.Intent]; topic.HandOver.Reason != "" && u.Confidence >= t.Knowledge.Plain {
+		t.handOver(topic.HandOver, cmp.Or(t.text(topic.Say), t.word(WordPerson)))
+		return
+	}
+	t.where()
 }
 
 // wish answers a message that stands for itself.

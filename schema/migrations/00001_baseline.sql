@@ -671,7 +671,7 @@ comment on column readmodel.messages.answers is 'message_id of the one that it a
 comment on column readmodel.messages.backlog is 'It had waited too long, and was answered together with others.';
 comment on column readmodel.messages.model_asked is 'A model was asked about it, or told of it while it was busy with the one before.';
 comment on column readmodel.messages.over_limit is 'The chat wrote faster than its limit: kept, not answered.';
-comment on column readmodel.messages.late is 'It came after messages that were sent later, and moved no workflow.';
+comment on column readmodel.messages.late is 'It came after messages that were sent later, or after its own edit, and moved no workflow.';
 comment on column readmodel.messages.album_part is 'A part of an album that is answered with another part of it: the first, or the one that has the words.';
 comment on column readmodel.messages.delivery is 'Of one sent: waiting, then sent, refused, unknown (it may have arrived), dead (given up for now) or skipped. Null of those received.';
 comment on column readmodel.messages.delivered_at is 'When it was known to have arrived.';
