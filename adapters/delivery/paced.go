@@ -52,7 +52,8 @@ const (
 )
 
 // Paced is a Sender that keeps to Telegram's limits: what may not go now is put off
-// without a call, and what Telegram wants not to be called, no process calls.
+// without a call, and what Telegram wants not to be called, no process calls. While the Bot
+// API does not answer, no call is made either (see breaker).
 //
 // A bot's limit has room for urgent calls: operators' messages and answers
 // to buttons may use all of its burst, the bot's own messages half of it, and typing
@@ -81,6 +82,7 @@ func (p *Paced) ShowTyping(ctx context.Context, stream domain.StreamID) {
 type pace struct {
 	bot, chat, group limit
 	turn             chan struct{}
+	breaker          breaker
 }
 
 // limit lets burst calls through at once, and then one every so often.
@@ -135,6 +137,27 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	if pace == nil {
 		return p.Sender.Send(ctx, c)
 	}
+	wait, trial := pace.breaker.admit(ctx, p.Sender, c)
+	if wait > 0 {
+		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: wait, Reason: pace.breaker.says()}
+	}
+	o := p.send(ctx, pace, c)
+	pace.breaker.done(o, trial)
+	// A wrong token and a flood say nothing about this delivery.
+	o.Untried = o.Untried || o.Cause == commands.CauseToken || o.Cause == commands.CauseFlood
+	return o
+}
+
+// Breaker returns the state of a bot's circuit breaker: closed, open or half-open.
+func (p *Paced) Breaker(bot string) string {
+	if pace := p.bots[bot]; pace != nil {
+		return pace.breaker.state()
+	}
+	return "closed"
+}
+
+// send makes the call as soon as the limits allow it.
+func (p *Paced) send(ctx context.Context, pace *pace, c commands.Claimed) commands.Outcome {
 	leave, err := p.leave(ctx, pace, c)
 	if err == nil && leave.Cause == commands.CauseBlocked {
 		var blocked bool
@@ -152,8 +175,6 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	}
 	o := p.Sender.Send(ctx, c)
 	o.After = p.heed(ctx, c, o, leave)
-	// A wrong token and a flood say nothing about this delivery.
-	o.Untried = o.Untried || o.Cause == commands.CauseToken || o.Cause == commands.CauseFlood
 	return o
 }
 

@@ -133,6 +133,20 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 	return outcome
 }
 
+// Probe asks the Bot API for the bot itself, which has no effect. It returns an error if the
+// Bot API does not answer; an answer that is an error shows that it does.
+func (cs Clients) Probe(ctx context.Context, name string) error {
+	client := cs[name]
+	if client == nil {
+		return nil // Send says what is wrong
+	}
+	_, err := client.api.GetMe(ctx)
+	if outcome := judge(err, client.token, true); outcome.Unanswered {
+		return errors.New(outcome.Reason)
+	}
+	return nil
+}
+
 // keyboard and button replace the library's types, which send an empty copy_text with every
 // button. Telegram rejects that with BUTTON_COPY_TEXT_INVALID.
 type keyboard struct {

@@ -128,6 +128,32 @@ func TestSend_EveryAnswer_Outcome(t *testing.T) {
 	}
 }
 
+// An answer of any kind shows that the Bot API is there; a gateway's page does not.
+func TestProbe_EveryAnswer_TellsWhetherAnswered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		bot   string
+		fault telegramsim.Fault
+		want  string
+	}{
+		"there":         {"demo", telegramsim.Fault{}, ""},
+		"a wrong token": {"stale", telegramsim.Fault{}, ""},
+		"a flood":       {"demo", telegramsim.Fault{Status: 429, RetryAfter: 7}, ""},
+		"a page":        {"demo", telegramsim.Fault{Status: 502, HTML: true}, "502 Bad Gateway"},
+		"silence":       {"demo", telegramsim.Fault{DropReply: true}, "EOF"},
+	} {
+		sim, clients := newAPI(t)
+		if c.fault != (telegramsim.Fault{}) {
+			c.fault.Method = "getMe"
+			sim.AddFault(c.fault)
+		}
+		err := clients.Probe(t.Context(), c.bot)
+		if (err != nil) != (c.want != "") || err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), botToken)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // A message whose topic is gone or closed is sent without it, at once. Only a topic that is
 // gone for good is not tried again.
 func TestSend_TopicMissing_SentWithoutIt(t *testing.T) {

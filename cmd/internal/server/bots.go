@@ -127,6 +127,7 @@ func (f *botFactory) connect(b *bot, former *bot) (err error) {
 		Sender: telegram.Clients{b.name: b.client}, Limits: f.limiter, Chats: f.handler, Log: f.log,
 	}
 	paced.Add(b.name, b.config.Limits())
+	b.breakers["telegram:"+b.name] = func() string { return paced.Breaker(b.name) }
 	b.worker = &delivery.Worker{
 		Now: f.now,
 		Senders: map[domain.DeliveryKind]delivery.Sender{
