@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -47,12 +48,12 @@ type Client struct {
 	gone  *lru.Cache[topic, struct{}] // topics that no longer exist
 }
 
-// NewClient returns a client. url is the address of the Bot API, without the token.
-func NewClient(url, token string) (*Client, error) {
+// NewClient returns a client. address is the address of the Bot API, without the token.
+func NewClient(address, token string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = idleConnections
 	client := &http.Client{Timeout: callTimeout, Transport: bounded{transport}}
-	api, err := bot.New(token, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimSuffix(url, "/")),
+	api, err := bot.New(token, bot.WithSkipGetMe(), bot.WithServerURL(strings.TrimSuffix(address, "/")),
 		bot.WithHTTPClient(callTimeout, client),
 		bot.WithErrorsHandler(func(error) {})) // the calls return these errors as well
 	if err != nil {
@@ -213,6 +214,10 @@ func (c *Client) answerButton(ctx context.Context, payload []byte) error {
 func judge(err error, token string, written bool) commands.Outcome {
 	if err == nil {
 		return commands.Outcome{State: domain.DeliveryDone}
+	}
+	var unsent *url.Error
+	if errors.As(err, &unsent) { // its text repeats method and URL, and lists cut a long reason
+		err = fmt.Errorf("no answer from the Bot API: %w", unsent.Err)
 	}
 	reason := brief(err, token)
 	var gateway *gatewayError

@@ -15,10 +15,10 @@ import (
 // deliveriesCmd lists deliveries and decides about those that failed; each decision is an
 // event of the chat.
 type deliveriesCmd struct {
-	List  listDeliveriesCmd  `cmd:"" default:"withargs" help:"List dead letters and the deliveries that wait behind them, or any other deliveries."`
+	List  listDeliveriesCmd  `cmd:"" default:"withargs" help:"List dead letters, the deliveries that wait behind them and those whose outcome is unknown, or any other deliveries."`
 	Show  showDeliveryCmd    `cmd:"" help:"Print one delivery with its events."`
 	Retry retryDeliveriesCmd `cmd:"" help:"Attempt deliveries again."`
-	Skip  skipDeliveriesCmd  `cmd:"" help:"Give deliveries up for good; the deliveries behind them are sent."`
+	Skip  skipDeliveriesCmd  `cmd:"" help:"Give deliveries up for good, and take them off the list; the deliveries behind them are sent."`
 }
 
 // rowsListed is how many deliveries the list shows unless --limit says otherwise: a few screens.
@@ -60,7 +60,7 @@ func (c *listDeliveriesCmd) Run(e *env) error {
 		return err
 	}
 	which.DeadLetters = which.DeadLetters && !c.All
-	which.Behind = which.DeadLetters
+	which.Behind, which.Unknown = which.DeadLetters, which.DeadLetters
 	store, err := openStore(e.ctx, c.database)
 	if err != nil {
 		return err

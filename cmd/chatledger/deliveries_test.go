@@ -148,6 +148,34 @@ func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 	}
 }
 
+// A message whose outcome stays unknown is in the default list, with its text and its reason,
+// until an operator decides. The chat continues meanwhile.
+func TestDeliveries_UnknownForGood_ListedUntilDecided(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, DropReply: true, Count: 2})
+	w.Say(7, "hello")
+	w.settle()
+	w.Say(7, "thank you")
+	w.settle()
+	list := w.must("deliveries")
+	if strings.Count(list, "\n") != 2 || !strings.Contains(list, " unknown ") || !strings.Contains(list, "Hello! What can I do for you?") ||
+		!strings.Contains(list, "EOF") {
+		t.Errorf("the list says\n%s", list)
+	}
+	id := w.rows(`select delivery_id::text from eventstore.deliveries where state = 'unknown'`)
+	if out := w.must("deliveries", "retry", "--all"); !strings.HasPrefix(out, "0 retried") {
+		t.Errorf("retry --all repeats what may have arrived:\n%s", out)
+	}
+	w.must("deliveries", "skip", id)
+	if list := w.must("deliveries"); !strings.HasPrefix(list, "no dead letters or unknown outcomes") {
+		t.Errorf("the list says\n%s", list)
+	}
+	w.settle()
+	w.wantRows("1, 1, 0", `select replies, failed_deliveries, awaiting_delivery from readmodel.conversations where chat_id = 7`)
+	w.clean()
+}
+
 func TestRetry_Bulk_IsPacedAndSkipsFinished(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -90,6 +90,7 @@ type SkipDelivery struct {
 	Delivery uuid.UUID
 	Kind     domain.DeliveryKind
 	Was      domain.DeliveryState // its state
+	Over     bool                 // it had ended, and the chat continued without it
 	Reason   string
 	To       domain.Version   // what About answers
 	About    *dialog.Question // of a tool that was asked in passing

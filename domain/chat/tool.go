@@ -64,6 +64,9 @@ func (s informed) returned(call int, tool string, output map[string]string, fail
 // for what does not come any more.
 func skipDelivery(s informed, c SkipDelivery) []domain.Event {
 	events := []domain.Event{DeliverySkipped{Delivery: c.Delivery, Kind: c.Kind, Was: c.Was, Reason: c.Reason}}
+	if c.Over {
+		return events
+	}
 	if c.About != nil {
 		return append(events, s.answerInPassing(c.About, Answer{c.To}, nil, true, c.At)...)
 	}

@@ -209,8 +209,8 @@ create index deliveries_deferred on eventstore.deliveries (ordering_key, seq) wh
 create index deliveries_leased on eventstore.deliveries (lease_until) where state = 'sending';
 -- The deliveries of one chat, or of one event.
 create index deliveries_stream on eventstore.deliveries (stream_id, version);
--- Dead letters: few, and what operators ask for.
-create index deliveries_dead on eventstore.deliveries (delivery_id) where state in ('dead', 'unknown') and finished_at is null;
+-- Dead letters and unknown outcomes: few, and what operators ask for.
+create index deliveries_dead on eventstore.deliveries (delivery_id) where state in ('dead', 'unknown');
 comment on table eventstore.deliveries is 'Everything that leaves the system: intent, attempts and outcome, one row per effect.';
 comment on column eventstore.deliveries.delivery_id is 'The event that asked for the effect.';
 comment on column eventstore.deliveries.seq is 'Order of the row: deliveries with one ordering key are sent in this order.';

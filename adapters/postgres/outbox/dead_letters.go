@@ -25,6 +25,7 @@ type Selection struct {
 	Reason      string // a part of it, in any case
 	DeadLetters bool   // only dead letters: an operator must decide about them
 	Behind      bool   // with DeadLetters: and what waits behind them
+	Unknown     bool   // with DeadLetters: and what ended with an unknown outcome and is not sent again
 }
 
 // Entry is a delivery as it stands in the ledger.
@@ -56,8 +57,12 @@ func (e Entry) DeadLetter() bool {
 	return e.FinishedAt == nil && (e.State == domain.DeliveryDead || e.State == domain.DeliveryUnknown)
 }
 
-// deadLetters selects the dead letters: it is the condition of the index deliveries_dead.
-const deadLetters = `state in ('dead', 'unknown') and finished_at is null`
+// listed selects dead letters and unknown outcomes: it is the condition of the index
+// deliveries_dead. deadLetters selects the dead letters.
+const (
+	listed      = `state in ('dead', 'unknown')`
+	deadLetters = listed + ` and finished_at is null`
+)
 
 // selectionPage is how many deliveries are read from the ledger at once.
 const selectionPage = 500
@@ -106,13 +111,22 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 	if which.Reason != "" {
 		only(`strpos(lower(d.reason), lower($%d)) > 0`, which.Reason)
 	}
-	switch {
-	case which.DeadLetters && which.Behind:
-		where = append(where,
-			`d.finished_at is null and d.ordering_key in (select ordering_key from eventstore.deliveries where `+
-				deadLetters+`)`)
-	case which.DeadLetters:
-		where = append(where, deadLetters)
+	if which.DeadLetters {
+		letters := deadLetters
+		if which.Unknown {
+			letters = listed
+		}
+		if which.Behind {
+			// The ids are collected first: with "or", the whole ledger would be read.
+			where = append(where, `d.delivery_id = any(array(
+				select delivery_id from eventstore.deliveries where `+letters+`
+				union
+				select b.delivery_id from eventstore.deliveries b
+				where b.finished_at is null and b.ordering_key in (
+					select ordering_key from eventstore.deliveries where `+deadLetters+`)))`)
+		} else {
+			where = append(where, `d.`+letters)
+		}
 	}
 	return postgres.Collect(ctx, s.db.Pool(), "read deliveries", entry, `
 		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.ordering_key, d.payload, d.state, d.attempts, d.unsure,

@@ -61,7 +61,8 @@ func (d Decisions) Retry(ctx context.Context, which outbox.Selection, again bool
 	})
 }
 
-// Skip gives deliveries up. What waits behind them is sent.
+// Skip gives deliveries up. What waits behind them is sent. A delivery whose outcome is unknown
+// for good leaves the default list.
 func (d Decisions) Skip(ctx context.Context, which outbox.Selection) error {
 	return d.decide(ctx, which, decision{
 		done: "skipped",
@@ -70,7 +71,7 @@ func (d Decisions) Skip(ctx context.Context, which outbox.Selection) error {
 			switch {
 			case e.State == domain.DeliverySending:
 				return "it is being sent"
-			case e.FinishedAt != nil:
+			case e.FinishedAt != nil && e.State != domain.DeliveryUnknown:
 				return "it is finished"
 			}
 			return ""
@@ -78,7 +79,7 @@ func (d Decisions) Skip(ctx context.Context, which outbox.Selection) error {
 		command: func(e outbox.Entry) chat.Command {
 			asked := toolOf(e)
 			return chat.SkipDelivery{
-				Delivery: e.ID, Kind: e.Kind, Was: e.State, Reason: d.Reason,
+				Delivery: e.ID, Kind: e.Kind, Was: e.State, Over: e.FinishedAt != nil, Reason: d.Reason,
 				To: asked.To, About: asked.About, At: d.Now(),
 			}
 		},

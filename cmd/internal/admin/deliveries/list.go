@@ -72,7 +72,7 @@ func each(
 // noneFound says what was looked for and not found.
 func noneFound(which outbox.Selection) string {
 	if which.DeadLetters {
-		return "no dead letters; --all lists deliveries in every state"
+		return "no dead letters or unknown outcomes; --all lists deliveries in every state"
 	}
 	return "no deliveries match"
 }
