@@ -118,7 +118,8 @@ func (g *grown) measure(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	loads, _, err := callFor(ctx, 1, g.For/2, func(ctx context.Context, n int64) error {
-		_, err := g.store.Load(ctx, []commands.Cursor{{Stream: domain.ChatStream("demo", 1+(n*104729)%int64(g.chats))}})
+		_, err := g.store.Load(ctx,
+			[]commands.Cursor{{Stream: domain.ChatStream("demo", 1+(n*104729)%int64(g.chats))}})
 		return err
 	})
 	return map[string]float64{"append": appended, "page": percentile(pages, .5), "load": percentile(loads, .5)}, err

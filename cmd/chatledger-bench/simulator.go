@@ -34,7 +34,9 @@ func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &simulator{Server: telegramsim.New(telegramsim.Options{Bots: bots}), api: "http://" + listener.Addr().String()}
+	s := &simulator{
+		Server: telegramsim.New(telegramsim.Options{Bots: bots}), api: "http://" + listener.Addr().String(),
+	}
 	front := &http.Server{Handler: s}
 	go front.Serve(listener)
 	s.stop = func() { front.Close(); s.Close() }
@@ -102,7 +104,8 @@ func settled(ctx context.Context, dsn, destinations string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("%d events and deliveries are not done with after %s", left, benchPatience), err)
+			return errors.Join(fmt.Errorf("%d events and deliveries are not done with after %s", left, benchPatience),
+				err)
 		}
 		if err := wait.For(ctx, benchLook); err != nil {
 			return err

@@ -144,7 +144,8 @@ func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, 
 	for _, what := range slices.Sorted(maps.Keys(back)) {
 		longest := slices.Max(back[what])
 		worst = max(worst, longest)
-		row(what, "%d times; lag below %s again after %.2g s at the longest", len(back[what]), soakLag, longest.Seconds())
+		row(what, "%d times; lag below %s again after %.2g s at the longest", len(back[what]), soakLag,
+			longest.Seconds())
 		promise(longest <= soakBack, "%s: lag was above %s for %.3g s", what, soakLag, longest.Seconds())
 	}
 	first, second := slices.Sorted(slices.Values(s.memory[0])), slices.Sorted(slices.Values(s.memory[1]))

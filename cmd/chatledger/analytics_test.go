@@ -78,7 +78,8 @@ func TestAnalyticsGuide_Queries_AnswerQuestions(t *testing.T) {
 			wrapped, want = "select count(*) > 0 from (%s) q", "(t)"
 		}
 		if got := found(t, analyst, fmt.Sprintf(wrapped, q.sql)); got != strings.TrimSpace(want) {
-			t.Errorf("%s\n got  %s\n want %s\n of\n%s", q.title, got, strings.TrimSpace(want), found(t, analyst, q.sql))
+			t.Errorf("%s\n got  %s\n want %s\n of\n%s", q.title, got, strings.TrimSpace(want),
+				found(t, analyst, q.sql))
 		}
 	}
 	for title := range answers {

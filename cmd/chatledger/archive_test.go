@@ -182,7 +182,10 @@ func unfinished(t *testing.T) *world {
 	}
 	put(
 		7, received(1), reply("sent"), chat.DeliverySucceeded{}, reply("not sent"),
-		chat.ToolRequested{Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}},
+		chat.ToolRequested{
+			Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus,
+			Input: map[string]string{"number": "1001"},
+		},
 		chat.ButtonAnswered{QueryID: "q"},
 	)
 	put(8, received(2), reply("dead"), chat.DeliveryFailed{Outcome: "dead", Reason: "dead", Held: true, Unsure: 2},
@@ -245,7 +248,9 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 
 	// A new group that acts upon events must be named in policies, or it would act upon
 	// what is imported.
-	w.wantRows(strings.Join(append(tableNames(), policies...), "; "), `select consumer_group from eventstore.checkpoints order by consumer_group = any($1), consumer_group`, policies)
+	w.wantRows(strings.Join(append(tableNames(), policies...), "; "),
+		`select consumer_group from eventstore.checkpoints order by consumer_group = any($1), consumer_group`,
+		policies)
 
 	// An operator decides, and then it is sent.
 	w.run("deliveries", "retry", "--chat", "demo:7", "--as", "ann", "--why", "moved here")
@@ -579,7 +584,8 @@ func TestImport_OtherWriter_Stops(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("a batch is stored", func() string {
-		return unless(w.rows(`select count(*) from eventstore.events`) == fmt.Sprint(transfer.BatchEvents), "it is not")
+		return unless(w.rows(`select count(*) from eventstore.events`) == fmt.Sprint(transfer.BatchEvents),
+			"it is not")
 	})
 	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
 		values ('chat-demo:0', 1, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now())`)

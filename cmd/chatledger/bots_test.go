@@ -101,10 +101,12 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 		}
 		if trouble {
 			w.eventually("the wrong token has stopped its bot", func() string {
-				return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-b0'`) == "token", "%s", w.rows(`select name, cause from eventstore.rate_limits where cause is not null`)+".")
+				return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-b0'`) == "token",
+					"%s", w.rows(`select name, cause from eventstore.rate_limits where cause is not null`)+".")
 			})
 			w.eventually("the flood is received", func() string {
-				return unless(strings.HasPrefix(w.figures("b1"), fmt.Sprint(flooding)+" received"), "%s", w.figures("b1"))
+				return unless(strings.HasPrefix(w.figures("b1"), fmt.Sprint(flooding)+" received"), "%s",
+					w.figures("b1"))
 			})
 			w.eventually("Zendesk is owed its tickets", func() string {
 				n := w.rows(`select count(*) from eventstore.deliveries where destination = 'zendesk:b2' and state in ('waiting', 'sending') and kind = 'zendesk.createTicket'`)
@@ -113,7 +115,8 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 			for _, name := range names[:troubled] {
 				t.Logf("%s, in trouble: %s; %s", name, w.figures(name), w.pace(name))
 			}
-			w.wantRows("0", `select count(*) from eventstore.deliveries where destination = 'telegram:b0' and state = 'done'`)
+			w.wantRows("0",
+				`select count(*) from eventstore.deliveries where destination = 'telegram:b0' and state = 'done'`)
 		}
 		w.stop()
 		return found
@@ -163,7 +166,8 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 				}
 				full := args
 				if args[0] != "config" {
-					full = append(append([]string{}, args...), "--bots", w.file, "--telegram-url", api, "--database-url", w.dsn)
+					full = append(append([]string{}, args...), "--bots", w.file, "--telegram-url", api,
+						"--database-url", w.dsn)
 				}
 				_, stdout, stderr := command(t.Context(), full...)
 				fmt.Fprintf(&said, "%v: %s%s\n", args, stdout, stderr)
@@ -177,7 +181,8 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 		t.Fatalf("the webhook answers %d (%v)", status, err)
 	}
 	w.eventually("calls were tried", func() string {
-		return unless(w.rows(`select count(*) from eventstore.deliveries where reason is not null`) != "0", "none has a reason")
+		return unless(w.rows(`select count(*) from eventstore.deliveries where reason is not null`) != "0",
+			"none has a reason")
 	})
 	_, metrics, err := get(w.url + "/metrics")
 	if err != nil {

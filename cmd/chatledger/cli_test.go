@@ -23,7 +23,8 @@ func refused(t *testing.T, says string, args ...string) {
 	t.Helper()
 	code, stdout, stderr := command(t.Context(), args...)
 	if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "chatledger: ") || !strings.HasSuffix(stderr, "\n") || !strings.Contains(stderr, says) {
-		t.Errorf("chatledger %s\n exit %d, stdout %q\n says %q\n want %q", strings.Join(args, " "), code, stdout, stderr, says)
+		t.Errorf("chatledger %s\n exit %d, stdout %q\n says %q\n want %q", strings.Join(args, " "), code,
+			stdout, stderr, says)
 	}
 	if strings.Count(stderr, "\n") != 1 {
 		t.Errorf("chatledger %s\n says more than one line: %s", strings.Join(args, " "), stderr)
@@ -118,10 +119,14 @@ func TestListen_TakenPort_NamesFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := taken.Addr().String()
-	refused(t, "choose another address with --listen", "serve", "--bots", bots, "--database-url", pgtest.Database(t), "--listen", address)
-	refused(t, "choose another address with --listen", "dev", "--data-dir", t.TempDir(), "--listen", address, "--sim", "127.0.0.1:0")
-	refused(t, "choose another address with --sim", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--sim", address)
-	refused(t, "choose another address with --crm", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", address)
+	refused(t, "choose another address with --listen", "serve", "--bots", bots, "--database-url",
+		pgtest.Database(t), "--listen", address)
+	refused(t, "choose another address with --listen", "dev", "--data-dir", t.TempDir(), "--listen", address,
+		"--sim", "127.0.0.1:0")
+	refused(t, "choose another address with --sim", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0",
+		"--sim", address)
+	refused(t, "choose another address with --crm", "dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0",
+		"--sim", "127.0.0.1:0", "--crm", address)
 }
 
 func TestBotsFile_Mistakes_Reported(t *testing.T) {
@@ -168,7 +173,8 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		}
 		refused(t, says, "serve", "--bots", path, "--database-url", dsn, "--listen", "127.0.0.1:0")
 	}
-	refused(t, "put it there, or name another", "serve", "--bots", filepath.Join(dir, "none.yaml"), "--database-url", dsn)
+	refused(t, "put it there, or name another", "serve", "--bots", filepath.Join(dir, "none.yaml"),
+		"--database-url", dsn)
 }
 
 func TestBotsFile_References_Read(t *testing.T) {

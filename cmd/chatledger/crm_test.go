@@ -174,7 +174,8 @@ func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 		}, "dead", "true"},
 		"skipped": {failure, func(w *world) {
 			w.waitsFor("crm.updateAddress")
-			w.must("deliveries", "skip", "--chat", "demo:7", "--destination", "crm:demo", "--state", "waiting", "--why", "called them")
+			w.must("deliveries", "skip", "--chat", "demo:7", "--destination", "crm:demo", "--state", "waiting",
+				"--why", "called them")
 		}, "skipped", "null"}, // the operator has said why
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -346,7 +347,8 @@ func TestCRM_Down_ConversationContinues(t *testing.T) {
 	}
 	w.eventually("the circuit is open", func() string {
 		_, page, err := get(w.url + "/metrics")
-		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="crm:demo"} 2`), "it is not (%v)", err)
+		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="crm:demo"} 2`),
+			"it is not (%v)", err)
 	})
 	w.eventually("what was on its way has come back", func() string {
 		return w.rows(`select 'not yet' where exists (select from eventstore.deliveries where destination in ('crm:demo', 'orders:demo') and state = 'sending')`)

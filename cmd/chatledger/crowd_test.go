@@ -60,7 +60,8 @@ func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	c.wantRows("", `select chat_id, workflow, step from readmodel.conversations where workflow is not null and step not in ('completed', 'cancelled', 'expired', 'handed_over')`)
 	c.wantRows("0", `select count(*) from eventstore.timers`)
 	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
-	c.wantRows(fmt.Sprint(c.Stats().Calls["sendMessage"]["200"]), `select count(*) from eventstore.events where name = 'reply_queued'`)
+	c.wantRows(fmt.Sprint(c.Stats().Calls["sendMessage"]["200"]),
+		`select count(*) from eventstore.events where name = 'reply_queued'`)
 	c.wantRows("0", `select count(*) from readmodel.tickets where due_at is null or resolve_by is null`)
 	c.wantRows("", `select stream_id, payload ->> 'ticket', payload ->> 'what', payload ->> 'due' from eventstore.events where name = 'due_breached' group by 1, 2, 3, 4 having count(*) > 1`)
 	c.wantRows("0", `select count(*) from readmodel.tickets where status in ('open', 'assigned') and (resolution_breached_at is null or first_response_breached_at is null and first_reply_at is null)`)
@@ -129,7 +130,10 @@ func newCrowd(t *testing.T, n int) *crowd {
 	c.running = c.start(c.dsn, func(a *server.Config) { a.Operators = listener })
 	c.register()
 	for i := range n {
-		one := &customer{chat: int64(1000 + i), random: rand.New(rand.NewPCG(*crowdSeed, uint64(i+1))), language: pick(c.random, []string{"en", "de"})}
+		one := &customer{
+			chat: int64(1000 + i), random: rand.New(rand.NewPCG(*crowdSeed, uint64(i+1))),
+			language: pick(c.random, []string{"en", "de"}),
+		}
 		if one.pace = slow; *full || i%4 == 0 {
 			one.pace = quick
 		}
@@ -186,7 +190,8 @@ func (c *crowd) second() {
 	}
 	c.eventually("answers come", func() string {
 		n, err := strconv.ParseInt(c.rows(behind), 10, 64)
-		return unless(err == nil && n+c.Stats().Updates.Pending < backedUp, "%d events and deliveries are waited for (%v)", n, err)
+		return unless(err == nil && n+c.Stats().Updates.Pending < backedUp,
+			"%d events and deliveries are waited for (%v)", n, err)
 	})
 }
 

@@ -68,7 +68,8 @@ func TestDeadLetter_Decided_ChatContinuesInOrder(t *testing.T) {
 			if plan := w.must("deliveries", decision, "--chat", "demo:7", "--dry-run"); !strings.Contains(plan, `"`+hello+`": would be `) || strings.Contains(plan, welcome) {
 				t.Errorf("the dry run says %s", plan)
 			}
-			w.wantRows("0", `select count(*) from eventstore.events where name in ('delivery_retried', 'delivery_skipped')`)
+			w.wantRows("0",
+				`select count(*) from eventstore.events where name in ('delivery_retried', 'delivery_skipped')`)
 			if said := w.texts(7, "bot"); len(said) != 0 {
 				t.Errorf("the dry run sent %q", said)
 			}
@@ -105,8 +106,10 @@ func TestDelivery_Refused_ChatContinues(t *testing.T) {
 	if list := w.must("deliveries"); strings.Count(list, "\n") != 1 {
 		t.Errorf("the list says\n%s", list)
 	}
-	w.wantRows("refused, true", `select state, finished_at is not null from eventstore.deliveries order by seq limit 1`)
-	w.wantRows("bad request, Bad Request: chat not found", `select payload->>'reason' from eventstore.events where name = 'delivery_failed'`)
+	w.wantRows("refused, true",
+		`select state, finished_at is not null from eventstore.deliveries order by seq limit 1`)
+	w.wantRows("bad request, Bad Request: chat not found",
+		`select payload->>'reason' from eventstore.events where name = 'delivery_failed'`)
 }
 
 // An answer whose fate is unknown is sent again, or an operator is asked, as the bots
@@ -141,7 +144,8 @@ func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 			if said := w.texts(7, "bot"); len(said) < 2 || said[0] != said[1] {
 				t.Errorf("the bot says %q", said)
 			}
-			w.wantRows("done, 1, an earlier attempt may have arrived", `select state, unsure, reason from eventstore.deliveries order by seq limit 1`)
+			w.wantRows("done, 1, an earlier attempt may have arrived",
+				`select state, unsure, reason from eventstore.deliveries order by seq limit 1`)
 			w.wantRows("1", `select payload->'unsure' from eventstore.events where name = 'delivery_succeeded' order by version limit 1`)
 			w.clean()
 		})

@@ -84,7 +84,10 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, ".data")
-	args := []string{"dev", "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--zendesk", "127.0.0.1:0", "--operators", "127.0.0.1:0", "--data-dir", data}
+	args := []string{
+		"dev", "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--zendesk",
+		"127.0.0.1:0", "--operators", "127.0.0.1:0", "--data-dir", data,
+	}
 
 	// inProcess runs dev until during returns.
 	inProcess := func(during func(devRun)) {

@@ -80,7 +80,8 @@ func (p *examinee) write(setting string) {
 // examined are the exit status and the findings.
 func (p *examinee) examined() (code int, findings []struct{ Severity, What, Says, Do string }) {
 	p.t.Helper()
-	code, stdout, stderr := command(p.t.Context(), "doctor", "--json", "--bots", p.bots, "--database-url", p.dsn, "--telegram-url", p.telegram, "--receiver", p.running)
+	code, stdout, stderr := command(p.t.Context(), "doctor", "--json", "--bots", p.bots, "--database-url",
+		p.dsn, "--telegram-url", p.telegram, "--receiver", p.running)
 	for lines := json.NewDecoder(strings.NewReader(stdout)); ; {
 		var f struct{ Severity, What, Says, Do string }
 		if err := lines.Decode(&f); err == io.EOF {
@@ -185,7 +186,8 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 			}
 		}
 		if want := map[string]int{"warning": 1, "error": 2}[c.severity]; !found || code != want {
-			t.Errorf("%s: exit %d, want %d and %s %s: %s; %s\n got %+v", c.name, code, want, c.severity, c.what, c.says, c.do, findings)
+			t.Errorf("%s: exit %d, want %d and %s %s: %s; %s\n got %+v", c.name, code, want, c.severity, c.what,
+				c.says, c.do, findings)
 		}
 		if c.heals != "" {
 			pgtest.Exec(t, admin, c.heals)

@@ -60,7 +60,8 @@ func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 			}
 		})
 	}
-	code, stdout, _ := command(t.Context(), "doctor", "--bots", w.file, "--telegram-url", "http://127.0.0.1:1", "--database-url", "postgres://nobody@127.0.0.1:1/none", "--receiver", "http://127.0.0.1:1")
+	code, stdout, _ := command(t.Context(), "doctor", "--bots", w.file, "--telegram-url", "http://127.0.0.1:1",
+		"--database-url", "postgres://nobody@127.0.0.1:1/none", "--receiver", "http://127.0.0.1:1")
 	if code != 2 || !strings.Contains(stdout, "error    database") || !strings.Contains(stdout, "warning  serve") {
 		t.Errorf("with nothing there: %d\n%s", code, stdout)
 	}
@@ -71,7 +72,8 @@ func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 	r := newRanks(t, "doctored")
 	file := saved(t, filepath.Join(t.TempDir(), "bots.yaml"), "bots: {}\n")
 	doctor := func(dsn string) string {
-		_, stdout, _ := command(t.Context(), "doctor", "--bots", file, "--database-url", dsn, "--receiver", "http://127.0.0.1:1")
+		_, stdout, _ := command(t.Context(), "doctor", "--bots", file, "--database-url", dsn, "--receiver",
+			"http://127.0.0.1:1")
 		return stdout
 	}
 	if says := doctor(r.app); !strings.Contains(says, "doctored_app may do what serving needs, and change no event") {

@@ -60,7 +60,8 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 					t.Errorf("the reply is %q", text)
 				}
 			}
-			w.wantRows(c.delivery, `select state, attempts, unsure from eventstore.deliveries where stream_id = 'chat-demo:7'`)
+			w.wantRows(c.delivery,
+				`select state, attempts, unsure from eventstore.deliveries where stream_id = 'chat-demo:7'`)
 			w.wantRows(c.conversation, `select replies, failed_deliveries, awaiting_delivery, blocked from readmodel.conversations where chat_id = 7`)
 			w.wantRows("1, 0", `select replies, failed_deliveries from readmodel.conversations where chat_id = 8`)
 			w.clean()

@@ -102,7 +102,8 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 7, Status: 429, RetryAfter: int64(ban.Seconds()), Count: 1})
 	w.Say(7, "hello")
 	w.eventually("the chat is closed", func() string {
-		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'chat-demo:7'`) == "flood", "no row says so")
+		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'chat-demo:7'`) == "flood",
+			"no row says so")
 	})
 	w.stop()
 	// The delivery's own time is not what keeps the chat quiet.
@@ -137,7 +138,8 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 	if said := w.texts(7, "bot"); len(said) != 2 || said[1] != "You're welcome!" {
 		t.Errorf("the bot says %q", said)
 	}
-	w.wantRows("2, 1", `select max(attempts), min(attempts) from eventstore.deliveries where stream_id = 'chat-demo:7'`)
+	w.wantRows("2, 1",
+		`select max(attempts), min(attempts) from eventstore.deliveries where stream_id = 'chat-demo:7'`)
 }
 
 // Telegram asks two chats to wait at once: it means the bot.
@@ -156,7 +158,8 @@ func TestSuspension_WholeBot_StopsAllChats(t *testing.T) {
 	w.Say(7, "hello")
 	w.Say(8, "hello")
 	w.eventually("the bot is stopped", func() string {
-		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-demo'`) == "flood", "no row says so")
+		return unless(w.rows(`select cause from eventstore.rate_limits where name = 'bot-demo'`) == "flood",
+			"no row says so")
 	})
 	w.Say(9, "hello")
 	w.Press(9, 1, "anything")
@@ -210,7 +213,8 @@ func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 			}
 			w.wantRows("refused, true, 1; refused, false, 2", `
 				select state, reason not like 'suppressed%', count(*) from eventstore.deliveries group by 1, 2 order by 3`)
-			w.wantRows("3, 0, true", `select failed_deliveries, awaiting_delivery, blocked from readmodel.conversations where chat_id = 7`)
+			w.wantRows("3, 0, true",
+				`select failed_deliveries, awaiting_delivery, blocked from readmodel.conversations where chat_id = 7`)
 
 			w.stop() // and another process knows
 			w.running = w.start(w.dsn)
@@ -407,5 +411,7 @@ func TestGroupMigration_PendingMessages_Follow(t *testing.T) {
 	if calls := w.Stats().Calls["sendMessage"]; calls["400"] != 1 {
 		t.Errorf("calls %v", calls)
 	}
-	w.wantRows("3, 0", `select sum(replies)::int, sum(failed_deliveries)::int from readmodel.conversations where chat_id in ($1, $2)`, from, to)
+	w.wantRows("3, 0",
+		`select sum(replies)::int, sum(failed_deliveries)::int from readmodel.conversations where chat_id in ($1, $2)`,
+		from, to)
 }

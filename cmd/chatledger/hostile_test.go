@@ -92,7 +92,10 @@ func (b *besieged) measure() cost {
 		}
 		return int(value)
 	}
-	c := cost{read("chatledger_connections") - 1, read("go_goroutines"), read("process_open_fds"), read("process_resident_memory_bytes") >> 20}
+	c := cost{
+		read("chatledger_connections") - 1, read("go_goroutines"), read("process_open_fds"),
+		read("process_resident_memory_bytes") >> 20,
+	}
 	b.worst.connections, b.worst.memory = max(b.worst.connections, c.connections), max(b.worst.memory, c.memory)
 	return c
 }
@@ -116,7 +119,10 @@ func (b *besieged) newSource() string {
 
 // head is the beginning of an update's request, without an end of the header.
 func head(source, secret string, more ...string) string {
-	lines := []string{"POST /webhook/demo HTTP/1.1", "Host: example.com", "Content-Type: application/json", "X-Forwarded-For: " + source}
+	lines := []string{
+		"POST /webhook/demo HTTP/1.1", "Host: example.com", "Content-Type: application/json",
+		"X-Forwarded-For: " + source,
+	}
 	if secret != "" {
 		lines = append(lines, "X-Telegram-Bot-Api-Secret-Token: "+secret)
 	}
@@ -254,7 +260,8 @@ var attacks = []attack{
 		body := `{"update_id":1,"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}"
 		return head(s, dev.Secret, fmt.Sprint("Content-Length: ", len(body))) + "\r\n" + body
 	}),
-	shapes("chunks and a length, so that a request could hide behind", "200", "Content-Length: 5", "Transfer-Encoding: chunked"),
+	shapes("chunks and a length, so that a request could hide behind", "200", "Content-Length: 5",
+		"Transfer-Encoding: chunked"),
 	shapes("two lengths", "400", "Content-Length: 15", "Content-Length: 5"),
 	shapes("a length with a sign", "400", "Content-Length: +15"),
 	shapes("a list of lengths", "400", "Content-Length: 15, 15"),
@@ -297,7 +304,8 @@ func (b *besieged) burst() string {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: patience}
 	ask := func(secret string, id int) string {
-		r, err := http.NewRequest(http.MethodPost, b.program.url+"/webhook/demo", strings.NewReader(messageUpdate(int64(10_000+id), 7, int64(10+id), "hello")))
+		r, err := http.NewRequest(http.MethodPost, b.program.url+"/webhook/demo",
+			strings.NewReader(messageUpdate(int64(10_000+id), 7, int64(10+id), "hello")))
 		if err != nil {
 			return err.Error()
 		}
@@ -499,7 +507,8 @@ func TestHostileInput_AllKinds_CostsLittle(t *testing.T) {
 		if grown := b.worst.memory - before.memory; grown > limit {
 			t.Errorf("%s: the server took %d MiB more", a.name, grown)
 		}
-		fmt.Fprintf(columns, "%s\t%s\t%d\t%d\t%d MiB\t%d MiB\t%d\n", a.name, got, b.worst.connections, after.connections, b.worst.memory, after.memory, strings.Count(b.said.String(), "\n")-lines)
+		fmt.Fprintf(columns, "%s\t%s\t%d\t%d\t%d MiB\t%d MiB\t%d\n", a.name, got, b.worst.connections,
+			after.connections, b.worst.memory, after.memory, strings.Count(b.said.String(), "\n")-lines)
 	}
 	after := b.measure()
 	if after.goroutines > before.goroutines+10 || after.files > before.files+5 {

@@ -126,7 +126,10 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 		first                       = 500_000
 	)
 	w := newTown(t, pgtest.Database(t))
-	texts := []string{"hello", "where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes", "/help"}
+	texts := []string{
+		"hello", "where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes",
+		"/help",
+	}
 	for chat := range int64(senders * chatsEach) {
 		w.openChat(100 + chat)
 	}
@@ -186,7 +189,8 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 		base.Store(&p.url)
 	}
 	all.Wait()
-	t.Logf("%d updates acknowledged, %d attempts were not and came again, %d of them were stored already", acknowledged.Load(), retried.Load(), unheard)
+	t.Logf("%d updates acknowledged, %d attempts were not and came again, %d of them were stored already",
+		acknowledged.Load(), retried.Load(), unheard)
 	if acknowledged.Load() != updates || retried.Load() == 0 {
 		t.Errorf("%d acknowledged, %d retried", acknowledged.Load(), retried.Load())
 	}

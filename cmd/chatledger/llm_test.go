@@ -217,7 +217,8 @@ func TestHostileRequests_AllKinds_ChangeNothing(t *testing.T) {
 	if len(crm.puts()) > 0 {
 		t.Error("something is changed")
 	}
-	w.wantRows("0", `select count(*) from eventstore.events where name = 'tool_requested' and payload->>'writes' = 'true'`)
+	w.wantRows("0",
+		`select count(*) from eventstore.events where name = 'tool_requested' and payload->>'writes' = 'true'`)
 	if w.rows(`select count(*) from eventstore.events where name = 'attack_refused'`) == "0" || len(model.Requests()) == 0 {
 		t.Error("nothing was refused, or nothing asked: this run proves nothing")
 	}

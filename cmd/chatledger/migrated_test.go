@@ -57,7 +57,8 @@ func TestMigration_EitherReportFirst_TicketContinues(t *testing.T) {
 			w.settle()
 			w.wantRows(fmt.Sprintf("demo:%d#1, assigned, ann, high, I want to talk to a person, %s", supergroup, due),
 				`select ticket_id, status, assignee, priority, subject, due_at::text from readmodel.ticket_queue`)
-			w.wantRows(fmt.Sprintf("%d, bot; %d, person", oldGroup, supergroup), `select chat_id, handler from readmodel.conversations order by chat_id desc`)
+			w.wantRows(fmt.Sprintf("%d, bot; %d, person", oldGroup, supergroup),
+				`select chat_id, handler from readmodel.conversations order by chat_id desc`)
 
 			w.reply(oldGroup, "To the old id.")
 			w.reply(supergroup, "To the new one.")

@@ -157,7 +157,8 @@ func TestOperator_ClaimsAndReplies_GivesBack(t *testing.T) {
 	m.must("jo", "POST", "/chats/demo:42/notes", `{"text": "she called us, too"}`, 200)
 	m.must("jo", "POST", "/chats/demo:42/tags", `{"add": ["vip"]}`, 200)
 	m.must("maria", "POST", "/chats/demo:42/priority", `{"fence": 1, "priority": "urgent"}`, 200)
-	m.must("maria", "POST", "/chats/demo:42/reply", `{"fence": 1, "text": "Yes, <b>Maria</b> is here.", "format": "html"}`, 200)
+	m.must("maria", "POST", "/chats/demo:42/reply",
+		`{"fence": 1, "text": "Yes, <b>Maria</b> is here.", "format": "html"}`, 200)
 	m.settle()
 	if texts := m.texts(42, "bot"); len(texts) != before+1 || !strings.Contains(texts[before], "Maria") {
 		t.Errorf("the customer got %q", texts[before:])
@@ -309,7 +310,8 @@ func TestAct_OldKeyRepeated_SameAnswer(t *testing.T) {
 	m.Say(42, "hello")
 	m.settle()
 	note := func(key int) answer {
-		a, err := m.ask("maria", "POST", "/chats/demo:42/notes", fmt.Sprint("old-", key), fmt.Sprintf(`{"text": "note %d"}`, key))
+		a, err := m.ask("maria", "POST", "/chats/demo:42/notes", fmt.Sprint("old-", key),
+			fmt.Sprintf(`{"text": "note %d"}`, key))
 		if err != nil || a.status != 200 {
 			t.Fatalf("%d: %d %s %v", key, a.status, a.body, err)
 		}
@@ -384,7 +386,8 @@ func TestAct_ConnectionsCut_DoneOnce(t *testing.T) {
 	close(stop)
 	cutting.Wait()
 	m.api = straight
-	m.wantRows(fmt.Sprint(3*each, ", ", 3*each), `select count(*), count(distinct payload ->> 'text') from eventstore.events where name = 'note_added'`)
+	m.wantRows(fmt.Sprint(3*each, ", ", 3*each),
+		`select count(*), count(distinct payload ->> 'text') from eventstore.events where name = 'note_added'`)
 	for i, name := range []string{"maria", "jo", "ann"} {
 		key, body := fmt.Sprint("note-", each-1), fmt.Sprintf(`{"text": "%s %d"}`, name, each-1)
 		if a, err := m.ask(name, "POST", "/chats/demo:42/notes", key, body); err != nil || a.body != first[i][key+body] {
@@ -419,7 +422,8 @@ func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 				for deadline := time.Now().Add(patience); ; {
 					at := *m
 					at.api = *api.Load()
-					a, err := at.ask(name, "POST", "/chats/demo:42/notes", fmt.Sprint("note-", n), fmt.Sprintf(`{"text": "%s %d"}`, name, n))
+					a, err := at.ask(name, "POST", "/chats/demo:42/notes", fmt.Sprint("note-", n),
+						fmt.Sprintf(`{"text": "%s %d"}`, name, n))
 					if err == nil && a.status == 200 {
 						done.Add(1)
 						break
@@ -441,7 +445,8 @@ func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 		api.Store(&address)
 	}
 	writing.Wait()
-	m.wantRows(fmt.Sprint(2*each, ", ", 2*each), `select count(*), count(distinct payload ->> 'text') from eventstore.events where name = 'note_added'`)
+	m.wantRows(fmt.Sprint(2*each, ", ", 2*each),
+		`select count(*), count(distinct payload ->> 'text') from eventstore.events where name = 'note_added'`)
 }
 
 // serveTeam starts `chatledger serve` with the operators' API, as a process of its own.
@@ -474,7 +479,8 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	}
 	code, said, errs = m.cli("operator", "password", "maria")
 	lines = strings.Split(strings.TrimSpace(said), "\n")
-	login, err := webhookClient.Post(m.api+"/session", "application/json", strings.NewReader(fmt.Sprintf(`{"name": "maria", "password": %q}`, lines[len(lines)-1])))
+	login, err := webhookClient.Post(m.api+"/session", "application/json",
+		strings.NewReader(fmt.Sprintf(`{"name": "maria", "password": %q}`, lines[len(lines)-1])))
 	if code != 0 || err != nil || login.StatusCode != 200 {
 		t.Fatalf("%d %s %+v %v", code, errs, login, err)
 	}

@@ -84,7 +84,8 @@ func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 		change(c.breaks)
 		w.eventually(c.name, func() string {
 			status, body, err := get(w.url + "/readyz")
-			return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, c.reason), "%d %s %v", status, body, err)
+			return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, c.reason),
+				"%d %s %v", status, body, err)
 		})
 		if status, _, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusServiceUnavailable {
 			t.Errorf("%s: the webhook answers %d %v", c.name, status, err)
@@ -133,7 +134,8 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 				t.Helper()
 				w.eventually("it says whether it is ready", func() string {
 					status, body, err := get(w.url + "/readyz")
-					return unless(err == nil && status == want && strings.Contains(body, reason), "%d %s %v", status, body, err)
+					return unless(err == nil && status == want && strings.Contains(body, reason), "%d %s %v",
+						status, body, err)
 				})
 			}
 			change(state.begins)

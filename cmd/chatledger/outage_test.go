@@ -207,7 +207,8 @@ func TestCRM_BadNetwork_ChangesAddressOnce(t *testing.T) {
 	keys := crm.puts()
 	slices.Sort(keys)
 	if once := slices.Compact(slices.Clone(keys)); len(once) != len(disturbances) || len(keys) == len(once) {
-		t.Errorf("%d calls under %d keys, want more calls than the %d changes", len(keys), len(once), len(disturbances))
+		t.Errorf("%d calls under %d keys, want more calls than the %d changes", len(keys), len(once),
+			len(disturbances))
 	}
 	w.done("crm:demo")
 }

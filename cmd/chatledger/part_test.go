@@ -85,7 +85,8 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 		w.says(name, 7, "Where is my order 1001?")
 	}
 	w.eventually("both are stored", func() string { return w.rows(`select count(*) from eventstore.events having count(*) <> 2`) })
-	w.wantRows("0, 0", `select (select count(*) from eventstore.checkpoints), (select count(*) from eventstore.deliveries)`)
+	w.wantRows("0, 0",
+		`select (select count(*) from eventstore.checkpoints), (select count(*) from eventstore.deliveries)`)
 
 	worker := w.serveFileAs(server.Work, &worked)
 	heard := func(name string, n int) {

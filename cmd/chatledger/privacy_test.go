@@ -32,7 +32,10 @@ const mark = "zqxjkvwzq"
 
 // disguises are the forms in which output could show a mark.
 func disguises(mark string) []string {
-	all := []string{mark, strings.ToUpper(mark), hex.EncodeToString([]byte(mark)), strings.Trim(fmt.Sprint([]byte(mark)), "[]")}
+	all := []string{
+		mark, strings.ToUpper(mark), hex.EncodeToString([]byte(mark)),
+		strings.Trim(fmt.Sprint([]byte(mark)), "[]"),
+	}
 	for shift := range 3 { // base64 writes a text in three ways, by how much stands before it
 		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("-", shift) + mark))
 		all = append(all, text[(8*shift+5)/6:8*(shift+len(mark))/6])
@@ -79,7 +82,9 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "<p>", said)
 		return
 	}
-	fmt.Fprintf(w, `{"ok":false,"error_code":%d,"description":%q,"detail":%[2]q,"error":%[2]q,"parameters":{"retry_after":1}}`, status, said)
+	fmt.Fprintf(w,
+		`{"ok":false,"error_code":%d,"description":%q,"detail":%[2]q,"error":%[2]q,"parameters":{"retry_after":1}}`,
+		status, said)
 }
 
 // speak makes it answer so, until the test does something else.
@@ -110,7 +115,10 @@ func newInhabited(t *testing.T) *inhabited {
 	crm := crmsim.New(crmsim.Options{Token: "crm-" + mark})
 	w.bot.Orders, w.bot.CRM = "", &config.CRM{URL: front(&w.crm, crm) + "/" + mark, Token: "crm-" + mark}
 	w.crm.inner = http.StripPrefix("/"+mark, crm)
-	account := &config.Zendesk{Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark, Rate: new(float64)}
+	account := &config.Zendesk{
+		Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark,
+		Rate: new(float64),
+	}
 	w.desk = zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
 	account.URL = front(&w.zendesk, w.desk)
 	w.bot.Zendesk = account
@@ -173,12 +181,14 @@ func (w *inhabited) converse() {
 		w.message(int64(1+i/6), fmt.Sprintf(`"text":%q,"entities":[{"type":"text_mention","offset":0,"length":2,"user":{"id":5,"first_name":"MARK"}}]`, text))
 		w.rest()
 	}
-	w.message(3, `"caption":"MARK","photo":[{"file_id":"MARK","file_name":"MARK.jpg","file_unique_id":"MARK","file_size":1}]`)
+	w.message(3,
+		`"caption":"MARK","photo":[{"file_id":"MARK","file_name":"MARK.jpg","file_unique_id":"MARK","file_size":1}]`)
 	w.message(3, `"document":{"file_id":"MARK","file_name":"MARK.pdf","mime_type":"application/MARK"}`)
 	w.message(3, `"contact":{"phone_number":"MARK","first_name":"MARK"}`)
 	w.message(3, `"text":{"MARK":"MARK"}`)
 	w.send("edited_message", w.about(3, `"edit_date":1,"text":"MARK edited"`))
-	w.send("callback_query", `{"id":"MARK","from":{"id":3,"first_name":"MARK"},"data":"MARK","message":`+w.about(3, `"text":"MARK"`)+`}`)
+	w.send("callback_query",
+		`{"id":"MARK","from":{"id":3,"first_name":"MARK"},"data":"MARK","message":`+w.about(3, `"text":"MARK"`)+`}`)
 	w.send("MARK", `{"MARK":"MARK","chat":{"id":3}}`)
 	w.send("my_chat_member", `{"chat":{"id":4,"title":"MARK"},"date":1,"new_chat_member":{"status":"MARK"}}`)
 	w.rest()
@@ -348,7 +358,8 @@ func TestBotsFile_Mistakes_RevealNoSecret(t *testing.T) {
 		}
 		for _, dsn := range []string{"postgres://u:" + mark + "@127.0.0.1:1/d", "postgres://u:" + mark + "@127.0.0.1:1:1/d", "postgres://u:" + mark + "%zz@h/d", "host=127.0.0.1 port=1 password=" + mark, "host=127.0.0.1 port=x password='" + mark} {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			code, stdout, stderr := command(ctx, "--log-level", "debug", "serve", "--bots", path, "--listen", "127.0.0.1:0", "--database-url", dsn, "--otlp-endpoint", "http://u:"+mark+"@127.0.0.1:1")
+			code, stdout, stderr := command(ctx, "--log-level", "debug", "serve", "--bots", path, "--listen",
+				"127.0.0.1:0", "--database-url", dsn, "--otlp-endpoint", "http://u:"+mark+"@127.0.0.1:1")
 			cancel()
 			if code != 1 || stderr == "" {
 				t.Errorf("%s: exit %d, %q", name, code, stderr)

@@ -45,7 +45,8 @@ func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"serve", "--bots", bots, "--listen", "127.0.0.1:0"}, {"ticket", "resolve", "demo:8"}, {"events"}, {"rebuild", "tickets"}} {
-		refused(t, "it was restored from a dump of another: run `chatledger rebase`", append(args, "--database-url", w.dsn)...)
+		refused(t, "it was restored from a dump of another: run `chatledger rebase`",
+			append(args, "--database-url", w.dsn)...)
 	}
 	if code, stdout, stderr := w.cli("rebase"); code != 0 || !strings.HasPrefix(stdout, "rebased: ") {
 		t.Fatalf("rebase: exit %d, %q %q", code, stdout, stderr)
@@ -67,7 +68,8 @@ func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 		t.Errorf("in the other chat: %q", said)
 	}
 	// Each group has counted every event once.
-	w.wantRows("true", `select bool_and(events = (select count(*) from eventstore.events)) from eventstore.checkpoints`)
+	w.wantRows("true",
+		`select bool_and(events = (select count(*) from eventstore.events)) from eventstore.checkpoints`)
 	w.gapless()
 	w.clean()
 	for _, projection := range []string{"conversations", "tickets"} {

@@ -109,7 +109,8 @@ func TestMessages_HundredAtOnce_AnsweredInOrder(t *testing.T) {
 	atOnce(n, func(i int) {
 		w.mustPost(messageUpdate(first+int64(i), 7, 10+int64(i), fmt.Sprintf("track order X-%d", 2000+i)))
 	})
-	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where stream_id = 'chat-demo:7' and name = 'message_received'`)
+	w.wantRows(fmt.Sprint(n),
+		`select count(*) from eventstore.events where stream_id = 'chat-demo:7' and name = 'message_received'`)
 	w.settle()
 	w.gapless()
 
@@ -155,7 +156,8 @@ func TestUpdate_TwentyTimesAtOnce_OneEvent(t *testing.T) {
 	}
 	atOnce(20, func(i int) { same(i % 2) }) // all of one id
 	w.settle()
-	w.wantRows("message_received; understood; reply_queued; delivery_succeeded", `select name from eventstore.events order by version`)
+	w.wantRows("message_received; understood; reply_queued; delivery_succeeded",
+		`select name from eventstore.events order by version`)
 	atOnce(20, same)
 	w.settle()
 	w.wantRows("1", `select count(*) from eventstore.events where name = 'message_received'`)
@@ -277,7 +279,8 @@ func TestUpdate_BadInput_KeptOrCounted(t *testing.T) {
 		w.mustPost("no JSON \x00\xff")
 	}
 	w.mustPost(`{"message":{}}`)
-	w.wantRows(`demo, no JSON \000\377, 2; demo, {"message":{}}, 1`, `select bot, encode(body, 'escape'), times from eventstore.quarantine order by id`)
+	w.wantRows(`demo, no JSON \000\377, 2; demo, {"message":{}}, 1`,
+		`select bot, encode(body, 'escape'), times from eventstore.quarantine order by id`)
 	w.wantRows("0", `select count(*) from eventstore.events`)
 	if status, _, err := get(w.url + "/webhook/demo"); err != nil || status != http.StatusMethodNotAllowed {
 		t.Errorf("GET is answered %d (%v)", status, err)
@@ -401,7 +404,8 @@ func TestRebuild_MessagesArrive_Verified(t *testing.T) {
 	}
 	w.settle()
 	w.clean()
-	w.wantRows("10, 60, 60; 11, 60, 60; 12, 60, 60; 13, 60, 60; 14, 60, 60", `select chat_id, messages, replies from readmodel.conversations order by chat_id`)
+	w.wantRows("10, 60, 60; 11, 60, 60; 12, 60, 60; 13, 60, 60; 14, 60, 60",
+		`select chat_id, messages, replies from readmodel.conversations order by chat_id`)
 	for chat := range int64(5) {
 		if n := len(w.texts(10+chat, "bot")); n != 60 {
 			t.Errorf("chat %d has %d replies, want 60", 10+chat, n)
@@ -442,7 +446,8 @@ func TestStop_RequestsInFlight_Finished(t *testing.T) {
 	w.stop()
 	close(stopped)
 	posting.Wait()
-	w.wantRows("true", `select count(*) >= $1 from eventstore.events where name = 'message_received'`, acknowledged.Load())
+	w.wantRows("true", `select count(*) >= $1 from eventstore.events where name = 'message_received'`,
+		acknowledged.Load())
 	if refused.Load() == 0 {
 		t.Error("nothing was refused: it was not stopped in the middle")
 	}

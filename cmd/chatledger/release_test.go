@@ -96,8 +96,10 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	}
 	w.wantRows(fmt.Sprintf("%d, %[1]d", n), `select count(*), count(distinct (payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'reply_queued'`)
-	w.wantRows(fmt.Sprint(w.Stats().Calls["sendMessage"]["200"]), `select count(*) from eventstore.events where name = 'reply_queued'`)
-	w.wantRows("done, 1, 0", `select distinct state, attempts, unsure from eventstore.deliveries where kind = 'telegram.sendMessage'`)
+	w.wantRows(fmt.Sprint(w.Stats().Calls["sendMessage"]["200"]),
+		`select count(*) from eventstore.events where name = 'reply_queued'`)
+	w.wantRows("done, 1, 0",
+		`select distinct state, attempts, unsure from eventstore.deliveries where kind = 'telegram.sendMessage'`)
 	w.gapless()
 	w.clean()
 }

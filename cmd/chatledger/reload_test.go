@@ -94,7 +94,8 @@ func (w *town) says(name string, chat int, text string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := http.Post(fmt.Sprintf("%s/sim/chats/%d/messages?bot=%s", w.api, chat, name), "application/json", bytes.NewReader(body))
+	answer, err := http.Post(fmt.Sprintf("%s/sim/chats/%d/messages?bot=%s", w.api, chat, name),
+		"application/json", bytes.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -142,7 +143,8 @@ func (w *town) logged(what string) {
 func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "steady", "changing", "leaving", "coming")
-	orders := saved(t, filepath.Join(t.TempDir(), "orders.yaml"), "- {number: '1001', status: shipped, detail: By rail.}\n")
+	orders := saved(t, filepath.Join(t.TempDir(), "orders.yaml"),
+		"- {number: '1001', status: shipped, detail: By rail.}\n")
 	steady, leaving := plain("steady", 0), plain("leaving", 2)
 	w.write(steady, plain("changing", 1), leaving)
 	w.serveFile()
@@ -212,7 +214,8 @@ func TestReload_SIGHUP_ReadsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("it says what is wrong", func() string {
-		return unless(strings.Contains(p.said.String(), file+":7: field tokn not found"), "it says: %s", p.said.String())
+		return unless(strings.Contains(p.said.String(), file+":7: field tokn not found"), "it says: %s",
+			p.said.String())
 	})
 	if status, _, err := post(p.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusOK {
 		t.Errorf("with a bad file it answers %d (%v)", status, err)

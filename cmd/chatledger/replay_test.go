@@ -217,9 +217,12 @@ func TestReplay_AnyChat_ChangesAndSendsNothing(t *testing.T) {
 		var all []string
 		for _, table := range strings.Split(w.rows(`
 			select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1`), "; ") {
-			all = append(all, table+" "+w.rows(`select count(*), md5(string_agg(t::text, ' ' order by t::text)) from `+table+` t`))
+			all = append(all,
+				table+" "+w.rows(`select count(*), md5(string_agg(t::text, ' ' order by t::text)) from `+table+` t`))
 		}
-		all = append(all, "sequences "+w.rows(`select schemaname, sequencename, last_value from pg_sequences order by 1, 2`), fmt.Sprintf("calls %v", w.Stats().Calls))
+		all = append(all,
+			"sequences "+w.rows(`select schemaname, sequencename, last_value from pg_sequences order by 1, 2`),
+			fmt.Sprintf("calls %v", w.Stats().Calls))
 		return strings.Join(all, "\n")
 	}
 	before := world()

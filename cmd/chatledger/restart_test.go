@@ -85,7 +85,8 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 		if got := w.texts(customerOf(i), "bot"); !slices.Equal(numbered(got), numbered(v.end.said)) {
 			t.Errorf("killed at %s\n the bot says %q\n and should    %q", v.step, got, v.end.said)
 		}
-		w.wantRows(string(v.end.context.Run.Step), `select step from readmodel.conversations where chat_id = $1`, customerOf(i))
+		w.wantRows(string(v.end.context.Run.Step),
+			`select step from readmodel.conversations where chat_id = $1`, customerOf(i))
 	}
 	if n := len(crm.Updates()) + len(crm.Refunds()) + len(crm.Cases()); n != changes {
 		t.Errorf("%d things were changed at the CRM, want %d", n, changes)

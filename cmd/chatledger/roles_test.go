@@ -208,12 +208,14 @@ func TestRoles_OwnerMigrates_PrivilegesExtended(t *testing.T) {
 
 	for who, by := range map[string]*pgx.Conn{"owner": owner, "admin": admin} {
 		pgtest.Exec(t, by, fmt.Sprintf(`create table eventstore.by_%[1]s (n integer); create table readmodel.by_%[1]s (n integer)`, who))
-		pgtest.Exec(t, app, fmt.Sprintf(`insert into eventstore.by_%[1]s values (1); update readmodel.by_%[1]s set n = 2`, who))
+		pgtest.Exec(t, app,
+			fmt.Sprintf(`insert into eventstore.by_%[1]s values (1); update readmodel.by_%[1]s set n = 2`, who))
 		pgtest.Exec(t, analyst, `select from readmodel.by_`+who)
 	}
 	denied(t, r.app, `alter table readmodel.by_owner set schema readmodel_previous`)
 	r.migrate(t, r.admin, "later") // made by an administrator, a table is the administrator's to hand over
-	pgtest.Exec(t, app, `alter table readmodel.by_owner set schema readmodel_previous; drop table readmodel_previous.by_owner`)
+	pgtest.Exec(t, app,
+		`alter table readmodel.by_owner set schema readmodel_previous; drop table readmodel_previous.by_owner`)
 	pgtest.Exec(t, owner, `alter table readmodel.tickets add column note text`)
 }
 
@@ -223,7 +225,8 @@ func TestRoles_Fails_CreatesNone(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"other": "run it as a superuser", "Other": "is invalid", "x; drop": "is invalid",
 	} {
-		code, _, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", prefix, "--database-url", r.owner)
+		code, _, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", prefix, "--database-url",
+			r.owner)
 		if code != 1 || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: %d %s", prefix, code, stderr)
 		}
@@ -258,7 +261,8 @@ func TestRoles_CreateRoleOwner_NoSuperuser(t *testing.T) {
 	pgtest.Exec(t, pgtest.Connect(t, dsn), `create role tenant login createrole password 'open sesame'; alter database `+strings.TrimPrefix(address.Path, "/")+` owner to tenant`, pgx.QueryExecModeSimpleProtocol)
 	address.User = url.UserPassword("tenant", "open sesame")
 	for _, said := range []string{"schema migrated from version 0", "schema is up to date"} {
-		code, stdout, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "rented", "--database-url", address.String())
+		code, stdout, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "rented",
+			"--database-url", address.String())
 		if code != 0 || !strings.Contains(stdout, said) {
 			t.Errorf("migrate --roles: %d %s%s", code, stdout, stderr)
 		}

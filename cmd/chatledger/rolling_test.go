@@ -79,7 +79,8 @@ func TestRollingRestart_UnderLoad_NoWebhookFails(t *testing.T) {
 	t.Logf("%d updates, %d failed", n, failed.Load())
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'message_received'`)
 	w.wantRows("done, 1, 0", `select distinct state, attempts, unsure from eventstore.deliveries`)
-	w.wantRows(fmt.Sprint(w.Stats().Calls["sendMessage"]["200"]), `select count(*) from eventstore.events where name = 'reply_queued'`)
+	w.wantRows(fmt.Sprint(w.Stats().Calls["sendMessage"]["200"]),
+		`select count(*) from eventstore.events where name = 'reply_queued'`)
 	w.gapless()
 	w.clean()
 }

@@ -42,7 +42,11 @@ func (c *serveCmd) Run(e *env) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	config := server.Config{DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server, Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup, Notice: c.Notice, Only: c.Only}
+	config := server.Config{
+		DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server,
+		Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup,
+		Notice: c.Notice, Only: c.Only,
+	}
 	if c.Operators != "" {
 		if config.Operators, err = server.Listen(c.Operators, "--operators"); err != nil {
 			return err
@@ -59,7 +63,8 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "listening on %s://%s for %s\n", a.Scheme(), listener.Addr(), text.Plural(len(file.Bots), "bot"))
+	fmt.Fprintf(e.stdout, "listening on %s://%s for %s\n", a.Scheme(), listener.Addr(),
+		text.Plural(len(file.Bots), "bot"))
 	if config.Operators != nil {
 		fmt.Fprintf(e.stdout, "operators on http://%s/api/v1\n", config.Operators.Addr())
 	}

@@ -14,12 +14,14 @@ import (
 // serverSettings is the end of a bots file: by a proxy of the machine's own, tests come from where
 // they say.
 func serverSettings(allow string, more ...string) string {
-	return fmt.Sprintf("server:\n  trusted_proxies: 127.0.0.1\n  allow: [%s]\n  %s\n", allow, strings.Join(more, "\n  "))
+	return fmt.Sprintf("server:\n  trusted_proxies: 127.0.0.1\n  allow: [%s]\n  %s\n", allow,
+		strings.Join(more, "\n  "))
 }
 
 // from posts an update to the bot as somebody at an address.
 func (w *town) from(address string, updateID int64) (status int, err error) {
-	r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/shop", strings.NewReader(messageUpdate(updateID, 7, updateID, "hello")))
+	r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/shop",
+		strings.NewReader(messageUpdate(updateID, 7, updateID, "hello")))
 	if err != nil {
 		return 0, err
 	}

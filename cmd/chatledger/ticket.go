@@ -113,10 +113,12 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 	if err != nil {
 		return err
 	}
-	handler := commands.NewHandler(store, commands.Config{Committers: 1, Cached: 1, Settings: commands.SettingsFunc(with)})
+	handler := commands.NewHandler(store,
+		commands.Config{Committers: 1, Cached: 1, Settings: commands.SettingsFunc(with)})
 	defer handler.Close()
 	act := chat.Operate{Operator: c.As, Do: command, Force: c.Force, At: e.now()}
-	result, err := handler.Handle(e.ctx, commands.Request{Stream: stream, Command: act, Actor: domain.OperatorActor(c.As), At: act.At})
+	result, err := handler.Handle(e.ctx,
+		commands.Request{Stream: stream, Command: act, Actor: domain.OperatorActor(c.As), At: act.At})
 	if errors.Is(err, chat.ErrClaimed) {
 		return fmt.Errorf("%w; --force acts all the same", err)
 	}

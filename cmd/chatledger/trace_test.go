@@ -172,7 +172,8 @@ func TestTrace_Unauthorized_NotBegun(t *testing.T) {
 	w.running = w.start(w.dsn, o.traced("only", 1))
 	const theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
 	ask := func(secret string) int {
-		r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/demo", strings.NewReader(messageUpdate(1, 7, 1, "Hello")))
+		r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/demo",
+			strings.NewReader(messageUpdate(1, 7, 1, "Hello")))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,8 @@ type versionCmd struct{}
 
 // Run prints which program this is.
 func (versionCmd) Run(e *env) error {
-	fmt.Fprintf(e.stdout, "chatledger %s %s %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(e.stdout, "chatledger %s %s %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS,
+		runtime.GOARCH)
 	return nil
 }
 

@@ -55,7 +55,8 @@ func (c *aboutBots) one(e *env, do func(r registrar.Registrar, name string, b co
 		return err
 	}
 	if c.Bot == "" && len(bots) > 1 {
-		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots, text.Join(slices.Sorted(maps.Keys(bots))))
+		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots,
+			text.Join(slices.Sorted(maps.Keys(bots))))
 	}
 	return c.each(e, do)
 }
@@ -107,9 +108,11 @@ func (c *webhookSetCmd) Run(e *env) error {
 			return err
 		}
 		for _, a := range left {
-			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name, b.Address(a.Path), registrar.RotationOverlap)
+			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name,
+				b.Address(a.Path), registrar.RotationOverlap)
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL, text.Plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL,
+			text.Plural(len(set.AllowedUpdates), "kind"), set.MaxConnections)
 		return nil
 	})
 }
@@ -128,7 +131,8 @@ func (c *webhookInfoCmd) Run(e *env) error {
 			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
 		}
 		if !info.OutOfSyncAt.IsZero() {
-			fmt.Fprintf(e.stdout, "  out of sync      %s: %s; %s\n", info.OutOfSyncAt.UTC().Format(time.RFC3339), registrar.OutOfSync, registrar.UntilInSync)
+			fmt.Fprintf(e.stdout, "  out of sync      %s: %s; %s\n",
+				info.OutOfSyncAt.UTC().Format(time.RFC3339), registrar.OutOfSync, registrar.UntilInSync)
 		}
 		printAddresses(e.stdout, name, b, all)
 		path, left := registrar.Standing(all, name, b, info.URL)
@@ -172,7 +176,9 @@ func (c *webhookDeleteCmd) Run(e *env) error {
 		if err := client.DeleteWebhook(e.ctx); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts no more; `chatledger webhook set` or the next start of serve has it go on\n", name)
+		fmt.Fprintf(e.stdout,
+			"%s: Telegram posts no more; `chatledger webhook set` or the next start of serve has it go on\n",
+			name)
 		return nil
 	})
 }
@@ -184,11 +190,14 @@ type webhookRotateCmd struct {
 
 func (c *webhookRotateCmd) Run(e *env) error {
 	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
-		m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookRotated, Actor: domain.ActorOperator, Overlap: c.Keep}
+		m := registrar.Move{
+			Path: registrar.NewPath(), Cause: chat.WebhookRotated, Actor: domain.ActorOperator, Overlap: c.Keep,
+		}
 		if _, err := r.Move(e.ctx, name, b, m); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n", name, b.Address(m.Path), c.Keep)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n",
+			name, b.Address(m.Path), c.Keep)
 		return nil
 	})
 }
@@ -202,7 +211,8 @@ type webhookSwitchCmd struct {
 
 func (c *webhookSwitchCmd) Run(e *env) error {
 	if !registrar.ValidPath.MatchString(c.Release) {
-		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", c.Release)
+		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+			c.Release)
 	}
 	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
 		if b.PublicURL == "" {
@@ -218,7 +228,8 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 		if _, err := r.Move(e.ctx, name, b, registrar.Move{Path: c.Release, Cause: chat.WebhookSwitched, Actor: domain.ActorOperator, Overlap: c.Keep}); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name, b.Address(c.Release), c.Keep)
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name,
+			b.Address(c.Release), c.Keep)
 		return nil
 	})
 }

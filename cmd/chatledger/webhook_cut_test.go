@@ -63,7 +63,8 @@ func newGate(t *testing.T, api string, before bool) *gate {
 // to the gate, at is called, which is to kill it.
 func (w *town) killed(g *gate, args []string, at func(kill func())) {
 	w.t.Helper()
-	c := asProgram(w.dsn, append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", g.URL}, args[1:]...)...)
+	c := asProgram(w.dsn,
+		append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", g.URL}, args[1:]...)...)
 	var said strings.Builder
 	c.Stdout, c.Stderr = &said, &said
 	if err := c.Start(); err != nil {
@@ -128,12 +129,16 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		other, err := server.New(w.t.Context(), server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+		other, err := server.New(w.t.Context(),
+			server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		defer other.Store.Close()
-		m := registrar.Move{Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: "guard", Overlap: time.Second, Least: registrar.RotateAtMost}
+		m := registrar.Move{
+			Path: registrar.NewPath(), Cause: chat.WebhookAttacked, Actor: "guard", Overlap: time.Second,
+			Least: registrar.RotateAtMost,
+		}
 		if moved, err := other.Registrar().Move(w.t.Context(), "shop", file.Bots["shop"], m); err != nil || !moved {
 			w.t.Errorf("attacked, it is not rotated: %v", err)
 		}

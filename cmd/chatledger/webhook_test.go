@@ -289,7 +289,8 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 	if rotated == own {
 		t.Fatal("Telegram posts to the address that is attacked")
 	}
-	w.wantRows("attacked, guard", `select payload->>'cause', actor from eventstore.events where name = 'webhook_moved'`)
+	w.wantRows("attacked, guard",
+		`select payload->>'cause', actor from eventstore.events where name = 'webhook_moved'`)
 	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
 
 	// Another process that has seen the same does it no second time.
@@ -297,7 +298,8 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
+	other, err := server.New(t.Context(),
+		server.Config{DSN: w.dsn, Bots: file.Bots, TelegramURL: w.api, Listener: nowhere{}, Log: w.quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}

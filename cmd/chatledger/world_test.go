@@ -98,7 +98,11 @@ func newWorldOn(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 // newTown is a world in which no chatledger runs yet.
 func newTown(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	t.Helper()
-	w := &world{t: t, dsn: dsn, bot: config.Bot{Token: dev.Token, Secret: dev.Secret, Orders: "demo", ChatLimit: &config.ChatLimit{}}, clock: &testClock{}}
+	w := &world{
+		t: t, dsn: dsn,
+		bot:   config.Bot{Token: dev.Token, Secret: dev.Secret, Orders: "demo", ChatLimit: &config.ChatLimit{}},
+		clock: &testClock{},
+	}
 	for _, change := range changes {
 		change(&w.bot)
 	}

@@ -88,7 +88,8 @@ func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 	}
 	w.eventually("the breaker is open", func() string {
 		_, page, err := get(w.url + "/metrics")
-		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="zendesk:demo"} 2`), "%v", err)
+		return unless(err == nil && strings.Contains(page, `chatledger_breaker_state{destination="zendesk:demo"} 2`),
+			"%v", err)
 	})
 	w.eventually("the read model has caught up", func() string {
 		got := w.rows(`select status, external_state, external_id, count(*) from readmodel.tickets group by 1, 2, 3`)
@@ -117,7 +118,8 @@ func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 			t.Errorf("at Zendesk: %s\nwant: %s", got, want)
 		}
 	}
-	w.wantRows(fmt.Sprintf("filed, true, %d", chats), `select external_state, external_id is not null, count(*) from readmodel.tickets group by 1, 2`)
+	w.wantRows(fmt.Sprintf("filed, true, %d", chats),
+		`select external_state, external_id is not null, count(*) from readmodel.tickets group by 1, 2`)
 	w.wantRows("done", `select distinct state from eventstore.deliveries`)
 	w.clean()
 	w.replaysAsItWas()
@@ -140,7 +142,8 @@ func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	})
 	w := newTown(t, pgtest.Database(t))
 	w.openChat(42)
-	bots := fmt.Sprintf("zendesk: {url: %q, email: %s, token: %s, webhook_secret: %s}", account.URL, account.Email, account.Token, account.WebhookSecret)
+	bots := fmt.Sprintf("zendesk: {url: %q, email: %s, token: %s, webhook_secret: %s}", account.URL,
+		account.Email, account.Token, account.WebhookSecret)
 	p := w.serve(bots)
 	w.running = p.asRunning()
 	w.mustPost(messageUpdate(1, 42, 1, "I want to talk to a person"))
@@ -157,7 +160,8 @@ func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	if tickets := zendesk.Tickets(); len(tickets) != 1 || onPaper(tickets[0]) != want {
 		t.Fatalf("%d tickets: %s", len(tickets), onPaper(tickets[0]))
 	}
-	w.wantRows(fmt.Sprintf("filed, %d", zendesk.Tickets()[0].ID), `select external_state, external_id from readmodel.tickets`)
+	w.wantRows(fmt.Sprintf("filed, %d", zendesk.Tickets()[0].ID),
+		`select external_state, external_id from readmodel.tickets`)
 	w.wantRows("1", `select count(*) from eventstore.events where name = 'ticket_filed'`)
 	w.clean()
 }
@@ -253,7 +257,8 @@ func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 		if c.kept != "" {
 			want = "zendesk:demo, true"
 		}
-		w.wantRows(want, `select bot, reason like '%' || $1 || '%' from eventstore.quarantine where body = $2`, c.kept, []byte(c.body))
+		w.wantRows(want, `select bot, reason like '%' || $1 || '%' from eventstore.quarantine where body = $2`,
+			c.kept, []byte(c.body))
 	}
 	w.wantRows("open", `select status from readmodel.tickets`)
 	w.wantRows("1", `select count(*) from eventstore.streams`)

@@ -115,7 +115,8 @@ func (b *Bot) check(name string) error {
 		wrong = append(wrong, errors.New("a name is 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit"))
 	}
 	if strings.HasPrefix(name, "chat-") || strings.HasPrefix(name, "bot-") {
-		wrong = append(wrong, errors.New("a name does not begin with chat- or bot-: streams do, and chats could not be told from them"))
+		wrong = append(wrong,
+			errors.New("a name does not begin with chat- or bot-: streams do, and chats could not be told from them"))
 	}
 	b.given = map[string]string{}
 	unknown := map[string]bool{}
@@ -138,7 +139,8 @@ func (b *Bot) check(name string) error {
 		wrong = append(wrong, In(errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -"), "old_secret"))
 	}
 	if b.RelaySecret != "" && len(b.RelaySecret) < minRelaySecret {
-		wrong = append(wrong, In(fmt.Errorf("relay_secret must have %d characters or more", minRelaySecret), "relay_secret"))
+		wrong = append(wrong,
+			In(fmt.Errorf("relay_secret must have %d characters or more", minRelaySecret), "relay_secret"))
 	}
 	if b.CRM != nil {
 		if err := outbound.CheckBaseURL(b.CRM.URL); err != nil {
@@ -166,7 +168,10 @@ type reference struct {
 }
 
 func (b *Bot) references() []reference {
-	all := []reference{{"token", &b.Token}, {"secret", &b.Secret}, {"old_secret", &b.OldSecret}, {"relay_secret", &b.RelaySecret}}
+	all := []reference{
+		{"token", &b.Token}, {"secret", &b.Secret}, {"old_secret", &b.OldSecret},
+		{"relay_secret", &b.RelaySecret},
+	}
 	if b.CRM != nil {
 		all = append(all, reference{"crm: url", &b.CRM.URL}, reference{"crm: token", &b.CRM.Token})
 	}
@@ -187,24 +192,29 @@ func (b *Bot) checkSettings() error {
 			wrong = append(wrong, In(fmt.Errorf(format, args...), field))
 		}
 	}
-	no(b.ReorderWindow < 0 || b.ReorderWindow > MaxReorderWindow, "reorder_window", "reorder_window must be between 0 and %s", MaxReorderWindow)
+	no(b.ReorderWindow < 0 || b.ReorderWindow > MaxReorderWindow, "reorder_window",
+		"reorder_window must be between 0 and %s", MaxReorderWindow)
 	no(b.Unknown != "" && b.Unknown != delivery.Resend && b.Unknown != delivery.Ask, "unknown",
 		"unknown is what follows a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
-	no(b.CRM != nil && b.Orders != "", "orders", "orders and crm exclude each other: a bot with a CRM looks orders up there")
+	no(b.CRM != nil && b.Orders != "", "orders",
+		"orders and crm exclude each other: a bot with a CRM looks orders up there")
 	if b.ChatLimit == nil {
 		b.ChatLimit = &defaultChatLimit
 	}
 	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0, "chat_limit",
 		"chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
-	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections", "max_connections is 1 to %d", telegram.MaxConnections)
+	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections",
+		"max_connections is 1 to %d", telegram.MaxConnections)
 	for _, kind := range b.AllowedUpdates {
-		no(!slices.Contains(telegram.UpdateKinds, kind), "allowed_updates", "allowed_updates: there is no %q; there are %s", kind, strings.Join(telegram.UpdateKinds, ", "))
+		no(!slices.Contains(telegram.UpdateKinds, kind), "allowed_updates",
+			"allowed_updates: there is no %q; there are %s", kind, strings.Join(telegram.UpdateKinds, ", "))
 	}
 	if u, err := url.Parse(b.PublicURL); b.PublicURL != "" {
 		no(err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "", "public_url",
 			"public_url is the address at which Telegram reaches the webhook, such as https://bot.example.com/webhook/shop")
 	}
-	no(b.RotateOnAttack && b.PublicURL == "", "rotate_on_attack", "rotate_on_attack needs a public_url: Telegram is told of the new address")
+	no(b.RotateOnAttack && b.PublicURL == "", "rotate_on_attack",
+		"rotate_on_attack needs a public_url: Telegram is told of the new address")
 	wrong = append(wrong, In(b.Retention.check(), "retention"), In(b.Rate.Complete(), "rate"))
 	return errors.Join(wrong...)
 }
@@ -221,7 +231,8 @@ func (r *Rates) Complete() error {
 			*one.rate = &one.telegram
 		}
 		if n := **one.rate; n != 0 && !(n >= minRate && n <= MaxRate) {
-			wrong = append(wrong, In(fmt.Errorf("rate: %s must be 0 (no limit) or %g to %d", one.name, minRate, MaxRate), one.name))
+			wrong = append(wrong,
+				In(fmt.Errorf("rate: %s must be 0 (no limit) or %g to %d", one.name, minRate, MaxRate), one.name))
 		}
 	}
 	return errors.Join(wrong...)

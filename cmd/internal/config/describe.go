@@ -69,7 +69,8 @@ func (b Bot) Describe() [][2]string {
 	r := b.Registration("")
 	add(true, "updates", "%s, over at most %d connections", kindsOf(b.AllowedUpdates), r.MaxConnections)
 	add(b.RotateOnAttack, "on attack", "the secret rotates")
-	add(true, "limits", "%s; calls to Telegram: %g/s, %g/s to a chat, %g/min to a group (0 is no limit)", chatLimitOf(*b.ChatLimit), *b.Rate.Bot, *b.Rate.Chat, *b.Rate.Group)
+	add(true, "limits", "%s; calls to Telegram: %g/s, %g/s to a chat, %g/min to a group (0 is no limit)",
+		chatLimitOf(*b.ChatLimit), *b.Rate.Bot, *b.Rate.Chat, *b.Rate.Group)
 	add(b.ReorderWindow > 0, "reorder window", "%v", b.ReorderWindow)
 	add(true, "knowledge", "%s", cmp.Or(b.Knowledge, "the shop that comes with the program"))
 	add(b.Language != "", "language", "%s", b.Language)
@@ -78,10 +79,13 @@ func (b Bot) Describe() [][2]string {
 		add(true, "crm", "%s, token %s", plainURL(b.given["crm: url"], b.CRM.URL), b.given["crm: token"])
 	}
 	if b.Zendesk != nil {
-		add(true, "zendesk", "%s, token %s, webhook secret %s", plainURL(b.given["zendesk: url"], b.Zendesk.URL), b.given["zendesk: token"], b.given["zendesk: webhook_secret"])
+		add(true, "zendesk", "%s, token %s, webhook secret %s",
+			plainURL(b.given["zendesk: url"], b.Zendesk.URL), b.given["zendesk: token"],
+			b.given["zendesk: webhook_secret"])
 	}
 	if b.Model != nil {
-		add(true, "model", "%s at %s, key %s", b.Model.Name, plainURL(b.given["model: url"], b.Model.URL), b.given["model: key"])
+		add(true, "model", "%s at %s, key %s", b.Model.Name, plainURL(b.given["model: url"], b.Model.URL),
+			b.given["model: key"])
 	}
 	add(true, "retention", "updates %s, quarantine %s", keptFor(b.Retention.Raw), keptFor(b.Retention.Quarantine))
 	return lines

@@ -30,7 +30,8 @@ func (m *Model) Config() llm.Config {
 
 func (m *Model) check() error {
 	if m.Use != "" && m.Use != dialog.AgentUnknown && m.Use != dialog.AgentAlways {
-		return fmt.Errorf("use: %q is none of %s and %s; leave it out to have it as the knowledge says", m.Use, dialog.AgentUnknown, dialog.AgentAlways)
+		return fmt.Errorf("use: %q is none of %s and %s; leave it out to have it as the knowledge says", m.Use,
+			dialog.AgentUnknown, dialog.AgentAlways)
 	}
 	return m.Config().Check()
 }

@@ -62,7 +62,8 @@ func (c *Server) check() error {
 	wrong := []error{err}
 	bounded := func(field string, n int) {
 		if n < 0 || n > maxServerConnections {
-			wrong = append(wrong, In(fmt.Errorf("%s: 1 to %d, or 0 for the default", field, maxServerConnections), field))
+			wrong = append(wrong,
+				In(fmt.Errorf("%s: 1 to %d, or 0 for the default", field, maxServerConnections), field))
 		}
 	}
 	bounded("connections", c.Connections)
@@ -95,9 +96,13 @@ func (c *Server) Rules() (guard.Rules, error) {
 		return ranges
 	}
 	if slices.Contains(c.TrustedProxies, "telegram") {
-		wrong = append(wrong, In(errors.New("trusted_proxies: Telegram is no proxy; name the addresses of yours"), "trusted_proxies"))
+		wrong = append(wrong,
+			In(errors.New("trusted_proxies: Telegram is no proxy; name the addresses of yours"), "trusted_proxies"))
 	}
-	rules := guard.Rules{Allowed: read("allow", c.Allow), Proxies: read("trusted_proxies", c.TrustedProxies), Connections: c.Connections, PerAddress: c.PerAddress}
+	rules := guard.Rules{
+		Allowed: read("allow", c.Allow), Proxies: read("trusted_proxies", c.TrustedProxies),
+		Connections: c.Connections, PerAddress: c.PerAddress,
+	}
 	return rules, errors.Join(wrong...)
 }
 

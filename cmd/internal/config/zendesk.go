@@ -30,7 +30,10 @@ const (
 var ZendeskKinds = []domain.DeliveryKind{domain.KindCreateTicket, domain.KindAddComment, domain.KindSetStatus, domain.KindSetPriority}
 
 func (z *Zendesk) references() []reference {
-	return []reference{{"zendesk: url", &z.URL}, {"zendesk: email", &z.Email}, {"zendesk: token", &z.Token}, {"zendesk: webhook_secret", &z.WebhookSecret}}
+	return []reference{
+		{"zendesk: url", &z.URL}, {"zendesk: email", &z.Email}, {"zendesk: token", &z.Token},
+		{"zendesk: webhook_secret", &z.WebhookSecret},
+	}
 }
 
 // check validates an account and puts in what is left out.

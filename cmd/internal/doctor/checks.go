@@ -47,7 +47,8 @@ func (x *examination) configuration() {
 	}
 	for name, b := range x.file.Bots {
 		if _, err := b.ReadOrders(); err != nil {
-			x.find(grave, "bot "+name+" orders", "mend the catalogue, or take `orders` out of the bots file", "%v", err)
+			x.find(grave, "bot "+name+" orders", "mend the catalogue, or take `orders` out of the bots file",
+				"%v", err)
 		}
 		if b.Knowledge == "" {
 			continue
@@ -61,7 +62,8 @@ func (x *examination) configuration() {
 		if !well {
 			says += ": " + err.Error()
 		}
-		x.find(orElse(well, grave), "bot "+name+" knowledge", unlessWell(well, "`chatledger knowledge check "+b.Knowledge+"` tells every mistake"), "%s", says)
+		x.find(orElse(well, grave), "bot "+name+" knowledge",
+			unlessWell(well, "`chatledger knowledge check "+b.Knowledge+"` tells every mistake"), "%s", says)
 	}
 }
 
@@ -128,16 +130,20 @@ func (x *examination) rights(ctx context.Context) error {
 	}
 	switch {
 	case len(r.Missing) > 0:
-		x.find(grave, "roles", "as the owner, run `chatledger migrate --roles` again", "%s may not %s", r.Role, strings.Join(r.Missing, ", "))
+		x.find(grave, "roles", "as the owner, run `chatledger migrate --roles` again", "%s may not %s", r.Role,
+			strings.Join(r.Missing, ", "))
 	case r.Superuser:
-		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app", "%s is a superuser: history is not protected from this program", r.Role)
+		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app",
+			"%s is a superuser: history is not protected from this program", r.Role)
 	case r.Changes || r.Makes:
-		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app", "%s may change the schema or history, which serving needs not", r.Role)
+		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app",
+			"%s may change the schema or history, which serving needs not", r.Role)
 	default:
 		x.find(fine, "roles", "", "%s may do what serving needs, and change no event", r.Role)
 	}
 	if len(r.Others) > 0 {
-		x.find(warning, "roles", "revoke update, delete, truncate on eventstore.events from them", "history can be changed by %s, too", strings.Join(r.Others, ", "))
+		x.find(warning, "roles", "revoke update, delete, truncate on eventstore.events from them",
+			"history can be changed by %s, too", strings.Join(r.Others, ", "))
 	}
 	return nil
 }
@@ -155,7 +161,9 @@ func (x *examination) apart(what string, ask func() (time.Time, error), grain ti
 	if apart >= clocksFarApart {
 		s = grave
 	}
-	x.find(s, what, unlessWell(s == fine, "let both machines follow a time server (chrony or systemd-timesyncd)"), "%v apart from this machine's", apart)
+	x.find(s, what,
+		unlessWell(s == fine, "let both machines follow a time server (chrony or systemd-timesyncd)"),
+		"%v apart from this machine's", apart)
 	return nil
 }
 
@@ -186,10 +194,14 @@ func (x *examination) lags(ctx context.Context) error {
 	for _, l := range lags {
 		behind = max(behind, l.Events)
 		if l.Age > consumersBehind {
-			x.find(warning, "consumers", "is a serve running? its log and chatledger_page_seconds say what the group does", "%s is %s behind, the first of them %v old", l.Group, text.Plural(int(l.Events), "event"), l.Age.Round(time.Second))
+			x.find(warning, "consumers",
+				"is a serve running? its log and chatledger_page_seconds say what the group does",
+				"%s is %s behind, the first of them %v old", l.Group, text.Plural(int(l.Events), "event"),
+				l.Age.Round(time.Second))
 		}
 	}
-	x.find(fine, "consumers", "", "%s, at most %s behind", text.Plural(len(lags), "group"), text.Plural(int(behind), "event"))
+	x.find(fine, "consumers", "", "%s, at most %s behind", text.Plural(len(lags), "group"),
+		text.Plural(int(behind), "event"))
 	return nil
 }
 
@@ -202,9 +214,13 @@ func (x *examination) deliveries(ctx context.Context) error {
 	for _, o := range owed {
 		switch {
 		case o.State == "dead" || o.State == "unknown":
-			x.find(warning, "deliveries", "`chatledger deliveries list` shows them; retry or skip each", "%d to %s are %s", o.Count, o.Destination, o.State)
+			x.find(warning, "deliveries", "`chatledger deliveries list` shows them; retry or skip each",
+				"%d to %s are %s", o.Count, o.Destination, o.State)
 		case o.Oldest > deliveriesLate:
-			x.find(warning, "deliveries", "look at the destination: its token, its breaker, its own status page", "%d to %s are %s, the oldest for %v", o.Count, o.Destination, o.State, o.Oldest.Round(time.Second))
+			x.find(warning, "deliveries",
+				"look at the destination: its token, its breaker, its own status page",
+				"%d to %s are %s, the oldest for %v", o.Count, o.Destination, o.State,
+				o.Oldest.Round(time.Second))
 		default:
 			waiting += o.Count
 		}
@@ -216,7 +232,9 @@ func (x *examination) deliveries(ctx context.Context) error {
 func (x *examination) stopped(ctx context.Context) error {
 	stopped, err := outbox.NewRateLimiter(x.store.DB).Suspended(ctx)
 	for _, name := range slices.Sorted(maps.Keys(stopped)) {
-		x.find(grave, "bot "+name+" calls", "a wrong token: give the right one; a flood: Telegram says for how long", "it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
+		x.find(grave, "bot "+name+" calls",
+			"a wrong token: give the right one; a flood: Telegram says for how long",
+			"it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
 	}
 	return err
 }
@@ -228,12 +246,14 @@ func (x *examination) disk(ctx context.Context) error {
 	}
 	var room syscall.Statfs_t
 	if folder == "" || syscall.Statfs(folder, &room) != nil {
-		x.find(fine, "disk", "", "the database has %s; how much room its server has cannot be seen from here", mebibytes(bytes))
+		x.find(fine, "disk", "", "the database has %s; how much room its server has cannot be seen from here",
+			mebibytes(bytes))
 		return nil
 	}
 	free := float64(room.Bavail) / float64(max(room.Blocks, 1))
 	well := free > littleRoom
-	x.find(orElse(well, grave), "disk", unlessWell(well, "make room: PostgreSQL stops when there is none"), "the database has %s; %.0f %% of its server's disk are free", mebibytes(bytes), 100*free)
+	x.find(orElse(well, grave), "disk", unlessWell(well, "make room: PostgreSQL stops when there is none"),
+		"the database has %s; %.0f %% of its server's disk are free", mebibytes(bytes), 100*free)
 	return nil
 }
 
@@ -247,7 +267,8 @@ func (x *examination) outside(ctx context.Context) {
 		asking.Go(func() {
 			err := x.apart("Telegram's clock", func() (time.Time, error) { return telegram.Clock(ctx, x.TelegramURL) }, time.Second)
 			if err != nil {
-				x.find(grave, "Telegram's clock", "look at --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
+				x.find(grave, "Telegram's clock",
+					"look at --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
 			}
 		})
 	}
@@ -281,16 +302,20 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 		return
 	}
 	if info.Pending > manyPending {
-		x.find(warning, what, "look at chatledger_webhook_seconds and the last error: the receiver does not keep up", "%d updates wait at Telegram", info.Pending)
+		x.find(warning, what,
+			"look at chatledger_webhook_seconds and the last error: the receiver does not keep up",
+			"%d updates wait at Telegram", info.Pending)
 	}
 	if info.LastError != "" && time.Since(info.ErrorAt) < RecentError {
 		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
 	if time.Since(info.OutOfSyncAt) < RecentError {
-		x.find(warning, what, registrar.UntilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly), registrar.OutOfSync)
+		x.find(warning, what, registrar.UntilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly),
+			registrar.OutOfSync)
 	}
 	if b.PublicURL == "" {
-		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"), "Telegram posts to %s; there is no public_url to compare it with", text.OrNone(info.URL))
+		x.find(orElse(info.URL != "", warning), what, unlessWell(info.URL != "", "give the bot a public_url"),
+			"Telegram posts to %s; there is no public_url to compare it with", text.OrNone(info.URL))
 		return
 	}
 	var all []webhooks.Address
@@ -319,13 +344,15 @@ func (x *examination) certificate(ctx context.Context, name string, b config.Bot
 	left := time.Until(notAfter)
 	switch {
 	case err != nil:
-		x.find(grave, what, "mend what stands at public_url, or renew its certificate: Telegram posts to no other", "%v", err)
+		x.find(grave, what,
+			"mend what stands at public_url, or renew its certificate: Telegram posts to no other", "%v", err)
 	case left < certificateWarning:
 		s := warning
 		if left < certificateGrave {
 			s = grave
 		}
-		x.find(s, what, "renew it", "it ends in %.0f days, on %s", left.Hours()/24, notAfter.UTC().Format(time.DateOnly))
+		x.find(s, what, "renew it", "it ends in %.0f days, on %s", left.Hours()/24,
+			notAfter.UTC().Format(time.DateOnly))
 	default:
 		x.find(fine, what, "", "good until %s", notAfter.UTC().Format(time.DateOnly))
 	}
@@ -344,7 +371,9 @@ func (x *examination) reaches(ctx context.Context, what, address string) {
 		}
 	}
 	if err != nil {
-		x.find(warning, what, "look at its url in the bots file, its own status page and the firewall: what it is to be told waits", "%v", err)
+		x.find(warning, what,
+			"look at its url in the bots file, its own status page and the firewall: what it is to be told waits",
+			"%v", err)
 		return
 	}
 	x.find(fine, what, "", "answers")
@@ -354,7 +383,8 @@ func (x *examination) reaches(ctx context.Context, what, address string) {
 func (x *examination) receiver(ctx context.Context) {
 	said, err := registrar.Ready(ctx, x.Receiver+"/readyz")
 	if err != nil {
-		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons", "%v", err)
+		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons",
+			"%v", err)
 		return
 	}
 	if x.store != nil && said.Database != "" {
@@ -366,7 +396,8 @@ func (x *examination) receiver(ctx context.Context) {
 	}
 	x.find(fine, "serve", "", "ready at %s", x.Receiver)
 	if err := x.breakers(ctx); err != nil {
-		x.find(warning, "breakers", "say with --receiver what serve has as --ops, which is where its metrics are", "%v", err)
+		x.find(warning, "breakers",
+			"say with --receiver what serve has as --ops, which is where its metrics are", "%v", err)
 	}
 }
 
@@ -383,7 +414,8 @@ func (x *examination) breakers(ctx context.Context) error {
 		destination, ok := strings.CutPrefix(lines.Text(), `chatledger_breaker_state{destination="`)
 		if destination, state, found := strings.Cut(destination, `"} `); ok && found && state != "0" {
 			open = true
-			x.find(warning, "breakers", "look at the destination: calls wait until it answers again", "the breaker of %s is open", destination)
+			x.find(warning, "breakers", "look at the destination: calls wait until it answers again",
+				"the breaker of %s is open", destination)
 		}
 	}
 	if !open {

@@ -90,7 +90,8 @@ func (r Registrar) TakesOver(ctx context.Context, name string, b config.Bot, pat
 	}
 	// One that cannot be asked, for it is away or knows no such question, is another one.
 	if former, err := releaseAt(ctx, b, posts); err == nil && former == fresh {
-		return fmt.Errorf("%s answers at %s, as it does at %s, where Telegram posts; %s", fresh, b.Address(path), info.URL, passOn)
+		return fmt.Errorf("%s answers at %s, as it does at %s, where Telegram posts; %s", fresh,
+			b.Address(path), info.URL, passOn)
 	}
 	return nil
 }

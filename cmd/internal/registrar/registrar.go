@@ -247,7 +247,8 @@ func Differences(said, should telegram.Registration) (list []string) {
 		return list
 	}
 	if said.MaxConnections != should.MaxConnections {
-		list = append(list, fmt.Sprintf("max_connections is %d at Telegram and %d here", said.MaxConnections, should.MaxConnections))
+		list = append(list,
+			fmt.Sprintf("max_connections is %d at Telegram and %d here", said.MaxConnections, should.MaxConnections))
 	}
 	if !slices.Equal(slices.Sorted(slices.Values(said.AllowedUpdates)), slices.Sorted(slices.Values(should.AllowedUpdates))) {
 		list = append(list, "allowed_updates at Telegram are others than here")

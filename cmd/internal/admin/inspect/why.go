@@ -37,7 +37,8 @@ func PrintWhy(ctx context.Context, store *eventstore.Store, out io.Writer, table
 		QueryRow(ctx, `select stream_id, version from readmodel.`+table+` where `+column+` = $1`, key).
 		Scan(&stream, &version)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("readmodel.%s has no row %s: `chatledger why --help` shows what its keys look like", table, key)
+		return fmt.Errorf("readmodel.%s has no row %s: `chatledger why --help` shows what its keys look like",
+			table, key)
 	}
 	if err != nil {
 		return err

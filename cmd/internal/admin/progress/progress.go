@@ -44,7 +44,8 @@ func (c *Counter) String() string {
 	rate := float64(c.events) / took.Seconds()
 	if c.total > c.events && c.events > 0 {
 		left := time.Duration(float64(c.total-c.events) / rate * float64(time.Second))
-		return fmt.Sprintf("%s %d of %d events, %.0f/s, %s left", c.verb, c.events, c.total, rate, left.Round(time.Second))
+		return fmt.Sprintf("%s %d of %d events, %.0f/s, %s left", c.verb, c.events, c.total, rate,
+			left.Round(time.Second))
 	}
 	return fmt.Sprintf("%s %d events in %s, %.0f/s", c.verb, c.events, took.Round(time.Millisecond), rate)
 }

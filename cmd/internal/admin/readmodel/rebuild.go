@@ -113,7 +113,8 @@ func (t Tables) Rollback(ctx context.Context, list []projections.Projection) err
 			next = fmt.Sprintf("a program with that version of the projection continues from there; this one has version %d",
 				p.Version())
 		}
-		fmt.Fprintf(t.Out, "%s: rolled back to the table of version %d, at position %v; %s\n", p.Name(), version, at, next)
+		fmt.Fprintf(t.Out, "%s: rolled back to the table of version %d, at position %v; %s\n", p.Name(),
+			version, at, next)
 	}
 	return nil
 }
