@@ -23,7 +23,7 @@ import (
 
 // Whatever happened and however the feed was cut into pages: each row is what its
 // stream's history folds to in memory.
-func TestEveryRowIsWhatItsHistoryFoldsTo(t *testing.T) {
+func TestProjection_Histories_RowsEqualFold(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -85,7 +85,7 @@ func compare(t *testing.T, l *projectionstest.Ledger, p projections.Projection, 
 }
 
 // A page that was rolled back comes again; a page that was committed must not.
-func TestAGapOrARepeatIsAnError(t *testing.T) {
+func TestProjection_GapOrRepeat_Error(t *testing.T) {
 	t.Parallel()
 	record := func(version domain.Version, e domain.Event) domain.Recorded {
 		return domain.Recorded{Position: domain.Position{Transaction: 9, Number: int64(version)},
@@ -139,7 +139,7 @@ func TestAGapOrARepeatIsAnError(t *testing.T) {
 	}
 }
 
-func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
+func TestConversations_Deliveries_Counted(t *testing.T) {
 	t.Parallel()
 	id := uuid.Must(uuid.NewV7())
 	queued := chat.ReplyQueued{Text: "hello", Author: chat.Author{Kind: chat.Bot}}
@@ -195,7 +195,7 @@ func TestAConversationCountsWhatBecameOfItsMessages(t *testing.T) {
 }
 
 // What analysts see of a chat with a person in it, row by row.
-func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
+func TestTicketQueue_Waiting_MostUrgentFirst(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	at := time.Now().Add(-30 * time.Minute)
@@ -226,7 +226,7 @@ func TestTicketQueueShowsWhatWaitsMostUrgentFirst(t *testing.T) {
 }
 
 // A case is late in two ways, each told by the first time that was missed since it was opened.
-func TestATicketShowsWhatWasMissedAndWhen(t *testing.T) {
+func TestTickets_Overdue_ShowsMissedAndWhen(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	after := func(hours int) time.Time { return at.Add(time.Duration(hours) * time.Hour) }
@@ -296,7 +296,7 @@ func TestATicketShowsWhatWasMissedAndWhen(t *testing.T) {
 
 // Each outcome of filing a ticket changes that ticket, also when the chat has another
 // one by then; what else fails does not.
-func TestATicketShowsHowItStandsAtTheOtherDesk(t *testing.T) {
+func TestTickets_Zendesk_ShowsRemoteState(t *testing.T) {
 	t.Parallel()
 	var history []domain.Recorded
 	first, second := uuid.New(), uuid.New()

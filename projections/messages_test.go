@@ -69,7 +69,7 @@ func columns(
 	return strings.Join(lines, "; ")
 }
 
-func TestAMessageIsAnsweredByWhoFirstRepliesToIt(t *testing.T) {
+func TestMessages_Replies_FirstOneAnswers(t *testing.T) {
 	t.Parallel()
 	wrote := chat.MessageReceived{Text: "hello"}
 	understood := func(to domain.Version) chat.Understood {
@@ -152,7 +152,7 @@ func TestAMessageIsAnsweredByWhoFirstRepliesToIt(t *testing.T) {
 }
 
 // Outcomes come whenever they come, and of the delivery that they name.
-func TestAMessageShowsWhatBecameOfItsDelivery(t *testing.T) {
+func TestMessages_Delivery_OutcomeShown(t *testing.T) {
 	t.Parallel()
 	queued := chat.ReplyQueued{Text: "hello", Author: chat.Author{Kind: chat.Bot}}
 	keys := []string{delivery(1).String(), delivery(2).String()}
@@ -196,7 +196,7 @@ func TestAMessageShowsWhatBecameOfItsDelivery(t *testing.T) {
 }
 
 // The path through a workflow can be read from the messages that led along it.
-func TestAMessageShowsWhereItBroughtItsWorkflow(t *testing.T) {
+func TestMessages_Workflow_StepShown(t *testing.T) {
 	t.Parallel()
 	moved := func(to domain.Version, from, step dialog.Step) chat.WorkflowMoved {
 		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: "address", From: from, Step: step}
@@ -212,7 +212,7 @@ func TestAMessageShowsWhereItBroughtItsWorkflow(t *testing.T) {
 }
 
 // A page that comes twice is an error, whether it changes rows or brings them.
-func TestAPageThatComesTwiceIsAnErrorToEachTable(t *testing.T) {
+func TestProjection_PageTwice_Error(t *testing.T) {
 	t.Parallel()
 	brings := happened(chat.MessageReceived{Text: "hello"})
 	changes := happened(chat.MessageReceived{}, chat.Understood{Answer: chat.Answer{To: 1}},
@@ -232,7 +232,7 @@ func TestAPageThatComesTwiceIsAnErrorToEachTable(t *testing.T) {
 }
 
 // A day's figures, by a calculation that is not the view's.
-func TestADaySumsUpItsChats(t *testing.T) {
+func TestDaily_Chats_Summed(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	var histories []projectionstest.History

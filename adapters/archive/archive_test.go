@@ -75,7 +75,7 @@ var awkward = map[string]domain.Stored{
 	}),
 }
 
-func TestWhatIsWrittenIsRead(t *testing.T) {
+func TestArchive_AwkwardEvents_ReadAsWritten(t *testing.T) {
 	t.Parallel()
 	for _, format := range formats {
 		for name, want := range awkward {
@@ -90,7 +90,8 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	}
 }
 
-func TestAStreamIsReadAsWritten(t *testing.T) {
+// A stream is read as written.
+func TestStream_Events_ReadAsWritten(t *testing.T) {
 	t.Parallel()
 	want := feed(30)
 	for _, format := range formats[:2] {
@@ -131,7 +132,7 @@ func TestAStreamIsReadAsWritten(t *testing.T) {
 }
 
 // The fields are what analysts build upon.
-func TestTheFieldsAreAsDocumented(t *testing.T) {
+func TestFormat_Fields_AsDocumented(t *testing.T) {
 	t.Parallel()
 	e := event(1)
 	e.Raw, e.Causation, e.Trace = []byte(`{"update_id":1}`), e.ID, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -18,7 +18,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-func TestAnInterruptedArchiveGoesOnBehindItsLastWholePart(t *testing.T) {
+// An interrupted archive goes on behind its last whole part.
+func TestExport_Interrupted_ContinuesAfterLastPart(t *testing.T) {
 	t.Parallel()
 	events := feed(25)
 	for _, format := range formats {
@@ -47,7 +48,7 @@ func TestAnInterruptedArchiveGoesOnBehindItsLastWholePart(t *testing.T) {
 	}
 }
 
-func TestAnArchiveGrowsByWhatIsNew(t *testing.T) {
+func TestExport_Again_AddsNewEvents(t *testing.T) {
 	t.Parallel()
 	dir, events := t.TempDir(), feed(12)
 	write(t, dir, archive.NDJSON, 10, events[:3]...)
@@ -66,7 +67,8 @@ func TestAnArchiveGrowsByWhatIsNew(t *testing.T) {
 	wantEvents(t, events, read(t, dir))
 }
 
-func TestAnArchiveOfNothingIsAnArchive(t *testing.T) {
+// An archive of nothing is an archive.
+func TestExport_NoEvents_ValidArchive(t *testing.T) {
 	t.Parallel()
 	for _, format := range formats {
 		dir := filepath.Join(t.TempDir(), "new", "directory")
@@ -79,7 +81,8 @@ func TestAnArchiveOfNothingIsAnArchive(t *testing.T) {
 	}
 }
 
-func TestADirectoryOfSomethingElseIsLeftAlone(t *testing.T) {
+// A directory of something else is left alone.
+func TestExport_ForeignDirectory_Untouched(t *testing.T) {
 	t.Parallel()
 	used, other, newer, outside := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	put := func(dir, name, content string) {
@@ -115,7 +118,8 @@ func TestADirectoryOfSomethingElseIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestADamagedArchiveIsRefused(t *testing.T) {
+// A damaged archive is refused.
+func TestVerify_DamagedArchive_Rejected(t *testing.T) {
 	t.Parallel()
 	const first, second = "part-000001.", "part-000002."
 	for name, c := range map[string]struct {
@@ -161,7 +165,7 @@ func TestADamagedArchiveIsRefused(t *testing.T) {
 }
 
 // A manifest that fits makes no archive of what is none.
-func TestWrongEventsAreToldWithTheirPlace(t *testing.T) {
+func TestVerify_WrongEvents_PlaceNamed(t *testing.T) {
 	t.Parallel()
 	events := feed(8)
 	moved := slices.Clone(events)
@@ -190,7 +194,7 @@ func TestWrongEventsAreToldWithTheirPlace(t *testing.T) {
 	}
 }
 
-func TestAMalformedLineIsToldWithItsPlace(t *testing.T) {
+func TestRead_MalformedLine_PlaceNamed(t *testing.T) {
 	t.Parallel()
 	without := func(field string) func(string) string {
 		return func(line string) string {
@@ -287,7 +291,8 @@ func TestAMalformedLineIsToldWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestADamagedParquetFileThatItsManifestFitsIsAnErrorAndNoPanic(t *testing.T) {
+// A damaged parquet file that its manifest fits is an error and no panic.
+func TestRead_DamagedParquet_Error(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, archive.Parquet, 1000, feed(600)...)

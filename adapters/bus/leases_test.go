@@ -113,7 +113,8 @@ func ackAll(messages []*message.Message) {
 	}
 }
 
-func TestAMessageCarriesItsDelivery(t *testing.T) {
+// A message carries its delivery.
+func TestLeases_Message_CarriesDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 1)
 		leases := NewLeases(ledger, "host/1", quiet)
@@ -137,7 +138,8 @@ func TestAMessageCarriesItsDelivery(t *testing.T) {
 	})
 }
 
-func TestAFewDeliveriesToEachDestinationAreUnderWay(t *testing.T) {
+// A few deliveries to each destination are under way.
+func TestLeases_Destination_ConcurrencyBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("slow", 25)
 		ledger.owed["quick"] = 3
@@ -178,7 +180,8 @@ func TestAFewDeliveriesToEachDestinationAreUnderWay(t *testing.T) {
 	})
 }
 
-func TestDeliveriesAreClaimedAtOnceWhenWokenAndOtherwiseSoon(t *testing.T) {
+// Deliveries are claimed at once when woken and otherwise soon.
+func TestLeases_Woken_ClaimsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 0)
 		leases := NewLeases(ledger, "host/1", quiet)
@@ -204,7 +207,8 @@ func TestDeliveriesAreClaimedAtOnceWhenWokenAndOtherwiseSoon(t *testing.T) {
 	})
 }
 
-func TestUnderLoadOneClaimServesSeveralSignals(t *testing.T) {
+// Under load one claim serves several signals.
+func TestLeases_ManySignals_OneClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 0)
 		leases := NewLeases(ledger, "host/1", quiet)
@@ -233,7 +237,8 @@ func TestUnderLoadOneClaimServesSeveralSignals(t *testing.T) {
 	})
 }
 
-func TestCloseWaitsForDeliveriesUnderWayAndClaimsNoMore(t *testing.T) {
+// Close waits for deliveries under way and claims no more.
+func TestLeases_Close_WaitsForAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 2)
 		leases := NewLeases(ledger, "host/1", quiet)
@@ -265,7 +270,7 @@ func TestCloseWaitsForDeliveriesUnderWayAndClaimsNoMore(t *testing.T) {
 }
 
 // The ledger cannot be reached: it is asked again, at the usual pace at most.
-func TestAFailedClaimIsTriedAgainWithoutHaste(t *testing.T) {
+func TestLeases_ClaimFails_RetriedWithPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 1)
 		ledger.fail = errors.New("no connection")
@@ -286,7 +291,7 @@ func TestAFailedClaimIsTriedAgainWithoutHaste(t *testing.T) {
 	})
 }
 
-func TestWhatNobodyTookIsGivenBackAtTheEnd(t *testing.T) {
+func TestLeases_Close_UnusedClaimsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 3)
 		leases := NewLeases(ledger, "host/1", quiet)

@@ -40,7 +40,7 @@ func newRouter(t *testing.T) *Router {
 }
 
 // An error and a panic are the same to the feed: the page comes again.
-func TestAHandlerThatFailsOrPanicsGetsThePageAgain(t *testing.T) {
+func TestRouter_HandlerPanics_PageAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(2)
 		r := newRouter(t)
@@ -84,7 +84,7 @@ func TestAHandlerThatFailsOrPanicsGetsThePageAgain(t *testing.T) {
 }
 
 // One group that fails for good holds up no other.
-func TestGroupsDoNotWaitForEachOther(t *testing.T) {
+func TestRouter_SlowGroup_OthersContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := newFeed(1), newFeed(1)
 		r := newRouter(t)
@@ -104,7 +104,8 @@ func TestGroupsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestARouterThatStopsLetsHandlersFinish(t *testing.T) {
+// A router that stops lets handlers finish.
+func TestRouter_Stop_HandlersFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ledger := newFeed(1), newLedger("telegram:demo", 1)
 		r := newRouter(t)
@@ -131,7 +132,8 @@ func TestARouterThatStopsLetsHandlersFinish(t *testing.T) {
 	})
 }
 
-func TestADeliveryWhoseHandlerPanicsFreesItsPlace(t *testing.T) {
+// A delivery whose handler panics frees its place.
+func TestRouter_DeliveryPanics_SlotFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 3*atOnce)
 		r := newRouter(t)
@@ -147,7 +149,8 @@ func TestADeliveryWhoseHandlerPanicsFreesItsPlace(t *testing.T) {
 	})
 }
 
-func TestADestinationIsLeftAndTakenUpAgainWhileOthersGoOn(t *testing.T) {
+// A destination is left and taken up again while others go on.
+func TestRouter_DestinationRemoved_OthersContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := newLedger("telegram:demo", 3)
 		r := newRouter(t)

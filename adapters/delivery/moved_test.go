@@ -9,7 +9,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestAGroupThatMovedIsToldAndItsMessageWaitsForAnotherAttempt(t *testing.T) {
+func TestWorker_GroupMigrated_MessageRetried(t *testing.T) {
 	for name, answers := range map[string][]error{
 		"it is told": nil, "it cannot be told": {errors.New("the database is away")},
 	} {

@@ -87,7 +87,7 @@ func message() commands.Claimed {
 	return c
 }
 
-func TestWhatMayNotGoNowIsPostponeWithoutACall(t *testing.T) {
+func TestPaced_NoPermit_PostponedWithoutCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, leave := range []commands.Permit{
 			{Wait: 700 * time.Millisecond, Chat: true},
@@ -106,7 +106,7 @@ func TestWhatMayNotGoNowIsPostponeWithoutACall(t *testing.T) {
 	})
 }
 
-func TestTheBotsLimitIsWaitedForInHand(t *testing.T) {
+func TestPaced_BotLimit_WaitsInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wait := commands.Permit{Wait: 40 * time.Millisecond}
 		p, s := newPaced(&gate{answers: []commands.Permit{wait, wait, wait}}, done)
@@ -120,7 +120,8 @@ func TestTheBotsLimitIsWaitedForInHand(t *testing.T) {
 	})
 }
 
-func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
+// A bot that may not call claims little.
+func TestPaced_BotClosed_ClaimsFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		for range 100 {
@@ -148,7 +149,7 @@ func TestABotThatMayNotCallClaimsLittle(t *testing.T) {
 }
 
 // One of the bot's own messages asks for all that wait; people's do not wait for it.
-func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
+func TestPaced_OperatorReply_NotBehindBot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{answers: []commands.Permit{{Wait: 500 * time.Millisecond}}}
 		p, _ := newPaced(g, done)
@@ -175,7 +176,8 @@ func TestPeopleDoNotWaitBehindTheBot(t *testing.T) {
 	})
 }
 
-func TestTypingIsShedAtOnce(t *testing.T) {
+// Typing is shed at once.
+func TestPaced_TypingWithoutPermit_Dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := newPaced(&gate{answers: []commands.Permit{{Wait: time.Millisecond}}}, done)
 		begun := time.Now()
@@ -186,7 +188,7 @@ func TestTypingIsShedAtOnce(t *testing.T) {
 }
 
 // The hurried may use all of the bot's burst, others leave room for them.
-func TestWhatACallTakesOfTheLimits(t *testing.T) {
+func TestPaced_Call_PermitsTaken(t *testing.T) {
 	t.Parallel()
 	const flow, groupFlow = time.Second * 4 / 90, 4 * time.Second
 	bot := func(slack time.Duration) commands.Share {
@@ -221,7 +223,7 @@ func TestWhatACallTakesOfTheLimits(t *testing.T) {
 
 // A limiter that gives way whenever it may never lets more through than the limit, in
 // no span of time, and not much less.
-func TestALimitIsNeverExceededInAnySpan(t *testing.T) {
+func TestPaced_AnySpan_LimitNotExceeded(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 1000).Draw(t, "limit")
@@ -250,7 +252,7 @@ func TestALimitIsNeverExceededInAnySpan(t *testing.T) {
 	})
 }
 
-func TestWhatTelegramWantsIsRecorded(t *testing.T) {
+func TestPaced_RetryAfter_Recorded(t *testing.T) {
 	t.Parallel()
 	flooded := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 9 * time.Second}
 	wrong := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: time.Minute}
@@ -291,7 +293,8 @@ func TestWhatTelegramWantsIsRecorded(t *testing.T) {
 	}
 }
 
-func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
+// A blocked chat is not called until its events say otherwise.
+func TestPaced_BlockedChat_NotCalled(t *testing.T) {
 	t.Parallel()
 	closed := commands.Permit{Wait: time.Hour, Chat: true, Cause: commands.CauseBlocked}
 
@@ -315,7 +318,7 @@ func TestABlockedChatIsNotCalledUntilItsEventsSayOtherwise(t *testing.T) {
 }
 
 // Without limits a call costs nothing here, unless something is closed.
-func TestWithoutLimitsOnlyWhatMayBeClosedIsAsked(t *testing.T) {
+func TestPaced_NoLimits_OnlyClosedAsked(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	p, s := newPaced(g, done)
@@ -331,7 +334,8 @@ func TestWithoutLimitsOnlyWhatMayBeClosedIsAsked(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAnswerNothingIsCalled(t *testing.T) {
+// Without an answer nothing is called.
+func TestPaced_LimiterFails_NotCalled(t *testing.T) {
 	t.Parallel()
 	p, s := newPaced(&gate{err: errors.New("no connection")}, done)
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || o.After == 0 || s.sent > 0 {

@@ -17,7 +17,7 @@ func newQuota(g *gate) Quota {
 	return Quota{Limits: g, Account: "zendesk:shop", PerMinute: 200, Log: slog.New(slog.DiscardHandler)}
 }
 
-func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {
+func TestQuota_NoPermit_WaitBounded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		answers []commands.Permit
@@ -49,7 +49,7 @@ func TestACallWaitsInHandForItsAccountButNotLong(t *testing.T) {
 }
 
 // At most 200 calls in whichever minute, some of them at once, and not many fewer.
-func TestAQuotaAsksForItsShare(t *testing.T) {
+func TestQuota_Call_AsksForItsAccount(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	if _, err := newQuota(g).Wait(t.Context()); err != nil {
@@ -67,7 +67,8 @@ func TestAQuotaAsksForItsShare(t *testing.T) {
 	}
 }
 
-func TestAQuotaThatCannotBeReadIsAnError(t *testing.T) {
+// A quota that cannot be read is an error.
+func TestQuota_LimiterFails_Error(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("lost")
 	if _, err := newQuota(&gate{err: lost}).Wait(t.Context()); !errors.Is(err, lost) {
@@ -81,7 +82,7 @@ func TestAQuotaThatCannotBeReadIsAnError(t *testing.T) {
 	}
 }
 
-func TestWhatAnAccountAsksForIsRecorded(t *testing.T) {
+func TestQuota_RetryAfter_Recorded(t *testing.T) {
 	t.Parallel()
 	g := &gate{}
 	q := newQuota(g)

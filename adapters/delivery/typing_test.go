@@ -22,7 +22,8 @@ func (s *slow) Send(context.Context, commands.Claimed) commands.Outcome {
 	return done
 }
 
-func TestTypingIsShownAndRenewedWhileACustomerWaits(t *testing.T) {
+// Typing is shown and renewed while a customer waits.
+func TestTyping_CustomerWaits_Renewed(t *testing.T) {
 	for name, c := range map[string]struct {
 		takes, shows time.Duration // the effect, and one showing
 		want         []time.Duration
@@ -67,7 +68,7 @@ func TestTypingIsShownAndRenewedWhileACustomerWaits(t *testing.T) {
 }
 
 // What is recorded of a failure is the wrapped effect's to say.
-func TestTypingLeavesFailuresToTheEffect(t *testing.T) {
+func TestTyping_Failure_Ignored(t *testing.T) {
 	t.Parallel()
 	var sender Sender = &Typing{Asker: &slow{}}
 	failer, ok := sender.(Failer)

@@ -141,7 +141,7 @@ func (o *office) wantRecorded(t *testing.T, c commands.Claimed, state domain.Del
 	}
 }
 
-func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
+func TestWorker_DoneOrRefused_Recorded(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []commands.Outcome{
 		{State: domain.DeliveryDone, MessageID: 77, Answer: []byte(`{"message_id":77}`)},
@@ -158,7 +158,7 @@ func TestWhatIsDoneOrRefusedIsRecorded(t *testing.T) {
 	}
 }
 
-func TestASenderMaySayWhatIsRecorded(t *testing.T) {
+func TestWorker_SenderOutcome_Recorded(t *testing.T) {
 	t.Parallel()
 	found := chat.RecordTool{Tool: "order_status", Output: map[string]string{"found": "true"}}
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone, Command: found}), claim()
@@ -183,7 +183,8 @@ func TestASenderMaySayWhatIsRecorded(t *testing.T) {
 	o.wantRecorded(t, c, domain.DeliveryDone, "", chat.RecordDelivery{Delivery: c.ID, Kind: kind, Outcome: "done", MessageID: 3})
 }
 
-func TestADeliveryWithoutASenderWaitsForAProgramThatHasOne(t *testing.T) {
+// A delivery without a sender waits for a program that has one.
+func TestWorker_NoSender_Postponed(t *testing.T) {
 	t.Parallel()
 	o, c := newOffice(commands.Outcome{}), claim()
 	c.Kind = "pigeon"
@@ -193,7 +194,7 @@ func TestADeliveryWithoutASenderWaitsForAProgramThatHasOne(t *testing.T) {
 	o.wantHeld(t, true)
 }
 
-func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
+func TestWorker_NotSent_RetriedWithBackoff(t *testing.T) {
 	t.Parallel()
 	for attempt := 1; attempt < maxAttempts; attempt++ {
 		o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "503"}), claim()
@@ -216,7 +217,8 @@ func TestWhatDidNotArriveIsTriedAgainLaterAndLater(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsHonoured(t *testing.T) {
+// Retry after is honoured.
+func TestWorker_RetryAfter_Honoured(t *testing.T) {
 	t.Parallel()
 	o := newOffice(commands.Outcome{State: domain.DeliveryRetry, Reason: "429", After: 17 * time.Second})
 	o.deliver(t, claim())
@@ -234,7 +236,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-func TestWhatIsTriedTooOftenOrTooLongIsGivenUp(t *testing.T) {
+func TestWorker_AttemptsExhausted_DeadLetter(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]func(*commands.Claimed){
 		"attempts": func(c *commands.Claimed) { c.Attempt = maxAttempts },
@@ -251,7 +253,7 @@ func TestWhatIsTriedTooOftenOrTooLongIsGivenUp(t *testing.T) {
 }
 
 // A breaker that is open, or a limit that is used up, says so without a call.
-func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
+func TestWorker_NeverAttempted_DeadByAge(t *testing.T) {
 	t.Parallel()
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: time.Minute, Reason: "the breaker is open"}), claim()
 	c.Attempt = maxAttempts
@@ -267,7 +269,7 @@ func TestWhatIsNotEvenTriedIsGivenUpByItsAgeAlone(t *testing.T) {
 	}
 }
 
-func TestWhatMayHaveArrivedIsSentOnceMoreAndThenRecordedUnknown(t *testing.T) {
+func TestWorker_UnsureTwice_Unknown(t *testing.T) {
 	t.Parallel()
 	unknown := commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}
 	o, c := newOffice(unknown), claim()
@@ -332,7 +334,7 @@ func TestDeliver_GatewayAnswers_RepeatedThenDead(t *testing.T) {
 	o.wantHeld(t, true)
 }
 
-func TestWhatMayHaveArrivedIsNotRecordedAsIfItHadNot(t *testing.T) {
+func TestWorker_UnsureThenRefused_Unknown(t *testing.T) {
 	t.Parallel()
 	for _, last := range []struct {
 		outcome commands.Outcome
@@ -350,7 +352,7 @@ func TestWhatMayHaveArrivedIsNotRecordedAsIfItHadNot(t *testing.T) {
 	}
 }
 
-func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
+func TestWorker_UnsureAskOperator_DeadLetter(t *testing.T) {
 	t.Parallel()
 	ask := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state, Reason: "no answer"})
@@ -383,7 +385,7 @@ func TestWhatMayHaveArrivedWaitsForAnOperatorWhereHeIsToBeAsked(t *testing.T) {
 	o.wantHeld(t, true)
 }
 
-func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
+func TestWorker_UnsureIdempotent_Retried(t *testing.T) {
 	t.Parallel()
 	repeat := func(state domain.DeliveryState) *office {
 		o := newOffice(commands.Outcome{State: state})
@@ -410,7 +412,8 @@ func TestWhatTheOtherSideRecognisesIsRepeatedUntilAnAnswerComes(t *testing.T) {
 	o.wantHeld(t, true)
 }
 
-func TestAnAttemptEndsBeforeItsLease(t *testing.T) {
+// An attempt ends before its lease.
+func TestWorker_Attempt_EndsBeforeLease(t *testing.T) {
 	t.Parallel()
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 	o.deliver(t, c)
@@ -419,7 +422,8 @@ func TestAnAttemptEndsBeforeItsLease(t *testing.T) {
 	}
 }
 
-func TestAnOutcomeThatComesTooLateIsDropped(t *testing.T) {
+// An outcome that comes too late is dropped.
+func TestWorker_LateOutcome_Dropped(t *testing.T) {
 	t.Parallel()
 	o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 	o.answers = []error{fmt.Errorf("chat-demo:1: %w", commands.Fenced{c.ID})}
@@ -429,7 +433,8 @@ func TestAnOutcomeThatComesTooLateIsDropped(t *testing.T) {
 	}
 }
 
-func TestAnOutcomeIsRecordedOnceTheDatabaseIsBack(t *testing.T) {
+// An outcome is recorded once the database is back.
+func TestWorker_DatabaseBack_OutcomeRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, c := newOffice(commands.Outcome{State: domain.DeliveryDone, MessageID: 9}), claim()
 		lost := errors.New("no connection")
@@ -445,7 +450,8 @@ func TestAnOutcomeIsRecordedOnceTheDatabaseIsBack(t *testing.T) {
 	})
 }
 
-func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
+// An outcome that cannot be recorded is left to the lease.
+func TestWorker_OutcomeNotStored_LeftToLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, c := newOffice(commands.Outcome{State: domain.DeliveryDone}), claim()
 		o.worker.Handler = lostLedger{}
@@ -462,7 +468,8 @@ func TestAnOutcomeThatCannotBeRecordedIsLeftToTheLease(t *testing.T) {
 	})
 }
 
-func TestAFailureToPostponeIsReported(t *testing.T) {
+// A failure to postpone is reported.
+func TestWorker_PostponeFails_Reported(t *testing.T) {
 	t.Parallel()
 	o := newOffice(commands.Outcome{State: domain.DeliveryRetry})
 	o.worker.Outbox = lostLedger{}

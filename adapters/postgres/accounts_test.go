@@ -11,7 +11,8 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
+// An operator is known by the hash of their token until disabled.
+func TestOperatorToken_Hashed_ValidUntilDisabled(t *testing.T) {
 	t.Parallel()
 	s := accounts.New(newStore(t).DB)
 	if err := s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil); err != nil {
@@ -90,7 +91,7 @@ func TestAnOperatorIsKnownByTheHashOfTheirTokenUntilDisabled(t *testing.T) {
 }
 
 // A new token is no wider than the one before, unless that is said.
-func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
+func TestOperatorBots_Unchanged_Kept(t *testing.T) {
 	t.Parallel()
 	s := accounts.New(newStore(t).DB)
 	put := func(bots []string) func() error {
@@ -121,7 +122,7 @@ func TestAnOperatorHasTheirBotsUntilItIsSaidOtherwise(t *testing.T) {
 }
 
 // Who is let in again gets a new password, should the old one be what they were shut out for.
-func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
+func TestPassword_AccessRevoked_Removed(t *testing.T) {
 	t.Parallel()
 	s := accounts.New(newStore(t).DB)
 	for _, step := range []func() error{
@@ -139,7 +140,8 @@ func TestAPasswordDoesNotOutliveAnAccess(t *testing.T) {
 	}
 }
 
-func TestAnOperatorHasAFewSessionsAndTheNewest(t *testing.T) {
+// An operator has a few sessions and the newest.
+func TestSessions_OverLimit_NewestKept(t *testing.T) {
 	t.Parallel()
 	s := accounts.New(newStore(t).DB)
 	for _, name := range []string{"maria", "jo"} {

@@ -20,7 +20,8 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestAnAppendedEventIsReadBackWhole(t *testing.T) {
+// An appended event is read back whole.
+func TestAppend_Event_ReadBackWhole(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	cause, chain := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
@@ -57,7 +58,7 @@ func TestAnAppendedEventIsReadBackWhole(t *testing.T) {
 }
 
 // All writers of a round have read the same version; some are two processes.
-func TestOfManyWritersAtOneVersionOneWins(t *testing.T) {
+func TestAppend_SameExpectedVersion_OneWins(t *testing.T) {
 	t.Parallel()
 	const rounds, writers = 40, 6
 	dsn := pgtest.Database(t)
@@ -112,7 +113,7 @@ func TestOfManyWritersAtOneVersionOneWins(t *testing.T) {
 }
 
 // Every other version than the stream's is a conflict, with and without others in the batch.
-func TestAWrongExpectedVersionIsAConflict(t *testing.T) {
+func TestAppend_WrongExpectedVersion_Conflict(t *testing.T) {
 	t.Parallel()
 	for _, company := range []int{0, 3} {
 		for name, expected := range map[string]domain.Version{
@@ -160,7 +161,7 @@ func TestAWrongExpectedVersionIsAConflict(t *testing.T) {
 	})
 }
 
-func TestWhatIsRefusedIsLeftOutAlone(t *testing.T) {
+func TestAppend_OneRejected_OthersStored(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
@@ -217,7 +218,7 @@ func TestWhatIsRefusedIsLeftOutAlone(t *testing.T) {
 }
 
 // The server is told of both in one statement, so no snapshot shows the one to the other.
-func TestAnUpdateTwiceInOneBatchIsReceivedOnce(t *testing.T) {
+func TestAppend_UpdateTwiceInBatch_StoredOnce(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	var batch []commands.Append
@@ -243,7 +244,8 @@ func TestAnUpdateTwiceInOneBatchIsReceivedOnce(t *testing.T) {
 	}
 }
 
-func TestARepeatedUpdateIsRefusedByItsIDAndBot(t *testing.T) {
+// A repeated update is refused by its ID and bot.
+func TestAppend_RepeatedUpdate_Rejected(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	receive := func(stream domain.StreamID, expected domain.Version, bot string, id int64) error {
@@ -273,7 +275,7 @@ func TestARepeatedUpdateIsRefusedByItsIDAndBot(t *testing.T) {
 
 // Two processes receive the same updates of the same chats at the same moment,
 // in batches of different order.
-func TestTwoProcessesAppendTheSameThingsOnce(t *testing.T) {
+func TestAppend_TwoProcesses_StoredOnce(t *testing.T) {
 	t.Parallel()
 	const rounds, streams = 25, 30
 	dsn := pgtest.Database(t)
@@ -332,7 +334,7 @@ func TestTwoProcessesAppendTheSameThingsOnce(t *testing.T) {
 	}
 }
 
-func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
+func TestOutcome_WithoutLease_Rejected(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	first := claimed(t, s, "chat-demo:1")
@@ -380,7 +382,7 @@ func TestAnOutcomeIsAcceptedOnceAndOnlyFromWhoHoldsTheLease(t *testing.T) {
 }
 
 // One lease, many who think they hold it.
-func TestOfManyOutcomesUnderOneLeaseOneIsKept(t *testing.T) {
+func TestOutcome_ManyUnderOneLease_OneStored(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	stores := []*process{open(t, dsn), open(t, dsn)}
@@ -422,7 +424,7 @@ func TestOfManyOutcomesUnderOneLeaseOneIsKept(t *testing.T) {
 }
 
 // What one Append brings must not cost the others theirs.
-func TestAnAppendThatCannotBeStoredFailsAlone(t *testing.T) {
+func TestAppend_Unstorable_FailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	broken := said(1)
@@ -446,7 +448,7 @@ func TestAnAppendThatCannotBeStoredFailsAlone(t *testing.T) {
 }
 
 // Nobody else writes, so what is refused once alone will be refused again.
-func TestWhatIsRefusedAloneIsNotTriedAgain(t *testing.T) {
+func TestAppend_RejectedAlone_NotRetried(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ appends, refused, statements int }{
 		{1, 0, 2}, // as if it were certain, and carefully
@@ -488,7 +490,7 @@ func TestWhatIsRefusedAloneIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func TestLoadReadsWhatFollowsEachCursor(t *testing.T) {
+func TestLoad_Cursors_ReadsWhatFollows(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	one, two := said(5), said(2)
@@ -516,7 +518,7 @@ func TestLoadReadsWhatFollowsEachCursor(t *testing.T) {
 }
 
 // What is wrong with one stream is told with it, and is nothing to the others.
-func TestLoadReportsAGapOfTheStreamThatHasIt(t *testing.T) {
+func TestLoad_VersionGap_ReportedForStream(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []int{1, 2} {
 		s := newStore(t)
@@ -538,7 +540,8 @@ func TestLoadReportsAGapOfTheStreamThatHasIt(t *testing.T) {
 	}
 }
 
-func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
+// An unknown name or version stops every reader.
+func TestRead_UnknownEventType_Fails(t *testing.T) {
 	t.Parallel()
 	for stored, change := range map[string]string{
 		"from_elsewhere@3":    `update eventstore.events set name = 'from_elsewhere', event_version = 3 where version = 2`,
@@ -574,7 +577,8 @@ func TestAnUnknownNameOrVersionStopsEveryReader(t *testing.T) {
 	}
 }
 
-func TestHoldsKnowsTheUpdatesOfAStream(t *testing.T) {
+// Holds knows the updates of a stream.
+func TestHolds_Updates_FoundByStream(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	message := func(key uint64, text string, raw []byte) commands.NewEvent {

@@ -29,7 +29,8 @@ func reading(t *testing.T, s *process, f func(context.Context, pgx.Tx) error) {
 	}
 }
 
-func TestChatsAreListedByBotAndByWhenSomethingWasRecorded(t *testing.T) {
+// Chats are listed by bot and by when something was recorded.
+func TestChats_BotAndTime_Filtered(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	begin := func(streams ...domain.StreamID) {
@@ -79,7 +80,8 @@ func TestChatsAreListedByBotAndByWhenSomethingWasRecorded(t *testing.T) {
 	}
 }
 
-func TestUpdatesAreReadAsTheyWereSent(t *testing.T) {
+// Updates are read as they were sent.
+func TestUpdates_Stored_ReadAsSent(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	const chat, other = domain.StreamID("chat-demo:1"), domain.StreamID("chat-demo:2")
@@ -98,7 +100,8 @@ func TestUpdatesAreReadAsTheyWereSent(t *testing.T) {
 	})
 }
 
-func TestAGroupThatNeverReadHasReachedNothing(t *testing.T) {
+// A group that never read has reached nothing.
+func TestReached_GroupNeverRead_False(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	l := eventstore.Ledger{Store: s.events}

@@ -47,7 +47,8 @@ func board(t *testing.T) (*process, map[string]uuid.UUID) {
 	return s, ids
 }
 
-func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
+// Deliveries are selected by all that is said.
+func TestDeliveries_SeveralFilters_AllApply(t *testing.T) {
 	t.Parallel()
 	s, ids := board(t)
 	for name, c := range map[string]struct {
@@ -99,7 +100,7 @@ func TestDeliveriesAreSelectedByAllThatIsSaid(t *testing.T) {
 	}
 }
 
-func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
+func TestDeliveries_Waiting_NamesBlocker(t *testing.T) {
 	t.Parallel()
 	s, ids := board(t)
 	behind := map[string]string{"a/2": "a/1", "a/3": "a/1", "b/2": "b/1"}
@@ -124,7 +125,8 @@ func TestAnEntrySaysWhatItWaitsBehind(t *testing.T) {
 	}
 }
 
-func TestAllDeliveriesAreReadHoweverManyThereAre(t *testing.T) {
+// All deliveries are read however many there are.
+func TestDeliveries_ManyPages_AllRead(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	list := make([]commands.Delivery, 1234)

@@ -30,7 +30,7 @@ var (
 	}
 )
 
-func TestWhatJSONBCannotHoldIsKeptAsBytes(t *testing.T) {
+func TestEscape_InvalidForJSONB_BytesKept(t *testing.T) {
 	t.Parallel()
 	for _, value := range unholdable {
 		stored := *Escape([]byte(value), false)
@@ -79,7 +79,8 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-func TestCleanLeavesATextThatATextColumnHolds(t *testing.T) {
+// Clean leaves a text that a text column holds.
+func TestClean_AnyText_FitsTextColumn(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"": "", "plain ü 👋": "plain ü 👋", "a\x00b": "a␀b", "\xff\xfe": "\uFFFD", "x\xed\xa0\x80y": "x\uFFFDy",

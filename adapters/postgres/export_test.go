@@ -16,7 +16,7 @@ import (
 )
 
 // Large events make short pages, of which none is left out.
-func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
+func TestArchivePages_Feed_BoundedAndComplete(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	const events, large = 30, 1 << 20
@@ -53,7 +53,8 @@ func TestPagesForAnArchiveAreBoundedAndLeaveNothingOut(t *testing.T) {
 	}
 }
 
-func TestTheExtentIsOneMoment(t *testing.T) {
+// The extent is one moment.
+func TestExtent_ConcurrentAppends_OneSnapshot(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	if e, err := eventstore.NewExporter(s.events).Extent(t.Context(), "responder"); err != nil ||

@@ -29,7 +29,7 @@ func census(t *testing.T, s *process, groups ...string) map[string]float64 {
 	return found
 }
 
-func TestTheCensusTellsHowFarAGroupIsBehind(t *testing.T) {
+func TestReadings_Group_ReportsLag(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	lead, err := s.Subscribe(t.Context(), "responder")
@@ -66,7 +66,7 @@ func TestTheCensusTellsHowFarAGroupIsBehind(t *testing.T) {
 	}
 }
 
-func TestTheCensusCountsWhatWaitsForPeople(t *testing.T) {
+func TestReadings_DeadLetters_Counted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error {

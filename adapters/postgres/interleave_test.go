@@ -398,7 +398,7 @@ func (st *stage) play(t *testing.T, seed uint64, blind bool, readers map[string]
 const right = "the order of the store"
 
 // However transactions overlap, the feed shows each event once and in order.
-func TestTheFeedNeitherSkipsNorRepeatsHoweverCommitsInterleave(t *testing.T) {
+func TestFeed_InterleavedCommits_EveryEventOnce(t *testing.T) {
 	t.Parallel()
 	st := newStage(t)
 	for seed := range uint64(60) {
@@ -409,7 +409,7 @@ func TestTheFeedNeitherSkipsNorRepeatsHoweverCommitsInterleave(t *testing.T) {
 }
 
 // The test above would notice: the checker finds each known way to do it wrong.
-func TestTheCheckerFindsEveryKnownFault(t *testing.T) {
+func TestChecker_KnownFaults_Found(t *testing.T) {
 	t.Parallel()
 	st := newStage(t)
 	left := map[string]bool{}
@@ -436,7 +436,7 @@ func TestTheCheckerFindsEveryKnownFault(t *testing.T) {
 
 // A writer that looks at the version only when it has its transaction id puts
 // streams out of order; that is why Append does not.
-func TestTheCheckerFindsWritersThatReadTheVersionTooLate(t *testing.T) {
+func TestChecker_LateVersionRead_Found(t *testing.T) {
 	t.Parallel()
 	st := newStage(t)
 	for seed := range uint64(60) {

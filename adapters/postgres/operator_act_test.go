@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestActedKnowsWhatOperatorsDidInAStream(t *testing.T) {
+func TestActed_OperatorActs_FoundByKey(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	acted := func(operator, key string, print uint64) commands.NewEvent {

@@ -107,7 +107,7 @@ func places(claimed []commands.Claimed) string {
 	return strings.Join(list, " ")
 }
 
-func TestAClaimedDeliveryIsWhatWasOwed(t *testing.T) {
+func TestClaim_Delivery_EqualsEnqueued(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := owed("a", 3)
@@ -142,7 +142,7 @@ func TestAClaimedDeliveryIsWhatWasOwed(t *testing.T) {
 	}
 }
 
-func TestOwingAPageAgainAddsNothing(t *testing.T) {
+func TestEnqueue_SamePageAgain_AddsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	page := []commands.Delivery{owed("a", 1), owed("b", 1)}
@@ -157,7 +157,7 @@ func TestOwingAPageAgainAddsNothing(t *testing.T) {
 	}
 }
 
-func TestOwingIsUndoneWithItsTransaction(t *testing.T) {
+func TestEnqueue_Rollback_Undone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	tx, err := s.Pool().Begin(t.Context())
@@ -175,7 +175,7 @@ func TestOwingIsUndoneWithItsTransaction(t *testing.T) {
 	}
 }
 
-func TestOnlyTheHeadOfALaneIsClaimed(t *testing.T) {
+func TestClaim_OrderingKey_FirstOnly(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1), owed("b", 1), owed("a", 2), owed("a", 3), owed("b", 2))
@@ -200,7 +200,7 @@ func TestOnlyTheHeadOfALaneIsClaimed(t *testing.T) {
 	step("")
 }
 
-func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
+func TestClaim_FirstPostponed_BlocksItsKeyOnly(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1), owed("a", 2), owed("b", 1))
@@ -228,7 +228,7 @@ func TestAHeadThatIsPutOffBlocksItsLaneAlone(t *testing.T) {
 	}
 }
 
-func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
+func TestClaim_BehindDeadLetter_WaitsForOperator(t *testing.T) {
 	t.Parallel()
 	for _, state := range []domain.DeliveryState{domain.DeliveryDead, domain.DeliveryUnknown} {
 		for _, decision := range []domain.DeliveryState{domain.DeliveryWaiting, domain.DeliverySkipped} {
@@ -270,7 +270,7 @@ func TestALaneWaitsBehindADeadLetterUntilAnOperatorDecides(t *testing.T) {
 	}
 }
 
-func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
+func TestRetry_DeadLetter_KeepsUnsureAttempts(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
@@ -290,7 +290,7 @@ func TestARetriedDeliveryBeginsAnewAndItsDoubtsStay(t *testing.T) {
 	}
 }
 
-func TestAnOperatorDecidesAboutWhatHeSawOrNotAtAll(t *testing.T) {
+func TestDeadLetter_ChangedSinceShown_Refused(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
@@ -358,7 +358,7 @@ func park(t *testing.T, s *process) {
 	}
 }
 
-func TestALongLaneBehindADeadLetterCostsOtherClaimsNothing(t *testing.T) {
+func TestClaim_LongBlockedKey_OthersUnaffected(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	crowd(t, s, 10_000)
@@ -441,7 +441,7 @@ func (n node) read() (rows float64) {
 	return rows
 }
 
-func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
+func TestClaim_DeadLetterGone_InOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	letter := crowd(t, s, 100)
@@ -482,7 +482,7 @@ func TestALongLaneIsClaimedInOrderOnceItsDeadLetterIsGone(t *testing.T) {
 	}
 }
 
-func TestADoubtfulAttemptIsCounted(t *testing.T) {
+func TestAttempt_Unsure_Counted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
@@ -502,7 +502,8 @@ func TestADoubtfulAttemptIsCounted(t *testing.T) {
 	}
 }
 
-func TestTheUrgentGoFirstThenTheOldest(t *testing.T) {
+// The urgent go first then the oldest.
+func TestClaim_Order_UrgentThenOldest(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	late := owed("late", 1)
@@ -515,7 +516,8 @@ func TestTheUrgentGoFirstThenTheOldest(t *testing.T) {
 	}
 }
 
-func TestADestinationIsClaimedForItself(t *testing.T) {
+// A destination is claimed for itself.
+func TestClaim_Destination_OthersUntouched(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := owed("a", 1)
@@ -527,7 +529,7 @@ func TestADestinationIsClaimedForItself(t *testing.T) {
 }
 
 // Every claim there is waits for the server; updates are taken in all the same.
-func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
+func TestClaim_FiftyBots_ConnectionsLeftForAppends(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, watch := open(t, dsn), pgtest.Connect(t, dsn)
@@ -570,7 +572,8 @@ func TestClaimsForFiftyBotsLeaveConnectionsToAppends(t *testing.T) {
 	}
 }
 
-func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
+// A lease that ran out is taken over.
+func TestLease_Expired_TakenOver(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("a", 1), owed("b", 1))
@@ -591,7 +594,7 @@ func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
 
 // Workers of two processes claim, put off, give up and settle as they come, while
 // operators retry and long lanes are deferred.
-func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
+func TestClaim_Concurrent_OnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	const lanes, each = 12, 8
 	dsn := pgtest.Database(t)
@@ -687,7 +690,8 @@ func TestNoDeliveryIsInTwoHandsAndLanesStayInOrder(t *testing.T) {
 	}
 }
 
-func TestClaimersAreWoken(t *testing.T) {
+// Claimers are woken.
+func TestClaim_Enqueue_WakesClaimers(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	woken := func(waiting <-chan struct{}) bool {

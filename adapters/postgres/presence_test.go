@@ -43,7 +43,7 @@ func vouched(t *testing.T, s *process) (n int) {
 	return n
 }
 
-func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T) {
+func TestLease_ProcessKilled_TakenOverEarly(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	killed, other, unvouched := open(t, dsn), open(t, dsn), open(t, dsn)
@@ -75,7 +75,7 @@ func TestWhatAKilledProcessWasSendingIsTakenOverBeforeItsLeaseEnds(t *testing.T)
 	}
 }
 
-func TestAProcessThatIsCutOffForAMomentKeepsWhatItSends(t *testing.T) {
+func TestLease_ConnectionLostBriefly_Kept(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	cut, other := open(t, dsn), open(t, dsn)

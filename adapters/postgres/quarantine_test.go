@@ -20,7 +20,8 @@ func containsAll(s string, parts ...string) bool {
 	return true
 }
 
-func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
+// The quarantine keeps every byte and counts repeats.
+func TestQuarantine_AnyBody_BytesKeptRepeatsCounted(t *testing.T) {
 	t.Parallel()
 	db := newStore(t).DB
 	s := quarantine.New(db)
@@ -51,7 +52,7 @@ func TestTheQuarantineKeepsEveryByteAndCountsRepeats(t *testing.T) {
 }
 
 // Analysts read the tables with SQL; the comments are their manual.
-func TestEveryTableAndColumnHasAComment(t *testing.T) {
+func TestSchema_TablesAndColumns_Commented(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Database(t))
 	rows, err := conn.Query(t.Context(), `

@@ -66,7 +66,8 @@ func (f *clocked) mustWait(_ time.Duration, err error) {
 	f.must(err)
 }
 
-func TestAChatHasABurstAndThenARate(t *testing.T) {
+// A chat has a burst and then a rate.
+func TestRateLimit_Chat_BurstThenRate(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
 	for i, step := range []struct{ pass, wait time.Duration }{
@@ -80,7 +81,7 @@ func TestAChatHasABurstAndThenARate(t *testing.T) {
 	}
 }
 
-func TestChatsShareTheBotsLimitAndABotIsNotChargedForWhatItsChatRefused(t *testing.T) {
+func TestRateLimit_ChatRejects_BotNotCharged(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
 	f.admit("7")
@@ -189,7 +190,7 @@ func (m *flowModel) open(name domain.StreamID, cause commands.Cause) {
 }
 
 // Whatever is asked, told and swept away, the table answers as the model does.
-func TestTheTableIsTheLimiterItSeems(t *testing.T) {
+func TestRateLimit_Table_EqualsModel(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	waits := []time.Duration{0, 100 * time.Millisecond, time.Second, 3 * time.Second}
@@ -244,7 +245,7 @@ func TestTheTableIsTheLimiterItSeems(t *testing.T) {
 
 // However many ask at once, from however many processes, a limit lets through what it
 // lets through: the first call of a chat, whose row does not exist yet, included.
-func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
+func TestRateLimit_ManyProcesses_SameAsOne(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	stores := []*process{open(t, dsn), open(t, dsn), open(t, dsn)}
@@ -290,7 +291,7 @@ func TestProcessesTogetherGetWhatOneWould(t *testing.T) {
 }
 
 // What Telegram asks for holds for every process, and for those that start later.
-func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
+func TestRateLimit_RetryAfter_SharedAndDurable(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	first := open(t, dsn)
@@ -327,7 +328,7 @@ func TestABanHoldsForAllProcessesAndOutlivesThem(t *testing.T) {
 	}
 }
 
-func TestASecondChatThatIsToldToWaitMeansTheBot(t *testing.T) {
+func TestRateLimit_SecondChatLimited_BotClosed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		chats string // one after the other
@@ -425,7 +426,7 @@ func TestRetryAfter_NoSeconds_BacksOff(t *testing.T) {
 }
 
 // One call a minute finds out whether a wrong token is right again.
-func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
+func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
@@ -472,7 +473,8 @@ func TestAWrongTokenIsTriedByOneAtATime(t *testing.T) {
 	}
 }
 
-func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
+// A blocked chat is closed until it is opened.
+func TestRateLimit_BlockedChat_ClosedUntilOpened(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
 	f.must(f.Suspend(t.Context(), "chat-demo:7", commands.CauseBlocked, 0, "blocked by the user"))
@@ -497,7 +499,7 @@ func TestABlockedChatIsClosedUntilItIsOpened(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
+func TestSweep_RateLimits_OnlyUnusedRemoved(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	f := newFlow(t, s)
@@ -525,7 +527,7 @@ func TestOnlyWhatSaysNothingIsSweptAway(t *testing.T) {
 }
 
 // A claim tells whether it must be asked whether there may be a call.
-func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
+func TestClaim_Delivery_SaysWhetherMayBeClosed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	f := outbox.NewRateLimiter(s.DB)
@@ -556,7 +558,7 @@ func TestAClaimTellsWhatMayBeClosed(t *testing.T) {
 }
 
 // The clock is the server's, and a call is asked for again when its time has come.
-func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
+func TestRateLimit_WaitAsTold_Permitted(t *testing.T) {
 	t.Parallel()
 	f := outbox.NewRateLimiter(newStore(t).DB)
 	ctx, done := context.WithTimeout(t.Context(), waittest.Patience)
@@ -582,7 +584,7 @@ func TestWaitingAsLongAsToldIsEnough(t *testing.T) {
 
 // What was owed to a group goes on in the lane of its new id, ahead of what was owed
 // there later; the message that found out is not lost.
-func TestMessagesMoveToAnotherLaneInOrder(t *testing.T) {
+func TestMigrate_Group_OrderingKeyKeepsOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	owe(t, s, owed("chat-demo:-7", 1), owed("chat-demo:-7", 2), owed("chat-demo:-1001", 1), owed("chat-demo:-8", 1))

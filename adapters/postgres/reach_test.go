@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestOneAtATimeTriesToConnectWhileTheServerIsAway(t *testing.T) {
+// One at a time tries to connect while the server is away.
+func TestConnect_ServerAway_OneAttemptAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r reach
 		var tried atomic.Int64

@@ -118,7 +118,7 @@ func talk(t testing.TB, s *process, rounds int) {
 
 // The whole journey, with groups that have read everything, something and nothing:
 // into a young cluster, into another database there, and into a third cluster.
-func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T) {
+func TestRebase_OtherCluster_EveryEventOnce(t *testing.T) {
 	t.Parallel()
 	home := pgtest.Cluster(t)
 	dsn := pgtest.Database(t)
@@ -181,7 +181,7 @@ func TestALedgerGoesOnInAnotherClusterWithNothingSkippedOrRepeated(t *testing.T)
 
 // While the dump is taken events are stored, and one whose transaction began before
 // all of these is not committed yet: no group may have read past it.
-func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
+func TestRebase_DumpUnderWrites_EveryEventOnce(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	conn := pgtest.Connect(t, dsn)
@@ -236,7 +236,8 @@ func TestADumpTakenUnderWritesIsReadOnExactly(t *testing.T) {
 	groups.arrive(t, s)
 }
 
-func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
+// Rebase leaves a ledger alone that needs nothing.
+func TestRebase_NotNeeded_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	conn := pgtest.Connect(t, dsn)
@@ -266,7 +267,7 @@ func TestRebaseLeavesALedgerAloneThatNeedsNothing(t *testing.T) {
 }
 
 // In a cluster of its own, where nobody else draws ids.
-func TestALedgerIsForeignFromTheIDOnThatTheClusterGivesNext(t *testing.T) {
+func TestRebase_NextTransactionID_LedgerForeign(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.AnotherCluster(t).DSN()
 	if _, _, err := schema.Migrate(t.Context(), dsn); err != nil {
@@ -281,7 +282,8 @@ func TestALedgerIsForeignFromTheIDOnThatTheClusterGivesNext(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsNotMigratedSaysSo(t *testing.T) {
+// A database that is not migrated says so.
+func TestRebase_NotMigrated_NamedError(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
 	_, _, err := postgres.Rebase(t.Context(), dsn)
@@ -292,7 +294,8 @@ func TestADatabaseThatIsNotMigratedSaysSo(t *testing.T) {
 	}
 }
 
-func TestOfManyRebasesAtOnceOneDoesTheWork(t *testing.T) {
+// Of many rebases at once one does the work.
+func TestRebase_Concurrent_OneDoesTheWork(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	conn := pgtest.Connect(t, dsn)
@@ -324,7 +327,7 @@ func TestOfManyRebasesAtOnceOneDoesTheWork(t *testing.T) {
 // Of two transactions that are open when the ledger is rebased, one has stored an event,
 // the newest of all, and is waited for; the other has drawn its id, and stores its first
 // event afterwards.
-func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
+func TestRebase_ConcurrentWriters_Correct(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	conn := pgtest.Connect(t, dsn)
@@ -368,7 +371,7 @@ func TestRebaseIsRightForThoseWhoWriteMeanwhile(t *testing.T) {
 
 // A process need not be started anew: led to a restored database it refuses to write
 // there, and when that is rebased it goes on.
-func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.T) {
+func TestAppend_RestoredDatabase_WaitsForRebase(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
@@ -388,7 +391,7 @@ func TestARunningProcessWritesToARestoredDatabaseOnlyWhenItIsRebased(t *testing.
 }
 
 // However transactions overlap, now at a distance from the cluster's ids.
-func TestARebasedFeedNeitherSkipsNorRepeats(t *testing.T) {
+func TestRebase_Feed_EveryEventOnce(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	bring(t, pgtest.Connect(t, dsn), "chat-demo:1", 1, 1_000_000)
@@ -405,7 +408,7 @@ func TestARebasedFeedNeitherSkipsNorRepeats(t *testing.T) {
 
 // The function must vanish in the plan: a page is one walk down the index between
 // two places, and no more, however much is stored.
-func TestAPageStaysARangeOfTheIndex(t *testing.T) {
+func TestFeed_Page_IndexRangeScan(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	plan := func() string {

@@ -102,7 +102,8 @@ func age(t *testing.T, s *process, by time.Duration, where string) {
 	pgtest.Exec(t, s.Pool(), `update eventstore.events set recorded_at = recorded_at - $1::interval where `+where, by)
 }
 
-func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
+// Updates are kept as long as their bot wants and facts for ever.
+func TestRetention_OldUpdates_RemovedFactsKept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	all := []domain.StreamID{"bot-shop", "chat-shop:1", "chat-shop:-2", "chat-shop2:1", "chat-sho_:1", "chat-other:1"}
@@ -150,7 +151,8 @@ func TestUpdatesAreKeptAsLongAsTheirBotWantsAndFactsForEver(t *testing.T) {
 	}
 }
 
-func TestAnUpdateThatWasRemovedIsStillKnownToHaveCome(t *testing.T) {
+// An update that was removed is still known to have come.
+func TestRetention_RemovedUpdate_StillDuplicate(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	e := event(chat.MessageReceived{Update: chat.Update{ID: 1, Key: 77}, Text: "once", Date: at})
@@ -166,7 +168,7 @@ func TestAnUpdateThatWasRemovedIsStillKnownToHaveCome(t *testing.T) {
 }
 
 // Whoever may call the function cannot empty the ledger of what has only just come.
-func TestUpdatesOfADayAreOutOfReach(t *testing.T) {
+func TestRetention_UnderOneDay_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	wave(t, s, 0, 2, "chat-shop:1")
@@ -179,7 +181,7 @@ func TestUpdatesOfADayAreOutOfReach(t *testing.T) {
 
 // What stands behind a write that is still open is looked at later, and so is what is old
 // behind what is young.
-func TestRetentionPassesNothingBy(t *testing.T) {
+func TestRetention_Batches_NothingMissed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	shop := map[string]retention.Period{"shop": {Updates: 2 * day}}
@@ -215,7 +217,7 @@ func TestRetentionPassesNothingBy(t *testing.T) {
 }
 
 // Batches are short, one process works at a time, and who is stopped goes on from there.
-func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
+func TestRetention_Stopped_Resumes(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	const n = 2500
@@ -241,7 +243,7 @@ func TestRetentionGoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
-func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
+func TestRetention_MadeLonger_NextBatchKept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	wave(t, s, 0, 2500, "chat-shop:1")
@@ -263,7 +265,7 @@ func TestWhoKeepsUpdatesForLongerLosesNoMoreThanTheBatchUnderWay(t *testing.T) {
 	}
 }
 
-func TestTheInboxForgetsWhatTelegramNoLongerRepeats(t *testing.T) {
+func TestRetention_OldInboxEntries_Removed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	// Some blocks of new numbers below the old ones, as after a quiet week.
@@ -279,7 +281,8 @@ func TestTheInboxForgetsWhatTelegramNoLongerRepeats(t *testing.T) {
 	}
 }
 
-func TestQuarantineIsKeptAsLongAsItsBotWants(t *testing.T) {
+// Quarantine is kept as long as its bot wants.
+func TestRetention_Quarantine_KeptAsBotSays(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, bot := range []string{"shop", "zendesk:shop", "shop2", "other"} {

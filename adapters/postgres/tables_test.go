@@ -31,7 +31,7 @@ func leadTable(t testing.TB, s *process, table string, version int) *eventstore.
 	return c
 }
 
-func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
+func TestLeader_OtherTableVersion_NotLeader(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, watch := open(t, dsn), pgtest.Connect(t, dsn)
@@ -74,7 +74,7 @@ func TestATableIsLedByItsOwnVersionAlone(t *testing.T) {
 }
 
 // There is nothing to read, so nothing would make it look.
-func TestAnIdleLeaderNoticesThatTheCheckpointWasMoved(t *testing.T) {
+func TestLeader_IdleCheckpointMoved_Noticed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
 		"back":                `update eventstore.checkpoints set position = 0, transaction_id = '0' where consumer_group = 'tables'`,
@@ -113,7 +113,8 @@ func sample(t testing.TB, s *process, n int) (streams []domain.StreamID) {
 	return streams
 }
 
-func TestASampleIsDrawnEvenly(t *testing.T) {
+// A sample is drawn evenly.
+func TestSample_Table_DrawnEvenly(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	if got := sample(t, s, 10); len(got) != 0 {
@@ -154,7 +155,7 @@ func TestASampleIsDrawnEvenly(t *testing.T) {
 }
 
 // The work is that of the draws, however many streams there are.
-func TestASampleReadsFewPages(t *testing.T) {
+func TestSample_LargeTable_FewPagesRead(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	pgtest.Exec(t, s.Pool(),

@@ -33,7 +33,8 @@ func queueStore(t *testing.T) (tickets.Reader, time.Time) {
 	return tickets.NewReader(open(t, dsn).DB), at
 }
 
-func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T) {
+// The queue has the late and the urgent first and each once over its pages.
+func TestTicketQueue_Pages_UrgentFirstEachOnce(t *testing.T) {
 	t.Parallel()
 	s, now := queueStore(t)
 	var all []commands.QueuedTicket
@@ -82,7 +83,8 @@ func TestTheQueueHasTheLateAndTheUrgentFirstAndEachOnceOverItsPages(t *testing.T
 	}
 }
 
-func TestTheQueueIsFilteredByEachOfItsParameters(t *testing.T) {
+// The queue is filtered by each of its parameters.
+func TestTicketQueue_Parameters_Filtered(t *testing.T) {
 	t.Parallel()
 	s, now := queueStore(t)
 	all, err := s.TicketQueue(t.Context(), commands.TicketQuery{Bots: []string{}, At: now, Limit: 1000})

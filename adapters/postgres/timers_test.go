@@ -84,7 +84,7 @@ func breaches(t testing.TB, s *process, id domain.StreamID) int {
 	return pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events where stream_id = $1 and name = 'due_breached'`, string(id))
 }
 
-func TestWhatIsDueBecomesAnEventWhenItIsTimeAndOnce(t *testing.T) {
+func TestTimer_Due_OneEvent(t *testing.T) {
 	t.Parallel()
 	const id = domain.StreamID("chat-demo:1")
 	s := newStore(t)
@@ -114,7 +114,7 @@ func TestWhatIsDueBecomesAnEventWhenItIsTimeAndOnce(t *testing.T) {
 
 // Two processes with two timekeepers each, and a person who answers every other customer
 // in the very moment in which it becomes too late.
-func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
+func TestTimer_ManyTimekeepers_OneEvent(t *testing.T) {
 	t.Parallel()
 	const chats = 300
 	dsn := pgtest.Database(t)
@@ -158,7 +158,7 @@ func TestOfAllTimekeepersOneMakesTheEvent(t *testing.T) {
 
 // A process that dies leaves a timer that is taken, before the event, or one that should
 // not be there any more, behind it.
-func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
+func TestTimer_ProcessGone_FiresOnce(t *testing.T) {
 	t.Parallel()
 	const before, behind = domain.StreamID("chat-demo:1"), domain.StreamID("chat-demo:2")
 	s := newStore(t)
@@ -208,7 +208,7 @@ func TestATimerThatAProcessLeftBehindDoesItsWorkOnce(t *testing.T) {
 func pgtestDSN(s *process) string { return s.Pool().Config().ConnString() }
 
 // What cannot be decided or stored is not lost: its timer stays, and others go off.
-func TestATimerWhoseWorkFailsStays(t *testing.T) {
+func TestTimer_CommandFails_Stays(t *testing.T) {
 	t.Parallel()
 	const broken, well = domain.StreamID("chat-demo:1"), domain.StreamID("chat-demo:2")
 	s := newStore(t)
@@ -241,7 +241,7 @@ func TestATimerWhoseWorkFailsStays(t *testing.T) {
 
 // Whatever is refused leaves the timer alone, and whatever is stored sets it, alone and
 // beside others.
-func TestATimerChangesWithTheEventsThatChangeItOrNotAtAll(t *testing.T) {
+func TestTimer_Append_CommitsTogether(t *testing.T) {
 	t.Parallel()
 	soon, later, never := at.Add(time.Minute), at.Add(time.Hour), time.Time{}
 	for _, company := range []int{0, 2} {
@@ -288,7 +288,7 @@ func TestATimerChangesWithTheEventsThatChangeItOrNotAtAll(t *testing.T) {
 }
 
 // Most of what happens changes no time, and must not cost a write of a timer.
-func TestWhatChangesNoTimeDoesNotTouchTheTimer(t *testing.T) {
+func TestTimer_SameTime_RowUntouched(t *testing.T) {
 	t.Parallel()
 	const id = domain.StreamID("chat-demo:1")
 	s := newStore(t)

@@ -11,7 +11,7 @@ import (
 )
 
 // Each way of appending lays its rows out by itself: alone, plain together, and careful.
-func TestATraceStaysWithItsEvent(t *testing.T) {
+func TestTrace_Event_Stored(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	traced := func(n int) []commands.NewEvent {

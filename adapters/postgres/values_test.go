@@ -86,7 +86,8 @@ func normal(v any) any {
 
 func short(b []byte) string { return fmt.Sprintf("%.80q (%d bytes)", b, len(b)) }
 
-func TestEveryJSONValueIsKept(t *testing.T) {
+// Every JSON value is kept.
+func TestEscape_AnyJSON_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	check := func(t *testing.T, what, value string, exact bool, got []byte) {
@@ -133,7 +134,7 @@ func TestEveryJSONValueIsKept(t *testing.T) {
 }
 
 // What is not JSON at all is never lost either.
-func TestARawThatIsNotJSONIsKept(t *testing.T) {
+func TestEscape_RawNotJSON_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for i, raw := range []string{`{"a":`, "\xff\xfe", "", "<html>"} {
@@ -151,7 +152,7 @@ func TestARawThatIsNotJSONIsKept(t *testing.T) {
 }
 
 // One value that has to be sealed does not seal its neighbours, which are searched.
-func TestOnlyWhatMustBeIsSealed(t *testing.T) {
+func TestEscape_ValidForJSONB_Unchanged(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	var batch []commands.Append
@@ -184,7 +185,7 @@ func TestOnlyWhatMustBeIsSealed(t *testing.T) {
 }
 
 // The payload of a delivery is what the sender gets, whatever is in it.
-func TestADeliveryCarriesAnyPayload(t *testing.T) {
+func TestDelivery_AnyPayload_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, v := range values {

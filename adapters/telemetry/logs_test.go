@@ -21,7 +21,8 @@ func lines(t *testing.T, written *bytes.Buffer) (all []map[string]any) {
 	return all
 }
 
-func TestALineCarriesTheIdsOfItsTrace(t *testing.T) {
+// A line carries the ids of its trace.
+func TestLog_TracedContext_CarriesIDs(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	log := NewLogger(&written, LogConfig{JSON: true}).With("bot", "demo")
@@ -40,7 +41,8 @@ func TestALineCarriesTheIdsOfItsTrace(t *testing.T) {
 	}
 }
 
-func TestOneMessageDoesNotFillTheDisk(t *testing.T) {
+// One message does not fill the disk.
+func TestLog_RepeatedMessage_Limited(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	h := NewLogger(&written, LogConfig{JSON: true, Burst: 3}).Handler()

@@ -83,7 +83,7 @@ var (
 // certificates is told by whoever serves or watches them, with labels source and bot.
 const certificates = "chatledger_certificate_not_after_seconds"
 
-func TestWhatIsAlertedAndChartedIsMeasured(t *testing.T) {
+func TestMetrics_AlertsAndCharts_Exported(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics()
 	m.Build("test")
@@ -122,7 +122,8 @@ func TestWhatIsAlertedAndChartedIsMeasured(t *testing.T) {
 
 var heading = regexp.MustCompile(`(?m)^### (\w+)$`)
 
-func TestEveryAlertHasItsEntryInTheRunBook(t *testing.T) {
+// Every alert has its entry in the run book.
+func TestAlerts_Each_InRunBook(t *testing.T) {
 	t.Parallel()
 	book := string(read(t, "runbook.md"))
 	entries := map[string]bool{}
@@ -151,7 +152,8 @@ func TestEveryAlertHasItsEntryInTheRunBook(t *testing.T) {
 	}
 }
 
-func TestEveryAlertFiresWhenItMust(t *testing.T) {
+// Every alert fires when it must.
+func TestAlerts_Conditions_Fire(t *testing.T) {
 	t.Parallel()
 	tests := string(read(t, "alerts_test.yml"))
 	for _, r := range rules(t) {
@@ -162,7 +164,8 @@ func TestEveryAlertFiresWhenItMust(t *testing.T) {
 	promtool(t, "test", "rules", operations+"alerts_test.yml")
 }
 
-func TestTheExpressionsOfTheDashboardAreValid(t *testing.T) {
+// The expressions of the dashboard are valid.
+func TestDashboard_Expressions_Valid(t *testing.T) {
 	t.Parallel()
 	var file strings.Builder
 	file.WriteString("groups: [{name: dashboard, rules: [\n")

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-func TestErrorsAreToldWithoutWhatTheyQuote(t *testing.T) {
+func TestWording_QuotedValues_Removed(t *testing.T) {
 	t.Parallel()
 	const quoted = "Ada's"
 	_, number := strconv.Atoi(quoted)
@@ -52,7 +52,8 @@ func TestErrorsAreToldWithoutWhatTheyQuote(t *testing.T) {
 	}
 }
 
-func TestALineTellsErrorsInSafeWords(t *testing.T) {
+// A line tells errors in safe words.
+func TestLog_Errors_QuotedValuesRemoved(t *testing.T) {
 	t.Parallel()
 	var written strings.Builder
 	log := NewLogger(&written, LogConfig{Level: slog.LevelDebug - 4})

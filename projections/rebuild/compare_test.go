@@ -52,7 +52,8 @@ func wantFew(t testing.TB, c rebuild.Comparison, want ...string) {
 	}
 }
 
-func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
+// A comparison finds every row that differs.
+func TestCompare_DifferentRows_AllFound(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 30, 60)
 	for _, p := range projections.All() {
@@ -88,7 +89,8 @@ func TestAComparisonFindsEveryRowThatDiffers(t *testing.T) {
 	wantFew(t, l.dryRun(t, projections.Tickets{}), key+": it differs in columns that this program does not know")
 }
 
-func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
+// Of many differences the first few are shown.
+func TestCompare_ManyDifferences_FirstShown(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 31, 60, projections.Conversations{})
 	pgtest.Exec(t, l.Conn,
@@ -108,7 +110,7 @@ func TestOfManyDifferencesTheFirstFewAreShown(t *testing.T) {
 
 // Where the table stands behind the feed and nobody moves it, it is compared where it
 // stands, and the swap brings it to the end.
-func TestTablesAreComparedWhereTheLiveOneStands(t *testing.T) {
+func TestCompare_LiveMovesOn_AtItsCheckpoint(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 32, 30)
 	for i := range 5 {
@@ -130,7 +132,7 @@ func TestTablesAreComparedWhereTheLiveOneStands(t *testing.T) {
 
 // The event that explains a difference is the first from which on the columns that
 // differ are, and stay, what the whole history leads to.
-func TestADifferenceIsExplainedByTheEventItBeganWith(t *testing.T) {
+func TestDivergence_ChangedRow_FirstEventNamed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 33, 40)
 	rng := rand.New(rand.NewPCG(33, 1))
@@ -224,7 +226,7 @@ func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, wa
 }
 
 // A row that was left as it once was, or never made, lacks the event that came next.
-func TestARowLeftBehindIsExplainedByTheEventItLacks(t *testing.T) {
+func TestDivergence_StaleRow_MissingEventNamed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 34, 40, projections.Conversations{})
 	p := projections.Conversations{}

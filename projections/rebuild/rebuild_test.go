@@ -76,7 +76,8 @@ func (l *ledger) number(t testing.TB, p projections.Projection) uint32 {
 	return pgtest.Ask[uint32](t, l.Conn, `select $1::text::regclass::oid`, "readmodel."+p.Name())
 }
 
-func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
+// A rebuilt table equals the live one.
+func TestRebuild_Table_EqualsLive(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 10, 60)
 	total := 0
@@ -107,7 +108,7 @@ func TestARebuiltTableEqualsTheLiveOne(t *testing.T) {
 }
 
 // Nobody has folded anything yet, and nobody does.
-func TestARebuildWithoutAConsumerFoldsTheWholeFeed(t *testing.T) {
+func TestRebuild_NoConsumer_FoldsWholeFeed(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 11, 20)
 	for _, p := range projections.All() {
@@ -139,7 +140,8 @@ const described = `
 	select 5, c.relname, pg_get_viewdef(c.oid) from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'v'
 	order by 1, 2, 3`
 
-func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
+// A rebuild keeps all that belongs to the table.
+func TestRebuild_GrantsAndIndexes_Kept(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 12, 40)
 	role := fmt.Sprintf("analyst_%d",
@@ -208,7 +210,7 @@ func TestARebuildKeepsAllThatBelongsToTheTable(t *testing.T) {
 
 // Consumers fold, customers write, analysts query and verify: all of it goes on
 // while the tables are rebuilt, and rolled back, again and again.
-func TestARebuildDisturbsNobody(t *testing.T) {
+func TestRebuild_Queries_Undisturbed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 13, 60)
 	more := projectionstest.Generate(rand.New(rand.NewPCG(14, 4)), 60, 30)
@@ -323,7 +325,7 @@ func TestARebuildDisturbsNobody(t *testing.T) {
 }
 
 // The page that a consumer has in its hands follows on the new table as well.
-func TestAPageInHandFitsTheNewTable(t *testing.T) {
+func TestSwap_PageInHand_FitsNewTable(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
 		l, _ := folded(t, 15, 20, p)
@@ -384,7 +386,7 @@ func swapping(t testing.TB, p projections.Projection, do func()) projections.Pro
 }
 
 // Queries that come in the middle of the swap wait, and see the new table then.
-func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
+func TestSwap_Queries_WaitAndSucceed(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 16, 40)
 	watch := l.Session(t)
@@ -424,7 +426,7 @@ func TestQueriesWaitForTheSwapAndSucceed(t *testing.T) {
 }
 
 // A long query on the live table delays the swap, and nobody else for long.
-func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
+func TestSwap_LongQuery_OnlySwapWaits(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 17, 20)
 	long, err := l.Session(t).Begin(t.Context())
@@ -464,7 +466,8 @@ func TestALongQueryDelaysTheSwapAlone(t *testing.T) {
 	l.Verify(t, projections.Tickets{})
 }
 
-func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
+// An interrupted rebuild changes nothing.
+func TestRebuild_Interrupted_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	why := errors.New("stopped by an operator")
 	for name, interrupt := range map[string]func(
@@ -527,7 +530,8 @@ func TestAnInterruptedRebuildChangesNothing(t *testing.T) {
 	}
 }
 
-func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
+// Of two rebuilds at once the second is refused.
+func TestRebuild_AlreadyRunning_Rejected(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 19, 20)
 	other := l.Session(t)
@@ -553,7 +557,8 @@ func TestOfTwoRebuildsAtOnceTheSecondIsRefused(t *testing.T) {
 	l.Verify(t, projections.Tickets{})
 }
 
-func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
+// A rebuild that would break something is refused.
+func TestRebuild_WouldBreakDependent_Rejected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ before, during, want string }{
 		"a materialized view": {
@@ -592,7 +597,7 @@ func TestARebuildThatWouldBreakSomethingIsRefused(t *testing.T) {
 }
 
 // A rebuild that fails to fold says why, and where.
-func TestARebuildOverAGapIsAnError(t *testing.T) {
+func TestRebuild_Gap_Error(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10, projections.Conversations{})
 	torn := histories[slices.IndexFunc(histories,
@@ -607,7 +612,7 @@ func TestARebuildOverAGapIsAnError(t *testing.T) {
 
 // A table that was read to the end is as long as its history: pages are counted
 // and told of while it goes on.
-func TestProgressIsToldPageByPage(t *testing.T) {
+func TestRebuild_Progress_ReportedByPage(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	h := projectionstest.History{Stream: "chat-demo:1"}

@@ -30,7 +30,8 @@ func (l *ledger) rollback(t testing.TB, p projections.Projection) {
 	}
 }
 
-func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
+// A rollback undoes a rebuild and a second one the first.
+func TestRollback_Twice_BackToRebuilt(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 40, 30)
 	for i, p := range projections.All() {
@@ -58,7 +59,8 @@ func TestARollbackUndoesARebuildAndASecondOneTheFirst(t *testing.T) {
 	}
 }
 
-func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
+// A rollback without a table to go back to is refused.
+func TestRollback_NoPreviousTable_Rejected(t *testing.T) {
 	t.Parallel()
 	p := projections.Tickets{}
 	for what, c := range map[string]struct{ before, want string }{
@@ -83,7 +85,7 @@ func TestARollbackWithoutATableToGoBackToIsRefused(t *testing.T) {
 }
 
 // Rights that were taken away since the table was replaced do not come back with it.
-func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
+func TestRollback_GrantsAndIndexes_Kept(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 42, 20, projections.Tickets{})
 	p := projections.Tickets{}
@@ -114,7 +116,7 @@ func TestARollbackKeepsAllThatBelongsToTheTable(t *testing.T) {
 
 // The leader has nothing to do when the table is exchanged beneath it: it goes back
 // with the table, folds what that lacks, and readers see a whole table throughout.
-func TestALiveConsumerFollowsARollback(t *testing.T) {
+func TestRollback_LiveConsumer_Continues(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 43, 60)
 	ctx, stop := context.WithCancel(t.Context())
@@ -200,7 +202,7 @@ func (l *ledger) leadTable(p projections.Projection) func(context.Context, strin
 
 // Who holds the page of events while the table is rolled back loses it, and no row of
 // it is kept twice.
-func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
+func TestRollback_PageInHand_Discarded(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
 		l, _ := folded(t, 45, 20, p)
@@ -237,7 +239,7 @@ func TestAPageInHandDuringARollbackIsLost(t *testing.T) {
 }
 
 // What the last rebuild kept goes when the next one swaps, unless somebody uses it.
-func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
+func TestRebuild_PreviousTableInUse_NotDropped(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 46, 10, projections.Tickets{})
 	p := projections.Tickets{}
@@ -257,7 +259,7 @@ func TestAPreviousTableInUseIsNotDropped(t *testing.T) {
 }
 
 // The connection that reads the live table is lost while the two are compared.
-func TestARebuildWhoseConnectionsAreCutChangesNothing(t *testing.T) {
+func TestRebuild_ConnectionsCut_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, victim := range map[string]string{
 		"the one that " +

@@ -36,7 +36,8 @@ func folded(
 	return l, histories
 }
 
-func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
+// Verify names the row that differs.
+func TestVerify_DifferentRow_Named(t *testing.T) {
 	t.Parallel()
 	const (
 		conversation = `(select stream_id from readmodel.conversations order by stream_id offset 5 limit 1)`
@@ -126,7 +127,7 @@ func TestVerifyNamesTheRowThatDiffers(t *testing.T) {
 }
 
 // The table is compared with what the events up to its checkpoint lead to.
-func TestVerifyLooksNoFurtherThanTheCheckpoint(t *testing.T) {
+func TestVerify_BehindFeed_StopsAtCheckpoint(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(2, 3))
 	l := newLedger(t)
@@ -170,7 +171,7 @@ func (h *halting) Streams(
 }
 
 // A rebuild that waits to swap does so between two batches, and both are found clean.
-func TestVerifyGoesOnThroughASwap(t *testing.T) {
+func TestVerify_Swap_Continues(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 4, 1100, projections.Conversations{})
 	p := projections.Conversations{}
@@ -204,7 +205,8 @@ func TestVerifyGoesOnThroughASwap(t *testing.T) {
 	}
 }
 
-func TestASampleFindsARowThatDiffers(t *testing.T) {
+// A sample finds a row that differs.
+func TestVerify_Sample_DifferentRowFound(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 5, 30, projections.Conversations{})
 	p := projections.Conversations{}
@@ -231,7 +233,7 @@ func TestASampleFindsARowThatDiffers(t *testing.T) {
 }
 
 // A history that cannot be folded is told from a table that differs.
-func TestVerifyReportsAGapInHistory(t *testing.T) {
+func TestVerify_Gap_Reported(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 3, 3, projections.Conversations{})
 	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`,
@@ -246,7 +248,8 @@ func TestVerifyReportsAGapInHistory(t *testing.T) {
 	}
 }
 
-func TestProjectionsAreFoundByName(t *testing.T) {
+// Projections are found by name.
+func TestProjections_Name_Found(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
 		if found, err := projections.Named(p.Name()); err != nil || found != p {

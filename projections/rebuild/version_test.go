@@ -86,7 +86,7 @@ const waits = "the table has another version than this program"
 
 // A program with a newer version is started while one with the older serves, and
 // customers write all the time.
-func TestANewVersionIsBuiltBesideTheOldOneAndTakesOver(t *testing.T) {
+func TestVersion_Newer_BuiltBesideOld(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	older, newer := projections.Conversations{}, loud{}
@@ -163,7 +163,8 @@ func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	})
 }
 
-func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
+// An older program leaves a newer table alone.
+func TestVersion_OlderProgram_TableUntouched(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	older, newer := projections.Conversations{}, loud{}
@@ -188,7 +189,8 @@ func TestAnOlderProgramLeavesANewerTableAlone(t *testing.T) {
 	}
 }
 
-func TestAnEmptyDatabaseIsOfTheVersionThatComesFirst(t *testing.T) {
+// An empty database is of the version that comes first.
+func TestVersion_EmptyDatabase_FirstProgramsVersion(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
 	p := loud{}
@@ -209,7 +211,7 @@ func TestAnEmptyDatabaseIsOfTheVersionThatComesFirst(t *testing.T) {
 }
 
 // Two processes of the newer program are started at once.
-func TestANewVersionIsBuiltOnce(t *testing.T) {
+func TestVersion_Concurrent_BuiltOnce(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 51, 30)
 	number := l.number(t, loud{})

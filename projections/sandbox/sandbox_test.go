@@ -24,7 +24,7 @@ func openSandbox(t *testing.T, l *projectionstest.Ledger) *sandbox.Sandbox {
 	return s
 }
 
-func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
+func TestSandbox_Fold_EqualsLiveTables(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	rng := rand.New(rand.NewPCG(3, 1))
@@ -64,7 +64,8 @@ func TestWhatIsFoldedIntoTheSandboxIsFoldedAsInTheLiveTables(t *testing.T) {
 	}
 }
 
-func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
+// A sandbox is dropped unless it is kept.
+func TestSandbox_Close_DroppedUnlessKept(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	schemas := func() string {
@@ -92,7 +93,7 @@ func TestASandboxIsDroppedUnlessItIsKept(t *testing.T) {
 }
 
 // Who stops a replay interrupts a statement, and with it the connection.
-func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
+func TestSandbox_ConnectionLost_Dropped(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	lost := l.Session(t)
@@ -124,7 +125,7 @@ func TestASandboxIsDroppedAlsoWhenItsConnectionIsLost(t *testing.T) {
 	}
 }
 
-func TestWhatAKilledProcessLeftOfASandboxIsDroppedByTheNext(t *testing.T) {
+func TestSandbox_ProcessKilled_DroppedByNext(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
 	killed := l.Session(t)

@@ -399,7 +399,7 @@ func TestStart_UserCannotEnterParent_KeepsDataInDir(t *testing.T) {
 	}
 }
 
-func TestStart_PortInUse(t *testing.T) {
+func TestStart_PortInUse_NextPortTaken(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

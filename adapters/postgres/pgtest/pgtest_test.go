@@ -22,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-func TestEveryDatabaseIsItsOwn(t *testing.T) {
+// Every database is its own.
+func TestDatabase_Each_Separate(t *testing.T) {
 	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -44,7 +45,8 @@ func TestEveryDatabaseIsItsOwn(t *testing.T) {
 	}
 }
 
-func TestADatabaseIsMigratedAndAnEmptyOneIsNot(t *testing.T) {
+// A database is migrated and an empty one is not.
+func TestDatabase_Empty_NotMigrated(t *testing.T) {
 	t.Parallel()
 	for dsn, want := range map[string]int64{Database(t): schema.Latest(), EmptyDatabase(t): 0} {
 		got, err := schema.Version(t.Context(), dsn)
@@ -57,7 +59,8 @@ func TestADatabaseIsMigratedAndAnEmptyOneIsNot(t *testing.T) {
 	}
 }
 
-func TestADatabaseIsDroppedThoughItIsInUse(t *testing.T) {
+// A database is dropped though it is in use.
+func TestDrop_DatabaseInUse_Dropped(t *testing.T) {
 	var name string
 	t.Run("user", func(t *testing.T) {
 		conn, err := pgx.Connect(t.Context(), EmptyDatabase(t))
@@ -77,7 +80,8 @@ func TestADatabaseIsDroppedThoughItIsInUse(t *testing.T) {
 	}
 }
 
-func TestDatabaseNamesAreShortAndPlain(t *testing.T) {
+// Database names are short and plain.
+func TestDatabaseName_AnyTest_ShortAndPlain(t *testing.T) {
 	for test, want := range map[string]string{
 		"TestA/b c": "t7_testa_b_c",
 		"Test/ä":    "t7_test__",
@@ -96,7 +100,7 @@ const leaveBehind = "PGTEST_LEAVE_BEHIND"
 func TestHelper(t *testing.T) {
 	how := os.Getenv(leaveBehind)
 	if how == "" {
-		t.Skip("runs inside TestNothingIsLeftBehind")
+		t.Skip("runs inside TestCleanup_TestsEnd_NothingLeft")
 	}
 	conn := Connect(t, Database(t))
 	if _, err := conn.Exec(t.Context(), "begin"); err != nil { // in the midst of something
@@ -109,7 +113,8 @@ func TestHelper(t *testing.T) {
 	os.Exit(0)
 }
 
-func TestNothingIsLeftBehind(t *testing.T) {
+// Nothing is left behind.
+func TestCleanup_TestsEnd_NothingLeft(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"exit", "wait"} {
 		t.Run(how, func(t *testing.T) {
@@ -164,7 +169,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-func TestTheAbandonedIsToldFromTheUsed(t *testing.T) {
+func TestCluster_Abandoned_ToldFromUsed(t *testing.T) {
 	t.Parallel()
 	if abandoned(Cluster(t).Dir()) {
 		t.Error("a running cluster counts as abandoned")
