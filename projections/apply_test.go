@@ -21,7 +21,7 @@ import (
 	"github.com/chatledger/chatledger/projections/projectionstest"
 )
 
-// Whatever happened and however the feed was cut into pages: each row is what its
+// For any events and any division into pages, each row is what its
 // stream's history folds to in memory.
 func TestProjection_Histories_RowsEqualFold(t *testing.T) {
 	t.Parallel()
@@ -194,7 +194,7 @@ func TestConversations_Deliveries_Counted(t *testing.T) {
 	}
 }
 
-// What analysts see of a chat with a person in it, row by row.
+// The rows that analysts see of a chat with an operator.
 func TestTicketQueue_Waiting_MostUrgentFirst(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)

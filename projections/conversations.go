@@ -59,7 +59,7 @@ type pausedWorkflow struct {
 	StartedAt *time.Time        `json:"started_at"`
 }
 
-// Who answers a chat.
+// Values of the column that says whether the bot or an operator answers a chat.
 const (
 	handlerBot    = "bot"
 	handlerPerson = "person"

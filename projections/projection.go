@@ -77,7 +77,7 @@ func Named(name string) (Projection, error) {
 		}
 		names += " " + p.Name()
 	}
-	return nil, fmt.Errorf("there is no projection %q: choose one of%s", name, names)
+	return nil, fmt.Errorf("projection %q does not exist: choose one of%s", name, names)
 }
 
 // A Row is a row of a table, column by column.

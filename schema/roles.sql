@@ -1,30 +1,30 @@
 -- The names arrive as settings of the transaction: chatledger.owner, chatledger.app and
--- chatledger.analyst. Whatever is as it should be already is left alone, so that the owner,
--- who may neither make roles nor set them up, can run this again after each migration.
+-- chatledger.analyst. Statements that would change nothing are skipped, so that the owner,
+-- which can neither create nor alter roles, can run this script again after each migration.
 do $$
 declare
     owner   constant text := current_setting('chatledger.owner');
     app     constant text := current_setting('chatledger.app');
     analyst constant text := current_setting('chatledger.analyst');
     ours    constant text[] := array['eventstore', 'readmodel', 'readmodel_rebuild', 'readmodel_previous'];
-    -- What is written once and never changed.
+    -- Tables whose rows are inserted and never changed.
     history constant text[] := array['events', 'streams'];
     one     record;
 begin
     for one in select name from unnest(array[owner, app, analyst]) name
                where not exists (select from pg_roles where rolname = name) loop
-        -- Without a password nobody can log in with one.
+        -- A role without a password cannot log in.
         execute format('create role %I login', one.name);
     end loop;
 
-    -- Whoever hands tables over must be a member of who gets them. The owner is one of the app,
-    -- because migrations change the read model's tables too.
+    -- A role that changes the owner of a table must be a member of the new owner. The owner is a
+    -- member of the app's role, because migrations also change the read model's tables.
     for one in select granted, member from (values (app, owner), (owner, current_user::text), (app, current_user::text)) m (granted, member)
                where member <> granted and not pg_has_role(member, granted, 'usage') loop
         execute format('grant %I to %I', one.granted, one.member);
     end loop;
 
-    -- With it the app sees how long other roles' transactions have been open, and since when.
+    -- With this role the app can see how long transactions of other roles have been open.
     if not pg_has_role(app, 'pg_read_all_stats', 'usage') then
         begin
             execute format('grant pg_read_all_stats to %I', app);
@@ -33,8 +33,8 @@ begin
         end;
     end if;
 
-    -- Bounds for what a person may forget; who needs more for one query sets more for it. What has a
-    -- transaction id, which a transaction that only reads never gets, would hold every consumer back.
+    -- Limits for forgotten sessions; an analyst can raise them for one query. Read-only, because a
+    -- transaction that writes gets a transaction id and holds back every consumer.
     for one in select format('alter role %I set %s = %L', analyst, name, value) as statement
                from (values ('statement_timeout', '60s'), ('idle_in_transaction_session_timeout', '30s'),
                             ('idle_session_timeout', '1h'), ('default_transaction_read_only', 'on')) s (name, value)
@@ -43,7 +43,7 @@ begin
         execute one.statement;
     end loop;
 
-    -- The database: only its owner and ours may make schemas. A temporary table would give an
+    -- The database: only its owner and our owner can create schemas. A temporary table would give an
     -- analyst a transaction id.
     if not has_database_privilege(owner, current_database(), 'create') then
         execute format('grant create on database %I to %I', current_database(), owner);
@@ -59,15 +59,15 @@ begin
     end if;
 
     if not has_schema_privilege(owner, 'public', 'create') then
-        execute format('grant create on schema public to %I', owner); -- there is the table of migrations
+        execute format('grant create on schema public to %I', owner); -- for the table of migrations
     end if;
 
     for one in select nspname as name from pg_namespace where nspname = any(ours) and nspowner <> owner::regrole loop
         execute format('alter schema %I owner to %I', one.name, owner);
     end loop;
 
-    -- The read model is the app's: it folds tables anew and exchanges them, which is not to be had by
-    -- grants. History is the owner's, and so is everything else.
+    -- The app owns the read model, because a rebuild creates and swaps tables, which grants do not
+    -- allow. The owner owns everything else.
     execute format('grant usage, create on schema readmodel, readmodel_rebuild, readmodel_previous to %I', app);
     execute format('grant usage on schema eventstore to %I', app);
     for one in
@@ -86,8 +86,8 @@ begin
         execute format('alter %s %s owner to %I', case when one.procedure then 'procedure' else 'function' end, one.name, owner);
     end loop;
 
-    -- History is not changed: rows are added to it, and there are no other rights. Neither is there a
-    -- moment in which there are more, if this runs while the app does.
+    -- The app can insert into the tables of history, but not change them. At no moment does it have
+    -- more rights, even if this runs while the app does.
     for one in select c.oid::regclass as name, c.relname = any(history) as written_once
                from pg_class c where c.relnamespace = 'eventstore'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') loop
         if one.written_once then
@@ -104,8 +104,8 @@ begin
     execute format('grant usage on schema readmodel to %I', analyst);
     execute format('grant select on all tables in schema readmodel to %I', analyst);
 
-    -- What the next migration makes, whoever runs it, can be used before this has been run again. What
-    -- a rebuild makes takes its rights over from the table whose place it takes.
+    -- The app can use tables of the next migration before this script has run again. A rebuilt table
+    -- gets the rights of the table that it replaces.
     for one in select distinct name from unnest(array[owner, current_user::text]) name loop
         execute format('alter default privileges for role %I in schema eventstore grant select, insert, update, delete on tables to %I', one.name, app);
         execute format('alter default privileges for role %I in schema eventstore grant execute on functions to %I', one.name, app);

@@ -1,6 +1,6 @@
-// Package archive keeps events outside a database, as they are stored and undecoded:
-// in a directory of part files with a manifest, or as one stream. What is written
-// can be read again and is equal, field by field, whatever the format.
+// Package archive writes stored events to files, undecoded, and reads them back: a directory
+// of part files with a manifest, or one stream. In every format the events that are read
+// equal those that were written, field by field.
 package archive
 
 import (
@@ -22,14 +22,14 @@ const (
 	Parquet     Format = "parquet"
 )
 
-// Writer writes events one after the other. Close ends what is written, and leaves
-// what it is written to open.
+// Writer writes events one after the other. Close finishes the output but does not close
+// the underlying writer.
 type Writer interface {
 	Write(domain.Stored) error
 	Close() error
 }
 
-// decoder reads events one after the other; io.EOF stands behind the last.
+// decoder reads events one after the other, and returns io.EOF after the last.
 type decoder interface {
 	decode() (domain.Stored, error)
 }
@@ -42,7 +42,7 @@ func NewStream(f Format, w io.Writer) (Writer, error) {
 	return newWriter(cmp.Or(f, NDJSON), w)
 }
 
-var errNoStream = fmt.Errorf("%s is no stream: its index stands at the end of a file", Parquet)
+var errNoStream = fmt.Errorf("%s cannot be a stream, because its index is at the end of the file: use ndjson or cloudevents", Parquet)
 
 func newWriter(f Format, w io.Writer) (Writer, error) {
 	switch f {

@@ -90,7 +90,7 @@ func TestArchive_AwkwardEvents_ReadAsWritten(t *testing.T) {
 	}
 }
 
-// A stream is read as written.
+// Reading a stream returns the events that were written.
 func TestStream_Events_ReadAsWritten(t *testing.T) {
 	t.Parallel()
 	want := feed(30)
@@ -153,7 +153,7 @@ func TestFormat_Fields_AsDocumented(t *testing.T) {
 	}
 }
 
-// Whatever comes as a stream, what of it is taken for an event is written and read
+// An event that can be read from any input can be written and read
 // again as that event.
 func FuzzAStream(f *testing.F) {
 	for _, format := range formats[:2] {

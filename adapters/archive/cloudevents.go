@@ -31,7 +31,7 @@ const (
 	extCausation   = "causationid"
 	extActor       = "actor"
 	extRecorded    = "recordedtime"
-	extTrace       = "traceparent" // for whoever the events are handed on to; an import leaves it
+	extTrace       = "traceparent" // for systems that receive the events; an import ignores it
 	extRaw         = "raw"         // binary: an attribute's text must not have every character that JSON may
 )
 

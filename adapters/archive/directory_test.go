@@ -18,7 +18,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// An interrupted archive goes on behind its last whole part.
+// An interrupted export continues after its last complete part.
 func TestExport_Interrupted_ContinuesAfterLastPart(t *testing.T) {
 	t.Parallel()
 	events := feed(25)
@@ -32,7 +32,7 @@ func TestExport_Interrupted_ContinuesAfterLastPart(t *testing.T) {
 			t.Errorf("%s: after 17 events the manifest counts %d, complete: %v", format, w.Manifest.Events,
 				w.Manifest.Complete)
 		}
-		// Whoever is killed does not clean up.
+		// A killed process does not clean up.
 		again := begin(t, broken, "", 10)
 		if last := again.Manifest.Last; last.Position.Position != events[9].Position || last.EventID != events[9].ID {
 			t.Errorf("%s: goes on behind %+v", format, last)
@@ -67,7 +67,7 @@ func TestExport_Again_AddsNewEvents(t *testing.T) {
 	wantEvents(t, events, read(t, dir))
 }
 
-// An archive of nothing is an archive.
+// An archive without events can be opened and verified.
 func TestExport_NoEvents_ValidArchive(t *testing.T) {
 	t.Parallel()
 	for _, format := range formats {
@@ -81,7 +81,7 @@ func TestExport_NoEvents_ValidArchive(t *testing.T) {
 	}
 }
 
-// A directory of something else is left alone.
+// A directory that is not an archive is not changed.
 func TestExport_ForeignDirectory_Untouched(t *testing.T) {
 	t.Parallel()
 	used, other, newer, outside := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
@@ -174,8 +174,8 @@ func TestVerify_WrongEvents_PlaceNamed(t *testing.T) {
 	for _, format := range formats {
 		unit := map[bool]string{true: "row", false: "line"}[format == archive.Parquet]
 		for says, list := range map[string][]domain.Stored{
-			"part-000002.%s %s 3: chat-demo:1 version 3 stands at position 703/6, behind 703/7": moved,
-			"part-000002.%s %s 3: chat-demo:1 version 3 stands at position 703/6, behind 703/6": twice,
+			"part-000002.%s %s 3: chat-demo:1 version 3 at position 703/6 follows position 703/7": moved,
+			"part-000002.%s %s 3: chat-demo:1 version 3 at position 703/6 follows position 703/6": twice,
 		} {
 			dir := t.TempDir()
 			write(t, dir, format, 4, list...)
@@ -225,11 +225,11 @@ func TestRead_MalformedLine_PlaceNamed(t *testing.T) {
 	}
 	mistakes := map[archive.Format][]mistake{
 		archive.NDJSON: {
-			{"it is no JSON object", always("")},
-			{"it is no JSON object", always("[]")},
-			{"it is no JSON object", always("}{")},
-			{"or cut off", replaced(`"recorded_at":"2026-03-04T05:06:07.123457Z"}`, "")},
-			{"or cut off", func(line string) string { return line[:strings.Index(line, "customer")] }},
+			{"not a complete JSON object", always("")},
+			{"not a complete JSON object", always("[]")},
+			{"not a complete JSON object", always("}{")},
+			{"not a complete JSON object", replaced(`"recorded_at":"2026-03-04T05:06:07.123457Z"}`, "")},
+			{"not a complete JSON object", func(line string) string { return line[:strings.Index(line, "customer")] }},
 			{
 				"field actor is missing", func(line string) string {
 					return line[:strings.Index(line, `"actor"`)] + "}"
@@ -291,7 +291,7 @@ func TestRead_MalformedLine_PlaceNamed(t *testing.T) {
 	}
 }
 
-// A damaged parquet file that its manifest fits is an error and no panic.
+// A damaged Parquet file whose manifest matches leads to an error, not to a panic.
 func TestRead_DamagedParquet_Error(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

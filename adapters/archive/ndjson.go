@@ -37,7 +37,7 @@ func (l *lines) decode() (domain.Stored, error) {
 	if !l.scanner.Scan() {
 		err := l.scanner.Err()
 		if errors.Is(err, bufio.ErrTooLong) {
-			err = fmt.Errorf("the line has more than %d bytes: it is no event", maxLine)
+			err = fmt.Errorf("line is longer than %d bytes, the maximum of an event", maxLine)
 		}
 		return domain.Stored{}, cmp.Or(err, io.EOF)
 	}
@@ -95,7 +95,7 @@ func parseNDJSON(line []byte) (s domain.Stored, err error) {
 	}
 	rest := bytes.TrimSpace(line)
 	if len(rest) < 2 || rest[0] != '{' || rest[len(rest)-1] != '}' {
-		return s, errors.New("it is no JSON object, or cut off")
+		return s, errors.New("not a complete JSON object")
 	}
 	for rest = rest[1 : len(rest)-1]; len(rest) > 0; {
 		var member []byte

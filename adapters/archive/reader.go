@@ -24,7 +24,7 @@ type Archive struct {
 func Open(dir string) (*Archive, error) {
 	m, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.New("there is no " + manifestName + ": the directory holds no archive")
+		err = errors.New("no " + manifestName + ": the directory is not an archive")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", dir, err)
@@ -173,7 +173,7 @@ func (r *Reader) open(part Part) (err error) {
 
 func (r *Reader) check(s domain.Stored) error {
 	if !r.last.Before(s.Position) {
-		return fmt.Errorf("%v: %s version %d stands at position %v, behind %v: the events are not in the order of "+
+		return fmt.Errorf("%v: %s version %d at position %v follows position %v: the events are not in the order of "+
 			"the feed",
 			r.at, s.Stream, s.Version, s.Position, r.last)
 	}

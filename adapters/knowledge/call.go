@@ -57,7 +57,7 @@ func (d *draft) call(n *yaml.Node, step dialog.Step) *dialog.Call {
 		{c.Without.Step == "", "without: what follows where the bot does not have the tool"},
 	} {
 		if missing.is {
-			d.wrong(n, "the step %s leads nowhere in one case: write %s", step, missing.says)
+			d.wrong(n, "the step %s has no next step in one case: write %s", step, missing.says)
 		}
 	}
 	return c

@@ -99,7 +99,7 @@ func (r *reading) learn(e Example) {
 			other.Line,
 		)
 	case twice && other.File == e.File:
-		r.mistake(e.File, e.Line, "%q stands in line %d already: remove one", e.Text, other.Line)
+		r.mistake(e.File, e.Line, "%q is already in line %d: remove one", e.Text, other.Line)
 	default:
 		r.seen[key] = e
 		r.examples = append(r.examples, e)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Whatever stands in a file, a folder is read or its mistakes are told.
+// Read returns the knowledge or its mistakes, for any content of the files.
 func FuzzAFolderIsReadOrItsMistakesAreTold(f *testing.F) {
 	names := slices.Sorted(maps.Keys(small))
 	for i, name := range names {

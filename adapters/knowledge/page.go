@@ -68,7 +68,7 @@ func (p page) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node))
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if line, twice := seen[key.Value]; twice {
-			p.wrong(key, "%q stands in line %d already: keep one", key.Value, line)
+			p.wrong(key, "%q is already in line %d: keep one", key.Value, line)
 			continue
 		}
 		seen[key.Value] = key.Line

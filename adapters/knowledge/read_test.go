@@ -172,7 +172,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			`bot.yaml:2: bot.yaml has no "treshold"; it may have agent, backlog`,
 		},
 		"a key twice": {
-			bot("languages: [en]\nplain: 0.9\nplain: 0.8\n"), `bot.yaml:3: "plain" stands in line 2 already`,
+			bot("languages: [en]\nplain: 0.9\nplain: 0.8\n"), `bot.yaml:3: "plain" is already in line 2`,
 		},
 		"a threshold above 1": {
 			bot("languages: [en]\nthreshold: 50\n"), "bot.yaml:2: threshold is a number from 0 to 1",
@@ -310,7 +310,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		},
 		"an example twice": {
 			changed(map[string]string{"intents/booking.en.txt": "book\nBook!\n"}),
-			`intents/booking.en.txt:2: "Book!" stands in line 1 already`,
+			`intents/booking.en.txt:2: "Book!" is already in line 1`,
 		},
 		"a long example": {
 			changed(map[string]string{"intents/booking.en.txt": "book\n" + long + "\n"}),
@@ -341,13 +341,13 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		},
 		"a step twice": {
 			flow("- name: telling", "- name: checking"),
-			"workflows/booking.yaml:32: the step checking stands in line 22 already",
+			"workflows/booking.yaml:32: the step checking is already defined in line 22",
 		},
 		"a step that is not there": {
 			flow("next: choosing_time", "next: choosing"), "workflows/booking.yaml:9: there is no step choosing;",
 		},
-		"a step that leads nowhere": {
-			flow("    next: choosing_time\n", ""), "workflows/booking.yaml:4: the step asking_date leads nowhere",
+		"a step without a next step": {
+			flow("    next: choosing_time\n", ""), "workflows/booking.yaml:4: the step asking_date has no next step",
 		},
 		"a step nobody reaches": {
 			flow("without: telling", "without: confirming"),
@@ -404,15 +404,15 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		},
 		"a call without a last case": {
 			flow(`    next: {step: asking_date, problem: "there is {seen} nothing"}`+"\n", ""),
-			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write next",
+			"workflows/booking.yaml:22: the step checking has no next step in one case: write next",
 		},
 		"a call that cannot fail": {
 			flow("    failed: {hand_over: {reason: broken, priority: high}}\n", ""),
-			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write failed",
+			"workflows/booking.yaml:22: the step checking has no next step in one case: write failed",
 		},
 		"a call that is always had": {
 			flow("    without: telling\n", ""),
-			"workflows/booking.yaml:22: the step checking leads nowhere in one case: write without",
+			"workflows/booking.yaml:22: the step checking has no next step in one case: write without",
 		},
 		"a problem for a say": {
 			flow("next: {step: asking_date, problem:", "next: {step: telling, problem:"),

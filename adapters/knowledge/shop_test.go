@@ -217,7 +217,7 @@ func TestShop_Language_IsRecognized(t *testing.T) {
 	}
 }
 
-// Who writes in a language that the bot does not speak is spoken to as before, and not in
+// A customer who writes in a language that the bot does not speak is answered as before, not in
 // another foreign one.
 func TestShop_ForeignLanguage_IsNone(t *testing.T) {
 	t.Parallel()

@@ -104,7 +104,7 @@ func (d *draft) step(n *yaml.Node) {
 	case s.Name == dialog.Initial || s.Name.Ended():
 		d.wrong(n, "%s is how every workflow begins or ends: choose another name", s.Name)
 	case twice:
-		d.wrong(n, "the step %s stands in line %d already: choose another name", s.Name, other.Line)
+		d.wrong(n, "the step %s is already defined in line %d: choose another name", s.Name, other.Line)
 	}
 	d.lines[s.Name] = n
 	if len(kind) != 1 {
@@ -163,7 +163,7 @@ func (d *draft) ask(n *yaml.Node, step dialog.Step) *dialog.Ask {
 	case a.Only && len(a.Choices) == 0:
 		d.wrong(n, "only takes nothing but choices: write some")
 	case under(n, "next") == nil && !(a.Only && led):
-		d.wrong(n, "the step %s leads nowhere: write next", step)
+		d.wrong(n, "the step %s has no next step: write next", step)
 	}
 	return a
 }
@@ -223,7 +223,7 @@ func (d *draft) confirm(n *yaml.Node, step dialog.Step) *dialog.Confirm {
 		},
 	})
 	if c.Next.Step == "" || c.Correct.Step == "" {
-		d.wrong(n, "the step %s leads nowhere: write next for the yes, and correct for the no", step)
+		d.wrong(n, "the step %s has no next step: write next for the yes, and correct for the no", step)
 	}
 	return c
 }
@@ -237,7 +237,7 @@ func (d *draft) say(n *yaml.Node, step dialog.Step) *dialog.Goto {
 	})
 	g.Say = d.text(under(n, "say"), "say", maxText, d.known)
 	if g.Step == "" {
-		d.wrong(n, "the step %s leads nowhere: write next", step)
+		d.wrong(n, "the step %s has no next step: write next", step)
 	}
 	return g
 }
@@ -294,7 +294,7 @@ func (d *draft) leadOn(n *yaml.Node, from dialog.Step, what string, g *dialog.Go
 	case g.Step == "" && handed:
 		g.Step = dialog.HandedOver
 	case g.Step == "":
-		d.wrong(n, "%s leads nowhere: write a step, completed, or hand_over", what)
+		d.wrong(n, "%s has no next step: write a step, completed, or hand_over", what)
 	case handed && g.Step != dialog.HandedOver:
 		d.wrong(n, "%s leads both to %s and to a person: remove one", what, g.Step)
 	case !handed && g.Step == dialog.HandedOver:

@@ -121,7 +121,7 @@ func TestOperatorBots_Unchanged_Kept(t *testing.T) {
 	}
 }
 
-// Who is let in again gets a new password, should the old one be what they were shut out for.
+// An operator who is enabled again gets a new password, because the old one may have leaked.
 func TestPassword_AccessRevoked_Removed(t *testing.T) {
 	t.Parallel()
 	s := accounts.New(newStore(t).DB)

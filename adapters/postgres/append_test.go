@@ -208,7 +208,7 @@ func TestAppend_OneRejected_OthersStored(t *testing.T) {
 			t.Errorf("%s has %d events, want %d", a.Stream, n, counts[i])
 		}
 	}
-	// What came with a refused update is not received either, and can come again.
+	// Other updates of a rejected request are not stored either, and can be sent again.
 	must(t, s,
 		commands.Append{
 			Stream: "chat-demo:6", Events: said(1), Updates: []commands.ConsumedUpdate{
@@ -423,7 +423,7 @@ func TestOutcome_ManyUnderOneLease_OneStored(t *testing.T) {
 	}
 }
 
-// What one Append brings must not cost the others theirs.
+// A request that cannot be stored must not make the others of the batch fail.
 func TestAppend_Unstorable_FailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -517,7 +517,7 @@ func TestLoad_Cursors_ReadsWhatFollows(t *testing.T) {
 	}
 }
 
-// What is wrong with one stream is told with it, and is nothing to the others.
+// An error of one stream is reported with that stream and does not affect the others.
 func TestLoad_VersionGap_ReportedForStream(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []int{1, 2} {

@@ -167,7 +167,7 @@ func TestRetention_RemovedUpdate_StillDuplicate(t *testing.T) {
 	}
 }
 
-// Whoever may call the function cannot empty the ledger of what has only just come.
+// A caller of the function cannot remove recent updates.
 func TestRetention_UnderOneDay_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -207,7 +207,7 @@ func TestTimer_ProcessGone_FiresOnce(t *testing.T) {
 
 func pgtestDSN(s *process) string { return s.Pool().Config().ConnString() }
 
-// What cannot be decided or stored is not lost: its timer stays, and others go off.
+// A timer whose command fails stays, and the other timers fire.
 func TestTimer_CommandFails_Stays(t *testing.T) {
 	t.Parallel()
 	const broken, well = domain.StreamID("chat-demo:1"), domain.StreamID("chat-demo:2")

@@ -133,7 +133,7 @@ func TestEscape_AnyJSON_Kept(t *testing.T) {
 	}
 }
 
-// What is not JSON at all is never lost either.
+// Raw bytes that are not JSON are kept, too.
 func TestEscape_RawNotJSON_Kept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -147,7 +147,7 @@ func TestAlerts_Each_InRunBook(t *testing.T) {
 	}
 	for _, link := range regexp.MustCompile(`\]\(#(\w+)\)`).FindAllStringSubmatch(book, -1) {
 		if !strings.Contains(strings.ToLower(book), "\n### "+link[1]+"\n") {
-			t.Errorf("the link to #%s leads nowhere", link[1])
+			t.Errorf("the run-book has no heading #%s", link[1])
 		}
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Wording is the text of an error without what it may quote: of a URL only the host is
-// left, of a value that could not be read only what it should have been. Who wrote the
-// value, and what it says, is in the ledger; logs go further than that.
+// Wording returns the text of an error without values that it may quote: it keeps only the
+// host of a URL, and only the expected type of a value that could not be parsed. The value
+// itself is in the ledger; logs are copied to more places and must not contain it.
 //
-// Our own errors quote nothing but names of streams, bots and files. This is for those
-// that come from below.
+// Our own errors quote only names of streams, bots and files. Wording is for the errors of
+// libraries.
 func Wording(err error) string {
 	text := err.Error()
 	walk(err, func(inner error) {
@@ -62,7 +62,7 @@ func reworded(err error) string {
 		return fmt.Sprintf("%s %s: %s", e.Op, host, Wording(e.Err))
 	case *pgconn.PgError:
 		if strings.HasPrefix(e.Code, dataException) {
-			return fmt.Sprintf("%s: a value was refused (SQLSTATE %s)", e.Severity, e.Code)
+			return fmt.Sprintf("%s: value rejected (SQLSTATE %s)", e.Severity, e.Code)
 		}
 	case *json.UnmarshalTypeError:
 		kind, _, _ := strings.Cut(e.Value, " ") // a number is told with its digits
@@ -70,7 +70,7 @@ func reworded(err error) string {
 	case *strconv.NumError:
 		return fmt.Sprintf("strconv.%s: %s", e.Func, e.Err)
 	case *time.ParseError:
-		return "this is no time of the form " + e.Layout
+		return "not a time of the form " + e.Layout
 	}
 	return err.Error()
 }

@@ -32,14 +32,14 @@ func TestWording_QuotedValues_Removed(t *testing.T) {
 		"call: Get h: strconv.Atoi: invalid syntax": &url.Error{
 			Op: "Get", URL: "//h/" + quoted, Err: fmt.Errorf("%w", number),
 		},
-		"call: ERROR: a value was refused (SQLSTATE 22P02)": &pgconn.PgError{
+		"call: ERROR: value rejected (SQLSTATE 22P02)": &pgconn.PgError{
 			Severity: "ERROR", Code: "22P02", Message: "invalid input: " + quoted,
 		},
 		"call: ERROR: relation \"x\" is no table (SQLSTATE 42P01)": &pgconn.PgError{
 			Severity: "ERROR", Code: "42P01", Message: `relation "x" is no table`, Detail: quoted,
 		},
 		"call: strconv.Atoi: invalid syntax":                             number,
-		"call: this is no time of the form " + time.RFC3339:              at,
+		"call: not a time of the form " + time.RFC3339:              at,
 		"call: json: cannot unmarshal number into field Age of type int": figure,
 	} {
 		if got := Wording(fmt.Errorf("call: %w", err)); got != want {

@@ -508,8 +508,8 @@ func TestImport_DamagedArchive_StoresNothing(t *testing.T) {
 			l[4] = l[4][:again] + l[0][first:first+36] + l[4][again+36:]
 			return l
 		},
-		"line 7: chat-demo:8 version 1: ERROR: a value was refused (SQLSTATE 22P05)": replace(7, `"raw":{`, `"raw":{"x":"\u0000",`),
-		"line 3: chat-demo:7 version 2 stands at position":                           func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
+		"line 7: chat-demo:8 version 1: ERROR: value rejected (SQLSTATE 22P05)": replace(7, `"raw":{`, `"raw":{"x":"\u0000",`),
+		"line 3: chat-demo:7 version 2 at position":                             func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
 	} {
 		w.refuses(says, "import", "--from", forged(t, dir, change))
 		w.wantRows("0, 0, 0, 0, 0", `select (select count(*) from eventstore.events), (select count(*) from eventstore.streams),

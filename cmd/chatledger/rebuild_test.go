@@ -28,10 +28,10 @@ func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 	}{
 		{"give either a <projection> or several, or --all", []string{"rebuild", nowhere}},
 		{"give either a <projection> or several, or --all", []string{"rebuild", "--all", "tickets", nowhere}},
-		{`there is no projection "orders": choose one of conversations tickets`, []string{"rebuild", "tickets", "orders", nowhere}},
+		{`projection "orders" does not exist: choose one of conversations tickets`, []string{"rebuild", "tickets", "orders", nowhere}},
 		{"tickets is given twice", []string{"rebuild", "tickets", "tickets", nowhere}},
 		{"--dry-run", []string{"rebuild", "tickets", "--dry-run", "--rollback", nowhere}},
-		{`there is no projection "orders"`, []string{"verify", "tickets", "orders", nowhere}},
+		{`projection "orders" does not exist`, []string{"verify", "tickets", "orders", nowhere}},
 		{"--sample", []string{"verify", "--sample", "-3", nowhere}},
 		{
 			"roll tickets back: no table is kept from an earlier rebuild",

@@ -112,7 +112,7 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 	defer after.Close()
 	note := func(kind *int64, at *cursor) {
 		if *kind++; *kind <= comparedFew {
-			// What more there is to say is found out afterwards.
+			// The cause is looked up afterwards.
 			few = append(few,
 				Divergence{
 					Table: b.p.Name(), Key: at.key, Stream: at.stream,

@@ -238,7 +238,7 @@ func TestRollback_PageInHand_Discarded(t *testing.T) {
 	}
 }
 
-// What the last rebuild kept goes when the next one swaps, unless somebody uses it.
+// The next swap drops the table that the last rebuild kept, unless a query uses it.
 func TestRebuild_PreviousTableInUse_NotDropped(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 46, 10, projections.Tickets{})

@@ -135,7 +135,7 @@ func TestVersion_Newer_BuiltBesideOld(t *testing.T) {
 		t.Errorf("the newer program said %d times that it waits, want once", strings.Count(newerLog.String(), waits))
 	}
 
-	// Who has the older one still finds his table, and a newer process does not take it.
+	// A process of the older version still finds its table, and a newer process does not use it.
 	_, err = rebuild.Verify(t.Context(), l.Conn, l, older)
 	var other rebuild.VersionError
 	if !errors.As(err, &other) ||

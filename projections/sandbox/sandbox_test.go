@@ -92,7 +92,7 @@ func TestSandbox_Close_DroppedUnlessKept(t *testing.T) {
 	}
 }
 
-// Who stops a replay interrupts a statement, and with it the connection.
+// Stopping a replay interrupts a statement and closes its connection.
 func TestSandbox_ConnectionLost_Dropped(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)

@@ -21,7 +21,7 @@ type Store struct{ db *postgres.DB }
 func New(db *postgres.DB) *Store { return &Store{db} }
 
 // ErrNoOperator is returned when there is no operator with this name.
-var ErrNoOperator = errors.New("there is no such operator: `chatledger operator list` shows those there are")
+var ErrNoOperator = errors.New("operator does not exist: list the operators with `chatledger operator list`")
 
 // PutOperator adds an operator with the hash of their token, or gives one who is there
 // another role and token. Empty bots are all; nil ones leave whoever is there with what they

@@ -55,7 +55,7 @@ func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period,
 		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`)
 		_ = conn.Close(ctx)
 	}()
-	// What a crash brings back is removed again.
+	// Rows that a crash restores are removed by the next run.
 	var alone bool
 	err = conn.QueryRow(ctx,
 		`select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
@@ -63,7 +63,7 @@ func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period,
 		err = removeAll(ctx, conn, bots, removed)
 	}
 	if err != nil {
-		return fmt.Errorf("remove what was kept for long enough: %w", err)
+		return fmt.Errorf("remove expired updates: %w", err)
 	}
 	return nil
 }
