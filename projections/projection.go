@@ -1,6 +1,6 @@
-// Package projections folds the feed into tables that people query. A table is
-// never the truth: it can be rebuilt from the events at any time, and verified
-// against them row by row. Nothing in here can send anything.
+// Package projections folds the feed into tables that analysts query. A table
+// can be rebuilt from the events at any time, and verified against them row by row. Nothing
+// in this package can send anything.
 package projections
 
 import (
@@ -54,7 +54,7 @@ func Fold(p Projection, history []domain.Recorded) (map[string]Row, error) {
 	return f.Rows(), nil
 }
 
-// All is every projection there is.
+// All lists all projections.
 func All() []Projection { return []Projection{Conversations{}, Tickets{}, Messages{}, ChatDays{}} }
 
 // codec declares which events each table folds.
@@ -100,8 +100,8 @@ func (row Row) Text(column string) string {
 	panic("the table has no column " + column)
 }
 
-// GapError says that a projection was given an event that does not follow the
-// one before it. It means that the feed skipped or repeated something.
+// GapError reports that a projection was given an event that does not follow the
+// previous one. It means that the feed skipped or repeated something.
 type GapError struct {
 	Table  string
 	Stream domain.StreamID

@@ -18,7 +18,7 @@ import (
 // columns, named by their tags.
 //
 //	Stream  string     `column:"stream_id,key"` // the primary key
-//	Bot     string     `column:"bot,fixed"`     // never changes: an update leaves it alone
+//	Bot     string     `column:"bot,fixed"`     // never changes: not part of updates
 //	Day     time.Time  `column:"day,date"`      // a type that does not follow from Go's
 //	ReplyAt *time.Time `column:"reply_at"`      // nil is null
 //

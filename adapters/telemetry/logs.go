@@ -17,9 +17,9 @@ type LogConfig struct {
 	Burst int // lines with one message that are written in a second; 0 is no limit
 }
 
-// NewLogger writes lines to w. A line about something that is traced carries the ids of
-// trace and span. Errors are worded without what they quote, and there are no lines below
-// debug, where libraries show what they carry.
+// NewLogger writes lines to w. A line about something that is traced has the ids of trace
+// and span. Quoted values are removed from errors. Lines below debug are dropped, because
+// libraries log the data of their requests there.
 func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	var h slog.Handler
 	if options := (&slog.HandlerOptions{Level: max(c.Level, slog.LevelDebug)}); c.JSON {
@@ -33,7 +33,7 @@ func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	return slog.New(ids{worded{h}})
 }
 
-// ids adds to a line what its trace is known by.
+// ids adds the ids of trace and span to a line.
 type ids struct{ slog.Handler }
 
 func (h ids) Handle(ctx context.Context, r slog.Record) error {
@@ -55,14 +55,14 @@ func (h ids) WithGroup(name string) slog.Handler       { return ids{h.Handler.Wi
 // address into each of its own.
 const maxMessages = 1000
 
-// bursts writes the first lines of a second with one message, and says in the next how
-// many were left out: what goes wrong for every update must not fill a disk.
+// bursts writes the first lines of a second with one message, and adds the number of dropped
+// lines to the next one: an error of every update must not fill the disk.
 type bursts struct {
 	slog.Handler
 	counts *counts
 }
 
-// counts are shared by all loggers that come from one.
+// counts are shared by all loggers derived from one.
 type counts struct {
 	limit int
 	mu    sync.Mutex
@@ -86,7 +86,7 @@ func (h bursts) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// admit tells whether a line is written, and how many before it were not.
+// admit reports whether a line is written, and how many lines before it were dropped.
 func (cs *counts) admit(message string, at time.Time) (left int, write bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

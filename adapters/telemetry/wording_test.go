@@ -39,7 +39,7 @@ func TestWording_QuotedValues_Removed(t *testing.T) {
 			Severity: "ERROR", Code: "42P01", Message: `relation "x" is no table`, Detail: quoted,
 		},
 		"call: strconv.Atoi: invalid syntax":                             number,
-		"call: not a time of the form " + time.RFC3339:              at,
+		"call: not a time of the form " + time.RFC3339:                   at,
 		"call: json: cannot unmarshal number into field Age of type int": figure,
 	} {
 		if got := Wording(fmt.Errorf("call: %w", err)); got != want {

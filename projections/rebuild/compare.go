@@ -22,10 +22,10 @@ type Comparison struct {
 func (c Comparison) Differences() int64 { return c.OnlyOld + c.OnlyNew + c.Differ }
 
 const (
-	// comparedFew is how many rows of each kind of difference are looked at closely:
-	// what a person reads.
+	// comparedFew is how many rows of each kind of difference are explained: as
+	// many as an operator reads.
 	comparedFew = 10
-	// comparedPage is how many rows are compared before progress is told.
+	// comparedPage is how many rows are compared before progress is reported.
 	comparedPage = 10_000
 )
 

@@ -91,7 +91,7 @@ func divergences(
 	return n, found, nil
 }
 
-// differ notes in which columns the row is not what the events lead to, if any.
+// differ records the columns in which the row differs from what the events lead to.
 func (d *Divergence) differ(want projections.Row) {
 	var details []string
 	for i, c := range want {

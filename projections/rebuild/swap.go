@@ -43,7 +43,7 @@ func insist(ctx context.Context, try, between func(context.Context) error) error
 	}
 }
 
-// errAhead: a consumer began to lead the group, behind what was folded already.
+// errAhead is returned when a consumer became leader of the group behind the position of the new table.
 var errAhead = errors.New("the live table's consumer is behind the new table; let it catch up, or stop it")
 
 // passing reports whether an error is temporary: a lock timeout, a deadlock, or a live consumer that is
@@ -233,7 +233,7 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection
 	return err
 }
 
-// alike refuses to exchange tables of which a migration has changed one.
+// alike returns an error if a migration has changed one of the two tables.
 func (n names) alike(ctx context.Context, tx pgx.Tx) error {
 	var same bool
 	err := tx.QueryRow(ctx, `
@@ -249,8 +249,8 @@ func (n names) alike(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// loose refuses when anything but views depends on the table that was replaced, which
-// would go on reading it: the server knows, and says so when it is to drop the table.
+// loose returns an error if anything but a view depends on the replaced table, because it would
+// continue to read that table. A DROP TABLE that is rolled back makes the server check this.
 func (n names) loose(ctx context.Context, tx pgx.Tx) error {
 	attempt, err := tx.Begin(ctx)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// Ledger reads events for whoever folds them anew.
+// Ledger reads events for rebuilds and verifications.
 type Ledger interface {
 	// Feed reads up to limit events after a position, in feed order; with only, those
 	// of other types come without their Event.
@@ -22,8 +22,8 @@ type Ledger interface {
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Sample picks up to n different streams at random.
 	Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error)
-	// Replay hands out all events of these streams up to a position, stream by stream in
-	// order of their ids, oldest first. It has the transaction's connection meanwhile.
+	// Replay passes on all events of these streams up to a position, stream by stream in
+	// order of their ids, oldest first. It uses the transaction's connection meanwhile.
 	Replay(
 		ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
 		take func(domain.Recorded) error,
@@ -32,7 +32,7 @@ type Ledger interface {
 	Name(domain.Event) string
 }
 
-// Verification is what a verification looked at.
+// Verification is the result of a verification.
 type Verification struct {
 	Streams, Rows int64
 	At            domain.Position // the checkpoint at which the last rows were compared
@@ -44,8 +44,8 @@ type Verification struct {
 const verifyBatch = 500
 
 // Verify folds every stream anew and compares the outcome with the table, while
-// reading and writing go on. It stops at the first row that differs. A table made by
-// another version of the projection is a VersionError.
+// reading and writing continue. It stops at the first row that differs. It returns a
+// VersionError for a table that another version of the projection made.
 //
 // Streams are compared in batches, each with the table as of a moment of its own: no
 // snapshot is held for long, and a rebuild may put another table in place between two.
@@ -133,7 +133,7 @@ func (e VersionError) Error() string {
 		e.Table, e.Stored, e.Ours, e.Table)
 }
 
-// glimpse looks at the live table, as made by our version, and the ledger as of one moment.
+// glimpse reads the state of the live table, as made by our version, and the ledger as of one moment.
 func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(pgx.Tx, mark) error) error {
 	return snapshot(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 		if live.Version != p.Version() {
@@ -143,8 +143,8 @@ func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look
 	})
 }
 
-// snapshot looks at the live table and the ledger as of one moment. It takes no
-// transaction id, so nobody waits for it but who would exchange the table.
+// snapshot reads the state of the live table and the ledger as of one moment. It takes no
+// transaction id, so only a swap of the table waits for it.
 func snapshot(
 	ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(tx pgx.Tx, live mark) error,
 ) error {
@@ -165,8 +165,8 @@ func snapshot(
 		})
 }
 
-// stranger finds a row of a stream that does not exist, which comparing stream by
-// stream does not come by.
+// stranger finds a row of a stream that does not exist, which a comparison stream by
+// stream does not find.
 func stranger(
 	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
 ) (*Divergence, error) {

@@ -29,8 +29,8 @@ const (
 	sandboxPage = 5000
 )
 
-// Open makes the schema, with empty tables. It is the only one until the
-// connection ends, which is good for nothing else.
+// Open creates the schema, with empty tables. There is one sandbox until the connection
+// ends, and the connection cannot be used for anything else.
 func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	var alone bool
 	if err := conn.QueryRow(ctx,
@@ -92,7 +92,7 @@ func (s *Sandbox) write(ctx context.Context, n int) error {
 }
 
 // Keep ends the folding and leaves the tables in a schema of their own, whose name it
-// returns. Nothing but its reader drops it.
+// returns. The caller must drop it.
 func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
 	if err := s.write(ctx, len(s.page)); err != nil {
 		return "", err
