@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -57,6 +58,7 @@ func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
 type Webhook struct {
 	Receivers  Receivers
 	Handler    Handler
+	Inbox      Inbox
 	Quarantine Quarantine
 	Observer   Observer
 	Guard      guard.Limiter    // nil means no limits
@@ -76,7 +78,13 @@ type Handler interface {
 	Handle(context.Context, commands.Request) (commands.Result, error)
 }
 
-// Quarantine keeps bodies that are not updates.
+// Inbox knows the updates received lately. Differs reports whether another update than body was
+// received under the update_id.
+type Inbox interface {
+	Differs(ctx context.Context, bot string, id int64, body []byte) (bool, error)
+}
+
+// Quarantine keeps bodies that are not updates, or repeat the update_id of another update.
 type Quarantine interface {
 	Add(ctx context.Context, bot string, body []byte, reason string) error
 }
@@ -202,7 +210,15 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	if err != nil {
 		return "", wh.Quarantine.Add(ctx, bot.Name, body, err.Error())
 	}
-	_, err = wh.Handler.Handle(ctx, request)
+	result, err := wh.Handler.Handle(ctx, request)
+	if err != nil || len(result.Events) > 0 {
+		return request.Stream, err
+	}
+	differs, err := wh.Inbox.Differs(ctx, bot.Name, request.Update.ID, body)
+	if err == nil && differs {
+		err = wh.Quarantine.Add(ctx, bot.Name, body,
+			fmt.Sprintf("update_id %d was received before, with another content", request.Update.ID))
+	}
 	return request.Stream, err
 }
 

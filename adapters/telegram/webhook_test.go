@@ -22,6 +22,8 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 const (
@@ -46,7 +48,7 @@ func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	rc := &receiver{}
 	wh := &telegram.Webhook{
-		Receivers: rc, Handler: rc, Quarantine: rc, Observer: rc, Log: slog.New(slog.DiscardHandler),
+		Receivers: rc, Handler: rc, Inbox: rc, Quarantine: rc, Observer: rc, Log: slog.New(slog.DiscardHandler),
 	}
 	routes := mux.NewRouter()
 	wh.Routes(routes)
@@ -83,7 +85,24 @@ func (rc *receiver) Handle(_ context.Context, r commands.Request) (commands.Resu
 		return commands.Result{}, rc.fail
 	}
 	rc.handled = append(rc.handled, r)
-	return commands.Result{First: 1}, nil
+	for _, before := range rc.handled[:len(rc.handled)-1] {
+		if before.Update.ID == r.Update.ID {
+			return commands.Result{}, nil
+		}
+	}
+	return commands.Result{First: 1, Events: []domain.Event{r.Command.(chat.Receive).Event}}, nil
+}
+
+// Differs implements telegram.Inbox.
+func (rc *receiver) Differs(_ context.Context, _ string, id int64, body []byte) (bool, error) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, before := range rc.handled {
+		if before.Update.ID == id {
+			return string(before.Update.Raw) != string(body), nil
+		}
+	}
+	return false, nil
 }
 
 // Add implements telegram.Quarantine.
@@ -354,5 +373,21 @@ func TestWebhook_UnauthorizedSmallBody_StaysOpen(t *testing.T) {
 		if answer := rc.post(t, hello, secret("guess")); answer.StatusCode != 401 || answer.Close {
 			t.Fatalf("answered %d, closing: %v", answer.StatusCode, answer.Close)
 		}
+	}
+}
+
+// A repeated update_id with another content is kept in quarantine; a redelivery is not.
+func TestWebhook_SameIDOtherUpdate_Quarantined(t *testing.T) {
+	t.Parallel()
+	rc := newReceiver(t)
+	const first = `{"update_id":950000010,"message":{"message_id":10,"date":1796072111,"chat":{"id":6302},"text":"1001?"}}`
+	const second = `{"update_id":950000010,"message":{"message_id":77,"date":1796072141,"chat":{"id":6303},"text":"1002?"}}`
+	for _, body := range []string{first, first, second} {
+		if answer := rc.post(t, body, nil); answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d", body, answer.StatusCode)
+		}
+	}
+	if got := strings.Join(rc.quarantined, "\n"); got != "demo "+second {
+		t.Errorf("in quarantine: %s", got)
 	}
 }

@@ -117,12 +117,12 @@ create table eventstore.quarantine (
     times       integer not null default 1,
     unique (bot, digest) -- the same body again is counted, not stored again
 );
-comment on table eventstore.quarantine is 'Requests with a valid secret token whose body could not be parsed, kept byte by byte.';
+comment on table eventstore.quarantine is 'Requests with a valid secret token whose body could not be parsed, or repeats the update_id of another update; kept byte by byte.';
 comment on column eventstore.quarantine.id is 'Number of the row.';
 comment on column eventstore.quarantine.bot is 'The bot it was posted to; zendesk:<bot> when Zendesk was to have posted it.';
 comment on column eventstore.quarantine.body is 'The bytes as received.';
 comment on column eventstore.quarantine.digest is 'SHA-256 of the body: the same body again is counted, not stored again.';
-comment on column eventstore.quarantine.reason is 'Why it could not be parsed.';
+comment on column eventstore.quarantine.reason is 'Why it was not received.';
 comment on column eventstore.quarantine.received_at is 'When it was first received.';
 comment on column eventstore.quarantine.times is 'How often it was received.';
 

@@ -278,6 +278,7 @@ func (s *Server) openLedger(ctx context.Context, c Config) error {
 func (s *Server) routes(c Config) http.Handler {
 	webhook := &telegram.Webhook{
 		Receivers: s.addresses, Handler: s.requests, Observer: s.metrics,
+		Inbox:      s.Store,
 		Quarantine: countedQuarantine{quarantine.New(s.Store.DB), s.metrics},
 		Guard:      s.guard, Now: s.now, Log: c.Log,
 	}
