@@ -246,7 +246,9 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 // heed records for all processes what an answer means for further calls, and returns when the
 // delivery may be attempted again (see commands.Outcome). If that fails, each process learns it
 // by a call of its own.
-func (p *Paced) heed(ctx context.Context, c commands.Claimed, o commands.Outcome, permit commands.Permit) time.Duration {
+func (p *Paced) heed(
+	ctx context.Context, c commands.Claimed, o commands.Outcome, permit commands.Permit,
+) time.Duration {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
 	defer done()
 	bot, chat, after := domain.BotStream(c.Stream.Bot()), c.CallsTo(), o.After

@@ -78,7 +78,8 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 					then (select now from clock) + $8::interval else f.suspended_until end
 			where exists (select from clock, asked a where a.name = f.name
 			              and (f.suspended_until is null or f.suspended_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
-			returning case when f.cause = 'token' or f.cause = 'flood' and f.flood_until > (select now from clock) then f.cause end as probe
+			returning case when f.cause = 'token' or f.cause = 'flood' and f.flood_until > (select now from clock)
+				then f.cause end as probe
 		)
 		select s.name = $4, s.wait, coalesce(s.cause, ''), coalesce(s.reason, ''),
 			(select count(*) from taken) = (select count(*) from asked),
@@ -122,11 +123,14 @@ func (f *RateLimiter) Suspend(ctx context.Context, name domain.StreamID, cause c
 
 const suspend = `
 	insert into eventstore.rate_limits as f (name, tat, cause, suspended_until, flood_until, reason, backoff)
-	select $1, now, $2, case when $2 = 'blocked' then 'infinity' when probed then now + least($3::interval, $6::interval) else now + $3::interval end,
+	select $1, now, $2,
+		case when $2 = 'blocked' then 'infinity' when probed then now + least($3::interval, $6::interval)
+			else now + $3::interval end,
 		case when probed then now + $3::interval end, $4, $7::interval
 	from (select coalesce($5::timestamptz, now()), $2 = 'flood' and $1 like 'bot-%') as clock(now, probed)
 	on conflict (name) do update
-	set cause = excluded.cause, suspended_until = greatest(f.suspended_until, excluded.suspended_until), reason = excluded.reason,
+	set cause = excluded.cause, reason = excluded.reason,
+		suspended_until = greatest(f.suspended_until, excluded.suspended_until),
 		flood_until = greatest(f.flood_until, excluded.flood_until), backoff = excluded.backoff
 	where f.cause is distinct from 'blocked'`
 
@@ -134,13 +138,16 @@ const suspend = `
 // chat must wait: wait, or a growing time if that is 0 because Telegram gave none.
 // Telegram does not say whether it limits the chat or the bot: when it limits another
 // chat within floodWindow, until about the same time, it means the bot.
-func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) (time.Duration, error) {
+func (f *RateLimiter) RetryAfter(
+	ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string,
+) (time.Duration, error) {
 	var backoff *time.Duration
 	if wait == 0 {
 		err := f.db.Pool().QueryRow(ctx, `
 			select coalesce((
 				select least(2 * f.backoff, $3::interval) from eventstore.rate_limits f
-				where f.name = $1 and f.suspended_until > coalesce($5::timestamptz, now()) - $4::interval), $2::interval)`,
+				where f.name = $1 and f.suspended_until > coalesce($5::timestamptz, now()) - $4::interval
+			), $2::interval)`,
 			chat, firstBackoff, longestBackoff, backoffMemory, f.now()).Scan(&wait)
 		if err != nil {
 			return 0, fmt.Errorf("read the backoff of %s: %w", chat, err)
@@ -152,15 +159,19 @@ func (f *RateLimiter) RetryAfter(ctx context.Context, bot, chat domain.StreamID,
 		insert into eventstore.rate_limits as f (name, tat, limited_chat, limited_at, limited_until)
 		select $1, now, $2, now, now + $3::interval from (select coalesce($6::timestamptz, now())) as clock(now)
 		on conflict (name) do update
-		set limited_chat = excluded.limited_chat, limited_at = excluded.limited_at, limited_until = excluded.limited_until,
+		set limited_chat = excluded.limited_chat, limited_at = excluded.limited_at,
+			limited_until = excluded.limited_until,
 			(cause, suspended_until, flood_until, reason) = (
 				select case when common > excluded.limited_at then 'flood' else f.cause end,
-					case when common > excluded.limited_at then greatest(f.suspended_until, least(common, excluded.limited_at + $7::interval))
+					case when common > excluded.limited_at
+						then greatest(f.suspended_until, least(common, excluded.limited_at + $7::interval))
 						else f.suspended_until end,
 					case when common > excluded.limited_at then greatest(f.flood_until, common) else f.flood_until end,
 					case when common > excluded.limited_at then $4 else f.reason end
-				from (select case when f.limited_chat <> excluded.limited_chat and f.limited_at > excluded.limited_at - $5::interval
-						and f.limited_until between excluded.limited_until - $5::interval and excluded.limited_until + $5::interval
+				from (select case when f.limited_chat <> excluded.limited_chat
+						and f.limited_at > excluded.limited_at - $5::interval
+						and f.limited_until between excluded.limited_until - $5::interval
+							and excluded.limited_until + $5::interval
 					then greatest(f.limited_until, excluded.limited_until) end) as x(common))`,
 		bot, chat, wait, postgres.CleanText(reason), floodWindow, f.now(), commands.ProbeInterval)
 	b.Queue(suspend, chat, commands.CauseFlood, wait, postgres.CleanText(reason), f.now(), commands.ProbeInterval, backoff)
