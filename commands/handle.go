@@ -62,6 +62,7 @@ type Handler struct {
 	settings SettingsProvider
 	batch    int
 	observer Observer
+	loaded   atomic.Int64  // the store's incarnation that the cached states are of
 	shared   atomic.Int64  // until this time in Unix nanoseconds; see sharedFor
 	saving   chan struct{} // holds one while a snapshot is being saved
 	saves    sync.WaitGroup
@@ -182,6 +183,7 @@ func (h *Handler) commitAndRelease(batch []*streamQueue) (next []*streamQueue) {
 // State returns the state of a chat and its version. It updates the cached state from the
 // store, because another process may have appended to the chat.
 func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
+	h.forget()
 	known, cached := h.states.Get(stream)
 	if !cached {
 		known = folded{state: chat.Decider.Initial()}
@@ -334,6 +336,7 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	var cursors []Cursor
 	var cold []*streamQueue
+	h.forget()
 	shared := time.Now().UnixNano() < h.shared.Load()
 	for _, l := range work {
 		known, cached := h.states.Get(l.stream)
@@ -366,6 +369,13 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 		}
 	}
 	return ready, detached
+}
+
+// forget removes the cached states when the store may have another history than before.
+func (h *Handler) forget() {
+	if now := h.store.Incarnation(); h.loaded.Swap(now) != now {
+		h.states.Purge()
+	}
 }
 
 // fold takes events that were loaded into the stream's state, and reports whether they were

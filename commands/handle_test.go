@@ -856,3 +856,20 @@ func TestHandler_LoadOfABatchFails_EachStreamAlone(t *testing.T) {
 		}
 	})
 }
+
+// A cached state may be of events that a failover has lost.
+func TestHandler_AnotherIncarnation_LoadsAnew(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	for id, want := range []int{1, 1, 2} {
+		if want == 2 {
+			store.incarnation.Add(1)
+		}
+		if _, err := h.Handle(t.Context(), update(anna, int64(id+1))); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(store.loads); got != want {
+			t.Fatalf("%d loads after update %d, want %d", got, id+1, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 // same reasons in the same order.
 type memory struct {
 	snapshots map[domain.StreamID]commands.Snapshot
+
+	incarnation atomic.Int64 // of the server
 
 	mu      sync.Mutex
 	streams map[domain.StreamID][]commands.NewEvent
@@ -75,6 +78,8 @@ func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.
 	}
 	return histories, nil
 }
+
+func (m *memory) Incarnation() int64 { return m.incarnation.Load() }
 
 func (m *memory) SaveSnapshot(_ context.Context, stream domain.StreamID, s commands.Snapshot) error {
 	m.mu.Lock()

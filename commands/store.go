@@ -34,6 +34,10 @@ type Store interface {
 	// did nothing under it.
 	FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
 
+	// Incarnation changes when the store may have another history than before, as after a
+	// failover that lost the last commits: what was loaded earlier must be loaded anew.
+	Incarnation() int64
+
 	// SaveSnapshot keeps the state of a stream for later loads, unless a newer one is kept.
 	SaveSnapshot(ctx context.Context, stream domain.StreamID, s Snapshot) error
 }

@@ -18,6 +18,7 @@ import (
 type DB struct {
 	pool     *pgxpool.Pool
 	process  string // identifies this process to others
+	server   incarnation
 	Presence *Presence
 }
 
@@ -36,7 +37,8 @@ func Open(ctx context.Context, dsn, name string) (*DB, error) {
 		return nil, fmt.Errorf("parse database address: %w", err)
 	}
 	config.MaxConns = connections()
-	config.AfterConnect = checkCluster
+	db := &DB{process: uuid.NewString()}
+	config.AfterConnect = db.server.admit
 	server := &reach{}
 	config.BeforeConnect, config.ConnConfig.Tracer = server.beforeConnect, server
 	tune(config.ConnConfig, name)
@@ -48,7 +50,7 @@ func Open(ctx context.Context, dsn, name string) (*DB, error) {
 		pool.Close()
 		return nil, fmt.Errorf("connect to database: %w", err)
 	}
-	db := &DB{pool: pool, process: uuid.NewString()}
+	db.pool = pool
 	db.Presence = &Presence{db: db}
 	return db, nil
 }
@@ -92,7 +94,7 @@ func (db *DB) Config() *pgx.ConnConfig { return db.pool.Config().ConnConfig }
 func (db *DB) Session(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	config := db.Config()
 	config.RuntimeParams["application_name"] += " " + purpose
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := db.Connect(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect for %s: %w", purpose, err)
 	}

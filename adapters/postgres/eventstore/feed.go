@@ -113,11 +113,13 @@ type Consumer struct {
 	store   *Store
 	conn    *pgx.Conn
 	group   string
-	version int             // of the projection; 0 when the group keeps no table
-	term    int64           // of our leadership; 0 before
-	at      domain.Position // behind the last page handled
-	asked   bool            // a page behind last was handed out
-	last    domain.Position
+	version int   // of the projection; 0 when the group keeps no table
+	term    int64 // of our leadership; 0 before
+
+	incarnation int64           // of the server, as of the connection
+	at          domain.Position // behind the last page handled
+	asked       bool            // a page behind last was handed out
+	last        domain.Position
 
 	saved   domain.Position // the checkpoint: behind at while pages wrote nothing
 	savedAt time.Time
@@ -167,7 +169,8 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 	// the way of those that must. What is sent was claimed before, by a commit that does
 	// wait, and with it all that was written earlier.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	if c.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+	c.incarnation = s.Incarnation() // before connecting: a change during it ends the subscription
+	if c.conn, err = s.Connect(ctx, config); err != nil {
 		return nil, fmt.Errorf("subscribe to group %s: %w", c.group, err)
 	}
 	if err := c.lead(ctx, log); err != nil {
@@ -242,6 +245,9 @@ func (c *Consumer) moved() error {
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
+		if c.store.Incarnation() != c.incarnation {
+			return nil, fmt.Errorf("group %s: the database server is another one, or has another history, than before", c.group)
+		}
 		woken := c.store.feed.Next()
 		events, err := c.read(ctx, limit)
 		if err != nil || len(events) > 0 {
@@ -321,7 +327,7 @@ func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, erro
 	if c.asked && c.last == c.at {
 		return fresh()
 	}
-	events, err := c.store.pages.get(c.at, limit, fresh)
+	events, err := c.store.pages.get(c.incarnation, c.at, limit, fresh)
 	if len(events) > 0 {
 		c.asked, c.last = true, c.at
 	}

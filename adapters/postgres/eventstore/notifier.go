@@ -71,7 +71,7 @@ func (s *Store) withSession(ctx context.Context, name string, run func(context.C
 	config := s.Config()
 	config.RuntimeParams["application_name"] += name
 	config.RuntimeParams["synchronous_commit"] = "off" // a notification need not be durable
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := s.Connect(ctx, config)
 	if err != nil {
 		return err
 	}

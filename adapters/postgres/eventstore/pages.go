@@ -12,13 +12,14 @@ const keptPages = 4
 
 // pages shares what one consumer has read with the others of this process that
 // stand at the same place, as all do that have caught up. What stands below the
-// oldest running transaction is final, so a page is never out of date.
+// oldest running transaction is final, so a page of one server is never out of date.
 type pages struct {
 	mu   sync.Mutex
 	kept []*page // the newest last
 }
 
 type page struct {
+	server int64 // the incarnation of the server that it was read from
 	after  domain.Position
 	limit  int
 	read   sync.Mutex // held while it is being read
@@ -29,9 +30,9 @@ type page struct {
 // or read now. A caller that comes while it is being read waits for it. Empty pages are
 // not kept.
 func (ps *pages) get(
-	after domain.Position, limit int, read func() ([]domain.Recorded, error),
+	server int64, after domain.Position, limit int, read func() ([]domain.Recorded, error),
 ) ([]domain.Recorded, error) {
-	p := ps.find(after, limit)
+	p := ps.find(server, after, limit)
 	p.read.Lock()
 	defer p.read.Unlock()
 	if len(p.events) > 0 {
@@ -45,15 +46,15 @@ func (ps *pages) get(
 	return events, nil
 }
 
-func (ps *pages) find(after domain.Position, limit int) *page {
+func (ps *pages) find(server int64, after domain.Position, limit int) *page {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.kept {
-		if p.after == after && p.limit == limit {
+		if p.server == server && p.after == after && p.limit == limit {
 			return p
 		}
 	}
-	p := &page{after: after, limit: limit}
+	p := &page{server: server, after: after, limit: limit}
 	if ps.kept = append(ps.kept, p); len(ps.kept) > keptPages {
 		ps.kept = ps.kept[1:]
 	}

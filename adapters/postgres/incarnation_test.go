@@ -1,0 +1,98 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/commands"
+)
+
+// address forwards connections to a server, and fails over to another one.
+type address struct {
+	net.Listener
+	mu     sync.Mutex
+	target string
+	open   []net.Conn
+}
+
+func newAddress(t *testing.T, target string) *address {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	a := &address{Listener: l, target: target}
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			a.mu.Lock()
+			out, err := net.Dial("tcp", a.target)
+			if err != nil {
+				in.Close()
+				a.mu.Unlock()
+				continue
+			}
+			a.open = append(a.open, in, out)
+			a.mu.Unlock()
+			go func() { _, _ = io.Copy(out, in); out.Close() }()
+			go func() { _, _ = io.Copy(in, out); in.Close() }()
+		}
+	}()
+	return a
+}
+
+func (a *address) failOver(target string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.target = target
+	for _, c := range a.open {
+		c.Close()
+	}
+	a.open = nil
+}
+
+// The other server has the same system identifier, as a replica has, and lacks the last
+// events. What was read from the first must not be handed out any more.
+func TestFailover_LostTail_EndsWhatWasRead(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := pgtest.AnotherCluster(t)
+	name := strings.TrimPrefix(u.Path, "/")
+	admin := pgtest.Connect(t, other.DSN())
+	pgtest.Exec(t, admin, "create database "+name+" template chatledger_template")
+	o, err := url.Parse(other.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAddress(t, u.Host)
+	u.Host = a.Addr().String()
+	s := open(t, u.String())
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	wantPage(t, next(t, lead(t, s, "readers"), 10), "chat-demo:1/1", "chat-demo:1/2")
+	before := s.Incarnation()
+
+	a.failOver(o.Host)
+	waittest.Until(t, "the other server is reached", func() bool { return s.Pool().Ping(context.Background()) == nil })
+	if s.Incarnation() == before {
+		t.Error("a failover was not noticed: the incarnation is still the same")
+	}
+	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
+	wantPage(t, next(t, lead(t, s, "others"), 10), "chat-demo:2/1")
+}
