@@ -138,6 +138,9 @@ func TestPage_Events_TellEveryChange(t *testing.T) {
 		t.Errorf("after sendChatAction: %+v", e)
 	}
 	_, pressed := w.control("POST", "/sim/chats/5/callbacks", map[string]any{"message_id": 1, "data": "x"})
+	if e := next(); e.Kind != "chat" || e.Chat != 5 {
+		t.Errorf("after a pressed button, which the page shows as such: %+v", e)
+	}
 	w.mustCall("answerCallbackQuery", "callback_query_id", pressed["callback_query_id"], "text", "saved")
 	if e := next(); e.Kind != "toast" || e.Chat != 5 || e.Text != "saved" {
 		t.Errorf("after answerCallbackQuery: %+v", e)
