@@ -185,7 +185,7 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 			w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
 			for _, look := range [][]string{{"webhook", "info"}, {"doctor", "--receiver", w.url}} {
 				code, stdout, stderr := w.cli(append(look, "--bots", w.file, "--telegram-url", w.api)...)
-				if code != 1 || !strings.Contains(stdout+stderr, "is open as well and has no end: a move is under way, or was cut off") || !strings.Contains(stdout+stderr, "webhook set --bot shop") {
+				if code != 1 || !strings.Contains(stdout+stderr, "is open as well and has no end: a move is in progress, or was interrupted") || !strings.Contains(stdout+stderr, "webhook set --bot shop") {
 					t.Errorf("%v: %d %s%s", look, code, stdout, stderr)
 				}
 			}

@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	// RotationOverlap is how long the secret and address before a rotation are right: what
-	// Telegram is sending meanwhile goes to the new ones within seconds, and a process
-	// that was cut off from the database is long heard of.
+	// RotationOverlap is how long the old secret and address stay valid after a rotation.
+	// Telegram switches within seconds; a process that cannot reach the database for an hour
+	// is noticed before.
 	RotationOverlap = time.Hour
-	// RotateAtMost is how often strangers can have a secret rotated.
+	// RotateAtMost is the shortest time between two rotations that an attack causes.
 	RotateAtMost = time.Hour
-	// learned is how long a new address is open before Telegram is told: every receiver
-	// has read it by then.
+	// learned is the time from opening an address to setWebhook: every receiver has read the
+	// address by then.
 	learned = 2*AddressesEvery + AddressesEvery/2
-	// settleTimeout bounds what is left to do when Telegram was told: two small writes.
+	// settleTimeout bounds the two small writes that follow setWebhook.
 	settleTimeout = 5 * time.Second
-	// PathLength makes an address as hard to guess as it needs to be: 26 letters and
-	// digits of base 32 are 130 bits.
+	// PathLength is the length of a random path, in characters: 26 of base 32 are 130 bits,
+	// too many to guess.
 	PathLength = 26
 )
 
-// ValidPath is what may stand below a bot's own address.
+// ValidPath matches a valid path below /webhook/<bot>/.
 var ValidPath = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// Registrar tells Telegram where to post a bot's updates. Whatever it does, it does under
-// the bot's lock, so that of all processes one speaks about a webhook at a time.
+// Registrar registers and moves webhooks. It holds the bot's lock meanwhile, so that only one
+// process at a time changes a webhook.
 type Registrar struct {
 	Store   *webhooks.Store
 	Handler Handler
@@ -54,25 +54,29 @@ type Handler interface {
 	Handle(context.Context, commands.Request) (commands.Result, error)
 }
 
-// Move is how a webhook gets another address.
+// Move describes a move of a webhook to another address.
 type Move struct {
-	Path    string // "" is the bot's own
+	Path    string // "" means the bot's own address
 	Cause   chat.MovingCause
 	Actor   domain.Actor
 	Overlap time.Duration
-	// least is how long the last move must have been ago; a younger one is enough.
+	// Least is the shortest time since the last move: after a more recent one nothing moves.
 	Least time.Duration
 }
 
-// NewPath is an address that nobody guesses.
+// NewPath returns a random path.
 func NewPath() string { return strings.ToLower(rand.Text()[:PathLength]) }
 
-var ErrNoPublicURL = errors.New("it has no public_url: give the bots file the https address at which Telegram reaches this bot's webhook")
+// ErrNoPublicURL rejects changes to the webhook of a bot whose address is unknown.
+var ErrNoPublicURL = errors.New("the bot has no public_url: " +
+	"add the https address at which Telegram reaches its webhook to the bots file")
 
-// Set registers the address again where Telegram posts, with the bots file's settings of
-// today. The first time that is the bot's own. What a move left open that was cut off
-// ends; it returns these addresses.
-func (r Registrar) Set(ctx context.Context, name string, b config.Bot) (wanted telegram.Registration, left []webhooks.Address, err error) {
+// Set registers the address to which Telegram posts again, with the current settings of the bots
+// file. The first time, that is the bot's own address. Addresses that an interrupted move left open
+// end; Set returns them.
+func (r Registrar) Set(
+	ctx context.Context, name string, b config.Bot,
+) (wanted telegram.Registration, left []webhooks.Address, err error) {
 	if b.PublicURL == "" {
 		return wanted, nil, ErrNoPublicURL
 	}
@@ -87,20 +91,25 @@ func (r Registrar) Set(ctx context.Context, name string, b config.Bot) (wanted t
 	}
 	path, left := Standing(all, name, b, info.URL)
 	wanted = b.Registration(path)
-	if path != "" { // the secret of the bots file is right there without a row
+	if path != "" { // at the bot's own address the secret of the bots file is valid without a row
 		if err := r.open(ctx, name, b, path, all, nil); err != nil {
 			return wanted, nil, err
 		}
 	}
-	if err := r.tell(ctx, b, path); err != nil || len(left) == 0 {
+	if err := r.setWebhook(ctx, b, path); err != nil || len(left) == 0 {
 		return wanted, nil, err
 	}
-	return wanted, left, r.settle(ctx, name, b, Move{Path: path, Cause: chat.WebhookResumed, Actor: domain.ActorSystem, Overlap: RotationOverlap})
+	return wanted, left, r.settle(ctx, name, b, Move{
+		Path: path, Cause: chat.WebhookResumed, Actor: domain.ActorSystem, Overlap: RotationOverlap,
+	})
 }
 
-// Standing is where Telegram is to post by what is open, and by where it posts, which is
-// what counts when a move was cut off; left is what else is open without an end.
-func Standing(all []webhooks.Address, name string, b config.Bot, posts string) (path string, left []webhooks.Address) {
+// Standing returns the path to which Telegram should post: the one it posts to if that is open,
+// also after an interrupted move, or else the one opened last. left are the other open addresses
+// that have no end.
+func Standing(
+	all []webhooks.Address, name string, b config.Bot, posts string,
+) (path string, left []webhooks.Address) {
 	for _, a := range all {
 		if a.Bot == name && a.Until.IsZero() {
 			left = append(left, a)
@@ -119,8 +128,10 @@ func Standing(all []webhooks.Address, name string, b config.Bot, posts string) (
 	})
 }
 
-// Info is what Telegram says of a bot's webhook, and all addresses there are.
-func (r Registrar) Info(ctx context.Context, name string, b config.Bot) (info telegram.WebhookInfo, all []webhooks.Address, err error) {
+// Info returns what Telegram reports about a bot's webhook, and the stored addresses of all bots.
+func (r Registrar) Info(
+	ctx context.Context, name string, b config.Bot,
+) (info telegram.WebhookInfo, all []webhooks.Address, err error) {
 	client, err := telegram.NewClient(r.API, b.Token)
 	if err != nil {
 		return info, nil, err
@@ -132,12 +143,12 @@ func (r Registrar) Info(ctx context.Context, name string, b config.Bot) (info te
 	return info, all, err
 }
 
-// Move has Telegram post to another address with another secret. Until the overlap is
-// over the former ones are right as well: nothing that is on its way is lost. It reports
-// false when the last move is too young for another.
+// Move makes Telegram post to another address with another secret. The former address and secret
+// stay valid until the overlap ends, so that no update in flight is lost. It returns false when the
+// last move was less than m.Least ago.
 //
-// Wherever it is cut off, the address where Telegram posts is open: the new one before
-// Telegram hears of it, and the former ones until it is recorded that they end.
+// Wherever it is interrupted, the address to which Telegram posts is open: the new one before
+// setWebhook, and the former ones until their end is recorded.
 func (r Registrar) Move(ctx context.Context, name string, b config.Bot, m Move) (moved bool, err error) {
 	if b.PublicURL == "" {
 		return false, ErrNoPublicURL
@@ -157,10 +168,10 @@ func (r Registrar) Move(ctx context.Context, name string, b config.Bot, m Move) 
 	if err := r.open(ctx, name, b, m.Path, all, b.Written()); err != nil {
 		return false, err
 	}
-	if err := r.tell(ctx, b, m.Path); err != nil {
+	if err := r.setWebhook(ctx, b, m.Path); err != nil {
 		return false, fmt.Errorf("%w; %s", err, Unended)
 	}
-	// Whoever stops this now is too late.
+	// From here on the move is completed even if the caller cancels it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.settle(ctx, name, b, m); err != nil {
@@ -169,11 +180,11 @@ func (r Registrar) Move(ctx context.Context, name string, b config.Bot, m Move) 
 	return true, nil
 }
 
-// Unended is what to do about a move that was cut off.
+// Unended is the advice after an interrupted move.
 const Unended = "no address has ended: run it again, or `chatledger webhook set` to stay where Telegram posts"
 
-// movedSince reports whether a move of the bot's webhook has come to its end since: one
-// address below the bot's own stands, and nothing else is open without an end.
+// movedSince reports whether a move of the bot's webhook has been completed since: one address
+// below the bot's own is open without an end, and no other.
 func movedSince(all []webhooks.Address, name string, since time.Time) bool {
 	var open []webhooks.Address
 	for _, a := range all {
@@ -184,7 +195,8 @@ func movedSince(all []webhooks.Address, name string, since time.Time) bool {
 	return len(open) == 1 && open[0].Path != "" && open[0].From.After(since)
 }
 
-var errReplaced = errors.New("the secret in the bots file was replaced: write another one there first, and have every process read it")
+var errReplaced = errors.New("the secret in the bots file was replaced by a rotation: " +
+	"write another one there first, and have every process read it")
 
 // replaced reports whether the secret in the bots file is one that was rotated away.
 func replaced(all []webhooks.Address, name string, b config.Bot) bool {
@@ -193,9 +205,11 @@ func replaced(all []webhooks.Address, name string, b config.Bot) bool {
 	})
 }
 
-// open makes an address known to every receiver, where it is not. own is what is open
-// without a row.
-func (r Registrar) open(ctx context.Context, name string, b config.Bot, path string, all []webhooks.Address, own [][32]byte) error {
+// open stores an address, unless it is open already, and waits until every receiver has read it.
+// own are the secrets that are valid without a row.
+func (r Registrar) open(
+	ctx context.Context, name string, b config.Bot, path string, all []webhooks.Address, own [][32]byte,
+) error {
 	secret := telegram.DigestOf(b.SecretAt(path))
 	if slices.ContainsFunc(all, func(a webhooks.Address) bool {
 		return a.Bot == name && a.Path == path && a.Secret == secret && a.Until.IsZero()
@@ -205,15 +219,15 @@ func (r Registrar) open(ctx context.Context, name string, b config.Bot, path str
 	if err := r.Store.OpenAddress(ctx, name, path, secret, own); err != nil {
 		return err
 	}
-	select { // for every receiver to have read it
+	select {
 	case <-time.After(learned):
 		return nil
 	case <-ctx.Done():
-		return errors.New("stopped before Telegram was told of another address; " + Unended)
+		return errors.New("interrupted before setWebhook; " + Unended)
 	}
 }
 
-func (r Registrar) tell(ctx context.Context, b config.Bot, path string) error {
+func (r Registrar) setWebhook(ctx context.Context, b config.Bot, path string) error {
 	client, err := telegram.NewClient(r.API, b.Token)
 	if err != nil {
 		return err
@@ -221,8 +235,8 @@ func (r Registrar) tell(ctx context.Context, b config.Bot, path string) error {
 	return client.SetWebhook(ctx, b.Registration(path))
 }
 
-// settle records where Telegram posts, and lets all other addresses end. Nothing ends
-// that is not recorded.
+// settle records the address to which Telegram posts as an event, and then sets the end of all
+// others.
 func (r Registrar) settle(ctx context.Context, name string, b config.Bot, m Move) error {
 	at := r.Now()
 	_, err := r.Handler.Handle(ctx, commands.Request{Stream: domain.BotStream(name), Actor: m.Actor, At: at,
@@ -233,12 +247,12 @@ func (r Registrar) settle(ctx context.Context, name string, b config.Bot, m Move
 	return r.Store.EndOthers(ctx, name, m.Path, telegram.DigestOf(b.SecretAt(m.Path)), m.Overlap)
 }
 
-// LeftOpen is what is wrong about an address that a move left open.
+// LeftOpen describes the problem of an address that a move left open.
 func LeftOpen(b config.Bot, left webhooks.Address) string {
-	return fmt.Sprintf("%s is open as well and has no end: a move is under way, or was cut off", b.Address(left.Path))
+	return fmt.Sprintf("%s is open as well and has no end: a move is in progress, or was interrupted", b.Address(left.Path))
 }
 
-// Differences are how what Telegram says of a webhook differs from what it should.
+// Differences lists how the registration at Telegram differs from the wanted one.
 func Differences(said, should telegram.Registration) (list []string) {
 	if said.URL != should.URL {
 		list = append(list, fmt.Sprintf("Telegram posts to %q and should post to %q", said.URL, should.URL))
@@ -250,17 +264,19 @@ func Differences(said, should telegram.Registration) (list []string) {
 		list = append(list,
 			fmt.Sprintf("max_connections is %d at Telegram and %d here", said.MaxConnections, should.MaxConnections))
 	}
-	if !slices.Equal(slices.Sorted(slices.Values(said.AllowedUpdates)), slices.Sorted(slices.Values(should.AllowedUpdates))) {
-		list = append(list, "allowed_updates at Telegram are others than here")
+	sorted := func(kinds []string) []string { return slices.Sorted(slices.Values(kinds)) }
+	if !slices.Equal(sorted(said.AllowedUpdates), sorted(should.AllowedUpdates)) {
+		list = append(list, "allowed_updates differ between Telegram and the bots file")
 	}
 	return list
 }
 
-// What it means that Telegram was out of sync, and what to do.
+// What an out-of-sync time in getWebhookInfo means, and the advice.
 const (
 	OutOfSync   = "Telegram's own machines last failed to hand updates on"
-	UntilInSync = "wait: they come later, and nothing here is at fault; if the time goes on moving and updates wait for hours, tell Telegram's @BotSupport"
+	UntilInSync = "wait: the updates come later, and this server is not the cause; " +
+		"if the time keeps changing and updates wait for hours, tell Telegram's @BotSupport"
 )
 
-// AddressesEvery is how often receivers read where Telegram may post to.
+// AddressesEvery is how often receivers read the stored addresses: learned waits for two of these.
 const AddressesEvery = time.Second
