@@ -95,7 +95,8 @@ func (c *cursor) next() error {
 func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Divergence, err error) {
 	var key string
 	err = tx.QueryRow(ctx, `
-		select quote_ident(a.attname) from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+		select quote_ident(a.attname) from pg_index i
+		join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
 		where i.indrelid = $1::text::regclass and i.indisprimary`, b.live).Scan(&key)
 	if err != nil {
 		return nil, fmt.Errorf("the table has no primary key: %w", err)

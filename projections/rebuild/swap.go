@@ -193,21 +193,27 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection
 		return err
 	}
 	err := execute(ctx, tx, `
-		with live as (select * from pg_class where oid = $1::regclass), shadow as (select * from pg_class where oid = $2::regclass)
+		with live as (select * from pg_class where oid = $1::regclass),
+			shadow as (select * from pg_class where oid = $2::regclass)
 		select statement from (
-			select 1, format('alter table %s owner to %I', $2, pg_get_userbyid(relowner)) from live where pg_get_userbyid(relowner) <> current_user
+			select 1, format('alter table %s owner to %I', $2, pg_get_userbyid(relowner))
+			from live where pg_get_userbyid(relowner) <> current_user
 			union all
 			select 2, format('comment on table %s is %L', $2, obj_description(oid, 'pg_class')) from live
 			union all -- of a table that was live before, and was granted then
-			select 3, format('revoke all on %s from %s', $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
+			select 3, format('revoke all on %s from %s', $2,
+				case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
 			from shadow, lateral (select (aclexplode(relacl)).grantee
-				union select (aclexplode(attacl)).grantee from pg_attribute where attrelid = shadow.oid) a where a.grantee <> relowner
+				union select (aclexplode(attacl)).grantee from pg_attribute where attrelid = shadow.oid) a
+			where a.grantee <> relowner
 			union all
-			select 4, format('grant %s on %s to %s%s', a.privilege_type, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+			select 4, format('grant %s on %s to %s%s', a.privilege_type, $2,
+				case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
 				case when a.is_grantable then ' with grant option' end)
 			from live, aclexplode(relacl) a where a.grantee <> relowner
 			union all
-			select 4, format('grant %s (%I) on %s to %s%s', a.privilege_type, c.attname, $2, case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+			select 4, format('grant %s (%I) on %s to %s%s', a.privilege_type, c.attname, $2,
+				case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
 				case when a.is_grantable then ' with grant option' end)
 			from live join pg_attribute c on c.attrelid = live.oid, aclexplode(c.attacl) a
 			union all
@@ -215,7 +221,8 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection
 			union all
 			select 6, format('alter table %s set schema readmodel', $2)
 			union all
-			select distinct 7, format('create or replace view %s%s as %s', v.oid::regclass, ' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
+			select distinct 7, format('create or replace view %s%s as %s', v.oid::regclass,
+				' with (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))`+viewsOn+`
 		) statements (step, statement) order by step`, n.live, n.shadow, previousSchema)
 	if err != nil {
 		return err
@@ -226,7 +233,8 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection
 	_, err = tx.Exec(ctx, `
 		insert into eventstore.checkpoints (consumer_group, transaction_id, position, events, version)
 		values ($1, $2, $3, $4, $5), ($6, $7, $8, $9, $10)
-		on conflict (consumer_group) do update set transaction_id = excluded.transaction_id, position = excluded.position,
+		on conflict (consumer_group) do update
+			set transaction_id = excluded.transaction_id, position = excluded.position,
 			events = excluded.events, version = excluded.version, updated_at = now()`,
 		p.Name(), shadow.At.Transaction, shadow.At.Number, shadow.Events, shadow.Version,
 		previousGroup(p), live.At.Transaction, live.At.Number, live.Events, live.Version)
@@ -239,9 +247,12 @@ func (n names) alike(ctx context.Context, tx pgx.Tx) error {
 	err := tx.QueryRow(ctx, `
 		select count(distinct parts) = 1
 		from unnest(array[$1, $2]::text[]) name, lateral (select
-			array(select format('%s %s %s', attname, atttypid, attnotnull) from pg_attribute where attrelid = name::regclass and attnum > 0 and not attisdropped order by attnum)
-			|| array(select relname::text from pg_index join pg_class c on c.oid = indexrelid where indrelid = name::regclass order by 1)
-			|| array(select conname || pg_get_constraintdef(oid) from pg_constraint where conrelid = name::regclass order by 1) as parts) described`,
+			array(select format('%s %s %s', attname, atttypid, attnotnull) from pg_attribute
+				where attrelid = name::regclass and attnum > 0 and not attisdropped order by attnum)
+			|| array(select relname::text from pg_index join pg_class c on c.oid = indexrelid
+				where indrelid = name::regclass order by 1)
+			|| array(select conname || pg_get_constraintdef(oid) from pg_constraint
+				where conrelid = name::regclass order by 1) as parts) described`,
 		n.live, n.shadow).Scan(&same)
 	if err == nil && !same {
 		err = errors.New("the live table's columns, indexes or constraints were changed meanwhile; rebuild it again")

@@ -38,18 +38,23 @@ func (n names) prepare(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	return execute(ctx, tx, `
-		select format('alter table %s set (%s)', $2, string_agg(o.prefix || split_part(o.option, '=', 1) || '=' || quote_literal(substr(o.option, strpos(o.option, '=') + 1)), ', '))
+		select format('alter table %s set (%s)', $2, string_agg(
+			o.prefix || split_part(o.option, '=', 1) || '=' ||
+			quote_literal(substr(o.option, strpos(o.option, '=') + 1)), ', '))
 		from (select '' as prefix, unnest(c.reloptions) as option from pg_class c where c.oid = $1::regclass
 		      union all
-		      select 'toast.', unnest(t.reloptions) from pg_class c join pg_class t on t.oid = c.reltoastrelid where c.oid = $1::regclass) o
+		      select 'toast.', unnest(t.reloptions) from pg_class c join pg_class t on t.oid = c.reltoastrelid
+		      where c.oid = $1::regclass) o
 		having count(*) > 0
 		union all
 		select format('alter table %s add constraint %I %s', $2, conname, pg_get_constraintdef(oid))
 		from pg_constraint where conrelid = $1::regclass and contype in ('p', 'u', 'x', 'f')
 		union all
-		select replace(pg_get_indexdef(i.indexrelid), format(' ON %s USING ', $1::regclass), format(' ON %s USING ', $2))
+		select replace(pg_get_indexdef(i.indexrelid), format(' ON %s USING ', $1::regclass),
+			format(' ON %s USING ', $2))
 		from pg_index i
-		where i.indrelid = $1::regclass and not exists (select from pg_constraint c where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
+		where i.indrelid = $1::regclass and not exists (select from pg_constraint c
+			where c.conindid = i.indexrelid and c.conrelid = i.indrelid)
 		union all
 		select format('comment on index %s.%I is %L', $3, c.relname, obj_description(c.oid, 'pg_class'))
 		from pg_index i join pg_class c on c.oid = i.indexrelid
