@@ -453,7 +453,7 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 		}
 	}()
 	if l.unreadable != nil {
-		return a, l.unreadable
+		return a, fmt.Errorf("%w: %w", ErrUnreadable, l.unreadable)
 	}
 	l.sortUpdates()
 	a = Append{Stream: l.stream, Expected: l.base.version}

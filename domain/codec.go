@@ -120,6 +120,12 @@ func (c *Codec) NamesOf(event Event) []string {
 	return names
 }
 
+// Knows reports whether events that are stored under a name and version can be decoded.
+func (c *Codec) Knows(name string, version int) bool {
+	f := c.byName[name]
+	return f != nil && 1 <= version && version <= f.newest()
+}
+
 // Name is the stored name of an event.
 func (c *Codec) Name(event Event) string {
 	if f := c.byType[reflect.TypeOf(event)]; f != nil {

@@ -83,4 +83,17 @@ type Recorded struct {
 	Trace       string // W3C traceparent of the request that decided it; "" when it is not sampled
 	OccurredAt  time.Time
 	RecordedAt  time.Time
+	// Unreadable says why a consumer group got the event without its Event: this program does not
+	// know its type, or the payload is damaged. Everywhere else such an event is an error.
+	Unreadable *UnreadableError
 }
+
+// UnreadableError is the error for a stored event that cannot be decoded.
+type UnreadableError struct {
+	Name string // as it is stored
+	Err  error
+}
+
+func (e *UnreadableError) Error() string { return e.Err.Error() }
+
+func (e *UnreadableError) Unwrap() error { return e.Err }

@@ -15,17 +15,39 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/wait"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
 // Reader reads the feed for one consumer group that this process leads.
 type Reader interface {
-	// Next waits for events behind the checkpoint and returns at most limit.
+	// Next waits for events behind the checkpoint and returns at most limit; none when there is
+	// a request for a parked stream.
 	Next(ctx context.Context, limit int) ([]domain.Recorded, error)
 	Begin(context.Context) (pgx.Tx, error)
 	// Advance moves the checkpoint behind the page and commits, or fails for good.
 	Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error
+	Parking
 	Close()
+}
+
+// Parking keeps the streams that the group leaves out.
+type Parking interface {
+	// OfContent reports whether a handler's error is caused by the events, so that it comes
+	// again whenever they do.
+	OfContent(error) bool
+	// LeftOut reports whether an event is of a parked stream, and not before the one that failed.
+	LeftOut(domain.Recorded) bool
+	// Park leaves a stream out from an event on, once tx is committed.
+	Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error
+	// Requested returns the parked streams that are to be retried or skipped.
+	Requested() []commands.Parked
+	// LeftOutEvents reads the first of the events that were left out of a parked stream.
+	LeftOutEvents(ctx context.Context, p commands.Parked, limit int) ([]domain.Recorded, error)
+	// Release commits what was written for these events; last says that there are no more.
+	Release(ctx context.Context, tx pgx.Tx, p commands.Parked, handled []domain.Recorded, last bool) error
+	// EventName is the stored name of an event.
+	EventName(domain.Recorded) string
 }
 
 const (
@@ -43,7 +65,8 @@ const (
 // Log is a Watermill subscriber to the event feed for one consumer group. A
 // message is a page of events; its context carries them and the transaction in which
 // the handler writes. An ack moves the checkpoint in that transaction and commits
-// both; a nack rolls back, and the page is read again from the checkpoint.
+// both; a nack rolls back, and the page is read again from the checkpoint. When the handler
+// failed because of what the events contain, their streams are parked instead: see handle.
 type Log struct {
 	group   string
 	lead    func(ctx context.Context, group string) (Reader, error)
@@ -76,7 +99,9 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 			// work, one interruption is the first.
 			wait.Retry(ctx, retryMin, retryMax, func() error {
 				kept, err := l.follow(ctx, out)
-				if ctx.Err() == nil {
+				if errors.Is(err, commands.ErrParkedChanged) {
+					l.log.Info("parked streams were changed; reading them again")
+				} else if ctx.Err() == nil {
 					l.log.Error("consumer group interrupted; retrying from its checkpoint", "error", err)
 				}
 				if kept {
@@ -98,41 +123,25 @@ func (l *Log) follow(ctx context.Context, out chan<- *message.Message) (kept boo
 	defer reader.Close()
 	l.log.Debug("leading consumer group")
 	for {
+		if err := l.release(ctx, reader, out); err != nil {
+			return kept, err
+		}
 		page, err := reader.Next(ctx, pageSize)
 		if err != nil {
 			return kept, err
 		}
+		if len(page) == 0 {
+			continue
+		}
 		begun := time.Now()
-		if err := l.try(ctx, reader, page, out); err != nil {
-			return kept, err
+		if err := l.handle(ctx, reader, page, out); err != nil {
+			return kept, named(page, err)
 		}
 		kept = true
 		l.observe(l.group, page, time.Since(begun))
 		if len(page) < pageSize && l.linger > 0 {
 			_ = wait.For(ctx, l.linger)
 		}
-	}
-}
-
-// try gives a page to the handler. What it refuses is read anew, behind a
-// checkpoint that is read anew: what stood in its way may be gone with the session.
-func (l *Log) try(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) error {
-	tx, err := reader.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	msg := newPage(ctx, page, tx)
-	select {
-	case out <- msg:
-	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), tx.Rollback(context.WithoutCancel(ctx)))
-	}
-	select {
-	case <-msg.Acked():
-		// The work is done: it is committed even when the program is asked to stop now.
-		return reader.Advance(context.WithoutCancel(ctx), tx, page)
-	case <-msg.Nacked():
-		return errors.Join(errNacked, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 }
 
@@ -148,6 +157,7 @@ type pageKey struct{}
 type pageInTx struct {
 	events []domain.Recorded
 	tx     pgx.Tx
+	err    error // why the handler rejected it
 }
 
 func newPage(ctx context.Context, page []domain.Recorded, tx pgx.Tx) *message.Message {
@@ -157,14 +167,14 @@ func newPage(ctx context.Context, page []domain.Recorded, tx pgx.Tx) *message.Me
 		panic(err) // two strings and a number
 	}
 	msg := message.NewMessage(watermill.NewUUID(), payload)
-	msg.SetContext(context.WithValue(ctx, pageKey{}, pageInTx{page, tx}))
+	msg.SetContext(context.WithValue(ctx, pageKey{}, &pageInTx{events: page, tx: tx}))
 	return msg
 }
 
 // Page is what a message of a Log carries: the events, and the transaction that
 // will move the checkpoint behind them.
 func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
-	p := msg.Context().Value(pageKey{}).(pageInTx)
+	p := msg.Context().Value(pageKey{}).(*pageInTx)
 	return p.events, p.tx
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -31,10 +32,18 @@ type fakeFeed struct {
 	failNext   error
 	failBegin  error
 	failMove   error
+	parked     map[domain.StreamID]commands.Parked
+}
+
+// at is the checkpoint.
+func (f *fakeFeed) at() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.checkpoint
 }
 
 func newFeed(events int) *fakeFeed {
-	f := &fakeFeed{more: make(chan struct{})}
+	f := &fakeFeed{more: make(chan struct{}), parked: map[domain.StreamID]commands.Parked{}}
 	f.add(events)
 	return f
 }
@@ -112,7 +121,7 @@ func (r *fakeReader) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recor
 	if err := errors.Join(ctx.Err(), once(&r.failMove)); err != nil {
 		return err
 	}
-	tx.(*fakeTx).state = "committed"
+	tx.(*fakeTx).end("committed")
 	r.at += len(page)
 	r.checkpoint = r.at
 	return nil
@@ -128,11 +137,29 @@ func (r *fakeReader) Close() {
 type fakeTx struct {
 	pgx.Tx
 	state string
+	parts []*fakeTx
 }
 
+func (tx *fakeTx) Begin(context.Context) (pgx.Tx, error) {
+	tx.parts = append(tx.parts, &fakeTx{})
+	return tx.parts[len(tx.parts)-1], nil
+}
+
+// Commit keeps a savepoint: it ends as the transaction does.
+func (tx *fakeTx) Commit(context.Context) error { return nil }
+
 func (tx *fakeTx) Rollback(context.Context) error {
-	tx.state = "rolled back"
+	tx.end("rolled back")
 	return nil
+}
+
+func (tx *fakeTx) end(state string) {
+	if tx.state == "" {
+		tx.state = state
+	}
+	for _, part := range tx.parts {
+		part.end(state)
+	}
 }
 
 // follow subscribes to a feed, and unsubscribes at the end.

@@ -53,14 +53,24 @@ var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
 // another name all history comes again.
 func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
 	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
-		page, tx := Page(msg)
-		err := handle(msg.Context(), tx, page)
-		if err != nil && msg.Context().Err() != nil {
-			msg.Nack() // stopping cut the page off; it is not lost, and no error to tell of
-			return nil
+		page := msg.Context().Value(pageKey{}).(*pageInTx)
+		if page.err = handlePage(msg.Context(), page, handle); page.err != nil {
+			msg.Nack() // the log decides what follows, and says what failed
 		}
-		return err
+		return nil
 	})
+}
+
+// handlePage calls handle and makes an error of a panic.
+func handlePage(
+	ctx context.Context, page *pageInTx, handle func(context.Context, pgx.Tx, []domain.Recorded) error,
+) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = commands.Panicked(r, debug.Stack())
+		}
+	}()
+	return handle(ctx, page.tx, page.events)
 }
 
 // Deliver gives the deliveries to one destination to a handler. Behind Run, Start begins

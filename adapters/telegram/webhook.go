@@ -211,6 +211,12 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 		return "", wh.Quarantine.Add(ctx, bot.Name, body, err.Error())
 	}
 	result, err := wh.Handler.Handle(ctx, request)
+	if errors.Is(err, commands.ErrUnreadable) {
+		// Telegram would repeat it for ever, and hold back the bot's later updates meanwhile.
+		wh.Log.ErrorContext(ctx, "update quarantined; see `chatledger parked` and `chatledger quarantine`",
+			"bot", bot.Name, "stream", request.Stream, "error", err)
+		return request.Stream, wh.Quarantine.Add(ctx, bot.Name, body, fmt.Sprintf("%s: %v", request.Stream, err))
+	}
 	if err != nil || len(result.Events) > 0 {
 		return request.Stream, err
 	}

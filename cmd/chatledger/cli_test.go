@@ -37,7 +37,7 @@ func TestHelp_Root_NamesEveryCommand(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "record", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "version"} {
+	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "parked", "record", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "version"} {
 		if !regexp.MustCompile(`(?m)^ +` + name + `\b`).MatchString(stdout) {
 			t.Errorf("--help says nothing of %s:\n%s", name, stdout)
 		}

@@ -46,6 +46,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Check configuration, database, webhooks and queues, and say how to fix what is wrong."`
 	Config     configCmd     `cmd:"" help:"Check a bots file."`
 	Quarantine quarantineCmd `cmd:"" help:"List and print webhook bodies that had the right secret and could not be parsed."`
+	Parked     parkedCmd     `cmd:"" help:"List streams that a consumer group left out because an event failed; retry or skip them."`
 	Record     recordCmd     `cmd:"" help:"Make test fixtures of received updates: the shape stays, personal data is replaced."`
 	Knowledge  knowledgeCmd  `cmd:"" help:"Check a bot's knowledge folder, and try messages on it."`
 	Ticket     ticketCmd     `cmd:"" help:"Act on a chat's ticket as an operator: open, assign, escalate, reply, resolve, reopen, hand back."`

@@ -84,6 +84,11 @@ func (b *rebuild) swap(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, `drop table if exists `+b.previous); err != nil {
 			return err
 		}
+		// All events were folded into the new table: it has no parked streams.
+		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1`, previousGroup(b.p))
+		if err != nil {
+			return err
+		}
 		return b.exchange(ctx, tx, b.p, mark{b.done.At, b.done.Events, b.p.Version()}, live)
 	})
 	if err != nil {
@@ -238,7 +243,27 @@ func (n names) exchange(ctx context.Context, tx pgx.Tx, p projections.Projection
 			events = excluded.events, version = excluded.version, updated_at = now()`,
 		p.Name(), shadow.At.Transaction, shadow.At.Number, shadow.Events, shadow.Version,
 		previousGroup(p), live.At.Transaction, live.At.Number, live.Events, live.Version)
-	return err
+	if err != nil {
+		return err
+	}
+	return exchangeParked(ctx, tx, p)
+}
+
+// exchangeParked lets the parked streams of both tables go with them, and has the group's leader
+// read its own again if there are any.
+func exchangeParked(ctx context.Context, tx pgx.Tx, p projections.Projection) error {
+	for _, statement := range []string{
+		`update eventstore.parked set consumer_group = $1 || ' (swap)' where consumer_group = $1 and $2 <> ''`,
+		`update eventstore.parked set consumer_group = $1 where consumer_group = $2`,
+		`update eventstore.parked set consumer_group = $2 where consumer_group = $1 || ' (swap)'`,
+		`update eventstore.checkpoints set parked_changes = parked_changes + 1
+		where consumer_group = $1 and exists (select from eventstore.parked where consumer_group in ($1, $2))`,
+	} {
+		if _, err := tx.Exec(ctx, statement, p.Name(), previousGroup(p)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // alike returns an error if a migration has changed one of the two tables.

@@ -133,6 +133,7 @@ create table eventstore.checkpoints (
     position       bigint not null default 0,
     events         bigint not null default 0,
     term           bigint not null default 0,
+    parked_changes bigint not null default 0,
     updated_at     timestamptz not null default now()
 ) with (fillfactor = 20); -- one hot row per group: leave its page room for in-place versions
 comment on table eventstore.checkpoints is 'How far each consumer group has read the feed: the last event whose effects are committed.';
@@ -142,6 +143,7 @@ comment on column eventstore.checkpoints.transaction_id is 'transaction_id of th
 comment on column eventstore.checkpoints.position is 'position of the last event read.';
 comment on column eventstore.checkpoints.events is 'Events read since the group began.';
 comment on column eventstore.checkpoints.term is 'Term of the leader that may move it: a leader with an earlier term is fenced off.';
+comment on column eventstore.checkpoints.parked_changes is 'Counts changes of the group''s parked streams by anybody but its leader, which then reads them again.';
 comment on column eventstore.checkpoints.updated_at is 'When it last moved.';
 
 create table eventstore.leaders (
@@ -161,6 +163,33 @@ comment on column eventstore.leaders.pid is 'Server process of the leader''s ses
 comment on column eventstore.leaders.backend_start is 'When that session began, since process ids come again.';
 comment on column eventstore.leaders.beat is 'Heartbeats sent in this term.';
 comment on column eventstore.leaders.beat_at is 'When the last heartbeat was sent, for people; decisions use beat.';
+
+create table eventstore.parked (
+    consumer_group text collate "C" not null,
+    stream_id      text collate "C" not null,
+    version        bigint not null,
+    transaction_id xid8 not null,
+    position       bigint not null,
+    event          text not null,
+    reason         text not null,
+    tries          integer not null,
+    parked_at      timestamptz not null,
+    last_try_at    timestamptz not null,
+    request        text collate "C" not null default '' check (request in ('', 'retry', 'skip')),
+    primary key (consumer_group, stream_id)
+);
+comment on table eventstore.parked is 'Streams of which a consumer group could not handle an event. It handles the other streams, and none of the events of these from that event on.';
+comment on column eventstore.parked.consumer_group is 'The group. "<table> (previous)" belongs to the table that the last rebuild replaced.';
+comment on column eventstore.parked.stream_id is 'The stream.';
+comment on column eventstore.parked.version is 'Version of the event that could not be handled.';
+comment on column eventstore.parked.transaction_id is 'transaction_id of that event.';
+comment on column eventstore.parked.position is 'position of that event.';
+comment on column eventstore.parked.event is 'Stored name of that event.';
+comment on column eventstore.parked.reason is 'The error.';
+comment on column eventstore.parked.tries is 'How often the event was tried.';
+comment on column eventstore.parked.parked_at is 'When the stream was parked.';
+comment on column eventstore.parked.last_try_at is 'When the event was last tried.';
+comment on column eventstore.parked.request is 'What an operator asked the leader to do: retry the event, or skip it and handle those after it; empty for nothing.';
 
 ---------------------------------------------------------------------------------------------------
 -- eventstore: the outbox, rate limits and timers

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/adapters/wait"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -80,7 +81,18 @@ func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 	return events, err
 }
 
+// each decodes rows and fails at the first that it cannot decode.
 func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
+	return s.eachReadable(rows, func(r domain.Recorded) error {
+		if r.Unreadable != nil {
+			return fmt.Errorf("%s version %d: %w", r.Stream, r.Version, r.Unreadable)
+		}
+		return take(r)
+	})
+}
+
+// eachReadable decodes rows. What it cannot decode it hands out as Unreadable.
+func (s *Store) eachReadable(rows pgx.Rows, take func(domain.Recorded) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		var r domain.Recorded
@@ -96,10 +108,14 @@ func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 		}
 		r.Stream, r.Version = domain.StreamID(stream), domain.Version(version)
 		r.ID, r.Causation, r.Correlation = uuid.UUID(eventID.Bytes), uuid.UUID(cause.Bytes), uuid.UUID(chain.Bytes)
-		if payload != nil {
-			if r.Event, err = s.Decode(name, eventVersion, payload); err != nil {
-				return fmt.Errorf("%s version %d: %w", stream, version, err)
-			}
+		switch {
+		case payload != nil:
+			r.Event, err = s.Decode(name, eventVersion, payload)
+		case !s.codec.Knows(name, eventVersion): // left out as a type that is not asked for, which nobody can know
+			_, err = s.codec.Decode(name, eventVersion, nil)
+		}
+		if err != nil {
+			r.Event, r.Unreadable = nil, &domain.UnreadableError{Name: name, Err: err}
 		}
 		if err := take(r); err != nil {
 			return err
@@ -124,6 +140,10 @@ type Consumer struct {
 	saved   domain.Position // the checkpoint: behind at while pages wrote nothing
 	savedAt time.Time
 	unsaved int // events between the two
+
+	parked  map[domain.StreamID]commands.Parked
+	changes int64 // checkpoints.parked_changes, as of reading parked
+	checked time.Time
 
 	SaveInterval time.Duration // how long the checkpoint may stay behind; saveEvery
 	PollInterval time.Duration // between reads without a notification; pollEvery
@@ -215,7 +235,10 @@ func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led boo
 		return stored, false, err
 	}
 	c.at, stored, err = c.fence(ctx)
-	c.saved, c.savedAt = c.at, time.Now()
+	c.saved, c.savedAt, c.checked = c.at, time.Now(), time.Now()
+	if err == nil {
+		err = c.readParked(ctx)
+	}
 	if err != nil || c.version == 0 || stored == c.version {
 		return stored, err == nil, err
 	}
@@ -227,11 +250,25 @@ func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led boo
 func (c *Consumer) fence(ctx context.Context) (at domain.Position, version int, err error) {
 	err = c.conn.QueryRow(ctx, `
 		update eventstore.checkpoints set term = $2 where consumer_group = $1 and term < $2
-		returning transaction_id, position, version`, c.group, c.term).Scan(&at.Transaction, &at.Number, &version)
+		returning transaction_id, position, version, parked_changes`, c.group, c.term).
+		Scan(&at.Transaction, &at.Number, &version, &c.changes)
 	if err != nil {
 		return at, version, fmt.Errorf("put term %d on the checkpoint: %w", c.term, err)
 	}
 	return at, version, nil
+}
+
+// ours reads the checkpoint. It reports whether it is where this leader left it, and how often
+// others have changed the parked streams.
+func (c *Consumer) ours(ctx context.Context) (ours bool, changes int64, err error) {
+	var at domain.Position
+	var version int
+	var term int64
+	err = c.conn.QueryRow(ctx, `
+		select transaction_id, position, version, term, parked_changes
+		from eventstore.checkpoints where consumer_group = $1`, c.group).
+		Scan(&at.Transaction, &at.Number, &version, &term, &changes)
+	return err == nil && at == c.saved && (c.version == 0 || version == c.version) && term == c.term, changes, err
 }
 
 // moved is the error for a table that was swapped or a checkpoint that was set by hand.
@@ -241,7 +278,8 @@ func (c *Consumer) moved() error {
 }
 
 // Next waits for events after the checkpoint and returns a page of at most limit. It
-// fails within pollEvery when the checkpoint is no longer where this leader left it.
+// fails within pollEvery when the checkpoint is no longer where this leader left it. It returns
+// no events when there is a request for a parked stream.
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
@@ -249,8 +287,13 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 			return nil, fmt.Errorf("group %s: the database server is another one, or has another history, than before", c.group)
 		}
 		woken := c.store.feed.Next()
+		if time.Since(c.checked) >= c.PollInterval {
+			if err := c.compare(ctx); err != nil {
+				return nil, fmt.Errorf("group %s: %w", c.group, err)
+			}
+		}
 		events, err := c.read(ctx, limit)
-		if err != nil || len(events) > 0 {
+		if err != nil || len(events) > 0 || len(c.Requested()) > 0 {
 			return events, err
 		}
 		if err := c.settle(ctx); err != nil {
@@ -273,11 +316,6 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 		case <-woken:
 			wait = settleEvery
 		case <-time.After(pause):
-			if pause == c.PollInterval {
-				if err := c.compare(ctx); err != nil {
-					return nil, fmt.Errorf("group %s: %w", c.group, err)
-				}
-			}
 			wait = min(2*wait, c.PollInterval)
 		}
 	}
@@ -306,24 +344,31 @@ func (c *Consumer) settle(ctx context.Context) error {
 	return c.save(ctx, c.conn, c.at, c.unsaved)
 }
 
-// compare fails when the checkpoint is not the one that this leader saved.
+// compare fails when the checkpoint is not the one that this leader saved. It reads the parked
+// streams again when somebody else changed them.
 func (c *Consumer) compare(ctx context.Context) error {
-	var at domain.Position
-	var version int
-	var term int64
-	err := c.conn.QueryRow(ctx, `
-		select transaction_id, position, version, term from eventstore.checkpoints where consumer_group = $1`, c.group).
-		Scan(&at.Transaction, &at.Number, &version, &term)
-	if err == nil && (at != c.saved || c.version != 0 && version != c.version || term != c.term) {
-		err = c.moved()
+	ours, changes, err := c.ours(ctx)
+	if err != nil {
+		return err
 	}
+	if !ours {
+		return c.moved()
+	}
+	if changes != c.changes {
+		if c.at != c.saved { // what was left out since may belong to a stream that is no longer parked
+			return commands.ErrParkedChanged
+		}
+		c.changes = changes
+		err = c.readParked(ctx)
+	}
+	c.checked = time.Now()
 	return err
 }
 
 // read reads the page behind the checkpoint, or takes the one another consumer has
 // read. When the consumer asks for the same position again, it reads anew.
 func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, error) {
-	fresh := func() ([]domain.Recorded, error) { return c.store.ReadFeed(ctx, c.conn, c.at, limit) }
+	fresh := func() ([]domain.Recorded, error) { return c.store.readPage(ctx, c.conn, c.at, limit) }
 	if c.asked && c.last == c.at {
 		return fresh()
 	}
@@ -343,7 +388,7 @@ func (c *Consumer) Begin(context.Context) (pgx.Tx, error) { return &lateTx{conn:
 // together with the checkpoint. When nothing was written, the checkpoint may follow later.
 func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	last, events := page[len(page)-1].Position, c.unsaved+len(page)
-	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.SaveInterval {
+	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.SaveInterval && len(c.parked) == 0 {
 		c.at, c.unsaved = last, events
 		return nil
 	}
@@ -362,10 +407,13 @@ func (c *Consumer) save(ctx context.Context, on session, at domain.Position, eve
 	tag, err := on.Exec(ctx, `
 		update eventstore.checkpoints
 		set transaction_id = $2, position = $3, events = events + $4, updated_at = now()
-		where consumer_group = $1 and transaction_id = $5 and position = $6 and $7 in (0, version) and term = $8`,
-		c.group, at.Transaction, at.Number, events, c.saved.Transaction, c.saved.Number, c.version, c.term)
+		where consumer_group = $1 and transaction_id = $5 and position = $6 and $7 in (0, version) and term = $8
+		  and parked_changes = $9`,
+		c.group, at.Transaction, at.Number, events, c.saved.Transaction, c.saved.Number, c.version, c.term, c.changes)
 	if err == nil && tag.RowsAffected() == 0 {
-		err = c.moved()
+		if err = c.moved(); c.onlyParkedChanged(ctx) {
+			err = commands.ErrParkedChanged
+		}
 	}
 	if err == nil {
 		c.at, c.saved, c.savedAt, c.unsaved = at, at, time.Now(), 0

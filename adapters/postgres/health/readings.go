@@ -67,5 +67,8 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 		union all
 		select 'chatledger_ticket_overdue_seconds', array[priority], late::float8 from queue
 		union all
+		select 'chatledger_parked_streams', array[g], (select count(*) from eventstore.parked where consumer_group = g)::float8
+		from unnest($1::text[]) g
+		union all
 		select 'chatledger_database_bytes', '{}', pg_database_size(current_database())::float8`, groups)
 }

@@ -1,0 +1,129 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+// errContent is the error of the fake feed that is caused by content.
+var errContent = errors.New("the value cannot be stored")
+
+func (r *fakeReader) OfContent(err error) bool { return errors.Is(err, errContent) }
+
+func (r *fakeReader) LeftOut(e domain.Recorded) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, parked := r.parked[e.Stream]
+	return parked && e.Version >= p.Version
+}
+
+func (r *fakeReader) Park(_ context.Context, _ pgx.Tx, e domain.Recorded, cause error, tries int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parked[e.Stream] = commands.Parked{Stream: e.Stream, Version: e.Version, Reason: cause.Error(), Tries: tries}
+	return nil
+}
+
+func (r *fakeReader) Requested() []commands.Parked { return nil }
+
+func (r *fakeReader) LeftOutEvents(context.Context, commands.Parked, int) ([]domain.Recorded, error) {
+	return nil, nil
+}
+
+func (r *fakeReader) Release(context.Context, pgx.Tx, commands.Parked, []domain.Recorded, bool) error {
+	return nil
+}
+
+func (r *fakeReader) EventName(domain.Recorded) string { return "said" }
+
+// of returns n events of each of so many streams, one stream after the other in turn.
+func of(streams, n int) (events []domain.Recorded) {
+	for v := range n {
+		for s := range streams {
+			events = append(events, domain.Recorded{
+				Stream:   domain.ChatStream("demo", int64(s)),
+				Version:  domain.Version(v + 1),
+				Position: domain.Position{Transaction: 7, Number: int64(len(events) + 1)},
+			})
+		}
+	}
+	return events
+}
+
+// Of a page with one event that cannot be handled, everything but the rest of that stream is
+// handled once, and the checkpoint moves.
+func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(0)
+		f.events = of(7, 5)
+		bad := f.events[2*7+3] // version 3 of stream 3
+		handled := map[pgx.Tx][]domain.Recorded{}
+		var kept []domain.Recorded
+		r := newRouter(t)
+		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
+			func(_ context.Context, tx pgx.Tx, page []domain.Recorded) error {
+				for _, e := range page {
+					if e.Stream == bad.Stream && e.Version == bad.Version {
+						return fmt.Errorf("write: %w", errContent)
+					}
+				}
+				handled[tx] = append(handled[tx], page...)
+				return nil
+			})
+		stop := runRouter(t, r)
+		begun := time.Now()
+		for f.at() < 35 {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("the other streams waited for %s", took)
+		}
+		stop()
+		for tx, events := range handled {
+			if tx.(*fakeTx).state == "committed" {
+				kept = append(kept, events...)
+			}
+		}
+		if len(kept) != 35-3 || slices.ContainsFunc(kept, func(e domain.Recorded) bool { return e.Stream == bad.Stream && e.Version >= bad.Version }) {
+			t.Errorf("%d events were handled, want all 35 but 3", len(kept))
+		}
+		p := f.parked[bad.Stream]
+		if len(f.parked) != 1 || p.Version != bad.Version || p.Tries != pageTries || p.Reason != "write: "+errContent.Error() {
+			t.Errorf("parked %+v", f.parked)
+		}
+	})
+}
+
+// An event of a type that the program does not know does not reach the handler.
+func TestLog_UnreadableEvent_StreamParkedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(0)
+		f.events = of(3, 3)
+		f.events[3+1].Unreadable = &domain.UnreadableError{Name: "later", Err: errors.New("unknown event later@1")}
+		var handled int
+		r := newRouter(t)
+		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
+			func(_ context.Context, _ pgx.Tx, page []domain.Recorded) error {
+				handled += len(page)
+				return nil
+			})
+		stop := runRouter(t, r)
+		for f.at() < 9 {
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+		if p := f.parked["chat-demo:1"]; handled != 7 || len(f.parked) != 1 || p.Version != 2 {
+			t.Errorf("%d events handled, parked %+v", handled, f.parked)
+		}
+	})
+}

@@ -1,0 +1,270 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
+)
+
+const (
+	// maxParked limits the parked streams of one group, some 200 bytes each in memory. More of
+	// them mean that the group or the program is at fault and not the content: the group then
+	// stops at the page and says so.
+	maxParked = 1000
+	// reasonLength limits the stored error, in characters: what an operator reads at a glance.
+	reasonLength = 1000
+)
+
+const parkedColumns = `consumer_group, stream_id, version, transaction_id, position, event, reason, tries, parked_at, last_try_at, request`
+
+func scanParked(row pgx.CollectableRow) (p commands.Parked, err error) {
+	err = row.Scan(&p.Group, &p.Stream, &p.Version, &p.Position.Transaction, &p.Position.Number, &p.Event, &p.Reason,
+		&p.Tries, &p.ParkedAt, &p.LastTry, &p.Request)
+	return p, err
+}
+
+// Parked lists the parked streams of a group, or of all groups when group is empty, in order of
+// group and stream. Those of tables that a rebuild replaced are left out.
+func (s *Store) Parked(ctx context.Context, group string) ([]commands.Parked, error) {
+	return postgres.Collect(ctx, s.Pool(), "list parked streams", scanParked, `
+		select `+parkedColumns+` from eventstore.parked
+		where $1 in ('', consumer_group) and consumer_group not like '% (previous)'
+		order by consumer_group, stream_id`, group)
+}
+
+// RequestParked asks the leader of a group to retry a parked stream, or to skip the event that it
+// could not handle. The leader does so within pollEvery. found is false when the stream is not parked.
+func (s *Store) RequestParked(
+	ctx context.Context, group string, stream domain.StreamID, request commands.ParkedRequest,
+) (found bool, err error) {
+	err = pgx.BeginFunc(ctx, s.Pool(), func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update eventstore.parked set request = $3 where consumer_group = $1 and stream_id = $2`,
+			group, string(stream), string(request))
+		if found = tag.RowsAffected() > 0; err != nil || !found {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			update eventstore.checkpoints set parked_changes = parked_changes + 1 where consumer_group = $1`, group)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("request %s of %s in group %s: %w", request, stream, group, err)
+	}
+	return found, nil
+}
+
+// NewerTypes returns the event types, as name@version, among the last events of the ledger that
+// this program does not know: they were stored by a newer program.
+func (s *Store) NewerTypes(ctx context.Context) (unknown []string, err error) {
+	// recentEvents is how many events are looked at: enough for the types in use, some 10 ms.
+	const recentEvents = 10_000
+	rows, err := s.Pool().Query(ctx, `
+		select distinct name, event_version from (
+			select name, event_version from eventstore.events
+			order by transaction_id desc, position desc limit $1) recent
+		order by 1, 2`, recentEvents)
+	if err == nil {
+		var name string
+		var version int
+		_, err = pgx.ForEachRow(rows, []any{&name, &version}, func() error {
+			if !s.codec.Knows(name, version) {
+				unknown = append(unknown, fmt.Sprintf("%s@%d", name, version))
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the newest event types: %w", err)
+	}
+	return unknown, nil
+}
+
+// readPage is ReadFeed for a consumer: an event that cannot be decoded comes as Unreadable.
+func (s *Store) readPage(ctx context.Context, q postgres.Querier, after domain.Position, limit int) (page []domain.Recorded, err error) {
+	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
+	if err == nil {
+		err = s.eachReadable(rows, func(r domain.Recorded) error {
+			page = append(page, r)
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	}
+	return page, nil
+}
+
+func (c *Consumer) readParked(ctx context.Context) error {
+	list, err := postgres.Collect(ctx, c.conn, "read the parked streams of group "+c.group, scanParked,
+		`select `+parkedColumns+` from eventstore.parked where consumer_group = $1`, c.group)
+	if err != nil {
+		return err
+	}
+	c.parked = make(map[domain.StreamID]commands.Parked, len(list))
+	for _, p := range list {
+		c.parked[p.Stream] = p
+	}
+	return nil
+}
+
+// onlyParkedChanged reports whether the checkpoint is where this leader left it.
+func (c *Consumer) onlyParkedChanged(ctx context.Context) bool {
+	ours, changes, err := c.ours(ctx)
+	return err == nil && ours && changes != c.changes
+}
+
+// LeftOut reports whether an event is left out of the group's pages, because its stream is parked.
+func (c *Consumer) LeftOut(r domain.Recorded) bool {
+	p, parked := c.parked[r.Stream]
+	return parked && r.Version >= p.Version
+}
+
+// Park records, in the transaction that moves the checkpoint, that from an event on the group
+// leaves a stream out.
+func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error {
+	if _, again := c.parked[r.Stream]; !again && len(c.parked) >= maxParked {
+		return fmt.Errorf("group %s: %d streams are parked already: the group is at fault, not the content: %s", c.group, maxParked, cause)
+	}
+	p := commands.Parked{
+		Group: c.group, Stream: r.Stream, Version: r.Version, Position: r.Position,
+		Event: c.EventName(r), Reason: reasonOf(cause), Tries: tries,
+	}
+	err := tx.QueryRow(ctx, `
+		insert into eventstore.parked as p (`+parkedColumns+`)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, now(), now(), '')
+		on conflict (consumer_group, stream_id) do update set version = excluded.version,
+			transaction_id = excluded.transaction_id, position = excluded.position, event = excluded.event,
+			reason = excluded.reason, last_try_at = excluded.last_try_at, request = '',
+			tries = case when p.version = excluded.version then p.tries else 0 end + excluded.tries
+		returning tries, parked_at, last_try_at`,
+		p.Group, string(p.Stream), int64(p.Version), p.Position.Transaction, p.Position.Number, p.Event, p.Reason, p.Tries).
+		Scan(&p.Tries, &p.ParkedAt, &p.LastTry)
+	if err != nil {
+		return fmt.Errorf("group %s: park %s at version %d: %w", c.group, r.Stream, r.Version, err)
+	}
+	c.parked[r.Stream] = p
+	return nil
+}
+
+// EventName is the stored name of an event.
+func (c *Consumer) EventName(r domain.Recorded) string {
+	if r.Unreadable != nil {
+		return strings.ToValidUTF8(r.Unreadable.Name, "\uFFFD")
+	}
+	return c.store.codec.Name(r.Event)
+}
+
+// reasonOf is an error as a text column can hold it.
+func reasonOf(err error) string {
+	return domain.Shorten(strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "␀"), reasonLength)
+}
+
+// Requested returns the parked streams that an operator wants retried or skipped, in order of their ids.
+func (c *Consumer) Requested() (requested []commands.Parked) {
+	for _, stream := range slices.Sorted(maps.Keys(c.parked)) {
+		if p := c.parked[stream]; p.Request != commands.ParkedWaits {
+			requested = append(requested, p)
+		}
+	}
+	return requested
+}
+
+// LeftOutEvents reads, oldest first, up to limit of the events that the group left out of a parked
+// stream. The event that failed is not among them when it is to be skipped.
+func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit int) (events []domain.Recorded, err error) {
+	from := p.Version
+	if p.Request == commands.ParkedSkip {
+		from++
+	}
+	rows, err := c.conn.Query(ctx, `
+		select payload, `+Columns+`
+		from eventstore.events
+		where stream_id = $1 and version >= $2 and (transaction_id, position) <= ($3, $4)
+		order by version limit $5`, string(p.Stream), int64(from), c.at.Transaction, c.at.Number, limit)
+	if err == nil {
+		err = c.store.eachReadable(rows, func(r domain.Recorded) error {
+			events = append(events, r)
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("group %s: read %s from version %d: %w", c.group, p.Stream, from, err)
+	}
+	return events, nil
+}
+
+// Release commits what was written for the first of the events that the group had left out of a
+// stream. After the last of them, the group handles the stream like any other again.
+func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, handled []domain.Recorded, last bool) error {
+	var err error
+	switch now := c.parked[p.Stream]; {
+	case now.Request == commands.ParkedWaits: // parked again, at a later event or at the same
+	case last:
+		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1 and stream_id = $2`, c.group, string(p.Stream))
+		delete(c.parked, p.Stream)
+	default:
+		r := handled[len(handled)-1]
+		now.Version, now.Position, now.Request = r.Version+1, r.Position, commands.ParkedRetry
+		_, err = tx.Exec(ctx, `
+			update eventstore.parked set version = $3, transaction_id = $4, position = $5, request = 'retry'
+			where consumer_group = $1 and stream_id = $2`,
+			c.group, string(p.Stream), int64(now.Version), now.Position.Transaction, now.Position.Number)
+		c.parked[p.Stream] = now
+	}
+	// The checkpoint is saved with it: events up to it were handled, and must not come again.
+	if err == nil {
+		err = c.save(ctx, tx, c.at, c.unsaved)
+	}
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("group %s: release %s: %w", c.group, p.Stream, err)
+	}
+	return nil
+}
+
+// OfContent reports whether an error is caused by what an event contains: the event fails again
+// however often it is tried. Errors of the database, the network or a stopping program are not.
+func (c *Consumer) OfContent(err error) bool { return !c.conn.IsClosed() && errorOfContent(err) }
+
+func errorOfContent(err error) bool {
+	switch e := err.(type) {
+	case nil:
+		return true
+	case *pgconn.PgError:
+		return postgres.HasCode(e, "22", "23", "54", "P0001")
+	case *pgconn.ConnectError, net.Error:
+		return false
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			if !errorOfContent(part) {
+				return false
+			}
+		}
+		return true
+	case interface{ Unwrap() error }:
+		return errorOfContent(e.Unwrap())
+	}
+	return !slices.ContainsFunc(passing, func(one error) bool { return errors.Is(err, one) }) &&
+		!strings.Contains(err.Error(), "conn closed")
+}
+
+// passing are errors that say nothing about content.
+var passing = []error{
+	context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
+	pgx.ErrTxClosed, commands.ErrClosed, commands.ErrConflict,
+}

@@ -1,0 +1,42 @@
+package commands
+
+import (
+	"errors"
+	"time"
+
+	"github.com/chatledger/chatledger/domain"
+)
+
+// Parked is a stream that a consumer group leaves out of its pages, because it could not
+// handle one of its events. From that event on, the group handles none of the stream until
+// an operator has it retried.
+type Parked struct {
+	Group    string
+	Stream   domain.StreamID
+	Version  domain.Version // of the event that could not be handled
+	Position domain.Position
+	Event    string // the stored name of that event
+	Reason   string
+	Tries    int
+	ParkedAt time.Time
+	LastTry  time.Time
+	Request  ParkedRequest
+}
+
+// ParkedRequest is what an operator has asked the group's leader to do with a parked stream.
+type ParkedRequest string
+
+// Requests for a parked stream.
+const (
+	ParkedWaits ParkedRequest = ""      // nothing was asked for
+	ParkedRetry ParkedRequest = "retry" // handle its events again, from the one that failed
+	ParkedSkip  ParkedRequest = "skip"  // leave out that event, and handle those after it
+)
+
+// ErrParkedChanged means that an operator or a rebuild changed the group's parked streams while
+// a page was being handled. The page is read again.
+var ErrParkedChanged = errors.New("the parked streams of the group were changed: the page is read again")
+
+// ErrUnreadable means that a stream has an event that this program cannot decode. No command
+// for the stream can be decided.
+var ErrUnreadable = errors.New("the stream cannot be read")
