@@ -6,7 +6,6 @@ import (
 	"hash/fnv"
 	"io"
 	"reflect"
-	"sync"
 )
 
 // foldVersion is part of StateFormat. Raise it when Evolve folds the same events into another
@@ -15,11 +14,15 @@ const foldVersion = 2
 
 // StateFormat names the shape of State and the rules by which events are folded into it. A
 // snapshot is used only by a program with the same format.
-var StateFormat = sync.OnceValue(func() string {
+func StateFormat() string { return stateFormat }
+
+var stateFormat = shapeOf(reflect.TypeFor[State]())
+
+func shapeOf(t reflect.Type) string {
 	shape := fnv.New64a()
-	writeShape(shape, reflect.TypeFor[State](), map[reflect.Type]bool{})
+	writeShape(shape, t, map[reflect.Type]bool{})
 	return fmt.Sprintf("%d-%016x", foldVersion, shape.Sum64())
-})
+}
 
 // writeShape writes the names and the types of all fields, in their order.
 func writeShape(w io.Writer, t reflect.Type, seen map[reflect.Type]bool) {
