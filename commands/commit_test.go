@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestWhoeverWatchesIsToldOfEveryRound(t *testing.T) {
+func TestObserver_EveryBatch_Told(t *testing.T) {
 	store := newMemory()
 	var commits observed // one handler, one batch at a time
 	h := handler(t, store, commands.Config{Committers: 1, Observer: &commits})

@@ -25,7 +25,7 @@ const sharedFor = time.Second
 // one is a handler that takes one batch at a time.
 var one = commands.Config{Committers: 1}
 
-func TestRequestsOfOneStreamAreDecidedInTheOrderGiven(t *testing.T) {
+func TestHandle_OneStream_DecidedInOrder(t *testing.T) {
 	h := handler(t, newMemory(), one)
 	results, err := h.HandleAll(t.Context(), []commands.Request{
 		ask(anna, chat.OpenTicket{Reason: "seen", Priority: dialog.Low, At: start}),
@@ -44,7 +44,7 @@ func TestRequestsOfOneStreamAreDecidedInTheOrderGiven(t *testing.T) {
 	}
 }
 
-func TestAnAnswerSaysWhichEventsAndWhere(t *testing.T) {
+func TestHandle_Result_HasEventsAndVersions(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	first, err := h.Handle(t.Context(), update(anna, 5))
@@ -61,7 +61,7 @@ func TestAnAnswerSaysWhichEventsAndWhere(t *testing.T) {
 	}
 }
 
-func TestEventsAreStoredWithWhereTheyCameFrom(t *testing.T) {
+func TestHandle_Events_HaveMetadata(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	if _, err := h.Handle(t.Context(), update(anna, 5)); err != nil {
@@ -106,7 +106,7 @@ func behind(h *commands.Handler, store *memory, requests ...commands.Request) []
 	return answers
 }
 
-func TestUpdatesThatWaitTogetherAreTakenInTheOrderOfTheirNumbers(t *testing.T) {
+func TestHandle_WaitingUpdates_SortedByID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, one)
@@ -127,7 +127,7 @@ func TestUpdatesThatWaitTogetherAreTakenInTheOrderOfTheirNumbers(t *testing.T) {
 	})
 }
 
-func TestStreamsThatWaitTogetherShareACommit(t *testing.T) {
+func TestHandle_WaitingStreams_ShareCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, one)
@@ -146,7 +146,7 @@ func TestStreamsThatWaitTogetherShareACommit(t *testing.T) {
 	})
 }
 
-func TestOneFloodingChatDoesNotMakeACommitLong(t *testing.T) {
+func TestHandle_FloodingChat_CommitBounded(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	var requests []commands.Request
@@ -168,7 +168,7 @@ func TestOneFloodingChatDoesNotMakeACommitLong(t *testing.T) {
 	}
 }
 
-func TestAConflictOnOneStreamIsDecidedAgainAlone(t *testing.T) {
+func TestHandle_Conflict_DecidedAgainAlone(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	overtaken := false
@@ -196,7 +196,7 @@ func TestAConflictOnOneStreamIsDecidedAgainAlone(t *testing.T) {
 	}
 }
 
-func TestAStreamThatIsAlwaysOvertakenFailsAlone(t *testing.T) {
+func TestHandle_EndlessConflict_FailsAlone(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	store.before = func(_ context.Context, batch []commands.Append) error {
@@ -220,7 +220,7 @@ func TestAStreamThatIsAlwaysOvertakenFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAStateInMemoryThatIsBehindIsNoticed(t *testing.T) {
+func TestHandle_StaleState_Reloaded(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Low}
 	assigned := func(to string) chat.TicketAssigned { return chat.TicketAssigned{Ticket: "#1", Assignee: to} }
 	tests := map[string]struct {
@@ -267,7 +267,7 @@ func TestAStateInMemoryThatIsBehindIsNoticed(t *testing.T) {
 	}
 }
 
-func TestARefusalLeavesTheOtherRequestsOfTheStreamAlone(t *testing.T) {
+func TestHandle_Refusal_OthersProceed(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	results, err := h.HandleAll(t.Context(), []commands.Request{
@@ -281,7 +281,7 @@ func TestARefusalLeavesTheOtherRequestsOfTheStreamAlone(t *testing.T) {
 	}
 }
 
-func TestARepeatedUpdateCostsNeitherAnEventNorARead(t *testing.T) {
+func TestHandle_RepeatedUpdate_NoEventNoRead(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	for range 3 {
@@ -294,7 +294,7 @@ func TestARepeatedUpdateCostsNeitherAnEventNorARead(t *testing.T) {
 	}
 }
 
-func TestARepeatThatOnlyTheStoreKnowsIsDroppedAndTheRestGoesOn(t *testing.T) {
+func TestHandle_RepeatKnownToStore_Dropped(t *testing.T) {
 	store := newMemory()
 	store.inbox[inboxKey("demo", 5)] = 1
 	store.inbox[inboxKey("demo", 6)] = 2
@@ -319,7 +319,7 @@ func TestARepeatThatOnlyTheStoreKnowsIsDroppedAndTheRestGoesOn(t *testing.T) {
 	}
 }
 
-func TestAnActOlderThanTheMemoryIsDoneOnce(t *testing.T) {
+func TestHandle_OldActRepeated_DoneOnce(t *testing.T) {
 	store := newMemory()
 	store.elsewhere(anna, chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal})
 	h := handler(t, store, one)
@@ -352,7 +352,7 @@ func TestAnActOlderThanTheMemoryIsDoneOnce(t *testing.T) {
 	}
 }
 
-func TestAMessageOlderThanTheMemoryIsStoredOnce(t *testing.T) {
+func TestHandle_OldMessageRepeated_StoredOnce(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	for n := range int64(100) {
@@ -383,7 +383,7 @@ func TestAMessageOlderThanTheMemoryIsStoredOnce(t *testing.T) {
 	}
 }
 
-func TestASettlementThatIsNoLongerOursIsReportedAndTheRestGoesOn(t *testing.T) {
+func TestHandle_LostLease_ReportedOthersProceed(t *testing.T) {
 	store := newMemory()
 	ours, theirs := uuid.New(), uuid.New()
 	store.leases[ours], store.leases[theirs] = 1, 8
@@ -411,7 +411,7 @@ func TestASettlementThatIsNoLongerOursIsReportedAndTheRestGoesOn(t *testing.T) {
 	}
 }
 
-func TestAFailedCommitIsReportedToAllItsCallersAndItsStatesForgotten(t *testing.T) {
+func TestHandle_FailedCommit_AllCallersTold(t *testing.T) {
 	down := errors.New("the server is gone")
 	for name, fail := range map[string]func(*memory, error){
 		"writing": func(m *memory, err error) {
@@ -456,7 +456,7 @@ func TestAFailedCommitIsReportedToAllItsCallersAndItsStatesForgotten(t *testing.
 	}
 }
 
-func TestACommitThatArrivedAfterAllIsFoundWhenTheUpdateComesAgain(t *testing.T) {
+func TestHandle_UnknownCommit_FoundOnRetry(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	store.before = func(_ context.Context, batch []commands.Append) error {
@@ -477,7 +477,7 @@ func TestACommitThatArrivedAfterAllIsFoundWhenTheUpdateComesAgain(t *testing.T) 
 	}
 }
 
-func TestAStreamThatCannotBeReadFailsAlone(t *testing.T) {
+func TestHandle_UnreadableStream_FailsAlone(t *testing.T) {
 	store := newMemory()
 	store.broken[anna] = errors.New("unknown event renamed@1")
 	h := handler(t, store, one)
@@ -491,7 +491,7 @@ func TestAStreamThatCannotBeReadFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAMistakeOfTheProgramInOneChatLeavesTheOthersAlone(t *testing.T) {
+func TestHandle_PanicInOneChat_OthersProceed(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	results, err := h.HandleAll(t.Context(), []commands.Request{ask(anna, chat.Receive{Event: "no update"}), update(bert, 2)})
@@ -500,7 +500,7 @@ func TestAMistakeOfTheProgramInOneChatLeavesTheOthersAlone(t *testing.T) {
 	}
 }
 
-func TestUpdatesWithinTheReorderWindowAreSorted(t *testing.T) {
+func TestReorder_WithinWindow_Sorted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, commands.Config{})
@@ -530,7 +530,7 @@ func TestUpdatesWithinTheReorderWindowAreSorted(t *testing.T) {
 	})
 }
 
-func TestWithoutAWindowNothingWaits(t *testing.T) {
+func TestReorder_NoWindow_NothingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := handler(t, newMemory(), commands.Config{})
 		begun := time.Now()
@@ -540,7 +540,7 @@ func TestWithoutAWindowNothingWaits(t *testing.T) {
 	})
 }
 
-func TestAnUpdateAfterTheWindowIsKeptAndMarkedLate(t *testing.T) {
+func TestReorder_AfterWindow_MarkedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, commands.Config{})
@@ -557,7 +557,7 @@ func TestAnUpdateAfterTheWindowIsKeptAndMarkedLate(t *testing.T) {
 	})
 }
 
-func TestClosingLetsWhatWaitsFinishAndTakesNothingNew(t *testing.T) {
+func TestClose_WaitingRequests_FinishNewRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		g := make(gate)
@@ -599,7 +599,7 @@ func TestClosingLetsWhatWaitsFinishAndTakesNothingNew(t *testing.T) {
 	})
 }
 
-func TestTooManyWaitingRequestsAreTurnedAway(t *testing.T) {
+func TestHandle_FullQueue_Rejected(t *testing.T) {
 	const limit = 10_000
 	store := newMemory()
 	h := handler(t, store, one)
@@ -621,7 +621,7 @@ func TestTooManyWaitingRequestsAreTurnedAway(t *testing.T) {
 	}
 }
 
-func TestAHandlerSaysThatItIsFullBeforeItTurnsRequestsAway(t *testing.T) {
+func TestHandle_NearlyFull_ReportsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		g := make(gate)
@@ -649,7 +649,7 @@ func TestAHandlerSaysThatItIsFullBeforeItTurnsRequestsAway(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGoesAwayIsLetGoAndItsRequestIsStillDone(t *testing.T) {
+func TestHandle_CancelledCaller_RequestStillDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		g := make(gate)
@@ -677,7 +677,7 @@ func TestACallerWhoGoesAwayIsLetGoAndItsRequestIsStillDone(t *testing.T) {
 	})
 }
 
-func TestACommitThatHangsIsGivenUp(t *testing.T) {
+func TestHandle_HangingCommit_TimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		store.before = make(gate).wait // never opened
@@ -690,7 +690,7 @@ func TestACommitThatHangsIsGivenUp(t *testing.T) {
 	})
 }
 
-func TestTwoProcessesOnTheSameChatsStoreEachUpdateOnceInEveryCase(t *testing.T) {
+func TestHandle_TwoProcesses_EachUpdateOnce(t *testing.T) {
 	const chats, updates = 3, 150
 	store := newMemory()
 	processes := []*commands.Handler{handler(t, store, commands.Config{}), handler(t, store, commands.Config{Cached: 1})}
@@ -730,7 +730,7 @@ func TestTwoProcessesOnTheSameChatsStoreEachUpdateOnceInEveryCase(t *testing.T) 
 }
 
 // Who was overtaken once expects to be again, for a while: it looks before it decides.
-func TestChatsThatAnotherProcessWritesToAreReadBeforeTheyAreDecidedUpon(t *testing.T) {
+func TestHandle_SharedChats_ReadBeforeDecide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, one)
@@ -764,7 +764,7 @@ func TestChatsThatAnotherProcessWritesToAreReadBeforeTheyAreDecidedUpon(t *testi
 	})
 }
 
-func TestTheChainOfAnUpdateThatWasDecidedTwiceBeginsWithItsOwnEvent(t *testing.T) {
+func TestHandle_DecidedTwice_CorrelationIsOwn(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
 	overtaken := false

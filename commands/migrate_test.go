@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestWhoeverTellsOfAMoveTheGroupHearsOfItAndThenTheSupergroup(t *testing.T) {
+func TestMigrate_AnyReport_GroupThenSupergroup(t *testing.T) {
 	const group, supergroup = domain.StreamID("chat-demo:-5"), domain.StreamID("chat-demo:-1005")
 	left := chat.Unfinished{Assignee: "maria"}
 	for name, c := range map[string]struct {
@@ -43,7 +43,7 @@ func TestWhoeverTellsOfAMoveTheGroupHearsOfItAndThenTheSupergroup(t *testing.T) 
 	}
 }
 
-func TestAReplyOfAGroupThatMovedWaitsInTheSupergroupsLine(t *testing.T) {
+func TestMigrate_Reply_UsesSupergroupsKey(t *testing.T) {
 	d, ok := commands.Enqueue(recorded("chat-demo:-5", chat.ReplyQueued{Text: "hi", Chat: -1005}))
 	if want := (commands.SendMessage{ChatID: -1005, Text: "hi"}); !ok || d.Stream != "chat-demo:-5" || d.OrderingKey != "chat-demo:-1005" || cmp.Diff(want, d.Payload) != "" {
 		t.Errorf("owed %+v", d)

@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-func TestAPanicIsToldByWhereItWasAndNotByWhatWasThrown(t *testing.T) {
+func TestPanic_Report_HasLocationNotValue(t *testing.T) {
 	t.Parallel()
 	throw := func(f func()) error {
 		h := commands.NewHandler(&memory{}, commands.Config{Settings: commands.SettingsFunc(func(string) chat.Settings { f(); return chat.Settings{} })})

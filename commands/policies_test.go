@@ -34,7 +34,7 @@ func recorded(stream domain.StreamID, event domain.Event) domain.Recorded {
 	}
 }
 
-func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
+func TestPolicy_CustomersAct_TriggersTurn(t *testing.T) {
 	customer := map[string]bool{"message_received": true, "message_edited": true, "button_pressed": true}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
@@ -54,7 +54,7 @@ func TestTheBotGetsItsTurnAfterWhatACustomerDidAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestATicketIsReferredWhenItOpensIfTheBotHasAnotherDesk(t *testing.T) {
+func TestPolicy_TicketOpened_ReferredToDesk(t *testing.T) {
 	opens := map[string]bool{"ticket_opened": true, "ticket_reopened": true}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
@@ -72,7 +72,7 @@ func TestATicketIsReferredWhenItOpensIfTheBotHasAnotherDesk(t *testing.T) {
 	}
 }
 
-func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
+func TestOutbox_EachEffect_EnqueuesDelivery(t *testing.T) {
 	owes := map[string]domain.DeliveryKind{
 		"reply_queued": domain.KindSendMessage, "button_answered": domain.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
 		"order_lookup_requested": chat.KindOf(dialog.OrderStatus), "address_check_requested": chat.KindOf(dialog.CheckAddress), "address_update_requested": chat.KindOf(dialog.ChangeAddress),
@@ -93,7 +93,7 @@ func TestADeliveryIsOwedForEachEffectAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
+func TestOutbox_Delivery_HasDestinationAndPayload(t *testing.T) {
 	group := domain.ChatStream("demo", -1001)
 	buttons := []dialog.Button{{Text: "Yes", Data: "y"}}
 	tests := map[string]struct {
@@ -138,7 +138,7 @@ func TestWhatIsOwedSaysWhereAndWhat(t *testing.T) {
 	}
 }
 
-func TestButtonsGoBeforePersonsAndPersonsBeforeTheBot(t *testing.T) {
+func TestOutbox_Priority_ButtonOperatorBot(t *testing.T) {
 	priority := func(event domain.Event) int {
 		d, _ := commands.Enqueue(recorded(anna, event))
 		return d.Priority

@@ -11,7 +11,7 @@ import (
 )
 
 // Whether a customer has come back is known even when another process heard of it.
-func TestWhoHasBlockedTheBotIsReadFromTheEvents(t *testing.T) {
+func TestRateLimit_BlockedCustomer_ReadFromEvents(t *testing.T) {
 	t.Parallel()
 	store := newMemory()
 	here, there := handler(t, store, one), handler(t, store, one)
@@ -42,7 +42,7 @@ func TestWhoHasBlockedTheBotIsReadFromTheEvents(t *testing.T) {
 	}
 }
 
-func TestAMessageIsSentToTheChatOfItsLane(t *testing.T) {
+func TestRateLimit_OrderingKey_NamesTheChat(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		kind domain.DeliveryKind

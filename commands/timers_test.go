@@ -26,7 +26,7 @@ func (m *memory) wakes() (list []string) {
 	return list
 }
 
-func TestAnAppendSetsATimeWhenItsEventsChangeIt(t *testing.T) {
+func TestTimer_EventsChangeIt_Updated(t *testing.T) {
 	t.Parallel()
 	store := newMemory()
 	config := one
@@ -58,7 +58,7 @@ func TestAnAppendSetsATimeWhenItsEventsChangeIt(t *testing.T) {
 
 // Whoever keeps the time hears what comes next, by what is stored: this process may
 // have missed what another has done.
-func TestTimeThatBringsNothingAboutSaysWhenItWill(t *testing.T) {
+func TestTimer_Early_SetsNextTime(t *testing.T) {
 	t.Parallel()
 	store := newMemory()
 	h := handler(t, store, one)

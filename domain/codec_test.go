@@ -40,7 +40,7 @@ func threeVersions() *domain.Codec {
 	return c
 }
 
-func TestUpcastersLiftOneVersionAfterTheOther(t *testing.T) {
+func TestCodec_Upcasters_RunInSequence(t *testing.T) {
 	c := threeVersions()
 	want := named{"Anna Larsen", "Hello, Anna Larsen"}
 	for version, payload := range map[int]string{
@@ -58,14 +58,14 @@ func TestUpcastersLiftOneVersionAfterTheOther(t *testing.T) {
 	}
 }
 
-func TestAnEventIsStoredAtTheVersionOfToday(t *testing.T) {
+func TestCodec_Encode_StoresCurrentVersion(t *testing.T) {
 	name, version, payload, err := threeVersions().Encode(named{"Anna", "Hej"})
 	if err != nil || name != "named" || version != 3 || string(payload) != `{"name":"Anna","greeting":"Hej"}` {
 		t.Errorf("stored as %s@%d %s, error %v", name, version, payload, err)
 	}
 }
 
-func TestTheCodecStopsAtWhatItDoesNotKnow(t *testing.T) {
+func TestCodec_UnknownEvent_Fails(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		version int
@@ -90,7 +90,7 @@ func TestTheCodecStopsAtWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestANameOrATypeIsRegisteredOnce(t *testing.T) {
+func TestCodec_RegisteredTwice_Panics(t *testing.T) {
 	for says, register := range map[string]func(*domain.Codec){
 		"same name": func(c *domain.Codec) { domain.Register[other](c, "named") },
 		"same type": func(c *domain.Codec) { domain.Register[named](c, "other") },
@@ -106,7 +106,7 @@ func TestANameOrATypeIsRegisteredOnce(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsOfAPayloadAreNoError(t *testing.T) {
+func TestCodec_UnknownFields_Ignored(t *testing.T) {
 	if _, err := threeVersions().Decode("named", 3, []byte(`{"name": "Anna", "added_later": [1]}`)); err != nil {
 		t.Error(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-func TestAStreamsNameTellsItsBotAndChat(t *testing.T) {
+func TestStream_Name_ContainsBotAndChat(t *testing.T) {
 	for _, bot := range []string{"demo", "shop-eu", "a:b", "chat-", "bot-x"} {
 		for _, chat := range []int64{42, -1001234567890, 0, math.MaxInt64, math.MinInt64} {
 			stream := domain.ChatStream(bot, chat)
@@ -28,7 +28,7 @@ func TestAStreamsNameTellsItsBotAndChat(t *testing.T) {
 	}
 }
 
-func TestPositionsAreOrderedByTransactionAndThenByNumber(t *testing.T) {
+func TestPosition_Order_TransactionThenNumber(t *testing.T) {
 	ordered := []domain.Position{{}, {1, 5}, {1, 6}, {2, 1}, {10, 0}}
 	for i, p := range ordered {
 		for j, q := range ordered {

@@ -34,7 +34,7 @@ func replay(t rapid.TB, c whatif.Chat, s whatif.Settings) whatif.Outcome {
 }
 
 // The promise that everything else rests on.
-func TestWithTheProgramAndSettingsOfThenNothingDiffers(t *testing.T) {
+func TestWhatIf_SameSettings_NoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lives.Draw(t, "life")
 		recorded := l.recorded()
@@ -56,7 +56,7 @@ func TestWithTheProgramAndSettingsOfThenNothingDiffers(t *testing.T) {
 }
 
 // A new event must be replayed, and drawn in the tests, before this passes.
-func TestTheChatsDrawnHaveEveryEventThereIs(t *testing.T) {
+func TestGenerate_Chats_HaveEveryEvent(t *testing.T) {
 	codec := chat.NewCodec()
 	missing := codec.Names()
 	delete(missing, codec.Name(chat.WebhookMoved{})) // of a bot's own stream, which is no chat
@@ -73,7 +73,7 @@ func TestTheChatsDrawnHaveEveryEventThereIs(t *testing.T) {
 
 // However a chat was decided, deciding it again ends, and leads to a history that is
 // whole: what is answered was received before, and outcomes are of what was asked.
-func TestAnySettingsLeadToAWholeHistory(t *testing.T) {
+func TestWhatIf_AnySettings_CompleteHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lives.Draw(t, "life")
 		settings, tools, desk := l.settings(), rapid.SampledFrom([]map[string]bool{nil, {}, dialogtest.AllTools}).Draw(t, "tools"), rapid.SampledFrom([]string{"", chat.DeskZendesk}).Draw(t, "desk")
@@ -146,7 +146,7 @@ var (
 	oneAnHour = chat.Limit{Count: 1, Window: time.Hour}
 )
 
-func TestAHigherLimitAnswersWhatWasOverTheLimit(t *testing.T) {
+func TestWhatIf_HigherLimit_AnswersMore(t *testing.T) {
 	l := newLife(oneAnHour, shop)
 	l.say("hello")
 	l.rest()
@@ -182,7 +182,7 @@ func TestAHigherLimitAnswersWhatWasOverTheLimit(t *testing.T) {
 	}
 }
 
-func TestALowerLimitLeavesUnansweredAndPeopleFindNoTicket(t *testing.T) {
+func TestWhatIf_LowerLimit_FewerTickets(t *testing.T) {
 	l := newLife(unlimited, nil)
 	l.say("hello")
 	l.rest()
@@ -212,7 +212,7 @@ func TestALowerLimitLeavesUnansweredAndPeopleFindNoTicket(t *testing.T) {
 	}
 }
 
-func TestAnotherCatalogueFindsOtherOrders(t *testing.T) {
+func TestWhatIf_OtherCatalogue_OtherOrders(t *testing.T) {
 	l := newLife(unlimited, shop)
 	l.say("where is my order 1001?")
 	l.rest()
@@ -229,7 +229,7 @@ func TestAnotherCatalogueFindsOtherOrders(t *testing.T) {
 	}
 }
 
-func TestEachLookUpFindsWhatItFoundThen(t *testing.T) {
+func TestWhatIf_LookUps_ReturnRecorded(t *testing.T) {
 	l := newLife(unlimited, shop)
 	l.say("where is my order 1001?")
 	l.rest()
@@ -243,7 +243,7 @@ func TestEachLookUpFindsWhatItFoundThen(t *testing.T) {
 
 // What was not asked then, other systems answer as they ever answered in the chat;
 // where they never were asked the same, nobody knows.
-func TestOnlyWhatWasEverAnsweredIsKnown(t *testing.T) {
+func TestWhatIf_UnansweredLookUp_Unknown(t *testing.T) {
 	l := newLife(chat.Limit{Count: 4, Window: time.Hour}, shop)
 	l.crm = true
 	for _, text := range []string{"where is my order 1002?", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "cancel",
@@ -274,7 +274,7 @@ func TestOnlyWhatWasEverAnsweredIsKnown(t *testing.T) {
 }
 
 // That a customer has blocked the bot is found out by writing to them.
-func TestACustomerWhoIsNotWrittenToDoesNotRefuse(t *testing.T) {
+func TestWhatIf_NothingSent_NoRefusal(t *testing.T) {
 	l := newLife(unlimited, nil)
 	for _, text := range []string{"hello", "thanks"} { // with a limit of one the second is told so
 		l.say(text)
@@ -309,7 +309,7 @@ func TestACustomerWhoIsNotWrittenToDoesNotRefuse(t *testing.T) {
 }
 
 // The program of then had nothing to say to the first message; it was overtaken.
-func TestATurnThatSaidNothingThenIsTakenAtOnce(t *testing.T) {
+func TestWhatIf_SilentTurn_TakenAtOnce(t *testing.T) {
 	l := newLife(unlimited, nil)
 	l.say("hello")
 	l.responder++ // without a word
@@ -327,7 +327,7 @@ func TestATurnThatSaidNothingThenIsTakenAtOnce(t *testing.T) {
 	}
 }
 
-func TestAnUpdateThatTheBotHasNotComeToIsNoDifference(t *testing.T) {
+func TestWhatIf_PendingUpdate_NoDifference(t *testing.T) {
 	l := newLife(unlimited, nil)
 	l.say("hello")
 	l.rest()
@@ -338,7 +338,7 @@ func TestAnUpdateThatTheBotHasNotComeToIsNoDifference(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatWasRecordedSinceIsDecidedAgain(t *testing.T) {
+func TestWhatIf_Since_OnlyLaterCommands(t *testing.T) {
 	l := newLife(unlimited, nil)
 	say := func(text string) {
 		l.now = l.now.Add(time.Minute)
@@ -360,7 +360,7 @@ func TestOnlyWhatWasRecordedSinceIsDecidedAgain(t *testing.T) {
 	}
 }
 
-func TestAnUpdateThatIsReadOtherwiseTodaySaysSo(t *testing.T) {
+func TestWhatIf_UpdateReadDifferently_Reported(t *testing.T) {
 	l := newLife(unlimited, nil)
 	l.say("hello")
 	l.rest()
@@ -380,7 +380,7 @@ func TestAnUpdateThatIsReadOtherwiseTodaySaysSo(t *testing.T) {
 	}
 }
 
-func TestMovesAndButtonsAreTold(t *testing.T) {
+func TestWhatIf_MovesAndButtons_Reported(t *testing.T) {
 	l := newLife(unlimited, nil)
 	for _, text := range []string{"I want to change my billing address", "12 Baker Street, London NW1 6XE", "yes"} {
 		l.now = l.now.Add(time.Minute)
@@ -406,7 +406,7 @@ func TestMovesAndButtonsAreTold(t *testing.T) {
 }
 
 // The clock of the event is read after the command's, and their time ends in between.
-func TestWhatAModelWasAskedInTheLastMomentItIsAskedAgain(t *testing.T) {
+func TestWhatIf_LastModelCall_AskedAgain(t *testing.T) {
 	l := newLife(unlimited, shop)
 	l.model = true
 	l.say("what is it made of")
@@ -430,7 +430,7 @@ func TestWhatAModelWasAskedInTheLastMomentItIsAskedAgain(t *testing.T) {
 	}
 }
 
-func TestAnEventThatNobodyKnowsHowToBringAboutStopsTheReplay(t *testing.T) {
+func TestWhatIf_UnknownEvent_StopsReplay(t *testing.T) {
 	l := newLife(unlimited, nil)
 	l.say("hello")
 	for _, event := range []domain.Event{struct{ Something int }{1}, chat.WorkflowMoved{}} {

@@ -74,7 +74,7 @@ var (
 	notSaved   = updatedWith(nil, "", "down")
 )
 
-func TestAnAddressIsCheckedBeforeAnybodyIsAsked(t *testing.T) {
+func TestAddress_WithCRM_CheckedBeforeConfirming(t *testing.T) {
 	sent := wrote(9, baker)
 	o := given(t, after(collecting, sent)...).When(withCRM(9, sent))
 	o.Then(
@@ -96,7 +96,7 @@ func TestAnAddressIsCheckedBeforeAnybodyIsAsked(t *testing.T) {
 	}
 }
 
-func TestAConfirmedAddressIsKeptByTheCRMForWhoConfirmedIt(t *testing.T) {
+func TestAddress_Confirmed_SavedForItsCustomer(t *testing.T) {
 	asked := given(t, checking...).When(checkedAs)
 	yes := pressed(12, only[chat.ReplyQueued](t, asked).Buttons[0].Data)
 	yes.From.ID = 77
@@ -116,7 +116,7 @@ func TestAConfirmedAddressIsKeptByTheCRMForWhoConfirmedIt(t *testing.T) {
 	)
 }
 
-func TestWithoutACRMAConfirmationCompletesTheChange(t *testing.T) {
+func TestAddress_WithoutCRM_ConfirmationCompletes(t *testing.T) {
 	yes := wrote(12, "yes")
 	o := given(t, after(confirming, yes)...).When(respond(12, yes))
 	if len(all[chat.ToolRequested](o)) > 0 || o.State.Run.Step != dialog.Completed {
@@ -124,7 +124,7 @@ func TestWithoutACRMAConfirmationCompletesTheChange(t *testing.T) {
 	}
 }
 
-func TestWhatTheCRMFailsToDoIsHandedToAPersonWithWhatWasCollected(t *testing.T) {
+func TestAddress_CRMFails_TicketHasCollectedData(t *testing.T) {
 	for name, test := range map[string]struct {
 		history []domain.Event
 		command chat.Command
@@ -158,7 +158,7 @@ func TestWhatTheCRMFailsToDoIsHandedToAPersonWithWhatWasCollected(t *testing.T) 
 	}
 }
 
-func TestAnAnswerOfTheCRMThatIsNotWaitedForIsOnlyKept(t *testing.T) {
+func TestAddress_UnawaitedCRMAnswer_OnlyKept(t *testing.T) {
 	cancelled := after(checking, step(dialogtest.ValidatingAddress, dialog.Cancelled, noon))
 	again := after(checking, checkOf(11, 2, "14 Baker Street, London NW1 6XE"))
 	anew := after(checking, append(walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress),
@@ -198,7 +198,7 @@ func TestAnAnswerOfTheCRMThatIsNotWaitedForIsOnlyKept(t *testing.T) {
 }
 
 // An update cannot be called back: a person who took over finds the change complete.
-func TestAnUpdateThatArrivesAfterAPersonTookOverIsComplete(t *testing.T) {
+func TestAddress_SavedAfterHandOver_Complete(t *testing.T) {
 	handedOver := step(dialogtest.SavingChanges, dialog.HandedOver, noon)
 	o := given(t, after(saving, handedOver, opened)...).When(saved)
 	if o.State.Run.Step != dialog.Completed || len(all[chat.ReplyQueued](o)) > 0 || !o.State.WithPerson() {
@@ -212,7 +212,7 @@ func TestAnUpdateThatArrivesAfterAPersonTookOverIsComplete(t *testing.T) {
 	}
 }
 
-func TestWhoBlockedTheBotHearsNothingOfTheirAddress(t *testing.T) {
+func TestAddress_CustomerBlockedBot_NotTold(t *testing.T) {
 	for name, test := range map[string]struct {
 		history []domain.Event
 		command chat.Command

@@ -32,7 +32,7 @@ func come(t *testing.T, history []domain.Event, messages ...chat.MessageReceived
 	return append(history, given(t, history...).When(chat.Elapse{At: last.Add(time.Minute / 2)}).Events...)
 }
 
-func TestAnAlbumIsAnsweredOnceByItsWords(t *testing.T) {
+func TestAlbum_WithCaption_AnsweredOnce(t *testing.T) {
 	const album, words = "album-1", "hello"
 	for name, c := range map[string]struct {
 		parts    []chat.MessageReceived // as they come
@@ -66,7 +66,7 @@ func TestAnAlbumIsAnsweredOnceByItsWords(t *testing.T) {
 	}
 }
 
-func TestAPhotoByItselfIsAnsweredAtOnceAndAnAlbumWithoutWordsALittleLater(t *testing.T) {
+func TestAlbum_WithoutCaption_AnsweredLater(t *testing.T) {
 	photo := partOf("", 1, "")
 	if o := given(t, photo).When(respond(1, photo)); len(heard(o)) != 1 {
 		t.Errorf("a photo leads to %+v", o.Events)
@@ -82,7 +82,7 @@ func TestAPhotoByItselfIsAnsweredAtOnceAndAnAlbumWithoutWordsALittleLater(t *tes
 	wakes(t, o.State, 0)
 }
 
-func TestTheWordsOfAnAlbumAnswerTheWorkflowEvenWhenThatPartIsLate(t *testing.T) {
+func TestAlbum_LateCaption_AnswersWorkflow(t *testing.T) {
 	words := partOf("a", 8, "12 Baker Street, London NW1 6XE")
 	history := come(t, collecting, partOf("a", 9, ""), words)
 	var replies []chat.ReplyQueued
@@ -96,7 +96,7 @@ func TestTheWordsOfAnAlbumAnswerTheWorkflowEvenWhenThatPartIsLate(t *testing.T) 
 	}
 }
 
-func TestNobodyIsToldOfAnAlbumWhomAPersonHas(t *testing.T) {
+func TestAlbum_OperatorHasChat_NotAnswered(t *testing.T) {
 	first := partOf("a", 1, "")
 	history := []domain.Event{first, only[chat.Understood](t, given(t, first).When(chat.Respond{To: 1, Event: first, At: noon}))}
 	blocked := chat.MembershipChanged{Update: chat.Update{ID: 2, Key: 2}, Date: noon, Status: "kicked", Blocked: true}
@@ -105,7 +105,7 @@ func TestNobodyIsToldOfAnAlbumWhomAPersonHas(t *testing.T) {
 	}
 }
 
-func TestOnlyTheBeginningOfAnAlbumIsOverTheLimit(t *testing.T) {
+func TestAlbum_OverLimit_OnlyFirstPartMarked(t *testing.T) {
 	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(partOf("a", 3, ""), 2)}
 	part := at(partOf("a", 4, ""), 3)
 	part.Continues = true
@@ -117,7 +117,7 @@ func TestOnlyTheBeginningOfAnAlbumIsOverTheLimit(t *testing.T) {
 	}())
 }
 
-func TestAnAlbumCountsAsOneMessageOfTheLimit(t *testing.T) {
+func TestAlbum_Limit_CountsOneMessage(t *testing.T) {
 	var album []domain.Event
 	for n := range int64(5) {
 		m := at(wrote(n+1, ""), 0)

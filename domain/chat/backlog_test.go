@@ -41,7 +41,7 @@ func caughtUp(t *testing.T, before []domain.Event, after time.Duration, texts ..
 // gathered is when a backlog that is come to after so long is answered.
 func gathered(after time.Duration) chat.Elapse { return elapse(after + 3*time.Second) }
 
-func TestMessagesThatWaitedTooLongAreAnsweredAllAtOnce(t *testing.T) {
+func TestBacklog_OldMessages_AnsweredTogether(t *testing.T) {
 	const outage = 2 * time.Hour
 	history := caughtUp(t, nil, outage, "where is my order 1001?", "hello?", "is anybody there?")
 	for _, e := range history[3:] {
@@ -69,7 +69,7 @@ func TestMessagesThatWaitedTooLongAreAnsweredAllAtOnce(t *testing.T) {
 	given(t, after(history, o.Events...)...).When(equipped(elapse(outage + time.Minute))).ThenNothing()
 }
 
-func TestOnlyWhatIsTooOldWaitsAndWhatComesBehindIt(t *testing.T) {
+func TestBacklog_FreshMessages_WaitOnlyBehindOld(t *testing.T) {
 	history := caughtUp(t, nil, limit, "hello") // on the limit
 	if o := given(t, history...).When(gathered(limit)); o.State.Backlog.Count != 0 || len(all[chat.BacklogTaken](o)) != 0 {
 		t.Errorf("there are %+v", o.Events)
@@ -93,7 +93,7 @@ func TestOnlyWhatIsTooOldWaitsAndWhatComesBehindIt(t *testing.T) {
 	}
 }
 
-func TestOfALongBacklogTheLastMessagesAreListedAndAllAreCounted(t *testing.T) {
+func TestBacklog_Long_LastListedAllCounted(t *testing.T) {
 	var texts []string
 	for i := range 25 {
 		texts = append(texts, fmt.Sprintf("line %02d", i))
@@ -104,7 +104,7 @@ func TestOfALongBacklogTheLastMessagesAreListedAndAllAreCounted(t *testing.T) {
 	}
 }
 
-func TestOfABacklogTheLastWishIsActedUpon(t *testing.T) {
+func TestBacklog_LastRequest_ActedUpon(t *testing.T) {
 	for name, c := range map[string]struct {
 		texts []string
 		want  dialog.Intent
@@ -129,7 +129,7 @@ func TestOfABacklogTheLastWishIsActedUpon(t *testing.T) {
 }
 
 // The apology is in the language of the answer, though nothing was known of it before.
-func TestTheApologyIsInTheCustomersLanguage(t *testing.T) {
+func TestBacklog_Apology_InCustomersLanguage(t *testing.T) {
 	k := dialogtest.Shop
 	k.Words = map[dialog.Word]dialog.Text{dialog.WordBacklog: {"en": "Sorry: {list}", "de": "Verzeihung: {list}"}}
 	o := given(t, caughtUp(t, nil, time.Hour, "wo ist meine Bestellung")...).When(under{gathered(time.Hour), chat.Settings{Knowledge: &k, Tools: dialogtest.AllTools}})
@@ -139,7 +139,7 @@ func TestTheApologyIsInTheCustomersLanguage(t *testing.T) {
 }
 
 // The customer has answered in time: that we were away does not end their workflow.
-func TestAnAnswerThatWaitedThroughAnOutageGoesOnWithItsWorkflow(t *testing.T) {
+func TestBacklog_WorkflowAnswer_Continues(t *testing.T) {
 	const outage = 3 * time.Hour
 	history := caughtUp(t, walked(noon.Add(-time.Minute), dialog.Initial, dialogtest.CollectingAddress), outage, baker)
 	given(t, history...).When(elapse(outage + time.Second)).ThenNothing() // and does not expire meanwhile
@@ -149,7 +149,7 @@ func TestAnAnswerThatWaitedThroughAnOutageGoesOnWithItsWorkflow(t *testing.T) {
 	}
 }
 
-func TestWhomAPersonHasOrWhoHasBlockedUsGetsNoLateAnswer(t *testing.T) {
+func TestBacklog_HandedOverOrBlocked_NoAnswer(t *testing.T) {
 	for name, then := range map[string]domain.Event{"a person has the chat": opened, "the bot is blocked": blocked} {
 		t.Run(name, func(t *testing.T) {
 			history := append(caughtUp(t, nil, time.Hour, "where is my invoice?"), then)

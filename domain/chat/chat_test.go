@@ -116,7 +116,7 @@ func all[E domain.Event](o outcome) (found []E) {
 
 // Receiving
 
-func TestEveryKindOfUpdateIsKeptAsItCame(t *testing.T) {
+func TestReceive_EveryKind_KeptUnchanged(t *testing.T) {
 	edit := edited(7, 3, "hello!")
 	edit.Ahead = true // its message has not come
 	for name, event := range map[string]domain.Event{
@@ -132,7 +132,7 @@ func TestEveryKindOfUpdateIsKeptAsItCame(t *testing.T) {
 	}
 }
 
-func TestAnUpdateOfAnyKindIsReceivedOnce(t *testing.T) {
+func TestReceive_RepeatedUpdate_StoredOnce(t *testing.T) {
 	for name, event := range map[string]domain.Event{
 		"message":    wrote(7, "hello"),
 		"edit":       edited(7, 3, "hello!"),
@@ -146,13 +146,13 @@ func TestAnUpdateOfAnyKindIsReceivedOnce(t *testing.T) {
 	}
 }
 
-func TestTheSameMessageUnderAnotherUpdateIDIsARepeat(t *testing.T) {
+func TestReceive_SameMessageOtherID_IsRepeat(t *testing.T) {
 	again := wrote(7, "hello")
 	again.ID = 5000
 	given(t, wrote(7, "hello")).When(receive(again)).ThenNothing()
 }
 
-func TestTheSameWordsInANewMessageAreNoRepeat(t *testing.T) {
+func TestReceive_SameWordsNewMessage_IsNew(t *testing.T) {
 	given(t, wrote(7, "hello")).When(receive(wrote(8, "hello"))).Then(wrote(8, "hello"))
 }
 
@@ -164,7 +164,7 @@ func manyMessages(n int64) (events []domain.Event) {
 	return events
 }
 
-func TestAMessageOlderThanTheMemoryIsLookedUpInTheStore(t *testing.T) {
+func TestReceive_OlderThanMemory_LookedUpInStore(t *testing.T) {
 	overtaken := wrote(5, "x") // message 5, after message 100
 	overtaken.Key, overtaken.Late = 1000, true
 	state := chat.Decider.Fold(chat.State{}, append(manyMessages(100), overtaken)...)
@@ -192,7 +192,7 @@ func TestAMessageOlderThanTheMemoryIsLookedUpInTheStore(t *testing.T) {
 	}
 }
 
-func TestNothingIsLookedUpWhileTheMemoryReachesBackToTheBeginning(t *testing.T) {
+func TestReceive_CompleteMemory_NoLookUp(t *testing.T) {
 	state := chat.Decider.Fold(chat.State{}, manyMessages(63)...)
 	if _, may := chat.MayRepeat(state, receive(chat.MessageReceived{Update: chat.Update{ID: 1, Key: 999}, MessageID: 1})); may {
 		t.Error("a state that remembers every update asks the store about a repeat")
@@ -210,7 +210,7 @@ func at(e chat.MessageReceived, seconds int) chat.MessageReceived {
 	return e
 }
 
-func TestMessagesOverTheLimitAreKeptAndMarked(t *testing.T) {
+func TestLimit_Exceeded_KeptAndMarked(t *testing.T) {
 	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 10), at(wrote(3, "c"), 20)}
 	tests := map[string]struct {
 		seconds int
@@ -230,7 +230,7 @@ func TestMessagesOverTheLimitAreKeptAndMarked(t *testing.T) {
 	}
 }
 
-func TestExcessMessagesDoNotProlongTheLimit(t *testing.T) {
+func TestLimit_ExcessMessages_DoNotProlongIt(t *testing.T) {
 	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(wrote(3, "c"), 2)}
 	for n := int64(4); n < 40; n++ {
 		excess := at(wrote(n, "x"), 3+int(n))
@@ -240,7 +240,7 @@ func TestExcessMessagesDoNotProlongTheLimit(t *testing.T) {
 	given(t, history...).When(limited(at(wrote(99, "y"), 60))).Then(at(wrote(99, "y"), 60))
 }
 
-func TestWhoWritesTooFastIsToldSoOnce(t *testing.T) {
+func TestLimit_Exceeded_CustomerToldOnce(t *testing.T) {
 	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 1), at(wrote(3, "c"), 2)}
 	excess := only[chat.MessageReceived](t, given(t, history...).When(limited(at(wrote(4, "d"), 3))))
 	o := given(t, append(history, excess)...).When(respond(4, excess))
@@ -256,7 +256,7 @@ func TestWhoWritesTooFastIsToldSoOnce(t *testing.T) {
 }
 
 // At twice the limit every other message is answered.
-func TestWhoGoesOnWritingTooFastIsToldSoOnceInAWindow(t *testing.T) {
+func TestLimit_StillExceeded_ToldOncePerWindow(t *testing.T) {
 	history := []domain.Event{at(wrote(1, "a"), 0), at(wrote(2, "b"), 20), at(wrote(3, "c"), 40)}
 	told := 0
 	for n := int64(4); n < 64; n++ {
@@ -270,11 +270,11 @@ func TestWhoGoesOnWritingTooFastIsToldSoOnceInAWindow(t *testing.T) {
 	}
 }
 
-func TestALimitOfZeroIsNone(t *testing.T) {
+func TestLimit_Zero_IsUnlimited(t *testing.T) {
 	given(t, manyMessages(200)...).When(receive(wrote(201, "x"))).Then(wrote(201, "x"))
 }
 
-func TestALimitAboveTheMemoryCountsWhatIsRemembered(t *testing.T) {
+func TestLimit_AboveMemory_CountsRemembered(t *testing.T) {
 	next := chat.Receive{Event: wrote(chat.MaxLimit+1, "x"), Limit: chat.Limit{Count: 1000, Window: time.Hour}}
 	o := given(t, manyMessages(chat.MaxLimit)...).When(next)
 	if !only[chat.MessageReceived](t, o).OverLimit {
@@ -282,7 +282,7 @@ func TestALimitAboveTheMemoryCountsWhatIsRemembered(t *testing.T) {
 	}
 }
 
-func TestAMessageOverTheLimitIsNotAnswered(t *testing.T) {
+func TestLimit_Exceeded_NotAnswered(t *testing.T) {
 	over := wrote(1, "hello")
 	over.OverLimit = true
 	given(t, over).When(respond(1, over)).ThenNothing()
@@ -290,7 +290,7 @@ func TestAMessageOverTheLimitIsNotAnswered(t *testing.T) {
 
 // The bot's turn
 
-func TestTheBotAnswersAMessageOnce(t *testing.T) {
+func TestTurn_Repeated_AnsweredOnce(t *testing.T) {
 	hello := wrote(1, "hello")
 	first := given(t, hello).When(respond(1, hello))
 	answer := chat.Answer{To: 1}
@@ -301,11 +301,11 @@ func TestTheBotAnswersAMessageOnce(t *testing.T) {
 	given(t, append([]domain.Event{hello}, first.Events...)...).When(respond(1, hello)).ThenNothing()
 }
 
-func TestTurnsAnsweredOutOfOrderAreNotTakenTwice(t *testing.T) {
+func TestTurn_OutOfOrder_TakenOnce(t *testing.T) {
 	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, "greeting")).When(respond(2, wrote(2, "hi"))).ThenNothing()
 }
 
-func TestTheFirstEventOfATurnMarksItAsTaken(t *testing.T) {
+func TestTurn_FirstEvent_MarksItTaken(t *testing.T) {
 	for name, event := range map[string]domain.Event{
 		"message":    wrote(1, "I want to change my billing address"),
 		"edit":       edited(1, 9, "x"),
@@ -329,7 +329,7 @@ func TestTheFirstEventOfATurnMarksItAsTaken(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoActOfACustomerGetsNoTurn(t *testing.T) {
+func TestTurn_NotACustomersAct_Ignored(t *testing.T) {
 	bot := wrote(1, "hello")
 	bot.From.Bot = true
 	botEdit := edited(1, 1, "hello")
@@ -356,13 +356,13 @@ func TestALateMessageIsAnswered(t *testing.T) {
 	only[chat.ReplyQueued](t, given(t, wrote(5, "x"), late).When(respond(2, late)))
 }
 
-func TestALatePressIsStillAnswered(t *testing.T) {
+func TestTurn_LatePress_Answered(t *testing.T) {
 	late := pressed(3, "x")
 	late.Late = true
 	only[chat.ButtonAnswered](t, given(t, wrote(5, "x"), late).When(respond(2, late)))
 }
 
-func TestAReplyGoesToTheTopicOfItsMessage(t *testing.T) {
+func TestReply_Topic_IsThatOfTheMessage(t *testing.T) {
 	first, second := wrote(1, "hello"), wrote(2, "hi")
 	first.Thread, second.Thread = 11, 22
 	o := given(t, first, second).When(respond(1, first))
@@ -375,7 +375,7 @@ func TestAReplyGoesToTheTopicOfItsMessage(t *testing.T) {
 	}
 }
 
-func TestALateMessageDoesNotMoveTheConversationToItsTopic(t *testing.T) {
+func TestReply_LateMessage_KeepsTopic(t *testing.T) {
 	late := wrote(1, "earlier")
 	late.Late, late.Thread = true, 11
 	now := wrote(2, "now")
@@ -386,7 +386,7 @@ func TestALateMessageDoesNotMoveTheConversationToItsTopic(t *testing.T) {
 	}
 }
 
-func TestTheBotIsSilentWhileAPersonHasTheChat(t *testing.T) {
+func TestTurn_OperatorHasChat_BotSilent(t *testing.T) {
 	for name, history := range map[string][]domain.Event{
 		"open":     {opened},
 		"assigned": {opened, assigned},
@@ -400,7 +400,7 @@ func TestTheBotIsSilentWhileAPersonHasTheChat(t *testing.T) {
 	}
 }
 
-func TestTheBotAnswersAgainWhenThePersonIsDone(t *testing.T) {
+func TestTurn_OperatorDone_BotAnswers(t *testing.T) {
 	for name, history := range map[string][]domain.Event{
 		"resolved":    {opened, assigned, resolved},
 		"handed back": {opened, assigned, handedBack},
@@ -412,7 +412,7 @@ func TestTheBotAnswersAgainWhenThePersonIsDone(t *testing.T) {
 	}
 }
 
-func TestAPressedButtonIsAnsweredEvenWhileAPersonHasTheChat(t *testing.T) {
+func TestButton_OperatorHasChat_StillAnswered(t *testing.T) {
 	press := pressed(9, "w:4:yes")
 	given(t, append(confirming, opened, press)...).When(respond(9, press)).Then(
 		chat.Understood{Answer: chat.Answer{To: 9}, Intent: dialog.Pressed, Confidence: 1, Knowledge: "shop"},
@@ -420,7 +420,7 @@ func TestAPressedButtonIsAnsweredEvenWhileAPersonHasTheChat(t *testing.T) {
 	)
 }
 
-func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) {
+func TestTurn_SecondMisunderstanding_HandsOver(t *testing.T) {
 	first, second := wrote(1, "qwertz"), wrote(2, "asdf jkl")
 	o := given(t, first).When(respond(1, first))
 	if len(all[chat.TicketOpened](o)) != 0 {
@@ -436,13 +436,13 @@ func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) 
 	}
 }
 
-func TestButtonsAndCorrectionsDoNotChangeWhatWasWanted(t *testing.T) {
+func TestTurn_ButtonsAndEdits_KeepIntent(t *testing.T) {
 	for _, intent := range []dialog.Intent{dialog.Pressed, dialog.Corrected, dialog.Waited} {
 		only[chat.TicketOpened](t, given(t, understood(1, dialog.Unknown), understood(2, intent)).When(respond(5, wrote(5, "qwertz"))))
 	}
 }
 
-func TestAddressesSentInAWorkflowAreNoMisunderstandings(t *testing.T) {
+func TestTurn_AddressInWorkflow_Understood(t *testing.T) {
 	var history []domain.Event
 	say := func(text string) outcome {
 		n := int64(len(history) + 1)
@@ -460,7 +460,7 @@ func TestAddressesSentInAWorkflowAreNoMisunderstandings(t *testing.T) {
 	}
 }
 
-func TestAHandOverEndsTheWorkflow(t *testing.T) {
+func TestHandOver_Workflow_Ends(t *testing.T) {
 	person := wrote(9, "I want to talk to a person")
 	ended := func(to domain.Version, at time.Time) chat.WorkflowMoved {
 		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialogtest.AddressChange, From: dialogtest.ConfirmingChanges, Step: dialog.HandedOver, At: at}
@@ -485,14 +485,14 @@ func TestAHandOverEndsTheWorkflow(t *testing.T) {
 	}
 }
 
-func TestReopeningEndsTheWorkflowThatBeganMeanwhile(t *testing.T) {
+func TestReopen_RunningWorkflow_Ends(t *testing.T) {
 	o := given(t, append([]domain.Event{opened, resolved}, collecting...)...).When(chat.ReopenTicket{Reason: "not solved", At: noon})
 	if only[chat.WorkflowMoved](t, o).Step != dialog.HandedOver || o.State.Run.Active() {
 		t.Errorf("the workflow goes on: %+v", o.State.Run)
 	}
 }
 
-func TestAWorkflowExpiresByWhenTheCustomerActedNotByWhenWeGotToIt(t *testing.T) {
+func TestExpiry_DelayedTurn_CountsCustomersTime(t *testing.T) {
 	address := wrote(9, "12 Baker Street, London NW1 6XE")
 	tests := map[string]struct {
 		sent, handled time.Duration
@@ -513,7 +513,7 @@ func TestAWorkflowExpiresByWhenTheCustomerActedNotByWhenWeGotToIt(t *testing.T) 
 	}
 }
 
-func TestAChangedAddressIsWalkedThroughInEvents(t *testing.T) {
+func TestAddressChange_Steps_RecordedAsEvents(t *testing.T) {
 	ask, send := wrote(1, "please change my billing address"), wrote(2, "12 Baker Street\nLondon NW1 6XE")
 	o := given(t, ask).When(respond(1, ask))
 	var steps []dialog.Step
@@ -551,7 +551,7 @@ func TestAChangedAddressIsWalkedThroughInEvents(t *testing.T) {
 
 // Deliveries and blocks
 
-func TestOutcomesOfDeliveriesAreRecorded(t *testing.T) {
+func TestDelivery_Outcome_Recorded(t *testing.T) {
 	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000002")
 	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5, Unsure: 1}).
 		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5, Unsure: 1})
@@ -565,7 +565,7 @@ func TestOutcomesOfDeliveriesAreRecorded(t *testing.T) {
 		Then(chat.DeliverySkipped{Delivery: id, Kind: "telegram.sendMessage", Was: "unknown", Reason: "called"})
 }
 
-func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {
+func TestReply_CustomerBlockedBot_Refused(t *testing.T) {
 	member := func(blocked bool) chat.MembershipChanged {
 		return chat.MembershipChanged{Update: chat.Update{ID: 3, Key: 3}, Date: noon, Blocked: blocked}
 	}
@@ -597,18 +597,18 @@ func TestNobodyWritesToACustomerWhoBlockedTheBot(t *testing.T) {
 	}
 }
 
-func TestAnEmptyReplyIsRefused(t *testing.T) {
+func TestReply_Empty_Refused(t *testing.T) {
 	for _, text := range []string{"", " ", "\n\t "} {
 		given(t).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: text}).ThenRefused(chat.ErrEmpty)
 	}
 }
 
-func TestAPersonMayWriteWithoutATicket(t *testing.T) {
+func TestReply_WithoutTicket_Allowed(t *testing.T) {
 	given(t, wrote(1, "hi")).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"}).
 		Then(chat.ReplyQueued{Text: "Good day", Author: chat.Author{Kind: chat.Person, Name: "maria"}})
 }
 
-func TestWhoSaysTheSameBeforeAnyAnswerIsNotInsistent(t *testing.T) {
+func TestTurn_RepeatBeforeAnswer_NotInsistent(t *testing.T) {
 	const same = "where is the invoice"
 	var history []domain.Event
 	say := func() (last int64) {

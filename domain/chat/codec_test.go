@@ -18,7 +18,7 @@ func golden(name string, version int) string {
 	return filepath.Join("testdata", "events", fmt.Sprintf("v%d", version), name+".json")
 }
 
-func TestEveryStoredShapeHasAGoldenFileThatIsStillRead(t *testing.T) {
+func TestCodec_EveryShape_HasReadableGoldenFile(t *testing.T) {
 	codec := chat.NewCodec()
 	for name, current := range codec.Names() {
 		for version := 1; version <= current; version++ {
@@ -49,7 +49,7 @@ func TestEveryStoredShapeHasAGoldenFileThatIsStillRead(t *testing.T) {
 	}
 }
 
-func TestNoGoldenFileIsOfAnEventNobodyKnows(t *testing.T) {
+func TestCodec_GoldenFiles_OfKnownEvents(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "events", "v*", "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d golden files, error %v", len(files), err)
@@ -66,9 +66,9 @@ func TestNoGoldenFileIsOfAnEventNobodyKnows(t *testing.T) {
 	}
 }
 
-// TestAGoldenFileSaysEveryField keeps the goldens useful: a field that none of
+// TestCodec_GoldenFiles_ContainEveryField keeps the goldens useful: a field that none of
 // them has could be renamed unnoticed.
-func TestAGoldenFileSaysEveryField(t *testing.T) {
+func TestCodec_GoldenFiles_ContainEveryField(t *testing.T) {
 	codec := chat.NewCodec()
 	for name, version := range codec.Names() {
 		stored, err := os.ReadFile(golden(name, version))

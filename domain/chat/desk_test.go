@@ -36,7 +36,7 @@ func acted(c chat.RecordAgent, refused string) chat.AgentActed {
 	return chat.AgentActed{ID: c.ID, Ticket: c.Ticket, Desk: c.Desk, Act: c.Act, Agent: c.Agent, Text: c.Text, At: c.At, Refused: refused}
 }
 
-func TestAnOpenTicketIsReferredOnceWithWhatWasSaidAboutIt(t *testing.T) {
+func TestDesk_OpenTicket_ReferredOnceWithText(t *testing.T) {
 	o := given(t, wrote(1, "where is my lamp?"), chat.TicketOpened{Ticket: "#1", Reason: "angry", Subject: "where is my lamp?", Priority: dialog.Normal},
 		wrote(2, "anybody there?"), chat.ReplyQueued{Text: "yes", Author: chat.Author{Kind: chat.Person, Name: "ann"}},
 		chat.TicketEscalated{Ticket: "#1", Priority: dialog.High}).When(refer)
@@ -51,7 +51,7 @@ func TestAnOpenTicketIsReferredOnceWithWhatWasSaidAboutIt(t *testing.T) {
 		Then(chat.TicketReferred{Ticket: "#2", Desk: "zendesk"})
 }
 
-func TestTheDeskIsToldWhatHappensToItsTicket(t *testing.T) {
+func TestDesk_TicketChanges_Reported(t *testing.T) {
 	person := chat.Author{Kind: chat.Person, Name: "ann"}
 	photo := wrote(2, "look")
 	photo.Media = []chat.Media{{Kind: "photo"}}
@@ -95,7 +95,7 @@ func TestTheDeskIsToldWhatHappensToItsTicket(t *testing.T) {
 	}
 }
 
-func TestWhatAnAgentDoesIsDoneHereAndNotToldThere(t *testing.T) {
+func TestDesk_AgentActs_AppliedNotEchoed(t *testing.T) {
 	reply, solve, reopen := acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened, "")
 	kept := []domain.Event{wrote(1, "hi"), opened, referred, filed}
 	given(t, kept...).When(reply).Then(acted(reply, ""), chat.ReplyQueued{Text: "on its way", Author: chat.Author{Kind: chat.Person, Name: "Maria"}})
@@ -107,7 +107,7 @@ func TestWhatAnAgentDoesIsDoneHereAndNotToldThere(t *testing.T) {
 	given(t, kept...).When(reopen).Then(acted(reopen, ""))
 }
 
-func TestWhatAnAgentDoesCountsOnce(t *testing.T) {
+func TestDesk_RepeatedAct_CountsOnce(t *testing.T) {
 	for _, c := range []chat.RecordAgent{acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened, "")} {
 		o := given(t, opened, referred).When(c)
 		again := append([]domain.Event{opened, referred}, o.Events...)
@@ -118,7 +118,7 @@ func TestWhatAnAgentDoesCountsOnce(t *testing.T) {
 	}
 }
 
-func TestWhatAnAgentCannotDoHereIsKeptWithTheReason(t *testing.T) {
+func TestDesk_ImpossibleAct_KeptWithReason(t *testing.T) {
 	reply, solve := acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, "")
 	blocked := chat.MembershipChanged{Update: chat.Update{ID: 7, Key: 7}, Date: noon, Blocked: true}
 	o := given(t, opened, referred, blocked).When(reply)
@@ -149,7 +149,7 @@ func TestWhatAnAgentCannotDoHereIsKeptWithTheReason(t *testing.T) {
 	given(t).When(solve).ThenRefused(chat.ErrNoSuchTicket)
 }
 
-func TestANumberThatAnotherDeskGaveIsRecorded(t *testing.T) {
+func TestDesk_ExternalNumber_Recorded(t *testing.T) {
 	o := given(t, opened, referred).When(chat.RecordFiling(filed))
 	if diff := cmp.Diff([]domain.Event{filed}, o.Events); diff != "" {
 		t.Error(diff)

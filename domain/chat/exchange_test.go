@@ -137,7 +137,7 @@ var shipped = map[string]string{"found": "true", "number": "1001", "status": "sh
 
 const question = "Does the lamp come with a bulb?"
 
-func TestAModelIsAskedAndItsAnswerIsSaidUnderItsName(t *testing.T) {
+func TestExchange_Answer_SentUnderModelsName(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	events := c.says(question)
@@ -153,7 +153,7 @@ func TestAModelIsAskedAndItsAnswerIsSaidUnderItsName(t *testing.T) {
 	}
 }
 
-func TestABotWithoutAModelRemembersNothingForOne(t *testing.T) {
+func TestExchange_WithoutModel_NoMemory(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.with.Model = ""
@@ -162,7 +162,7 @@ func TestABotWithoutAModelRemembersNothingForOne(t *testing.T) {
 	}
 }
 
-func TestReadingToolsAreUsedAtOnceAndTheModelIsToldWhatTheyReturned(t *testing.T) {
+func TestExchange_ReadingTool_CalledAtOnce(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says("Tell me about 1001 and the charges")
@@ -189,7 +189,7 @@ func TestReadingToolsAreUsedAtOnceAndTheModelIsToldWhatTheyReturned(t *testing.T
 	}
 }
 
-func TestAToolThatChangesSomethingIsUsedOnlyAfterTheCustomersOwnButton(t *testing.T) {
+func TestExchange_ChangingTool_NeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says("Please put " + baker + " on my invoices, it is not urgent")
@@ -235,7 +235,7 @@ func TestAToolThatChangesSomethingIsUsedOnlyAfterTheCustomersOwnButton(t *testin
 	}
 }
 
-func TestNothingIsChangedThatTheCustomerDidNotConfirm(t *testing.T) {
+func TestExchange_Unconfirmed_NothingChanges(t *testing.T) {
 	t.Parallel()
 	for name, instead := range map[string]func(c *modelChat) []domain.Event{
 		"refused by button": func(c *modelChat) []domain.Event { return c.presses("c:1:no") },
@@ -269,7 +269,7 @@ func TestNothingIsChangedThatTheCustomerDidNotConfirm(t *testing.T) {
 	}
 }
 
-func TestWhatTheCustomerWritesMeanwhileIsAnsweredTogether(t *testing.T) {
+func TestExchange_NewMessages_AnsweredTogether(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says(question)
@@ -291,7 +291,7 @@ func TestWhatTheCustomerWritesMeanwhileIsAnsweredTogether(t *testing.T) {
 	}
 }
 
-func TestACorrectedMessageIsAnsweredAsItStands(t *testing.T) {
+func TestExchange_EditedMessage_AnsweredAsEdited(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says(question)
@@ -303,7 +303,7 @@ func TestACorrectedMessageIsAnsweredAsItStands(t *testing.T) {
 	}
 }
 
-func TestAWorkflowBesideAnExchangeLeavesBothTheirAnswers(t *testing.T) {
+func TestExchange_BesideWorkflow_BothAnswered(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says(question)
@@ -315,7 +315,7 @@ func TestAWorkflowBesideAnExchangeLeavesBothTheirAnswers(t *testing.T) {
 	}
 }
 
-func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
+func TestExchange_Fails_HandsOver(t *testing.T) {
 	t.Parallel()
 	for reason, play := range map[string]func(c *modelChat) []domain.Event{
 		"agent_asked": func(c *modelChat) []domain.Event { return c.answers("", llm.Call{Tool: llm.HandOver}) },
@@ -372,7 +372,7 @@ func TestAPersonIsFetchedWhereTheModelHasNoWayOn(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsOnlyKeptOnceAPersonHasTheChat(t *testing.T) {
+func TestExchange_OperatorHasChat_AnswerOnlyKept(t *testing.T) {
 	t.Parallel()
 	for name, takeOver := range map[string]chat.Command{
 		"ticket":  chat.OpenTicket{Reason: "x", Priority: dialog.Normal, At: noon},
@@ -387,7 +387,7 @@ func TestAnAnswerIsOnlyKeptOnceAPersonHasTheChat(t *testing.T) {
 	}
 }
 
-func TestAnAnswerFollowsAGroupThatHasMoved(t *testing.T) {
+func TestExchange_GroupMoved_AnswerFollows(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says(question)
@@ -398,7 +398,7 @@ func TestAnAnswerFollowsAGroupThatHasMoved(t *testing.T) {
 	}
 }
 
-func TestAnAttackIsNotPutToTheModelAndItsKindIsKept(t *testing.T) {
+func TestExchange_Attack_NotSentToModel(t *testing.T) {
 	t.Parallel()
 	attempts, harmless := llm.RedTeam()
 	refused := 0
@@ -426,7 +426,7 @@ func TestAnAttackIsNotPutToTheModelAndItsKindIsKept(t *testing.T) {
 }
 
 // Were the signs blind, and the model to obey: nothing is changed, nothing is told.
-func TestAModelThatObeysAttackersChangesNothingAndTellsNothing(t *testing.T) {
+func TestExchange_ObedientModel_DoesNoHarm(t *testing.T) {
 	t.Parallel()
 	attempts, _ := llm.RedTeam()
 	for _, text := range attempts {
@@ -447,7 +447,7 @@ func TestAModelThatObeysAttackersChangesNothingAndTellsNothing(t *testing.T) {
 	}
 }
 
-func TestAModelIsRemindedOfWhatWasSaidBefore(t *testing.T) {
+func TestExchange_EarlierMessages_SentToModel(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says("hello")
@@ -463,7 +463,7 @@ func TestAModelIsRemindedOfWhatWasSaidBefore(t *testing.T) {
 	}
 }
 
-func TestWhatIsDecidedOfAModelNeverChangesTheStateBefore(t *testing.T) {
+func TestExchange_Evolve_KeepsOldState(t *testing.T) {
 	t.Parallel()
 	c := withModel(t)
 	c.says(question)

@@ -23,13 +23,13 @@ func inSupergroup(left chat.Unfinished) chat.Continue {
 	return chat.Continue{From: group, Version: 9, Unfinished: left, At: noon.Add(time.Minute)}
 }
 
-func TestAGroupLeavesItsTicketToTheSupergroup(t *testing.T) {
+func TestMigrate_OpenTicket_LeftToSupergroup(t *testing.T) {
 	given(t, wrote(1, "hi"), asked, chat.TicketAssigned{Ticket: "#1", Assignee: "maria"}).When(toSupergroup).Then(
 		chat.ChatMigrated{To: supergroup, Unfinished: chat.Unfinished{Ticket: &asked, Assignee: "maria"}, At: toSupergroup.At},
 		chat.TicketResolved{Ticket: "#1", At: toSupergroup.At})
 }
 
-func TestATicketIsLeftAsItStands(t *testing.T) {
+func TestMigrate_Ticket_KeepsItsState(t *testing.T) {
 	urgent := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, Due: noon.Add(time.Second)}
 	again := chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon.Add(time.Second), Due: noon.Add(time.Minute)}
 	o := given(t, wrote(1, "hi"), asked, urgent, resolved, again).When(toSupergroup)
@@ -39,21 +39,21 @@ func TestATicketIsLeftAsItStands(t *testing.T) {
 	}
 }
 
-func TestAGroupIsMovedOnceWhoeverSaysSo(t *testing.T) {
+func TestMigrate_ReportedTwice_MovedOnce(t *testing.T) {
 	moved := chat.ChatMigrated{To: supergroup, At: noon}
 	given(t, wrote(1, "hi")).When(toSupergroup).Then(chat.ChatMigrated{To: supergroup, At: toSupergroup.At})
 	given(t, wrote(1, "hi"), moved).When(toSupergroup).ThenNothing()
 	given(t).When(toSupergroup).ThenNothing() // a group that nobody ever wrote in
 }
 
-func TestWhatIsOpenedAfterTheMoveIsLeftToo(t *testing.T) {
+func TestMigrate_OpenedAfterwards_LeftToo(t *testing.T) {
 	o := given(t, wrote(1, "hi"), chat.ChatMigrated{To: supergroup, At: noon}, asked).When(toSupergroup)
 	if got := only[chat.ChatMigrated](t, o); got.Ticket == nil {
 		t.Errorf("left %+v", got)
 	}
 }
 
-func TestARunIsLeftUnlessItIsOver(t *testing.T) {
+func TestMigrate_RunningWorkflow_Left(t *testing.T) {
 	address := map[string]string{"address": "12 Baker Street, London NW1 6XE"}
 	saving := append(walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, dialogtest.SavingChanges), updateOf(1, 1, 42, baker))
 	for name, c := range map[string]struct {
@@ -81,7 +81,7 @@ func TestARunIsLeftUnlessItIsOver(t *testing.T) {
 	}
 }
 
-func TestTheSupergroupGoesOnWithTheTicket(t *testing.T) {
+func TestMigrate_Supergroup_ContinuesTicket(t *testing.T) {
 	left := chat.Unfinished{Ticket: &asked, Assignee: "maria"}
 	o := given(t, wrote(1, "here I am")).When(inSupergroup(left)).Then(
 		chat.ChatContinued{From: group, Version: 9, Unfinished: left, At: noon.Add(time.Minute)},
@@ -92,7 +92,7 @@ func TestTheSupergroupGoesOnWithTheTicket(t *testing.T) {
 	given(t, append([]domain.Event{wrote(1, "here I am")}, o.Events...)...).When(inSupergroup(left)).ThenNothing()
 }
 
-func TestTwoTicketsBecomeOneThatIsAsUrgentAsEither(t *testing.T) {
+func TestMigrate_TwoTickets_MergedHigherPriority(t *testing.T) {
 	left := chat.Unfinished{Ticket: &asked}
 	continued := chat.ChatContinued{From: group, Version: 9, Unfinished: left, At: noon.Add(time.Minute)}
 	given(t, wrote(1, "hi"), opened).When(inSupergroup(left)).
@@ -100,7 +100,7 @@ func TestTwoTicketsBecomeOneThatIsAsUrgentAsEither(t *testing.T) {
 	given(t, wrote(1, "hi"), opened, chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}).When(inSupergroup(left)).Then(continued)
 }
 
-func TestTheSupergroupAsksAgainWhatTheGroupWasAsked(t *testing.T) {
+func TestMigrate_Supergroup_AsksQuestionAgain(t *testing.T) {
 	address := "12 Baker Street, London NW1 6XE"
 	confirm := chat.Unfinished{Workflow: dialogtest.AddressChange, Step: dialogtest.ConfirmingChanges, Data: map[string]string{"address": address}}
 	o := given(t).When(inSupergroup(confirm))
@@ -128,13 +128,13 @@ func TestTheSupergroupAsksAgainWhatTheGroupWasAsked(t *testing.T) {
 	}
 }
 
-func TestNoTicketIsOpenedInAGroupThatMoved(t *testing.T) {
+func TestMigrate_OldGroup_OpensNoTicket(t *testing.T) {
 	moved := []domain.Event{wrote(1, "hi"), asked, chat.ChatMigrated{To: supergroup, At: noon}, resolved}
 	given(t, moved...).When(chat.OpenTicket{Reason: "r", Priority: dialog.Low, At: noon}).ThenRefused(chat.ErrMoved)
 	given(t, moved...).When(chat.ReopenTicket{Reason: "r", At: noon}).ThenRefused(chat.ErrMoved)
 }
 
-func TestRepliesOfAGroupThatMovedGoToTheSupergroup(t *testing.T) {
+func TestMigrate_Replies_GoToSupergroup(t *testing.T) {
 	topic := wrote(1, "hi")
 	topic.Thread = 12
 	moved := []domain.Event{topic, chat.ChatMigrated{To: supergroup, At: noon}}

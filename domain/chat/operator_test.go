@@ -40,7 +40,7 @@ func led(t *testing.T, o outcome) []domain.Event {
 	return o.Events[1:]
 }
 
-func TestAClaimIsOfOneOperatorAtATime(t *testing.T) {
+func TestClaim_SecondOperator_Refused(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	maria, jo := chat.Claim{For: lease}, chat.Claim{For: lease}
 
@@ -78,7 +78,7 @@ func TestAClaimIsOfOneOperatorAtATime(t *testing.T) {
 	}
 }
 
-func TestAChatIsTakenOverFromTheBotByClaimingIt(t *testing.T) {
+func TestClaim_BotsChat_TakenOver(t *testing.T) {
 	o := given(t, chat.TicketResolved{Ticket: "#1", At: noon}, wrote(1, "hello")).When(by("maria", 0, 0, chat.Claim{For: lease}))
 	if e := only[chat.TicketOpened](t, o); e.Reason != chat.ReasonTakenOver || e.Subject != "hello" || e.Due.IsZero() {
 		t.Errorf("%+v", e)
@@ -90,7 +90,7 @@ func TestAChatIsTakenOverFromTheBotByClaimingIt(t *testing.T) {
 }
 
 // Everything that only one person may do at a time, in every way to lack the claim.
-func TestOnlyWhoHoldsTheClaimAnswersAndDecides(t *testing.T) {
+func TestClaim_OtherOperator_CannotAct(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	acts := []chat.Command{chat.Reply{Text: "hi"}, chat.CannedReply{Name: "sorry"}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low},
 		chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Release{}}
@@ -119,7 +119,7 @@ func TestOnlyWhoHoldsTheClaimAnswersAndDecides(t *testing.T) {
 	}
 }
 
-func TestAReplyClaimsAChatThatNobodyHas(t *testing.T) {
+func TestReply_UnclaimedChat_ClaimsIt(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	reply := func(operator string, after time.Duration, fence int64) chat.Operate {
 		c := by(operator, after, fence, chat.Reply{Text: "hi"})
@@ -151,7 +151,7 @@ func TestAReplyClaimsAChatThatNobodyHas(t *testing.T) {
 
 // The next ticket is not the one that the desk keeps, and is told there with all that was
 // said when it is referred.
-func TestAReplyThatTakesAChatOverIsNoNewsOfTheLastCase(t *testing.T) {
+func TestReply_TakesOver_OldTicketUnchanged(t *testing.T) {
 	c := by("maria", 0, 0, chat.CannedReply{Name: "hello"})
 	c.Lease = lease
 	hello := chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"hello": {"en": "Hello {customer}."}}}}
@@ -164,7 +164,7 @@ func TestAReplyThatTakesAChatOverIsNoNewsOfTheLastCase(t *testing.T) {
 	}
 }
 
-func TestAnAgentAtTheOtherDeskDoesNotAnswerIntoAClaim(t *testing.T) {
+func TestDesk_ReplyIntoClaim_Refused(t *testing.T) {
 	reply := chat.RecordAgent{ID: "1", Ticket: "#1", Desk: "zendesk", Act: chat.AgentReplied, Agent: "Tom", Text: "hi", At: noon.Add(time.Minute)}
 	kept := []domain.Event{chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, claimed}
 	o := given(t, kept...).When(reply)
@@ -178,7 +178,7 @@ func TestAnAgentAtTheOtherDeskDoesNotAnswerIntoAClaim(t *testing.T) {
 	only[chat.ReplyQueued](t, given(t, kept...).When(reply))
 }
 
-func TestTheEndOfACaseEndsItsClaim(t *testing.T) {
+func TestClaim_TicketResolved_Ends(t *testing.T) {
 	for _, end := range []domain.Event{resolved, chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2"}} {
 		o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed, end, chat.TicketReopened{Ticket: "#1"}).When(by("jo", time.Minute, 0, chat.Claim{For: lease}))
 		if e := only[chat.TicketClaimed](t, o); e.Fence != 2 || e.From != "" {
@@ -187,7 +187,7 @@ func TestTheEndOfACaseEndsItsClaim(t *testing.T) {
 	}
 }
 
-func TestAnOperatorsReplyIsAPersons(t *testing.T) {
+func TestReply_Operator_IsItsAuthor(t *testing.T) {
 	o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed).When(by("maria", time.Minute, 1, chat.Reply{Author: chat.Author{Kind: chat.Bot}, Text: "On its way."}))
 	if r := only[chat.ReplyQueued](t, o); r.Author != (chat.Author{Kind: chat.Person, Name: "maria"}) || r.Text != "On its way." {
 		t.Errorf("%+v", r)
@@ -198,7 +198,7 @@ func TestAnOperatorsReplyIsAPersons(t *testing.T) {
 	given(t, chat.TicketOpened{Ticket: "#1"}, claimed).When(by("maria", time.Minute, 1, chat.Reply{Text: " "})).ThenRefused(chat.ErrEmpty)
 }
 
-func TestACannedReplySpeaksToTheCustomerAndSaysWhatItLacks(t *testing.T) {
+func TestCannedReply_Variables_FilledOrNamed(t *testing.T) {
 	knowledge := &dialog.Knowledge{Languages: []dialog.Language{"en", "de"}, Canned: map[string]dialog.Text{
 		"hello": {"en": "Hello {customer}, {operator} here.", "de": "Hallo {customer}, hier ist {operator}."},
 		"sent":  {"en": "Order {number} went to {address}; {carrier} has it."}}}
@@ -224,7 +224,7 @@ func TestACannedReplySpeaksToTheCustomerAndSaysWhatItLacks(t *testing.T) {
 	say(past, chat.CannedReply{Name: "bye"}).ThenRefused(chat.ErrNoCanned)
 }
 
-func TestANoteIsKeptAndNotSent(t *testing.T) {
+func TestNote_Added_NotSent(t *testing.T) {
 	o := given(t, chat.TicketOpened{Ticket: "#1"}).When(by("maria", 0, 0, chat.AddNote{Text: " she called \n"}))
 	if got := led(t, o); !slices.Equal(got, []domain.Event{chat.NoteAdded{Ticket: "#1", Operator: "maria", Text: "she called", At: noon}}) {
 		t.Errorf("%+v", got)
@@ -234,7 +234,7 @@ func TestANoteIsKeptAndNotSent(t *testing.T) {
 	only[chat.NoteAdded](t, given(t).When(by("maria", 0, 0, chat.AddNote{Text: strings.Repeat("é", chat.MaxNote)})))
 }
 
-func TestTagsComeAndGoOnce(t *testing.T) {
+func TestTags_Repeated_ChangeOnce(t *testing.T) {
 	tagged := chat.TicketTagged{Ticket: "#1", Added: []string{"b", "a"}}
 	past := []domain.Event{chat.TicketOpened{Ticket: "#1"}, tagged}
 	o := given(t, past...).When(by("maria", 0, 0, chat.Tag{Add: []string{"c", "a", "c"}, Remove: []string{"b", "x", "b"}}))
@@ -259,7 +259,7 @@ func TestTagsComeAndGoOnce(t *testing.T) {
 	given(t, wrote(1, "hi")).When(by("maria", 0, 0, chat.Tag{Add: []string{"a"}})).ThenRefused(chat.ErrNoTicket)
 }
 
-func TestAPriorityIsSetUpOrDownAndTheTimesCountAnew(t *testing.T) {
+func TestPriority_Changed_DueTimesRecomputed(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.High, At: noon, Due: noon.Add(time.Hour)}
 	late := chat.DueBreached{Ticket: "#1", What: chat.DueResponse}
 	for priority, within := range map[dialog.Priority]time.Duration{dialog.Urgent: 15 * time.Minute, dialog.Low: 24 * time.Hour} {
@@ -278,7 +278,7 @@ func TestAPriorityIsSetUpOrDownAndTheTimesCountAnew(t *testing.T) {
 	given(t, opened, resolved).When(by("maria", 0, 0, chat.SetPriority{Priority: dialog.Low})).ThenRefused(chat.ErrNoTicket)
 }
 
-func TestTheSameKeyIsTheSameAct(t *testing.T) {
+func TestAct_SameKey_DoneOnce(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	for _, act := range []chat.Command{chat.Claim{For: lease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.AddNote{Text: "hm"}, chat.Tag{Add: []string{"a"}}, chat.Tag{Remove: []string{"a"}},
 		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low, At: noon}, chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Already{Act: chat.ActTag}} {
@@ -322,7 +322,7 @@ func TestTheSameKeyIsTheSameAct(t *testing.T) {
 	only[chat.ReplyQueued](t, given(t, opened).When(refused))
 }
 
-func TestAnActWithoutAKeyIsCheckedAndNotRemembered(t *testing.T) {
+func TestAct_WithoutKey_NotRemembered(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
 	c := chat.Operate{Operator: "jo", Do: chat.ResolveTicket{At: noon}, At: noon}
 	given(t, opened).When(c).Then(resolved)
@@ -331,7 +331,7 @@ func TestAnActWithoutAKeyIsCheckedAndNotRemembered(t *testing.T) {
 	given(t, opened, claimed).When(c).Then(resolved)
 }
 
-func TestTheDeskIsToldWhatOperatorsDo(t *testing.T) {
+func TestDesk_OperatorsActs_Reported(t *testing.T) {
 	referred := []domain.Event{chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}}
 	for _, c := range []struct {
 		do   chat.Command
@@ -355,7 +355,7 @@ func TestTheDeskIsToldWhatOperatorsDo(t *testing.T) {
 	}
 }
 
-func TestAStateStaysSmallHoweverMuchOperatorsDo(t *testing.T) {
+func TestAct_Many_StateStaysSmall(t *testing.T) {
 	state := chat.Decider.Fold(chat.Decider.Initial(), chat.TicketOpened{Ticket: "#1"})
 	for n := range 500 {
 		state = chat.Decider.Fold(state, chat.OperatorActed{Key: strings.Repeat("k", 100) + fmt.Sprint(n)}, chat.NoteAdded{Text: strings.Repeat("x", 4000)},
@@ -379,7 +379,7 @@ func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
 
 // Whatever happens to a chat: fences only rise, a claim is of somebody and of the open
 // ticket, and nobody answers into another's claim unless they force it.
-func TestTwoPeopleNeverHoldOneClaim(t *testing.T) {
+func TestClaim_AnyOrder_OneHolder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			now := state

@@ -17,7 +17,7 @@ var (
 	givenUp           = chat.SkipDelivery{Kind: chat.KindOf(dialog.OrderStatus), Was: "waiting", Reason: "the orders are gone", To: 7, About: &aboutOrder, At: later}
 )
 
-func TestWhoAskedInPassingGetsAPersonWhenAnOperatorGivesTheLookUpUp(t *testing.T) {
+func TestLookUp_GivenUp_HandsOver(t *testing.T) {
 	for name, history := range map[string][]domain.Event{
 		"alone":                          {wrote(1, "where is my order 1002?"), lookedUpInPassing},
 		"within a workflow":              after(walked(noon, dialog.Initial, dialogtest.CollectingAddress), lookedUpInPassing),
@@ -38,7 +38,7 @@ func TestWhoAskedInPassingGetsAPersonWhenAnOperatorGivesTheLookUpUp(t *testing.T
 	}
 }
 
-func TestWhoHasAPersonOrDoesNotListenIsToldNothingOfALookUpThatIsGivenUp(t *testing.T) {
+func TestLookUp_GivenUpWhileHandedOver_NotTold(t *testing.T) {
 	for name, last := range map[string]domain.Event{"a person has the chat": opened, "the customer has blocked the bot": blocked} {
 		o := given(t, wrote(1, "where is my order 1002?"), lookedUpInPassing, last).When(givenUp)
 		if len(o.Events) != 1 {

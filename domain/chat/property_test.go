@@ -139,7 +139,7 @@ func life(t *rapid.T, each func(chat.State, chat.Command, []domain.Event)) (chat
 	return state, c
 }
 
-func TestAHistoryFoldsToTheSameStateInPartsAsAtOnce(t *testing.T) {
+func TestFold_InParts_SameState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
 		at := rapid.IntRange(0, len(c.history)).Draw(t, "parted at")
@@ -153,7 +153,7 @@ func TestAHistoryFoldsToTheSameStateInPartsAsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAHistoryReadBackFromTheStoreFoldsToTheSameState(t *testing.T) {
+func TestFold_AfterRoundTrip_SameState(t *testing.T) {
 	codec := chat.NewCodec()
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
@@ -175,7 +175,7 @@ func TestAHistoryReadBackFromTheStoreFoldsToTheSameState(t *testing.T) {
 	})
 }
 
-func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
+func TestDecideEvolve_State_NotModified(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			before := deepCopy(state)
@@ -199,7 +199,7 @@ func TestDecidingAndEvolvingLeaveTheStateTheyWereGivenAlone(t *testing.T) {
 	})
 }
 
-func TestTheSameCommandInTheSameStateIsDecidedTheSame(t *testing.T) {
+func TestDecide_SameInput_SameEvents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			again, _ := decider.Decide(state, command, settings)
@@ -210,7 +210,7 @@ func TestTheSameCommandInTheSameStateIsDecidedTheSame(t *testing.T) {
 	})
 }
 
-func TestUpdatesReceivedBeforeAppendNothingInAnyOrder(t *testing.T) {
+func TestReceive_RepeatsInAnyOrder_NothingAppended(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
 		received := c.updates[max(0, len(c.updates)-20):] // fewer than the state remembers
@@ -226,7 +226,7 @@ func TestUpdatesReceivedBeforeAppendNothingInAnyOrder(t *testing.T) {
 	})
 }
 
-func TestEachMessageIsUnderstoodAtMostOnce(t *testing.T) {
+func TestTurn_EachMessage_UnderstoodAtMostOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		_, c := life(t, nil)
 		taken := map[domain.Version]int{}
@@ -252,7 +252,7 @@ func TestEachMessageIsUnderstoodAtMostOnce(t *testing.T) {
 	})
 }
 
-func TestTheBotSaysNothingWhileAPersonHasTheChat(t *testing.T) {
+func TestProperty_OperatorHasChat_BotSilent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			if !state.WithPerson() {
@@ -267,7 +267,7 @@ func TestTheBotSaysNothingWhileAPersonHasTheChat(t *testing.T) {
 	})
 }
 
-func TestNoWorkflowRunsWhileAPersonHasTheChat(t *testing.T) {
+func TestProperty_OperatorHasChat_NoWorkflow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			if after := chat.Decider.Fold(state, events...); after.WithPerson() && after.Run.Active() {
@@ -277,7 +277,7 @@ func TestNoWorkflowRunsWhileAPersonHasTheChat(t *testing.T) {
 	})
 }
 
-func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
+func TestProperty_WithCRM_ConfirmedOnlyAfterCRM(t *testing.T) {
 	const wish = "I want to change my billing address"
 	next := map[dialog.Step]string{dialogtest.CollectingAddress: baker, dialogtest.ConfirmingChanges: "yes"} // what the customer says there
 	said := 0
@@ -327,7 +327,7 @@ func TestWithACRMNothingIsSaidToBeChangedUntilTheCRMHasSaidSo(t *testing.T) {
 
 // However tools answer, a customer who waits for one is not forgotten: each request is of
 // the step that waits for its answer.
-func TestAWorkflowThatWaitsForAToolHasAskedForIt(t *testing.T) {
+func TestProperty_WaitingForTool_ToolRequested(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			after := chat.Decider.Fold(state, events...)
@@ -343,7 +343,7 @@ func TestAWorkflowThatWaitsForAToolHasAskedForIt(t *testing.T) {
 }
 
 // Wake promises that time brings about whatever is due: nothing is left open for ever.
-func TestAWorkflowAndATicketAlwaysHaveATimeAtWhichSomethingHappens(t *testing.T) {
+func TestProperty_WorkflowOrTicket_HasDueTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
 		for range 10 {
@@ -366,7 +366,7 @@ func TestAWorkflowAndATicketAlwaysHaveATimeAtWhichSomethingHappens(t *testing.T)
 	})
 }
 
-func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
+func TestProperty_WorkflowMoves_AreConnected(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			for _, event := range events {
@@ -379,7 +379,7 @@ func TestMovesOfAWorkflowFollowEachOther(t *testing.T) {
 	})
 }
 
-func TestAStateStaysSmallHoweverLongTheChat(t *testing.T) {
+func TestProperty_LongChat_StateStaysSmall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state := chat.Decider.Fold(chat.Decider.Initial(), opened)
 		text := rapid.SampledFrom(texts).Draw(t, "text")

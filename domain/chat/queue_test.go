@@ -10,7 +10,7 @@ import (
 )
 
 // No answer of today's is so long that it has both buttons and parts.
-func TestButtonsStandBelowTheLastPart(t *testing.T) {
+func TestReply_Buttons_OnLastPart(t *testing.T) {
 	buttons := []dialog.Button{{Text: "Yes", Data: "yes"}}
 	got := State{Thread: 12}.queue(ReplyQueued{Buttons: buttons}, []string{"one", "two"})
 	want := []domain.Event{ReplyQueued{Text: "one", Thread: 12}, ReplyQueued{Text: "two", Thread: 12, Buttons: buttons}}

@@ -22,7 +22,7 @@ func said(o outcome) (texts []string) {
 	return texts
 }
 
-func TestALongReplyIsSentInPartsThatKeepItsOrder(t *testing.T) {
+func TestReply_Long_SentInOrderedParts(t *testing.T) {
 	one, two := strings.Repeat("one ", 1000), strings.Repeat("two ", 1000)
 	o := given(t, wrote(1, "hi")).When(chat.Reply{Author: maria, Text: one + "\n\n" + two})
 	o.Then(
@@ -30,7 +30,7 @@ func TestALongReplyIsSentInPartsThatKeepItsOrder(t *testing.T) {
 		chat.ReplyQueued{Text: strings.TrimSpace(two), Author: maria})
 }
 
-func TestTagsOfALongReplyHoldInEachPart(t *testing.T) {
+func TestReply_LongMarkup_TagsInEachPart(t *testing.T) {
 	o := given(t, wrote(1, "hi")).When(chat.Reply{Author: maria, Format: dialog.HTML, Text: "<b>" + strings.Repeat("word ", 1000) + "</b>"})
 	replies := all[chat.ReplyQueued](o)
 	if len(replies) != 2 {
@@ -43,7 +43,7 @@ func TestTagsOfALongReplyHoldInEachPart(t *testing.T) {
 	}
 }
 
-func TestWhatTelegramWouldRefuseIsNotQueued(t *testing.T) {
+func TestReply_InvalidMarkup_Refused(t *testing.T) {
 	eleven := make([]chat.Media, 11)
 	for i := range eleven {
 		eleven[i] = file("photo", "f")
@@ -78,7 +78,7 @@ func TestWhatTelegramWouldRefuseIsNotQueued(t *testing.T) {
 	}
 }
 
-func TestAFileGoesWithItsCaption(t *testing.T) {
+func TestReply_File_SentWithCaption(t *testing.T) {
 	photos := []chat.Media{file("photo", "f"), file("photo", "g")}
 	given(t, wrote(1, "hi")).When(chat.Reply{Author: maria, Media: photos, Text: " <i>Both</i> "}).
 		Then(chat.ReplyQueued{Author: maria, Media: photos, Text: "<i>Both</i>"})
@@ -86,7 +86,7 @@ func TestAFileGoesWithItsCaption(t *testing.T) {
 		Then(chat.ReplyQueued{Author: maria, Media: photos[:1]})
 }
 
-func TestACaptionThatIsTooLongFollowsItsFile(t *testing.T) {
+func TestReply_LongCaption_FollowsFile(t *testing.T) {
 	long := strings.Repeat("x", dialog.MaxCaption+1)
 	voice := []chat.Media{file("voice", "f")}
 	topic := wrote(1, "hi")
@@ -98,7 +98,7 @@ func TestACaptionThatIsTooLongFollowsItsFile(t *testing.T) {
 		Then(chat.ReplyQueued{Author: maria, Media: voice, Text: fits, Thread: 12})
 }
 
-func TestALongAnswerOfTheBotIsSentInParts(t *testing.T) {
+func TestReply_LongBotAnswer_SentInParts(t *testing.T) {
 	street := strings.Repeat("Very Long Street Name ", 190) // a reply may hold what a customer wrote
 	order := dialog.Order{Number: "1001", Status: "shipped", Detail: street}
 	asking := []domain.Event{wrote(1, "where is order 1001?"), understood(1, "order_status"),

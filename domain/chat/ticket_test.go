@@ -11,7 +11,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-func TestATicketIsOpenedNumberedAndDueByItsPriority(t *testing.T) {
+func TestTicket_Opened_NumberedAndDue(t *testing.T) {
 	resolved := map[dialog.Priority]time.Duration{
 		dialog.Urgent: 4 * time.Hour, dialog.High: 8 * time.Hour, dialog.Normal: 24 * time.Hour, dialog.Low: 72 * time.Hour,
 	}
@@ -24,14 +24,14 @@ func TestATicketIsOpenedNumberedAndDueByItsPriority(t *testing.T) {
 	}
 }
 
-func TestASubjectIsOneShortLine(t *testing.T) {
+func TestTicket_Subject_IsOneShortLine(t *testing.T) {
 	o := given(t, wrote(1, strings.Repeat("é", 4096))).When(chat.OpenTicket{Priority: dialog.Low, At: noon})
 	if got := []rune(only[chat.TicketOpened](t, o).Subject); len(got) != 121 || got[120] != '…' {
 		t.Errorf("a subject of %d characters, ending in %q", len(got), got[len(got)-1])
 	}
 }
 
-func TestATicketIsNamedAfterTheMessageThatBroughtThePerson(t *testing.T) {
+func TestTicket_Subject_IsCausingMessage(t *testing.T) {
 	wish := wrote(1, "I want to talk to a person")
 	o := given(t, wish, wrote(2, "anybody there?")).When(respond(1, wish))
 	if got := only[chat.TicketOpened](t, o).Subject; got != wish.Text {
@@ -39,7 +39,7 @@ func TestATicketIsNamedAfterTheMessageThatBroughtThePerson(t *testing.T) {
 	}
 }
 
-func TestTicketsOfAChatAreNumberedOn(t *testing.T) {
+func TestTicket_Next_GetsNextNumber(t *testing.T) {
 	o := given(t, opened, assigned, resolved).When(chat.OpenTicket{Priority: dialog.Low, At: noon})
 	if got := only[chat.TicketOpened](t, o).Ticket; got != "#2" {
 		t.Errorf("the second ticket is %s", got)
@@ -49,7 +49,7 @@ func TestTicketsOfAChatAreNumberedOn(t *testing.T) {
 	}
 }
 
-func TestEveryCommandOnATicketInEveryStatus(t *testing.T) {
+func TestTicket_EveryCommand_InEveryStatus(t *testing.T) {
 	reopened := chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
 	escalated := chat.TicketEscalated{Ticket: "#1", Reason: "vip", Priority: dialog.High, At: noon, Due: noon.Add(time.Hour), Resolve: noon.Add(8 * time.Hour)}
 	statuses := map[string][]domain.Event{
@@ -117,14 +117,14 @@ func TestEveryCommandOnATicketInEveryStatus(t *testing.T) {
 	}
 }
 
-func TestAPriorityThatDoesNotExistIsRefused(t *testing.T) {
+func TestTicket_UnknownPriority_Refused(t *testing.T) {
 	for _, priority := range []dialog.Priority{"", "urgentest", "Urgent"} {
 		given(t).When(chat.OpenTicket{Priority: priority}).ThenRefused(chat.ErrPriority)
 		given(t, opened).When(chat.EscalateTicket{Priority: priority}).ThenRefused(chat.ErrPriority)
 	}
 }
 
-func TestATicketIsOnlyEscalatedUpwards(t *testing.T) {
+func TestTicket_Escalate_OnlyUpwards(t *testing.T) {
 	given(t, opened).When(chat.EscalateTicket{Priority: dialog.Normal}).ThenRefused(chat.ErrNotMoreUrgent)
 	given(t, opened).When(chat.EscalateTicket{Priority: dialog.Low}).ThenRefused(chat.ErrNotMoreUrgent)
 	toHigh := chat.TicketEscalated{Ticket: "#1", Priority: dialog.High}
@@ -133,7 +133,7 @@ func TestATicketIsOnlyEscalatedUpwards(t *testing.T) {
 		Then(chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, At: noon, Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)})
 }
 
-func TestAReopenedTicketGoesBackToWhoHadItAndKeepsItsUrgency(t *testing.T) {
+func TestTicket_Reopened_KeepsAssigneeAndPriority(t *testing.T) {
 	urgent := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}
 	o := given(t, opened, assigned, urgent, resolved).When(chat.ReopenTicket{Reason: "again", At: noon})
 	o.Then(chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)})
@@ -146,14 +146,14 @@ func TestAReopenedTicketGoesBackToWhoHadItAndKeepsItsUrgency(t *testing.T) {
 	}
 }
 
-func TestAfterATicketTheBotBeginsWithACleanSlate(t *testing.T) {
+func TestTicket_Resolved_BotStartsAfresh(t *testing.T) {
 	o := given(t, understood(1, dialog.Unknown), opened, resolved, wrote(9, "qwertz")).When(respond(9, wrote(9, "qwertz")))
 	if len(all[chat.TicketOpened](o)) != 0 {
 		t.Error("misunderstandings before the ticket still count after it")
 	}
 }
 
-func TestTheBotsOwnHandOversHurryByTheirReason(t *testing.T) {
+func TestTicket_HandOverReason_SetsPriority(t *testing.T) {
 	tests := map[string]dialog.Priority{
 		"This is outrageous":         dialog.Urgent,
 		"I want to talk to a person": dialog.High,

@@ -32,7 +32,7 @@ func heard(o outcome) (said []string) {
 	return said
 }
 
-func TestAWorkflowIsRemindedOfAndThenExpires(t *testing.T) {
+func TestTime_SilentWorkflow_RemindedThenExpires(t *testing.T) {
 	wakes(t, given(t, collecting...).When(elapse(0)).State, 45*time.Minute)
 	given(t, collecting...).When(elapse(45*time.Minute - 1)).ThenNothing()
 
@@ -55,7 +55,7 @@ func TestAWorkflowIsRemindedOfAndThenExpires(t *testing.T) {
 	given(t, after(history, expired.Events...)...).When(elapse(2 * time.Hour)).ThenNothing()
 }
 
-func TestWhatIsDueQuietlyComesToItsEndAndReachesNobody(t *testing.T) {
+func TestTime_BlockedOrGone_ExpiresSilently(t *testing.T) {
 	waiting := caughtUp(t, collecting, 2*time.Hour, "where is my order 1001?")
 	asked := chat.ModelAsked{Answer: chat.Answer{To: 1}, Ask: 1, Round: 1, Until: noon.Add(time.Minute)}
 	for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func TestWhatIsDueQuietlyComesToItsEndAndReachesNobody(t *testing.T) {
 	}
 }
 
-func TestAfterHoursOfSilenceThereIsNoReminderOnlyTheEnd(t *testing.T) {
+func TestTime_LongSilence_ExpiresUnreminded(t *testing.T) {
 	o := given(t, collecting...).When(elapse(5 * time.Hour))
 	if only[chat.WorkflowMoved](t, o).Step != dialog.Expired || len(heard(o)) != 1 || len(all[chat.WorkflowReminded](o)) != 0 {
 		t.Errorf("there are %+v", o.Events)
@@ -99,7 +99,7 @@ func TestAfterHoursOfSilenceThereIsNoReminderOnlyTheEnd(t *testing.T) {
 }
 
 // Whoever asks something in passing, or says that they are still there, has not left.
-func TestAWorkflowDoesNotExpireUnderACustomerWhoIsThere(t *testing.T) {
+func TestTime_ActiveCustomer_NotExpired(t *testing.T) {
 	question := wrote(30*60, "where is my invoice?") // half an hour after noon
 	history := after(collecting, question)
 	answered := given(t, history...).When(chat.Respond{To: 3, Event: question, At: question.Date})
@@ -121,12 +121,12 @@ func TestAWorkflowDoesNotExpireUnderACustomerWhoIsThere(t *testing.T) {
 	wakes(t, pressed.State, 125*time.Minute)
 }
 
-func TestNobodyIsRemindedWhileASystemIsWaitedFor(t *testing.T) {
+func TestTime_WaitingForTool_NoReminder(t *testing.T) {
 	wakes(t, given(t, checking...).When(elapse(0)).State, 0)
 	given(t, checking...).When(elapse(48 * time.Hour)).ThenNothing()
 }
 
-func TestWhoHasBlockedTheBotHearsNothingAsTimeGoesBy(t *testing.T) {
+func TestTime_CustomerBlockedBot_NothingSent(t *testing.T) {
 	for _, when := range []time.Duration{45 * time.Minute, time.Hour} {
 		if o := given(t, after(collecting, blocked)...).When(elapse(when)); len(o.Events) == 0 || len(heard(o)) != 0 {
 			t.Errorf("after %s there are %+v", when, o.Events)
@@ -141,7 +141,7 @@ func breached(what chat.DueWhat, due, at time.Duration) chat.DueBreached {
 	return chat.DueBreached{Ticket: "#1", What: what, Due: noon.Add(due), At: noon.Add(at)}
 }
 
-func TestWhatIsDueIsBreachedOnceWhenItIsNotDone(t *testing.T) {
+func TestTime_TicketOverdue_BreachedOnce(t *testing.T) {
 	const quarter, end = 15 * time.Minute, 4 * time.Hour
 	replied := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "hello"}
 	byBot := chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}, Text: "A colleague will answer."}
@@ -177,7 +177,7 @@ func TestWhatIsDueIsBreachedOnceWhenItIsNotDone(t *testing.T) {
 
 // Whoever keeps the time can rely on it: nothing happens before, something does then, and
 // it comes to an end.
-func TestTimeBringsSomethingAboutWhenItSaysSoAndNotBefore(t *testing.T) {
+func TestTime_NextDue_IsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)
 		with := c.equip(nil).(under).settings

@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-func TestOldShapesAreReadAsToday(t *testing.T) {
+func TestUpcast_OldShapes_ReadAsToday(t *testing.T) {
 	at := time.Date(2026, 3, 2, 12, 0, 8, 0, time.UTC)
 	bot, maria := chat.Author{Kind: chat.Bot}, chat.Author{Kind: chat.Person, Name: "maria"}
 	moved := chat.WorkflowMoved{Workflow: dialogtest.AddressChange, Step: dialogtest.ConfirmingChanges, At: at}
@@ -62,9 +62,9 @@ func TestOldShapesAreReadAsToday(t *testing.T) {
 	}
 }
 
-// TestAnOldHistoryFoldsToTheStateItAlwaysHad tells the same address change in the
+// TestUpcast_OldHistory_SameState tells the same address change in the
 // shapes of then and of today.
-func TestAnOldHistoryFoldsToTheStateItAlwaysHad(t *testing.T) {
+func TestUpcast_OldHistory_SameState(t *testing.T) {
 	const move = `{"workflow": "billing_address_change", "at": "2026-03-02T12:00:08Z", `
 	histories := map[int][]string{
 		1: {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestAddressesOfManyCountriesAreTaken(t *testing.T) {
+func TestAddress_ManyCountries_Accepted(t *testing.T) {
 	for text, want := range map[string]string{
 		"12 Baker Street, London NW1 6XE":                             "12 Baker Street, London NW1 6XE",
 		"221B Baker Street\nLondon\nNW1 6XE":                          "221B Baker Street, London, NW1 6XE",
@@ -42,7 +42,7 @@ func TestAddressesOfManyCountriesAreTaken(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatLacksSomethingIsNotTakenAndTheCustomerIsToldWhat(t *testing.T) {
+func TestAddress_Incomplete_NamesWhatIsMissing(t *testing.T) {
 	for text, lacks := range map[string]string{
 		"":         "too short",
 		"x":        "too short",
@@ -68,7 +68,7 @@ func TestAnAddressThatLacksSomethingIsNotTakenAndTheCustomerIsToldWhat(t *testin
 	}
 }
 
-func TestASentenceIsNoAddress(t *testing.T) {
+func TestAddress_Sentence_Rejected(t *testing.T) {
 	for _, text := range []string{
 		"Where is my order 1001, I paid 3 weeks ago", "talk to a person, I have 2 orders and 3 complaints", "I moved, my order 1234 of 2024 is late",
 		"hello", "cancel", "12 Baker Street", "please, order 1001, of the 3rd",

@@ -2,7 +2,7 @@ package dialog
 
 import "testing"
 
-func TestAnOrderNumberStandsAlone(t *testing.T) {
+func TestCheck_OrderNumber_StandsAlone(t *testing.T) {
 	for text, want := range map[string]string{
 		"1001": "1001", "#1001": "1001", "order AB-1001!": "AB-1001", "In March 2024 I placed order 1001": "1001", "order no. 1001": "1001", "Bestellung 1001": "1001",
 		"it's 1001, thanks": "1001", "12.03.2026": "", "at 18:30": "", "123": "", "x12345678901": "", "": "",
@@ -13,7 +13,7 @@ func TestAnOrderNumberStandsAlone(t *testing.T) {
 	}
 }
 
-func TestAnswersAreReadInTheirForm(t *testing.T) {
+func TestCheck_Answers_ReadByForm(t *testing.T) {
 	for _, test := range []struct {
 		check       Check
 		text, value string

@@ -7,7 +7,7 @@ import (
 	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-func TestWhatASystemFindsIsSaidInTheTeamsWordsForItsCode(t *testing.T) {
+func TestCoded_Output_SaidInTheTeamsWords(t *testing.T) {
 	elsewhere := AddressCheck{Problem: "the post code NW1 6XE belongs to London", Coded: Coded{"elsewhere", map[string]string{"town": "London"}}}
 	unlisted := AddressCheck{Problem: "nobody lives there", Coded: Coded{Code: "empty"}}
 	for _, c := range []struct {
@@ -37,7 +37,7 @@ func TestWhatASystemFindsIsSaidInTheTeamsWordsForItsCode(t *testing.T) {
 	}
 }
 
-func TestAValueOfACodeTakesNoOtherOutputsPlace(t *testing.T) {
+func TestCoded_Value_ReplacesNoOtherOutput(t *testing.T) {
 	got := Order{Number: "1", Status: "shipped", Coded: Coded{"late", map[string]string{"found": "false", "code": "x", "days": "2"}}}.Output(true)
 	if got["found"] != "true" || got["code"] != "late" || got["days"] != "2" {
 		t.Errorf("%v", got)

@@ -8,7 +8,7 @@ import (
 	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-func TestAPersonTakesOverWhenOneIsNeeded(t *testing.T) {
+func TestAnswer_OperatorNeeded_HandsOver(t *testing.T) {
 	for text, want := range map[string]HandOver{
 		"I want to talk to a person":      {ReasonAsked, High},
 		"cancel my order":                 {"cancel_order", High},
@@ -30,7 +30,7 @@ func TestAPersonTakesOverWhenOneIsNeeded(t *testing.T) {
 	}
 }
 
-func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) {
+func TestAnswer_SecondMisunderstanding_HandsOver(t *testing.T) {
 	c := begin(t).write("qwertz").says("not sure what you mean")
 	c.context.Misunderstood = 1
 	if c.write("asdf"); c.last.HandOver != (HandOver{ReasonNotUnderstood, Normal}) {
@@ -38,7 +38,7 @@ func TestOneMisunderstandingIsAskedAboutAndTheSecondBringsAPerson(t *testing.T) 
 	}
 }
 
-func TestWhoSaysTheSameThingAgainAndAgainIsHeardByAPerson(t *testing.T) {
+func TestAnswer_RepeatedMessage_HandsOver(t *testing.T) {
 	c := begin(t)
 	c.context.Recent = []string{"Where's my stuff from Monday?", "hello", "so where's my stuff from monday"}
 	if c.write("Where’s my stuff from monday??"); c.last.HandOver != (HandOver{"insistent", High}) {
@@ -50,7 +50,7 @@ func TestWhoSaysTheSameThingAgainAndAgainIsHeardByAPerson(t *testing.T) {
 	}
 }
 
-func TestAPriorityCustomersTicketHurries(t *testing.T) {
+func TestAnswer_PriorityCustomer_RaisesPriority(t *testing.T) {
 	c := begin(t)
 	c.context.Customer, c.context.Misunderstood = map[string]string{"tier": "priority"}, 1
 	if c.write("qwertz"); c.last.HandOver != (HandOver{ReasonNotUnderstood, High}) {
@@ -61,7 +61,7 @@ func TestAPriorityCustomersTicketHurries(t *testing.T) {
 	}
 }
 
-func TestTheCustomerIsAnsweredInTheirLanguage(t *testing.T) {
+func TestAnswer_Language_IsTheCustomers(t *testing.T) {
 	c := begin(t)
 	c.context.Prefers = "de-AT"
 	c.write("hallo").says("Hallo!").write("wo ist meine bestellung").says("Welche Bestellung?")
@@ -71,22 +71,22 @@ func TestTheCustomerIsAnsweredInTheirLanguage(t *testing.T) {
 	c.write("hello").says("Hello!").write("danke").says("You're welcome!") // one word is no change of language
 }
 
-func TestAnAnswerFitsTheQuestion(t *testing.T) {
+func TestAnswer_Question_GetsItsAnswer(t *testing.T) {
 	begin(t).write("my invoice is wrong").says("What is wrong?")
 	c := begin(t).write("my invoice").says("Under Invoices.")
 	c.press(c.button(0)).says("Which order?").stands(AskingNumber)
 }
 
-func TestAFileWithoutAWordIsThankedForAndOneWithWordsAnswered(t *testing.T) {
+func TestAnswer_File_ThankedOrCaptionAnswered(t *testing.T) {
 	begin(t).take(Act{Media: true}).says("can't look at files")
 	begin(t).take(Act{Media: true, Text: "hello"}).says("Hello!")
 }
 
-func TestAButtonWithoutAWorkflowIsAnOldOne(t *testing.T) {
+func TestAnswer_ButtonWithoutWorkflow_IsStale(t *testing.T) {
 	begin(t).press("w:1:yes").toasts("This button belongs to an earlier step.").silent()
 }
 
-func TestEveryMessageIsAnsweredAndEveryAnswerFitsIntoOne(t *testing.T) {
+func TestAnswer_AnyMessage_FitsOneMessage(t *testing.T) {
 	long := make([]byte, 4096)
 	for i := range long {
 		long[i] = 'x'
@@ -106,7 +106,7 @@ func TestEveryMessageIsAnsweredAndEveryAnswerFitsIntoOne(t *testing.T) {
 	}
 }
 
-func TestAModelIsAskedWhatTheBotDoesNotKnow(t *testing.T) {
+func TestAnswer_ModelUse_DecidesWhatIsAsked(t *testing.T) {
 	for _, test := range []struct {
 		use    AgentUse
 		text   string
@@ -126,13 +126,13 @@ func TestAModelIsAskedWhatTheBotDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestWhatWaitedIsApologisedForOnceAndTheLastWishActedUpon(t *testing.T) {
+func TestBacklog_Answer_ApologisesAndActsOnLast(t *testing.T) {
 	c := begin(t)
 	c.follow(CatchUp(c.context, []string{"hello", "where is my order?", "are you there"}, 5, Act{At: noon}))
 	c.says("This is what you wrote meanwhile:\n• … (+2)\n• hello\n• where is my order?\n• are you there").says("Which order?").stands(AskingNumber)
 }
 
-func TestPrioritiesAreOrdered(t *testing.T) {
+func TestPriority_Levels_AreOrdered(t *testing.T) {
 	ordered := []Priority{Low, Normal, High, Urgent}
 	for i, p := range ordered {
 		for j, q := range ordered {
@@ -149,7 +149,7 @@ func TestPrioritiesAreOrdered(t *testing.T) {
 	}
 }
 
-func TestTheLanguageIsThatOfSentencesAndNotOfPlaces(t *testing.T) {
+func TestLanguage_PlaceNames_DoNotCount(t *testing.T) {
 	speaks := func(c *talk, want Language) {
 		t.Helper()
 		if c.context.Language != want {

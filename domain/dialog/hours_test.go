@@ -39,7 +39,7 @@ func zone(t testing.TB, place string) *time.Location {
 	return z
 }
 
-func TestDueTimesCountTheHoursInWhichPeopleWork(t *testing.T) {
+func TestHours_Due_CountsWorkingHours(t *testing.T) {
 	t.Parallel()
 	berlin, havana := office(t, "Europe/Berlin"), night(t, "America/Havana")
 	never := dialog.Hours{Weekdays: [7][]dialog.Shift{1: {{From: 9 * time.Hour, To: 10 * time.Hour}}}, Holidays: map[string]bool{}}
@@ -89,7 +89,7 @@ func TestDueTimesCountTheHoursInWhichPeopleWork(t *testing.T) {
 	}
 }
 
-func TestOpenIsFromTheFirstMinuteOfAShiftToItsLast(t *testing.T) {
+func TestHours_Open_FirstToLastMinuteOfShift(t *testing.T) {
 	t.Parallel()
 	berlin := office(t, "Europe/Berlin")
 	for at, want := range map[string]bool{
@@ -110,7 +110,7 @@ func TestOpenIsFromTheFirstMinuteOfAShiftToItsLast(t *testing.T) {
 }
 
 // More work is never done sooner, nor is what begins later; and all is done at work.
-func TestDueTimesKeepTheirOrderAndLieInWorkingHours(t *testing.T) {
+func TestHours_Due_OrderedAndInWorkingHours(t *testing.T) {
 	t.Parallel()
 	places := []string{"UTC", "Europe/Berlin", "Africa/Cairo", "America/Havana", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -156,7 +156,7 @@ func TestDueTimesKeepTheirOrderAndLieInWorkingHours(t *testing.T) {
 	})
 }
 
-func TestEveryPriorityHasDueTimes(t *testing.T) {
+func TestHours_EveryPriority_HasDueTimes(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 7, 3, 16, 50, 0, 0, time.UTC)
 	k := dialog.Knowledge{Hours: office(t, "UTC"), Targets: map[dialog.Priority]dialog.Target{dialog.Urgent: {FirstResponse: 5 * time.Minute}}}

@@ -18,14 +18,14 @@ func describing(t *testing.T) *talk {
 	return c.press(c.button(0)).stands(Describing).says("Tell me more.")
 }
 
-func TestWhatWasSaidAtTheBeginningIsNotAskedAgain(t *testing.T) {
+func TestWorkflow_ValuesInRequest_NotAskedAgain(t *testing.T) {
 	c := describing(t)
 	if got := c.context.Run.Data; got["order"] != "1001" || got["problem"] != "damaged" {
 		t.Errorf("collected %v", got)
 	}
 }
 
-func TestABriefMatterComesInBetweenAndTheWorkflowGoesOn(t *testing.T) {
+func TestInterrupt_ShortWorkflow_ThenResumes(t *testing.T) {
 	c := describing(t).write("where is my parcel?").says("Which order?").write("1002").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1002"})
 	c.returns(Order{Number: "1002", Status: "shipped"}.Output(true)).says("Order 1002: shipped").says("Back to your delivery.").says("Tell me more.").stands(Describing)
 	if c.context.Run.Under != nil || c.context.Run.Data["order"] != "1001" {
@@ -34,7 +34,7 @@ func TestABriefMatterComesInBetweenAndTheWorkflowGoesOn(t *testing.T) {
 	c.write("the box is torn").stands(ConfirmingReport).says("1001, damaged: the box is torn")
 }
 
-func TestAQuestionThatSaysItAllIsAnsweredInPassing(t *testing.T) {
+func TestInterrupt_CompleteQuestion_AnsweredAtOnce(t *testing.T) {
 	inPassing := func(c *talk, step Step) {
 		t.Helper()
 		run := c.context.Run
@@ -64,17 +64,17 @@ func TestAQuestionThatSaysItAllIsAnsweredInPassing(t *testing.T) {
 	begin(t).write("where is my order 1002?").stands(HandedOver) // who has no such tool
 }
 
-func TestABriefMatterThatIsCancelledGoesBackToo(t *testing.T) {
+func TestInterrupt_ShortWorkflowCancelled_Resumes(t *testing.T) {
 	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("cancel").says("Cancelled").says("Tell me more.").stands(Describing)
 	c.write("cancel").stands(Cancelled)
 }
 
-func TestASecondInterruptionTakesThePlaceOfTheFirst(t *testing.T) {
+func TestInterrupt_Second_ReplacesFirst(t *testing.T) {
 	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("change my billing address").says("Shall we do")
 	c.write("yes").stands(CollectingAddress).write("cancel").stands(Describing)
 }
 
-func TestAnotherWorkflowIsOfferedAndGoneBackFrom(t *testing.T) {
+func TestInterrupt_OtherWorkflow_OfferedThenResumes(t *testing.T) {
 	offered := func(t *testing.T) *talk {
 		return describing(t).write("I want to change my billing address").stands(Describing).says("in the middle of your delivery").says("your address change first")
 	}
@@ -119,14 +119,14 @@ func TestAnotherWorkflowIsOfferedAndGoneBackFrom(t *testing.T) {
 	})
 }
 
-func TestAHandOverEndsWhatWasSetAsideToo(t *testing.T) {
+func TestInterrupt_HandOver_EndsSuspendedRun(t *testing.T) {
 	c := describing(t).write("where is my parcel?").write("I want a person").stands(HandedOver)
 	if c.context.Run.Under != nil {
 		t.Errorf("set aside is %+v", c.context.Run.Under)
 	}
 }
 
-func TestWhoBeginsAnewOrIsGoneLeavesWhatWasSetAsideToo(t *testing.T) {
+func TestInterrupt_StartOrBlock_EndsSuspendedRun(t *testing.T) {
 	between := func() *talk { return describing(t).write("where is my parcel?").stands(AskingNumber) }
 	gone := between()
 	for name, c := range map[string]*talk{
@@ -139,14 +139,14 @@ func TestWhoBeginsAnewOrIsGoneLeavesWhatWasSetAsideToo(t *testing.T) {
 	}
 }
 
-func TestABareYesOrASignIsNoDescription(t *testing.T) {
+func TestDescription_BareYesOrSign_Rejected(t *testing.T) {
 	for _, text := range []string{"yes", "No.", "👍", "😡😡", "...", "ja"} {
 		describing(t).write(text).stands(Describing).says("It is too short.").says("Tell me more.")
 	}
 	describing(t).write("no glass").stands(ConfirmingReport)
 }
 
-func TestTheWordsOnAButtonPressIt(t *testing.T) {
+func TestButton_TypedLabel_PressesIt(t *testing.T) {
 	walkedTo(t, ConfirmingChanges).write("yes, change it!").stands(Completed)
 	walkedTo(t, ConfirmingChanges).write("correct it").stands(CollectingAddress)
 	describing(t).write("change my billing address").write("Yes, switch").stands(CollectingAddress)
@@ -158,13 +158,13 @@ func TestTheWordsOnAButtonPressIt(t *testing.T) {
 	c.write("?!").stands(Describing)
 }
 
-func TestWhoSaysNoAndMoreIsAskedAgain(t *testing.T) {
+func TestConfirmation_NoAndMore_AskedAgain(t *testing.T) {
 	walkedTo(t, ConfirmingChanges).write("no, number 14").stands(CollectingAddress).says("Send it again.").write("14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
 	walkedTo(t, ConfirmingChanges).write("no, where is my order?").stands(AskingNumber)
 	walkedTo(t, ConfirmingChanges).write("yes, number 14").stands(ConfirmingChanges).says(baker)
 }
 
-func TestAYesToNothingIsNotHeldAgainstTheCustomer(t *testing.T) {
+func TestYes_WithoutQuestion_IsNoFailure(t *testing.T) {
 	for _, text := range []string{"yes", "👍", "nein"} {
 		c := begin(t)
 		c.context.Misunderstood = 1
@@ -175,7 +175,7 @@ func TestAYesToNothingIsNotHeldAgainstTheCustomer(t *testing.T) {
 	}
 }
 
-func TestBackGoesToTheQuestionBefore(t *testing.T) {
+func TestBack_Pressed_AsksPreviousQuestion(t *testing.T) {
 	c := describing(t).write("the box is torn").stands(ConfirmingReport)
 	c.write("back").stands(Describing).says("Tell me more.").write("back").stands(ChoosingProblem).says("What is it?")
 	if _, there := c.context.Run.Data["problem"]; there {
@@ -185,7 +185,7 @@ func TestBackGoesToTheQuestionBefore(t *testing.T) {
 	c.write("1002").stands(ChoosingProblem).write("broken").stands(Describing)
 }
 
-func TestAChoiceIsPressedNamedOrAskedForAgain(t *testing.T) {
+func TestChoice_Answer_PressedNamedOrAskedAgain(t *testing.T) {
 	at := func(t *testing.T) *talk { return begin(t).write("my order 1001 came damaged").stands(ChoosingProblem) }
 	at(t).write("it is broken").stands(Describing)
 	at(t).write("DAMAGED").stands(Describing)
@@ -196,7 +196,7 @@ func TestAChoiceIsPressedNamedOrAskedForAgain(t *testing.T) {
 	at(t).press("w:2:stolen").toasts("This button belongs to an earlier step.").silent()
 }
 
-func TestAnEditedAnswerIsLookedAtAnewWithWhatHangsOnIt(t *testing.T) {
+func TestEdit_Answer_RepeatsDependentSteps(t *testing.T) {
 	c := begin(t).write("something came damaged").stands(AskingNumber).write("1001").write("broken").write("the box is torn").stands(ConfirmingReport)
 	c.edit(4, "the box is wet").stands(ConfirmingReport).says("1001, damaged: the box is wet")
 	c.edit(3, "Lost!").stands(HandedOver)
@@ -206,7 +206,7 @@ func TestAnEditedAnswerIsLookedAtAnewWithWhatHangsOnIt(t *testing.T) {
 	c.edit(2, "none").stands(AskingNumber).says("four to ten digits")
 }
 
-func TestAnAnswerCorrectedAfterTheEndBeginsAgainFromThere(t *testing.T) {
+func TestEdit_AfterEnd_RestartsFromThatStep(t *testing.T) {
 	const moor = "14 Moor Lane, London EC2Y 9DT"
 	done := func() *talk { return walkedTo(t, ConfirmingChanges).write("yes").stands(Completed) }
 	c := done().edit(2, moor).stands(ConfirmingChanges).says(moor + "\nIs that right?")
@@ -225,14 +225,14 @@ func TestAnAnswerCorrectedAfterTheEndBeginsAgainFromThere(t *testing.T) {
 	}
 }
 
-func TestWhoFailsAgainAndAgainIsHelpedByAPerson(t *testing.T) {
+func TestWorkflow_RepeatedFailures_HandedOver(t *testing.T) {
 	c := begin(t).write("change my billing address").write("x").write("y").stands(CollectingAddress)
 	if c.write("z").stands(HandedOver); c.last.HandOver != (HandOver{"step_failed", Normal}) {
 		t.Errorf("handed over as %+v", c.last.HandOver)
 	}
 }
 
-func TestTimeRemindsAndThenEndsAWorkflow(t *testing.T) {
+func TestWorkflow_Silence_RemindsThenExpires(t *testing.T) {
 	c := walkedTo(t, CollectingAddress)
 	elapse := func(d time.Duration) *talk { return c.after(d).follow(Elapse(c.context, c.at)) }
 	remind, expire := Shop.Wake(c.context.Run)
@@ -255,7 +255,7 @@ func TestTimeRemindsAndThenEndsAWorkflow(t *testing.T) {
 	elapse(24 * time.Hour).silent() // it is not the customer who is waited for
 }
 
-func TestAWorkflowThatTheKnowledgeForgotIsHandedOver(t *testing.T) {
+func TestWorkflow_RemovedFromKnowledge_HandedOver(t *testing.T) {
 	c := walkedTo(t, CollectingAddress)
 	c.context.Knowledge = &Bare
 	if c.write(baker).stands(HandedOver); c.last.HandOver.Reason != ReasonLost {
@@ -272,7 +272,7 @@ func TestAWorkflowThatTheKnowledgeForgotIsHandedOver(t *testing.T) {
 	}
 }
 
-func TestWhatTheBeginningSaysIsNotAskedForBehindAnotherQuestion(t *testing.T) {
+func TestInterrupt_ValuesInRequest_NotAskedAgain(t *testing.T) {
 	shop, delivery := Shop, *Shop.Workflows[DeliveryProblem]
 	delivery.Steps = slices.Clone(delivery.Steps)
 	choosing := *delivery.Steps[1].Ask

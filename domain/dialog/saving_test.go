@@ -43,7 +43,7 @@ func saving(t *testing.T) *talk {
 	return c.returns(checked.Output()).write("yes").stands(SavingChanges).asks("", checked.Address)
 }
 
-func TestWithACRMAnAddressIsCheckedAndKeptThere(t *testing.T) {
+func TestSaving_WithCRM_CheckedAndSavedThere(t *testing.T) {
 	c := checking(t)
 	if len(c.last.Replies) > 0 {
 		t.Errorf("before it is checked the bot says %+v", c.last.Replies)
@@ -59,15 +59,15 @@ func TestWithACRMAnAddressIsCheckedAndKeptThere(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatOurOwnRulesRefuseIsNotCheckedByTheCRM(t *testing.T) {
+func TestSaving_InvalidByRules_NotSentToCRM(t *testing.T) {
 	beginWithCRM(t).write("change my billing address").write("Elm Row").stands(CollectingAddress).says("too short").asks("", "")
 }
 
-func TestAnAddressSentWithTheWishIsCheckedToo(t *testing.T) {
+func TestSaving_AddressInRequest_IsChecked(t *testing.T) {
 	beginWithCRM(t).write("Hi, my new address is "+baker).stands(ValidatingAddress).asks(baker, "")
 }
 
-func TestAnAddressThatTheCRMRefusesIsAskedForAgain(t *testing.T) {
+func TestSaving_RefusedByCRM_AskedAgain(t *testing.T) {
 	c := checking(t)
 	c.returns(AddressCheck{Problem: "there is no such street"}.Output()).stands(CollectingAddress).says("there is no such street")
 	c.write("14 Baker Street, London NW1 6XE").stands(ValidatingAddress).asks("14 Baker Street, London NW1 6XE", "")
@@ -77,7 +77,7 @@ func TestAnAddressThatTheCRMRefusesIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestWhatTheCRMDoesNotDoAPersonDoes(t *testing.T) {
+func TestSaving_CRMFails_HandedOver(t *testing.T) {
 	c := checking(t)
 	c.fails().stands(HandedOver).says("Nothing was changed")
 	if c.last.HandOver != (HandOver{"address_check_failed", Normal}) || c.context.Run.Data["address"] != baker {
@@ -90,7 +90,7 @@ func TestWhatTheCRMDoesNotDoAPersonDoes(t *testing.T) {
 	}
 }
 
-func TestWhileTheCRMChecksTheCustomerIsHeard(t *testing.T) {
+func TestSaving_WhileChecking_CustomerIsAnswered(t *testing.T) {
 	const other = "14 Baker Street, London NW1 6XE"
 	t.Run("who cancels has cancelled", func(t *testing.T) {
 		checking(t).write("cancel").stands(Cancelled).says("Nothing was changed").asks("", "")
@@ -128,7 +128,7 @@ func TestWhileTheCRMChecksTheCustomerIsHeard(t *testing.T) {
 	})
 }
 
-func TestWhileTheCRMSavesNothingIsTakenBack(t *testing.T) {
+func TestSaving_WhileSaving_CannotBeCancelled(t *testing.T) {
 	for _, text := range []string{"cancel", "/cancel", "/start", "/help", "no", "yes", "hello?", "14 Baker Street, London NW1 6XE", "change my billing address"} {
 		saving(t).write(text).stands(SavingChanges).asks("", "").says("being saved").says(checked.Address)
 	}
@@ -140,7 +140,7 @@ func TestWhileTheCRMSavesNothingIsTakenBack(t *testing.T) {
 }
 
 // The hour in which a customer must confirm begins when they are asked.
-func TestTheCustomersHourBeginsWhenTheCRMHasAnswered(t *testing.T) {
+func TestSaving_Expiry_CountsFromCRMsAnswer(t *testing.T) {
 	c := checking(t).after(24 * time.Hour)
 	c.returns(checked.Output()).stands(ConfirmingChanges)
 	c.after(DefaultIdle - time.Second).write("yes").stands(SavingChanges)
@@ -148,7 +148,7 @@ func TestTheCustomersHourBeginsWhenTheCRMHasAnswered(t *testing.T) {
 	c.returns(checked.Output()).after(DefaultIdle).write("yes").stands(Expired).asks("", "")
 }
 
-func TestAToastIsCutAfterItsVariablesAreFilledIn(t *testing.T) {
+func TestToast_Variables_FilledBeforeCut(t *testing.T) {
 	shop, change := Shop, *Shop.Workflows[AddressChange]
 	change.Steps = slices.Clone(change.Steps)
 	i := slices.IndexFunc(change.Steps, func(s StepDef) bool { return s.Name == ConfirmingChanges })

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-func TestATextIsCutWhereItReadsBest(t *testing.T) {
+func TestSplit_LongText_CutAtBestPlace(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		text  string
@@ -55,7 +55,7 @@ func TestATextIsCutWhereItReadsBest(t *testing.T) {
 	}
 }
 
-func TestAToastIsNeverLongerThanTelegramShows(t *testing.T) {
+func TestToast_LongText_FitsTelegramsLimit(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		" \n":                    "",
@@ -70,7 +70,7 @@ func TestAToastIsNeverLongerThanTelegramShows(t *testing.T) {
 	}
 }
 
-func TestTagsAreClosedAtACutAndOpenedAgain(t *testing.T) {
+func TestSplitHTML_Tags_ClosedAndReopened(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		text  string
@@ -107,7 +107,7 @@ func TestTagsAreClosedAtACutAndOpenedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatTelegramWouldRefuseIsRefused(t *testing.T) {
+func TestSplitHTML_InvalidMarkup_Refused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"<br>":                         "<br> is none of Telegram's tags",
@@ -240,7 +240,7 @@ func wantParts(t *rapid.T, text string, parts []string, limit int) {
 	}
 }
 
-func TestPartsOfAnyTextAreTheWholeText(t *testing.T) {
+func TestSplit_AnyText_PartsAreTheWhole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(words(t), "")
@@ -255,7 +255,7 @@ func TestPartsOfAnyTextAreTheWholeText(t *testing.T) {
 	})
 }
 
-func TestPartsOfAnyMarkupAreTheWholeAndWellFormed(t *testing.T) {
+func TestSplitHTML_AnyMarkup_WholeAndWellFormed(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := markup(t, 3)
@@ -282,8 +282,8 @@ func TestPartsOfAnyMarkupAreTheWholeAndWellFormed(t *testing.T) {
 	})
 }
 
-// TestNoCharacterIsTorn is of texts whose every character fits.
-func TestNoCharacterIsTorn(t *testing.T) {
+// TestSplit_Characters_StayWhole is of texts whose every character fits.
+func TestSplit_Characters_StayWhole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := words(t)
@@ -303,7 +303,7 @@ func TestNoCharacterIsTorn(t *testing.T) {
 	})
 }
 
-func TestAnyBytesAreRefusedOrRead(t *testing.T) {
+func TestSplitHTML_AnyBytes_RefusedOrRead(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		pieces := append([]string{"<", "</", ">", "/", "&", "&#", "&#x", ";", "=", `"`, "b", "a href", "code", "x\xff", "9", "  "}, characters...)

@@ -19,7 +19,7 @@ func lapsed(t *testing.T, c *talk, told bool) *talk {
 	return c
 }
 
-func TestWhatAnExpiredWorkflowWaitedForTakesItUpAgainWhenTheCustomerSaysSo(t *testing.T) {
+func TestTakeUp_AwaitedAnswer_OffersToResume(t *testing.T) {
 	for _, told := range []bool{true, false} {
 		c := lapsed(t, walkedTo(t, CollectingAddress), told).write(baker).stands(Expired).says("with “" + baker + "” as your answer?")
 		if len(c.last.Replies) != 1 || c.last.Intent != Answered {
@@ -38,7 +38,7 @@ func TestWhatAnExpiredWorkflowWaitedForTakesItUpAgainWhenTheCustomerSaysSo(t *te
 		write("back").stands(Describing).write("back").stands(ChoosingProblem)
 }
 
-func TestAnExpiredWorkflowStaysOverUnlessItsAnswerComes(t *testing.T) {
+func TestTakeUp_OtherMessage_StaysExpired(t *testing.T) {
 	offered := func() *talk { return lapsed(t, walkedTo(t, CollectingAddress), true).write(baker) }
 	c := offered()
 	c.press(c.button(1)).toasts("Cancelled").says("Cancelled").stands(Cancelled)
@@ -64,7 +64,7 @@ func TestAnExpiredWorkflowStaysOverUnlessItsAnswerComes(t *testing.T) {
 	}
 }
 
-func TestAButtonOfAnEarlierOfferDoesNotTakeTheLaterOneUp(t *testing.T) {
+func TestTakeUp_ButtonOfEarlierOffer_IsStale(t *testing.T) {
 	const moor = "14 Moor Lane, London EC2Y 9DT"
 	offered := func() (c *talk, older [2]string) {
 		c = lapsed(t, walkedTo(t, CollectingAddress), true).write(baker)

@@ -11,7 +11,7 @@ import (
 	. "github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-func TestAnAddressIsChangedStepByStep(t *testing.T) {
+func TestWorkflow_AddressChange_StepByStep(t *testing.T) {
 	c := begin(t).write("I want to change my billing address").stands(CollectingAddress).says("Send me the address")
 	c.write(baker).stands(ConfirmingChanges).says(baker)
 	c.press(c.button(yesButton)).stands(Completed).toasts("Saved").says("is now " + baker)
@@ -20,12 +20,12 @@ func TestAnAddressIsChangedStepByStep(t *testing.T) {
 	}
 }
 
-func TestAnAddressSentWithTheWishSkipsTheQuestion(t *testing.T) {
+func TestWorkflow_AddressInRequest_SkipsQuestion(t *testing.T) {
 	c := begin(t).write("Hi, my new address is " + baker).stands(ConfirmingChanges).says(baker)
 	c.write("yes").stands(Completed).says("is now " + baker)
 }
 
-func TestAnInvalidAddressIsAskedForAgain(t *testing.T) {
+func TestWorkflow_InvalidAddress_AskedAgain(t *testing.T) {
 	c := begin(t).write("change my billing address").write("Baker Street, London").stands(CollectingAddress).says("house number")
 	if c.context.Run.Data["refused"] == "" {
 		t.Error("the problem is not kept")
@@ -37,7 +37,7 @@ func TestAnInvalidAddressIsAskedForAgain(t *testing.T) {
 	c.write("yes").stands(Completed).says(baker)
 }
 
-func TestAnAddressIsCorrected(t *testing.T) {
+func TestWorkflow_CorrectedAddress_ConfirmedAnew(t *testing.T) {
 	const fixed = "14 Baker Street, London NW1 6XE"
 	asked := func(t *testing.T) *talk { return begin(t).write("change my billing address").write(baker) }
 	t.Run("by the button", func(t *testing.T) {
@@ -66,12 +66,12 @@ func TestAnAddressIsCorrected(t *testing.T) {
 	})
 }
 
-func TestEditingAnotherMessageChangesNothing(t *testing.T) {
+func TestWorkflow_EditOfOtherMessage_NoEffect(t *testing.T) {
 	begin(t).write("change my billing address").write(baker).edit(1, "14 Baker Street, London NW1 6XE").silent().stands(ConfirmingChanges)
 	begin(t).write("hello").edit(1, "hello!").silent()
 }
 
-func TestAWorkflowIsCancelledAtEveryStep(t *testing.T) {
+func TestWorkflow_Cancel_PossibleAtEveryStep(t *testing.T) {
 	for name, text := range map[string]string{"in words": "cancel", "by command": "/cancel", "politely": "please stop", "after all": "never mind"} {
 		t.Run(name, func(t *testing.T) {
 			begin(t).write("change my billing address").write(text).stands(Cancelled).says("Nothing was changed")
@@ -87,7 +87,7 @@ func TestAWorkflowIsCancelledAtEveryStep(t *testing.T) {
 	})
 }
 
-func TestAButtonOfAnEarlierStepDoesNothing(t *testing.T) {
+func TestWorkflow_ButtonOfEarlierStep_NoEffect(t *testing.T) {
 	t.Run("of an earlier asking", func(t *testing.T) {
 		c := begin(t).write("change my billing address").write(baker)
 		old := c.button(yesButton)
@@ -124,7 +124,7 @@ func TestAButtonOfAnEarlierStepDoesNothing(t *testing.T) {
 	})
 }
 
-func TestButtonDataFitsIntoTelegramsLimit(t *testing.T) {
+func TestWorkflow_ButtonData_WithinTelegramsLimit(t *testing.T) {
 	c := walkedTo(t, CollectingAddress)
 	c.context.Run.Asked = 1 << 62
 	for _, reply := range c.write(baker).last.Replies {
@@ -136,7 +136,7 @@ func TestButtonDataFitsIntoTelegramsLimit(t *testing.T) {
 	}
 }
 
-func TestAWorkflowExpiresAfterAnHour(t *testing.T) {
+func TestWorkflow_AfterAnHour_Expires(t *testing.T) {
 	started := func(t *testing.T) *talk { return begin(t).write("change my billing address").write(baker) }
 	t.Run("not before", func(t *testing.T) {
 		started(t).after(time.Hour - time.Second).write("yes").stands(Completed)
@@ -170,7 +170,7 @@ func TestAWorkflowExpiresAfterAnHour(t *testing.T) {
 	})
 }
 
-func TestOtherMattersInAWorkflow(t *testing.T) {
+func TestWorkflow_OtherMatters_Handled(t *testing.T) {
 	for _, step := range []Step{CollectingAddress, ConfirmingChanges} {
 		t.Run(string(step), func(t *testing.T) {
 			in := func(t *testing.T) *talk { return walkedTo(t, step) }
@@ -221,7 +221,7 @@ func TestOtherMattersInAWorkflow(t *testing.T) {
 	}
 }
 
-func TestYesAndNoMayBeTyped(t *testing.T) {
+func TestWorkflow_TypedYesAndNo_Accepted(t *testing.T) {
 	at := func(t *testing.T) *talk { return begin(t).write("change my billing address").write(baker) }
 	at(t).write("Yes!").stands(Completed)
 	at(t).write("OK!!!").stands(Completed)
@@ -230,7 +230,7 @@ func TestYesAndNoMayBeTyped(t *testing.T) {
 	begin(t).write("change my billing address").write("yes").stands(CollectingAddress)
 }
 
-func TestFollowingAMoveLeavesTheOldRunAlone(t *testing.T) {
+func TestWorkflow_Evolve_KeepsOldRun(t *testing.T) {
 	r := walkedTo(t, ConfirmingChanges).context.Run
 	data, sources, path := maps.Clone(r.Data), maps.Clone(r.Sources), slices.Clone(r.Path)
 	r.Follow(Move{Workflow: AddressChange, From: ConfirmingChanges, To: ValidatingAddress, Set: map[string]string{"problem": "x"}, Cleared: []string{"address"}, Source: 7}, noon)
@@ -242,7 +242,7 @@ func TestFollowingAMoveLeavesTheOldRunAlone(t *testing.T) {
 	}
 }
 
-func TestARunKeepsWhenItBeganAndWhenItLastMoved(t *testing.T) {
+func TestWorkflow_Run_KeepsStartAndLastMove(t *testing.T) {
 	later := noon.Add(10 * time.Minute)
 	r := walkedTo(t, CollectingAddress).context.Run.Follow(Move{Workflow: AddressChange, From: CollectingAddress, To: ValidatingAddress, Set: map[string]string{"address": "x"}, Source: 3}, later)
 	if !r.StartedAt.Equal(noon) || !r.LastAt.Equal(later) || r.Sources["address"] != 3 {
@@ -251,7 +251,7 @@ func TestARunKeepsWhenItBeganAndWhenItLastMoved(t *testing.T) {
 }
 
 // A reader of a stored history has no knowledge at hand: the way back is in the moves.
-func TestTheWayBackIsShortHoweverOftenACustomerTurnsRound(t *testing.T) {
+func TestWorkflow_ManyTurns_PathStaysShort(t *testing.T) {
 	c := walkedTo(t, ConfirmingChanges)
 	for range 100 {
 		c.write("no").stands(CollectingAddress).write(baker).stands(ConfirmingChanges)

@@ -31,7 +31,7 @@ var shop = sync.OnceValue(func() *Model {
 	return Train(load(&testing.B{}, "testdata/shop.tsv"))
 })
 
-func TestMessagesItHasNotSeenAreUnderstood(t *testing.T) {
+func TestClassifier_UnseenMessages_Understood(t *testing.T) {
 	t.Parallel()
 	right, inScope, refused, outOfScope := 0, 0, 0, 0
 	for _, e := range load(t, "testdata/shop-test.tsv") {
@@ -56,7 +56,7 @@ func TestMessagesItHasNotSeenAreUnderstood(t *testing.T) {
 	}
 }
 
-func TestTheSameExamplesMakeTheSameModel(t *testing.T) {
+func TestTrain_SameExamples_SameModel(t *testing.T) {
 	// Not parallel: the number of processors is changed.
 	examples := load(t, "testdata/shop.tsv")
 	first, err := Train(examples).MarshalBinary()
@@ -74,7 +74,7 @@ func TestTheSameExamplesMakeTheSameModel(t *testing.T) {
 	}
 }
 
-func TestConfidenceGrowsWithTheMarginAndIsAProbability(t *testing.T) {
+func TestConfidence_Margin_GrowsAsProbability(t *testing.T) {
 	t.Parallel()
 	c := shop().confidence
 	last := 0.0
@@ -90,7 +90,7 @@ func TestConfidenceGrowsWithTheMarginAndIsAProbability(t *testing.T) {
 	}
 }
 
-func TestConfidenceLearnsFromTrials(t *testing.T) {
+func TestConfidence_Trials_Calibrate(t *testing.T) {
 	t.Parallel()
 	// Of guesses without a margin three in four are right, of those with one, all but few.
 	var trials []trial
@@ -113,7 +113,7 @@ func TestConfidenceLearnsFromTrials(t *testing.T) {
 	}
 }
 
-func TestEveryExampleIsGuessedAtOnceAndEveryFoldHasStrangers(t *testing.T) {
+func TestCrossValidation_Folds_CoverEachExampleOnce(t *testing.T) {
 	t.Parallel()
 	examples := load(t, "testdata/shop.tsv")
 	places := deal(examples)
@@ -134,7 +134,7 @@ func TestEveryExampleIsGuessedAtOnceAndEveryFoldHasStrangers(t *testing.T) {
 	}
 }
 
-func TestRankBeginsWithTheGuessAndFalls(t *testing.T) {
+func TestRank_Order_StartsWithBestGuess(t *testing.T) {
 	t.Parallel()
 	const text = "I want to change the address of my order"
 	ranked := shop().Rank(text, 3)
@@ -152,7 +152,7 @@ func TestRankBeginsWithTheGuessAndFalls(t *testing.T) {
 	}
 }
 
-func TestAnyTextIsAnswered(t *testing.T) {
+func TestClassifier_AnyText_GetsGuess(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", " ", "\x00", "\xff\xfe\xfd", "🚀🔥", "注文はどこですか", "где мой заказ", "wo ist мой 注文 🚀?", strings.Repeat("x", 4096),
 		strings.Repeat("where is my order ", 230), strings.Repeat("é", 4096), "\u202e\u0301\u0301", strings.Repeat("👩‍👩‍👧", 500)} {
@@ -171,7 +171,7 @@ func TestAnyTextIsAnswered(t *testing.T) {
 	}
 }
 
-func TestFewExamplesMakeAModelToo(t *testing.T) {
+func TestTrain_FewExamples_Works(t *testing.T) {
 	t.Parallel()
 	for n := range 6 {
 		var examples []Example
@@ -185,7 +185,7 @@ func TestFewExamplesMakeAModelToo(t *testing.T) {
 	}
 }
 
-func TestAModelReadBackGuessesTheSame(t *testing.T) {
+func TestEncode_RoundTrip_GuessesTheSame(t *testing.T) {
 	t.Parallel()
 	data, err := shop().MarshalBinary()
 	if err != nil {
@@ -202,7 +202,7 @@ func TestAModelReadBackGuessesTheSame(t *testing.T) {
 	}
 }
 
-func TestADamagedModelIsRefused(t *testing.T) {
+func TestDecode_DamagedModel_Rejected(t *testing.T) {
 	t.Parallel()
 	data, err := shop().MarshalBinary()
 	if err != nil {
@@ -227,7 +227,7 @@ func TestADamagedModelIsRefused(t *testing.T) {
 	}
 }
 
-func TestGuessingHardlyAllocates(t *testing.T) {
+func TestGuess_Allocations_AreFew(t *testing.T) {
 	m := shop()
 	if n := testing.AllocsPerRun(100, func() { m.Classify("where on earth is my order, please?") }); n > 6 {
 		t.Errorf("%v allocations a message", n)

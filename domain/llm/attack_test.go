@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
-func TestEveryAttemptOfTheRedTeamIsSeenAndNoHarmlessMessageIs(t *testing.T) {
+func TestAttack_RedTeamFile_DetectedNoFalseAlarm(t *testing.T) {
 	t.Parallel()
 	attempts, harmless := llm.RedTeam()
 	if len(attempts) < 60 || len(harmless) < 20 {
@@ -28,7 +28,7 @@ func TestEveryAttemptOfTheRedTeamIsSeenAndNoHarmlessMessageIs(t *testing.T) {
 
 // The signs are no list of sentences: they see half of what nobody tuned them to, and let
 // nearly all of what looks alike pass.
-func TestHalfOfTheAttemptsThatNobodyListedAreSeen(t *testing.T) {
+func TestAttack_UnlistedAttempts_HalfDetected(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/unseen.txt")
 	if err != nil {

@@ -38,7 +38,7 @@ func exchange() []llm.Message {
 		llm.Result(call, map[string]string{"invoice": "R-20451", "amount": "1249.50 EUR", "date": "2026-03-31", "url": "https://lamps.example/i/20451.pdf?a=1&b=2", "days": "14"}))
 }
 
-func TestAnAnswerMayRepeatWhatToolsAndKnowledgeReturned(t *testing.T) {
+func TestGuard_KnownFacts_Allowed(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{
 		"Your invoice R-20451 of 31 March 2026 is over €1,249.50: https://lamps.example/i/20451.pdf?a=1&b=2",
@@ -55,7 +55,7 @@ func TestAnAnswerMayRepeatWhatToolsAndKnowledgeReturned(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsHeldBackThatMustNotReachTheCustomer(t *testing.T) {
+func TestGuard_ForbiddenAnswer_Blocked(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{
 		"  \n":                                                         llm.BlockedEmpty,
@@ -88,7 +88,7 @@ func TestAnAnswerIsHeldBackThatMustNotReachTheCustomer(t *testing.T) {
 	}
 }
 
-func TestACallIsReadOnlyWhenItIsWhatTheToolTakes(t *testing.T) {
+func TestCall_Input_MustFitTheTool(t *testing.T) {
 	t.Parallel()
 	tools := map[string]bool{dialog.OrderStatus: true, dialog.ReportDelivery: true}
 	for _, c := range []struct {
@@ -112,7 +112,7 @@ func TestACallIsReadOnlyWhenItIsWhatTheToolTakes(t *testing.T) {
 	}
 }
 
-func TestABriefingTellsWhatIsKnownAndNoMore(t *testing.T) {
+func TestBriefing_Content_OnlyWhatIsKnown(t *testing.T) {
 	t.Parallel()
 	memory := llm.Memory{}
 	for i, text := range []string{"Where is 4711?", "And 4712?", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
@@ -142,7 +142,7 @@ func TestABriefingTellsWhatIsKnownAndNoMore(t *testing.T) {
 	}
 }
 
-func TestAMemoryStaysSmallHoweverLongTheChat(t *testing.T) {
+func TestMemory_LongChat_StaysSmall(t *testing.T) {
 	t.Parallel()
 	memory := llm.Memory{}
 	for i := range 1000 {
