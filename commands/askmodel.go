@@ -28,7 +28,8 @@ func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 // askModel completes the delivery that asks a model. The questions of a chat have an ordering
 // key of their own, so that a slow answer delays no message.
 func askModel(d Delivery, e chat.ModelAsked, bot string, chatID int64) Delivery {
-	d.Kind, d.Destination, d.OrderingKey = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID, 10)
+	d.Kind, d.Destination, d.OrderingKey = domain.KindAskModel, "llm:"+bot, "llm-"+bot+":"+strconv.FormatInt(chatID,
+		10)
 	d.Payload = AskModel{e.Ask, e.Messages, e.Tools, e.Tokens, e.Until}
 	return d
 }

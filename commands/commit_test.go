@@ -33,7 +33,8 @@ func TestObserver_EveryBatch_Told(t *testing.T) {
 		t.Fatalf("told of %d commits, want %d: %+v", len(commits), len(want), commits)
 	}
 	for i, r := range commits {
-		if r.Streams != 1 || r.Events != 1 || r.AppendTime <= 0 || r.Appending.Before(r.Begun) || r.Begun.Before(begun) ||
+		if r.Streams != 1 || r.Events != 1 || r.AppendTime <= 0 || r.Appending.Before(r.Begun) ||
+			r.Begun.Before(begun) ||
 			r.Cached != want[i].remembered || r.Conflicts != want[i].conflicts || len(r.Traced) != want[i].traced {
 			t.Errorf("round %d is %+v, want %+v", i, r, want[i])
 		}

@@ -63,7 +63,9 @@ type UseTool struct {
 
 // Returned is the command that records what came of a use.
 func (u UseTool) Returned(delivery uuid.UUID, at time.Time) chat.RecordTool {
-	return chat.RecordTool{Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, About: u.About, At: at}
+	return chat.RecordTool{
+		Delivery: delivery, To: u.To, Call: u.Call, For: u.For, Tool: u.Tool, Input: u.Input, About: u.About, At: at,
+	}
 }
 
 // CreateTicket is the payload of domain.KindCreateTicket.

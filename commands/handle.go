@@ -137,8 +137,9 @@ func NewHandler(store Store, s Config) *Handler {
 	if err != nil {
 		panic(err)
 	}
-	h := &Handler{store: store, states: states, settings: s.Settings, batch: orDefault(s.Batch, defaultBatch), observer: s.Observer,
-		saving: make(chan struct{}, 1)}
+	h := &Handler{store: store, states: states, settings: s.Settings, batch: orDefault(s.Batch, defaultBatch),
+		observer: s.Observer,
+		saving:   make(chan struct{}, 1)}
 	if h.settings == nil {
 		h.settings = SettingsFunc(func(string) chat.Settings { return chat.Settings{} })
 	}
@@ -539,7 +540,10 @@ func (p *pending) newEvents(events []domain.Event) []NewEvent {
 		if chain == uuid.Nil {
 			chain = id
 		}
-		out[i] = NewEvent{ID: id, Event: e, Causation: p.Causation, Correlation: chain, Actor: p.Actor, Trace: p.Trace, OccurredAt: p.At}
+		out[i] = NewEvent{
+			ID: id, Event: e, Causation: p.Causation, Correlation: chain, Actor: p.Actor, Trace: p.Trace,
+			OccurredAt: p.At,
+		}
 	}
 	if p.Update != nil {
 		out[0].Raw = p.Update.Raw

@@ -74,7 +74,8 @@ func TestHandle_Events_HaveMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := store.events(anna)
-	if string(message.Raw) != `{"update_id": 5}` || message.Actor != "customer" || message.Causation != uuid.Nil || message.Correlation != message.ID || !message.OccurredAt.Equal(start) {
+	if string(message.Raw) != `{"update_id": 5}` || message.Actor != "customer" || message.Causation != uuid.Nil ||
+		message.Correlation != message.ID || !message.OccurredAt.Equal(start) {
 		t.Errorf("the update is stored as %+v", message)
 	}
 	ids := map[uuid.UUID]bool{message.ID: true}
@@ -93,7 +94,9 @@ func TestHandle_Events_HaveMetadata(t *testing.T) {
 func behind(h *commands.Handler, store *memory, requests ...commands.Request) []<-chan answer {
 	g := make(gate)
 	store.before = g.wait
-	ahead := send(h, ask(domain.BotStream("ahead"), chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "first"}))
+	ahead := send(h,
+		ask(domain.BotStream("ahead"),
+			chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "first"}))
 	synctest.Wait()
 	var answers []<-chan answer
 	for _, r := range requests {
@@ -110,7 +113,9 @@ func TestHandle_WaitingUpdates_SortedByID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
 		h := handler(t, store, one)
-		answers := behind(h, store, update(anna, 5), update(anna, 3), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), update(anna, 9), update(anna, 4))
+		answers := behind(h, store, update(anna, 5), update(anna, 3),
+			ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), update(anna, 9),
+			update(anna, 4))
 		for _, a := range answers {
 			if got := <-a; got.err != nil {
 				t.Fatal(got.err)
@@ -180,7 +185,9 @@ func TestHandle_Conflict_DecidedAgainAlone(t *testing.T) {
 		return nil
 	}
 	results, err := h.HandleAll(t.Context(), []commands.Request{
-		ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), ask(anna, chat.AssignTicket{Assignee: "maria"}), ask(bert, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}),
+		ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}), ask(anna,
+			chat.AssignTicket{Assignee: "maria"}), ask(bert,
+			chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}),
 	})
 	if err != nil {
 		t.Fatalf("decided again, the ticket is there to be assigned: %v", err)
@@ -188,7 +195,8 @@ func TestHandle_Conflict_DecidedAgainAlone(t *testing.T) {
 	if results[0].First != 2 || results[1].First != 3 || results[2].First != 1 {
 		t.Errorf("results %+v", results)
 	}
-	if len(store.batches) != 2 || len(store.batches[0]) != 2 || len(store.batches[1]) != 1 || store.batches[1][0].Stream != anna {
+	if len(store.batches) != 2 || len(store.batches[0]) != 2 || len(store.batches[1]) != 1 ||
+		store.batches[1][0].Stream != anna {
 		t.Errorf("batches %+v", store.batches)
 	}
 	if len(store.events(bert)) != 1 {
@@ -207,7 +215,8 @@ func TestHandle_EndlessConflict_FailsAlone(t *testing.T) {
 	var done sync.WaitGroup
 	for i, stream := range []domain.StreamID{anna, bert} {
 		done.Go(func() {
-			_, results[i] = h.Handle(context.Background(), ask(stream, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}))
+			_, results[i] = h.Handle(context.Background(),
+				ask(stream, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}))
 		})
 	}
 	done.Wait()
@@ -215,7 +224,8 @@ func TestHandle_EndlessConflict_FailsAlone(t *testing.T) {
 		t.Errorf("overtaken: %v; the other: %v", results[0], results[1])
 	}
 	store.before = nil
-	if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
+	if _, err := h.Handle(t.Context(),
+		ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
 		t.Errorf("when the other writer rests: %v", err)
 	}
 }
@@ -230,12 +240,16 @@ func TestHandle_StaleState_Reloaded(t *testing.T) {
 		err               error
 	}{
 		"when it would refuse": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},
-			chat.ReopenTicket{Reason: "again"}, chat.TicketReopened{Ticket: "#1", Reason: "again", Due: time.Time{}.Add(24 * time.Hour), Resolve: time.Time{}.Add(72 * time.Hour)}, nil},
+			chat.ReopenTicket{Reason: "again"}, chat.TicketReopened{
+				Ticket: "#1", Reason: "again", Due: time.Time{}.Add(24 * time.Hour),
+				Resolve: time.Time{}.Add(72 * time.Hour),
+			}, nil},
 		"when it would do nothing": {[]domain.Event{opened, assigned("maria")}, []domain.Event{assigned("jo")},
 			chat.AssignTicket{Assignee: "maria"}, assigned("maria"), nil},
 		"when it would act": {[]domain.Event{opened}, []domain.Event{chat.TicketResolved{Ticket: "#1"}},
 			chat.AssignTicket{Assignee: "maria"}, nil, chat.ErrNoTicket},
-		"when the bot's turn was taken elsewhere": {[]domain.Event{opened}, []domain.Event{chat.HandedBack{Ticket: "#1"}, chat.Understood{Answer: chat.Answer{To: 9}}},
+		"when the bot's turn was taken elsewhere": {[]domain.Event{opened},
+			[]domain.Event{chat.HandedBack{Ticket: "#1"}, chat.Understood{Answer: chat.Answer{To: 9}}},
 			chat.Respond{To: 9, Event: chat.MessageReceived{Text: "hello"}}, nil, nil},
 	}
 	for name, test := range tests {
@@ -243,7 +257,11 @@ func TestHandle_StaleState_Reloaded(t *testing.T) {
 			store := newMemory()
 			store.elsewhere(anna, test.before...)
 			h := handler(t, store, one)
-			if _, err := h.Handle(t.Context(), ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "so that it is known"})); err != nil {
+			if _, err := h.Handle(t.Context(),
+				ask(anna,
+					chat.Reply{
+						Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "so that it is known",
+					})); err != nil {
 				t.Fatal(err)
 			}
 			store.elsewhere(anna, test.elsewhere...)
@@ -299,7 +317,8 @@ func TestHandle_RepeatKnownToStore_Dropped(t *testing.T) {
 	store.inbox[inboxKey("demo", 5)] = 1
 	store.inbox[inboxKey("demo", 6)] = 2
 	h := handler(t, store, one)
-	results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 4), update(anna, 5), update(anna, 6), update(anna, 7), update(bert, 8)})
+	results, err := h.HandleAll(t.Context(),
+		[]commands.Request{update(anna, 4), update(anna, 5), update(anna, 6), update(anna, 7), update(bert, 8)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +344,9 @@ func TestHandle_OldActRepeated_DoneOnce(t *testing.T) {
 	h := handler(t, store, one)
 	note := func(key int, print uint64) (commands.Result, error) {
 		return h.Handle(t.Context(), commands.Request{Stream: anna, Actor: "operator:maria",
-			Command: chat.Operate{Key: fmt.Sprint(key), Fingerprint: print, Operator: "maria", Do: chat.AddNote{Text: "hm"}}})
+			Command: chat.Operate{
+				Key: fmt.Sprint(key), Fingerprint: print, Operator: "maria", Do: chat.AddNote{Text: "hm"},
+			}})
 	}
 	for n := range 64 {
 		if result, err := note(n, 1); err != nil || len(result.Events) != 2 {
@@ -393,7 +414,8 @@ func TestHandle_LostLease_ReportedOthersProceed(t *testing.T) {
 		return r
 	}
 	h := handler(t, store, one)
-	results, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), settle(theirs, 7), settle(ours, 1), update(anna, 2)})
+	results, err := h.HandleAll(t.Context(),
+		[]commands.Request{update(anna, 1), settle(theirs, 7), settle(ours, 1), update(anna, 2)})
 	var fenced commands.Fenced
 	if !errors.As(err, &fenced) || !slices.Equal(fenced, commands.Fenced{theirs}) {
 		t.Errorf("error %v", err)
@@ -424,7 +446,8 @@ func TestHandle_FailedCommit_AllCallersTold(t *testing.T) {
 				store := newMemory()
 				h := handler(t, store, one)
 				if name == "writing" { // what is known need not be read
-					if _, err := h.HandleAll(t.Context(), []commands.Request{update(anna, 1), update(bert, 11)}); err != nil {
+					if _, err := h.HandleAll(t.Context(),
+						[]commands.Request{update(anna, 1), update(bert, 11)}); err != nil {
 						t.Fatal(err)
 					}
 				} else {
@@ -494,7 +517,8 @@ func TestHandle_UnreadableStream_FailsAlone(t *testing.T) {
 func TestHandle_PanicInOneChat_OthersProceed(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, one)
-	results, err := h.HandleAll(t.Context(), []commands.Request{ask(anna, chat.Receive{Event: "no update"}), update(bert, 2)})
+	results, err := h.HandleAll(t.Context(),
+		[]commands.Request{ask(anna, chat.Receive{Event: "no update"}), update(bert, 2)})
 	if err == nil || len(results[1].Events) != 1 {
 		t.Errorf("results %+v, error %v", results, err)
 	}
@@ -693,7 +717,9 @@ func TestHandle_HangingCommit_TimesOut(t *testing.T) {
 func TestHandle_TwoProcesses_EachUpdateOnce(t *testing.T) {
 	const chats, updates = 3, 150
 	store := newMemory()
-	processes := []*commands.Handler{handler(t, store, commands.Config{}), handler(t, store, commands.Config{Cached: 1})}
+	processes := []*commands.Handler{
+		handler(t, store, commands.Config{}), handler(t, store, commands.Config{Cached: 1}),
+	}
 	var done sync.WaitGroup
 	for _, h := range processes {
 		for worker := range 4 {
@@ -736,7 +762,9 @@ func TestHandle_SharedChats_ReadBeforeDecide(t *testing.T) {
 		h := handler(t, store, one)
 		reply := func(stream domain.StreamID) {
 			t.Helper()
-			if _, err := h.Handle(t.Context(), ask(stream, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
+			if _, err := h.Handle(t.Context(),
+				ask(stream,
+					chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})); err != nil {
 				t.Fatal(err)
 			}
 		}

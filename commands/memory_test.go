@@ -40,7 +40,8 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{streams: map[domain.StreamID][]commands.NewEvent{}, inbox: map[string]domain.Version{}, leases: map[uuid.UUID]int64{}, broken: map[domain.StreamID]error{},
+	return &memory{streams: map[domain.StreamID][]commands.NewEvent{}, inbox: map[string]domain.Version{},
+		leases: map[uuid.UUID]int64{}, broken: map[domain.StreamID]error{},
 		snapshots: map[domain.StreamID]commands.Snapshot{}}
 }
 
@@ -210,7 +211,8 @@ func update(stream domain.StreamID, id int64) commands.Request {
 	return commands.Request{
 		Stream: stream, Actor: domain.ActorCustomer, At: start,
 		Command: chat.Receive{At: start, Event: chat.MessageReceived{
-			Update: chat.Update{ID: id, Key: uint64(id)}, MessageID: id, Date: start, From: chat.Sender{ID: 9}, Text: "hello",
+			Update: chat.Update{ID: id, Key: uint64(id)}, MessageID: id, Date: start, From: chat.Sender{ID: 9},
+			Text: "hello",
 		}},
 		Update: &commands.Update{Bot: "demo", ID: id, Raw: fmt.Appendf(nil, `{"update_id": %d}`, id)},
 	}

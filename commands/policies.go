@@ -81,7 +81,8 @@ func Enqueue(r domain.Recorded) (Delivery, bool) {
 	switch e := r.Event.(type) {
 	case chat.ReplyQueued:
 		to := cmp.Or(e.Chat, chatID)
-		d.Kind, d.Destination, d.OrderingKey = domain.KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot, to))
+		d.Kind, d.Destination, d.OrderingKey = domain.KindSendMessage, "telegram:"+bot, string(domain.ChatStream(bot,
+			to))
 		d.Payload = SendMessage{to, e.Text, e.Format, e.Media, e.Buttons, e.Thread}
 		if d.Priority = PriorityPerson; e.Author.Kind != chat.Person {
 			d.Priority = PriorityBot
@@ -93,13 +94,18 @@ func Enqueue(r domain.Recorded) (Delivery, bool) {
 		d.Kind, d.Destination, d.OrderingKey = domain.KindAnswerButton, "telegram:"+bot, "button-"+r.ID.String()
 		d.Payload, d.Priority = AnswerButton{e.QueryID, e.Text}, PriorityButton
 	case chat.ToolRequested:
-		d.Kind, d.Destination, d.OrderingKey = chat.KindOf(e.Tool), toolDestination(e.Tool)+":"+bot, toolOrderingKey(e, bot, chatID)
+		d.Kind, d.Destination, d.OrderingKey = chat.KindOf(e.Tool), toolDestination(e.Tool)+":"+bot, toolOrderingKey(e,
+			bot, chatID)
 		d.Payload = useTool(e, chatID)
 	case chat.ModelAsked:
 		d = askModel(d, e, bot, chatID)
 	case chat.TicketReferred:
-		d.Kind, d.Destination, d.OrderingKey = domain.KindCreateTicket, e.Desk+":"+bot, deskOrderingKey(e.Desk, r.Stream, e.Ticket)
-		d.Payload = CreateTicket{ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer, string(e.Priority), []string{deskTag}}
+		d.Kind, d.Destination, d.OrderingKey = domain.KindCreateTicket, e.Desk+":"+bot, deskOrderingKey(e.Desk,
+			r.Stream, e.Ticket)
+		d.Payload = CreateTicket{
+			ExternalID(r.Stream, e.Ticket), cmp.Or(e.Subject, e.Reason), firstComment(e), e.Customer,
+			string(e.Priority), []string{deskTag},
+		}
 	case chat.DeskUpdateQueued:
 		d.Destination, d.OrderingKey = e.Desk+":"+bot, deskOrderingKey(e.Desk, r.Stream, e.Ticket)
 		switch id := ExternalID(r.Stream, e.Ticket); {
@@ -124,7 +130,9 @@ func useTool(e chat.ToolRequested, chatID int64) UseTool {
 	} else {
 		e.Account = ""
 	}
-	return UseTool{e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.Account, e.To}
+	return UseTool{
+		e.Tool, e.For, e.Call, e.Input, e.About, "telegram:" + strconv.FormatInt(e.Customer, 10), e.Account, e.To,
+	}
 }
 
 // toolPlace is where a tool is: orders may be looked up without a CRM.

@@ -46,7 +46,8 @@ func TestPolicy_CustomersAct_TriggersTurn(t *testing.T) {
 			continue
 		}
 		want := commands.Request{
-			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start,
+			Stream: anna, Command: chat.Respond{To: 7, Event: event, At: start}, Actor: "bot", Causation: r.ID,
+			Correlation: r.Correlation, At: start,
 		}
 		if diff := cmp.Diff(want, request); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -62,7 +63,8 @@ func TestPolicy_TicketOpened_ReferredToDesk(t *testing.T) {
 		if ok != opens[name] {
 			t.Errorf("%s: referred %v", name, ok)
 		}
-		want := commands.Request{Stream: anna, Command: chat.ReferTicket{Desk: "zendesk"}, Actor: "bot", Causation: r.ID, Correlation: r.Correlation, At: start}
+		want := commands.Request{Stream: anna, Command: chat.ReferTicket{Desk: "zendesk"}, Actor: "bot",
+			Causation: r.ID, Correlation: r.Correlation, At: start}
 		if diff := cmp.Diff(want, request); ok && diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -74,9 +76,13 @@ func TestPolicy_TicketOpened_ReferredToDesk(t *testing.T) {
 
 func TestOutbox_EachEffect_EnqueuesDelivery(t *testing.T) {
 	owes := map[string]domain.DeliveryKind{
-		"reply_queued": domain.KindSendMessage, "button_answered": domain.KindAnswerButton, "tool_requested": chat.KindOf(dialog.LookUpCustomer),
-		"order_lookup_requested": chat.KindOf(dialog.OrderStatus), "address_check_requested": chat.KindOf(dialog.CheckAddress), "address_update_requested": chat.KindOf(dialog.ChangeAddress),
-		"ticket_referred": domain.KindCreateTicket, "desk_update_queued": domain.KindAddComment, "model_asked": domain.KindAskModel,
+		"reply_queued": domain.KindSendMessage, "button_answered": domain.KindAnswerButton,
+		"tool_requested":           chat.KindOf(dialog.LookUpCustomer),
+		"order_lookup_requested":   chat.KindOf(dialog.OrderStatus),
+		"address_check_requested":  chat.KindOf(dialog.CheckAddress),
+		"address_update_requested": chat.KindOf(dialog.ChangeAddress),
+		"ticket_referred":          domain.KindCreateTicket, "desk_update_queued": domain.KindAddComment,
+		"model_asked": domain.KindAskModel,
 	}
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
@@ -103,29 +109,48 @@ func TestOutbox_Delivery_HasDestinationAndPayload(t *testing.T) {
 		payload           any
 	}{
 		"reply": {chat.ReplyQueued{Text: "hi", Buttons: buttons, Thread: 3, Author: chat.Author{Kind: chat.Bot}},
-			"telegram:demo", "chat-demo:-1001", domain.KindSendMessage, commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
+			"telegram:demo", "chat-demo:-1001", domain.KindSendMessage,
+			commands.SendMessage{ChatID: -1001, Text: "hi", Buttons: buttons, Thread: 3}},
 		"answer to a button": {chat.ButtonAnswered{QueryID: "q", Text: "Saved"},
-			"telegram:demo", "button-0192c3a4-0000-7000-8000-000000000001", domain.KindAnswerButton, commands.AnswerButton{QueryID: "q", Text: "Saved"}},
-		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
-			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2, Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
+			"telegram:demo", "button-0192c3a4-0000-7000-8000-000000000001", domain.KindAnswerButton,
+			commands.AnswerButton{QueryID: "q", Text: "Saved"}},
+		"order": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 2, For: chat.ForWorkflow,
+			Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}, Customer: 77},
+			"orders:demo", "orders-demo:-1001", "orders.lookup",
+			commands.UseTool{Tool: dialog.OrderStatus, For: chat.ForWorkflow, Call: 2,
+				Input: map[string]string{"number": "1001"}, Customer: "telegram:77", To: 5}},
 		"order of somebody in a group": {chat.ToolRequested{Tool: dialog.OrderStatus, Customer: 77, Account: "C-1"},
-			"orders:demo", "orders-demo:-1001", "orders.lookup", commands.UseTool{Tool: dialog.OrderStatus, Customer: "telegram:77"}},
-		"address to keep": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 3, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Elm Row"}, Customer: 77, Writes: true},
-			"crm:demo", "crm-demo:-1001", "crm.updateAddress", commands.UseTool{Tool: dialog.ChangeAddress, For: chat.ForWorkflow, Call: 3, Input: map[string]string{"address": "12 Elm Row"}, Customer: "telegram:77", To: 5}},
-		"customer": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 1, For: chat.ForCustomer, Tool: dialog.LookUpCustomer, Customer: 77},
-			"crm:demo", "customer-demo:-1001", "crm.customer", commands.UseTool{Tool: dialog.LookUpCustomer, For: chat.ForCustomer, Call: 1, Customer: "telegram:77", To: 5}},
-		"ticket": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "angry", Subject: "my lamp", Customer: "Anna", Priority: "urgent", Said: []string{"Anna: my lamp", "Anna: hello?"}},
-			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
-				Comment: "A person is needed: angry\nAnna: my lamp\nAnna: hello?", Requester: "Anna", Priority: "urgent", Tags: []string{"chatledger"}}},
+			"orders:demo", "orders-demo:-1001", "orders.lookup",
+			commands.UseTool{Tool: dialog.OrderStatus, Customer: "telegram:77"}},
+		"address to keep": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 3, For: chat.ForWorkflow,
+			Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Elm Row"}, Customer: 77, Writes: true},
+			"crm:demo", "crm-demo:-1001", "crm.updateAddress",
+			commands.UseTool{Tool: dialog.ChangeAddress, For: chat.ForWorkflow, Call: 3,
+				Input: map[string]string{"address": "12 Elm Row"}, Customer: "telegram:77", To: 5}},
+		"customer": {chat.ToolRequested{Answer: chat.Answer{To: 5}, Call: 1, For: chat.ForCustomer,
+			Tool: dialog.LookUpCustomer, Customer: 77},
+			"crm:demo", "customer-demo:-1001", "crm.customer",
+			commands.UseTool{Tool: dialog.LookUpCustomer, For: chat.ForCustomer, Call: 1,
+				Customer: "telegram:77", To: 5}},
+		"ticket": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "angry", Subject: "my lamp",
+			Customer: "Anna", Priority: "urgent", Said: []string{"Anna: my lamp", "Anna: hello?"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket,
+			commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "my lamp",
+				Comment: "A person is needed: angry\nAnna: my lamp\nAnna: hello?", Requester: "Anna",
+				Priority: "urgent", Tags: []string{"chatledger"}}},
 		"ticket about nothing": {chat.TicketReferred{Ticket: "#3", Desk: "zendesk", Reason: "asked"},
-			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket, commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "asked",
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindCreateTicket,
+			commands.CreateTicket{ExternalID: "chat-demo:-1001/#3", Subject: "asked",
 				Comment: "A person is needed: asked", Tags: []string{"chatledger"}}},
 		"word about a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Text: "ann: hi", Public: true},
-			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:-1001/#3", Body: "ann: hi", Public: true}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindAddComment,
+			commands.AddComment{ExternalID: "chat-demo:-1001/#3", Body: "ann: hi", Public: true}},
 		"status of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Status: "solved"},
-			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetStatus, commands.SetStatus{ExternalID: "chat-demo:-1001/#3", Status: "solved"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetStatus,
+			commands.SetStatus{ExternalID: "chat-demo:-1001/#3", Status: "solved"}},
 		"priority of a ticket": {chat.DeskUpdateQueued{Ticket: "#3", Desk: "zendesk", Priority: "high"},
-			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetPriority, commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
+			"zendesk:demo", "zendesk-demo:-1001#3", domain.KindSetPriority,
+			commands.SetPriority{ExternalID: "chat-demo:-1001/#3", Priority: "high"}},
 	}
 	for name, test := range tests {
 		d, _ := commands.Enqueue(recorded(group, test.event))
@@ -143,7 +168,9 @@ func TestOutbox_Priority_ButtonOperatorBot(t *testing.T) {
 		d, _ := commands.Enqueue(recorded(anna, event))
 		return d.Priority
 	}
-	button, person, bot := priority(chat.ButtonAnswered{}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}}), priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}})
+	button, person, bot := priority(chat.ButtonAnswered{}),
+		priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}}),
+		priority(chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}})
 	if !(button > person && person > bot) {
 		t.Errorf("button %d, person %d, bot %d", button, person, bot)
 	}

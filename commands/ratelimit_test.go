@@ -55,7 +55,9 @@ func TestRateLimit_OrderingKey_NamesTheChat(t *testing.T) {
 		{domain.KindTyping, "chat-demo:-1001", "chat-demo:-7"},
 		{chat.KindOf(dialog.OrderStatus), "orders-demo:-7", "chat-demo:-7"},
 	} {
-		claimed := commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, OrderingKey: c.lane}}
+		claimed := commands.Claimed{
+			Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, OrderingKey: c.lane},
+		}
 		if got := claimed.CallsTo(); got != c.want {
 			t.Errorf("%s in lane %q is sent to %s, want %s", c.kind, c.lane, got, c.want)
 		}

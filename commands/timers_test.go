@@ -31,7 +31,13 @@ func TestTimer_EventsChangeIt_Updated(t *testing.T) {
 	store := newMemory()
 	config := one
 	config.Settings = commands.SettingsFunc(func(string) chat.Settings {
-		return chat.Settings{Knowledge: &dialog.Knowledge{Targets: map[dialog.Priority]dialog.Target{dialog.Low: {FirstResponse: time.Hour, Resolution: 2 * time.Hour}}}}
+		return chat.Settings{
+			Knowledge: &dialog.Knowledge{
+				Targets: map[dialog.Priority]dialog.Target{
+					dialog.Low: {FirstResponse: time.Hour, Resolution: 2 * time.Hour},
+				},
+			},
+		}
 	})
 	h := handler(t, store, config)
 	want := []string{}
@@ -62,7 +68,8 @@ func TestTimer_Early_SetsNextTime(t *testing.T) {
 	t.Parallel()
 	store := newMemory()
 	h := handler(t, store, one)
-	if _, err := h.Handle(t.Context(), ask(anna, chat.OpenTicket{Reason: "seen", Priority: dialog.Urgent, At: start})); err != nil {
+	if _, err := h.Handle(t.Context(),
+		ask(anna, chat.OpenTicket{Reason: "seen", Priority: dialog.Urgent, At: start})); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -70,7 +77,11 @@ func TestTimer_Early_SetsNextTime(t *testing.T) {
 		want      time.Time
 	}{
 		{func() {}, start.Add(15 * time.Minute)},
-		{func() { store.elsewhere(anna, chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "bo"}}) }, start.Add(4 * time.Hour)},
+		{
+			func() {
+				store.elsewhere(anna, chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "bo"}})
+			}, start.Add(4 * time.Hour),
+		},
 		{func() { store.elsewhere(anna, chat.TicketResolved{Ticket: "#1", At: start}) }, time.Time{}},
 	} {
 		step.elsewhere()

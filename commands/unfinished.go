@@ -43,7 +43,8 @@ type Unanswered struct {
 // Follow takes the next event.
 func (u *Unfinished) Add(r domain.Recorded) {
 	if u.effects == nil {
-		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{}, map[domain.StreamID]chat.State{}
+		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{},
+			map[domain.StreamID]chat.State{}
 	}
 	if r.Actor == domain.ActorDelivery { // whatever it is: the outcome of what caused it
 		delete(u.effects, r.Causation)

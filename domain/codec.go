@@ -152,10 +152,12 @@ func (c *Codec) Encode(event Event) (name string, version int, payload []byte, e
 func (c *Codec) Decode(name string, version int, payload []byte) (Event, error) {
 	f := c.byName[name]
 	if f == nil {
-		return nil, fmt.Errorf("unknown event %s@%d: it was stored by another program, or its type was removed from the codec", name, version)
+		return nil, fmt.Errorf("unknown event %s@%d: it was stored by another program, or its type was removed from "+
+			"the codec", name, version)
 	}
 	if version < 1 || version > f.newest() {
-		return nil, fmt.Errorf("unknown version of event %s@%d: this program knows versions 1 to %d", name, version, f.newest())
+		return nil, fmt.Errorf("unknown version of event %s@%d: this program knows versions 1 to %d", name, version,
+			f.newest())
 	}
 	if version < f.version() {
 		lifted, err := f.lift(version, payload)

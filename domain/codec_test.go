@@ -82,7 +82,8 @@ func TestCodec_UnknownEvent_Fails(t *testing.T) {
 	} {
 		event, err := threeVersions().Decode(test.name, test.version, []byte(test.payload))
 		if err == nil || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s@%d: event %+v, error %v; it must name the event and its version", test.name, test.version, event, err)
+			t.Errorf("%s@%d: event %+v, error %v; it must name the event and its version", test.name, test.version,
+				event, err)
 		}
 	}
 	if _, _, _, err := threeVersions().Encode(other{}); err == nil || !strings.Contains(err.Error(), "other") {

@@ -64,7 +64,10 @@ func (b *sandbox) compare(then decision, now []told, place, said domain.Recorded
 		return
 	}
 	b.out.Decisions++
-	d := Difference{Stream: place.Stream, Version: place.Version, At: place.OccurredAt.UTC(), Said: words(said.Event), Root: len(b.out.Differences) == 0}
+	d := Difference{
+		Stream: place.Stream, Version: place.Version, At: place.OccurredAt.UTC(), Said: words(said.Event),
+		Root: len(b.out.Differences) == 0,
+	}
 	for _, kind := range Kinds {
 		if f := (Field{kind, of(kind, was), of(kind, now)}); !slices.Equal(f.Was, f.Now) {
 			d.Fields = append(d.Fields, f)
@@ -97,9 +100,12 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 	for _, r := range events {
 		switch e := r.Event.(type) {
 		case chat.MessageReceived:
-			add(Received, "message%s", marks(e.Late, "late", e.OverLimit, "over the limit", e.TooFast, "too fast", e.Corrected, "corrected before it came", e.Continues, "part of an album", e.From.Bot, "by a bot"))
+			add(Received, "message%s",
+				marks(e.Late, "late", e.OverLimit, "over the limit", e.TooFast, "too fast", e.Corrected,
+					"corrected before it came", e.Continues, "part of an album", e.From.Bot, "by a bot"))
 		case chat.MessageEdited:
-			add(Received, "edited message%s", marks(e.Late, "late", e.Ahead, "before its message", e.From.Bot, "by a bot"))
+			add(Received, "edited message%s",
+				marks(e.Late, "late", e.Ahead, "before its message", e.From.Bot, "by a bot"))
 		case chat.ButtonPressed:
 			add(Received, "button%s", marks(e.Late, "late"))
 		case chat.MembershipChanged:
@@ -137,7 +143,9 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 		case chat.ModelAsked:
 			add(Asked, "model, round %d: %s", e.Round, e.Messages[len(e.Messages)-1].Text)
 		case chat.ModelAnswered:
-			add(Answered, "model%s: %s%s", marks(e.Outdated, "outdated", e.Reason != "", "failed: "+e.Reason, e.Blocked != "", "held back: "+e.Blocked), e.Text, called(e.Calls))
+			add(Answered, "model%s: %s%s",
+				marks(e.Outdated, "outdated", e.Reason != "", "failed: "+e.Reason, e.Blocked != "",
+					"held back: "+e.Blocked), e.Text, called(e.Calls))
 		case chat.ExchangeJoined:
 			add(Asked, "model, too: %s", e.Text)
 		case chat.ExchangeEnded:
@@ -149,7 +157,8 @@ func tell(events []domain.Recorded, refusal error) (lines []told) {
 		case chat.ToolConfirmed:
 			add(Button, "confirmed: %t", e.Yes)
 		case chat.ToolReturned:
-			add(Answered, "%s%s%s%s", e.Tool, values(e.Input), marks(e.Reason != "", "failed: "+e.Reason), values(e.Output))
+			add(Answered, "%s%s%s%s", e.Tool, values(e.Input), marks(e.Reason != "", "failed: "+e.Reason),
+				values(e.Output))
 		case chat.ReplyQueued:
 			add(Reply, "%s", reply(e))
 		case chat.TicketOpened:

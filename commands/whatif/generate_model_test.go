@@ -21,13 +21,15 @@ func thinking(s chat.Settings) chat.Settings {
 }
 
 var (
-	changing = llm.Call{ID: "c1", Tool: dialog.ChangeAddress, Input: map[string]string{"address": "12 Baker Street, London NW1 6XE"}}
-	reading  = llm.Call{ID: "c2", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
+	changing = llm.Call{ID: "c1", Tool: dialog.ChangeAddress,
+		Input: map[string]string{"address": "12 Baker Street, London NW1 6XE"}}
+	reading = llm.Call{ID: "c2", Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}
 )
 
 // anyAnswer is whatever a model may make of a question.
 func anyAnswer(t *rapid.T, c chat.RecordModel) chat.RecordModel {
-	switch rapid.SampledFrom([]string{"says", "reads", "changes", "fetches a person", "talks nonsense", "is down", "makes things up"}).Draw(t, "the model") {
+	switch rapid.SampledFrom([]string{"says", "reads", "changes", "fetches a person", "talks nonsense",
+		"is down", "makes things up"}).Draw(t, "the model") {
 	case "reads":
 		c.Text, c.Calls = "", []llm.Call{reading}
 	case "changes":
@@ -62,8 +64,10 @@ func (l *life) exchange(t *rapid.T) {
 	})
 	if l.state.Reasoning != nil {
 		l.update++
-		l.receive(l.update, fmt.Sprintf(`"callback_query": {"id": "q%d", "from": {"id": 7}, "message": {"message_id": 3, "chat": {"id": %d}}, "data": "c:%d:%s"}`,
-			len(l.chat.History), chatID, l.state.Reasoning.Confirmations, rapid.SampledFrom([]string{"yes", "yes", "no"}).Draw(t, "pressed")))
+		l.receive(l.update, fmt.Sprintf(`"callback_query": {"id": "q%d", "from": {"id": 7}, "message": `+
+			`{"message_id": 3, "chat": {"id": %d}}, "data": "c:%d:%s"}`,
+			len(l.chat.History), chatID, l.state.Reasoning.Confirmations,
+			rapid.SampledFrom([]string{"yes", "yes", "no"}).Draw(t, "pressed")))
 	}
 	l.end(func(asked domain.Recorded) chat.Command { return l.anyOutcome(t, asked) })
 }

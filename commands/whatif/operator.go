@@ -15,7 +15,8 @@ func operateOf(d decision) chat.Operate {
 	for _, r := range d {
 		switch e := r.Event.(type) {
 		case chat.OperatorActed:
-			c.Key, c.Fingerprint, c.Operator, c.Fence, c.Force, c.At, canned = e.Key, e.Fingerprint, e.Operator, e.Fence, e.Force, e.At, e.Canned
+			c.Key, c.Fingerprint, c.Operator, c.Fence, c.Force, c.At, canned = e.Key, e.Fingerprint, e.Operator,
+				e.Fence, e.Force, e.At, e.Canned
 			c.Do = chat.Already{Act: e.Act}
 		case chat.TicketClaimed:
 			lease = e.Until.Sub(e.At)

@@ -27,24 +27,33 @@ const (
 func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.Time) chat.Command {
 	switch e := recorded.(type) {
 	case chat.DeliverySucceeded:
-		return chat.RecordDelivery{Delivery: asked.ID, Kind: e.Kind, Outcome: "done", MessageID: e.MessageID, Unsure: e.Unsure}
+		return chat.RecordDelivery{
+			Delivery: asked.ID, Kind: e.Kind, Outcome: "done", MessageID: e.MessageID, Unsure: e.Unsure,
+		}
 	case chat.DeliveryFailed:
-		return chat.RecordDelivery{Delivery: asked.ID, Kind: e.Kind, Outcome: e.Outcome, Reason: e.Reason, Blocked: e.Blocked, Unsure: e.Unsure, Held: e.Held}
+		return chat.RecordDelivery{
+			Delivery: asked.ID, Kind: e.Kind, Outcome: e.Outcome, Reason: e.Reason, Blocked: e.Blocked,
+			Unsure: e.Unsure, Held: e.Held,
+		}
 	}
 	switch e := asked.Event.(type) {
 	case chat.ToolRequested:
 		if found, known := b.use(e, asked.ID, recorded); known {
-			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool, Input: e.Input, About: e.About,
+			return chat.RecordTool{Delivery: asked.ID, To: e.To, Call: e.Call, For: e.For, Tool: e.Tool,
+				Input: e.Input, About: e.About,
 				Output: found.Output, Receipt: found.Receipt, Account: found.Account, Reason: found.Reason, At: at}
 		}
 	case chat.ModelAsked:
 		if was, known := b.then.to(e, recorded); known {
-			return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Text: was.Text, Calls: was.Calls, TokensIn: was.TokensIn, TokensOut: was.TokensOut,
+			return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Text: was.Text, Calls: was.Calls,
+				TokensIn: was.TokensIn, TokensOut: was.TokensOut,
 				Cost: was.Cost, Took: time.Duration(was.Took) * time.Millisecond, Reason: was.Reason, At: at}
 		}
 	case chat.TicketReferred:
 		was, _ := recorded.(chat.TicketFiled)
-		return chat.RecordFiling{Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: cmp.Or(was.Number, neverDone)}
+		return chat.RecordFiling{
+			Delivery: asked.ID, Ticket: e.Ticket, Desk: e.Desk, Number: cmp.Or(was.Number, neverDone),
+		}
 	default:
 		effect, _ := commands.Enqueue(asked)
 		return chat.RecordDelivery{Delivery: asked.ID, Kind: effect.Kind, Outcome: "done", MessageID: neverSent}
@@ -56,7 +65,9 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 // use is what comes of a tool: the catalogue's order, what came of this very request, or
 // what was last found in this chat. What nobody did then is taken for done as it was
 // asked.
-func (b *sandbox) use(e chat.ToolRequested, id uuid.UUID, recorded domain.Event) (found chat.ToolReturned, known bool) {
+func (b *sandbox) use(
+	e chat.ToolRequested, id uuid.UUID, recorded domain.Event,
+) (found chat.ToolReturned, known bool) {
 	if e.Tool == dialog.OrderStatus && b.Order != nil {
 		order, there := b.Order(e.Input["number"])
 		return chat.ToolReturned{Output: order.Output(there)}, true

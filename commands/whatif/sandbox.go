@@ -36,8 +36,9 @@ type world struct {
 }
 
 func newSandbox(c Chat, s Settings) *sandbox {
-	b := &sandbox{Chat: c, Settings: s, state: chat.Decider.Initial(), heard: map[domain.Version]domain.Recorded{}, taken: map[uuid.UUID]domain.Recorded{},
-		then: world{found: map[string]chat.ToolReturned{}, tools: map[string]bool{}}}
+	b := &sandbox{Chat: c, Settings: s, state: chat.Decider.Initial(), heard: map[domain.Version]domain.Recorded{},
+		taken: map[uuid.UUID]domain.Recorded{},
+		then:  world{found: map[string]chat.ToolReturned{}, tools: map[string]bool{}}}
 	b.then.said = saidIn(c.History)
 	for _, r := range c.History {
 		switch e := r.Event.(type) {
@@ -73,7 +74,8 @@ func (b *sandbox) again(d decision) error {
 			return nil
 		}
 		switch e := r.Event.(type) {
-		case chat.OperatorActed, chat.TicketClaimed, chat.ClaimReleased, chat.NoteAdded, chat.TicketTagged, chat.TicketPrioritized:
+		case chat.OperatorActed, chat.TicketClaimed, chat.ClaimReleased, chat.NoteAdded, chat.TicketTagged,
+			chat.TicketPrioritized:
 			b.put(operateOf(d), d)
 		case chat.WorkflowMoved:
 			if e.Step != dialog.Expired {
@@ -106,7 +108,11 @@ func (b *sandbox) again(d decision) error {
 			b.follow(e.Delivery, chat.RetryDelivery(e), d)
 		case chat.DeliverySkipped:
 			asked, _ := b.taken[e.Delivery].Event.(chat.ToolRequested)
-			b.follow(e.Delivery, chat.SkipDelivery{Delivery: e.Delivery, Kind: e.Kind, Was: e.Was, Reason: e.Reason, To: asked.To, About: asked.About, At: commandedAt(d)}, d)
+			b.follow(e.Delivery,
+				chat.SkipDelivery{
+					Delivery: e.Delivery, Kind: e.Kind, Was: e.Was, Reason: e.Reason, To: asked.To, About: asked.About,
+					At: commandedAt(d),
+				}, d)
 		case chat.TicketReferred:
 			b.follow(r.Causation, chat.ReferTicket{Desk: b.desk()}, d)
 		case chat.ReplyQueued:
@@ -124,7 +130,9 @@ func (b *sandbox) again(d decision) error {
 		case chat.HandedBack:
 			b.put(chat.HandBack{}, d)
 		case chat.AgentActed:
-			b.put(chat.RecordAgent{ID: e.ID, Ticket: e.Ticket, Desk: e.Desk, Act: e.Act, Agent: e.Agent, Text: e.Text, At: e.At}, d)
+			b.put(chat.RecordAgent{
+				ID: e.ID, Ticket: e.Ticket, Desk: e.Desk, Act: e.Act, Agent: e.Agent, Text: e.Text, At: e.At,
+			}, d)
 		case chat.ChatMigrated:
 			b.put(chat.Migrate{To: e.To, At: e.At}, d)
 		case chat.ChatContinued:
@@ -134,7 +142,8 @@ func (b *sandbox) again(d decision) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%s version %d: a replay does not know what leads to %T alone", d[0].Stream, d[0].Version, d[0].Event)
+	return fmt.Errorf("%s version %d: a replay does not know what leads to %T alone", d[0].Stream, d[0].Version,
+		d[0].Event)
 }
 
 // elapseOf is what time brought about, and whether anybody was to hear of it.
@@ -155,7 +164,8 @@ func (b *sandbox) receive(then decision) {
 		command.Limit = *b.Limit
 	} else if was, ok := then[0].Event.(chat.MessageReceived); ok && was.OverLimit {
 		command.Limit = chat.Limit{Count: 1, Window: math.MaxInt64} // over it, as then, whatever it was
-		if was.TooFast {                                            // and its window had passed since the customer was last told so
+		// and its window had passed since the customer was last told so
+		if was.TooFast {
 			command.Limit.Window = was.Date.Sub(b.state.ToldTooFast)
 		}
 	}
@@ -296,7 +306,9 @@ func (b *sandbox) take(events []domain.Event, then decision, at time.Time) []dom
 	now := make([]domain.Recorded, 0, len(events))
 	gone := make([]bool, len(then))
 	for _, event := range events {
-		r := domain.Recorded{Position: b.last.Position, Stream: b.last.Stream, OccurredAt: at, RecordedAt: b.last.RecordedAt}
+		r := domain.Recorded{
+			Position: b.last.Position, Stream: b.last.Stream, OccurredAt: at, RecordedAt: b.last.RecordedAt,
+		}
 		for i, was := range then {
 			if !gone[i] && reflect.TypeOf(was.Event) == reflect.TypeOf(event) {
 				r, gone[i] = was, true

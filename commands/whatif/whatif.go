@@ -98,7 +98,8 @@ func decisions(history []domain.Recorded) []decision {
 func together(before, r domain.Recorded) bool {
 	switch r.Event.(type) {
 	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.ModelAnswered, chat.TicketFiled,
-		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred, chat.AgentActed, chat.OperatorActed,
+		chat.DeliverySucceeded, chat.DeliveryFailed, chat.DeliveryRetried, chat.DeliverySkipped, chat.TicketReferred,
+		chat.AgentActed, chat.OperatorActed,
 		chat.ChatMigrated, chat.ChatContinued:
 		return false
 	}
@@ -110,7 +111,9 @@ func together(before, r domain.Recorded) bool {
 // at some moment at which the recorded chat had nothing to say: the first there is.
 // Where today's program has something to say at every such moment, the turn comes at
 // once. waiting counts the updates that had no turn yet.
-func silences(then []decision, first int, turned domain.Position, with chat.Settings) (turns map[int]decision, waiting int) {
+func silences(
+	then []decision, first int, turned domain.Position, with chat.Settings,
+) (turns map[int]decision, waiting int) {
 	states := make([]chat.State, len(then)) // of the recorded chat, behind each decision
 	state, answered := chat.Decider.Initial(), map[domain.Version]bool{}
 	for i, d := range then {

@@ -43,7 +43,8 @@ func TestWhatIf_SameSettings_NoDifference(t *testing.T) {
 		}
 		asRecorded := l.settings()
 		asRecorded.Limit, asRecorded.Order, asRecorded.With.Tools, asRecorded.Desk = nil, nil, nil, nil
-		for name, settings := range map[string]whatif.Settings{"same": l.settings(), "as recorded": asRecorded, "typed events": {Limit: &l.bot.Limit, With: asRecorded.With}} {
+		for name, settings := range map[string]whatif.Settings{"same": l.settings(), "as recorded": asRecorded,
+			"typed events": {Limit: &l.bot.Limit, With: asRecorded.With}} {
 			out := replay(t, recorded, settings)
 			if len(out.Differences) > 0 {
 				t.Fatalf("%s: %+v", name, out.Differences[0])
@@ -76,7 +77,9 @@ func TestGenerate_Chats_HaveEveryEvent(t *testing.T) {
 func TestWhatIf_AnySettings_CompleteHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lives.Draw(t, "life")
-		settings, tools, desk := l.settings(), rapid.SampledFrom([]map[string]bool{nil, {}, dialogtest.AllTools}).Draw(t, "tools"), rapid.SampledFrom([]string{"", chat.DeskZendesk}).Draw(t, "desk")
+		settings, tools, desk := l.settings(),
+			rapid.SampledFrom([]map[string]bool{nil, {}, dialogtest.AllTools}).
+				Draw(t, "tools"), rapid.SampledFrom([]string{"", chat.DeskZendesk}).Draw(t, "desk")
 		settings.With.Tools, settings.Desk = tools, &desk
 		settings.Limit = &chat.Limit{Count: rapid.IntRange(0, 3).Draw(t, "new limit"), Window: 2 * time.Hour}
 		if rapid.Bool().Draw(t, "catalogue") {
@@ -159,23 +162,28 @@ func TestWhatIf_HigherLimit_AnswersMore(t *testing.T) {
 	differ(t, out,
 		"5* received: [message, over the limit, too fast] -> [message]",
 		"6 received: [message, over the limit] -> [message]",
-		"7 intent: [too_fast 1] -> [thanks 0.99]", "7 reply: [You are writing faster than I can answer. I've kept everything; please give me a minute.] -> [You're welcome!]",
+		"7 intent: [too_fast 1] -> [thanks 0.99]",
+		"7 reply: [You are writing faster than I can answer. I've kept everything; please give me a minute.] "+
+			"-> [You're welcome!]",
 		"6 intent: [] -> [order_status 0.99]",
 		"6 asked: [] -> [order_status, number = 1001]",
-		"6 answered: [] -> [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped]",
+		"6 answered: [] -> [order_status, number = 1001, detail = It should arrive tomorrow., found = true, "+
+			"number = 1001, status = shipped]",
 		"6 reply: [] -> [Order 1001: shipped. It should arrive tomorrow.]")
 	if got, want := names(out.Events[4:]), "message_received message_received understood reply_queued "+
 		"understood tool_requested tool_returned reply_queued delivery_succeeded delivery_succeeded"; got != want {
 		t.Errorf("the sandbox's chat went on with %s", got)
 	}
-	if last := out.Differences[3]; last.Said != "where is my order 1001?" || !last.At.Equal(noon) || last.Stream != stream {
+	if last := out.Differences[3]; last.Said != "where is my order 1001?" || !last.At.Equal(noon) ||
+		last.Stream != stream {
 		t.Errorf("%+v", last)
 	}
 	var tally whatif.Tally
 	tally.Add(out)
 	tally.Add(replay(t, l.recorded(), l.settings()))
 	want := whatif.Tally{Chats: 2, Inputs: 10, Decisions: 11, ChatsThatDiffer: 1, DecisionsThatDiffer: 4,
-		Kinds:   map[whatif.Kind]int{whatif.Received: 2, whatif.Intent: 2, whatif.Asked: 1, whatif.Answered: 1, whatif.Reply: 2},
+		Kinds: map[whatif.Kind]int{whatif.Received: 2, whatif.Intent: 2, whatif.Asked: 1, whatif.Answered: 1,
+			whatif.Reply: 2},
 		Intents: map[string]int{"too_fast -> thanks": 1, "none -> order_status": 1}, Sent: 1, Reworded: 1}
 	if diff := cmp.Diff(want, tally); diff != "" {
 		t.Errorf("tally (-want +got):\n%s", diff)
@@ -188,7 +196,8 @@ func TestWhatIf_LowerLimit_FewerTickets(t *testing.T) {
 	l.rest()
 	l.say("I want to talk to a person")
 	l.rest()
-	for _, act := range []chat.Command{chat.AssignTicket{Assignee: "ann"}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "Hi"}, chat.ResolveTicket{At: l.now}} {
+	for _, act := range []chat.Command{chat.AssignTicket{Assignee: "ann"},
+		chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "Hi"}, chat.ResolveTicket{At: l.now}} {
 		if err := l.person(act); err != nil {
 			t.Fatal(err)
 		}
@@ -199,11 +208,14 @@ func TestWhatIf_LowerLimit_FewerTickets(t *testing.T) {
 	out := replay(t, l.recorded(), settings)
 	differ(t, out,
 		"5* received: [message] -> [message, over the limit, too fast]",
-		"6 intent: [person 0.99] -> [too_fast 1]", "6 reply: [A colleague will answer you here.] -> [You are writing faster than I can answer. I've kept everything; please give me a minute.]",
+		"6 intent: [person 0.99] -> [too_fast 1]",
+		"6 reply: [A colleague will answer you here.] -> [You are writing faster than I can answer. I've "+
+			"kept everything; please give me a minute.]",
 		"6 ticket: [asked, high, due 2026-01-31T13:00:00Z] -> []",
 		"10 person: [assigned to ann] -> [refused: assign ticket: this chat has no open ticket]",
 		"12 person: [resolved] -> [refused: resolve ticket: this chat has no open ticket]")
-	if got, want := names(out.Events[4:]), "message_received understood reply_queued delivery_succeeded reply_queued delivery_succeeded"; got != want {
+	if got, want := names(out.Events[4:]),
+		"message_received understood reply_queued delivery_succeeded reply_queued delivery_succeeded"; got != want {
 		t.Errorf("the sandbox's chat went on with %s", got)
 	}
 	var tally whatif.Tally
@@ -217,10 +229,14 @@ func TestWhatIf_OtherCatalogue_OtherOrders(t *testing.T) {
 	l.say("where is my order 1001?")
 	l.rest()
 	settings := l.settings()
-	settings.Order = func(number string) (dialog.Order, bool) { return dialog.Order{Number: number, Status: "lost"}, true }
+	settings.Order = func(number string) (dialog.Order,
+		bool) {
+		return dialog.Order{Number: number, Status: "lost"}, true
+	}
 	out := replay(t, l.recorded(), settings)
 	differ(t, out,
-		"4* answered: [order_status, number = 1001, detail = It should arrive tomorrow., found = true, number = 1001, status = shipped] -> "+
+		"4* answered: [order_status, number = 1001, detail = It should arrive tomorrow., found = true, "+
+			"number = 1001, status = shipped] -> "+
 			"[order_status, number = 1001, detail = , found = true, number = 1001, status = lost]",
 		"4* reply: [Order 1001: shipped. It should arrive tomorrow.] -> [Order 1001: lost.]")
 	var tally whatif.Tally
@@ -246,7 +262,8 @@ func TestWhatIf_LookUps_ReturnRecorded(t *testing.T) {
 func TestWhatIf_UnansweredLookUp_Unknown(t *testing.T) {
 	l := newLife(chat.Limit{Count: 4, Window: time.Hour}, shop)
 	l.crm = true
-	for _, text := range []string{"where is my order 1002?", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "cancel",
+	for _, text := range []string{"where is my order 1002?", "I want to change my billing address",
+		"12 Baker Street, London NW1 6XE", "cancel",
 		// From here over the limit.
 		"where is my order 1002?", "where is my order 1003?"} {
 		l.say(text)
@@ -264,7 +281,9 @@ func TestWhatIf_UnansweredLookUp_Unknown(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{
-		"order_status, number = 1002", "order_status, number = 1002, detail = , found = true, number = 1002, status = delivered", "order_status, number = 1003",
+		"order_status, number = 1002",
+		"order_status, number = 1002, detail = , found = true, number = 1002, status = delivered",
+		"order_status, number = 1003",
 	}, answers); diff != "" {
 		t.Errorf("asked and answered (-want +got):\n%s", diff)
 	}
@@ -285,7 +304,8 @@ func TestWhatIf_NothingSent_NoRefusal(t *testing.T) {
 		l.turn()
 	}
 	l.settle(0, func(asked domain.Recorded) chat.Command {
-		return chat.RecordDelivery{Delivery: asked.ID, Kind: domain.KindSendMessage, Outcome: "refused", Reason: "blocked", Blocked: true}
+		return chat.RecordDelivery{Delivery: asked.ID, Kind: domain.KindSendMessage, Outcome: "refused",
+			Reason: "blocked", Blocked: true}
 	})
 	write := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "Hi"}
 	if err := l.person(write); !errors.Is(err, chat.ErrBlocked) {
@@ -373,7 +393,8 @@ func TestWhatIf_UpdateReadDifferently_Reported(t *testing.T) {
 		},
 	} {
 		out := replay(t, l.recorded(), whatif.Settings{Translate: translate, With: l.with()})
-		differ(t, out, "1* received: [message] -> ["+now+"]", "2 intent: [greeting 0.99] -> []", "2 reply: [Hello!] -> []")
+		differ(t, out, "1* received: [message] -> ["+now+"]", "2 intent: [greeting 0.99] -> []",
+			"2 reply: [Hello!] -> []")
 		if len(out.Events) > 0 {
 			t.Errorf("%s: the sandbox's chat is %s", now, names(out.Events))
 		}
@@ -397,7 +418,8 @@ func TestWhatIf_MovesAndButtons_Reported(t *testing.T) {
 	for _, want := range []string{
 		"billing_address_change: collecting_address to validating_address, address = 12 Baker Street, London NW1 6XE",
 		"billing_address_change: validating_address to confirming_changes",
-		"12 Baker Street, London NW1 6XE\nIs that right? [Yes, change it = w:4:yes] [Correct it = w:4:change] [Cancel = w:4:cancel]",
+		"12 Baker Street, London NW1 6XE\nIs that right? [Yes, change it = w:4:yes] [Correct it = " +
+			"w:4:change] [Cancel = w:4:cancel]",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("%q is not among %q", want, lines)
@@ -435,7 +457,8 @@ func TestWhatIf_UnknownEvent_StopsReplay(t *testing.T) {
 	l.say("hello")
 	for _, event := range []domain.Event{struct{ Something int }{1}, chat.WorkflowMoved{}} {
 		recorded := l.recorded()
-		recorded.History = append(slices.Clip(recorded.History), domain.Recorded{Stream: stream, Version: 2, Event: event, Actor: "clock"})
+		recorded.History = append(slices.Clip(recorded.History),
+			domain.Recorded{Stream: stream, Version: 2, Event: event, Actor: "clock"})
 		_, err := whatif.Replay(recorded, l.settings())
 		if err == nil || !strings.Contains(err.Error(), "chat-demo:42 version 2: ") {
 			t.Errorf("%T: error %v", event, err)

@@ -31,8 +31,12 @@ var (
 var (
 	checking = append(walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress),
 		checkOf(9, 1, baker))
-	saving = append(slices.Clip(checking), chat.ToolReturned{Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Output: found.Output()},
-		step(dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, noon), step(dialogtest.ConfirmingChanges, dialogtest.SavingChanges, noon),
+	saving = append(slices.Clip(checking),
+		chat.ToolReturned{
+			Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Output: found.Output(),
+		},
+		step(dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, noon), step(dialogtest.ConfirmingChanges,
+			dialogtest.SavingChanges, noon),
 		updateOf(12, 2, 42, normal))
 	blocked = chat.MembershipChanged{Update: chat.Update{ID: 99, Key: 99}, Date: noon, Status: "kicked", Blocked: true}
 )
@@ -49,21 +53,33 @@ func after(history []domain.Event, more ...domain.Event) []domain.Event {
 func address(line string) map[string]string { return map[string]string{"address": line} }
 
 func checkOf(to domain.Version, call int, line string) chat.ToolRequested {
-	return chat.ToolRequested{Answer: chat.Answer{To: to}, Call: call, For: chat.ForWorkflow, Tool: dialog.CheckAddress, Input: address(line), Customer: 42}
+	return chat.ToolRequested{
+		Answer: chat.Answer{To: to}, Call: call, For: chat.ForWorkflow, Tool: dialog.CheckAddress,
+		Input: address(line), Customer: 42,
+	}
 }
 
 func updateOf(to domain.Version, call int, customer int64, line string) chat.ToolRequested {
-	return chat.ToolRequested{Answer: chat.Answer{To: to}, Call: call, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: address(line), Customer: customer, Writes: true}
+	return chat.ToolRequested{
+		Answer: chat.Answer{To: to}, Call: call, For: chat.ForWorkflow, Tool: dialog.ChangeAddress,
+		Input: address(line), Customer: customer, Writes: true,
+	}
 }
 
 func withCRM(to domain.Version, e domain.Event) chat.Command { return equipped(respond(to, e)) }
 
 func checkedWith(output map[string]string, reason string) chat.RecordTool {
-	return chat.RecordTool{Delivery: checkID, To: 9, Call: 1, For: chat.ForWorkflow, Tool: dialog.CheckAddress, Input: address(baker), Output: output, Reason: reason, At: later}
+	return chat.RecordTool{
+		Delivery: checkID, To: 9, Call: 1, For: chat.ForWorkflow, Tool: dialog.CheckAddress, Input: address(baker),
+		Output: output, Reason: reason, At: later,
+	}
 }
 
 func updatedWith(output map[string]string, receipt, reason string) chat.RecordTool {
-	return chat.RecordTool{Delivery: updateID, To: 12, Call: 2, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: address(normal), Output: output, Receipt: receipt, Reason: reason, At: later}
+	return chat.RecordTool{
+		Delivery: updateID, To: 12, Call: 2, For: chat.ForWorkflow, Tool: dialog.ChangeAddress, Input: address(normal),
+		Output: output, Receipt: receipt, Reason: reason, At: later,
+	}
 }
 
 var (
@@ -79,16 +95,20 @@ func TestAddress_WithCRM_CheckedBeforeConfirming(t *testing.T) {
 	o := given(t, after(collecting, sent)...).When(withCRM(9, sent))
 	o.Then(
 		understood(9, dialog.Answered),
-		chat.WorkflowMoved{Answer: chat.Answer{To: 9}, Workflow: dialogtest.AddressChange, From: dialogtest.CollectingAddress, Step: dialogtest.ValidatingAddress,
+		chat.WorkflowMoved{Answer: chat.Answer{To: 9}, Workflow: dialogtest.AddressChange,
+			From: dialogtest.CollectingAddress, Step: dialogtest.ValidatingAddress,
 			Set: address(baker), Source: 9, By: 42, At: noon.Add(time.Minute)},
 		checkOf(9, 1, baker),
 	)
 	o = given(t, checking...).When(checkedAs)
-	if diff := cmp.Diff(chat.ToolReturned{Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Output: found.Output()}, o.Events[0]); diff != "" {
+	if diff := cmp.Diff(chat.ToolReturned{
+		Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Output: found.Output(),
+	}, o.Events[0]); diff != "" {
 		t.Errorf("first comes (-want +got):\n%s", diff)
 	}
 	reply := only[chat.ReplyQueued](t, o)
-	if move := only[chat.WorkflowMoved](t, o); move.Step != dialogtest.ConfirmingChanges || move.To != 9 || !move.At.Equal(later) || o.State.Run.Data["address"] != normal {
+	if move := only[chat.WorkflowMoved](t, o); move.Step != dialogtest.ConfirmingChanges || move.To != 9 ||
+		!move.At.Equal(later) || o.State.Run.Data["address"] != normal {
 		t.Errorf("moved %+v, collected %v", move, o.State.Run.Data)
 	}
 	if reply.To != 9 || len(reply.Buttons) != 3 {
@@ -109,10 +129,18 @@ func TestAddress_Confirmed_SavedForItsCustomer(t *testing.T) {
 	}
 	o = given(t, saving...).When(saved)
 	o.Then(
-		chat.ToolReturned{Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Input: address(normal), Output: address(normal), Receipt: "R-1"},
-		chat.WorkflowMoved{Answer: chat.Answer{To: 12}, Workflow: dialogtest.AddressChange, From: dialogtest.SavingChanges, Step: dialog.Completed,
+		chat.ToolReturned{
+			Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Input: address(normal), Output: address(normal),
+			Receipt: "R-1",
+		},
+		chat.WorkflowMoved{Answer: chat.Answer{To: 12}, Workflow: dialogtest.AddressChange,
+			From: dialogtest.SavingChanges, Step: dialog.Completed,
 			Set: address(normal), At: later},
-		chat.ReplyQueued{Answer: chat.Answer{To: 12}, Text: "Your address is now " + normal + ".", Author: chat.Author{Kind: chat.Bot}},
+		chat.ReplyQueued{
+			Answer: chat.Answer{To: 12}, Text: "Your address is now " + normal + ".", Author: chat.Author{
+				Kind: chat.Bot,
+			},
+		},
 	)
 }
 
@@ -133,12 +161,24 @@ func TestAddress_CRMFails_TicketHasCollectedData(t *testing.T) {
 		reason  string
 		address string
 	}{
-		"a check that failed":   {checking, notChecked, chat.ToolReturned{Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Reason: "down"}, 9, "address_check_failed", baker},
-		"an update that failed": {saving, notSaved, chat.ToolReturned{Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Input: address(normal), Reason: "down"}, 12, "address_update_failed", baker},
-		"a check that an operator skipped": {checking, chat.SkipDelivery{Delivery: checkID, Kind: chat.KindOf(dialog.CheckAddress), Was: "waiting", At: later},
-			chat.DeliverySkipped{Delivery: checkID, Kind: chat.KindOf(dialog.CheckAddress), Was: "waiting"}, 9, "address_check_failed", baker},
-		"an update that an operator skipped": {saving, chat.SkipDelivery{Delivery: updateID, Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting", At: later},
-			chat.DeliverySkipped{Delivery: updateID, Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting"}, 12, "address_update_failed", baker},
+		"a check that failed": {
+			checking, notChecked, chat.ToolReturned{
+				Delivery: checkID, Call: 1, Tool: dialog.CheckAddress, Input: address(baker), Reason: "down",
+			}, 9, "address_check_failed", baker,
+		},
+		"an update that failed": {
+			saving, notSaved, chat.ToolReturned{
+				Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Input: address(normal), Reason: "down",
+			}, 12, "address_update_failed", baker,
+		},
+		"a check that an operator skipped": {checking,
+			chat.SkipDelivery{Delivery: checkID, Kind: chat.KindOf(dialog.CheckAddress), Was: "waiting", At: later},
+			chat.DeliverySkipped{Delivery: checkID, Kind: chat.KindOf(dialog.CheckAddress), Was: "waiting"}, 9,
+			"address_check_failed", baker},
+		"an update that an operator skipped": {saving,
+			chat.SkipDelivery{Delivery: updateID, Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting", At: later},
+			chat.DeliverySkipped{Delivery: updateID, Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting"}, 12,
+			"address_update_failed", baker},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := given(t, test.history...).When(test.command)
@@ -151,7 +191,8 @@ func TestAddress_CRMFails_TicketHasCollectedData(t *testing.T) {
 			if reply := only[chat.ReplyQueued](t, o); reply.To != test.to {
 				t.Errorf("said %+v", reply)
 			}
-			if move := only[chat.WorkflowMoved](t, o); move.Step != dialog.HandedOver || o.State.Run.Data["address"] != test.address {
+			if move := only[chat.WorkflowMoved](t, o); move.Step != dialog.HandedOver ||
+				o.State.Run.Data["address"] != test.address {
 				t.Errorf("moved %+v, collected %v", move, o.State.Run.Data)
 			}
 		})
@@ -161,10 +202,12 @@ func TestAddress_CRMFails_TicketHasCollectedData(t *testing.T) {
 func TestAddress_UnawaitedCRMAnswer_OnlyKept(t *testing.T) {
 	cancelled := after(checking, step(dialogtest.ValidatingAddress, dialog.Cancelled, noon))
 	again := after(checking, checkOf(11, 2, "14 Baker Street, London NW1 6XE"))
-	anew := after(checking, append(walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress),
-		checkOf(15, 2, baker))...)
+	anew := after(checking,
+		append(walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress),
+			checkOf(15, 2, baker))...)
 	person := after(checking, step(dialogtest.ValidatingAddress, dialog.HandedOver, noon), opened)
-	done := after(saving, chat.ToolReturned{Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Receipt: "R-1"}, step(dialogtest.SavingChanges, dialog.Completed, noon))
+	done := after(saving, chat.ToolReturned{Delivery: updateID, Call: 2, Tool: dialog.ChangeAddress, Receipt: "R-1"},
+		step(dialogtest.SavingChanges, dialog.Completed, noon))
 	begun := after(saving, step(dialogtest.SavingChanges, dialog.HandedOver, noon), opened, resolved)
 	begun = append(begun, walked(noon, dialog.Initial, dialogtest.CollectingAddress)...)
 	ended := after(begun, step(dialogtest.CollectingAddress, dialog.HandedOver, noon), opened)
@@ -174,18 +217,26 @@ func TestAddress_UnawaitedCRMAnswer_OnlyKept(t *testing.T) {
 		history  []domain.Event
 		commands []chat.Command
 	}{
-		"check, cancelled meanwhile":             {cancelled, []chat.Command{checkedAs, refusedAs, notChecked}},
-		"check, another address sent meanwhile":  {again, []chat.Command{checkedAs, refusedAs, notChecked}},
-		"check, of an earlier change":            {anew, []chat.Command{checkedAs, refusedAs, notChecked}},
-		"check, a person took over meanwhile":    {person, []chat.Command{checkedAs, refusedAs, notChecked}},
-		"check, a second time":                   {saving, []chat.Command{checkedAs, refusedAs, notChecked}},
-		"update, a second time":                  {done, []chat.Command{saved, notSaved}},
-		"update, of an earlier change":           {begun, []chat.Command{saved, notSaved}},
-		"update, of one before that ended":       {ended, []chat.Command{saved, notSaved}},
-		"update, of one before that is saved":    {resaved, []chat.Command{saved, notSaved}},
-		"update, failed while a person has it":   {after(saving, step(dialogtest.SavingChanges, dialog.HandedOver, noon), opened), []chat.Command{notSaved}},
-		"a skipped delivery of another workflow": {confirming, []chat.Command{chat.SkipDelivery{Kind: chat.KindOf(dialog.ChangeAddress)}, chat.SkipDelivery{Kind: chat.KindOf(dialog.CheckAddress)}}},
-		"a skipped message":                      {saving, []chat.Command{chat.SkipDelivery{Kind: "telegram.sendMessage"}}},
+		"check, cancelled meanwhile":            {cancelled, []chat.Command{checkedAs, refusedAs, notChecked}},
+		"check, another address sent meanwhile": {again, []chat.Command{checkedAs, refusedAs, notChecked}},
+		"check, of an earlier change":           {anew, []chat.Command{checkedAs, refusedAs, notChecked}},
+		"check, a person took over meanwhile":   {person, []chat.Command{checkedAs, refusedAs, notChecked}},
+		"check, a second time":                  {saving, []chat.Command{checkedAs, refusedAs, notChecked}},
+		"update, a second time":                 {done, []chat.Command{saved, notSaved}},
+		"update, of an earlier change":          {begun, []chat.Command{saved, notSaved}},
+		"update, of one before that ended":      {ended, []chat.Command{saved, notSaved}},
+		"update, of one before that is saved":   {resaved, []chat.Command{saved, notSaved}},
+		"update, failed while a person has it": {
+			after(saving, step(dialogtest.SavingChanges, dialog.HandedOver, noon), opened), []chat.Command{notSaved},
+		},
+		"a skipped delivery of another workflow": {
+			confirming, []chat.Command{
+				chat.SkipDelivery{Kind: chat.KindOf(dialog.ChangeAddress)}, chat.SkipDelivery{
+					Kind: chat.KindOf(dialog.CheckAddress),
+				},
+			},
+		},
+		"a skipped message": {saving, []chat.Command{chat.SkipDelivery{Kind: "telegram.sendMessage"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, command := range test.commands {
@@ -226,7 +277,8 @@ func TestAddress_CustomerBlockedBot_NotTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := given(t, after(test.history, blocked)...).When(test.command)
-			if len(all[chat.ReplyQueued](o)) > 0 || o.State.Run.Step != test.step || o.State.WithPerson() != test.person {
+			if len(all[chat.ReplyQueued](o)) > 0 || o.State.Run.Step != test.step ||
+				o.State.WithPerson() != test.person {
 				t.Errorf("%+v; the workflow stands at %s", o.Events, o.State.Run.Step)
 			}
 		})

@@ -61,8 +61,9 @@ func (s State) brings(e MessageReceived) bool {
 // awaitWords is the bot's turn about an album that begins without words.
 func (s informed) awaitWords(c Respond, m MessageReceived) []domain.Event {
 	return []domain.Event{Understood{Answer: Answer{c.To}, Intent: dialog.File, Confidence: 1,
-		Language: cmp.Or(s.Language, s.knowledge().Speaks(dialog.Language(m.From.Language))), Knowledge: s.knowledge().Hash,
-		Wordless: &Wordless{Album: m.Album, By: m.From.ID, Sent: m.Date, At: c.At}}}
+		Language:  cmp.Or(s.Language, s.knowledge().Speaks(dialog.Language(m.From.Language))),
+		Knowledge: s.knowledge().Hash,
+		Wordless:  &Wordless{Album: m.Album, By: m.From.ID, Sent: m.Date, At: c.At}}}
 }
 
 // worded adds to a turn that it has the words an album waited for.

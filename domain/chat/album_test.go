@@ -38,16 +38,26 @@ func TestAlbum_WithCaption_AnsweredOnce(t *testing.T) {
 		parts    []chat.MessageReceived // as they come
 		answered []int64                // message ids
 	}{
-		"without words":              {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
-		"words with the first":       {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf(album, 3, "")}, []int64{1}},
-		"words with each":            {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, words), partOf(album, 3, words)}, []int64{1}},
-		"words with the second":      {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, words), partOf(album, 3, words)}, []int64{2}},
-		"words with the last":        {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""), partOf(album, 3, words)}, []int64{3}},
-		"the last comes first":       {[]chat.MessageReceived{partOf(album, 3, ""), partOf(album, 1, words), partOf(album, 2, "")}, []int64{1}},
-		"others write meanwhile":     {[]chat.MessageReceived{partOf(album, 1, ""), wrote(2, "hello"), partOf(album, 3, "")}, []int64{2, 1}},
-		"two albums at once":         {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""), partOf(album, 3, ""), partOf("album-2", 4, "")}, []int64{2}},
-		"two, and one has words":     {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""), partOf(album, 3, words)}, []int64{3, 2}},
-		"one album after another":    {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""), partOf("album-2", 3, words)}, []int64{1, 3}},
+		"without words": {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""),
+			partOf(album, 3, "")}, []int64{1}},
+		"words with the first": {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""),
+			partOf(album, 3, "")}, []int64{1}},
+		"words with each": {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, words),
+			partOf(album, 3, words)}, []int64{1}},
+		"words with the second": {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, words),
+			partOf(album, 3, words)}, []int64{2}},
+		"words with the last": {[]chat.MessageReceived{partOf(album, 1, ""), partOf(album, 2, ""),
+			partOf(album, 3, words)}, []int64{3}},
+		"the last comes first": {[]chat.MessageReceived{partOf(album, 3, ""), partOf(album, 1, words),
+			partOf(album, 2, "")}, []int64{1}},
+		"others write meanwhile": {[]chat.MessageReceived{partOf(album, 1, ""), wrote(2, "hello"),
+			partOf(album, 3, "")}, []int64{2, 1}},
+		"two albums at once": {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""),
+			partOf(album, 3, ""), partOf("album-2", 4, "")}, []int64{2}},
+		"two, and one has words": {[]chat.MessageReceived{partOf(album, 1, ""), partOf("album-2", 2, ""),
+			partOf(album, 3, words)}, []int64{3, 2}},
+		"one album after another": {[]chat.MessageReceived{partOf(album, 1, words), partOf(album, 2, ""),
+			partOf("album-2", 3, words)}, []int64{1, 3}},
 		"messages that are no album": {[]chat.MessageReceived{wrote(1, "hello"), wrote(2, "hello")}, []int64{1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,11 +82,13 @@ func TestAlbum_WithoutCaption_AnsweredLater(t *testing.T) {
 		t.Errorf("a photo leads to %+v", o.Events)
 	}
 	first := partOf("a", 1, "")
-	history := []domain.Event{first, only[chat.Understood](t, given(t, first).When(chat.Respond{To: 1, Event: first, At: noon}))}
+	history := []domain.Event{first,
+		only[chat.Understood](t, given(t, first).When(chat.Respond{To: 1, Event: first, At: noon}))}
 	wakes(t, given(t, history...).When(elapse(0)).State, 3*time.Second)
 	given(t, history...).When(elapse(3*time.Second - 1)).ThenNothing()
 	o := given(t, history...).When(elapse(3 * time.Second))
-	if taken := only[chat.AlbumTaken](t, o); taken.To != 1 || taken.Words != 0 || !strings.Contains(heard(o)[0], "I've kept it") {
+	if taken := only[chat.AlbumTaken](t, o); taken.To != 1 || taken.Words != 0 ||
+		!strings.Contains(heard(o)[0], "I've kept it") {
 		t.Errorf("an album leads to %+v", o.Events)
 	}
 	wakes(t, o.State, 0)
@@ -98,10 +110,12 @@ func TestAlbum_LateCaption_AnswersWorkflow(t *testing.T) {
 
 func TestAlbum_OperatorHasChat_NotAnswered(t *testing.T) {
 	first := partOf("a", 1, "")
-	history := []domain.Event{first, only[chat.Understood](t, given(t, first).When(chat.Respond{To: 1, Event: first, At: noon}))}
+	history := []domain.Event{first,
+		only[chat.Understood](t, given(t, first).When(chat.Respond{To: 1, Event: first, At: noon}))}
 	blocked := chat.MembershipChanged{Update: chat.Update{ID: 2, Key: 2}, Date: noon, Status: "kicked", Blocked: true}
 	for _, since := range []domain.Event{opened, blocked} {
-		given(t, append(slices.Clip(history), since)...).When(elapse(3 * time.Second)).Then(chat.AlbumTaken{Answer: chat.Answer{To: 1}, At: noon.Add(3 * time.Second)})
+		given(t, append(slices.Clip(history), since)...).When(elapse(3 * time.Second)).
+			Then(chat.AlbumTaken{Answer: chat.Answer{To: 1}, At: noon.Add(3 * time.Second)})
 	}
 }
 

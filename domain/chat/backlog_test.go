@@ -71,7 +71,8 @@ func TestBacklog_OldMessages_AnsweredTogether(t *testing.T) {
 
 func TestBacklog_FreshMessages_WaitOnlyBehindOld(t *testing.T) {
 	history := caughtUp(t, nil, limit, "hello") // on the limit
-	if o := given(t, history...).When(gathered(limit)); o.State.Backlog.Count != 0 || len(all[chat.BacklogTaken](o)) != 0 {
+	if o := given(t, history...).
+		When(gathered(limit)); o.State.Backlog.Count != 0 || len(all[chat.BacklogTaken](o)) != 0 {
 		t.Errorf("there are %+v", o.Events)
 	}
 
@@ -87,7 +88,8 @@ func TestBacklog_FreshMessages_WaitOnlyBehindOld(t *testing.T) {
 	anyAge := dialogtest.Shop
 	anyAge.Backlog = 0
 	old := wrote(1, "hello")
-	o = given(t, old).When(under{chat.Respond{To: 1, Event: old, At: noon.Add(1000 * time.Hour)}, chat.Settings{Knowledge: &anyAge}})
+	o = given(t, old).When(under{chat.Respond{To: 1, Event: old, At: noon.Add(1000 * time.Hour)},
+		chat.Settings{Knowledge: &anyAge}})
 	if only[chat.Understood](t, o).Intent != "greeting" {
 		t.Errorf("without a limit there are %+v", o.Events)
 	}
@@ -99,7 +101,8 @@ func TestBacklog_Long_LastListedAllCounted(t *testing.T) {
 		texts = append(texts, fmt.Sprintf("line %02d", i))
 	}
 	said := heard(given(t, caughtUp(t, nil, time.Hour, texts...)...).When(gathered(time.Hour)))
-	if len(said) == 0 || !strings.Contains(said[0], "• … (+15)") || strings.Contains(said[0], "line 14") || strings.Count(said[0], "• line") != 10 {
+	if len(said) == 0 || !strings.Contains(said[0], "• … (+15)") || strings.Contains(said[0], "line 14") ||
+		strings.Count(said[0], "• line") != 10 {
 		t.Errorf("the bot says %q", said)
 	}
 }
@@ -132,8 +135,10 @@ func TestBacklog_LastRequest_ActedUpon(t *testing.T) {
 func TestBacklog_Apology_InCustomersLanguage(t *testing.T) {
 	k := dialogtest.Shop
 	k.Words = map[dialog.Word]dialog.Text{dialog.WordBacklog: {"en": "Sorry: {list}", "de": "Verzeihung: {list}"}}
-	o := given(t, caughtUp(t, nil, time.Hour, "wo ist meine Bestellung")...).When(under{gathered(time.Hour), chat.Settings{Knowledge: &k, Tools: dialogtest.AllTools}})
-	if said := heard(o); len(said) != 2 || !strings.HasPrefix(said[0], "Verzeihung") || said[1] != "Welche Bestellung?" {
+	o := given(t, caughtUp(t, nil, time.Hour, "wo ist meine Bestellung")...).
+		When(under{gathered(time.Hour), chat.Settings{Knowledge: &k, Tools: dialogtest.AllTools}})
+	if said := heard(o); len(said) != 2 || !strings.HasPrefix(said[0], "Verzeihung") ||
+		said[1] != "Welche Bestellung?" {
 		t.Errorf("the bot says %q", said)
 	}
 }
@@ -153,7 +158,9 @@ func TestBacklog_HandedOverOrBlocked_NoAnswer(t *testing.T) {
 	for name, then := range map[string]domain.Event{"a person has the chat": opened, "the bot is blocked": blocked} {
 		t.Run(name, func(t *testing.T) {
 			history := append(caughtUp(t, nil, time.Hour, "where is my invoice?"), then)
-			o := given(t, history...).When(gathered(time.Hour)).Then(chat.BacklogTaken{Answer: chat.Answer{To: 1}, Messages: 1, Intent: dialog.Waited, Knowledge: "shop"})
+			o := given(t, history...).When(gathered(time.Hour)).
+				Then(chat.BacklogTaken{Answer: chat.Answer{To: 1}, Messages: 1, Intent: dialog.Waited,
+					Knowledge: "shop"})
 			if o.State.Backlog.Count != 0 {
 				t.Errorf("there waits %+v", o.State.Backlog)
 			}

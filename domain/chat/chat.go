@@ -217,7 +217,9 @@ func Evolve(s State, event domain.Event) State {
 			s.Known.Fields, s.Known.ID = e.Output, e.Account
 		}
 	case WorkflowMoved:
-		s.Run = s.Run.Follow(dialog.Move{Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source, By: e.By}, e.At)
+		s.Run = s.Run.Follow(dialog.Move{
+			Workflow: e.Workflow, From: e.From, To: e.Step, Set: e.Set, Cleared: e.Cleared, Source: e.Source, By: e.By,
+		}, e.At)
 		if !s.Awaited.Writes || e.Step != dialog.HandedOver { // what is changed at this moment cannot be called back
 			s.Awaited = Awaited{}
 		}
@@ -233,7 +235,10 @@ func Evolve(s State, event domain.Event) State {
 		s.Run.TakeUp = e.TakeUp
 	case TicketOpened:
 		s.Tickets++
-		s.Ticket = Ticket{ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At, Due: e.Due, Resolve: e.Resolve}
+		s.Ticket = Ticket{
+			ID: e.Ticket, Status: Open, Priority: e.Priority, Reason: e.Reason, Subject: e.Subject, Opened: e.At,
+			Due: e.Due, Resolve: e.Resolve,
+		}
 		if e.Subject != domain.Shorten(s.LastText, subjectMax) { // others have come since
 			s.Ticket = s.Ticket.hear(transcriptLine(s.Customer, e.Subject, nil))
 		}
@@ -326,7 +331,8 @@ type Said struct {
 
 // said keeps a text.
 func (s State) said(text string) State {
-	again := s.RecentAt == s.Answered && slices.ContainsFunc(s.Recent, func(before Said) bool { return before.Text == text })
+	again := s.RecentAt == s.Answered && slices.ContainsFunc(s.Recent,
+		func(before Said) bool { return before.Text == text })
 	s.Recent, s.RecentAt = domain.KeepLast(s.Recent, Said{text, again}, recentMax), s.Answered
 	return s
 }

@@ -21,20 +21,24 @@ var anna = chat.Sender{ID: 42, Name: "Anna"}
 // wrote is a message of the customer, its ids and key drawn from one number.
 func wrote(n int64, text string) chat.MessageReceived {
 	return chat.MessageReceived{
-		Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: n, Date: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text,
+		Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: n,
+		Date: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text,
 	}
 }
 
 func edited(n, message int64, text string) chat.MessageEdited {
-	return chat.MessageEdited{Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: message, EditedAt: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text}
+	return chat.MessageEdited{Update: chat.Update{ID: n, Key: uint64(n)}, MessageID: message,
+		EditedAt: noon.Add(time.Duration(n) * time.Second), From: anna, Text: text}
 }
 
 func pressed(n int64, data string) chat.ButtonPressed {
-	return chat.ButtonPressed{Update: chat.Update{ID: n, Key: uint64(n)}, QueryID: "query", MessageID: 900, Date: noon.Add(time.Duration(n) * time.Second), From: anna, Data: data}
+	return chat.ButtonPressed{Update: chat.Update{ID: n, Key: uint64(n)}, QueryID: "query", MessageID: 900,
+		Date: noon.Add(time.Duration(n) * time.Second), From: anna, Data: data}
 }
 
 func understood(to domain.Version, intent dialog.Intent) chat.Understood {
-	return chat.Understood{Answer: chat.Answer{To: to}, Intent: intent, Confidence: 1, Language: "en", Knowledge: "shop"}
+	return chat.Understood{Answer: chat.Answer{To: to}, Intent: intent, Confidence: 1, Language: "en",
+		Knowledge: "shop"}
 }
 
 // walked is the address change on its way from step to step.
@@ -52,8 +56,10 @@ func walked(at time.Time, steps ...dialog.Step) (events []domain.Event) {
 
 var (
 	collecting = walked(noon, dialog.Initial, dialogtest.CollectingAddress)
-	confirming = walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges)
-	opened     = chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
+	confirming = walked(noon, dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress,
+		dialogtest.ConfirmingChanges)
+	opened = chat.TicketOpened{Ticket: "#1", Reason: "asked", Priority: dialog.Normal, At: noon,
+		Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
 	assigned   = chat.TicketAssigned{Ticket: "#1", Assignee: "maria"}
 	resolved   = chat.TicketResolved{Ticket: "#1", At: noon}
 	handedBack = chat.HandedBack{Ticket: "#1"}
@@ -71,7 +77,8 @@ type under struct {
 }
 
 // decider decides commands under the settings of the small shop's bot, or under their own.
-var decider = domain.Decider[chat.State, chat.Command, chat.Settings]{Initial: chat.Decider.Initial, Evolve: chat.Decider.Evolve,
+var decider = domain.Decider[chat.State, chat.Command, chat.Settings]{Initial: chat.Decider.Initial,
+	Evolve: chat.Decider.Evolve,
 	Decide: func(s chat.State, c chat.Command, with chat.Settings) ([]domain.Event, error) {
 		if own, ok := c.(under); ok {
 			c, with = own.Command, own.settings
@@ -120,11 +127,12 @@ func TestReceive_EveryKind_KeptUnchanged(t *testing.T) {
 	edit := edited(7, 3, "hello!")
 	edit.Ahead = true // its message has not come
 	for name, event := range map[string]domain.Event{
-		"message":    wrote(7, "hello"),
-		"edit":       edit,
-		"button":     pressed(7, "x"),
-		"membership": chat.MembershipChanged{Update: chat.Update{ID: 7, Key: 7}, Date: noon, Status: "kicked", Blocked: true},
-		"other":      chat.UpdateKept{Update: chat.Update{ID: 7, Key: 7}, Kind: "message_reaction", Date: noon},
+		"message": wrote(7, "hello"),
+		"edit":    edit,
+		"button":  pressed(7, "x"),
+		"membership": chat.MembershipChanged{Update: chat.Update{ID: 7, Key: 7}, Date: noon, Status: "kicked",
+			Blocked: true},
+		"other": chat.UpdateKept{Update: chat.Update{ID: 7, Key: 7}, Kind: "message_reaction", Date: noon},
 	} {
 		t.Run(name, func(t *testing.T) {
 			given(t).When(receive(event)).Then(event)
@@ -172,12 +180,13 @@ func TestReceive_OlderThanMemory_LookedUpInStore(t *testing.T) {
 		event domain.Event
 		may   bool
 	}{
-		"forgotten message":           {wrote(1, "hello"), true},
-		"message still remembered":    {wrote(100, "hello"), false},
-		"message above all others":    {wrote(101, "hello"), false},
-		"new content, old message id": {chat.MessageReceived{Update: chat.Update{ID: 101, Key: 999}, MessageID: 50}, true},
-		"edit":                        {edited(101, 1, "x"), false},
-		"button":                      {pressed(101, "x"), false},
+		"forgotten message":        {wrote(1, "hello"), true},
+		"message still remembered": {wrote(100, "hello"), false},
+		"message above all others": {wrote(101, "hello"), false},
+		"new content, old message id": {chat.MessageReceived{Update: chat.Update{ID: 101, Key: 999},
+			MessageID: 50}, true},
+		"edit":   {edited(101, 1, "x"), false},
+		"button": {pressed(101, "x"), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +203,8 @@ func TestReceive_OlderThanMemory_LookedUpInStore(t *testing.T) {
 
 func TestReceive_CompleteMemory_NoLookUp(t *testing.T) {
 	state := chat.Decider.Fold(chat.State{}, manyMessages(63)...)
-	if _, may := chat.MayRepeat(state, receive(chat.MessageReceived{Update: chat.Update{ID: 1, Key: 999}, MessageID: 1})); may {
+	if _, may := chat.MayRepeat(state,
+		receive(chat.MessageReceived{Update: chat.Update{ID: 1, Key: 999}, MessageID: 1})); may {
 		t.Error("a state that remembers every update asks the store about a repeat")
 	}
 }
@@ -302,7 +312,8 @@ func TestTurn_Repeated_AnsweredOnce(t *testing.T) {
 }
 
 func TestTurn_OutOfOrder_TakenOnce(t *testing.T) {
-	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, "greeting")).When(respond(2, wrote(2, "hi"))).ThenNothing()
+	given(t, wrote(1, "hello"), wrote(2, "hi"), understood(2, "greeting")).When(respond(2, wrote(2, "hi"))).
+		ThenNothing()
 }
 
 func TestTurn_FirstEvent_MarksItTaken(t *testing.T) {
@@ -369,7 +380,8 @@ func TestReply_Topic_IsThatOfTheMessage(t *testing.T) {
 	if got := only[chat.ReplyQueued](t, o).Thread; got != 11 {
 		t.Errorf("the reply goes to topic %d, want 11", got)
 	}
-	o = given(t, first, second).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
+	o = given(t, first, second).
+		When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
 	if got := only[chat.ReplyQueued](t, o).Thread; got != 22 {
 		t.Errorf("a person's reply goes to topic %d, want 22, the last one", got)
 	}
@@ -393,7 +405,8 @@ func TestTurn_OperatorHasChat_BotSilent(t *testing.T) {
 		"reopened": {opened, assigned, resolved, chat.TicketReopened{Ticket: "#1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, event := range []domain.Event{wrote(9, "hello"), wrote(9, "/start"), wrote(9, "where is my order 1001"), edited(9, 3, "x")} {
+			for _, event := range []domain.Event{wrote(9, "hello"), wrote(9, "/start"),
+				wrote(9, "where is my order 1001"), edited(9, 3, "x")} {
 				given(t, append(history, event)...).When(respond(9, event)).ThenNothing()
 			}
 		})
@@ -430,7 +443,8 @@ func TestTurn_SecondMisunderstanding_HandsOver(t *testing.T) {
 	if got := only[chat.TicketOpened](t, o).Reason; got != dialog.ReasonNotUnderstood {
 		t.Errorf("reason %q", got)
 	}
-	o = given(t, first, understood(1, dialog.Unknown), wrote(3, "hi"), understood(3, "greeting"), second).When(respond(5, second))
+	o = given(t, first, understood(1, dialog.Unknown), wrote(3, "hi"), understood(3, "greeting"), second).
+		When(respond(5, second))
 	if len(all[chat.TicketOpened](o)) != 0 {
 		t.Error("misunderstandings are counted across messages that were understood")
 	}
@@ -438,7 +452,8 @@ func TestTurn_SecondMisunderstanding_HandsOver(t *testing.T) {
 
 func TestTurn_ButtonsAndEdits_KeepIntent(t *testing.T) {
 	for _, intent := range []dialog.Intent{dialog.Pressed, dialog.Corrected, dialog.Waited} {
-		only[chat.TicketOpened](t, given(t, understood(1, dialog.Unknown), understood(2, intent)).When(respond(5, wrote(5, "qwertz"))))
+		only[chat.TicketOpened](t, given(t, understood(1, dialog.Unknown), understood(2, intent)).
+			When(respond(5, wrote(5, "qwertz"))))
 	}
 }
 
@@ -463,7 +478,8 @@ func TestTurn_AddressInWorkflow_Understood(t *testing.T) {
 func TestHandOver_Workflow_Ends(t *testing.T) {
 	person := wrote(9, "I want to talk to a person")
 	ended := func(to domain.Version, at time.Time) chat.WorkflowMoved {
-		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialogtest.AddressChange, From: dialogtest.ConfirmingChanges, Step: dialog.HandedOver, At: at}
+		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: dialogtest.AddressChange,
+			From: dialogtest.ConfirmingChanges, Step: dialog.HandedOver, At: at}
 	}
 	tests := map[string]struct {
 		command chat.Command
@@ -475,7 +491,8 @@ func TestHandOver_Workflow_Ends(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := given(t, append(confirming, person)...).When(test.command)
-			if got := only[chat.WorkflowMoved](t, o); got.Answer != test.want.Answer || got.Step != test.want.Step || got.From != test.want.From || !got.At.Equal(test.want.At) {
+			if got := only[chat.WorkflowMoved](t, o); got.Answer != test.want.Answer ||
+				got.Step != test.want.Step || got.From != test.want.From || !got.At.Equal(test.want.At) {
 				t.Errorf("moved %+v, want %+v", got, test.want)
 			}
 			if o.State.Run.Active() || !o.State.WithPerson() {
@@ -486,7 +503,8 @@ func TestHandOver_Workflow_Ends(t *testing.T) {
 }
 
 func TestReopen_RunningWorkflow_Ends(t *testing.T) {
-	o := given(t, append([]domain.Event{opened, resolved}, collecting...)...).When(chat.ReopenTicket{Reason: "not solved", At: noon})
+	o := given(t, append([]domain.Event{opened, resolved}, collecting...)...).
+		When(chat.ReopenTicket{Reason: "not solved", At: noon})
 	if only[chat.WorkflowMoved](t, o).Step != dialog.HandedOver || o.State.Run.Active() {
 		t.Errorf("the workflow goes on: %+v", o.State.Run)
 	}
@@ -505,7 +523,8 @@ func TestExpiry_DelayedTurn_CountsCustomersTime(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			address.Date = noon.Add(test.sent)
-			o := given(t, append(collecting, address)...).When(chat.Respond{To: 3, Event: address, At: noon.Add(test.handled)})
+			o := given(t, append(collecting, address)...).
+				When(chat.Respond{To: 3, Event: address, At: noon.Add(test.handled)})
 			if got := o.State.Run.Step == dialog.Expired; got != test.expired {
 				t.Errorf("the workflow stands at %s", o.State.Run.Step)
 			}
@@ -532,7 +551,8 @@ func TestAddressChange_Steps_RecordedAsEvents(t *testing.T) {
 	for _, m := range all[chat.WorkflowMoved](o) {
 		steps = append(steps, m.Step)
 	}
-	want := []dialog.Step{dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, dialogtest.SavingChanges, dialog.Completed}
+	want := []dialog.Step{dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress,
+		dialogtest.ConfirmingChanges, dialogtest.SavingChanges, dialog.Completed}
 	if len(steps) != len(want) {
 		t.Fatalf("walked %v, want %v", steps, want)
 	}
@@ -553,11 +573,14 @@ func TestAddressChange_Steps_RecordedAsEvents(t *testing.T) {
 
 func TestDelivery_Outcome_Recorded(t *testing.T) {
 	id := uuid.MustParse("0192c3a4-0000-7000-8000-000000000002")
-	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5, Unsure: 1}).
+	given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: "done", MessageID: 5,
+		Unsure: 1}).
 		Then(chat.DeliverySucceeded{Delivery: id, Kind: "telegram.sendMessage", MessageID: 5, Unsure: 1})
 	for _, outcome := range []domain.DeliveryState{"refused", "unknown", "dead"} {
-		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true}).
-			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome, Reason: "why", Blocked: true, Unsure: 2, Held: true})
+		given(t).When(chat.RecordDelivery{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome,
+			Reason: "why", Blocked: true, Unsure: 2, Held: true}).
+			Then(chat.DeliveryFailed{Delivery: id, Kind: "telegram.sendMessage", Outcome: outcome,
+				Reason: "why", Blocked: true, Unsure: 2, Held: true})
 	}
 	given(t).When(chat.RetryDelivery{Delivery: id, Kind: "telegram.sendMessage", Was: "dead", Reason: "mended"}).
 		Then(chat.DeliveryRetried{Delivery: id, Kind: "telegram.sendMessage", Was: "dead", Reason: "mended"})
@@ -587,7 +610,8 @@ func TestReply_CustomerBlockedBot_Refused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := given(t, test.history...).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
+			o := given(t, test.history...).
+				When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
 			if test.blocked {
 				o.ThenRefused(chat.ErrBlocked)
 			} else {
@@ -599,7 +623,8 @@ func TestReply_CustomerBlockedBot_Refused(t *testing.T) {
 
 func TestReply_Empty_Refused(t *testing.T) {
 	for _, text := range []string{"", " ", "\n\t "} {
-		given(t).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: text}).ThenRefused(chat.ErrEmpty)
+		given(t).When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: text}).
+			ThenRefused(chat.ErrEmpty)
 	}
 }
 
@@ -617,7 +642,8 @@ func TestTurn_RepeatBeforeAnswer_NotInsistent(t *testing.T) {
 		return last
 	}
 	answered := func(to int64) (reason string) {
-		o := given(t, history...).When(chat.Respond{To: domain.Version(to), Event: history[to-1], At: noon.Add(time.Minute)})
+		o := given(t, history...).
+			When(chat.Respond{To: domain.Version(to), Event: history[to-1], At: noon.Add(time.Minute)})
 		history = append(history, o.Events...)
 		for _, opened := range all[chat.TicketOpened](o) {
 			reason = opened.Reason

@@ -140,9 +140,16 @@ func (s State) overLimit(limit Limit, at time.Time) bool {
 
 func recordDelivery(c RecordDelivery) []domain.Event {
 	if c.Outcome == domain.DeliveryDone {
-		return []domain.Event{DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID, Unsure: c.Unsure}}
+		return []domain.Event{
+			DeliverySucceeded{Delivery: c.Delivery, Kind: c.Kind, MessageID: c.MessageID, Unsure: c.Unsure},
+		}
 	}
-	return []domain.Event{DeliveryFailed{Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked, Unsure: c.Unsure, Held: c.Held}}
+	return []domain.Event{
+		DeliveryFailed{
+			Delivery: c.Delivery, Kind: c.Kind, Outcome: c.Outcome, Reason: c.Reason, Blocked: c.Blocked,
+			Unsure: c.Unsure, Held: c.Held,
+		},
+	}
 }
 
 // updateOf is the update part of a received event.

@@ -40,7 +40,8 @@ func refer(s State, c ReferTicket) []domain.Event {
 	if c.Desk == "" || s.Ticket.Desk != "" || !s.WithPerson() {
 		return nil
 	}
-	return []domain.Event{TicketReferred{Ticket: s.Ticket.ID, Desk: c.Desk, Reason: s.Ticket.Reason, Subject: s.Ticket.Subject,
+	return []domain.Event{TicketReferred{Ticket: s.Ticket.ID, Desk: c.Desk, Reason: s.Ticket.Reason,
+		Subject:  s.Ticket.Subject,
 		Customer: s.Customer, Priority: s.Ticket.Priority, Said: s.Ticket.Said}}
 }
 
@@ -93,7 +94,9 @@ func (s State) deskUpdate(event domain.Event) DeskUpdateQueued {
 	case HandedBack:
 		return DeskUpdateQueued{Text: "The chat was handed back to the bot."}
 	case ChatMigrated:
-		return DeskUpdateQueued{Text: fmt.Sprintf("The group became a supergroup: the case goes on in chat %d, as a new ticket.", e.To)}
+		return DeskUpdateQueued{
+			Text: fmt.Sprintf("The group became a supergroup: the case goes on in chat %d, as a new ticket.", e.To),
+		}
 	}
 	return DeskUpdateQueued{}
 }
@@ -113,7 +116,11 @@ func recordAgent(s informed, c RecordAgent) ([]domain.Event, error) {
 	if err != nil {
 		acted.Refused = err.Error()
 		if c.Act == AgentReplied {
-			events = []domain.Event{DeskUpdateQueued{Ticket: c.Ticket, Desk: c.Desk, Text: "This did not reach the customer: " + acted.Refused + "."}}
+			events = []domain.Event{
+				DeskUpdateQueued{
+					Ticket: c.Ticket, Desk: c.Desk, Text: "This did not reach the customer: " + acted.Refused + ".",
+				},
+			}
 		}
 	}
 	return append([]domain.Event{acted}, events...), nil

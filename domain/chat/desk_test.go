@@ -19,7 +19,9 @@ import (
 var (
 	refer    = chat.ReferTicket{Desk: chat.DeskZendesk}
 	referred = chat.TicketReferred{Ticket: "#1", Desk: "zendesk", Reason: "asked", Priority: dialog.Normal}
-	filed    = chat.TicketFiled{Delivery: uuid.MustParse("0192c3a4-0000-7000-8000-000000000009"), Ticket: "#1", Desk: "zendesk", Number: "35"}
+	filed    = chat.TicketFiled{
+		Delivery: uuid.MustParse("0192c3a4-0000-7000-8000-000000000009"), Ticket: "#1", Desk: "zendesk", Number: "35",
+	}
 )
 
 // told is what the desk is to be told of ticket #1.
@@ -29,18 +31,24 @@ func told(u chat.DeskUpdateQueued) chat.DeskUpdateQueued {
 }
 
 func acts(act chat.AgentAct, text string) chat.RecordAgent {
-	return chat.RecordAgent{ID: string(act) + " 7", Ticket: "#1", Desk: "zendesk", Act: act, Agent: "Maria", Text: text, At: noon}
+	return chat.RecordAgent{
+		ID: string(act) + " 7", Ticket: "#1", Desk: "zendesk", Act: act, Agent: "Maria", Text: text, At: noon,
+	}
 }
 
 func acted(c chat.RecordAgent, refused string) chat.AgentActed {
-	return chat.AgentActed{ID: c.ID, Ticket: c.Ticket, Desk: c.Desk, Act: c.Act, Agent: c.Agent, Text: c.Text, At: c.At, Refused: refused}
+	return chat.AgentActed{
+		ID: c.ID, Ticket: c.Ticket, Desk: c.Desk, Act: c.Act, Agent: c.Agent, Text: c.Text, At: c.At, Refused: refused,
+	}
 }
 
 func TestDesk_OpenTicket_ReferredOnceWithText(t *testing.T) {
-	o := given(t, wrote(1, "where is my lamp?"), chat.TicketOpened{Ticket: "#1", Reason: "angry", Subject: "where is my lamp?", Priority: dialog.Normal},
+	o := given(t, wrote(1, "where is my lamp?"),
+		chat.TicketOpened{Ticket: "#1", Reason: "angry", Subject: "where is my lamp?", Priority: dialog.Normal},
 		wrote(2, "anybody there?"), chat.ReplyQueued{Text: "yes", Author: chat.Author{Kind: chat.Person, Name: "ann"}},
 		chat.TicketEscalated{Ticket: "#1", Priority: dialog.High}).When(refer)
-	o.Then(chat.TicketReferred{Ticket: "#1", Desk: "zendesk", Reason: "angry", Subject: "where is my lamp?", Customer: "Anna", Priority: dialog.High,
+	o.Then(chat.TicketReferred{Ticket: "#1", Desk: "zendesk", Reason: "angry", Subject: "where is my lamp?",
+		Customer: "Anna", Priority: dialog.High,
 		Said: []string{"Anna: where is my lamp?", "Anna: anybody there?", "ann: yes"}})
 
 	given(t, opened, referred).When(refer).Then()
@@ -62,24 +70,50 @@ func TestDesk_TicketChanges_Reported(t *testing.T) {
 		command chat.Command
 		want    []chat.DeskUpdateQueued
 	}{
-		"a message":              {nil, receive(wrote(2, "hello?")), []chat.DeskUpdateQueued{{Text: "Anna: hello?"}}},
-		"a photo":                {nil, receive(photo), []chat.DeskUpdateQueued{{Text: "Anna: look [photo]"}}},
-		"a message of a bot":     {nil, receive(bots), nil},
-		"a correction":           {nil, receive(edited(2, 1, "hello!")), []chat.DeskUpdateQueued{{Text: "Anna: corrected: hello!"}}},
-		"a pressed button":       {nil, receive(pressed(2, "x")), nil},
-		"a person's reply":       {nil, chat.Reply{Author: person, Text: "hi"}, []chat.DeskUpdateQueued{{Text: "ann: hi", Public: true}}},
-		"a formatted reply":      {nil, chat.Reply{Author: person, Text: "<b>hi</b> &amp; bye", Format: dialog.HTML}, []chat.DeskUpdateQueued{{Text: "ann: hi & bye", Public: true}}},
-		"a photo for them":       {nil, chat.Reply{Author: person, Media: []chat.Media{{Kind: "photo", FileID: "AgAC"}}}, []chat.DeskUpdateQueued{{Text: "ann: [photo]", Public: true}}},
-		"an escalation":          {nil, chat.EscalateTicket{Priority: dialog.Urgent}, []chat.DeskUpdateQueued{{Priority: dialog.Urgent}}},
-		"an assignment":          {nil, chat.AssignTicket{Assignee: "ann"}, nil},
-		"the end":                {nil, chat.ResolveTicket{}, []chat.DeskUpdateQueued{{Status: "solved"}}},
-		"no end":                 {[]domain.Event{resolved}, chat.ReopenTicket{}, []chat.DeskUpdateQueued{{Status: "open"}}},
-		"the bot has it again":   {nil, chat.HandBack{}, []chat.DeskUpdateQueued{{Text: "The chat was handed back to the bot."}}},
-		"the bot is written to":  {[]domain.Event{handedBack}, receive(wrote(2, "hello")), nil},
-		"a word after the end":   {[]domain.Event{resolved}, chat.Reply{Author: person, Text: "bye"}, []chat.DeskUpdateQueued{{Text: "ann: bye", Public: true}}},
-		"a ticket of today":      {[]domain.Event{resolved}, chat.OpenTicket{Priority: dialog.Low}, nil},
-		"a message that failed":  {nil, chat.RecordDelivery{Kind: "telegram.sendMessage", Outcome: "refused", Reason: "blocked"}, []chat.DeskUpdateQueued{{Text: "A message to the customer: refused, blocked."}}},
-		"a comment that failed":  {nil, chat.RecordDelivery{Kind: "zendesk.comment", Outcome: "dead", Reason: "down"}, nil},
+		"a message":          {nil, receive(wrote(2, "hello?")), []chat.DeskUpdateQueued{{Text: "Anna: hello?"}}},
+		"a photo":            {nil, receive(photo), []chat.DeskUpdateQueued{{Text: "Anna: look [photo]"}}},
+		"a message of a bot": {nil, receive(bots), nil},
+		"a correction": {
+			nil, receive(edited(2, 1, "hello!")), []chat.DeskUpdateQueued{{Text: "Anna: corrected: hello!"}},
+		},
+		"a pressed button": {nil, receive(pressed(2, "x")), nil},
+		"a person's reply": {
+			nil, chat.Reply{Author: person, Text: "hi"}, []chat.DeskUpdateQueued{{Text: "ann: hi", Public: true}},
+		},
+		"a formatted reply": {
+			nil, chat.Reply{Author: person, Text: "<b>hi</b> &amp; bye", Format: dialog.HTML}, []chat.DeskUpdateQueued{
+				{Text: "ann: hi & bye", Public: true},
+			},
+		},
+		"a photo for them": {
+			nil, chat.Reply{Author: person, Media: []chat.Media{{Kind: "photo", FileID: "AgAC"}}},
+			[]chat.DeskUpdateQueued{{Text: "ann: [photo]", Public: true}},
+		},
+		"an escalation": {
+			nil, chat.EscalateTicket{Priority: dialog.Urgent}, []chat.DeskUpdateQueued{{Priority: dialog.Urgent}},
+		},
+		"an assignment": {nil, chat.AssignTicket{Assignee: "ann"}, nil},
+		"the end":       {nil, chat.ResolveTicket{}, []chat.DeskUpdateQueued{{Status: "solved"}}},
+		"no end": {
+			[]domain.Event{resolved}, chat.ReopenTicket{}, []chat.DeskUpdateQueued{{Status: "open"}},
+		},
+		"the bot has it again": {
+			nil, chat.HandBack{}, []chat.DeskUpdateQueued{{Text: "The chat was handed back to the bot."}},
+		},
+		"the bot is written to": {[]domain.Event{handedBack}, receive(wrote(2, "hello")), nil},
+		"a word after the end": {
+			[]domain.Event{resolved}, chat.Reply{Author: person, Text: "bye"}, []chat.DeskUpdateQueued{
+				{Text: "ann: bye", Public: true},
+			},
+		},
+		"a ticket of today": {[]domain.Event{resolved}, chat.OpenTicket{Priority: dialog.Low}, nil},
+		"a message that failed": {
+			nil, chat.RecordDelivery{Kind: "telegram.sendMessage", Outcome: "refused", Reason: "blocked"},
+			[]chat.DeskUpdateQueued{{Text: "A message to the customer: refused, blocked."}},
+		},
+		"a comment that failed": {
+			nil, chat.RecordDelivery{Kind: "zendesk.comment", Outcome: "dead", Reason: "down"}, nil,
+		},
 		"a message that arrived": {nil, chat.RecordDelivery{Kind: "telegram.sendMessage", Outcome: "done"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,19 +130,26 @@ func TestDesk_TicketChanges_Reported(t *testing.T) {
 }
 
 func TestDesk_AgentActs_AppliedNotEchoed(t *testing.T) {
-	reply, solve, reopen := acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened, "")
+	reply, solve, reopen := acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened,
+		"")
 	kept := []domain.Event{wrote(1, "hi"), opened, referred, filed}
-	given(t, kept...).When(reply).Then(acted(reply, ""), chat.ReplyQueued{Text: "on its way", Author: chat.Author{Kind: chat.Person, Name: "Maria"}})
+	given(t, kept...).When(reply).Then(acted(reply, ""),
+		chat.ReplyQueued{Text: "on its way", Author: chat.Author{Kind: chat.Person, Name: "Maria"}})
 	given(t, kept...).When(solve).Then(acted(solve, ""), resolved)
 	given(t, append(kept, resolved)...).When(reopen).
-		Then(acted(reopen, ""), chat.TicketReopened{Ticket: "#1", Reason: "reopened at zendesk", At: noon, Due: opened.Due, Resolve: opened.Resolve})
+		Then(acted(reopen, ""),
+			chat.TicketReopened{
+				Ticket: "#1", Reason: "reopened at zendesk", At: noon, Due: opened.Due, Resolve: opened.Resolve,
+			})
 	// It is so already.
 	given(t, append(kept, resolved)...).When(solve).Then(acted(solve, ""))
 	given(t, kept...).When(reopen).Then(acted(reopen, ""))
 }
 
 func TestDesk_RepeatedAct_CountsOnce(t *testing.T) {
-	for _, c := range []chat.RecordAgent{acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened, "")} {
+	for _, c := range []chat.RecordAgent{
+		acts(chat.AgentReplied, "on its way"), acts(chat.AgentSolved, ""), acts(chat.AgentReopened, ""),
+	} {
 		o := given(t, opened, referred).When(c)
 		again := append([]domain.Event{opened, referred}, o.Events...)
 		for n := range 20 { // others come in between
@@ -133,7 +174,8 @@ func TestDesk_ImpossibleAct_KeptWithReason(t *testing.T) {
 	}
 	// A ticket that another has followed stays as it is.
 	o = given(t, opened, referred, resolved, chat.TicketOpened{Ticket: "#2"}).When(solve)
-	if a := only[chat.AgentActed](t, o); !strings.Contains(a.Refused, chat.ErrOldTicket.Error()) || len(o.Events) != 1 {
+	if a := only[chat.AgentActed](t, o); !strings.Contains(a.Refused, chat.ErrOldTicket.Error()) ||
+		len(o.Events) != 1 {
 		t.Errorf("%+v", o.Events)
 	}
 	// Its customer gets the agent's words all the same.

@@ -54,9 +54,10 @@ type MessageReceived struct {
 	ReplyTo   int64     `json:"reply_to,omitempty"`
 	Thread    int64     `json:"thread,omitempty"`
 	OverLimit bool      `json:"over_limit,omitempty"` // the chat wrote faster than its limit: kept, not answered
-	TooFast   bool      `json:"too_fast,omitempty"`   // the first such message of a window, to which the customer is told so
-	Continues bool      `json:"continues,omitempty"`  // a further part of an album, which is one act with those before
-	Corrected bool      `json:"corrected,omitempty"`  // an edit of it came first, and is answered in its place
+	// the first such message of a window, to which the customer is told so
+	TooFast   bool `json:"too_fast,omitempty"`
+	Continues bool `json:"continues,omitempty"` // a further part of an album, which is one act with those before
+	Corrected bool `json:"corrected,omitempty"` // an edit of it came first, and is answered in its place
 }
 
 // MessageEdited: somebody changed a message; Text is the whole new text.
@@ -110,7 +111,8 @@ type Understood struct {
 	Language   dialog.Language `json:"language,omitempty"`  // that the customer is answered in
 	Knowledge  string          `json:"knowledge,omitempty"` // hash of what the bot knew
 	Waits      *Waiting        `json:"waits,omitempty"`     // it is too old to be answered by itself
-	Wordless   *Wordless       `json:"wordless,omitempty"`  // it is answered when its album's words have come, or will not
+	// it is answered when its album's words have come, or will not
+	Wordless *Wordless `json:"wordless,omitempty"`
 }
 
 // Waiting is a message that is answered with those that came after it.
@@ -238,14 +240,15 @@ type AlbumTaken struct {
 // is the idempotency key of a tool that changes something.
 type ToolRequested struct {
 	Answer
-	Call     int               `json:"call"` // number of this request in the chat
-	For      Purpose           `json:"for"`
-	Tool     string            `json:"tool"`
-	Input    map[string]string `json:"input,omitempty"`
-	About    *dialog.Question  `json:"about,omitempty"`    // of ForQuestion
-	Customer int64             `json:"customer,omitempty"` // Telegram's id of who asked or confirmed: in a group, too, everybody changes their own only
-	Account  string            `json:"account,omitempty"`  // the CRM's id of who the chat is with, when it was known
-	Writes   bool              `json:"writes,omitempty"`   // it changes something, which the customer has confirmed
+	Call  int               `json:"call"` // number of this request in the chat
+	For   Purpose           `json:"for"`
+	Tool  string            `json:"tool"`
+	Input map[string]string `json:"input,omitempty"`
+	About *dialog.Question  `json:"about,omitempty"` // of ForQuestion
+	// Telegram's id of who asked or confirmed: in a group, too, everybody changes their own only
+	Customer int64  `json:"customer,omitempty"`
+	Account  string `json:"account,omitempty"` // the CRM's id of who the chat is with, when it was known
+	Writes   bool   `json:"writes,omitempty"`  // it changes something, which the customer has confirmed
 }
 
 // Purpose is what goes on when a tool has answered.
@@ -405,8 +408,9 @@ type DeliveryFailed struct {
 	Outcome  domain.DeliveryState `json:"outcome"`
 	Reason   string               `json:"reason"`
 	Blocked  bool                 `json:"blocked,omitempty"` // the customer does not want messages from this bot
-	Unsure   int                  `json:"unsure,omitempty"`  // attempts that may have arrived: it may have been done all the same
-	Held     bool                 `json:"held,omitempty"`    // a dead letter: what follows it waits until an operator decides
+	// attempts that may have arrived: it may have been done all the same
+	Unsure int  `json:"unsure,omitempty"`
+	Held   bool `json:"held,omitempty"` // a dead letter: what follows it waits until an operator decides
 }
 
 // DeliveryRetried: an operator wants it attempted anew.

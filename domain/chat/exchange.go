@@ -28,21 +28,25 @@ func (s informed) think(to Answer, about dialog.Act, by int64, at time.Time) []d
 		joined := ExchangeJoined{Answer: to, Text: about.Text, By: by, Message: about.MessageID, Until: until}
 		return s.andThen(at, joined)
 	}
-	briefing := llm.Briefing{Knowledge: s.knowledge(), Language: s.Language, Customer: s.context(Sender{}).Customer, Run: s.Run,
+	briefing := llm.Briefing{Knowledge: s.knowledge(), Language: s.Language, Customer: s.context(Sender{}).Customer,
+		Run:  s.Run,
 		Text: about.Text, MessageID: about.MessageID, Memory: s.memory()}
-	return s.ask(&Exchange{To: to.To, By: by, MessageID: about.MessageID, Messages: briefing.Messages(), Until: until}, at)
+	return s.ask(&Exchange{To: to.To, By: by, MessageID: about.MessageID, Messages: briefing.Messages(), Until: until},
+		at)
 }
 
 // ask asks the model what an exchange has come to, as long as its budget lasts.
 func (s informed) ask(x *Exchange, at time.Time) []domain.Event {
 	budget, messages := s.budget(), x.question()
-	if x.Round >= budget.Rounds || x.Tokens >= budget.Tokens || !at.Before(x.Until) || llm.Size(messages) > llm.MaxPrompt {
+	if x.Round >= budget.Rounds || x.Tokens >= budget.Tokens || !at.Before(x.Until) ||
+		llm.Size(messages) > llm.MaxPrompt {
 		return s.giveUp(Answer{x.To}, dialog.ReasonAgentBudget, dialog.WordFailed, at)
 	}
 	if s.Model == "" { // there was one, when this began
 		return s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)
 	}
-	asked := ModelAsked{Answer: Answer{x.To}, Ask: 1, Round: x.Round + 1, Model: s.Model, Messages: messages, Tools: s.offered(),
+	asked := ModelAsked{Answer: Answer{x.To}, Ask: 1, Round: x.Round + 1, Model: s.Model, Messages: messages,
+		Tools:  s.offered(),
 		Tokens: budget.Tokens - x.Tokens, By: x.By, Message: x.MessageID, Until: x.Until}
 	if s.Reasoning != nil {
 		asked.Ask = s.Reasoning.Asks + 1
@@ -76,7 +80,8 @@ func (s informed) andThen(at time.Time, events ...domain.Event) []domain.Event {
 
 // giveUp ends the exchange and fetches a person.
 func (s informed) giveUp(to Answer, reason string, words dialog.Word, at time.Time) []domain.Event {
-	turn := dialog.Fetch(s.context(Sender{}), dialog.HandOver{Reason: reason, Priority: dialog.Normal}, words, dialog.Act{At: at})
+	turn := dialog.Fetch(s.context(Sender{}), dialog.HandOver{Reason: reason, Priority: dialog.Normal}, words,
+		dialog.Act{At: at})
 	return append([]domain.Event{ExchangeEnded{to, reason, at}}, s.does(to, turn, 0, at)...)
 }
 
@@ -88,7 +93,8 @@ func (s informed) says(to Answer, word dialog.Word) []domain.Event {
 // recordModel takes in what a model answered, if that is waited for still: a person may
 // have taken over, or the customer have blocked the bot or cancelled.
 func recordModel(s informed, c RecordModel) []domain.Event {
-	answered := ModelAnswered{Delivery: c.Delivery, Ask: c.Ask, Text: c.Text, Calls: named(c.Calls), TokensIn: c.TokensIn, TokensOut: c.TokensOut,
+	answered := ModelAnswered{Delivery: c.Delivery, Ask: c.Ask, Text: c.Text, Calls: named(c.Calls),
+		TokensIn: c.TokensIn, TokensOut: c.TokensOut,
 		Cost: c.Cost, Took: c.Took.Milliseconds(), Reason: c.Reason}
 	x := s.exchange()
 	if x == nil || x.Ask != c.Ask {
@@ -112,7 +118,8 @@ func recordModel(s informed, c RecordModel) []domain.Event {
 		return s.use(to, answered, c.At)
 	}
 	if answered.Blocked = llm.Guard(x.Messages, c.Text, s.knowledge(), s.Language); answered.Blocked != "" {
-		return append([]domain.Event{answered}, s.giveUp(to, dialog.ReasonAgentBlocked+answered.Blocked, dialog.WordFailed, c.At)...)
+		return append([]domain.Event{answered},
+			s.giveUp(to, dialog.ReasonAgentBlocked+answered.Blocked, dialog.WordFailed, c.At)...)
 	}
 	reply := ReplyQueued{Answer: to, Author: Author{Kind: Model, Name: s.Model}}
 	return append([]domain.Event{answered}, s.queue(reply, dialog.Split(strings.TrimSpace(c.Text), dialog.MaxText))...)
@@ -184,7 +191,11 @@ func (s informed) prompt(to Answer, asked ConfirmationAsked) []domain.Event {
 	action := c.Action(dialog.ToolCall{Tool: asked.Call.Tool, Input: asked.Call.Input})
 	data := confirmButton + strconv.Itoa(asked.Number) + ":"
 	return s.reply(to, dialog.Reply{Text: c.Say(dialog.WordConfirmTool, map[string]string{"action": action}),
-		Buttons: []dialog.Button{{Text: c.Say(dialog.LabelYes, nil), Data: data + confirmYes}, {Text: c.Say(dialog.LabelCancel, nil), Data: data + confirmNo}}})
+		Buttons: []dialog.Button{
+			{Text: c.Say(dialog.LabelYes, nil), Data: data + confirmYes}, {
+				Text: c.Say(dialog.LabelCancel, nil), Data: data + confirmNo,
+			},
+		}})
 }
 
 // confirm takes a pressed button of a confirmation. One of an earlier confirmation, or of
@@ -202,10 +213,16 @@ func (s informed) confirm(c Respond, e ButtonPressed) []domain.Event {
 	case stale || value != confirmYes && value != confirmNo:
 		return []domain.Event{understood, toast(dialog.ToastOld)}
 	case value == confirmNo:
-		return append([]domain.Event{understood, toast(dialog.ToastCancelled), ToolConfirmed{Answer: to, Number: x.Confirm.Number, By: e.From.ID, Until: c.At}},
+		return append([]domain.Event{
+			understood, toast(dialog.ToastCancelled), ToolConfirmed{
+				Answer: to, Number: x.Confirm.Number, By: e.From.ID, Until: c.At,
+			},
+		},
 			s.says(to, dialog.WordCancelled)...)
 	}
-	confirmed := ToolConfirmed{Answer: to, Number: x.Confirm.Number, Yes: true, By: e.From.ID, Until: c.At.Add(s.budget().Within)}
+	confirmed := ToolConfirmed{
+		Answer: to, Number: x.Confirm.Number, Yes: true, By: e.From.ID, Until: c.At.Add(s.budget().Within),
+	}
 	i := slices.IndexFunc(x.Calls, func(p Pending) bool { return p.ID == x.Confirm.Call })
 	call := dialog.ToolCall{Tool: x.Calls[i].Tool, Input: x.Calls[i].Input}
 	return []domain.Event{understood, toast(dialog.ToastOK), confirmed, s.request(to, ForAgent, call, e.From.ID)}
@@ -253,7 +270,8 @@ func (s informed) toolForModel(returned ToolReturned, at time.Time) []domain.Eve
 	}
 	for _, value := range returned.Output {
 		if llm.Attack(value) != "" {
-			return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonAgentBlocked+llm.BlockedTool, dialog.WordFailed, at)...)
+			return append([]domain.Event{returned},
+				s.giveUp(to, dialog.ReasonAgentBlocked+llm.BlockedTool, dialog.WordFailed, at)...)
 		}
 	}
 	return s.andThen(at, returned)
@@ -266,7 +284,8 @@ func (s informed) skippedForModel(skipped DeliverySkipped, at time.Time) []domai
 		return []domain.Event{skipped}
 	}
 	if skipped.Kind == domain.KindAskModel && x.Ask != 0 {
-		return append([]domain.Event{skipped}, s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)...)
+		return append([]domain.Event{skipped},
+			s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)...)
 	}
 	return s.andThen(at, skipped)
 }

@@ -31,8 +31,9 @@ func (s informed) context(from Sender) dialog.Context {
 	if s.Customer != "" {
 		customer["name"] = s.Customer // as they call themselves here
 	}
-	return dialog.Context{Knowledge: s.knowledge(), Tools: s.Tools, Model: s.Model != "", Language: s.Language, Prefers: dialog.Language(from.Language),
-		Run: s.Run, Misunderstood: s.Misunderstood, Recent: s.repeatable(), Customer: customer}
+	return dialog.Context{Knowledge: s.knowledge(), Tools: s.Tools, Model: s.Model != "", Language: s.Language,
+		Prefers: dialog.Language(from.Language),
+		Run:     s.Run, Misunderstood: s.Misunderstood, Recent: s.repeatable(), Customer: customer}
 }
 
 // does is what a turn leads to, in this order: moves, a question to another system, and
@@ -76,7 +77,10 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 
 // request is the chat's next request of a tool.
 func (s informed) request(to Answer, purpose Purpose, call dialog.ToolCall, by int64) ToolRequested {
-	return ToolRequested{Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, About: call.About, Customer: by, Account: s.Known.ID, Writes: dialog.Toolbox[call.Tool].Writes}
+	return ToolRequested{
+		Answer: to, Call: s.Calls + 1, For: purpose, Tool: call.Tool, Input: call.Input, About: call.About,
+		Customer: by, Account: s.Known.ID, Writes: dialog.Toolbox[call.Tool].Writes,
+	}
 }
 
 // moves are the steps that a turn takes in workflows.
@@ -88,7 +92,11 @@ func (s informed) moves(to Answer, turn dialog.Turn, at time.Time) (events []dom
 		case dialog.Resumed:
 			events = append(events, WorkflowResumed{to, m.Workflow, m.To, at})
 		default:
-			events = append(events, WorkflowMoved{Answer: to, Workflow: m.Workflow, From: m.From, Step: m.To, Set: m.Set, Cleared: m.Cleared, Source: m.Source, By: m.By, At: at})
+			events = append(events,
+				WorkflowMoved{
+					Answer: to, Workflow: m.Workflow, From: m.From, Step: m.To, Set: m.Set, Cleared: m.Cleared,
+					Source: m.Source, By: m.By, At: at,
+				})
 		}
 	}
 	return events
@@ -99,7 +107,9 @@ func (s informed) endRun(answer Answer, at time.Time) []domain.Event {
 	if !s.Run.Active() {
 		return nil
 	}
-	return []domain.Event{WorkflowMoved{Answer: answer, Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, At: at}}
+	return []domain.Event{
+		WorkflowMoved{Answer: answer, Workflow: s.Run.Workflow, From: s.Run.Step, Step: dialog.HandedOver, At: at},
+	}
 }
 
 // repeatable are the texts that count when a customer says the same thing again.

@@ -31,7 +31,10 @@ func migrate(s informed, c Migrate) []domain.Event {
 		moved.Workflow, moved.Step, moved.Path, moved.Data = s.Run.Workflow, s.Run.Step, s.Run.Path, s.Run.Data
 	}
 	if t := s.Ticket; s.WithPerson() {
-		moved.Ticket = &TicketOpened{Ticket: t.ID, Reason: t.Reason, Subject: t.Subject, Priority: t.Priority, At: t.Opened, Due: t.Due, Resolve: t.Resolve}
+		moved.Ticket = &TicketOpened{
+			Ticket: t.ID, Reason: t.Reason, Subject: t.Subject, Priority: t.Priority, At: t.Opened, Due: t.Due,
+			Resolve: t.Resolve,
+		}
 		moved.Assignee = t.Assignee
 		closing = append(closing, TicketResolved{t.ID, c.At})
 	}
@@ -59,7 +62,8 @@ func goOn(s informed, c Continue) []domain.Event {
 		}
 	case c.Workflow != "" && !s.WithPerson() && !s.Run.Active():
 		left := dialog.Run{Workflow: c.Workflow, Step: c.Step, Path: c.Path, Data: c.Data}
-		events = append(events, s.does(Answer{}, dialog.Resume(s.context(Sender{}), left, dialog.Act{At: c.At}), 0, c.At)...)
+		events = append(events,
+			s.does(Answer{}, dialog.Resume(s.context(Sender{}), left, dialog.Act{At: c.At}), 0, c.At)...)
 	}
 	return events
 }

@@ -277,7 +277,9 @@ func remember(m llm.Memory, event domain.Event) llm.Memory {
 
 // ask is the exchange as the model is asked.
 func (x *Exchange) ask(e ModelAsked) *Exchange {
-	next := &Exchange{To: e.To, By: e.By, MessageID: e.Message, Ask: e.Ask, Round: e.Round, Messages: e.Messages, Until: e.Until}
+	next := &Exchange{
+		To: e.To, By: e.By, MessageID: e.Message, Ask: e.Ask, Round: e.Round, Messages: e.Messages, Until: e.Until,
+	}
 	if x != nil && e.Round > 1 {
 		next.Tokens = x.Tokens
 	}

@@ -135,7 +135,10 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 	if events = s.tellDesk(events); c.Key == "" {
 		return events, nil
 	}
-	acted := OperatorActed{Key: c.Key, Fingerprint: c.Fingerprint, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence, Force: c.Force, At: c.At, Led: len(events)}
+	acted := OperatorActed{
+		Key: c.Key, Fingerprint: c.Fingerprint, Operator: c.Operator, Act: actOfOperator(c.Do), Fence: c.Fence,
+		Force: c.Force, At: c.At, Led: len(events),
+	}
 	if canned, ok := c.Do.(CannedReply); ok {
 		acted.Canned = canned.Name
 	}
@@ -237,7 +240,9 @@ func (s informed) claim(c Operate, do Claim) (events []domain.Event, err error) 
 		opened := s.open(dialog.HandOver{Reason: ReasonTakenOver, Priority: dialog.Normal}, c.At)
 		events, ticket = append(s.endRun(Answer{}, c.At), opened), opened.Ticket
 	}
-	claimed := TicketClaimed{Ticket: ticket, Operator: c.Operator, Fence: s.Fence + 1, At: c.At, Until: c.At.Add(do.For)}
+	claimed := TicketClaimed{
+		Ticket: ticket, Operator: c.Operator, Fence: s.Fence + 1, At: c.At, Until: c.At.Add(do.For),
+	}
 	if lease, runs := s.Lease(c.At); runs && lease.Operator == c.Operator {
 		claimed.Fence = lease.Fence
 	} else if runs {
@@ -342,7 +347,11 @@ func (s informed) setPriority(do SetPriority) ([]domain.Event, error) {
 		return nil, nil
 	}
 	due, resolve := s.knowledge().Due(do.Priority, do.At)
-	return []domain.Event{TicketPrioritized{Ticket: s.Ticket.ID, Was: s.Ticket.Priority, Priority: do.Priority, At: do.At, Due: due, Resolve: resolve}}, nil
+	return []domain.Event{
+		TicketPrioritized{
+			Ticket: s.Ticket.ID, Was: s.Ticket.Priority, Priority: do.Priority, At: do.At, Due: due, Resolve: resolve,
+		},
+	}, nil
 }
 
 // followOperator takes what operators did into the state.
@@ -358,7 +367,8 @@ func (s State) followOperator(event domain.Event) State {
 	case NoteAdded:
 		s.Ticket = s.Ticket.hear(e.transcriptLine())
 	case TicketTagged:
-		tags := slices.DeleteFunc(slices.Clone(s.Ticket.Tags), func(t string) bool { return slices.Contains(e.Removed, t) })
+		tags := slices.DeleteFunc(slices.Clone(s.Ticket.Tags),
+			func(t string) bool { return slices.Contains(e.Removed, t) })
 		s.Ticket.Tags = append(tags, e.Added...)
 		slices.Sort(s.Ticket.Tags)
 	case TicketPrioritized:

@@ -21,7 +21,8 @@ const lease = 5 * time.Minute
 
 // by is an operator's act at noon and some time later; its key is of its own.
 func by(operator string, after time.Duration, fence int64, do chat.Command) chat.Operate {
-	return chat.Operate{Key: fmt.Sprintf("%s %v %T", operator, after, do), Fingerprint: 7, Operator: operator, Fence: fence, Do: do, At: noon.Add(after)}
+	return chat.Operate{Key: fmt.Sprintf("%s %v %T", operator, after, do), Fingerprint: 7, Operator: operator,
+		Fence: fence, Do: do, At: noon.Add(after)}
 }
 
 // claimed is maria's claim of ticket #1, from noon on.
@@ -58,11 +59,14 @@ func TestClaim_SecondOperator_Refused(t *testing.T) {
 		"for longer":                  {time.Minute, "maria", nil, 1},
 		"by another when it ran out":  {lease, "jo", nil, 2},
 		"by the same when it ran out": {lease, "maria", nil, 2},
-		"released":                    {time.Minute, "jo", []domain.Event{chat.ClaimReleased{Ticket: "#1", Operator: "maria", Fence: 1}}, 2},
+		"released": {time.Minute, "jo",
+			[]domain.Event{chat.ClaimReleased{Ticket: "#1", Operator: "maria", Fence: 1}}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := given(t, append([]domain.Event{opened, claimed}, c.since...)...).When(by(c.operator, c.after, 0, chat.Claim{For: lease}))
-			if e := only[chat.TicketClaimed](t, o); e.Fence != c.want || e.Operator != c.operator || !e.Until.Equal(noon.Add(c.after+lease)) || e.From != "" {
+			o := given(t, append([]domain.Event{opened, claimed}, c.since...)...).
+				When(by(c.operator, c.after, 0, chat.Claim{For: lease}))
+			if e := only[chat.TicketClaimed](t, o); e.Fence != c.want || e.Operator != c.operator ||
+				!e.Until.Equal(noon.Add(c.after+lease)) || e.From != "" {
 				t.Errorf("%+v, want fence %d", e, c.want)
 			}
 		})
@@ -79,7 +83,8 @@ func TestClaim_SecondOperator_Refused(t *testing.T) {
 }
 
 func TestClaim_BotsChat_TakenOver(t *testing.T) {
-	o := given(t, chat.TicketResolved{Ticket: "#1", At: noon}, wrote(1, "hello")).When(by("maria", 0, 0, chat.Claim{For: lease}))
+	o := given(t, chat.TicketResolved{Ticket: "#1", At: noon}, wrote(1, "hello")).
+		When(by("maria", 0, 0, chat.Claim{For: lease}))
 	if e := only[chat.TicketOpened](t, o); e.Reason != chat.ReasonTakenOver || e.Subject != "hello" || e.Due.IsZero() {
 		t.Errorf("%+v", e)
 	}
@@ -92,20 +97,26 @@ func TestClaim_BotsChat_TakenOver(t *testing.T) {
 // Everything that only one person may do at a time, in every way to lack the claim.
 func TestClaim_OtherOperator_CannotAct(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
-	acts := []chat.Command{chat.Reply{Text: "hi"}, chat.CannedReply{Name: "sorry"}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low},
+	acts := []chat.Command{chat.Reply{Text: "hi"}, chat.CannedReply{Name: "sorry"},
+		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low},
 		chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Release{}}
 	knows := func(c chat.Command) chat.Command {
-		return under{c, chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"sorry": {"en": "Sorry."}}}}}
+		return under{c, chat.Settings{Knowledge: &dialog.Knowledge{
+			Canned: map[string]dialog.Text{"sorry": {"en": "Sorry."}},
+		}}}
 	}
-	joClaimed := chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 2, At: noon.Add(lease), Until: noon.Add(2 * lease)}
+	joClaimed := chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 2, At: noon.Add(lease),
+		Until: noon.Add(2 * lease)}
 	for _, act := range acts {
 		t.Run(fmt.Sprintf("%T", act), func(t *testing.T) {
 			given(t, opened, claimed).When(knows(by("jo", time.Minute, 0, act))).ThenRefused(chat.ErrClaimed)
 			given(t, opened, claimed).When(knows(by("jo", time.Minute, 1, act))).ThenRefused(chat.ErrClaimed)
 			given(t, opened, claimed).When(knows(by("maria", time.Minute, 2, act))).ThenRefused(chat.ErrStale)
 			given(t, opened, claimed).When(knows(by("maria", lease, 1, act))).ThenRefused(chat.ErrStale)
-			given(t, opened, claimed, joClaimed).When(knows(by("maria", lease+time.Minute, 1, act))).ThenRefused(chat.ErrClaimed)
-			given(t, opened, claimed, resolved, chat.TicketReopened{Ticket: "#1"}).When(knows(by("maria", time.Minute, 1, act))).ThenRefused(chat.ErrStale)
+			given(t, opened, claimed, joClaimed).When(knows(by("maria", lease+time.Minute, 1, act))).
+				ThenRefused(chat.ErrClaimed)
+			given(t, opened, claimed, resolved, chat.TicketReopened{Ticket: "#1"}).
+				When(knows(by("maria", time.Minute, 1, act))).ThenRefused(chat.ErrStale)
 			if got := led(t, given(t, opened, claimed).When(knows(by("maria", time.Minute, 1, act)))); len(got) != 1 {
 				t.Errorf("under the claim it led to %+v", got)
 			}
@@ -127,10 +138,12 @@ func TestReply_UnclaimedChat_ClaimsIt(t *testing.T) {
 		return c
 	}
 	said := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"}
-	if got := led(t, given(t, opened).When(reply("maria", 0, 0))); !reflect.DeepEqual(got, []domain.Event{claimed, said}) {
+	if got := led(t, given(t, opened).
+		When(reply("maria", 0, 0))); !reflect.DeepEqual(got, []domain.Event{claimed, said}) {
 		t.Errorf("unclaimed: %+v", got)
 	}
-	if got := led(t, given(t, opened, claimed).When(reply("maria", time.Minute, 0))); !reflect.DeepEqual(got, []domain.Event{said}) {
+	if got := led(t, given(t, opened, claimed).
+		When(reply("maria", time.Minute, 0))); !reflect.DeepEqual(got, []domain.Event{said}) {
 		t.Errorf("under her own claim: %+v", got)
 	}
 	o := given(t, opened, claimed).When(reply("jo", time.Minute, 0))
@@ -138,8 +151,10 @@ func TestReply_UnclaimedChat_ClaimsIt(t *testing.T) {
 	if words := o.Err().Error(); !strings.Contains(words, "maria, until "+claimed.Until.Format(time.RFC3339)) {
 		t.Error(words)
 	}
-	given(t, opened, claimed).When(reply("maria", lease, 1)).ThenRefused(chat.ErrStale) // who names a fence means that claim
-	if e := only[chat.TicketClaimed](t, given(t, opened, claimed).When(reply("jo", lease, 0))); e.Fence != 2 || e.Operator != "jo" {
+	given(t, opened, claimed).When(reply("maria", lease, 1)).
+		ThenRefused(chat.ErrStale) // who names a fence means that claim
+	if e := only[chat.TicketClaimed](t, given(t, opened, claimed).When(reply("jo", lease, 0))); e.Fence != 2 ||
+		e.Operator != "jo" {
 		t.Errorf("when a claim ran out: %+v", e)
 	}
 	// A reply that is not sent claims nothing.
@@ -154,24 +169,32 @@ func TestReply_UnclaimedChat_ClaimsIt(t *testing.T) {
 func TestReply_TakesOver_OldTicketUnchanged(t *testing.T) {
 	c := by("maria", 0, 0, chat.CannedReply{Name: "hello"})
 	c.Lease = lease
-	hello := chat.Settings{Knowledge: &dialog.Knowledge{Canned: map[string]dialog.Text{"hello": {"en": "Hello {customer}."}}}}
-	o := given(t, wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, resolved).When(under{c, hello})
+	hello := chat.Settings{Knowledge: &dialog.Knowledge{
+		Canned: map[string]dialog.Text{"hello": {"en": "Hello {customer}."}},
+	}}
+	o := given(t, wrote(1, "hi"), chat.TicketOpened{Ticket: "#1"},
+		chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, resolved).When(under{c, hello})
 	if e := only[chat.TicketOpened](t, o); e.Ticket != "#2" || e.Reason != chat.ReasonTakenOver {
 		t.Errorf("%+v", e)
 	}
-	if told := all[chat.DeskUpdateQueued](o); len(told) > 0 || !slices.Contains(o.State.Ticket.Said, "maria: Hello Anna.") {
+	if told := all[chat.DeskUpdateQueued](o); len(told) > 0 ||
+		!slices.Contains(o.State.Ticket.Said, "maria: Hello Anna.") {
 		t.Errorf("the desk is told %+v; kept for it is %q", told, o.State.Ticket.Said)
 	}
 }
 
 func TestDesk_ReplyIntoClaim_Refused(t *testing.T) {
-	reply := chat.RecordAgent{ID: "1", Ticket: "#1", Desk: "zendesk", Act: chat.AgentReplied, Agent: "Tom", Text: "hi", At: noon.Add(time.Minute)}
-	kept := []domain.Event{chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}, claimed}
+	reply := chat.RecordAgent{ID: "1", Ticket: "#1", Desk: "zendesk", Act: chat.AgentReplied, Agent: "Tom",
+		Text: "hi", At: noon.Add(time.Minute)}
+	kept := []domain.Event{chat.TicketOpened{Ticket: "#1"}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"},
+		claimed}
 	o := given(t, kept...).When(reply)
-	if a := only[chat.AgentActed](t, o); !strings.Contains(a.Refused, chat.ErrClaimed.Error()) || len(all[chat.ReplyQueued](o)) > 0 {
+	if a := only[chat.AgentActed](t, o); !strings.Contains(a.Refused, chat.ErrClaimed.Error()) ||
+		len(all[chat.ReplyQueued](o)) > 0 {
 		t.Errorf("%+v", o.Events)
 	}
-	if u := only[chat.DeskUpdateQueued](t, o); !strings.Contains(u.Text, "did not reach the customer") || !strings.Contains(u.Text, "maria") {
+	if u := only[chat.DeskUpdateQueued](t, o); !strings.Contains(u.Text, "did not reach the customer") ||
+		!strings.Contains(u.Text, "maria") {
 		t.Errorf("the agent is told %+v", u)
 	}
 	reply.At = noon.Add(lease)
@@ -180,7 +203,8 @@ func TestDesk_ReplyIntoClaim_Refused(t *testing.T) {
 
 func TestClaim_TicketResolved_Ends(t *testing.T) {
 	for _, end := range []domain.Event{resolved, chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2"}} {
-		o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed, end, chat.TicketReopened{Ticket: "#1"}).When(by("jo", time.Minute, 0, chat.Claim{For: lease}))
+		o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed, end, chat.TicketReopened{Ticket: "#1"}).
+			When(by("jo", time.Minute, 0, chat.Claim{For: lease}))
 		if e := only[chat.TicketClaimed](t, o); e.Fence != 2 || e.From != "" {
 			t.Errorf("after %T: %+v", end, e)
 		}
@@ -188,14 +212,17 @@ func TestClaim_TicketResolved_Ends(t *testing.T) {
 }
 
 func TestReply_Operator_IsItsAuthor(t *testing.T) {
-	o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed).When(by("maria", time.Minute, 1, chat.Reply{Author: chat.Author{Kind: chat.Bot}, Text: "On its way."}))
-	if r := only[chat.ReplyQueued](t, o); r.Author != (chat.Author{Kind: chat.Person, Name: "maria"}) || r.Text != "On its way." {
+	o := given(t, chat.TicketOpened{Ticket: "#1"}, claimed).
+		When(by("maria", time.Minute, 1, chat.Reply{Author: chat.Author{Kind: chat.Bot}, Text: "On its way."}))
+	if r := only[chat.ReplyQueued](t, o); r.Author != (chat.Author{Kind: chat.Person, Name: "maria"}) ||
+		r.Text != "On its way." {
 		t.Errorf("%+v", r)
 	}
 	if !o.State.Ticket.Replied {
 		t.Error("nobody has replied")
 	}
-	given(t, chat.TicketOpened{Ticket: "#1"}, claimed).When(by("maria", time.Minute, 1, chat.Reply{Text: " "})).ThenRefused(chat.ErrEmpty)
+	given(t, chat.TicketOpened{Ticket: "#1"}, claimed).When(by("maria", time.Minute, 1, chat.Reply{Text: " "})).
+		ThenRefused(chat.ErrEmpty)
 }
 
 func TestCannedReply_Variables_FilledOrNamed(t *testing.T) {
@@ -208,10 +235,13 @@ func TestCannedReply_Variables_FilledOrNamed(t *testing.T) {
 	}
 	german := append(slices.Clone(past), chat.Understood{Language: "de"})
 	for want, o := range map[string]outcome{
-		"Hello Anna, maria here.":               say(past, chat.CannedReply{Name: "hello"}),
-		"Hallo Anna, hier ist maria.":           say(german, chat.CannedReply{Name: "hello"}),
-		"Hello Ms Fox, maria here.":             say(past, chat.CannedReply{Name: "hello", Values: map[string]string{"customer": "Ms Fox"}}),
-		"Order 1 went to Rome; a goose has it.": say(past, chat.CannedReply{Name: "sent", Values: map[string]string{"number": "1", "address": "Rome", "carrier": "a goose"}}),
+		"Hello Anna, maria here.":     say(past, chat.CannedReply{Name: "hello"}),
+		"Hallo Anna, hier ist maria.": say(german, chat.CannedReply{Name: "hello"}),
+		"Hello Ms Fox, maria here.": say(past,
+			chat.CannedReply{Name: "hello", Values: map[string]string{"customer": "Ms Fox"}}),
+		"Order 1 went to Rome; a goose has it.": say(past,
+			chat.CannedReply{Name: "sent",
+				Values: map[string]string{"number": "1", "address": "Rome", "carrier": "a goose"}}),
 	} {
 		if r := only[chat.ReplyQueued](t, o); r.Text != want || r.Author.Name != "maria" {
 			t.Errorf("%+v, want %s", r, want)
@@ -226,25 +256,30 @@ func TestCannedReply_Variables_FilledOrNamed(t *testing.T) {
 
 func TestNote_Added_NotSent(t *testing.T) {
 	o := given(t, chat.TicketOpened{Ticket: "#1"}).When(by("maria", 0, 0, chat.AddNote{Text: " she called \n"}))
-	if got := led(t, o); !slices.Equal(got, []domain.Event{chat.NoteAdded{Ticket: "#1", Operator: "maria", Text: "she called", At: noon}}) {
+	if got := led(t, o); !slices.Equal(got,
+		[]domain.Event{chat.NoteAdded{Ticket: "#1", Operator: "maria", Text: "she called", At: noon}}) {
 		t.Errorf("%+v", got)
 	}
 	given(t).When(by("maria", 0, 0, chat.AddNote{Text: " \n"})).ThenRefused(chat.ErrEmpty)
-	given(t).When(by("maria", 0, 0, chat.AddNote{Text: strings.Repeat("é", chat.MaxNote+1)})).ThenRefused(chat.ErrTooLong)
+	given(t).When(by("maria", 0, 0, chat.AddNote{Text: strings.Repeat("é", chat.MaxNote+1)})).
+		ThenRefused(chat.ErrTooLong)
 	only[chat.NoteAdded](t, given(t).When(by("maria", 0, 0, chat.AddNote{Text: strings.Repeat("é", chat.MaxNote)})))
 }
 
 func TestTags_Repeated_ChangeOnce(t *testing.T) {
 	tagged := chat.TicketTagged{Ticket: "#1", Added: []string{"b", "a"}}
 	past := []domain.Event{chat.TicketOpened{Ticket: "#1"}, tagged}
-	o := given(t, past...).When(by("maria", 0, 0, chat.Tag{Add: []string{"c", "a", "c"}, Remove: []string{"b", "x", "b"}}))
-	if e := only[chat.TicketTagged](t, o); !slices.Equal(e.Added, []string{"c"}) || !slices.Equal(e.Removed, []string{"b"}) {
+	o := given(t, past...).
+		When(by("maria", 0, 0, chat.Tag{Add: []string{"c", "a", "c"}, Remove: []string{"b", "x", "b"}}))
+	if e := only[chat.TicketTagged](t, o); !slices.Equal(e.Added, []string{"c"}) ||
+		!slices.Equal(e.Removed, []string{"b"}) {
 		t.Errorf("%+v", e)
 	}
 	if !slices.Equal(o.State.Ticket.Tags, []string{"a", "c"}) {
 		t.Errorf("tags %v", o.State.Ticket.Tags)
 	}
-	if got := led(t, given(t, past...).When(by("maria", 0, 0, chat.Tag{Add: []string{"a"}, Remove: []string{"x"}}))); len(got) > 0 {
+	if got := led(t, given(t, past...).
+		When(by("maria", 0, 0, chat.Tag{Add: []string{"a"}, Remove: []string{"x"}}))); len(got) > 0 {
 		t.Errorf("it was so already, and led to %+v", got)
 	}
 	for _, wrong := range []string{"", "VIP", "a b", "-a", strings.Repeat("x", 41), "ä"} {
@@ -262,26 +297,33 @@ func TestTags_Repeated_ChangeOnce(t *testing.T) {
 func TestPriority_Changed_DueTimesRecomputed(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.High, At: noon, Due: noon.Add(time.Hour)}
 	late := chat.DueBreached{Ticket: "#1", What: chat.DueResponse}
-	for priority, within := range map[dialog.Priority]time.Duration{dialog.Urgent: 15 * time.Minute, dialog.Low: 24 * time.Hour} {
-		o := given(t, opened, late).When(by("maria", time.Minute, 0, chat.SetPriority{Priority: priority, At: noon.Add(time.Minute)}))
-		if e := only[chat.TicketPrioritized](t, o); e.Was != dialog.High || !e.Due.Equal(noon.Add(time.Minute+within)) || !e.Resolve.After(e.Due) {
+	for priority, within := range map[dialog.Priority]time.Duration{dialog.Urgent: 15 * time.Minute,
+		dialog.Low: 24 * time.Hour} {
+		o := given(t, opened, late).
+			When(by("maria", time.Minute, 0, chat.SetPriority{Priority: priority, At: noon.Add(time.Minute)}))
+		if e := only[chat.TicketPrioritized](t, o); e.Was != dialog.High ||
+			!e.Due.Equal(noon.Add(time.Minute+within)) || !e.Resolve.After(e.Due) {
 			t.Errorf("%+v", e)
 		}
 		if s := o.State.Ticket; s.Priority != priority || len(s.Breached) > 0 {
 			t.Errorf("%+v", s)
 		}
 	}
-	if got := led(t, given(t, opened).When(by("maria", 0, 0, chat.SetPriority{Priority: dialog.High, At: noon}))); len(got) > 0 {
+	if got := led(t, given(t, opened).
+		When(by("maria", 0, 0, chat.SetPriority{Priority: dialog.High, At: noon}))); len(got) > 0 {
 		t.Errorf("%+v", got)
 	}
 	given(t, opened).When(by("maria", 0, 0, chat.SetPriority{Priority: "now"})).ThenRefused(chat.ErrPriority)
-	given(t, opened, resolved).When(by("maria", 0, 0, chat.SetPriority{Priority: dialog.Low})).ThenRefused(chat.ErrNoTicket)
+	given(t, opened, resolved).When(by("maria", 0, 0, chat.SetPriority{Priority: dialog.Low})).
+		ThenRefused(chat.ErrNoTicket)
 }
 
 func TestAct_SameKey_DoneOnce(t *testing.T) {
 	opened := chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal, At: noon}
-	for _, act := range []chat.Command{chat.Claim{For: lease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.AddNote{Text: "hm"}, chat.Tag{Add: []string{"a"}}, chat.Tag{Remove: []string{"a"}},
-		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low, At: noon}, chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Already{Act: chat.ActTag}} {
+	for _, act := range []chat.Command{chat.Claim{For: lease}, chat.Release{}, chat.Reply{Text: "hi"},
+		chat.AddNote{Text: "hm"}, chat.Tag{Add: []string{"a"}}, chat.Tag{Remove: []string{"a"}},
+		chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: dialog.Low, At: noon},
+		chat.ResolveTicket{At: noon}, chat.HandBack{}, chat.Already{Act: chat.ActTag}} {
 		once := by("maria", time.Minute, 0, act)
 		o := given(t, opened, claimed).When(once)
 		past := append([]domain.Event{opened, claimed}, o.Events...)
@@ -295,7 +337,8 @@ func TestAct_SameKey_DoneOnce(t *testing.T) {
 		given(t, past...).When(again).ThenNothing()
 		again.Fingerprint++
 		given(t, past...).When(again).ThenRefused(chat.ErrKeyReused)
-		if again.Operator = "jo"; len(given(t, opened, chat.OperatorActed{Key: once.Key, Operator: "maria"}).When(by("jo", 0, 0, chat.AddNote{Text: "hm"})).Events) == 0 {
+		if again.Operator = "jo"; len(given(t, opened, chat.OperatorActed{Key: once.Key, Operator: "maria"}).
+			When(by("jo", 0, 0, chat.AddNote{Text: "hm"})).Events) == 0 {
 			t.Error("another's key is taken for one's own")
 		}
 	}
@@ -308,7 +351,8 @@ func TestAct_SameKey_DoneOnce(t *testing.T) {
 		}
 		past = append(past, chat.OperatorActed{Key: fmt.Sprint(n), Operator: "jo"})
 	}
-	if full := chat.Decider.Fold(chat.Decider.Initial(), past...); !chat.MayHaveForgottenAct(full, old) || chat.MayHaveForgottenAct(full, chat.Operate{Operator: "jo", Key: "0"}) {
+	if full := chat.Decider.Fold(chat.Decider.Initial(), past...); !chat.MayHaveForgottenAct(full, old) ||
+		chat.MayHaveForgottenAct(full, chat.Operate{Operator: "jo", Key: "0"}) {
 		t.Error("of 64 that are remembered it is none, and could not be one before them")
 	}
 	old.Forgotten = &print
@@ -332,7 +376,8 @@ func TestAct_WithoutKey_NotRemembered(t *testing.T) {
 }
 
 func TestDesk_OperatorsActs_Reported(t *testing.T) {
-	referred := []domain.Event{chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal}, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}}
+	referred := []domain.Event{chat.TicketOpened{Ticket: "#1", Priority: dialog.Normal},
+		chat.TicketReferred{Ticket: "#1", Desk: "zendesk"}}
 	for _, c := range []struct {
 		do   chat.Command
 		want []chat.DeskUpdateQueued
@@ -358,23 +403,32 @@ func TestDesk_OperatorsActs_Reported(t *testing.T) {
 func TestAct_Many_StateStaysSmall(t *testing.T) {
 	state := chat.Decider.Fold(chat.Decider.Initial(), chat.TicketOpened{Ticket: "#1"})
 	for n := range 500 {
-		state = chat.Decider.Fold(state, chat.OperatorActed{Key: strings.Repeat("k", 100) + fmt.Sprint(n)}, chat.NoteAdded{Text: strings.Repeat("x", 4000)},
-			chat.TicketClaimed{Fence: int64(n)}, chat.TicketTagged{Added: []string{"a"}}, chat.TicketTagged{Removed: []string{"a"}})
+		state = chat.Decider.Fold(state, chat.OperatorActed{Key: strings.Repeat("k", 100) + fmt.Sprint(n)},
+			chat.NoteAdded{Text: strings.Repeat("x", 4000)},
+			chat.TicketClaimed{Fence: int64(n)}, chat.TicketTagged{Added: []string{"a"}},
+			chat.TicketTagged{Removed: []string{"a"}})
 	}
-	if len(state.Operated) > 64 || cap(state.Operated) > 128 || len(state.Ticket.Tags) > 0 || len(state.Ticket.Said) > 5 {
-		t.Errorf("%d acts (room for %d), %d tags, %d lines", len(state.Operated), cap(state.Operated), len(state.Ticket.Tags), len(state.Ticket.Said))
+	if len(state.Operated) > 64 || cap(state.Operated) > 128 || len(state.Ticket.Tags) > 0 ||
+		len(state.Ticket.Said) > 5 {
+		t.Errorf("%d acts (room for %d), %d tags, %d lines", len(state.Operated), cap(state.Operated),
+			len(state.Ticket.Tags), len(state.Ticket.Said))
 	}
 }
 
 // operate is anybody's act, under any fence.
 func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
 	tags := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "?"}), 0, 2)
-	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")), Fingerprint: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
-		Operator: rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who"), Fence: rapid.Int64Range(0, 5).Draw(t, "fence"), Force: rapid.Bool().Draw(t, "force"),
+	return chat.Operate{Key: fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "key")),
+		Fingerprint: rapid.Uint64Range(1, 2).Draw(t, "print"), At: c.now,
+		Operator: rapid.SampledFrom([]string{"maria", "jo"}).Draw(t, "who"), Fence: rapid.Int64Range(0, 5).
+				Draw(t, "fence"), Force: rapid.Bool().Draw(t, "force"),
 		Lease: rapid.SampledFrom([]time.Duration{0, chat.MaxLease}).Draw(t, "lease"),
-		Do: rapid.SampledFrom([]chat.Command{chat.Already{Act: chat.ActTag}, chat.Claim{For: chat.MaxLease}, chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.CannedReply{Name: "?"},
-			chat.AddNote{Text: "hm"}, chat.Tag{Add: tags.Draw(t, "add"), Remove: tags.Draw(t, "remove")}, chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: priority, At: c.now},
-			chat.OpenTicket{Priority: priority, At: c.now}, chat.ResolveTicket{At: c.now}, chat.ReopenTicket{At: c.now}, chat.HandBack{}}).Draw(t, "do")}
+		Do: rapid.SampledFrom([]chat.Command{chat.Already{Act: chat.ActTag}, chat.Claim{For: chat.MaxLease},
+			chat.Claim{For: chat.MinLease}, chat.Release{}, chat.Reply{Text: "hi"}, chat.CannedReply{Name: "?"},
+			chat.AddNote{Text: "hm"}, chat.Tag{Add: tags.Draw(t, "add"), Remove: tags.Draw(t, "remove")},
+			chat.AssignTicket{Assignee: "jo"}, chat.SetPriority{Priority: priority, At: c.now},
+			chat.OpenTicket{Priority: priority, At: c.now}, chat.ResolveTicket{At: c.now},
+			chat.ReopenTicket{At: c.now}, chat.HandBack{}}).Draw(t, "do")}
 }
 
 // Whatever happens to a chat: fences only rise, a claim is of somebody and of the open
@@ -390,7 +444,8 @@ func TestClaim_AnyOrder_OneHolder(t *testing.T) {
 					t.Fatalf("%+v led from fence %d to %d", command, before.Fence, now.Fence)
 				}
 				if e, claimed := event.(chat.TicketClaimed); claimed {
-					if had, runs := before.Lease(e.At); runs && had.Operator != e.Operator && (e.Fence <= had.Fence || e.From != had.Operator) {
+					if had, runs := before.Lease(e.At); runs && had.Operator != e.Operator &&
+						(e.Fence <= had.Fence || e.From != had.Operator) {
 						t.Fatalf("%+v took %+v", e, had)
 					}
 					if !now.WithPerson() || e.Ticket != now.Ticket.ID {

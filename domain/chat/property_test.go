@@ -17,11 +17,14 @@ import (
 )
 
 // texts are messages that lead to every part of the dialogue.
-var texts = []string{"", "hello", "qwertz", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel",
-	"/start", "/help", "where is my order 1001", "I want to talk to a person", "This is outrageous", "my order came damaged", "broken", "lost", "back", "1001", "hallo, ich bin es",
+var texts = []string{"", "hello", "qwertz", "I want to change my billing address",
+	"12 Baker Street, London NW1 6XE", "Elm Row", "yes", "no", "cancel",
+	"/start", "/help", "where is my order 1001", "I want to talk to a person", "This is outrageous",
+	"my order came damaged", "broken", "lost", "back", "1001", "hallo, ich bin es",
 	"please cancel my order", "where is my invoice", "\x00", "🙂", strings.Repeat("x", 4096)}
 
-var buttons = []string{"w:4:yes", "w:4:change", "w:4:cancel", "w:2:damaged", "w:3:switch", "w:3:stay", "w:4:switch", "w:9:go_on", "i:order_status", "i:change_address", "x", ":"}
+var buttons = []string{"w:4:yes", "w:4:change", "w:4:cancel", "w:2:damaged", "w:3:switch", "w:3:stay",
+	"w:4:switch", "w:9:go_on", "i:order_status", "i:change_address", "x", ":"}
 
 var priorities = []dialog.Priority{dialog.Urgent, dialog.High, dialog.Normal, dialog.Low, "none"}
 
@@ -53,18 +56,27 @@ func (c *chatter) draw(t *rapid.T) chat.Command {
 	case 7:
 		return chat.Elapse{At: c.now, Quiet: rapid.Bool().Draw(t, "quiet")}
 	case 8:
-		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]domain.DeliveryState{"done", "refused", "unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
+		return chat.RecordDelivery{Outcome: rapid.SampledFrom([]domain.DeliveryState{"done", "refused",
+			"unknown", "dead"}).Draw(t, "outcome"), Blocked: rapid.Bool().Draw(t, "blocked")}
 	case 9, 10:
 		return c.answer(t)
 	default:
 		priority := rapid.SampledFrom(priorities).Draw(t, "priority")
 		return rapid.SampledFrom([]chat.Command{
-			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"}, chat.EscalateTicket{Priority: priority, At: c.now},
+			chat.OpenTicket{Reason: "r", Priority: priority, At: c.now}, chat.AssignTicket{Assignee: "maria"},
+			chat.EscalateTicket{Priority: priority, At: c.now},
 			c.operate(t, priority), c.operate(t, priority), c.operate(t, priority), c.operate(t, priority),
-			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{}, chat.ReferTicket{Desk: "zendesk"}, chat.RecordFiling{Ticket: "#1"},
-			chat.RecordAgent{ID: fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "act")), Ticket: rapid.SampledFrom([]string{"#1", "#2", "#0", ""}).Draw(t, "ticket"), Desk: "zendesk",
-				Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied, "?"}).Draw(t, "act"), Agent: "Maria", Text: "hello", At: c.now},
-			chat.RetryDelivery{Was: "dead"}, chat.Migrate{To: -1001, At: c.now}, chat.Continue{From: -5, Version: 1, Unfinished: chat.Unfinished{Ticket: &asked}, At: c.now}, chat.SkipDelivery{Was: "dead"}, chat.SkipDelivery{Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting", At: c.now}, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
+			chat.ResolveTicket{At: c.now}, chat.ReopenTicket{Reason: "r", At: c.now}, chat.HandBack{},
+			chat.ReferTicket{Desk: "zendesk"}, chat.RecordFiling{Ticket: "#1"},
+			chat.RecordAgent{ID: fmt.Sprint(rapid.IntRange(0, 50).Draw(t, "act")),
+				Ticket: rapid.SampledFrom([]string{"#1", "#2", "#0", ""}).Draw(t, "ticket"), Desk: "zendesk",
+				Act: rapid.SampledFrom([]chat.AgentAct{chat.AgentSolved, chat.AgentReopened, chat.AgentReplied,
+					"?"}).Draw(t, "act"), Agent: "Maria", Text: "hello", At: c.now},
+			chat.RetryDelivery{Was: "dead"}, chat.Migrate{To: -1001, At: c.now},
+			chat.Continue{From: -5, Version: 1, Unfinished: chat.Unfinished{Ticket: &asked}, At: c.now},
+			chat.SkipDelivery{Was: "dead"},
+			chat.SkipDelivery{Kind: chat.KindOf(dialog.ChangeAddress), Was: "waiting", At: c.now},
+			chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hello"},
 		}).Draw(t, "operator")
 	}
 }
@@ -83,7 +95,8 @@ func (c *chatter) answer(t *rapid.T) chat.Command {
 	}
 	if record.Reason = rapid.SampledFrom([]string{"", "", "", "down"}).Draw(t, "reason"); record.Reason == "" {
 		well := rapid.SampledFrom([]string{"true", "true", "false"}).Draw(t, "well")
-		record.Output = map[string]string{"found": well, "valid": well, "address": record.Input["address"], "number": "1001", "status": "shipped", "case": "C-1", "name": "Ada"}
+		record.Output = map[string]string{"found": well, "valid": well, "address": record.Input["address"],
+			"number": "1001", "status": "shipped", "case": "C-1", "name": "Ada"}
 	}
 	return record
 }
@@ -106,16 +119,19 @@ func (c *chatter) receive(t *rapid.T) chat.Receive {
 	case 0:
 		event = chat.MessageEdited{Update: u, MessageID: message, EditedAt: c.now, Text: text}
 	case 1:
-		event = chat.ButtonPressed{Update: u, QueryID: fmt.Sprint("query", id), MessageID: message, Date: c.now, Data: rapid.SampledFrom(buttons).Draw(t, "button")}
+		event = chat.ButtonPressed{Update: u, QueryID: fmt.Sprint("query", id), MessageID: message, Date: c.now,
+			Data: rapid.SampledFrom(buttons).Draw(t, "button")}
 	case 2:
 		event = chat.MembershipChanged{Update: u, Date: c.now, Blocked: rapid.Bool().Draw(t, "blocked")}
 	case 3:
 		event = chat.UpdateKept{Update: u, Kind: "poll"}
 	default:
-		event = chat.MessageReceived{Update: u, MessageID: message, Date: c.now, Text: text, Album: rapid.SampledFrom([]string{"", "", "a", "b"}).Draw(t, "album"),
+		event = chat.MessageReceived{Update: u, MessageID: message, Date: c.now, Text: text,
+			Album:  rapid.SampledFrom([]string{"", "", "a", "b"}).Draw(t, "album"),
 			Thread: rapid.Int64Range(0, 3).Draw(t, "thread")}
 	}
-	r := chat.Receive{Event: event, At: c.now, Limit: chat.Limit{Count: rapid.IntRange(0, 100).Draw(t, "limit"), Window: time.Hour}}
+	r := chat.Receive{Event: event, At: c.now,
+		Limit: chat.Limit{Count: rapid.IntRange(0, 100).Draw(t, "limit"), Window: time.Hour}}
 	c.updates = append(c.updates, r)
 	return r
 }
@@ -279,7 +295,8 @@ func TestProperty_OperatorHasChat_NoWorkflow(t *testing.T) {
 
 func TestProperty_WithCRM_ConfirmedOnlyAfterCRM(t *testing.T) {
 	const wish = "I want to change my billing address"
-	next := map[dialog.Step]string{dialogtest.CollectingAddress: baker, dialogtest.ConfirmingChanges: "yes"} // what the customer says there
+	next := map[dialog.Step]string{dialogtest.CollectingAddress: baker,
+		dialogtest.ConfirmingChanges: "yes"} // what the customer says there
 	said := 0
 	rapid.Check(t, func(t *rapid.T) {
 		state, c, kept := chat.Decider.Initial(), &chatter{now: noon, crm: true}, map[string]bool{}
@@ -289,7 +306,8 @@ func TestProperty_WithCRM_ConfirmedOnlyAfterCRM(t *testing.T) {
 			for _, event := range events {
 				switch e := event.(type) {
 				case chat.ToolReturned:
-					kept[e.Output["address"]] = e.Tool == dialog.ChangeAddress && e.Reason == "" || kept[e.Output["address"]]
+					kept[e.Output["address"]] = e.Tool == dialog.ChangeAddress && e.Reason == "" ||
+						kept[e.Output["address"]]
 				case chat.ReplyQueued:
 					address, claim := strings.CutPrefix(e.Text, "Your address is now ")
 					if claim && !kept[strings.TrimSuffix(address, ".")] {
@@ -301,14 +319,16 @@ func TestProperty_WithCRM_ConfirmedOnlyAfterCRM(t *testing.T) {
 			}
 		}
 		for n := range rapid.Int64Range(20, 60).Draw(t, "acts") {
-			switch c.now = c.now.Add(time.Minute); rapid.SampledFrom([]string{"go on", "go on", "go on", "anything", "the CRM answers", "the CRM answers"}).Draw(t, "act") {
+			switch c.now = c.now.Add(time.Minute); rapid.SampledFrom([]string{"go on", "go on", "go on",
+				"anything", "the CRM answers", "the CRM answers"}).Draw(t, "act") {
 			case "anything":
 				do(c.draw(t))
 			case "the CRM answers":
 				do(c.answer(t))
 			default:
 				text := rapid.SampledFrom(texts).Draw(t, "text")
-				if sensible := rapid.SampledFrom([]bool{true, true, true, false}).Draw(t, "sensible"); sensible && state.Run.Active() {
+				if sensible := rapid.SampledFrom([]bool{true, true, true, false}).
+					Draw(t, "sensible"); sensible && state.Run.Active() {
 					text = next[state.Run.Step]
 				} else if sensible {
 					text = wish
@@ -336,7 +356,8 @@ func TestProperty_WaitingForTool_ToolRequested(t *testing.T) {
 			}
 			calls := dialogtest.Shop.Uses(after.Run.Workflow, after.Run.Step)
 			if calls != after.Run.Calling || calls != "" && (after.Awaited.Tool != calls || after.Awaited.Call == 0) {
-				t.Fatalf("%+v led to %s, which uses %q, and %+v is awaited", command, after.Run.Step, calls, after.Awaited)
+				t.Fatalf("%+v led to %s, which uses %q, and %+v is awaited", command, after.Run.Step, calls,
+					after.Awaited)
 			}
 		})
 	})
@@ -353,7 +374,8 @@ func TestProperty_WorkflowOrTicket_HasDueTime(t *testing.T) {
 			}
 			events, err := decider.Decide(state, c.equip(chat.Elapse{At: at}), settings)
 			if err != nil || len(events) == 0 {
-				t.Fatalf("woken at %s, and nothing happens: %v; run %+v, ticket %+v, backlog %+v", at, err, state.Run, state.Ticket, state.Backlog)
+				t.Fatalf("woken at %s, and nothing happens: %v; run %+v, ticket %+v, backlog %+v", at, err,
+					state.Run, state.Ticket, state.Backlog)
 			}
 			state = chat.Decider.Fold(state, events...)
 		}
@@ -370,7 +392,9 @@ func TestProperty_WorkflowMoves_AreConnected(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {
 			for _, event := range events {
-				if move, ok := event.(chat.WorkflowMoved); ok && (move.Step != dialog.Initial && move.From != state.Run.Step || move.Step == dialog.Initial && state.Run.Active()) {
+				if move, ok := event.(chat.WorkflowMoved); ok &&
+					(move.Step != dialog.Initial && move.From != state.Run.Step || move.Step == dialog.Initial &&
+						state.Run.Active()) {
 					t.Fatalf("%+v: moved from %q, but the workflow stood at %q", command, move.From, state.Run.Step)
 				}
 				state = chat.Decider.Evolve(state, event)
@@ -384,12 +408,16 @@ func TestProperty_LongChat_StateStaysSmall(t *testing.T) {
 		state := chat.Decider.Fold(chat.Decider.Initial(), opened)
 		text := rapid.SampledFrom(texts).Draw(t, "text")
 		for n := range rapid.Int64Range(1, 400).Draw(t, "messages") {
-			state = chat.Decider.Fold(state, wrote(n, text), chat.AgentActed{ID: fmt.Sprint(n)}, chat.Understood{Waits: &chat.Waiting{Text: "x"}},
-				chat.WorkflowMoved{Workflow: "w", Step: dialog.Step(fmt.Sprint(n)), At: noon}, chat.WorkflowPaused{}, chat.WorkflowResumed{})
+			state = chat.Decider.Fold(state, wrote(n, text), chat.AgentActed{ID: fmt.Sprint(n)},
+				chat.Understood{Waits: &chat.Waiting{Text: "x"}},
+				chat.WorkflowMoved{Workflow: "w", Step: dialog.Step(fmt.Sprint(n)), At: noon},
+				chat.WorkflowPaused{}, chat.WorkflowResumed{})
 		}
 		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 1001 ||
-			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 || len(state.Recent) > 4 || len(state.Backlog.Messages) > 10 || len(state.Run.Path) > 64 {
-			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable), len([]rune(state.LastText)))
+			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 || len(state.Recent) > 4 ||
+			len(state.Backlog.Messages) > 10 || len(state.Run.Path) > 64 {
+			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable),
+				len([]rune(state.LastText)))
 		}
 		if cap(state.Heard) > 128 || cap(state.Answerable) > 128 {
 			t.Fatalf("room for %d keys and %d times", cap(state.Heard), cap(state.Answerable))

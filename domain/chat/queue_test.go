@@ -13,7 +13,9 @@ import (
 func TestReply_Buttons_OnLastPart(t *testing.T) {
 	buttons := []dialog.Button{{Text: "Yes", Data: "yes"}}
 	got := State{Thread: 12}.queue(ReplyQueued{Buttons: buttons}, []string{"one", "two"})
-	want := []domain.Event{ReplyQueued{Text: "one", Thread: 12}, ReplyQueued{Text: "two", Thread: 12, Buttons: buttons}}
+	want := []domain.Event{
+		ReplyQueued{Text: "one", Thread: 12}, ReplyQueued{Text: "two", Thread: 12, Buttons: buttons},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -32,7 +32,8 @@ const (
 
 // reply is what the bot says, in as many messages as it takes.
 func (s State) reply(to Answer, r dialog.Reply) []domain.Event {
-	return s.queue(ReplyQueued{Answer: to, Author: Author{Kind: Bot}, Buttons: r.Buttons}, dialog.Split(r.Text, dialog.MaxText))
+	return s.queue(ReplyQueued{Answer: to, Author: Author{Kind: Bot}, Buttons: r.Buttons},
+		dialog.Split(r.Text, dialog.MaxText))
 }
 
 // replyOf is what a person says. It is refused whole when Telegram would refuse any of it.
@@ -50,7 +51,8 @@ func (s State) replyOf(c Reply) ([]domain.Event, error) {
 	case len(parts) == 0 && len(c.Media) == 0:
 		return nil, fmt.Errorf("reply: %w", ErrEmpty)
 	case len(parts) > maxParts:
-		return nil, fmt.Errorf("reply: %w: it takes %d messages and %d are sent at most; send it as a document", ErrTooLong, len(parts), maxParts)
+		return nil, fmt.Errorf("reply: %w: it takes %d messages and %d are sent at most; send it as a document",
+			ErrTooLong, len(parts), maxParts)
 	}
 	reply := ReplyQueued{Author: c.Author, Format: c.Format}
 	if len(c.Media) == 0 {
@@ -97,9 +99,11 @@ func (c Reply) checkMedia() error {
 		case m.Kind != Photo && m.Kind != Document && m.Kind != Voice:
 			return fmt.Errorf("a %q; only %s can", m.Kind, strings.Join([]string{Photo, Document, Voice}, ", "))
 		case !fileID.MatchString(m.FileID):
-			return fmt.Errorf("%q is no file id of Telegram's: use one of a file that was received", domain.Shorten(m.FileID, subjectMax))
+			return fmt.Errorf("%q is no file id of Telegram's: use one of a file that was received",
+				domain.Shorten(m.FileID, subjectMax))
 		case len(c.Media) > 1 && (m.Kind == Voice || m.Kind != c.Media[0].Kind):
-			return fmt.Errorf("a %s with a %s: an album is of photos only, or of documents only", c.Media[0].Kind, m.Kind)
+			return fmt.Errorf("a %s with a %s: an album is of photos only, or of documents only", c.Media[0].Kind,
+				m.Kind)
 		}
 	}
 	return nil

@@ -31,7 +31,8 @@ func TestReply_Long_SentInOrderedParts(t *testing.T) {
 }
 
 func TestReply_LongMarkup_TagsInEachPart(t *testing.T) {
-	o := given(t, wrote(1, "hi")).When(chat.Reply{Author: maria, Format: dialog.HTML, Text: "<b>" + strings.Repeat("word ", 1000) + "</b>"})
+	o := given(t, wrote(1, "hi")).
+		When(chat.Reply{Author: maria, Format: dialog.HTML, Text: "<b>" + strings.Repeat("word ", 1000) + "</b>"})
 	replies := all[chat.ReplyQueued](o)
 	if len(replies) != 2 {
 		t.Fatalf("%d parts", len(replies))
@@ -52,19 +53,24 @@ func TestReply_InvalidMarkup_Refused(t *testing.T) {
 		reply chat.Reply
 		want  error
 	}{
-		"a tag it does not know":       {chat.Reply{Text: "a<br>b", Format: dialog.HTML}, chat.ErrHTML},
-		"a tag left open":              {chat.Reply{Text: "<b>a", Format: dialog.HTML}, chat.ErrHTML},
-		"tags around nothing":          {chat.Reply{Text: "<b> </b>", Format: dialog.HTML}, chat.ErrEmpty},
-		"21 messages":                  {chat.Reply{Text: strings.Repeat("x", 20*dialog.MaxText+1)}, chat.ErrTooLong},
-		"a wrong caption":              {chat.Reply{Text: "<b>a", Format: dialog.HTML, Media: []chat.Media{file("photo", "f")}}, chat.ErrHTML},
-		"a kind that is not sent":      {chat.Reply{Media: []chat.Media{file("sticker", "f")}}, chat.ErrMedia},
-		"no file id":                   {chat.Reply{Media: []chat.Media{file("photo", "")}}, chat.ErrMedia},
-		"an address":                   {chat.Reply{Media: []chat.Media{file("photo", "https://e.org/a.jpg")}}, chat.ErrMedia},
-		"an attachment":                {chat.Reply{Media: []chat.Media{file("photo", "attach://a")}}, chat.ErrMedia},
-		"an endless file id":           {chat.Reply{Media: []chat.Media{file("photo", strings.Repeat("f", 1000))}}, chat.ErrMedia},
-		"eleven photos":                {chat.Reply{Media: eleven}, chat.ErrMedia},
-		"a photo with a document":      {chat.Reply{Media: []chat.Media{file("photo", "f"), file("document", "g")}}, chat.ErrMedia},
-		"two voices in one album":      {chat.Reply{Media: []chat.Media{file("voice", "f"), file("voice", "g")}}, chat.ErrMedia},
+		"a tag it does not know": {chat.Reply{Text: "a<br>b", Format: dialog.HTML}, chat.ErrHTML},
+		"a tag left open":        {chat.Reply{Text: "<b>a", Format: dialog.HTML}, chat.ErrHTML},
+		"tags around nothing":    {chat.Reply{Text: "<b> </b>", Format: dialog.HTML}, chat.ErrEmpty},
+		"21 messages":            {chat.Reply{Text: strings.Repeat("x", 20*dialog.MaxText+1)}, chat.ErrTooLong},
+		"a wrong caption": {chat.Reply{Text: "<b>a", Format: dialog.HTML,
+			Media: []chat.Media{file("photo", "f")}}, chat.ErrHTML},
+		"a kind that is not sent": {chat.Reply{Media: []chat.Media{file("sticker", "f")}}, chat.ErrMedia},
+		"no file id":              {chat.Reply{Media: []chat.Media{file("photo", "")}}, chat.ErrMedia},
+		"an address": {chat.Reply{Media: []chat.Media{file("photo", "https://e.org/a.jpg")}},
+			chat.ErrMedia},
+		"an attachment": {chat.Reply{Media: []chat.Media{file("photo", "attach://a")}}, chat.ErrMedia},
+		"an endless file id": {chat.Reply{Media: []chat.Media{file("photo",
+			strings.Repeat("f", 1000))}}, chat.ErrMedia},
+		"eleven photos": {chat.Reply{Media: eleven}, chat.ErrMedia},
+		"a photo with a document": {chat.Reply{Media: []chat.Media{file("photo", "f"),
+			file("document", "g")}}, chat.ErrMedia},
+		"two voices in one album": {chat.Reply{Media: []chat.Media{file("voice", "f"),
+			file("voice", "g")}}, chat.ErrMedia},
 		"a photo for who is not there": {chat.Reply{Media: []chat.Media{file("photo", "f")}}, chat.ErrBlocked},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +98,8 @@ func TestReply_LongCaption_FollowsFile(t *testing.T) {
 	topic := wrote(1, "hi")
 	topic.Thread = 12
 	given(t, topic).When(chat.Reply{Author: maria, Media: voice, Text: long}).
-		Then(chat.ReplyQueued{Author: maria, Media: voice, Thread: 12}, chat.ReplyQueued{Author: maria, Text: long, Thread: 12})
+		Then(chat.ReplyQueued{Author: maria, Media: voice, Thread: 12},
+			chat.ReplyQueued{Author: maria, Text: long, Thread: 12})
 	fits := long[1:]
 	given(t, topic).When(chat.Reply{Author: maria, Media: voice, Text: fits}).
 		Then(chat.ReplyQueued{Author: maria, Media: voice, Text: fits, Thread: 12})
@@ -103,9 +110,13 @@ func TestReply_LongBotAnswer_SentInParts(t *testing.T) {
 	order := dialog.Order{Number: "1001", Status: "shipped", Detail: street}
 	asking := []domain.Event{wrote(1, "where is order 1001?"), understood(1, "order_status"),
 		chat.WorkflowMoved{Workflow: dialogtest.OrderQuestion, Step: dialog.Initial, At: noon},
-		chat.WorkflowMoved{Workflow: dialogtest.OrderQuestion, From: dialog.Initial, Step: dialogtest.LookingUp, At: noon},
-		chat.ToolRequested{Answer: chat.Answer{To: 1}, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": "1001"}}}
-	o := given(t, asking...).When(chat.RecordTool{To: 1, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus, Output: order.Output(true), At: noon})
+		chat.WorkflowMoved{Workflow: dialogtest.OrderQuestion, From: dialog.Initial, Step: dialogtest.LookingUp,
+			At: noon},
+		chat.ToolRequested{Answer: chat.Answer{To: 1}, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus,
+			Input: map[string]string{"number": "1001"}}}
+	o := given(t, asking...).
+		When(chat.RecordTool{To: 1, Call: 1, For: chat.ForWorkflow, Tool: dialog.OrderStatus,
+			Output: order.Output(true), At: noon})
 	replies := all[chat.ReplyQueued](o)
 	if len(replies) != 2 || strings.Join(said(o), " ") != strings.TrimSpace("Order 1001: shipped. "+street) {
 		t.Errorf("%d parts: %q", len(replies), said(o))

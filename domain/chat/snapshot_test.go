@@ -92,7 +92,8 @@ func TestStateFormat_EvolveChanged_MustChange(t *testing.T) {
 		} else if !same && f.Format == chat.StateFormat() {
 			t.Errorf("history %d folds to another state than before: raise foldVersion in snapshot.go", i)
 		}
-		t.Fatalf("history %d: the format was %s and is %s: run this test with -update", i, f.Format, chat.StateFormat())
+		t.Fatalf("history %d: the format was %s and is %s: run this test with -update", i, f.Format,
+			chat.StateFormat())
 	}
 }
 

@@ -19,7 +19,8 @@ func decideTicket(s informed, command Command) ([]domain.Event, error) {
 		if !c.Priority.Valid() {
 			return nil, fmt.Errorf("open ticket: %q: %w", c.Priority, ErrPriority)
 		}
-		return append(s.endRun(Answer{}, c.At), s.open(dialog.HandOver{Reason: c.Reason, Priority: c.Priority}, c.At)), nil
+		return append(s.endRun(Answer{}, c.At),
+			s.open(dialog.HandOver{Reason: c.Reason, Priority: c.Priority}, c.At)), nil
 	case AssignTicket:
 		if !s.WithPerson() {
 			return nil, fmt.Errorf("assign ticket: %w", ErrNoTicket)
@@ -38,7 +39,8 @@ func decideTicket(s informed, command Command) ([]domain.Event, error) {
 		case !c.Priority.Valid():
 			return nil, fmt.Errorf("escalate ticket: %q: %w", c.Priority, ErrPriority)
 		case !c.Priority.Above(s.Ticket.Priority):
-			return nil, fmt.Errorf("escalate ticket from %s to %s: %w", s.Ticket.Priority, c.Priority, ErrNotMoreUrgent)
+			return nil, fmt.Errorf("escalate ticket from %s to %s: %w", s.Ticket.Priority, c.Priority,
+				ErrNotMoreUrgent)
 		}
 		due, resolve := s.knowledge().Due(c.Priority, c.At)
 		return []domain.Event{TicketEscalated{s.Ticket.ID, c.Reason, c.Priority, c.At, due, resolve}}, nil

@@ -13,14 +13,18 @@ import (
 
 func TestTicket_Opened_NumberedAndDue(t *testing.T) {
 	resolved := map[dialog.Priority]time.Duration{
-		dialog.Urgent: 4 * time.Hour, dialog.High: 8 * time.Hour, dialog.Normal: 24 * time.Hour, dialog.Low: 72 * time.Hour,
+		dialog.Urgent: 4 * time.Hour, dialog.High: 8 * time.Hour, dialog.Normal: 24 * time.Hour,
+		dialog.Low: 72 * time.Hour,
 	}
 	due := map[dialog.Priority]time.Duration{
-		dialog.Urgent: 15 * time.Minute, dialog.High: time.Hour, dialog.Normal: 4 * time.Hour, dialog.Low: 24 * time.Hour,
+		dialog.Urgent: 15 * time.Minute, dialog.High: time.Hour, dialog.Normal: 4 * time.Hour,
+		dialog.Low: 24 * time.Hour,
 	}
 	for priority, within := range due {
-		given(t, wrote(1, "the lamp is missing")).When(chat.OpenTicket{Reason: "seen in the shop", Priority: priority, At: noon}).Then(
-			chat.TicketOpened{Ticket: "#1", Reason: "seen in the shop", Subject: "the lamp is missing", Priority: priority, At: noon, Due: noon.Add(within), Resolve: noon.Add(resolved[priority])})
+		given(t, wrote(1, "the lamp is missing")).
+			When(chat.OpenTicket{Reason: "seen in the shop", Priority: priority, At: noon}).Then(
+			chat.TicketOpened{Ticket: "#1", Reason: "seen in the shop", Subject: "the lamp is missing",
+				Priority: priority, At: noon, Due: noon.Add(within), Resolve: noon.Add(resolved[priority])})
 	}
 }
 
@@ -50,8 +54,10 @@ func TestTicket_Next_GetsNextNumber(t *testing.T) {
 }
 
 func TestTicket_EveryCommand_InEveryStatus(t *testing.T) {
-	reopened := chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
-	escalated := chat.TicketEscalated{Ticket: "#1", Reason: "vip", Priority: dialog.High, At: noon, Due: noon.Add(time.Hour), Resolve: noon.Add(8 * time.Hour)}
+	reopened := chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(4 * time.Hour),
+		Resolve: noon.Add(24 * time.Hour)}
+	escalated := chat.TicketEscalated{Ticket: "#1", Reason: "vip", Priority: dialog.High, At: noon,
+		Due: noon.Add(time.Hour), Resolve: noon.Add(8 * time.Hour)}
 	statuses := map[string][]domain.Event{
 		"none":        {wrote(1, "hi")},
 		"open":        {opened},
@@ -66,7 +72,8 @@ func TestTicket_EveryCommand_InEveryStatus(t *testing.T) {
 	}
 	does := func(events ...domain.Event) led { return led{events: events} }
 	nothing, refused := led{}, func(err error) led { return led{err: err} }
-	open := chat.TicketOpened{Ticket: "#2", Reason: "seen", Priority: dialog.Normal, At: noon, Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
+	open := chat.TicketOpened{Ticket: "#2", Reason: "seen", Priority: dialog.Normal, At: noon,
+		Due: noon.Add(4 * time.Hour), Resolve: noon.Add(24 * time.Hour)}
 	first := open
 	first.Ticket, first.Subject = "#1", "hi"
 
@@ -78,22 +85,27 @@ func TestTicket_EveryCommand_InEveryStatus(t *testing.T) {
 			"none": does(first), "open": refused(chat.ErrTicketOpen), "assigned": refused(chat.ErrTicketOpen),
 			"resolved": does(open), "handed back": does(open), "reopened": refused(chat.ErrTicketOpen)}},
 		"assign": {chat.AssignTicket{Assignee: "jo"}, map[string]led{
-			"none": refused(chat.ErrNoTicket), "open": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"}), "assigned": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"}),
-			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket), "reopened": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"})}},
+			"none": refused(chat.ErrNoTicket), "open": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"}),
+			"assigned": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"}),
+			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket),
+			"reopened": does(chat.TicketAssigned{Ticket: "#1", Assignee: "jo"})}},
 		"assign to who has it": {chat.AssignTicket{Assignee: "maria"}, map[string]led{
 			"none": refused(chat.ErrNoTicket), "open": does(assigned), "assigned": nothing,
 			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket), "reopened": nothing}},
 		"assign to nobody": {chat.AssignTicket{Assignee: " "}, map[string]led{
 			"none": refused(chat.ErrNoTicket), "open": refused(chat.ErrNobody), "assigned": refused(chat.ErrNobody),
-			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket), "reopened": refused(chat.ErrNobody)}},
+			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket),
+			"reopened": refused(chat.ErrNobody)}},
 		"escalate": {chat.EscalateTicket{Priority: dialog.High, Reason: "vip", At: noon}, map[string]led{
 			"none": refused(chat.ErrNoTicket), "open": does(escalated), "assigned": does(escalated),
-			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket), "reopened": does(escalated)}},
+			"resolved": refused(chat.ErrNoTicket), "handed back": refused(chat.ErrNoTicket),
+			"reopened": does(escalated)}},
 		"resolve": {chat.ResolveTicket{At: noon}, map[string]led{
 			"none": refused(chat.ErrNoTicket), "open": does(resolved), "assigned": does(resolved),
 			"resolved": nothing, "handed back": refused(chat.ErrNoTicket), "reopened": does(resolved)}},
 		"reopen": {chat.ReopenTicket{Reason: "again", At: noon}, map[string]led{
-			"none": refused(chat.ErrNothingToReopen), "open": refused(chat.ErrNothingToReopen), "assigned": refused(chat.ErrNothingToReopen),
+			"none": refused(chat.ErrNothingToReopen), "open": refused(chat.ErrNothingToReopen),
+			"assigned": refused(chat.ErrNothingToReopen),
 			"resolved": does(reopened), "handed back": does(reopened), "reopened": refused(chat.ErrNothingToReopen)}},
 		"hand back": {chat.HandBack{}, map[string]led{
 			"none": refused(chat.ErrNoTicket), "open": does(handedBack), "assigned": does(handedBack),
@@ -130,14 +142,17 @@ func TestTicket_Escalate_OnlyUpwards(t *testing.T) {
 	toHigh := chat.TicketEscalated{Ticket: "#1", Priority: dialog.High}
 	given(t, opened, toHigh).When(chat.EscalateTicket{Priority: dialog.High}).ThenRefused(chat.ErrNotMoreUrgent)
 	given(t, opened, toHigh).When(chat.EscalateTicket{Priority: dialog.Urgent, At: noon}).
-		Then(chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, At: noon, Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)})
+		Then(chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, At: noon,
+			Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)})
 }
 
 func TestTicket_Reopened_KeepsAssigneeAndPriority(t *testing.T) {
 	urgent := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent}
 	o := given(t, opened, assigned, urgent, resolved).When(chat.ReopenTicket{Reason: "again", At: noon})
-	o.Then(chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)})
-	if got := o.State.Ticket; got.ID != "#1" || got.Status != chat.Assigned || got.Priority != dialog.Urgent || got.Assignee != "maria" {
+	o.Then(chat.TicketReopened{Ticket: "#1", Reason: "again", At: noon, Due: noon.Add(15 * time.Minute),
+		Resolve: noon.Add(4 * time.Hour)})
+	if got := o.State.Ticket; got.ID != "#1" || got.Status != chat.Assigned || got.Priority != dialog.Urgent ||
+		got.Assignee != "maria" {
 		t.Errorf("reopened as %+v", got)
 	}
 	o = given(t, opened, resolved).When(chat.ReopenTicket{Reason: "again", At: noon})
@@ -147,7 +162,8 @@ func TestTicket_Reopened_KeepsAssigneeAndPriority(t *testing.T) {
 }
 
 func TestTicket_Resolved_BotStartsAfresh(t *testing.T) {
-	o := given(t, understood(1, dialog.Unknown), opened, resolved, wrote(9, "qwertz")).When(respond(9, wrote(9, "qwertz")))
+	o := given(t, understood(1, dialog.Unknown), opened, resolved, wrote(9, "qwertz")).
+		When(respond(9, wrote(9, "qwertz")))
 	if len(all[chat.TicketOpened](o)) != 0 {
 		t.Error("misunderstandings before the ticket still count after it")
 	}

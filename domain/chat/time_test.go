@@ -37,7 +37,8 @@ func TestTime_SilentWorkflow_RemindedThenExpires(t *testing.T) {
 	given(t, collecting...).When(elapse(45*time.Minute - 1)).ThenNothing()
 
 	reminded := given(t, collecting...).When(elapse(45 * time.Minute))
-	if e := only[chat.WorkflowReminded](t, reminded); e.Step != dialogtest.CollectingAddress || !e.At.Equal(noon.Add(45*time.Minute)) {
+	if e := only[chat.WorkflowReminded](t, reminded); e.Step != dialogtest.CollectingAddress ||
+		!e.At.Equal(noon.Add(45*time.Minute)) {
 		t.Errorf("reminded of %+v", e)
 	}
 	if said := only[chat.ReplyQueued](t, reminded); len(said.Buttons) != 2 {
@@ -63,13 +64,16 @@ func TestTime_BlockedOrGone_ExpiresSilently(t *testing.T) {
 		at   time.Duration
 		want []domain.Event
 	}{
-		"nothing is due":    {collecting, time.Minute, nil},
-		"a reminder":        {collecting, 45 * time.Minute, []domain.Event{chat.WorkflowReminded{}}},
-		"a workflow":        {collecting, 5 * time.Hour, []domain.Event{chat.WorkflowMoved{}}},
-		"a ticket":          {[]domain.Event{opened}, 100 * time.Hour, []domain.Event{chat.DueBreached{}, chat.DueBreached{}}},
+		"nothing is due": {collecting, time.Minute, nil},
+		"a reminder":     {collecting, 45 * time.Minute, []domain.Event{chat.WorkflowReminded{}}},
+		"a workflow":     {collecting, 5 * time.Hour, []domain.Event{chat.WorkflowMoved{}}},
+		"a ticket": {[]domain.Event{opened}, 100 * time.Hour,
+			[]domain.Event{chat.DueBreached{}, chat.DueBreached{}}},
 		"messages, and all": {waiting, 9 * time.Hour, []domain.Event{chat.BacklogTaken{}, chat.WorkflowMoved{}}},
-		"an album":          {[]domain.Event{partOf("a", 1, ""), chat.Understood{Answer: chat.Answer{To: 1}, Wordless: &chat.Wordless{Album: "a", At: noon}}}, time.Minute, []domain.Event{chat.AlbumTaken{}}},
-		"a model's answer":  {[]domain.Event{wrote(1, "hm"), asked}, time.Hour, []domain.Event{chat.ExchangeEnded{}}},
+		"an album": {[]domain.Event{partOf("a", 1, ""),
+			chat.Understood{Answer: chat.Answer{To: 1}, Wordless: &chat.Wordless{Album: "a", At: noon}}},
+			time.Minute, []domain.Event{chat.AlbumTaken{}}},
+		"a model's answer": {[]domain.Event{wrote(1, "hm"), asked}, time.Hour, []domain.Event{chat.ExchangeEnded{}}},
 	} {
 		o := given(t, c.past...).When(equipped(chat.Elapse{At: noon.Add(c.at), Quiet: true}))
 		if o.Err() != nil || len(o.Events) != len(c.want) {
@@ -93,7 +97,8 @@ func TestTime_BlockedOrGone_ExpiresSilently(t *testing.T) {
 
 func TestTime_LongSilence_ExpiresUnreminded(t *testing.T) {
 	o := given(t, collecting...).When(elapse(5 * time.Hour))
-	if only[chat.WorkflowMoved](t, o).Step != dialog.Expired || len(heard(o)) != 1 || len(all[chat.WorkflowReminded](o)) != 0 {
+	if only[chat.WorkflowMoved](t, o).
+		Step != dialog.Expired || len(heard(o)) != 1 || len(all[chat.WorkflowReminded](o)) != 0 {
 		t.Errorf("there are %+v", o.Events)
 	}
 }
@@ -112,7 +117,8 @@ func TestTime_ActiveCustomer_NotExpired(t *testing.T) {
 	reminded := given(t, history...).When(elapse(75 * time.Minute))
 	button := only[chat.ReplyQueued](t, reminded).Buttons[0].Data
 	history = after(history, reminded.Events...)
-	goOn := chat.ButtonPressed{Update: chat.Update{ID: 1900, Key: 1900}, QueryID: "q", Date: noon.Add(80 * time.Minute), From: anna, Data: button}
+	goOn := chat.ButtonPressed{Update: chat.Update{ID: 1900, Key: 1900}, QueryID: "q",
+		Date: noon.Add(80 * time.Minute), From: anna, Data: button}
 	history = append(history, goOn)
 	pressed := given(t, history...).When(chat.Respond{To: domain.Version(len(history)), Event: goOn, At: goOn.Date})
 	if len(heard(pressed)) != 1 {
@@ -135,7 +141,8 @@ func TestTime_CustomerBlockedBot_NothingSent(t *testing.T) {
 }
 
 // urgent is a ticket with a first response due after 15 minutes and an end after 4 hours.
-var urgent = chat.TicketOpened{Ticket: "#1", Reason: "angry", Priority: dialog.Urgent, At: noon, Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)}
+var urgent = chat.TicketOpened{Ticket: "#1", Reason: "angry", Priority: dialog.Urgent, At: noon,
+	Due: noon.Add(15 * time.Minute), Resolve: noon.Add(4 * time.Hour)}
 
 func breached(what chat.DueWhat, due, at time.Duration) chat.DueBreached {
 	return chat.DueBreached{Ticket: "#1", What: what, Due: noon.Add(due), At: noon.Add(at)}
@@ -146,28 +153,38 @@ func TestTime_TicketOverdue_BreachedOnce(t *testing.T) {
 	replied := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "hello"}
 	byBot := chat.ReplyQueued{Author: chat.Author{Kind: chat.Bot}, Text: "A colleague will answer."}
 	first := breached(chat.DueResponse, quarter, quarter)
-	escalated := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, At: noon.Add(time.Hour), Due: noon.Add(75 * time.Minute), Resolve: noon.Add(5 * time.Hour)}
+	escalated := chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent, At: noon.Add(time.Hour),
+		Due: noon.Add(75 * time.Minute), Resolve: noon.Add(5 * time.Hour)}
 	for name, c := range map[string]struct {
 		history []domain.Event
 		at      time.Duration
 		want    []domain.Event
 		next    time.Duration
 	}{
-		"not before":                      {[]domain.Event{urgent}, quarter - 1, nil, quarter},
-		"in time":                         {[]domain.Event{urgent}, quarter, []domain.Event{first}, end},
-		"both, when nobody looked sooner": {[]domain.Event{urgent}, 5 * time.Hour, []domain.Event{breached(chat.DueResponse, quarter, 5*time.Hour), breached(chat.DueResolution, end, 5*time.Hour)}, 0},
-		"once":                            {[]domain.Event{urgent, first}, time.Hour, nil, end},
-		"the bot's words are no reply":    {[]domain.Event{urgent, byBot}, quarter, []domain.Event{first}, end},
-		"not after a reply":               {[]domain.Event{urgent, replied}, quarter, nil, end},
-		"but the end is due still":        {[]domain.Event{urgent, replied}, end, []domain.Event{breached(chat.DueResolution, end, end)}, 0},
+		"not before": {[]domain.Event{urgent}, quarter - 1, nil, quarter},
+		"in time":    {[]domain.Event{urgent}, quarter, []domain.Event{first}, end},
+		"both, when nobody looked sooner": {[]domain.Event{urgent}, 5 * time.Hour,
+			[]domain.Event{breached(chat.DueResponse, quarter, 5*time.Hour),
+				breached(chat.DueResolution, end, 5*time.Hour)}, 0},
+		"once":                         {[]domain.Event{urgent, first}, time.Hour, nil, end},
+		"the bot's words are no reply": {[]domain.Event{urgent, byBot}, quarter, []domain.Event{first}, end},
+		"not after a reply":            {[]domain.Event{urgent, replied}, quarter, nil, end},
+		"but the end is due still": {[]domain.Event{urgent, replied}, end,
+			[]domain.Event{breached(chat.DueResolution, end, end)}, 0},
 		"not of a closed case":            {[]domain.Event{urgent, resolved}, 5 * time.Hour, nil, 0},
 		"not of one that was handed back": {[]domain.Event{urgent, handedBack}, 5 * time.Hour, nil, 0},
 		"assigned is not replied":         {[]domain.Event{urgent, assigned}, quarter, []domain.Event{first}, end},
-		"escalated, it is due anew":       {[]domain.Event{urgent, first, escalated}, 75 * time.Minute, []domain.Event{breached(chat.DueResponse, 75*time.Minute, 75*time.Minute)}, 5 * time.Hour},
-		"reopened, it is due anew": {[]domain.Event{urgent, first, replied, resolved, chat.TicketReopened{Ticket: "#1", At: noon.Add(time.Hour), Due: noon.Add(2 * time.Hour), Resolve: noon.Add(6 * time.Hour)}},
+		"escalated, it is due anew": {[]domain.Event{urgent, first, escalated}, 75 * time.Minute,
+			[]domain.Event{breached(chat.DueResponse, 75*time.Minute, 75*time.Minute)}, 5 * time.Hour},
+		"reopened, it is due anew": {[]domain.Event{urgent, first, replied, resolved,
+			chat.TicketReopened{Ticket: "#1", At: noon.Add(time.Hour), Due: noon.Add(2 * time.Hour),
+				Resolve: noon.Add(6 * time.Hour)}},
 			2 * time.Hour, []domain.Event{breached(chat.DueResponse, 2*time.Hour, 2*time.Hour)}, 6 * time.Hour},
-		"a case from before there was an end": {[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: dialog.Low, At: noon, Due: noon.Add(quarter)}}, time.Hour,
-			[]domain.Event{breached(chat.DueResponse, quarter, time.Hour)}, 0},
+		"a case from before there was an end": {
+			[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: dialog.Low, At: noon, Due: noon.Add(quarter)}},
+			time.Hour,
+			[]domain.Event{breached(chat.DueResponse, quarter, time.Hour)}, 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wakes(t, given(t, c.history...).When(elapse(c.at)).Then(c.want...).State, c.next)

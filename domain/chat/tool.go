@@ -12,7 +12,10 @@ import (
 // taken over. What a tool has changed cannot be called back: when the answer comes after
 // a person took over, it is theirs to say so.
 func recordTool(s informed, c RecordTool) []domain.Event {
-	returned := ToolReturned{Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt, Account: c.Account, Reason: c.Reason}
+	returned := ToolReturned{
+		Delivery: c.Delivery, Call: c.Call, Tool: c.Tool, Input: c.Input, Output: c.Output, Receipt: c.Receipt,
+		Account: c.Account, Reason: c.Reason,
+	}
 	events := []domain.Event{returned}
 	switch {
 	case c.For == ForAgent:
@@ -27,7 +30,9 @@ func recordTool(s informed, c RecordTool) []domain.Event {
 
 // answerInPassing answers a question that no workflow waits for. A person who has the
 // chat sees what the tool returned.
-func (s informed) answerInPassing(about *dialog.Question, to Answer, output map[string]string, failed bool, at time.Time) (events []domain.Event) {
+func (s informed) answerInPassing(
+	about *dialog.Question, to Answer, output map[string]string, failed bool, at time.Time,
+) (events []domain.Event) {
 	if about == nil || s.WithPerson() || s.Blocked {
 		return nil
 	}

@@ -28,7 +28,12 @@ func respond(s informed, c Respond) []domain.Event {
 	}
 	if isMessage && s.waited(m, c.At) {
 		waiting := &Waiting{Text: domain.Shorten(m.Text, saidMax), By: m.From.ID, Sent: m.Date, At: c.At}
-		return []domain.Event{Understood{Answer: Answer{c.To}, Intent: dialog.Waited, Confidence: 1, Knowledge: s.knowledge().Hash, Waits: waiting}}
+		return []domain.Event{
+			Understood{
+				Answer: Answer{c.To}, Intent: dialog.Waited, Confidence: 1, Knowledge: s.knowledge().Hash,
+				Waits: waiting,
+			},
+		}
 	}
 	if isMessage && m.Album != "" && m.Text == "" {
 		return s.awaitWords(c, m)
@@ -55,7 +60,12 @@ func respond(s informed, c Respond) []domain.Event {
 // answer is a turn as events.
 func (s informed) answer(c Respond, turn dialog.Turn, query string) []domain.Event {
 	to := Answer{To: c.To}
-	events := []domain.Event{Understood{Answer: to, Intent: turn.Intent, Confidence: turn.Confidence, Language: turn.Language, Knowledge: s.knowledge().Hash}}
+	events := []domain.Event{
+		Understood{
+			Answer: to, Intent: turn.Intent, Confidence: turn.Confidence, Language: turn.Language,
+			Knowledge: s.knowledge().Hash,
+		},
+	}
 	if query != "" {
 		events = append(events, ButtonAnswered{to, query, turn.Toast})
 	}
@@ -96,10 +106,14 @@ func actOf(s State, c Respond) (act dialog.Act, query string, ok bool) {
 		ok = !e.OverLimit && !e.Continues && !e.Corrected && !e.From.Bot
 		late := e.Late && !s.brings(e)
 		text := domain.Shorten(e.Text, heardText)
-		return dialog.Act{Text: text, MessageID: e.MessageID, Media: len(e.Media) > 0, Late: late, By: e.From.ID, At: e.Date}, "", ok
+		return dialog.Act{
+			Text: text, MessageID: e.MessageID, Media: len(e.Media) > 0, Late: late, By: e.From.ID, At: e.Date,
+		}, "", ok
 	case MessageEdited:
 		text := domain.Shorten(e.Text, heardText)
-		return dialog.Act{Text: text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt}, "", !e.Late && !e.From.Bot
+		return dialog.Act{
+			Text: text, MessageID: e.MessageID, Edited: true, By: e.From.ID, At: e.EditedAt,
+		}, "", !e.Late && !e.From.Bot
 	case ButtonPressed:
 		return dialog.Act{Button: e.Data, MessageID: e.MessageID, By: e.From.ID, At: e.Date}, e.QueryID, true
 	default:

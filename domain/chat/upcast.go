@@ -47,15 +47,25 @@ func clearingBecameExplicit(fields map[string]json.RawMessage) map[string]json.R
 // until every tool's became one.
 
 func orderLookupBecameATool(fields map[string]json.RawMessage) map[string]json.RawMessage {
-	return asked(fields, ToolRequested{For: ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": text(fields["order"])}})
+	return asked(fields,
+		ToolRequested{
+			For: ForWorkflow, Tool: dialog.OrderStatus, Input: map[string]string{"number": text(fields["order"])},
+		})
 }
 
 func addressCheckBecameATool(fields map[string]json.RawMessage) map[string]json.RawMessage {
-	return asked(fields, ToolRequested{For: ForWorkflow, Tool: dialog.CheckAddress, Input: map[string]string{"address": text(fields["address"])}})
+	return asked(fields,
+		ToolRequested{
+			For: ForWorkflow, Tool: dialog.CheckAddress, Input: map[string]string{"address": text(fields["address"])},
+		})
 }
 
 func addressUpdateBecameATool(fields map[string]json.RawMessage) map[string]json.RawMessage {
-	return asked(fields, ToolRequested{For: ForWorkflow, Tool: dialog.ChangeAddress, Input: map[string]string{"address": text(fields["address"])}, Writes: true})
+	return asked(fields,
+		ToolRequested{
+			For: ForWorkflow, Tool: dialog.ChangeAddress, Input: map[string]string{"address": text(fields["address"])},
+			Writes: true,
+		})
 }
 
 // asked is a request with the fields that it always had.
@@ -92,11 +102,14 @@ func checkBecameOutput(fields map[string]json.RawMessage) map[string]json.RawMes
 
 func addressBecameOutput(fields map[string]json.RawMessage) map[string]json.RawMessage {
 	address := map[string]string{"address": text(fields["address"])}
-	return merge(fields, ToolReturned{Tool: dialog.ChangeAddress, Input: address, Output: address}, "delivery", "receipt")
+	return merge(fields, ToolReturned{Tool: dialog.ChangeAddress, Input: address, Output: address}, "delivery",
+		"receipt")
 }
 
 func failureBecameOutput(fields map[string]json.RawMessage) map[string]json.RawMessage {
-	return merge(fields, ToolReturned{Tool: dialog.ChangeAddress, Input: map[string]string{"address": text(fields["address"])}}, "delivery", "reason")
+	return merge(fields,
+		ToolReturned{Tool: dialog.ChangeAddress, Input: map[string]string{"address": text(fields["address"])}},
+		"delivery", "reason")
 }
 
 // merge is today's event with the fields of the old one that are kept.

@@ -26,7 +26,8 @@ const separators = ",;\n\r，、،"
 // code behind a house number, and a place behind the word that ends a street's name.
 var unset = []*regexp.Regexp{
 	regexp.MustCompile(`^(.*\pL.*\s\d+\s?\pL?)\s+(\d{4,5}\s+\pL.*)$`),
-	regexp.MustCompile(`(?i)^(.*?\d.*?\s(?:street|road|lane|avenue|drive|square|terrace|crescent|boulevard))\s+(\pL.*\d.*)$`),
+	regexp.MustCompile(`(?i)^(.*?\d.*?\s(?:street|road|lane|avenue|drive|square|terrace|crescent|` +
+		`boulevard))\s+(\pL.*\d.*)$`),
 }
 
 // setOff is the text with its parts set off, if it says where they end.
@@ -44,7 +45,8 @@ func setOff(text string) string {
 
 func addressParts(text string) []string {
 	var parts []string
-	for _, part := range strings.FieldsFunc(setOff(text), func(r rune) bool { return strings.ContainsRune(separators, r) }) {
+	for _, part := range strings.FieldsFunc(setOff(text),
+		func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 		if part = strings.Join(strings.FieldsFunc(part, isBlank), " "); part != "" {
 			parts = append(parts, part)
 		}
@@ -57,7 +59,8 @@ func addressParts(text string) []string {
 func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // leadIn is what people write before an address: "No, my new address is: ".
-var leadIn = regexp.MustCompile(`(?is)^.{0,60}?(?:\b(?:address|adress)\b[^\d:]{0,24}?(?:\bis\b|\bto\b|\bbe\b|:)|\bit'?s\b|\bit is\b|\bit should be\b|\bmoved to\b)\s*:?\s*`)
+var leadIn = regexp.MustCompile(`(?is)^.{0,60}?(?:\b(?:address|adress)\b[^\d:]{0,24}?(?:\bis\b|\bto\b|\bbe\b|` +
+	`:)|\bit'?s\b|\bit is\b|\bit should be\b|\bmoved to\b)\s*:?\s*`)
 
 // withoutLeadIn is the text from where the address begins.
 func withoutLeadIn(text string) string {
@@ -69,7 +72,8 @@ func withoutLeadIn(text string) string {
 }
 
 // prose is words that sentences have and addresses do not.
-var prose = []string{"i", "i'm", "i've", "my", "you", "your", "we", "is", "are", "was", "have", "want", "please", "why", "where", "when"}
+var prose = []string{"i", "i'm", "i've", "my", "you", "your", "we", "is", "are", "was", "have", "want",
+	"please", "why", "where", "when"}
 
 // isAddress tells an address from a sentence that happens to have the same parts.
 func isAddress(text string) bool {
@@ -86,7 +90,8 @@ func (t *talk) namesPlace(u Understanding) bool {
 		return true
 	}
 	def := t.asked()
-	return t.Run.Active() && def != nil && def.Ask.Check == CheckPostal && u.Intent == Unknown && has(t.act.Text, unicode.IsDigit)
+	return t.Run.Active() && def != nil && def.Ask.Check == CheckPostal && u.Intent == Unknown &&
+		has(t.act.Text, unicode.IsDigit)
 }
 
 // checkAddress names what an address lacks; "" when it will do: a street with a house

@@ -8,13 +8,17 @@ import (
 
 func TestAddress_ManyCountries_Accepted(t *testing.T) {
 	for text, want := range map[string]string{
-		"12 Baker Street, London NW1 6XE":                             "12 Baker Street, London NW1 6XE",
-		"221B Baker Street\nLondon\nNW1 6XE":                          "221B Baker Street, London, NW1 6XE",
-		"Flat 2, 10 Downing Street, London SW1A 2AA, UK":              "Flat 2, 10 Downing Street, London SW1A 2AA, UK",
-		"Musterstraße 12, 10115 Berlin":                               "Musterstraße 12, 10115 Berlin",
-		"Acme GmbH\nMusterstraße 12a\n10115 Berlin\nGermany":          "Acme GmbH, Musterstraße 12a, 10115 Berlin, Germany",
-		"1600 Pennsylvania Ave NW, Washington, DC 20500":              "1600 Pennsylvania Ave NW, Washington, DC 20500",
-		"350 5th Ave, Floor 20; New York, NY 10118-0110":              "350 5th Ave, Floor 20, New York, NY 10118-0110",
+		"12 Baker Street, London NW1 6XE":    "12 Baker Street, London NW1 6XE",
+		"221B Baker Street\nLondon\nNW1 6XE": "221B Baker Street, London, NW1 6XE",
+		"Flat 2, 10 Downing Street, London SW1A 2AA, UK": "Flat 2, 10 Downing Street, London " +
+			"SW1A 2AA, UK",
+		"Musterstraße 12, 10115 Berlin": "Musterstraße 12, 10115 Berlin",
+		"Acme GmbH\nMusterstraße 12a\n10115 Berlin\nGermany": "Acme GmbH, Musterstraße 12a, 10115 " +
+			"Berlin, Germany",
+		"1600 Pennsylvania Ave NW, Washington, DC 20500": "1600 Pennsylvania Ave NW, " +
+			"Washington, DC 20500",
+		"350 5th Ave, Floor 20; New York, NY 10118-0110": "350 5th Ave, Floor 20, New York, NY " +
+			"10118-0110",
 		"Flat 4B, 12 MG Road, Bengaluru 560001":                       "Flat 4B, 12 MG Road, Bengaluru 560001",
 		"Damrak 1, 1012 LG Amsterdam":                                 "Damrak 1, 1012 LG Amsterdam",
 		"12, rue de Rivoli, 75001 Paris":                              "12, rue de Rivoli, 75001 Paris",
@@ -70,7 +74,8 @@ func TestAddress_Incomplete_NamesWhatIsMissing(t *testing.T) {
 
 func TestAddress_Sentence_Rejected(t *testing.T) {
 	for _, text := range []string{
-		"Where is my order 1001, I paid 3 weeks ago", "talk to a person, I have 2 orders and 3 complaints", "I moved, my order 1234 of 2024 is late",
+		"Where is my order 1001, I paid 3 weeks ago", "talk to a person, I have 2 orders and 3 complaints",
+		"I moved, my order 1234 of 2024 is late",
 		"hello", "cancel", "12 Baker Street", "please, order 1001, of the 3rd",
 	} {
 		if isAddress(text) {
@@ -90,7 +95,8 @@ func FuzzAddress(f *testing.F) {
 		if checkAddress(address) != "" {
 			return
 		}
-		if n := utf8.RuneCountInString(address); n < addressMin || n > addressMax || strings.ContainsAny(address, "\n\r\x00\t") {
+		if n := utf8.RuneCountInString(address); n < addressMin || n > addressMax ||
+			strings.ContainsAny(address, "\n\r\x00\t") {
 			t.Errorf("%q became %q", text, address)
 		}
 		if again := normalizeAddress(address); again != address {

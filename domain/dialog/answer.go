@@ -102,7 +102,8 @@ func (t *talk) answered(message int64) *StepDef {
 	if def := t.sourced(message); def != nil {
 		return def
 	}
-	if def := w.step(t.Run.Step); def != nil && def.Ask != nil && message != 0 && t.Run.Sources[FieldRefused] == message {
+	if def := w.step(t.Run.Step); def != nil && def.Ask != nil && message != 0 &&
+		t.Run.Sources[FieldRefused] == message {
 		return def // it was no answer yet
 	}
 	return nil

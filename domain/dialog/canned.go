@@ -9,7 +9,9 @@ import (
 // CannedReply is a reply for people in a language, with values in the place of its variables.
 // missing are the variables that nobody knows, in order; such a reply must not be sent.
 // known is false when the team has written no reply under this name.
-func (k *Knowledge) CannedReply(name string, l Language, values ...map[string]string) (text string, missing []string, known bool) {
+func (k *Knowledge) CannedReply(
+	name string, l Language, values ...map[string]string,
+) (text string, missing []string, known bool) {
 	template, known := k.Canned[name]
 	if !known {
 		return "", nil, false

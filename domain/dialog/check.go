@@ -31,7 +31,8 @@ var (
 	// emailForm is looser than the standard and stricter than a typing error: what is
 	// before and after the @ has no spaces, and there is a dot behind it.
 	emailForm  = regexp.MustCompile(`^[^\s@<>,;]{1,64}@[^\s@<>,;]+\.[^\s@<>,;]{2,}$`)
-	amountForm = regexp.MustCompile(`^[€$£]?\s*(\d{1,9}(?:[.,]\d{1,2})?)\s*(?:[€$£]|eur|usd|gbp|euro|euros|dollars|pounds)?$`)
+	amountForm = regexp.MustCompile(`^[€$£]?\s*(\d{1,9}(?:[.,]\d{1,2})?)\s*(?:[€$£]|eur|usd|gbp|euro|euros|` +
+		`dollars|pounds)?$`)
 )
 
 // read makes a value of a typed answer, or names what is wrong with it.

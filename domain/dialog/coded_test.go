@@ -8,7 +8,11 @@ import (
 )
 
 func TestCoded_Output_SaidInTheTeamsWords(t *testing.T) {
-	elsewhere := AddressCheck{Problem: "the post code NW1 6XE belongs to London", Coded: Coded{"elsewhere", map[string]string{"town": "London"}}}
+	elsewhere := AddressCheck{
+		Problem: "the post code NW1 6XE belongs to London", Coded: Coded{
+			"elsewhere", map[string]string{"town": "London"},
+		},
+	}
 	unlisted := AddressCheck{Problem: "nobody lives there", Coded: Coded{Code: "empty"}}
 	for _, c := range []struct {
 		language Language
@@ -21,7 +25,9 @@ func TestCoded_Output_SaidInTheTeamsWords(t *testing.T) {
 		{"de", AddressCheck{Problem: "nobody lives there"}, "nobody lives there"},
 	} {
 		shop := Shop
-		shop.Codes = map[string]map[string]Text{CheckAddress: {"elsewhere": {"en": "that is in {town}", "de": "das ist in {town}"}}}
+		shop.Codes = map[string]map[string]Text{
+			CheckAddress: {"elsewhere": {"en": "that is in {town}", "de": "das ist in {town}"}},
+		}
 		talk := beginWithCRM(t)
 		talk.context.Knowledge = &shop
 		talk.write("change my address").write(baker)
@@ -38,7 +44,11 @@ func TestCoded_Output_SaidInTheTeamsWords(t *testing.T) {
 }
 
 func TestCoded_Value_ReplacesNoOtherOutput(t *testing.T) {
-	got := Order{Number: "1", Status: "shipped", Coded: Coded{"late", map[string]string{"found": "false", "code": "x", "days": "2"}}}.Output(true)
+	got := Order{
+		Number: "1", Status: "shipped", Coded: Coded{
+			"late", map[string]string{"found": "false", "code": "x", "days": "2"},
+		},
+	}.Output(true)
 	if got["found"] != "true" || got["code"] != "late" || got["days"] != "2" {
 		t.Errorf("%v", got)
 	}

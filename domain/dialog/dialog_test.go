@@ -65,7 +65,8 @@ func TestAnswer_Language_IsTheCustomers(t *testing.T) {
 	c := begin(t)
 	c.context.Prefers = "de-AT"
 	c.write("hallo").says("Hallo!").write("wo ist meine bestellung").says("Welche Bestellung?")
-	c.write("abbrechen").says("Abgebrochen.").write("where is my order").says("Which order?").write("never mind").says("Nothing was changed")
+	c.write("abbrechen").says("Abgebrochen.").write("where is my " +
+		"order").says("Which order?").write("never mind").says("Nothing was changed")
 	c = begin(t)
 	c.context.Prefers = "fr"
 	c.write("hello").says("Hello!").write("danke").says("You're welcome!") // one word is no change of language
@@ -91,8 +92,14 @@ func TestAnswer_AnyMessage_FitsOneMessage(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
-	for name, run := range map[string]Run{"none": {}, "collecting": walkedTo(t, CollectingAddress).context.Run, "confirming": walkedTo(t, ConfirmingChanges).context.Run, "checking": checking(t).context.Run} {
-		for _, text := range []string{"", " ", "\x00", "🙂", "/", "/start", "/help@bot x", "/cancel", "/back", "/settings", "hello", "thanks", "invoice", "a person", "my order", "address", "yes", "no", string(long), "\xff"} {
+	for name, run := range map[string]Run{
+		"none": {}, "collecting": walkedTo(t, CollectingAddress).context.Run, "confirming": walkedTo(t,
+			ConfirmingChanges).context.Run, "checking": checking(t).context.Run,
+	} {
+		for _, text := range []string{
+			"", " ", "\x00", "🙂", "/", "/start", "/help@bot x", "/cancel", "/back", "/settings", "hello", "thanks",
+			"invoice", "a person", "my order", "address", "yes", "no", string(long), "\xff",
+		} {
 			turn := Take(Context{Knowledge: &Shop, Run: run}, Act{Text: text, MessageID: 5, At: noon})
 			if len(turn.Replies) == 0 && turn.Call.Tool == "" {
 				t.Errorf("%q is not answered while the run is %s", text, name)
@@ -112,12 +119,17 @@ func TestAnswer_ModelUse_DecidesWhatIsAsked(t *testing.T) {
 		text   string
 		thinks bool
 	}{
-		{AgentNever, "qwertz", false}, {AgentUnknown, "qwertz", true}, {AgentUnknown, "my invoice", false}, {AgentAlways, "my invoice", true},
-		{AgentAlways, "hello", false}, {AgentAlways, "/start", false}, {AgentAlways, "where is my order", false}, {AgentAlways, "a person please", false}, {AgentAlways, "OUTRAGEOUS", false},
+		{AgentNever, "qwertz", false}, {AgentUnknown, "qwertz", true}, {AgentUnknown, "my invoice", false}, {
+			AgentAlways, "my invoice", true,
+		},
+		{AgentAlways, "hello", false}, {AgentAlways, "/start", false}, {AgentAlways, "where is my order", false}, {
+			AgentAlways, "a person please", false,
+		}, {AgentAlways, "OUTRAGEOUS", false},
 	} {
 		k := Shop
 		k.Agent.Use = test.use
-		if turn := Take(Context{Knowledge: &k, Model: true}, Act{Text: test.text, At: noon}); turn.Think != test.thinks {
+		if turn := Take(Context{Knowledge: &k, Model: true},
+			Act{Text: test.text, At: noon}); turn.Think != test.thinks {
 			t.Errorf("%s, %q: a model is asked: %v", test.use, test.text, turn.Think)
 		}
 		if Take(Context{Knowledge: &k}, Act{Text: test.text, At: noon}).Think {
@@ -129,7 +141,8 @@ func TestAnswer_ModelUse_DecidesWhatIsAsked(t *testing.T) {
 func TestBacklog_Answer_ApologisesAndActsOnLast(t *testing.T) {
 	c := begin(t)
 	c.follow(CatchUp(c.context, []string{"hello", "where is my order?", "are you there"}, 5, Act{At: noon}))
-	c.says("This is what you wrote meanwhile:\n• … (+2)\n• hello\n• where is my order?\n• are you there").says("Which order?").stands(AskingNumber)
+	c.says("This is what you wrote meanwhile:\n• … (+2)\n• hello\n• where is my order?\n• are you " +
+		"there").says("Which order?").stands(AskingNumber)
 }
 
 func TestPriority_Levels_AreOrdered(t *testing.T) {

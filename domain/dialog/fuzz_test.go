@@ -13,10 +13,14 @@ import (
 
 // fuzzed are texts as people and other programs send them.
 var fuzzed = []string{
-	"", " ", "Where is my order A-20451?", "1 Main Street, 12345 Springfield", "No, my new address is: 5 High St\n12345 York",
-	"THIS IS THE THIRD TIME I ASK!!!", "/start@demo_bot now", "yes", "👍🏽", "👨‍👩‍👧‍👦🇩🇪🇩🇪", "مرحبا", "#1001", "\x00\u2028\ufeff", "a\xffb", "\xed\xa0\x80",
-	"<b>bold <i>both</i></b> &amp; &lt;", `<a href="https://example.com/?a=1&amp;b=2">link</a>`, "<pre><code class=\"language-go\">x &gt; 1</code></pre>",
-	"<b", "</b>", "<b></i>", "&#x1f44b;", "&#99999999999;", "&nbsp;", "<tg-spoiler>x</tg-spoiler>", "<a href='", strings.Repeat("<b>", 200),
+	"", " ", "Where is my order A-20451?", "1 Main Street, 12345 Springfield",
+	"No, my new address is: 5 High St\n12345 York",
+	"THIS IS THE THIRD TIME I ASK!!!", "/start@demo_bot now", "yes", "👍🏽", "👨‍👩‍👧‍👦🇩🇪🇩🇪", "مرحبا", "#1001",
+	"\x00\u2028\ufeff", "a\xffb", "\xed\xa0\x80",
+	"<b>bold <i>both</i></b> &amp; &lt;", `<a href="https://example.com/?a=1&amp;b=2">link</a>`,
+	"<pre><code class=\"language-go\">x &gt; 1</code></pre>",
+	"<b", "</b>", "<b></i>", "&#x1f44b;", "&#99999999999;", "&nbsp;", "<tg-spoiler>x</tg-spoiler>", "<a href='",
+	strings.Repeat("<b>", 200),
 }
 
 // FuzzSplit: the parts fit, and nothing but space between them is lost.
@@ -32,7 +36,8 @@ func FuzzSplit(f *testing.F) {
 				t.Errorf("a part is %q, %d units of %d", part, n, limit)
 			}
 		}
-		if whole := strings.ToValidUTF8(text, ""); utf8.ValidString(text) && unspaced(strings.Join(parts, "")) != unspaced(whole) {
+		if whole := strings.ToValidUTF8(text, ""); utf8.ValidString(text) &&
+			unspaced(strings.Join(parts, "")) != unspaced(whole) {
 			t.Errorf("%q became %q", text, parts)
 		}
 	})
@@ -74,7 +79,10 @@ func FuzzTake(f *testing.F) {
 		f.Add(text, "", byte(i), i%2 == 0)
 		f.Add("", text, byte(i), i%2 == 1)
 	}
-	steps := []dialog.Step{"", dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges, dialogtest.SavingChanges, dialogtest.Describing, dialogtest.ChoosingProblem, dialog.Completed}
+	steps := []dialog.Step{
+		"", dialog.Initial, dialogtest.CollectingAddress, dialogtest.ValidatingAddress, dialogtest.ConfirmingChanges,
+		dialogtest.SavingChanges, dialogtest.Describing, dialogtest.ChoosingProblem, dialog.Completed,
+	}
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text, button string, step byte, crm bool) {
 		c := dialog.Context{Knowledge: &dialogtest.Shop}
@@ -82,7 +90,10 @@ func FuzzTake(f *testing.F) {
 			c.Tools = dialogtest.AllTools
 		}
 		if c.Run.Step = steps[int(step)%len(steps)]; c.Run.Step != "" {
-			c.Run = dialog.Run{Workflow: workflowOf(c.Run.Step), Step: c.Run.Step, Data: map[string]string{"address": text}, StartedAt: at, LastAt: at}
+			c.Run = dialog.Run{
+				Workflow: workflowOf(c.Run.Step), Step: c.Run.Step, Data: map[string]string{"address": text},
+				StartedAt: at, LastAt: at,
+			}
 		}
 		turn := dialog.Take(c, dialog.Act{Text: text, Button: button, MessageID: 1, At: at})
 		if turn.Confidence < 0 || turn.Confidence > 1 {

@@ -37,7 +37,8 @@ func (h Hours) Add(at time.Time, worked time.Duration) time.Time {
 				left -= length
 			}
 		}
-		day = time.Date(day.Year(), day.Month(), day.Day()+1, 12, 0, 0, 0, day.Location()) // not every day has a midnight
+		// not every day has a midnight
+		day = time.Date(day.Year(), day.Month(), day.Day()+1, 12, 0, 0, 0, day.Location())
 	}
 	return day.Add(left).In(at.Location())
 }
@@ -80,7 +81,8 @@ func (h Hours) shifts(day time.Time) []Shift {
 // forward, is the moment in which it is.
 func onDay(day time.Time, clock time.Duration) time.Time {
 	on := func(place *time.Location) time.Time {
-		return time.Date(day.Year(), day.Month(), day.Day(), int(clock/time.Hour), int(clock/time.Minute)%60, 0, 0, place)
+		return time.Date(day.Year(), day.Month(), day.Day(), int(clock/time.Hour), int(clock/time.Minute)%60, 0, 0,
+			place)
 	}
 	at, asked := on(day.Location()), on(time.UTC)
 	_, offset := at.Zone()
@@ -100,7 +102,8 @@ func onDay(day time.Time, clock time.Duration) time.Time {
 // when they must have closed it.
 func (k *Knowledge) Due(p Priority, at time.Time) (response, resolution time.Time) {
 	target, usual := k.Targets[p], targets[p]
-	return k.Hours.Add(at, cmp.Or(target.FirstResponse, usual.FirstResponse)), k.Hours.Add(at, cmp.Or(target.Resolution, usual.Resolution))
+	return k.Hours.Add(at, cmp.Or(target.FirstResponse, usual.FirstResponse)), k.Hours.Add(at,
+		cmp.Or(target.Resolution, usual.Resolution))
 }
 
 // targets are those of a team that has set none.

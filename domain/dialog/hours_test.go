@@ -15,8 +15,10 @@ import (
 func office(t testing.TB, place string) dialog.Hours {
 	day := []dialog.Shift{{From: 9 * time.Hour, To: 12 * time.Hour}, {From: 13 * time.Hour, To: 17 * time.Hour}}
 	return dialog.Hours{
-		Zone:     zone(t, place),
-		Weekdays: [7][]dialog.Shift{1: day, 2: day, 3: day, 4: day, 5: day, 6: {{From: 9 * time.Hour, To: 11*time.Hour + 30*time.Minute}}},
+		Zone: zone(t, place),
+		Weekdays: [7][]dialog.Shift{
+			1: day, 2: day, 3: day, 4: day, 5: day, 6: {{From: 9 * time.Hour, To: 11*time.Hour + 30*time.Minute}},
+		},
 		Holidays: map[string]bool{"2026-12-25": true, "2026-12-26": true, "2027-01-01": true},
 	}
 }
@@ -42,7 +44,9 @@ func zone(t testing.TB, place string) *time.Location {
 func TestHours_Due_CountsWorkingHours(t *testing.T) {
 	t.Parallel()
 	berlin, havana := office(t, "Europe/Berlin"), night(t, "America/Havana")
-	never := dialog.Hours{Weekdays: [7][]dialog.Shift{1: {{From: 9 * time.Hour, To: 10 * time.Hour}}}, Holidays: map[string]bool{}}
+	never := dialog.Hours{
+		Weekdays: [7][]dialog.Shift{1: {{From: 9 * time.Hour, To: 10 * time.Hour}}}, Holidays: map[string]bool{},
+	}
 	for day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 2029; day = day.AddDate(0, 0, 1) {
 		never.Holidays[day.Format(time.DateOnly)] = true
 	}
@@ -52,25 +56,36 @@ func TestHours_Due_CountsWorkingHours(t *testing.T) {
 		worked time.Duration
 		want   string
 	}{
-		"without hours it is always":             {dialog.Hours{}, "2026-07-04 23:30", 4 * time.Hour, "2026-07-05 03:30"},
-		"within a shift":                         {berlin, "2026-07-01 09:10", time.Hour, "2026-07-01 10:10"},
-		"nothing is due at once":                 {berlin, "2026-07-05 03:00", 0, "2026-07-05 03:00"},
-		"up to the last minute":                  {berlin, "2026-07-01 11:00", time.Hour, "2026-07-01 12:00"},
-		"over noon":                              {berlin, "2026-07-01 11:30", time.Hour, "2026-07-01 13:30"},
-		"in the break":                           {berlin, "2026-07-01 12:20", time.Hour, "2026-07-01 14:00"},
-		"before the morning":                     {berlin, "2026-07-01 03:00", 15 * time.Minute, "2026-07-01 09:15"},
-		"over night":                             {berlin, "2026-07-01 16:45", time.Hour, "2026-07-02 09:45"},
-		"over the weekend":                       {berlin, "2026-07-03 16:00", 4 * time.Hour, "2026-07-06 09:30"}, // 1 h, 2.5 h on Saturday
-		"on Sunday":                              {berlin, "2026-07-05 12:00", 8 * time.Hour, "2026-07-07 10:00"},
-		"over the holidays":                      {berlin, "2026-12-24 16:00", 2 * time.Hour, "2026-12-28 10:00"},
-		"on a holiday":                           {berlin, "2026-12-25 10:00", time.Hour, "2026-12-28 10:00"},
-		"the clock goes forward in a shift":      {night(t, "Europe/Berlin"), "2026-03-29 01:00", 3 * time.Hour, "2026-03-29 05:00"},
-		"the clock goes back in a shift":         {night(t, "Europe/Berlin"), "2026-10-25 00:00", 4 * time.Hour, "2026-10-25 03:00"},
-		"that day is as long as it is":           {night(t, "Europe/Berlin"), "2026-10-25 00:00", 8 * time.Hour, "2026-10-26 01:00"}, // 7 h are worked
+		"without hours it is always": {
+			dialog.Hours{}, "2026-07-04 23:30", 4 * time.Hour, "2026-07-05 03:30",
+		},
+		"within a shift":         {berlin, "2026-07-01 09:10", time.Hour, "2026-07-01 10:10"},
+		"nothing is due at once": {berlin, "2026-07-05 03:00", 0, "2026-07-05 03:00"},
+		"up to the last minute":  {berlin, "2026-07-01 11:00", time.Hour, "2026-07-01 12:00"},
+		"over noon":              {berlin, "2026-07-01 11:30", time.Hour, "2026-07-01 13:30"},
+		"in the break":           {berlin, "2026-07-01 12:20", time.Hour, "2026-07-01 14:00"},
+		"before the morning":     {berlin, "2026-07-01 03:00", 15 * time.Minute, "2026-07-01 09:15"},
+		"over night":             {berlin, "2026-07-01 16:45", time.Hour, "2026-07-02 09:45"},
+		// 1 h, 2.5 h on Saturday
+		"over the weekend":  {berlin, "2026-07-03 16:00", 4 * time.Hour, "2026-07-06 09:30"},
+		"on Sunday":         {berlin, "2026-07-05 12:00", 8 * time.Hour, "2026-07-07 10:00"},
+		"over the holidays": {berlin, "2026-12-24 16:00", 2 * time.Hour, "2026-12-28 10:00"},
+		"on a holiday":      {berlin, "2026-12-25 10:00", time.Hour, "2026-12-28 10:00"},
+		"the clock goes forward in a shift": {
+			night(t, "Europe/Berlin"), "2026-03-29 01:00", 3 * time.Hour, "2026-03-29 05:00",
+		},
+		"the clock goes back in a shift": {
+			night(t, "Europe/Berlin"), "2026-10-25 00:00", 4 * time.Hour, "2026-10-25 03:00",
+		},
+		// 7 h are worked
+		"that day is as long as it is": {
+			night(t, "Europe/Berlin"), "2026-10-25 00:00", 8 * time.Hour, "2026-10-26 01:00",
+		},
 		"a change over the weekend is no matter": {berlin, "2026-03-27 17:00", 3 * time.Hour, "2026-03-30 09:30"},
-		"a day without a midnight":               {havana, "2026-03-07 05:00", 6 * time.Hour, "2026-03-08 06:00"}, // 1 h, and 5 h from 1 o'clock on
-		"the days behind it":                     {havana, "2026-03-08 05:00", 2 * time.Hour, "2026-03-09 01:00"},
-		"closed for more than a year":            {never, "2026-07-01 12:00", time.Hour, "2027-07-02 13:00"},
+		// 1 h, and 5 h from 1 o'clock on
+		"a day without a midnight":    {havana, "2026-03-07 05:00", 6 * time.Hour, "2026-03-08 06:00"},
+		"the days behind it":          {havana, "2026-03-08 05:00", 2 * time.Hour, "2026-03-09 01:00"},
+		"closed for more than a year": {never, "2026-07-01 12:00", time.Hour, "2027-07-02 13:00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +108,8 @@ func TestHours_Open_FirstToLastMinuteOfShift(t *testing.T) {
 	t.Parallel()
 	berlin := office(t, "Europe/Berlin")
 	for at, want := range map[string]bool{
-		"2026-07-01T06:59:59Z": false, "2026-07-01T07:00:00Z": true, "2026-07-01T09:59:59Z": true, "2026-07-01T10:00:00Z": false,
+		"2026-07-01T06:59:59Z": false, "2026-07-01T07:00:00Z": true, "2026-07-01T09:59:59Z": true,
+		"2026-07-01T10:00:00Z": false,
 		"2026-07-01T15:00:00Z": false, "2026-12-25T10:00:00Z": false, "2026-07-05T10:00:00Z": false,
 	} {
 		when, err := time.Parse(time.RFC3339, at)
@@ -112,7 +128,10 @@ func TestHours_Open_FirstToLastMinuteOfShift(t *testing.T) {
 // More work is never done sooner, nor is what begins later; and all is done at work.
 func TestHours_Due_OrderedAndInWorkingHours(t *testing.T) {
 	t.Parallel()
-	places := []string{"UTC", "Europe/Berlin", "Africa/Cairo", "America/Havana", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"}
+	places := []string{
+		"UTC", "Europe/Berlin", "Africa/Cairo", "America/Havana", "America/St_Johns", "Australia/Lord_Howe",
+		"Asia/Kathmandu", "Pacific/Apia",
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		z, err := time.LoadLocation(rapid.SampledFrom(places).Draw(t, "place"))
 		if err != nil {
@@ -150,8 +169,11 @@ func TestHours_Due_OrderedAndInWorkingHours(t *testing.T) {
 		if due.Sub(at) < 300*24*time.Hour && open && !h.Open(due.Add(-time.Nanosecond)) {
 			t.Fatalf("%s of work from %s: done at %s, when nobody works", worked, at, due.In(z))
 		}
-		if half := h.Add(due, more); more > 0 && half.Sub(at) < 300*24*time.Hour && !half.Equal(h.Add(at, worked+more)) { // a year ends the search
-			t.Fatalf("%s and %s of work from %s: %s apart, %s together", worked, more, at, half, h.Add(at, worked+more))
+		// a year ends the search
+		if half := h.Add(due, more); more > 0 && half.Sub(at) < 300*24*time.Hour &&
+			!half.Equal(h.Add(at, worked+more)) {
+			t.Fatalf("%s and %s of work from %s: %s apart, %s together", worked, more, at, half,
+				h.Add(at, worked+more))
 		}
 	})
 }
@@ -159,7 +181,11 @@ func TestHours_Due_OrderedAndInWorkingHours(t *testing.T) {
 func TestHours_EveryPriority_HasDueTimes(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 7, 3, 16, 50, 0, 0, time.UTC)
-	k := dialog.Knowledge{Hours: office(t, "UTC"), Targets: map[dialog.Priority]dialog.Target{dialog.Urgent: {FirstResponse: 5 * time.Minute}}}
+	k := dialog.Knowledge{
+		Hours: office(t, "UTC"), Targets: map[dialog.Priority]dialog.Target{
+			dialog.Urgent: {FirstResponse: 5 * time.Minute},
+		},
+	}
 	for _, c := range []struct {
 		priority             dialog.Priority
 		response, resolution string

@@ -75,7 +75,8 @@ func parseHTML(text string) ([]glyph, error) {
 		switch {
 		case strings.HasPrefix(rest, "</"):
 			name, after, ok := strings.Cut(rest[2:], ">")
-			if name = strings.ToLower(strings.TrimRight(name, htmlSpace)); !ok || in == nil || name != in.name && name != "" {
+			if name = strings.ToLower(strings.TrimRight(name, htmlSpace)); !ok || in == nil || name != in.name &&
+				name != "" {
 				return nil, wrong(rest, "closes no tag that is open there")
 			}
 			in, rest = in.outer, after
@@ -126,7 +127,8 @@ func readTag(text string) (t *tag, after string, err error) {
 	}
 	t = &tag{name: strings.ToLower(text[1:end])}
 	if !slices.Contains(tags, t.name) {
-		return nil, "", fmt.Errorf("is none of Telegram's tags (%s): write &lt; for a < that begins no tag", strings.Join(tags, " "))
+		return nil, "", fmt.Errorf("is none of Telegram's tags (%s): write &lt; for a < that begins no tag",
+			strings.Join(tags, " "))
 	}
 	attributes := map[string]string{}
 	for after = text[end:]; ; {

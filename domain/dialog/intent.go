@@ -104,7 +104,8 @@ func command(text string) string {
 // so that "in March 2024 I placed order 1001" is about 1001.
 var (
 	anyNumber   = regexp.MustCompile(`(?:^|[\s#№(:"'“„‘])((?:[A-Za-z]{1,3}-?)?\d{4,10})(?:$|[\s?!.,;:)"'”“’])`)
-	namedNumber = regexp.MustCompile(`(?i)(?:\b(?:orders?|parcel|package|number|no|nr|bestellung|paket|nummer)\b\.?(?: (?:is|was|ist|war|number|no\.?|nr\.?))*[\s:]*[#№]?|[#№])\s*((?:[a-z]{1,3}-?)?\d{4,10})\b`)
+	namedNumber = regexp.MustCompile(`(?i)(?:\b(?:orders?|parcel|package|number|no|nr|bestellung|paket|` +
+		`nummer)\b\.?(?: (?:is|was|ist|war|number|no\.?|nr\.?))*[\s:]*[#№]?|[#№])\s*((?:[a-z]{1,3}-?)?\d{4,10})\b`)
 )
 
 func orderNumber(text string) string {

@@ -37,7 +37,8 @@ func (t *talk) other(u Understanding) {
 			offer.Number = t.Run.Offered.Number + 1
 		}
 		t.turn.Offer = offer
-		t.say(t.word(WordSwitch, map[string]string{"other": def.Title.in(t.Knowledge, t.Language)}), t.switchButtons(offer)...)
+		t.say(t.word(WordSwitch, map[string]string{"other": def.Title.in(t.Knowledge, t.Language)}),
+			t.switchButtons(offer)...)
 	}
 }
 
@@ -178,7 +179,8 @@ func Elapse(c Context, at time.Time) Turn {
 		t.expire(true)
 	case !remind.IsZero() && !at.Before(remind):
 		t.turn.Reminded = true
-		t.say(t.word(WordReminder), Button{t.word(LabelGoOn), t.stepData(valueGoOn)}, Button{t.word(LabelCancel), t.stepData(valueCancel)})
+		t.say(t.word(WordReminder), Button{t.word(LabelGoOn), t.stepData(valueGoOn)},
+			Button{t.word(LabelCancel), t.stepData(valueCancel)})
 	}
 	return t.done()
 }
@@ -187,7 +189,8 @@ func Elapse(c Context, at time.Time) Turn {
 func (r Run) Dropped() Turn {
 	moves := []Move{{Workflow: r.Workflow, From: r.Step, To: Cancelled}}
 	if under := r.Under; under != nil {
-		moves = append(moves, Move{Kind: Resumed, Workflow: under.Workflow, To: under.Step}, Move{Workflow: under.Workflow, From: under.Step, To: Cancelled})
+		moves = append(moves, Move{Kind: Resumed, Workflow: under.Workflow, To: under.Step},
+			Move{Workflow: under.Workflow, From: under.Step, To: Cancelled})
 	}
 	return Turn{Moves: moves}
 }

@@ -26,8 +26,10 @@ func TestWorkflow_ValuesInRequest_NotAskedAgain(t *testing.T) {
 }
 
 func TestInterrupt_ShortWorkflow_ThenResumes(t *testing.T) {
-	c := describing(t).write("where is my parcel?").says("Which order?").write("1002").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1002"})
-	c.returns(Order{Number: "1002", Status: "shipped"}.Output(true)).says("Order 1002: shipped").says("Back to your delivery.").says("Tell me more.").stands(Describing)
+	c := describing(t).write("where is my parcel?").says("Which order?").write("1002").stands(LookingUp).
+		calls(OrderStatus, map[string]string{"number": "1002"})
+	c.returns(Order{Number: "1002", Status: "shipped"}.Output(true)).says("Order 1002: shipped").
+		says("Back to your delivery.").says("Tell me more.").stands(Describing)
 	if c.context.Run.Under != nil || c.context.Run.Data["order"] != "1001" {
 		t.Errorf("the run is %+v", c.context.Run)
 	}
@@ -48,7 +50,8 @@ func TestInterrupt_CompleteQuestion_AnsweredAtOnce(t *testing.T) {
 		if len(turn.Moves) > 0 || len(turn.Replies) != 1 || turn.Replies[0].Text != "Order 1002: shipped." {
 			t.Errorf("told %+v", turn)
 		}
-		if turn := about.Reply(c.context, nil, true, Act{At: noon}); turn.HandOver.Reason != "order_lookup_failed" || len(turn.Moves) > 0 {
+		if turn := about.Reply(c.context, nil, true,
+			Act{At: noon}); turn.HandOver.Reason != "order_lookup_failed" || len(turn.Moves) > 0 {
 			t.Errorf("failed as %+v", turn)
 		}
 	}
@@ -65,23 +68,27 @@ func TestInterrupt_CompleteQuestion_AnsweredAtOnce(t *testing.T) {
 }
 
 func TestInterrupt_ShortWorkflowCancelled_Resumes(t *testing.T) {
-	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("cancel").says("Cancelled").says("Tell me more.").stands(Describing)
+	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("cancel").says("Cancelled").
+		says("Tell me more.").stands(Describing)
 	c.write("cancel").stands(Cancelled)
 }
 
 func TestInterrupt_Second_ReplacesFirst(t *testing.T) {
-	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("change my billing address").says("Shall we do")
+	c := describing(t).write("where is my parcel?").stands(AskingNumber).write("change my billing address").
+		says("Shall we do")
 	c.write("yes").stands(CollectingAddress).write("cancel").stands(Describing)
 }
 
 func TestInterrupt_OtherWorkflow_OfferedThenResumes(t *testing.T) {
 	offered := func(t *testing.T) *talk {
-		return describing(t).write("I want to change my billing address").stands(Describing).says("in the middle of your delivery").says("your address change first")
+		return describing(t).write("I want to change my billing address").stands(Describing).
+			says("in the middle of your delivery").says("your address change first")
 	}
 	t.Run("by the button", func(t *testing.T) {
 		c := offered(t)
 		c.press(c.button(0)).stands(CollectingAddress).says("Send me the address.")
-		c.write(baker).returns(checked.Output()).write("yes").returns(map[string]string{"address": baker}).says("is now " + baker).says("Tell me more.").stands(Describing)
+		c.write(baker).returns(checked.Output()).write("yes").returns(map[string]string{"address": baker}).
+			says("is now " + baker).says("Tell me more.").stands(Describing)
 	})
 	t.Run("in words", func(t *testing.T) {
 		offered(t).write("yes").stands(CollectingAddress)
@@ -159,7 +166,8 @@ func TestButton_TypedLabel_PressesIt(t *testing.T) {
 }
 
 func TestConfirmation_NoAndMore_AskedAgain(t *testing.T) {
-	walkedTo(t, ConfirmingChanges).write("no, number 14").stands(CollectingAddress).says("Send it again.").write("14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
+	walkedTo(t, ConfirmingChanges).write("no, number 14").stands(CollectingAddress).says("Send it again.").
+		write("14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
 	walkedTo(t, ConfirmingChanges).write("no, where is my order?").stands(AskingNumber)
 	walkedTo(t, ConfirmingChanges).write("yes, number 14").stands(ConfirmingChanges).says(baker)
 }
@@ -190,14 +198,16 @@ func TestChoice_Answer_PressedNamedOrAskedAgain(t *testing.T) {
 	at(t).write("it is broken").stands(Describing)
 	at(t).write("DAMAGED").stands(Describing)
 	at(t).write("it smells").stands(ChoosingProblem).says("press one of the buttons")
-	if c := at(t).write("lost").stands(HandedOver); c.last.HandOver.Reason != "lost" || c.context.Run.Data["problem"] != "lost" {
+	if c := at(t).write("lost").
+		stands(HandedOver); c.last.HandOver.Reason != "lost" || c.context.Run.Data["problem"] != "lost" {
 		t.Errorf("handed over as %+v with %v", c.last.HandOver, c.context.Run.Data)
 	}
 	at(t).press("w:2:stolen").toasts("This button belongs to an earlier step.").silent()
 }
 
 func TestEdit_Answer_RepeatsDependentSteps(t *testing.T) {
-	c := begin(t).write("something came damaged").stands(AskingNumber).write("1001").write("broken").write("the box is torn").stands(ConfirmingReport)
+	c := begin(t).write("something came damaged").stands(AskingNumber).write("1001").write("broken").
+		write("the box is torn").stands(ConfirmingReport)
 	c.edit(4, "the box is wet").stands(ConfirmingReport).says("1001, damaged: the box is wet")
 	c.edit(3, "Lost!").stands(HandedOver)
 	c = begin(t).write("something came damaged").write("1001").write("broken").write("the box is torn")

@@ -28,13 +28,14 @@ type Knowledge struct {
 	Workflows map[string]*Workflow
 	Phrases   map[Phrase]map[Language][]string // whole messages in small letters, by what they mean
 	Words     map[Word]Text                    // the bot's own; what is missing is said in plain English
-	Codes     map[string]map[string]Text       // what a tool finds, by tool and code; what is missing is said in the tool's own words
-	Rules     []Rule                           // when a person is needed; the first that fits counts
-	Tiers     map[string]Priority              // how much it hurries at least with customers of a tier, by the CRM
-	Hours     Hours
-	Targets   map[Priority]Target
-	Canned    map[string]Text // replies for people, by name
-	Agent     Agent
+	// what a tool finds, by tool and code; what is missing is said in the tool's own words
+	Codes   map[string]map[string]Text
+	Rules   []Rule              // when a person is needed; the first that fits counts
+	Tiers   map[string]Priority // how much it hurries at least with customers of a tier, by the CRM
+	Hours   Hours
+	Targets map[Priority]Target
+	Canned  map[string]Text // replies for people, by name
+	Agent   Agent
 
 	// Backlog is how old a message may be to be answered by itself; 0 is any age. What
 	// is older has waited through an outage, and is answered with all that came with it.

@@ -60,7 +60,8 @@ func TestSaving_WithCRM_CheckedAndSavedThere(t *testing.T) {
 }
 
 func TestSaving_InvalidByRules_NotSentToCRM(t *testing.T) {
-	beginWithCRM(t).write("change my billing address").write("Elm Row").stands(CollectingAddress).says("too short").asks("", "")
+	beginWithCRM(t).write("change my billing "+
+		"address").write("Elm Row").stands(CollectingAddress).says("too short").asks("", "")
 }
 
 func TestSaving_AddressInRequest_IsChecked(t *testing.T) {
@@ -69,7 +70,9 @@ func TestSaving_AddressInRequest_IsChecked(t *testing.T) {
 
 func TestSaving_RefusedByCRM_AskedAgain(t *testing.T) {
 	c := checking(t)
-	c.returns(AddressCheck{Problem: "there is no such street"}.Output()).stands(CollectingAddress).says("there is no such street")
+	c.returns(AddressCheck{
+		Problem: "there is no such street",
+	}.Output()).stands(CollectingAddress).says("there is no such street")
 	c.write("14 Baker Street, London NW1 6XE").stands(ValidatingAddress).asks("14 Baker Street, London NW1 6XE", "")
 	c.returns(AddressCheck{Valid: true, Address: "14 Baker Street, London NW1 6XE"}.Output()).stands(ConfirmingChanges)
 	if _, there := c.context.Run.Data["refused"]; there {
@@ -85,7 +88,8 @@ func TestSaving_CRMFails_HandedOver(t *testing.T) {
 	}
 	c = saving(t)
 	c.fails().stands(HandedOver).says("couldn't complete")
-	if c.last.HandOver != (HandOver{"address_update_failed", Normal}) || c.context.Run.Data["address"] != checked.Address {
+	if c.last.HandOver != (HandOver{"address_update_failed", Normal}) ||
+		c.context.Run.Data["address"] != checked.Address {
 		t.Errorf("handed over as %+v with %v", c.last.HandOver, c.context.Run.Data)
 	}
 }
@@ -108,20 +112,27 @@ func TestSaving_WhileChecking_CustomerIsAnswered(t *testing.T) {
 		checking(t).edit(2, "Elm Row").stands(CollectingAddress).says("too short").asks("", "")
 	})
 	t.Run("nothing else is taken for an address", func(t *testing.T) {
-		for _, text := range []string{"yes", "no", "hello?", "/help", "change my billing address", "how long does it take"} {
+		for _, text := range []string{
+			"yes", "no", "hello?", "/help", "change my billing address", "how long does it take",
+		} {
 			checking(t).write(text).stands(ValidatingAddress).asks("", "").says("still checking")
 		}
 	})
 	t.Run("questions are answered", func(t *testing.T) {
 		checking(t).write("thanks").stands(ValidatingAddress).says("You're welcome!").says("still checking")
-		c := checking(t).write("where is my order?").write("1001").stands(LookingUp).calls(OrderStatus, map[string]string{"number": "1001"})
-		c.returns(Order{Number: "1001", Status: "shipped"}.Output(true)).says("Order 1001: shipped").stands(ValidatingAddress).asks(baker, "") // its first answer went by
+		c := checking(t).write("where is my order?").write("1001").stands(LookingUp).calls(OrderStatus,
+			map[string]string{"number": "1001"})
+		// its first answer went by
+		c.returns(Order{
+			Number: "1001", Status: "shipped",
+		}.Output(true)).says("Order 1001: shipped").stands(ValidatingAddress).asks(baker, "")
 	})
 	t.Run("a person comes", func(t *testing.T) {
 		checking(t).write("I want to talk to a person").stands(HandedOver)
 	})
 	t.Run("a button is an old one", func(t *testing.T) {
-		checking(t).press("w:3:yes").toasts("This button belongs to an earlier step.").silent().stands(ValidatingAddress)
+		checking(t).press("w:3:yes").toasts("This button belongs to an earlier " +
+			"step.").silent().stands(ValidatingAddress)
 	})
 	t.Run("however long it takes", func(t *testing.T) {
 		checking(t).after(5 * DefaultIdle).write("hello?").stands(ValidatingAddress).says("still checking")
@@ -129,7 +140,10 @@ func TestSaving_WhileChecking_CustomerIsAnswered(t *testing.T) {
 }
 
 func TestSaving_WhileSaving_CannotBeCancelled(t *testing.T) {
-	for _, text := range []string{"cancel", "/cancel", "/start", "/help", "no", "yes", "hello?", "14 Baker Street, London NW1 6XE", "change my billing address"} {
+	for _, text := range []string{
+		"cancel", "/cancel", "/start", "/help", "no", "yes", "hello?", "14 Baker Street, London NW1 6XE",
+		"change my billing address",
+	} {
 		saving(t).write(text).stands(SavingChanges).asks("", "").says("being saved").says(checked.Address)
 	}
 	saving(t).edit(2, "14 Baker Street, London NW1 6XE").stands(SavingChanges).asks("", "").says("being saved")
@@ -158,6 +172,7 @@ func TestToast_Variables_FilledBeforeCut(t *testing.T) {
 	shop.Workflows[AddressChange] = &change
 	c := begin(t)
 	c.context.Knowledge = &shop
-	c.write("change my billing address").write("The House with a Name " + strings.Repeat("long ", 40) + "12, London NW1 6XE").stands(ConfirmingChanges)
+	c.write("change my billing address").write("The House with a Name " + strings.Repeat("long ", 40) +
+		"12, London NW1 6XE").stands(ConfirmingChanges)
 	c.press(c.button(yesButton)).toasts("Saved: The House with a Name" + strings.Repeat(" long", 34) + "…")
 }

@@ -41,10 +41,16 @@ func TestSplit_LongText_CutAtBestPlace(t *testing.T) {
 		"a flag of tags":                 {"aa🏴󠁧󠁢󠁷󠁬󠁳󠁿", 14, []string{"aa", "🏴󠁧󠁢󠁷󠁬󠁳󠁿"}},
 		"a keycap":                       {"aaa1️⃣", 5, []string{"aaa", "1️⃣"}},
 		"an accent of its own":           {"aaae\u0301", 4, []string{"aaa", "e\u0301"}},
-		"syllables of Hangul":            {"\u1112\u1161\u11ab\u1112\u1161", 4, []string{"\u1112\u1161\u11ab", "\u1112\u1161"}},
-		"a character above the limit":    {"e" + strings.Repeat("\u0301", 9), 5, []string{"e" + strings.Repeat("\u0301", 4), strings.Repeat("\u0301", 5)}},
-		"right to left":                  {"שלום לכולם", 6, []string{"שלום", "לכולם"}},
-		"markup is text like any":        {"<b>aa</b> &amp;", 9, []string{"<b>aa</b>", "&amp;"}},
+		"syllables of Hangul": {
+			"\u1112\u1161\u11ab\u1112\u1161", 4, []string{"\u1112\u1161\u11ab", "\u1112\u1161"},
+		},
+		"a character above the limit": {
+			"e" + strings.Repeat("\u0301", 9), 5, []string{
+				"e" + strings.Repeat("\u0301", 4), strings.Repeat("\u0301", 5),
+			},
+		},
+		"right to left":           {"שלום לכולם", 6, []string{"שלום", "לכולם"}},
+		"markup is text like any": {"<b>aa</b> &amp;", 9, []string{"<b>aa</b>", "&amp;"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -77,25 +83,53 @@ func TestSplitHTML_Tags_ClosedAndReopened(t *testing.T) {
 		limit int
 		want  []string
 	}{
-		"it fits":                      {"<b>Hello</b> <i>you</i>", 9, []string{"<b>Hello</b> <i>you</i>"}},
-		"nothing is seen":              {"<b> </b><i></i>", 9, nil},
-		"one tag":                      {"<b>aaaa bbbb</b>", 4, []string{"<b>aaaa</b>", "<b>bbbb</b>"}},
-		"nested tags":                  {"<b>aa <i>bb cc</i></b>", 5, []string{"<b>aa <i>bb</i></b>", "<b><i>cc</i></b>"}},
-		"a cut between tags":           {"<b>aaaa</b> <i>bbbb</i>", 4, []string{"<b>aaaa</b>", "<i>bbbb</i>"}},
-		"a link keeps its address":     {`<a href="https://e.org/?a=1&amp;b=2">aaaa bbbb</a>`, 4, []string{`<a href="https://e.org/?a=1&amp;b=2">aaaa</a>`, `<a href="https://e.org/?a=1&amp;b=2">bbbb</a>`}},
-		"code keeps its language":      {`<pre><code class="language-go">a&lt;b c</code></pre>`, 3, []string{`<pre><code class="language-go">a&lt;b</code></pre>`, `<pre><code class="language-go">c</code></pre>`}},
-		"a quotation stays folded":     {`<blockquote expandable>aaaa bbbb</blockquote>`, 4, []string{`<blockquote expandable>aaaa</blockquote>`, `<blockquote expandable>bbbb</blockquote>`}},
-		"two alike are not made one":   {"<blockquote>a</blockquote><blockquote>b</blockquote>", 4, []string{"<blockquote>a</blockquote><blockquote>b</blockquote>"}},
-		"references count once":        {"&lt;&#x1F600;&amp;&quot;", 5, []string{`&lt;😀&amp;"`}},
-		"a reference is never cut":     {"aa&amp;&amp;", 3, []string{"aa&amp;", "&amp;"}},
-		"a cut makes no reference":     {"a &ltx", 5, []string{"a", "&amp;ltx"}},
-		"nor does it within a word":    {"&ltx", 3, []string{"&amp;lt", "x"}},
-		"other names are text":         {"&nbsp;", 9, []string{"&amp;nbsp;"}},
-		"tags and all in capitals":     {`<B>a</B><SPAN class=tg-spoiler>b</SPAN>`, 4, []string{`<B>a</b><SPAN class=tg-spoiler>b</span>`}},
-		"a > in an address":            {`<a href="a>b">c</a>`, 4, []string{`<a href="a>b">c</a>`}},
-		"an emoji is not torn":         {`aaa<tg-emoji emoji-id="5">👍🏽</tg-emoji>`, 6, []string{"aaa", `<tg-emoji emoji-id="5">👍🏽</tg-emoji>`}},
-		"more than Telegram formats":   {strings.Repeat("<b>a</b>", 150), 4096, []string{strings.Repeat("<b>a</b>", 100), strings.Repeat("<b>a</b>", 50)}},
-		"space between tags is at cut": {"<b>aaaa</b>\n\n<i> </i>\n<u>bbbb</u>", 5, []string{"<b>aaaa</b>", "<u>bbbb</u>"}},
+		"it fits":         {"<b>Hello</b> <i>you</i>", 9, []string{"<b>Hello</b> <i>you</i>"}},
+		"nothing is seen": {"<b> </b><i></i>", 9, nil},
+		"one tag":         {"<b>aaaa bbbb</b>", 4, []string{"<b>aaaa</b>", "<b>bbbb</b>"}},
+		"nested tags": {
+			"<b>aa <i>bb cc</i></b>", 5, []string{"<b>aa <i>bb</i></b>", "<b><i>cc</i></b>"},
+		},
+		"a cut between tags": {"<b>aaaa</b> <i>bbbb</i>", 4, []string{"<b>aaaa</b>", "<i>bbbb</i>"}},
+		"a link keeps its address": {
+			`<a href="https://e.org/?a=1&amp;b=2">aaaa bbbb</a>`, 4, []string{
+				`<a href="https://e.org/?a=1&amp;b=2">aaaa</a>`, `<a href="https://e.org/?a=1&amp;b=2">bbbb</a>`,
+			},
+		},
+		"code keeps its language": {
+			`<pre><code class="language-go">a&lt;b c</code></pre>`, 3, []string{
+				`<pre><code class="language-go">a&lt;b</code></pre>`, `<pre><code class="language-go">c</code></pre>`,
+			},
+		},
+		"a quotation stays folded": {
+			`<blockquote expandable>aaaa bbbb</blockquote>`, 4, []string{
+				`<blockquote expandable>aaaa</blockquote>`, `<blockquote expandable>bbbb</blockquote>`,
+			},
+		},
+		"two alike are not made one": {
+			"<blockquote>a</blockquote><blockquote>b</blockquote>", 4, []string{
+				"<blockquote>a</blockquote><blockquote>b</blockquote>",
+			},
+		},
+		"references count once":     {"&lt;&#x1F600;&amp;&quot;", 5, []string{`&lt;😀&amp;"`}},
+		"a reference is never cut":  {"aa&amp;&amp;", 3, []string{"aa&amp;", "&amp;"}},
+		"a cut makes no reference":  {"a &ltx", 5, []string{"a", "&amp;ltx"}},
+		"nor does it within a word": {"&ltx", 3, []string{"&amp;lt", "x"}},
+		"other names are text":      {"&nbsp;", 9, []string{"&amp;nbsp;"}},
+		"tags and all in capitals": {
+			`<B>a</B><SPAN class=tg-spoiler>b</SPAN>`, 4, []string{`<B>a</b><SPAN class=tg-spoiler>b</span>`},
+		},
+		"a > in an address": {`<a href="a>b">c</a>`, 4, []string{`<a href="a>b">c</a>`}},
+		"an emoji is not torn": {
+			`aaa<tg-emoji emoji-id="5">👍🏽</tg-emoji>`, 6, []string{"aaa", `<tg-emoji emoji-id="5">👍🏽</tg-emoji>`},
+		},
+		"more than Telegram formats": {
+			strings.Repeat("<b>a</b>", 150), 4096, []string{
+				strings.Repeat("<b>a</b>", 100), strings.Repeat("<b>a</b>", 50),
+			},
+		},
+		"space between tags is at cut": {
+			"<b>aaaa</b>\n\n<i> </i>\n<u>bbbb</u>", 5, []string{"<b>aaaa</b>", "<u>bbbb</u>"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,21 +180,26 @@ func TestSplitHTML_InvalidMarkup_Refused(t *testing.T) {
 
 // characters are each one character to a reader.
 var characters = []string{"a", "b", "é", "e\u0301", "ß", "漢", "字", "ש", "ل", "مُ", "नि", "\u1112\u1161\u11ab", "한",
-	"😀", "👍🏽", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "🏴󠁧󠁢󠁷󠁬󠁳󠁿", "1️⃣", "<", ">", "&", "\"", "'", ";", "#", "l", "t", "\u200f", "\x00"}
+	"😀", "👍🏽", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "🏴󠁧󠁢󠁷󠁬󠁳󠁿", "1️⃣", "<", ">", "&", "\"", "'", ";", "#", "l", "t", "\u200f",
+	"\x00"}
 
 var spaces = []string{" ", "  ", "\n", "\n\n", " \n \n ", "\t", "\u00a0"}
 
 // words draws a text of characters and spaces.
 func words(t *rapid.T) (text []string) {
-	return rapid.SliceOf(rapid.OneOf(rapid.SampledFrom(characters), rapid.SampledFrom(characters), rapid.SampledFrom(spaces))).Draw(t, "text")
+	return rapid.SliceOf(rapid.OneOf(rapid.SampledFrom(characters), rapid.SampledFrom(characters),
+		rapid.SampledFrom(spaces))).Draw(t, "text")
 }
 
 // markup draws a well-formed text in Telegram's HTML.
 func markup(t *rapid.T, depth int) string {
 	var b strings.Builder
 	for range rapid.IntRange(0, 4).Draw(t, "pieces") {
-		name := rapid.SampledFrom([]string{"b", "i", "tg-spoiler", "code", "pre", "a", "blockquote", "span"}).Draw(t, "tag")
-		attributes := map[string]string{"a": ` href="https://e.org/?q=&lt;&amp;b"`, "blockquote": " expandable", "span": ` class='tg-spoiler'`}[name]
+		name := rapid.SampledFrom([]string{"b", "i", "tg-spoiler", "code", "pre", "a", "blockquote", "span"}).Draw(t,
+			"tag")
+		attributes := map[string]string{
+			"a": ` href="https://e.org/?q=&lt;&amp;b"`, "blockquote": " expandable", "span": ` class='tg-spoiler'`,
+		}[name]
 		if depth > 0 && rapid.Bool().Draw(t, "tagged") {
 			fmt.Fprintf(&b, "<%s%s>%s</%s>", name, attributes, markup(t, depth-1), name)
 			continue
@@ -306,10 +345,14 @@ func TestSplit_Characters_StayWhole(t *testing.T) {
 func TestSplitHTML_AnyBytes_RefusedOrRead(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		pieces := append([]string{"<", "</", ">", "/", "&", "&#", "&#x", ";", "=", `"`, "b", "a href", "code", "x\xff", "9", "  "}, characters...)
+		pieces := append([]string{
+			"<", "</", ">", "/", "&", "&#", "&#x", ";", "=", `"`, "b", "a href", "code", "x\xff", "9", "  ",
+		}, characters...)
 		text := strings.Join(rapid.SliceOf(rapid.SampledFrom(pieces)).Draw(t, "text"), "")
 		parts, err := dialog.SplitHTML(text, 10)
-		if err != nil && (parts != nil || strings.ContainsRune(err.Error(), unicode.ReplacementChar) && !strings.ContainsRune(text, '\xff') && !strings.Contains(text, "\xff")) {
+		if err != nil &&
+			(parts != nil || strings.ContainsRune(err.Error(), unicode.ReplacementChar) && !strings.ContainsRune(text,
+				'\xff') && !strings.Contains(text, "\xff")) {
 			t.Fatalf("%q: %q, %v", text, parts, err)
 		}
 		for _, part := range parts {

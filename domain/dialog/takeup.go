@@ -55,7 +55,8 @@ func (t *talk) offerTakeUp() {
 		offer.Number = t.Run.TakeUp.Number + 1
 	}
 	t.turn.TakeUp = offer
-	t.say(t.word(WordTakeUp, map[string]string{"text": domain.Shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
+	t.say(t.word(WordTakeUp,
+		map[string]string{"text": domain.Shorten(strings.Join(strings.Fields(t.act.Text), " "), lineMax)}),
 		t.takeUpButtons(offer)...)
 }
 

@@ -21,7 +21,8 @@ func lapsed(t *testing.T, c *talk, told bool) *talk {
 
 func TestTakeUp_AwaitedAnswer_OffersToResume(t *testing.T) {
 	for _, told := range []bool{true, false} {
-		c := lapsed(t, walkedTo(t, CollectingAddress), told).write(baker).stands(Expired).says("with “" + baker + "” as your answer?")
+		c := lapsed(t, walkedTo(t, CollectingAddress),
+			told).write(baker).stands(Expired).says("with “" + baker + "” as your answer?")
 		if len(c.last.Replies) != 1 || c.last.Intent != Answered {
 			t.Errorf("told %v: %+v", told, c.last)
 		}
@@ -33,7 +34,8 @@ func TestTakeUp_AwaitedAnswer_OffersToResume(t *testing.T) {
 		c.write("yes").stands(Completed)
 	}
 	lapsed(t, walkedTo(t, CollectingAddress), true).write(baker).write("yes").stands(ConfirmingChanges)
-	lapsed(t, walkedTo(t, ConfirmingChanges), true).write("14 Baker Street, London NW1 6XE").write("yes").stands(ConfirmingChanges).says("14 Baker Street")
+	lapsed(t, walkedTo(t, ConfirmingChanges),
+		true).write("14 Baker Street, London NW1 6XE").write("yes").stands(ConfirmingChanges).says("14 Baker Street")
 	lapsed(t, describing(t), true).write("the box is torn").write("yes").says("1001, damaged: the box is torn").
 		write("back").stands(Describing).write("back").stands(ChoosingProblem)
 }
@@ -47,16 +49,20 @@ func TestTakeUp_OtherMessage_StaysExpired(t *testing.T) {
 	offered().write("hello").says("Hello!").stands(Expired)
 	c = offered()
 	button := c.button(0)
-	c.write("my parcel arrived damaged").stands(AskingNumber).press(button).toasts("This button belongs to an earlier step.")
-	lapsed(t, describing(t), true).write("the box is torn").says("as your answer?").write("blah").says("I'm not sure").stands(Expired)
+	c.write("my parcel arrived damaged").stands(AskingNumber).press(button).toasts("This button belongs to an " +
+		"earlier step.")
+	lapsed(t, describing(t),
+		true).write("the box is torn").says("as your answer?").write("blah").says("I'm not sure").stands(Expired)
 
 	for name, c := range map[string]*talk{
-		"another day":               lapsed(t, walkedTo(t, CollectingAddress), true).after(24 * time.Hour).write(baker),
-		"no answer":                 lapsed(t, walkedTo(t, CollectingAddress), true).write("12 Baker Street"),
-		"a yes to nothing":          lapsed(t, walkedTo(t, ConfirmingChanges), true).write("yes"),
-		"nothing ran":               begin(t).write(baker),
-		"it was cancelled":          walkedTo(t, CollectingAddress).write("cancel").write(baker),
-		"a question of another one": lapsed(t, begin(t).write("my parcel arrived damaged"), true).write("my order 1001"),
+		"another day": lapsed(t, walkedTo(t, CollectingAddress),
+			true).after(24 * time.Hour).write(baker),
+		"no answer":        lapsed(t, walkedTo(t, CollectingAddress), true).write("12 Baker Street"),
+		"a yes to nothing": lapsed(t, walkedTo(t, ConfirmingChanges), true).write("yes"),
+		"nothing ran":      begin(t).write(baker),
+		"it was cancelled": walkedTo(t, CollectingAddress).write("cancel").write(baker),
+		"a question of another one": lapsed(t, begin(t).write("my parcel arrived damaged"),
+			true).write("my order 1001"),
 	} {
 		if c.context.Run.TakeUp.Step != "" {
 			t.Errorf("%s: %+v", name, c.last)

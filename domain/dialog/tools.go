@@ -34,28 +34,65 @@ const (
 // Toolbox is every tool there is, by name. A bot has those that it was given.
 var Toolbox = map[string]Tool{
 	OrderStatus: {Name: OrderStatus, Description: "Where an order is.", Says: "detail",
-		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
-		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "number"}, {Name: "status", Description: "processing, shipped, delivered or cancelled"}, {Name: "detail", Optional: true}}},
+		Input: []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{
+			{Name: "found", Description: "true or false"}, {Name: "number"}, {
+				Name: "status", Description: "processing, shipped, delivered or cancelled",
+			}, {Name: "detail", Optional: true},
+		}},
 	Invoice: {Name: Invoice, Description: "The invoice of an order.",
-		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
-		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "invoice", Description: "its number"}, {Name: "amount"}, {Name: "date"}, {Name: "url", Description: "where the PDF is"}}},
+		Input: []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{
+			{Name: "found", Description: "true or false"}, {Name: "invoice", Description: "its number"}, {
+				Name: "amount",
+			}, {Name: "date"}, {Name: "url", Description: "where the PDF is"},
+		}},
 	Charges: {Name: Charges, Description: "What was charged for an order, and whether anything was charged twice.",
-		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
-		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "duplicate", Description: "true or false"}, {Name: "pending", Description: "true when the second is only a reservation"}, {Name: "charge", Description: "id of the second charge"}, {Name: "amount"}, {Name: "list", Description: "all charges, one a line"}}},
+		Input: []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}},
+		Output: []Field{
+			{Name: "found", Description: "true or false"}, {Name: "duplicate", Description: "true or false"}, {
+				Name: "pending", Description: "true when the second is only a reservation",
+			}, {Name: "charge", Description: "id of the second charge"}, {Name: "amount"}, {
+				Name: "list", Description: "all charges, one a line",
+			},
+		}},
 	RefundDuplicate: {Name: RefundDuplicate, Description: "Give back what was charged twice.", Writes: true,
-		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {Name: "charge", Description: "id of the second charge"}},
+		Input: []Field{
+			{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {
+				Name: "charge", Description: "id of the second charge",
+			},
+		},
 		Output: []Field{{Name: "amount"}, {Name: "days", Description: "until it is there"}}},
 	ReportDelivery: {Name: ReportDelivery, Description: "Tell the carrier of a problem with a delivery.", Writes: true,
-		Input:  []Field{{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {Name: "problem", Description: "not_arrived, damaged, wrong_item or missing_item"}, {Name: "detail", Optional: true}},
-		Output: []Field{{Name: "case", Description: "number of the case"}, {Name: "days", Description: "until there is an answer"}}},
-	CheckAddress: {Name: CheckAddress, Description: "Check a postal address and write it in its normal form.", Says: "problem",
-		Input:  []Field{{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal}},
-		Output: []Field{{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true}, {Name: "problem", Optional: true}}},
+		Input: []Field{
+			{Name: "number", Description: "the order's number", Check: CheckOrderNumber}, {
+				Name: "problem", Description: "not_arrived, damaged, wrong_item or missing_item",
+			}, {Name: "detail", Optional: true},
+		},
+		Output: []Field{
+			{Name: "case", Description: "number of the case"}, {Name: "days", Description: "until there is an answer"},
+		}},
+	CheckAddress: {Name: CheckAddress, Description: "Check a postal address and write it in its normal form.",
+		Says: "problem",
+		Input: []Field{
+			{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal},
+		},
+		Output: []Field{
+			{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true}, {
+				Name: "problem", Optional: true,
+			},
+		}},
 	ChangeAddress: {Name: ChangeAddress, Description: "Change the customer's billing address.", Writes: true,
-		Input:  []Field{{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal}},
+		Input: []Field{
+			{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal},
+		},
 		Output: []Field{{Name: "address", Description: "as it is kept"}}},
 	LookUpCustomer: {Name: LookUpCustomer, Description: "What is known of the customer.",
-		Output: []Field{{Name: "found", Description: "true or false"}, {Name: "name"}, {Name: "email"}, {Name: "tier", Description: "such as standard or priority"}, {Name: "address"}}},
+		Output: []Field{
+			{Name: "found", Description: "true or false"}, {Name: "name"}, {Name: "email"}, {
+				Name: "tier", Description: "such as standard or priority",
+			}, {Name: "address"},
+		}},
 }
 
 // Order is what is known of an order.
@@ -84,5 +121,7 @@ type AddressCheck struct {
 
 // Output is a finding as the tool tells of it.
 func (c AddressCheck) Output() map[string]string {
-	return c.output(map[string]string{"valid": strconv.FormatBool(c.Valid), "address": c.Address, "problem": c.Problem})
+	return c.output(map[string]string{
+		"valid": strconv.FormatBool(c.Valid), "address": c.Address, "problem": c.Problem,
+	})
 }

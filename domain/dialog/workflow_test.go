@@ -26,7 +26,8 @@ func TestWorkflow_AddressInRequest_SkipsQuestion(t *testing.T) {
 }
 
 func TestWorkflow_InvalidAddress_AskedAgain(t *testing.T) {
-	c := begin(t).write("change my billing address").write("Baker Street, London").stands(CollectingAddress).says("house number")
+	c := begin(t).write("change my billing address").write("Baker Street, London").stands(CollectingAddress).
+		says("house number")
 	if c.context.Run.Data["refused"] == "" {
 		t.Error("the problem is not kept")
 	}
@@ -53,7 +54,8 @@ func TestWorkflow_CorrectedAddress_ConfirmedAnew(t *testing.T) {
 		c.press(c.button(againButton)).edit(2, fixed).stands(ConfirmingChanges).says(fixed)
 	})
 	t.Run("by editing an invalid one", func(t *testing.T) {
-		begin(t).write("change my billing address").write("Baker Street, London").edit(2, fixed).stands(ConfirmingChanges).says(fixed)
+		begin(t).write("change my billing address").write("Baker Street, London").edit(2, fixed).
+			stands(ConfirmingChanges).says(fixed)
 	})
 	t.Run("by editing it into nonsense", func(t *testing.T) {
 		asked(t).edit(2, "nonsense").stands(CollectingAddress).says("too short")
@@ -67,15 +69,18 @@ func TestWorkflow_CorrectedAddress_ConfirmedAnew(t *testing.T) {
 }
 
 func TestWorkflow_EditOfOtherMessage_NoEffect(t *testing.T) {
-	begin(t).write("change my billing address").write(baker).edit(1, "14 Baker Street, London NW1 6XE").silent().stands(ConfirmingChanges)
+	begin(t).write("change my billing address").write(baker).edit(1, "14 Baker Street, London NW1 6XE").
+		silent().stands(ConfirmingChanges)
 	begin(t).write("hello").edit(1, "hello!").silent()
 }
 
 func TestWorkflow_Cancel_PossibleAtEveryStep(t *testing.T) {
-	for name, text := range map[string]string{"in words": "cancel", "by command": "/cancel", "politely": "please stop", "after all": "never mind"} {
+	for name, text := range map[string]string{"in words": "cancel", "by command": "/cancel",
+		"politely": "please stop", "after all": "never mind"} {
 		t.Run(name, func(t *testing.T) {
 			begin(t).write("change my billing address").write(text).stands(Cancelled).says("Nothing was changed")
-			begin(t).write("change my billing address").write(baker).write(text).stands(Cancelled).says("Nothing was changed")
+			begin(t).write("change my billing address").write(baker).write(text).stands(Cancelled).
+				says("Nothing was changed")
 		})
 	}
 	t.Run("by the button", func(t *testing.T) {
@@ -91,7 +96,8 @@ func TestWorkflow_ButtonOfEarlierStep_NoEffect(t *testing.T) {
 	t.Run("of an earlier asking", func(t *testing.T) {
 		c := begin(t).write("change my billing address").write(baker)
 		old := c.button(yesButton)
-		c.write("14 Baker Street, London NW1 6XE").press(old).toasts("This button belongs to an earlier step.").silent().stands(ConfirmingChanges)
+		c.write("14 Baker Street, London NW1 6XE").press(old).toasts("This button belongs to an earlier step.").
+			silent().stands(ConfirmingChanges)
 		c.write("yes").says("14 Baker Street")
 	})
 	t.Run("pressed twice", func(t *testing.T) {
@@ -102,7 +108,8 @@ func TestWorkflow_ButtonOfEarlierStep_NoEffect(t *testing.T) {
 	t.Run("of an earlier change", func(t *testing.T) {
 		c := begin(t).write("change my billing address").write(baker)
 		old := c.button(yesButton)
-		c.write("cancel").write("change my billing address").write("14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
+		c.write("cancel").write("change my billing address").write("14 Baker Street, London NW1 6XE").
+			stands(ConfirmingChanges)
 		c.press(old).toasts("This button belongs to an earlier step.").silent().stands(ConfirmingChanges)
 	})
 	t.Run("of a change that expired", func(t *testing.T) {
@@ -110,16 +117,20 @@ func TestWorkflow_ButtonOfEarlierStep_NoEffect(t *testing.T) {
 		old := c.button(yesButton)
 		c.after(time.Hour).write("my new address is 14 Baker Street, London NW1 6XE").stands(ConfirmingChanges)
 		fresh := c.button(yesButton)
-		c.press(old).toasts("This button belongs to an earlier step.").silent().stands(ConfirmingChanges).press(fresh).stands(Completed)
+		c.press(old).toasts("This button belongs to an earlier step.").silent().stands(ConfirmingChanges).
+			press(fresh).stands(Completed)
 	})
 	t.Run("while the address is collected", func(t *testing.T) {
 		c := begin(t).write("change my billing address").write(baker)
 		yes := c.button(yesButton)
-		c.press(c.button(againButton)).press(yes).toasts("This button belongs to an earlier step.").silent().stands(CollectingAddress)
+		c.press(c.button(againButton)).press(yes).toasts("This button belongs to an earlier step.").silent().
+			stands(CollectingAddress)
 	})
 	t.Run("that we never sent", func(t *testing.T) {
-		for _, data := range []string{"x", ":", "w:", "w:0:yes", "w:03:yes", "w:3:sell", "w:4:", "1", "i:", "i:nothing"} {
-			begin(t).write("change my billing address").write(baker).press(data).toasts("This button belongs to an earlier step.").silent()
+		for _, data := range []string{"x", ":", "w:", "w:0:yes", "w:03:yes", "w:3:sell", "w:4:", "1", "i:",
+			"i:nothing"} {
+			begin(t).write("change my billing address").write(baker).press(data).
+				toasts("This button belongs to an earlier step.").silent()
 		}
 	})
 }
@@ -142,7 +153,8 @@ func TestWorkflow_AfterAnHour_Expires(t *testing.T) {
 		started(t).after(time.Hour - time.Second).write("yes").stands(Completed)
 	})
 	t.Run("and says so when the customer writes", func(t *testing.T) {
-		c := started(t).after(time.Hour).write("hello").stands(Expired).says("your address change unfinished").says("Hello!")
+		c := started(t).after(time.Hour).write("hello").stands(Expired).says("your address change unfinished").
+			says("Hello!")
 		c.write("where is my order?").says("Which order?")
 	})
 	t.Run("and a button then is an old one", func(t *testing.T) {
@@ -160,7 +172,8 @@ func TestWorkflow_AfterAnHour_Expires(t *testing.T) {
 		}
 	})
 	t.Run("counted from the last step", func(t *testing.T) {
-		begin(t).write("change my billing address").after(50 * time.Minute).write(baker).after(50 * time.Minute).write("yes").stands(Completed)
+		begin(t).write("change my billing address").after(50 * time.Minute).write(baker).
+			after(50 * time.Minute).write("yes").stands(Completed)
 	})
 	t.Run("and can be begun anew", func(t *testing.T) {
 		c := started(t).after(2 * time.Hour).write("change my billing address").stands(CollectingAddress)
@@ -187,7 +200,8 @@ func TestWorkflow_OtherMatters_Handled(t *testing.T) {
 				in(t).write("where do I find my receipt?").stands(step).says("Under Invoices.\n\n")
 			})
 			t.Run("a file is thanked for, and the question stands", func(t *testing.T) {
-				in(t).take(Act{Media: true, MessageID: 7}).stands(step).says("can't look at files").says("“person”.\n\n")
+				in(t).take(Act{Media: true, MessageID: 7}).stands(step).says("can't look at files").
+					says("“person”.\n\n")
 			})
 			t.Run("a person takes over", func(t *testing.T) {
 				c := in(t).write("I want to talk to a person").stands(HandedOver)
@@ -202,13 +216,15 @@ func TestWorkflow_OtherMatters_Handled(t *testing.T) {
 				}
 			})
 			t.Run("the wish said again is answered again", func(t *testing.T) {
-				if c := in(t).write("I want to change my billing address").stands(step); len(c.last.Replies) != 1 || c.last.Intent != Answered {
+				if c := in(t).write("I want to change my billing address").
+					stands(step); len(c.last.Replies) != 1 || c.last.Intent != Answered {
 					t.Errorf("%s, said %+v", c.last.Intent, c.last.Replies)
 				}
 			})
 			t.Run("an address is one whatever its words", func(t *testing.T) {
 				for _, address := range []string{
-					"12 BAKER STREET, LONDON NW1 6XE", "Outrageous Road 5, 12345 Halt", "Human Resources, 5 Main Street, Leeds LS1 4AP", "Order of Malta 5, 1001 Valletta",
+					"12 BAKER STREET, LONDON NW1 6XE", "Outrageous Road 5, 12345 Halt",
+					"Human Resources, 5 Main Street, Leeds LS1 4AP", "Order of Malta 5, 1001 Valletta",
 					"Still Lane 5, Leeds LS1 4AP", "12 Hello Street, Leeds LS1 4AP!!!",
 				} {
 					c := in(t).write(address).stands(ConfirmingChanges).says(strings.TrimSuffix(address, "!!!"))
@@ -233,10 +249,12 @@ func TestWorkflow_TypedYesAndNo_Accepted(t *testing.T) {
 func TestWorkflow_Evolve_KeepsOldRun(t *testing.T) {
 	r := walkedTo(t, ConfirmingChanges).context.Run
 	data, sources, path := maps.Clone(r.Data), maps.Clone(r.Sources), slices.Clone(r.Path)
-	r.Follow(Move{Workflow: AddressChange, From: ConfirmingChanges, To: ValidatingAddress, Set: map[string]string{"problem": "x"}, Cleared: []string{"address"}, Source: 7}, noon)
+	r.Follow(Move{Workflow: AddressChange, From: ConfirmingChanges, To: ValidatingAddress,
+		Set: map[string]string{"problem": "x"}, Cleared: []string{"address"}, Source: 7}, noon)
 	r.Follow(Move{Workflow: AddressChange, To: Initial}, noon)
 	paused := r.Follow(Move{Kind: Paused, Workflow: AddressChange, To: ConfirmingChanges}, noon)
-	paused.Follow(Move{Workflow: OrderQuestion, To: Initial}, noon).Follow(Move{Kind: Resumed, Workflow: AddressChange, To: ConfirmingChanges}, noon)
+	paused.Follow(Move{Workflow: OrderQuestion, To: Initial}, noon).
+		Follow(Move{Kind: Resumed, Workflow: AddressChange, To: ConfirmingChanges}, noon)
 	if !maps.Equal(data, r.Data) || !maps.Equal(sources, r.Sources) || !slices.Equal(path, r.Path) {
 		t.Errorf("the run became %+v", r)
 	}
@@ -244,7 +262,9 @@ func TestWorkflow_Evolve_KeepsOldRun(t *testing.T) {
 
 func TestWorkflow_Run_KeepsStartAndLastMove(t *testing.T) {
 	later := noon.Add(10 * time.Minute)
-	r := walkedTo(t, CollectingAddress).context.Run.Follow(Move{Workflow: AddressChange, From: CollectingAddress, To: ValidatingAddress, Set: map[string]string{"address": "x"}, Source: 3}, later)
+	r := walkedTo(t, CollectingAddress).
+		context.Run.Follow(Move{Workflow: AddressChange, From: CollectingAddress, To: ValidatingAddress,
+		Set: map[string]string{"address": "x"}, Source: 3}, later)
 	if !r.StartedAt.Equal(noon) || !r.LastAt.Equal(later) || r.Sources["address"] != 3 {
 		t.Errorf("run %+v", r)
 	}

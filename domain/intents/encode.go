@@ -64,7 +64,10 @@ func (m *Model) UnmarshalBinary(data []byte) error {
 	decoded.words = vocabulary{index: make(map[uint64]uint32, features), rarity: make([]float32, features)}
 	decoded.units, decoded.bias = make([]float32, intents), make([]float32, intents)
 	decoded.weights = make([]int8, features*intents)
-	for _, numbers := range []any{hashes, decoded.words.rarity, &decoded.words.unknown, decoded.units, decoded.bias, &decoded.confidence, decoded.weights} {
+	for _, numbers := range []any{
+		hashes, decoded.words.rarity, &decoded.words.unknown, decoded.units, decoded.bias, &decoded.confidence,
+		decoded.weights,
+	} {
 		r.numbers(numbers)
 	}
 	if r.failed || len(r.rest) > 0 {

@@ -69,7 +69,8 @@ func TestTrain_SameExamples_SameModel(t *testing.T) {
 		slices.Reverse(examples)
 		again, err := Train(append(examples, examples[3])).MarshalBinary()
 		if err != nil || !bytes.Equal(first, again) {
-			t.Errorf("on %d processors, in another order and with one said twice, the model differs (%v)", processors, err)
+			t.Errorf("on %d processors, in another order and with one said twice, the model differs (%v)", processors,
+				err)
 		}
 	}
 }
@@ -98,7 +99,8 @@ func TestConfidence_Trials_Calibrate(t *testing.T) {
 		trials = append(trials, trial{signals{1, 0, 0}, i%4 > 0, false}, trial{signals{1, 1, 0}, i%50 > 0, false})
 	}
 	c := learnConfidence(trials)
-	if low, high := c.of(signals{1, 0, 0}), c.of(signals{1, 1, 0}); low < 0.73 || low > 0.77 || high < 0.96 || high > 0.99 {
+	if low, high := c.of(signals{1, 0, 0}), c.of(signals{1, 1, 0}); low < 0.73 || low > 0.77 || high < 0.96 ||
+		high > 0.99 {
 		t.Errorf("confidence %v where 0.75 are right, %v where 0.98 are", low, high)
 	}
 	if c := learnConfidence(nil); c != usual {
@@ -128,8 +130,10 @@ func TestCrossValidation_Folds_CoverEachExampleOnce(t *testing.T) {
 		}
 	}
 	for fold := range folds {
-		if kept[fold] < len(examples)/folds-5 || kept[fold] > len(examples)/folds+5 || strange[fold] == 0 || strange[fold] > len(examples)/2 {
-			t.Errorf("fold %d keeps %d of %d examples, and %d are strange to it", fold, kept[fold], len(examples), strange[fold])
+		if kept[fold] < len(examples)/folds-5 || kept[fold] > len(examples)/folds+5 || strange[fold] == 0 ||
+			strange[fold] > len(examples)/2 {
+			t.Errorf("fold %d keeps %d of %d examples, and %d are strange to it", fold, kept[fold], len(examples),
+				strange[fold])
 		}
 	}
 }
@@ -154,10 +158,13 @@ func TestRank_Order_StartsWithBestGuess(t *testing.T) {
 
 func TestClassifier_AnyText_GetsGuess(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", " ", "\x00", "\xff\xfe\xfd", "🚀🔥", "注文はどこですか", "где мой заказ", "wo ist мой 注文 🚀?", strings.Repeat("x", 4096),
-		strings.Repeat("where is my order ", 230), strings.Repeat("é", 4096), "\u202e\u0301\u0301", strings.Repeat("👩‍👩‍👧", 500)} {
+	for _, text := range []string{"", " ", "\x00", "\xff\xfe\xfd", "🚀🔥", "注文はどこですか", "где мой заказ",
+		"wo ist мой 注文 🚀?", strings.Repeat("x", 4096),
+		strings.Repeat("where is my order ", 230), strings.Repeat("é", 4096), "\u202e\u0301\u0301",
+		strings.Repeat("👩‍👩‍👧", 500)} {
 		g := shop().Classify(text)
-		if !(g.Confidence >= 0 && g.Confidence <= 1) || !(g.Known >= 0 && g.Known < 1.001) || (g.Intent == "") != (g.Confidence == 0) {
+		if !(g.Confidence >= 0 && g.Confidence <= 1) || !(g.Known >= 0 && g.Known < 1.001) ||
+			(g.Intent == "") != (g.Confidence == 0) {
 			t.Errorf("%.20q is taken for %v", text, g)
 		}
 	}
@@ -209,7 +216,8 @@ func TestDecode_DamagedModel_Rejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := *shop()
-	for _, bad := range [][]byte{nil, []byte("rubbish"), []byte(format), data[:len(data)-1], data[1:], append(slices.Clone(data), 0),
+	for _, bad := range [][]byte{nil, []byte("rubbish"), []byte(format), data[:len(data)-1], data[1:],
+		append(slices.Clone(data), 0),
 		bytes.Replace(data, []byte("intents 1"), []byte("intents 0"), 1)} {
 		if err := m.UnmarshalBinary(bad); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%d bytes %.30q: %v", len(bad), bad, err)

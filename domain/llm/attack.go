@@ -47,48 +47,81 @@ func stems(list string) []string { return strings.Fields(list) }
 
 // Groups of stems, in small letters without marks. A stem that ends in a dot is a whole word.
 var (
-	overriding = stems(`ignor disregard forget overrid bypass neglect vergiss vergesst missacht uebergeh oublie oubliez olvid esquec dimentic vergeet negeer
-		zapomnij zignoruj pomin игнорир забуд unut. yoksay zapomen glem ignorera 忽略 忘记 无视 無視 無視し تجاهل अनदेखा भूल जाओ`)
-	everything = stems(`previous prior preceding above earlier all. any. your everything initial original system vorherig bisherig obig alle. allen. deine deinen ihre
-		ihren precedent precedente toutes tes. vos. anterior todas todos tus. sus. precedenti tutte tutti tue. vorige alle wszystki poprzedni twoje
+	overriding = stems(`ignor disregard forget overrid bypass neglect vergiss vergesst missacht
+		uebergeh oublie oubliez olvid esquec dimentic vergeet negeer
+		zapomnij zignoruj pomin игнорир забуд unut. yoksay zapomen glem ignorera 忽略 忘记 无视 無視 無視し تجاهل
+		अनदेखा भूल जाओ`)
+	everything = stems(`previous prior preceding above earlier all. any. your everything initial
+		original system vorherig bisherig obig alle. allen. deine deinen ihre
+		ihren precedent precedente toutes tes. vos. anterior todas todos tus. sus. precedenti tutte tutti
+		tue. vorige alle wszystki poprzedni twoje
 		предыдущ все. всё. твои onceki tum. butun tidigare 之前 以上 所有 上面 前の これまで السابقة كل पिछले सभी`)
-	instructions = stems(`instruct instruk instruc directions prompt rule. rules. regel regeln regl reglas regole regras directiv guideline guardrail restriction anweisung
-		vorgaben consign istruzion polecen zasad инструкц правил указан talimat kural safety training programming 指令 指示 规则 規則 ルール التعليمات निर्देश`)
-	theirs = stems(`my. our. delivery courier driver return returns washing care assembly shipping meine meinen lieferanweisung paket mes. mis. mie. cooking`)
+	instructions = stems(`instruct instruk instruc directions prompt rule. rules. regel regeln regl
+		reglas regole regras directiv guideline guardrail restriction anweisung
+		vorgaben consign istruzion polecen zasad инструкц правил указан talimat kural safety training
+		programming 指令 指示 规则 規則 ルール التعليمات निर्देश`)
+	theirs = stems(`my. our. delivery courier driver return returns washing care assembly shipping
+		meine meinen lieferanweisung paket mes. mis. mie. cooking`)
 
-	revealing = stems(`reveal show print repeat output tell display write dump leak expose disclose translate summari recite give share paste copy zeig verrat nenn gib.
-		wiederhol ausgeb schreib affich montr repet revel donne muestra muestr repite dime. mostra rivela ripeti toon herhaal pokaz powtorz wypisz
-		покажи выведи повтори раскрой goster yazdir tekrarla visa. what whats was. 输出 显示 重复 告诉 表示 教えて 出力 اعرض اكتب दिखाओ बताओ`)
-	secret  = stems(`system systemprompt hidden secret initial developer original internal underlying confidential versteckt geheim intern cache secret oculto segret nascost ukryt скрыт системн gizli sistem 系统 システム`)
-	secrets = stems(`prompt instruct instruk instruc rule. rules. regel message anweisung konfiguration configuration config consign istruzion промпт инструкц talimat mesaj nachricht 提示 指令 プロンプト`)
+	revealing = stems(`reveal show print repeat output tell display write dump leak expose disclose
+		translate summari recite give share paste copy zeig verrat nenn gib.
+		wiederhol ausgeb schreib affich montr repet revel donne muestra muestr repite dime. mostra rivela
+		ripeti toon herhaal pokaz powtorz wypisz
+		покажи выведи повтори раскрой goster yazdir tekrarla visa. what whats was. 输出 显示 重复 告诉 表示 教えて 出力
+		اعرض اكتب दिखाओ बताओ`)
+	secret = stems(`system systemprompt hidden secret initial developer original internal underlying
+		confidential versteckt geheim intern cache secret oculto segret nascost ukryt скрыт системн gizli
+		sistem 系统 システム`)
+	secrets = stems(`prompt instruct instruk instruc rule. rules. regel message anweisung
+		konfiguration configuration config consign istruzion промпт инструкц talimat mesaj nachricht 提示
+		指令 プロンプト`)
 
-	pretending = stems(`pretend act. roleplay simulate imagine behave become you tu. du. sie. vous eres sei. ahora jetzt ты. вы. 你 扮演 أنت`)
-	unbound    = stems(`dan. jailbreak jailbroken unrestricted unfiltered uncensored unlimited evil hacker unbeschrankt ungefiltert schrankenlos restricciones restrictions
+	pretending = stems(`pretend act. roleplay simulate imagine behave become you tu. du. sie. vous
+		eres sei. ahora jetzt ты. вы. 你 扮演 أنت`)
+	unbound = stems(`dan. jailbreak jailbroken unrestricted unfiltered uncensored unlimited evil
+		hacker unbeschrankt ungefiltert schrankenlos restricciones restrictions
 		limites einschrankung ограничен sinirsiz 没有限制 限制`)
-	modes    = stems(`developer debug god. sudo. admin root. maintenance dev. entwickler wartung mantenimiento administrator unrestricted разработчик`)
+	modes = stems(`developer debug god. sudo. admin root. maintenance dev. entwickler wartung
+		mantenimiento administrator unrestricted разработчик`)
 	mode     = stems(`mode modus modo tryb режим modu`)
-	entering = stems(`enable activate enter switch you are now. start. aktivier wechsle activa active attiva wlacz включи перейди etkinlestir turn simulate`)
+	entering = stems(`enable activate enter switch you are now. start. aktivier wechsle activa active
+		attiva wlacz включи перейди etkinlestir turn simulate`)
 
-	without  = stems(`without skip bypass omit dont ohne sans. sin. senza zonder bez. без`)
-	asking   = stems(`confirm confirmation asking button bestatig nachfrag knopf demander confirmar confirmacion preguntar conferma chiedere bevestig potwierdz подтвержд`)
-	changing = stems(`refund transfer execute call. run. pay. send update change erstatte aktualisier andere. rembours devuelv reembols rimbors terugbetal zwroc верни process issue apply`)
+	without = stems(`without skip bypass omit dont ohne sans. sin. senza zonder bez. без`)
+	asking  = stems(`confirm confirmation asking button bestatig nachfrag knopf demander confirmar
+		confirmacion preguntar conferma chiedere bevestig potwierdz подтвержд`)
+	changing = stems(`refund transfer execute call. run. pay. send update change erstatte aktualisier
+		andere. rembours devuelv reembols rimbors terugbetal zwroc верни process issue apply`)
 	happened = stems(`was. were. been wurde wurden fue. charged abgebucht did. why warum can. how.`)
 
-	handing   = stems(`give show list send tell export dump print display gib. zeig liste schick donne montre dame muestra lista dammi elenca pokaz покажи дай. read fetch`)
-	others    = stems(`other another all. every each andere anderer anderen aller autres otros altri innych других всех else`)
-	customers = stems(`customer customers client clients kund user users utilisateurs clientes klient клиент пользовател people`)
-	data      = stems(`data order. orders. address addresses email emails detail details information record records bestell adress daten donnees commandes datos pedidos direcciones dati ordini dane данные адрес заказ`)
-	keys      = stems(`apikey token tokens credential credentials database env. environment accesskey zugangsdaten datenbank`)
-	my        = stems(`my. our. mein meine mon. mi. parking bus. tracking`)
+	handing = stems(`give show list send tell export dump print display gib. zeig liste schick donne
+		montre dame muestra lista dammi elenca pokaz покажи дай. read fetch`)
+	others = stems(`other another all. every each andere anderer anderen aller autres otros altri
+		innych других всех else`)
+	customers = stems(`customer customers client clients kund user users utilisateurs clientes klient
+		клиент пользовател people`)
+	data = stems(`data order. orders. address addresses email emails detail details information
+		record records bestell adress daten donnees commandes datos pedidos direcciones dati ordini dane
+		данные адрес заказ`)
+	keys = stems(`apikey token tokens credential credentials database env. environment accesskey
+		zugangsdaten datenbank`)
+	my = stems(`my. our. mein meine mon. mi. parking bus. tracking`)
 
-	authority = stems(`developer administrator admin engineer ceo. openai anthropic staff employee entwickler mitarbeiter desarrollador developpeur supervisor разработчик`)
-	allowing  = stems(`authoriz authoris override unlock entitled permission grant clearance erlaub freigabe autoriz autoris bypass разреша`)
+	authority = stems(`developer administrator admin engineer ceo. openai anthropic staff employee
+		entwickler mitarbeiter desarrollador developpeur supervisor разработчик`)
+	allowing = stems(`authoriz authoris override unlock entitled permission grant clearance erlaub
+		freigabe autoriz autoris bypass разреша`)
 )
 
 var signs = []sign{
 	{name: "override", span: 9, groups: [][]string{overriding, everything, instructions}, unless: theirs},
 	{name: "leak", span: 10, groups: [][]string{revealing, secret, secrets}, unless: theirs},
-	{name: "leak", span: 6, groups: [][]string{revealing, stems(`your. deine ihre tes. vos. tus. tue. твои 你的`), stems(`prompt instruct instruk instruc инструкц 提示`)}, unless: theirs},
+	{
+		name: "leak", span: 6, groups: [][]string{
+			revealing, stems(`your. deine ihre tes. vos. tus. tue. твои 你的`),
+			stems(`prompt instruct instruk instruc инструкц 提示`),
+		}, unless: theirs,
+	},
 	{name: "role", span: 9, groups: [][]string{pretending, unbound}, unless: nil},
 	{name: "role", span: 7, groups: [][]string{entering, modes, mode}, unless: nil},
 	{name: "confirmation", span: 12, groups: [][]string{without, changing, asking}, unless: happened},
@@ -99,8 +132,11 @@ var signs = []sign{
 
 // marks are signs that letters alone do not make: the forms in which programs hand a
 // model its messages.
-var marks = regexp.MustCompile(`(?i)<\|?/?(?:im_start|im_end|system|assistant|endoftext|instructions?|tool_result|tool_call)\b|\[/?(?:INST|SYS|SYSTEM)\]|` +
-	`(?m)^\s*#{1,4}\s*(?:new |updated )?(?:system|instructions?)\b|^\s*(?:system|assistant|developer)\s*(?:prompt|message|note|override|update|:)[^\n]{0,40}\b(?:you|ignore|must|now|instructions?|always|never)\b|` +
+var marks = regexp.MustCompile(`(?i)<\|?/?(?:im_start|im_end|system|assistant|endoftext|instructions?|` +
+	`tool_result|tool_call)\b|\[/?(?:INST|SYS|SYSTEM)\]|` +
+	`(?m)^\s*#{1,4}\s*(?:new |updated )?(?:system|instructions?)\b|^\s*(?:system|assistant|` +
+	`developer)\s*(?:prompt|message|note|override|update|:)[^\n]{0,40}\b(?:you|ignore|must|now|` +
+	`instructions?|always|never)\b|` +
 	`"role"\s*:\s*"(?:system|assistant|tool|developer)"`)
 
 // Attack names the kind of attack in a text; "" when there is none to be seen.
@@ -188,7 +224,9 @@ func (v *vocabulary) add(group []string, bit uint64) {
 }
 
 // unpartedScripts do not part words, or join them with others.
-var unpartedScripts = []*unicode.RangeTable{unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Arabic, unicode.Devanagari}
+var unpartedScripts = []*unicode.RangeTable{
+	unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Arabic, unicode.Devanagari,
+}
 
 // of are the groups of a word: by the whole of it, by how it begins, and by what stands
 // in it where writing does not part words or where letters were set apart.
@@ -231,7 +269,8 @@ func (s signBits) in(groups []uint64, span int) bool {
 		if first == 0 || i+1-first >= span || slices.Max(last) != i+1 {
 			continue
 		}
-		if from := max(first-1-before, 0); !slices.ContainsFunc(groups[from:i+1], func(w uint64) bool { return w&s.unless != 0 }) {
+		if from := max(first-1-before, 0); !slices.ContainsFunc(groups[from:i+1],
+			func(w uint64) bool { return w&s.unless != 0 }) {
 			return true
 		}
 	}

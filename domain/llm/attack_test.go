@@ -51,7 +51,8 @@ func TestAttack_UnlistedAttempts_HalfDetected(t *testing.T) {
 		}
 	}
 	if seen*100 < attempts*50 || wronged*100 > harmless*10 {
-		t.Errorf("%d of %d attempts are seen, and %d of %d harmless messages are taken for one", seen, attempts, wronged, harmless)
+		t.Errorf("%d of %d attempts are seen, and %d of %d harmless messages are taken for one", seen, attempts,
+			wronged, harmless)
 	}
 }
 

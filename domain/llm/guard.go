@@ -72,8 +72,9 @@ func within(found, known []string) bool {
 const window = 7
 
 var (
-	keyLike = regexp.MustCompile(`\b(?:sk|pk|ghp|xox[a-z])[-_][A-Za-z0-9_-]{12,}|\b\d{8,10}:[A-Za-z0-9_-]{30,}|(?i:bearer\s+[a-z0-9._-]{16,})|-----BEGIN `)
-	coded   = regexp.MustCompile(`[A-Za-z0-9+/_-]{48,}={0,2}`)
+	keyLike = regexp.MustCompile(`\b(?:sk|pk|ghp|xox[a-z])[-_][A-Za-z0-9_-]{12,}|` +
+		`\b\d{8,10}:[A-Za-z0-9_-]{30,}|(?i:bearer\s+[a-z0-9._-]{16,})|-----BEGIN `)
+	coded = regexp.MustCompile(`[A-Za-z0-9+/_-]{48,}={0,2}`)
 )
 
 // leaks tells whether an answer holds what is nobody's business.
@@ -99,8 +100,10 @@ func leaks(answer, secret string) bool {
 
 // A link is what a messenger makes one of: an address with or without its scheme, an
 // e-mail address, a handle.
-var link = regexp.MustCompile(`(?i)(?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s<>"')\]]+|[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}|(?:^|[\s(])@[a-z]\w{3,}|` +
-	`\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|co|me|ly|gl|app|dev|info|biz|shop|store|online|site|xyz|top|link|click|de|at|ch|uk|fr|es|it|nl|pl|ru|eu|us|tr|cn|in|to|gg|ai)\b(?:/[^\s<>"')\]]*)?`)
+var link = regexp.MustCompile(`(?i)(?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s<>"')\]]+|` +
+	`[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}|(?:^|[\s(])@[a-z]\w{3,}|` +
+	`\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|co|me|ly|gl|app|dev|info|biz|shop|store|online|site|xyz|top|link|` +
+	`click|de|at|ch|uk|fr|es|it|nl|pl|ru|eu|us|tr|cn|in|to|gg|ai)\b(?:/[^\s<>"')\]]*)?`)
 
 func links(text string) (found []string) {
 	for _, l := range link.FindAllString(strings.ReplaceAll(text, `\u0026`, "&"), -1) {
@@ -114,12 +117,14 @@ func links(text string) (found []string) {
 }
 
 const (
-	currency = `(?:€|\$|£|¥|₹|₽|zł|%|\b(?:eur|usd|gbp|chf|pln|sek|dkk|nok|try|rub|jpy|cny|inr|euros?|dollars?|pounds?|cents?|pence|franken|zloty|percent|per cent|prozent|pour cent|por ciento))`
-	figure   = `\d[\d.,' \x{a0}]*\d|\d`
+	currency = `(?:€|\$|£|¥|₹|₽|zł|%|\b(?:eur|usd|gbp|chf|pln|sek|dkk|nok|try|rub|jpy|cny|inr|euros?|` +
+		`dollars?|pounds?|cents?|pence|franken|zloty|percent|per cent|prozent|pour cent|por ciento))`
+	figure = `\d[\d.,' \x{a0}]*\d|\d`
 )
 
 var (
-	amount     = regexp.MustCompile(`(?i)(?:` + currency + `\s*(` + figure + `))|(?:(` + figure + `)\s*` + currency + `)`)
+	amount = regexp.MustCompile(`(?i)(?:` + currency + `\s*(` + figure + `))|(?:(` + figure + `)\s*` + currency +
+		`)`)
 	bareNumber = regexp.MustCompile(`"(\d[\d.,]*)"`) // the whole value of a tool's field
 )
 
@@ -180,9 +185,13 @@ func digitsOf(text string) string {
 // months by the beginning of their names in the languages that the shop speaks, and their
 // neighbours'.
 var months = []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}
-var monthsElsewhere = map[string]string{"mär": "mar", "mai": "may", "okt": "oct", "dez": "dec", "fév": "feb", "avr": "apr", "juin": "jun", "juil": "jul", "aoû": "aug", "déc": "dec", "ene": "jan", "abr": "apr", "ago": "aug", "dic": "dec"}
+var monthsElsewhere = map[string]string{
+	"mär": "mar", "mai": "may", "okt": "oct", "dez": "dec", "fév": "feb", "avr": "apr", "juin": "jun", "juil": "jul",
+	"aoû": "aug", "déc": "dec", "ene": "jan", "abr": "apr", "ago": "aug", "dic": "dec",
+}
 
-const monthName = `(jan|feb|mar|mär|apr|may|mai|jun|juin|jul|juil|aug|sep|oct|okt|nov|dec|dez|fév|avr|aoû|déc|ene|abr|ago|dic)[\p{L}]*`
+const monthName = `(jan|feb|mar|mär|apr|may|mai|jun|juin|jul|juil|aug|sep|oct|okt|nov|dec|dez|fév|avr|aoû|` +
+	`déc|ene|abr|ago|dic)[\p{L}]*`
 
 var (
 	isoDate   = regexp.MustCompile(`\b(\d{4})-(\d{2})-(\d{2})`)

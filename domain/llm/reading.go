@@ -18,7 +18,8 @@ import (
 
 // lookAlike are letters that are drawn like Latin ones, and Latin ones with marks.
 var lookAlike = pairs("аaеeоoрpсcуyхxіiјjѕsԁdһhкkмmнhтtвbгrпnαaβbεeηnιiκkνvοoρpτtυuχxɡgıi")
-var withMark = pairs("áaàaâaäaãaåaāaąaçcćcčcďdéeèeêeëeēeęeěeíiìiîiïiīiłlñnńnňnóoòoôoöoõoøoōořrśsšsşsťtúuùuûuüuūuůuýyÿyźzžzżzğgßs")
+var withMark = pairs("áaàaâaäaãaåaāaąaçcćcčcďdéeèeêeëeēeęeěeíiìiîiïiīiłlñnńnňnóoòoôoöoõoøoōo" +
+	"řrśsšsşsťtúuùuûuüuūuůuýyÿyźzžzżzğgßs")
 var digits = pairs("0o1i3e4a5s7t8b@a$s!i|l")
 
 func pairs(list string) map[rune]rune {
@@ -77,7 +78,9 @@ var (
 func readings(text string) [][]string {
 	text = domain.Shorten(text, readMax)
 	written := plain(text)
-	ways := []string{written, swap(written, lookAlike), swap(swap(written, lookAlike), digits), rot13(written), reversed(written)}
+	ways := []string{
+		written, swap(written, lookAlike), swap(swap(written, lookAlike), digits), rot13(written), reversed(written),
+	}
 	for _, found := range code64.FindAllString(text, codesMax) {
 		found = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(found, "="))
 		if decoded, err := base64.RawStdEncoding.DecodeString(found); err == nil && legible(decoded) {
@@ -93,7 +96,8 @@ func readings(text string) [][]string {
 	var all [][]string
 	for i, way := range ways {
 		if !slices.Contains(ways[:i], way) {
-			words := strings.FieldsFunc(way, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' })
+			words := strings.FieldsFunc(way,
+				func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' })
 			if all = append(all, words); apart(words) {
 				all = append(all, spelt(way, wideGap), spelt(way, anyGap))
 			}
@@ -110,7 +114,8 @@ const (
 )
 
 func legible(text []byte) bool {
-	return utf8.Valid(text) && !slices.ContainsFunc([]rune(string(text)), func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
+	return utf8.Valid(text) && !slices.ContainsFunc([]rune(string(text)),
+		func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
 }
 
 // apart tells whether letters are set apart: several words in a row have one.
@@ -131,7 +136,8 @@ func apart(words []string) bool {
 func spelt(text string, gap *regexp.Regexp) []string {
 	var words []string
 	for _, part := range gap.Split(text, -1) {
-		if word := strings.Join(strings.FieldsFunc(part, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }), ""); word != "" {
+		if word := strings.Join(strings.FieldsFunc(part,
+			func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }), ""); word != "" {
 			words = append(words, word)
 		}
 	}
