@@ -755,7 +755,7 @@ func TestHandle_TwoProcesses_EachUpdateOnce(t *testing.T) {
 	}
 }
 
-// Who was overtaken once expects to be again, for a while: it looks before it decides.
+// After a conflict the handler reads the stream before it decides, for a while.
 func TestHandle_SharedChats_ReadBeforeDecide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()

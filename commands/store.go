@@ -116,7 +116,7 @@ type Settlement struct {
 }
 
 // ErrConflict says that the stream has moved on since the expected version.
-var ErrConflict = errors.New("the stream has moved on")
+var ErrConflict = errors.New("conflict: the stream has a newer version than expected")
 
 // Repeated says that these updates were received before.
 type Repeated []int64

@@ -62,8 +62,8 @@ func TestTimer_EventsChangeIt_Updated(t *testing.T) {
 	}
 }
 
-// Whoever keeps the time hears what comes next, by what is stored: this process may
-// have missed what another has done.
+// The timekeeper takes the next time from the store: another process may have appended
+// events that this one has not seen.
 func TestTimer_Early_SetsNextTime(t *testing.T) {
 	t.Parallel()
 	store := newMemory()

@@ -378,7 +378,7 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 	w.settle()
 	refused(t, "there is no chat demo:24", "ticket", "open", "demo:24", "--database-url", w.dsn)
 	w.wantRows("chat-demo:42", `select stream_id from eventstore.streams`)
-	refused(t, "no such priority", "ticket", "open", "demo:42", "--priority", "whenever", "--database-url", w.dsn)
+	refused(t, "unknown priority", "ticket", "open", "demo:42", "--priority", "whenever", "--database-url", w.dsn)
 	refused(t, "text is empty", "ticket", "reply", "demo:42", "", "--database-url", w.dsn)
 
 	// Any way of writing a chat will do.

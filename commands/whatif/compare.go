@@ -33,7 +33,7 @@ type Field struct {
 // Kind is what a decision is about.
 type Kind string
 
-// What a decision is about.
+// Kinds of decisions.
 const (
 	Received Kind = "received" // what an update was taken for, with its marks
 	Intent   Kind = "intent"   // what the customer was taken to want, and how sure that was

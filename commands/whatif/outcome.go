@@ -16,7 +16,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// What the other side gives what was never done: a message id, a receipt, a number.
+// Placeholders for the results of deliveries that were never made: a message id, a receipt,
+// a number.
 const (
 	neverSent = math.MaxInt64
 	neverDone = "none"

@@ -138,11 +138,11 @@ func (b *sandbox) again(d decision) error {
 		case chat.ChatContinued:
 			b.put(chat.Continue(e), d)
 		default:
-			return fmt.Errorf("%s version %d: a replay does not know what leads to %T", r.Stream, r.Version, e)
+			return fmt.Errorf("%s version %d: replay cannot determine the command that led to %T", r.Stream, r.Version, e)
 		}
 		return nil
 	}
-	return fmt.Errorf("%s version %d: a replay does not know what leads to %T alone", d[0].Stream, d[0].Version,
+	return fmt.Errorf("%s version %d: replay cannot determine the command that led to %T alone", d[0].Stream, d[0].Version,
 		d[0].Event)
 }
 

@@ -257,8 +257,8 @@ func TestWhatIf_LookUps_ReturnRecorded(t *testing.T) {
 	differ(t, replay(t, l.recorded(), settings))
 }
 
-// What was not asked then, other systems answer as they ever answered in the chat;
-// where they never were asked the same, nobody knows.
+// A look-up that was not made then gets the answer recorded elsewhere in the chat, or
+// none if the chat has no such look-up.
 func TestWhatIf_UnansweredLookUp_Unknown(t *testing.T) {
 	l := newLife(chat.Limit{Count: 4, Window: time.Hour}, shop)
 	l.crm = true

@@ -23,7 +23,7 @@ const DeskZendesk = "zendesk"
 var ErrNoSuchTicket = errors.New("this chat has no such ticket")
 
 // ErrOldTicket refuses to change a ticket that another has followed.
-var ErrOldTicket = errors.New("the chat has another ticket by now")
+var ErrOldTicket = errors.New("the chat has a newer ticket")
 
 const (
 	// saidMax and saidKept bound what is remembered of the words that led to a ticket,
@@ -143,7 +143,7 @@ func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
 	case c.Act == AgentReopened:
 		return decide(s, ReopenTicket{Reason: "reopened at " + c.Desk, At: c.At})
 	default:
-		return nil, fmt.Errorf("nobody knows what %q is", c.Act)
+		return nil, fmt.Errorf("unknown act %q of an agent", c.Act)
 	}
 }
 

@@ -296,7 +296,7 @@ type DueBreached struct {
 // DueWhat is what a ticket's times are of.
 type DueWhat string
 
-// What is due.
+// The times that a ticket can miss.
 const (
 	DueResponse   DueWhat = "first_response"
 	DueResolution DueWhat = "resolution"

@@ -11,9 +11,8 @@ import (
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
-// A model that answers in the bot's place is asked by a delivery, like any other system.
-// What it was asked, what it said and what that cost are events, so that nobody has to
-// ask it again to know. See exchange.go for what is decided of it.
+// The language model is called by a delivery, like any other system. Its input, answer and cost
+// are events, so that a replay does not call it again. The decisions are in exchange.go.
 
 // Model is the author of what a model said, under its name.
 const Model AuthorKind = "model"

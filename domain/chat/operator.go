@@ -78,13 +78,13 @@ func (Already) command()     {}
 
 // Refusals of operators' acts.
 var (
-	ErrClaimed   = errors.New("somebody else has claimed this chat")
-	ErrStale     = errors.New("your claim of this chat is over: claim it again")
-	ErrKeyReused = errors.New("this key was used for another act: take a new key for each act")
+	ErrClaimed   = errors.New("another operator has claimed this chat")
+	ErrStale     = errors.New("your claim of this chat has expired or was released: claim the chat again")
+	ErrKeyReused = errors.New("this idempotency key was used for another request: use a new key for each request")
 	ErrLease     = errors.New("a claim lasts " + MinLease.String() + " to " + MaxLease.String())
-	ErrNoCanned  = errors.New("there is no canned reply of this name")
-	ErrVariables = errors.New("values are missing")
-	ErrTag       = errors.New("no such tag: use 1 to 40 of a-z 0-9 _ -, beginning with a letter or digit")
+	ErrNoCanned  = errors.New("unknown canned reply")
+	ErrVariables = errors.New("the canned reply needs values that are missing")
+	ErrTag       = errors.New("invalid tag: use 1 to 40 of a-z 0-9 _ -, beginning with a letter or digit")
 	ErrTags      = errors.New("too many tags")
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// What operators do, and who may.
+// Acts of operators, and the permissions they need.
 
 const lease = 5 * time.Minute
 
@@ -71,7 +71,7 @@ func TestClaim_SecondOperator_Refused(t *testing.T) {
 			}
 		})
 	}
-	// Whoever answers for the team may take a chat from somebody who is not there.
+	// An admin may take over a claimed chat.
 	forced := by("ann", time.Minute, 0, chat.Claim{For: lease})
 	forced.Force = true
 	if e := only[chat.TicketClaimed](t, given(t, opened, claimed).When(forced)); e.Fence != 2 || e.From != "maria" {
@@ -122,7 +122,7 @@ func TestClaim_OtherOperator_CannotAct(t *testing.T) {
 			}
 		})
 	}
-	// What does not speak to the customer and decides nothing is everybody's.
+	// Notes and tags do not need the claim.
 	for _, act := range []chat.Command{chat.AddNote{Text: "hm"}, chat.Tag{Add: []string{"vip"}}} {
 		if got := led(t, given(t, opened, claimed).When(by("jo", time.Minute, 0, act))); len(got) != 1 {
 			t.Errorf("%T led to %+v", act, got)
@@ -342,7 +342,7 @@ func TestAct_SameKey_DoneOnce(t *testing.T) {
 			t.Error("another's key is taken for one's own")
 		}
 	}
-	// What the state has forgotten, it is told.
+	// The store finds acts that the state no longer remembers.
 	old := by("maria", 0, 0, chat.AddNote{Text: "hm"})
 	past, print := []domain.Event{opened}, old.Fingerprint
 	for n := range 64 {
@@ -359,7 +359,7 @@ func TestAct_SameKey_DoneOnce(t *testing.T) {
 	given(t, past...).When(old).ThenNothing()
 	old.Fingerprint++
 	given(t, past...).When(old).ThenRefused(chat.ErrKeyReused)
-	// What was refused may be tried again.
+	// A refused act may be repeated.
 	refused := by("maria", 0, 0, chat.Reply{})
 	given(t, opened).When(refused).ThenRefused(chat.ErrEmpty)
 	refused.Do, refused.Fingerprint = chat.Reply{Text: "hi"}, 8
@@ -431,8 +431,8 @@ func (c *chatter) operate(t *rapid.T, priority dialog.Priority) chat.Command {
 			chat.ReopenTicket{At: c.now}, chat.HandBack{}}).Draw(t, "do")}
 }
 
-// Whatever happens to a chat: fences only rise, a claim is of somebody and of the open
-// ticket, and nobody answers into another's claim unless they force it.
+// After any commands: fences only rise, a claim has an operator and an open ticket, and an
+// operator replies into another's claim only by force.
 func TestClaim_AnyOrder_OneHolder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		life(t, func(state chat.State, command chat.Command, events []domain.Event) {

@@ -99,7 +99,7 @@ func (c Reply) checkMedia() error {
 		case m.Kind != Photo && m.Kind != Document && m.Kind != Voice:
 			return fmt.Errorf("a %q; only %s can", m.Kind, strings.Join([]string{Photo, Document, Voice}, ", "))
 		case !fileID.MatchString(m.FileID):
-			return fmt.Errorf("%q is no file id of Telegram's: use one of a file that was received",
+			return fmt.Errorf("%q is not a file id of Telegram: use the id of a file that was received",
 				domain.Shorten(m.FileID, subjectMax))
 		case len(c.Media) > 1 && (m.Kind == Voice || m.Kind != c.Media[0].Kind):
 			return fmt.Errorf("a %s with a %s: an album is of photos only, or of documents only", c.Media[0].Kind,

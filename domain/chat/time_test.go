@@ -103,7 +103,7 @@ func TestTime_LongSilence_ExpiresUnreminded(t *testing.T) {
 	}
 }
 
-// Whoever asks something in passing, or says that they are still there, has not left.
+// A customer who asks something else, or says that they are still there, is active.
 func TestTime_ActiveCustomer_NotExpired(t *testing.T) {
 	question := wrote(30*60, "where is my invoice?") // half an hour after noon
 	history := after(collecting, question)
@@ -192,8 +192,8 @@ func TestTime_TicketOverdue_BreachedOnce(t *testing.T) {
 	}
 }
 
-// Whoever keeps the time can rely on it: nothing happens before, something does then, and
-// it comes to an end.
+// The timekeeper relies on the due time: nothing happens before it, something happens at it,
+// and the series ends.
 func TestTime_NextDue_IsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state, c := life(t, nil)

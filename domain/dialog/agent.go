@@ -8,32 +8,32 @@ import (
 	"unicode/utf8"
 )
 
-// What a model that answers in the bot's place needs of the dialogue: its words, its
-// tools' inputs looked at, what it may tell, and a person when there is no way on.
+// Functions for the language model: the bot's words, checks of tool inputs, the facts that the
+// model may tell, and the hand-over to an operator.
 
-// ReasonsAgent begin the reasons for which a model's customers get a person.
+// ReasonsAgent are reasons for a hand-over from the language model to an operator.
 const (
-	ReasonAgentAsked   = "agent_asked"    // the model wanted one
+	ReasonAgentAsked   = "agent_asked"    // the model called hand_over
 	ReasonAgentBudget  = "agent_budget"   // rounds, tokens or time ran out
-	ReasonAgentFailed  = "agent_failed"   // it could not be asked
-	ReasonAgentTool    = "agent_tool"     // what the customer confirmed could not be done
-	ReasonAgentBlocked = "agent_blocked:" // what it said was held back; why follows
+	ReasonAgentFailed  = "agent_failed"   // the call failed
+	ReasonAgentTool    = "agent_tool"     // the confirmed action failed
+	ReasonAgentBlocked = "agent_blocked:" // the guard blocked the answer; the guard's reason follows
 )
 
-// Say is one of the bot's own words in the language of the conversation.
+// Say returns one of the bot's fixed texts in the language of the conversation.
 func (c Context) Say(w Word, values map[string]string) string {
 	return begin(c, Act{}).word(w, values)
 }
 
-// Fetch is the turn that hands the chat to a person.
+// Fetch returns the turn that hands the chat over to an operator.
 func Fetch(c Context, why HandOver, words Word, at Act) Turn {
 	t := begin(c, at)
 	t.handOver(why, t.word(words))
 	return t.done()
 }
 
-// Action is what a tool would do, for the customer who is to confirm it: the title of the
-// workflow that does the same, where there is one, and all that goes into the tool.
+// Action describes a tool call to the customer who must confirm it: the title of the workflow
+// that makes the same call, if there is one, and the input.
 func (c Context) Action(call ToolCall) string {
 	t := begin(c, Act{})
 	tool := Toolbox[call.Tool]

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What a customer answers to a step: how it is known for an answer, read, taken or refused.
+// Answers to a step: how a message is recognised as one, parsed, and accepted or rejected.
 
 // chosenAtStart are the choices that the message which begins a workflow makes for later
 // steps, when another question comes before them: who wrote that their lamp came broken is

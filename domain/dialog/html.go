@@ -127,7 +127,7 @@ func readTag(text string) (t *tag, after string, err error) {
 	}
 	t = &tag{name: strings.ToLower(text[1:end])}
 	if !slices.Contains(tags, t.name) {
-		return nil, "", fmt.Errorf("is none of Telegram's tags (%s): write &lt; for a < that begins no tag",
+		return nil, "", fmt.Errorf("is not one of Telegram's tags (%s): write &lt; for a < that begins no tag",
 			strings.Join(tags, " "))
 	}
 	attributes := map[string]string{}

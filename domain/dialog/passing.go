@@ -1,7 +1,7 @@
 package dialog
 
-// passing asks what a brief workflow asks of a tool, if the message says all that takes.
-// What comes of it must be an end: nothing can be asked back.
+// passing calls the tool of a brief workflow at once, if the message contains all its input.
+// Its outcome must be final: the workflow cannot ask a question.
 func (t *talk) passing(def *Workflow) bool {
 	if !def.Brief || t.act.Text == "" {
 		return false

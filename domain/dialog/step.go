@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What a customer may say or press within a step.
+// The texts and buttons that a step accepts.
 
 // prompt says what a step waits for, after what goes before it.
 func (t *talk) prompt(before string) {
@@ -59,7 +59,7 @@ func (t *talk) hearStep(u Understanding) {
 		t.lost()
 		return
 	}
-	// Who cancels while they are asked whether to switch means what is running.
+	// A cancel in answer to the offer to switch cancels the running workflow.
 	if t.Run.Offered.Intent != "" && t.decide(t.pressOffer, t.switchButtons(t.Run.Offered)) ||
 		def.Confirm != nil && t.decide(t.pressStep, t.confirmation(def.Confirm)) {
 		return
@@ -111,7 +111,7 @@ func (t *talk) beginsWithNo() bool {
 const surely = 0.95
 
 // plainly is the confidence from which a message is about something else than the question.
-// What asks something itself, or names an order, is no description.
+// A message with a question or an order number is not a description.
 func (t *talk) plainly(a *Ask, u Understanding) float64 {
 	free := !a.Only && (a.Check == "" || a.Check == CheckText)
 	if free && t.Knowledge.Topics[u.Intent].Workflow != "" && u.Order == "" && !strings.Contains(t.act.Text, "?") {

@@ -7,8 +7,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Who comes back to a workflow that has expired, and writes what it had asked for, is
-// asked whether to take it up again with that. All that was collected is still known.
+// A customer who answers the question of an expired workflow is asked whether to resume it with
+// this answer. The data collected before is still there.
 
 // takeUpWithin is how long ago a workflow may have expired to be taken up: on another day
 // the same words rather mean something else.

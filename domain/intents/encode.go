@@ -15,7 +15,7 @@ import (
 const format = "chatledger intents 1\n"
 
 // ErrDamaged is that bytes are not a model of this format, or not whole.
-var ErrDamaged = errors.New("this is no model of this program, or a damaged one: train it anew")
+var ErrDamaged = errors.New("not a classifier of this program, or damaged: train it again")
 
 var order = binary.LittleEndian
 

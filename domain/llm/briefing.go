@@ -21,8 +21,8 @@ type Briefing struct {
 	MessageID int64  // of that; 0 when it is of no message
 }
 
-// What the model learns of a customer. Their addresses are no business of its; a tool
-// tells it what it must know.
+// shared are the customer's fields that the model receives. It does not receive addresses; a
+// tool returns what it needs.
 var shared = []string{"name", "tier"}
 
 // factsMax bounds what the model is told of the bot's knowledge, in characters: the
