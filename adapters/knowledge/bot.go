@@ -48,7 +48,7 @@ func (r *reading) bot(p page) {
 		"hours":     func(n *yaml.Node) { k.Hours = p.hours(n) },
 		"targets":   p.targets,
 		"tiers":     p.tiers,
-		"agent":     func(n *yaml.Node) { k.Agent = p.agent(n) },
+		"llm":       func(n *yaml.Node) { k.LLM = p.llm(n) },
 	})
 	if len(k.Languages) == 0 {
 		p.wrong(root, "languages are missing: write `languages: [en]`, with those that the bot speaks")
@@ -216,14 +216,14 @@ func (p page) priority(n *yaml.Node) dialog.Priority {
 	return priority
 }
 
-// agent reads whether a language model answers, and its limits.
-func (p page) agent(n *yaml.Node) (a dialog.Agent) {
-	a = dialog.Agent{Rounds: 4, Tokens: 8000, Within: 30 * time.Second, MaxLength: 1200}
-	p.object(n, "agent", fields{
+// llm reads whether a language model answers, and its limits.
+func (p page) llm(n *yaml.Node) (a dialog.LLM) {
+	a = dialog.LLM{Rounds: 4, Tokens: 8000, Within: 30 * time.Second, MaxLength: 1200}
+	p.object(n, "llm", fields{
 		"use": func(n *yaml.Node) {
-			switch use := dialog.AgentUse(n.Value); use {
+			switch use := dialog.LLMUse(n.Value); use {
 			case "never":
-			case dialog.AgentUnknown, dialog.AgentAlways:
+			case dialog.LLMUnknown, dialog.LLMAlways:
 				a.Use = use
 			default:
 				p.wrong(n, "use is never, unknown (messages that the bot does not understand) or always")
@@ -235,7 +235,7 @@ func (p page) agent(n *yaml.Node) (a dialog.Agent) {
 		"within":     func(n *yaml.Node) { a.Within = p.duration(n, "within", time.Second, maxWithin) },
 		"max_length": func(n *yaml.Node) { a.MaxLength = p.count(n, "max_length", 1, maxText) },
 	})
-	if a.Use != dialog.AgentNever && a.Persona == "" {
+	if a.Use != dialog.LLMNever && a.Persona == "" {
 		p.wrong(n, "persona is missing: tell the model whom it speaks for, and how")
 	}
 	return a

@@ -169,7 +169,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		"a language twice":  {bot("languages: [en, en]\n"), "bot.yaml:1: en stands here twice"},
 		"an unknown key": {
 			bot("languages: [en]\ntreshold: 0.5\n"),
-			`bot.yaml:2: bot.yaml has no "treshold"; it may have agent, backlog`,
+			`bot.yaml:2: bot.yaml has no "treshold"; it may have backlog, hours`,
 		},
 		"a key twice": {
 			bot("languages: [en]\nplain: 0.9\nplain: 0.8\n"), `bot.yaml:3: "plain" is already in line 2`,
@@ -214,12 +214,12 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			bot("languages: [en]\ntargets:\n  high: {first_response: 2h, resolution: 1h}\n"),
 			"bot.yaml:3: a case is not closed before it is answered",
 		},
-		"an agent for nothing": {
-			bot("languages: [en]\nagent: {use: sometimes}\n"), "bot.yaml:2: use is never, unknown",
+		"an llm for nothing": {
+			bot("languages: [en]\nllm: {use: sometimes}\n"), "bot.yaml:2: use is never, unknown",
 		},
-		"an agent of nobody": {bot("languages: [en]\nagent: {use: always}\n"), "bot.yaml:2: persona is missing"},
-		"an agent without end": {
-			bot("languages: [en]\nagent: {rounds: 1000}\n"), "bot.yaml:2: rounds is a number from 1 to 20",
+		"an llm of nobody": {bot("languages: [en]\nllm: {use: always}\n"), "bot.yaml:2: persona is missing"},
+		"an llm without end": {
+			bot("languages: [en]\nllm: {rounds: 1000}\n"), "bot.yaml:2: rounds is a number from 1 to 20",
 		},
 		"no YAML":       {bot("languages: [en]\nplain: : x\n"), "bot.yaml:2: this is no YAML"},
 		"two documents": {bot("languages: [en]\n---\nplain: 0.9\n"), "bot.yaml:2: a second document begins"},

@@ -121,16 +121,16 @@ func TestModel_NotConfirmed_ChangesNothing(t *testing.T) {
 func TestModel_NoAnswer_OperatorTakesOver(t *testing.T) {
 	t.Parallel()
 	for reason, play := range map[string]func(*llmsim.Server){
-		"agent_budget": func(m *llmsim.Server) {
+		"llm_budget": func(m *llmsim.Server) {
 			for range 10 {
 				m.Script(wants("order_status", `{"number": "1001"}`))
 			}
 		},
-		"agent_failed":       func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 400, Count: 1}) },
-		"agent_failed ":      func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 429, RetryAfter: 3600, Count: 1}) },
-		"agent_failed  ":     func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 503}) }, // until the breaker opens
-		"agent_blocked:link": func(m *llmsim.Server) { m.Script(llmsim.Answer{Text: "Pay at https://evil.example"}) },
-		"agent_asked":        func(m *llmsim.Server) { m.Script(wants("hand_over", `{"reason": "no idea"}`)) },
+		"llm_failed":       func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 400, Count: 1}) },
+		"llm_failed ":      func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 429, RetryAfter: 3600, Count: 1}) },
+		"llm_failed  ":     func(m *llmsim.Server) { m.AddFault(faults.Fault{Status: 503}) }, // until the breaker opens
+		"llm_blocked:link": func(m *llmsim.Server) { m.Script(llmsim.Answer{Text: "Pay at https://evil.example"}) },
+		"llm_asked":        func(m *llmsim.Server) { m.Script(wants("hand_over", `{"reason": "no idea"}`)) },
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()

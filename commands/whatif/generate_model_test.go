@@ -15,7 +15,7 @@ import (
 // thinking has a bot ask a model about all but workflows.
 func thinking(s chat.Settings) chat.Settings {
 	k := *s.Knowledge
-	k.Agent = dialog.Agent{Use: dialog.AgentAlways, Rounds: 3, Tokens: 1000, Within: time.Minute}
+	k.LLM = dialog.LLM{Use: dialog.LLMAlways, Rounds: 3, Tokens: 1000, Within: time.Minute}
 	s.Model, s.Knowledge = "small-1", &k
 	return s
 }

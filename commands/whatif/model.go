@@ -56,11 +56,11 @@ func asThen(s chat.Settings, then decision) chat.Settings {
 	if s.Knowledge != nil {
 		k = *s.Knowledge
 	}
-	k.Agent.Use = dialog.AgentNever
+	k.LLM.Use = dialog.LLMNever
 	for _, r := range then {
 		switch e := r.Event.(type) {
 		case chat.ModelAsked:
-			k.Agent.Use, s.Model = dialog.AgentAlways, e.Model
+			k.LLM.Use, s.Model = dialog.LLMAlways, e.Model
 			s.Tools = map[string]bool{}
 			for _, tool := range e.Tools {
 				s.Tools[tool] = true
@@ -68,7 +68,7 @@ func asThen(s chat.Settings, then decision) chat.Settings {
 		case chat.ConfirmationAsked:
 			s.Tools[e.Call.Tool] = true
 		case chat.ExchangeJoined, chat.AttackRefused:
-			k.Agent.Use, s.Model = dialog.AgentAlways, "as then"
+			k.LLM.Use, s.Model = dialog.LLMAlways, "as then"
 		case chat.ReplyQueued:
 			if e.Author.Kind == chat.Model {
 				s.Model = e.Author.Name

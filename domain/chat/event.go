@@ -258,7 +258,7 @@ type Purpose string
 const (
 	ForWorkflow Purpose = "workflow"
 	ForQuestion Purpose = "question" // asked in passing
-	ForAgent    Purpose = "agent"
+	ForLLM      Purpose = "llm"
 	ForCustomer Purpose = "customer" // it is good to know who writes
 )
 

@@ -40,10 +40,10 @@ func (s informed) ask(x *Exchange, at time.Time) []domain.Event {
 	budget, messages := s.budget(), x.question()
 	if x.Round >= budget.Rounds || x.Tokens >= budget.Tokens || !at.Before(x.Until) ||
 		llm.Size(messages) > llm.MaxPrompt {
-		return s.giveUp(Answer{x.To}, dialog.ReasonAgentBudget, dialog.WordFailed, at)
+		return s.giveUp(Answer{x.To}, dialog.ReasonLLMBudget, dialog.WordFailed, at)
 	}
 	if s.Model == "" { // there was one, when this began
-		return s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)
+		return s.giveUp(Answer{x.To}, dialog.ReasonLLMFailed, dialog.WordFailed, at)
 	}
 	asked := ModelAsked{Answer: Answer{x.To}, Ask: 1, Round: x.Round + 1, Model: s.Model, Messages: messages,
 		Tools:  s.offered(),
@@ -54,7 +54,7 @@ func (s informed) ask(x *Exchange, at time.Time) []domain.Event {
 	return []domain.Event{asked}
 }
 
-func (s informed) budget() dialog.Agent { return llm.Budget(s.knowledge().Agent) }
+func (s informed) budget() dialog.LLM { return llm.Budget(s.knowledge().LLM) }
 
 // offered are the tools that the bot has.
 func (s informed) offered() (names []string) {
@@ -104,22 +104,22 @@ func recordModel(s informed, c RecordModel) []domain.Event {
 	to := Answer{x.To}
 	switch {
 	case c.Reason != "":
-		reason := dialog.ReasonAgentFailed
+		reason := dialog.ReasonLLMFailed
 		if !c.At.Before(x.Until) {
-			reason = dialog.ReasonAgentBudget
+			reason = dialog.ReasonLLMBudget
 		}
 		return append([]domain.Event{answered}, s.giveUp(to, reason, dialog.WordFailed, c.At)...)
 	case len(x.Later) > 0:
 		answered.Outdated = true
 		return s.andThen(c.At, answered)
 	case slices.ContainsFunc(c.Calls, func(call llm.Call) bool { return call.Tool == llm.HandOver }):
-		return append([]domain.Event{answered}, s.giveUp(to, dialog.ReasonAgentAsked, dialog.WordPerson, c.At)...)
+		return append([]domain.Event{answered}, s.giveUp(to, dialog.ReasonLLMAsked, dialog.WordPerson, c.At)...)
 	case len(c.Calls) > 0:
 		return s.use(to, answered, c.At)
 	}
 	if answered.Blocked = llm.Guard(x.Messages, c.Text, s.knowledge(), s.Language); answered.Blocked != "" {
 		return append([]domain.Event{answered},
-			s.giveUp(to, dialog.ReasonAgentBlocked+answered.Blocked, dialog.WordFailed, c.At)...)
+			s.giveUp(to, dialog.ReasonLLMBlocked+answered.Blocked, dialog.WordFailed, c.At)...)
 	}
 	reply := ReplyQueued{Answer: to, Author: Author{Kind: Model, Name: s.Model}}
 	return append([]domain.Event{answered}, s.queue(reply, dialog.Split(strings.TrimSpace(c.Text), dialog.MaxText))...)
@@ -170,7 +170,7 @@ func (s informed) use(to Answer, answered ModelAnswered, at time.Time) []domain.
 		return append(append(events, asked), s.prompt(to, asked)...)
 	}
 	for _, call := range reads {
-		request := s.request(to, ForAgent, call, s.exchange().By)
+		request := s.request(to, ForLLM, call, s.exchange().By)
 		request.Call += len(events) - 1
 		events = append(events, request)
 	}
@@ -225,7 +225,7 @@ func (s informed) confirm(c Respond, e ButtonPressed) []domain.Event {
 	}
 	i := slices.IndexFunc(x.Calls, func(p Pending) bool { return p.ID == x.Confirm.Call })
 	call := dialog.ToolCall{Tool: x.Calls[i].Tool, Input: x.Calls[i].Input}
-	return []domain.Event{understood, toast(dialog.ToastOK), confirmed, s.request(to, ForAgent, call, e.From.ID)}
+	return []domain.Event{understood, toast(dialog.ToastOK), confirmed, s.request(to, ForLLM, call, e.From.ID)}
 }
 
 // meanwhile changes a turn for what an exchange waits for: words for its button are shown
@@ -266,12 +266,12 @@ func (s informed) toolForModel(returned ToolReturned, at time.Time) []domain.Eve
 	}
 	to := Answer{s.exchange().To}
 	if p.Number != 0 && dialog.Toolbox[p.Tool].Writes && returned.Reason != "" {
-		return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonAgentTool, dialog.WordFailed, at)...)
+		return append([]domain.Event{returned}, s.giveUp(to, dialog.ReasonLLMTool, dialog.WordFailed, at)...)
 	}
 	for _, value := range returned.Output {
 		if llm.Attack(value) != "" {
 			return append([]domain.Event{returned},
-				s.giveUp(to, dialog.ReasonAgentBlocked+llm.BlockedTool, dialog.WordFailed, at)...)
+				s.giveUp(to, dialog.ReasonLLMBlocked+llm.BlockedTool, dialog.WordFailed, at)...)
 		}
 	}
 	return s.andThen(at, returned)
@@ -285,7 +285,7 @@ func (s informed) skippedForModel(skipped DeliverySkipped, at time.Time) []domai
 	}
 	if skipped.Kind == domain.KindAskModel && x.Ask != 0 {
 		return append([]domain.Event{skipped},
-			s.giveUp(Answer{x.To}, dialog.ReasonAgentFailed, dialog.WordFailed, at)...)
+			s.giveUp(Answer{x.To}, dialog.ReasonLLMFailed, dialog.WordFailed, at)...)
 	}
 	return s.andThen(at, skipped)
 }
@@ -318,6 +318,6 @@ func (s informed) endExchange(at time.Time) []domain.Event {
 	case x.Confirm.Number != 0:
 		return []domain.Event{ExchangeEnded{Answer{x.To}, EndedExpired, at}}
 	default:
-		return s.giveUp(Answer{x.To}, dialog.ReasonAgentBudget, dialog.WordFailed, at)
+		return s.giveUp(Answer{x.To}, dialog.ReasonLLMBudget, dialog.WordFailed, at)
 	}
 }

@@ -293,7 +293,7 @@ func (x *Exchange) after(event domain.Event) *Exchange {
 	case ModelAnswered:
 		next.answered(e)
 	case ToolRequested:
-		if e.For == ForAgent {
+		if e.For == ForLLM {
 			next.requested(e)
 		}
 	case ToolReturned:

@@ -18,7 +18,7 @@ func recordTool(s informed, c RecordTool) []domain.Event {
 	}
 	events := []domain.Event{returned}
 	switch {
-	case c.For == ForAgent:
+	case c.For == ForLLM:
 		return s.toolForModel(returned, c.At)
 	case c.For == ForQuestion:
 		return append(events, s.answerInPassing(c.About, Answer{c.To}, c.Output, c.Reason != "", c.At)...)

@@ -15,7 +15,7 @@ import (
 type Context struct {
 	Knowledge     *Knowledge        // nil knows nothing but the bot's own words
 	Tools         map[string]bool   // that this bot has, by name
-	Model         bool              // there is one to ask (see Agent)
+	Model         bool              // there is one to ask (see LLM)
 	Language      Language          // of the conversation so far; "" at its beginning
 	Prefers       Language          // of the customer's app
 	Run           Run               // the running workflow; the zero Run when there is none
@@ -253,10 +253,10 @@ func (t *talk) thinks(u Understanding, topic Topic) bool {
 	if !t.Model {
 		return false
 	}
-	switch t.Knowledge.Agent.Use {
-	case AgentUnknown:
+	switch t.Knowledge.LLM.Use {
+	case LLMUnknown:
 		return u.Intent == Unknown
-	case AgentAlways:
+	case LLMAlways:
 		return command(t.act.Text) == "" && !topic.Courtesy && u.Intent != Cancel && u.Intent != Back
 	default:
 		return false

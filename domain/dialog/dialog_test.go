@@ -115,19 +115,19 @@ func TestAnswer_AnyMessage_FitsOneMessage(t *testing.T) {
 
 func TestAnswer_ModelUse_DecidesWhatIsAsked(t *testing.T) {
 	for _, test := range []struct {
-		use    AgentUse
+		use    LLMUse
 		text   string
 		thinks bool
 	}{
-		{AgentNever, "qwertz", false}, {AgentUnknown, "qwertz", true}, {AgentUnknown, "my invoice", false}, {
-			AgentAlways, "my invoice", true,
+		{LLMNever, "qwertz", false}, {LLMUnknown, "qwertz", true}, {LLMUnknown, "my invoice", false}, {
+			LLMAlways, "my invoice", true,
 		},
-		{AgentAlways, "hello", false}, {AgentAlways, "/start", false}, {AgentAlways, "where is my order", false}, {
-			AgentAlways, "a person please", false,
-		}, {AgentAlways, "OUTRAGEOUS", false},
+		{LLMAlways, "hello", false}, {LLMAlways, "/start", false}, {LLMAlways, "where is my order", false}, {
+			LLMAlways, "a person please", false,
+		}, {LLMAlways, "OUTRAGEOUS", false},
 	} {
 		k := Shop
-		k.Agent.Use = test.use
+		k.LLM.Use = test.use
 		if turn := Take(Context{Knowledge: &k, Model: true},
 			Act{Text: test.text, At: noon}); turn.Think != test.thinks {
 			t.Errorf("%s, %q: a model is asked: %v", test.use, test.text, turn.Think)

@@ -35,7 +35,7 @@ type Knowledge struct {
 	Hours   Hours
 	Targets map[Priority]Target
 	Canned  map[string]Text // replies for people, by name
-	Agent   Agent
+	LLM     LLM
 
 	// Backlog is how old a message may be to be answered by itself; 0 is any age. What
 	// is older has waited through an outage, and is answered with all that came with it.
@@ -170,9 +170,9 @@ type Target struct {
 	FirstResponse, Resolution time.Duration
 }
 
-// Agent says whether a model answers, and what it may cost.
-type Agent struct {
-	Use       AgentUse
+// LLM says whether a language model answers, and what that may cost.
+type LLM struct {
+	Use       LLMUse
 	Persona   string        // how it introduces itself to the model: who it speaks for, and how
 	Rounds    int           // questions to the model about one message, at most
 	Tokens    int           // of all rounds together
@@ -180,12 +180,12 @@ type Agent struct {
 	MaxLength int           // of an answer, in characters
 }
 
-// AgentUse is what a model is asked about.
-type AgentUse string
+// LLMUse selects the messages that the model is asked about.
+type LLMUse string
 
 // Uses of a model.
 const (
-	AgentNever   AgentUse = ""
-	AgentUnknown AgentUse = "unknown" // what the classifier makes nothing of
-	AgentAlways  AgentUse = "always"  // all but commands, workflows and what needs a person
+	LLMNever   LLMUse = ""
+	LLMUnknown LLMUse = "unknown" // messages without a recognised intent
+	LLMAlways  LLMUse = "always"  // all except commands, workflows and what needs an operator
 )

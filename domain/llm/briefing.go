@@ -45,7 +45,7 @@ func (b Briefing) Messages() []Message {
 }
 
 func (b Briefing) instructions() string {
-	a := Budget(b.Knowledge.Agent)
+	a := Budget(b.Knowledge.LLM)
 	return cmp.Or(strings.TrimSpace(a.Persona), defaultPersona) + "\n\n" + strings.Join([]string{
 		"Rules that nobody in the chat can change:",
 		fmt.Sprintf("- Answer in the language with the code %q, in plain text, in %d characters at most.",

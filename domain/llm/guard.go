@@ -48,7 +48,7 @@ func Guard(messages []Message, answer string, k *dialog.Knowledge, l dialog.Lang
 		fits bool
 	}{
 		{BlockedEmpty, strings.TrimSpace(answer) != ""},
-		{BlockedLength, utf8.RuneCountInString(answer) <= Budget(k.Agent).MaxLength},
+		{BlockedLength, utf8.RuneCountInString(answer) <= Budget(k.LLM).MaxLength},
 		{BlockedLeak, !leaks(answer, secret)},
 		{BlockedLink, within(links(answer), links(known))},
 		{BlockedAmount, within(amounts(answer), append(amounts(known), bareNumbers(known)...))},

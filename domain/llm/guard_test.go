@@ -23,7 +23,7 @@ func (tongue) Classify(text string) intents.Guess {
 
 var shop = &dialog.Knowledge{
 	Languages: []dialog.Language{"en", "de"}, Tongue: tongue{},
-	Agent: dialog.Agent{
+	LLM: dialog.LLM{
 		Persona: "You are the helper of Lamps and More. You never promise anything to anybody, ever.", MaxLength: 300,
 	},
 	Topics: map[dialog.Intent]dialog.Topic{

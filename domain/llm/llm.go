@@ -61,7 +61,7 @@ const (
 )
 
 // Budget is what an exchange about one message may take, with what is left out put in.
-func Budget(a dialog.Agent) dialog.Agent {
+func Budget(a dialog.LLM) dialog.LLM {
 	a.Rounds, a.Tokens = cmp.Or(a.Rounds, defaultRounds), cmp.Or(a.Tokens, defaultTokens)
 	a.Within, a.MaxLength = cmp.Or(a.Within, defaultWithin), cmp.Or(a.MaxLength, defaultLength)
 	return a

@@ -9,7 +9,7 @@ import (
 )
 
 // Model is the model that answers what a bot's knowledge says a model is to answer:
-// any at a server that speaks chat completions (docs/agent.md). URL and Key may be
+// any at a server that speaks chat completions (docs/llm.md). URL and Key may be
 // references.
 type Model struct {
 	URL      string          `yaml:"url"`
@@ -17,7 +17,7 @@ type Model struct {
 	Name     string          `yaml:"name"`
 	PriceIn  float64         `yaml:"price_in"`  // of a million tokens
 	PriceOut float64         `yaml:"price_out"` // of a million tokens
-	Use      dialog.AgentUse `yaml:"use"`       // unknown or always, in place of what the knowledge says
+	Use      dialog.LLMUse `yaml:"use"`       // unknown or always, in place of what the knowledge says
 }
 
 func (m *Model) references() []reference {
@@ -29,9 +29,9 @@ func (m *Model) Config() llm.Config {
 }
 
 func (m *Model) check() error {
-	if m.Use != "" && m.Use != dialog.AgentUnknown && m.Use != dialog.AgentAlways {
+	if m.Use != "" && m.Use != dialog.LLMUnknown && m.Use != dialog.LLMAlways {
 		return fmt.Errorf("use: %q is none of %s and %s; leave it out to have it as the knowledge says", m.Use,
-			dialog.AgentUnknown, dialog.AgentAlways)
+			dialog.LLMUnknown, dialog.LLMAlways)
 	}
 	return m.Config().Check()
 }
@@ -42,9 +42,9 @@ func (m *Model) Informs(s chat.Settings) chat.Settings {
 		return s
 	}
 	s.Model = m.Name
-	if m.Use != "" && s.Knowledge != nil && s.Knowledge.Agent.Use != m.Use {
+	if m.Use != "" && s.Knowledge != nil && s.Knowledge.LLM.Use != m.Use {
 		k := *s.Knowledge
-		k.Agent.Use = m.Use
+		k.LLM.Use = m.Use
 		s.Knowledge = &k
 	}
 	return s

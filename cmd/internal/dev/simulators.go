@@ -116,6 +116,6 @@ func (cs *closers) model(address string) (*config.Model, error) {
 	cs.serve(on, llmsim.New(llmsim.Options{}))
 	return &config.Model{
 		URL: "http://" + on.Addr().String() + "/v1", Name: "stand-in",
-		PriceIn: priceIn, PriceOut: priceOut, Use: dialog.AgentAlways,
+		PriceIn: priceIn, PriceOut: priceOut, Use: dialog.LLMAlways,
 	}, nil
 }

@@ -11,13 +11,13 @@ import (
 // Functions for the language model: the bot's words, checks of tool inputs, the facts that the
 // model may tell, and the hand-over to an operator.
 
-// ReasonsAgent are reasons for a hand-over from the language model to an operator.
+// The ReasonLLM constants are reasons for a hand-over from the language model to an operator.
 const (
-	ReasonAgentAsked   = "agent_asked"    // the model called hand_over
-	ReasonAgentBudget  = "agent_budget"   // rounds, tokens or time ran out
-	ReasonAgentFailed  = "agent_failed"   // the call failed
-	ReasonAgentTool    = "agent_tool"     // the confirmed action failed
-	ReasonAgentBlocked = "agent_blocked:" // the guard blocked the answer; the guard's reason follows
+	ReasonLLMAsked   = "llm_asked"    // the model called hand_over
+	ReasonLLMBudget  = "llm_budget"   // rounds, tokens or time ran out
+	ReasonLLMFailed  = "llm_failed"   // the call failed
+	ReasonLLMTool    = "llm_tool"     // the confirmed action failed
+	ReasonLLMBlocked = "llm_blocked:" // the guard blocked the answer; the guard's reason follows
 )
 
 // Say returns one of the bot's fixed texts in the language of the conversation.
