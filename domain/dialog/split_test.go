@@ -144,9 +144,9 @@ func TestSplitHTML_Tags_ClosedAndReopened(t *testing.T) {
 func TestSplitHTML_InvalidMarkup_Refused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"<br>":                         "<br> is none of Telegram's tags",
-		"<b/>":                         "none of Telegram's tags",
-		"a < b":                        "none of Telegram's tags",
+		"<br>":                         "<br> is not one of Telegram's tags",
+		"<b/>":                         "not one of Telegram's tags",
+		"a < b":                        "not one of Telegram's tags",
 		"a <":                          "has no end",
 		"<b":                           "has no end",
 		"<a href":                      "has no end",
