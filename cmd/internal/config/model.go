@@ -12,11 +12,11 @@ import (
 // any at a server that speaks chat completions (docs/llm.md). URL and Key may be
 // references.
 type Model struct {
-	URL      string          `yaml:"url"`
-	Key      string          `yaml:"key"` // empty when the server wants none
-	Name     string          `yaml:"name"`
-	PriceIn  float64         `yaml:"price_in"`  // of a million tokens
-	PriceOut float64         `yaml:"price_out"` // of a million tokens
+	URL      string        `yaml:"url"`
+	Key      string        `yaml:"key"` // empty when the server wants none
+	Name     string        `yaml:"name"`
+	PriceIn  float64       `yaml:"price_in"`  // of a million tokens
+	PriceOut float64       `yaml:"price_out"` // of a million tokens
 	Use      dialog.LLMUse `yaml:"use"`       // unknown or always, in place of what the knowledge says
 }
 
