@@ -540,7 +540,7 @@ func TestArchive_OtherStore_IsRejected(t *testing.T) {
 	to.running = to.start(to.dsn)
 	to.eventually("somebody leads", func() string {
 		code, _, stderr := to.cli("import", "--from", dir)
-		return unless(code == 1 && strings.Contains(stderr, "another process leads deliveries: stop `chatledger serve`"), "%s", stderr)
+		return unless(code == 1 && strings.Contains(stderr, "another process leads outbox: stop `chatledger serve`"), "%s", stderr)
 	})
 	to.running.stop()
 	to.wantRows("0", `select count(*) from eventstore.events`)
@@ -623,7 +623,7 @@ func TestStream_PipedToStore_IsEqual(t *testing.T) {
 	}
 	from.refuses("--after needs --to -", "export", "--to", t.TempDir(), "--after", "1/1")
 	from.refuses("--after: position", "export", "--to", "-", "--after", "soon")
-	from.refuses("parquet is no stream", "export", "--to", "-", "--format", "parquet")
+	from.refuses("parquet cannot be a stream", "export", "--to", "-", "--format", "parquet")
 	from.refuses("unknown format", "import", "--from", "-")
 }
 

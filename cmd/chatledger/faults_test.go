@@ -193,9 +193,9 @@ func TestStop_DatabaseDown_Stops(t *testing.T) {
 	}
 }
 
-// leaders are the server's processes that hold a consumer group, by group.
-const leaders = `select string_agg(a.application_name || ' ' || a.pid, ', ' order by a.application_name) from pg_locks l join pg_stat_activity a using (pid)
-	where l.locktype = 'advisory' and l.granted and a.datname = current_database() and a.application_name not similar to '% (announcements|retention)'`
+// leaders are the server's processes that lead a consumer group, by group.
+const leaders = `select string_agg(l.consumer_group || ' ' || l.pid, ', ' order by l.consumer_group)
+	from eventstore.leaders l join pg_stat_activity a on a.pid = l.pid and a.backend_start = l.backend_start`
 
 // groups is how many there are: one for each table, and two that act.
 var groups = len(projections.All()) + 2

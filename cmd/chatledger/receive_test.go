@@ -29,6 +29,7 @@ func TestUpdate_EveryKind_StoredOnceAndWhole(t *testing.T) {
 		t.Fatalf("%d fixtures: %v", len(paths), err)
 	}
 	const received = `select count(*) from eventstore.events where raw is not null`
+	stored := 0
 	for i, path := range paths {
 		name := strings.TrimSuffix(filepath.Base(path), ".json")
 		body, err := os.ReadFile(path)
@@ -41,7 +42,8 @@ func TestUpdate_EveryKind_StoredOnceAndWhole(t *testing.T) {
 		if err := json.Unmarshal(body, &update); err != nil {
 			t.Fatal(err)
 		}
-		once := fmt.Sprint(i + 1)
+		stored++
+		once := fmt.Sprint(stored)
 
 		w.mustPost(string(body))
 		if got := w.rows(received); got != once {
@@ -51,14 +53,33 @@ func TestUpdate_EveryKind_StoredOnceAndWhole(t *testing.T) {
 
 		w.mustPost(string(body))
 		w.mustPost(strings.Replace(string(body), update.ID.String(), fmt.Sprint(1_000_000_000+i), 1))
-		if got := w.rows(received); got != once {
-			t.Fatalf("%s: its repeats are stored too: %s updates, want %s", name, got, once)
+		if !isMessage(t, body) { // equal content under another update id is another fact
+			stored++
+		}
+		if got, want := w.rows(received), fmt.Sprint(stored); got != want {
+			t.Fatalf("%s: after its repeats %s updates are stored, want %s", name, got, want)
 		}
 	}
 	w.settle()
 	w.wantRows("0", `select count(*) from eventstore.quarantine`)
 	w.gapless()
 	w.clean()
+}
+
+// isMessage reports whether an update holds a message or a pressed button, which have ids of
+// their own, by which they are known under whatever update id they come.
+func isMessage(t *testing.T, update []byte) bool {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(update, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for kind, body := range fields {
+		button := kind == "callback_query" && strings.Contains(string(body), `"message"`) // not one of inline mode
+		if strings.HasSuffix(kind, "message") || strings.HasSuffix(kind, "_post") || button {
+			return true
+		}
+	}
+	return false
 }
 
 // sameJSON fails unless the stored update says what was sent, to the last digit.

@@ -103,7 +103,7 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 
 	filled := strings.NewReplacer("...", w.rows(`select correlation_id::text from eventstore.events where stream_id = 'chat-shop:42' and version = 1`), "<table>", "conversations",
 		"<delivery>", w.rows(`select delivery_id::text from eventstore.deliveries where state = 'unknown'`), "<destination>", "telegram:shop", "<ticket>", "shop:42#1",
-		"<number>", "1", "<pid>", pgtest.Ask[string](t, forgotten, `select pg_backend_pid()::text`), "http://127.0.0.1:9464", w.url)
+		"demo:42", "shop:42", "<number>", "1", "<pid>", pgtest.Ask[string](t, forgotten, `select pg_backend_pid()::text`), "http://127.0.0.1:9464", w.url)
 	finds := map[string]string{ // the beginning of what is typed, and what must be in the answer
 		"chatledger doctor": "ok       serve ", "chatledger events": "message_received", "chatledger why": "chat-shop:42",
 		"select * from eventstore.events where correlation_id": "understood", "select trace": "",

@@ -71,7 +71,7 @@ func (s scene) limits(b *config.Bot) { b.ChatLimit = &s.limit }
 // say sends a text as a customer.
 func (s *story) say(line string) {
 	s.t.Helper()
-	update, from, date := map[string]any{}, s.customer, s.clock.now()
+	update, message, from, date := map[string]any{}, map[string]any{}, s.customer, s.clock.now()
 	for strings.HasPrefix(line, "--") {
 		var flag string
 		flag, line, _ = strings.Cut(line, " ")
@@ -88,7 +88,8 @@ func (s *story) say(line string) {
 			s.settle() // the updates before it must be stored
 			var first int64
 			_, err = fmt.Sscan(s.rows(`select min(update_id) from eventstore.inbox`), &first)
-			update["update_id"] = first - 1
+			s.late++
+			update["update_id"], message["message_id"], date = first-1, messageGap-s.late, date.Add(-time.Minute)
 		default:
 			s.fail("unknown flag %s", name)
 		}
@@ -96,7 +97,8 @@ func (s *story) say(line string) {
 			s.fail("%v", err)
 		}
 	}
-	s.send(update, map[string]any{"text": s.text(line)}, from, date)
+	message["text"] = s.text(line)
+	s.send(update, message, from, date)
 }
 
 // sendFields sends a message with these fields as the customer.
@@ -109,12 +111,17 @@ func (s *story) sendFields(fields string) {
 	s.send(map[string]any{}, message, s.customer, s.clock.now())
 }
 
+// messageGap is how far apart a customer's message ids are: the bot may be writing between.
+const messageGap = 100
+
 // send posts an update with a customer's message.
 func (s *story) send(update, message map[string]any, from int64, date time.Time) {
-	const gap = 100 // the bot may be writing at this moment
-	s.last = gap
+	s.last = messageGap
 	for _, m := range s.Messages(s.chat) {
-		s.last = max(s.last, m.MessageID+gap)
+		s.last = max(s.last, m.MessageID+messageGap)
+	}
+	if earlier, late := message["message_id"].(int64); late {
+		s.last = earlier
 	}
 	name := fmt.Sprintf("Customer %d", from)
 	message["message_id"], message["date"] = s.last, date.Unix()

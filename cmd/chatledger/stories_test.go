@@ -24,8 +24,8 @@ import (
 //	scene group           where the story takes place, before any other line: see scene
 //	> text                the customer writes; text in "..." is unquoted first, and {4096} at
 //	                      the end repeats it up to that many characters. --ago=20m before it:
-//	                      it was written 20 minutes ago. --late: its update id is lower than
-//	                      those received before. --from=7: another customer writes it
+//	                      it was written 20 minutes ago. --late: it was written before those that
+//	                      were received, and its ids are lower. --from=7: another customer writes it
 //	send {"photo": []}    the customer sends a message with these fields of the Bot API
 //	edit text             the customer edits the last message
 //	[Button]              the customer presses this button where it was shown last;
@@ -132,6 +132,7 @@ type story struct {
 	heard int    // messages of the bot that the story has mentioned
 	told  int64  // version of the last event that the story has mentioned
 	last  int64  // the customer's last message
+	late  int64  // messages that came late so far
 
 	heardBefore int              // messages that the story mentioned before the group moved
 	fences      map[string]int64 // of the operators' claims; "" is of the last

@@ -129,7 +129,7 @@ func TestTrace_AcrossProcesses_WebhookToCall(t *testing.T) {
 	sent := recorded + " > deliver telegram.sendMessage"
 	for _, want := range []string{
 		received + " > wait", received + " > append", received + " > page conversations", received + " > page tickets",
-		answered + " > append", answered + " > page deliveries",
+		answered + " > append", answered + " > page outbox",
 		lookedUp + " > call " + crm,
 		recorded + " > append",
 		sent + " > call " + telegram, sent + " > handle RecordDelivery > append",

@@ -122,7 +122,7 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 		w.stop()
 		w.serveFile()
 		p.pass("", w.url)
-		w.logged("a move of the bot's webhook had been cut off")
+		w.logged("an interrupted move of the bot's webhook was ended")
 	}
 	attack := func(w *town, _ *proxy, _ []string) { // on another server
 		file, err := config.Read(w.file)

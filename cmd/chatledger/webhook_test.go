@@ -281,7 +281,7 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 			for i := range 50 {
 				postTo(t, own, fmt.Sprint("guess-", i))
 			}
-			return unless(strings.Contains(w.log.String(), "has a new secret"), "the log says: %s", w.log.String())
+			return unless(strings.Contains(w.log.String(), "webhook secret and address rotated"), "the log says: %s", w.log.String())
 		})
 	}
 	guess()
