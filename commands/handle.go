@@ -66,6 +66,7 @@ type Handler struct {
 	shared   atomic.Int64  // until this time in Unix nanoseconds; see sharedFor
 	saving   chan struct{} // holds one while a snapshot is being saved
 	saves    sync.WaitGroup
+	damaged  sync.Map // streams whose snapshot could not be decoded
 	ctx      context.Context
 	stop     context.CancelFunc
 }
@@ -194,13 +195,10 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 		if err == nil {
 			err = histories[0].Err
 		}
-		if err == nil {
-			known, err = h.resume(stream, known, histories[0])
-		}
 		if err != nil {
 			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
 		}
-		if more = histories[0].More; known.version > 0 {
+		if known, more = h.resume(stream, known, histories[0]); known.version > 0 {
 			h.states.Add(stream, known)
 		}
 	}
@@ -385,11 +383,11 @@ func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
 	if l.unreadable = history.Err; l.unreadable != nil {
 		return true
 	}
-	if l.base, l.unreadable = h.resume(l.stream, l.base, history); l.unreadable != nil {
-		return true
+	more := false
+	if l.base, more = h.resume(l.stream, l.base, history); l.base.version > 0 {
+		h.states.Add(l.stream, l.base)
 	}
-	h.states.Add(l.stream, l.base)
-	return !history.More
+	return !more
 }
 
 // evolve folds events into a state. The state of a bot's own stream stays the initial one: no

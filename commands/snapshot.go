@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -17,24 +16,26 @@ const snapshotEvery = 500
 // a chat a snapshot may stand in for the first of them.
 func (h *Handler) cursor(stream domain.StreamID, after domain.Version, limit int) Cursor {
 	c := Cursor{Stream: stream, After: after, Limit: limit}
-	if after == 0 {
+	if _, damaged := h.damaged.Load(stream); after == 0 && !damaged {
 		c.Format = chat.StateFormat()
 	}
 	return c
 }
 
-// resume folds what was loaded behind a state: from a snapshot, if one came with it.
-func (h *Handler) resume(stream domain.StreamID, from folded, history History) (folded, error) {
+// resume folds what was loaded behind a state, from a snapshot if one came with it, and reports
+// whether there is more to load. A snapshot that cannot be decoded is ignored: the events say
+// the same, and it is replaced by the next one.
+func (h *Handler) resume(stream domain.StreamID, from folded, history History) (to folded, more bool) {
 	if s := history.From; s != nil {
 		state, err := chat.DecodeState(s.State)
 		if err != nil {
-			return from, fmt.Errorf("snapshot at version %d: %w: delete its row from eventstore.snapshots",
-				s.Version, err)
+			h.damaged.Store(stream, true)
+			return from, true
 		}
 		from = folded{state, s.Version, s.Version}
 	}
-	to := h.evolve(stream, from, history.Version, history.Events)
-	return h.keepSnapshot(stream, to), nil
+	to = h.evolve(stream, from, history.Version, history.Events)
+	return h.keepSnapshot(stream, to), history.More
 }
 
 // keepSnapshot saves a snapshot of a state when the last one is far behind, beside the request

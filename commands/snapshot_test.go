@@ -45,18 +45,27 @@ func TestHandler_LongStream_LoadsFromSnapshot(t *testing.T) {
 }
 
 // A snapshot of other rules, or one that cannot be read, is not folded on.
-func TestHandler_SnapshotBroken_SaysWhichRow(t *testing.T) {
+func TestHandler_SnapshotOfNoUse_FoldsEvents(t *testing.T) {
 	store := newMemory()
 	h := handler(t, store, commands.Config{})
-	if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil {
+	for n := range int64(3) {
+		if _, err := h.Handle(t.Context(), update(anna, n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, _, err := h.State(t.Context(), anna)
+	if err != nil {
 		t.Fatal(err)
 	}
-	h.Close()
-	for format, fails := range map[string]bool{"of another program": false, chat.StateFormat(): true} {
-		store.snapshots[anna] = commands.Snapshot{Version: 1, Format: format, State: []byte("{")}
-		_, _, err := handler(t, store, commands.Config{}).State(context.Background(), anna)
-		if (err != nil) != fails {
-			t.Errorf("format %q: error %v", format, err)
+	for _, format := range []string{"of another program", chat.StateFormat()} {
+		store.snapshots[anna] = commands.Snapshot{Version: 2, Format: format, State: []byte("{")}
+		got, version, err := handler(t, store, commands.Config{}).State(t.Context(), anna)
+		if err != nil || version != 3 || got.LastUpdate != want.LastUpdate || got.TopMessage != want.TopMessage {
+			t.Errorf("format %q: version %d, last update %d, error %v", format, version, got.LastUpdate, err)
+		}
+		result, err := handler(t, store, commands.Config{}).Handle(t.Context(), update(anna, 3))
+		if err != nil || len(result.Events) > 0 {
+			t.Errorf("format %q: a repeat led to %+v, error %v", format, result, err)
 		}
 	}
 }
