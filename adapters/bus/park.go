@@ -147,7 +147,7 @@ func (l *Log) isolate(
 	}
 	streams := streamsOf(events)
 	if len(streams) == 1 {
-		return l.isolateEvent(ctx, reader, tx, events, err, out)
+		return l.isolateEvent(ctx, reader, tx, events, out)
 	}
 	half := map[domain.StreamID]bool{}
 	for _, s := range streams[:len(streams)/2] {
@@ -165,7 +165,7 @@ func (l *Log) isolate(
 // isolateEvent finds by bisection an event of one stream that fails after those before it were
 // handled, and leaves these handled.
 func (l *Log) isolateEvent(
-	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, cause error, out chan<- *message.Message,
+	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message,
 ) ([]failure, error) {
 	handled, fails := 0, len(events) // events[:handled] are, events[:fails] cannot be
 	for fails-handled > 1 {
@@ -175,20 +175,20 @@ func (l *Log) isolateEvent(
 		case err == nil:
 			handled = middle
 		case ofContent(reader, err):
-			fails, cause = middle, err
+			fails = middle
 		default:
 			return nil, err
 		}
 	}
-	// The cause may be that of a longer part; the event alone says it best.
-	if err := l.attempt(ctx, tx, events[handled:fails], out); err == nil {
+	// The error so far may be that of a longer part; the event alone says it best.
+	err := l.attempt(ctx, tx, events[handled:fails], out)
+	switch {
+	case err == nil:
 		return l.isolateRest(ctx, reader, tx, events[fails:], out)
-	} else if !ofContent(reader, err) {
+	case !ofContent(reader, err):
 		return nil, err
-	} else {
-		cause = err
 	}
-	return []failure{{events[handled], cause}}, nil
+	return []failure{{events[handled], err}}, nil
 }
 
 // isolateRest goes on behind an event that failed with others and not alone.
