@@ -5,11 +5,13 @@ package postgres_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
@@ -116,5 +118,38 @@ func TestReadings_DeadLetters_Counted(t *testing.T) {
 	}
 	if found["database_bytes "] < 1<<20 {
 		t.Errorf("the database has %v bytes", found["database_bytes "])
+	}
+}
+
+// A group is stalled when events wait and its checkpoint stands still, and not merely behind.
+func TestWork_CheckpointStandsStill_IsStalled(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	lead, err := s.Subscribe(t.Context(), "responder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lead.Close()
+	stalled := func() []health.Stall {
+		t.Helper()
+		w, err := health.Of(s.DB).Work(t.Context(), []string{"responder"}, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Stalled
+	}
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
+	pgtest.Exec(t, s.Pool(), `update eventstore.checkpoints set updated_at = now() - interval '1 hour'`)
+	if got := stalled(); len(got) > 0 {
+		t.Errorf("stalled though nothing has waited: %+v", got)
+	}
+	pgtest.Exec(t, s.Pool(), `update eventstore.events set recorded_at = now() - interval '1 hour'`)
+	got := stalled()
+	if len(got) != 1 || got[0].Group != "responder" || got[0].Behind < 50*time.Minute || got[0].Holder == "" {
+		t.Errorf("an hour behind: %+v", got)
+	}
+	pgtest.Exec(t, s.Pool(), `update eventstore.checkpoints set updated_at = now()`)
+	if got := stalled(); len(got) > 0 {
+		t.Errorf("stalled though it moves: %+v", got)
 	}
 }

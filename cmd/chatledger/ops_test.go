@@ -212,3 +212,36 @@ func TestReadyz_StartingOrStopping_Unready(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// A process whose work stands still can store updates: /readyz says yes, and /workz no.
+func TestWorkz_GroupStandsStill_SaysWhich(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.settle()
+	if status, body, err := get(w.url + "/workz"); err != nil || status != http.StatusOK || !strings.Contains(body, `"moves":true`) {
+		t.Errorf("workz: %d %s (%v)", status, body, err)
+	}
+	writer := pgtest.Connect(t, w.dsn)
+	pgtest.Exec(t, writer, `begin`)
+	pgtest.Exec(t, writer, `select pg_current_xact_id()`) // holds the feed back
+	w.Say(7, "hello")
+	w.eventually("the message is stored", func() string {
+		return unless(w.rows(`select count(*) from eventstore.events where stream_id = 'chat-demo:7'`) != "0", "it is not")
+	})
+	w.rows(`update eventstore.events set recorded_at = now() - interval '1 hour' returning 1`)
+	w.rows(`update eventstore.checkpoints set updated_at = now() - interval '1 hour' returning 1`)
+	w.eventually("workz says which groups stand still", func() string {
+		status, body, err := get(w.url + "/workz")
+		named := strings.Contains(body, "consumer group responder stands still")
+		return unless(err == nil && status == http.StatusServiceUnavailable && named, "%d %s (%v)", status, body, err)
+	})
+	status, body, err := get(w.url + "/readyz")
+	if err != nil || status != http.StatusOK || !strings.Contains(body, `"moves":false`) {
+		t.Errorf("readyz: %d %s (%v)", status, body, err)
+	}
+	pgtest.Exec(t, writer, `rollback`)
+	w.eventually("the work moves again", func() string {
+		status, body, err := get(w.url + "/workz")
+		return unless(err == nil && status == http.StatusOK, "%d %s (%v)", status, body, err)
+	})
+}

@@ -116,7 +116,7 @@ func (x *examination) ledger(ctx context.Context) {
 		what string
 		look func(context.Context) error
 	}{{"roles", x.rights}, {"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
-		{"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}} {
+		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}} {
 		if err := check.look(ctx); err != nil {
 			x.find(warning, check.what, "look at what it says", "%v", err)
 		}
@@ -202,6 +202,37 @@ func (x *examination) lags(ctx context.Context) error {
 	}
 	x.find(fine, "consumers", "", "%s, at most %s behind", text.Plural(len(lags), "group"),
 		text.Plural(int(behind), "event"))
+	return nil
+}
+
+// parked names the streams that consumer groups leave out, and why.
+func (x *examination) parked(ctx context.Context) error {
+	list, err := x.store.Parked(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		x.find(warning, "parked streams", "`chatledger parked show "+p.Group+" "+string(p.Stream)+"`, then `parked retry`",
+			"group %s leaves out %s from version %d (%s) on: %s", p.Group, string(p.Stream), p.Version, p.Event, p.Reason)
+	}
+	if len(list) == 0 {
+		x.find(fine, "parked streams", "", "none")
+	}
+	return nil
+}
+
+// eventTypes compares the stored event types with those that this program knows.
+func (x *examination) eventTypes(ctx context.Context) error {
+	types, err := x.store.NewerTypes(ctx)
+	if err != nil {
+		return err
+	}
+	if len(types) > 0 {
+		x.find(warning, "event types", "run the newer program in all processes",
+			"this program does not know %s: a newer one has stored them", strings.Join(types, ", "))
+		return nil
+	}
+	x.find(fine, "event types", "", "all are known")
 	return nil
 }
 

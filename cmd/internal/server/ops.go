@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/guard"
+	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
@@ -34,6 +37,68 @@ func (s *Server) newOpsServer(c Config) *sideServer {
 func (s *Server) health(routes *mux.Router) {
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	routes.HandleFunc("/readyz", s.Ready)
+	routes.HandleFunc("/workz", s.Works)
+}
+
+const (
+	// workPatience is how long a consumer group may stand still before /workz says so: a new
+	// leader takes over within 5 s, and a page takes milliseconds.
+	workPatience = 10 * time.Second
+	// workEvery is how long an answer is used again: the endpoint is public.
+	workEvery = time.Second
+)
+
+// work is the body of /workz, and a part of that of /readyz. It names neither chats nor errors,
+// because both endpoints are public: `chatledger parked list` and `deliveries list` do.
+type work struct {
+	Moves         bool     `json:"moves"`
+	Reasons       []string `json:"reasons"`
+	ParkedStreams int64    `json:"parked_streams"`
+	DeadLetters   int64    `json:"dead_letters"`
+}
+
+// Works answers whether the work of all processes moves, and if not, which consumer groups stand
+// still. A balancer asks /readyz instead: a process that can store updates should get them.
+func (s *Server) Works(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	said := s.works.ask(r.Context(), s.readWork)
+	if !said.Moves {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if err := json.NewEncoder(w).Encode(said); err != nil {
+		s.log.Debug("workz answer not written", "error", err)
+	}
+}
+
+func (s *Server) readWork(ctx context.Context) work {
+	said := work{Reasons: []string{}}
+	found, err := health.Of(s.Store.DB).Work(ctx, ConsumerGroups(), workPatience)
+	if err != nil {
+		s.log.Debug("cannot read whether the work moves", "error", err)
+		said.Reasons = append(said.Reasons, databaseReason(err))
+	}
+	for _, g := range found.Stalled {
+		said.Reasons = append(said.Reasons, fmt.Sprintf("consumer group %s stands still, and its next event is %s old",
+			g.Group, g.Behind.Round(time.Second)))
+	}
+	said.Moves, said.ParkedStreams, said.DeadLetters = len(said.Reasons) == 0, found.Parked, found.DeadLetters
+	return said
+}
+
+// recent keeps an answer for workEvery.
+type recent struct {
+	mu   sync.Mutex
+	said work
+	at   time.Time
+}
+
+func (r *recent) ask(ctx context.Context, read func(context.Context) work) work {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.at) > workEvery {
+		r.said, r.at = read(ctx), time.Now()
+	}
+	return r.said
 }
 
 // Ready answers whether an update can be stored now, and if not, why.
@@ -45,13 +110,23 @@ func (s *Server) writeReadiness(w http.ResponseWriter, r *http.Request, version 
 	if len(reasons) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	said := registrar.Readiness{Ready: len(reasons) == 0, Reasons: reasons, Version: version}
+	said := readiness{Readiness: registrar.Readiness{Ready: len(reasons) == 0, Reasons: reasons, Version: version}}
+	if said.Ready { // else the database was waited for long enough
+		work := s.works.ask(r.Context(), s.readWork)
+		said.Work = &work
+	}
 	if guard.IsLocal(r) {
 		said.Database = s.identity(r.Context())
 	}
 	if err := json.NewEncoder(w).Encode(said); err != nil {
 		s.log.Debug("readyz answer not written", "error", err)
 	}
+}
+
+// readiness is the body of /readyz. Whether the work moves does not count for the status.
+type readiness struct {
+	registrar.Readiness
+	Work *work `json:"work,omitempty"`
 }
 
 // identity returns the identity of the database, or "" when the database does not answer.

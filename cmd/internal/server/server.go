@@ -59,6 +59,7 @@ type Server struct {
 	leases      *bus.Leases
 	slowLeases  *bus.Leases // longer ones, for calls of a language model
 	telegramURL string      // address of the Bot API server
+	works       recent
 	Stopping    atomic.Bool
 	guard       *guard.Guard
 	tls         certificates.Source // nil when a proxy speaks TLS
@@ -158,6 +159,7 @@ func (s *Server) Run(asked context.Context) error {
 	for _, b := range s.Bots.All() {
 		s.runBot(ctx, b)
 	}
+	parts.Go(func() { s.warnOfNewerTypes(ctx) })
 	parts.Go(func() { s.Store.RunNotifier(ctx, s.log) })
 	parts.Go(func() { s.watchOldestWriter(ctx) })
 	parts.Go(func() { s.followBotsFile(ctx) })

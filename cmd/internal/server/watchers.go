@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/health"
@@ -69,4 +70,20 @@ func (s *Server) watchSuspensions(ctx context.Context) {
 		}
 		known = suspended
 	})
+}
+
+// warnOfNewerTypes says at the start that a newer program has stored events which this one does
+// not know. Their streams are parked, and their updates go to quarantine.
+func (s *Server) warnOfNewerTypes(ctx context.Context) {
+	types, err := s.Store.NewerTypes(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("cannot read which event types are stored", "error", err)
+		}
+		return
+	}
+	if len(types) > 0 {
+		s.log.Error("this program is older than the stored events: it parks their streams; start the newer program",
+			"unknown_types", strings.Join(types, ", "))
+	}
 }
