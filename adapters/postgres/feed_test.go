@@ -23,6 +23,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // lead leads a group or fails the test.
@@ -652,5 +653,47 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	case <-done:
 	case <-time.After(waittest.Patience):
 		t.Error("it does not end with its context")
+	}
+}
+
+// Pages end by bytes, too: a thousand of the longest updates would be a gigabyte.
+func TestNext_LargeEvents_PageEndsByBytes(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const events = 30
+	for n := range events {
+		e := event(chat.MessageReceived{Update: chat.Update{ID: int64(n)}, Text: strings.Repeat("x", 900_000)})
+		must(t, s, commands.Append{Stream: "chat-demo:1", Expected: domain.Version(n), Events: []commands.NewEvent{e}})
+	}
+	lead, err := s.Subscribe(t.Context(), "responder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lead.Close()
+	var read, pages int
+	for read < events {
+		page, err := lead.Next(waittest.Context(t), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) > 12 {
+			t.Fatalf("a page of %d events of 900 kB", len(page))
+		}
+		tx, err := lead.Begin(t.Context())
+		if err == nil {
+			err = lead.Advance(t.Context(), tx, page)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			if read++; r.Version != domain.Version(read) {
+				t.Fatalf("version %d follows %d", r.Version, read-1)
+			}
+		}
+		pages++
+	}
+	if pages < 3 {
+		t.Errorf("%d events in %d pages", read, pages)
 	}
 }

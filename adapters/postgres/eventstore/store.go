@@ -30,6 +30,7 @@ type Store struct {
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 	lastWrite      atomic.Pointer[lastWrite]
+	pageLimit      atomic.Int64 // events of a page while pages are full of bytes; 0 is no limit
 }
 
 // Outbox is notified when an append has settled deliveries: the next delivery with the
