@@ -213,10 +213,11 @@ func TestReplay_AnyChat_ChangesAndSendsNothing(t *testing.T) {
 		w.Say(42, text)
 		w.settle()
 	}
-	world := func() string {
+	world := func() string { // without the heartbeats, which go on by themselves
 		var all []string
 		for _, table := range strings.Split(w.rows(`
-			select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema') order by 1`), "; ") {
+			select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')
+			  and tablename <> 'leaders' order by 1`), "; ") {
 			all = append(all,
 				table+" "+w.rows(`select count(*), md5(string_agg(t::text, ' ' order by t::text)) from `+table+` t`))
 		}

@@ -265,6 +265,7 @@ func (s *Server) openLedger(ctx context.Context, c Config) error {
 	}
 	s.outbox = outbox.New(db)
 	s.Store = eventstore.New(db, chat.NewCodec(), s.outbox)
+	s.Store.Log = s.log
 	s.Handler = commands.NewHandler(s.Store, commands.Config{Settings: &s.Bots, Observer: s})
 	s.requests = s.tracing.Handler(s.Handler)
 	s.timekeeper = &commands.Timekeeper{
