@@ -122,7 +122,7 @@ const (
 	// and a slow decision is no reason to believe that the store does not answer.
 	storeTimeout = 4 * time.Second
 	// loadPage is how many events of a stream are loaded at once, some 10 ms. A longer stream
-	// is loaded beside the batch, so that nobody else waits for it.
+	// is loaded beside the batch, from its snapshot, so that nobody else waits for it.
 	loadPage = 2000
 )
 
@@ -190,8 +190,9 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 	if !cached {
 		known = folded{state: chat.Decider.Initial()}
 	}
-	for more := true; more; {
-		histories, err := h.store.Load(ctx, []Cursor{h.cursor(stream, known.version, loadPage)})
+	next := Cursor{Stream: stream, After: known.version, Limit: loadPage}
+	for more := true; more; next = h.cursor(stream, known.version, loadPage) {
+		histories, err := h.store.Load(ctx, []Cursor{next})
 		if err == nil {
 			err = histories[0].Err
 		}
@@ -344,7 +345,7 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 		}
 		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
-			cursors, cold = append(cursors, h.cursor(l.stream, known.version, loadPage)), append(cold, l)
+			cursors, cold = append(cursors, Cursor{Stream: l.stream, After: known.version, Limit: loadPage}), append(cold, l)
 		} else {
 			ready = append(ready, l)
 		}

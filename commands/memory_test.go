@@ -65,7 +65,7 @@ func (m *memory) Load(_ context.Context, cursors []commands.Cursor) ([]commands.
 		if histories[i].Err = m.broken[c.Stream]; histories[i].Err != nil {
 			continue
 		}
-		if s, kept := m.snapshots[c.Stream]; kept && c.Format == s.Format {
+		if s, kept := m.snapshots[c.Stream]; kept && c.Format == s.Format && s.Version > c.After {
 			histories[i].From, histories[i].Version = &s, s.Version
 		}
 		for _, e := range m.streams[c.Stream][histories[i].Version:] {

@@ -12,11 +12,11 @@ import (
 // stream in memory, in some 3 ms. Few chats ever have as many.
 const snapshotEvery = 500
 
-// cursor returns the place behind a version, from which events are loaded. At the beginning of
-// a chat a snapshot may stand in for the first of them.
+// cursor returns the place behind a version from which the events of a long chat are loaded. A
+// snapshot may stand in for some of them.
 func (h *Handler) cursor(stream domain.StreamID, after domain.Version, limit int) Cursor {
 	c := Cursor{Stream: stream, After: after, Limit: limit}
-	if _, damaged := h.damaged.Load(stream); after == 0 && !damaged {
+	if _, damaged := h.damaged.Load(stream); !damaged {
 		c.Format = chat.StateFormat()
 	}
 	return c
@@ -38,11 +38,12 @@ func (h *Handler) resume(stream domain.StreamID, from folded, history History) (
 	return h.keepSnapshot(stream, to), history.More
 }
 
-// keepSnapshot saves a snapshot of a state when the last one is far behind, beside the request
+// keepSnapshot saves a snapshot of a state when the stream has more events than one load reads
+// and the last snapshot is far behind, beside the request
 // that made it so. One is saved at a time; a stream that finds another's under way is saved
 // with one of its next events. When saving fails, the next load takes longer, and no more.
 func (h *Handler) keepSnapshot(stream domain.StreamID, f folded) folded {
-	if _, inChat := stream.Chat(); !inChat || f.version-f.snapshot < snapshotEvery {
+	if _, inChat := stream.Chat(); !inChat || f.version < loadPage || f.version-f.snapshot < snapshotEvery {
 		return f
 	}
 	select {

@@ -55,7 +55,7 @@ type Cursor struct {
 	Stream domain.StreamID
 	After  domain.Version
 	Limit  int    // of events to read; 0 is no limit
-	Format string // of snapshots that may stand in for the first events; "" wants none
+	Format string // of a newer snapshot that may stand in for events; "" wants none
 }
 
 // History is a run of a stream's events; Version is that of the last one, or

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,17 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 	return New(db, codec, nil), nil
 }
 
+// loadChats reads chats of which no snapshot is wanted, as most loads do: a smaller plan than load,
+// which every first message of a chat waits for.
+const loadChats = `
+	select c.ord - 1, e.version, e.name, e.event_version, e.payload, null::bytea
+	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
+		select version, name, event_version, payload from eventstore.events s
+		where s.stream_id = c.stream_id and s.version > c.after
+		order by s.version limit c.most
+	) e
+	order by c.ord, e.version`
+
 // load reads each stream by one walk down the primary key, from behind a snapshot where one of
 // the wanted format stands at an event that is there. Of a bot's own stream, which nobody
 // folds, the last version is all that is read.
@@ -61,7 +73,7 @@ const load = `
 		select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) with ordinality
 			as c(stream_id, after, most, format, ord)
 	), snapshot as materialized (
-		select c.ord, s.version, s.state from c join eventstore.snapshots s on s.stream_id = c.stream_id and s.format = c.format
+		select c.ord, s.version, s.state from c join eventstore.snapshots s on s.stream_id = c.stream_id and s.format = c.format and s.version > c.after
 		where exists (select from eventstore.events e where e.stream_id = c.stream_id and e.version = s.version)
 	)
 	select ord - 1, version, '', 0, null::jsonb, state from snapshot
@@ -94,7 +106,15 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 			most[i] = &limit
 		}
 	}
-	rows, err := s.Pool().Query(ctx, load, streams, after, most, formats)
+	statement := load
+	if !slices.ContainsFunc(cursors, func(c commands.Cursor) bool { _, chat := c.Stream.Chat(); return !chat || c.Format != "" }) {
+		statement, formats = loadChats, nil
+	}
+	args := []any{streams, after, most}
+	if formats != nil {
+		args = append(args, formats)
+	}
+	rows, err := s.Pool().Query(ctx, statement, args...)
 	if err != nil {
 		return nil, fmt.Errorf("load %d streams: %w", len(cursors), err)
 	}
