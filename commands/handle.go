@@ -186,24 +186,41 @@ func (h *Handler) commitAndRelease(batch []*streamQueue) (next []*streamQueue) {
 // store, because another process may have appended to the chat.
 func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
 	h.forget()
-	known, cached := h.states.Get(stream)
-	if !cached {
-		known = folded{state: chat.Decider.Initial()}
-	}
+	known, _ := h.cached(stream)
 	next := Cursor{Stream: stream, After: known.version, Limit: loadPage}
 	for more := true; more; next = h.cursor(stream, known.version, loadPage) {
-		histories, err := h.store.Load(ctx, []Cursor{next})
+		history, err := h.loadOne(ctx, next)
 		if err == nil {
-			err = histories[0].Err
+			err = history.Err
 		}
 		if err != nil {
 			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
 		}
-		if known, more = h.resume(stream, known, histories[0]); known.version > 0 {
-			h.states.Add(stream, known)
-		}
+		known, more = h.resume(stream, known, history)
 	}
 	return known.state, known.version, nil
+}
+
+// cached returns the state of a stream in memory, or the initial one.
+func (h *Handler) cached(stream domain.StreamID) (known folded, cached bool) {
+	if known, cached = h.states.Get(stream); !cached {
+		known = folded{state: chat.Decider.Initial()}
+	}
+	return known, cached
+}
+
+// loadOne loads events of one stream.
+func (h *Handler) loadOne(ctx context.Context, c Cursor) (History, error) {
+	histories, err := h.store.Load(ctx, []Cursor{c})
+	if err != nil {
+		return History{}, err
+	}
+	return histories[0], nil
+}
+
+// storeContext limits one call of the store.
+func (h *Handler) storeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(h.ctx, storeTimeout)
 }
 
 // Handle decides a request and returns when its events are durable. After an error from
@@ -285,7 +302,7 @@ func (h *Handler) commit(batch []*streamQueue) (finished, detached []*streamQueu
 }
 
 func (h *Handler) append(appends []Append) ([]error, error) {
-	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	ctx, cancel := h.storeContext()
 	defer cancel()
 	return h.store.Append(ctx, appends)
 }
@@ -339,13 +356,11 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	h.forget()
 	shared := time.Now().UnixNano() < h.shared.Load()
 	for _, l := range work {
-		known, cached := h.states.Get(l.stream)
-		if !cached {
-			known = folded{state: chat.Decider.Initial()}
-		}
+		known, cached := h.cached(l.stream)
 		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
-			cursors, cold = append(cursors, Cursor{Stream: l.stream, After: known.version, Limit: loadPage}), append(cold, l)
+			cursors = append(cursors, Cursor{Stream: l.stream, After: known.version, Limit: loadPage})
+			cold = append(cold, l)
 		} else {
 			ready = append(ready, l)
 		}
@@ -353,7 +368,7 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	if len(cold) == 0 {
 		return ready, nil
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	ctx, cancel := h.storeContext()
 	defer cancel()
 	histories, err := h.store.Load(ctx, cursors)
 	for i, l := range cold {
@@ -384,10 +399,8 @@ func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
 	if l.unreadable = history.Err; l.unreadable != nil {
 		return true
 	}
-	more := false
-	if l.base, more = h.resume(l.stream, l.base, history); l.base.version > 0 {
-		h.states.Add(l.stream, l.base)
-	}
+	var more bool
+	l.base, more = h.resume(l.stream, l.base, history)
 	return !more
 }
 
@@ -404,11 +417,10 @@ func (h *Handler) evolve(stream domain.StreamID, from folded, to domain.Version,
 // queue. What was folded stays in the cache also when a later page fails, so that the next
 // attempt goes on from there.
 func (h *Handler) loadAlone(l *streamQueue) {
-	if h.loadPages(l) {
-		if _, detached := h.commit([]*streamQueue{l}); len(detached) > 0 {
-			go h.loadAlone(l) // another process appended more than a page meanwhile
-			return
-		}
+	for h.loadPages(l) {
+		if _, detached := h.commit([]*streamQueue{l}); len(detached) == 0 {
+			break
+		} // else another process appended more than a page meanwhile
 	}
 	h.queues.releaseDetached(l)
 	h.commitReady()
@@ -421,7 +433,7 @@ func (h *Handler) loadPages(l *streamQueue) (loaded bool) {
 		case errors.Is(err, context.DeadlineExceeded) && limit > 1 && h.ctx.Err() == nil:
 			limit = max(1, limit/8) // a few large events can take as long as many small ones
 		case err != nil:
-			h.fail([]*streamQueue{l}, err)
+			l.fail(err)
 			return false
 		case h.fold(l, history):
 			return true
@@ -430,13 +442,9 @@ func (h *Handler) loadPages(l *streamQueue) (loaded bool) {
 }
 
 func (h *Handler) loadPage(l *streamQueue, limit int) (History, error) {
-	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+	ctx, cancel := h.storeContext()
 	defer cancel()
-	histories, err := h.store.Load(ctx, []Cursor{h.cursor(l.stream, l.base.version, limit)})
-	if err != nil {
-		return History{}, err
-	}
-	return histories[0], nil
+	return h.loadOne(ctx, h.cursor(l.stream, l.base.version, limit))
 }
 
 // decide decides the requests of one stream, one after the other, and returns the append
@@ -513,16 +521,18 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 // is a repeat, and whether an operator acted under this idempotency key before. The latter
 // is passed on in the command.
 func (h *Handler) checkStore(l *streamQueue, command chat.Command) (_ chat.Command, repeat bool, err error) {
-	ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
-	defer cancel()
 	switch c := command.(type) {
 	case chat.Receive:
 		if key, may := chat.MayRepeat(l.decided.state, c); may {
+			ctx, cancel := h.storeContext()
+			defer cancel()
 			repeat, err = h.store.HasUpdate(ctx, l.stream, key)
 		}
 		return c, repeat, err
 	case chat.Operate:
 		if chat.MayHaveForgottenAct(l.decided.state, c) {
+			ctx, cancel := h.storeContext()
+			defer cancel()
 			c.Forgotten, err = h.store.FindOperatorAct(ctx, l.stream, c.Operator, c.Key)
 		}
 		return c, false, err
@@ -555,11 +565,6 @@ func (p *pending) newEvents(events []domain.Event) []NewEvent {
 func (h *Handler) fail(work []*streamQueue, err error) {
 	for _, l := range work {
 		h.states.Remove(l.stream)
-		for _, p := range l.taken {
-			if !p.settled() {
-				p.err = err
-			}
-		}
-		l.finish()
+		l.fail(err)
 	}
 }

@@ -901,3 +901,34 @@ func TestHandler_AnotherIncarnation_LoadsAnew(t *testing.T) {
 		}
 	}
 }
+
+// A load that fails half-way keeps what it has folded: the next attempt goes on from there, or a
+// chat that takes longer than the database stays up would never be loaded.
+func TestHandler_LongLoadFails_GoesOnFromThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		for range 5001 {
+			store.streams[anna] = append(store.streams[anna], commands.NewEvent{Event: chat.ChatContinued{}})
+		}
+		down := errors.New("the database is down")
+		first := domain.Version(-1) // of the next load
+		store.loading = func(cursors []commands.Cursor) error {
+			if first < 0 {
+				first = cursors[0].After
+			}
+			if down != nil && cursors[0].After >= 4000 {
+				return down
+			}
+			return nil
+		}
+		h := handler(t, store, one)
+		if _, err := h.Handle(t.Context(), update(anna, 1)); !errors.Is(err, down) {
+			t.Fatalf("error %v", err)
+		}
+		down, first = nil, -1
+		if result, err := h.Handle(t.Context(), update(anna, 1)); err != nil || result.First != 5002 || first != 4000 {
+			t.Errorf("loaded from version %d: %+v, error %v", first, result, err)
+		}
+		h.Close()
+	})
+}

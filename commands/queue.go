@@ -69,6 +69,16 @@ func (l *streamQueue) finish() {
 	l.taken, l.stale = nil, false
 }
 
+// fail finishes the taken requests with an error.
+func (l *streamQueue) fail(err error) {
+	for _, p := range l.taken {
+		if !p.settled() {
+			p.err = err
+		}
+	}
+	l.finish()
+}
+
 // drop finishes the requests that the store will never accept, and reports whether the rest
 // can be tried again.
 func (l *streamQueue) drop(err error) bool {

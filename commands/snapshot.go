@@ -1,8 +1,6 @@
 package commands
 
 import (
-	"context"
-
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
 )
@@ -22,8 +20,8 @@ func (h *Handler) cursor(stream domain.StreamID, after domain.Version, limit int
 	return c
 }
 
-// resume folds what was loaded behind a state, from a snapshot if one came with it, and reports
-// whether there is more to load. A snapshot that cannot be decoded is ignored: the events say
+// resume folds what was loaded behind a state, from a snapshot if one came with it, keeps the
+// result in the cache, and reports whether there is more to load. A snapshot that cannot be decoded is ignored: the events say
 // the same, and it is replaced by the next one.
 func (h *Handler) resume(stream domain.StreamID, from folded, history History) (to folded, more bool) {
 	if s := history.From; s != nil {
@@ -34,14 +32,17 @@ func (h *Handler) resume(stream domain.StreamID, from folded, history History) (
 		}
 		from = folded{state, s.Version, s.Version}
 	}
-	to = h.evolve(stream, from, history.Version, history.Events)
-	return h.keepSnapshot(stream, to), history.More
+	to = h.keepSnapshot(stream, h.evolve(stream, from, history.Version, history.Events))
+	if to.version > 0 { // there is such a stream
+		h.states.Add(stream, to)
+	}
+	return to, history.More
 }
 
 // keepSnapshot saves a snapshot of a state when the stream has more events than one load reads
-// and the last snapshot is far behind, beside the request
-// that made it so. One is saved at a time; a stream that finds another's under way is saved
-// with one of its next events. When saving fails, the next load takes longer, and no more.
+// and the last snapshot is far behind, beside the request that made it so. One is saved at a
+// time; a stream that finds another's under way is saved with one of its next events. When
+// saving fails, the next load takes longer, and no more.
 func (h *Handler) keepSnapshot(stream domain.StreamID, f folded) folded {
 	if _, inChat := stream.Chat(); !inChat || f.version < loadPage || f.version-f.snapshot < snapshotEvery {
 		return f
@@ -54,7 +55,7 @@ func (h *Handler) keepSnapshot(stream domain.StreamID, f folded) folded {
 	f.snapshot = f.version
 	h.saves.Go(func() {
 		defer func() { <-h.saving }()
-		ctx, cancel := context.WithTimeout(h.ctx, storeTimeout)
+		ctx, cancel := h.storeContext()
 		defer cancel()
 		if encoded, err := chat.EncodeState(f.state); err == nil {
 			_ = h.store.SaveSnapshot(ctx, stream, Snapshot{f.version, chat.StateFormat(), encoded})

@@ -60,15 +60,19 @@ func TestHandler_SnapshotOfNoUse_FoldsEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.Close() // and with it what it saves
 	for _, format := range []string{"of another program", chat.StateFormat()} {
+		reader, repeater := handler(t, store, commands.Config{}), handler(t, store, commands.Config{})
 		store.snapshots[anna] = commands.Snapshot{Version: 2050, Format: format, State: []byte("{")}
-		got, version, err := handler(t, store, commands.Config{}).State(t.Context(), anna)
+		got, version, err := reader.State(t.Context(), anna)
 		if err != nil || version != 2100 || got.LastUpdate != want.LastUpdate || got.TopMessage != want.TopMessage {
 			t.Errorf("format %q: version %d, last update %d, error %v", format, version, got.LastUpdate, err)
 		}
-		result, err := handler(t, store, commands.Config{}).Handle(t.Context(), update(anna, 2100))
+		result, err := repeater.Handle(t.Context(), update(anna, 2100))
 		if err != nil || len(result.Events) > 0 {
 			t.Errorf("format %q: a repeat led to %+v, error %v", format, result, err)
 		}
+		reader.Close()
+		repeater.Close()
 	}
 }
