@@ -171,13 +171,6 @@ func newPage(ctx context.Context, page []domain.Recorded, tx pgx.Tx) *message.Me
 	return msg
 }
 
-// Page is what a message of a Log carries: the events, and the transaction that
-// will move the checkpoint behind them.
-func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
-	p := msg.Context().Value(pageKey{}).(*pageInTx)
-	return p.events, p.tx
-}
-
 var errNacked = errors.New("the handler rejected the page")
 
 var _ message.Subscriber = (*Log)(nil)

@@ -402,3 +402,10 @@ func TestAPageHasALimit(t *testing.T) {
 		}
 	})
 }
+
+// Page is what a message of a Log carries: the events, and the transaction that
+// will move the checkpoint behind them.
+func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
+	p := msg.Context().Value(pageKey{}).(*pageInTx)
+	return p.events, p.tx
+}

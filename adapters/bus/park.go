@@ -63,6 +63,10 @@ func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded,
 // readable returns the events of a page that are to be handled, and the first event of each stream
 // that cannot be decoded. What follows it in its stream is left out.
 func readable(page []domain.Recorded, leftOut func(domain.Recorded) bool) (events []domain.Recorded, failed []failure) {
+	withheld := func(r domain.Recorded) bool { return r.Unreadable != nil || leftOut(r) }
+	if !slices.ContainsFunc(page, withheld) { // as almost always
+		return page, nil
+	}
 	stopped := map[domain.StreamID]bool{}
 	for _, r := range page {
 		switch {
@@ -184,21 +188,12 @@ func (l *Log) isolateEvent(
 	err := l.attempt(ctx, tx, events[handled:fails], out)
 	switch {
 	case err == nil:
-		return l.isolateRest(ctx, reader, tx, events[fails:], out)
+		// It failed with others and not alone.
+		return l.isolate(ctx, reader, tx, events[fails:], out)
 	case !ofContent(reader, err):
 		return nil, err
 	}
 	return []failure{{events[handled], err}}, nil
-}
-
-// isolateRest goes on behind an event that failed with others and not alone.
-func (l *Log) isolateRest(
-	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message,
-) ([]failure, error) {
-	if len(events) == 0 {
-		return nil, nil
-	}
-	return l.isolate(ctx, reader, tx, events, out)
 }
 
 // attempt gives events to the handler in a savepoint.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/adapters/wait"
 )
 
 // The leader of a consumer group is the process that is named in the group's row of
@@ -158,15 +159,7 @@ func (l *leads) add(group string, term int64, beat func(context.Context)) {
 	l.stop, l.stopped = cancel, done
 	go func() {
 		defer close(done)
-		for ticker := time.NewTicker(beatEvery); ; {
-			select {
-			case <-ctx.Done():
-				ticker.Stop()
-				return
-			case <-ticker.C:
-				beat(ctx)
-			}
-		}
+		wait.Every(ctx, beatEvery, func() { beat(ctx) })
 	}()
 }
 

@@ -1,8 +1,12 @@
 package eventstore
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"sync"
 
+	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -59,4 +63,47 @@ func (ps *pages) find(server int64, after domain.Position, limit int) *page {
 		ps.kept = ps.kept[1:]
 	}
 	return p
+}
+
+// maxPageBytes bounds the payloads of a page, which ends with the event that reaches it: a page
+// of usual events has 1 MiB, and one of the longest updates would have 1 GiB.
+const maxPageBytes = 8 << 20
+
+// limitEnds is the lowered limit, in events, above which there is none: more than any page has.
+const limitEnds = 10_000
+
+// errPageFull ends a page before its limit.
+var errPageFull = errors.New("the page has as many bytes as it may")
+
+// readPage is ReadFeed for a consumer: an event that cannot be decoded comes as Unreadable, and a
+// page ends by bytes, too. What the server sends beyond that is dropped, so the next pages have a
+// lower limit, which doubles with each that is not full.
+func (s *Store) readPage(ctx context.Context, q postgres.Querier, after domain.Position, limit int) (page []domain.Recorded, err error) {
+	lowered := int(s.pageLimit.Load())
+	if lowered > 0 {
+		limit = min(limit, lowered)
+	}
+	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
+	if err == nil {
+		size := 0
+		err = s.eachReadable(rows, func(r domain.Recorded) error {
+			page = append(page, r)
+			if size += len(rows.RawValues()[0]); size >= maxPageBytes {
+				return errPageFull
+			}
+			return nil
+		})
+	}
+	switch {
+	case errors.Is(err, errPageFull):
+		s.pageLimit.Store(int64(len(page)))
+	case err != nil:
+		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	case lowered > 0 && len(page) > 0:
+		if lowered *= 2; lowered > limitEnds {
+			lowered = 0
+		}
+		s.pageLimit.Store(int64(lowered))
+	}
+	return page, nil
 }

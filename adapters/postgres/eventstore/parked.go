@@ -66,75 +66,6 @@ func (s *Store) RequestParked(
 	return found, nil
 }
 
-// NewerTypes returns the event types, as name@version, among the last events of the ledger that
-// this program does not know: they were stored by a newer program.
-func (s *Store) NewerTypes(ctx context.Context) (unknown []string, err error) {
-	// recentEvents is how many events are looked at: enough for the types in use, some 10 ms.
-	const recentEvents = 10_000
-	rows, err := s.Pool().Query(ctx, `
-		select distinct name, event_version from (
-			select name, event_version from eventstore.events
-			order by transaction_id desc, position desc limit $1) recent
-		order by 1, 2`, recentEvents)
-	if err == nil {
-		var name string
-		var version int
-		_, err = pgx.ForEachRow(rows, []any{&name, &version}, func() error {
-			if !s.codec.Knows(name, version) {
-				unknown = append(unknown, fmt.Sprintf("%s@%d", name, version))
-			}
-			return nil
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the newest event types: %w", err)
-	}
-	return unknown, nil
-}
-
-// maxPageBytes bounds the payloads of a page, which ends with the event that reaches it: a page
-// of usual events has 1 MiB, and one of the longest updates would have 1 GiB.
-const maxPageBytes = 8 << 20
-
-// limitEnds is the lowered limit, in events, above which there is none: more than any page has.
-const limitEnds = 10_000
-
-// errPageFull ends a page before its limit.
-var errPageFull = errors.New("the page has as many bytes as it may")
-
-// readPage is ReadFeed for a consumer: an event that cannot be decoded comes as Unreadable, and a
-// page ends by bytes, too. What the server sends beyond that is dropped, so the next pages have a
-// lower limit, which doubles with each that is not full.
-func (s *Store) readPage(ctx context.Context, q postgres.Querier, after domain.Position, limit int) (page []domain.Recorded, err error) {
-	lowered := int(s.pageLimit.Load())
-	if lowered > 0 {
-		limit = min(limit, lowered)
-	}
-	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
-	if err == nil {
-		size := 0
-		err = s.eachReadable(rows, func(r domain.Recorded) error {
-			page = append(page, r)
-			if size += len(rows.RawValues()[0]); size >= maxPageBytes {
-				return errPageFull
-			}
-			return nil
-		})
-	}
-	switch {
-	case errors.Is(err, errPageFull):
-		s.pageLimit.Store(int64(len(page)))
-	case err != nil:
-		return nil, fmt.Errorf("read feed after %v: %w", after, err)
-	case lowered > 0 && len(page) > 0:
-		if lowered *= 2; lowered > limitEnds {
-			lowered = 0
-		}
-		s.pageLimit.Store(int64(lowered))
-	}
-	return page, nil
-}
-
 func (c *Consumer) readParked(ctx context.Context) error {
 	list, err := postgres.Collect(ctx, c.conn, "read the parked streams of group "+c.group, scanParked,
 		`select `+parkedColumns+` from eventstore.parked where consumer_group = $1`, c.group)
@@ -168,7 +99,7 @@ func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause
 	}
 	p := commands.Parked{
 		Group: c.group, Stream: r.Stream, Version: r.Version, Position: r.Position,
-		Event: c.EventName(r), Reason: reasonOf(cause), Tries: tries,
+		Event: c.EventName(r), Reason: domain.Shorten(postgres.CleanText(cause.Error()), reasonLength), Tries: tries,
 	}
 	err := tx.QueryRow(ctx, `
 		insert into eventstore.parked as p (`+parkedColumns+`)
@@ -193,11 +124,6 @@ func (c *Consumer) EventName(r domain.Recorded) string {
 		return strings.ToValidUTF8(r.Unreadable.Name, "\uFFFD")
 	}
 	return c.store.codec.Name(r.Event)
-}
-
-// reasonOf is an error as a text column can hold it.
-func reasonOf(err error) string {
-	return domain.Shorten(strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "␀"), reasonLength)
 }
 
 // Requested returns the parked streams that an operator wants retried or skipped, in order of their ids.

@@ -152,21 +152,26 @@ const (
 
 // ResumeDue shows the postponed deliveries that are due to claims again.
 func (s *Store) ResumeDue(ctx context.Context) error {
-	for resumed := int64(resumeBatch); resumed == resumeBatch; {
-		tag, err := s.db.Pool().Exec(ctx, `
-			with due as (
-				select delivery_id from eventstore.deliveries
-				where state = 'waiting' and postponed and next_attempt <= now()
-				order by next_attempt
-				limit $1
-				for update skip locked
-			)
-			update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`,
-			resumeBatch)
+	return s.inBatches(ctx, "resume postponed deliveries", resumeBatch, true, `
+		with due as (
+			select delivery_id from eventstore.deliveries
+			where state = 'waiting' and postponed and next_attempt <= now()
+			order by next_attempt
+			limit $1
+			for update skip locked
+		)
+		update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`)
+}
+
+// inBatches runs a statement that changes at most $1 deliveries until fewer are left. With ready,
+// what was changed may be claimed.
+func (s *Store) inBatches(ctx context.Context, what string, batch int64, ready bool, statement string, args ...any) error {
+	for changed := batch; changed == batch; {
+		tag, err := s.db.Pool().Exec(ctx, statement, append([]any{batch}, args...)...)
 		if err != nil {
-			return fmt.Errorf("resume postponed deliveries: %w", err)
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		if resumed = tag.RowsAffected(); resumed > 0 {
+		if changed = tag.RowsAffected(); ready && changed > 0 {
 			s.ready.NotifyAll()
 		}
 	}
@@ -231,22 +236,18 @@ const (
 // deliveries it has. Only speed depends on it: the ordering key alone decides what may be
 // claimed.
 func (s *Store) DeferFollowers(ctx context.Context) error {
-	for deferred := int64(deferBatch); deferred == deferBatch; {
-		tag, err := s.db.Pool().Exec(ctx, `
-			with behind as (
-				select d.delivery_id from eventstore.deliveries d
-				where d.state = 'waiting' and not d.deferred and not d.postponed and d.created_at < now() - $1::interval
-				  and exists (select from eventstore.deliveries ahead
-				              where ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null)
-				limit $2
-				for update skip locked
-			)
-			update eventstore.deliveries d set deferred = true from behind where d.delivery_id = behind.delivery_id`,
-			deferAfter, deferBatch)
-		if err != nil {
-			return fmt.Errorf("defer deliveries: %w", err)
-		}
-		deferred = tag.RowsAffected()
+	err := s.inBatches(ctx, "defer deliveries", deferBatch, false, `
+		with behind as (
+			select d.delivery_id from eventstore.deliveries d
+			where d.state = 'waiting' and not d.deferred and not d.postponed and d.created_at < now() - $2::interval
+			  and exists (select from eventstore.deliveries ahead
+			              where ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null)
+			limit $1
+			for update skip locked
+		)
+		update eventstore.deliveries d set deferred = true from behind where d.delivery_id = behind.delivery_id`, deferAfter)
+	if err != nil {
+		return err
 	}
 	return s.findDeferredHeads(ctx)
 }

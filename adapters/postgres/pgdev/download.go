@@ -225,6 +225,11 @@ func unpackFile(root *os.Root, name string, mode os.FileMode, content io.Reader)
 	if err != nil {
 		return err
 	}
+	return fill(f, content)
+}
+
+// fill writes a new file and closes it.
+func fill(f *os.File, content io.Reader) error {
 	if _, err := io.Copy(f, content); err != nil {
 		_ = f.Close()
 		return err
