@@ -52,12 +52,14 @@ func (c *listParkedCmd) Run(e *env) error {
 // parkedSelector selects one parked stream.
 type parkedSelector struct {
 	database
-	Group  string          `arg:"" help:"The consumer group."`
-	Stream domain.StreamID `arg:"" help:"The stream, for example chat-demo:42."`
+	Group string `arg:"" help:"The consumer group."`
+	Chat  string `arg:"" name:"stream" help:"The chat, for example demo:42."`
 }
 
+func (s parkedSelector) stream() domain.StreamID { return domain.NamedStream(s.Chat) }
+
 func (s parkedSelector) notParked() error {
-	return fmt.Errorf("%s is not parked in group %s: `chatledger parked` lists the parked streams", s.Stream, s.Group)
+	return fmt.Errorf("%s is not parked in group %s: `chatledger parked` lists the parked streams", s.stream(), s.Group)
 }
 
 type showParkedCmd struct{ parkedSelector }
@@ -73,7 +75,7 @@ func (c *showParkedCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(found, func(p commands.Parked) bool { return p.Stream == c.Stream })
+	i := slices.IndexFunc(found, func(p commands.Parked) bool { return p.Stream == c.stream() })
 	if i < 0 {
 		return c.notParked()
 	}
@@ -94,7 +96,7 @@ func (s parkedSelector) request(e *env, what commands.ParkedRequest) error {
 		return err
 	}
 	defer store.Close()
-	found, err := store.RequestParked(e.ctx, s.Group, s.Stream, what)
+	found, err := store.RequestParked(e.ctx, s.Group, s.stream(), what)
 	switch {
 	case err != nil:
 		return err
@@ -102,7 +104,7 @@ func (s parkedSelector) request(e *env, what commands.ParkedRequest) error {
 		return s.notParked()
 	}
 	fmt.Fprintf(e.stdout, "requested: %s of %s in group %s; a running server does it within a second, `chatledger parked` shows the outcome\n",
-		what, s.Stream, s.Group)
+		what, s.stream(), s.Group)
 	return nil
 }
 
@@ -118,7 +120,7 @@ type skipParkedCmd struct{ parkedSelector }
 func (c *skipParkedCmd) Run(e *env) error {
 	if c.Group != server.Responder && c.Group != server.Outbox {
 		return fmt.Errorf("group %s cannot skip an event: the row would be wrong from then on;"+
-			" run a program that handles the event, then `chatledger parked retry %s %s`", c.Group, c.Group, c.Stream)
+			" run a program that handles the event, then `chatledger parked retry %s %s`", c.Group, c.Group, c.stream())
 	}
 	return c.request(e, commands.ParkedSkip)
 }
