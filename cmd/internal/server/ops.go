@@ -96,7 +96,8 @@ func (r *recent) ask(ctx context.Context, read func(context.Context) work) work 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.at) > workEvery {
-		r.said, r.at = read(ctx), time.Now()
+		// The next requests get the answer, too, whether or not this one waits for it.
+		r.said, r.at = read(context.WithoutCancel(ctx)), time.Now()
 	}
 	return r.said
 }
