@@ -131,6 +131,9 @@ func newColumn(field reflect.StructField) column {
 	return c
 }
 
+// arrayEscapes escape an element of an array in text.
+var arrayEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // encodeArray writes a list as PostgreSQL reads an array in text.
 func encodeArray(v reflect.Value) (reflect.Value, error) {
 	var elements []string
@@ -140,9 +143,8 @@ func encodeArray(v reflect.Value) (reflect.Value, error) {
 			elements = append(elements, strconv.FormatFloat(x, 'g', -1, 64))
 		}
 	case []string:
-		escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 		for _, s := range list {
-			elements = append(elements, `"`+escape.Replace(s)+`"`)
+			elements = append(elements, `"`+arrayEscapes.Replace(s)+`"`)
 		}
 	}
 	return reflect.ValueOf("{" + strings.Join(elements, ",") + "}"), nil
