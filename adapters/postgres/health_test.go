@@ -153,3 +153,28 @@ func TestWork_CheckpointStandsStill_IsStalled(t *testing.T) {
 		t.Errorf("stalled though it moves: %+v", got)
 	}
 }
+
+// A young write may hold an older transaction id: an hour-old one gets its id only when it writes.
+func TestOldestWriter_IdTakenLate_OpenLongestIsFound(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s := open(t, dsn)
+	begin := func() pgx.Tx {
+		tx, err := pgtest.Connect(t, dsn).Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Exec(t, tx, `select 1`)
+		return tx
+	}
+	old, young := begin(), begin()
+	for _, tx := range []pgx.Tx{young, old} {
+		pgtest.Exec(t, tx, `select pg_current_xact_id()`)
+	}
+	want := int32(old.Conn().PgConn().PID())
+	// Other tests write on this server, too, so the answer is waited for.
+	waittest.Until(t, "the oldest write is found", func() bool {
+		w, found, err := health.Of(s.DB).OldestWriter(t.Context())
+		return err == nil && found && w.PID == want
+	})
+}

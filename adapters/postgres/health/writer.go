@@ -29,7 +29,7 @@ func (h Health) OldestWriter(ctx context.Context) (Writer, bool, error) {
 			extract(epoch from clock_timestamp() - coalesce(xact_start, clock_timestamp()))::float8
 		from pg_stat_activity
 		where backend_xid is not null and pid <> pg_backend_pid()
-		order by age(backend_xid) desc
+		order by xact_start
 		limit 1`).Scan(&w.PID, &w.Application, &w.User, &w.State, &seconds)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return w, false, nil
