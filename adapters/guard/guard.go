@@ -72,6 +72,15 @@ type Limiter interface {
 	Failed(r *http.Request, bot string) (wait time.Duration)
 }
 
+// Admitter is a Limiter for endpoints where only the body is signed: it is asked before a body is
+// read. *Guard implements it.
+type Admitter interface {
+	Limiter
+	// Admit returns the body of a request that is not verified yet, or how long its source should
+	// stay away. endpoint is a configured name.
+	Admit(r *http.Request, endpoint string) (body *Body, wait time.Duration)
+}
+
 // Reason says why a request or connection was rejected. The set is small, so that it can
 // be a metric label.
 type Reason string
@@ -81,6 +90,7 @@ const (
 	Unauthorized    Reason = "unauthorized"     // 401, 404 or 405: wrong secret, bot or method
 	RateLimited     Reason = "rate_limited"     // 429
 	NotAllowed      Reason = "not_allowed"      // 403: the address is not in allowed_sources
+	BodyLimit       Reason = "body_limit"       // 503: too many bytes of unverified bodies
 	Banned          Reason = "banned"           // closed: the source failed too often
 	SourceLimit     Reason = "source_limit"     // closed: too many connections from one address
 	ConnectionLimit Reason = "connection_limit" // closed: too many connections in all
@@ -94,13 +104,14 @@ type Guard struct {
 	rules  atomic.Pointer[Rules]
 	tally  tally
 
-	mu        sync.Mutex
-	failing   *simplelru.LRU[netip.Addr, *failures]
-	known     *simplelru.LRU[netip.Addr, time.Time] // time of the last valid secret
-	patterns  map[string]*pattern                   // by bot
-	open      map[netip.Addr]int                    // untrusted connections by source
-	total     int                                   // all connections
-	untrusted int                                   // sum of open
+	mu         sync.Mutex
+	failing    *simplelru.LRU[netip.Addr, *failures]
+	known      *simplelru.LRU[netip.Addr, time.Time] // time of the last valid secret
+	patterns   map[string]*pattern                   // by bot
+	open       map[netip.Addr]int                    // untrusted connections by source
+	unverified unverified
+	total      int // all connections
+	untrusted  int // sum of open
 }
 
 // failures counts the failed requests of one source.
@@ -113,10 +124,11 @@ type failures struct {
 // New returns a guard. The caller must call Run to have rejections logged.
 func New(c Config) *Guard {
 	g := &Guard{
-		config:   c,
-		tally:    tally{log: c.Log},
-		patterns: map[string]*pattern{},
-		open:     map[netip.Addr]int{},
+		config:     c,
+		tally:      tally{log: c.Log},
+		patterns:   map[string]*pattern{},
+		open:       map[netip.Addr]int{},
+		unverified: unverified{endpoints: map[string]int{}, sources: map[netip.Addr]int{}},
 	}
 	var err error
 	if g.failing, err = simplelru.NewLRU[netip.Addr, *failures](maxSources, nil); err != nil {

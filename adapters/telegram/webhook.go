@@ -61,7 +61,7 @@ type Webhook struct {
 	Inbox      Inbox
 	Quarantine Quarantine
 	Observer   Observer
-	Guard      guard.Limiter    // nil means no limits
+	Guard      guard.Admitter   // nil means no limits
 	Now        func() time.Time // nil means time.Now
 	Log        *slog.Logger
 }
@@ -105,15 +105,16 @@ func (wh *Webhook) receive(w http.ResponseWriter, r *http.Request) {
 	name := mux.Vars(r)["bot"]
 	bot, known := wh.Receivers.Find(name, mux.Vars(r)["path"])
 	status := admit(r, bot, known)
-	if status == http.StatusUnauthorized && vouched(w, r, bot) {
-		status = http.StatusOK
+	if code, signed := signatureOf(r); signed && status == http.StatusUnauthorized && bot.RelayKey != "" {
+		status = wh.relayed(w, r, bot, code)
 	}
-	if status == http.StatusOK {
+	switch status {
+	case http.StatusOK:
 		status = wh.accept(w, r, bot)
-	} else {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed:
 		status = wh.reject(w, r, bot, status)
 	}
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(status)

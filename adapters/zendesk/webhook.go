@@ -79,7 +79,8 @@ type Webhook struct {
 	Secrets  []string // any of them is accepted; an empty one never
 	Receiver Receiver
 	Observer Observer
-	Guard    guard.Limiter // nil means no limits
+	Endpoint string         // the name under which Guard counts what is read; one for each bot
+	Guard    guard.Admitter // nil means no limits
 	Now      func() time.Time
 	Log      *slog.Logger
 }
@@ -99,18 +100,32 @@ type Observer interface {
 // ServeHTTP answers one webhook.
 func (wh *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	status := wh.answer(w, r)
-	if wh.Guard != nil {
-		status = wh.report(w, r, status)
-	}
+	status := wh.admit(w, r)
 	switch status {
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter503))
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", strconv.Itoa(retryAfter503))
+		}
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodPost)
 	}
 	w.WriteHeader(status)
 	wh.Observer.Answered(status, time.Since(begun))
+}
+
+// admit answers a request if the guard admits it. The guard is asked before the body is read.
+func (wh *Webhook) admit(w http.ResponseWriter, r *http.Request) int {
+	if wh.Guard == nil {
+		return wh.answer(w, r, nil)
+	}
+	body, wait := wh.Guard.Admit(r, wh.Endpoint)
+	defer body.Release()
+	if wait > 0 {
+		w.Header().Set("Connection", "close") // the body stays unread
+		w.Header().Set("Retry-After", guard.Seconds(wait))
+		return http.StatusTooManyRequests
+	}
+	return wh.report(w, r, wh.answer(w, r, body))
 }
 
 // report reports the outcome of a request's authentication to the guard. It returns 429 if
@@ -126,13 +141,12 @@ func (wh *Webhook) report(w http.ResponseWriter, r *http.Request, status int) in
 			w.Header().Set("Retry-After", guard.Seconds(wait))
 			return http.StatusTooManyRequests
 		}
-	default:
-		wh.Guard.Authenticated(r)
 	}
 	return status
 }
 
-func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
+// answer checks and stores a request. unverified is its body until the signature has been checked.
+func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, unverified *guard.Body) int {
 	if r.Method != http.MethodPost {
 		return http.StatusMethodNotAllowed
 	}
@@ -141,15 +155,21 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request) int {
 		w.Header().Set("Connection", "close") // the body stays unread
 		return http.StatusUnauthorized
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := unverified.Read(w, r, maxBody)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, guard.ErrBusy):
+		return http.StatusServiceUnavailable
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
 	case err != nil:
 		return http.StatusBadRequest // the connection broke: nobody reads this status
 	case !authentic(wh.Secrets, signed, body, r.Header.Get("X-Zendesk-Webhook-Signature")):
 		return http.StatusUnauthorized
+	}
+	unverified.Verified()
+	if wh.Guard != nil {
+		wh.Guard.Authenticated(r)
 	}
 	// The event is stored even if the sender closes the connection meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)

@@ -37,6 +37,7 @@ var allowedImports = map[string][]string{
 	"adapters/knowledge":             {"domain", "adapters/yamlfile"},
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},
+	"adapters/guard/guardtest":       {},
 	"adapters/openapitest":           {},
 	"adapters/operators":             {"domain", "commands", "adapters/guard"},
 	"adapters/telegram":              {"domain", "commands", "adapters/guard"},

@@ -49,7 +49,8 @@ func (f *botFactory) newZendeskWebhook(bot string, z *config.Zendesk) *zendesk.W
 	}
 	f.metrics.Source(receiver.source)
 	return &zendesk.Webhook{
-		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Guard: f.guard, Log: f.log,
+		Secrets: []string{z.WebhookSecret}, Receiver: receiver, Observer: receiver, Log: f.log,
+		Guard: f.guard, Endpoint: receiver.source,
 		Now: time.Now, // Zendesk signs with its own clock
 	}
 }

@@ -1,0 +1,127 @@
+package guard
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+
+	"github.com/chatledger/chatledger/adapters/guard/guardtest"
+)
+
+// A source behind a trusted proxy may have no more than its share of unverified bodies read, one
+// endpoint no more than its own, and all new sources together no more than half. What is left is for
+// sources that have sent a valid signature.
+func TestUnverified_Flood_EachShareBounded(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	for _, c := range []struct {
+		name              string
+		sources, endpoint int // how many of each take part
+		known             bool
+		want              int64
+	}{
+		{"one source behind a proxy", 1, 900, false, maxUnverifiedSource},
+		{"many sources, one endpoint", 900, 1, false, maxUnverifiedEndpoint},
+		{"many sources, many endpoints", 900, 900, false, maxUnverifiedNew},
+		{"many known sources", 900, 1, true, maxUnverified},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := quiet(Config{Rules: Rules{Proxies: ranges(t, "10.0.0.1")}})
+				endpoints := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					body, _ := g.Admit(r, r.URL.Path)
+					defer body.Release()
+					if _, err := body.Read(w, r, size); err != nil {
+						w.WriteHeader(http.StatusServiceUnavailable)
+					}
+				})
+				request := func(i int, body io.Reader) *http.Request {
+					r := from("10.0.0.1", guardtest.Address(i%c.sources))
+					r.URL.Path = guardtest.Address(i % c.endpoint)
+					r.Body = io.NopCloser(body)
+					return r
+				}
+				for i := range c.sources {
+					if c.known {
+						body, _ := g.Admit(request(i, nil), "")
+						body.Verified()
+					}
+				}
+				read, answers := guardtest.Flood(t, endpoints, 900, size, request, nil)
+				if read > c.want || read < c.want-4*size || answers[http.StatusServiceUnavailable] < 800 {
+					t.Errorf("%d bytes are read, want nearly %d; answered %v", read, c.want, answers)
+				}
+				if u := g.unverified; u.all+u.ofNew+len(u.sources)+len(u.endpoints) > 0 {
+					t.Errorf("after the flood, %+v is left", u)
+				}
+			})
+		})
+	}
+}
+
+// A body that does not fit is not begun.
+func TestUnverified_AnnouncedLength_NothingRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := quiet(Config{})
+		first, _ := g.Admit(from("203.0.113.7"), "zendesk:demo")
+		defer first.Release()
+		if !first.reserve(maxUnverifiedSource - 10) {
+			t.Fatal("the share of a source is not its own")
+		}
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := g.Admit(r, "zendesk:demo")
+			defer body.Release()
+			if _, err := body.Read(w, r, 1<<20); err != ErrBusy {
+				t.Errorf("a body of %d bytes: %v", r.ContentLength, err)
+			}
+		})
+		read := 0
+		for _, length := range []int64{11, 1 << 20, -1} {
+			r := from("203.0.113.7")
+			r.Body, r.ContentLength = io.NopCloser(counter{&read}), length
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Header().Get("Retry-After") == "" || w.Header().Get("Connection") != "close" {
+				t.Errorf("a body of %d bytes is answered with %v", length, w.Header())
+			}
+		}
+		if read > 0 {
+			t.Errorf("%d bytes were read", read)
+		}
+	})
+}
+
+type counter struct{ read *int }
+
+func (c counter) Read(p []byte) (int, error) {
+	*c.read += len(p)
+	return len(p), nil
+}
+
+// A source that failed too often is sent away, unless it recently sent a valid signature.
+func TestAdmit_FailingSource_SentAwayUnlessKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := quiet(Config{Rules: Rules{Proxies: ranges(t, "10.0.0.1")}})
+		bad, good := from("10.0.0.1", "203.0.113.7"), from("10.0.0.1", "203.0.113.8")
+		body, wait := g.Admit(good, "zendesk:demo")
+		if wait != 0 {
+			t.Fatalf("a new source must wait %v", wait)
+		}
+		body.Verified()
+		for range maxFailures {
+			g.Failed(bad, "")
+			g.Failed(good, "")
+		}
+		if _, wait := g.Admit(bad, "zendesk:demo"); wait != banFor {
+			t.Errorf("a failing source must wait %v", wait)
+		}
+		if _, wait := g.Admit(good, "zendesk:demo"); wait != 0 {
+			t.Errorf("a source with a valid signature must wait %v", wait)
+		}
+	})
+}

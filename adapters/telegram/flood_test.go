@@ -1,0 +1,59 @@
+package telegram_test
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/gorilla/mux"
+
+	"github.com/chatledger/chatledger/adapters/guard"
+	"github.com/chatledger/chatledger/adapters/guard/guardtest"
+	"github.com/chatledger/chatledger/adapters/telegram"
+)
+
+// 900 sources send 1 MiB each with a wrong signature of a relay: the server reads at most 32 MiB of
+// them, and still stores what Telegram sends with the secret, and the relay that signed before.
+func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rc := &receiver{}
+		wh := &telegram.Webhook{
+			Receivers: rc, Handler: rc, Inbox: rc, Quarantine: rc, Observer: rc, Log: slog.New(slog.DiscardHandler),
+			Guard: guard.New(guard.Config{Log: slog.New(slog.DiscardHandler)}),
+		}
+		routes := mux.NewRouter()
+		wh.Routes(routes)
+		post := func(bot, name, value string, body io.Reader) *http.Request {
+			r := httptest.NewRequest(http.MethodPost, "/webhook/"+bot, body)
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set(name, value)
+			return r
+		}
+		genuine := func(when string) {
+			for _, r := range []*http.Request{
+				post("relayed", "X-Signature-256", signature("relay-key", hello), strings.NewReader(hello)),
+				post("demo", token, "new-secret", strings.NewReader(hello)),
+			} {
+				w := httptest.NewRecorder()
+				if routes.ServeHTTP(w, r); w.Code != http.StatusOK {
+					t.Errorf("%s the flood, an update at %s is answered %d", when, r.URL.Path, w.Code)
+				}
+			}
+		}
+		genuine("before")
+		forged := func(i int, body io.Reader) *http.Request {
+			r := post("relayed", "X-Signature-256", signature("guess", hello), body)
+			r.RemoteAddr = guardtest.Address(i)
+			return r
+		}
+		read, answers := guardtest.Flood(t, routes, 900, 1<<20, forged, func() { genuine("during") })
+		if read > 32<<20 || answers[http.StatusServiceUnavailable] < 800 {
+			t.Errorf("%d bytes of unverified bodies are in memory; answered %v", read, answers)
+		}
+	})
+}
