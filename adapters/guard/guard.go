@@ -70,6 +70,10 @@ type Limiter interface {
 	// should stay away: 0 means the plain status, anything else 429 with Retry-After.
 	// bot is the bot whose secret was wrong, or empty.
 	Failed(r *http.Request, bot string) (wait time.Duration)
+	// Limited returns how long the source of a request should stay away because it failed too
+	// often, and counts another failure then. Endpoints ask it before a check that costs much. It
+	// returns 0 for a source that recently sent a valid secret.
+	Limited(r *http.Request) (wait time.Duration)
 }
 
 // Admitter is a Limiter for endpoints where only the body is signed: it is asked before a body is
@@ -147,18 +151,26 @@ func (g *Guard) Run(ctx context.Context) { g.tally.run(ctx) }
 
 // Authenticated implements Limiter: the source of the request is exempt from bans for a while.
 func (g *Guard) Authenticated(r *http.Request) {
+	now := time.Now()
+	if rules := g.rules.Load(); contains(rules.Proxies, peerOf(r)) {
+		g.learn(sourceOf(rules.address(r)), now) // the connection has requests of many sources
+	}
 	c := connOf(r)
 	if c == nil {
 		return
 	}
-	now := time.Now()
 	if last := c.authenticated.Load(); last != 0 && now.Unix()-last < int64(knownEvery/time.Second) {
 		return
 	}
 	c.authenticated.Store(now.Unix())
+	g.learn(c.source, now)
+}
+
+// learn remembers that a source sent a valid secret.
+func (g *Guard) learn(source netip.Addr, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.known.Add(c.source, now)
+	g.known.Add(source, now)
 }
 
 // Failed implements Limiter.
@@ -174,6 +186,20 @@ func (g *Guard) Failed(r *http.Request, bot string) (wait time.Duration) {
 		g.config.Observer.SecretGuessed(bot, networkOf(source))
 	}
 	return wait
+}
+
+// Limited implements Limiter.
+func (g *Guard) Limited(r *http.Request) (wait time.Duration) {
+	source, now := sourceOf(g.rules.Load().address(r)), time.Now()
+	g.mu.Lock()
+	f, failing := g.failing.Peek(source)
+	limited := failing && f.exhausted(now) && !g.knows(source, now)
+	g.mu.Unlock()
+	if !limited {
+		return 0
+	}
+	g.note(RateLimited, source)
+	return max(g.failed(r, source, now), time.Second)
 }
 
 // fail counts a failure of a source. It returns how long the source should stay away, and
@@ -199,6 +225,11 @@ func (g *Guard) failed(r *http.Request, source netip.Addr, now time.Time) (wait 
 		c.Close()
 	}
 	return wait
+}
+
+// exhausted reports whether the next failure would be answered with 429.
+func (f *failures) exhausted(now time.Time) bool {
+	return f.bannedUntil.After(now) || f.bucket.TokensAt(now) < 1
 }
 
 // add counts one failure and returns how long the source should stay away.

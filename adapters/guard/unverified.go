@@ -55,23 +55,13 @@ type Body struct {
 // stay unread. Sources that recently sent a valid signature are always admitted. The endpoint is
 // a configured name, which bounds the number of endpoints. The caller must call Verified or Release.
 func (g *Guard) Admit(r *http.Request, endpoint string) (body *Body, wait time.Duration) {
-	source, now := sourceOf(g.rules.Load().address(r)), time.Now()
-	g.mu.Lock()
-	known := g.knows(source, now)
-	f, failing := g.failing.Peek(source)
-	limited := !known && failing && f.exhausted(now)
-	g.mu.Unlock()
-	if limited {
-		wait = g.failed(r, source, now)
-		g.note(RateLimited, source)
-		return nil, max(wait, time.Second)
+	if wait := g.Limited(r); wait > 0 {
+		return nil, wait
 	}
-	return &Body{guard: g, endpoint: endpoint, source: source, known: known}, 0
-}
-
-// exhausted reports whether the next failure would be answered with 429.
-func (f *failures) exhausted(now time.Time) bool {
-	return f.bannedUntil.After(now) || f.bucket.TokensAt(now) < 1
+	source := sourceOf(g.rules.Load().address(r))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return &Body{guard: g, endpoint: endpoint, source: source, known: g.knows(source, time.Now())}, 0
 }
 
 // Read reads a body of at most most bytes. It reads nothing if there is no room for the announced
@@ -160,9 +150,7 @@ func (b *Body) Verified() {
 		return
 	}
 	b.Release()
-	b.guard.mu.Lock()
-	defer b.guard.mu.Unlock()
-	b.guard.known.Add(b.source, time.Now())
+	b.guard.learn(b.source, time.Now())
 }
 
 // Release ends the count of the body's bytes. A second call does nothing.

@@ -88,14 +88,18 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 // which is not logged here. Requests with a valid token are served from any source.
 func (a *API) deny(r *http.Request, detail string) error {
 	if wait := a.Guard.Failed(r, ""); wait > 0 {
-		return problem{
-			Status: http.StatusTooManyRequests,
-			Detail: "rate limit: too many requests without a valid token or password",
-			after:  wait,
-		}
+		return limited(wait)
 	}
 	a.Log.Warn("operator request rejected: not authenticated", "source", r.RemoteAddr, "path", template(r))
 	return problem{Status: http.StatusUnauthorized, Detail: detail}
+}
+
+func limited(wait time.Duration) problem {
+	return problem{
+		Status: http.StatusTooManyRequests,
+		Detail: "rate limit: too many requests without a valid token or password",
+		after:  wait,
+	}
 }
 
 const (
@@ -106,8 +110,6 @@ const (
 	// maxNames bounds the number of counted names. When a window has more, the counts start
 	// anew; the guard has limited most of the sources by then.
 	maxNames = 10_000
-	// maxName is the maximal length of an operator's name, in bytes.
-	maxName = 64
 )
 
 // failures counts failed logins by name within a window.
@@ -124,7 +126,6 @@ func (f *failures) count(name string, now time.Time) (full bool, wait time.Durat
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.renew(now)
-	name = name[:min(len(name), maxName)]
 	if full = f.counted[name] >= maxFailures; !full {
 		f.counted[name]++
 	}

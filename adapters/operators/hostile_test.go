@@ -189,7 +189,7 @@ func TestLogin_ConcurrentGuesses_Limited(t *testing.T) {
 			tried++
 		}
 	}
-	if tried != maxFailures {
+	if tried == 0 || tried > maxFailures {
 		t.Errorf("%d of %d guesses were tried", tried, many)
 	}
 }
@@ -258,3 +258,4 @@ type unlimited struct{}
 
 func (unlimited) Authenticated(*http.Request)                {}
 func (unlimited) Failed(*http.Request, string) time.Duration { return 0 }
+func (unlimited) Limited(*http.Request) time.Duration        { return 0 }

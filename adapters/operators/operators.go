@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,7 +36,8 @@ type API struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 
-	logins failures // failed logins, by name
+	logins  failures // failed logins, by name
+	hashing hashing
 }
 
 // Ledger is what the API reads.
@@ -133,6 +135,10 @@ func (a *API) Routes(r *mux.Router) {
 func (a *API) authorize(one route) http.Handler {
 	return a.observed(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) error {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		// URL.Query drops what it cannot read, and a filter must not be dropped.
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			return problem{Status: http.StatusBadRequest, Detail: "the query is malformed: escape its values"}
+		}
 		if one.needs == anybody {
 			return one.serve(w, r, commands.Operator{})
 		}

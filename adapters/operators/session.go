@@ -1,7 +1,6 @@
 package operators
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -36,11 +36,15 @@ const (
 // OperatorName matches valid operator names.
 var OperatorName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// login opens a session. It takes the same time for unknown names as for known ones.
+// login opens a session. It takes the same time for unknown names as for known ones. It hashes only
+// if neither the source nor the name has failed too often.
 func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
 	// HTML forms cannot send JSON, so a foreign page cannot log anybody in.
 	if err := wantJSON(r); err != nil {
 		return err
+	}
+	if wait := a.Guard.Limited(r); wait > 0 {
+		return limited(wait)
 	}
 	var given struct{ Name, Password string }
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogin))
@@ -50,17 +54,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if json.Unmarshal(text, &given) != nil {
 		return problem{Status: http.StatusBadRequest, Detail: "send a JSON object with name and password"}
 	}
-	if full, wait := a.logins.count(given.Name, a.Now()); full {
-		return problem{
-			Status: http.StatusTooManyRequests,
-			Detail: "too many failed logins under this name: wait, or use a token",
-			after:  wait,
-		}
-	}
-	right, err := a.isPassword(r.Context(), given.Name, given.Password)
-	if err != nil || right {
-		a.logins.forgive(given.Name)
-	}
+	right, err := a.isPassword(r, given.Name, given.Password)
 	if err != nil {
 		return err
 	}
@@ -97,21 +91,41 @@ func sessionCookie(value string, maxAge int) *http.Cookie {
 	}
 }
 
-// isPassword reports whether password is the operator's. It waits until one of the
-// maxVerifying slots for hashing is free.
-func (a *API) isPassword(ctx context.Context, name, password string) (right bool, err error) {
-	hash := ""
-	if OperatorName.MatchString(name) {
-		if hash, err = a.Accounts.Password(ctx, name); err != nil {
-			return false, err
+// isPassword reports whether password is the operator's. A name that no operator can have is not
+// looked up: the rules for names are public, so the shorter time reveals nothing.
+func (a *API) isPassword(r *http.Request, name, password string) (right bool, err error) {
+	if !OperatorName.MatchString(name) {
+		return false, nil
+	}
+	if full, wait := a.logins.count(name, a.Now()); full {
+		a.Guard.Failed(r, "")
+		return false, problem{
+			Status: http.StatusTooManyRequests,
+			Detail: "too many failed logins under this name: wait, or use a token",
+			after:  wait,
 		}
+	}
+	defer func() {
+		if err != nil || right {
+			a.logins.forgive(name)
+		}
+	}()
+	if !a.hashing.enter() {
+		return false, problem{
+			Status: http.StatusServiceUnavailable, Detail: "too many logins at the same time: try again", after: busyFor,
+		}
+	}
+	defer a.hashing.leave()
+	hash, err := a.Accounts.Password(r.Context(), name)
+	if err != nil {
+		return false, err
 	}
 	select {
 	case verifying <- struct{}{}:
 		defer func() { <-verifying }()
 		return a.verify(hash, password), nil
-	case <-ctx.Done():
-		return false, ctx.Err()
+	case <-r.Context().Done():
+		return false, r.Context().Err()
 	}
 }
 
@@ -152,9 +166,26 @@ const (
 	saltLength  = 16 // bytes
 	// maxVerifying bounds how many passwords are hashed at once, and so the memory.
 	maxVerifying = 2
+	// maxHashing bounds how many logins hash or wait for it, and so how long one waits: a hash
+	// takes some 50 ms.
+	maxHashing = 16
 )
 
 var verifying = make(chan struct{}, maxVerifying)
+
+// hashing counts the logins that hash a password or wait for it.
+type hashing struct{ logins atomic.Int64 }
+
+// enter counts one more login, and reports whether there is a place for it.
+func (h *hashing) enter() bool {
+	if h.logins.Add(1) <= maxHashing {
+		return true
+	}
+	h.leave()
+	return false
+}
+
+func (h *hashing) leave() { h.logins.Add(-1) }
 
 // NewPassword returns a random password and the hash under which it is stored.
 func NewPassword() (password, hash string) {

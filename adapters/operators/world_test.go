@@ -41,6 +41,7 @@ type office struct {
 	down     bool
 	now      time.Time
 	refused  int
+	asked    int // for passwords
 	read     int // events read by the API
 }
 
@@ -215,15 +216,25 @@ func (o *office) Failed(*http.Request, string) time.Duration {
 	return 0
 }
 
+func (o *office) Limited(r *http.Request) time.Duration {
+	if o.refused < maxFailed {
+		return 0
+	}
+	return o.Failed(r, "")
+}
+
 // maxFailed is the number of failed requests before the guard limits.
 const maxFailed = 50
 
 func (o *office) SawOperator(context.Context, string) error { return nil }
 
 func (o *office) Password(_ context.Context, name string) (string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.down {
 		return "", errDown
 	}
+	o.asked++
 	return o.password[name], nil
 }
 

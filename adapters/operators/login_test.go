@@ -1,0 +1,80 @@
+package operators
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/chatledger/chatledger/adapters/guard"
+)
+
+func loginAs(name, password string) *http.Request {
+	body, err := json.Marshal(map[string]string{"name": name, "password": password})
+	if err != nil {
+		panic(err)
+	}
+	return request("POST", "/session", "", string(body))
+}
+
+// After the guard has limited a source, its logins are answered without a look-up and a hash.
+func TestLogin_LimitedSource_NotHashed(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.Guard = guard.New(guard.Config{Log: slog.New(slog.DiscardHandler)})
+	statuses := map[int]int{}
+	for n := range 60 {
+		statuses[o.serve(loginAs(fmt.Sprint("name", n), "wrong")).Code]++
+	}
+	if o.asked > 21 || statuses[http.StatusUnauthorized] > 20 || statuses[http.StatusTooManyRequests] < 40 {
+		t.Errorf("%d of 60 wrong logins were checked, and answered %v", o.asked, statuses)
+	}
+}
+
+// The logins that wait for a hash are bounded: the next one is told to come again.
+func TestLogin_HashingBusy_ComesAgain(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.logIn(t)
+	for range maxHashing {
+		if !o.hashing.enter() {
+			t.Fatal("no place")
+		}
+	}
+	if w := o.must(t, loginAs("jo", "right"), http.StatusServiceUnavailable); w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	o.hashing.leave()
+	o.must(t, loginAs("jo", "right"), http.StatusOK)
+}
+
+// A name that cannot exist is answered like a wrong password, without a hash.
+func TestLogin_ImpossibleName_NotHashed(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	o.logIn(t)
+	wrong := o.must(t, loginAs("jo", "wrong"), http.StatusUnauthorized)
+	for range maxHashing {
+		o.hashing.enter() // what needs a hash is now answered 503
+	}
+	for _, name := range []string{"", "Jo", "jo ", "jo\x00", "ј" + "o", strings.Repeat("j", 65), "../jo", "-jo"} {
+		w := o.must(t, loginAs(name, "wrong"), http.StatusUnauthorized)
+		if w.Body.String() != wrong.Body.String() || len(w.Header()) != len(wrong.Header()) {
+			t.Errorf("%q is answered %s %v, a wrong password %s %v", name, w.Body, w.Header(), wrong.Body, wrong.Header())
+		}
+	}
+}
+
+// Guesses under one name count against their source, too, after the name is limited.
+func TestLogin_LimitedName_SourceCounted(t *testing.T) {
+	t.Parallel()
+	o := newOffice()
+	for range 3 * maxFailures {
+		o.serve(loginAs("jo", "wrong"))
+	}
+	if o.refused != 3*maxFailures {
+		t.Errorf("%d of %d failed logins were counted against the source", o.refused, 3*maxFailures)
+	}
+}
