@@ -249,7 +249,9 @@ func TestAPI_Contract_Matches(t *testing.T) {
 			unknown.change(o, r)
 			o.refused = maxFailed
 		}
-		list = append(list, unknown, away, guessing)
+		malformed := one
+		malformed.status, malformed.change = 400, func(_ *office, r *http.Request) { r.URL.RawQuery = "bot=%zz" }
+		list = append(list, unknown, away, guessing, malformed)
 	}
 	for _, one := range list {
 		o, method := newOffice(), strings.Fields(one.operation)[0]

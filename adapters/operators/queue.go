@@ -119,7 +119,7 @@ func cursorOf(p commands.Place) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// only rejects parameters other than names, and values that are too long.
+// only rejects parameters other than names, and values that are empty or too long.
 func only(query url.Values, names ...string) error {
 	for name, values := range query {
 		if !slices.Contains(names, name) || len(values) != 1 {
@@ -127,6 +127,9 @@ func only(query url.Values, names ...string) error {
 				Status: http.StatusUnprocessableEntity,
 				Detail: fmt.Sprintf("parameter %.40q is unknown or repeated: use %v", name, names),
 			}
+		}
+		if values[0] == "" {
+			return invalid(name, "omitted, or have a value")
 		}
 		if name != "after" && len(values[0]) > maxParameter || !utf8.ValidString(values[0]) ||
 			strings.ContainsRune(values[0], 0) {
