@@ -52,7 +52,7 @@ type State struct {
 	Reasoning     *Reasoning // of a model; nil while none was asked
 	Ticket        Ticket
 	Tickets       int        // opened so far
-	AgentActs     []string   // ids of the last acts of agents at another desk, oldest first, at most actsKept
+	Agents        Agents     // what agents did at another desk
 	Operated      []Operated // the last acts of operators, oldest first, at most operatedKept
 	Fence         int64      // of the last claim
 	Blocked       bool       // the customer does not want messages from this bot
@@ -264,7 +264,7 @@ func Evolve(s State, event domain.Event) State {
 	case TicketReferred:
 		s.Ticket.Desk, s.Ticket.Said = e.Desk, nil
 	case AgentActed:
-		s.AgentActs = domain.KeepLast(s.AgentActs, e.ID, actsKept)
+		s.Agents = s.Agents.add(e)
 	case ReplyQueued:
 		if e.Author.Kind == Person {
 			s.Ticket = s.Ticket.hear(e.transcriptLine())

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chatledger/chatledger/domain"
 )
@@ -25,6 +26,12 @@ var ErrNoSuchTicket = errors.New("this chat has no such ticket")
 // ErrOldTicket refuses to change a ticket that another has followed.
 var ErrOldTicket = errors.New("the chat has a newer ticket")
 
+// ErrForgottenAct and ErrOvertakenAct refuse acts of agents that come too late.
+var (
+	ErrForgottenAct = errors.New("acts as old as this one are not applied any more")
+	ErrOvertakenAct = errors.New("a later act has changed the ticket")
+)
+
 const (
 	// saidMax and saidKept bound what is remembered of the words that led to a ticket,
 	// and of those that came before it was referred: moments in general.
@@ -34,6 +41,47 @@ const (
 	// again. A desk repeats within minutes what it was given no answer to.
 	actsKept = 32
 )
+
+// Agents is what is remembered of the acts of agents at another desk.
+type Agents struct {
+	Acts      []AgentActKept // the last ones, oldest first, at most actsKept
+	Forgotten time.Time      // of the latest act that is not among them any more
+	Changed   time.Time      // of the latest act that solved or reopened the ticket
+}
+
+// AgentActKept is an act by which a repeat of it is recognised.
+type AgentActKept struct {
+	ID string
+	At time.Time
+}
+
+func (a Agents) add(e AgentActed) Agents {
+	if len(a.Acts) == actsKept && a.Acts[0].At.After(a.Forgotten) {
+		a.Forgotten = a.Acts[0].At
+	}
+	a.Acts = domain.KeepLast(a.Acts, AgentActKept{e.ID, e.At}, actsKept)
+	if e.Refused == "" && e.Act != AgentReplied && e.At.After(a.Changed) {
+		a.Changed = e.At
+	}
+	return a
+}
+
+// repeats reports whether an act is one of those remembered.
+func (a Agents) repeats(id string) bool {
+	return slices.ContainsFunc(a.Acts, func(kept AgentActKept) bool { return kept.ID == id })
+}
+
+// late is why an act may not be applied any more; nil if it may. An act as old as one that is
+// forgotten may be a repeat of it. A reply is applied also after later acts.
+func (a Agents) late(c RecordAgent) error {
+	switch {
+	case !a.Forgotten.IsZero() && !c.At.After(a.Forgotten):
+		return ErrForgottenAct
+	case c.Act != AgentReplied && c.At.Before(a.Changed):
+		return ErrOvertakenAct
+	}
+	return nil
+}
 
 // refer hands the open ticket to another desk, once.
 func refer(s State, c ReferTicket) []domain.Event {
@@ -108,7 +156,7 @@ func recordAgent(s informed, c RecordAgent) ([]domain.Event, error) {
 	if n, err := strconv.Atoi(strings.TrimPrefix(c.Ticket, "#")); err != nil || n < 1 || n > s.Tickets {
 		return nil, fmt.Errorf("ticket %s: %w", c.Ticket, ErrNoSuchTicket)
 	}
-	if slices.Contains(s.AgentActs, c.ID) {
+	if s.Agents.repeats(c.ID) {
 		return nil, nil
 	}
 	acted := AgentActed{ID: c.ID, Ticket: c.Ticket, Desk: c.Desk, Act: c.Act, Agent: c.Agent, Text: c.Text, At: c.At}
@@ -128,6 +176,9 @@ func recordAgent(s informed, c RecordAgent) ([]domain.Event, error) {
 
 // follow is what an agent's act leads to here.
 func (s informed) follow(c RecordAgent) ([]domain.Event, error) {
+	if err := s.Agents.late(c); err != nil {
+		return nil, err
+	}
 	lease, claimed := s.Lease(c.At)
 	switch {
 	case c.Act == AgentReplied && claimed:

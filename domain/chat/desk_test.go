@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -144,6 +145,33 @@ func TestDesk_AgentActs_AppliedNotEchoed(t *testing.T) {
 	// It is so already.
 	given(t, append(kept, resolved)...).When(solve).Then(acted(solve, ""))
 	given(t, kept...).When(reopen).Then(acted(reopen, ""))
+}
+
+// An act that comes again after so many others that it is forgotten is not applied again.
+func TestDesk_ForgottenActReplayed_Refused(t *testing.T) {
+	solve, reply := acts(chat.AgentSolved, ""), acts(chat.AgentReplied, "on its way")
+	since := []domain.Event{opened, referred, acted(solve, ""), acted(reply, ""), resolved}
+	for n := range 70 {
+		another := acts(chat.AgentReplied, "still on its way")
+		another.ID, another.At = fmt.Sprint("another ", n), noon.Add(time.Duration(n)*time.Second)
+		since = append(since, acted(another, ""))
+	}
+	since = append(since, chat.TicketReopened{Ticket: "#1", At: noon})
+	const refused = "acts as old as this one are not applied any more"
+	given(t, since...).When(solve).Then(acted(solve, refused))
+	given(t, since...).When(reply).Then(acted(reply, refused),
+		told(chat.DeskUpdateQueued{Text: "This did not reach the customer: " + refused + "."}))
+}
+
+// An act that arrives after a later one of the same kind does not undo it. A reply reaches the
+// customer all the same.
+func TestDesk_ActsOutOfOrder_LastWins(t *testing.T) {
+	solve, reopen, reply := acts(chat.AgentSolved, ""), acts(chat.AgentReopened, ""), acts(chat.AgentReplied, "soon")
+	reopen.At = noon.Add(time.Second)
+	since := []domain.Event{opened, referred, acted(reopen, "")}
+	given(t, since...).When(solve).Then(acted(solve, "a later act has changed the ticket"))
+	given(t, since...).When(reply).Then(acted(reply, ""),
+		chat.ReplyQueued{Text: "soon", Author: chat.Author{Kind: chat.Person, Name: "Maria"}})
 }
 
 func TestDesk_RepeatedAct_CountsOnce(t *testing.T) {

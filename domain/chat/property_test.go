@@ -414,7 +414,7 @@ func TestProperty_LongChat_StateStaysSmall(t *testing.T) {
 				chat.WorkflowPaused{}, chat.WorkflowResumed{})
 		}
 		if len(state.Heard) > 64 || len(state.Answerable) > chat.MaxLimit || len([]rune(state.LastText)) > 1001 ||
-			len(state.AgentActs) > 32 || len(state.Ticket.Said) > 5 || len(state.Recent) > 4 ||
+			len(state.Agents.Acts) > 32 || len(state.Ticket.Said) > 5 || len(state.Recent) > 4 ||
 			len(state.Backlog.Messages) > 10 || len(state.Run.Path) > 64 {
 			t.Fatalf("%d keys, %d times, %d characters", len(state.Heard), len(state.Answerable),
 				len([]rune(state.LastText)))
