@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -36,7 +37,7 @@ func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
 		}
 		genuine := func(when string) {
 			for _, r := range []*http.Request{
-				post("relayed", "X-Signature-256", signature("relay-key", hello), strings.NewReader(hello)),
+				signed(post("relayed", "X", "", strings.NewReader(hello)), "relay-key", hello, time.Now()),
 				post("demo", token, "new-secret", strings.NewReader(hello)),
 			} {
 				w := httptest.NewRecorder()
@@ -47,7 +48,7 @@ func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
 		}
 		genuine("before")
 		forged := func(i int, body io.Reader) *http.Request {
-			r := post("relayed", "X-Signature-256", signature("guess", hello), body)
+			r := signed(post("relayed", "X", "", body), "guess", hello, time.Now())
 			r.RemoteAddr = guardtest.Address(i)
 			return r
 		}

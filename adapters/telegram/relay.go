@@ -8,30 +8,60 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/guard"
 )
 
-// A relay receives updates from Telegram elsewhere and forwards them. It signs each body
-// with a key of its own and then needs no secret token of Telegram's. Signatures do not
-// expire, because a replayed update changes nothing.
+// A relay receives updates from Telegram elsewhere and forwards them. It signs the time and the body
+// with a key of its own and then needs no secret token of Telegram's.
 
-// signatureHeader contains sha256= and the hexadecimal HMAC-SHA256 of the body.
-const signatureHeader = "X-Signature-256"
+const (
+	// signatureHeader contains sha256= and the hexadecimal HMAC-SHA256 of the time, a dot and the body.
+	signatureHeader = "X-Signature-256"
+	// timestampHeader contains the time of the signature, in Unix seconds.
+	timestampHeader = "X-Signature-Timestamp"
+	// maxSignatureAge is for how long a relay may keep what it has signed. It is shorter than the six
+	// days for which a repeated update_id is recognised, so that a recorded request cannot be
+	// replayed when its update_id is forgotten.
+	maxSignatureAge = 5 * 24 * time.Hour
+	// maxSignatureAhead is how far the relay's clock may be ahead of ours.
+	maxSignatureAhead = 5 * time.Minute
+)
 
-// signatureOf returns the signature of a relay; false if the request has none.
-func signatureOf(r *http.Request) (code []byte, signed bool) {
+// signature is a relay's.
+type signature struct {
+	code []byte
+	at   string
+}
+
+// signatureOf returns the signature of a relay; false if the request has none that may be valid now.
+func signatureOf(r *http.Request, now time.Time) (_ signature, signed bool) {
 	text, signed := strings.CutPrefix(r.Header.Get(signatureHeader), "sha256=")
 	code, err := hex.DecodeString(text)
-	return code, signed && err == nil
+	if !signed || err != nil {
+		return signature{}, false
+	}
+	at := r.Header.Get(timestampHeader)
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	age := now.Sub(time.Unix(seconds, 0))
+	return signature{code, at}, err == nil && age <= maxSignatureAge && age >= -maxSignatureAhead
+}
+
+// of reports whether the signature is that of a body under a key. The comparison takes the same time
+// wherever they differ.
+func (s signature) of(body []byte, key string) bool {
+	mac := hmac.New(sha256.New, []byte(key))
+	io.WriteString(mac, s.at+".")
+	mac.Write(body)
+	return hmac.Equal(mac.Sum(nil), s.code)
 }
 
 // relayed returns 200 if the bot's relay has signed the body, or the status to reject it with. It
-// asks the guard before it reads the body, and puts the body back. The comparison takes the same
-// time wherever the signatures differ.
-func (wh *Webhook) relayed(w http.ResponseWriter, r *http.Request, bot Bot, code []byte) int {
+// asks the guard before it reads the body, and puts the body back.
+func (wh *Webhook) relayed(w http.ResponseWriter, r *http.Request, bot Bot, s signature) int {
 	var unverified *guard.Body
 	if wh.Guard != nil {
 		var wait time.Duration
@@ -49,9 +79,7 @@ func (wh *Webhook) relayed(w http.ResponseWriter, r *http.Request, bot Bot, code
 	if err != nil {
 		return http.StatusUnauthorized
 	}
-	mac := hmac.New(sha256.New, []byte(bot.RelayKey))
-	mac.Write(body)
-	if !hmac.Equal(mac.Sum(nil), code) {
+	if !s.of(body, bot.RelayKey) {
 		return http.StatusUnauthorized
 	}
 	unverified.Verified()

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
@@ -20,13 +22,15 @@ func TestRelay_SignedUpdate_Accepted(t *testing.T) {
 	w.openChat(42)
 	body := messageUpdate(1000, 42, 10, "Where is my order 1001?")
 	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(body))
+	at := strconv.FormatInt(time.Now().Unix(), 10)
+	mac.Write([]byte(at + "." + body))
 	r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/demo", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Signature-256", fmt.Sprintf("sha256=%x", mac.Sum(nil)))
+	r.Header.Set("X-Signature-Timestamp", at)
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
