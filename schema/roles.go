@@ -73,6 +73,9 @@ func makeRoles(ctx context.Context, db *sql.DB, r Roles) error {
 		return err
 	}
 	defer tx.Rollback()
+	if err := refuseForeign(ctx, tx); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, `
 		select set_config('chatledger.owner', $1, true), set_config('chatledger.app', $2, true),
 			set_config('chatledger.analyst', $3, true), set_config('lock_timeout', $4, true)`,

@@ -132,7 +132,12 @@ func migrate(ctx context.Context, dsn string, fsys fs.FS) (from, to int64, err e
 	case from > target:
 		const newer = "database schema is at version %d, this program knows up to %d: run a newer chatledger"
 		return from, from, fmt.Errorf(newer, from, target)
-	case from == target:
+	}
+	// A migration may run what it finds in the schemas.
+	if err := refuseForeign(ctx, db); err != nil {
+		return from, from, err
+	}
+	if from == target {
 		return from, from, nil
 	}
 	applied, err := p.Up(ctx)

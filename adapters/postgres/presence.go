@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Presence lets processes notice that another one is gone: each holds an advisory lock
-// named after it, which the server releases when its session ends.
+// Presence lets processes notice that another one is gone: each holds a lock named after
+// it in eventstore.locks, which is free as soon as its session has ended.
 type Presence struct {
 	db   *DB
 	held atomic.Bool // a session of ours holds the lock
@@ -31,7 +31,19 @@ const ReconnectEvery = time.Second
 // Hold takes this process's lock on a session. What is claimed from now on names the
 // process as its owner, until Release.
 func (p *Presence) Hold(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `select pg_advisory_lock(hashtextextended('chatledger process ' || $1, 0))`, p.db.process)
+	// The name is this process's alone: a session of ours that was lost need not have ended.
+	_, err := conn.Exec(ctx, `
+		with ended as (
+			delete from eventstore.locks l
+			where name like 'process %' and name <> 'process ' || $1
+			  and not eventstore.session_exists(l.pid, l.backend_start)
+		)
+		insert into eventstore.locks (name, holder, pid, backend_start)
+		select 'process ' || $1, current_setting('application_name'), pg_backend_pid(), a.backend_start
+		from pg_stat_get_activity(pg_backend_pid()) a
+		on conflict (name) do update
+			set holder = excluded.holder, pid = excluded.pid, backend_start = excluded.backend_start, taken_at = now()`,
+		p.db.process)
 	if err != nil {
 		return fmt.Errorf("lock the name of this process: %w", err)
 	}
@@ -57,7 +69,7 @@ func (p *Presence) Owner(owner string) string {
 // Gone returns those of the owners whose process has been gone for goneAfter. It must be
 // given all current owners of leases each time.
 func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, err error) {
-	// A process is gone when its lock can be shared. Owners without a process are left out.
+	// A process is gone when its lock is free. Owners without a process are left out.
 	if len(owners) == 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -67,7 +79,10 @@ func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, er
 	missing, err := Collect(ctx, p.db.pool, "look for processes that are gone", pgx.RowTo[string], `
 		select lease_owner from unnest($1::text[]) lease_owner
 		where strpos(lease_owner, ' ') > 0
-		  and pg_try_advisory_xact_lock_shared(hashtextextended('chatledger process ' || split_part(lease_owner, ' ', 2), 0))`, owners)
+		  and not exists (
+			select from eventstore.locks l
+			where name = 'process ' || split_part(lease_owner, ' ', 2) and eventstore.session_exists(l.pid, l.backend_start))`,
+		owners)
 	if err != nil {
 		return nil, err
 	}

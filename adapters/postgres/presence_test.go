@@ -35,8 +35,8 @@ func attend(t *testing.T, s *process) (kill func()) {
 func vouched(t *testing.T, s *process) (n int) {
 	t.Helper()
 	err := s.Pool().QueryRow(t.Context(), `
-		select count(*) from pg_locks l join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.granted and a.datname = current_database() and a.application_name like '% announcements'`).Scan(&n)
+		select count(*) from eventstore.locks l join pg_stat_activity a using (pid, backend_start)
+		where l.name like 'process %' and a.datname = current_database() and a.application_name like '% announcements'`).Scan(&n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,6 +139,8 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"the schema is behind", run(`update schema_migrations set version_id = -version_id`), "error", "schema", "this program needs", "`chatledger migrate`", `update schema_migrations set version_id = -version_id`},
 		{"the schema is ahead", run(`insert into schema_migrations (version_id, is_applied) values (9999, true)`), "error", "schema", "version 9999", "a newer chatledger", `delete from schema_migrations where version_id = 9999`},
 		{"the role may too much", func(p *examinee) { p.dsn = r.owner }, "warning", "roles", "may change the schema or history", "migrate --roles", ""},
+		{"a view is nobody's", run(`create view readmodel.mine as select 1 as one`), "error", "foreign objects", "view readmodel.mine", "look who made it", `drop view readmodel.mine`},
+		{"an analyst has no limit", run(`alter role ill_analyst reset statement_timeout`), "warning", "other roles", "ill_analyst has no statement_timeout", "migrate --roles", `alter role ill_analyst set statement_timeout = '60s'`},
 		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead", "deliveries list", ""},
 		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries", "1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
 		{"the token was refused", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),

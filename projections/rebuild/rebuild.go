@@ -122,7 +122,7 @@ var ErrBusy = errors.New("another rebuild of it is running; wait for it, or end 
 // alone runs do under the lock that lets one session at a time rebuild or roll back a table.
 func alone(ctx context.Context, conn *pgx.Conn, p projections.Projection, do func() error) error {
 	var free bool
-	err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name()).Scan(&free)
+	err := conn.QueryRow(ctx, `select eventstore.try_lock('rebuild ' || $1)`, p.Name()).Scan(&free)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func alone(ctx context.Context, conn *pgx.Conn, p projections.Projection, do fun
 		return ErrBusy
 	}
 	defer func() { // a connection that is lost has let go already
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `select pg_advisory_unlock(hashtextextended('chatledger rebuild ' || $1, 0))`, p.Name())
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `select eventstore.unlock('rebuild ' || $1)`, p.Name())
 	}()
 	return do()
 }
@@ -143,7 +143,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 	if err := b.count(ctx); err != nil {
 		return err
 	}
-	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return b.prepare(ctx, tx) }); err != nil {
+	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return define(ctx, tx, "prepare_rebuild", b.p) }); err != nil {
 		return err
 	}
 	if !b.uncompared {
@@ -152,8 +152,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 		}
 	}
 	if b.options.DryRun {
-		_, err := b.conn.Exec(ctx, `drop table `+b.shadow)
-		return err
+		return define(ctx, b.conn, "drop_rebuild", b.p)
 	}
 	end, err := b.past(ctx)
 	if err != nil {
@@ -166,7 +165,7 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 		return err
 	}
 	// The queries that come after the swap need its statistics at once.
-	if _, err := b.conn.Exec(ctx, `analyze `+b.shadow); err != nil {
+	if err := define(ctx, b.conn, "analyze_rebuild", b.p); err != nil {
 		return err
 	}
 	if err := insist(ctx, b.swap, b.catchUp); err != nil {
@@ -315,8 +314,7 @@ func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) 
 			insert into eventstore.leaders (consumer_group) values ($1) on conflict do nothing returning 1
 		), held as (
 			select 1 from eventstore.leaders l
-			where consumer_group = $1 and (pid is null or not exists (
-				select from pg_stat_get_activity(l.pid) a where a.backend_start is null or a.backend_start = l.backend_start))
+			where consumer_group = $1 and (pid is null or not eventstore.session_exists(l.pid, l.backend_start))
 			for update skip locked
 		)
 		select (select count(*) from made) + (select count(*) from held)`, b.p.Name()).Scan(&locked)

@@ -519,7 +519,7 @@ func TestRebuild_Interrupted_ChangesNothing(t *testing.T) {
 			}
 			waittest.Until(t, "the interrupted session has ended", func() bool {
 				return pgtest.Ask[int](t, l.Conn,
-					`select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`) == 0
+					`select count(*) from eventstore.locks l where eventstore.session_exists(l.pid, l.backend_start)`) == 0
 			})
 			l.rebuild(t, tickets)
 			if n := pgtest.Ask[int](t, l.Conn,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,16 +30,18 @@ const (
 	sandboxPage = 5000
 )
 
+// errTaken is returned while another process has the sandbox.
+var errTaken = errors.New("another process has it; wait for it, or end it")
+
 // Open creates the schema, with empty tables. There is one sandbox until the connection
 // ends, and the connection cannot be used for anything else.
 func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	var alone bool
-	if err := conn.QueryRow(ctx,
-		`select pg_try_advisory_lock(hashtextextended('chatledger sandbox', 0))`).Scan(&alone); err != nil {
+	if err := conn.QueryRow(ctx, `select eventstore.try_lock('sandbox')`).Scan(&alone); err != nil {
 		return nil, fmt.Errorf("open the sandbox: %w", err)
 	}
 	if !alone {
-		return nil, errors.New("open the sandbox: another process has it; wait for it, or end it")
+		return nil, fmt.Errorf("open the sandbox: %w", errTaken)
 	}
 	sql := `
 		set synchronous_commit = off; -- until it is kept, nobody misses it
@@ -112,9 +115,12 @@ func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
 	return schema, nil
 }
 
-// sandboxFarewell bounds the wait for a server that has yet to notice that the
-// connection is gone.
-const sandboxFarewell = "5s"
+const (
+	// farewell bounds the wait for a server that has yet to notice that the connection is gone.
+	farewell = 5 * time.Second
+	// farewellPause is the pause between two attempts to take over what it held.
+	farewellPause = 50 * time.Millisecond
+)
 
 // Close drops the schema, unless it was kept. Where the connection was lost, as it is
 // when a statement is interrupted, another one does it.
@@ -127,12 +133,32 @@ func (s *Sandbox) Close(ctx context.Context) error {
 		}
 		defer conn.Close(ctx)
 	}
-	if _, err := conn.Exec(ctx, `
-		set lock_timeout = '`+sandboxFarewell+`';
-		select pg_advisory_lock(hashtextextended('chatledger sandbox', 0));
-		drop schema if exists `+sandboxSchema+` cascade;
-		select pg_advisory_unlock_all() -- the server may notice only later that the connection ends`); err != nil {
+	err := alone(ctx, conn)
+	if err == nil {
+		_, err = conn.Exec(ctx, `
+			drop schema if exists `+sandboxSchema+` cascade;
+			select eventstore.unlock('sandbox')`)
+	}
+	if err != nil {
 		return fmt.Errorf("drop the sandbox: %w", err)
 	}
 	return nil
+}
+
+// alone waits until the session has the sandbox.
+func alone(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, farewell, errTaken)
+	defer cancel()
+	for {
+		var locked bool
+		err := conn.QueryRow(ctx, `select eventstore.try_lock('sandbox')`).Scan(&locked)
+		if err != nil || locked {
+			return err
+		}
+		select {
+		case <-time.After(farewellPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -142,7 +142,7 @@ func TestSandbox_ProcessKilled_DroppedByNext(t *testing.T) {
 	}
 	waittest.Until(t, "the server has noticed", func() bool {
 		return pgtest.Ask[bool](t, l.Conn,
-			`select not exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))`)
+			`select not exists (select from eventstore.locks l where eventstore.session_exists(l.pid, l.backend_start))`)
 	})
 	if s := openSandbox(t, l); pgtest.Ask[bool](t, l.Conn,
 		`select to_regclass('readmodel_sandbox.left') is not null`) {

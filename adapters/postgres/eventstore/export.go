@@ -123,8 +123,7 @@ func (x Exporter) LockArchive(ctx context.Context, dir string) (release func(), 
 	}
 	release = func() { postgres.CloseSession(conn) }
 	var free bool
-	err = conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended('chatledger archive ' || $1, 0))`,
-		dir).Scan(&free)
+	err = conn.QueryRow(ctx, `select eventstore.try_lock('archive ' || $1)`, dir).Scan(&free)
 	if err == nil && !free {
 		err = errors.New("another export into it is under way")
 	}

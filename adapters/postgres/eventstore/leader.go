@@ -32,9 +32,7 @@ const (
 )
 
 // free is the condition of a row l whose leader is gone: its session does not exist any more.
-// Only the pid of a session of another role is shown, so it counts as existing.
-const free = `(l.pid is null or not exists (
-	select from pg_stat_get_activity(l.pid) a where a.backend_start is null or a.backend_start = l.backend_start))`
+const free = `(l.pid is null or not eventstore.session_exists(l.pid, l.backend_start))`
 
 // sighting is what an observer last saw of a leader, and since when that has not changed.
 type sighting struct {
@@ -68,6 +66,9 @@ func (s *Store) acquire(ctx context.Context, conn *pgx.Conn, group string, seen 
 		Scan(&term, &beat, &holder, &pid, &isFree)
 	if err != nil {
 		return 0, fmt.Errorf("read the leader of group %s: %w", group, err)
+	}
+	if !isFree && (seen.since.IsZero() || seen.term != term) {
+		s.logger().Info("another process leads the consumer group", "group", group, "leader", holder, "pid", *pid)
 	}
 	hangs := seen.hangs(term, beat, time.Now()) && !isFree
 	if !isFree && !hangs {

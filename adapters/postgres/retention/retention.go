@@ -52,13 +52,13 @@ func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period,
 		ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 		defer cancel()
 		// the server may notice only later that the session ends
-		_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`)
+		_, _ = conn.Exec(ctx, `select eventstore.unlock('retention')`)
 		_ = conn.Close(ctx)
 	}()
 	// Rows that a crash restores are removed by the next run.
 	var alone bool
 	err = conn.QueryRow(ctx,
-		`select pg_try_advisory_lock(hashtextextended('chatledger retention', 0)) from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
+		`select eventstore.try_lock('retention') from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
 	if err == nil && alone {
 		err = removeAll(ctx, conn, bots, removed)
 	}

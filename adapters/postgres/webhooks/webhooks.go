@@ -29,12 +29,13 @@ type Address struct {
 	Ended  bool      // by the database's clock
 }
 
-// webhookLock is the first half of the advisory lock on a bot's webhook: "webh" in
-// ASCII, to be recognised in pg_locks. The other half is a hash of the bot's name.
-const webhookLock int32 = 0x77656268
-
-// lockTimeout is longer than a change of a webhook takes with each call at its own timeout.
-const lockTimeout = time.Minute
+const (
+	// lockTimeout is longer than a change of a webhook takes with each call at its own timeout.
+	lockTimeout = time.Minute
+	// lockEvery is the pause between two attempts to take the lock, which is free as soon as its
+	// session has ended.
+	lockEvery = 100 * time.Millisecond
+)
 
 // Addresses lists all there are and were, those that were opened last at the end.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
@@ -95,8 +96,8 @@ func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte
 }
 
 // LockWebhook takes the lock for changing a bot's webhook. Others wait until unlock is called
-// or this process ends. The lock is a session's: it
-// takes no transaction id, which would hold the consumers back.
+// or this process ends. The lock is a session's: no transaction is open while it is held, which
+// would hold the consumers back.
 func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err error) {
 	conn, err := s.db.Session(ctx, "webhook of "+bot)
 	if err != nil {
@@ -105,13 +106,27 @@ func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err
 	unlock = func() { postgres.CloseSession(conn) }
 	waited, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
-	if _, err := conn.Exec(waited, `select pg_advisory_lock($1, hashtext($2))`, webhookLock, bot); err != nil {
-		unlock()
-		if waited.Err() != nil && ctx.Err() == nil {
+	pause := time.NewTicker(lockEvery)
+	defer pause.Stop()
+	for {
+		var locked bool
+		err := conn.QueryRow(ctx, `select eventstore.try_lock('webhook ' || $1)`, bot).Scan(&locked)
+		if err != nil {
+			unlock()
+			return nil, fmt.Errorf("lock webhook of bot %s: %w", bot, err)
+		}
+		if locked {
+			return unlock, nil
+		}
+		select {
+		case <-pause.C:
+		case <-waited.Done():
+			unlock()
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("lock webhook of bot %s: %w", bot, context.Cause(ctx))
+			}
 			return nil, fmt.Errorf("another process has been changing the webhook of bot %s for %v: try again", bot,
 				lockTimeout)
 		}
-		return nil, fmt.Errorf("lock webhook of bot %s: %w", bot, err)
 	}
-	return unlock, nil
 }

@@ -115,7 +115,8 @@ func (x *examination) ledger(ctx context.Context) {
 	for _, check := range []struct {
 		what string
 		look func(context.Context) error
-	}{{"roles", x.rights}, {"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
+	}{{"roles", x.rights}, {"foreign objects", x.foreign}, {"other roles", x.exposed}, {"holders", x.holders},
+		{"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
 		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}} {
 		if err := check.look(ctx); err != nil {
 			x.find(warning, check.what, "look at what it says", "%v", err)
@@ -144,6 +145,54 @@ func (x *examination) rights(ctx context.Context) error {
 	if len(r.Others) > 0 {
 		x.find(warning, "roles", "revoke update, delete, truncate on eventstore.events from them",
 			"history can be changed by %s, too", strings.Join(r.Others, ", "))
+	}
+	return nil
+}
+
+// foreign names what stands in our schemas and was made by no migration.
+func (x *examination) foreign(ctx context.Context) error {
+	found, err := schema.Foreign(ctx, x.DSN)
+	if err != nil {
+		return err
+	}
+	for _, one := range found {
+		x.find(grave, "foreign objects", "look who made it, and drop it or move it to a schema of its own",
+			"%s was made by no migration: what it calls runs with the rights of whoever migrates or restores", one)
+	}
+	if len(found) == 0 {
+		x.find(fine, "foreign objects", "", "none in our schemas")
+	}
+	return nil
+}
+
+// exposed names what roles that only read, or roles of other databases, may do to stop the program.
+func (x *examination) exposed(ctx context.Context) error {
+	if r, err := health.Of(x.store.DB).Rights(ctx); err != nil || r.Superuser {
+		return err // there are no roles that this would hold of
+	}
+	open, err := health.Of(x.store.DB).Exposed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range open {
+		x.find(warning, "other roles", "as a superuser, run `chatledger migrate --roles` again",
+			"%s: with it a role that only reads can hold the bots back or fill the disk", one)
+	}
+	if len(open) == 0 {
+		x.find(fine, "other roles", "", "cannot connect, or can only read")
+	}
+	return nil
+}
+
+// holders names the sessions that lead consumer groups or hold locks.
+func (x *examination) holders(ctx context.Context) error {
+	holders, err := health.Of(x.store.DB).Holders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		x.find(fine, "holders", "", "%s: held by pid %d (%s, client %s), connected for %v", h.Holds, h.PID, h.Application,
+			h.Address, h.Since.Round(time.Second))
 	}
 	return nil
 }

@@ -124,6 +124,10 @@ const (
 	// at which it is logged: our own are open for milliseconds.
 	watchEvery = 5 * time.Second
 	tooOld     = 5 * time.Second
+	// readerIdle is twice what an analyst's role is set to; readerWhole is longer than any query of a
+	// report, and short enough that vacuum keeps up.
+	readerIdle  = time.Minute
+	readerWhole = time.Hour
 )
 
 // Run serves until it is asked to stop, then stops in the order in which work flows: no new
@@ -162,6 +166,7 @@ func (s *Server) Run(asked context.Context) error {
 	parts.Go(func() { s.warnOfNewerTypes(ctx) })
 	parts.Go(func() { s.Store.RunNotifier(ctx, s.log) })
 	parts.Go(func() { s.watchOldestWriter(ctx) })
+	parts.Go(func() { s.endReaders(ctx) })
 	parts.Go(func() { s.followBotsFile(ctx) })
 	parts.Go(func() { s.addresses.follow(ctx) })
 	parts.Go(func() { s.rotateGuessedSecrets(ctx) })

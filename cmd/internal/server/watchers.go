@@ -44,6 +44,23 @@ func (s *Server) watchOldestWriter(ctx context.Context) {
 	})
 }
 
+// endReaders ends the sessions of analysts that hold others back beyond their limits, which a role can
+// shed.
+func (s *Server) endReaders(ctx context.Context) {
+	limits := health.ReaderLimits{Write: tooOld, Idle: readerIdle, Whole: readerWhole}
+	wait.Every(ctx, watchEvery, func() {
+		ended, err := health.Of(s.Store.DB).EndReaders(ctx, limits)
+		if err != nil {
+			return // the database is unreachable, which others log
+		}
+		for _, e := range ended {
+			s.log.Warn("the session of an analyst was ended: its transaction was open for too long", "pid", e.PID,
+				"application", e.Application, "user", e.User, "state", e.State, "writes", e.Writes,
+				"age", e.Age.Round(time.Second))
+		}
+	})
+}
+
 // watchSuspensions logs when a bot is suspended from calling Telegram and when that ends. It
 // also deletes expired rate limits.
 func (s *Server) watchSuspensions(ctx context.Context) {
