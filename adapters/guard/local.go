@@ -15,12 +15,12 @@ func Local(next http.Handler) http.Handler {
 
 // IsLocal reports whether a request comes from this machine. It counts a request that a
 // proxy forwarded as remote, wherever the proxy runs; such a request has one of the
-// headers below.
+// headers below. A request of a web page in a browser on this machine counts as remote, too.
 func IsLocal(r *http.Request) bool {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
 		if r.Header[name] != nil {
 			return false
 		}
 	}
-	return peerOf(r).IsLoopback()
+	return peerOf(r).IsLoopback() && hostIsLocal(r.Host) && !foreign(r)
 }

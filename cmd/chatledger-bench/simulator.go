@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/telegram"
 	"github.com/chatledger/chatledger/adapters/wait"
@@ -37,7 +38,7 @@ func newSimulator(bots ...telegramsim.Bot) (*simulator, error) {
 	s := &simulator{
 		Server: telegramsim.New(telegramsim.Options{Bots: bots}), api: "http://" + listener.Addr().String(),
 	}
-	front := &http.Server{Handler: s}
+	front := &http.Server{Handler: guard.SameOrigin(listener.Addr(), s)}
 	go front.Serve(listener)
 	s.stop = func() { front.Close(); s.Close() }
 	return s, nil

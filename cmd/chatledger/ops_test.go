@@ -21,7 +21,14 @@ func metricsOf(t *testing.T, base string, header ...string) int {
 		t.Fatal(err)
 	}
 	for _, name := range header {
-		r.Header.Set(name, "198.51.100.7")
+		switch name {
+		case "Host":
+			r.Host = "evil.example"
+		case "Origin":
+			r.Header.Set(name, "https://evil.example")
+		default:
+			r.Header.Set(name, "198.51.100.7")
+		}
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -42,6 +49,11 @@ func TestMetrics_RemoteRequest_NotServed(t *testing.T) {
 			t.Errorf("through a proxy that adds %s: %d", header, status)
 		}
 	}
+	for _, header := range []string{"Host", "Origin"} { // of a web page in a browser here
+		if status := metricsOf(t, w.url, header); status != http.StatusNotFound {
+			t.Errorf("another %s: %d", header, status)
+		}
+	}
 
 	ops, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,6 +63,11 @@ func TestMetrics_RemoteRequest_NotServed(t *testing.T) {
 	side := "http://" + ops.Addr().String()
 	if public, inside := metricsOf(t, other.url), metricsOf(t, side, "X-Forwarded-For"); public != http.StatusNotFound || inside != http.StatusOK {
 		t.Errorf("with a listener of its own: %d at the webhook's, %d there", public, inside)
+	}
+	for _, header := range []string{"Host", "Origin"} {
+		if status := metricsOf(t, side, header); status != http.StatusForbidden {
+			t.Errorf("at the listener of its own, another %s: %d", header, status)
+		}
 	}
 	for _, page := range []string{other.url + "/readyz", side + "/readyz", other.url + "/healthz", side + "/healthz"} {
 		if status, body, err := get(page); err != nil || status != http.StatusOK {

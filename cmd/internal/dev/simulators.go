@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/guard"
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 	llmsim "github.com/chatledger/chatledger/adapters/simulators/llm"
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
@@ -48,7 +49,7 @@ func (cs *closers) listen(address, flag string) (net.Listener, error) {
 }
 
 func (cs *closers) serve(on net.Listener, handler http.Handler) {
-	s := &http.Server{Handler: handler, ReadHeaderTimeout: server.HeaderTimeout}
+	s := &http.Server{Handler: guard.SameOrigin(on.Addr(), handler), ReadHeaderTimeout: server.HeaderTimeout}
 	go s.Serve(on)
 	*cs = append(*cs, s)
 }

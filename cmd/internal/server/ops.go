@@ -28,7 +28,7 @@ func (s *Server) newOpsServer(c Config) *sideServer {
 	routes := mux.NewRouter()
 	s.health(routes)
 	routes.Handle("/metrics", s.metrics.Handler())
-	side.server = newHTTPServer(routes, side.guard)
+	side.server = newHTTPServer(guard.SameOrigin(c.Ops.Addr(), routes), side.guard)
 	return side
 }
 
