@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -64,7 +65,12 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // chosenBot is the bot of ?bot=<username>, or the first.
 func (s *Server) chosenBot(w http.ResponseWriter, r *http.Request) (*bot, bool) {
-	name := strings.TrimPrefix(r.URL.Query().Get("bot"), "@")
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // Query would leave out what it cannot read
+		refuse(w, r, fmt.Errorf("the query is malformed: %w", err))
+		return nil, false
+	}
+	name := strings.TrimPrefix(query.Get("bot"), "@")
 	if name == "" {
 		return s.bots[0], true
 	}

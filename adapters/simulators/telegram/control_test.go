@@ -50,6 +50,9 @@ func TestControl_Bots_AreKeptApart(t *testing.T) {
 	if _, list := w.control("GET", "/sim/chats/7/messages?bot=@Second_Bot", nil); len(list["list"].([]any)) != 1 {
 		t.Errorf("the second bot sees %v", list)
 	}
+	if status, out := w.control("GET", "/sim/chats?bot=%zz", nil); status != 400 || out["error"] == nil {
+		t.Errorf("malformed query: %d %v", status, out)
+	}
 	if status, out := w.control("GET", "/sim/chats?bot=third", nil); status != 400 || out["error"] == nil {
 		t.Errorf("unknown bot: %d %v", status, out)
 	}
