@@ -1,6 +1,9 @@
 package dialog
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Tool is something outside that the bot may use.
 type Tool struct {
@@ -17,6 +20,12 @@ type Field struct {
 	Name, Description string
 	Check             Check // of what goes in; "" takes any text
 	Optional          bool
+	Theirs            bool // of what comes out: the customer's own words, which ground no promise of a model
+}
+
+// Theirs reports whether an output field holds the customer's own words.
+func (t Tool) Theirs(field string) bool {
+	return slices.ContainsFunc(t.Output, func(f Field) bool { return f.Name == field && f.Theirs })
 }
 
 // Names of tools.
@@ -78,7 +87,7 @@ var Toolbox = map[string]Tool{
 			{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal},
 		},
 		Output: []Field{
-			{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true}, {
+			{Name: "valid", Description: "true or false"}, {Name: "address", Optional: true, Theirs: true}, {
 				Name: "problem", Optional: true,
 			},
 		}},
@@ -86,12 +95,13 @@ var Toolbox = map[string]Tool{
 		Input: []Field{
 			{Name: "address", Description: "on one line, its parts set off by commas", Check: CheckPostal},
 		},
-		Output: []Field{{Name: "address", Description: "as it is kept"}}},
+		Output: []Field{{Name: "address", Description: "as it is kept", Theirs: true}}},
 	LookUpCustomer: {Name: LookUpCustomer, Description: "What is known of the customer.",
 		Output: []Field{
-			{Name: "found", Description: "true or false"}, {Name: "name"}, {Name: "email"}, {
+			{Name: "found", Description: "true or false"}, {Name: "name", Theirs: true},
+			{Name: "email", Theirs: true}, {
 				Name: "tier", Description: "such as standard or priority",
-			}, {Name: "address"},
+			}, {Name: "address", Theirs: true},
 		}},
 }
 

@@ -32,9 +32,13 @@ const factsMax = 6000
 // defaultPersona speaks for a bot of which a team has said nothing.
 const defaultPersona = "You answer customers in the support chat of a shop. You are friendly, exact and brief."
 
-// factsFollow parts the instructions, which a model must keep to itself, from what it may
-// tell.
-const factsFollow = "\n\nWhat you may tell:\n"
+// These part the instructions, which a model must keep to itself, from what it may tell, from what
+// is known of the customer, and from what has happened. The guard of the answer reads them, too.
+const (
+	factsFollow         = "\n\nWhat you may tell:\n"
+	customerFollows     = "\n\nThe customer:"
+	conversationFollows = "\n\nThe conversation:"
+)
 
 // Messages are the whole question: the instructions, what is known, what was said, and
 // the customer's message last.
@@ -89,16 +93,18 @@ func (b Briefing) facts() string {
 // situation is what is known of the customer and of the conversation.
 func (b Briefing) situation() string {
 	var text strings.Builder
+	text.WriteString(customerFollows)
 	for _, field := range shared {
 		if value := b.Customer[field]; value != "" && Attack(value) == "" {
 			fmt.Fprintf(&text, "\nThe customer's %s: %s", field, oneLine(value))
 		}
 	}
+	text.WriteString(conversationFollows)
 	if b.Run.Active() {
 		fmt.Fprintf(&text, "\nUnder way: %s, at %s", b.Run.Workflow, b.Run.Step)
 	}
 	if older := b.Memory.summary(); older != "" {
-		fmt.Fprintf(&text, "\nThe conversation: %s", older)
+		text.WriteString("\n" + older)
 	}
 	return text.String()
 }

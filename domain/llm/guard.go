@@ -23,37 +23,23 @@ const (
 )
 
 // Guard says why an answer to these messages must not reach the customer; "" when it may.
-// Links and amounts must stand in what a tool returned in this exchange, or in what the
-// bot may tell; dates and numbers may also be those of the conversation.
+// Links, amounts and telephone numbers must stand in what a tool returned in this exchange, or in
+// what the bot may tell, and not only because the customer said them; dates and other numbers may
+// also be those of the conversation.
 func Guard(messages []Message, answer string, k *dialog.Knowledge, l dialog.Language) string {
-	var told, said strings.Builder // by tools and knowledge; by anybody
-	secret := ""
-	for _, m := range messages {
-		switch m.Role {
-		case System:
-			var facts string
-			secret, facts, _ = strings.Cut(m.Text, factsFollow)
-			persona, _, _ := strings.Cut(secret, "\n\n")
-			told.WriteString(persona + "\n" + facts + "\n")
-		case Tool:
-			told.WriteString(m.Text + "\n")
-		default:
-			said.WriteString(m.Text + "\n")
-		}
-	}
-	known := told.String()
-	all := known + said.String()
+	g := groundsOf(messages)
 	for _, check := range []struct {
 		why  string
 		fits bool
 	}{
 		{BlockedEmpty, strings.TrimSpace(answer) != ""},
 		{BlockedLength, utf8.RuneCountInString(answer) <= Budget(k.LLM).MaxLength},
-		{BlockedLeak, !leaks(answer, secret)},
-		{BlockedLink, within(links(answer), links(known))},
-		{BlockedAmount, within(amounts(answer), append(amounts(known), bareNumbers(known)...))},
-		{BlockedDate, within(dates(answer), dates(all))},
-		{BlockedNumber, within(numbers(otherwiseSeen(answer)), numbers(all))},
+		{BlockedLeak, !leaks(answer, g.secret)},
+		{BlockedLink, within(links(answer), g.grounded(links))},
+		{BlockedAmount, within(amounts(answer), append(g.grounded(amounts), g.grounded(bareNumbers)...))},
+		{BlockedDate, within(dates(answer), g.mentioned(dates))},
+		{BlockedNumber, within(numbers(otherwiseSeen(answer)), g.mentioned(numbers))},
+		{BlockedNumber, within(telephones(otherwiseSeen(answer)), g.grounded(telephones))},
 		{BlockedLanguage, speaks(answer, k, l)},
 	} {
 		if !check.fits {
@@ -171,6 +157,15 @@ func numbers(text string) (found []string) {
 		}
 	}
 	return found
+}
+
+// telephoneDigits is how many digits a number has at least with which one can call somebody from
+// elsewhere. Orders and cases have fewer.
+const telephoneDigits = 9
+
+// telephones are the numbers that could be a telephone's.
+func telephones(text string) []string {
+	return slices.DeleteFunc(numbers(text), func(n string) bool { return len(n) < telephoneDigits })
 }
 
 func digitsOf(text string) string {
