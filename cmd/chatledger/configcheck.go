@@ -17,6 +17,7 @@ type configCmd struct {
 }
 
 type configCheckCmd struct {
+	database
 	Bots string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 }
 
@@ -48,5 +49,18 @@ func (c *configCheckCmd) Run(e *env) error {
 	for _, line := range file.Server.Describe() {
 		fmt.Fprintf(out, "  %s\t%s\n", line[0], line[1])
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, m := range file.Unencrypted() {
+		fmt.Fprintf(e.stdout, "warning: %v; serve rejects it\n", m)
+	}
+	warning, err := config.CheckDatabase(c.DatabaseURL)
+	if err != nil {
+		warning = err.Error() + "; serve rejects it"
+	}
+	if warning != "" && c.DatabaseURL != "" {
+		fmt.Fprintln(e.stdout, "warning: "+warning)
+	}
+	return nil
 }

@@ -30,8 +30,18 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	file, err := config.Read(c.Bots)
+	warning, err := config.CheckDatabase(dsn)
 	if err != nil {
+		return err
+	}
+	if warning != "" {
+		e.log.Warn(warning)
+	}
+	file, err := config.ReadToServe(c.Bots)
+	if err != nil {
+		return err
+	}
+	if err := file.Server.CheckTelegramURL(c.TelegramURL); err != nil {
 		return err
 	}
 	listener, err := server.Listen(c.Listen, "--listen")

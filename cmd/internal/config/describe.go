@@ -51,6 +51,7 @@ func (c Server) Describe() [][2]string {
 		{"trusted proxies", cmp.Or(strings.Join(c.TrustedProxies, ", "), "none")},
 		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " + number(c.PerAddress, "as the program sets")},
 		{"tls", tls},
+		{"plaintext", cmp.Or(strings.Join(c.Plaintext, ", "), "no token leaves this machine unencrypted")},
 		{"followed by a running serve", "all of it but the kind of tls, and acme: changes to these need a restart"},
 	}
 }

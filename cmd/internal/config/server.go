@@ -23,6 +23,7 @@ type Server struct {
 	Connections    int   `yaml:"connections"`     // open at once; 0 is the guard's own limit
 	PerAddress     int   `yaml:"connections_per_address"`
 	TLS            TLS   `yaml:"tls"`
+	Plaintext      Words `yaml:"plaintext"` // hosts to which tokens may be sent over plain HTTP
 }
 
 // TLS is where the certificate comes from: from files or from a CA. Neither means

@@ -27,7 +27,7 @@ type reading struct {
 
 // LookAt reads a bots file.
 func LookAt(path string) reading {
-	file, err := config.Read(path)
+	file, err := config.ReadToServe(path)
 	if err != nil {
 		return reading{Wrong: err.Error()}
 	}
