@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/chatledger/chatledger/domain"
 )
@@ -45,7 +44,7 @@ func (a *Archive) Verify(ctx context.Context, checked func(events int64)) error 
 }
 
 func (a *Archive) verify(ctx context.Context, part Part) error {
-	file, err := os.Open(filepath.Join(a.dir, part.File))
+	file, err := os.OpenInRoot(a.dir, part.File) // not a link to elsewhere
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the part is missing")
 	}
@@ -164,7 +163,7 @@ func (r *Reader) open(part Part) (err error) {
 		unit = "row"
 	}
 	r.at = Where{part.File, unit, 0}
-	if r.file, err = os.Open(filepath.Join(r.archive.dir, part.File)); err != nil {
+	if r.file, err = os.OpenInRoot(r.archive.dir, part.File); err != nil {
 		return err
 	}
 	r.decoder, err = newDecoder(format, r.file)

@@ -6,9 +6,14 @@
 package crm
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/chatledger/chatledger/adapters/yamlfile"
@@ -62,7 +67,7 @@ var Demo = Catalogue{
 // ReadCatalogue reads a YAML file of orders: a list of number, status, detail, and of the code
 // and the values that a bot's codes.yaml has words for.
 func ReadCatalogue(path string) (Catalogue, error) {
-	text, err := os.ReadFile(path)
+	text, err := readBeside(path)
 	if err != nil {
 		return nil, fmt.Errorf("orders: %w", err)
 	}
@@ -86,6 +91,32 @@ func ReadCatalogue(path string) (Catalogue, error) {
 		}
 	}
 	return c, nil
+}
+
+// maxCatalogue is some 50,000 orders: more belong into a CRM.
+const maxCatalogue = 8 << 20 // bytes
+
+// readBeside reads a file. It follows no link that leads out of the file's folder: mistakes quote what
+// they are about, and such a file may be secret.
+func readBeside(path string) ([]byte, error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := root.Open(filepath.Base(path))
+	if err != nil {
+		if info, wrong := root.Lstat(filepath.Base(path)); wrong == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return nil, fmt.Errorf("%s is a link that leads out of its folder, or to nothing: name the file itself", path)
+		}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: cmp.Or(errors.Unwrap(err), err)}
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxCatalogue+1))
+	if err == nil && len(text) > maxCatalogue {
+		err = fmt.Errorf("%s has more than %d MiB: give the bot a CRM", path, maxCatalogue>>20)
+	}
+	return text, err
 }
 
 // Order implements Orders. A catalogue does not know the owners of orders: everybody may see

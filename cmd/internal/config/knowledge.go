@@ -25,7 +25,7 @@ func (b Bot) ReadKnowledge(log *slog.Logger) (*dialog.Knowledge, error) {
 	if _, err := os.Stat(b.Knowledge); err != nil {
 		return nil, In(fmt.Errorf("knowledge: %w", Advise(err)), "knowledge")
 	}
-	k, err := knowledge.Read(os.DirFS(b.Knowledge), ReadOptions(log))
+	k, err := knowledge.Read(knowledge.Dir(b.Knowledge), ReadOptions(log))
 	if err != nil {
 		return nil, In(fmt.Errorf("knowledge %s: %w", b.Knowledge, err), "knowledge")
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +52,7 @@ func (x *examination) configuration() {
 		if b.Knowledge == "" {
 			continue
 		}
-		k, err := knowledge.Read(os.DirFS(b.Knowledge), knowledge.Options{Untrained: true})
+		k, err := knowledge.Read(knowledge.Dir(b.Knowledge), knowledge.Options{Untrained: true})
 		if err == nil {
 			_, err = b.Prefer(k)
 		}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/knowledge"
@@ -23,7 +22,7 @@ func (s *Server) followKnowledge(ctx context.Context, b *bot) {
 	}
 	options := config.ReadOptions(s.log)
 	hash := b.library.Of(b.name).Hash
-	knowledge.Watch(ctx, os.DirFS(folder), hash, learnEvery, options, func(k *dialog.Knowledge, err error) {
+	knowledge.Watch(ctx, knowledge.Dir(folder), hash, learnEvery, options, func(k *dialog.Knowledge, err error) {
 		if err == nil {
 			k, err = b.config.Prefer(k)
 		}

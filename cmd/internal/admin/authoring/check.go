@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/chatledger/chatledger/adapters/knowledge"
@@ -23,7 +22,7 @@ func (f Folder) files() fs.FS {
 	if f == "" {
 		return knowledge.Shop
 	}
-	return os.DirFS(string(f))
+	return knowledge.Dir(string(f))
 }
 
 // read reads the folder. It prints every mistake.
