@@ -31,6 +31,7 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	}
 	w.mustPost(strings.ReplaceAll(messageUpdate(1, 7, 1, "MARK Hello"), "Ada", mark))
 	w.mustPost(strings.ReplaceAll(messageUpdate(2, 8, 1, mark), "Ada", mark)) // of the same shape
+	w.mustPost(strings.Replace(messageUpdate(3, 9, 1, mark), `"date"`, `"deep":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+`,"date"`, 1))
 	w.exec(`update eventstore.events set raw = '{"$removed": true}' where raw ->> 'update_id' = (select min(raw ->> 'update_id') from eventstore.events where raw ? 'poll')`)
 
 	dir, key := t.TempDir(), filepath.Join(t.TempDir(), "key")
@@ -44,6 +45,9 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	}
 	var kinds []string
 	for _, path := range files {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: others may read it (%v)", path, err)
+		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

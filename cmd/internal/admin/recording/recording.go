@@ -26,27 +26,36 @@ type Recording struct {
 
 	at             domain.Position
 	updates, files int
+	tooLarge       int // updates that Telegram would not send
 }
+
+// maxFiles is how many files a run makes: Telegram's updates have some hundred shapes.
+const maxFiles = 5000
+
+var errTooMany = fmt.Errorf("%d new files were made, and there are more shapes: these updates are not Telegram's", maxFiles)
 
 // pollEvery is how often Follow looks for new events.
 const pollEvery = time.Second
 
 // Run makes fixtures of the updates that are stored now, and prints how many.
 func (r *Recording) Run(ctx context.Context, store *eventstore.Store, out io.Writer) error {
-	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
 	if err := r.catchUp(ctx, store); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%d updates, %d new files in %s\n", r.updates, r.files, r.Dir)
+	if r.tooLarge > 0 {
+		fmt.Fprintf(out, "%d updates left out: too large or nested too deeply\n", r.tooLarge)
+	}
 	return nil
 }
 
 // Follow makes fixtures of the updates that are stored now and of those that come, until ctx
 // ends.
 func (r *Recording) Follow(ctx context.Context, store *eventstore.Store) error {
-	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
 	for {
@@ -93,12 +102,19 @@ func (r *Recording) keep(event domain.Stored) error {
 	if errors.Is(err, fixture.ErrNoUpdate) {
 		return nil // retention has removed it, or it is not from Telegram
 	}
+	if errors.Is(err, fixture.ErrTooLarge) {
+		r.tooLarge++
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	r.updates++
+	if r.files == maxFiles {
+		return errTooMany
+	}
 	// O_EXCL: an operator may have edited the file that is there.
-	file, err := os.OpenFile(filepath.Join(r.Dir, made.Shape+".json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(filepath.Join(r.Dir, made.Shape+".json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil
 	}
