@@ -31,19 +31,13 @@ func (e handlerError) Error() string { return e.cause.Error() }
 
 func (e handlerError) Unwrap() error { return e.cause }
 
-// failure is an event that the group cannot handle.
-type failure struct {
-	event domain.Recorded
-	cause error
-}
-
 // handle gives a page to the handler and moves the checkpoint behind it. When the handler fails
 // because of the content, the streams that fail are parked and the others are handled.
 func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) error {
-	events, unreadable := readable(page, reader.LeftOut)
+	events, unreadable := domain.Readable(page, reader.LeftOut)
 	var failed error
 	for try := 1; try < pageTries; try++ {
-		err := l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]failure, error) {
+		err := l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
 			return nil, l.give(ctx, events, tx, out)
 		})
 		if err == nil || !ofContent(reader, err) {
@@ -55,36 +49,15 @@ func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded,
 			return errors.Join(failed, err)
 		}
 	}
-	return l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]failure, error) {
+	return l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
 		return l.isolate(ctx, reader, tx, events, out)
 	})
-}
-
-// readable returns the events of a page that are to be handled, and the first event of each stream
-// that cannot be decoded. What follows it in its stream is left out.
-func readable(page []domain.Recorded, leftOut func(domain.Recorded) bool) (events []domain.Recorded, failed []failure) {
-	withheld := func(r domain.Recorded) bool { return r.Unreadable != nil || leftOut(r) }
-	if !slices.ContainsFunc(page, withheld) { // as almost always
-		return page, nil
-	}
-	stopped := map[domain.StreamID]bool{}
-	for _, r := range page {
-		switch {
-		case leftOut(r) || stopped[r.Stream]:
-		case r.Unreadable != nil:
-			stopped[r.Stream] = true
-			failed = append(failed, failure{r, r.Unreadable})
-		default:
-			events = append(events, r)
-		}
-	}
-	return events, failed
 }
 
 // commit lets apply handle events of a page in a transaction, which then parks the streams that
 // failed and moves the checkpoint behind the page.
 func (l *Log) commit(
-	ctx context.Context, reader Reader, page []domain.Recorded, failed []failure, apply func(pgx.Tx) ([]failure, error),
+	ctx context.Context, reader Reader, page []domain.Recorded, failed []domain.Failure, apply func(pgx.Tx) ([]domain.Failure, error),
 ) error {
 	tx, err := reader.Begin(ctx)
 	if err != nil {
@@ -102,17 +75,17 @@ func (l *Log) commit(
 	return reader.Advance(ctx, tx, page)
 }
 
-func (l *Log) park(ctx context.Context, reader Reader, tx pgx.Tx, failed []failure) error {
+func (l *Log) park(ctx context.Context, reader Reader, tx pgx.Tx, failed []domain.Failure) error {
 	for _, f := range failed {
 		tries := pageTries
-		if f.event.Unreadable != nil {
+		if f.Event.Unreadable != nil {
 			tries = 1 // it does not become readable by trying
 		}
-		if err := reader.Park(ctx, tx, f.event, f.cause, tries); err != nil {
+		if err := reader.Park(ctx, tx, f.Event, f.Cause, tries); err != nil {
 			return err
 		}
-		l.log.Error("stream parked; see `chatledger parked`", "stream", f.event.Stream, "version", f.event.Version,
-			"event", reader.EventName(f.event), "error", f.cause)
+		l.log.Error("stream parked; see `chatledger parked`", "stream", f.Event.Stream, "version", f.Event.Version,
+			"event", reader.EventName(f.Event), "error", f.Cause)
 	}
 	return nil
 }
@@ -139,68 +112,18 @@ func (l *Log) give(ctx context.Context, events []domain.Recorded, tx pgx.Tx, out
 	}
 }
 
-// isolate handles what can be handled of these events. What fails is halved by streams, down to
-// the stream, and of that the events before the one that fails are handled. Each part has its
-// savepoint, so streams that fail only together with others are found, too.
+// isolate handles what can be handled of these events, and returns those at which their streams fail.
 func (l *Log) isolate(
 	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message,
-) ([]failure, error) {
-	err := l.attempt(ctx, tx, events, out)
-	if err == nil || !ofContent(reader, err) {
-		return nil, err
-	}
-	streams := streamsOf(events)
-	if len(streams) == 1 {
-		return l.isolateEvent(ctx, reader, tx, events, out)
-	}
-	half := map[domain.StreamID]bool{}
-	for _, s := range streams[:len(streams)/2] {
-		half[s] = true
-	}
-	first, second := partition(events, half)
-	failed, err := l.isolate(ctx, reader, tx, first, out)
-	if err != nil {
-		return nil, err
-	}
-	more, err := l.isolate(ctx, reader, tx, second, out)
-	return append(failed, more...), err
-}
-
-// isolateEvent finds by bisection an event of one stream that fails after those before it were
-// handled, and leaves these handled.
-func (l *Log) isolateEvent(
-	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message,
-) ([]failure, error) {
-	handled, fails := 0, len(events) // events[:handled] are, events[:fails] cannot be
-	for fails-handled > 1 {
-		middle := (handled + fails) / 2
-		err := l.attempt(ctx, tx, events[handled:middle], out)
-		switch {
-		case err == nil:
-			handled = middle
-		case ofContent(reader, err):
-			fails = middle
-		default:
-			return nil, err
-		}
-	}
-	// The error so far may be that of a longer part; the event alone says it best.
-	err := l.attempt(ctx, tx, events[handled:fails], out)
-	switch {
-	case err == nil:
-		// It failed with others and not alone.
-		return l.isolate(ctx, reader, tx, events[fails:], out)
-	case !ofContent(reader, err):
-		return nil, err
-	}
-	return []failure{{events[handled], err}}, nil
+) ([]domain.Failure, error) {
+	return domain.Isolation{
+		Attempt:   func(events []domain.Recorded) error { return l.attempt(ctx, tx, events, out) },
+		OfContent: func(err error) bool { return ofContent(reader, err) },
+	}.Handle(events)
 }
 
 // attempt gives events to the handler in a savepoint.
 func (l *Log) attempt(ctx context.Context, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message) error {
-	if len(events) == 0 {
-		return nil
-	}
 	savepoint, err := tx.Begin(ctx)
 	if err != nil {
 		return err
@@ -227,7 +150,7 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 	if err != nil {
 		return err
 	}
-	first, failed := readable(events, func(domain.Recorded) bool { return false })
+	first, failed := domain.Readable(events, func(domain.Recorded) bool { return false })
 	if more, err := l.isolate(ctx, reader, tx, first, out); err != nil {
 		return errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	} else if len(more) > 0 {
@@ -235,11 +158,11 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 	}
 	ctx = context.WithoutCancel(ctx)
 	for _, f := range failed {
-		if err := reader.Park(ctx, tx, f.event, f.cause, 1); err != nil {
+		if err := reader.Park(ctx, tx, f.Event, f.Cause, 1); err != nil {
 			return errors.Join(err, tx.Rollback(ctx))
 		}
-		l.log.Error("stream still parked; see `chatledger parked`", "stream", f.event.Stream, "version", f.event.Version,
-			"event", reader.EventName(f.event), "error", f.cause)
+		l.log.Error("stream still parked; see `chatledger parked`", "stream", f.Event.Stream, "version", f.Event.Version,
+			"event", reader.EventName(f.Event), "error", f.Cause)
 	}
 	if err := reader.Release(ctx, tx, parked, first, len(events) < pageSize); err != nil {
 		return errors.Join(err, tx.Rollback(ctx))
@@ -264,27 +187,4 @@ func named(page []domain.Recorded, err error) error {
 	first, last := page[0], page[len(page)-1]
 	return fmt.Errorf("%d events, %s version %d to %s version %d: %w",
 		len(page), first.Stream, first.Version, last.Stream, last.Version, err)
-}
-
-func streamsOf(events []domain.Recorded) (streams []domain.StreamID) {
-	seen := map[domain.StreamID]bool{}
-	for _, r := range events {
-		if !seen[r.Stream] {
-			seen[r.Stream] = true
-			streams = append(streams, r.Stream)
-		}
-	}
-	return streams
-}
-
-// partition splits events by their streams, and keeps their order.
-func partition(events []domain.Recorded, of map[domain.StreamID]bool) (in, rest []domain.Recorded) {
-	for _, r := range events {
-		if of[r.Stream] {
-			in = append(in, r)
-		} else {
-			rest = append(rest, r)
-		}
-	}
-	return in, rest
 }

@@ -152,9 +152,12 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 // explain says how rows of the live table differ, and since which event.
 func (b *rebuild) explain(ctx context.Context, tx pgx.Tx, at domain.Position, few []Divergence) ([]Divergence, error) {
 	for i, d := range few {
-		_, found, err := divergences(ctx, tx, b.ledger, b.p, at, []domain.StreamID{d.Stream})
+		_, found, stopped, err := divergences(ctx, tx, b.ledger, b.p, at, []domain.StreamID{d.Stream})
 		if err != nil {
 			return nil, err
+		}
+		for _, s := range stopped {
+			few[i].Detail = s.String()
 		}
 		for _, f := range found {
 			if f.Key != d.Key {

@@ -25,6 +25,7 @@ type Divergence struct {
 
 	got     projections.Row // nil when it is missing
 	columns []int           // that differ
+	until   domain.Version  // the table is parked from this event on; 0 when it is not
 }
 
 // Cause is the first event that explains a divergence. Where the row is as it once
@@ -46,24 +47,45 @@ func (d Divergence) String() string {
 }
 
 // divergences folds the histories of some streams up to a position and finds the
-// table's rows that are not what comes of it, by stream and key. It counts the rows.
+// table's rows that are not what comes of it, by stream and key. It counts the rows. Streams that
+// the table's group parked are folded up to there; the rows of others with an event that cannot be
+// folded are not compared.
 func divergences(
 	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
 	streams []domain.StreamID,
-) (n int64, found []Divergence, err error) {
+) (n int64, found []Divergence, stopped []Stopped, err error) {
 	names := make([]string, len(streams))
 	for i, s := range streams {
 		names[i] = string(s)
 	}
 	rows, err := p.Rows(ctx, tx, names)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
-	stream, folding := domain.StreamID(""), p.Start()
+	parked := map[domain.StreamID]Stopped{}
+	left, err := ledger.ParkedOf(ctx, tx, p.Name(), streams)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	for _, s := range left {
+		parked[s.Stream] = s
+	}
+	stream, folding, stop := domain.StreamID(""), p.Start(), (*Stopped)(nil)
 	compare := func() {
 		want := folding.Rows()
+		if stop != nil {
+			stopped = append(stopped, *stop)
+			if !stop.Parked {
+				maps.DeleteFunc(rows, func(_ string, row projections.Row) bool {
+					return row.Text("stream_id") == string(stream)
+				})
+				return
+			}
+		}
 		for _, key := range slices.Sorted(maps.Keys(want)) {
-			d := Divergence{Table: p.Name(), Key: key, Stream: stream, got: rows[key]}
+			d := Divergence{
+				Table: p.Name(), Key: key, Stream: stream, got: rows[key], until: parked[stream].Version,
+			}
 			if d.differ(want[key]); d.Detail != "" {
 				found = append(found, d)
 			}
@@ -74,12 +96,15 @@ func divergences(
 	err = ledger.Replay(ctx, tx, streams, at, func(r domain.Recorded) error {
 		if r.Stream != stream {
 			compare()
-			stream, folding = r.Stream, p.Start()
+			stream, folding, stop = r.Stream, p.Start(), nil
 		}
-		return folding.Take(r)
+		if stop == nil {
+			stop = take(ledger, folding, r, parked[stream])
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	compare()
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
@@ -88,7 +113,21 @@ func divergences(
 			Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
 				Detail: "the row is there and no event leads to it"})
 	}
-	return n, found, nil
+	return n, found, stopped, nil
+}
+
+// take folds an event, unless its stream is parked from there on. It returns where the stream stops.
+func take(ledger Ledger, folding projections.Folding, r domain.Recorded, parked Stopped) *Stopped {
+	if parked.Parked && r.Version >= parked.Version {
+		return &parked
+	}
+	if r.Unreadable != nil {
+		return new(stoppedAt(ledger, domain.Failure{Event: r, Cause: r.Unreadable}))
+	}
+	if err := folding.Take(r); err != nil {
+		return new(stoppedAt(ledger, domain.Failure{Event: r, Cause: err}))
+	}
+	return nil
 }
 
 // differ records the columns in which the row differs from what the events lead to.
@@ -127,10 +166,13 @@ func (d *Divergence) explain(
 	var before projections.Row
 	var changed, next *domain.Recorded // next: since the row was just what it is in the table
 	asItWas := d.got == nil
-	folding := p.Start()
+	folding, stop := p.Start(), (*Stopped)(nil)
 	err := ledger.Replay(ctx, tx, []domain.StreamID{d.Stream}, at, func(r domain.Recorded) error {
-		if err := folding.Take(r); err != nil {
-			return err
+		if stop == nil {
+			stop = take(ledger, folding, r, Stopped{Version: d.until, Parked: d.until > 0})
+		}
+		if stop != nil {
+			return nil
 		}
 		now := folding.Rows()[d.Key]
 		if now == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,6 +40,9 @@ type Result struct {
 	At         domain.Position // where the new table stands
 	Took       time.Duration
 	Comparison *Comparison // nil when it did not come so far
+	Parked     []Stopped   // the streams that the new table leaves out from an event on, by their ids
+
+	parked map[domain.StreamID]Stopped
 }
 
 // rebuildPage is how many events are folded in one transaction: it is open for
@@ -50,6 +54,9 @@ const rebuildPage = 5000
 // checkpoint; catches up; and puts the new one in the live one's place in one short
 // transaction. The table replaced is kept for Rollback. Interrupted, it leaves the live
 // table as it was; the next run clears away what is left.
+//
+// A stream with an event that cannot be folded is left out from there on, and is parked in the new
+// table's consumer group.
 //
 // The new table takes over the live one's columns, indexes, constraints, storage
 // options, comments, owner and rights, and the views on it. Triggers, policies and
@@ -101,6 +108,11 @@ func newRebuild(conn *pgx.Conn, ledger Ledger, p projections.Projection, options
 }
 
 func (b *rebuild) outcome(err error) (Result, error) {
+	for _, stream := range slices.Sorted(maps.Keys(b.done.parked)) {
+		s := b.done.parked[stream]
+		s.Parked = err == nil && !b.options.DryRun
+		b.done.Parked = append(b.done.Parked, s)
+	}
 	if b.done.Took = time.Since(b.begun); err != nil {
 		return b.done, fmt.Errorf("rebuild %s: %w", b.p.Name(), explained(err))
 	}
@@ -348,7 +360,7 @@ func (b *rebuild) enter(ctx context.Context, tx pgx.Tx) error {
 
 // apply folds a page into the new table.
 func (b *rebuild) apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
-	if err := b.p.Apply(ctx, tx, page); err != nil {
+	if err := b.applyReadable(ctx, tx, page); err != nil {
 		return err
 	}
 	b.done.Events += int64(len(page))

@@ -81,10 +81,15 @@ func (b *rebuild) swap(ctx context.Context) error {
 		case end != nil && live.At.Before(b.done.At):
 			return errAhead
 		}
-		// All events were folded into the new table: it has no parked streams.
+		// Until the tables are exchanged, the new one's parked streams stand under the other's name.
 		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1`, previousGroup(b.p))
 		if err != nil {
 			return err
+		}
+		for _, s := range b.done.parked {
+			if err := b.ledger.ParkFor(ctx, tx, previousGroup(b.p), s); err != nil {
+				return err
+			}
 		}
 		return exchange(ctx, tx, b.p, mark{b.done.At, b.done.Events, b.p.Version()}, live)
 	})

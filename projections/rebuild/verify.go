@@ -14,7 +14,7 @@ import (
 // Ledger reads events for rebuilds and verifications.
 type Ledger interface {
 	// Feed reads up to limit events after a position, in feed order; with only, those
-	// of other types come without their Event.
+	// of other types come without their Event. An event that cannot be decoded comes as Unreadable.
 	Feed(
 		ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
 	) ([]domain.Recorded, error)
@@ -23,13 +23,20 @@ type Ledger interface {
 	// Sample picks up to n different streams at random.
 	Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error)
 	// Replay passes on all events of these streams up to a position, stream by stream in
-	// order of their ids, oldest first. It uses the transaction's connection meanwhile.
+	// order of their ids, oldest first. It uses the transaction's connection meanwhile. An event
+	// that cannot be decoded comes as Unreadable.
 	Replay(
 		ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
 		take func(domain.Recorded) error,
 	) error
 	// Name is the stored name of an event.
 	Name(domain.Event) string
+	// OfContent reports whether an error is caused by what an event contains.
+	OfContent(error) bool
+	// ParkedOf lists those of these streams that a consumer group left out from an event on.
+	ParkedOf(ctx context.Context, tx pgx.Tx, group string, streams []domain.StreamID) ([]Stopped, error)
+	// ParkFor records that a consumer group leaves a stream out from an event on.
+	ParkFor(ctx context.Context, tx pgx.Tx, group string, s Stopped) error
 }
 
 // Verification is the result of a verification.
@@ -37,6 +44,10 @@ type Verification struct {
 	Streams, Rows int64
 	At            domain.Position // the checkpoint at which the last rows were compared
 	First         *Divergence     // nil when all rows are what the events lead to
+	// Stopped are the first of the streams that were not compared, or not up to their ends, because
+	// an event cannot be folded; StoppedStreams counts them all.
+	Stopped        []Stopped
+	StoppedStreams int64
 }
 
 // verifyBatch is how many streams are compared at once: few enough to take milliseconds,
@@ -44,8 +55,9 @@ type Verification struct {
 const verifyBatch = 500
 
 // Verify folds every stream anew and compares the outcome with the table, while
-// reading and writing continue. It stops at the first row that differs. It returns a
-// VersionError for a table that another version of the projection made.
+// reading and writing continue. It stops at the first row that differs. A stream with an event that
+// cannot be folded is named, and those after it are compared. It returns a VersionError for a table
+// that another version of the projection made.
 //
 // Streams are compared in batches, each with the table as of a moment of its own: no
 // snapshot is held for long, and a rebuild may put another table in place between two.
@@ -102,10 +114,12 @@ func (v *Verification) batches(
 			if err != nil {
 				return err
 			}
-			n, found, err := divergences(ctx, tx, ledger, p, live.At, streams)
+			n, found, stopped, err := divergences(ctx, tx, ledger, p, live.At, streams)
 			if err != nil {
 				return err
 			}
+			v.StoppedStreams += int64(len(stopped))
+			v.Stopped = append(v.Stopped, stopped[:min(len(stopped), stoppedFew-len(v.Stopped))]...)
 			if len(found) > 0 {
 				v.First = &found[0]
 				err = v.First.explain(ctx, tx, ledger, p, live.At)
@@ -181,7 +195,7 @@ func stranger(
 	if err != nil {
 		return nil, err
 	}
-	_, found, err := divergences(ctx, tx, ledger, p, at, []domain.StreamID{stream})
+	_, found, _, err := divergences(ctx, tx, ledger, p, at, []domain.StreamID{stream})
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

@@ -238,13 +238,13 @@ func TestVerify_Gap_Reported(t *testing.T) {
 	l, histories := folded(t, 3, 3, projections.Conversations{})
 	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`,
 		string(histories[1].Stream))
-	_, err := rebuild.Verify(t.Context(), l.Conn, l, projections.Conversations{})
+	v, err := rebuild.Verify(t.Context(), l.Conn, l, projections.Conversations{})
 	if len(histories[1].Events) < 2 {
 		t.Fatal("the history is too short for a gap")
 	}
-	if err == nil || !strings.Contains(err.Error(), string(histories[1].Stream)) || !strings.Contains(err.Error(),
-		"version 0 and the next event is version 2") {
-		t.Errorf("got %v", err)
+	if err != nil || v.First != nil || len(v.Stopped) != 1 || v.Stopped[0].Stream != histories[1].Stream ||
+		!strings.Contains(v.Stopped[0].Reason, "version 0 and the next event is version 2") {
+		t.Errorf("%+v, error %v", v, err)
 	}
 }
 

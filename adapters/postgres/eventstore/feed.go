@@ -37,18 +37,15 @@ where (transaction_id, position) > ($1, $2)
 order by transaction_id, position
 limit $3`
 
-// ReadFeed reads up to limit events after a position, in feed order. With only,
-// events of other types come without their Event, which spares most of the work.
-func (s *Store) ReadFeed(ctx context.Context, q postgres.Querier, after domain.Position, limit int, only ...domain.Event) ([]domain.Recorded, error) {
-	var names []string
-	for _, event := range only {
-		names = append(names, s.codec.NamesOf(event)...)
+// ReadFeed reads up to limit events after a position, in feed order. It fails at an event that
+// cannot be decoded.
+func (s *Store) ReadFeed(
+	ctx context.Context, q postgres.Querier, after domain.Position, limit int,
+) (events []domain.Recorded, err error) {
+	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
+	if err == nil {
+		events, err = s.Collect(rows)
 	}
-	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, names)
-	if err != nil {
-		return nil, fmt.Errorf("read feed after %v: %w", after, err)
-	}
-	events, err := s.Collect(rows)
 	if err != nil {
 		return nil, fmt.Errorf("read feed after %v: %w", after, err)
 	}
@@ -85,10 +82,23 @@ func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 	return s.eachReadable(rows, func(r domain.Recorded) error {
 		if r.Unreadable != nil {
-			return fmt.Errorf("%s version %d: %w", r.Stream, r.Version, r.Unreadable)
+			return unreadable(r)
 		}
 		return take(r)
 	})
+}
+
+// unreadable is the error for an event that cannot be decoded.
+func unreadable(r domain.Recorded) error {
+	return fmt.Errorf("%s version %d: %w", r.Stream, r.Version, r.Unreadable)
+}
+
+func (s *Store) collectReadable(rows pgx.Rows) (events []domain.Recorded, err error) {
+	err = s.eachReadable(rows, func(r domain.Recorded) error {
+		events = append(events, r)
+		return nil
+	})
+	return events, err
 }
 
 // eachReadable decodes rows. What it cannot decode it hands out as Unreadable.

@@ -14,11 +14,22 @@ import (
 // Ledger is the store as it is read by whoever folds history anew.
 type Ledger struct{ *Store }
 
-// Feed implements rebuild.Ledger.
+// Feed implements rebuild.Ledger. Not to decode events of other types spares most of the work.
 func (l Ledger) Feed(
 	ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
-) ([]domain.Recorded, error) {
-	return l.ReadFeed(ctx, tx, after, limit, only...)
+) (events []domain.Recorded, err error) {
+	var names []string
+	for _, event := range only {
+		names = append(names, l.codec.NamesOf(event)...)
+	}
+	rows, err := tx.Query(ctx, readFeed, after.Transaction, after.Number, limit, names)
+	if err == nil {
+		events, err = l.collectReadable(rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	}
+	return events, nil
 }
 
 // Streams implements rebuild.Ledger.
@@ -72,7 +83,7 @@ func (l Ledger) Replay(
 		where stream_id = any($1) and (transaction_id, position) <= ($2, $3)
 		order by stream_id, version`, names, upTo.Transaction, upTo.Number)
 	if err == nil {
-		err = l.each(rows, take)
+		err = l.eachReadable(rows, take)
 	}
 	if err != nil {
 		return fmt.Errorf("replay %d streams: %w", len(streams), err)
@@ -80,12 +91,16 @@ func (l Ledger) Replay(
 	return nil
 }
 
-// Histories reads all events of these streams up to a position, by stream, oldest first.
+// Histories reads all events of these streams up to a position, by stream, oldest first. It fails at
+// an event that cannot be decoded.
 func (l Ledger) Histories(
 	ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
 ) (map[domain.StreamID][]domain.Recorded, error) {
 	histories := make(map[domain.StreamID][]domain.Recorded, len(streams))
 	err := l.Replay(ctx, tx, streams, upTo, func(r domain.Recorded) error {
+		if r.Unreadable != nil {
+			return unreadable(r)
+		}
 		histories[r.Stream] = append(histories[r.Stream], r)
 		return nil
 	})

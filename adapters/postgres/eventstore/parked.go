@@ -16,13 +16,10 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
 const (
-	// maxParked limits the parked streams of one group, some 200 bytes each in memory. More of
-	// them mean that the group or the program is at fault and not the content: the group then
-	// stops at the page and says so.
-	maxParked = 1000
 	// reasonLength limits the stored error, in characters: what an operator reads at a glance.
 	reasonLength = 1000
 )
@@ -91,16 +88,54 @@ func (c *Consumer) LeftOut(r domain.Recorded) bool {
 	return parked && r.Version >= p.Version
 }
 
+// ParkedOf implements rebuild.Ledger.
+func (l Ledger) ParkedOf(
+	ctx context.Context, tx pgx.Tx, group string, streams []domain.StreamID,
+) (list []rebuild.Stopped, err error) {
+	parked, err := postgres.Collect(ctx, tx, "list parked streams", scanParked, `
+		select `+parkedColumns+` from eventstore.parked where consumer_group = $1 and stream_id = any($2)`,
+		group, streams)
+	for _, p := range parked {
+		list = append(list, rebuild.Stopped{
+			Stream: p.Stream, Version: p.Version, Position: p.Position, Event: p.Event, Reason: p.Reason, Parked: true,
+		})
+	}
+	return list, err
+}
+
+// ParkFor implements rebuild.Ledger.
+func (l Ledger) ParkFor(ctx context.Context, tx pgx.Tx, group string, s rebuild.Stopped) error {
+	return park(ctx, tx, &commands.Parked{
+		Group: group, Stream: s.Stream, Version: s.Version, Position: s.Position, Event: s.Event, Reason: s.Reason,
+		Tries: 1,
+	})
+}
+
+// OfContent implements rebuild.Ledger.
+func (l Ledger) OfContent(err error) bool { return errorOfContent(err) }
+
 // Park records, in the transaction that moves the checkpoint, that from an event on the group
 // leaves a stream out.
 func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error {
-	if _, again := c.parked[r.Stream]; !again && len(c.parked) >= maxParked {
-		return fmt.Errorf("group %s: %d streams are parked already: the group is at fault, not the content: %s", c.group, maxParked, cause)
+	if _, again := c.parked[r.Stream]; !again && len(c.parked) >= domain.MaxParked {
+		return fmt.Errorf("group %s: %d streams are parked already: the group is at fault, not the content: %s",
+			c.group, len(c.parked), cause)
 	}
 	p := commands.Parked{
 		Group: c.group, Stream: r.Stream, Version: r.Version, Position: r.Position,
-		Event: c.EventName(r), Reason: domain.Shorten(postgres.CleanText(cause.Error()), reasonLength), Tries: tries,
+		Event: c.EventName(r), Reason: cause.Error(), Tries: tries,
 	}
+	if err := park(ctx, tx, &p); err != nil {
+		return err
+	}
+	c.parked[r.Stream] = p
+	return nil
+}
+
+// park inserts or updates the row of a parked stream.
+func park(ctx context.Context, tx pgx.Tx, p *commands.Parked) error {
+	p.Event = strings.ToValidUTF8(p.Event, "\uFFFD")
+	p.Reason = domain.Shorten(postgres.CleanText(p.Reason), reasonLength)
 	err := tx.QueryRow(ctx, `
 		insert into eventstore.parked as p (`+parkedColumns+`)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, now(), now(), '')
@@ -112,16 +147,15 @@ func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause
 		p.Group, string(p.Stream), int64(p.Version), p.Position.Transaction, p.Position.Number, p.Event, p.Reason, p.Tries).
 		Scan(&p.Tries, &p.ParkedAt, &p.LastTry)
 	if err != nil {
-		return fmt.Errorf("group %s: park %s at version %d: %w", c.group, r.Stream, r.Version, err)
+		return fmt.Errorf("group %s: park %s at version %d: %w", p.Group, p.Stream, p.Version, err)
 	}
-	c.parked[r.Stream] = p
 	return nil
 }
 
 // EventName is the stored name of an event.
 func (c *Consumer) EventName(r domain.Recorded) string {
 	if r.Unreadable != nil {
-		return strings.ToValidUTF8(r.Unreadable.Name, "\uFFFD")
+		return r.Unreadable.Name
 	}
 	return c.store.codec.Name(r.Event)
 }
@@ -149,10 +183,7 @@ func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit i
 		where stream_id = $1 and version >= $2 and (transaction_id, position) <= ($3, $4)
 		order by version limit $5`, string(p.Stream), int64(from), c.at.Transaction, c.at.Number, limit)
 	if err == nil {
-		err = c.store.eachReadable(rows, func(r domain.Recorded) error {
-			events = append(events, r)
-			return nil
-		})
+		events, err = c.store.collectReadable(rows)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("group %s: read %s from version %d: %w", c.group, p.Stream, from, err)

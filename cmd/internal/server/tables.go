@@ -51,6 +51,10 @@ func (s *Server) renew(ctx context.Context, p projections.Projection) bool {
 		if err == nil && renewed {
 			log.Info("table rebuilt for a new version of its projection",
 				"events", done.Events, "rows", done.Rows, "took", done.Took)
+			for _, s := range done.Parked {
+				log.Error("stream parked; see `chatledger parked`", "stream", s.Stream, "event_version", s.Version,
+					"event", s.Event, "error", s.Reason)
+			}
 		}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -84,6 +88,12 @@ func (s *Server) verifyTables(ctx context.Context) {
 			case v.First != nil:
 				s.log.Error("a row differs from its events: run `chatledger rebuild "+p.Name()+"`",
 					"divergence", v.First)
+			}
+			for _, stopped := range v.Stopped {
+				if !stopped.Parked { // otherwise its group has said so
+					s.log.Error("a stream has an event that this program cannot fold", "table", p.Name(),
+						"stream", stopped.Stream, "version", stopped.Version, "event", stopped.Event, "error", stopped.Reason)
+				}
 			}
 			s.metrics.Verified(p.Name(), v.Rows, v.First != nil)
 		}

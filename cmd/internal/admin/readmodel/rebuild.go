@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/cmd/internal/admin/progress"
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
@@ -25,6 +26,13 @@ type Tables struct {
 	Session *pgx.Conn
 	Out     io.Writer
 }
+
+const (
+	// namedStreams is how many streams that are not folded up to their ends are named.
+	namedStreams = 10
+	// maxLine is how many characters of a reason are printed.
+	maxLine = 1000
+)
 
 func (t Tables) ledger() eventstore.Ledger { return eventstore.Ledger{Store: t.Store} }
 
@@ -77,7 +85,24 @@ func (t Tables) rebuild(ctx context.Context, p projections.Projection, dryRun bo
 		fmt.Fprintf(t.Out, "%s: rebuilt from %d events into %d rows in %s\n",
 			p.Name(), done.Events, done.Rows, done.Took.Round(time.Millisecond))
 	}
+	fmt.Fprint(t.Out, stoppedInWords(p.Name(), done.Parked, len(done.Parked)))
 	return differing, err
+}
+
+// stoppedInWords names the first of n streams that are not folded up to their ends.
+func stoppedInWords(table string, stopped []rebuild.Stopped, n int) string {
+	var b strings.Builder
+	for _, s := range stopped[:min(len(stopped), namedStreams)] {
+		next := "`chatledger parked show " + table + " " + string(s.Stream) + "` shows it"
+		if !s.Parked {
+			next = "use a program that knows the event"
+		}
+		fmt.Fprintf(&b, "%s: %s; %s\n", table, terminal.OneLine(s.String(), maxLine), next)
+	}
+	if more := n - namedStreams; more > 0 {
+		fmt.Fprintf(&b, "%s: and %d more streams\n", table, more)
+	}
+	return b.String()
 }
 
 func comparisonInWords(table string, c rebuild.Comparison) string {

@@ -10,16 +10,20 @@ import (
 )
 
 // Verify compares tables with the result of folding the events anew; a difference is an
-// error. With a sample above 0 it compares the rows of that many streams, chosen at random.
+// error, and so is a stream with an event that cannot be folded. With a sample above 0 it compares the rows of that many streams, chosen at random.
 func (t Tables) Verify(ctx context.Context, list []projections.Projection, sample int) error {
 	var differing error
 	for _, p := range list {
 		v, err := t.verify(ctx, p, sample)
+		fmt.Fprint(t.Out, stoppedInWords(p.Name(), v.Stopped, int(v.StoppedStreams)))
 		switch {
 		case err != nil:
 			return err
 		case v.First != nil:
 			differing = errors.Join(differing, fmt.Errorf("%v; `chatledger rebuild %s` repairs it", v.First, p.Name()))
+		case v.StoppedStreams > 0:
+			differing = errors.Join(differing, fmt.Errorf("readmodel.%s: %d of %d streams have an event that cannot be folded; "+
+				"the rows of the others are clean", p.Name(), v.StoppedStreams, v.Streams))
 		default:
 			fmt.Fprintf(t.Out, "%s: clean, %d rows of %d streams at position %v\n", p.Name(), v.Rows, v.Streams, v.At)
 		}
