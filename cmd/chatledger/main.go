@@ -22,12 +22,14 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/doctor"
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 	"github.com/chatledger/chatledger/cmd/internal/server"
+	"github.com/chatledger/chatledger/cmd/internal/terminal"
 )
 
 // cli is every subcommand, each in the file of its name.
 type cli struct {
 	LogLevel slog.Level `help:"Least level of log lines on stderr: debug, info, warn, error." default:"${log_level}" env:"CHATLEDGER_LOG_LEVEL" group:"Log lines:"`
 	logFlags `group:"Log lines:"`
+	Raw      bool `help:"On a terminal, print control characters as they are stored. Without it they are shown as escapes, such as \\u001b; a pipe or a file always gets them as they are."`
 
 	Dev        devCmd        `cmd:"" help:"Run everything in one process for a trial: a private PostgreSQL, a Telegram simulator and the server."`
 	Serve      serveCmd      `cmd:"" help:"Run the server: receive webhooks, project events, answer and deliver, for the bots of a file."`
@@ -102,9 +104,10 @@ func runAt(ctx context.Context, now func() time.Time, args []string, stdout, std
 		if err != nil {
 			err = withHelp(err)
 		} else {
-			err = command.Run(&env{ctx, stdout, stderr, c.logger(stderr, c.LogLevel), now})
+			log := c.logger(terminal.Output(stderr, c.Raw), c.LogLevel)
+			err = command.Run(&env{ctx, terminal.Output(stdout, c.Raw), stderr, log, now})
 		}
-		code = report(stderr, err)
+		code = report(terminal.Output(stderr, false), err)
 	}()
 	return code
 }
