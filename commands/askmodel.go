@@ -20,6 +20,32 @@ type AskModel struct {
 	Until    time.Time     `json:"until"`  // later the answer is of no use
 }
 
+// ModelUsage is what questions to a model took, or may take.
+type ModelUsage struct {
+	Calls  int64
+	Tokens int64
+	Cost   int64 // in millionths of the currency of the prices; as a limit, 0 is none
+}
+
+// Of returns which part of each limit of a budget is used, by what it limits.
+func (u ModelUsage) Of(budget ModelUsage) map[string]float64 {
+	parts := map[string]float64{}
+	for of, one := range map[string][2]int64{
+		"calls": {u.Calls, budget.Calls}, "tokens": {u.Tokens, budget.Tokens}, "cost": {u.Cost, budget.Cost},
+	} {
+		if one[1] > 0 {
+			parts[of] = float64(one[0]) / float64(one[1])
+		}
+	}
+	return parts
+}
+
+// ModelDay is a day of a bot's budget.
+type ModelDay struct {
+	Bot string
+	Day time.Time
+}
+
 // Answered is the command that records what came of a question.
 func (a AskModel) Answered(delivery uuid.UUID, at time.Time) chat.RecordModel {
 	return chat.RecordModel{Delivery: delivery, Ask: a.Ask, At: at}

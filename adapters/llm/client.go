@@ -52,6 +52,8 @@ type Config struct {
 
 	// Prices of a million tokens, in any currency.
 	PriceIn, PriceOut float64
+
+	Daily commands.ModelUsage // what all questions of a day may take
 }
 
 // Check returns the first mistake in a configuration.
@@ -72,6 +74,9 @@ type Error struct {
 	State  domain.DeliveryState // Refused: do not retry. Again: retry
 	After  time.Duration        // Again: wait this long first; 0 when the server named no time
 	Reason string
+
+	Uncalled bool // the server was not called
+	Rejected bool // the server answered with an error, and no answer cost anything
 }
 
 func (e *Error) Error() string { return "model: " + e.Reason }
@@ -143,19 +148,30 @@ func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
 	if reply.TokensOut == 0 {
 		reply.TokensOut = llm.Size([]llm.Message{{Text: reply.Text, Calls: reply.Calls}})/charsPerToken + 1
 	}
-	reply.Cost = int64(math.Round(float64(reply.TokensIn)*c.config.PriceIn + float64(reply.TokensOut)*c.config.PriceOut))
+	reply.Cost = c.cost(reply.TokensIn, reply.TokensOut)
 	return reply, nil
+}
+
+// cost is that of tokens, in millionths of the currency of the prices.
+func (c *Client) cost(in, out int) int64 {
+	return int64(math.Round(float64(in)*c.config.PriceIn + float64(out)*c.config.PriceOut))
+}
+
+// most is the most that a question can take, by estimate.
+func (c *Client) most(q commands.AskModel) commands.ModelUsage {
+	in, out := llm.Size(q.Messages)/charsPerToken+1, longest(q)
+	return commands.ModelUsage{Calls: 1, Tokens: int64(in + out), Cost: c.cost(in, out)}
 }
 
 // failure translates the error of a call.
 func (c *Client) failure(err *outbound.Error) *Error {
 	switch {
 	case err.Open:
-		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error()}
+		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error(), Uncalled: true}
 	case err.Err != nil:
 		return &Error{State: domain.DeliveryRetry, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
-	e := &Error{Reason: fmt.Sprintf("%d, %.*q", err.Status, maxQuoted, message(err))}
+	e := &Error{Reason: fmt.Sprintf("%d, %.*q", err.Status, maxQuoted, message(err)), Rejected: true}
 	switch status := err.Status; {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.State, e.Reason = domain.DeliveryRefused, "the key is wrong: "+e.Reason

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,19 +26,24 @@ import (
 
 const key = "fake-key"
 
-// newModel is a client and the server that it asks.
-func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
+// newModelServer is a server of models and its base URL.
+func newModelServer(t *testing.T) (string, *llmsim.Server) {
 	t.Helper()
 	server := llmsim.New(llmsim.Options{Key: key})
 	front := httptest.NewServer(server)
-	client, err := llm.NewClient(llm.Config{URL: front.URL + "/v1", Key: key, Name: "small-1", PriceIn: 0.5, PriceOut: 2})
+	t.Cleanup(front.Close)
+	return front.URL + "/v1", server
+}
+
+// newModel is a client and the server that it asks.
+func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
+	t.Helper()
+	front, server := newModelServer(t)
+	client, err := llm.NewClient(llm.Config{URL: front, Key: key, Name: "small-1", PriceIn: 0.5, PriceOut: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		client.Close()
-		front.Close()
-	})
+	t.Cleanup(client.Close)
 	return client, server
 }
 
@@ -224,7 +230,7 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 func TestModels_Outcome_IsRecorded(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Now: time.Now}
+	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Usage: &usage{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)
@@ -254,6 +260,66 @@ func TestModels_Outcome_IsRecorded(t *testing.T) {
 	defer cancel()
 	if outcome := models.Send(ctx, claimed(t, question("?"))); outcome.State != domain.DeliveryRetry {
 		t.Errorf("%+v", outcome)
+	}
+}
+
+// usage counts in memory.
+type usage struct {
+	used commands.ModelUsage
+	err  error
+}
+
+func (u *usage) Reserve(
+	_ context.Context, bot string, most, budget commands.ModelUsage,
+) (commands.ModelDay, bool, error) {
+	if u.err != nil || budget.Calls > 0 && u.used.Calls >= budget.Calls {
+		return commands.ModelDay{}, false, u.err
+	}
+	return commands.ModelDay{Bot: bot}, true, u.Settle(nil, commands.ModelDay{}, commands.ModelUsage{}, most)
+}
+
+func (u *usage) Settle(_ context.Context, _ commands.ModelDay, reserved, took commands.ModelUsage) error {
+	u.used.Calls += took.Calls - reserved.Calls
+	u.used.Tokens += took.Tokens - reserved.Tokens
+	u.used.Cost += took.Cost - reserved.Cost
+	return nil
+}
+
+// When the budget of the day is used up, the server is not asked, and an operator takes over. What a
+// question took is counted once it is known.
+func TestModels_BudgetSpent_NotAsked(t *testing.T) {
+	t.Parallel()
+	front, server := newModelServer(t)
+	client, err := llm.NewClient(llm.Config{
+		URL: front, Key: key, Name: "small-1", PriceIn: 0.5, PriceOut: 2, Daily: commands.ModelUsage{Calls: 3},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	u := &usage{}
+	models := llm.Models{
+		Clients: map[string]*llm.Client{"demo": client}, Usage: u, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	}
+	server.AddFault(faults.Fault{Status: 400, Count: 1}) // costs a call and no tokens
+	for range 30 {
+		models.Send(t.Context(), claimed(t, question("bulb?")))
+	}
+	if asked := len(server.Requests()); asked != 3 {
+		t.Errorf("the server was asked %d times, want 3", asked)
+	}
+	if want := (commands.ModelUsage{Calls: 3, Tokens: 24, Cost: 34}); u.used != want {
+		t.Errorf("counted is %+v, want %+v", u.used, want)
+	}
+	outcome := models.Send(t.Context(), claimed(t, question("bulb?")))
+	record, ok := outcome.Command.(chat.RecordModel)
+	if outcome.State != domain.DeliveryRefused || !ok || !record.Spent || record.Reason == "" {
+		t.Errorf("%+v", outcome)
+	}
+	u.err = errors.New("database away")
+	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry ||
+		!outcome.Untried || outcome.After == 0 {
+		t.Errorf("without a budget that can be read: %+v", outcome)
 	}
 }
 

@@ -57,11 +57,14 @@ type (
 	}
 )
 
+// longest is the limit of an answer, in tokens.
+func longest(q commands.AskModel) int { return min(max(q.Tokens, 1), maxTokens) }
+
 // request returns the body that asks q.
 func (c *Client) request(q commands.AskModel) completionRequest {
 	r := completionRequest{
 		Model:               c.config.Name,
-		MaxCompletionTokens: min(max(q.Tokens, 1), maxTokens),
+		MaxCompletionTokens: longest(q),
 		Stream:              true,
 		StreamOptions:       streamOptions{IncludeUsage: true},
 		Tools:               []requestTool{handOver},

@@ -55,6 +55,11 @@ func newReadings() *readings {
 			"chatledger_ticket_overdue_seconds", "Time by which the most overdue first reply is late, by priority.",
 			[]string{"priority"},
 		},
+		{
+			"chatledger_model_budget_used_ratio",
+			"Part of its daily budget that a bot's language model has used, by bot and of what: calls, tokens or cost.",
+			[]string{"bot", "of"},
+		},
 		{"chatledger_database_bytes", "Size of the database on disk.", nil},
 	} {
 		r.known[one.name] = prometheus.NewDesc(one.name, one.help, one.labels, nil)

@@ -53,6 +53,7 @@ var allowedImports = map[string][]string{
 		"adapters/postgres/outbox", "adapters/wait"},
 	"adapters/postgres/accounts":    {"commands", "adapters/postgres"},
 	"adapters/postgres/health":      {"adapters/postgres"},
+	"adapters/postgres/modelusage":  {"commands", "adapters/postgres"},
 	"adapters/postgres/quarantine":  {"adapters/postgres"},
 	"adapters/postgres/retention":   {"adapters/postgres", "adapters/wait"},
 	"adapters/postgres/tickets":     {"commands", "adapters/postgres"},

@@ -145,6 +145,10 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries", "1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
 		{"the token was refused", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
 			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.rate_limits`},
+		{"a model has spent much", func(p *examinee) {
+			p.write("model: {url: " + p.telegram + ", name: m, daily: {calls: 10}}")
+			pgtest.Exec(p.t, admin, `insert into eventstore.model_usage values ('shop', (now() at time zone 'utc')::date, 9, 0, 0)`)
+		}, "warning", "bot shop model", "90 % of today's budget of calls", "raise daily", `delete from eventstore.model_usage`},
 		{"a group is behind", run(`
 			with one as (insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at, recorded_at)
 				values ('chat-shop:7', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now(), now() - interval '1 hour'))

@@ -151,6 +151,34 @@ func TestModel_NoAnswer_OperatorTakesOver(t *testing.T) {
 	}
 }
 
+// A bot's budget of the day is kept over a restart and by two processes together. The customers
+// beyond it get an operator.
+func TestModel_DailyBudget_ThenOperator(t *testing.T) {
+	t.Parallel()
+	model, withModel := newModel(t, itself)
+	w := newWorld(t, withModel, func(b *config.Bot) { b.Model.Daily.Calls = 3 })
+	for chat := int64(1); chat <= 3; chat++ {
+		w.Say(chat, bulb)
+		w.says(chat, "every lamp comes with a bulb")
+	}
+	w.start(w.dsn) // another process, as after a restart
+	for chat := int64(4); chat <= 6; chat++ {
+		w.Say(chat, bulb)
+		w.says(chat, "colleague")
+	}
+	w.settle()
+	if asked := len(model.Requests()); asked != 3 {
+		t.Errorf("the model was asked %d times, want 3", asked)
+	}
+	w.wantRows("llm_budget, 3", `select payload->>'reason', count(*) from eventstore.events where name = 'ticket_opened' group by 1`)
+	w.eventually("the metric says so", func() string {
+		_, metrics, err := get(w.url + "/metrics")
+		return unless(strings.Contains(metrics, "\nchatledger_model_budget_used_ratio{bot=\"demo\",of=\"calls\"} 1\n"), "%v", err)
+	})
+	w.clean()
+	w.replaysAsItWas()
+}
+
 func TestModel_FailsAtTimes_Answers(t *testing.T) {
 	t.Parallel()
 	w, model, _ := newWorldWithModel(t)

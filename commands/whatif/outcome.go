@@ -48,7 +48,7 @@ func (b *sandbox) outcome(asked domain.Recorded, recorded domain.Event, at time.
 		if was, known := b.then.to(e, recorded); known {
 			return chat.RecordModel{Delivery: asked.ID, Ask: e.Ask, Text: was.Text, Calls: was.Calls,
 				TokensIn: was.TokensIn, TokensOut: was.TokensOut,
-				Cost: was.Cost, Took: time.Duration(was.Took) * time.Millisecond, Reason: was.Reason, At: at}
+				Cost: was.Cost, Took: time.Duration(was.Took) * time.Millisecond, Reason: was.Reason, Spent: was.Spent, At: at}
 		}
 	case chat.TicketReferred:
 		was, _ := recorded.(chat.TicketFiled)

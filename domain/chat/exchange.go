@@ -95,7 +95,7 @@ func (s informed) says(to Answer, word dialog.Word) []domain.Event {
 func recordModel(s informed, c RecordModel) []domain.Event {
 	answered := ModelAnswered{Delivery: c.Delivery, Ask: c.Ask, Text: c.Text, Calls: named(c.Calls),
 		TokensIn: c.TokensIn, TokensOut: c.TokensOut,
-		Cost: c.Cost, Took: c.Took.Milliseconds(), Reason: c.Reason}
+		Cost: c.Cost, Took: c.Took.Milliseconds(), Reason: c.Reason, Spent: c.Spent}
 	x := s.exchange()
 	if x == nil || x.Ask != c.Ask {
 		answered.Outdated = true
@@ -105,7 +105,7 @@ func recordModel(s informed, c RecordModel) []domain.Event {
 	switch {
 	case c.Reason != "":
 		reason := dialog.ReasonLLMFailed
-		if !c.At.Before(x.Until) {
+		if c.Spent || !c.At.Before(x.Until) {
 			reason = dialog.ReasonLLMBudget
 		}
 		return append([]domain.Event{answered}, s.giveUp(to, reason, dialog.WordFailed, c.At)...)

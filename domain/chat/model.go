@@ -43,6 +43,7 @@ type ModelAnswered struct {
 	Cost      int64      `json:"cost_micros"` // in millionths of what prices are in
 	Took      int64      `json:"took_ms"`
 	Reason    string     `json:"reason,omitempty"`   // why it could not be asked
+	Spent     bool       `json:"spent,omitempty"`    // it was not asked: the bot's budget of the day is used up
 	Blocked   string     `json:"blocked,omitempty"`  // why its words are held back
 	Outdated  bool       `json:"outdated,omitempty"` // nobody waits for it any more, or the customer has written more
 }
@@ -106,6 +107,7 @@ type RecordModel struct {
 	Cost      int64
 	Took      time.Duration
 	Reason    string
+	Spent     bool // the bot's budget of the day is used up
 	At        time.Time
 }
 

@@ -296,6 +296,22 @@ comment on column eventstore.rate_limits.limited_until is 'Until when that chat 
 comment on column eventstore.rate_limits.flood_until is 'Of a bot: until when Telegram asked it to wait. Until then one call a minute probes whether that is over, or was a mistake.';
 comment on column eventstore.rate_limits.backoff is 'Of a chat: how long it was last suspended when Telegram gave no time to wait. The next such time is twice as long.';
 
+-- One row per bot and day on which its language model was asked.
+create table eventstore.model_usage (
+    bot         text collate "C" not null,
+    day         date not null,
+    calls       bigint not null,
+    tokens      bigint not null,
+    cost_micros bigint not null,
+    primary key (bot, day)
+);
+comment on table eventstore.model_usage is 'What the bots'' language models have used by day (UTC), which their budgets limit.';
+comment on column eventstore.model_usage.bot is 'The bot''s name in the bots file.';
+comment on column eventstore.model_usage.day is 'The day, by the clock of the server and in UTC.';
+comment on column eventstore.model_usage.calls is 'Questions asked.';
+comment on column eventstore.model_usage.tokens is 'Tokens of questions and answers. What runs is counted with the most that it can take.';
+comment on column eventstore.model_usage.cost_micros is 'Cost in millionths of the currency of the prices in the bots file.';
+
 -- A cache: every row can be deleted, and nothing that is read from it is trusted without the
 -- event that it stands at.
 create table eventstore.snapshots (

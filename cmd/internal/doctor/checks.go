@@ -19,6 +19,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/knowledge"
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/modelusage"
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
 	"github.com/chatledger/chatledger/adapters/postgres/webhooks"
 	"github.com/chatledger/chatledger/adapters/telegram"
@@ -116,7 +117,7 @@ func (x *examination) ledger(ctx context.Context) {
 		look func(context.Context) error
 	}{{"roles", x.rights}, {"foreign objects", x.foreign}, {"other roles", x.exposed}, {"holders", x.holders},
 		{"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
-		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}} {
+		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}, {"language models", x.models}} {
 		if err := check.look(ctx); err != nil {
 			x.find(warning, check.what, "look at what it says", "%v", err)
 		}
@@ -314,6 +315,28 @@ func (x *examination) stopped(ctx context.Context) error {
 		x.find(grave, "bot "+name+" calls",
 			"a wrong token: give the right one; a flood: Telegram says for how long",
 			"it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
+	}
+	return err
+}
+
+// modelNearlySpent is the part of a model's daily budget from which the alert fires, too.
+const modelNearlySpent = 0.8
+
+// models looks for bots whose language model has used most of its budget of the day.
+func (x *examination) models(ctx context.Context) error {
+	used, err := modelusage.New(x.store.DB).Today(ctx)
+	for _, name := range slices.Sorted(maps.Keys(x.file.Bots)) {
+		b := x.file.Bots[name]
+		if b.Model == nil {
+			continue
+		}
+		parts := used[name].Of(b.Model.Daily.Usage())
+		for _, of := range slices.Sorted(maps.Keys(parts)) {
+			well := parts[of] <= modelNearlySpent
+			x.find(orElse(well, warning), "bot "+name+" model",
+				unlessWell(well, "if that is not an abuse, raise daily of its model: operators answer when it is used up"),
+				"%.0f %% of today's budget of %s are used", 100*parts[of], of)
+		}
 	}
 	return err
 }

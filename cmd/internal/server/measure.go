@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/postgres/health"
+	"github.com/chatledger/chatledger/adapters/postgres/modelusage"
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
@@ -26,9 +27,21 @@ func (s *Server) runMeasurements(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot measure the queues", "error", err)
 		}
+		used, err := modelusage.New(s.Store.DB).Today(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot measure the use of models", "error", err)
+		}
 		s.metrics.Read(func(show func(string, []string, float64)) {
 			for _, r := range readings {
 				show(r.Name, r.Labels, r.Value)
+			}
+			for name, b := range s.Bots.All() {
+				if b.config.Model == nil || err != nil {
+					continue
+				}
+				for of, part := range used[name].Of(b.config.Model.Daily.Usage()) {
+					show("chatledger_model_budget_used_ratio", []string{name, of}, part)
+				}
 			}
 		})
 	}
