@@ -152,6 +152,9 @@ func (a *API) authorize(one route) http.Handler {
 			return problem{Status: http.StatusForbidden, Detail: fmt.Sprintf(
 				"your role is %s, and this needs %s: ask your administrator for that role", operator.Role, one.needs)}
 		}
+		if _, named := mux.Vars(r)["chat"]; named && streamOf(r) == "" {
+			return errNoChat // a name that is no chat's has no bot by which to judge it
+		}
 		if bot := botIn(r); bot != "" && !operator.Serves(bot) {
 			a.Log.Warn("operator request rejected: not an operator of this bot",
 				"operator", operator.Name, "bots", operator.Bots, "path", one.path)

@@ -41,8 +41,9 @@ type office struct {
 	down     bool
 	now      time.Time
 	refused  int
-	asked    int // for passwords
-	read     int // events read by the API
+	asked    int    // for passwords
+	queued   string // part of all texts of the queued tickets
+	read     int    // events read by the API
 }
 
 var errDown = errors.New("no connection")
@@ -178,8 +179,8 @@ func (o *office) TicketQueue(_ context.Context, q commands.TicketQuery) ([]comma
 					Bot:          "demo",
 					Status:       "assigned",
 					Priority:     dialog.High,
-					Reason:       "asked",
-					Subject:      "hello",
+					Reason:       "asked" + o.queued,
+					Subject:      "hello" + o.queued,
 					Assignee:     "maria",
 					Tags:         []string{"vip"},
 					Opened:       noon,
