@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,8 +21,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Bot is one bot of the bots file. Token and secrets are given in plain, or
-// as env:NAME or file:PATH.
+// Bot is one bot of the bots file. Token and secrets are given in plain, or by reference (see
+// Resolve).
 type Bot struct {
 	Token     string `yaml:"token"`
 	Secret    string `yaml:"secret"`
@@ -161,7 +160,7 @@ func (b *Bot) check(name string) error {
 	return errors.Join(append(wrong, b.checkSettings())...)
 }
 
-// reference is a field that may hold env:NAME or file:PATH.
+// reference is a field that Resolve is called with.
 type reference struct {
 	name  string
 	value *string
@@ -247,37 +246,6 @@ func (b Bot) Limits() delivery.Limits {
 		return *rate
 	}
 	return delivery.Limits{Bot: of(b.Rate.Bot), Chat: of(b.Rate.Chat), Group: of(b.Rate.Group)}
-}
-
-// source is where a value comes from, which may be told; the value may not.
-func source(value string) string {
-	switch {
-	case value == "":
-		return "none"
-	case strings.HasPrefix(value, "env:"), strings.HasPrefix(value, "file:"):
-		return "set (" + value + ")"
-	}
-	return "set (in the bots file)"
-}
-
-// Resolve follows env:NAME and file:PATH.
-func Resolve(value string) (string, error) {
-	if name, ok := strings.CutPrefix(value, "env:"); ok {
-		found, set := os.LookupEnv(name)
-		if !set {
-			return "", fmt.Errorf("the environment has no %s", name)
-		}
-		return found, nil
-	}
-	if path, ok := strings.CutPrefix(value, "file:"); ok {
-		text, err := readSmall(path)
-		found := strings.TrimSpace(string(text))
-		if err == nil && found == "" {
-			err = fmt.Errorf("%s is empty: write the value into it", path)
-		}
-		return found, err
-	}
-	return value, nil
 }
 
 // Receiver is the bot as the webhook sees it, without the secrets that are right.

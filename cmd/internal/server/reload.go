@@ -58,6 +58,7 @@ func (s *Server) followBotsFile(ctx context.Context) {
 			return
 		case <-s.config.Hangup:
 			asked = true
+			config.RunCommandsAgain()
 		case <-tick.C:
 		}
 		now := LookAt(path)
