@@ -1,6 +1,6 @@
 # `make run` tries chatledger on this machine; `make test` proves it.
 
-.PHONY: help run build install check test fuzz bench soak fresh postgres promtool compiler
+.PHONY: help run build install check test fuzz bench soak sbom fresh postgres promtool compiler
 
 PREFIX ?= /usr/local
 
@@ -32,6 +32,9 @@ bench: postgres build ## Measure what we promise, beside what the machine can do
 
 soak: postgres build ## Load, kills and database restarts for 10 minutes (SOAKTIME=2m)
 	@.ci/build chatledger-bench && bin/chatledger-bench soak --for $(or $(SOAKTIME),10m)
+
+sbom: build ## List every module of bin/chatledger, as CycloneDX JSON (bin/chatledger.cdx.json)
+	@.ci/sbom
 
 fresh: # Run `make run` and `make test` in a bare Debian (as root, with debootstrap)
 	@.ci/fresh

@@ -49,8 +49,11 @@ func TestImage_Build_SelfContained(t *testing.T) {
 		t.Fatal(err)
 	}
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(module))[1]
+	if !regexp.MustCompile(`(?m)^FROM golang:` + version + `(@sha256:[0-9a-f]{64})? AS build$`).MatchString(file) {
+		t.Errorf("the Dockerfile does not build with Go %s", version)
+	}
 	for _, want := range []string{
-		"FROM golang:" + version + " AS build\n", "RUN CGO_ENABLED=0 go build ", "-X main.version=", " -o /chatledger ./cmd/chatledger\n",
+		"RUN CGO_ENABLED=0 go build ", "-X main.version=", " -o /chatledger ./cmd/chatledger\n",
 		"FROM scratch\n", "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "COPY --from=build /chatledger /usr/local/bin/chatledger\n",
 		"USER 65532:65532\n", "CHATLEDGER_LISTEN=0.0.0.0:8080", "CHATLEDGER_OPS=0.0.0.0:9464", "EXPOSE 8080 9464\n",
 	} {
