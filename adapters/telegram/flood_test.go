@@ -17,8 +17,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/telegram"
 )
 
-// 900 sources send 1 MiB each with a wrong signature of a relay: the server reads at most 32 MiB of
-// them, and still stores what Telegram sends with the secret, and the relay that signed before.
+// 900 sources send 1 MiB each with a wrong relay signature. The server holds at most 32 MiB of these
+// bodies in memory, and still stores the updates that Telegram sends with the secret and those of a
+// relay that has sent a valid signature before.
 func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -42,7 +43,7 @@ func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
 			} {
 				w := httptest.NewRecorder()
 				if routes.ServeHTTP(w, r); w.Code != http.StatusOK {
-					t.Errorf("%s the flood, an update at %s is answered %d", when, r.URL.Path, w.Code)
+					t.Errorf("%s the flood: an update to %s answered %d, want 200", when, r.URL.Path, w.Code)
 				}
 			}
 		}
@@ -54,7 +55,7 @@ func TestWebhook_WronglySignedFlood_Bounded(t *testing.T) {
 		}
 		read, answers := guardtest.Flood(t, routes, 900, 1<<20, forged, func() { genuine("during") })
 		if read > 32<<20 || answers[http.StatusServiceUnavailable] < 800 {
-			t.Errorf("%d bytes of unverified bodies are in memory; answered %v", read, answers)
+			t.Errorf("%d bytes of unverified bodies in memory, want at most 32 MiB; answers by status: %v", read, answers)
 		}
 	})
 }

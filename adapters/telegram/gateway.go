@@ -31,7 +31,7 @@ func (e *gatewayError) Error() string {
 func fromGateway(resp *http.Response) *gatewayError {
 	gateway := &gatewayError{resp.StatusCode, resp.Header.Get("Content-Type")}
 	if resp.StatusCode/100 != 2 {
-		body, _ := io.ReadAll(resp.Body) // an answer cut short is not the Bot API's: its status decides
+		body, _ := io.ReadAll(resp.Body) // a body cut short is not valid JSON below: a gateway's answer
 		var answer struct {
 			OK *bool `json:"ok"`
 		}

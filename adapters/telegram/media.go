@@ -56,10 +56,8 @@ func (c *Client) sendAlbum(ctx context.Context, chatID int64, m commands.SendMes
 			return 0, fmt.Errorf("%w, media of kind %q cannot be sent in an album", bot.ErrorBadRequest, file.Kind)
 		}
 	}
-	sent, err := c.api.SendMediaGroup(
-		ctx,
-		&bot.SendMediaGroupParams{ChatID: chatID, Media: album, MessageThreadID: int(m.Thread)},
-	)
+	sent, err := c.api.SendMediaGroup(ctx,
+		&bot.SendMediaGroupParams{ChatID: chatID, Media: album, MessageThreadID: int(m.Thread)})
 	if err != nil {
 		return 0, err
 	}

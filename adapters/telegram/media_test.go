@@ -47,7 +47,8 @@ func TestSend_Media_WithCaption(t *testing.T) {
 		"a document": {commands.SendMessage{Media: media("document", "d1"), Text: "<b>is</b> it"},
 			[]telegramsim.Message{{Text: "<b>is</b> it", Media: telegramsim.Media{Kind: "document", FileID: "d1"}}}},
 		"a voice": {commands.SendMessage{Media: media("voice", "v1"), Buttons: []dialog.Button{{Text: "Yes", Data: "y"}}},
-			[]telegramsim.Message{{Media: telegramsim.Media{Kind: "voice", FileID: "v1"}, ReplyMarkup: json.RawMessage(`{"inline_keyboard":[[{"callback_data":"y","text":"Yes"}]]}`)}}},
+			[]telegramsim.Message{{Media: telegramsim.Media{Kind: "voice", FileID: "v1"},
+				ReplyMarkup: json.RawMessage(`{"inline_keyboard":[[{"callback_data":"y","text":"Yes"}]]}`)}}},
 		"photos": {commands.SendMessage{Media: media("photo", "p1", "p2"), Text: "<b>is</b> it", Format: dialog.HTML},
 			[]telegramsim.Message{
 				{Text: "is it", Entities: bold, Media: telegramsim.Media{Kind: "photo", FileID: "p1"}, Album: "one"},
@@ -66,7 +67,8 @@ func TestSend_Media_WithCaption(t *testing.T) {
 			for i := range c.want {
 				c.want[i].From, c.want[i].MessageID = "bot", int64(i+2)
 			}
-			if diff := cmp.Diff(c.want, arrived(sim)); diff != "" || outcome.State != domain.DeliveryDone || outcome.MessageID != 2 {
+			if diff := cmp.Diff(c.want, arrived(sim)); diff != "" || outcome.State != domain.DeliveryDone ||
+				outcome.MessageID != 2 {
 				t.Errorf("outcome %+v; arrived (-want +got):\n%s", outcome, diff)
 			}
 		})
@@ -76,20 +78,21 @@ func TestSend_Media_WithCaption(t *testing.T) {
 func TestSend_InvalidMedia_Refused(t *testing.T) {
 	t.Parallel()
 	for name, send := range map[string]commands.SendMessage{
-		"an unknown kind":          {Media: []chat.Media{{Kind: "sticker", FileID: "s"}}},
-		"an unknown kind in two":   {Media: []chat.Media{{Kind: "voice", FileID: "v"}, {Kind: "voice", FileID: "w"}}},
-		"an id that is none":       {Media: []chat.Media{{Kind: "photo", FileID: "no/id"}}},
-		"HTML that is none":        {Text: "<br>", Format: dialog.HTML},
-		"a caption of 1025":        {Media: []chat.Media{{Kind: "photo", FileID: "p"}}, Text: strings.Repeat("x", 1025)},
-		"a photo with a document":  {Media: []chat.Media{{Kind: "photo", FileID: "p"}, {Kind: "document", FileID: "d"}}},
-		"tags that show nothing":   {Text: "<b> </b>", Format: dialog.HTML},
-		"a format nobody knows of": {Text: "", Format: "rtf"},
+		"an unknown kind":         {Media: []chat.Media{{Kind: "sticker", FileID: "s"}}},
+		"an album of voices":      {Media: []chat.Media{{Kind: "voice", FileID: "v"}, {Kind: "voice", FileID: "w"}}},
+		"an invalid file id":      {Media: []chat.Media{{Kind: "photo", FileID: "no/id"}}},
+		"an unknown HTML tag":     {Text: "<br>", Format: dialog.HTML},
+		"a caption of 1025":       {Media: []chat.Media{{Kind: "photo", FileID: "p"}}, Text: strings.Repeat("x", 1025)},
+		"a photo with a document": {Media: []chat.Media{{Kind: "photo", FileID: "p"}, {Kind: "document", FileID: "d"}}},
+		"tags without text":       {Text: "<b> </b>", Format: dialog.HTML},
+		"an unknown format":       {Text: "", Format: "rtf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim, clients := newAPI(t)
 			send.ChatID = 7
-			if got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, send)); got.State != domain.DeliveryRefused || got.Reason == "" {
+			got := clients.Send(t.Context(), claimed(t, "demo", domain.KindSendMessage, send))
+			if got.State != domain.DeliveryRefused || got.Reason == "" {
 				t.Errorf("got %+v", got)
 			}
 			if got := arrived(sim); len(got) > 0 {
@@ -103,9 +106,12 @@ func TestSend_InvalidMedia_Refused(t *testing.T) {
 func TestSend_SplitText_EveryPartAccepted(t *testing.T) {
 	t.Parallel()
 	sim, clients := newAPI(t)
-	pieces := []string{"word ", "line\n", "para\n\n", "👨‍👩‍👧‍👦", "🇩🇪", "שלום ", "مُحَمَّد ", "漢字", "&amp;", "&lt;b&gt;", "&#128512;", "&ltx", "&nbsp;", "& ", "\"", "'"}
-	tags := [][2]string{{"<b>", "</b>"}, {"<i>", "</i>"}, {"<a href=\"https://e.org/?a>b&amp;c\">", "</a>"}, {"<blockquote expandable>", "</blockquote>"},
-		{"<pre><code class=\"language-go\">", "</code></pre>"}, {"<span class='tg-spoiler'>", "</span>"}, {"<tg-emoji emoji-id=\"5\">", "</tg-emoji>"}}
+	pieces := []string{"word ", "line\n", "para\n\n", "👨‍👩‍👧‍👦", "🇩🇪", "שלום ", "مُحَمَّد ", "漢字", "&amp;", "&lt;b&gt;",
+		"&#128512;", "&ltx", "&nbsp;", "& ", "\"", "'"}
+	tags := [][2]string{{"<b>", "</b>"}, {"<i>", "</i>"}, {"<a href=\"https://e.org/?a>b&amp;c\">", "</a>"},
+		{"<blockquote expandable>", "</blockquote>"},
+		{"<pre><code class=\"language-go\">", "</code></pre>"}, {"<span class='tg-spoiler'>", "</span>"},
+		{"<tg-emoji emoji-id=\"5\">", "</tg-emoji>"}}
 	rapid.Check(t, func(t *rapid.T) {
 		var text strings.Builder
 		var open []string
@@ -138,8 +144,10 @@ func TestSend_SplitText_EveryPartAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := clients.Send(t.Context(), commands.Claimed{Delivery: commands.Delivery{Stream: "chat-demo:7", Kind: domain.KindSendMessage}, Body: body}); got.State != domain.DeliveryDone {
-				t.Fatalf("%+v for %q", got, part)
+			delivery := commands.Delivery{Stream: "chat-demo:7", Kind: domain.KindSendMessage}
+			got := clients.Send(t.Context(), commands.Claimed{Delivery: delivery, Body: body})
+			if got.State != domain.DeliveryDone {
+				t.Fatalf("outcome %+v for part %q", got, part)
 			}
 		}
 		var shown strings.Builder

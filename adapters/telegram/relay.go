@@ -23,15 +23,15 @@ const (
 	signatureHeader = "X-Signature-256"
 	// timestampHeader contains the time of the signature, in Unix seconds.
 	timestampHeader = "X-Signature-Timestamp"
-	// maxSignatureAge is for how long a relay may keep what it has signed. It is shorter than the six
-	// days for which a repeated update_id is recognised, so that a recorded request cannot be
-	// replayed when its update_id is forgotten.
+	// maxSignatureAge bounds the age of a signature, so how long a relay may keep a signed update. It is
+	// shorter than the six days for which a repeated update_id is recognised; otherwise a recorded
+	// request could be replayed after that time.
 	maxSignatureAge = 5 * 24 * time.Hour
 	// maxSignatureAhead is how far the relay's clock may be ahead of ours.
 	maxSignatureAhead = 5 * time.Minute
 )
 
-// signature is a relay's.
+// signature is the signature of a relay.
 type signature struct {
 	code []byte
 	at   string
@@ -50,8 +50,7 @@ func signatureOf(r *http.Request, now time.Time) (_ signature, signed bool) {
 	return signature{code, at}, err == nil && age <= maxSignatureAge && age >= -maxSignatureAhead
 }
 
-// of reports whether the signature is that of a body under a key. The comparison takes the same time
-// wherever they differ.
+// of reports whether the signature is that of a body under a key. The comparison takes constant time.
 func (s signature) of(body []byte, key string) bool {
 	mac := hmac.New(sha256.New, []byte(key))
 	io.WriteString(mac, s.at+".")

@@ -66,13 +66,13 @@ func TestWebhook_RelaySignature_Verified(t *testing.T) {
 		}
 		answer.Body.Close()
 		if answer.StatusCode != c.want {
-			t.Errorf("%s: %d, want %d", c.name, answer.StatusCode, c.want)
+			t.Errorf("%s: answered %d, want %d", c.name, answer.StatusCode, c.want)
 		}
 		if (len(rc.handled) == 1) != (c.want == http.StatusOK) {
 			t.Errorf("%s: %d updates were stored", c.name, len(rc.handled))
 		}
 		if len(rc.handled) == 1 && string(rc.handled[0].Update.Raw) != hello {
-			t.Errorf("%s: stored is %q", c.name, rc.handled[0].Update.Raw)
+			t.Errorf("%s: stored %q", c.name, rc.handled[0].Update.Raw)
 		}
 	}
 }

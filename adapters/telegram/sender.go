@@ -105,7 +105,8 @@ type Clients map[string]*Client // by bot
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
-		return commands.Outcome{State: domain.DeliveryRefused, Reason: fmt.Sprintf("bot %q is not configured here", d.Stream.Bot())}
+		return commands.Outcome{State: domain.DeliveryRefused,
+			Reason: fmt.Sprintf("bot %q is not configured here", d.Stream.Bot())}
 	}
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
@@ -121,7 +122,8 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 		chatID, _ := d.CallsTo().Chat()
 		_, err = client.api.SendChatAction(ctx, &bot.SendChatActionParams{ChatID: chatID, Action: models.ChatActionTyping})
 	default:
-		return commands.Outcome{State: domain.DeliveryRefused, Reason: "no Telegram sender for deliveries of kind " + string(d.Kind)}
+		return commands.Outcome{State: domain.DeliveryRefused,
+			Reason: "no Telegram sender for deliveries of kind " + string(d.Kind)}
 	}
 	outcome := judge(err, client.token, written.Load())
 	if outcome.State == domain.DeliveryDone && messageID != 0 {
@@ -139,7 +141,7 @@ func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome
 func (cs Clients) Probe(ctx context.Context, name string) error {
 	client := cs[name]
 	if client == nil {
-		return nil // Send says what is wrong
+		return nil // Send reports the unknown bot
 	}
 	_, err := client.api.GetMe(ctx)
 	if outcome := judge(err, client.token, true); outcome.Unanswered {
@@ -172,8 +174,8 @@ func (c *Client) send(ctx context.Context, chatID int64, m commands.SendMessage)
 	if len(m.Media) > 0 {
 		return c.sendMedia(ctx, chatID, m)
 	}
-	sent, err := c.api.SendMessage(ctx, &bot.SendMessageParams{ChatID: chatID, Text: m.Text, ParseMode: parseModes[m.Format],
-		MessageThreadID: int(m.Thread), ReplyMarkup: markup(m.Buttons)})
+	sent, err := c.api.SendMessage(ctx, &bot.SendMessageParams{ChatID: chatID, Text: m.Text,
+		ParseMode: parseModes[m.Format], MessageThreadID: int(m.Thread), ReplyMarkup: markup(m.Buttons)})
 	return idOf(sent, err)
 }
 
@@ -232,7 +234,8 @@ func judge(err error, token string, written bool) commands.Outcome {
 		after := time.Duration(min(max(limited.RetryAfter, 0), maxRetryAfter)) * time.Second
 		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: after, Reason: reason}
 	case errors.As(err, &migrated): // nothing was sent
-		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce, Reason: reason}
+		return commands.Outcome{State: domain.DeliveryRetry, MovedTo: int64(migrated.MigrateToChatID), After: atOnce,
+			Reason: reason}
 	case errors.Is(err, bot.ErrorForbidden):
 		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Blocked: true}
 	case errors.Is(err, bot.ErrorUnauthorized), errors.Is(err, bot.ErrorNotFound):
@@ -243,7 +246,8 @@ func judge(err error, token string, written bool) commands.Outcome {
 			return commands.Outcome{State: domain.DeliveryDone}
 		}
 		return commands.Outcome{State: domain.DeliveryRefused, Reason: reason}
-	case errors.Is(err, bot.ErrorConflict), strings.HasPrefix(reason, "error response from telegram"): // answered, with a 409 or 5xx
+	case errors.Is(err, bot.ErrorConflict), strings.HasPrefix(reason, "error response from telegram"):
+		// The Bot API answered with a 409 or 5xx.
 		return commands.Outcome{State: domain.DeliveryRetry, Reason: reason}
 	case written:
 		return commands.Outcome{State: domain.DeliveryUnknown, Unanswered: true, Reason: reason}

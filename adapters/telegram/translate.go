@@ -66,9 +66,8 @@ var kinds = []string{
 	"chat_member", "chat_join_request", "chat_boost", "removed_chat_boost", "managed_bot",
 }
 
-// kindOf returns the update's kind: the field of a known kind, whatever stands beside it. If
-// there is none, it is an object of an unknown kind; else the first field by name. Fields with
-// a value win over null. All fields stay in raw.
+// kindOf returns the update's kind: the first field of a known kind that is not null; or the first
+// field, by name, that is an object; or any field. All fields stay in the update's raw bytes.
 func kindOf(fields map[string]json.RawMessage) string {
 	unknown := slices.Sorted(maps.Keys(fields))
 	for _, known := range kinds {
@@ -238,8 +237,11 @@ func (m *message) media() []chat.Media {
 	for _, other := range []struct {
 		kind string
 		body json.RawMessage
-	}{{"location", m.Location}, {"contact", m.Contact}, {"poll", m.Poll}, {"dice", m.Dice}, {"story", m.Story},
-		{"game", m.Game}, {"checklist", m.Checklist}, {"paid_media", m.PaidMedia}, {"giveaway", m.Giveaway}, {"rich_message", m.Rich}} {
+	}{
+		{"location", m.Location}, {"contact", m.Contact}, {"poll", m.Poll}, {"dice", m.Dice}, {"story", m.Story},
+		{"game", m.Game}, {"checklist", m.Checklist}, {"paid_media", m.PaidMedia}, {"giveaway", m.Giveaway},
+		{"rich_message", m.Rich},
+	} {
 		if other.body != nil {
 			add(other.kind, &file{})
 		}
@@ -265,7 +267,8 @@ func readMessage(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 	}
 	e := chat.MessageReceived{
 		Update: chat.Update{ID: id}, MessageID: m.MessageID, Date: sent(m.Date, at),
-		ChatType: m.Chat.Type, ChatTitle: m.Chat.Title, From: m.From.sender(), Text: m.text(), Media: m.media(), Album: m.MediaGroupID,
+		ChatType: m.Chat.Type, ChatTitle: m.Chat.Title, From: m.From.sender(), Text: m.text(), Media: m.media(),
+		Album: m.MediaGroupID,
 	}
 	if e.Text == "" && len(e.Media) == 0 {
 		return inbound{}, false
@@ -308,11 +311,8 @@ func readButton(body json.RawMessage, id int64, at time.Time) (inbound, bool) {
 		return inbound{}, false
 	}
 	return inbound{q.Message.Chat.ID, chat.ButtonPressed{
-		Update: chat.Update{
-			ID:  id,
-			Key: key("callback_query", q.ID),
-		}, QueryID: q.ID, MessageID: q.Message.MessageID, Date: at,
-		From: q.From.sender(), Data: q.Data,
+		Update: chat.Update{ID: id, Key: key("callback_query", q.ID)}, QueryID: q.ID,
+		MessageID: q.Message.MessageID, Date: at, From: q.From.sender(), Data: q.Data,
 	}, "customer"}, true
 }
 
@@ -368,7 +368,7 @@ func key(parts ...any) uint64 {
 const maxDate = 253402300799
 
 // sent returns a date that Telegram sent in seconds. It returns the time of receipt if the date
-// is missing, unreadable or beyond maxDate; raw keeps what was sent.
+// is missing, unreadable or beyond maxDate; the raw bytes keep the original.
 func sent(seconds int64, received time.Time) time.Time {
 	if seconds <= 0 || seconds > maxDate {
 		return received

@@ -27,9 +27,9 @@ const (
 	// maxBody, in bytes, is over ten times the largest update: 4,096 characters, each
 	// escaped as 12 bytes, twice (a reply quotes its message).
 	maxBody = 1 << 20
-	// maxStranger is the largest body, in bytes, of an unauthorized request after which the
-	// connection stays open: that of a bot with an outdated secret survives.
-	maxStranger = 4 << 10
+	// maxUnauthorized is the largest body, in bytes, of an unauthorized request that leaves the
+	// connection open, so that Telegram need not reconnect while a bot's secret is outdated.
+	maxUnauthorized = 4 << 10
 	// secretHeader is Telegram's header in net/http's canonical form.
 	secretHeader = "X-Telegram-Bot-Api-Secret-Token"
 	// storeTimeout bounds the wait for the database: Telegram gets a 503 within 5 s and
@@ -73,23 +73,23 @@ type Receivers interface {
 	Find(bot, path string) (Bot, bool)
 }
 
-// Handler stores what a request leads to: commands.Handler.
+// Handler decides a request and stores its events: commands.Handler.
 type Handler interface {
 	Handle(context.Context, commands.Request) (commands.Result, error)
 }
 
-// Inbox knows the updates received lately. Differs reports whether another update than body was
-// received under the update_id.
+// Inbox holds the updates received lately.
 type Inbox interface {
+	// Differs reports whether an update with this update_id was received whose content is not body.
 	Differs(ctx context.Context, bot string, id int64, body []byte) (bool, error)
 }
 
-// Quarantine keeps bodies that are not updates, or repeat the update_id of another update.
+// Quarantine keeps bodies that are not updates, and updates that repeat the update_id of another one.
 type Quarantine interface {
 	Add(ctx context.Context, bot string, body []byte, reason string) error
 }
 
-// Observer measures requests. The bot is "" when the request names none that exists.
+// Observer measures requests. The bot is "" if no such bot exists.
 type Observer interface {
 	Webhook(bot string, status int, took time.Duration)
 }
@@ -150,7 +150,7 @@ func admit(r *http.Request, bot Bot, known bool) int {
 
 // reject reports an unauthorized request to the guard and returns the status to answer.
 func (wh *Webhook) reject(w http.ResponseWriter, r *http.Request, bot Bot, status int) int {
-	if r.ContentLength < 0 || r.ContentLength > maxStranger {
+	if r.ContentLength < 0 || r.ContentLength > maxUnauthorized {
 		w.Header().Set("Connection", "close") // the rest of the body stays unread
 	}
 	if wh.Guard != nil {
@@ -188,16 +188,8 @@ func (wh *Webhook) accept(w http.ResponseWriter, r *http.Request, bot Bot) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if stream, err := wh.store(ctx, bot, body); err != nil {
-		wh.Log.ErrorContext(
-			ctx,
-			"update not stored; Telegram will retry it",
-			"bot",
-			bot.Name,
-			"stream",
-			stream,
-			"error",
-			err,
-		)
+		wh.Log.ErrorContext(ctx, "update not stored; Telegram will retry it", "bot", bot.Name, "stream", stream, "error",
+			err)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
@@ -215,7 +207,7 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	}
 	result, err := wh.Handler.Handle(ctx, request)
 	if errors.Is(err, commands.ErrUnreadable) {
-		// Telegram would repeat it for ever, and hold back the bot's later updates meanwhile.
+		// With an error Telegram would retry it, and hold back the bot's later updates meanwhile.
 		wh.Log.ErrorContext(ctx, "update quarantined; see `chatledger parked` and `chatledger quarantine`",
 			"bot", bot.Name, "stream", request.Stream, "error", err)
 		return request.Stream, wh.Quarantine.Add(ctx, bot.Name, body, fmt.Sprintf("%s: %v", request.Stream, err))
@@ -226,12 +218,12 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	differs, err := wh.Inbox.Differs(ctx, bot.Name, request.Update.ID, body)
 	if err == nil && differs {
 		err = wh.Quarantine.Add(ctx, bot.Name, body,
-			fmt.Sprintf("update_id %d was received before, with another content", request.Update.ID))
+			fmt.Sprintf("update_id %d was received before, with different content", request.Update.ID))
 	}
 	return request.Stream, err
 }
 
-// nobody is compared with if a bot has no secret.
+// nobody is compared with the given secret if a bot has none, so that this takes as long.
 var nobody = []Digest{DigestOf("")}
 
 // authentic reports whether given is one of the secrets. Its duration depends neither on

@@ -166,12 +166,7 @@ func (rc *receiver) post(t *testing.T, body string, change func(*http.Request)) 
 	}
 	defer answer.Body.Close()
 	if said, err := io.ReadAll(answer.Body); err != nil || len(said) > 0 {
-		t.Errorf(
-			"%s: the answer has a body (%q, %v): Telegram would take it for a method to run",
-			r.URL.Path,
-			said,
-			err,
-		)
+		t.Errorf("%s: the answer has a body (%q, %v): Telegram would run it as a method", r.URL.Path, said, err)
 	}
 	return answer
 }
@@ -210,24 +205,29 @@ func TestWebhook_BadInput_RejectedAndCounted(t *testing.T) {
 		status   int
 		observed string
 	}{
-		"wrong secret":            {hello, secret("guess"), 401, "demo 401"},
-		"the secret in capitals":  {hello, secret("NEW-SECRET"), 401, "demo 401"},
-		"the secret and more":     {hello, secret("new-secret1"), 401, "demo 401"},
-		"no secret":               {hello, func(r *http.Request) { r.Header.Del(token) }, 401, "demo 401"},
-		"empty secret":            {hello, secret(""), 401, "demo 401"},
-		"another bot's secret":    {hello, path("/webhook/closed"), 401, "closed 401"},
-		"none configured":         {hello, func(r *http.Request) { r.URL.Path = "/webhook/closed"; r.Header.Del(token) }, 401, "closed 401"},
-		"an empty one configured": {hello, func(r *http.Request) { r.URL.Path = "/webhook/blank"; r.Header.Set(token, "") }, 401, "blank 401"},
-		"unknown bot":             {hello, path("/webhook/nobody"), 404, " 404"},
-		"unknown bot, no secret":  {hello, func(r *http.Request) { r.URL.Path = "/webhook/nobody"; r.Header.Del(token) }, 404, " 404"},
-		"GET":                     {"", func(r *http.Request) { r.Method = http.MethodGet }, 405, "demo 405"},
-		"PUT":                     {hello, func(r *http.Request) { r.Method = http.MethodPut }, 405, "demo 405"},
-		"a form":                  {hello, content("application/x-www-form-urlencoded"), 415, "demo 415"},
-		"text":                    {hello, content("text/plain"), 415, "demo 415"},
-		"almost JSON":             {hello, content("application/jsonp"), 415, "demo 415"},
-		"no content type":         {hello, func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "demo 415"},
-		"over 1 MiB":              {long, nil, 413, "demo 413"},
-		"over 1 MiB in chunks":    {long, func(r *http.Request) { r.ContentLength = -1 }, 413, "demo 413"},
+		"wrong secret":           {hello, secret("guess"), 401, "demo 401"},
+		"the secret in capitals": {hello, secret("NEW-SECRET"), 401, "demo 401"},
+		"the secret and more":    {hello, secret("new-secret1"), 401, "demo 401"},
+		"no secret":              {hello, func(r *http.Request) { r.Header.Del(token) }, 401, "demo 401"},
+		"empty secret":           {hello, secret(""), 401, "demo 401"},
+		"another bot's secret":   {hello, path("/webhook/closed"), 401, "closed 401"},
+		"bot without a secret, none sent": {hello, func(r *http.Request) {
+			r.URL.Path = "/webhook/closed"
+			r.Header.Del(token)
+		}, 401, "closed 401"},
+		"bot with an empty secret": {hello, func(r *http.Request) { r.URL.Path = "/webhook/blank"; r.Header.Set(token, "") },
+			401, "blank 401"},
+		"unknown bot": {hello, path("/webhook/nobody"), 404, " 404"},
+		"unknown bot, no secret": {hello, func(r *http.Request) { r.URL.Path = "/webhook/nobody"; r.Header.Del(token) },
+			404, " 404"},
+		"GET":                  {"", func(r *http.Request) { r.Method = http.MethodGet }, 405, "demo 405"},
+		"PUT":                  {hello, func(r *http.Request) { r.Method = http.MethodPut }, 405, "demo 405"},
+		"a form":               {hello, content("application/x-www-form-urlencoded"), 415, "demo 415"},
+		"text":                 {hello, content("text/plain"), 415, "demo 415"},
+		"almost JSON":          {hello, content("application/jsonp"), 415, "demo 415"},
+		"no content type":      {hello, func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "demo 415"},
+		"over 1 MiB":           {long, nil, 413, "demo 413"},
+		"over 1 MiB in chunks": {long, func(r *http.Request) { r.ContentLength = -1 }, 413, "demo 413"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -284,10 +284,11 @@ func TestWebhook_Update_Accepted(t *testing.T) {
 
 func TestWebhook_NotAnUpdate_Quarantined(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{``, `not JSON`, `{"update_id":`, `[1]`, `{}`, `{"message":{"text":"hi"}}`, `{"update_id":"17"}`, `{"update_id":17.5}`, "\x00\xff\xfe"} {
+	for _, body := range []string{``, `not JSON`, `{"update_id":`, `[1]`, `{}`, `{"message":{"text":"hi"}}`,
+		`{"update_id":"17"}`, `{"update_id":17.5}`, "\x00\xff\xfe"} {
 		rc := newReceiver(t)
 		if answer := rc.post(t, body, nil); answer.StatusCode != http.StatusOK {
-			t.Errorf("%q: answered %d, and Telegram would send it for a day", body, answer.StatusCode)
+			t.Errorf("%q: answered %d; Telegram would retry it for a day", body, answer.StatusCode)
 		}
 		handled, quarantined, _ := rc.kept(t, 1)
 		if len(handled) != 0 || len(quarantined) != 1 || quarantined[0] != "demo "+body {
@@ -300,7 +301,7 @@ func TestWebhook_StoreFails_RetryAfter(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"an update": hello, "a body for quarantine": "not JSON"} {
 		rc := newReceiver(t)
-		rc.fail = errors.New("database away")
+		rc.fail = errors.New("no connection to the database")
 		answer := rc.post(t, body, nil)
 		after, err := strconv.Atoi(answer.Header.Get("Retry-After"))
 		if answer.StatusCode != http.StatusServiceUnavailable || err != nil || after < 1 || after > 60 {
@@ -332,13 +333,8 @@ func TestWebhook_UnauthorizedLargeBody_Unread(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(within))
-			fmt.Fprintf(
-				conn,
-				"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s: guess\r\n%s\r\n\r\n",
-				c.target,
-				token,
-				c.framing,
-			)
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s: guess\r\n%s\r\n\r\n",
+				c.target, token, c.framing)
 			sending := make(chan struct{})
 			go func() {
 				defer close(sending)
@@ -346,7 +342,7 @@ func TestWebhook_UnauthorizedLargeBody_Unread(t *testing.T) {
 				if strings.HasSuffix(c.framing, "chunked") {
 					fmt.Fprintf(conn, "%x\r\n", size)
 				}
-				conn.Write(body) // breaks off when the server has had enough
+				conn.Write(body) // ends when the server closes the connection
 			}()
 			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
@@ -359,7 +355,7 @@ func TestWebhook_UnauthorizedLargeBody_Unread(t *testing.T) {
 			<-sending
 			rc.Close() // waits for the connection's end
 			if taken := rc.taken.Load(); taken > c.most {
-				t.Errorf("the server took %d bytes", taken)
+				t.Errorf("the server read %d bytes, want at most %d", taken, c.most)
 			}
 		})
 	}
@@ -377,11 +373,12 @@ func TestWebhook_UnauthorizedSmallBody_StaysOpen(t *testing.T) {
 }
 
 // A repeated update_id with another content is kept in quarantine; a redelivery is not.
-func TestWebhook_SameIDOtherUpdate_Quarantined(t *testing.T) {
+func TestWebhook_SameIDOtherContent_Quarantined(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t)
 	const first = `{"update_id":950000010,"message":{"message_id":10,"date":1796072111,"chat":{"id":6302},"text":"1001?"}}`
-	const second = `{"update_id":950000010,"message":{"message_id":77,"date":1796072141,"chat":{"id":6303},"text":"1002?"}}`
+	const second = `{"update_id":950000010,"message":{"message_id":77,"date":1796072141,` +
+		`"chat":{"id":6303},"text":"1002?"}}`
 	for _, body := range []string{first, first, second} {
 		if answer := rc.post(t, body, nil); answer.StatusCode != http.StatusOK {
 			t.Errorf("%s: status %d", body, answer.StatusCode)
