@@ -9,6 +9,8 @@ declare
     ours    constant text[] := array['eventstore', 'readmodel', 'readmodel_rebuild', 'readmodel_previous'];
     -- Tables whose rows are inserted and never changed.
     history constant text[] := array['events', 'streams'];
+    -- Columns of them that only the database fills: with these a row could be put into the past.
+    theirs  constant text[] := array['position', 'transaction_id', 'recorded_at', 'created_at'];
     -- Functions of the server that every role may call, and with which a role that can only read
     -- stops or fills a server: a transaction with an id holds back every consumer, an advisory lock
     -- whoever waits for it, and a large object takes space.
@@ -124,8 +126,10 @@ begin
     for one in select c.oid::regclass as name, c.relname = any(history) as written_once
                from pg_class c where c.relnamespace = 'eventstore'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') loop
         if one.written_once then
-            execute format('revoke update, delete, truncate, references, trigger on %s from %I', one.name, app);
-            execute format('grant select, insert on %s to %I', one.name, app);
+            execute format('revoke insert, update, delete, truncate, references, trigger on %s from %I', one.name, app);
+            execute format('grant select, insert (%s) on %s to %I', (
+                select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+                where attrelid = one.name and attnum > 0 and not attisdropped and attname <> all (theirs)), one.name, app);
         else
             execute format('grant select, insert, update, delete on %s to %I', one.name, app);
         end if;

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -81,6 +82,25 @@ func TestRoles_App_CannotLeaveCode(t *testing.T) {
 		`create or replace view readmodel.ticket_queue as select 1`,
 		`create index on readmodel.tickets (lower(subject))`,
 		`alter function eventstore.remove_updates owner to current_user`)
+}
+
+// An event that the app's role adds is the newest: it cannot be put where the feed has been read, nor
+// be given a time of storage.
+func TestRoles_App_AppendsOnly(t *testing.T) {
+	t.Parallel()
+	_, as := roles(t, "appends")
+	app := as("app")
+	const insert = `insert into eventstore.events (%sstream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		%s select %s'chat-demo:1', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now()`
+	denied(t, app,
+		fmt.Sprintf(insert, "transaction_id, ", "", "'1', "),
+		fmt.Sprintf(insert, "position, ", "overriding system value", "1, "),
+		fmt.Sprintf(insert, "recorded_at, ", "", "'2020-01-01', "),
+		`select setval('eventstore.events_position_seq', 1)`,
+		`alter sequence eventstore.events_position_seq restart`,
+		`update eventstore.events set payload = '{}'`,
+		`delete from eventstore.events`)
+	pgtest.Exec(t, app, fmt.Sprintf(insert, "", "", ""))
 }
 
 // The functions by which tables are rebuilt lead to nothing but the tables of readmodel.

@@ -37,7 +37,7 @@ func (h Health) Rights(ctx context.Context) (r Rights, err error) {
 			('eventstore.deliveries', 'update'), ('eventstore.checkpoints', 'update'), ('eventstore.webhooks', 'update'),
 			('readmodel.conversations', 'update'), ('readmodel.tickets', 'update'))
 		select current_user, (select rolsuper from pg_roles where rolname = current_user),
-			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed where not has_table_privilege(name, privilege)), '{}'),
+			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed where not has_any_column_privilege(name, privilege)), '{}'),
 			has_table_privilege('eventstore.events', 'update, delete, truncate'),
 			has_schema_privilege('eventstore', 'create'),
 			coalesce((select array_agg(rolname::text order by rolname) from pg_roles
