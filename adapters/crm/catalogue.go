@@ -26,11 +26,11 @@ type Orders interface {
 	Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error)
 }
 
-// Asker identifies the person who asks for an order.
+// Asker identifies the customer who asks for an order.
 type Asker struct {
 	User     int64  `json:"telegram_user,omitempty"` // Telegram's id; 0 when it is unknown
-	Chat     int64  `json:"telegram_chat"`           // the chat in which the answer is read, by everybody in a group
-	Customer string `json:"customer,omitempty"`      // the CRM's id of the user, when it is known
+	Chat     int64  `json:"telegram_chat"`           // where the answer is sent; in a group all members read it
+	Customer string `json:"customer,omitempty"`      // the CRM's id of the user, if known
 }
 
 // Catalogue is a fixed list of orders by number.
@@ -93,11 +93,11 @@ func ReadCatalogue(path string) (Catalogue, error) {
 	return c, nil
 }
 
-// maxCatalogue is some 50,000 orders: more belong into a CRM.
-const maxCatalogue = 8 << 20 // bytes
+// maxCatalogue, in bytes, is some 50,000 orders. A shop with more needs a CRM.
+const maxCatalogue = 8 << 20
 
-// readBeside reads a file. It follows no link that leads out of the file's folder: mistakes quote what
-// they are about, and such a file may be secret.
+// readBeside reads a file. It follows no link that leads out of the file's folder: error messages quote
+// the file, and a file elsewhere may be secret.
 func readBeside(path string) ([]byte, error) {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
@@ -114,13 +114,13 @@ func readBeside(path string) ([]byte, error) {
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxCatalogue+1))
 	if err == nil && len(text) > maxCatalogue {
-		err = fmt.Errorf("%s has more than %d MiB: give the bot a CRM", path, maxCatalogue>>20)
+		err = fmt.Errorf("%s has more than %d MiB: configure a CRM for the bot", path, maxCatalogue>>20)
 	}
 	return text, err
 }
 
-// Order implements Orders. A catalogue does not know the owners of orders: everybody may see
-// them.
+// Order implements Orders. A catalogue does not know the owners of orders: every asker may see
+// every order.
 func (c Catalogue) Order(_ context.Context, number string, _ Asker) (dialog.Order, bool, error) {
 	order, found := c[strings.ToUpper(number)]
 	return order, found, nil

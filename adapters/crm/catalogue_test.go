@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A link out of the catalogue's folder is rejected, and nothing of the file behind it is quoted. One
-// within the folder, as mounted files have, is followed.
+// A link out of the catalogue's folder is rejected, and the error quotes nothing of the file behind it. A
+// link within the folder, as mounted files have, is followed.
 func TestReadCatalogue_Link_OnlyWithinFolder(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -26,7 +26,8 @@ func TestReadCatalogue_Link_OnlyWithinFolder(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "leads out of its folder") {
 		t.Errorf("a link to a file elsewhere: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "real.yaml"), []byte("[{number: a1, status: sent}]\n"), 0o600); err != nil {
+	err = os.WriteFile(filepath.Join(folder, "real.yaml"), []byte("[{number: a1, status: sent}]\n"), 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("real.yaml", filepath.Join(folder, "inside.yaml")); err != nil {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// callTimeout limits one call; after this long its outcome is unknown. Together with the
-	// window it is less than a worker has for an attempt, some 11 s.
+	// callTimeout limits one call; after the timeout its outcome is unknown. Together with the
+	// window it is shorter than the time that a worker has for an attempt, some 11 s.
 	callTimeout = 10 * time.Second
 	// maxAnswer limits what is read of an answer, in bytes: maxBatch times maxCharges charges
 	// are some 300 KiB.
@@ -27,13 +27,13 @@ const (
 	// gather while it is slow for a second.
 	connections = 16
 	// After breakAfter failures in a row the circuit breaker opens: nothing is sent for
-	// breakFor, then one call goes out to see whether the CRM is back.
+	// breakFor; then one call is made as a probe.
 	breakAfter = 5
 	breakFor   = 60 * time.Second
 	// maxRetryAfter limits the wait that the CRM can ask for.
 	maxRetryAfter = time.Hour
-	// setUpPause is the pause after a wrong token or address of the CRM, which only a person
-	// can correct.
+	// setUpPause is the backoff after an answer that shows a wrong token or URL: an administrator
+	// must correct the configuration.
 	setUpPause = time.Minute
 	// maxQuoted limits what a reason quotes of an answer, in characters.
 	maxQuoted = 200
@@ -41,9 +41,9 @@ const (
 
 // Error is the error of every method of a Client.
 type Error struct {
-	State  domain.DeliveryState // Refused: for good. Again: it may pass. Unknown: it may have taken effect
-	After  time.Duration        // Again: not before this long; 0 when nobody knows
-	Status int                  // of HTTP; 0 when there was no answer
+	State  domain.DeliveryState // retry; refused: a retry cannot succeed; unknown: it may have taken effect
+	After  time.Duration        // least backoff before a retry; 0 if the CRM did not say
+	Status int                  // of HTTP; 0 if there was no answer
 	Reason string
 }
 
@@ -62,7 +62,7 @@ type Client struct {
 
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
-	batches sync.WaitGroup // being sent
+	batches sync.WaitGroup // goroutines that gather and send batches
 
 	mu sync.Mutex
 	// known holds the lookups in progress and recent results. The library's own expiring
@@ -95,7 +95,7 @@ func NewClient(base, token string) (*Client, error) {
 
 // Close cancels the lookups in progress and waits for them to end.
 func (c *Client) Close() {
-	c.mu.Lock() // no lookup joins from here on
+	c.mu.Lock() // no lookup joins a batch after this
 	c.stop()
 	c.mu.Unlock()
 	c.batches.Wait()
@@ -150,7 +150,7 @@ func (c *Client) call(ctx context.Context, method, path, key string, body, into 
 		if err == nil {
 			err = read(text, into)
 		}
-		if err != nil { // without quoting it: the answer may contain a customer's data
+		if err != nil { // do not quote the answer: it may contain a customer's data
 			return fmt.Errorf("%s of %d bytes: %w", r.Header.Get("Content-Type"), len(text), err)
 		}
 		return nil

@@ -3,14 +3,15 @@ package crm
 import (
 	"context"
 	"fmt"
-	"github.com/chatledger/chatledger/adapters/simulators/faults"
-	"github.com/chatledger/chatledger/domain"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chatledger/chatledger/adapters/simulators/faults"
+	"github.com/chatledger/chatledger/domain"
 )
 
 const address = "14 baker st., London NW1 6XE"
@@ -29,23 +30,30 @@ func TestClient_EveryAnswer_HasItsOutcome(t *testing.T) {
 		update  Error
 		applied bool
 	}{
-		"none":                         {faults.Fault{}, Error{}, Error{}, true},
-		"429":                          both(faults.Fault{Status: 429, RetryAfter: 7}, Error{domain.DeliveryRetry, 7 * time.Second, 429, "that was asked for"}),
-		"503 with a time to come back": both(faults.Fault{Status: 503, RetryAfter: 9}, Error{domain.DeliveryRetry, 9 * time.Second, 503, "503"}),
-		"500":                          both(faults.Fault{Status: 500}, Error{domain.DeliveryRetry, 0, 500, "500"}),
-		"408":                          both(faults.Fault{Status: 408}, Error{domain.DeliveryRetry, 0, 408, "408"}),
-		"401":                          both(faults.Fault{Status: 401}, Error{domain.DeliveryRetry, setUpPause, 401, "token is wrong"}),
-		"403":                          both(faults.Fault{Status: 403}, Error{domain.DeliveryRetry, setUpPause, 403, "token is wrong"}),
-		"404":                          both(faults.Fault{Status: 404}, Error{domain.DeliveryRefused, 0, 404, "404"}),
-		"422":                          both(faults.Fault{Status: 422}, Error{domain.DeliveryRefused, 0, 422, "that was asked for"}),
-		"a redirect":                   both(faults.Fault{Status: 302}, Error{domain.DeliveryRetry, setUpPause, 302, "URL is wrong"}),
-		"cut":                          took(faults.Fault{Spoil: faults.Cut}, Error{domain.DeliveryUnknown, 0, 0, "EOF"}),
-		"HTML":                         took(faults.Fault{Spoil: faults.HTML}, Error{domain.DeliveryUnknown, 0, 200, "text/html of"}),
-		"truncated":                    took(faults.Fault{Spoil: faults.Truncated}, Error{domain.DeliveryUnknown, 0, 200, "unexpected end of JSON"}),
-		"endless":                      took(faults.Fault{Spoil: faults.Endless}, Error{domain.DeliveryUnknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
-		"no answer":                    both(faults.Fault{DelayMS: 60_000}, Error{domain.DeliveryUnknown, 0, 0, "deadline exceeded"}),
-		"a late one":                   {faults.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
-		"other words":                  {faults.Fault{Spoil: faults.Nonsense}, Error{domain.DeliveryUnknown, 0, 200, "answers"}, Error{domain.DeliveryUnknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
+		"none": {faults.Fault{}, Error{}, Error{}, true},
+		"429": both(faults.Fault{Status: 429, RetryAfter: 7},
+			Error{domain.DeliveryRetry, 7 * time.Second, 429, "that was asked for"}),
+		"503 with Retry-After": both(faults.Fault{Status: 503, RetryAfter: 9},
+			Error{domain.DeliveryRetry, 9 * time.Second, 503, "503"}),
+		"500":        both(faults.Fault{Status: 500}, Error{domain.DeliveryRetry, 0, 500, "500"}),
+		"408":        both(faults.Fault{Status: 408}, Error{domain.DeliveryRetry, 0, 408, "408"}),
+		"401":        both(faults.Fault{Status: 401}, Error{domain.DeliveryRetry, setUpPause, 401, "token is wrong"}),
+		"403":        both(faults.Fault{Status: 403}, Error{domain.DeliveryRetry, setUpPause, 403, "token is wrong"}),
+		"404":        both(faults.Fault{Status: 404}, Error{domain.DeliveryRefused, 0, 404, "404"}),
+		"422":        both(faults.Fault{Status: 422}, Error{domain.DeliveryRefused, 0, 422, "that was asked for"}),
+		"a redirect": both(faults.Fault{Status: 302}, Error{domain.DeliveryRetry, setUpPause, 302, "URL is wrong"}),
+		"cut":        applied(faults.Fault{Spoil: faults.Cut}, Error{domain.DeliveryUnknown, 0, 0, "EOF"}),
+		"HTML":       applied(faults.Fault{Spoil: faults.HTML}, Error{domain.DeliveryUnknown, 0, 200, "text/html of"}),
+		"truncated": applied(faults.Fault{Spoil: faults.Truncated},
+			Error{domain.DeliveryUnknown, 0, 200, "unexpected end of JSON"}),
+		"endless": applied(faults.Fault{Spoil: faults.Endless},
+			Error{domain.DeliveryUnknown, 0, 200, fmt.Sprintf("longer than %d bytes", maxAnswer)}),
+		"no answer": both(faults.Fault{DelayMS: 60_000},
+			Error{domain.DeliveryUnknown, 0, 0, "deadline exceeded"}),
+		"a slow answer": {faults.Fault{DelayMS: 9_000}, Error{}, Error{}, true},
+		"other fields": {faults.Fault{Spoil: faults.Nonsense},
+			Error{domain.DeliveryUnknown, 0, 200, "answers"},
+			Error{domain.DeliveryUnknown, 0, 200, "lacks id, customer, address, updated_at"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,9 +62,9 @@ func TestClient_EveryAnswer_HasItsOutcome(t *testing.T) {
 					w.crm.AddFault(c.fault)
 				}
 				_, _, err := w.Order(t.Context(), "1001", anybody)
-				w.judged(t, "look-up", failure(t, err), c.lookUp)
+				mustEqual(t, "lookup", failure(t, err), c.lookUp)
 				_, err = w.change(t, "key-1")
-				w.judged(t, "update", failure(t, err), c.update)
+				mustEqual(t, "update", failure(t, err), c.update)
 				if n := len(w.crm.Updates()); (n == 1) != c.applied || n > 1 {
 					t.Errorf("%d updates took effect", n)
 				}
@@ -65,51 +73,52 @@ func TestClient_EveryAnswer_HasItsOutcome(t *testing.T) {
 	}
 }
 
-type judgement = struct {
+type faultCase = struct {
 	fault   faults.Fault
 	lookUp  Error
 	update  Error
 	applied bool
 }
 
-// both is a fault that look-ups and updates see alike, and took one that comes after
-// the effect.
-func both(f faults.Fault, e Error) judgement { return judgement{f, e, e, false} }
-func took(f faults.Fault, e Error) judgement { return judgement{f, e, e, true} }
+// both returns the case of a fault that leads lookups and updates to the same error, without effect.
+func both(f faults.Fault, e Error) faultCase { return faultCase{f, e, e, false} }
 
-func (w world) judged(t *testing.T, what string, got, want Error) {
+// applied returns the case of a fault that affects only the answer: the update has taken effect.
+func applied(f faults.Fault, e Error) faultCase { return faultCase{f, e, e, true} }
+
+// mustEqual compares two errors. The reason must not contain the token, the host or an address.
+func mustEqual(t *testing.T, what string, got, want Error) {
 	t.Helper()
 	if !strings.Contains(got.Reason, want.Reason) || strings.Contains(got.Reason, token) ||
-		strings.Contains(got.Reason, "Baker") ||
-		strings.Contains(got.Reason, "crm.test") {
-		t.Errorf("%s: reason %q; want one with %q, and without token, address and host", what, got.Reason, want.Reason)
+		strings.Contains(got.Reason, "Baker") || strings.Contains(got.Reason, "crm.test") {
+		t.Errorf("%s: reason %q; want one with %q, without token, address and host", what, got.Reason, want.Reason)
 	}
 	if got.Reason, want.Reason = "", ""; got != want {
 		t.Errorf("%s: got %+v, want %+v", what, got, want)
 	}
 }
 
-func TestClient_NoAnswer_IsUnknownOnlyOnceSent(t *testing.T) {
+func TestClient_NoAnswer_UnknownIfSent(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		gone, cancel := context.WithCancel(t.Context())
+		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range breakAfter {
-			if _, err := w.UpdateBillingAddress(gone, "key", "C-2", address); failure(t, err).State != domain.DeliveryRetry ||
-				w.requests() != 0 {
-				t.Errorf("no time left: %v", err)
+			_, err := w.UpdateBillingAddress(cancelled, "key", "C-2", address)
+			if failure(t, err).State != domain.DeliveryRetry || w.requests() != 0 {
+				t.Errorf("cancelled before the call: %v", err)
 			}
 		}
 		if w.Breaker() != "closed" {
-			t.Error("calls that were never made opened the breaker")
+			t.Error("calls that were not made opened the breaker")
 		}
 		w.dial(network{closed: closed()})
 		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry ||
 			!strings.Contains(err.Error(), "connection refused") {
-			t.Errorf("nobody listens: %v", err)
+			t.Errorf("update, connection refused: %v", err)
 		}
 		if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
-			t.Errorf("nobody listens: %v", err)
+			t.Errorf("lookup, connection refused: %v", err)
 		}
 	})
 }
@@ -132,26 +141,23 @@ func TestUpdate_Retry_ReturnsFirstReceipt(t *testing.T) {
 		for range 2 {
 			got, err := w.change(t, "key-1")
 			if err != nil || got.ID != first.ID || got.Address != "14 Baker Street, London NW1 6XE" ||
-				got.UpdatedAt != first.UpdatedAt.Format(time.RFC3339Nano) ||
-				got.Customer != "C-2" {
-				t.Errorf("%+v, %v; want that of %+v", got, err, first)
+				got.UpdatedAt != first.UpdatedAt.Format(time.RFC3339Nano) || got.Customer != "C-2" {
+				t.Errorf("receipt %+v, error %v; want the receipt of %+v", got, err, first)
 			}
 		}
 		if n := len(w.crm.Updates()); n != 1 {
 			t.Errorf("%d updates", n)
 		}
 		for customer, address := range map[string]string{"C-1": address, "C-2": "16 Baker Street, London NW1 6XE"} {
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address); failure(
-				t,
-				err,
-			).State != domain.DeliveryRefused {
-				t.Errorf("the key of another change: %v", err)
+			_, err := w.UpdateBillingAddress(t.Context(), "key-1", customer, address)
+			if failure(t, err).State != domain.DeliveryRefused {
+				t.Errorf("key of another update: %v, want it refused", err)
 			}
 		}
 	})
 }
 
-func TestUpdate_Impossible_IsRefusedWithReason(t *testing.T) {
+func TestUpdate_UnknownCustomerOrAddress_Refused(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, c := range []struct{ customer, address, says string }{
@@ -175,7 +181,7 @@ func TestBreaker_FiveFailures_OpenUntilProbeSucceeds(t *testing.T) {
 			if w.Breaker() != "closed" {
 				t.Fatalf("%s after %d failures", w.Breaker(), i)
 			}
-			if i%2 == 0 { // look-ups and updates count together
+			if i%2 == 0 { // failures of lookups and of updates are counted together
 				_, _ = w.change(t, "key")
 			} else {
 				_, _, _ = w.Order(t.Context(), "1001", anybody)
@@ -187,21 +193,21 @@ func TestBreaker_FiveFailures_OpenUntilProbeSucceeds(t *testing.T) {
 		opened := time.Now()
 		time.Sleep(10 * time.Second)
 		for name, call := range map[string]func() error{
-			"look-up": func() error { _, _, err := w.Order(t.Context(), "1001", anybody); return err },
-			"update":  func() error { _, err := w.change(t, "key"); return err },
+			"lookup": func() error { _, _, err := w.Order(t.Context(), "1001", anybody); return err },
+			"update": func() error { _, err := w.change(t, "key"); return err },
 		} {
 			if e := failure(t, call()); e.State != domain.DeliveryRetry || e.After != time.Minute-10*time.Second {
-				t.Errorf("%s while it is open: %+v", name, e)
+				t.Errorf("%s while the breaker is open: %+v", name, e)
 			}
 		}
 		if time.Since(opened) != 10*time.Second || w.requests() != 5 {
-			t.Errorf("they waited until %s, %d requests", time.Since(opened), w.requests())
+			t.Errorf("the calls took until %s, with %d requests; want no wait and no request", time.Since(opened), w.requests())
 		}
 
 		time.Sleep(time.Until(opened.Add(time.Minute))) // the first probe fails
 		_, _ = w.change(t, "key")
 		if w.Breaker() != "open" || w.requests() != 6 {
-			t.Errorf("%s after a probe that failed; %d requests", w.Breaker(), w.requests())
+			t.Errorf("breaker %s after a failed probe; %d requests", w.Breaker(), w.requests())
 		}
 
 		time.Sleep(time.Minute)
@@ -211,11 +217,11 @@ func TestBreaker_FiveFailures_OpenUntilProbeSucceeds(t *testing.T) {
 		callers.Go(func() { w.order(t, "1001") })
 		time.Sleep(window + time.Second)
 		if _, err := w.change(t, "key"); failure(t, err).State != domain.DeliveryRetry || w.Breaker() != "half-open" {
-			t.Errorf("beside the probe: %v, %s", err, w.Breaker())
+			t.Errorf("a call during the probe: %v, breaker %s", err, w.Breaker())
 		}
 		callers.Wait()
 		if w.Breaker() != "closed" || w.requests() != 7 {
-			t.Errorf("%s after a probe that succeeded; %d requests", w.Breaker(), w.requests())
+			t.Errorf("breaker %s after a successful probe; %d requests", w.Breaker(), w.requests())
 		}
 		if _, err := w.change(t, "key"); err != nil {
 			t.Error(err)
@@ -223,7 +229,7 @@ func TestBreaker_FiveFailures_OpenUntilProbeSucceeds(t *testing.T) {
 	})
 }
 
-func TestBreaker_RefusalsAndSuccesses_KeepItClosed(t *testing.T) {
+func TestBreaker_RefusalOrSuccess_StaysClosed(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for _, status := range []int{429, 404, 422, 401} {
@@ -233,7 +239,7 @@ func TestBreaker_RefusalsAndSuccesses_KeepItClosed(t *testing.T) {
 				_, _ = w.change(t, "key")
 			}
 			if w.Breaker() != "closed" {
-				t.Fatalf("%s after many answers %d", w.Breaker(), status)
+				t.Fatalf("breaker %s after many answers %d", w.Breaker(), status)
 			}
 		}
 		w.crm.ClearFaults()
@@ -242,7 +248,7 @@ func TestBreaker_RefusalsAndSuccesses_KeepItClosed(t *testing.T) {
 			_, _ = w.change(t, "key")
 		}
 		if w.Breaker() != "closed" {
-			t.Errorf("%s after failures that were not in a row", w.Breaker())
+			t.Errorf("breaker %s after failures that were not in a row", w.Breaker())
 		}
 	})
 }
@@ -270,8 +276,8 @@ func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 			requests++
 			http.Redirect(w, r, "http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}))
-		if _, _, err := c.Order(t.Context(), "1001", anybody); failure(t, err).Status != http.StatusTemporaryRedirect ||
-			requests != 1 {
+		_, _, err := c.Order(t.Context(), "1001", anybody)
+		if failure(t, err).Status != http.StatusTemporaryRedirect || requests != 1 {
 			t.Errorf("%v, %d requests", err, requests)
 		}
 	})
@@ -291,7 +297,8 @@ func TestClient_WrongToken_IsNotQuoted(t *testing.T) {
 
 func TestNewClient_WrongURL_IsRejected(t *testing.T) {
 	t.Parallel()
-	for _, base := range []string{"", "crm.example.com", "ftp://crm.example.com", "https://", "https://crm.example.com?x=1", "orders.yaml", "http://\x00"} {
+	for _, base := range []string{"", "crm.example.com", "ftp://crm.example.com", "https://",
+		"https://crm.example.com?x=1", "orders.yaml", "http://\x00"} {
 		if _, err := NewClient(base, ""); err == nil || !strings.Contains(err.Error(), "base URL") {
 			t.Errorf("%q: %v", base, err)
 		}

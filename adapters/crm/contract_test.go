@@ -20,13 +20,14 @@ const contract = "../../docs/crm-openapi.yaml"
 func TestSimulator_Answers_FollowTheContract(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmsim.Routes()))); diff != "" {
-		t.Fatalf("documented and served: %s", diff)
+	documented, served := slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(crmsim.Routes()))
+	if diff := cmp.Diff(documented, served); diff != "" {
+		t.Fatalf("documented -, served +: %s", diff)
 	}
 	long := strings.Repeat("x", maxKey+1)
 	for _, call := range []struct {
 		operation, path string
-		body            string // before a line break: of an earlier call under the same key
+		body            string // with a line break: the body of an earlier call with the same key comes first
 		status          int
 	}{
 		{"GET /customers/{id}", "/customers/C-1", "", 200},
@@ -44,12 +45,19 @@ func TestSimulator_Answers_FollowTheContract(t *testing.T) {
 		{"POST /addresses/validate", "/addresses/validate", `{"address": "` + long + `"}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `{}`, 400},
 		{"POST /addresses/validate", "/addresses/validate", `12 Baker Street`, 400},
-		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, {"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, {"kind": "order", "key": ""}, {"kind": "order", "key": "2001", "asker": {"telegram_user": 77, "telegram_chat": -5, "customer": "C-1"}}, {"kind": "invoice", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001"}, {"kind": "charges", "key": "2001", "owner": "C-2"}]}`, 200},
+		{"POST /lookups", "/lookups", `{"lookups": [{"kind": "customer", "key": "C-1"}, {"kind": "order", "key": "1002"}, ` +
+			`{"kind": "address", "key": "x"}, {"kind": "order", "key": "9999"}, {"kind": "planet", "key": "3"}, ` +
+			`{"kind": "order", "key": ""}, {"kind": "order", "key": "2001", ` +
+			`"asker": {"telegram_user": 77, "telegram_chat": -5, "customer": "C-1"}}, ` +
+			`{"kind": "invoice", "key": "1001", "owner": "C-2"}, {"kind": "charges", "key": "1001", "owner": "C-2"}, ` +
+			`{"kind": "charges", "key": "1001"}, {"kind": "charges", "key": "2001", "owner": "C-2"}]}`, 200},
 		{"POST /lookups", "/lookups", `{"lookups": []}`, 400},
 		{"POST /lookups", "/lookups", `{"lookups": [` + strings.Repeat(`{},`, maxBatch) + `{}]}`, 400},
 		{"POST /lookups", "/lookups", `[]`, 400},
-		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{"address": "1 Musterstr., 10115 Berlin"}`, 200},
-		{"PUT /customers/{id}/billing-address", "/customers/C-9/billing-address", `{"address": "1 Musterstr., 10115 Berlin"}`, 404},
+		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address",
+			`{"address": "1 Musterstr., 10115 Berlin"}`, 200},
+		{"PUT /customers/{id}/billing-address", "/customers/C-9/billing-address",
+			`{"address": "1 Musterstr., 10115 Berlin"}`, 404},
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{"address": "Berlin"}`, 422},
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{"address": ""}`, 400},
 		{"PUT /customers/{id}/billing-address", "/customers/C-1/billing-address", `{`, 400},
@@ -67,12 +75,17 @@ func TestSimulator_Answers_FollowTheContract(t *testing.T) {
 		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1001", "charge": "CH-1002-2"}`, 422},
 		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `{"order": "1002"}`, 400},
 		{"POST /customers/{id}/refunds", "/customers/C-2/refunds", `[]`, 400},
-		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged", "detail": "The box is wet."}`, 200},
-		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "2001", "problem": "damaged"}`, 404},
-		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged"}` + "\n" + `{"order": "1002", "problem": "not_arrived"}`, 422},
-		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "late"}`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems",
+			`{"order": "1002", "problem": "damaged", "detail": "The box is wet."}`, 200},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems",
+			`{"order": "2001", "problem": "damaged"}`, 404},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems",
+			`{"order": "1002", "problem": "damaged"}` + "\n" + `{"order": "1002", "problem": "not_arrived"}`, 422},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems",
+			`{"order": "1002", "problem": "late"}`, 400},
 		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"problem": "damaged"}`, 400},
-		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `{"order": "1002", "problem": "damaged", "detail": "` + strings.Repeat("x", maxDetail+1) + `"}`, 400},
+		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems",
+			`{"order": "1002", "problem": "damaged", "detail": "` + strings.Repeat("x", maxDetail+1) + `"}`, 400},
 		{"POST /customers/{id}/delivery-problems", "/customers/C-2/delivery-problems", `7`, 400},
 	} {
 		for _, status := range []int{call.status, 401, 429, 503} {
@@ -102,21 +115,8 @@ func TestSimulator_Answers_FollowTheContract(t *testing.T) {
 			c.Answer(t, at, call.operation, w)
 		}
 	}
-	c.Shown(
-		t,
-		"Customer",
-		"Order",
-		"Invoice",
-		"Charges",
-		"Charge",
-		"AddressCheck",
-		"Receipt",
-		"Refund",
-		"DeliveryCase",
-		"Answers",
-		"Answer",
-		"Problem",
-	)
+	c.Shown(t, "Customer", "Order", "Invoice", "Charges", "Charge", "AddressCheck", "Receipt", "Refund", "DeliveryCase",
+		"Answers", "Answer", "Problem")
 }
 
 func TestSimulator_NoIdempotencyKey_IsRejected(t *testing.T) {
@@ -177,7 +177,8 @@ func TestClient_Requests_FollowTheContract(t *testing.T) {
 			t.Error(err)
 		}
 		for _, detail := range []string{"", strings.Repeat("ü", maxDetail)} {
-			if _, err := w.ReportDeliveryProblem(t.Context(), fmt.Sprintf("key-of-%d", len(detail)), "C-2", "1002", "wrong_item", detail); err != nil {
+			key := fmt.Sprintf("key-of-%d", len(detail))
+			if _, err := w.ReportDeliveryProblem(t.Context(), key, "C-2", "1002", "wrong_item", detail); err != nil {
 				t.Error(err)
 			}
 		}

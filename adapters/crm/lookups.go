@@ -14,14 +14,13 @@ import (
 )
 
 const (
-	// window is the time that a lookup waits for others of its kind, to be sent with them.
+	// window is how long a lookup waits for others of its kind, to share a request with them.
 	window = 100 * time.Millisecond
 	// maxBatch limits the lookups of one request, as the contract does.
 	maxBatch = 50
-	// maxKey is the contract's limit of a key, in characters.
+	// maxKey is the contract's limit for a key, in characters.
 	maxKey = 300
-	// life is the time for which a result is cached. Other processes see an update at most
-	// this late.
+	// life is how long a result is cached, so at most how late another process sees an update.
 	life = 30 * time.Second
 	// cacheSize is the number of cached results: with some 500 bytes each, 5 MiB.
 	cacheSize = 10_000
@@ -48,7 +47,7 @@ func (c *Client) Customer(ctx context.Context, id string) (Customer, bool, error
 // Order implements Orders.
 func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Order, bool, error) {
 	if checked("customer", by.Customer) != nil {
-		by.Customer = "" // an id that the contract does not allow; the CRM has the other fields
+		by.Customer = "" // the contract does not allow this id; the CRM uses the other fields
 	}
 	a, err := c.lookUp(ctx, item{Kind: kindOrder, Key: strings.ToUpper(number), Asker: by})
 	if err != nil || a.Order == nil {
@@ -62,8 +61,7 @@ func (c *Client) Order(ctx context.Context, number string, by Asker) (dialog.Ord
 // maxValues limits the values of a code.
 const maxValues = 10
 
-// coded returns a code, or none when it is beyond the limits: then the customer reads the
-// CRM's own words.
+// coded returns a code, or none if it exceeds a limit: then the customer gets the CRM's own text.
 func coded(c dialog.Coded) dialog.Coded {
 	if utf8.RuneCountInString(c.Code) > maxQuoted || len(c.Values) > maxValues {
 		return dialog.Coded{}
@@ -109,15 +107,15 @@ const (
 type item struct {
 	Kind  kind   `json:"kind"`
 	Key   string `json:"key"`
-	Owner string `json:"owner,omitempty"` // the customer whose order it must be; of invoices and charges
-	Asker Asker  `json:"asker,omitzero"`  // the person who wants to see it; of orders
+	Owner string `json:"owner,omitempty"` // for invoices and charges: the customer whose order it must be
+	Asker Asker  `json:"asker,omitzero"`  // for orders: the customer who asks
 }
 
-// named returns the part of an item that an answer repeats.
+// named returns the part of an item that its answer repeats.
 func (it item) named() item { return item{Kind: it.Kind, Key: it.Key, Owner: it.Owner} }
 
-// owned returns the lookup of something that only its customer may see. The owner, like the
-// asker, is part of the cache key, so that nobody gets another customer's result.
+// owned returns the lookup of an invoice or of charges, which only the order's customer may see. The
+// owner, like the asker, is part of the cache key, so that no customer gets another's result.
 func owned(k kind, customer, number string) item {
 	return item{Kind: k, Key: strings.ToUpper(number), Owner: customer}
 }
@@ -158,7 +156,8 @@ type batch struct {
 	full    chan struct{}
 }
 
-// lookUp waits for the answer to one item. A caller that gives up does not cancel the others.
+// lookUp waits for the answer to one item. A caller whose context ends does not cancel the lookup for
+// the others.
 func (c *Client) lookUp(ctx context.Context, it item) (answer, error) {
 	if err := it.check(); err != nil {
 		return answer{}, err
@@ -186,7 +185,7 @@ func (c *Client) join(ctx context.Context, it item) (*lookup, error) {
 		return nil, &Error{State: domain.DeliveryRetry, Reason: "the client is closed"}
 	}
 	if c.http.OpenFor() > 0 {
-		return nil, c.open() // at once: the batch could not go out
+		return nil, c.open() // without waiting for the window: the batch could not be sent
 	}
 	l := &lookup{item: it, done: make(chan struct{})}
 	c.known.Add(it, l)
@@ -228,15 +227,15 @@ func (c *Client) sendBatch(k kind, b *batch) {
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
 	if c.ctx.Err() != nil {
-		cancel() // now, rather than just after the call has begun
+		cancel() // AfterFunc cancels in another goroutine, perhaps after the call has begun
 	}
 	c.ask(ctx, b.lookups)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range b.lookups {
-		// "Not found" is not cached: an order that was placed a moment ago may arrive at any
-		// time, and its customer asks again at once.
+		// "Not found" is not cached: a new order may reach the CRM a moment later, and its customer
+		// asks again.
 		if l.until = time.Now().Add(life); l.err != nil || !l.answer.found() {
 			c.known.Remove(l.item)
 		}
@@ -261,7 +260,7 @@ func (c *Client) ask(ctx context.Context, lookups []*lookup) {
 	var got answers
 	err := c.call(ctx, http.MethodPost, "/lookups", "", map[string][]item{"lookups": items}, &got)
 	if err != nil && err.State == domain.DeliveryRefused && len(lookups) > 1 {
-		err.State = domain.DeliveryRetry // one of them may be the cause: they are retried at different times
+		err.State = domain.DeliveryRetry // one lookup may be the cause: each is retried at another time
 	}
 	for i, l := range lookups {
 		if err != nil {
@@ -278,7 +277,7 @@ type answers struct {
 	Answers []json.RawMessage `json:"answers"`
 }
 
-// answer is the answer to one item; the field of its kind is set when it is found.
+// answer is the answer to one item. The field of the item's kind is set if it was found.
 type answer struct {
 	item
 	Status   string        `json:"status"`
@@ -319,13 +318,10 @@ func (as answers) to(i int, it item) (answer, error) {
 	switch {
 	case lacks != "":
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] lacks %s", i, lacks)
-	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey: // the contract would reject it as a key
-		return answer{}, unreadable(
-			domain.DeliveryRetry,
-			"answers[%d].address.address is longer than %d characters",
-			i,
-			maxKey,
-		)
+	case a.Address != nil && utf8.RuneCountInString(a.Address.Address) > maxKey:
+		// The contract would not allow it as a key.
+		return answer{}, unreadable(domain.DeliveryRetry,
+			"answers[%d].address.address is longer than %d characters", i, maxKey)
 	case a.item.named() != it.named():
 		return answer{}, unreadable(domain.DeliveryRetry, "answers[%d] is to another lookup", i)
 	case a.Status == statusError && it.denied(a.Error.Status):
@@ -341,8 +337,8 @@ func (as answers) to(i int, it item) (answer, error) {
 	}
 }
 
-// denied reports whether an error means that the asker may not see the purchase: they get
-// "not found".
+// denied reports whether an error means that the asker may not see the purchase. The lookup then
+// returns "not found".
 func (it item) denied(status int) bool {
 	return (it.Kind == kindOrder || it.owned()) && (status == http.StatusForbidden || status == http.StatusNotFound)
 }
@@ -360,16 +356,8 @@ func (a answer) lacks() string {
 	case a.Kind == kindOrder && a.Order != nil:
 		lacks = missing("order.number", a.Order.Number, "order.status", a.Order.Status)
 	case a.Kind == kindInvoice && a.Invoice != nil:
-		lacks = missing(
-			"invoice.number",
-			a.Invoice.Number,
-			"invoice.amount",
-			a.Invoice.Amount,
-			"invoice.date",
-			a.Invoice.Date,
-			"invoice.url",
-			a.Invoice.URL,
-		)
+		lacks = missing("invoice.number", a.Invoice.Number, "invoice.amount", a.Invoice.Amount, "invoice.date",
+			a.Invoice.Date, "invoice.url", a.Invoice.URL)
 	case a.Kind == kindCharges && a.Charges != nil && a.Charges.Charges == nil:
 		lacks = "charges.charges"
 	case a.Kind == kindCharges && a.Charges != nil:

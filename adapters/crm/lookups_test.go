@@ -22,7 +22,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// asked lists the look-ups of each batch the CRM got, as kind:key.
+// asked lists the lookups of each batch that the CRM received, as kind:key.
 func (w world) asked(t *testing.T) (batches [][]string) {
 	t.Helper()
 	for _, r := range w.crm.Requests() {
@@ -52,7 +52,7 @@ func TestLookup_WithinWindow_SharesOneRequest(t *testing.T) {
 				time.Sleep(time.Duration(i) * 33 * time.Millisecond) // the last at 99 ms
 				w.order(t, number)
 				if waited := time.Since(begun); waited != window {
-					t.Errorf("order %s came after %s", number, waited)
+					t.Errorf("order %s was answered after %s, want the window", number, waited)
 				}
 			})
 		}
@@ -129,20 +129,21 @@ func TestLookup_DifferentKinds_AreSentApart(t *testing.T) {
 		})
 		callers.Wait()
 		got := slices.SortedFunc(slices.Values(w.asked(t)), slices.Compare)
-		if diff := cmp.Diff([][]string{{"address:12 baker st, London NW1 6XE"}, {"customer:C-1"}, {"order:1001"}}, got); diff != "" {
+		diff := cmp.Diff([][]string{{"address:12 baker st, London NW1 6XE"}, {"customer:C-1"}, {"order:1001"}}, got)
+		if diff != "" {
 			t.Error(diff)
 		}
 	})
 }
 
-func TestLookup_CallerGivesUp_OthersGetAnswers(t *testing.T) {
+func TestLookup_CallerCancels_OthersGetAnswers(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{DelayMS: 1000})
-		ctx, giveUp := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
 		begun := time.Now()
 		var callers sync.WaitGroup
-		for _, number := range []string{"1001", "1002"} { // the one that began the batch, and one that shares an item
+		for _, number := range []string{"1001", "1002"} { // the first of the batch, and one that shares its item
 			callers.Go(func() {
 				if _, _, err := w.Order(ctx, number, anybody); failure(t, err).State != domain.DeliveryRetry ||
 					time.Since(begun) != 300*time.Millisecond {
@@ -154,7 +155,7 @@ func TestLookup_CallerGivesUp_OthersGetAnswers(t *testing.T) {
 		callers.Go(func() { w.order(t, "1002") })
 		callers.Go(func() { w.order(t, "1003") })
 		time.Sleep(300 * time.Millisecond) // the request is under way
-		giveUp()
+		cancel()
 		callers.Wait()
 		if w.requests() != 1 {
 			t.Errorf("%d requests", w.requests())
@@ -162,25 +163,21 @@ func TestLookup_CallerGivesUp_OthersGetAnswers(t *testing.T) {
 	})
 }
 
-// Whatever the mixture of callers, each gets what it asked for.
+// Callers that come at random times, and stop waiting at random times, get their own answers.
 func TestLookup_ManyCallers_GetTheirOwnAnswers(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		var callers sync.WaitGroup
 		for range 1000 {
-			id, wait, patience := fmt.Sprintf(
-				"telegram:%d",
-				rng.IntN(300),
-			), time.Duration(
-				rng.Int64N(int64(3*time.Second)),
-			), time.Second
+			id := fmt.Sprintf("telegram:%d", rng.IntN(300))
+			wait, timeout := time.Duration(rng.Int64N(int64(3*time.Second))), time.Second
 			if rng.IntN(10) == 0 {
-				patience = time.Duration(rng.Int64N(int64(2 * window)))
+				timeout = time.Duration(rng.Int64N(int64(2 * window)))
 			}
 			callers.Go(func() {
 				time.Sleep(wait)
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
 				defer cancel()
 				c, found, err := w.Customer(ctx, id)
 				if err == nil && (!found || c.ID != id) || err != nil && ctx.Err() == nil {
@@ -189,7 +186,7 @@ func TestLookup_ManyCallers_GetTheirOwnAnswers(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if n := w.requests(); n > 31 { // 3 s of windows, and the last
+		if n := w.requests(); n > 31 { // windows in 3 s, and one more
 			t.Errorf("%d requests", n)
 		}
 	})
@@ -200,7 +197,7 @@ func TestLookup_SameItem_IsSentOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{DelayMS: 2000})
 		var callers sync.WaitGroup
-		for i := range 30 { // while the batch gathers, and while it is under way
+		for i := range 30 { // while the batch gathers, and during the request
 			callers.Go(func() {
 				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
 				w.order(t, "1001")
@@ -234,12 +231,12 @@ func TestCache_Result_ExpiresAfterLife(t *testing.T) {
 		time.Sleep(life - time.Millisecond)
 		w.order(t, "1001")
 		if w.requests() != 1 {
-			t.Errorf("%d requests within its life", w.requests())
+			t.Errorf("%d requests before the result expired, want 1", w.requests())
 		}
 		time.Sleep(time.Millisecond)
 		w.order(t, "1001")
 		if w.requests() != 2 {
-			t.Errorf("%d requests after it", w.requests())
+			t.Errorf("%d requests after it expired, want 2", w.requests())
 		}
 	})
 }
@@ -257,12 +254,12 @@ func TestCache_NotFoundOrFailed_IsNotCached(t *testing.T) {
 			}
 		}
 		if w.requests() != 3 || w.known.Len() != 0 {
-			t.Errorf("%d requests, %d remembered", w.requests(), w.known.Len())
+			t.Errorf("%d requests, %d cached, want 3 and 0", w.requests(), w.known.Len())
 		}
 	})
 }
 
-func TestCache_Full_ForgetsTheOldest(t *testing.T) {
+func TestCache_Full_OldestEvicted(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		var callers sync.WaitGroup
@@ -278,12 +275,12 @@ func TestCache_Full_ForgetsTheOldest(t *testing.T) {
 		}
 		callers.Wait()
 		if n := w.known.Len(); n != cacheSize {
-			t.Errorf("%d are remembered", n)
+			t.Errorf("%d results are cached, want %d", n, cacheSize)
 		}
 		before := w.requests()
 		if _, err := w.ValidateAddress(t.Context(), "0 Baker Street, London NW1 6XE"); err != nil ||
 			w.requests() != before+1 {
-			t.Errorf("the oldest was not forgotten (%v)", err)
+			t.Errorf("the oldest result is still cached (%v)", err)
 		}
 	})
 }
@@ -291,7 +288,7 @@ func TestCache_Full_ForgetsTheOldest(t *testing.T) {
 func TestCache_Update_IsSeenAtOnce(t *testing.T) {
 	t.Parallel()
 	const before, after = "12 Baker Street, London NW1 6XE", "14 Baker Street, London NW1 6XE"
-	billed := func(t *testing.T, c *Client) string {
+	billingAddress := func(t *testing.T, c *Client) string {
 		found, _, err := c.Customer(t.Context(), "C-1")
 		if err != nil {
 			t.Error(err)
@@ -303,35 +300,33 @@ func TestCache_Update_IsSeenAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Run("by who asks afterwards", func(t *testing.T) {
+	t.Run("lookup after the update", func(t *testing.T) {
 		t.Parallel()
 		inWorld(t, func(t *testing.T, w world) {
-			if got := billed(t, w.Client); got != before {
+			if got := billingAddress(t, w.Client); got != before {
 				t.Errorf("before: %s", got)
 			}
 			change(t, w.Client)
-			if got := billed(t, w.Client); got != after {
+			if got := billingAddress(t, w.Client); got != after {
 				t.Errorf("after: %s", got)
 			}
 		})
 	})
-	t.Run("also when the answer was lost", func(t *testing.T) {
+	t.Run("answer to the update lost", func(t *testing.T) {
 		t.Parallel()
 		inWorld(t, func(t *testing.T, w world) {
-			billed(t, w.Client)
+			billingAddress(t, w.Client)
 			w.crm.AddFault(faults.Fault{Spoil: faults.Truncated, Count: 1})
-			if _, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after); failure(
-				t,
-				err,
-			).State != domain.DeliveryUnknown {
+			_, err := w.UpdateBillingAddress(t.Context(), "key-1", "C-1", after)
+			if failure(t, err).State != domain.DeliveryUnknown {
 				t.Errorf("%v", err)
 			}
-			if got := billed(t, w.Client); got != after {
+			if got := billingAddress(t, w.Client); got != after {
 				t.Errorf("after: %s", got)
 			}
 		})
 	})
-	t.Run("also when a look-up from before comes home after it", func(t *testing.T) {
+	t.Run("earlier lookup answered after the update", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			crm := crmsim.New(crmsim.Options{})
@@ -339,26 +334,26 @@ func TestCache_Update_IsSeenAtOnce(t *testing.T) {
 				answer := httptest.NewRecorder()
 				crm.ServeHTTP(answer, r)
 				if r.URL.Path == "/lookups" {
-					time.Sleep(2 * time.Second) // what it says is old by now
+					time.Sleep(2 * time.Second) // the answer is outdated by now
 				}
 				w.WriteHeader(answer.Code)
 				_, _ = answer.Body.WriteTo(w)
 			}))
 			var early sync.WaitGroup
 			early.Go(func() {
-				if got := billed(t, c); got != before {
-					t.Errorf("the early one: %s", got)
+				if got := billingAddress(t, c); got != before {
+					t.Errorf("the earlier lookup returns %s", got)
 				}
 			})
 			time.Sleep(time.Second)
 			change(t, c)
 			early.Go(func() {
-				if got := billed(t, c); got != after {
-					t.Errorf("while the early one waits: %s", got)
+				if got := billingAddress(t, c); got != after {
+					t.Errorf("a lookup after the update returns %s while the earlier one waits", got)
 				}
 			})
 			early.Wait()
-			if got := billed(t, c); got != after {
+			if got := billingAddress(t, c); got != after {
 				t.Errorf("after: %s", got)
 			}
 		})
@@ -371,27 +366,26 @@ func TestClose_LookupsInProgress_AreCancelled(t *testing.T) {
 		w.crm.AddFault(faults.Fault{DelayMS: 5000})
 		begun := time.Now()
 		var callers sync.WaitGroup
-		callers.Go(func() { // on its way
+		callers.Go(func() { // in a request
 			if _, _, err := w.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryUnknown {
-				t.Errorf("on its way: %v", err)
+				t.Errorf("in a request: %v", err)
 			}
 		})
 		time.Sleep(time.Second)
-		callers.Go(func() { // still gathering
+		callers.Go(func() { // in a batch that still gathers
 			if _, _, err := w.Order(t.Context(), "1002", anybody); failure(t, err).State != domain.DeliveryRetry {
-				t.Errorf("gathering: %v", err)
+				t.Errorf("in a gathering batch: %v", err)
 			}
 		})
 		synctest.Wait()
 		w.Close()
 		if n := w.known.Len(); n != 0 {
-			t.Errorf("%d are still under way", n)
+			t.Errorf("%d lookups are still in progress", n)
 		}
 		callers.Wait()
 		if _, _, err := w.Order(t.Context(), "1003", anybody); failure(t, err).State != domain.DeliveryRetry ||
-			!strings.Contains(err.Error(), "closed") ||
-			time.Since(begun) != time.Second {
-			t.Errorf("afterwards: %v after %s", err, time.Since(begun))
+			!strings.Contains(err.Error(), "closed") || time.Since(begun) != time.Second {
+			t.Errorf("after Close: %v after %s", err, time.Since(begun))
 		}
 	})
 }
@@ -399,14 +393,13 @@ func TestClose_LookupsInProgress_AreCancelled(t *testing.T) {
 func TestLookup_InvalidKey_IsNotSent(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("ü", maxKey+1), "no text": "\xff"} {
+		keys := map[string]string{"empty": "", "too long": strings.Repeat("ü", maxKey+1), "not UTF-8": "\xff"}
+		for name, key := range keys {
 			if _, _, err := w.Customer(t.Context(), key); failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key); failure(
-				t,
-				err,
-			).State != domain.DeliveryRefused {
+			_, err := w.UpdateBillingAddress(t.Context(), "key", "C-1", key)
+			if failure(t, err).State != domain.DeliveryRefused {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -416,7 +409,7 @@ func TestLookup_InvalidKey_IsNotSent(t *testing.T) {
 	})
 }
 
-// reply answers every call with this.
+// reply returns a handler that answers every call with a status and a body.
 func reply(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -426,27 +419,33 @@ func reply(status int, body string) http.Handler {
 
 func TestLookup_WrongAnswer_FailsOnlyItsCaller(t *testing.T) {
 	t.Parallel()
-	good := `{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"lost","since":[1]},"colour":"red"}`
+	good := `{"kind":"order","key":"1001","status":"found","colour":"red",` +
+		`"order":{"number":"1001","status":"lost","since":[1]}}`
 	for name, c := range map[string]struct {
 		answer string
 		state  string
 		says   string
 	}{
-		"no kind":           {`{"key":"1002","status":"found"}`, "retry", "answers[1] lacks kind"},
-		"nothing":           {`{}`, "retry", "answers[1] lacks kind, key, status"},
-		"null":              {`null`, "retry", "answers[1] lacks kind, key, status"},
-		"no order":          {`{"kind":"order","key":"1002","status":"found"}`, "retry", "answers[1] lacks order"},
-		"no order status":   {`{"kind":"order","key":"1002","status":"found","order":{"number":"1002"}}`, "retry", "answers[1] lacks order.status"},
-		"an empty order":    {`{"kind":"order","key":"1002","status":"found","order":{}}`, "retry", "answers[1] lacks order.number, order.status"},
-		"another's answer":  {good, "retry", "answers[1] is to another lookup"},
-		"another kind":      {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "retry", "answers[1] is to another lookup"},
+		"no kind":  {`{"key":"1002","status":"found"}`, "retry", "answers[1] lacks kind"},
+		"nothing":  {`{}`, "retry", "answers[1] lacks kind, key, status"},
+		"null":     {`null`, "retry", "answers[1] lacks kind, key, status"},
+		"no order": {`{"kind":"order","key":"1002","status":"found"}`, "retry", "answers[1] lacks order"},
+		"no order status": {`{"kind":"order","key":"1002","status":"found","order":{"number":"1002"}}`, "retry",
+			"answers[1] lacks order.status"},
+		"an empty order": {`{"kind":"order","key":"1002","status":"found","order":{}}`, "retry",
+			"answers[1] lacks order.number, order.status"},
+		"the first's answer": {good, "retry", "answers[1] is to another lookup"},
+		"another kind": {`{"kind":"customer","key":"1002","status":"found","customer":{"id":"1","name":"x"}}`, "retry",
+			"answers[1] is to another lookup"},
 		"an unknown status": {`{"kind":"order","key":"1002","status":"perhaps"}`, "retry", `"perhaps"`},
 		"a number":          {`42`, "retry", "answers[1]"},
 		"a wrong type":      {`{"kind":"order","key":[1002],"status":"found"}`, "retry", "answers[1]"},
-		"an error":          {`{"kind":"order","key":"1002","status":"error","error":{"status":503,"detail":"the index is away"}}`, "retry", "the index is away"},
-		"a refusal":         {`{"kind":"order","key":"1002","status":"error","error":{"status":422,"detail":"no such form"}}`, "refused", "no such form"},
-		"an error untold":   {`{"kind":"order","key":"1002","status":"error"}`, "retry", "lacks error"},
-		"none":              {``, "retry", "lacks answers[1]"},
+		"an error 503": {`{"kind":"order","key":"1002","status":"error",` +
+			`"error":{"status":503,"detail":"the index is down"}}`, "retry", "the index is down"},
+		"an error 422": {`{"kind":"order","key":"1002","status":"error",` +
+			`"error":{"status":422,"detail":"no such form"}}`, "refused", "no such form"},
+		"an error without details": {`{"kind":"order","key":"1002","status":"error"}`, "retry", "lacks error"},
+		"no second answer":         {``, "retry", "lacks answers[1]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -456,14 +455,14 @@ func TestLookup_WrongAnswer_FailsOnlyItsCaller(t *testing.T) {
 				var callers sync.WaitGroup
 				callers.Go(func() {
 					if o, found, err := client.Order(t.Context(), "1001", anybody); err != nil || !found || o.Status != "lost" {
-						t.Errorf("the other: %+v, %v, %v", o, found, err)
+						t.Errorf("the other lookup: %+v, found %v, error %v", o, found, err)
 					}
 				})
 				synctest.Wait()
 				callers.Go(func() {
 					_, _, err := client.Order(t.Context(), "1002", anybody)
 					if got := failure(t, err); string(got.State) != c.state || !strings.Contains(got.Reason, c.says) {
-						t.Errorf("%s: %s; want %s of %q", got.State, got.Reason, c.state, c.says)
+						t.Errorf("state %s, reason %s; want %s with %q", got.State, got.Reason, c.state, c.says)
 					}
 				})
 				callers.Wait()
@@ -475,12 +474,13 @@ func TestLookup_WrongAnswer_FailsOnlyItsCaller(t *testing.T) {
 func TestLookup_IncompleteAnswer_NamesTheField(t *testing.T) {
 	t.Parallel()
 	for answer, says := range map[string]string{
-		`{"kind":"address","key":"k","status":"found","address":{}}`:                                                               "lacks address.valid",
-		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"reason":"x"}}`:                                      "lacks address.address",
-		`{"kind":"address","key":"k","status":"found","address":{"valid":false,"address":"x"}}`:                                    "lacks address.reason",
-		`{"kind":"address","key":"k","status":"found"}`:                                                                            "lacks address",
-		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"address":"` + strings.Repeat("x", maxKey+1) + `"}}`: "longer than 300",
-		`{"kind":"customer","key":"k","status":"found","customer":{"id":"k"}}`:                                                     "lacks customer.name",
+		`{"kind":"address","key":"k","status":"found","address":{}}`:                            "lacks address.valid",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"reason":"x"}}`:   "lacks address.address",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":false,"address":"x"}}`: "lacks address.reason",
+		`{"kind":"address","key":"k","status":"found"}`:                                         "lacks address",
+		`{"kind":"address","key":"k","status":"found","address":{"valid":true,"address":"` +
+			strings.Repeat("x", maxKey+1) + `"}}`: "longer than 300",
+		`{"kind":"customer","key":"k","status":"found","customer":{"id":"k"}}`: "lacks customer.name",
 	} {
 		var got answers
 		if err := json.Unmarshal([]byte(`{"answers":[`+answer+`]}`), &got); err != nil {
@@ -496,8 +496,9 @@ func TestLookup_IncompleteAnswer_NamesTheField(t *testing.T) {
 	}
 }
 
-// A batch that is refused as a whole may be so because of one of its items.
-func TestLookup_RefusedBatch_IsRetriedOneByOne(t *testing.T) {
+// The CRM may refuse a batch because of one of its lookups. So each lookup is retried, and refused only
+// if it was alone.
+func TestLookup_RefusedBatch_IsRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := serve(t, reply(http.StatusUnprocessableEntity, `{"title":"No","status":422,"detail":"one of them is bad"}`))
@@ -516,15 +517,21 @@ func TestLookup_RefusedBatch_IsRetriedOneByOne(t *testing.T) {
 	})
 }
 
-// FuzzAnswers: whatever the CRM says, each look-up has a finding with all that it needs
-// or an error of bounded length.
+// FuzzAnswers checks that each lookup gets a complete result, or an error of bounded length, from any
+// answer of the CRM.
 func FuzzAnswers(f *testing.F) {
 	for _, seed := range []string{
-		`{"answers":[{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"shipped"}},{"kind":"customer","key":"C-1","status":"not_found"}]}`,
-		`{"answers":[null,{"kind":"customer","key":"C-1","status":"found","customer":{"id":"C-1","name":"Ada"}},{"kind":"address","key":"x","status":"found","address":{"valid":true,"address":"y"}}]}`,
-		`{"answers":[{"kind":"order","key":"1001","status":"error","error":{"status":-1,"detail":"\u0000"}},[],{"kind":"address","key":"x","status":"found","address":{"valid":false}}]}`,
+		`{"answers":[{"kind":"order","key":"1001","status":"found","order":{"number":"1001","status":"shipped"}},
+			{"kind":"customer","key":"C-1","status":"not_found"}]}`,
+		`{"answers":[null,{"kind":"customer","key":"C-1","status":"found","customer":{"id":"C-1","name":"Ada"}},
+			{"kind":"address","key":"x","status":"found","address":{"valid":true,"address":"y"}}]}`,
+		`{"answers":[{"kind":"order","key":"1001","status":"error","error":{"status":-1,"detail":"\u0000"}},[],
+			{"kind":"address","key":"x","status":"found","address":{"valid":false}}]}`,
 		`{"answers":[{"kind":"order","key":"1001","status":"not_found","order":{"number":"1001","status":"shipped"}}]}`,
-		`{"answers":[null,null,null,{"kind":"invoice","key":"1001","owner":"C-1","status":"found","invoice":{"number":"1","amount":"1 EUR","date":"d","url":"u"}},{"kind":"charges","key":"1001","owner":"C-1","status":"found","charges":{"charges":[{"id":"1","amount":"1 EUR","date":"d","status":"charged"},{}]}}]}`,
+		`{"answers":[null,null,null,{"kind":"invoice","key":"1001","owner":"C-1","status":"found",
+				"invoice":{"number":"1","amount":"1 EUR","date":"d","url":"u"}},
+			{"kind":"charges","key":"1001","owner":"C-1","status":"found",
+				"charges":{"charges":[{"id":"1","amount":"1 EUR","date":"d","status":"charged"},{}]}}]}`,
 		`{"answers":{}}`, `[]`, `null`, `<html>`, `{"answers":[{`, ``,
 	} {
 		f.Add([]byte(seed))
@@ -548,14 +555,15 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			case err != nil:
 				if e := failure(t, err); e.State != domain.DeliveryRetry && e.State != domain.DeliveryRefused {
-					t.Errorf("a look-up ends %s: %v", e.State, err)
+					t.Errorf("a lookup ends as %s: %v", e.State, err)
 				}
 			case a.item != it:
 				t.Errorf("asked for %v, got %v", it, a.item)
 			case a.found() && a.lacks() != "":
-				t.Errorf("taken without %s", a.lacks())
-			case !a.found() && (a.Customer != nil || a.Order != nil || a.Invoice != nil || a.Charges != nil || a.Address != nil):
-				t.Errorf("not found, but there: %s", body)
+				t.Errorf("the result lacks %s", a.lacks())
+			case !a.found() &&
+				(a.Customer != nil || a.Order != nil || a.Invoice != nil || a.Charges != nil || a.Address != nil):
+				t.Errorf("not found, but with content: %s", body)
 			}
 		}
 	})

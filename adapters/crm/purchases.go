@@ -13,11 +13,10 @@ import (
 )
 
 const (
-	// maxCharges limits the charges of an order, the newest ones: they fit into one message.
-	// The contract allows no more.
+	// maxCharges limits the charges of an order, so that they fit into one message. The newest are
+	// used. The contract has the same limit.
 	maxCharges = 50
-	// maxDetail is the contract's limit of a customer's description of a problem, in
-	// characters.
+	// maxDetail is the contract's limit for a customer's description of a problem, in characters.
 	maxDetail = 1000
 )
 
@@ -38,8 +37,8 @@ type Charge struct {
 	DuplicateOf string `json:"duplicate_of,omitempty"` // the charge that it duplicates by mistake
 }
 
-// Statuses of a charge. A charge with another status is neither refunded nor promised to
-// lapse.
+// Statuses of a charge. For a charge with another status, the bot neither offers a refund nor says that
+// the reservation will lapse.
 const (
 	statusReserved = "reserved"
 	statusCharged  = "charged"
@@ -88,7 +87,8 @@ func (c *Client) RefundDuplicate(ctx context.Context, key, customer, number, cha
 	defer c.forget(owned(kindCharges, customer, number)) // even a failed call may have taken effect
 	var r Refund
 	path := "/customers/" + url.PathEscape(customer) + "/refunds"
-	if err := c.call(ctx, http.MethodPost, path, key, map[string]string{"order": number, "charge": charge}, &r); err != nil {
+	err := c.call(ctx, http.MethodPost, path, key, map[string]string{"order": number, "charge": charge}, &r)
+	if err != nil {
 		return Refund{}, err
 	}
 	if lacks := missing("id", r.ID, "amount", r.Amount, "days", r.Days.String()); lacks != "" {
@@ -148,8 +148,8 @@ func (i Invoice) output(found bool) map[string]string {
 	return map[string]string{"found": "true", "invoice": i.Number, "amount": i.Amount, "date": i.Date, "url": i.URL}
 }
 
-// charged returns the charges of an order as the tool's output. A charge that was taken twice
-// takes precedence over one that is only reserved; a refunded charge is settled.
+// charged returns the charges of an order as the tool's output, with the duplicate. A duplicate that
+// was taken has precedence over one that is only reserved; a refunded one does not count.
 func charged(charges []Charge, found bool) map[string]string {
 	if !found {
 		return notFound()
@@ -162,9 +162,8 @@ func charged(charges []Charge, found bool) map[string]string {
 			line += fmt.Sprintf(" (%s)", c.Status)
 		}
 		lines = append(lines, line)
-		twice, reserved := c.DuplicateOf != "" &&
-			c.Status == statusCharged, c.DuplicateOf != "" &&
-			c.Status == statusReserved
+		twice := c.DuplicateOf != "" && c.Status == statusCharged
+		reserved := c.DuplicateOf != "" && c.Status == statusReserved
 		if twice || reserved && output["duplicate"] == "false" {
 			output["charge"], output["amount"] = c.ID, c.Amount
 			output["duplicate"], output["pending"] = fmt.Sprint(twice), fmt.Sprint(reserved)

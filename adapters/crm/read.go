@@ -20,7 +20,7 @@ func read(said []byte, into any) error {
 	if decoder.Decode(&value) != nil {
 		return err
 	}
-	text, _ := json.Marshal(worded(value)) // what was decoded can be encoded
+	text, _ := json.Marshal(worded(value)) // a decoded value can be encoded
 	if json.Unmarshal(text, into) != nil {
 		return err // the error about the original answer
 	}

@@ -18,14 +18,14 @@ import (
 // Tools sends the deliveries that use tools.
 type Tools struct {
 	Shops map[string]Shop  // by bot
-	Now   func() time.Time // dates what is recorded
+	Now   func() time.Time // the time of a record
 }
 
-// Shop is the systems that have a bot's tools: a CRM has all of them, a catalogue has only
+// Shop holds the systems that provide a bot's tools: a CRM provides all of them, a catalogue only
 // orders.
 type Shop struct {
-	Orders Orders  // nil when orders are in the CRM
-	CRM    *Client // nil when there is none
+	Orders Orders  // nil if orders are in the CRM
+	CRM    *Client // nil if there is none
 }
 
 // Has returns the tools of a shop.
@@ -67,7 +67,7 @@ func (t Tools) refuse(d commands.Claimed, reason string) commands.Outcome {
 	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: t.Fail(d, reason)}
 }
 
-// Fail returns the command that records that a use of a tool was given up.
+// Fail returns the command that records that a use of a tool failed and is not retried.
 func (t Tools) Fail(d commands.Claimed, reason string) chat.Command {
 	var asked commands.UseTool
 	if err := json.Unmarshal(d.Body, &asked); err != nil {
@@ -81,8 +81,8 @@ func (t Tools) Fail(d commands.Claimed, reason string) chat.Command {
 // used is the result of a tool.
 type used struct {
 	output  map[string]string
-	receipt string // of a change
-	account string // of a customer
+	receipt string // confirms a change
+	account string // the CRM's id of a customer
 }
 
 // use calls a tool that the shop has.
@@ -118,14 +118,8 @@ func (s Shop) use(ctx context.Context, asked commands.UseTool, d commands.Claime
 			receipt: refund.ID,
 		}, err
 	case dialog.ReportDelivery:
-		report, err := s.CRM.ReportDeliveryProblem(
-			ctx,
-			key,
-			asked.Customer,
-			asked.Input["number"],
-			asked.Input["problem"],
-			asked.Input["detail"],
-		)
+		report, err := s.CRM.ReportDeliveryProblem(ctx, key, asked.Customer, asked.Input["number"], asked.Input["problem"],
+			asked.Input["detail"])
 		return used{
 			output:  map[string]string{"case": report.Number, "days": report.Days.String()},
 			receipt: report.Number,

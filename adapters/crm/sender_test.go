@@ -24,26 +24,20 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// owed is a delivery of the bot demo as a worker holds it.
-func owed(body string) commands.Claimed {
+// claimed returns a claimed delivery of the bot demo.
+func claimed(body string) commands.Claimed {
 	return commands.Claimed{
 		Delivery: commands.Delivery{ID: uuid.New(), Stream: domain.ChatStream("demo", 7)},
 		Body:     []byte(body),
 	}
 }
 
-// using is a delivery that uses a tool for a customer, with what goes in as pairs of name
-// and value.
+// using returns a delivery that uses a tool for a customer. The input is given as pairs of name and
+// value.
 func using(t *testing.T, customer, tool string, input ...string) commands.Claimed {
 	t.Helper()
-	asked := commands.UseTool{
-		Tool:     tool,
-		For:      chat.ForWorkflow,
-		Call:     2,
-		Input:    map[string]string{},
-		Customer: customer,
-		To:       3,
-	}
+	asked := commands.UseTool{Tool: tool, For: chat.ForWorkflow, Call: 2, Input: map[string]string{},
+		Customer: customer, To: 3}
 	for i := 0; i < len(input); i += 2 {
 		asked.Input[input[i]] = input[i+1]
 	}
@@ -51,25 +45,24 @@ func using(t *testing.T, customer, tool string, input ...string) commands.Claime
 	if err != nil {
 		t.Fatal(err)
 	}
-	return owed(string(body))
+	return claimed(string(body))
 }
 
-// tools are those of the bot demo, which has the CRM.
+// tools returns the tools of the bot demo, which has the CRM.
 func (w world) tools() Tools { return tools("demo", Shop{CRM: w.Client}) }
 
 func tools(bot string, shop Shop) Tools {
 	return Tools{Shops: map[string]Shop{bot: shop}, Now: time.Now}
 }
 
-// finds sends a use that must be done and returns what came of it.
+// finds uses a tool, which must succeed, and returns the command that records the use.
 func finds(t *testing.T, tools Tools, d commands.Claimed) chat.RecordTool {
 	t.Helper()
 	got := tools.Send(t.Context(), d)
 	record, ok := got.Command.(chat.RecordTool)
 	var answer map[string]string
 	if err := json.Unmarshal(got.Answer, &answer); err != nil || got.State != domain.DeliveryDone || !ok ||
-		record.Reason != "" ||
-		!maps.Equal(answer, record.Output) {
+		record.Reason != "" || !maps.Equal(answer, record.Output) {
 		t.Fatalf("%s: %+v, answer %s, %v", d.Body, got, got.Answer, err)
 	}
 	return record
@@ -87,7 +80,8 @@ func outcome(o commands.Outcome) told { return told{o.State, o.After, string(o.A
 func TestTools_CatalogueAndCRM_FindOrders(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
-		for name, shop := range map[string]Shop{"catalogue": {Orders: Demo}, "CRM": {CRM: w.Client}, "both": {Orders: Demo, CRM: serve(t, reply(500, ""))}} {
+		for name, shop := range map[string]Shop{"catalogue": {Orders: Demo}, "CRM": {CRM: w.Client},
+			"both": {Orders: Demo, CRM: serve(t, reply(500, ""))}} {
 			for number, want := range map[string]dialog.Order{"1001": Demo["1001"], "1004": Demo["1004"], "9": {}} {
 				d := using(t, "telegram:7", dialog.OrderStatus, "number", number)
 				got := finds(t, tools("demo", shop), d)
@@ -95,7 +89,7 @@ func TestTools_CatalogueAndCRM_FindOrders(t *testing.T) {
 					t.Errorf("%s, %s: %s", name, number, diff)
 				}
 				if got.At.IsZero() || got.At.Nanosecond()%1000 != 0 {
-					t.Errorf("%s, %s: at %s, which the database would round", name, number, got.At)
+					t.Errorf("%s, %s: time %s, want microseconds: the database would round it", name, number, got.At)
 				}
 				want := chat.RecordTool{
 					Delivery: d.ID,
@@ -131,20 +125,9 @@ func TestTools_Failure_IsRetriedUnlessRefused(t *testing.T) {
 			t.Parallel()
 			inWorld(t, func(t *testing.T, w world) {
 				w.crm.AddFault(c.fault)
-				for tool := range dialog.Toolbox { // look-ups and changes alike
-					d := using(
-						t,
-						"telegram:7",
-						tool,
-						"number",
-						"1002",
-						"charge",
-						"CH-1002-2",
-						"problem",
-						"damaged",
-						"address",
-						address,
-					)
+				for tool := range dialog.Toolbox { // both lookups and changes
+					d := using(t, "telegram:7", tool, "number", "1002", "charge", "CH-1002-2", "problem", "damaged",
+						"address", address)
 					got := w.tools().Send(t.Context(), d)
 					if diff := cmp.Diff(c.want, outcome(got)); diff != "" || got.Reason == "" {
 						t.Errorf("%s: %s; reason %q", tool, diff, got.Reason)
@@ -154,7 +137,7 @@ func TestTools_Failure_IsRetriedUnlessRefused(t *testing.T) {
 						recorded && (record.Reason == "" || record.Output != nil || record.Receipt != "") {
 						t.Errorf("%s: recorded %+v", tool, got.Command)
 					}
-					time.Sleep(breakFor) // the breaker has its own test
+					time.Sleep(breakFor) // close the breaker, which has its own test
 				}
 			})
 		})
@@ -165,9 +148,12 @@ func TestTools_Addresses_AreCheckedAndUpdated(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		for line, want := range map[string]map[string]string{
-			"12 baker st, london, NW1 6XE":    {"valid": "true", "address": "12 Baker Street, London NW1 6XE", "problem": ""},
-			"12 Baker Street, Leeds NW1 6XE":  {"valid": "false", "address": "", "problem": "the post code NW1 6XE belongs to London", "code": "post_code_elsewhere", "post_code": "NW1 6XE", "town": "London"},
-			"Musterstr. 5, Berlin, somewhere": {"valid": "false", "address": "", "problem": "the post code is missing", "code": "post_code_missing"},
+			"12 baker st, london, NW1 6XE": {"valid": "true", "address": "12 Baker Street, London NW1 6XE", "problem": ""},
+			"12 Baker Street, Leeds NW1 6XE": {"valid": "false", "address": "",
+				"problem": "the post code NW1 6XE belongs to London", "code": "post_code_elsewhere", "post_code": "NW1 6XE",
+				"town": "London"},
+			"Musterstr. 5, Berlin, somewhere": {"valid": "false", "address": "", "problem": "the post code is missing",
+				"code": "post_code_missing"},
 		} {
 			got := finds(t, w.tools(), using(t, "telegram:7", dialog.CheckAddress, "address", line))
 			if diff := cmp.Diff(want, got.Output); diff != "" || got.Receipt != "" {
@@ -197,13 +183,13 @@ func TestTools_Addresses_AreCheckedAndUpdated(t *testing.T) {
 	})
 }
 
-func TestTools_Impossible_IsRefusedAndRecorded(t *testing.T) {
+func TestTools_InvalidUse_RefusedAndRecorded(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		const me = "telegram:7"
 		for _, c := range []struct {
 			tools Tools
-			owed  commands.Claimed
+			d     commands.Claimed
 			says  string
 		}{
 			{w.tools(), using(t, me, dialog.OrderStatus), "the order has 0 characters"},
@@ -212,30 +198,31 @@ func TestTools_Impossible_IsRefusedAndRecorded(t *testing.T) {
 			{w.tools(), using(t, "", dialog.Charges, "number", "1001"), "the customer has 0 characters"},
 			{w.tools(), using(t, me, dialog.RefundDuplicate, "number", "1002"), "the charge has 0 characters"},
 			{w.tools(), using(t, me, dialog.ReportDelivery, "number", "1002"), "the problem has 0 characters"},
-			{w.tools(), using(t, me, dialog.ReportDelivery, "number", "1002", "problem", "damaged", "detail", strings.Repeat("ü", maxDetail+1)), "at most 1000"},
+			{w.tools(), using(t, me, dialog.ReportDelivery, "number", "1002", "problem", "damaged", "detail",
+				strings.Repeat("ü", maxDetail+1)), "at most 1000"},
 			{w.tools(), using(t, "C-9", dialog.ChangeAddress, "address", address), "no customer"},
 			{w.tools(), using(t, me, dialog.ChangeAddress, "address", "nowhere"), "post code"},
 			{w.tools(), using(t, me, "crystal_ball"), `no tool "crystal_ball"`},
-			{w.tools(), owed(`[`), "payload"},
-			{w.tools(), owed(`{"tool": "check_address", "for": "workflow", "call": 2, "to": 3, "input": 7}`), "payload"},
+			{w.tools(), claimed(`[`), "payload"},
+			{w.tools(), claimed(`{"tool": "check_address", "for": "workflow", "call": 2, "to": 3, "input": 7}`), "payload"},
 			{tools("", Shop{}), using(t, me, dialog.ChangeAddress, "address", address), "bot demo has no tool"},
 			{tools("shop", Shop{CRM: w.Client}), using(t, me, dialog.OrderStatus, "number", "1001"), "bot demo has no tool"},
 			{tools("demo", Shop{Orders: Demo}), using(t, me, dialog.Invoice, "number", "1001"), "bot demo has no tool"},
 		} {
-			got := c.tools.Send(t.Context(), c.owed)
+			got := c.tools.Send(t.Context(), c.d)
 			if got.State != domain.DeliveryRefused || !strings.Contains(got.Reason, c.says) {
-				t.Errorf("%s: %+v", c.owed.Body, got)
+				t.Errorf("%s: %+v", c.d.Body, got)
 			}
-			// The worker asks once more when it gives a delivery up.
-			for _, command := range []chat.Command{got.Command, c.tools.Fail(c.owed, got.Reason)} {
+			// The worker calls Fail when a delivery becomes a dead letter.
+			for _, command := range []chat.Command{got.Command, c.tools.Fail(c.d, got.Reason)} {
 				record, _ := command.(chat.RecordTool)
-				if record.Delivery != c.owed.ID || !strings.Contains(record.Reason, c.says) || record.At.IsZero() ||
+				if record.Delivery != c.d.ID || !strings.Contains(record.Reason, c.says) || record.At.IsZero() ||
 					record.Output != nil {
-					t.Errorf("%s: recorded %+v", c.owed.Body, command)
+					t.Errorf("%s: recorded %+v", c.d.Body, command)
 				}
-				if string(c.owed.Body) != "[" &&
+				if string(c.d.Body) != "[" &&
 					(record.To != 3 || record.Call != 2 || record.For != chat.ForWorkflow || record.Tool == "") {
-					t.Errorf("%s: nobody would know what failed: %+v", c.owed.Body, command)
+					t.Errorf("%s: the record does not say what failed: %+v", c.d.Body, command)
 				}
 			}
 		}
@@ -250,27 +237,27 @@ func TestShop_Tools_AreThoseOfItsSystems(t *testing.T) {
 	inWorld(t, func(t *testing.T, w world) {
 		for tool := range dialog.Toolbox {
 			if has := w.tools().Shops["demo"].Has(); !has[tool] {
-				t.Errorf("a CRM has no %s", tool)
+				t.Errorf("a shop with a CRM has no tool %s", tool)
 			}
 			if has := (Shop{Orders: Demo}).Has(); has[tool] != (tool == dialog.OrderStatus) {
-				t.Errorf("a catalogue has %s: %v", tool, has[tool])
+				t.Errorf("a shop with a catalogue has the tool %s: %v", tool, has[tool])
 			}
 			if (Shop{}).Has()[tool] {
-				t.Errorf("nothing has %s", tool)
+				t.Errorf("a shop without systems has the tool %s", tool)
 			}
 		}
 	})
 }
 
-// A CRM that answers every second call with 500, and loses answers besides: everything
-// is done in the end, and every change once.
-func TestTools_HalfOfCallsFail_NothingLostOrTwice(t *testing.T) {
+// The CRM answers every second call with 500, and loses answers as well. With retries every use of a tool
+// succeeds, and every change is made once.
+func TestTools_HalfOfCallsFail_EachChangeOnce(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w world) {
 		w.crm.AddFault(faults.Fault{Status: 500, Every: 2})
 		w.crm.AddFault(faults.Fault{Path: "/customers/", Spoil: faults.Cut, Every: 3})
 		w.crm.AddFault(faults.Fault{Spoil: faults.Truncated, Every: 5})
-		// send does as a worker does: it comes back until it is done.
+		// send retries a delivery until it is done, as a worker does.
 		send := func(ctx context.Context, d commands.Claimed) {
 			for attempt := 1; ; attempt++ {
 				o := w.tools().Send(ctx, d)
@@ -315,14 +302,14 @@ func TestTools_HalfOfCallsFail_NothingLostOrTwice(t *testing.T) {
 		for i := range each {
 			for _, what := range []string{"", " refund", " case"} {
 				if n := changed[fmt.Sprintf("telegram:%d%s", i, what)]; n != 1 {
-					t.Errorf("customer %d%s: %d times", i, what, n)
+					t.Errorf("customer %d%s: %d changes, want 1", i, what, n)
 				}
 			}
 		}
 	})
 }
 
-// The same over a real network, where the transport has its own mind.
+// The client works over TCP, with net/http's reuse of connections and its own retries.
 func TestClient_RealNetwork_Works(t *testing.T) {
 	t.Parallel()
 	crm := crmsim.New(crmsim.Options{Token: token})
@@ -338,7 +325,7 @@ func TestClient_RealNetwork_Works(t *testing.T) {
 	if _, err := w.change(t, "key-1"); err != nil {
 		t.Error(err)
 	}
-	crm.AddFault(faults.Fault{Spoil: faults.Cut}) // also on a connection that was used before
+	crm.AddFault(faults.Fault{Spoil: faults.Cut}) // on a reused connection, net/http might retry the request by itself
 	if _, err := w.change(t, "key-2"); failure(t, err).State != domain.DeliveryUnknown {
 		t.Errorf("%v", err)
 	}
@@ -347,13 +334,13 @@ func TestClient_RealNetwork_Works(t *testing.T) {
 		t.Errorf("%+v, %v, %d updates", r, err, len(crm.Updates()))
 	}
 
-	nobody, err := NewClient("http://127.0.0.1:1", token)
+	unreachable, err := NewClient("http://127.0.0.1:1", token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(nobody.Close)
-	if _, _, err := nobody.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
-		t.Errorf("nobody listens: %v", err)
+	t.Cleanup(unreachable.Close)
+	if _, _, err := unreachable.Order(t.Context(), "1001", anybody); failure(t, err).State != domain.DeliveryRetry {
+		t.Errorf("connection refused: %v", err)
 	}
 }
 
@@ -381,6 +368,6 @@ func TestReadCatalogue_File_IsReadOrRejected(t *testing.T) {
 		}
 	}
 	if _, err := ReadCatalogue("nowhere.yaml"); err == nil {
-		t.Error("no error for a file that is not there")
+		t.Error("no error for a missing file")
 	}
 }

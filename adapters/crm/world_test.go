@@ -11,19 +11,19 @@ import (
 	crmsim "github.com/chatledger/chatledger/adapters/simulators/crm"
 )
 
-// anybody asks for an order that all may see.
+// anybody is an asker for orders that every customer may see.
 var anybody = Asker{User: 77, Chat: 77}
 
 const token = "s3cret-token"
 
-// world is a CRM and its client on a network in memory. Time in it is synctest's:
-// it passes only while everybody waits.
+// world is a CRM and its client on a network in memory, in a synctest bubble: time passes only while
+// all goroutines wait.
 type world struct {
 	*Client
 	crm *crmsim.Server
 }
 
-// inWorld runs a story against the fake CRM.
+// inWorld runs a test with the simulated CRM.
 func inWorld(t *testing.T, story func(t *testing.T, w world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -32,7 +32,7 @@ func inWorld(t *testing.T, story func(t *testing.T, w world)) {
 	})
 }
 
-// serve returns a client of a CRM that this handler is.
+// serve starts a CRM with this handler and returns a client for it.
 func serve(t *testing.T, handler http.Handler) *Client {
 	t.Helper()
 	n := network{make(chan net.Conn), make(chan struct{})}
@@ -50,7 +50,7 @@ func serve(t *testing.T, handler http.Handler) *Client {
 	return c
 }
 
-// dial makes the client's connections reach n.
+// dial connects the client through n.
 func (c *Client) dial(n network) {
 	c.Through(func(rt http.RoundTripper) http.RoundTripper {
 		rt.(*http.Transport).DialContext = n.dial
@@ -88,7 +88,7 @@ func (n network) Accept() (net.Conn, error) {
 func (n network) Close() error   { close(n.closed); return nil }
 func (n network) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
 
-// order looks an order up that must be there.
+// order looks up an order that must exist.
 func (w world) order(t *testing.T, number string) {
 	t.Helper()
 	if o, found, err := w.Order(t.Context(), number, anybody); err != nil || !found || o.Number != number {
@@ -96,10 +96,10 @@ func (w world) order(t *testing.T, number string) {
 	}
 }
 
-// requests is how many calls the CRM has got.
+// requests returns the number of calls that the CRM has received.
 func (w world) requests() int { return len(w.crm.Requests()) }
 
-// failure is what an error says to its caller; the zero Error when there is none.
+// failure returns err as an Error; the zero Error if it is nil.
 func failure(t *testing.T, err error) Error {
 	t.Helper()
 	if err == nil {
@@ -107,7 +107,7 @@ func failure(t *testing.T, err error) Error {
 	}
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		t.Fatalf("%T is no *Error: %v", err, err)
+		t.Fatalf("%T is not an *Error: %v", err, err)
 	}
 	return *e
 }
