@@ -18,3 +18,6 @@ var Objects = objects
 func ForeignTo(ctx context.Context, db *sql.DB, known []string) ([]string, error) {
 	return foreign(ctx, db, known)
 }
+
+// LockID is the advisory lock of migrations.
+const LockID = lockID

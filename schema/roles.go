@@ -61,11 +61,7 @@ func makeRoles(ctx context.Context, db *sql.DB, r Roles) error {
 		return err
 	}
 	defer conn.Close()
-	locker, err := newLocker()
-	if err != nil {
-		return err
-	}
-	if err := locker.SessionLock(ctx, conn); err != nil {
+	if err := (locker{}).SessionLock(ctx, conn); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)

@@ -238,3 +238,18 @@ func TestObjects_List_MatchesMigrations(t *testing.T) {
 		t.Errorf("objects.txt must list what the migrations make (-listed +made):\n%s", diff)
 	}
 }
+
+// Where PostgreSQL is rented, every role may take an advisory lock. A migration does not wait for one
+// that cannot migrate, and names it.
+func TestMigrate_LockOfStranger_Named(t *testing.T) {
+	t.Parallel()
+	admin, as := roles(t, "strange")
+	pgtest.Exec(t, admin, `grant execute on function pg_advisory_lock(bigint) to strange_analyst`)
+	analyst := as("analyst")
+	pgtest.Exec(t, analyst, `select pg_advisory_lock($1)`, schema.LockID)
+	_, err := schema.MakeRoles(t.Context(), admin.Config().ConnString(), "strange", func(string) {})
+	want := fmt.Sprintf("pid %d (", analyst.PgConn().PID())
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "user strange_analyst") {
+		t.Errorf("got %v, want it to name %s", err, want)
+	}
+}

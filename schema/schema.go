@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,11 +38,10 @@ const (
 	// recognized in pg_locks.
 	lockID int64 = 0x636861746c656467
 
-	// lockInterval is the pause between two attempts to get the lock, in seconds; goose accepts
-	// no shorter one. lockAttempts limits the wait to an hour: a migration may build an index on
-	// a large table.
-	lockInterval = 1
-	lockAttempts = 3600
+	// lockInterval is the pause between two attempts to get the lock. lockAttempts limits the wait
+	// to an hour: a migration may build an index on a large table.
+	lockInterval = 200 * time.Millisecond
+	lockAttempts = int(time.Hour / lockInterval)
 )
 
 // Migrate runs the migrations that the database lacks. It returns the version before and after.
@@ -160,17 +160,11 @@ func migrate(ctx context.Context, dsn string, fsys fs.FS) (from, to int64, err e
 	return target, target, nil // another process ran all of them
 }
 
-// provider makes goose's migrator. It takes the lock by trying again and again, as
-// pg_advisory_lock would not do: a session that waits inside the server keeps a snapshot open, and
-// "create index concurrently" waits for that snapshot, so each would wait for the other.
+// provider makes goose's migrator.
 func provider(db *sql.DB, fsys fs.FS) (*goose.Provider, error) {
-	locker, err := newLocker()
-	if err != nil {
-		return nil, err
-	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, fsys,
 		goose.WithTableName(table),
-		goose.WithSessionLocker(locker),
+		goose.WithSessionLocker(locker{}),
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithLogger(goose.NopLogger()))
 	if err != nil {
@@ -179,8 +173,60 @@ func provider(db *sql.DB, fsys fs.FS) (*goose.Provider, error) {
 	return p, nil
 }
 
-func newLocker() (lock.SessionLocker, error) {
-	return lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(lockInterval, lockAttempts))
+// locker is the lock that lets one process at a time migrate. It is an advisory lock, because before
+// the first migration nothing exists that only the owner can lock.
+type locker struct{}
+
+var _ lock.SessionLocker = locker{}
+
+// SessionLock implements lock.SessionLocker. It tries again and again, as pg_advisory_lock would not do:
+// a session that waits inside the server keeps a snapshot open, and "create index concurrently" waits for
+// that snapshot, so each would wait for the other. It does not wait for a session that cannot migrate.
+func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	for range lockAttempts {
+		var locked bool
+		err := conn.QueryRowContext(ctx, `select pg_try_advisory_lock($1)`, lockID).Scan(&locked)
+		if err == nil && !locked {
+			err = refuseStranger(ctx, conn)
+		}
+		if err != nil || locked {
+			return err
+		}
+		select {
+		case <-time.After(lockInterval):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return errors.New("another process has been migrating for an hour: wait for it, or end it")
+}
+
+// SessionUnlock implements lock.SessionLocker.
+func (locker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `select pg_advisory_unlock($1)`, lockID)
+	return err
+}
+
+// refuseStranger returns an error if the session that holds the lock has not the rights of the schema's
+// owner.
+func refuseStranger(ctx context.Context, conn *sql.Conn) error {
+	var stranger string
+	err := conn.QueryRowContext(ctx, `
+		select format('pid %s (%s, user %s)', a.pid, coalesce(nullif(a.application_name, ''), 'without a name'), a.usename)
+		from pg_locks l join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+		  and l.database = (select oid from pg_database where datname = current_database())
+		  and (l.classid::bigint << 32 | l.objid::bigint) = $1
+		  and not pg_has_role(a.usesysid, coalesce(
+			(select relowner from pg_class where oid = to_regclass('`+table+`')),
+			(select datdba from pg_database where datname = current_database())), 'usage')`, lockID).Scan(&stranger)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look who holds the lock of migrations: %w", err)
+	}
+	return fmt.Errorf("%s holds the lock of migrations and may not migrate: end it with pg_terminate_backend", stranger)
 }
 
 func config(dsn string) (*pgx.ConnConfig, error) {
