@@ -87,16 +87,18 @@ type Config struct {
 	Observer   Observer         // may be nil
 }
 
-// SettingsProvider returns the settings that decisions for a bot are made under.
+// SettingsProvider returns the settings that decisions for a bot are made under. It returns false
+// for a bot that this process does not serve: what the bot says or does is not decided then, but
+// what operators do and what became of deliveries is recorded.
 type SettingsProvider interface {
-	SettingsOf(bot string) chat.Settings
+	SettingsOf(bot string) (chat.Settings, bool)
 }
 
 // SettingsFunc is a function as a SettingsProvider.
 type SettingsFunc func(bot string) chat.Settings
 
 // SettingsOf calls f.
-func (f SettingsFunc) SettingsOf(bot string) chat.Settings { return f(bot) }
+func (f SettingsFunc) SettingsOf(bot string) (chat.Settings, bool) { return f(bot), true }
 
 const (
 	// While one batch waits for the disk, the next one is decided. More committers make the
@@ -466,7 +468,7 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 	l.sortUpdates()
 	a = Append{Stream: l.stream, Expected: l.base.version}
 	l.decided = l.base
-	settings := h.settings.SettingsOf(l.stream.Bot())
+	settings, served := h.settings.SettingsOf(l.stream.Bot())
 	var update *Update // the last one consumed
 	for _, p := range l.taken {
 		if update != nil && p.Update != nil && p.Update.ID == update.ID {
@@ -476,6 +478,10 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 			continue
 		}
 		p.result, p.refusal = Result{First: l.decided.version + 1}, nil
+		if !served && (p.Actor == domain.ActorBot || p.Actor == domain.ActorTimer || p.Actor == domain.ActorImport) {
+			p.refusal = ErrNotServed
+			continue
+		}
 		command, repeat, err := h.checkStore(l, p.Command)
 		if err != nil {
 			return Append{}, err

@@ -645,6 +645,71 @@ func TestHandle_FullQueue_Rejected(t *testing.T) {
 	}
 }
 
+// One flooding chat takes a quarter of the places; the other chats have the rest.
+func TestHandle_OneChatFloods_OthersHandled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		g := make(gate)
+		store.before = g.wait
+		h := handler(t, store, one)
+		rejected := 0
+		var others []<-chan answer
+		for i := range int64(10_000) {
+			a := send(h, update(anna, i+1))
+			synctest.Wait()
+			select {
+			case got := <-a:
+				if rejected++; !errors.Is(got.err, commands.ErrBusy) {
+					t.Fatalf("rejected with %v", got.err)
+				}
+			default:
+			}
+			if i%1000 == 0 {
+				others = append(others, send(h, update(domain.ChatStream("demo", 1000+i), i+1)))
+			}
+		}
+		// What comes from within is not rejected for the flood.
+		others = append(others, send(h, ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})))
+		close(g)
+		for i, a := range others {
+			if got := <-a; got.err != nil {
+				t.Errorf("other request %d: %v", i, got.err)
+			}
+		}
+		if rejected < 7000 || rejected > 7500 {
+			t.Errorf("%d of 10,000 updates of the flooding chat were rejected, want three quarters", rejected)
+		}
+	})
+}
+
+// strangers are the settings of a process that serves no bot.
+type strangers struct{}
+
+func (strangers) SettingsOf(string) (chat.Settings, bool) { return chat.Settings{}, false }
+
+// For a bot that is not served, nothing is decided that it says or does. What operators do is recorded.
+func TestHandle_BotNotServed_SaysNothing(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, commands.Config{Settings: strangers{}})
+	first, err := h.Handle(t.Context(), update(anna, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := ask(anna, chat.Respond{To: 1, Event: first.Events[0], At: start})
+	turn.Actor = domain.ActorBot
+	if _, err := h.Handle(t.Context(), turn); !errors.Is(err, commands.ErrNotServed) {
+		t.Errorf("the bot's turn: error %v", err)
+	}
+	reply := ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})
+	reply.Actor = domain.OperatorActor("maria")
+	if _, err := h.Handle(t.Context(), reply); err != nil {
+		t.Errorf("an operator's reply: %v", err)
+	}
+	if n := len(store.events(anna)); n != 2 {
+		t.Errorf("stored %d events, want the message and the reply", n)
+	}
+}
+
 func TestHandle_NearlyFull_ReportsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemory()
@@ -819,9 +884,9 @@ func ExampleFenced() {
 // slowSettings makes every decision take longer than a read or an append may take.
 type slowSettings struct{}
 
-func (slowSettings) SettingsOf(string) chat.Settings {
+func (slowSettings) SettingsOf(string) (chat.Settings, bool) {
 	time.Sleep(5 * time.Second)
-	return chat.Settings{}
+	return chat.Settings{}, true
 }
 
 // The deadline is for the store: a slow decision must not make an append fail, which would

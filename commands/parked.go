@@ -7,7 +7,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Parked is a stream that a consumer group leaves out of its pages, because it could not
+// Parked is a stream, or all chats of a bot (domain.AllChats), that a consumer group leaves out of its pages, because it could not
 // handle one of its events. From that event on, the group handles none of the stream until
 // an operator has it retried.
 type Parked struct {
@@ -32,6 +32,20 @@ const (
 	ParkedRetry ParkedRequest = "retry" // handle its events again, from the one that failed
 	ParkedSkip  ParkedRequest = "skip"  // leave out that event, and handle those after it
 )
+
+// LeftOut are the first of the events that a group left out of a parked stream.
+type LeftOut struct {
+	Events  []domain.Recorded
+	Through domain.Position // the place in the feed up to which they were looked for
+	Last    bool            // there are no more
+}
+
+// ErrNotServed means that the bot is not in the bots file of this process, so that what it says
+// cannot be decided here.
+var ErrNotServed = errors.New("the bot is not in the bots file of this process")
+
+// ErrGroupGivenUp means that another process has the bot whose chats are held, and is to lead the group.
+var ErrGroupGivenUp = errors.New("the group is given up to a process that has the bot in its bots file")
 
 // ErrParkedChanged means that an operator or a rebuild changed the group's parked streams while
 // a page was being handled. The page is read again.

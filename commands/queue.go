@@ -20,6 +20,10 @@ const (
 	// maxWaiting bounds the requests that wait, over all streams. With bodies of 1 KiB they
 	// take some 20 MiB. At 5,000/s they are two seconds of work, below any sender's timeout.
 	maxWaiting = 10_000
+	// maxUpdates bounds the updates of one stream that wait, so that one flooding chat does not take
+	// the places of all others. Requests from within are not among them: they are bounded by their
+	// senders, and a page of events must not fail for the sake of one chat.
+	maxUpdates = maxWaiting / 4
 	// maxTaken bounds the requests of one stream in one commit, so that one flooding chat does
 	// not slow down the commits of all others.
 	maxTaken = 64
@@ -144,7 +148,9 @@ func newQueues(committers int, due func()) *queues {
 func (qs *queues) add(p *pending) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if qs.closed || qs.waiting >= maxWaiting {
+	l := qs.byID[p.Stream]
+	flooded := p.Update != nil && l != nil && len(l.waiting) >= maxUpdates
+	if qs.closed || qs.waiting >= maxWaiting || flooded {
 		if p.err = ErrBusy; qs.closed {
 			p.err = ErrClosed
 		}
@@ -155,7 +161,6 @@ func (qs *queues) add(p *pending) {
 		p.due = time.Now().Add(p.Wait)
 	}
 	qs.waiting++
-	l := qs.byID[p.Stream]
 	if l != nil {
 		l.waiting = append(l.waiting, p)
 		return

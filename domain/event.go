@@ -34,6 +34,14 @@ func NamedStream(name string) StreamID {
 // BotStream is the stream of what came to a bot outside any chat.
 func BotStream(bot string) StreamID { return StreamID("bot-" + bot) }
 
+// AllChats names all chats of a bot, where a consumer group leaves them out together. It is no stream.
+func AllChats(bot string) StreamID { return StreamID("chat-" + bot + allChats) }
+
+const allChats = ":*"
+
+// IsAllChats reports whether s is made by AllChats.
+func (s StreamID) IsAllChats() bool { return strings.HasSuffix(string(s), allChats) }
+
 // Bot is the name of the bot in the stream's id.
 func (s StreamID) Bot() string {
 	rest, ok := strings.CutPrefix(string(s), "chat-")

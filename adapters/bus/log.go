@@ -36,16 +36,19 @@ type Parking interface {
 	// OfContent reports whether a handler's error is caused by the events, so that it comes
 	// again whenever they do.
 	OfContent(error) bool
-	// LeftOut reports whether an event is of a parked stream, and not before the one that failed.
+	// LeftOut reports whether an event is of a parked stream, and not before the one that failed, or
+	// of a bot whose chats are held.
 	LeftOut(domain.Recorded) bool
 	// Park leaves a stream out from an event on, once tx is committed.
 	Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error
 	// Requested returns the parked streams that are to be retried or skipped.
 	Requested() []commands.Parked
+	// Hold leaves out all chats of a bot, from behind the last page on, once tx is committed.
+	Hold(ctx context.Context, tx pgx.Tx, bot string, cause error) error
 	// LeftOutEvents reads the first of the events that were left out of a parked stream.
-	LeftOutEvents(ctx context.Context, p commands.Parked, limit int) ([]domain.Recorded, error)
-	// Release commits what was written for these events; last says that there are no more.
-	Release(ctx context.Context, tx pgx.Tx, p commands.Parked, handled []domain.Recorded, last bool) error
+	LeftOutEvents(ctx context.Context, p commands.Parked, limit int) (commands.LeftOut, error)
+	// Release commits what was written for these events.
+	Release(ctx context.Context, tx pgx.Tx, p commands.Parked, left commands.LeftOut) error
 	// EventName is the stored name of an event.
 	EventName(domain.Recorded) string
 }
@@ -60,6 +63,9 @@ const (
 	// absence, customers wait for this, too.
 	retryMin = 50 * time.Millisecond
 	retryMax = time.Second
+	// giveUpFor is how long a group is left to others that was given up to them: four times the
+	// pause after which they try to lead it.
+	giveUpFor = 2 * time.Second
 )
 
 // Log is a Watermill subscriber to the event feed for one consumer group. A
@@ -73,6 +79,8 @@ type Log struct {
 	log     *slog.Logger
 	observe func(group string, page []domain.Recorded, took time.Duration)
 	linger  time.Duration
+	holds   func(domain.Recorded) bool
+	told    map[string]bool // the bots of which the log says that they are held
 	*subscriptions
 }
 
@@ -80,7 +88,10 @@ type Log struct {
 // it; observe is told of each page that was committed.
 func NewLog(group string, lead func(context.Context, string) (Reader, error), log *slog.Logger,
 	observe func(group string, page []domain.Recorded, took time.Duration)) *Log {
-	return &Log{group: group, lead: lead, log: log.With("group", group), observe: observe, subscriptions: newSubscriptions()}
+	return &Log{
+		group: group, lead: lead, log: log.With("group", group), observe: observe,
+		holds: func(domain.Recorded) bool { return false }, told: map[string]bool{}, subscriptions: newSubscriptions(),
+	}
 }
 
 // Linger makes the group wait this long after a page that was not full, so that the
@@ -88,6 +99,13 @@ func NewLog(group string, lead func(context.Context, string) (Reader, error), lo
 // in the way of others'.
 func (l *Log) Linger(d time.Duration) *Log {
 	l.linger = d
+	return l
+}
+
+// Hold holds all chats of a bot, in the order of their events, from an event on for which holds is
+// true: this process cannot handle it now, and none of the bot's.
+func (l *Log) Hold(holds func(domain.Recorded) bool) *Log {
+	l.holds = holds
 	return l
 }
 
@@ -101,6 +119,9 @@ func (l *Log) Subscribe(ctx context.Context, _ string) (<-chan *message.Message,
 				kept, err := l.follow(ctx, out)
 				if errors.Is(err, commands.ErrParkedChanged) {
 					l.log.Info("parked streams were changed; reading them again")
+				} else if errors.Is(err, commands.ErrGroupGivenUp) {
+					l.log.Info("consumer group given up to a process that has a held bot in its bots file")
+					return wait.For(ctx, giveUpFor)
 				} else if ctx.Err() == nil {
 					l.log.Error("consumer group interrupted; retrying from its checkpoint", "error", err)
 				}

@@ -34,10 +34,13 @@ func (e handlerError) Unwrap() error { return e.cause }
 // handle gives a page to the handler and moves the checkpoint behind it. When the handler fails
 // because of the content, the streams that fail are parked and the others are handled.
 func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) error {
-	events, unreadable := domain.Readable(page, reader.LeftOut)
+	held := l.held(reader, page)
+	events, unreadable := domain.Readable(page, func(r domain.Recorded) bool {
+		return reader.LeftOut(r) || slices.Contains(held, r.Stream.Bot())
+	})
 	var failed error
 	for try := 1; try < pageTries; try++ {
-		err := l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
+		err := l.commit(ctx, reader, page, held, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
 			return nil, l.give(ctx, events, tx, out)
 		})
 		if err == nil || !ofContent(reader, err) {
@@ -49,15 +52,26 @@ func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded,
 			return errors.Join(failed, err)
 		}
 	}
-	return l.commit(ctx, reader, page, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
+	return l.commit(ctx, reader, page, held, unreadable, func(tx pgx.Tx) ([]domain.Failure, error) {
 		return l.isolate(ctx, reader, tx, events, out)
 	})
 }
 
-// commit lets apply handle events of a page in a transaction, which then parks the streams that
-// failed and moves the checkpoint behind the page.
+// held returns the bots of a page whose chats are to be held.
+func (l *Log) held(reader Reader, page []domain.Recorded) (bots []string) {
+	for _, r := range page {
+		if l.holds(r) && !reader.LeftOut(r) && !slices.Contains(bots, r.Stream.Bot()) {
+			bots = append(bots, r.Stream.Bot())
+		}
+	}
+	return bots
+}
+
+// commit lets apply handle events of a page in a transaction, which then holds bots, parks the
+// streams that failed, and moves the checkpoint behind the page.
 func (l *Log) commit(
-	ctx context.Context, reader Reader, page []domain.Recorded, failed []domain.Failure, apply func(pgx.Tx) ([]domain.Failure, error),
+	ctx context.Context, reader Reader, page []domain.Recorded, held []string, failed []domain.Failure,
+	apply func(pgx.Tx) ([]domain.Failure, error),
 ) error {
 	tx, err := reader.Begin(ctx)
 	if err != nil {
@@ -69,10 +83,28 @@ func (l *Log) commit(
 	}
 	// The work is done: it is committed even when the program is asked to stop now.
 	ctx = context.WithoutCancel(ctx)
+	if err := l.hold(ctx, reader, tx, held); err != nil {
+		return errors.Join(err, tx.Rollback(ctx))
+	}
 	if err := l.park(ctx, reader, tx, slices.Concat(failed, more)); err != nil {
 		return errors.Join(err, tx.Rollback(ctx))
 	}
 	return reader.Advance(ctx, tx, page)
+}
+
+// hold holds the chats of bots, and logs it once for each bot.
+func (l *Log) hold(ctx context.Context, reader Reader, tx pgx.Tx, bots []string) error {
+	for _, bot := range bots {
+		if err := reader.Hold(ctx, tx, bot, commands.ErrNotServed); err != nil {
+			return err
+		}
+		if !l.told[bot] {
+			l.told[bot] = true
+			l.log.Error("the chats of a bot are held, because the bot is not in the bots file of this process; "+
+				"put it there, or see `chatledger parked`", "bot", bot)
+		}
+	}
+	return nil
 }
 
 func (l *Log) park(ctx context.Context, reader Reader, tx pgx.Tx, failed []domain.Failure) error {
@@ -142,7 +174,7 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 		return nil
 	}
 	parked := requested[0]
-	events, err := reader.LeftOutEvents(ctx, parked, pageSize)
+	left, err := reader.LeftOutEvents(ctx, parked, pageSize)
 	if err != nil {
 		return err
 	}
@@ -150,25 +182,28 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 	if err != nil {
 		return err
 	}
-	first, failed := domain.Readable(events, func(domain.Recorded) bool { return false })
-	if more, err := l.isolate(ctx, reader, tx, first, out); err != nil {
+	first, failed := domain.Readable(left.Events, func(domain.Recorded) bool { return false })
+	more, err := l.isolate(ctx, reader, tx, first, out)
+	if err != nil {
 		return errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
-	} else if len(more) > 0 {
-		failed = more // it comes before one that is unreadable
 	}
 	ctx = context.WithoutCancel(ctx)
-	for _, f := range failed {
+	for _, f := range append(failed, more...) { // a stream's event among more is before its unreadable one
 		if err := reader.Park(ctx, tx, f.Event, f.Cause, 1); err != nil {
 			return errors.Join(err, tx.Rollback(ctx))
 		}
 		l.log.Error("stream still parked; see `chatledger parked`", "stream", f.Event.Stream, "version", f.Event.Version,
 			"event", reader.EventName(f.Event), "error", f.Cause)
 	}
-	if err := reader.Release(ctx, tx, parked, first, len(events) < pageSize); err != nil {
+	if err := reader.Release(ctx, tx, parked, left); err != nil {
 		return errors.Join(err, tx.Rollback(ctx))
 	}
 	if parked.Request == commands.ParkedSkip {
 		l.log.Warn("event skipped for an operator", "stream", parked.Stream, "version", parked.Version, "event", parked.Event)
+	}
+	if parked.Stream.IsAllChats() && left.Last {
+		l.log.Info("the chats of a bot are no longer held", "bot", parked.Stream.Bot())
+		delete(l.told, parked.Stream.Bot())
 	}
 	if len(first) > 0 {
 		l.observe(l.group, first, 0)

@@ -36,11 +36,13 @@ func (r *fakeReader) Park(_ context.Context, _ pgx.Tx, e domain.Recorded, cause 
 
 func (r *fakeReader) Requested() []commands.Parked { return nil }
 
-func (r *fakeReader) LeftOutEvents(context.Context, commands.Parked, int) ([]domain.Recorded, error) {
-	return nil, nil
+func (r *fakeReader) Hold(context.Context, pgx.Tx, string, error) error { return nil }
+
+func (r *fakeReader) LeftOutEvents(context.Context, commands.Parked, int) (commands.LeftOut, error) {
+	return commands.LeftOut{}, nil
 }
 
-func (r *fakeReader) Release(context.Context, pgx.Tx, commands.Parked, []domain.Recorded, bool) error {
+func (r *fakeReader) Release(context.Context, pgx.Tx, commands.Parked, commands.LeftOut) error {
 	return nil
 }
 

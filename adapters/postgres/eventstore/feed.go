@@ -151,6 +151,7 @@ type Consumer struct {
 	savedAt time.Time
 	unsaved int // events between the two
 
+	serves  func(bot string) bool // nil serves all bots
 	parked  map[domain.StreamID]commands.Parked
 	changes int64 // checkpoints.parked_changes, as of reading parked
 	checked time.Time
@@ -180,6 +181,12 @@ const (
 // checkpoint under its term: a process that is no longer the leader cannot move it.
 func (s *Store) Subscribe(ctx context.Context, group string) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: group}, nil)
+}
+
+// SubscribeBots is Subscribe for a group that handles the chats of some bots only, and holds those of
+// others.
+func (s *Store) SubscribeBots(ctx context.Context, group string, serves func(bot string) bool) (*Consumer, error) {
+	return s.consume(ctx, &Consumer{store: s, group: group, serves: serves}, nil)
 }
 
 // SubscribeTable is Subscribe for the group of a projection's table. It also waits while the
@@ -289,7 +296,8 @@ func (c *Consumer) moved() error {
 
 // Next waits for events after the checkpoint and returns a page of at most limit. It
 // fails within pollEvery when the checkpoint is no longer where this leader left it. It returns
-// no events when there is a request for a parked stream.
+// no events when there is a request for a parked stream, and commands.ErrGroupGivenUp when another
+// process is to lead the group.
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
@@ -301,6 +309,9 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 			if err := c.compare(ctx); err != nil {
 				return nil, fmt.Errorf("group %s: %w", c.group, err)
 			}
+		}
+		if err := c.giveUp(ctx); err != nil {
+			return nil, fmt.Errorf("group %s: %w", c.group, err)
 		}
 		events, err := c.read(ctx, limit)
 		if err != nil || len(events) > 0 || len(c.Requested()) > 0 {

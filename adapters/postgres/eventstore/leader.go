@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -188,6 +189,12 @@ func (l *leads) held() (groups []string, terms []int64) {
 		groups, terms = append(groups, group), append(terms, term)
 	}
 	return groups, terms
+}
+
+// Leads reports whether this process leads a group.
+func (s *Store) Leads(group string) bool {
+	groups, _ := s.leads.held()
+	return slices.Contains(groups, group)
 }
 
 // beat sends a heartbeat for the groups that this process leads. It waits for no row: what

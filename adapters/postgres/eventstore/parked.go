@@ -82,10 +82,47 @@ func (c *Consumer) onlyParkedChanged(ctx context.Context) bool {
 	return err == nil && ours && changes != c.changes
 }
 
-// LeftOut reports whether an event is left out of the group's pages, because its stream is parked.
+// LeftOut reports whether an event is left out of the group's pages, because its stream is parked or
+// the chats of its bot are held.
 func (c *Consumer) LeftOut(r domain.Recorded) bool {
+	if len(c.parked) == 0 {
+		return false
+	}
+	_, held := c.parked[domain.AllChats(r.Stream.Bot())]
+	return held || c.parkedAt(r)
+}
+
+// parkedAt reports whether the event's own stream is parked, at the event or before it.
+func (c *Consumer) parkedAt(r domain.Recorded) bool {
 	p, parked := c.parked[r.Stream]
 	return parked && r.Version >= p.Version
+}
+
+func (c *Consumer) servesBot(bot string) bool { return c.serves == nil || c.serves(bot) }
+
+// Hold records, in the transaction that moves the checkpoint, that the group leaves out all chats of a
+// bot from behind its last page on. A group does so for a bot that its leader does not serve. As soon as
+// the leader does, it handles what was left out.
+func (c *Consumer) Hold(ctx context.Context, tx pgx.Tx, bot string, cause error) error {
+	return c.add(ctx, tx, commands.Parked{Stream: domain.AllChats(bot), Position: c.at, Reason: cause.Error()})
+}
+
+// giveUp returns ErrGroupGivenUp when another process has asked for the chats of a bot that this one
+// does not serve.
+func (c *Consumer) giveUp(ctx context.Context) error {
+	for stream, p := range c.parked {
+		if !stream.IsAllChats() || p.Request != commands.ParkedRetry || c.servesBot(stream.Bot()) {
+			continue
+		}
+		_, err := c.conn.Exec(ctx, `
+			update eventstore.parked set request = '' where consumer_group = $1 and stream_id = $2 and request = 'retry'`,
+			c.group, string(stream))
+		if err != nil {
+			return fmt.Errorf("answer the request for the chats of bot %s: %w", stream.Bot(), err)
+		}
+		return commands.ErrGroupGivenUp
+	}
+	return nil
 }
 
 // ParkedOf implements rebuild.Ledger.
@@ -117,18 +154,22 @@ func (l Ledger) OfContent(err error) bool { return errorOfContent(err) }
 // Park records, in the transaction that moves the checkpoint, that from an event on the group
 // leaves a stream out.
 func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error {
-	if _, again := c.parked[r.Stream]; !again && len(c.parked) >= domain.MaxParked {
-		return fmt.Errorf("group %s: %d streams are parked already: the group is at fault, not the content: %s",
-			c.group, len(c.parked), cause)
-	}
-	p := commands.Parked{
-		Group: c.group, Stream: r.Stream, Version: r.Version, Position: r.Position,
+	return c.add(ctx, tx, commands.Parked{
+		Stream: r.Stream, Version: r.Version, Position: r.Position,
 		Event: c.EventName(r), Reason: cause.Error(), Tries: tries,
+	})
+}
+
+func (c *Consumer) add(ctx context.Context, tx pgx.Tx, p commands.Parked) error {
+	p.Group = c.group
+	if _, again := c.parked[p.Stream]; !again && len(c.parked) >= domain.MaxParked {
+		return fmt.Errorf("group %s: %d streams are parked already: the group is at fault, not the content: %s",
+			c.group, len(c.parked), p.Reason)
 	}
 	if err := park(ctx, tx, &p); err != nil {
 		return err
 	}
-	c.parked[r.Stream] = p
+	c.parked[p.Stream] = p
 	return nil
 }
 
@@ -160,19 +201,28 @@ func (c *Consumer) EventName(r domain.Recorded) string {
 	return c.store.codec.Name(r.Event)
 }
 
-// Requested returns the parked streams that an operator wants retried or skipped, in order of their ids.
+// Requested returns the parked streams that an operator wants retried or skipped, and the held bots
+// that this process serves by now, in order of their ids.
 func (c *Consumer) Requested() (requested []commands.Parked) {
 	for _, stream := range slices.Sorted(maps.Keys(c.parked)) {
-		if p := c.parked[stream]; p.Request != commands.ParkedWaits {
+		p, serves := c.parked[stream], c.servesBot(stream.Bot())
+		wanted := p.Request != commands.ParkedWaits && serves
+		if stream.IsAllChats() {
+			wanted = p.Request == commands.ParkedSkip || serves
+		}
+		if wanted {
 			requested = append(requested, p)
 		}
 	}
 	return requested
 }
 
-// LeftOutEvents reads, oldest first, up to limit of the events that the group left out of a parked
-// stream. The event that failed is not among them when it is to be skipped.
-func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit int) (events []domain.Recorded, err error) {
+// LeftOutEvents reads, oldest first, some of the events that the group left out of a parked stream, at
+// most limit. The event that failed is not among them when it is to be skipped.
+func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit int) (left commands.LeftOut, err error) {
+	if p.Stream.IsAllChats() {
+		return c.heldEvents(ctx, p, limit)
+	}
 	from := p.Version
 	if p.Request == commands.ParkedSkip {
 		from++
@@ -183,26 +233,52 @@ func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit i
 		where stream_id = $1 and version >= $2 and (transaction_id, position) <= ($3, $4)
 		order by version limit $5`, string(p.Stream), int64(from), c.at.Transaction, c.at.Number, limit)
 	if err == nil {
-		events, err = c.store.collectReadable(rows)
+		left.Events, err = c.store.collectReadable(rows)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("group %s: read %s from version %d: %w", c.group, p.Stream, from, err)
+		return left, fmt.Errorf("group %s: read %s from version %d: %w", c.group, p.Stream, from, err)
 	}
-	return events, nil
+	if left.Last = len(left.Events) < limit; !left.Last {
+		left.Through = left.Events[limit-1].Position
+	}
+	return left, nil
+}
+
+// heldEvents is LeftOutEvents for the chats of a bot. It looks for them in at most limit events of the
+// feed, so that each step is short, and leaves out those of chats that are parked themselves.
+func (c *Consumer) heldEvents(ctx context.Context, p commands.Parked, limit int) (left commands.LeftOut, err error) {
+	if p.Request == commands.ParkedSkip {
+		return commands.LeftOut{Last: true}, nil
+	}
+	page, err := c.store.readPage(ctx, c.conn, p.Position, limit)
+	if err != nil {
+		return left, fmt.Errorf("group %s: %w", c.group, err)
+	}
+	left.Last = len(page) == 0
+	for _, r := range page {
+		if left.Last = !r.Position.Before(c.at); c.at.Before(r.Position) {
+			break
+		}
+		if left.Through = r.Position; r.Stream.Bot() == p.Stream.Bot() && !c.parkedAt(r) {
+			left.Events = append(left.Events, r)
+		}
+	}
+	return left, nil
 }
 
 // Release commits what was written for the first of the events that the group had left out of a
 // stream. After the last of them, the group handles the stream like any other again.
-func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, handled []domain.Recorded, last bool) error {
+func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, left commands.LeftOut) error {
 	var err error
 	switch now := c.parked[p.Stream]; {
-	case now.Request == commands.ParkedWaits: // parked again, at a later event or at the same
-	case last:
+	case now.Request == commands.ParkedWaits && !p.Stream.IsAllChats(): // parked again, at a later event or at the same
+	case left.Last:
 		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1 and stream_id = $2`, c.group, string(p.Stream))
 		delete(c.parked, p.Stream)
 	default:
-		r := handled[len(handled)-1]
-		now.Version, now.Position, now.Request = r.Version+1, r.Position, commands.ParkedRetry
+		if now.Position, now.Request = left.Through, commands.ParkedRetry; !p.Stream.IsAllChats() {
+			now.Version = left.Events[len(left.Events)-1].Version + 1
+		}
 		_, err = tx.Exec(ctx, `
 			update eventstore.parked set version = $3, transaction_id = $4, position = $5, request = 'retry'
 			where consumer_group = $1 and stream_id = $2`,
@@ -251,5 +327,5 @@ func errorOfContent(err error) bool {
 // passing are errors that say nothing about content.
 var passing = []error{
 	context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
-	pgx.ErrTxClosed, commands.ErrClosed, commands.ErrConflict,
+	pgx.ErrTxClosed, commands.ErrBusy, commands.ErrClosed, commands.ErrConflict, commands.ErrNotServed,
 }

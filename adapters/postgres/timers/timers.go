@@ -24,10 +24,25 @@ import (
 const timerLease = 10 * time.Second
 
 // Store keeps the timers of one database. It is safe for concurrent use.
-type Store struct{ db *postgres.DB }
+type Store struct {
+	db *postgres.DB
+	// Bots returns the bots whose timers are taken; nil takes those of all bots.
+	Bots func() []string
+}
 
 // New returns the timers of a database.
-func New(db *postgres.DB) *Store { return &Store{db} }
+func New(db *postgres.DB) *Store { return &Store{db: db} }
+
+// ofBots is the condition of timers of the bots that are served here; $1 is null for all of them.
+// Those of other bots are passed by: a process that has the bot takes them.
+const ofBots = `($1::text[] is null or regexp_replace(stream_id, '^chat-(.*):[^:]*$', '\1') = any($1))`
+
+func (s *Store) bots() []string {
+	if s.Bots == nil {
+		return nil
+	}
+	return append([]string{}, s.Bots()...) // none is not all
+}
 
 var _ commands.TimerStore = (*Store)(nil)
 
@@ -37,18 +52,18 @@ func (s *Store) Take(ctx context.Context, now time.Time) ([]commands.Timer, erro
 	return postgres.Collect(ctx, s.db.Pool(), "take timers", pgx.RowToStructByPos[commands.Timer], `
 		with due as materialized (
 			select stream_id from eventstore.timers
-			where due_at <= $1 and (taken_until is null or taken_until <= now())
-			order by due_at limit $2 for update skip locked
+			where `+ofBots+` and due_at <= $2 and (taken_until is null or taken_until <= now())
+			order by due_at limit $3 for update skip locked
 		)
-		update eventstore.timers t set taken_until = now() + $3 from due where t.stream_id = due.stream_id
-		returning t.stream_id, t.due_at, t.quiet`, now, commands.MaxTimers, timerLease)
+		update eventstore.timers t set taken_until = now() + $4 from due where t.stream_id = due.stream_id
+		returning t.stream_id, t.due_at, t.quiet`, s.bots(), now, commands.MaxTimers, timerLease)
 }
 
 // Next is when the first timer goes off that nobody has taken; zero when there is none.
 func (s *Store) Next(ctx context.Context) (at time.Time, err error) {
 	err = s.db.Pool().QueryRow(ctx, `
-		select due_at from eventstore.timers where taken_until is null or taken_until <= now()
-		order by due_at limit 1`).Scan(&at)
+		select due_at from eventstore.timers where `+ofBots+` and (taken_until is null or taken_until <= now())
+		order by due_at limit 1`, s.bots()).Scan(&at)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return at, fmt.Errorf("look for the next timer: %w", err)
 	}

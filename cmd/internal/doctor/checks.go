@@ -261,6 +261,12 @@ func (x *examination) parked(ctx context.Context) error {
 		return err
 	}
 	for _, p := range list {
+		if p.Stream.IsAllChats() {
+			x.find(warning, "parked streams", "put the bot into the bots file of every serve; or, for a bot that is gone for good, "+
+				"`chatledger parked skip "+p.Group+" '"+string(p.Stream)+"'`",
+				"group %s holds all chats of bot %s since %s: %s", p.Group, p.Stream.Bot(), p.ParkedAt.UTC().Format(time.RFC3339), p.Reason)
+			continue
+		}
 		x.find(warning, "parked streams", "`chatledger parked show "+p.Group+" "+string(p.Stream)+"`, then `parked retry`",
 			"group %s leaves out %s from version %d (%s) on: %s", p.Group, string(p.Stream), p.Version, p.Event, p.Reason)
 	}

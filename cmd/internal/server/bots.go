@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -270,10 +271,16 @@ func (s *Server) Registrar() registrar.Registrar {
 }
 
 // SettingsOf implements commands.SettingsProvider. It returns what the bot's decisions depend on.
-func (f *fleet) SettingsOf(bot string) chat.Settings {
+func (f *fleet) SettingsOf(bot string) (settings chat.Settings, served bool) {
 	b := f.All()[bot]
 	if b == nil {
-		return chat.Settings{}
+		return chat.Settings{}, false
 	}
-	return b.config.Model.Informs(chat.Settings{Knowledge: b.library.Of(bot), Tools: b.tools})
+	return b.config.Model.Informs(chat.Settings{Knowledge: b.library.Of(bot), Tools: b.tools}), true
 }
+
+// serves reports whether the bot is in the bots file of this process.
+func (f *fleet) serves(bot string) bool { return f.All()[bot] != nil }
+
+// names returns the bots of the bots file.
+func (f *fleet) names() []string { return slices.Sorted(maps.Keys(f.All())) }

@@ -47,7 +47,11 @@ func (s *Server) subscribe() {
 		s.Router.Follow(feed, s.tracing.Page(p.Name(), p.Apply))
 	}
 	policies := responder{handler: s.requests, bots: &s.Bots, now: s.now}
-	s.Router.Follow(bus.NewLog(Responder, lead, s.log, s.pageCommitted), s.tracing.Page(Responder, policies.Apply))
+	respond := func(ctx context.Context, group string) (bus.Reader, error) {
+		return s.Store.SubscribeBots(ctx, group, s.Bots.serves)
+	}
+	s.Router.Follow(bus.NewLog(Responder, respond, s.log, s.pageCommitted).Hold(policies.Holds),
+		s.tracing.Page(Responder, policies.Apply))
 	enqueuer := outboxWriter{outbox: s.outbox}
 	s.Router.Follow(bus.NewLog(Outbox, lead, s.log, func(group string, page []domain.Recorded, took time.Duration) {
 		s.pageCommitted(group, page, took)
@@ -67,23 +71,35 @@ type responder struct {
 	now     func() time.Time
 }
 
-// Apply handles the commands that a page's events lead to: the bot's next turn, the referral
-// of a ticket to an external help desk, and the migration of a group to its new chat id.
+// Apply handles the commands that a page's events lead to.
 func (p responder) Apply(ctx context.Context, _ pgx.Tx, page []domain.Recorded) error {
 	var requests []commands.Request
 	for _, r := range page {
-		if request, ok := commands.Turn(r, p.now()); ok {
-			requests = append(requests, request)
-		}
-		if request, ok := commands.Refer(r, p.bots.desk(r.Stream.Bot()), p.now()); ok {
-			requests = append(requests, request)
-		}
-		if request, ok := commands.Migrate(r, p.now()); ok {
-			requests = append(requests, request)
-		}
+		requests = append(requests, p.requests(r, p.bots.desk(r.Stream.Bot()))...)
 	}
 	_, err := p.handler.HandleAll(ctx, requests)
 	return err
+}
+
+// requests returns the commands that an event leads to: the bot's next turn, the referral of a ticket
+// to an external help desk, and the migration of a group to its new chat id.
+func (p responder) requests(r domain.Recorded, desk string) (requests []commands.Request) {
+	if request, ok := commands.Turn(r, p.now()); ok {
+		requests = append(requests, request)
+	}
+	if request, ok := commands.Refer(r, desk, p.now()); ok {
+		requests = append(requests, request)
+	}
+	if request, ok := commands.Migrate(r, p.now()); ok {
+		requests = append(requests, request)
+	}
+	return requests
+}
+
+// Holds reports whether an event needs a bot that this process does not serve. Whether the bot has a
+// help desk is not known here, so a ticket is held, too.
+func (p responder) Holds(r domain.Recorded) bool {
+	return !p.bots.serves(r.Stream.Bot()) && len(p.requests(r, "unknown")) > 0
 }
 
 // outboxWriter is the consumer group that enqueues deliveries.

@@ -53,7 +53,8 @@ func (f *fleet) CannedReplies(bot string) []string {
 		return nil
 	}
 	names := []string{}
-	if k := f.SettingsOf(bot).Knowledge; k != nil {
+	settings, _ := f.SettingsOf(bot)
+	if k := settings.Knowledge; k != nil {
 		names = slices.AppendSeq(names, maps.Keys(k.Canned))
 	}
 	slices.Sort(names)

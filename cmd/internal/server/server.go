@@ -155,6 +155,7 @@ func (s *Server) Run(asked context.Context) error {
 		part("router", func() error { return s.Router.Run(ctx) })
 		parts.Go(func() { s.recoverLeases(ctx) })
 		parts.Go(func() { s.timekeeper.Run(ctx) })
+		parts.Go(func() { s.askForHeld(ctx) })
 		parts.Go(func() { s.watchSuspensions(ctx) })
 		parts.Go(func() { s.renewTables(ctx) })
 		parts.Go(func() { s.verifyTables(ctx) })
@@ -273,8 +274,10 @@ func (s *Server) openLedger(ctx context.Context, c Config) error {
 	s.Store.Log = s.log
 	s.Handler = commands.NewHandler(s.Store, commands.Config{Settings: &s.Bots, Observer: s})
 	s.requests = s.tracing.Handler(s.Handler)
+	ofBots := timers.New(db)
+	ofBots.Bots = s.Bots.names
 	s.timekeeper = &commands.Timekeeper{
-		Store: timers.New(db), Handler: s.Handler, Now: s.now, Every: c.TimersEvery, Log: c.Log,
+		Store: ofBots, Handler: s.Handler, Now: s.now, Every: c.TimersEvery, Log: c.Log,
 	}
 	s.limiter = outbox.NewRateLimiter(db)
 	s.leases = bus.NewLeases(s.outbox, s.owner, c.Log)

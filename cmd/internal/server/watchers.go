@@ -89,6 +89,29 @@ func (s *Server) watchSuspensions(ctx context.Context) {
 	})
 }
 
+// askForHeld asks for the chats of this process's bots that another process holds, because it leads the
+// responder and has not got the bot in its bots file. It then gives the group up.
+func (s *Server) askForHeld(ctx context.Context) {
+	wait.Every(ctx, heldEvery, func() {
+		parked, err := s.Store.Parked(ctx, Responder)
+		if err != nil {
+			return // the database is unreachable, which others log
+		}
+		for _, p := range parked {
+			if !p.Stream.IsAllChats() || p.Request != commands.ParkedWaits || !s.Bots.serves(p.Stream.Bot()) ||
+				s.Store.Leads(Responder) { // a leader releases them itself
+				continue
+			}
+			if _, err := s.Store.RequestParked(ctx, Responder, p.Stream, commands.ParkedRetry); err == nil {
+				s.log.Info("asked for the chats of a bot that the responder's leader holds", "bot", p.Stream.Bot())
+			}
+		}
+	})
+}
+
+// heldEvery is how often a process looks whether chats of its bots are held.
+const heldEvery = time.Second
+
 // warnOfNewerTypes says at the start that a newer program has stored events which this one does
 // not know. Their streams are parked, and their updates go to quarantine.
 func (s *Server) warnOfNewerTypes(ctx context.Context) {
