@@ -65,6 +65,7 @@ func refuseForeign(ctx context.Context, q querier) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	return fmt.Errorf("the schemas contain what no migration made: %s; look who made it, and drop it or move it to a "+
-		"schema of its own", strings.Join(found, ", "))
+	const refused = "the schemas contain what no migration made: %s; look at its definition, and drop it, move it to a " +
+		"schema of its own or, if only its owner is wrong, reassign owned by that role to the schema's owner"
+	return fmt.Errorf(refused, strings.Join(found, ", "))
 }

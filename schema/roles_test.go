@@ -253,3 +253,33 @@ func TestMigrate_LockOfStranger_Named(t *testing.T) {
 		t.Errorf("got %v, want it to name %s", err, want)
 	}
 }
+
+// In a database of an earlier release the app's role owned the read model. Once an administrator has
+// looked at it and given it to the owner, the roles are made as in a new one.
+func TestRoles_EarlierRelease_ReassignedThenMade(t *testing.T) {
+	t.Parallel()
+	admin, as := roles(t, "earlier")
+	for _, name := range []string{"tickets", "conversations", "messages", "chat_days", "ticket_queue", "daily"} {
+		pgtest.Exec(t, admin, `alter table readmodel.`+name+` owner to earlier_app`)
+	}
+	pgtest.Exec(t, admin, `grant create on schema readmodel, readmodel_rebuild, readmodel_previous to earlier_app`)
+	dsn := admin.Config().ConnString()
+	make := func() error {
+		_, err := schema.MakeRoles(t.Context(), dsn, "earlier", func(string) {})
+		return err
+	}
+	if err := make(); err == nil || !strings.Contains(err.Error(), "readmodel.tickets belongs to earlier_app") ||
+		!strings.Contains(err.Error(), "reassign owned by") {
+		t.Errorf("made with objects of the app's role: %v", err)
+	}
+	pgtest.Exec(t, admin, `reassign owned by earlier_app to earlier_owner`)
+	if err := make(); err != nil {
+		t.Fatal(err)
+	}
+	app := as("app")
+	denied(t, app, `create table readmodel.mine ()`, `drop table readmodel.tickets`, `alter table readmodel.tickets add column x text`)
+	pgtest.Exec(t, app, `delete from readmodel.tickets`)
+	pgtest.Exec(t, app, `select eventstore.prepare_rebuild('tickets')`)
+	pgtest.Exec(t, app, `select eventstore.swap_tables('tickets')`)
+	pgtest.Exec(t, as("analyst"), `select count(*) from readmodel.ticket_queue`)
+}
