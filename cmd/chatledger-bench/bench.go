@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, growth, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
+	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, strangers, growth, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"Measure each row and its baseline this many times, in turn."`
 	For    time.Duration `default:"5s" help:"The length of one measurement of a rate."`
@@ -64,6 +64,9 @@ var benchRows = []benchRow{
 		"the flood spread over the seven", benchBots,
 	},
 	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
+	{
+		"strangers", "webhook to durable 200, 200 updates/s, beside 2,000 hostile connections", "without them", benchStrangers,
+	},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
 }
