@@ -116,7 +116,7 @@ begin
     end loop;
     for one in select p.oid::regprocedure as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                where n.nspname = any(ours) and p.proowner <> owner::regrole loop
-        execute format('alter function %s owner to %I', one.name, owner);
+        execute format('alter routine %s owner to %I', one.name, owner);
     end loop;
 
     -- The app can insert into the tables of history, but not change them. At no moment does it have

@@ -37,6 +37,9 @@ func (p *Presence) Hold(ctx context.Context, conn *pgx.Conn) error {
 			delete from eventstore.locks l
 			where name like 'process %' and name <> 'process ' || $1
 			  and not eventstore.session_exists(l.pid, l.backend_start)
+			  and not exists ( -- its leases end early as long as it is known
+				select from eventstore.deliveries
+				where state = 'sending' and 'process ' || split_part(lease_owner, ' ', 2) = l.name)
 		)
 		insert into eventstore.locks (name, holder, pid, backend_start)
 		select 'process ' || $1, current_setting('application_name'), pg_backend_pid(), a.backend_start
@@ -69,7 +72,8 @@ func (p *Presence) Owner(owner string) string {
 // Gone returns those of the owners whose process has been gone for goneAfter. It must be
 // given all current owners of leases each time.
 func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, err error) {
-	// A process is gone when its lock is free. Owners without a process are left out.
+	// A process is gone when the session that held its lock has ended. Owners without a process, or of a
+	// release without such locks, are left out.
 	if len(owners) == 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -79,9 +83,9 @@ func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, er
 	missing, err := Collect(ctx, p.db.pool, "look for processes that are gone", pgx.RowTo[string], `
 		select lease_owner from unnest($1::text[]) lease_owner
 		where strpos(lease_owner, ' ') > 0
-		  and not exists (
+		  and exists (
 			select from eventstore.locks l
-			where name = 'process ' || split_part(lease_owner, ' ', 2) and eventstore.session_exists(l.pid, l.backend_start))`,
+			where name = 'process ' || split_part(lease_owner, ' ', 2) and not eventstore.session_exists(l.pid, l.backend_start))`,
 		owners)
 	if err != nil {
 		return nil, err

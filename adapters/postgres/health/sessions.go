@@ -29,7 +29,7 @@ type ReaderLimits struct {
 
 // EndReaders ends the sessions beyond the limits, and returns them. It ends only sessions of roles that
 // may not read the events: not those of the program, of administrators or of a backup. The role of our
-// sessions must be a member of theirs.
+// sessions must be a member of theirs, or of pg_signal_backend.
 func (h Health) EndReaders(ctx context.Context, l ReaderLimits) ([]Session, error) {
 	return postgres.Collect(ctx, h.db.Pool(), "end sessions of analysts", pgx.RowToStructByPos[Session], `
 		with beyond as materialized ( -- all conditions hold before anything is ended
@@ -38,7 +38,7 @@ func (h Health) EndReaders(ctx context.Context, l ReaderLimits) ([]Session, erro
 			from pg_stat_activity
 			where datname = current_database() and pid <> pg_backend_pid() and usesysid is not null
 			  and not has_table_privilege(usesysid, 'eventstore.events', 'select')
-			  and pg_has_role(current_user, usesysid, 'usage')
+			  and (pg_has_role(current_user, usesysid, 'usage') or pg_has_role(current_user, 'pg_signal_backend', 'usage'))
 			  and (backend_xid is not null and xact_start < clock_timestamp() - $1::interval
 			    or state like 'idle in transaction%' and state_change < clock_timestamp() - $2::interval
 			    or xact_start < clock_timestamp() - $3::interval)
