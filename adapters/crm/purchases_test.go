@@ -247,8 +247,10 @@ func TestCharges_Duplicates_FirstTakenNamed(t *testing.T) {
 			charge("3", statusReserved, "1")}, "true", "false", "2"},
 		"reserved, then taken": {[]Charge{charge("1", statusCharged, ""), charge("2", statusReserved, "1"),
 			charge("3", statusCharged, "1")}, "true", "false", "3"},
-		"refunded":                      {[]Charge{charge("1", statusCharged, ""), charge("2", "refunded", "1")}, "false", "false", ""},
-		"an unknown status":             {[]Charge{charge("1", statusCharged, ""), charge("2", "disputed", "1")}, "false", "false", ""},
+		"refunded": {
+			[]Charge{charge("1", statusCharged, ""), charge("2", "refunded", "1")}, "false", "false", ""},
+		"an unknown status": {
+			[]Charge{charge("1", statusCharged, ""), charge("2", "disputed", "1")}, "false", "false", ""},
 		"one reservation, no duplicate": {[]Charge{charge("1", statusReserved, "")}, "false", "false", ""},
 	} {
 		got := charged(c.charges, true)

@@ -9,40 +9,40 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Prober is a Sender that can find out whether the other side answers, without an effect.
+// Prober is a Sender that can check, by a call without effect, whether the other system answers.
 type Prober interface {
 	Probe(ctx context.Context, bot string) error
 }
 
 const (
-	// breakMin and breakMax bound the pauses between probes, which double. The first probe
-	// follows a failure at once: most failures are a single call's. An outage is noticed to
-	// be over within the longest pause.
+	// breakMin and breakMax bound the pauses between probes, which double. The first probe follows
+	// a failure at once, because most failures concern a single call. The end of an outage is noticed
+	// within breakMax.
 	breakMin = 500 * time.Millisecond
 	breakMax = 30 * time.Second
-	// trialAfter is how many failures in a row make the breaker let one delivery through as a
-	// trial, although a probe was answered: messages may fail where the probe does not.
+	// trialAfter is the number of failures in a row after which a successful probe does not close the
+	// breaker but allows one delivery as a trial: messages may fail although probes succeed.
 	trialAfter = 3
 	// probeTimeout bounds a probe, which is answered in some 100 ms.
 	probeTimeout = 2 * time.Second
-	// duringProbe is the wait of a delivery that another one's probe or trial delays: an answer's time.
+	// duringProbe is how long a delivery waits for a probe or trial in progress: about one call.
 	duringProbe = 100 * time.Millisecond
-	// answeredLately is how recent an answer makes a probe before a repeat superfluous: less
-	// than the shortest pause before the repeat.
-	answeredLately = pauseMin / 4
+	// recentAnswer is the age of the last answer below which a possible duplicate is sent without a
+	// probe. It is less than the shortest backoff, so that the answer is newer than the failure.
+	recentAnswer = pauseMin / 4
 )
 
-// breaker stops the calls of one bot while the Bot API does not answer, so that a delivery's
-// second and last attempt is made after an outage and not during it. A probe that is answered
-// closes it, and so does any call that is answered.
+// breaker is the circuit breaker of one bot. It stops calls while the Bot API does not answer, so that
+// a delivery's second and last attempt is made after an outage and not during it. Any answer, to a probe
+// or to a call, closes it.
 type breaker struct {
 	mu       sync.Mutex
 	failures int       // calls and probes in a row that were not answered
-	open     bool      // the last one was not
-	until    time.Time // when open: no probe before
-	trying   bool      // a probe or a trial is under way
-	answered time.Time // last
-	reason   string    // why the last failure failed
+	open     bool      // the last one was not answered
+	until    time.Time // when open: the time of the next probe
+	trying   bool      // a probe or a trial is in progress
+	answered time.Time // time of the last answer
+	reason   string    // of the last failure
 }
 
 // admit returns how long a delivery must wait, or 0 if its call may be made. The caller must
@@ -54,7 +54,7 @@ func (b *breaker) admit(ctx context.Context, sender Sender, c commands.Claimed) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	repeat := c.Unsure > c.Waived && time.Since(b.answered) > answeredLately
+	repeat := c.Unsure > c.Waived && time.Since(b.answered) > recentAnswer
 	switch left := time.Until(b.until); {
 	case !b.open && !repeat:
 		return 0, false
@@ -86,7 +86,8 @@ func probe(ctx context.Context, prober Prober, bot string) error {
 	return prober.Probe(ctx, bot)
 }
 
-// done learns from a call's outcome. Failures of calls that were made together count once.
+// done updates the breaker with the outcome of a call. Failures of calls that were made at the same time
+// count once.
 func (b *breaker) done(o commands.Outcome, trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -102,7 +103,7 @@ func (b *breaker) done(o commands.Outcome, trial bool) {
 	}
 }
 
-// fail opens the breaker, for longer with every failure. The first probe comes at once.
+// fail opens the breaker, for longer with every failure. The first probe follows at once.
 func (b *breaker) fail(reason string) {
 	b.failures++
 	b.open, b.until, b.reason = true, time.Now(), reason
@@ -125,7 +126,7 @@ func (b *breaker) state() string {
 	}
 }
 
-// says returns why calls are stopped.
+// says returns the reason why no call is made.
 func (b *breaker) says() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,10 +13,10 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// outage is a sender whose calls and probes may not be answered.
+// outage is a sender whose calls or probes can be left without an answer.
 type outage struct {
 	mu            sync.Mutex
-	calls, probes bool // they are not answered
+	calls, probes bool // whether they get no answer
 	sent, probed  int
 }
 
@@ -42,20 +42,20 @@ func (o *outage) Probe(context.Context, string) error {
 
 func newOutage(calls, probes bool) (*outage, *Paced) {
 	o := &outage{calls: calls, probes: probes}
-	p, _ := newPaced(&gate{}, done)
+	p, _ := newPaced(&limiter{}, done)
 	p.Sender = o
 	return o, p
 }
 
-// of is a message to a chat, with an attempt that may have arrived or without.
-func of(chat, unsure int) commands.Claimed {
+// messageTo returns a message to a chat, of which a number of attempts may have arrived.
+func messageTo(chat, unsure int) commands.Claimed {
 	c := message()
 	c.Stream = domain.ChatStream("demo", int64(chat))
 	c.OrderingKey, c.Unsure = string(c.Stream), unsure
 	return c
 }
 
-// During an outage of minutes no delivery spends its second attempt.
+// During an outage of minutes no delivery makes its second and last attempt.
 func TestBreaker_Outage_SecondTryAfterwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, p := newOutage(true, true)
@@ -70,7 +70,7 @@ func TestBreaker_Outage_SecondTryAfterwards(t *testing.T) {
 				if finished[i] || time.Now().Before(due[i]) {
 					continue
 				}
-				o := p.Send(t.Context(), of(i+1, unsure[i]))
+				o := p.Send(t.Context(), messageTo(i+1, unsure[i]))
 				switch {
 				case o.State == domain.DeliveryDone:
 					finished[i] = true
@@ -89,7 +89,7 @@ func TestBreaker_Outage_SecondTryAfterwards(t *testing.T) {
 				}
 			}
 			if time.Since(begun) > 6*time.Minute {
-				t.Fatalf("%d deliveries are left a minute after the outage", left)
+				t.Fatalf("%d deliveries are not sent a minute after the outage", left)
 			}
 		}
 		if api.probed > 60 {
@@ -101,12 +101,12 @@ func TestBreaker_Outage_SecondTryAfterwards(t *testing.T) {
 	})
 }
 
-// Where probes are answered and messages are not, one delivery at a time is tried.
+// If probes succeed but messages get no answer, one delivery at a time is tried.
 func TestBreaker_OnlyMessagesFail_OneTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, p := newOutage(true, false)
 		for chat := range 1000 {
-			p.Send(t.Context(), of(chat+1, 0))
+			p.Send(t.Context(), messageTo(chat+1, 0))
 			time.Sleep(60 * time.Millisecond)
 		}
 		if api.sent > 12 {
@@ -115,22 +115,22 @@ func TestBreaker_OnlyMessagesFail_OneTrial(t *testing.T) {
 		api.calls = false
 		time.Sleep(breakMax)
 		for chat := range 10 {
-			if o := p.Send(t.Context(), of(chat+1, 0)); o.State != domain.DeliveryDone {
-				t.Errorf("afterwards: %+v", o)
+			if o := p.Send(t.Context(), messageTo(chat+1, 0)); o.State != domain.DeliveryDone {
+				t.Errorf("after the outage: %+v", o)
 			}
 		}
 	})
 }
 
-// A chat whose calls fail does not delay others while theirs are answered.
+// A chat whose calls fail does not delay other chats, whose calls succeed.
 func TestBreaker_OneChatFails_OthersSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, p := newOutage(false, false)
 		for round := range 100 {
 			api.calls = true
-			p.Send(t.Context(), of(1, 0))
+			p.Send(t.Context(), messageTo(1, 0))
 			api.calls = false
-			if o := p.Send(t.Context(), of(2, 0)); o.State != domain.DeliveryDone {
+			if o := p.Send(t.Context(), messageTo(2, 0)); o.State != domain.DeliveryDone {
 				t.Fatalf("round %d: %+v", round, o)
 			}
 			time.Sleep(time.Second)
@@ -138,35 +138,35 @@ func TestBreaker_OneChatFails_OthersSent(t *testing.T) {
 	})
 }
 
-// A process that has not seen the outage probes before it repeats what may have arrived.
-func TestBreaker_Repeat_ProbedFirst(t *testing.T) {
+// A new process, which has not seen the outage, probes before it retries an attempt that may have arrived.
+func TestBreaker_RetryOfUnsure_ProbedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, p := newOutage(true, true)
-		if o := p.Send(t.Context(), of(1, 1)); !o.Untried || api.sent != 0 || api.probed != 1 {
+		if o := p.Send(t.Context(), messageTo(1, 1)); !o.Untried || api.sent != 0 || api.probed != 1 {
 			t.Errorf("outcome %+v, %d calls, %d probes", o, api.sent, api.probed)
 		}
 		api.calls, api.probes = false, false
 		time.Sleep(breakMax)
-		if o := p.Send(t.Context(), of(1, 1)); o.State != domain.DeliveryDone {
+		if o := p.Send(t.Context(), messageTo(1, 1)); o.State != domain.DeliveryDone {
 			t.Errorf("outcome %+v", o)
 		}
 	})
 }
 
-// Whatever a permit says, a trial that made no call does not keep others waiting.
+// A trial that gets no permit makes no call, and another delivery can be the trial.
 func TestBreaker_TrialWithoutPermit_Released(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, p := newOutage(true, false)
 		for chat := range trialAfter {
-			p.Send(t.Context(), of(chat+1, 0))
+			p.Send(t.Context(), messageTo(chat+1, 0))
 			time.Sleep(breakMax)
 		}
-		p.Limits.(*gate).answers = []commands.Permit{{Wait: time.Minute, Chat: true}}
-		if o := p.Send(t.Context(), of(8, 0)); !o.Untried {
+		p.Limits.(*limiter).answers = []commands.Permit{{Wait: time.Minute, Chat: true}}
+		if o := p.Send(t.Context(), messageTo(8, 0)); !o.Untried {
 			t.Errorf("outcome %+v", o)
 		}
 		api.calls = false
-		if o := p.Send(t.Context(), of(9, 0)); o.State != domain.DeliveryDone {
+		if o := p.Send(t.Context(), messageTo(9, 0)); o.State != domain.DeliveryDone {
 			t.Errorf("outcome %+v", o)
 		}
 	})

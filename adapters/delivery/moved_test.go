@@ -10,25 +10,25 @@ import (
 )
 
 func TestWorker_GroupMigrated_MessageRetried(t *testing.T) {
-	for name, answers := range map[string][]error{
-		"it is told": nil, "it cannot be told": {errors.New("the database is away")},
+	for name, errs := range map[string][]error{
+		"recorded": nil, "not recorded": {errors.New("no connection to the database")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := newOffice(commands.Outcome{
+			o := newFixture(commands.Outcome{
 				State: domain.DeliveryRetry, MovedTo: -1001, Reason: "the group was upgraded",
 			})
-			o.answers = answers
+			o.errs = errs
 			c := claim()
-			c.Stream, c.OrderingKey = "chat-demo:-7", "chat-demo:-5" // that of a group which moved before
+			c.Stream, c.OrderingKey = "chat-demo:-7", "chat-demo:-5" // the key of a group that was migrated before
 			o.deliver(t, c)
-			if len(o.postpones) != 1 || len(o.recorded) != 1 {
-				t.Fatalf("put off %+v, told %+v", o.postpones, o.recorded)
+			if len(o.postponed) != 1 || len(o.recorded) != 1 {
+				t.Fatalf("postponed %+v, recorded %+v", o.postponed, o.recorded)
 			}
 			r := o.recorded[0]
 			command, ok := r.Command.(chat.Migrate)
 			if !ok || command.To != -1001 || !command.At.Equal(r.At) || r.Stream != "chat-demo:-5" ||
 				r.Settles != nil || r.Causation != c.ID || r.Correlation != c.Correlation {
-				t.Errorf("told %+v", r)
+				t.Errorf("recorded %+v", r)
 			}
 		})
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// RateLimiter keeps the rate limits of calls, and which chats and bots must not be called, for
-// all processes.
+// RateLimiter holds the rate limits of all processes, and the chats and bots whose calls are
+// suspended.
 type RateLimiter interface {
-	// Acquire takes a call's share of the limits, or says how long to wait for it.
+	// Acquire takes a permit for a call, or returns how long to wait for one.
 	Acquire(context.Context, commands.PermitRequest) (commands.Permit, error)
-	// RetryAfter records that a chat, or the bot, is limited after a call to the chat, and
-	// returns how long the chat must wait. A wait of 0 means that no time was given.
+	// RetryAfter records that Telegram limits a chat, or its bot, and returns how long the chat must
+	// wait. A wait of 0 means that Telegram gave no time.
 	RetryAfter(ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string) (time.Duration, error)
 	// Suspend rejects the calls of a chat or a bot for a while. Resume ends it.
 	Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error
@@ -25,7 +25,7 @@ type RateLimiter interface {
 	MoveOrderingKey(ctx context.Context, from, to domain.StreamID) error
 }
 
-// Limits are how often one bot may call. 0 is no limit.
+// Limits are the rate limits of a bot's calls. 0 means no limit.
 type Limits struct {
 	Bot   float64 // calls a second
 	Chat  float64 // calls a second to one private chat
@@ -33,31 +33,31 @@ type Limits struct {
 }
 
 const (
-	// Of a limit that counts the calls of any second or minute, a sixth may come at
-	// once and three quarters flow evenly. The rest is for calls that are longer on
-	// their way than those behind them: 150 ms longer at 30 calls a second.
-	atOnceOfLimit = 1. / 6
-	flowOfLimit   = 3. / 4
-	// chatBurst is how many calls of a private chat may come at once. Telegram allows
-	// short bursts there; an answer and what follows from it are two or three messages.
+	// Telegram counts the calls of any second or minute. Of its limit, burstOfLimit may be used at
+	// once and rateOfLimit evenly. The rest is a reserve for calls that arrive late and so close to
+	// the calls behind them: 150 ms late at 30 calls a second.
+	burstOfLimit = 1. / 6
+	rateOfLimit  = 3. / 4
+	// chatBurst is the number of calls to a private chat that may be made at once. Telegram allows
+	// short bursts there; an answer is often two or three messages.
 	chatBurst = 3
-	// hold is how long a delivery waits in hand for its bot's limit before it is put
-	// off: with it and a call's own timeout an attempt still ends before its lease. A
-	// bot that cannot call claims little that way, however much is due.
+	// hold is how long a worker keeps a delivery while it waits for the bot's rate limit. After that
+	// the delivery is postponed. With this wait and the call's timeout an attempt still ends before
+	// its lease. It also means that a bot that may not call claims few deliveries.
 	hold = time.Second
-	// flowless is the pause when the limits cannot be read, as while the database is away.
-	flowless = time.Second
-	// heedTimeout bounds the recording of what Telegram wants.
-	heedTimeout = 2 * time.Second
+	// limiterBackoff is the backoff when the rate limits cannot be read, and the least one after a
+	// 429 without a retry_after.
+	limiterBackoff = time.Second
+	// recordTimeout bounds the time for recording a rate limit.
+	recordTimeout = 2 * time.Second
 )
 
-// Paced is a Sender that keeps to Telegram's limits: what may not go now is put off
-// without a call, and what Telegram wants not to be called, no process calls. While the Bot
-// API does not answer, no call is made either (see breaker).
+// Paced is a Sender that obeys Telegram's rate limits. A delivery without a permit is postponed without
+// a call. After a 429 no process calls the chat, or the bot, until its retry_after has passed. While the
+// Bot API does not answer, no call is made either (see breaker).
 //
-// A bot's limit has room for urgent calls: operators' messages and answers
-// to buttons may use all of its burst, the bot's own messages half of it, and typing
-// none. A chat waits only for itself and its bot.
+// Priorities share a bot's limit: operators' messages and answers to buttons may use all of its burst,
+// the bot's own messages half of it, and typing none. A chat waits only for its own limit and its bot's.
 type Paced struct {
 	Sender Sender
 	Limits RateLimiter
@@ -77,50 +77,52 @@ func (p *Paced) ShowTyping(ctx context.Context, stream domain.StreamID) {
 	p.Send(ctx, commands.Typing(stream))
 }
 
-// pace is one bot's. turn is held by the one of its deliveries, of those that are in no
-// hurry, that asks for leave: the others need not ask meanwhile.
+// pace holds the limits of one bot. Of the bot's own messages, only the one that holds turn asks for a
+// permit; the others wait for turn, which costs no query.
 type pace struct {
 	bot, chat, group limit
 	turn             chan struct{}
 	breaker          breaker
 }
 
-// limit lets burst calls through at once, and then one every so often.
+// limit allows burst calls at once, and then one call per every.
 type limit struct {
 	every time.Duration
 	burst int
 }
 
-// Add lets a bot's deliveries through within limits.
+// Add sets the limits of a bot.
 func (p *Paced) Add(bot string, l Limits) {
 	if p.bots == nil {
 		p.bots = map[string]*pace{}
 	}
-	p.bots[bot] = &pace{bot: within(time.Second, l.Bot), chat: one(time.Second, l.Chat), group: within(time.Minute, l.Group), turn: make(chan struct{}, 1)}
+	p.bots[bot] = &pace{bot: within(time.Second, l.Bot), chat: average(time.Second, l.Chat),
+		group: within(time.Minute, l.Group), turn: make(chan struct{}, 1)}
 }
 
-// within is a limit that never lets more than n calls through in any span of time.
+// within returns a limit that never allows more than n calls in any period of this length.
 func within(span time.Duration, n float64) limit {
 	if n <= 0 {
 		return limit{}
 	}
-	return limit{every: time.Duration(float64(span) / n / flowOfLimit), burst: max(1, int(n*atOnceOfLimit))}
+	return limit{every: time.Duration(float64(span) / n / rateOfLimit), burst: max(1, int(n*burstOfLimit))}
 }
 
-// one is a limit of n calls in a span on the average.
-func one(span time.Duration, n float64) limit {
+// average returns a limit of n calls per period on average, with bursts of chatBurst.
+func average(span time.Duration, n float64) limit {
 	if n <= 0 {
 		return limit{}
 	}
 	return limit{every: time.Duration(float64(span) / n), burst: chatBurst}
 }
 
-// share is what a call takes of a limit, when it may use a part of its burst.
+// share returns the share of a limit that a call takes, if it may use a part of the burst.
 func (l limit) share(name domain.StreamID, part float64) commands.Share {
-	return commands.Share{Name: name, Every: l.every, Slack: time.Duration(part * float64(l.every) * float64(max(l.burst-1, 0)))}
+	return commands.Share{Name: name, Every: l.every,
+		Slack: time.Duration(part * float64(l.every) * float64(max(l.burst-1, 0)))}
 }
 
-// messages is how many of them a call sends: an album is as many as it has parts.
+// messages returns the number of messages that a call sends: for an album, the number of its media.
 func messages(c commands.Claimed) int {
 	var album struct {
 		Media []struct{} `json:"media"`
@@ -131,7 +133,7 @@ func messages(c commands.Claimed) int {
 	return max(1, len(album.Media))
 }
 
-// Send makes the call if it may be made, and heeds the answer.
+// Send makes the call if the limits allow it, and records a rate limit in the answer.
 func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	pace := p.bots[c.Stream.Bot()]
 	if pace == nil {
@@ -143,7 +145,7 @@ func (p *Paced) Send(ctx context.Context, c commands.Claimed) commands.Outcome {
 	}
 	o := p.send(ctx, pace, c)
 	pace.breaker.done(o, trial)
-	// A wrong token and a flood say nothing about this delivery.
+	// A wrong token or a rate limit is no failure of this delivery.
 	o.Untried = o.Untried || o.Cause == commands.CauseToken || o.Cause == commands.CauseFlood
 	return o
 }
@@ -158,36 +160,36 @@ func (p *Paced) Breaker(bot string) string {
 
 // send makes the call as soon as the limits allow it.
 func (p *Paced) send(ctx context.Context, pace *pace, c commands.Claimed) commands.Outcome {
-	leave, err := p.leave(ctx, pace, c)
-	if err == nil && leave.Cause == commands.CauseBlocked {
+	permit, err := p.acquire(ctx, pace, c)
+	if err == nil && permit.Cause == commands.CauseBlocked {
 		var blocked bool
 		if blocked, err = p.stillBlocked(ctx, c.CallsTo()); blocked {
 			return commands.Outcome{State: domain.DeliveryRefused, Reason: "suppressed: the customer has blocked the bot"}
 		} else if err == nil {
-			leave, err = p.leave(ctx, pace, c)
+			permit, err = p.acquire(ctx, pace, c)
 		}
 	}
 	if err != nil {
-		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: flowless, Reason: err.Error()}
+		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: limiterBackoff, Reason: err.Error()}
 	}
-	if leave.Wait > 0 {
-		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: leave.Wait, Reason: why(leave)}
+	if permit.Wait > 0 {
+		return commands.Outcome{State: domain.DeliveryRetry, Untried: true, After: permit.Wait, Reason: postponed(permit)}
 	}
 	o := p.Sender.Send(ctx, c)
-	o.After = p.heed(ctx, c, o, leave)
+	o.After = p.record(ctx, c, o, permit)
 	return o
 }
 
-// leave asks until the call may be made, for as long as it can be held in hand. Only
-// a bot's limit is waited for in hand: waiting for a chat must not delay others.
-func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (commands.Permit, error) {
-	ask := pace.ask(c)
-	if ask.Bot.Every == 0 && ask.Chat.Every == 0 && !c.Closed {
-		return commands.Permit{}, nil // nothing to ask for, and nothing to fear
+// acquire asks for a permit until there is one, for as long as a worker may hold the delivery. It waits
+// only for the bot's limit: a worker that waited for a chat would delay other chats.
+func (p *Paced) acquire(ctx context.Context, pace *pace, c commands.Claimed) (commands.Permit, error) {
+	request := pace.request(c)
+	if request.Bot.Every == 0 && request.Chat.Every == 0 && !c.Closed {
+		return commands.Permit{}, nil // no limit, and the calls are not suspended
 	}
 	held := time.NewTimer(hold)
 	defer held.Stop()
-	expired := c.Priority == commands.PriorityTyping // which is not held, but shed
+	expired := c.Priority == commands.PriorityTyping // typing is dropped instead of waiting
 	if pace.bot.every > 0 && c.Priority == commands.PriorityBot {
 		select {
 		case pace.turn <- struct{}{}:
@@ -197,21 +199,21 @@ func (p *Paced) leave(ctx context.Context, pace *pace, c commands.Claimed) (comm
 		}
 	}
 	for {
-		leave, err := p.Limits.Acquire(ctx, ask)
-		if err != nil || leave.Wait == 0 || leave.Chat || expired {
-			return leave, err
+		permit, err := p.Limits.Acquire(ctx, request)
+		if err != nil || permit.Wait == 0 || permit.Chat || expired {
+			return permit, err
 		}
 		select {
-		case <-time.After(leave.Wait):
+		case <-time.After(permit.Wait):
 		case <-held.C:
-			expired = true // it asks once more: the bot may be free again meanwhile
+			expired = true // ask once more: there may be a permit now
 		}
 	}
 }
 
-// ask is what a delivery takes of the limits. The answer to a button concerns no chat:
-// it must come soon, whatever Telegram wants of the chat.
-func (p *pace) ask(c commands.Claimed) commands.PermitRequest {
+// request returns the permit that a delivery needs. The answer to a button does not count against a
+// chat's limit: it must be sent soon, even if the chat must wait.
+func (p *pace) request(c commands.Claimed) commands.PermitRequest {
 	inBot, inChat := 1., 1.
 	switch c.Priority {
 	case commands.PriorityTyping:
@@ -228,13 +230,13 @@ func (p *pace) ask(c commands.Claimed) commands.PermitRequest {
 		limit = p.group
 	}
 	a.Chat = limit.share(c.CallsTo(), inChat)
-	n := time.Duration(messages(c)) // more than there is at once, if need be: what follows waits for it
+	n := time.Duration(messages(c)) // may exceed the burst: then the next calls wait longer
 	a.Bot.Every, a.Chat.Every = n*a.Bot.Every, n*a.Chat.Every
 	return a
 }
 
-// stillBlocked asks the chat's own events whether the customer has come back, and lets
-// the chat through again when that is so.
+// stillBlocked reports whether the customer still blocks the bot, according to the chat's events. If not,
+// it ends the suspension of the chat.
 func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool, error) {
 	blocked, err := p.Chats.Blocked(ctx, stream)
 	if err != nil || blocked {
@@ -243,17 +245,17 @@ func (p *Paced) stillBlocked(ctx context.Context, stream domain.StreamID) (bool,
 	return false, p.Limits.Resume(ctx, stream, commands.CauseBlocked)
 }
 
-// heed records for all processes what an answer means for further calls, and returns when the
-// delivery may be attempted again (see commands.Outcome). If that fails, each process learns it
-// by a call of its own.
-func (p *Paced) heed(
+// record stores for all processes what an answer means for further calls, and returns when the
+// delivery may be attempted again (see commands.Outcome). If that fails, each process gets the same
+// answer by a call of its own.
+func (p *Paced) record(
 	ctx context.Context, c commands.Claimed, o commands.Outcome, permit commands.Permit,
 ) time.Duration {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer done()
 	bot, chat, after := domain.BotStream(c.Stream.Bot()), c.CallsTo(), o.After
 	if o.Cause == commands.CauseFlood && after == 0 {
-		after = flowless // unless RetryAfter knows better: no attempt counts, so that no pause would grow
+		after = limiterBackoff // RetryAfter may return a longer one; the worker's backoff does not grow here
 	}
 	var err error
 	switch {
@@ -274,19 +276,20 @@ func (p *Paced) heed(
 		err = p.Limits.Resume(ctx, bot, permit.Cause)
 	}
 	if err != nil {
-		p.Log.ErrorContext(ctx, "cannot record Telegram's rate limit", "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation, "cause", o.Cause, "error", err)
+		p.Log.ErrorContext(ctx, "Telegram's rate limit not recorded", "bot", c.Stream.Bot(), "stream", c.Stream,
+			"correlation", c.Correlation, "cause", o.Cause, "error", err)
 	}
 	return after
 }
 
-// why is the reason for which a delivery is put off without a call.
-func why(l commands.Permit) string {
+// postponed returns the reason why a delivery is postponed without a call.
+func postponed(p commands.Permit) string {
 	whose := "the bot"
-	if l.Chat {
+	if p.Chat {
 		whose = "the chat"
 	}
-	if l.Cause == "" {
-		return whose + " has used up its flow limit"
+	if p.Cause == "" {
+		return whose + " has reached its rate limit"
 	}
-	return "no call was made, for " + whose + ": " + l.Reason
+	return "no call was made, for " + whose + ": " + p.Reason
 }

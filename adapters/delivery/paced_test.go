@@ -19,68 +19,71 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// gate is a flow that answers as it is told, then lets everything through.
-type gate struct {
+// limiter is a RateLimiter that returns the given answers, and then grants every request.
+type limiter struct {
 	mu      sync.Mutex
 	answers []commands.Permit
 	asked   []commands.PermitRequest
-	told    []string // what was recorded, in words
+	calls   []string // calls of the other methods
 	err     error
 }
 
-func (g *gate) Acquire(_ context.Context, a commands.PermitRequest) (commands.Permit, error) {
+func (g *limiter) Acquire(_ context.Context, a commands.PermitRequest) (commands.Permit, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked = append(g.asked, a)
 	if g.err != nil || len(g.answers) == 0 {
 		return commands.Permit{}, g.err
 	}
-	leave := g.answers[0]
+	permit := g.answers[0]
 	g.answers = g.answers[1:]
-	return leave, nil
+	return permit, nil
 }
 
-func (g *gate) RetryAfter(_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string) (time.Duration, error) {
-	return stdcmp.Or(wait, backoff), g.note("flood %s %s %s", bot, chat, wait)
+func (g *limiter) RetryAfter(
+	_ context.Context, bot, chat domain.StreamID, wait time.Duration, _ string,
+) (time.Duration, error) {
+	return stdcmp.Or(wait, backoff), g.note("retry after %s %s %s", bot, chat, wait)
 }
 
-// backoff is the gate's wait after a flood without one.
+// backoff is the limiter's wait after a 429 without a retry_after.
 const backoff = 16 * time.Second
 
-func (g *gate) Suspend(_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string) error {
-	return g.note("close %s %s %s", name, cause, wait)
+func (g *limiter) Suspend(
+	_ context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, _ string,
+) error {
+	return g.note("suspend %s %s %s", name, cause, wait)
 }
 
-func (g *gate) Resume(_ context.Context, name domain.StreamID, cause commands.Cause) error {
-	return g.note("open %s %s", name, cause)
+func (g *limiter) Resume(_ context.Context, name domain.StreamID, cause commands.Cause) error {
+	return g.note("resume %s %s", name, cause)
 }
 
-func (g *gate) MoveOrderingKey(_ context.Context, from, to domain.StreamID) error {
+func (g *limiter) MoveOrderingKey(_ context.Context, from, to domain.StreamID) error {
 	return g.note("move %s %s", from, to)
 }
 
-func (g *gate) note(format string, args ...any) error {
-	g.told = append(g.told, fmt.Sprintf(format, args...))
+func (g *limiter) note(format string, args ...any) error {
+	g.calls = append(g.calls, fmt.Sprintf(format, args...))
 	return g.err
 }
 
-// newPaced is bot demo with Telegram's limits; Telegram answers as said.
-func newPaced(g *gate, answer commands.Outcome) (*Paced, *sender) {
+// newPaced returns a Paced for the bot demo with Telegram's limits. Every call has the outcome answer.
+func newPaced(g *limiter, answer commands.Outcome) (*Paced, *sender) {
 	s := &sender{outcome: answer}
-	p := &Paced{Sender: s, Limits: g, Log: slog.New(slog.DiscardHandler),
-		Chats: chats{blocked: true}}
+	p := &Paced{Sender: s, Limits: g, Log: slog.New(slog.DiscardHandler), Chats: chats{blocked: true}}
 	p.Add("demo", Limits{Bot: 30, Chat: 1, Group: 20})
 	return p, s
 }
 
-// silent is a Sender for several at once.
-type silent struct{}
+// concurrent is a Sender that is safe for concurrent use.
+type concurrent struct{}
 
-func (silent) Send(context.Context, commands.Claimed) commands.Outcome { return done }
+func (concurrent) Send(context.Context, commands.Claimed) commands.Outcome { return done }
 
 var done = commands.Outcome{State: domain.DeliveryDone, MessageID: 1}
 
-// message is a claimed message of the bot's.
+// message returns a claimed message of the bot.
 func message() commands.Claimed {
 	c := claim()
 	c.Priority, c.OrderingKey = commands.PriorityBot, string(c.Stream)
@@ -89,43 +92,46 @@ func message() commands.Claimed {
 
 func TestPaced_NoPermit_PostponedWithoutCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, leave := range []commands.Permit{
+		for _, permit := range []commands.Permit{
 			{Wait: 700 * time.Millisecond, Chat: true},
 			{Wait: 17 * time.Second, Chat: true, Cause: commands.CauseFlood, Reason: "retry after 17"},
 		} {
-			p, s := newPaced(&gate{answers: []commands.Permit{leave}}, done)
+			p, s := newPaced(&limiter{answers: []commands.Permit{permit}}, done)
 			begun := time.Now()
 			o := p.Send(t.Context(), message())
-			if o.State != domain.DeliveryRetry || !o.Untried || o.After != leave.Wait || s.sent > 0 || !strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, leave.Reason) {
+			if o.State != domain.DeliveryRetry || !o.Untried || o.After != permit.Wait || s.sent > 0 ||
+				!strings.Contains(o.Reason, "the chat") || !strings.Contains(o.Reason, permit.Reason) {
 				t.Errorf("outcome %+v, %d calls", o, s.sent)
 			}
 			if took := time.Since(begun); took > 0 {
-				t.Errorf("it stood in others' way for %s", took)
+				t.Errorf("Send waited for %s, want no wait: a wait delays other chats", took)
 			}
 		}
 	})
 }
 
-func TestPaced_BotLimit_WaitsInHand(t *testing.T) {
+func TestPaced_BotLimit_SendWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wait := commands.Permit{Wait: 40 * time.Millisecond}
-		p, s := newPaced(&gate{answers: []commands.Permit{wait, wait, wait}}, done)
+		p, s := newPaced(&limiter{answers: []commands.Permit{wait, wait, wait}}, done)
 		begun := time.Now()
 		if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 {
 			t.Errorf("outcome %+v, %d calls", o, s.sent)
 		}
 		if took := time.Since(begun); took != 3*wait.Wait {
-			t.Errorf("it took %s, want three waits", took)
+			t.Errorf("Send took %s, want three waits", took)
 		}
 	})
 }
 
-// A bot that may not call claims little.
-func TestPaced_BotClosed_ClaimsFew(t *testing.T) {
+// A worker holds the deliveries of a bot without a permit for a second, so that it claims few of them, and
+// asks for a permit at most twice each.
+func TestPaced_BotSuspended_HeldForASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
+		g := &limiter{}
 		for range 100 {
-			g.answers = append(g.answers, commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseToken, Reason: "unauthorized"})
+			refused := commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseToken, Reason: "unauthorized"}
+			g.answers = append(g.answers, refused)
 		}
 		p, s := newPaced(g, done)
 		begun := time.Now()
@@ -133,14 +139,15 @@ func TestPaced_BotClosed_ClaimsFew(t *testing.T) {
 		for range 10 {
 			all.Go(func() {
 				o := p.Send(t.Context(), message())
-				if o.State != domain.DeliveryRetry || !o.Untried || o.After != 20*time.Second || !strings.Contains(o.Reason, "the bot: unauthorized") {
+				if o.State != domain.DeliveryRetry || !o.Untried || o.After != 20*time.Second ||
+					!strings.Contains(o.Reason, "the bot: unauthorized") {
 					t.Errorf("outcome %+v", o)
 				}
 			})
 		}
 		all.Wait()
 		if took := time.Since(begun); took != hold || s.sent > 0 {
-			t.Errorf("in hand for %s, %d calls; want %s and none", took, s.sent, hold)
+			t.Errorf("held for %s, %d calls; want %s and none", took, s.sent, hold)
 		}
 		if len(g.asked) > 20 {
 			t.Errorf("asked %d times, want once or twice each", len(g.asked))
@@ -148,12 +155,13 @@ func TestPaced_BotClosed_ClaimsFew(t *testing.T) {
 	})
 }
 
-// One of the bot's own messages asks for all that wait; people's do not wait for it.
+// Of the bot's own messages that wait, one asks for a permit. Operators' messages and answers to buttons
+// do not wait behind them.
 func TestPaced_OperatorReply_NotBehindBot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{answers: []commands.Permit{{Wait: 500 * time.Millisecond}}}
+		g := &limiter{answers: []commands.Permit{{Wait: 500 * time.Millisecond}}}
 		p, _ := newPaced(g, done)
-		p.Sender = silent{}
+		p.Sender = concurrent{}
 		var all sync.WaitGroup
 		begun := time.Now()
 		for range 3 {
@@ -176,18 +184,19 @@ func TestPaced_OperatorReply_NotBehindBot(t *testing.T) {
 	})
 }
 
-// Typing is shed at once.
+// Typing without a permit is dropped at once.
 func TestPaced_TypingWithoutPermit_Dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, s := newPaced(&gate{answers: []commands.Permit{{Wait: time.Millisecond}}}, done)
+		p, s := newPaced(&limiter{answers: []commands.Permit{{Wait: time.Millisecond}}}, done)
 		begun := time.Now()
-		if o := p.Send(t.Context(), commands.Typing("chat-demo:1")); o.State != domain.DeliveryRetry || s.sent > 0 || time.Since(begun) > 0 {
+		o := p.Send(t.Context(), commands.Typing("chat-demo:1"))
+		if o.State != domain.DeliveryRetry || s.sent > 0 || time.Since(begun) > 0 {
 			t.Errorf("outcome %+v, %d calls after %s", o, s.sent, time.Since(begun))
 		}
 	})
 }
 
-// The hurried may use all of the bot's burst, others leave room for them.
+// Operators' messages and answers to buttons may use all of the bot's burst, its own messages half of it.
 func TestPaced_Call_PermitsTaken(t *testing.T) {
 	t.Parallel()
 	const flow, groupFlow = time.Second * 4 / 90, 4 * time.Second
@@ -202,15 +211,23 @@ func TestPaced_Call_PermitsTaken(t *testing.T) {
 		body     string
 		want     commands.PermitRequest
 	}{
-		"a person's message":   {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(4 * flow), Chat: private}},
-		"the bot's message":    {"chat-demo:1", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(2 * flow), Chat: private}},
-		"a message to a group": {"chat-demo:-100", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(2 * flow), Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
-		"an album of three": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`, commands.PermitRequest{
-			Bot: commands.Share{Name: "bot-demo", Every: 3 * flow, Slack: 4 * flow}, Chat: commands.Share{Name: "chat-demo:1", Every: 3 * time.Second, Slack: 2 * time.Second}}},
-		"typing":               {"chat-demo:1", domain.KindTyping, commands.PriorityTyping, "", commands.PermitRequest{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
-		"an answer to a press": {"chat-demo:1", domain.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`, commands.PermitRequest{Bot: bot(4 * flow)}},
+		"an operator's message": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"text": "hi"}`,
+			commands.PermitRequest{Bot: bot(4 * flow), Chat: private}},
+		"the bot's message": {"chat-demo:1", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`,
+			commands.PermitRequest{Bot: bot(2 * flow), Chat: private}},
+		"a message to a group": {"chat-demo:-100", domain.KindSendMessage, commands.PriorityBot, `{"text": "hi"}`,
+			commands.PermitRequest{Bot: bot(2 * flow),
+				Chat: commands.Share{Name: "chat-demo:-100", Every: groupFlow, Slack: 2 * groupFlow}}},
+		"an album of three": {"chat-demo:1", domain.KindSendMessage, commands.PriorityPerson, `{"media": [{}, {}, {}]}`,
+			commands.PermitRequest{
+				Bot:  commands.Share{Name: "bot-demo", Every: 3 * flow, Slack: 4 * flow},
+				Chat: commands.Share{Name: "chat-demo:1", Every: 3 * time.Second, Slack: 2 * time.Second}}},
+		"typing": {"chat-demo:1", domain.KindTyping, commands.PriorityTyping, "",
+			commands.PermitRequest{Bot: bot(0), Chat: commands.Share{Name: "chat-demo:1", Every: time.Second}}},
+		"an answer to a button": {"chat-demo:1", domain.KindAnswerButton, commands.PriorityButton, `{"text": "hi"}`,
+			commands.PermitRequest{Bot: bot(4 * flow)}},
 	} {
-		g := &gate{}
+		g := &limiter{}
 		p, _ := newPaced(g, done)
 		d := message()
 		d.Stream, d.OrderingKey, d.Kind, d.Priority, d.Body = c.stream, string(c.stream), c.kind, c.priority, []byte(c.body)
@@ -221,9 +238,9 @@ func TestPaced_Call_PermitsTaken(t *testing.T) {
 	}
 }
 
-// A limiter that gives way whenever it may never lets more through than the limit, in
-// no span of time, and not much less.
-func TestPaced_AnySpan_LimitNotExceeded(t *testing.T) {
+// With calls at the earliest times that the limiter allows, no second has more calls than the limit, and
+// the average is not much below it.
+func TestWithin_AnySecond_LimitNotExceeded(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 1000).Draw(t, "limit")
@@ -243,49 +260,54 @@ func TestPaced_AnySpan_LimitNotExceeded(t *testing.T) {
 				first++
 			}
 			if last-first+1 > n {
-				t.Fatalf("%d calls in a second, of %d", last-first+1, n)
+				t.Fatalf("%d calls in a second, want at most %d", last-first+1, n)
 			}
 		}
 		if rate := float64(time.Second) / float64(l.every); rate < .74*float64(n) {
-			t.Fatalf("%g a second flow, of %d", rate, n)
+			t.Fatalf("%g calls a second on average, want almost %d", rate, n)
 		}
 	})
 }
 
-func TestPaced_RetryAfter_Recorded(t *testing.T) {
+func TestPaced_Answer_LimitRecorded(t *testing.T) {
 	t.Parallel()
-	flooded := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 9 * time.Second}
+	limited := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: 9 * time.Second}
 	wrong := commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseToken, After: time.Minute}
 	for name, c := range map[string]struct {
 		kind    domain.DeliveryKind
 		answer  commands.Outcome
 		probe   bool
-		told    string
+		calls   string
 		untried bool
 	}{
-		"to wait, without a time":       {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood}, false, "flood bot-demo chat-demo:1 0s", true},
-		"done":                          {domain.KindSendMessage, done, false, "", false},
-		"to wait":                       {domain.KindSendMessage, flooded, false, "flood bot-demo chat-demo:1 9s", true},
-		"to wait, while typing":         {domain.KindTyping, flooded, false, "flood bot-demo chat-demo:1 9s", true},
-		"to wait, with a button":        {domain.KindAnswerButton, flooded, false, "close bot-demo flood 9s", true},
-		"a wrong token":                 {domain.KindSendMessage, wrong, false, "close bot-demo token 1m0s", true},
-		"a token that is still wrong":   {domain.KindSendMessage, wrong, true, "close bot-demo token 1m0s", true},
-		"a token that is right again":   {domain.KindSendMessage, done, true, "open bot-demo token", false},
-		"a refusal shows that it is":    {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused}, true, "open bot-demo token", false},
-		"the group has moved":           {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001}, false, "move chat-demo:1 chat-demo:-1001", false},
-		"silence shows nothing":         {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryUnknown}, true, "", false},
-		"a customer who has blocked us": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused, Blocked: true}, false, "close chat-demo:1 blocked 0s", false},
+		"429 without retry_after": {domain.KindSendMessage,
+			commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood}, false,
+			"retry after bot-demo chat-demo:1 0s", true},
+		"done":               {domain.KindSendMessage, done, false, "", false},
+		"429":                {domain.KindSendMessage, limited, false, "retry after bot-demo chat-demo:1 9s", true},
+		"429 to typing":      {domain.KindTyping, limited, false, "retry after bot-demo chat-demo:1 9s", true},
+		"429 to a button":    {domain.KindAnswerButton, limited, false, "suspend bot-demo flood 9s", true},
+		"wrong token":        {domain.KindSendMessage, wrong, false, "suspend bot-demo token 1m0s", true},
+		"probe, wrong token": {domain.KindSendMessage, wrong, true, "suspend bot-demo token 1m0s", true},
+		"probe, valid token": {domain.KindSendMessage, done, true, "resume bot-demo token", false},
+		"probe, call refused": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryRefused}, true,
+			"resume bot-demo token", false},
+		"group migrated": {domain.KindSendMessage,
+			commands.Outcome{State: domain.DeliveryRetry, MovedTo: -1001}, false, "move chat-demo:1 chat-demo:-1001", false},
+		"probe, no answer": {domain.KindSendMessage, commands.Outcome{State: domain.DeliveryUnknown}, true, "", false},
+		"bot blocked": {domain.KindSendMessage,
+			commands.Outcome{State: domain.DeliveryRefused, Blocked: true}, false, "suspend chat-demo:1 blocked 0s", false},
 	} {
-		g := &gate{answers: []commands.Permit{{Probe: c.probe, Cause: commands.CauseToken}}}
+		g := &limiter{answers: []commands.Permit{{Probe: c.probe, Cause: commands.CauseToken}}}
 		p, _ := newPaced(g, c.answer)
 		d := message()
 		d.Kind = c.kind
 		o := p.Send(t.Context(), d)
-		if got := strings.Join(g.told, "; "); got != c.told {
-			t.Errorf("%s: recorded %q, want %q", name, got, c.told)
+		if got := strings.Join(g.calls, "; "); got != c.calls {
+			t.Errorf("%s: recorded %q, want %q", name, got, c.calls)
 		}
-		if want := backoff; name == "to wait, without a time" && o.After != want {
-			t.Errorf("%s: again after %s, want %s", name, o.After, want)
+		if want := backoff; name == "429 without retry_after" && o.After != want {
+			t.Errorf("%s: retry after %s, want %s", name, o.After, want)
 		}
 		if o.State != c.answer.State || o.Untried != c.untried {
 			t.Errorf("%s: outcome %+v", name, o)
@@ -293,34 +315,37 @@ func TestPaced_RetryAfter_Recorded(t *testing.T) {
 	}
 }
 
-// A blocked chat is not called until its events say otherwise.
+// A chat that was suspended because its customer blocked the bot is called again only if its events say
+// that the customer has returned.
 func TestPaced_BlockedChat_NotCalled(t *testing.T) {
 	t.Parallel()
 	closed := commands.Permit{Wait: time.Hour, Chat: true, Cause: commands.CauseBlocked}
 
-	p, s := newPaced(&gate{answers: []commands.Permit{closed}}, done)
-	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRefused || o.Blocked || s.sent > 0 || !strings.HasPrefix(o.Reason, "suppressed") {
+	p, s := newPaced(&limiter{answers: []commands.Permit{closed}}, done)
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRefused || o.Blocked || s.sent > 0 ||
+		!strings.HasPrefix(o.Reason, "suppressed") {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 
-	g := &gate{answers: []commands.Permit{closed}}
+	g := &limiter{answers: []commands.Permit{closed}}
 	p, s = newPaced(g, done)
 	p.Chats = chats{}
-	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 || strings.Join(g.told, "; ") != "open chat-demo:1 blocked" {
-		t.Errorf("back again: outcome %+v, %d calls, recorded %q", o, s.sent, g.told)
+	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryDone || s.sent != 1 ||
+		strings.Join(g.calls, "; ") != "resume chat-demo:1 blocked" {
+		t.Errorf("customer has returned: outcome %+v, %d calls, recorded %q", o, s.sent, g.calls)
 	}
 
-	p, s = newPaced(&gate{answers: []commands.Permit{closed}}, done)
+	p, s = newPaced(&limiter{answers: []commands.Permit{closed}}, done)
 	p.Chats = chats{err: errors.New("no connection")}
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || s.sent > 0 {
-		t.Errorf("nobody knows: outcome %+v, %d calls", o, s.sent)
+		t.Errorf("state not readable: outcome %+v, %d calls", o, s.sent)
 	}
 }
 
-// Without limits a call costs nothing here, unless something is closed.
-func TestPaced_NoLimits_OnlyClosedAsked(t *testing.T) {
+// Without limits, a permit is asked for only if calls are suspended.
+func TestPaced_NoLimits_OnlySuspendedAsked(t *testing.T) {
 	t.Parallel()
-	g := &gate{}
+	g := &limiter{}
 	p, s := newPaced(g, done)
 	p.Add("demo", Limits{})
 	c := message()
@@ -334,16 +359,16 @@ func TestPaced_NoLimits_OnlyClosedAsked(t *testing.T) {
 	}
 }
 
-// Without an answer nothing is called.
+// If the rate limits cannot be read, no call is made.
 func TestPaced_LimiterFails_NotCalled(t *testing.T) {
 	t.Parallel()
-	p, s := newPaced(&gate{err: errors.New("no connection")}, done)
+	p, s := newPaced(&limiter{err: errors.New("no connection")}, done)
 	if o := p.Send(t.Context(), message()); o.State != domain.DeliveryRetry || !o.Untried || o.After == 0 || s.sent > 0 {
 		t.Errorf("outcome %+v, %d calls", o, s.sent)
 	}
 }
 
-// chats are Chats that all are blocked, or none.
+// chats implements Chats: all are blocked, or none.
 type chats struct {
 	blocked bool
 	err     error

@@ -9,39 +9,40 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Quota keeps the calls to one account of another system within its limit, for all
-// processes and all bots that share the account.
+// Quota is the rate limit of an account at another system, for all processes and all bots that use the
+// account.
 type Quota struct {
 	Limits    RateLimiter
-	Account   domain.StreamID // whose limit it is
-	PerMinute float64         // calls; 0 is no limit
+	Account   domain.StreamID // name of the limit
+	PerMinute float64         // calls; 0 means no limit
 	Log       *slog.Logger
 }
 
-// Wait returns when a call may be made, or says how long to wait for that when it is
-// too long to keep a delivery in hand.
+// Wait returns when a call may be made. If that takes longer than a worker may hold a delivery, it
+// returns a permit with the time to wait.
 func (q Quota) Wait(ctx context.Context) (commands.Permit, error) {
 	if q.PerMinute == 0 {
 		return commands.Permit{}, nil
 	}
-	ask := commands.PermitRequest{Bot: within(time.Minute, q.PerMinute).share(q.Account, 1)}
+	request := commands.PermitRequest{Bot: within(time.Minute, q.PerMinute).share(q.Account, 1)}
 	for held := time.Now().Add(hold); ; {
-		leave, err := q.Limits.Acquire(ctx, ask)
-		if err != nil || leave.Wait == 0 || time.Now().Add(leave.Wait).After(held) {
-			return leave, err
+		permit, err := q.Limits.Acquire(ctx, request)
+		if err != nil || permit.Wait == 0 || time.Now().Add(permit.Wait).After(held) {
+			return permit, err
 		}
 		select {
-		case <-time.After(leave.Wait):
+		case <-time.After(permit.Wait):
 		case <-ctx.Done():
-			return leave, ctx.Err()
+			return permit, ctx.Err()
 		}
 	}
 }
 
-// Heed records for all that the other side asked to wait. It may have meant only what
-// was called; when it asks the same for something else in a moment, it means the account.
-func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason string) {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), heedTimeout)
+// RetryAfter records for all processes how long the other system asked to wait. what names the resource
+// that was called; the wait holds for that resource, or for the account if another resource is limited
+// a moment later. With "" it holds for the account.
+func (q Quota) RetryAfter(ctx context.Context, what string, wait time.Duration, reason string) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer done()
 	var err error
 	if what == "" {
@@ -50,6 +51,6 @@ func (q Quota) Heed(ctx context.Context, what string, wait time.Duration, reason
 		_, err = q.Limits.RetryAfter(ctx, q.Account, q.Account+domain.StreamID(what), wait, reason)
 	}
 	if err != nil {
-		q.Log.Error("cannot record the rate limit of the account", "account", q.Account, "error", err)
+		q.Log.Error("rate limit of the account not recorded", "account", q.Account, "error", err)
 	}
 }

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	// typingAfter is how long a customer waits before being shown that somebody is at
-	// it; most answers are there sooner.
+	// typingAfter is how long a customer waits before typing is shown. Most answers are sent sooner.
 	typingAfter = 300 * time.Millisecond
-	// typingEvery renews it: Telegram shows it for at most 5 s.
+	// typingEvery is the time after which typing is shown again: Telegram shows it for at most 5 s.
 	typingEvery = 4 * time.Second
 )
 
-// Typing wraps an effect that a customer waits for, and has typing shown in the chat
-// until it returns. It never delays the effect, nor does the effect wait for it.
+// Typing wraps the sender of deliveries that a customer waits for, and shows typing in the chat until
+// Send returns. It never delays an attempt.
 type Typing struct {
 	Asker
 	Indicator Indicator
@@ -30,7 +29,7 @@ type Indicator interface {
 	ShowTyping(context.Context, domain.StreamID)
 }
 
-// Asker sends what the answer to a customer depends on.
+// Asker is the sender of deliveries on which the answer to a customer depends.
 type Asker interface {
 	Sender
 	Failer
@@ -57,5 +56,5 @@ func (t *Typing) show(ctx context.Context, stream domain.StreamID, done <-chan s
 	}
 }
 
-// Wait returns when nothing is being shown any more.
+// Wait returns when no call of the Indicator is in progress.
 func (t *Typing) Wait() { t.shown.Wait() }

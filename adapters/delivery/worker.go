@@ -1,6 +1,6 @@
-// Package delivery sends what the ledger owes. A worker holds the lease of one
-// delivery, sends it with no transaction open, and records the outcome: on the
-// chat's stream as a command, and on the delivery's row in the same commit.
+// Package delivery sends the deliveries of the outbox. A worker holds the lease of one
+// delivery, makes an attempt with no transaction open, and records the outcome: as a command on
+// the chat's stream, and in the delivery's row in the same commit.
 package delivery
 
 import (
@@ -24,48 +24,48 @@ type Sender interface {
 	Send(context.Context, commands.Claimed) commands.Outcome
 }
 
-// Failer lets a sender say what to record when a delivery is given up.
+// Failer is a sender with its own command to record that a delivery failed and is not retried.
 type Failer interface {
 	Fail(c commands.Claimed, reason string) chat.Command
 }
 
-// Outbox takes deliveries back that are to be retried.
+// Outbox holds the deliveries.
 type Outbox interface {
-	// Postpone gives a delivery back to be attempted after o.After. It is false when the
-	// lease is another's now.
+	// Postpone returns a delivery to the outbox, for another attempt after o.After. It returns
+	// false if another worker has the lease now.
 	Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
 }
 
 const (
-	// maxAttempts and maxAge bound what is retried: with the pauses below some
-	// six hours; an answer that comes later than a day helps nobody.
+	// maxAttempts and maxAge bound the retries of a delivery. With the backoff below, maxAttempts
+	// takes some six hours. A message older than a day is of no use to a customer.
 	maxAttempts = 80
 	maxAge      = 24 * time.Hour
-	// Pauses between attempts double from pauseMin to pauseMax, less up to half
-	// of each, so that what failed together does not come back together.
+	// The backoff between attempts doubles from pauseMin to pauseMax. Up to half of it is taken off
+	// at random, so that deliveries that failed together are not retried together.
 	pauseMin = 500 * time.Millisecond
 	pauseMax = 5 * time.Minute
-	// reserve is kept of a lease for recording the outcome.
+	// reserve is the last part of a lease, in which the outcome is recorded.
 	reserve = 4 * time.Second
 )
 
-// Policy decides what follows an attempt that may have arrived.
+// Policy decides whether to make another attempt after one whose outcome is unknown.
 type Policy string
 
 const (
-	// Resend makes one more, marked as a possible double, and leaves it at that: a
-	// doubled answer is better than a lost one, a third is noise. Attempts that most likely
-	// did not arrive, because a gateway answered them, are repeated for as long as any other.
+	// Resend makes one more attempt, marked as a possible duplicate, and no third: a duplicate
+	// message is better than a lost one. Attempts that most likely did not arrive, because a gateway
+	// answered them, are retried like any other.
 	Resend Policy = "resend"
-	// Ask makes none until an operator has decided, even if an attempt most likely did not arrive.
+	// Ask makes no further attempt until an operator has decided, even if the last one most likely
+	// did not arrive.
 	Ask Policy = "ask"
-	// Repeat makes more, as if it had not arrived. It is for what the other side
-	// recognises when it comes again, and for senders that look first whether an
-	// earlier attempt arrived (see commands.Claimed).
+	// Repeat retries as if the attempt had not arrived. It is for requests with an idempotency key,
+	// and for senders that first check whether an earlier attempt arrived (see commands.Claimed).
 	Repeat Policy = "repeat"
 )
 
-// unsureLimit is how many attempts may have arrived before no more are made.
+// unsureLimit returns the number of attempts with an unknown outcome after which no more are made.
 func (p Policy) unsureLimit() int {
 	return map[Policy]int{Resend: 2, Ask: 1, Repeat: maxAttempts}[p]
 }
@@ -76,12 +76,12 @@ type Worker struct {
 	Policies Policies
 	Outbox   Outbox
 	Handler  Handler
-	Now      func() time.Time // dates outcomes; leases go by the system clock
+	Now      func() time.Time // the time of outcomes; leases use the system clock
 	Log      *slog.Logger
 	Observer Observer
 }
 
-// Policies says which policy a delivery is under.
+// Policies returns the policy of a delivery.
 type Policies interface {
 	Policy(commands.Claimed) Policy
 }
@@ -96,7 +96,7 @@ type Observer interface {
 	Attempted(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
 }
 
-// Deliver makes one attempt at a delivery and records what came of it.
+// Deliver makes one attempt at a delivery and records its outcome.
 func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	begun := time.Now()
 	outcome := w.attempt(ctx, c)
@@ -109,7 +109,8 @@ func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
 	}
 	if outcome.State == domain.DeliveryRetry || outcome.Unlikely && w.Policies.Policy(c) != Ask {
 		outcome.State = domain.DeliveryDead
-		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second), outcome.Reason)
+		outcome.Reason = fmt.Sprintf("given up after %d attempts in %s: %s", c.Attempt, c.Age.Round(time.Second),
+			outcome.Reason)
 	}
 	w.Observer.Attempted(ctx, c, outcome.State, time.Since(begun))
 	return w.record(ctx, c, outcome)
@@ -131,25 +132,26 @@ func (w *Worker) another(c commands.Claimed, o commands.Outcome) bool {
 
 func (w *Worker) attempt(ctx context.Context, c commands.Claimed) commands.Outcome {
 	sender := w.Senders[c.Kind]
-	if sender == nil { // a newer program has, perhaps
+	if sender == nil { // a newer version may have one
 		return commands.Outcome{State: domain.DeliveryDead, Reason: fmt.Sprintf("this program has no sender for %s", c.Kind)}
 	}
 	if c.Unsure-c.Waived >= w.Policies.Policy(c).unsureLimit() {
-		return commands.Outcome{State: domain.DeliveryUnknown, Untried: true, Reason: "it is not sent again"}
+		return commands.Outcome{State: domain.DeliveryUnknown, Untried: true, Reason: "not sent again"}
 	}
 	ctx, cancel := context.WithDeadline(ctx, c.Deadline.Add(-reserve))
 	defer cancel()
 	return sender.Send(ctx, c)
 }
 
-// moved tells the chat that it has another id. It is not needed: Telegram says so in
-// the chat itself, too, but perhaps later.
+// moved records that the chat has a new id. Telegram also reports this by an update in the chat, but
+// perhaps later.
 func (w *Worker) moved(ctx context.Context, c commands.Claimed, o commands.Outcome) {
 	at := w.Now().UTC()
 	_, err := w.Handler.Handle(ctx, commands.Request{Stream: c.CallsTo(), Command: chat.Migrate{To: o.MovedTo, At: at},
 		Actor: domain.ActorTelegram, Causation: c.ID, Correlation: c.Correlation, At: at})
 	if err != nil {
-		w.about(c).WarnContext(ctx, "cannot record that the group has a new chat id; Telegram reports it in the chat, too", "to", o.MovedTo, "error", err)
+		w.about(c).WarnContext(ctx, "new chat id of a group not recorded; Telegram reports it in the chat as well",
+			"to", o.MovedTo, "error", err)
 	}
 }
 
@@ -158,27 +160,31 @@ func (w *Worker) postpone(ctx context.Context, c commands.Claimed, o commands.Ou
 		pause := min(pauseMin<<min(c.Attempt-1, 20), pauseMax)
 		o.After = pause/2 + rand.N(pause/2)
 	}
-	o.After = min(o.After, maxAge-c.Age) // to be given up then, whatever the other side asks for
+	o.After = min(o.After, maxAge-c.Age) // at maxAge it becomes a dead letter, even before retry_after
 	if _, err := w.Outbox.Postpone(ctx, c.ID, c.Fence, o); err != nil {
 		return err
 	}
-	w.about(c).InfoContext(ctx, "delivery will be retried", "attempt", c.Attempt, "state", o.State, "after", o.After, "cause", o.Cause)
+	w.about(c).InfoContext(ctx, "delivery will be retried", "attempt", c.Attempt, "state", o.State, "after", o.After,
+		"cause", o.Cause)
 	return nil
 }
 
-// about is a log whose lines say which delivery they are about. Why it failed they do not
-// say: the other side's words may be the customer's. The ledger keeps them.
+// about returns a log with the attributes of a delivery. The reason of a failure is not logged, because
+// the other system may quote the customer; the ledger has it.
 func (w *Worker) about(c commands.Claimed) *slog.Logger {
-	return w.Log.With("delivery", c.ID, "kind", c.Kind, "bot", c.Stream.Bot(), "stream", c.Stream, "correlation", c.Correlation)
+	return w.Log.With("delivery", c.ID, "kind", c.Kind, "bot", c.Stream.Bot(), "stream", c.Stream,
+		"correlation", c.Correlation)
 }
 
-// record brings the outcome home. Without the database it tries until the lease
-// ends; then another worker finds the delivery unsure.
+// record stores the outcome. If the database is not available it retries until the lease ends; then
+// another worker claims the delivery, as one whose outcome is unknown.
 func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
-	request := commands.Request{Stream: c.Stream, Actor: domain.ActorDelivery, Causation: c.ID, Correlation: c.Correlation, At: w.Now().UTC()}
+	request := commands.Request{Stream: c.Stream, Actor: domain.ActorDelivery, Causation: c.ID,
+		Correlation: c.Correlation, At: w.Now().UTC()}
 	request.Command, request.Settles = w.outcome(c, o)
 	if o.State != domain.DeliveryDone {
-		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State, "hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
+		w.about(c).WarnContext(ctx, "delivery failed", "outcome", o.State,
+			"hint", "`chatledger deliveries show "+c.ID.String()+"` has the reason")
 	}
 	for pause := pauseMin; ; pause *= 2 {
 		_, err := w.Handler.Handle(ctx, request)
@@ -194,12 +200,12 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 	}
 }
 
-// outcome is what an attempt that is not followed by another means to the chat, and to
-// the ledger.
+// outcome returns the command and the settlement that record the last attempt of a delivery, in the
+// chat's stream and in the delivery's row.
 func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, *commands.Settlement) {
 	policy, unsure := w.Policies.Policy(c), c.Unsure
 	if o.State == domain.DeliveryDone && policy == Repeat {
-		unsure = 0 // done once, however often it was asked for
+		unsure = 0 // the attempts before had no further effect
 	}
 	if unsure > 0 {
 		o.Reason = strings.TrimPrefix(o.Reason+"; an earlier attempt may have arrived", "; ")
@@ -213,7 +219,7 @@ func (w *Worker) outcome(c commands.Claimed, o commands.Outcome) (chat.Command, 
 		return o.Command, settles
 	}
 	if failer, ok := w.Senders[c.Kind].(Failer); ok && o.State != domain.DeliveryDone {
-		return failer.Fail(c, o.Reason), settles // the chat goes on from there, and so does the ordering key
+		return failer.Fail(c, o.Reason), settles // the chat handles the failure, so the ordering key is not blocked
 	}
 	settles.BlocksKey = o.State == domain.DeliveryDead || o.State == domain.DeliveryUnknown && policy != Resend
 	return chat.RecordDelivery{Delivery: c.ID, Kind: c.Kind, Outcome: o.State, MessageID: o.MessageID,

@@ -101,7 +101,7 @@ func (c *Client) call(ctx context.Context, one call) error {
 	err := one.judge(failed)
 	err.Reason = one.String() + ": " + err.Reason
 	if err.Cause == commands.CauseFlood && c.limit != nil {
-		c.limit.Heed(ctx, one.limited(), err.After, err.Reason)
+		c.limit.RetryAfter(ctx, one.limited(), err.After, err.Reason)
 	}
 	return err
 }

@@ -47,9 +47,9 @@ type Account struct {
 type Limit interface {
 	// Wait returns when a call may be made, or how long the caller has to wait.
 	Wait(context.Context) (commands.Permit, error)
-	// Heed records that Zendesk asked to wait before the next update of the ticket that what
-	// names, or before the next call when what is empty.
-	Heed(ctx context.Context, what string, wait time.Duration, reason string)
+	// RetryAfter records that Zendesk asked to wait before the next update of the ticket what, or
+	// before the next call if what is empty.
+	RetryAfter(ctx context.Context, what string, wait time.Duration, reason string)
 }
 
 // Client speaks to one account.
@@ -123,7 +123,9 @@ type Update struct {
 // no second one for two hours; then Zendesk forgets the key.
 func (c *Client) Create(ctx context.Context, key string, t Ticket) (int64, error) {
 	var answer oneTicket
-	if err := c.call(ctx, call{method: http.MethodPost, path: "/tickets.json", key: key, body: map[string]Ticket{"ticket": t}, answer: &answer}); err != nil {
+	err := c.call(ctx, call{method: http.MethodPost, path: "/tickets.json", key: key,
+		body: map[string]Ticket{"ticket": t}, answer: &answer})
+	if err != nil {
 		return 0, err
 	}
 	c.tickets.Add(t.ExternalID, answer.Ticket.ID)

@@ -26,8 +26,10 @@ func (o oracle) RoundTrip(r *http.Request) (*http.Response, error) {
 // FuzzAnswer: whatever Zendesk answers, it is judged; a ticket is only taken for filed with
 // a number, and a wait that is asked for has an end.
 func FuzzAnswer(f *testing.F) {
-	for _, body := range []string{`{"ticket":{"id":35436,"external_id":"chat-demo:42/#1"}}`, `{"ticket":{}}`, `{"tickets":[{"id":1}]}`, `{"tickets":null}`,
-		`{"audits":[{"metadata":{"custom":{"key":1}}}]}`, `{"error":"RecordInvalid"}`, `{"error":{"title":"IdempotentRequestError"}}`, `<html>`, ``, `{"ticket":{"id":1e400}}`, "\xff"} {
+	for _, body := range []string{`{"ticket":{"id":35436,"external_id":"chat-demo:42/#1"}}`, `{"ticket":{}}`,
+		`{"tickets":[{"id":1}]}`, `{"tickets":null}`,
+		`{"audits":[{"metadata":{"custom":{"key":1}}}]}`, `{"error":"RecordInvalid"}`,
+		`{"error":{"title":"IdempotentRequestError"}}`, `<html>`, ``, `{"ticket":{"id":1e400}}`, "\xff"} {
 		f.Add(200, body, "")
 		f.Add(429, body, "Wed, 21 Oct 2099 07:28:00 GMT")
 		f.Add(503, body, "18446744073709551615")

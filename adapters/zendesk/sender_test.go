@@ -28,33 +28,20 @@ func TestSend_Ticket_IsCreatedAndChanged(t *testing.T) {
 	server, url := fake(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
 	created := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
-	send(
-		t,
-		cs,
+	send(t, cs,
 		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}),
-		domain.DeliveryDone,
-	)
-	send(
-		t,
-		cs,
+		domain.DeliveryDone)
+	send(t, cs,
 		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}),
-		domain.DeliveryDone,
-	)
-	send(
-		t,
-		cs,
-		owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}),
-		domain.DeliveryDone,
-	)
-	solved := send(
-		t,
-		cs,
-		owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}),
-		domain.DeliveryDone,
-	)
+		domain.DeliveryDone)
+	send(t, cs, owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}),
+		domain.DeliveryDone)
+	solved := send(t, cs, owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}),
+		domain.DeliveryDone)
 
 	want := []zendesksim.Ticket{{
-		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved", Tags: []string{"chatledger"},
+		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved",
+		Tags: []string{"chatledger"},
 		Comments: []zendesksim.Comment{
 			{Author: "api", Body: "Where is my money?"},
 			{Author: "api", Body: "Ann: \"still\n<waiting>\" 🙁"},
@@ -89,12 +76,8 @@ func TestFind_TicketOfAnotherProcess_IsLookedUpOnce(t *testing.T) {
 	send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	other := senders(t, zendesk.Account{URL: url})
 	for range 2 {
-		send(
-			t,
-			other,
-			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
-			domain.DeliveryDone,
-		)
+		send(t, other, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+			domain.DeliveryDone)
 	}
 	if n := calls(server, http.MethodGet); n != 1 || len(server.Tickets()[0].Comments) != 3 {
 		t.Errorf("%d look-ups, ticket %+v", n, server.Tickets()[0])
@@ -115,7 +98,8 @@ func TestSend_UnknownOutcome_IsFoundNotRepeated(t *testing.T) {
 		domain.KindSetPriority:  {commands.SetPriority{ExternalID: external, Priority: "low"}, http.MethodPut},
 	}
 	for kind, k := range kinds {
-		for _, spoil := range []faults.Spoil{faults.Reset, faults.Cut, faults.HTML, faults.Truncated, faults.Half, faults.Endless} {
+		for _, spoil := range []faults.Spoil{faults.Reset, faults.Cut, faults.HTML, faults.Truncated, faults.Half,
+			faults.Endless} {
 			t.Run(string(kind)+" "+string(spoil), func(t *testing.T) {
 				t.Parallel()
 				server, url := fake(t, zendesksim.Options{})
@@ -189,12 +173,8 @@ func TestSend_IdempotencyKey_OnlyForNewTickets(t *testing.T) {
 	d := owed(t, domain.KindCreateTicket, newCase)
 	send(t, cs, d, domain.DeliveryDone)
 	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
-	send(
-		t,
-		cs,
-		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
-		domain.DeliveryUnknown,
-	)
+	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		domain.DeliveryUnknown)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
 			t.Errorf("%s has key %q, want %q", c.Method, c.Key, want)
@@ -257,7 +237,8 @@ func TestSend_EveryAnswer_HasItsOutcome(t *testing.T) {
 		after time.Duration
 		part  string // of the reason
 	}{
-		"429":                {faults.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second, "429 Too Many Requests"},
+		"429": {faults.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second,
+			"429 Too Many Requests"},
 		"429 without a time": {fault(429), domain.DeliveryRetry, time.Minute, "429"},
 		"429 for ever":       {faults.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute, "429"},
 		"500":                {fault(500), domain.DeliveryUnknown, 0, "500 Internal Server Error"},
@@ -308,12 +289,8 @@ func TestSend_RetryAfter_IsSecondsOrDate(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}))
 		t.Cleanup(front.Close)
-		got := send(
-			t,
-			senders(t, zendesk.Account{URL: front.URL}),
-			owed(t, domain.KindCreateTicket, newCase),
-			domain.DeliveryRetry,
-		)
+		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase),
+			domain.DeliveryRetry)
 		if got.After > want || got.After < want-10*time.Second {
 			t.Errorf("%q: %v, want %v", header, got.After, want)
 		}
@@ -326,15 +303,14 @@ func TestSend_Refused_QuotesZendesk(t *testing.T) {
 	cs := senders(t, zendesk.Account{URL: url})
 	bad := newCase
 	bad.Priority = "P1"
-	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(
-		got.Reason,
-		"priority is not properly formatted: P1",
-	) {
+	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(got.Reason,
+		"priority is not properly formatted: P1") {
 		t.Errorf("reason %q", got.Reason)
 	}
 	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	server.CloseTicket(server.Tickets()[0].ID)
-	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRefused); !strings.Contains(
+	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		domain.DeliveryRefused); !strings.Contains(
 		got.Reason,
 		"closed prevents ticket update",
 	) {
@@ -403,13 +379,17 @@ func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 		state        domain.DeliveryState // of creating; a look-up is always tried again
 		create, find string               // parts of the reasons
 	}{
-		"nothing":           {200, ``, domain.DeliveryUnknown, "unexpected end", "unexpected end"},
-		"an empty object":   {200, `{}`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
-		"null":              {200, `null`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
-		"no id":             {201, `{"ticket":{"url":"x"},"tickets":null}`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
-		"another type":      {201, `{"ticket":{"id":"35436"},"tickets":{}}`, domain.DeliveryUnknown, "cannot unmarshal", "cannot unmarshal"},
-		"HTML":              {200, "<html>\n<p>" + strings.Repeat("x", 5000), domain.DeliveryUnknown, "<html> <p>xxx", "invalid character"},
-		"HTML in the way":   {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", domain.DeliveryRetry, "No Help Desk", "No Help Desk"},
+		"nothing":         {200, ``, domain.DeliveryUnknown, "unexpected end", "unexpected end"},
+		"an empty object": {200, `{}`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
+		"null":            {200, `null`, domain.DeliveryUnknown, "it has no ticket.id", "it has no tickets"},
+		"no id": {201, `{"ticket":{"url":"x"},"tickets":null}`, domain.DeliveryUnknown, "it has no ticket.id",
+			"it has no tickets"},
+		"another type": {201, `{"ticket":{"id":"35436"},"tickets":{}}`, domain.DeliveryUnknown, "cannot unmarshal",
+			"cannot unmarshal"},
+		"HTML": {200, "<html>\n<p>" + strings.Repeat("x", 5000), domain.DeliveryUnknown, "<html> <p>xxx",
+			"invalid character"},
+		"HTML in the way": {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", domain.DeliveryRetry, "No Help Desk",
+			"No Help Desk"},
 		"bytes":             {500, "\x00\xff\xfe", domain.DeliveryUnknown, "500", "500"},
 		"an unknown status": {299, `{"ticket":{"id":1}}`, domain.DeliveryDone, "", "it has no tickets"},
 	} {
@@ -421,12 +401,8 @@ func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 			}))
 			t.Cleanup(front.Close)
 			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), c.state)
-			found := send(
-				t,
-				senders(t, zendesk.Account{URL: front.URL}),
-				owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
-				domain.DeliveryRetry,
-			)
+			found := send(t, senders(t, zendesk.Account{URL: front.URL}),
+				owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
 			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) ||
 				len(created.Reason)+len(found.Reason) > 1000 {
 				t.Errorf("reasons %q and %q", created.Reason, found.Reason)
@@ -442,7 +418,8 @@ func TestFind_UnfilteredList_FindsOnlyOwnTicket(t *testing.T) {
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Write(
 			[]byte(
-				`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` + external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`,
+				`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` +
+					external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`,
 			),
 		)
 	}))
@@ -475,12 +452,8 @@ func TestSend_Redirect_IsNotFollowed(t *testing.T) {
 	elsewhere, url := fake(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
 	t.Cleanup(front.Close)
-	got := send(
-		t,
-		senders(t, zendesk.Account{URL: front.URL}),
-		owed(t, domain.KindCreateTicket, newCase),
-		domain.DeliveryRetry,
-	)
+	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase),
+		domain.DeliveryRetry)
 	if got.After != time.Minute || !strings.Contains(got.Reason, "301") || calls(elsewhere, "") != 0 {
 		t.Errorf("%+v, %d calls elsewhere", got, calls(elsewhere, ""))
 	}
@@ -494,12 +467,8 @@ func TestSend_NoAnswer_IsUnknownOnlyForChanges(t *testing.T) {
 		begun := time.Now()
 		d := owed(t, domain.KindCreateTicket, newCase)
 		send(t, cs, d, domain.DeliveryUnknown)
-		send(
-			t,
-			cs,
-			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}),
-			domain.DeliveryRetry,
-		)
+		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}),
+			domain.DeliveryRetry)
 		if took := time.Since(begun); took != 20*time.Second {
 			t.Errorf("two calls took %v", took)
 		}
@@ -545,7 +514,7 @@ func (w *waits) Wait(context.Context) (commands.Permit, error) {
 	return w.leave, w.fail
 }
 
-func (w *waits) Heed(_ context.Context, what string, wait time.Duration, reason string) {
+func (w *waits) RetryAfter(_ context.Context, what string, wait time.Duration, reason string) {
 	w.heeded = append(w.heeded, fmt.Sprint(what, " ", wait))
 }
 
@@ -589,12 +558,8 @@ func TestLimit_429_IsRecorded(t *testing.T) {
 		server, cs := inBubble(t, limit)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 		server.SetFaults(faults.Fault{Status: 429, RetryAfter: 9})
-		send(
-			t,
-			cs,
-			owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
-			domain.DeliveryRetry,
-		)
+		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+			domain.DeliveryRetry)
 		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
 		want := []string{path + " 9s", " 9s"}
@@ -612,12 +577,8 @@ func TestBreaker_ThreeFailures_OpenUntilProbeSucceeds(t *testing.T) {
 		limit := &waits{}
 		server, cs := inBubble(t, limit)
 		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase)) }
-		server.SetFaults(
-			faults.Fault{Status: 500, Count: 1},
-			faults.Fault{Status: 503, Count: 1},
-			faults.Fault{Spoil: faults.HTML, Count: 1},
-			faults.Fault{Status: 500},
-		)
+		server.SetFaults(faults.Fault{Status: 500, Count: 1}, faults.Fault{Status: 503, Count: 1},
+			faults.Fault{Spoil: faults.HTML, Count: 1}, faults.Fault{Status: 500})
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
 				t.Fatalf("%s after %d failures", state, i)
@@ -705,7 +666,9 @@ func TestSend_OverTheLimit_IsRetried(t *testing.T) {
 
 func TestNewClient_IncompleteAccount_IsRejected(t *testing.T) {
 	t.Parallel()
-	for _, a := range []zendesk.Account{{}, {URL: "https://shop.zendesk.com"}, {URL: "shop.zendesk.com", Email: email, Token: token}, {URL: "https://x.example", Email: email}, {URL: "https://x.example", Token: token}} {
+	for _, a := range []zendesk.Account{{}, {URL: "https://shop.zendesk.com"},
+		{URL: "shop.zendesk.com", Email: email, Token: token}, {URL: "https://x.example", Email: email},
+		{URL: "https://x.example", Token: token}} {
 		if _, err := zendesk.NewClient(a); err == nil || strings.Contains(err.Error(), token) {
 			t.Errorf("%+v: %v", a, err)
 		}
@@ -714,7 +677,8 @@ func TestNewClient_IncompleteAccount_IsRejected(t *testing.T) {
 
 func TestSplitExternalID_OwnIDs_NameChatAndTicket(t *testing.T) {
 	t.Parallel()
-	for _, want := range []domain.StreamID{domain.ChatStream("demo", 42), domain.ChatStream("a/b:c", -1001), domain.ChatStream("", 1)} {
+	for _, want := range []domain.StreamID{domain.ChatStream("demo", 42), domain.ChatStream("a/b:c", -1001),
+		domain.ChatStream("", 1)} {
 		stream, ticket, ok := zendesk.SplitExternalID(commands.ExternalID(want, "#12"))
 		if !ok || stream != want || ticket != "#12" {
 			t.Errorf("%s became %s and %s (%v)", want, stream, ticket, ok)

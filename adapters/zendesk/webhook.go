@@ -175,14 +175,8 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, unverified *gu
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if err := wh.store(ctx, body); err != nil {
-		wh.Log.ErrorContext(
-			ctx,
-			"event not stored; Zendesk will send it again",
-			"invocation",
-			r.Header.Get("X-Zendesk-Webhook-Invocation-Id"),
-			"error",
-			err,
-		)
+		wh.Log.ErrorContext(ctx, "event not stored; Zendesk will send it again", "invocation",
+			r.Header.Get("X-Zendesk-Webhook-Invocation-Id"), "error", err)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK

@@ -105,8 +105,11 @@ func TestWebhook_SignedEvent_IsAccepted(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 8, 17, 7, 34, 48, 0, time.UTC)
 	for body, want := range map[string]zendesk.Event{
-		solved:  {ID: "solved 35436 2026-08-17T07:34:48Z", Kind: zendesk.Solved, Stream: stream, Ticket: "#1", TicketID: 35436, Author: "Maria", UpdatedAt: at, Raw: []byte(solved)},
-		comment: {ID: "public_comment 54509304133531", Kind: zendesk.PublicComment, Stream: stream, Ticket: "#1", TicketID: 35436, Author: "Maria", CommentID: 54509304133531, Body: "It is on its way.", UpdatedAt: at, Raw: []byte(comment)},
+		solved: {ID: "solved 35436 2026-08-17T07:34:48Z", Kind: zendesk.Solved, Stream: stream, Ticket: "#1",
+			TicketID: 35436, Author: "Maria", UpdatedAt: at, Raw: []byte(solved)},
+		comment: {ID: "public_comment 54509304133531", Kind: zendesk.PublicComment, Stream: stream, Ticket: "#1",
+			TicketID: 35436, Author: "Maria", CommentID: 54509304133531, Body: "It is on its way.", UpdatedAt: at,
+			Raw: []byte(comment)},
 	} {
 		for name, change := range map[string]func(*http.Request){
 			"now":                nil,
@@ -146,16 +149,23 @@ func TestWebhook_NotAuthentic_IsRejected(t *testing.T) {
 		change  func(*http.Request)
 		status  int
 	}{
-		"another secret":            {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, "guess", noon) }, 401},
-		"another body":              {[]string{secret}, solved, func(r *http.Request) { r.Body = signed(comment, secret, noon).Body }, 401},
-		"another time":              {[]string{secret}, solved, header(timestamp, noon.Add(-time.Second).UTC().Format(time.RFC3339)), 401},
-		"no signature":              {[]string{secret}, solved, header(signature, ""), 401},
-		"half a signature":          {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)[:20]) }, 401},
-		"a signature and more":      {[]string{secret}, solved, func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)+"!") }, 401},
-		"no time":                   {[]string{secret}, solved, header(timestamp, ""), 401},
-		"no time that is one":       {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
-		"over 5 minutes old":        {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, noon.Add(-301*time.Second)) }, 401},
-		"from the future":           {[]string{secret}, solved, func(r *http.Request) { *r = *signed(solved, secret, noon.Add(31*time.Second)) }, 401},
+		"another secret": {[]string{secret}, solved,
+			func(r *http.Request) { *r = *signed(solved, "guess", noon) }, 401},
+		"another body": {[]string{secret}, solved,
+			func(r *http.Request) { r.Body = signed(comment, secret, noon).Body }, 401},
+		"another time": {[]string{secret}, solved,
+			header(timestamp, noon.Add(-time.Second).UTC().Format(time.RFC3339)), 401},
+		"no signature": {[]string{secret}, solved, header(signature, ""), 401},
+		"half a signature": {[]string{secret}, solved,
+			func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)[:20]) }, 401},
+		"a signature and more": {[]string{secret}, solved,
+			func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)+"!") }, 401},
+		"no time":             {[]string{secret}, solved, header(timestamp, ""), 401},
+		"no time that is one": {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
+		"over 5 minutes old": {[]string{secret}, solved,
+			func(r *http.Request) { *r = *signed(solved, secret, noon.Add(-301*time.Second)) }, 401},
+		"from the future": {[]string{secret}, solved,
+			func(r *http.Request) { *r = *signed(solved, secret, noon.Add(31*time.Second)) }, 401},
 		"no secret configured":      {nil, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
 		"an empty one configured":   {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
 		"GET":                       {[]string{secret}, "", func(r *http.Request) { r.Method = http.MethodGet }, 405},
@@ -257,12 +267,8 @@ func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	t.Cleanup(front.Close)
 	rc.Now = time.Now // Zendesk signs by the clock
 	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
-	created := send(
-		t,
-		senders(t, zendesk.Account{URL: url}),
-		owed(t, domain.KindCreateTicket, newCase),
-		domain.DeliveryDone,
-	)
+	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase),
+		domain.DeliveryDone)
 	if len(rc.observed) > 0 {
 		t.Fatalf("what the API does made webhooks: %v", rc.observed)
 	}
@@ -294,7 +300,8 @@ func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	for i := range want {
 		want[i].Stream, want[i].Ticket, want[i].TicketID = stream, "#1", id
 	}
-	if diff := cmp.Diff(want, rc.taken, cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" ||
+	if diff := cmp.Diff(want, rc.taken,
+		cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" ||
 		len(rc.quarantined) > 0 {
 		t.Errorf("%s quarantined %q", diff, rc.quarantined)
 	}
@@ -306,8 +313,10 @@ func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 // FuzzWebhook: whatever is signed is kept, as an event that can be told from others
 // or with its bytes; whatever is not, is not.
 func FuzzWebhook(f *testing.F) {
-	for _, body := range []string{solved, comment, ``, `{}`, `null`, `[]`, `{"event":"public_comment","external_id":"/","comment_id":"1e3"}`,
-		`{"event":"solved","external_id":"chat-:0/#","ticket_id":" 1","updated_at":"0000-01-01T00:00:00Z"}`, "{\"body\":\"\xff\\u0000\\ud800\"}"} {
+	for _, body := range []string{solved, comment, ``, `{}`, `null`, `[]`,
+		`{"event":"public_comment","external_id":"/","comment_id":"1e3"}`,
+		`{"event":"solved","external_id":"chat-:0/#","ticket_id":" 1","updated_at":"0000-01-01T00:00:00Z"}`,
+		"{\"body\":\"\xff\\u0000\\ud800\"}"} {
 		f.Add([]byte(body), "")
 	}
 	f.Fuzz(func(t *testing.T, body []byte, forged string) {
