@@ -428,7 +428,7 @@ func TestAppend_Unstorable_FailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	broken := said(1)
-	broken[0].Actor = "operator:\x00" // a text column cannot hold it, and it is no JSON that could be sealed
+	broken[0].Trace = "00-\x00" // a text column cannot hold it, and it is no JSON that could be sealed
 	errs, err := s.Append(t.Context(), []commands.Append{
 		{Stream: "chat-demo:1", Events: said(1)}, {Stream: "chat-demo:2", Events: broken}, {
 			Stream: "chat-demo:3", Events: said(1),

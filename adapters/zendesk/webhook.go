@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ type Event struct {
 	Author    string          // the agent's name
 	CommentID int64           // of a PublicComment
 	Body      string          // of a PublicComment
-	UpdatedAt time.Time       // to the second
+	UpdatedAt time.Time       // to the second; the time of receipt when it says an impossible time
 	Raw       []byte          // the body as received
 }
 
@@ -184,7 +185,7 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, unverified *gu
 
 // store stores the body: as an event, or in quarantine if it cannot be read.
 func (wh *Webhook) store(ctx context.Context, body []byte) error {
-	event, err := readEvent(body)
+	event, err := readEvent(body, wh.Now())
 	if err != nil {
 		return wh.Receiver.Quarantine(ctx, body, err.Error())
 	}
@@ -213,9 +214,25 @@ func authentic(secrets []string, timestamp string, body []byte, signature string
 	return right && err == nil
 }
 
+// impossible matches times that time.Parse rejects for their year or offset, and not for their form.
+var impossible = regexp.MustCompile(`^[+-]?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d`)
+
+// updatedAt reads the time of a change. A time that cannot be, before 1970 or in the future, is
+// replaced by the time of receipt: no act of an agent is lost or reordered by it.
+func updatedAt(text string, received time.Time) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil && !impossible.MatchString(text) {
+		return at, err
+	}
+	if err != nil || at.Unix() <= 0 || at.After(received.Add(maxAhead)) {
+		return received, nil
+	}
+	return at, nil
+}
+
 // readEvent decodes the body of a webhook and ignores unknown fields. The error names a
 // required field that is missing: Zendesk renders a misspelt placeholder as nothing.
-func readEvent(body []byte) (Event, error) {
+func readEvent(body []byte, received time.Time) (Event, error) {
 	var said struct {
 		Event      EventKind `json:"event"`
 		ExternalID string    `json:"external_id"`
@@ -229,7 +246,7 @@ func readEvent(body []byte) (Event, error) {
 		return Event{}, fmt.Errorf("not an event of a trigger: %w", err)
 	}
 	stream, ticket, ours := SplitExternalID(said.ExternalID)
-	at, err := time.Parse(time.RFC3339, said.UpdatedAt)
+	at, err := updatedAt(said.UpdatedAt, received)
 	e := Event{
 		Kind:      said.Event,
 		Stream:    stream,
@@ -249,7 +266,11 @@ func readEvent(body []byte) (Event, error) {
 	}
 	switch e.Kind {
 	case Solved, Reopened:
-		e.ID = fmt.Sprintf("%s %d %s", e.Kind, e.TicketID, at.UTC().Format(time.RFC3339Nano))
+		when := said.UpdatedAt // as it is sent again
+		if !at.Equal(received) {
+			when = at.UTC().Format(time.RFC3339Nano)
+		}
+		e.ID = fmt.Sprintf("%s %d %s", e.Kind, e.TicketID, when)
 	case PublicComment:
 		e.CommentID, e.Body = int64(said.CommentID), said.Body
 		if e.CommentID <= 0 || strings.TrimSpace(e.Body) == "" {

@@ -230,6 +230,38 @@ func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 	w.clean()
 }
 
+// A name that the database cannot hold and dates that no clock shows cost no comment and no act.
+func TestZendeskEvent_NULAndImpossibleDates_Kept(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorldWithZendesk(t)
+	w.Say(42, "I want to talk to a person")
+	w.settle()
+	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "%s", "comment_id": "%d", "body": "Comment %d\u0000.", "updated_at": "%s"}`
+	const act = `{"event": "%s", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "\ud800\u0000", "updated_at": "%s"}`
+	now := time.Now().UTC().Format(time.RFC3339)
+	for _, body := range []string{
+		fmt.Sprintf(comment, `Ma\u0000ria`, 1, 1, now),
+		fmt.Sprintf(comment, `Maria`, 2, 2, "10000-01-01T00:00:00Z"),
+		fmt.Sprintf(comment, "Maria \xff", 3, 3, "9999-12-31T23:59:59-14:00"),
+		fmt.Sprintf(comment, `Maria`, 4, 4, "0000-01-01T00:00:00Z"),
+		fmt.Sprintf(act, "solved", "99999-01-01T00:00:00Z"),
+		fmt.Sprintf(act, "solved", "99999-01-01T00:00:00Z"),
+		fmt.Sprintf(act, "reopened", "99999-01-01T00:00:01Z"),
+	} {
+		if status := w.postZendesk("demo", dev.Secret, body); status != http.StatusOK {
+			t.Errorf("answered %d to %q", status, body)
+		}
+	}
+	w.settle()
+	w.wantRows("0", `select count(*) from eventstore.quarantine`)
+	w.wantRows("6", `select count(*) from eventstore.events where name = 'agent_acted'`)
+	if said := w.texts(42, "bot"); len(said) != 5 || said[1] != "Comment 1\x00." {
+		t.Errorf("the customer hears %q", said)
+	}
+	w.wantRows("open", `select status from readmodel.tickets`)
+	w.clean()
+}
+
 // What is not Zendesk's is refused, what cannot be used is kept, and neither begins a
 // chat.
 func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {

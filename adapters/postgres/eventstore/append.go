@@ -128,7 +128,7 @@ func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
 			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, escaped)), append(r.raws,
 				postgres.Escape(e.Raw, escaped))
-			r.actors, r.times = append(r.actors, string(e.Actor)), append(r.times, e.OccurredAt)
+			r.actors, r.times = append(r.actors, postgres.CleanText(string(e.Actor))), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
 				r.traces[len(r.ids)-1] = &e.Trace
