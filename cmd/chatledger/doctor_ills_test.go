@@ -129,6 +129,8 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"the bots file is missing", func(p *examinee) { p.bots += ".not" }, "error", "configuration", "no such file", "--bots", ""},
 		{"the bots file has a mistake", func(p *examinee) { p.write("secert: x") }, "error", "configuration", "secert", "config check", ""},
 		{"an order catalogue is missing", func(p *examinee) { p.write("orders: /nowhere.yaml") }, "error", "bot shop orders", "no such file", "mend the catalogue", ""},
+		{"a token goes out plain", func(p *examinee) { p.write("model: {url: 'http://model.invalid/v1', key: k, name: m}") }, "error", "encryption", "sent to model.invalid unencrypted", "server: plaintext", ""},
+		{"the database may be plain", func(p *examinee) { p.dsn = "postgres://x@database.invalid/x" }, "error", "encryption", "may be unencrypted", "the address", ""},
 		{"knowledge is missing", func(p *examinee) { p.write("knowledge: nowhere") }, "error", "bot shop knowledge", "nowhere", "knowledge check", ""},
 		{"the database is down", func(p *examinee) { p.dsn = "postgres://x@127.0.0.1:1/x" }, "error", "database", "connection refused", "whether the server runs", ""},
 		{"the password is wrong", func(p *examinee) {

@@ -44,6 +44,9 @@ func (x *examination) configuration() {
 	default:
 		x.file = file
 		x.find(fine, "configuration", "", "%s in %s", text.Plural(len(file.Bots), "bot"), x.Bots)
+		for _, m := range file.Unencrypted() {
+			x.find(grave, "encryption", "use https, or name the host in `server: plaintext`: serve rejects it", "%s", m)
+		}
 	}
 	for name, b := range x.file.Bots {
 		if _, err := b.ReadOrders(); err != nil {
@@ -72,6 +75,12 @@ func (x *examination) database(ctx context.Context) {
 	if x.DSN == "" {
 		x.find(grave, "database", "set DATABASE_URL or --database-url", "no database address is given")
 		return
+	}
+	plain, err := config.CheckDatabase(x.DSN)
+	if err != nil {
+		x.find(grave, "encryption", "say in the address which is meant: serve rejects it", "%v", err)
+	} else if plain != "" {
+		x.find(warning, "encryption", "use sslmode=verify-full", "%s", plain)
 	}
 	version, err := schema.Version(ctx, x.DSN)
 	if err != nil {
