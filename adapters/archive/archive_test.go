@@ -135,7 +135,8 @@ func TestStream_Events_ReadAsWritten(t *testing.T) {
 func TestFormat_Fields_AsDocumented(t *testing.T) {
 	t.Parallel()
 	e := event(1)
-	e.Raw, e.Causation, e.Trace = []byte(`{"update_id":1}`), e.ID, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	e.Raw, e.Causation, e.Trace = []byte(`{"update_id":1}`), e.ID,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for format, want := range map[archive.Format]string{
 		archive.NDJSON: `{"transaction_id":700,"position":1,"stream_id":"chat-demo:42","version":1,"event_id":"00000000-0000-7000-8000-000000000001",` +
 			`"name":"message_received","event_version":1,"payload":{"update_id":1},"raw":{"update_id":1},` +

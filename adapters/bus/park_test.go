@@ -96,11 +96,13 @@ func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
 				kept = append(kept, events...)
 			}
 		}
-		if len(kept) != 35-3 || slices.ContainsFunc(kept, func(e domain.Recorded) bool { return e.Stream == bad.Stream && e.Version >= bad.Version }) {
+		if len(kept) != 35-3 || slices.ContainsFunc(kept,
+			func(e domain.Recorded) bool { return e.Stream == bad.Stream && e.Version >= bad.Version }) {
 			t.Errorf("%d events were handled, want all 35 but 3", len(kept))
 		}
 		p := f.parked[bad.Stream]
-		if len(f.parked) != 1 || p.Version != bad.Version || p.Tries != pageTries || p.Reason != "write: "+errContent.Error() {
+		if len(f.parked) != 1 || p.Version != bad.Version || p.Tries != pageTries ||
+			p.Reason != "write: "+errContent.Error() {
 			t.Errorf("parked %+v", f.parked)
 		}
 	})

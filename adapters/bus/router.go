@@ -26,7 +26,8 @@ type Router struct {
 
 // NewRouter returns an empty router.
 func NewRouter(log *slog.Logger) (*Router, error) {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: drainTimeout}, watermill.NewSlogLoggerWithLevelMapping(log, quieter))
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: drainTimeout},
+		watermill.NewSlogLoggerWithLevelMapping(log, quieter))
 	if err != nil {
 		return nil, fmt.Errorf("router: %w", err)
 	}
@@ -76,7 +77,8 @@ func handlePage(
 // Deliver gives the deliveries to one destination to a handler. Behind Run, Start begins
 // it. stop claims no more, and returns when those under way have come to an end; it may
 // be called once the router is running, and then the destination may be given again.
-func (r *Router) Deliver(l *Leases, destination string, handle func(context.Context, commands.Claimed) error) (stop func()) {
+func (r *Router) Deliver(l *Leases, destination string,
+	handle func(context.Context, commands.Claimed) error) (stop func()) {
 	h := r.router.AddConsumerHandler("deliver to "+destination, destination, l, func(msg *message.Message) error {
 		return handle(msg.Context(), Claimed(msg))
 	})

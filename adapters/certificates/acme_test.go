@@ -48,30 +48,15 @@ func newAuthority(t *testing.T, port int) authority {
 	t.Helper()
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	issuer := ca.New(
-		quiet,
-		store,
-		"",
-		"ecdsa",
-		0,
-		1,
-		map[string]ca.Profile{"default": {ValidityPeriod: uint64(lifetime.Seconds())}},
-	)
-	front := wfe.New(
-		quiet,
-		store,
-		va.New(quiet, 1, port, false, nameServer(t), store),
-		issuer,
-		[]string{"pebble.letsencrypt.org"},
-		false,
-		false,
-		1,
-		1,
-	)
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1,
+		map[string]ca.Profile{"default": {ValidityPeriod: uint64(lifetime.Seconds())}})
+	front := wfe.New(quiet, store, va.New(quiet, 1, port, false, nameServer(t), store), issuer,
+		[]string{"pebble.letsencrypt.org"}, false, false, 1, 1)
 	server := httptest.NewTLSServer(front.Handler())
 	t.Cleanup(server.Close)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+	err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600)
+	if err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()

@@ -119,11 +119,8 @@ func TestFiles_InvalidPair_PreviousKept(t *testing.T) {
 		}
 	}
 	f.Write(t, other)
-	waittest.Until(
-		t,
-		"the next good pair is shown",
-		func() bool { hangUp(); return shown(address) == "other.example.com" },
-	)
+	waittest.Until(t, "the next good pair is shown",
+		func() bool { hangUp(); return shown(address) == "other.example.com" })
 }
 
 func TestOpen_UnusablePair_Error(t *testing.T) {
@@ -210,9 +207,6 @@ func TestMove_MissingFiles_PreviousKept(t *testing.T) {
 		t.Errorf("it shows %s", got)
 	}
 	after.Write(t, certtest.Year(t, "renewed.example.com"))
-	waittest.Until(
-		t,
-		"changes of the new files are loaded",
-		func() bool { return shown(address) == "renewed.example.com" },
-	)
+	waittest.Until(t, "changes of the new files are loaded",
+		func() bool { return shown(address) == "renewed.example.com" })
 }

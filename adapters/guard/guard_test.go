@@ -93,14 +93,16 @@ func TestParseRanges_WordsAndAddresses_Parsed(t *testing.T) {
 	t.Parallel()
 	list := ranges(t, "telegram", "203.0.113.7", "2001:db8::5/32")
 	for address, want := range map[string]bool{
-		"149.154.160.0": true, "149.154.175.255": true, "149.154.176.0": false, "91.108.4.0": true, "91.108.7.255": true, "91.108.8.0": false,
+		"149.154.160.0": true, "149.154.175.255": true, "149.154.176.0": false, "91.108.4.0": true, "91.108.7.255": true,
+		"91.108.8.0":  false,
 		"203.0.113.7": true, "203.0.113.8": false, "2001:db8:1::": true, "2001:db9::": false,
 	} {
 		if got := contains(list, netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v, want %v", address, got, want)
 		}
 	}
-	for _, wrong := range []string{"", "Telegram", "10.0.0.0/33", "example.com", "::ffff:10.0.0.0/104", "10.0.0.0-10.0.0.9", "fe80::1%eth0"} {
+	for _, wrong := range []string{"", "Telegram", "10.0.0.0/33", "example.com", "::ffff:10.0.0.0/104",
+		"10.0.0.0-10.0.0.9", "fe80::1%eth0"} {
 		if _, err := ParseRanges([]string{wrong}); err == nil ||
 			!strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
 			t.Errorf("%q: %v", wrong, err)
@@ -177,7 +179,8 @@ func TestGuard_SharedAddress_NeverBanned(t *testing.T) {
 	g := quiet(
 		Config{Rules: Rules{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1}},
 	)
-	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1", "fd00::1"} {
+	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1",
+		"fd00::1"} {
 		limited := false
 		for range 3 * maxFailures {
 			limited = g.Failed(from(peer), "") > 0
@@ -257,14 +260,8 @@ func TestGuard_ManySources_MemoryBounded(t *testing.T) {
 	}
 	if g.failing.Len() != maxSources || len(g.open) != 0 || g.untrusted != 0 || len(g.patterns) != 1 ||
 		len(g.tally.count) > maxTallied+1 {
-		t.Errorf(
-			"%d failing, %d open, %d strange, %d patterns, %d tallied",
-			g.failing.Len(),
-			len(g.open),
-			g.untrusted,
-			len(g.patterns),
-			len(g.tally.count),
-		)
+		t.Errorf("%d failing, %d open, %d strange, %d patterns, %d tallied", g.failing.Len(), len(g.open), g.untrusted,
+			len(g.patterns), len(g.tally.count))
 	}
 }
 
@@ -310,9 +307,7 @@ func TestGuard_ManyWrongSecrets_ReportedOnce(t *testing.T) {
 func TestAllow_SourceNotListed_Forbidden(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{Allowed: ranges(t, "telegram"), Proxies: ranges(t, "10.0.0.1")}})
-	h := g.Allow(
-		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
-	)
+	h := g.Allow(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	ask := func(r *http.Request) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
@@ -356,7 +351,8 @@ func TestAllow_UntrustedProxy_LogHintsAtSetting(t *testing.T) {
 }
 
 func FuzzAddress_ForgedHeader_Ignored(f *testing.F) {
-	for _, seed := range []string{"", "149.154.160.1", "149.154.160.1, 10.0.0.1", ",,,", "[::1]:80, ::ffff:1.2.3.4", strings.Repeat("10.0.0.1,", 100)} {
+	for _, seed := range []string{"", "149.154.160.1", "149.154.160.1, 10.0.0.1", ",,,", "[::1]:80, ::ffff:1.2.3.4",
+		strings.Repeat("10.0.0.1,", 100)} {
 		f.Add(seed)
 	}
 	proxies, err := ParseRanges([]string{"10.0.0.0/8"})
@@ -414,7 +410,8 @@ func TestRun_ManyRejections_FewLogLines(t *testing.T) {
 		g.ServerLog().
 			Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\ngoroutine 8 [running]:\nin another.go")
 		said = out.String()
-		for _, part := range []string{"level=ERROR", "[2001:db8::1]:4711", "in some.go", "index out of range [3]", "in another.go"} {
+		for _, part := range []string{"level=ERROR", "[2001:db8::1]:4711", "in some.go", "index out of range [3]",
+			"in another.go"} {
 			if !strings.Contains(said, part) {
 				t.Errorf("%q is missing in the log of panics: %s", part, said)
 			}

@@ -32,7 +32,8 @@ func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 			map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200},
 		{"a form of another site", loopback, "POST", "127.0.0.1:8081",
 			map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403},
-		{"a script of another site", loopback, "POST", "127.0.0.1:8081", map[string]string{"Origin": "https://evil.example"}, 403},
+		{"a script of another site", loopback, "POST", "127.0.0.1:8081",
+			map[string]string{"Origin": "https://evil.example"}, 403},
 		{"a sandboxed page", loopback, "POST", "127.0.0.1:8081", map[string]string{"Origin": "null"}, 403},
 		{"another port of this machine", loopback, "POST", "127.0.0.1:8081",
 			map[string]string{"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:3000"}, 403},
@@ -43,7 +44,8 @@ func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 		{"DNS rebinding", loopback, "GET", "evil.example:8081", map[string]string{"Sec-Fetch-Site": "same-origin"}, 403},
 		{"a name that begins alike", loopback, "GET", "127.0.0.1.evil.example", nil, 403},
 		{"a scraper of a container", wide, "GET", "chatledger:9090", nil, 200},
-		{"a script, and all addresses", wide, "POST", "127.0.0.1:8081", map[string]string{"Origin": "https://evil.example"}, 403},
+		{"a script, and all addresses", wide, "POST", "127.0.0.1:8081",
+			map[string]string{"Origin": "https://evil.example"}, 403},
 	} {
 		h := SameOrigin(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.listener)),
 			http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

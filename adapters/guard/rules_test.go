@@ -15,9 +15,7 @@ func TestSetRules_UnderRequests_Effective(t *testing.T) {
 	proxy := ranges(t, "10.0.0.1")
 	lists := []Rules{{Allowed: ranges(t, one), Proxies: proxy}, {Allowed: ranges(t, other), Proxies: proxy}}
 	g := quiet(Config{Rules: lists[0]})
-	h := g.Allow(
-		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
-	)
+	h := g.Allow(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	ask := func(source string) int {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, from("10.0.0.1", source))

@@ -57,13 +57,8 @@ func (r *reading) bot(p page) {
 		k.Plain = max(defaultPlain, k.Threshold)
 	}
 	if k.Plain < k.Threshold {
-		p.wrong(
-			root,
-			"plain is %g and threshold %g: what is plain is understood, so write at least %g",
-			k.Plain,
-			k.Threshold,
-			k.Threshold,
-		)
+		p.wrong(root, "plain is %g and threshold %g: what is plain is understood, so write at least %g", k.Plain,
+			k.Threshold, k.Threshold)
 	}
 }
 
@@ -101,11 +96,8 @@ func (p page) hours(n *yaml.Node) (h dialog.Hours) {
 		default:
 			which := daysOf(key.Value)
 			if which == nil {
-				p.wrong(
-					key,
-					"hours have no %q; they may have zone, holidays, a day such as mon, or days such as mon-fri",
-					key.Value,
-				)
+				p.wrong(key, "hours have no %q; they may have zone, holidays, a day such as mon, or days such as mon-fri",
+					key.Value)
 			}
 			shifts := p.shifts(value)
 			for _, day := range which {
@@ -145,11 +137,8 @@ func (p page) shifts(n *yaml.Node) (shifts []dialog.Shift) {
 		s := dialog.Shift{From: timeOfDay(from), To: timeOfDay(to)}
 		switch {
 		case s.From < 0 || s.To <= s.From:
-			p.wrong(
-				n,
-				"%q are no hours: write them as 09:00-18:00, the end after the beginning, several with commas between",
-				n.Value,
-			)
+			p.wrong(n, "%q are no hours: write them as 09:00-18:00, the end after the beginning, several with commas between",
+				n.Value)
 			return nil
 		case len(shifts) > 0 && s.From < shifts[len(shifts)-1].To:
 			p.wrong(n, "%q: each part begins after the one before it has ended", n.Value)

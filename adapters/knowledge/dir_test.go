@@ -17,7 +17,8 @@ func TestDir_LinkOutside_RejectedUnread(t *testing.T) {
 	if err := os.WriteFile(outside, []byte("s3cret: [\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, target := range map[string]string{"absolute": outside, "relative": "../" + filepath.Base(filepath.Dir(outside)) + "/secret.yaml"} {
+	for name, target := range map[string]string{"absolute": outside,
+		"relative": "../" + filepath.Base(filepath.Dir(outside)) + "/secret.yaml"} {
 		folder := t.TempDir()
 		if name == "relative" {
 			folder = filepath.Join(filepath.Dir(outside), "folder")

@@ -68,12 +68,8 @@ func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 	known := append([]dialog.Intent{dialog.Unknown}, spoken...)
 	r.last = append(r.last, func() {
 		if _, ok := r.k.Topics[dialog.Intent(intent)]; !ok && !slices.Contains(known, dialog.Intent(intent)) {
-			r.mistake(
-				p.file,
-				0,
-				"there is no intent %s: write what the bot does about it into a file of intents/, or rename this one",
-				intent,
-			)
+			r.mistake(p.file, 0,
+				"there is no intent %s: write what the bot does about it into a file of intents/, or rename this one", intent)
 		}
 	})
 	return dialog.Intent(intent), dialog.Language(language), true
@@ -89,15 +85,8 @@ func (r *reading) learn(e Example) {
 	other, twice := r.seen[key]
 	switch {
 	case twice && other.Intent != e.Intent:
-		r.mistake(
-			e.File,
-			e.Line,
-			"%q stands under %s, too (%s:%d): keep it under one intent",
-			e.Text,
-			other.Intent,
-			other.File,
-			other.Line,
-		)
+		r.mistake(e.File, e.Line, "%q stands under %s, too (%s:%d): keep it under one intent", e.Text, other.Intent,
+			other.File, other.Line)
 	case twice && other.File == e.File:
 		r.mistake(e.File, e.Line, "%q is already in line %d: remove one", e.Text, other.Line)
 	default:

@@ -20,10 +20,8 @@ func (d *draft) judge() {
 		d.judgeLead(l)
 	}
 	reached := d.spread([]dialog.Step{d.Steps[0].Name}, func(l lead) (from, to dialog.Step) { return l.from, l.to })
-	ending := d.spread(
-		[]dialog.Step{dialog.Completed, dialog.Cancelled, dialog.HandedOver},
-		func(l lead) (from, to dialog.Step) { return l.to, l.from },
-	)
+	ending := d.spread([]dialog.Step{dialog.Completed, dialog.Cancelled, dialog.HandedOver},
+		func(l lead) (from, to dialog.Step) { return l.to, l.from })
 	for _, s := range d.Steps {
 		switch {
 		case !slices.Contains(reached, s.Name):
@@ -52,11 +50,8 @@ func (d *draft) judgeLead(l lead) {
 	case l.asking && d.Steps[i].Ask == nil:
 		d.wrong(l.at, "a problem or a correction leads to a step that asks, and %s does not", l.to)
 	case !l.confirmed && d.Steps[i].Call != nil && dialog.Toolbox[d.Steps[i].Call.Tool].Writes:
-		d.wrong(
-			l.at,
-			"the step %s changes something at another system: lead to it only by the yes of a step that confirms",
-			l.to,
-		)
+		d.wrong(l.at, "the step %s changes something at another system: lead to it only by the yes of a step that confirms",
+			l.to)
 	}
 }
 
@@ -95,11 +90,9 @@ func (d *draft) judgeLoops() {
 			}
 		}
 		if slices.Contains(d.spread(after, onward), s.Name) {
-			d.wrong(
-				d.lines[s.Name],
+			d.wrong(d.lines[s.Name],
 				"the step %s leads back to itself without waiting for the customer: put a step that asks or confirms between",
-				s.Name,
-			)
+				s.Name)
 		}
 	}
 }

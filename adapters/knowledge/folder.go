@@ -70,7 +70,8 @@ func open(from fs.FS) (folder, error) {
 			}
 		}
 		text, err := readBounded(from, name)
-		if err != nil && entry.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(Mistake)) {
+		if err != nil && entry.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) &&
+			!errors.As(err, new(Mistake)) {
 			return Mistake{File: name, Says: "it is a link that leads out of the folder, or cannot be read: copy the file here"}
 		}
 		if err != nil {

@@ -138,11 +138,7 @@ func (r *reading) canned(p page) {
 		return
 	}
 	p.pairs(root, "canned.yaml", func(key, value *yaml.Node) {
-		r.k.Canned[p.name(key, "a canned reply")] = p.text(
-			value,
-			key.Value,
-			maxText,
-			func(string, int) {},
-		) // the operator fills in the rest
+		r.k.Canned[p.name(key, "a canned reply")] = p.text(value, key.Value, maxText,
+			func(string, int) {}) // the operator fills in the rest
 	})
 }

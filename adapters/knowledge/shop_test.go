@@ -173,21 +173,11 @@ func TestShop_UnseenMessages_AreUnderstood(t *testing.T) {
 		}
 	}
 	share := float64(right) / float64(len(all))
-	t.Logf(
-		"of %d messages %d are understood (%.1f %%), %d asked about, %d mistaken",
-		len(all),
-		right,
-		100*share,
-		asked,
-		wrong,
-	)
+	t.Logf("of %d messages %d are understood (%.1f %%), %d asked about, %d mistaken", len(all), right, 100*share, asked,
+		wrong)
 	if len(all) < 80 || share < understoodShare {
-		t.Errorf(
-			"%.1f %% of %d messages are understood, want %.0f %% of at least 80",
-			100*share,
-			len(all),
-			100*understoodShare,
-		)
+		t.Errorf("%.1f %% of %d messages are understood, want %.0f %% of at least 80", 100*share, len(all),
+			100*understoodShare)
 	}
 }
 

@@ -44,11 +44,8 @@ func (r *reading) topics(p page) {
 		_, twice := r.k.Topics[intent]
 		switch {
 		case slices.Contains(reserved, intent):
-			p.wrong(
-				key,
-				"%s is an intent that the bot acts on by itself: remove it here; what it says then is in words.yaml",
-				intent,
-			)
+			p.wrong(key, "%s is an intent that the bot acts on by itself: remove it here; what it says then is in words.yaml",
+				intent)
 		case twice:
 			p.wrong(key, "the intent %s stands in another file already: keep one", intent)
 		default:
@@ -70,12 +67,8 @@ func (r *reading) topic(p page, key, n *yaml.Node) (t dialog.Topic) {
 			r.starts[t.Workflow] = true
 			r.last = append(r.last, func() {
 				if _, ok := r.k.Workflows[t.Workflow]; !ok {
-					p.wrong(
-						n,
-						"there is no workflow %s: write workflows/%s.yaml, or name one of those there are",
-						t.Workflow,
-						t.Workflow,
-					)
+					p.wrong(n, "there is no workflow %s: write workflows/%s.yaml, or name one of those there are", t.Workflow,
+						t.Workflow)
 				}
 			})
 		},
@@ -101,18 +94,10 @@ func (r *reading) topic(p page, key, n *yaml.Node) (t dialog.Topic) {
 // learnable reports an intent that lacks examples in a language.
 func (r *reading) learnable(p page, key *yaml.Node) {
 	for _, language := range r.k.Languages {
-		if !slices.ContainsFunc(
-			r.examples,
-			func(e Example) bool { return string(e.Intent) == key.Value && e.Language == language },
-		) {
-			p.wrong(
-				key,
-				"%s has no example in %s: write messages of customers into intents/%s.%s.txt, one a line",
-				key.Value,
-				language,
-				key.Value,
-				language,
-			)
+		if !slices.ContainsFunc(r.examples,
+			func(e Example) bool { return string(e.Intent) == key.Value && e.Language == language }) {
+			p.wrong(key, "%s has no example in %s: write messages of customers into intents/%s.%s.txt, one a line", key.Value,
+				language, key.Value, language)
 		}
 	}
 }

@@ -116,10 +116,7 @@ const baker = "12 Baker Street, London NW1 6XE"
 func TestShop_BillingAddress_IsChanged(t *testing.T) {
 	t.Parallel()
 	confirming := func(t *testing.T) *talker {
-		return visit(
-			t,
-			"en",
-		).writes("I want to change my billing address").
+		return visit(t, "en").writes("I want to change my billing address").
 			stands("collecting_address", "send me the new billing address").
 			writes("12 baker street, london nw1 6xe").
 			stands("validating_address").
@@ -135,44 +132,29 @@ func TestShop_BillingAddress_IsChanged(t *testing.T) {
 		confirming(t).writes("Correct it").stands("collecting_address", "send me the address again")
 	})
 	t.Run("refused by the CRM", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-		).writes("my new address is 1 Nowhere Lane, London NW1 6XE").
+		visit(t, "en").writes("my new address is 1 Nowhere Lane, London NW1 6XE").
 			returns(dialog.CheckAddress, "valid", "false", "problem", "there is no such street").
 			stands("collecting_address", "I can't use this address yet: there is no such street.")
 	})
 	t.Run("not checked", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-		).writes("my new address is "+baker).
+		visit(t, "en").writes("my new address is "+baker).
 			fails(dialog.CheckAddress).
 			person("address_check_failed", dialog.Normal, "Nothing was changed")
 	})
 	t.Run("not saved", func(t *testing.T) {
-		confirming(
-			t,
-		).writes("yes").
+		confirming(t).writes("yes").
 			fails(dialog.ChangeAddress).
 			person("address_update_failed", dialog.Normal, "couldn't complete")
 	})
 	t.Run("without a CRM", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-			"none",
-		).writes("change my billing address").
+		visit(t, "en", "none").writes("change my billing address").
 			writes(baker).
 			stands("confirming_changes").
 			writes("yes").
 			stands(dialog.Completed, "is now "+baker)
 	})
 	t.Run("in German", func(t *testing.T) {
-		visit(
-			t,
-			"de",
-		).writes("Ich möchte meine Rechnungsadresse ändern").
+		visit(t, "de").writes("Ich möchte meine Rechnungsadresse ändern").
 			stands("collecting_address", "neue Rechnungsadresse").
 			writes("Hauptstraße 12, 10115 Berlin").
 			returns(dialog.CheckAddress, "valid", "true", "address", "Hauptstraße 12, 10115 Berlin").
@@ -184,26 +166,17 @@ func TestShop_BillingAddress_IsChanged(t *testing.T) {
 
 func TestShop_Order_IsLookedUp(t *testing.T) {
 	t.Parallel()
-	visit(
-		t,
-		"en",
-	).writes("Where is my order 1001?").
+	visit(t, "en").writes("Where is my order 1001?").
 		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail",
 			"It should arrive tomorrow.").
 		stands(dialog.Completed, "Order 1001: shipped. It should arrive tomorrow.")
 	visit(t, "en").writes("where is my parcel").stands("asking_number", "Which order do you mean?").writes("1009").
 		returns(dialog.OrderStatus, "found", "false").stands(dialog.Completed, "I can't find an order 1009.")
-	visit(
-		t,
-		"en",
-	).writes("Where is my order 1001?").
+	visit(t, "en").writes("Where is my order 1001?").
 		fails(dialog.OrderStatus).
 		person("order_lookup_failed", dialog.Normal, "I can't look up order 1001 right now.")
 	visit(t, "en", "none").writes("Where is my order 1001?").person("order_lookup_failed", dialog.Normal)
-	visit(
-		t,
-		"de",
-	).writes("Wo ist meine Bestellung 1001?").
+	visit(t, "de").writes("Wo ist meine Bestellung 1001?").
 		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped").
 		stands(dialog.Completed, "Bestellung 1001: versandt.")
 }
@@ -214,50 +187,26 @@ func TestShop_Invoice_IsFetched(t *testing.T) {
 		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url",
 			"https://shop.test/r77.pdf").
 		stands(dialog.Completed, "R-77", "49.90 EUR", "2026-02-01", "https://shop.test/r77.pdf")
-	visit(
-		t,
-		"en",
-	).writes("send me the invoice for order 1001").
+	visit(t, "en").writes("send me the invoice for order 1001").
 		returns(dialog.Invoice, "found", "false").
 		stands(dialog.Completed, "can't find an invoice for order 1001")
-	visit(
-		t,
-		"en",
-	).writes("send me the invoice for order 1001").
+	visit(t, "en").writes("send me the invoice for order 1001").
 		fails(dialog.Invoice).
 		person("invoice_lookup_failed", dialog.Normal)
-	visit(
-		t,
-		"en",
-		"none",
-	).writes("send me the invoice for order 1001").
+	visit(t, "en", "none").writes("send me the invoice for order 1001").
 		stands(dialog.Completed, "Every invoice is in your account under Orders › Invoices")
 }
 
 func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
 	t.Parallel()
 	looked := func(t *testing.T, pairs ...string) *talker {
-		return visit(
-			t,
-			"en",
-		).writes("I was charged twice for order 1001").
+		return visit(t, "en").writes("I was charged twice for order 1001").
 			stands("checking_charges").
 			returns(dialog.Charges, pairs...)
 	}
 	duplicate := func(t *testing.T) *talker {
-		return looked(
-			t,
-			"found",
-			"true",
-			"duplicate",
-			"true",
-			"pending",
-			"false",
-			"charge",
-			"ch_2",
-			"amount",
-			"49.90 EUR",
-		).stands("confirming_refund", "49.90 EUR was charged twice")
+		return looked(t, "found", "true", "duplicate", "true", "pending", "false", "charge", "ch_2", "amount",
+			"49.90 EUR").stands("confirming_refund", "49.90 EUR was charged twice")
 	}
 	t.Run("after a yes", func(t *testing.T) {
 		c := duplicate(t).writes("Yes, return it").stands("refunding")
@@ -272,39 +221,19 @@ func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
 		duplicate(t).writes("yes").fails(dialog.RefundDuplicate).person("refund_failed", dialog.High)
 	})
 	t.Run("unless it is a reservation", func(t *testing.T) {
-		looked(
-			t,
-			"found",
-			"true",
-			"duplicate",
-			"true",
-			"pending",
-			"true",
-			"amount",
-			"49.90 EUR",
-		).stands(dialog.Completed, "only a reservation", "49.90 EUR")
+		looked(t, "found", "true", "duplicate", "true", "pending", "true", "amount",
+			"49.90 EUR").stands(dialog.Completed, "only a reservation", "49.90 EUR")
 	})
 	none := func(t *testing.T) *talker {
-		return looked(
-			t,
-			"found",
-			"true",
-			"duplicate",
-			"false",
-			"pending",
-			"false",
-			"list",
-			"49.90 EUR on 1 March",
-		).stands("asking_what_now", "nothing was charged twice", "49.90 EUR on 1 March")
+		return looked(t, "found", "true", "duplicate", "false", "pending", "false", "list",
+			"49.90 EUR on 1 March").stands("asking_what_now", "nothing was charged twice", "49.90 EUR on 1 March")
 	}
 	t.Run("unless there is none", func(t *testing.T) { none(t).writes("All right").stands(dialog.Completed) })
 	t.Run("unless there is none, which a person looks at", func(t *testing.T) {
 		none(t).writes("please look at it").person("duplicate_charge", dialog.Normal)
 	})
-	t.Run(
-		"unless there is no such order",
-		func(t *testing.T) { looked(t, "found", "false").stands(dialog.Completed, "can't find an order 1001") },
-	)
+	t.Run("unless there is no such order",
+		func(t *testing.T) { looked(t, "found", "false").stands(dialog.Completed, "can't find an order 1001") })
 	t.Run("unless nobody knows", func(t *testing.T) { looked(t).person("charge_lookup_failed", dialog.Normal) })
 	t.Run("by a person without the tool", func(t *testing.T) {
 		visit(t, "en", "none").writes("you charged me twice").writes("1001").person("duplicate_charge", dialog.Normal)
@@ -314,18 +243,13 @@ func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
 func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 	t.Parallel()
 	choosing := func(t *testing.T) *talker {
-		return visit(
-			t,
-			"en",
-		).writes("there is a problem with my delivery").
+		return visit(t, "en").writes("there is a problem with my delivery").
 			stands("asking_number").
 			writes("1001").
 			stands("choosing_problem", "What is wrong with order 1001?")
 	}
 	t.Run("to the carrier", func(t *testing.T) {
-		c := choosing(
-			t,
-		).writes("Something is damaged").
+		c := choosing(t).writes("Something is damaged").
 			returns(dialog.OrderStatus, "found", "true", "status", "delivered").
 			stands("describing").
 			writes("The shade has a crack").
@@ -334,40 +258,29 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 			stands("reporting")
 		if want := map[string]string{
 			"number": "1001", "problem": "damaged", "detail": "The shade has a crack",
-		}; !maps.Equal(
-			c.last.Call.Input,
-			want,
-		) {
+		}; !maps.Equal(c.last.Call.Input, want) {
 			t.Errorf("reports %v, want %v", c.last.Call.Input, want)
 		}
 		c.returns(dialog.ReportDelivery, "case", "C-9", "days", "2").stands(dialog.Completed, "C-9", "2 days")
 	})
 	t.Run("unless it is on its way", func(t *testing.T) {
-		choosing(
-			t,
-		).writes("it never arrived").
+		choosing(t).writes("it never arrived").
 			returns(dialog.OrderStatus, "found", "true", "status", "shipped", "number", "1001", "detail",
 				"It comes tomorrow.").
 			stands(dialog.Completed, "still on its way. It comes tomorrow.")
 	})
 	t.Run("that was delivered to somebody else", func(t *testing.T) {
-		choosing(
-			t,
-		).writes("It has not arrived").
+		choosing(t).writes("It has not arrived").
 			returns(dialog.OrderStatus, "found", "true", "status", "delivered", "number", "1001").
 			stands("describing")
 	})
 	t.Run("of an order that is there", func(t *testing.T) {
-		choosing(
-			t,
-		).writes("Something is missing").
+		choosing(t).writes("Something is missing").
 			returns(dialog.OrderStatus, "found", "false").
 			stands("asking_number", "there is no order 1001")
 	})
 	t.Run("described anew", func(t *testing.T) {
-		choosing(
-			t,
-		).writes("The wrong thing came").
+		choosing(t).writes("The wrong thing came").
 			fails(dialog.OrderStatus).
 			stands("describing").
 			writes("a blue one").
@@ -375,9 +288,7 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 			stands("describing", "what happened?")
 	})
 	t.Run("that cannot be reported", func(t *testing.T) {
-		choosing(
-			t,
-		).writes("broken").
+		choosing(t).writes("broken").
 			fails(dialog.OrderStatus).
 			writes("a crack").
 			writes("yes").
@@ -385,11 +296,7 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 			person("delivery_report_failed", dialog.Normal)
 	})
 	t.Run("by a person without the tool", func(t *testing.T) { // what is wrong was said at the beginning
-		visit(
-			t,
-			"en",
-			"none",
-		).writes("my parcel arrived damaged").
+		visit(t, "en", "none").writes("my parcel arrived damaged").
 			writes("1001").
 			stands("describing").
 			writes("a crack").
@@ -408,10 +315,7 @@ func TestShop_Troubleshooting_FindsTheCause(t *testing.T) {
 			"Great!")
 	})
 	t.Run("in words", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-		).writes("technical problem").
+		visit(t, "en").writes("technical problem").
 			writes("the app crashes").
 			stands("choosing_app").
 			writes("it freezes").
@@ -422,20 +326,14 @@ func TestShop_Troubleshooting_FindsTheCause(t *testing.T) {
 			person("troubleshooting_failed", dialog.Normal, "I'm sorry that didn't help.")
 	})
 	t.Run("a yes that is a no", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-		).writes("technical problem").
+		visit(t, "en").writes("technical problem").
 			writes("Something else").
 			stands("hint_reload").
 			writes("yes but it still fails").
 			person("troubleshooting_failed", dialog.Normal)
 	})
 	t.Run("in German", func(t *testing.T) {
-		visit(
-			t,
-			"de",
-		).writes("Technisches Problem").
+		visit(t, "de").writes("Technisches Problem").
 			stands("choosing_area").
 			writes("E-Mails von euch").
 			stands("choosing_email").
@@ -488,10 +386,7 @@ func TestShop_Request_FetchesAnOperator(t *testing.T) {
 		c.writes("asdfgh").person("not_understood", dialog.Normal)
 	})
 	t.Run("after three answers that a step did not take", func(t *testing.T) {
-		visit(
-			t,
-			"en",
-		).writes("where is my parcel").
+		visit(t, "en").writes("where is my parcel").
 			writes("123").
 			writes("12").
 			writes("7").

@@ -49,14 +49,8 @@ func watched(t *testing.T, every time.Duration) (dir string, news <-chan told) {
 	ctx, stop := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		Watch(
-			ctx,
-			os.DirFS(dir),
-			f.hash,
-			every,
-			Options{Untrained: true},
-			func(k *dialog.Knowledge, err error) { all <- told{k, err} },
-		)
+		Watch(ctx, os.DirFS(dir), f.hash, every, Options{Untrained: true},
+			func(k *dialog.Knowledge, err error) { all <- told{k, err} })
 	})
 	t.Cleanup(func() { stop(); watching.Wait() })
 	return dir, all

@@ -167,7 +167,8 @@ func (c *Client) most(q commands.AskModel) commands.ModelUsage {
 func (c *Client) failure(err *outbound.Error) *Error {
 	switch {
 	case err.Open:
-		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error(), Uncalled: true}
+		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error(),
+			Uncalled: true}
 	case err.Err != nil:
 		return &Error{State: domain.DeliveryRetry, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
@@ -176,10 +177,8 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.State, e.Reason = domain.DeliveryRefused, "the key is wrong: "+e.Reason
 	case status/100 == 3:
-		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf(
-			"the URL is wrong: %d, the server redirects elsewhere",
-			status,
-		)
+		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere",
+			status)
 	case status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
 		status != http.StatusConflict:
 		e.State = domain.DeliveryRefused

@@ -230,7 +230,8 @@ func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 func TestModels_Outcome_IsRecorded(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
-	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Usage: &usage{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	models := llm.Models{Clients: map[string]*llm.Client{"demo": client}, Usage: &usage{}, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler)}
 	d := claimed(t, question("bulb?"))
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)
@@ -242,7 +243,8 @@ func TestModels_Outcome_IsRecorded(t *testing.T) {
 	late := question("bulb?")
 	late.Until = time.Now().Add(-time.Second)
 	server.AddFault(faults.Fault{Status: 429, RetryAfter: 600, Count: 1})
-	for name, d := range map[string]commands.Claimed{"late": claimed(t, late), "asked to wait for longer than there is": claimed(t, question("?")), "unreadable": {Body: []byte("{")},
+	for name, d := range map[string]commands.Claimed{"late": claimed(t, late),
+		"asked to wait for longer than there is": claimed(t, question("?")), "unreadable": {Body: []byte("{")},
 		"another bot": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body}} {
 		outcome := models.Send(t.Context(), d)
 		record, ok := outcome.Command.(chat.RecordModel)

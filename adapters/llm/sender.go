@@ -98,7 +98,8 @@ func (m Models) settle(ctx context.Context, day commands.ModelDay, reserved, too
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer done()
 	if err := m.Usage.Settle(ctx, day, reserved, took); err != nil {
-		m.Log.WarnContext(ctx, "cannot count what a model used; the most that it could is counted", "bot", day.Bot, "error", err)
+		m.Log.WarnContext(ctx, "cannot count what a model used; the most that it could is counted", "bot", day.Bot,
+			"error", err)
 	}
 }
 

@@ -176,7 +176,8 @@ func (c *Contract) check(t testing.TB, at string, s Schema, value any) {
 	case bool:
 		well = s.Type == "boolean"
 	case float64:
-		well = s.Type == "integer" && v == float64(int64(v)) && (s.Minimum == nil || v >= *s.Minimum) && (s.Maximum == nil || v <= *s.Maximum)
+		well = s.Type == "integer" && v == float64(int64(v)) && (s.Minimum == nil || v >= *s.Minimum) &&
+			(s.Maximum == nil || v <= *s.Maximum)
 	case []any:
 		well = s.Type == "array" && s.Items != nil && len(v) >= s.MinItems && (s.MaxItems == 0 || len(v) <= s.MaxItems)
 		for i := 0; well && i < len(v); i++ {

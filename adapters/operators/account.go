@@ -63,13 +63,8 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 		return operator, a.deny(r, "not authenticated: send Authorization: Bearer and a token, or log in. "+
 			"`chatledger operator add` creates a token")
 	case !ok && r.Method != http.MethodGet && !sameSecret(r.Header.Get(csrfHeader), csrfOf(cookie.Value)):
-		a.Log.Warn(
-			"operator request rejected: X-CSRF-Token missing or wrong",
-			"operator",
-			operator.Name,
-			"path",
-			template(r),
-		)
+		a.Log.Warn("operator request rejected: X-CSRF-Token missing or wrong", "operator", operator.Name, "path",
+			template(r))
 		return operator, problem{
 			Status: http.StatusForbidden,
 			Detail: "send the header " + csrfHeader + " with the csrf_token of the login",

@@ -98,7 +98,8 @@ func TestPassword_Hash_Verified(t *testing.T) {
 	for _, c := range []struct {
 		hash, password string
 		right          bool
-	}{{hash, password, true}, {hash, other, false}, {hash, "", false}, {"", "", false}, {"", password, false}, {"argon2id$x$y$z$", "", false}, {"argon2id$64$1$$", "", false}} {
+	}{{hash, password, true}, {hash, other, false}, {hash, "", false}, {"", "", false}, {"", password, false},
+		{"argon2id$x$y$z$", "", false}, {"argon2id$64$1$$", "", false}} {
 		if got := o.verify(c.hash, c.password); got != c.right {
 			t.Errorf("%q by %q: %v", c.hash, c.password, got)
 		}
@@ -110,7 +111,8 @@ func TestAnswers_SecurityHeaders_Set(t *testing.T) {
 	o := newOffice()
 	for path, status := range map[string]int{"/me": 200, "/chats/demo:7": 404, "/nowhere": 404} {
 		w := o.must(t, request("GET", path, "jo", ""), status)
-		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+			"X-Frame-Options":         "DENY",
 			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Referrer-Policy": "no-referrer"} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: %s: %q", path, name, got)
@@ -169,7 +171,8 @@ func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
 	}
 	events := len(o.streams["chat-demo:42"])
 	for n, act := range acts {
-		if again := send(act[0], fmt.Sprint(n), strings.ReplaceAll(act[1], " ", "\n"), 200).Body.String(); again != first[fmt.Sprint(n)] {
+		again := send(act[0], fmt.Sprint(n), strings.ReplaceAll(act[1], " ", "\n"), 200).Body.String()
+		if again != first[fmt.Sprint(n)] {
 			t.Errorf("%s again: %s\nfirst: %s", act[0], again, first[fmt.Sprint(n)])
 		}
 	}

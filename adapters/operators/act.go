@@ -175,10 +175,8 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 			At:          at,
 			Lease:       defaultLease,
 		}
-		result, err := a.Handler.Handle(
-			r.Context(),
-			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at},
-		)
+		result, err := a.Handler.Handle(r.Context(),
+			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at})
 		if isOneOf(err, conflicts) {
 			return a.conflict(r.Context(), stream, err)
 		}

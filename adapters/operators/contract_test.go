@@ -107,35 +107,33 @@ func calls() (list []call) {
 		)
 	}
 	moved := func(o *office, _ *http.Request) {
-		o.record(
-			"chat-demo:42",
-			"bot",
-			chat.ChatMigrated{To: -1001},
-			chat.TicketOpened{Ticket: "#1", Priority: dialog.Low},
-			chat.TicketResolved{Ticket: "#1"},
-			chat.TicketReopened{Ticket: "#1"},
-			chat.HandedBack{Ticket: "#1"},
-			chat.ClaimReleased{Ticket: "#1"},
-		)
+		o.record("chat-demo:42", "bot", chat.ChatMigrated{To: -1001}, chat.TicketOpened{Ticket: "#1", Priority: dialog.Low},
+			chat.TicketResolved{Ticket: "#1"}, chat.TicketReopened{Ticket: "#1"}, chat.HandedBack{Ticket: "#1"},
+			chat.ClaimReleased{Ticket: "#1"})
 	}
 	get := func(operation, path string, status int, change func(*office, *http.Request)) {
 		list = append(list, call{operation: "GET " + operation, path: path, status: status, change: change})
 	}
 	get("/me", "/me", 200, nil)
 	list = append(list, call{operation: "GET /me", path: "/me", as: "kim", status: 200})
-	for operation, path := range map[string]string{"/queue": "/queue?bot=demo", "/bots/{bot}/canned-replies": "/bots/demo/canned-replies", "/chats/{chat}": "/chats/demo:42", "/chats/{chat}/entries": "/chats/demo:42/entries"} {
+	for operation, path := range map[string]string{"/queue": "/queue?bot=demo",
+		"/bots/{bot}/canned-replies": "/bots/demo/canned-replies", "/chats/{chat}": "/chats/demo:42",
+		"/chats/{chat}/entries": "/chats/demo:42/entries"} {
 		list = append(list, call{operation: "GET " + operation, path: path, as: "kim", status: 403})
 	}
 	get("/queue", "/queue?limit=2", 200, nil)
 	get("/queue", "/queue?bot=demo&status=open&priority=high&assignee=jo&tag=vip&overdue=true", 200, nil)
-	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201", "?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?assignee=%00", "?tag=%ff", "?bot=" + strings.Repeat("x", 201)} {
+	for _, wrong := range []string{"?status=resolved", "?priority=now", "?overdue=1", "?limit=0", "?limit=201",
+		"?after=x", "?after=bnVsbA", "?sort=age", "?bot=a&bot=b", "?assignee=%00", "?tag=%ff",
+		"?bot=" + strings.Repeat("x", 201)} {
 		get("/queue", "/queue"+wrong, 422, nil)
 	}
 	get("/bots/{bot}/canned-replies", "/bots/demo/canned-replies", 200, nil)
 	get("/bots/{bot}/canned-replies", "/bots/other/canned-replies", 404, nil)
 	get("/chats/{chat}", "/chats/demo:42", 200, full)
 	get("/chats/{chat}", "/chats/demo:42", 200, moved)
-	for _, unknown := range []string{"demo:43", "demo", "42", "demo:x", "demo:42%231", "%00:42", "%ff:42", "Demo:42", "demo:99999999999999999999"} {
+	for _, unknown := range []string{"demo:43", "demo", "42", "demo:x", "demo:42%231", "%00:42", "%ff:42", "Demo:42",
+		"demo:99999999999999999999"} {
 		get("/chats/{chat}", "/chats/"+unknown, 404, nil)
 	}
 	get("/chats/{chat}", "/chats/demo:42?version=1", 422, nil)
@@ -152,9 +150,10 @@ func calls() (list []call) {
 		body, invalid string
 		when, late    func(*office, *http.Request)
 	}{
-		"claim":        {`{"seconds": 60}`, `{"seconds": 5}`, nil, others},
-		"release":      {`{"fence": 1}`, `{"fence": 0}`, claimed, others},
-		"reply":        {`{"fence": 1, "text": "hi", "media": [{"kind": "photo", "file_id": "AgAC"}]}`, `{"fence": 1, "text": " "}`, claimed, others},
+		"claim":   {`{"seconds": 60}`, `{"seconds": 5}`, nil, others},
+		"release": {`{"fence": 1}`, `{"fence": 0}`, claimed, others},
+		"reply": {`{"fence": 1, "text": "hi", "media": [{"kind": "photo", "file_id": "AgAC"}]}`,
+			`{"fence": 1, "text": " "}`, claimed, others},
 		"canned-reply": {`{"fence": 1, "name": "sent", "variables": {"day": "Monday"}}`, `{"name": "sent"}`, claimed, closed},
 		"notes":        {`{"text": "hm"}`, `{"text": " "}`, nil, nil},
 		"tags":         {`{"add": ["vip"]}`, `{"add": ["VIP"]}`, claimed, func(*office, *http.Request) {}},
@@ -165,10 +164,7 @@ func calls() (list []call) {
 		"hand-back":    {`{"fence": 1}`, `{"fence": "one"}`, claimed, closed},
 	} {
 		post := func(body, as string, status int, change func(*office, *http.Request)) {
-			list = append(
-				list,
-				call{"POST /chats/{chat}/" + name, "/chats/demo:42/" + name, body, as, status, change},
-			)
+			list = append(list, call{"POST /chats/{chat}/" + name, "/chats/demo:42/" + name, body, as, status, change})
 		}
 		post(act.body, "", 200, act.when)
 		post(act.invalid, "", 422, claimed)
@@ -181,12 +177,8 @@ func calls() (list []call) {
 		post(`null`, "", 400, nil)
 		post(`{`, "", 400, nil)
 		post(act.body, "", 400, func(_ *office, r *http.Request) { r.Header.Del("Idempotency-Key") })
-		post(
-			act.body,
-			"",
-			400,
-			func(_ *office, r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("k", maxKey+1)) },
-		)
+		post(act.body, "", 400,
+			func(_ *office, r *http.Request) { r.Header.Set("Idempotency-Key", strings.Repeat("k", maxKey+1)) })
 		post(`{"text": "`+strings.Repeat("x", maxBody)+`"}`, "", 413, nil)
 		post(act.body, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") })
 	}
@@ -271,23 +263,8 @@ func TestAPI_Contract_Matches(t *testing.T) {
 		}
 		c.Answer(t, at, one.operation, w)
 	}
-	c.Shown(
-		t,
-		"Session",
-		"Me",
-		"CannedReplies",
-		"Queue",
-		"Queued",
-		"Chat",
-		"Workflow",
-		"Ticket",
-		"RunningClaim",
-		"Entries",
-		"Entry",
-		"Media",
-		"Problem",
-		"Conflict",
-	)
+	c.Shown(t, "Session", "Me", "CannedReplies", "Queue", "Queued", "Chat", "Workflow", "Ticket", "RunningClaim",
+		"Entries", "Entry", "Media", "Problem", "Conflict")
 }
 
 func TestContract_ActFields_Documented(t *testing.T) {

@@ -173,7 +173,8 @@ func entryOf(r domain.Recorded) (entry, bool) {
 	case chat.ButtonPressed:
 		e.Kind, e.Name, e.Text = kindButton, calledBy(v.From), v.Data
 	case chat.ReplyQueued:
-		e.Kind, e.By, e.Name, e.Text, e.Format, e.Media = kindReply, string(v.Author.Kind), v.Author.Name, v.Text, v.Format, mediaOf(v.Media)
+		e.Kind, e.By, e.Name, e.Text, e.Format, e.Media = kindReply, string(v.Author.Kind), v.Author.Name, v.Text, v.Format,
+			mediaOf(v.Media)
 	case chat.NoteAdded:
 		e.Kind, e.Text, e.Ticket = kindNote, v.Text, v.Ticket
 	case chat.TicketOpened:

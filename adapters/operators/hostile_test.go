@@ -106,11 +106,8 @@ func TestWrite_CookieWithoutCSRFToken_Forbidden(t *testing.T) {
 		cookie, _ := o.logIn(t)
 		_, another := o.logIn(t) // another session's token is not valid here
 		for _, csrf := range []string{"", "x", another} {
-			o.must(
-				t,
-				inBrowser(cookie, csrf, one.method, strings.Replace(one.path, "{chat}", "demo:42", 1), `{}`),
-				http.StatusForbidden,
-			)
+			o.must(t, inBrowser(cookie, csrf, one.method, strings.Replace(one.path, "{chat}", "demo:42", 1), `{}`),
+				http.StatusForbidden)
 		}
 		o.must(t, inBrowser(cookie, "", "GET", "/me", ""), http.StatusOK)
 	}
@@ -152,11 +149,8 @@ func TestToken_InURLOrBody_Ignored(t *testing.T) {
 	for _, query := range []string{"?token=jo", "?access_token=jo", "?authorization=Bearer+jo", "?" + cookieName + "=jo"} {
 		o.must(t, request("GET", "/me"+query, "", ""), http.StatusUnauthorized)
 	}
-	o.must(
-		t,
-		request("POST", "/chats/demo:42/notes?access_token=jo", "", `{"text": "hm", "access_token": "jo"}`),
-		http.StatusUnauthorized,
-	)
+	o.must(t, request("POST", "/chats/demo:42/notes?access_token=jo", "", `{"text": "hm", "access_token": "jo"}`),
+		http.StatusUnauthorized)
 	for _, header := range []string{"jo", "Basic jo", "bearer jo", "Bearer", "Bearer  jo", "Bearer jo "} {
 		r := request("GET", "/me", "", "")
 		r.Header.Set("Authorization", header)
@@ -177,9 +171,7 @@ func TestLogin_ConcurrentGuesses_Limited(t *testing.T) {
 	var guessing sync.WaitGroup
 	o.Guard = unlimited{}
 	for range many {
-		guessing.Go(
-			func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code },
-		)
+		guessing.Go(func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code })
 	}
 	guessing.Wait()
 	close(codes)
@@ -204,11 +196,7 @@ func TestLogin_NotFailed_NotCounted(t *testing.T) {
 	}
 	o.down = true
 	for range 3 * maxFailures {
-		o.must(
-			t,
-			request("POST", "/session", "", `{"name": "jo", "password": "right"}`),
-			http.StatusServiceUnavailable,
-		)
+		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusServiceUnavailable)
 	}
 	o.down = false
 	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
@@ -238,7 +226,8 @@ func TestChat_InvalidName_NotFound(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.record("bot-demo", "customer", o.streams["chat-demo:42"][0].Event)
-	for _, name := range []string{"bot-demo", "chat-bot-demo", "chat-chat-demo:42", "demo:42:42", "..%2Fdemo:42", "demo:42%00", "demo:42%0a", "demo:+42", "demo: 42", "demo:٤٢", "-demo:42"} {
+	for _, name := range []string{"bot-demo", "chat-bot-demo", "chat-chat-demo:42", "demo:42:42", "..%2Fdemo:42",
+		"demo:42%00", "demo:42%0a", "demo:+42", "demo: 42", "demo:٤٢", "-demo:42"} {
 		r := httptest.NewRequest("GET", "http://x"+prefix+"/me", nil)
 		r.Header.Set("Authorization", "Bearer jo")
 		r.URL.Path, r.URL.RawPath, r.RequestURI = "", "", ""

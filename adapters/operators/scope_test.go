@@ -27,7 +27,8 @@ func newMarkedOffice() *office {
 			Date: noon, Text: mark, From: chat.Sender{ID: 42, Name: mark, Username: mark},
 			Media: []chat.Media{{Kind: mark, FileName: mark, FileID: mark}},
 		},
-		chat.TicketOpened{Ticket: "#1", Reason: mark, Subject: mark, Priority: dialog.Urgent, At: noon, Due: noon, Resolve: noon},
+		chat.TicketOpened{Ticket: "#1", Reason: mark, Subject: mark, Priority: dialog.Urgent, At: noon, Due: noon,
+			Resolve: noon},
 		chat.TicketTagged{Ticket: "#1", Added: []string{mark}},
 		chat.TicketAssigned{Ticket: "#1", Assignee: mark},
 		chat.NoteAdded{Ticket: "#1", Text: mark},
@@ -62,10 +63,12 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 		t.Fatalf("%d routes, %v", len(routes), err)
 	}
 	spelt := map[string][]string{
-		"chat": {"demo:42", "chat-demo:42", "demo%3A42", "%64emo:42", "chat-demo%3a42", "demo:042", "demo:+42", "DEMO:42", "demo:42%20"},
-		"bot":  {"demo", "%64emo", "Demo", "demo%20", "demo%00"},
+		"chat": {"demo:42", "chat-demo:42", "demo%3A42", "%64emo:42", "chat-demo%3a42", "demo:042", "demo:+42", "DEMO:42",
+			"demo:42%20"},
+		"bot": {"demo", "%64emo", "Demo", "demo%20", "demo%00"},
 	}
-	queries := []string{"", "?bot=shop", "?bot=demo", "?bot=%64emo", "?limit=1", "?assignee=" + mark, "?tag=" + mark, "?before=3"}
+	queries := []string{"", "?bot=shop", "?bot=demo", "?bot=%64emo", "?limit=1", "?assignee=" + mark, "?tag=" + mark,
+		"?before=3"}
 	scopes := [][]string{{"shop"}, {"dem"}, {"demo2"}, {"Demo"}, {"demo "}, {"demo:42"}, {"*"}, {"shop", "kiosk"}}
 	asked := 0
 	for _, one := range routes {
@@ -92,7 +95,8 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 					scope := scopes[asked%len(scopes)]
 					role := []commands.Role{commands.Admin, commands.Agent, commands.Viewer}[asked%3]
 					o.tokens[sha("stranger")] = commands.Operator{Name: "stranger", Role: role, Bots: scope}
-					for _, body := range []string{`{}`, `{"text": "hi", "fence": 1, "name": "` + mark + `", "force": true, "bot": "demo"}`} {
+					for _, body := range []string{`{}`,
+						`{"text": "hi", "fence": 1, "name": "` + mark + `", "force": true, "bot": "demo"}`} {
 						r := request(one.method, "", "stranger", body)
 						u, err := r.URL.Parse(path + query)
 						if err != nil {

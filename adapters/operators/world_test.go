@@ -61,7 +61,8 @@ func newOffice() *office {
 		sessions: map[[32]byte]commands.Operator{},
 		now:      noon,
 	}
-	for name, role := range map[string]commands.Role{"vera": commands.Viewer, "maria": commands.Agent, "jo": commands.Agent, "boss": commands.Admin} {
+	for name, role := range map[string]commands.Role{"vera": commands.Viewer, "maria": commands.Agent,
+		"jo": commands.Agent, "boss": commands.Admin} {
 		o.tokens[sha(name)] = commands.Operator{Name: name, Role: role}
 	}
 	o.tokens[sha("kim")] = commands.Operator{Name: "kim", Role: commands.Admin, Bots: []string{"shop"}}
@@ -114,10 +115,7 @@ func (o *office) Handle(_ context.Context, r commands.Request) (commands.Result,
 	if o.down {
 		return commands.Result{}, errDown
 	}
-	events, err := chat.Decider.Decide(
-		fold(o.streams[r.Stream]),
-		r.Command, chat.Settings{Knowledge: knowledge},
-	)
+	events, err := chat.Decider.Decide(fold(o.streams[r.Stream]), r.Command, chat.Settings{Knowledge: knowledge})
 	result := commands.Result{First: domain.Version(len(o.streams[r.Stream]) + 1), Events: events}
 	o.record(r.Stream, r.Actor, events...)
 	if _, operates := r.Command.(chat.Operate); operates && len(events) > 0 {
@@ -172,10 +170,7 @@ func (o *office) TicketQueue(_ context.Context, q commands.TicketQuery) ([]comma
 						Due:     noon,
 						Ticket:  fmt.Sprint("demo:", n, "#1"),
 					},
-					Chat: fmt.Sprint(
-						"demo:",
-						n,
-					),
+					Chat:         fmt.Sprint("demo:", n),
 					Bot:          "demo",
 					Status:       "assigned",
 					Priority:     dialog.High,
@@ -296,11 +291,8 @@ func sha(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
 // hashOf returns the hash of a chosen password.
 func hashOf(password string) string {
 	salt := []byte("0123456789abcdef")
-	return fmt.Sprintf(
-		"argon2id$64$1$%s$%s",
-		base64.RawStdEncoding.EncodeToString(salt),
-		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)),
-	)
+	return fmt.Sprintf("argon2id$64$1$%s$%s", base64.RawStdEncoding.EncodeToString(salt),
+		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)))
 }
 
 // unobserved is an Observer that records nothing.

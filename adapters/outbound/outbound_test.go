@@ -162,7 +162,8 @@ func TestCheckBaseURL_NotABase_FailsWithoutQuotingIt(t *testing.T) {
 	if err := CheckBaseURL("https://example.com/v1"); err != nil {
 		t.Error(err)
 	}
-	for _, base := range []string{"", "s3cret.example.com", "ftp://s3cret.example.com", "https://", "https://example.com?x=s3cret",
+	for _, base := range []string{"", "s3cret.example.com", "ftp://s3cret.example.com", "https://",
+		"https://example.com?x=s3cret",
 		"https://example.com#s3cret", "http://\x00s3cret"} {
 		if err := CheckBaseURL(base); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", base, err)

@@ -21,7 +21,8 @@ func newReadings() *readings {
 		name, help string
 		labels     []string
 	}{
-		{"chatledger_parked_streams", "Parked streams: a consumer group could not handle one of their events, by group.", []string{"group"}},
+		{"chatledger_parked_streams", "Parked streams: a consumer group could not handle one of their events, by group.",
+			[]string{"group"}},
 		{
 			"chatledger_consumer_lag_events",
 			"Events that a consumer group has yet to read, by group; an upper estimate, because positions have gaps.",

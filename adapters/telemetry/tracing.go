@@ -59,15 +59,18 @@ func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
 	if c.Endpoint == "" {
 		return &Tracing{}, nil
 	}
-	if base, err := url.Parse(c.Endpoint); err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+	if base, err := url.Parse(c.Endpoint); err != nil || base.Host == "" || base.Scheme != "http" &&
+		base.Scheme != "https" {
 		return nil, errors.New("tracing: the endpoint is no base URL of an OTLP receiver; give one such as http://127.0.0.1:4318")
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
+	exporter, err := otlptracehttp.New(ctx,
+		otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { c.Log.Warn("spans are lost", "error", err) }))
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Ratio))),
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter),
+		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Ratio))),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "chatledger"),
 			attribute.String("service.version", c.Version), attribute.String("service.instance.id", c.Instance))))
 	return &Tracing{provider.Tracer("github.com/chatledger/chatledger"), provider}, nil
@@ -216,7 +219,8 @@ func (t *Tracing) Commit(r commands.Commit) {
 type pagesKey struct{}
 
 // Page traces a consumer group's pages: one span in each trace that a page has an event of.
-func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain.Recorded) error) func(context.Context, pgx.Tx, []domain.Recorded) error {
+func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain.Recorded) error) func(context.Context,
+	pgx.Tx, []domain.Recorded) error {
 	if t.provider == nil {
 		return next
 	}
@@ -243,7 +247,8 @@ func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain
 }
 
 // Deliver traces attempts at deliveries.
-func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) func(context.Context, commands.Claimed) error {
+func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) func(context.Context,
+	commands.Claimed) error {
 	if t.provider == nil {
 		return next
 	}
@@ -252,7 +257,8 @@ func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) fu
 			return next(ctx, c)
 		}
 		ctx, span := t.tracer.Start(under(ctx, c.Trace), "deliver "+string(c.Kind), trace.WithAttributes(
-			attribute.String("destination", c.Destination), attribute.String("delivery", c.ID.String()), attribute.String("stream", string(c.Stream)),
+			attribute.String("destination", c.Destination), attribute.String("delivery", c.ID.String()),
+			attribute.String("stream", string(c.Stream)),
 			attribute.String("correlation", c.Correlation.String()), attribute.Int("attempt", c.Attempt)))
 		err := next(ctx, c)
 		end(span, err)
@@ -284,7 +290,8 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.next.RoundTrip(r)
 	}
 	ctx, span := t.tracer.Start(r.Context(), "call "+r.URL.Host, trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("server.address", r.URL.Hostname())))
+		trace.WithAttributes(attribute.String("http.request.method", r.Method),
+			attribute.String("server.address", r.URL.Hostname())))
 	r = r.Clone(ctx)
 	w3c.Inject(ctx, propagation.HeaderCarrier(r.Header))
 	resp, err := t.next.RoundTrip(r)

@@ -61,7 +61,8 @@ func TestLog_Errors_QuotedValuesRemoved(t *testing.T) {
 	log.With("first", err).Error("it failed", "second", fmt.Errorf("send: %w", err))
 	log.Log(t.Context(), slog.LevelDebug-4, "what libraries carry")
 	_, line, _ := strings.Cut(strings.TrimSpace(written.String()), " ")
-	if want := `level=ERROR msg="it failed" first="Post api.example.com: EOF" second="send: Post api.example.com: EOF"`; line != want {
+	want := `level=ERROR msg="it failed" first="Post api.example.com: EOF" second="send: Post api.example.com: EOF"`
+	if line != want {
 		t.Errorf("got  %s\nwant %s", line, want)
 	}
 }

@@ -106,10 +106,8 @@ func unreadableLine(text []byte) int {
 	line := 0
 	for one := range bytes.Lines(text) {
 		line++
-		control := bytes.IndexFunc(
-			one,
-			func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f },
-		)
+		control := bytes.IndexFunc(one,
+			func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f })
 		if !utf8.Valid(one) || control >= 0 {
 			return line
 		}

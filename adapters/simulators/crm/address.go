@@ -34,7 +34,8 @@ var places = []place{
 		"NW1 6XE",
 		"London",
 		true,
-	}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true}, {"M1 1AE", "Manchester", true}, {"EH1 1YZ", "Edinburgh", true},
+	}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true}, {"M1 1AE", "Manchester", true},
+	{"EH1 1YZ", "Edinburgh", true},
 	{
 		"10115",
 		"Berlin",
@@ -65,13 +66,8 @@ func CheckAddress(line string) AddressCheck {
 	case isTown(end):
 		end++
 	default:
-		return invalid(
-			"post_code_elsewhere",
-			map[string]string{"post_code": p.code, "town": p.town},
-			"the post code %s belongs to %s",
-			p.code,
-			p.town,
-		)
+		return invalid("post_code_elsewhere", map[string]string{"post_code": p.code, "town": p.town},
+			"the post code %s belongs to %s", p.code, p.town)
 	}
 	var lines []string
 	for _, part := range parts[:begin] {

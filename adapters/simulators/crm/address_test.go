@@ -59,7 +59,8 @@ func TestAddress_Unknown_IsRefusedWithReason(t *testing.T) {
 // FuzzCheckAddress: an address is valid and has a normal form, which is its own, or it
 // is not and has a reason.
 func FuzzCheckAddress(f *testing.F) {
-	for _, seed := range []string{"12 Baker Street, London NW1 6XE", "Musterstr. 12a, 10115 Berlin", ",,", "1010, 8001, Wien", "\xff, 1010 Wien"} {
+	for _, seed := range []string{"12 Baker Street, London NW1 6XE", "Musterstr. 12a, 10115 Berlin", ",,",
+		"1010, 8001, Wien", "\xff, 1010 Wien"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

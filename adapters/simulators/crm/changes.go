@@ -94,13 +94,8 @@ func (s *Server) postRefund(c call) reply {
 			case charge.ID != asked.Charge:
 				continue
 			case charge.DuplicateOf == "" || charge.Status != Charged:
-				return refuse(
-					http.StatusUnprocessableEntity,
-					"charge %s of order %s is %s and no duplicate to give back",
-					charge.ID,
-					p.order.Number,
-					charge.Status,
-				)
+				return refuse(http.StatusUnprocessableEntity, "charge %s of order %s is %s and no duplicate to give back",
+					charge.ID, p.order.Number, charge.Status)
 			}
 			s.refunded[[2]string{id, charge.ID}] = true
 			r := Refund{s.number("RF"), id, p.order.Number, charge.ID, charge.Amount, refundDays}
@@ -122,11 +117,8 @@ func (s *Server) postDeliveryProblem(c call) reply {
 	switch asked.Problem {
 	case "not_arrived", "damaged", "wrong_item", "missing_item":
 	default:
-		return refuse(
-			http.StatusBadRequest,
-			"%q is no problem; use not_arrived, damaged, wrong_item or missing_item",
-			asked.Problem,
-		)
+		return refuse(http.StatusBadRequest, "%q is no problem; use not_arrived, damaged, wrong_item or missing_item",
+			asked.Problem)
 	}
 	if n := utf8.RuneCountInString(asked.Detail); n > maxDetail {
 		return refuse(http.StatusBadRequest, "detail has %d characters; send at most %d", n, maxDetail)

@@ -16,10 +16,8 @@ import (
 //	POST   /fake/faults     a faults.Fault, added behind them
 //	DELETE /fake/faults     removes all
 func (s *Server) controls() {
-	s.control.HandleFunc(
-		"GET /fake/requests",
-		func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Requests())) },
-	)
+	s.control.HandleFunc("GET /fake/requests",
+		func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Requests())) })
 	s.control.HandleFunc("GET /fake/updates", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Updates())) })
 	s.control.HandleFunc("GET /fake/refunds", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Refunds())) })
 	s.control.HandleFunc("GET /fake/cases", func(w http.ResponseWriter, _ *http.Request) { write(w, ok(s.Cases())) })

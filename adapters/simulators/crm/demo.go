@@ -25,23 +25,27 @@ func demoOrders() map[string]purchase {
 	orders := map[string]purchase{}
 	for _, p := range []purchase{
 		{
-			order:   Order{Number: "1001", Status: "shipped", Detail: "It left our warehouse yesterday and should arrive tomorrow.", Coded: Coded{Code: "arrives_tomorrow"}},
+			order: Order{Number: "1001", Status: "shipped",
+				Detail: "It left our warehouse yesterday and should arrive tomorrow.", Coded: Coded{Code: "arrives_tomorrow"}},
 			invoice: &Invoice{"INV-1001", "24.90 EUR", "2026-03-02", link + "INV-1001.pdf"},
 			charges: []Charge{{ID: "CH-1001-1", Amount: "24.90 EUR", Date: "2026-03-02", Status: Charged},
 				{ID: "CH-1001-2", Amount: "24.90 EUR", Date: "2026-03-02", Status: Reserved, DuplicateOf: "CH-1001-1"}},
 		},
 		{
-			order:   Order{Number: "1002", Status: "delivered", Detail: "It was left with a neighbour.", Coded: Coded{Code: "with_neighbour"}},
+			order: Order{Number: "1002", Status: "delivered", Detail: "It was left with a neighbour.",
+				Coded: Coded{Code: "with_neighbour"}},
 			invoice: &Invoice{"INV-1002", "59.00 EUR", "2026-02-20", link + "INV-1002.pdf"},
 			charges: []Charge{{ID: "CH-1002-1", Amount: "59.00 EUR", Date: "2026-02-20", Status: Charged},
 				{ID: "CH-1002-2", Amount: "59.00 EUR", Date: "2026-02-21", Status: Charged, DuplicateOf: "CH-1002-1"}},
 		},
 		{
-			order:   Order{Number: "1003", Status: "processing", Detail: "It will be shipped within 2 days.", Coded: Coded{Code: "ships_within", Values: map[string]string{"days": "2"}}},
+			order: Order{Number: "1003", Status: "processing", Detail: "It will be shipped within 2 days.",
+				Coded: Coded{Code: "ships_within", Values: map[string]string{"days": "2"}}},
 			charges: []Charge{{ID: "CH-1003-1", Amount: "112.50 EUR", Date: "2026-03-04", Status: Charged}},
 		},
 		{
-			order:   Order{Number: "1004", Status: "cancelled", Detail: "The refund is on its way.", Coded: Coded{Code: "refund_under_way"}},
+			order: Order{Number: "1004", Status: "cancelled", Detail: "The refund is on its way.",
+				Coded: Coded{Code: "refund_under_way"}},
 			invoice: &Invoice{"INV-1004", "18.00 EUR", "2026-02-11", link + "INV-1004.pdf"},
 			charges: []Charge{{ID: "CH-1004-1", Amount: "18.00 EUR", Date: "2026-02-11", Status: Refunded}},
 		},

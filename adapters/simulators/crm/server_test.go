@@ -129,10 +129,8 @@ func TestUpdate_SameKey_TakesEffectOnce(t *testing.T) {
 	if n := len(s.Updates()); n != 1 {
 		t.Errorf("%d updates", n)
 	}
-	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(
-		answer,
-		`"billing_address":"1 Musterstraße, 10115 Berlin"`,
-	) {
+	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(answer,
+		`"billing_address":"1 Musterstraße, 10115 Berlin"`) {
 		t.Error(answer)
 	}
 }
@@ -140,7 +138,8 @@ func TestUpdate_SameKey_TakesEffectOnce(t *testing.T) {
 func TestChange_SameKey_TakesEffectOnce(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
-	for path, body := range map[string]string{"/customers/C-2/refunds": `{"order": "1002", "charge": "CH-1002-2"}`, "/customers/C-2/delivery-problems": `{"order": "1002", "problem": "damaged"}`} {
+	for path, body := range map[string]string{"/customers/C-2/refunds": `{"order": "1002", "charge": "CH-1002-2"}`,
+		"/customers/C-2/delivery-problems": `{"order": "1002", "problem": "damaged"}`} {
 		var callers sync.WaitGroup
 		answers := make(chan string, 20)
 		for range cap(answers) {
@@ -167,13 +166,15 @@ func TestControl_Customer_CanBeReplaced(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	do(t, url, "GET", "/customers/telegram:7", "")
-	if status, answer, _ := do(t, url, "POST", "/fake/customers", `{"id": "telegram:7", "name": "Ada", "tier": "priority"}`); status != 200 {
+	status, answer, _ := do(t, url, "POST", "/fake/customers", `{"id": "telegram:7", "name": "Ada", "tier": "priority"}`)
+	if status != 200 {
 		t.Errorf("%d %s", status, answer)
 	}
 	if _, answer, _ := do(t, url, "GET", "/customers/telegram:7", ""); !strings.Contains(answer, `"tier":"priority"`) {
 		t.Error(answer)
 	}
-	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing", `{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
+	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing",
+		`{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
 		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 ||
 			!strings.Contains(answer, says) {
 			t.Errorf("%s: %d %s", body, status, answer)

@@ -10,11 +10,8 @@ import (
 func TestHTTP_Hit_FirstThatFitsIsUsedUp(t *testing.T) {
 	t.Parallel()
 	var h HTTP
-	h.MustAdd(
-		Fault{Method: "put", Status: 500},
-		Fault{Path: "/a", Status: 502, Every: 2, Count: 2},
-		Fault{Path: "/a", Status: 503, Count: 1},
-	)
+	h.MustAdd(Fault{Method: "put", Status: 500}, Fault{Path: "/a", Status: 502, Every: 2, Count: 2},
+		Fault{Path: "/a", Status: 503, Count: 1})
 	for i, want := range []int{503, 502, 0, 502, 0, 0} {
 		if got := h.Hit("GET", "/a/b").Status; got != want {
 			t.Errorf("call %d: status %d, want %d", i, got, want)
@@ -54,7 +51,8 @@ func TestSet_Add_RejectsWrongOnesAndTooMany(t *testing.T) {
 
 func TestFault_Write_SpoilsTheAnswer(t *testing.T) {
 	t.Parallel()
-	for spoil, want := range map[Spoil]string{"": "0123456789", Truncated: "01234", HTML: "<!doctype", Nonsense: `"answers": 42`} {
+	for spoil, want := range map[Spoil]string{"": "0123456789", Truncated: "01234", HTML: "<!doctype",
+		Nonsense: `"answers": 42`} {
 		w := httptest.NewRecorder()
 		Fault{Spoil: spoil}.Write(w, nil, http.StatusOK, []byte("0123456789"))
 		if !strings.HasPrefix(w.Body.String(), want) && spoil != Nonsense || !strings.Contains(w.Body.String(), want) {

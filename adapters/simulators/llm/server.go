@@ -272,10 +272,8 @@ func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, 
 		)
 		half := len(call.Input) / 2
 		for _, part := range []string{call.Input[:half], call.Input[half:]} {
-			send(
-				map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}},
-				nil,
-			)
+			send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}},
+				nil)
 		}
 	}
 	send(map[string]any{}, cmp.Or(a.Finish, finished))

@@ -193,7 +193,8 @@ func (m *message) public() Message {
 	}
 	return Message{
 		From: side, MessageID: m.id, Text: m.text, Entities: m.entities, Media: m.media, Album: m.album,
-		Pressed: slices.Clone(m.pressed), ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Topic: m.topic, Username: m.from.username,
+		Pressed: slices.Clone(m.pressed), ReplyMarkup: m.markup, Date: m.date, Edited: m.editDate != 0, Topic: m.topic,
+		Username: m.from.username,
 	}
 }
 

@@ -25,18 +25,14 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST /sim/chats/{chat}/migrate", s.control(postMigration))
 	mux.HandleFunc("POST /sim/updates", s.control(postUpdate))
 	mux.HandleFunc("POST /sim/faults", s.control(postFault))
-	mux.HandleFunc(
-		"GET /sim/faults",
-		s.control(func(b *bot, _ *http.Request) (any, error) { return b.server.Faults(), nil }),
-	)
+	mux.HandleFunc("GET /sim/faults",
+		s.control(func(b *bot, _ *http.Request) (any, error) { return b.server.Faults(), nil }))
 	mux.HandleFunc("DELETE /sim/faults", s.control(func(b *bot, _ *http.Request) (any, error) {
 		b.server.ClearFaults()
 		return b.server.Faults(), nil
 	}))
-	mux.HandleFunc(
-		"GET /sim/stats",
-		s.control(func(b *bot, _ *http.Request) (any, error) { return b.server.Stats(), nil }),
-	)
+	mux.HandleFunc("GET /sim/stats",
+		s.control(func(b *bot, _ *http.Request) (any, error) { return b.server.Stats(), nil }))
 	mux.HandleFunc("GET /sim/events", s.serveEvents)
 	return mux
 }
@@ -98,10 +94,8 @@ func readBody(r *http.Request, target any) error {
 func pathChat(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("chat"), 10, 64)
 	if err != nil || id == 0 {
-		return 0, fmt.Errorf(
-			"chat id %q is not a number; use 42 for a private chat, a negative number for a group",
-			r.PathValue("chat"),
-		)
+		return 0, fmt.Errorf("chat id %q is not a number; use 42 for a private chat, a negative number for a group",
+			r.PathValue("chat"))
 	}
 	return id, nil
 }

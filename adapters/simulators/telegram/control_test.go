@@ -18,11 +18,8 @@ func TestControl_Messages_AreTheCustomers(t *testing.T) {
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
 	w.mustCall("setWebhook", "url", hook)
 
-	_, said := w.control(
-		"POST",
-		"/sim/chats/7/messages",
-		map[string]any{"text": "hello", "from": map[string]any{"username": "ann", "first_name": "Ann"}},
-	)
+	_, said := w.control("POST", "/sim/chats/7/messages",
+		map[string]any{"text": "hello", "from": map[string]any{"username": "ann", "first_name": "Ann"}})
 	if said["update_id"] != 500.0 || said["message_id"] != 1.0 {
 		t.Errorf("said: %v", said)
 	}

@@ -75,14 +75,8 @@ func (s *Server) Await(ctx context.Context, chat int64, n int) ([]Message, error
 		case <-changed:
 		case <-ctx.Done():
 			return s.Messages(
-					chat,
-				), fmt.Errorf(
-					"await %d messages of the bot in chat %d: there are %d: %w",
-					n,
-					chat,
-					have,
-					ctx.Err(),
-				)
+				chat,
+			), fmt.Errorf("await %d messages of the bot in chat %d: there are %d: %w", n, chat, have, ctx.Err())
 		}
 	}
 }

@@ -37,10 +37,8 @@ func (f Fault) Check() error {
 	case f.Method == "":
 		return errors.New(`a fault needs a method, for example "sendMessage", or "*" for all`)
 	case f.Method != "*" && !known:
-		return fmt.Errorf(
-			"method %q is not simulated; use one of the Bot API's, for example sendMessage, or \"*\"",
-			f.Method,
-		)
+		return fmt.Errorf("method %q is not simulated; use one of the Bot API's, for example sendMessage, or \"*\"",
+			f.Method)
 	case f.HTML && f.Status == 0:
 		return errors.New("html needs a status, for example 502; 200 is possible, too")
 	case f.NoSeconds && (f.Status != http.StatusTooManyRequests || f.RetryAfter != 0):

@@ -78,11 +78,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 			func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) })
 	}
 	if chat < 0 && f.limits.Group > 0 {
-		tooMany = f.count(
-			limited{b, chat},
-			now,
-			func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) },
-		) ||
+		tooMany = f.count(limited{b, chat}, now,
+			func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) }) ||
 			tooMany
 	}
 	if chat > 0 && f.limits.Chat > 0 {

@@ -32,13 +32,8 @@ func TestFile_ByID_IsSent(t *testing.T) {
 	var album []struct {
 		MediaGroupID string `json:"media_group_id"`
 	}
-	sent = w.mustCall(
-		"sendMediaGroup",
-		"chat_id",
-		1,
-		"media",
-		[]map[string]any{{"type": "document", "media": "a"}, {"type": "document", "media": "b", "caption": "both"}},
-	)
+	sent = w.mustCall("sendMediaGroup", "chat_id", 1, "media",
+		[]map[string]any{{"type": "document", "media": "a"}, {"type": "document", "media": "b", "caption": "both"}})
 	if err := json.Unmarshal(sent.Result, &album); err != nil || len(album) != 2 || album[0].MediaGroupID == "" ||
 		album[0] != album[1] {
 		t.Errorf("sent %s (%v)", sent.Result, err)

@@ -132,7 +132,8 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 	if len(small) > 0 {
 		t.Errorf("below 44 px at phone width:\n%s", strings.Join(small, "\n"))
 	}
-	act(t, ctx, chromedp.Evaluate[chromedp.Void](`for (const id of [103, 104, 105]) openChat(id)`), chromedp.EmulateViewport(1280, 800))
+	act(t, ctx, chromedp.Evaluate[chromedp.Void](`for (const id of [103, 104, 105]) openChat(id)`),
+		chromedp.EmulateViewport(1280, 800))
 	becomes(t, ctx, `byID("chats").scrollWidth > byID("chats").clientWidth`)
 	shots(t, ctx, "five")
 }

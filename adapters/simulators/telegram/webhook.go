@@ -315,11 +315,8 @@ func (h *webhook) settle(d delivery, result outcome) {
 	}
 	u.fails++
 	u.wake = now.Add(h.server.seconds(wait))
-	log := h.server.log.With(
-		slog.String("bot", h.bot.account.Username),
-		slog.Int64("update_id", u.id),
-		slog.String("error", result.trouble),
-	)
+	log := h.server.log.With(slog.String("bot", h.bot.account.Username), slog.Int64("update_id", u.id),
+		slog.String("error", result.trouble))
 	if u.wake.After(u.expires) {
 		log.Warn("update expired, dropped")
 		h.expired++

@@ -457,11 +457,8 @@ func BenchmarkSendMessage(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		result, fault, _ := s.bots[0].call(
-			b.Context(),
-			"sendMessage",
-			params{"chat_id": fmt.Sprint(1 + i%10_000), "text": "hi"},
-		)
+		result, fault, _ := s.bots[0].call(b.Context(), "sendMessage",
+			params{"chat_id": fmt.Sprint(1 + i%10_000), "text": "hi"})
 		if fault != nil {
 			b.Fatal(fault.description)
 		}

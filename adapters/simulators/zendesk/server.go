@@ -210,11 +210,8 @@ func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 		return failure(http.StatusUnauthorized, "Couldn't authenticate you", "")
 	}
 	if wait := s.admit(); wait > 0 {
-		reply := failure(
-			http.StatusTooManyRequests,
-			"APIRateLimitExceeded",
-			"Number of allowed API requests per minute exceeded",
-		)
+		reply := failure(http.StatusTooManyRequests, "APIRateLimitExceeded",
+			"Number of allowed API requests per minute exceeded")
 		reply.retryAfter = int((wait + time.Second - 1) / time.Second)
 		return reply
 	}
@@ -289,11 +286,8 @@ func (s *Server) createOnce(call Call) answer {
 	maps.DeleteFunc(s.keys, func(_ string, k kept) bool { return call.At.Sub(k.at) >= keyLife })
 	if first, known := s.keys[call.Key]; known {
 		if first.body != call.Body {
-			return failure(
-				http.StatusBadRequest,
-				"IdempotentRequestError",
-				"Request parameters don't match the given idempotency key",
-			)
+			return failure(http.StatusBadRequest, "IdempotentRequestError",
+				"Request parameters don't match the given idempotency key")
 		}
 		first.answer.lookup = "hit"
 		return first.answer
@@ -421,8 +415,10 @@ func list(audits []audit, order, perPage string) answer {
 // public returns the ticket as the API shows it, with fields that chatledger ignores.
 func (t *Ticket) public() map[string]any {
 	return map[string]any{
-		"id": t.ID, "external_id": t.ExternalID, "subject": t.Subject, "raw_subject": t.Subject, "priority": t.Priority, "status": t.Status,
-		"tags": t.Tags, "via": map[string]any{"channel": "api"}, "updated_at": t.UpdatedAt.Format(time.RFC3339), "custom_fields": []any{},
+		"id": t.ID, "external_id": t.ExternalID, "subject": t.Subject, "raw_subject": t.Subject, "priority": t.Priority,
+		"status": t.Status,
+		"tags":   t.Tags, "via": map[string]any{"channel": "api"}, "updated_at": t.UpdatedAt.Format(time.RFC3339),
+		"custom_fields": []any{},
 	}
 }
 

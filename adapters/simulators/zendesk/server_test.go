@@ -66,13 +66,8 @@ func TestKey_SameTicket_IsMadeOnceInTwoHours(t *testing.T) {
 		first, second := post(ticket, "k"), post(ticket, "k")
 		if first.Header().Get("x-idempotency-lookup") != "miss" || second.Header().Get("x-idempotency-lookup") != "hit" ||
 			first.Body.String() != second.Body.String() {
-			t.Errorf(
-				"%s %s, then %s %s",
-				first.Header().Get("x-idempotency-lookup"),
-				first.Body,
-				second.Header().Get("x-idempotency-lookup"),
-				second.Body,
-			)
+			t.Errorf("%s %s, then %s %s", first.Header().Get("x-idempotency-lookup"), first.Body,
+				second.Header().Get("x-idempotency-lookup"), second.Body)
 		}
 		if got := post(strings.Replace(ticket, "?", "!", 1), "k"); got.Code != 400 ||
 			!strings.Contains(got.Body.String(), "don't match the given idempotency key") {
@@ -98,17 +93,20 @@ func TestRefusals_Text_IsZendesks(t *testing.T) {
 		status int
 		part   string
 	}{
-		"a wrong token":      {do(s, "GET", "/api/v2/tickets.json", "", "Authorization", "Basic eDp5"), 401, "Couldn't authenticate you"},
-		"no comment":         {do(s, "POST", "/api/v2/tickets.json", `{"ticket":{"subject":"x"}}`), 422, "cannot be blank"},
-		"no JSON":            {do(s, "POST", "/api/v2/tickets.json", `{`), 400, "InvalidJSON"},
-		"a strange status":   {do(s, "PUT", fmt.Sprintf("/api/v2/tickets/%d.json", id), `{"ticket":{"status":"done"}}`), 422, "RecordInvalid"},
+		"a wrong token": {do(s, "GET", "/api/v2/tickets.json", "", "Authorization", "Basic eDp5"), 401,
+			"Couldn't authenticate you"},
+		"no comment": {do(s, "POST", "/api/v2/tickets.json", `{"ticket":{"subject":"x"}}`), 422, "cannot be blank"},
+		"no JSON":    {do(s, "POST", "/api/v2/tickets.json", `{`), 400, "InvalidJSON"},
+		"a strange status": {do(s, "PUT", fmt.Sprintf("/api/v2/tickets/%d.json", id), `{"ticket":{"status":"done"}}`), 422,
+			"RecordInvalid"},
 		"an unknown ticket":  {do(s, "PUT", "/api/v2/tickets/1.json", `{}`), 404, "RecordNotFound"},
 		"an unknown path":    {do(s, "GET", "/api/v2/users.json", ""), 404, "InvalidEndpoint"},
 		"an unknown method":  {do(s, "DELETE", fmt.Sprintf("/api/v2/tickets/%d", id), ""), 404, "InvalidEndpoint"},
 		"too large":          {do(s, "POST", "/api/v2/tickets.json", strings.Repeat("x", 2<<20)), 413, ""},
 		"control: no ticket": {do(s, "POST", "/fake/tickets/1/solve", ""), 400, "no open ticket 1"},
 		"control: a typo":    {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/solve", id), `{"agnet":"x"}`), 400, "agnet"},
-		"control: an act":    {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/merge", id), ""), 400, "use solve, reopen or comments"},
+		"control: an act": {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/merge", id), ""), 400,
+			"use solve, reopen or comments"},
 		"control: no body":   {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/comments", id), ""), 400, "needs a body"},
 		"control: no number": {do(s, "POST", "/fake/tickets/x/solve", ""), 400, "invalid syntax"},
 		"control: no fault":  {do(s, "POST", "/fake/faults", `{"count":1}`), 400, "does nothing"},
@@ -179,7 +177,8 @@ func TestControl_Agents_CanBePlayed(t *testing.T) {
 		!strings.Contains(got, `"status":201`) {
 		t.Errorf("calls %s", got)
 	}
-	if got := do(s, "POST", "/fake/faults", `{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(
+	if got := do(s, "POST", "/fake/faults",
+		`{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(
 		got,
 		`"retry_after":9`,
 	) {
