@@ -21,8 +21,12 @@ type Accounts interface {
 	OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error)
 	// SawOperator stores the current time as when the operator was last seen.
 	SawOperator(ctx context.Context, name string) error
-	// Password returns the hash of an operator's password, or "" if there is none.
-	Password(ctx context.Context, name string) (hash string, err error)
+	// Password returns the hash of an operator's password, or "" if there is none, and the secret of
+	// their one-time passwords, or nil if they need none.
+	Password(ctx context.Context, name string) (hash string, totp []byte, err error)
+	// UseCode records that the one-time password of a step was used; false if it, or a later one, was
+	// used before.
+	UseCode(ctx context.Context, name string, step int64) (bool, error)
 	// OpenSession starts an operator's session under the hash of its cookie.
 	OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error
 	// SessionOf returns the operator of a session, and whether there is such a session.

@@ -46,7 +46,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if wait := a.Guard.Limited(r); wait > 0 {
 		return limited(wait)
 	}
-	var given struct{ Name, Password string }
+	var given credentials
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLogin))
 	if err != nil {
 		return err
@@ -54,12 +54,12 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if json.Unmarshal(text, &given) != nil {
 		return problem{Status: http.StatusBadRequest, Detail: "send a JSON object with name and password"}
 	}
-	right, err := a.isPassword(r, given.Name, given.Password)
+	right, err := a.areRight(r, given)
 	if err != nil {
 		return err
 	}
 	if !right {
-		return a.deny(r, "wrong name or password; `chatledger operator password` creates a new password")
+		return a.deny(r, "wrong name, password or code; `chatledger operator password` creates a new password")
 	}
 	a.Guard.Authenticated(r)
 	if err := a.closeSession(r); err != nil {
@@ -91,9 +91,17 @@ func sessionCookie(value string, maxAge int) *http.Cookie {
 	}
 }
 
-// isPassword reports whether password is the operator's. A name that no operator can have is not
+// credentials are the body of a login.
+type credentials struct {
+	Name     string
+	Password string
+	Code     string // one-time password of operators who have such
+}
+
+// areRight reports whether the credentials are an operator's. A name that no operator can have is not
 // looked up: the rules for names are public, so the shorter time reveals nothing.
-func (a *API) isPassword(r *http.Request, name, password string) (right bool, err error) {
+func (a *API) areRight(r *http.Request, given credentials) (right bool, err error) {
+	name := given.Name
 	if !OperatorName.MatchString(name) {
 		return false, nil
 	}
@@ -116,17 +124,26 @@ func (a *API) isPassword(r *http.Request, name, password string) (right bool, er
 		}
 	}
 	defer a.hashing.leave()
-	hash, err := a.Accounts.Password(r.Context(), name)
+	hash, secret, err := a.Accounts.Password(r.Context(), name)
 	if err != nil {
 		return false, err
 	}
 	select {
 	case verifying <- struct{}{}:
-		defer func() { <-verifying }()
-		return a.verify(hash, password), nil
+		right = a.verify(hash, given.Password)
+		<-verifying
 	case <-r.Context().Done():
 		return false, r.Context().Err()
 	}
+	if !right || secret == nil {
+		return right, nil
+	}
+	// A code is used up by a login with the right password only.
+	step, right := totpStepOf(secret, given.Code, a.Now())
+	if !right {
+		return false, nil
+	}
+	return a.Accounts.UseCode(r.Context(), name, step)
 }
 
 // logout ends the session of the request's cookie.

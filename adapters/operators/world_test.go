@@ -37,6 +37,8 @@ type office struct {
 	streams  map[domain.StreamID][]domain.Recorded
 	tokens   map[[32]byte]commands.Operator
 	password map[string]string
+	totp     map[string][]byte
+	codes    map[string]int64 // last used step
 	sessions map[[32]byte]commands.Operator
 	down     bool
 	now      time.Time
@@ -58,6 +60,8 @@ func newOffice() *office {
 		streams:  map[domain.StreamID][]domain.Recorded{},
 		tokens:   map[[32]byte]commands.Operator{},
 		password: map[string]string{},
+		totp:     map[string][]byte{},
+		codes:    map[string]int64{},
 		sessions: map[[32]byte]commands.Operator{},
 		now:      noon,
 	}
@@ -224,14 +228,22 @@ const maxFailed = 50
 
 func (o *office) SawOperator(context.Context, string) error { return nil }
 
-func (o *office) Password(_ context.Context, name string) (string, error) {
+func (o *office) Password(_ context.Context, name string) (string, []byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.down {
-		return "", errDown
+		return "", nil, errDown
 	}
 	o.asked++
-	return o.password[name], nil
+	return o.password[name], o.totp[name], nil
+}
+
+func (o *office) UseCode(_ context.Context, name string, step int64) (bool, error) {
+	if step <= o.codes[name] {
+		return false, nil
+	}
+	o.codes[name] = step
+	return true, nil
 }
 
 func (o *office) OpenSession(_ context.Context, name string, session [32]byte, _ time.Duration) error {

@@ -61,12 +61,13 @@ func TestOperatorToken_Hashed_ValidUntilDisabled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if hash, err := s.Password(t.Context(), "maria"); err != nil || hash != "hash" {
-		t.Error(hash, err)
+	if hash, totp, err := s.Password(t.Context(), "maria"); err != nil || hash != "hash" || totp != nil {
+		t.Error(hash, totp, err)
 	}
 	for what, end := range map[string]func() error{
-		"logging out":    func() error { return s.CloseSession(t.Context(), session) },
-		"a new password": func() error { return s.SetPassword(t.Context(), "maria", "other") },
+		"logging out":     func() error { return s.CloseSession(t.Context(), session) },
+		"a new password":  func() error { return s.SetPassword(t.Context(), "maria", "other") },
+		"a second factor": func() error { return s.SetTOTP(t.Context(), "maria", []byte("seed")) },
 	} {
 		if open(time.Hour); !loggedIn() {
 			t.Error("she is not logged in")
@@ -82,7 +83,7 @@ func TestOperatorToken_Hashed_ValidUntilDisabled(t *testing.T) {
 	if err := s.DisableOperator(t.Context(), "maria"); err != nil {
 		t.Fatal(err)
 	}
-	if hash, err := s.Password(t.Context(), "maria"); known(2) || loggedIn() || hash != "" || err != nil {
+	if hash, totp, err := s.Password(t.Context(), "maria"); known(2) || loggedIn() || hash != "" || totp != nil || err != nil {
 		t.Error("she may still come in")
 	}
 	if err := s.DisableOperator(t.Context(), "jo"); err == nil {
@@ -135,8 +136,39 @@ func TestPassword_AccessRevoked_Removed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if hash, err := s.Password(t.Context(), "maria"); hash != "" || err != nil {
+	if hash, _, err := s.Password(t.Context(), "maria"); hash != "" || err != nil {
 		t.Errorf("%q %v", hash, err)
+	}
+}
+
+// A one-time password works once, and none works that is older than one that was used. A new secret
+// begins anew; without a secret none works.
+func TestUseCode_UsedOrOlder_Rejected(t *testing.T) {
+	t.Parallel()
+	s := accounts.New(newStore(t).DB)
+	if err := s.PutOperator(t.Context(), "maria", commands.Agent, [32]byte{1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	secret := []byte("seed")
+	for i, step := range []struct {
+		set  bool
+		code int64
+		want bool
+	}{{false, 10, false}, {true, 10, true}, {false, 10, false}, {false, 9, false}, {false, 11, true}, {true, 10, true}} {
+		if step.set {
+			if err := s.SetTOTP(t.Context(), "maria", secret); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ok, err := s.UseCode(t.Context(), "maria", step.code); ok != step.want || err != nil {
+			t.Errorf("step %d: %v, %v", i, ok, err)
+		}
+	}
+	if _, totp, err := s.Password(t.Context(), "maria"); string(totp) != string(secret) || err != nil {
+		t.Errorf("%q %v", totp, err)
+	}
+	if err := s.SetTOTP(t.Context(), "jo", secret); err == nil {
+		t.Error("nobody's secret was set, and nobody says so")
 	}
 }
 

@@ -18,6 +18,7 @@ type operatorCmd struct {
 	Add      operatorAddCmd      `cmd:"" help:"Add an operator and print a token; or give an operator another role and token."`
 	Bots     operatorBotsCmd     `cmd:"" help:"Set the bots whose chats an operator may see and act on; the token stays valid."`
 	Password operatorPasswordCmd `cmd:"" help:"Set a new random password for an operator, print it, and end the operator's sessions."`
+	TOTP     operatorTOTPCmd     `cmd:"" name:"totp" help:"Make an operator's login need a one-time password from an authenticator app, print its secret, and end the operator's sessions."`
 	List     operatorListCmd     `cmd:"" help:"List the operators."`
 	Disable  operatorDisableCmd  `cmd:"" help:"Disable an operator."`
 }
@@ -35,6 +36,11 @@ type operatorBotsCmd struct {
 }
 type operatorPasswordCmd struct {
 	database
+	Name string `arg:"" help:"The operator's name."`
+}
+type operatorTOTPCmd struct {
+	database
+	Off  bool   `help:"The login needs no one-time password any more."`
 	Name string `arg:"" help:"The operator's name."`
 }
 type operatorListCmd struct{ database }
@@ -125,6 +131,29 @@ func (c *operatorPasswordCmd) Run(e *env) error {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "%s logs in with this password, which is not shown again:\n%s\n", c.Name, password)
+	return nil
+}
+
+// Run prints the secret of the one-time passwords.
+func (c *operatorTOTPCmd) Run(e *env) error {
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	secret, uri := operators.NewTOTP(c.Name)
+	if c.Off {
+		secret = nil
+	}
+	if err := accounts.New(store.DB).SetTOTP(e.ctx, c.Name, secret); err != nil {
+		return err
+	}
+	if c.Off {
+		fmt.Fprintf(e.stdout, "%s logs in without a one-time password\n", c.Name)
+		return nil
+	}
+	fmt.Fprintf(e.stdout, "%s logs in with the password and a code of an authenticator app. Its secret, which is not"+
+		" shown again:\n%s\n%s\n", c.Name, operators.TOTPText(secret), uri)
 	return nil
 }
 

@@ -512,6 +512,14 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	if code, _, errs := m.cli("operator", "add", "lee", "--bots", "shop,demo"); code != 0 || m.rows(`select bots::text from eventstore.operators where name = 'lee'`) != "{demo,shop}" {
 		t.Errorf("%d %s", code, errs)
 	}
+	if code, said, errs := m.cli("operator", "totp", "lee"); code != 0 || !strings.Contains(said, "otpauth://totp/chatledger:lee?") ||
+		m.rows(`select length(totp_secret) from eventstore.operators where name = 'lee'`) != "20" {
+		t.Errorf("%d %s%s", code, said, errs)
+	}
+	if code, _, errs := m.cli("operator", "totp", "lee", "--off"); code != 0 ||
+		m.rows(`select totp_secret is null from eventstore.operators where name = 'lee'`) != "true" {
+		t.Errorf("%d %s", code, errs)
+	}
 	if code, _, errs = m.cli("operator", "disable", "maria"); code != 0 {
 		t.Errorf("%d %s", code, errs)
 	}
@@ -519,7 +527,7 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	inSession(401)
 	m.token["nobody"] = "clop_wrong"
 	m.must("nobody", "GET", "/me", "", 401)
-	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}, {"bots", "maria"},
+	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}, {"totp", "nobody"}, {"bots", "maria"},
 		{"bots", "nobody", "shop"}, {"bots", "maria", "Shop"}, {"bots", "maria", "*", "shop"}, {"bots", "maria", ""}, {"add", "lee", "--bots", "shop,Demo"}} {
 		if code, _, errs := m.cli(append([]string{"operator"}, wrong...)...); code == 0 || errs == "" {
 			t.Errorf("%q: %d %s", wrong, code, errs)

@@ -352,6 +352,8 @@ create table eventstore.operators (
     bots         text[] not null default '{}',
     token_hash   bytea not null unique check (length(token_hash) = 32),
     password     text,
+    totp_secret  bytea,
+    totp_step    bigint,
     created_at   timestamptz not null default now(),
     last_seen_at timestamptz,
     disabled     boolean not null default false
@@ -362,6 +364,8 @@ comment on column eventstore.operators.role is 'viewer reads, agent acts on chat
 comment on column eventstore.operators.bots is 'Names of the bots whose chats they may see and act on; empty for all there are.';
 comment on column eventstore.operators.token_hash is 'SHA-256 of the token, which is not stored.';
 comment on column eventstore.operators.password is 'Argon2id hash of the password with which they log in; null for who has a token only.';
+comment on column eventstore.operators.totp_secret is 'Secret of the one-time passwords (RFC 6238) that a login needs beside the password; null when it needs none.';
+comment on column eventstore.operators.totp_step is 'Number of the 30 seconds of the last one-time password used: each works once. Null when none was.';
 comment on column eventstore.operators.created_at is 'When they were added, or got another token.';
 comment on column eventstore.operators.last_seen_at is 'When they last used the API, to the minute; null when they never did.';
 comment on column eventstore.operators.disabled is 'True when they may not use it any more.';

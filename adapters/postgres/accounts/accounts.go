@@ -40,11 +40,13 @@ func (s *Store) PutOperator(
 	return nil
 }
 
-// DisableOperator ends an operator's access. Their password does not come back with them.
+// DisableOperator ends an operator's access. Their password and second factor do not come back with
+// them.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
-		update eventstore.operators set disabled = true, password = null where name = $1`, name)
+		update eventstore.operators set disabled = true, password = null, totp_secret = null, totp_step = null
+		where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
 	}
@@ -110,15 +112,43 @@ func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 	return nil
 }
 
-// Password is the hash of an operator's password; "" when they have none, or there is no
-// such operator.
-func (s *Store) Password(ctx context.Context, name string) (hash string, err error) {
-	err = s.db.Pool().QueryRow(ctx,
-		`select coalesce(password, '') from eventstore.operators where name = $1 and not disabled`, name).Scan(&hash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("look for an operator: %w", err)
+// SetTOTP gives an operator the secret of one-time passwords, which a login needs from then on beside
+// the password; nil takes it away. It ends all their sessions.
+func (s *Store) SetTOTP(ctx context.Context, name string, secret []byte) error {
+	done, err := s.db.Pool().Exec(ctx, `
+		with ended as (delete from eventstore.operator_sessions where operator = $1)
+		update eventstore.operators set totp_secret = $2, totp_step = null where name = $1 and not disabled`, name, secret)
+	if err == nil && done.RowsAffected() == 0 {
+		err = ErrNoOperator
 	}
-	return hash, nil
+	if err != nil {
+		return fmt.Errorf("set the one-time passwords of operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// UseCode records that the one-time password of a step was used. It returns false if that one, or a
+// later one, was used before: each works once, in whatever process.
+func (s *Store) UseCode(ctx context.Context, name string, step int64) (bool, error) {
+	done, err := s.db.Pool().Exec(ctx, `
+		update eventstore.operators set totp_step = $2
+		where name = $1 and not disabled and totp_secret is not null and coalesce(totp_step < $2, true)`, name, step)
+	if err != nil {
+		return false, fmt.Errorf("use a one-time password of operator %s: %w", name, err)
+	}
+	return done.RowsAffected() == 1, nil
+}
+
+// Password is the hash of an operator's password; "" when they have none, or there is no
+// such operator. totp is the secret of their one-time passwords; nil when they need none.
+func (s *Store) Password(ctx context.Context, name string) (hash string, totp []byte, err error) {
+	err = s.db.Pool().QueryRow(ctx, `
+		select coalesce(password, ''), totp_secret from eventstore.operators where name = $1 and not disabled`, name).
+		Scan(&hash, &totp)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", nil, fmt.Errorf("look for an operator: %w", err)
+	}
+	return hash, totp, nil
 }
 
 // maxSessions is how many browsers an operator may be logged in with; the oldest session
