@@ -75,7 +75,8 @@ func TestRoles_App_CannotLeaveCode(t *testing.T) {
 	}
 	denied(t, app,
 		`alter table readmodel.tickets add check (query_to_xml('select 1', true, true, '') is not null)`,
-		`create trigger t before update on readmodel.tickets for each row execute function suppress_redundant_updates_trigger()`,
+		`create trigger t before update on readmodel.tickets
+			for each row execute function suppress_redundant_updates_trigger()`,
 		`create rule r as on update to readmodel.tickets do also select 1`,
 		`create policy p on readmodel.tickets using (true)`,
 		`alter table readmodel.tickets alter subject set default pg_read_file('/etc/passwd')`,
@@ -90,7 +91,9 @@ func TestRoles_App_AppendsOnly(t *testing.T) {
 	t.Parallel()
 	_, as := roles(t, "appends")
 	app := as("app")
-	const insert = `insert into eventstore.events (%sstream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+	const insert = `
+		insert into eventstore.events (
+			%sstream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
 		%s select %s'chat-demo:1', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now()`
 	denied(t, app,
 		fmt.Sprintf(insert, "transaction_id, ", "", "'1', "),
@@ -173,18 +176,35 @@ func TestMigrate_ForeignObject_Refused(t *testing.T) {
 			"function readmodel.wait()",
 		},
 		"a trigger": {
-			`create trigger t before update on readmodel.tickets for each row execute function suppress_redundant_updates_trigger()`,
+			`create trigger t before update on readmodel.tickets
+				for each row execute function suppress_redundant_updates_trigger()`,
 			"trigger t on readmodel.tickets",
 		},
-		"a rule":            {`create rule r as on update to readmodel.tickets do also select 1`, "rule r on readmodel.tickets"},
-		"a constraint":      {`alter table readmodel.tickets add constraint c check (reopened >= 0)`, "constraint c on readmodel.tickets"},
-		"a default":         {`alter table readmodel.tickets alter subject set default lower('X')`, "default readmodel.tickets.subject"},
-		"a view":            {`create view readmodel.mine as select 1 as one`, "view readmodel.mine"},
-		"a policy":          {`create policy p on readmodel.tickets using (true)`, "policy p on readmodel.tickets"},
-		"an index":          {`create index mine on readmodel.tickets (lower(subject))`, "index readmodel.mine"},
-		"a domain":          {`create domain readmodel.mine as text check (value <> '')`, "type readmodel.mine"},
-		"a foreign owner":   {`create table readmodel.mine (); alter table readmodel.mine owner to pg_monitor`, "readmodel.mine belongs to pg_monitor"},
-		"a rebuilt copy":    {`select eventstore.prepare_rebuild('tickets'); alter table readmodel_rebuild.tickets add constraint c check (reopened >= 0)`, "constraint c on readmodel_rebuild.tickets"},
+		"a rule": {
+			`create rule r as on update to readmodel.tickets do also select 1`,
+			"rule r on readmodel.tickets",
+		},
+		"a constraint": {
+			`alter table readmodel.tickets add constraint c check (reopened >= 0)`,
+			"constraint c on readmodel.tickets",
+		},
+		"a default": {
+			`alter table readmodel.tickets alter subject set default lower('X')`,
+			"default readmodel.tickets.subject",
+		},
+		"a view":   {`create view readmodel.mine as select 1 as one`, "view readmodel.mine"},
+		"a policy": {`create policy p on readmodel.tickets using (true)`, "policy p on readmodel.tickets"},
+		"an index": {`create index mine on readmodel.tickets (lower(subject))`, "index readmodel.mine"},
+		"a domain": {`create domain readmodel.mine as text check (value <> '')`, "type readmodel.mine"},
+		"a foreign owner": {
+			`create table readmodel.mine (); alter table readmodel.mine owner to pg_monitor`,
+			"readmodel.mine belongs to pg_monitor",
+		},
+		"a rebuilt copy": {
+			`select eventstore.prepare_rebuild('tickets');
+			alter table readmodel_rebuild.tickets add constraint c check (reopened >= 0)`,
+			"constraint c on readmodel_rebuild.tickets",
+		},
 		"a materialization": {`create materialized view readmodel.mine as select 1 as one`, "view readmodel.mine"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +297,10 @@ func TestRoles_EarlierRelease_ReassignedThenMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := as("app")
-	denied(t, app, `create table readmodel.mine ()`, `drop table readmodel.tickets`, `alter table readmodel.tickets add column x text`)
+	denied(t, app,
+		`create table readmodel.mine ()`,
+		`drop table readmodel.tickets`,
+		`alter table readmodel.tickets add column x text`)
 	pgtest.Exec(t, app, `delete from readmodel.tickets`)
 	pgtest.Exec(t, app, `select eventstore.prepare_rebuild('tickets')`)
 	pgtest.Exec(t, app, `select eventstore.swap_tables('tickets')`)

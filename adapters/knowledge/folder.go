@@ -70,9 +70,10 @@ func open(from fs.FS) (folder, error) {
 			}
 		}
 		text, err := readBounded(from, name)
-		if err != nil && entry.Type()&fs.ModeSymlink != 0 && !errors.Is(err, fs.ErrNotExist) &&
-			!errors.As(err, new(Mistake)) {
-			return Mistake{File: name, Says: "it is a link that leads out of the folder, or cannot be read: copy the file here"}
+		if err != nil && entry.Type()&fs.ModeSymlink != 0 &&
+			!errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(Mistake)) {
+			const outside = "it is a link that leads out of the folder, or cannot be read: copy the file here"
+			return Mistake{File: name, Says: outside}
 		}
 		if err != nil {
 			return err

@@ -54,8 +54,8 @@ func TestEndReaders_BeyondLimits_OnlyAnalystsEnded(t *testing.T) {
 		pgtest.Exec(t, owner, `begin`)
 		pgtest.Exec(t, root, `begin`)
 		pgtest.Exec(t, analyst, c.holds)
-		if ended, err := health.Of(app.DB).EndReaders(t.Context(), health.ReaderLimits{Write: never, Idle: never, Whole: never}); err != nil ||
-			len(ended) != 0 {
+		within := health.ReaderLimits{Write: never, Idle: never, Whole: never}
+		if ended, err := health.Of(app.DB).EndReaders(t.Context(), within); err != nil || len(ended) != 0 {
 			t.Errorf("%s: ended %+v within the limits (%v)", what, ended, err)
 		}
 		ended, err := health.Of(app.DB).EndReaders(t.Context(), c.limits)

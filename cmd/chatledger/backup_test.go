@@ -47,7 +47,8 @@ func TestBackup_GuidesCommands_RestoreLedgerOnly(t *testing.T) {
 		set check_function_bodies = off;
 		create table readmodel.bait (n integer);
 		insert into readmodel.bait values (1);
-		alter table readmodel.bait add constraint c check (case when current_user like '%\_owner' or n > 1 then readmodel.grow() else true end)`,
+		alter table readmodel.bait add constraint c
+			check (case when current_user like '%\_owner' or n > 1 then readmodel.grow() else true end)`,
 		pgx.QueryExecModeSimpleProtocol)
 
 	dir := t.TempDir()
@@ -88,8 +89,10 @@ func TestBackup_GuidesCommands_RestoreLedgerOnly(t *testing.T) {
 		"APP_URL="+login(admin, "chatledger", "chatledger_app"))
 
 	const all = `
-		select (select string_agg(format('%s %s %s', stream_id, version, payload), e'\n' order by stream_id, version) from eventstore.events),
-			(select string_agg(ticket_id || ' ' || status, ', ') from readmodel.tickets), (select count(*) from eventstore.deliveries)`
+		select (select string_agg(format('%s %s %s', stream_id, version, payload), e'\n' order by stream_id, version)
+				from eventstore.events),
+			(select string_agg(ticket_id || ' ' || status, ', ') from readmodel.tickets),
+			(select count(*) from eventstore.deliveries)`
 	describe := func(conn *pgx.Conn) string {
 		var events, tickets string
 		var deliveries int
@@ -98,7 +101,8 @@ func TestBackup_GuidesCommands_RestoreLedgerOnly(t *testing.T) {
 		}
 		return fmt.Sprintf("%s\n%s\n%d deliveries", events, tickets, deliveries)
 	}
-	if got, want := describe(root), describe(pgtest.Connect(t, r.admin)); got != want || !strings.Contains(got, "demo:42#1") {
+	got, want := describe(root), describe(pgtest.Connect(t, r.admin))
+	if got != want || !strings.Contains(got, "demo:42#1") {
 		t.Errorf("restored\n%s\nwant\n%s", got, want)
 	}
 	if pgtest.Ask[bool](t, root, `select rolsuper from pg_roles where rolname = 'chatledger_app'`) ||

@@ -66,11 +66,13 @@ env) echo "` + strings.TrimPrefix(lines[len(lines)-1], "stdlib ") + `" ;;
 esac`}
 	}
 	const skip = "SKIP govulncheck: cannot reach its database at https://vuln.go.dev\n"
-	if out := script(t, dir, "vulnerabilities", goTool(known)); !strings.HasPrefix(out, skip) || !strings.Contains(out, "all as in") {
+	out := script(t, dir, "vulnerabilities", goTool(known))
+	if !strings.HasPrefix(out, skip) || !strings.Contains(out, "all as in") {
 		t.Errorf("with the modules that were checked:\n%s", out)
 	}
-	out := script(t, dir, "vulnerabilities", goTool("example.com/new v1.0.0"))
-	if !strings.HasPrefix(out, skip) || !strings.Contains(out, "not in") || !strings.Contains(out, "example.com/new v1.0.0") {
+	out = script(t, dir, "vulnerabilities", goTool("example.com/new v1.0.0"))
+	if !strings.HasPrefix(out, skip) || !strings.Contains(out, "not in") ||
+		!strings.Contains(out, "example.com/new v1.0.0") {
 		t.Errorf("with a new module:\n%s", out)
 	}
 }
@@ -103,13 +105,15 @@ func TestUnit_Security_LowExposure(t *testing.T) {
 		t.Skip("there is no systemd-analyze")
 	}
 	const unit = "../../docs/operations/chatledger.service"
-	probe, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", unit).CombinedOutput()
+	score := func(args ...string) ([]byte, error) {
+		args = append([]string{"security", "--offline=true"}, args...)
+		return exec.CommandContext(t.Context(), "systemd-analyze", append(args, unit)...).CombinedOutput()
+	}
+	probe, err := score()
 	if !strings.Contains(string(probe), "Overall exposure level") {
 		t.Skipf("systemd-analyze cannot score a file here: %v %s", err, probe)
 	}
-	const threshold = "--threshold=12" // tenths of a point
-	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", threshold, unit).CombinedOutput()
-	if err != nil {
+	if out, err := score("--threshold=12"); err != nil { // tenths of a point
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -41,9 +41,13 @@ func TestOutput_HostileText_ShownAsEscapes(t *testing.T) {
 	w.Say(42, "hello "+hostile)
 	w.mustPost(`{"no": "update", "text": "` + "\u009b2J \u202e" + `"}`)
 	w.settle()
-	w.exec(`insert into eventstore.parked (consumer_group, stream_id, version, transaction_id, position, event, reason, tries, parked_at, last_try_at)
+	w.exec(`
+		insert into eventstore.parked (consumer_group, stream_id, version, transaction_id, position,
+			event, reason, tries, parked_at, last_try_at)
 		values ('tickets', 'chat-demo:9', 1, '1', 1, 'ticket_opened', $1, 1, now(), now())`, "because "+hostile)
-	w.exec(`update eventstore.deliveries set state = 'dead', finished_at = null, reason = $1 where kind = 'telegram.sendMessage'`, "since "+hostile)
+	w.exec(`
+		update eventstore.deliveries set state = 'dead', finished_at = null, reason = $1
+		where kind = 'telegram.sendMessage'`, "since "+hostile)
 	first := w.rows(`select min(id)::text from eventstore.quarantine`)
 
 	on := func(args ...string) string {

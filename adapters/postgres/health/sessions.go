@@ -52,19 +52,22 @@ func (h Health) Exposed(ctx context.Context) ([]string, error) {
 	return postgres.Collect(ctx, h.db.Pool(), "look what every role may do", pgx.RowTo[string], `
 		select 'every role may connect' where has_database_privilege('public', current_database(), 'connect')
 		union all
-		select 'every role may create temporary tables' where has_database_privilege('public', current_database(), 'temporary')
+		select 'every role may create temporary tables'
+		where has_database_privilege('public', current_database(), 'temporary')
 		union all
 		select 'every role may call ' || string_agg(distinct proname, ', ' order by proname)
 		from pg_proc
 		where pronamespace = 'pg_catalog'::regnamespace and has_function_privilege('public', oid, 'execute')
-		  and proname in ('pg_advisory_lock', 'pg_current_xact_id', 'txid_current', 'pg_logical_emit_message', 'lo_from_bytea', 'lo_create', 'lo_creat')
+		  and proname in ('pg_advisory_lock', 'pg_current_xact_id', 'txid_current', 'pg_logical_emit_message',
+			'lo_from_bytea', 'lo_create', 'lo_creat')
 		having count(*) > 0
 		union all
 		select rolname || ' has no ' || setting
 		from pg_roles, unnest(array['idle_in_transaction_session_timeout', 'statement_timeout', 'temp_file_limit']) setting
 		where rolcanlogin and has_table_privilege(oid, 'readmodel.conversations', 'select')
 		  and not has_table_privilege(oid, 'eventstore.events', 'select') and not rolname like 'pg\_%'
-		  and not exists (select from pg_db_role_setting s, unnest(s.setconfig) c where s.setrole = pg_roles.oid and starts_with(c, setting || '='))`)
+		  and not exists (select from pg_db_role_setting s, unnest(s.setconfig) c
+			where s.setrole = pg_roles.oid and starts_with(c, setting || '='))`)
 }
 
 // Holder is a session that leads consumer groups, or holds a lock of the program.

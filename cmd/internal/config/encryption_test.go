@@ -53,7 +53,8 @@ func TestReadToServe_PlainHTTP_RejectedUnlessNamed(t *testing.T) {
 	for _, bot := range []string{crm, zendesk, model} {
 		err := read(bot, "")
 		if err == nil || !strings.Contains(err.Error(), "bots.yaml:5: bot shop: ") ||
-			!strings.Contains(err.Error(), "would be sent to crm.internal unencrypted") || strings.Contains(err.Error(), "t0ken") {
+			!strings.Contains(err.Error(), "would be sent to crm.internal unencrypted") ||
+			strings.Contains(err.Error(), "t0ken") {
 			t.Errorf("%s: %v", bot, err)
 		}
 		for _, spared := range []error{

@@ -32,7 +32,8 @@ type Recording struct {
 // maxFiles is how many files a run makes: Telegram's updates have some hundred shapes.
 const maxFiles = 5000
 
-var errTooMany = fmt.Errorf("%d new files were made, and there are more shapes: these updates are not Telegram's", maxFiles)
+var errTooMany = fmt.Errorf(
+	"%d new files were made, and there are more shapes: these updates are not Telegram's", maxFiles)
 
 // pollEvery is how often Follow looks for new events.
 const pollEvery = time.Second
