@@ -16,26 +16,25 @@ import (
 
 const (
 	// callTimeout limits one call. Creating a ticket runs all triggers of the account and
-	// can take seconds; after this long the outcome is unknown.
+	// can take seconds. After the timeout the outcome is unknown.
 	callTimeout = 10 * time.Second
-	// leastTime must be left before the deadline to start a call: a call that is cut off
-	// has an unknown outcome.
+	// leastTime is the least time before the deadline in which a call is started. A call that the
+	// deadline ends has an unknown outcome.
 	leastTime = 3 * time.Second
-	// maxAnswer limits what is read of an answer, in bytes: auditsRead audits with the longest
-	// comment (64 KiB, in three renderings) in each fit.
+	// maxAnswer bounds an answer, in bytes: auditsRead audits, each with the longest comment
+	// (64 KiB, in three renderings).
 	maxAnswer = 8 << 20
-	// maxExcerpt limits what a reason quotes of an answer, in bytes.
+	// maxExcerpt bounds the part of an answer that a reason quotes, in bytes.
 	maxExcerpt = 300
-	// defaultRetryAfter is for a 429 without Retry-After: Zendesk limits calls per minute.
+	// defaultRetryAfter is the wait after a 429 without Retry-After: Zendesk limits calls per minute.
 	defaultRetryAfter = time.Minute
-	// maxRetryAfter limits the wait that Zendesk can ask for; its longest window is 10
-	// minutes.
+	// maxRetryAfter limits the wait that Zendesk can ask for. The longest period of its limits is
+	// 10 minutes.
 	maxRetryAfter = 15 * time.Minute
-	// limitPause is the pause when the rate limit cannot be read, because the database is
-	// down.
+	// limitPause is the backoff when the rate limit cannot be read from the database.
 	limitPause = time.Second
-	// deniedPause is the pause after wrong credentials or a wrong address, which only a
-	// person can correct. The delivery itself is not to blame.
+	// deniedPause is the backoff after an answer that shows wrong credentials or a wrong URL. An
+	// administrator must correct them, so it does not count as an attempt of the delivery.
 	deniedPause = time.Minute
 )
 
@@ -68,24 +67,18 @@ type call struct {
 // call makes a call, unless the circuit breaker is open or the rate limit is used up.
 func (c *Client) call(ctx context.Context, one call) error {
 	untried := func(after time.Duration, why string) error {
-		return &Error{
-			Outcome: commands.Outcome{
-				State:   domain.DeliveryRetry,
-				After:   after,
-				Untried: true,
-				Reason:  one.String() + ": not sent: " + why,
-			},
-		}
+		return &Error{Outcome: commands.Outcome{State: domain.DeliveryRetry, After: after, Untried: true,
+			Reason: one.String() + ": not sent: " + why}}
 	}
 	if pause := c.http.OpenFor(); pause > 0 {
 		return untried(pause, "the circuit breaker is open")
 	}
 	if c.limit != nil {
-		switch leave, err := c.limit.Wait(ctx); {
+		switch permit, err := c.limit.Wait(ctx); {
 		case err != nil:
 			return untried(limitPause, "cannot read the rate limit: "+err.Error())
-		case leave.Wait > 0:
-			return untried(leave.Wait, strings.TrimSuffix("the rate limit is used up: "+leave.Reason, ": "))
+		case permit.Wait > 0:
+			return untried(permit.Wait, strings.TrimSuffix("the rate limit is used up: "+permit.Reason, ": "))
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < leastTime {
@@ -106,8 +99,8 @@ func (c *Client) call(ctx context.Context, one call) error {
 	return err
 }
 
-// limited names what a 429 limits besides the whole account: Zendesk also limits the updates
-// of one ticket.
+// limited returns the name of the resource whose calls a 429 limits, or "" for the account: Zendesk also
+// limits the updates of one ticket.
 func (c call) limited() string {
 	if c.method == http.MethodPut {
 		return c.path
@@ -129,25 +122,25 @@ func (c call) judge(err *outbound.Error) *Error {
 	case err.Invalid:
 		return refused("%v", err)
 	case err.Unreadable(), err.Status == 0:
-		return &Error{commands.Outcome{State: c.silence(err.Sent), Reason: err.Error()}}
+		return &Error{commands.Outcome{State: c.unanswered(err.Sent), Reason: err.Error()}}
 	}
 	var said struct {
 		Error json.RawMessage `json:"error"`
 	}
-	speaks := json.Unmarshal(err.Body, &said) == nil && said.Error != nil
+	fromZendesk := json.Unmarshal(err.Body, &said) == nil && said.Error != nil
 	e := refused("%d %s: %s", err.Status, http.StatusText(err.Status), excerpt(err.Body))
 	switch status := err.Status; {
 	case status == http.StatusServiceUnavailable: // the call was not processed
 		e.State, e.After = domain.DeliveryRetry, retryAfter(err.Header, 0)
-	case status >= 500: // from a proxy, or broken off half done
-		e.State, e.After = c.silence(true), retryAfter(err.Header, 0)
+	case status >= 500: // a proxy answered, or Zendesk failed during the call
+		e.State, e.After = c.unanswered(true), retryAfter(err.Header, 0)
 	case status == http.StatusTooManyRequests:
 		e.State, e.After, e.Cause = domain.DeliveryRetry, retryAfter(err.Header, defaultRetryAfter), commands.CauseFlood
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status < 400,
-		status == http.StatusNotFound && !speaks: // this address is not a Zendesk
+		status == http.StatusNotFound && !fromZendesk: // there is no Zendesk at this URL
 		e.State, e.After, e.Untried, e.Cause = domain.DeliveryRetry, deniedPause, true, commands.CauseToken
 	case status == http.StatusConflict, status == http.StatusRequestTimeout,
-		// The key made a ticket with other words: a repeat will find it.
+		// The key has created a ticket with other content: the retry will find it.
 		status == http.StatusBadRequest && strings.Contains(string(said.Error), "IdempotentRequestError"):
 		e.State = domain.DeliveryRetry
 	}
@@ -159,7 +152,7 @@ func (c call) String() string {
 	return c.method + " " + path
 }
 
-// read decodes an answer and checks that it has the field it is for.
+// read decodes an answer and checks that it has the field that is needed.
 func (c call) read(r outbound.Response) error {
 	body, err := r.ReadAll()
 	if err == nil {
@@ -176,21 +169,20 @@ func (c call) read(r outbound.Response) error {
 	return nil
 }
 
-// silence returns the outcome of a call without an answer: once the request was written, it
-// may have arrived.
-func (c call) silence(written bool) domain.DeliveryState {
+// unanswered returns the outcome of a call without an answer. A change whose request was written may
+// have taken effect.
+func (c call) unanswered(written bool) domain.DeliveryState {
 	if written && c.method != http.MethodGet {
 		return domain.DeliveryUnknown
 	}
 	return domain.DeliveryRetry
 }
 
-// retryAfter returns the wait that Zendesk asks for, at least a second; otherwise when it
-// asks for none.
-func retryAfter(h http.Header, otherwise time.Duration) time.Duration {
+// retryAfter returns the wait that Zendesk asks for, at least a second, or fallback if it asks for none.
+func retryAfter(h http.Header, fallback time.Duration) time.Duration {
 	after, ok := outbound.RetryAfter(h, maxRetryAfter)
 	if !ok {
-		return otherwise
+		return fallback
 	}
 	return max(after, time.Second)
 }
@@ -204,7 +196,7 @@ func excerpt(body []byte) string {
 	return line
 }
 
-// The parts of answers that are used.
+// Answers, with the fields that are used.
 type (
 	ticket struct {
 		ID         int64  `json:"id"`

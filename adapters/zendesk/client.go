@@ -1,10 +1,10 @@
 // Package zendesk connects to Zendesk: a client of its Ticketing API, the sender of
-// deliveries to it, and the webhook that receives what its agents do.
+// deliveries to it, and the webhook that receives the changes that agents make there.
 //
-// A ticket is identified by its external id, which names the chat and the case. A retry makes
-// nothing twice: a ticket is created with an idempotency key and looked up before it is
-// created again, and every update carries the delivery's id as metadata, so that a retry
-// finds it in the ticket's history.
+// A ticket is identified by its external id, which names the chat and our ticket. A retry has no
+// second effect: a ticket is created with an idempotency key and looked up before it is created
+// again, and every update carries the delivery's id as metadata, so that a retry finds it in the
+// ticket's history.
 package zendesk
 
 import (
@@ -27,8 +27,8 @@ const (
 	// auditsRead is the number of a ticket's newest audits that are searched for an earlier
 	// attempt. Zendesk accepts 30 updates of a ticket in 10 minutes from one user.
 	auditsRead = 30
-	// cachedTickets is the number of ticket numbers in the cache, some 100 bytes each:
-	// without the cache every update would cost two of the minute's calls.
+	// cachedTickets is the number of ticket numbers in the cache, some 100 bytes each. Without the
+	// cache every update would use two of the calls that the rate limit allows.
 	cachedTickets = 10_000
 	// connections is the number of deliveries that are sent at once.
 	connections = 16
@@ -37,7 +37,7 @@ const (
 // Account configures a Client.
 type Account struct {
 	URL       string // https://<subdomain>.zendesk.com
-	Email     string // of the agent the token acts as
+	Email     string // of the agent for whom the token acts
 	Token     string
 	Limit     Limit             // nil: no limit
 	Transport http.RoundTripper // nil: a transport of the client's own
@@ -45,14 +45,14 @@ type Account struct {
 
 // Limit is the rate limit of an account, shared by all processes.
 type Limit interface {
-	// Wait returns when a call may be made, or how long the caller has to wait.
+	// Wait returns when a call may be made, or returns how long to wait.
 	Wait(context.Context) (commands.Permit, error)
 	// RetryAfter records that Zendesk asked to wait before the next update of the ticket what, or
 	// before the next call if what is empty.
 	RetryAfter(ctx context.Context, what string, wait time.Duration, reason string)
 }
 
-// Client speaks to one account.
+// Client calls the API of one account.
 type Client struct {
 	base    string
 	header  http.Header // of every request
@@ -112,15 +112,15 @@ type Requester struct {
 	Name string `json:"name"`
 }
 
-// Update changes a ticket; what is empty stays as it is.
+// Update changes a ticket. Empty fields leave it as it is.
 type Update struct {
 	Comment  *Comment `json:"comment,omitempty"`
 	Priority string   `json:"priority,omitempty"`
 	Status   string   `json:"status,omitempty"` // open, pending or solved
 }
 
-// Create creates a ticket and returns its number. The same key with the same ticket creates
-// no second one for two hours; then Zendesk forgets the key.
+// Create creates a ticket and returns its number. Within two hours, a second call with the same key
+// creates no second ticket; Zendesk keeps keys for that long.
 func (c *Client) Create(ctx context.Context, key string, t Ticket) (int64, error) {
 	var answer oneTicket
 	err := c.call(ctx, call{method: http.MethodPost, path: "/tickets.json", key: key,
@@ -138,7 +138,7 @@ func (c *Client) Find(ctx context.Context, externalID string) (int64, error) {
 	if id, ok := c.tickets.Get(externalID); ok {
 		return id, nil
 	}
-	// The list is used rather than the search, whose index is minutes behind.
+	// This lists tickets instead of searching, because the search index is minutes behind.
 	path := "/tickets.json?" + url.Values{"external_id": {externalID}}.Encode()
 	var answer ticketList
 	if err := c.call(ctx, call{method: http.MethodGet, path: path, answer: &answer}); err != nil {
@@ -146,7 +146,7 @@ func (c *Client) Find(ctx context.Context, externalID string) (int64, error) {
 	}
 	var found int64
 	for _, t := range *answer.Tickets {
-		// A list that was not filtered must not lead to another customer's ticket.
+		// Check the id: if the filter did not work, this is perhaps another customer's ticket.
 		if t.ExternalID == externalID && t.ID != 0 && (found == 0 || t.ID < found) {
 			found = t.ID
 		}
@@ -173,7 +173,7 @@ func (c *Client) Update(ctx context.Context, id int64, key string, u Update) err
 }
 
 // Updated reports whether the update with this key was made. An update that changed nothing
-// leaves no audit, and can be repeated.
+// leaves no audit, and can be made again.
 func (c *Client) Updated(ctx context.Context, id int64, key string) (bool, error) {
 	path := ticketPath(id, "/audits.json?sort_order=desc&per_page="+strconv.Itoa(auditsRead))
 	var answer auditList

@@ -13,15 +13,15 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard/guardtest"
 )
 
-// 900 sources send 1 MiB each without a valid signature: the server reads at most 32 MiB of them, and
-// Zendesk, which has sent a valid signature before, is still served.
+// 900 sources send 1 MiB each without a valid signature. The server holds at most 32 MiB of these bodies in
+// memory, and still serves Zendesk, which has sent a valid signature before.
 func TestWebhook_UnsignedFlood_Bounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rc := newReceiver(secret)
 		rc.Guard = guard.New(guard.Config{Log: slog.New(slog.DiscardHandler)})
 		if got := rc.post(solved, nil); got.Code != http.StatusOK {
-			t.Fatalf("before the flood, Zendesk is answered %d", got.Code)
+			t.Fatalf("before the flood: a signed event answered %d, want 200", got.Code)
 		}
 		const bodies, size = 900, 1 << 20
 		unsigned := func(i int, body io.Reader) *http.Request {
@@ -32,14 +32,14 @@ func TestWebhook_UnsignedFlood_Bounded(t *testing.T) {
 		}
 		read, answers := guardtest.Flood(t, rc, bodies, size, unsigned, func() {
 			if got := rc.post(comment, nil); got.Code != http.StatusOK {
-				t.Errorf("during the flood, Zendesk is answered %d", got.Code)
+				t.Errorf("during the flood: a signed event answered %d, want 200", got.Code)
 			}
 		})
 		if read > 32<<20 {
-			t.Errorf("%d MiB of unverified bodies are in memory", read>>20)
+			t.Errorf("%d MiB of unverified bodies in memory, want at most 32", read>>20)
 		}
 		if answers[http.StatusServiceUnavailable] < bodies-2*32 {
-			t.Errorf("answered %v", answers)
+			t.Errorf("answers by status: %v", answers)
 		}
 	})
 }

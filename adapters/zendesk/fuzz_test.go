@@ -11,10 +11,10 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// oracle answers every call in the same way.
-type oracle func() *http.Response
+// answering is a transport that returns the same answer to every call.
+type answering func() *http.Response
 
-func (o oracle) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}
@@ -23,43 +23,43 @@ func (o oracle) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// FuzzAnswer: whatever Zendesk answers, it is judged; a ticket is only taken for filed with
-// a number, and a wait that is asked for has an end.
+// FuzzAnswer checks that any answer of Zendesk leads to an outcome: done only if the ticket has a number,
+// and with a bounded wait.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{`{"ticket":{"id":35436,"external_id":"chat-demo:42/#1"}}`, `{"ticket":{}}`,
-		`{"tickets":[{"id":1}]}`, `{"tickets":null}`,
-		`{"audits":[{"metadata":{"custom":{"key":1}}}]}`, `{"error":"RecordInvalid"}`,
+		`{"tickets":[{"id":1}]}`, `{"tickets":null}`, `{"audits":[{"metadata":{"custom":{"key":1}}}]}`,
+		`{"error":"RecordInvalid"}`,
 		`{"error":{"title":"IdempotentRequestError"}}`, `<html>`, ``, `{"ticket":{"id":1e400}}`, "\xff"} {
 		f.Add(200, body, "")
 		f.Add(429, body, "Wed, 21 Oct 2099 07:28:00 GMT")
 		f.Add(503, body, "18446744073709551615")
 	}
 	f.Fuzz(func(t *testing.T, status int, body, retryAfter string) {
-		if status < 200 || status > 599 { // the transport's own
+		if status < 200 || status > 599 { // the transport handles these itself
 			return
 		}
-		clients := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: oracle(func() *http.Response {
+		clients := senders(t, zendesk.Account{URL: "http://zendesk.test", Transport: answering(func() *http.Response {
 			return &http.Response{
 				StatusCode: status,
 				Header:     http.Header{"Retry-After": {retryAfter}},
 				Body:       io.NopCloser(bytes.NewReader([]byte(body))),
 			}
 		})})
-		outcome := clients.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
+		outcome := clients.Send(t.Context(), claimed(t, domain.KindCreateTicket, newCase))
 		switch outcome.State {
 		case domain.DeliveryDone:
 			if status > 299 || len(outcome.Answer) == 0 {
-				t.Errorf("%d %q is taken for filed: %+v", status, body, outcome)
+				t.Errorf("%d %q leads to the outcome done: %+v", status, body, outcome)
 			}
 		case domain.DeliveryRetry, domain.DeliveryUnknown, domain.DeliveryRefused:
 			if outcome.Reason == "" || len(outcome.Reason) > 2000 {
-				t.Errorf("%d %q: the reason has %d bytes", status, body, len(outcome.Reason))
+				t.Errorf("%d %q: the reason has %d bytes, want 1 to 2000", status, body, len(outcome.Reason))
 			}
 		default:
-			t.Errorf("%d %q is %q", status, body, outcome.State)
+			t.Errorf("%d %q leads to the outcome %q", status, body, outcome.State)
 		}
 		if outcome.After < 0 || outcome.After > 24*time.Hour {
-			t.Errorf("%d, Retry-After %q: it waits for %v", status, retryAfter, outcome.After)
+			t.Errorf("%d, Retry-After %q: the wait is %v", status, retryAfter, outcome.After)
 		}
 	})
 }

@@ -35,8 +35,8 @@ var (
 	}
 )
 
-// fake is a Zendesk behind a real server.
-func fake(t *testing.T, options zendesksim.Options) (*zendesksim.Server, string) {
+// simulate starts the Zendesk simulator behind an HTTP server.
+func simulate(t *testing.T, options zendesksim.Options) (*zendesksim.Server, string) {
 	t.Helper()
 	options.Email, options.Token = email, token
 	server := zendesksim.New(options)
@@ -45,7 +45,7 @@ func fake(t *testing.T, options zendesksim.Options) (*zendesksim.Server, string)
 	return server, front.URL
 }
 
-// senders are new ones, without memory of what others did.
+// senders returns new senders, with empty caches.
 func senders(t *testing.T, account zendesk.Account) zendesk.Clients {
 	t.Helper()
 	if account.Email == "" {
@@ -66,8 +66,8 @@ func senders(t *testing.T, account zendesk.Account) zendesk.Clients {
 	return zendesk.Clients{"demo": client}
 }
 
-// owed is the first attempt at a new delivery. A string is a payload as it is.
-func owed(t *testing.T, kind domain.DeliveryKind, payload any) commands.Claimed {
+// claimed returns a new delivery, claimed for its first attempt. A string is used as the body.
+func claimed(t *testing.T, kind domain.DeliveryKind, payload any) commands.Claimed {
 	t.Helper()
 	body, raw := payload.(string)
 	if !raw {
@@ -84,14 +84,14 @@ func owed(t *testing.T, kind domain.DeliveryKind, payload any) commands.Claimed 
 	}
 }
 
-// again is the next attempt, after one whose outcome is unknown.
+// again returns the delivery claimed for its next attempt, after one with an unknown outcome.
 func again(d commands.Claimed) commands.Claimed {
 	d.Attempt++
 	d.Unsure++
 	return d
 }
 
-// send makes an attempt and insists on its state.
+// send makes an attempt, which must have the wanted state.
 func send(t *testing.T, cs zendesk.Clients, d commands.Claimed, want domain.DeliveryState) commands.Outcome {
 	t.Helper()
 	got := cs.Send(t.Context(), d)
@@ -101,7 +101,7 @@ func send(t *testing.T, cs zendesk.Clients, d commands.Claimed, want domain.Deli
 	return got
 }
 
-// calls counts the calls that a fake has seen, of one method or of all.
+// calls returns the number of calls that a simulator has received, of one method or of all.
 func calls(server *zendesksim.Server, method string) (n int) {
 	for _, c := range server.Calls() {
 		if method == "" || c.Method == method {
@@ -111,7 +111,7 @@ func calls(server *zendesksim.Server, method string) (n int) {
 	return n
 }
 
-// inMemory reaches a handler without a network, so that time can be faked.
+// inMemory is a transport that calls a handler without a network, for synctest.
 type inMemory struct{ handler http.Handler }
 
 func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -119,7 +119,7 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	answered := make(chan *http.Response, 1)
 	go func() {
 		defer close(answered)
-		defer func() { recover() }() // the handler cuts the connection
+		defer func() { recover() }() // the handler panics to cut the connection
 		if r.Body == nil {
 			r.Body = http.NoBody
 		}
@@ -139,7 +139,7 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// inBubble is a Zendesk without a network.
+// inBubble returns a simulator and senders for it without a network, for synctest.
 func inBubble(t *testing.T, limit zendesk.Limit) (*zendesksim.Server, zendesk.Clients) {
 	t.Helper()
 	server := zendesksim.New(zendesksim.Options{Email: email, Token: token})

@@ -25,8 +25,8 @@ func SplitExternalID(id string) (stream domain.StreamID, ticket string, ok bool)
 	return stream, id[at+1:], ok
 }
 
-// sureAbsent is the attempt from which a ticket that is not found counts as missing. Before,
-// it may have been created a moment ago and not be visible in Zendesk's index yet.
+// sureAbsent is the attempt at which a ticket that is not found counts as missing. At earlier attempts it
+// may be so new that Zendesk's list does not contain it yet.
 const sureAbsent = 4
 
 // Clients sends the deliveries of several bots, each to its account, for all delivery kinds
@@ -38,10 +38,8 @@ type Clients map[string]*Client // by bot
 func (cs Clients) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	client := cs[d.Stream.Bot()]
 	if client == nil {
-		return commands.Outcome{
-			State:  domain.DeliveryRefused,
-			Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot()),
-		}
+		return commands.Outcome{State: domain.DeliveryRefused,
+			Reason: fmt.Sprintf("bot %q has no Zendesk account configured here", d.Stream.Bot())}
 	}
 	id, err := client.deliver(ctx, d)
 	var failed *Error
@@ -69,7 +67,7 @@ func filing(d commands.Claimed, id int64) chat.Command {
 	return chat.RecordFiling{Delivery: d.ID, Ticket: ticket, Desk: chat.DeskZendesk, Number: strconv.FormatInt(id, 10)}
 }
 
-// deliver returns the number of the ticket that was made or changed.
+// deliver creates or changes a ticket and returns its number.
 func (c *Client) deliver(ctx context.Context, d commands.Claimed) (int64, error) {
 	switch d.Kind {
 	case domain.KindCreateTicket:
@@ -101,13 +99,13 @@ func (c *Client) deliver(ctx context.Context, d commands.Claimed) (int64, error)
 	}
 }
 
-// read decodes a payload and rejects one with an empty required field: Zendesk accepts an
-// empty comment or status and does nothing.
-func read(d commands.Claimed, payload any, wanted ...*string) error {
+// read decodes a payload and refuses one with an empty required field: Zendesk accepts an empty comment or
+// status and does nothing.
+func read(d commands.Claimed, payload any, required ...*string) error {
 	if err := json.Unmarshal(d.Body, payload); err != nil {
 		return refused("read the payload: %v", err)
 	}
-	for _, text := range wanted {
+	for _, text := range required {
 		if strings.TrimSpace(*text) == "" {
 			return refused("the payload of %s has an empty required field: %s", d.Kind, excerpt(d.Body))
 		}
@@ -115,8 +113,8 @@ func read(d commands.Claimed, payload any, wanted ...*string) error {
 	return nil
 }
 
-// repeated reports whether an earlier attempt may have had its effect. Every retry counts
-// as such: a lookup costs one call, a duplicate ticket costs more.
+// repeated reports whether an earlier attempt may have taken effect. Every retry counts, because a lookup
+// costs only one call.
 func repeated(d commands.Claimed) bool { return d.Attempt > 1 || d.Unsure > 0 }
 
 func (c *Client) create(ctx context.Context, d commands.Claimed, p commands.CreateTicket) (int64, error) {

@@ -13,31 +13,30 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 	zendesksim "github.com/chatledger/chatledger/adapters/simulators/zendesk"
 	"github.com/chatledger/chatledger/adapters/zendesk"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/domain/chat"
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestSend_Ticket_IsCreatedAndChanged(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url + "/"})
-	created := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
-	send(t, cs,
-		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"}),
-		domain.DeliveryDone)
-	send(t, cs,
-		owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true}),
-		domain.DeliveryDone)
-	send(t, cs, owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"}),
-		domain.DeliveryDone)
-	solved := send(t, cs, owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"}),
-		domain.DeliveryDone)
+	done := func(kind domain.DeliveryKind, payload any) commands.Outcome {
+		t.Helper()
+		return send(t, cs, claimed(t, kind, payload), domain.DeliveryDone)
+	}
+	created := done(domain.KindCreateTicket, newCase)
+	done(domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "Ann: \"still\n<waiting>\" 🙁"})
+	done(domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "We look into it.", Public: true})
+	done(domain.KindSetPriority, commands.SetPriority{ExternalID: external, Priority: "urgent"})
+	solved := done(domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 
 	want := []zendesksim.Ticket{{
 		ExternalID: "chat-demo:42/#1", Subject: "Refund", Requester: "Ann", Priority: "urgent", Status: "solved",
@@ -63,30 +62,30 @@ func TestSend_Ticket_IsCreatedAndChanged(t *testing.T) {
 	filed, _ := created.Command.(chat.RecordFiling)
 	if filed.Ticket != "#1" || filed.Desk != "zendesk" || filed.Number != strconv.FormatInt(got[0].ID, 10) ||
 		solved.Command != nil {
-		t.Errorf("to be recorded: %+v and %+v", created.Command, solved.Command)
+		t.Errorf("commands %+v and %+v", created.Command, solved.Command)
 	}
 	if n := calls(server, http.MethodGet); n != 0 {
-		t.Errorf("%d look-ups of a ticket that was just created", n)
+		t.Errorf("%d lookups of a ticket that this process created, want none", n)
 	}
 }
 
 func TestFind_TicketOfAnotherProcess_IsLookedUpOnce(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
-	send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+	server, url := simulate(t, zendesksim.Options{})
+	send(t, senders(t, zendesk.Account{URL: url}), claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	other := senders(t, zendesk.Account{URL: url})
 	for range 2 {
-		send(t, other, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		send(t, other, claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
 			domain.DeliveryDone)
 	}
 	if n := calls(server, http.MethodGet); n != 1 || len(server.Tickets()[0].Comments) != 3 {
-		t.Errorf("%d look-ups, ticket %+v", n, server.Tickets()[0])
+		t.Errorf("%d lookups, want 1; ticket %+v", n, server.Tickets()[0])
 	}
 }
 
-// Every way in which an answer can get lost, for every kind of delivery: the next
-// attempt, by another process, finds what was done or does it, once.
-func TestSend_UnknownOutcome_IsFoundNotRepeated(t *testing.T) {
+// An answer can be lost in several ways. For every kind of delivery the next attempt, by another process,
+// finds the effect of the first or makes it, so that it is made once.
+func TestSend_UnknownOutcome_OneEffect(t *testing.T) {
 	t.Parallel()
 	kinds := map[domain.DeliveryKind]struct {
 		payload any
@@ -102,13 +101,14 @@ func TestSend_UnknownOutcome_IsFoundNotRepeated(t *testing.T) {
 			faults.Endless} {
 			t.Run(string(kind)+" "+string(spoil), func(t *testing.T) {
 				t.Parallel()
-				server, url := fake(t, zendesksim.Options{})
+				server, url := simulate(t, zendesksim.Options{})
 				if kind != domain.KindCreateTicket {
-					send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+					create := claimed(t, domain.KindCreateTicket, newCase)
+					send(t, senders(t, zendesk.Account{URL: url}), create, domain.DeliveryDone)
 				}
 				server.SetFaults(faults.Fault{Method: k.method, Spoil: spoil, Count: 1})
 				before := calls(server, k.method)
-				d := owed(t, kind, k.payload)
+				d := claimed(t, kind, k.payload)
 				first := send(t, senders(t, zendesk.Account{URL: url}), d, domain.DeliveryUnknown)
 				if len(first.Reason) > 1000 || !strings.Contains(first.Reason, k.method) {
 					t.Errorf("reason of %d bytes: %.200s", len(first.Reason), first.Reason)
@@ -141,19 +141,19 @@ func TestSend_UnknownOutcome_IsFoundNotRepeated(t *testing.T) {
 	}
 }
 
-// An agent who opened the case again in the meantime is not overruled by a repeat.
+// An agent reopens the ticket between two attempts to solve it. The retry does not solve it again.
 func TestSend_Retry_KeepsAgentsChange(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
-	for range 40 { // of which the ticket's history is long
+	send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+	for range 40 { // to make the ticket's history long
 		if err := server.Comment(t.Context(), server.Tickets()[0].ID, "Maria", "note", false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
-	d := owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	d := claimed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	send(t, cs, d, domain.DeliveryUnknown)
 	if err := server.Reopen(t.Context(), server.Tickets()[0].ID, "Maria"); err != nil {
 		t.Fatal(err)
@@ -164,16 +164,16 @@ func TestSend_Retry_KeepsAgentsChange(t *testing.T) {
 	}
 }
 
-// net/http repeats by itself what carries an idempotency key, when a kept-alive
-// connection breaks. Zendesk honours the key for new tickets and ignores it for updates.
+// When a reused connection breaks, net/http itself retries requests with an Idempotency-Key. Zendesk
+// honours the key for new tickets and ignores it for updates, which are therefore sent without it.
 func TestSend_IdempotencyKey_OnlyForNewTickets(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	d := owed(t, domain.KindCreateTicket, newCase)
+	d := claimed(t, domain.KindCreateTicket, newCase)
 	send(t, cs, d, domain.DeliveryDone)
 	server.SetFaults(faults.Fault{Method: http.MethodPut, Spoil: faults.Cut, Count: 1})
-	send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+	send(t, cs, claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
 		domain.DeliveryUnknown)
 	for _, c := range server.Calls() {
 		if want := map[string]string{http.MethodPost: d.ID.String()}[c.Method]; c.Key != want {
@@ -181,15 +181,15 @@ func TestSend_IdempotencyKey_OnlyForNewTickets(t *testing.T) {
 		}
 	}
 	if n := calls(server, http.MethodPut); n != 1 {
-		t.Errorf("%d updates for one", n)
+		t.Errorf("%d calls for one update", n)
 	}
 }
 
-// A lease that ran out too early: two workers send the same at the same moment.
-func TestSend_TwoWorkers_MakeOneTicket(t *testing.T) {
+// After a lease has expired too early, several workers send the same delivery at the same time.
+func TestSend_SameDeliveryAtOnce_OneTicket(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
-	d := again(owed(t, domain.KindCreateTicket, newCase))
+	server, url := simulate(t, zendesksim.Options{})
+	d := again(claimed(t, domain.KindCreateTicket, newCase))
 	var workers sync.WaitGroup
 	for range 5 {
 		cs := senders(t, zendesk.Account{URL: url})
@@ -205,10 +205,10 @@ func TestSend_TwoWorkers_MakeOneTicket(t *testing.T) {
 	}
 }
 
-// The list may be behind: then the key keeps a second ticket from being made.
-func TestCreate_SameKey_MakesOneTicket(t *testing.T) {
+// If Zendesk's list does not contain a new ticket yet, the key prevents a second one.
+func TestCreate_SameKey_OneTicket(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	ticket := zendesk.Ticket{Subject: "Refund", Comment: zendesk.Comment{Body: "?"}, ExternalID: external}
 	first, err := senders(t, zendesk.Account{URL: url})["demo"].Create(t.Context(), "k1", ticket)
 	if err != nil {
@@ -221,7 +221,7 @@ func TestCreate_SameKey_MakesOneTicket(t *testing.T) {
 	ticket.Subject = "Refund!"
 	var e *zendesk.Error
 	if _, err := client.Create(t.Context(), "k1", ticket); !errors.As(err, &e) || e.State != domain.DeliveryRetry {
-		t.Errorf("other words under the same key: %v", err)
+		t.Errorf("another ticket with the same key: %v", err)
 	}
 	if n := len(server.Tickets()); n != 1 {
 		t.Errorf("%d tickets", n)
@@ -239,34 +239,34 @@ func TestSend_EveryAnswer_HasItsOutcome(t *testing.T) {
 	}{
 		"429": {faults.Fault{Status: 429, RetryAfter: 93}, domain.DeliveryRetry, 93 * time.Second,
 			"429 Too Many Requests"},
-		"429 without a time": {fault(429), domain.DeliveryRetry, time.Minute, "429"},
-		"429 for ever":       {faults.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute, "429"},
-		"500":                {fault(500), domain.DeliveryUnknown, 0, "500 Internal Server Error"},
-		"502":                {fault(502), domain.DeliveryUnknown, 0, "502"},
-		"503 with a time":    {faults.Fault{Status: 503, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "503"},
-		"401":                {fault(401), domain.DeliveryRetry, time.Minute, "401"},
-		"403":                {fault(403), domain.DeliveryRetry, time.Minute, "403"},
-		"409":                {fault(409), domain.DeliveryRetry, 0, "409"},
-		"408":                {fault(408), domain.DeliveryRetry, 0, "408"},
-		"302":                {fault(302), domain.DeliveryRetry, time.Minute, "302"},
-		"400":                {fault(400), domain.DeliveryRefused, 0, "400"},
-		"404":                {fault(404), domain.DeliveryRefused, 0, "404"},
-		"413":                {fault(413), domain.DeliveryRefused, 0, "413"},
-		"422":                {fault(422), domain.DeliveryRefused, 0, "422"},
+		"429 without Retry-After": {fault(429), domain.DeliveryRetry, time.Minute, "429"},
+		"429, huge Retry-After": {faults.Fault{Status: 429, RetryAfter: 1 << 30}, domain.DeliveryRetry, 15 * time.Minute,
+			"429"},
+		"500":                  {fault(500), domain.DeliveryUnknown, 0, "500 Internal Server Error"},
+		"502":                  {fault(502), domain.DeliveryUnknown, 0, "502"},
+		"503 with Retry-After": {faults.Fault{Status: 503, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "503"},
+		"401":                  {fault(401), domain.DeliveryRetry, time.Minute, "401"},
+		"403":                  {fault(403), domain.DeliveryRetry, time.Minute, "403"},
+		"409":                  {fault(409), domain.DeliveryRetry, 0, "409"},
+		"408":                  {fault(408), domain.DeliveryRetry, 0, "408"},
+		"302":                  {fault(302), domain.DeliveryRetry, time.Minute, "302"},
+		"400":                  {fault(400), domain.DeliveryRefused, 0, "400"},
+		"404":                  {fault(404), domain.DeliveryRefused, 0, "404"},
+		"413":                  {fault(413), domain.DeliveryRefused, 0, "413"},
+		"422":                  {fault(422), domain.DeliveryRefused, 0, "422"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, url := fake(t, zendesksim.Options{})
+			server, url := simulate(t, zendesksim.Options{})
 			server.SetFaults(c.fault)
-			got := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase), c.state)
+			got := send(t, senders(t, zendesk.Account{URL: url}), claimed(t, domain.KindCreateTicket, newCase), c.state)
 			denied, limited := got.Cause == commands.CauseToken, got.Cause == commands.CauseFlood
 			if status := c.fault.Status; got.Untried != denied || denied != (status == 401 || status == 403 || status == 302) ||
 				limited != (status == 429) {
 				t.Errorf("cause %q, untried %v", got.Cause, got.Untried)
 			}
 			if got.After != c.after || !strings.Contains(got.Reason, c.part) ||
-				!strings.Contains(got.Reason, "POST /tickets.json") ||
-				strings.Contains(got.Reason, token) {
+				!strings.Contains(got.Reason, "POST /tickets.json") || strings.Contains(got.Reason, token) {
 				t.Errorf("after %v: %q", got.After, got.Reason)
 			}
 			if n := calls(server, ""); n != 1 || len(server.Tickets()) != 0 {
@@ -289,7 +289,7 @@ func TestSend_RetryAfter_IsSecondsOrDate(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}))
 		t.Cleanup(front.Close)
-		got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase),
+		got := send(t, senders(t, zendesk.Account{URL: front.URL}), claimed(t, domain.KindCreateTicket, newCase),
 			domain.DeliveryRetry)
 		if got.After > want || got.After < want-10*time.Second {
 			t.Errorf("%q: %v, want %v", header, got.After, want)
@@ -299,56 +299,51 @@ func TestSend_RetryAfter_IsSecondsOrDate(t *testing.T) {
 
 func TestSend_Refused_QuotesZendesk(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	bad := newCase
 	bad.Priority = "P1"
-	if got := send(t, cs, owed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused); !strings.Contains(got.Reason,
-		"priority is not properly formatted: P1") {
+	got := send(t, cs, claimed(t, domain.KindCreateTicket, bad), domain.DeliveryRefused)
+	if !strings.Contains(got.Reason, "priority is not properly formatted: P1") {
 		t.Errorf("reason %q", got.Reason)
 	}
-	send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+	send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 	server.CloseTicket(server.Tickets()[0].ID)
-	if got := send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
-		domain.DeliveryRefused); !strings.Contains(
-		got.Reason,
-		"closed prevents ticket update",
-	) {
+	comment := claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"})
+	got = send(t, cs, comment, domain.DeliveryRefused)
+	if !strings.Contains(got.Reason, "closed prevents ticket update") {
 		t.Errorf("reason %q", got.Reason)
 	}
 	wrong := senders(t, zendesk.Account{URL: url, Token: "wrong"})
-	if got := send(t, wrong, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry); !strings.Contains(
-		got.Reason,
-		"Couldn't authenticate you",
-	) ||
-		got.After != time.Minute {
+	got = send(t, wrong, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+	if !strings.Contains(got.Reason, "Couldn't authenticate you") || got.After != time.Minute {
 		t.Errorf("reason %q, after %v", got.Reason, got.After)
 	}
 }
 
-// What cannot have an effect is refused before it costs a call.
+// A payload that cannot have an effect is refused without a call.
 func TestSend_EmptyPayload_IsRefused(t *testing.T) {
 	t.Parallel()
-	server, url := fake(t, zendesksim.Options{})
+	server, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
 	for name, d := range map[string]commands.Claimed{
-		"no JSON":        owed(t, domain.KindAddComment, `{"body":`),
-		"a list":         owed(t, domain.KindCreateTicket, `[]`),
-		"no external id": owed(t, domain.KindCreateTicket, commands.CreateTicket{Subject: "Refund", Comment: "?"}),
-		"no comment":     owed(t, domain.KindCreateTicket, commands.CreateTicket{ExternalID: external, Subject: "Refund"}),
-		"an empty one":   owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: " \n"}),
-		"nobody's":       owed(t, domain.KindAddComment, commands.AddComment{Body: "ok"}),
-		"no status":      owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external}),
-		"no priority":    owed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external}),
-		"another kind":   owed(t, "zendesk.merge", newCase),
+		"no JSON":        claimed(t, domain.KindAddComment, `{"body":`),
+		"a list":         claimed(t, domain.KindCreateTicket, `[]`),
+		"no external id": claimed(t, domain.KindCreateTicket, commands.CreateTicket{Subject: "Refund", Comment: "?"}),
+		"no comment":     claimed(t, domain.KindCreateTicket, commands.CreateTicket{ExternalID: external, Subject: "Refund"}),
+		"empty comment":  claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: " \n"}),
+		"no ticket":      claimed(t, domain.KindAddComment, commands.AddComment{Body: "ok"}),
+		"no status":      claimed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external}),
+		"no priority":    claimed(t, domain.KindSetPriority, commands.SetPriority{ExternalID: external}),
+		"unknown kind":   claimed(t, "zendesk.merge", newCase),
 	} {
 		if got := cs.Send(t.Context(), d); got.State != domain.DeliveryRefused || got.Reason == "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	strange := owed(t, domain.KindCreateTicket, newCase)
-	strange.Stream = domain.ChatStream("other", 42)
-	if got := cs.Send(t.Context(), strange); got.State != domain.DeliveryRefused ||
+	other := claimed(t, domain.KindCreateTicket, newCase)
+	other.Stream = domain.ChatStream("other", 42)
+	if got := cs.Send(t.Context(), other); got.State != domain.DeliveryRefused ||
 		!strings.Contains(got.Reason, `"other"`) {
 		t.Errorf("a bot without an account: %+v", got)
 	}
@@ -357,11 +352,11 @@ func TestSend_EmptyPayload_IsRefused(t *testing.T) {
 	}
 }
 
-func TestSend_MissingTicket_IsRefusedAfterSomeAttempts(t *testing.T) {
+func TestSend_TicketNotFound_RetriedThenRefused(t *testing.T) {
 	t.Parallel()
-	_, url := fake(t, zendesksim.Options{})
+	_, url := simulate(t, zendesksim.Options{})
 	cs := senders(t, zendesk.Account{URL: url})
-	d := owed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
+	d := claimed(t, domain.KindSetStatus, commands.SetStatus{ExternalID: external, Status: "solved"})
 	for ; d.Attempt < 4; d.Attempt++ {
 		send(t, cs, d, domain.DeliveryRetry)
 	}
@@ -370,13 +365,13 @@ func TestSend_MissingTicket_IsRefusedAfterSomeAttempts(t *testing.T) {
 	}
 }
 
-// A server that answers nonsense is not believed, and says so briefly.
-func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
+// An answer that is not Zendesk's JSON does not count as success. The reason quotes its beginning.
+func TestSend_UnreadableAnswer_Quoted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		status       int
 		body         string
-		state        domain.DeliveryState // of creating; a look-up is always tried again
+		state        domain.DeliveryState // of creating a ticket; a lookup is always retried
 		create, find string               // parts of the reasons
 	}{
 		"nothing":         {200, ``, domain.DeliveryUnknown, "unexpected end", "unexpected end"},
@@ -388,7 +383,7 @@ func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 			"cannot unmarshal"},
 		"HTML": {200, "<html>\n<p>" + strings.Repeat("x", 5000), domain.DeliveryUnknown, "<html> <p>xxx",
 			"invalid character"},
-		"HTML in the way": {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", domain.DeliveryRetry, "No Help Desk",
+		"HTML with a 404": {404, "<h1>No Help Desk at nobody.zendesk.com</h1>", domain.DeliveryRetry, "No Help Desk",
 			"No Help Desk"},
 		"bytes":             {500, "\x00\xff\xfe", domain.DeliveryUnknown, "500", "500"},
 		"an unknown status": {299, `{"ticket":{"id":1}}`, domain.DeliveryDone, "", "it has no tickets"},
@@ -400,9 +395,10 @@ func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 				w.Write([]byte(c.body))
 			}))
 			t.Cleanup(front.Close)
-			created := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase), c.state)
-			found := send(t, senders(t, zendesk.Account{URL: front.URL}),
-				owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}), domain.DeliveryRetry)
+			account := zendesk.Account{URL: front.URL}
+			created := send(t, senders(t, account), claimed(t, domain.KindCreateTicket, newCase), c.state)
+			comment := claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"})
+			found := send(t, senders(t, account), comment, domain.DeliveryRetry)
 			if !strings.Contains(created.Reason, c.create) || !strings.Contains(found.Reason, c.find) ||
 				len(created.Reason)+len(found.Reason) > 1000 {
 				t.Errorf("reasons %q and %q", created.Reason, found.Reason)
@@ -411,17 +407,13 @@ func TestSend_UnreadableAnswer_IsNamed(t *testing.T) {
 	}
 }
 
-// A list that was not filtered does not lead to a stranger's ticket, and of several
-// tickets the oldest is ours.
-func TestFind_UnfilteredList_FindsOnlyOwnTicket(t *testing.T) {
+// If Zendesk returns an unfiltered list, only a ticket with the external id is found, and of several the
+// oldest.
+func TestFind_UnfilteredList_OnlyOwnTicket(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Write(
-			[]byte(
-				`{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},{"id":9,"external_id":"` +
-					external + `"},{"id":7,"external_id":"` + external + `","new_field":[]}]}`,
-			),
-		)
+		fmt.Fprintf(w, `{"tickets":[{"id":1,"external_id":null},{"id":2,"external_id":"chat-demo:42/#11"},
+			{"id":9,"external_id":%q},{"id":7,"external_id":%[1]q,"new_field":[]}]}`, external)
 	}))
 	t.Cleanup(front.Close)
 	client := senders(t, zendesk.Account{URL: front.URL})["demo"]
@@ -435,39 +427,35 @@ func TestFind_UnfilteredList_FindsOnlyOwnTicket(t *testing.T) {
 
 func TestSend_ConnectionRefused_IsRetried(t *testing.T) {
 	t.Parallel()
-	got := send(
-		t,
-		senders(t, zendesk.Account{URL: "http://127.0.0.1:1"}),
-		owed(t, domain.KindCreateTicket, newCase),
-		domain.DeliveryRetry,
-	)
+	unreachable := senders(t, zendesk.Account{URL: "http://127.0.0.1:1"})
+	got := send(t, unreachable, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 	if !strings.Contains(got.Reason, "refused") || strings.Contains(got.Reason, "http://") {
 		t.Errorf("reason %q", got.Reason)
 	}
 }
 
-// A client that followed would send a POST on as a GET, and take any answer for success.
-func TestSend_Redirect_IsNotFollowed(t *testing.T) {
+// A client that followed a redirect would repeat the POST as a GET, and count its answer as success.
+func TestSend_Redirect_IsNotFollclaimed(t *testing.T) {
 	t.Parallel()
-	elsewhere, url := fake(t, zendesksim.Options{})
+	elsewhere, url := simulate(t, zendesksim.Options{})
 	front := httptest.NewServer(http.RedirectHandler(url+"/api/v2/tickets.json", http.StatusMovedPermanently))
 	t.Cleanup(front.Close)
-	got := send(t, senders(t, zendesk.Account{URL: front.URL}), owed(t, domain.KindCreateTicket, newCase),
+	got := send(t, senders(t, zendesk.Account{URL: front.URL}), claimed(t, domain.KindCreateTicket, newCase),
 		domain.DeliveryRetry)
 	if got.After != time.Minute || !strings.Contains(got.Reason, "301") || calls(elsewhere, "") != 0 {
 		t.Errorf("%+v, %d calls elsewhere", got, calls(elsewhere, ""))
 	}
 }
 
-func TestSend_NoAnswer_IsUnknownOnlyForChanges(t *testing.T) {
+func TestSend_NoAnswer_UnknownForChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
 		server.SetFaults(faults.Fault{DelayMS: 60_000, Count: 2})
 		begun := time.Now()
-		d := owed(t, domain.KindCreateTicket, newCase)
+		d := claimed(t, domain.KindCreateTicket, newCase)
 		send(t, cs, d, domain.DeliveryUnknown)
-		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}),
+		send(t, cs, claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: "chat-demo:1/#1", Body: "ok"}),
 			domain.DeliveryRetry)
 		if took := time.Since(begun); took != 20*time.Second {
 			t.Errorf("two calls took %v", took)
@@ -479,16 +467,15 @@ func TestSend_NoAnswer_IsUnknownOnlyForChanges(t *testing.T) {
 	})
 }
 
-func TestSend_DeadlineNear_IsNotStarted(t *testing.T) {
+func TestSend_DeadlineNear_NotSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, cs := inBubble(t, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		for range 5 { // and none of them counts against the breaker
-			if got := cs.Send(ctx, owed(t, domain.KindCreateTicket, newCase)); got.State != domain.DeliveryRetry ||
-				!got.Untried ||
-				!strings.Contains(got.Reason, "time") {
+		for range 5 { // the circuit breaker does not count these
+			got := cs.Send(ctx, claimed(t, domain.KindCreateTicket, newCase))
+			if got.State != domain.DeliveryRetry || !got.Untried || !strings.Contains(got.Reason, "time") {
 				t.Fatalf("%+v", got)
 			}
 		}
@@ -498,103 +485,102 @@ func TestSend_DeadlineNear_IsNotStarted(t *testing.T) {
 	})
 }
 
-// waits is a limit that counts, and answers what it is told to.
-type waits struct {
-	mu     sync.Mutex
-	n      int
-	leave  commands.Permit
-	fail   error
-	heeded []string
+// rateLimit is a Limit that returns the given permit or error, and records its calls.
+type rateLimit struct {
+	mu       sync.Mutex
+	n        int // calls of Wait
+	permit   commands.Permit
+	err      error
+	recorded []string // calls of RetryAfter
 }
 
-func (w *waits) Wait(context.Context) (commands.Permit, error) {
+func (w *rateLimit) Wait(context.Context) (commands.Permit, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
-	return w.leave, w.fail
+	return w.permit, w.err
 }
 
-func (w *waits) RetryAfter(_ context.Context, what string, wait time.Duration, reason string) {
-	w.heeded = append(w.heeded, fmt.Sprint(what, " ", wait))
+func (w *rateLimit) RetryAfter(_ context.Context, what string, wait time.Duration, reason string) {
+	w.recorded = append(w.recorded, fmt.Sprint(what, " ", wait))
 }
 
-func TestLimit_EveryCall_AsksIt(t *testing.T) {
+func TestLimit_EveryCall_NeedsPermit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit := &waits{}
+		limit := &rateLimit{}
 		server, cs := inBubble(t, limit)
-		d := owed(t, domain.KindCreateTicket, newCase)
-		send(t, cs, again(d), domain.DeliveryDone) // looks up, then creates
-		comment := owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"})
-		send(t, cs, again(comment), domain.DeliveryDone) // looks at the audits, then comments
+		d := claimed(t, domain.KindCreateTicket, newCase)
+		send(t, cs, again(d), domain.DeliveryDone) // a lookup, then the ticket
+		comment := claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"})
+		send(t, cs, again(comment), domain.DeliveryDone) // the audits, then the comment
 		if limit.n != 4 || calls(server, "") != 4 {
-			t.Errorf("asked %d times for %d calls", limit.n, calls(server, ""))
+			t.Errorf("%d permits for %d calls, want 4 and 4", limit.n, calls(server, ""))
 		}
 		for _, c := range []struct {
-			leave commands.Permit
-			fail  error
-			after time.Duration
+			permit commands.Permit
+			err    error
+			after  time.Duration
 		}{
 			{commands.Permit{}, context.DeadlineExceeded, time.Second},
 			{commands.Permit{Wait: 7 * time.Second}, nil, 7 * time.Second},
 			{commands.Permit{Wait: time.Minute, Cause: commands.CauseFlood, Reason: "429"}, nil, time.Minute},
 		} {
-			limit.leave, limit.fail = c.leave, c.fail
-			got := send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+			limit.permit, limit.err = c.permit, c.err
+			got := send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 			if !got.Untried || got.After != c.after || !strings.Contains(got.Reason, "rate limit") ||
-				!strings.HasSuffix(got.Reason, c.leave.Reason) ||
-				calls(server, "") != 4 {
+				!strings.HasSuffix(got.Reason, c.permit.Reason) || calls(server, "") != 4 {
 				t.Errorf("%+v after %d calls", got, calls(server, ""))
 			}
 		}
 	})
 }
 
-// A 429 says for whom it is: an update may be one too many for its ticket only.
+// A 429 to an update is recorded for the ticket, whose updates Zendesk also limits, and one to another call
+// for the account.
 func TestLimit_429_IsRecorded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit := &waits{}
+		limit := &rateLimit{}
 		server, cs := inBubble(t, limit)
-		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
+		send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone)
 		server.SetFaults(faults.Fault{Status: 429, RetryAfter: 9})
-		send(t, cs, owed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		send(t, cs, claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
 			domain.DeliveryRetry)
-		send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
+		send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryRetry)
 		path := fmt.Sprintf("/tickets/%d.json", server.Tickets()[0].ID)
 		want := []string{path + " 9s", " 9s"}
-		if diff := cmp.Diff(want, limit.heeded); diff != "" {
+		if diff := cmp.Diff(want, limit.recorded); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }
 
-// Three failures in a row stop the calls for 30 s; then one call is let through,
-// while the others wait, and its success lets all through.
+// Three failures in a row stop the calls for 30 s. Then one call is made as a probe, while others are
+// retried later. Its success closes the breaker.
 func TestBreaker_ThreeFailures_OpenUntilProbeSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit := &waits{}
+		limit := &rateLimit{}
 		server, cs := inBubble(t, limit)
-		try := func() commands.Outcome { return cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase)) }
+		try := func() commands.Outcome { return cs.Send(t.Context(), claimed(t, domain.KindCreateTicket, newCase)) }
 		server.SetFaults(faults.Fault{Status: 500, Count: 1}, faults.Fault{Status: 503, Count: 1},
 			faults.Fault{Spoil: faults.HTML, Count: 1}, faults.Fault{Status: 500})
 		for i := range 3 {
 			if state := cs["demo"].Breaker(); state != "closed" {
-				t.Fatalf("%s after %d failures", state, i)
+				t.Fatalf("breaker %s after %d failures", state, i)
 			}
 			try()
 		}
 		for _, wait := range []time.Duration{0, 10 * time.Second, 20*time.Second - time.Millisecond} {
 			time.Sleep(wait)
 			if got := try(); !got.Untried || got.State != domain.DeliveryRetry || got.After <= 0 ||
-				got.After > 30*time.Second ||
-				!strings.Contains(got.Reason, "circuit breaker is open") {
+				got.After > 30*time.Second || !strings.Contains(got.Reason, "circuit breaker is open") {
 				t.Fatalf("%+v", got)
 			}
 		}
 		if n := calls(server, ""); n != 3 || limit.n != 3 || cs["demo"].Breaker() != "open" {
-			t.Fatalf("%d calls, limit asked %d times, breaker %s", n, limit.n, cs["demo"].Breaker())
+			t.Fatalf("%d calls, %d permits, breaker %s; want 3, 3, open", n, limit.n, cs["demo"].Breaker())
 		}
 
 		time.Sleep(time.Millisecond)
@@ -606,11 +592,11 @@ func TestBreaker_ThreeFailures_OpenUntilProbeSucceeds(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		server.SetFaults(faults.Fault{DelayMS: 5000})
 		var probe sync.WaitGroup
-		probe.Go(func() { send(t, cs, owed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone) })
+		probe.Go(func() { send(t, cs, claimed(t, domain.KindCreateTicket, newCase), domain.DeliveryDone) })
 		synctest.Wait()
 		if got := try(); got.State != domain.DeliveryRetry || !got.Untried || got.After != 2*time.Second ||
 			cs["demo"].Breaker() != "half-open" {
-			t.Errorf("beside the probe: %+v, breaker %s", got, cs["demo"].Breaker())
+			t.Errorf("during the probe: %+v, breaker %s", got, cs["demo"].Breaker())
 		}
 		probe.Wait()
 		if n := calls(server, ""); n != 5 || cs["demo"].Breaker() != "closed" {
@@ -619,14 +605,14 @@ func TestBreaker_ThreeFailures_OpenUntilProbeSucceeds(t *testing.T) {
 	})
 }
 
-func TestBreaker_ClientErrors_KeepItClosed(t *testing.T) {
+func TestBreaker_ClientErrors_StaysClosed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{429, 401, 403, 404, 409, 422} {
-		server, url := fake(t, zendesksim.Options{})
+		server, url := simulate(t, zendesksim.Options{})
 		cs := senders(t, zendesk.Account{URL: url})
 		server.SetFaults(faults.Fault{Status: status})
 		for range 5 {
-			cs.Send(t.Context(), owed(t, domain.KindCreateTicket, newCase))
+			cs.Send(t.Context(), claimed(t, domain.KindCreateTicket, newCase))
 		}
 		if n := calls(server, ""); n != 5 || cs["demo"].Breaker() != "closed" {
 			t.Errorf("%d: %d calls, breaker %s", status, n, cs["demo"].Breaker())
@@ -634,8 +620,8 @@ func TestBreaker_ClientErrors_KeepItClosed(t *testing.T) {
 	}
 }
 
-// Two processes, a limit of 200 and no limiter: what is over is put off by
-// Zendesk's own word, and arrives.
+// Two processes without a rate limiter exceed Zendesk's limit of 200. The deliveries over the limit are
+// retried after Zendesk's Retry-After, and all are done.
 func TestSend_OverTheLimit_IsRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -645,7 +631,7 @@ func TestSend_OverTheLimit_IsRetried(t *testing.T) {
 		for i := range 250 {
 			payload := newCase
 			payload.ExternalID = commands.ExternalID(domain.ChatStream("demo", int64(i+1)), "#1")
-			d := owed(t, domain.KindCreateTicket, payload)
+			d := claimed(t, domain.KindCreateTicket, payload)
 			got := []zendesk.Clients{one, other}[i%2].Send(t.Context(), d)
 			for ; got.State == domain.DeliveryRetry; got = one.Send(t.Context(), d) {
 				if limited++; got.After <= 0 || got.After > time.Minute {
@@ -659,7 +645,7 @@ func TestSend_OverTheLimit_IsRetried(t *testing.T) {
 			}
 		}
 		if done != 250 || len(server.Tickets()) != 250 || limited == 0 {
-			t.Errorf("%d done, %d tickets, %d put off", done, len(server.Tickets()), limited)
+			t.Errorf("%d done, %d tickets, %d limited", done, len(server.Tickets()), limited)
 		}
 	})
 }
@@ -681,12 +667,12 @@ func TestSplitExternalID_OwnIDs_NameChatAndTicket(t *testing.T) {
 		domain.ChatStream("", 1)} {
 		stream, ticket, ok := zendesk.SplitExternalID(commands.ExternalID(want, "#12"))
 		if !ok || stream != want || ticket != "#12" {
-			t.Errorf("%s became %s and %s (%v)", want, stream, ticket, ok)
+			t.Errorf("the external id of %s is split into %s and %s (%v)", want, stream, ticket, ok)
 		}
 	}
 	for _, id := range []string{"", "/", "chat-demo:42", "chat-demo:42/", "INC-77", "bot-demo/#1", "chat-demo:x/#1"} {
 		if stream, ticket, ok := zendesk.SplitExternalID(id); ok {
-			t.Errorf("%q became %s and %s", id, stream, ticket)
+			t.Errorf("%q is split into %s and %s, want it rejected", id, stream, ticket)
 		}
 	}
 }

@@ -21,17 +21,17 @@ import (
 )
 
 const (
-	// maxBody is twice the longest comment, 64 KiB with each character escaped as 6 bytes.
+	// maxBody, in bytes, is twice the longest comment: 64 KiB with each character escaped as 6 bytes.
 	maxBody = 1 << 20
-	// maxAge limits the age of a signature, so that a recorded request cannot be replayed
-	// later. The retries that Zendesk makes of one webhook fit in.
+	// maxAge limits the age of a signature, so that a recorded request cannot be replayed later. It is
+	// longer than the time in which Zendesk retries a webhook.
 	maxAge = 5 * time.Minute
 	// maxAhead is how far Zendesk's clock may be ahead of ours.
 	maxAhead = 30 * time.Second
 	// storeTimeout limits the wait for the database: Zendesk waits 12 s for a webhook.
 	storeTimeout = 8 * time.Second
 	// retryAfter503 is the Retry-After when an event could not be stored, in seconds.
-	// Zendesk retries three times, and only when the wait is less than a minute.
+	// Zendesk retries three times, and only if the wait is shorter than a minute.
 	retryAfter503 = 55
 )
 
@@ -45,8 +45,8 @@ const (
 	PublicComment EventKind = "public_comment"
 )
 
-// Event is a change of one of our tickets. The author of a trigger in Zendesk chooses the
-// body of its webhook; use this one, in which every value is a string as Zendesk renders it:
+// Event is a change of one of our tickets. The body of a webhook is configured with its trigger in Zendesk.
+// Use this one, in which every value is a string that Zendesk fills in:
 //
 //	{
 //	  "event": "public_comment",
@@ -60,8 +60,8 @@ const (
 //
 // The events solved and reopened need neither comment_id nor body.
 type Event struct {
-	// ID is the same for all deliveries of an event. It is made of the signed body, because
-	// headers are not signed.
+	// ID is the same for every delivery of an event. It is derived from the body, because the
+	// signature does not cover the headers.
 	ID        string
 	Kind      EventKind
 	Stream    domain.StreamID // of the external id
@@ -77,16 +77,16 @@ type Event struct {
 // Webhook receives the requests of Zendesk's triggers. It answers 200 only after the event is
 // durable.
 type Webhook struct {
-	Secrets  []string // any of them is accepted; an empty one never
+	Secrets  []string // valid secrets; an empty one is never valid
 	Receiver Receiver
 	Observer Observer
-	Endpoint string         // the name under which Guard counts what is read; one for each bot
+	Endpoint string         // the name under which Guard counts unverified bodies; one for each bot
 	Guard    guard.Admitter // nil means no limits
 	Now      func() time.Time
 	Log      *slog.Logger
 }
 
-// Receiver stores events. When a method returns nil, what it was given is durable.
+// Receiver stores events. A method returns nil only when the data is durable.
 type Receiver interface {
 	Receive(context.Context, Event) error
 	// Quarantine keeps a body that is not an event.
@@ -129,15 +129,13 @@ func (wh *Webhook) admit(w http.ResponseWriter, r *http.Request) int {
 	return wh.report(w, r, wh.answer(w, r, body))
 }
 
-// report reports the outcome of a request's authentication to the guard. It returns 429 if
-// the source must stay away.
+// report tells the guard whether a request was authenticated. It returns 429 if the guard limits or bans
+// the source.
 func (wh *Webhook) report(w http.ResponseWriter, r *http.Request, status int) int {
 	switch status {
-	case http.StatusUnauthorized,
-		http.StatusMethodNotAllowed,
-		http.StatusRequestEntityTooLarge,
+	case http.StatusUnauthorized, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge,
 		http.StatusBadRequest: // not authenticated
-		// No bot is named: the pattern that a bot's secret is guessed is Telegram's.
+		// Without a bot's name: the guard's pattern "a bot's secret is guessed" is for Telegram.
 		if wait := wh.Guard.Failed(r, ""); wait > 0 {
 			w.Header().Set("Retry-After", guard.Seconds(wait))
 			return http.StatusTooManyRequests
@@ -164,7 +162,7 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, unverified *gu
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
 	case err != nil:
-		return http.StatusBadRequest // the connection broke: nobody reads this status
+		return http.StatusBadRequest // the connection broke: this status is not received
 	case !authentic(wh.Secrets, signed, body, r.Header.Get("X-Zendesk-Webhook-Signature")):
 		return http.StatusUnauthorized
 	}
@@ -176,8 +174,8 @@ func (wh *Webhook) answer(w http.ResponseWriter, r *http.Request, unverified *gu
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeTimeout)
 	defer cancel()
 	if err := wh.store(ctx, body); err != nil {
-		wh.Log.ErrorContext(ctx, "event not stored; Zendesk will send it again", "invocation",
-			r.Header.Get("X-Zendesk-Webhook-Invocation-Id"), "error", err)
+		wh.Log.ErrorContext(ctx, "Zendesk event not stored; Zendesk will retry it",
+			"invocation", r.Header.Get("X-Zendesk-Webhook-Invocation-Id"), "error", err)
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
@@ -198,8 +196,8 @@ func fresh(timestamp string, now time.Time) bool {
 	return err == nil && !at.Before(now.Add(-maxAge)) && !at.After(now.Add(maxAhead))
 }
 
-// authentic reports whether one of the secrets made the signature. The comparison takes the
-// same time wherever they differ.
+// authentic reports whether the signature was made with one of the secrets, which it compares in constant
+// time.
 func authentic(secrets []string, timestamp string, body []byte, signature string) bool {
 	given, err := base64.StdEncoding.DecodeString(signature)
 	right := false
@@ -230,8 +228,8 @@ func updatedAt(text string, received time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// readEvent decodes the body of a webhook and ignores unknown fields. The error names a
-// required field that is missing: Zendesk renders a misspelt placeholder as nothing.
+// readEvent decodes the body of a webhook and ignores unknown fields. The error names a missing required
+// field: Zendesk replaces a misspelt placeholder by nothing.
 func readEvent(body []byte, received time.Time) (Event, error) {
 	var said struct {
 		Event      EventKind `json:"event"`
@@ -278,12 +276,12 @@ func readEvent(body []byte, received time.Time) (Event, error) {
 		}
 		e.ID = fmt.Sprintf("%s %d", e.Kind, e.CommentID)
 	default:
-		return Event{}, fmt.Errorf("event %q is unknown; it is %s, %s or %s", e.Kind, Solved, Reopened, PublicComment)
+		return Event{}, fmt.Errorf("event %q is unknown; use %s, %s or %s", e.Kind, Solved, Reopened, PublicComment)
 	}
 	return e, nil
 }
 
-// number is an integer with or without quotes; 0 when the value is anything else.
+// number is an integer with or without quotes; 0 if the value is anything else.
 type number int64
 
 // UnmarshalJSON implements json.Unmarshaler.

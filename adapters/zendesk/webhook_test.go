@@ -24,15 +24,15 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// receiver is a webhook that only notes what it is asked to keep.
+// receiver is a webhook with a Receiver and an Observer that record their calls.
 type receiver struct {
 	*zendesk.Webhook
 
 	mu          sync.Mutex
-	taken       []zendesk.Event
+	received    []zendesk.Event
 	quarantined []string // reason and body
 	observed    []int
-	failures    int // of Take and Quarantine, before they succeed
+	failures    int // how often Receive and Quarantine fail before they succeed
 }
 
 func newReceiver(secrets ...string) *receiver {
@@ -46,7 +46,7 @@ func newReceiver(secrets ...string) *receiver {
 
 // Receive implements zendesk.Receiver.
 func (rc *receiver) Receive(ctx context.Context, e zendesk.Event) error {
-	return rc.keep(ctx, func() { rc.taken = append(rc.taken, e) })
+	return rc.keep(ctx, func() { rc.received = append(rc.received, e) })
 }
 
 // Quarantine implements zendesk.Receiver.
@@ -61,7 +61,7 @@ func (rc *receiver) Answered(status int, _ time.Duration) {
 	rc.observed = append(rc.observed, status)
 }
 
-// noon is the time at all receivers: on a busy machine the clock goes on between the
+// noon is the time of all receivers. It is fixed, because on a busy machine seconds may pass between the
 // signing of a request and its arrival.
 var noon = time.Date(2026, 8, 17, 12, 0, 0, 0, time.UTC)
 
@@ -70,13 +70,13 @@ func (rc *receiver) keep(ctx context.Context, do func()) error {
 	defer rc.mu.Unlock()
 	if rc.failures > 0 {
 		rc.failures--
-		return errors.New("database away")
+		return errors.New("no connection to the database")
 	}
 	do()
 	return ctx.Err()
 }
 
-// post sends a body as Zendesk does, save for what change alters.
+// post sends a body as Zendesk does, after change has modified the request.
 func (rc *receiver) post(body string, change func(*http.Request)) *httptest.ResponseRecorder {
 	r := signed(body, secret, noon)
 	if change != nil {
@@ -97,8 +97,10 @@ func signed(body, secret string, at time.Time) *http.Request {
 }
 
 const (
-	solved  = `{"event":"solved","external_id":"chat-demo:42/#1","ticket_id":"35436","author":"Maria","comment_id":"","body":"","updated_at":"2026-08-17T07:34:48Z"}`
-	comment = `{"event":"public_comment","external_id":"chat-demo:42/#1","ticket_id":35436,"author":"Maria","comment_id":54509304133531,"body":"It is on its way.","updated_at":"2026-08-17T07:34:48Z","new":[{}]}`
+	solved = `{"event":"solved","external_id":"chat-demo:42/#1","ticket_id":"35436","author":"Maria",` +
+		`"comment_id":"","body":"","updated_at":"2026-08-17T07:34:48Z"}`
+	comment = `{"event":"public_comment","external_id":"chat-demo:42/#1","ticket_id":35436,"author":"Maria",` +
+		`"comment_id":54509304133531,"body":"It is on its way.","updated_at":"2026-08-17T07:34:48Z","new":[{}]}`
 )
 
 func TestWebhook_SignedEvent_IsAccepted(t *testing.T) {
@@ -112,19 +114,19 @@ func TestWebhook_SignedEvent_IsAccepted(t *testing.T) {
 			Raw: []byte(comment)},
 	} {
 		for name, change := range map[string]func(*http.Request){
-			"now":                nil,
-			"5 minutes late":     func(r *http.Request) { *r = *signed(body, secret, noon.Add(-300*time.Second)) },
-			"by a clock ahead":   func(r *http.Request) { *r = *signed(body, secret, noon.Add(30*time.Second)) },
-			"by the old secret":  func(r *http.Request) { *r = *signed(body, "old-secret", noon) },
-			"as text":            func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
-			"from who hangs up":  func(r *http.Request) { *r = *r.WithContext(cancelled()) },
-			"in another version": func(r *http.Request) { r.Header.Set("X-Zendesk-New", "1") },
+			"now":               nil,
+			"5 minutes late":    func(r *http.Request) { *r = *signed(body, secret, noon.Add(-300*time.Second)) },
+			"by a clock ahead":  func(r *http.Request) { *r = *signed(body, secret, noon.Add(30*time.Second)) },
+			"by the old secret": func(r *http.Request) { *r = *signed(body, "old-secret", noon) },
+			"as text":           func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
+			"connection closed": func(r *http.Request) { *r = *r.WithContext(cancelled()) },
+			"with a new header": func(r *http.Request) { r.Header.Set("X-Zendesk-New", "1") },
 		} {
 			rc := newReceiver(secret, "old-secret")
 			if got := rc.post(body, change); got.Code != http.StatusOK || got.Body.Len() > 0 {
 				t.Fatalf("%s: answered %d %s", name, got.Code, got.Body)
 			}
-			if diff := cmp.Diff([]zendesk.Event{want}, rc.taken); diff != "" || len(rc.quarantined) > 0 {
+			if diff := cmp.Diff([]zendesk.Event{want}, rc.received); diff != "" || len(rc.quarantined) > 0 {
 				t.Errorf("%s: %s quarantined %q", name, diff, rc.quarantined)
 			}
 		}
@@ -160,22 +162,22 @@ func TestWebhook_NotAuthentic_IsRejected(t *testing.T) {
 			func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)[:20]) }, 401},
 		"a signature and more": {[]string{secret}, solved,
 			func(r *http.Request) { r.Header.Set(signature, r.Header.Get(signature)+"!") }, 401},
-		"no time":             {[]string{secret}, solved, header(timestamp, ""), 401},
-		"no time that is one": {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
+		"no time":    {[]string{secret}, solved, header(timestamp, ""), 401},
+		"not a time": {[]string{secret}, solved, header(timestamp, "1786952088"), 401},
 		"over 5 minutes old": {[]string{secret}, solved,
 			func(r *http.Request) { *r = *signed(solved, secret, noon.Add(-301*time.Second)) }, 401},
 		"from the future": {[]string{secret}, solved,
 			func(r *http.Request) { *r = *signed(solved, secret, noon.Add(31*time.Second)) }, 401},
-		"no secret configured":      {nil, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
-		"an empty one configured":   {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
-		"GET":                       {[]string{secret}, "", func(r *http.Request) { r.Method = http.MethodGet }, 405},
-		"over 1 MiB":                {[]string{secret}, strings.Repeat("x", 1<<20+1), nil, 413},
-		"over 1 MiB, by a stranger": {[]string{secret}, strings.Repeat("x", 1<<20+1), header(signature, ""), 413},
+		"no secret configured":   {nil, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
+		"an empty secret":        {[]string{""}, solved, func(r *http.Request) { *r = *signed(solved, "", noon) }, 401},
+		"GET":                    {[]string{secret}, "", func(r *http.Request) { r.Method = http.MethodGet }, 405},
+		"over 1 MiB":             {[]string{secret}, strings.Repeat("x", 1<<20+1), nil, 413},
+		"over 1 MiB, not signed": {[]string{secret}, strings.Repeat("x", 1<<20+1), header(signature, ""), 413},
 	} {
 		rc := newReceiver(c.secrets...)
 		got := rc.post(c.body, c.change)
-		if got.Code != c.status || len(rc.taken)+len(rc.quarantined) > 0 {
-			t.Errorf("%s: answered %d; took %v, quarantined %q", name, got.Code, rc.taken, rc.quarantined)
+		if got.Code != c.status || len(rc.received)+len(rc.quarantined) > 0 {
+			t.Errorf("%s: answered %d; received %v, quarantined %q", name, got.Code, rc.received, rc.quarantined)
 		}
 		if len(rc.observed) != 1 || rc.observed[0] != c.status {
 			t.Errorf("%s: counted as %v", name, rc.observed)
@@ -183,8 +185,8 @@ func TestWebhook_NotAuthentic_IsRejected(t *testing.T) {
 	}
 }
 
-// Signed, but no use: kept with its bytes and the name of what is wrong.
-func TestWebhook_Unreadable_IsQuarantined(t *testing.T) {
+// A signed body that is not an event is quarantined with its bytes and the reason.
+func TestWebhook_NotAnEvent_IsQuarantined(t *testing.T) {
 	t.Parallel()
 	without := func(body, field string) string {
 		var fields map[string]any
@@ -222,9 +224,9 @@ func TestWebhook_Unreadable_IsQuarantined(t *testing.T) {
 		if got := rc.post(body, nil); got.Code != http.StatusOK {
 			t.Errorf("%s: answered %d", body, got.Code)
 		}
-		if len(rc.taken) > 0 || len(rc.quarantined) != 1 || !strings.Contains(rc.quarantined[0], part) ||
+		if len(rc.received) > 0 || len(rc.quarantined) != 1 || !strings.Contains(rc.quarantined[0], part) ||
 			!strings.HasSuffix(rc.quarantined[0], "|"+body) {
-			t.Errorf("%s: took %v, quarantined %q", body, rc.taken, rc.quarantined)
+			t.Errorf("%s: received %v, quarantined %q", body, rc.received, rc.quarantined)
 		}
 	}
 }
@@ -237,15 +239,16 @@ func TestWebhook_NotStored_AsksForRetry(t *testing.T) {
 		got := rc.post(body, nil)
 		after, err := strconv.Atoi(got.Header().Get("Retry-After"))
 		if got.Code != http.StatusServiceUnavailable || err != nil || after < 1 || after >= 60 {
-			t.Errorf("answered %d, Retry-After %q: Zendesk gives up from 60 s on", got.Code, got.Header().Get("Retry-After"))
+			t.Errorf("answered %d, Retry-After %q: Zendesk does not retry after 60 s or more", got.Code,
+				got.Header().Get("Retry-After"))
 		}
-		if got := rc.post(body, nil); got.Code != http.StatusOK || len(rc.taken)+len(rc.quarantined) != 1 {
-			t.Errorf("the second time: %d", got.Code)
+		if got := rc.post(body, nil); got.Code != http.StatusOK || len(rc.received)+len(rc.quarantined) != 1 {
+			t.Errorf("the retry is answered %d", got.Code)
 		}
 	}
 }
 
-// Zendesk waits 12 s; a database that does not answer is given up before.
+// Zendesk waits 12 s for an answer. If the database does not answer, the webhook answers 503 before.
 func TestWebhook_DatabaseHangs_TimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -258,19 +261,19 @@ func TestWebhook_DatabaseHangs_TimesOut(t *testing.T) {
 	})
 }
 
-// What agents do in Zendesk arrives here: from the ticket that was created, by way
-// of signed webhooks, with a repeat where the database was away.
+// What agents do with a ticket in the simulator arrives here by signed webhooks. Zendesk retries a webhook
+// that could not be stored.
 func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(secret)
 	front := httptest.NewServer(rc)
 	t.Cleanup(front.Close)
-	rc.Now = time.Now // Zendesk signs by the clock
-	server, url := fake(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
-	created := send(t, senders(t, zendesk.Account{URL: url}), owed(t, domain.KindCreateTicket, newCase),
+	rc.Now = time.Now // the simulator signs with the system clock
+	server, url := simulate(t, zendesksim.Options{Hook: front.URL, Secret: secret, RetryUnit: time.Microsecond})
+	created := send(t, senders(t, zendesk.Account{URL: url}), claimed(t, domain.KindCreateTicket, newCase),
 		domain.DeliveryDone)
 	if len(rc.observed) > 0 {
-		t.Fatalf("what the API does made webhooks: %v", rc.observed)
+		t.Fatalf("changes by the API lead to webhooks: %v", rc.observed)
 	}
 	var answer struct {
 		Ticket int64 `json:"ticket_id"`
@@ -300,9 +303,8 @@ func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	for i := range want {
 		want[i].Stream, want[i].Ticket, want[i].TicketID = stream, "#1", id
 	}
-	if diff := cmp.Diff(want, rc.taken,
-		cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")); diff != "" ||
-		len(rc.quarantined) > 0 {
+	ignored := cmpopts.IgnoreFields(zendesk.Event{}, "ID", "CommentID", "UpdatedAt", "Raw")
+	if diff := cmp.Diff(want, rc.received, ignored); diff != "" || len(rc.quarantined) > 0 {
 		t.Errorf("%s quarantined %q", diff, rc.quarantined)
 	}
 	if fmt.Sprint(rc.observed) != "[503 503 200 200 200]" {
@@ -310,8 +312,8 @@ func TestWebhook_AgentsActs_Arrive(t *testing.T) {
 	}
 }
 
-// FuzzWebhook: whatever is signed is kept, as an event that can be told from others
-// or with its bytes; whatever is not, is not.
+// FuzzWebhook checks that any signed body is kept, as an event with an id or in quarantine, and that none is
+// kept with another signature.
 func FuzzWebhook(f *testing.F) {
 	for _, body := range []string{solved, comment, ``, `{}`, `null`, `[]`,
 		`{"event":"public_comment","external_id":"/","comment_id":"1e3"}`,
@@ -321,10 +323,10 @@ func FuzzWebhook(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, forged string) {
 		rc := newReceiver(secret)
-		if got := rc.post(string(body), nil); got.Code != http.StatusOK || len(rc.taken)+len(rc.quarantined) != 1 {
-			t.Fatalf("answered %d, kept %d", got.Code, len(rc.taken)+len(rc.quarantined))
+		if got := rc.post(string(body), nil); got.Code != http.StatusOK || len(rc.received)+len(rc.quarantined) != 1 {
+			t.Fatalf("answered %d, %d kept", got.Code, len(rc.received)+len(rc.quarantined))
 		}
-		for _, e := range rc.taken {
+		for _, e := range rc.received {
 			if _, chat := e.Stream.Chat(); !chat || e.Ticket == "" || e.TicketID <= 0 || e.ID == "" ||
 				!bytes.Equal(e.Raw, body) {
 				t.Fatalf("%+v", e)
@@ -333,9 +335,10 @@ func FuzzWebhook(f *testing.F) {
 				t.Fatalf("%+v", e)
 			}
 		}
-		before := len(rc.taken) + len(rc.quarantined)
-		got := rc.post(string(body), func(r *http.Request) { r.Header["X-Zendesk-Webhook-Signature"] = []string{forged} })
-		if got.Code != http.StatusUnauthorized || len(rc.taken)+len(rc.quarantined) != before {
+		before := len(rc.received) + len(rc.quarantined)
+		forge := func(r *http.Request) { r.Header["X-Zendesk-Webhook-Signature"] = []string{forged} }
+		got := rc.post(string(body), forge)
+		if got.Code != http.StatusUnauthorized || len(rc.received)+len(rc.quarantined) != before {
 			t.Fatalf("signed with %q: answered %d", forged, got.Code)
 		}
 	})
