@@ -59,20 +59,22 @@ func TestRebuild_FailingEvent_OnlyItsStreamParked(t *testing.T) {
 	l, histories := folded(t, 21, 20)
 	h := longest(histories)
 	decodable := func(p projections.Projection) projections.Projection { return p }
-	for name, c := range map[string]struct {
+	for _, c := range []struct { // in this order: the damage of the second one stays
+		name   string
 		damage string
 		with   func(projections.Projection) projections.Projection
 		reason string
 	}{
-		"applied": {
-			`select $1::text`,
+		{
+			"applied", `select $1::text`,
 			func(p projections.Projection) projections.Projection { return failing{p, h.Stream, 3} }, "poison",
 		},
-		"decoded": {
-			`update eventstore.events set name = 'from_tomorrow' where stream_id = $1 and version = 3`, decodable,
+		{
+			"decoded", `update eventstore.events set name = 'from_tomorrow' where stream_id = $1 and version = 3`, decodable,
 			"unknown event from_tomorrow@",
 		},
 	} {
+		name := c.name
 		if name == "decoded" {
 			pgtest.Exec(t, l.Conn, `alter table eventstore.events disable trigger user`)
 			pgtest.Exec(t, l.Conn, c.damage, string(h.Stream))
