@@ -54,11 +54,11 @@ const (
 	patience = 2 * time.Minute
 	// look is how often a condition is looked at.
 	look = 5 * time.Millisecond
-	// unit is a second of the simulator's patience.
+	// unit is the length of a second in the simulator's waits.
 	unit = 20 * time.Millisecond
-	// leastPatience is how long it waits all the same for a webhook's answer, and a button's: 150
+	// leastTimeout is the simulator's shortest timeout for an answer to an update or a button: 150
 	// units would be too short on a busy machine.
-	leastPatience = 10 * time.Second
+	leastTimeout = 10 * time.Second
 )
 
 // world is the simulator and chatledger on a database of the test's own.
@@ -128,7 +128,7 @@ func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramsim.Mes
 
 // simulate starts the Telegram that knows these bots.
 func (w *world) simulate(bots ...telegramsim.Bot) {
-	server := telegramsim.New(telegramsim.Options{RetryUnit: unit, Patience: leastPatience, Now: w.clock.now, Bots: bots})
+	server := telegramsim.New(telegramsim.Options{RetryUnit: unit, MinTimeout: leastTimeout, Now: w.clock.now, Bots: bots})
 	front := httptest.NewServer(server)
 	w.Server, w.api = server, front.URL
 	w.t.Cleanup(func() {

@@ -139,7 +139,7 @@ func (f Fault) Check() error {
 	case f.Spoil != "" && !slices.Contains(spoils, f.Spoil):
 		return fmt.Errorf("spoil %q is unknown; use one of %q", f.Spoil, spoils)
 	case f.Status != 0 && (f.Status < 300 || f.Status > 599):
-		return fmt.Errorf("status %d is no refusal; give 300 to 599, or leave it out", f.Status)
+		return fmt.Errorf("status %d is not an error status; give 300 to 599, or omit it", f.Status)
 	case f.Status != 0 && f.Spoil != "":
 		return errors.New("status and spoil exclude each other; give one")
 	case f.Status == 0 && f.Spoil == "" && f.DelayMS == 0:

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// A bot is everything Telegram keeps about one account: its chats, the button
-// presses it may still answer, and its webhook.
+// A bot is the state of one account: its chats, the button presses it may still answer, and its webhook.
 type bot struct {
 	server  *Server
 	account Bot
@@ -19,29 +18,28 @@ type bot struct {
 	hook    *webhook
 	events  broadcast
 
-	// mu guards what follows. An update is queued under it, so that the order
-	// of update ids is the order in the chat. The webhook's own lock may be
-	// taken inside it, never the other way round.
+	// mu guards the fields below. It is held while an update is queued, so that the order of update
+	// ids is the order in the chat. The webhook's lock may be taken while mu is held, never mu while
+	// the webhook's lock is held.
 	mu           sync.Mutex
 	chats        map[int64]*chat
 	awaited      map[int64]chan struct{} // closed at the bot's next message in that chat
 	nextUpdate   int64
 	nextCallback int64
 	presses      map[string]press
-	pressOrder   []string // oldest first, to forget expired presses
+	pressOrder   []string // oldest first, to remove expired presses
 }
 
-// A press is a callback query that waits for answerCallbackQuery.
+// A press is a callback query that can be answered by answerCallbackQuery.
 type press struct {
 	chat int64
 	at   time.Time
 }
 
-// callbackLife is how many seconds a callback query lives, both as an update
-// and as something to answer.
+// callbackLife is how long, in seconds, a callback query is delivered as an update and can be answered.
 const callbackLife = 150
 
-// unixNow is the date of a message.
+// unixNow returns the date of a new message.
 func (b *bot) unixNow() int64 { return b.server.now().Unix() }
 
 func newBot(s *Server, account Bot, id, firstUpdate int64) *bot {
@@ -57,7 +55,7 @@ func newBot(s *Server, account Bot, id, firstUpdate int64) *bot {
 	return b
 }
 
-// chat finds or opens a conversation. Callers hold b.mu.
+// chat returns the chat with an id, and creates it if it is new. Callers hold b.mu.
 func (b *bot) chat(id int64) *chat {
 	c := b.chats[id]
 	if c == nil {
@@ -68,13 +66,10 @@ func (b *bot) chat(id int64) *chat {
 	return c
 }
 
-// say is a customer's message. from overlays the customer's User object;
-// replyTo 0 means no reply.
+// say adds a message of a customer. from replaces fields of the customer's User object; replyTo 0 means
+// that the message is no reply.
 func (b *bot) say(
-	chatID int64,
-	text string,
-	from map[string]any,
-	replyTo int64,
+	chatID int64, text string, from map[string]any, replyTo int64,
 ) (updateID, messageID int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +96,7 @@ func (b *bot) say(
 	return b.enqueue("message", c.wire(m), queueKey{chatQueue, chatID}, messageLife), m.id, nil
 }
 
-// edit is a customer's change of an own message.
+// edit changes a message of a customer.
 func (b *bot) edit(chatID, messageID int64, text string) (updateID int64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,8 +119,8 @@ func (b *bot) edit(chatID, messageID int64, text string) (updateID int64, err er
 	return b.enqueue("edited_message", c.wire(m), queueKey{chatQueue, chatID}, messageLife), nil
 }
 
-// press is a customer's tap on a button. Of a message the simulator does not
-// know, the query shows what Telegram shows of one too old: date 0 and no text.
+// press presses a button as a customer. If the simulator does not have the message, the query contains
+// what Telegram sends for a message that is too old: date 0 and no text.
 func (b *bot) press(chatID, messageID int64, data string) (updateID int64, queryID string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,12 +146,12 @@ func (b *bot) press(chatID, messageID int64, data string) (updateID int64, query
 	return b.enqueue("callback_query", query, queueKey{callbackQueue, c.customer.id}, callbackLife), queryID
 }
 
-// remember keeps a press answerable, and forgets those too old to be answered.
+// remember stores a press, so that it can be answered, and removes those that are too old.
 func (b *bot) remember(queryID string, chatID int64) {
 	now := time.Now()
 	for len(b.pressOrder) > 0 {
 		oldest := b.pressOrder[0]
-		if now.Sub(b.presses[oldest].at) <= b.server.patience(callbackLife) {
+		if now.Sub(b.presses[oldest].at) <= b.server.timeout(callbackLife) {
 			break
 		}
 		delete(b.presses, oldest)
@@ -166,9 +161,8 @@ func (b *bot) remember(queryID string, chatID int64) {
 	b.pressOrder = append(b.pressOrder, queryID)
 }
 
-// enqueue gives payload the next update id and queues it, unless the bot's
-// allowed_updates leave that kind out: then no update is made, and the id is 0.
-// Callers hold b.mu.
+// enqueue gives payload the next update id and queues it. It returns 0, without an update, if the bot's
+// allowed_updates do not contain the kind. Callers hold b.mu.
 func (b *bot) enqueue(kind string, payload any, queue queueKey, life int64) int64 {
 	if !b.hook.allows(kind) {
 		return 0
@@ -182,5 +176,5 @@ func (b *bot) enqueue(kind string, payload any, queue queueKey, life int64) int6
 	return id
 }
 
-// chatIDs lists the conversations in order of their ids. Callers hold b.mu.
+// chatIDs returns the ids of all chats in order. Callers hold b.mu.
 func (b *bot) chatIDs() []int64 { return slices.Sorted(maps.Keys(b.chats)) }

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// answer is a method's success.
+// answer is the result of a successful call.
 type answer struct {
 	result      any
 	description string
 }
 
-// apiError is a method's failure, in Telegram's words.
+// apiError is the error of a call, with Telegram's description.
 type apiError struct {
 	code        int
 	description string
@@ -43,8 +43,8 @@ var (
 	unauthorized = &apiError{code: http.StatusUnauthorized, description: "Unauthorized"}
 )
 
-// A method of the Bot API. Telegram ignores case in method names; name is the
-// spelling of the documentation.
+// A method of the Bot API. Telegram ignores case in method names; name has the spelling of its
+// documentation.
 type method struct {
 	name string
 	run  func(*bot, params) (answer, *apiError)
@@ -52,8 +52,7 @@ type method struct {
 
 var methods = map[string]method{}
 
-// In init because sendMessage and the rest can, through a webhook's answer,
-// reach the table they stand in.
+// The table is filled in init, because the methods refer to it: a webhook's answer can call a method.
 func init() {
 	for _, m := range []method{
 		{"getMe", (*bot).getMe},
@@ -99,8 +98,8 @@ func (s *Server) serveBotAPI(w http.ResponseWriter, r *http.Request, path string
 	writeAPI(w, result, fault)
 }
 
-// call runs one method with the faults that are set for it. silent means that
-// the caller must not learn the result.
+// call runs one method with the faults that are set for it. silent means that the connection is closed
+// without an answer.
 func (b *bot) call(ctx context.Context, name string, p params) (result answer, fault *apiError, silent bool) {
 	m, known := methods[strings.ToLower(name)]
 	if !known {
@@ -113,13 +112,13 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 			(*hook)(chat, p["text"], time.Now())
 		}
 	}
-	flood := b.server.flow.refuse(b, m.name, b.chatOf(p), time.Now())
+	flood := b.server.rates.refuse(b, m.name, b.chatOf(p), time.Now())
 	topic, _ := p.integer("message_thread_id")
 	hit := b.server.hit(m.name, b.chatOf(p), topic)
 	if hit.delay > 0 {
 		select {
 		case <-time.After(hit.delay):
-		case <-ctx.Done(): // the caller gave up; the call still counts
+		case <-ctx.Done(): // the client closed the connection; the call still takes effect
 		case <-b.server.ctx.Done():
 		}
 	}
@@ -140,7 +139,7 @@ func (b *bot) call(ctx context.Context, name string, p params) (result answer, f
 	return result, fault, hit.dropReply
 }
 
-// chatOf is the chat a call is about, 0 when it is about none.
+// chatOf returns the chat of a call; 0 if it has none.
 func (b *bot) chatOf(p params) int64 {
 	if id, ok := p.integer("chat_id"); ok {
 		return id
@@ -153,7 +152,7 @@ func (b *bot) chatOf(p params) int64 {
 	return 0
 }
 
-// envelope is what every call is answered with.
+// envelope is the answer to every call.
 type envelope struct {
 	OK          bool        `json:"ok"`
 	Result      any         `json:"result,omitempty"`
@@ -183,7 +182,7 @@ func writeAPI(w http.ResponseWriter, result answer, fault *apiError) {
 	writeJSON(w, status, out)
 }
 
-// writeGatewayPage answers as a reverse proxy does that cannot reach the Bot API.
+// writeGatewayPage answers like a reverse proxy that cannot reach the Bot API.
 func writeGatewayPage(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "text/html")
 	w.WriteHeader(status)
@@ -200,7 +199,7 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a caller that hung up needs no answer
+	_, _ = w.Write(body) // an error means that the client closed the connection
 }
 
 func (b *bot) getMe(params) (answer, *apiError) {
@@ -215,7 +214,7 @@ func (b *bot) getMe(params) (answer, *apiError) {
 	}{ID: b.self.id, IsBot: true, FirstName: b.account.Name, Username: b.account.Username, CanJoinGroups: true}}, nil
 }
 
-// writable finds the chat a bot wants to act in. Callers hold b.mu.
+// writable returns the chat of a call if the bot may write to it. Callers hold b.mu.
 func (b *bot) writable(p params) (*chat, *apiError) {
 	if p["chat_id"] == "" {
 		return nil, badRequest("chat_id is empty")
@@ -223,7 +222,7 @@ func (b *bot) writable(p params) (*chat, *apiError) {
 	id, _ := p.integer("chat_id")
 	c := b.chats[id]
 	switch {
-	case c == nil: // a bot cannot write first
+	case c == nil: // a bot cannot write before the customer
 		return nil, badRequest("chat not found")
 	case c.movedTo != 0:
 		return nil, movedTo(c.movedTo)
@@ -233,7 +232,7 @@ func (b *bot) writable(p params) (*chat, *apiError) {
 	return c, nil
 }
 
-// content is what sendMessage and editMessageText have in common.
+// content reads the parameters that sendMessage and editMessageText have in common.
 func content(p params) (text string, entities, markup json.RawMessage, fault *apiError) {
 	text, marks, fault := parseText(p["text"], p["parse_mode"])
 	if fault != nil {
@@ -248,7 +247,7 @@ func content(p params) (text string, entities, markup json.RawMessage, fault *ap
 	return text, marked(marks), markup, fault
 }
 
-// marked is entities as JSON; nil when there are none.
+// marked encodes entities; nil if there are none.
 func marked(entities []entity) json.RawMessage {
 	if len(entities) == 0 {
 		return nil
@@ -268,7 +267,7 @@ func (b *bot) sendMessage(p params) (answer, *apiError) {
 	return answer{result: sent[0]}, nil
 }
 
-// send puts messages of the bot into the chat that a call names.
+// send adds messages of the bot to the chat of a call.
 func (b *bot) send(p params, messages ...*message) (sent []*wireMessage, fault *apiError) {
 	var reply struct {
 		MessageID  int64 `json:"message_id"`
@@ -336,7 +335,7 @@ func (b *bot) editMessageText(p params) (answer, *apiError) {
 	return answer{result: c.wire(m)}, nil
 }
 
-// chatActions are the actions sendChatAction knows.
+// chatActions are the actions that sendChatAction accepts.
 var chatActions = []string{
 	"typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice",
 	"upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note",
@@ -356,8 +355,7 @@ func (b *bot) sendChatAction(p params) (answer, *apiError) {
 	return answer{result: true}, nil
 }
 
-// maxCallbackAnswer is Telegram's limit of a callback answer's text, in
-// characters.
+// maxCallbackAnswer is Telegram's limit for the text of an answer to a callback query, in characters.
 const maxCallbackAnswer = 200
 
 func (b *bot) answerCallbackQuery(p params) (answer, *apiError) {
@@ -367,20 +365,19 @@ func (b *bot) answerCallbackQuery(p params) (answer, *apiError) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	asked, known := b.presses[p["callback_query_id"]]
-	if !known || time.Since(asked.at) > b.server.patience(callbackLife) {
+	if !known || time.Since(asked.at) > b.server.timeout(callbackLife) {
 		return answer{}, badRequest("query is too old and response timeout expired or query ID is invalid")
 	}
 	b.events.note(event{Kind: "toast", Chat: asked.chat, Text: p["text"], Alert: p.truth("show_alert")})
 	return answer{result: true}, nil
 }
 
-// getFile names a file for any id; the simulator holds no files to download.
+// getFile returns a path for any id. The simulator has no files to download.
 func (b *bot) getFile(p params) (answer, *apiError) {
 	id := p["file_id"]
 	if id == "" {
 		return answer{}, badRequest("file_id not specified")
 	}
-	return answer{
-		result: map[string]any{"file_id": id, "file_unique_id": "u" + id, "file_path": "documents/file_0"},
-	}, nil
+	file := map[string]any{"file_id": id, "file_unique_id": "u" + id, "file_path": "documents/file_0"}
+	return answer{result: file}, nil
 }

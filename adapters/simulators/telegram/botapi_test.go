@@ -18,7 +18,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestParams_EveryEncoding_MeansTheSame(t *testing.T) {
+func TestParams_EveryEncoding_SameResult(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(9007199254740991, "hello")
 	const keyboard = `{"inline_keyboard":[[{"text":"Yes","callback_data":"y"}]]}`
@@ -32,9 +32,8 @@ func TestParams_EveryEncoding_MeansTheSame(t *testing.T) {
 	}
 	_ = parts.Close()
 	jsonBody := `{"chat_id":9007199254740991,"text":"{\"looks\":\"like JSON\"}","reply_markup":` + keyboard + `}`
-	textual := `{"chat_id":"9007199254740991","text":"{\"looks\":\"like JSON\"}","reply_markup":` + string(
-		mustJSON(keyboard),
-	) + `}`
+	textual := `{"chat_id":"9007199254740991","text":"{\"looks\":\"like JSON\"}","reply_markup":` +
+		string(mustJSON(keyboard)) + `}`
 
 	var want map[string]any
 	for _, request := range []struct{ name, method, address, kind, body string }{
@@ -70,7 +69,7 @@ func TestParams_EveryEncoding_MeansTheSame(t *testing.T) {
 	}
 }
 
-func TestParams_EmptyMultipart_HasNone(t *testing.T) {
+func TestParams_EmptyMultipart_NoParameters(t *testing.T) {
 	w := newWorld(t, Options{})
 	response, err := http.Post(w.url+"/bot"+testToken+"/getMe", "multipart/form-data; boundary=x", http.NoBody)
 	if err != nil {
@@ -89,7 +88,7 @@ func TestParams_EmptyMultipart_HasNone(t *testing.T) {
 	}
 }
 
-func TestRefusals_Text_IsTelegrams(t *testing.T) {
+func TestBotAPI_Errors_TelegramsDescriptions(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	w.Post(map[string]any{"my_chat_member": map[string]any{
@@ -105,46 +104,28 @@ func TestRefusals_Text_IsTelegrams(t *testing.T) {
 		says   string
 	}{
 		{"sendMessage", []any{"chat_id", 1, "text", " \n "}, 400, "Bad Request: message text is empty"},
-		{
-			"sendMessage", []any{"chat_id", 1, "text", strings.Repeat("😀", 2049)}, 400,
-			"Bad Request: message is too long",
-		},
+		{"sendMessage", []any{"chat_id", 1, "text", strings.Repeat("😀", 2049)}, 400,
+			"Bad Request: message is too long"},
 		{"sendMessage", []any{"chat_id", 3, "text", "hi"}, 400, "Bad Request: chat not found"},
 		{"sendMessage", []any{"chat_id", "@nobody", "text", "hi"}, 400, "Bad Request: chat not found"},
 		{"sendMessage", []any{"text", "hi"}, 400, "Bad Request: chat_id is empty"},
 		{"sendMessage", []any{"chat_id", 2, "text", "hi"}, 403, "Forbidden: bot was blocked by the user"},
-		{
-			"sendMessage", []any{"chat_id", 1, "text", "hi", "reply_markup", button(strings.Repeat("é", 33))}, 400,
-			"Bad Request: BUTTON_DATA_INVALID",
-		},
-		{
-			"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400,
-			"Bad Request: can't parse entities: Unsupported start tag \"\"",
-		},
-		{
-			"editMessageText", []any{"chat_id", 1, "message_id", 9, "text", "hi"}, 400,
-			"Bad Request: message to edit not found",
-		},
-		{
-			"editMessageText", []any{"chat_id", 1, "message_id", 1, "text", "hi"}, 400,
-			"Bad Request: message can't be edited",
-		},
-		{
-			"sendChatAction", []any{"chat_id", 1, "action", "dancing"}, 400,
-			"Bad Request: wrong parameter action in request",
-		},
-		{
-			"answerCallbackQuery", []any{"callback_query_id", "1"}, 400,
-			"Bad Request: query is too old and response timeout expired or query ID is invalid",
-		},
-		{
-			"setWebhook", []any{"url", "http://x/", "secret_token", "no spaces"}, 400,
-			"Bad Request: secret token contains unallowed characters",
-		},
-		{
-			"setWebhook", []any{"url", "http://x/", "secret_token", strings.Repeat("a", 257)}, 400,
-			"Bad Request: secret token is too long",
-		},
+		{"sendMessage", []any{"chat_id", 1, "text", "hi", "reply_markup", button(strings.Repeat("é", 33))}, 400,
+			"Bad Request: BUTTON_DATA_INVALID"},
+		{"sendMessage", []any{"chat_id", 1, "text", "1 < 2", "parse_mode", "HTML"}, 400,
+			"Bad Request: can't parse entities: Unsupported start tag \"\""},
+		{"editMessageText", []any{"chat_id", 1, "message_id", 9, "text", "hi"}, 400,
+			"Bad Request: message to edit not found"},
+		{"editMessageText", []any{"chat_id", 1, "message_id", 1, "text", "hi"}, 400,
+			"Bad Request: message can't be edited"},
+		{"sendChatAction", []any{"chat_id", 1, "action", "dancing"}, 400,
+			"Bad Request: wrong parameter action in request"},
+		{"answerCallbackQuery", []any{"callback_query_id", "1"}, 400,
+			"Bad Request: query is too old and response timeout expired or query ID is invalid"},
+		{"setWebhook", []any{"url", "http://x/", "secret_token", "no spaces"}, 400,
+			"Bad Request: secret token contains unallowed characters"},
+		{"setWebhook", []any{"url", "http://x/", "secret_token", strings.Repeat("a", 257)}, 400,
+			"Bad Request: secret token is too long"},
 		{"setWebhook", []any{"url", "not a url"}, 400, "Bad Request: invalid webhook URL specified"},
 		{"sendCourage", nil, 404, "Not Found"},
 	} {
@@ -178,9 +159,8 @@ func TestToken_Unknown_IsUnauthorized(t *testing.T) {
 func TestChat_MessageIDs_AreShared(t *testing.T) {
 	w := newWorld(t, Options{})
 	first := w.Say(-1001234567890, "/start now")
-	sent := w.mustCall("sendMessage", "chat_id", "-1001234567890", "text", "Hi <b>you</b> &amp; me", "parse_mode",
-		"HTML",
-		"reply_parameters", map[string]any{"message_id": first})
+	sent := w.mustCall("sendMessage", "chat_id", "-1001234567890", "text", "Hi <b>you</b> &amp; me",
+		"parse_mode", "HTML", "reply_parameters", map[string]any{"message_id": first})
 	var m struct {
 		MessageID int64 `json:"message_id"`
 		Text      string
@@ -198,8 +178,7 @@ func TestChat_MessageIDs_AreShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.MessageID != first+1 || m.Chat.Type != "supergroup" || m.From.ID != 4242 || !m.From.IsBot ||
-		m.Text != "Hi you & me" ||
-		m.ReplyTo.Text != "/start now" {
+		m.Text != "Hi you & me" || m.ReplyTo.Text != "/start now" {
 		t.Errorf("sent %s", sent.Result)
 	}
 	if diff := cmp.Diff([]entity{{Type: "bold", Offset: 3, Length: 3}}, m.Entities); diff != "" {
@@ -225,13 +204,13 @@ func TestEdit_SameText_IsRefused(t *testing.T) {
 	if same.ErrorCode != 400 || !strings.HasPrefix(same.Description, "Bad Request: message is not modified: ") {
 		t.Errorf("identical edit: %+v", same)
 	}
-	w.mustCall("editMessageText", "chat_id", 1, "message_id", 2, "text", "one") // the keyboard goes
+	w.mustCall("editMessageText", "chat_id", 1, "message_id", 2, "text", "one") // this removes the keyboard
 	if got := w.Messages(1)[1]; got.ReplyMarkup != nil || !got.Edited {
 		t.Errorf("after the edit: %+v", got)
 	}
 }
 
-func TestAnswerCallbackQuery_UnknownID_IsRefused(t *testing.T) {
+func TestAnswerCallbackQuery_UnknownMessage_Answered(t *testing.T) {
 	w := newWorld(t, Options{})
 	_, pressed := w.control("POST", "/sim/chats/1/callbacks", map[string]any{"message_id": 5, "data": "x"})
 	w.mustCall("answerCallbackQuery", "callback_query_id", pressed["callback_query_id"], "text", "done")
@@ -245,7 +224,7 @@ func TestAnswerCallbackQuery_TooLate_IsRefused(t *testing.T) {
 	})
 }
 
-func TestAwait_BotsMessages_AreSeen(t *testing.T) {
+func TestAwait_BotsMessages_Awaited(t *testing.T) {
 	w := newWorld(t, Options{})
 	done := make(chan error, 1)
 	go func() {
@@ -258,7 +237,7 @@ func TestAwait_BotsMessages_AreSeen(t *testing.T) {
 		done <- err
 	}()
 	if got := w.call("sendMessage", "chat_id", 1, "text", "too early"); got.ErrorCode != 400 {
-		t.Errorf("awaiting made the chat known: %+v", got)
+		t.Errorf("before the customer has written: %+v, want an error", got)
 	}
 	w.Say(1, "hello")
 	w.mustCall("sendMessage", "chat_id", 1, "text", "one")
@@ -269,17 +248,17 @@ func TestAwait_BotsMessages_AreSeen(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := w.Await(ended, 1, 3); err == nil || !strings.Contains(err.Error(), "there are 2") {
-		t.Errorf("error %v does not say how many there were", err)
+		t.Errorf("error %v, want one with the number of messages", err)
 	}
 }
 
 func TestOnSend_EverySendMessage_IsObserved(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
-	heard := make(chan string, 1)
-	w.OnSend(func(chat int64, text string, at time.Time) { heard <- text })
+	observed := make(chan string, 1)
+	w.OnSend(func(chat int64, text string, at time.Time) { observed <- text })
 	w.mustCall("sendMessage", "chat_id", 1, "text", "hi")
-	if got := <-heard; got != "hi" {
-		t.Errorf("heard %q", got)
+	if got := <-observed; got != "hi" {
+		t.Errorf("observed %q", got)
 	}
 }

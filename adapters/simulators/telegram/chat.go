@@ -10,25 +10,25 @@ import (
 // the memory of a long benchmark, and is far above what a test or a page reads.
 const historyLimit = 10_000
 
-// smallestSupergroup: Telegram writes the id of a supergroup as -100 followed by
-// its own (at least ten) digits, that is -10^12 minus the id.
+// smallestSupergroup is the bound of supergroup ids. Telegram writes the id of a supergroup as -100
+// followed by at least ten digits, that is -10^12 minus the id.
 const smallestSupergroup = -1_000_000_000_000
 
-// A chat is one conversation of one bot. The bot's lock guards it.
+// A chat is one chat of one bot. The bot's lock guards it.
 type chat struct {
 	id        int64
 	object    json.RawMessage // Chat, as Telegram shows it
-	customer  user            // who wrote last; presses buttons
-	refusal   string          // why the bot may not write here; "" when it may
-	movedTo   int64           // the supergroup that this group became; 0 when it became none
-	movedFrom int64           // the group that this supergroup was
+	customer  user            // the customer who wrote last, and who presses buttons
+	refusal   string          // description of the 403 if the bot may not write here
+	movedTo   int64           // the supergroup to which this group was migrated; 0 if there is none
+	movedFrom int64           // the group from which this supergroup was migrated
 
-	lastID   int64 // message_id is shared by both sides and never reused
+	lastID   int64 // last message_id; customer and bot share the numbers, which are never reused
 	messages []*message
-	fromBot  int // how many of messages are the bot's
+	fromBot  int // number of the bot's messages
 }
 
-// A message of either side.
+// A message of the customer or of the bot.
 type message struct {
 	id       int64
 	bot      bool
@@ -45,24 +45,23 @@ type message struct {
 	pressed  []string // data of the buttons that were pressed
 }
 
-// A user keeps Telegram's User object as it came, with the parts the simulator
-// itself needs beside it.
+// A user holds a User object of the Bot API, and the fields of it that the simulator needs.
 type user struct {
 	id       int64
 	username string
 	object   json.RawMessage
 }
 
-// name is the first name that the user's object has.
+// name returns the first name in the user's object.
 func (u user) name() string {
 	var named struct {
 		FirstName string `json:"first_name"`
 	}
-	_ = json.Unmarshal(u.object, &named) // a name of the wrong type is none
+	_ = json.Unmarshal(u.object, &named) // a name of another type is ignored
 	return named.FirstName
 }
 
-// newUser makes the default customer of a chat, overlaid with the fields given.
+// newUser returns the default customer of a chat, with the given fields replaced.
 func newUser(chatID int64, given map[string]any) user {
 	id := chatID
 	if id <= smallestSupergroup {
@@ -85,7 +84,7 @@ func newUser(chatID int64, given map[string]any) user {
 	return user{id: id, username: username, object: mustJSON(fields)}
 }
 
-// chatObject is the Chat of an id, as Telegram would show it.
+// chatObject returns the Chat object for an id, as Telegram would send it.
 func chatObject(id int64, customer user) json.RawMessage {
 	number := strconv.FormatInt(id, 10)
 	switch {
@@ -101,12 +100,12 @@ func chatObject(id int64, customer user) json.RawMessage {
 		LastName  string `json:"last_name,omitempty"`
 		Username  string `json:"username,omitempty"`
 	}
-	_ = json.Unmarshal(customer.object, &named) // names of the wrong type simply stay out
+	_ = json.Unmarshal(customer.object, &named) // names of another type are left out
 	named.ID, named.Type = id, "private"
 	return mustJSON(named)
 }
 
-// add appends m, numbering it when it has no number yet.
+// add appends m, and gives it an id if it has none.
 func (c *chat) add(m *message) {
 	if m.id == 0 {
 		m.id = c.lastID + 1
@@ -124,7 +123,7 @@ func (c *chat) add(m *message) {
 	}
 }
 
-// find looks from the newest back: edits and presses touch recent messages.
+// find searches from the newest message, because edits and presses concern recent ones.
 func (c *chat) find(id int64) *message {
 	for i := len(c.messages) - 1; i >= 0; i-- {
 		if c.messages[i].id == id {
@@ -134,7 +133,7 @@ func (c *chat) find(id int64) *message {
 	return nil
 }
 
-// wireMessage is the Message of the Bot API.
+// wireMessage is a Message of the Bot API.
 type wireMessage struct {
 	MessageID   int64           `json:"message_id"`
 	From        json.RawMessage `json:"from,omitempty"`
@@ -148,8 +147,8 @@ type wireMessage struct {
 	wireMedia
 }
 
-// wire shows m as the Bot API does: a reply carries its original, but not the
-// original's original, and only inline keyboards are part of a message.
+// wire converts m to a Message. A reply contains its original message, but not the original of that one,
+// and only inline keyboards are part of a message.
 func (c *chat) wire(m *message) *wireMessage {
 	out := &wireMessage{
 		MessageID: m.id, From: m.from.object, Chat: c.object,
@@ -169,18 +168,18 @@ func (c *chat) wire(m *message) *wireMessage {
 	return out
 }
 
-// Message is one message of a chat as the control API and tests see it.
+// Message is one message of a chat in the control API and in tests.
 type Message struct {
 	From        string          `json:"from"` // "user" or "bot"
 	MessageID   int64           `json:"message_id"`
 	Text        string          `json:"text"` // or the caption
 	Entities    json.RawMessage `json:"entities,omitempty"`
-	Media       Media           `json:"media,omitzero"` // of the bot's
+	Media       Media           `json:"media,omitzero"` // of the bot's messages
 	Album       string          `json:"album,omitempty"`
 	ReplyMarkup json.RawMessage `json:"reply_markup,omitempty"`
 	Date        int64           `json:"date"` // Unix seconds
 	Edited      bool            `json:"edited,omitempty"`
-	Topic       int64           `json:"topic,omitempty"` // that the bot sent it to
+	Topic       int64           `json:"topic,omitempty"` // to which the bot sent it
 	Username    string          `json:"username,omitempty"`
 	Name        string          `json:"name,omitempty"` // of a customer, in a group
 	Pressed     []string        `json:"pressed,omitempty"`
@@ -198,7 +197,7 @@ func (m *message) public() Message {
 	}
 }
 
-// list copies the newest messages, oldest first; limit 0 means all.
+// list returns the newest messages, oldest first; limit 0 means all.
 func (c *chat) list(limit int) []Message {
 	from := 0
 	if limit > 0 && len(c.messages) > limit {
@@ -215,7 +214,7 @@ func (c *chat) list(limit int) []Message {
 	return out
 }
 
-// mustJSON encodes values the package built itself, or that came from JSON.
+// mustJSON encodes a value that this package made or that was decoded from JSON.
 func mustJSON(value any) json.RawMessage {
 	out, err := json.Marshal(value)
 	if err != nil {

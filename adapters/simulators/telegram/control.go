@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// maxControlBytes limits a control request, in bytes; an update is the largest.
+// maxControlBytes limits a control request, in bytes. The largest are updates.
 const maxControlBytes = 1 << 20
 
 func (s *Server) routes() *http.ServeMux {
@@ -37,8 +37,8 @@ func (s *Server) routes() *http.ServeMux {
 	return mux
 }
 
-// control wraps a control request: every error is the caller's, and is answered
-// with 400 and a line that says what failed and what to do.
+// control wraps the handler of a control request. Every error is a mistake of the client and is answered
+// with status 400 and a line that says what failed and what to do.
 func (s *Server) control(handle func(*bot, *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		b, ok := s.chosenBot(w, r)
@@ -51,7 +51,7 @@ func (s *Server) control(handle func(*bot, *http.Request) (any, error)) http.Han
 			refuse(w, r, err)
 			return
 		}
-		writeBody(w, http.StatusOK, append(mustJSON(out), '\n')) // it is read in shells
+		writeBody(w, http.StatusOK, append(mustJSON(out), '\n')) // for shells
 	}
 }
 
@@ -59,10 +59,10 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	writeJSON(w, http.StatusBadRequest, map[string]string{"error": r.Method + " " + r.URL.Path + ": " + err.Error()})
 }
 
-// chosenBot is the bot of ?bot=<username>, or the first.
+// chosenBot returns the bot of ?bot=<username>, or the first one.
 func (s *Server) chosenBot(w http.ResponseWriter, r *http.Request) (*bot, bool) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil { // Query would leave out what it cannot read
+	if err != nil { // r.URL.Query would ignore the error
 		refuse(w, r, fmt.Errorf("the query is malformed: %w", err))
 		return nil, false
 	}
@@ -72,7 +72,7 @@ func (s *Server) chosenBot(w http.ResponseWriter, r *http.Request) (*bot, bool) 
 	}
 	b := s.byName[strings.ToLower(name)]
 	if b == nil {
-		refuse(w, r, fmt.Errorf("there is no bot %q; leave ?bot= out for %q", name, s.bots[0].account.Username))
+		refuse(w, r, fmt.Errorf("there is no bot %q; omit ?bot= for %q", name, s.bots[0].account.Username))
 	}
 	return b, b != nil
 }
@@ -121,7 +121,7 @@ func listChats(b *bot, _ *http.Request) (any, error) {
 	return out, nil
 }
 
-// listMessages answers with the chat, oldest first; ?last=n keeps the newest n.
+// listMessages returns the messages of a chat, oldest first; with ?last=n the newest n.
 func listMessages(b *bot, r *http.Request) (any, error) {
 	id, err := pathChat(r)
 	if err != nil {
@@ -130,7 +130,7 @@ func listMessages(b *bot, r *http.Request) (any, error) {
 	limit := 0
 	if last := r.URL.Query().Get("last"); last != "" {
 		if limit, err = strconv.Atoi(last); err != nil || limit < 1 {
-			return nil, fmt.Errorf("last=%q is not a positive number; leave it out for all messages", last)
+			return nil, fmt.Errorf("last=%q is not a positive number; omit it for all messages", last)
 		}
 	}
 	return b.list(id, limit), nil
@@ -152,7 +152,7 @@ func postMessage(b *bot, r *http.Request) (any, error) {
 	}
 	switch {
 	case strings.TrimSpace(body.Text) == "":
-		return nil, errors.New("text is empty; Telegram's apps do not send that")
+		return nil, errors.New("text is empty; Telegram's apps do not send empty messages")
 	case utf16Len(body.Text) > maxText:
 		return nil, fmt.Errorf("text has %d characters; Telegram's apps send at most %d", utf16Len(body.Text), maxText)
 	}
@@ -182,7 +182,7 @@ func postCallback(b *bot, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if body.MessageID == 0 {
-		return nil, errors.New("message_id is missing; give the message that shows the button")
+		return nil, errors.New("message_id is missing; give the id of the message with the button")
 	}
 	updateID, queryID := b.press(id, body.MessageID, body.Data)
 	return map[string]any{"update_id": updateID, "callback_query_id": queryID}, nil

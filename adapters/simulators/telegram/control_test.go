@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-func TestControl_Messages_AreTheCustomers(t *testing.T) {
+func TestControl_PostedMessages_SentAsCustomer(t *testing.T) {
 	w := newWorld(t, Options{FirstUpdateID: 500})
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
@@ -21,7 +21,7 @@ func TestControl_Messages_AreTheCustomers(t *testing.T) {
 	_, said := w.control("POST", "/sim/chats/7/messages",
 		map[string]any{"text": "hello", "from": map[string]any{"username": "ann", "first_name": "Ann"}})
 	if said["update_id"] != 500.0 || said["message_id"] != 1.0 {
-		t.Errorf("said: %v", said)
+		t.Errorf("posted: %v", said)
 	}
 	_, answered := w.control("POST", "/sim/chats/7/messages", map[string]any{"text": "me again", "reply_to": 1})
 	_, edited := w.control("POST", "/sim/chats/7/messages", map[string]any{"text": "hello!", "edit": 1})
@@ -78,7 +78,7 @@ func TestControl_Mistakes_AreExplained(t *testing.T) {
 		}
 	}
 	if n := w.Stats().Chats; n != 0 {
-		t.Errorf("refused requests opened %d chats", n)
+		t.Errorf("rejected requests created %d chats", n)
 	}
 }
 
@@ -101,12 +101,13 @@ func TestPage_Content_LoadsNothingFromOutside(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	if outside := regexp.MustCompile(`(?i)https?://|["'(]//|@import|innerHTML|insertAdjacentHTML`).Find(body); outside != nil {
-		t.Errorf("the page contains %q", outside)
+	unsafe := regexp.MustCompile(`(?i)https?://|["'(]//|@import|innerHTML|insertAdjacentHTML`)
+	if found := unsafe.Find(body); found != nil {
+		t.Errorf("the page contains %q", found)
 	}
 }
 
-func TestPage_Events_TellEveryChange(t *testing.T) {
+func TestPage_EveryChange_SentAsEvent(t *testing.T) {
 	w := newWorld(t, Options{})
 	response, err := http.Get(w.url + "/sim/events")
 	if err != nil {
@@ -139,7 +140,7 @@ func TestPage_Events_TellEveryChange(t *testing.T) {
 	}
 	_, pressed := w.control("POST", "/sim/chats/5/callbacks", map[string]any{"message_id": 1, "data": "x"})
 	if e := next(); e.Kind != "chat" || e.Chat != 5 {
-		t.Errorf("after a pressed button, which the page shows as such: %+v", e)
+		t.Errorf("after a pressed button: %+v", e)
 	}
 	w.mustCall("answerCallbackQuery", "callback_query_id", pressed["callback_query_id"], "text", "saved")
 	if e := next(); e.Kind != "toast" || e.Chat != 5 || e.Text != "saved" {
@@ -147,6 +148,6 @@ func TestPage_Events_TellEveryChange(t *testing.T) {
 	}
 	w.Close()
 	if lines.Scan() && lines.Text() != "" {
-		t.Errorf("after Close the stream goes on: %q", lines.Text())
+		t.Errorf("after Close the stream continues: %q", lines.Text())
 	}
 }

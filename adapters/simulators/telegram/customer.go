@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// This file is what a test written in Go does as a customer of the default bot.
-// The control API does the same over HTTP.
+// The methods in this file act as a customer of the default bot, for tests in Go. The control API does the
+// same over HTTP.
 
 // Say writes text in a chat and returns the message_id.
 func (s *Server) Say(chat int64, text string) int64 {
@@ -14,22 +14,21 @@ func (s *Server) Say(chat int64, text string) int64 {
 	return messageID
 }
 
-// Press taps a button: the bot receives a callback_query with data. Telegram
-// does not check that such a button exists, and neither does the simulator.
+// Press presses a button: the bot receives a callback_query with data. The simulator, like Telegram, does
+// not check that such a button exists.
 func (s *Server) Press(chat int64, messageID int64, data string) {
 	s.bots[0].press(chat, messageID, data)
 }
 
-// Edit changes a message the customer wrote earlier.
+// Edit changes an earlier message of the customer.
 func (s *Server) Edit(chat int64, messageID int64, text string) error {
 	_, err := s.bots[0].edit(chat, messageID, text)
 	return err
 }
 
-// Post queues an update of any kind, known to Telegram or not, for the default
-// bot and returns its update_id. A missing update_id is filled in; a given one
-// is kept, which is how a test repeats or reorders updates. The result is 0 when
-// the bot's allowed_updates leave the kind out.
+// Post queues an update of any kind, known to Telegram or not, for the default bot and returns its
+// update_id. A missing update_id is filled in. A given one is kept, so that a test can repeat or reorder
+// updates. The result is 0 if the bot's allowed_updates do not contain the kind.
 func (s *Server) Post(update map[string]any) int64 {
 	id, err := s.bots[0].post(mustJSON(update))
 	if err != nil {
@@ -38,7 +37,7 @@ func (s *Server) Post(update map[string]any) int64 {
 	return id
 }
 
-// Messages lists both sides of a chat, oldest first.
+// Messages returns the messages of customer and bot in a chat, oldest first.
 func (s *Server) Messages(chat int64) []Message { return s.bots[0].list(chat, 0) }
 
 func (b *bot) list(chatID int64, limit int) []Message {
@@ -50,9 +49,8 @@ func (b *bot) list(chatID int64, limit int) []Message {
 	return []Message{}
 }
 
-// Await waits until at least n messages of the bot stand in the chat and
-// returns the whole chat. When ctx ends first, the error says how many there
-// were.
+// Await waits until the chat has at least n messages of the bot, and returns all its messages. If ctx ends
+// before, the error says how many there were.
 func (s *Server) Await(ctx context.Context, chat int64, n int) ([]Message, error) {
 	b := s.bots[0]
 	for {
@@ -74,9 +72,8 @@ func (s *Server) Await(ctx context.Context, chat int64, n int) ([]Message, error
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return s.Messages(
-				chat,
-			), fmt.Errorf("await %d messages of the bot in chat %d: there are %d: %w", n, chat, have, ctx.Err())
+			err := fmt.Errorf("await %d messages of the bot in chat %d: there are %d: %w", n, chat, have, ctx.Err())
+			return s.Messages(chat), err
 		}
 	}
 }
@@ -86,5 +83,5 @@ func missing(chatID, messageID int64) error {
 }
 
 func notOwn(chatID, messageID int64) error {
-	return fmt.Errorf("message %d in chat %d is the bot's; a customer edits only own messages", messageID, chatID)
+	return fmt.Errorf("message %d in chat %d is the bot's; a customer can edit only their own messages", messageID, chatID)
 }

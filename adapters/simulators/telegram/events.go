@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// The page follows the chats over Server-Sent Events. An event names a chat
-// that changed; the page then reads the chat as a whole. So a lost or repeated
-// event can neither lose nor repeat a message, and a thousand changes while the
-// page was busy collapse into one.
+// The page receives changes by Server-Sent Events. An event names a chat that has changed; the page then
+// reads the whole chat. So a lost or repeated event can neither lose nor repeat a message, and many
+// changes in a short time become one event.
 
-// An event is one line to the page.
+// An event is one event for the page.
 type event struct {
 	Kind  string `json:"kind"` // "chat", "typing", "toast" or "hello"
 	Chat  int64  `json:"chat,omitempty"`
@@ -22,15 +21,15 @@ type event struct {
 }
 
 const (
-	// maxNotes limits the notes (typing, toasts) that wait for a slow page; later ones are
-	// dropped, because they are stale by then.
+	// maxNotes limits the notes (typing, toasts) that wait for a slow page. Further ones are dropped,
+	// because they would be outdated.
 	maxNotes = 100
 
-	// eventPause gathers changes between two writes, so that a benchmark does not overload an
-	// open page.
+	// eventPause is the least time between two writes, so that a benchmark does not overload an open
+	// page.
 	eventPause = 40 * time.Millisecond
 
-	// eventHeartbeat keeps proxies from closing a quiet stream.
+	// eventHeartbeat is the time between comments that keep proxies from closing an idle stream.
 	eventHeartbeat = 20 * time.Second
 )
 
@@ -43,7 +42,7 @@ type broadcast struct {
 type follower struct {
 	changed map[int64]struct{}
 	notes   []event
-	wake    chan struct{} // capacity 1: there is something to read
+	wake    chan struct{} // capacity 1; a value means that there is something to read
 }
 
 func (b *broadcast) chatChanged(id int64) {
@@ -87,7 +86,7 @@ func (b *broadcast) leave(f *follower) {
 	delete(b.followers, f)
 }
 
-// read empties a follower.
+// read returns and removes the events of a follower.
 func (b *broadcast) read(f *follower) []event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,7 +100,7 @@ func (b *broadcast) read(f *follower) []event {
 	return out
 }
 
-// serveEvents streams until the page leaves or the server closes.
+// serveEvents streams events until the page closes the connection or the server is closed.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	b, ok := s.chosenBot(w, r)
 	if !ok {
@@ -146,7 +145,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 			if !send(b.events.read(f)...) {
 				return
 			}
-			select { // gather what comes next
+			select { // gather the next changes
 			case <-pause.C:
 			case <-r.Context().Done():
 				return

@@ -10,27 +10,26 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
-// Fault makes Bot API calls fail or wait. Of several that fit a call, all
-// delays add up and the first refusal counts; each that took part uses up one
-// of its Count.
+// Fault makes Bot API calls fail or wait. If several match a call, their delays are added and the first
+// with a status or drop_reply decides. Each fault that is used counts down its Count.
 type Fault struct {
 	Method     string `json:"method"`                // as in the Bot API, case ignored; "*" is every method
 	Chat       int64  `json:"chat,omitempty"`        // 0: any chat
 	Topic      int64  `json:"topic,omitempty"`       // only calls into this forum topic; 0: any call
-	Status     int    `json:"status,omitempty"`      // the call is refused with this; 0: it takes effect
+	Status     int    `json:"status,omitempty"`      // the call fails with this status; 0: it takes effect
 	RetryAfter int64  `json:"retry_after,omitempty"` // seconds, with 429; 0 means 1
 	NoSeconds  bool   `json:"no_seconds,omitempty"`  // with 429: the answer has no retry_after
 	HTML       bool   `json:"html,omitempty"`        // the answer is a gateway's page; status may be 200
-	// Description replaces Telegram's words for the status.
+	// Description replaces Telegram's description of the status.
 	Description string `json:"description,omitempty"`
-	MigrateTo   int64  `json:"migrate_to,omitempty"` // with 400: the group became this supergroup
-	DelayMS     int64  `json:"delay_ms,omitempty"`   // milliseconds before anything happens
-	// the call takes effect, then the connection closes without an answer
+	MigrateTo   int64  `json:"migrate_to,omitempty"` // with 400: the group was migrated to this supergroup
+	DelayMS     int64  `json:"delay_ms,omitempty"`   // milliseconds before the call takes effect or fails
+	// DropReply closes the connection without an answer after the call has taken effect.
 	DropReply bool `json:"drop_reply,omitempty"`
-	Count     int  `json:"count,omitempty"` // calls left to hit; 0: until cleared
+	Count     int  `json:"count,omitempty"` // number of calls; 0: until cleared
 }
 
-// Check returns what is wrong with a fault, and what to do.
+// Check returns an error if the fault is not valid. The error says what to do.
 func (f Fault) Check() error {
 	_, known := methods[strings.ToLower(f.Method)]
 	switch {
@@ -44,10 +43,9 @@ func (f Fault) Check() error {
 	case f.NoSeconds && (f.Status != http.StatusTooManyRequests || f.RetryAfter != 0):
 		return errors.New("no_seconds belongs to status 429 without retry_after")
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599) && !(f.HTML && f.Status == http.StatusOK):
-		return fmt.Errorf("status %d is no refusal; give 400 to 599, or leave it out", f.Status)
+		return fmt.Errorf("status %d is not an error status; give 400 to 599, or omit it", f.Status)
 	case f.Status != 0 && f.DropReply:
-		return errors.New("status and drop_reply exclude each other: a dropped reply belongs to a call that took " +
-			"effect")
+		return errors.New("status and drop_reply exclude each other: with drop_reply the call takes effect")
 	case f.Status == 0 && f.DelayMS == 0 && !f.DropReply:
 		return errors.New("the fault does nothing; give a status, a delay_ms or drop_reply")
 	case f.DelayMS < 0 || f.DelayMS > faults.MaxDelayMS:
@@ -58,7 +56,7 @@ func (f Fault) Check() error {
 	return nil
 }
 
-// refusal is the error of a fault's status in Telegram's words.
+// refusal returns the error for a fault's status, with Telegram's description.
 func (f Fault) refusal() *apiError {
 	refusal := f.byStatus()
 	if refusal != nil && f.Description != "" {
@@ -94,14 +92,14 @@ func (f Fault) byStatus() *apiError {
 	return &apiError{code: f.Status, description: http.StatusText(f.Status), retryAfter: f.RetryAfter}
 }
 
-// hit is what the faults do to one call.
+// hit is the combined effect of the faults on one call.
 type hit struct {
 	delay     time.Duration
 	refusal   *apiError
 	dropReply bool
 }
 
-// hit finds the faults of a call and counts them down.
+// hit returns the effect of the faults that match a call, and counts them down.
 func (s *Server) hit(method string, chat, topic int64) (h hit) {
 	decided := false
 	s.faults.Visit(func(f *Fault) bool {
@@ -120,10 +118,10 @@ func (s *Server) hit(method string, chat, topic int64) (h hit) {
 	return h
 }
 
-// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+// AddFault adds a fault after those already set. It panics if the fault is not valid.
 func (s *Server) AddFault(f Fault) { s.faults.MustAdd(f) }
 
-// SetFaults replaces all faults. It panics when one is wrong.
+// SetFaults replaces all faults. It panics if one is not valid.
 func (s *Server) SetFaults(list ...Fault) {
 	s.faults.Clear()
 	s.faults.MustAdd(list...)
@@ -132,5 +130,5 @@ func (s *Server) SetFaults(list ...Fault) {
 // ClearFaults removes all faults.
 func (s *Server) ClearFaults() { s.faults.Clear() }
 
-// Faults lists the faults still set, with what is left of their counts.
+// Faults returns the faults that are set, with their remaining counts.
 func (s *Server) Faults() []Fault { return s.faults.List() }

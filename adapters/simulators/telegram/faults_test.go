@@ -23,16 +23,12 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 		{Fault{Method: "sendMessage", Status: 429}, 429, "Too Many Requests: retry after 1", 1, 0},
 		{Fault{Method: "*", Status: 403}, 403, "Forbidden: bot was blocked by the user", 0, 0},
 		{Fault{Method: "SENDMESSAGE", Status: 400}, 400, "Bad Request: chat not found", 0, 0},
-		{
-			Fault{Method: "sendMessage", Status: 400, MigrateTo: -1001}, 400,
-			"Bad Request: group chat was upgraded to a supergroup chat", 0, -1001,
-		},
+		{Fault{Method: "sendMessage", Status: 400, MigrateTo: -1001}, 400,
+			"Bad Request: group chat was upgraded to a supergroup chat", 0, -1001},
 		{Fault{Method: "sendMessage", Status: 500}, 500, "Internal Server Error", 0, 0},
 		{Fault{Method: "sendMessage", Status: 429, NoSeconds: true}, 429, "Too Many Requests", 0, 0},
-		{
-			Fault{Method: "sendMessage", Status: 400, Description: "Bad Request: TOPIC_CLOSED"}, 400,
-			"Bad Request: TOPIC_CLOSED", 0, 0,
-		},
+		{Fault{Method: "sendMessage", Status: 400, Description: "Bad Request: TOPIC_CLOSED"}, 400,
+			"Bad Request: TOPIC_CLOSED", 0, 0},
 	} {
 		w := newWorld(t, Options{})
 		w.Say(1, "hello")
@@ -43,7 +39,7 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 			t.Errorf("%+v: got %+v", c.fault, got)
 		}
 		if n := len(w.Messages(1)); n != 1 {
-			t.Errorf("%+v: the refused message took effect", c.fault)
+			t.Errorf("%+v: the failed call took effect", c.fault)
 		}
 		w.ClearFaults()
 		w.mustCall("sendMessage", "chat_id", 1, "text", "hi")
@@ -66,9 +62,9 @@ func TestFault_Scope_IsChatMethodAndCount(t *testing.T) {
 			t.Errorf("got %+v, want 500", got)
 		}
 	}
-	w.mustCall("sendMessage", "chat_id", 2, "text", "used up")
+	w.mustCall("sendMessage", "chat_id", 2, "text", "no fault left")
 	if left := w.Faults(); len(left) != 0 {
-		t.Errorf("left: %+v", left)
+		t.Errorf("remaining faults: %+v", left)
 	}
 }
 
@@ -126,7 +122,7 @@ func TestControl_Faults_CanBeSet(t *testing.T) {
 	}
 }
 
-// A gateway's page has the status of the fault, and the call has no effect.
+// With html, the answer is a gateway's page with the status of the fault, and the call has no effect.
 func TestFault_HTML_PageAndNoEffect(t *testing.T) {
 	for _, status := range []int{200, 404, 502} {
 		w := newWorld(t, Options{})
@@ -152,8 +148,8 @@ func TestFault_Topic_OnlyCallsIntoIt(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(-7, "hello")
 	w.AddFault(Fault{Method: "sendMessage", Topic: 5, Status: 400, Description: "Bad Request: TOPIC_DELETED"})
-	if got := w.call("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id",
-		5); got.Description != "Bad Request: TOPIC_DELETED" {
+	got := w.call("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 5)
+	if got.Description != "Bad Request: TOPIC_DELETED" {
 		t.Errorf("into the topic: %+v", got)
 	}
 	w.mustCall("sendMessage", "chat_id", -7, "text", "hi", "message_thread_id", 6)

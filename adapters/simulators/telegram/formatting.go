@@ -12,8 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is Telegram's limit of a message's text after entity parsing, in
-// UTF-16 code units.
+// maxText is Telegram's limit for the text of a message after entity parsing, in UTF-16 code units.
 const maxText = 4096
 
 // entity is a MessageEntity. Offset and Length count UTF-16 code units.
@@ -24,7 +23,7 @@ type entity struct {
 	URL    string `json:"url,omitempty"`
 }
 
-// utf16Len is the length of text as Telegram counts it.
+// utf16Len returns the length of text in UTF-16 code units, which Telegram counts.
 func utf16Len(text string) int {
 	n := 0
 	for _, r := range text {
@@ -33,7 +32,7 @@ func utf16Len(text string) int {
 	return n
 }
 
-// entityOf names the entity of each HTML tag Telegram knows.
+// entityOf holds the entity type of each HTML tag that Telegram accepts.
 var entityOf = map[string]string{
 	"b": "bold", "strong": "bold", "i": "italic", "em": "italic",
 	"u": "underline", "ins": "underline", "s": "strikethrough", "strike": "strikethrough", "del": "strikethrough",
@@ -41,9 +40,9 @@ var entityOf = map[string]string{
 	"span": "spoiler", "tg-spoiler": "spoiler", "tg-emoji": "custom_emoji", "tg-time": "date_time",
 }
 
-// parseText turns what a bot sent into what a customer reads, and checks its
-// length. HTML is parsed, so that a forgotten escape fails here as it would at
-// Telegram; the two Markdown modes are accepted and shown as written.
+// parseText converts the text that a bot sent to the text that a customer sees, and checks its length. HTML
+// is parsed, so that a missing escape fails as at Telegram. The two Markdown modes are accepted, but their
+// text is not parsed.
 func parseText(text, mode string) (plain string, entities []entity, fault *apiError) {
 	if plain, entities, fault = parseFormatted(text, mode); fault != nil {
 		return "", nil, fault
@@ -57,7 +56,7 @@ func parseText(text, mode string) (plain string, entities []entity, fault *apiEr
 	return plain, entities, nil
 }
 
-// parseFormatted is parseText without the limits, which captions have of their own.
+// parseFormatted is parseText without the check of the length: captions have another limit.
 func parseFormatted(text, mode string) (plain string, entities []entity, fault *apiError) {
 	switch strings.ToLower(mode) {
 	case "", "none", "markdown", "markdownv2":
@@ -69,7 +68,7 @@ func parseFormatted(text, mode string) (plain string, entities []entity, fault *
 	default:
 		return "", nil, badRequest("unsupported parse_mode")
 	}
-	if len(entities) == 0 { // offsets would move; formatted text keeps its edges
+	if len(entities) == 0 { // with entities, trimming would move the offsets
 		plain = strings.TrimSpace(plain)
 	}
 	return plain, entities, nil
@@ -83,14 +82,13 @@ var (
 	charRef   = regexp.MustCompile(`^&(?:(lt|gt|amp|quot)([^a-zA-Z]|$)|#([0-9]+)|#x([0-9a-fA-F]+))`)
 )
 
-// openTag is a start tag whose end is to come.
+// openTag is a start tag whose end tag has not been read yet.
 type openTag struct {
 	name string
 	entity
 }
 
-// parseHTML is Telegram's HTML subset: known tags, properly nested, and the
-// character references.
+// parseHTML parses Telegram's subset of HTML: known tags, properly nested, and character references.
 func parseHTML(text string) (string, []entity, *apiError) {
 	var (
 		plain    strings.Builder
@@ -135,7 +133,7 @@ func parseHTML(text string) (string, []entity, *apiError) {
 	return plain.String(), entities[:min(len(entities), maxEntities)], nil
 }
 
-// Visible is what a customer reads of a text in Telegram's HTML, however long it is.
+// Visible returns the text that a customer sees of a text in Telegram's HTML of any length.
 func Visible(text string) (string, error) {
 	plain, _, fault := parseHTML(text)
 	if fault != nil {
@@ -173,7 +171,7 @@ func readStart(text string) (tag openTag, size int, fault *apiError) {
 	return tag, len(found[0]), nil
 }
 
-// readEnd reads the end tag that text begins with. One without a name ends any tag.
+// readEnd reads the end tag that text begins with. An end tag without a name ends the last open tag.
 func readEnd(text string, open []openTag) (size int, fault *apiError) {
 	found := endTag.FindStringSubmatch(text)
 	switch {
@@ -188,11 +186,11 @@ func readEnd(text string, open []openTag) (size int, fault *apiError) {
 	return len(found[0]), nil
 }
 
-// maxEntities is how many entities of a message Telegram shows; it ignores the others.
+// maxEntities is the number of entities of a message that Telegram shows. It ignores further ones.
 const maxEntities = 100
 
-// character is what text begins with, as it is shown: a character reference that
-// Telegram knows, with or without its semicolon, or a character as it is.
+// character reads the first character of text: a character reference that Telegram knows, with or without
+// its semicolon, or any other character.
 func character(text string) (shown string, size int) {
 	found := charRef.FindStringSubmatch(text)
 	if found == nil {
@@ -220,8 +218,8 @@ func character(text string) (shown string, size int) {
 	return shown, size
 }
 
-// commandEntity marks a leading /command, the one entity bots rely on in a
-// customer's plain text.
+// commandEntity returns the entity of a /command at the start of a customer's text. Bots use no other entity
+// of a customer's message.
 func commandEntity(text string) []entity {
 	if !strings.HasPrefix(text, "/") {
 		return nil

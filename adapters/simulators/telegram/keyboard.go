@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// maxCallbackData is Telegram's limit of a button's callback_data, in bytes.
+// maxCallbackData is Telegram's limit for a button's callback_data, in bytes.
 const maxCallbackData = 64
 
-// readMarkup checks a reply_markup and returns it in canonical form (sorted
-// keys, no spaces), so that editMessageText can tell whether anything changed.
-// An inline keyboard without buttons counts as none, as it does for Telegram.
+// readMarkup checks a reply_markup and returns it in canonical form (sorted keys, no spaces), so that
+// editMessageText can compare it. An inline keyboard without buttons counts as none, as at Telegram.
 func readMarkup(source string) (json.RawMessage, *apiError) {
 	if source == "" {
 		return nil, nil
@@ -71,8 +70,8 @@ func checkInline(keyboard any) (buttons int, fault *apiError) {
 	return buttons, nil
 }
 
-// isInline tells an inline keyboard from the other kinds of reply_markup, which
-// are instructions to the customer's app and not part of the message.
+// isInline reports whether a reply_markup is an inline keyboard. The other kinds are instructions to the
+// customer's app and not part of the message.
 func isInline(markup json.RawMessage) bool {
 	return bytes.Contains(markup, []byte(`"inline_keyboard"`))
 }

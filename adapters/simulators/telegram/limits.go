@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// Limits are the numbers of calls after which Telegram answers 429. Messages, edits,
-// chat actions and answers to buttons count for the bot, all but the last for their
-// chat. 0 is no limit.
+// Limits are the rate limits beyond which Telegram answers 429. Messages, edits, chat actions and answers
+// to buttons count for the bot; all but answers to buttons also count for their chat. 0 means no limit.
 type Limits struct {
 	Bot   int // calls in any second
 	Group int // calls to one group in any minute
-	Chat  int // calls to one private chat in a second, on the average: see burst
+	Chat  int // calls to one private chat in a second, on average: see burst
 }
 
 // TelegramLimits are the limits in the Bot API's FAQ.
@@ -21,25 +20,25 @@ const (
 	// burst is the number of calls of one chat that are accepted at once. Telegram accepts
 	// short bursts and does not document how short.
 	burst = 5
-	// floodBan is the wait after too many calls. A call during a ban starts it again.
+	// floodBan is the wait after too many calls. A call during this time starts it again.
 	floodBan = 3 * time.Second
 )
 
 // Floods counts the calls that were answered 429 because of Limits.
 type Floods struct {
-	Over   int64 `json:"over"`   // the limit was reached
-	During int64 `json:"during"` // a ban had begun
+	Over   int64 `json:"over"`   // calls over a limit
+	During int64 `json:"during"` // calls during a floodBan
 }
 
-// flow counts calls by the time of their arrival.
-type flow struct {
+// rates counts calls by the time of their arrival and applies the rate limits.
+type rates struct {
 	mu     sync.Mutex
 	limits Limits
 	floods Floods
 	calls  map[limited]*calls
 }
 
-// limited is the key of a limit: a chat of a bot, or all chats of a bot when it is 0.
+// limited is the key of a limit: a chat of a bot, or the bot if chat is 0.
 type limited struct {
 	bot  *bot
 	chat int64
@@ -47,21 +46,21 @@ type limited struct {
 
 // calls is the state of one limit.
 type calls struct {
-	recent []time.Time // within the limit's time, oldest first
-	level  float64     // of a bucket that leaks at the limit's rate
+	recent []time.Time // calls within the limit's period, oldest first
+	level  float64     // level of a leaky bucket that leaks at the limit's rate
 	last   time.Time
-	banned time.Time // until then
+	banned time.Time // end of the floodBan
 }
 
-// Limit applies limits from now on; the zero Limits accept every call.
+// Limit sets the rate limits. The zero Limits accept every call.
 func (s *Server) Limit(l Limits) {
-	s.flow.mu.Lock()
-	defer s.flow.mu.Unlock()
-	s.flow.limits, s.flow.calls = l, map[limited]*calls{}
+	s.rates.mu.Lock()
+	defer s.rates.mu.Unlock()
+	s.rates.limits, s.rates.calls = l, map[limited]*calls{}
 }
 
-// refuse counts a call, and returns the error for a call beyond the limit.
-func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiError {
+// refuse counts a call, and returns the error if it exceeds a limit.
+func (f *rates) refuse(b *bot, method string, chat int64, now time.Time) *apiError {
 	switch method {
 	case "answerCallbackQuery":
 		chat = 0
@@ -74,18 +73,16 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 	defer f.mu.Unlock()
 	tooMany := false
 	if f.limits.Bot > 0 {
-		tooMany = f.count(limited{bot: b}, now,
-			func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) })
+		fits := func(c *calls) bool { return c.within(now, f.limits.Bot, time.Second) }
+		tooMany = f.count(limited{bot: b}, now, fits)
 	}
 	if chat < 0 && f.limits.Group > 0 {
-		tooMany = f.count(limited{b, chat}, now,
-			func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) }) ||
-			tooMany
+		fits := func(c *calls) bool { return c.within(now, f.limits.Group, time.Minute) }
+		tooMany = f.count(limited{b, chat}, now, fits) || tooMany
 	}
 	if chat > 0 && f.limits.Chat > 0 {
-		tooMany = f.count(limited{b, chat}, now,
-			func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }) ||
-			tooMany
+		fits := func(c *calls) bool { return c.leaks(now, float64(f.limits.Chat)) }
+		tooMany = f.count(limited{b, chat}, now, fits) || tooMany
 	}
 	if !tooMany {
 		return nil
@@ -93,9 +90,8 @@ func (f *flow) refuse(b *bot, method string, chat int64, now time.Time) *apiErro
 	return tooManyRequests(int64(floodBan.Seconds()))
 }
 
-// count counts a call against a limit, and reports whether it is beyond the limit or during
-// a ban.
-func (f *flow) count(of limited, now time.Time, fits func(*calls) bool) bool {
+// count counts a call against a limit, and reports whether the call exceeds it or is made during a floodBan.
+func (f *rates) count(of limited, now time.Time, fits func(*calls) bool) bool {
 	c := f.calls[of]
 	if c == nil {
 		c = &calls{}
@@ -113,7 +109,7 @@ func (f *flow) count(of limited, now time.Time, fits func(*calls) bool) bool {
 	return true
 }
 
-// within reports whether no span of time has more calls than the limit.
+// within reports whether the calls in the last span do not exceed the limit.
 func (c *calls) within(now time.Time, limit int, span time.Duration) bool {
 	for len(c.recent) > 0 && now.Sub(c.recent[0]) >= span {
 		c.recent = c.recent[1:]
@@ -122,7 +118,7 @@ func (c *calls) within(now time.Time, limit int, span time.Duration) bool {
 	return len(c.recent) <= limit
 }
 
-// leaks reports whether calls, except for a burst, are no faster than a rate.
+// leaks reports whether calls, except for a burst, do not exceed a rate.
 func (c *calls) leaks(now time.Time, perSecond float64) bool {
 	c.level = max(0, c.level-now.Sub(c.last).Seconds()*perSecond) + 1
 	c.last = now

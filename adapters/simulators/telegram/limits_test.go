@@ -6,32 +6,22 @@ import (
 	"time"
 )
 
-func TestLimits_CallDuringBan_StartsItAgain(t *testing.T) {
+func TestLimits_Calls_CountedAsTelegramDoes(t *testing.T) {
 	for name, c := range map[string]struct {
 		chats  []int64       // called in turn
-		every  time.Duration // a call
+		every  time.Duration // pause between calls
 		calls  int
 		floods Floods
 	}{
-		"a bot at its limit": {
-			[]int64{
-				1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
-				29, 30,
-			}, 34 * time.Millisecond, 90, Floods{},
-		},
-		"a bot over its limit": {
-			[]int64{
-				1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
-				29, 30, 31,
-			}, 0, 31, Floods{Over: 1},
-		},
+		"a bot at its limit":               {chats(30), 34 * time.Millisecond, 90, Floods{}},
+		"a bot over its limit":             {chats(31), 0, 31, Floods{Over: 1}},
 		"a chat at its limit":              {[]int64{1}, time.Second, 100, Floods{}},
 		"a burst in a chat":                {[]int64{1}, 0, 5, Floods{}},
 		"more than a burst in a chat":      {[]int64{1}, 0, 8, Floods{Over: 1, During: 2}},
-		"a little too fast for too long":   {[]int64{1}, 900 * time.Millisecond, 43, Floods{Over: 1, During: 1}},
+		"slightly above a chat's rate":     {[]int64{1}, 900 * time.Millisecond, 43, Floods{Over: 1, During: 1}},
 		"a group at its limit":             {[]int64{-1}, 3 * time.Second, 100, Floods{}},
 		"a group over its limit":           {[]int64{-1}, time.Second, 21, Floods{Over: 1}},
-		"a group called during a ban":      {[]int64{-1}, time.Second, 24, Floods{Over: 1, During: 3}},
+		"a group, calls during the wait":   {[]int64{-1}, time.Second, 24, Floods{Over: 1, During: 3}},
 		"two chats, each below its limits": {[]int64{1, 2}, time.Second / 2, 100, Floods{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +30,7 @@ func TestLimits_CallDuringBan_StartsItAgain(t *testing.T) {
 				defer s.Close()
 				s.Limit(TelegramLimits)
 				for i := range c.calls {
-					s.flow.refuse(s.bots[0], "sendMessage", c.chats[i%len(c.chats)], time.Now())
+					s.rates.refuse(s.bots[0], "sendMessage", c.chats[i%len(c.chats)], time.Now())
 					time.Sleep(c.every)
 				}
 				if got := s.Stats().Floods; got != c.floods {
@@ -49,6 +39,14 @@ func TestLimits_CallDuringBan_StartsItAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// chats returns the ids of n private chats.
+func chats(n int64) (ids []int64) {
+	for id := range n {
+		ids = append(ids, id+1)
+	}
+	return ids
 }
 
 func TestLimits_CallOver_Gets429AndNoEffect(t *testing.T) {
@@ -66,7 +64,7 @@ func TestLimits_CallOver_Gets429AndNoEffect(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	if got := w.call("answerCallbackQuery", "callback_query_id", "1"); got.ErrorCode != 400 {
-		t.Errorf("a chat's ban stops the answer to a button: %+v", got)
+		t.Errorf("an answer to a button counts against the chat's limit: %+v", got)
 	}
 	w.Limit(Limits{})
 	w.mustCall("sendMessage", "chat_id", 1, "text", "hi")

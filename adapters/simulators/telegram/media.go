@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Telegram's limits of a caption, in UTF-16 units, and of an album.
+// Telegram's limits for a caption, in UTF-16 units, and for an album, in files.
 const (
 	maxCaption = 1024
 	minAlbum   = 2
@@ -54,7 +54,7 @@ func (b *bot) sendMediaGroup(p params) (answer, *apiError) {
 		return answer{}, badRequest("there must be from 2 to 10 messages to send in an album")
 	}
 	b.mu.Lock()
-	album := strconv.FormatInt(b.nextCallback, 10) // as unique as a query's id
+	album := strconv.FormatInt(b.nextCallback, 10) // unique, as the id of a query
 	b.nextCallback++
 	b.mu.Unlock()
 	var messages []*message
@@ -76,7 +76,7 @@ func (b *bot) sendMediaGroup(p params) (answer, *apiError) {
 	return answer{result: sent}, nil
 }
 
-// newMedia is a message with a file, of which only its id is given.
+// newMedia returns a message with a file that is given by its id.
 func newMedia(kind, fileID, caption, mode string) (*message, *apiError) {
 	switch address, err := url.Parse(fileID); {
 	case fileID == "":
@@ -94,7 +94,7 @@ func newMedia(kind, fileID, caption, mode string) (*message, *apiError) {
 	return &message{text: text, entities: marked(entities), media: Media{kind, fileID}}, nil
 }
 
-// wireMedia is the part of a Message that only one with a file has.
+// wireMedia holds the fields of a Message with a file.
 type wireMedia struct {
 	Photo    []wireFile      `json:"photo,omitempty"`
 	Document *wireFile       `json:"document,omitempty"`

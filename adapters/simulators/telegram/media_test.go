@@ -22,8 +22,7 @@ func TestFile_ByID_IsSent(t *testing.T) {
 		Entities []entity `json:"caption_entities"`
 	}
 	if err := json.Unmarshal(sent.Result, &m); err != nil || len(m.Photo) != 1 || m.Text != "" ||
-		m.Caption != "A lamp" ||
-		len(m.Entities) != 1 {
+		m.Caption != "A lamp" || len(m.Entities) != 1 {
 		t.Errorf("sent %s (%v)", sent.Result, err)
 	}
 	if got := w.Messages(1)[1]; got.Media != (Media{"photo", "AgAC"}) || got.Text != "A lamp" {
@@ -40,7 +39,7 @@ func TestFile_ByID_IsSent(t *testing.T) {
 	}
 }
 
-func TestFile_Wrong_IsRefusedAsByTelegram(t *testing.T) {
+func TestFile_Invalid_TelegramsError(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.Say(1, "hello")
 	item := func(kind, id string) map[string]any { return map[string]any{"type": kind, "media": id} }
@@ -68,7 +67,7 @@ func TestFile_Wrong_IsRefusedAsByTelegram(t *testing.T) {
 	}
 }
 
-func TestHTML_Text_IsReadAsByTelegram(t *testing.T) {
+func TestHTML_Text_ParsedAsByTelegram(t *testing.T) {
 	for text, want := range map[string]string{
 		"a &lt;b&gt; &amp;&quot;":               `a <b> &"`,
 		"&amp &ltx &nbsp; &#65;&#x42 &#0;":      "& &ltx &nbsp; AB &#0;",
@@ -88,12 +87,12 @@ func TestHTML_Text_IsReadAsByTelegram(t *testing.T) {
 		"<span>x</span>", "<tg-emoji>x</tg-emoji>",
 	} {
 		if plain, err := Visible(text); err == nil {
-			t.Errorf("%s is read as %q", text, plain)
+			t.Errorf("%s is parsed as %q, want an error", text, plain)
 		}
 	}
 }
 
-func TestMigration_OldID_IsRefusedWithNewOne(t *testing.T) {
+func TestMigration_OldID_ErrorWithNewID(t *testing.T) {
 	w := newWorld(t, Options{FirstUpdateID: 1})
 	w.Say(-5, "hello")
 	if status, out := w.control("POST", "/sim/chats/-5/migrate", map[string]any{"to": -1005000000005}); status != 200 {
@@ -111,18 +110,18 @@ func TestMigration_OldID_IsRefusedWithNewOne(t *testing.T) {
 	}
 }
 
-func TestMigration_BothChats_TellIt(t *testing.T) {
+func TestMigration_BothChats_ReportIt(t *testing.T) {
 	w := newWorld(t, Options{})
-	var heard received
-	w.mustCall("setWebhook", "url", w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { heard.read(r) }))
+	var got received
+	w.mustCall("setWebhook", "url", w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) }))
 	w.Migrate(-5, -1005000000005)
 	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
-	got := map[int64][2]int64{}
-	for _, u := range heard.all() {
-		got[u.Message.Chat.ID] = [2]int64{u.Message.MigrateTo, u.Message.MigrateFrom}
+	ids := map[int64][2]int64{}
+	for _, u := range got.all() {
+		ids[u.Message.Chat.ID] = [2]int64{u.Message.MigrateTo, u.Message.MigrateFrom}
 	}
 	want := map[int64][2]int64{-5: {-1005000000005, 0}, -1005000000005: {0, -5}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Error(diff)
 	}
 }

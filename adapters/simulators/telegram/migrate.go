@@ -5,18 +5,17 @@ import (
 	"net/http"
 )
 
-// A group that becomes a supergroup gets another id. Telegram tells it in both chats, whose
-// updates can overtake each other, and in the error of a call to the old one.
+// A group that is migrated to a supergroup gets a new id. Telegram reports this by a message in both chats,
+// which can arrive in any order, and in the error of a call to the old chat.
 
-// movedTo is the error of a call to a group that became a supergroup.
+// movedTo returns the error of a call to a group that was migrated to a supergroup.
 func movedTo(supergroup int64) *apiError {
 	fault := badRequest("group chat was upgraded to a supergroup chat")
 	fault.migrateTo = supergroup
 	return fault
 }
 
-// Upgrade makes a group of the default bot a supergroup, without a service message in either
-// chat.
+// Upgrade migrates a group of the default bot to a supergroup, without service messages.
 func (s *Server) Upgrade(group, supergroup int64) {
 	b := s.bots[0]
 	b.mu.Lock()
@@ -24,14 +23,14 @@ func (s *Server) Upgrade(group, supergroup int64) {
 	b.upgrade(group, supergroup)
 }
 
-// Migrate is Upgrade with a service message in both chats.
+// Migrate is Upgrade with service messages in both chats.
 func (s *Server) Migrate(group, supergroup int64) {
 	s.Upgrade(group, supergroup)
 	s.SayMigrated(group)
 	s.SayMigrated(supergroup)
 }
 
-// SayMigrated writes the service message of one of the two chats.
+// SayMigrated sends the service message of one of the two chats.
 func (s *Server) SayMigrated(chatID int64) {
 	b := s.bots[0]
 	b.mu.Lock()
@@ -70,9 +69,8 @@ func postMigration(b *bot, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if id > 0 || id <= smallestSupergroup || body.To > smallestSupergroup {
-		return nil, errors.New(
-			"only a group becomes a supergroup: use a negative chat id, and one below -1000000000000 as \"to\"",
-		)
+		return nil, errors.New("only a group can be migrated to a supergroup: use a negative chat id, and one below " +
+			"-1000000000000 as \"to\"")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -18,20 +18,21 @@ import (
 // pageTimeout bounds a test in the browser, which takes seconds to start on a busy machine.
 const pageTimeout = 2 * time.Minute
 
-// aPerson has chat 101 since an hour before the start, and wrote message 3 in it.
-type aPerson struct{}
+// operatorSince says that an operator handles chat 101 since an hour before the start, and wrote message 3.
+type operatorSince struct{}
 
-func (aPerson) Handler(_ context.Context, _ string, chat int64, since time.Time) (Handler, error) {
+func (operatorSince) Handler(_ context.Context, _ string, chat int64, since time.Time) (Handler, error) {
 	if chat != 101 {
 		return Handler{Name: "bot"}, nil
 	}
 	return Handler{
 		Name: "person", Since: since.Add(-time.Hour), Assignee: "maria", Authors: map[int64]string{3: "Maria"},
-		Events: "bin/chatledger events --stream demo:101", Comment: "curl -X POST 127.0.0.1:8083/fake/tickets/7/comments",
+		Events:  "bin/chatledger events --stream demo:101",
+		Comment: "curl -X POST 127.0.0.1:8083/fake/tickets/7/comments",
 	}, nil
 }
 
-// browser opens the page of a server in Chromium; the test is skipped where there is none.
+// browser opens a page in Chromium. Without Chromium the test is skipped.
 func browser(t *testing.T, url string) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -56,7 +57,7 @@ func act(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.
 	}
 }
 
-// becomes waits until a script is true of the page.
+// becomes waits until a script returns true in the page.
 func becomes(t *testing.T, ctx context.Context, script string) {
 	t.Helper()
 	waiting, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -67,9 +68,9 @@ func becomes(t *testing.T, ctx context.Context, script string) {
 	}
 }
 
-// A newcomer sees who has a chat, what was pressed, what did not arrive, and the tour.
+// The page shows who handles a chat, pressed buttons, updates that were not delivered, and the tour.
 func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
-	s := New(Options{Bots: []Bot{{Token: "7:x", Username: "demo_bot", Name: "demo"}}, Handlers: aPerson{}})
+	s := New(Options{Bots: []Bot{{Token: "7:x", Username: "demo_bot", Name: "demo"}}, Handlers: operatorSince{}})
 	server := httptest.NewServer(s)
 	t.Cleanup(func() { s.Close(); server.CloseClientConnections(); server.Close() })
 	b := s.bots[0]
@@ -78,7 +79,8 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 	}
 	s.Say(101, "Where is my order 1001?")
 	send("101", "See https://shop.example.com/orders/1001. Is that right?",
-		`{"inline_keyboard":[[{"text":"Yes","callback_data":"yes"},{"text":"No, it is not what I meant","callback_data":"no"}]]}`)
+		`{"inline_keyboard":[[{"text":"Yes","callback_data":"yes"},`+
+			`{"text":"No, it is not what I meant","callback_data":"no"}]]}`)
 	send("101", "Hi, this is Maria.", "")
 	for range 12 {
 		s.Say(-5, "A message of a group, long enough to take more than one line at the width of a phone.")
@@ -98,7 +100,7 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 	becomes(t, ctx, `document.querySelector(".row.person .name")?.textContent === "Maria"`)
 	becomes(t, ctx, `document.querySelector(".bubble a").href === "https://shop.example.com/orders/1001"`)
 
-	// A button is as wide as its words; its answer is shown below it, and it stays pressed.
+	// A button is as wide as its text. Its answer is shown below it, and it stays pressed.
 	becomes(t, ctx, `document.querySelector(".key").offsetWidth < 80`)
 	act(t, ctx, chromedp.Click(chromedp.CSS(".key")))
 	becomes(t, ctx, `document.querySelector(".key.used:disabled")?.textContent === "✓ Yes"`)
@@ -138,8 +140,7 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 	shots(t, ctx, "five")
 }
 
-// shots keeps pictures of the page, for people to look at, in the folder that
-// CHATLEDGER_TEST_SHOTS names.
+// shots stores screenshots of the page in the folder CHATLEDGER_TEST_SHOTS, for review by eye.
 func shots(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	folder := os.Getenv("CHATLEDGER_TEST_SHOTS")

@@ -14,18 +14,17 @@ import (
 	"strings"
 )
 
-// maxCallBytes bounds the body of one Bot API call. The longest call without a
-// file is a text of 4096 characters with its keyboard; 1 MiB is ample.
+// maxCallBytes bounds the body of a Bot API call, in bytes. The longest call without a file, a text of 4096
+// characters with its keyboard, is much shorter.
 const maxCallBytes = 1 << 20
 
-// params are the parameters of one call, all as text, the way Telegram's own
-// server sees them: a JSON string loses its quotes, any other JSON value keeps
-// its source. So a number, a keyboard or a flag reads alike whether it came in
-// the query, a form field or a JSON body.
+// params holds the parameters of a call as text, as Telegram's own server does: a JSON string without its
+// quotes, any other JSON value as its source. So a number, a keyboard or a flag is read in the same way
+// from the query, a form field or a JSON body.
 type params map[string]string
 
-// readParams collects the parameters of a request from its query and its body.
-// The query wins, as it is read first.
+// readParams returns the parameters of a request from its query and its body. A parameter in the query
+// replaces the one in the body.
 func readParams(r *http.Request) (params, *apiError) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxCallBytes+1))
 	if err != nil {
@@ -44,8 +43,8 @@ func readParams(r *http.Request) (params, *apiError) {
 	return p, nil
 }
 
-// parseParams reads a body by its content type. An empty body has no
-// parameters whatever its type says: clients send that for getMe.
+// parseParams reads a body according to its content type. An empty body of any type has no parameters:
+// clients send that for getMe.
 func parseParams(contentType string, body []byte) (params, error) {
 	p := params{}
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -101,13 +100,13 @@ func (p params) addJSON(body []byte) error {
 	return nil
 }
 
-// integer reads a whole number; ok is false when it is missing or is not one.
+// integer returns an integer; ok is false if it is missing or not an integer.
 func (p params) integer(name string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(p[name]), 10, 64)
 	return n, err == nil
 }
 
-// truth reads a flag, spelled as freely as Telegram allows.
+// truth returns a flag, in any spelling that Telegram accepts.
 func (p params) truth(name string) bool {
 	switch strings.ToLower(p[name]) {
 	case "true", "yes", "1":
@@ -116,7 +115,7 @@ func (p params) truth(name string) bool {
 	return false
 }
 
-// decode reads a JSON parameter into target; absent leaves it alone.
+// decode decodes a JSON parameter into target. It does nothing if the parameter is missing.
 func (p params) decode(name string, target any) error {
 	if p[name] == "" {
 		return nil

@@ -3,10 +3,9 @@
 // The development server, the end-to-end tests and the benchmarks use it instead
 // of Telegram.
 //
-// It keeps Telegram's rules rather than its features: the envelope, status
-// codes and descriptions of the Bot API; one update in flight per chat; the
-// retry schedule and the expiry of updates; a secret that only the webhook
-// request shows. Everything is in memory.
+// It follows Telegram's rules but has few of its features: the envelope, status codes and
+// descriptions of the Bot API; one update in flight per chat; the retry schedule and the expiry
+// of updates; a secret that only the webhook request contains. Everything is in memory.
 //
 // Server is an http.Handler with four parts:
 //
@@ -16,7 +15,7 @@
 //	/                      a page to chat with the bot        page.html
 //
 // Tests in Go use the methods of Server directly: Say, Press, Edit and Post act
-// as customers, Messages and Await read the chat, AddFault makes calls fail.
+// for customers, Messages and Await read the chat, AddFault makes calls fail.
 package telegramsim
 
 import (
@@ -35,8 +34,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
-// A Bot is one account Telegram knows. Its user id is the number before the
-// colon of the token.
+// A Bot is the account of one bot. Its user id is the number before the colon of the token.
 type Bot struct {
 	Token    string `json:"-"`
 	Username string `json:"username"`
@@ -52,26 +50,23 @@ type Options struct {
 	// Log receives failed deliveries and dropped updates. Nil discards them.
 	Log *slog.Logger
 
-	// RetryUnit is the length of a "second" of Telegram's own patience: retry
-	// backoff, Retry-After, expiry, setWebhook's limit. 0 means time.Second.
-	// Tests shrink it to compress hours. What bots are told (retry_after,
-	// dates) stays in real seconds.
+	// RetryUnit is the length of a "second" in Telegram's own waits: retry backoff, Retry-After,
+	// expiry, setWebhook's limit. 0 means time.Second. Tests make it shorter, so that hours pass in
+	// seconds. Times sent to bots (retry_after, dates) are in real seconds.
 	RetryUnit time.Duration
 
-	// Patience is the least length of waits for the bot, which runs in real time,
-	// however short the unit is: for a webhook's answer, and for the answer to a button.
-	// 0 means time.Second; a bot on a busy machine may need more.
-	Patience time.Duration
+	// MinTimeout is the shortest timeout for an answer of the bot, which runs in real time, even if
+	// RetryUnit is short: for the answer to an update, and to a button. 0 means time.Second; a bot
+	// on a busy machine may need more.
+	MinTimeout time.Duration
 
-	// Now dates messages; nil is the clock. Patience and limits go by the clock
-	// whatever it says.
+	// Now dates messages; nil means time.Now. Timeouts and limits always use the system clock.
 	Now func() time.Time
 
-	// Handlers tells the page who has a chat; nil when nothing knows.
+	// Handlers tells the page whether the bot or an operator handles a chat; nil if this is not known.
 	Handlers Handlers
 
-	// FirstUpdateID is where every bot's update_id starts. 0 starts at random,
-	// as Telegram does.
+	// FirstUpdateID is the first update_id of every bot. 0 means a random one, as at Telegram.
 	FirstUpdateID int64
 }
 
@@ -80,9 +75,9 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 	unit   time.Duration
-	least  time.Duration
+	least  time.Duration // MinTimeout
 	client *http.Client
-	begun  time.Time // for the page: what was before this start
+	begun  time.Time // the start of this server, for the page
 
 	handlers Handlers
 	pages    *http.ServeMux // everything but the Bot API
@@ -92,7 +87,7 @@ type Server struct {
 	byName  map[string]*bot
 
 	faults faults.Set[Fault]
-	flow   flow
+	rates  rates
 	calls  callCounts
 	onSend atomic.Pointer[func(chat int64, text string, at time.Time)]
 
@@ -101,12 +96,12 @@ type Server struct {
 	work sync.WaitGroup // webhook deliveries
 }
 
-// idleConnections is how many kept-alive connections to one webhook the client
-// holds: Telegram's ceiling of max_connections, for two bots behind one host.
+// idleConnections is the number of idle connections to one host that the client keeps:
+// Telegram's maximum of max_connections, for two bots.
 const idleConnections = 2 * maxMaxConnections
 
-// New builds a Server. It panics when the options name no bot, or a token
-// without its numeric id: both are mistakes of the programmer.
+// New returns a Server. It panics if the options have no bot, or a token without a numeric id: both are
+// mistakes of the programmer.
 func New(options Options) *Server {
 	if len(options.Bots) == 0 {
 		panic("telegramsim: Options.Bots is empty; give at least one bot")
@@ -117,7 +112,7 @@ func New(options Options) *Server {
 		unit:     options.RetryUnit,
 		begun:    time.Now(),
 		handlers: options.Handlers,
-		least:    cmp.Or(options.Patience, time.Second),
+		least:    cmp.Or(options.MinTimeout, time.Second),
 		byToken:  map[string]*bot{},
 		byName:   map[string]*bot{},
 		client: &http.Client{
@@ -148,7 +143,7 @@ func New(options Options) *Server {
 		}
 		first := options.FirstUpdateID
 		if first == 0 {
-			first = 100_000_000 + rand.Int64N(900_000_000) // room to rise within 32 bits
+			first = 100_000_000 + rand.Int64N(900_000_000) // leaves room to count up within 32 bits
 		}
 		b := newBot(s, account, id, first)
 		s.bots = append(s.bots, b)
@@ -168,9 +163,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.pages.ServeHTTP(w, r)
 }
 
-// Close stops all deliveries and waits for them. What was not acknowledged
-// stays pending. The handler keeps answering, so Messages and Stats can still
-// be read.
+// Close stops all deliveries and waits for them. Updates that were not acknowledged stay pending. The
+// handler, Messages and Stats still work.
 func (s *Server) Close() {
 	s.stop()
 	for _, b := range s.bots {
@@ -180,9 +174,8 @@ func (s *Server) Close() {
 	s.client.CloseIdleConnections()
 }
 
-// OnSend registers a hook that is called when a sendMessage arrives, before any
-// fault or check, with the text as the bot wrote it. Benchmarks measure with it.
-// It is called from many goroutines and must be quick.
+// OnSend registers a hook for benchmarks. It is called when a sendMessage arrives, before any fault or
+// check, with the text that the bot sent, from many goroutines at once. It must be quick.
 func (s *Server) OnSend(hook func(chat int64, text string, at time.Time)) {
 	if hook == nil {
 		s.onSend.Store(nil)
@@ -191,8 +184,8 @@ func (s *Server) OnSend(hook func(chat int64, text string, at time.Time)) {
 	s.onSend.Store(&hook)
 }
 
-// seconds is n of the simulator's seconds in real time.
+// seconds returns the length of n of the simulator's seconds.
 func (s *Server) seconds(n int64) time.Duration { return time.Duration(n) * s.unit }
 
-// patience is like seconds, for waits on the bot.
-func (s *Server) patience(n int64) time.Duration { return max(s.seconds(n), s.least) }
+// timeout returns n seconds, but at least MinTimeout, for waits for the bot.
+func (s *Server) timeout(n int64) time.Duration { return max(s.seconds(n), s.least) }

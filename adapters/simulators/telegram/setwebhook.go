@@ -16,9 +16,9 @@ const (
 	setWebhookEvery       = 1   // seconds between two changes
 )
 
-// hookSettings are what setWebhook sets.
+// hookSettings are the settings of setWebhook.
 type hookSettings struct {
-	url            string // "": no webhook, updates wait
+	url            string // "": no webhook, updates stay pending
 	secret         string
 	maxConnections int
 	allowed        []string // nil: the default set
@@ -34,8 +34,8 @@ func (b *bot) setWebhook(p params) (answer, *apiError) {
 	if address == "" {
 		return b.deleteWebhook(p)
 	}
-	// Telegram demands https and four ports; here plain http on any port is
-	// fine, as the webhook is next door.
+	// Telegram requires https and one of four ports. Here http on any port is allowed, because the webhook
+	// is on the same machine.
 	parsed, err := url.Parse(address)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return answer{}, badRequest("invalid webhook URL specified")
@@ -54,7 +54,7 @@ func (b *bot) setWebhook(p params) (answer, *apiError) {
 	h := b.hook
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	wanted.allowed = h.settings.allowed // omitted keeps the former
+	wanted.allowed = h.settings.allowed // kept if allowed_updates is missing
 	if p["allowed_updates"] != "" {
 		var allowed []string
 		if err := p.decode("allowed_updates", &allowed); err != nil {
@@ -103,7 +103,7 @@ func (b *bot) deleteWebhook(p params) (answer, *apiError) {
 	return answer{result: true, description: "Webhook was deleted"}, nil
 }
 
-// webhookInfo is WebhookInfo. It never shows the secret.
+// webhookInfo is the WebhookInfo of the Bot API, which never contains the secret.
 type webhookInfo struct {
 	URL                  string   `json:"url"`
 	HasCustomCertificate bool     `json:"has_custom_certificate"`

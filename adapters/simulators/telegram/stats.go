@@ -2,32 +2,32 @@ package telegramsim
 
 import "sync"
 
-// Stats counts what happened since New, over all bots.
+// Stats are the counters since New, over all bots.
 type Stats struct {
 	Updates UpdateStats `json:"updates"`
 
-	// Calls counts Bot API calls by method and status: "200", "429", ...; a
-	// call whose answer was dropped by a fault counts as "dropped".
+	// Calls counts Bot API calls by method and status: "200", "429", ...; or "dropped" for a call whose
+	// answer a fault dropped.
 	Calls map[string]map[string]int64 `json:"calls"`
 
 	Floods Floods `json:"floods"`
 	Chats  int    `json:"chats"`
 }
 
-// UpdateStats counts updates on their way to the webhooks.
+// UpdateStats counts the deliveries of updates to the webhooks.
 type UpdateStats struct {
 	Delivered int64 `json:"delivered"` // acknowledged with a 2xx
-	Retried   int64 `json:"retried"`   // attempts that failed and were scheduled anew
-	Pending   int64 `json:"pending"`   // waiting or in flight
-	Expired   int64 `json:"expired"`   // dropped because the next retry came too late
+	Retried   int64 `json:"retried"`   // failed attempts that are retried
+	Pending   int64 `json:"pending"`   // not acknowledged yet
+	Expired   int64 `json:"expired"`   // dropped because the next retry would be after their expiry
 }
 
-// Stats reads the counters.
+// Stats returns the counters.
 func (s *Server) Stats() Stats {
 	out := Stats{Calls: s.calls.copy()}
-	s.flow.mu.Lock()
-	out.Floods = s.flow.floods
-	s.flow.mu.Unlock()
+	s.rates.mu.Lock()
+	out.Floods = s.rates.floods
+	s.rates.mu.Unlock()
 	for _, b := range s.bots {
 		b.mu.Lock()
 		out.Chats += len(b.chats)
@@ -44,8 +44,7 @@ func (s *Server) Stats() Stats {
 	return out
 }
 
-// callCounts counts calls; its keys are the simulated methods and statuses, so
-// it stays small.
+// callCounts counts calls. It stays small, because its keys are the simulated methods and statuses.
 type callCounts struct {
 	mu     sync.Mutex
 	counts map[[2]string]int64 // method, status

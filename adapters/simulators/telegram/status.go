@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// Handlers tells the page what the program behind the bot knows of a chat. The simulator itself
-// only sees messages.
+// Handlers returns what chatledger knows about a chat, for the page. The simulator itself has only the
+// messages.
 type Handlers interface {
-	// Handler returns who has the chat; zero when the program does not know the chat yet.
-	// Messages are those that people wrote after since.
+	// Handler returns the handler of the chat; the zero value if the chat is not known yet. Authors
+	// contains the messages that operators wrote after since.
 	Handler(ctx context.Context, bot string, chat int64, since time.Time) (Handler, error)
 }
 
-// Handler is who has a chat, and how a newcomer goes on with it in a shell.
+// Handler says who handles a chat, and has commands for a reader who wants to continue in a shell.
 type Handler struct {
-	Name     string           `json:"handler,omitempty"` // bot or person
-	Since    time.Time        `json:"since,omitzero"`    // when a person got it
+	Name     string           `json:"handler,omitempty"` // bot or person, which means an operator
+	Since    time.Time        `json:"since,omitzero"`    // time of the hand-over to operators
 	Assignee string           `json:"assignee,omitempty"`
-	Authors  map[int64]string `json:"authors,omitempty"` // of messages that people wrote, by message_id
-	Events   string           `json:"events,omitempty"`  // the command that lists the chat's events
-	Comment  string           `json:"comment,omitempty"` // the command that answers as an agent
+	Authors  map[int64]string `json:"authors,omitempty"` // operators who wrote messages, by message_id
+	Events   string           `json:"events,omitempty"`  // command that lists the chat's events
+	Comment  string           `json:"comment,omitempty"` // command that replies as an agent
 }
 
-// status is what the page shows beside a chat's messages.
+// status is shown by the page with a chat's messages.
 type status struct {
 	Handler
-	BeforeStart bool `json:"before_start,omitempty"` // a person has it since before this start
+	BeforeStart bool `json:"before_start,omitempty"` // operators handle it since before this start
 	undelivered
 }
 
-// undelivered is what of a chat has not reached the bot.
+// undelivered describes the updates of a chat that the bot has not received.
 type undelivered struct {
 	Waiting int    `json:"waiting"`           // updates that are not acknowledged yet
-	Fails   int    `json:"fails"`             // attempts of the first of them
+	Fails   int    `json:"fails"`             // failed attempts of the first of them
 	Lost    int    `json:"lost"`              // updates that expired
 	Error   string `json:"error,omitempty"`   // of the last attempt
 	NoHook  bool   `json:"no_hook,omitempty"` // no webhook is registered
@@ -61,7 +61,7 @@ func chatStatus(b *bot, r *http.Request) (any, error) {
 	return out, nil
 }
 
-// undelivered looks through the queues of a chat and of its customer's button presses.
+// undelivered searches the queues of a chat and of its customer's button presses.
 func (h *webhook) undelivered(chatID, customer int64) (out undelivered) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

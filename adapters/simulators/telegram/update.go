@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// An update waits for the webhook. The webhook's lock guards it.
+// An update that waits for its delivery to the webhook. The webhook's lock guards it.
 type update struct {
 	id      int64
 	body    []byte
 	queue   queueKey
-	order   uint64    // rises in the order of arrival
-	expires time.Time // a retry later than this is not made
-	wake    time.Time // not before this
+	order   uint64    // number in the order of arrival
+	expires time.Time // no retry is made after this time
+	wake    time.Time // no attempt is made before this time
 	delay   int64     // the last backoff, in seconds
 	fails   int
 }
 
-// A queueKey names a queue. Telegram delivers the updates of one queue one at a
-// time and in order; different queues overtake each other.
+// A queueKey identifies a queue. Telegram delivers the updates of one queue one at a time and in order.
+// There is no order between queues.
 type queueKey struct {
 	kind queueKind
 	id   int64
@@ -30,31 +30,31 @@ type queueKey struct {
 type queueKind byte
 
 const (
-	chatQueue     queueKind = iota // messages and what else belongs to a chat, per chat
+	chatQueue     queueKind = iota // messages and other updates of a chat, per chat
 	callbackQueue                  // callback queries, per user
 	inlineQueue                    // inline queries, per user
 	memberQueue                    // my_chat_member, per chat
-	ownQueue                       // belongs nowhere: a queue for this one update
+	ownQueue                       // updates without a chat: one queue for each
 )
 
-// Lifetimes in seconds, from the date of the message or the making of the
-// update. Callback queries have theirs, callbackLife, in bot.go.
+// Times in seconds until an update expires, from the date of its message or from its creation. The one for
+// callback queries is callbackLife.
 const (
 	messageLife = 24 * 60 * 60
 	inlineLife  = 30
 )
 
-// notByDefault are the kinds a bot gets only when its allowed_updates name
-// them. Kinds the simulator never heard of are sent, as Telegram sends new ones.
+// notByDefault are the kinds that a bot receives only if its allowed_updates contain them. Unknown kinds are
+// sent, as Telegram sends new kinds.
 var notByDefault = []string{"chat_member", "message_reaction", "message_reaction_count"}
 
-// updateBody writes an Update with its id first, as Telegram does.
+// updateBody encodes an Update with its id first, as Telegram does.
 func updateBody(id int64, kind string, payload json.RawMessage) []byte {
 	return fmt.Appendf(make([]byte, 0, len(payload)+len(kind)+40), `{"update_id":%d,%q:%s}`, id, kind, payload)
 }
 
-// rawUpdate is what the simulator understands of any update's payload. Fields
-// of a wrong type stay empty: a test may post nonsense on purpose.
+// rawUpdate holds the fields of a payload that the simulator uses. Fields of another type stay empty: a test
+// may post invalid updates.
 type rawUpdate struct {
 	ID            json.RawMessage `json:"id"`
 	MessageID     int64           `json:"message_id"`
@@ -70,10 +70,8 @@ type rawUpdate struct {
 	} `json:"new_chat_member"`
 }
 
-// post queues a raw update, and lets what it tells take effect in the
-// simulator: its chat becomes known, its message is listed, its callback query
-// can be answered, and a my_chat_member update opens or closes the chat to the
-// bot.
+// post queues a raw update and applies it to the simulator: its chat becomes known, its message is listed,
+// its callback query can be answered, and a my_chat_member update allows or forbids the bot to write.
 func (b *bot) post(source []byte) (int64, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(source, &fields); err != nil || fields == nil {
@@ -83,7 +81,7 @@ func (b *bot) post(source []byte) (int64, error) {
 	var id int64
 	if given != nil {
 		if err := json.Unmarshal(given, &id); err != nil {
-			return 0, fmt.Errorf("update_id %s must be an integer; leave it out to have it filled in", given)
+			return 0, fmt.Errorf("update_id %s must be an integer; omit it and it is filled in", given)
 		}
 		delete(fields, "update_id")
 	}
@@ -114,8 +112,8 @@ func (b *bot) post(source []byte) (int64, error) {
 	return id, nil
 }
 
-// absorb makes a raw payload's tale true and says where and how long its
-// update waits. Callers hold b.mu.
+// absorb applies a payload to the simulator, and returns the queue of its update and when it expires.
+// Callers hold b.mu.
 func (b *bot) absorb(kind string, payload json.RawMessage) (queueKey, time.Time) {
 	var raw rawUpdate
 	_ = json.Unmarshal(payload, &raw)
@@ -151,7 +149,7 @@ func (b *bot) absorb(kind string, payload json.RawMessage) (queueKey, time.Time)
 			c.customer = user{id: from.ID, username: from.Username, object: raw.From}
 		}
 		if raw.MessageID != 0 && c.find(raw.MessageID) != nil {
-			break // the same message again, perhaps under another update_id
+			break // a repeat of the message, perhaps under another update_id
 		}
 		c.add(&message{id: raw.MessageID, from: c.customer, date: raw.Date, text: raw.Text, entities: raw.Entities})
 	case "edited_message":
@@ -163,7 +161,7 @@ func (b *bot) absorb(kind string, payload json.RawMessage) (queueKey, time.Time)
 	return queueKey{chatQueue, chatID}, expires
 }
 
-// adopt opens a chat with the Chat object of a raw update.
+// adopt returns a chat, and creates it with the Chat object of a raw update if it is new.
 func (b *bot) adopt(id int64, object json.RawMessage) *chat {
 	c := b.chats[id]
 	if c == nil {
@@ -173,7 +171,7 @@ func (b *bot) adopt(id int64, object json.RawMessage) *chat {
 	return c
 }
 
-// expiry counts life from date, in Unix seconds, or from now when date is 0.
+// expiry returns the time when life ends, counted from date in Unix seconds, or from now if date is 0.
 func (b *bot) expiry(life, date int64) time.Time {
 	left := life
 	if date > 0 {
@@ -182,8 +180,8 @@ func (b *bot) expiry(life, date int64) time.Time {
 	return time.Now().Add(b.server.seconds(left))
 }
 
-// refusalOf is the description of the 403 the bot gets after a my_chat_member
-// update; "" when it may write.
+// refusalOf returns the description of the 403 that the bot gets after a my_chat_member update; "" if it
+// may write.
 func refusalOf(chatID int64, status string) string {
 	switch {
 	case !slices.Contains([]string{"kicked", "left"}, status):
@@ -196,13 +194,13 @@ func refusalOf(chatID int64, status string) string {
 	return "Forbidden: bot was kicked from the group chat"
 }
 
-// identity is the part of User and Chat that routes an update.
+// identity holds the fields of User and Chat that are needed to route an update.
 type identity struct {
 	ID       int64  `json:"id"`
 	Username string `json:"username"`
 }
 
-func reference(object json.RawMessage) (who identity) {
-	_ = json.Unmarshal(object, &who)
-	return who
+func reference(object json.RawMessage) (found identity) {
+	_ = json.Unmarshal(object, &found)
+	return found
 }

@@ -19,23 +19,24 @@ import (
 	"time"
 )
 
-// Telegram's patience with a webhook, in seconds.
+// Telegram's rules for a webhook, in seconds.
 const (
-	answerWithin   = 60        // silence longer than this is a failure
-	backoffCeiling = 60        // backoff stops growing at a random 60..120
-	maxRetryAfter  = 3600      // a longer Retry-After is cut to this
-	goneAfter      = 23 * 3600 // 410 for this long removes the webhook
-	maxLost        = 1000      // queues whose expired updates are counted for the page
-	troubleAfter   = 10        // without a success for this long, connections are opened one at a time
+	answerWithin   = 60        // timeout of an answer
+	backoffCeiling = 60        // the backoff stops growing at a random 60 to 120
+	maxRetryAfter  = 3600      // limit for Retry-After
+	goneAfter      = 23 * 3600 // the webhook is removed after 410 for this long
+	troubleAfter   = 10        // after this time without success, only one connection is opened
 )
+
+// maxLost limits the queues whose expired updates are counted for the page.
+const maxLost = 1000
 
 // A webhook delivers one bot's updates.
 //
-// Updates wait in a backlog and move, oldest first, into queues, of which at
-// most 2 x max_connections are loaded: when all of them are stuck, everybody
-// behind them waits. Of each queue only the first update is ever in flight.
-// Every change of the settings starts a new generation: deliveries of the old
-// one are cut off and their updates sent again, to the new address.
+// Updates wait in a backlog and move, oldest first, into queues. At most 2 x max_connections queues are
+// loaded, so if the webhook accepts none of their updates, all other chats wait. Only the first update of
+// a queue is in flight. A change of the settings starts a new generation: deliveries of the old one are
+// cancelled and their updates sent to the new address.
 type webhook struct {
 	server *Server
 	bot    *bot
@@ -46,7 +47,7 @@ type webhook struct {
 	lastSet    time.Time
 	lastError  string
 	errorDate  int64
-	gone       time.Time // first 410 of an unbroken row
+	gone       time.Time // time of the first 410 in a row
 	generation int
 	ctx        context.Context // of the generation
 	cut        context.CancelFunc
@@ -59,7 +60,7 @@ type webhook struct {
 	inFlight int
 	timer    *time.Timer
 
-	connections int // open, as far as answers tell
+	connections int // open connections, according to the answers
 	failing     bool
 	lastSuccess time.Time
 
@@ -73,7 +74,7 @@ type queue struct {
 	updates []*update
 }
 
-// A delivery is one attempt on its way.
+// A delivery is one attempt.
 type delivery struct {
 	update     *update
 	queue      *queue
@@ -82,12 +83,12 @@ type delivery struct {
 	generation int
 }
 
-// An outcome is what the webhook answered.
+// An outcome is the result of an attempt.
 type outcome struct {
-	trouble    string // "" acknowledges
+	trouble    string // description of the failure; "" if the update was acknowledged
 	retryAfter int64  // seconds; 0: not given
-	gone       bool
-	hungUp     bool // the connection is lost
+	gone       bool   // status 410
+	hungUp     bool   // the connection was closed
 }
 
 func newWebhook(s *Server, b *bot) *webhook {
@@ -98,7 +99,7 @@ func newWebhook(s *Server, b *bot) *webhook {
 	return h
 }
 
-// allows tells whether updates of this kind are made at all.
+// allows reports whether the bot receives updates of this kind.
 func (h *webhook) allows(kind string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +109,7 @@ func (h *webhook) allows(kind string) bool {
 	return !slices.Contains(notByDefault, kind)
 }
 
-// push queues an update behind all earlier ones.
+// push queues an update after all earlier ones.
 func (h *webhook) push(u *update) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,8 +123,7 @@ func (h *webhook) push(u *update) {
 	h.dispatch()
 }
 
-// dispatch starts deliveries while there is work and a free connection. Callers
-// hold h.mu.
+// dispatch starts deliveries while there are updates and a free connection. Callers hold h.mu.
 func (h *webhook) dispatch() {
 	for {
 		next, ok := h.take()
@@ -135,8 +135,8 @@ func (h *webhook) dispatch() {
 	}
 }
 
-// take picks the next update to send. When it is not yet time, it sets the
-// timer instead. Callers hold h.mu.
+// take returns the next update to send. If it is not due yet, take sets the timer and returns false. Callers
+// hold h.mu.
 func (h *webhook) take() (delivery, bool) {
 	if h.closed || h.settings.url == "" {
 		return delivery{}, false
@@ -150,7 +150,7 @@ func (h *webhook) take() (delivery, bool) {
 		h.timer.Reset(wait)
 		return delivery{}, false
 	}
-	if !h.connect() { // the next outcome asks again
+	if !h.connect() { // tried again after the next outcome
 		return delivery{}, false
 	}
 	heap.Pop(&h.ready)
@@ -159,11 +159,11 @@ func (h *webhook) take() (delivery, bool) {
 	return delivery{first.updates[0], first, &settings, h.ctx, h.generation}, true
 }
 
-// load moves updates from the backlog into queues, as far as they may be loaded.
+// load moves updates from the backlog into queues, up to the limit of queues.
 func (h *webhook) load() {
 	for len(h.backlog) > 0 && len(h.queues) < 2*h.settings.maxConnections {
 		u := h.backlog[0]
-		h.backlog[0] = nil // the slice's array outlives it
+		h.backlog[0] = nil // or the array would keep it in memory
 		h.backlog = h.backlog[1:]
 		q := h.queues[u.queue]
 		if q == nil {
@@ -176,7 +176,7 @@ func (h *webhook) load() {
 	}
 }
 
-// connect finds a free connection or opens one.
+// connect reports whether there is a free connection, or opens one.
 func (h *webhook) connect() bool {
 	if h.inFlight < h.connections {
 		return true
@@ -192,14 +192,14 @@ func (h *webhook) connect() bool {
 	return true
 }
 
-// wakeUp runs when the timer says that a retry is due.
+// wakeUp is called by the timer when a retry is due.
 func (h *webhook) wakeUp() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dispatch()
 }
 
-// deliver sends updates, one after the other, until there is nothing to send.
+// deliver sends updates, one after the other, until none is due.
 func (h *webhook) deliver(next delivery) {
 	defer h.server.work.Done()
 	for more := true; more; {
@@ -207,19 +207,18 @@ func (h *webhook) deliver(next delivery) {
 		h.mu.Lock()
 		h.settle(next, result)
 		if next, more = h.take(); more {
-			h.dispatch() // there may be more than this goroutine can carry
+			h.dispatch() // there may be work for further connections
 		}
 		h.mu.Unlock()
 	}
 }
 
-// maxAnswerBytes bounds what is read of a webhook's answer. A method call in it
-// is one message at most.
+// maxAnswerBytes bounds a webhook's answer, in bytes. The largest is a method call with one message.
 const maxAnswerBytes = 64 << 10
 
 // send makes one attempt.
 func (h *webhook) send(d delivery) outcome {
-	ctx, cancel := context.WithTimeout(d.ctx, h.server.patience(answerWithin))
+	ctx, cancel := context.WithTimeout(d.ctx, h.server.timeout(answerWithin))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.settings.url, bytes.NewReader(d.update.body))
 	if err != nil {
@@ -253,7 +252,7 @@ func (h *webhook) send(d delivery) outcome {
 	return outcome{hungUp: response.Close}
 }
 
-// hangup describes an attempt without an answer in Telegram's words.
+// hangup returns Telegram's description of an attempt without an answer.
 func hangup(err error) string {
 	var timeout net.Error
 	switch {
@@ -265,9 +264,8 @@ func hangup(err error) string {
 	return "Webhook connection closed"
 }
 
-// obey executes the method named in an acknowledging answer. Its result is
-// thrown away. Methods that read, or that change the webhook itself, are not
-// executed.
+// obey calls the method in an answer that acknowledges an update, and drops its result. Methods that read, or
+// that change the webhook itself, are not called.
 func (h *webhook) obey(contentType string, body []byte) {
 	call, err := parseParams(contentType, body)
 	if err != nil || call["method"] == "" {
@@ -280,13 +278,13 @@ func (h *webhook) obey(contentType string, body []byte) {
 	h.bot.call(h.server.ctx, method, call)
 }
 
-// settle books the outcome of an attempt. Callers hold h.mu.
+// settle records the outcome of an attempt. Callers hold h.mu.
 func (h *webhook) settle(d delivery, result outcome) {
-	if d.update.fails > 0 || result.trouble != "" { // the page shows what waits
+	if d.update.fails > 0 || result.trouble != "" { // the page shows updates that are not delivered
 		defer h.bot.events.chatChanged(d.update.queue.id)
 	}
 	if d.generation != h.generation {
-		return // cut off; the update is queued anew
+		return // cancelled; the update is queued again
 	}
 	h.inFlight--
 	if result.hungUp {
@@ -325,7 +323,8 @@ func (h *webhook) settle(d delivery, result outcome) {
 		}
 		h.drop(d.queue)
 	} else {
-		log.Info("update not acknowledged, will be retried", slog.Int64("after_seconds", wait), slog.Int("failures", u.fails))
+		log.Info("update not acknowledged, will be retried", slog.Int64("after_seconds", wait),
+			slog.Int("failures", u.fails))
 		h.retried++
 		heap.Push(&h.ready, d.queue)
 	}
@@ -339,7 +338,7 @@ func (h *webhook) settle(d delivery, result outcome) {
 	}
 }
 
-// drop removes the first update of a queue; the next one's turn comes.
+// drop removes the first update of a queue.
 func (h *webhook) drop(q *queue) {
 	h.pending--
 	q.updates[0] = nil
@@ -372,8 +371,8 @@ func (h *webhook) replace(settings hookSettings) {
 	h.dispatch()
 }
 
-// forget drops everything that waits, for drop_pending_updates. Callers hold
-// h.mu and call replace next, which cuts off what is in flight.
+// forget drops all pending updates, for drop_pending_updates. Callers hold h.mu and call replace next, which
+// cancels the attempts in flight.
 func (h *webhook) forget() {
 	h.backlog, h.ready, h.pending = nil, nil, 0
 	clear(h.queues)
@@ -388,8 +387,8 @@ func (h *webhook) close() {
 	h.cut()
 }
 
-// readyQueues is a heap: the queue whose first update is due longest comes
-// first, and among equals the one that arrived first.
+// readyQueues is a heap: first the queue whose first update has been due longest, and among equals the one
+// whose update arrived first.
 type readyQueues []*queue
 
 func (r readyQueues) Len() int      { return len(r) }

@@ -27,7 +27,7 @@ func TestWebhook_ManyChats_ArriveOnceInOrder(t *testing.T) {
 	last, seen := map[int64]int64{}, map[int64]bool{}
 	for _, u := range got.all() {
 		if seen[u.UpdateID] {
-			t.Errorf("update %d came twice", u.UpdateID)
+			t.Errorf("update %d arrived twice", u.UpdateID)
 		}
 		seen[u.UpdateID] = true
 		if u.Message.MessageID != last[u.Message.Chat.ID]+1 {
@@ -36,19 +36,19 @@ func TestWebhook_ManyChats_ArriveOnceInOrder(t *testing.T) {
 		last[u.Message.Chat.ID] = u.Message.MessageID
 	}
 	if len(seen) != 1000 {
-		t.Errorf("%d updates came", len(seen))
+		t.Errorf("%d updates arrived", len(seen))
 	}
 	if stats := w.Stats(); stats.Updates.Pending != 0 || stats.Updates.Retried != 0 || stats.Chats != 100 {
 		t.Errorf("stats: %+v", stats)
 	}
 }
 
-// gate is a webhook that holds every request until it is let through.
+// gate is a webhook that holds every request until release is called.
 type gate struct {
 	mu       sync.Mutex
-	inside   map[int64]int // chat -> requests held now
+	inside   map[int64]int // requests held now, by chat
 	most     int
-	overlap  bool // two requests of one chat were inside together
+	overlap  bool // two requests of one chat were held at the same time
 	open     chan struct{}
 	openOnce sync.Once
 }
@@ -105,10 +105,10 @@ func TestWebhook_Concurrency_IsLimited(t *testing.T) {
 	g.release()
 	waittest.Until(t, "all delivered", func() bool { return w.Stats().Updates.Delivered == 60 })
 	if g.overlap {
-		t.Error("two updates of one chat were in flight together")
+		t.Error("two updates of one chat were in flight at the same time")
 	}
 	if g.most != 3 {
-		t.Errorf("%d were in flight together, want 3", g.most)
+		t.Errorf("%d were in flight at the same time, want 3", g.most)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestWebhook_Button_OvertakesMessage(t *testing.T) {
 	hook := w.webhookFor(g.ServeHTTP)
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "held")
-	w.Press(1, 1, "not behind it")
+	w.Press(1, 1, "sent at once")
 	waittest.Until(t, "both in flight", func() bool { return g.held() == 2 })
 }
 
@@ -170,12 +170,12 @@ func TestWebhook_Failure_RetriesThenBacksOff(t *testing.T) {
 		t.Fatalf("attempts: %+v", list)
 	}
 	for i, least := range []time.Duration{0, 2 * unit, 4 * unit, 8 * unit} {
-		if gap := list[i+1].at.Sub(list[i].at); gap < least*9/10 { // clocks of two sides, so a tenth of slack
-			t.Errorf("retry %d came after %v, want at least %v", i+1, gap, least)
+		if gap := list[i+1].at.Sub(list[i].at); gap < least*9/10 { // a tenth less, for the time between sending and receiving
+			t.Errorf("retry %d was made after %v, want at least %v", i+1, gap, least)
 		}
 	}
 	if gap := list[1].at.Sub(list[0].at); gap >= 2*unit+time.Second {
-		t.Errorf("the first retry came after %v, want at once", gap)
+		t.Errorf("the first retry was made after %v, want at once", gap)
 	}
 	if n := w.Stats().Updates.Retried; n != 4 {
 		t.Errorf("retried %d, want 4", n)
@@ -234,7 +234,7 @@ func TestWebhook_Timeout_IsFailure(t *testing.T) {
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) {
 		got.read(r)
 		if len(got.all()) == 1 {
-			<-r.Context().Done() // until Telegram gives up
+			<-r.Context().Done() // until the timeout
 		}
 	})
 	w.mustCall("setWebhook", "url", hook)
@@ -252,11 +252,9 @@ func TestWebhook_OldUpdate_Expires(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Press(1, 1, "lives 150 s")
-	w.Post(
-		map[string]any{
-			"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"},
-		},
-	)
+	w.Post(map[string]any{
+		"inline_query": map[string]any{"id": "1", "from": map[string]any{"id": 1}, "query": "lives 30 s"},
+	})
 	w.Post(map[string]any{"message": map[string]any{
 		"message_id": 1, "date": time.Now().Unix() - messageLife - 1, "chat": map[string]any{"id": 1},
 		"text": "is a day old",
@@ -294,7 +292,7 @@ func TestWebhook_NoneSet_UpdatesWait(t *testing.T) {
 	}
 }
 
-func TestSetWebhook_NewAddress_GetsUnacknowledged(t *testing.T) {
+func TestSetWebhook_NewURL_GetsPendingUpdates(t *testing.T) {
 	w := newWorld(t, Options{RetryUnit: time.Millisecond})
 	g := newGate()
 	defer g.release()
@@ -305,13 +303,13 @@ func TestSetWebhook_NewAddress_GetsUnacknowledged(t *testing.T) {
 	waittest.Until(t, "the first is held", func() bool { return g.held() == 1 })
 	var got received
 	hook := w.webhookFor(func(_ http.ResponseWriter, r *http.Request) { got.read(r) })
-	waittest.Until(t, "the second passed since setWebhook",
+	waittest.Until(t, "a second has passed since setWebhook",
 		func() bool { return w.call("setWebhook", "url", hook).OK })
 	waittest.Until(t, "delivery", func() bool { return w.Stats().Updates.Delivered == 2 })
 	if list := got.all(); len(list) != 2 || list[0].Message.Text != "first" || list[1].Message.Text != "second" {
-		t.Errorf("the new address got %+v", list)
+		t.Errorf("the new URL received %+v", list)
 	}
-	waittest.Until(t, "the old delivery is cut off", func() bool { return g.held() == 0 })
+	waittest.Until(t, "the old delivery is cancelled", func() bool { return g.held() == 0 })
 }
 
 func TestSetWebhook_NoAllowedUpdates_KeepsThem(t *testing.T) {
@@ -325,7 +323,7 @@ func TestSetWebhook_NoAllowedUpdates_KeepsThem(t *testing.T) {
 	}
 	member := map[string]any{"chat_member": map[string]any{"chat": map[string]any{"id": 1}}}
 	if w.Post(member) != 0 {
-		t.Error("chat_member was sent although the default set leaves it out")
+		t.Error("chat_member was sent although it is not in the default set")
 	}
 	if w.Post(map[string]any{"invented_last_week": map[string]any{}}) == 0 {
 		t.Error("a new kind of update was not sent")
@@ -346,7 +344,7 @@ func TestSetWebhook_NoAllowedUpdates_KeepsThem(t *testing.T) {
 }
 
 func TestSetWebhook_TooOften_IsLimited(t *testing.T) {
-	w := newWorld(t, Options{RetryUnit: time.Hour}) // no machine is too slow for this limit
+	w := newWorld(t, Options{RetryUnit: time.Hour}) // so long that a slow machine does not pass it
 	first := w.mustCall("setWebhook", "url", "http://127.0.0.1:1/a", "secret_token", "x")
 	if first.Description != "Webhook was set" {
 		t.Errorf("first: %+v", first)
@@ -369,7 +367,7 @@ func TestWebhook_MethodInAnswer_IsExecuted(t *testing.T) {
 	})
 	w.mustCall("setWebhook", "url", hook)
 	w.Say(1, "hello")
-	waittest.Until(t, "the reply stands", func() bool { return len(w.Messages(1)) == 2 })
+	waittest.Until(t, "the reply is in the chat", func() bool { return len(w.Messages(1)) == 2 })
 }
 
 func TestPost_RawUpdate_TakesEffect(t *testing.T) {
@@ -382,7 +380,7 @@ func TestPost_RawUpdate_TakesEffect(t *testing.T) {
 		"from": map[string]any{"id": 5, "username": "eve"}, "text": "raw",
 	}}
 	if id := w.Post(message); id != 7 {
-		t.Errorf("posted under %d, want the given 7", id)
+		t.Errorf("posted with update_id %d, want the given 7", id)
 	}
 	w.Post(message) // a test may repeat an update
 	waittest.Until(t, "both delivered", func() bool { return w.Stats().Updates.Delivered == 2 })
@@ -396,14 +394,9 @@ func TestPost_RawUpdate_TakesEffect(t *testing.T) {
 	}
 	w.mustCall("sendMessage", "chat_id", 5, "text", "hi")
 	member := func(status string) {
-		w.Post(
-			map[string]any{
-				"my_chat_member": map[string]any{
-					"chat":            map[string]any{"id": 5},
-					"new_chat_member": map[string]any{"status": status},
-				},
-			},
-		)
+		w.Post(map[string]any{"my_chat_member": map[string]any{
+			"chat": map[string]any{"id": 5}, "new_chat_member": map[string]any{"status": status},
+		}})
 	}
 	member("kicked")
 	if got := w.call("sendMessage", "chat_id", 5, "text", "hi"); got.ErrorCode != 403 {
@@ -413,7 +406,7 @@ func TestPost_RawUpdate_TakesEffect(t *testing.T) {
 	w.mustCall("sendMessage", "chat_id", 5, "text", "hi")
 }
 
-func TestClose_Deliveries_StopOnly(t *testing.T) {
+func TestClose_DeliveryInFlight_StaysPending(t *testing.T) {
 	w := newWorld(t, Options{})
 	g := newGate()
 	defer g.release()
@@ -430,13 +423,12 @@ func TestClose_Deliveries_StopOnly(t *testing.T) {
 	}
 }
 
-// One delivery over HTTP, 100 chats at a time.
+// BenchmarkDelivery measures the delivery of an update over HTTP, with 100 chats at a time.
 func BenchmarkDelivery(b *testing.B) {
 	s := New(Options{Bots: []Bot{{Token: testToken, Username: "b", Name: "B"}}})
 	defer s.Close()
-	hook := httptest.NewServer(
-		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }),
-	)
+	discard := func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
+	hook := httptest.NewServer(http.HandlerFunc(discard))
 	defer hook.Close()
 	if _, fault := s.bots[0].setWebhook(params{"url": hook.URL, "max_connections": "100"}); fault != nil {
 		b.Fatal(fault.description)

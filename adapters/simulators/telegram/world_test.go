@@ -13,7 +13,7 @@ import (
 
 const testToken = "4242:secret"
 
-// within is how long a test waits for something that should happen at once.
+// within bounds the wait of a test for something that should happen at once.
 const within = 5 * time.Second
 
 // world is the simulator behind a real HTTP server, with one bot.
@@ -40,7 +40,7 @@ func newWorld(t *testing.T, options Options) *world {
 	return &world{Server: s, t: t, url: front.URL}
 }
 
-// reply is the envelope as a bot reads it.
+// reply is the envelope of an answer, decoded as a bot does.
 type reply struct {
 	OK          bool            `json:"ok"`
 	Result      json.RawMessage `json:"result"`
@@ -52,7 +52,7 @@ type reply struct {
 	} `json:"parameters"`
 }
 
-// call makes a Bot API call with a JSON body; args are names and values in turn.
+// call makes a Bot API call with a JSON body. args are pairs of name and value.
 func (w *world) call(method string, args ...any) reply {
 	w.t.Helper()
 	out, err := w.tryCall(method, args...)
@@ -81,7 +81,7 @@ func (w *world) tryCall(method string, args ...any) (out reply, err error) {
 	return out, nil
 }
 
-// mustCall is call for a call that has to succeed.
+// mustCall makes a call that must succeed.
 func (w *world) mustCall(method string, args ...any) reply {
 	w.t.Helper()
 	out := w.call(method, args...)
@@ -120,17 +120,17 @@ func (w *world) control(method, path string, body any) (int, map[string]any) {
 	return response.StatusCode, out
 }
 
-// webhookFor serves handle as a webhook; it is not set yet.
+// webhookFor starts a server with a handler, and returns its URL for setWebhook.
 func (w *world) webhookFor(handle http.HandlerFunc) string {
 	hook := httptest.NewServer(handle)
 	w.t.Cleanup(func() {
-		w.Close() // first, so that no delivery holds the webhook open
+		w.Close() // first, or a delivery in flight would block hook.Close
 		hook.Close()
 	})
 	return hook.URL
 }
 
-// received collects the updates a webhook got.
+// received collects the updates that a webhook has received.
 type received struct {
 	mu      sync.Mutex
 	updates []gotUpdate
