@@ -224,7 +224,7 @@ func TestControl_Requests_ShowCallsAndSetFaults(t *testing.T) {
 	}
 
 	for body, says := range map[string]string{
-		`{"status": 200}`:                 "no refusal",
+		`{"status": 200}`:                 "not an error status",
 		`{"status": 500, "spoil": "cut"}`: "exclude",
 		`{"spoil": "poem"}`:               "poem",
 		`{}`:                              "does nothing",

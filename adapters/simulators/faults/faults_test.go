@@ -30,12 +30,12 @@ func TestSet_Add_RejectsWrongOnesAndTooMany(t *testing.T) {
 	t.Parallel()
 	var s Set[Fault]
 	for says, f := range map[string]Fault{
-		"no refusal":        {Status: 200},
-		"exclude":           {Status: 500, Spoil: Cut},
-		`"poem" is unknown`: {Spoil: "poem"},
-		"does nothing":      {Count: 1},
-		"out of range":      {DelayMS: MaxDelayMS + 1},
-		"negative":          {Status: 500, Every: -1},
+		"not an error status": {Status: 200},
+		"exclude":             {Status: 500, Spoil: Cut},
+		`"poem" is unknown`:   {Spoil: "poem"},
+		"does nothing":        {Count: 1},
+		"out of range":        {DelayMS: MaxDelayMS + 1},
+		"negative":            {Status: 500, Every: -1},
 	} {
 		if err := s.Add(Fault{Status: 500}, f); err == nil || !strings.Contains(err.Error(), says) || len(s.List()) != 0 {
 			t.Errorf("%+v: %v, set %+v", f, err, s.List())

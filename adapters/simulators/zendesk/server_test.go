@@ -110,7 +110,7 @@ func TestRefusals_Text_IsZendesks(t *testing.T) {
 		"control: no body":   {do(s, "POST", fmt.Sprintf("/fake/tickets/%d/comments", id), ""), 400, "needs a body"},
 		"control: no number": {do(s, "POST", "/fake/tickets/x/solve", ""), 400, "invalid syntax"},
 		"control: no fault":  {do(s, "POST", "/fake/faults", `{"count":1}`), 400, "does nothing"},
-		"control: a status":  {do(s, "POST", "/fake/faults", `{"status":200}`), 400, "no refusal"},
+		"control: a status":  {do(s, "POST", "/fake/faults", `{"status":200}`), 400, "not an error status"},
 		"control: a spoil":   {do(s, "POST", "/fake/faults", `{"spoil":"rot"}`), 400, "rot"},
 	} {
 		if c.got.Code != c.status || !strings.Contains(c.got.Body.String(), c.part) {
