@@ -11,6 +11,8 @@ declare
     history constant text[] := array['events', 'streams'];
     -- Columns of them that only the database fills: with these a row could be put into the past.
     theirs  constant text[] := array['position', 'transaction_id', 'recorded_at', 'created_at'];
+    -- Tables that the owner writes, to limit the app.
+    limits  constant text[] := array['retention_limit'];
     -- Functions of the server that every role may call, and with which a role that can only read
     -- stops or fills a server: a transaction with an id holds back every consumer, an advisory lock
     -- whoever waits for it, and a large object takes space.
@@ -123,9 +125,12 @@ begin
     -- more rights, even if this runs while the app does.
     execute format('grant usage on schema eventstore, readmodel, readmodel_rebuild, readmodel_previous to %I', app);
     execute format('revoke create on schema eventstore, readmodel, readmodel_rebuild, readmodel_previous from %I', app);
-    for one in select c.oid::regclass as name, c.relname = any(history) as written_once
+    for one in select c.oid::regclass as name, c.relname = any(history) as written_once, c.relname = any(limits) as read_only
                from pg_class c where c.relnamespace = 'eventstore'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') loop
-        if one.written_once then
+        if one.read_only then
+            execute format('revoke insert, update, delete, truncate, references, trigger on %s from %I', one.name, app);
+            execute format('grant select on %s to %I', one.name, app);
+        elsif one.written_once then
             execute format('revoke insert, update, delete, truncate, references, trigger on %s from %I', one.name, app);
             execute format('grant select, insert (%s) on %s to %I', (
                 select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/schema"
 )
 
@@ -305,4 +306,33 @@ func TestRoles_EarlierRelease_ReassignedThenMade(t *testing.T) {
 	pgtest.Exec(t, app, `select eventstore.prepare_rebuild('tickets')`)
 	pgtest.Exec(t, app, `select eventstore.swap_tables('tickets')`)
 	pgtest.Exec(t, as("analyst"), `select count(*) from readmodel.ticket_queue`)
+}
+
+// The app removes expired updates by a function of the owner, who says how young they may be. The app
+// cannot say otherwise.
+func TestRoles_LeastAge_OwnerDecides(t *testing.T) {
+	t.Parallel()
+	admin, as := roles(t, "keeps")
+	pgtest.Exec(t, admin, `
+		insert into eventstore.events (
+			stream_id, version, event_id, name, event_version, payload, raw, correlation_id, actor, occurred_at, recorded_at)
+		select 'chat-demo:1', 1, gen_random_uuid(), 'greeted', 1, '{}', '{"text": "hello"}', gen_random_uuid(), 'bot',
+			now(), now() - interval '2 days'`)
+	owner := as("owner")
+	pgtest.Exec(t, owner, `insert into eventstore.retention_limit (least_age) values ('30 days')`)
+	app := as("app")
+	removed := func() int {
+		t.Helper()
+		return pgtest.Ask[int](t, app, `select removed from eventstore.remove_updates('demo', now(), 10)`)
+	}
+	if n := removed(); n != 0 {
+		t.Errorf("the app removed %d updates that the owner keeps", n)
+	}
+	denied(t, app,
+		`update eventstore.retention_limit set least_age = '1 day'`,
+		`delete from eventstore.retention_limit`,
+		`insert into eventstore.retention_limit (least_age) values ('1 day')`)
+	pgtest.Exec(t, owner, `update eventstore.retention_limit set least_age = '1 day'`)
+	// The feed ends at the oldest open write of the server, which other tests share.
+	waittest.Until(t, "the update has expired", func() bool { return removed() == 1 })
 }

@@ -422,6 +422,14 @@ comment on column eventstore.retention.position is 'position of the last event l
 comment on column eventstore.retention.removed is 'Updates removed so far.';
 comment on column eventstore.retention.updated_at is 'When it last moved.';
 
+create table eventstore.retention_limit (
+    one_row   boolean primary key default true check (one_row),
+    least_age interval not null check (least_age >= interval '1 day')
+);
+comment on table eventstore.retention_limit is 'How old an update must be to be removed, whatever the bots file says. Only the owner writes here.';
+comment on column eventstore.retention_limit.one_row is 'True: there is one row at most.';
+comment on column eventstore.retention_limit.least_age is 'The least age; a day while there is no row.';
+
 -- Nobody may change the events; this, by the rights of who owns it, may do one thing to them. It looks
 -- at no more than the given number of events, so that it is open for milliseconds: behind an
 -- open write no consumer can read. A row that held an update still says so, by which it is known
@@ -434,7 +442,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     mark eventstore.retention;
 begin
-    before := least(before, now() - interval '1 day');
+    before := least(before, now() - coalesce((select least_age from eventstore.retention_limit), interval '1 day'));
     insert into eventstore.retention (bot) values (of_bot) on conflict do nothing;
     select * into mark from eventstore.retention where bot = of_bot for update;
     with page as (
@@ -460,7 +468,7 @@ begin
     select (select count(*) from old), (select count(*) from emptied) into looked_at, removed;
 end $$;
 -- +goose StatementEnd
-comment on function eventstore.remove_updates is 'Removes the updates, as Telegram sent them, from the next events of a bot that are older than a time, and than a day. What the events say stays.';
+comment on function eventstore.remove_updates is 'Removes the updates, as Telegram sent them, from the next events of a bot that are older than a time, and than the least age of eventstore.retention_limit. What the events say stays.';
 revoke execute on function eventstore.remove_updates from public;
 
 ---------------------------------------------------------------------------------------------------
