@@ -24,6 +24,8 @@ type Accounts interface {
 	// Password returns the hash of an operator's password, or "" if there is none, and the secret of
 	// their one-time passwords, or nil if they need none.
 	Password(ctx context.Context, name string) (hash string, totp []byte, err error)
+	// OperatorByLogin returns the operator with a login at the provider, and whether there is one.
+	OperatorByLogin(ctx context.Context, login string) (commands.Operator, bool, error)
 	// UseCode records that the one-time password of a step was used; false if it, or a later one, was
 	// used before.
 	UseCode(ctx context.Context, name string, step int64) (bool, error)

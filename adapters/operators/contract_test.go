@@ -111,6 +111,9 @@ func calls() (list []call) {
 			chat.TicketResolved{Ticket: "#1"}, chat.TicketReopened{Ticket: "#1"}, chat.HandedBack{Ticket: "#1"},
 			chat.ClaimReleased{Ticket: "#1"})
 	}
+	returned := func(_ *office, r *http.Request) {
+		r.AddCookie(&http.Cookie{Name: attemptCookie, Value: "kept"})
+	}
 	get := func(operation, path string, status int, change func(*office, *http.Request)) {
 		list = append(list, call{operation: "GET " + operation, path: path, status: status, change: change})
 	}
@@ -205,6 +208,18 @@ func calls() (list []call) {
 			func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
 		},
 		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
+		call{"GET /session/oidc", "/session/oidc", ``, "", 303, nil},
+		call{"GET /session/oidc", "/session/oidc", ``, "", 404, func(o *office, _ *http.Request) { o.Provider = noProvider{} }},
+		call{"GET /session/oidc/callback", "/session/oidc/callback?state=s&code=jo@example.com", ``, "", 200, returned},
+		call{"GET /session/oidc/callback", "/session/oidc/callback?state=s&code=eve@example.com", ``, "", 403, returned},
+		call{
+			"GET /session/oidc/callback",
+			"/session/oidc/callback",
+			``,
+			"",
+			404,
+			func(o *office, r *http.Request) { o.Provider = noProvider{}; returned(o, r) },
+		},
 		call{"DELETE /session", "/session", ``, "", 204, nil},
 		call{"DELETE /session", "/session", ``, "", 403, func(o *office, r *http.Request) {
 			o.sessions[sha("cookie")] = o.tokens[sha("jo")]
@@ -235,7 +250,11 @@ func TestAPI_Contract_Matches(t *testing.T) {
 		// What every operation has.
 		unknown, away := one, one
 		unknown.status, unknown.change = 401, func(_ *office, r *http.Request) { r.Header.Del("Authorization") }
-		away.status, away.change = 503, func(o *office, r *http.Request) { o.down = true; o.Accounts = awayFrom{o} }
+		away.status, away.change = 503, func(o *office, r *http.Request) {
+			o.down = true
+			o.Accounts = awayFrom{o}
+			r.AddCookie(&http.Cookie{Name: attemptCookie, Value: "kept"})
+		}
 		guessing := unknown
 		guessing.status, guessing.change = 429, func(o *office, r *http.Request) {
 			unknown.change(o, r)
@@ -243,7 +262,10 @@ func TestAPI_Contract_Matches(t *testing.T) {
 		}
 		malformed := one
 		malformed.status, malformed.change = 400, func(_ *office, r *http.Request) { r.URL.RawQuery = "bot=%zz" }
-		list = append(list, unknown, away, guessing, malformed)
+		list = append(list, away, guessing, malformed)
+		if one.operation != "GET /session/oidc" { // which asks for no credentials
+			list = append(list, unknown)
+		}
 	}
 	for _, one := range list {
 		o, method := newOffice(), strings.Fields(one.operation)[0]

@@ -28,6 +28,7 @@ import (
 // API serves the operators.
 type API struct {
 	Accounts Accounts
+	Provider Provider
 	Ledger   Ledger
 	Handler  Handler
 	Canned   CannedReplies
@@ -100,6 +101,8 @@ func (a *API) routes() []route {
 	list := []route{
 		{"POST", "/session", anybody, a.login},
 		{"DELETE", "/session", commands.Viewer, a.logout},
+		{"GET", "/session/oidc", anybody, a.startLogin},
+		{"GET", "/session/oidc/callback", anybody, a.finishLogin},
 		{"GET", "/me", commands.Viewer, a.me},
 		{"GET", "/queue", commands.Viewer, a.queue},
 		{"GET", "/bots/{bot}/canned-replies", commands.Viewer, a.cannedReplies},

@@ -61,6 +61,11 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	if !right {
 		return a.deny(r, "wrong name, password or code; `chatledger operator password` creates a new password")
 	}
+	return a.begin(w, r, given.Name)
+}
+
+// begin opens a session of an operator who has logged in, and ends that of the browser before.
+func (a *API) begin(w http.ResponseWriter, r *http.Request, name string) error {
 	a.Guard.Authenticated(r)
 	if err := a.closeSession(r); err != nil {
 		return err
@@ -68,14 +73,14 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
 	value := base64.RawURLEncoding.EncodeToString(secret)
-	if err := a.Accounts.OpenSession(r.Context(), given.Name, sha256.Sum256([]byte(value)), sessionLasts); err != nil {
+	if err := a.Accounts.OpenSession(r.Context(), name, sha256.Sum256([]byte(value)), sessionLasts); err != nil {
 		return err
 	}
 	http.SetCookie(w, sessionCookie(value, int(sessionLasts.Seconds())))
 	return write(w, struct {
 		Name string `json:"name"`
 		CSRF string `json:"csrf_token"`
-	}{given.Name, csrfOf(value)})
+	}{name, csrfOf(value)})
 }
 
 // sessionCookie returns the cookie of a session; maxAge is in seconds, -1 deletes it.

@@ -38,7 +38,8 @@ type office struct {
 	tokens   map[[32]byte]commands.Operator
 	password map[string]string
 	totp     map[string][]byte
-	codes    map[string]int64 // last used step
+	codes    map[string]int64  // last used step
+	logins   map[string]string // names of operators by login at the provider
 	sessions map[[32]byte]commands.Operator
 	down     bool
 	now      time.Time
@@ -62,6 +63,7 @@ func newOffice() *office {
 		password: map[string]string{},
 		totp:     map[string][]byte{},
 		codes:    map[string]int64{},
+		logins:   map[string]string{"jo@example.com": "jo"},
 		sessions: map[[32]byte]commands.Operator{},
 		now:      noon,
 	}
@@ -73,6 +75,7 @@ func newOffice() *office {
 	o.API = &API{
 		Guard:    o,
 		Accounts: o,
+		Provider: o,
 		Ledger:   o,
 		Handler:  o,
 		Observer: unobserved{},
@@ -236,6 +239,30 @@ func (o *office) Password(_ context.Context, name string) (string, []byte, error
 	}
 	o.asked++
 	return o.password[name], o.totp[name], nil
+}
+
+func (o *office) OperatorByLogin(_ context.Context, login string) (commands.Operator, bool, error) {
+	name, known := o.logins[login]
+	return o.tokens[sha(name)], known, nil
+}
+
+// office is also a provider: whoever brings the secret, the state and a code is that login.
+
+func (o *office) Start(context.Context) (address, secret string, err error) {
+	if o.down {
+		return "", "", errDown
+	}
+	return "https://login.example.com/auth?state=s", "kept", nil
+}
+
+func (o *office) Finish(_ context.Context, secret, state, code string) (login string, err error) {
+	if o.down {
+		return "", errDown
+	}
+	if secret != "kept" || state != "s" {
+		return "", nil
+	}
+	return code, nil
 }
 
 func (o *office) UseCode(_ context.Context, name string, step int64) (bool, error) {

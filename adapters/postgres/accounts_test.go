@@ -141,6 +141,43 @@ func TestPassword_AccessRevoked_Removed(t *testing.T) {
 	}
 }
 
+// A login at the provider is one operator's, and goes with their access.
+func TestLogin_OneOperator_EndsWithAccess(t *testing.T) {
+	t.Parallel()
+	s := accounts.New(newStore(t).DB)
+	for n, name := range []string{"maria", "jo"} {
+		if err := s.PutOperator(t.Context(), name, commands.Agent, [32]byte{byte(n + 1)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	who := func() string {
+		t.Helper()
+		o, _, err := s.OperatorByLogin(t.Context(), "maria@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.Name
+	}
+	if err := s.SetLogin(t.Context(), "maria", "maria@example.com"); err != nil || who() != "maria" {
+		t.Errorf("%q %v", who(), err)
+	}
+	if err := s.SetLogin(t.Context(), "jo", "maria@example.com"); err == nil || who() != "maria" {
+		t.Errorf("it is %q's, too: %v", who(), err)
+	}
+	if err := s.SetLogin(t.Context(), "maria", ""); err != nil || who() != "" {
+		t.Errorf("%q %v", who(), err)
+	}
+	if err := s.SetLogin(t.Context(), "jo", "maria@example.com"); err != nil || who() != "jo" {
+		t.Errorf("%q %v", who(), err)
+	}
+	if err := s.DisableOperator(t.Context(), "jo"); err != nil || who() != "" {
+		t.Errorf("%q may still log in: %v", who(), err)
+	}
+	if err := s.SetLogin(t.Context(), "nobody", "x"); err == nil {
+		t.Error("nobody's login was set, and nobody says so")
+	}
+}
+
 // A one-time password works once, and none works that is older than one that was used. A new secret
 // begins anew; without a secret none works.
 func TestUseCode_UsedOrOlder_Rejected(t *testing.T) {

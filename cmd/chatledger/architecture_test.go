@@ -38,6 +38,8 @@ var allowedImports = map[string][]string{
 	"adapters/delivery":              {"domain", "commands"},
 	"adapters/guard":                 {},
 	"adapters/guard/guardtest":       {},
+	"adapters/oidc":                  {},
+	"adapters/oidc/oidctest":         {},
 	"adapters/openapitest":           {},
 	"adapters/operators":             {"domain", "commands", "adapters/guard"},
 	"adapters/telegram":              {"domain", "commands", "adapters/guard"},

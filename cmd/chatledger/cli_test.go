@@ -164,6 +164,10 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		"orders and crm exclude each other":        "bots: {demo: {token: '1:x', secret: s, orders: demo, crm: {url: 'http://127.0.0.1'}}}",
 		"crm: token: the environment has no":       "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",
 		"field user not found":                     "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', user: x}}}",
+		"oidc: issuer: not a base URL":             "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_id: x, client_secret: y}}",
+		"oidc: client_id: it is missing":           "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {issuer: 'https://login.example.com'}}",
+		"oidc: client_secret: the environment has": "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_secret: 'env:CHATLEDGER_NO_ONE'}}",
+		"oidc: redirect_url: it is the https":      "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {redirect_url: 'http://desk.example.com/api/v1/session/oidc/callback'}}",
 		"the environment has no CHATLEDGER_NO_ONE": "bots: {demo: {token: 'env:CHATLEDGER_NO_ONE', secret: s}}",
 		"no such file":                             "bots: {demo: {token: '1:x', secret: 'file:" + dir + "/none'}}",
 	} {

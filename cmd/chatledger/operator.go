@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"text/tabwriter"
@@ -19,6 +20,7 @@ type operatorCmd struct {
 	Bots     operatorBotsCmd     `cmd:"" help:"Set the bots whose chats an operator may see and act on; the token stays valid."`
 	Password operatorPasswordCmd `cmd:"" help:"Set a new random password for an operator, print it, and end the operator's sessions."`
 	TOTP     operatorTOTPCmd     `cmd:"" name:"totp" help:"Make an operator's login need a one-time password from an authenticator app, print its secret, and end the operator's sessions."`
+	OIDC     operatorOIDCCmd     `cmd:"" name:"oidc" help:"Say under which login the OpenID Connect provider of the bots file knows an operator, and end the operator's sessions."`
 	List     operatorListCmd     `cmd:"" help:"List the operators."`
 	Disable  operatorDisableCmd  `cmd:"" help:"Disable an operator."`
 }
@@ -42,6 +44,12 @@ type operatorTOTPCmd struct {
 	database
 	Off  bool   `help:"The login needs no one-time password any more."`
 	Name string `arg:"" help:"The operator's name."`
+}
+type operatorOIDCCmd struct {
+	database
+	Off   bool   `help:"The operator does not log in there any more."`
+	Name  string `arg:"" help:"The operator's name."`
+	Login string `arg:"" optional:"" help:"The value of the claim: the subject, or what server: oidc: claim names, such as an e-mail address."`
 }
 type operatorListCmd struct{ database }
 type operatorDisableCmd struct {
@@ -154,6 +162,27 @@ func (c *operatorTOTPCmd) Run(e *env) error {
 	}
 	fmt.Fprintf(e.stdout, "%s logs in with the password and a code of an authenticator app. Its secret, which is not"+
 		" shown again:\n%s\n%s\n", c.Name, operators.TOTPText(secret), uri)
+	return nil
+}
+
+// Run sets the login. It takes effect at once: each login reads it.
+func (c *operatorOIDCCmd) Run(e *env) error {
+	if (c.Login == "") != c.Off {
+		return errors.New("give the login at the provider, or --off")
+	}
+	store, err := openStore(e.ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := accounts.New(store.DB).SetLogin(e.ctx, c.Name, c.Login); err != nil {
+		return err
+	}
+	if c.Off {
+		fmt.Fprintf(e.stdout, "%s does not log in at the provider\n", c.Name)
+		return nil
+	}
+	fmt.Fprintf(e.stdout, "%s logs in at the provider as %s\n", c.Name, c.Login)
 	return nil
 }
 

@@ -36,13 +36,19 @@ type team struct {
 // newTeam is a world whose chatledger serves these operators.
 func newTeam(t *testing.T, names ...string) *team {
 	t.Helper()
+	return newTeamWith(t, func(*server.Config) {}, names...)
+}
+
+// newTeamWith is newTeam with other settings.
+func newTeamWith(t *testing.T, change func(*server.Config), names ...string) *team {
+	t.Helper()
 	team := teamOf(newTown(t, pgtest.Database(t)), names...)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	team.api = "http://" + listener.Addr().String() + "/api/v1"
-	team.running = team.start(team.dsn, func(c *server.Config) { c.Operators = listener })
+	team.running = team.start(team.dsn, func(c *server.Config) { c.Operators = listener }, change)
 	team.register()
 	return team
 }

@@ -354,6 +354,7 @@ create table eventstore.operators (
     password     text,
     totp_secret  bytea,
     totp_step    bigint,
+    oidc_login   text collate "C" unique,
     created_at   timestamptz not null default now(),
     last_seen_at timestamptz,
     disabled     boolean not null default false
@@ -366,6 +367,7 @@ comment on column eventstore.operators.token_hash is 'SHA-256 of the token, whic
 comment on column eventstore.operators.password is 'Argon2id hash of the password with which they log in; null for who has a token only.';
 comment on column eventstore.operators.totp_secret is 'Secret of the one-time passwords (RFC 6238) that a login needs beside the password; null when it needs none.';
 comment on column eventstore.operators.totp_step is 'Number of the 30 seconds of the last one-time password used: each works once. Null when none was.';
+comment on column eventstore.operators.oidc_login is 'Name under which the OpenID Connect provider knows them; null for who does not log in there.';
 comment on column eventstore.operators.created_at is 'When they were added, or got another token.';
 comment on column eventstore.operators.last_seen_at is 'When they last used the API, to the minute; null when they never did.';
 comment on column eventstore.operators.disabled is 'True when they may not use it any more.';

@@ -40,12 +40,12 @@ func (s *Store) PutOperator(
 	return nil
 }
 
-// DisableOperator ends an operator's access. Their password and second factor do not come back with
-// them.
+// DisableOperator ends an operator's access. Their password, second factor and login do not come back
+// with them.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
-		update eventstore.operators set disabled = true, password = null, totp_secret = null, totp_step = null
+		update eventstore.operators set disabled = true, password = null, totp_secret = null, totp_step = null, oidc_login = null
 		where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
@@ -79,11 +79,39 @@ func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
 // OperatorOf returns the operator with the token of this hash, and whether there is one.
 func (s *Store) OperatorOf(ctx context.Context, token [32]byte) (commands.Operator, bool, error) {
 	return s.oneOperator(ctx,
-		`select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token)
+		`select `+operatorColumns+` from eventstore.operators where token_hash = $1 and not disabled`, token[:])
 }
 
-func (s *Store) oneOperator(ctx context.Context, query string, hash [32]byte) (commands.Operator, bool, error) {
-	rows, err := s.db.Pool().Query(ctx, query, hash[:])
+// OperatorByLogin returns the operator with a login at the OpenID Connect provider, and whether there is
+// one.
+func (s *Store) OperatorByLogin(ctx context.Context, login string) (commands.Operator, bool, error) {
+	return s.oneOperator(ctx,
+		`select `+operatorColumns+` from eventstore.operators where oidc_login = $1 and not disabled`, login)
+}
+
+// SetLogin gives an operator the login under which the OpenID Connect provider knows them; "" takes it
+// away. It ends all their sessions.
+func (s *Store) SetLogin(ctx context.Context, name, login string) error {
+	done, err := s.db.Pool().Exec(ctx, `
+		with ended as (delete from eventstore.operator_sessions where operator = $1)
+		update eventstore.operators set oidc_login = nullif($2, '') where name = $1 and not disabled`, name, login)
+	if postgres.HasCode(err, uniqueViolation) {
+		err = fmt.Errorf("another operator has the login %s: take it away there first", login)
+	}
+	if err == nil && done.RowsAffected() == 0 {
+		err = ErrNoOperator
+	}
+	if err != nil {
+		return fmt.Errorf("set the login of operator %s: %w", name, err)
+	}
+	return nil
+}
+
+// uniqueViolation is the SQLSTATE of a value that another row has.
+const uniqueViolation = "23505"
+
+func (s *Store) oneOperator(ctx context.Context, query string, key any) (commands.Operator, bool, error) {
+	rows, err := s.db.Pool().Query(ctx, query, key)
 	if err != nil {
 		return commands.Operator{}, false, fmt.Errorf("look for an operator: %w", err)
 	}
@@ -184,7 +212,7 @@ func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
 func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error) {
 	return s.oneOperator(ctx, `
 		select `+operatorColumns+` from eventstore.operators
-		where name = (select operator from eventstore.operator_sessions where session_hash = $1 and expires_at > now()) and not disabled`, session)
+		where name = (select operator from eventstore.operator_sessions where session_hash = $1 and expires_at > now()) and not disabled`, session[:])
 }
 
 // SawOperator records when an operator was last seen.

@@ -46,12 +46,17 @@ func (c Server) Describe() [][2]string {
 	case c.TLS.ACME != nil:
 		tls = "made for " + strings.Join(c.TLS.ACME.Domains, ", ")
 	}
+	logins := "passwords"
+	if c.OIDC != nil {
+		logins = "passwords, and " + c.OIDC.Issuer + " with client secret " + c.OIDC.given
+	}
 	return [][2]string{
 		{"allow", cmp.Or(strings.Join(c.Allow, ", "), "everybody")},
 		{"trusted proxies", cmp.Or(strings.Join(c.TrustedProxies, ", "), "none")},
 		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " + number(c.PerAddress, "as the program sets")},
 		{"tls", tls},
 		{"plaintext", cmp.Or(strings.Join(c.Plaintext, ", "), "no token leaves this machine unencrypted")},
+		{"operators log in with", logins},
 		{"followed by a running serve", "all of it but the kind of tls, and acme: changes to these need a restart"},
 	}
 }

@@ -46,6 +46,11 @@ func (f File) Unencrypted() Mistakes {
 			check("model", b.Model.URL, b.Model.Key)
 		}
 	}
+	if o := f.Server.OIDC; o != nil {
+		if err := f.Server.encrypted(o.Issuer); err != nil {
+			r.tell("server: ", In(fmt.Errorf("oidc: issuer: %w", err), "oidc", "issuer"), "server")
+		}
+	}
 	return r.wrong
 }
 

@@ -24,6 +24,7 @@ type Server struct {
 	PerAddress     int   `yaml:"connections_per_address"`
 	TLS            TLS   `yaml:"tls"`
 	Plaintext      Words `yaml:"plaintext"` // hosts to which tokens may be sent over plain HTTP
+	OIDC           *OIDC `yaml:"oidc"`      // where operators log in; nil when with passwords only
 }
 
 // TLS is where the certificate comes from: from files or from a CA. Neither means
@@ -69,7 +70,7 @@ func (c *Server) check() error {
 	}
 	bounded("connections", c.Connections)
 	bounded("connections_per_address", c.PerAddress)
-	return errors.Join(append(wrong, In(c.TLS.check(), "tls"))...)
+	return errors.Join(append(wrong, In(c.TLS.check(), "tls"), In(c.OIDC.check(), "oidc"))...)
 }
 
 func (t TLS) check() error {

@@ -36,7 +36,9 @@ func (s *Server) newOperatorServer(c Config) (*sideServer, error) {
 	if side.listener = side.guard.Listener(c.Operators); s.tls != nil {
 		side.listener = tls.NewListener(side.listener, s.tls.TLS())
 	}
+	s.logins.set(c.Server.OIDC)
 	api := &operators.API{
+		Provider: &s.logins,
 		Accounts: accounts.New(s.Store.DB), Ledger: ledger{s.Store, s.Handler}, Handler: s.requests, Canned: &s.Bots,
 		Guard: side.guard, Observer: s.metrics.OperatorRequests(), Now: s.now, Log: s.log,
 	}

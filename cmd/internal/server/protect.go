@@ -43,6 +43,7 @@ func (s *Server) applySettings(server config.Server) error {
 		}
 	}
 	s.guard.SetRules(rules)
+	s.logins.set(server.OIDC)
 	if s.operators != nil {
 		s.operators.guard.SetRules(operatorRules(rules))
 	}

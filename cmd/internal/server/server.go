@@ -48,6 +48,7 @@ type Server struct {
 	server      *http.Server
 	Listener    net.Listener
 	operators   *sideServer
+	logins      logins // of operators, at their provider
 	ops         *sideServer
 	log         *slog.Logger
 	metrics     *telemetry.Metrics
@@ -219,6 +220,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		retentionChanged: make(chan struct{}, 1),
 		now:              c.Now,
 	}
+	s.logins.log = c.Log
 	defer func() {
 		if err != nil {
 			s.Close()
