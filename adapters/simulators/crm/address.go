@@ -11,15 +11,15 @@ import (
 // AddressCheck is the result of checking an address.
 type AddressCheck struct {
 	Valid   bool   `json:"valid"`
-	Address string `json:"address,omitempty"` // in its normal form, when it is valid
-	Reason  string `json:"reason,omitempty"`  // when it is not valid
-	Coded          // of the reason
+	Address string `json:"address,omitempty"` // the normal form of a valid address
+	Reason  string `json:"reason,omitempty"`  // why the address is not valid
+	Coded          // the reason as a code
 }
 
 // place is a post code that the demo shop knows.
 type place struct {
 	code, town string
-	townFirst  bool // as the country writes it
+	townFirst  bool // whether the country writes the town before the post code
 }
 
 func (p place) String() string {
@@ -30,24 +30,16 @@ func (p place) String() string {
 }
 
 var places = []place{
-	{
-		"NW1 6XE",
-		"London",
-		true,
-	}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true}, {"M1 1AE", "Manchester", true},
-	{"EH1 1YZ", "Edinburgh", true},
-	{
-		"10115",
-		"Berlin",
-		false,
-	}, {"20095", "Hamburg", false}, {"80331", "München", false}, {"1010", "Wien", false}, {"8001", "Zürich", false},
-	{"75001", "Paris", false}, {"1012 LG", "Amsterdam", false}, {"1100-048", "Lisboa", false},
+	{"NW1 6XE", "London", true}, {"SW1A 2AA", "London", true}, {"LS1 4AP", "Leeds", true},
+	{"M1 1AE", "Manchester", true}, {"EH1 1YZ", "Edinburgh", true},
+	{"10115", "Berlin", false}, {"20095", "Hamburg", false}, {"80331", "München", false}, {"1010", "Wien", false},
+	{"8001", "Zürich", false}, {"75001", "Paris", false}, {"1012 LG", "Amsterdam", false},
+	{"1100-048", "Lisboa", false},
 }
 
-// CheckAddress validates an address on one line and writes it in its normal form:
-// the lines down to the street, with its words in full and capitalised, then post
-// code and town as the country writes them, then the rest. It accepts the town of a post code
-// that the shop does not know.
+// CheckAddress validates an address on one line and returns its normal form: the lines up to the street,
+// with abbreviations expanded and words capitalised; then post code and town in the order of the country;
+// then the rest. It accepts any town for a post code that the shop does not know.
 func CheckAddress(line string) AddressCheck {
 	parts := strings.FieldsFunc(strings.ToValidUTF8(line, ""), func(r rune) bool { return r == ',' })
 	for i, part := range parts {
@@ -94,9 +86,9 @@ func invalid(code string, values map[string]string, format string, args ...any) 
 	return AddressCheck{Reason: fmt.Sprintf(format, args...), Coded: Coded{code, values}}
 }
 
-// findPlace finds the last known post code, and the part it stands in; a house
-// number that looks like one comes earlier. When none is known it is the last part
-// with a number behind the first, and 0 when there is none.
+// findPlace returns the last known post code, and the index of its part. It is the last, because a house
+// number that looks like a post code comes earlier. Without a known post code it returns the index of the
+// last part, except the first, that has a digit, or 0.
 func findPlace(parts []string) (found place, at int) {
 	for i, part := range parts {
 		for _, p := range places {
@@ -127,7 +119,7 @@ var abbreviated = []struct {
 	{regexp.MustCompile(`(?i)str(?:\.|asse)?( \d\S*)?$`), "straße$1"},
 }
 
-// street writes a street in full: "12 baker st." is "12 Baker Street".
+// street expands and capitalises a street: "12 baker st." becomes "12 Baker Street".
 func street(s string) string {
 	for _, a := range abbreviated {
 		s = a.end.ReplaceAllString(s, a.full)

@@ -30,12 +30,12 @@ func TestAddress_Valid_GetsNormalForm(t *testing.T) {
 			t.Errorf("%q: %+v, want %q", line, got, want)
 		}
 		if again := CheckAddress(got.Address); !again.Valid || again.Address != got.Address {
-			t.Errorf("%q in its normal form is %+v", line, again)
+			t.Errorf("the normal form of %q is checked as %+v", line, again)
 		}
 	}
 }
 
-func TestAddress_Unknown_IsRefusedWithReason(t *testing.T) {
+func TestAddress_Invalid_Reason(t *testing.T) {
 	t.Parallel()
 	for line, reason := range map[string]string{
 		"":                                "post code is missing",
@@ -56,8 +56,8 @@ func TestAddress_Unknown_IsRefusedWithReason(t *testing.T) {
 	}
 }
 
-// FuzzCheckAddress: an address is valid and has a normal form, which is its own, or it
-// is not and has a reason.
+// FuzzCheckAddress checks that a valid address has a normal form, which is valid and its own normal form, and
+// that an invalid one has a reason.
 func FuzzCheckAddress(f *testing.F) {
 	for _, seed := range []string{"12 Baker Street, London NW1 6XE", "Musterstr. 12a, 10115 Berlin", ",,",
 		"1010, 8001, Wien", "\xff, 1010 Wien"} {
@@ -69,7 +69,7 @@ func FuzzCheckAddress(f *testing.F) {
 			t.Errorf("%+v", got)
 		}
 		if again := CheckAddress(got.Address); got.Valid && again.Valid != got.Valid || again.Address != got.Address {
-			t.Errorf("%q is %q and then %+v", line, got.Address, again)
+			t.Errorf("%q has the normal form %q, and that has %+v", line, got.Address, again)
 		}
 	})
 }

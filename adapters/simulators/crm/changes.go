@@ -14,14 +14,14 @@ const (
 	answerDays = 3
 )
 
-// written is a change as it was requested, with its answer.
+// written is a change with its idempotency key, its request and its answer.
 type written struct {
 	key, asked string
 	answer     reply
 }
 
-// once makes a change once for its idempotency key, and answers retries as it did the first
-// time. change is called under the lock.
+// once makes a change once for its idempotency key, and returns the first answer to retries. The lock is held
+// while change is called.
 func (s *Server) once(c call, asked any, change func() reply) reply {
 	key := c.Header.Get("Idempotency-Key")
 	if key == "" || len(key) > 255 {
@@ -94,8 +94,8 @@ func (s *Server) postRefund(c call) reply {
 			case charge.ID != asked.Charge:
 				continue
 			case charge.DuplicateOf == "" || charge.Status != Charged:
-				return refuse(http.StatusUnprocessableEntity, "charge %s of order %s is %s and no duplicate to give back",
-					charge.ID, p.order.Number, charge.Status)
+				return refuse(http.StatusUnprocessableEntity,
+					"charge %s of order %s is %s and no duplicate to refund", charge.ID, p.order.Number, charge.Status)
 			}
 			s.refunded[[2]string{id, charge.ID}] = true
 			r := Refund{s.number("RF"), id, p.order.Number, charge.ID, charge.Amount, refundDays}
@@ -117,7 +117,7 @@ func (s *Server) postDeliveryProblem(c call) reply {
 	switch asked.Problem {
 	case "not_arrived", "damaged", "wrong_item", "missing_item":
 	default:
-		return refuse(http.StatusBadRequest, "%q is no problem; use not_arrived, damaged, wrong_item or missing_item",
+		return refuse(http.StatusBadRequest, "problem %q is unknown; use not_arrived, damaged, wrong_item or missing_item",
 			asked.Problem)
 	}
 	if n := utf8.RuneCountInString(asked.Detail); n > maxDetail {

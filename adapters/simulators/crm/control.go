@@ -11,9 +11,9 @@ import (
 //	GET    /fake/updates    changes of billing addresses, oldest first
 //	GET    /fake/refunds    refunded charges, oldest first
 //	GET    /fake/cases      reported problems with deliveries, oldest first
-//	POST   /fake/customers  a Customer, who replaces the one with that id
-//	GET    /fake/faults     the faults still set
-//	POST   /fake/faults     a faults.Fault, added behind them
+//	POST   /fake/customers  adds a Customer, or replaces the one with this id
+//	GET    /fake/faults     the faults that are set
+//	POST   /fake/faults     adds a faults.Fault after them
 //	DELETE /fake/faults     removes all
 func (s *Server) controls() {
 	s.control.HandleFunc("GET /fake/requests",
@@ -28,14 +28,8 @@ func (s *Server) controls() {
 			err = s.addCustomer(c)
 		}
 		if err != nil {
-			write(
-				w,
-				refuse(
-					http.StatusBadRequest,
-					"the body is no customer: %v; send for example {\"id\": \"telegram:7\", \"name\": \"Ada\", \"tier\": \"priority\"}",
-					err,
-				),
-			)
+			write(w, refuse(http.StatusBadRequest, "the body is not a customer: %v; send for example "+
+				`{"id": "telegram:7", "name": "Ada", "tier": "priority"}`, err))
 			return
 		}
 		write(w, ok(c))
@@ -43,7 +37,7 @@ func (s *Server) controls() {
 	s.faults.Control(s.control, "/fake/faults")
 }
 
-// read rejects unknown fields: a misspelt one would silently do nothing.
+// read decodes a body. It rejects unknown fields: a misspelt one would silently do nothing.
 func read(w http.ResponseWriter, r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()

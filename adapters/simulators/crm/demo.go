@@ -10,17 +10,17 @@ import (
 
 // purchase is an order with its invoice and charges.
 type purchase struct {
-	owner   string // the only customer who has it; "": every customer has one like it
+	owner   string // the only customer who has it; "": every customer has it
 	order   Order
-	invoice *Invoice // nil when there is none yet
+	invoice *Invoice // nil if there is none yet
 	charges []Charge // oldest first
 }
 
 // link is the base URL of the demo shop's invoices.
 const link = "https://shop.example.com/invoices/"
 
-// demoOrders returns the orders of every customer, one for each state of a payment, and one
-// that only Ada has and others must not see.
+// demoOrders returns the orders that every customer has, one for each state of a payment, and one that only
+// Ada has.
 func demoOrders() map[string]purchase {
 	orders := map[string]purchase{}
 	for _, p := range []purchase{
@@ -76,7 +76,7 @@ func demoCustomers() map[string]*Customer {
 	}
 }
 
-// account returns a customer, nil when there is none. The caller holds the lock.
+// account returns a customer; nil if there is none. The caller holds the lock.
 func (s *Server) account(id string) *Customer {
 	number, ofTelegram := strings.CutPrefix(id, "telegram:")
 	if _, err := strconv.ParseInt(number, 10, 64); ofTelegram && err == nil && s.customers[id] == nil &&
@@ -86,8 +86,8 @@ func (s *Server) account(id string) *Customer {
 	return s.customers[id]
 }
 
-// bought returns a customer's order, nil when there is none or it is another customer's. The
-// caller holds the lock.
+// bought returns a customer's order; nil if there is none or it is another customer's. The caller holds the
+// lock.
 func (s *Server) bought(customer, number string) *purchase {
 	p, found := s.orders[strings.ToUpper(number)]
 	account := s.account(customer)
@@ -103,8 +103,8 @@ func (s *Server) bought(customer, number string) *purchase {
 	return &p
 }
 
-// Known adds another id to a customer's account, such as telegram:77. It panics when there is
-// no such customer.
+// Known adds another id to a customer's account, such as telegram:77. It panics if there is no such
+// customer.
 func (s *Server) Known(as, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,8 +115,7 @@ func (s *Server) Known(as, id string) {
 	s.customers[as] = account
 }
 
-// AddCustomer adds a customer, or replaces the one with that id. It panics when the id or the
-// name is empty.
+// AddCustomer adds a customer, or replaces the one with this id. It panics if the id or the name is empty.
 func (s *Server) AddCustomer(c Customer) {
 	if err := s.addCustomer(c); err != nil {
 		panic("crmsim: AddCustomer: " + err.Error())

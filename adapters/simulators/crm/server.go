@@ -24,9 +24,9 @@ const (
 	maxLookups  = 50        // in one request, as the contract says
 	maxKey      = 300       // characters, as the contract says
 	maxDetail   = 1000      // characters, as the contract says
-	maxRequests = 10_000    // the oldest are forgotten
-	maxChanges  = 10_000    // of each kind; the oldest are forgotten, and so are their idempotency keys
-	maxAccounts = 10_000    // customers beside those of the demo
+	maxRequests = 10_000    // the oldest are dropped
+	maxChanges  = 10_000    // of each kind; the oldest are dropped, with their idempotency keys
+	maxAccounts = 10_000    // customers
 )
 
 // Options configure New.
@@ -48,10 +48,10 @@ type Order struct {
 	Number string `json:"number"`
 	Status string `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	Coded         // of the detail
+	Coded         // the detail as a code
 }
 
-// Coded is a finding as a code with values.
+// Coded is a text as a code with values.
 type Coded struct {
 	Code   string            `json:"code,omitempty"`
 	Values map[string]string `json:"values,omitempty"`
@@ -70,7 +70,7 @@ type Charges struct {
 	Charges []Charge `json:"charges"`
 }
 
-// Charge is one of them.
+// Charge is one payment.
 type Charge struct {
 	ID          string `json:"id"`
 	Amount      string `json:"amount"` // 24.90 EUR
@@ -91,7 +91,7 @@ type Request struct {
 	Method         string          `json:"method"`
 	Path           string          `json:"path"`
 	IdempotencyKey string          `json:"idempotency_key,omitempty"`
-	Body           json.RawMessage `json:"body,omitempty"` // null when it was not JSON
+	Body           json.RawMessage `json:"body,omitempty"` // null if it was not JSON
 	At             time.Time       `json:"at"`
 }
 
@@ -139,12 +139,12 @@ type Server struct {
 	updates   []Update
 	refunds   []Refund
 	cases     []DeliveryCase
-	numbers   map[string]int // given to changes so far, by prefix
+	numbers   map[string]int // last number of a change, by prefix
 }
 
-// New returns a simulated CRM with the customers C-1 and C-2 and the orders 1001 to 1004, which
-// every customer has, and 2001, which C-1 alone has. A customer telegram:<number> exists as
-// soon as it is used: everybody who writes to a bot has an account.
+// New returns a simulated CRM. It has the customers C-1 and C-2, the orders 1001 to 1004, which every
+// customer has, and 2001, which only C-1 has. A customer telegram:<number> is created when it is first used,
+// so that everyone who writes to a bot has an account.
 func New(options Options) *Server {
 	s := &Server{
 		token: options.Token, contract: http.NewServeMux(), control: http.NewServeMux(),
@@ -170,7 +170,7 @@ var routes = map[string]func(*Server, call) reply{
 	"POST /lookups":                               (*Server).postLookups,
 }
 
-// Routes lists the contract as it is served, in the form "GET /orders/{number}".
+// Routes returns the served operations of the contract, in the form "GET /orders/{number}".
 func Routes() []string {
 	var list []string
 	for pattern := range routes {
@@ -224,7 +224,7 @@ func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 		}
 		fault := s.record(r, body)
 		if !fault.Wait(r.Context()) {
-			return // the caller gave up
+			return // the client closed the connection
 		}
 		switch {
 		case s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token:
@@ -242,17 +242,15 @@ func (s *Server) front(serve func(*Server, call) reply) http.HandlerFunc {
 	}
 }
 
-// record stores a request and returns the fault that hits it; the zero Fault when none does.
+// record stores a request and returns its fault; the zero Fault if there is none.
 func (s *Server) record(r *http.Request, body []byte) faults.Fault {
 	if !json.Valid(body) {
 		body = nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = newest(
-		append(s.requests, Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}),
-		maxRequests,
-	)
+	request := Request{r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), body, time.Now()}
+	s.requests = newest(append(s.requests, request), maxRequests)
 	return s.faults.Hit(r.Method, r.URL.Path)
 }
 
@@ -261,7 +259,7 @@ func newest[T any](list []T, n int) []T { return list[max(0, len(list)-n):] }
 
 func write(w http.ResponseWriter, answer reply) { writeSpoilt(w, nil, faults.Fault{}, answer) }
 
-// writeSpoilt writes an answer as a fault spoils it.
+// writeSpoilt writes an answer, spoilt by a fault.
 func writeSpoilt(w http.ResponseWriter, r *http.Request, fault faults.Fault, answer reply) {
 	w.Header().Set("Content-Type", "application/json")
 	if _, isProblem := answer.body.(problem); isProblem {
@@ -277,13 +275,13 @@ func writeSpoilt(w http.ResponseWriter, r *http.Request, fault faults.Fault, ans
 	fault.Write(w, r, answer.status, append(body, '\n'))
 }
 
-// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+// AddFault adds a fault after those already set. It panics if the fault is not valid.
 func (s *Server) AddFault(f faults.Fault) { s.faults.MustAdd(f) }
 
 // ClearFaults removes all faults.
 func (s *Server) ClearFaults() { s.faults.Clear() }
 
-// Faults lists the faults still set, with what is left of their counts.
+// Faults returns the faults that are set, with their remaining counts.
 func (s *Server) Faults() []faults.Fault { return s.faults.List() }
 
 // Requests returns the calls of the contract, oldest first.

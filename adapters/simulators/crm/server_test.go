@@ -16,7 +16,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/simulators/faults"
 )
 
-// do makes a call; status 0 means that the connection was closed without an answer.
+// do makes a call. It returns status 0 if the connection was closed without an answer.
 func do(t *testing.T, url, method, path, body string) (status int, answer string, header http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
@@ -24,7 +24,7 @@ func do(t *testing.T, url, method, path, body string) (status int, answer string
 		t.Fatal(err)
 	}
 	r.Header.Set("Idempotency-Key", "key:"+body)
-	r.GetBody = nil // the transport would repeat what was cut
+	r.GetBody = nil // or the transport would retry a call whose connection was cut
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return 0, "", nil
@@ -78,10 +78,9 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 			if c.fault.RetryAfter != 0 && header.Get("Retry-After") != "3" {
 				t.Errorf("Retry-After is %q", header.Get("Retry-After"))
 			}
-			if json.Valid(
-				[]byte(answer),
-			) != (name == "status" || name == "nonsense" || name == "slow" || name == "other paths") {
-				t.Errorf("%.200s", answer)
+			valid := name == "status" || name == "nonsense" || name == "slow" || name == "other paths"
+			if json.Valid([]byte(answer)) != valid {
+				t.Errorf("answer %.200s, want valid JSON: %v", answer, valid)
 			}
 			if n := len(s.Updates()); (n == 1) != c.applied {
 				t.Errorf("%d updates took effect", n)
@@ -90,7 +89,7 @@ func TestFault_EveryKind_HasItsEffect(t *testing.T) {
 	}
 }
 
-func TestFault_EveryAndCount_AreKept(t *testing.T) {
+func TestFault_EveryAndCount_Obeyed(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	s.AddFault(faults.Fault{Path: "/orders", Status: 500, Every: 2, Count: 2})
@@ -104,7 +103,7 @@ func TestFault_EveryAndCount_AreKept(t *testing.T) {
 		t.Error(diff)
 	}
 	if left := s.Faults(); len(left) != 0 {
-		t.Errorf("left: %+v", left)
+		t.Errorf("remaining faults: %+v", left)
 	}
 }
 
@@ -123,14 +122,14 @@ func TestUpdate_SameKey_TakesEffectOnce(t *testing.T) {
 	first := <-receipts
 	for range 19 {
 		if other := <-receipts; other != first || !strings.Contains(other, `"id":"R-1"`) {
-			t.Errorf("%s, and %s", first, other)
+			t.Errorf("answers %s and %s", first, other)
 		}
 	}
 	if n := len(s.Updates()); n != 1 {
 		t.Errorf("%d updates", n)
 	}
-	if _, answer, _ := do(t, url, "GET", "/customers/C-2", ""); !strings.Contains(answer,
-		`"billing_address":"1 Musterstraße, 10115 Berlin"`) {
+	_, answer, _ := do(t, url, "GET", "/customers/C-2", "")
+	if !strings.Contains(answer, `"billing_address":"1 Musterstraße, 10115 Berlin"`) {
 		t.Error(answer)
 	}
 }
@@ -161,7 +160,7 @@ func TestChange_SameKey_TakesEffectOnce(t *testing.T) {
 	}
 }
 
-// Stories about priority customers need one.
+// A script can replace a customer, for example to make it a priority customer.
 func TestControl_Customer_CanBeReplaced(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
@@ -174,7 +173,7 @@ func TestControl_Customer_CanBeReplaced(t *testing.T) {
 		t.Error(answer)
 	}
 	for body, says := range map[string]string{`{"id": "telegram:7"}`: "name is missing",
-		`{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "no customer"} {
+		`{"id": "1", "name": "x", "level": 7}`: "unknown field", `7`: "not a customer"} {
 		if status, answer, _ := do(t, url, "POST", "/fake/customers", body); status != 400 ||
 			!strings.Contains(answer, says) {
 			t.Errorf("%s: %d %s", body, status, answer)
@@ -188,7 +187,7 @@ func TestControl_Customer_CanBeReplaced(t *testing.T) {
 	}
 }
 
-func TestControl_Requests_ShowCallsAndSetFaults(t *testing.T) {
+func TestControl_Endpoints_ShowCallsSetFaults(t *testing.T) {
 	t.Parallel()
 	s, url := start(t)
 	do(t, url, "GET", "/orders/1001", "")
@@ -231,7 +230,7 @@ func TestControl_Requests_ShowCallsAndSetFaults(t *testing.T) {
 		`{"delay_ms": 1000000}`:           "out of range",
 		`{"status": 500, "every": -1}`:    "negative",
 		`{"statuss": 500}`:                "unknown field",
-		`500`:                             "no fault",
+		`500`:                             "not a fault",
 	} {
 		if status, answer, _ := do(t, url, "POST", "/fake/faults", body); status != 400 || !strings.Contains(answer, says) {
 			t.Errorf("%s: %d %s", body, status, answer)
@@ -256,7 +255,7 @@ func TestControl_Requests_ShowCallsAndSetFaults(t *testing.T) {
 		}
 	}
 	if status, _, _ := do(t, url, "POST", "/customers/C-1", ""); status != 405 {
-		t.Errorf("a method that is not there: %d", status)
+		t.Errorf("an unknown method: %d", status)
 	}
 }
 
@@ -267,7 +266,7 @@ func TestServer_Memory_IsLimited(t *testing.T) {
 		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/orders/1001", nil))
 	}
 	if n := len(s.Requests()); n != maxRequests {
-		t.Errorf("%d requests are kept", n)
+		t.Errorf("%d requests are kept, want %d", n, maxRequests)
 	}
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest("POST", "/lookups", strings.NewReader(strings.Repeat(" ", maxBody+1))))

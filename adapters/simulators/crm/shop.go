@@ -28,7 +28,7 @@ func (s *Server) getCharges(c call) reply {
 	return single(s.find("charges", c.PathValue("number"), c.PathValue("id"), Asker{}))
 }
 
-// single answers a lookup that is not in a batch.
+// single returns the reply to a single lookup.
 func single(a Answer) reply {
 	switch {
 	case a.Error != nil:
@@ -54,7 +54,7 @@ func (s *Server) postAddress(c call) reply {
 	return ok(CheckAddress(line))
 }
 
-// address reads the body {"address": ...}.
+// address decodes the body {"address": ...}.
 func (c call) address() (string, error) {
 	var asked struct{ Address string }
 	if err := json.Unmarshal(c.body, &asked); err != nil {
@@ -95,7 +95,7 @@ func (s *Server) postLookups(c call) reply {
 		return refuse(http.StatusBadRequest, "the body is not {\"lookups\": [{\"kind\": ..., \"key\": ...}]}: %v", err)
 	}
 	if n := len(asked.Lookups); n < 1 || n > maxLookups {
-		return refuse(http.StatusBadRequest, "there are %d look-ups; send 1 to %d", n, maxLookups)
+		return refuse(http.StatusBadRequest, "there are %d lookups; send 1 to %d", n, maxLookups)
 	}
 	answers := make([]Answer, len(asked.Lookups))
 	for i, l := range asked.Lookups {
@@ -104,7 +104,7 @@ func (s *Server) postLookups(c call) reply {
 	return ok(map[string][]Answer{"answers": answers})
 }
 
-// Asker identifies the person who asks for an order.
+// Asker identifies the customer who asks for an order.
 type Asker struct {
 	User     int64  `json:"telegram_user"`
 	Chat     int64  `json:"telegram_chat"`
@@ -114,8 +114,8 @@ type Asker struct {
 // id returns the asker's id in the shop.
 func (a Asker) id() string { return cmp.Or(a.Customer, fmt.Sprintf("telegram:%d", a.User)) }
 
-// find answers one lookup. Kinds with an owner are found only for that customer; an order is
-// shown only to its owner.
+// find answers one lookup. Invoices and charges are found only for their owner, and an order only if the
+// asker is its owner.
 func (s *Server) find(kind, key, owner string, by Asker) Answer {
 	a := Answer{Kind: kind, Key: key, Owner: owner, Status: "found"}
 	if err := checkKey(key); err != nil {
@@ -141,7 +141,7 @@ func (s *Server) find(kind, key, owner string, by Asker) Answer {
 		check := CheckAddress(key)
 		a.Address = &check
 	default:
-		return a.fail("%q is no kind; use customer, order, invoice, charges or address", kind)
+		return a.fail("kind %q is unknown; use customer, order, invoice, charges or address", kind)
 	}
 	if a.Customer == nil && a.Order == nil && a.Invoice == nil && a.Charges == nil && a.Address == nil {
 		a.Status = "not_found"
@@ -149,7 +149,7 @@ func (s *Server) find(kind, key, owner string, by Asker) Answer {
 	return a
 }
 
-// fail answers a lookup that cannot be made.
+// fail returns the answer to an invalid lookup.
 func (a Answer) fail(format string, args ...any) Answer {
 	a.Status = "error"
 	a.Error = &problem{http.StatusText(http.StatusBadRequest), http.StatusBadRequest, fmt.Sprintf(format, args...)}

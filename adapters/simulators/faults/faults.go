@@ -1,6 +1,6 @@
-// Package faults makes the simulators fail on demand. A Set holds the faults that are set;
-// Fault is one of a plain HTTP API. Telegram's simulator has a Fault of its own, because
-// the Bot API's faults belong to chats and combine.
+// Package faults makes the simulators fail on demand. A Set holds the faults of a simulator. Fault is
+// a fault of an HTTP API. Telegram's simulator has another type of fault, because faults of the Bot
+// API concern chats and are combined.
 package faults
 
 import (
@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// maxFaults limits a Set, so that a script in a loop does not fill the memory.
+	// maxFaults limits a Set, so that a script with an endless loop does not fill the memory.
 	maxFaults = 1000
-	// MaxDelayMS limits a delay, in milliseconds: far above any client's timeout, but a
-	// slip of the finger must not freeze a server.
+	// MaxDelayMS limits a delay, in milliseconds. It is far above any client's timeout; a larger
+	// value is probably a typing error.
 	MaxDelayMS = 10 * 60 * 1000
 	// maxBody limits the request that sets a fault, in bytes.
 	maxBody = 64 << 10
@@ -30,7 +30,7 @@ const (
 
 // Checked is a kind of fault.
 type Checked interface {
-	// Check returns what is wrong with a fault, and what to do.
+	// Check returns an error if the fault is not valid. The error says what to do.
 	Check() error
 }
 
@@ -41,7 +41,7 @@ type Set[F Checked] struct {
 	list []F
 }
 
-// Add adds faults behind those already set, or none of them when one is wrong.
+// Add adds faults after those already set, or none of them if one is not valid.
 func (s *Set[F]) Add(list ...F) error {
 	for _, f := range list {
 		if err := f.Check(); err != nil {
@@ -57,7 +57,7 @@ func (s *Set[F]) Add(list ...F) error {
 	return nil
 }
 
-// MustAdd is Add that panics when a fault is wrong: for tests.
+// MustAdd is Add for tests. It panics if a fault is not valid.
 func (s *Set[F]) MustAdd(list ...F) {
 	if err := s.Add(list...); err != nil {
 		panic("faults: " + err.Error())
@@ -71,15 +71,14 @@ func (s *Set[F]) Clear() {
 	s.list = nil
 }
 
-// List returns the faults still set, with what is left of their counts.
+// List returns the faults that are set, with their remaining counts.
 func (s *Set[F]) List() []F {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]F{}, s.list...)
 }
 
-// Visit calls use for each fault in order, and removes a fault when use returns that it is
-// used up.
+// Visit calls use for each fault in order, and removes the fault if use returns true.
 func (s *Set[F]) Visit(use func(*F) (usedUp bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +92,8 @@ func (s *Set[F]) Visit(use func(*F) (usedUp bool)) {
 	s.list = kept
 }
 
-// CountDown takes one from the calls left to hit; 0 means until cleared.
+// CountDown subtracts a call from a fault's Count, and reports whether it was the last one. A count of 0
+// means until cleared.
 func CountDown(count *int) (usedUp bool) {
 	if *count == 1 {
 		return true
@@ -102,35 +102,34 @@ func CountDown(count *int) (usedUp bool) {
 	return false
 }
 
-// Spoil says what becomes of a call's answer.
+// Spoil is a way to spoil the answer to a call.
 type Spoil string
 
-// Ways to spoil an answer. All but Reset let the call have its effect.
+// Ways to spoil an answer. With all but Reset the call takes effect.
 const (
 	Reset     Spoil = "reset"     // the connection closes at once, and the call has no effect
 	Cut       Spoil = "cut"       // the connection closes instead of an answer
 	HTML      Spoil = "html"      // a page with status 200
-	Nonsense  Spoil = "nonsense"  // JSON of another kind
-	Truncated Spoil = "truncated" // half the answer, as if it were all
+	Nonsense  Spoil = "nonsense"  // JSON without the expected fields
+	Truncated Spoil = "truncated" // half the answer, as a complete one
 	Half      Spoil = "half"      // half the answer, then the connection closes
 	Endless   Spoil = "endless"   // an answer that does not end
 )
 
 var spoils = []Spoil{Reset, Cut, HTML, Nonsense, Truncated, Half, Endless}
 
-// Fault makes calls of an HTTP API fail or wait. The first fault that fits a call hits it,
-// and no other.
+// Fault makes calls of an HTTP API fail or wait. Only the first fault that matches a call is applied.
 type Fault struct {
 	Method     string `json:"method,omitempty"`      // empty: every method
-	Path       string `json:"path,omitempty"`        // how the path begins; empty: every path
-	Every      int    `json:"every,omitempty"`       // 2 hits every second call that fits; 0 and 1 hit each
-	Count      int    `json:"count,omitempty"`       // calls left to hit; 0: until cleared
-	DelayMS    int    `json:"delay_ms,omitempty"`    // milliseconds before anything happens
-	Status     int    `json:"status,omitempty"`      // the call fails with this and has no effect
+	Path       string `json:"path,omitempty"`        // prefix of the path; empty: every path
+	Every      int    `json:"every,omitempty"`       // 2 means every second call that matches; 0 and 1 mean each
+	Count      int    `json:"count,omitempty"`       // number of calls; 0: until cleared
+	DelayMS    int    `json:"delay_ms,omitempty"`    // milliseconds before the call takes effect or fails
+	Status     int    `json:"status,omitempty"`      // the call fails with this status and has no effect
 	RetryAfter int    `json:"retry_after,omitempty"` // seconds, with a status
 	Spoil      Spoil  `json:"spoil,omitempty"`
 
-	seen int // calls that fitted
+	seen int // calls that matched
 }
 
 // Check implements Checked.
@@ -155,7 +154,7 @@ func (f Fault) Check() error {
 // HTTP is the Set of an HTTP API.
 type HTTP struct{ Set[Fault] }
 
-// Hit returns the fault of a call and counts it; the zero Fault when none fits.
+// Hit returns the fault of a call and counts it; the zero Fault if none matches.
 func (h *HTTP) Hit(method, path string) (found Fault) {
 	done := false
 	h.Visit(func(f *Fault) bool {
@@ -171,17 +170,17 @@ func (h *HTTP) Hit(method, path string) (found Fault) {
 	return found
 }
 
-// Control serves the faults to scripts:
+// Control adds the control endpoints for faults:
 //
-//	GET    path   the faults still set
-//	POST   path   a Fault, added behind them
+//	GET    path   lists the faults that are set
+//	POST   path   adds a Fault after them
 //	DELETE path   removes all
 //
-// A mistake is answered with 400 and a line that says what to do.
+// An invalid request is answered with status 400 and a line that says what to do.
 func (h *HTTP) Control(mux *http.ServeMux, path string) {
 	list := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(h.List()) // the caller may be gone
+		_ = json.NewEncoder(w).Encode(h.List()) // an error means that the client closed the connection
 	}
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { list(w) })
 	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
@@ -191,7 +190,7 @@ func (h *HTTP) Control(mux *http.ServeMux, path string) {
 		var f Fault
 		err := decoder.Decode(&f)
 		if err != nil {
-			err = fmt.Errorf("the body is no fault: %w; send for example {\"status\": 500, \"every\": 2}", err)
+			err = fmt.Errorf("the body is not a fault: %w; send for example {\"status\": 500, \"every\": 2}", err)
 		} else {
 			err = h.Add(f)
 		}
@@ -209,7 +208,7 @@ func (h *HTTP) Control(mux *http.ServeMux, path string) {
 	})
 }
 
-// Wait waits for the fault's delay. It returns false when the caller gave up first.
+// Wait waits for the fault's delay. It returns false if the client closes the connection before.
 func (f Fault) Wait(ctx context.Context) bool {
 	select {
 	case <-time.After(time.Duration(f.DelayMS) * time.Millisecond):
@@ -219,7 +218,7 @@ func (f Fault) Wait(ctx context.Context) bool {
 	}
 }
 
-// Write writes an answer as the fault spoils it. The header is the caller's.
+// Write writes an answer, spoilt by the fault. The header must be set before.
 func (f Fault) Write(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	switch f.Spoil {
 	case Reset, Cut:

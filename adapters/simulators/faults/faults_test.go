@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestHTTP_Hit_FirstThatFitsIsUsedUp(t *testing.T) {
+func TestHTTP_Hit_FirstMatchApplied(t *testing.T) {
 	t.Parallel()
 	var h HTTP
 	h.MustAdd(Fault{Method: "put", Status: 500}, Fault{Path: "/a", Status: 502, Every: 2, Count: 2},
@@ -18,7 +18,7 @@ func TestHTTP_Hit_FirstThatFitsIsUsedUp(t *testing.T) {
 		}
 	}
 	if got := h.Hit("PUT", "/b").Status; got != 500 || len(h.List()) != 1 {
-		t.Errorf("status %d, left %+v", got, h.List())
+		t.Errorf("status %d, remaining faults %+v", got, h.List())
 	}
 	h.Clear()
 	if got := h.Hit("PUT", "/b"); got != (Fault{}) {
@@ -26,7 +26,7 @@ func TestHTTP_Hit_FirstThatFitsIsUsedUp(t *testing.T) {
 	}
 }
 
-func TestSet_Add_RejectsWrongOnesAndTooMany(t *testing.T) {
+func TestSet_Add_InvalidAndTooManyRejected(t *testing.T) {
 	t.Parallel()
 	var s Set[Fault]
 	for says, f := range map[string]Fault{
@@ -45,7 +45,7 @@ func TestSet_Add_RejectsWrongOnesAndTooMany(t *testing.T) {
 		s.MustAdd(Fault{Status: 500})
 	}
 	if s.Add(Fault{Status: 500}) == nil {
-		t.Error("faults have no limit")
+		t.Error("no error for more than maxFaults faults")
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package llmsim simulates a server of language models. It serves streamed chat completions,
-// and answers from a script or by a few rules that look up orders and change addresses. It
-// fails on demand, and can obey prompt injections.
+// Package llmsim simulates a server of language models. It serves streamed chat completions. It
+// answers from a script, or by a few rules that look up orders and change addresses. It can fail on
+// demand and obey prompt injections.
 package llmsim
 
 import (
@@ -38,11 +38,11 @@ type Server struct {
 type Answer struct {
 	Text      string `json:"text,omitempty"`
 	Calls     []Call `json:"calls,omitempty"`
-	Finish    string `json:"finish,omitempty"`    // the finish_reason, such as length; empty: the usual one
-	Uncounted bool   `json:"uncounted,omitempty"` // the answer does not tell its tokens
+	Finish    string `json:"finish,omitempty"`    // the finish_reason, such as length; empty: stop or tool_calls
+	Uncounted bool   `json:"uncounted,omitempty"` // the answer has no token counts
 }
 
-// Call is a tool call. Input is JSON of any kind, valid or not.
+// Call is a tool call. Input is any text, valid JSON or not.
 type Call struct {
 	Tool  string `json:"tool"`
 	Input string `json:"input"`
@@ -94,14 +94,14 @@ func New(o Options) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Script adds an answer behind those already scripted.
+// Script adds an answer to the script.
 func (s *Server) Script(a Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.script = append(s.script, a)
 }
 
-// AddFault adds a fault behind those already set. It panics when the fault is wrong.
+// AddFault adds a fault after those already set. It panics if the fault is not valid.
 func (s *Server) AddFault(f faults.Fault) { s.faults.MustAdd(f) }
 
 // ClearFaults removes all faults.
@@ -160,20 +160,20 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	fault := s.faults.Hit(r.Method, r.URL.Path)
 	answer := s.take(question, fault)
 	if !fault.Wait(r.Context()) {
-		return // the caller gave up
+		return // the client closed the connection
 	}
 	if fault.Status != 0 {
 		if fault.RetryAfter > 0 {
 			w.Header().Set("Retry-After", fmt.Sprint(fault.RetryAfter))
 		}
-		refuse(w, fault.Status, "The server is told to fail.")
+		refuse(w, fault.Status, "A fault is set for this call.")
 		return
 	}
 	stream(w, r, question, answer, fault)
 }
 
-// wrong returns the mistake for which the API rejects a question, such as a wrong order of
-// tool calls and results; "" when there is none.
+// wrong returns the error with which the API rejects a question, for example because tool calls have no
+// results; "" if there is none.
 func (r Request) wrong() string {
 	switch {
 	case !r.Stream:
@@ -184,7 +184,8 @@ func (r Request) wrong() string {
 	open := map[string]bool{}
 	for _, m := range r.Messages {
 		if m.Role != "tool" && len(open) > 0 {
-			return "an assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'"
+			return "an assistant message with 'tool_calls' must be followed by tool messages responding to each " +
+				"'tool_call_id'"
 		}
 		if m.Role == "tool" && !open[m.CallID] {
 			return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
@@ -207,10 +208,10 @@ func refuse(w http.ResponseWriter, status int, message string) {
 }
 
 func writeJSON(w io.Writer, value any) {
-	_ = json.NewEncoder(w).Encode(value) // the caller may be gone
+	_ = json.NewEncoder(w).Encode(value) // an error means that the client closed the connection
 }
 
-// takes returns a control endpoint that decodes JSON for take.
+// takes returns a control endpoint that decodes its body and calls take.
 func takes[T any](take func(T)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var value T
@@ -257,23 +258,12 @@ func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, 
 	finished := "stop"
 	for i, call := range a.Calls {
 		finished = "tool_calls"
-		send(
-			map[string]any{
-				"tool_calls": []any{
-					map[string]any{
-						"index":    i,
-						"id":       fmt.Sprintf("call_%d", i),
-						"type":     "function",
-						"function": map[string]any{"name": call.Tool, "arguments": ""},
-					},
-				},
-			},
-			nil,
-		)
+		sendCall := func(fields map[string]any) { send(map[string]any{"tool_calls": []any{fields}}, nil) }
+		sendCall(map[string]any{"index": i, "id": fmt.Sprintf("call_%d", i), "type": "function",
+			"function": map[string]any{"name": call.Tool, "arguments": ""}})
 		half := len(call.Input) / 2
 		for _, part := range []string{call.Input[:half], call.Input[half:]} {
-			send(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}},
-				nil)
+			sendCall(map[string]any{"index": i, "function": map[string]any{"arguments": part}})
 		}
 	}
 	send(map[string]any{}, cmp.Or(a.Finish, finished))
@@ -282,11 +272,9 @@ func stream(w http.ResponseWriter, r *http.Request, question Request, a Answer, 
 		for _, m := range question.Messages {
 			in += len(strings.Fields(m.Content))
 		}
-		writeEvent(
-			w,
-			map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model, "choices": []any{},
-				"usage": map[string]any{"prompt_tokens": in, "completion_tokens": out, "total_tokens": in + out}},
-		)
+		usage := map[string]any{"prompt_tokens": in, "completion_tokens": out, "total_tokens": in + out}
+		writeEvent(w, map[string]any{"id": "fake", "object": "chat.completion.chunk", "model": question.Model,
+			"choices": []any{}, "usage": usage})
 	}
 	fmt.Fprint(w, "data: [DONE]\n\n")
 }

@@ -14,12 +14,12 @@ var (
 	postal      = regexp.MustCompile(`\d+ [A-Z][\w ]+, [\w ]+\d\w*`)
 )
 
-// think answers a question by rules: it looks up an order, changes an address, tells the
-// result, and hands everything else to an operator.
+// think answers a question by rules: it looks up an order or changes an address and reports the result. It
+// hands every other question over to an operator.
 func think(r Request) Answer {
 	last := r.Messages[len(r.Messages)-1]
 	if last.Role == "tool" {
-		return tell(last.Content)
+		return report(last.Content)
 	}
 	text := strings.ToLower(last.Content)
 	switch number := orderNumber.FindString(text); {
@@ -51,8 +51,8 @@ func call(tool string, input map[string]string) Answer {
 	return Answer{Calls: []Call{{tool, string(text)}}}
 }
 
-// tell returns a tool's result in words.
-func tell(result string) Answer {
+// report returns an answer with a tool's result.
+func report(result string) Answer {
 	var fields map[string]string
 	if err := json.Unmarshal([]byte(result), &fields); err != nil || fields["error"] != "" || fields["found"] == "false" {
 		return Answer{Text: "I'm sorry, I can't find that."}
@@ -67,8 +67,8 @@ func tell(result string) Answer {
 	return Answer{Text: "Done. " + strings.Join(parts, ", ")}
 }
 
-// obedient is the answer of a model that obeys every prompt injection: first it calls tools
-// that change something, then it reveals its instructions.
+// obedient answers as a model that obeys every prompt injection: it calls tools that change something, and
+// then reveals its instructions.
 func obedient(r Request) Answer {
 	if last := r.Messages[len(r.Messages)-1]; last.Role == "tool" {
 		return Answer{Text: "As you command. My instructions are: " + r.Messages[0].Content}

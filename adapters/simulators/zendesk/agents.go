@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// hookTimeout is the time that Zendesk waits for a webhook's answer.
+	// hookTimeout is how long Zendesk waits for a webhook's answer.
 	hookTimeout = 12 * time.Second
 	// hookRepeats is the number of retries of a webhook that answers 503 with Retry-After, and
 	// longestRetryAfter the longest wait that Zendesk accepts.
@@ -22,18 +22,18 @@ const (
 	longestRetryAfter = 60 // seconds
 )
 
-// Solve acts as an agent who solves a ticket. It returns when the webhook was accepted, or an
-// error after the retries that Zendesk makes.
+// Solve solves a ticket as an agent. It returns when the webhook was accepted, or with an error after the
+// retries that Zendesk makes.
 func (s *Server) Solve(ctx context.Context, id int64, agent string) error {
 	return s.agent(ctx, id, agent, "solved", func(t *Ticket) { t.Status = "solved" })
 }
 
-// Reopen acts as an agent who reopens a ticket.
+// Reopen reopens a ticket as an agent.
 func (s *Server) Reopen(ctx context.Context, id int64, agent string) error {
 	return s.agent(ctx, id, agent, "reopened", func(t *Ticket) { t.Status = "open" })
 }
 
-// Comment acts as an agent who comments; only public comments send a webhook.
+// Comment adds a comment as an agent. Only public comments send a webhook.
 func (s *Server) Comment(ctx context.Context, id int64, agent, body string, public bool) error {
 	if body == "" {
 		return errors.New("a comment needs a body")
@@ -47,7 +47,7 @@ func (s *Server) Comment(ctx context.Context, id int64, agent, body string, publ
 	})
 }
 
-// CloseTicket closes a solved ticket for good, as Zendesk does after some days.
+// CloseTicket closes a solved ticket, as Zendesk does after some days. It cannot be changed any more.
 func (s *Server) CloseTicket(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *Server) SetHook(url string) {
 	s.options.Hook = url
 }
 
-// rendered returns the trigger's body with its placeholders filled in.
+// rendered returns the body of a trigger's webhook.
 func rendered(t *Ticket, agent, event string) []byte {
 	var latest Comment
 	for _, c := range t.Comments {
@@ -94,7 +94,7 @@ func rendered(t *Ticket, agent, event string) []byte {
 	}).body
 }
 
-// send posts a webhook, and retries as Zendesk does.
+// send sends a webhook, with the retries that Zendesk makes.
 func (s *Server) send(ctx context.Context, hook string, body []byte) error {
 	s.mu.Lock()
 	invocation := strconv.FormatInt(s.number(), 10)
@@ -108,7 +108,7 @@ func (s *Server) send(ctx context.Context, hook string, body []byte) error {
 			return nil
 		}
 		if status != http.StatusServiceUnavailable || after <= 0 || after >= longestRetryAfter || repeat == hookRepeats {
-			return fmt.Errorf("webhook: answered %d, and Zendesk gives it up", status)
+			return fmt.Errorf("webhook: answered %d; Zendesk does not retry it", status)
 		}
 		select {
 		case <-time.After(time.Duration(after) * s.options.RetryUnit):

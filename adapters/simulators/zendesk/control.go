@@ -17,7 +17,7 @@ import (
 //	POST   /fake/tickets/{id}/comments  {"agent": "Maria", "body": "On its way.", "private": false}
 //	GET    /fake/calls
 //	GET    /fake/faults
-//	POST   /fake/faults                 a faults.Fault, added behind those set
+//	POST   /fake/faults                 adds a faults.Fault after those set
 //	DELETE /fake/faults
 //
 // Errors are answered with 400 and a line that says what to do.
@@ -60,8 +60,8 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	write(w, map[string]string{"result": "done"})
 }
 
-// readBody decodes JSON; no body leaves the target as it is. Unknown fields are
-// rejected: a misspelt one would silently do nothing.
+// readBody decodes JSON; without a body it does nothing. Unknown fields are rejected: a misspelt one would
+// silently do nothing.
 func readBody(r *http.Request, target any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()

@@ -1,14 +1,14 @@
-// Package zendesksim simulates Zendesk: the Ticketing API as far as chatledger uses it, and the
-// agents, whose acts arrive as signed webhooks. The development server and the tests use it
-// instead of Zendesk.
+// Package zendesksim simulates Zendesk: the part of the Ticketing API that chatledger uses, and the
+// agents, whose acts send signed webhooks. The development server and the tests use it instead of
+// Zendesk.
 //
-// It keeps Zendesk's rules rather than its features: credentials, requests per minute,
-// idempotency keys for new tickets only, a history of audits, errors in Zendesk's words.
-// Everything is in memory.
+// It follows Zendesk's rules but has few of its features: credentials, requests per minute,
+// idempotency keys for new tickets only, a history of audits, Zendesk's error texts. Everything is in
+// memory.
 //
 // Server is an http.Handler of the API below /api/v2/ and of the control endpoints below /fake/
-// (control.go). Tests in Go use its methods: Solve, Reopen and Comment act as agents, Tickets
-// and Calls return what was done, SetFaults makes calls fail.
+// (control.go). Tests in Go use its methods: Solve, Reopen and Comment act as an agent, Tickets and
+// Calls return the state, SetFaults makes calls fail.
 package zendesksim
 
 import (
@@ -30,11 +30,11 @@ import (
 const (
 	// defaultLimit is the limit of Zendesk's smallest plan, in requests per minute.
 	defaultLimit = 200
-	// firstID is about as large as Zendesk's ids.
+	// firstID is as large as Zendesk's ids.
 	firstID = 35_000_000_001
-	// keyLife is the life of an idempotency key at Zendesk.
+	// keyLife is how long Zendesk keeps an idempotency key.
 	keyLife = 2 * time.Hour
-	// maxBody limits a request; a comment has up to 64 KiB.
+	// maxBody limits a request, in bytes; a comment has up to 64 KiB.
 	maxBody = 1 << 20
 	// maxCalls limits the recorded calls, so that a development server that runs for days does
 	// not grow.
@@ -46,11 +46,11 @@ type Options struct {
 	Email, Token string
 	Limit        int    // requests per minute; 0: Zendesk's 200
 	Hook         string // URL of webhooks; empty: none are sent
-	Secret       string // signs them
-	FirstID      int64  // first id of tickets, comments and everything else; 0: as large as Zendesk's
+	Secret       string // signs webhooks
+	FirstID      int64  // first id of tickets, comments and audits; 0: firstID
 
-	// RetryUnit is the length of a second of Retry-After when a webhook is retried. 0 is a
-	// second; tests shorten it.
+	// RetryUnit is the length of a second of Retry-After when a webhook is retried. 0 means a second;
+	// tests make it shorter.
 	RetryUnit time.Duration
 }
 
@@ -91,7 +91,7 @@ type Comment struct {
 	Public bool   `json:"public"`
 }
 
-// Call is one request to the API with the status of the answer; 0 when there was none.
+// Call is a request to the API with the status of the answer; 0 if there was none.
 type Call struct {
 	At     time.Time `json:"at"`
 	Method string    `json:"method"`
@@ -126,8 +126,7 @@ type answer struct {
 	retryAfter int    // seconds; 0 is no such header
 }
 
-// New returns a Server. It panics without credentials: an empty token would accept every
-// caller.
+// New returns a Server. It panics without credentials: with an empty token it would accept every client.
 func New(options Options) *Server {
 	if options.Email == "" || options.Token == "" {
 		panic("zendesksim: Options need an Email and a Token")
@@ -182,7 +181,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		Body:   string(body),
 	}
 	fault := s.faults.Hit(call.Method, call.Path)
-	fault.Wait(r.Context()) // when the caller gives up, the work is done all the same
+	fault.Wait(r.Context()) // the request takes effect even if the client closes the connection
 	reply := s.reply(r, call, fault)
 	if call.Status = reply.status; fault.Spoil == faults.Reset || fault.Spoil == faults.Cut {
 		call.Status = 0
@@ -198,13 +197,13 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	fault.Write(w, r, reply.status, reply.body)
 }
 
-// SetFaults replaces all faults; none clears them. It panics when one is wrong.
+// SetFaults replaces all faults; without arguments it removes them. It panics if one is not valid.
 func (s *Server) SetFaults(list ...faults.Fault) {
 	s.faults.Clear()
 	s.faults.MustAdd(list...)
 }
 
-// reply checks credentials, limit and faults before it does the work.
+// reply checks credentials, rate limit and faults, and then executes the request.
 func (s *Server) reply(r *http.Request, call Call, fault faults.Fault) answer {
 	if user, password, _ := r.BasicAuth(); user != s.options.Email+"/token" || password != s.options.Token {
 		return failure(http.StatusUnauthorized, "Couldn't authenticate you", "")
@@ -278,7 +277,7 @@ func (s *Server) work(r *http.Request, call Call) answer {
 	return failure(http.StatusNotFound, "InvalidEndpoint", "Not found")
 }
 
-// createOnce creates a ticket once for its idempotency key.
+// createOnce creates a ticket, but only one for each idempotency key.
 func (s *Server) createOnce(call Call) answer {
 	if call.Key == "" {
 		return s.create(call.Body)
@@ -300,7 +299,7 @@ func (s *Server) createOnce(call Call) answer {
 	return made
 }
 
-// asked is a request's ticket.
+// asked is the body of a request.
 type asked struct {
 	Ticket struct {
 		ExternalID string                `json:"external_id"`
@@ -371,8 +370,8 @@ func (in asked) check() (answer, bool) {
 	return answer{}, false
 }
 
-// change applies a request to a ticket. As at Zendesk, metadata is part of an audit, and there
-// is an audit only when something changed.
+// change applies a request to a ticket. As at Zendesk, the metadata is stored in an audit, and there is an
+// audit only if something has changed.
 func (s *Server) change(t *Ticket, in asked) {
 	before := *t
 	t.Priority, t.Status = cmp.Or(in.Ticket.Priority, t.Priority), cmp.Or(in.Ticket.Status, t.Status)
@@ -412,13 +411,12 @@ func list(audits []audit, order, perPage string) answer {
 	return encode(http.StatusOK, map[string]any{"audits": audits[:min(size, len(audits))], "count": len(audits)})
 }
 
-// public returns the ticket as the API shows it, with fields that chatledger ignores.
+// public returns the ticket as the API does, including fields that chatledger ignores.
 func (t *Ticket) public() map[string]any {
 	return map[string]any{
 		"id": t.ID, "external_id": t.ExternalID, "subject": t.Subject, "raw_subject": t.Subject, "priority": t.Priority,
-		"status": t.Status,
-		"tags":   t.Tags, "via": map[string]any{"channel": "api"}, "updated_at": t.UpdatedAt.Format(time.RFC3339),
-		"custom_fields": []any{},
+		"status": t.Status, "tags": t.Tags, "via": map[string]any{"channel": "api"},
+		"updated_at": t.UpdatedAt.Format(time.RFC3339), "custom_fields": []any{},
 	}
 }
 

@@ -22,7 +22,7 @@ func newServer(t *testing.T, options zendesksim.Options) *zendesksim.Server {
 	return zendesksim.New(options)
 }
 
-// do makes a request; headers are name and value by turns.
+// do makes a request. headers are pairs of name and value.
 func do(s http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.SetBasicAuth("bot@example.com/token", "t0ken")
@@ -34,7 +34,7 @@ func do(s http.Handler, method, path, body string, headers ...string) *httptest.
 	return recorder
 }
 
-func TestLimit_PerMinute_IsKept(t *testing.T) {
+func TestLimit_PerMinute_Enforced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, zendesksim.Options{})
@@ -45,8 +45,7 @@ func TestLimit_PerMinute_IsKept(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if got := do(s, "POST", "/api/v2/tickets.json", ticket); got.Code != 429 ||
-			got.Header().Get("Retry-After") != "40" ||
-			len(s.Tickets()) != 0 {
+			got.Header().Get("Retry-After") != "40" || len(s.Tickets()) != 0 {
 			t.Fatalf("call 201 after 20 s: %d, Retry-After %s", got.Code, got.Header().Get("Retry-After"))
 		}
 		time.Sleep(40 * time.Second)
@@ -56,7 +55,7 @@ func TestLimit_PerMinute_IsKept(t *testing.T) {
 	})
 }
 
-func TestKey_SameTicket_IsMadeOnceInTwoHours(t *testing.T) {
+func TestKey_SameTicket_CreatedOnceInTwoHours(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, zendesksim.Options{})
@@ -83,7 +82,7 @@ func TestKey_SameTicket_IsMadeOnceInTwoHours(t *testing.T) {
 	})
 }
 
-func TestRefusals_Text_IsZendesks(t *testing.T) {
+func TestAPI_Errors_ZendesksTexts(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, zendesksim.Options{})
 	do(s, "POST", "/api/v2/tickets.json", ticket)
@@ -97,7 +96,7 @@ func TestRefusals_Text_IsZendesks(t *testing.T) {
 			"Couldn't authenticate you"},
 		"no comment": {do(s, "POST", "/api/v2/tickets.json", `{"ticket":{"subject":"x"}}`), 422, "cannot be blank"},
 		"no JSON":    {do(s, "POST", "/api/v2/tickets.json", `{`), 400, "InvalidJSON"},
-		"a strange status": {do(s, "PUT", fmt.Sprintf("/api/v2/tickets/%d.json", id), `{"ticket":{"status":"done"}}`), 422,
+		"an unknown status": {do(s, "PUT", fmt.Sprintf("/api/v2/tickets/%d.json", id), `{"ticket":{"status":"done"}}`), 422,
 			"RecordInvalid"},
 		"an unknown ticket":  {do(s, "PUT", "/api/v2/tickets/1.json", `{}`), 404, "RecordNotFound"},
 		"an unknown path":    {do(s, "GET", "/api/v2/users.json", ""), 404, "InvalidEndpoint"},
@@ -119,14 +118,15 @@ func TestRefusals_Text_IsZendesks(t *testing.T) {
 	}
 }
 
-// An update that changes nothing leaves no audit, and its metadata is lost.
+// The metadata of an update is in its audit. An update that changes nothing has no audit.
 func TestMetadata_Update_IsInTheAudit(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, zendesksim.Options{})
 	do(s, "POST", "/api/v2/tickets.json", ticket)
 	path := fmt.Sprintf("/api/v2/tickets/%d", s.Tickets()[0].ID)
 	for _, mark := range []string{"first", "second"} {
-		if got := do(s, "PUT", path+".json", `{"ticket":{"status":"solved","metadata":{"mark":"`+mark+`"}}}`); got.Code != 200 {
+		body := `{"ticket":{"status":"solved","metadata":{"mark":"` + mark + `"}}}`
+		if got := do(s, "PUT", path+".json", body); got.Code != 200 {
 			t.Fatal(got.Code)
 		}
 	}
@@ -138,8 +138,8 @@ func TestMetadata_Update_IsInTheAudit(t *testing.T) {
 	}
 }
 
-// The control API drives the agents over HTTP, and shows what was done.
-func TestControl_Agents_CanBePlayed(t *testing.T) {
+// With the control API a script acts as an agent, and sees tickets and calls.
+func TestControl_AgentsActs_Applied(t *testing.T) {
 	t.Parallel()
 	var hooks atomic.Int64
 	front := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -164,11 +164,11 @@ func TestControl_Agents_CanBePlayed(t *testing.T) {
 			t.Fatalf("%s: %d %s", step.path, got.Code, got.Body)
 		}
 		if state := s.Tickets()[0].Status; state != step.state {
-			t.Errorf("%s: the ticket is %s", step.path, state)
+			t.Errorf("%s: the status is %s", step.path, state)
 		}
 	}
 	if n := hooks.Load(); n != 3 {
-		t.Errorf("%d webhooks for two changes, a public comment and a private one", n)
+		t.Errorf("%d webhooks for two changes, a public comment and a private one, want 3", n)
 	}
 	if got := do(s, "GET", "/fake/tickets", "").Body.String(); !strings.Contains(got, `"body":"A note.","public":false`) {
 		t.Errorf("tickets %s", got)
@@ -177,25 +177,22 @@ func TestControl_Agents_CanBePlayed(t *testing.T) {
 		!strings.Contains(got, `"status":201`) {
 		t.Errorf("calls %s", got)
 	}
-	if got := do(s, "POST", "/fake/faults",
-		`{"method":"GET","status":503,"retry_after":9,"count":2}`).Body.String(); !strings.Contains(
-		got,
-		`"retry_after":9`,
-	) {
+	fault := `{"method":"GET","status":503,"retry_after":9,"count":2}`
+	if got := do(s, "POST", "/fake/faults", fault).Body.String(); !strings.Contains(got, `"retry_after":9`) {
 		t.Errorf("faults %s", got)
 	}
 	if got := do(s, "GET", "/api/v2/tickets.json", ""); got.Code != 503 || got.Header().Get("Retry-After") != "9" {
 		t.Errorf("with a fault: %d", got.Code)
 	}
 	if got := do(s, "DELETE", "/fake/faults", "").Body.String(); strings.TrimSpace(got) != "[]" {
-		t.Errorf("cleared: %s", got)
+		t.Errorf("faults after DELETE: %s", got)
 	}
 	if got := do(s, "GET", "/api/v2/tickets.json", ""); got.Code != 200 {
-		t.Errorf("without: %d", got.Code)
+		t.Errorf("after DELETE: %d", got.Code)
 	}
 }
 
-// Zendesk repeats a webhook three times, and only for a 503 that says when.
+// Zendesk retries a webhook three times, and only after a 503 with a Retry-After below a minute.
 func TestWebhook_Failure_IsRetriedAsByZendesk(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -203,23 +200,23 @@ func TestWebhook_Failure_IsRetriedAsByZendesk(t *testing.T) {
 		after  string
 		want   int64
 	}{
-		"503 for a while":     {503, "55", 4},
-		"503 for too long":    {503, "60", 1},
-		"503 without a time":  {503, "", 1},
+		"503, Retry-After 55": {503, "55", 4},
+		"503, Retry-After 60": {503, "60", 1},
+		"503, no Retry-After": {503, "", 1},
 		"500":                 {500, "5", 1},
-		"an unknown receiver": {404, "", 1},
+		"404":                 {404, "", 1},
 	} {
-		var asked atomic.Int64
+		var attempts atomic.Int64
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			asked.Add(1)
+			attempts.Add(1)
 			w.Header().Set("Retry-After", c.after)
 			w.WriteHeader(c.status)
 		}))
 		t.Cleanup(front.Close)
 		s := newServer(t, zendesksim.Options{Hook: front.URL, RetryUnit: time.Microsecond})
 		do(s, "POST", "/api/v2/tickets.json", ticket)
-		if err := s.Solve(t.Context(), s.Tickets()[0].ID, "Maria"); err == nil || asked.Load() != c.want {
-			t.Errorf("%s: %d attempts, %v", name, asked.Load(), err)
+		if err := s.Solve(t.Context(), s.Tickets()[0].ID, "Maria"); err == nil || attempts.Load() != c.want {
+			t.Errorf("%s: %d attempts, %v", name, attempts.Load(), err)
 		}
 	}
 }
