@@ -1,7 +1,6 @@
 package dialog
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -99,20 +98,10 @@ func command(text string) string {
 	return strings.ToLower(first)
 }
 
-// An order number is "1001", "#1001", "A-20451": four to ten digits with at most
-// three letters before, standing alone. One that is called a number comes first,
-// so that "in March 2024 I placed order 1001" is about 1001.
-var (
-	anyNumber   = regexp.MustCompile(`(?:^|[\s#№(:"'“„‘])((?:[A-Za-z]{1,3}-?)?\d{4,10})(?:$|[\s?!.,;:)"'”“’])`)
-	namedNumber = regexp.MustCompile(`(?i)(?:\b(?:orders?|parcel|package|number|no|nr|bestellung|paket|` +
-		`nummer)\b\.?(?: (?:is|was|ist|war|number|no\.?|nr\.?))*[\s:]*[#№]?|[#№])\s*((?:[a-z]{1,3}-?)?\d{4,10})\b`)
-)
-
+// orderNumber is the first order number in a text; "" when there is none.
 func orderNumber(text string) string {
-	for _, pattern := range []*regexp.Regexp{namedNumber, anyNumber} {
-		if match := pattern.FindStringSubmatch(text); match != nil {
-			return strings.ToUpper(match[1])
-		}
+	if all := orderNumbers(text); len(all) > 0 {
+		return all[0]
 	}
 	return ""
 }
