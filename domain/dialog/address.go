@@ -60,7 +60,9 @@ func isBlank(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // leadIn is what people write before an address: "No, my new address is: ".
 var leadIn = regexp.MustCompile(`(?is)^.{0,60}?(?:\b(?:address|adress)\b[^\d:]{0,24}?(?:\bis\b|\bto\b|\bbe\b|` +
-	`:)|\bit'?s\b|\bit is\b|\bit should be\b|\bmoved to\b)\s*:?\s*`)
+	`:)|\bit'?s\b|\bit is\b|\bit should be\b|\bmoved to\b|` +
+	`(?:adresse|anschrift)\b[^\d:]{0,24}?(?:\b(?:ist|lautet|wäre)\b(?:\s+(?:jetzt|nun|ab sofort))?|:)|` +
+	`\bsie (?:ist|lautet)\b)\s*:?\s*`)
 
 // withoutLeadIn is the text from where the address begins.
 func withoutLeadIn(text string) string {
@@ -73,7 +75,9 @@ func withoutLeadIn(text string) string {
 
 // prose is words that sentences have and addresses do not.
 var prose = []string{"i", "i'm", "i've", "my", "you", "your", "we", "is", "are", "was", "have", "want",
-	"please", "why", "where", "when"}
+	"please", "why", "where", "when", "thanks",
+	"ich", "mein", "meine", "meinen", "meiner", "du", "wir", "ihr", "ist", "sind", "war", "habe", "haben", "will",
+	"möchte", "brauche", "bitte", "danke", "warum", "wo", "wann", "wie"}
 
 // isAddress tells an address from a sentence that happens to have the same parts.
 func isAddress(text string) bool {
