@@ -490,7 +490,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		},
 		"an unknown meaning": {
 			changed(map[string]string{"phrases.yaml": "perhaps: {en: [maybe]}\n"}),
-			`phrases.yaml:1: no message means "perhaps"; there are back, cancel, no, yes`,
+			`phrases.yaml:1: no message means "perhaps"; there are and, back, cancel, no, yes`,
 		},
 		"a phrase of two meanings": {
 			changed(map[string]string{"phrases.yaml": "\"yes\": {en: [ok]}\n\"no\": {en: [OK!]}\n"}),

@@ -66,6 +66,7 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 var wordVariables = map[dialog.Word][]string{
 	dialog.WordBacklog:     {"count", "list"},
 	dialog.WordSwitch:      {"other"},
+	dialog.WordThen:        {"other"},
 	dialog.WordTakeUp:      {"text"},
 	dialog.WordConfirmTool: {"action"},
 }
@@ -98,8 +99,10 @@ func (r *reading) words(p page) {
 	})
 }
 
-// meanings are the meanings of whole messages within a workflow.
-var meanings = []dialog.Phrase{dialog.PhraseYes, dialog.PhraseNo, dialog.PhraseCancel, dialog.PhraseBack}
+// meanings are the meanings of whole messages within a workflow, and of words that join wishes.
+var meanings = []dialog.Phrase{
+	dialog.PhraseYes, dialog.PhraseNo, dialog.PhraseCancel, dialog.PhraseBack, dialog.PhraseAnd,
+}
 
 // phraseFile reads phrases.yaml.
 func (r *reading) phraseFile(p page) {

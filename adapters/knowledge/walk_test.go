@@ -72,8 +72,9 @@ func (c *talker) follow(turn dialog.Turn) *talker {
 	if turn.Offer.Intent != "" {
 		c.context.Run.Offered = turn.Offer
 	}
-	if q := turn.Call.About; q != nil { // its answer comes as to a step
-		c.context.Run = dialog.Run{Workflow: q.Workflow, Step: q.Step, Data: q.Data}
+	for _, call := range turn.Asides { // its answer comes as to a step
+		q := call.About
+		c.context.Run = dialog.Run{Workflow: q.Workflow, Step: q.Step, Data: q.Data, Calling: call.Tool}
 	}
 	if turn.Call.Tool != "" {
 		c.context.Run.Calling, c.context.Run.Writing = turn.Call.Tool, dialog.Toolbox[turn.Call.Tool].Writes

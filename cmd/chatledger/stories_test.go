@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ import (
 //	                      [Button] 2 is where it was shown before that
 //	< text                the bot says this next; text in "..." is unquoted, * is any text. A
 //	                      file is its kind and id before its caption: [photo f1] Look
+//	<< text | text        the bot says these next, in any order
 //	< nothing             the bot says nothing until all work is done
 //	wait 46m              time passes, for Telegram and for the server
 //	group becomes a supergroup
@@ -163,6 +165,8 @@ func (s *story) step(line string) {
 		} else {
 			s.hear(s.text(rest))
 		}
+	case "<<":
+		s.hearAll(strings.Split(rest, " | "))
 	case "wait":
 		s.wait(rest)
 	case "group":
@@ -252,6 +256,22 @@ func (s *story) hear(want string) {
 	s.heard++
 	if !like(want, got) {
 		s.fail("the bot says %q", got)
+	}
+}
+
+// hearAll waits for as many messages of the bot's, and compares them in any order.
+func (s *story) hearAll(wanted []string) {
+	s.t.Helper()
+	s.eventually(s.line, func() string {
+		return unless(len(s.texts(s.chat, "bot")) >= s.heard+len(wanted), "the bot says less")
+	})
+	for _, got := range s.texts(s.chat, "bot")[s.heard : s.heard+len(wanted)] {
+		i := slices.IndexFunc(wanted, func(want string) bool { return like(s.text(want), got) })
+		if i < 0 {
+			s.fail("the bot says %q", got)
+		}
+		wanted = slices.Delete(wanted, i, i+1)
+		s.heard++
 	}
 }
 

@@ -157,7 +157,7 @@ func Evolve(s State, event domain.Event) State {
 			s.ToldTooFast = e.Date
 		}
 		if e.Text != "" && !e.Corrected {
-			s = s.said(domain.Shorten(e.Text, recentCut))
+			s = s.said(e.MessageID, e.Text)
 		}
 		if !e.Late && !e.Corrected {
 			s = s.about(e)
@@ -170,8 +170,10 @@ func Evolve(s State, event domain.Event) State {
 		s = s.heard(e.Update, e.EditedAt).edited(e)
 		if e.Ahead {
 			m := e.message(s.Thread)
-			s = s.said(domain.Shorten(m.Text, recentCut)).about(m)
+			s = s.said(m.MessageID, m.Text).about(m)
 			s.Ticket = s.Ticket.hear(m.transcriptLine())
+		} else if !e.Late {
+			s.Recent = edited(s.Recent, e.MessageID, domain.Shorten(e.Text, recentCut))
 		}
 	case ButtonPressed:
 		s = s.heard(e.Update, e.Date)
@@ -186,6 +188,9 @@ func Evolve(s State, event domain.Event) State {
 		s = s.understood(e.Intent, e.Language)
 		if e.Waits != nil {
 			s.Backlog = s.Backlog.add(*e.Waits, e.To)
+		}
+		if e.Edited != 0 {
+			s.Recent = answered(s.Recent, e.Edited)
 		}
 		if e.Wordless != nil {
 			s.Unworded = Unworded{*e.Wordless, e.To}
@@ -325,16 +330,42 @@ func (s State) understood(intent dialog.Intent, language dialog.Language) State 
 // Said is a text of a customer's. One that came again before the bot had answered anything
 // is impatience with the first, and no sign that the answer to it does not help.
 type Said struct {
-	Text  string
-	Again bool
+	Text   string
+	Again  bool
+	ID     int64  // of the message
+	Edited string // what the message says now, until the bot has seen to that
 }
 
 // said keeps a text.
-func (s State) said(text string) State {
+func (s State) said(id int64, text string) State {
+	text = domain.Shorten(text, recentCut)
 	again := s.RecentAt == s.Answered && slices.ContainsFunc(s.Recent,
 		func(before Said) bool { return before.Text == text })
-	s.Recent, s.RecentAt = domain.KeepLast(s.Recent, Said{text, again}, recentMax), s.Answered
+	s.Recent = domain.KeepLast(s.Recent, Said{Text: text, Again: again, ID: id}, recentMax)
+	s.RecentAt = s.Answered
 	return s
+}
+
+// edited notes what a message says now, if it is remembered.
+func edited(list []Said, id int64, text string) []Said {
+	i := slices.IndexFunc(list, func(said Said) bool { return said.ID == id })
+	if i < 0 {
+		return list
+	}
+	list = slices.Clone(list)
+	list[i].Edited = text
+	return list
+}
+
+// answered takes the new text of a message for the one that the bot has seen to.
+func answered(list []Said, id int64) []Said {
+	i := slices.IndexFunc(list, func(said Said) bool { return said.ID == id })
+	if i < 0 || list[i].Edited == "" {
+		return list
+	}
+	list = slices.Clone(list)
+	list[i].Text, list[i].Edited = list[i].Edited, ""
+	return list
 }
 
 func (b Backlog) add(w Waiting, to domain.Version) Backlog {

@@ -113,6 +113,7 @@ type Understood struct {
 	Waits      *Waiting        `json:"waits,omitempty"`     // it is too old to be answered by itself
 	// it is answered when its album's words have come, or will not
 	Wordless *Wordless `json:"wordless,omitempty"`
+	Edited   int64     `json:"edited,omitempty"` // message_id of the message whose edit it is about
 }
 
 // Waiting is a message that is answered with those that came after it.

@@ -33,7 +33,7 @@ func (s informed) context(from Sender) dialog.Context {
 	}
 	return dialog.Context{Knowledge: s.knowledge(), Tools: s.Tools, Model: s.Model != "", Language: s.Language,
 		Prefers: dialog.Language(from.Language),
-		Run:     s.Run, Misunderstood: s.Misunderstood, Recent: s.repeatable(), Customer: customer}
+		Run:     s.Run, Misunderstood: s.Misunderstood, Recent: s.repeatable(), Last: s.LastIntent, Customer: customer}
 }
 
 // does is what a turn leads to, in this order: moves, a question to another system, and
@@ -54,11 +54,12 @@ func (s informed) does(to Answer, turn dialog.Turn, by int64, at time.Time) []do
 		events = append(events, WorkflowReminded{s.Run.Workflow, s.Run.Step, at})
 	}
 	if turn.Call.Tool != "" {
-		purpose := ForWorkflow
-		if turn.Call.About != nil {
-			purpose = ForQuestion
-		}
-		events = append(events, s.request(to, purpose, turn.Call, by))
+		events = append(events, s.request(to, ForWorkflow, turn.Call, by))
+		s.Calls++
+	}
+	for _, call := range turn.Asides {
+		events = append(events, s.request(to, ForQuestion, call, by))
+		s.Calls++
 	}
 	for _, reply := range turn.Replies {
 		events = append(events, s.reply(to, reply)...)

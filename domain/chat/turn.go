@@ -42,6 +42,12 @@ func respond(s informed, c Respond) []domain.Event {
 		s.State = s.about(m) // others may have come since
 		s.Recent = without(s.Recent, domain.Shorten(m.Text, recentCut))
 	}
+	before := ""
+	if act.Edited {
+		before, s.Recent = beforeEdit(s.Recent, act)
+	}
+	context := s.context(senderOf(c.Event))
+	context.Before = before
 	turn := dialog.Turn{Intent: dialog.Pressed, Confidence: 1}
 	if s.WithPerson() {
 		return s.answer(c, turn, query)
@@ -49,8 +55,13 @@ func respond(s informed, c Respond) []domain.Event {
 	if pressed, ok := c.Event.(ButtonPressed); ok && strings.HasPrefix(pressed.Data, confirmButton) {
 		return s.confirm(c, pressed)
 	}
-	turn, more := s.meanwhile(c, act, dialog.Take(s.context(senderOf(c.Event)), act))
+	turn, more := s.meanwhile(c, act, dialog.Take(context, act))
 	events := append(s.answer(c, turn, query), more...)
+	if before != "" {
+		understood := events[0].(Understood)
+		understood.Edited = act.MessageID
+		events[0] = understood
+	}
 	if isMessage && s.brings(m) {
 		events = s.worded(c, events)
 	}
@@ -72,8 +83,10 @@ func (s informed) answer(c Respond, turn dialog.Turn, query string) []domain.Eve
 	events = append(events, s.does(to, turn, senderOf(c.Event).ID, c.At)...)
 	if m, ok := c.Event.(MessageReceived); ok && s.wouldKnow(m) {
 		call := s.request(to, ForCustomer, dialog.ToolCall{Tool: dialog.LookUpCustomer}, m.From.ID)
-		if turn.Call.Tool != "" {
-			call.Call++
+		for _, event := range events {
+			if requested, ok := event.(ToolRequested); ok {
+				call.Call = max(call.Call, requested.Call+1)
+			}
 		}
 		events = append(events, call)
 	}
@@ -141,4 +154,17 @@ func without(list []Said, text string) []Said {
 		return slices.Delete(slices.Clone(list), i, i+1)
 	}
 	return list
+}
+
+// beforeEdit is what a message said when it was answered, and what else was said. It is "" when that
+// is forgotten, or when the message was edited once more since: the last edit is answered.
+func beforeEdit(list []Said, act dialog.Act) (before string, others []Said) {
+	i := slices.IndexFunc(list, func(said Said) bool { return said.ID == act.MessageID })
+	if i < 0 {
+		return "", list
+	}
+	if list[i].Edited == domain.Shorten(act.Text, recentCut) {
+		before = list[i].Text
+	}
+	return before, slices.Delete(slices.Clone(list), i, i+1)
 }

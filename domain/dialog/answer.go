@@ -112,6 +112,9 @@ func (t *talk) answered(message int64) *StepDef {
 // sourced is the step whose field came from a message; nil when none did.
 func (t *talk) sourced(message int64) *StepDef {
 	w := t.workflow()
+	if w == nil {
+		return nil
+	}
 	for i := range w.Steps {
 		if a := w.Steps[i].Ask; a != nil && message != 0 && t.Run.Sources[a.Field] == message {
 			return &w.Steps[i]
@@ -121,23 +124,52 @@ func (t *talk) sourced(message int64) *StepDef {
 }
 
 // redo begins a workflow that is completed again, from an answer that the customer has
-// corrected since. What it changes is confirmed anew on the way.
-func (t *talk) redo() {
+// corrected since; false when the edited message was no answer to it. What it changes is confirmed
+// anew on the way.
+func (t *talk) redo() bool {
 	if t.Run.Step != Completed || t.workflow() == nil || t.act.At.Sub(t.Run.LastAt) >= takeUpWithin {
-		return
+		return false
 	}
 	def := t.sourced(t.act.MessageID)
 	if def == nil {
-		return
+		return false
 	}
 	value, problem := def.Ask.read(t, t.act.Text)
 	if problem != "" || value == t.Run.Data[def.Ask.Field] {
-		return
+		return true
 	}
 	known := t.Run.Data
 	t.move(Move{To: Initial})
 	t.move(Move{To: def.Name, Set: known})
 	t.take(def, value)
+	return true
+}
+
+// hearAgain answers an edited message that was no answer to a workflow, if it now wants something
+// else than when it was answered. A running workflow takes it for an answer only if it is the message
+// that began it.
+func (t *talk) hearAgain() {
+	if t.Before == "" || strings.TrimSpace(t.act.Text) == "" {
+		return
+	}
+	k := t.Knowledge
+	before, now := k.Understand(t.Before, t.Language), k.Understand(t.act.Text, t.Language)
+	_, urgent := t.needsPerson(now)
+	same := before.Intent == now.Intent && slices.Equal(before.Orders, now.Orders)
+	if before.words == now.words || same && !urgent && !t.thinks(now, k.Topics[now.Intent]) {
+		return
+	}
+	if now.Intent == Unknown && t.sourced(t.act.MessageID) != nil {
+		return // another answer to what is over
+	}
+	defer func() { t.turn.Intent, t.turn.Confidence = Corrected, 1 }()
+	began := k.Topics[before.Intent].Workflow == t.Run.Workflow
+	switch {
+	case !t.Run.Active() || began || urgent:
+		t.hear()
+	case now.Confidence >= k.Plain && k.Topics[now.Intent].Workflow != t.Run.Workflow:
+		t.serve(t.wishes(now))
+	}
 }
 
 // claims marks the act as part of the workflow, whatever it looked like by itself.
@@ -154,7 +186,16 @@ func (t *talk) answer(def *StepDef, value, problem string) {
 		t.refuse(def, problem)
 		return
 	}
+	w, orders := t.workflow(), orderNumbers(t.act.Text)
 	t.take(def, value)
+	if def.Ask.Check != CheckOrderNumber || !w.Brief || t.turn.HandOver.Reason != "" {
+		return
+	}
+	for _, order := range orders { // each is looked up
+		if call, ok := t.aside(w, order); ok && order != value {
+			t.turn.Asides = append(t.turn.Asides, call)
+		}
+	}
 }
 
 // take goes on with an answer. What hangs on it is asked again when it has changed.

@@ -21,6 +21,8 @@ type Context struct {
 	Run           Run               // the running workflow; the zero Run when there is none
 	Misunderstood int               // messages in a row that nothing was made of
 	Recent        []string          // the words of the customer's last messages, oldest first
+	Before        string            // what the edited message said when it was answered; "" when that is forgotten
+	Last          Intent            // what was wanted last
 	Customer      map[string]string // what the CRM knows of them; name is that of the app otherwise
 }
 
@@ -41,15 +43,16 @@ type Turn struct {
 	Intent     Intent
 	Confidence float64
 	Language   Language
-	Moves      []Move   // of workflows
-	Offer      Offer    // that the customer was made; zero when none was
-	TakeUp     TakeUp   // that the customer was offered; zero when it was not
-	Reminded   bool     // the customer was reminded of a workflow
-	Call       ToolCall // the tool whose answer comes later; zero when none is used
-	Think      bool     // a model is asked, whose answer comes later
-	About      Act      // what it is asked about
-	HandOver   HandOver // to a person; zero when the bot goes on alone
-	Toast      string   // answer to a pressed button
+	Moves      []Move     // of workflows
+	Offer      Offer      // that the customer was made; zero when none was
+	TakeUp     TakeUp     // that the customer was offered; zero when it was not
+	Reminded   bool       // the customer was reminded of a workflow
+	Call       ToolCall   // the tool that the workflow waits for; zero when it waits for none
+	Asides     []ToolCall // tools that answer questions in passing
+	Think      bool       // a model is asked, whose answer comes later
+	About      Act        // what it is asked about
+	HandOver   HandOver   // to a person; zero when the bot goes on alone
+	Toast      string     // answer to a pressed button
 	Replies    []Reply
 }
 
@@ -119,6 +122,9 @@ type talk struct {
 	turn Turn
 	seen string // what the customer wrote to begin a workflow, which may answer its first steps
 	hops int
+
+	later  bool     // the workflow that begins is set aside at once
+	orders []string // that the wish which is served names; nil when they are those of the text
 }
 
 func begin(c Context, act Act) *talk {
@@ -196,7 +202,7 @@ func (t *talk) hear() {
 	case t.Run.Active():
 		t.hearStep(u)
 	default:
-		t.wish(u)
+		t.serve(t.wishes(u))
 	}
 }
 
@@ -342,14 +348,16 @@ func (t Topic) known() bool {
 	return len(t.Answers) > 0 || t.Workflow != "" || t.HandOver.Reason != ""
 }
 
-// edit handles a corrected message: only one that a running workflow was built on
-// matters, or the last that was completed. The step it answered is looked at anew, and all
-// that hang on it.
+// edit handles a corrected message. If a running workflow was built on it, or the last that was
+// completed, the step it answered is looked at anew, and all that hang on it. Any other is answered
+// again if it wants something else now.
 func (t *talk) edit() {
 	t.turn.Intent, t.turn.Confidence = Corrected, 1
 	def := t.answered(t.act.MessageID)
 	if def == nil {
-		t.redo()
+		if !t.redo() {
+			t.hearAgain()
+		}
 		return
 	}
 	if t.Run.Writing {

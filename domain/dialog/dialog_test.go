@@ -101,7 +101,7 @@ func TestAnswer_AnyMessage_FitsOneMessage(t *testing.T) {
 			"invoice", "a person", "my order", "address", "yes", "no", string(long), "\xff",
 		} {
 			turn := Take(Context{Knowledge: &Shop, Run: run}, Act{Text: text, MessageID: 5, At: noon})
-			if len(turn.Replies) == 0 && turn.Call.Tool == "" {
+			if len(turn.Replies)+len(turn.Asides) == 0 && turn.Call.Tool == "" {
 				t.Errorf("%q is not answered while the run is %s", text, name)
 			}
 			for _, reply := range turn.Replies {

@@ -29,7 +29,7 @@ type Understanding struct {
 	Intent     Intent
 	Confidence float64 // 0 to 1
 	Language   Language
-	Order      string // an order number in the text; "" when there is none
+	Orders     []string // the order numbers in the text
 	words      string
 }
 
@@ -39,7 +39,7 @@ var commands = map[string]Intent{"/start": Start, "/help": Help, "/cancel": Canc
 // Understand makes what it can of a text, in a conversation that was in a language so
 // far. Of a text that is no clear case of another language, that one is kept.
 func (k *Knowledge) Understand(text string, before Language) Understanding {
-	u := Understanding{Intent: Unknown, Language: before, Order: orderNumber(text), words: wordsOf(text)}
+	u := Understanding{Intent: Unknown, Language: before, Orders: orderNumbers(text), words: wordsOf(text)}
 	if name := command(text); name != "" {
 		if intent, known := commands[name]; known {
 			u.Intent, u.Confidence = intent, 1
@@ -60,15 +60,43 @@ func (k *Knowledge) Understand(text string, before Language) Understanding {
 	if k.Model == nil || strings.TrimSpace(u.words) == "" {
 		return u
 	}
+	u.Intent, u.Confidence = k.guess(text)
+	return u
+}
+
+// guess is what a text most likely wants. An order number alone is a wish of its own, to see the
+// order; beside another wish it is the order that is meant.
+func (k *Knowledge) guess(text string) (Intent, float64) {
+	intent, confidence := k.classify(text)
+	numbers := numbersIn(text)
+	if len(numbers) == 0 {
+		return intent, confidence
+	}
+	first := numbers[0]
+	if alone, _ := k.classify(text[first.start:first.end]); intent != Unknown && intent != alone {
+		return intent, confidence
+	}
+	rest := withoutNumbers(text, numbers)
+	if strings.Count(wordsOf(rest), " ") <= 2 {
+		return intent, confidence // a word says too little
+	}
+	wish, surer := k.classify(rest)
+	if topic := k.Topics[wish]; topic.known() && !topic.Courtesy && surer >= k.Plain {
+		return wish, surer
+	}
+	return intent, confidence
+}
+
+func (k *Knowledge) classify(text string) (Intent, float64) {
 	guess := k.Model.Classify(text)
 	switch {
 	case Intent(guess.Intent) == Unknown: // it may be sure of that
+		return Unknown, 0
 	case guess.Confidence < k.Threshold:
-		u.Confidence = guess.Confidence
+		return Unknown, guess.Confidence
 	default:
-		u.Intent, u.Confidence = Intent(guess.Intent), guess.Confidence
+		return Intent(guess.Intent), guess.Confidence
 	}
-	return u
 }
 
 // A language is changed for a sentence that is surely in it, and not for a name, a
@@ -82,10 +110,10 @@ const (
 	enoughKnown    = 0.4
 )
 
-// spoken is a text without e-mail addresses and links, which are in no language.
+// spoken is a text without numbers, e-mail addresses and links, which are in no language.
 func spoken(text string) string {
 	return strings.Join(slices.DeleteFunc(strings.Fields(text), func(word string) bool {
-		return strings.Contains(word, "@") || strings.Contains(word, "://")
+		return has(word, unicode.IsDigit) || strings.Contains(word, "@") || strings.Contains(word, "://")
 	}), " ")
 }
 

@@ -40,11 +40,11 @@ func TestInterrupt_CompleteQuestion_AnsweredAtOnce(t *testing.T) {
 	inPassing := func(c *talk, step Step) {
 		t.Helper()
 		run := c.context.Run
-		c.write("where is my order 1002?").stands(step).calls(OrderStatus, map[string]string{"number": "1002"})
-		if len(c.last.Moves)+len(c.last.Replies) > 0 || c.last.Call.About == nil {
+		c.write("where is my order 1002?").stands(step).asides(OrderStatus + " 1002")
+		if len(c.last.Moves)+len(c.last.Replies) > 0 || c.last.Asides[0].About == nil {
 			t.Fatalf("%+v", c.last)
 		}
-		about := *c.last.Call.About
+		about := *c.last.Asides[0].About
 		c.context.Run = run // whose tool it is not
 		turn := about.Reply(c.context, Order{Number: "1002", Status: "shipped"}.Output(true), false, Act{At: noon})
 		if len(turn.Moves) > 0 || len(turn.Replies) != 1 || turn.Replies[0].Text != "Order 1002: shipped." {

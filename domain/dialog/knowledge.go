@@ -77,7 +77,7 @@ type TopicButton struct {
 	Intent Intent
 }
 
-// Phrase is a meaning that whole messages have within a workflow.
+// Phrase is a meaning that whole messages have within a workflow; of PhraseAnd, words in them.
 type Phrase string
 
 // Phrases.
@@ -86,6 +86,7 @@ const (
 	PhraseNo     Phrase = "no"
 	PhraseCancel Phrase = "cancel"
 	PhraseBack   Phrase = "back"
+	PhraseAnd    Phrase = "and" // joins two wishes: "and", "what about"
 )
 
 // Means tells whether the whole of a text is one of the phrases, in any language.

@@ -84,7 +84,7 @@ func (t *talk) hearStep(u Understanding) {
 	case u.Intent == Help:
 		t.where()
 	case u.Intent != Unknown && (!own || def.Call != nil && t.brief()):
-		t.other(u)
+		t.serve(t.wishes(u))
 	case def.Ask != nil && own && def.Ask.Check.refusesWish(t.act.Text):
 		t.claims()
 		t.prompt("")
@@ -114,7 +114,7 @@ const surely = 0.95
 // A message with a question or an order number is not a description.
 func (t *talk) plainly(a *Ask, u Understanding) float64 {
 	free := !a.Only && (a.Check == "" || a.Check == CheckText)
-	if free && t.Knowledge.Topics[u.Intent].Workflow != "" && u.Order == "" && !strings.Contains(t.act.Text, "?") {
+	if free && t.Knowledge.Topics[u.Intent].Workflow != "" && len(u.Orders) == 0 && !strings.Contains(t.act.Text, "?") {
 		return max(t.Knowledge.Plain, surely)
 	}
 	return t.Knowledge.Plain

@@ -87,6 +87,19 @@ func (c *talk) returned(output map[string]string, failed bool) *talk {
 	return c.follow(Returned(c.context, output, failed, Act{At: c.at}))
 }
 
+// asides fails unless the last turn asked exactly these tools in passing, each with one input: "tool value".
+func (c *talk) asides(want ...string) *talk {
+	c.Helper()
+	var got []string
+	for _, call := range c.last.Asides {
+		got = append(got, call.Tool+" "+strings.Join(slices.Sorted(maps.Values(call.Input)), " "))
+	}
+	if !slices.Equal(got, want) {
+		c.Fatalf("asked %q in passing, want %q; said %+v", got, want, c.last.Replies)
+	}
+	return c
+}
+
 // calls fails unless the last turn used exactly this tool with this input.
 func (c *talk) calls(tool string, input map[string]string) *talk {
 	c.Helper()

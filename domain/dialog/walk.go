@@ -97,8 +97,11 @@ func (t *talk) follow(g Goto, result map[string]string) {
 	}
 }
 
-// call has a tool used, when the bot has it.
+// call has a tool used, when the bot has it. Of a workflow that is set aside it is used later.
 func (t *talk) call(c *Call) {
+	if t.later {
+		return
+	}
 	if !t.Tools[c.Tool] {
 		t.follow(c.Without, nil)
 		return

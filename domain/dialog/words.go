@@ -22,6 +22,7 @@ const (
 	WordReminder        Word = "reminder"     // {title}
 	WordBackTo          Word = "back_to"      // after an interruption: {title}
 	WordSwitch          Word = "switch"       // {title} is what runs, {other} what would
+	WordThen            Word = "then"         // before the first of two workflows: {other} is the second
 	WordWhere           Word = "where"        // where we are, when the step has no help of its own: {title}
 	WordWaiting         Word = "waiting"      // for a tool
 	WordFailed          Word = "failed"       // something could not be done; a person comes
@@ -74,6 +75,7 @@ var plain = map[Word]string{
 	WordReminder:    "Are you still there? We have not finished {title}.",
 	WordBackTo:      "Back to {title}.",
 	WordSwitch:      "We are in the middle of {title}. Shall we do {other} first, and come back to it?",
+	WordThen:        "One after the other; {other} comes next.",
 	WordWhere:       "We are at {title}. Write “cancel” to stop, or “back” to go back a step.",
 	WordWaiting:     "One moment, I'm still looking.",
 	WordFailed:      "I can't do that right now. A colleague will see to it and answer you here.",

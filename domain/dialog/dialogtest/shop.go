@@ -212,6 +212,7 @@ var Shop = dialog.Knowledge{
 		dialog.PhraseNo:     {"en": {"no"}, "de": {"nein"}},
 		dialog.PhraseCancel: {"en": {"cancel", "never mind", "please stop"}, "de": {"abbrechen"}},
 		dialog.PhraseBack:   {"en": {"back"}, "de": {"zurück"}},
+		dialog.PhraseAnd:    {"en": {"and", "what about"}, "de": {"und"}},
 	},
 	Words: map[dialog.Word]dialog.Text{dialog.WordCancelled: both("Cancelled. Nothing was changed.", "Abgebrochen.")},
 	Rules: []dialog.Rule{

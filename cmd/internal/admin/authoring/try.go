@@ -37,10 +37,13 @@ func printTurn(out io.Writer, turn dialog.Turn) {
 	for _, move := range turn.Moves {
 		fmt.Fprintf(out, "step        %s of %s\n", move.To, move.Workflow)
 	}
-	if turn.Call.Tool != "" {
-		fmt.Fprintf(out, "tool        %s", turn.Call.Tool)
-		for _, field := range slices.Sorted(maps.Keys(turn.Call.Input)) {
-			fmt.Fprintf(out, " %s=%q", field, turn.Call.Input[field])
+	for _, call := range append([]dialog.ToolCall{turn.Call}, turn.Asides...) {
+		if call.Tool == "" {
+			continue
+		}
+		fmt.Fprintf(out, "tool        %s", call.Tool)
+		for _, field := range slices.Sorted(maps.Keys(call.Input)) {
+			fmt.Fprintf(out, " %s=%q", field, call.Input[field])
 		}
 		fmt.Fprintln(out)
 	}

@@ -1,0 +1,122 @@
+package knowledge
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatledger/chatledger/domain/dialog"
+)
+
+// hears is what the shop's bot does about a message: the tools it asks in passing and for a workflow, each
+// with its input, the workflow that it begins, and the reason of a hand-over.
+func hears(t *testing.T, c dialog.Context, text string) string {
+	t.Helper()
+	c.Knowledge, c.Tools = theShop(t), map[string]bool{}
+	for name := range dialog.Toolbox {
+		c.Tools[name] = true
+	}
+	turn := dialog.Take(c, dialog.Act{Text: text, MessageID: 7, At: time.Date(2027, 2, 1, 12, 0, 0, 0, time.UTC)})
+	var does []string
+	for _, call := range append(turn.Asides, turn.Call) {
+		if call.Tool != "" {
+			does = append(does, call.Tool+" "+strings.Join(slices.Sorted(maps.Values(call.Input)), " "))
+		}
+	}
+	for _, move := range turn.Moves {
+		if move.Kind == dialog.Stepped && move.To == dialog.Initial {
+			does = append(does, "begins "+move.Workflow)
+		}
+	}
+	if turn.HandOver.Reason != "" {
+		does = append(does, "hands over "+turn.HandOver.Reason)
+	}
+	return strings.Join(does, ", ")
+}
+
+func TestShop_SeveralWishes_AreAllServed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"invoice for 1001 and where is order 1002":                         "invoice 1001, order_status 1002",
+		"I need the invoice for order 1001, and where is 1002?":            "invoice 1001, order_status 1002",
+		"Where is order 1002? Also please send me the bill for 1001":       "order_status 1002, invoice 1001",
+		"can i get a receipt for #1001 and whats the status of #1002":      "invoice 1001, order_status 1002",
+		"Rechnung für 1001 und wo ist Bestellung 1002":                     "invoice 1001, order_status 1002",
+		"Ich brauche die Rechnung zu 1001, und wo bleibt mein Paket 1002?": "invoice 1001, order_status 1002",
+		"Wo ist 1002? Und bitte die Rechnung für Bestellung 1001":          "order_status 1002, invoice 1001",
+		"1001 and 1002":                                                         "order_status 1001, order_status 1002",
+		"1001, 1002 und 1003":                                                   "order_status 1001, order_status 1002, order_status 1003",
+		"where are 1001 and 1002?":                                              "order_status 1001, order_status 1002",
+		"wo sind 1001 und 1002":                                                 "order_status 1001, order_status 1002",
+		"Where is order 1001 and where is order 1002?":                          "order_status 1001, order_status 1002",
+		"where is 1001 and where is order 1002":                                 "order_status 1001, order_status 1002",
+		"where is 1001? invoice for 1002? and where is 1003?":                   "order_status 1001, order_status 1003, invoice 1002",
+		"invoices for 1001 and 1002 please":                                     "invoice 1001, invoice 1002",
+		"Rechnungen für 1001 und 1002 bitte":                                    "invoice 1001, invoice 1002",
+		"where is 1001? I want to change my billing address":                    "order_status 1001, begins billing_address_change",
+		"Ich möchte meine Rechnungsadresse ändern. Und wo ist Bestellung 1001?": "order_status 1001, begins billing_address_change",
+	} {
+		if got := hears(t, dialog.Context{}, text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestShop_OneWish_IsServedOnce(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"My parcel with order 1003 arrived broken":                          "order_status 1003, begins delivery_problem",
+		"order 1003 came damaged":                                           "order_status 1003, begins delivery_problem",
+		"I ordered a lamp, order 1003, and it came broken":                  "order_status 1003, begins delivery_problem",
+		"The lamp from order 1003 is cracked":                               "order_status 1003, begins delivery_problem",
+		"I got the wrong item in order 1003":                                "order_status 1003, begins delivery_problem",
+		"my parcel arrived yesterday, order 1003. The box is torn":          "order_status 1003, begins delivery_problem",
+		"Mein Paket mit der Bestellung 1003 kam kaputt an":                  "order_status 1003, begins delivery_problem",
+		"Bestellung 1003 ist beschädigt angekommen":                         "order_status 1003, begins delivery_problem",
+		"Die Lampe aus Bestellung 1003 ist zerbrochen":                      "order_status 1003, begins delivery_problem",
+		"In Bestellung 1003 fehlt etwas":                                    "order_status 1003, begins delivery_problem",
+		"where is my parcel? order 1001":                                    "order_status 1001",
+		"Hello, I ordered in March 2024 for 1299 EUR, where is order 1001?": "order_status 1001",
+		"Hallo, meine Bestellnummer ist 1001. Wo bleibt mein Paket?":        "order_status 1001",
+		"cancel 1001": "hands over cancel_order",
+		"Die Lampe, die ich bekommen habe, geht nicht an": "begins delivery_problem",
+		"where is order 1001? I want to talk to a person": "hands over asked",
+		"invoice for 1001 and please cancel order 1002":   "hands over cancel_order",
+	} {
+		if got := hears(t, dialog.Context{}, text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What was wanted last is wanted for the next order, too, in the language of the conversation.
+func TestShop_FollowUp_MeansTheSameForAnother(t *testing.T) {
+	t.Parallel()
+	for text, last := range map[string]dialog.Intent{
+		"und 1001?": "order_status", "und 1001": "invoice", "und was ist mit 1001?": "invoice", "und Bestellung 1001": "invoice",
+		"and 1001?": "order_status", "what about order 1001": "invoice", "also 1001 please": "invoice",
+	} {
+		c := dialog.Context{Language: "de", Last: last}
+		if got, want := hears(t, c, text), string(last)+" 1001"; got != want {
+			t.Errorf("%q after %s: %q", text, last, got)
+		}
+		if language := theShop(t).Understand(text, "de").Language; strings.HasPrefix(text, "u") && language != "de" {
+			t.Errorf("%q leads to %s", text, language)
+		}
+	}
+}
+
+// Of the messages that were written before the examples, each of which has one wish, none has two.
+func TestShop_UnseenMessages_HaveOneWish(t *testing.T) {
+	t.Parallel()
+	k := theShop(t)
+	for _, m := range readMessages(t, "testdata/unseen.tsv") {
+		got := hears(t, dialog.Context{Language: m.language}, m.text)
+		u := k.Understand(m.text, m.language)
+		if strings.Count(got, "begins ")+strings.Count(got, "hands over ") > 1 || strings.Count(got, ", ") > 1 {
+			t.Errorf("%q (%s): %s", m.text, u.Intent, got)
+		}
+	}
+}
