@@ -96,7 +96,7 @@ const (
 	NotAllowed      Reason = "not_allowed"      // 403: the address is not in allowed_sources
 	BodyLimit       Reason = "body_limit"       // 503: too many bytes of unverified bodies
 	Banned          Reason = "banned"           // closed: the source failed too often
-	SourceLimit     Reason = "source_limit"     // closed: too many connections from one address
+	SourceLimit     Reason = "source_limit"     // closed, or 429 behind a proxy: too many from one address
 	ConnectionLimit Reason = "connection_limit" // closed: too many connections in all
 	TLSFailed       Reason = "tls_failed"       // closed: the TLS handshake failed
 )
@@ -114,8 +114,9 @@ type Guard struct {
 	patterns   map[string]*pattern                   // by bot
 	open       map[netip.Addr]int                    // untrusted connections by source
 	unverified unverified
-	total      int // all connections
-	untrusted  int // sum of open
+	behind     map[netip.Addr]int // requests of untrusted sources behind proxies
+	total      int                // all connections
+	untrusted  int                // sum of open
 }
 
 // failures counts the failed requests of one source.
@@ -132,6 +133,7 @@ func New(c Config) *Guard {
 		tally:      tally{log: c.Log},
 		patterns:   map[string]*pattern{},
 		open:       map[netip.Addr]int{},
+		behind:     map[netip.Addr]int{},
 		unverified: unverified{endpoints: map[string]int{}, sources: map[netip.Addr]int{}},
 	}
 	var err error
