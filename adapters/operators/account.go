@@ -50,8 +50,8 @@ func NewToken() (token string, hash [32]byte) {
 	return token, sha256.Sum256([]byte(token))
 }
 
-// operator authenticates a request by its token or its session cookie. Both are looked up
-// by their hashes, so the duration of the look-up reveals nothing about them.
+// operator authenticates a request by its token or its session cookie. Both are looked up by their hashes,
+// so the duration of the lookup reveals nothing about them.
 func (a *API) operator(r *http.Request) (operator commands.Operator, err error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	cookie, _ := r.Cookie(cookieName)
@@ -69,8 +69,8 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 		return operator, a.deny(r, "not authenticated: send Authorization: Bearer and a token, or log in. "+
 			"`chatledger operator add` creates a token")
 	case !ok && r.Method != http.MethodGet && !sameSecret(r.Header.Get(csrfHeader), csrfOf(cookie.Value)):
-		a.Log.Warn("operator request rejected: X-CSRF-Token missing or wrong", "operator", operator.Name, "path",
-			template(r))
+		a.Log.Warn("operator request rejected: X-CSRF-Token missing or wrong",
+			"operator", operator.Name, "path", template(r))
 		return operator, problem{
 			Status: http.StatusForbidden,
 			Detail: "send the header " + csrfHeader + " with the csrf_token of the login",
@@ -79,7 +79,7 @@ func (a *API) operator(r *http.Request) (operator commands.Operator, err error) 
 	a.Guard.Authenticated(r)
 	if a.Now().Sub(operator.LastSeen) >= seenEvery {
 		if err := a.Accounts.SawOperator(r.Context(), operator.Name); err != nil {
-			a.Log.Warn("cannot store when the operator was last seen", "operator", operator.Name, "error", err)
+			a.Log.Warn("last-seen time of the operator not stored", "operator", operator.Name, "error", err)
 		}
 	}
 	return operator, nil
@@ -104,12 +104,12 @@ func limited(wait time.Duration) problem {
 }
 
 const (
-	// maxFailures is how often logins under one name may fail within failureWindow, from
-	// all sources together. An operator who mistypes a password fails less often.
+	// maxFailures is the number of failed logins for one name within failureWindow, from all sources
+	// together. An operator who mistypes a password has fewer.
 	maxFailures   = 20
 	failureWindow = 5 * time.Minute
-	// maxNames bounds the number of counted names. When a window has more, the counts start
-	// anew; the guard has limited most of the sources by then.
+	// maxNames bounds the number of counted names. With more names in a window the counts are reset; the
+	// guard has limited most of the sources by then.
 	maxNames = 10_000
 )
 
@@ -120,9 +120,8 @@ type failures struct {
 	counted map[string]int
 }
 
-// count counts a login as failed before it is checked, so that concurrent guesses cannot
-// exceed the limit. It reports whether the name has too many failures, and when they are
-// forgotten.
+// count counts a login as failed before it is checked, so that concurrent guesses cannot exceed the limit. It
+// reports whether the name has too many failures, and how long until the window ends.
 func (f *failures) count(name string, now time.Time) (full bool, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,11 +132,11 @@ func (f *failures) count(name string, now time.Time) (full bool, wait time.Durat
 	return full, max(f.begun.Add(failureWindow).Sub(now), time.Second)
 }
 
-// forgive removes the count of a login that did not fail.
+// forgive subtracts a login that did not fail.
 func (f *failures) forgive(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.counted[name] > 0 { // the window may have ended since
+	if f.counted[name] > 0 { // false if the window has ended meanwhile
 		f.counted[name]--
 	}
 }
@@ -148,8 +147,8 @@ func (f *failures) renew(now time.Time) {
 	}
 }
 
-// template returns the path template of a request's route. Unlike the path, it contains
-// nothing that the sender chose.
+// template returns the path template of a request's route, for the log. The path itself is chosen by the
+// client.
 func template(r *http.Request) string {
 	route := mux.CurrentRoute(r)
 	if route == nil {

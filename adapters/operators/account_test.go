@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// logIn logs jo in and returns the cookie and the token that goes with it.
+// logIn logs jo in and returns the session cookie and its CSRF token.
 func (o *office) logIn(t *testing.T) (*http.Cookie, string) {
 	t.Helper()
 	o.password["jo"] = hashOf("right")
@@ -26,7 +26,7 @@ func (o *office) logIn(t *testing.T) (*http.Cookie, string) {
 	return w.Result().Cookies()[0], answer.CSRF
 }
 
-// inBrowser is a request as a browser sends it.
+// inBrowser returns a request as a browser sends it.
 func inBrowser(cookie *http.Cookie, csrf, method, path, body string) *http.Request {
 	r := request(method, path, "", body)
 	r.AddCookie(cookie)
@@ -42,7 +42,7 @@ func TestSession_LoginActLogout_Works(t *testing.T) {
 	cookie, csrf := o.logIn(t)
 	if !cookie.HttpOnly || !cookie.Secure || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" ||
 		!strings.HasPrefix(cookie.Name, "__Host-") {
-		t.Errorf("the cookie: %s", cookie)
+		t.Errorf("cookie %s", cookie)
 	}
 	if w := o.must(t, inBrowser(cookie, "", "GET", "/me", ""), 200); !strings.Contains(w.Body.String(), `"jo"`) {
 		t.Errorf("%s", w.Body)
@@ -62,10 +62,9 @@ func TestLogin_RepeatedFailures_Limited(t *testing.T) {
 	for range maxFailures {
 		o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "wrong"}`), 401)
 	}
-	if w := o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), 429); w.Header().
-		Get("Retry-After") !=
-		"300" {
-		t.Errorf("to come again %q", w.Header().Get("Retry-After"))
+	w := o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), 429)
+	if after := w.Header().Get("Retry-After"); after != "300" {
+		t.Errorf("Retry-After %q, want 300", after)
 	}
 	o.must(t, request("POST", "/session", "", `{"name": "ann", "password": "wrong"}`), 401)
 	o.now = o.now.Add(failureWindow)
@@ -83,7 +82,7 @@ func TestToken_RepeatedFailures_Limited(t *testing.T) {
 	o.must(t, request("GET", "/me", "jo", ""), 200)
 	if lines := strings.Count(o.log.String(), "not authenticated"); lines != maxFailed ||
 		strings.Contains(o.log.String(), "guess") {
-		t.Errorf("%d lines:\n%s", lines, o.log.String())
+		t.Errorf("%d lines in the log, want %d without a token:\n%s", lines, maxFailed, o.log.String())
 	}
 }
 
@@ -98,10 +97,12 @@ func TestPassword_Hash_Verified(t *testing.T) {
 	for _, c := range []struct {
 		hash, password string
 		right          bool
-	}{{hash, password, true}, {hash, other, false}, {hash, "", false}, {"", "", false}, {"", password, false},
-		{"argon2id$x$y$z$", "", false}, {"argon2id$64$1$$", "", false}} {
+	}{
+		{hash, password, true}, {hash, other, false}, {hash, "", false}, {"", "", false}, {"", password, false},
+		{"argon2id$x$y$z$", "", false}, {"argon2id$64$1$$", "", false},
+	} {
 		if got := o.verify(c.hash, c.password); got != c.right {
-			t.Errorf("%q by %q: %v", c.hash, c.password, got)
+			t.Errorf("hash %q, password %q: %v", c.hash, c.password, got)
 		}
 	}
 }
@@ -111,23 +112,26 @@ func TestAnswers_SecurityHeaders_Set(t *testing.T) {
 	o := newOffice()
 	for path, status := range map[string]int{"/me": 200, "/chats/demo:7": 404, "/nowhere": 404} {
 		w := o.must(t, request("GET", path, "jo", ""), status)
-		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+		for name, want := range map[string]string{
+			"Cache-Control":           "no-store",
+			"X-Content-Type-Options":  "nosniff",
 			"X-Frame-Options":         "DENY",
-			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Referrer-Policy": "no-referrer"} {
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+			"Referrer-Policy":         "no-referrer",
+		} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: %s: %q", path, name, got)
 			}
 		}
 	}
-	if w := o.must(t, request("PUT", "/me", "jo", ""), http.StatusMethodNotAllowed); w.Header().
-		Get("Content-Type") !=
-		"application/problem+json" {
+	w := o.must(t, request("PUT", "/me", "jo", ""), http.StatusMethodNotAllowed)
+	if w.Header().Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s", w.Body)
 	}
 }
 
-// An act is answered from the state that it was decided on: the work for it does not grow
-// with the chat.
+// The answer to an act is made from the state on which the act was decided. So the work does not grow with
+// the chat.
 func TestAct_LongChat_ReadsOneEvent(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
@@ -140,8 +144,8 @@ func TestAct_LongChat_ReadsOneEvent(t *testing.T) {
 	}
 }
 
-// The answer to an act that is sent again is the first one, whatever has happened since.
-func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
+// The retry of an act gets the first answer, even if the chat has changed since.
+func TestAct_SameKey_SameAnswer(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	send := func(path, key, body string, status int) *httptest.ResponseRecorder {
@@ -156,10 +160,7 @@ func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
 		{"tags", `{"add": ["vip"]}`},
 		{"priority", `{"priority": "high"}`},
 		{"assign", `{"assignee": "ann"}`},
-		{
-			"reply",
-			`{"fence": 1, "text": "hi"}`,
-		},
+		{"reply", `{"fence": 1, "text": "hi"}`},
 		{"resolve", `{"fence": 1}`},
 		{"resolve", `{}`},
 		{"reopen", `{}`},
@@ -173,13 +174,13 @@ func TestAct_SameKey_AnsweredAsBefore(t *testing.T) {
 	for n, act := range acts {
 		again := send(act[0], fmt.Sprint(n), strings.ReplaceAll(act[1], " ", "\n"), 200).Body.String()
 		if again != first[fmt.Sprint(n)] {
-			t.Errorf("%s again: %s\nfirst: %s", act[0], again, first[fmt.Sprint(n)])
+			t.Errorf("the retry of %s is answered %s\nfirst: %s", act[0], again, first[fmt.Sprint(n)])
 		}
 	}
 	if len(o.streams["chat-demo:42"]) != events {
-		t.Error("it was done again")
+		t.Error("the retries appended events")
 	}
-	send("reopen", "0", `{}`, 422) // the key is a claim's
+	send("reopen", "0", `{}`, 422) // the key of the claim
 }
 
 func TestEntries_Pages_EveryEntryOnce(t *testing.T) {

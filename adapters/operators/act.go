@@ -143,7 +143,7 @@ var acts = map[string]act{
 
 var keyFormat = regexp.MustCompile(fmt.Sprintf(`^[\x21-\x7e]{1,%d}$`, maxKey))
 
-// act serves an act: it is done once, and answered with the chat as it was then.
+// act returns the handler of an act. An act takes effect once for its key; the answer is the chat after it.
 func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request, commands.Operator) error {
 	return func(w http.ResponseWriter, r *http.Request, o commands.Operator) error {
 		key, stream, at := r.Header.Get("Idempotency-Key"), streamOf(r), a.Now()
@@ -165,18 +165,10 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 		} else if len(first) == 0 {
 			return errNoChat
 		}
-		command := chat.Operate{
-			Key:         key,
-			Fingerprint: print,
-			Operator:    o.Name,
-			Fence:       b.Fence,
-			Force:       b.Force,
-			Do:          do,
-			At:          at,
-			Lease:       defaultLease,
-		}
-		result, err := a.Handler.Handle(r.Context(),
-			commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at})
+		command := chat.Operate{Key: key, Fingerprint: print, Operator: o.Name, Fence: b.Fence, Force: b.Force,
+			Do: do, At: at, Lease: defaultLease}
+		request := commands.Request{Stream: stream, Command: command, Actor: domain.OperatorActor(o.Name), At: at}
+		result, err := a.Handler.Handle(r.Context(), request)
 		if isOneOf(err, conflicts) {
 			return a.conflict(r.Context(), stream, err)
 		}
@@ -195,8 +187,8 @@ func (a *API) act(name string, one act) func(http.ResponseWriter, *http.Request,
 	}
 }
 
-// after returns the chat as a repeated act had left it when it was done, so that a retry
-// gets the same answer. It folds the chat's events, because the handler keeps no old states.
+// after returns the chat as it was after the first attempt of an act, so that a retry gets the same answer.
+// It folds the chat's events, because the handler keeps no old states.
 func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key string) (*chatView, error) {
 	var left *chatView
 	var end domain.Version // of the act
@@ -210,12 +202,12 @@ func (a *API) after(ctx context.Context, stream domain.StreamID, operator, key s
 		}
 	})
 	if err == nil && left == nil {
-		err = fmt.Errorf("%s: the act of %s is not there, and was done", stream, operator)
+		err = fmt.Errorf("%s: no event of the act of %s, although it took effect before", stream, operator)
 	}
 	return left, err
 }
 
-// conflict answers a refusal together with the chat's current state.
+// conflict returns the answer to a refused act, with the chat's current state.
 func (a *API) conflict(ctx context.Context, stream domain.StreamID, refusal error) error {
 	c, err := a.now(ctx, stream)
 	if err != nil {

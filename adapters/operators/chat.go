@@ -24,7 +24,7 @@ type chatView struct {
 	Blocked  bool              `json:"blocked"`
 	MovedTo  int64             `json:"moved_to,omitempty"`
 	Customer string            `json:"customer,omitempty"`
-	Known    map[string]string `json:"known,omitempty"` // what the CRM knows of the customer
+	Known    map[string]string `json:"known,omitempty"` // the customer's fields in the CRM
 	Language dialog.Language   `json:"language,omitempty"`
 	Workflow *workflowView     `json:"workflow,omitempty"`
 	Ticket   *ticketView       `json:"ticket,omitempty"` // the latest one
@@ -50,7 +50,7 @@ type ticketView struct {
 	ResolveBy time.Time         `json:"resolve_by,omitzero"`
 	Replied   bool              `json:"replied"`
 	Late      []chat.DueWhat    `json:"late,omitempty"`
-	Desk      string            `json:"desk,omitempty"` // the other help desk that has the ticket, too
+	Desk      string            `json:"desk,omitempty"` // another help desk that also has the ticket
 }
 
 type claimView struct {
@@ -59,7 +59,7 @@ type claimView struct {
 	Until    time.Time `json:"until"`
 }
 
-// view shows a state at a version and a time.
+// view returns the view of a state at a version and a time.
 func view(stream domain.StreamID, s chat.State, v domain.Version, at time.Time) *chatView {
 	c := &chatView{
 		Chat:     strings.TrimPrefix(string(stream), "chat-"),
@@ -81,21 +81,8 @@ func view(stream domain.StreamID, s chat.State, v domain.Version, at time.Time) 
 		}
 	}
 	if t := s.Ticket; t.ID != "" {
-		c.Ticket = &ticketView{
-			t.ID,
-			t.Status,
-			t.Priority,
-			t.Reason,
-			t.Subject,
-			t.Assignee,
-			append([]string{}, t.Tags...),
-			t.Opened.UTC(),
-			t.Due.UTC(),
-			t.Resolve.UTC(),
-			t.Replied,
-			t.Breached,
-			t.Desk,
-		}
+		c.Ticket = &ticketView{t.ID, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee,
+			append([]string{}, t.Tags...), t.Opened.UTC(), t.Due.UTC(), t.Resolve.UTC(), t.Replied, t.Breached, t.Desk}
 	}
 	if lease, runs := s.Lease(at); runs {
 		c.Claim = &claimView{lease.Operator, lease.Fence, lease.Until.UTC()}
@@ -114,7 +101,7 @@ func (a *API) chat(w http.ResponseWriter, r *http.Request, _ commands.Operator) 
 	return write(w, c)
 }
 
-// now is a chat as it is.
+// now returns a chat in its current state.
 func (a *API) now(ctx context.Context, stream domain.StreamID) (*chatView, error) {
 	state, version, err := a.Ledger.State(ctx, stream)
 	if err != nil {
@@ -126,10 +113,10 @@ func (a *API) now(ctx context.Context, stream domain.StreamID) (*chatView, error
 	return view(stream, state, version, a.Now()), nil
 }
 
-// historyPage is how many events are read at once, and in memory.
+// historyPage is the number of events that are read at once.
 const historyPage = 1000
 
-// walk folds a chat from its beginning, and shows each event with the state behind it.
+// walk folds a chat from its first event, and calls step with each event and the state after it.
 func (a *API) walk(ctx context.Context, stream domain.StreamID, step func(domain.Recorded, chat.State)) error {
 	state, version := chat.Decider.Initial(), domain.Version(0)
 	for {

@@ -18,93 +18,51 @@ import (
 
 const contract = "../../docs/operators-openapi.yaml"
 
-// call is one that an operation's statuses are shown by.
+// call is a call of an operation with the status of its answer.
 type call struct {
 	operation string
 	path      string
 	body      string
-	as        string // jo when it is left out
+	as        string // operator; "" means jo
 	status    int
 	change    func(*office, *http.Request)
 }
 
-// calls are all but those that every operation has: 401, 429 and 503.
+// calls returns a call for each operation and status, except those of every operation: 401, 429 and 503.
 func calls() (list []call) {
 	claimed := func(o *office, _ *http.Request) {
-		o.record(
-			"chat-demo:42",
-			"operator:maria",
-			chat.TicketOpened{
-				Ticket:   "#1",
-				Reason:   "asked",
-				Subject:  "hello",
-				Priority: dialog.Normal,
-				At:       noon,
-				Due:      noon,
-				Resolve:  noon,
-			},
-			chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 1, At: noon, Until: noon.Add(time.Hour)},
-		)
+		o.record("chat-demo:42", "operator:maria",
+			chat.TicketOpened{Ticket: "#1", Reason: "asked", Subject: "hello", Priority: dialog.Normal, At: noon,
+				Due: noon, Resolve: noon},
+			chat.TicketClaimed{Ticket: "#1", Operator: "jo", Fence: 1, At: noon, Until: noon.Add(time.Hour)})
 	}
 	others := func(o *office, r *http.Request) {
 		claimed(o, r)
-		o.record(
-			"chat-demo:42",
-			"operator:maria",
-			chat.TicketClaimed{
-				Ticket:   "#1",
-				Operator: "maria",
-				Fence:    2,
-				At:       noon,
-				Until:    noon.Add(time.Hour),
-				From:     "jo",
-			},
-		)
+		o.record("chat-demo:42", "operator:maria", chat.TicketClaimed{Ticket: "#1", Operator: "maria", Fence: 2,
+			At: noon, Until: noon.Add(time.Hour), From: "jo"})
 	}
 	closed := func(o *office, r *http.Request) {
 		claimed(o, r)
 		o.record("chat-demo:42", "operator:maria", chat.TicketResolved{Ticket: "#1", At: noon})
 	}
 	full := func(o *office, r *http.Request) {
-		o.record(
-			"chat-demo:42",
-			"bot",
+		o.record("chat-demo:42", "bot",
 			chat.Understood{Language: "en"},
 			chat.ReplyQueued{Text: "<b>Hi</b>", Format: dialog.HTML, Author: chat.Author{Kind: chat.Bot}},
-			chat.ToolReturned{
-				Tool:   dialog.LookUpCustomer,
-				Output: map[string]string{"tier": "gold"},
-			},
+			chat.ToolReturned{Tool: dialog.LookUpCustomer, Output: map[string]string{"tier": "gold"}},
 			chat.MessageEdited{Text: "hello!"},
 			chat.ButtonPressed{Data: "x"},
-			chat.WorkflowMoved{
-				Workflow: "address",
-				Step:     "collect",
-				Set:      map[string]string{"address": "Rome"},
-				At:       noon,
-			},
-			chat.MembershipChanged{Blocked: true},
-		)
+			chat.WorkflowMoved{Workflow: "address", Step: "collect", Set: map[string]string{"address": "Rome"}, At: noon},
+			chat.MembershipChanged{Blocked: true})
 		claimed(o, r)
-		o.record(
-			"chat-demo:42",
-			"operator:jo",
+		o.record("chat-demo:42", "operator:jo",
 			chat.TicketTagged{Ticket: "#1", Added: []string{"vip"}, Removed: []string{"x"}},
 			chat.NoteAdded{Ticket: "#1", Text: "hm"},
-			chat.TicketPrioritized{
-				Ticket:   "#1",
-				Priority: dialog.Urgent,
-				Due:      noon,
-				Resolve:  noon,
-			},
+			chat.TicketPrioritized{Ticket: "#1", Priority: dialog.Urgent, Due: noon, Resolve: noon},
 			chat.TicketAssigned{Ticket: "#1", Assignee: "jo"},
-			chat.TicketReferred{
-				Ticket: "#1",
-				Desk:   "zendesk",
-			},
+			chat.TicketReferred{Ticket: "#1", Desk: "zendesk"},
 			chat.TicketEscalated{Ticket: "#1", Priority: dialog.Urgent},
-			chat.DueBreached{Ticket: "#1", What: chat.DueResponse},
-		)
+			chat.DueBreached{Ticket: "#1", What: chat.DueResponse})
 	}
 	moved := func(o *office, _ *http.Request) {
 		o.record("chat-demo:42", "bot", chat.ChatMigrated{To: -1001}, chat.TicketOpened{Ticket: "#1", Priority: dialog.Low},
@@ -148,7 +106,8 @@ func calls() (list []call) {
 	get("/chats/{chat}/entries", "/chats/demo:42/entries?before=0", 422, nil)
 	get("/chats/{chat}/entries", "/chats/demo:42/entries?limit=many", 422, nil)
 
-	// An act's body that is done, one that is not such as it must be, and when it comes too late.
+	// For each act: a valid body and an invalid one, and changes of the chat after which the valid body is
+	// accepted, or refused as too late.
 	for name, act := range map[string]struct {
 		body, invalid string
 		when, late    func(*office, *http.Request)
@@ -185,48 +144,29 @@ func calls() (list []call) {
 		post(`{"text": "`+strings.Repeat("x", maxBody)+`"}`, "", 413, nil)
 		post(act.body, "", 415, func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") })
 	}
-	list = append(
-		list,
+	list = append(list,
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "boss", 200, others},
 		call{"POST /chats/{chat}/claim", "/chats/demo:42/claim", `{"force": true}`, "", 403, others},
-		call{
-			"POST /session",
-			"/session",
-			`{"name": "jo", "password": "right"}`,
-			"",
-			200,
-			func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") },
-		},
+		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 200,
+			func(o *office, _ *http.Request) { o.password["jo"] = hashOf("right") }},
 		call{"POST /session", "/session", `{"name": "j\u0000", "password": "right"}`, "", 401, nil},
 		call{"POST /session", "/session", `jo`, "", 400, nil},
-		call{
-			"POST /session",
-			"/session",
-			`{"name": "jo", "password": "right"}`,
-			"",
-			415,
-			func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") },
-		},
+		call{"POST /session", "/session", `{"name": "jo", "password": "right"}`, "", 415,
+			func(_ *office, r *http.Request) { r.Header.Set("Content-Type", "text/plain") }},
 		call{"POST /session", "/session", `{"name": "` + strings.Repeat("x", maxLogin) + `"}`, "", 413, nil},
 		call{"GET /session/oidc", "/session/oidc", ``, "", 303, nil},
-		call{"GET /session/oidc", "/session/oidc", ``, "", 404, func(o *office, _ *http.Request) { o.Provider = noProvider{} }},
+		call{"GET /session/oidc", "/session/oidc", ``, "", 404,
+			func(o *office, _ *http.Request) { o.Provider = noProvider{} }},
 		call{"GET /session/oidc/callback", "/session/oidc/callback?state=s&code=jo@example.com", ``, "", 200, returned},
 		call{"GET /session/oidc/callback", "/session/oidc/callback?state=s&code=eve@example.com", ``, "", 403, returned},
-		call{
-			"GET /session/oidc/callback",
-			"/session/oidc/callback",
-			``,
-			"",
-			404,
-			func(o *office, r *http.Request) { o.Provider = noProvider{}; returned(o, r) },
-		},
+		call{"GET /session/oidc/callback", "/session/oidc/callback", ``, "", 404,
+			func(o *office, r *http.Request) { o.Provider = noProvider{}; returned(o, r) }},
 		call{"DELETE /session", "/session", ``, "", 204, nil},
 		call{"DELETE /session", "/session", ``, "", 403, func(o *office, r *http.Request) {
 			o.sessions[sha("cookie")] = o.tokens[sha("jo")]
 			r.Header.Del("Authorization")
 			r.AddCookie(&http.Cookie{Name: cookieName, Value: "cookie"})
-		}},
-	)
+		}})
 	return list
 }
 
@@ -238,7 +178,7 @@ func TestAPI_Contract_Matches(t *testing.T) {
 		served = append(served, r.method+" "+r.path)
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(c.Operations())), slices.Sorted(slices.Values(served))); diff != "" {
-		t.Fatalf("documented and served: %s", diff)
+		t.Fatalf("documented -, served +: %s", diff)
 	}
 
 	list, have := calls(), map[string]bool{}
@@ -247,12 +187,12 @@ func TestAPI_Contract_Matches(t *testing.T) {
 			continue
 		}
 		have[one.operation] = true
-		// What every operation has.
+		// The statuses of every operation.
 		unknown, away := one, one
 		unknown.status, unknown.change = 401, func(_ *office, r *http.Request) { r.Header.Del("Authorization") }
 		away.status, away.change = 503, func(o *office, r *http.Request) {
 			o.down = true
-			o.Accounts = awayFrom{o}
+			o.Accounts = unavailable{o}
 			r.AddCookie(&http.Cookie{Name: attemptCookie, Value: "kept"})
 		}
 		guessing := unknown
@@ -263,7 +203,7 @@ func TestAPI_Contract_Matches(t *testing.T) {
 		malformed := one
 		malformed.status, malformed.change = 400, func(_ *office, r *http.Request) { r.URL.RawQuery = "bot=%zz" }
 		list = append(list, away, guessing, malformed)
-		if one.operation != "GET /session/oidc" { // which asks for no credentials
+		if one.operation != "GET /session/oidc" { // which needs no credentials
 			list = append(list, unknown)
 		}
 	}
@@ -293,12 +233,13 @@ func TestContract_ActFields_Documented(t *testing.T) {
 	t.Parallel()
 	c := openapitest.Read(t, contract)
 	for name, act := range acts {
-		s := c.Components.Schemas[c.Paths["/chats/{chat}/"+name]["post"].RequestBody.Content["application/json"].Schema.Named()]
+		body := c.Paths["/chats/{chat}/"+name]["post"].RequestBody
+		s := c.Components.Schemas[body.Content["application/json"].Schema.Named()]
 		if diff := cmp.Diff(slices.Sorted(maps.Keys(s.Properties)), slices.Sorted(slices.Values(act.fields))); diff != "" {
-			t.Errorf("%s (-documented +taken): %s", name, diff)
+			t.Errorf("%s, fields (-documented +accepted): %s", name, diff)
 		}
 		if diff := cmp.Diff(slices.Sorted(slices.Values(s.Required)), slices.Sorted(slices.Values(act.needs))); diff != "" {
-			t.Errorf("%s needs (-documented +wanted): %s", name, diff)
+			t.Errorf("%s, required fields (-documented +required): %s", name, diff)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// entry is an event of a chat in the form that operators read.
+// entry is an event of a chat as operators see it.
 type entry struct {
 	Version  domain.Version       `json:"version"`
 	At       time.Time            `json:"at"`
@@ -61,8 +61,8 @@ const (
 	kindLate        entryKind = "late" // Text is first_response or resolution
 )
 
-// look is how many events one query reads for a page; about half of them make no entry.
-// maxLook bounds the events read for a page of a chat with few entries.
+// look is the number of events that a query reads for a page; about half of them have no entry. maxLook
+// bounds the events that are read for a page of a chat with few entries.
 const (
 	look    = 500
 	maxLook = 20 * look
@@ -160,7 +160,7 @@ func (a *API) addDeliveries(ctx context.Context, entries []entry) error {
 // entryOf returns the entry for an event; false if operators do not see that event.
 func entryOf(r domain.Recorded) (entry, bool) {
 	e := entry{Version: r.Version, At: r.OccurredAt.UTC(), id: r.ID}
-	if name, person := r.Actor.Operator(); person {
+	if name, byOperator := r.Actor.Operator(); byOperator {
 		e.By, e.Name = string(chat.Person), name
 	} else if r.Actor == domain.ActorCustomer || r.Actor == domain.ActorBot {
 		e.By = string(r.Actor)
@@ -173,8 +173,8 @@ func entryOf(r domain.Recorded) (entry, bool) {
 	case chat.ButtonPressed:
 		e.Kind, e.Name, e.Text = kindButton, calledBy(v.From), v.Data
 	case chat.ReplyQueued:
-		e.Kind, e.By, e.Name, e.Text, e.Format, e.Media = kindReply, string(v.Author.Kind), v.Author.Name, v.Text, v.Format,
-			mediaOf(v.Media)
+		e.Kind, e.By, e.Name = kindReply, string(v.Author.Kind), v.Author.Name
+		e.Text, e.Format, e.Media = v.Text, v.Format, mediaOf(v.Media)
 	case chat.NoteAdded:
 		e.Kind, e.Text, e.Ticket = kindNote, v.Text, v.Ticket
 	case chat.TicketOpened:

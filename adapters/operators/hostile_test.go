@@ -17,13 +17,8 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 
 func TestRoutes_EveryRole_Authorized(t *testing.T) {
 	t.Parallel()
-	tokens := map[string]commands.Role{
-		"":      "",
-		"wrong": "",
-		"vera":  commands.Viewer,
-		"jo":    commands.Agent,
-		"boss":  commands.Admin,
-	}
+	tokens := map[string]commands.Role{"": "", "wrong": "", "vera": commands.Viewer, "jo": commands.Agent,
+		"boss": commands.Admin}
 	routes := newOffice().API.routes()
 	for _, one := range routes {
 		path := strings.NewReplacer("{chat}", "demo:42", "{bot}", "demo").Replace(one.path)
@@ -44,7 +39,7 @@ func TestRoutes_EveryRole_Authorized(t *testing.T) {
 					if code != http.StatusMethodNotAllowed {
 						t.Errorf("%s %s as %q: %d", method, path, name, code)
 					}
-				case needs == anybody:
+				case needs == noLogin:
 				case role == "" && code != http.StatusUnauthorized,
 					role != "" && !role.Includes(needs) && code != http.StatusForbidden,
 					role != "" && role.Includes(needs) &&
@@ -59,11 +54,11 @@ func TestRoutes_EveryRole_Authorized(t *testing.T) {
 	}
 }
 
-// An operator of one bot, of whatever role, neither reads nor changes chats of another bot.
+// An operator of one bot, with any role, can neither read nor change chats of another bot.
 func TestRoutes_OtherBot_Forbidden(t *testing.T) {
 	t.Parallel()
 	for _, one := range newOffice().API.routes() {
-		if one.needs == anybody {
+		if one.needs == noLogin {
 			continue
 		}
 		for bot, mine := range map[string]bool{"demo": false, "shop": true} {
@@ -79,27 +74,27 @@ func TestRoutes_OtherBot_Forbidden(t *testing.T) {
 				t.Errorf("%s %s: %d %s", one.method, path, w.Code, w.Body)
 			}
 			if logged := strings.Contains(o.log.String(), "not an operator of this bot"); logged == mine {
-				t.Errorf("%s %s: the log says %q", one.method, path, o.log.String())
+				t.Errorf("%s %s: log %q", one.method, path, o.log.String())
 			}
 			if !mine && len(o.streams["chat-demo:42"]) > 1 {
-				t.Errorf("%s %s wrote", one.method, path)
+				t.Errorf("%s %s appended events", one.method, path)
 			}
 		}
 	}
 	o := newOffice()
 	if w := o.must(t, request("GET", "/queue", "kim", ""), http.StatusOK); strings.Contains(w.Body.String(), "demo") {
-		t.Errorf("the queue of all: %s", w.Body)
+		t.Errorf("the queue has another bot's tickets: %s", w.Body)
 	}
 	if w := o.must(t, request("GET", "/queue", "jo", ""), http.StatusOK); !strings.Contains(w.Body.String(), "demo") {
-		t.Errorf("an operator of all bots sees %s", w.Body)
+		t.Errorf("an operator of all bots sees the queue %s", w.Body)
 	}
 }
 
-// A browser sends the cookie with requests of any page, but the header only with our page's.
+// A browser sends the cookie with requests of any site's page. Only our page can set the header.
 func TestWrite_CookieWithoutCSRFToken_Forbidden(t *testing.T) {
 	t.Parallel()
 	for _, one := range newOffice().API.routes() {
-		if one.method == http.MethodGet || one.needs == anybody {
+		if one.method == http.MethodGet || one.needs == noLogin {
 			continue
 		}
 		o := newOffice()
@@ -117,7 +112,8 @@ func TestLogin_FormContentType_Rejected(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
-	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain; application/json"} {
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded",
+		"multipart/form-data; boundary=x", "text/plain; application/json"} {
 		r := request("POST", "/session", "", `{"name": "jo", "password": "right"}`)
 		r.Header.Set("Content-Type", kind)
 		if w := o.must(t, r, http.StatusUnsupportedMediaType); len(w.Result().Cookies()) > 0 {
@@ -136,7 +132,7 @@ func TestLogin_ExistingCookie_NewSession(t *testing.T) {
 		r.AddCookie(planted)
 		fresh := o.must(t, r, http.StatusOK).Result().Cookies()[0]
 		if fresh.Value == planted.Value {
-			t.Errorf("the session is %s", planted.Value)
+			t.Errorf("the login adopted the cookie %s", planted.Value)
 		}
 		o.must(t, inBrowser(planted, "", "GET", "/me", ""), http.StatusUnauthorized)
 		o.must(t, inBrowser(fresh, "", "GET", "/me", ""), http.StatusOK)
@@ -171,7 +167,7 @@ func TestLogin_ConcurrentGuesses_Limited(t *testing.T) {
 	var guessing sync.WaitGroup
 	o.Guard = unlimited{}
 	for range many {
-		guessing.Go(func() { codes <- o.serve(request("POST", "/session", "", `{"name": "jo", "password": "guess"}`)).Code })
+		guessing.Go(func() { codes <- o.serve(loginAs("jo", "guess")).Code })
 	}
 	guessing.Wait()
 	close(codes)
@@ -182,11 +178,11 @@ func TestLogin_ConcurrentGuesses_Limited(t *testing.T) {
 		}
 	}
 	if tried == 0 || tried > maxFailures {
-		t.Errorf("%d of %d guesses were tried", tried, many)
+		t.Errorf("%d of %d guesses were checked, want 1 to %d", tried, many, maxFailures)
 	}
 }
 
-// Successful logins do not count as failures, nor do logins during a database outage.
+// Neither successful logins nor logins during a database outage count as failures.
 func TestLogin_NotFailed_NotCounted(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
@@ -202,7 +198,7 @@ func TestLogin_NotFailed_NotCounted(t *testing.T) {
 	o.must(t, request("POST", "/session", "", `{"name": "jo", "password": "right"}`), http.StatusOK)
 }
 
-// A chat is named as the queue does, or by its stream.
+// A chat can be named as in the queue, or by its stream.
 func TestChat_StreamName_SameChat(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
@@ -217,11 +213,11 @@ func TestChat_StreamName_SameChat(t *testing.T) {
 		bodies = append(bodies, w.Body.String())
 	}
 	if bodies[0] != bodies[1] {
-		t.Errorf("two chats: %q", bodies)
+		t.Errorf("the names lead to different answers: %q", bodies)
 	}
 }
 
-// No chat name leads to a stream that is not a chat, such as a bot's own.
+// No name of a chat can lead to a stream that is not a chat, such as a bot's.
 func TestChat_InvalidName_NotFound(t *testing.T) {
 	t.Parallel()
 	o := newOffice()

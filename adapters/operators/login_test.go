@@ -20,10 +20,10 @@ func loginAs(name, password string) *http.Request {
 	return request("POST", "/session", "", string(body))
 }
 
-// After the guard has limited a source, its logins are answered without a look-up and a hash.
+// After the guard has limited a source, its logins are rejected without a lookup and a hash.
 func TestLogin_LimitedSource_NotHashed(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // the guard forgets failures with time
+	synctest.Test(t, func(t *testing.T) { // the guard's counts decrease with time
 		o := newOffice()
 		o.Guard = guard.New(guard.Config{Log: slog.New(slog.DiscardHandler)})
 		statuses := map[int]int{}
@@ -33,19 +33,19 @@ func TestLogin_LimitedSource_NotHashed(t *testing.T) {
 			statuses[o.serve(loginAs(name, "wrong")).Code]++
 		}
 		if o.asked != 20 || statuses[http.StatusUnauthorized] != 20 || statuses[http.StatusTooManyRequests] != 40 {
-			t.Errorf("%d of 60 wrong logins were checked, and answered %v", o.asked, statuses)
+			t.Errorf("%d of 60 wrong logins were checked, want 20; answers by status: %v", o.asked, statuses)
 		}
 	})
 }
 
-// The logins that wait for a hash are bounded: the next one is told to come again.
-func TestLogin_HashingBusy_ComesAgain(t *testing.T) {
+// The number of logins that hash a password or wait for that is bounded. The next one gets 503 and Retry-After.
+func TestLogin_HashingBusy_RetryAfter(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
 	for range maxHashing {
 		if !o.hashing.enter() {
-			t.Fatal("no place")
+			t.Fatal("hashing has fewer than maxHashing places")
 		}
 	}
 	if w := o.must(t, loginAs("jo", "right"), http.StatusServiceUnavailable); w.Header().Get("Retry-After") == "" {
@@ -55,24 +55,24 @@ func TestLogin_HashingBusy_ComesAgain(t *testing.T) {
 	o.must(t, loginAs("jo", "right"), http.StatusOK)
 }
 
-// A name that cannot exist is answered like a wrong password, without a hash.
-func TestLogin_ImpossibleName_NotHashed(t *testing.T) {
+// An invalid name gets the same answer as a wrong password, without a hash.
+func TestLogin_InvalidName_NotHashed(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
 	o.logIn(t)
 	wrong := o.must(t, loginAs("jo", "wrong"), http.StatusUnauthorized)
 	for range maxHashing {
-		o.hashing.enter() // what needs a hash is now answered 503
+		o.hashing.enter() // a login that needs a hash now gets 503
 	}
 	for _, name := range []string{"", "Jo", "jo ", "jo\x00", "ј" + "o", strings.Repeat("j", 65), "../jo", "-jo"} {
 		w := o.must(t, loginAs(name, "wrong"), http.StatusUnauthorized)
 		if w.Body.String() != wrong.Body.String() || len(w.Header()) != len(wrong.Header()) {
-			t.Errorf("%q is answered %s %v, a wrong password %s %v", name, w.Body, w.Header(), wrong.Body, wrong.Header())
+			t.Errorf("%q: %s %v, a wrong password: %s %v", name, w.Body, w.Header(), wrong.Body, wrong.Header())
 		}
 	}
 }
 
-// Guesses under one name count against their source, too, after the name is limited.
+// After a name is limited, further guesses for it still count against their source.
 func TestLogin_LimitedName_SourceCounted(t *testing.T) {
 	t.Parallel()
 	o := newOffice()

@@ -8,23 +8,23 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// Operators may log in at a provider of OpenID Connect instead of with a password here. The provider
-// says who somebody is; an administrator has said which operator that is.
+// Operators may log in at an OpenID Connect provider instead of with a password. The provider confirms a
+// login name; an administrator has assigned that login name to an operator.
 
-// Provider logs people in at another place. Its methods return ErrNoProvider when none is configured.
+// Provider is an OpenID Connect provider. Its methods return ErrNoProvider if none is configured.
 type Provider interface {
-	// Start returns the address to which the browser goes, and a secret that it must keep until Finish.
+	// Start returns the address to which the browser is sent, and a secret that it must keep until Finish.
 	Start(ctx context.Context) (address, secret string, err error)
-	// Finish returns the name of a person at the provider. A login that is not valid has an empty name;
-	// an error means that the provider could not be asked.
+	// Finish returns the login name that the provider confirms; "" if the login is not valid. An error
+	// means that the provider did not answer.
 	Finish(ctx context.Context, secret, state, code string) (login string, err error)
 }
 
 const (
-	// attemptCookie keeps the secret of a login between its two steps. A browser sends it when the
-	// provider sends it back, which SameSite=Strict would forbid.
+	// attemptCookie keeps the secret of a login between its two steps. The browser must send it when the
+	// provider redirects back to us, which SameSite=Strict would prevent.
 	attemptCookie = "__Host-chatledger-login"
-	// attemptLasts is how long somebody may take at the provider, in seconds.
+	// attemptLasts is how long a login at the provider may take, in seconds.
 	attemptLasts = 600
 )
 
@@ -54,14 +54,14 @@ func (a *API) startLogin(w http.ResponseWriter, r *http.Request, _ commands.Oper
 	return nil
 }
 
-// finishLogin opens a session for whom the provider has sent back.
+// finishLogin opens a session for the operator whose login the provider confirms.
 func (a *API) finishLogin(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
 	if wait := a.Guard.Limited(r); wait > 0 {
 		return limited(wait)
 	}
 	cookie, err := r.Cookie(attemptCookie)
 	if err != nil {
-		return a.deny(r, "this login was not begun in this browser, or too long ago: begin again")
+		return a.deny(r, "this login was not started in this browser, or too long ago: start again")
 	}
 	http.SetCookie(w, newAttemptCookie("", -1))
 	query := r.URL.Query()
@@ -70,14 +70,14 @@ func (a *API) finishLogin(w http.ResponseWriter, r *http.Request, _ commands.Ope
 		return a.providerAway(err)
 	}
 	if login == "" {
-		return a.deny(r, "the provider did not confirm this login: begin again")
+		return a.deny(r, "the provider did not confirm this login: start again")
 	}
 	operator, known, err := a.Accounts.OperatorByLogin(r.Context(), login)
 	if err != nil {
 		return err
 	}
 	if !known {
-		a.Log.Warn("operator request rejected: nobody has this login of the provider", "path", template(r))
+		a.Log.Warn("operator request rejected: no operator has this login of the provider", "path", template(r))
 		return problem{
 			Status: http.StatusForbidden,
 			Detail: "no operator has the login " + login + ": ask your administrator to run `chatledger operator oidc`",
@@ -86,13 +86,14 @@ func (a *API) finishLogin(w http.ResponseWriter, r *http.Request, _ commands.Ope
 	return a.begin(w, r, operator.Name)
 }
 
-// providerAway answers that the provider could not be asked. A client that has gone is not answered.
+// providerAway returns the answer if the provider does not answer. A client that has disconnected gets none.
 func (a *API) providerAway(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNoProvider) {
 		return err
 	}
-	a.Log.Error("the OpenID Connect provider cannot be asked", "error", err)
+	a.Log.Error("OpenID Connect provider does not answer", "error", err)
 	return problem{
-		Status: http.StatusServiceUnavailable, Detail: "the provider cannot be asked: try again, or use a token", after: awayFor,
+		Status: http.StatusServiceUnavailable,
+		Detail: "the provider does not answer: try again, or use a token", after: awayFor,
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// returning is the request with which the provider sends a browser back.
+// returning returns the request after the provider has redirected the browser back.
 func returning(query, secret string) *http.Request {
 	r := request("GET", "/session/oidc/callback"+query, "", "")
 	if secret != "" {
@@ -33,21 +33,21 @@ func TestProviderLogin_BothSteps_SessionOpened(t *testing.T) {
 	kept := cookieOf(w, attemptCookie)
 	if w.Header().Get("Location") != "https://login.example.com/auth?state=s" || kept == nil || kept.Value != "kept" ||
 		!kept.HttpOnly || !kept.Secure || kept.SameSite != http.SameSiteLaxMode || kept.MaxAge != attemptLasts {
-		t.Errorf("the browser is sent with %v", w.Header())
+		t.Errorf("the redirect to the provider has the headers %v", w.Header())
 	}
 	w = o.must(t, returning("?state=s&code=jo@example.com", "kept"), http.StatusOK)
 	session, gone := cookieOf(w, cookieName), cookieOf(w, attemptCookie)
 	if session == nil || session.SameSite != http.SameSiteStrictMode || gone == nil || gone.MaxAge >= 0 ||
 		!strings.Contains(w.Body.String(), `"csrf_token"`) {
-		t.Fatalf("the login is answered %v %s", w.Header(), w.Body)
+		t.Fatalf("the login is answered with %v %s", w.Header(), w.Body)
 	}
 	if w := o.must(t, inBrowser(session, "", "GET", "/me", ""), 200); !strings.Contains(w.Body.String(), `"jo"`) {
 		t.Errorf("%s", w.Body)
 	}
 }
 
-// Nothing but a login that this browser began, of somebody whom an administrator made an operator,
-// opens a session.
+// A session is opened only for a login that was started in this browser, and whose login name is assigned to
+// an operator.
 func TestProviderLogin_NotValid_NoSession(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -80,7 +80,7 @@ func TestProviderLogin_NoneConfigured_NotFound(t *testing.T) {
 	o.must(t, returning("?state=s&code=jo@example.com", "kept"), http.StatusNotFound)
 }
 
-// noProvider is what an API has when operators log in with passwords only.
+// noProvider is the Provider of an API without OpenID Connect.
 type noProvider struct{}
 
 func (noProvider) Start(context.Context) (address, secret string, err error) {

@@ -41,11 +41,11 @@ type API struct {
 	hashing hashing
 }
 
-// Ledger is what the API reads.
+// Ledger holds the data that the API reads.
 type Ledger interface {
 	// TicketQueue lists the tickets that wait for an operator.
 	TicketQueue(context.Context, commands.TicketQuery) ([]commands.QueuedTicket, error)
-	// State returns the state of a chat and its version, which is 0 when there is no such chat.
+	// State returns the state of a chat and its version, which is 0 if there is no such chat.
 	State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error)
 	// Events reads up to limit of a stream's events after a version, oldest first.
 	Events(ctx context.Context, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error)
@@ -53,7 +53,7 @@ type Ledger interface {
 	DeliveryStates(context.Context, []uuid.UUID) (map[uuid.UUID]domain.DeliveryState, error)
 }
 
-// Handler stores what a request leads to: commands.Handler.
+// Handler decides a request and stores its events: commands.Handler.
 type Handler interface {
 	Handle(context.Context, commands.Request) (commands.Result, error)
 }
@@ -91,18 +91,18 @@ type route struct {
 	serve  func(http.ResponseWriter, *http.Request, commands.Operator) error
 }
 
-// anybody marks a route that needs no login.
-const anybody commands.Role = ""
+// noLogin is the role of a route that needs no login.
+const noLogin commands.Role = ""
 
 // prefix starts all paths. Its number rises with every incompatible change.
 const prefix = "/api/v1"
 
 func (a *API) routes() []route {
 	list := []route{
-		{"POST", "/session", anybody, a.login},
+		{"POST", "/session", noLogin, a.login},
 		{"DELETE", "/session", commands.Viewer, a.logout},
-		{"GET", "/session/oidc", anybody, a.startLogin},
-		{"GET", "/session/oidc/callback", anybody, a.finishLogin},
+		{"GET", "/session/oidc", noLogin, a.startLogin},
+		{"GET", "/session/oidc/callback", noLogin, a.finishLogin},
 		{"GET", "/me", commands.Viewer, a.me},
 		{"GET", "/queue", commands.Viewer, a.queue},
 		{"GET", "/bots/{bot}/canned-replies", commands.Viewer, a.cannedReplies},
@@ -123,26 +123,21 @@ func (a *API) Routes(r *mux.Router) {
 	fixed := func(p problem) http.Handler {
 		return a.observed("none", func(w http.ResponseWriter, r *http.Request) error { return p })
 	}
-	r.NotFoundHandler = fixed(
-		problem{Status: http.StatusNotFound, Detail: "unknown path: docs/operators-openapi.yaml lists all paths"},
-	)
-	r.MethodNotAllowedHandler = fixed(
-		problem{
-			Status: http.StatusMethodNotAllowed,
-			Detail: "method not allowed here: docs/operators-openapi.yaml lists all methods",
-		},
-	)
+	r.NotFoundHandler = fixed(problem{Status: http.StatusNotFound,
+		Detail: "unknown path: docs/operators-openapi.yaml lists all paths"})
+	r.MethodNotAllowedHandler = fixed(problem{Status: http.StatusMethodNotAllowed,
+		Detail: "method not allowed here: docs/operators-openapi.yaml lists all methods"})
 }
 
 // authorize serves a route to the operators whose role and bots permit it.
 func (a *API) authorize(one route) http.Handler {
 	return a.observed(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) error {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		// URL.Query drops what it cannot read, and a filter must not be dropped.
+		// URL.Query drops parameters that are malformed, and a filter must not be dropped.
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 			return problem{Status: http.StatusBadRequest, Detail: "the query is malformed: escape its values"}
 		}
-		if one.needs == anybody {
+		if one.needs == noLogin {
 			return one.serve(w, r, commands.Operator{})
 		}
 		operator, err := a.operator(r)
@@ -156,7 +151,7 @@ func (a *API) authorize(one route) http.Handler {
 				"your role is %s, and this needs %s: ask your administrator for that role", operator.Role, one.needs)}
 		}
 		if _, named := mux.Vars(r)["chat"]; named && streamOf(r) == "" {
-			return errNoChat // a name that is no chat's has no bot by which to judge it
+			return errNoChat // an invalid name has no bot, so the operator's access cannot be checked
 		}
 		if bot := botIn(r); bot != "" && !operator.Serves(bot) {
 			a.Log.Warn("operator request rejected: not an operator of this bot",
@@ -168,8 +163,7 @@ func (a *API) authorize(one route) http.Handler {
 	})
 }
 
-// botIn returns the bot that a request names in its path or query. It is empty for requests
-// about no bot, or about all.
+// botIn returns the bot in the path or query of a request; "" for a request about no bot, or about all.
 func botIn(r *http.Request) string {
 	vars := mux.Vars(r)
 	if _, ok := vars["chat"]; ok {
@@ -196,7 +190,7 @@ func (a *API) observed(name string, serve func(http.ResponseWriter, *http.Reques
 	})
 }
 
-// statusRecorder remembers the status of an answer.
+// statusRecorder records the status of an answer.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int

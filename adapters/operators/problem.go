@@ -26,13 +26,13 @@ type problem struct {
 func (p problem) Error() string { return p.Detail }
 
 const (
-	// busyFor and awayFor are sent as Retry-After: by then the queue has been worked off, or
-	// the database may be back.
+	// busyFor and awayFor are sent as Retry-After: the time in which a full queue empties, and in which
+	// the database may be available again.
 	busyFor = time.Second
 	awayFor = 5 * time.Second
 )
 
-// conflicts lists the refusals caused by what others did meanwhile.
+// conflicts lists the refusals that another act or event has caused meanwhile.
 var conflicts = []error{
 	chat.ErrClaimed,
 	chat.ErrStale,
@@ -68,7 +68,7 @@ func isOneOf(err error, list []error) bool {
 	return false
 }
 
-// fail answers an error.
+// fail writes the answer to an error.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var p problem
 	var tooLarge *http.MaxBytesError

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A query that cannot be read is rejected on every route. Otherwise a filter would be dropped silently.
+// A malformed query is rejected on every route. Otherwise a filter would be dropped silently.
 func TestQuery_Malformed_BadRequest(t *testing.T) {
 	t.Parallel()
 	for _, one := range newOffice().API.routes() {

@@ -60,11 +60,9 @@ func (a *API) queue(w http.ResponseWriter, r *http.Request, o commands.Operator)
 		page.Next = cursorOf(list[wanted-1].Place)
 	}
 	for _, t := range list {
-		page.Tickets = append(
-			page.Tickets,
-			queuedView{t.Ticket, t.Chat, t.Bot, t.Status, t.Priority, t.Reason, t.Subject, t.Assignee, t.Tags,
-				t.Opened, t.Due, t.Resolve, t.FirstReply, t.Place.Overdue, t.ClaimedBy, t.ClaimedUntil},
-		)
+		page.Tickets = append(page.Tickets, queuedView{t.Ticket, t.Chat, t.Bot, t.Status, t.Priority, t.Reason,
+			t.Subject, t.Assignee, t.Tags, t.Opened, t.Due, t.Resolve, t.FirstReply, t.Place.Overdue, t.ClaimedBy,
+			t.ClaimedUntil})
 	}
 	return write(w, page)
 }
@@ -114,7 +112,7 @@ func queueOf(query url.Values, now time.Time) (q commands.TicketQuery, err error
 func cursorOf(p commands.Place) string {
 	text, err := json.Marshal(p)
 	if err != nil {
-		panic(err) // times within PostgreSQL's range are within JSON's
+		panic(err) // the database has only times that JSON can hold
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
 }

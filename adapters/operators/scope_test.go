@@ -14,10 +14,10 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// mark is in every text, name and id of bot demo that the API can return.
+// mark is contained in every text, name and id of bot demo that the API can return.
 const mark = "demomark"
 
-// newMarkedOffice is an office in which all of bot demo's data bears the mark.
+// newMarkedOffice returns an office in which all data of bot demo contain the mark.
 func newMarkedOffice() *office {
 	o := newOffice()
 	o.Canned = cannedReplies{"demo": {mark}, "shop": {"sent"}}
@@ -42,10 +42,10 @@ func newMarkedOffice() *office {
 
 var variable = regexp.MustCompile(`\{(\w+)\}`)
 
-// Whatever route there is, however the bot or the chat is spelt, and whatever role the operator has:
-// without the bot's scope the answer is 403 or 404 where the path or the query names the bot, and no
-// answer has a byte of it. The routes are those of the router, so that a new one is tested, too.
-func TestRoutes_WithoutScope_NoByte(t *testing.T) {
+// An operator of other bots, with any role, gets no data of bot demo, on any route and with any spelling of the
+// bot or the chat. If the path or the query names the bot, the answer is 403 or 404. The routes are read from
+// the router, so that a new one is tested, too.
+func TestRoutes_WithoutScope_NoData(t *testing.T) {
 	t.Parallel()
 	var routes []struct{ method, path string }
 	err := newOffice().routes.Walk(func(r *mux.Route, _ *mux.Router, _ []*mux.Route) error {
@@ -76,7 +76,7 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 		paths := []string{one.path}
 		for _, name := range names {
 			if spelt[name[1]] == nil {
-				t.Fatalf("%s: write down how {%s} names something of a bot", one.path, name[1])
+				t.Fatalf("%s: add spellings of {%s} to this test", one.path, name[1])
 			}
 			var more []string
 			for _, path := range paths {
@@ -90,14 +90,14 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 		before := len(o.streams["chat-demo:42"])
 		for _, path := range paths {
 			for _, query := range queries {
-				for range 3 { // of the scopes, which do not divide by it: each meets each role and query
+				for range 3 { // 3 does not divide the number of scopes, so each is combined with each role and query
 					asked++
 					scope := scopes[asked%len(scopes)]
 					role := []commands.Role{commands.Admin, commands.Agent, commands.Viewer}[asked%3]
-					o.tokens[sha("stranger")] = commands.Operator{Name: "stranger", Role: role, Bots: scope}
+					o.tokens[sha("other")] = commands.Operator{Name: "other", Role: role, Bots: scope}
 					for _, body := range []string{`{}`,
 						`{"text": "hi", "fence": 1, "name": "` + mark + `", "force": true, "bot": "demo"}`} {
-						r := request(one.method, "", "stranger", body)
+						r := request(one.method, "", "other", body)
 						u, err := r.URL.Parse(path + query)
 						if err != nil {
 							t.Fatal(err)
@@ -110,7 +110,8 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 							t.Errorf("%s: %s", at, w.Body)
 						}
 						named := len(names) > 0 || strings.HasSuffix(query, "emo")
-						if named && !strings.HasPrefix(one.path, prefix+"/session") && w.Code != http.StatusForbidden && w.Code != http.StatusNotFound {
+						named = named && !strings.HasPrefix(one.path, prefix+"/session")
+						if named && w.Code != http.StatusForbidden && w.Code != http.StatusNotFound {
 							t.Errorf("%s: %d %s", at, w.Code, w.Body)
 						}
 					}
@@ -118,17 +119,17 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 			}
 		}
 		if n := len(o.streams["chat-demo:42"]); n > before {
-			t.Errorf("%s %s wrote %d events", one.method, one.path, n-before)
+			t.Errorf("%s %s appended %d events", one.method, one.path, n-before)
 		}
 		if o.read > 0 {
 			t.Errorf("%s %s read %d events of another bot", one.method, one.path, o.read)
 		}
 	}
-	// The mark is really there for those who may see it.
+	// An operator of bot demo sees the mark.
 	o := newMarkedOffice()
 	for _, path := range []string{"/queue", "/chats/demo:42", "/chats/demo:42/entries", "/bots/demo/canned-replies"} {
 		if w := o.must(t, request("GET", path, "jo", ""), http.StatusOK); !strings.Contains(w.Body.String(), mark) {
-			t.Errorf("%s has no mark: %s", path, w.Body)
+			t.Errorf("%s does not contain the mark: %s", path, w.Body)
 		}
 	}
 }

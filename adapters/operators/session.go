@@ -36,10 +36,10 @@ const (
 // OperatorName matches valid operator names.
 var OperatorName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// login opens a session. It takes the same time for unknown names as for known ones. It hashes only
-// if neither the source nor the name has failed too often.
+// login opens a session. It takes the same time for unknown names as for known ones. It computes no hash if
+// the source or the name has failed too often.
 func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator) error {
-	// HTML forms cannot send JSON, so a foreign page cannot log anybody in.
+	// An HTML form cannot send JSON, so a page of another site cannot log in a visitor.
 	if err := wantJSON(r); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, _ commands.Operator)
 	return a.begin(w, r, given.Name)
 }
 
-// begin opens a session of an operator who has logged in, and ends that of the browser before.
+// begin opens a session for an operator who has logged in, and ends the browser's previous session.
 func (a *API) begin(w http.ResponseWriter, r *http.Request, name string) error {
 	a.Guard.Authenticated(r)
 	if err := a.closeSession(r); err != nil {
@@ -100,11 +100,11 @@ func sessionCookie(value string, maxAge int) *http.Cookie {
 type credentials struct {
 	Name     string
 	Password string
-	Code     string // one-time password of operators who have such
+	Code     string // one-time password, if the operator needs one
 }
 
-// areRight reports whether the credentials are an operator's. A name that no operator can have is not
-// looked up: the rules for names are public, so the shorter time reveals nothing.
+// areRight reports whether the credentials are those of an operator. An invalid name is not looked up: the
+// rules for names are public, so the shorter time reveals nothing.
 func (a *API) areRight(r *http.Request, given credentials) (right bool, err error) {
 	name := given.Name
 	if !OperatorName.MatchString(name) {
@@ -143,7 +143,7 @@ func (a *API) areRight(r *http.Request, given credentials) (right bool, err erro
 	if !right || secret == nil {
 		return right, nil
 	}
-	// A code is used up by a login with the right password only.
+	// A code counts as used only after a login with the right password.
 	step, right := totpStepOf(secret, given.Code, a.Now())
 	if !right {
 		return false, nil
@@ -186,19 +186,19 @@ const (
 	argonTimes  = 2
 	argonLength = 32 // bytes
 	saltLength  = 16 // bytes
-	// maxVerifying bounds how many passwords are hashed at once, and so the memory.
+	// maxVerifying bounds the passwords that are hashed at once, and so the memory for it.
 	maxVerifying = 2
-	// maxHashing bounds how many logins hash or wait for it, and so how long one waits: a hash
-	// takes some 50 ms.
+	// maxHashing bounds the logins that hash a password or wait for that, and so the time that a login
+	// waits: a hash takes some 50 ms.
 	maxHashing = 16
 )
 
 var verifying = make(chan struct{}, maxVerifying)
 
-// hashing counts the logins that hash a password or wait for it.
+// hashing counts the logins that hash a password or wait for that.
 type hashing struct{ logins atomic.Int64 }
 
-// enter counts one more login, and reports whether there is a place for it.
+// enter counts one more login. It returns false, without counting it, if there are maxHashing.
 func (h *hashing) enter() bool {
 	if h.logins.Add(1) <= maxHashing {
 		return true
@@ -219,7 +219,7 @@ func NewPassword() (password, hash string) {
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }
 
-// verify reports whether a password has this hash. It takes the same time when hash is empty.
+// verify reports whether a password has this hash. It takes the same time if hash is empty.
 func (a *API) verify(hash, password string) bool {
 	memory, times, salt, want := uint32(argonMemory), uint32(argonTimes), []byte("there is nobody!"), []byte(nil)
 	if parts := strings.Split(hash, "$"); len(parts) == 5 {

@@ -18,27 +18,28 @@ const (
 	totpSecretLength = 20 // bytes, as RFC 4226 recommends
 	totpStep         = 30 * time.Second
 	totpDigits       = 6
-	// totpDrift is how many steps the operator's clock may be off, in both directions.
+	// totpDrift is the number of steps by which the operator's clock may be wrong, in both directions.
 	totpDrift = 1
-	// totpIssuer is what an app shows beside the operator's name.
+	// totpIssuer is shown by an app with the operator's name.
 	totpIssuer = "chatledger"
 )
 
-// NewTOTP returns a random secret, and the URI from which an authenticator app takes it.
+// NewTOTP returns a random secret, and the URI with which an authenticator app imports it.
 func NewTOTP(name string) (secret []byte, uri string) {
 	secret = make([]byte, totpSecretLength)
 	rand.Read(secret) // never fails
 	query := url.Values{"secret": {TOTPText(secret)}, "issuer": {totpIssuer}}
-	return secret, (&url.URL{Scheme: "otpauth", Host: "totp", Path: "/" + totpIssuer + ":" + name, RawQuery: query.Encode()}).String()
+	address := url.URL{Scheme: "otpauth", Host: "totp", Path: "/" + totpIssuer + ":" + name, RawQuery: query.Encode()}
+	return secret, address.String()
 }
 
-// TOTPText returns a secret as apps want it typed in.
+// TOTPText returns a secret as text that can be typed into an app.
 func TOTPText(secret []byte) string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(secret)
 }
 
-// totpStepOf returns the number of the step to which a code belongs at a time; false if it is wrong.
-// The comparison takes the same time for every code.
+// totpStepOf returns the step of a code that is valid at a time; false if it is wrong. The comparison takes
+// constant time.
 func totpStepOf(secret []byte, code string, at time.Time) (step int64, right bool) {
 	now := at.Unix() / int64(totpStep/time.Second)
 	for drift := int64(-totpDrift); drift <= totpDrift; drift++ {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The vectors of RFC 6238, appendix B, for SHA-1.
+// The test vectors of RFC 6238, appendix B, for SHA-1.
 func TestTOTP_RFC6238_Vectors(t *testing.T) {
 	t.Parallel()
 	secret := []byte("12345678901234567890")
@@ -27,7 +27,8 @@ func TestTOTP_CodeNearby_Accepted(t *testing.T) {
 	secret, uri := NewTOTP("jo")
 	code := totp(secret, noon.Unix()/30, totpDigits)
 	for after, want := range map[time.Duration]bool{
-		0: true, 29 * time.Second: true, 30 * time.Second: true, -time.Second: true, -31 * time.Second: false, time.Minute: false,
+		0: true, 29 * time.Second: true, 30 * time.Second: true, -time.Second: true,
+		-31 * time.Second: false, time.Minute: false,
 	} {
 		if _, right := totpStepOf(secret, code, noon.Add(after)); right != want {
 			t.Errorf("after %v: %v", after, right)
@@ -35,16 +36,16 @@ func TestTOTP_CodeNearby_Accepted(t *testing.T) {
 	}
 	for _, wrong := range []string{"", "0", code + "0", " " + code, code[:5]} {
 		if _, right := totpStepOf(secret, wrong, noon); right {
-			t.Errorf("%q is right", wrong)
+			t.Errorf("the code %q is accepted", wrong)
 		}
 	}
 	if !strings.HasPrefix(uri, "otpauth://totp/chatledger:jo?") || !strings.Contains(uri, "secret="+TOTPText(secret)) {
-		t.Errorf("the URI: %s", uri)
+		t.Errorf("URI %s", uri)
 	}
 }
 
-// An operator with a second factor needs the password and a code, each code works once, and the answer
-// does not say which of them is wrong.
+// An operator with a second factor needs the password and a code. Each code works once. The answer does not
+// say which of the two is wrong.
 func TestLogin_TOTP_PasswordAndCodeOnce(t *testing.T) {
 	t.Parallel()
 	o := newOffice()
@@ -70,10 +71,10 @@ func TestLogin_TOTP_PasswordAndCodeOnce(t *testing.T) {
 		t.Errorf("the answers differ: %v", answers)
 	}
 	login("right", code, http.StatusOK)
-	login("right", code, http.StatusUnauthorized) // seen over a shoulder
+	login("right", code, http.StatusUnauthorized) // the same code again
 	o.now = o.now.Add(totpStep)
 	login("right", totp(secret, o.now.Unix()/30, totpDigits), http.StatusOK)
-	login("right", code, http.StatusUnauthorized) // an older one, though still within the drift
+	login("right", code, http.StatusUnauthorized) // an older code, although within the drift
 }
 
 // Guesses of a code are limited like those of a password.

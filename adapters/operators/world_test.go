@@ -38,13 +38,13 @@ type office struct {
 	tokens   map[[32]byte]commands.Operator
 	password map[string]string
 	totp     map[string][]byte
-	codes    map[string]int64  // last used step
+	codes    map[string]int64  // step of the last used code
 	logins   map[string]string // names of operators by login at the provider
 	sessions map[[32]byte]commands.Operator
 	down     bool
 	now      time.Time
-	refused  int
-	asked    int    // for passwords
+	refused  int    // requests reported to the guard as failed
+	asked    int    // lookups of passwords
 	queued   string // part of all texts of the queued tickets
 	read     int    // events read by the API
 }
@@ -54,8 +54,8 @@ var errDown = errors.New("no connection")
 // knowledge is the bot's knowledge.
 var knowledge = &dialog.Knowledge{Canned: map[string]dialog.Text{"sent": {"en": "It left us on {day}."}}}
 
-// newOffice has a viewer, agents and an admin, boss, whose tokens are their names, and one
-// chat, demo:42, with one message. kim is an admin of another bot, shop.
+// newOffice returns an office with a viewer, vera, agents, maria and jo, and an admin, boss. Their tokens are
+// their names. It has one chat, demo:42, with one message. kim is an admin of another bot, shop.
 func newOffice() *office {
 	o := &office{
 		streams:  map[domain.StreamID][]domain.Recorded{},
@@ -85,16 +85,12 @@ func newOffice() *office {
 	}
 	o.routes = mux.NewRouter()
 	o.Routes(o.routes)
-	o.record(
-		"chat-demo:42",
-		"customer",
-		chat.MessageReceived{
-			Date:  noon,
-			From:  chat.Sender{ID: 42, Name: "Anna"},
-			Text:  "hello",
-			Media: []chat.Media{{Kind: "photo", FileName: "a.jpg", FileID: "AgAC"}},
-		},
-	)
+	o.record("chat-demo:42", "customer", chat.MessageReceived{
+		Date:  noon,
+		From:  chat.Sender{ID: 42, Name: "Anna"},
+		Text:  "hello",
+		Media: []chat.Media{{Kind: "photo", FileName: "a.jpg", FileID: "AgAC"}},
+	})
 	return o
 }
 
@@ -108,11 +104,9 @@ func fold(history []domain.Recorded) chat.State {
 
 func (o *office) record(stream domain.StreamID, actor domain.Actor, events ...domain.Event) {
 	for _, e := range events {
-		o.streams[stream] = append(
-			o.streams[stream],
-			domain.Recorded{Stream: stream, Version: domain.Version(len(o.streams[stream]) + 1),
-				ID: uuid.Must(uuid.NewV7()), Event: e, Actor: actor, OccurredAt: o.now},
-		)
+		version := domain.Version(len(o.streams[stream]) + 1)
+		o.streams[stream] = append(o.streams[stream], domain.Recorded{Stream: stream, Version: version,
+			ID: uuid.Must(uuid.NewV7()), Event: e, Actor: actor, OccurredAt: o.now})
 	}
 }
 
@@ -142,10 +136,7 @@ func (o *office) State(_ context.Context, stream domain.StreamID) (chat.State, d
 }
 
 func (o *office) Events(
-	_ context.Context,
-	stream domain.StreamID,
-	after domain.Version,
-	limit int,
+	_ context.Context, stream domain.StreamID, after domain.Version, limit int,
 ) ([]domain.Recorded, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,31 +158,12 @@ func (o *office) TicketQueue(_ context.Context, q commands.TicketQuery) ([]comma
 	for n := range 3 {
 		if (len(q.Bots) == 0 || slices.Contains(q.Bots, "demo")) &&
 			(q.After == nil || q.After.Ticket < fmt.Sprint("demo:", n, "#1")) {
-			list = append(
-				list,
-				commands.QueuedTicket{
-					Place: commands.Place{
-						At:      q.At,
-						Overdue: n == 0,
-						Rank:    2,
-						Due:     noon,
-						Ticket:  fmt.Sprint("demo:", n, "#1"),
-					},
-					Chat:         fmt.Sprint("demo:", n),
-					Bot:          "demo",
-					Status:       "assigned",
-					Priority:     dialog.High,
-					Reason:       "asked" + o.queued,
-					Subject:      "hello" + o.queued,
-					Assignee:     "maria",
-					Tags:         []string{"vip"},
-					Opened:       noon,
-					Resolve:      noon,
-					FirstReply:   noon,
-					ClaimedBy:    "maria",
-					ClaimedUntil: noon,
-				},
-			)
+			place := commands.Place{At: q.At, Overdue: n == 0, Rank: 2, Due: noon, Ticket: fmt.Sprint("demo:", n, "#1")}
+			list = append(list, commands.QueuedTicket{
+				Place: place, Chat: fmt.Sprint("demo:", n), Bot: "demo", Status: "assigned", Priority: dialog.High,
+				Reason: "asked" + o.queued, Subject: "hello" + o.queued, Assignee: "maria", Tags: []string{"vip"},
+				Opened: noon, Resolve: noon, FirstReply: noon, ClaimedBy: "maria", ClaimedUntil: noon,
+			})
 		}
 	}
 	return list[:min(len(list), q.Limit)], nil
@@ -226,7 +198,7 @@ func (o *office) Limited(r *http.Request) time.Duration {
 	return o.Failed(r, "")
 }
 
-// maxFailed is the number of failed requests before the guard limits.
+// maxFailed is the number of failed requests after which this guard limits a source.
 const maxFailed = 50
 
 func (o *office) SawOperator(context.Context, string) error { return nil }
@@ -246,7 +218,7 @@ func (o *office) OperatorByLogin(_ context.Context, login string) (commands.Oper
 	return o.tokens[sha(name)], known, nil
 }
 
-// office is also a provider: whoever brings the secret, the state and a code is that login.
+// office is also an OpenID Connect provider, which confirms the code as the login name.
 
 func (o *office) Start(context.Context) (address, secret string, err error) {
 	if o.down {
@@ -318,10 +290,10 @@ func (o *office) must(t *testing.T, r *http.Request, status int) *httptest.Respo
 	return w
 }
 
-// awayFrom has accounts that are unavailable.
-type awayFrom struct{ *office }
+// unavailable is an office whose accounts cannot be read.
+type unavailable struct{ *office }
 
-func (awayFrom) OperatorOf(context.Context, [32]byte) (commands.Operator, bool, error) {
+func (unavailable) OperatorOf(context.Context, [32]byte) (commands.Operator, bool, error) {
 	return commands.Operator{}, false, errDown
 }
 
@@ -330,8 +302,9 @@ func sha(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }
 // hashOf returns the hash of a chosen password.
 func hashOf(password string) string {
 	salt := []byte("0123456789abcdef")
+	sum := argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)
 	return fmt.Sprintf("argon2id$64$1$%s$%s", base64.RawStdEncoding.EncodeToString(salt),
-		base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32)))
+		base64.RawStdEncoding.EncodeToString(sum))
 }
 
 // unobserved is an Observer that records nothing.
@@ -339,7 +312,7 @@ type unobserved struct{}
 
 func (unobserved) OperatorRequest(string, int, time.Duration) {}
 
-// cannedReplies are the names of canned replies by bot.
+// cannedReplies holds the names of canned replies by bot.
 type cannedReplies map[string][]string
 
 func (c cannedReplies) CannedReplies(bot string) []string { return c[bot] }
