@@ -16,7 +16,7 @@ import (
 // as an escape, unless raw is set. A pipe or a file gets everything as it is.
 func Output(out io.Writer, raw bool) io.Writer {
 	if file, ok := out.(*os.File); ok && !raw && term.IsTerminal(int(file.Fd())) {
-		return &Writer{out: out}
+		return NewWriter(out)
 	}
 	return out
 }

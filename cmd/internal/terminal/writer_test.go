@@ -12,7 +12,7 @@ import (
 func TestWriter_ControlsAndDirection_Visible(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"plain, größer, 北京, 👩‍💻, می‌روم\tand\n": "plain, größer, 北京, 👩‍💻, می‌روم\tand\n",
+		"plain, größer, 北京, 👩‍💻, می\u200cروم\tand\n": "plain, größer, 北京, 👩‍💻, می\u200cروم\tand\n",
 		"\x1b]0;title\a\x1b[2J":                `\u001b]0;title\u0007\u001b[2J`,
 		"\x00\b\r\x7f":                         `\u0000\u0008\u000d\u007f`,
 		"\u009b31m\u0085":                      `\u009b31m\u0085`,
