@@ -187,10 +187,10 @@ func (c *Conversation) move(e chat.WorkflowMoved) {
 	}
 	c.Collected = maps.Clone(c.Collected)
 	for field, value := range e.Set {
-		c.Collected[field] = clean(value)
+		c.Collected[clean(field)] = clean(value)
 	}
 	for _, field := range e.Cleared {
-		delete(c.Collected, field)
+		delete(c.Collected, clean(field))
 	}
 }
 
