@@ -272,12 +272,12 @@ type usage struct {
 }
 
 func (u *usage) Reserve(
-	_ context.Context, bot string, most, budget commands.ModelUsage,
+	ctx context.Context, bot string, most, budget commands.ModelUsage,
 ) (commands.ModelDay, bool, error) {
 	if u.err != nil || budget.Calls > 0 && u.used.Calls >= budget.Calls {
 		return commands.ModelDay{}, false, u.err
 	}
-	return commands.ModelDay{Bot: bot}, true, u.Settle(nil, commands.ModelDay{}, commands.ModelUsage{}, most)
+	return commands.ModelDay{Bot: bot}, true, u.Settle(ctx, commands.ModelDay{}, commands.ModelUsage{}, most)
 }
 
 func (u *usage) Settle(_ context.Context, _ commands.ModelDay, reserved, took commands.ModelUsage) error {
