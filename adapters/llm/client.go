@@ -1,6 +1,6 @@
-// Package llm asks a language model, at any server that speaks OpenAI's chat completions.
-// A question is a delivery: retried while that may help, given up when its time is over,
-// and answered by a command, so that nothing else ever waits for a model.
+// Package llm calls a language model at any server that implements OpenAI's chat completions. A question
+// is a delivery: it is retried until its deadline, and its answer returns as a command. So nothing else
+// waits for a model.
 package llm
 
 import (
@@ -20,43 +20,42 @@ import (
 )
 
 const (
-	// Lease is how long a worker may hold one question: models write for longer than other
-	// systems take, and a chat waits this long when its worker is killed.
+	// Lease is how long a worker may hold a question. Models take longer than other systems. If a worker
+	// is killed, its chat waits this long.
 	Lease = 30 * time.Second
-	// maxBody limits what is read of an answer, in bytes: its events take some 200 bytes
-	// for each word.
+	// maxBody bounds an answer as it is sent, in bytes: its events have some 200 bytes for each word.
 	maxBody = 4 << 20
-	// maxText limits what is kept of an answer, in bytes: ten of Telegram's messages.
+	// maxText bounds the text of an answer, in bytes: ten Telegram messages.
 	maxText = 40 << 10
 	// maxTokens limits an answer, reasoning included.
 	maxTokens = 2048
 	// connections to one server: few, because a server may have a single GPU.
 	connections = 8
-	// After breakAfter failures in a row the circuit breaker opens for breakFor; then one
-	// question goes out to see whether the server is back.
+	// After breakAfter failures in a row the circuit breaker opens for breakFor. Then one question is
+	// sent as a probe.
 	breakAfter = 5
 	breakFor   = 30 * time.Second
 	// maxRetryAfter limits the wait that a server can ask for.
 	maxRetryAfter = time.Hour
-	// maxQuoted limits what a reason quotes of the server's message, in characters.
+	// maxQuoted bounds the part of the server's message that a reason quotes, in characters.
 	maxQuoted = 200
-	// charsPerToken estimates the tokens where a server does not count them.
+	// charsPerToken is for an estimate of the tokens if the server does not count them.
 	charsPerToken = 4
 )
 
 // Config is a model at a server.
 type Config struct {
 	URL  string // base URL, such as https://api.openai.com/v1
-	Key  string // sent as a bearer token; "" when the server needs none
+	Key  string // sent as a bearer token; "" if the server needs none
 	Name string // of the model
 
 	// Prices of a million tokens, in any currency.
 	PriceIn, PriceOut float64
 
-	Daily commands.ModelUsage // what all questions of a day may take
+	Daily commands.ModelUsage // budget for all questions of a day
 }
 
-// Check returns the first mistake in a configuration.
+// Check returns an error if the configuration is not valid.
 func (c Config) Check() error {
 	switch err := outbound.CheckBaseURL(c.URL); {
 	case err != nil:
@@ -71,12 +70,12 @@ func (c Config) Check() error {
 
 // Error describes a question that was not answered, and whether to retry it.
 type Error struct {
-	State  domain.DeliveryState // Refused: do not retry. Again: retry
-	After  time.Duration        // Again: wait this long first; 0 when the server named no time
+	State  domain.DeliveryState // retry, or refused: do not retry
+	After  time.Duration        // least backoff before a retry; 0 if the server did not say
 	Reason string
 
 	Uncalled bool // the server was not called
-	Rejected bool // the server answered with an error, and no answer cost anything
+	Rejected bool // the server answered with an error, so the question used no tokens
 }
 
 func (e *Error) Error() string { return "model: " + e.Reason }
@@ -119,7 +118,7 @@ func (c *Client) Breaker() string { return c.http.Breaker() }
 // Name returns the model's name.
 func (c *Client) Name() string { return c.config.Name }
 
-// Reply is a model's answer, with the tokens and the money it took.
+// Reply is a model's answer, with its tokens and its cost.
 type Reply struct {
 	Text                string
 	Calls               []llm.Call
@@ -152,12 +151,12 @@ func (c *Client) Ask(ctx context.Context, q commands.AskModel) (Reply, error) {
 	return reply, nil
 }
 
-// cost is that of tokens, in millionths of the currency of the prices.
+// cost returns the cost of tokens, in millionths of the currency of the prices.
 func (c *Client) cost(in, out int) int64 {
 	return int64(math.Round(float64(in)*c.config.PriceIn + float64(out)*c.config.PriceOut))
 }
 
-// most is the most that a question can take, by estimate.
+// most returns an estimate of the most that a question can use.
 func (c *Client) most(q commands.AskModel) commands.ModelUsage {
 	in, out := llm.Size(q.Messages)/charsPerToken+1, longest(q)
 	return commands.ModelUsage{Calls: 1, Tokens: int64(in + out), Cost: c.cost(in, out)}
@@ -167,8 +166,8 @@ func (c *Client) most(q commands.AskModel) commands.ModelUsage {
 func (c *Client) failure(err *outbound.Error) *Error {
 	switch {
 	case err.Open:
-		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond), Reason: err.Error(),
-			Uncalled: true}
+		return &Error{State: domain.DeliveryRetry, After: max(c.http.OpenFor(), time.Millisecond),
+			Reason: err.Error(), Uncalled: true}
 	case err.Err != nil:
 		return &Error{State: domain.DeliveryRetry, Reason: fmt.Sprintf("%.*s", maxQuoted, clean(err.Error()))}
 	}
@@ -177,8 +176,8 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.State, e.Reason = domain.DeliveryRefused, "the key is wrong: "+e.Reason
 	case status/100 == 3:
-		e.State, e.Reason = domain.DeliveryRefused, fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere",
-			status)
+		e.State = domain.DeliveryRefused
+		e.Reason = fmt.Sprintf("the URL is wrong: %d, the server redirects elsewhere", status)
 	case status/100 == 4 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout &&
 		status != http.StatusConflict:
 		e.State = domain.DeliveryRefused
@@ -189,7 +188,7 @@ func (c *Client) failure(err *outbound.Error) *Error {
 	return e
 }
 
-// message is the server's explanation of an error.
+// message returns the server's explanation of an error.
 func message(err *outbound.Error) string {
 	var said struct {
 		Error json.RawMessage `json:"error"`
@@ -202,7 +201,7 @@ func message(err *outbound.Error) string {
 	return http.StatusText(err.Status)
 }
 
-// errorText reads the value of "error": servers write an object with a message, or a text.
+// errorText reads the value of "error": servers send an object with a message, or a text.
 func errorText(value json.RawMessage) string {
 	var object struct {
 		Message string `json:"message"`
@@ -217,5 +216,5 @@ func errorText(value json.RawMessage) string {
 	return ""
 }
 
-// clean removes from the server's text what PostgreSQL cannot store.
+// clean removes from the server's text the bytes that PostgreSQL cannot store.
 func clean(text string) string { return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "") }

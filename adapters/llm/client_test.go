@@ -26,7 +26,7 @@ import (
 
 const key = "fake-key"
 
-// newModelServer is a server of models and its base URL.
+// newModelServer starts a model server and returns its base URL.
 func newModelServer(t *testing.T) (string, *llmsim.Server) {
 	t.Helper()
 	server := llmsim.New(llmsim.Options{Key: key})
@@ -35,7 +35,7 @@ func newModelServer(t *testing.T) (string, *llmsim.Server) {
 	return front.URL + "/v1", server
 }
 
-// newModel is a client and the server that it asks.
+// newModel returns a client and its server.
 func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
 	t.Helper()
 	front, server := newModelServer(t)
@@ -48,11 +48,13 @@ func newModel(t *testing.T) (*llm.Client, *llmsim.Server) {
 }
 
 func question(text string) commands.AskModel {
-	return commands.AskModel{Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
+	return commands.AskModel{
+		Ask: 3, Tools: []string{dialog.OrderStatus}, Tokens: 500, Until: time.Now().Add(time.Minute),
 		Messages: []domainllm.Message{
 			{Role: domainllm.System, Text: "You are a helper."},
 			{Role: domainllm.Customer, Text: text},
-		}}
+		},
+	}
 }
 
 func TestAsk_StreamedAnswer_IsRead(t *testing.T) {
@@ -71,14 +73,15 @@ func TestAsk_StreamedAnswer_IsRead(t *testing.T) {
 	}
 }
 
-func TestAsk_ToolCalls_AreReadLeniently(t *testing.T) {
+func TestAsk_ToolCalls_DecodedLeniently(t *testing.T) {
 	t.Parallel()
 	client, server := newModel(t)
 	server.Script(llmsim.Answer{Calls: []llmsim.Call{
-		{
-			Tool:  "order_status",
-			Input: `{"number": 1001, "urgent": true, "nothing": null}`,
-		}, {Tool: "order_status", Input: `{"number": ["1001"]}`}, {Tool: "order_status", Input: `1001`}, {Tool: "x"}}})
+		{Tool: "order_status", Input: `{"number": 1001, "urgent": true, "nothing": null}`},
+		{Tool: "order_status", Input: `{"number": ["1001"]}`},
+		{Tool: "order_status", Input: `1001`},
+		{Tool: "x"},
+	}})
 	reply, err := client.Ask(t.Context(), question("?"))
 	if err != nil || len(reply.Calls) != 4 {
 		t.Fatalf("%+v, %v", reply, err)
@@ -92,7 +95,7 @@ func TestAsk_ToolCalls_AreReadLeniently(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	// What was called and returned is told as the API wants it.
+	// The next question contains the calls and their results in the form of the API.
 	q := question("?")
 	q.Messages = append(q.Messages, domainllm.Message{Role: domainllm.Model, Calls: reply.Calls})
 	for _, c := range reply.Calls {
@@ -103,7 +106,7 @@ func TestAsk_ToolCalls_AreReadLeniently(t *testing.T) {
 	}
 }
 
-func TestAsk_Faults_SayWhetherToRetry(t *testing.T) {
+func TestAsk_EveryFault_RetriedOrRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault faults.Fault
@@ -111,13 +114,13 @@ func TestAsk_Faults_SayWhetherToRetry(t *testing.T) {
 		after time.Duration
 		part  string
 	}{
-		"too fast":      {faults.Fault{Status: 429, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "429"},
-		"down":          {faults.Fault{Status: 500}, domain.DeliveryRetry, 0, "500"},
-		"moved":         {faults.Fault{Status: 302}, domain.DeliveryRefused, 0, "URL"},
-		"no such model": {faults.Fault{Status: 404}, domain.DeliveryRefused, 0, "404"},
+		"rate limit":    {faults.Fault{Status: 429, RetryAfter: 7}, domain.DeliveryRetry, 7 * time.Second, "429"},
+		"server error":  {faults.Fault{Status: 500}, domain.DeliveryRetry, 0, "500"},
+		"redirect":      {faults.Fault{Status: 302}, domain.DeliveryRefused, 0, "URL"},
+		"unknown model": {faults.Fault{Status: 404}, domain.DeliveryRefused, 0, "404"},
 		"truncated":     {faults.Fault{Spoil: faults.Truncated}, domain.DeliveryRetry, 0, "cut off"},
 		"reset":         {faults.Fault{Spoil: faults.Reset}, domain.DeliveryRetry, 0, "EOF"},
-		"broken off":    {faults.Fault{Spoil: faults.Half}, domain.DeliveryRetry, 0, "EOF"},
+		"cut off":       {faults.Fault{Spoil: faults.Half}, domain.DeliveryRetry, 0, "EOF"},
 		"a page":        {faults.Fault{Spoil: faults.HTML}, domain.DeliveryRetry, 0, "cut off"},
 		"nonsense":      {faults.Fault{Spoil: faults.Nonsense}, domain.DeliveryRetry, 0, "cannot be read"},
 		"endless":       {faults.Fault{Spoil: faults.Endless}, domain.DeliveryRefused, 0, "longer than"},
@@ -134,7 +137,7 @@ func TestAsk_Faults_SayWhetherToRetry(t *testing.T) {
 				t.Errorf("%+v", err)
 			}
 			if reply, err := client.Ask(t.Context(), question("bulb?")); err != nil || reply.Text == "" {
-				t.Errorf("afterwards: %+v, %v", reply, err)
+				t.Errorf("after the fault: %+v, %v", reply, err)
 			}
 		})
 	}
@@ -177,7 +180,7 @@ func TestAsk_WrongKey_IsRefused(t *testing.T) {
 	}
 }
 
-// A key in the environment is OpenAI's: it must not be sent to another server.
+// OPENAI_API_KEY in the environment must not be sent to another server.
 func TestAsk_EnvironmentKey_IsNotSent(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "sk-of-the-environment")
 	t.Setenv("OPENAI_BASE_URL", "http://127.0.0.1:1")
@@ -206,14 +209,12 @@ func TestBreaker_FiveFailures_Open(t *testing.T) {
 	}
 	_, err := client.Ask(t.Context(), question("?"))
 	if e, ok := errors.AsType[*llm.Error](err); !ok || e.State != domain.DeliveryRetry || e.After <= 0 ||
-		e.After > 30*time.Second ||
-		len(server.Requests()) != 5 ||
-		client.Breaker() != "open" {
+		e.After > 30*time.Second || len(server.Requests()) != 5 || client.Breaker() != "open" {
 		t.Errorf("%v after %d questions, breaker %s", err, len(server.Requests()), client.Breaker())
 	}
 }
 
-// claimed is a delivery that asks q.
+// claimed returns a claimed delivery that asks q.
 func claimed(t *testing.T, q commands.AskModel) commands.Claimed {
 	t.Helper()
 	body, err := json.Marshal(q)
@@ -236,16 +237,18 @@ func TestModels_Outcome_IsRecorded(t *testing.T) {
 	outcome := models.Send(t.Context(), d)
 	record, ok := outcome.Command.(chat.RecordModel)
 	if outcome.State != domain.DeliveryDone || !ok || record.Ask != 3 || record.Delivery != d.ID || record.Text == "" ||
-		record.Cost == 0 ||
-		record.Took <= 0 {
+		record.Cost == 0 || record.Took <= 0 {
 		t.Errorf("%+v", outcome)
 	}
 	late := question("bulb?")
 	late.Until = time.Now().Add(-time.Second)
 	server.AddFault(faults.Fault{Status: 429, RetryAfter: 600, Count: 1})
-	for name, d := range map[string]commands.Claimed{"late": claimed(t, late),
-		"asked to wait for longer than there is": claimed(t, question("?")), "unreadable": {Body: []byte("{")},
-		"another bot": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body}} {
+	for name, d := range map[string]commands.Claimed{
+		"deadline exceeded":     claimed(t, late),
+		"Retry-After beyond it": claimed(t, question("?")),
+		"unreadable payload":    {Body: []byte("{")},
+		"a bot without a model": {Delivery: commands.Delivery{Stream: "chat-other:42"}, Body: d.Body},
+	} {
 		outcome := models.Send(t.Context(), d)
 		record, ok := outcome.Command.(chat.RecordModel)
 		if outcome.State != domain.DeliveryRefused || !ok || record.Reason == "" {
@@ -265,7 +268,7 @@ func TestModels_Outcome_IsRecorded(t *testing.T) {
 	}
 }
 
-// usage counts in memory.
+// usage implements llm.Usage in memory.
 type usage struct {
 	used commands.ModelUsage
 	err  error
@@ -287,8 +290,8 @@ func (u *usage) Settle(_ context.Context, _ commands.ModelDay, reserved, took co
 	return nil
 }
 
-// When the budget of the day is used up, the server is not asked, and an operator takes over. What a
-// question took is counted once it is known.
+// After the budget of the day is used up, the server is not called, and the question is refused, so that an
+// operator takes over. The tokens and the cost of each question are counted.
 func TestModels_BudgetSpent_NotAsked(t *testing.T) {
 	t.Parallel()
 	front, server := newModelServer(t)
@@ -303,29 +306,29 @@ func TestModels_BudgetSpent_NotAsked(t *testing.T) {
 	models := llm.Models{
 		Clients: map[string]*llm.Client{"demo": client}, Usage: u, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
-	server.AddFault(faults.Fault{Status: 400, Count: 1}) // costs a call and no tokens
+	server.AddFault(faults.Fault{Status: 400, Count: 1}) // uses a call and no tokens
 	for range 30 {
 		models.Send(t.Context(), claimed(t, question("bulb?")))
 	}
 	if asked := len(server.Requests()); asked != 3 {
-		t.Errorf("the server was asked %d times, want 3", asked)
+		t.Errorf("the server was called %d times, want 3", asked)
 	}
 	if want := (commands.ModelUsage{Calls: 3, Tokens: 24, Cost: 34}); u.used != want {
-		t.Errorf("counted is %+v, want %+v", u.used, want)
+		t.Errorf("counted %+v, want %+v", u.used, want)
 	}
 	outcome := models.Send(t.Context(), claimed(t, question("bulb?")))
 	record, ok := outcome.Command.(chat.RecordModel)
 	if outcome.State != domain.DeliveryRefused || !ok || !record.Spent || record.Reason == "" {
 		t.Errorf("%+v", outcome)
 	}
-	u.err = errors.New("database away")
+	u.err = errors.New("no connection to the database")
 	if outcome := models.Send(t.Context(), claimed(t, question("?"))); outcome.State != domain.DeliveryRetry ||
 		!outcome.Untried || outcome.After == 0 {
-		t.Errorf("without a budget that can be read: %+v", outcome)
+		t.Errorf("budget cannot be read: %+v", outcome)
 	}
 }
 
-func TestConfig_Mistakes_AreRejected(t *testing.T) {
+func TestConfig_Invalid_Rejected(t *testing.T) {
 	t.Parallel()
 	good := llm.Config{URL: "https://models.example/v1", Name: "m"}
 	if err := good.Check(); err != nil {
@@ -338,7 +341,7 @@ func TestConfig_Mistakes_AreRejected(t *testing.T) {
 		bad := good
 		change(&bad)
 		if bad.Check() == nil {
-			t.Errorf("%+v is taken", bad)
+			t.Errorf("%+v is accepted", bad)
 		}
 	}
 }
@@ -354,13 +357,13 @@ func TestAsk_EveryTool_IsDescribed(t *testing.T) {
 	if _, err := client.Ask(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var described []string
 	for _, tool := range server.Requests()[0].Tools {
-		told = append(told, tool.Function.Name)
+		described = append(described, tool.Function.Name)
 	}
 	for _, name := range append(q.Tools, domainllm.HandOver) {
-		if !slices.Contains(told, name) {
-			t.Errorf("%s is not among %q", name, told)
+		if !slices.Contains(described, name) {
+			t.Errorf("%s is not among %q", name, described)
 		}
 	}
 }

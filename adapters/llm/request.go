@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/domain/llm"
 )
 
-// The request of POST /chat/completions, as far as it is used here.
+// The request of POST /chat/completions, with the fields that are used here.
 type (
 	completionRequest struct {
 		Model               string           `json:"model"`
@@ -23,7 +23,7 @@ type (
 	}
 	requestMessage struct {
 		Role       string        `json:"role"`
-		Content    *string       `json:"content,omitempty"` // nil when the model only called tools
+		Content    *string       `json:"content,omitempty"` // nil if the model only called tools
 		ToolCalls  []requestCall `json:"tool_calls,omitempty"`
 		ToolCallID string        `json:"tool_call_id,omitempty"` // of a tool's result
 	}
@@ -57,7 +57,7 @@ type (
 	}
 )
 
-// longest is the limit of an answer, in tokens.
+// longest returns the limit of an answer, in tokens.
 func longest(q commands.AskModel) int { return min(max(q.Tokens, 1), maxTokens) }
 
 // request returns the body that asks q.

@@ -17,27 +17,28 @@ import (
 type Models struct {
 	Clients map[string]*Client // by bot
 	Usage   Usage
-	Now     func() time.Time // dates what is recorded
+	Now     func() time.Time // the time of a record
 	Log     *slog.Logger
 }
 
-// Usage counts what the models use, for all processes.
+// Usage counts the usage of the models by all processes.
 type Usage interface {
-	// Reserve counts the most that a question can take, unless that exceeds the bot's budget of the day.
+	// Reserve counts the most that a question can use. It returns false, and counts nothing, if that
+	// exceeds the bot's budget of the day.
 	Reserve(ctx context.Context, bot string, most, budget commands.ModelUsage) (commands.ModelDay, bool, error)
-	// Settle replaces what was reserved by what the question took.
+	// Settle replaces the reserved usage by that of the question.
 	Settle(ctx context.Context, day commands.ModelDay, reserved, took commands.ModelUsage) error
 }
 
 const (
-	// uncounted is the pause when the budget cannot be read, as while the database is away.
+	// uncounted is the backoff when the budget cannot be read from the database.
 	uncounted = time.Second
-	// settleTimeout bounds the counting of what a question took.
+	// settleTimeout bounds the time for counting the usage of a question.
 	settleTimeout = 2 * time.Second
 )
 
-// Send asks once. A repeated question costs money but changes nothing, so a question whose
-// answer was lost is retried until its deadline.
+// Send asks the model once. A second call costs money but changes nothing, so a question whose answer was lost
+// is retried until its deadline.
 func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	var q commands.AskModel
 	if err := json.Unmarshal(d.Body, &q); err != nil {
@@ -60,7 +61,7 @@ func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	case !granted:
 		return m.spent(d)
 	}
-	begun := time.Now() // a stopwatch: it dates nothing
+	begun := time.Now() // only measures the duration
 	reply, err := client.Ask(ctx, q)
 	m.settle(ctx, day, most, took(reply, err, most))
 	if err != nil {
@@ -78,8 +79,8 @@ func (m Models) Send(ctx context.Context, d commands.Claimed) commands.Outcome {
 	return commands.Outcome{State: domain.DeliveryDone, Answer: text, Command: record}
 }
 
-// took is what a question took. One without an answer may have cost as much as any, unless the server
-// said that it refused it, or was not called.
+// took returns the usage of a question. Without an answer it may be the most possible, unless the server
+// answered with an error or was not called.
 func took(reply Reply, err error, most commands.ModelUsage) commands.ModelUsage {
 	e, failed := errors.AsType[*Error](err)
 	switch {
@@ -93,17 +94,17 @@ func took(reply Reply, err error, most commands.ModelUsage) commands.ModelUsage 
 	return most
 }
 
-// settle counts what a question took. If that fails, the most that it could take stays counted.
+// settle counts the usage of a question. If that fails, the reserved usage stays counted.
 func (m Models) settle(ctx context.Context, day commands.ModelDay, reserved, took commands.ModelUsage) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer done()
 	if err := m.Usage.Settle(ctx, day, reserved, took); err != nil {
-		m.Log.WarnContext(ctx, "cannot count what a model used; the most that it could is counted", "bot", day.Bot,
-			"error", err)
+		m.Log.WarnContext(ctx, "usage of a model not counted; the most that it could use stays counted",
+			"bot", day.Bot, "error", err)
 	}
 }
 
-// spent is the outcome of a question that the budget of the day does not allow.
+// spent returns the outcome of a question that exceeds the budget of the day.
 func (m Models) spent(d commands.Claimed) commands.Outcome {
 	const reason = "the bot's daily budget for its model is used up"
 	record := m.record(d, reason)
@@ -111,8 +112,8 @@ func (m Models) spent(d commands.Claimed) commands.Outcome {
 	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: record}
 }
 
-// judge translates an error into the outcome of the delivery. A question that could only be
-// retried after its deadline is given up at once, so that the customer does not wait.
+// judge translates an error into the outcome of the delivery. A question that could only be retried after its
+// deadline is refused at once, so that the customer does not wait.
 func (m Models) judge(d commands.Claimed, q commands.AskModel, err error) commands.Outcome {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.State == domain.DeliveryRefused || !m.Now().Add(e.After).Before(q.Until) {
@@ -125,7 +126,7 @@ func (m Models) refuse(d commands.Claimed, reason string) commands.Outcome {
 	return commands.Outcome{State: domain.DeliveryRefused, Reason: reason, Command: m.Fail(d, reason)}
 }
 
-// Fail returns the command that records that a question was given up.
+// Fail returns the command that records that a question failed and is not retried.
 func (m Models) Fail(d commands.Claimed, reason string) chat.Command { return m.record(d, reason) }
 
 func (m Models) record(d commands.Claimed, reason string) chat.RecordModel {

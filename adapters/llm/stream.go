@@ -14,17 +14,16 @@ import (
 )
 
 const (
-	// maxCalls limits how many tool calls of an answer are kept; more than a few are never
-	// used.
+	// maxCalls bounds the tool calls of an answer. Further ones are dropped: only llm.MaxCalls are made.
 	maxCalls = 2 * llm.MaxCalls
-	// maxEvent limits one event of a stream, in bytes: an event holds some words, but a
-	// server may send a whole answer as one.
+	// maxEvent bounds one event of a stream, in bytes. An event usually has some words, but a server may
+	// send a whole answer as one event.
 	maxEvent = 1 << 20
 )
 
 var errCutOff = errors.New("the answer was cut off")
 
-// chunk is the data of one event, as far as it is used here.
+// chunk is the data of an event, with the fields that are used here.
 type chunk struct {
 	Choices []struct {
 		Index int `json:"index"`
@@ -68,7 +67,7 @@ type partialCall struct {
 	arguments strings.Builder
 }
 
-// read collects the events of a response. It stops early when the answer gets too long.
+// read collects the events of a response. It stops if the answer gets too long.
 func (a *answer) read(r outbound.Response) error {
 	events := eventReader{lines: bufio.NewScanner(r.Body)}
 	events.lines.Buffer(nil, maxEvent)
@@ -149,7 +148,7 @@ func (a *answer) reply() (Reply, error) {
 			Reason: fmt.Sprintf("the answer is longer than %d bytes", maxText),
 		}
 	case a.finishReason == "length":
-		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: "the answer took more tokens than it may"}
+		return Reply{}, &Error{State: domain.DeliveryRefused, Reason: "the answer took more tokens than allowed"}
 	case a.finishReason != "stop" && a.finishReason != "tool_calls" && a.finishReason != "function_call":
 		return Reply{}, &Error{
 			State:  domain.DeliveryRefused,
@@ -163,7 +162,7 @@ func (a *answer) reply() (Reply, error) {
 	return r, nil
 }
 
-// call reads the arguments leniently: models write numbers where text is expected.
+// call decodes the arguments leniently: models write numbers where text is expected.
 func (p *partialCall) call() llm.Call {
 	call := llm.Call{ID: clean(p.id), Tool: clean(p.name)}
 	text := strings.TrimSpace(p.arguments.String())
@@ -174,7 +173,7 @@ func (p *partialCall) call() llm.Call {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	if err := decoder.Decode(&values); err != nil {
-		call.Problem = "the input is no JSON object"
+		call.Problem = "the input is not a JSON object"
 		return call
 	}
 	call.Input = map[string]string{}
@@ -186,7 +185,7 @@ func (p *partialCall) call() llm.Call {
 		case json.Number, bool:
 			call.Input[clean(name)] = fmt.Sprint(v)
 		default:
-			call.Problem = fmt.Sprintf("%.40q is no text", clean(name))
+			call.Problem = fmt.Sprintf("%.40q is not text", clean(name))
 		}
 	}
 	return call
@@ -195,8 +194,8 @@ func (p *partialCall) call() llm.Call {
 // eventReader reads server-sent events.
 type eventReader struct{ lines *bufio.Scanner }
 
-// next returns the data of the next event that has some, or io.EOF. Comments, which some
-// servers send to keep the connection open, and other fields are skipped.
+// next returns the data of the next event that has data, or io.EOF. It skips other fields, and comments, which
+// some servers send to keep the connection open.
 func (e eventReader) next() (string, error) {
 	var data []string
 	for e.lines.Scan() {
@@ -211,7 +210,7 @@ func (e eventReader) next() (string, error) {
 	if err := e.lines.Err(); err != nil {
 		return "", err
 	}
-	if data != nil { // a last event without an empty line after it
+	if data != nil { // the last event may have no empty line after it
 		return strings.Join(data, "\n"), nil
 	}
 	return "", io.EOF

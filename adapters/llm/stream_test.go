@@ -7,15 +7,15 @@ import (
 	"github.com/chatledger/chatledger/adapters/outbound"
 )
 
-func TestAnswer_Stream_IsReadAsServersWriteIt(t *testing.T) {
+func TestAnswer_EveryStream_ReadOrRejected(t *testing.T) {
 	t.Parallel()
 	const stop = `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n"
 	for name, c := range map[string]struct{ stream, text, fails string }{
 		"pieces": {"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"Yes\"}}]}\n\n" +
 			"data: {\"choices\":[{\"delta\":{\"content\":\", it does.\"}}]}\n\n" + stop + "data: [DONE]\n\n",
 			"Yes, it does.", ""},
-		"comments and fields": {": keep-alive\n\nevent: message\nid: 7\ndata: {\"choices\":[{\"delta\":{\"content\":\"Yes\"}}]}\n\n" +
-			stop, "Yes", ""},
+		"comments and fields": {": keep-alive\n\nevent: message\nid: 7\n" +
+			"data: {\"choices\":[{\"delta\":{\"content\":\"Yes\"}}]}\n\n" + stop, "Yes", ""},
 		"carriage returns":  {"data: {\"choices\":[{\"delta\":{\"content\":\"Yes\"}}]}\r\n\r\n" + stop, "Yes", ""},
 		"data on two lines": {"data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"Yes\"}}]}\n\n" + stop, "Yes", ""},
 		"nulls": {"data: {\"choices\":[{\"delta\":{\"content\":null,\"tool_calls\":null},\"finish_reason\":null}]," +

@@ -1,8 +1,7 @@
-// Package outbound is the HTTP client with which chatledger calls other systems: a CRM,
-// Zendesk, a language model. A Client calls one system. It follows no redirects, bounds
-// the time and the size of every answer, stops calling a system that keeps failing (a
-// circuit breaker), and says in its error whether a failed request may have arrived. It
-// never retries: the outbox does.
+// Package outbound is the HTTP client with which chatledger calls other systems: a CRM, Zendesk, a
+// language model. A Client calls one system. It follows no redirects, bounds the time and the size of
+// every answer, and has a circuit breaker, which stops calls to a system that keeps failing. Its error
+// says whether a failed request may have arrived. It never retries: the outbox does.
 package outbound
 
 import (
@@ -22,13 +21,13 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
-// Config says how a Client calls its system.
+// Config configures a Client.
 type Config struct {
-	Timeout     time.Duration     // of one call, its answer included; 0: only the caller's context ends it
-	MaxBody     int               // bytes read of one answer
+	Timeout     time.Duration     // of a call, including its answer; 0: only the caller's context ends it
+	MaxBody     int               // of an answer, in bytes
 	Connections int               // open at once to one host; idle ones are kept
 	BreakAfter  uint              // failures in a row after which the circuit breaker opens
-	BreakFor    time.Duration     // from then until one call is let through as a probe
+	BreakFor    time.Duration     // time from then until one call is made as a probe
 	Transport   http.RoundTripper // nil: a transport of the client's own
 }
 
@@ -50,13 +49,13 @@ func New(c Config) *Client {
 	return &Client{
 		http: http.Client{
 			Transport: c.Transport,
-			// A followed redirect would send credentials and content elsewhere, and turn a
-			// POST into a GET.
+			// A client that followed redirects would send credentials and content to another
+			// server, and a POST as a GET.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		timeout: c.Timeout,
 		maxBody: c.MaxBody,
-		// Without a threshold of successes the breaker lets three probes through at once.
+		// Without a threshold of successes the breaker would allow three probes at once.
 		breaker: circuitbreaker.NewBuilder[any]().
 			WithFailureThreshold(c.BreakAfter).WithSuccessThreshold(1).WithDelay(c.BreakFor).Build(),
 	}
@@ -72,8 +71,8 @@ func CheckBaseURL(base string) error {
 	return nil
 }
 
-// Through replaces the transport by what wrap makes of it, for example one that traces
-// calls. Call it before the first request.
+// Through replaces the transport by the one that wrap returns, for example one that traces calls. Call it
+// before the first request.
 func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) {
 	c.http.Transport = wrap(c.http.Transport)
 }
@@ -84,7 +83,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Breaker returns the state of the circuit breaker: closed, open or half-open.
 func (c *Client) Breaker() string { return c.breaker.State().String() }
 
-// OpenFor returns how long the circuit breaker stays open; 0 when a call can be tried.
+// OpenFor returns how long the circuit breaker stays open; 0 if a call can be made.
 func (c *Client) OpenFor() time.Duration { return c.breaker.RemainingDelay() }
 
 // Request is one HTTP request.
@@ -94,8 +93,7 @@ type Request struct {
 	Body        any // sent as JSON; nil sends no body
 }
 
-// Response is an answer with a 2xx status. Reading Body fails with a *TooLongError beyond
-// the client's limit.
+// Response is an answer with a 2xx status. Reading Body beyond the client's limit fails with a *TooLongError.
 type Response struct {
 	Status int
 	Header http.Header
@@ -105,33 +103,32 @@ type Response struct {
 // ReadAll returns the whole body.
 func (r Response) ReadAll() ([]byte, error) { return io.ReadAll(r.Body) }
 
-// TooLongError is the error of reading more of an answer than the client's limit.
+// TooLongError is the error of an answer that is longer than the client's limit.
 type TooLongError struct{ Limit int }
 
 func (e *TooLongError) Error() string { return fmt.Sprintf("longer than %d bytes", e.Limit) }
 
 // Error describes a call that failed.
 type Error struct {
-	Status int         // of HTTP; 0 when there was no answer
-	Header http.Header // of the answer; nil when there was none
+	Status int         // of HTTP; 0 if there was no answer
+	Header http.Header // of the answer; nil if there was none
 	Body   []byte      // of an answer whose status is not 2xx, as far as it could be read
-	// Sent is set when the request's header had been written: the system may have done
-	// what it asked for, whatever the error is.
+	// Sent reports that the request's header was written: the request may have taken effect.
 	Sent bool
-	// Open is set when the circuit breaker was open or another probe under way, so that
-	// nothing was sent.
+	// Open reports that nothing was sent, because the circuit breaker was open or another probe in
+	// progress.
 	Open bool
-	// Invalid is set when the request could not be made of what the caller gave.
+	// Invalid reports that the given values do not make a valid request.
 	Invalid bool
-	// Err is the cause: of the network, of the context, or of reading an answer. It is nil
-	// for an answer whose status is not 2xx.
+	// Err is the error of the network, of the context, or of read. It is nil for an answer whose status
+	// is not 2xx.
 	Err error
 }
 
 func (e *Error) Error() string {
 	switch {
 	case e.Open:
-		return "it failed too often; the circuit breaker is open"
+		return "not called: the circuit breaker is open after repeated failures"
 	case e.Err != nil:
 		return e.Err.Error()
 	default:
@@ -145,13 +142,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // be read.
 func (e *Error) Unreadable() bool { return e.Status/100 == 2 }
 
-// Do sends a request and hands an answer with a 2xx status to read. The error is nil or
-// tells why the call failed: an error of read means that the answer could not be read.
-// No answer, an unreadable answer and a 5xx status count against the circuit breaker;
-// everything else shows that the system is there.
+// Do sends a request and calls read with an answer that has a 2xx status. An error of read means that the
+// answer could not be read. The circuit breaker counts calls without an answer, unreadable answers and 5xx
+// statuses as failures; any other answer shows that the system works.
 func (c *Client) Do(ctx context.Context, r Request, read func(Response) error) *Error {
 	if err := ctx.Err(); err != nil {
-		return &Error{Err: err} // says nothing about the system
+		return &Error{Err: err} // no failure of the system
 	}
 	request, invalid := r.request(ctx)
 	if invalid != nil {
@@ -181,7 +177,7 @@ func (c *Client) do(r *http.Request, read func(Response) error) *Error {
 	resp, err := c.http.Do(r.WithContext(ctx))
 	if err != nil {
 		if outer, ok := errors.AsType[*url.Error](err); ok {
-			err = outer.Err // without the URL: it may contain a token
+			err = outer.Err // without the URL, which may contain a token
 		}
 		return &Error{Sent: written.Load(), Err: err}
 	}
@@ -189,7 +185,7 @@ func (c *Client) do(r *http.Request, read func(Response) error) *Error {
 	body := &boundedReader{from: resp.Body, left: c.maxBody, limit: c.maxBody}
 	failed := &Error{Status: resp.StatusCode, Header: resp.Header, Sent: true}
 	if resp.StatusCode/100 != 2 {
-		failed.Body, _ = io.ReadAll(body) // the status says enough
+		failed.Body, _ = io.ReadAll(body) // an error does not matter: the status decides
 		return failed
 	}
 	if failed.Err = read(Response{Status: resp.StatusCode, Header: resp.Header, Body: body}); failed.Err != nil {
@@ -220,7 +216,7 @@ func (r Request) request(ctx context.Context) (*http.Request, error) {
 	return request, nil
 }
 
-// boundedReader fails where io.LimitReader would pretend that the body has ended.
+// boundedReader returns an error at the limit. io.LimitReader would report the end of the body instead.
 type boundedReader struct {
 	from        io.Reader
 	left, limit int
@@ -240,8 +236,8 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// RetryAfter reads the Retry-After header, which holds seconds or a date. The result is
-// between 0 and most; ok is false when the header is missing or cannot be read.
+// RetryAfter returns the value of the Retry-After header, which has seconds or a date. The result is between 0
+// and most; ok is false if the header is missing or invalid.
 func RetryAfter(h http.Header, most time.Duration) (after time.Duration, ok bool) {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {

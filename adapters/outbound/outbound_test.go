@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// server answers in memory, so that time can be faked.
+// server is a transport that answers in memory, for synctest.
 type server func(*http.Request) (*http.Response, error)
 
 func (s server) RoundTrip(r *http.Request) (*http.Response, error) { return s(r) }
@@ -34,7 +34,7 @@ var get = Request{Method: http.MethodGet, URL: "http://system.test/"}
 
 func readAll(r Response) error { _, err := r.ReadAll(); return err }
 
-func TestClient_BodyBeyondLimit_FailsAsUnreadable(t *testing.T) {
+func TestClient_BodyBeyondLimit_Unreadable(t *testing.T) {
 	t.Parallel()
 	for body, tooLong := range map[string]bool{"": false, "0123456789": false, "0123456789a": true} {
 		err := newClient(answers(200, body)).Do(t.Context(), get, readAll)
@@ -58,7 +58,7 @@ func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestClient_Silence_TellsWhetherRequestWasSent(t *testing.T) {
+func TestClient_NoAnswer_SentIfWritten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		silent := server(func(r *http.Request) (*http.Response, error) {
@@ -71,8 +71,8 @@ func TestClient_Silence_TellsWhetherRequestWasSent(t *testing.T) {
 		if err == nil || !err.Sent || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 5*time.Second {
 			t.Errorf("%v after %s", err, time.Since(begun))
 		}
-		away := server(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
-		if err := newClient(away).Do(t.Context(), get, readAll); err == nil || err.Sent ||
+		refusing := server(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
+		if err := newClient(refusing).Do(t.Context(), get, readAll); err == nil || err.Sent ||
 			err.Error() != "connection refused" {
 			t.Errorf("%v", err)
 		}
@@ -157,14 +157,13 @@ func TestRetryAfter_SecondsOrDate_AreRead(t *testing.T) {
 	})
 }
 
-func TestCheckBaseURL_NotABase_FailsWithoutQuotingIt(t *testing.T) {
+func TestCheckBaseURL_Invalid_ErrorWithoutURL(t *testing.T) {
 	t.Parallel()
 	if err := CheckBaseURL("https://example.com/v1"); err != nil {
 		t.Error(err)
 	}
 	for _, base := range []string{"", "s3cret.example.com", "ftp://s3cret.example.com", "https://",
-		"https://example.com?x=s3cret",
-		"https://example.com#s3cret", "http://\x00s3cret"} {
+		"https://example.com?x=s3cret", "https://example.com#s3cret", "http://\x00s3cret"} {
 		if err := CheckBaseURL(base); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", base, err)
 		}

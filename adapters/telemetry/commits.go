@@ -38,7 +38,7 @@ func newCommits(r *prometheus.Registry) commits {
 	return c
 }
 
-// Commit records a batch that was appended, or failed to be.
+// Commit records a batch, whether it was appended or failed.
 func (m *Metrics) Commit(r commands.Commit) {
 	m.commits.memory.Add(float64(r.Cached))
 	m.commits.store.Add(float64(r.Streams - r.Cached))
@@ -55,7 +55,7 @@ func (m *Metrics) Commit(r commands.Commit) {
 // Waiting exposes the number of requests in the queues.
 func (m *Metrics) Waiting(waiting func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chatledger_queued_requests",
-		Help: "Commands in the queues of this process."}, func() float64 { return float64(waiting()) }))
+		Help: "Requests in the queues of this process."}, func() float64 { return float64(waiting()) }))
 }
 
 // Pool exposes the use of the connection pool.

@@ -37,11 +37,12 @@ func (m *Metrics) Connections(open func() int) {
 		Help: "Connections open to this server."}, func() float64 { return float64(open()) }))
 }
 
-// expiry is the metric of one certificate. Its labels are constant because each scrape asks for the
-// served certificate.
+// expiry returns the options of the metric of one certificate. Its labels are constant, because a gauge
+// function, which is needed for the served certificate, cannot have variable ones.
 func expiry(source, bot string) prometheus.GaugeOpts {
 	return prometheus.GaugeOpts{Name: "chatledger_certificate_not_after_seconds",
-		Help:        "When a certificate expires, in Unix seconds: the one this server shows (served; 0 while it has none) or the one at a bot's public address (public).",
+		Help: "When a certificate expires, in Unix seconds: the one of this server (served; 0 while it has none) or " +
+			"the one at a bot's public address (public).",
 		ConstLabels: prometheus.Labels{"source": source, "bot": bot}}
 }
 

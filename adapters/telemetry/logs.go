@@ -10,16 +10,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// LogConfig says what is logged, and how.
+// LogConfig configures a logger.
 type LogConfig struct {
-	JSON  bool // a line is an object; else it is text
+	JSON  bool // lines are JSON objects; otherwise text
 	Level slog.Level
-	Burst int // lines with one message that are written in a second; 0 is no limit
+	Burst int // lines per second with the same message; 0 means no limit
 }
 
-// NewLogger writes lines to w. A line about something that is traced has the ids of trace
-// and span. Quoted values are removed from errors. Lines below debug are dropped, because
-// libraries log the data of their requests there.
+// NewLogger returns a logger that writes to w. A line within a trace has the ids of trace and span. Values
+// that errors quote are removed. Lines below level debug are dropped, because libraries log the data of
+// their requests there.
 func NewLogger(w io.Writer, c LogConfig) *slog.Logger {
 	var h slog.Handler
 	if options := (&slog.HandlerOptions{Level: max(c.Level, slog.LevelDebug)}); c.JSON {
@@ -51,18 +51,18 @@ func (h ids) Handle(ctx context.Context, r slog.Record) error {
 func (h ids) WithAttrs(attrs []slog.Attr) slog.Handler { return ids{h.Handler.WithAttrs(attrs)} }
 func (h ids) WithGroup(name string) slog.Handler       { return ids{h.Handler.WithGroup(name)} }
 
-// maxMessages bounds what is counted apart. Ours are some fifty; net/http puts a stranger's
-// address into each of its own.
+// maxMessages bounds the messages that are counted. chatledger has some fifty, but those of net/http
+// contain the address of a client.
 const maxMessages = 1000
 
-// bursts writes the first lines of a second with one message, and adds the number of dropped
-// lines to the next one: an error of every update must not fill the disk.
+// bursts writes only the first lines of a second that have the same message, and adds the number of dropped
+// lines to the next one. Otherwise an error of every update could fill the disk.
 type bursts struct {
 	slog.Handler
 	counts *counts
 }
 
-// counts are shared by all loggers derived from one.
+// counts holds the counts by message. All loggers that are derived from one share it.
 type counts struct {
 	limit int
 	mu    sync.Mutex
@@ -71,7 +71,7 @@ type counts struct {
 
 type count struct {
 	second        time.Time
-	written, left int // lines of this second; lines left out since one was written
+	written, left int // lines written in this second; lines dropped since the last written one
 }
 
 func (h bursts) Handle(ctx context.Context, r slog.Record) error {

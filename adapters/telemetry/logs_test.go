@@ -21,8 +21,8 @@ func lines(t *testing.T, written *bytes.Buffer) (all []map[string]any) {
 	return all
 }
 
-// A line carries the ids of its trace.
-func TestLog_TracedContext_CarriesIDs(t *testing.T) {
+// A line within a sampled trace has the ids of trace and span.
+func TestLog_TracedContext_HasIDs(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	log := NewLogger(&written, LogConfig{JSON: true}).With("bot", "demo")
@@ -32,16 +32,17 @@ func TestLog_TracedContext_CarriesIDs(t *testing.T) {
 	got := lines(t, &written)
 	if got[0]["trace_id"] != "0af7651916cd43dd8448eb211c80319c" || got[0]["span_id"] != "b7ad6b7169203331" ||
 		got[0]["bot"] != "demo" {
-		t.Errorf("the traced line is %v", got[0])
+		t.Errorf("traced line: %v", got[0])
 	}
 	for _, line := range got[1:] {
 		if line["trace_id"] != nil {
-			t.Errorf("%v has a trace", line)
+			t.Errorf("line with a trace_id: %v", line)
 		}
 	}
 }
 
-// One message does not fill the disk.
+// Of lines with the same message, only the first ones of a second are written; the next second's first line
+// says how many were dropped.
 func TestLog_RepeatedMessage_Limited(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
@@ -54,7 +55,7 @@ func TestLog_RepeatedMessage_Limited(t *testing.T) {
 			}
 		}
 	}
-	other := h.WithAttrs([]slog.Attr{slog.String("bot", "demo")}) // shares what is counted
+	other := h.WithAttrs([]slog.Attr{slog.String("bot", "demo")}) // shares the counts
 	for i := range 5 {
 		say("storm", at.Add(time.Duration(i)*time.Millisecond), other)
 	}

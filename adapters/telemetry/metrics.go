@@ -1,5 +1,4 @@
-// Package telemetry observes the program: Prometheus metrics, OpenTelemetry traces, and log lines that
-// carry trace ids.
+// Package telemetry provides Prometheus metrics, OpenTelemetry traces, and log lines with trace ids.
 package telemetry
 
 import (
@@ -41,7 +40,7 @@ type Metrics struct {
 // latencies are the buckets of short operations, in seconds: from a warm append to Telegram's timeout.
 var latencies = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// ages are the buckets of a delivery over all attempts, in seconds: from one sent at once to one given up.
+// ages are the buckets of a delivery over all attempts, in seconds: from one sent at once to a dead letter.
 var ages = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400}
 
 // NewMetrics returns metrics in a registry of their own.
@@ -54,9 +53,8 @@ func NewMetrics() *Metrics {
 		quarantine: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_quarantined_total",
 			Help: "Bodies that could not be parsed as an update and were quarantined."}, []string{"bot"}),
 		page: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_page_seconds",
-			Help: "Time to handle and commit one page of events, by consumer group.", Buckets: latencies}, []string{
-			"group",
-		}),
+			Help: "Time to handle and commit one page of events, by consumer group.", Buckets: latencies},
+			[]string{"group"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_consumed_events_total",
 			Help: "Events whose effects are committed, by consumer group."}, []string{"group"}),
 		delivery: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_delivery_seconds",
@@ -77,9 +75,8 @@ func NewMetrics() *Metrics {
 		Help: "Progress of the rebuild for a new version of a projection: the share of events folded, 0 to 1."},
 		[]string{"projection"})
 	m.batch = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_batch_lookups",
-		Help: "Look-ups per batched request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}}, []string{
-		"destination",
-	})
+		Help: "Lookups per batched request, by destination.", Buckets: []float64{1, 2, 5, 10, 20, 50}},
+		[]string{"destination"})
 	m.removed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "chatledger_removed_rows_total",
 		Help: "Rows removed by retention, by what (updates, quarantine, inbox) and bot."}, []string{"what", "bot"})
 	m.registry.MustRegister(m.removed, m.verified, m.divergent, m.building, m.batch)
@@ -99,13 +96,13 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// Webhook records an answered webhook request. bot is empty for unknown ones.
+// Webhook records an answered webhook request. bot is "" for an unknown bot.
 func (m *Metrics) Webhook(bot string, status int, took time.Duration) {
 	m.webhook.WithLabelValues(bot, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// Source initializes the counters of a bot to 0: Prometheus sees no increase in a counter that
-// first appears with 1.
+// Source initializes the counters of a bot to 0: in a counter that first appears with 1, Prometheus sees no
+// increase.
 func (m *Metrics) Source(bot string) {
 	m.quarantine.WithLabelValues(bot)
 	for _, status := range []int{http.StatusOK, http.StatusServiceUnavailable} {
@@ -147,7 +144,7 @@ func (m *Metrics) Rebuilding(projection string, done, total int64) {
 // OldestWrite records the age of the oldest open transaction that has written.
 func (m *Metrics) OldestWrite(age time.Duration) { m.oldest.Set(age.Seconds()) }
 
-// Batch returns a function that records the number of look-ups in a request.
+// Batch returns a function that records the number of lookups in a request.
 func (m *Metrics) Batch(destination string) (record func(lookups int)) {
 	batch := m.batch.WithLabelValues(destination)
 	return func(lookups int) { batch.Observe(float64(lookups)) }
@@ -175,7 +172,7 @@ func (m *Metrics) Suspended(bot, cause string, suspended bool) {
 	m.suspended.WithLabelValues(bot, cause).Set(value)
 }
 
-// Removed records rows that retention removed. bot is empty for rows that belong to no bot.
+// Removed records rows that retention removed. bot is "" for rows without a bot.
 func (m *Metrics) Removed(what, bot string, rows int64) {
 	m.removed.WithLabelValues(what, bot).Add(float64(rows))
 }

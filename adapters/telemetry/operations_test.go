@@ -51,7 +51,7 @@ func rules(t *testing.T) (all []rule) {
 	return all
 }
 
-// charted are the expressions of the dashboard, with Grafana's variables filled in.
+// charted returns the expressions of the dashboard, with values for Grafana's variables.
 func charted(t *testing.T) (all []string) {
 	t.Helper()
 	var board struct {
@@ -80,7 +80,7 @@ var (
 	parts     = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
 
-// certificates is told by whoever serves or watches them, with labels source and bot.
+// certificates is a metric that is registered later, when a certificate is served or watched.
 const certificates = "chatledger_certificate_not_after_seconds"
 
 func TestMetrics_AlertsAndCharts_Exported(t *testing.T) {
@@ -109,20 +109,20 @@ func TestMetrics_AlertsAndCharts_Exported(t *testing.T) {
 		for _, name := range named.FindAllString(expr, -1) {
 			base := parts.ReplaceAllString(name, "")
 			if used[base] = true; !measured[base] && !measured[name] && !strings.HasPrefix(name, "node_") {
-				t.Errorf("nobody measures %s: %s", name, expr)
+				t.Errorf("no metric %s is exported; it is used in: %s", name, expr)
 			}
 		}
 	}
 	for name := range measured {
 		if strings.HasPrefix(name, "chatledger_") && !used[name] {
-			t.Errorf("%s is measured, and nobody looks at it", name)
+			t.Errorf("%s is exported, but used in no alert and no chart", name)
 		}
 	}
 }
 
 var heading = regexp.MustCompile(`(?m)^### (\w+)$`)
 
-// Every alert has its entry in the run book.
+// Every alert has an entry in the run book.
 func TestAlerts_Each_InRunBook(t *testing.T) {
 	t.Parallel()
 	book := string(read(t, "runbook.md"))
@@ -135,30 +135,30 @@ func TestAlerts_Each_InRunBook(t *testing.T) {
 			continue
 		}
 		if !entries[r.Alert] {
-			t.Errorf("%s has no entry", r.Alert)
+			t.Errorf("the run book has no entry for %s", r.Alert)
 		}
 		delete(entries, r.Alert)
 		if !slices.Contains([]string{"page", "ticket"}, r.Labels["severity"]) || r.Annotations["summary"] == "" {
-			t.Errorf("%s says neither how urgent it is nor what it is about", r.Alert)
+			t.Errorf("%s lacks a severity (page or ticket) or a summary", r.Alert)
 		}
 	}
 	for name := range entries {
-		t.Errorf("there is no alert for the entry %s", name)
+		t.Errorf("the run book has the entry %s, but there is no such alert", name)
 	}
 	for _, link := range regexp.MustCompile(`\]\(#(\w+)\)`).FindAllStringSubmatch(book, -1) {
 		if !strings.Contains(strings.ToLower(book), "\n### "+link[1]+"\n") {
-			t.Errorf("the run-book has no heading #%s", link[1])
+			t.Errorf("the run book has no heading #%s", link[1])
 		}
 	}
 }
 
-// Every alert fires when it must.
+// promtool's tests pass, and each alert has one in which it fires.
 func TestAlerts_Conditions_Fire(t *testing.T) {
 	t.Parallel()
 	tests := string(read(t, "alerts_test.yml"))
 	for _, r := range rules(t) {
 		if r.Alert != "" && !strings.Contains(tests, "alertname: "+r.Alert+"\n") {
-			t.Errorf("nothing shows that %s fires", r.Alert)
+			t.Errorf("alerts_test.yml has no test for %s", r.Alert)
 		}
 	}
 	promtool(t, "test", "rules", operations+"alerts_test.yml")
@@ -182,8 +182,8 @@ func TestDashboard_Expressions_Valid(t *testing.T) {
 	promtool(t, "check", "config", operations+"prometheus-compose.yml")
 }
 
-// promtool runs Prometheus's own checker: the one in PATH, or the one that .ci/promtool
-// fetched. Where there is neither, the test is skipped.
+// promtool runs Prometheus's promtool: the one in PATH, or the one that .ci/promtool has fetched. Without
+// either the test is skipped.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("promtool")

@@ -13,7 +13,8 @@ type OperatorRequests struct{ seconds *prometheus.HistogramVec }
 // OperatorRequests exposes the requests to the operators' API.
 func (m *Metrics) OperatorRequests() OperatorRequests {
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chatledger_operators_seconds",
-		Help:    "Time from a request to the operators' API to its answer, by route and status; 401, 403 and 429 were denied.",
+		Help: "Time from a request to the operators' API to its answer, by route and status; 401, 403 and 429 were " +
+			"denied.",
 		Buckets: latencies}, []string{"route", "status"})
 	m.registry.MustRegister(requests)
 	return OperatorRequests{requests}

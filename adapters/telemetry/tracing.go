@@ -25,50 +25,52 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Tracing makes one OpenTelemetry trace of all that an update leads to, in whichever
-// process it happens: the context of a trace is stored with the events, and goes on
-// from there. Only webhooks begin traces, and only those that were let in; what a
-// stranger sends as trace context is not heeded.
+// Tracing makes one OpenTelemetry trace of an update and everything that follows from it, in all processes:
+// the trace context is stored with the events, and consumers continue it. Only authenticated webhook requests
+// start traces. The trace context in a request's headers is ignored.
 //
 //	webhook > handle > wait, append
-//	               > page (one per consumer group that was handed the event) > handle > ...
+//	               > page (one per consumer group that reads the event) > handle > ...
 //	               > deliver > call (of another system), handle > ...
 //
-// Spans hold names of streams, bots and kinds, never texts, names of people, URLs or
-// errors in words: those may hold what a customer wrote, or a token.
+// Spans contain names of streams, bots and kinds, but no message texts, customers' names, URLs or error texts,
+// which may contain a customer's data or a token.
 //
-// When it is off its methods return what they are given.
+// If tracing is off, its methods return their argument.
 type Tracing struct {
 	tracer   trace.Tracer
-	provider *sdk.TracerProvider // nil when it is off
+	provider *sdk.TracerProvider // nil if tracing is off
 }
 
-// TracingConfig says where spans go.
+// TracingConfig configures tracing.
 type TracingConfig struct {
-	Endpoint string  // base URL of an OTLP receiver by HTTP, such as http://127.0.0.1:4318; "" is off
-	Ratio    float64 // of the webhooks, how many begin a trace: 0 to 1
+	Endpoint string  // base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318; "" means off
+	Ratio    float64 // share of the webhook requests that start a trace: 0 to 1
 	Version  string  // of this program
 	Instance string  // of this process
 	Log      *slog.Logger
 }
 
-// NewTracing prepares tracing. Nothing is sent before there is a span, and what the
-// receiver does not take is dropped: tracing never holds anything up. The environment's
-// OTEL_EXPORTER_OTLP_HEADERS and the like are heeded.
+// NewTracing returns a Tracing. It connects when the first span is sent. Spans that the receiver does not
+// accept are dropped, so tracing delays nothing. The environment variables of OpenTelemetry, such as
+// OTEL_EXPORTER_OTLP_HEADERS, apply.
 func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
 	if c.Endpoint == "" {
 		return &Tracing{}, nil
 	}
-	if base, err := url.Parse(c.Endpoint); err != nil || base.Host == "" || base.Scheme != "http" &&
-		base.Scheme != "https" {
-		return nil, errors.New("tracing: the endpoint is no base URL of an OTLP receiver; give one such as http://127.0.0.1:4318")
+	base, err := url.Parse(c.Endpoint)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, errors.New("tracing: the endpoint is not the base URL of an OTLP receiver; give one such as " +
+			"http://127.0.0.1:4318")
 	}
 	exporter, err := otlptracehttp.New(ctx,
 		otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { c.Log.Warn("spans are lost", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		c.Log.Warn("spans not sent to the OTLP receiver, dropped", "error", err)
+	}))
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Ratio))),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "chatledger"),
@@ -76,10 +78,10 @@ func NewTracing(ctx context.Context, c TracingConfig) (*Tracing, error) {
 	return &Tracing{provider.Tracer("github.com/chatledger/chatledger"), provider}, nil
 }
 
-// flushTimeout bounds the sending of the last spans to a receiver that may be gone.
+// flushTimeout bounds the time for sending the last spans: the receiver may not answer.
 const flushTimeout = 2 * time.Second
 
-// Close sends what is left.
+// Close sends the remaining spans.
 func (t *Tracing) Close() {
 	if t.provider == nil {
 		return
@@ -91,7 +93,7 @@ func (t *Tracing) Close() {
 	}
 }
 
-// incoming is a request from outside, which becomes the root of a trace when it is let in.
+// incoming is a webhook request. Its span, the root of a trace, starts after the request was authenticated.
 type incoming struct {
 	begun time.Time
 	span  trace.Span
@@ -99,7 +101,7 @@ type incoming struct {
 
 type incomingKey struct{}
 
-// Receive lets requests begin traces.
+// Receive returns a handler whose requests can start traces.
 func (t *Tracing) Receive(next http.Handler) http.Handler {
 	if t.provider == nil {
 		return next
@@ -113,7 +115,7 @@ func (t *Tracing) Receive(next http.Handler) http.Handler {
 	})
 }
 
-// RequestHandler is what Handler wraps, and what it returns: commands.Handler.
+// RequestHandler handles requests: commands.Handler, or the handler that Handler returns.
 type RequestHandler interface {
 	Handle(context.Context, commands.Request) (commands.Result, error)
 	HandleAll(context.Context, []commands.Request) ([]commands.Result, error)
@@ -133,7 +135,7 @@ type tracedHandler struct {
 }
 
 func (h tracedHandler) Handle(ctx context.Context, r commands.Request) (commands.Result, error) {
-	ctx = h.tracing.let(ctx, r.Stream.Bot())
+	ctx = h.tracing.start(ctx, r.Stream.Bot())
 	ctx, span := h.tracing.handle(ctx, &r)
 	result, err := h.next.Handle(ctx, r)
 	end(span, err)
@@ -143,7 +145,7 @@ func (h tracedHandler) Handle(ctx context.Context, r commands.Request) (commands
 	return result, err
 }
 
-// HandleAll marks all spans as failed when one request fails: all will be handled again.
+// HandleAll marks all spans as failed if one request fails, because all of them are then retried.
 func (h tracedHandler) HandleAll(ctx context.Context, requests []commands.Request) ([]commands.Result, error) {
 	spans := make([]trace.Span, len(requests))
 	for i := range requests {
@@ -156,8 +158,8 @@ func (h tracedHandler) HandleAll(ctx context.Context, requests []commands.Reques
 	return results, err
 }
 
-// let begins a trace with the first request that came from outside and was let in.
-func (t *Tracing) let(ctx context.Context, bot string) context.Context {
+// start starts the trace of a webhook request when its first command is handled.
+func (t *Tracing) start(ctx context.Context, bot string) context.Context {
 	in, ok := ctx.Value(incomingKey{}).(*incoming)
 	if !ok {
 		return ctx
@@ -169,8 +171,8 @@ func (t *Tracing) let(ctx context.Context, bot string) context.Context {
 	return trace.ContextWithSpan(ctx, in.span)
 }
 
-// handle begins the span of a request, which carries it from now on: as a part of what
-// goes on, or of the page with the event that it answers.
+// handle starts the span of a request and stores its context in the request. The parent is the span of the
+// page with the event that the request answers, or the span in ctx.
 func (t *Tracing) handle(ctx context.Context, r *commands.Request) (context.Context, trace.Span) {
 	if pages, ok := ctx.Value(pagesKey{}).(map[uuid.UUID]context.Context); ok {
 		if page, ok := pages[r.Causation]; ok {
@@ -189,14 +191,14 @@ func (t *Tracing) handle(ctx context.Context, r *commands.Request) (context.Cont
 	return ctx, span
 }
 
-// kind is the name of a command's type.
+// kind returns the name of a command's type.
 func kind(command any) string {
 	_, name, _ := strings.Cut(fmt.Sprintf("%T", command), ".")
 	return name
 }
 
-// Commit traces a commit of requests that were queued together: with a span in the trace of each
-// request, linked to that of the first.
+// Commit traces the commit of a batch: each request of the batch gets spans in its own trace, linked to those
+// of the first request.
 func (t *Tracing) Commit(r commands.Commit) {
 	if t.provider == nil || r.AppendTime == 0 {
 		return
@@ -218,9 +220,11 @@ func (t *Tracing) Commit(r commands.Commit) {
 
 type pagesKey struct{}
 
-// Page traces a consumer group's pages: one span in each trace that a page has an event of.
-func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain.Recorded) error) func(context.Context,
-	pgx.Tx, []domain.Recorded) error {
+// Page returns a function that calls next and traces the page: with one span in each trace of which the page
+// has an event.
+func (t *Tracing) Page(
+	group string, next func(context.Context, pgx.Tx, []domain.Recorded) error,
+) func(context.Context, pgx.Tx, []domain.Recorded) error {
 	if t.provider == nil {
 		return next
 	}
@@ -246,9 +250,10 @@ func (t *Tracing) Page(group string, next func(context.Context, pgx.Tx, []domain
 	}
 }
 
-// Deliver traces attempts at deliveries.
-func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) func(context.Context,
-	commands.Claimed) error {
+// Deliver returns a function that calls next and traces the attempt.
+func (t *Tracing) Deliver(
+	next func(context.Context, commands.Claimed) error,
+) func(context.Context, commands.Claimed) error {
 	if t.provider == nil {
 		return next
 	}
@@ -258,21 +263,21 @@ func (t *Tracing) Deliver(next func(context.Context, commands.Claimed) error) fu
 		}
 		ctx, span := t.tracer.Start(under(ctx, c.Trace), "deliver "+string(c.Kind), trace.WithAttributes(
 			attribute.String("destination", c.Destination), attribute.String("delivery", c.ID.String()),
-			attribute.String("stream", string(c.Stream)),
-			attribute.String("correlation", c.Correlation.String()), attribute.Int("attempt", c.Attempt)))
+			attribute.String("stream", string(c.Stream)), attribute.String("correlation", c.Correlation.String()),
+			attribute.Int("attempt", c.Attempt)))
 		err := next(ctx, c)
 		end(span, err)
 		return err
 	}
 }
 
-// Outcome adds to the span of an attempt what came of it.
+// Outcome adds its outcome to the span of an attempt.
 func (t *Tracing) Outcome(ctx context.Context, state domain.DeliveryState) {
 	trace.SpanFromContext(ctx).SetAttributes(attribute.String("outcome", string(state)))
 }
 
-// Transport traces calls of other systems, and lets them join the trace. Of a URL it tells
-// the host alone: Telegram's hold the token, and others' what a customer is known by.
+// Transport returns a transport that traces calls of other systems, and sends them the trace context. Its
+// spans contain only the host of a URL: Telegram's URLs contain the token, and others' customers' ids.
 func (t *Tracing) Transport(next http.RoundTripper) http.RoundTripper {
 	if t.provider == nil {
 		return next
@@ -302,7 +307,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections lets http.Client do so.
+// CloseIdleConnections is called by http.Client.
 func (t transport) CloseIdleConnections() {
 	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -311,25 +316,25 @@ func (t transport) CloseIdleConnections() {
 
 var w3c propagation.TraceContext
 
-// traceparent is the W3C form of a context's sampled span.
+// traceparent returns the W3C traceparent of the context's span.
 func traceparent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	w3c.Inject(ctx, carrier)
 	return carrier["traceparent"]
 }
 
-// under is a context in the trace that a traceparent tells of.
+// under returns a context in the trace of a traceparent.
 func under(ctx context.Context, traceparent string) context.Context {
 	return w3c.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
 }
 
-// end ends a span, with what went wrong.
+// end ends a span, as failed if err is not nil.
 func end(span trace.Span, err error) {
 	fail(span, err)
 	span.End()
 }
 
-// fail names the type of an error: its words may be a customer's.
+// fail marks a span as failed and adds the error's type. The error's text may quote a customer.
 func fail(span trace.Span, err error) {
 	if err == nil {
 		return

@@ -31,8 +31,8 @@ func Wording(err error) string {
 	return text
 }
 
-// walk visits an error and all that it wraps, the outermost first: their texts hold those
-// of the inner ones.
+// walk visits an error and all that it wraps, the outermost first, because its text contains those of the
+// inner ones.
 func walk(err error, visit func(error)) {
 	if err == nil {
 		return
@@ -51,7 +51,7 @@ func walk(err error, visit func(error)) {
 // dataException is the class of SQLSTATEs whose messages quote the value.
 const dataException = "22"
 
-// reworded is the text of an error of a kind that quotes, without the quotation.
+// reworded returns the text of an error, without the value if it is of a type that quotes one.
 func reworded(err error) string {
 	switch e := err.(type) {
 	case *url.Error:
@@ -65,7 +65,7 @@ func reworded(err error) string {
 			return fmt.Sprintf("%s: value rejected (SQLSTATE %s)", e.Severity, e.Code)
 		}
 	case *json.UnmarshalTypeError:
-		kind, _, _ := strings.Cut(e.Value, " ") // a number is told with its digits
+		kind, _, _ := strings.Cut(e.Value, " ") // Value of a number contains its digits
 		return fmt.Sprintf("json: cannot unmarshal %s into field %s of type %s", kind, e.Field, e.Type)
 	case *strconv.NumError:
 		return fmt.Sprintf("strconv.%s: %s", e.Func, e.Err)
@@ -75,7 +75,7 @@ func reworded(err error) string {
 	return err.Error()
 }
 
-// worded rewords the errors of lines.
+// worded is a handler that applies Wording to the errors in a line.
 type worded struct{ slog.Handler }
 
 func (h worded) Handle(ctx context.Context, r slog.Record) error {

@@ -26,9 +26,7 @@ func TestWording_QuotedValues_Removed(t *testing.T) {
 		"call: Get api.example.com: EOF": &url.Error{
 			Op: "Get", URL: "https://api.example.com/bot" + quoted, Err: io.EOF,
 		},
-		"call: Get a URL: EOF": &url.Error{
-			Op: "Get", URL: "%zz" + quoted, Err: io.EOF,
-		},
+		"call: Get a URL: EOF": &url.Error{Op: "Get", URL: "%zz" + quoted, Err: io.EOF},
 		"call: Get h: strconv.Atoi: invalid syntax": &url.Error{
 			Op: "Get", URL: "//h/" + quoted, Err: fmt.Errorf("%w", number),
 		},
@@ -52,14 +50,14 @@ func TestWording_QuotedValues_Removed(t *testing.T) {
 	}
 }
 
-// A line tells errors in safe words.
+// The errors in a line do not contain the values that they quote.
 func TestLog_Errors_QuotedValuesRemoved(t *testing.T) {
 	t.Parallel()
 	var written strings.Builder
 	log := NewLogger(&written, LogConfig{Level: slog.LevelDebug - 4})
 	err := &url.Error{Op: "Post", URL: "https://api.example.com/bot1:token", Err: io.EOF}
 	log.With("first", err).Error("it failed", "second", fmt.Errorf("send: %w", err))
-	log.Log(t.Context(), slog.LevelDebug-4, "what libraries carry")
+	log.Log(t.Context(), slog.LevelDebug-4, "the data of a request")
 	_, line, _ := strings.Cut(strings.TrimSpace(written.String()), " ")
 	want := `level=ERROR msg="it failed" first="Post api.example.com: EOF" second="send: Post api.example.com: EOF"`
 	if line != want {
