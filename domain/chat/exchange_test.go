@@ -379,6 +379,9 @@ func TestExchange_Fails_HandsOver(t *testing.T) {
 		"llm_budget  ": func(c *modelChat) []domain.Event { // time, as the sender notices
 			return c.do(chat.RecordModel{Ask: 1, Reason: "too late", At: c.now.Add(time.Minute)})
 		},
+		"llm_budget     ": func(c *modelChat) []domain.Event { // of the bot's day
+			return c.do(chat.RecordModel{Ask: 1, Reason: "the daily budget is used up", Spent: true, At: c.now})
+		},
 		"llm_budget   ": func(c *modelChat) []domain.Event { // time, as nobody answers
 			return c.do(chat.Elapse{At: chat.Wake(c.state, c.with)})
 		},
