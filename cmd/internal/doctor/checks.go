@@ -389,6 +389,9 @@ func (x *examination) outside(ctx context.Context) {
 			}
 		})
 	}
+	if o := x.file.Server.OIDC; o != nil {
+		asking.Go(func() { x.reaches(ctx, "operators' provider", o.Issuer+"/.well-known/openid-configuration") })
+	}
 	for name, b := range x.file.Bots {
 		asking.Go(func() { x.webhook(ctx, name, b) })
 		if b.Secure() {
