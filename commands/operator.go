@@ -12,6 +12,7 @@ type Operator struct {
 	Name     string
 	Role     Role
 	Bots     []string // whose chats they may see and act on; empty for all
+	Logins   []string // how they log in, beside the token: password, password and code, provider
 	Created  time.Time
 	LastSeen time.Time // zero when never
 	Disabled bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -198,7 +199,7 @@ func (c *operatorListCmd) Run(e *env) error {
 		return err
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "name\trole\tbots\tsince\tlast seen\t")
+	fmt.Fprintln(w, "name\trole\tbots\tlogs in with\tsince\tlast seen\t")
 	for _, o := range list {
 		seen, disabled := "never", ""
 		if !o.LastSeen.IsZero() {
@@ -207,8 +208,8 @@ func (c *operatorListCmd) Run(e *env) error {
 		if o.Disabled {
 			disabled = "disabled"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Role, scopeOf(o.Bots), o.Created.UTC().Format(time.DateTime), seen, disabled)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			o.Name, o.Role, scopeOf(o.Bots), strings.Join(append(o.Logins, "token"), ", "), o.Created.UTC().Format(time.DateTime), seen, disabled)
 	}
 	return w.Flush()
 }

@@ -518,9 +518,15 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	if code, _, errs := m.cli("operator", "add", "lee", "--bots", "shop,demo"); code != 0 || m.rows(`select bots::text from eventstore.operators where name = 'lee'`) != "{demo,shop}" {
 		t.Errorf("%d %s", code, errs)
 	}
+	if code, _, errs := m.cli("operator", "password", "lee"); code != 0 {
+		t.Errorf("%d %s", code, errs)
+	}
 	if code, said, errs := m.cli("operator", "totp", "lee"); code != 0 || !strings.Contains(said, "otpauth://totp/chatledger:lee?") ||
 		m.rows(`select length(totp_secret) from eventstore.operators where name = 'lee'`) != "20" {
 		t.Errorf("%d %s%s", code, said, errs)
+	}
+	if _, listed, _ := m.cli("operator", "list"); !strings.Contains(listed, "password and code, token") {
+		t.Errorf("listed\n%s", listed)
 	}
 	if code, _, errs := m.cli("operator", "totp", "lee", "--off"); code != 0 ||
 		m.rows(`select totp_secret is null from eventstore.operators where name = 'lee'`) != "true" {

@@ -224,8 +224,10 @@ func (s *Store) SawOperator(ctx context.Context, name string) error {
 	return nil
 }
 
-const operatorColumns = `name, role, bots, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled`
+const operatorColumns = `name, role, bots, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled,
+	array_remove(array[case when password is not null then 'password' || case when totp_secret is not null then ' and code' else '' end end,
+		case when oidc_login is not null then 'provider' end], null)`
 
 func operator(row pgx.CollectableRow) (o commands.Operator, err error) {
-	return o, row.Scan(&o.Name, &o.Role, &o.Bots, &o.Created, &o.LastSeen, &o.Disabled)
+	return o, row.Scan(&o.Name, &o.Role, &o.Bots, &o.Created, &o.LastSeen, &o.Disabled, &o.Logins)
 }
