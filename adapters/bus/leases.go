@@ -17,37 +17,36 @@ import (
 // Outbox leases deliveries.
 type Outbox interface {
 	Claim(ctx context.Context, destination, owner string, limit int, lease time.Duration) ([]commands.Claimed, error)
-	// Postpone gives a claimed delivery back.
+	// Postpone returns a claimed delivery to the outbox.
 	Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error)
-	// Ready is closed when there may be something to claim for a destination.
+	// Ready returns a channel that is closed when a destination may have deliveries to claim.
 	Ready(destination string) <-chan struct{}
 }
 
 const (
-	// atOnce is how many deliveries to one destination are under way: enough to
-	// hide a slow answer, few enough to be kind to the other side.
+	// atOnce is the number of deliveries to one destination that are sent at the same time: enough to
+	// hide a slow answer, but not so many that they overload the other system.
 	atOnce = 10
-	// lease is how long a worker has for one attempt, its timeout of 10 s included,
-	// and so how long a chat waits when its worker is killed.
+	// lease is how long a worker has for one attempt, including the call's timeout of 10 s. If a worker
+	// is killed, its chat waits this long.
 	lease = 15 * time.Second
-	// outboxTimeout bounds a claim, and what gives one back: both take milliseconds, and
-	// neither ends with the program. A delivery that was claimed without
-	// our reading the answer would wait for its lease to expire, and then seem to have been sent.
+	// outboxTimeout bounds the time for claiming and releasing deliveries, which take milliseconds. Both
+	// are completed when the program stops: a delivery whose claim was not read would wait for the end of
+	// its lease and then count as one that may have been sent.
 	outboxTimeout = 5 * time.Second
-	// claimAgain is the pause after a claim failed, as it does while the database is away.
+	// claimAgain is the pause after a failed claim, for example when the database is not available.
 	claimAgain = time.Second
-	// claimApart is the least time between two claims of which the first found less than was
-	// asked for. Under load it makes one claim of several, each of which looks at the
-	// heads of all ordering keys; what comes after a pause is claimed at once.
+	// claimApart is the least time between two claims if the first found fewer deliveries than it could
+	// take. Each claim reads the first delivery of every ordering key, so under load one claim replaces
+	// several. After a pause, a new delivery is still claimed at once.
 	claimApart = time.Millisecond
-	// claimEvery is how often the ledger is asked without having been woken, for
-	// what was put off and has become due.
+	// claimEvery is the time between claims without a wake-up, for postponed deliveries that become due.
 	claimEvery = 250 * time.Millisecond
 )
 
-// Leases is a Watermill subscriber to deliveries: the topic is a destination,
-// and a message is a delivery leased to this process until it is acked. A nack is
-// an ack: what becomes of an attempt is written in the ledger, not decided here.
+// Leases is a Watermill subscriber to deliveries: the topic is a destination, and a message is a delivery
+// that this process has leased until it is acked. A nack has the effect of an ack: the handler stores the
+// outcome in the outbox.
 type Leases struct {
 	outbox Outbox
 	owner  string
@@ -56,12 +55,12 @@ type Leases struct {
 	*subscriptions
 }
 
-// NewLeases returns a subscriber; owner names this process in the ledger.
+// NewLeases returns a subscriber. owner is the name of this process in the leases.
 func NewLeases(outbox Outbox, owner string, log *slog.Logger) *Leases {
 	return &Leases{outbox: outbox, owner: owner, log: log, lease: lease, subscriptions: newSubscriptions()}
 }
 
-// For sets the lease of what takes longer than others, before anything is claimed.
+// For sets another length of the lease, for deliveries that take longer. Call it before Subscribe.
 func (l *Leases) For(lease time.Duration) *Leases {
 	l.lease = lease
 	return l
@@ -74,8 +73,8 @@ func (l *Leases) Subscribe(ctx context.Context, destination string) (<-chan *mes
 
 func (l *Leases) claim(ctx context.Context, destination string, out chan<- *message.Message) {
 	slots := make(chan struct{}, atOnce)
-	var underWay sync.WaitGroup
-	defer underWay.Wait()
+	var inProgress sync.WaitGroup
+	defer inProgress.Wait()
 	for {
 		waiting := l.outbox.Ready(destination)
 		free := atOnce - len(slots)
@@ -91,12 +90,12 @@ func (l *Leases) claim(ctx context.Context, destination string, out chan<- *mess
 				msg := message.NewMessage(c.ID.String(), c.Body)
 				msg.SetContext(context.WithValue(context.WithoutCancel(ctx), claimedKey{}, c))
 				slots <- struct{}{}
-				underWay.Go(func() {
+				inProgress.Go(func() {
 					defer func() { <-slots }()
 					select {
 					case out <- msg:
 					case <-ctx.Done():
-						l.giveBack(ctx, c)
+						l.release(ctx, c)
 						return
 					}
 					select {
@@ -128,9 +127,9 @@ func (l *Leases) take(ctx context.Context, destination string, n int) ([]command
 	return l.outbox.Claim(ctx, destination, l.owner, n, l.lease)
 }
 
-// giveBack releases a delivery that this process will not attempt, so that another can claim it
-// at once.
-func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
+// release releases a delivery that this process will not attempt, so that another process can claim it at
+// once.
+func (l *Leases) release(ctx context.Context, c commands.Claimed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxTimeout)
 	defer cancel()
 	untried := commands.Outcome{
@@ -143,7 +142,7 @@ func (l *Leases) giveBack(ctx context.Context, c commands.Claimed) {
 
 type claimedKey struct{}
 
-// Claimed is the delivery that a message of Leases carries.
+// Claimed returns the delivery of a message of Leases.
 func Claimed(msg *message.Message) commands.Claimed {
 	return msg.Context().Value(claimedKey{}).(commands.Claimed)
 }

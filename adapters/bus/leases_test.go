@@ -16,23 +16,23 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// fakeLedger owes deliveries by destination.
-type fakeLedger struct {
-	mu     sync.Mutex
-	owed   map[string]int
-	wake   chan struct{}
-	claims []time.Time
-	leases []time.Duration
-	owners []string
-	fail   error
-	back   []uuid.UUID
+// fakeOutbox is an Outbox in memory.
+type fakeOutbox struct {
+	mu       sync.Mutex
+	pending  map[string]int // by destination
+	wake     chan struct{}
+	claims   []time.Time
+	leases   []time.Duration
+	owners   []string
+	fail     error
+	released []uuid.UUID
 }
 
-func newLedger(destination string, n int) *fakeLedger {
-	return &fakeLedger{owed: map[string]int{destination: n}, wake: make(chan struct{})}
+func newOutbox(destination string, n int) *fakeOutbox {
+	return &fakeOutbox{pending: map[string]int{destination: n}, wake: make(chan struct{})}
 }
 
-func (l *fakeLedger) Claim(
+func (l *fakeOutbox) Claim(
 	_ context.Context, destination, owner string, limit int, lease time.Duration,
 ) ([]commands.Claimed, error) {
 	l.mu.Lock()
@@ -41,8 +41,8 @@ func (l *fakeLedger) Claim(
 	if l.fail != nil {
 		return nil, l.fail
 	}
-	n := min(limit, l.owed[destination])
-	l.owed[destination] -= n
+	n := min(limit, l.pending[destination])
+	l.pending[destination] -= n
 	claimed := make([]commands.Claimed, n)
 	for i := range claimed {
 		claimed[i].ID, claimed[i].Destination, claimed[i].Body = uuid.New(), destination, []byte(`{"chat_id":1}`)
@@ -50,33 +50,33 @@ func (l *fakeLedger) Claim(
 	return claimed, nil
 }
 
-func (l *fakeLedger) Postpone(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
+func (l *fakeOutbox) Postpone(ctx context.Context, delivery uuid.UUID, _ int64, o commands.Outcome) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o.State == domain.DeliveryRetry && o.Untried && ctx.Err() == nil {
-		l.back = append(l.back, delivery)
+		l.released = append(l.released, delivery)
 	}
 	return true, ctx.Err()
 }
 
-func (l *fakeLedger) Ready(string) <-chan struct{} {
+func (l *fakeOutbox) Ready(string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.wake
 }
 
-// owe adds deliveries, and wakes the claimers when asked to.
-func (l *fakeLedger) owe(destination string, n int, wake bool) {
+// enqueue adds deliveries, and wakes the claimers if wake is set.
+func (l *fakeOutbox) enqueue(destination string, n int, wake bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.owed[destination] += n
+	l.pending[destination] += n
 	if wake {
 		close(l.wake)
 		l.wake = make(chan struct{})
 	}
 }
 
-func (l *fakeLedger) claimed() int {
+func (l *fakeOutbox) claimed() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.claims)
@@ -91,7 +91,7 @@ func subscribe(t *testing.T, leases *Leases, destination string) <-chan *message
 	return messages
 }
 
-// waiting takes what is handed out at this moment.
+// waiting receives the messages that are available now.
 func waiting(messages <-chan *message.Message) (list []*message.Message) {
 	for {
 		synctest.Wait()
@@ -113,92 +113,92 @@ func ackAll(messages []*message.Message) {
 	}
 }
 
-// A message carries its delivery.
-func TestLeases_Message_CarriesDelivery(t *testing.T) {
+// A message has its delivery, and its context is not cancelled by Close.
+func TestLeases_Message_HasDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 1)
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 1)
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
 		msg := <-messages
 		c := Claimed(msg)
 		if c.Destination != "telegram:demo" || c.ID.String() != msg.UUID || string(msg.Payload) != `{"chat_id":1}` {
-			t.Errorf("the message is %s %s for %+v", msg.UUID, msg.Payload, c)
+			t.Errorf("message %s %s for delivery %+v", msg.UUID, msg.Payload, c)
 		}
-		if ledger.owners[0] != "host/1" || ledger.leases[0] != lease {
-			t.Errorf("claimed by %s for %s", ledger.owners[0], ledger.leases[0])
+		if outbox.owners[0] != "host/1" || outbox.leases[0] != lease {
+			t.Errorf("claimed by %s for %s", outbox.owners[0], outbox.leases[0])
 		}
 		done := make(chan struct{})
 		go func() { defer close(done); _ = leases.Close() }()
 		synctest.Wait()
 		if msg.Context().Err() != nil {
-			t.Error("the attempt is cut off by Close")
+			t.Error("Close cancels the attempt")
 		}
 		msg.Ack()
 		<-done
 	})
 }
 
-// A few deliveries to each destination are under way.
+// At most atOnce deliveries to each destination are in progress.
 func TestLeases_Destination_ConcurrencyBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("slow", 25)
-		ledger.owed["quick"] = 3
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("slow", 25)
+		outbox.pending["quick"] = 3
+		leases := NewLeases(outbox, "host/1", quiet)
 		slow, quick := subscribe(t, leases, "slow"), subscribe(t, leases, "quick")
 		first := waiting(slow)
 		if len(first) != atOnce {
-			t.Fatalf("%d are under way, want %d", len(first), atOnce)
+			t.Fatalf("%d in progress, want %d", len(first), atOnce)
 		}
-		time.Sleep(time.Minute) // a slow destination does not fill up with time
+		time.Sleep(time.Minute) // a slow destination does not get more of them with time
 		if more := waiting(slow); len(more) > 0 {
-			t.Fatalf("%d more are under way", len(more))
+			t.Fatalf("%d more in progress, want none", len(more))
 		}
 		if n := waiting(quick); len(n) != 3 {
-			t.Errorf("%d to another destination, want 3: it does not wait for this one", len(n))
+			t.Errorf("%d to another destination, want 3: it must not wait for this one", len(n))
 		} else {
 			ackAll(n)
 		}
 		first[0].Ack()
-		first[1].Nack() // what became of it stands in the ledger
+		first[1].Nack() // the same as Ack: the outcome is in the outbox
 		time.Sleep(claimEvery)
 		second := waiting(slow)
 		if len(second) != 2 {
-			t.Errorf("%d followed the two that ended", len(second))
+			t.Errorf("%d more after two have ended, want 2", len(second))
 		}
 		ackAll(append(first[2:], second...))
 		time.Sleep(claimEvery)
 		rest := waiting(slow)
 		if len(rest) != atOnce {
-			t.Errorf("%d more are under way, want %d", len(rest), atOnce)
+			t.Errorf("%d more in progress, want %d", len(rest), atOnce)
 		}
 		ackAll(rest)
 		time.Sleep(claimEvery)
 		ackAll(waiting(slow))
-		if err := leases.Close(); err != nil || ledger.owed["slow"] != 0 {
-			t.Errorf("%d are still owed: %v", ledger.owed["slow"], err)
+		if err := leases.Close(); err != nil || outbox.pending["slow"] != 0 {
+			t.Errorf("%d are still pending: %v", outbox.pending["slow"], err)
 		}
 	})
 }
 
-// Deliveries are claimed at once when woken and otherwise soon.
+// Deliveries are claimed at once after a wake-up, and otherwise within claimEvery.
 func TestLeases_Woken_ClaimsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 0)
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 0)
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
 		time.Sleep(claimEvery / 2) // between two claims
 		synctest.Wait()
 		now := time.Now()
-		ledger.owe("telegram:demo", 1, true)
+		outbox.enqueue("telegram:demo", 1, true)
 		msg := <-messages
 		if took := time.Since(now); took != 0 {
-			t.Errorf("it took %s to claim what was announced", took)
+			t.Errorf("claimed %s after the wake-up, want at once", took)
 		}
 		msg.Ack()
-		ledger.owe("telegram:demo", 1, false) // by another process
+		outbox.enqueue("telegram:demo", 1, false) // by another process, without a wake-up
 		msg = <-messages
 		if took := time.Since(now); took == 0 || took > claimEvery {
-			t.Errorf("it took %s to claim what was not announced", took)
+			t.Errorf("claimed after %s without a wake-up, want at most claimEvery", took)
 		}
 		msg.Ack()
 		if err := leases.Close(); err != nil {
@@ -207,29 +207,29 @@ func TestLeases_Woken_ClaimsAtOnce(t *testing.T) {
 	})
 }
 
-// Under load one claim serves several signals.
-func TestLeases_ManySignals_OneClaim(t *testing.T) {
+// Under load there is one claim for several wake-ups.
+func TestLeases_ManyWakeUps_FewClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 0)
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 0)
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
 		time.Sleep(claimEvery / 2)
 		synctest.Wait()
-		before, begun := ledger.claimed(), time.Now()
+		before, begun := outbox.claimed(), time.Now()
 		const signals = 8
 		for range signals {
-			ledger.owe("telegram:demo", 1, true)
-			synctest.Wait() // whoever is woken has looked
+			outbox.enqueue("telegram:demo", 1, true)
+			synctest.Wait() // until the claimers have handled the wake-up
 			time.Sleep(claimApart / signals)
 		}
 		for range signals {
 			(<-messages).Ack()
 		}
 		if took := time.Since(begun); took > 2*claimApart {
-			t.Errorf("the last was claimed after %s", took)
+			t.Errorf("the last delivery was claimed after %s", took)
 		}
-		if n := ledger.claimed() - before; n > 3 {
-			t.Errorf("%d claims for %d signals in %s", n, signals, claimApart)
+		if n := outbox.claimed() - before; n > 3 {
+			t.Errorf("%d claims for %d wake-ups in %s", n, signals, claimApart)
 		}
 		if err := leases.Close(); err != nil {
 			t.Error(err)
@@ -237,53 +237,53 @@ func TestLeases_ManySignals_OneClaim(t *testing.T) {
 	})
 }
 
-// Close waits for deliveries under way and claims no more.
+// Close waits for the attempts in progress and claims no more deliveries.
 func TestLeases_Close_WaitsForAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 2)
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 2)
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
-		underWay := waiting(messages)
+		inProgress := waiting(messages)
 		closed := make(chan struct{})
 		go func() { defer close(closed); _ = leases.Close() }()
 		synctest.Wait()
-		claims := ledger.claimed()
-		for _, msg := range underWay {
+		claims := outbox.claimed()
+		for _, msg := range inProgress {
 			select {
 			case <-closed:
 				t.Fatal("Close did not wait")
 			default:
 			}
-			ledger.owe("telegram:demo", 1, true)
+			outbox.enqueue("telegram:demo", 1, true)
 			time.Sleep(time.Second)
 			msg.Ack()
 			synctest.Wait()
 		}
 		<-closed
-		if n := ledger.claimed(); n != claims {
+		if n := outbox.claimed(); n != claims {
 			t.Errorf("%d more claims after Close", n-claims)
 		}
 		if _, open := <-messages; open {
-			t.Error("another delivery was handed out")
+			t.Error("another message after Close")
 		}
 	})
 }
 
-// The ledger cannot be reached: it is asked again, at the usual pace at most.
+// After a failed claim, for example without a database, the next one is made after claimAgain.
 func TestLeases_ClaimFails_RetriedWithPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 1)
-		ledger.fail = errors.New("no connection")
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 1)
+		outbox.fail = errors.New("no connection")
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
 		time.Sleep(10*claimAgain - 1)
 		synctest.Wait()
-		if n := ledger.claimed(); n < 2 || n > 10 {
+		if n := outbox.claimed(); n < 2 || n > 10 {
 			t.Errorf("%d claims in %s", n, 10*claimEvery)
 		}
-		ledger.mu.Lock()
-		ledger.fail = nil
-		ledger.mu.Unlock()
+		outbox.mu.Lock()
+		outbox.fail = nil
+		outbox.mu.Unlock()
 		(<-messages).Ack()
 		if err := leases.Close(); err != nil {
 			t.Error(err)
@@ -293,17 +293,17 @@ func TestLeases_ClaimFails_RetriedWithPauses(t *testing.T) {
 
 func TestLeases_Close_UnusedClaimsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 3)
-		leases := NewLeases(ledger, "host/1", quiet)
+		outbox := newOutbox("telegram:demo", 3)
+		leases := NewLeases(outbox, "host/1", quiet)
 		messages := subscribe(t, leases, "telegram:demo")
 		taken := <-messages
-		synctest.Wait() // the others are offered
+		synctest.Wait() // until the other messages wait for a receiver
 		go taken.Ack()
 		if err := leases.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if len(ledger.back) != 2 || slices.Contains(ledger.back, uuid.MustParse(taken.UUID)) {
-			t.Errorf("given back: %v, and %s was taken", ledger.back, taken.UUID)
+		if len(outbox.released) != 2 || slices.Contains(outbox.released, uuid.MustParse(taken.UUID)) {
+			t.Errorf("released %v, want the two others than %s", outbox.released, taken.UUID)
 		}
 	})
 }

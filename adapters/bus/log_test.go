@@ -19,23 +19,23 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// fakeFeed is a feed and the checkpoint of its one group.
+// fakeFeed is a feed with the checkpoint of one group.
 type fakeFeed struct {
 	mu         sync.Mutex
 	more       chan struct{} // closed when there are more events
 	events     []domain.Recorded
 	checkpoint int
-	leads      []string // groups, as they were led
+	leads      []string // groups for which lead was called
 	open       int      // readers that are not closed
-	limits     []int    // that were asked for
-	failLead   error    // each of these is met once
+	limits     []int    // of the calls of Next
+	failLead   error    // each of these errors is returned once
 	failNext   error
 	failBegin  error
 	failMove   error
 	parked     map[domain.StreamID]commands.Parked
 }
 
-// at is the checkpoint.
+// at returns the checkpoint.
 func (f *fakeFeed) at() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,12 +53,8 @@ func (f *fakeFeed) add(n int) {
 	defer f.mu.Unlock()
 	for range n {
 		v := len(f.events) + 1
-		f.events = append(f.events,
-			domain.Recorded{
-				Stream: "chat-demo:1", Version: domain.Version(v), Position: domain.Position{
-					Transaction: 7, Number: int64(v),
-				},
-			})
+		f.events = append(f.events, domain.Recorded{Stream: "chat-demo:1", Version: domain.Version(v),
+			Position: domain.Position{Transaction: 7, Number: int64(v)}})
 	}
 	close(f.more)
 	f.more = make(chan struct{})
@@ -133,7 +129,7 @@ func (r *fakeReader) Close() {
 	r.open--
 }
 
-// fakeTx remembers how it ended.
+// fakeTx records whether it was committed or rolled back.
 type fakeTx struct {
 	pgx.Tx
 	state string
@@ -145,7 +141,7 @@ func (tx *fakeTx) Begin(context.Context) (pgx.Tx, error) {
 	return tx.parts[len(tx.parts)-1], nil
 }
 
-// Commit keeps a savepoint: it ends as the transaction does.
+// Commit releases a savepoint, which ends as its transaction does.
 func (tx *fakeTx) Commit(context.Context) error { return nil }
 
 func (tx *fakeTx) Rollback(context.Context) error {
@@ -162,7 +158,7 @@ func (tx *fakeTx) end(state string) {
 	}
 }
 
-// follow subscribes to a feed, and unsubscribes at the end.
+// follow subscribes to a feed until the end of the test.
 func follow(t *testing.T, f *fakeFeed, observe func(string, int, time.Duration)) (*Log, <-chan *message.Message) {
 	t.Helper()
 	if observe == nil {
@@ -183,13 +179,13 @@ func follow(t *testing.T, f *fakeFeed, observe func(string, int, time.Duration))
 			t.Errorf("%d readers were not closed", f.open)
 		}
 		if _, open := <-pages; open {
-			t.Error("the subscription goes on after Close")
+			t.Error("the subscription continues after Close")
 		}
 	})
 	return l, pages
 }
 
-// take receives a page; what the test does not decide about is refused in the end.
+// take receives a page. A page that the test neither acks nor nacks is nacked at its end.
 func take(t *testing.T, pages <-chan *message.Message) *message.Message {
 	t.Helper()
 	msg, open := <-pages
@@ -200,7 +196,7 @@ func take(t *testing.T, pages <-chan *message.Message) *message.Message {
 	return msg
 }
 
-// versions of a page's events.
+// versions returns the versions of a page's events.
 func versions(page []domain.Recorded) (list []int) {
 	for _, r := range page {
 		list = append(list, int(r.Version))
@@ -212,12 +208,12 @@ func wantVersions(t *testing.T, msg *message.Message, want ...int) *fakeTx {
 	t.Helper()
 	page, tx := Page(msg)
 	if got := versions(page); !slices.Equal(got, want) {
-		t.Fatalf("the page has events %v, want %v", got, want)
+		t.Fatalf("the page has versions %v, want %v", got, want)
 	}
 	return tx.(*fakeTx)
 }
 
-func TestARefusedPageComesAgainInANewTransaction(t *testing.T) {
+func TestLog_PageNacked_ReadAgainInNewTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(2)
 		_, pages := follow(t, f, nil)
@@ -230,11 +226,11 @@ func TestARefusedPageComesAgainInANewTransaction(t *testing.T) {
 		msg := take(t, pages)
 		tx := wantVersions(t, msg, 1, 2)
 		if slices.Contains(txs, tx) || txs[0] == txs[1] {
-			t.Error("a transaction that was rolled back was used again")
+			t.Error("a page has the transaction of a nacked one")
 		}
 		for _, tx := range txs {
 			if tx.state != "rolled back" {
-				t.Errorf("the transaction of a refused page was %s", tx.state)
+				t.Errorf("the transaction of a nacked page is %s", tx.state)
 			}
 		}
 		if f.checkpoint != 0 {
@@ -244,7 +240,7 @@ func TestARefusedPageComesAgainInANewTransaction(t *testing.T) {
 		f.add(1)
 		wantVersions(t, take(t, pages), 3)
 		if tx.state != "committed" || f.checkpoint != 2 {
-			t.Errorf("the acked page's transaction was %s, the checkpoint is %d", tx.state, f.checkpoint)
+			t.Errorf("the acked page's transaction is %s, the checkpoint %d", tx.state, f.checkpoint)
 		}
 		if f.open != 1 {
 			t.Errorf("%d readers are open, want 1", f.open)
@@ -252,33 +248,33 @@ func TestARefusedPageComesAgainInANewTransaction(t *testing.T) {
 	})
 }
 
-func TestPausesBetweenRefusalsGrowToALimit(t *testing.T) {
+func TestLog_PageNackedRepeatedly_BackoffLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(1)
 		_, pages := follow(t, f, nil)
 		(<-pages).Nack()
 		for i := range 12 {
-			refused := time.Now()
+			nacked := time.Now()
 			msg := take(t, pages)
 			longest := min(retryMin<<i, retryMax)
-			if pause := time.Since(refused); pause < longest/2 || pause > longest {
+			if pause := time.Since(nacked); pause < longest/2 || pause > longest {
 				t.Errorf("pause %d was %s, want %s to %s", i+1, pause, longest/2, longest)
 			}
 			msg.Nack()
 		}
 		take(t, pages).Ack()
-		time.Sleep(time.Hour) // of quiet work
+		time.Sleep(time.Hour) // without failures
 		f.add(1)
 		take(t, pages).Nack()
-		refused := time.Now()
+		nacked := time.Now()
 		take(t, pages)
-		if pause := time.Since(refused); pause > retryMin {
-			t.Errorf("the pause after a page that was kept is %s, want at most %s again", pause, retryMin)
+		if pause := time.Since(nacked); pause > retryMin {
+			t.Errorf("the pause after a committed page is %s, want at most %s again", pause, retryMin)
 		}
 	})
 }
 
-func TestCloseWaitsForThePageInHandAndKeepsIt(t *testing.T) {
+func TestLog_CloseWhileHandling_PageCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(1)
 		l, pages := follow(t, f, nil)
@@ -300,20 +296,20 @@ func TestCloseWaitsForThePageInHandAndKeepsIt(t *testing.T) {
 		msg.Ack()
 		<-closed
 		if f.checkpoint != 1 {
-			t.Errorf("the checkpoint is %d: the work of the last page was thrown away", f.checkpoint)
+			t.Errorf("checkpoint %d, want the last page committed", f.checkpoint)
 		}
 		if msg, open := <-pages; open {
-			t.Errorf("another page came: %s", msg.Payload)
+			t.Errorf("another page after Close: %s", msg.Payload)
 		}
 	})
 }
 
-func TestCloseTakesBackAPageThatNobodyTook(t *testing.T) {
+func TestLog_CloseBeforePageReceived_NotCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(1)
 		l, pages := follow(t, f,
 			func(_ string, events int, _ time.Duration) { t.Errorf("%d events were observed", events) })
-		synctest.Wait() // the page is offered
+		synctest.Wait() // until the page waits for a receiver
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +319,7 @@ func TestCloseTakesBackAPageThatNobodyTook(t *testing.T) {
 	})
 }
 
-func TestTheEndOfTheContextEndsTheSubscription(t *testing.T) {
+func TestLog_ContextEnds_SubscriptionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(0)
 		l := NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {})
@@ -343,8 +339,8 @@ func TestTheEndOfTheContextEndsTheSubscription(t *testing.T) {
 	})
 }
 
-// Whatever fails between two pages: the group is led anew, from its checkpoint.
-func TestAFailureLeadsTheGroupAgainFromItsCheckpoint(t *testing.T) {
+// After a failure outside of the handler, the group is led again, from its checkpoint.
+func TestLog_ReaderFails_LedAgainFromCheckpoint(t *testing.T) {
 	for name, fail := range map[string]func(*fakeFeed) *error{
 		"lead":    func(f *fakeFeed) *error { return &f.failLead },
 		"next":    func(f *fakeFeed) *error { return &f.failNext },
@@ -355,10 +351,10 @@ func TestAFailureLeadsTheGroupAgainFromItsCheckpoint(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFeed(2)
 				var observed []int
-				*fail(f) = errors.New("the connection is lost")
+				*fail(f) = errors.New("no connection")
 				_, pages := follow(t, f,
 					func(_ string, events int, _ time.Duration) { observed = append(observed, events) })
-				if name == "advance" { // what a page led to is lost with it
+				if name == "advance" { // the first page is handled, but not committed
 					msg := take(t, pages)
 					wantVersions(t, msg, 1, 2)
 					msg.Ack()
@@ -378,14 +374,14 @@ func TestAFailureLeadsTheGroupAgainFromItsCheckpoint(t *testing.T) {
 	}
 }
 
-func TestAPageHasALimit(t *testing.T) {
+func TestLog_ManyEvents_PagesLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(pageSize + 5)
 		var observed []int
 		_, pages := follow(t, f, func(_ string, events int, _ time.Duration) { observed = append(observed, events) })
 		first := take(t, pages)
 		if got := string(first.Payload); got != `{"first":"7/1","last":"7/1000","events":1000}` {
-			t.Errorf("the message says %s", got)
+			t.Errorf("the message has the payload %s", got)
 		}
 		first.Ack()
 		second := take(t, pages)
@@ -398,13 +394,12 @@ func TestAPageHasALimit(t *testing.T) {
 			t.Errorf("observed pages of %v", observed)
 		}
 		if slices.Max(f.limits) > pageSize {
-			t.Errorf("pages of up to %d events were asked for", slices.Max(f.limits))
+			t.Errorf("Next was called with a limit of %d", slices.Max(f.limits))
 		}
 	})
 }
 
-// Page is what a message of a Log carries: the events, and the transaction that
-// will move the checkpoint behind them.
+// Page returns the events of a message of a Log, and the transaction that will move the checkpoint.
 func Page(msg *message.Message) ([]domain.Recorded, pgx.Tx) {
 	p := msg.Context().Value(pageKey{}).(*pageInTx)
 	return p.events, p.tx

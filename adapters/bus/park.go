@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// pageTries is how often a page that fails because of its content is tried: twice as a
-	// whole, then stream by stream, where what fails is parked.
+	// pageTries is the number of attempts at a page whose content makes the handler fail: two with the
+	// whole page, and one stream by stream, which parks the streams that fail.
 	pageTries = 3
-	// tryPause is the pause before the second try; it doubles. The other streams of the group
-	// wait for both, well below the second that a group may lag.
+	// tryPause is the pause before the second attempt; it doubles. The other streams of the group wait
+	// for both pauses, which are well below the second that a group may lag.
 	tryPause = 50 * time.Millisecond
 )
 
@@ -31,8 +31,8 @@ func (e handlerError) Error() string { return e.cause.Error() }
 
 func (e handlerError) Unwrap() error { return e.cause }
 
-// handle gives a page to the handler and moves the checkpoint behind it. When the handler fails
-// because of the content, the streams that fail are parked and the others are handled.
+// handle passes a page to the handler and moves the checkpoint to its end. If the content makes the handler
+// fail, the streams that fail are parked and the others are handled.
 func (l *Log) handle(ctx context.Context, reader Reader, page []domain.Recorded, out chan<- *message.Message) error {
 	held := l.held(reader, page)
 	events, unreadable := domain.Readable(page, func(r domain.Recorded) bool {
@@ -67,8 +67,8 @@ func (l *Log) held(reader Reader, page []domain.Recorded) (bots []string) {
 	return bots
 }
 
-// commit lets apply handle events of a page in a transaction, which then holds bots, parks the
-// streams that failed, and moves the checkpoint behind the page.
+// commit handles events of a page by apply in a transaction. In the same transaction it holds bots, parks the
+// streams that failed, and moves the checkpoint to the end of the page.
 func (l *Log) commit(
 	ctx context.Context, reader Reader, page []domain.Recorded, held []string, failed []domain.Failure,
 	apply func(pgx.Tx) ([]domain.Failure, error),
@@ -81,7 +81,7 @@ func (l *Log) commit(
 	if err != nil {
 		return errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	}
-	// The work is done: it is committed even when the program is asked to stop now.
+	// The work is done, so it is committed even if the program is stopping.
 	ctx = context.WithoutCancel(ctx)
 	if err := l.hold(ctx, reader, tx, held); err != nil {
 		return errors.Join(err, tx.Rollback(ctx))
@@ -98,8 +98,8 @@ func (l *Log) hold(ctx context.Context, reader Reader, tx pgx.Tx, bots []string)
 		if err := reader.Hold(ctx, tx, bot, commands.ErrNotServed); err != nil {
 			return err
 		}
-		if !l.told[bot] {
-			l.told[bot] = true
+		if !l.logged[bot] {
+			l.logged[bot] = true
 			l.log.Error("the chats of a bot are held, because the bot is not in the bots file of this process; "+
 				"put it there, or see `chatledger parked`", "bot", bot)
 		}
@@ -111,7 +111,7 @@ func (l *Log) park(ctx context.Context, reader Reader, tx pgx.Tx, failed []domai
 	for _, f := range failed {
 		tries := pageTries
 		if f.Event.Unreadable != nil {
-			tries = 1 // it does not become readable by trying
+			tries = 1 // further attempts would fail, too
 		}
 		if err := reader.Park(ctx, tx, f.Event, f.Cause, tries); err != nil {
 			return err
@@ -122,7 +122,7 @@ func (l *Log) park(ctx context.Context, reader Reader, tx pgx.Tx, failed []domai
 	return nil
 }
 
-// give hands events to the handler and waits for its answer.
+// give passes events to the handler and waits for its ack or nack.
 func (l *Log) give(ctx context.Context, events []domain.Recorded, tx pgx.Tx, out chan<- *message.Message) error {
 	if len(events) == 0 {
 		return nil
@@ -144,7 +144,7 @@ func (l *Log) give(ctx context.Context, events []domain.Recorded, tx pgx.Tx, out
 	}
 }
 
-// isolate handles what can be handled of these events, and returns those at which their streams fail.
+// isolate handles the events stream by stream, and returns the events at which their streams fail.
 func (l *Log) isolate(
 	ctx context.Context, reader Reader, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message,
 ) ([]domain.Failure, error) {
@@ -154,7 +154,7 @@ func (l *Log) isolate(
 	}.Handle(events)
 }
 
-// attempt gives events to the handler in a savepoint.
+// attempt passes events to the handler in a savepoint.
 func (l *Log) attempt(ctx context.Context, tx pgx.Tx, events []domain.Recorded, out chan<- *message.Message) error {
 	savepoint, err := tx.Begin(ctx)
 	if err != nil {
@@ -166,8 +166,8 @@ func (l *Log) attempt(ctx context.Context, tx pgx.Tx, events []domain.Recorded, 
 	return savepoint.Commit(ctx)
 }
 
-// release handles a page of the events that were left out of the first stream that an operator
-// wants retried or skipped.
+// release handles a page of the events that were left out of the first stream for which an operator has
+// requested a retry or a skip.
 func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Message) error {
 	requested := reader.Requested()
 	if len(requested) == 0 {
@@ -188,7 +188,7 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 		return errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 	ctx = context.WithoutCancel(ctx)
-	for _, f := range append(failed, more...) { // a stream's event among more is before its unreadable one
+	for _, f := range append(failed, more...) { // more has the earlier event of a stream, so it is parked last
 		if err := reader.Park(ctx, tx, f.Event, f.Cause, 1); err != nil {
 			return errors.Join(err, tx.Rollback(ctx))
 		}
@@ -203,7 +203,7 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 	}
 	if parked.Stream.IsAllChats() && left.Last {
 		l.log.Info("the chats of a bot are no longer held", "bot", parked.Stream.Bot())
-		delete(l.told, parked.Stream.Bot())
+		delete(l.logged, parked.Stream.Bot())
 	}
 	if len(first) > 0 {
 		l.observe(l.group, first, 0)
@@ -211,13 +211,13 @@ func (l *Log) release(ctx context.Context, reader Reader, out chan<- *message.Me
 	return nil
 }
 
-// ofContent reports whether the handler failed because of what the events contain.
+// ofContent reports whether the content of the events made the handler fail.
 func ofContent(reader Reader, err error) bool {
 	var failed handlerError
 	return errors.As(err, &failed) && reader.OfContent(failed.cause)
 }
 
-// named adds to an error which events were being handled.
+// named adds to an error the events that were handled.
 func named(page []domain.Recorded, err error) error {
 	first, last := page[0], page[len(page)-1]
 	return fmt.Errorf("%d events, %s version %d to %s version %d: %w",

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// errContent is the error of the fake feed that is caused by content.
+// errContent is the error for which OfContent returns true.
 var errContent = errors.New("the value cannot be stored")
 
 func (r *fakeReader) OfContent(err error) bool { return errors.Is(err, errContent) }
@@ -48,7 +48,7 @@ func (r *fakeReader) Release(context.Context, pgx.Tx, commands.Parked, commands.
 
 func (r *fakeReader) EventName(domain.Recorded) string { return "said" }
 
-// of returns n events of each of so many streams, one stream after the other in turn.
+// of returns n events of each of a number of streams, in turn.
 func of(streams, n int) (events []domain.Recorded) {
 	for v := range n {
 		for s := range streams {
@@ -62,8 +62,8 @@ func of(streams, n int) (events []domain.Recorded) {
 	return events
 }
 
-// Of a page with one event that cannot be handled, everything but the rest of that stream is
-// handled once, and the checkpoint moves.
+// One event of a page cannot be handled. Its stream is parked from there on, all other events are handled once,
+// and the checkpoint moves to the end of the page.
 func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(0)
@@ -88,7 +88,7 @@ func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		if took := time.Since(begun); took > time.Second {
-			t.Errorf("the other streams waited for %s", took)
+			t.Errorf("the other streams waited for %s, want at most 1 s", took)
 		}
 		stop()
 		for tx, events := range handled {
@@ -96,8 +96,8 @@ func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
 				kept = append(kept, events...)
 			}
 		}
-		if len(kept) != 35-3 || slices.ContainsFunc(kept,
-			func(e domain.Recorded) bool { return e.Stream == bad.Stream && e.Version >= bad.Version }) {
+		parked := func(e domain.Recorded) bool { return e.Stream == bad.Stream && e.Version >= bad.Version }
+		if len(kept) != 35-3 || slices.ContainsFunc(kept, parked) {
 			t.Errorf("%d events were handled, want all 35 but 3", len(kept))
 		}
 		p := f.parked[bad.Stream]
@@ -108,7 +108,7 @@ func TestLog_OneEventFails_OnlyItsStreamParked(t *testing.T) {
 	})
 }
 
-// An event of a type that the program does not know does not reach the handler.
+// An event of an unknown type is not passed to the handler; its stream is parked after one attempt.
 func TestLog_UnreadableEvent_StreamParkedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(0)

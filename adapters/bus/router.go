@@ -15,8 +15,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// drainTimeout is how long a stopping router waits for what is in hand: a page
-// takes tens of milliseconds, an attempt at a delivery up to its own timeout.
+// drainTimeout is how long a stopping router waits for its handlers: a page takes tens of milliseconds, an
+// attempt at a delivery up to its own timeout.
 const drainTimeout = 8 * time.Second
 
 // Router is a Watermill router with handlers for pages and deliveries.
@@ -35,7 +35,7 @@ func NewRouter(log *slog.Logger) (*Router, error) {
 	return &Router{router: router}, nil
 }
 
-// recovered makes an error of a panic. Watermill's own middleware would log what was thrown.
+// recovered converts a panic to an error. Watermill's own middleware would log the panic value.
 func recovered(handle message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (out []*message.Message, err error) {
 		defer func() {
@@ -47,22 +47,22 @@ func recovered(handle message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// Watermill tells of every subscription at level info; to us that is detail.
+// quieter maps log levels: Watermill logs every subscription at level info, which is debug here.
 var quieter = map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}
 
-// Follow gives the pages of a log to a handler. The group's name is data: under
-// another name all history comes again.
+// Follow passes the pages of a log to a handler. The group's name identifies its checkpoint: under another
+// name the handler gets all events again.
 func (r *Router) Follow(l *Log, handle func(context.Context, pgx.Tx, []domain.Recorded) error) {
 	r.router.AddConsumerHandler(l.group, "events", l, func(msg *message.Message) error {
 		page := msg.Context().Value(pageKey{}).(*pageInTx)
 		if page.err = handlePage(msg.Context(), page, handle); page.err != nil {
-			msg.Nack() // the log decides what follows, and says what failed
+			msg.Nack() // the Log handles page.err
 		}
 		return nil
 	})
 }
 
-// handlePage calls handle and makes an error of a panic.
+// handlePage calls handle and converts a panic to an error.
 func handlePage(
 	ctx context.Context, page *pageInTx, handle func(context.Context, pgx.Tx, []domain.Recorded) error,
 ) (err error) {
@@ -74,11 +74,12 @@ func handlePage(
 	return handle(ctx, page.tx, page.events)
 }
 
-// Deliver gives the deliveries to one destination to a handler. Behind Run, Start begins
-// it. stop claims no more, and returns when those under way have come to an end; it may
-// be called once the router is running, and then the destination may be given again.
-func (r *Router) Deliver(l *Leases, destination string,
-	handle func(context.Context, commands.Claimed) error) (stop func()) {
+// Deliver passes the deliveries to a destination to a handler. After Run was called, it takes effect with Start.
+// stop ends the claiming, and returns when the attempts in progress have ended; it may be called while the
+// router is running. Then Deliver may be called for the destination again.
+func (r *Router) Deliver(
+	l *Leases, destination string, handle func(context.Context, commands.Claimed) error,
+) (stop func()) {
 	h := r.router.AddConsumerHandler("deliver to "+destination, destination, l, func(msg *message.Message) error {
 		return handle(msg.Context(), Claimed(msg))
 	})
@@ -88,14 +89,14 @@ func (r *Router) Deliver(l *Leases, destination string,
 	}
 }
 
-// Start begins what was added since Run, until ctx ends, which it must when Run's does:
-// the router stops when nothing of it runs any more.
+// Start starts the handlers that were added after Run was called. They run until ctx ends, which must be when
+// Run's context ends: the router stops only when no handler runs any more.
 func (r *Router) Start(ctx context.Context) error {
 	<-r.router.Running()
 	return r.router.RunHandlers(ctx)
 }
 
-// Run hands messages out until ctx ends, then lets the handlers finish.
+// Run passes messages to the handlers until ctx ends, and then waits for the handlers.
 func (r *Router) Run(ctx context.Context) error { return r.router.Run(ctx) }
 
 // Running is closed when every handler has subscribed.

@@ -39,7 +39,7 @@ func newRouter(t *testing.T) *Router {
 	return r
 }
 
-// An error and a panic are the same to the feed: the page comes again.
+// After an error or a panic of the handler, the page is read again.
 func TestRouter_HandlerPanics_PageAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(2)
@@ -56,7 +56,7 @@ func TestRouter_HandlerPanics_PageAgain(t *testing.T) {
 			tries, txs = append(tries, versions(page)), append(txs, tx)
 			switch len(tries) {
 			case 1:
-				return errors.New("refused")
+				return errors.New("rejected")
 			case 2:
 				panic("a mistake")
 			}
@@ -76,15 +76,15 @@ func TestRouter_HandlerPanics_PageAgain(t *testing.T) {
 				t.Errorf("transaction %d was %s, want %s", i+1, got, state)
 			}
 		}
-		if f.checkpoint != 2 || f.open != 0 || slices.ContainsFunc(f.leads,
-			func(group string) bool { return group != "readers" }) {
+		other := func(group string) bool { return group != "readers" }
+		if f.checkpoint != 2 || f.open != 0 || slices.ContainsFunc(f.leads, other) {
 			t.Errorf("checkpoint %d, %d readers, led %v", f.checkpoint, f.open, f.leads)
 		}
 	})
 }
 
-// One group that fails for good holds up no other.
-func TestRouter_SlowGroup_OthersContinue(t *testing.T) {
+// A group whose handler always fails does not delay other groups.
+func TestRouter_FailingGroup_OthersContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := newFeed(1), newFeed(1)
 		r := newRouter(t)
@@ -104,12 +104,12 @@ func TestRouter_SlowGroup_OthersContinue(t *testing.T) {
 	})
 }
 
-// A router that stops lets handlers finish.
+// A stopping router waits for its handlers.
 func TestRouter_Stop_HandlersFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, ledger := newFeed(1), newLedger("telegram:demo", 1)
+		f, outbox := newFeed(1), newOutbox("telegram:demo", 1)
 		r := newRouter(t)
-		leases := NewLeases(ledger, "host/1", quiet)
+		leases := NewLeases(outbox, "host/1", quiet)
 		var sent, folded bool
 		busy := drainTimeout / 2
 		r.Follow(NewLog("readers", f.lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
@@ -127,38 +127,38 @@ func TestRouter_Stop_HandlersFinish(t *testing.T) {
 		synctest.Wait()
 		stop()
 		if !sent || !folded || f.checkpoint != 1 {
-			t.Errorf("sent %t, folded %t, checkpoint %d: work in hand was cut off", sent, folded, f.checkpoint)
+			t.Errorf("sent %t, folded %t, checkpoint %d: want all work in progress completed", sent, folded, f.checkpoint)
 		}
 	})
 }
 
-// A delivery whose handler panics frees its place.
+// A panic of the handler does not block further deliveries to the destination.
 func TestRouter_DeliveryPanics_SlotFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 3*atOnce)
+		outbox := newOutbox("telegram:demo", 3*atOnce)
 		r := newRouter(t)
-		leases := NewLeases(ledger, "host/1", quiet)
+		leases := NewLeases(outbox, "host/1", quiet)
 		r.Deliver(leases, "telegram:demo", func(context.Context, commands.Claimed) error { panic("a mistake") })
 		stop := runRouter(t, r)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if left := ledger.owed["telegram:demo"]; left != 0 {
-			t.Errorf("%d deliveries wait behind those that panicked", left)
+		if left := outbox.pending["telegram:demo"]; left != 0 {
+			t.Errorf("%d deliveries are still pending, want 0", left)
 		}
 		stop()
 	})
 }
 
-// A destination is left and taken up again while others go on.
+// A destination can be removed and added again while others continue.
 func TestRouter_DestinationRemoved_OthersContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := newLedger("telegram:demo", 3)
+		outbox := newOutbox("telegram:demo", 3)
 		r := newRouter(t)
-		leases := NewLeases(ledger, "host/1", quiet)
+		leases := NewLeases(outbox, "host/1", quiet)
 		var ended, others, again atomic.Int64
 		r.Follow(NewLog("readers", newFeed(1).lead, quiet, func(string, []domain.Recorded, time.Duration) {}),
 			func(context.Context, pgx.Tx, []domain.Recorded) error { return nil })
-		leave := r.Deliver(leases, "telegram:demo", func(ctx context.Context, _ commands.Claimed) error {
+		remove := r.Deliver(leases, "telegram:demo", func(ctx context.Context, _ commands.Claimed) error {
 			time.Sleep(time.Second)
 			if ctx.Err() == nil {
 				ended.Add(1)
@@ -169,16 +169,16 @@ func TestRouter_DestinationRemoved_OthersContinue(t *testing.T) {
 			func(context.Context, commands.Claimed) error { others.Add(1); return nil })
 		stop := runRouter(t, r)
 		synctest.Wait()
-		leave() // returns when what is under way has come to its end
+		remove() // returns when the attempts in progress have ended
 		if n := ended.Load(); n != 3 {
-			t.Errorf("%d of 3 attempts came to their end", n)
+			t.Errorf("%d of 3 attempts ended normally", n)
 		}
-		ledger.owe("telegram:demo", 2, false)
-		ledger.owe("telegram:other", 1, false)
+		outbox.enqueue("telegram:demo", 2, false)
+		outbox.enqueue("telegram:other", 1, false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if ended.Load() != 3 || others.Load() != 1 {
-			t.Errorf("left alone: %d attempts, and %d elsewhere", ended.Load(), others.Load())
+			t.Errorf("after the removal: %d attempts, want 3; to the other destination %d, want 1", ended.Load(), others.Load())
 		}
 		r.Deliver(leases, "telegram:demo", func(context.Context, commands.Claimed) error { again.Add(1); return nil })
 		ctx, end := context.WithCancel(t.Context())
@@ -188,7 +188,7 @@ func TestRouter_DestinationRemoved_OthersContinue(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := again.Load(); n != 2 {
-			t.Errorf("%d of 2 went out after it was taken up again", n)
+			t.Errorf("%d of 2 deliveries were attempted after it was added again", n)
 		}
 		end()
 		stop()

@@ -7,7 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// subscriptions are those of one subscriber, which end with it.
+// subscriptions are the subscriptions of one subscriber. Close ends them.
 type subscriptions struct {
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -20,7 +20,7 @@ func newSubscriptions() *subscriptions {
 	return s
 }
 
-// begin has f write to a channel until ctx ends, or the subscriber is closed.
+// begin runs f, which writes messages to the returned channel, until ctx ends or the subscriber is closed.
 func (s *subscriptions) begin(
 	ctx context.Context, f func(context.Context, chan<- *message.Message),
 ) <-chan *message.Message {
@@ -35,7 +35,7 @@ func (s *subscriptions) begin(
 	return out
 }
 
-// Close ends the subscriptions, and waits for what is in hand.
+// Close ends the subscriptions, and waits for the messages in progress.
 func (s *subscriptions) Close() error {
 	s.stop()
 	s.running.Wait()

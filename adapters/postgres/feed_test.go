@@ -291,7 +291,7 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	select {
 	case c := <-waited:
 		c.Close()
-	case <-time.After(waittest.Patience):
+	case <-time.After(waittest.Timeout):
 		t.Fatal("nobody followed the leader")
 	}
 }
@@ -328,7 +328,7 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 			t.Error("the dead leader moved the checkpoint")
 		}
 		wantPage(t, next(t, c, 10), "chat-demo:1/1", "chat-demo:1/2")
-	case <-time.After(waittest.Patience):
+	case <-time.After(waittest.Timeout):
 		t.Fatal("nobody followed the leader")
 	}
 }
@@ -651,7 +651,7 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	stop()
 	select {
 	case <-done:
-	case <-time.After(waittest.Patience):
+	case <-time.After(waittest.Timeout):
 		t.Error("it does not end with its context")
 	}
 }

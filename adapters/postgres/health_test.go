@@ -112,7 +112,7 @@ func TestReadings_DeadLetters_Counted(t *testing.T) {
 		"delivery_oldest_seconds telegram:demo dead": 3600, "ticket_oldest_seconds high": 7200,
 		"ticket_overdue_seconds high": 3600,
 	} {
-		if got := found[what]; got < want || got > want+waittest.Patience.Seconds() {
+		if got := found[what]; got < want || got > want+waittest.Timeout.Seconds() {
 			t.Errorf("%s is %v, want some %v", what, got, want)
 		}
 	}

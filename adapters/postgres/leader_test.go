@@ -48,7 +48,7 @@ func TestLeader_Hangs_IsReplacedAndFenced(t *testing.T) {
 			t.Error("the hung leader moved the checkpoint after another took over")
 		}
 		wantPage(t, next(t, c, 10), "chat-demo:1/1", "chat-demo:1/2")
-	case <-time.After(waittest.Patience):
+	case <-time.After(waittest.Timeout):
 		t.Fatal("a hung leader was not replaced")
 	}
 }

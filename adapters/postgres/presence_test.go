@@ -24,7 +24,7 @@ func attend(t *testing.T, s *process) (kill func()) {
 	kill = func() { cancel(); <-gone }
 	t.Cleanup(kill)
 	for begun := time.Now(); !s.Presence.Held(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > waittest.Patience {
+		if time.Since(begun) > waittest.Timeout {
 			t.Fatal("nobody vouches for the process")
 		}
 	}
@@ -65,7 +65,7 @@ func TestLease_ProcessKilled_TakenOverEarly(t *testing.T) {
 		if n == 1 {
 			break
 		}
-		if n != 0 || time.Since(begun) > waittest.Patience {
+		if n != 0 || time.Since(begun) > waittest.Timeout {
 			t.Fatalf("%d were taken over after %s, want the one of the killed process", n, time.Since(begun))
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -91,7 +91,7 @@ func TestLease_ConnectionLostBriefly_Kept(t *testing.T) {
 		if n, err := other.ReclaimExpired(t.Context()); err != nil || n != 0 {
 			t.Fatalf("%d were taken over from a process that lives (%v)", n, err)
 		}
-		if time.Since(begun) > waittest.Patience {
+		if time.Since(begun) > waittest.Timeout {
 			t.Fatal("nobody vouches for the process any more")
 		}
 	}

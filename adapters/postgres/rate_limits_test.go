@@ -561,7 +561,7 @@ func TestClaim_Delivery_SaysWhetherMayBeClosed(t *testing.T) {
 func TestRateLimit_WaitAsTold_Permitted(t *testing.T) {
 	t.Parallel()
 	f := outbox.NewRateLimiter(newStore(t).DB)
-	ctx, done := context.WithTimeout(t.Context(), waittest.Patience)
+	ctx, done := context.WithTimeout(t.Context(), waittest.Timeout)
 	defer done()
 	a := commands.PermitRequest{Bot: commands.Share{Name: "bot-demo", Every: 20 * time.Millisecond}}
 	begun := time.Now()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// For waits for d. It returns early, with the context's cause, when ctx ends first.
+// For waits for d. If ctx ends before, it returns the context's cause.
 func For(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

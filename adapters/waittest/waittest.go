@@ -1,4 +1,4 @@
-// Package waittest is for tests of other goroutines, processes or sessions: it waits until a
+// Package waittest helps to test other goroutines, processes and database sessions: it waits until a
 // condition holds, and collects logs.
 package waittest
 
@@ -10,37 +10,36 @@ import (
 	"time"
 )
 
-// Patience limits every wait, and whole workloads. Folding a thousand chats with the race
-// detector takes more than a minute on a busy machine; a test that hangs still fails by its
-// name, before the test binary times out.
-const Patience = 4 * time.Minute
+// Timeout limits every wait, and whole workloads. With the race detector on a busy machine, folding a thousand
+// chats takes more than a minute. A test that hangs still fails, under its name, before the test binary times
+// out.
+const Timeout = 4 * time.Minute
 
 // look is the interval of Until.
 const look = 2 * time.Millisecond
 
-// Until waits until ok returns true. It fails the test after Patience.
+// Until waits until ok returns true. It fails the test after Timeout.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
-	for deadline := time.After(Patience); !ok(); {
+	for deadline := time.After(Timeout); !ok(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s: not within %v", what, Patience)
+			t.Fatalf("%s: not within %v", what, Timeout)
 		}
 	}
 }
 
-// Context returns the test's context with Patience as deadline, which is before the timeout of
-// the test binary.
+// Context returns the test's context with Timeout, which is shorter than the timeout of the test binary.
 func Context(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// A Log is a log that goroutines write and read concurrently. The zero value is empty.
+// A Log is a buffer for logs that is safe for concurrent use. The zero value is empty.
 type Log struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -1,6 +1,5 @@
-// Package yamlfile reads YAML files that people write. Every mistake is reported with its
-// line and, where it is about a value, with the key; values are never quoted, because they
-// may be secrets.
+// Package yamlfile reads YAML configuration. It reports every mistake with its line and, if it is in a
+// value, with the key. It never quotes values, because they may be secrets.
 package yamlfile
 
 import (
@@ -15,14 +14,14 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Mistake is something in a file that cannot be used.
+// Mistake is a mistake in a file.
 type Mistake struct {
-	Line int // 0 when the mistake is about the whole file
+	Line int // 0 if the mistake concerns the whole file
 	Says string
 }
 
-// Parse returns the content of the first document; nil when the text is empty. second is
-// the line of a second document; 0 when there is none.
+// Parse returns the content of the first document; nil if the text is empty. second is the line of a second
+// document; 0 if there is none.
 func Parse(text []byte) (root *yaml.Node, second int, wrong *Mistake) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document, next yaml.Node
@@ -42,14 +41,13 @@ func Parse(text []byte) (root *yaml.Node, second int, wrong *Mistake) {
 	return document.Content[0], second, nil
 }
 
-// Decode decodes the first document of a text into a pointer. What can be decoded is
-// decoded, also when there are mistakes. The root is nil when the text is empty or not
-// YAML.
+// Decode decodes the first document of a text into a pointer. With mistakes, it decodes the rest. The root is
+// nil if the text is empty or not YAML.
 func Decode(text []byte, into any) (root *yaml.Node, mistakes []Mistake) {
 	return decode(text, into, false)
 }
 
-// DecodeKnown is Decode that reports keys which the type does not have.
+// DecodeKnown is Decode, but also reports keys that the type does not have.
 func DecodeKnown(text []byte, into any) (root *yaml.Node, mistakes []Mistake) {
 	return decode(text, into, true)
 }
@@ -85,8 +83,8 @@ func explain(text []byte, root *yaml.Node, err error) (mistakes []Mistake) {
 	return mistakes
 }
 
-// line returns the line in which the text has to be corrected. Of what was begun and never
-// ended that is the beginning, elsewhere the place where the parser stopped.
+// line returns the line that must be corrected. For a list or a quotation without an end this is its first
+// line, otherwise the line in which the parser stopped.
 func line(text []byte, e *yaml.LoadError) int {
 	at := e.Mark.Line
 	for _, begun := range []string{"flow", "quoted scalar", "simple key"} {
@@ -94,14 +92,13 @@ func line(text []byte, e *yaml.LoadError) int {
 			at = e.ContextMark.Line
 		}
 	}
-	if at == 0 { // the reader knows no lines
+	if at == 0 { // an error of the parser's reader has no line
 		at = unreadableLine(text)
 	}
 	return min(at, 1+bytes.Count(bytes.TrimSuffix(text, []byte("\n")), []byte("\n")))
 }
 
-// unreadableLine returns the first line with something that is not text; 0 when there is
-// none.
+// unreadableLine returns the first line with bytes that are not text; 0 if there is none.
 func unreadableLine(text []byte) int {
 	line := 0
 	for one := range bytes.Lines(text) {
@@ -162,7 +159,7 @@ func keyAt(n *yaml.Node, at yaml.Mark) string {
 	return ""
 }
 
-// wanted names a Go type in the words of somebody who writes YAML.
+// wanted returns a name for a Go type that authors of YAML understand.
 func wanted(goType string) string {
 	switch goType = strings.TrimLeft(goType, "*"); {
 	case goType == "string":
@@ -182,7 +179,7 @@ func wanted(goType string) string {
 	}
 }
 
-// found names the type of a value.
+// found returns a name for the type of a value.
 func found(tag string) string {
 	switch tag {
 	case "!!str":

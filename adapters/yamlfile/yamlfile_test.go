@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestParse_BrokenText_NamesLineToCorrect(t *testing.T) {
+func TestParse_InvalidText_LineToCorrect(t *testing.T) {
 	t.Parallel()
 	before := "a:\n  b: [x,\n    y]\n  c: 'two\n    lines'\nd:\n" + strings.Repeat("  - e\n", 20)
 	for name, c := range map[string]struct {
@@ -36,7 +36,7 @@ func TestParse_BrokenText_NamesLineToCorrect(t *testing.T) {
 	}
 }
 
-func TestParse_Documents_AreCounted(t *testing.T) {
+func TestParse_SecondDocument_LineReturned(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]struct {
 		empty  bool
@@ -54,7 +54,7 @@ func TestParse_Documents_AreCounted(t *testing.T) {
 	}
 }
 
-func TestDecodeKnown_WrongValues_NameKeyAndType(t *testing.T) {
+func TestDecodeKnown_WrongValues_KeyAndTypeNamed(t *testing.T) {
 	t.Parallel()
 	type bot struct {
 		Token string             `yaml:"token"`
@@ -91,7 +91,7 @@ func TestDecodeKnown_WrongValues_NameKeyAndType(t *testing.T) {
 	}
 }
 
-func TestDecode_KeyTwice_NamesBothLines(t *testing.T) {
+func TestDecode_KeyTwice_BothLinesNamed(t *testing.T) {
 	t.Parallel()
 	var into map[string]string
 	_, mistakes := Decode([]byte("a: b\nc: d\na: e\n"), &into)
