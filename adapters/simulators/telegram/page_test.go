@@ -39,7 +39,8 @@ func browser(t *testing.T, url string) context.Context {
 	if err != nil {
 		t.Skip("no chromium: on Debian, apt-get install chromium")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
+		chromedp.Flag("hide-scrollbars", false))
 	ctx, cancel := context.WithTimeout(t.Context(), pageTimeout) // of the whole browser
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
@@ -126,7 +127,7 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 
 	act(t, ctx, chromedp.EmulateViewport(390, 844))
 	becomes(t, ctx, `getComputedStyle(document.querySelector(".bubble time")).fontSize === "12px"`)
-	small, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll("button, textarea, a.key")]
+	small, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll("button, .draft, a.key")]
 		.filter((e) => e.offsetParent && (e.offsetHeight < 44)).map((e) => e.outerHTML.slice(0, 80))`))
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +139,14 @@ func TestPage_Browser_ShowsWhatHappens(t *testing.T) {
 		chromedp.EmulateViewport(1280, 800))
 	becomes(t, ctx, `byID("chats").scrollWidth > byID("chats").clientWidth`)
 	shots(t, ctx, "five")
+
+	// The last line of a long draft is free of the border.
+	act(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector(".compose textarea").focus();
+		document.execCommand("insertText", false, "A line of a long draft\n".repeat(11) + "its last line")`))
+	becomes(t, ctx, `((draft, text) => text.scrollHeight > text.clientHeight && text.clientHeight % 21 === 0 &&
+		draft.getBoundingClientRect().bottom - text.getBoundingClientRect().bottom >= 8)(
+		document.querySelector(".draft"), document.querySelector(".draft textarea"))`)
+	shots(t, ctx, "draft")
 }
 
 // shots stores screenshots of the page in the folder CHATLEDGER_TEST_SHOTS, for review by eye.
