@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +20,7 @@ type DB struct {
 	pool     *pgxpool.Pool
 	process  string // identifies this process to others
 	server   incarnation
+	renew    atomic.Pointer[func() (dsn string, err error)]
 	Presence *Presence
 }
 
@@ -40,7 +42,11 @@ func Open(ctx context.Context, dsn, name string) (*DB, error) {
 	db := &DB{process: uuid.NewString()}
 	config.AfterConnect = db.server.admit
 	server := &reach{}
-	config.BeforeConnect, config.ConnConfig.Tracer = server.beforeConnect, server
+	config.ConnConfig.Tracer = server
+	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
+		db.credentials(config)
+		return server.beforeConnect(ctx, config)
+	}
 	tune(config.ConnConfig, name)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

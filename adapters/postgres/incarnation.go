@@ -52,6 +52,7 @@ func (db *DB) Incarnation() int64 { return db.server.number.Load() }
 
 // Connect opens a connection beside the pool.
 func (db *DB) Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	db.credentials(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err

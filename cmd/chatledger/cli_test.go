@@ -401,3 +401,16 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 		t.Errorf("resolving again: exit %d, %q", code, stdout)
 	}
 }
+
+// The database's address can be in a file or come from a command, as secrets of the bots file can.
+func TestDatabaseURL_Reference_Followed(t *testing.T) {
+	t.Parallel()
+	path := saved(t, filepath.Join(t.TempDir(), "dsn"), pgtest.Database(t)+"\n")
+	for _, address := range []string{"file:" + path, "command:cat " + path} {
+		if code, stdout, stderr := command(t.Context(), "operator", "list", "--database-url", address); code != 0 ||
+			!strings.Contains(stdout, "logs in with") {
+			t.Errorf("%s: exit %d, %s%s", address, code, stdout, stderr)
+		}
+	}
+	refused(t, "no such file", "operator", "list", "--database-url", "file:/nowhere")
+}

@@ -55,11 +55,15 @@ func (c *configCheckCmd) Run(e *env) error {
 	for _, m := range file.Unencrypted() {
 		fmt.Fprintf(e.stdout, "warning: %v; serve rejects it\n", m)
 	}
-	warning, err := config.CheckDatabase(c.DatabaseURL)
+	dsn, err := c.resolved()
+	if err != nil {
+		return err
+	}
+	warning, err := config.CheckDatabase(dsn)
 	if err != nil {
 		warning = err.Error() + "; serve rejects it"
 	}
-	if warning != "" && c.DatabaseURL != "" {
+	if warning != "" && dsn != "" {
 		fmt.Fprintln(e.stdout, "warning: "+warning)
 	}
 	return nil

@@ -37,8 +37,12 @@ var devHelp = map[string]string{
 
 // Run runs everything until it is told to stop.
 func (c *devCmd) Run(e *env) error {
+	dsn, err := c.resolved()
+	if err != nil {
+		return err
+	}
 	d := dev.Config{
-		DatabaseURL: c.DatabaseURL, DataDir: c.DataDir,
+		DatabaseURL: dsn, DataDir: c.DataDir,
 		Listen: c.Listen, Telegram: c.Sim, CRM: c.CRM, Zendesk: c.Zendesk, Operators: c.Operators,
 		ChatLimit: c.ChatLimit, ReorderWindow: c.ReorderWindow,
 		Tracing: c.tracing(), Version: programVersion(), Log: e.log, Out: e.stdout,

@@ -18,8 +18,12 @@ func (doctorCmd) Help() string {
 
 // Run prints the findings.
 func (c *doctorCmd) Run(e *env) error {
+	dsn, err := c.resolved()
+	if err != nil {
+		return err
+	}
 	return doctor.Run(e.ctx, doctor.Config{
-		DSN: c.DatabaseURL, Bots: c.Bots, TelegramURL: c.TelegramURL, Receiver: c.Receiver,
+		DSN: dsn, Bots: c.Bots, TelegramURL: c.TelegramURL, Receiver: c.Receiver,
 		JSON: c.JSON, Stdout: e.stdout, Log: e.log,
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
 	"github.com/chatledger/chatledger/adapters/telemetry"
+	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
@@ -35,7 +37,7 @@ func (f logFlags) logger(w io.Writer, level slog.Level) *slog.Logger {
 
 // database is where the store is.
 type database struct {
-	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, as postgres://user:password@host:port/name."`
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, as postgres://user:password@host:port/name, or where that is: file:PATH or command:PROGRAM."`
 }
 
 // dsn is the database's address, or what to do without one.
@@ -43,7 +45,16 @@ func (d database) dsn() (string, error) {
 	if d.DatabaseURL == "" {
 		return "", errors.New("no database: set DATABASE_URL or --database-url (with `chatledger dev` running: DATABASE_URL=$(cat .data/dsn))")
 	}
-	return d.DatabaseURL, nil
+	return d.resolved()
+}
+
+// resolved is the address that the flag gives or refers to; "" when it is not set.
+func (d database) resolved() (string, error) {
+	dsn, err := config.Resolve(d.DatabaseURL)
+	if err != nil {
+		return "", fmt.Errorf("--database-url: %w", err)
+	}
+	return dsn, nil
 }
 
 // openStore connects for a subcommand that looks at a ledger or acts on it once.

@@ -53,7 +53,7 @@ func (c *serveCmd) Run(e *env) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	config := server.Config{
-		DSN: dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server,
+		DSN: dsn, Renew: c.dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server,
 		Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup,
 		Notice: c.Notice, Only: c.Only,
 	}

@@ -79,6 +79,7 @@ type Server struct {
 // Config says what a server runs with.
 type Config struct {
 	DSN         string
+	Renew       func() (dsn string, err error) // of new connections to the database; nil: DSN stays
 	Bots        map[string]config.Bot
 	TelegramURL string
 	Listener    net.Listener
@@ -270,6 +271,9 @@ func (s *Server) openLedger(ctx context.Context, c Config) error {
 	db, err := postgres.Open(ctx, c.DSN, "chatledger")
 	if err != nil {
 		return err
+	}
+	if c.Renew != nil {
+		db.Renew(c.Renew)
 	}
 	s.outbox = outbox.New(db)
 	s.Store = eventstore.New(db, chat.NewCodec(), s.outbox)
