@@ -103,7 +103,7 @@ func TestCommandLine_Mistakes_AreOneLine(t *testing.T) {
 	}
 	for _, args := range [][]string{{"migrate"}, {"rebase"}, {"events"}, {"serve", "--bots", bots, "--listen", "127.0.0.1:0"}} {
 		refused(t, "127.0.0.1:1", append(args, nowhere)...)
-		refused(t, "look at the address, the firewall, and whether the server runs", append(args, nowhere)...)
+		refused(t, "look at the address in DATABASE_URL, the firewall, and whether the server runs", append(args, nowhere)...)
 	}
 }
 

@@ -138,7 +138,8 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events where name = 'message_received'`
 
 	inProcess(func(d devRun) {
-		if last := d.said[len(d.said)-1]; len(d.said) != 9 || !strings.HasPrefix(last, "ready") {
+		if last := d.said[len(d.said)-1]; len(d.said) != 10 || !strings.HasPrefix(last, "ready") ||
+			d.said[8] != "data      in "+data+"; remove it to start afresh" {
 			t.Errorf("dev says %q", d.said)
 		}
 		info, err := os.Stat(filepath.Join(data, "dsn"))

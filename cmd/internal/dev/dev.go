@@ -153,6 +153,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	show(c.Out, "operators", "http://"+operatorsAt.Addr().String()+"/api/v1/queue (Authorization: Bearer <token>)")
 	show(c.Out, "token", token)
 	show(c.Out, "tables", "psql "+exported+" -c 'table readmodel.conversations'")
+	data := "in the database of DATABASE_URL"
+	if dsn != c.DatabaseURL || pgdev.IsDSNOf(c.DataDir, dsn) {
+		data = "in " + c.DataDir + "; remove it to start afresh"
+	}
+	show(c.Out, "data", data)
 	go announceReady(ctx, c, bot, api, base)
 	return s.Run(ctx)
 }

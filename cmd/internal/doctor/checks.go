@@ -106,7 +106,7 @@ func (x *examination) database(ctx context.Context) {
 func ConnectAdvice(err error) string {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
-		return "look at the address, the firewall, and whether the server runs"
+		return "look at the address in DATABASE_URL, the firewall, and whether the server runs"
 	}
 	switch {
 	case refused.Code == tooManyConnections:
