@@ -19,6 +19,9 @@ const (
 	// maxEvent bounds one event of a stream, in bytes. An event usually has some words, but a server may
 	// send a whole answer as one event.
 	maxEvent = 1 << 20
+	// maxCounted limits the tokens that a server may count for one call, above what any model reads.
+	// Other counts are not believed: they would spend a day's budget at once, or give it back.
+	maxCounted = 100_000_000
 )
 
 var errCutOff = errors.New("the answer was cut off")
@@ -95,7 +98,7 @@ func (a *answer) read(r outbound.Response) error {
 }
 
 func (a *answer) add(c chunk) {
-	if c.Usage.PromptTokens > 0 {
+	if in, out := c.Usage.PromptTokens, c.Usage.CompletionTokens; in > 0 && in <= maxCounted && out >= 0 && out <= maxCounted {
 		a.tokensIn, a.tokensOut = c.Usage.PromptTokens, c.Usage.CompletionTokens
 	}
 	for _, choice := range c.Choices {

@@ -227,9 +227,9 @@ func judge(err error, token string, written bool) commands.Outcome {
 	var migrated *bot.MigrateError
 	switch {
 	case errors.As(err, &gateway) && gateway.Status == http.StatusTooManyRequests:
-		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: gateway.Error()}
+		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: brief(gateway, token)}
 	case errors.As(err, &gateway):
-		return commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: gateway.Error()}
+		return commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: brief(gateway, token)}
 	case errors.As(err, &limited):
 		after := time.Duration(min(max(limited.RetryAfter, 0), maxRetryAfter)) * time.Second
 		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: after, Reason: reason}

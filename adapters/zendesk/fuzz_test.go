@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatledger/chatledger/adapters/zendesk"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -45,21 +46,26 @@ func FuzzAnswer(f *testing.F) {
 				Body:       io.NopCloser(bytes.NewReader([]byte(body))),
 			}
 		})})
-		outcome := clients.Send(t.Context(), claimed(t, domain.KindCreateTicket, newCase))
-		switch outcome.State {
-		case domain.DeliveryDone:
-			if status > 299 || len(outcome.Answer) == 0 {
-				t.Errorf("%d %q leads to the outcome done: %+v", status, body, outcome)
+		for _, d := range []commands.Claimed{
+			claimed(t, domain.KindCreateTicket, newCase),
+			claimed(t, domain.KindAddComment, commands.AddComment{ExternalID: external, Body: "ok"}),
+		} {
+			outcome := clients.Send(t.Context(), d)
+			switch outcome.State {
+			case domain.DeliveryDone:
+				if status > 299 || len(outcome.Answer) == 0 {
+					t.Errorf("%d %q leads to the outcome done: %+v", status, body, outcome)
+				}
+			case domain.DeliveryRetry, domain.DeliveryUnknown, domain.DeliveryRefused:
+				if outcome.Reason == "" || len(outcome.Reason) > 2000 {
+					t.Errorf("%d %q: the reason has %d bytes, want 1 to 2000", status, body, len(outcome.Reason))
+				}
+			default:
+				t.Errorf("%d %q leads to the outcome %q", status, body, outcome.State)
 			}
-		case domain.DeliveryRetry, domain.DeliveryUnknown, domain.DeliveryRefused:
-			if outcome.Reason == "" || len(outcome.Reason) > 2000 {
-				t.Errorf("%d %q: the reason has %d bytes, want 1 to 2000", status, body, len(outcome.Reason))
+			if outcome.After < 0 || outcome.After > 24*time.Hour {
+				t.Errorf("%d, Retry-After %q: the wait is %v", status, retryAfter, outcome.After)
 			}
-		default:
-			t.Errorf("%d %q leads to the outcome %q", status, body, outcome.State)
-		}
-		if outcome.After < 0 || outcome.After > 24*time.Hour {
-			t.Errorf("%d, Retry-After %q: the wait is %v", status, retryAfter, outcome.After)
 		}
 	})
 }
