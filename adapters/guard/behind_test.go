@@ -36,7 +36,8 @@ func TestBehindProxy_OpenRequests_Limited(t *testing.T) {
 				}
 				other := func() {
 					r := from("10.0.0.1", "203.0.113.8")
-					if _, answers := guardtest.Flood(t, h, 1, 1, func(int, io.Reader) *http.Request { return r }, nil); answers[200] != 1 {
+					once := func(int, io.Reader) *http.Request { return r }
+					if _, answers := guardtest.Flood(t, h, 1, 1, once, nil); answers[200] != 1 {
 						t.Errorf("another source is answered %v", answers)
 					}
 				}

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// timeout bounds each call of the provider: somebody waits for it.
+	// timeout bounds each call of the provider, for which a browser waits.
 	timeout = 10 * time.Second
 	// maxLogin bounds a login, in bytes.
 	maxLogin = 255
@@ -127,7 +127,7 @@ func judge(err error) error {
 }
 
 // claim returns the claim that names the person. An e-mail address counts only if the provider has
-// checked it: anybody can claim to have any.
+// checked it: an account can claim to have any address.
 func (p *Provider) claim(id *oidc.IDToken) (string, error) {
 	name := cmp.Or(p.config.Claim, "sub")
 	var claims map[string]any

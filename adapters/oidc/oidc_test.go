@@ -65,20 +65,22 @@ func TestLogin_Forged_Rejected(t *testing.T) {
 		claim  string
 		change func(secret, state, code *string, other [3]string)
 	}{
-		"another state":         {change: func(_, state, _ *string, _ [3]string) { *state = "forged" }},
-		"no state":              {change: func(_, state, _ *string, _ [3]string) { *state = "" }},
-		"another browser":       {change: func(secret, _, _ *string, other [3]string) { *secret = other[0] }},
-		"no browser":            {change: func(secret, _, _ *string, _ [3]string) { *secret = "" }},
-		"a code of another":     {change: func(_, _, code *string, other [3]string) { *code = other[2] }},
-		"an invented code":      {change: func(_, _, code *string, _ [3]string) { *code = "guess" }},
-		"no code":               {change: func(_, _, code *string, _ [3]string) { *code = "" }},
-		"another client":        {claims: map[string]any{"aud": "other"}},
-		"another issuer":        {claims: map[string]any{"iss": "https://evil.example"}},
-		"another login":         {claims: map[string]any{"nonce": "other"}},
-		"an old token":          {claims: map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}},
-		"an e-mail not checked": {claims: map[string]any{"email": "boss@example.com", "email_verified": false}, claim: "email"},
-		"no e-mail":             {claim: "email"},
-		"a claim that is none":  {claims: map[string]any{"groups": []string{"x"}}, claim: "groups"},
+		"another state":     {change: func(_, state, _ *string, _ [3]string) { *state = "forged" }},
+		"no state":          {change: func(_, state, _ *string, _ [3]string) { *state = "" }},
+		"another browser":   {change: func(secret, _, _ *string, other [3]string) { *secret = other[0] }},
+		"no browser":        {change: func(secret, _, _ *string, _ [3]string) { *secret = "" }},
+		"a code of another": {change: func(_, _, code *string, other [3]string) { *code = other[2] }},
+		"an invented code":  {change: func(_, _, code *string, _ [3]string) { *code = "guess" }},
+		"no code":           {change: func(_, _, code *string, _ [3]string) { *code = "" }},
+		"another client":    {claims: map[string]any{"aud": "other"}},
+		"another issuer":    {claims: map[string]any{"iss": "https://evil.example"}},
+		"another login":     {claims: map[string]any{"nonce": "other"}},
+		"an old token":      {claims: map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}},
+		"an e-mail not checked": {
+			claims: map[string]any{"email": "boss@example.com", "email_verified": false}, claim: "email",
+		},
+		"no e-mail":            {claim: "email"},
+		"a claim that is none": {claims: map[string]any{"groups": []string{"x"}}, claim: "groups"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +109,7 @@ func TestLogin_Forged_Rejected(t *testing.T) {
 	}
 }
 
-// A provider that is away rejects nobody, and is asked again.
+// A provider that does not answer is no reason to reject a login. It is asked again.
 func TestLogin_ProviderAway_AskedAgain(t *testing.T) {
 	t.Parallel()
 	p := oidctest.New(t)

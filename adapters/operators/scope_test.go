@@ -124,7 +124,7 @@ func TestRoutes_WithoutScope_NoByte(t *testing.T) {
 			t.Errorf("%s %s read %d events of another bot", one.method, one.path, o.read)
 		}
 	}
-	// The mark is really there for those who may see it.
+	// Operators of the bot see the mark.
 	o := newMarkedOffice()
 	for _, path := range []string{"/queue", "/chats/demo:42", "/chats/demo:42/entries", "/bots/demo/canned-replies"} {
 		if w := o.must(t, request("GET", path, "jo", ""), http.StatusOK); !strings.Contains(w.Body.String(), mark) {

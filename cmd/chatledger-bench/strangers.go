@@ -24,7 +24,7 @@ const (
 	strangers = 2000
 	// strangerBody is what they send, in bytes: as much as a webhook reads.
 	strangerBody = 1 << 20
-	// strangerPause is what a hostile connection waits before it comes again: together they send up to
+	// strangerPause is the pause after which a hostile client connects again: together they send up to
 	// 100 MB a second, as much as a gigabit line carries.
 	strangerPause = 10 * time.Second
 	// strangerHold is how long a hostile sender holds its last byte back.
@@ -56,7 +56,9 @@ func benchStrangers(ctx context.Context, b *bench) (benchResult, error) {
 
 // besideStrangers runs serve, and returns how long Telegram's updates took before and beside hostile
 // connections, sorted, and the peak of its memory in MiB.
-func (b *bench) besideStrangers(ctx context.Context, hostile int) (calm, times []time.Duration, mib float64, err error) {
+func (b *bench) besideStrangers(
+	ctx context.Context, hostile int,
+) (calm, times []time.Duration, mib float64, err error) {
 	dsn, drop, err := b.database(ctx)
 	if err != nil {
 		return nil, nil, 0, err
@@ -155,8 +157,8 @@ func collect(senders int64, send func(int64) ([]time.Duration, error)) (sorted [
 	return sorted, err
 }
 
-// stranger comes again and again with a connection of its own, and counts in met when the first one is
-// open. Each has an address of its own, so that no limit by address helps.
+// stranger connects again and again, and counts in met when its first connection is open. Each stranger
+// has an address of its own, so that no limit by address helps.
 func stranger(ctx context.Context, address string, n int, met *atomic.Int64) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(n/250), byte(1+n%250))}}
 	first := true

@@ -173,7 +173,8 @@ func TestModel_DailyBudget_ThenOperator(t *testing.T) {
 	w.wantRows("llm_budget, 3", `select payload->>'reason', count(*) from eventstore.events where name = 'ticket_opened' group by 1`)
 	w.eventually("the metric says so", func() string {
 		_, metrics, err := get(w.url + "/metrics")
-		return unless(strings.Contains(metrics, "\nchatledger_model_budget_used_ratio{bot=\"demo\",of=\"calls\"} 1\n"), "%v", err)
+		const spent = "\nchatledger_model_budget_used_ratio{bot=\"demo\",of=\"calls\"} 1\n"
+		return unless(strings.Contains(metrics, spent), "%v", err)
 	})
 	w.clean()
 	w.replaysAsItWas()

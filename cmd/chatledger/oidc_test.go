@@ -62,7 +62,8 @@ func (b *browser) logIn(api string) (status int, body string) {
 	return status, body
 }
 
-// Whoever the provider knows gets in as the operator whom an administrator has named, and nobody else.
+// A person whom the provider knows logs in as the operator that an administrator has named. All others
+// are rejected.
 func TestOIDC_LoginAtProvider_IsOperator(t *testing.T) {
 	t.Parallel()
 	provider := oidctest.New(t)
@@ -78,7 +79,8 @@ func TestOIDC_LoginAtProvider_IsOperator(t *testing.T) {
 	if status, body := b.logIn(m.api); status != http.StatusForbidden || !strings.Contains(body, "maria@example.com") {
 		t.Fatalf("of no operator: %d %s", status, body)
 	}
-	if code, said, errs := m.cli("operator", "oidc", "maria", "maria@example.com"); code != 0 || !strings.Contains(said, "maria@") {
+	code, said, errs := m.cli("operator", "oidc", "maria", "maria@example.com")
+	if code != 0 || !strings.Contains(said, "maria@") {
 		t.Fatalf("%d %s%s", code, said, errs)
 	}
 	if status, body := b.logIn(m.api); status != http.StatusOK || !strings.Contains(body, "csrf_token") {
@@ -117,8 +119,8 @@ func TestOIDC_BotsFileChanged_Followed(t *testing.T) {
 	w.start(w.dsn, func(c *server.Config) {
 		c.Bots, c.Server, c.BotsFile, c.Operators = file.Bots, file.Server, w.file, listener
 	})
-	settings := "server: {oidc: {issuer: '" + provider.URL + "', client_id: " + oidctest.ClientID + ", client_secret: 'file:" + secret +
-		"', redirect_url: 'https://desk.example.com" + config.OIDCCallback + "'}}\n"
+	settings := "server: {oidc: {issuer: '" + provider.URL + "', client_id: " + oidctest.ClientID +
+		", client_secret: 'file:" + secret + "', redirect_url: 'https://desk.example.com" + config.OIDCCallback + "'}}\n"
 	b := &browser{t, map[string]string{}}
 	status := func() int {
 		got, _, _ := b.get(api + "/session/oidc")
