@@ -307,3 +307,15 @@ func TestRetention_Quarantine_KeptAsBotSays(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What models used is kept for somewhat more than a year.
+func TestRetention_ModelUsage_YearKept(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	pgtest.Exec(t, s.Pool(), `insert into eventstore.model_usage
+		select 'demo', (now() at time zone 'utc')::date - n, 1, 1, 1 from unnest(array[0, 366, 399, 402, 4000]) n`)
+	retain(t, s, nil)
+	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.model_usage`); n != 3 {
+		t.Errorf("%d days are left, want 3", n)
+	}
+}

@@ -31,6 +31,8 @@ const (
 	// 24 hours for which Telegram repeats one, and shorter than the week without updates
 	// after which it draws a new number, which might be an old one.
 	inboxFor = 6 * 24 * time.Hour
+	// usageFor is how long it is known what models used in a day: for a comparison with the year before.
+	usageFor = 400 * 24 * time.Hour
 	// retentionBatch is how many rows are looked at in one transaction. It is open for some
 	// 10 ms, during which no consumer can read what is stored after it.
 	retentionBatch = 1000
@@ -104,6 +106,9 @@ func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Perio
 	}
 	if err := pruneInbox(ctx, conn, removed); err != nil {
 		return fmt.Errorf("inbox: %w", err)
+	}
+	if _, err := conn.Exec(ctx, `delete from eventstore.model_usage where day < now() - $1::interval`, usageFor); err != nil {
+		return fmt.Errorf("usage of models: %w", err)
 	}
 	return nil
 }
