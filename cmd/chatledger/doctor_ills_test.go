@@ -112,14 +112,13 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 
 	forgotten := pgtest.Connect(t, r.app)
 	pgtest.Exec(t, forgotten, `begin`)
-	// What may have come twice is over, unless the bot asks an operator.
-	pgtest.Exec(t, admin, `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id, finished_at)
-		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'unknown', gen_random_uuid(), now())`)
 	if code, findings := newExaminee(t, r.app).examined(); code != 0 || len(findings) < 12 {
 		t.Errorf("of one in good health: %d %v", code, findings)
 	}
 	const delivery = `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id, created_at)
 		values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', '%s', gen_random_uuid(), now() - interval '1 hour')`
+	const parked = `insert into eventstore.parked (consumer_group, stream_id, version, transaction_id, position, event, reason, tries, parked_at, last_try_at)
+		values ('outbox', '%s', %d, '7', 9, '%s', '%s', 3, now(), now())`
 	for _, c := range []struct {
 		name                     string
 		falls                    func(*examinee)
@@ -144,6 +143,13 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"a view is nobody's", run(`create view readmodel.mine as select 1 as one`), "error", "foreign objects", "view readmodel.mine", "look who made it", `drop view readmodel.mine`},
 		{"an analyst has no limit", run(`alter role ill_analyst reset statement_timeout`), "warning", "other roles", "ill_analyst has no statement_timeout", "migrate --roles", `alter role ill_analyst set statement_timeout = '60s'`},
 		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead", "deliveries list", ""},
+		{"an outcome stays unknown", run(`insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id, finished_at)
+			values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'unknown', gen_random_uuid(), now())`),
+			"warning", "deliveries", "1 to telegram:shop are unknown", "deliveries list", ""},
+		{"a stream is parked", run(fmt.Sprintf(parked, "chat-shop:7", 3, "moon_landed", "unknown event moon_landed@3")),
+			"warning", "parked streams", "outbox leaves out chat-shop:7 from version 3 (moon_landed) on: unknown event", "`chatledger parked show outbox chat-shop:7`", `delete from eventstore.parked`},
+		{"a bot is held", run(fmt.Sprintf(parked, "chat-shop:*", 0, "", "the bot is not in the bots file")),
+			"warning", "parked streams", "outbox holds all chats of bot shop since ", "put the bot into the bots file", `delete from eventstore.parked`},
 		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries", "1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
 		{"the token was refused", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason) values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
 			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.rate_limits`},

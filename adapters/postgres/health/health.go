@@ -82,8 +82,7 @@ func (h Health) Lags(ctx context.Context) ([]Lag, error) {
 // maxLag is where the counting of a lag ends: a higher number would not change what to do.
 const maxLag = 100_000
 
-// Unfinished is how many deliveries are in a state, and for how long the oldest that is due
-// has waited.
+// Unfinished is how many deliveries of a destination are in a state, and how old the oldest is.
 type Unfinished struct {
 	Destination string
 	State       string
@@ -91,11 +90,17 @@ type Unfinished struct {
 	Oldest      time.Duration
 }
 
-// Unfinished are the deliveries that are not over, by destination and state.
+// Unfinished counts the deliveries that are not finished, and those whose outcome stays unknown, until an
+// operator has decided about them.
 func (h Health) Unfinished(ctx context.Context) ([]Unfinished, error) {
 	return postgres.Collect(ctx, h.db.Pool(), "count deliveries", pgx.RowToStructByPos[Unfinished], `
 		select destination, state, count(*), now() - min(created_at)
-		from eventstore.deliveries where finished_at is null
+		from (
+			select destination, state, created_at from eventstore.deliveries where finished_at is null
+			union all -- the condition of deliveries_dead, which an "or" would not use
+			select destination, state, created_at from eventstore.deliveries
+			where state in ('dead', 'unknown') and state = 'unknown' and finished_at is not null
+		) listed
 		group by destination, state order by destination, state`)
 }
 
