@@ -109,9 +109,14 @@ func FuzzTake(f *testing.F) {
 				}
 			}
 		}
-		for _, kept := range turn.Call.Input {
-			if strings.ContainsRune(kept, 0) {
-				t.Errorf("it asks others about %q", kept)
+		if len(turn.Asides) > 8 {
+			t.Errorf("it asks %d times in passing", len(turn.Asides))
+		}
+		for _, call := range append(turn.Asides, turn.Call) {
+			for _, kept := range call.Input {
+				if strings.ContainsRune(kept, 0) {
+					t.Errorf("it asks others about %q", kept)
+				}
 			}
 		}
 	})

@@ -183,9 +183,12 @@ func canonical(written string) string {
 	letters, rest := "", written
 	if i := strings.IndexFunc(written, unicode.IsDigit); i > 0 {
 		letters, rest = strings.Trim(written[:i], "-.:"), written[i:]
-		if slices.Contains(orderWordsBefore, letters) {
+		switch {
+		case slices.Contains(orderWordsBefore, letters):
 			letters = ""
-		} else {
+		case has(letters, func(r rune) bool { return r > unicode.MaxASCII }): // such as the Kelvin sign
+			return ""
+		default:
 			letters = written[:i]
 		}
 	}

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -68,4 +69,22 @@ func TestOrderNumbers_Hundreds_AreLimited(t *testing.T) {
 		!slices.IsSorted(got) {
 		t.Errorf("%q", got)
 	}
+}
+
+// FuzzOrderNumbers: whatever is written, what is read as an order number has the form of one.
+func FuzzOrderNumbers(f *testing.F) {
+	for _, seed := range []string{"order 1001 and 1002", "1.001", "1 0 0 1", "ORD-1001/1", "eintausendeins", "\xff1001ü", "\u212a1001"} {
+		f.Add(seed)
+	}
+	form := regexp.MustCompile(`^(?:[A-Z]{1,3}-?)?[0-9]{4,10}$`)
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, n := range numbersIn(text) {
+			if !form.MatchString(n.value) || n.start < 0 || n.start >= n.end || n.end > len(text) {
+				t.Errorf("%q: %+v", text, n)
+			}
+		}
+		if withoutNumbers(text, numbersIn(text)); len(orderNumbers(text)) > numbersMax {
+			t.Errorf("%q: %d numbers", text, len(orderNumbers(text)))
+		}
+	})
 }

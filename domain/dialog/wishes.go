@@ -32,9 +32,13 @@ func (t *talk) wishes(u Understanding) []wish {
 	if k.Model == nil || t.act.Button != "" || command(t.act.Text) != "" || k.Topics[u.Intent].HandOver.Reason != "" {
 		return []wish{whole}
 	}
+	parts := k.parts(t.act.Text)
+	if len(parts) == 1 {
+		return []wish{whole}
+	}
 	var all []wish
 	lead := ""
-	for _, part := range k.parts(t.act.Text) {
+	for _, part := range parts {
 		intent, confidence := k.guess(part)
 		topic, wanted := k.Topics[intent]
 		orders, least := orderNumbers(part), k.Plain
