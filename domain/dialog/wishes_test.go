@@ -51,7 +51,7 @@ func TestEdit_OfAQuestion_AnsweredAnew(t *testing.T) {
 		asides      []string
 		says        string
 	}{
-		"another order":     {"where is my order 1001?", "where is my order 1002?", []string{OrderStatus + " 1002"}, ""},
+		"another order":     {"where is my order 1001?", "and my order 1002?", []string{OrderStatus + " 1002"}, ""},
 		"another wish":      {"where is my order 1001?", "invoice for 1001", nil, "Under Invoices."},
 		"understood now":    {"wher is it", "where is my order 1001", []string{OrderStatus + " 1001"}, ""},
 		"not understood":    {"where is my order 1001?", "wer ist da", nil, "I'm not sure"},
@@ -59,7 +59,7 @@ func TestEdit_OfAQuestion_AnsweredAnew(t *testing.T) {
 		"the same":          {"where is my order 1001?", "Where is my order 1001, please?", nil, ""},
 		"nothing remains":   {"where is my order 1001?", " ", nil, ""},
 		"forgotten by now":  {"", "where is my order 1001?", nil, ""},
-		"an operator comes": {"where is my order 1001?", "Outrageous, where is my order 1001?", nil, "I'm sorry about this."},
+		"an operator comes": {"where is my order 1001?", "Outrageous, my order 1001!", nil, "I'm sorry about this."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			talk := equipped(t)
