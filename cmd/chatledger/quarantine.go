@@ -10,7 +10,7 @@ import (
 )
 
 type quarantineCmd struct {
-	List listQuarantineCmd `cmd:"" default:"withargs" help:"List the quarantined bodies, newest first."`
+	List listQuarantineCmd `cmd:"" default:"withargs" help:"List the quarantined bodies, newest first: not updates, repeats of an update_id with other content, updates for a chat that cannot be read."`
 	Show showQuarantineCmd `cmd:"" help:"Write one body to stdout, unchanged."`
 }
 

@@ -35,7 +35,7 @@ func (c *recordCmd) Run(e *env) error {
 	defer store.Close()
 	r := recording.Recording{Maker: fixture.New(key), Dir: c.Out, Bot: c.Bot}
 	if c.Follow {
-		return r.Follow(e.ctx, store)
+		return r.Follow(e.ctx, store, e.stdout)
 	}
 	return r.Run(e.ctx, store, e.stdout)
 }

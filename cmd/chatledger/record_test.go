@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,7 +97,10 @@ func TestRecord_Follow_RecordsNewUpdates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := t.TempDir()
-	p := w.background("record", "--out", dir, "--follow")
+	p := w.program("record", "--out", dir, "--follow")
+	var said bytes.Buffer // read after the process has ended
+	p.Stdout = &said
+	w.launch(p)
 	for i, fields := range []string{`"text":"a"`, `"text":"b"`, `"photo":[{"file_id":"x"}]`} {
 		w.mustPost(fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":7,"type":"private"},%s}}`, i+1, time.Now().Unix(), fields))
 	}
@@ -106,5 +110,8 @@ func TestRecord_Follow_RecordsNewUpdates(t *testing.T) {
 	})
 	if err := w.end(p, os.Interrupt); err != nil {
 		t.Errorf("it ends with %v", err)
+	}
+	if want := "3 updates, 2 new files in " + dir + "\n"; said.String() != want {
+		t.Errorf("at the end it prints %q, want %q", said.String(), want)
 	}
 }

@@ -46,24 +46,29 @@ func (r *Recording) Run(ctx context.Context, store *eventstore.Store, out io.Wri
 	if err := r.catchUp(ctx, store); err != nil {
 		return err
 	}
+	r.summarize(out)
+	return nil
+}
+
+func (r *Recording) summarize(out io.Writer) {
 	fmt.Fprintf(out, "%d updates, %d new files in %s\n", r.updates, r.files, r.Dir)
 	if r.tooLarge > 0 {
 		fmt.Fprintf(out, "%d updates left out: too large or nested too deeply\n", r.tooLarge)
 	}
-	return nil
 }
 
 // Follow makes fixtures of the updates that are stored now and of those that come, until ctx
-// ends.
-func (r *Recording) Follow(ctx context.Context, store *eventstore.Store) error {
+// ends. Then it prints how many.
+func (r *Recording) Follow(ctx context.Context, store *eventstore.Store, out io.Writer) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
 	for {
-		if err := r.catchUp(ctx, store); err != nil {
+		if err := r.catchUp(ctx, store); err != nil && ctx.Err() == nil {
 			return err
 		}
 		if wait.For(ctx, pollEvery) != nil {
+			r.summarize(out)
 			return nil
 		}
 	}
