@@ -1,11 +1,15 @@
 package main
 
 import (
+	"log/slog"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
+	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
 // A parked stream is named as a chat is named elsewhere.
@@ -53,6 +57,57 @@ func TestParked_UnknownEvent_VerifyAndRebuildGoOn(t *testing.T) {
 		if code != c.code || !strings.Contains(stdout, c.want) {
 			t.Errorf("%v: exit %d, %s%s; want %d and %s", c.args, code, stdout, stderr, c.code, c.want)
 		}
+	}
+}
+
+// One line of the log names the group, stream, version, event and cause of a parked stream; an update
+// for the chat is kept and acknowledged meanwhile; and a program says at its start that it is older than
+// the stored events.
+func TestParked_UnknownEvent_LoggedAndUpdatesKept(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	var log waittest.Log
+	logged := func(c *server.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	w.running = w.start(w.dsn, logged)
+	w.register()
+	w.Say(42, "hello")
+	w.settle()
+	w.land(42)
+	w.Say(43, "hello") // it wakes the groups
+	w.eventually("every group says so in one line", func() string {
+		for _, group := range server.ConsumerGroups() {
+			line := regexp.MustCompile(`(?m)^.* level=ERROR msg="stream parked; .*group=` + group +
+				` stream=chat-demo:42 version=\d+ event=moon_landed error="unknown event moon_landed@3.*$`)
+			if !line.MatchString(log.String()) {
+				return "not " + group
+			}
+		}
+		return ""
+	})
+	w.stop()
+	w.running = w.start(w.dsn, logged) // with nothing in memory
+	w.eventually("it says that it is older", func() string {
+		return unless(strings.Contains(log.String(), "this program is older than the stored events"), "%s", log.String())
+	})
+	w.mustPost(messageUpdate(900_001, 42, 900, "are you there?"))
+	w.wantRows("true", `select reason like '%unknown event moon_landed@3%' from eventstore.quarantine`)
+	w.mustPost(messageUpdate(900_002, 44, 900, "hello"))
+	w.eventually("another chat is answered", func() string {
+		return unless(w.rows(`select count(*) from eventstore.events where stream_id = 'chat-demo:44' and name = 'reply_queued'`) == "1", "it is not")
+	})
+}
+
+// The state of a long chat at an early version is printed without reading the rest: of a page at most.
+func TestState_EarlyVersion_RestNotRead(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	w.exec(`insert into eventstore.streams values ('chat-demo:42')`)
+	w.exec(`
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		select 'chat-demo:42', v, gen_random_uuid(), case when v > 1000 then 'moon_landed' else 'chat_continued' end, 1, '{}', gen_random_uuid(), 'bot', now()
+		from generate_series(1, 3000) v`)
+	if code, stdout, stderr := w.cli("state", "demo:42", "--version", "10"); code != 0 || !strings.Contains(stdout, "10") {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 }
 

@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,18 @@ func TestRespond_LateInWorkflow_StepAsksAgain(t *testing.T) {
 		if moved := all[chat.WorkflowMoved](o); len(moved) > 0 || !o.State.Run.Active() {
 			t.Errorf("late %q moves the workflow: %+v", text, moved)
 		}
+	}
+}
+
+// Deciding is bounded: of a text that is longer than any written in Telegram, the rest is not read.
+func TestRespond_TextBeyondLimit_RestNotRead(t *testing.T) {
+	t.Parallel()
+	const wish = "I want to talk to a person"
+	near := wrote(1, wish+strings.Repeat(" x", 500_000))
+	only[chat.TicketOpened](t, given(t, near).When(respond(1, near)))
+	far := wrote(1, strings.Repeat("x ", 500_000)+wish)
+	if opened := all[chat.TicketOpened](given(t, far).When(respond(1, far))); len(opened) > 0 {
+		t.Errorf("the end of %d bytes was read: %+v", len(far.Text), opened)
 	}
 }
 
