@@ -65,7 +65,8 @@ var benchRows = []benchRow{
 	},
 	{"deliver", "replies received by Telegram without limits, 1,000 chats", "", benchDeliver},
 	{
-		"strangers", "webhook to durable 200, 200 updates/s, beside 2,000 hostile connections", "without them", benchStrangers,
+		"strangers", "webhook to durable 200, 200 updates/s, beside 2,000 hostile connections",
+		"without them", benchStrangers,
 	},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},

@@ -13,15 +13,19 @@ func TestActiveRows_ManyEnded_FoundByIndex(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Database(t))
 	pgtest.Exec(t, conn, `
-		insert into readmodel.conversations (stream_id, bot, handler, blocked, workflow, step, collected, messages, replies, unread,
+		insert into readmodel.conversations (stream_id, bot, handler, blocked, workflow, step, collected,
+		messages, replies, unread,
 			awaiting_delivery, failed_deliveries, created_at, updated_at, version, transaction_id, position)
-		select 'chat-demo:' || n, 'demo', case when n % 2000 = 0 then 'person' else 'bot' end, false, 'billing_address_change',
+		select 'chat-demo:' || n, 'demo', case when n % 2000 = 0 then 'person' else 'bot' end, false,
+		'billing_address_change',
 			case when n % 2000 = 1 then 'collecting_address' else 'completed' end, '{}', 1, 1, 0, 0, 0, now(), now(), 1, '1', n
 		from generate_series(1, 10010) n`)
 	pgtest.Exec(t, conn, `
-		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, opened_at, due_at,
+		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason,
+		subject, opened_at, due_at,
 			reopened, escalations, updated_at, version, transaction_id, position)
-		select 'demo:' || n || '#1', 'chat-demo:' || n, 'demo', n, case when n % 1000 = 0 then 'open' else 'resolved' end, 'normal', 'asked', '', now(), now(),
+		select 'demo:' || n || '#1', 'chat-demo:' || n, 'demo', n,
+		case when n % 1000 = 0 then 'open' else 'resolved' end, 'normal', 'asked', '', now(), now(),
 			0, 0, now(), 1, '1', n
 		from generate_series(1, 10010) n`)
 	pgtest.Exec(t, conn, `analyze readmodel.conversations, readmodel.tickets`)
@@ -43,7 +47,8 @@ func TestActiveRows_ManyEnded_FoundByIndex(t *testing.T) {
 		if n := pgtest.Ask[int64](t, conn, `select count(*) from (`+sql+`) q`); n < 10 || n > 11 {
 			t.Errorf("%d rows are active by\n%s", n, sql)
 		}
-		if kept := pgtest.Ask[float64](t, conn, `select reltuples from pg_class where oid = ('readmodel.' || $1)::regclass`, index); kept > 11 {
+		if kept := pgtest.Ask[float64](t, conn, `select reltuples from pg_class
+			where oid = ('readmodel.' || $1)::regclass`, index); kept > 11 {
 			t.Errorf("%s holds %v rows", index, kept)
 		}
 	}

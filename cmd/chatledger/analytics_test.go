@@ -24,7 +24,8 @@ func questions(t *testing.T) (list []question) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile("(?s)\n## ([^\n]+)\n(.*?)```sql\n(.*?);\n```").FindAllStringSubmatch(string(text), -1) {
+	block := regexp.MustCompile("(?s)\n## ([^\n]+)\n(.*?)```sql\n(.*?);\n```")
+	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
 		if strings.Contains(m[2], "\n## ") {
 			t.Fatalf("%q has no SQL below it", m[1])
 		}

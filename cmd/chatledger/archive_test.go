@@ -32,7 +32,8 @@ import (
 // wholeLedger is everything that an import must bring along, in feed order: all of an
 // event but its place in the feed, what recognises an update, when a stream began.
 const wholeLedger = `
-	select e.stream_id, e.version, e.event_id::text, e.name, e.event_version, e.payload::text, e.raw::text, e.causation_id::text, e.correlation_id::text,
+	select e.stream_id, e.version, e.event_id::text, e.name, e.event_version, e.payload::text, e.raw::text,
+	e.causation_id::text, e.correlation_id::text,
 		e.actor, e.occurred_at, e.recorded_at, i.bot, i.update_id, s.created_at is null
 	from eventstore.events e
 	left join eventstore.inbox i using (stream_id, version)
@@ -56,7 +57,8 @@ func livedIn(t *testing.T) *world {
 		w.mustPost(string(body))
 	}
 	w.mustPost(`{"update_id":77,"message":{"message_id":1,"date":1,"chat":{"id":77,"type":"private"},"from":{"id":77,"first_name":"<Ada & \u2028>"},"text":"","extra":[1e400,-2.50,1e999999,""]}}`)
-	for i, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes", "I want to talk to a human!"} {
+	for i, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE",
+		"yes", "I want to talk to a human!"} {
 		w.Say(500, text)
 		w.Say(501+int64(i), text)
 	}
@@ -88,7 +90,8 @@ func TestArchive_RoundTrip_IsEqual(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "archive")
 			from.run("export", "--to", dir, "--format", format, "--part-events", "40")
 			to := newTown(t, pgtest.Database(t))
-			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 2 || !strings.Contains(said, "a workflow or a ticket in progress") {
+			if said := to.run("import", "--from", dir); strings.Count(said, "\n") != 2 ||
+				!strings.Contains(said, "a workflow or a ticket in progress") {
 				t.Errorf("no effect is open, and the import says %s", said)
 			}
 			wantSame(t, "store", want, to.rows(wholeLedger))
@@ -190,9 +193,11 @@ func unfinished(t *testing.T) *world {
 	)
 	put(8, received(2), reply("dead"), chat.DeliveryFailed{Outcome: "dead", Reason: "dead", Held: true, Unsure: 2},
 		reply("retried"), chat.DeliveryFailed{Outcome: "refused", Reason: "retried"}, chat.DeliveryRetried{Reason: "retried"},
-		reply("skipped"), chat.DeliveryFailed{Outcome: "dead", Reason: "skipped", Held: true}, chat.DeliverySkipped{Reason: "skipped"})
+		reply("skipped"), chat.DeliveryFailed{Outcome: "dead", Reason: "skipped", Held: true},
+		chat.DeliverySkipped{Reason: "skipped"})
 	w.exec(`insert into eventstore.checkpoints (consumer_group, transaction_id, position)
-		select 'responder', transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1`)
+		select 'responder', transaction_id, position from eventstore.events order by transaction_id desc, position desc
+		limit 1`)
 	put(9, received(3))
 	return w
 }
@@ -218,14 +223,17 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 	from.run("export", "--to", dir)
 	w := newTown(t, pgtest.Database(t))
 	said := w.run("import", "--from", dir)
-	for _, want := range []string{"imported 16 events", "5 effects have no outcome", "the bot had not come to 1 messages", "chat-demo:9 version 1"} {
+	for _, want := range []string{"imported 16 events", "5 effects have no outcome", "the bot had not come to 1 messages",
+		"chat-demo:9 version 1"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the import does not say %q but\n%s", want, said)
 		}
 	}
 	letters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT; chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
-		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`, "NOT", importer.NotSent)
-	const open = `select stream_id, version, kind, unsure, reason from eventstore.deliveries where state = 'dead' and finished_at is null and attempts = 0 order by seq`
+		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`,
+		"NOT", importer.NotSent)
+	const open = `select stream_id, version, kind, unsure, reason from eventstore.deliveries
+		where state = 'dead' and finished_at is null and attempts = 0 order by seq`
 	w.wantRows(letters, open)
 
 	w.running = w.start(w.dsn)
@@ -285,7 +293,8 @@ func TestImport_OverdueTimers_EndSilently(t *testing.T) {
 	served := func(later time.Duration) *world {
 		w := newTown(t, pgtest.Database(t))
 		w.clock.pass(later)
-		if said := w.run("import", "--from", dir); !strings.Contains(said, "2 chats have a workflow or a ticket in progress") {
+		said := w.run("import", "--from", dir)
+		if !strings.Contains(said, "2 chats have a workflow or a ticket in progress") {
 			t.Errorf("the import says %s", said)
 		}
 		w.run("import", "--from", dir) // once more, which changes nothing
@@ -353,8 +362,10 @@ func crowded(t *testing.T, n int) *world {
 	w := newTown(t, pgtest.Database(t))
 	w.exec(`insert into eventstore.streams select 'chat-demo:' || s from generate_series(1, $1 / 10) s`, n)
 	w.exec(`
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw, correlation_id, actor, occurred_at)
-		select 'chat-demo:' || s, v, id, 'update_kept', 1, jsonb_build_object('update_id', 10 * s + v, 'key', '1', 'kind', 'x'),
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
+		correlation_id, actor, occurred_at)
+		select 'chat-demo:' || s, v, id, 'update_kept', 1,
+		jsonb_build_object('update_id', 10 * s + v, 'key', '1', 'kind', 'x'),
 			jsonb_build_object('update_id', 10 * s + v), id, 'customer', clock_timestamp()
 		from generate_series(1, $1 / 10) s, generate_series(1, 10) v, lateral (select gen_random_uuid() as id, s + v) r
 		order by s / 50, v, s`, n)
@@ -409,7 +420,8 @@ func TestImport_Killed_Continues(t *testing.T) {
 	for batches := 1; batches <= 2; batches++ {
 		p := w.background("import", "--from", dir)
 		w.eventually("a batch is stored", func() string {
-			return unless(w.rows(`select count(*) >= $1 from eventstore.events`, batches*transfer.BatchEvents) == "true", "it is not")
+			return unless(w.rows(`select count(*) >= $1 from eventstore.events`, batches*transfer.BatchEvents) == "true",
+				"it is not")
 		})
 		_ = w.end(p, os.Kill)
 	}
@@ -423,7 +435,8 @@ func TestImport_Killed_Continues(t *testing.T) {
 		t.Errorf("it says %s", said)
 	}
 	wantSame(t, "store", from.rows(wholeLedger), w.rows(wholeLedger))
-	w.wantRows(fmt.Sprint(n, ", ", n, ", 2"), `select min(events), max(events), count(*) from eventstore.checkpoints where (transaction_id, position) =
+	w.wantRows(fmt.Sprint(n, ", ", n, ", 2"), `select min(events), max(events), count(*) from eventstore.checkpoints
+		where (transaction_id, position) =
 		(select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1)`)
 	if said := w.run("import", "--from", dir); said != fmt.Sprintf("nothing to import: all %d events are stored\n", n) {
 		t.Errorf("once more, it says %s", said)

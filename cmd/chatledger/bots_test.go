@@ -25,8 +25,10 @@ const (
 // took more than one attempt.
 func (w *town) figures(bot string) string {
 	return w.rows(`
-		select (select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':') and name = 'message_received') || ' received, ' ||
-			(select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':') and name = 'reply_queued') || ' answered, ' ||
+		select (select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':')
+		and name = 'message_received') || ' received, ' ||
+			(select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':')
+			and name = 'reply_queued') || ' answered, ' ||
 			(select count(*) filter (where state = 'done') || ' delivered, ' || count(*) filter (where attempts > 1) || ' repeated'
 			 from eventstore.deliveries where destination = 'telegram:' || $1)`, bot)
 }
@@ -34,8 +36,10 @@ func (w *town) figures(bot string) string {
 // pace is how long a bot's messages took to be delivered, for people to read.
 func (w *town) pace(bot string) string {
 	return w.rows(`
-		select coalesce('p50 ' || round(1000 * percentile_cont(0.5) within group (order by extract(epoch from finished_at - created_at))::numeric) ||
-			' ms, p95 ' || round(1000 * percentile_cont(0.95) within group (order by extract(epoch from finished_at - created_at))::numeric) || ' ms', 'nothing delivered')
+		select coalesce('p50 ' || round(1000 * percentile_cont(0.5) within group
+				(order by extract(epoch from finished_at - created_at))::numeric) ||
+			' ms, p95 ' || round(1000 * percentile_cont(0.95) within group
+				(order by extract(epoch from finished_at - created_at))::numeric) || ' ms', 'nothing delivered')
 		from eventstore.deliveries where destination = 'telegram:' || $1 and state = 'done'`, bot)
 }
 
@@ -61,7 +65,9 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 			case i == 0:
 				bot = strings.Replace(bot, tokenOf(0), "100:another-token", 1)
 			case i == 2:
-				bot = plain(name, i, fmt.Sprintf("zendesk: {url: 'http://%s', email: bot@example.com, token: t, webhook_secret: s, rate: 0}", dead.Addr()))
+				bot = plain(name, i,
+					fmt.Sprintf("zendesk: {url: 'http://%s', email: bot@example.com, token: t, webhook_secret: s, rate: 0}",
+						dead.Addr()))
 			}
 			bots = append(bots, bot)
 		}
@@ -94,7 +100,8 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 		found := map[string][2]string{}
 		for _, name := range names[troubled:] {
 			w.eventually(name+" has answered everybody", func() string {
-				delivered := w.rows(`select count(*) from eventstore.deliveries where destination = 'telegram:' || $1 and state = 'done'`, name)
+				delivered := w.rows(`select count(*) from eventstore.deliveries where destination = 'telegram:' || $1
+					and state = 'done'`, name)
 				return unless(delivered == fmt.Sprint(asking), "%s; %s", delivered, w.figures(name))
 			})
 			found[name] = [2]string{w.figures(name), w.pace(name)}
@@ -109,7 +116,8 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 					w.figures("b1"))
 			})
 			w.eventually("Zendesk is owed its tickets", func() string {
-				n := w.rows(`select count(*) from eventstore.deliveries where destination = 'zendesk:b2' and state in ('waiting', 'sending') and kind = 'zendesk.createTicket'`)
+				n := w.rows(`select count(*) from eventstore.deliveries where destination = 'zendesk:b2'
+					and state in ('waiting', 'sending') and kind = 'zendesk.createTicket'`)
 				return unless(n == "20", "%s", n)
 			})
 			for _, name := range names[:troubled] {
@@ -153,13 +161,16 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 	const marked = "5up3r53cr3t"
 	right := plain("shop", 0, "public_url: http://127.0.0.1:1/webhook/shop",
 		fmt.Sprintf("crm: {url: 'http://127.0.0.1:1', token: %s-crm}", marked),
-		fmt.Sprintf("zendesk: {url: 'http://127.0.0.1:1', email: a@b, token: %s-zendesk, webhook_secret: %s-hook}", marked, marked))
+		fmt.Sprintf("zendesk: {url: 'http://127.0.0.1:1', email: a@b, token: %s-zendesk, webhook_secret: %s-hook}",
+			marked, marked))
 	right = strings.Replace(strings.Replace(right, "orders: demo", "", 1), "secret-of-shop", marked+"-webhook", 1)
 	wrong := strings.Replace(right, tokenOf(0), "99:"+marked+"-token", 1)
 	var said strings.Builder
-	for _, file := range []string{right, wrong, strings.Replace(wrong, "max", "maxx", 1) + "    nonsense: " + marked + "\n    max_connections: " + marked + "\n"} {
+	for _, file := range []string{right, wrong, strings.Replace(wrong, "max", "maxx", 1) + "    nonsense: " + marked +
+		"\n    max_connections: " + marked + "\n"} {
 		w.write(file)
-		for _, args := range [][]string{{"config", "check", "--bots", w.file}, {"webhook", "set"}, {"webhook", "info"}, {"webhook", "rotate"}, {"webhook", "switch", "v2"}, {"webhook", "delete"}, {"doctor"}} {
+		for _, args := range [][]string{{"config", "check", "--bots", w.file}, {"webhook", "set"}, {"webhook", "info"},
+			{"webhook", "rotate"}, {"webhook", "switch", "v2"}, {"webhook", "delete"}, {"doctor"}} {
 			for _, api := range []string{w.api, "http://127.0.0.1:1"} {
 				if args[len(args)-1] == "rotate" && api != w.api {
 					continue // it waits in vain for its new address, and does not come to call the API
@@ -177,7 +188,8 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 	w.write(wrong)
 	w.serveFile()
 	w.logged("cannot register the bot's webhook")
-	if status, err := postUpdate(w.url+"/webhook/shop", marked+"-webhook", messageUpdate(1, 7, 1, "I want to speak to a person")); err != nil || status != http.StatusOK {
+	if status, err := postUpdate(w.url+"/webhook/shop", marked+"-webhook",
+		messageUpdate(1, 7, 1, "I want to speak to a person")); err != nil || status != http.StatusOK {
 		t.Fatalf("the webhook answers %d (%v)", status, err)
 	}
 	w.eventually("calls were tried", func() string {
@@ -188,8 +200,10 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := w.rows(`select payload::text from eventstore.events union all select concat(payload, outcome, reason) from eventstore.deliveries union all select coalesce(reason, '') from eventstore.rate_limits`)
-	for what, text := range map[string]string{"commands": said.String(), "the log": w.log.String(), "metrics": metrics, "tables": stored} {
+	stored := w.rows(`select payload::text from eventstore.events union all select concat(payload, outcome, reason)
+		from eventstore.deliveries union all select coalesce(reason, '') from eventstore.rate_limits`)
+	for what, text := range map[string]string{"commands": said.String(), "the log": w.log.String(),
+		"metrics": metrics, "tables": stored} {
 		if i := strings.Index(text, marked); i >= 0 {
 			t.Errorf("%s: ...%s...", what, text[max(0, i-200):min(len(text), i+50)])
 		}

@@ -52,7 +52,8 @@ func TestBotsFile_Documented_Read(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shop := file.Bots["shop"]; shop.Token != value || shop.RelaySecret != value || shop.Language != "de" || len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
+	if shop := file.Bots["shop"]; shop.Token != value || shop.RelaySecret != value || shop.Language != "de" ||
+		len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
 		t.Errorf("read as %d bots, shop %+v", len(file.Bots), shop.AllowedUpdates)
 	}
 	// In place of the files of a certificate stands what the second example has.
@@ -148,7 +149,8 @@ bots:
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	for _, want := range []string{"set (file:" + hidden + ")", "set (env:CHATLEDGER_TEST_SECRET)", "set (in the bots file)", "crm.example.com", "updates for 90d", "all kinds"} {
+	for _, want := range []string{"set (file:" + hidden + ")", "set (env:CHATLEDGER_TEST_SECRET)",
+		"set (in the bots file)", "crm.example.com", "updates for 90d", "all kinds"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout)
 		}
@@ -159,7 +161,8 @@ bots:
 	}
 	var logged strings.Builder
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("a bot", "bot", bots["shop"], "all", bots)
-	for _, text := range []string{stdout, fmt.Sprint(bots["shop"]), fmt.Sprintf("%v %+v %s", bots["shop"], bots, bots), logged.String()} {
+	for _, text := range []string{stdout, fmt.Sprint(bots["shop"]), fmt.Sprintf("%v %+v %s", bots["shop"], bots, bots),
+		logged.String()} {
 		if strings.Contains(text, "hidden-") {
 			t.Errorf("a secret is printed: %s", text)
 		}
@@ -178,10 +181,13 @@ func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 		{"no bots", "bots: {}\n", "bots.yaml:1: it names no bots"},
 		{"half written", bot[:len(bot)-6], "bots.yaml:4: could not find expected ':'"},
 		{"a tab", "bots:\n\tshop:\n", "bots.yaml:2: found character that cannot start any token: indent with spaces"},
-		{"the same bot twice", bot + bot[len("bots:\n"):], `bots.yaml:5: mapping key "shop" already defined at line 2 (docs/bots.md has every key)`},
+		{"the same bot twice", bot + bot[len("bots:\n"):],
+			`bots.yaml:5: mapping key "shop" already defined at line 2 (docs/bots.md has every key)`},
 		{"text for a number", bot + "    rate: {bot: fast}\n", "bots.yaml:5: bots.shop.rate.bot must be a number, not text"},
 		{"an unknown key", bot + "    ordres: demo\n", "bots.yaml:5: field ordres not found"},
-		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n", "bots.yaml:5: bot shop: old_secret: open " + dir + "/none: no such file or directory: put it there, or name another"},
+		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n",
+			"bots.yaml:5: bot shop: old_secret: open " + dir +
+				"/none: no such file or directory: put it there, or name another"},
 		{"a secret's file empty", bot + "    old_secret: file:" + empty + "\n", "token is empty: write the value into it"},
 		{"a secret's file a folder", bot + "    old_secret: file:" + dir + "\n", "is a directory: name a file in it"},
 		{"endless", strings.Repeat("#", config.MaxFile+1), "has more than 4 MiB: is it another file?"},

@@ -64,7 +64,8 @@ func TestCases_PostedWhole_KeptAndAnswered(t *testing.T) {
 		}
 	}
 	w.settle()
-	const answers = `select payload->>'text' from eventstore.events where stream_id = $1 and name = 'reply_queued' order by version`
+	const answers = `select payload->>'text' from eventstore.events
+		where stream_id = $1 and name = 'reply_queued' order by version`
 	for _, c := range []struct {
 		name, chat string
 		want       []string // parts of the bot's answers, in order
@@ -88,9 +89,11 @@ func TestCases_PostedWhole_KeptAndAnswered(t *testing.T) {
 	// 12p, 13: the answers to these buttons cannot be sent, and everything else is.
 	w.wantRows("", `
 		select stream_id, kind, state, reason from eventstore.deliveries
-		where state not in ('done', 'refused') or state = 'refused' and kind = 'telegram.sendMessage' and reason not like '%chat not found%'`)
+		where state not in ('done', 'refused') or state = 'refused' and kind = 'telegram.sendMessage'
+		and reason not like '%chat not found%'`)
 	// 16b is kept, and found again.
-	w.wantRows("demo, 1", `select bot, times from eventstore.quarantine where convert_from(body, 'UTF8') like '%order 1002%'`)
+	w.wantRows("demo, 1", `select bot, times from eventstore.quarantine
+		where convert_from(body, 'UTF8') like '%order 1002%'`)
 	w.wantRows("1", `select count(*) from eventstore.quarantine`)
 	w.wantRows("", `select consumer_group, stream_id, reason from eventstore.parked`)
 	w.gapless()

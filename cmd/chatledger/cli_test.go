@@ -22,7 +22,8 @@ import (
 func refused(t *testing.T, says string, args ...string) {
 	t.Helper()
 	code, stdout, stderr := command(t.Context(), args...)
-	if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "chatledger: ") || !strings.HasSuffix(stderr, "\n") || !strings.Contains(stderr, says) {
+	if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "chatledger: ") || !strings.HasSuffix(stderr, "\n") ||
+		!strings.Contains(stderr, says) {
 		t.Errorf("chatledger %s\n exit %d, stdout %q\n says %q\n want %q", strings.Join(args, " "), code,
 			stdout, stderr, says)
 	}
@@ -37,11 +38,14 @@ func TestHelp_Root_NamesEveryCommand(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import", "state", "why", "deliveries", "quarantine", "parked", "record", "webhook", "doctor", "config", "replay", "knowledge", "ticket", "operator", "intents", "version"} {
+	for _, name := range []string{"dev", "serve", "migrate", "events", "rebuild", "verify", "rebase", "export", "import",
+		"state", "why", "deliveries", "quarantine", "parked", "record", "webhook", "doctor", "config", "replay", "knowledge",
+		"ticket", "operator", "intents", "version"} {
 		if !regexp.MustCompile(`(?m)^ +` + name + `\b`).MatchString(stdout) {
 			t.Errorf("--help says nothing of %s:\n%s", name, stdout)
 		}
-		if code, stdout, _ := command(t.Context(), name, "--help"); code != 0 || !strings.Contains(stdout, "Usage: chatledger "+name) {
+		if code, stdout, _ := command(t.Context(), name, "--help"); code != 0 ||
+			!strings.Contains(stdout, "Usage: chatledger "+name) {
 			t.Errorf("%s --help: exit %d, %s", name, code, stdout)
 		}
 	}
@@ -101,7 +105,8 @@ func TestCommandLine_Mistakes_AreOneLine(t *testing.T) {
 	} {
 		refused(t, c.says, c.args...)
 	}
-	for _, args := range [][]string{{"migrate"}, {"rebase"}, {"events"}, {"serve", "--bots", bots, "--listen", "127.0.0.1:0"}} {
+	for _, args := range [][]string{{"migrate"}, {"rebase"}, {"events"},
+		{"serve", "--bots", bots, "--listen", "127.0.0.1:0"}} {
 		refused(t, "127.0.0.1:1", append(args, nowhere)...)
 		refused(t, "look at the address in DATABASE_URL, the firewall, and whether the server runs", append(args, nowhere)...)
 	}

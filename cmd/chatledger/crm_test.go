@@ -167,7 +167,8 @@ func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 		"refused": {refusal, func(*world) {}, "refused", "true"},
 		"given up": {failure, func(w *world) {
 			w.waitsFor("crm.updateAddress")
-			if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries set created_at = created_at - interval '1 day', next_attempt = now()
+			if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries
+				set created_at = created_at - interval '1 day', next_attempt = now()
 				where kind = 'crm.updateAddress' and state = 'waiting'`); err != nil {
 				w.t.Fatal(err)
 			}
@@ -191,7 +192,8 @@ func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 				t.Errorf("changed to %q; the bot says %q", kept, said)
 			}
 			w.wantRows(test.state, `select state from eventstore.deliveries where kind = 'crm.updateAddress'`)
-			w.wantRows("person, handed_over, "+elm+", "+test.told, `select handler, step, collected->>'address', last_failure like '%CRM: PUT %' from readmodel.conversations`)
+			w.wantRows("person, handed_over, "+elm+", "+test.told,
+				`select handler, step, collected->>'address', last_failure like '%CRM: PUT %' from readmodel.conversations`)
 			w.wantRows("address_update_failed", `select reason from readmodel.ticket_queue`)
 
 			// Later it can be done after all; the person tells the customer.
@@ -261,7 +263,8 @@ func TestCRM_KilledDuringUpdate_ChangesAddressOnce(t *testing.T) {
 			t.Errorf("the program survived kill %d", kill+1)
 		}
 		// Its lease runs out.
-		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now() where state = 'sending'`); err != nil {
+		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now()
+			where state = 'sending'`); err != nil {
 			t.Fatal(err)
 		}
 		if kill == kills-1 {
@@ -306,7 +309,8 @@ func TestCRM_ManyCustomers_LookupsBatched(t *testing.T) {
 	if n := len(crm.Requests()); n > 4 {
 		t.Errorf("the CRM got %d requests for 2 orders", n)
 	}
-	for _, metric := range []string{`chatledger_breaker_state{destination="crm:demo"} 0`, `chatledger_batch_lookups_count{destination="crm:demo"} ` + fmt.Sprint(len(crm.Requests()))} {
+	for _, metric := range []string{`chatledger_breaker_state{destination="crm:demo"} 0`,
+		`chatledger_batch_lookups_count{destination="crm:demo"} ` + fmt.Sprint(len(crm.Requests()))} {
 		if _, page, err := get(worker.url + "/metrics"); err != nil || !strings.Contains(page, metric) {
 			t.Errorf("no %s (%v)", metric, err)
 		}
@@ -324,7 +328,8 @@ func TestCRM_OrderOfAnotherCustomer_NotFound(t *testing.T) {
 	w.Say(42, "where is my order 2001?")
 	w.Say(43, "where is my order 2002?")
 	w.settle()
-	if stranger, guesser := w.texts(42, "bot"), w.texts(43, "bot"); len(stranger) != 1 || stranger[0] != strings.ReplaceAll(guesser[0], "2002", "2001") {
+	if stranger, guesser := w.texts(42, "bot"), w.texts(43, "bot"); len(stranger) != 1 ||
+		stranger[0] != strings.ReplaceAll(guesser[0], "2002", "2001") {
 		t.Errorf("a stranger is told %q, and of no order %q", stranger, guesser)
 	}
 	// By then the CRM has said who is who.
@@ -351,7 +356,8 @@ func TestCRM_Down_ConversationContinues(t *testing.T) {
 			"it is not (%v)", err)
 	})
 	w.eventually("what was on its way has come back", func() string {
-		return w.rows(`select 'not yet' where exists (select from eventstore.deliveries where destination in ('crm:demo', 'orders:demo') and state = 'sending')`)
+		return w.rows(`select 'not yet' where exists (select from eventstore.deliveries
+			where destination in ('crm:demo', 'orders:demo') and state = 'sending')`)
 	})
 	asked := len(crm.Requests())
 	w.Say(1, "hello?")

@@ -57,18 +57,22 @@ func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	}
 
 	c.happened()
-	c.wantRows("", `select chat_id, workflow, step from readmodel.conversations where workflow is not null and step not in ('completed', 'cancelled', 'expired', 'handed_over')`)
+	c.wantRows("", `select chat_id, workflow, step from readmodel.conversations where workflow is not null
+		and step not in ('completed', 'cancelled', 'expired', 'handed_over')`)
 	c.wantRows("0", `select count(*) from eventstore.timers`)
 	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
 	c.wantRows(fmt.Sprint(c.Stats().Calls["sendMessage"]["200"]),
 		`select count(*) from eventstore.events where name = 'reply_queued'`)
 	c.wantRows("0", `select count(*) from readmodel.tickets where due_at is null or resolve_by is null`)
-	c.wantRows("", `select stream_id, payload ->> 'ticket', payload ->> 'what', payload ->> 'due' from eventstore.events where name = 'due_breached' group by 1, 2, 3, 4 having count(*) > 1`)
-	c.wantRows("0", `select count(*) from readmodel.tickets where status in ('open', 'assigned') and (resolution_breached_at is null or first_response_breached_at is null and first_reply_at is null)`)
+	c.wantRows("", `select stream_id, payload ->> 'ticket', payload ->> 'what', payload ->> 'due' from eventstore.events
+		where name = 'due_breached' group by 1, 2, 3, 4 having count(*) > 1`)
+	c.wantRows("0", `select count(*) from readmodel.tickets where status in ('open', 'assigned')
+		and (resolution_breached_at is null or first_response_breached_at is null and first_reply_at is null)`)
 	c.everybodyIsAnswered()
 	c.gapless()
 	c.clean()
-	if code, stdout, stderr := c.cli("replay", "--sandbox", "--limit", "100"); code != 0 || !strings.Contains(stdout, ": 0 differ, in 0 chats\n") {
+	if code, stdout, stderr := c.cli("replay", "--sandbox", "--limit", "100"); code != 0 ||
+		!strings.Contains(stdout, ": 0 differ, in 0 chats\n") {
 		t.Errorf("replay: exit %d, %s%s", code, stdout, stderr)
 	}
 }
@@ -108,7 +112,8 @@ const (
 // behind counts roughly what is still to be done: events that were not looked at, and what
 // has to be sent.
 const behind = `
-	select coalesce((select max(position) from eventstore.events), 0) - coalesce((select position from eventstore.checkpoints where consumer_group = 'outbox'), 0)
+	select coalesce((select max(position) from eventstore.events), 0) -
+		coalesce((select position from eventstore.checkpoints where consumer_group = 'outbox'), 0)
 		+ (select count(*) from eventstore.deliveries where finished_at is null)`
 
 func newCrowd(t *testing.T, n int) *crowd {
@@ -216,7 +221,8 @@ func (c *crowd) act(one *customer) {
 	case n < 40:
 		one.say(c, pick(r, c.sayings["en"])+"!!!")
 	case n < 45:
-		one.say(c, pick(r, []string{"1 Nowhere Lane", "1 Nowhere Lane, London NW1 6XE", "order 4711", "🤷", "qwrtz", "perhaps", "vielleicht"}))
+		one.say(c, pick(r,
+			[]string{"1 Nowhere Lane", "1 Nowhere Lane, London NW1 6XE", "order 4711", "🤷", "qwrtz", "perhaps", "vielleicht"}))
 	default:
 		if !one.press(c, last) {
 			one.say(c, one.answer(last.Text))
@@ -233,7 +239,8 @@ func (one *customer) answer(asked string) string {
 	for _, ask := range []struct{ Words, answers []string }{
 		{[]string{"number", "Nummer"}, []string{"1001", "1002", "order 1003", "1004", "9999"}},
 		{[]string{"post code", "Postleitzahl"}, []string{elm, "Hauptstraße 12, 10115 Berlin"}},
-		{[]string{"happened", "wrong", "passiert"}, []string{"the blue lamp has a crack", "die blaue Lampe hat einen Sprung"}},
+		{[]string{"happened", "wrong", "passiert"},
+			[]string{"the blue lamp has a crack", "die blaue Lampe hat einen Sprung"}},
 	} {
 		if slices.ContainsFunc(ask.Words, func(word string) bool { return strings.Contains(asked, word) }) {
 			return pick(one.random, ask.answers)
@@ -283,7 +290,8 @@ func (c *crowd) help(r *rand.Rand) {
 		often      int // percent
 		name, body string
 	}{
-		{30, "notes", `{"text": "has called before"}`}, {20, "tags", `{"add": ["seen"]}`}, {20, "priority", under(`, "priority": "` + pick(r, []string{"urgent", "low"}) + `"`)},
+		{30, "notes", `{"text": "has called before"}`}, {20, "tags", `{"add": ["seen"]}`},
+		{20, "priority", under(`, "priority": "` + pick(r, []string{"urgent", "low"}) + `"`)},
 		{60, "reply", under(`, "text": "A person is here."`)}, {20, "canned-reply", under(`, "name": "hello"`)},
 		{80, pick(r, []string{"resolve", "hand-back", "release"}), under("")}, {10, "reopen", `{}`},
 	} {
@@ -298,8 +306,11 @@ func (c *crowd) happened() {
 	c.t.Helper()
 	counts := map[string]int{}
 	for _, row := range strings.Split(c.rows(`
-		select name || coalesce(' ' || case when name = 'workflow_moved' and payload ->> 'step' in ('completed', 'cancelled', 'expired', 'handed_over') then payload ->> 'step'
-			when name = 'due_breached' then payload ->> 'what' end, ''), count(*) from eventstore.events group by 1 order by 1`), "; ") {
+		select name || coalesce(' ' || case
+			when name = 'workflow_moved' and payload ->> 'step' in ('completed', 'cancelled', 'expired', 'handed_over')
+				then payload ->> 'step'
+			when name = 'due_breached' then payload ->> 'what' end, ''), count(*) from eventstore.events
+			group by 1 order by 1`), "; ") {
 		name, n, _ := strings.Cut(row, ", ")
 		var count int
 		if _, err := fmt.Sscan(n, &count); err != nil {
@@ -308,8 +319,10 @@ func (c *crowd) happened() {
 		counts[name] = count
 		c.t.Logf("%6d %s", count, name)
 	}
-	for _, name := range []string{"button_pressed", "message_edited", "workflow_moved completed", "workflow_moved cancelled", "workflow_moved expired", "workflow_moved handed_over",
-		"workflow_paused", "workflow_resumed", "workflow_reminded", "switch_offered", "ticket_opened", "ticket_claimed", "ticket_resolved", "ticket_reopened", "handed_back",
+	for _, name := range []string{"button_pressed", "message_edited", "workflow_moved completed",
+		"workflow_moved cancelled", "workflow_moved expired", "workflow_moved handed_over",
+		"workflow_paused", "workflow_resumed", "workflow_reminded", "switch_offered", "ticket_opened", "ticket_claimed",
+		"ticket_resolved", "ticket_reopened", "handed_back",
 		"due_breached first_response", "due_breached resolution"} {
 		if counts[name] == 0 {
 			c.t.Errorf("no %s: this run proves less than it says", name)
@@ -322,7 +335,8 @@ func (c *crowd) happened() {
 	}
 	for _, workflow := range slices.Sorted(maps.Keys(shop.Workflows)) {
 		for _, step := range shop.Workflows[workflow].Steps {
-			if c.rows(`select 1 from eventstore.events where name = 'workflow_moved' and payload ->> 'workflow' = $1 and payload ->> 'step' = $2 limit 1`, workflow, step.Name) == "" {
+			if c.rows(`select 1 from eventstore.events where name = 'workflow_moved' and payload ->> 'workflow' = $1
+				and payload ->> 'step' = $2 limit 1`, workflow, step.Name) == "" {
 				never = append(never, workflow+"."+string(step.Name))
 			}
 		}

@@ -23,7 +23,8 @@ func (w *world) deadLetter(chat int64) {
 	stream := fmt.Sprintf("chat-demo:%d", chat)
 	w.eventually("the answer is given up", func() string {
 		// A day goes by.
-		if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries set created_at = created_at - interval '1 day', next_attempt = now()
+		if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries
+			set created_at = created_at - interval '1 day', next_attempt = now()
 			where stream_id = $1 and state = 'waiting' and attempts > 0`, stream); err != nil {
 			w.t.Fatal(err)
 		}
@@ -57,15 +58,19 @@ func TestDeadLetter_Decided_ChatContinuesInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.eventually("the next answer is owed", func() string {
-				return unless(w.rows(`select count(*) from eventstore.deliveries where stream_id = 'chat-demo:7'`) == "2", "it is not")
+				return unless(w.rows(`select count(*) from eventstore.deliveries where stream_id = 'chat-demo:7'`) == "2",
+					"it is not")
 			})
 			list := w.must("deliveries")
 			lines := strings.Split(strings.TrimSpace(list), "\n")
-			if len(lines) != 3 || !strings.Contains(lines[1], "dead") || !strings.Contains(lines[1], hello) || !strings.Contains(lines[1], "given up after") ||
-				!strings.Contains(lines[2], "waiting") || !strings.Contains(lines[2], welcome) || !strings.HasSuffix(lines[2], "behind "+strings.Fields(lines[1])[0]) {
+			if len(lines) != 3 || !strings.Contains(lines[1], "dead") || !strings.Contains(lines[1], hello) ||
+				!strings.Contains(lines[1], "given up after") ||
+				!strings.Contains(lines[2], "waiting") || !strings.Contains(lines[2], welcome) ||
+				!strings.HasSuffix(lines[2], "behind "+strings.Fields(lines[1])[0]) {
 				t.Errorf("the list says\n%s", list)
 			}
-			if plan := w.must("deliveries", decision, "--chat", "demo:7", "--dry-run"); !strings.Contains(plan, `"`+hello+`": would be `) || strings.Contains(plan, welcome) {
+			plan := w.must("deliveries", decision, "--chat", "demo:7", "--dry-run")
+			if !strings.Contains(plan, `"`+hello+`": would be `) || strings.Contains(plan, welcome) {
 				t.Errorf("the dry run says %s", plan)
 			}
 			w.wantRows("0",
@@ -137,7 +142,8 @@ func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 				if said := w.texts(7, "bot"); len(said) != 1 {
 					t.Errorf("nobody was asked, and the bot says %q", said)
 				}
-				w.wantRows("unknown, true", `select payload->>'outcome', payload->'held' from eventstore.events where name = 'delivery_failed'`)
+				w.wantRows("unknown, true", `select payload->>'outcome', payload->'held' from eventstore.events
+					where name = 'delivery_failed'`)
 				w.must("deliveries", "retry", "--all")
 			}
 			w.settle()
@@ -146,7 +152,8 @@ func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 			}
 			w.wantRows("done, 1, an earlier attempt may have arrived",
 				`select state, unsure, reason from eventstore.deliveries order by seq limit 1`)
-			w.wantRows("1", `select payload->'unsure' from eventstore.events where name = 'delivery_succeeded' order by version limit 1`)
+			w.wantRows("1", `select payload->'unsure' from eventstore.events where name = 'delivery_succeeded' order by version
+				limit 1`)
 			w.clean()
 		})
 	}
@@ -163,7 +170,8 @@ func TestDeliveries_UnknownForGood_ListedUntilDecided(t *testing.T) {
 	w.Say(7, "thank you")
 	w.settle()
 	list := w.must("deliveries")
-	if strings.Count(list, "\n") != 2 || !strings.Contains(list, " unknown ") || !strings.Contains(list, "Hello! What can I do for you?") ||
+	if strings.Count(list, "\n") != 2 || !strings.Contains(list, " unknown ") ||
+		!strings.Contains(list, "Hello! What can I do for you?") ||
 		!strings.Contains(list, "EOF") {
 		t.Errorf("the list says\n%s", list)
 	}
@@ -176,7 +184,8 @@ func TestDeliveries_UnknownForGood_ListedUntilDecided(t *testing.T) {
 		t.Errorf("the list says\n%s", list)
 	}
 	w.settle()
-	w.wantRows("1, 1, 0", `select replies, failed_deliveries, awaiting_delivery from readmodel.conversations where chat_id = 7`)
+	w.wantRows("1, 1, 0", `select replies, failed_deliveries, awaiting_delivery
+		from readmodel.conversations where chat_id = 7`)
 	w.clean()
 }
 
@@ -207,10 +216,12 @@ func TestRetry_Bulk_IsPacedAndSkipsFinished(t *testing.T) {
 	// What was done is done again only on demand.
 	id := w.rows(`select delivery_id::text from eventstore.deliveries where stream_id = 'chat-demo:6'`)
 	code, stdout, stderr := w.cli("deliveries", "retry", id, "01a20061-4a99-7f28-a5e7-bc0000000000")
-	if code != 1 || !strings.Contains(stdout, "not retried: it was done") || !strings.Contains(stderr, "1 deliveries were not retried, 1 do not exist") {
+	if code != 1 || !strings.Contains(stdout, "not retried: it was done") ||
+		!strings.Contains(stderr, "1 deliveries were not retried, 1 do not exist") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
-	if code, stdout, _ := w.cli("deliveries", "skip", id); code != 1 || !strings.Contains(stdout, "not skipped: it is finished") {
+	if code, stdout, _ := w.cli("deliveries", "skip", id); code != 1 ||
+		!strings.Contains(stdout, "not skipped: it is finished") {
 		t.Errorf("exit %d, %s", code, stdout)
 	}
 	w.must("deliveries", "retry", id, "--again")
@@ -266,8 +277,10 @@ func TestBotsFile_Unknown_SetsPolicy(t *testing.T) {
 		bots, err := config.ReadBots(path)
 		return bots["demo"], err
 	}
-	for line, want := range map[string]delivery.Policy{"": delivery.Resend, ", unknown: resend": delivery.Resend, ", unknown: ask": delivery.Ask} {
-		if b, err := read(line); err != nil || b.Policy("telegram.sendMessage") != want || b.Policy("orders.lookup") != delivery.Repeat {
+	for line, want := range map[string]delivery.Policy{"": delivery.Resend, ", unknown: resend": delivery.Resend,
+		", unknown: ask": delivery.Ask} {
+		if b, err := read(line); err != nil || b.Policy("telegram.sendMessage") != want ||
+			b.Policy("orders.lookup") != delivery.Repeat {
 			t.Errorf("%q: %v", line, err)
 		}
 	}

@@ -135,7 +135,8 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 		}
 		return found
 	}
-	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events where name = 'message_received'`
+	const texts = `select string_agg(payload->>'text', ', ' order by version) from eventstore.events
+		where name = 'message_received'`
 
 	inProcess(func(d devRun) {
 		if last := d.said[len(d.said)-1]; len(d.said) != 10 || !strings.HasPrefix(last, "ready") ||
@@ -187,7 +188,8 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 	// Killed between sending and noting it, a reply's outcome is unknown, and its
 	// chat waits for the lease to end. That is another story.
 	eventually(t, patience, "the reply is known to have arrived", func() string {
-		return stored(`select coalesce(string_agg(kind || ' ' || state, ', '), '') from eventstore.deliveries where state in ('waiting', 'sending')`)
+		return stored(`select coalesce(string_agg(kind || ' ' || state, ', '), '') from eventstore.deliveries
+			where state in ('waiting', 'sending')`)
 	})
 	if err := killed.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -15,20 +15,24 @@ func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 	w, _ := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	examine := func(more ...string) (int, string) {
-		code, stdout, stderr := w.cli(append([]string{"doctor", "--bots", w.file, "--telegram-url", w.api, "--receiver", w.url}, more...)...)
+		code, stdout, stderr := w.cli(append([]string{"doctor", "--bots", w.file, "--telegram-url", w.api,
+			"--receiver", w.url}, more...)...)
 		return code, stdout + stderr
 	}
 	// The tests' role is a superuser, of which it warns; nothing else is wrong.
 	code, says := examine()
-	if code != 1 || strings.Contains(says, "\nerror") || !strings.Contains(says, "is a superuser") || !strings.Contains(says, "0 errors, 1 warning") {
+	if code != 1 || strings.Contains(says, "\nerror") || !strings.Contains(says, "is a superuser") ||
+		!strings.Contains(says, "0 errors, 1 warning") {
 		t.Errorf("all is well: %d\n%s", code, says)
 	}
-	for _, what := range []string{"configuration", "database", "schema", "roles", "database clock", "oldest transaction", "consumers", "deliveries", "disk", "Telegram's clock", "serve", "bot shop webhook"} {
+	for _, what := range []string{"configuration", "database", "schema", "roles", "database clock", "oldest transaction",
+		"consumers", "deliveries", "disk", "Telegram's clock", "serve", "bot shop webhook"} {
 		if !strings.Contains(says, " "+what+" ") {
 			t.Errorf("nothing is said of %s:\n%s", what, says)
 		}
 	}
-	if code, says := examine("--json"); code != 1 || json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &doctor.Finding{}) == nil && !strings.Contains(says, `"severity":"warning"`) {
+	if code, says := examine("--json"); code != 1 ||
+		json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &doctor.Finding{}) == nil && !strings.Contains(says, `"severity":"warning"`) {
 		t.Errorf("as JSON: %d\n%s", code, says)
 	}
 
@@ -37,15 +41,19 @@ func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 		ill  func()
 		want []string
 	}{
-		{"the webhook is gone", func() { w.mustWebhook("delete") }, []string{"error    bot shop webhook", "webhook set --bot shop"}},
+		{"the webhook is gone", func() { w.mustWebhook("delete") },
+			[]string{"error    bot shop webhook", "webhook set --bot shop"}},
 		{"a dead letter", func() {
-			_, err := w.db.Exec(t.Context(), `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, state, correlation_id)
-				values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'dead', gen_random_uuid())`)
+			_, err := w.db.Exec(t.Context(), `insert into eventstore.deliveries (delivery_id, stream_id, version, kind,
+				destination, ordering_key, payload, state, correlation_id)
+				values (gen_random_uuid(), 'chat-shop:7', 1, 'telegram.sendMessage', 'telegram:shop', 'chat-shop:7', '{}', 'dead',
+				gen_random_uuid())`)
 			if err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"warning  deliveries", "1 to telegram:shop are dead", "deliveries list"}},
-		{"a mistake in the file", func() { w.write("  shop: {token: '1:x'}\n") }, []string{"error    configuration", ":2: bot shop: secret must be"}},
+		{"a mistake in the file", func() { w.write("  shop: {token: '1:x'}\n") },
+			[]string{"error    configuration", ":2: bot shop: secret must be"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			c.ill()
@@ -86,7 +94,8 @@ func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 	pgtest.Exec(t, admin, `grant update on eventstore.events to doctored_analyst`)
 	pgtest.Exec(t, admin, `revoke insert on eventstore.events from doctored_app`)
 	says := doctor(r.app)
-	for _, want := range []string{"doctored_app may not insert on eventstore.events", "history can be changed by doctored_analyst, too", "migrate --roles"} {
+	for _, want := range []string{"doctored_app may not insert on eventstore.events",
+		"history can be changed by doctored_analyst, too", "migrate --roles"} {
 		if !strings.Contains(says, want) {
 			t.Errorf("it does not say %q:\n%s", want, says)
 		}

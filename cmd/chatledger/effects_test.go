@@ -20,7 +20,8 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-var full = flag.Bool("full", false, "kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes instead of 10 s, and hurry all of a crowd")
+var full = flag.Bool("full", false,
+	"kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes instead of 10 s, and hurry all of a crowd")
 
 // The sender is killed in the middle of its calls, again and again. What Telegram has
 // seen and what the ledger says are the same: nothing is lost, nothing comes twice
@@ -54,7 +55,8 @@ func TestKill_AmongDeliveries_NoneLost(t *testing.T) {
 			t.Errorf("the program survived kill %d", k+1)
 		}
 		// Its leases run out.
-		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now() where state = 'sending'`); err != nil {
+		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now()
+			where state = 'sending'`); err != nil {
 			t.Fatal(err)
 		}
 		p = w.serve()
@@ -80,7 +82,8 @@ func (w *world) write(chats, n int) {
 	defer handler.Close()
 	requests := make([]commands.Request, n)
 	for i := range requests {
-		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)), Actor: "operator:ann", At: clock.Now(),
+		requests[i] = commands.Request{Stream: domain.ChatStream("demo", int64(i%chats+1)),
+			Actor: "operator:ann", At: clock.Now(),
 			Command: chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: fmt.Sprintf("message %04d", i)}}
 	}
 	if _, err := handler.HandleAll(w.t.Context(), requests); err != nil {
@@ -106,7 +109,8 @@ func (w *world) agree(chats, effects int) (marked int) {
 		}
 	}
 	var once, twice, doubtful, unknown, unheard, lost int
-	for _, row := range strings.Split(w.rows(`select payload->>'text', state, unsure from eventstore.deliveries where kind = 'telegram.sendMessage'`), "; ") {
+	for _, row := range strings.Split(w.rows(`select payload->>'text', state, unsure from eventstore.deliveries
+		where kind = 'telegram.sendMessage'`), "; ") {
 		column := strings.Split(row, ", ")
 		text, state, unsure, n := column[0], column[1], column[2], arrived[column[0]]
 		delete(arrived, text)
@@ -158,9 +162,11 @@ func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 	w.Say(slow, "thank you")
 	w.Say(failing, "hello")
 	w.Say(failing, "thank you")
-	const states = `select string_agg(stream_id || ' ' || state, ', ' order by stream_id, seq) from eventstore.deliveries where stream_id in ('chat-demo:7', 'chat-demo:8') and state <> 'done'`
+	const states = `select string_agg(stream_id || ' ' || state, ', ' order by stream_id, seq) from eventstore.deliveries
+		where stream_id in ('chat-demo:7', 'chat-demo:8') and state <> 'done'`
 	w.eventually("one is slow and the other has failed", func() string {
-		row := w.rows(`select count(*) from eventstore.deliveries where stream_id = 'chat-demo:7' and state = 'sending' or stream_id = 'chat-demo:8' and reason like '%502%'`)
+		row := w.rows(`select count(*) from eventstore.deliveries where stream_id = 'chat-demo:7' and state = 'sending'
+			or stream_id = 'chat-demo:8' and reason like '%502%'`)
 		return unless(row == "2", "%s", w.rows(states))
 	})
 	busy := w.answers(200, others)

@@ -24,16 +24,18 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 		delivery     string // its row: state, attempts, unsure
 		conversation string // replies, failed_deliveries, awaiting_delivery, blocked
 	}{
-		"429 is obeyed":                 {telegramsim.Fault{Status: 429, RetryAfter: 1, Count: 1}, time.Second, 1, 1, "done, 1, 0", "1, 0, 0, false"},
-		"429 without seconds backs off": {telegramsim.Fault{Status: 429, NoSeconds: true, Count: 2}, 3 * time.Second, 1, 1, "done, 1, 0", "1, 0, 0, false"},
-		"a gateway's 502 is retried":    {telegramsim.Fault{Status: 502, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
-		"a gateway's 200 is retried":    {telegramsim.Fault{Status: 200, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
-		"500 twice":                     {telegramsim.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
-		"403 is final":                  {telegramsim.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
-		"400 is final":                  {telegramsim.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
-		"a lost answer is sent again":   {telegramsim.Fault{DropReply: true, Count: 1}, 0, 1, 2, "done, 2, 1", "1, 0, 0, false"},
-		"two lost answers are unknown":  {telegramsim.Fault{DropReply: true}, 0, 1, 2, "unknown, 2, 2", "0, 1, 0, false"},
-		"a slow answer is waited for":   {telegramsim.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1, "done, 1, 0", "1, 0, 0, false"},
+		"429 is obeyed": {telegramsim.Fault{Status: 429, RetryAfter: 1, Count: 1}, time.Second, 1, 1,
+			"done, 1, 0", "1, 0, 0, false"},
+		"429 without seconds backs off": {telegramsim.Fault{Status: 429, NoSeconds: true, Count: 2}, 3 * time.Second, 1, 1,
+			"done, 1, 0", "1, 0, 0, false"},
+		"a gateway's 502 is retried":   {telegramsim.Fault{Status: 502, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
+		"a gateway's 200 is retried":   {telegramsim.Fault{Status: 200, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
+		"500 twice":                    {telegramsim.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
+		"403 is final":                 {telegramsim.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
+		"400 is final":                 {telegramsim.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
+		"a lost answer is sent again":  {telegramsim.Fault{DropReply: true, Count: 1}, 0, 1, 2, "done, 2, 1", "1, 0, 0, false"},
+		"two lost answers are unknown": {telegramsim.Fault{DropReply: true}, 0, 1, 2, "unknown, 2, 2", "0, 1, 0, false"},
+		"a slow answer is waited for":  {telegramsim.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1, "done, 1, 0", "1, 0, 0, false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

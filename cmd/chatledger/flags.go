@@ -67,7 +67,9 @@ func openStore(ctx context.Context, d database) (*eventstore.Store, error) {
 }
 
 // openSession opens the store with a session beside its pool; leave ends both.
-func openSession(ctx context.Context, d database, name string) (store *eventstore.Store, conn *pgx.Conn, leave func(), err error) {
+func openSession(
+	ctx context.Context, d database, name string,
+) (store *eventstore.Store, conn *pgx.Conn, leave func(), err error) {
 	if store, err = openStore(ctx, d); err != nil {
 		return nil, nil, nil, err
 	}

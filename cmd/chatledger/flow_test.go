@@ -109,7 +109,8 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 	// The delivery's own time is not what keeps the chat quiet.
 	w.rows(`update eventstore.deliveries set next_attempt = now() returning 1`)
 	// However long the start takes, the ban lasts longer.
-	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until + interval '1 hour' where name = 'chat-demo:7' returning 1`)
+	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until + interval '1 hour'
+		where name = 'chat-demo:7' returning 1`)
 	w.running = w.start(w.dsn)
 	w.register()
 	w.Say(7, "thank you")
@@ -122,9 +123,11 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 		t.Errorf("the closed chat was called %d times", len(calls))
 	}
 	mu.Unlock()
-	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until - interval '1 hour' where name = 'chat-demo:7' returning 1`)
+	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until - interval '1 hour'
+		where name = 'chat-demo:7' returning 1`)
 	w.eventually("the chat is called again", func() string {
-		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
+		w.rows(`update eventstore.deliveries set next_attempt = now()
+			where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
 		mu.Lock()
 		defer mu.Unlock()
 		return unless(len(calls) > 1, "it is not")
@@ -170,7 +173,8 @@ func TestSuspension_WholeBot_StopsAllChats(t *testing.T) {
 	if len(calls) != 5 || calls[2].Sub(calls[1]) < ban {
 		t.Errorf("called at %v", calls)
 	}
-	if calls := w.Stats().Calls; calls["sendMessage"]["200"] != 3 || calls["sendMessage"]["429"] != 2 || calls["answerCallbackQuery"]["200"] != 1 {
+	if calls := w.Stats().Calls; calls["sendMessage"]["200"] != 3 || calls["sendMessage"]["429"] != 2 ||
+		calls["answerCallbackQuery"]["200"] != 1 {
 		t.Errorf("calls %v", calls)
 	}
 }

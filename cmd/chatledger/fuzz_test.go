@@ -15,7 +15,8 @@ import (
 // FuzzBotsFile: a bots file is refused in one line, or its settings are within their bounds.
 func FuzzBotsFile(f *testing.F) {
 	for _, text := range []string{
-		"", "bots:", "bots: {}", "bots: {demo: {token: '1:x', secret: s}}", "bots: {demo: null}", "bots: [1]", "a: &a [*a]", "bots: {demo: {<<: *x}}",
+		"", "bots:", "bots: {}", "bots: {demo: {token: '1:x', secret: s}}", "bots: {demo: null}", "bots: [1]", "a: &a [*a]",
+		"bots: {demo: {<<: *x}}",
 		"bots: {shop: {token: env:T, secret: file:/x, old_secret: o, public_url: 'https://x', reorder_window: 150ms, chat_limit: {count: 3, window: 10s}, unknown: ask}}",
 		"bots: {shop: {rate: {bot: 25, chat: 0, group_per_minute: .inf}, retention: {raw: 90d, quarantine: 2160h}, orders: demo}}",
 		"bots: {shop: {crm: {url: 'https://crm.example.com', token: x}}}", "bots: {shop: {retention: {raw: 99999d}}}",
@@ -36,10 +37,12 @@ func FuzzBotsFile(f *testing.F) {
 			return
 		}
 		for name, b := range bots {
-			if b.ReorderWindow < 0 || b.ReorderWindow > config.MaxReorderWindow || b.ChatLimit == nil || b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit {
+			if b.ReorderWindow < 0 || b.ReorderWindow > config.MaxReorderWindow || b.ChatLimit == nil || b.ChatLimit.Count < 0 ||
+				b.ChatLimit.Count > chat.MaxLimit {
 				t.Errorf("bot %q: %+v", name, b)
 			}
-			if l := b.Limits(); !(l.Bot >= 0 && l.Bot <= config.MaxRate && l.Chat >= 0 && l.Chat <= config.MaxRate && l.Group >= 0 && l.Group <= config.MaxRate) {
+			if l := b.Limits(); !(l.Bot >= 0 && l.Bot <= config.MaxRate && l.Chat >= 0 && l.Chat <= config.MaxRate &&
+				l.Group >= 0 && l.Group <= config.MaxRate) {
 				t.Errorf("bot %q: %+v", name, l)
 			}
 			for _, k := range []config.Keep{b.Retention.Raw, b.Retention.Quarantine} {

@@ -62,7 +62,8 @@ func TestContent_AnyValue_OnlyItsStreamParked(t *testing.T) {
 			  and (d.version is null or p.version > d.version or p.version < d.version and $1 <> 'responder')`, group, chats)
 		w.wantRows("", `
 			select d.stream_id from damaged d
-			where not exists (select from eventstore.parked p where p.consumer_group = $1 and p.stream_id = d.stream_id and p.version <= d.version)`, group)
+			where not exists (select from eventstore.parked p where p.consumer_group = $1 and p.stream_id = d.stream_id
+			and p.version <= d.version)`, group)
 		_, listed, _ := w.cli("parked", "list", "--group", group)
 		for _, stream := range damaged {
 			if !strings.Contains(listed, stream+" ") {
@@ -80,7 +81,8 @@ func TestContent_AnyValue_OnlyItsStreamParked(t *testing.T) {
 	})
 	w.wantRows("", `
 		select consumer_group, stream_id, version, reason from eventstore.parked
-		where consumer_group = 'responder' or split_part(stream_id, ':', 2)::bigint between 1 and $1 order by 1, 2 limit 3`, chats)
+		where consumer_group = 'responder' or split_part(stream_id, ':', 2)::bigint between 1 and $1 order by 1, 2
+		limit 3`, chats)
 	w.eventually("what can never be sent is skipped", func() string {
 		w.request(commands.ParkedSkip)
 		return w.rows(`select stream_id || ': ' || reason from eventstore.parked where consumer_group = 'outbox' limit 3`)
@@ -92,13 +94,15 @@ func TestContent_AnyValue_OnlyItsStreamParked(t *testing.T) {
 	w.wantRows("0", `
 		select count(*) from (
 			select cause.version < lag(cause.version) over (partition by e.stream_id order by e.version) as back
-			from eventstore.events e join eventstore.events cause on cause.event_id = e.causation_id and cause.stream_id = e.stream_id
+			from eventstore.events e join eventstore.events cause on cause.event_id = e.causation_id
+			and cause.stream_id = e.stream_id
 			where e.actor = 'bot' and cause.name in ('message_received', 'button_pressed')) turns where back`)
 	// Nobody who wrote in private is met by silence.
 	w.wantRows("", `
 		select m.stream_id, m.version, m.payload from eventstore.events m
 		where m.name = 'message_received' and m.payload->'chat_type' = '"private"' and m.actor = 'customer'
-		  and not exists (select from eventstore.events a where a.stream_id = m.stream_id and a.version > m.version and a.actor = 'bot')
+		  and not exists (select from eventstore.events a where a.stream_id = m.stream_id
+			and a.version > m.version and a.actor = 'bot')
 		limit 3`)
 }
 
@@ -260,7 +264,8 @@ func (g *hostile) characters() string {
 		}
 		return strings.Repeat("word ", 1000)
 	default:
-		return g.one("Where is my order 1001?", "hello", "I want to talk to a person", "yes", "/start", "I want to change my billing address")
+		return g.one("Where is my order 1001?", "hello", "I want to talk to a person", "yes", "/start",
+			"I want to change my billing address")
 	}
 }
 
@@ -324,7 +329,8 @@ func (g *hostile) update(chat int64) string {
 		return fmt.Sprintf(`{"update_id":%d,"callback_query":{"id":"%d%s,"from":%s,"chat_instance":%s,"message":%s,"data":%s}}`,
 			id, g.n, g.text()[1:], from, g.text(), message(""), g.text())
 	case 1:
-		return fmt.Sprintf(`{"update_id":%d,"edited_message":%s}`, id, message(fmt.Sprintf(`,"edit_date":%s,"text":%s`, g.date(now), g.text())))
+		return fmt.Sprintf(`{"update_id":%d,"edited_message":%s}`, id,
+			message(fmt.Sprintf(`,"edit_date":%s,"text":%s`, g.date(now), g.text())))
 	case 2:
 		return fmt.Sprintf(`{"update_id":%d,"my_chat_member":{"chat":%s,"from":%s,"date":%s,"old_chat_member":{"status":"member"},"new_chat_member":{"status":%s,"until_date":%s}}}`,
 			id, in, from, g.date(now), g.text(), g.number())
@@ -334,11 +340,13 @@ func (g *hostile) update(chat int64) string {
 		return fmt.Sprintf(`{"update_id":%d,"message_reaction":{"chat":%s,"message_id":%d,"user":%s,"date":%s,"old_reaction":[],"new_reaction":%s}}`,
 			id, in, g.n, from, g.date(now), g.deep())
 	case 5:
-		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id, message(fmt.Sprintf(`,"caption":%s,"document":{"file_id":%s,"file_unique_id":%s,"file_name":%s,"file_size":%s}`,
-			g.text(), g.text(), g.text(), g.text(), g.number())))
+		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id,
+			message(fmt.Sprintf(`,"caption":%s,"document":{"file_id":%s,"file_unique_id":%s,"file_name":%s,"file_size":%s}`,
+				g.text(), g.text(), g.text(), g.text(), g.number())))
 	case 6:
-		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id, message(fmt.Sprintf(`,"text":%s,"entities":[{"type":%s,"offset":%s,"length":%s,"url":%s}],"reply_to_message":%s`,
-			g.text(), g.text(), g.number(), g.number(), g.text(), message(`,"text":`+g.text()))))
+		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id,
+			message(fmt.Sprintf(`,"text":%s,"entities":[{"type":%s,"offset":%s,"length":%s,"url":%s}],"reply_to_message":%s`,
+				g.text(), g.text(), g.number(), g.number(), g.text(), message(`,"text":`+g.text()))))
 	default:
 		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id, message(`,"text":`+g.text()))
 	}

@@ -285,7 +285,8 @@ func (s guideShell) run(ctx context.Context, commands string) (output string, er
 // Only a comment right before a block keeps it from being run, and plain output belongs to the
 // commands before it.
 func TestGuideBlocks_Marks_KeepOnlyTheNext(t *testing.T) {
-	got := blocksOf("g", "<!-- not run: why -->\n```sh\na\n```\n\n```sh\nb\n```\n\n```\nout 12\n```\n\nText.\n\n```\nno output\n```\n\n```\n$ c\nshown...\n```\n")
+	got := blocksOf("g",
+		"<!-- not run: why -->\n```sh\na\n```\n\n```sh\nb\n```\n\n```\nout 12\n```\n\nText.\n\n```\nno output\n```\n\n```\n$ c\nshown...\n```\n")
 	if len(got) != 3 || got[0].reason != "why" || got[1].reason != "" || got[1].commands != "b" ||
 		len(got[1].shown) != 1 || got[2].commands != "c\n" || len(got[2].shown) != 1 {
 		t.Errorf("%+v", got)

@@ -24,12 +24,14 @@ func TestHeld_BotNotInLeadersFile_AnsweredByAnother(t *testing.T) {
 	w.Say(43, "I want to talk to a person")
 	w.eventually("the bot's chats are held", func() string {
 		_, stdout, _ := w.cli("parked")
-		return unless(strings.HasPrefix(stdout, "responder  chat-demo:*  ") && strings.Contains(stdout, "not in the bots file"), "%s", stdout)
+		return unless(strings.HasPrefix(stdout, "responder  chat-demo:*  ") &&
+			strings.Contains(stdout, "not in the bots file"), "%s", stdout)
 	})
 	w.wantRows("", `select stream_id from eventstore.events where name = 'reply_queued'`)
 	w.eventually("/workz says so", func() string {
 		status, body, err := get(without.url + "/workz")
-		return unless(err == nil && status == 200 && strings.Contains(body, `"parked_streams":1`), "%d %s %v", status, body, err)
+		return unless(err == nil && status == 200 && strings.Contains(body, `"parked_streams":1`),
+			"%d %s %v", status, body, err)
 	})
 
 	with := w.start(w.dsn, func(c *server.Config) { c.Only = server.Work })

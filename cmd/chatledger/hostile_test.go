@@ -208,20 +208,23 @@ func requests(name, want string, text func(source string) string) attack {
 
 // shapes is an attack by lines of a header with the right secret, before a short body.
 func shapes(name, want string, lines ...string) attack {
-	return requests(name, want, func(source string) string { return head(source, dev.Secret, lines...) + "\r\n5\r\nhello\r\n0\r\n\r\n" })
+	return requests(name, want,
+		func(source string) string { return head(source, dev.Secret, lines...) + "\r\n5\r\nhello\r\n0\r\n\r\n" })
 }
 
 // attacks is the whole list. A 200 at the end is the probe's: the connection goes on.
 var attacks = []attack{
 	requests("no secret", "401, 200", func(s string) string { return head(s, "", "Content-Length: 2") + "\r\n{}" }),
-	requests("a wrong secret", "401, 200", func(s string) string { return head(s, "guess", "Content-Length: 2") + "\r\n{}" }),
+	requests("a wrong secret", "401, 200",
+		func(s string) string { return head(s, "guess", "Content-Length: 2") + "\r\n{}" }),
 	requests("an empty secret", "401, 200", func(s string) string {
 		return head(s, "", "X-Telegram-Bot-Api-Secret-Token:", "Content-Length: 2") + "\r\n{}"
 	}),
 	requests("two secrets, one right", "401, 200", func(s string) string {
 		return head(s, dev.Secret, "X-Telegram-Bot-Api-Secret-Token: guess", "Content-Length: 2") + "\r\n{}"
 	}),
-	requests("a secret of 10 KiB", "401, 200", func(s string) string { return head(s, strings.Repeat("a", 10<<10), "Content-Length: 2") + "\r\n{}" }),
+	requests("a secret of 10 KiB", "401, 200",
+		func(s string) string { return head(s, strings.Repeat("a", 10<<10), "Content-Length: 2") + "\r\n{}" }),
 	requests("wrong methods", "405 x 5, 200", func(s string) string {
 		var all string
 		for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS", "TRACE"} {
@@ -231,27 +234,34 @@ var attacks = []attack{
 	}),
 	requests("wrong paths", "404 x 3, 301 x 2, 200", func(s string) string {
 		var all string
-		for _, path := range []string{"/webhook/nobody", "/webhook/", "/.env", "/webhook/demo%2f..", "/webhook/../webhook/demo"} {
+		for _, path := range []string{"/webhook/nobody", "/webhook/", "/.env", "/webhook/demo%2f..",
+			"/webhook/../webhook/demo"} {
 			all += strings.Replace(head(s, dev.Secret), "/webhook/demo", path, 1) + "\r\n"
 		}
 		return all
 	}),
-	requests("an address that is not allowed", "403", func(string) string { return head("192.0.2.1", dev.Secret, "Content-Length: 2") + "\r\n{}" }),
+	requests("an address that is not allowed", "403",
+		func(string) string { return head("192.0.2.1", dev.Secret, "Content-Length: 2") + "\r\n{}" }),
 	requests("a forged X-Forwarded-For", "403", func(string) string {
 		return head("149.154.160.1, 192.0.2.2", dev.Secret, "Content-Length: 2") + "\r\n{}"
 	}),
-	requests("a flood of headers", "431", func(s string) string { return head(s, dev.Secret) + strings.Repeat("X-A: b\r\n", 100_000) }),
-	requests("one endless header", "431", func(s string) string { return head(s, dev.Secret) + "X-A: " + strings.Repeat("b", 1<<20) }),
+	requests("a flood of headers", "431",
+		func(s string) string { return head(s, dev.Secret) + strings.Repeat("X-A: b\r\n", 100_000) }),
+	requests("one endless header", "431",
+		func(s string) string { return head(s, dev.Secret) + "X-A: " + strings.Repeat("b", 1<<20) }),
 	requests("an endless path", "431", func(s string) string { return "GET /" + strings.Repeat("a", 1<<20) }),
 	requests("a body of 2 MiB", "413", func(s string) string {
 		return head(s, dev.Secret, fmt.Sprint("Content-Length: ", 2<<20)) + "\r\n" + strings.Repeat(" ", 2<<20)
 	}),
-	requests("a body of 1 TiB without the secret", "401", func(s string) string { return head(s, "guess", fmt.Sprint("Content-Length: ", 1<<40)) + "\r\n" }),
+	requests("a body of 1 TiB without the secret", "401",
+		func(s string) string { return head(s, "guess", fmt.Sprint("Content-Length: ", 1<<40)) + "\r\n" }),
 	{"chunks for ever", func(b *besieged) string {
-		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "400\r\n" + strings.Repeat(" ", 0x400) + "\r\n"}))
+		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"),
+			&forever{text: "400\r\n" + strings.Repeat(" ", 0x400) + "\r\n"}))
 	}, "413"},
 	{"tiny chunks with long extensions", func(b *besieged) string {
-		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"), &forever{text: "1;" + strings.Repeat("e", 2000) + "\r\n \r\n"}))
+		return b.send(io.MultiReader(strings.NewReader(head(b.newSource(), dev.Secret, "Transfer-Encoding: chunked")+"\r\n"),
+			&forever{text: "1;" + strings.Repeat("e", 2000) + "\r\n \r\n"}))
 	}, "400"},
 	requests("JSON 500,000 arrays deep", "200 x 2", func(s string) string {
 		return head(s, dev.Secret, "Content-Length: 500000") + "\r\n" + strings.Repeat("[", 500_000)
@@ -285,7 +295,8 @@ var attacks = []attack{
 		}
 		return all
 	}),
-	{"5,000 wrong secrets, 20 at a time, and right ones from the same address", (*besieged).burst, "wrong 401 x 20, 429 x 4980; right 200 x 100"},
+	{"5,000 wrong secrets, 20 at a time, and right ones from the same address", (*besieged).burst,
+		"wrong 401 x 20, 429 x 4980; right 200 x 100"},
 	{"500 times rubbish instead of TLS", (*besieged).rubbish, "closed x 500"},
 	{"HTTP instead of TLS", func(b *besieged) string {
 		conn := b.dial()
@@ -293,7 +304,8 @@ var attacks = []attack{
 		io.WriteString(conn.NetConn(), head("1.2.3.4", dev.Secret)+"\r\n")
 		return statuses(conn.NetConn())
 	}, "400"},
-	{"290 slow and silent connections at once, and right requests beside them", (*besieged).slow, "nothing: closed x 100; half a handshake: closed x 50; header byte by byte: 400 x 60; body byte by byte: 400 x 40; the same without the secret: 401 x 40; right 200 x 20"},
+	{"290 slow and silent connections at once, and right requests beside them", (*besieged).slow,
+		"nothing: closed x 100; half a handshake: closed x 50; header byte by byte: 400 x 60; body byte by byte: 400 x 40; the same without the secret: 401 x 40; right 200 x 20"},
 	{"500 connections where 400 may be", (*besieged).crowd, "400 are served, 100 closed"},
 }
 
@@ -309,7 +321,8 @@ func (b *besieged) burst() string {
 		if err != nil {
 			return err.Error()
 		}
-		for name, value := range map[string]string{"Content-Type": "application/json", "X-Telegram-Bot-Api-Secret-Token": secret, "X-Forwarded-For": source} {
+		for name, value := range map[string]string{"Content-Type": "application/json",
+			"X-Telegram-Bot-Api-Secret-Token": secret, "X-Forwarded-For": source} {
 			r.Header.Set(name, value)
 		}
 		answer, err := client.Do(r)
@@ -388,7 +401,8 @@ func (b *besieged) slow() string {
 	}{
 		{"nothing", 100, func(conn *tls.Conn) io.Reader { return conn.NetConn() }, ""},
 		{"half a handshake", 50, func(conn *tls.Conn) io.Reader { conn.NetConn().Write(hello); return conn.NetConn() }, ""},
-		{"header byte by byte", 60, func(conn *tls.Conn) io.Reader { io.WriteString(conn, head(b.newSource(), dev.Secret)); return conn }, "X"},
+		{"header byte by byte", 60,
+			func(conn *tls.Conn) io.Reader { io.WriteString(conn, head(b.newSource(), dev.Secret)); return conn }, "X"},
 		{"body byte by byte", 40, func(conn *tls.Conn) io.Reader {
 			io.WriteString(conn, head(b.newSource(), dev.Secret, "Content-Length: 1000")+"\r\n")
 			return conn
@@ -435,7 +449,8 @@ func (b *besieged) slow() string {
 	})
 	var right tallied
 	for range 20 {
-		right.add(b.send(strings.NewReader(head(b.newSource(), dev.Secret, "Connection: close", "Content-Length: 2") + "\r\n{}")))
+		right.add(b.send(strings.NewReader(head(b.newSource(), dev.Secret, "Connection: close", "Content-Length: 2") +
+			"\r\n{}")))
 	}
 	all.Wait()
 	var said []string
@@ -486,7 +501,8 @@ func TestHostileInput_AllKinds_CostsLittle(t *testing.T) {
 	b := newBesieged(t)
 	b.openChat(7)
 	before, limit := b.measure(), maxGrowth
-	if build, ok := debug.ReadBuildInfo(); ok && slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if build, ok := debug.ReadBuildInfo(); ok &&
+		slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		limit = maxRaceGrowth
 	}
 	var table strings.Builder
@@ -528,12 +544,14 @@ func TestHostileInput_AllKinds_CostsLittle(t *testing.T) {
 	if n := strings.Count(said, "\n"); n == 0 || n > 50 {
 		t.Errorf("%d log lines", n)
 	}
-	for _, want := range []string{"reason=unauthorized", "reason=rate_limited", "reason=tls_failed", "reason=connection_limit", "from=198.51.0.0/24"} {
+	for _, want := range []string{"reason=unauthorized", "reason=rate_limited", "reason=tls_failed",
+		"reason=connection_limit", "from=198.51.0.0/24"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the log does not say %s", want)
 		}
 	}
-	if expires := `chatledger_certificate_not_after_seconds{bot="",source="served"} 1.`; !strings.Contains(metrics, expires) {
+	expires := `chatledger_certificate_not_after_seconds{bot="",source="served"} 1.`
+	if !strings.Contains(metrics, expires) {
 		t.Errorf("the metrics do not say %s", expires)
 	}
 	for _, secret := range []string{dev.Secret, dev.Token} {

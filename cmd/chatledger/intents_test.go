@@ -20,9 +20,12 @@ func TestIntentsEval_TestFile_PrintsMeasures(t *testing.T) {
 		if code != 0 || stderr != "" {
 			t.Fatalf("exit %d, stderr %q", code, stderr)
 		}
-		for _, line := range []string{`model +\S+: 55 examples of 5 intents, ` + how + ` in \S+, 0\.\d MB`, `test .*: 21 messages in scope, 6 out of scope`,
-			`time .*\(p50\), .*\(p99\)`, `accuracy +\d+\.\d\d %`, `at threshold +0\.30`, `in-scope accuracy +\d+\.\d\d %`, `out-of-scope recall +\d+\.\d\d %`,
-			`precision +\d+\.\d\d %`, `coverage +\d+\.\d\d %`, `0\.0 +\d+\.\d\d % +0\.00 % +\d+\.\d\d % +100\.00 %`, `confused +wanted +guessed`} {
+		for _, line := range []string{`model +\S+: 55 examples of 5 intents, ` + how + ` in \S+, 0\.\d MB`,
+			`test .*: 21 messages in scope, 6 out of scope`,
+			`time .*\(p50\), .*\(p99\)`, `accuracy +\d+\.\d\d %`, `at threshold +0\.30`, `in-scope accuracy +\d+\.\d\d %`,
+			`out-of-scope recall +\d+\.\d\d %`,
+			`precision +\d+\.\d\d %`, `coverage +\d+\.\d\d %`, `0\.0 +\d+\.\d\d % +0\.00 % +\d+\.\d\d % +100\.00 %`,
+			`confused +wanted +guessed`} {
 			if !regexp.MustCompile(`(?m)^` + line).MatchString(stdout) {
 				t.Errorf("nothing says %s:\n%s", line, stdout)
 			}
@@ -55,7 +58,8 @@ func TestIntentsEval_LanguageAndOOS_AreHonored(t *testing.T) {
 		t.Context(), "intents", "eval", "--no-cache", "--train", shopExamples, "--test", test, "--oos",
 		"none", "--language", "de", "--threshold", "0",
 	)
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "1 messages in scope, 1 out of scope") || !strings.Contains(stdout, "at threshold         0.00") {
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "1 messages in scope, 1 out of scope") ||
+		!strings.Contains(stdout, "at threshold         0.00") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	_, stdout, _ = command(t.Context(), "intents", "eval", "--no-cache", "--train", shopExamples, "--test", test)
@@ -67,7 +71,8 @@ func TestIntentsEval_LanguageAndOOS_AreHonored(t *testing.T) {
 func TestIntentsTrain_Examples_WritesModel(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "shop.model")
-	if code, stdout, stderr := command(t.Context(), "intents", "train", "--no-cache", "--train", shopExamples, "--out", out); code != 0 || stderr != "" {
+	if code, stdout, stderr := command(t.Context(), "intents", "train", "--no-cache", "--train", shopExamples,
+		"--out", out); code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
 	}
 	data, err := os.ReadFile(out)

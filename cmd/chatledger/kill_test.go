@@ -180,7 +180,8 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 			t.Errorf("the program survived kill %d", k+1)
 		}
 		promised := acknowledged.Load()
-		if n, err := strconv.ParseInt(w.rows(`select count(*) from eventstore.events where name = 'message_received'`), 10, 64); err != nil || n < promised {
+		received := w.rows(`select count(*) from eventstore.events where name = 'message_received'`)
+		if n, err := strconv.ParseInt(received, 10, 64); err != nil || n < promised {
 			t.Errorf("kill %d: %d updates were acknowledged, %d are stored (%v)", k+1, promised, n, err)
 		} else {
 			unheard += n - promised
@@ -196,19 +197,25 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 	}
 
 	w.eventually("the read models have caught up", func() string {
-		n := w.rows(`select count(*) from eventstore.checkpoints c where consumer_group in ('conversations', 'tickets', 'responder') and (c.transaction_id, c.position) >=
-			(select transaction_id, position from eventstore.events where name = 'message_received' order by transaction_id desc, position desc limit 1)`)
+		n := w.rows(`select count(*) from eventstore.checkpoints c
+			where consumer_group in ('conversations', 'tickets', 'responder') and (c.transaction_id, c.position) >=
+			(select transaction_id, position from eventstore.events where name = 'message_received'
+			order by transaction_id desc, position desc limit 1)`)
 		return unless(n == "3", "%s of 3 have", n)
 	})
 	if err := w.end(p, syscall.SIGTERM); err != nil {
 		t.Errorf("asked to stop, the program ends with %v", err)
 	}
 	w.wantRows(fmt.Sprintf("%d, %[1]d, %d, %d", updates, first, first+updates*(senders-1)+updates/senders-1),
-		`select count(*), count(distinct (payload->>'update_id')::bigint), min((payload->>'update_id')::bigint), max((payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
-	w.wantRows(fmt.Sprint(updates), `select count(*) from eventstore.inbox i join eventstore.events e using (stream_id, version) where (e.payload->>'update_id')::bigint = i.update_id`)
+		`select count(*), count(distinct (payload->>'update_id')::bigint), min((payload->>'update_id')::bigint),
+			max((payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
+	w.wantRows(fmt.Sprint(updates), `select count(*) from eventstore.inbox i
+		join eventstore.events e using (stream_id, version) where (e.payload->>'update_id')::bigint = i.update_id`)
 	// No turn of the bot is taken twice.
-	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood' group by 1, 2 having count(*) > 1`)
-	w.wantRows("0", `select count(*) from eventstore.deliveries d left join eventstore.events e on e.event_id = d.delivery_id where e.event_id is null`)
+	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood'
+		group by 1, 2 having count(*) > 1`)
+	w.wantRows("0", `select count(*) from eventstore.deliveries d left join eventstore.events e
+		on e.event_id = d.delivery_id where e.event_id is null`)
 	w.gapless()
 	w.clean()
 }

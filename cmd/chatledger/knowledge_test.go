@@ -36,7 +36,8 @@ func TestKnowledgeCheck_Mistakes_OnePerLine(t *testing.T) {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	for i, want := range []string{"bot.yaml:2: ", "intents/all.yaml:1: refund has no example", "intents/all.yaml:2: nothing fills {money}", "rules.yaml:1: "} {
+	for i, want := range []string{"bot.yaml:2: ", "intents/all.yaml:1: refund has no example",
+		"intents/all.yaml:2: nothing fills {money}", "rules.yaml:1: "} {
 		if len(lines) != 4 || !strings.HasPrefix(lines[i], want) {
 			t.Fatalf("printed %q, want line %d to begin with %q", stdout, i+1, want)
 		}

@@ -30,7 +30,8 @@ func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Serve
 	front := httptest.NewServer(wrap(server))
 	t.Cleanup(front.Close)
 	return server, func(b *config.Bot) {
-		b.Model = &config.Model{URL: front.URL + "/v1", Key: modelKey, Name: "small-1", PriceIn: 0.5, PriceOut: 2, Use: "always"}
+		b.Model = &config.Model{URL: front.URL + "/v1", Key: modelKey, Name: "small-1", PriceIn: 0.5,
+			PriceOut: 2, Use: "always"}
 	}
 }
 
@@ -81,10 +82,13 @@ func TestModel_CustomerConfirms_Changes(t *testing.T) {
 	if kept := crm.kept(42); len(kept) != 1 || kept[0] != elm {
 		t.Errorf("kept %q", kept)
 	}
-	w.wantRows("1", `select count(*) from eventstore.events where name = 'tool_returned' and payload->>'receipt' <> '' and payload->>'tool' = 'change_billing_address'`)
-	w.wantRows("model, small-1", `select distinct payload->'author'->>'kind', payload->'author'->>'name' from eventstore.events where name = 'reply_queued' and payload->'author'->>'kind' <> 'bot'`)
+	w.wantRows("1", `select count(*) from eventstore.events where name = 'tool_returned' and payload->>'receipt' <> ''
+		and payload->>'tool' = 'change_billing_address'`)
+	w.wantRows("model, small-1", `select distinct payload->'author'->>'kind', payload->'author'->>'name'
+		from eventstore.events where name = 'reply_queued' and payload->'author'->>'kind' <> 'bot'`)
 	_, stdout, _ := w.cli("state", "chat-demo:42")
-	for _, part := range []string{"model", "5 questions", "tokens", "order_status number = 1001", "change_billing_address", "confirmed", "every lamp comes"} {
+	for _, part := range []string{"model", "5 questions", "tokens", "order_status number = 1001", "change_billing_address",
+		"confirmed", "every lamp comes"} {
 		if !strings.Contains(stdout, part) {
 			t.Errorf("state says nothing of %q:\n%s", part, stdout)
 		}
@@ -113,7 +117,8 @@ func TestModel_NotConfirmed_ChangesNothing(t *testing.T) {
 	if kept := crm.kept(42); len(kept) != 0 {
 		t.Errorf("kept %q", kept)
 	}
-	w.wantRows("2", `select count(*) from eventstore.events where name = 'button_answered' and payload->>'text' like '%earlier step%'`)
+	w.wantRows("2", `select count(*) from eventstore.events where name = 'button_answered'
+		and payload->>'text' like '%earlier step%'`)
 	w.clean()
 	w.replaysAsItWas()
 }
@@ -170,7 +175,8 @@ func TestModel_DailyBudget_ThenOperator(t *testing.T) {
 	if asked := len(model.Requests()); asked != 3 {
 		t.Errorf("the model was asked %d times, want 3", asked)
 	}
-	w.wantRows("llm_budget, 3", `select payload->>'reason', count(*) from eventstore.events where name = 'ticket_opened' group by 1`)
+	w.wantRows("llm_budget, 3", `select payload->>'reason', count(*) from eventstore.events
+		where name = 'ticket_opened' group by 1`)
 	w.eventually("the metric says so", func() string {
 		_, metrics, err := get(w.url + "/metrics")
 		const spent = "\nchatledger_model_budget_used_ratio{bot=\"demo\",of=\"calls\"} 1\n"
@@ -183,7 +189,8 @@ func TestModel_DailyBudget_ThenOperator(t *testing.T) {
 func TestModel_FailsAtTimes_Answers(t *testing.T) {
 	t.Parallel()
 	w, model, _ := newWorldWithModel(t)
-	for _, fault := range []faults.Fault{{Status: 500, Count: 1}, {Spoil: faults.Truncated, Count: 1}, {Spoil: faults.Nonsense, Count: 1}, {Status: 429, RetryAfter: 1, Count: 1}} {
+	for _, fault := range []faults.Fault{{Status: 500, Count: 1}, {Spoil: faults.Truncated, Count: 1},
+		{Spoil: faults.Nonsense, Count: 1}, {Status: 429, RetryAfter: 1, Count: 1}} {
 		model.AddFault(fault)
 	}
 	w.Say(42, bulb)
@@ -248,7 +255,8 @@ func TestHostileRequests_AllKinds_ChangeNothing(t *testing.T) {
 	}
 	w.wantRows("0",
 		`select count(*) from eventstore.events where name = 'tool_requested' and payload->>'writes' = 'true'`)
-	if w.rows(`select count(*) from eventstore.events where name = 'attack_refused'`) == "0" || len(model.Requests()) == 0 {
+	if w.rows(`select count(*) from eventstore.events where name = 'attack_refused'`) == "0" ||
+		len(model.Requests()) == 0 {
 		t.Error("nothing was refused, or nothing asked: this run proves nothing")
 	}
 	w.clean()

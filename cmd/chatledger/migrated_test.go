@@ -28,7 +28,8 @@ func (w *world) reply(chat int64, text string) {
 
 // events are the names of a chat's events.
 func (w *world) events(chat int64) []string {
-	return strings.Split(w.rows(`select name from eventstore.events where stream_id = $1 order by version`, fmt.Sprintf("chat-demo:%d", chat)), "; ")
+	return strings.Split(w.rows(`select name from eventstore.events where stream_id = $1 order by version`,
+		fmt.Sprintf("chat-demo:%d", chat)), "; ")
 }
 
 func TestMigration_EitherReportFirst_TicketContinues(t *testing.T) {
@@ -96,11 +97,13 @@ func TestMigration_PendingDeliveries_SentFirst(t *testing.T) {
 		w.reply(oldGroup, text)
 	}
 	w.eventually("the first is refused", func() string {
-		return unless(w.rows(`select count(*) from eventstore.deliveries where reason like '%Internal Server Error%'`) == "1", "%s", w.rows(unsettled))
+		return unless(w.rows(`select count(*) from eventstore.deliveries where reason like '%Internal Server Error%'`) == "1",
+			"%s", w.rows(unsettled))
 	})
 	w.Migrate(oldGroup, supergroup)
 	w.eventually("the line has moved", func() string {
-		return unless(w.rows(`select count(*) from eventstore.deliveries where ordering_key = $1`, fmt.Sprintf("chat-demo:%d", supergroup)) == "3", "%s", w.rows(unsettled))
+		return unless(w.rows(`select count(*) from eventstore.deliveries where ordering_key = $1`,
+			fmt.Sprintf("chat-demo:%d", supergroup)) == "3", "%s", w.rows(unsettled))
 	})
 	w.Say(supergroup, "where is my order 1001?")
 	w.settle()
@@ -149,7 +152,8 @@ func TestMigration_OpenQuestion_AskedAgain(t *testing.T) {
 	last := asked[len(asked)-1]
 	w.Press(supergroup, last.MessageID, button(last, "Yes, change it"))
 	w.settle()
-	if said := w.texts(supergroup, "bot"); !strings.HasPrefix(said[len(said)-1], "Done: your billing address is now 12 Baker Street") {
+	said := w.texts(supergroup, "bot")
+	if !strings.HasPrefix(said[len(said)-1], "Done: your billing address is now 12 Baker Street") {
 		t.Errorf("in the supergroup: %q", said)
 	}
 	w.wantRows("handed_over; completed", `select step from readmodel.conversations order by chat_id desc`)

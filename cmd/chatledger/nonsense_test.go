@@ -49,9 +49,12 @@ func TestDelivery_CannotBeSent_RefusedOnce(t *testing.T) {
 	w.settle()
 	for chat, c := range cases {
 		stream := string(domain.ChatStream("demo", chat))
-		w.wantRows("refused, 1, 0, true, true", `select state, attempts, unsure, finished_at is not null, starts_with(reason, $2) from eventstore.deliveries where stream_id = $1`, stream, c.reason)
-		w.wantRows("1, true, 0, 0", `select failed_deliveries, starts_with(last_failure, $2), awaiting_delivery, replies from readmodel.conversations where chat_id = $1`, chat, c.reason)
-		if list := w.must("deliveries", "list", "--state", "refused", "--chat", fmt.Sprint("demo:", chat)); strings.Count(list, "\n") != 2 || !strings.Contains(list, c.reason) {
+		w.wantRows("refused, 1, 0, true, true", `select state, attempts, unsure, finished_at is not null,
+			starts_with(reason, $2) from eventstore.deliveries where stream_id = $1`, stream, c.reason)
+		w.wantRows("1, true, 0, 0", `select failed_deliveries, starts_with(last_failure, $2), awaiting_delivery, replies
+			from readmodel.conversations where chat_id = $1`, chat, c.reason)
+		if list := w.must("deliveries", "list", "--state", "refused", "--chat",
+			fmt.Sprint("demo:", chat)); strings.Count(list, "\n") != 2 || !strings.Contains(list, c.reason) {
 			t.Errorf("the list says\n%s", list)
 		}
 	}
@@ -77,12 +80,14 @@ func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	stream, reply := domain.ChatStream("demo", id), reply
 	reply.Author = chat.Author{Kind: chat.Person, Name: "ann"}
 	var version domain.Version
-	if err := w.db.QueryRow(w.t.Context(), `select count(*) from eventstore.events where stream_id = $1`, stream).Scan(&version); err != nil {
+	if err := w.db.QueryRow(w.t.Context(), `select count(*) from eventstore.events where stream_id = $1`,
+		stream).Scan(&version); err != nil {
 		w.t.Fatal(err)
 	}
 	event := uuid.Must(uuid.NewV7())
 	errs, err := store.Append(w.t.Context(), []commands.Append{{Stream: stream, Expected: version,
-		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "operator:ann", OccurredAt: clock.Now()}}}})
+		Events: []commands.NewEvent{{ID: event, Event: reply, Correlation: event, Actor: "operator:ann",
+			OccurredAt: clock.Now()}}}})
 	if err != nil || errs[0] != nil {
 		w.t.Fatal(err, errs)
 	}
@@ -113,15 +118,20 @@ func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 		reason string // a part of it
 	}{
 		{"HTML", says(http.StatusOK, "<html><body>It works!</body></html>"), unlikely, "a gateway answered"},
-		{"HTML of a gateway", says(http.StatusBadGateway, "<html>\n<center>nginx</center>\n</html>"), unlikely, "a gateway answered"},
-		{"a page of a megabyte", says(http.StatusOK, "<html>"+strings.Repeat("<p>\u202e\x00</p>", 1<<17)), unlikely, "a gateway answered"},
+		{"HTML of a gateway", says(http.StatusBadGateway, "<html>\n<center>nginx</center>\n</html>"), unlikely,
+			"a gateway answered"},
+		{"a page of a megabyte", says(http.StatusOK, "<html>"+strings.Repeat("<p>\u202e\x00</p>", 1<<17)), unlikely,
+			"a gateway answered"},
 		{"not ok", says(http.StatusOK, `{"ok": false}`), again, "error response"},
-		{"not ok, and why", says(http.StatusOK, `{"ok": false, "error_code": 599, "description": "out of order"}`), again, "out of order"},
+		{"not ok, and why", says(http.StatusOK, `{"ok": false, "error_code": 599, "description": "out of order"}`),
+			again, "out of order"},
 		{"nothing", says(http.StatusOK, ""), unknown, "unexpected end"},
 		{"no message", says(http.StatusOK, `{"ok": true}`), unknown, "result"},
 		{"a message without an id", says(http.StatusOK, `{"ok": true, "result": {}}`), "done, 1, 0", ""},
-		{"a message of another form", says(http.StatusOK, `{"ok": true, "result": [{"message_id": "x"}]}`), unknown, "result"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, stranger.URL, http.StatusFound) }, unknown, "redirect to"},
+		{"a message of another form", says(http.StatusOK, `{"ok": true, "result": [{"message_id": "x"}]}`), unknown,
+			"result"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, stranger.URL, http.StatusFound) },
+			unknown, "redirect to"},
 		{"gigabytes", endless(`{"ok": true, "result": {"text": "`), unknown, "unexpected end"},
 		{"endless headers", endless(""), unknown, "header"},
 	}
@@ -158,11 +168,13 @@ func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 		}
 		stream := string(domain.ChatStream("demo", int64(i+1)))
 		w.eventually(c.name, func() string {
-			got := w.rows(`select state, least(attempts, case state when 'waiting' then 1 else 3 end), least(unsure, case state when 'waiting' then 1 else 3 end) from eventstore.deliveries where stream_id = $1 and attempts > 0`, stream)
+			got := w.rows(`select state, least(attempts, case state when 'waiting' then 1 else 3 end),
+				least(unsure, case state when 'waiting' then 1 else 3 end) from eventstore.deliveries where stream_id = $1 and attempts > 0`, stream)
 			return unless(got == c.end, "%s, want %s", got, c.end)
 		})
 		reason := w.rows(`select reason from eventstore.deliveries where stream_id = $1`, stream)
-		if !strings.Contains(reason, c.reason) || strings.Contains(reason, dev.Token) || utf8.RuneCountInString(reason) > reasonMost || strings.Contains(reason, "\n") {
+		if !strings.Contains(reason, c.reason) || strings.Contains(reason, dev.Token) ||
+			utf8.RuneCountInString(reason) > reasonMost || strings.Contains(reason, "\n") {
 			t.Errorf("%s: the reason of %d bytes is %.600q, want %q in it", c.name, len(reason), reason, c.reason)
 		}
 		mu.Lock()
@@ -173,7 +185,8 @@ func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 		mu.Unlock()
 	}
 	w.eventually("analysts read so, too", func() string {
-		read := w.rows(`select count(*) from readmodel.conversations where failed_deliveries = 1 and length(last_failure) between 1 and $1`, reasonMost)
+		read := w.rows(`select count(*) from readmodel.conversations where failed_deliveries = 1
+			and length(last_failure) between 1 and $1`, reasonMost)
 		return unless(read == fmt.Sprint(unknowns), "%s, want %d", read, unknowns)
 	})
 }

@@ -209,7 +209,8 @@ func (c *operatorListCmd) Run(e *env) error {
 			disabled = "disabled"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			o.Name, o.Role, scopeOf(o.Bots), strings.Join(append(o.Logins, "token"), ", "), o.Created.UTC().Format(time.DateTime), seen, disabled)
+			o.Name, o.Role, scopeOf(o.Bots), strings.Join(append(o.Logins, "token"), ", "),
+			o.Created.UTC().Format(time.DateTime), seen, disabled)
 	}
 	return w.Flush()
 }

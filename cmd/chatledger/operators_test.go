@@ -150,7 +150,8 @@ func TestOperator_ClaimsAndReplies_GivesBack(t *testing.T) {
 	}
 
 	claim := m.must("maria", "POST", "/chats/demo:42/claim", `{}`, 200)
-	if claim.Handler != "person" || claim.Ticket.Reason != chat.ReasonTakenOver || claim.Claim.Operator != "maria" || claim.Claim.Fence != 1 {
+	if claim.Handler != "person" || claim.Ticket.Reason != chat.ReasonTakenOver || claim.Claim.Operator != "maria" ||
+		claim.Claim.Fence != 1 {
 		t.Errorf("claimed: %s", claim.body)
 	}
 	before := said()
@@ -180,7 +181,8 @@ func TestOperator_ClaimsAndReplies_GivesBack(t *testing.T) {
 	for _, e := range entries.Entries {
 		kinds = append(kinds, e.Kind+" "+e.By+" "+e.Name+" "+e.Delivery)
 	}
-	want := []string{"message customer Sim ", "reply bot  done", "ticket_opened person maria ", "claimed person maria ", "message customer Sim ",
+	want := []string{"message customer Sim ", "reply bot  done", "ticket_opened person maria ", "claimed person maria ",
+		"message customer Sim ",
 		"note person jo ", "tagged person jo ", "prioritized person maria ", "reply person maria done"}
 	for i := range kinds {
 		kinds[i] = strings.Replace(kinds[i], entries.Entries[0].Name, "Sim", 1)
@@ -232,7 +234,8 @@ func TestClaim_FiftyAtOnce_OneWins(t *testing.T) {
 			continue
 		}
 		var now answer
-		if err := json.Unmarshal(a.Chat, &now); a.status != 409 || err != nil || now.Claim.Operator != names[winner] || now.Claim.Fence != 1 {
+		if err := json.Unmarshal(a.Chat, &now); a.status != 409 || err != nil || now.Claim.Operator != names[winner] ||
+			now.Claim.Fence != 1 {
 			t.Errorf("%s: %d %s", names[n], a.status, a.body)
 		}
 	}
@@ -260,7 +263,8 @@ func TestClaim_Expired_AnswerHasCurrentState(t *testing.T) {
 		t.Errorf("%s", third.body)
 	}
 	// By hand it is not got round either.
-	if code, _, said := m.cli("ticket", "reply", "demo:42", "hi", "--as", "tom"); code != 1 || !strings.Contains(said, "maria") || !strings.Contains(said, "--force") {
+	if code, _, said := m.cli("ticket", "reply", "demo:42", "hi", "--as", "tom"); code != 1 ||
+		!strings.Contains(said, "maria") || !strings.Contains(said, "--force") {
 		t.Errorf("%d %s", code, said)
 	}
 	if code, _, said := m.cli("ticket", "reply", "demo:42", "hi", "--as", "tom", "--force"); code != 0 {
@@ -281,7 +285,8 @@ func TestReply_NoClaim_Claims(t *testing.T) {
 	for n, name := range []string{"maria", "jo"} {
 		race.Go(func() {
 			var err error
-			if answers[n], err = m.ask(name, "POST", "/chats/demo:42/reply", "mine", fmt.Sprintf(`{"text": "%s here"}`, name)); err != nil {
+			if answers[n], err = m.ask(name, "POST", "/chats/demo:42/reply", "mine",
+				fmt.Sprintf(`{"text": "%s here"}`, name)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -291,7 +296,8 @@ func TestReply_NoClaim_Claims(t *testing.T) {
 	if first.status != 200 {
 		first, second, names = second, first, []string{"jo", "maria"}
 	}
-	if first.status != 200 || first.Claim.Operator != names[0] || first.Claim.Fence != 1 || first.Handler != "person" || !first.Ticket.Replied {
+	if first.status != 200 || first.Claim.Operator != names[0] || first.Claim.Fence != 1 || first.Handler != "person" ||
+		!first.Ticket.Replied {
 		t.Errorf("the first: %d %s", first.status, first.body)
 	}
 	if second.status != 409 || !strings.Contains(second.Detail, names[0]+", until 20") {
@@ -304,7 +310,8 @@ func TestReply_NoClaim_Claims(t *testing.T) {
 	}
 	m.must(names[0], "POST", "/chats/demo:42/reply", `{"fence": 1, "text": "bye"}`, 200)
 	m.wantRows("operator_acted; ticket_opened; ticket_claimed; reply_queued", `select e.name from eventstore.events e
-		where e.version >= (select min(version) from eventstore.events where name = 'operator_acted') order by version limit 4`)
+		where e.version >= (select min(version) from eventstore.events where name = 'operator_acted') order by version
+		limit 4`)
 	m.settle()
 	m.clean()
 	m.replaysAsItWas()
@@ -331,7 +338,8 @@ func TestAct_OldKeyRepeated_SameAnswer(t *testing.T) {
 	if again := note(0); again.body != first.body {
 		t.Errorf("again: %s\nfirst: %s", again.body, first.body)
 	}
-	if a, err := m.ask("maria", "POST", "/chats/demo:42/notes", "old-0", `{"text": "other words"}`); err != nil || a.status != 422 {
+	if a, err := m.ask("maria", "POST", "/chats/demo:42/notes", "old-0", `{"text": "other words"}`); err != nil ||
+		a.status != 422 {
 		t.Errorf("the key for other words: %d %s %v", a.status, a.body, err)
 	}
 	m.settle()
@@ -399,7 +407,8 @@ func TestAct_ConnectionsCut_DoneOnce(t *testing.T) {
 		if a, err := m.ask(name, "POST", "/chats/demo:42/notes", key, body); err != nil || a.body != first[i][key+body] {
 			t.Errorf("again: %s %v\n first: %s", a.body, err, first[i][key+body])
 		}
-		if a, err := m.ask(name, "POST", "/chats/demo:42/notes", key, `{"text": "other words"}`); err != nil || a.status != 422 {
+		if a, err := m.ask(name, "POST", "/chats/demo:42/notes", key, `{"text": "other words"}`); err != nil ||
+			a.status != 422 {
 			t.Errorf("the key for other words: %d %s %v", a.status, a.body, err)
 		}
 	}
@@ -444,7 +453,8 @@ func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 		})
 	}
 	for kills := int64(1); kills <= 3; kills++ {
-		eventually(t, patience, "some is written", func() string { return unless(done.Load() >= kills*each/3, "%d", done.Load()) })
+		eventually(t, patience, "some is written",
+			func() string { return unless(done.Load() >= kills*each/3, "%d", done.Load()) })
 		m.end(p, syscall.SIGKILL)
 		var address string
 		p, address = m.serveTeam()
@@ -458,7 +468,8 @@ func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 // serveTeam starts `chatledger serve` with the operators' API, as a process of its own.
 func (m *team) serveTeam() (p *program, api string) {
 	m.t.Helper()
-	p = m.serveWith(fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", dev.Token, dev.Secret), get, "CHATLEDGER_OPERATORS=127.0.0.1:0")
+	p = m.serveWith(fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    orders: demo\n", dev.Token,
+		dev.Secret), get, "CHATLEDGER_OPERATORS=127.0.0.1:0")
 	line, err := p.out.ReadString('\n')
 	api, ok := strings.CutPrefix(strings.TrimSpace(line), "operators on ")
 	if !ok {
@@ -476,11 +487,13 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(said), "\n")
 	m.token["maria"] = lines[len(lines)-1]
-	if a, err := m.ask("maria", "GET", "/me", "", ""); err != nil || a.status != 200 || !strings.Contains(a.body, `"role":"viewer"`) {
+	if a, err := m.ask("maria", "GET", "/me", "", ""); err != nil || a.status != 200 ||
+		!strings.Contains(a.body, `"role":"viewer"`) {
 		t.Errorf("%d %s %v", a.status, a.body, err)
 	}
 	m.must("maria", "POST", "/chats/demo:42/claim", `{}`, 403)
-	if _, said, _ = m.cli("operator", "list"); !strings.Contains(said, "maria  viewer") || strings.Contains(said, "never") {
+	if _, said, _ = m.cli("operator", "list"); !strings.Contains(said, "maria  viewer") ||
+		strings.Contains(said, "never") {
 		t.Errorf("the list: %s", said)
 	}
 	code, said, errs = m.cli("operator", "password", "maria")
@@ -510,18 +523,21 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 		status      int
 	}{{"shop,demo", "demo, shop", 200}, {"shop", "shop", 403}, {"*", "all bots", 200}} {
 		code, said, errs := m.cli(append([]string{"operator", "bots", "maria"}, strings.Split(step.bots, ",")...)...)
-		if _, listed, _ := m.cli("operator", "list"); code != 0 || !strings.Contains(said, step.shown) || !strings.Contains(listed, "  "+step.shown+"  ") {
+		if _, listed, _ := m.cli("operator", "list"); code != 0 || !strings.Contains(said, step.shown) ||
+			!strings.Contains(listed, "  "+step.shown+"  ") {
 			t.Errorf("bots %s: %d %s%s; listed\n%s", step.bots, code, said, errs, listed)
 		}
 		m.must("maria", "GET", "/queue?bot=demo", "", step.status)
 	}
-	if code, _, errs := m.cli("operator", "add", "lee", "--bots", "shop,demo"); code != 0 || m.rows(`select bots::text from eventstore.operators where name = 'lee'`) != "{demo,shop}" {
+	if code, _, errs := m.cli("operator", "add", "lee", "--bots", "shop,demo"); code != 0 ||
+		m.rows(`select bots::text from eventstore.operators where name = 'lee'`) != "{demo,shop}" {
 		t.Errorf("%d %s", code, errs)
 	}
 	if code, _, errs := m.cli("operator", "password", "lee"); code != 0 {
 		t.Errorf("%d %s", code, errs)
 	}
-	if code, said, errs := m.cli("operator", "totp", "lee"); code != 0 || !strings.Contains(said, "otpauth://totp/chatledger:lee?") ||
+	if code, said, errs := m.cli("operator", "totp", "lee"); code != 0 ||
+		!strings.Contains(said, "otpauth://totp/chatledger:lee?") ||
 		m.rows(`select length(totp_secret) from eventstore.operators where name = 'lee'`) != "20" {
 		t.Errorf("%d %s%s", code, said, errs)
 	}
@@ -539,8 +555,10 @@ func TestOperator_AddedAndDisabled_Enforced(t *testing.T) {
 	inSession(401)
 	m.token["nobody"] = "clop_wrong"
 	m.must("nobody", "GET", "/me", "", 401)
-	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"}, {"totp", "nobody"}, {"bots", "maria"},
-		{"bots", "nobody", "shop"}, {"bots", "maria", "Shop"}, {"bots", "maria", "*", "shop"}, {"bots", "maria", ""}, {"add", "lee", "--bots", "shop,Demo"}} {
+	for _, wrong := range [][]string{{"add", "Maria"}, {"add", "maria", "--role", "king"}, {"disable", "nobody"},
+		{"totp", "nobody"}, {"bots", "maria"},
+		{"bots", "nobody", "shop"}, {"bots", "maria", "Shop"}, {"bots", "maria", "*", "shop"}, {"bots", "maria", ""},
+		{"add", "lee", "--bots", "shop,Demo"}} {
 		if code, _, errs := m.cli(append([]string{"operator"}, wrong...)...); code == 0 || errs == "" {
 			t.Errorf("%q: %d %s", wrong, code, errs)
 		}

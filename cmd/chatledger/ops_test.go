@@ -61,7 +61,8 @@ func TestMetrics_RemoteRequest_NotServed(t *testing.T) {
 	}
 	other := w.start(w.dsn, func(c *server.Config) { c.Ops = ops })
 	side := "http://" + ops.Addr().String()
-	if public, inside := metricsOf(t, other.url), metricsOf(t, side, "X-Forwarded-For"); public != http.StatusNotFound || inside != http.StatusOK {
+	if public, inside := metricsOf(t, other.url), metricsOf(t, side, "X-Forwarded-For"); public != http.StatusNotFound ||
+		inside != http.StatusOK {
 		t.Errorf("with a listener of its own: %d at the webhook's, %d there", public, inside)
 	}
 	for _, header := range []string{"Host", "Origin"} {
@@ -87,16 +88,20 @@ func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 	name := w.rows(`select current_database()`)
 	admin := pgtest.Connect(t, w.dsn) // what is said of new sessions does not concern it
 	change := func(sql string) {
-		for _, one := range []string{sql, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`} {
+		for _, one := range []string{sql, `select pg_terminate_backend(pid) from pg_stat_activity
+			where datname = current_database() and pid <> pg_backend_pid()`} {
 			if _, err := admin.Exec(t.Context(), one); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for _, c := range []struct{ name, breaks, mends, reason string }{
-		{"a column is gone", `alter table eventstore.inbox rename update_id to number`, `alter table eventstore.inbox rename number to update_id`, "SQLSTATE 42703"},
-		{"a table is gone", `alter table eventstore.events rename to facts`, `alter table eventstore.facts rename to events`, "SQLSTATE 42P01"},
-		{"it is read-only", `alter database ` + name + ` set default_transaction_read_only = on`, `alter database ` + name + ` reset default_transaction_read_only`, "read-only"},
+		{"a column is gone", `alter table eventstore.inbox rename update_id to number`,
+			`alter table eventstore.inbox rename number to update_id`, "SQLSTATE 42703"},
+		{"a table is gone", `alter table eventstore.events rename to facts`, `alter table eventstore.facts rename to events`,
+			"SQLSTATE 42P01"},
+		{"it is read-only", `alter database ` + name + ` set default_transaction_read_only = on`,
+			`alter database ` + name + ` reset default_transaction_read_only`, "read-only"},
 	} {
 		change(c.breaks)
 		w.eventually(c.name, func() string {
@@ -104,7 +109,8 @@ func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 			return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, c.reason),
 				"%d %s %v", status, body, err)
 		})
-		if status, _, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusServiceUnavailable {
+		if status, _, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil ||
+			status != http.StatusServiceUnavailable {
 			t.Errorf("%s: the webhook answers %d %v", c.name, status, err)
 		}
 		change(c.mends)
@@ -127,12 +133,14 @@ func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 	t.Parallel()
 	const (
-		end  = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+		end = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+			and pid <> pg_backend_pid()`
 		full = `create function pg_temp.full() returns trigger language plpgsql as $$ begin raise exception using errcode = 'disk_full'; end $$;
 			create trigger full_disk before insert on eventstore.events for each row execute function pg_temp.full()`
 	)
 	for reason, state := range map[string]struct{ begins, ends string }{
-		"the database is read-only":   {`alter database %s set default_transaction_read_only = on`, `alter database %s reset default_transaction_read_only`},
+		"the database is read-only": {`alter database %s set default_transaction_read_only = on`,
+			`alter database %s reset default_transaction_read_only`},
 		"the database's disk is full": {full, `drop trigger full_disk on eventstore.events`},
 	} {
 		t.Run(reason, func(t *testing.T) {
@@ -158,7 +166,8 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 			change(state.begins)
 			w.Say(42, "Where is my order 1001?")
 			ready(http.StatusServiceUnavailable, reason)
-			if status, again, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil || status != http.StatusServiceUnavailable || again == "" {
+			if status, again, err := post(w.url, messageUpdate(1, 7, 1, "hello")); err != nil ||
+				status != http.StatusServiceUnavailable || again == "" {
 				t.Errorf("the webhook answers %d, to come again in %q (%v)", status, again, err)
 			}
 			if stats := w.Stats().Updates; stats.Pending != 1 || stats.Delivered != 0 {
@@ -166,7 +175,8 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 			}
 			change(state.ends)
 			ready(http.StatusOK, "")
-			w.eventually("the customer is answered", func() string { return unless(len(w.texts(42, "bot")) == 1, "%+v", w.Stats().Updates) })
+			w.eventually("the customer is answered",
+				func() string { return unless(len(w.texts(42, "bot")) == 1, "%+v", w.Stats().Updates) })
 			w.settle()
 			if stats := w.Stats().Updates; stats.Pending != 0 || stats.Delivered != 1 || len(w.texts(42, "bot")) != 1 {
 				t.Errorf("%+v, %q", stats, w.texts(42, "bot"))
@@ -180,15 +190,18 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 func TestReadyz_NothingAppended_ChecksDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := w.db.Exec(t.Context(), `alter database `+w.rows(`select current_database()`)+` set temp_file_limit = '512kB'`); err != nil {
+	if _, err := w.db.Exec(t.Context(), `alter database `+w.rows(`select current_database()`)+
+		` set temp_file_limit = '512kB'`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
+	if _, err := w.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("it is not ready", func() string {
 		status, body, err := get(w.url + "/readyz")
-		return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, "SQLSTATE 53400"), "%d %s %v", status, body, err)
+		return unless(err == nil && status == http.StatusServiceUnavailable && strings.Contains(body, "SQLSTATE 53400"),
+			"%d %s %v", status, body, err)
 	})
 	w.mustPost(messageUpdate(1, 7, 1, "hello")) // which is news of the disk, and good ones
 	if status, body, err := get(w.url + "/readyz"); err != nil || status != http.StatusOK {
@@ -204,7 +217,8 @@ func TestReadyz_StartingOrStopping_Unready(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot},
+		TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +249,8 @@ func TestWorkz_GroupStandsStill_SaysWhich(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.settle()
-	if status, body, err := get(w.url + "/workz"); err != nil || status != http.StatusOK || !strings.Contains(body, `"moves":true`) {
+	if status, body, err := get(w.url + "/workz"); err != nil || status != http.StatusOK ||
+		!strings.Contains(body, `"moves":true`) {
 		t.Errorf("workz: %d %s (%v)", status, body, err)
 	}
 	writer := pgtest.Connect(t, w.dsn)

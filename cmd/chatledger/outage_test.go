@@ -113,7 +113,8 @@ func TestOutage_TelegramDown_NoAnswerLost(t *testing.T) {
 		}
 		if d.toxic == "" {
 			w.eventually("a call finds nobody", func() string {
-				return unless(w.rows(`select count(*) from eventstore.deliveries where attempts > 0 and unsure = 0 and state = 'waiting'`) != "0", "none is put off")
+				return unless(w.rows(`select count(*) from eventstore.deliveries where attempts > 0 and unsure = 0
+					and state = 'waiting'`) != "0", "none is put off")
 			})
 		}
 		t.Logf("%s: %d updates, %d messages arrived", d.name, updates-before, w.sent()-arrived)
@@ -218,7 +219,8 @@ func TestCRM_BadNetwork_ChangesAddressOnce(t *testing.T) {
 func (w *world) attempted(destination string, n int) {
 	w.t.Helper()
 	w.eventually("calls are made to "+destination, func() string {
-		tried := w.rows(`select count(*) from eventstore.deliveries where destination = $1 and attempts > 0 and state <> 'sending'`, destination)
+		tried := w.rows(`select count(*) from eventstore.deliveries where destination = $1 and attempts > 0
+			and state <> 'sending'`, destination)
 		return unless(tried == fmt.Sprint(n), "%s of %d", tried, n)
 	})
 }

@@ -54,7 +54,8 @@ func TestImage_Build_SelfContained(t *testing.T) {
 	}
 	for _, want := range []string{
 		"RUN CGO_ENABLED=0 go build ", "-X main.version=", " -o /chatledger ./cmd/chatledger\n",
-		"FROM scratch\n", "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "COPY --from=build /chatledger /usr/local/bin/chatledger\n",
+		"FROM scratch\n", "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n",
+		"COPY --from=build /chatledger /usr/local/bin/chatledger\n",
 		"USER 65532:65532\n", "CHATLEDGER_LISTEN=0.0.0.0:8080", "CHATLEDGER_OPS=0.0.0.0:9464", "EXPOSE 8080 9464\n",
 	} {
 		if !strings.Contains(file, want) {
@@ -101,7 +102,8 @@ func TestCompose_Services_FitImage(t *testing.T) {
 	if !strings.Contains(serves.Env["DATABASE_URL"], "//chatledger_app:") || serves.Restart == "" {
 		t.Errorf("it serves as %q, restart %q", serves.Env["DATABASE_URL"], serves.Restart)
 	}
-	if migrates := file.Services["migrate"]; migrates.Env["DATABASE_URL"] == serves.Env["DATABASE_URL"] || migrates.Restart != "" {
+	if migrates := file.Services["migrate"]; migrates.Env["DATABASE_URL"] == serves.Env["DATABASE_URL"] ||
+		migrates.Restart != "" {
 		t.Errorf("migrate has %+v", migrates)
 	}
 }
@@ -113,7 +115,8 @@ func TestUnit_StopTimeout_LongEnough(t *testing.T) {
 	if err != nil || limit <= wholeStop {
 		t.Errorf("systemd kills it after %v (%v)", limit, err)
 	}
-	for _, want := range []string{"\nExecStart=/usr/local/bin/chatledger serve\n", "\nKillSignal=SIGTERM\n", "\nRestart=always\n", "\nEnvironmentFile=/etc/chatledger/environment\n"} {
+	for _, want := range []string{"\nExecStart=/usr/local/bin/chatledger serve\n", "\nKillSignal=SIGTERM\n",
+		"\nRestart=always\n", "\nEnvironmentFile=/etc/chatledger/environment\n"} {
 		if !strings.Contains(unit, want) {
 			t.Errorf("the unit has no %q", want)
 		}

@@ -80,8 +80,10 @@ func (c *showParkedCmd) Run(e *env) error {
 		return c.notParked()
 	}
 	p := found[i]
-	fmt.Fprintf(e.stdout, "group      %s\nstream     %s\nversion    %d\nposition   %s\nevent      %s\nparked at  %s\nlast try   %s\ntries      %d\nreason     %s\n",
-		p.Group, p.Stream, p.Version, p.Position, terminal.OneLine(p.Event, reasonWidth), p.ParkedAt.UTC().Format(time.RFC3339),
+	fmt.Fprintf(e.stdout,
+		"group      %s\nstream     %s\nversion    %d\nposition   %s\nevent      %s\nparked at  %s\nlast try   %s\ntries      %d\nreason     %s\n",
+		p.Group, p.Stream, p.Version, p.Position, terminal.OneLine(p.Event, reasonWidth),
+		p.ParkedAt.UTC().Format(time.RFC3339),
 		p.LastTry.UTC().Format(time.RFC3339), p.Tries, terminal.OneLine(p.Reason, len(p.Reason)))
 	if p.Request != commands.ParkedWaits {
 		fmt.Fprintf(e.stdout, "requested  %s\n", p.Request)
@@ -103,7 +105,8 @@ func (s parkedSelector) request(e *env, what commands.ParkedRequest) error {
 	case !found:
 		return s.notParked()
 	}
-	fmt.Fprintf(e.stdout, "requested: %s of %s in group %s; a running server does it within a second, `chatledger parked` shows the outcome\n",
+	fmt.Fprintf(e.stdout,
+		"requested: %s of %s in group %s; a running server does it within a second, `chatledger parked` shows the outcome\n",
 		what, s.stream(), s.Group)
 	return nil
 }

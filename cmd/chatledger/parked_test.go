@@ -16,7 +16,8 @@ import (
 func TestParked_ChatName_FindsTheStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.rows(`insert into eventstore.parked (consumer_group, stream_id, version, transaction_id, position, event, reason, tries, parked_at, last_try_at)
+	w.rows(`insert into eventstore.parked (consumer_group, stream_id, version, transaction_id, position, event, reason,
+		tries, parked_at, last_try_at)
 		values ('outbox', 'chat-demo:42', 3, '7', 9, 'reply_queued', 'cannot be handled', 3, now(), now()) returning 1`)
 	for _, name := range []string{"demo:42", "chat-demo:42"} {
 		code, stdout, stderr := w.cli("parked", "show", "outbox", name)
@@ -115,7 +116,8 @@ func TestState_EarlyVersion_RestNotRead(t *testing.T) {
 func (w *world) land(chat int64) {
 	w.t.Helper()
 	w.rows(`
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
 		select stream_id, max(version) + 1, gen_random_uuid(), 'moon_landed', 3, '{}', gen_random_uuid(), 'bot', now()
 		from eventstore.events where stream_id = $1 group by stream_id returning 1`, "chat-demo:"+strconv.FormatInt(chat, 10))
 }

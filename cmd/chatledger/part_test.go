@@ -66,7 +66,8 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	var told, worked waittest.Log
 	read := func(log *waittest.Log, what string) {
 		t.Helper()
-		w.eventually(what, func() string { return unless(strings.Contains(log.String(), what), "the log says %s", log.String()) })
+		w.eventually(what,
+			func() string { return unless(strings.Contains(log.String(), what), "the log says %s", log.String()) })
 	}
 	point := func(names ...string) {
 		t.Helper()
@@ -84,7 +85,8 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	for _, name := range []string{"first", "second"} {
 		w.says(name, 7, "Where is my order 1001?")
 	}
-	w.eventually("both are stored", func() string { return w.rows(`select count(*) from eventstore.events having count(*) <> 2`) })
+	w.eventually("both are stored",
+		func() string { return w.rows(`select count(*) from eventstore.events having count(*) <> 2`) })
 	w.wantRows("0, 0",
 		`select (select count(*) from eventstore.checkpoints), (select count(*) from eventstore.deliveries)`)
 
@@ -106,7 +108,10 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	for _, log := range []*waittest.Log{&told, &worked} {
 		read(log, "added=[third] changed=[first] removed=[second]")
 	}
-	for address, want := range map[string]int{w.url + "/webhook/first": http.StatusOK, w.url + "/webhook/second": http.StatusNotFound, worker.url + "/webhook/first": http.StatusNotFound, worker.url + "/webhook/third": http.StatusNotFound} {
+	for address, want := range map[string]int{
+		w.url + "/webhook/first": http.StatusOK, w.url + "/webhook/second": http.StatusNotFound,
+		worker.url + "/webhook/first": http.StatusNotFound, worker.url + "/webhook/third": http.StatusNotFound,
+	} {
 		if status := postTo(t, address, "other-secret"); status != want {
 			t.Errorf("%s answers %d", address, status)
 		}
@@ -126,6 +131,7 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 		})
 	}
 	w.says("third", 8, "Where is my order 1001?")
-	w.eventually("third goes on", func() string { return unless(len(w.heard("third", 8)) == 1, "%q", w.heard("third", 8)) })
+	w.eventually("third goes on",
+		func() string { return unless(len(w.heard("third", 8)) == 1, "%q", w.heard("third", 8)) })
 	w.clean()
 }

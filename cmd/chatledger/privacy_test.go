@@ -119,7 +119,8 @@ func newInhabited(t *testing.T) *inhabited {
 		Email: mark + "@example.com", Token: "zendesk-" + mark, WebhookSecret: "hook-" + mark,
 		Rate: new(float64),
 	}
-	w.desk = zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
+	w.desk = zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token,
+		Secret: account.WebhookSecret, RetryUnit: unit})
 	account.URL = front(&w.zendesk, w.desk)
 	w.bot.Zendesk = account
 	people := teamOf(w.world, "ann")
@@ -164,7 +165,8 @@ func (w *inhabited) message(chat int64, fields string) {
 
 func (w *inhabited) about(chat int64, fields string) string {
 	return fmt.Sprintf(`{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private","first_name":"MARK","title":"MARK"},
-		"from":{"id":%[3]d,"first_name":"Ada MARK","last_name":"MARK","username":"MARK","language_code":"en-MARK"},%s}`, w.updates+1000, time.Now().Unix(), chat, fields)
+		"from":{"id":%[3]d,"first_name":"Ada MARK","last_name":"MARK","username":"MARK","language_code":"en-MARK"},%s}`,
+		w.updates+1000, time.Now().Unix(), chat, fields)
 }
 
 // rest waits until nothing is left to do. The updates by which the simulator knows the
@@ -176,9 +178,11 @@ func (w *inhabited) rest() {
 
 // converse goes through what customers and people do.
 func (w *inhabited) converse() {
-	for i, text := range []string{"Where is my order MARK-1001?", "Where is my order 1001? MARK", "I was charged twice MARK", "change my billing address", "5 MARK Row, Leeds LS1 4AP", "yes",
+	for i, text := range []string{"Where is my order MARK-1001?", "Where is my order 1001? MARK",
+		"I was charged twice MARK", "change my billing address", "5 MARK Row, Leeds LS1 4AP", "yes",
 		"/start MARK", "MARK https://example.com/MARK?token=MARK", "I want to talk to a person, MARK"} {
-		w.message(int64(1+i/6), fmt.Sprintf(`"text":%q,"entities":[{"type":"text_mention","offset":0,"length":2,"user":{"id":5,"first_name":"MARK"}}]`, text))
+		w.message(int64(1+i/6),
+			fmt.Sprintf(`"text":%q,"entities":[{"type":"text_mention","offset":0,"length":2,"user":{"id":5,"first_name":"MARK"}}]`, text))
 		w.rest()
 	}
 	w.message(3,
@@ -195,12 +199,15 @@ func (w *inhabited) converse() {
 
 	ask := func(as, method, path, body string) {
 		w.updates++
-		if _, err := w.ask(as, method, path, fmt.Sprint(w.updates, mark), strings.ReplaceAll(body, "MARK", mark)); err != nil && method != http.MethodGet {
+		if _, err := w.ask(as, method, path, fmt.Sprint(w.updates, mark),
+			strings.ReplaceAll(body, "MARK", mark)); err != nil && method != http.MethodGet {
 			w.t.Error(err)
 		}
 	}
-	for _, c := range []struct{ act, body string }{{"claim", `{}`}, {"reply", `{"text":"MARK"}`}, {"note", `{"text":"MARK"}`}, {"tag", `{"tag":"MARK"}`}, {"tags", `{"add":["MARK"]}`},
-		{"reply", `{"text":"<b>MARK","format":"html"}`}, {"reply", `MARK`}, {"priority", `{"priority":"MARK"}`}, {"assign", `{"to":"MARK"}`}, {"resolve", `{}`}} {
+	for _, c := range []struct{ act, body string }{{"claim", `{}`}, {"reply", `{"text":"MARK"}`},
+		{"note", `{"text":"MARK"}`}, {"tag", `{"tag":"MARK"}`}, {"tags", `{"add":["MARK"]}`},
+		{"reply", `{"text":"<b>MARK","format":"html"}`}, {"reply", `MARK`}, {"priority", `{"priority":"MARK"}`},
+		{"assign", `{"to":"MARK"}`}, {"resolve", `{}`}} {
 		ask("ann", http.MethodPost, "/chats/demo:2/"+c.act, c.body)
 	}
 	ask("ann", http.MethodGet, "/queue?q="+mark, "")
@@ -222,14 +229,18 @@ func (w *inhabited) converse() {
 // knock is what strangers do, and what those who may come in get wrong.
 func (w *inhabited) knock() {
 	for _, secret := range []string{dev.Secret, mark, ""} {
-		for _, path := range []string{"/webhook/demo", "/webhook/" + mark, "/zendesk/demo", "/zendesk/" + mark, "/" + mark + "?token=" + mark, "/metrics?" + mark} {
-			for _, body := range []string{mark, `{"` + mark, `"` + mark + `"`, `{"update_id":"` + mark + `"}`, strings.Repeat(mark, 300_000)} {
+		for _, path := range []string{"/webhook/demo", "/webhook/" + mark, "/zendesk/demo", "/zendesk/" + mark,
+			"/" + mark + "?token=" + mark, "/metrics?" + mark} {
+			for _, body := range []string{mark, `{"` + mark, `"` + mark + `"`, `{"update_id":"` + mark + `"}`,
+				strings.Repeat(mark, 300_000)} {
 				r, err := http.NewRequest(http.MethodPost, w.url+path, strings.NewReader(body))
 				if err != nil {
 					w.t.Fatal(err)
 				}
-				for name, value := range map[string]string{"Content-Type": "application/json", "X-Telegram-Bot-Api-Secret-Token": secret, "Authorization": "Bearer " + mark,
-					"X-Forwarded-For": mark, "Traceparent": mark, "Tracestate": "a=" + mark, "Baggage": "a=" + mark, "User-Agent": mark, "Cookie": mark + "=" + mark} {
+				for name, value := range map[string]string{"Content-Type": "application/json",
+					"X-Telegram-Bot-Api-Secret-Token": secret, "Authorization": "Bearer " + mark,
+					"X-Forwarded-For": mark, "Traceparent": mark, "Tracestate": "a=" + mark, "Baggage": "a=" + mark,
+					"User-Agent": mark, "Cookie": mark + "=" + mark} {
 					r.Header.Set(name, value)
 				}
 				if answer, err := webhookClient.Do(r); err == nil { // or the connection was cut
@@ -238,7 +249,8 @@ func (w *inhabited) knock() {
 			}
 		}
 	}
-	for _, body := range []string{`MARK`, `{"event":"MARK"}`, `{"event":7,"external_id":"MARK"}`, `{"event":"solved","external_id":"chat-demo:2/#1","ticket_id":1,"updated_at":"MARK"}`,
+	for _, body := range []string{`MARK`, `{"event":"MARK"}`, `{"event":7,"external_id":"MARK"}`,
+		`{"event":"solved","external_id":"chat-demo:2/#1","ticket_id":1,"updated_at":"MARK"}`,
 		`{"event":"MARK","external_id":"chat-demo:2/#1","ticket_id":1,"updated_at":"2026-01-02T03:04:05Z","author":"MARK"}`,
 		`{"event":"solved","external_id":"chat-demo:999/#1","ticket_id":1,"updated_at":"2026-01-02T03:04:05Z","author":"MARK"}`} {
 		w.postZendesk("demo", w.bot.Zendesk.WebhookSecret, strings.ReplaceAll(body, "MARK", mark))
@@ -258,14 +270,16 @@ func (w *inhabited) suffer() {
 		w.message(chat, `"text":"Where is my order 1001? MARK"`)
 		w.message(chat+1000, `"text":"I want to talk to a person, MARK"`)
 		w.eventually("something is tried", func() string {
-			return w.rows(`select 'nothing yet' where not exists (select from eventstore.deliveries where stream_id in ($1, $2) and attempts > 0)`,
+			return w.rows(`select 'nothing yet'
+				where not exists (select from eventstore.deliveries where stream_id in ($1, $2) and attempts > 0)`,
 				fmt.Sprint("chat-demo:", chat), fmt.Sprint("chat-demo:", chat+1000))
 		})
 	}
 	// The database goes away while something is on its way.
 	w.wire.set(cut)
 	w.updates++
-	if status, _, err := post(w.url, messageUpdate(w.updates, 5, 5, mark)); err != nil || status != http.StatusServiceUnavailable {
+	if status, _, err := post(w.url, messageUpdate(w.updates, 5, 5, mark)); err != nil ||
+		status != http.StatusServiceUnavailable {
 		w.t.Errorf("answered %d (%v) without a database", status, err)
 	}
 	w.wire.set(through)
@@ -309,21 +323,25 @@ func TestOutput_WholeRun_HoldsNoPersonalData(t *testing.T) {
 	}
 	password, _ := address.User.Password()
 	marks := []string{mark, strings.Split(dev.Token, ":")[1], dev.Secret, password, w.token["ann"]}
-	for name, output := range map[string]string{"the log as JSON": w.said[0].String(), "the log as text": w.said[1].String(), "metrics": metrics, "traces": w.spans.all.String()} {
+	for name, output := range map[string]string{"the log as JSON": w.said[0].String(),
+		"the log as text": w.said[1].String(), "metrics": metrics, "traces": w.spans.all.String()} {
 		if found := betrayal(output, marks...); found != "" {
 			t.Errorf("%s: %s", name, found)
 		}
 	}
 	// Without these the run proves little.
 	log := w.said[0].String() + w.said[1].String()
-	for _, line := range []string{"delivery failed", "delivery will be retried", "update not stored", "requests rejected", "operator request rejected", "may not call Telegram"} {
+	for _, line := range []string{"delivery failed", "delivery will be retried", "update not stored", "requests rejected",
+		"operator request rejected", "may not call Telegram"} {
 		if !strings.Contains(log, line) {
 			t.Errorf("the logs have no line %q", line)
 		}
 	}
-	w.wantRows("true, true", `select count(*) filter (where bot = 'demo') > 2, count(*) filter (where bot = 'zendesk:demo') > 3 from eventstore.quarantine`)
+	w.wantRows("true, true", `select count(*) filter (where bot = 'demo') > 2,
+		count(*) filter (where bot = 'zendesk:demo') > 3 from eventstore.quarantine`)
 	w.wantRows("true", `select count(distinct destination) > 2 from eventstore.deliveries where reason is not null`)
-	for _, table := range strings.Split(w.rows(`select schemaname || '.' || tablename from pg_tables where schemaname in ('eventstore', 'readmodel')`), "; ") {
+	for _, table := range strings.Split(w.rows(`select schemaname || '.' || tablename from pg_tables
+		where schemaname in ('eventstore', 'readmodel')`), "; ") {
 		for _, m := range marks[1:] {
 			w.wantRows("0", `select count(*) from `+table+` t where strpos(t::text, $1) > 0`, m)
 		}
@@ -356,7 +374,9 @@ func TestBotsFile_Mistakes_RevealNoSecret(t *testing.T) {
 		if err := os.WriteFile(path, []byte("bots: {demo: {"+bot+"}}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, dsn := range []string{"postgres://u:" + mark + "@127.0.0.1:1/d", "postgres://u:" + mark + "@127.0.0.1:1:1/d", "postgres://u:" + mark + "%zz@h/d", "host=127.0.0.1 port=1 password=" + mark, "host=127.0.0.1 port=x password='" + mark} {
+		for _, dsn := range []string{"postgres://u:" + mark + "@127.0.0.1:1/d", "postgres://u:" + mark + "@127.0.0.1:1:1/d",
+			"postgres://u:" + mark + "%zz@h/d", "host=127.0.0.1 port=1 password=" + mark,
+			"host=127.0.0.1 port=x password='" + mark} {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			code, stdout, stderr := command(ctx, "--log-level", "debug", "serve", "--bots", path, "--listen",
 				"127.0.0.1:0", "--database-url", dsn, "--otlp-endpoint", "http://u:"+mark+"@127.0.0.1:1")

@@ -20,6 +20,7 @@ func TestPublicCertificate_Watched_ExpiryMeasured(t *testing.T) {
 		_, metrics, err := get(w.url + "/metrics")
 		expires := fmt.Sprintf("chatledger_certificate_not_after_seconds{bot=\"demo\",source=\"public\"} %v\n",
 			float64(front.Certificate().NotAfter.Unix()))
-		return unless(err == nil && strings.Contains(metrics, expires) && strings.Contains(metrics, "chatledger_public_certificate_valid{bot=\"demo\"} 0\n"), "%v %s", err, metrics)
+		return unless(err == nil && strings.Contains(metrics, expires) &&
+			strings.Contains(metrics, "chatledger_public_certificate_valid{bot=\"demo\"} 0\n"), "%v %s", err, metrics)
 	})
 }

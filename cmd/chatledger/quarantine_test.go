@@ -18,7 +18,8 @@ func TestQuarantine_Bodies_AreListedAndUnchanged(t *testing.T) {
 	w.mustPost(`[]`)
 	code, stdout, _ := w.cli("quarantine", "list", "--bot", "demo")
 	lines := strings.Split(stdout, "\n")
-	if code != 0 || len(lines) != 3 || !regexp.MustCompile(`^3 .* demo +2 bytes +1 times +the body is not a JSON object$`).MatchString(lines[0]) ||
+	if code != 0 || len(lines) != 3 ||
+		!regexp.MustCompile(`^3 .* demo +2 bytes +1 times +the body is not a JSON object$`).MatchString(lines[0]) ||
 		!regexp.MustCompile(`^1 .* demo +24 bytes +2 times +the body is not a JSON object$`).MatchString(lines[1]) {
 		t.Errorf("list: %d\n%s", code, stdout)
 	}

@@ -19,7 +19,8 @@ func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	// More transactions than restoring and testing take in the other cluster.
-	if _, err := w.db.Exec(t.Context(), `do $$ begin for i in 1..5000 loop perform pg_current_xact_id(); commit; end loop; end $$`); err != nil {
+	if _, err := w.db.Exec(t.Context(),
+		`do $$ begin for i in 1..5000 loop perform pg_current_xact_id(); commit; end loop; end $$`); err != nil {
 		t.Fatal(err)
 	}
 	w.Say(7, "change billing address")
@@ -44,7 +45,8 @@ func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 	if err := os.WriteFile(bots, []byte("bots: {demo: {token: '1:x', secret: s}}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"serve", "--bots", bots, "--listen", "127.0.0.1:0"}, {"ticket", "resolve", "demo:8"}, {"events"}, {"rebuild", "tickets"}} {
+	for _, args := range [][]string{{"serve", "--bots", bots, "--listen", "127.0.0.1:0"}, {"ticket", "resolve", "demo:8"},
+		{"events"}, {"rebuild", "tickets"}} {
 		refused(t, "it was restored from a dump of another: run `chatledger rebase`",
 			append(args, "--database-url", w.dsn)...)
 	}

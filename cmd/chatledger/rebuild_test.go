@@ -28,7 +28,8 @@ func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 	}{
 		{"give either a <projection> or several, or --all", []string{"rebuild", nowhere}},
 		{"give either a <projection> or several, or --all", []string{"rebuild", "--all", "tickets", nowhere}},
-		{`projection "orders" does not exist: choose one of conversations tickets`, []string{"rebuild", "tickets", "orders", nowhere}},
+		{`projection "orders" does not exist: choose one of conversations tickets`,
+			[]string{"rebuild", "tickets", "orders", nowhere}},
 		{"tickets is given twice", []string{"rebuild", "tickets", "tickets", nowhere}},
 		{"--dry-run", []string{"rebuild", "tickets", "--dry-run", "--rollback", nowhere}},
 		{`projection "orders" does not exist`, []string{"verify", "tickets", "orders", nowhere}},
@@ -63,11 +64,14 @@ func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 	w.tamper(`update readmodel.conversations set last_message = 'forged' where chat_id = 43`)
 	w.tamper(`delete from readmodel.tickets`)
 	code, stdout, stderr = w.cli("rebuild", "tickets", "conversations", "--dry-run")
-	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel.tickets differs in 1 rows") || !strings.Contains(stderr, "`chatledger rebuild conversations` repairs it") {
+	if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel.tickets differs in 1 rows") ||
+		!strings.Contains(stderr, "`chatledger rebuild conversations` repairs it") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
-	opened := w.rows(`select format('ticket_opened, version %s at %s/%s', version, transaction_id, position) from eventstore.events where name = 'ticket_opened'`)
-	received := w.rows(`select format('message_received, version 1 at %s/%s', transaction_id, position) from eventstore.events where stream_id = 'chat-demo:43' and version = 1`)
+	opened := w.rows(`select format('ticket_opened, version %s at %s/%s', version, transaction_id, position)
+		from eventstore.events where name = 'ticket_opened'`)
+	received := w.rows(`select format('message_received, version 1 at %s/%s', transaction_id, position)
+		from eventstore.events where stream_id = 'chat-demo:43' and version = 1`)
 	for _, says := range []string{
 		"tickets: compared 1 rows at position ", ": 0 differ, 0 are only in the live table, 1 only in the new one\n",
 		"  readmodel.tickets demo:42#1 (stream chat-demo:42): the row is missing; first explained by " + opened + "\n",
@@ -82,13 +86,16 @@ func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 	w.wantRows("0", `select count(*) from readmodel.tickets`)
 	// The same is told, and mended, by a rebuild.
 	code, stdout, stderr = w.cli("rebuild", "--all")
-	if code != 0 || stderr != "" || !strings.Contains(stdout, `last_message is "forged"`) || !strings.Contains(stdout, "conversations: rebuilt from ") || !strings.Contains(stdout, "tickets: rebuilt from ") {
+	if code != 0 || stderr != "" || !strings.Contains(stdout, `last_message is "forged"`) ||
+		!strings.Contains(stdout, "conversations: rebuilt from ") || !strings.Contains(stdout, "tickets: rebuilt from ") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	w.clean()
 	// And it can be had back.
 	code, stdout, stderr = w.cli("rebuild", "--rollback", "conversations")
-	if code != 0 || stderr != "" || !strings.Contains(stdout, fmt.Sprintf("conversations: rolled back to the table of version %d, at position ", projections.Conversations{}.Version())) {
+	if code != 0 || stderr != "" ||
+		!strings.Contains(stdout, fmt.Sprintf("conversations: rolled back to the table of version %d, at position ",
+			projections.Conversations{}.Version())) {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	w.wantRows("forged", `select last_message from readmodel.conversations where chat_id = 43`)
@@ -106,18 +113,24 @@ func TestVerify_AllTables_AreReported(t *testing.T) {
 	w.settle()
 	for _, args := range [][]string{{"verify", "tickets", "conversations"}, {"verify", "--sample", "100"}} {
 		code, stdout, stderr := w.cli(args...)
-		if code != 0 || stderr != "" || !strings.Contains(stdout, "conversations: clean, 2 rows of 2 streams at position ") || !strings.Contains(stdout, "tickets: clean, 1 rows of 2 streams") {
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "conversations: clean, 2 rows of 2 streams at position ") ||
+			!strings.Contains(stdout, "tickets: clean, 1 rows of 2 streams") {
 			t.Errorf("%v: exit %d, %s%s", args, code, stdout, stderr)
 		}
 	}
-	if code, stdout, _ := w.cli("verify", "conversations", "--sample", "1"); code != 0 || !strings.Contains(stdout, "conversations: clean, 1 rows of 1 streams") {
+	if code, stdout, _ := w.cli("verify", "conversations", "--sample", "1"); code != 0 ||
+		!strings.Contains(stdout, "conversations: clean, 1 rows of 1 streams") {
 		t.Errorf("one: exit %d, %s", code, stdout)
 	}
 	w.tamper(`update readmodel.tickets set status = 'lost'`)
 	w.tamper(`update readmodel.conversations set messages = 7 where chat_id = 43`)
 	for _, args := range [][]string{{"verify"}, {"verify", "--sample", "10"}} {
 		code, _, stderr := w.cli(args...)
-		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, `status is "lost", the events lead to "open"; first explained by ticket_opened, version `) || !strings.Contains(stderr, "messages is 7, the events lead to 1; first explained by message_received, version 1 at ") {
+		if code != 1 || strings.Count(stderr, "\n") != 1 ||
+			!strings.Contains(stderr,
+				`status is "lost", the events lead to "open"; first explained by ticket_opened, version `) ||
+			!strings.Contains(stderr,
+				"messages is 7, the events lead to 1; first explained by message_received, version 1 at ") {
 			t.Errorf("%v: exit %d, %s", args, code, stderr)
 		}
 	}
@@ -179,7 +192,8 @@ func TestServe_ForgedRow_IsNoticed(t *testing.T) {
 		t.Errorf("of healthy tables %v and %v rows differ", n, m)
 	}
 	w.tamper(`update readmodel.tickets set priority = 'low' where chat_id = 43`)
-	w.eventually("the damaged ticket is counted", func() string { return unless(divergent("tickets") > 0, "%v", divergent("tickets")) })
+	w.eventually("the damaged ticket is counted",
+		func() string { return unless(divergent("tickets") > 0, "%v", divergent("tickets")) })
 	if n := divergent("conversations"); n != 0 {
 		t.Errorf("of the other table %v rows differ", n)
 	}
@@ -220,12 +234,14 @@ func TestServe_OldTable_IsRebuilt(t *testing.T) {
 	}
 
 	w.tamper(fmt.Sprintf(`update eventstore.checkpoints set version = %d where consumer_group = 'tickets'`, ours+1))
-	newer := w.rows(`select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets') from pg_class where oid = 'readmodel.tickets'::regclass`)
+	newer := w.rows(`select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets') from pg_class
+		where oid = 'readmodel.tickets'::regclass`)
 	w.running = w.start(w.dsn)
 	w.register()
 	w.Say(44, "I want to talk to a person")
 	w.eventually("the customer has an answer", func() string { return unless(len(w.texts(44, "bot")) > 0, "none") })
-	w.wantRows(newer, `select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets') from pg_class where oid = 'readmodel.tickets'::regclass`)
+	w.wantRows(newer, `select oid, (select events from eventstore.checkpoints where consumer_group = 'tickets')
+		from pg_class where oid = 'readmodel.tickets'::regclass`)
 }
 
 // The program is killed in the middle of rebuilding, again and again: the tables that
@@ -259,7 +275,8 @@ func TestRebuild_Killed_LosesNothing(t *testing.T) {
 			case <-pace.C:
 			}
 			var n, m int
-			err := pool.QueryRow(t.Context(), `select (select count(*) from readmodel.conversations), (select count(*) from readmodel.tickets)`).Scan(&n, &m)
+			err := pool.QueryRow(t.Context(),
+				`select (select count(*) from readmodel.conversations), (select count(*) from readmodel.tickets)`).Scan(&n, &m)
 			if err != nil || n != chats || m != chats/50 {
 				t.Errorf("the tables show %d chats and %d tickets, want %d and %d: %v", n, m, chats, chats/50, err)
 				return
@@ -302,7 +319,8 @@ func TestRebuild_Killed_LosesNothing(t *testing.T) {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	var left int
-	if err := pool.QueryRow(t.Context(), `select count(*) from pg_namespace where nspname like 'readmodel\_rebuild\_%'`).Scan(&left); err != nil || left != 0 {
+	if err := pool.QueryRow(t.Context(), `select count(*) from pg_namespace
+		where nspname like 'readmodel\_rebuild\_%'`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d schemas are left over (%v)", left, err)
 	}
 }

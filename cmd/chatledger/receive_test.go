@@ -86,7 +86,8 @@ func isMessage(t *testing.T, update []byte) bool {
 func (w *world) sameJSON(name string, sent []byte, updateID string) {
 	w.t.Helper()
 	stored := []byte(w.rows(`select coalesce(convert_from(decode(e.raw->>'$base64', 'base64'), 'UTF8'), e.raw::text)
-		from eventstore.events e join eventstore.inbox i using (stream_id, version) where i.bot = 'demo' and i.update_id = $1::text::bigint`, updateID))
+		from eventstore.events e join eventstore.inbox i using (stream_id, version)
+		where i.bot = 'demo' and i.update_id = $1::text::bigint`, updateID))
 	var want, got any
 	for source, target := range map[*[]byte]*any{&sent: &want, &stored: &got} {
 		decoder := json.NewDecoder(bytes.NewReader(*source))
@@ -105,7 +106,8 @@ func (w *world) gapless() {
 	w.t.Helper()
 	w.wantRows("", `select stream_id, min(version), max(version), count(*) from eventstore.events
 		group by stream_id having min(version) <> 1 or max(version) <> count(*) or count(*) <> count(distinct version)`)
-	w.wantRows("0", `select count(*) from eventstore.streams full join (select distinct stream_id from eventstore.events) e using (stream_id) where streams.stream_id is null or e.stream_id is null`)
+	w.wantRows("0", `select count(*) from eventstore.streams full join (select distinct stream_id
+		from eventstore.events) e using (stream_id) where streams.stream_id is null or e.stream_id is null`)
 }
 
 // atOnce runs f for 0 to n-1 at the same time.
@@ -136,7 +138,8 @@ func TestMessages_HundredAtOnce_AnsweredInOrder(t *testing.T) {
 	w.gapless()
 
 	// The replies come in the order in which the messages stand.
-	messages := strings.Split(w.rows(`select payload->>'text' from eventstore.events where stream_id = 'chat-demo:7' and name = 'message_received' order by version`), "; ")
+	messages := strings.Split(w.rows(`select payload->>'text' from eventstore.events where stream_id = 'chat-demo:7'
+		and name = 'message_received' order by version`), "; ")
 	replies := w.texts(7, "bot")
 	if len(messages) != n || len(replies) != n {
 		t.Fatalf("%d messages, %d replies, want %d each", len(messages), len(replies), n)

@@ -32,8 +32,10 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	}
 	w.mustPost(strings.ReplaceAll(messageUpdate(1, 7, 1, "MARK Hello"), "Ada", mark))
 	w.mustPost(strings.ReplaceAll(messageUpdate(2, 8, 1, mark), "Ada", mark)) // of the same shape
-	w.mustPost(strings.Replace(messageUpdate(3, 9, 1, mark), `"date"`, `"deep":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+`,"date"`, 1))
-	w.exec(`update eventstore.events set raw = '{"$removed": true}' where raw ->> 'update_id' = (select min(raw ->> 'update_id') from eventstore.events where raw ? 'poll')`)
+	w.mustPost(strings.Replace(messageUpdate(3, 9, 1, mark), `"date"`,
+		`"deep":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+`,"date"`, 1))
+	w.exec(`update eventstore.events set raw = '{"$removed": true}'
+		where raw ->> 'update_id' = (select min(raw ->> 'update_id') from eventstore.events where raw ? 'poll')`)
 
 	dir, key := t.TempDir(), filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte("sixteen bytes are enough"), 0o600); err != nil {
@@ -64,7 +66,8 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 		kinds = append(kinds, kindOfUpdate(request.Command))
 	}
 	slices.Sort(kinds)
-	want := strings.Split(w.rows(`select distinct case name when 'update_kept' then name || ' ' || (payload ->> 'kind') else name end from eventstore.events where raw is not null and not raw ? '$removed'`), "; ")
+	want := strings.Split(w.rows(`select distinct case name when 'update_kept' then name || ' ' || (payload ->> 'kind')
+		else name end from eventstore.events where raw is not null and not raw ? '$removed'`), "; ")
 	slices.Sort(want)
 	if got := slices.Compact(kinds); !slices.Equal(got, want) {
 		t.Errorf("read as %q\nwere    %q", got, want)
@@ -73,11 +76,13 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	if again := w.must("record", "--out", dir, "--key", "file:"+key); !strings.Contains(again, ", 0 new files") {
 		t.Errorf("a second run: %s", again)
 	}
-	if said := w.must("record", "--out", t.TempDir(), "--bot", "nobody"); !strings.HasPrefix(said, "0 updates, 0 new files") {
+	said = w.must("record", "--out", t.TempDir(), "--bot", "nobody")
+	if !strings.HasPrefix(said, "0 updates, 0 new files") {
 		t.Errorf("another bot: %s", said)
 	}
 	for _, key := range []string{"a key in the command line", "env:CHATLEDGER_NO_ONE"} {
-		if code, _, stderr := w.cli("record", "--out", t.TempDir(), "--key", key); code != 1 || !strings.Contains(stderr, "--key: ") || strings.Contains(stderr, "a key in") {
+		if code, _, stderr := w.cli("record", "--out", t.TempDir(), "--key", key); code != 1 ||
+			!strings.Contains(stderr, "--key: ") || strings.Contains(stderr, "a key in") {
 			t.Errorf("%s: exit %d, %s", key, code, stderr)
 		}
 	}

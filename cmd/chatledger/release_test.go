@@ -64,7 +64,8 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	if status := postTo(t, before.url+"/webhook/shop", "secret-of-shop"); status != http.StatusOK {
 		t.Errorf("during the overlap the old address answers %d", status)
 	}
-	w.wantRows("true", `select valid_until - now() between interval '4 minutes' and interval '5 minutes' from eventstore.webhooks where path = ''`)
+	w.wantRows("true", `select valid_until - now() between interval '4 minutes' and interval '5 minutes'
+		from eventstore.webhooks where path = ''`)
 	if _, err := w.db.Exec(t.Context(), `update eventstore.webhooks set valid_until = now() where path = ''`); err != nil { // they are over
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 		t.Errorf("asked to stop, the old release ends with %v", err)
 	}
 	last := written.Load()
-	w.eventually("customers go on writing", func() string { return unless(written.Load() > last+50, "%d", written.Load()) })
+	w.eventually("customers go on writing",
+		func() string { return unless(written.Load() > last+50, "%d", written.Load()) })
 	stop()
 	customers.Wait()
 
@@ -94,7 +96,8 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	if refused := p.refusals(); len(refused) > 0 {
 		t.Errorf("updates were refused: %v", refused)
 	}
-	w.wantRows(fmt.Sprintf("%d, %[1]d", n), `select count(*), count(distinct (payload->>'update_id')::bigint) from eventstore.events where name = 'message_received'`)
+	w.wantRows(fmt.Sprintf("%d, %[1]d", n), `select count(*), count(distinct (payload->>'update_id')::bigint)
+		from eventstore.events where name = 'message_received'`)
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'reply_queued'`)
 	w.wantRows(fmt.Sprint(w.Stats().Calls["sendMessage"]["200"]),
 		`select count(*) from eventstore.events where name = 'reply_queued'`)
@@ -110,20 +113,26 @@ func TestRelease_NotReady_NotSwitched(t *testing.T) {
 	w, p := newReleases(t)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	told := w.told().URL
-	ill := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }))
+	ill := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	}))
 	t.Cleanup(ill.Close)
 	// Wherever the proxy passes the path, the release that Telegram posts to is not the new one.
-	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: ") || !strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
+	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" ||
+		!strings.Contains(stderr, "nothing is switched: ") || !strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
 		t.Errorf("switched to nobody: %d %s%s", code, stdout, stderr)
 	}
-	for ready, want := range map[string]string{"http://127.0.0.1:1/readyz": "connection refused", ill.URL + "/readyz": "answers 503"} {
+	for ready, want := range map[string]string{"http://127.0.0.1:1/readyz": "connection refused",
+		ill.URL + "/readyz": "answers 503"} {
 		code, stdout, stderr := w.webhook("switch", "v2", "--ready", ready)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: the new release is not ready") || !strings.Contains(stderr, want) {
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "nothing is switched: the new release is not ready") ||
+			!strings.Contains(stderr, want) {
 			t.Errorf("switched to %s: %d %s%s", ready, code, stdout, stderr)
 		}
 	}
 	p.pass("/webhook/shop/v2", ill.URL)
-	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" || !strings.Contains(stderr, "answers 503") {
+	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" ||
+		!strings.Contains(stderr, "answers 503") {
 		t.Errorf("switched to one that is not ready: %d %s%s", code, stdout, stderr)
 	}
 	w.wantRows("0", `select count(*) from eventstore.webhooks`)
@@ -151,7 +160,8 @@ func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 		}
 	}
 	own := p.URL + "/webhook/shop"
-	if code, _, stderr := w.webhook("switch", "v2"); code != 1 || !strings.Contains(stderr, "v1 answers at "+own+"/v2, as it does at "+own) {
+	if code, _, stderr := w.webhook("switch", "v2"); code != 1 ||
+		!strings.Contains(stderr, "v1 answers at "+own+"/v2, as it does at "+own) {
 		t.Errorf("the proxy knows of no other release: %d %s", code, stderr)
 	}
 	p.pass("/webhook/shop/v2", after.url)
@@ -161,7 +171,8 @@ func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 
 	// Nobody else hears of the release, and whoever asks wrongly is a stranger as before.
 	bot := readBot(t, w.file)
-	for what, header := range map[string]string{"nothing": "", "a guess": "Bearer guess", "the webhook's secret": "Bearer " + bot.Secret, "an empty key": "Bearer "} {
+	for what, header := range map[string]string{"nothing": "", "a guess": "Bearer guess",
+		"the webhook's secret": "Bearer " + bot.Secret, "an empty key": "Bearer "} {
 		r, err := http.NewRequest(http.MethodGet, after.url+"/webhook/shop/v2", nil)
 		if err != nil {
 			t.Fatal(err)

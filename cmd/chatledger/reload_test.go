@@ -137,7 +137,8 @@ func (w *town) answers(name string, chat int, ask, want string) {
 
 func (w *town) logged(what string) {
 	w.t.Helper()
-	w.eventually("the log says "+what, func() string { return unless(strings.Contains(w.log.String(), what), "it says: %s", w.log.String()) })
+	w.eventually("the log says "+what,
+		func() string { return unless(strings.Contains(w.log.String(), what), "it says: %s", w.log.String()) })
 }
 
 func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
@@ -177,13 +178,15 @@ func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
 	w.answers("changing", 17, "Where is my order 1001?", "By rail.")
 	w.answers("coming", 17, "Where is my order 1001?", "Order 1001")
 	w.answers("steady", 8, "Where is my order 1001?", "Order 1001")
-	for bot, want := range map[string]string{"changing secret-of-changing": "401", "changing another-secret": "200", "leaving secret-of-leaving": "404", "steady secret-of-steady": "200"} {
+	for bot, want := range map[string]string{"changing secret-of-changing": "401", "changing another-secret": "200",
+		"leaving secret-of-leaving": "404", "steady secret-of-steady": "200"} {
 		name, secret, _ := strings.Cut(bot, " ")
 		if got := fmt.Sprint(postTo(t, w.url+"/webhook/"+name, secret)); got != want {
 			t.Errorf("%s is answered %s, want %s", bot, got, want)
 		}
 	}
-	if after := w.rows(`select stream_id, max(version) from eventstore.events where stream_id = 'chat-steady:7' group by 1`); after != before {
+	if after := w.rows(`select stream_id, max(version) from eventstore.events where stream_id = 'chat-steady:7'
+		group by 1`); after != before {
 		t.Errorf("the bot that did not change went from %s to %s", before, after)
 	}
 
@@ -235,7 +238,8 @@ func TestReload_LinkTargetReplaced_Noticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, text := range map[string]string{
-			"bots.yaml":   "bots:\n" + strings.NewReplacer("orders: demo", "orders: "+dir+"/current/orders.yaml", "secret-of-shop", "file:"+dir+"/current/secret").Replace(plain("shop", 0)),
+			"bots.yaml": "bots:\n" + strings.NewReplacer("orders: demo", "orders: "+dir+"/current/orders.yaml",
+				"secret-of-shop", "file:"+dir+"/current/secret").Replace(plain("shop", 0)),
 			"orders.yaml": "- {number: '1001', status: shipped, detail: " + detail + "}\n",
 			"secret":      secret,
 		} {

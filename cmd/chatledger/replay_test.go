@@ -115,7 +115,8 @@ kept in schema ` + schema + "; `drop schema " + schema + " cascade` when you are
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
 	w.wantRows("42, bot, person; 43, bot, bot", `
-		select chat_id, was.handler, now.handler from readmodel.conversations was full join `+schema+`.conversations now using (stream_id, chat_id) order by 1`)
+		select chat_id, was.handler, now.handler from readmodel.conversations was full
+		join `+schema+`.conversations now using (stream_id, chat_id) order by 1`)
 	w.wantRows("demo:42#1", `select ticket_id from `+schema+`.tickets`)
 
 	code, stdout, _ = w.cli("replay", "--sandbox", "--bots", other, "--json")
@@ -127,10 +128,12 @@ kept in schema ` + schema + "; `drop schema " + schema + " cascade` when you are
 	if len(lines) != 4 || code != 1 {
 		t.Fatalf("exit %d, %s", code, stdout)
 	}
-	if err := json.Unmarshal([]byte(lines[1]), &got); err != nil || got.Difference.Version != 7 || got.Difference.Root || got.Difference.Said != "I want to talk to \x1b[31m a person" {
+	if err := json.Unmarshal([]byte(lines[1]), &got); err != nil || got.Difference.Version != 7 || got.Difference.Root ||
+		got.Difference.Said != "I want to talk to \x1b[31m a person" {
 		t.Errorf("%s: %v", lines[1], err)
 	}
-	if err := json.Unmarshal([]byte(lines[3]), &got); err != nil || got.Summary.Chats != 2 || got.Summary.Reworded != 2 || got.Summary.Kinds[whatif.Ticket] != 1 {
+	if err := json.Unmarshal([]byte(lines[3]), &got); err != nil || got.Summary.Chats != 2 || got.Summary.Reworded != 2 ||
+		got.Summary.Kinds[whatif.Ticket] != 1 {
 		t.Errorf("%s: %v", lines[3], err)
 	}
 }
@@ -174,13 +177,15 @@ func TestReplay_Filters_SelectChats(t *testing.T) {
 
 	// What this program does not know stops it by name.
 	if _, err := w.db.Exec(t.Context(), `
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
 		select 'chat-demo:42', 5, gen_random_uuid(), 'moon_landed', 3, '{}', gen_random_uuid(), 'bot', now()`); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, "chat-demo:42 version 5: unknown event moon_landed@3", "replay", "--sandbox", "--database-url", w.dsn)
 	w.wantRows("", `select nspname from pg_namespace where nspname like 'readmodel\_sandbox%'`)
-	w.wantRows("1", `with gone as (delete from eventstore.events where name = 'moon_landed' returning 1) select count(*) from gone`)
+	w.wantRows("1", `with gone as (delete from eventstore.events where name = 'moon_landed' returning 1)
+		select count(*) from gone`)
 }
 
 func TestReplay_Mistakes_AreReported(t *testing.T) {
@@ -209,14 +214,16 @@ func TestReplay_Mistakes_AreReported(t *testing.T) {
 func TestReplay_AnyChat_ChangesAndSendsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, text := range []string{"where is my order 1001?", "I want to change my billing address", "12 Baker Street, London NW1 6XE", "a person please"} {
+	for _, text := range []string{"where is my order 1001?", "I want to change my billing address",
+		"12 Baker Street, London NW1 6XE", "a person please"} {
 		w.Say(42, text)
 		w.settle()
 	}
 	world := func() string { // without the heartbeats, which go on by themselves
 		var all []string
 		for _, table := range strings.Split(w.rows(`
-			select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')
+			select format('%I.%I', schemaname, tablename) from pg_tables
+			where schemaname not in ('pg_catalog', 'information_schema')
 			  and tablename <> 'leaders' order by 1`), "; ") {
 			all = append(all,
 				table+" "+w.rows(`select count(*), md5(string_agg(t::text, ' ' order by t::text)) from `+table+` t`))

@@ -50,13 +50,16 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	w.eventually("everybody stands where they were brought", func() string {
 		var lost []string
 		for i, v := range stops {
-			if want, got := v.step, w.rows(`select workflow || '.' || step from readmodel.conversations where chat_id = $1`, customerOf(i)); got != want {
+			if want, got := v.step, w.rows(`select workflow || '.' || step from readmodel.conversations where chat_id = $1`,
+				customerOf(i)); got != want {
 				lost = append(lost, fmt.Sprintf("%s, not %s", got, want))
 			}
 		}
-		return strings.Join(lost, "; ") + w.rows(strings.Replace(unsettled, crmUnderWay, crmUnderWay+` and destination not in ('crm:demo', 'orders:demo')`, 1))
+		return strings.Join(lost, "; ") +
+			w.rows(strings.Replace(unsettled, crmUnderWay, crmUnderWay+` and destination not in ('crm:demo', 'orders:demo')`, 1))
 	})
-	if held := w.rows(`select state, count(*) from eventstore.deliveries where destination in ('crm:demo', 'orders:demo') and state <> 'done' group by 1 order by 1`); held == "" {
+	if held := w.rows(`select state, count(*) from eventstore.deliveries where destination in ('crm:demo', 'orders:demo')
+		and state <> 'done' group by 1 order by 1`); held == "" {
 		t.Error("no tool is in use: this run proves less than it says")
 	} else {
 		t.Logf("%d customers; of what tools are asked: %s", len(stops), held)
@@ -66,7 +69,8 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 		t.Error("the program survived")
 	}
 	crm.release()
-	if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now() where state = 'sending'`); err != nil {
+	if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now()
+		where state = 'sending'`); err != nil {
 		t.Fatal(err)
 	}
 	p = w.serve()
@@ -92,7 +96,8 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 		t.Errorf("%d things were changed at the CRM, want %d", n, changes)
 	}
 	w.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
-	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood' group by 1, 2 having count(*) > 1`)
+	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood'
+		group by 1, 2 having count(*) > 1`)
 	w.gapless()
 	w.clean()
 	w.replaysAsItWas()

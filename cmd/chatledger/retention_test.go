@@ -30,12 +30,14 @@ func TestRetention_Expired_Deleted(t *testing.T) {
 	w.running = w.start(r.app)
 	w.register()
 	w.eventually("what was kept for long enough is gone", func() string {
-		left := w.rows(`select (select count(*) from eventstore.events where raw ? 'update_id'), (select count(*) from eventstore.quarantine), (select count(*) from eventstore.inbox)`)
+		left := w.rows(`select (select count(*) from eventstore.events where raw ? 'update_id'),
+			(select count(*) from eventstore.quarantine), (select count(*) from eventstore.inbox)`)
 		return unless(left == "0, 0, 0", "left: %s", left)
 	})
 	w.eventually("it is counted", func() string {
 		_, body, err := get(w.url + "/metrics")
-		for _, line := range []string{`{bot="demo",what="updates"} 1`, `{bot="demo",what="quarantine"} 1`, `{bot="",what="inbox"} 1`} {
+		for _, line := range []string{`{bot="demo",what="updates"} 1`, `{bot="demo",what="quarantine"} 1`,
+			`{bot="",what="inbox"} 1`} {
 			if !strings.Contains(body, "chatledger_removed_rows_total"+line) {
 				return line + " is missing"
 			}
@@ -50,7 +52,8 @@ func TestRetention_Expired_Deleted(t *testing.T) {
 	if code, stdout, stderr := w.cli("why", "conversations", "chat-demo:42"); code != 0 {
 		t.Errorf("why: %d %s%s", code, stdout, stderr)
 	}
-	if code, stdout, stderr := w.cli("replay", "--sandbox"); code != 1 || !strings.Contains(stderr, "run it as the database's owner, or the role that may make schemas") {
+	if code, stdout, stderr := w.cli("replay", "--sandbox"); code != 1 ||
+		!strings.Contains(stderr, "run it as the database's owner, or the role that may make schemas") {
 		t.Errorf("replay as the app: %d %s%s", code, stdout, stderr)
 	}
 	w.dsn = r.owner

@@ -106,7 +106,8 @@ func TestRoles_AppRole_EnoughForServe(t *testing.T) {
 	// What the app need not be able to do, the owner is.
 	other := newRanks(t, "imports")
 	for _, args := range [][]string{
-		{"replay", "--sandbox", "--database-url", r.owner}, {"rebase", "--database-url", r.owner}, {"import", "--from", archive, "--database-url", other.owner},
+		{"replay", "--sandbox", "--database-url", r.owner}, {"rebase", "--database-url", r.owner},
+		{"import", "--from", archive, "--database-url", other.owner},
 	} {
 		if code, stdout, stderr := command(t.Context(), args...); code != 0 {
 			t.Errorf("%v: %s%s", args, stdout, stderr)
@@ -164,7 +165,8 @@ func TestRoles_Analyst_ReadsReadModelOnly(t *testing.T) {
 	read() // of the tables that took their places
 
 	var statements []string
-	for _, table := range strings.Split(w.rows(`select c.oid::regclass::text from pg_class c where relnamespace = 'eventstore'::regnamespace and relkind = 'r'`), "; ") {
+	for _, table := range strings.Split(w.rows(`select c.oid::regclass::text from pg_class c
+		where relnamespace = 'eventstore'::regnamespace and relkind = 'r'`), "; ") {
 		statements = append(statements, `select from `+table)
 	}
 	denied(t, r.analyst, append(statements,
@@ -178,7 +180,8 @@ func TestRoles_Analyst_ReadsReadModelOnly(t *testing.T) {
 		`create temporary table mine ()`,
 		`set role reads_app`)...)
 
-	for setting, want := range map[string]string{"statement_timeout": "1min", "idle_in_transaction_session_timeout": "30s", "idle_session_timeout": "1h", "default_transaction_read_only": "on"} {
+	for setting, want := range map[string]string{"statement_timeout": "1min", "idle_in_transaction_session_timeout": "30s",
+		"idle_session_timeout": "1h", "default_transaction_read_only": "on"} {
 		if got := pgtest.Ask[string](t, analyst, `select current_setting($1)`, setting); got != want {
 			t.Errorf("%s is %s, want %s", setting, got, want)
 		}
@@ -189,14 +192,17 @@ func TestRoles_Analyst_ReadsReadModelOnly(t *testing.T) {
 func TestRoles_OwnerMigrates_PrivilegesExtended(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "later")
-	admin, owner, app, analyst := pgtest.Connect(t, r.admin), pgtest.Connect(t, r.owner), pgtest.Connect(t, r.app), pgtest.Connect(t, r.analyst)
+	admin, owner := pgtest.Connect(t, r.admin), pgtest.Connect(t, r.owner)
+	app, analyst := pgtest.Connect(t, r.app), pgtest.Connect(t, r.analyst)
 	rights := func() string {
 		return pgtest.Ask[string](t, admin, `
 			select string_agg(x, e'\n' order by x) from (
-				select format('%s %s %s', oid::regclass, relowner::regrole, relacl) as x from pg_class where relnamespace::regnamespace::text ~ '^(eventstore|readmodel)'
+				select format('%s %s %s', oid::regclass, relowner::regrole, relacl) as x from pg_class
+				where relnamespace::regnamespace::text ~ '^(eventstore|readmodel)'
 				union all select format('%s %s', defaclnamespace::regnamespace, defaclacl) from pg_default_acl
 				union all select format('%s %s %s', nspname, nspowner::regrole, nspacl) from pg_namespace
-				union all select format('%s %s %s', oid::regprocedure, proowner::regrole, proacl) from pg_proc where pronamespace = 'eventstore'::regnamespace
+				union all select format('%s %s %s', oid::regprocedure, proowner::regrole, proacl) from pg_proc
+				where pronamespace = 'eventstore'::regnamespace
 				union all select datacl::text from pg_database where datname = current_database()) all_rights`)
 	}
 	before := rights()
@@ -207,7 +213,8 @@ func TestRoles_OwnerMigrates_PrivilegesExtended(t *testing.T) {
 	}
 
 	for who, by := range map[string]*pgx.Conn{"owner": owner, "admin": admin} {
-		pgtest.Exec(t, by, fmt.Sprintf(`create table eventstore.by_%[1]s (n integer); create table readmodel.by_%[1]s (n integer)`, who))
+		pgtest.Exec(t, by,
+			fmt.Sprintf(`create table eventstore.by_%[1]s (n integer); create table readmodel.by_%[1]s (n integer)`, who))
 		pgtest.Exec(t, app,
 			fmt.Sprintf(`insert into eventstore.by_%[1]s values (1); update readmodel.by_%[1]s set n = 2`, who))
 		pgtest.Exec(t, analyst, `select from readmodel.by_`+who)
@@ -233,7 +240,8 @@ func TestRoles_Fails_CreatesNone(t *testing.T) {
 			t.Errorf("%s: %d %s", prefix, code, stderr)
 		}
 	}
-	if n := pgtest.Ask[int](t, pgtest.Connect(t, r.admin), `select count(*) from pg_roles where rolname like 'other%'`); n != 0 {
+	if n := pgtest.Ask[int](t, pgtest.Connect(t, r.admin), `select count(*) from pg_roles
+		where rolname like 'other%'`); n != 0 {
 		t.Errorf("%d roles were made", n)
 	}
 }
@@ -244,7 +252,8 @@ func TestRoles_CreatedAtOnce_Succeeds(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			if code, _, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "many", "--database-url", dsn); code != 0 {
+			if code, _, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "many",
+				"--database-url", dsn); code != 0 {
 				t.Error(stderr)
 			}
 		})
@@ -260,7 +269,8 @@ func TestRoles_CreateRoleOwner_NoSuperuser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, pgtest.Connect(t, dsn), `create role tenant login createrole password 'open sesame'; alter database `+strings.TrimPrefix(address.Path, "/")+` owner to tenant`, pgx.QueryExecModeSimpleProtocol)
+	pgtest.Exec(t, pgtest.Connect(t, dsn), `create role tenant login createrole password 'open sesame'; alter database `+
+		strings.TrimPrefix(address.Path, "/")+` owner to tenant`, pgx.QueryExecModeSimpleProtocol)
 	address.User = url.UserPassword("tenant", "open sesame")
 	for _, said := range []string{"schema migrated from version 0", "schema is up to date"} {
 		code, stdout, stderr := command(t.Context(), "migrate", "--roles", "--role-prefix", "rented",
@@ -283,8 +293,10 @@ func TestRoles_App_SeesOldestWriter(t *testing.T) {
 	}
 	defer open.Rollback(t.Context())
 	pgtest.Exec(t, open, `select pg_current_xact_id()`)
-	if age := pgtest.Ask[float64](t, pgtest.Connect(t, r.app), `select coalesce(max(extract(epoch from clock_timestamp() - xact_start))::float8, -1)
-		from pg_stat_activity where backend_xid is not null and datname = current_database() and usename <> current_user`); age < 0 {
+	if age := pgtest.Ask[float64](t, pgtest.Connect(t, r.app),
+		`select coalesce(max(extract(epoch from clock_timestamp() - xact_start))::float8, -1)
+		from pg_stat_activity where backend_xid is not null and datname = current_database()
+		and usename <> current_user`); age < 0 {
 		t.Error("it does not see it")
 	}
 	if status, _, err := get(w.url + "/readyz"); err != nil || status != http.StatusOK {

@@ -48,7 +48,8 @@ func TestRollingRestart_UnderLoad_NoWebhookFails(t *testing.T) {
 		all.Go(func() {
 			for !stop.Load() {
 				n := sent.Add(1)
-				if err := post(t.Context(), []byte(messageUpdate(1000+n, 1+n%chats, 1000+n, "where is my order 1001?"))); err != nil {
+				if err := post(t.Context(),
+					[]byte(messageUpdate(1000+n, 1+n%chats, 1000+n, "where is my order 1001?"))); err != nil {
 					failed.Add(1)
 					t.Errorf("update %d: %v", n, err)
 				}

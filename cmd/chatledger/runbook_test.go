@@ -85,7 +85,8 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	w.settle()
 	w.ClearFaults()
 	long := func() time.Time { return clock.Now().AddDate(0, 0, -14) }
-	if code, _, stderr := commandAt(t.Context(), long, "ticket", "open", "--priority=urgent", "shop:9", "--database-url", w.dsn); code != 0 {
+	if code, _, stderr := commandAt(t.Context(), long, "ticket", "open", "--priority=urgent", "shop:9",
+		"--database-url", w.dsn); code != 0 {
 		t.Fatal(stderr)
 	}
 	rubbish, err := http.NewRequest(http.MethodPost, w.url+"/webhook/shop", strings.NewReader("[\xff]"))
@@ -101,17 +102,24 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	forgotten := pgtest.Connect(t, app)
 	pgtest.Exec(t, forgotten, `begin`)
 
-	filled := strings.NewReplacer("...", w.rows(`select correlation_id::text from eventstore.events where stream_id = 'chat-shop:42' and version = 1`), "<table>", "conversations",
-		"<delivery>", w.rows(`select delivery_id::text from eventstore.deliveries where state = 'unknown'`), "<destination>", "telegram:shop", "<ticket>", "shop:42#1",
-		"demo:42", "shop:42", "<number>", "1", "<pid>", pgtest.Ask[string](t, forgotten, `select pg_backend_pid()::text`), "http://127.0.0.1:9464", w.url)
+	filled := strings.NewReplacer("...", w.rows(`select correlation_id::text from eventstore.events
+		where stream_id = 'chat-shop:42' and version = 1`), "<table>", "conversations",
+		"<delivery>", w.rows(`select delivery_id::text from eventstore.deliveries where state = 'unknown'`), "<destination>",
+		"telegram:shop", "<ticket>", "shop:42#1",
+		"demo:42", "shop:42", "<number>", "1", "<pid>", pgtest.Ask[string](t, forgotten, `select pg_backend_pid()::text`),
+		"http://127.0.0.1:9464", w.url)
 	finds := map[string]string{ // the beginning of what is typed, and what must be in the answer
 		"chatledger doctor": "ok       serve ", "chatledger events": "message_received", "chatledger why": "chat-shop:42",
 		"select * from eventstore.events where correlation_id": "understood", "select trace": "",
-		"chatledger quarantine list": "1 times", "chatledger quarantine show": "[\xff]", "chatledger verify": "conversations: clean",
-		"select pid, application_name": "idle in transaction", "select pg_terminate_backend": "t", "chatledger rebuild": "conversations",
-		"chatledger deliveries list --destination telegram:shop": "unknown", "chatledger deliveries show": "unknown", "chatledger deliveries retry": "1",
-		"chatledger webhook info": "/webhook/shop", "select * from readmodel.ticket_queue where overdue": "shop:9#1", "select reason, count": "asked",
-		"select usename": "booked_app",
+		"chatledger quarantine list": "1 times", "chatledger quarantine show": "[\xff]",
+		"chatledger verify":            "conversations: clean",
+		"select pid, application_name": "idle in transaction", "select pg_terminate_backend": "t",
+		"chatledger rebuild": "conversations",
+		"chatledger deliveries list --destination telegram:shop": "unknown", "chatledger deliveries show": "unknown",
+		"chatledger deliveries retry": "1",
+		"chatledger webhook info":     "/webhook/shop", "select * from readmodel.ticket_queue where overdue": "shop:9#1",
+		"select reason, count": "asked",
+		"select usename":       "booked_app",
 	}
 	asOwner := []string{"chatledger migrate", "chatledger rebase", "select pg_terminate_backend", "rollback prepared"}
 	for _, i := range instructions(t) {
@@ -131,7 +139,8 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 			answer = queried(t, dsn, text)
 		}
 		for beginning, want := range finds {
-			if is(beginning) && !strings.Contains(answer, want) && !is("chatledger deliveries list --destination telegram:shop --state waiting") {
+			if is(beginning) && !strings.Contains(answer, want) &&
+				!is("chatledger deliveries list --destination telegram:shop --state waiting") {
 				t.Errorf("%s: %s does not find %q but\n%s", i.entry, text, want, answer)
 			}
 		}

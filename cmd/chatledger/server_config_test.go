@@ -60,7 +60,8 @@ func TestServerSettings_Mistakes_Named(t *testing.T) {
 		if err := os.WriteFile(path, []byte(serverBots+text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := config.Read(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := config.Read(path); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -83,7 +84,8 @@ func TestServerSettings_TLS_SourceChosen(t *testing.T) {
 		t.Errorf("an authority: %v, %v", source, err)
 	}
 	asked.ACME.Roots = filepath.Join(t.TempDir(), "missing.pem")
-	if _, err := asked.Source("127.0.0.1:443", slog.Default()); err == nil || !strings.Contains(err.Error(), "missing.pem") {
+	if _, err := asked.Source("127.0.0.1:443", slog.Default()); err == nil ||
+		!strings.Contains(err.Error(), "missing.pem") {
 		t.Errorf("roots that are missing: %v", err)
 	}
 	if _, err := (config.TLS{Certificate: "missing.pem", Key: "missing.key"}).Source("", slog.Default()); err == nil {

@@ -96,7 +96,8 @@ func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 		w.write(plain("shop", 0), serverSettings(one))
 		only(one, other)
 	}
-	if log := w.log.String(); !strings.Contains(log, "changed=[] removed=[] server=[allow]") || strings.Contains(log, "next start") {
+	if log := w.log.String(); !strings.Contains(log, "changed=[] removed=[] server=[allow]") ||
+		strings.Contains(log, "next start") {
 		t.Errorf("the log says %s", log)
 	}
 
@@ -145,8 +146,9 @@ func TestReload_TLS_OnlyFilesChange(t *testing.T) {
 		reached config.TLS
 		later   string
 	}{
-		"nothing":            {files, files, files, "[]"},
-		"other files":        {files, config.TLS{Certificate: "b.pem", Key: "b.key"}, config.TLS{Certificate: "b.pem", Key: "b.key"}, "[]"},
+		"nothing": {files, files, files, "[]"},
+		"other files": {files, config.TLS{Certificate: "b.pem", Key: "b.key"},
+			config.TLS{Certificate: "b.pem", Key: "b.key"}, "[]"},
 		"off":                {files, config.TLS{}, files, "[tls (none, now certificate files)]"},
 		"on":                 {config.TLS{}, files, config.TLS{}, "[tls (certificate files, now none)]"},
 		"another authority":  {acme("a"), acme("b"), acme("a"), "[tls: acme: domains tls: acme: email]"},

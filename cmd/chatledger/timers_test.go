@@ -35,8 +35,9 @@ func TestTimers_ProcessesKilled_GoOff(t *testing.T) {
 	defer handler.Close()
 	var requests []commands.Request
 	for n := range int64(tickets) {
-		requests = append(requests, commands.Request{Stream: domain.ChatStream("demo", 1000+n), Actor: "operator:ann", At: opened,
-			Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: opened}})
+		requests = append(requests,
+			commands.Request{Stream: domain.ChatStream("demo", 1000+n), Actor: "operator:ann", At: opened,
+				Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: opened}})
 	}
 	if _, err := handler.HandleAll(t.Context(), requests); err != nil {
 		t.Fatal(err)
@@ -62,10 +63,13 @@ func TestTimers_ProcessesKilled_GoOff(t *testing.T) {
 		}
 		keepers[k%2] = w.serve()
 	}
-	w.eventually("no timer is left", func() string { return w.rows(`select count(*) from eventstore.timers having count(*) > 0`) })
+	w.eventually("no timer is left",
+		func() string { return w.rows(`select count(*) from eventstore.timers having count(*) > 0`) })
 	w.wantRows(fmt.Sprintf("first_response, %d, %[1]d; resolution, %[1]d, %[1]d", tickets),
-		`select payload ->> 'what', count(*), count(distinct stream_id) from eventstore.events where name = 'due_breached' group by 1 order by 1`)
+		`select payload ->> 'what', count(*), count(distinct stream_id) from eventstore.events where name = 'due_breached'
+			group by 1 order by 1`)
 	w.settle()
-	w.wantRows(fmt.Sprint(tickets), `select count(*) from readmodel.tickets where first_response_breached_at is not null and resolution_breached_at is not null`)
+	w.wantRows(fmt.Sprint(tickets), `select count(*) from readmodel.tickets where first_response_breached_at is not null
+		and resolution_breached_at is not null`)
 	w.clean()
 }

@@ -143,7 +143,8 @@ func TestTrace_AcrossProcesses_WebhookToCall(t *testing.T) {
 			t.Log(path)
 		}
 	}
-	for _, secret := range []string{dev.Token, strings.Split(dev.Token, ":")[1], crmToken, dev.Secret, "Where is", "shipped"} {
+	for _, secret := range []string{dev.Token, strings.Split(dev.Token, ":")[1], crmToken, dev.Secret,
+		"Where is", "shipped"} {
 		if strings.Contains(o.all.String(), secret) {
 			t.Errorf("spans hold %q", secret)
 		}
@@ -211,7 +212,8 @@ func TestLogLine_Traced_LeadsToEvents(t *testing.T) {
 	w := newTown(t, pgtest.Database(t))
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: http.StatusBadRequest})
 	var written strings.Builder // complete when the app has stopped
-	w.running = w.start(w.dsn, o.traced("only", 1), func(c *server.Config) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
+	w.running = w.start(w.dsn, o.traced("only", 1),
+		func(c *server.Config) { c.Log = logFlags{LogFormat: "json"}.logger(&written, slog.LevelWarn) })
 	w.register()
 	w.Say(42, "Where is my order 1001?")
 	w.settle()
@@ -248,7 +250,8 @@ func TestTrace_ReceiverHangs_DelaysNothing(t *testing.T) {
 	}
 	defer silent.Close()
 	w := newTown(t, pgtest.Database(t))
-	w.running = w.start(w.dsn, func(c *server.Config) { c.Tracing.Endpoint, c.Tracing.Ratio = "http://"+silent.Addr().String(), 1 })
+	w.running = w.start(w.dsn,
+		func(c *server.Config) { c.Tracing.Endpoint, c.Tracing.Ratio = "http://"+silent.Addr().String(), 1 })
 	w.register()
 	w.Say(42, "Where is my order 1001?")
 	w.settle()

@@ -97,7 +97,8 @@ type webhookSetCmd struct {
 func (c *webhookSetCmd) Run(e *env) error {
 	return c.each(e, func(r registrar.Registrar, name string, b config.Bot) error {
 		if c.AsWritten {
-			if _, err := r.Move(e.ctx, name, b, registrar.Move{Cause: chat.WebhookRotated, Actor: domain.ActorOperator, Overlap: registrar.RotationOverlap}); err != nil {
+			if _, err := r.Move(e.ctx, name, b, registrar.Move{Cause: chat.WebhookRotated, Actor: domain.ActorOperator,
+				Overlap: registrar.RotationOverlap}); err != nil {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "%s: Telegram posts to %s\n", name, b.Address(""))
@@ -125,8 +126,10 @@ func (c *webhookInfoCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s\n  url              %s\n  waiting          %s\n  max connections  %d\n  allowed updates  %s\n",
-			name, text.OrNone(info.URL), text.Plural(info.Pending, "update"), info.MaxConnections, text.OrNone(text.Join(info.AllowedUpdates)))
+		fmt.Fprintf(e.stdout,
+			"%s\n  url              %s\n  waiting          %s\n  max connections  %d\n  allowed updates  %s\n",
+			name, text.OrNone(info.URL), text.Plural(info.Pending, "update"), info.MaxConnections,
+			text.OrNone(text.Join(info.AllowedUpdates)))
 		if info.LastError != "" {
 			fmt.Fprintf(e.stdout, "  last error       %s: %s\n", info.ErrorAt.Format(time.RFC3339), info.LastError)
 		}
@@ -225,7 +228,8 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 		} else if err := r.TakesOver(e.ctx, name, b, c.Release); err != nil {
 			return fmt.Errorf("nothing is switched: %w", err)
 		}
-		if _, err := r.Move(e.ctx, name, b, registrar.Move{Path: c.Release, Cause: chat.WebhookSwitched, Actor: domain.ActorOperator, Overlap: c.Keep}); err != nil {
+		if _, err := r.Move(e.ctx, name, b, registrar.Move{Path: c.Release, Cause: chat.WebhookSwitched,
+			Actor: domain.ActorOperator, Overlap: c.Keep}); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name,

@@ -114,7 +114,8 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 	rotate, handOver := []string{"rotate", "--keep", "1s"}, []string{"switch", "v2", "--keep", "1s"}
 	again := func(w *town, _ *proxy, args []string) { w.mustWebhook(args...) }
 	set := func(w *town, _ *proxy, _ []string) {
-		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was cut off; it ends in "+registrar.RotationOverlap.String()) {
+		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was cut off; it ends in "+
+			registrar.RotationOverlap.String()) {
 			w.t.Errorf("set says %s", out)
 		}
 	}
@@ -185,7 +186,9 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 			w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
 			for _, look := range [][]string{{"webhook", "info"}, {"doctor", "--receiver", w.url}} {
 				code, stdout, stderr := w.cli(append(look, "--bots", w.file, "--telegram-url", w.api)...)
-				if code != 1 || !strings.Contains(stdout+stderr, "is open as well and has no end: a move is in progress, or was interrupted") || !strings.Contains(stdout+stderr, "webhook set --bot shop") {
+				if code != 1 ||
+					!strings.Contains(stdout+stderr, "is open as well and has no end: a move is in progress, or was interrupted") ||
+					!strings.Contains(stdout+stderr, "webhook set --bot shop") {
 					t.Errorf("%v: %d %s%s", look, code, stdout, stderr)
 				}
 			}
@@ -205,7 +208,8 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 			w.mustWebhook("info")
 			path := strings.TrimPrefix(strings.TrimPrefix(w.told().URL, own), "/")
 			w.wantRows(path, `select path from eventstore.webhooks where valid_until is null`)
-			w.wantRows(path, `select coalesce(payload->>'path', '') from eventstore.events where name = 'webhook_moved' order by version desc limit 1`)
+			w.wantRows(path, `select coalesce(payload->>'path', '') from eventstore.events where name = 'webhook_moved'
+				order by version desc limit 1`)
 			w.answers("shop", 8, "Where is my order 1001?", "Order 1001")
 			if c.ended {
 				w.eventually("what was right before ends", func() string {
@@ -214,7 +218,8 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 				})
 			}
 			w.answers("shop", 9, "Where is my order 1001?", "Order 1001")
-			w.eventually("nothing waits at Telegram", func() string { return unless(w.Stats().Updates.Pending == 0, "%+v", w.Stats().Updates) })
+			w.eventually("nothing waits at Telegram",
+				func() string { return unless(w.Stats().Updates.Pending == 0, "%+v", w.Stats().Updates) })
 		})
 	}
 }
@@ -223,7 +228,8 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 func (w *town) fails(fault telegramsim.Fault, args []string) {
 	w.t.Helper()
 	w.AddFault(fault)
-	if code, stdout, stderr := w.webhook(args...); code != 1 || stdout != "" || !strings.Contains(stderr, "setWebhook") || !strings.Contains(stderr, registrar.Unended) {
+	if code, stdout, stderr := w.webhook(args...); code != 1 || stdout != "" || !strings.Contains(stderr, "setWebhook") ||
+		!strings.Contains(stderr, registrar.Unended) {
 		w.t.Errorf("webhook %v: %d %s%s", args, code, stdout, stderr)
 	}
 }

@@ -136,7 +136,8 @@ func TestWebhook_SetFromFile_InfoComparesIt(t *testing.T) {
 	w, p := newReleases(t, "allowed_updates: [message, callback_query]", "max_connections: 7")
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })
 	info := w.told()
-	if info.URL != p.URL+"/webhook/shop" || info.MaxConnections != 7 || strings.Join(info.AllowedUpdates, " ") != "callback_query message" {
+	if info.URL != p.URL+"/webhook/shop" || info.MaxConnections != 7 ||
+		strings.Join(info.AllowedUpdates, " ") != "callback_query message" {
 		t.Errorf("registered as %+v", info.Registration)
 	}
 	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
@@ -151,7 +152,8 @@ func TestWebhook_SetFromFile_InfoComparesIt(t *testing.T) {
 	time.Sleep(unit) // the simulator's setWebhook takes one a second
 	w.mustWebhook("set")
 	w.mustWebhook("info")
-	if code, _, stderr := w.webhook("set", "--bot", "other"); code != 1 || !strings.Contains(stderr, "there is no bot other") {
+	if code, _, stderr := w.webhook("set", "--bot", "other"); code != 1 ||
+		!strings.Contains(stderr, "there is no bot other") {
 		t.Errorf("a bot that is not there: %d %s", code, stderr)
 	}
 }
@@ -163,14 +165,16 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 	own := p.URL + "/webhook/shop"
 	out := w.mustWebhook("rotate", "--keep", "3s")
 	rotated := w.told().URL
-	if !strings.HasPrefix(rotated, own+"/") || len(rotated) != len(own)+1+registrar.PathLength || !strings.Contains(out, rotated) {
+	if !strings.HasPrefix(rotated, own+"/") || len(rotated) != len(own)+1+registrar.PathLength ||
+		!strings.Contains(out, rotated) {
 		t.Fatalf("rotated to %s: %s", rotated, out)
 	}
 	// Both are right, each with its own secret only.
 	b := readBot(t, w.file)
 	path := strings.TrimPrefix(rotated, own+"/")
 	secret := b.SecretAt(path)
-	if a, b, c := postTo(t, own, b.Secret), postTo(t, rotated, secret), postTo(t, rotated, "secret-of-shop"); a != 200 || b != 200 || c != 401 {
+	if a, b, c := postTo(t, own, b.Secret), postTo(t, rotated, secret), postTo(t, rotated, "secret-of-shop"); a != 200 ||
+		b != 200 || c != 401 {
 		t.Errorf("during the overlap: %d at the old, %d at the new, %d with the old secret at the new", a, b, c)
 	}
 	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
@@ -183,7 +187,8 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 	}
 
 	// It is in the bot's stream, and no secret is, anywhere.
-	w.wantRows("webhook_moved, rotated, operator, "+path, `select name, payload->>'cause', actor, payload->>'path' from eventstore.events where stream_id = 'bot-shop' and name = 'webhook_moved'`)
+	w.wantRows("webhook_moved, rotated, operator, "+path, `select name, payload->>'cause', actor, payload->>'path'
+		from eventstore.events where stream_id = 'bot-shop' and name = 'webhook_moved'`)
 	w.wantRows("0", `select count(*) from eventstore.events where payload::text like '%' || $1 || '%'`, secret)
 	w.clean()
 
@@ -193,11 +198,13 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 	time.Sleep(unit)
 	w.serveFile()
 	p.pass("", w.url)
-	w.eventually("the rotated webhook is registered", func() string { return unless(w.told().URL == rotated, "it is %q", w.told().URL) })
+	w.eventually("the rotated webhook is registered",
+		func() string { return unless(w.told().URL == rotated, "it is %q", w.told().URL) })
 	w.answers("shop", 8, "Where is my order 1001?", "Order 1001")
 
 	// The secret of the file is dead until another one stands there.
-	if code, _, stderr := w.webhook("set", "--as-written"); code != 1 || !strings.Contains(stderr, "write another one there first") {
+	if code, _, stderr := w.webhook("set", "--as-written"); code != 1 ||
+		!strings.Contains(stderr, "write another one there first") {
 		t.Errorf("back to a secret that was rotated away: %d %s", code, stderr)
 	}
 	w.write(strings.Replace(plain("shop", 0, "public_url: "+own), "secret-of-shop", "fresh", 1))
@@ -261,10 +268,12 @@ func TestWebhookRotation_OtherProcess_Followed(t *testing.T) {
 		back := time.Now()
 		eventually(t, 10*time.Second, "the new address is open and the former ends", func() string {
 			now, former := open(w.told().URL), postTo(t, own, bot.Secret)
-			return unless(now == http.StatusOK && (former == http.StatusNotFound || former == http.StatusTooManyRequests), "%d, %d", now, former)
+			return unless(now == http.StatusOK && (former == http.StatusNotFound || former == http.StatusTooManyRequests),
+				"%d, %d", now, former)
 		})
 		t.Logf("taken up within %v", time.Since(back).Round(time.Millisecond))
-		w.eventually("the customer is answered", func() string { return unless(len(w.heard("shop", 7+i)) > 0, "%+v", w.Stats().Updates) })
+		w.eventually("the customer is answered",
+			func() string { return unless(len(w.heard("shop", 7+i)) > 0, "%+v", w.Stats().Updates) })
 	}
 	if stats := w.Stats().Updates; stats.Expired != 0 {
 		t.Errorf("updates were lost: %+v", stats)
@@ -281,7 +290,8 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 			for i := range 50 {
 				postTo(t, own, fmt.Sprint("guess-", i))
 			}
-			return unless(strings.Contains(w.log.String(), "webhook secret and address rotated"), "the log says: %s", w.log.String())
+			return unless(strings.Contains(w.log.String(), "webhook secret and address rotated"),
+				"the log says: %s", w.log.String())
 		})
 	}
 	guess()
@@ -304,7 +314,8 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Store.Close()
-	moved, err := other.Registrar().Move(t.Context(), "shop", file.Bots["shop"], registrar.Move{Path: registrar.NewPath(), Cause: "attacked", Overlap: time.Hour, Least: registrar.RotateAtMost})
+	moved, err := other.Registrar().Move(t.Context(), "shop", file.Bots["shop"],
+		registrar.Move{Path: registrar.NewPath(), Cause: "attacked", Overlap: time.Hour, Least: registrar.RotateAtMost})
 	if err != nil || moved || w.told().URL != rotated {
 		t.Errorf("rotated again: %v (%v), now %s", moved, err, w.told().URL)
 	}

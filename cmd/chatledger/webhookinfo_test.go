@@ -19,7 +19,9 @@ import (
 // Updates that do not reach us are in no figure of ours: Telegram is asked for them.
 func TestWebhookInfo_PendingUpdates_Measured(t *testing.T) {
 	t.Parallel()
-	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+	}))
 	t.Cleanup(wall.Close)
 	w := newTown(t, pgtest.Database(t), func(b *config.Bot) { b.PublicURL = wall.URL + "/webhook/demo" })
 	if err := dev.SetWebhook(t.Context(), w.api, w.bot, w.bot.PublicURL); err != nil {
@@ -49,17 +51,21 @@ func TestWebhookInfo_OutOfSync_ReportedWithAdvice(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
 	w.write(plain("shop", 0, "public_url: https://127.0.0.1:1/webhook/shop"))
-	for at, told := range map[time.Time]bool{time.Now().Add(-time.Minute): true, time.Now().Add(-2 * doctor.RecentError): false} {
+	for at, told := range map[time.Time]bool{time.Now().Add(-time.Minute): true,
+		time.Now().Add(-2 * doctor.RecentError): false} {
 		telegram := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", "max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
+			fmt.Fprintf(w,
+				`{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", "max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
 		}))
 		t.Cleanup(telegram.Close)
 		_, info, _ := w.cli("webhook", "info", "--bots", w.file, "--telegram-url", telegram.URL)
-		if !strings.Contains(info, "out of sync      "+at.UTC().Format(time.RFC3339)) || !strings.Contains(info, registrar.UntilInSync) {
+		if !strings.Contains(info, "out of sync      "+at.UTC().Format(time.RFC3339)) ||
+			!strings.Contains(info, registrar.UntilInSync) {
 			t.Errorf("info says %s", info)
 		}
 		_, found, _ := w.cli("doctor", "--bots", w.file, "--telegram-url", telegram.URL)
-		if news := strings.Contains(found, registrar.OutOfSync) && strings.Contains(found, "do: "+registrar.UntilInSync); news != told {
+		if news := strings.Contains(found, registrar.OutOfSync) &&
+			strings.Contains(found, "do: "+registrar.UntilInSync); news != told {
 			t.Errorf("of %v ago doctor says %s", time.Since(at), found)
 		}
 	}

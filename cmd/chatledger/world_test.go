@@ -41,7 +41,10 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	// A developer's own settings are not the tests'.
-	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM", "CHATLEDGER_CRM", "CHATLEDGER_ZENDESK", "CHATLEDGER_MODEL", "CHATLEDGER_OPERATORS", "CHATLEDGER_NOTICE", "CHATLEDGER_ONLY", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL", "CHATLEDGER_LOG_FORMAT", "CHATLEDGER_LOG_BURST", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"} {
+	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM",
+		"CHATLEDGER_CRM", "CHATLEDGER_ZENDESK", "CHATLEDGER_MODEL", "CHATLEDGER_OPERATORS", "CHATLEDGER_NOTICE",
+		"CHATLEDGER_ONLY", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL", "CHATLEDGER_LOG_FORMAT",
+		"CHATLEDGER_LOG_BURST", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"} {
 		os.Unsetenv(name)
 	}
 	pgtest.Main(m)
@@ -151,7 +154,8 @@ func (w *world) start(dsn string, changes ...func(*server.Config)) *running {
 		w.t.Fatal(err)
 	}
 	log := &muted{w: w.t.Output()}
-	config := server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Now: w.clock.now, TimersEvery: look, Analysts: server.ProjectEvery, Version: programVersion(),
+	config := server.Config{DSN: dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener,
+		Now: w.clock.now, TimersEvery: look, Analysts: server.ProjectEvery, Version: programVersion(),
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	for _, change := range changes {
 		change(&config)
@@ -342,12 +346,15 @@ func (w *world) wantRows(want, query string, args ...any) {
 // unsettled is what still has to happen: groups behind the last event, deliveries
 // under way. As one statement sees one moment, nothing slips between.
 const unsettled = `
-	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1)
+	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc
+	limit 1)
 	select concat_ws('; ',
-		(select 'behind: ' || string_agg(g, ' ') from unnest(array['conversations', 'tickets', 'messages', 'chat_days', 'responder', 'outbox']) g
+		(select 'behind: ' || string_agg(g, ' ')
+		from unnest(array['conversations', 'tickets', 'messages', 'chat_days', 'responder', 'outbox']) g
 		 where exists (select from last) and not exists (select from eventstore.checkpoints c
 			where c.consumer_group = g and (c.transaction_id, c.position) >= (select transaction_id, position from last))),
-		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ') from eventstore.deliveries where state in ('waiting', 'sending')))`
+		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ')
+		from eventstore.deliveries where state in ('waiting', 'sending')))`
 
 // settle waits until nothing is left to do: no update on its way, every event
 // handled by every group, every delivery at its end, no timer due.

@@ -28,7 +28,8 @@ import (
 func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *config.Zendesk) {
 	t.Helper()
 	account := dev.ZendeskAccount("")
-	fake := zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token, Secret: account.WebhookSecret, RetryUnit: unit})
+	fake := zendesksim.New(zendesksim.Options{Email: account.Email, Token: account.Token,
+		Secret: account.WebhookSecret, RetryUnit: unit})
 	server := httptest.NewServer(front(fake))
 	t.Cleanup(server.Close)
 	account.URL = server.URL
@@ -180,7 +181,8 @@ func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 		w.Say(chat+1, "I want to talk to a person")
 	}
 	w.eventually("all but one are put off", func() string {
-		got := w.rows(`select count(*) from eventstore.deliveries where kind = 'zendesk.createTicket' and state = 'waiting' and attempts = 0 and reason like '%rate limit%'`)
+		got := w.rows(`select count(*) from eventstore.deliveries where kind = 'zendesk.createTicket' and state = 'waiting'
+			and attempts = 0 and reason like '%rate limit%'`)
 		return unless(got == fmt.Sprint(chats-1), "%s", got)
 	})
 	// They are due for both at once, and again it is only the limit that holds them.
@@ -223,7 +225,8 @@ func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 		t.Errorf("the customer hears %q", said)
 	}
 	w.wantRows("open", `select status from readmodel.tickets`)
-	w.wantRows("replied, null; solved, null", `select payload->>'act', payload->>'refused' from eventstore.events where name = 'agent_acted' order by version`)
+	w.wantRows("replied, null; solved, null", `select payload->>'act', payload->>'refused' from eventstore.events
+		where name = 'agent_acted' order by version`)
 	if got := onPaper(zendesk.Tickets()[0]); strings.Contains(got, "Hi.") || !strings.HasPrefix(got, "open") {
 		t.Errorf("at Zendesk: %s", got)
 	}
@@ -279,8 +282,10 @@ func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 		{"an unknown bot", "nobody", dev.Secret, fmt.Sprintf(about, "chat-demo:42/#1"), http.StatusNotFound, ""},
 		{"no JSON", "demo", dev.Secret, "<html>", http.StatusOK, "not an event of a trigger"},
 		{"another bot's chat", "demo", dev.Secret, fmt.Sprintf(about, "chat-other:42/#1"), http.StatusOK, "of another bot"},
-		{"a chat that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:77/#1"), http.StatusOK, "no such ticket"},
-		{"a ticket that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:42/#2"), http.StatusOK, "no such ticket"},
+		{"a chat that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:77/#1"),
+			http.StatusOK, "no such ticket"},
+		{"a ticket that is not there", "demo", dev.Secret, fmt.Sprintf(about, "chat-demo:42/#2"),
+			http.StatusOK, "no such ticket"},
 	} {
 		if status := w.postZendesk(c.bot, c.secret, c.body); status != c.status {
 			t.Errorf("%s: answered %d, want %d", c.name, status, c.status)
@@ -331,7 +336,8 @@ func TestZendeskEvent_DatabaseDown_StoredLater(t *testing.T) {
 	}
 	took := make(chan error, 1)
 	go func() { took <- fake.Comment(t.Context(), fake.Tickets()[0].ID, "Maria", "Hi.", true) }()
-	w.eventually("it was tried in vain", func() string { return unless(attempts.Load() == 2, "%d times", attempts.Load()) })
+	w.eventually("it was tried in vain",
+		func() string { return unless(attempts.Load() == 2, "%d times", attempts.Load()) })
 	line.set(through)
 	w.eventually("it is ready again", func() string {
 		status, body, err := get(w.url + "/readyz")

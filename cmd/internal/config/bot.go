@@ -132,7 +132,9 @@ func (b *Bot) check(name string) error {
 		wrong = append(wrong, In(errors.New("token is missing: BotFather gives it"), "token"))
 	}
 	if !secret.MatchString(b.Secret) && !unknown["secret"] {
-		wrong = append(wrong, In(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused"), "secret"))
+		wrong = append(wrong,
+			In(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused"),
+				"secret"))
 	}
 	if b.OldSecret != "" && !secret.MatchString(b.OldSecret) {
 		wrong = append(wrong, In(errors.New("old_secret must be 1 to 256 of A-Z a-z 0-9 _ -"), "old_secret"))
@@ -200,7 +202,8 @@ func (b *Bot) checkSettings() error {
 	if b.ChatLimit == nil {
 		b.ChatLimit = &defaultChatLimit
 	}
-	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0, "chat_limit",
+	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0,
+		"chat_limit",
 		"chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
 	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections",
 		"max_connections is 1 to %d", telegram.MaxConnections)

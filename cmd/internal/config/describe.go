@@ -53,7 +53,8 @@ func (c Server) Describe() [][2]string {
 	return [][2]string{
 		{"allow", cmp.Or(strings.Join(c.Allow, ", "), "everybody")},
 		{"trusted proxies", cmp.Or(strings.Join(c.TrustedProxies, ", "), "none")},
-		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " + number(c.PerAddress, "as the program sets")},
+		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " +
+			number(c.PerAddress, "as the program sets")},
 		{"tls", tls},
 		{"plaintext", cmp.Or(strings.Join(c.Plaintext, ", "), "no token leaves this machine unencrypted")},
 		{"operators log in with", logins},

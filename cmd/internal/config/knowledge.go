@@ -39,10 +39,12 @@ func (b Bot) Prefer(k *dialog.Knowledge) (*dialog.Knowledge, error) {
 		return k, nil
 	}
 	if !slices.Contains(k.Languages, b.Language) {
-		return nil, In(fmt.Errorf("language: the bot's knowledge is not in %s, but in %s", b.Language, text.Join(k.Languages)), "language")
+		return nil, In(fmt.Errorf("language: the bot's knowledge is not in %s, but in %s",
+			b.Language, text.Join(k.Languages)), "language")
 	}
 	preferring := *k
-	preferring.Languages = append([]dialog.Language{b.Language}, slices.DeleteFunc(slices.Clone(k.Languages), func(l dialog.Language) bool { return l == b.Language })...)
+	preferring.Languages = append([]dialog.Language{b.Language},
+		slices.DeleteFunc(slices.Clone(k.Languages), func(l dialog.Language) bool { return l == b.Language })...)
 	return &preferring, nil
 }
 

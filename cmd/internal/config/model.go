@@ -56,7 +56,8 @@ func (m *Model) references() []reference {
 }
 
 func (m *Model) Config() llm.Config {
-	return llm.Config{URL: m.URL, Key: m.Key, Name: m.Name, PriceIn: m.PriceIn, PriceOut: m.PriceOut, Daily: m.Daily.Usage()}
+	return llm.Config{URL: m.URL, Key: m.Key, Name: m.Name, PriceIn: m.PriceIn, PriceOut: m.PriceOut,
+		Daily: m.Daily.Usage()}
 }
 
 func (m *Model) check() error {

@@ -43,7 +43,8 @@ func (o *OIDC) check() error {
 	no(err == nil && secret == "", "client_secret", errors.New("it is missing: the provider gives it"))
 	o.ClientSecret = secret
 	u, err := url.Parse(o.RedirectURL)
-	no(err != nil || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) || u.Path != OIDCCallback || u.RawQuery != "",
+	no(err != nil || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) ||
+		u.Path != OIDCCallback || u.RawQuery != "",
 		"redirect_url", errors.New("it is the https address of the operators' API and "+OIDCCallback))
 	return errors.Join(wrong...)
 }

@@ -35,7 +35,8 @@ func TestResolve_Command_RunAgainWhenOld(t *testing.T) {
 		after time.Duration
 		want  string
 	}{
-		{" one\n", 0, "one"}, {"two", commandEvery - time.Second, "one"}, {"two", time.Second, "two"}, {"three", time.Hour, "three"},
+		{" one\n", 0, "one"}, {"two", commandEvery - time.Second, "one"}, {"two", time.Second, "two"},
+		{"three", time.Hour, "three"},
 	} {
 		set(step.value)
 		at = at.Add(step.after)

@@ -157,8 +157,10 @@ func (t TLS) Source(listen string, log *slog.Logger) (certificates.Source, error
 	case t.Certificate != "":
 		return certificates.Open(t.Certificate, t.Key, log)
 	case t.ACME != nil:
-		return certificates.NewACME(certificates.Authority{Domains: t.ACME.Domains, Email: t.ACME.Email, Directory: t.ACME.Directory,
-			Roots: t.ACME.Roots, Storage: cmp.Or(t.ACME.Storage, defaultStorage), Listen: listen}, log)
+		return certificates.NewACME(certificates.Authority{
+			Domains: t.ACME.Domains, Email: t.ACME.Email, Directory: t.ACME.Directory, Roots: t.ACME.Roots,
+			Storage: cmp.Or(t.ACME.Storage, defaultStorage), Listen: listen,
+		}, log)
 	}
 	return nil, nil
 }

@@ -37,7 +37,8 @@ func (b Bot) Written() [][32]byte {
 
 // Registration is what Telegram is told of an address.
 func (b Bot) Registration(path string) telegram.Registration {
-	return telegram.Registration{URL: b.Address(path), Secret: b.SecretAt(path), AllowedUpdates: b.AllowedUpdates, MaxConnections: b.MaxConnections}.Complete()
+	return telegram.Registration{URL: b.Address(path), Secret: b.SecretAt(path), AllowedUpdates: b.AllowedUpdates,
+		MaxConnections: b.MaxConnections}.Complete()
 }
 
 // ProbeKey shows that its bearer has the bot's token. It opens nothing but this question.

@@ -27,7 +27,8 @@ const (
 )
 
 // ZendeskKinds are the kinds of deliveries that go to Zendesk.
-var ZendeskKinds = []domain.DeliveryKind{domain.KindCreateTicket, domain.KindAddComment, domain.KindSetStatus, domain.KindSetPriority}
+var ZendeskKinds = []domain.DeliveryKind{domain.KindCreateTicket, domain.KindAddComment, domain.KindSetStatus,
+	domain.KindSetPriority}
 
 func (z *Zendesk) references() []reference {
 	return []reference{

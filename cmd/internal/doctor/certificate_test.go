@@ -44,7 +44,8 @@ func TestDoctor_CertificateExpiry_IsReported(t *testing.T) {
 			x.roots = x509.NewCertPool()
 		}
 		x.certificate(t.Context(), "shop", config.Bot{PublicURL: address + "/webhook/shop"})
-		if f := x.findings[0]; len(x.findings) != 1 || f.Severity != c.severity || !strings.Contains(f.Says, c.says) || (f.Do == "") != (c.severity == fine) {
+		if f := x.findings[0]; len(x.findings) != 1 || f.Severity != c.severity || !strings.Contains(f.Says, c.says) ||
+			(f.Do == "") != (c.severity == fine) {
 			t.Errorf("one that ends in %v: %+v", c.ends, x.findings)
 		}
 	}

@@ -126,7 +126,8 @@ func (x *examination) ledger(ctx context.Context) {
 		look func(context.Context) error
 	}{{"roles", x.rights}, {"foreign objects", x.foreign}, {"other roles", x.exposed}, {"holders", x.holders},
 		{"database clock", x.databaseClock}, {"oldest transaction", x.oldest}, {"consumers", x.lags},
-		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk}, {"calls to Telegram", x.stopped}, {"language models", x.models}} {
+		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk},
+		{"calls to Telegram", x.stopped}, {"language models", x.models}} {
 		if err := check.look(ctx); err != nil {
 			x.find(warning, check.what, "look at what it says", "%v", err)
 		}
@@ -236,7 +237,8 @@ func (x *examination) oldest(ctx context.Context) error {
 		return err
 	case found && w.Age > oldTransaction:
 		x.find(grave, "oldest transaction", fmt.Sprintf("end it, or select pg_terminate_backend(%d)", w.PID),
-			"pid %d (%s, user %s, %s) has been open for %v and holds all consumers back", w.PID, w.Application, w.User, w.State, w.Age.Round(time.Second))
+			"pid %d (%s, user %s, %s) has been open for %v and holds all consumers back", w.PID, w.Application, w.User, w.State,
+			w.Age.Round(time.Second))
 	default:
 		x.find(fine, "oldest transaction", "", "none is older than %v", oldTransaction)
 	}
@@ -271,9 +273,11 @@ func (x *examination) parked(ctx context.Context) error {
 	}
 	for _, p := range list {
 		if p.Stream.IsAllChats() {
-			x.find(warning, "parked streams", "put the bot into the bots file of every serve; or, for a bot that is gone for good, "+
-				"`chatledger parked skip "+p.Group+" '"+string(p.Stream)+"'`",
-				"group %s holds all chats of bot %s since %s: %s", p.Group, p.Stream.Bot(), p.ParkedAt.UTC().Format(time.RFC3339), p.Reason)
+			x.find(warning, "parked streams",
+				"put the bot into the bots file of every serve; or, for a bot that is gone for good, "+
+					"`chatledger parked skip "+p.Group+" '"+string(p.Stream)+"'`",
+				"group %s holds all chats of bot %s since %s: %s", p.Group, p.Stream.Bot(), p.ParkedAt.UTC().Format(time.RFC3339),
+				p.Reason)
 			continue
 		}
 		x.find(warning, "parked streams", "`chatledger parked show "+p.Group+" "+string(p.Stream)+"`, then `parked retry`",
@@ -382,7 +386,8 @@ func (x *examination) outside(ctx context.Context) {
 	asking.Go(func() { x.receiver(ctx) })
 	if len(x.file.Bots) > 0 {
 		asking.Go(func() {
-			err := x.apart("Telegram's clock", func() (time.Time, error) { return telegram.Clock(ctx, x.TelegramURL) }, time.Second)
+			err := x.apart("Telegram's clock", func() (time.Time, error) { return telegram.Clock(ctx, x.TelegramURL) },
+				time.Second)
 			if err != nil {
 				x.find(grave, "Telegram's clock",
 					"look at --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
@@ -427,7 +432,10 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 			"%d updates wait at Telegram", info.Pending)
 	}
 	if info.LastError != "" && time.Since(info.ErrorAt) < RecentError {
-		x.find(warning, what, "401: `chatledger webhook set`; 502 to 504: serve is not ready, or was not then; timeouts and TLS: the way from Telegram to public_url", "at %s Telegram was told: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
+		x.find(warning, what,
+			"401: `chatledger webhook set`; 502 to 504: serve is or was not ready; timeouts and TLS: look at the network "+
+				"between Telegram and public_url",
+			"at %s a delivery by Telegram failed: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
 	if time.Since(info.OutOfSyncAt) < RecentError {
 		x.find(warning, what, registrar.UntilInSync, "at %s %s", info.OutOfSyncAt.Format(time.TimeOnly),
@@ -446,7 +454,8 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 		}
 	}
 	path, left := registrar.Standing(all, name, b, info.URL)
-	differing, mend := registrar.Differences(info.Registration, b.Registration(path)), "run `chatledger webhook set --bot "+name+"`"
+	differing := registrar.Differences(info.Registration, b.Registration(path))
+	mend := "run `chatledger webhook set --bot " + name + "`"
 	for _, d := range differing {
 		x.find(grave, what, mend, "%s", d)
 	}

@@ -249,7 +249,8 @@ func (r Registrar) settle(ctx context.Context, name string, b config.Bot, m Move
 
 // LeftOpen describes the problem of an address that a move left open.
 func LeftOpen(b config.Bot, left webhooks.Address) string {
-	return fmt.Sprintf("%s is open as well and has no end: a move is in progress, or was interrupted", b.Address(left.Path))
+	return fmt.Sprintf("%s is open as well and has no end: a move is in progress, or was interrupted",
+		b.Address(left.Path))
 }
 
 // Differences lists how the registration at Telegram differs from the wanted one.

@@ -52,7 +52,7 @@ func (s *sideServer) stop(ctx context.Context) error {
 // newHTTPServer returns a server with the time limits that all listeners have.
 func newHTTPServer(handler http.Handler, g *guard.Guard) *http.Server {
 	return &http.Server{
-		Handler: g.BehindProxies(handler), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout, WriteTimeout: answerTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: g.ServerLog(), ConnContext: guard.Context,
+		Handler: g.BehindProxies(handler), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout,
+		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: g.ServerLog(), ConnContext: guard.Context,
 	}
 }
