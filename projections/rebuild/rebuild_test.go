@@ -265,7 +265,7 @@ func TestRebuild_Queries_Undisturbed(t *testing.T) {
 	for _, p := range projections.All() {
 		conn := l.Session(t)
 		running.Go(func() {
-			pace := time.NewTicker(20 * time.Millisecond)
+			pace := time.NewTicker(100 * time.Millisecond) // a verification folds the whole ledger
 			defer pace.Stop()
 			for ctx.Err() == nil {
 				<-pace.C
