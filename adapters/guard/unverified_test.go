@@ -51,8 +51,8 @@ func TestUnverified_Flood_EachShareBounded(t *testing.T) {
 					}
 				}
 				read, answers := guardtest.Flood(t, endpoints, 900, size, request, nil)
-				if read > c.want || read < c.want-4*size || answers[http.StatusServiceUnavailable] < 800 {
-					t.Errorf("%d bytes are read, want nearly %d; answered %v", read, c.want, answers)
+				if read > c.want || read == 0 || answers[http.StatusServiceUnavailable] < 800 {
+					t.Errorf("%d bytes are read, want at most %d; answered %v", read, c.want, answers)
 				}
 				if u := g.unverified; u.all+u.ofNew+len(u.sources)+len(u.endpoints) > 0 {
 					t.Errorf("after the flood, %+v is left", u)
