@@ -38,6 +38,7 @@ func hears(t *testing.T, c dialog.Context, text string) string {
 
 const (
 	both          = "order_status 1001, order_status 1002"
+	status13      = "order_status 1001, order_status 1003"
 	beginsAddress = "begins billing_address_change"
 	beginsProblem = "begins delivery_problem"
 )
@@ -52,13 +53,16 @@ func TestShop_SeveralWishes_AreAllServed(t *testing.T) {
 		"Rechnung für 1001 und wo ist Bestellung 1002":                     "invoice 1001, order_status 1002",
 		"Ich brauche die Rechnung zu 1001, und wo bleibt mein Paket 1002?": "invoice 1001, order_status 1002",
 		"Wo ist 1002? Und bitte die Rechnung für Bestellung 1001":          "order_status 1002, invoice 1001",
+		"Please send invoice 1001. Where's 1002?":                          "invoice 1001, order_status 1002",
+		"invoice for 1001 & where is 1002":                                 "invoice 1001, order_status 1002",
+		"where is my order 1002 and can I get the invoice for it":          "order_status 1002, invoice 1002",
 		"1001 and 1002":                                                         both,
 		"1001, 1002 und 1003":                                                   both + ", order_status 1003",
 		"where are 1001 and 1002?":                                              both,
 		"wo sind 1001 und 1002":                                                 both,
 		"Where is order 1001 and where is order 1002?":                          both,
 		"where is 1001 and where is order 1002":                                 both,
-		"where is 1001? invoice for 1002? and where is 1003?":                   "order_status 1001, order_status 1003, invoice 1002",
+		"where is 1001? invoice for 1002? and where is 1003?":                   status13 + ", invoice 1002",
 		"invoices for 1001 and 1002 please":                                     "invoice 1001, invoice 1002",
 		"Rechnungen für 1001 und 1002 bitte":                                    "invoice 1001, invoice 1002",
 		"where is 1001? I want to change my billing address":                    "order_status 1001, " + beginsAddress,
@@ -86,6 +90,15 @@ func TestShop_OneWish_IsServedOnce(t *testing.T) {
 		"where is my parcel? order 1001":                                    "order_status 1001",
 		"Hello, I ordered in March 2024 for 1299 EUR, where is order 1001?": "order_status 1001",
 		"Hallo, meine Bestellnummer ist 1001. Wo bleibt mein Paket?":        "order_status 1001",
+		"order 1003 is damaged":                                             "order_status 1003, " + beginsProblem,
+		"Lieferung 1003 ist kaputt":                                         "order_status 1003, " + beginsProblem,
+		"Die Vase (Bestellung 1003) ist in Scherben":                        "begins delivery_problem",
+		"1003 kaputt":         "order_status 1003, " + beginsProblem,
+		"hello, 1001":         "order_status 1001",
+		"1001 danke":          "order_status 1001",
+		"Order 1003 broken!!": "order_status 1003, " + beginsProblem,
+		"Ich wohne in 20095 Hamburg. Wo ist 1001?": "order_status 1001",
+		"please":      "",
 		"cancel 1001": "hands over cancel_order",
 		"Die Lampe, die ich bekommen habe, geht nicht an": "begins delivery_problem",
 		"where is order 1001? I want to talk to a person": "hands over asked",

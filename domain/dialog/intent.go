@@ -73,15 +73,24 @@ func (k *Knowledge) guess(text string) (Intent, float64) {
 		return intent, confidence
 	}
 	first := numbers[0]
-	if alone, _ := k.classify(text[first.start:first.end]); intent != Unknown && intent != alone {
+	alone, sure := k.classify(text[first.start:first.end])
+	rest := withoutNumbers(text, numbers)
+	words := strings.Count(wordsOf(rest), " ") - 1
+	switch {
+	case k.Topics[intent].Courtesy && words <= 2 && alone != Unknown:
+		return alone, sure // "thanks, 1001"
+	case intent != Unknown && intent != alone:
 		return intent, confidence
 	}
-	rest := withoutNumbers(text, numbers)
-	if strings.Count(wordsOf(rest), " ") <= 2 {
-		return intent, confidence // a word says too little
-	}
 	wish, surer := k.classify(rest)
-	if topic := k.Topics[wish]; topic.known() && !topic.Courtesy && surer >= k.Plain {
+	topic, least := k.Topics[wish], k.Threshold
+	switch {
+	case topic.HandOver.Reason != "":
+		least = k.Plain
+	case words < 2:
+		least = (k.Threshold + k.Plain) / 2 // one word says little
+	}
+	if topic.known() && !topic.Courtesy && surer >= least {
 		return wish, surer
 	}
 	return intent, confidence

@@ -33,6 +33,7 @@ var notOrders = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`\b\d[\d.,]*\s?(?:[€$£¥]|(?:eur|usd|gbp|chf|euros?|dollars?|pounds?|bucks|quid|franken|cents?)\b)`,
 	`\b\d{1,3}(?:[.,]\d{3})*[.,]\d{2}\b|\b\d+[.,]\d{2}\b`,
 	`\b\d{4,}\s?(?:ml|mg|g|kg|km|m|cm|mm|w|watts?|mah|kb|mb|gb|px|lumens?|steps|times|mal|stück|pieces)\b`, // amounts
+	`(?:,|\n|\bin)\s*\d{5}\s+(?-i:\p{Lu})\pL+`,                                                             // towns
 	`\b(?:plz|zip|zip ?code|post ?code|postal code|postleitzahl)\b\D{0,12}\d{4,10}\b`,
 }, "|"))
 

@@ -54,7 +54,7 @@ func TestOrderNumbers_OtherNumbers_AreNone(t *testing.T) {
 		// phone, card and account numbers, links, post codes
 		"+49 30 1234567", "call me at 5551234567", "0301234567", "030 1234567", "(555) 123-4567", "555-1234",
 		"meine Handynummer? Handy 17612345678", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00",
-		"ada1001@example.com", "https://example.com/1001", "PLZ 20095", "post code is 20095",
+		"ada1001@example.com", "https://example.com/1001", "PLZ 20095", "I live in 20095 Hamburg", "post code is 20095",
 		"Hauptstraße 12, 20095 Hamburg",
 		// words
 		"a thousand thanks", "tausend Dank", "I told you a thousand times", "one or two", "no one", "null Ahnung",

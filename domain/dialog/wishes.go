@@ -65,11 +65,28 @@ func (t *talk) wishes(u Understanding) []wish {
 	}
 	switch all = k.distinct(all); {
 	case len(all) > 1:
-		return all
+		return k.share(all, u.Orders)
 	case len(all) == 1 && all[0].Intent == u.Intent && len(all[0].Orders) > 0:
 		whole.Orders = all[0].Orders
 	}
 	return []wish{whole}
+}
+
+// share lets look-ups that name no order mean the only one that the message names: "where is 1001, and
+// can I have the invoice?".
+func (k *Knowledge) share(all []wish, orders []string) []wish {
+	for i, w := range all {
+		if len(orders) == 1 && len(w.Orders) == 0 && k.brief(w) {
+			all[i].Orders = orders
+		}
+	}
+	return all
+}
+
+// brief reports whether a wish begins a brief workflow.
+func (k *Knowledge) brief(w wish) bool {
+	def := k.Workflows[k.Topics[w.Intent].Workflow]
+	return def != nil && def.Brief
 }
 
 // add takes a further part of the message into a wish.
@@ -86,11 +103,7 @@ func (w *wish) add(part string, orders []string) {
 // came broken does not ask where the order is. A brief look-up beside a longer matter is a wish when it
 // names an order of its own or is a question.
 func (k *Knowledge) distinct(all []wish) (kept []wish) {
-	brief := func(w wish) bool {
-		def := k.Workflows[k.Topics[w.Intent].Workflow]
-		return def != nil && def.Brief
-	}
-	longer := slices.ContainsFunc(all, func(w wish) bool { return !brief(w) })
+	longer := slices.ContainsFunc(all, func(w wish) bool { return !k.brief(w) })
 	for i, w := range all {
 		own := slices.ContainsFunc(w.Orders, func(order string) bool {
 			return !slices.ContainsFunc(append(slices.Clone(all[:i]), all[i+1:]...), func(other wish) bool {
@@ -101,7 +114,7 @@ func (k *Knowledge) distinct(all []wish) (kept []wish) {
 		switch {
 		case same >= 0:
 			kept[same].add(" "+w.text, w.Orders)
-		case !longer || !brief(w) || own || strings.Contains(w.text, "?"):
+		case !longer || !k.brief(w) || own || strings.Contains(w.text, "?"):
 			kept = append(kept, w)
 		}
 	}
@@ -151,8 +164,8 @@ func onlyNumbers(k *Knowledge, text string) bool {
 	if len(others) == 0 {
 		return true
 	}
-	intent, confidence := k.classify(others[0])
-	return len(others) == 1 && (confidence < k.Plain || k.Topics[intent].Courtesy)
+	intent, _ := k.classify(others[0])
+	return len(others) == 1 && (intent == Unknown || k.Topics[intent].Courtesy)
 }
 
 // parts cuts a message behind lines and sentences, and before words that join.
