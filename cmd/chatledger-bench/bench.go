@@ -23,7 +23,7 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, strangers, growth, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
+	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, strangers, growth, long, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"Measure each row and its baseline this many times, in turn."`
 	For    time.Duration `default:"5s" help:"The length of one measurement of a rate."`
@@ -69,6 +69,7 @@ var benchRows = []benchRow{
 		"without them", benchStrangers,
 	},
 	{"growth", "append, page read and chat load at 100x the events", "the same at 1x", benchGrowth},
+	{"long", "a cold process's update of a chat of 1,000,000 events", "of a chat of 10 events", benchLong},
 	{"memory", "peak resident memory of serve, and of a rebuild", "", benchMemory},
 }
 
@@ -174,7 +175,7 @@ func (c *benchCmd) chosen() ([]benchRow, error) {
 // roundsOf returns the number of rounds: one for the rows that take minutes, which measure
 // peaks or have rounds of their own.
 func (c *benchCmd) roundsOf(row benchRow) int {
-	if row.name == "growth" || row.name == "memory" || row.name == soakRow.name {
+	if row.name == "growth" || row.name == "long" || row.name == "memory" || row.name == soakRow.name {
 		return 1
 	}
 	return c.Rounds

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
@@ -68,6 +69,30 @@ func (d devRun) say(t *testing.T, text, want string) {
 		_, chat, err := get(d.chat + "/sim/chats/42/messages")
 		return unless(err == nil && strings.Contains(chat, want), "%s %v", chat, err)
 	})
+}
+
+// With an exported DATABASE_URL, dev uses that database and says so.
+func TestDev_DatabaseURL_SaysThatItIsUsed(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	var errs waittest.Log
+	code, dsn := make(chan int, 1), pgtest.Database(t)
+	go func() {
+		code <- run(ctx, []string{
+			"dev", "--listen", "127.0.0.1:0", "--sim", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--zendesk", "127.0.0.1:0",
+			"--operators", "127.0.0.1:0", "--data-dir", t.TempDir(), "--database-url", dsn,
+		}, writer, &errs)
+		writer.Close()
+	}()
+	d := readDev(t, reader)
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("exit %d: %s", got, errs.String())
+	}
+	if said := strings.Join(d.said, "\n"); !strings.Contains(said, "in the database of DATABASE_URL") {
+		t.Errorf("dev says\n%s", said)
+	}
 }
 
 // What a newcomer gets from `make run`: a chat in one command, which keeps what was
