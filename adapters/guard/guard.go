@@ -154,8 +154,12 @@ func (g *Guard) Run(ctx context.Context) { g.tally.run(ctx) }
 // Authenticated implements Limiter: the source of the request is exempt from bans for a while.
 func (g *Guard) Authenticated(r *http.Request) {
 	now := time.Now()
+	// A proxy's connection has requests of many sources. Telegram's are not remembered: it sends most
+	// requests, and no endpoint that asks Limited.
 	if rules := g.rules.Load(); contains(rules.Proxies, peerOf(r)) {
-		g.learn(sourceOf(rules.address(r)), now) // the connection has requests of many sources
+		if address := rules.address(r); !contains(Telegram, address) {
+			g.learn(sourceOf(address), now)
+		}
 	}
 	c := connOf(r)
 	if c == nil {
