@@ -62,7 +62,6 @@ type Handler struct {
 	settings SettingsProvider
 	batch    int
 	observer Observer
-	loaded   atomic.Int64  // the store's incarnation that the cached states are of
 	shared   atomic.Int64  // until this time in Unix nanoseconds; see sharedFor
 	saving   chan struct{} // holds one while a snapshot is being saved
 	saves    sync.WaitGroup
@@ -76,6 +75,9 @@ type folded struct {
 	state    chat.State
 	version  domain.Version
 	snapshot domain.Version // of the last snapshot that is known of
+
+	// The store's incarnation when the load began. A state of another incarnation is of no use.
+	incarnation int64
 }
 
 // Config configures a Handler. Zero values mean the defaults.
@@ -187,8 +189,7 @@ func (h *Handler) commitAndRelease(batch []*streamQueue) (next []*streamQueue) {
 // State returns the state of a chat and its version. It updates the cached state from the
 // store, because another process may have appended to the chat.
 func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State, domain.Version, error) {
-	h.forget()
-	known, _ := h.cached(stream)
+	known, _ := h.cached(stream, h.store.Incarnation())
 	next := Cursor{Stream: stream, After: known.version, Limit: loadPage}
 	for more := true; more; next = h.cursor(stream, known.version, loadPage) {
 		history, err := h.loadOne(ctx, next)
@@ -203,12 +204,13 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 	return known.state, known.version, nil
 }
 
-// cached returns the state of a stream in memory, or the initial one.
-func (h *Handler) cached(stream domain.StreamID) (known folded, cached bool) {
-	if known, cached = h.states.Get(stream); !cached {
-		known = folded{state: chat.Decider.Initial()}
+// cached returns the state of a stream in memory that was loaded from this incarnation of the
+// store, or the initial one.
+func (h *Handler) cached(stream domain.StreamID, incarnation int64) (known folded, cached bool) {
+	if known, cached = h.states.Get(stream); cached && known.incarnation == incarnation {
+		return known, true
 	}
-	return known, cached
+	return folded{state: chat.Decider.Initial(), incarnation: incarnation}, false
 }
 
 // loadOne loads events of one stream.
@@ -355,10 +357,9 @@ func (h *Handler) finishAppended(appended []*streamQueue, errs []error) (again [
 func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	var cursors []Cursor
 	var cold []*streamQueue
-	h.forget()
-	shared := time.Now().UnixNano() < h.shared.Load()
+	shared, incarnation := time.Now().UnixNano() < h.shared.Load(), h.store.Incarnation()
 	for _, l := range work {
-		known, cached := h.cached(l.stream)
+		known, cached := h.cached(l.stream, incarnation)
 		l.base, l.fresh = known, !cached || l.stale || shared
 		if l.fresh {
 			cursors = append(cursors, Cursor{Stream: l.stream, After: known.version, Limit: loadPage})
@@ -388,13 +389,6 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	return ready, detached
 }
 
-// forget removes the cached states when the store may have another history than before.
-func (h *Handler) forget() {
-	if now := h.store.Incarnation(); h.loaded.Swap(now) != now {
-		h.states.Purge()
-	}
-}
-
 // fold takes events that were loaded into the stream's state, and reports whether they were
 // all there are.
 func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
@@ -410,9 +404,9 @@ func (h *Handler) fold(l *streamQueue, history History) (whole bool) {
 // decision depends on it, and the stream grows with every update that belongs to no chat.
 func (h *Handler) evolve(stream domain.StreamID, from folded, to domain.Version, events []domain.Event) folded {
 	if _, inChat := stream.Chat(); !inChat {
-		return folded{state: from.state, version: to}
+		return folded{state: from.state, version: to, incarnation: from.incarnation}
 	}
-	return folded{chat.Decider.Fold(from.state, events...), to, from.snapshot}
+	return folded{chat.Decider.Fold(from.state, events...), to, from.snapshot, from.incarnation}
 }
 
 // loadAlone loads one stream page by page, commits it as a batch of its own and releases its
@@ -466,7 +460,7 @@ func (h *Handler) decide(l *streamQueue) (a Append, err error) {
 		return a, fmt.Errorf("%w: %w", ErrUnreadable, l.unreadable)
 	}
 	l.sortUpdates()
-	a = Append{Stream: l.stream, Expected: l.base.version}
+	a = Append{Stream: l.stream, Expected: l.base.version, Incarnation: l.base.incarnation}
 	l.decided = l.base
 	settings, served := h.settings.SettingsOf(l.stream.Bot())
 	var update *Update // the last one consumed

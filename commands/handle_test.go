@@ -967,6 +967,34 @@ func TestHandler_AnotherIncarnation_LoadsAnew(t *testing.T) {
 	}
 }
 
+// A batch that is under way during a failover was decided on events that may be lost, though the
+// stream may have reached the same version again.
+func TestHandler_FailoverDuringAppend_DecidesAnew(t *testing.T) {
+	store := newMemory()
+	h := handler(t, store, one)
+	if _, err := h.Handle(t.Context(), update(anna, 1)); err != nil {
+		t.Fatal(err)
+	}
+	store.before = func(context.Context, []commands.Append) error {
+		store.before = nil
+		store.incarnation.Add(1)
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		store.streams[anna] = []commands.NewEvent{{Event: chat.ChatContinued{}}}
+		return nil
+	}
+	result, err := h.Handle(t.Context(), update(anna, 2))
+	if err != nil || result.First != 2 {
+		t.Fatalf("%+v, error %v", result, err)
+	}
+	if got := len(store.batches); got != 3 {
+		t.Errorf("%d batches, want 3: the second is a conflict", got)
+	}
+	if got := store.loads[len(store.loads)-1][0].After; got != 0 {
+		t.Errorf("the last load began behind version %d, want 0", got)
+	}
+}
+
 // A load that fails half-way keeps what it has folded: the next attempt goes on from there, or a
 // chat that takes longer than the database stays up would never be loaded.
 func TestHandler_LongLoadFails_GoesOnFromThere(t *testing.T) {

@@ -85,7 +85,9 @@ func (m *memory) Incarnation() int64 { return m.incarnation.Load() }
 func (m *memory) SaveSnapshot(_ context.Context, stream domain.StreamID, s commands.Snapshot) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.snapshots[stream] = s
+	if s.Incarnation == m.Incarnation() {
+		m.snapshots[stream] = s
+	}
 	return nil
 }
 
@@ -116,7 +118,7 @@ func (m *memory) Append(ctx context.Context, batch []commands.Append) ([]error, 
 }
 
 func (m *memory) refuse(a commands.Append) error {
-	if a.Expected != domain.Version(len(m.streams[a.Stream])) {
+	if a.Incarnation != m.Incarnation() || a.Expected != domain.Version(len(m.streams[a.Stream])) {
 		return commands.ErrConflict
 	}
 	var repeated commands.Repeated

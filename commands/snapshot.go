@@ -30,7 +30,7 @@ func (h *Handler) resume(stream domain.StreamID, from folded, history History) (
 			h.damaged.Store(stream, true)
 			return from, true
 		}
-		from = folded{state, s.Version, s.Version}
+		from = folded{state, s.Version, s.Version, from.incarnation}
 	}
 	to = h.keepSnapshot(stream, h.evolve(stream, from, history.Version, history.Events))
 	if to.version > 0 { // there is such a stream
@@ -58,7 +58,7 @@ func (h *Handler) keepSnapshot(stream domain.StreamID, f folded) folded {
 		ctx, cancel := h.storeContext()
 		defer cancel()
 		if encoded, err := chat.EncodeState(f.state); err == nil {
-			_ = h.store.SaveSnapshot(ctx, stream, Snapshot{f.version, chat.StateFormat(), encoded})
+			_ = h.store.SaveSnapshot(ctx, stream, Snapshot{f.version, chat.StateFormat(), encoded, f.incarnation})
 		}
 	})
 	return f

@@ -35,7 +35,8 @@ type Store interface {
 	FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
 
 	// Incarnation changes when the store may have another history than before, as after a
-	// failover that lost the last commits: what was loaded earlier must be loaded anew.
+	// failover that lost the last commits: what was loaded earlier must be loaded anew, and an
+	// append that was decided on it is a conflict, even at the version that the stream has.
 	Incarnation() int64
 
 	// SaveSnapshot keeps the state of a stream for later loads, unless a newer one is kept.
@@ -45,9 +46,10 @@ type Store interface {
 // Snapshot is the encoded state of a stream at a version. Format names the rules by which it
 // was made; it is of no use to a program with another format.
 type Snapshot struct {
-	Version domain.Version
-	Format  string
-	State   []byte
+	Version     domain.Version
+	Format      string
+	State       []byte
+	Incarnation int64 // of the store that the state was folded from; it is saved to no other
 }
 
 // Cursor is a place in a stream: events after it are wanted.
@@ -72,11 +74,12 @@ type History struct {
 // Append adds events to one stream at the expected version, together with the
 // inputs they consume: updates are consumed once, attempts once by who holds the lease.
 type Append struct {
-	Stream   domain.StreamID
-	Expected domain.Version
-	Events   []NewEvent
-	Updates  []ConsumedUpdate
-	Settled  []Settlement
+	Stream      domain.StreamID
+	Incarnation int64 // of the store that the state was loaded from
+	Expected    domain.Version
+	Events      []NewEvent
+	Updates     []ConsumedUpdate
+	Settled     []Settlement
 
 	// Wake is when time brings something about in this stream from now on (see
 	// chat.Wake), zero for never; nil leaves it as it is.

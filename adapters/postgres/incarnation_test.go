@@ -4,6 +4,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/commands"
+	"github.com/chatledger/chatledger/domain"
 )
 
 // address forwards connections to a server, and fails over to another one.
@@ -93,6 +95,48 @@ func TestFailover_LostTail_EndsWhatWasRead(t *testing.T) {
 	if s.Incarnation() == before {
 		t.Error("a failover was not noticed: the incarnation is still the same")
 	}
-	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
+	must(t, s, commands.Append{Stream: "chat-demo:2", Incarnation: s.Incarnation(), Events: said(1)})
 	wantPage(t, next(t, lead(t, s, "others"), 10), "chat-demo:2/1")
+}
+
+// A pooler keeps our connections when the server behind it becomes another one, here one with
+// another epoch. Each of the statements that append must notice it, whatever version matches.
+func TestAppend_DecidedOnAnotherServer_Conflicts(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s, admin := open(t, dsn), pgtest.Connect(t, dsn)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
+	next := func(expected domain.Version, stream domain.StreamID, update int64) commands.Append {
+		return commands.Append{Stream: stream, Incarnation: s.Incarnation(), Expected: expected, Events: said(1),
+			Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: update, Version: expected + 1}}}
+	}
+	for i, batch := range [][]commands.Append{
+		{next(1, "chat-demo:1", 1)},                             // a single update
+		{next(1, "chat-demo:1", 1), next(0, "chat-demo:2", 2)},  // many
+		{next(1, "chat-demo:1", 1), next(7, "chat-demo:2", 12)}, // one of them is a conflict anyway
+	} {
+		for j := range batch {
+			batch[j].Incarnation = s.Incarnation()
+		}
+		pgtest.Exec(t, admin, fmt.Sprintf(`create or replace function eventstore.rebased(id xid8) returns xid8
+			language sql stable parallel safe as 'select (id::text::numeric + %d)::text::xid8'`, i+1))
+		for try := range 2 { // the second is not asked any more
+			errs, err := s.Append(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, err := range errs {
+				if err != commands.ErrConflict {
+					t.Errorf("batch %d, try %d: append %d: %v, want a conflict", i, try, j, err)
+				}
+			}
+		}
+		if s.Incarnation() == batch[0].Incarnation {
+			t.Errorf("batch %d: the other server was not noticed", i)
+		}
+	}
+	must(t, s, next(1, "chat-demo:1", 1))
+	if got := len(stream(t, s, "chat-demo:1")); got != 2 {
+		t.Errorf("%d events, want 2", got)
+	}
 }

@@ -386,6 +386,10 @@ func TestAppend_RestoredDatabase_WaitsForRebase(t *testing.T) {
 	if !rebase(t, dsn) {
 		t.Error("not rebased")
 	}
+	if err := appendOne(t, s, more); err != commands.ErrConflict {
+		t.Errorf("an append that was decided before the rebase: %v, want a conflict", err)
+	}
+	more.Incarnation = s.Incarnation()
 	must(t, s, more)
 	wantPage(t, whole(t, lead(t, s, "readers"), 3), "chat-demo:1/1", "chat-demo:2/1", "chat-demo:1/2")
 }

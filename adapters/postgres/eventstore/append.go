@@ -3,6 +3,7 @@ package eventstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -23,9 +24,19 @@ const contendedFor = 50 * time.Millisecond
 
 // Append implements commands.Store. In most batches nothing is rejected, so a batch is first
 // appended by plain inserts. When a unique index rejects it, the batch is appended again by
-// the careful statement, and at last in parts.
+// the careful statement, and at last in parts. What was decided on states of another server, or of
+// another history of it, is a conflict: the stream may have the expected version with other events.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
-	errs, err := s.appendSomehow(ctx, batch)
+	server, present := s.Server(batch[0].Incarnation)
+	if !present || slices.ContainsFunc(batch, func(a commands.Append) bool { return a.Incarnation != batch[0].Incarnation }) {
+		return conflicts(batch), nil
+	}
+	errs, err := s.appendSomehow(ctx, server, batch)
+	if errors.Is(err, errAnotherServer) {
+		if err = s.LookAtServer(ctx); err == nil {
+			return conflicts(batch), nil
+		}
+	}
 	s.noteWrite(err)
 	if err != nil {
 		return nil, fmt.Errorf("append to %d streams: %w", len(batch), err)
@@ -40,9 +51,22 @@ func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, e
 	return errs, nil
 }
 
-func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) ([]error, error) {
+// errAnotherServer ends an append that reached another server, or another history, than the one
+// that its decisions are based on.
+var errAnotherServer = errors.New("the database server is another one, or has another history")
+
+// conflicts returns ErrConflict for every Append: all are decided again on fresh states.
+func conflicts(batch []commands.Append) []error {
+	errs := make([]error, len(batch))
+	for i := range errs {
+		errs[i] = commands.ErrConflict
+	}
+	return errs
+}
+
+func (s *Store) appendSomehow(ctx context.Context, server string, batch []commands.Append) ([]error, error) {
 	if time.Now().UnixNano() > s.contendedUntil.Load() {
-		err := s.appendPlain(ctx, batch)
+		err := s.appendPlain(ctx, server, batch)
 		if err == nil {
 			return make([]error, len(batch)), nil
 		}
@@ -51,7 +75,7 @@ func (s *Store) appendSomehow(ctx context.Context, batch []commands.Append) ([]e
 		}
 		s.contendedUntil.Store(time.Now().Add(contendedFor).UnixNano())
 	}
-	return s.appendInParts(ctx, batch)
+	return s.appendInParts(ctx, server, batch)
 }
 
 // rows are a batch as the columns of its parameters.
@@ -141,15 +165,15 @@ func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 // appendPlain stores a batch in which nothing is expected to be refused: plain
 // inserts in one round trip and one transaction. The unique indexes refuse the
 // whole of it when a stream has moved on or an update was received before;
-// eventstore.require refuses what would leave a gap, and outcomes of a lease that is
-// another's.
-func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error {
+// eventstore.require refuses what would leave a gap, what was decided on states of another
+// server, and outcomes of a lease that is another's.
+func (s *Store) appendPlain(ctx context.Context, server string, batch []commands.Append) error {
 	r, err := s.rowsOf(batch, false)
 	if err != nil {
 		return err
 	}
 	if len(batch) == 1 && len(r.ords) == 1 && len(r.bots) == 1 && len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
-		return s.appendOne(ctx, r)
+		return s.appendOne(ctx, server, r)
 	}
 	const insert = `
 		with received as (
@@ -162,13 +186,15 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
 			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[], $18::text[])
 			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
-		where (select eventstore.require(not exists (
+		where (select eventstore.require($19 = (` + postgres.ServerIdentity + `), 'decided on states of another server'))
+		and (select eventstore.require(not exists (
 			select from unnest($16::text[], $17::bigint[]) as a(stream_id, expected)
 			where a.expected > 0 and not exists (
 				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
 	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains,
 		r.actors, r.times,
-		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces}
+		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces,
+		server}
 	if len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
 		_, err := s.Pool().Exec(ctx, insert, args...)
 		return err
@@ -200,7 +226,7 @@ func (s *Store) appendPlain(ctx context.Context, batch []commands.Append) error 
 // insertOne stores one event with its update, where the stream is as long as expected.
 const insertOne = `
 	with last as materialized ( -- nothing is stored behind a gap
-		select from eventstore.events where stream_id = $3 and version = $4::bigint - 1
+		select from eventstore.events where stream_id = $3 and version = $4::bigint - 1 and $15 = (` + postgres.ServerIdentity + `)
 	), received as (
 		insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
 	)
@@ -210,11 +236,11 @@ const insertOne = `
 
 // appendOne stores one update that comes alone, without the arrays, whose laying out
 // and unnesting costs more than the one row they would hold.
-func (s *Store) appendOne(ctx context.Context, r *rows) error {
+func (s *Store) appendOne(ctx context.Context, server string, r *rows) error {
 	tag, err := s.Pool().Exec(ctx, insertOne,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0],
 		r.raws[0],
-		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace())
+		r.causes[0], r.chains[0], r.actors[0], r.times[0], r.trace(), server)
 	if err == nil && tag.RowsAffected() == 0 {
 		return errRefused
 	}

@@ -36,13 +36,15 @@ with a as materialized (
     from a where a.expected <> coalesce((select e.version from eventstore.events e
         where e.stream_id = a.stream_id order by e.version desc limit 1), 0)
     union all
+    select 0, 'another server', null, null where $31 <> (` + postgres.ServerIdentity + `)
+    union all
     select u.ord, 'repeated', u.update_id, null
     from u join eventstore.inbox i on i.bot = u.bot and i.update_id = u.update_id
     union all
     select d.ord, 'fenced', null, d.delivery_id
     from d where not exists (select from held where held.delivery_id = d.delivery_id)
 ), accepted as materialized (
-    select * from a where not exists (select from refused r where r.ord = a.ord)
+    select * from a where not exists (select from refused r where r.ord in (0, a.ord))
 ), begun as (
     insert into eventstore.streams (stream_id) select stream_id from accepted where expected = 0
 ), received as (
@@ -67,8 +69,8 @@ with a as materialized (
 select ord, why, update_id, delivery_id from refused`
 
 // appendCarefully runs the statement: every Append that cannot be done is left out
-// and named in its error.
-func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, escaped bool) ([]error, error) {
+// and named in its error. Nothing is appended to another server than the one that was decided on.
+func (s *Store) appendCarefully(ctx context.Context, server string, batch []commands.Append, escaped bool) ([]error, error) {
 	r, err := s.rowsOf(batch, escaped)
 	if err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, es
 		r.settleOrd, r.deliveries, r.fences, r.states, r.outcomes, r.reasons,
 		r.ords, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains, r.actors, r.times,
 		r.appendOrd,
-		r.were, r.over, r.unsure, r.traces, r.timedOrd, r.due)
+		r.were, r.over, r.unsure, r.traces, r.timedOrd, r.due, server)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +89,9 @@ func (s *Store) appendCarefully(ctx context.Context, batch []commands.Append, es
 	var update *int64
 	var delivery pgtype.UUID
 	_, err = pgx.ForEachRow(found, []any{&ord, &why, &update, &delivery}, func() error {
+		if ord == 0 {
+			return errAnotherServer
+		}
 		errs[ord-1] = refusal(errs[ord-1], why, update, uuid.UUID(delivery.Bytes))
 		return nil
 	})
@@ -113,17 +118,17 @@ func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
 // appendInParts appends carefully, and in halves what was refused together, down to the
 // ones for which it was: most often another process was faster with one chat, which the
 // next statement sees, so that it can leave out that chat alone.
-func (s *Store) appendInParts(ctx context.Context, batch []commands.Append) ([]error, error) {
-	errs, err := s.appendCarefully(ctx, batch, false)
+func (s *Store) appendInParts(ctx context.Context, server string, batch []commands.Append) ([]error, error) {
+	errs, err := s.appendCarefully(ctx, server, batch, false)
 	if half := len(batch) / 2; half > 0 && ofContent(err) {
-		if errs, err = s.appendInParts(ctx, batch[:half]); err != nil {
+		if errs, err = s.appendInParts(ctx, server, batch[:half]); err != nil {
 			return nil, err
 		}
-		others, err := s.appendInParts(ctx, batch[half:])
+		others, err := s.appendInParts(ctx, server, batch[half:])
 		return append(errs, others...), err
 	}
 	if postgres.HasCode(err, "22", "54") {
-		errs, err = s.appendCarefully(ctx, batch, true) // JSONB cannot hold it
+		errs, err = s.appendCarefully(ctx, server, batch, true) // JSONB cannot hold it
 	}
 	switch {
 	case postgres.HasCode(err, "23505", "40"):

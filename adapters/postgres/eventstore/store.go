@@ -183,13 +183,18 @@ func (s *Store) Decode(name string, version int, payload []byte) (domain.Event, 
 	return s.codec.Decode(name, version, plain)
 }
 
-// SaveSnapshot implements commands.Store.
+// SaveSnapshot implements commands.Store. A state that was folded on another server is dropped.
 func (s *Store) SaveSnapshot(ctx context.Context, stream domain.StreamID, snapshot commands.Snapshot) error {
+	server, present := s.Server(snapshot.Incarnation)
+	if !present {
+		return nil
+	}
 	_, err := s.Pool().Exec(ctx, `
-		insert into eventstore.snapshots as stored (stream_id, version, format, state) values ($1, $2, $3, $4)
+		insert into eventstore.snapshots as stored (stream_id, version, format, state)
+		select $1, $2, $3, $4 where $5 = (`+postgres.ServerIdentity+`)
 		on conflict (stream_id) do update set version = excluded.version, format = excluded.format, state = excluded.state, written_at = now()
 		where stored.version < excluded.version or stored.format <> excluded.format`,
-		string(stream), int64(snapshot.Version), snapshot.Format, snapshot.State)
+		string(stream), int64(snapshot.Version), snapshot.Format, snapshot.State, server)
 	if err != nil {
 		return fmt.Errorf("save a snapshot of %s: %w", stream, err)
 	}

@@ -37,7 +37,7 @@ func exhausted(err error) bool { return postgres.HasCode(err, "53", "58") }
 // nothing, which fails without a server, a schema or rights, and times out while a table is
 // locked. An empty append needs no space, so it also checks the last append, or the disk.
 func (s *Store) CheckWritable(ctx context.Context) error {
-	_, err := s.Pool().Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil)
+	_, err := s.Pool().Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil, "")
 	if err != nil {
 		return fmt.Errorf("check whether an append is possible: %w", err)
 	}
