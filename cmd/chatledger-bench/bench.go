@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
@@ -23,17 +24,23 @@ import (
 )
 
 type benchCmd struct {
-	Rows   []string      `arg:"" optional:"" help:"The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, strangers, growth, long, memory; all of these when none is given. Also soak: load and faults, with --for 10m."`
+	Rows   []string      `arg:"" optional:"" help:"${rows_help}"`
 	JSON   bool          `name:"json" help:"Print JSON instead of a table."`
 	Rounds int           `default:"3" help:"Measure each row and its baseline this many times, in turn."`
 	For    time.Duration `default:"5s" help:"The length of one measurement of a rate."`
 	Scale  float64       `default:"1" help:"Multiply the numbers of stored events by this, to try the program itself."`
 
 	Profile string `placeholder:"FILE" help:"Write a CPU profile of this program to a file."`
-	Program string `placeholder:"FILE" help:"The chatledger program to measure; the default is the one beside this program."`
+	Program string `placeholder:"FILE" help:"The chatledger program; the default is the one beside this."`
 }
 
-// A benchRow measures one promise, side by side with the best that the machine can do.
+// benchHelp has the help text of the rows.
+var benchHelp = kong.Vars{
+	"rows_help": "The rows to measure: append, intake, alone, live, rebuild, reply, beside, bots, deliver, strangers, " +
+		"growth, long, memory; the default is all of these. Also soak: load and faults, with --for 10m.",
+}
+
+// A benchRow measures one promise beside a baseline of the same machine.
 type benchRow struct {
 	name, what, against string
 	run                 func(context.Context, *bench) (benchResult, error)
@@ -89,7 +96,7 @@ type bench struct {
 	n      int
 }
 
-// measured is a row as it is reported: medians over the rounds.
+// measured is a row of the report, with the medians of the rounds.
 type measured struct {
 	Row     string             `json:"row"`
 	What    string             `json:"what"`
@@ -112,7 +119,7 @@ func (c *benchCmd) Run(e *env) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // the server's user must get in
+	if err := os.Chmod(dir, 0o755); err != nil { // the server runs as another user
 		return err
 	}
 	server, err := pgdev.Start(e.ctx, pgdev.Config{Dir: dir, Log: e.log})
@@ -240,10 +247,8 @@ func printBench(w io.Writer, report []measured) error {
 		if m.Against != "" {
 			against = "; against " + m.Against
 		}
-		fmt.Fprintf(
-			table, "%s\t%.4g %s%s\t%s\t%s\t%s%s\n", m.Row, m.Value, m.Unit, notes(m.Notes), base, ratio,
-			m.What, against,
-		)
+		fmt.Fprintf(table, "%s\t%.4g %s%s\t%s\t%s\t%s%s\n",
+			m.Row, m.Value, m.Unit, notes(m.Notes), base, ratio, m.What, against)
 	}
 	return table.Flush()
 }
@@ -268,10 +273,8 @@ func (b *bench) database(ctx context.Context) (dsn string, drop func(), err erro
 		return "", nil, err
 	}
 	config := conn.Config()
-	dsn = fmt.Sprintf(
-		"postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port,
-		name,
-	)
+	dsn = fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable",
+		config.User, config.Password, config.Host, config.Port, name)
 	if _, _, err := schema.Migrate(ctx, dsn); err != nil {
 		return "", nil, err
 	}

@@ -1,5 +1,5 @@
-// Command chatledger-bench measures chatledger side by side with what the machine's PostgreSQL
-// can do at best (docs/benchmarks.md). It starts a private PostgreSQL, and needs the program
+// Command chatledger-bench measures chatledger beside baselines of the same machine, such as a
+// plain INSERT (docs/benchmarks.md). It starts a private PostgreSQL, and needs the program
 // chatledger beside it for the rows that measure whole processes.
 package main
 
@@ -20,7 +20,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// env is what the command runs in.
+// env is what the command gets from main.
 type env struct {
 	ctx    context.Context // ends with Ctrl-C or SIGTERM
 	stdout io.Writer
@@ -33,7 +33,7 @@ func main() {
 	defer stop()
 	var c benchCmd
 	kong.Parse(&c, kong.Name("chatledger-bench"),
-		kong.Description("Measure what chatledger promises, side by side with what this machine's PostgreSQL can do."))
+		kong.Description("Measure chatledger beside baselines of this machine, such as a plain INSERT."), benchHelp)
 	if c.Program == "" {
 		c.Program = besideThis("chatledger")
 	}

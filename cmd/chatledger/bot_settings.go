@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/cmd/internal/admin/replay"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/domain/chat"
@@ -10,7 +12,12 @@ import (
 
 // botSettings names the bots file, for commands that decide something for a bot.
 type botSettings struct {
-	Bots string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"The bots file, from which business hours and workflows are read. Without it, those of the shop that comes with the program count."`
+	Bots string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"${bot_settings}"`
+}
+
+// botSettingsHelp has the help text of --bots.
+var botSettingsHelp = kong.Vars{
+	"bot_settings": "The bots file with business hours and workflows. Without it, those of the built-in shop are used.",
 }
 
 // settingsOf returns the settings that the decisions of each bot depend on.

@@ -99,8 +99,8 @@ func TestCommandLine_Mistakes_AreOneLine(t *testing.T) {
 		{"nonsense", []string{"verify", "nonsense", nowhere}},
 		{"--from", []string{"events", "--from", "soon", nowhere}},
 		{"--from", []string{"events", "--stream", "chat-demo:42", "--from", "soon", nowhere}},
-		{"is no chat", []string{"ticket", "resolve", "42", nowhere}},
-		{"is no chat", []string{"ticket", "resolve", "demo:me", nowhere}},
+		{"is not a chat", []string{"ticket", "resolve", "42", nowhere}},
+		{"is not a chat", []string{"ticket", "resolve", "demo:me", nowhere}},
 		{"--log-level", []string{"--log-level", "loud", "version"}},
 	} {
 		refused(t, c.says, c.args...)
@@ -385,7 +385,7 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 	w := newWorld(t)
 	w.Say(42, "hello")
 	w.settle()
-	refused(t, "there is no chat demo:24", "ticket", "open", "demo:24", "--database-url", w.dsn)
+	refused(t, "chat demo:24 does not exist", "ticket", "open", "demo:24", "--database-url", w.dsn)
 	w.wantRows("chat-demo:42", `select stream_id from eventstore.streams`)
 	refused(t, "unknown priority", "ticket", "open", "demo:42", "--priority", "whenever", "--database-url", w.dsn)
 	refused(t, "text is empty", "ticket", "reply", "demo:42", "", "--database-url", w.dsn)

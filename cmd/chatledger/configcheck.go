@@ -11,9 +11,9 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/text"
 )
 
-// configCmd looks at a bots file without starting anything.
+// configCmd checks a bots file without starting a server.
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Print every mistake in a bots file with its line, or what each bot has. Secrets are never printed."`
+	Check configCheckCmd `cmd:"" help:"Print every mistake with its line, or the settings without secrets."`
 }
 
 type configCheckCmd struct {
@@ -21,8 +21,8 @@ type configCheckCmd struct {
 	Bots string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
 }
 
-// Run also reads what is needed besides the file: a bot's knowledge and its catalogue, and
-// the server's certificate.
+// Run also reads the files that the bots file names: knowledge, order catalogues and the server's
+// certificate.
 func (c *configCheckCmd) Run(e *env) error {
 	file, err := config.Read(c.Bots)
 	var wrong config.Mistakes

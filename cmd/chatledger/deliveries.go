@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 
 	"github.com/chatledger/chatledger/adapters/postgres/outbox"
@@ -15,10 +16,10 @@ import (
 // deliveriesCmd lists deliveries and decides about those that failed; each decision is an
 // event of the chat.
 type deliveriesCmd struct {
-	List  listDeliveriesCmd  `cmd:"" default:"withargs" help:"List dead letters, the deliveries that wait behind them and those whose outcome is unknown, or any other deliveries."`
+	List  listDeliveriesCmd  `cmd:"" default:"withargs" help:"List dead letters and what waits behind them, or others."`
 	Show  showDeliveryCmd    `cmd:"" help:"Print one delivery with its events."`
 	Retry retryDeliveriesCmd `cmd:"" help:"Attempt deliveries again."`
-	Skip  skipDeliveriesCmd  `cmd:"" help:"Give deliveries up for good, and take them off the list; the deliveries behind them are sent."`
+	Skip  skipDeliveriesCmd  `cmd:"" help:"Give deliveries up; the deliveries behind them are sent."`
 }
 
 // rowsListed is how many deliveries the list shows unless --limit says otherwise: a few screens.
@@ -27,11 +28,16 @@ const rowsListed = 100
 // deliverySelector selects deliveries.
 type deliverySelector struct {
 	database
-	ID          []uuid.UUID            `arg:"" optional:"" help:"Select these deliveries, in any state."`
-	Chat        string                 `placeholder:"CHAT" help:"Select the deliveries of this chat, given as <bot>:<chat id>, for example demo:42."`
-	Destination string                 `placeholder:"NAME" help:"Select the deliveries to this destination, for example telegram:demo."`
-	State       []domain.DeliveryState `enum:"waiting,sending,done,refused,unknown,dead,skipped" help:"Select the deliveries in these states: ${enum}. Without it, dead letters."`
-	Reason      string                 `placeholder:"TEXT" help:"Select the deliveries whose last error contains this text."`
+	ID          []uuid.UUID            `arg:"" optional:"" help:"These deliveries, in any state."`
+	Chat        string                 `placeholder:"CHAT" help:"The deliveries of this chat, for example demo:42."`
+	Destination string                 `placeholder:"NAME" help:"The deliveries to this destination."`
+	State       []domain.DeliveryState `enum:"${delivery_states}" help:"One of ${enum}; the default is dead letters."`
+	Reason      string                 `placeholder:"TEXT" help:"The deliveries whose last error contains this text."`
+}
+
+// deliveriesHelp has the states that --state accepts.
+var deliveriesHelp = kong.Vars{
+	"delivery_states": "waiting,sending,done,refused,unknown,dead,skipped",
 }
 
 // selection selects dead letters when neither an id nor a state is given.
@@ -100,14 +106,12 @@ type decisionFlags struct {
 }
 
 // prepare checks the flags and connects.
-func (c *decisionFlags) prepare(
-	e *env, verb string,
-) (d deliveries.Decisions, which outbox.Selection, err error) {
+func (c *decisionFlags) prepare(e *env, verb string) (d deliveries.Decisions, which outbox.Selection, err error) {
 	if which, err = c.selection(); err != nil {
 		return d, which, err
 	}
 	if which.DeadLetters && c.Chat+c.Destination+c.Reason == "" && !c.All {
-		return d, which, fmt.Errorf("say what to %s: an id, --chat, --destination, --state or --reason,"+
+		return d, which, fmt.Errorf("select what to %s: an id, --chat, --destination, --state or --reason,"+
 			" or --all for every dead letter", verb)
 	}
 	if c.Rate < 0 || c.Rate > deliveries.MaxRate {

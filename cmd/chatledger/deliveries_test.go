@@ -199,8 +199,8 @@ func TestRetry_Bulk_IsPacedAndSkipsFinished(t *testing.T) {
 	}
 	w.ClearFaults()
 	database := "--database-url=" + w.dsn
-	refused(t, "say what to retry", "deliveries", "retry", database)
-	refused(t, `"nobody" is no chat`, "deliveries", "retry", "--chat", "nobody", database)
+	refused(t, "select what to retry", "deliveries", "retry", database)
+	refused(t, `"nobody" is not a chat`, "deliveries", "retry", "--chat", "nobody", database)
 
 	begun := time.Now()
 	out := w.must("deliveries", "retry", "--reason", "GIVEN UP", "--destination", "telegram:demo", "--rate", "10")

@@ -3,6 +3,8 @@ package main
 import (
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
@@ -21,12 +23,12 @@ type devCmd struct {
 	tracingFlags
 }
 
-// devHelp are the help texts of the flags above, by the names that the tags use.
-var devHelp = map[string]string{
+// devHelp has the help texts of the flags above, by the names that the tags use.
+var devHelp = kong.Vars{
 	"dev_listen":         "Address of the webhook, /healthz, /readyz and /metrics.",
 	"dev_sim":            "Address of the Telegram simulator and its chat page.",
-	"dev_crm":            "Address of the CRM simulator, which knows orders, invoices, charges and addresses.",
-	"dev_zendesk":        "Address of the Zendesk simulator, which keeps tickets, too.",
+	"dev_crm":            "Address of the CRM simulator: orders, invoices, charges and addresses.",
+	"dev_zendesk":        "Address of the Zendesk simulator.",
 	"dev_model":          "Let a simulated language model answer what no workflow answers.",
 	"dev_model_listen":   "Address of the language model simulator.",
 	"dev_operators":      "Address of the operators' API.",

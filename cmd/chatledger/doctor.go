@@ -2,16 +2,17 @@ package main
 
 import "github.com/chatledger/chatledger/cmd/internal/doctor"
 
-// doctorCmd looks at everything that must be right for the bots to serve.
+// doctorCmd checks everything that the bots need.
 type doctorCmd struct {
 	database
 	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
-	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
-	Receiver    string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"A running serve, by its --ops address if it has one, for its readiness and its circuit breakers."`
-	JSON        bool   `name:"json" help:"One JSON object a finding."`
+	TelegramURL string `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+
+	Receiver string `default:"http://127.0.0.1:8080" help:"A running serve, at its --ops address or else --listen."`
+	JSON     bool   `name:"json" help:"Print one JSON object for each finding."`
 }
 
-// Help is what --help says below the flags.
+// Help is what --help prints below the usage.
 func (doctorCmd) Help() string {
 	return "Exit status: 0 when all is well, 1 with warnings only, 2 with errors."
 }

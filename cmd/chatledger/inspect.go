@@ -3,16 +3,28 @@ package main
 import (
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/cmd/internal/admin/inspect"
 	"github.com/chatledger/chatledger/domain"
 )
 
 type eventsCmd struct {
 	database
-	Stream string `placeholder:"ID" help:"Print the events of one chat, for example demo:42, or of another stream, for example bot-demo. Without it, print the whole feed."`
-	From   string `placeholder:"PLACE" help:"Print only what follows this place: with --stream a version, otherwise a position as <transaction>/<number>."`
+	Stream string `placeholder:"ID" help:"${events_stream}"`
+	From   string `placeholder:"PLACE" help:"${events_from}"`
 	Follow bool   `help:"Print new events as they are stored, until stopped."`
 	JSON   bool   `name:"json" help:"Print one JSON object a line."`
+}
+
+// inspectHelp has the help texts of events and why, by the names that the tags use.
+var inspectHelp = kong.Vars{
+	"events_stream": "Print the events of one chat, for example demo:42, or of another stream, for example bot-demo. " +
+		"Without it, print the whole feed.",
+	"events_from": "Print only the events after this place: with --stream a version, otherwise a position as " +
+		"<transaction>/<number>.",
+	"why_key": "The row's key: a chat such as demo:42, a ticket such as demo:42#1, a message such as demo:42/17, " +
+		"or a day such as demo:42/2026-11-21.",
 }
 
 // Run prints events, oldest first.
@@ -32,9 +44,9 @@ func (c *eventsCmd) Run(e *env) error {
 type stateCmd struct {
 	database
 	Stream   string `arg:"" help:"The chat, for example demo:42."`
-	Version  string `xor:"point" placeholder:"V" help:"Print the state at this version."`
-	At       string `xor:"point" placeholder:"TIME" help:"Print the state at this time, given as 2026-01-31T12:00:00Z."`
-	Position string `xor:"point" placeholder:"P" help:"Print the state at this position of the feed, given as <transaction>/<number>."`
+	Version  string `xor:"point" placeholder:"V" help:"The state at this version."`
+	At       string `xor:"point" placeholder:"TIME" help:"The state at this time, given as 2026-01-31T12:00:00Z."`
+	Position string `xor:"point" placeholder:"P" help:"The state at this position, given as <transaction>/<number>."`
 	Diff     string `placeholder:"POINT" help:"A second point of the same kind: print what changed between the two."`
 }
 
@@ -63,8 +75,8 @@ func (c *stateCmd) Run(e *env) error {
 
 type whyCmd struct {
 	database
-	Table string `arg:"" enum:"conversations,tickets,messages,chat_days" help:"The read-model table: conversations, tickets, messages or chat_days."`
-	Key   string `arg:"" help:"The row's key: a chat such as demo:42, a ticket such as demo:42#1, a message such as demo:42/17, or a day such as demo:42/2026-11-21."`
+	Table string `arg:"" enum:"conversations,tickets,messages,chat_days" help:"One of ${enum}."`
+	Key   string `arg:"" help:"${why_key}"`
 }
 
 // Run prints the update, the events and the deliveries that led to a read-model row.
@@ -77,8 +89,8 @@ func (c *whyCmd) Run(e *env) error {
 	return inspect.PrintWhy(e.ctx, store, e.stdout, c.Table, whyKey(c.Table, c.Key))
 }
 
-// whyKey is the key of a row as the table stores it: of a ticket without chat- before it, of
-// anything else with it.
+// whyKey returns the key of a row as the table stores it: a ticket's key has no prefix chat-, every
+// other key has it.
 func whyKey(table, key string) string {
 	if table == "tickets" {
 		return strings.TrimPrefix(key, "chat-")

@@ -12,7 +12,8 @@ type intentsCmd struct {
 
 // trainingFlags name the examples.
 type trainingFlags struct {
-	Train   string `required:"" placeholder:"FILE" help:"The examples: lines of intent, tab, message, and optionally another tab and the language."`
+	Train string `required:"" placeholder:"FILE" help:"The examples, a line each: intent, tab, message (tab, language)."`
+
 	Cache   string `placeholder:"DIR" help:"The folder for trained models; the default is in the user's cache folder."`
 	NoCache bool   `help:"Train even when there is a cached model of these examples, and cache none."`
 }
@@ -31,10 +32,10 @@ func (c *trainIntentsCmd) Run(e *env) error { return training.WriteModel(e.stdou
 
 type evalIntentsCmd struct {
 	trainingFlags
-	Test      string   `xor:"test" required:"" placeholder:"FILE" help:"The messages to measure on, in the format of the examples."`
-	Folds     int      `xor:"test" required:"" placeholder:"K" help:"Instead of a test file, train K times, each time without one Kth of the examples, and measure on that part."`
-	OOS       string   `name:"oos" default:"oos" placeholder:"NAME" help:"The intent of test messages that are out of scope; its examples are not trained on."`
-	Threshold *float64 `placeholder:"X" help:"The confidence, 0 to 1, below which a message counts as not understood; the default is the bot's own."`
+	Test      string   `xor:"test" required:"" placeholder:"FILE" help:"The test messages, in the format of the examples."`
+	Folds     int      `xor:"test" required:"" help:"Measure K times, on one Kth of the examples after another."`
+	OOS       string   `default:"oos" placeholder:"NAME" help:"The intent of test messages that are out of scope."`
+	Threshold *float64 `placeholder:"X" help:"Below this confidence, 0 to 1, a message is not understood."`
 	Language  string   `placeholder:"CODE" help:"Measure only on test messages of this language."`
 }
 

@@ -7,12 +7,12 @@ import (
 
 // knowledgeCmd works on the folder that a team writes for its bot (docs/knowledge.md).
 type knowledgeCmd struct {
-	Check knowledgeCheckCmd `cmd:"" help:"Print every mistake in a folder; without mistakes, print how well its intents are recognized."`
+	Check knowledgeCheckCmd `cmd:"" help:"Print every mistake, or how well the intents are recognized."`
 	Try   knowledgeTryCmd   `cmd:"" help:"Print how the bot understands a message, and how it answers."`
 }
 
 type knowledgeCheckCmd struct {
-	Folder string `arg:"" optional:"" type:"existingdir" help:"The folder; the default is the shop that comes with the program."`
+	Folder string `arg:"" optional:"" type:"existingdir" help:"The folder; the default is the built-in shop."`
 	Quick  bool   `help:"Only look for mistakes; train no model."`
 }
 
@@ -23,7 +23,7 @@ func (c *knowledgeCheckCmd) Run(e *env) error {
 
 type knowledgeTryCmd struct {
 	Text     string          `arg:"" help:"The message."`
-	Folder   string          `type:"existingdir" help:"The folder; the default is the shop that comes with the program."`
+	Folder   string          `type:"existingdir" help:"The folder; the default is the built-in shop."`
 	Language dialog.Language `help:"The language of the conversation so far."`
 }
 

@@ -8,7 +8,7 @@ import (
 
 type migrateCmd struct {
 	database
-	Roles      bool   `help:"Also create the database roles (owner, application, analyst), or grant them what a new version needs."`
+	Roles      bool   `help:"Also create or update the database roles: owner, application, analyst."`
 	RolePrefix string `default:"chatledger" placeholder:"NAME" help:"The prefix of the role names."`
 }
 

@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/adapters/operators"
 	"github.com/chatledger/chatledger/adapters/postgres/accounts"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -17,19 +19,19 @@ import (
 
 // operatorCmd manages the operators: who may use the operators' API, and on which bots.
 type operatorCmd struct {
-	Add      operatorAddCmd      `cmd:"" help:"Add an operator and print a token; or give an operator another role and token."`
-	Bots     operatorBotsCmd     `cmd:"" help:"Set the bots whose chats an operator may see and act on; the token stays valid."`
-	Password operatorPasswordCmd `cmd:"" help:"Set a new random password for an operator, print it, and end the operator's sessions."`
-	TOTP     operatorTOTPCmd     `cmd:"" name:"totp" help:"Make an operator's login need a one-time password from an authenticator app, print its secret, and end the operator's sessions."`
-	OIDC     operatorOIDCCmd     `cmd:"" name:"oidc" help:"Say under which login the OpenID Connect provider of the bots file knows an operator, and end the operator's sessions."`
+	Add      operatorAddCmd      `cmd:"" help:"Add an operator, or give one another role; print a new token."`
+	Bots     operatorBotsCmd     `cmd:"" help:"Set the bots whose chats an operator may see; the token stays valid."`
+	Password operatorPasswordCmd `cmd:"" help:"Set a new random password, print it, and end the operator's sessions."`
+	TOTP     operatorTOTPCmd     `cmd:"" help:"Require one-time passwords; print their secret, and end the sessions."`
+	OIDC     operatorOIDCCmd     `cmd:"" help:"Set the operator's login at the provider, and end the sessions."`
 	List     operatorListCmd     `cmd:"" help:"List the operators."`
 	Disable  operatorDisableCmd  `cmd:"" help:"Disable an operator."`
 }
 
 type operatorAddCmd struct {
 	database
-	Role commands.Role `default:"agent" enum:"viewer,agent,admin" help:"viewer reads; agent also acts on chats; admin also takes a chat over from another operator."`
-	Bots []string      `placeholder:"NAME,..." help:"The bots whose chats the operator may see and act on; * is all. Without it, a new operator has all bots, and an existing one keeps theirs."`
+	Role commands.Role `default:"agent" enum:"viewer,agent,admin" help:"${operator_role}"`
+	Bots []string      `placeholder:"NAME,..." help:"${operator_bots}"`
 	Name string        `arg:"" help:"The operator's name, which events record."`
 }
 type operatorBotsCmd struct {
@@ -43,19 +45,26 @@ type operatorPasswordCmd struct {
 }
 type operatorTOTPCmd struct {
 	database
-	Off  bool   `help:"The login needs no one-time password any more."`
+	Off  bool   `help:"Stop requiring one-time passwords."`
 	Name string `arg:"" help:"The operator's name."`
 }
 type operatorOIDCCmd struct {
 	database
-	Off   bool   `help:"The operator does not log in there any more."`
+	Off   bool   `help:"Stop the operator's logins at the provider."`
 	Name  string `arg:"" help:"The operator's name."`
-	Login string `arg:"" optional:"" help:"The value of the claim: the subject, or what server: oidc: claim names, such as an e-mail address."`
+	Login string `arg:"" optional:"" help:"The operator's value of the claim that server: oidc: claim names."`
 }
 type operatorListCmd struct{ database }
 type operatorDisableCmd struct {
 	database
 	Name string `arg:"" help:"The operator's name."`
+}
+
+// operatorHelp has the help texts of the flags above, by the names that the tags use.
+var operatorHelp = kong.Vars{
+	"operator_role": "viewer reads; agent also acts on chats; admin also takes a chat over from another operator.",
+	"operator_bots": "The bots whose chats the operator may see and act on; * is all. Without it, a new operator " +
+		"gets all bots, and an existing one keeps theirs.",
 }
 
 // Run prints the token. The store has only its hash.
@@ -110,10 +119,8 @@ func scope(names []string) ([]string, error) {
 	}
 	for _, name := range names {
 		if !config.BotName.MatchString(name) {
-			return nil, fmt.Errorf(
-				"%q is no bot's name: give names as the bots file has them, or %s alone for all", name,
-				everyBot,
-			)
+			return nil, fmt.Errorf("%q is not a valid bot name: give the names of the bots file, or %s alone for all",
+				name, everyBot)
 		}
 	}
 	slices.Sort(names)

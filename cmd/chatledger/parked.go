@@ -12,12 +12,12 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// parkedCmd lists the streams that consumer groups left out, and decides about them.
+// parkedCmd lists the streams that consumer groups left out, and retries or skips them.
 type parkedCmd struct {
 	List  listParkedCmd  `cmd:"" default:"withargs" help:"List the parked streams."`
 	Show  showParkedCmd  `cmd:"" help:"Print one parked stream with the whole reason."`
 	Retry retryParkedCmd `cmd:"" help:"Handle the events of parked streams again, in order, from the one that failed."`
-	Skip  skipParkedCmd  `cmd:"" help:"Leave out the event that failed and handle those after it; not for read-model tables."`
+	Skip  skipParkedCmd  `cmd:"" help:"Leave out the event that failed; not for read-model tables."`
 }
 
 type listParkedCmd struct {
@@ -81,10 +81,11 @@ func (c *showParkedCmd) Run(e *env) error {
 	}
 	p := found[i]
 	fmt.Fprintf(e.stdout,
-		"group      %s\nstream     %s\nversion    %d\nposition   %s\nevent      %s\nparked at  %s\nlast try   %s\ntries      %d\nreason     %s\n",
+		"group      %s\nstream     %s\nversion    %d\nposition   %s\nevent      %s\n"+
+			"parked at  %s\nlast try   %s\ntries      %d\nreason     %s\n",
 		p.Group, p.Stream, p.Version, p.Position, terminal.OneLine(p.Event, reasonWidth),
-		p.ParkedAt.UTC().Format(time.RFC3339),
-		p.LastTry.UTC().Format(time.RFC3339), p.Tries, terminal.OneLine(p.Reason, len(p.Reason)))
+		p.ParkedAt.UTC().Format(time.RFC3339), p.LastTry.UTC().Format(time.RFC3339), p.Tries,
+		terminal.OneLine(p.Reason, len(p.Reason)))
 	if p.Request != commands.ParkedWaits {
 		fmt.Fprintf(e.stdout, "requested  %s\n", p.Request)
 	}

@@ -10,8 +10,14 @@ import (
 )
 
 type quarantineCmd struct {
-	List listQuarantineCmd `cmd:"" default:"withargs" help:"List the quarantined bodies, newest first: not updates, repeats of an update_id with other content, updates for a chat that cannot be read."`
+	List listQuarantineCmd `cmd:"" default:"withargs" help:"List the quarantined bodies, newest first, with the reasons."`
 	Show showQuarantineCmd `cmd:"" help:"Write one body to stdout, unchanged."`
+}
+
+// Help is what --help prints below the usage.
+func (quarantineCmd) Help() string {
+	return "In quarantine are bodies that are not updates, repeats of an update_id with other content, and updates " +
+		"for a chat that cannot be read."
 }
 
 type listQuarantineCmd struct {
@@ -48,7 +54,7 @@ func (c *listQuarantineCmd) Run(e *env) error {
 
 type showQuarantineCmd struct {
 	database
-	ID int64 `arg:"" help:"Its number in the list."`
+	ID int64 `arg:"" help:"The body's number in the list."`
 }
 
 // Run writes one body.
@@ -63,7 +69,7 @@ func (c *showQuarantineCmd) Run(e *env) error {
 		return err
 	}
 	if !found {
-		return fmt.Errorf("nothing in quarantine has number %d: `chatledger quarantine` lists the numbers", c.ID)
+		return fmt.Errorf("body %d is not in quarantine: `chatledger quarantine` lists the numbers", c.ID)
 	}
 	_, err = e.stdout.Write(body)
 	return err

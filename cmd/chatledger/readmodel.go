@@ -8,16 +8,16 @@ import (
 
 type rebuildCmd struct {
 	database
-	Projections []string `arg:"" optional:"" name:"projection" help:"The tables: conversations, tickets, messages, chat_days."`
+	Projections []string `arg:"" optional:"" name:"projection" help:"conversations, tickets, messages, chat_days."`
 	All         bool     `help:"Rebuild all tables, one after the other."`
-	DryRun      bool     `xor:"instead" help:"Stop before the swap, and exit with 1 when rows of the live table differ from the result of folding the events."`
-	Rollback    bool     `xor:"instead" help:"Swap the table for the one that the last rebuild replaced. A second rollback undoes the first."`
+	DryRun      bool     `xor:"instead" help:"Stop before the swap; exit with 1 if the tables differ."`
+	Rollback    bool     `xor:"instead" help:"Swap back the table of before the last rebuild, or undo that."`
 }
 
 // Run folds tables anew beside the live ones, compares them, and swaps them in.
 func (c *rebuildCmd) Run(e *env) error {
 	if c.All == (len(c.Projections) > 0) {
-		return errors.New("give either a <projection> or several, or --all")
+		return errors.New("name one or several projections, or give --all")
 	}
 	list, err := readmodel.Named(c.Projections)
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *rebuildCmd) Run(e *env) error {
 
 type verifyCmd struct {
 	database
-	Projections []string `arg:"" optional:"" name:"projection" help:"The tables: conversations, tickets, messages, chat_days; all when none is given."`
+	Projections []string `arg:"" optional:"" name:"projection" help:"The default is all."`
 	Sample      uint     `placeholder:"N" help:"Verify only this many streams, chosen at random."`
 }
 

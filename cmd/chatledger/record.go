@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/adapters/telegram/fixture"
 	"github.com/chatledger/chatledger/cmd/internal/admin/recording"
 	"github.com/chatledger/chatledger/cmd/internal/config"
@@ -13,10 +15,16 @@ import (
 
 type recordCmd struct {
 	database
-	Out    string `required:"" placeholder:"DIR" help:"The folder for the fixtures: one file for each shape of update that it does not have yet."`
+	Out    string `required:"" placeholder:"DIR" help:"The folder for the fixtures, one for each shape of update."`
 	Bot    string `placeholder:"NAME" help:"Only record updates of this bot."`
-	Key    string `placeholder:"env:NAME|file:PATH" help:"The secret that determines the replacements, at least 16 bytes. Without it, each run uses a random one."`
+	Key    string `placeholder:"env:NAME|file:PATH" help:"${record_key}"`
 	Follow bool   `help:"Also record new updates, until stopped."`
+}
+
+// recordHelp has the help text of --key.
+var recordHelp = kong.Vars{
+	"record_key": "The secret that determines the replacements, at least 16 bytes. Without it, each run uses a " +
+		"random one.",
 }
 
 // minKey is the length of a key that cannot be guessed, in bytes.

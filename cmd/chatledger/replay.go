@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/cmd/internal/admin/replay"
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/server"
@@ -17,20 +19,29 @@ import (
 
 type replayCmd struct {
 	database
-	Sandbox bool   `help:"Required: confirms that chats are decided again in a temporary schema and that nothing is sent."`
-	Bots    string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"Decide with the settings in this bots file, and replay its bots. Without it, replay all bots with what their settings led to then."`
+	Sandbox bool   `help:"${replay_sandbox}"`
+	Bots    string `env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"${replay_bots}"`
 	Bot     string `xor:"which" placeholder:"NAME" help:"Replay the chats of one bot."`
 	Stream  string `xor:"which" placeholder:"ID" help:"Replay one chat, for example demo:42."`
-	Since   string `placeholder:"TIME" help:"Decide only what was recorded since this time, given as 2026-01-31T12:00:00Z; the state before it is taken as recorded."`
+	Since   string `placeholder:"TIME" help:"${replay_since}"`
 	Limit   int    `placeholder:"N" help:"Replay at most this many chats."`
 	JSON    bool   `name:"json" help:"Print one JSON object a line: the differences, then the summary."`
 	Keep    bool   `help:"Keep the schema with the read-model tables of the replay, and print its name."`
 }
 
+// replayHelp has the help texts of the flags above, by the names that the tags use.
+var replayHelp = kong.Vars{
+	"replay_sandbox": "Required: confirms that chats are decided again in a temporary schema and that nothing is sent.",
+	"replay_bots": "Decide with the settings in this bots file, and replay its bots. Without it, replay all bots " +
+		"with the effects that their settings had then.",
+	"replay_since": "Decide only what was recorded since this time, given as 2026-01-31T12:00:00Z; the state before " +
+		"it is the recorded one.",
+}
+
 // Run decides recorded chats again and reports what differs; a difference is an error.
 func (c *replayCmd) Run(e *env) error {
 	if !c.Sandbox {
-		return errors.New("say --sandbox: a replay decides recorded chats again in a temporary schema and sends nothing;" +
+		return errors.New("give --sandbox: a replay decides recorded chats again in a temporary schema and sends nothing;" +
 			" there is no other kind")
 	}
 	r, err := c.prepare(e)
@@ -62,7 +73,7 @@ func (c *replayCmd) prepare(e *env) (*replay.Replay, error) {
 		}
 	}
 	if _, inChat := r.Stream.Chat(); r.Stream != "" && !inChat {
-		return nil, fmt.Errorf("--stream %q is no chat: write <bot>:<chat id>, for example demo:42", c.Stream)
+		return nil, fmt.Errorf("--stream %q is not a chat: write <bot>:<chat id>, for example demo:42", c.Stream)
 	}
 	if c.Bots == "" {
 		return r, nil

@@ -198,7 +198,7 @@ func TestReplay_Mistakes_AreReported(t *testing.T) {
 	}{
 		{"say --sandbox", nil},
 		{"--since", []string{"--sandbox", "--since", "yesterday"}},
-		{"is no chat", []string{"--sandbox", "--stream", "bot-demo"}},
+		{"is not a chat", []string{"--sandbox", "--stream", "bot-demo"}},
 		{"--bot and --stream", []string{"--sandbox", "--bot", "demo", "--stream", "chat-demo:42"}},
 		{"has no bot other", []string{"--sandbox", "--bots", file, "--bot", "other"}},
 		{"has no bot other", []string{"--sandbox", "--bots", file, "--stream", "chat-other:42"}},

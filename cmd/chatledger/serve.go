@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/chatledger/chatledger/cmd/internal/config"
 	"github.com/chatledger/chatledger/cmd/internal/server"
 	"github.com/chatledger/chatledger/cmd/internal/text"
@@ -14,14 +16,26 @@ import (
 
 type serveCmd struct {
 	database
-	Bots        string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
-	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"Address of the webhook, /healthz and /readyz."`
-	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"Address of /metrics, /healthz and /readyz in plain HTTP, which the world should not reach; without it /metrics is at --listen, for this machine alone."`
-	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"Address of the operators' API, for example 127.0.0.1:8090; without it there is none."`
-	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"How long it goes on taking updates in when it is told to stop, while /readyz says no: longer than a balancer takes to see that. The rest of the end takes 8 s at most."`
-	Only        server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" placeholder:"PART" help:"Do a part of the work, beside processes that do the other: receive (take updates in, where Telegram is near) or work (all the rest, where the database is)."`
-	TelegramURL string        `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	Bots        string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"${bots_help}"`
+	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"${serve_listen}"`
+	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"${serve_ops}"`
+	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"${serve_operators}"`
+	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"${serve_notice}"`
+	Only        server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" help:"${serve_only}"`
+	TelegramURL string        `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
+}
+
+// serveHelp has the help texts of the flags above, by the names that the tags use.
+var serveHelp = kong.Vars{
+	"serve_listen": "Address of the webhook, /healthz and /readyz.",
+	"serve_ops": "Address of /metrics, /healthz and /readyz in plain HTTP; do not open it to the Internet. " +
+		"Without it, /metrics is served at --listen, to this machine only.",
+	"serve_operators": "Address of the operators' API, for example 127.0.0.1:8090. Without it, there is none.",
+	"serve_notice": "How long serve still accepts updates after a stop signal, while /readyz fails so that a load " +
+		"balancer sends no more. The rest of the shutdown takes at most 8 s.",
+	"serve_only": "Do only a part of the work, beside processes that do the other part: receive (accept updates, " +
+		"near Telegram) or work (everything else, near the database).",
 }
 
 // Run serves until it is told to stop.

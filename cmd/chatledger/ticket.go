@@ -40,7 +40,7 @@ type openCmd struct {
 }
 type assignCmd struct {
 	onChat
-	Assignee string `arg:"" help:"The operator who takes the ticket."`
+	Assignee string `arg:"" help:"The operator who gets the ticket."`
 }
 type escalateCmd struct {
 	onChat
@@ -51,9 +51,9 @@ type replyCmd struct {
 	onChat
 	Text     string   `arg:"" optional:"" help:"The text; with a file, its caption."`
 	HTML     bool     `help:"The text is in Telegram's HTML: <b>, <i>, <a href=...>, <code>, <blockquote> and so on."`
-	Photo    []string `sep:"none" placeholder:"FILE-ID" help:"Send a photo, by a file id that Telegram gave it; several are an album."`
-	Document []string `sep:"none" placeholder:"FILE-ID" help:"Send a document, likewise."`
-	Voice    []string `sep:"none" placeholder:"FILE-ID" help:"Send a voice message."`
+	Photo    []string `sep:"none" placeholder:"FILE-ID" help:"Send the photo with this file id; several are an album."`
+	Document []string `sep:"none" placeholder:"FILE-ID" help:"Send the document with this file id; several are an album."`
+	Voice    []string `sep:"none" placeholder:"FILE-ID" help:"Send the voice message with this file id."`
 }
 type resolveCmd struct{ onChat }
 type reopenCmd struct {
@@ -107,7 +107,7 @@ func (c *onChat) handle(e *env, command chat.Command) error {
 		return err
 	}
 	if len(known) == 0 {
-		return fmt.Errorf("there is no chat %s: `chatledger events` lists the chats with their events", c.Chat)
+		return fmt.Errorf("chat %s does not exist: `chatledger events` lists the chats with their events", c.Chat)
 	}
 	with, err := c.settingsOf(e)
 	if err != nil {
@@ -142,7 +142,7 @@ func chatStream(chat string) (domain.StreamID, error) {
 	id, _, _ = strings.Cut(id, "#")
 	chatID, err := strconv.ParseInt(id, 10, 64)
 	if !ok || bot == "" || err != nil {
-		return "", fmt.Errorf("%q is no chat: write <bot>:<chat id>, for example demo:42", chat)
+		return "", fmt.Errorf("%q is not a chat: write <bot>:<chat id>, for example demo:42", chat)
 	}
 	return domain.ChatStream(bot, chatID), nil
 }

@@ -11,9 +11,9 @@ import (
 
 type exportCmd struct {
 	database
-	To         string         `required:"" placeholder:"DIR" help:"A new directory, or one with an archive to continue; - writes one stream to stdout."`
-	Format     archive.Format `placeholder:"NAME" help:"ndjson, cloudevents or parquet. The default is the archive's own format, or ndjson."`
-	After      string         `placeholder:"POSITION" help:"With --to -: write only the events after <transaction>/<number>."`
+	To         string         `required:"" placeholder:"DIR" help:"A new archive, or one to continue; - is stdout."`
+	Format     archive.Format `placeholder:"NAME" help:"ndjson, cloudevents or parquet; else the archive's, or ndjson."`
+	After      string         `placeholder:"POSITION" help:"With --to -: only events after <transaction>/<number>."`
 	PartEvents int64          `placeholder:"N" help:"Number of events in one file; the default is 50000."`
 }
 
@@ -38,7 +38,7 @@ var policies = []string{server.Outbox, server.Responder}
 
 type importCmd struct {
 	database
-	From       string         `required:"" placeholder:"DIR" help:"A directory with an archive; - reads one stream from stdin."`
+	From       string         `required:"" placeholder:"DIR" help:"An archive directory; - is stdin."`
 	Format     archive.Format `placeholder:"NAME" help:"With --from -: ndjson or cloudevents."`
 	Incomplete bool           `help:"Also import an archive whose export did not reach its end, as far as it goes."`
 }

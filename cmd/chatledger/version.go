@@ -12,14 +12,14 @@ var version string
 
 type versionCmd struct{}
 
-// Run prints which program this is.
+// Run prints the version of the program.
 func (versionCmd) Run(e *env) error {
 	fmt.Fprintf(e.stdout, "chatledger %s %s %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS,
 		runtime.GOARCH)
 	return nil
 }
 
-// programVersion is the release, or what is known of a build that is none.
+// programVersion returns the version of the release, or what the build information says.
 func programVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if version != "" || !ok {

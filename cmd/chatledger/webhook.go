@@ -22,47 +22,47 @@ import (
 // webhookCmd tells Telegram where to post updates (docs/bots.md).
 type webhookCmd struct {
 	Set    webhookSetCmd    `cmd:"" help:"Register the bots' webhooks, as their settings are today."`
-	Info   webhookInfoCmd   `cmd:"" help:"Print what Telegram knows of the webhooks, and how it differs from what it should be; exit status 1 when it does."`
-	Delete webhookDeleteCmd `cmd:"" help:"Have Telegram post no more; it keeps updates for a day."`
-	Rotate webhookRotateCmd `cmd:"" help:"Give a webhook a new secret and a new address; the old ones end after an overlap."`
-	Switch webhookSwitchCmd `cmd:"" help:"Have another release receive, at an address of its own; the one before ends after an overlap."`
+	Info   webhookInfoCmd   `cmd:"" help:"Print what Telegram has registered; exit with 1 if it should differ."`
+	Delete webhookDeleteCmd `cmd:"" help:"Remove a webhook; Telegram keeps new updates for a day."`
+	Rotate webhookRotateCmd `cmd:"" help:"Give a webhook a new secret and address; the old ones end after --keep."`
+	Switch webhookSwitchCmd `cmd:"" help:"Move a webhook to the address of a new release; the old one ends after --keep."`
 }
 
-// aboutBots is what every webhook command needs.
+// aboutBots are the flags of every webhook command.
 type aboutBots struct {
 	database
 	Bots        string `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"YAML file of the bots."`
-	Bot         string `placeholder:"NAME" help:"The bot; all of the file when left out."`
-	TelegramURL string `name:"telegram-url" default:"https://api.telegram.org" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	Bot         string `placeholder:"NAME" help:"The bot; the default is all bots of the file."`
+	TelegramURL string `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 }
 
-// names are the bots that are meant.
+// names returns the bot that --bot names, or all bots.
 func (c *aboutBots) names(bots map[string]config.Bot) ([]string, error) {
 	names := slices.Sorted(maps.Keys(bots))
 	if c.Bot == "" {
 		return names, nil
 	}
 	if _, ok := bots[c.Bot]; !ok {
-		return nil, fmt.Errorf("there is no bot %s in %s: it has %s", c.Bot, c.Bots, text.Join(names))
+		return nil, fmt.Errorf("bot %s is not in %s, which has %s", c.Bot, c.Bots, text.Join(names))
 	}
 	return []string{c.Bot}, nil
 }
 
-// one is each of the only bot that can be meant.
+// one does something for one bot: the one that --bot names, or the only one of the file.
 func (c *aboutBots) one(e *env, do func(r registrar.Registrar, name string, b config.Bot) error) error {
 	bots, err := config.ReadBots(c.Bots)
 	if err != nil {
 		return err
 	}
 	if c.Bot == "" && len(bots) > 1 {
-		return fmt.Errorf("say --bot: this is done to one bot at a time, and %s has %s", c.Bots,
+		return fmt.Errorf("give --bot: this command works on one bot at a time, and %s has %s", c.Bots,
 			text.Join(slices.Sorted(maps.Keys(bots))))
 	}
 	return c.each(e, do)
 }
 
-// each does something for the bots that are meant, one after the other. Of one that it
-// fails for the others hear nothing.
+// each does something for the bots that --bot selects, one after the other. When it fails for one
+// bot, it still goes on with the others.
 func (c *aboutBots) each(e *env, do func(r registrar.Registrar, name string, b config.Bot) error) error {
 	bots, err := config.ReadBots(c.Bots)
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *webhookSetCmd) Run(e *env) error {
 			return err
 		}
 		for _, a := range left {
-			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was cut off; it ends in %v\n", name,
+			fmt.Fprintf(e.stdout, "%s: %s was left open by a move that was interrupted; it ends in %v\n", name,
 				b.Address(a.Path), registrar.RotationOverlap)
 		}
 		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s, %s of updates, at most %d at once\n", name, set.URL,
@@ -180,7 +180,7 @@ func (c *webhookDeleteCmd) Run(e *env) error {
 			return err
 		}
 		fmt.Fprintf(e.stdout,
-			"%s: Telegram posts no more; `chatledger webhook set` or the next start of serve has it go on\n",
+			"%s: webhook removed; `chatledger webhook set` or the next start of serve registers it again\n",
 			name)
 		return nil
 	})
@@ -188,7 +188,7 @@ func (c *webhookDeleteCmd) Run(e *env) error {
 
 type webhookRotateCmd struct {
 	aboutBots
-	Keep time.Duration `default:"${rotation_overlap}" help:"How long the former address and secret are right as well."`
+	Keep time.Duration `default:"${rotation_overlap}" help:"How long the old address and secret stay valid."`
 }
 
 func (c *webhookRotateCmd) Run(e *env) error {
@@ -199,22 +199,28 @@ func (c *webhookRotateCmd) Run(e *env) error {
 		if _, err := r.Move(e.ctx, name, b, m); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; what was right before ends in %v\n",
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s with a new secret; the old address and secret end in %v\n",
 			name, b.Address(m.Path), c.Keep)
 		return nil
 	})
 }
 
+// webhookSwitchCmd moves a webhook to the address of a new release.
 type webhookSwitchCmd struct {
 	aboutBots
 	Release string        `arg:"" help:"Its address below the bot's own, such as v2."`
-	Ready   string        `placeholder:"URL" help:"Where the new release says that it is ready. Left out, it is asked at its own address, and must be of another version than where Telegram posts."`
-	Keep    time.Duration `default:"5m" help:"How long the address before goes on receiving."`
+	Ready   string        `placeholder:"URL" help:"The new release's readiness URL; the default is its own address."`
+	Keep    time.Duration `default:"5m" help:"How long the old address stays valid."`
+}
+
+// Help is what --help prints below the usage.
+func (webhookSwitchCmd) Help() string {
+	return "Without --ready, the new release must answer at its own address, as another version than the old one."
 }
 
 func (c *webhookSwitchCmd) Run(e *env) error {
 	if !registrar.ValidPath.MatchString(c.Release) {
-		return fmt.Errorf("%q is no address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+		return fmt.Errorf("%q is not a valid address: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
 			c.Release)
 	}
 	return c.one(e, func(r registrar.Registrar, name string, b config.Bot) error {
@@ -232,7 +238,7 @@ func (c *webhookSwitchCmd) Run(e *env) error {
 			Actor: domain.ActorOperator, Overlap: c.Keep}); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the address before ends in %v\n", name,
+		fmt.Fprintf(e.stdout, "%s: Telegram posts to %s; the old address ends in %v\n", name,
 			b.Address(c.Release), c.Keep)
 		return nil
 	})

@@ -114,7 +114,7 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 	rotate, handOver := []string{"rotate", "--keep", "1s"}, []string{"switch", "v2", "--keep", "1s"}
 	again := func(w *town, _ *proxy, args []string) { w.mustWebhook(args...) }
 	set := func(w *town, _ *proxy, _ []string) {
-		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was cut off; it ends in "+
+		if out := w.mustWebhook("set"); !strings.Contains(out, "was left open by a move that was interrupted; it ends in "+
 			registrar.RotationOverlap.String()) {
 			w.t.Errorf("set says %s", out)
 		}
