@@ -17,7 +17,7 @@ type rebuildCmd struct {
 // Run folds tables anew beside the live ones, compares them, and swaps them in.
 func (c *rebuildCmd) Run(e *env) error {
 	if c.All == (len(c.Projections) > 0) {
-		return errors.New("name one or several projections, or give --all")
+		return errors.New("give a <projection> or several, or --all")
 	}
 	list, err := readmodel.Named(c.Projections)
 	if err != nil {

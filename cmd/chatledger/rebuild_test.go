@@ -26,8 +26,8 @@ func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 		says string
 		args []string
 	}{
-		{"give either a <projection> or several, or --all", []string{"rebuild", nowhere}},
-		{"give either a <projection> or several, or --all", []string{"rebuild", "--all", "tickets", nowhere}},
+		{"give a <projection> or several, or --all", []string{"rebuild", nowhere}},
+		{"give a <projection> or several, or --all", []string{"rebuild", "--all", "tickets", nowhere}},
 		{`projection "orders" does not exist: choose one of conversations tickets`,
 			[]string{"rebuild", "tickets", "orders", nowhere}},
 		{"tickets is given twice", []string{"rebuild", "tickets", "tickets", nowhere}},

@@ -196,7 +196,7 @@ func TestReplay_Mistakes_AreReported(t *testing.T) {
 		says string
 		args []string
 	}{
-		{"say --sandbox", nil},
+		{"give --sandbox", nil},
 		{"--since", []string{"--sandbox", "--since", "yesterday"}},
 		{"is not a chat", []string{"--sandbox", "--stream", "bot-demo"}},
 		{"--bot and --stream", []string{"--sandbox", "--bot", "demo", "--stream", "chat-demo:42"}},

@@ -153,7 +153,7 @@ func TestWebhook_SetFromFile_InfoComparesIt(t *testing.T) {
 	w.mustWebhook("set")
 	w.mustWebhook("info")
 	if code, _, stderr := w.webhook("set", "--bot", "other"); code != 1 ||
-		!strings.Contains(stderr, "there is no bot other") {
+		!strings.Contains(stderr, "bot other is not in") {
 		t.Errorf("a bot that is not there: %d %s", code, stderr)
 	}
 }
