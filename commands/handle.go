@@ -193,8 +193,8 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 	next := Cursor{Stream: stream, After: known.version, Limit: loadPage}
 	for more := true; more; next = h.cursor(stream, known.version, loadPage) {
 		history, err := h.loadOne(ctx, next)
-		if err == nil {
-			err = history.Err
+		if err == nil && history.Err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnreadable, history.Err)
 		}
 		if err != nil {
 			return chat.State{}, 0, fmt.Errorf("state of %s: %w", stream, err)
@@ -202,6 +202,19 @@ func (h *Handler) State(ctx context.Context, stream domain.StreamID) (chat.State
 		known, more = h.resume(stream, known, history)
 	}
 	return known.state, known.version, nil
+}
+
+// Readable returns ErrUnreadable for a stream of which no command can be decided, such as the outcome of
+// a delivery. It loads the stream, unless it is in memory.
+func (h *Handler) Readable(ctx context.Context, stream domain.StreamID) error {
+	if _, cached := h.cached(stream, h.store.Incarnation()); cached {
+		return nil
+	}
+	_, _, err := h.State(ctx, stream)
+	if err != nil {
+		h.states.Remove(stream) // the pages before the event that cannot be read
+	}
+	return err
 }
 
 // cached returns the state of a stream in memory that was loaded from this incarnation of the

@@ -41,6 +41,9 @@ const (
 	// takes some six hours. A message older than a day is of no use to a customer.
 	maxAttempts = 80
 	maxAge      = 24 * time.Hour
+	// unreadableFor is the pause of a delivery whose chat cannot be read: that ends with the start of
+	// another program.
+	unreadableFor = time.Minute
 	// The backoff between attempts doubles from pauseMin to pauseMax. Up to half of it is taken off
 	// at random, so that deliveries that failed together are not retried together.
 	pauseMin = 500 * time.Millisecond
@@ -76,6 +79,7 @@ type Worker struct {
 	Policies Policies
 	Outbox   Outbox
 	Handler  Handler
+	Streams  Streams
 	Now      func() time.Time // the time of outcomes; leases use the system clock
 	Log      *slog.Logger
 	Observer Observer
@@ -84,6 +88,12 @@ type Worker struct {
 // Policies returns the policy of a delivery.
 type Policies interface {
 	Policy(commands.Claimed) Policy
+}
+
+// Streams reports whether outcomes can be recorded: commands.Handler.
+type Streams interface {
+	// Readable returns commands.ErrUnreadable for a stream that cannot be decided for.
+	Readable(context.Context, domain.StreamID) error
 }
 
 // Handler records outcomes: commands.Handler.
@@ -96,8 +106,13 @@ type Observer interface {
 	Attempted(ctx context.Context, c commands.Claimed, state domain.DeliveryState, took time.Duration)
 }
 
-// Deliver makes one attempt at a delivery and records its outcome.
+// Deliver makes one attempt at a delivery and records its outcome. It makes none while the outcome could
+// not be recorded, because the chat has an event that this program cannot read: the attempt would be
+// repeated.
 func (w *Worker) Deliver(ctx context.Context, c commands.Claimed) error {
+	if err := w.Streams.Readable(ctx, c.Stream); errors.Is(err, commands.ErrUnreadable) {
+		return w.unreadable(ctx, c, commands.Outcome{State: domain.DeliveryRetry, Untried: true, Reason: err.Error()})
+	}
 	begun := time.Now()
 	outcome := w.attempt(ctx, c)
 	if outcome.MovedTo != 0 {
@@ -169,6 +184,13 @@ func (w *Worker) postpone(ctx context.Context, c commands.Claimed, o commands.Ou
 	return nil
 }
 
+// unreadable postpones a delivery whose outcome cannot be recorded.
+func (w *Worker) unreadable(ctx context.Context, c commands.Claimed, o commands.Outcome) error {
+	o.After = unreadableFor
+	_, err := w.Outbox.Postpone(ctx, c.ID, c.Fence, o)
+	return err
+}
+
 // about returns a log with the attributes of a delivery. The reason of a failure is not logged, because
 // the other system may quote the customer; the ledger has it.
 func (w *Worker) about(c commands.Claimed) *slog.Logger {
@@ -192,6 +214,10 @@ func (w *Worker) record(ctx context.Context, c commands.Claimed, o commands.Outc
 		if errors.As(err, &fenced) {
 			w.about(c).WarnContext(ctx, "outcome rejected: the lease expired and another worker has the delivery")
 			return nil
+		}
+		if errors.Is(err, commands.ErrUnreadable) { // since the attempt began: it may be repeated, and says so then
+			reason := fmt.Sprintf("the outcome %s cannot be recorded: %v", o.State, err)
+			return w.unreadable(ctx, c, commands.Outcome{State: domain.DeliveryUnknown, Reason: reason})
 		}
 		if err == nil || time.Now().Add(pause).After(c.Deadline) {
 			return err

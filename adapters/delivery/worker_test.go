@@ -40,13 +40,14 @@ func (*failer) Fail(c commands.Claimed, reason string) chat.Command {
 
 // fixture is a worker with its sender, and the outbox, handler and observer of the worker.
 type fixture struct {
-	worker    Worker
-	sender    *sender
-	postponed []commands.Outcome
-	claimed   commands.Claimed
-	recorded  []commands.Request
-	observed  []domain.DeliveryState
-	errs      []error // returned by Handle, one after the other; then nil
+	worker     Worker
+	sender     *sender
+	postponed  []commands.Outcome
+	claimed    commands.Claimed
+	recorded   []commands.Request
+	observed   []domain.DeliveryState
+	unreadable error   // returned by Readable
+	errs       []error // returned by Handle, one after the other; then nil
 }
 
 const kind = "telegram.sendMessage"
@@ -57,10 +58,13 @@ func newFixture(outcome commands.Outcome) *fixture {
 		Now:      time.Now,
 		Policies: always(Resend),
 		Senders:  map[domain.DeliveryKind]Sender{kind: o.sender}, Outbox: o, Log: slog.New(slog.DiscardHandler),
-		Handler: o, Observer: o,
+		Handler: o, Streams: o, Observer: o,
 	}
 	return o
 }
+
+// Readable implements Streams.
+func (o *fixture) Readable(context.Context, domain.StreamID) error { return o.unreadable }
 
 // Handle implements Handler.
 func (o *fixture) Handle(_ context.Context, r commands.Request) (commands.Result, error) {
@@ -319,6 +323,26 @@ func TestWorker_UnsureTwice_Unknown(t *testing.T) {
 	o.deliver(t, c)
 	if len(o.postponed) != 1 || o.postponed[0].State != domain.DeliveryRetry {
 		t.Errorf("postponed %v, want state retry", o.postponed)
+	}
+}
+
+// While the outcome cannot be recorded, no attempt is made. An attempt during which the chat became
+// unreadable is unknown, and does not hold the worker.
+func TestWorker_UnreadableChat_NoAttempt(t *testing.T) {
+	t.Parallel()
+	o, c := newFixture(commands.Outcome{State: domain.DeliveryDone}), claim()
+	o.unreadable = fmt.Errorf("state: %w", commands.ErrUnreadable)
+	c.Age = 2 * maxAge
+	o.deliver(t, c)
+	if len(o.postponed) != 1 || !o.postponed[0].Untried || o.postponed[0].After != unreadableFor || len(o.recorded) > 0 {
+		t.Errorf("postponed %+v, recorded %+v", o.postponed, o.recorded)
+	}
+
+	o = newFixture(commands.Outcome{State: domain.DeliveryDone, MessageID: 7})
+	o.errs = []error{fmt.Errorf("decide: %w", commands.ErrUnreadable)}
+	o.deliver(t, claim())
+	if len(o.recorded) != 1 || len(o.postponed) != 1 || o.postponed[0].State != domain.DeliveryUnknown || o.postponed[0].Untried {
+		t.Errorf("postponed %+v, recorded %d times", o.postponed, len(o.recorded))
 	}
 }
 

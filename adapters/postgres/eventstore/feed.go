@@ -90,7 +90,7 @@ func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 
 // unreadable is the error for an event that cannot be decoded.
 func unreadable(r domain.Recorded) error {
-	return fmt.Errorf("%s version %d: %w", r.Stream, r.Version, r.Unreadable)
+	return fmt.Errorf("%s version %d: %w; %w", r.Stream, r.Version, r.Unreadable, commands.ErrUnreadable)
 }
 
 func (s *Store) collectReadable(rows pgx.Rows) (events []domain.Recorded, err error) {

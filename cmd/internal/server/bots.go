@@ -134,7 +134,7 @@ func (f *botFactory) connect(b *bot, former *bot) (err error) {
 		Senders: map[domain.DeliveryKind]delivery.Sender{
 			domain.KindSendMessage: paced, domain.KindAnswerButton: paced,
 		},
-		Policies: b, Outbox: f.outbox, Handler: f.requests, Log: f.log,
+		Policies: b, Outbox: f.outbox, Handler: f.requests, Streams: f.handler, Log: f.log,
 		Observer: deliveryObserver{f.metrics, f.tracing},
 	}
 	var shop crm.Shop

@@ -94,7 +94,7 @@ func (z zendeskReceiver) Receive(ctx context.Context, e zendesk.Event) error {
 			Agent: agent, Text: e.Body, At: e.UpdatedAt.UTC(),
 		},
 	})
-	if errors.Is(err, chat.ErrNoSuchTicket) {
+	if errors.Is(err, chat.ErrNoSuchTicket) || errors.Is(err, commands.ErrUnreadable) {
 		return z.Quarantine(ctx, e.Raw, err.Error())
 	}
 	return err
