@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 //
 //	Stream  string     `column:"stream_id,key"` // the primary key
 //	Bot     string     `column:"bot,fixed"`     // never changes: not part of updates
-//	Day     time.Time  `column:"day,date"`      // a type that does not follow from Go's
+//	Day     time.Time  `column:"day,date"`      // a database type that the Go type does not imply
 //	ReplyAt *time.Time `column:"reply_at"`      // nil is null
 //
 // Every row ends with the columns version, transaction_id and position, from the embedded place.
@@ -33,13 +34,13 @@ type table[R any] struct {
 // A column is one field of a row.
 type column struct {
 	name   string
-	index  []int  // of the field, as reflect has it
+	index  []int  // of the field, for FieldByIndex
 	sql    string // its type in the database
 	encode func(reflect.Value) (reflect.Value, error)
-	param  reflect.Type // of its values as parameters
+	array  reflect.Type // of its values as one parameter
 }
 
-// place is the event that last changed a row.
+// place is the version and position of the event that last changed a row.
 type place struct {
 	Version  int64 `column:"version"`
 	Position domain.Position
@@ -56,8 +57,8 @@ func newTable[R any](name string) *table[R] {
 		if field.Type == reflect.TypeFor[domain.Position]() {
 			for i, name := range []string{"transaction_id", "position"} {
 				f := field.Type.Field(i)
-				f.Tag, f.Index = reflect.StructTag(`column:"`+name+
-					`"`), append(field.Index[:len(field.Index):len(field.Index)], i)
+				f.Tag = reflect.StructTag(`column:"` + name + `"`)
+				f.Index = slices.Concat(field.Index, []int{i})
 				t.columns = append(t.columns, newColumn(f))
 				updated = append(updated, name)
 			}
@@ -102,7 +103,7 @@ func newTable[R any](name string) *table[R] {
 
 func newColumn(field reflect.StructField) column {
 	name, option, _ := strings.Cut(field.Tag.Get("column"), ",")
-	c := column{name: name, index: field.Index, param: field.Type}
+	c := column{name: name, index: field.Index, array: reflect.SliceOf(field.Type)}
 	kind := field.Type
 	if kind.Kind() == reflect.Pointer {
 		kind = kind.Elem()
@@ -113,12 +114,12 @@ func newColumn(field reflect.StructField) column {
 	case kind == reflect.TypeFor[time.Time]():
 		c.sql = "timestamptz"
 	case kind == reflect.TypeFor[[]string](), kind == reflect.TypeFor[[]float64]():
-		c.sql, c.encode, c.param = "text[]", encodeArray, reflect.TypeFor[string]()
+		c.sql, c.encode, c.array = "text[]", encodeArray, reflect.TypeFor[[]string]()
 		if kind == reflect.TypeFor[[]float64]() {
 			c.sql = "double precision[]"
 		}
 	case kind.Kind() == reflect.Map, kind.Kind() == reflect.Struct:
-		c.sql, c.encode, c.param = "jsonb", encodeJSON, reflect.TypeFor[*string]()
+		c.sql, c.encode, c.array = "jsonb", encodeJSON, reflect.TypeFor[[]*string]()
 	default:
 		c.sql = map[reflect.Kind]string{
 			reflect.String: "text", reflect.Int64: "bigint", reflect.Bool: "boolean",
@@ -150,7 +151,7 @@ func encodeArray(v reflect.Value) (reflect.Value, error) {
 	return reflect.ValueOf("{" + strings.Join(elements, ",") + "}"), nil
 }
 
-// encodeJSON gives null for nil.
+// encodeJSON returns null for nil.
 func encodeJSON(v reflect.Value) (reflect.Value, error) {
 	if v.Kind() == reflect.Pointer && v.IsNil() {
 		return reflect.Zero(reflect.TypeFor[*string]()), nil
@@ -160,19 +161,20 @@ func encodeJSON(v reflect.Value) (reflect.Value, error) {
 	return reflect.ValueOf(&text), err
 }
 
-// query reads the rows that a statement selects. It selects t.names.
+// query reads the rows that a statement selects. The statement must select t.names.
 func (t *table[R]) query(ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]*R, error) {
 	found, err := tx.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.name, err)
 	}
+	targets := make([]any, len(t.columns)) // the fields of the row that is scanned
 	rows, err := pgx.CollectRows(found, func(row pgx.CollectableRow) (*R, error) {
 		r := new(R)
-		fields := make([]any, len(t.columns))
-		for i, c := range t.columns {
-			fields[i] = reflect.ValueOf(r).Elem().FieldByIndex(c.index).Addr().Interface()
+		fields := reflect.ValueOf(r).Elem()
+		for i := range t.columns {
+			targets[i] = fields.FieldByIndex(t.columns[i].index).Addr().Interface()
 		}
-		return r, row.Scan(fields...)
+		return r, row.Scan(targets...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.name, err)
@@ -181,25 +183,14 @@ func (t *table[R]) query(ctx context.Context, tx pgx.Tx, sql string, args ...any
 }
 
 // write inserts rows, or updates those that the table has in an earlier version, in one statement. It
-// returns how many it wrote. Give the rows in one order everywhere, so that no two writers deadlock.
+// returns the number of rows that it wrote. All writers must pass rows in the same order, to avoid deadlocks.
 func (t *table[R]) write(ctx context.Context, tx pgx.Tx, rows []*R) (int64, error) {
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	args := make([]any, len(t.columns))
-	for i, c := range t.columns {
-		values := reflect.MakeSlice(reflect.SliceOf(c.param), len(rows), len(rows))
-		for n, r := range rows {
-			value := reflect.ValueOf(r).Elem().FieldByIndex(c.index)
-			if c.encode != nil {
-				var err error
-				if value, err = c.encode(value); err != nil {
-					return 0, fmt.Errorf("write %s: column %s: %w", t.name, c.name, err)
-				}
-			}
-			values.Index(n).Set(value)
-		}
-		args[i] = values.Interface()
+	args, err := t.args(rows)
+	if err != nil {
+		return 0, fmt.Errorf("write %s: %w", t.name, err)
 	}
 	written, err := tx.Exec(ctx, t.upsert, args...)
 	if err != nil {
@@ -208,16 +199,44 @@ func (t *table[R]) write(ctx context.Context, tx pgx.Tx, rows []*R) (int64, erro
 	return written.RowsAffected(), nil
 }
 
-// row gives a row's columns as they are compared.
-func (t *table[R]) row(r *R) Row {
-	row := make(Row, len(t.columns))
+// args returns the values of rows as parameters of the upsert: an array for each column.
+func (t *table[R]) args(rows []*R) ([]any, error) {
+	arrays := make([]reflect.Value, len(t.columns))
 	for i, c := range t.columns {
-		row[i] = Column{c.name, compared(reflect.ValueOf(r).Elem().FieldByIndex(c.index))}
+		arrays[i] = reflect.MakeSlice(c.array, len(rows), len(rows))
+	}
+	for n, r := range rows {
+		fields := reflect.ValueOf(r).Elem()
+		for i := range t.columns {
+			c := &t.columns[i]
+			value := fields.FieldByIndex(c.index)
+			if c.encode != nil {
+				var err error
+				if value, err = c.encode(value); err != nil {
+					return nil, fmt.Errorf("column %s: %w", c.name, err)
+				}
+			}
+			arrays[i].Index(n).Set(value)
+		}
+	}
+	args := make([]any, len(arrays))
+	for i, array := range arrays {
+		args[i] = array.Interface()
+	}
+	return args, nil
+}
+
+// row returns a row's columns in the form in which they are compared.
+func (t *table[R]) row(r *R) Row {
+	row, fields := make(Row, len(t.columns)), reflect.ValueOf(r).Elem()
+	for i := range t.columns {
+		c := &t.columns[i]
+		row[i] = Column{c.name, compared(fields.FieldByIndex(c.index))}
 	}
 	return row
 }
 
-// compared gives nil for null, and times as the database keeps them.
+// compared returns nil for null, and a time in the precision of the database.
 func compared(v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
