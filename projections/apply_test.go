@@ -21,8 +21,8 @@ import (
 	"github.com/chatledger/chatledger/projections/projectionstest"
 )
 
-// For any events and any division into pages, each row is what its
-// stream's history folds to in memory.
+// For any events and any division into pages, each row equals the result of folding its stream's
+// history in memory.
 func TestProjection_Histories_RowsEqualFold(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
@@ -44,7 +44,7 @@ func TestProjection_Histories_RowsEqualFold(t *testing.T) {
 				if int(v.Streams) != len(histories) {
 					t.Errorf("%s: %d streams were verified, want %d", p.Name(), v.Streams, len(histories))
 				}
-				// Not by Verify's own reckoning.
+				// The rows are also counted without Verify.
 				rows := 0
 				for _, h := range histories {
 					rows += compare(t, l, p, h.Stream)
@@ -58,7 +58,7 @@ func TestProjection_Histories_RowsEqualFold(t *testing.T) {
 	}
 }
 
-// compare wants a stream's rows to be what its history folds to, and counts them.
+// compare fails the test unless a stream's rows equal its folded history. It returns their number.
 func compare(t *testing.T, l *projectionstest.Ledger, p projections.Projection, id domain.StreamID) int {
 	t.Helper()
 	recorded, err := l.ReadStream(t.Context(), l.Pool(), id, 0, 100_000)
@@ -84,7 +84,7 @@ func compare(t *testing.T, l *projectionstest.Ledger, p projections.Projection, 
 	return len(want)
 }
 
-// A page that was rolled back comes again; a page that was committed must not.
+// Events that leave a gap, or repeat committed ones, are rejected.
 func TestProjection_GapOrRepeat_Error(t *testing.T) {
 	t.Parallel()
 	record := func(version domain.Version, e domain.Event) domain.Recorded {
@@ -104,15 +104,14 @@ func TestProjection_GapOrRepeat_Error(t *testing.T) {
 		"a gap within a page": {projections.Conversations{},
 			[][]domain.Recorded{{record(1, opened), record(2, opened), record(4, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 2, Next: 4}},
-		"a beginning that is missing": {projections.Conversations{}, [][]domain.Recorded{{record(2, opened)}},
+		"a missing first event": {projections.Conversations{}, [][]domain.Recorded{{record(2, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 0, Next: 2}},
 		"a repeat": {projections.Conversations{}, [][]domain.Recorded{{record(1, opened)}, {record(1, opened)}},
 			projections.GapError{Table: "conversations", Stream: "chat-demo:1", Has: 1, Next: 1}},
 		"a repeat of a ticket's event": {projections.Tickets{},
 			[][]domain.Recorded{
-				{record(1, opened), record(4, chat.TicketResolved{Ticket: "#1"})}, {
-					record(4, chat.TicketResolved{Ticket: "#1"}),
-				},
+				{record(1, opened), record(4, chat.TicketResolved{Ticket: "#1"})},
+				{record(4, chat.TicketResolved{Ticket: "#1"})},
 			},
 			projections.GapError{Table: "tickets", Stream: "chat-demo:1", Has: 4, Next: 4}},
 	} {
@@ -133,7 +132,7 @@ func TestProjection_GapOrRepeat_Error(t *testing.T) {
 				}
 			}
 			if _, err := projections.Fold(c.p, append(c.pages[0], c.pages[len(c.pages)-1]...)); err == nil {
-				t.Error("the same can be folded in memory")
+				t.Error("the same events can be folded in memory, want an error")
 			}
 		})
 	}
@@ -155,7 +154,7 @@ func TestConversations_Deliveries_Counted(t *testing.T) {
 		history []domain.Event
 		want    string // replies, awaiting, failed
 	}{
-		"on its way":                 {[]domain.Event{queued}, "0 1 0"},
+		"waiting":                    {[]domain.Event{queued}, "0 1 0"},
 		"sent":                       {[]domain.Event{queued, succeeded}, "1 0 0"},
 		"failed":                     {[]domain.Event{queued, failed}, "0 0 1"},
 		"failed, then sent":          {[]domain.Event{queued, failed, retried("dead"), succeeded}, "1 0 0"},
@@ -168,9 +167,8 @@ func TestConversations_Deliveries_Counted(t *testing.T) {
 		"sent, and sent again": {[]domain.Event{queued, succeeded, retried("done"), succeeded}, "2 0 0"},
 		"the answer to a button failed": {
 			[]domain.Event{
-				queued, chat.DeliveryFailed{Kind: domain.KindAnswerButton, Outcome: "dead"}, chat.DeliveryRetried{
-					Kind: domain.KindAnswerButton, Was: "dead",
-				},
+				queued, chat.DeliveryFailed{Kind: domain.KindAnswerButton, Outcome: "dead"},
+				chat.DeliveryRetried{Kind: domain.KindAnswerButton, Was: "dead"},
 			}, "0 1 0",
 		},
 	} {
@@ -194,7 +192,7 @@ func TestConversations_Deliveries_Counted(t *testing.T) {
 	}
 }
 
-// The rows that analysts see of a chat with an operator.
+// The view shows the tickets that wait for an operator, the most urgent first.
 func TestTicketQueue_Waiting_MostUrgentFirst(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
@@ -225,7 +223,8 @@ func TestTicketQueue_Waiting_MostUrgentFirst(t *testing.T) {
 	}
 }
 
-// A case is late in two ways, each told by the first time that was missed since it was opened.
+// A ticket has the time of the first missed response, and of the first missed resolution, since it was
+// opened or reopened.
 func TestTickets_Overdue_ShowsMissedAndWhen(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
@@ -257,14 +256,13 @@ func TestTickets_Overdue_ShowsMissedAndWhen(t *testing.T) {
 				chat.TicketReopened{Ticket: "#1", At: after(3), Due: after(4), Resolve: after(11)},
 			}, "23 - -",
 		},
-		"without an end": {
+		"without a resolution time": {
 			[]domain.Event{chat.TicketOpened{Ticket: "#1", Priority: "high", At: at, Due: after(1)}}, "- - -",
 		},
-		"the second case": {
+		"a second ticket opened": {
 			[]domain.Event{
-				opened, late(chat.DueResponse, 1), chat.HandedBack{Ticket: "#1"}, chat.TicketOpened{
-					Ticket: "#2", Priority: "high", At: after(2), Due: after(3), Resolve: after(10),
-				},
+				opened, late(chat.DueResponse, 1), chat.HandedBack{Ticket: "#1"},
+				chat.TicketOpened{Ticket: "#2", Priority: "high", At: after(2), Due: after(3), Resolve: after(10)},
 			}, "20 13 -",
 		},
 	} {
@@ -294,8 +292,8 @@ func TestTickets_Overdue_ShowsMissedAndWhen(t *testing.T) {
 	}
 }
 
-// Each outcome of filing a ticket changes that ticket, also when the chat has another
-// one by then; what else fails does not.
+// The outcome of a delivery that creates a ticket in Zendesk changes that ticket, even if the chat has
+// a newer one. Outcomes of other deliveries do not.
 func TestTickets_Zendesk_ShowsRemoteState(t *testing.T) {
 	t.Parallel()
 	var history []domain.Recorded
@@ -310,7 +308,7 @@ func TestTickets_Zendesk_ShowsRemoteState(t *testing.T) {
 				})
 		}
 	}
-	stands := func(want string) {
+	wantState := func(want string) {
 		t.Helper()
 		rows, err := projections.Fold(projections.Tickets{}, history)
 		if err != nil {
@@ -329,18 +327,18 @@ func TestTickets_Zendesk_ShowsRemoteState(t *testing.T) {
 		}
 	}
 	happened(uuid.New(), chat.TicketOpened{Ticket: "#1"})
-	stands("<nil> <nil> ")
+	wantState("<nil> <nil> ")
 	happened(first, chat.TicketReferred{Ticket: "#1", Desk: "zendesk"})
-	stands("pending <nil> ")
+	wantState("pending <nil> ")
 	happened(uuid.New(), chat.TicketResolved{Ticket: "#1"}, chat.TicketOpened{Ticket: "#2"})
 	happened(second, chat.TicketReferred{Ticket: "#2", Desk: "zendesk"})
 	happened(uuid.New(), chat.DeliveryFailed{Delivery: first, Kind: domain.KindCreateTicket, Outcome: "dead"})
-	stands("failed <nil> pending <nil> ")
+	wantState("failed <nil> pending <nil> ")
 	happened(uuid.New(), chat.TicketFiled{Delivery: second, Ticket: "#2", Number: "36"},
 		chat.DeliveryFailed{Delivery: uuid.New(), Kind: domain.KindAddComment, Outcome: "dead"})
-	stands("failed <nil> filed 36 ")
+	wantState("failed <nil> filed 36 ")
 	happened(uuid.New(), chat.DeliveryRetried{Delivery: first, Kind: domain.KindCreateTicket})
-	stands("pending <nil> filed 36 ")
+	wantState("pending <nil> filed 36 ")
 	happened(uuid.New(), chat.TicketFiled{Delivery: first, Ticket: "#1", Number: "37"})
-	stands("filed 37 filed 36 ")
+	wantState("filed 37 filed 36 ")
 }

@@ -13,24 +13,24 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// ChatDays is readmodel.chat_days: what happened in each chat on each day. A bot's day is
-// the sum of its chats', which the view readmodel.daily makes: a row of a table must be
-// that of one stream, to be folded and verified by itself.
+// ChatDays is readmodel.chat_days: what happened in each chat on each day. A row must belong to one
+// stream, so that it can be folded and verified alone; the view readmodel.daily adds up the chats of
+// a bot.
 type ChatDays struct{}
 
-// ChatDay is a row; nil stands for null. A chat's last row has what the next must know.
+// ChatDay is a row; nil stands for null. The next day of the chat starts with the state in its last row.
 type ChatDay struct {
 	Key             string           `column:"chat_day,key"`
 	Stream          string           `column:"stream_id,fixed"`
 	Bot             string           `column:"bot,fixed"`
 	ChatID          int64            `column:"chat_id,fixed"`
-	Day             time.Time        `column:"day,date"` // its beginning, UTC
+	Day             time.Time        `column:"day,date"` // midnight, UTC
 	Began           bool             `column:"began"`
-	WithPerson      bool             `column:"with_person"`
+	WithOperator    bool             `column:"with_person"`
 	MessagesIn      int64            `column:"messages_in"`
 	RepliesRule     int64            `column:"replies_rule"`
 	RepliesModel    int64            `column:"replies_model"`
-	RepliesPerson   int64            `column:"replies_person"`
+	RepliesOperator int64            `column:"replies_person"`
 	HandOvers       map[string]int64 `column:"hand_overs"` // by reason
 	Reopened        int64            `column:"reopened"`
 	Resolved        int64            `column:"resolved"`
@@ -61,7 +61,7 @@ func (ChatDays) Version() int { return 1 }
 // Concerned implements Projection.
 func (ChatDays) Concerned() []domain.Event { return codec.Folded("chat_days") }
 
-// counts reports whether an event changes a chat's day. A failed delivery does when it shows that the
+// counts reports whether an event changes a row. A failed delivery does only if it shows that the
 // customer has blocked the bot.
 func counts(event domain.Event) bool {
 	if failed, ok := event.(chat.DeliveryFailed); ok {
@@ -72,7 +72,7 @@ func counts(event domain.Event) bool {
 
 var chatDayEvents = typesOf(ChatDays{}.Concerned())
 
-// calendar is a chat's days, oldest first: all of them, or the last and those after it.
+// calendar has the days of one chat, oldest first: all days, or the last stored one and those after it.
 type calendar struct{ days []*ChatDay }
 
 // Take implements Folding.
@@ -97,7 +97,7 @@ func (c *calendar) Take(r domain.Recorded) error {
 	return nil
 }
 
-// following begins a chat's next day.
+// following returns the row of a chat's next day.
 func following(stream domain.StreamID, day time.Time, last *ChatDay) *ChatDay {
 	id, _ := stream.Chat()
 	d := &ChatDay{Key: string(stream) + "/" + day.Format(time.DateOnly), Stream: string(stream), Bot: stream.Bot(),
@@ -110,7 +110,7 @@ func following(stream domain.StreamID, day time.Time, last *ChatDay) *ChatDay {
 }
 
 func (d *ChatDay) take(r domain.Recorded) {
-	d.WithPerson = d.WithPerson || d.TicketSince != nil
+	d.WithOperator = d.WithOperator || d.TicketSince != nil
 	switch e := r.Event.(type) {
 	case chat.MessageReceived:
 		if e.From.Bot {
@@ -119,7 +119,7 @@ func (d *ChatDay) take(r domain.Recorded) {
 		d.MessagesIn++
 		d.Began = d.Began || !d.Known
 		d.Known = true
-		d.blocks(d.Blocked && e.Late) // who writes has come back
+		d.blocks(d.Blocked && e.Late) // a new message shows that the customer has unblocked the bot
 	case chat.ButtonPressed:
 		d.MessagesIn++
 	case chat.MembershipChanged:
@@ -169,9 +169,9 @@ func (d *ChatDay) replied(by string, at time.Time) {
 	switch by {
 	case byRule:
 		d.RepliesRule++
-	case byPerson:
-		d.RepliesPerson++
-		d.WithPerson = true
+	case byOperator:
+		d.RepliesOperator++
+		d.WithOperator = true
 		if d.AwaitedSince != nil {
 			d.FirstResponses = append(d.FirstResponses, seconds(*d.AwaitedSince, at))
 			d.AwaitedSince = nil
@@ -182,17 +182,17 @@ func (d *ChatDay) replied(by string, at time.Time) {
 }
 
 func (d *ChatDay) opened(at time.Time) {
-	at = at.UTC().Truncate(time.Microsecond) // as a column keeps it
-	d.TicketSince, d.AwaitedSince, d.WithPerson = &at, &at, true
+	at = at.UTC().Truncate(time.Microsecond) // the precision of a timestamptz column
+	d.TicketSince, d.AwaitedSince, d.WithOperator = &at, &at, true
 }
 
-// seconds between two times, by clocks that may disagree.
+// seconds returns the time between two events. It is 0 if their clocks disagree and to is before from.
 func seconds(from, to time.Time) float64 {
 	return max(0, to.Truncate(time.Microsecond).Sub(from).Seconds())
 }
 
-// Apply implements Projection: read the last day of the page's chats, fold, write back,
-// each in one statement.
+// Apply implements Projection: one statement reads the last day of each of the page's chats, and one
+// writes the days that changed.
 func (p ChatDays) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	concerned := make([]domain.Recorded, 0, len(page))
 	for _, r := range page {

@@ -51,7 +51,7 @@ type Conversation struct {
 
 var conversations = newTable[Conversation]("conversations")
 
-// pausedWorkflow is a workflow that was set aside for another.
+// pausedWorkflow is a workflow that was interrupted by another.
 type pausedWorkflow struct {
 	Workflow  *string           `json:"workflow"`
 	Step      *string           `json:"step"`
@@ -59,10 +59,10 @@ type pausedWorkflow struct {
 	StartedAt *time.Time        `json:"started_at"`
 }
 
-// Values of the column that says whether the bot or an operator answers a chat.
+// The column handler says whether the bot or an operator answers a chat.
 const (
-	handlerBot    = "bot"
-	handlerPerson = "person"
+	handlerBot      = "bot"
+	handlerOperator = "person"
 )
 
 // Name implements Projection.
@@ -71,7 +71,7 @@ func (Conversations) Name() string { return "conversations" }
 // Version implements Projection.
 func (Conversations) Version() int { return 2 }
 
-// Concerned implements Projection: every event moves a row's version.
+// Concerned implements Projection: every event changes the version of a row.
 func (Conversations) Concerned() []domain.Event { return nil }
 
 // Take implements Folding.
@@ -93,7 +93,7 @@ func (c *Conversation) Take(r domain.Recorded) error {
 	case chat.MessageReceived:
 		c.Messages++
 		c.Unread++
-		c.Blocked = c.Blocked && e.Late // who writes has come back
+		c.Blocked = c.Blocked && e.Late // a new message shows that the customer has unblocked the bot
 		c.from(e.From)
 		c.ChatType = text(e.ChatType)
 		if e.ChatTitle != "" {
@@ -117,7 +117,7 @@ func (c *Conversation) Take(r domain.Recorded) error {
 	case chat.WorkflowMoved:
 		c.move(e)
 	case chat.TicketOpened, chat.TicketReopened:
-		c.Handler = handlerPerson
+		c.Handler = handlerOperator
 	case chat.TicketResolved, chat.HandedBack:
 		c.Handler = handlerBot
 	case chat.DeliverySucceeded:
@@ -150,7 +150,7 @@ func (c *Conversation) Take(r domain.Recorded) error {
 			c.FailedDeliveries--
 		}
 	case chat.DeliverySkipped:
-		if e.Kind == messageKind && e.Was == "waiting" { // whatever else it was is counted as failed already
+		if e.Kind == messageKind && e.Was == "waiting" { // in another state it is counted as failed already
 			c.FailedDeliveries++
 			c.AwaitingDelivery--
 		}
@@ -165,7 +165,7 @@ func (c *Conversation) from(s chat.Sender) {
 	c.Customer, c.Username, c.Language = text(s.Name), text(s.Username), text(s.Language)
 }
 
-// wants notes an intent that says something new.
+// wants stores the intent of a message, except intents that only continue the dialogue.
 func (c *Conversation) wants(intent dialog.Intent) {
 	switch intent {
 	case dialog.Pressed, dialog.Corrected, dialog.Answered, dialog.Waited, dialog.Hasty:
@@ -177,7 +177,7 @@ func (c *Conversation) wants(intent dialog.Intent) {
 func (c *Conversation) move(e chat.WorkflowMoved) {
 	c.Workflow, c.Step = text(e.Workflow), text(string(e.Step))
 	if e.Step == dialog.HandedOver || e.Step == dialog.Expired {
-		c.Paused = nil // all that was begun is over
+		c.Paused = nil // the paused workflow ends, too
 	}
 	if e.Step == dialog.Initial {
 		c.Collected, c.WorkflowStartedAt = map[string]string{}, &e.At
@@ -197,12 +197,12 @@ func (c *Conversation) move(e chat.WorkflowMoved) {
 func (c *Conversation) pause() {
 	c.Paused = &pausedWorkflow{Workflow: c.Workflow, Step: c.Step, Collected: c.Collected}
 	if c.WorkflowStartedAt != nil {
-		began := c.WorkflowStartedAt.Truncate(time.Microsecond) // as a column of its own keeps it
+		began := c.WorkflowStartedAt.Truncate(time.Microsecond) // the precision of a timestamptz column
 		c.Paused.StartedAt = &began
 	}
 }
 
-// describe is a message in one line of text, whatever it carries.
+// describe returns the text of a message, or the kind of its first attachment.
 func describe(e chat.MessageReceived) string {
 	if e.Text != "" || len(e.Media) == 0 {
 		return e.Text
@@ -210,8 +210,8 @@ func describe(e chat.MessageReceived) string {
 	return "[" + e.Media[0].Kind + "]"
 }
 
-// text is a nullable column's value: null for nothing, and without NUL, which a
-// text column cannot hold.
+// text returns the value of a nullable text column: null for an empty string, and NUL replaced, which
+// a text column cannot store.
 func text(s string) *string {
 	if s == "" {
 		return nil
@@ -222,8 +222,7 @@ func text(s string) *string {
 
 func clean(s string) string { return strings.ReplaceAll(s, "\x00", "␀") }
 
-// Apply implements Projection: read the page's rows, fold, write them back, each
-// in one statement.
+// Apply implements Projection: one statement reads the rows of the page's streams, and one writes them.
 func (p Conversations) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	rows, err := p.read(ctx, tx, streamsOf(page))
 	if err != nil {
@@ -284,7 +283,7 @@ func (Conversations) read(ctx context.Context, tx pgx.Tx, streams []string) (map
 	return rows, nil
 }
 
-// streamsOf lists the streams of a page, each once.
+// streamsOf returns the streams of a page without duplicates.
 func streamsOf(page []domain.Recorded) []string {
 	seen := map[domain.StreamID]bool{}
 	var streams []string

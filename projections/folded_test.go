@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// Adding an event takes a decision: NewCodec declares which tables fold it, or that all ignore it.
+// NewCodec declares for each event which tables fold it, or that no table does.
 func TestEvents_EachOne_DeclaresItsTables(t *testing.T) {
 	t.Parallel()
 	codec := chat.NewCodec()

@@ -48,31 +48,32 @@ type Message struct {
 	Failure     *string    `column:"failure"`
 	place
 
-	changed bool // it is other than in the table
+	changed bool // it differs from the row in the table
 }
 
-// Who wrote or answered a message, beside kinds of authors that have names of their own.
+// Authors of messages and answers, in the columns written_by and answered_by. Other authors have the
+// name of their kind.
 const (
 	byCustomer = "customer"
-	byBot      = "bot" // another one, in a group
+	byBot      = "bot" // another bot in a group
 	byRule     = "rule"
-	byPerson   = "person"
+	byOperator = "person"
 	byNobody   = "nobody"
 )
 
-// What became of a message that was sent, beside the outcomes of failed deliveries.
+// Values of the column delivery. A failed delivery has its outcome there.
 const (
 	waiting = "waiting"
 	sent    = "sent"
 	skipped = "skipped"
 )
 
-// lately is how many of a chat's last messages are looked at for those that wait for an
-// answer. Who has written more to a person in one go waits as if with the last of them.
-const lately = 50
+// lastMessages is how many of a chat's last messages are checked for those that wait for an answer.
+// An operator's reply does not mark older messages as answered.
+const lastMessages = 50
 
-// messageLog is the messages of one chat that are at hand, in order of their numbers:
-// those that events name, and where an event speaks of no message in particular, the last.
+// messageLog has the loaded messages of one chat, in the order of their numbers: those that events
+// name, and the last ones if an event does not name a message.
 type messageLog struct {
 	stream domain.StreamID
 	list   []*Message
@@ -86,12 +87,12 @@ func newMessageLog(stream domain.StreamID) *messageLog {
 	return &messageLog{stream: stream, byID: map[string]*Message{}, chatID: id, bot: stream.Bot()}
 }
 
-// named is the message_id of what was received at a version of a stream.
-func named(stream domain.StreamID, version domain.Version) string {
+// receivedID returns the message_id of the message that was received at a version of a stream.
+func receivedID(stream domain.StreamID, version domain.Version) string {
 	return string(stream) + "/" + strconv.FormatInt(int64(version), 10)
 }
 
-// sending is the message_id of what a delivery sends, if it is a message.
+// sending returns the message_id of the message that a delivery sends, or "" if it sends none.
 func sending(delivery uuid.UUID, kind domain.DeliveryKind) string {
 	if kind != messageKind {
 		return ""
@@ -99,13 +100,13 @@ func sending(delivery uuid.UUID, kind domain.DeliveryKind) string {
 	return delivery.String()
 }
 
-// about says which message an event changes, if it names one.
+// about returns the message that an event changes, or "" if it names none.
 func about(r domain.Recorded) (id string) {
 	to := func(a chat.Answer) string {
 		if a.To == 0 {
 			return ""
 		}
-		return named(r.Stream, a.To)
+		return receivedID(r.Stream, a.To)
 	}
 	switch e := r.Event.(type) {
 	case chat.Understood:
@@ -138,11 +139,11 @@ func about(r domain.Recorded) (id string) {
 	return ""
 }
 
-// aboutTheLast tells whether an event changes some of a chat's last messages.
+// aboutTheLast reports whether an event changes some of a chat's last messages.
 func aboutTheLast(r domain.Recorded) bool {
 	switch e := r.Event.(type) {
 	case chat.TicketOpened:
-		return fetched(r)
+		return handedOver(r)
 	case chat.BacklogTaken:
 		return true
 	case chat.ReplyQueued:
@@ -151,42 +152,39 @@ func aboutTheLast(r domain.Recorded) bool {
 	return false
 }
 
-// fetched tells whether it was the bot that fetched a person, rather than one who came
-// by themselves.
-func fetched(r domain.Recorded) bool {
+// handedOver reports whether the bot opened the ticket, and not an operator.
+func handedOver(r domain.Recorded) bool {
 	_, named := r.Actor.Operator()
 	return !named
 }
 
-// take takes one event into the log.
+// take folds one event into the log.
 func (l *messageLog) take(r domain.Recorded) error {
 	switch e := r.Event.(type) {
 	case chat.MessageReceived:
 		return l.add(r, received(e))
 	case chat.MessageEdited:
-		return l.add(r,
-			Message{
-				Kind: "edit", SentAt: &e.EditedAt, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
-				Author: text(e.From.Name), Text: text(e.Text), Late: e.Late,
-			})
+		return l.add(r, Message{
+			Kind: "edit", SentAt: &e.EditedAt, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
+			Author: text(e.From.Name), Text: text(e.Text), Late: e.Late,
+		})
 	case chat.ButtonPressed:
-		return l.add(r,
-			Message{
-				Kind: "button", TelegramID: &e.MessageID, WrittenBy: writer(e.From), Author: text(e.From.Name),
-				Text: text(e.Data), Late: e.Late,
-			})
+		return l.add(r, Message{
+			Kind: "button", TelegramID: &e.MessageID, WrittenBy: writer(e.From),
+			Author: text(e.From.Name), Text: text(e.Data), Late: e.Late,
+		})
 	case chat.ReplyQueued:
 		if err := l.answered(r, authorOf(e)); err != nil {
 			return err
 		}
 		return l.add(r, queued(r, e))
 	case chat.TicketOpened:
-		if fetched(r) {
+		if handedOver(r) {
 			return l.handOver(r, e.Reason)
 		}
 		return nil
 	case chat.BacklogTaken:
-		if e.Intent != dialog.Waited { // nobody has it, so that it was answered
+		if e.Intent != dialog.Waited { // the bot has answered the backlog
 			if err := l.each(r, l.unanswered(func(m *Message) bool { return m.Backlog }),
 				func(m *Message) { m.answer(byRule, r.OccurredAt) }); err != nil {
 				return err
@@ -200,7 +198,7 @@ func (l *messageLog) take(r domain.Recorded) error {
 	return l.change(r, m, func(m *Message) { m.learn(r) })
 }
 
-// received is a message that came; what else a row has is the same for all.
+// received returns the row of a received message. The columns that all rows have are set by add.
 func received(e chat.MessageReceived) Message {
 	m := Message{Kind: "text", SentAt: &e.Date, TelegramID: &e.MessageID, WrittenBy: writer(e.From),
 		Author: text(e.From.Name), Text: text(e.Text),
@@ -218,7 +216,7 @@ func writer(from chat.Sender) string {
 	return byCustomer
 }
 
-// queued is a message that is to be sent.
+// queued returns the row of a reply that waits to be sent.
 func queued(r domain.Recorded, e chat.ReplyQueued) Message {
 	state := waiting
 	m := Message{ID: r.ID.String(), Direction: "out", Kind: "text", WrittenBy: authorOf(e),
@@ -235,18 +233,18 @@ func authorOf(e chat.ReplyQueued) string {
 	case chat.Bot:
 		return byRule
 	case chat.Person:
-		return byPerson
+		return byOperator
 	default:
 		return clean(string(e.Author.Kind))
 	}
 }
 
-// add puts a message at the end of the log.
+// add appends a message to the log.
 func (l *messageLog) add(r domain.Recorded, m Message) error {
 	m.Stream, m.Bot, m.ChatID, m.Number, m.At = string(l.stream), l.bot, l.chatID, int64(r.Version), r.OccurredAt
 	if m.Direction == "" {
 		nobody := byNobody
-		m.ID, m.Direction, m.AnsweredBy = named(l.stream, r.Version), "in", &nobody
+		m.ID, m.Direction, m.AnsweredBy = receivedID(l.stream, r.Version), "in", &nobody
 	}
 	if known := l.byID[m.ID]; known != nil {
 		return GapError{"messages", r.Stream, known.Version, r.Version}
@@ -260,7 +258,7 @@ func (l *messageLog) keep(m *Message) {
 	l.list, l.byID[m.ID] = append(l.list, m), m
 }
 
-// change changes a message by an event. One event may change a message more than once.
+// change applies an event to a message. One event may change a message more than once.
 func (l *messageLog) change(r domain.Recorded, m *Message, how func(*Message)) error {
 	if int64(r.Version) < m.Version || int64(r.Version) == m.Version && !m.changed {
 		return GapError{"messages", r.Stream, m.Version, r.Version}
@@ -279,12 +277,12 @@ func (l *messageLog) each(r domain.Recorded, messages []*Message, how func(*Mess
 	return nil
 }
 
-// answered notes whom a reply answers. A person's answers all that waits, a model's all
-// that it was asked about; what the bot says to a message for which it fetches a person
-// is no answer.
+// answered marks the messages that a reply answers. An operator's reply answers all messages that
+// wait, and a model's all that the model was asked about. The bot's reply to a message for which it
+// hands the chat over is not an answer.
 func (l *messageLog) answered(r domain.Recorded, by string) error {
 	answer := func(m *Message) { m.answer(by, r.OccurredAt) }
-	if by == byPerson {
+	if by == byOperator {
 		return l.each(r, l.awaiting(), answer)
 	}
 	if by != byRule {
@@ -298,10 +296,10 @@ func (l *messageLog) answered(r domain.Recorded, by string) error {
 	return nil
 }
 
-func (l *messageLog) last() []*Message { return l.list[max(0, len(l.list)-lately):] }
+func (l *messageLog) last() []*Message { return l.list[max(0, len(l.list)-lastMessages):] }
 
-// awaiting is what the customer wrote since the last answer, or since what a person was
-// fetched for, which the bot has not answered whatever it said since.
+// awaiting returns the unanswered messages since the last answer, or since the message at which the
+// chat was handed over. Later messages of the bot do not answer that one.
 func (l *messageLog) awaiting() []*Message {
 	last := l.last()
 	from, said := 0, false
@@ -315,7 +313,7 @@ search:
 			if !said {
 				from, said = i+1, true
 			}
-			if m.WrittenBy == byPerson {
+			if m.WrittenBy == byOperator {
 				break search
 			}
 		}
@@ -323,21 +321,21 @@ search:
 	return slices.DeleteFunc(slices.Clone(last[from:]), func(m *Message) bool { return !m.unanswered() })
 }
 
-// unanswered are those of the last messages that wait for the same answer.
+// unanswered returns those of the last messages that wait for the same answer.
 func (l *messageLog) unanswered(same func(*Message) bool) []*Message {
 	return slices.DeleteFunc(slices.Clone(l.last()),
 		func(m *Message) bool { return !same(m) || !m.unanswered() || m.HandedOver != nil })
 }
 
-// handOver notes why a person was fetched at the message whose turn it was, which is not
-// answered yet then.
+// handOver stores the reason of a hand-over in the last message that was classified. That message
+// then counts as not answered.
 func (l *messageLog) handOver(r domain.Recorded, reason string) error {
 	for _, m := range slices.Backward(l.last()) {
 		if m.Intent == nil {
 			continue
 		}
 		return l.change(r, m, func(m *Message) {
-			if reason, nobody := clean(reason), byNobody; *m.AnsweredBy != byPerson {
+			if reason, nobody := clean(reason), byNobody; *m.AnsweredBy != byOperator {
 				m.HandedOver, m.AnsweredBy, m.AnsweredAt = &reason, &nobody, nil
 			}
 		})
@@ -345,17 +343,19 @@ func (l *messageLog) handOver(r domain.Recorded, reason string) error {
 	return nil
 }
 
-// learn takes what an event says of the message.
+// learn folds an event about the message into its row.
 func (m *Message) learn(r domain.Recorded) {
 	state := func(s string, failure *string) { m.Delivery, m.Failure = &s, failure }
 	switch e := r.Event.(type) {
 	case chat.Understood:
-		m.Intent, m.Confidence, m.Language, m.Knowledge = text(string(e.Intent)), &e.Confidence, text(string(e.Language)), text(e.Knowledge)
+		m.Intent, m.Confidence = text(string(e.Intent)), &e.Confidence
+		m.Language, m.Knowledge = text(string(e.Language)), text(e.Knowledge)
 		m.Backlog = e.Waits != nil
 	case chat.BacklogTaken:
-		m.Intent, m.Confidence, m.Language, m.Knowledge = text(string(e.Intent)), &e.Confidence, text(string(e.Language)), text(e.Knowledge)
+		m.Intent, m.Confidence = text(string(e.Intent)), &e.Confidence
+		m.Language, m.Knowledge = text(string(e.Language)), text(e.Knowledge)
 	case chat.AlbumTaken:
-		m.AlbumPart = e.Words != 0 // what is answered is the part that had them
+		m.AlbumPart = e.Words != 0 // the answer belongs to the part with the words
 	case chat.WorkflowMoved:
 		if m.Step == nil {
 			m.FromStep = text(string(e.From))
@@ -380,7 +380,7 @@ func (m *Message) learn(r domain.Recorded) {
 	}
 }
 
-// answer notes the first answer.
+// answer stores the first answer; later ones do not change it.
 func (m *Message) answer(by string, at time.Time) {
 	if m.unanswered() {
 		m.AnsweredBy, m.AnsweredAt = &by, &at

@@ -12,7 +12,8 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Messages is readmodel.messages: every message in both directions, with who answered it.
+// Messages is readmodel.messages: every message in both directions, and for received messages the
+// author of the answer.
 type Messages struct{}
 
 var messages = newTable[Message]("messages")
@@ -26,8 +27,8 @@ func (Messages) Version() int { return 1 }
 // Concerned implements Projection.
 func (Messages) Concerned() []domain.Event { return codec.Folded("messages") }
 
-// Apply implements Projection: one statement reads what the page's events change of
-// earlier pages' messages, and one writes.
+// Apply implements Projection: one statement reads the messages of earlier pages that the page's
+// events change, and one writes.
 func (p Messages) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	logs, err := p.read(ctx, tx, page)
 	if err != nil {
@@ -51,35 +52,35 @@ func (p Messages) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) 
 			}
 		}
 	}
-	// In the order of the feed, so that rows of one time lie together.
+	// Rows are written in the order of the feed, so that rows of the same time are stored together.
 	slices.SortFunc(changed, func(a, b *Message) int {
 		return cmp.Or(cmp.Compare(a.Position.Transaction, b.Position.Transaction),
 			cmp.Compare(a.Position.Number, b.Position.Number), cmp.Compare(a.Number, b.Number))
 	})
-	// A row that is there already and is not of an earlier version was written before.
+	// The upsert leaves out a row that the table has in the same or a later version.
 	written, err := messages.write(ctx, tx, changed)
 	if old := int64(len(changed)) - written; err == nil && old > 0 {
-		const repeated = "messages: %d of a page were written already: the feed repeated an event; run `chatledger " +
-			"rebuild messages`"
+		const repeated = "messages: the table already has %d rows of this page: " +
+			"the feed repeated an event; run `chatledger rebuild messages`"
 		err = fmt.Errorf(repeated, old)
 	}
 	return err
 }
 
-// read finds the messages that a page's events name, and the last ones of chats in which
-// an event is about those. What the page itself brings is not in the table yet.
+// read returns the stored messages that the events of a page name, and the last messages of chats with
+// an event about those. It does not look for messages that the page itself adds.
 func (Messages) read(ctx context.Context, tx pgx.Tx, page []domain.Recorded) (map[domain.StreamID]*messageLog, error) {
 	logs := map[domain.StreamID]*messageLog{}
-	names, chats := []string{}, []string{} // not null, which nothing is unequal to
-	brought, seen := map[string]bool{}, map[string]bool{}
+	names, chats := []string{}, []string{} // not nil: `<> all(null)` is never true
+	added, seen := map[string]bool{}, map[string]bool{}
 	for _, r := range page {
 		switch r.Event.(type) {
 		case chat.MessageReceived, chat.MessageEdited, chat.ButtonPressed:
-			brought[named(r.Stream, r.Version)] = true
+			added[receivedID(r.Stream, r.Version)] = true
 		case chat.ReplyQueued:
-			brought[r.ID.String()] = true
+			added[r.ID.String()] = true
 		}
-		if id := about(r); id != "" && !brought[id] && !seen[id] {
+		if id := about(r); id != "" && !added[id] && !seen[id] {
 			seen[id] = true
 			names = append(names, id)
 		}
@@ -95,9 +96,10 @@ func (Messages) read(ctx context.Context, tx pgx.Tx, page []domain.Recorded) (ma
 		select `+messages.names+` from messages where message_id = any($1)
 		union all
 		select last.* from unnest($2::text[]) as chat, lateral (
-			select `+messages.names+
-		` from messages where stream_id = chat and message_id <> all($1) order by number desc limit $3) last
-		order by stream_id, number`, names, chats, lately)
+			select `+messages.names+` from messages
+			where stream_id = chat and message_id <> all($1)
+			order by number desc limit $3) last
+		order by stream_id, number`, names, chats, lastMessages)
 	for _, m := range list {
 		stream := domain.StreamID(m.Stream)
 		if logs[stream] == nil {
@@ -111,7 +113,7 @@ func (Messages) read(ctx context.Context, tx pgx.Tx, page []domain.Recorded) (ma
 // Start implements Projection.
 func (Messages) Start() Folding { return &messageFolding{} }
 
-// messageFolding is a log that knows its stream from the first event.
+// messageFolding makes a log of the stream of its first event.
 type messageFolding struct{ log *messageLog }
 
 // Take implements Folding.

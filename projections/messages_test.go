@@ -21,10 +21,10 @@ import (
 	"github.com/chatledger/chatledger/projections/projectionstest"
 )
 
-// noon is when the histories below begin; each event happens a minute after the one before.
+// noon is the time of the first event of the histories below; each next event is a minute later.
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// happened is a chat's history, in which the bot did what no person is said to have done.
+// happened returns a chat's history. The bot caused the events, except those of byBo.
 func happened(events ...domain.Event) []domain.Recorded {
 	var history []domain.Recorded
 	for i, e := range events {
@@ -39,13 +39,13 @@ func happened(events ...domain.Event) []domain.Recorded {
 	return history
 }
 
-// byBo is an event that a person caused.
+// byBo is an event that the operator bo caused.
 type byBo struct{ domain.Event }
 
-// delivery is the id of the event at a version, and of what it sends.
+// delivery is the id of the event at a version, and of the delivery that the event enqueues.
 func delivery(version int) uuid.UUID { return uuid.UUID{15: byte(version)} }
 
-// columns are those of a history's rows, each row in a line, in the order of the table's numbers.
+// columns folds a history and returns the named columns of the rows with these keys.
 func columns(
 	t *testing.T, p projections.Projection, history []domain.Recorded, keys []string, names ...string,
 ) string {
@@ -94,50 +94,66 @@ func TestMessages_Replies_FirstOneAnswers(t *testing.T) {
 		"by a model": {
 			[]int{1}, []domain.Event{wrote, understood(1), said(1, "model")}, "model 12:02:00Z <nil>",
 		},
-		"a button's toast": {
-			[]int{1}, []domain.Event{
-				chat.ButtonPressed{}, understood(1), chat.ButtonAnswered{Answer: chat.Answer{To: 1}, Text: "Saved"},
-			}, "rule 12:02:00Z <nil>",
-		},
-		"a spinner's end": {
-			[]int{1}, []domain.Event{
-				chat.ButtonPressed{}, understood(1), chat.ButtonAnswered{Answer: chat.Answer{To: 1}},
-			}, "nobody <nil> <nil>",
-		},
-		"while one fetched": {
-			[]int{1}, []domain.Event{wrote, understood(1), said(1, chat.Bot), opened}, "nobody <nil> asked",
-		},
-		"by who was fetched": {[]int{1, 5},
+		"by a button's toast": {
+			[]int{1},
 			[]domain.Event{
-				wrote, understood(1), said(1, chat.Bot), opened, wrote, said(1, chat.Bot), byBo{said(0, chat.Person)},
+				chat.ButtonPressed{}, understood(1),
+				chat.ButtonAnswered{Answer: chat.Answer{To: 1}, Text: "Saved"},
+			},
+			"rule 12:02:00Z <nil>",
+		},
+		"not by a button answered without text": {
+			[]int{1},
+			[]domain.Event{
+				chat.ButtonPressed{}, understood(1),
+				chat.ButtonAnswered{Answer: chat.Answer{To: 1}},
+			},
+			"nobody <nil> <nil>",
+		},
+		"not by the bot that hands over": {
+			[]int{1},
+			[]domain.Event{wrote, understood(1), said(1, chat.Bot), opened},
+			"nobody <nil> asked",
+		},
+		"by an operator after a hand-over": {
+			[]int{1, 5},
+			[]domain.Event{
+				wrote, understood(1), said(1, chat.Bot), opened, wrote, said(1, chat.Bot),
+				byBo{said(0, chat.Person)}, byBo{said(0, chat.Person)},
+			},
+			"person 12:06:00Z asked; person 12:06:00Z <nil>",
+		},
+		"by an operator who opened the ticket": {
+			[]int{1, 2, 5},
+			[]domain.Event{
+				chat.MessageReceived{OverLimit: true}, wrote, said(2, chat.Bot), byBo{opened}, wrote,
 				byBo{said(0, chat.Person)},
 			},
-			"person 12:06:00Z asked; person 12:06:00Z <nil>"},
-		"by who came": {[]int{1, 2, 5},
+			"nobody <nil> <nil>; rule 12:02:00Z <nil>; person 12:05:00Z <nil>",
+		},
+		"by a model that was busy": {
+			[]int{1, 2},
 			[]domain.Event{
-				chat.MessageReceived{OverLimit: true}, wrote, said(2, chat.Bot), byBo{opened}, wrote, byBo{
-					said(0, chat.Person),
-				},
+				wrote, wrote, chat.ModelAsked{Answer: chat.Answer{To: 1}},
+				chat.ExchangeJoined{Answer: chat.Answer{To: 2}}, said(2, "model"),
 			},
-			"nobody <nil> <nil>; rule 12:02:00Z <nil>; person 12:05:00Z <nil>"},
-		"by a model that was busy": {[]int{1, 2},
+			"model 12:04:00Z <nil>; model 12:04:00Z <nil>",
+		},
+		"with the backlog": {
+			[]int{1, 2, 5},
 			[]domain.Event{
-				wrote, wrote, chat.ModelAsked{Answer: chat.Answer{To: 1}}, chat.ExchangeJoined{
-					Answer: chat.Answer{To: 2},
-				}, said(2, "model"),
+				wrote, wrote, waits(1), waits(2), wrote,
+				chat.BacklogTaken{Answer: chat.Answer{To: 2}, Intent: "greeting"}, said(2, chat.Bot),
 			},
-			"model 12:04:00Z <nil>; model 12:04:00Z <nil>"},
-		"with the backlog": {[]int{1, 2, 5},
+			"rule 12:05:00Z <nil>; rule 12:05:00Z <nil>; nobody <nil> <nil>",
+		},
+		"not with a backlog that an operator has": {
+			[]int{1},
 			[]domain.Event{
-				wrote, wrote, waits(1), waits(2), wrote, chat.BacklogTaken{
-					Answer: chat.Answer{To: 2}, Intent: "greeting",
-				}, said(2, chat.Bot),
+				wrote, waits(1), byBo{opened},
+				chat.BacklogTaken{Answer: chat.Answer{To: 1}, Intent: dialog.Waited},
 			},
-			"rule 12:05:00Z <nil>; rule 12:05:00Z <nil>; nobody <nil> <nil>"},
-		"a backlog that a person has": {
-			[]int{1}, []domain.Event{
-				wrote, waits(1), byBo{opened}, chat.BacklogTaken{Answer: chat.Answer{To: 1}, Intent: dialog.Waited},
-			}, "nobody <nil> <nil>",
+			"nobody <nil> <nil>",
 		},
 	} {
 		var keys []string
@@ -151,7 +167,7 @@ func TestMessages_Replies_FirstOneAnswers(t *testing.T) {
 	}
 }
 
-// Outcomes come whenever they come, and of the delivery that they name.
+// An outcome changes the message of its delivery, in whatever order outcomes arrive.
 func TestMessages_Delivery_OutcomeShown(t *testing.T) {
 	t.Parallel()
 	queued := chat.ReplyQueued{Text: "hello", Author: chat.Author{Kind: chat.Bot}}
@@ -195,15 +211,16 @@ func TestMessages_Delivery_OutcomeShown(t *testing.T) {
 	}
 }
 
-// The path through a workflow can be read from the messages that led along it.
+// Each message shows the workflow's step before it and after it.
 func TestMessages_Workflow_StepShown(t *testing.T) {
 	t.Parallel()
 	moved := func(to domain.Version, from, step dialog.Step) chat.WorkflowMoved {
 		return chat.WorkflowMoved{Answer: chat.Answer{To: to}, Workflow: "address", From: from, Step: step}
 	}
-	history := happened(chat.MessageReceived{}, moved(1, "", dialog.Initial), moved(1, dialog.Initial, "collecting"),
-		chat.MessageReceived{}, moved(4, "collecting", "checking"), moved(4, "checking", "confirming"), moved(0,
-			"confirming", dialog.Expired))
+	history := happened(
+		chat.MessageReceived{}, moved(1, "", dialog.Initial), moved(1, dialog.Initial, "collecting"),
+		chat.MessageReceived{}, moved(4, "collecting", "checking"), moved(4, "checking", "confirming"),
+		moved(0, "confirming", dialog.Expired))
 	got := columns(t, projections.Messages{}, history, []string{"chat-demo:1/1", "chat-demo:1/4"}, "workflow",
 		"from_step", "step")
 	if want := "address <nil> collecting; address collecting confirming"; got != want {
@@ -211,15 +228,15 @@ func TestMessages_Workflow_StepShown(t *testing.T) {
 	}
 }
 
-// A page that comes twice is an error, whether it changes rows or brings them.
+// A page that is applied twice is an error, whether its events add rows or change them.
 func TestProjection_PageTwice_Error(t *testing.T) {
 	t.Parallel()
-	brings := happened(chat.MessageReceived{Text: "hello"})
+	adds := happened(chat.MessageReceived{Text: "hello"})
 	changes := happened(chat.MessageReceived{}, chat.Understood{Answer: chat.Answer{To: 1}},
 		chat.ReplyQueued{Answer: chat.Answer{To: 1}, Author: chat.Author{Kind: chat.Bot}})[1:]
 	for _, p := range []projections.Projection{projections.Messages{}, projections.ChatDays{}} {
 		l := projectionstest.New(t)
-		for i, page := range [][]domain.Recorded{brings, brings, changes, changes} {
+		for i, page := range [][]domain.Recorded{adds, adds, changes, changes} {
 			err := pgx.BeginFunc(t.Context(), l.Conn, func(tx pgx.Tx) error {
 				pgtest.Exec(t, tx, `set local search_path = readmodel`)
 				return p.Apply(t.Context(), tx, page)
@@ -231,7 +248,7 @@ func TestProjection_PageTwice_Error(t *testing.T) {
 	}
 }
 
-// A day's figures, by a calculation that is not the view's.
+// The view's figures of a day equal figures that were calculated by hand.
 func TestDaily_Chats_Summed(t *testing.T) {
 	t.Parallel()
 	l := projectionstest.New(t)
@@ -239,27 +256,29 @@ func TestDaily_Chats_Summed(t *testing.T) {
 	opened := func(reason string) chat.TicketOpened {
 		return chat.TicketOpened{Ticket: "#1", Reason: reason, At: noon}
 	}
-	person := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person}}
+	reply := chat.ReplyQueued{Author: chat.Author{Kind: chat.Person}} // an operator's
 	for i, c := range []struct {
 		hours  []int // after noon, of each event
 		events []domain.Event
 	}{
 		{
-			[]int{0, 0}, []domain.Event{
-				chat.MessageReceived{}, chat.ModelAnswered{TokensIn: 90, TokensOut: 10, Cost: 2500},
+			[]int{0, 0},
+			[]domain.Event{chat.MessageReceived{}, chat.ModelAnswered{TokensIn: 90, TokensOut: 10, Cost: 2500}},
+		},
+		{[]int{0, 0, 1}, []domain.Event{chat.MessageReceived{}, opened("asked"), reply}},
+		{
+			[]int{0, 0, 3, 9},
+			[]domain.Event{
+				chat.MessageReceived{}, opened("asked"), reply,
+				chat.TicketResolved{At: noon.Add(9 * time.Hour)},
 			},
 		},
-		{[]int{0, 0, 1}, []domain.Event{chat.MessageReceived{}, opened("asked"), person}},
+		// After midnight the ticket is still open, and its first response counts for the second day.
 		{
-			[]int{0, 0, 3, 9}, []domain.Event{
-				chat.MessageReceived{}, opened("asked"), person, chat.TicketResolved{At: noon.Add(9 * time.Hour)},
-			},
-		},
-		// Over midnight: the case is still a person's, and its first response is the next day's.
-		{
-			[]int{0, 0, 4, 13, 14, 12}, []domain.Event{
+			[]int{0, 0, 4, 13, 14, 12},
+			[]domain.Event{
 				chat.MessageReceived{}, opened("angry"), chat.DueBreached{What: chat.DueResponse},
-				chat.MessageReceived{}, person, chat.MembershipChanged{Blocked: true},
+				chat.MessageReceived{}, reply, chat.MembershipChanged{Blocked: true},
 			},
 		},
 	} {
@@ -279,7 +298,9 @@ func TestDaily_Chats_Summed(t *testing.T) {
 	l.Verify(t, projections.ChatDays{})
 	got := projectionstest.Rows(t, l.Conn,
 		`select day, conversations, began, without_person, without_person_share, hand_overs, hand_over_reasons,
-		first_response_p50, first_response_p90, resolution_p95, late_responses, opt_outs, model_answers, model_tokens, model_cost from readmodel.daily order by day`)
+			first_response_p50, first_response_p90, resolution_p95, late_responses, opt_outs,
+			model_answers, model_tokens, model_cost
+		from readmodel.daily order by day`)
 	want := `(2026-05-01,4,4,1,0.2500,3,"{""angry"": 1, ""asked"": 2}",02:00:00,02:48:00,09:00:00,1,0,1,100,0.0025)` +
 		"\n" +
 		`(2026-05-02,1,0,0,0.0000,0,{},14:00:00,14:00:00,,0,1,0,0,0.0000)`

@@ -1,6 +1,6 @@
-// Package projections folds the feed into tables that analysts query. A table
-// can be rebuilt from the events at any time, and verified against them row by row. Nothing
-// in this package can send anything.
+// Package projections folds the feed into tables that analysts query. A table can be rebuilt from
+// the events at any time, and verified against them row by row. Nothing in this package can send
+// anything.
 package projections
 
 import (
@@ -14,36 +14,35 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// A Projection keeps one read-model table. Its statements name the table without
-// a schema: the session's search path says whether that is the live one, in
-// readmodel, or one that is being rebuilt beside it.
+// A Projection maintains one read-model table. Its statements name the table without a schema: the
+// session's search path selects the live table in readmodel, or the new table of a rebuild.
 type Projection interface {
 	// Name is the consumer group and the name of the table in schema readmodel. The
 	// table has a column stream_id, and a primary key of one text column.
 	Name() string
-	// Version is raised whenever the same events lead to other rows than before: the
-	// table is then built anew. Columns come and go by migration, so that the code of
-	// the version before goes on working meanwhile.
+	// Version is raised whenever the same events lead to other rows than before: the table is then
+	// rebuilt. Migrations add and drop columns, so that the code of the previous version keeps working
+	// during a rebuild.
 	Version() int
 	// Apply folds a page of events, in feed order, into the table.
 	Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error
-	// Concerned lists the event types that change the table, by their zero values;
-	// none is all.
+	// Concerned lists the zero values of the event types that change the table. An empty list means
+	// all types.
 	Concerned() []domain.Event
-	// Start begins to fold one stream's history in memory. Apply must have led to the
-	// same rows.
+	// Start begins to fold the history of one stream in memory. The result must have the rows that
+	// Apply writes for the same events.
 	Start() Folding
-	// Rows reads the table's rows of these streams, by key.
+	// Rows reads the rows of these streams from the table, by key.
 	Rows(ctx context.Context, tx pgx.Tx, streams []string) (map[string]Row, error)
 }
 
-// A Folding is one stream's rows while its history is folded, event by event.
+// A Folding has the rows of one stream while its history is folded, event by event.
 type Folding interface {
 	Take(domain.Recorded) error
 	Rows() map[string]Row
 }
 
-// Fold gives the rows that one stream's whole history leads to, by key.
+// Fold returns the rows, by key, that the whole history of one stream leads to.
 func Fold(p Projection, history []domain.Recorded) (map[string]Row, error) {
 	f := p.Start()
 	for _, r := range history {
@@ -68,7 +67,7 @@ func typesOf(events []domain.Event) map[reflect.Type]bool {
 	return types
 }
 
-// Named finds a projection.
+// Named returns the projection with this name.
 func Named(name string) (Projection, error) {
 	names := ""
 	for _, p := range All() {
@@ -83,14 +82,14 @@ func Named(name string) (Projection, error) {
 // A Row is a row of a table, column by column.
 type Row []Column
 
-// Column is a column's name and value, as the database can hold it: nil for null, and
-// times as text, in UTC and whole microseconds.
+// Column is a column's name and value in the precision of the database: nil for null, and times as
+// text, in UTC and whole microseconds.
 type Column struct {
 	Name  string
 	Value any
 }
 
-// Text returns the row's value of a column that is never null.
+// Text returns the value of a text column that is never null.
 func (row Row) Text(column string) string {
 	for _, c := range row {
 		if c.Name == column {
@@ -110,7 +109,7 @@ type GapError struct {
 }
 
 func (e GapError) Error() string {
-	return fmt.Sprintf("%s: %s stands at version %d and the next event is version %d: the feed skipped or repeated "+
-		"an event; run `chatledger rebuild %s`",
+	return fmt.Sprintf("%s: the row of %s is at version %d, and the next event is version %d: "+
+		"the feed skipped or repeated an event; run `chatledger rebuild %s`",
 		e.Table, e.Stream, e.Has, e.Next, e.Table)
 }

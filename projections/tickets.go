@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Tickets is readmodel.tickets: every case of every chat.
+// Tickets is readmodel.tickets: every ticket of every chat.
 type Tickets struct{}
 
 // Ticket is a row; nil stands for null.
@@ -55,7 +55,7 @@ type Ticket struct {
 
 var tickets = newTable[Ticket]("tickets")
 
-// How a ticket stands at the other desk.
+// The column external_state says whether the external ticket system has the ticket.
 const (
 	pending = "pending"
 	filed   = "filed"
@@ -71,12 +71,12 @@ func (Tickets) Version() int { return 2 }
 // Concerned implements Projection.
 func (Tickets) Concerned() []domain.Event { return codec.Folded("tickets") }
 
-// caseFile is the tickets of one chat; the last one is the current.
+// caseFile has the tickets of one chat; the last one is the current ticket.
 type caseFile []*Ticket
 
 func (f caseFile) last() *Ticket { return f[len(f)-1] }
 
-// version is that of the last event that changed any of them.
+// version returns the version of the last event that changed any ticket.
 func (f caseFile) version() (v int64) {
 	for _, t := range f {
 		v = max(v, t.Version)
@@ -84,7 +84,8 @@ func (f caseFile) version() (v int64) {
 	return v
 }
 
-// filing is what an event says of the delivery that files a ticket at another desk.
+// filing returns the delivery that creates a ticket in an external system, the state that event gives
+// it, and the ticket's number there. The state is "" if event is about something else.
 func filing(event domain.Event) (delivery uuid.UUID, state, number string) {
 	switch e := event.(type) {
 	case chat.TicketFiled:
@@ -105,7 +106,7 @@ func filing(event domain.Event) (delivery uuid.UUID, state, number string) {
 	return uuid.Nil, "", ""
 }
 
-// apply takes one event into the chat's tickets, and tells which it changed.
+// apply folds one event into the chat's tickets, and returns the ticket that it changed, if any.
 func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 	if int64(r.Version) <= f.version() {
 		return nil, GapError{"tickets", r.Stream, f.version(), r.Version}
@@ -158,7 +159,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 		if e.What == chat.DueResolution {
 			breach = &t.ResolutionBreachedAt
 		}
-		if *breach != nil { // a later time was missed, too
+		if *breach != nil { // the row keeps the first breach
 			return nil, nil
 		}
 		*breach = &e.At
@@ -188,7 +189,7 @@ func (f *caseFile) apply(r domain.Recorded) (*Ticket, error) {
 	return t, nil
 }
 
-// timeOf is null for a time that there is not.
+// timeOf returns null for the zero time.
 func timeOf(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil
@@ -196,7 +197,7 @@ func timeOf(at time.Time) *time.Time {
 	return &at
 }
 
-// claim notes who is at the ticket; "" is nobody.
+// claim stores the operator who has claimed the ticket; "" means that nobody has.
 func (t *Ticket) claim(operator string, until time.Time, fence int64) {
 	t.ClaimedBy, t.ClaimedUntil, t.Fence = nil, nil, fence
 	if operator != "" {
@@ -204,14 +205,15 @@ func (t *Ticket) claim(operator string, until time.Time, fence int64) {
 	}
 }
 
-// tag puts tags on the ticket and takes others off.
+// tag adds and removes tags.
 func (t *Ticket) tag(e chat.TicketTagged) {
 	t.Tags = slices.DeleteFunc(slices.Concat(t.Tags, e.Added),
 		func(tag string) bool { return slices.Contains(e.Removed, tag) })
 	slices.Sort(t.Tags)
 }
 
-// Apply implements Projection: read the tickets of the page's chats, fold, write back what changed.
+// Apply implements Projection: one statement reads the tickets of the page's chats, and one writes
+// those that changed.
 func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	concerned := page[:0:0]
 	for _, r := range page {
@@ -245,8 +247,8 @@ func (p Tickets) Apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded) e
 	return err
 }
 
-// concerns reports whether an event can change a ticket: a reply of an operator, but not of the bot,
-// and what becomes of the delivery that files it, but not of others.
+// concerns reports whether an event can change a ticket. Of replies only those of operators do, and
+// of deliveries only the one that creates the ticket in an external system.
 func concerns(event domain.Event) bool {
 	switch e := event.(type) {
 	case chat.ReplyQueued:

@@ -16,20 +16,19 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog/dialogtest"
 )
 
-// History is what happened in one chat.
+// History has the events of one chat.
 type History struct {
 	Stream domain.StreamID
 	Events []commands.NewEvent
 }
 
-// texts that are easy to store wrongly.
+// texts has values that a program easily stores incorrectly.
 var texts = []string{"", "where is my order 1042?", "I want to change my billing address",
 	"12 Elm Street, 1234 AB Springfield", "a person please!!", "nul \x00 inside",
 	"grüß dich 👋", "👩‍👩‍👧 'quoted' \"twice\" \\ {} $1 %s", "yes", "cancel", "\u202eright to left"}
 
-// Generate makes the histories of some chats by asking the chats for things at
-// random, as customers, the bot and operators would. A clock now and then goes
-// backwards, as clocks of two machines do.
+// Generate makes the histories of some chats from random commands of customers, the bot and
+// operators. The clock sometimes goes backwards, as the clocks of two machines do.
 func Generate(rng *rand.Rand, chats, steps int) []History {
 	histories := make([]History, chats)
 	for i := range histories {
@@ -59,7 +58,7 @@ type Generator struct {
 
 func (g *Generator) text() string { return texts[g.Rand.IntN(len(texts))] }
 
-// step asks the chat for something; what it refuses does not happen.
+// step gives the chat a random command; a refused command adds no event.
 func (g *Generator) step() {
 	g.Now = g.Now.Add(time.Duration(g.Rand.Int64N(int64(20*time.Minute))) - 8*time.Minute)
 	if g.Rand.IntN(20) == 0 {
@@ -82,7 +81,7 @@ func (g *Generator) step() {
 			m.Media, m.ChatTitle = []chat.Media{{Kind: "photo"}}, "Family"
 		}
 		if g.Rand.IntN(6) == 0 {
-			m.Date = g.Now.Add(-time.Hour) // it waited for us
+			m.Date = g.Now.Add(-time.Hour) // Telegram delivered it late
 		}
 		g.Ask("customer", chat.Receive{Event: m, Limit: chat.Limit{Count: 5, Window: 30 * time.Minute}, At: g.Now})
 		g.respond(m)
@@ -98,18 +97,12 @@ func (g *Generator) step() {
 		g.Ask("customer", chat.Receive{Event: m, At: g.Now})
 		g.respond(m)
 	case 7:
-		g.Ask("customer",
-			chat.Receive{
-				Event: chat.MembershipChanged{
-					Update: update, Date: g.Now, Status: "kicked", Blocked: g.Rand.IntN(2) == 0,
-				}, At: g.Now,
-			})
+		m := chat.MembershipChanged{Update: update, Date: g.Now, Status: "kicked", Blocked: g.Rand.IntN(2) == 0}
+		g.Ask("customer", chat.Receive{Event: m, At: g.Now})
 	case 8:
-		g.Ask("operator:bo",
-			chat.OpenTicket{
-				Reason: g.text(), Priority: []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)],
-				At: g.Now,
-			})
+		reason := g.text()
+		priority := []dialog.Priority{dialog.Low, dialog.Normal, dialog.High}[g.Rand.IntN(3)]
+		g.Ask("operator:bo", chat.OpenTicket{Reason: reason, Priority: priority, At: g.Now})
 	case 9:
 		g.Ask("operator:bo", chat.AssignTicket{Assignee: []string{"bo", "cy \x00"}[g.Rand.IntN(2)]})
 	case 10:
@@ -122,12 +115,8 @@ func (g *Generator) step() {
 		if g.Rand.IntN(2) == 0 {
 			g.Ask("operator:bo", chat.HandBack{})
 		} else {
-			g.Ask("operator:bo",
-				chat.Reply{
-					Author: chat.Author{
-						Kind: []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)], Name: "bo",
-					}, Text: g.text(),
-				})
+			kind := []chat.AuthorKind{chat.Person, chat.Person, "model"}[g.Rand.IntN(3)]
+			g.Ask("operator:bo", chat.Reply{Author: chat.Author{Kind: kind, Name: "bo"}, Text: g.text()})
 		}
 	case 14:
 		if g.Rand.IntN(4) == 0 {
@@ -156,22 +145,21 @@ func (g *Generator) step() {
 	}
 }
 
-// operate has somebody of the team act under whatever claim they hold.
+// operate makes an operator act, with or without a claim.
 func (g *Generator) operate() {
-	who := []string{"bo", "cy"}[g.Rand.IntN(2)]
+	operator := []string{"bo", "cy"}[g.Rand.IntN(2)]
 	tags := func() []string { return [][]string{nil, {"vip"}, {"late", "a"}}[g.Rand.IntN(3)] }
 	do := []chat.Command{chat.Claim{For: time.Hour}, chat.Claim{For: time.Minute}, chat.Release{},
 		chat.Reply{Text: g.text()}, chat.AddNote{Text: g.text()}, chat.Tag{Add: tags(), Remove: tags()},
 		chat.SetPriority{Priority: []dialog.Priority{dialog.Urgent, dialog.Low}[g.Rand.IntN(2)], At: g.Now},
 		chat.ResolveTicket{At: g.Now}}[g.Rand.IntN(8)]
-	g.Ask(domain.OperatorActor(who),
-		chat.Operate{
-			Key: fmt.Sprint(g.Rand.IntN(100)), Fingerprint: 1, Operator: who, Force: g.Rand.IntN(3) == 0, Do: do,
-			At: g.Now,
-		})
+	g.Ask(domain.OperatorActor(operator), chat.Operate{
+		Key: fmt.Sprint(g.Rand.IntN(100)), Fingerprint: 1, Operator: operator,
+		Force: g.Rand.IntN(3) == 0, Do: do, At: g.Now,
+	})
 }
 
-// delivery is that of a message of the chat, of any age, or one that nobody knows.
+// delivery returns the delivery of a message of the chat, of any age, or one that does not exist.
 func (g *Generator) delivery() uuid.UUID {
 	if n := len(g.Events); n > 0 {
 		for _, e := range g.Events[g.Rand.IntN(n):] {
@@ -183,7 +171,7 @@ func (g *Generator) delivery() uuid.UUID {
 	return uuid.Must(uuid.NewRandomFromReader(source{g.Rand}))
 }
 
-// use has a tool answer that is waited for, or time bring about what is due.
+// use records the result of the tool that the chat waits for, and lets time pass.
 func (g *Generator) use(delivery uuid.UUID) {
 	reason := []string{"", "", "down \x00"}[g.Rand.IntN(3)]
 	g.Ask("delivery",
@@ -194,7 +182,7 @@ func (g *Generator) use(delivery uuid.UUID) {
 	g.Ask("time", chat.Elapse{At: g.Now.Add(time.Duration(g.Rand.IntN(3)) * time.Hour)})
 }
 
-// file has another desk keep a ticket, or says what became of that.
+// file asks for the ticket to be created in an external system, or records the outcome of that.
 func (g *Generator) file() {
 	g.Ask("bot", chat.ReferTicket{Desk: "zendesk"})
 	for _, e := range g.Events {
@@ -215,7 +203,7 @@ func (g *Generator) respond(event domain.Event) {
 	}
 }
 
-// Ask gives the chat a command and keeps the events that it decides. A command that it refuses changes nothing.
+// Ask gives the chat a command and stores the events that it decides. A refused command changes nothing.
 func (g *Generator) Ask(actor domain.Actor, command chat.Command) {
 	events, err := chat.Decider.Decide(g.state, command,
 		chat.Settings{Knowledge: &dialogtest.Shop, Tools: dialogtest.AllTools})
@@ -230,7 +218,7 @@ func (g *Generator) Ask(actor domain.Actor, command chat.Command) {
 	}
 }
 
-// source makes random bytes of random numbers.
+// source makes random bytes from random numbers.
 type source struct{ *rand.Rand }
 
 func (s source) Read(b []byte) (int, error) {

@@ -20,7 +20,7 @@ import (
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
-// Ledger is a database with a store, and a session that folds.
+// Ledger is a database with an event store, and a session that folds.
 type Ledger struct {
 	eventstore.Ledger
 	DSN  string
@@ -57,10 +57,10 @@ func (l *Ledger) AppendAll(t testing.TB, histories []History, cut func(left int)
 		for i, h := range histories {
 			n := min(cut(len(h.Events)-done[i]), len(h.Events)-done[i])
 			if n > 0 {
-				batch = append(batch,
-					commands.Append{
-						Stream: h.Stream, Expected: domain.Version(done[i]), Events: h.Events[done[i] : done[i]+n],
-					})
+				events := h.Events[done[i] : done[i]+n]
+				batch = append(batch, commands.Append{
+					Stream: h.Stream, Expected: domain.Version(done[i]), Events: events,
+				})
 				done[i] += n
 			}
 		}
@@ -79,13 +79,15 @@ func (l *Ledger) AppendAll(t testing.TB, histories []History, cut func(left int)
 	}
 }
 
-// Settle waits until the feed shows every event: other tests' open writes hold it
-// back too.
+// Settle waits until the feed shows every event. Open write transactions of other tests hold the feed
+// back, too.
 func (l *Ledger) Settle(t testing.TB) {
 	t.Helper()
 	waittest.Until(t, "the feed shows every event", func() bool {
 		return pgtest.Ask[bool](t, l.Pool(), `
-			select coalesce((select transaction_id < pg_snapshot_xmin(pg_current_snapshot()) from eventstore.Events order by transaction_id desc limit 1), true)`)
+			select coalesce((
+				select transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+				from eventstore.Events order by transaction_id desc limit 1), true)`)
 	})
 }
 
@@ -120,7 +122,7 @@ func (l *Ledger) Follow(t testing.TB, p projections.Projection, size func() int)
 	}
 }
 
-// Verify fails the test unless a table is what the events lead to.
+// Verify fails the test unless a table has the rows that the events lead to.
 func (l *Ledger) Verify(t testing.TB, p projections.Projection) rebuild.Verification {
 	t.Helper()
 	v, err := rebuild.Verify(waittest.Context(t), l.Conn, l, p)

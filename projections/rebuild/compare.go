@@ -9,21 +9,20 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Comparison is how a rebuilt table differs from the one it is to replace, both as of
-// one position of the feed.
+// Comparison reports how a rebuilt table differs from the live one, both at the same position of the
+// feed.
 type Comparison struct {
 	At                       domain.Position
-	Rows                     int64 // keys in either
+	Rows                     int64 // keys in either table
 	OnlyOld, OnlyNew, Differ int64
-	First                    []Divergence // of each kind the first few, by key
+	First                    []Divergence // the first few of each kind, by key
 }
 
-// Differences counts the rows that are not the same in both.
+// Differences returns the number of rows that are not the same in both tables.
 func (c Comparison) Differences() int64 { return c.OnlyOld + c.OnlyNew + c.Differ }
 
 const (
-	// comparedFew is how many rows of each kind of difference are explained: as
-	// many as an operator reads.
+	// comparedFew is how many rows of each kind of difference are explained: more would not be read.
 	comparedFew = 10
 	// comparedPage is how many rows are compared before progress is reported.
 	comparedPage = 10_000
@@ -32,7 +31,7 @@ const (
 // compare folds exactly up to the live table's checkpoint, and compares the two there.
 // The live table is read in a snapshot of the other session.
 func (b *rebuild) compare(ctx context.Context) error {
-	// Most is folded before the snapshot is taken, so that it is held for seconds only.
+	// Most events are folded before the snapshot is taken, so that it is held only for seconds.
 	for folded := int64(rebuildPage); folded >= rebuildPage; {
 		live, err := markOf(ctx, b.conn, b.p, b.p.Name(), "")
 		if err != nil {
@@ -73,8 +72,8 @@ type cursor struct {
 func openCursor(ctx context.Context, q interface {
 	Query(context.Context, string, ...any) (pgx.Rows, error)
 }, table, key string) (*cursor, error) {
-	// In the order of bytes, as Go compares them. That is the collation of our keys,
-	// so the index gives it.
+	// Keys are ordered byte by byte, as Go compares them. The key columns have this collation, so the
+	// index returns this order.
 	rows, err := q.Query(ctx,
 		`select `+key+`, stream_id, hashtextextended(t::text, 0) from `+table+` t order by `+key+` collate "C"`)
 	if err != nil {
@@ -91,7 +90,7 @@ func (c *cursor) next() error {
 	return c.Err()
 }
 
-// merge counts the differences, and gives the first few rows of each kind.
+// merge counts the differences, and returns the first few rows of each kind.
 func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Divergence, err error) {
 	var key string
 	err = tx.QueryRow(ctx, `
@@ -113,12 +112,11 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 	defer after.Close()
 	note := func(kind *int64, at *cursor) {
 		if *kind++; *kind <= comparedFew {
-			// The cause is looked up afterwards.
-			few = append(few,
-				Divergence{
-					Table: b.p.Name(), Key: at.key, Stream: at.stream,
-					Detail: "it differs in columns that this program does not know",
-				})
+			// explain replaces the detail, if it finds the cause.
+			few = append(few, Divergence{
+				Table: b.p.Name(), Key: at.key, Stream: at.stream,
+				Detail: "it differs in columns that this program does not know",
+			})
 		}
 	}
 	for ; before.more || after.more; c.Rows++ {
@@ -149,7 +147,7 @@ func (b *rebuild) merge(ctx context.Context, tx pgx.Tx, c *Comparison) (few []Di
 	return few, nil
 }
 
-// explain says how rows of the live table differ, and since which event.
+// explain finds out how rows of the live table differ, and since which event.
 func (b *rebuild) explain(ctx context.Context, tx pgx.Tx, at domain.Position, few []Divergence) ([]Divergence, error) {
 	for i, d := range few {
 		_, found, stopped, err := divergences(ctx, tx, b.ledger, b.p, at, []domain.StreamID{d.Stream})

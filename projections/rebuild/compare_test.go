@@ -66,8 +66,9 @@ func TestCompare_DifferentRows_AllFound(t *testing.T) {
 	pgtest.Exec(t, l.Conn, `delete from readmodel.conversations where stream_id = $1`, missing)
 	pgtest.Exec(t, l.Conn,
 		`update readmodel.conversations set username = 'mallory', messages = 1000000 where stream_id = $1`, changed)
-	pgtest.Exec(t, l.Conn,
-		`insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
+	pgtest.Exec(t, l.Conn, `
+		insert into readmodel.conversations
+		select (jsonb_populate_record(c, '{"stream_id": "chat-demo:5"}')).* from readmodel.conversations c limit 1`)
 	c := l.dryRun(t, projections.Conversations{})
 	if want := int64(len(histories) + 1); c.OnlyOld != 1 || c.OnlyNew != 1 || c.Differ != 1 || c.Rows != want {
 		t.Errorf("%+v, want one of each kind in %d rows", c, want)
@@ -77,26 +78,29 @@ func TestCompare_DifferentRows_AllFound(t *testing.T) {
 		where stream_id = $1 and payload ? 'from' order by version desc limit 1) || '"', 'null')`, changed)
 	n := pgtest.Ask[int](t, l.Conn,
 		`select count(*) from eventstore.events where stream_id = $1 and name = 'message_received'`, changed)
-	wantFew(t, c, missing+": the row is missing", "chat-demo:5: the row is there and no event leads to it",
+	wantFew(t, c, missing+": the row is missing", "chat-demo:5: the row exists and no event leads to it",
 		fmt.Sprintf(`%s: username is "mallory", the events lead to %s; messages is 1000000, the events lead to %d`,
 			changed, was, n))
 
-	// A column that no code of ours fills would be lost by a rebuild.
+	// A rebuild would lose the content of a column that the program does not fill.
 	l.rebuild(t, projections.Tickets{})
 	pgtest.Exec(t, l.Conn, `drop table readmodel_previous.tickets; alter table readmodel.tickets add column note text`)
-	key := pgtest.Ask[string](t, l.Conn,
-		`update readmodel.tickets set note = 'call back' where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
+	key := pgtest.Ask[string](t, l.Conn, `
+		update readmodel.tickets set note = 'call back'
+		where ticket_id = (select min(ticket_id) from readmodel.tickets) returning ticket_id`)
 	wantFew(t, l.dryRun(t, projections.Tickets{}), key+": it differs in columns that this program does not know")
 }
 
-// Of many differences the first few are shown.
+// A comparison with many differences shows the first few.
 func TestCompare_ManyDifferences_FirstShown(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 31, 60, projections.Conversations{})
-	pgtest.Exec(t, l.Conn,
-		`update readmodel.conversations set bot = bot || '!' where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
-	pgtest.Exec(t, l.Conn,
-		`delete from readmodel.conversations where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
+	pgtest.Exec(t, l.Conn, `
+		update readmodel.conversations set bot = bot || '!'
+		where stream_id in (select stream_id from readmodel.conversations order by 1 offset 2 limit 30)`)
+	pgtest.Exec(t, l.Conn, `
+		delete from readmodel.conversations
+		where stream_id in (select stream_id from readmodel.conversations order by 1 offset 40 limit 12)`)
 	c := l.dryRun(t, projections.Conversations{})
 	if c.Differ != 30 || c.OnlyNew != 12 || c.OnlyOld != 0 || c.Differences() != 42 || len(c.First) != 20 ||
 		int(c.Rows) != len(histories) {
@@ -108,9 +112,9 @@ func TestCompare_ManyDifferences_FirstShown(t *testing.T) {
 	}
 }
 
-// Where the table stands behind the feed and nobody moves it, it is compared where it
-// stands, and the swap brings it to the end.
-func TestCompare_LiveMovesOn_AtItsCheckpoint(t *testing.T) {
+// A live table that is behind the feed is compared at its checkpoint; the swapped table is at the end
+// of the feed.
+func TestCompare_LiveBehindFeed_AtCheckpoint(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 32, 30)
 	for i := range 5 {
@@ -130,8 +134,8 @@ func TestCompare_LiveMovesOn_AtItsCheckpoint(t *testing.T) {
 	}
 }
 
-// The event that explains a difference is the first from which on the columns that
-// differ are, and stay, what the whole history leads to.
+// The cause of a difference is the event since which the columns that differ have the values that the
+// whole history leads to.
 func TestDivergence_ChangedRow_FirstEventNamed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 33, 40)
@@ -225,7 +229,7 @@ func wantCause(t testing.TB, l *ledger, p projections.Projection, key string, wa
 	}
 }
 
-// A row that was left as it once was, or never made, lacks the event that came next.
+// The cause of a missing row, or of one that was not updated, is the next event of its stream.
 func TestDivergence_StaleRow_MissingEventNamed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 34, 40, projections.Conversations{})

@@ -21,16 +21,16 @@ type Divergence struct {
 	Key    string
 	Stream domain.StreamID
 	Detail string // what differs, column by column
-	Cause  *Cause // nil when no event leads to the row
+	Cause  *Cause // nil if no event leads to the row
 
-	got     projections.Row // nil when it is missing
-	columns []int           // that differ
-	until   domain.Version  // the table is parked from this event on; 0 when it is not
+	got     projections.Row // nil if the row is missing
+	columns []int           // the indexes of the columns that differ
+	until   domain.Version  // the stream is parked from this version on; 0 if it is not parked
 }
 
-// Cause is the first event that explains a divergence. Where the row is as it once
-// was, or missing, it is the event that changed it next; otherwise the one from which
-// on the columns that differ are, and stay, what the whole history leads to.
+// Cause is the first event that explains a divergence. If the row is missing, or is what it was at an
+// earlier event, the cause is the next event that changed it. Otherwise it is the event since which
+// the columns that differ have the values that the whole history leads to.
 type Cause struct {
 	Position domain.Position
 	Version  domain.Version
@@ -46,10 +46,10 @@ func (d Divergence) String() string {
 	return text
 }
 
-// divergences folds the histories of some streams up to a position and finds the
-// table's rows that are not what comes of it, by stream and key. It counts the rows. Streams that
-// the table's group parked are folded up to there; the rows of others with an event that cannot be
-// folded are not compared.
+// divergences folds the histories of some streams up to a position, and returns the rows of the table
+// that differ from the result, by stream and key, and the number of rows. A stream that the table's
+// group parked is folded up to the parked event. The rows of another stream with an event that cannot
+// be folded are not compared.
 func divergences(
 	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
 	streams []domain.StreamID,
@@ -109,14 +109,16 @@ func divergences(
 	compare()
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		n++
-		found = append(found,
-			Divergence{Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
-				Detail: "the row is there and no event leads to it"})
+		found = append(found, Divergence{
+			Table: p.Name(), Key: key, Stream: domain.StreamID(rows[key].Text("stream_id")),
+			Detail: "the row exists and no event leads to it",
+		})
 	}
 	return n, found, stopped, nil
 }
 
-// take folds an event, unless its stream is parked from there on. It returns where the stream stops.
+// take folds an event. It returns a Stopped if the stream is parked from this event on, or if the event
+// cannot be folded.
 func take(ledger Ledger, folding projections.Folding, r domain.Recorded, parked Stopped) *Stopped {
 	if parked.Parked && r.Version >= parked.Version {
 		return &parked
@@ -159,12 +161,13 @@ func shown(value any) string {
 	}
 }
 
-// explain finds the event that the divergence begins with, if the events lead to the row.
+// explain finds the event at which the divergence begins, if the events lead to the row.
 func (d *Divergence) explain(
 	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
 ) error {
 	var before projections.Row
-	var changed, next *domain.Recorded // next: since the row was just what it is in the table
+	// next is the first change after the row was what it is in the table.
+	var changed, next *domain.Recorded
 	asItWas := d.got == nil
 	folding, stop := p.Start(), (*Stopped)(nil)
 	err := ledger.Replay(ctx, tx, []domain.StreamID{d.Stream}, at, func(r domain.Recorded) error {

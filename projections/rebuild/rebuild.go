@@ -1,5 +1,6 @@
-// Package rebuild folds a projection's table anew beside the live one, compares the two, swaps them,
-// rolls a swap back, and verifies a table against the events. Reading and writing go on meanwhile.
+// Package rebuild folds a projection's events into a new table beside the live one, compares the two,
+// swaps them, rolls a swap back, and verifies a table against the events. The live table can be read
+// and written all the time.
 package rebuild
 
 import (
@@ -20,57 +21,60 @@ import (
 
 // Options say how a table is rebuilt.
 type Options struct {
-	// DryRun ends it after the comparison, and drops the new table.
+	// DryRun ends the rebuild after the comparison, and drops the new table.
 	DryRun bool
-	// Progress, if any, is told after each page.
+	// Progress, if not nil, is called after each page.
 	Progress func(Progress)
 }
 
-// Progress is how far a rebuild has come: events folded and all there are, or, while
-// it compares, rows compared; of these the total is not known, and 0.
+// Progress counts the events folded, of the total, or, while Comparing, the rows compared; their total
+// is not known, and 0.
 type Progress struct {
 	Comparing   bool
 	Done, Total int64
 }
 
-// Result is what a rebuild did.
+// Result reports what a rebuild did.
 type Result struct {
 	Events     int64
 	Rows       int64
-	At         domain.Position // where the new table stands
+	At         domain.Position // the checkpoint of the new table
 	Took       time.Duration
-	Comparison *Comparison // nil when it did not come so far
-	Parked     []Stopped   // the streams that the new table leaves out from an event on, by their ids
+	Comparison *Comparison // nil if the rebuild ended before the comparison, or made none
+	Parked     []Stopped   // the streams that the new table leaves out from an event on, ordered by id
 
 	parked map[domain.StreamID]Stopped
 }
 
-// rebuildPage is how many events are folded in one transaction: it is open for
-// tens of milliseconds, so it does not hold the live consumers back.
+// rebuildPage is how many events are folded in one transaction. It is open for tens of milliseconds,
+// so it does not hold the live consumers back.
 const rebuildPage = 5000
 
-// Table folds the feed from its beginning into a new table beside the live one,
-// which is read and written meanwhile; compares the two, both as of the live one's
-// checkpoint; catches up; and puts the new one in the live one's place in one short
-// transaction. The table replaced is kept for Rollback. Interrupted, it leaves the live
-// table as it was; the next run clears away what is left.
+// Table folds the feed from its beginning into a new table beside the live one, compares the two at
+// the live table's checkpoint, catches up, and swaps them in one short transaction. It keeps the
+// replaced table for Rollback. If it is interrupted, the live table stays as it was, and the next run
+// drops the unfinished one.
 //
-// A stream with an event that cannot be folded is left out from there on, and is parked in the new
-// table's consumer group.
+// A stream with an event that cannot be folded is left out from that event on, and is parked in the
+// new table's consumer group.
 //
-// The new table takes over the live one's columns, indexes, constraints, storage
-// options, comments, owner and rights, and the views on it. Triggers, policies and
-// publications it does not know. Where something else depends on the live table,
-// such as a materialized view, it fails and changes nothing.
-func Table(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, options Options) (Result, error) {
+// The new table takes over the live one's columns, indexes, constraints, storage options, comments,
+// owner and rights, and the views on it. It does not take over triggers, policies and publications.
+// If something else depends on the live table, such as a materialized view, Table fails and changes
+// nothing.
+func Table(
+	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, options Options,
+) (Result, error) {
 	b := newRebuild(conn, ledger, p, options)
 	err := alone(ctx, conn, p, func() error { return b.run(ctx) })
 	return b.outcome(err)
 }
 
-// IfOutdated rebuilds a table that an older version of the projection made, without
-// comparing the two. It tells whether there was anything to do.
-func IfOutdated(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, progress func(Progress)) (done Result, renewed bool, err error) {
+// IfOutdated rebuilds a table that an older version of the projection made, without comparing the
+// two. It reports whether it rebuilt the table.
+func IfOutdated(
+	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, progress func(Progress),
+) (done Result, renewed bool, err error) {
 	b := newRebuild(conn, ledger, p, Options{Progress: progress})
 	b.uncompared = true
 	ifOlder := func(do func() error) error {
@@ -81,7 +85,7 @@ func IfOutdated(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projection
 		return do()
 	}
 	err = ifOlder(func() error {
-		return alone(ctx, conn, p, func() error { // by now another process may have renewed it
+		return alone(ctx, conn, p, func() error { // another process may have rebuilt it before the lock was free
 			return ifOlder(func() error { return b.run(ctx) })
 		})
 	})
@@ -89,17 +93,17 @@ func IfOutdated(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projection
 	return done, renewed, err
 }
 
-// rebuild is one run.
+// rebuild is one run of Table or IfOutdated.
 type rebuild struct {
 	names
 	conn       *pgx.Conn
-	side       *pgx.Conn // reads pages while conn writes, and the live table
+	side       *pgx.Conn // reads the live table, and the next page while conn writes
 	ledger     Ledger
 	p          projections.Projection
 	options    Options
 	uncompared bool
 	begun      time.Time
-	total      int64 // events there were at first
+	total      int64 // events in the feed at the start
 	done       Result
 }
 
@@ -141,7 +145,7 @@ func alone(ctx context.Context, conn *pgx.Conn, p projections.Projection, do fun
 	if !free {
 		return ErrBusy
 	}
-	defer func() { // a connection that is lost has let go already
+	defer func() { // a lost connection has released the lock already
 		_, _ = conn.Exec(context.WithoutCancel(ctx), `select eventstore.unlock('rebuild ' || $1)`, p.Name())
 	}()
 	return do()
@@ -155,7 +159,8 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 	if err := b.count(ctx); err != nil {
 		return err
 	}
-	if err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return define(ctx, tx, "prepare_rebuild", b.p) }); err != nil {
+	err = pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error { return define(ctx, tx, "prepare_rebuild", b.p) })
+	if err != nil {
 		return err
 	}
 	if !b.uncompared {
@@ -176,19 +181,19 @@ func (b *rebuild) run(ctx context.Context) (err error) {
 	if err := b.catchUp(ctx); err != nil {
 		return err
 	}
-	// The queries that come after the swap need its statistics at once.
+	// Queries need the new table's statistics right after the swap.
 	if err := define(ctx, b.conn, "analyze_rebuild", b.p); err != nil {
 		return err
 	}
 	if err := insist(ctx, b.swap, b.catchUp); err != nil {
 		return err
 	}
-	// Counted outside the swap: on a large table it takes a while.
+	// Rows are counted outside the swap, because counting a large table takes a while.
 	return b.conn.QueryRow(ctx, `select count(*) from `+b.live).Scan(&b.done.Rows)
 }
 
-// count finds out how many events there are, if anybody is to be told: those that the
-// live table's checkpoint has counted, and those behind it.
+// count counts the events in the feed, if progress is reported: those that the live table's checkpoint
+// has counted, and those after it.
 func (b *rebuild) count(ctx context.Context) error {
 	if b.options.Progress == nil {
 		return nil
@@ -210,8 +215,8 @@ func (b *rebuild) tell() {
 	}
 }
 
-// bulk folds up to a position in the past, so it need not look out for a leader, and
-// the other session reads the next page while this one writes.
+// bulk folds up to a position in the past, so it need not check for a leader. The other session reads
+// the next page while this one writes.
 func (b *rebuild) bulk(ctx context.Context, end domain.Position) error {
 	reading, ctx := errgroup.WithContext(ctx)
 	pages := make(chan []domain.Recorded, 1)
@@ -249,8 +254,7 @@ func (b *rebuild) bulk(ctx context.Context, end domain.Position) error {
 	return reading.Wait()
 }
 
-// past is the checkpoint while somebody leads the group, and the last event there
-// is while nobody does.
+// past returns the checkpoint if the group has a leader, and otherwise the position of the last event.
 func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
 	err = pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
 		end, err := b.end(ctx, tx)
@@ -261,8 +265,9 @@ func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
 			at = *end
 			return nil
 		}
-		err = tx.QueryRow(ctx, `select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1`).
-			Scan(&at.Transaction, &at.Number)
+		err = tx.QueryRow(ctx, `
+			select transaction_id, position from eventstore.events
+			order by transaction_id desc, position desc limit 1`).Scan(&at.Transaction, &at.Number)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -271,7 +276,7 @@ func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
 	return at, err
 }
 
-// read reads the page behind a position, up to the end.
+// read reads the page after a position, up to end.
 func (b *rebuild) read(ctx context.Context, after, end domain.Position) (page []domain.Recorded, err error) {
 	err = pgx.BeginFunc(ctx, b.side, func(tx pgx.Tx) error {
 		page, err = b.ledger.Feed(ctx, tx, after, rebuildPage, b.p.Concerned()...)
@@ -280,21 +285,21 @@ func (b *rebuild) read(ctx context.Context, after, end domain.Position) (page []
 	return until(page, &end), err
 }
 
-// until cuts a page off behind the end, if there is one.
+// until removes the events after end from a page; a nil end removes none.
 func until(page []domain.Recorded, end *domain.Position) []domain.Recorded {
-	if behind := slices.IndexFunc(page, func(r domain.Recorded) bool { return end != nil && end.Before(r.Position) }); behind >= 0 {
-		return page[:behind]
+	after := func(r domain.Recorded) bool { return end != nil && end.Before(r.Position) }
+	if i := slices.IndexFunc(page, after); i >= 0 {
+		return page[:i]
 	}
 	return page
 }
 
-// catchUp folds page by page until there is no full page left.
+// catchUp folds page by page until a page is not full.
 func (b *rebuild) catchUp(ctx context.Context) error {
 	return b.foldPages(ctx, func(tx pgx.Tx) (*domain.Position, error) { return b.end(ctx, tx) })
 }
 
-// foldPages folds page by page, up to an end that is asked for anew each time, until
-// a page is not full.
+// foldPages folds page by page until a page is not full. It calls end before each page.
 func (b *rebuild) foldPages(ctx context.Context, end func(pgx.Tx) (*domain.Position, error)) error {
 	for n := rebuildPage; n == rebuildPage; b.tell() {
 		reached := b.done
@@ -313,13 +318,12 @@ func (b *rebuild) foldPages(ctx context.Context, end func(pgx.Tx) (*domain.Posit
 	return nil
 }
 
-// end is where folding must stop. While somebody leads the group it is the group's
-// checkpoint: the page in the leader's hands then follows on the new table just as
-// it does on the live one. While nobody does there is no end, and until the end
-// of the transaction nobody can.
+// end returns the position at which folding must stop. If the group has a leader, that is the group's
+// checkpoint, so that the leader's next page fits the new table as it fits the live one. If the group
+// has no leader, end returns nil, and no process can become leader until the transaction ends.
 func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) {
-	// A free group's row is locked, so that nobody takes the group before the transaction's end;
-	// a leader's is not, since that would stop its heartbeats.
+	// The row of a group without a leader is locked, so that no process becomes leader before the
+	// transaction ends. A leader's row is not locked, since that would stop its heartbeats.
 	var locked int
 	err := tx.QueryRow(ctx, `
 		with made as (
@@ -337,7 +341,7 @@ func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) 
 	return &live.At, err
 }
 
-// fold takes the next page of the feed into the new table, up to the end.
+// fold folds the next page of the feed, up to end, into the new table.
 func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (int, error) {
 	if err := b.enter(ctx, tx); err != nil {
 		return 0, err
@@ -352,7 +356,7 @@ func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (in
 	return len(page), b.apply(ctx, tx, page)
 }
 
-// enter makes the new table the one that the projection's statements name.
+// enter sets the search path, so that the projection's statements use the new table.
 func (b *rebuild) enter(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, `set local search_path = `+shadowSchema)
 	return err

@@ -107,7 +107,7 @@ func TestRebuild_Table_EqualsLive(t *testing.T) {
 	}
 }
 
-// Nobody has folded anything yet, and nobody does.
+// A rebuild of a table that no consumer has ever folded folds the whole feed.
 func TestRebuild_NoConsumer_FoldsWholeFeed(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 11, 20)
@@ -122,25 +122,36 @@ func TestRebuild_NoConsumer_FoldsWholeFeed(t *testing.T) {
 	}
 }
 
-// described is all that the catalogue knows of the tables and views, but for the numbers.
+// described reads what the catalogue says of the tables and views, except object numbers.
 const described = `
-	select 1 as part, c.relname, 'options ' || coalesce(c.reloptions::text, '') || ', toast ' || coalesce(t.reloptions::text, '') || ', owner ' || pg_get_userbyid(c.relowner)
-		|| ', kind ' || c.relkind::text || ', rights ' || coalesce(c.relacl::text, '') || ', comment ' || coalesce(obj_description(c.oid, 'pg_class'), '') as what
-	from pg_class c left join pg_class t on t.oid = c.reltoastrelid where c.relnamespace = 'readmodel'::regnamespace
+	select 1 as part, c.relname,
+		'options ' || coalesce(c.reloptions::text, '') || ', toast ' || coalesce(t.reloptions::text, '')
+		|| ', owner ' || pg_get_userbyid(c.relowner) || ', kind ' || c.relkind::text
+		|| ', rights ' || coalesce(c.relacl::text, '')
+		|| ', comment ' || coalesce(obj_description(c.oid, 'pg_class'), '') as what
+	from pg_class c left join pg_class t on t.oid = c.reltoastrelid
+	where c.relnamespace = 'readmodel'::regnamespace
 	union all
-	select 2, c.relname, format('column %s %s %s, not null %s, default %s, storage %s, rights %s, comment %s', a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
-		a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attstorage::text, a.attacl::text, col_description(c.oid, a.attnum))
-	from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+	select 2, c.relname,
+		format('column %s %s %s, not null %s, default %s, storage %s, rights %s, comment %s',
+			a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+			pg_get_expr(d.adbin, d.adrelid), a.attstorage::text, a.attacl::text, col_description(c.oid, a.attnum))
+	from pg_class c
+	join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+	left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
 	where c.relnamespace = 'readmodel'::regnamespace and c.relkind in ('r', 'v')
 	union all
-	select 3, c.relname, pg_get_indexdef(c.oid) || coalesce(obj_description(c.oid, 'pg_class'), '') from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'i'
+	select 3, c.relname, pg_get_indexdef(c.oid) || coalesce(obj_description(c.oid, 'pg_class'), '')
+	from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'i'
 	union all
-	select 4, conname, pg_get_constraintdef(oid) || conrelid::regclass::text from pg_constraint where connamespace = 'readmodel'::regnamespace
+	select 4, conname, pg_get_constraintdef(oid) || conrelid::regclass::text
+	from pg_constraint where connamespace = 'readmodel'::regnamespace
 	union all
-	select 5, c.relname, pg_get_viewdef(c.oid) from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'v'
+	select 5, c.relname, pg_get_viewdef(c.oid)
+	from pg_class c where c.relnamespace = 'readmodel'::regnamespace and c.relkind = 'v'
 	order by 1, 2, 3`
 
-// A rebuild keeps all that belongs to the table.
+// A rebuild keeps the table's options, owner, rights, columns, indexes, constraints, comments and views.
 func TestRebuild_GrantsAndIndexes_Kept(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 12, 40)
@@ -161,7 +172,8 @@ func TestRebuild_GrantsAndIndexes_Kept(t *testing.T) {
 			select t.ticket_id, c.customer from readmodel.tickets t join readmodel.conversations c using (stream_id);
 		comment on view readmodel.with_names is 'Who waits.';
 		create view readmodel.queue_length as select count(*) from readmodel.ticket_queue;
-		create view readmodel.urgent as select * from readmodel.tickets where priority = 'urgent' with local check option`, pgx.QueryExecModeSimpleProtocol)
+		create view readmodel.urgent as select * from readmodel.tickets
+			where priority = 'urgent' with local check option`, pgx.QueryExecModeSimpleProtocol)
 	t.Cleanup(func() {
 		ctx := context.Background()
 		conn, err := pgx.Connect(ctx, l.DSN)
@@ -208,8 +220,8 @@ func TestRebuild_GrantsAndIndexes_Kept(t *testing.T) {
 	}
 }
 
-// Consumers fold, customers write, analysts query and verify: all of it goes on
-// while the tables are rebuilt, and rolled back, again and again.
+// Consumers fold, customers write, analysts query and verify, while the tables are rebuilt and rolled
+// back several times.
 func TestRebuild_Queries_Undisturbed(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 13, 60)
@@ -324,7 +336,7 @@ func TestRebuild_Queries_Undisturbed(t *testing.T) {
 	}
 }
 
-// The page that a consumer has in its hands follows on the new table as well.
+// The page that a consumer has read before the swap also fits the new table.
 func TestSwap_PageInHand_FitsNewTable(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
@@ -370,13 +382,14 @@ func telling(do func()) rebuild.Options {
 	}}
 }
 
-// swapping is a projection that does something once, when the live table is
-// locked and the new one is about to take its place.
+// swapping is a projection that calls do once, after the live table is locked and before the swap.
 func swapping(t testing.TB, p projections.Projection, do func()) projections.Projection {
 	done := false
 	return hooked{p, func(tx pgx.Tx) error {
 		locked := pgtest.Ask[bool](t, tx, `
-			select exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock' and granted and relation = $1::text::regclass)`, "readmodel."+p.Name())
+			select exists (select from pg_locks
+				where pid = pg_backend_pid() and mode = 'AccessExclusiveLock' and granted
+				and relation = $1::text::regclass)`, "readmodel."+p.Name())
 		if locked && !done {
 			done = true
 			do()
@@ -385,7 +398,7 @@ func swapping(t testing.TB, p projections.Projection, do func()) projections.Pro
 	}}
 }
 
-// Queries that come in the middle of the swap wait, and see the new table then.
+// Queries that start during the swap wait for it, and then see the new table.
 func TestSwap_Queries_WaitAndSucceed(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 16, 40)
@@ -407,8 +420,10 @@ func TestSwap_Queries_WaitAndSucceed(t *testing.T) {
 				}
 			})
 			waittest.Until(t, "the query waits", func() bool {
-				return pgtest.Ask[bool](t, watch,
-					`select wait_event_type = 'Lock' from pg_stat_activity where pid = $1 and wait_event_type is not null`+` union all select false limit 1`, pid)
+				return pgtest.Ask[bool](t, watch, `
+					select wait_event_type = 'Lock' from pg_stat_activity
+					where pid = $1 and wait_event_type is not null
+					union all select false limit 1`, pid)
 			})
 		}
 	})
@@ -425,7 +440,7 @@ func TestSwap_Queries_WaitAndSucceed(t *testing.T) {
 	}
 }
 
-// A long query on the live table delays the swap, and nobody else for long.
+// A long query on the live table delays the swap, and no other query for long.
 func TestSwap_LongQuery_OnlySwapWaits(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 17, 20)
@@ -530,7 +545,7 @@ func TestRebuild_Interrupted_ChangesNothing(t *testing.T) {
 	}
 }
 
-// Of two rebuilds at once the second is refused.
+// A second rebuild of the same table is rejected while the first runs.
 func TestRebuild_AlreadyRunning_Rejected(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 19, 20)
@@ -557,12 +572,14 @@ func TestRebuild_AlreadyRunning_Rejected(t *testing.T) {
 	l.Verify(t, projections.Tickets{})
 }
 
-// A rebuild that would break something is refused.
+// A rebuild that would break a dependent object, or lose changes, is rejected.
 func TestRebuild_WouldBreakDependent_Rejected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ before, during, want string }{
 		"a materialized view": {
-			`create materialized view readmodel.by_day as select opened_at::date, count(*) from readmodel.tickets group by 1`, `select 1`, "readmodel.by_day",
+			`create materialized view readmodel.by_day as
+				select opened_at::date, count(*) from readmodel.tickets group by 1`,
+			`select 1`, "readmodel.by_day",
 		},
 		"a column added meanwhile": {
 			`select 1`, `alter table readmodel.tickets add column mood text`,
@@ -570,7 +587,9 @@ func TestRebuild_WouldBreakDependent_Rejected(t *testing.T) {
 		},
 		"a feed that has lost events": {
 			`select 1`,
-			`delete from eventstore.events where (transaction_id, position) >= (select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`, "events are missing from the feed",
+			`delete from eventstore.events where (transaction_id, position) >=
+				(select transaction_id, position from eventstore.checkpoints where consumer_group = 'tickets')`,
+			"events are missing from the feed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -596,7 +615,7 @@ func TestRebuild_WouldBreakDependent_Rejected(t *testing.T) {
 	}
 }
 
-// A rebuild leaves a stream with a gap out, and says why, and where.
+// A rebuild leaves out a stream with a gap, and reports the reason and the version.
 func TestRebuild_Gap_StreamParked(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 10, projections.Conversations{})
@@ -605,13 +624,12 @@ func TestRebuild_Gap_StreamParked(t *testing.T) {
 	pgtest.Exec(t, l.Conn, `delete from eventstore.events where stream_id = $1 and version = 1`, string(torn))
 	done, err := rebuild.Table(waittest.Context(t), l.Conn, l, projections.Conversations{}, rebuild.Options{})
 	if err != nil || len(done.Parked) != 1 || done.Parked[0].Stream != torn || done.Parked[0].Version != 2 ||
-		!strings.Contains(done.Parked[0].Reason, "stands at version 0 and the next event is version 2") {
+		!strings.Contains(done.Parked[0].Reason, "is at version 0, and the next event is version 2") {
 		t.Errorf("parked %v, error %v", done.Parked, err)
 	}
 }
 
-// A table that was read to the end is as long as its history: pages are counted
-// and told of while it goes on.
+// A rebuild reports its progress after each page; at the end all events are folded.
 func TestRebuild_Progress_ReportedByPage(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)

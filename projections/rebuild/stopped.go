@@ -26,7 +26,7 @@ func (s Stopped) String() string {
 		s.Stream, s.Version-1, s.Event, s.Version, s.Reason)
 }
 
-// stoppedFew is how many stopped streams a verification names: as many as an operator reads.
+// stoppedFew is how many stopped streams a verification names: more would not be read.
 const stoppedFew = comparedFew
 
 func stoppedAt(ledger Ledger, f domain.Failure) Stopped {
@@ -42,8 +42,8 @@ func stoppedAt(ledger Ledger, f domain.Failure) Stopped {
 	}
 }
 
-// applyReadable folds what can be folded of a page into the new table. A stream with an event that
-// cannot be folded is left out from there on, as the live table's consumer group parks it.
+// applyReadable folds a page into the new table. A stream with an event that cannot be folded is left
+// out from that event on, as the live table's consumer group parks it.
 func (b *rebuild) applyReadable(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	events, failed := domain.Readable(page, func(r domain.Recorded) bool {
 		s, left := b.done.parked[r.Stream]
@@ -59,7 +59,7 @@ func (b *rebuild) applyReadable(ctx context.Context, tx pgx.Tx, page []domain.Re
 		return err
 	}
 	for _, f := range append(failed, more...) {
-		b.done.parked = maps.Clone(b.done.parked) // a transaction that fails returns to the one before
+		b.done.parked = maps.Clone(b.done.parked) // a failed transaction restores the previous map
 		if b.done.parked == nil {
 			b.done.parked = map[domain.StreamID]Stopped{}
 		}

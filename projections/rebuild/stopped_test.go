@@ -52,8 +52,8 @@ func longest(histories []projectionstest.History) (long projectionstest.History)
 	return long
 }
 
-// A rebuild leaves out the stream whose event it cannot decode or apply, from there on, and parks it
-// for the new table.
+// A rebuild leaves out a stream from the event on that it cannot decode or apply, and parks it for the
+// new table.
 func TestRebuild_FailingEvent_OnlyItsStreamParked(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 21, 20)

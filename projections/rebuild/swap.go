@@ -14,13 +14,12 @@ import (
 )
 
 const (
-	// swapLock is how long the swap waits for queries on the live table to end,
-	// while those that come after it queue behind it. It is shorter than the
-	// server's deadlock_timeout of 1 s: where a query and the swap wait for each
-	// other, it is the swap that yields.
+	// swapLock is how long the swap waits for queries on the live table to end. Later queries wait
+	// behind it. It is shorter than the server's deadlock_timeout of 1 s: if a query and the swap wait
+	// for each other, the swap gives up first.
 	swapLock = "500ms"
-	// swapPause lets the queries through before the swap comes back, at most
-	// swapTries times: about a minute in all.
+	// swapPause is the pause between two attempts, in which waiting queries run. There are at most
+	// swapTries attempts: about a minute in all.
 	swapPause = 500 * time.Millisecond
 	swapTries = 60
 )
@@ -56,8 +55,8 @@ func passing(err error) bool {
 	return errors.Is(err, errAhead)
 }
 
-// swap folds what is left and puts the new table in the place of the live one, which
-// becomes the previous one.
+// swap folds the remaining events and puts the new table in the place of the live one, which becomes
+// the previous table.
 func (b *rebuild) swap(ctx context.Context) error {
 	reached := b.done
 	err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
@@ -76,12 +75,13 @@ func (b *rebuild) swap(ctx context.Context) error {
 		}
 		switch {
 		case b.done.At.Before(live.At):
-			return fmt.Errorf("the new table stands at %v, behind the live one at %v: events are missing from the "+
-				"feed", b.done.At, live.At)
+			return fmt.Errorf("the new table is at %v, behind the live table at %v: events are missing from the feed",
+				b.done.At, live.At)
 		case end != nil && live.At.Before(b.done.At):
 			return errAhead
 		}
-		// Until the tables are exchanged, the new one's parked streams stand under the other's name.
+		// The swap below exchanges the parked streams, too: until then those of the new table are
+		// stored under the previous table's group.
 		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1`, previousGroup(b.p))
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (b *rebuild) swap(ctx context.Context) error {
 				return err
 			}
 		}
-		return exchange(ctx, tx, b.p, mark{b.done.At, b.done.Events, b.p.Version()}, live)
+		return swapTables(ctx, tx, b.p, mark{b.done.At, b.done.Events, b.p.Version()}, live)
 	})
 	if err != nil {
 		b.done = reached
@@ -99,10 +99,10 @@ func (b *rebuild) swap(ctx context.Context) error {
 	return err
 }
 
-// Rollback puts the table that the last rebuild replaced, and its checkpoint, back in
-// the place of the live one, which is kept in turn: a second rollback undoes the first.
-// The group's leader follows from there. It returns where the table stands, and the
-// version of the projection that made it.
+// Rollback puts the table that the last rebuild replaced, and its checkpoint, back in the place of the
+// live one. It keeps the live one as the previous table: a second rollback undoes the first. The
+// group's leader continues from that checkpoint. Rollback returns the checkpoint, and the version of
+// the projection that made the table.
 func Rollback(
 	ctx context.Context, conn *pgx.Conn, p projections.Projection,
 ) (at domain.Position, version int, err error) {
@@ -112,7 +112,7 @@ func Rollback(
 			if err != nil {
 				return err
 			}
-			var kept bool // what is left of an interrupted rebuild makes room for it
+			var kept bool // whether there is a previous table; an unfinished rebuild is dropped for it
 			if err := tx.QueryRow(ctx, `select eventstore.recall_previous($1)`, p.Name()).Scan(&kept); err != nil {
 				return err
 			}
@@ -124,7 +124,7 @@ func Rollback(
 				return err
 			}
 			at, version = previous.At, previous.Version
-			return exchange(ctx, tx, p, previous, live)
+			return swapTables(ctx, tx, p, previous, live)
 		})
 	}
 	err = alone(ctx, conn, p, func() error { return insist(ctx, try, func(context.Context) error { return nil }) })
@@ -134,35 +134,34 @@ func Rollback(
 	return at, version, nil
 }
 
-// mark is where a table stands, and who made it.
+// mark is the checkpoint of a table.
 type mark struct {
 	At      domain.Position
-	Events  int64
-	Version int
+	Events  int64 // the number of events up to At
+	Version int   // the version of the projection that made the table
 }
 
 // previousGroup names the checkpoint of the previous table.
 func previousGroup(p projections.Projection) string { return p.Name() + " (previous)" }
 
-// markOf reads a checkpoint. Where nobody has led the group, the table is empty and of
-// any version.
+// markOf reads a checkpoint. If the group never had a leader, the table is empty, and markOf returns
+// the present version.
 func markOf(ctx context.Context, q interface {
 	QueryRow(context.Context, string, ...any) pgx.Row
 }, p projections.Projection, group, lock string) (m mark, err error) {
-	err = q.QueryRow(ctx,
-		`select transaction_id, position, events, version from eventstore.checkpoints where consumer_group = $1 `+lock,
-		group).
-		Scan(&m.At.Transaction, &m.At.Number, &m.Events, &m.Version)
+	err = q.QueryRow(ctx, `
+		select transaction_id, position, events, version from eventstore.checkpoints
+		where consumer_group = $1 `+lock, group).Scan(&m.At.Transaction, &m.At.Number, &m.Events, &m.Version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return mark{Version: p.Version()}, nil
 	}
 	return m, err
 }
 
-// lock keeps everybody from the live table until the transaction ends. It takes its
-// locks in the order in which everybody else does: views before the table, as queries
-// do, and the table before the checkpoint, as the consumer does. The checkpoint is
-// locked because a consumer whose page touches no row of the table moves it all the same.
+// lock locks the live table and its checkpoint until the transaction ends. It takes the locks in the
+// order that all other code uses: views before the table, as queries do, and the table before the
+// checkpoint, as the consumer does. The checkpoint needs a lock of its own because a consumer also
+// moves it for a page that changes no row.
 func lock(ctx context.Context, tx pgx.Tx, p projections.Projection) (live mark, err error) {
 	if _, err := tx.Exec(ctx, `set local lock_timeout = '`+swapLock+`'`); err != nil {
 		return live, err
@@ -173,9 +172,9 @@ func lock(ctx context.Context, tx pgx.Tx, p projections.Projection) (live mark, 
 	return markOf(ctx, tx, p, p.Name(), "for update")
 }
 
-// exchange puts the shadow in the live table's place and makes the live table the previous
-// one. Their checkpoints go with them.
-func exchange(ctx context.Context, tx pgx.Tx, p projections.Projection, shadow, live mark) error {
+// swapTables puts the shadow in the live table's place and makes the live table the previous one. It
+// swaps their checkpoints, too.
+func swapTables(ctx context.Context, tx pgx.Tx, p projections.Projection, shadow, live mark) error {
 	if err := define(ctx, tx, "swap_tables", p); err != nil {
 		return err
 	}
@@ -190,12 +189,12 @@ func exchange(ctx context.Context, tx pgx.Tx, p projections.Projection, shadow, 
 	if err != nil {
 		return err
 	}
-	return exchangeParked(ctx, tx, p)
+	return swapParked(ctx, tx, p)
 }
 
-// exchangeParked lets the parked streams of both tables go with them, and has the group's leader
-// read its own again if there are any.
-func exchangeParked(ctx context.Context, tx pgx.Tx, p projections.Projection) error {
+// swapParked swaps the parked streams of both tables. If there are any, it makes the group's leader
+// read its list again.
+func swapParked(ctx context.Context, tx pgx.Tx, p projections.Projection) error {
 	for _, statement := range []string{
 		`update eventstore.parked set consumer_group = $1 || ' (swap)' where consumer_group = $1 and $2 <> ''`,
 		`update eventstore.parked set consumer_group = $1 where consumer_group = $2`,

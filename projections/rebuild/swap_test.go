@@ -30,7 +30,7 @@ func (l *ledger) rollback(t testing.TB, p projections.Projection) {
 	}
 }
 
-// A rollback undoes a rebuild and a second one the first.
+// A rollback undoes a rebuild, and a second rollback undoes the first.
 func TestRollback_Twice_BackToRebuilt(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 40, 30)
@@ -59,7 +59,7 @@ func TestRollback_Twice_BackToRebuilt(t *testing.T) {
 	}
 }
 
-// A rollback without a table to go back to is refused.
+// A rollback without a previous table is rejected.
 func TestRollback_NoPreviousTable_Rejected(t *testing.T) {
 	t.Parallel()
 	p := projections.Tickets{}
@@ -84,8 +84,8 @@ func TestRollback_NoPreviousTable_Rejected(t *testing.T) {
 	}
 }
 
-// Rights that were taken away since the table was replaced do not come back with it.
-func TestRollback_GrantsAndIndexes_Kept(t *testing.T) {
+// A rollback does not restore rights that were revoked after the previous table was replaced.
+func TestRollback_RevokedRights_NotRestored(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 42, 20, projections.Tickets{})
 	p := projections.Tickets{}
@@ -114,8 +114,8 @@ func TestRollback_GrantsAndIndexes_Kept(t *testing.T) {
 	}
 }
 
-// The leader has nothing to do when the table is exchanged beneath it: it goes back
-// with the table, folds what that lacks, and readers see a whole table throughout.
+// A leader that waits for events when the table is rolled back continues from the previous table's
+// checkpoint and folds the missing events. Readers see a complete table all the time.
 func TestRollback_LiveConsumer_Continues(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 43, 60)
@@ -200,8 +200,8 @@ func (l *ledger) leadTable(p projections.Projection) func(context.Context, strin
 	}
 }
 
-// Who holds the page of events while the table is rolled back loses it, and no row of
-// it is kept twice.
+// A consumer that has read a page when the table is rolled back cannot commit it, and no row is
+// written twice.
 func TestRollback_PageInHand_Discarded(t *testing.T) {
 	t.Parallel()
 	for _, p := range projections.All() {
@@ -261,12 +261,15 @@ func TestRebuild_PreviousTableInUse_NotDropped(t *testing.T) {
 // The connection that reads the live table is lost while the two are compared.
 func TestRebuild_ConnectionsCut_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	for name, victim := range map[string]string{
-		"the one that " +
-			"compares": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel"."tickets"%' and pid <> pg_backend_pid()`,
-		"the one that " +
-			"folds": `select pid from pg_stat_activity where datname = current_database() and query like '%hashtextextended(t::text, 0) from "readmodel\_rebuild"."tickets"%' and pid <> pg_backend_pid()`,
+	const session = `
+		select pid from pg_stat_activity
+		where datname = current_database() and pid <> pg_backend_pid()
+		and query like '%hashtextextended(t::text, 0) from "SCHEMA"."tickets"%'`
+	for name, schema := range map[string]string{
+		"reader of the live table": `readmodel`,
+		"reader of the new table":  `readmodel\_rebuild`,
 	} {
+		victim := strings.Replace(session, "SCHEMA", schema, 1)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, _ := folded(t, 47, 40, projections.Tickets{})
@@ -292,7 +295,7 @@ func TestRebuild_ConnectionsCut_ChangesNothing(t *testing.T) {
 				t.Error("the live table is not what it was")
 			}
 			if err == nil {
-				t.Error("it went on without")
+				t.Error("the rebuild succeeded although it had lost a connection")
 			}
 			l.rebuild(t, p)
 		})

@@ -9,8 +9,8 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// shadowSchema holds the tables that rebuilds fold into. It is always there, and so is
-// readmodel_previous, which holds those that the last rebuilds replaced.
+// shadowSchema holds the tables that rebuilds fold into. The migrations create it, and
+// readmodel_previous, which holds the tables that the last rebuilds replaced.
 const shadowSchema = "readmodel_rebuild"
 
 // names are the SQL names of a projection's tables: the live one, and the shadow that a rebuild

@@ -13,23 +13,23 @@ import (
 
 // Ledger reads events for rebuilds and verifications.
 type Ledger interface {
-	// Feed reads up to limit events after a position, in feed order; with only, those
-	// of other types come without their Event. An event that cannot be decoded comes as Unreadable.
+	// Feed reads up to limit events after a position, in feed order. If only is given, events of other
+	// types have no Event. An event that cannot be decoded is Unreadable.
 	Feed(
 		ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
 	) ([]domain.Recorded, error)
-	// Streams lists up to limit streams after one, in order of their ids.
+	// Streams lists up to limit streams after the given one, in the order of their ids.
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Sample picks up to n different streams at random.
 	Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error)
-	// Replay passes on all events of these streams up to a position, stream by stream in
-	// order of their ids, oldest first. It uses the transaction's connection meanwhile. An event
-	// that cannot be decoded comes as Unreadable.
+	// Replay calls take for all events of these streams up to a position: stream by stream in the order
+	// of their ids, oldest event first. It uses the transaction's connection until it returns. An event
+	// that cannot be decoded is Unreadable.
 	Replay(
 		ctx context.Context, tx pgx.Tx, streams []domain.StreamID, upTo domain.Position,
 		take func(domain.Recorded) error,
 	) error
-	// Name is the stored name of an event.
+	// Name returns the stored name of an event.
 	Name(domain.Event) string
 	// OfContent reports whether an error is caused by what an event contains.
 	OfContent(error) bool
@@ -43,24 +43,24 @@ type Ledger interface {
 type Verification struct {
 	Streams, Rows int64
 	At            domain.Position // the checkpoint at which the last rows were compared
-	First         *Divergence     // nil when all rows are what the events lead to
+	First         *Divergence     // nil if all rows are what the events lead to
 	// Stopped are the first of the streams that were not compared, or not up to their ends, because
 	// an event cannot be folded; StoppedStreams counts them all.
 	Stopped        []Stopped
 	StoppedStreams int64
 }
 
-// verifyBatch is how many streams are compared at once: few enough to take milliseconds,
-// with some 50 events each.
+// verifyBatch is how many streams are compared at once. With some 50 events each, a batch takes
+// milliseconds.
 const verifyBatch = 500
 
-// Verify folds every stream anew and compares the outcome with the table, while
-// reading and writing continue. It stops at the first row that differs. A stream with an event that
-// cannot be folded is named, and those after it are compared. It returns a VersionError for a table
-// that another version of the projection made.
+// Verify folds every stream again and compares the result with the table, while reading and writing
+// continue. It stops at the first row that differs. It reports a stream with an event that cannot be
+// folded, and goes on with the next stream. It returns a VersionError for a table that another version
+// of the projection made.
 //
-// Streams are compared in batches, each with the table as of a moment of its own: no
-// snapshot is held for long, and a rebuild may put another table in place between two.
+// Streams are compared in batches, each in a snapshot of its own. So no snapshot is held for long, and
+// a rebuild may swap the table between two batches.
 func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection) (v Verification, err error) {
 	var last domain.StreamID
 	err = v.batches(ctx, conn, ledger, p, func(tx pgx.Tx) ([]domain.StreamID, error) {
@@ -71,8 +71,8 @@ func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Pr
 		return streams, err
 	})
 	if err == nil && v.First == nil {
-		err = glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
-			v.First, err = stranger(ctx, tx, ledger, p, live.At)
+		err = snapshotOfVersion(ctx, conn, p, func(tx pgx.Tx, live mark) error {
+			v.First, err = withoutStream(ctx, tx, ledger, p, live.At)
 			return err
 		})
 	}
@@ -82,8 +82,8 @@ func Verify(ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Pr
 	return v, nil
 }
 
-// VerifySample is Verify for n streams picked at random. A row of a stream that does
-// not exist is never among them.
+// VerifySample is Verify for n streams picked at random. It does not look for rows of streams that do
+// not exist.
 func VerifySample(
 	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection, n int,
 ) (v Verification, err error) {
@@ -103,13 +103,13 @@ func VerifySample(
 	return v, nil
 }
 
-// batches verifies the streams that next hands out, until it has no more or a row differs.
+// batches verifies the streams that next returns, until it returns no more or a row differs.
 func (v *Verification) batches(
 	ctx context.Context, conn *pgx.Conn, ledger Ledger, p projections.Projection,
 	next func(pgx.Tx) ([]domain.StreamID, error),
 ) error {
 	for more := true; more && v.First == nil; {
-		err := glimpse(ctx, conn, p, func(tx pgx.Tx, live mark) error {
+		err := snapshotOfVersion(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 			streams, err := next(tx)
 			if err != nil {
 				return err
@@ -124,8 +124,8 @@ func (v *Verification) batches(
 				v.First = &found[0]
 				err = v.First.explain(ctx, tx, ledger, p, live.At)
 			}
-			v.At, v.Streams, v.Rows, more = live.At, v.Streams+int64(len(streams)), v.Rows+
-				n, len(streams) == verifyBatch
+			v.At, v.Streams, v.Rows = live.At, v.Streams+int64(len(streams)), v.Rows+n
+			more = len(streams) == verifyBatch
 			return err
 		})
 		if err != nil {
@@ -142,13 +142,16 @@ type VersionError struct {
 }
 
 func (e VersionError) Error() string {
-	return fmt.Sprintf("readmodel.%s was made by version %d of the projection and this program has version %d: run "+
-		"`chatledger rebuild %s`, or the other program",
+	return fmt.Sprintf("readmodel.%s was made by version %d of the projection and this program has version %d: "+
+		"run `chatledger rebuild %s`, or the other program",
 		e.Table, e.Stored, e.Ours, e.Table)
 }
 
-// glimpse reads the state of the live table, as made by our version, and the ledger as of one moment.
-func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(pgx.Tx, mark) error) error {
+// snapshotOfVersion is snapshot for a table that this version of the projection made. It returns a
+// VersionError for another.
+func snapshotOfVersion(
+	ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(pgx.Tx, mark) error,
+) error {
 	return snapshot(ctx, conn, p, func(tx pgx.Tx, live mark) error {
 		if live.Version != p.Version() {
 			return VersionError{p.Name(), live.Version, p.Version()}
@@ -157,15 +160,15 @@ func glimpse(ctx context.Context, conn *pgx.Conn, p projections.Projection, look
 	})
 }
 
-// snapshot reads the state of the live table and the ledger as of one moment. It takes no
-// transaction id, so only a swap of the table waits for it.
+// snapshot calls look in a transaction that sees the live table and the ledger as of one moment. It
+// takes no transaction id, so only a swap of the table waits for it.
 func snapshot(
 	ctx context.Context, conn *pgx.Conn, p projections.Projection, look func(tx pgx.Tx, live mark) error,
 ) error {
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly},
 		func(tx pgx.Tx) error {
-			// Locked before the snapshot is taken: a table that a rebuild puts in place
-			// afterwards would look empty in it.
+			// The lock comes before the snapshot: a table that a rebuild swaps in after the snapshot
+			// would look empty in it.
 			_, err := tx.Exec(ctx,
 				`set local search_path = readmodel; lock table `+namesOf(p).live+` in access share mode`)
 			if err != nil {
@@ -179,9 +182,9 @@ func snapshot(
 		})
 }
 
-// stranger finds a row of a stream that does not exist, which a comparison stream by
-// stream does not find.
-func stranger(
+// withoutStream finds a row of a stream that does not exist. A comparison stream by stream cannot
+// find it.
+func withoutStream(
 	ctx context.Context, tx pgx.Tx, ledger Ledger, p projections.Projection, at domain.Position,
 ) (*Divergence, error) {
 	var stream domain.StreamID

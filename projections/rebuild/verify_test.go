@@ -60,7 +60,8 @@ func TestVerify_DifferentRow_Named(t *testing.T) {
 		},
 		"a changed time": {
 			projections.Conversations{}, conversation,
-			`update readmodel.conversations set updated_at = updated_at + interval '1 microsecond' where stream_id = $1`, `updated_at is "2026-`,
+			`update readmodel.conversations set updated_at = updated_at + interval '1 microsecond'
+			where stream_id = $1`, `updated_at is "2026-`,
 		},
 		"changed JSON": {
 			projections.Conversations{}, conversation,
@@ -81,26 +82,32 @@ func TestVerify_DifferentRow_Named(t *testing.T) {
 		},
 		"a null": {
 			projections.Tickets{}, ticket,
-			`update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end where ticket_id = $1`, "first_reply_at is ",
+			`update readmodel.tickets set first_reply_at = case when first_reply_at is null then now() end
+			where ticket_id = $1`, "first_reply_at is ",
 		},
 		"a missing ticket": {
 			projections.Tickets{}, ticket, `delete from readmodel.tickets where ticket_id = $1`, "the row is missing",
 		},
 		"an invented ticket": {
 			projections.Tickets{}, ticket + " || '#'",
-			"insert into readmodel.tickets select (jsonb_populate_record(x, jsonb_build_object('ticket_id', " +
-				"x.ticket_id || '#'))).* from readmodel.tickets x where x.ticket_id || '#' = $1",
+			`insert into readmodel.tickets
+			select (jsonb_populate_record(x, jsonb_build_object('ticket_id', x.ticket_id || '#'))).*
+			from readmodel.tickets x where x.ticket_id || '#' = $1`,
 			"no event leads to it",
 		},
 		"an invented chat": {
 			projections.Conversations{}, `'chat-demo:5'`,
-			"insert into readmodel.conversations select (jsonb_populate_record(x, '{\"stream_id\": " +
-				"\"chat-demo:5\"}')).* from readmodel.conversations x where $1::text is not null limit 1",
+			`insert into readmodel.conversations
+			select (jsonb_populate_record(x, '{"stream_id": "chat-demo:5"}')).*
+			from readmodel.conversations x where $1::text is not null limit 1`,
 			"no event leads to it",
 		},
-		"an unknown stream's": {
+		"a ticket of an unknown stream": {
 			projections.Tickets{}, `'a#1'`,
-			"insert into readmodel.tickets select (jsonb_populate_record(x, '{\"ticket_id\": \"a#1\", \"stream_id\": \"chat-demo:5\"}')).* from readmodel.tickets x where $1::text is not null limit 1", "no event leads to it",
+			`insert into readmodel.tickets
+			select (jsonb_populate_record(x, '{"ticket_id": "a#1", "stream_id": "chat-demo:5"}')).*
+			from readmodel.tickets x where $1::text is not null limit 1`,
+			"no event leads to it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +177,8 @@ func (h *halting) Streams(
 	return h.ledger.Streams(ctx, tx, after, limit)
 }
 
-// A rebuild that waits to swap does so between two batches, and both are found clean.
+// A rebuild that waits for the swap gets its lock between two batches, and Verify finds no difference
+// in either table.
 func TestVerify_Swap_Continues(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 4, 1100, projections.Conversations{})
@@ -192,7 +200,8 @@ func TestVerify_Swap_Continues(t *testing.T) {
 			}()
 			waittest.Until(t, "the rebuild waits for its turn", func() bool {
 				return pgtest.Ask[bool](t, watch,
-					`select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
+					`select exists (select from pg_locks
+					where mode = 'AccessExclusiveLock' and not granted and pid = $1)`, rebuilder.PgConn().PID())
 			})
 		}}
 		v, err := rebuild.Verify(waittest.Context(t), l.Conn, h, p)
@@ -232,7 +241,7 @@ func TestVerify_Sample_DifferentRowFound(t *testing.T) {
 	}
 }
 
-// A history that cannot be folded is told from a table that differs.
+// Verify reports a history that cannot be folded, and not a table that differs.
 func TestVerify_Gap_Reported(t *testing.T) {
 	t.Parallel()
 	l, histories := folded(t, 3, 3, projections.Conversations{})
@@ -243,7 +252,7 @@ func TestVerify_Gap_Reported(t *testing.T) {
 		t.Fatal("the history is too short for a gap")
 	}
 	if err != nil || v.First != nil || len(v.Stopped) != 1 || v.Stopped[0].Stream != histories[1].Stream ||
-		!strings.Contains(v.Stopped[0].Reason, "version 0 and the next event is version 2") {
+		!strings.Contains(v.Stopped[0].Reason, "version 0, and the next event is version 2") {
 		t.Errorf("%+v, error %v", v, err)
 	}
 }

@@ -84,8 +84,8 @@ func (l *ledger) process(
 
 const waits = "the table has another version than this program"
 
-// A program with a newer version is started while one with the older serves, and
-// customers write all the time.
+// A program with a newer version of a projection starts while an older program runs and customers
+// write all the time.
 func TestVersion_Newer_BuiltBesideOld(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
@@ -159,7 +159,8 @@ func (l *ledger) caughtUpWith(t testing.TB, p projections.Projection) {
 	total := pgtest.Ask[int64](t, l.Conn, `select count(*) from eventstore.events`)
 	waittest.Until(t, "the table has come to the end", func() bool {
 		return pgtest.Ask[bool](t, l.Conn,
-			`select exists (select from eventstore.checkpoints where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
+			`select exists (select from eventstore.checkpoints
+			where consumer_group = $1 and version = $2 and events = $3)`, p.Name(), p.Version(), total)
 	})
 }
 
@@ -189,7 +190,7 @@ func TestVersion_OlderProgram_TableUntouched(t *testing.T) {
 	}
 }
 
-// An empty database is of the version that comes first.
+// An empty database gets the version of the program that starts first.
 func TestVersion_EmptyDatabase_FirstProgramsVersion(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t)
@@ -210,7 +211,7 @@ func TestVersion_EmptyDatabase_FirstProgramsVersion(t *testing.T) {
 	}
 }
 
-// Two processes of the newer program are started at once.
+// Two processes of the newer program that start at the same time rebuild the table once.
 func TestVersion_Concurrent_BuiltOnce(t *testing.T) {
 	t.Parallel()
 	l, _ := folded(t, 51, 30)

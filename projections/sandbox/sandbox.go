@@ -1,5 +1,5 @@
 // Package sandbox folds events that did not happen, such as those of a replay with other settings, into
-// tables like the live ones in a schema of their own.
+// copies of the read-model tables in a schema of their own.
 package sandbox
 
 import (
@@ -15,9 +15,8 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// Sandbox is a schema with a table like each live one, into which events are folded
-// that did not happen. There is one at a time; what a killed process left of it is
-// dropped when the next is opened.
+// Sandbox is a schema with a copy of each read-model table. There is one at a time. If a process is
+// killed, the next Open drops what it left.
 type Sandbox struct {
 	conn *pgx.Conn
 	page []domain.Recorded
@@ -25,16 +24,16 @@ type Sandbox struct {
 
 const (
 	sandboxSchema = "readmodel_sandbox"
-	// sandboxPage is how many events are folded in one transaction: tens of
-	// milliseconds, so that it does not hold the live consumers back.
+	// sandboxPage is how many events are folded in one transaction. It is open for tens of
+	// milliseconds, so it does not hold the live consumers back.
 	sandboxPage = 5000
 )
 
-// errTaken is returned while another process has the sandbox.
-var errTaken = errors.New("another process has it; wait for it, or end it")
+// errTaken is returned while another process uses the sandbox.
+var errTaken = errors.New("another process uses it; wait for that process, or end it")
 
-// Open creates the schema, with empty tables. There is one sandbox until the connection
-// ends, and the connection cannot be used for anything else.
+// Open creates the schema, with empty tables. No other process can open the sandbox until the
+// connection ends, and the connection cannot be used for anything else.
 func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	var alone bool
 	if err := conn.QueryRow(ctx, `select eventstore.try_lock('sandbox')`).Scan(&alone); err != nil {
@@ -44,11 +43,11 @@ func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 		return nil, fmt.Errorf("open the sandbox: %w", errTaken)
 	}
 	sql := `
-		set synchronous_commit = off; -- until it is kept, nobody misses it
+		set synchronous_commit = off; -- a crash may lose the sandbox until Keep
 		drop schema if exists ` + sandboxSchema + ` cascade;
 		create schema ` + sandboxSchema + `;
-		comment on schema ` + sandboxSchema +
-		` is 'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
+		comment on schema ` + sandboxSchema + ` is
+			'What a replay decided, in tables like those of readmodel. Nothing of it happened; drop it at will.';`
 	for _, p := range projections.All() {
 		name := pgx.Identifier{p.Name()}.Sanitize()
 		sql += `create table ` + sandboxSchema + `.` + name + ` (like readmodel.` + name + ` including all);`
@@ -56,15 +55,15 @@ func Open(ctx context.Context, conn *pgx.Conn) (*Sandbox, error) {
 	if _, err := conn.Exec(ctx, sql); err != nil {
 		// insufficient privilege
 		if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "42501" {
-			err = fmt.Errorf("%w; run it as the database's owner, or the role that may make schemas", err)
+			err = fmt.Errorf("%w; run it as the database's owner, or as a role that may create schemas", err)
 		}
 		return nil, fmt.Errorf("open the sandbox: %w", err)
 	}
 	return &Sandbox{conn: conn}, nil
 }
 
-// Fold takes events into the tables: of one stream in the order of their versions,
-// from 1. They may be written later, by Keep at the latest.
+// Fold folds events into the tables. The events of a stream must come in the order of their versions,
+// from 1. Fold may write them later; Keep writes the rest.
 func (s *Sandbox) Fold(ctx context.Context, events []domain.Recorded) error {
 	s.page = append(s.page, events...)
 	for len(s.page) >= sandboxPage {
@@ -94,8 +93,8 @@ func (s *Sandbox) write(ctx context.Context, n int) error {
 	return nil
 }
 
-// Keep ends the folding and leaves the tables in a schema of their own, whose name it
-// returns. The caller must drop it.
+// Keep ends the folding and renames the schema, so that it stays. It returns the name; the caller must
+// drop the schema.
 func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
 	if err := s.write(ctx, len(s.page)); err != nil {
 		return "", err
@@ -116,14 +115,14 @@ func (s *Sandbox) Keep(ctx context.Context) (schema string, err error) {
 }
 
 const (
-	// farewell bounds the wait for a server that has yet to notice that the connection is gone.
-	farewell = 5 * time.Second
-	// farewellPause is the pause between two attempts to take over what it held.
-	farewellPause = 50 * time.Millisecond
+	// unlockWait is how long Close waits until the server releases the lock of a lost connection.
+	unlockWait = 5 * time.Second
+	// unlockPause is the pause between two attempts to take that lock.
+	unlockPause = 50 * time.Millisecond
 )
 
-// Close drops the schema, unless it was kept. Where the connection was lost, as it is
-// when a statement is interrupted, another one does it.
+// Close drops the schema, unless it was kept. If the connection was lost, as after an interrupted
+// statement, Close opens another one.
 func (s *Sandbox) Close(ctx context.Context) error {
 	conn := s.conn
 	if conn.IsClosed() {
@@ -145,9 +144,9 @@ func (s *Sandbox) Close(ctx context.Context) error {
 	return nil
 }
 
-// alone waits until the session has the sandbox.
+// alone waits until the session has the sandbox's lock.
 func alone(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, farewell, errTaken)
+	ctx, cancel := context.WithTimeoutCause(ctx, unlockWait, errTaken)
 	defer cancel()
 	for {
 		var locked bool
@@ -156,7 +155,7 @@ func alone(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		select {
-		case <-time.After(farewellPause):
+		case <-time.After(unlockPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

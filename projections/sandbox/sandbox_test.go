@@ -134,7 +134,7 @@ func TestSandbox_ProcessKilled_DroppedByNext(t *testing.T) {
 	}
 	pgtest.Exec(t, killed, `create table readmodel_sandbox.left ()`)
 	if _, err := sandbox.Open(waittest.Context(t), l.Conn); err == nil || !strings.Contains(err.Error(),
-		"another process has it") {
+		"another process uses it") {
 		t.Errorf("a second sandbox beside the first: %v", err)
 	}
 	if err := killed.PgConn().Conn().Close(); err != nil { // without a farewell
