@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/chatledger/chatledger/domain"
@@ -54,3 +55,11 @@ var ErrParkedChanged = errors.New("the parked streams of the group were changed:
 // ErrUnreadable means that a stream has an event that this program cannot decode. No command
 // for the stream can be decided.
 var ErrUnreadable = errors.New("the stream cannot be read")
+
+// CheckReadable returns an ErrUnreadable that names the event if it cannot be decoded.
+func CheckReadable(r domain.Recorded) error {
+	if r.Unreadable == nil {
+		return nil
+	}
+	return fmt.Errorf("%s version %d: %w; %w", r.Stream, r.Version, r.Unreadable, ErrUnreadable)
+}

@@ -85,7 +85,7 @@ var allowedImports = map[string][]string{
 	"cmd/internal/admin/training":   {"domain", "adapters/knowledge"},
 	"cmd/internal/admin/recording":  {"domain", "adapters/postgres", "adapters/telegram/fixture", "adapters/wait"},
 	"cmd/internal/admin/replay":     {"domain", "commands", "projections/sandbox", "adapters/postgres", "adapters/crm", "adapters/telegram", "cmd/internal"},
-	"cmd/internal/admin/inspect":    {"domain", "adapters/postgres", "adapters/wait"},
+	"cmd/internal/admin/inspect":    {"domain", "commands", "adapters/postgres", "adapters/wait"},
 	"cmd/internal/admin/progress":   {"projections"},
 	"cmd/internal/admin/readmodel":  {"adapters/postgres", "projections", "cmd/internal/admin/progress", "cmd/internal/terminal"},
 	"cmd/internal/admin/transfer":   {"domain", "commands", "adapters/postgres", "adapters/archive", "adapters/wait", "cmd/internal"},

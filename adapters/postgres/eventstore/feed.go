@@ -37,14 +37,14 @@ where (transaction_id, position) > ($1, $2)
 order by transaction_id, position
 limit $3`
 
-// ReadFeed reads up to limit events after a position, in feed order. It fails at an event that
-// cannot be decoded.
+// ReadFeed reads up to limit events after a position, in feed order. An event that cannot be decoded
+// comes as Unreadable.
 func (s *Store) ReadFeed(
 	ctx context.Context, q postgres.Querier, after domain.Position, limit int,
 ) (events []domain.Recorded, err error) {
 	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
 	if err == nil {
-		events, err = s.Collect(rows)
+		events, err = s.collectReadable(rows)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read feed after %v: %w", after, err)
@@ -52,7 +52,8 @@ func (s *Store) ReadFeed(
 	return events, nil
 }
 
-// ReadStream reads up to limit events of one stream after a version, oldest first.
+// ReadStream reads up to limit events of one stream after a version, oldest first. An event that cannot be
+// decoded comes as Unreadable.
 func (s *Store) ReadStream(ctx context.Context, q postgres.Querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
 	rows, err := q.Query(ctx, `
 		select payload, `+Columns+`
@@ -63,7 +64,7 @@ func (s *Store) ReadStream(ctx context.Context, q postgres.Querier, stream domai
 	if err != nil {
 		return nil, fmt.Errorf("read %s after version %d: %w", stream, after, err)
 	}
-	events, err := s.Collect(rows)
+	events, err := s.collectReadable(rows)
 	if err != nil {
 		return nil, fmt.Errorf("read %s after version %d: %w", stream, after, err)
 	}
@@ -81,16 +82,11 @@ func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 // each decodes rows and fails at the first that it cannot decode.
 func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 	return s.eachReadable(rows, func(r domain.Recorded) error {
-		if r.Unreadable != nil {
-			return unreadable(r)
+		if err := commands.CheckReadable(r); err != nil {
+			return err
 		}
 		return take(r)
 	})
-}
-
-// unreadable is the error for an event that cannot be decoded.
-func unreadable(r domain.Recorded) error {
-	return fmt.Errorf("%s version %d: %w; %w", r.Stream, r.Version, r.Unreadable, commands.ErrUnreadable)
 }
 
 func (s *Store) collectReadable(rows pgx.Rows) (events []domain.Recorded, err error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
@@ -98,8 +99,8 @@ func (l Ledger) Histories(
 ) (map[domain.StreamID][]domain.Recorded, error) {
 	histories := make(map[domain.StreamID][]domain.Recorded, len(streams))
 	err := l.Replay(ctx, tx, streams, upTo, func(r domain.Recorded) error {
-		if r.Unreadable != nil {
-			return unreadable(r)
+		if err := commands.CheckReadable(r); err != nil {
+			return err
 		}
 		histories[r.Stream] = append(histories[r.Stream], r)
 		return nil

@@ -89,5 +89,11 @@ func (l ledger) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.U
 func (l ledger) Events(
 	ctx context.Context, stream domain.StreamID, after domain.Version, limit int,
 ) ([]domain.Recorded, error) {
-	return l.ReadStream(ctx, l.Pool(), stream, after, limit)
+	events, err := l.ReadStream(ctx, l.Pool(), stream, after, limit)
+	for _, r := range events {
+		if err := commands.CheckReadable(r); err != nil {
+			return nil, err
+		}
+	}
+	return events, err
 }

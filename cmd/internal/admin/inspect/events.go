@@ -113,18 +113,33 @@ type eventLine struct {
 	Payload     domain.Event   `json:"payload"`
 }
 
-// Print prints one event.
+func (p EventPrinter) name(r domain.Recorded) string {
+	if r.Unreadable != nil {
+		return r.Unreadable.Name
+	}
+	return p.codec.Name(r.Event)
+}
+
+// unreadable stands in the place of a payload that cannot be decoded.
+type unreadable struct {
+	Unreadable string `json:"unreadable"`
+}
+
+// Print prints one event, with the reason in place of a payload that this program cannot decode.
 func (p EventPrinter) Print(r domain.Recorded) error {
 	line := eventLine{
 		Position:    r.Position.String(),
 		Stream:      string(r.Stream),
 		Version:     r.Version,
 		ID:          r.ID.String(),
-		Name:        p.codec.Name(r.Event),
+		Name:        p.name(r),
 		Actor:       r.Actor,
 		Correlation: r.Correlation.String(),
 		OccurredAt:  r.OccurredAt.UTC(),
 		Payload:     r.Event,
+	}
+	if r.Unreadable != nil {
+		line.Payload = unreadable{r.Unreadable.Error()}
 	}
 	if r.Causation != uuid.Nil {
 		line.Causation = r.Causation.String()
@@ -132,7 +147,7 @@ func (p EventPrinter) Print(r domain.Recorded) error {
 	if p.json {
 		return json.NewEncoder(p.out).Encode(line)
 	}
-	payload, err := json.Marshal(r.Event)
+	payload, err := json.Marshal(line.Payload)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/chatledger/chatledger/adapters/postgres/eventstore"
+	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain"
 )
 
@@ -28,6 +29,14 @@ func streamUntil(
 		page, err := store.ReadStream(ctx, store.Pool(), stream, domain.Version(len(all)), pageSize)
 		if err != nil {
 			return nil, err
+		}
+		for _, r := range page {
+			if !includes(r) {
+				break
+			}
+			if err := commands.CheckReadable(r); err != nil {
+				return nil, err
+			}
 		}
 		if all = append(all, page...); len(page) < pageSize || !includes(all[len(all)-1]) {
 			break
