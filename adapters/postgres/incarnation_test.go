@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 
@@ -66,37 +65,39 @@ func (a *address) failOver(target string) {
 	a.open = nil
 }
 
-// The other server has the same system identifier, as a replica has, and lacks the last
-// events. What was read from the first must not be handed out any more.
+// A replica is promoted that lacks the last events. What was read from the former primary must not be
+// handed out any more, and nothing is appended that was decided on it, though the versions match.
 func TestFailover_LostTail_EndsWhatWasRead(t *testing.T) {
 	t.Parallel()
-	dsn := pgtest.Database(t)
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := pgtest.AnotherCluster(t)
-	name := strings.TrimPrefix(u.Path, "/")
-	admin := pgtest.Connect(t, other.DSN())
-	pgtest.Exec(t, admin, "create database "+name+" template chatledger_template")
-	o, err := url.Parse(other.DSN())
+	pair := pgtest.NewPair(t)
+	u, err := url.Parse(pair.Database(t, "ledger"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := newAddress(t, u.Host)
 	u.Host = a.Addr().String()
 	s := open(t, u.String())
-	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
-	wantPage(t, next(t, lead(t, s, "readers"), 10), "chat-demo:1/1", "chat-demo:1/2")
 	before := s.Incarnation()
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(2)})
+	pair.LoseTail(t)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 2, Events: said(1)})
+	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
+	readers := lead(t, s, "readers")
+	wantPage(t, whole(t, readers, 4), "chat-demo:1/1", "chat-demo:1/2", "chat-demo:1/3", "chat-demo:2/1")
 
-	a.failOver(o.Host)
-	waittest.Until(t, "the other server is reached", func() bool { return s.Pool().Ping(context.Background()) == nil })
+	a.failOver(pair.FailOver(t))
+	waittest.Until(t, "the replica is reached", func() bool { return s.Pool().Ping(context.Background()) == nil })
 	if s.Incarnation() == before {
-		t.Error("a failover was not noticed: the incarnation is still the same")
+		t.Fatal("the failover was not noticed: the incarnation is still the same")
 	}
-	must(t, s, commands.Append{Stream: "chat-demo:2", Incarnation: s.Incarnation(), Events: said(1)})
-	wantPage(t, next(t, lead(t, s, "others"), 10), "chat-demo:2/1")
+	must(t, s, commands.Append{Stream: "chat-demo:1", Incarnation: s.Incarnation(), Expected: 2, Events: said(1)})
+	if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Incarnation: before, Expected: 3, Events: said(1)}); err != commands.ErrConflict {
+		t.Errorf("an append that was decided on lost events: %v, want a conflict", err)
+	}
+	if _, err := readers.Next(t.Context(), 10); err == nil {
+		t.Error("a leader goes on with what it read from the former primary")
+	}
+	wantPage(t, whole(t, lead(t, s, "others"), 3), "chat-demo:1/1", "chat-demo:1/2", "chat-demo:1/3")
 }
 
 // A pooler keeps our connections when the server behind it becomes another one, here one with

@@ -423,12 +423,12 @@ func (w *world) clean() {
 // wire is a network cable to a server that a test can pull out.
 type wire struct {
 	net.Listener
-	target string
 
-	mu    sync.Mutex
-	state wireState
-	turn  chan struct{} // closed when state changes
-	conns map[net.Conn]bool
+	mu     sync.Mutex
+	target string // host and port
+	state  wireState
+	turn   chan struct{} // closed when state changes
+	conns  map[net.Conn]bool
 }
 
 type wireState int
@@ -486,6 +486,14 @@ func (w *wire) set(s wireState) {
 	}
 }
 
+// lead makes a wire that is cut lead to another server.
+func (w *wire) lead(host string) {
+	w.mu.Lock()
+	w.target = host
+	w.mu.Unlock()
+	w.set(through)
+}
+
 // pass waits while the wire is stalled; false when it is cut.
 func (w *wire) pass() bool {
 	for {
@@ -504,7 +512,10 @@ func (w *wire) carry(here net.Conn) {
 	if !w.pass() {
 		return
 	}
-	there, err := net.Dial("tcp", w.target)
+	w.mu.Lock()
+	target := w.target
+	w.mu.Unlock()
+	there, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}

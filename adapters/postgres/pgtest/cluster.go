@@ -39,6 +39,14 @@ func startCluster(ctx context.Context) (*pgdev.Server, *reaper, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return startOn(ctx, image, nil, func(string) error { return nil })
+}
+
+// startOn starts a server on a copy of the directory of a stopped one. prepare may change the data
+// before.
+func startOn(
+	ctx context.Context, image string, settings map[string]string, prepare func(data string) error,
+) (*pgdev.Server, *reaper, error) {
 	dir, err := makeTempDir()
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +58,10 @@ func startCluster(ctx context.Context) (*pgdev.Server, *reaper, error) {
 	if err := pgdev.Copy(dir, image); err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir), r.dismiss())
 	}
-	server, err := pgdev.Start(ctx, pgdev.Config{Dir: dir, Fast: true})
+	if err := prepare(filepath.Join(dir, "pg")); err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir), r.dismiss())
+	}
+	server, err := pgdev.Start(ctx, pgdev.Config{Dir: dir, Fast: true, Settings: settings})
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir), r.dismiss())
 	}
