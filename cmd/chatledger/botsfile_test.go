@@ -176,9 +176,9 @@ func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	path, empty := filepath.Join(dir, "bots.yaml"), saved(t, filepath.Join(dir, "token"), "\n")
 	for _, c := range []struct{ name, text, want string }{
-		{"empty", "", "bots.yaml: it names no bots: begin with `bots:`"},
-		{"only a comment", "# later\n", "it names no bots"},
-		{"no bots", "bots: {}\n", "bots.yaml:1: it names no bots"},
+		{"empty", "", "bots.yaml: no bots: begin with `bots:`"},
+		{"only a comment", "# later\n", "no bots: begin with"},
+		{"no bots", "bots: {}\n", "bots.yaml:1: no bots"},
 		{"half written", bot[:len(bot)-6], "bots.yaml:4: could not find expected ':'"},
 		{"a tab", "bots:\n\tshop:\n", "bots.yaml:2: found character that cannot start any token: indent with spaces"},
 		{"the same bot twice", bot + bot[len("bots:\n"):],
@@ -187,10 +187,10 @@ func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 		{"an unknown key", bot + "    ordres: demo\n", "bots.yaml:5: field ordres not found"},
 		{"a secret's file missing", bot + "    old_secret: file:" + dir + "/none\n",
 			"bots.yaml:5: bot shop: old_secret: open " + dir +
-				"/none: no such file or directory: put it there, or name another"},
+				"/none: no such file or directory: put the file there, or name another one"},
 		{"a secret's file empty", bot + "    old_secret: file:" + empty + "\n", "token is empty: write the value into it"},
 		{"a secret's file a folder", bot + "    old_secret: file:" + dir + "\n", "is a directory: name a file in it"},
-		{"endless", strings.Repeat("#", config.MaxFile+1), "has more than 4 MiB: is it another file?"},
+		{"endless", strings.Repeat("#", config.MaxFile+1), "has more than 4 MiB: check that it is the right file"},
 		{"no text", bot + "\xff\xfe", "bots.yaml:5: invalid leading UTF-8 octet"},
 	} {
 		wrong := server.LookAt(saved(t, path, c.text)).Wrong
@@ -198,7 +198,7 @@ func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 			t.Errorf("%s: it says %q, want once %q", c.name, wrong, c.want)
 		}
 	}
-	for at, want := range map[string]string{dir: "is a directory: name a file in it", filepath.Join(dir, "gone.yaml"): "no such file or directory: put it there, or name another"} {
+	for at, want := range map[string]string{dir: "is a directory: name a file in it", filepath.Join(dir, "gone.yaml"): "no such file or directory: put the file there, or name another one"} {
 		if wrong := server.LookAt(at).Wrong; !strings.Contains(wrong, want) {
 			t.Errorf("%s: it says %q, want %q", at, wrong, want)
 		}
@@ -214,7 +214,7 @@ func TestConfigCheck_ServerPart_SaysWhatIsFollowed(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	for _, want := range []string{"telegram, 203.0.113.7\n", " 100, of one address", "made for bot.example.com\n", "all of it but the kind of tls, and acme"} {
+	for _, want := range []string{"telegram, 203.0.113.7\n", " 100, from one address", "made for bot.example.com\n", "all settings except the kind of tls, and acme"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout)
 		}
@@ -222,8 +222,8 @@ func TestConfigCheck_ServerPart_SaysWhatIsFollowed(t *testing.T) {
 	// What the file refers to is looked at, too, and has its line.
 	saved(t, path, "bots:\n  shop:\n    token: 1:a\n    secret: s\n    orders: "+dir+"/none.yaml\n    knowledge: "+dir+"/none\nserver:\n  tls:\n    key: a\n    certificate: "+dir+"/none.pem\n")
 	code, stdout, _ = command(t.Context(), "config", "check", "--bots", path)
-	want := strings.NewReplacer("PATH", path, "DIR", dir).Replace(`PATH:5: bot shop: orders: open DIR/none.yaml: no such file or directory: put it there, or name another
-PATH:6: bot shop: knowledge: stat DIR/none: no such file or directory: put it there, or name another
+	want := strings.NewReplacer("PATH", path, "DIR", dir).Replace(`PATH:5: bot shop: orders: open DIR/none.yaml: no such file or directory: put the file there, or name another one
+PATH:6: bot shop: knowledge: stat DIR/none: no such file or directory: put the file there, or name another one
 PATH:10: server: tls: certificate: stat DIR/none.pem: no such file or directory`)
 	if code != 1 || !strings.HasPrefix(stdout, want) {
 		t.Errorf("exit %d:\n%s\nwant\n%s", code, stdout, want)

@@ -143,8 +143,8 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for says, text := range map[string]string{
-		"names no bots": "bots: {}",
-		"begin with `bots:` and one name below it": "",
+		"no bots: begin":                           "bots: {}",
+		"begin with `bots:` and a name below it":   "",
 		"field tokn not found":                     "bots: {demo: {tokn: '1:x', secret: s}}",
 		"bot demo: token is missing":               "bots: {demo: {secret: s}}",
 		"bot demo: secret must be":                 "bots: {demo: {token: '1:x'}}",
@@ -161,8 +161,8 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		"retention: raw and quarantine are 1d":     "bots: {demo: {token: '1:x', secret: s, retention: {raw: 23h}}}",
 		"raw and quarantine are 1d to 36500d":      "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: -5h}}}",
 		"are 1d to 36500d":                         "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: 65535d}}}",
-		"\"90\" is no time to keep something for":  "bots: {demo: {token: '1:x', secret: s, retention: {raw: 90}}}",
-		"\"-1d\" is no time":                       "bots: {demo: {token: '1:x', secret: s, retention: {raw: -1d}}}",
+		"\"90\" is not a duration":                 "bots: {demo: {token: '1:x', secret: s, retention: {raw: 90}}}",
+		"\"-1d\" is not a duration":                "bots: {demo: {token: '1:x', secret: s, retention: {raw: -1d}}}",
 		"field inbox not found":                    "bots: {demo: {token: '1:x', secret: s, retention: {inbox: 1d}}}",
 		"crm: url: not a base URL; give one":       "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
 		"not a base URL":                           "bots: {demo: {token: '1:x', secret: s, crm: {url: crm.example.com}}}",
@@ -170,9 +170,9 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		"crm: token: the environment has no":       "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",
 		"field user not found":                     "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', user: x}}}",
 		"oidc: issuer: not a base URL":             "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_id: x, client_secret: y}}",
-		"oidc: client_id: it is missing":           "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {issuer: 'https://login.example.com'}}",
+		"oidc: client_id: missing":                 "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {issuer: 'https://login.example.com'}}",
 		"oidc: client_secret: the environment has": "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_secret: 'env:CHATLEDGER_NO_ONE'}}",
-		"oidc: redirect_url: it is the https":      "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {redirect_url: 'http://desk.example.com/api/v1/session/oidc/callback'}}",
+		"oidc: redirect_url: must be the https":    "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {redirect_url: 'http://desk.example.com/api/v1/session/oidc/callback'}}",
 		"the environment has no CHATLEDGER_NO_ONE": "bots: {demo: {token: 'env:CHATLEDGER_NO_ONE', secret: s}}",
 		"no such file":                             "bots: {demo: {token: '1:x', secret: 'file:" + dir + "/none'}}",
 	} {
@@ -182,7 +182,7 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		}
 		refused(t, says, "serve", "--bots", path, "--database-url", dsn, "--listen", "127.0.0.1:0")
 	}
-	refused(t, "put it there, or name another", "serve", "--bots", filepath.Join(dir, "none.yaml"),
+	refused(t, "put the file there, or name another one", "serve", "--bots", filepath.Join(dir, "none.yaml"),
 		"--database-url", dsn)
 }
 

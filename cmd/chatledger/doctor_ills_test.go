@@ -116,7 +116,7 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 	forgotten := pgtest.Connect(t, r.app)
 	pgtest.Exec(t, forgotten, `begin`)
 	if code, findings := newExaminee(t, r.app).examined(); code != 0 || len(findings) < 12 {
-		t.Errorf("of one in good health: %d %v", code, findings)
+		t.Errorf("without a fault: exit %d, %v", code, findings)
 	}
 	const delivery = `insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination,
 		ordering_key, payload, state, correlation_id, created_at)
@@ -136,11 +136,11 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"the bots file has a mistake", func(p *examinee) { p.write("secert: x") }, "error", "configuration",
 			"secert", "config check", ""},
 		{"an order catalogue is missing", func(p *examinee) { p.write("orders: /nowhere.yaml") }, "error", "bot shop orders",
-			"no such file", "mend the catalogue", ""},
-		{"a token goes out plain", func(p *examinee) { p.write("model: {url: 'http://model.invalid/v1', key: k, name: m}") },
+			"no such file", "correct the catalogue", ""},
+		{"a token is sent unencrypted", func(p *examinee) { p.write("model: {url: 'http://model.invalid/v1', key: k, name: m}") },
 			"error", "encryption", "sent to model.invalid unencrypted", "server: plaintext", ""},
-		{"the database may be plain", func(p *examinee) { p.dsn = "postgres://x@database.invalid/x" }, "error", "encryption",
-			"may be unencrypted", "the address", ""},
+		{"the database may be unencrypted", func(p *examinee) { p.dsn = "postgres://x@database.invalid/x" }, "error",
+			"encryption", "may be unencrypted", "sslmode", ""},
 		{"knowledge is missing", func(p *examinee) { p.write("knowledge: nowhere") }, "error", "bot shop knowledge",
 			"nowhere", "knowledge check", ""},
 		{"the database is down", func(p *examinee) { p.dsn = "postgres://x@127.0.0.1:1/x" }, "error", "database",
@@ -148,7 +148,7 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"the password is wrong", func(p *examinee) {
 			p.dsn = as(t, p.dsn, func(u *url.URL) { u.User = url.UserPassword("ill_none", "x") })
 		}, "error", "database", "SQLSTATE 28", "the user and the password", ""},
-		{"the database was not made", func(p *examinee) { p.dsn = as(t, p.dsn, func(u *url.URL) { u.Path = "/ill_none" }) },
+		{"the database does not exist", func(p *examinee) { p.dsn = as(t, p.dsn, func(u *url.URL) { u.Path = "/ill_none" }) },
 			"error", "database", "does not exist", "createdb", ""},
 		{"no connection is left", run(`alter role ill_app connection limit 0`), "error", "database", "too many connections",
 			"max_connections", `alter role ill_app connection limit -1`},
@@ -156,10 +156,10 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 			"this program needs", "`chatledger migrate`", `update schema_migrations set version_id = -version_id`},
 		{"the schema is ahead", run(`insert into schema_migrations (version_id, is_applied) values (9999, true)`), "error",
 			"schema", "version 9999", "a newer chatledger", `delete from schema_migrations where version_id = 9999`},
-		{"the role may too much", func(p *examinee) { p.dsn = r.owner }, "warning", "roles",
+		{"the role has too many privileges", func(p *examinee) { p.dsn = r.owner }, "warning", "roles",
 			"may change the schema or history", "migrate --roles", ""},
-		{"a view is nobody's", run(`create view readmodel.mine as select 1 as one`), "error", "foreign objects",
-			"view readmodel.mine", "look who made it", `drop view readmodel.mine`},
+		{"a view of no migration", run(`create view readmodel.mine as select 1 as one`), "error", "foreign objects",
+			"view readmodel.mine", "find out who made it", `drop view readmodel.mine`},
 		{"an analyst has no limit", run(`alter role ill_analyst reset statement_timeout`), "warning", "other roles",
 			"ill_analyst has no statement_timeout", "migrate --roles", `alter role ill_analyst set statement_timeout = '60s'`},
 		{"a delivery is dead", run(fmt.Sprintf(delivery, "dead")), "warning", "deliveries", "1 to telegram:shop are dead",
@@ -174,18 +174,18 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 			"warning", "parked streams", "outbox leaves out chat-shop:7 from version 3 (moon_landed) on: unknown event",
 			"`chatledger parked show outbox chat-shop:7`", `delete from eventstore.parked`},
 		{"a bot is held", run(fmt.Sprintf(parked, "chat-shop:*", 0, "", "the bot is not in the bots file")),
-			"warning", "parked streams", "outbox holds all chats of bot shop since ", "put the bot into the bots file",
+			"warning", "parked streams", "outbox holds all chats of bot shop since ", "add the bot to the bots file",
 			`delete from eventstore.parked`},
-		{"the queue is old", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries",
+		{"deliveries wait for long", run(fmt.Sprintf(delivery, "waiting")), "warning", "deliveries",
 			"1 to telegram:shop are waiting, the oldest for 1h", "its token", ""},
-		{"the token was refused", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason)
+		{"Telegram rejected the token", run(`insert into eventstore.rate_limits (name, tat, cause, suspended_until, reason)
 			values ('bot-shop', now(), 'token', now() + interval '1 hour', 'Unauthorized')`),
-			"error", "bot shop calls", "token: Unauthorized", "give the right one", `delete from eventstore.rate_limits`},
-		{"a model has spent much", func(p *examinee) {
+			"error", "bot shop calls", "token: Unauthorized", "correct the token", `delete from eventstore.rate_limits`},
+		{"a model has used most of its budget", func(p *examinee) {
 			p.write("model: {url: " + p.telegram + ", name: m, daily: {calls: 10}}")
 			pgtest.Exec(p.t, admin, `insert into eventstore.model_usage
 				values ('shop', (now() at time zone 'utc')::date, 9, 0, 0)`)
-		}, "warning", "bot shop model", "90 % of today's budget of calls", "raise daily",
+		}, "warning", "bot shop model", "90 % of today's budget of calls", "raise `daily`",
 			`delete from eventstore.model_usage`},
 		{"a group is behind", run(`
 			with one as (insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
@@ -193,16 +193,16 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 				values ('chat-shop:7', 1, gen_random_uuid(), 'greeted', 1, '{}', gen_random_uuid(), 'bot', now(),
 				now() - interval '1 hour'))
 			insert into eventstore.checkpoints (consumer_group) values ('responder')`), "warning", "consumers",
-			"responder is 1 event behind", "is a serve running", `delete from eventstore.checkpoints`},
+			"responder is 1 event behind", "check that a serve is running", `delete from eventstore.checkpoints`},
 		{"Telegram is not reached", func(p *examinee) { p.telegram = nobody }, "error", "Telegram's clock",
 			"connection refused", "the firewall", ""},
-		{"nor asked for the webhook", func(p *examinee) { p.telegram = nobody }, "error", "bot shop webhook",
-			"connection refused", "look at --telegram-url", ""},
+		{"getWebhookInfo has no answer", func(p *examinee) { p.telegram = nobody }, "error", "bot shop webhook",
+			"connection refused", "check --telegram-url", ""},
 		{"a clock is off", func(p *examinee) { p.ahead = 10 * time.Second }, "warning", "Telegram's clock",
 			"apart", "chrony", ""},
 		{"a clock is far off", func(p *examinee) { p.ahead = -time.Hour }, "error", "Telegram's clock",
 			"apart", "chrony", ""},
-		{"the token is nobody's", func(p *examinee) { p.info = nil }, "error", "bot shop webhook",
+		{"the token is invalid", func(p *examinee) { p.info = nil }, "error", "bot shop webhook",
 			"invalid bot token", "BotFather", ""},
 		{"the webhook is elsewhere", func(p *examinee) { p.info["url"] = "https://elsewhere.example.com/" }, "error",
 			"bot shop webhook", `Telegram posts to "https://elsewhere`, "webhook set --bot shop", ""},
@@ -211,11 +211,12 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"other updates are asked for", func(p *examinee) { p.info["allowed_updates"] = []string{"message"} }, "error",
 			"bot shop webhook", "allowed_updates", "webhook set", ""},
 		{"the webhook fails", func(p *examinee) {
-			p.info["last_error_message"], p.info["last_error_date"] = "Wrong response from the webhook: 502 Bad Gateway", time.Now().Unix()
-		}, "warning", "bot shop webhook", "502 Bad Gateway", "serve is not ready", ""},
+			p.info["last_error_message"] = "Wrong response from the webhook: 502 Bad Gateway"
+			p.info["last_error_date"] = time.Now().Unix()
+		}, "warning", "bot shop webhook", "502 Bad Gateway", "serve is or was not ready", ""},
 		{"updates wait at Telegram", func(p *examinee) { p.info["pending_update_count"] = 500 }, "warning",
 			"bot shop webhook", "500 updates wait", "chatledger_webhook_seconds", ""},
-		{"nothing runs", func(p *examinee) { p.running = nobody }, "warning", "serve", "connection refused", "start it", ""},
+		{"nothing runs", func(p *examinee) { p.running = nobody }, "warning", "serve", "connection refused", "start serve", ""},
 		{"what runs is not ready", func(p *examinee) { p.ready = http.StatusServiceUnavailable }, "warning", "serve",
 			"503 Service Unavailable: the database is read-only", "/readyz", ""},
 		{"another database's process", func(p *examinee) { p.database = "0123" }, "warning", "serve",
@@ -223,7 +224,7 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 		{"metrics are elsewhere", func(p *examinee) { p.metrics = http.StatusNotFound }, "warning",
 			"breakers", "404", "--ops", ""},
 		{"a breaker is open", func(p *examinee) { p.says = `chatledger_breaker_state{destination="crm:shop"} 2` + "\n" },
-			"warning", "breakers", "crm:shop is open", "look at the destination", ""},
+			"warning", "breakers", "crm:shop is open", "check the destination", ""},
 		{"Zendesk is not reached", func(p *examinee) {
 			p.write("zendesk: {url: '" + nobody + "', email: a@example.com, token: t, webhook_secret: s}")
 		}, "warning", "bot shop zendesk", "connection refused", "bots file", ""},
@@ -245,7 +246,7 @@ func TestDoctor_EachFault_FoundWithAdvice(t *testing.T) {
 			found = found || f.Severity == c.severity && f.What == c.what && strings.Contains(f.Says, c.says) &&
 				strings.Contains(f.Do, c.do)
 			if (f.Severity == "ok") != (f.Do == "") {
-				t.Errorf("%s: it does not say what to do of %+v", c.name, f)
+				t.Errorf("%s: no advice in %+v", c.name, f)
 			}
 		}
 		if want := map[string]int{"warning": 1, "error": 2}[c.severity]; !found || code != want {

@@ -84,7 +84,7 @@ func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 			"http://127.0.0.1:1")
 		return stdout
 	}
-	if says := doctor(r.app); !strings.Contains(says, "doctored_app may do what serving needs, and change no event") {
+	if says := doctor(r.app); !strings.Contains(says, "doctored_app has the privileges that serve needs, and cannot change events") {
 		t.Errorf("as the app:\n%s", says)
 	}
 	if says := doctor(r.owner); !strings.Contains(says, "doctored_owner may change the schema or history") {

@@ -282,7 +282,7 @@ func TestReload_MissingReferenceAppears_Accepted(t *testing.T) {
 	w.serveFile()
 	folder := filepath.Join(t.TempDir(), "none")
 	w.write(strings.Replace(plain("shop", 0), "orders: demo", "knowledge: "+folder, 1))
-	w.logged(w.file + ":5: bot shop: knowledge: stat " + folder + ": no such file or directory: put it there")
+	w.logged(w.file + ":5: bot shop: knowledge: stat " + folder + ": no such file or directory: put the file there")
 	refused := func(want string) {
 		t.Helper()
 		w.eventually("the metric says "+want, func() string {

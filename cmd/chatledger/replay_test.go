@@ -202,7 +202,7 @@ func TestReplay_Mistakes_AreReported(t *testing.T) {
 		{"--bot and --stream", []string{"--sandbox", "--bot", "demo", "--stream", "chat-demo:42"}},
 		{"has no bot other", []string{"--sandbox", "--bots", file, "--bot", "other"}},
 		{"has no bot other", []string{"--sandbox", "--bots", file, "--stream", "chat-other:42"}},
-		{"put it there, or name another", []string{"--sandbox", "--bots", "/nowhere/bots.yaml"}},
+		{"put the file there, or name another one", []string{"--sandbox", "--bots", "/nowhere/bots.yaml"}},
 		{"chat_limit: count is", []string{"--sandbox", "--bots", settingsFile(t, "chat_limit: {count: 1000}")}},
 		{"bot demo: orders: ", []string{"--sandbox", "--bots", settingsFile(t, "orders: /nowhere/orders.yaml")}},
 		{"127.0.0.1:1", []string{"--sandbox"}},

@@ -49,7 +49,7 @@ func TestServerSettings_Mistakes_Named(t *testing.T) {
 		"server: {allow: everybody}":                                    `allow: "everybody"`,
 		"server: {allow: [10.0.0.0/40]}":                                `"10.0.0.0/40"`,
 		"server: {trusted_proxies: [nginx]}":                            `trusted_proxies: "nginx"`,
-		"server: {trusted_proxies: telegram}":                           "Telegram is no proxy",
+		"server: {trusted_proxies: telegram}":                           "Telegram is not a proxy",
 		"server: {connections: -1}":                                     "connections",
 		"server: {connections_per_address: 1000000}":                    "connections_per_address",
 		"server: {tls: {key: b.pem}}":                                   "give both or neither",

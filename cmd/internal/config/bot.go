@@ -26,39 +26,38 @@ import (
 type Bot struct {
 	Token     string `yaml:"token"`
 	Secret    string `yaml:"secret"`
-	OldSecret string `yaml:"old_secret"` // still right, during a rotation
+	OldSecret string `yaml:"old_secret"` // valid too, during a rotation
 	PublicURL string `yaml:"public_url"` // of the webhook; when given, setWebhook is called at start
 
-	RelaySecret string `yaml:"relay_secret"` // by which a relay signs what it passes on from Telegram
+	RelaySecret string `yaml:"relay_secret"` // with which a relay signs the updates that it forwards
 
-	AllowedUpdates Words `yaml:"allowed_updates"` // kinds; all there are when left out
-	MaxConnections int   `yaml:"max_connections"` // of Telegram to the webhook; its most when left out
+	AllowedUpdates Words `yaml:"allowed_updates"` // kinds; empty means all
+	MaxConnections int   `yaml:"max_connections"` // of Telegram to the webhook; 0 means Telegram's maximum
 	RotateOnAttack bool  `yaml:"rotate_on_attack"`
 
-	Language      dialog.Language `yaml:"language"` // with whoever speaks none of the bot's; the knowledge's first when left out
+	Language      dialog.Language `yaml:"language"` // for customers whose language the bot does not know
 	ReorderWindow time.Duration   `yaml:"reorder_window"`
 	ChatLimit     *ChatLimit      `yaml:"chat_limit"`
-	Knowledge     string          `yaml:"knowledge"` // a folder (docs/knowledge.md); the shop that comes with the program when left out
+	Knowledge     string          `yaml:"knowledge"` // a folder (docs/knowledge.md); empty means the built-in shop
 	Orders        string          `yaml:"orders"`    // a catalogue file, or "demo"; a bot with a CRM looks orders up there
 	CRM           *CRM            `yaml:"crm"`
 	Zendesk       *Zendesk        `yaml:"zendesk"`
-	Model         *Model          `yaml:"model"` // answers what the knowledge leaves to it
+	Model         *Model          `yaml:"model"` // answers what the knowledge leaves to a model
 	Rate          Rates           `yaml:"rate"`
 	Retention     Retention       `yaml:"retention"`
 
-	// Unknown says what follows a message to a customer that may have arrived: resend
-	// it once, which is the default, or ask an operator.
+	// Unknown says what to do about a message to a customer whose outcome is unknown: resend it once,
+	// which is the default, or ask an operator.
 	Unknown delivery.Policy `yaml:"unknown"`
 
-	given map[string]string // where tokens and secrets come from, by field
-	stamp string            // of the catalogue's file: it changes when that does
+	given map[string]string // sources of tokens and secrets, by field
+	stamp string            // changes when the catalogue's file changes
 }
 
-// String keeps what is secret out of whatever prints a bot.
+// String keeps secrets out of logs and errors.
 func (b Bot) String() string { return "bot with token " + b.given["token"] }
 
-// Rates are how often a bot calls Telegram at most; 0 is no limit. What a bots file
-// leaves out is Telegram's own limit.
+// Rates limit a bot's calls of Telegram; 0 is no limit. The defaults are Telegram's own limits.
 type Rates struct {
 	Bot   *float64 `yaml:"bot"`              // a second
 	Chat  *float64 `yaml:"chat"`             // a second, to one private chat
@@ -72,8 +71,8 @@ const (
 	groupRate = 20
 )
 
-// The lowest and the highest rate that is not 0: Telegram lets nobody call more often
-// than this, and a bot that calls more seldom might as well be switched off.
+// The lowest and the highest rate that is not 0: Telegram allows no more than the highest, and with
+// less than the lowest a bot hardly answers.
 const (
 	minRate = 0.01
 	MaxRate = 1000
@@ -83,22 +82,23 @@ const (
 // fields may be references.
 type CRM struct {
 	URL   string `yaml:"url"`
-	Token string `yaml:"token"` // empty when it wants none
+	Token string `yaml:"token"` // empty when the CRM needs none
 }
 
+// ChatLimit is how many messages of a chat are answered within a window.
 type ChatLimit struct {
 	Count  int           `yaml:"count"`
 	Window time.Duration `yaml:"window"`
 }
 
-// defaultChatLimit is what a person writes at most when answers come at once.
+// defaultChatLimit is more than a customer writes who gets answers at once.
 var defaultChatLimit = ChatLimit{Count: 10, Window: time.Minute}
 
-// MaxReorderWindow keeps a webhook's answer far below Telegram's 60 s, and near
-// what its customers notice.
+// MaxReorderWindow is far below the 60 s that Telegram waits for a webhook's answer, and short enough
+// for customers.
 const MaxReorderWindow = 2 * time.Second
 
-// minRelaySecret keeps a key from being found by who has seen a body and its signature.
+// minRelaySecret is the length, in characters, of a key that a signed body does not let one find.
 const minRelaySecret = 32
 
 var (
@@ -106,8 +106,7 @@ var (
 	secret  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
 )
 
-// check validates a bot, tells every mistake, and puts in what is referred to and what is
-// left out.
+// check validates a bot, follows references and sets defaults. Its error joins every mistake.
 func (b *Bot) check(name string) error {
 	var wrong []error
 	if !BotName.MatchString(name) {
@@ -115,7 +114,7 @@ func (b *Bot) check(name string) error {
 	}
 	if strings.HasPrefix(name, "chat-") || strings.HasPrefix(name, "bot-") {
 		wrong = append(wrong,
-			errors.New("a name does not begin with chat- or bot-: streams do, and chats could not be told from them"))
+			errors.New("a name must not begin with chat- or bot-: these are prefixes of streams"))
 	}
 	b.given = map[string]string{}
 	unknown := map[string]bool{}
@@ -129,11 +128,11 @@ func (b *Bot) check(name string) error {
 		*field.value = value
 	}
 	if b.Token == "" && !unknown["token"] {
-		wrong = append(wrong, In(errors.New("token is missing: BotFather gives it"), "token"))
+		wrong = append(wrong, In(errors.New("token is missing: BotFather shows it"), "token"))
 	}
 	if !secret.MatchString(b.Secret) && !unknown["secret"] {
 		wrong = append(wrong,
-			In(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without one every webhook request would be refused"),
+			In(errors.New("secret must be 1 to 256 of A-Z a-z 0-9 _ -; without it every webhook request is rejected"),
 				"secret"))
 	}
 	if b.OldSecret != "" && !secret.MatchString(b.OldSecret) {
@@ -162,7 +161,7 @@ func (b *Bot) check(name string) error {
 	return errors.Join(append(wrong, b.checkSettings())...)
 }
 
-// reference is a field that Resolve is called with.
+// reference is a field that may refer to its value.
 type reference struct {
 	name  string
 	value *string
@@ -185,7 +184,7 @@ func (b *Bot) references() []reference {
 	return all
 }
 
-// checkSettings is check of what is no secret.
+// checkSettings checks the settings other than tokens and secrets.
 func (b *Bot) checkSettings() error {
 	var wrong []error
 	no := func(bad bool, field, format string, args ...any) {
@@ -196,32 +195,31 @@ func (b *Bot) checkSettings() error {
 	no(b.ReorderWindow < 0 || b.ReorderWindow > MaxReorderWindow, "reorder_window",
 		"reorder_window must be between 0 and %s", MaxReorderWindow)
 	no(b.Unknown != "" && b.Unknown != delivery.Resend && b.Unknown != delivery.Ask, "unknown",
-		"unknown is what follows a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
+		"unknown is what to do about a message that may have arrived: %s or %s", delivery.Resend, delivery.Ask)
 	no(b.CRM != nil && b.Orders != "", "orders",
 		"orders and crm exclude each other: a bot with a CRM looks orders up there")
 	if b.ChatLimit == nil {
 		b.ChatLimit = &defaultChatLimit
 	}
 	no(b.ChatLimit.Count < 0 || b.ChatLimit.Count > chat.MaxLimit || b.ChatLimit.Count > 0 && b.ChatLimit.Window <= 0,
-		"chat_limit",
-		"chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
+		"chat_limit", "chat_limit: count is 0 (off) to %d, with a window such as 60s", chat.MaxLimit)
 	no(b.MaxConnections < 0 || b.MaxConnections > telegram.MaxConnections, "max_connections",
 		"max_connections is 1 to %d", telegram.MaxConnections)
 	for _, kind := range b.AllowedUpdates {
 		no(!slices.Contains(telegram.UpdateKinds, kind), "allowed_updates",
-			"allowed_updates: there is no %q; there are %s", kind, strings.Join(telegram.UpdateKinds, ", "))
+			"allowed_updates: %q does not exist: choose from %s", kind, strings.Join(telegram.UpdateKinds, ", "))
 	}
 	if u, err := url.Parse(b.PublicURL); b.PublicURL != "" {
 		no(err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "", "public_url",
 			"public_url is the address at which Telegram reaches the webhook, such as https://bot.example.com/webhook/shop")
 	}
 	no(b.RotateOnAttack && b.PublicURL == "", "rotate_on_attack",
-		"rotate_on_attack needs a public_url: Telegram is told of the new address")
+		"rotate_on_attack needs a public_url, to register the new address at Telegram")
 	wrong = append(wrong, In(b.Retention.check(), "retention"), In(b.Rate.Complete(), "rate"))
 	return errors.Join(wrong...)
 }
 
-// Complete puts in what is left out.
+// Complete sets the defaults, and checks the rates.
 func (r *Rates) Complete() error {
 	var wrong []error
 	for _, one := range []struct {
@@ -240,7 +238,7 @@ func (r *Rates) Complete() error {
 	return errors.Join(wrong...)
 }
 
-// Limits are the rates as deliveries keep to them.
+// Limits returns the rates as limits of deliveries.
 func (b Bot) Limits() delivery.Limits {
 	of := func(rate *float64) float64 {
 		if rate == nil {
@@ -251,24 +249,25 @@ func (b Bot) Limits() delivery.Limits {
 	return delivery.Limits{Bot: of(b.Rate.Bot), Chat: of(b.Rate.Chat), Group: of(b.Rate.Group)}
 }
 
-// Receiver is the bot as the webhook sees it, without the secrets that are right.
+// Receiver returns the bot's settings for the webhook, without the valid secrets.
 func (b Bot) Receiver(name string) telegram.Bot {
 	return telegram.Bot{Name: name, RelayKey: b.RelaySecret, ReorderWindow: b.ReorderWindow,
 		Limit: chat.Limit{Count: b.ChatLimit.Count, Window: b.ChatLimit.Window}}
 }
 
-// Policy says what follows an attempt of a kind that may have arrived.
+// Policy returns what to do about a delivery of a kind after an attempt with an unknown outcome.
 func (b Bot) Policy(kind domain.DeliveryKind) delivery.Policy {
-	if _, tool := chat.ToolOf(kind); tool || kind == domain.KindAskModel || kind == domain.KindAnswerButton { // twice is as good as once
+	// These may be repeated: the second time changes nothing.
+	if _, tool := chat.ToolOf(kind); tool || kind == domain.KindAskModel || kind == domain.KindAnswerButton {
 		return delivery.Repeat
 	}
-	if slices.Contains(ZendeskKinds, kind) { // looked for before a repeat
+	if slices.Contains(ZendeskKinds, kind) { // the sender looks for the first one before it repeats
 		return delivery.Repeat
 	}
 	return cmp.Or(b.Unknown, delivery.Resend)
 }
 
-// ReadOrders is where the bot looks orders up; nil for nowhere.
+// ReadOrders returns the catalogue in which the bot looks orders up, or nil.
 func (b Bot) ReadOrders() (crm.Orders, error) {
 	switch b.Orders {
 	case "":

@@ -1,6 +1,6 @@
 package config
 
-// CallsOut is which systems a bot calls besides Telegram, and where each is.
+// CallsOut returns the URLs of the systems that a bot calls besides Telegram, by name.
 func (b Bot) CallsOut() map[string]string {
 	calls := map[string]string{}
 	if b.Zendesk != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/certificates"
 )
 
-// Unreadable is what the settings point to and cannot be read.
+// Unreadable returns a mistake for each file that the settings name and that cannot be read.
 func (f File) Unreadable(log *slog.Logger) Mistakes {
 	r := reading{path: f.text.path, root: f.text.root}
 	for _, name := range slices.Sorted(maps.Keys(f.Bots)) {
@@ -31,7 +31,7 @@ func (f File) Unreadable(log *slog.Logger) Mistakes {
 	return r.wrong
 }
 
-// Describe is what the server goes by, and what of it can change while it runs.
+// Describe returns the server's settings by name, and which of them a running server applies.
 func (c Server) Describe() [][2]string {
 	number := func(n int, none string) string {
 		if n == 0 {
@@ -53,16 +53,16 @@ func (c Server) Describe() [][2]string {
 	return [][2]string{
 		{"allow", cmp.Or(strings.Join(c.Allow, ", "), "everybody")},
 		{"trusted proxies", cmp.Or(strings.Join(c.TrustedProxies, ", "), "none")},
-		{"connections", number(c.Connections, "as many as the program can take") + ", of one address " +
-			number(c.PerAddress, "as the program sets")},
+		{"connections", number(c.Connections, "the program's limit") + ", from one address " +
+			number(c.PerAddress, "the program's limit")},
 		{"tls", tls},
 		{"plaintext", cmp.Or(strings.Join(c.Plaintext, ", "), "no token leaves this machine unencrypted")},
 		{"operators log in with", logins},
-		{"followed by a running serve", "all of it but the kind of tls, and acme: changes to these need a restart"},
+		{"applied by a running serve", "all settings except the kind of tls, and acme: changes to these need a restart"},
 	}
 }
 
-// Describe is what a bot has, line by line. Of secrets it says where they come from.
+// Describe returns a bot's settings by name. For secrets it says where they come from.
 func (b Bot) Describe() [][2]string {
 	lines := [][2]string{{"token", b.given["token"]}, {"secret", b.given["secret"]}}
 	add := func(there bool, name, format string, args ...any) {
@@ -79,7 +79,7 @@ func (b Bot) Describe() [][2]string {
 	add(true, "limits", "%s; calls to Telegram: %g/s, %g/s to a chat, %g/min to a group (0 is no limit)",
 		chatLimitOf(*b.ChatLimit), *b.Rate.Bot, *b.Rate.Chat, *b.Rate.Group)
 	add(b.ReorderWindow > 0, "reorder window", "%v", b.ReorderWindow)
-	add(true, "knowledge", "%s", cmp.Or(b.Knowledge, "the shop that comes with the program"))
+	add(true, "knowledge", "%s", cmp.Or(b.Knowledge, "the built-in shop"))
 	add(b.Language != "", "language", "%s", b.Language)
 	add(b.Orders != "", "orders", "%s", b.Orders)
 	if b.CRM != nil {
@@ -98,8 +98,8 @@ func (b Bot) Describe() [][2]string {
 	return lines
 }
 
-// plainURL is an address that was written in the file; one that was referred to may be
-// secret.
+// plainURL returns an address that is written in the file. For one that is given by reference it
+// returns the reference, because the address may be secret.
 func plainURL(given, address string) string {
 	if given == source(address) {
 		if u, err := url.Parse(address); err == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ReadToServe is Read for a server: it also rejects a file by which tokens would cross a network
-// unencrypted, unless the file names the hosts that they may go to.
+// ReadToServe is Read for a server: it also rejects a file by which tokens would be sent over a network
+// unencrypted, unless the file names the hosts in server: plaintext.
 func ReadToServe(path string) (File, error) {
 	file, err := Read(path)
 	if err != nil {
@@ -90,7 +90,7 @@ var errPlainDatabase = errors.New("the connection to the database may be unencry
 func CheckDatabase(dsn string) (warning string, err error) {
 	parsed, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		return "", nil // whoever connects says what is wrong with it
+		return "", nil // the attempt to connect reports it
 	}
 	plain, encrypted, unverified := false, false, false
 	// The ways to connect that are tried in turn.

@@ -19,30 +19,30 @@ import (
 	"github.com/chatledger/chatledger/adapters/yamlfile"
 )
 
-// File is what a bots file holds.
+// File is the content of a bots file.
 type File struct {
 	Bots   map[string]Bot `yaml:"bots"`
 	Server Server         `yaml:"server"`
 
-	text *reading // by which a mistake that shows later has its line
+	text *reading // finds the line of a mistake that is found later
 }
 
-// Same tells whether two files say the same, wherever in them they say it.
+// Same reports whether two files have the same settings, in any order.
 func (f File) Same(other File) bool {
 	return reflect.DeepEqual(f.Bots, other.Bots) && reflect.DeepEqual(f.Server, other.Server)
 }
 
-// Mistake is an error in what the file refers to, told like one in the file.
+// Mistake returns an error about something that the file refers to, with the line of the reference.
 func (f File) Mistake(prefix string, err error, fields ...string) error {
 	r := reading{path: f.text.path, root: f.text.root}
 	r.tell(prefix, err, fields...)
 	return r.wrong
 }
 
-// Mistake is something in a file that cannot be used as it stands.
+// Mistake is one error in a bots file.
 type Mistake struct {
 	file string
-	line int // 0 when it is about the whole file
+	line int // 0 means the whole file
 	says string
 }
 
@@ -53,7 +53,7 @@ func (m Mistake) Error() string {
 	return fmt.Sprintf("%s:%d: %s", m.file, m.line, m.says)
 }
 
-// Mistakes are told all at once, by line: a file is mended in one go.
+// Mistakes are all errors of a file, by line, so that the file can be corrected in one go.
 type Mistakes []Mistake
 
 func (list Mistakes) Error() string {
@@ -64,7 +64,7 @@ func (list Mistakes) Error() string {
 	return "bots file: " + errors.Join(all...).Error()
 }
 
-// inField is a mistake in a field of what is checked, such as rate and in it bot.
+// inField is an error in a field; fields is its path, such as rate, bot.
 type inField struct {
 	error
 	fields []string
@@ -72,7 +72,7 @@ type inField struct {
 
 func (e inField) Unwrap() error { return e.error }
 
-// In says in which field a mistake is.
+// In adds to an error the field that it is about.
 func In(err error, fields ...string) error {
 	if err == nil {
 		return nil
@@ -80,18 +80,18 @@ func In(err error, fields ...string) error {
 	return inField{err, fields}
 }
 
-// ReadBots reads a bots file and tells every mistake in it.
+// ReadBots reads the bots of a bots file. Its error has every mistake in the file.
 func ReadBots(path string) (map[string]Bot, error) {
 	file, err := Read(path)
 	return file.Bots, err
 }
 
-// Read is readBots with the server's part.
+// Read reads a bots file. Its error has every mistake in the file.
 func Read(path string) (File, error) {
 	return readFile(path, (*Bot).check)
 }
 
-// ReadSettings is readBots without tokens and secrets, which it does not follow.
+// ReadSettings is ReadBots without tokens and secrets: it does not follow references.
 func ReadSettings(path string) (map[string]Bot, error) {
 	file, err := readFile(path, func(b *Bot, _ string) error { return b.checkSettings() })
 	return file.Bots, err
@@ -111,7 +111,7 @@ func readFile(path string, check func(b *Bot, name string) error) (File, error) 
 		return File{}, r.wrong
 	}
 	if len(file.Bots) == 0 && len(r.wrong) == 0 {
-		r.tell("", errors.New("it names no bots: begin with `bots:` and one name below it"), "bots")
+		r.tell("", errors.New("no bots: begin with `bots:` and a name below it"), "bots")
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Bots)) {
 		b := file.Bots[name]
@@ -127,10 +127,10 @@ func readFile(path string, check func(b *Bot, name string) error) (File, error) 
 	return file, nil
 }
 
-// MaxFile bounds the bots file and each secret: ten thousand bots are less.
+// MaxFile limits the bots file and each secret, in bytes: ten thousand bots need less.
 const MaxFile = 4 << 20
 
-// readSmall reads a file that a person wrote, or says what to do about it.
+// readSmall reads a file of at most MaxFile. Its error says what to do.
 func readSmall(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -139,34 +139,34 @@ func readSmall(path string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err == nil && len(text) > MaxFile {
-		err = fmt.Errorf("%s has more than %d MiB: is it another file?", path, MaxFile>>20)
+		err = fmt.Errorf("%s has more than %d MiB: check that it is the right file", path, MaxFile>>20)
 	}
 	return text, Advise(err)
 }
 
-// Advise adds what to do about a file that cannot be read.
+// Advise adds to an error of reading a file what to do.
 func Advise(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: put it there, or name another", err)
+		return fmt.Errorf("%w: put the file there, or name another one", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: let the user that runs this read it", err)
+		return fmt.Errorf("%w: let the user that runs chatledger read it", err)
 	case errors.Is(err, syscall.EISDIR):
 		return fmt.Errorf("%w: name a file in it", err)
 	}
 	return err
 }
 
-// reading is a bots file under reading.
+// reading is a bots file while it is read.
 type reading struct {
 	path  string
-	root  *yaml.Node // nil when it is empty
+	root  *yaml.Node // nil when the file is empty
 	wrong Mistakes
 
-	unread map[int]bool // lines with something that could not be read
+	unread map[int]bool // lines with a YAML error
 }
 
-// tell notes the mistakes that an error joins, each with its line.
+// tell adds the mistakes that an error joins, each with its line.
 func (r *reading) tell(prefix string, err error, fields ...string) {
 	if err == nil {
 		return
@@ -183,12 +183,12 @@ func (r *reading) tell(prefix string, err error, fields ...string) {
 	}
 	line := r.line(fields)
 	if r.unread[line] {
-		return // what follows from a mistake is none of its own
+		return // it follows from the YAML error
 	}
 	r.wrong = append(r.wrong, Mistake{r.path, line, prefix + telemetry.OneLine(telemetry.Wording(err))})
 }
 
-// line is where a field stands, or the innermost of those that it is in.
+// line returns the line of a field, or of the innermost field around it that exists.
 func (r *reading) line(fields []string) (line int) {
 	at := r.root
 	for _, field := range fields {
@@ -208,7 +208,7 @@ func (r *reading) line(fields []string) (line int) {
 	return line
 }
 
-// reject notes the mistakes of the YAML.
+// reject adds the mistakes of the YAML.
 func (r *reading) reject(mistakes []yamlfile.Mistake) {
 	for _, m := range mistakes {
 		r.unread[m.Line] = m.Line != 0
@@ -216,8 +216,8 @@ func (r *reading) reject(mistakes []yamlfile.Mistake) {
 	}
 }
 
-// stampOf changes when a file does, without its being read. Where links lead is part of it:
-// who exchanges a folder behind one may keep the times of the files in it.
+// stampOf returns a text that changes when a file changes; it does not read the file. The target of
+// links is part of it: when a link is set to another folder, its files may have the same times.
 func stampOf(path string) string {
 	at, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// ReadKnowledge reads what a bot knows: its folder, or the shop that comes with the program.
+// ReadKnowledge reads a bot's knowledge: its folder, or the built-in shop.
 func (b Bot) ReadKnowledge(log *slog.Logger) (*dialog.Knowledge, error) {
 	if b.Knowledge == "" {
 		k, err := ShopKnowledge()
@@ -32,8 +32,8 @@ func (b Bot) ReadKnowledge(log *slog.Logger) (*dialog.Knowledge, error) {
 	return b.Prefer(k)
 }
 
-// Prefer is the knowledge with the bot's own language first, which it speaks with
-// whoever speaks none of them.
+// Prefer returns the knowledge with the bot's own language first. The bot uses the first language for
+// customers whose language it does not know.
 func (b Bot) Prefer(k *dialog.Knowledge) (*dialog.Knowledge, error) {
 	if b.Language == "" {
 		return k, nil
@@ -48,13 +48,13 @@ func (b Bot) Prefer(k *dialog.Knowledge) (*dialog.Knowledge, error) {
 	return &preferring, nil
 }
 
-// ShopKnowledge is the shop's, which never changes while the program runs.
+// ShopKnowledge returns the knowledge of the built-in shop.
 var ShopKnowledge = sync.OnceValues(func() (*dialog.Knowledge, error) {
 	return knowledge.Read(knowledge.Shop, ReadOptions(slog.New(slog.DiscardHandler)))
 })
 
-// ReadOptions keeps trained models where the user's caches are; where there is no such
-// place, each start trains them.
+// ReadOptions caches trained models in the user's cache folder. Without such a folder, each start
+// trains them.
 func ReadOptions(log *slog.Logger) knowledge.Options {
 	options := knowledge.Options{Unkept: func(err error) {
 		log.Warn("cannot cache the trained classifier; each start trains it again", "error", err)

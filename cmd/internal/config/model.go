@@ -12,12 +12,11 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Model is the model that answers what a bot's knowledge says a model is to answer:
-// any at a server that speaks chat completions (docs/llm.md). URL and Key may be
-// references.
+// Model is the language model of a bot, at a server with the chat completions API (docs/llm.md). URL
+// and Key may be references.
 type Model struct {
 	URL      string        `yaml:"url"`
-	Key      string        `yaml:"key"` // empty when the server wants none
+	Key      string        `yaml:"key"` // empty when the server needs none
 	Name     string        `yaml:"name"`
 	PriceIn  float64       `yaml:"price_in"`  // of a million tokens
 	PriceOut float64       `yaml:"price_out"` // of a million tokens
@@ -62,19 +61,19 @@ func (m *Model) Config() llm.Config {
 
 func (m *Model) check() error {
 	if m.Use != "" && m.Use != dialog.LLMUnknown && m.Use != dialog.LLMAlways {
-		return fmt.Errorf("use: %q is none of %s and %s; leave it out to have it as the knowledge says", m.Use,
+		return fmt.Errorf("use: %q is neither %s nor %s; leave it out to use what the knowledge says", m.Use,
 			dialog.LLMUnknown, dialog.LLMAlways)
 	}
 	switch d := m.Daily; {
 	case d.Calls < 0 || d.Tokens < 0 || !(d.Cost >= 0 && d.Cost < maxDailyCost):
-		return errors.New("daily: calls, tokens and cost must be 0 or more; leave out what is not limited by you")
+		return errors.New("daily: calls, tokens and cost must be 0 or more; leave out what you do not limit")
 	case d.Cost > 0 && m.PriceIn == 0 && m.PriceOut == 0:
 		return errors.New("daily: cost needs price_in and price_out: without them every question costs nothing")
 	}
 	return m.Config().Check()
 }
 
-// Informs adds the model to what a bot's decisions are taken with.
+// Informs adds the model to the settings of a bot's decisions.
 func (m *Model) Informs(s chat.Settings) chat.Settings {
 	if m == nil {
 		return s

@@ -14,7 +14,7 @@ type OIDC struct {
 	Issuer       string `yaml:"issuer"`
 	ClientID     string `yaml:"client_id"`
 	ClientSecret string `yaml:"client_secret"`
-	RedirectURL  string `yaml:"redirect_url"` // of the operators' API, as operators reach it
+	RedirectURL  string `yaml:"redirect_url"` // of the operators' API, as browsers reach it
 	Claim        string `yaml:"claim"`        // that names an operator; empty means sub
 
 	given string // where the secret comes from
@@ -23,7 +23,7 @@ type OIDC struct {
 // OIDCCallback is the end of every redirect_url.
 const OIDCCallback = "/api/v1/session/oidc/callback"
 
-// check tells every mistake, and puts in what is referred to.
+// check follows the reference. Its error joins every mistake.
 func (o *OIDC) check() error {
 	if o == nil {
 		return nil
@@ -36,16 +36,16 @@ func (o *OIDC) check() error {
 	}
 	err := outbound.CheckBaseURL(o.Issuer)
 	no(err != nil, "issuer", err)
-	no(o.ClientID == "", "client_id", errors.New("it is missing: the provider gives it"))
+	no(o.ClientID == "", "client_id", errors.New("missing: the provider shows it"))
 	o.given = source(o.ClientSecret)
 	secret, err := Resolve(o.ClientSecret)
 	no(err != nil, "client_secret", err)
-	no(err == nil && secret == "", "client_secret", errors.New("it is missing: the provider gives it"))
+	no(err == nil && secret == "", "client_secret", errors.New("missing: the provider shows it"))
 	o.ClientSecret = secret
 	u, err := url.Parse(o.RedirectURL)
 	no(err != nil || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) ||
 		u.Path != OIDCCallback || u.RawQuery != "",
-		"redirect_url", errors.New("it is the https address of the operators' API and "+OIDCCallback))
+		"redirect_url", errors.New("must be the https address of the operators' API followed by "+OIDCCallback))
 	return errors.Join(wrong...)
 }
 

@@ -10,8 +10,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Retention says how long a bot's updates are kept as Telegram sent them, and what is in
-// its quarantine. What is not said is kept for ever.
+// Retention says how long the bodies of a bot's updates and of its quarantine are kept. 0 means for
+// ever.
 type Retention struct {
 	Raw        Keep `yaml:"raw"`
 	Quarantine Keep `yaml:"quarantine"`
@@ -22,19 +22,19 @@ type Keep time.Duration
 
 func (k Keep) String() string { return time.Duration(k).String() }
 
-// UnmarshalYAML reads 90d, or what Go reads as a duration.
+// UnmarshalYAML reads a number of days, such as 90d, or a Go duration.
 func (k *Keep) UnmarshalYAML(node *yaml.Node) error {
 	var d time.Duration
 	var err error
 	if days, ok := strings.CutSuffix(node.Value, "d"); ok {
 		var n uint64
-		n, err = strconv.ParseUint(days, 10, 16) // 16 bits are too many for maxKeep, and not for a Duration
+		n, err = strconv.ParseUint(days, 10, 16) // 16 bits hold MaxKeep and fit in a Duration
 		d = time.Duration(n) * 24 * time.Hour
 	} else {
 		d, err = time.ParseDuration(node.Value)
 	}
 	if err != nil {
-		return fmt.Errorf("%q is no time to keep something for: say 90d or 2160h", node.Value)
+		return fmt.Errorf("%q is not a duration: write 90d or 2160h", node.Value)
 	}
 	*k = Keep(d)
 	return nil
@@ -43,13 +43,13 @@ func (k *Keep) UnmarshalYAML(node *yaml.Node) error {
 func (r Retention) check() error {
 	for _, k := range []Keep{r.Raw, r.Quarantine} {
 		if d := time.Duration(k); d != 0 && (d < MinKeep || d > MaxKeep) {
-			return errors.New("retention: raw and quarantine are 1d to 36500d; without one it is kept for ever")
+			return errors.New("retention: raw and quarantine are 1d to 36500d; left out, they are kept for ever")
 		}
 	}
 	return nil
 }
 
-// MinKeep leaves a day to find out what went wrong. maxKeep is the longest interval that both
+// MinKeep leaves a day to investigate an error. MaxKeep is the longest interval that both
 // PostgreSQL and Go can represent.
 const (
 	MinKeep = 24 * time.Hour

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Secrets are given in plain or by reference. A reference is followed each time the bots file is
+// Secrets are given as they are or by reference. A reference is followed each time the bots file is
 // read, so that a rotated secret is used without a restart.
 
 // Resolve follows env:NAME, file:PATH and command:PROGRAM ARGUMENTS.
@@ -131,9 +131,9 @@ func (c *commandValues) run(line string) (string, error) {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("command %s did not end within %v: run it by hand", words[0], timeout)
 	case printed.full:
-		return "", fmt.Errorf("command %s printed more than %d MiB: is it the right one?", words[0], MaxFile>>20)
+		return "", fmt.Errorf("command %s printed more than %d MiB: check that it is the right one", words[0], MaxFile>>20)
 	case err != nil:
-		return "", fmt.Errorf("command %s: %w: run it by hand as the user that runs this", words[0], Advise(err))
+		return "", fmt.Errorf("command %s: %w: run it by hand as the user that runs chatledger", words[0], Advise(err))
 	case value == "":
 		return "", fmt.Errorf("command %s printed nothing: it must print the value", words[0])
 	}

@@ -15,31 +15,31 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard"
 )
 
-// Server is the part of a bots file about the server itself. A running server
-// follows it, but for what withinReach says.
+// Server is the part of a bots file about the server itself. A running server applies changes to it,
+// except those that WithinReach names.
 type Server struct {
-	Allow          Words `yaml:"allow"`           // who may reach the bots' webhooks: telegram, addresses, ranges; empty is everybody
-	TrustedProxies Words `yaml:"trusted_proxies"` // whose X-Forwarded-For is believed
-	Connections    int   `yaml:"connections"`     // open at once; 0 is the guard's own limit
+	Allow          Words `yaml:"allow"`           // sources of webhook requests: telegram, addresses, ranges; empty means all
+	TrustedProxies Words `yaml:"trusted_proxies"` // their X-Forwarded-For is trusted
+	Connections    int   `yaml:"connections"`     // open at once; 0 means the guard's own limit
 	PerAddress     int   `yaml:"connections_per_address"`
 	TLS            TLS   `yaml:"tls"`
 	Plaintext      Words `yaml:"plaintext"` // hosts to which tokens may be sent over plain HTTP
-	OIDC           *OIDC `yaml:"oidc"`      // where operators log in; nil when with passwords only
+	OIDC           *OIDC `yaml:"oidc"`      // provider of logins; nil means passwords only
 }
 
-// TLS is where the certificate comes from: from files or from a CA. Neither means
-// that a proxy in front speaks TLS.
+// TLS is the source of the certificate: files or a CA. Without both, a proxy in front terminates TLS.
 type TLS struct {
 	Certificate string `yaml:"certificate"` // PEM file with the chain, the server's own first
 	Key         string `yaml:"key"`         // PEM file
 	ACME        *ACME  `yaml:"acme"`
 }
 
+// ACME is a certificate authority (CA) and the account there.
 type ACME struct {
 	Domains   []string `yaml:"domains"`
-	Email     string   `yaml:"email"`     // to which the CA may write; may be empty
-	Directory string   `yaml:"directory"` // of the CA; empty is Let's Encrypt
-	Roots     string   `yaml:"roots"`     // PEM file, for a CA of one's own
+	Email     string   `yaml:"email"`     // for messages of the CA; may be empty
+	Directory string   `yaml:"directory"` // of the CA; empty means Let's Encrypt
+	Roots     string   `yaml:"roots"`     // PEM file of trusted authorities, for a private CA
 	Storage   string   `yaml:"storage"`   // folder for keys and certificates, shared by all processes
 }
 
@@ -58,7 +58,7 @@ func (w *Words) UnmarshalYAML(node *yaml.Node) error {
 // maxServerConnections is more than one process can serve within its memory.
 const maxServerConnections = 100_000
 
-// check tells every mistake in the settings.
+// check checks the settings. Its error joins every mistake.
 func (c *Server) check() error {
 	_, err := c.Rules()
 	wrong := []error{err}
@@ -82,12 +82,12 @@ func (t TLS) check() error {
 	case t.Certificate != "":
 		return errors.New("tls: certificate and acme exclude each other")
 	case len(t.ACME.Domains) == 0:
-		return In(errors.New("tls: acme: domains are missing: the names in the bots' public_url"), "acme")
+		return In(errors.New("tls: acme: domains are missing: give the host names of the bots' public_url"), "acme")
 	}
 	return nil
 }
 
-// Rules are the settings as the guard goes by them.
+// Rules returns the settings as rules of the guard.
 func (c *Server) Rules() (guard.Rules, error) {
 	var wrong []error
 	read := func(field string, words []string) []netip.Prefix {
@@ -99,7 +99,7 @@ func (c *Server) Rules() (guard.Rules, error) {
 	}
 	if slices.Contains(c.TrustedProxies, "telegram") {
 		wrong = append(wrong,
-			In(errors.New("trusted_proxies: Telegram is no proxy; name the addresses of yours"), "trusted_proxies"))
+			In(errors.New("trusted_proxies: Telegram is not a proxy; give the addresses of your proxies"), "trusted_proxies"))
 	}
 	rules := guard.Rules{
 		Allowed: read("allow", c.Allow), Proxies: read("trusted_proxies", c.TrustedProxies),
@@ -108,9 +108,9 @@ func (c *Server) Rules() (guard.Rules, error) {
 	return rules, errors.Join(wrong...)
 }
 
-// WithinReach is what a server that runs with these settings makes of those in the file,
-// and the names of what it would have to be started again for: its listener speaks TLS
-// from its start on or never does, and an account with an authority is taken up once.
+// WithinReach returns the settings of the file that a server running with settings c can apply, and the
+// names of those that need a restart: a listener cannot change whether and by which kind of certificate
+// it speaks TLS, and the account at an authority is opened once.
 func (c Server) WithinReach(file Server) (reached Server, later []string) {
 	reached = file
 	switch was, is := c.TLS, file.TLS; {
@@ -125,7 +125,7 @@ func (c Server) WithinReach(file Server) (reached Server, later []string) {
 	return reached, later
 }
 
-// by is who has the certificate.
+// by returns the kind of source of the certificate.
 func (t TLS) by() string {
 	switch {
 	case t.Certificate != "":
@@ -136,7 +136,7 @@ func (t TLS) by() string {
 	return "none"
 }
 
-// Differing names the settings that are not the same in two of a kind.
+// Differing returns the YAML names of the settings that differ.
 func Differing[T any](prefix string, one, other T) (names []string) {
 	was, is := reflect.ValueOf(one), reflect.ValueOf(other)
 	for field := range was.Type().Fields() {
@@ -147,11 +147,10 @@ func Differing[T any](prefix string, one, other T) (names []string) {
 	return names
 }
 
-// defaultStorage is where keys and certificates of a CA are kept, below the folder
-// that the program runs in.
+// defaultStorage is the folder for keys and certificates of a CA, below the working directory.
 const defaultStorage = ".data/certificates"
 
-// Source is where the certificate comes from; nil when a proxy speaks TLS.
+// Source opens the source of the certificate; nil when a proxy terminates TLS.
 func (t TLS) Source(listen string, log *slog.Logger) (certificates.Source, error) {
 	switch {
 	case t.Certificate != "":

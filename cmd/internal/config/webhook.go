@@ -9,14 +9,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/telegram"
 )
 
-// Address is the public address with a path below it.
+// Address returns the public address with a path below it.
 func (b Bot) Address(path string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(b.PublicURL, "/")+"/"+path, "/")
 }
 
-// SecretAt is the secret of an address: that of the bots file at the bot's own, and
-// elsewhere one that only who knows the token can make. So no process needs to keep it,
-// and each can tell it to Telegram again.
+// SecretAt returns the secret of an address: the secret of the bots file at the bot's own address, and
+// elsewhere one that is derived from the token. So no process has to store it, and each can register it
+// at Telegram again.
 func (b Bot) SecretAt(path string) string {
 	if path == "" {
 		return b.Secret
@@ -26,7 +26,7 @@ func (b Bot) SecretAt(path string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Written are the digests of the secrets in the bots file.
+// Written returns the digests of the secrets in the bots file.
 func (b Bot) Written() [][32]byte {
 	digests := [][32]byte{telegram.DigestOf(b.Secret)}
 	if b.OldSecret != "" {
@@ -35,13 +35,14 @@ func (b Bot) Written() [][32]byte {
 	return digests
 }
 
-// Registration is what Telegram is told of an address.
+// Registration returns the registration of an address at Telegram.
 func (b Bot) Registration(path string) telegram.Registration {
 	return telegram.Registration{URL: b.Address(path), Secret: b.SecretAt(path), AllowedUpdates: b.AllowedUpdates,
 		MaxConnections: b.MaxConnections}.Complete()
 }
 
-// ProbeKey shows that its bearer has the bot's token. It opens nothing but this question.
+// ProbeKey returns the key with which a process of the same bot asks for the release. It allows nothing
+// else.
 func (b Bot) ProbeKey() string {
 	mac := hmac.New(sha256.New, []byte(b.Token))
 	mac.Write([]byte("release"))

@@ -9,8 +9,8 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Zendesk is the Zendesk account that keeps a bot's tickets, too. All but the
-// rate may be references.
+// Zendesk is the Zendesk account that also keeps a bot's tickets. All fields but the rate may be
+// references.
 type Zendesk struct {
 	URL           string   `yaml:"url"`
 	Email         string   `yaml:"email"` // of the agent that the token acts as
@@ -20,9 +20,9 @@ type Zendesk struct {
 }
 
 const (
-	// ZendeskRate is what Zendesk's smallest plan allows.
+	// ZendeskRate is the limit of Zendesk's smallest plan, in requests a minute.
 	ZendeskRate = 200
-	// maxZendeskRate is what its largest allows.
+	// maxZendeskRate is the limit of its largest plan.
 	maxZendeskRate = 2500
 )
 
@@ -37,7 +37,7 @@ func (z *Zendesk) references() []reference {
 	}
 }
 
-// check validates an account and puts in what is left out.
+// check validates an account and sets the default rate.
 func (z *Zendesk) check() error {
 	if z.Rate == nil {
 		rate := float64(ZendeskRate)
@@ -46,13 +46,14 @@ func (z *Zendesk) check() error {
 	address, err := url.Parse(z.URL)
 	switch {
 	case err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http":
-		return errors.New("url is none: give an address such as https://shop.zendesk.com")
+		return errors.New("url is not an address: write it as https://shop.zendesk.com")
 	case !strings.Contains(z.Email, "@"):
-		return errors.New("email is missing: that of the agent that the token acts as")
+		return errors.New("email is missing: give that of the agent that the token acts as")
 	case z.Token == "":
-		return errors.New("token is missing: the Admin Center gives it, under Zendesk API")
+		return errors.New("token is missing: the Admin Center shows it, under Zendesk API")
 	case z.WebhookSecret == "":
-		return errors.New("webhook_secret is missing: the webhook's page shows it; without it all that agents do would be refused")
+		return errors.New("webhook_secret is missing: the webhook's page shows it; " +
+			"without it every event of Zendesk is rejected")
 	case *z.Rate < 0 || *z.Rate > maxZendeskRate || *z.Rate > 0 && *z.Rate < 1:
 		return fmt.Errorf("rate is a number of requests a minute, 1 to %d, or 0 for no limit", maxZendeskRate)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// site is an https server whose certificate ends so late, and who certifies it.
+// site starts an https server whose certificate expires after a time, and returns its authority.
 func site(t *testing.T, ends time.Duration) (address string, roots *x509.CertPool) {
 	t.Helper()
 	pair := certtest.Between(t, "example.com", time.Now().Add(-24*time.Hour), time.Now().Add(ends))
@@ -32,9 +32,9 @@ func TestDoctor_CertificateExpiry_IsReported(t *testing.T) {
 		severity severity
 		says     string
 	}{
-		{90 * day, true, fine, "good until"},
-		{10*day + time.Hour, true, warning, "it ends in 10 days"},
-		{2*day + time.Hour, true, grave, "it ends in 2 days"},
+		{90 * day, true, fine, "valid until"},
+		{10*day + time.Hour, true, warning, "it expires in 10 days"},
+		{2*day + time.Hour, true, grave, "it expires in 2 days"},
 		{-time.Hour, true, grave, "expired"},
 		{90 * day, false, grave, "unknown authority"},
 	} {
@@ -46,7 +46,7 @@ func TestDoctor_CertificateExpiry_IsReported(t *testing.T) {
 		x.certificate(t.Context(), "shop", config.Bot{PublicURL: address + "/webhook/shop"})
 		if f := x.findings[0]; len(x.findings) != 1 || f.Severity != c.severity || !strings.Contains(f.Says, c.says) ||
 			(f.Do == "") != (c.severity == fine) {
-			t.Errorf("one that ends in %v: %+v", c.ends, x.findings)
+			t.Errorf("a certificate that expires in %v: %+v", c.ends, x.findings)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (x *examination) configuration() {
 	switch {
 	case errors.As(err, &wrong):
 		for _, m := range wrong {
-			x.find(grave, "configuration", "mend the file; `chatledger config check` looks at it again", "%s", m)
+			x.find(grave, "configuration", "correct the file; `chatledger config check` checks it again", "%s", m)
 		}
 	case err != nil:
 		x.find(grave, "configuration", "give the bots file with --bots", "%v", err)
@@ -50,7 +50,7 @@ func (x *examination) configuration() {
 	}
 	for name, b := range x.file.Bots {
 		if _, err := b.ReadOrders(); err != nil {
-			x.find(grave, "bot "+name+" orders", "mend the catalogue, or take `orders` out of the bots file",
+			x.find(grave, "bot "+name+" orders", "correct the catalogue, or remove `orders` from the bots file",
 				"%v", err)
 		}
 		if b.Knowledge == "" {
@@ -66,11 +66,11 @@ func (x *examination) configuration() {
 			says += ": " + err.Error()
 		}
 		x.find(orElse(well, grave), "bot "+name+" knowledge",
-			unlessWell(well, "`chatledger knowledge check "+b.Knowledge+"` tells every mistake"), "%s", says)
+			unlessWell(well, "`chatledger knowledge check "+b.Knowledge+"` prints every mistake"), "%s", says)
 	}
 }
 
-// database looks whether there is one that this program can serve from.
+// database checks that the database can be reached and has the schema of this program.
 func (x *examination) database(ctx context.Context) {
 	if x.DSN == "" {
 		x.find(grave, "database", "set DATABASE_URL or --database-url", "no database address is given")
@@ -78,7 +78,7 @@ func (x *examination) database(ctx context.Context) {
 	}
 	plain, err := config.CheckDatabase(x.DSN)
 	if err != nil {
-		x.find(grave, "encryption", "say in the address which is meant: serve rejects it", "%v", err)
+		x.find(grave, "encryption", "set sslmode in the database address: serve rejects it", "%v", err)
 	} else if plain != "" {
 		x.find(warning, "encryption", "use sslmode=verify-full", "%s", plain)
 	}
@@ -98,11 +98,11 @@ func (x *examination) database(ctx context.Context) {
 	}
 	x.find(fine, "schema", "", "version %d", version)
 	if x.store, err = eventstore.Open(ctx, x.DSN, "chatledger doctor", chat.NewCodec()); err != nil {
-		x.find(grave, "database", "look at what it says", "%v", err)
+		x.find(grave, "database", "correct what the error names", "%v", err)
 	}
 }
 
-// ConnectAdvice is what to do so that the database can be reached.
+// ConnectAdvice returns what to do when the database cannot be reached.
 func ConnectAdvice(err error) string {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
@@ -110,16 +110,17 @@ func ConnectAdvice(err error) string {
 	}
 	switch {
 	case refused.Code == tooManyConnections:
-		return "see who has them: select usename, application_name, count(*) from pg_stat_activity group by 1, 2; or raise max_connections"
+		return "find the users of the connections: select usename, application_name, count(*) from pg_stat_activity " +
+			"group by 1, 2; or raise max_connections"
 	case refused.Code == "3D000": // invalid_catalog_name
 		return "make the database with createdb, then run `chatledger migrate`; or correct its name in DATABASE_URL"
 	case strings.HasPrefix(refused.Code, "28"): // invalid authorization
-		return "correct the user and the password in DATABASE_URL; what the server wants of them is in its pg_hba.conf"
+		return "correct the user and the password in DATABASE_URL; the server's pg_hba.conf says what it requires"
 	}
-	return "look at what it says, and at the server's log"
+	return "correct what the error names; the server's log may say more"
 }
 
-// ledger looks at what the database says of itself and of our work.
+// ledger checks the database: roles, consumer groups, deliveries and others.
 func (x *examination) ledger(ctx context.Context) {
 	for _, check := range []struct {
 		what string
@@ -129,7 +130,7 @@ func (x *examination) ledger(ctx context.Context) {
 		{"parked streams", x.parked}, {"event types", x.eventTypes}, {"deliveries", x.deliveries}, {"disk", x.disk},
 		{"calls to Telegram", x.stopped}, {"language models", x.models}} {
 		if err := check.look(ctx); err != nil {
-			x.find(warning, check.what, "look at what it says", "%v", err)
+			x.find(warning, check.what, "this check failed: correct what the error names", "%v", err)
 		}
 	}
 }
@@ -148,9 +149,9 @@ func (x *examination) rights(ctx context.Context) error {
 			"%s is a superuser: history is not protected from this program", r.Role)
 	case r.Changes || r.Makes:
 		x.find(warning, "roles", "make roles with `chatledger migrate --roles` and serve as chatledger_app",
-			"%s may change the schema or history, which serving needs not", r.Role)
+			"%s may change the schema or history, which serve does not need", r.Role)
 	default:
-		x.find(fine, "roles", "", "%s may do what serving needs, and change no event", r.Role)
+		x.find(fine, "roles", "", "%s has the privileges that serve needs, and cannot change events", r.Role)
 	}
 	if len(r.Others) > 0 {
 		x.find(warning, "roles", "revoke update, delete, truncate on eventstore.events from them",
@@ -159,15 +160,15 @@ func (x *examination) rights(ctx context.Context) error {
 	return nil
 }
 
-// foreign names what stands in our schemas and was made by no migration.
+// foreign finds objects in our schemas that no migration has made.
 func (x *examination) foreign(ctx context.Context) error {
 	found, err := schema.Foreign(ctx, x.DSN)
 	if err != nil {
 		return err
 	}
 	for _, one := range found {
-		x.find(grave, "foreign objects", "look who made it, and drop it or move it to a schema of its own",
-			"%s was made by no migration: what it calls runs with the rights of whoever migrates or restores", one)
+		x.find(grave, "foreign objects", "find out who made it, and drop it or move it to another schema",
+			"%s was made by no migration: its code could run with the rights of the role that migrates or restores", one)
 	}
 	if len(found) == 0 {
 		x.find(fine, "foreign objects", "", "none in our schemas")
@@ -175,10 +176,10 @@ func (x *examination) foreign(ctx context.Context) error {
 	return nil
 }
 
-// exposed names what roles that only read, or roles of other databases, may do to stop the program.
+// exposed finds privileges by which read-only roles, or roles of other databases, could stop the program.
 func (x *examination) exposed(ctx context.Context) error {
 	if r, err := health.Of(x.store.DB).Rights(ctx); err != nil || r.Superuser {
-		return err // there are no roles that this would hold of
+		return err // without roles of our own there is nothing to check
 	}
 	open, err := health.Of(x.store.DB).Exposed(ctx)
 	if err != nil {
@@ -186,15 +187,15 @@ func (x *examination) exposed(ctx context.Context) error {
 	}
 	for _, one := range open {
 		x.find(warning, "other roles", "as a superuser, run `chatledger migrate --roles` again",
-			"%s: with it a role that only reads can hold the bots back or fill the disk", one)
+			"%s: a read-only role could hold the bots back or fill the disk", one)
 	}
 	if len(open) == 0 {
-		x.find(fine, "other roles", "", "cannot connect, or can only read")
+		x.find(fine, "other roles", "", "they cannot connect, or can only read")
 	}
 	return nil
 }
 
-// holders names the sessions that lead consumer groups or hold locks.
+// holders lists the sessions that lead consumer groups or hold locks.
 func (x *examination) holders(ctx context.Context) error {
 	holders, err := health.Of(x.store.DB).Holders(ctx)
 	if err != nil {
@@ -207,7 +208,7 @@ func (x *examination) holders(ctx context.Context) error {
 	return nil
 }
 
-// apart compares two clocks; about half of the question's own time is taken for its way there.
+// apart compares another clock with this machine's. It takes half of the round trip as the way there.
 func (x *examination) apart(what string, ask func() (time.Time, error), grain time.Duration) error {
 	asked := time.Now()
 	there, err := ask()
@@ -240,7 +241,7 @@ func (x *examination) oldest(ctx context.Context) error {
 			"pid %d (%s, user %s, %s) has been open for %v and holds all consumers back", w.PID, w.Application, w.User, w.State,
 			w.Age.Round(time.Second))
 	default:
-		x.find(fine, "oldest transaction", "", "none is older than %v", oldTransaction)
+		x.find(fine, "oldest transaction", "", "no write transaction is older than %v", oldTransaction)
 	}
 	return nil
 }
@@ -255,8 +256,8 @@ func (x *examination) lags(ctx context.Context) error {
 		behind = max(behind, l.Events)
 		if l.Age > consumersBehind {
 			x.find(warning, "consumers",
-				"is a serve running? its log and chatledger_page_seconds say what the group does",
-				"%s is %s behind, the first of them %v old", l.Group, text.Plural(int(l.Events), "event"),
+				"check that a serve is running; its log and chatledger_page_seconds show what the group does",
+				"%s is %s behind, the oldest is %v old", l.Group, text.Plural(int(l.Events), "event"),
 				l.Age.Round(time.Second))
 		}
 	}
@@ -265,7 +266,7 @@ func (x *examination) lags(ctx context.Context) error {
 	return nil
 }
 
-// parked names the streams that consumer groups leave out, and why.
+// parked lists the streams that consumer groups leave out, with the reasons.
 func (x *examination) parked(ctx context.Context) error {
 	list, err := x.store.Parked(ctx, "")
 	if err != nil {
@@ -274,7 +275,7 @@ func (x *examination) parked(ctx context.Context) error {
 	for _, p := range list {
 		if p.Stream.IsAllChats() {
 			x.find(warning, "parked streams",
-				"put the bot into the bots file of every serve; or, for a bot that is gone for good, "+
+				"add the bot to the bots file of every serve; or, for a bot that was removed for good, "+
 					"`chatledger parked skip "+p.Group+" '"+string(p.Stream)+"'`",
 				"group %s holds all chats of bot %s since %s: %s", p.Group, p.Stream.Bot(), p.ParkedAt.UTC().Format(time.RFC3339),
 				p.Reason)
@@ -296,7 +297,7 @@ func (x *examination) eventTypes(ctx context.Context) error {
 		return err
 	}
 	if len(types) > 0 {
-		x.find(warning, "event types", "run the newer program in all processes",
+		x.find(warning, "event types", "run the newer program in every process",
 			"this program does not know %s: a newer one has stored them", strings.Join(types, ", "))
 		return nil
 	}
@@ -305,26 +306,26 @@ func (x *examination) eventTypes(ctx context.Context) error {
 }
 
 func (x *examination) deliveries(ctx context.Context) error {
-	owed, err := health.Of(x.store.DB).Unfinished(ctx)
+	unfinished, err := health.Of(x.store.DB).Unfinished(ctx)
 	if err != nil {
 		return err
 	}
 	waiting := int64(0)
-	for _, o := range owed {
+	for _, o := range unfinished {
 		switch {
 		case o.State == "dead" || o.State == "unknown":
 			x.find(warning, "deliveries", "`chatledger deliveries list` shows them; retry or skip each",
 				"%d to %s are %s", o.Count, o.Destination, o.State)
 		case o.Oldest > deliveriesLate:
 			x.find(warning, "deliveries",
-				"look at the destination: its token, its breaker, its own status page",
+				"check the destination: its token, its circuit breaker, its status page",
 				"%d to %s are %s, the oldest for %v", o.Count, o.Destination, o.State,
 				o.Oldest.Round(time.Second))
 		default:
 			waiting += o.Count
 		}
 	}
-	x.find(fine, "deliveries", "", "%d are on their way", waiting)
+	x.find(fine, "deliveries", "", "%d are pending", waiting)
 	return nil
 }
 
@@ -332,16 +333,16 @@ func (x *examination) stopped(ctx context.Context) error {
 	stopped, err := outbox.NewRateLimiter(x.store.DB).Suspended(ctx)
 	for _, name := range slices.Sorted(maps.Keys(stopped)) {
 		x.find(grave, "bot "+name+" calls",
-			"a wrong token: give the right one; a flood: Telegram says for how long",
+			"wrong token: correct the token; rate limit: wait as long as Telegram says",
 			"it may not call Telegram: %s: %s", stopped[name].Cause, stopped[name].Reason)
 	}
 	return err
 }
 
-// modelNearlySpent is the part of a model's daily budget from which the alert fires, too.
+// modelNearlySpent is the share of a model's daily budget above which doctor warns, as the alert does.
 const modelNearlySpent = 0.8
 
-// models looks for bots whose language model has used most of its budget of the day.
+// models checks how much of its daily budget each bot's language model has used.
 func (x *examination) models(ctx context.Context) error {
 	used, err := modelusage.New(x.store.DB).Today(ctx)
 	for _, name := range slices.Sorted(maps.Keys(x.file.Bots)) {
@@ -353,8 +354,8 @@ func (x *examination) models(ctx context.Context) error {
 		for _, of := range slices.Sorted(maps.Keys(parts)) {
 			well := parts[of] <= modelNearlySpent
 			x.find(orElse(well, warning), "bot "+name+" model",
-				unlessWell(well, "if that is not an abuse, raise daily of its model: operators answer when it is used up"),
-				"%.0f %% of today's budget of %s are used", 100*parts[of], of)
+				unlessWell(well, "if this is not abuse, raise `daily` of its model: operators answer when the budget is used up"),
+				"%.0f %% of today's budget of %s is used", 100*parts[of], of)
 		}
 	}
 	return err
@@ -367,20 +368,20 @@ func (x *examination) disk(ctx context.Context) error {
 	}
 	var room syscall.Statfs_t
 	if folder == "" || syscall.Statfs(folder, &room) != nil {
-		x.find(fine, "disk", "", "the database has %s; how much room its server has cannot be seen from here",
+		x.find(fine, "disk", "", "the database has %s; the free space of its server cannot be read from here",
 			mebibytes(bytes))
 		return nil
 	}
 	free := float64(room.Bavail) / float64(max(room.Blocks, 1))
 	well := free > littleRoom
-	x.find(orElse(well, grave), "disk", unlessWell(well, "make room: PostgreSQL stops when there is none"),
-		"the database has %s; %.0f %% of its server's disk are free", mebibytes(bytes), 100*free)
+	x.find(orElse(well, grave), "disk", unlessWell(well, "free some space: PostgreSQL stops when the disk is full"),
+		"the database has %s; %.0f %% of its server's disk is free", mebibytes(bytes), 100*free)
 	return nil
 }
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
 
-// outside looks at what is reached over the network, all of it at once.
+// outside checks other systems over the network, all at the same time.
 func (x *examination) outside(ctx context.Context) {
 	var asking sync.WaitGroup
 	asking.Go(func() { x.receiver(ctx) })
@@ -390,7 +391,7 @@ func (x *examination) outside(ctx context.Context) {
 				time.Second)
 			if err != nil {
 				x.find(grave, "Telegram's clock",
-					"look at --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
+					"check --telegram-url, the proxy and the firewall: nothing can be sent", "%v", err)
 			}
 		})
 	}
@@ -409,7 +410,7 @@ func (x *examination) outside(ctx context.Context) {
 	asking.Wait()
 }
 
-// webhook compares what Telegram knows with what we stored.
+// webhook compares the registration at Telegram with the stored one.
 func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	what := "bot " + name + " webhook"
 	client, err := telegram.NewClient(x.TelegramURL, b.Token)
@@ -419,7 +420,7 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	}
 	info, err := client.WebhookInfo(ctx)
 	if err != nil {
-		do := "look at --telegram-url, the proxy and the firewall"
+		do := "check --telegram-url, the proxy and the firewall"
 		if errors.Is(err, telegram.ErrToken) {
 			do = "give the token that BotFather shows"
 		}
@@ -428,12 +429,12 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	}
 	if info.Pending > manyPending {
 		x.find(warning, what,
-			"look at chatledger_webhook_seconds and the last error: the receiver does not keep up",
+			"check chatledger_webhook_seconds and the last error: the receiver does not keep up",
 			"%d updates wait at Telegram", info.Pending)
 	}
 	if info.LastError != "" && time.Since(info.ErrorAt) < RecentError {
 		x.find(warning, what,
-			"401: `chatledger webhook set`; 502 to 504: serve is or was not ready; timeouts and TLS: look at the network "+
+			"401: `chatledger webhook set`; 502 to 504: serve is or was not ready; timeouts and TLS: check the network "+
 				"between Telegram and public_url",
 			"at %s a delivery by Telegram failed: %s", info.ErrorAt.Format(time.TimeOnly), info.LastError)
 	}
@@ -449,7 +450,7 @@ func (x *examination) webhook(ctx context.Context, name string, b config.Bot) {
 	var all []webhooks.Address
 	if x.store != nil {
 		if all, err = webhooks.New(x.store.DB).Addresses(ctx); err != nil {
-			x.find(warning, what, "look at what it says", "%v", err)
+			x.find(warning, what, "this check failed: correct what the error names", "%v", err)
 			return
 		}
 	}
@@ -474,21 +475,21 @@ func (x *examination) certificate(ctx context.Context, name string, b config.Bot
 	switch {
 	case err != nil:
 		x.find(grave, what,
-			"mend what stands at public_url, or renew its certificate: Telegram posts to no other", "%v", err)
+			"correct the server at public_url, or renew its certificate: Telegram rejects an invalid one", "%v", err)
 	case left < certificateWarning:
 		s := warning
 		if left < certificateGrave {
 			s = grave
 		}
-		x.find(s, what, "renew it", "it ends in %.0f days, on %s", left.Hours()/24,
+		x.find(s, what, "renew the certificate", "it expires in %.0f days, on %s", left.Hours()/24,
 			notAfter.UTC().Format(time.DateOnly))
 	default:
-		x.find(fine, what, "", "good until %s", notAfter.UTC().Format(time.DateOnly))
+		x.find(fine, what, "", "valid until %s", notAfter.UTC().Format(time.DateOnly))
 	}
 }
 
-// reaches tells whether anybody answers at an address. What the answer is does not matter:
-// the question has no token.
+// reaches checks that a server answers at an address. Any answer will do, because the request has no
+// token.
 func (x *examination) reaches(ctx context.Context, what, address string) {
 	ctx, cancel := context.WithTimeout(ctx, registrar.ReadyPatience)
 	defer cancel()
@@ -501,24 +502,24 @@ func (x *examination) reaches(ctx context.Context, what, address string) {
 	}
 	if err != nil {
 		x.find(warning, what,
-			"look at its url in the bots file, its own status page and the firewall: what it is to be told waits",
+			"check its url in the bots file, its status page and the firewall; deliveries to it wait",
 			"%v", err)
 		return
 	}
 	x.find(fine, what, "", "answers")
 }
 
-// receiver asks a running serve whether it is ready, and for its breakers.
+// receiver checks that a running serve is ready, and its circuit breakers.
 func (x *examination) receiver(ctx context.Context) {
 	said, err := registrar.Ready(ctx, x.Receiver+"/readyz")
 	if err != nil {
-		x.find(warning, "serve", "start it, or say with --receiver where it listens; its /readyz gives reasons",
+		x.find(warning, "serve", "start serve, or give its address with --receiver; its /readyz gives reasons",
 			"%v", err)
 		return
 	}
 	if x.store != nil && said.Database != "" {
 		if ours, err := x.store.Identity(ctx); err == nil && ours != said.Database {
-			x.find(warning, "serve", "give --receiver the address of the process that serves this database, or start one",
+			x.find(warning, "serve", "set --receiver to the address of a process that serves this database, or start one",
 				"the process at %s is ready, but it serves another database", x.Receiver)
 			return
 		}
@@ -526,11 +527,11 @@ func (x *examination) receiver(ctx context.Context) {
 	x.find(fine, "serve", "", "ready at %s", x.Receiver)
 	if err := x.breakers(ctx); err != nil {
 		x.find(warning, "breakers",
-			"say with --receiver what serve has as --ops, which is where its metrics are", "%v", err)
+			"set --receiver to the --ops address of serve, where its metrics are", "%v", err)
 	}
 }
 
-// breakers looks for destinations that a running serve does not call, in its metrics.
+// breakers reads the open circuit breakers from the metrics of a running serve.
 func (x *examination) breakers(ctx context.Context) error {
 	answer, err := registrar.Get(ctx, x.Receiver+"/metrics", "")
 	if err != nil {
@@ -543,8 +544,8 @@ func (x *examination) breakers(ctx context.Context) error {
 		destination, ok := strings.CutPrefix(lines.Text(), `chatledger_breaker_state{destination="`)
 		if destination, state, found := strings.Cut(destination, `"} `); ok && found && state != "0" {
 			open = true
-			x.find(warning, "breakers", "look at the destination: calls wait until it answers again",
-				"the breaker of %s is open", destination)
+			x.find(warning, "breakers", "check the destination: calls wait until it answers again",
+				"the circuit breaker of %s is open", destination)
 		}
 	}
 	if !open {
@@ -553,5 +554,5 @@ func (x *examination) breakers(ctx context.Context) error {
 	return lines.Err()
 }
 
-// tooManyConnections is the SQLSTATE of a server that has no connection left.
+// tooManyConnections is the SQLSTATE of a server without a free connection.
 const tooManyConnections = "53300"

@@ -21,7 +21,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/text"
 )
 
-// severity of a finding; of several the highest counts.
+// severity of a finding. The highest one decides about the exit status.
 type severity int
 
 const (
@@ -32,10 +32,10 @@ const (
 
 var severities = []string{"ok", "warning", "error"}
 
-// MarshalText has JSON say it in words.
+// MarshalText implements encoding.TextMarshaler.
 func (s severity) MarshalText() ([]byte, error) { return []byte(severities[s]), nil }
 
-// Finding is what was looked at, what it is like, and what to do about it.
+// Finding says what was checked, what was found and what to do.
 type Finding struct {
 	Severity severity `json:"severity"`
 	What     string   `json:"what"`
@@ -43,15 +43,15 @@ type Finding struct {
 	Do       string   `json:"do,omitempty"`
 }
 
-// unwell is the end of a doctor who found something.
-type unwell struct{ warnings, errors int }
+// found is the error of an examination with warnings or errors.
+type found struct{ warnings, errors int }
 
-func (u unwell) Error() string {
+func (u found) Error() string {
 	return fmt.Sprintf("%s, %s", text.Plural(u.errors, "error"), text.Plural(u.warnings, "warning"))
 }
 
 // ExitStatus is 1 for warnings, 2 for errors.
-func (u unwell) ExitStatus() int {
+func (u found) ExitStatus() int {
 	if u.errors > 0 {
 		return int(grave)
 	}
@@ -61,33 +61,34 @@ func (u unwell) ExitStatus() int {
 const (
 	// doctorPatience bounds the whole examination.
 	doctorPatience = 45 * time.Second
-	// certificateWarning and certificateGrave are how long before its end a certificate is
-	// told of, as the alerts do.
+	// certificateWarning and certificateGrave are the times before a certificate's end at which
+	// doctor reports it; the alerts have the same.
 	certificateWarning = 14 * 24 * time.Hour
 	certificateGrave   = 3 * 24 * time.Hour
-	// Ours are open for milliseconds; seconds hold every consumer back.
+	// oldTransaction is long: our write transactions take milliseconds, and an open one holds every
+	// consumer back.
 	oldTransaction = 5 * time.Second
-	// clocksApart is what sessions, due times and Telegram's dates can stand; Telegram
-	// says its own to the second only.
+	// clocksApart is the difference that sessions, due times and Telegram's dates tolerate;
+	// Telegram gives its time in seconds.
 	clocksApart     = 2 * time.Second
 	clocksFarApart  = 30 * time.Second
 	consumersBehind = 10 * time.Second
-	// deliveriesLate is far beyond what limits and retries of one message take.
+	// deliveriesLate is much longer than rate limits and retries delay one message.
 	deliveriesLate = 10 * time.Minute
-	// manyPending is more than Telegram holds for a receiver that keeps up.
+	// manyPending is more than wait at Telegram while a receiver keeps up.
 	manyPending = 100
-	// RecentError is how long Telegram's last error is news.
+	// RecentError is how long Telegram's last error is reported.
 	RecentError = time.Hour
-	// littleRoom is the part of a disk below which PostgreSQL should not be left alone.
+	// littleRoom is the free share of a disk below which doctor reports an error.
 	littleRoom = 0.1
 )
 
-// examination is what the checks have in common.
+// examination is what the checks share.
 type examination struct {
 	Config
 	file  config.File
-	store *eventstore.Store // nil when it is not to be had
-	roots *x509.CertPool    // who certifies; nil is the system's
+	store *eventstore.Store // nil when the database cannot be used
+	roots *x509.CertPool    // of trusted authorities; nil means the system's
 
 	mu       sync.Mutex
 	findings []Finding
@@ -105,9 +106,9 @@ func (x *examination) find(s severity, what, do, says string, args ...any) {
 }
 
 func (x *examination) print() error {
-	// By what was looked at, as it came; a bot's findings stand together.
+	// The findings of each bot stand together; otherwise they keep their order.
 	slices.SortStableFunc(x.findings, func(a, b Finding) int { return strings.Compare(botOf(a.What), botOf(b.What)) })
-	var u unwell
+	var u found
 	encoder := json.NewEncoder(x.Stdout)
 	for _, f := range x.findings {
 		switch f.Severity {
@@ -127,13 +128,13 @@ func (x *examination) print() error {
 			fmt.Fprintf(x.Stdout, "%31s do: %s\n", "", f.Do)
 		}
 	}
-	if u == (unwell{}) {
+	if u == (found{}) {
 		return nil
 	}
 	return u
 }
 
-// botOf is the bot that a finding is about; those about none come first.
+// botOf returns the bot that a finding is about, or "".
 func botOf(what string) string {
 	bot, ok := strings.CutPrefix(what, "bot ")
 	if !ok {
@@ -143,7 +144,7 @@ func botOf(what string) string {
 	return bot
 }
 
-// orElse is a severity where something is not as it should be.
+// orElse returns fine when a check went well, otherwise s.
 func orElse(well bool, s severity) severity {
 	if well {
 		return fine
@@ -151,7 +152,7 @@ func orElse(well bool, s severity) severity {
 	return s
 }
 
-// unlessWell is what to do where something is not.
+// unlessWell returns the advice, or "" when a check went well.
 func unlessWell(well bool, do string) string {
 	if well {
 		return ""
@@ -159,13 +160,13 @@ func unlessWell(well bool, do string) string {
 	return do
 }
 
-// Config is what an examination needs to know.
+// Config has the settings of an examination.
 type Config struct {
-	DSN         string // of the database; "" is none
+	DSN         string // of the database; "" means none
 	Bots        string // path of the bots file
 	TelegramURL string
 	Receiver    string // URL of a running serve
-	JSON        bool   // prints one object a finding
+	JSON        bool   // print one JSON object for each finding
 	Stdout      io.Writer
 	Log         *slog.Logger
 }

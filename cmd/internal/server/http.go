@@ -53,6 +53,7 @@ func (s *sideServer) stop(ctx context.Context) error {
 func newHTTPServer(handler http.Handler, g *guard.Guard) *http.Server {
 	return &http.Server{
 		Handler: g.BehindProxies(handler), ReadHeaderTimeout: HeaderTimeout, ReadTimeout: RequestTimeout,
-		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: g.ServerLog(), ConnContext: guard.Context,
+		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: g.ServerLog(), ConnContext: guard.Context,
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Folder is the path of a knowledge folder; empty for the shop that comes with the program.
+// Folder is the path of a knowledge folder; empty means the built-in shop.
 type Folder string
 
 func (f Folder) files() fs.FS {

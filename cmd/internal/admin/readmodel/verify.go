@@ -9,8 +9,9 @@ import (
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
-// Verify compares tables with the result of folding the events anew; a difference is an
-// error, and so is a stream with an event that cannot be folded. With a sample above 0 it compares the rows of that many streams, chosen at random.
+// Verify compares tables with the result of folding the events anew. A difference is an error, and so is
+// a stream with an event that cannot be folded. A sample above 0 is the number of streams to compare,
+// chosen at random.
 func (t Tables) Verify(ctx context.Context, list []projections.Projection, sample int) error {
 	var differing error
 	for _, p := range list {
