@@ -75,9 +75,9 @@ func withoutLeadIn(text string) string {
 
 // prose is words that sentences have and addresses do not.
 var prose = []string{"i", "i'm", "i've", "my", "you", "your", "we", "is", "are", "was", "have", "want",
-	"please", "why", "where", "when", "thanks",
+	"please", "why", "where", "when",
 	"ich", "mein", "meine", "meinen", "meiner", "du", "wir", "ihr", "ist", "sind", "war", "habe", "haben", "will",
-	"möchte", "brauche", "bitte", "danke", "warum", "wo", "wann", "wie"}
+	"möchte", "brauche", "bitte", "warum", "wo", "wann", "wie"}
 
 // isAddress tells an address from a sentence that happens to have the same parts.
 func isAddress(text string) bool {

@@ -179,6 +179,9 @@ func (t *talk) hear() {
 		t.answer(def, value, "")
 		return
 	}
+	if t.addressAndWish() {
+		return
+	}
 	if t.decideTakeUp(u) {
 		return
 	}

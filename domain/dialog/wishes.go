@@ -272,3 +272,36 @@ func (t *talk) setAside(w wish) {
 	t.say(t.word(WordThen, map[string]string{"other": t.workflow().Title.in(t.Knowledge, t.Language)}))
 	t.move(Move{Kind: Paused, To: t.Run.Step})
 }
+
+// addressAndWish takes an address where one is asked for, and answers what is asked beside it: "12 Baker
+// Street, London NW1 6XE. And where is 1001?" It reports whether the message has both.
+func (t *talk) addressAndWish() bool {
+	def := t.def()
+	if !t.Run.Active() || def == nil || def.Ask == nil || def.Ask.Check != CheckPostal || t.Knowledge.Model == nil {
+		return false
+	}
+	parts := t.Knowledge.parts(t.act.Text)
+	for i := 1; i < len(parts); i++ {
+		before, after := strings.Join(parts[:i], ""), strings.Join(parts[i:], "")
+		for _, split := range [][2]string{{before, after}, {after, before}} {
+			address, question := strings.Trim(split[0], " \n.!;"), split[1]
+			intent, confidence := t.Knowledge.guess(question)
+			topic := t.Knowledge.Topics[intent]
+			if !isAddress(address) || confidence < t.Knowledge.Plain || !topic.known() || topic.Courtesy ||
+				topic.Workflow == t.Run.Workflow || topic.HandOver.Reason != "" {
+				continue
+			}
+			t.claims()
+			value, problem := def.Ask.read(t, address)
+			t.answer(def, value, problem)
+			t.act.Text = question
+			if w := t.Knowledge.Workflows[topic.Workflow]; w != nil {
+				t.passing(w) // a longer matter is asked for again when this one is over
+			} else {
+				t.reply(t.answerTo(topic, Understanding{Intent: intent, words: wordsOf(question)}))
+			}
+			return true
+		}
+	}
+	return false
+}

@@ -30,6 +30,15 @@ func TestWishes_WithinAWorkflow_StepStands(t *testing.T) {
 		says("Under Invoices.").says("We are changing your address.").stands(CollectingAddress)
 }
 
+func TestWishes_BesideAnAddress_BothTaken(t *testing.T) {
+	for _, text := range []string{baker + ". And where is order 1001?", "Where is order 1001? " + baker} {
+		c := equipped(t).write("change my billing address").write(text)
+		c.calls(CheckAddress, map[string]string{"address": baker}).asides(OrderStatus + " 1001")
+	}
+	equipped(t).write("change my billing address").write(baker+". Thanks").
+		calls(CheckAddress, map[string]string{"address": baker + ". Thanks"})
+}
+
 func TestAsk_SeveralOrders_EachLookedUp(t *testing.T) {
 	equipped(t).write("where is my parcel?").write("1001 and 1002").stands(LookingUp).
 		calls(OrderStatus, map[string]string{"number": "1001"}).asides(OrderStatus + " 1002")
