@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BehindProxies limits how many requests of one source behind a trusted proxy are answered at once, to
-// as many as an untrusted source without a proxy may have connections. All others pass: their
+// BehindProxies limits the concurrent requests of a source behind a trusted proxy, to the number of connections
+// that an untrusted source without a proxy may have. Requests without a proxy are not limited here: their
 // connections are counted when they are accepted.
 func (g *Guard) BehindProxies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -17,7 +17,7 @@ func (g *Guard) BehindProxies(next http.Handler) http.Handler {
 			return
 		}
 		source := sourceOf(rules.address(r))
-		if rules.shared(source) { // also a proxy's own request
+		if rules.shared(source) { // including requests of the proxy itself
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -33,7 +33,8 @@ func (g *Guard) BehindProxies(next http.Handler) http.Handler {
 	})
 }
 
-// begin counts a request of a source; false if it has too many and is not known.
+// begin counts a request of a source. It returns false if the source has too many and has not recently sent a
+// valid secret.
 func (g *Guard) begin(source netip.Addr, most int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard/guardtest"
 )
 
-// A source behind a trusted proxy has as many requests open at once as it would have connections
-// without the proxy. Telegram, allowed sources and those that sent a valid secret have no such limit,
-// and neither has the proxy's own check.
+// A source behind a trusted proxy may have as many concurrent requests as it could have connections without the
+// proxy. Telegram, allowed sources, sources that have sent a valid secret, and the proxy's own requests have no
+// such limit.
 func TestBehindProxy_OpenRequests_Limited(t *testing.T) {
 	t.Parallel()
 	const all = 100
@@ -38,7 +38,7 @@ func TestBehindProxy_OpenRequests_Limited(t *testing.T) {
 					r := from("10.0.0.1", "203.0.113.8")
 					once := func(int, io.Reader) *http.Request { return r }
 					if _, answers := guardtest.Flood(t, h, 1, 1, once, nil); answers[200] != 1 {
-						t.Errorf("another source is answered %v", answers)
+						t.Errorf("another source is answered %v, want 200", answers)
 					}
 				}
 				_, answers := guardtest.Flood(t, h, all, 10, request, other)
@@ -46,7 +46,7 @@ func TestBehindProxy_OpenRequests_Limited(t *testing.T) {
 					t.Errorf("answered %v, want %d times 429", answers, want)
 				}
 				if len(g.behind) > 0 {
-					t.Errorf("%v is left", g.behind)
+					t.Errorf("requests are still counted: %v", g.behind)
 				}
 			})
 		})

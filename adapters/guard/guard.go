@@ -1,7 +1,6 @@
-// Package guard protects the HTTP listeners against abuse. It determines the source
-// address of a request, counts failed requests for each source, and rejects the sources
-// that keep failing: first with 401, then with 429, and finally by closing their
-// connections. All its state is bounded.
+// Package guard protects the HTTP listeners against abuse. It determines the source address of a
+// request, counts failed requests for each source, and rejects the sources that keep failing: first with
+// 401, then with 429, and finally by closing their connections. All its state is bounded.
 //
 // The guard never limits a request that carries a valid secret. An endpoint checks the
 // secret first and reports the outcome to the guard. A valid request therefore costs
@@ -24,22 +23,21 @@ import (
 )
 
 const (
-	// maxFailures is the number of failed requests that a source may make in failureWindow,
-	// and again the number of 429 answers before its connections are closed. An
-	// administrator who corrects a setting makes fewer attempts.
+	// maxFailures is the number of failed requests that a source may make in failureWindow before it
+	// gets 429, and the number of 429 answers before its connections are closed. An administrator who
+	// corrects a setting makes fewer attempts.
 	maxFailures   = 20
 	failureWindow = time.Minute
 	// banFor is how long connections of a source are closed. It is also the Retry-After of
 	// a 429.
 	banFor = time.Minute
-	// maxSources bounds the number of failing sources that are remembered, some 300 bytes
-	// each. The source whose last failure is the oldest is forgotten first.
+	// maxSources bounds the number of failing sources, some 300 bytes each. The source whose last
+	// failure is the oldest is dropped first.
 	maxSources = 4096
-	// maxKnown bounds the number of remembered sources that sent a valid secret. Only
-	// authenticated clients can fill it.
+	// maxKnown bounds the number of known sources, which are those that sent a valid secret. Only
+	// authenticated clients can become known.
 	maxKnown = 1024
-	// knownFor is how long such a source is exempt from bans: as long as Telegram retries
-	// an update.
+	// knownFor is how long a known source is exempt from bans: as long as Telegram retries an update.
 	knownFor = 24 * time.Hour
 	// knownEvery is how often a connection refreshes that exemption.
 	knownEvery = time.Minute
@@ -52,12 +50,12 @@ type Config struct {
 	Observer Observer // may be nil
 }
 
-// Observer is notified of rejections. Its methods must return at once.
+// Observer is notified of rejections. Its methods must not block.
 type Observer interface {
 	// Rejected is called for every rejected request or connection.
 	Rejected(Reason)
-	// SecretGuessed is called once for each series of wrong secrets for a bot, with the
-	// network that the last of them came from.
+	// SecretGuessed is called once for each series of wrong secrets for a bot, with the network of the
+	// last source.
 	SecretGuessed(bot string, source netip.Prefix)
 }
 
@@ -66,27 +64,26 @@ type Observer interface {
 type Limiter interface {
 	// Authenticated reports a request with a valid secret.
 	Authenticated(*http.Request)
-	// Failed reports a request without a valid secret, and returns how long its source
-	// should stay away: 0 means the plain status, anything else 429 with Retry-After.
-	// bot is the bot whose secret was wrong, or empty.
+	// Failed reports a request without a valid secret. It returns 0, or how long the source must wait:
+	// then the endpoint answers 429 with Retry-After. bot is the bot whose secret was wrong, or "".
 	Failed(r *http.Request, bot string) (wait time.Duration)
-	// Limited returns how long the source of a request should stay away because it failed too
-	// often, and counts another failure then. Endpoints ask it before a check that costs much. It
-	// returns 0 for a source that recently sent a valid secret.
+	// Limited returns how long the source of a request must wait because it has failed too often, and
+	// counts another failure in that case. Endpoints call it before an expensive check. It returns 0 for
+	// a known source.
 	Limited(r *http.Request) (wait time.Duration)
 }
 
-// Admitter is a Limiter for endpoints where only the body is signed: it is asked before a body is
-// read. *Guard implements it.
+// Admitter is a Limiter for endpoints whose requests are authenticated by a signature of the body. Admit is
+// called before the body is read. *Guard implements it.
 type Admitter interface {
 	Limiter
-	// Admit returns the body of a request that is not verified yet, or how long its source should
-	// stay away. endpoint is a configured name.
+	// Admit returns the unverified body of a request, or how long its source must wait. endpoint is a
+	// configured name.
 	Admit(r *http.Request, endpoint string) (body *Body, wait time.Duration)
 }
 
-// Reason says why a request or connection was rejected. The set is small, so that it can
-// be a metric label.
+// Reason is the reason for rejecting a request or connection. The set is small, so that it can be a metric
+// label.
 type Reason string
 
 // Reasons. The last four close a connection before a request is read.
@@ -101,8 +98,8 @@ const (
 	TLSFailed       Reason = "tls_failed"       // closed: the TLS handshake failed
 )
 
-// Guard tracks sources. A source is an IPv4 address, or an IPv6 /64 network, which is what
-// a network assigns to one customer.
+// Guard tracks sources. A source is an IPv4 address or an IPv6 /64 network: network providers assign a /64 to
+// one customer.
 type Guard struct {
 	config Config // except its rules
 	rules  atomic.Pointer[Rules]
@@ -154,8 +151,8 @@ func (g *Guard) Run(ctx context.Context) { g.tally.run(ctx) }
 // Authenticated implements Limiter: the source of the request is exempt from bans for a while.
 func (g *Guard) Authenticated(r *http.Request) {
 	now := time.Now()
-	// A proxy's connection has requests of many sources. Telegram's are not remembered: it sends most
-	// requests, and no endpoint that asks Limited.
+	// A proxy's connection has requests of many sources. Telegram's addresses are not remembered: it
+	// sends most of the requests, and none of them to an endpoint that calls Limited.
 	if rules := g.rules.Load(); contains(rules.Proxies, peerOf(r)) {
 		if address := rules.address(r); !contains(Telegram, address) {
 			g.learn(sourceOf(address), now)
@@ -172,7 +169,7 @@ func (g *Guard) Authenticated(r *http.Request) {
 	g.learn(c.source, now)
 }
 
-// learn remembers that a source sent a valid secret.
+// learn makes a source known.
 func (g *Guard) learn(source netip.Addr, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -208,8 +205,7 @@ func (g *Guard) Limited(r *http.Request) (wait time.Duration) {
 	return max(g.failed(r, source, now), time.Second)
 }
 
-// fail counts a failure of a source. It returns how long the source should stay away, and
-// whether it is banned.
+// fail counts a failure of a source. It returns how long the source must wait, and whether it is banned.
 func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, banned bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -222,9 +218,8 @@ func (g *Guard) fail(source netip.Addr, now time.Time) (wait time.Duration, bann
 	return wait, f.bannedUntil.After(now)
 }
 
-// failed counts a failed request. It closes an untrusted connection whose source is
-// banned. Before that, a 429 keeps the connection open, because a new handshake costs more
-// than an answer.
+// failed counts a failed request. If the source is banned, it closes an untrusted connection. Before a ban, the
+// connection stays open after a 429, because a new handshake costs more than an answer.
 func (g *Guard) failed(r *http.Request, source netip.Addr, now time.Time) (wait time.Duration) {
 	wait, banned := g.fail(source, now)
 	if c := connOf(r); banned && c != nil && c.untrusted && c.authenticated.Load() == 0 {
@@ -233,12 +228,12 @@ func (g *Guard) failed(r *http.Request, source netip.Addr, now time.Time) (wait 
 	return wait
 }
 
-// exhausted reports whether the next failure would be answered with 429.
+// exhausted reports whether the next failed request gets 429.
 func (f *failures) exhausted(now time.Time) bool {
 	return f.bannedUntil.After(now) || f.bucket.TokensAt(now) < 1
 }
 
-// add counts one failure and returns how long the source should stay away.
+// add counts one failure and returns how long the source must wait.
 func (f *failures) add(now time.Time) (wait time.Duration) {
 	if f.bannedUntil.After(now) {
 		return f.bannedUntil.Sub(now)
@@ -281,10 +276,10 @@ func (g *Guard) Allow(next http.Handler) http.Handler {
 	})
 }
 
-// Handler closes the connection after a request with a chunked body. Such a request may
-// carry a Content-Length as well, by which a proxy would see the end of the request
-// elsewhere (request smuggling), and net/http drops that header. Closing makes sure that
-// no bytes behind it are read as another request. Telegram sends no chunked bodies.
+// Handler closes the connection after a request with a chunked body. Such a request may also have a
+// Content-Length, which net/http ignores, but by which a proxy may see another end of the request (request
+// smuggling). Because the connection is closed, no bytes after the request are read as another one. Telegram
+// sends no chunked bodies.
 func Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength < 0 {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The cost that the guard adds to a request with a valid secret.
+// BenchmarkAuthenticated measures the cost that the guard adds to a request with a valid secret.
 func BenchmarkAuthenticated(b *testing.B) {
 	for name, c := range map[string]Config{
 		"without a list":   {},

@@ -33,7 +33,7 @@ func quiet(c Config) *Guard {
 	return New(c)
 }
 
-// arrive makes a connection from an address and returns the reason if it is rejected.
+// arrive makes a connection from an address. It returns the reason if the guard rejects it.
 func (g *Guard) arrive(address string) (*conn, Reason) {
 	c := &conn{Conn: &net.TCPConn{}, guard: g, peer: normalize(netip.MustParseAddr(address))}
 	c.source = sourceOf(c.peer)
@@ -60,7 +60,7 @@ func TestAddress_TrustedProxies_LastUntrustedHop(t *testing.T) {
 		want      string
 	}{
 		{"no proxy", "203.0.113.7", nil, "203.0.113.7"},
-		{"an untrusted client that claims to be a proxy", "203.0.113.7", []string{"149.154.160.1"}, "203.0.113.7"},
+		{"an untrusted client with the header", "203.0.113.7", []string{"149.154.160.1"}, "203.0.113.7"},
 		{"one proxy", "10.0.0.1", []string{"203.0.113.7"}, "203.0.113.7"},
 		{"a forged entry before the proxy's", "10.0.0.1", []string{"149.154.160.1, 203.0.113.7"}, "203.0.113.7"},
 		{"a forged header line", "10.0.0.1", []string{"149.154.160.1", "203.0.113.7"}, "203.0.113.7"},
@@ -94,8 +94,7 @@ func TestParseRanges_WordsAndAddresses_Parsed(t *testing.T) {
 	list := ranges(t, "telegram", "203.0.113.7", "2001:db8::5/32")
 	for address, want := range map[string]bool{
 		"149.154.160.0": true, "149.154.175.255": true, "149.154.176.0": false, "91.108.4.0": true, "91.108.7.255": true,
-		"91.108.8.0":  false,
-		"203.0.113.7": true, "203.0.113.8": false, "2001:db8:1::": true, "2001:db9::": false,
+		"91.108.8.0": false, "203.0.113.7": true, "203.0.113.8": false, "2001:db8:1::": true, "2001:db9::": false,
 	} {
 		if got := contains(list, netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v, want %v", address, got, want)
@@ -110,7 +109,8 @@ func TestParseRanges_WordsAndAddresses_Parsed(t *testing.T) {
 	}
 }
 
-// 401, then 429, then closed connections; after banFor everything is forgotten.
+// A source that keeps failing gets 401, then 429, and then its connections are closed. After banFor it can send
+// requests again. Its neighbour is not affected.
 func TestGuard_RepeatedFailures_LimitedThenBanned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -121,24 +121,24 @@ func TestGuard_RepeatedFailures_LimitedThenBanned(t *testing.T) {
 				t.Fatalf("failure %d: wait %v", i+1, wait)
 			}
 			if _, reason := g.arrive("203.0.113.7"); i < 2*maxFailures-1 && reason != "" {
-				t.Fatalf("after %d failures a connection is %s", i+1, reason)
+				t.Fatalf("after %d failures a connection is rejected: %s", i+1, reason)
 			}
 		}
 		if _, reason := g.arrive("203.0.113.7"); reason != Banned {
-			t.Errorf("its connection is %q", reason)
+			t.Errorf("connection after the ban: %q, want banned", reason)
 		}
 		if _, reason := g.arrive("203.0.113.8"); reason != "" {
-			t.Errorf("its neighbour's connection is %q", reason)
+			t.Errorf("connection of another source rejected: %q", reason)
 		}
 		if wait := g.Failed(from("203.0.113.8"), ""); wait != 0 {
-			t.Errorf("its neighbour must wait %v", wait)
+			t.Errorf("another source must wait %v", wait)
 		}
 		time.Sleep(banFor)
 		if _, reason := g.arrive("203.0.113.7"); reason != "" {
-			t.Errorf("a minute later its connection is %q", reason)
+			t.Errorf("connection after the end of the ban rejected: %q", reason)
 		}
 		if wait := g.Failed(from("203.0.113.7"), ""); wait != 0 {
-			t.Errorf("a minute later it must wait %v", wait)
+			t.Errorf("after the end of the ban the source must wait %v", wait)
 		}
 	})
 }
@@ -150,11 +150,11 @@ func TestServerLog_FailedHandshakes_SourceBanned(t *testing.T) {
 		g.ServerLog().Print("http: TLS handshake error from [2001:db8::1]:4711: EOF")
 	}
 	if _, reason := g.arrive("2001:db8::2"); reason != Banned {
-		t.Errorf("the next connection is %q", reason)
+		t.Errorf("next connection: %q, want banned", reason)
 	}
 }
 
-// A /64 belongs to one customer, who may use any of its addresses.
+// The addresses of an IPv6 /64 count as one source: it belongs to one customer, who may use any of them.
 func TestGuard_IPv6Failures_NetworkBanned(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{})
@@ -162,23 +162,23 @@ func TestGuard_IPv6Failures_NetworkBanned(t *testing.T) {
 		g.Failed(from(fmt.Sprintf("2001:db8::%x", i+1)), "")
 	}
 	if _, reason := g.arrive("2001:db8::ffff"); reason != Banned {
-		t.Errorf("another address of the network is %q", reason)
+		t.Errorf("another address of the network: %q, want banned", reason)
 	}
 	if _, reason := g.arrive("2001:db8:0:1::1"); reason != "" {
-		t.Errorf("the next network is %q", reason)
+		t.Errorf("an address of the next network: %q, want no rejection", reason)
 	}
 	if got := networkOf(netip.MustParseAddr("2001:db8:1:2::1")).String(); got != "2001:db8:1::/48" {
-		t.Errorf("the log names %s", got)
+		t.Errorf("network in the log: %s, want 2001:db8:1::/48", got)
 	}
 }
 
-// Telegram sends requests to any webhook address that a bot's owner sets, and a proxy
-// forwards those of all its clients: their connections do not belong to one source.
+// An address that many clients share is never banned. Anyone can make Telegram send requests to a webhook
+// address, and a proxy forwards the requests of all its clients.
 func TestGuard_SharedAddress_NeverBanned(t *testing.T) {
 	t.Parallel()
-	g := quiet(
-		Config{Rules: Rules{Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1}},
-	)
+	g := quiet(Config{Rules: Rules{
+		Proxies: ranges(t, "198.51.100.1"), Allowed: ranges(t, "192.0.2.0/24"), PerAddress: 1,
+	}})
 	for _, peer := range []string{"149.154.160.9", "198.51.100.1", "192.0.2.1", "127.0.0.1", "10.1.2.3", "::1",
 		"fd00::1"} {
 		limited := false
@@ -186,11 +186,11 @@ func TestGuard_SharedAddress_NeverBanned(t *testing.T) {
 			limited = g.Failed(from(peer), "") > 0
 		}
 		if !limited {
-			t.Errorf("%s is not limited", peer)
+			t.Errorf("%s does not get 429", peer)
 		}
 		for range 3 {
 			if _, reason := g.arrive(peer); reason != "" {
-				t.Errorf("%s is %s", peer, reason)
+				t.Errorf("connection from %s rejected: %s", peer, reason)
 			}
 		}
 	}
@@ -208,14 +208,14 @@ func TestGuard_AuthenticatedSource_NotBanned(t *testing.T) {
 			g.Failed(r, "")
 		}
 		if _, reason := g.arrive("203.0.113.7"); reason != "" {
-			t.Errorf("its next connection is %s", reason)
+			t.Errorf("connection of a known source rejected: %s", reason)
 		}
 		time.Sleep(knownFor)
 		for range 3 * maxFailures {
 			g.Failed(r, "")
 		}
 		if _, reason := g.arrive("203.0.113.7"); reason != Banned {
-			t.Errorf("a day later it is %q", reason)
+			t.Errorf("after knownFor: %q, want banned", reason)
 		}
 	})
 }
@@ -227,7 +227,7 @@ func TestListener_ConnectionLimits_Enforced(t *testing.T) {
 		t.Helper()
 		c, reason := g.arrive(address)
 		if reason != want {
-			t.Errorf("a connection from %s is %q, want %q", address, reason, want)
+			t.Errorf("connection from %s: rejected as %q, want %q", address, reason, want)
 		}
 		return c
 	}
@@ -241,10 +241,10 @@ func TestListener_ConnectionLimits_Enforced(t *testing.T) {
 	}
 	want("149.154.160.9", ConnectionLimit)
 	first.Close()
-	first.Close() // net/http may close twice
+	first.Close() // a second time, as net/http may do
 	want("203.0.113.3", "")
 	if n := g.Connections(); n != 6 {
-		t.Errorf("%d are counted", n)
+		t.Errorf("%d connections are counted, want 6", n)
 	}
 }
 
@@ -260,46 +260,46 @@ func TestGuard_ManySources_MemoryBounded(t *testing.T) {
 	}
 	if g.failing.Len() != maxSources || len(g.open) != 0 || g.untrusted != 0 || len(g.patterns) != 1 ||
 		len(g.tally.count) > maxTallied+1 {
-		t.Errorf("%d failing, %d open, %d strange, %d patterns, %d tallied", g.failing.Len(), len(g.open), g.untrusted,
+		t.Errorf("%d failing, %d open, %d untrusted, %d patterns, %d tallied", g.failing.Len(), len(g.open), g.untrusted,
 			len(g.patterns), len(g.tally.count))
 	}
 }
 
 // guesses records the reported series of wrong secrets.
-type guesses struct{ told *[]string }
+type guesses struct{ reported *[]string }
 
 func (guesses) Rejected(Reason) {}
 
 func (g guesses) SecretGuessed(bot string, source netip.Prefix) {
-	*g.told = append(*g.told, bot+" "+source.String())
+	*g.reported = append(*g.reported, bot+" "+source.String())
 }
 
 func TestGuard_ManyWrongSecrets_ReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		g := quiet(Config{Observer: guesses{&told}})
+		var reported []string
+		g := quiet(Config{Observer: guesses{&reported}})
 		guess := func(times int) {
-			for i := range times { // from everywhere
+			for i := range times { // each from another source
 				g.Failed(from(fmt.Sprintf("203.0.%d.7", i)), "demo")
 			}
 		}
 		guess(maxGuesses - 1)
 		g.Failed(from("203.0.113.7"), "")
 		g.Failed(from("203.0.113.7"), "other")
-		if told != nil {
-			t.Errorf("reported %q too early", told)
+		if reported != nil {
+			t.Errorf("reported %q too early", reported)
 		}
 		guess(3 * maxGuesses)
 		time.Sleep(guessWindow / 2)
 		guess(3 * maxGuesses)
-		if got := fmt.Sprint(told); got != "[demo 203.0.0.0/24]" {
+		if got := fmt.Sprint(reported); got != "[demo 203.0.0.0/24]" {
 			t.Errorf("reported %s", got)
 		}
 		time.Sleep(2 * guessWindow)
 		guess(maxGuesses)
-		if len(told) != 2 {
-			t.Errorf("after the next series, reported %q", told)
+		if len(reported) != 2 {
+			t.Errorf("after the next series, reported %q, want two reports", reported)
 		}
 	})
 }
@@ -333,13 +333,13 @@ func TestAllow_SourceNotListed_Forbidden(t *testing.T) {
 		ask(from("203.0.113.7"))
 	}
 	if w := ask(from("203.0.113.7")); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "60" {
-		t.Errorf("after a while: %d, Retry-After %s", w.Code, w.Header().Get("Retry-After"))
+		t.Errorf("after maxFailures: %d, Retry-After %s; want 429 and 60", w.Code, w.Header().Get("Retry-After"))
 	}
 }
 
-// Behind a proxy that is missing in trusted_proxies, all requests seem to come from a
-// private network.
-func TestAllow_UntrustedProxy_LogHintsAtSetting(t *testing.T) {
+// If a proxy is missing in trusted_proxies, all requests seem to come from a private network. Then the log has a
+// hint.
+func TestAllow_UntrustedProxy_HintInLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	g := New(Config{Rules: Rules{Allowed: Telegram}, Log: slog.New(slog.NewTextHandler(&out, nil))})
@@ -368,7 +368,7 @@ func FuzzAddress_ForgedHeader_Ignored(f *testing.F) {
 			}
 		}
 		if got := g.rules.Load().address(from(real, forged)); got.String() != real {
-			t.Errorf("sent by an untrusted client, %q: %v", forged, got)
+			t.Errorf("header %q of an untrusted client: %v", forged, got)
 		}
 	})
 }
@@ -399,16 +399,17 @@ func TestRun_ManyRejections_FewLogLines(t *testing.T) {
 		}
 		for _, line := range []string{
 			"reason=unauthorized times=3112 from=203.0.113.0/24 in=10s",
-			`reason=various`, "reason=rate_limited times=1026 from=elsewhere", "reason=tls_failed times=100 from=192.0.2.0/24",
+			`reason=various`, "reason=rate_limited times=1026 from=elsewhere",
+			"reason=tls_failed times=100 from=192.0.2.0/24",
 		} {
 			if !strings.Contains(said, line) {
 				t.Errorf("%q is missing in\n%s", line, said)
 			}
 		}
-		g.ServerLog().
-			Print("http: panic serving [2001:db8::1]:4711: what a customer: wrote\ngoroutine 7 [running]:\nin some.go")
-		g.ServerLog().
-			Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\ngoroutine 8 [running]:\nin another.go")
+		g.ServerLog().Print("http: panic serving [2001:db8::1]:4711: what a customer: wrote\n" +
+			"goroutine 7 [running]:\nin some.go")
+		g.ServerLog().Print("http: panic serving 192.0.2.7:4711: runtime error: index out of range [3] with length 3\n" +
+			"goroutine 8 [running]:\nin another.go")
 		said = out.String()
 		for _, part := range []string{"level=ERROR", "[2001:db8::1]:4711", "in some.go", "index out of range [3]",
 			"in another.go"} {

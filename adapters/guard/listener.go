@@ -12,20 +12,19 @@ import (
 )
 
 const (
-	// maxConnections allows twenty busy bots, for each of which Telegram opens 100
-	// connections. A connection takes some 20 KiB, twice that with TLS.
+	// maxConnections is enough for twenty busy bots: Telegram opens 100 connections for each. A connection
+	// takes some 20 KiB, twice that with TLS.
 	maxConnections = 2048
-	// maxPerAddress allows ten browsers behind one address.
+	// maxPerAddress is enough for ten browsers behind one address.
 	maxPerAddress = 64
 )
 
-// Listener returns a listener that closes the connections the guard rejects as soon as
-// they are accepted, and counts the others.
+// Listener returns a listener that closes rejected connections as soon as they are accepted, and counts the
+// others.
 //
-// Connections from Telegram's ranges, allowed sources, proxies, private networks and
-// sources that recently sent a valid secret are never closed by a ban and count only
-// against the limit on all connections: many clients share each of these addresses.
-// Failing clients behind them are limited request by request.
+// Connections from Telegram's ranges, allowed sources, proxies, private networks and known sources are never
+// closed by a ban and count only against the limit of all connections, because many clients may share such an
+// address. Failing clients behind it get 429 for each request.
 func (g *Guard) Listener(l net.Listener) net.Listener { return &listener{l, g} }
 
 type listener struct {
@@ -56,7 +55,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter counts a connection, or returns the reason for rejecting it.
+// enter counts a connection. If the guard rejects it, enter returns the reason instead.
 func (g *Guard) enter(c *conn) Reason {
 	now := time.Now()
 	g.mu.Lock()
@@ -91,13 +90,12 @@ func (g *Guard) leave(c *conn) {
 	}
 }
 
-// shared reports whether many clients may stand behind an address, or it is one of the
-// team's own.
+// shared reports whether many clients may share an address, or whether it is an allowed source.
 func (r *Rules) shared(peer netip.Addr) bool {
 	return isPrivate(peer) || contains(r.Proxies, peer) || contains(r.Allowed, peer) || contains(Telegram, peer)
 }
 
-// knows reports whether a source recently sent a valid secret. The caller holds g.mu.
+// knows reports whether a source is known: it has recently sent a valid secret. The caller holds g.mu.
 func (g *Guard) knows(source netip.Addr, now time.Time) bool {
 	last, ok := g.known.Peek(source)
 	return ok && now.Sub(last) < knownFor
@@ -128,7 +126,7 @@ func (c *conn) Close() error {
 
 type connKey struct{}
 
-// Context is a ConnContext for an http.Server. It makes the connection known to its requests.
+// Context is a ConnContext for an http.Server. It stores the connection in the context of its requests.
 func Context(ctx context.Context, c net.Conn) context.Context {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -136,7 +134,7 @@ func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// connOf returns the connection of a request, or nil if it did not pass the guard's listener.
+// connOf returns the connection of a request; nil if it was not accepted by the guard's listener.
 func connOf(r *http.Request) *conn {
 	c, _ := r.Context().Value(connKey{}).(*conn)
 	return c

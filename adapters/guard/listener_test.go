@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// fakeAddrs is a listener whose connections have the remote addresses that the test sets.
+// fakeAddrs is a listener for connections with chosen remote addresses.
 type fakeAddrs struct {
 	net.Listener
 	mu   sync.Mutex
-	from map[string]net.IP // by the address of the other end
+	from map[string]net.IP // by the real remote address
 }
 
 // dial opens a connection from an address.
@@ -47,8 +47,8 @@ type fakeConn struct {
 
 func (g *fakeConn) RemoteAddr() net.Addr { return g.from }
 
-// On a real server, connections of a source that keeps failing are closed before they are
-// read, others are served, and closed connections no longer count.
+// With an http.Server, connections of a source that keeps failing are closed before they are read, other sources
+// are served, and closed connections no longer count.
 func TestListener_FailingSource_OthersServed(t *testing.T) {
 	t.Parallel()
 	g := quiet(Config{Rules: Rules{PerAddress: 3}})
@@ -86,17 +86,17 @@ func TestListener_FailingSource_OthersServed(t *testing.T) {
 			status = answer.StatusCode
 			answer.Body.Close()
 		}
-		for g.Connections() > 0 { // it counts until the server has closed it, too
+		for g.Connections() > 0 { // a connection counts until the server has closed it
 			runtime.Gosched()
 		}
 		return status
 	}
 	const bad, shared = "203.0.113.7", "203.0.113.8"
 	if got := ask(shared, "right"); got != http.StatusOK {
-		t.Errorf("a valid secret is answered %d", got)
+		t.Errorf("request with a valid secret answered %d", got)
 	}
 	for _, from := range []string{bad, shared} {
-		var got [3]int // 401, 429, nothing
+		var got [3]int // answers 401, 429, connection closed
 		for range 3 * maxFailures {
 			switch ask(from, "wrong") {
 			case http.StatusUnauthorized:
@@ -108,15 +108,15 @@ func TestListener_FailingSource_OthersServed(t *testing.T) {
 			}
 		}
 		want := [3]int{maxFailures, maxFailures - 1, maxFailures + 1}
-		if from == shared { // a valid secret came from there
+		if from == shared { // it has sent a valid secret
 			want = [3]int{maxFailures, 2 * maxFailures, 0}
 		}
 		if got != want {
-			t.Errorf("%s is answered 401, 429 and not at all %v times, want %v", from, got, want)
+			t.Errorf("%s: 401, 429 and closed connections %v times, want %v", from, got, want)
 		}
 	}
 	if got := ask(shared, "right"); got != http.StatusOK {
-		t.Errorf("a valid secret from an address with failures is answered %d", got)
+		t.Errorf("request with a valid secret from an address with failures answered %d", got)
 	}
 	for range 3 {
 		defer s.dial(t, "2001:db8::1").Close()
@@ -124,6 +124,6 @@ func TestListener_FailingSource_OthersServed(t *testing.T) {
 	over := s.dial(t, "2001:db8::2")
 	defer over.Close()
 	if _, err := over.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("one connection too many of a network ends with %v, want a reset", err)
+		t.Errorf("one connection too many of a network: %v, want a reset", err)
 	}
 }

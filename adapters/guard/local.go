@@ -13,9 +13,9 @@ func Local(next http.Handler) http.Handler {
 	})
 }
 
-// IsLocal reports whether a request comes from this machine. It counts a request that a
-// proxy forwarded as remote, wherever the proxy runs; such a request has one of the
-// headers below. A request of a web page in a browser on this machine counts as remote, too.
+// IsLocal reports whether a request comes from a program on this machine. A request that a proxy has forwarded,
+// which has one of the headers below, counts as remote even if the proxy runs on this machine. So does a request
+// by a web page of another origin in a browser on this machine.
 func IsLocal(r *http.Request) bool {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
 		if r.Header[name] != nil {

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// A listener on this machine needs no password, because only programs on this machine reach it. A
-// browser on this machine is one of them, and any web page in it can make requests: at another
-// origin without reading the answer, and by DNS rebinding, a name of its own that suddenly means
-// 127.0.0.1, as if the listener were its own. SameOrigin and Local reject both.
+// A listener on a loopback address needs no password, because only programs on this machine reach it. But any
+// web page in a browser on this machine can send requests to it, without reading the answers; and by DNS
+// rebinding (the page's domain name is made to resolve to 127.0.0.1) it can read them, too. SameOrigin and Local
+// reject such requests.
 
-// SameOrigin passes the requests of programs and of the listener's own pages to next and answers
-// those of other web pages with 403. If the address of the listener is a loopback address, the Host
-// must be one, too. A link from another site may open the page at "/".
+// SameOrigin passes the requests of programs and of the listener's own pages to next, and answers those of other
+// web pages with 403. If the listener has a loopback address, the Host header must name this machine. A link
+// from another site may open the page at "/".
 func SameOrigin(listener net.Addr, next http.Handler) http.Handler {
 	tcp, ok := listener.(*net.TCPAddr)
 	loopback := ok && tcp.IP.IsLoopback()
@@ -30,14 +30,14 @@ func SameOrigin(listener net.Addr, next http.Handler) http.Handler {
 	})
 }
 
-// crossOrigin judges by Sec-Fetch-Site, which browsers set, and by Origin.
+// crossOrigin checks Sec-Fetch-Site, which browsers set, and Origin.
 var crossOrigin = http.NewCrossOriginProtection()
 
 // foreign reports whether a web page of another origin made the request. Browsers allow such requests
 // with every method, and GET can have effects, too, as in Telegram's Bot API.
 func foreign(r *http.Request) bool {
 	write := r.WithContext(r.Context()) // a copy
-	write.Method = http.MethodPost      // else it is not judged
+	write.Method = http.MethodPost      // Check accepts every GET
 	return crossOrigin.Check(write) != nil && !opensPage(r)
 }
 
@@ -47,8 +47,8 @@ func opensPage(r *http.Request) bool {
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// hostIsLocal reports whether a Host header names this machine. Programs that send none are not
-// browsers.
+// hostIsLocal reports whether a Host header names this machine. Browsers always send one, so an empty one is
+// accepted.
 func hostIsLocal(host string) bool {
 	name := (&url.URL{Host: host}).Hostname()
 	address, err := netip.ParseAddr(name)

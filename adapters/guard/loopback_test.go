@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A web page in a browser on this machine must neither write to a listener on it nor read from it,
-// whatever name it uses for the machine.
+// A web page of another origin in a browser on this machine can neither write to a loopback listener nor read
+// from it, under any host name.
 func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 	t.Parallel()
 	loopback, wide := "127.0.0.1:8081", "0.0.0.0:8081"
@@ -23,9 +23,9 @@ func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 		{"curl by IPv6", loopback, "GET", "[::1]:8081", nil, 200},
 		{"a name below localhost", loopback, "GET", "sim.localhost", nil, 200},
 		{"HTTP/1.0", loopback, "GET", "", nil, 200},
-		{"its own page", loopback, "POST", "127.0.0.1:8081",
+		{"the listener's page", loopback, "POST", "127.0.0.1:8081",
 			map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1:8081"}, 200},
-		{"its own page in an old browser", loopback, "POST", "127.0.0.1:8081",
+		{"the listener's page in an old browser", loopback, "POST", "127.0.0.1:8081",
 			map[string]string{"Origin": "http://127.0.0.1:8081"}, 200},
 		{"an address typed in", loopback, "GET", "127.0.0.1:8081", map[string]string{"Sec-Fetch-Site": "none"}, 200},
 		{"a link to the page", loopback, "GET", "127.0.0.1:8081",
@@ -42,9 +42,9 @@ func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 		{"a frame of another site", loopback, "GET", "127.0.0.1:8081",
 			map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403},
 		{"DNS rebinding", loopback, "GET", "evil.example:8081", map[string]string{"Sec-Fetch-Site": "same-origin"}, 403},
-		{"a name that begins alike", loopback, "GET", "127.0.0.1.evil.example", nil, 403},
-		{"a scraper of a container", wide, "GET", "chatledger:9090", nil, 200},
-		{"a script, and all addresses", wide, "POST", "127.0.0.1:8081",
+		{"a host name that begins with 127.0.0.1", loopback, "GET", "127.0.0.1.evil.example", nil, 403},
+		{"Prometheus in a container", wide, "GET", "chatledger:9090", nil, 200},
+		{"a script of another site, all addresses", wide, "POST", "127.0.0.1:8081",
 			map[string]string{"Origin": "https://evil.example"}, 403},
 	} {
 		h := SameOrigin(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.listener)),
@@ -61,7 +61,7 @@ func TestSameOrigin_WebPage_Rejected(t *testing.T) {
 	}
 }
 
-// Only the page itself may be opened by a link: any other path may be a call.
+// A link from another site may open only the page: a GET of another path may be a call.
 func TestSameOrigin_LinkToCall_Rejected(t *testing.T) {
 	t.Parallel()
 	h := SameOrigin(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, http.NotFoundHandler())

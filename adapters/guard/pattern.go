@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxGuesses wrong secrets for one bot within guessWindow are reported as an attack,
-	// whatever sources they come from: the attacker knows the bot's webhook address.
+	// maxGuesses is the number of wrong secrets for one bot within guessWindow, from all sources
+	// together, that is reported as an attack: the attacker knows the bot's webhook address.
 	maxGuesses  = 50
 	guessWindow = 10 * time.Minute
 )
@@ -21,8 +21,8 @@ type pattern struct {
 	reported bool
 }
 
-// suspect counts a wrong secret and reports whether it completes a series that was not
-// reported yet. bot is a configured bot, which bounds the number of patterns.
+// suspect counts a wrong secret. It returns true once for each series of maxGuesses. bot is a configured bot,
+// which bounds the number of patterns.
 func (g *Guard) suspect(bot string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

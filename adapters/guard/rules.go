@@ -6,10 +6,9 @@ import (
 	"slices"
 )
 
-// Rules say which sources a guard accepts, and how many connections. They may change while
-// it runs.
+// Rules define which sources a guard accepts, and how many connections. They can be changed while the guard runs.
 type Rules struct {
-	Allowed     []netip.Prefix // sources that Allow lets pass; empty allows all
+	Allowed     []netip.Prefix // sources that Allow accepts; empty means all
 	Proxies     []netip.Prefix // proxies whose X-Forwarded-For is trusted
 	Connections int            // maximum of open connections; 0 means 2,048. Untrusted ones get at most half
 	PerAddress  int            // maximum of open connections of one untrusted source; 0 means 64
@@ -18,8 +17,8 @@ type Rules struct {
 // SetRules replaces the rules for all further connections and requests. Open connections
 // stay open, and stay trusted or untrusted as they were when they were accepted.
 //
-// The guard keeps its counts, with two exceptions: it forgets the failures of sources that
-// only the new rules allow, and the valid secrets of sources that they no longer allow.
+// The guard keeps its counts, with two exceptions: it removes the failures of sources that only the new rules
+// allow, and sources that the new rules do not allow are no longer known.
 func (g *Guard) SetRules(now Rules) {
 	now.Connections = cmp.Or(now.Connections, maxConnections)
 	now.PerAddress = cmp.Or(now.PerAddress, maxPerAddress)
@@ -41,8 +40,8 @@ func (g *Guard) SetRules(now Rules) {
 	}
 }
 
-// admit reports whether the rules let a source, or a part of its network, send requests,
-// for itself or as a proxy.
+// admit reports whether the rules allow requests of a source, or of a part of its network, as a client or as a
+// proxy.
 func (r *Rules) admit(source netip.Addr) bool {
 	named := func(named netip.Prefix) bool { return named.Overlaps(wholeOf(source)) }
 	return len(r.Allowed) == 0 || slices.ContainsFunc(r.Allowed, named) || slices.ContainsFunc(r.Proxies, named)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ServerLog returns the ErrorLog for an http.Server. It logs a handler's panic as an error
-// at once, and counts a failed TLS handshake as a failure of its source.
+// ServerLog returns the ErrorLog for an http.Server. It logs a handler's panic at once, and counts a failed TLS
+// handshake as a failure of its source.
 func (g *Guard) ServerLog() *log.Logger {
 	return slog.NewLogLogger(&serverLog{g.config.Log.Handler(), g}, slog.LevelError)
 }

@@ -16,9 +16,10 @@ var Telegram = []netip.Prefix{
 }
 
 const (
-	// sourceBits of an IPv6 address identify one customer, who may choose the others.
+	// sourceBits is the number of leading bits of an IPv6 address that identify a source.
 	sourceBits = 64
-	// The log names networks of this size instead of single addresses.
+	// network4Bits and network6Bits are the sizes of the networks in the log, which has no single
+	// addresses.
 	network4Bits = 24
 	network6Bits = 48
 	// maxHops bounds the number of X-Forwarded-For entries that are read.
@@ -56,10 +57,9 @@ func contains(ranges []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) })
 }
 
-// address returns the client address of a request. It trusts only the part of
-// X-Forwarded-For that trusted proxies wrote: each proxy appends the address it received
-// the request from, so the header is read from the right up to the first address that is
-// not a trusted proxy.
+// address returns the client address of a request. It trusts only the part of X-Forwarded-For that trusted
+// proxies have written: each proxy appends the address from which it received the request, so the header is read
+// from the right up to the first address that is not a trusted proxy.
 func (r *Rules) address(request *http.Request) netip.Addr {
 	address := peerOf(request)
 	if !contains(r.Proxies, address) {
@@ -73,11 +73,11 @@ func (r *Rules) address(request *http.Request) netip.Addr {
 			if hop, more = rest[comma+1:], comma >= 0; more {
 				rest = rest[:comma]
 			}
-			heard, ok := parseHop(hop)
+			parsed, ok := parseHop(hop)
 			if !ok || hops == maxHops {
-				return address // no trusted proxy wrote what stands further left
+				return address // the entries further left are not from a trusted proxy
 			}
-			if address = heard; !contains(r.Proxies, address) {
+			if address = parsed; !contains(r.Proxies, address) {
 				return address
 			}
 		}
@@ -102,7 +102,7 @@ func wholeOf(source netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(source, bits).Masked()
 }
 
-// networkOf returns the network that a log line names for a source.
+// networkOf returns the network of a source for the log.
 func networkOf(source netip.Addr) netip.Prefix {
 	bits := network4Bits
 	if source.Is6() {
@@ -126,11 +126,10 @@ func parseHop(hop string) (netip.Addr, bool) {
 	return normalize(address), true
 }
 
-// normalize removes the zone of an address and turns an IPv4-mapped one into IPv4, as
-// ranges need it.
+// normalize removes the zone of an address and converts an IPv4-mapped one to IPv4, for comparisons with ranges.
 func normalize(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }
 
-// peerOf returns the address at the other end of a request's connection.
+// peerOf returns the remote address of a request's connection.
 func peerOf(r *http.Request) netip.Addr {
 	if c := connOf(r); c != nil {
 		return c.peer

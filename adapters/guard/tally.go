@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// logEvery is how often rejections are logged, and maxLines the number of lines at most.
+	// logEvery is the interval at which rejections are logged, in at most maxLines lines.
 	logEvery = 10 * time.Second
 	maxLines = 10
-	// maxTallied bounds how many networks are counted apart in that time.
+	// maxTallied bounds the networks that are counted separately in that time.
 	maxTallied = 1024
 )
 
-// tally summarises rejections in a few log lines, however many there are.
+// tally summarises any number of rejections in a few log lines.
 type tally struct {
 	log   *slog.Logger
 	mu    sync.Mutex
@@ -25,8 +25,7 @@ type tally struct {
 	since time.Time
 }
 
-// rejection is the key of a count. The zero prefix stands for all networks that are not
-// counted apart.
+// rejection is the key of a count. The zero prefix is for all networks that are not counted separately.
 type rejection struct {
 	reason Reason
 	from   netip.Prefix
@@ -59,7 +58,7 @@ func (t *tally) run(ctx context.Context) {
 	}
 }
 
-// flush logs the counts: the most frequent first, the rest in one line.
+// flush logs the counts: the most frequent first, and the rest in one line.
 func (t *tally) flush() {
 	t.mu.Lock()
 	count, since := t.count, t.since

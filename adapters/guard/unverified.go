@@ -8,40 +8,40 @@ import (
 	"time"
 )
 
-// Some senders sign the body, so that a request is only known to be theirs after its body has been
-// read. Until then, its body counts as unverified. The guard bounds the bytes of all unverified
-// bodies together, whatever the number of connections. Sources that recently sent a valid signature
-// may use all of them, so that other sources cannot displace them.
+// Some senders authenticate a request by a signature of its body, so it can be checked only after the body has
+// been read. Until then, the body is unverified. The guard bounds the bytes of all unverified bodies together,
+// for any number of connections. Known sources may use all of this memory, new ones only a part, so that new
+// sources cannot displace known ones.
 const (
-	// maxUnverified bounds the bytes of all unverified bodies: a fraction of what the shipped
-	// unit allows the process.
+	// maxUnverified bounds the bytes of all unverified bodies. It is a small part of the memory that the
+	// shipped systemd unit allows the process.
 	maxUnverified = 32 << 20
-	// maxUnverifiedNew bounds those of all sources that have not sent a valid signature within
+	// maxUnverifiedNew bounds the bytes of all new sources, which have not sent a valid signature within
 	// knownFor.
 	maxUnverifiedNew = maxUnverified / 2
-	// maxUnverifiedEndpoint bounds those of such sources at one endpoint.
+	// maxUnverifiedEndpoint bounds the bytes of new sources at one endpoint.
 	maxUnverifiedEndpoint = maxUnverified / 4
-	// maxUnverifiedSource bounds those of any one source: four of the longest bodies.
+	// maxUnverifiedSource bounds the bytes of one source: four of the longest bodies.
 	maxUnverifiedSource = maxUnverified / 8
-	// firstPart is the buffer that a body is first read into, in bytes. Most bodies fit in.
+	// firstPart is the size of the first buffer for a body, in bytes. It is enough for most bodies.
 	firstPart = 4 << 10
-	// busyFor is the Retry-After of a request that found no room: shorter than the minute after
-	// which Zendesk gives up.
+	// busyFor is the Retry-After of a request beyond these limits. Zendesk retries only if it is shorter
+	// than a minute.
 	busyFor = 5 * time.Second
 )
 
-// ErrBusy is returned by ReadBody when too many unverified bodies are being read.
+// ErrBusy is returned by Read if too many unverified bodies are being read.
 var ErrBusy = errors.New("too many unverified bodies are being read")
 
 // unverified counts the bytes of unverified bodies. Guard.mu protects it.
 type unverified struct {
 	all, ofNew int
-	endpoints  map[string]int     // of sources that are not known
-	sources    map[netip.Addr]int // of all sources
+	endpoints  map[string]int     // bytes of new sources
+	sources    map[netip.Addr]int // bytes of all sources
 }
 
-// Body is the body of one request, from before it is read until it is verified or the request is
-// answered. All methods of a nil *Body work, without limits.
+// Body is an unverified body of a request, until it is verified or released. All methods of a nil *Body work,
+// without limits.
 type Body struct {
 	guard    *Guard
 	endpoint string
@@ -50,10 +50,10 @@ type Body struct {
 	reserved int
 }
 
-// Admit returns the body of a request to an endpoint where only the body is signed. If the source
-// has failed too often, it returns how long the source should stay away instead, and the body must
-// stay unread. Sources that recently sent a valid signature are always admitted. The endpoint is
-// a configured name, which bounds the number of endpoints. The caller must call Verified or Release.
+// Admit returns the body of a request to an endpoint whose requests are authenticated by a signature of the body.
+// If the source has failed too often, Admit returns how long it must wait instead, and the body must not be read.
+// Known sources are always admitted. The endpoint is a configured name, which bounds the number of endpoints. The
+// caller must call Verified or Release.
 func (g *Guard) Admit(r *http.Request, endpoint string) (body *Body, wait time.Duration) {
 	if wait := g.Limited(r); wait > 0 {
 		return nil, wait
@@ -64,9 +64,8 @@ func (g *Guard) Admit(r *http.Request, endpoint string) (body *Body, wait time.D
 	return &Body{guard: g, endpoint: endpoint, source: source, known: g.knows(source, time.Now())}, 0
 }
 
-// Read reads a body of at most most bytes. It reads nothing if there is no room for the announced
-// length. The error is ErrBusy, an *http.MaxBytesError, or that of
-// the connection.
+// Read reads a body of at most most bytes. It reads nothing if a body of the announced length would exceed the
+// limits. The error is ErrBusy, an *http.MaxBytesError, or that of the connection.
 func (b *Body) Read(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	from := http.MaxBytesReader(w, r.Body, most)
 	if b == nil {
@@ -101,14 +100,14 @@ func (b *Body) Read(w http.ResponseWriter, r *http.Request, most int64) ([]byte,
 	}
 }
 
-// fits reports whether n bytes could be reserved now.
+// fits reports whether n bytes could be reserved.
 func (b *Body) fits(n int) bool {
 	b.guard.mu.Lock()
 	defer b.guard.mu.Unlock()
 	return b.guard.unverified.fit(b, n)
 }
 
-// reserve counts n more bytes of the body, unless a limit forbids it.
+// reserve counts n more bytes of the body. It returns false, without counting them, if they exceed a limit.
 func (b *Body) reserve(n int) bool {
 	b.guard.mu.Lock()
 	defer b.guard.mu.Unlock()
@@ -128,7 +127,7 @@ func (u *unverified) fit(b *Body, n int) bool {
 	return b.known || u.ofNew+n <= maxUnverifiedNew && u.endpoints[b.endpoint]+n <= maxUnverifiedEndpoint
 }
 
-// add counts n bytes of a body; a negative n gives them back.
+// add adds n bytes of a body to the counts; n may be negative.
 func (u *unverified) add(b *Body, n int) {
 	u.all += n
 	if u.sources[b.source] += n; u.sources[b.source] == 0 {
@@ -143,8 +142,8 @@ func (u *unverified) add(b *Body, n int) {
 	}
 }
 
-// Verified reports that the body is signed correctly. Its bytes are no longer counted, and its
-// source is known for a while, also behind a proxy.
+// Verified reports that the body has a valid signature. Its bytes are no longer counted, and its source becomes
+// known, also behind a proxy.
 func (b *Body) Verified() {
 	if b == nil {
 		return

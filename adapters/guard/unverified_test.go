@@ -10,15 +10,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/guard/guardtest"
 )
 
-// A source behind a trusted proxy may have no more than its share of unverified bodies read, one
-// endpoint no more than its own, and all new sources together no more than half. What is left is for
-// sources that have sent a valid signature.
+// The unverified bytes of a source behind a trusted proxy, those of new sources at one endpoint, and those of all
+// new sources are bounded. Only known sources can use the other half of the memory.
 func TestUnverified_Flood_EachShareBounded(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	for _, c := range []struct {
 		name              string
-		sources, endpoint int // how many of each take part
+		sources, endpoint int // numbers of sources and endpoints
 		known             bool
 		want              int64
 	}{
@@ -52,17 +51,17 @@ func TestUnverified_Flood_EachShareBounded(t *testing.T) {
 				}
 				read, answers := guardtest.Flood(t, endpoints, 900, size, request, nil)
 				if read > c.want || read == 0 || answers[http.StatusServiceUnavailable] < 800 {
-					t.Errorf("%d bytes are read, want at most %d; answered %v", read, c.want, answers)
+					t.Errorf("%d bytes were read, want at most %d; answers by status: %v", read, c.want, answers)
 				}
 				if u := g.unverified; u.all+u.ofNew+len(u.sources)+len(u.endpoints) > 0 {
-					t.Errorf("after the flood, %+v is left", u)
+					t.Errorf("bytes are still counted after the flood: %+v", u)
 				}
 			})
 		})
 	}
 }
 
-// A body that does not fit is not begun.
+// A body that is announced as longer than the limits allow is not read.
 func TestUnverified_AnnouncedLength_NothingRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +69,7 @@ func TestUnverified_AnnouncedLength_NothingRead(t *testing.T) {
 		first, _ := g.Admit(from("203.0.113.7"), "zendesk:demo")
 		defer first.Release()
 		if !first.reserve(maxUnverifiedSource - 10) {
-			t.Fatal("the share of a source is not its own")
+			t.Fatal("a new source cannot reserve maxUnverifiedSource bytes")
 		}
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := g.Admit(r, "zendesk:demo")
@@ -102,8 +101,8 @@ func (c counter) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A source that failed too often is sent away, unless it recently sent a valid signature.
-func TestAdmit_FailingSource_SentAwayUnlessKnown(t *testing.T) {
+// A source that has failed too often must wait, unless it is known.
+func TestAdmit_FailingSource_WaitsUnlessKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := quiet(Config{Rules: Rules{Proxies: ranges(t, "10.0.0.1")}})
@@ -118,10 +117,10 @@ func TestAdmit_FailingSource_SentAwayUnlessKnown(t *testing.T) {
 			g.Failed(good, "")
 		}
 		if _, wait := g.Admit(bad, "zendesk:demo"); wait != banFor {
-			t.Errorf("a failing source must wait %v", wait)
+			t.Errorf("a failing source must wait %v, want banFor", wait)
 		}
 		if _, wait := g.Admit(good, "zendesk:demo"); wait != 0 {
-			t.Errorf("a source with a valid signature must wait %v", wait)
+			t.Errorf("a known source must wait %v, want 0", wait)
 		}
 	})
 }

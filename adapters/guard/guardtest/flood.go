@@ -1,4 +1,4 @@
-// Package guardtest sends floods of hostile requests to handlers in tests.
+// Package guardtest sends many hostile requests at once to handlers in tests.
 package guardtest
 
 import (
@@ -13,11 +13,10 @@ import (
 	"testing/synctest"
 )
 
-// Flood sends n requests at the same time. Each has a body of size bytes, except for the last byte,
-// for which the sender makes the server wait. When every request has been answered or waits for that
-// byte, Flood calls during, cuts all requests off, and returns how many bytes the handler had read
-// of the requests that waited, and how often it had answered with each status. It must be called
-// within a synctest bubble.
+// Flood sends n requests at the same time. Each has a body of size bytes, of which the last byte is not sent. When
+// every request has been answered or waits for that byte, Flood calls during, and then breaks all connections. It
+// returns the number of bytes that the handler had read of the waiting requests, and the number of answers by
+// status. It must be called within a synctest bubble.
 func Flood(
 	t *testing.T, h http.Handler, n, size int, request func(i int, body io.Reader) *http.Request, during func(),
 ) (read int64, answers map[int]int) {
@@ -48,7 +47,7 @@ func Flood(
 
 type flood struct {
 	cut  chan struct{}
-	read atomic.Int64 // bytes of requests that are not answered
+	read atomic.Int64 // bytes read of requests that are not answered
 
 	mu      sync.Mutex
 	answers map[int]int
