@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -45,6 +46,7 @@ func TestContent_AnyValue_OnlyItsStreamParked(t *testing.T) {
 	w := newTown(t, pgtest.Database(t))
 	w.running = w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
 	w.postGenerated(g, values)
+	w.archived()
 	w.appendGenerated(g, values/10)
 	damaged := w.damage(g)
 
@@ -207,6 +209,19 @@ func (w *world) appendGenerated(g *hostile, streams int) {
 			w.t.Fatalf("append %d events: %v %v", len(a.Events), err, errs)
 		}
 	}
+}
+
+// archived exports the ledger and imports it into another database, where it is the same.
+func (w *world) archived() {
+	w.t.Helper()
+	dir := filepath.Join(w.t.TempDir(), "archive")
+	w.run("export", "--to", dir, "--format", "parquet")
+	other := newTown(w.t, pgtest.Database(w.t))
+	other.run("import", "--from", dir)
+	const ledger = `
+		select count(*), md5(string_agg(md5(concat(stream_id, '/', version, name, payload, raw, actor, occurred_at)), '' order by stream_id, version))
+		from eventstore.events`
+	other.wantRows(w.rows(ledger), ledger)
 }
 
 // damage makes an event unreadable in one of ten streams, and returns them.
