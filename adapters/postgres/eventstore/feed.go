@@ -244,7 +244,12 @@ func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led boo
 	if err != nil || c.version != 0 && stored != c.version {
 		return stored, false, err
 	}
+	before := seen.term
 	if c.term, err = c.store.acquire(ctx, c.conn, c.group, seen); err != nil || c.term == 0 {
+		if err == nil && seen.term != before {
+			c.store.logger().Info("another process leads the consumer group",
+				"group", c.group, "leader", seen.holder, "pid", seen.pid)
+		}
 		return stored, false, err
 	}
 	c.at, stored, err = c.fence(ctx)

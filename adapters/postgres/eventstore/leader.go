@@ -39,12 +39,14 @@ const free = `(l.pid is null or not eventstore.session_exists(l.pid, l.backend_s
 type sighting struct {
 	term, beat int64
 	since      time.Time
+	holder     string
+	pid        int32
 }
 
 // hangs takes a look, and reports whether the leader has sent no heartbeat for leaseTime.
 func (s *sighting) hangs(term, beat int64, now time.Time) bool {
 	if s.since.IsZero() || s.term != term || s.beat != beat {
-		*s = sighting{term, beat, now}
+		*s = sighting{term: term, beat: beat, since: now}
 	}
 	return now.Sub(s.since) >= leaseTime
 }
@@ -68,10 +70,10 @@ func (s *Store) acquire(ctx context.Context, conn *pgx.Conn, group string, seen 
 	if err != nil {
 		return 0, fmt.Errorf("read the leader of group %s: %w", group, err)
 	}
-	if !isFree && (seen.since.IsZero() || seen.term != term) {
-		s.logger().Info("another process leads the consumer group", "group", group, "leader", holder, "pid", *pid)
-	}
 	hangs := seen.hangs(term, beat, time.Now()) && !isFree
+	if !isFree {
+		seen.holder, seen.pid = holder, *pid
+	}
 	if !isFree && !hangs {
 		return 0, nil
 	}
