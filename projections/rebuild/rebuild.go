@@ -105,6 +105,7 @@ type rebuild struct {
 	begun      time.Time
 	total      int64 // events in the feed at the start
 	done       Result
+	limit      int // of the next page; 0 is rebuildPage
 }
 
 func newRebuild(conn *pgx.Conn, ledger Ledger, p projections.Projection, options Options) *rebuild {
@@ -279,10 +280,26 @@ func (b *rebuild) past(ctx context.Context) (at domain.Position, err error) {
 // read reads the page after a position, up to end.
 func (b *rebuild) read(ctx context.Context, after, end domain.Position) (page []domain.Recorded, err error) {
 	err = pgx.BeginFunc(ctx, b.side, func(tx pgx.Tx) error {
-		page, err = b.ledger.Feed(ctx, tx, after, rebuildPage, b.p.Concerned()...)
+		page, _, err = b.feed(ctx, tx, after)
 		return err
 	})
 	return until(page, &end), err
+}
+
+// feed reads the next page. After a page that ended by its bytes, the next one is read with a lower
+// limit, because the server sends what is behind the end of a page, too. The limit doubles again.
+func (b *rebuild) feed(ctx context.Context, tx pgx.Tx, after domain.Position) (page []domain.Recorded, more bool, err error) {
+	limit := rebuildPage
+	if b.limit > 0 {
+		limit = min(limit, b.limit)
+	}
+	if page, more, err = b.ledger.Feed(ctx, tx, after, limit, b.p.Concerned()...); err != nil {
+		return nil, false, err
+	}
+	if b.limit = 2 * limit; len(page) < limit {
+		b.limit = max(1, len(page))
+	}
+	return page, more, nil
 }
 
 // until removes the events after end from a page; a nil end removes none.
@@ -299,14 +316,14 @@ func (b *rebuild) catchUp(ctx context.Context) error {
 	return b.foldPages(ctx, func(tx pgx.Tx) (*domain.Position, error) { return b.end(ctx, tx) })
 }
 
-// foldPages folds page by page until a page is not full. It calls end before each page.
+// foldPages folds page by page until there is nothing after a page. It calls end before each page.
 func (b *rebuild) foldPages(ctx context.Context, end func(pgx.Tx) (*domain.Position, error)) error {
-	for n := rebuildPage; n == rebuildPage; b.tell() {
+	for more := true; more; b.tell() {
 		reached := b.done
 		err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
 			end, err := end(tx)
 			if err == nil {
-				n, err = b.fold(ctx, tx, end)
+				more, err = b.fold(ctx, tx, end)
 			}
 			return err
 		})
@@ -341,19 +358,21 @@ func (b *rebuild) end(ctx context.Context, tx pgx.Tx) (*domain.Position, error) 
 	return &live.At, err
 }
 
-// fold folds the next page of the feed, up to end, into the new table.
-func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (int, error) {
+// fold folds the next page of the feed, up to end, into the new table. It reports whether there may be
+// more events before end.
+func (b *rebuild) fold(ctx context.Context, tx pgx.Tx, end *domain.Position) (more bool, err error) {
 	if err := b.enter(ctx, tx); err != nil {
-		return 0, err
+		return false, err
 	}
-	page, err := b.ledger.Feed(ctx, tx, b.done.At, rebuildPage, b.p.Concerned()...)
+	page, more, err := b.feed(ctx, tx, b.done.At)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	if page = until(page, end); len(page) == 0 {
-		return 0, nil
+	before := until(page, end)
+	if len(before) == 0 {
+		return false, nil
 	}
-	return len(page), b.apply(ctx, tx, page)
+	return more && len(before) == len(page), b.apply(ctx, tx, before)
 }
 
 // enter sets the search path, so that the projection's statements use the new table.

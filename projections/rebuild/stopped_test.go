@@ -6,14 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/domain"
+	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/projections"
 	"github.com/chatledger/chatledger/projections/projectionstest"
 	"github.com/chatledger/chatledger/projections/rebuild"
@@ -124,5 +127,49 @@ func TestVerify_UnknownEvent_OthersCompared(t *testing.T) {
 		where stream_id = (select max(stream_id) from readmodel.conversations where stream_id <> $1)`, string(h.Stream))
 	if v, err = rebuild.Verify(t.Context(), l.Conn, l, p); err != nil || v.First == nil {
 		t.Errorf("%+v, error %v", v, err)
+	}
+}
+
+// weighed notes how many bytes of text a page of the feed holds at most.
+type weighed struct {
+	*ledger
+	most int
+}
+
+func (w *weighed) Feed(
+	ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
+) ([]domain.Recorded, bool, error) {
+	page, more, err := w.ledger.Feed(ctx, tx, after, limit, only...)
+	size := 0
+	for _, r := range page {
+		if m, ok := r.Event.(chat.MessageReceived); ok {
+			size += len(m.Text)
+		}
+	}
+	w.most = max(w.most, size)
+	return page, more, err
+}
+
+// A page of a rebuild ends by its bytes, too, and the rebuild still folds everything.
+func TestRebuild_LargeEvents_PagesEndByBytes(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	const messages, long = 30, 900_000
+	h := projectionstest.History{Stream: "chat-demo:1"}
+	g := projectionstest.Generator{History: &h, Rand: rand.New(rand.NewPCG(1, 6)), Now: time.Now()}
+	for n := range int64(messages) {
+		g.Ask("customer", chat.Receive{At: g.Now, Event: chat.MessageReceived{
+			Update: chat.Update{ID: n + 1, Key: uint64(n + 1)}, MessageID: n + 1, Date: g.Now, Text: strings.Repeat("x", long),
+		}})
+	}
+	l.AppendAll(t, []projectionstest.History{h}, func(int) int { return 5 })
+	l.Settle(t)
+	w := &weighed{ledger: l}
+	done, err := rebuild.Table(t.Context(), l.Conn, w, projections.Messages{}, rebuild.Options{})
+	if err != nil || done.Events != int64(len(h.Events)) || done.Rows < messages {
+		t.Errorf("%+v, error %v", done, err)
+	}
+	if w.most > 12<<20 {
+		t.Errorf("a page has texts of %d bytes", w.most)
 	}
 }

@@ -68,8 +68,8 @@ func (b *rebuild) swap(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for n := 1; n > 0; {
-			if n, err = b.fold(ctx, tx, end); err != nil {
+		for more := true; more; {
+			if more, err = b.fold(ctx, tx, end); err != nil {
 				return err
 			}
 		}

@@ -14,10 +14,11 @@ import (
 // Ledger reads events for rebuilds and verifications.
 type Ledger interface {
 	// Feed reads up to limit events after a position, in feed order. If only is given, events of other
-	// types have no Event. An event that cannot be decoded is Unreadable.
+	// types have no Event. An event that cannot be decoded is Unreadable. The page ends before limit
+	// if it has many bytes. more reports whether there may be events after it.
 	Feed(
 		ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
-	) ([]domain.Recorded, error)
+	) (page []domain.Recorded, more bool, err error)
 	// Streams lists up to limit streams after the given one, in the order of their ids.
 	Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Sample picks up to n different streams at random.

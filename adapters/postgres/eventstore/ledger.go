@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -18,19 +19,19 @@ type Ledger struct{ *Store }
 // Feed implements rebuild.Ledger. Not to decode events of other types spares most of the work.
 func (l Ledger) Feed(
 	ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
-) (events []domain.Recorded, err error) {
+) (page []domain.Recorded, more bool, err error) {
 	var names []string
 	for _, event := range only {
 		names = append(names, l.codec.NamesOf(event)...)
 	}
 	rows, err := tx.Query(ctx, readFeed, after.Transaction, after.Number, limit, names)
 	if err == nil {
-		events, err = l.collectReadable(rows)
+		page, err = l.collectPage(rows)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read feed after %v: %w", after, err)
+	if full := errors.Is(err, errPageFull); full || err == nil {
+		return page, full || len(page) == limit, nil
 	}
-	return events, nil
+	return nil, false, fmt.Errorf("read feed after %v: %w", after, err)
 }
 
 // Streams implements rebuild.Ledger.

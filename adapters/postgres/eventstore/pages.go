@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chatledger/chatledger/adapters/postgres"
 	"github.com/chatledger/chatledger/domain"
 )
@@ -75,6 +77,20 @@ const limitEnds = 10_000
 // errPageFull ends a page before its limit.
 var errPageFull = errors.New("the page has as many bytes as it may")
 
+// collectPage collects events until the page is full, and then returns it with errPageFull. An event that
+// cannot be decoded is Unreadable.
+func (s *Store) collectPage(rows pgx.Rows) (page []domain.Recorded, err error) {
+	size := 0
+	err = s.eachReadable(rows, func(r domain.Recorded) error {
+		page = append(page, r)
+		if size += len(rows.RawValues()[0]); size >= maxPageBytes {
+			return errPageFull
+		}
+		return nil
+	})
+	return page, err
+}
+
 // readPage is ReadFeed for a consumer: an event that cannot be decoded comes as Unreadable, and a
 // page ends by bytes, too. What the server sends beyond that is dropped, so the next pages have a
 // lower limit, which doubles with each that is not full.
@@ -85,14 +101,7 @@ func (s *Store) readPage(ctx context.Context, q postgres.Querier, after domain.P
 	}
 	rows, err := q.Query(ctx, readFeed, after.Transaction, after.Number, limit, nil)
 	if err == nil {
-		size := 0
-		err = s.eachReadable(rows, func(r domain.Recorded) error {
-			page = append(page, r)
-			if size += len(rows.RawValues()[0]); size >= maxPageBytes {
-				return errPageFull
-			}
-			return nil
-		})
+		page, err = s.collectPage(rows)
 	}
 	switch {
 	case errors.Is(err, errPageFull):
