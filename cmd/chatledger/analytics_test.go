@@ -47,25 +47,45 @@ func TestAnalyticsGuide_Queries_AnswerQuestions(t *testing.T) {
 	w.must("rebuild", "messages", "chat_days") // what takes a table's place is read as well
 	analyst := pgtest.Connect(t, r.analyst)
 	answers := map[string]string{
-		"How did each day go?": `select sum(began), sum(hand_overs), sum(late_responses), sum(opt_outs), bool_or(hand_over_reasons ? 'not_understood') from (%s) q
+		"How did each day go?": `select sum(began), sum(hand_overs), sum(late_responses), sum(opt_outs),
+			bool_or(hand_over_reasons ? 'not_understood') from (%s) q
 			=> (8,4,3,1,t)`,
-		"What share was answered without a person, by intent and week?": `select intent, sum(messages), avg(without_person)::numeric(3, 2) from (%s) q where intent in ('order_status', 'person') group by 1 order by 1
+		"What share was answered without a person, by intent and week?": `
+			select intent, sum(messages), avg(without_person)::numeric(3, 2) from (%s) q
+			where intent in ('order_status', 'person') group by 1 order by 1
 			=> (order_status,2,1.00)(person,1,0.00)`,
-		"Why were people needed?":                             `select reason, times, for_example from (%s) q => (asked,1,"I want to talk to a person")(not_understood,1,"zzzzz qqq")`,
-		"Who is in the middle of something now?":              `select stream_id, handler from (%s) q order by 1 => (chat-demo:2,person)(chat-demo:3,person)(chat-demo:4,person)`,
-		"Which messages did nobody answer?":                   `select stream_id, text, handed_over from (%s) q => (chat-demo:3,"zzzzz qqq",not_understood)(chat-demo:4,"Is anybody there?",)`,
-		"Which messages should become examples of an intent?": `select text, language, intent, times from (%s) q => ("purple monkeys eat fog",en,unknown,1)("zzzzz qqq",en,unknown,1)`,
-		"Which cases are overdue, by priority?":               `select priority, overdue, nobodys, first from (%s) q => (urgent,1,1,demo:4#1)(high,1,1,demo:2#1)(normal,1,1,demo:3#1)`,
-		"Which cases were not closed after all?":              `select reason, cases, reopened, share from (%s) q => (asked,1,1,1.00)`,
-		"After what do customers block the bot?":              `select stream_id, written_by, after, person_was_fetched from (%s) q => (chat-demo:6,rule,"You're welcome!",f)`,
-		"At which step do they give up?":                      `select workflow, step, given_up from (%s) q => (billing_address_change,confirming_changes,1)`,
-		"How far do customers come in each workflow?": `select workflow, step, chats, times, at_once from (%s) q where workflow like '%%address%%'
-			=> (billing_address_change,collecting_address,2,2,2)(billing_address_change,cancelled,1,1,0)(billing_address_change,confirming_changes,1,1,0)`,
-		"What do customers correct?":                                     `select stream_id, before, after from (%s) q => (chat-demo:42,"Where is my order 1001?","Where is my order 1002?")`,
-		"What could not be delivered?":                                   `select delivery, written_by, messages, chats from (%s) q => (refused,rule,1,1)`,
-		"How much does each person do?":                                  `select author, replies, chats from (%s) q => (ann,3,2)`,
-		"Who came back within a day of a closed case?":                   `select ticket_id, text from (%s) q => (demo:8#1,"hello again")`,
-		"How long do customers wait, by what they send and who answers?": `select kind, answered_by, messages, p50 <= p95 from (%s) q where answered_by = 'person' => (text,person,2,t)`,
+		"Why were people needed?": `select reason, times, for_example from (%s) q
+			=> (asked,1,"I want to talk to a person")(not_understood,1,"zzzzz qqq")`,
+		"Who is in the middle of something now?": `select stream_id, handler from (%s) q order by 1
+			=> (chat-demo:2,person)(chat-demo:3,person)(chat-demo:4,person)`,
+		"Which messages did nobody answer?": `select stream_id, text, handed_over from (%s) q
+			=> (chat-demo:3,"zzzzz qqq",not_understood)(chat-demo:4,"Is anybody there?",)`,
+		"Which messages should become examples of an intent?": `select text, language, intent, times from (%s) q
+			=> ("purple monkeys eat fog",en,unknown,1)("zzzzz qqq",en,unknown,1)`,
+		"Which cases are overdue, by priority?": `select priority, overdue, nobodys, first from (%s) q
+			=> (urgent,1,1,demo:4#1)(high,1,1,demo:2#1)(normal,1,1,demo:3#1)`,
+		"Which cases were not closed after all?": `select reason, cases, reopened, share from (%s) q
+			=> (asked,1,1,1.00)`,
+		"After what do customers block the bot?": `select stream_id, written_by, after, person_was_fetched from (%s) q
+			=> (chat-demo:6,rule,"You're welcome!",f)`,
+		"At which step do they give up?": `select workflow, step, given_up from (%s) q
+			=> (billing_address_change,confirming_changes,1)`,
+		"How far do customers come in each workflow?": `select workflow, step, chats, times, at_once from (%s) q
+			where workflow like '%%address%%'
+			=> (billing_address_change,collecting_address,2,2,2)(billing_address_change,cancelled,1,1,0)` +
+			`(billing_address_change,confirming_changes,1,1,0)`,
+		"What do customers correct?": `select stream_id, before, after from (%s) q
+			=> (chat-demo:42,"Where is my order 1001?","Where is my order 1002?")`,
+		"What could not be delivered?": `select delivery, written_by, messages, chats from (%s) q
+			=> (refused,rule,1,1)`,
+		"How much does each person do?": `select author, replies, chats from (%s) q
+			=> (ann,3,2)`,
+		"Who came back within a day of a closed case?": `select ticket_id, text from (%s) q
+			=> (demo:8#1,"hello again")`,
+		"How long do customers wait, by what they send and who answers?": `
+			select kind, answered_by, messages, p50 <= p95 from (%s) q
+			where answered_by = 'person'
+			=> (text,person,2,t)`,
 	}
 	asked := questions(t)
 	if len(asked) < 15 {

@@ -56,7 +56,8 @@ func livedIn(t *testing.T) *world {
 		}
 		w.mustPost(string(body))
 	}
-	w.mustPost(`{"update_id":77,"message":{"message_id":1,"date":1,"chat":{"id":77,"type":"private"},"from":{"id":77,"first_name":"<Ada & \u2028>"},"text":"","extra":[1e400,-2.50,1e999999,""]}}`)
+	w.mustPost(`{"update_id":77,"message":{"message_id":1,"date":1,"chat":{"id":77,"type":"private"},` +
+		`"from":{"id":77,"first_name":"<Ada & \u2028>"},"text":"","extra":[1e400,-2.50,1e999999,""]}}`)
 	for i, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE",
 		"yes", "I want to talk to a human!"} {
 		w.Say(500, text)
@@ -229,7 +230,8 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 			t.Errorf("the import does not say %q but\n%s", want, said)
 		}
 	}
-	letters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT; chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
+	letters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT;`+
+		` chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
 		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`,
 		"NOT", importer.NotSent)
 	const open = `select stream_id, version, kind, unsure, reason from eventstore.deliveries
@@ -286,7 +288,8 @@ func TestImport_OverdueTimers_EndSilently(t *testing.T) {
 		where name = 'due_breached' or payload ->> 'step' = 'expired' order by 1, version`
 	ended := func(actor string) string {
 		return strings.ReplaceAll(
-			"chat-demo:1, workflow_moved, expired, BY; chat-demo:2, due_breached, first_response, BY; chat-demo:2, due_breached, resolution, BY",
+			"chat-demo:1, workflow_moved, expired, BY; chat-demo:2, due_breached, first_response, BY; "+
+				"chat-demo:2, due_breached, resolution, BY",
 			"BY", actor,
 		)
 	}
@@ -481,7 +484,8 @@ func forged(t *testing.T, dir string, change func([]string) []string) string {
 		t.Fatal(err)
 	}
 	m, digest := a.Manifest, sha256.Sum256(content)
-	m.Parts[0].Bytes, m.Parts[0].SHA256, m.Parts[0].Events, m.Events = int64(len(content)), hex.EncodeToString(digest[:]), int64(len(lines)), int64(len(lines))
+	m.Parts[0].Bytes, m.Parts[0].SHA256 = int64(len(content)), hex.EncodeToString(digest[:])
+	m.Parts[0].Events, m.Events = int64(len(lines)), int64(len(lines))
 	manifest, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
@@ -509,24 +513,30 @@ func TestImport_DamagedArchive_StoresNothing(t *testing.T) {
 			return lines
 		}
 	}
+	withoutLine3 := func(l []string) []string { return append(l[:2], l[3:]...) }
 	for says, change := range map[string]func([]string) []string{
-		"line 3: chat-demo:7 version 4: the stream ends at version 2, so that version 4 cannot follow": func(l []string) []string { return append(l[:2], l[3:]...) },
-		"line 5: chat-demo:7 version 4: the stream ends at version 4, so that version 4 cannot follow": replace(5, `"version":5`, `"version":4`),
-		"line 4: chat-demo:7 version 4: unknown event telepathy@":                                      replace(4, `"reply_queued"`, `"telepathy"`),
-		"line 4: chat-demo:7 version 4: unknown version of event reply_queued@9":                       replace(4, `"event_version":`, `"event_version":9`),
-		"line 4: chat-demo:7 version 4: decode event reply_queued@":                                    replace(4, `"text":"not sent"`, `"text":1`),
+		"line 3: chat-demo:7 version 4: the stream ends at version 2, so that version 4 cannot follow": withoutLine3,
+		"line 5: chat-demo:7 version 4: the stream ends at version 4, so that version 4 cannot follow": replace(
+			5, `"version":5`, `"version":4`),
+		"line 4: chat-demo:7 version 4: unknown event telepathy@": replace(4, `"reply_queued"`, `"telepathy"`),
+		"line 4: chat-demo:7 version 4: unknown version of event reply_queued@9": replace(
+			4, `"event_version":`, `"event_version":9`),
+		"line 4: chat-demo:7 version 4: decode event reply_queued@": replace(4, `"text":"not sent"`, `"text":1`),
 		"line 5: chat-demo:7 version 5: an event with this id came before": func(l []string) []string {
 			const at = `"event_id":"`
 			first, again := strings.Index(l[0], at)+len(at), strings.Index(l[4], at)+len(at)
 			l[4] = l[4][:again] + l[0][first:first+36] + l[4][again+36:]
 			return l
 		},
-		"line 7: chat-demo:8 version 1: ERROR: value rejected (SQLSTATE 22P05)": replace(7, `"raw":{`, `"raw":{"x":"\u0000",`),
-		"line 3: chat-demo:7 version 2 at position":                             func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
+		"line 7: chat-demo:8 version 1: ERROR: value rejected (SQLSTATE 22P05)": replace(
+			7, `"raw":{`, `"raw":{"x":"\u0000",`),
+		"line 3: chat-demo:7 version 2 at position": func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
 	} {
 		w.refuses(says, "import", "--from", forged(t, dir, change))
-		w.wantRows("0, 0, 0, 0, 0", `select (select count(*) from eventstore.events), (select count(*) from eventstore.streams),
-			(select count(*) from eventstore.inbox), (select count(*) from eventstore.deliveries), (select count(*) from eventstore.checkpoints)`)
+		w.wantRows("0, 0, 0, 0, 0",
+			`select (select count(*) from eventstore.events), (select count(*) from eventstore.streams),
+			(select count(*) from eventstore.inbox), (select count(*) from eventstore.deliveries),
+			(select count(*) from eventstore.checkpoints)`)
 	}
 }
 
@@ -553,7 +563,8 @@ func TestArchive_OtherStore_IsRejected(t *testing.T) {
 	to.running = to.start(to.dsn)
 	to.eventually("somebody leads", func() string {
 		code, _, stderr := to.cli("import", "--from", dir)
-		return unless(code == 1 && strings.Contains(stderr, "another process leads outbox: stop `chatledger serve`"), "%s", stderr)
+		return unless(code == 1 && strings.Contains(stderr, "another process leads outbox: stop `chatledger serve`"),
+			"%s", stderr)
 	})
 	to.running.stop()
 	to.wantRows("0", `select count(*) from eventstore.events`)
@@ -600,7 +611,8 @@ func TestImport_OtherWriter_Stops(t *testing.T) {
 		return unless(w.rows(`select count(*) from eventstore.events`) == fmt.Sprint(transfer.BatchEvents),
 			"it is not")
 	})
-	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
 		values ('chat-demo:0', 1, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now())`)
 	if _, err := in.Write([]byte(strings.Join(lines[transfer.BatchEvents+1:], ""))); err != nil {
 		t.Fatal(err)
@@ -619,8 +631,10 @@ func TestStream_PipedToStore_IsEqual(t *testing.T) {
 		whole := from.run("export", "--to", "-", "--format", format)
 		lines := strings.SplitAfter(strings.TrimSuffix(whole, "\n"), "\n")
 		half := len(lines) / 2
-		at := from.rows(`select transaction_id || '/' || position from eventstore.events order by transaction_id, position limit 1 offset $1`, half-1)
-		if rest := from.run("export", "--to", "-", "--format", format, "--after", at); rest != strings.Join(lines[half:], "")+"\n" {
+		at := from.rows(`select transaction_id || '/' || position from eventstore.events order by transaction_id, position
+			limit 1 offset $1`, half-1)
+		rest := from.run("export", "--to", "-", "--format", format, "--after", at)
+		if rest != strings.Join(lines[half:], "")+"\n" {
 			t.Errorf("%s: the second half is another", format)
 		}
 		to := newTown(t, pgtest.Database(t))
@@ -653,16 +667,20 @@ func TestExport_NewEvents_EndsWhereItBegan(t *testing.T) {
 	if _, err := open.Exec(t.Context(), `select pg_current_xact_id()`); err != nil {
 		t.Fatal(err)
 	}
-	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
-		select 'chat-demo:0', v, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now() from generate_series(1, 5) v`)
+	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
+		select 'chat-demo:0', v, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now()
+		from generate_series(1, 5) v`)
 	dir := filepath.Join(t.TempDir(), "archive")
 	p := w.background("export", "--to", dir)
 	w.eventually("the export has begun", func() string {
 		_, err := os.Stat(filepath.Join(dir, "part-000001.ndjson.unfinished"))
 		return unless(err == nil, "%v", err)
 	})
-	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
-		select 'chat-demo:0', v, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now() from generate_series(6, 9) v`)
+	w.exec(`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
+		select 'chat-demo:0', v, gen_random_uuid(), 'update_kept', 1, '{}', gen_random_uuid(), 'customer', now()
+		from generate_series(6, 9) v`)
 	if err := open.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -702,7 +720,8 @@ func TestTransfer_Interrupted_Fails(t *testing.T) {
 	defer in.Close()
 	to.launch(p)
 	to.eventually("it has come that far", func() string {
-		return unless(to.rows(`select count(*) from pg_stat_activity where datname = current_database() and application_name = 'chatledger cli import'
+		return unless(to.rows(`select count(*) from pg_stat_activity where datname = current_database()
+			and application_name = 'chatledger cli import'
 			and state = 'idle' and query like '%insert into imported select event_id from page%'`) == "1", "it has not")
 	})
 	if err := to.end(p, os.Interrupt); err == nil {
@@ -719,7 +738,8 @@ func TestImport_Incomplete_NeedsFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), bytes.Replace(text, []byte(`"complete": true`), []byte(`"complete": false`), 1), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "manifest.json"),
+		bytes.Replace(text, []byte(`"complete": true`), []byte(`"complete": false`), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w := newTown(t, pgtest.Database(t))

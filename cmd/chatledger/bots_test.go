@@ -29,7 +29,8 @@ func (w *town) figures(bot string) string {
 		and name = 'message_received') || ' received, ' ||
 			(select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':')
 			and name = 'reply_queued') || ' answered, ' ||
-			(select count(*) filter (where state = 'done') || ' delivered, ' || count(*) filter (where attempts > 1) || ' repeated'
+			(select count(*) filter (where state = 'done') || ' delivered, ' ||
+				count(*) filter (where attempts > 1) || ' repeated'
 			 from eventstore.deliveries where destination = 'telegram:' || $1)`, bot)
 }
 

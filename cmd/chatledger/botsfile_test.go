@@ -141,7 +141,8 @@ bots:
     token: file:`+hidden+`
     secret: env:CHATLEDGER_TEST_SECRET
     crm: {url: "https://user:hidden-in-a-url@crm.example.com", token: hidden-in-plain}
-    zendesk: {url: "https://shop.zendesk.com", email: a@b, token: hidden-in-plain, webhook_secret: env:CHATLEDGER_TEST_SECRET}
+    zendesk:
+      {url: "https://shop.zendesk.com", email: a@b, token: hidden-in-plain, webhook_secret: env:CHATLEDGER_TEST_SECRET}
     retention: {raw: 90d}
     language: de
 `)
@@ -198,7 +199,8 @@ func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 			t.Errorf("%s: it says %q, want once %q", c.name, wrong, c.want)
 		}
 	}
-	for at, want := range map[string]string{dir: "is a directory: name a file in it", filepath.Join(dir, "gone.yaml"): "no such file or directory: put the file there, or name another one"} {
+	for at, want := range map[string]string{dir: "is a directory: name a file in it",
+		filepath.Join(dir, "gone.yaml"): "no such file or directory: put the file there, or name another one"} {
 		if wrong := server.LookAt(at).Wrong; !strings.Contains(wrong, want) {
 			t.Errorf("%s: it says %q, want %q", at, wrong, want)
 		}
@@ -209,21 +211,27 @@ func TestConfigCheck_ServerPart_SaysWhatIsFollowed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "bots.yaml")
-	saved(t, path, serverBots+"server: {allow: [telegram, 203.0.113.7], connections: 100, tls: {acme: {domains: [bot.example.com]}}}\n")
+	saved(t, path, serverBots+"server: {allow: [telegram, 203.0.113.7], connections: 100, "+
+		"tls: {acme: {domains: [bot.example.com]}}}\n")
 	code, stdout, stderr := command(t.Context(), "config", "check", "--bots", path)
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	for _, want := range []string{"telegram, 203.0.113.7\n", " 100, from one address", "made for bot.example.com\n", "all settings except the kind of tls, and acme"} {
+	for _, want := range []string{"telegram, 203.0.113.7\n", " 100, from one address", "made for bot.example.com\n",
+		"all settings except the kind of tls, and acme"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout)
 		}
 	}
 	// What the file refers to is looked at, too, and has its line.
-	saved(t, path, "bots:\n  shop:\n    token: 1:a\n    secret: s\n    orders: "+dir+"/none.yaml\n    knowledge: "+dir+"/none\nserver:\n  tls:\n    key: a\n    certificate: "+dir+"/none.pem\n")
+	saved(t, path, "bots:\n  shop:\n    token: 1:a\n    secret: s\n"+
+		"    orders: "+dir+"/none.yaml\n    knowledge: "+dir+"/none\n"+
+		"server:\n  tls:\n    key: a\n    certificate: "+dir+"/none.pem\n")
 	code, stdout, _ = command(t.Context(), "config", "check", "--bots", path)
-	want := strings.NewReplacer("PATH", path, "DIR", dir).Replace(`PATH:5: bot shop: orders: open DIR/none.yaml: no such file or directory: put the file there, or name another one
-PATH:6: bot shop: knowledge: stat DIR/none: no such file or directory: put the file there, or name another one
+	const missing = "no such file or directory: put the file there, or name another one"
+	want := strings.NewReplacer("PATH", path, "DIR", dir, "MISSING", missing).Replace(
+		`PATH:5: bot shop: orders: open DIR/none.yaml: MISSING
+PATH:6: bot shop: knowledge: stat DIR/none: MISSING
 PATH:10: server: tls: certificate: stat DIR/none.pem: no such file or directory`)
 	if code != 1 || !strings.HasPrefix(stdout, want) {
 		t.Errorf("exit %d:\n%s\nwant\n%s", code, stdout, want)

@@ -142,6 +142,10 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 	if err := os.WriteFile(orders, []byte("- {number: '1'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	const (
+		bot    = "bots: {demo: {token: '1:x', secret: s, "
+		server = "bots: {demo: {token: '1:x', secret: s}}\nserver: {"
+	)
 	for says, text := range map[string]string{
 		"no bots: begin":                           "bots: {}",
 		"begin with `bots:` and a name below it":   "",
@@ -152,29 +156,30 @@ func TestBotsFile_Mistakes_Reported(t *testing.T) {
 		"bot few: relay_secret must have 32":       "bots: {few: {token: '1:x', secret: s, relay_secret: short}}",
 		"bot old: old_secret must be":              "bots: {old: {token: '1:x', secret: s, old_secret: 'ä'}}",
 		"bot Demo: a name is":                      "bots: {Demo: {token: '1:x', secret: s}}",
-		"reorder_window must be between 0 and 2s":  "bots: {demo: {token: '1:x', secret: s, reorder_window: 3s}}",
-		"chat_limit: count is 0 (off) to":          "bots: {demo: {token: '1:x', secret: s, chat_limit: {count: 5}}}",
-		"chat_limit: count is":                     "bots: {demo: {token: '1:x', secret: s, chat_limit: {count: 1000000, window: 1s}}}",
-		"rate: bot must be 0 (no limit) or":        "bots: {demo: {token: '1:x', secret: s, rate: {bot: -1}}}",
-		"rate: group_per_minute must be 0":         "bots: {demo: {token: '1:x', secret: s, rate: {group_per_minute: 5000}}}",
-		"rate: chat must be 0":                     "bots: {demo: {token: '1:x', secret: s, rate: {chat: .nan}}}",
-		"retention: raw and quarantine are 1d":     "bots: {demo: {token: '1:x', secret: s, retention: {raw: 23h}}}",
-		"raw and quarantine are 1d to 36500d":      "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: -5h}}}",
-		"are 1d to 36500d":                         "bots: {demo: {token: '1:x', secret: s, retention: {quarantine: 65535d}}}",
-		"\"90\" is not a duration":                 "bots: {demo: {token: '1:x', secret: s, retention: {raw: 90}}}",
-		"\"-1d\" is not a duration":                "bots: {demo: {token: '1:x', secret: s, retention: {raw: -1d}}}",
-		"field inbox not found":                    "bots: {demo: {token: '1:x', secret: s, retention: {inbox: 1d}}}",
-		"crm: url: not a base URL; give one":       "bots: {demo: {token: '1:x', secret: s, crm: {token: x}}}",
-		"not a base URL":                           "bots: {demo: {token: '1:x', secret: s, crm: {url: crm.example.com}}}",
-		"orders and crm exclude each other":        "bots: {demo: {token: '1:x', secret: s, orders: demo, crm: {url: 'http://127.0.0.1'}}}",
-		"crm: token: the environment has no":       "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",
-		"field user not found":                     "bots: {demo: {token: '1:x', secret: s, crm: {url: 'http://127.0.0.1', user: x}}}",
-		"oidc: issuer: not a base URL":             "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_id: x, client_secret: y}}",
-		"oidc: client_id: missing":                 "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {issuer: 'https://login.example.com'}}",
-		"oidc: client_secret: the environment has": "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {client_secret: 'env:CHATLEDGER_NO_ONE'}}",
-		"oidc: redirect_url: must be the https":    "bots: {demo: {token: '1:x', secret: s}}\nserver: {oidc: {redirect_url: 'http://desk.example.com/api/v1/session/oidc/callback'}}",
+		"reorder_window must be between 0 and 2s":  bot + "reorder_window: 3s}}",
+		"chat_limit: count is 0 (off) to":          bot + "chat_limit: {count: 5}}}",
+		"chat_limit: count is":                     bot + "chat_limit: {count: 1000000, window: 1s}}}",
+		"rate: bot must be 0 (no limit) or":        bot + "rate: {bot: -1}}}",
+		"rate: group_per_minute must be 0":         bot + "rate: {group_per_minute: 5000}}}",
+		"rate: chat must be 0":                     bot + "rate: {chat: .nan}}}",
+		"retention: raw and quarantine are 1d":     bot + "retention: {raw: 23h}}}",
+		"raw and quarantine are 1d to 36500d":      bot + "retention: {quarantine: -5h}}}",
+		"are 1d to 36500d":                         bot + "retention: {quarantine: 65535d}}}",
+		"\"90\" is not a duration":                 bot + "retention: {raw: 90}}}",
+		"\"-1d\" is not a duration":                bot + "retention: {raw: -1d}}}",
+		"field inbox not found":                    bot + "retention: {inbox: 1d}}}",
+		"crm: url: not a base URL; give one":       bot + "crm: {token: x}}}",
+		"not a base URL":                           bot + "crm: {url: crm.example.com}}}",
+		"orders and crm exclude each other":        bot + "orders: demo, crm: {url: 'http://127.0.0.1'}}}",
+		"crm: token: the environment has no":       bot + "crm: {url: 'http://127.0.0.1', token: 'env:CHATLEDGER_NO_ONE'}}}",
+		"field user not found":                     bot + "crm: {url: 'http://127.0.0.1', user: x}}}",
+		"oidc: issuer: not a base URL":             server + "oidc: {client_id: x, client_secret: y}}",
+		"oidc: client_id: missing":                 server + "oidc: {issuer: 'https://login.example.com'}}",
+		"oidc: client_secret: the environment has": server + "oidc: {client_secret: 'env:CHATLEDGER_NO_ONE'}}",
+		"oidc: redirect_url: must be the https": server +
+			"oidc: {redirect_url: 'http://desk.example.com/api/v1/session/oidc/callback'}}",
 		"the environment has no CHATLEDGER_NO_ONE": "bots: {demo: {token: 'env:CHATLEDGER_NO_ONE', secret: s}}",
-		"no such file":                             "bots: {demo: {token: '1:x', secret: 'file:" + dir + "/none'}}",
+		"no such file": "bots: {demo: {token: '1:x', secret: 'file:" + dir + "/none'}}",
 	} {
 		path := filepath.Join(dir, "bots.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -232,7 +237,8 @@ bots:
 	if orders, err := shop.ReadOrders(); err != nil || orders == nil {
 		t.Errorf("shop's orders: %v (%v)", orders, err)
 	}
-	if quiet.CRM == nil || *quiet.CRM != (config.CRM{URL: "https://crm.example.com/v1", Token: "17:env"}) || shop.CRM != nil {
+	if quiet.CRM == nil || *quiet.CRM != (config.CRM{URL: "https://crm.example.com/v1", Token: "17:env"}) ||
+		shop.CRM != nil {
 		t.Errorf("CRMs: %+v, %+v", quiet.CRM, shop.CRM)
 	}
 	if orders, err := quiet.ReadOrders(); err != nil || orders != nil {
@@ -252,7 +258,8 @@ func TestMigrate_Twice_MigratesOnce(t *testing.T) {
 		fmt.Sprintf("schema migrated from version 0 to %d\n", schema.Latest()),
 		fmt.Sprintf("schema is up to date at version %d\n", schema.Latest()),
 	} {
-		if code, stdout, stderr := command(t.Context(), "migrate", "--database-url", dsn); code != 0 || stdout != want || stderr != "" {
+		if code, stdout, stderr := command(t.Context(), "migrate", "--database-url", dsn); code != 0 ||
+			stdout != want || stderr != "" {
 			t.Errorf("exit %d, %q, %q; want %q", code, stdout, stderr, want)
 		}
 	}
@@ -274,7 +281,8 @@ func TestEvents_Stored_AreListed(t *testing.T) {
 		return strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
 	}
 	all := list()
-	if len(all) != 10 || !strings.Contains(all[0], "chat-demo:42") || !strings.Contains(all[0], "message_received") || !strings.Contains(all[0], `"text":"hello"`) {
+	if len(all) != 10 || !strings.Contains(all[0], "chat-demo:42") || !strings.Contains(all[0], "message_received") ||
+		!strings.Contains(all[0], `"text":"hello"`) {
 		t.Errorf("%d lines:\n%s", len(all), strings.Join(all, "\n"))
 	}
 	place, _, _ := strings.Cut(all[5], " ")
@@ -305,7 +313,8 @@ func TestEvents_Stored_AreListed(t *testing.T) {
 		}
 		wantName := []string{"message_received", "understood", "reply_queued", "delivery_succeeded"}[i]
 		wantActor := []string{"customer", "bot", "bot", "delivery"}[i]
-		if got.Name != wantName || got.Actor != wantActor || got.Version != i+1 || got.Stream != "chat-demo:42" || got.Payload == nil || got.Correlation == "" || (got.Causation == "") != (i == 0) {
+		if got.Name != wantName || got.Actor != wantActor || got.Version != i+1 || got.Stream != "chat-demo:42" ||
+			got.Payload == nil || got.Correlation == "" || (got.Causation == "") != (i == 0) {
 			t.Errorf("line %d: %s", i+1, line)
 		}
 	}
@@ -350,10 +359,13 @@ func TestVerify_ForgedRow_RebuildRepairsIt(t *testing.T) {
 	for _, c := range []struct{ projection, tamper, says string }{
 		{"conversations", `update readmodel.conversations set last_message = 'forged' where chat_id = 43`, "chat-demo:43"},
 		{"conversations", `delete from readmodel.conversations where chat_id = 43`, "chat-demo:43"},
-		{"conversations", `insert into readmodel.conversations select (jsonb_populate_record(c, '{"stream_id": "chat-demo:44"}')).* from readmodel.conversations c limit 1`, "chat-demo:44"},
+		{"conversations", `insert into readmodel.conversations
+			select (jsonb_populate_record(c, '{"stream_id": "chat-demo:44"}')).*
+			from readmodel.conversations c limit 1`, "chat-demo:44"},
 		{"tickets", `update readmodel.tickets set priority = 'low'`, "demo:42#1"},
 		{"tickets", `update readmodel.tickets set ticket_id = 'demo:42#2'`, "demo:42#1"},
-		{"messages", `update readmodel.messages set answered_by = 'model' where chat_id = 43 and direction = 'in'`, "chat-demo:43/1"},
+		{"messages", `update readmodel.messages set answered_by = 'model'
+			where chat_id = 43 and direction = 'in'`, "chat-demo:43/1"},
 		{"chat_days", `update readmodel.chat_days set messages_in = 7 where chat_id = 43`, "chat-demo:43/2"},
 	} {
 		if tag, err := w.db.Exec(t.Context(), c.tamper); err != nil || tag.RowsAffected() != 1 {
@@ -361,7 +373,8 @@ func TestVerify_ForgedRow_RebuildRepairsIt(t *testing.T) {
 		}
 		for _, args := range [][]string{{"verify"}, {"verify", c.projection}} {
 			code, _, stderr := w.cli(args...)
-			if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel."+c.projection) || !strings.Contains(stderr, c.says) || !strings.Contains(stderr, "chatledger rebuild "+c.projection) {
+			if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "readmodel."+c.projection) ||
+				!strings.Contains(stderr, c.says) || !strings.Contains(stderr, "chatledger rebuild "+c.projection) {
 				t.Errorf("after %s, %v: exit %d, %s", c.tamper, args, code, stderr)
 			}
 		}
@@ -398,11 +411,13 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 			args = append(args, "ann")
 		}
 		code, stdout, stderr := w.cli(args...)
-		if want := []string{"ticket_opened", "ticket_assigned", "ticket_resolved"}[i]; code != 0 || stdout != fmt.Sprintf("chat-demo:42 %d %s\n", 5+i, want) {
+		if want := []string{"ticket_opened", "ticket_assigned", "ticket_resolved"}[i]; code != 0 ||
+			stdout != fmt.Sprintf("chat-demo:42 %d %s\n", 5+i, want) {
 			t.Errorf("%v: exit %d, %q %q", args, code, stdout, stderr)
 		}
 	}
-	if code, stdout, _ := w.cli("ticket", "resolve", "demo:42"); code != 0 || stdout != "nothing to do: the ticket is in this state already\n" {
+	if code, stdout, _ := w.cli("ticket", "resolve", "demo:42"); code != 0 ||
+		stdout != "nothing to do: the ticket is in this state already\n" {
 		t.Errorf("resolving again: exit %d, %q", code, stdout)
 	}
 }

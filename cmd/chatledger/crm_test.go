@@ -157,7 +157,8 @@ func TestCRM_HalfTheCallsFail_EverythingOnce(t *testing.T) {
 func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 	t.Parallel()
 	refusal := faults.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
-	failure := faults.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600} // which does not break the circuit
+	// A 429 does not open the circuit breaker.
+	failure := faults.Fault{Path: "/customers/", Status: http.StatusTooManyRequests, RetryAfter: 3600}
 	for name, test := range map[string]struct {
 		fault faults.Fault
 		end   func(w *world)
@@ -221,7 +222,8 @@ func TestCRM_SideLookupGivenUp_HandedToOperator(t *testing.T) {
 	w.says(7, "new billing address")
 	w.Say(7, "where is my order 1001?")
 	w.waitsFor("orders.lookup")
-	w.must("deliveries", "skip", "--chat", "demo:7", "--state", "waiting", "--why", "they are gone") // who writes is looked up, too
+	// The look-up of the customer waits, too.
+	w.must("deliveries", "skip", "--chat", "demo:7", "--state", "waiting", "--why", "they are gone")
 	w.says(7, "I can't look up order 1001 right now. A colleague will check it")
 	w.settle()
 	w.wantRows("person, handed_over", `select handler, step from readmodel.conversations`)

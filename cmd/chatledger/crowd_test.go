@@ -60,7 +60,8 @@ func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	c.wantRows("", `select chat_id, workflow, step from readmodel.conversations where workflow is not null
 		and step not in ('completed', 'cancelled', 'expired', 'handed_over')`)
 	c.wantRows("0", `select count(*) from eventstore.timers`)
-	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
+	// Answers to button presses are left out: on a slow machine they come too late.
+	c.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton)
 	c.wantRows(fmt.Sprint(c.Stats().Calls["sendMessage"]["200"]),
 		`select count(*) from eventstore.events where name = 'reply_queued'`)
 	c.wantRows("0", `select count(*) from readmodel.tickets where due_at is null or resolve_by is null`)

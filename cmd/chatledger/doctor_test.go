@@ -32,7 +32,8 @@ func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 		}
 	}
 	if code, says := examine("--json"); code != 1 ||
-		json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &doctor.Finding{}) == nil && !strings.Contains(says, `"severity":"warning"`) {
+		json.Unmarshal([]byte(strings.SplitN(says, "\n", 2)[0]), &doctor.Finding{}) == nil &&
+			!strings.Contains(says, `"severity":"warning"`) {
 		t.Errorf("as JSON: %d\n%s", code, says)
 	}
 
@@ -84,7 +85,8 @@ func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 			"http://127.0.0.1:1")
 		return stdout
 	}
-	if says := doctor(r.app); !strings.Contains(says, "doctored_app has the privileges that serve needs, and cannot change events") {
+	says := doctor(r.app)
+	if !strings.Contains(says, "doctored_app has the privileges that serve needs, and cannot change events") {
 		t.Errorf("as the app:\n%s", says)
 	}
 	if says := doctor(r.owner); !strings.Contains(says, "doctored_owner may change the schema or history") {
@@ -93,7 +95,7 @@ func TestDoctor_MissingPrivileges_Found(t *testing.T) {
 	admin := pgtest.Connect(t, r.admin)
 	pgtest.Exec(t, admin, `grant update on eventstore.events to doctored_analyst`)
 	pgtest.Exec(t, admin, `revoke insert on eventstore.events from doctored_app`)
-	says := doctor(r.app)
+	says = doctor(r.app)
 	for _, want := range []string{"doctored_app may not insert on eventstore.events",
 		"history can be changed by doctored_analyst, too", "migrate --roles"} {
 		if !strings.Contains(says, want) {

@@ -21,7 +21,8 @@ import (
 )
 
 var full = flag.Bool("full", false,
-	"kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes instead of 10 s, and hurry all of a crowd")
+	"kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes "+
+		"instead of 10 s, and hurry all of a crowd")
 
 // The sender is killed in the middle of its calls, again and again. What Telegram has
 // seen and what the ledger says are the same: nothing is lost, nothing comes twice
@@ -132,7 +133,8 @@ func (w *world) agree(chats, effects int) (marked int) {
 			w.t.Errorf("%s arrived %d times; the ledger says %s, %s attempts unsure", text, n, state, unsure)
 		}
 	}
-	w.t.Logf("sent once %d, sent twice and marked %d, marked and yet sent once %d, unknown %d (%d of them did not arrive), lost %d", once, twice, doubtful, unknown, unheard, lost)
+	w.t.Logf("sent once %d, sent twice and marked %d, marked and yet sent once %d, "+
+		"unknown %d (%d of them did not arrive), lost %d", once, twice, doubtful, unknown, unheard, lost)
 	if lost > 0 || len(arrived) > 0 || once+twice+doubtful+unknown != effects {
 		w.t.Errorf("of %d effects %d are lost; %v arrived that nobody asked for", effects, lost, arrived)
 	}
@@ -171,8 +173,9 @@ func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 	})
 	busy := w.answers(200, others)
 	// All others have theirs, and the slow one's first has not come yet.
-	if got := w.rows(states); got != "chat-demo:7 sending, chat-demo:7 waiting, chat-demo:8 waiting, chat-demo:8 waiting" &&
-		got != "chat-demo:7 sending, chat-demo:7 waiting, chat-demo:8 sending, chat-demo:8 waiting" {
+	const held = "chat-demo:7 sending, chat-demo:7 waiting, "
+	if got := w.rows(states); got != held+"chat-demo:8 waiting, chat-demo:8 waiting" &&
+		got != held+"chat-demo:8 sending, chat-demo:8 waiting" {
 		t.Errorf("meanwhile %s", got)
 	}
 	t.Logf("the slowest but one of %d answers took %s, and %s beside the slow and the failing one", others, calm, busy)

@@ -47,7 +47,8 @@ func TestFailover_ReplicaLostTail_WorkGoesOn(t *testing.T) {
 			t.Errorf("chat %d: the bot says %q, want %d texts", chat, said, n)
 		}
 	}
-	w.wantRows("chat-demo:7, message_received; chat-demo:8, message_received", `select stream_id, name from eventstore.events
+	w.wantRows("chat-demo:7, message_received; chat-demo:8, message_received", `
+		select stream_id, name from eventstore.events
 		where version = 1 and stream_id like 'chat-%' order by 1`)
 	w.gapless()
 	w.clean()

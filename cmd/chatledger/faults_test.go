@@ -28,14 +28,18 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 			"done, 1, 0", "1, 0, 0, false"},
 		"429 without seconds backs off": {telegramsim.Fault{Status: 429, NoSeconds: true, Count: 2}, 3 * time.Second, 1, 1,
 			"done, 1, 0", "1, 0, 0, false"},
-		"a gateway's 502 is retried":   {telegramsim.Fault{Status: 502, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
-		"a gateway's 200 is retried":   {telegramsim.Fault{Status: 200, HTML: true, Count: 3}, 0, 1, 1, "done, 4, 3", "1, 0, 0, false"},
-		"500 twice":                    {telegramsim.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
-		"403 is final":                 {telegramsim.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
-		"400 is final":                 {telegramsim.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
-		"a lost answer is sent again":  {telegramsim.Fault{DropReply: true, Count: 1}, 0, 1, 2, "done, 2, 1", "1, 0, 0, false"},
+		"a gateway's 502 is retried": {telegramsim.Fault{Status: 502, HTML: true, Count: 3}, 0, 1, 1,
+			"done, 4, 3", "1, 0, 0, false"},
+		"a gateway's 200 is retried": {telegramsim.Fault{Status: 200, HTML: true, Count: 3}, 0, 1, 1,
+			"done, 4, 3", "1, 0, 0, false"},
+		"500 twice":    {telegramsim.Fault{Status: 500, Count: 2}, 0, 1, 1, "done, 3, 0", "1, 0, 0, false"},
+		"403 is final": {telegramsim.Fault{Status: 403}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, true"},
+		"400 is final": {telegramsim.Fault{Status: 400}, 0, 0, 0, "refused, 1, 0", "0, 1, 0, false"},
+		"a lost answer is sent again": {telegramsim.Fault{DropReply: true, Count: 1}, 0, 1, 2,
+			"done, 2, 1", "1, 0, 0, false"},
 		"two lost answers are unknown": {telegramsim.Fault{DropReply: true}, 0, 1, 2, "unknown, 2, 2", "0, 1, 0, false"},
-		"a slow answer is waited for":  {telegramsim.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1, "done, 1, 0", "1, 0, 0, false"},
+		"a slow answer is waited for": {telegramsim.Fault{DelayMS: 300, Count: 1}, 300 * time.Millisecond, 1, 1,
+			"done, 1, 0", "1, 0, 0, false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +68,8 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 			}
 			w.wantRows(c.delivery,
 				`select state, attempts, unsure from eventstore.deliveries where stream_id = 'chat-demo:7'`)
-			w.wantRows(c.conversation, `select replies, failed_deliveries, awaiting_delivery, blocked from readmodel.conversations where chat_id = 7`)
+			w.wantRows(c.conversation, `select replies, failed_deliveries, awaiting_delivery, blocked
+				from readmodel.conversations where chat_id = 7`)
 			w.wantRows("1, 0", `select replies, failed_deliveries from readmodel.conversations where chat_id = 8`)
 			w.clean()
 		})
@@ -82,7 +87,8 @@ func TestReply_Postponed_NotOvertaken(t *testing.T) {
 	w.Say(7, "thank you")
 	w.settle()
 	said := w.texts(7, "bot")
-	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" || said[2] != "You're welcome!" {
+	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" ||
+		said[2] != "You're welcome!" {
 		t.Errorf("the bot says %q", said)
 	}
 
@@ -95,7 +101,8 @@ func TestReply_Postponed_NotOvertaken(t *testing.T) {
 	w.eventually("the button is answered", func() string {
 		return unless(w.Stats().Calls["answerCallbackQuery"]["200"] == 1, "%v", w.Stats().Calls)
 	})
-	w.wantRows("1", `select count(*) from eventstore.deliveries where kind = 'telegram.sendMessage' and state in ('waiting', 'sending')`)
+	w.wantRows("1", `select count(*) from eventstore.deliveries where kind = 'telegram.sendMessage'
+		and state in ('waiting', 'sending')`)
 }
 
 // Who blocked the bot is known by its own update, and known again when unblocked.
@@ -107,7 +114,8 @@ func TestChat_BlockedAndUnblocked_Followed(t *testing.T) {
 	for _, c := range []struct {
 		status, blocked string
 	}{{"kicked", "true"}, {"member", "false"}} {
-		w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 7, "type": "private"}, "date": time.Now().Unix(),
+		w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 7, "type": "private"},
+			"date":            time.Now().Unix(),
 			"new_chat_member": map[string]any{"status": c.status}}})
 		w.settle()
 		w.wantRows(c.blocked, `select blocked from readmodel.conversations where chat_id = 7`)
@@ -139,13 +147,15 @@ func TestOutage_DatabaseReturns_NothingLost(t *testing.T) {
 			begun := time.Now()
 			status, retryAfter, err := post(w.url, messageUpdate(1, 9, 1, "hello"))
 			took := time.Since(begun)
-			if seconds, numErr := strconv.Atoi(retryAfter); err != nil || status != http.StatusServiceUnavailable || numErr != nil || seconds < 1 {
+			if seconds, numErr := strconv.Atoi(retryAfter); err != nil || status != http.StatusServiceUnavailable ||
+				numErr != nil || seconds < 1 {
 				t.Errorf("answered %d, Retry-After %q (%v)", status, retryAfter, err)
 			}
 			if took > 5*time.Second {
 				t.Errorf("answered after %v", took)
 			}
-			if status, body, err := get(w.url + "/readyz"); err != nil || status != http.StatusServiceUnavailable || !strings.Contains(body, `"ready":false`) || !strings.Contains(body, "database") {
+			if status, body, err := get(w.url + "/readyz"); err != nil || status != http.StatusServiceUnavailable ||
+				!strings.Contains(body, `"ready":false`) || !strings.Contains(body, "database") {
 				t.Errorf("readyz: %d %s (%v)", status, body, err)
 			}
 			if status, _, err := get(w.url + "/healthz"); err != nil || status != http.StatusOK {
@@ -173,7 +183,8 @@ func TestOutage_DatabaseReturns_NothingLost(t *testing.T) {
 					t.Errorf("chat %d: the bot says %q, want %d replies", chat, said, want)
 				}
 			}
-			w.wantRows("chat-demo:7, 2; chat-demo:8, 1", `select stream_id, count(*) from eventstore.events where name = 'message_received' and stream_id <> 'chat-demo:9' group by 1 order by 1`)
+			w.wantRows("chat-demo:7, 2; chat-demo:8, 1", `select stream_id, count(*) from eventstore.events
+				where name = 'message_received' and stream_id <> 'chat-demo:9' group by 1 order by 1`)
 			w.gapless()
 			w.clean()
 		})
@@ -211,7 +222,8 @@ func (w *world) takesOver(led string) {
 	w.t.Helper()
 	eventually(w.t, 5*time.Second, "others lead every group", func() string {
 		now := w.rows(leaders)
-		stays := slices.ContainsFunc(strings.Split(led, ", "), func(leader string) bool { return strings.Contains(now, leader) })
+		stays := slices.ContainsFunc(strings.Split(led, ", "),
+			func(leader string) bool { return strings.Contains(now, leader) })
 		return unless(leading(now) == groups && !stays, "%s; before %s", now, led)
 	})
 }
@@ -256,7 +268,9 @@ func TestLeader_Stops_OtherTakesOver(t *testing.T) {
 				}
 			}
 			// Every group has read every event once.
-			w.wantRows(fmt.Sprintf("%d, true, true", groups), `select count(*), min(events) = (select count(*) from eventstore.events), max(events) = min(events) from eventstore.checkpoints`)
+			w.wantRows(fmt.Sprintf("%d, true, true", groups), `select count(*),
+				min(events) = (select count(*) from eventstore.events), max(events) = min(events)
+				from eventstore.checkpoints`)
 			w.clean()
 		})
 	}

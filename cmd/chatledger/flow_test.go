@@ -185,7 +185,8 @@ func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 	for name, back := range map[string]func(*world){
 		"by writing": func(w *world) { w.Say(7, "hello") },
 		"by unblocking": func(w *world) {
-			w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 7, "type": "private"}, "date": time.Now().Unix(),
+			w.Post(map[string]any{"my_chat_member": map[string]any{"chat": map[string]any{"id": 7, "type": "private"},
+				"date":            time.Now().Unix(),
 				"new_chat_member": map[string]any{"status": "member"}}})
 			w.settle()
 			if code, _, stderr := w.cli("ticket", "open", "chat-demo:7"); code != 0 {
@@ -268,7 +269,8 @@ func TestWrongToken_OneBot_OthersContinue(t *testing.T) {
 			!strings.Contains(metrics, `chatledger_bot_suspended{bot="other"`), "%v", err)
 	})
 	w.eventually("the deliveries wait and say why", func() string {
-		waiting := w.rows(`select count(*) filter (where reason like '%token is wrong%') > 0, min(attempts), max(attempts), count(*) from eventstore.deliveries
+		waiting := w.rows(`select count(*) filter (where reason like '%token is wrong%') > 0, min(attempts), max(attempts),
+			count(*) from eventstore.deliveries
 			where destination = 'telegram:demo' and state = 'waiting'`)
 		return unless(waiting == fmt.Sprintf("true, 0, 0, %d", chats), "%s", waiting)
 	})
@@ -318,7 +320,8 @@ func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot}, TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
+	a, err := server.New(t.Context(), server.Config{DSN: w.dsn, Bots: map[string]config.Bot{"demo": w.bot},
+		TelegramURL: w.api, Listener: listener, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,13 +352,15 @@ func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	}
 
 	// A flood uses the bot's limit up, as this machine may be too slow to do.
-	w.exec(`insert into eventstore.rate_limits (name, tat) values ('bot-demo', now() + interval '1 hour') on conflict (name) do update set tat = excluded.tat`)
+	w.exec(`insert into eventstore.rate_limits (name, tat) values ('bot-demo', now() + interval '1 hour')
+		on conflict (name) do update set tat = excluded.tat`)
 	for chat := range int64(60) {
 		w.Say(100+chat, "hello")
 	}
 	w.Say(8, "where is my order 1002?")
 	w.eventually("the order is looked up, and messages wait", func() string {
-		row := w.rows(`select bool_or(destination = 'orders:demo' and state = 'sending'), count(*) filter (where state = 'waiting') >= 10 from eventstore.deliveries`)
+		row := w.rows(`select bool_or(destination = 'orders:demo' and state = 'sending'),
+			count(*) filter (where state = 'waiting') >= 10 from eventstore.deliveries`)
 		return unless(row == "true, true", "%s", row)
 	})
 	if n := typed(); n != 2 {
@@ -363,7 +368,8 @@ func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	}
 	w.exec(`update eventstore.rate_limits set tat = now() where name = 'bot-demo'`)
 	w.eventually("the flood is over", func() string {
-		w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
+		w.rows(`update eventstore.deliveries set next_attempt = now()
+			where state = 'waiting' and next_attempt > now() + interval '1 minute' returning 1`)
 		return unless(w.sent() == 61, "%d", w.sent())
 	})
 	orders.answer <- struct{}{}
@@ -410,7 +416,8 @@ func TestGroupMigration_PendingMessages_Follow(t *testing.T) {
 	answer[to]()
 	w.settle()
 	said := w.texts(to, "bot")
-	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" || said[2] != "You're welcome!" {
+	if len(said) != 3 || !strings.HasPrefix(said[0], "You can write") || said[1] != "Hello! What can I do for you?" ||
+		said[2] != "You're welcome!" {
 		t.Errorf("the bot says %q", said)
 	}
 	if calls := w.Stats().Calls["sendMessage"]; calls["400"] != 1 {

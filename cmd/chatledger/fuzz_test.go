@@ -17,8 +17,10 @@ func FuzzBotsFile(f *testing.F) {
 	for _, text := range []string{
 		"", "bots:", "bots: {}", "bots: {demo: {token: '1:x', secret: s}}", "bots: {demo: null}", "bots: [1]", "a: &a [*a]",
 		"bots: {demo: {<<: *x}}",
-		"bots: {shop: {token: env:T, secret: file:/x, old_secret: o, public_url: 'https://x', reorder_window: 150ms, chat_limit: {count: 3, window: 10s}, unknown: ask}}",
-		"bots: {shop: {rate: {bot: 25, chat: 0, group_per_minute: .inf}, retention: {raw: 90d, quarantine: 2160h}, orders: demo}}",
+		"bots: {shop: {token: env:T, secret: file:/x, old_secret: o, public_url: 'https://x', reorder_window: 150ms, " +
+			"chat_limit: {count: 3, window: 10s}, unknown: ask}}",
+		"bots: {shop: {rate: {bot: 25, chat: 0, group_per_minute: .inf}, retention: {raw: 90d, quarantine: 2160h}, " +
+			"orders: demo}}",
 		"bots: {shop: {crm: {url: 'https://crm.example.com', token: x}}}", "bots: {shop: {retention: {raw: 99999d}}}",
 		"bots: {shop: {zendesk: {url: 'https://s.zendesk.com', email: a@b, token: x, webhook_secret: s}}}",
 	} {

@@ -341,18 +341,21 @@ func (g *hostile) update(chat int64) string {
 	}
 	switch g.IntN(12) {
 	case 0:
-		return fmt.Sprintf(`{"update_id":%d,"callback_query":{"id":"%d%s,"from":%s,"chat_instance":%s,"message":%s,"data":%s}}`,
+		return fmt.Sprintf(
+			`{"update_id":%d,"callback_query":{"id":"%d%s,"from":%s,"chat_instance":%s,"message":%s,"data":%s}}`,
 			id, g.n, g.text()[1:], from, g.text(), message(""), g.text())
 	case 1:
 		return fmt.Sprintf(`{"update_id":%d,"edited_message":%s}`, id,
 			message(fmt.Sprintf(`,"edit_date":%s,"text":%s`, g.date(now), g.text())))
 	case 2:
-		return fmt.Sprintf(`{"update_id":%d,"my_chat_member":{"chat":%s,"from":%s,"date":%s,"old_chat_member":{"status":"member"},"new_chat_member":{"status":%s,"until_date":%s}}}`,
+		return fmt.Sprintf(`{"update_id":%d,"my_chat_member":{"chat":%s,"from":%s,"date":%s,`+
+			`"old_chat_member":{"status":"member"},"new_chat_member":{"status":%s,"until_date":%s}}}`,
 			id, in, from, g.date(now), g.text(), g.number())
 	case 3:
 		return fmt.Sprintf(`{"update_id":%d,"telepathy_%d":%s}`, id, g.n, g.deep())
 	case 4:
-		return fmt.Sprintf(`{"update_id":%d,"message_reaction":{"chat":%s,"message_id":%d,"user":%s,"date":%s,"old_reaction":[],"new_reaction":%s}}`,
+		return fmt.Sprintf(`{"update_id":%d,"message_reaction":{"chat":%s,"message_id":%d,"user":%s,"date":%s,`+
+			`"old_reaction":[],"new_reaction":%s}}`,
 			id, in, g.n, from, g.date(now), g.deep())
 	case 5:
 		return fmt.Sprintf(`{"update_id":%d,"message":%s}`, id,

@@ -286,7 +286,8 @@ func (s guideShell) run(ctx context.Context, commands string) (output string, er
 // commands before it.
 func TestGuideBlocks_Marks_KeepOnlyTheNext(t *testing.T) {
 	got := blocksOf("g",
-		"<!-- not run: why -->\n```sh\na\n```\n\n```sh\nb\n```\n\n```\nout 12\n```\n\nText.\n\n```\nno output\n```\n\n```\n$ c\nshown...\n```\n")
+		"<!-- not run: why -->\n```sh\na\n```\n\n```sh\nb\n```\n\n```\nout 12\n```\n\n"+
+			"Text.\n\n```\nno output\n```\n\n```\n$ c\nshown...\n```\n")
 	if len(got) != 3 || got[0].reason != "why" || got[1].reason != "" || got[1].commands != "b" ||
 		len(got[1].shown) != 1 || got[2].commands != "c\n" || len(got[2].shown) != 1 {
 		t.Errorf("%+v", got)

@@ -58,7 +58,10 @@ func newBesieged(t *testing.T) *besieged {
 	b := &besieged{world: w, tls: &tls.Config{RootCAs: pair.Roots(), ServerName: "example.com"}}
 	b.client = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: b.tls, MaxConnsPerHost: 1}}
 	t.Cleanup(b.client.CloseIdleConnections)
-	b.program = w.serveWith(fmt.Sprintf("bots: {demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}}}\nserver: {allow: [telegram, 203.0.113.0/24, 198.51.0.0/16], trusted_proxies: 127.0.0.1, connections: %d, tls: {certificate: %s, key: %s}}\n",
+	b.program = w.serveWith(fmt.Sprintf(
+		"bots: {demo: {token: %q, secret: %s, orders: demo, chat_limit: {count: 0}}}\n"+
+			"server: {allow: [telegram, 203.0.113.0/24, 198.51.0.0/16], trusted_proxies: 127.0.0.1, connections: %d, "+
+			"tls: {certificate: %s, key: %s}}\n",
 		dev.Token, dev.Secret, allConnections, files.Certificate, files.Key), b.get)
 	b.address = strings.TrimPrefix(b.program.url, "https://")
 	return b
@@ -305,7 +308,8 @@ var attacks = []attack{
 		return statuses(conn.NetConn())
 	}, "400"},
 	{"290 slow and silent connections at once, and right requests beside them", (*besieged).slow,
-		"nothing: closed x 100; half a handshake: closed x 50; header byte by byte: 400 x 60; body byte by byte: 400 x 40; the same without the secret: 401 x 40; right 200 x 20"},
+		"nothing: closed x 100; half a handshake: closed x 50; header byte by byte: 400 x 60; " +
+			"body byte by byte: 400 x 40; the same without the secret: 401 x 40; right 200 x 20"},
 	{"500 connections where 400 may be", (*besieged).crowd, "400 are served, 100 closed"},
 }
 

@@ -56,7 +56,8 @@ func (w *world) serve(more ...string) *program {
 	if crm := w.bot.CRM; crm != nil {
 		shop = fmt.Sprintf("crm: {url: %q, token: %q}", crm.URL, crm.Token)
 	}
-	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    %s\n    rate: {bot: 0, chat: 0, group_per_minute: 0}\n", dev.Token, dev.Secret, shop)
+	text := fmt.Sprintf("bots:\n  demo:\n    token: %s\n    secret: %s\n    %s\n"+
+		"    rate: {bot: 0, chat: 0, group_per_minute: 0}\n", dev.Token, dev.Secret, shop)
 	for _, line := range more {
 		text += "    " + line + "\n"
 	}

@@ -47,25 +47,30 @@ func TestKnowledgeCheck_Mistakes_OnePerLine(t *testing.T) {
 func TestKnowledgeCheck_Intents_PrintsConfusions(t *testing.T) {
 	t.Parallel()
 	dir := knowledgeWith(t, map[string]string{
-		"bot.yaml":            "languages: [en]\nthreshold: 0.1\n",
-		"intents/all.yaml":    "refund:\n  answer: Soon.\npayment:\n  answer: By card.\n",
-		"intents/refund.txt":  "I want my money back\nwhere is my refund\ngive me my money\nwhen do I get my money back\nrefund please\nmoney for the broken lamp\n",
-		"intents/payment.txt": "can I pay by card\nmy card was declined\nhow do I pay\nwhich cards do you take\npay with my bank\nmoney for the second lamp\n",
+		"bot.yaml":         "languages: [en]\nthreshold: 0.1\n",
+		"intents/all.yaml": "refund:\n  answer: Soon.\npayment:\n  answer: By card.\n",
+		"intents/refund.txt": "I want my money back\nwhere is my refund\ngive me my money\n" +
+			"when do I get my money back\nrefund please\nmoney for the broken lamp\n",
+		"intents/payment.txt": "can I pay by card\nmy card was declined\nhow do I pay\n" +
+			"which cards do you take\npay with my bank\nmoney for the second lamp\n",
 	})
 	code, stdout, stderr := command(t.Context(), "knowledge", "check", dir)
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, stderr %q", code, stderr)
 	}
 	for _, want := range []string{`(?m)^hash       [0-9a-f]{16}$`, `(?m)^languages  en$`,
-		`(?m)^trial .* \d+\.\d % understood, \d+\.\d % asked about \(below 0\.1\), \d+\.\d % mistaken$`, `(?m)^  \d+ x \w+ taken for \w+, such as intents/\w+\.txt:\d+ "`} {
+		`(?m)^trial .* \d+\.\d % understood, \d+\.\d % asked about \(below 0\.1\), \d+\.\d % mistaken$`,
+		`(?m)^  \d+ x \w+ taken for \w+, such as intents/\w+\.txt:\d+ "`} {
 		if !regexp.MustCompile(want).MatchString(stdout) {
 			t.Errorf("nothing like %s in\n%s", want, stdout)
 		}
 	}
-	if _, quick, _ := command(t.Context(), "knowledge", "check", "--quick", dir); !strings.HasPrefix(stdout, quick) || strings.Contains(quick, "trial") {
+	if _, quick, _ := command(t.Context(), "knowledge", "check", "--quick", dir); !strings.HasPrefix(stdout, quick) ||
+		strings.Contains(quick, "trial") {
 		t.Errorf("a quick check prints\n%s", quick)
 	}
-	if _, shop, _ := command(t.Context(), "knowledge", "check", "--quick"); !regexp.MustCompile(`(?m)^workflows  billing_address_change, .*troubleshooting$`).MatchString(shop) {
+	workflows := regexp.MustCompile(`(?m)^workflows  billing_address_change, .*troubleshooting$`)
+	if _, shop, _ := command(t.Context(), "knowledge", "check", "--quick"); !workflows.MatchString(shop) {
 		t.Errorf("of the shop it prints\n%s", shop)
 	}
 }
@@ -79,7 +84,9 @@ func TestKnowledgeCheck_Gaps_AreNamed(t *testing.T) {
 		"words.yaml":             "welcome: Hallo!\n",
 	})
 	code, stdout, stderr := command(t.Context(), "knowledge", "check", dir)
-	if code != 0 || !strings.Contains(stdout, "intents/erstattung.txt has 2 examples") || !regexp.MustCompile(`(?m)^words .*\bhelp\b.* are said in English`).MatchString(stdout) || strings.Contains(stdout, "welcome") {
+	if code != 0 || !strings.Contains(stdout, "intents/erstattung.txt has 2 examples") ||
+		!regexp.MustCompile(`(?m)^words .*\bhelp\b.* are said in English`).MatchString(stdout) ||
+		strings.Contains(stdout, "welcome") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }
@@ -87,10 +94,12 @@ func TestKnowledgeCheck_Gaps_AreNamed(t *testing.T) {
 func TestKnowledgeTry_Message_PrintsTurn(t *testing.T) {
 	t.Parallel()
 	for text, wants := range map[string][]string{
-		"Where is my order 1001?":             {"intent      order_status\n", "language    en\n", "tool        order_status number=\"1001\"\n"},
-		"Ich möchte mit einem Menschen reden": {"intent      person\n", "language    de\n", "person      high, because asked\n", "says        Natürlich."},
-		"hello":                               {"intent      greeting\n", "says        Hello! What can I do for you?\n            [Where is my order?]\n"},
-		"qwertz":                              {"intent      unknown\n", "says        I'm not sure what you mean."},
+		"Where is my order 1001?": {"intent      order_status\n", "language    en\n",
+			"tool        order_status number=\"1001\"\n"},
+		"Ich möchte mit einem Menschen reden": {"intent      person\n", "language    de\n",
+			"person      high, because asked\n", "says        Natürlich."},
+		"hello":  {"intent      greeting\n", "says        Hello! What can I do for you?\n            [Where is my order?]\n"},
+		"qwertz": {"intent      unknown\n", "says        I'm not sure what you mean."},
 	} {
 		code, stdout, stderr := command(t.Context(), "knowledge", "try", text)
 		for _, want := range wants {

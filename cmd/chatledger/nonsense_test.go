@@ -169,7 +169,8 @@ func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 		stream := string(domain.ChatStream("demo", int64(i+1)))
 		w.eventually(c.name, func() string {
 			got := w.rows(`select state, least(attempts, case state when 'waiting' then 1 else 3 end),
-				least(unsure, case state when 'waiting' then 1 else 3 end) from eventstore.deliveries where stream_id = $1 and attempts > 0`, stream)
+				least(unsure, case state when 'waiting' then 1 else 3 end) from eventstore.deliveries
+				where stream_id = $1 and attempts > 0`, stream)
 			return unless(got == c.end, "%s, want %s", got, c.end)
 		})
 		reason := w.rows(`select reason from eventstore.deliveries where stream_id = $1`, stream)

@@ -135,7 +135,8 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 	const (
 		end = `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
 			and pid <> pg_backend_pid()`
-		full = `create function pg_temp.full() returns trigger language plpgsql as $$ begin raise exception using errcode = 'disk_full'; end $$;
+		full = `create function pg_temp.full() returns trigger language plpgsql
+				as $$ begin raise exception using errcode = 'disk_full'; end $$;
 			create trigger full_disk before insert on eventstore.events for each row execute function pg_temp.full()`
 	)
 	for reason, state := range map[string]struct{ begins, ends string }{

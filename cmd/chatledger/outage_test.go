@@ -172,7 +172,8 @@ func TestZendesk_BadNetwork_EverythingOnce(t *testing.T) {
 		t.Errorf("%d tickets for %d cases", len(tickets), len(disturbances))
 	}
 	for i, ticket := range tickets {
-		const want = "new high; I want to talk to a person; Customer *; -A person is needed: asked / Customer *: I want to talk to a person; -Customer *: are you there?"
+		const want = "new high; I want to talk to a person; Customer *; -A person is needed: asked " +
+			"/ Customer *: I want to talk to a person; -Customer *: are you there?"
 		if got := onPaper(ticket); !like(want, got) || len(ticket.Comments) != 2 {
 			t.Errorf("under %s, at Zendesk: %s", disturbances[i].name, got)
 		}

@@ -100,7 +100,8 @@ func TestParked_UnknownEvent_LoggedAndUpdatesKept(t *testing.T) {
 	w.wantRows("true", `select reason like '%unknown event moon_landed@3%' from eventstore.quarantine`)
 	w.mustPost(messageUpdate(900_002, 44, 900, "hello"))
 	w.eventually("another chat is answered", func() string {
-		return unless(w.rows(`select count(*) from eventstore.events where stream_id = 'chat-demo:44' and name = 'reply_queued'`) == "1", "it is not")
+		return unless(w.rows(`select count(*) from eventstore.events where stream_id = 'chat-demo:44'
+			and name = 'reply_queued'`) == "1", "it is not")
 	})
 }
 
@@ -113,7 +114,8 @@ func TestParked_UnreadableChat_DeliveriesWait(t *testing.T) {
 	w.settle()
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 42, Status: 500})
 	w.queue(42, chat.ReplyQueued{Text: "Hello, this is Ann."})
-	const waiting = `select state, reason from eventstore.deliveries where kind = 'telegram.sendMessage' and state <> 'done'`
+	const waiting = `select state, reason from eventstore.deliveries
+		where kind = 'telegram.sendMessage' and state <> 'done'`
 	w.eventually("the reply waits", func() string {
 		return unless(strings.HasPrefix(w.rows(waiting), "waiting, error"), "%s", w.rows(waiting))
 	})
@@ -127,7 +129,8 @@ func TestParked_UnreadableChat_DeliveriesWait(t *testing.T) {
 	w.eventually("the reply goes on waiting", func() string {
 		return unless(strings.Contains(w.rows(waiting), "unknown event moon_landed@3"), "%s", w.rows(waiting))
 	})
-	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", "comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
+	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", ` +
+		`"comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
 	if status := w.postZendesk("demo", dev.Secret, comment); status != http.StatusOK {
 		t.Errorf("Zendesk's event is answered %d", status)
 	}
@@ -150,8 +153,10 @@ func TestState_EarlyVersion_RestNotRead(t *testing.T) {
 	w := newTown(t, pgtest.Database(t))
 	w.exec(`insert into eventstore.streams values ('chat-demo:42')`)
 	w.exec(`
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
-		select 'chat-demo:42', v, gen_random_uuid(), case when v > 10 then 'moon_landed' else 'chat_continued' end, 1, '{}', gen_random_uuid(), 'bot', now()
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
+		select 'chat-demo:42', v, gen_random_uuid(), case when v > 10 then 'moon_landed' else 'chat_continued' end,
+		1, '{}', gen_random_uuid(), 'bot', now()
 		from generate_series(1, 3000) v`)
 	if code, stdout, stderr := w.cli("state", "demo:42", "--version", "10"); code != 0 || !strings.Contains(stdout, "10") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)

@@ -182,7 +182,8 @@ func (w *inhabited) converse() {
 		"I was charged twice MARK", "change my billing address", "5 MARK Row, Leeds LS1 4AP", "yes",
 		"/start MARK", "MARK https://example.com/MARK?token=MARK", "I want to talk to a person, MARK"} {
 		w.message(int64(1+i/6),
-			fmt.Sprintf(`"text":%q,"entities":[{"type":"text_mention","offset":0,"length":2,"user":{"id":5,"first_name":"MARK"}}]`, text))
+			fmt.Sprintf(`"text":%q,"entities":[{"type":"text_mention","offset":0,"length":2,`+
+				`"user":{"id":5,"first_name":"MARK"}}]`, text))
 		w.rest()
 	}
 	w.message(3,
@@ -252,7 +253,8 @@ func (w *inhabited) knock() {
 	for _, body := range []string{`MARK`, `{"event":"MARK"}`, `{"event":7,"external_id":"MARK"}`,
 		`{"event":"solved","external_id":"chat-demo:2/#1","ticket_id":1,"updated_at":"MARK"}`,
 		`{"event":"MARK","external_id":"chat-demo:2/#1","ticket_id":1,"updated_at":"2026-01-02T03:04:05Z","author":"MARK"}`,
-		`{"event":"solved","external_id":"chat-demo:999/#1","ticket_id":1,"updated_at":"2026-01-02T03:04:05Z","author":"MARK"}`} {
+		`{"event":"solved","external_id":"chat-demo:999/#1","ticket_id":1,` +
+			`"updated_at":"2026-01-02T03:04:05Z","author":"MARK"}`} {
 		w.postZendesk("demo", w.bot.Zendesk.WebhookSecret, strings.ReplaceAll(body, "MARK", mark))
 	}
 }

@@ -29,7 +29,8 @@ func TestQuarantine_Bodies_AreListedAndUnchanged(t *testing.T) {
 	if code, stdout, _ := w.cli("quarantine", "show", "1"); code != 0 || stdout != body {
 		t.Errorf("show: %d %q", code, stdout)
 	}
-	if code, _, stderr := w.cli("quarantine", "show", "77"); code != 1 || !strings.Contains(stderr, "body 77 is not in quarantine") {
+	if code, _, stderr := w.cli("quarantine", "show", "77"); code != 1 ||
+		!strings.Contains(stderr, "body 77 is not in quarantine") {
 		t.Errorf("show 77: %d %s", code, stderr)
 	}
 }

@@ -58,7 +58,10 @@ func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 	w.Say(43, "hello")
 	w.settle()
 	code, stdout, stderr := w.cli("rebuild", "--all", "--dry-run")
-	if want := regexp.MustCompile(`^conversations: compared 2 rows at position \d+/\d+: all are the same\ntickets: compared 1 rows at position \d+/\d+: all are the same\nmessages: compared 4 rows .*: all are the same\nchat_days: compared 2 rows .*: all are the same\n$`); code != 0 || stderr != "" || !want.MatchString(stdout) {
+	want := regexp.MustCompile(`^conversations: compared 2 rows at position \d+/\d+: all are the same\n` +
+		`tickets: compared 1 rows at position \d+/\d+: all are the same\n` +
+		`messages: compared 4 rows .*: all are the same\nchat_days: compared 2 rows .*: all are the same\n$`)
+	if code != 0 || stderr != "" || !want.MatchString(stdout) {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	w.tamper(`update readmodel.conversations set last_message = 'forged' where chat_id = 43`)
@@ -76,7 +79,8 @@ func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 		"tickets: compared 1 rows at position ", ": 0 differ, 0 are only in the live table, 1 only in the new one\n",
 		"  readmodel.tickets demo:42#1 (stream chat-demo:42): the row is missing; first explained by " + opened + "\n",
 		": 1 differ, 0 are only in the live table, 0 only in the new one\n",
-		`  readmodel.conversations chat-demo:43 (stream chat-demo:43): last_message is "forged", the events lead to "hello"; first explained by ` + received + "\n",
+		`  readmodel.conversations chat-demo:43 (stream chat-demo:43): last_message is "forged", ` +
+			`the events lead to "hello"; first explained by ` + received + "\n",
 	} {
 		if !strings.Contains(stdout, says) {
 			t.Errorf("it does not say %q:\n%s", says, stdout)
@@ -137,7 +141,9 @@ func TestVerify_AllTables_AreReported(t *testing.T) {
 	w.stop() // or it would build it at once
 	w.tamper(`update eventstore.checkpoints set version = 9 where consumer_group = 'tickets'`)
 	code, _, stderr := w.cli("verify", "tickets")
-	if want := fmt.Sprintf("readmodel.tickets was made by version 9 of the projection and this program has version %d: run `chatledger rebuild tickets`, or the other program", projections.Tickets{}.Version()); code != 1 || !strings.Contains(stderr, want) {
+	if want := fmt.Sprintf("readmodel.tickets was made by version 9 of the projection and this program has version %d: "+
+		"run `chatledger rebuild tickets`, or the other program", projections.Tickets{}.Version()); code != 1 ||
+		!strings.Contains(stderr, want) {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if code, stdout, stderr := w.cli("rebuild", "tickets"); code != 0 {

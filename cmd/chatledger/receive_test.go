@@ -159,7 +159,9 @@ func TestMessages_HundredAtOnce_AnsweredInOrder(t *testing.T) {
 // stays with the simulator.
 func (w *world) openChat(chat int64) {
 	w.t.Helper()
-	if id := w.Post(map[string]any{"telepathy": map[string]any{"chat": map[string]any{"id": chat, "type": "private"}}}); id != 0 && w.running != nil {
+	if id := w.Post(map[string]any{
+		"telepathy": map[string]any{"chat": map[string]any{"id": chat, "type": "private"}},
+	}); id != 0 && w.running != nil {
 		w.t.Fatal("the bot has asked for telepathy")
 	}
 }
@@ -174,7 +176,8 @@ func TestUpdate_TwentyTimesAtOnce_OneEvent(t *testing.T) {
 	body := messageUpdate(900, 7, 10, "hello")
 	other := strings.Replace(body, `"update_id":900`, `"update_id":901`, 1)
 	same := func(i int) {
-		if status, _, err := post(receivers[i%2], []string{body, body, other, other}[i%4]); err != nil || status != http.StatusOK {
+		if status, _, err := post(receivers[i%2], []string{body, body, other, other}[i%4]); err != nil ||
+			status != http.StatusOK {
 			t.Errorf("answered %d (%v)", status, err)
 		}
 	}
@@ -220,9 +223,11 @@ func TestReorderWindow_Straggler_RewindsNothing(t *testing.T) {
 			time.Sleep(4 * time.Millisecond) // or the order would be that in which the machine gets to them
 		}
 		all.Wait()
-		within = w.rows(`select max(occurred_at) - min(occurred_at) < $1 from eventstore.events where name = 'message_received'`, window/2) == "true"
+		within = w.rows(`select max(occurred_at) - min(occurred_at) < $1 from eventstore.events
+			where name = 'message_received'`, window/2) == "true"
 	}
-	const order = `select string_agg(substr(payload->>'update_id', 4), ' ' order by version), bool_or((payload->>'late')::boolean) from eventstore.events where name = 'message_received'`
+	const order = `select string_agg(substr(payload->>'update_id', 4), ' ' order by version),
+		bool_or((payload->>'late')::boolean) from eventstore.events where name = 'message_received'`
 	w.wantRows("0 1 2 4 5 6 7 8 9, null", order)
 	w.settle()
 	w.wantRows("bot, confirming_changes", `select handler, step from readmodel.conversations where chat_id = 7`)
@@ -275,7 +280,8 @@ func TestChatLimit_Exceeded_KeptUnanswered(t *testing.T) {
 	w.Say(8, "hello")
 	w.settle()
 	w.wantRows("13, 3, true", `select count(*), count(*) filter (where (payload->>'over_limit')::boolean),
-		min(version) filter (where (payload->>'over_limit')::boolean) > max(version) filter (where payload->>'over_limit' is null)
+		min(version) filter (where (payload->>'over_limit')::boolean) >
+			max(version) filter (where payload->>'over_limit' is null)
 		from eventstore.events where name = 'message_received' and stream_id = 'chat-demo:7'`)
 	if here, there := len(w.texts(7, "bot")), len(w.texts(8, "bot")); here != 11 || there != 1 {
 		t.Errorf("%d replies in the chat over its limit, %d in the other", here, there)
@@ -357,7 +363,8 @@ func TestUpdate_RepeatFromLongAgo_AddsNothing(t *testing.T) {
 	for i := range int64(n) {
 		w.mustPost(messageUpdate(100+i, 7, 10+i, fmt.Sprint("message ", i)))
 	}
-	again := strings.Replace(w.rows(`select raw::text from eventstore.events where raw is not null order by version limit 1`), "100", "999", 1)
+	again := strings.Replace(w.rows(`select raw::text from eventstore.events
+		where raw is not null order by version limit 1`), "100", "999", 1)
 	w.mustPost(again)
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'message_received'`)
 }
@@ -373,9 +380,10 @@ func TestUpdate_StrangeJSON_KeptAsBytes(t *testing.T) {
 		"the other half":     `{"update_id":%d,"message":{"message_id":3,"date":1,"chat":{"id":7},"text":"\ude00\ud83d"}}`,
 		"a very long number": `{"update_id":%d,"telepathy":{"strength":1e999999}}`,
 		"a very deep array":  `{"update_id":%d,"telepathy":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`,
-		"broken UTF-8":       `{"update_id":%d,"message":{"message_id":4,"date":1,"chat":{"id":7},"text":"` + "\xff\xfe" + `"}}`,
-		"what we write":      `{"update_id":%d,"$base64":"aGk="}`,
-		"nearly 1 MiB":       `{"update_id":%d,"telepathy":{"text":"\u0000` + strings.Repeat("x", 1<<20-100) + `"}}`,
+		"broken UTF-8": `{"update_id":%d,"message":{"message_id":4,"date":1,"chat":{"id":7},` +
+			`"text":"` + "\xff\xfe" + `"}}`,
+		"what we write": `{"update_id":%d,"$base64":"aGk="}`,
+		"nearly 1 MiB":  `{"update_id":%d,"telepathy":{"text":"\u0000` + strings.Repeat("x", 1<<20-100) + `"}}`,
 	}
 	var id int64 = 100
 	sent := map[int64]string{}
@@ -386,7 +394,8 @@ func TestUpdate_StrangeJSON_KeptAsBytes(t *testing.T) {
 	atOnce(len(sent), func(i int) { w.mustPost(sent[101+int64(i)]) })
 	w.mustPost(messageUpdate(99, 7, 99, "hello")) // the chat goes on
 	for id, body := range sent {
-		got := w.rows(`select coalesce(decode(raw->>'$base64', 'base64'), convert_to(raw::text, 'UTF8')) = $2::bytea or (raw ->> 'update_id')::bigint = $1
+		got := w.rows(`select coalesce(decode(raw->>'$base64', 'base64'), convert_to(raw::text, 'UTF8')) = $2::bytea
+			or (raw ->> 'update_id')::bigint = $1
 			from eventstore.events join eventstore.inbox using (stream_id, version) where update_id = $1`, id, []byte(body))
 		if got != "true" {
 			t.Errorf("stored otherwise than sent (%q): %.100s", got, body)
@@ -407,7 +416,8 @@ func TestRebuild_MessagesArrive_Verified(t *testing.T) {
 		w.openChat(10 + chat)
 		writing.Go(func() {
 			for i := range int64(60) {
-				w.mustPost(messageUpdate(1000*chat+i, 10+chat, 10+i, []string{"hello", "where is my order 1001?", "thank you"}[i%3]))
+				w.mustPost(messageUpdate(1000*chat+i, 10+chat, 10+i,
+					[]string{"hello", "where is my order 1001?", "thank you"}[i%3]))
 			}
 		})
 	}
@@ -482,14 +492,16 @@ func TestStop_RequestsInFlight_Finished(t *testing.T) {
 func TestFeed_ReadAgain_NoNewEffect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE", "yes", "thank you"} {
+	for _, text := range []string{"where is my order 1001?", "change billing address", "12 Baker Street, London NW1 6XE",
+		"yes", "thank you"} {
 		w.Say(7, text)
 		w.settle()
 	}
 	said := w.texts(7, "bot")
 	events := w.rows(`select count(*), max(version) from eventstore.events`)
 	w.stop()
-	if tag, err := w.db.Exec(t.Context(), `update eventstore.checkpoints set transaction_id = '0', position = 0 where consumer_group in ('responder', 'outbox')`); err != nil || tag.RowsAffected() != 2 {
+	if tag, err := w.db.Exec(t.Context(), `update eventstore.checkpoints set transaction_id = '0', position = 0
+		where consumer_group in ('responder', 'outbox')`); err != nil || tag.RowsAffected() != 2 {
 		t.Fatalf("%v %v", tag, err)
 	}
 	w.running = w.start(w.dsn)

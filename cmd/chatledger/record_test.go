@@ -107,7 +107,9 @@ func TestRecord_Follow_RecordsNewUpdates(t *testing.T) {
 	p.Stdout = &said
 	w.launch(p)
 	for i, fields := range []string{`"text":"a"`, `"text":"b"`, `"photo":[{"file_id":"x"}]`} {
-		w.mustPost(fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":7,"type":"private"},%s}}`, i+1, time.Now().Unix(), fields))
+		w.mustPost(fmt.Sprintf(
+			`{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":7,"type":"private"},%s}}`,
+			i+1, time.Now().Unix(), fields))
 	}
 	w.eventually("both shapes are there", func() string {
 		files, err := os.ReadDir(dir)

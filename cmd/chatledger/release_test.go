@@ -66,7 +66,8 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	}
 	w.wantRows("true", `select valid_until - now() between interval '4 minutes' and interval '5 minutes'
 		from eventstore.webhooks where path = ''`)
-	if _, err := w.db.Exec(t.Context(), `update eventstore.webhooks set valid_until = now() where path = ''`); err != nil { // they are over
+	// The overlap ends.
+	if _, err := w.db.Exec(t.Context(), `update eventstore.webhooks set valid_until = now() where path = ''`); err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("the old address ends", func() string {
@@ -119,7 +120,8 @@ func TestRelease_NotReady_NotSwitched(t *testing.T) {
 	t.Cleanup(ill.Close)
 	// Wherever the proxy passes the path, the release that Telegram posts to is not the new one.
 	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" ||
-		!strings.Contains(stderr, "nothing is switched: ") || !strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
+		!strings.Contains(stderr, "nothing is switched: ") ||
+		!strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
 		t.Errorf("switched to nobody: %d %s%s", code, stdout, stderr)
 	}
 	for ready, want := range map[string]string{"http://127.0.0.1:1/readyz": "connection refused",
@@ -147,7 +149,8 @@ func TestRelease_NotReady_NotSwitched(t *testing.T) {
 func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
-	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), serverSettings("203.0.113.7")) // from which Telegram comes
+	// Telegram's requests come from 203.0.113.7.
+	w.write(plain("shop", 0, "public_url: "+p.URL+"/webhook/shop"), serverSettings("203.0.113.7"))
 	before, after := w.release("v1"), w.release("v2")
 	p.pass("", before.url)
 	w.eventually("the webhook is registered", func() string { return unless(w.told().URL != "", "it is not") })

@@ -47,7 +47,8 @@ func tokenOf(i int) string { return fmt.Sprintf("%d:token-of-bot-%d", 100+i, i) 
 
 // plain is a bot of the file that answers about orders.
 func plain(name string, i int, more ...string) string {
-	return fmt.Sprintf("  %s:\n    token: %s\n    secret: secret-of-%s\n    orders: demo\n    rate: {bot: 0, chat: 0, group_per_minute: 0}\n    chat_limit: {count: 0}\n    %s\n",
+	return fmt.Sprintf("  %s:\n    token: %s\n    secret: secret-of-%s\n    orders: demo\n"+
+		"    rate: {bot: 0, chat: 0, group_per_minute: 0}\n    chat_limit: {count: 0}\n    %s\n",
 		name, tokenOf(i), name, strings.Join(more, "\n    "))
 }
 

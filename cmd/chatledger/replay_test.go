@@ -88,7 +88,9 @@ func TestReplay_OtherSettings_ReportsDifferences(t *testing.T) {
 	stdout = regexp.MustCompile(`person 0\.\d+`).ReplaceAllString(stdout, "person SURE")
 	schema := keptSchema.FindString(stdout)
 	want := `chat-demo:42 version 4 at TIME (the first of this chat)
-  answered  was "order_status, number = 1001, code = arrives_tomorrow, detail = It left our warehouse yesterday and should arrive tomorrow., found = true, number = 1001, status = shipped"
+  answered  was "order_status, number = 1001, code = arrives_tomorrow, ` +
+		`detail = It left our warehouse yesterday and should arrive tomorrow., ` +
+		`found = true, number = 1001, status = shipped"
             now "order_status, number = 1001, detail = , found = true, number = 1001, status = lost"
   reply     was "Order 1001: shipped. It left our warehouse yesterday and should arrive tomorrow."
             now "Order 1001: lost."

@@ -95,7 +95,8 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	if n := len(crm.Updates()) + len(crm.Refunds()) + len(crm.Cases()); n != changes {
 		t.Errorf("%d things were changed at the CRM, want %d", n, changes)
 	}
-	w.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton) // which a slow machine answers too late
+	// Answers to button presses are left out: on a slow machine they come too late.
+	w.wantRows("done", `select distinct state from eventstore.deliveries where kind <> $1`, domain.KindAnswerButton)
 	w.wantRows("", `select stream_id, payload->>'to' from eventstore.events where name = 'understood'
 		group by 1, 2 having count(*) > 1`)
 	w.gapless()
@@ -185,7 +186,8 @@ func everyStep(t *testing.T) (stops []stop) {
 		t.Fatal(err)
 	}
 	guide := newGuide(t)
-	begin := visit{context: dialog.Context{Knowledge: shop, Tools: crm.ToolsWith(false, true), Prefers: "en"}}.does(act{text: "hello"})
+	first := visit{context: dialog.Context{Knowledge: shop, Tools: crm.ToolsWith(false, true), Prefers: "en"}}
+	begin := first.does(act{text: "hello"})
 	for _, name := range slices.Sorted(maps.Keys(shop.Workflows)) {
 		found := map[dialog.Step]bool{}
 		for _, v := range guide.explore(begin.does(act{button: "i:" + string(intentOf(t, shop, name))})) {
@@ -317,14 +319,16 @@ var visited = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 
 func (v visit) does(a act) visit {
 	v.acts = append(slices.Clip(v.acts), a)
-	return v.follow(dialog.Take(v.context, dialog.Act{Text: a.text, Button: a.button, MessageID: int64(len(v.acts)), At: visited}))
+	return v.follow(dialog.Take(v.context,
+		dialog.Act{Text: a.text, Button: a.button, MessageID: int64(len(v.acts)), At: visited}))
 }
 
 // returns has the tool answer that is waited for, to a customer of its own.
 func (g *guide) returns(v visit) visit {
 	g.t.Helper()
 	g.customers++
-	body, err := json.Marshal(commands.UseTool{Tool: v.last.Call.Tool, For: chat.ForWorkflow, Input: v.last.Call.Input, Customer: fmt.Sprint("telegram:", g.customers)})
+	body, err := json.Marshal(commands.UseTool{Tool: v.last.Call.Tool, For: chat.ForWorkflow, Input: v.last.Call.Input,
+		Customer: fmt.Sprint("telegram:", g.customers)})
 	if err != nil {
 		g.t.Fatal(err)
 	}

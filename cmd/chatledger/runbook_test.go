@@ -175,7 +175,8 @@ func queried(t *testing.T, dsn, sql string) string {
 	t.Helper()
 	conn := pgtest.Connect(t, dsn)
 	if strings.HasPrefix(sql, "rollback prepared") {
-		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "42704") { // undefined_object: there is none
+		const undefinedObject = "42704"
+		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), undefinedObject) {
 			t.Errorf("%s: %v", sql, err)
 		}
 		return ""

@@ -18,8 +18,9 @@ var credentials = map[string]*regexp.Regexp{
 	"a Google API key":       regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{35}`),
 	"a Slack token":          regexp.MustCompile(`\bxox[abprs]-[A-Za-z0-9-]{20,}`),
 	"a language model's key": regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{32,}`),
-	"a password in a URL":    regexp.MustCompile(`\b(postgres|postgresql|https)://[^\s:/@"'` + "`" + `]+:[A-Za-z0-9_-]{16,}@`),
-	"a JSON web token":       regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
+	"a password in a URL": regexp.MustCompile(
+		`\b(postgres|postgresql|https)://[^\s:/@"'` + "`" + `]+:[A-Za-z0-9_-]{16,}@`),
+	"a JSON web token": regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
 }
 
 // credential is what looks like a credential in a text, and as what; empty for nothing.
@@ -77,7 +78,8 @@ func TestCredentialPattern_Samples_Recognized(t *testing.T) {
 			t.Errorf("%q is not recognised", text)
 		}
 	}
-	for _, text := range []string{"123456:demo", "postgres://user:password@host/db", "at 2026-01-31T12:00:00Z:0123", "task-0123456789012345678901234567890123456789"} {
+	for _, text := range []string{"123456:demo", "postgres://user:password@host/db", "at 2026-01-31T12:00:00Z:0123",
+		"task-0123456789012345678901234567890123456789"} {
 		if found, as := credential([]byte(text)); found != "" {
 			t.Errorf("%q is taken for %s", text, as)
 		}

@@ -18,7 +18,8 @@ func TestServerSettings_ValidFile_Read(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "[] [] 0 0"},
 		{"server: {allow: telegram}", "[149.154.160.0/20 91.108.4.0/22] [] 0 0"},
-		{"server: {allow: [telegram, 203.0.113.7], trusted_proxies: ['2001:db8::/32', 10.0.0.0/8], connections: 100, connections_per_address: 10}",
+		{"server: {allow: [telegram, 203.0.113.7], trusted_proxies: ['2001:db8::/32', 10.0.0.0/8], " +
+			"connections: 100, connections_per_address: 10}",
 			"[149.154.160.0/20 91.108.4.0/22 203.0.113.7/32] [2001:db8::/32 10.0.0.0/8] 100 10"},
 		{"server: {tls: {certificate: a.pem, key: b.pem}}", "[] [] 0 0"},
 		{"server: {tls: {acme: {domains: [bot.example.com]}}}", "[] [] 0 0"},

@@ -248,7 +248,8 @@ func (w *town) whenRecorded(g *gate, kill func()) {
 		w.t.Fatal(err)
 	}
 	close(g.opened)
-	const waiting = `from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%update eventstore.webhooks%'`
+	const waiting = `from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+		and query like '%update eventstore.webhooks%'`
 	w.eventually("the others are about to end", func() string {
 		return unless(w.rows(`select count(*) `+waiting) == "1", "they are not")
 	})

@@ -55,7 +55,8 @@ func TestWebhookInfo_OutOfSync_ReportedWithAdvice(t *testing.T) {
 		time.Now().Add(-2 * doctor.RecentError): false} {
 		telegram := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w,
-				`{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", "max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
+				`{"ok": true, "result": {"url": "https://127.0.0.1:1/webhook/shop", `+
+					`"max_connections": 100, "last_synchronization_error_date": %d}}`, at.Unix())
 		}))
 		t.Cleanup(telegram.Close)
 		_, info, _ := w.cli("webhook", "info", "--bots", w.file, "--telegram-url", telegram.URL)

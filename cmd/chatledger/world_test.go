@@ -301,7 +301,8 @@ func (w *world) mustPost(body string) {
 
 // messageUpdate is an update with a customer's message.
 func messageUpdate(updateID, chat, messageID int64, text string) string {
-	return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private"},"from":{"id":%d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
+	return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private"},`+
+		`"from":{"id":%d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
 		updateID, messageID, time.Now().Unix(), chat, chat, text)
 }
 

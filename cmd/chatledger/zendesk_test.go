@@ -157,7 +157,8 @@ func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	w.rows(`update eventstore.deliveries set lease_until = now() where state = 'sending' returning 1`)
 	w.running = w.serve(bots).asRunning()
 	w.eventually("everything comes to rest", func() string { return w.rows(unsettled) })
-	const want = "new high; I want to talk to a person; Ada; -A person is needed: asked / Ada: I want to talk to a person; -Ada: hello?"
+	const want = "new high; I want to talk to a person; Ada; -A person is needed: asked " +
+		"/ Ada: I want to talk to a person; -Ada: hello?"
 	if tickets := zendesk.Tickets(); len(tickets) != 1 || onPaper(tickets[0]) != want {
 		t.Fatalf("%d tickets: %s", len(tickets), onPaper(tickets[0]))
 	}
@@ -203,8 +204,10 @@ func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 	w, zendesk := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
 	w.settle()
-	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", "comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
-	const solved = `{"event": "solved", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", "updated_at": "2026-05-01T12:00:00Z"}`
+	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", ` +
+		`"comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
+	const solved = `{"event": "solved", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", ` +
+		`"updated_at": "2026-05-01T12:00:00Z"}`
 	send := func() {
 		t.Helper()
 		for _, body := range []string{comment, comment, solved, solved} {
@@ -239,8 +242,10 @@ func TestZendeskEvent_NULAndImpossibleDates_Kept(t *testing.T) {
 	w, _ := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
 	w.settle()
-	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "%s", "comment_id": "%d", "body": "Comment %d\u0000.", "updated_at": "%s"}`
-	const act = `{"event": "%s", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "\ud800\u0000", "updated_at": "%s"}`
+	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "%s", ` +
+		`"comment_id": "%d", "body": "Comment %d\u0000.", "updated_at": "%s"}`
+	const act = `{"event": "%s", "external_id": "chat-demo:42/#1", "ticket_id": "7", ` +
+		`"author": "\ud800\u0000", "updated_at": "%s"}`
 	now := time.Now().UTC().Format(time.RFC3339)
 	for _, body := range []string{
 		fmt.Sprintf(comment, `Ma\u0000ria`, 1, 1, now),
@@ -272,7 +277,8 @@ func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 	w, _ := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
 	w.settle()
-	const about = `{"event": "solved", "external_id": %q, "ticket_id": "7", "author": "Maria", "updated_at": "2026-05-01T12:00:00Z"}`
+	const about = `{"event": "solved", "external_id": %q, "ticket_id": "7", "author": "Maria", ` +
+		`"updated_at": "2026-05-01T12:00:00Z"}`
 	for _, c := range []struct {
 		name, bot, secret, body string
 		status                  int
@@ -368,7 +374,8 @@ func TestZendesk_CustomerBlockedBot_AgentTold(t *testing.T) {
 	}
 	got := onPaper(zendesk.Tickets()[0])
 	_, got, _ = strings.Cut(got, "; +")
-	want := "Hello?; -A message to the customer: refused, *; +Are you there?; -This did not reach the customer: reply: the customer has blocked this bot, or removed it from the group."
+	want := "Hello?; -A message to the customer: refused, *; +Are you there?; " +
+		"-This did not reach the customer: reply: the customer has blocked this bot, or removed it from the group."
 	if !like(want, got) {
 		t.Errorf("at Zendesk: %s", got)
 	}

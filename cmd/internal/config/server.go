@@ -18,7 +18,7 @@ import (
 // Server is the part of a bots file about the server itself. A running server applies changes to it,
 // except those that WithinReach names.
 type Server struct {
-	Allow          Words `yaml:"allow"`           // sources of webhook requests: telegram, addresses, ranges; empty means all
+	Allow          Words `yaml:"allow"`           // sources of webhook requests: telegram, addresses, ranges
 	TrustedProxies Words `yaml:"trusted_proxies"` // their X-Forwarded-For is trusted
 	Connections    int   `yaml:"connections"`     // open at once; 0 means the guard's own limit
 	PerAddress     int   `yaml:"connections_per_address"`
