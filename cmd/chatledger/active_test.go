@@ -7,8 +7,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
-// Of ten thousand chats and cases that have ended, and ten that have not, what asks for
-// those that have not reads an index that holds only them.
+// Queries for open conversations and open tickets read an index that holds only those, also beside ten
+// thousand that have ended.
 func TestActiveRows_ManyEnded_FoundByIndex(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Database(t))

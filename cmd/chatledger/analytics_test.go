@@ -15,7 +15,7 @@ import (
 	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 )
 
-// question is a heading of docs/analytics.md, and what stands below it in SQL.
+// question is a heading of docs/analytics.md with the SQL below it.
 type question struct{ title, sql string }
 
 func questions(t *testing.T) (list []question) {
@@ -34,8 +34,7 @@ func questions(t *testing.T) (list []question) {
 	return list
 }
 
-// The SQL of the guide is run by whom it is written for, on what conversations have left,
-// and finds what happened in them.
+// An analyst runs each query of the guide on the conversations of a busy day and gets the right answer.
 func TestAnalyticsGuide_Queries_AnswerQuestions(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "asks")
@@ -109,13 +108,13 @@ func TestAnalyticsGuide_Queries_AnswerQuestions(t *testing.T) {
 	w.clean()
 }
 
-// found is what a query finds, as text.
+// found returns the result of a query as text.
 func found(t *testing.T, conn *pgx.Conn, query string) string {
 	t.Helper()
 	return pgtest.Ask[string](t, conn, `select coalesce(string_agg(r::text, ''), '') from (`+query+`) r`)
 }
 
-// busyDay is what eight customers do, each in a chat of their own.
+// busyDay lets eight customers write, each in a chat of their own.
 func (w *world) busyDay() {
 	w.t.Helper()
 	say := func(chat int64, texts ...string) (last int64) {
@@ -140,28 +139,28 @@ func (w *world) busyDay() {
 		w.t.Fatal(err)
 	}
 	w.settle()
-	// The second asks for a person, who answers twice, and whose case is reopened.
+	// The second asks for an operator, who answers twice, and whose ticket is reopened.
 	say(2, "I want to talk to a person", "It is about my invoice")
 	ticket("reply", 2, "What is it about?")
 	ticket("reply", 2, "I see.")
 	ticket("resolve", 2)
 	ticket("reopen", 2)
-	// The third is not understood twice, and nobody comes.
+	// The third is not understood twice, and no operator comes.
 	say(3, "purple monkeys eat fog", "zzzzz qqq")
 	// The fifth and the seventh begin to change an address; one stops, one cancels.
 	say(5, "change billing address", "1 Old Road, Leeds LS1 1AA")
 	say(7, "change billing address", "cancel")
-	// The sixth is answered and blocks the bot, of which the bot hears when it writes.
+	// The sixth is answered and blocks the bot; the bot learns this when it writes again.
 	say(6, "thanks")
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 6, Status: http.StatusForbidden, Count: 1})
 	say(6, "Where is my order 1003?")
-	// The eighth comes back after a case that was closed.
+	// The eighth comes back after a closed ticket.
 	say(8, "hello")
 	ticket("open", 8)
 	ticket("reply", 8, "All is well.")
 	ticket("resolve", 8)
 	say(8, "hello again")
-	// The fourth waits for a person, as two others do, until it is late by any hours of work.
+	// The fourth waits for an operator, as two others do, until the ticket is overdue.
 	say(4, "hello")
 	ticket("open", 4, "--priority=urgent")
 	say(4, "Is anybody there?")

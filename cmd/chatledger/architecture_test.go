@@ -11,8 +11,8 @@ import (
 
 const module = "github.com/chatledger/chatledger/"
 
-// allowedImports are the house rules: which of our packages a package may import,
-// by longest matching prefix. What is not listed imports nothing of ours.
+// allowedImports are the import rules: which of our packages a package may import, by longest matching
+// prefix. A package that is not listed imports none of ours.
 var allowedImports = map[string][]string{
 	"domain":                         {},
 	"domain/domaintest":              {"domain"},
@@ -143,7 +143,7 @@ func TestImports_AllPackages_InwardOnly(t *testing.T) {
 	}
 }
 
-// within tells whether a package is one of these or below one of them.
+// within reports whether a package is one of these or below one of them.
 func within(name string, allowed []string) bool {
 	for _, a := range allowed {
 		if name == a || strings.HasPrefix(name, a+"/") {
@@ -188,7 +188,7 @@ func TestReplay_Imports_NoSender(t *testing.T) {
 			t.Errorf("%s reaches %s, and with it a way to send", name, way)
 		}
 	}
-	// A way that is opened is found.
+	// The rule finds a package that can send.
 	for _, sender := range []string{"adapters/delivery", "adapters/telegram", "adapters/crm", "adapters/bus", "commands"} {
 		if _, ok := known[sender]; !ok {
 			t.Errorf("there is no package %s", sender)
@@ -202,7 +202,7 @@ func TestReplay_Imports_NoSender(t *testing.T) {
 	}
 }
 
-// waysOut are those of a package's dependencies through which something could be sent.
+// waysOut returns the dependencies of a package through which it could send something.
 func waysOut(deps []string) (ways []string) {
 	for _, dep := range deps {
 		ours, ok := strings.CutPrefix(dep, module)

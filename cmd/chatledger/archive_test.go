@@ -29,8 +29,8 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// wholeLedger is everything that an import must bring along, in feed order: all of an
-// event but its place in the feed, what recognises an update, when a stream began.
+// wholeLedger selects everything that an import must restore, in feed order: all of an event except its
+// position, the rows that recognize updates, and the start of each stream.
 const wholeLedger = `
 	select e.stream_id, e.version, e.event_id::text, e.name, e.event_version, e.payload::text, e.raw::text,
 	e.causation_id::text, e.correlation_id::text,
@@ -40,8 +40,7 @@ const wholeLedger = `
 	left join eventstore.streams s using (stream_id)
 	order by e.transaction_id, e.position`
 
-// livedIn is a store in which every kind of update was received, and a few stories
-// happened; nobody is at work in it any more.
+// livedIn is a store with updates of every kind and a few conversations; nobody works in it any more.
 func livedIn(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -68,7 +67,7 @@ func livedIn(t *testing.T) *world {
 	return w
 }
 
-// run runs a subcommand that ends well, whatever it says of its progress.
+// run runs a subcommand that must succeed, and ignores its progress.
 func (w *world) run(args ...string) (stdout string) {
 	w.t.Helper()
 	code, stdout, stderr := w.cli(args...)
@@ -105,7 +104,7 @@ func TestArchive_RoundTrip_IsEqual(t *testing.T) {
 	}
 }
 
-// wantSame fails with the place where two long texts begin to differ.
+// wantSame fails if two long texts differ, and prints the place of the first difference.
 func wantSame(t *testing.T, what, want, got string) {
 	t.Helper()
 	if want == got {
@@ -118,7 +117,7 @@ func wantSame(t *testing.T, what, want, got string) {
 	t.Errorf("the %s differs:\n want ...%.300s\n got  ...%.300s", what, want[max(0, at-200):], got[max(0, at-200):])
 }
 
-// exported is a stream of all events, without their places.
+// exported returns all events as a stream, without their positions.
 func (w *world) exported() string {
 	w.t.Helper()
 	var b strings.Builder
@@ -138,10 +137,9 @@ func (w *world) exported() string {
 	return b.String()
 }
 
-// unfinished is a store that ends in the middle of things: one reply is sent; a reply, a
-// look-up and a button's answer were asked for and have no outcome; a reply is a dead
-// letter, another an operator retried, a third one skipped; and the bot has come as far as
-// chat 8, so that chat 9 waits.
+// unfinished is a store with open work: one reply is sent; a reply, a look-up and the answer to a button
+// have no outcome; one reply is a dead letter, another was retried by an operator, a third was skipped;
+// and the responder has read up to chat 8, so that chat 9 waits.
 func unfinished(t *testing.T) *world {
 	t.Helper()
 	w := newTown(t, pgtest.Database(t))
@@ -243,7 +241,7 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 	for _, chat := range []int64{7, 8, 9} {
 		w.openChat(chat)
 	}
-	// Telegram sends again what it got no answer for: it was received there.
+	// Telegram repeats an update that the other server did not acknowledge.
 	w.mustPost(messageUpdate(3, 9, 1, "hello"))
 	w.Say(10, "hello")
 	w.settle()
@@ -256,13 +254,13 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 	w.wantRows(letters, open)
 	w.clean()
 
-	// A new group that acts upon events must be named in policies, or it would act upon
-	// what is imported.
+	// A new consumer group that acts on events must be named in policies; otherwise it would act on imported
+	// events.
 	w.wantRows(strings.Join(append(tableNames(), policies...), "; "),
 		`select consumer_group from eventstore.checkpoints order by consumer_group = any($1), consumer_group`,
 		policies)
 
-	// An operator decides, and then it is sent.
+	// An operator decides, and then the delivery is sent.
 	w.run("deliveries", "retry", "--chat", "demo:7", "--as", "ann", "--why", "moved here")
 	w.settle()
 	if got := w.texts(7, "bot"); len(got) == 0 || got[0] != "not sent" {
@@ -270,8 +268,8 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 	}
 }
 
-// What fell due while the archive lay ends without a word to anybody; what falls due later
-// is said as always. A workflow that was open does not stay so for ever.
+// Timers that became due while the archive was stored end silently; later ones go off as usual. An open
+// workflow does not stay open for ever.
 func TestImport_OverdueTimers_EndSilently(t *testing.T) {
 	t.Parallel()
 	from := newTown(t, pgtest.Database(t))
@@ -377,8 +375,8 @@ func crowded(t *testing.T, n int) *world {
 	return w
 }
 
-// Killed several times in the middle of a part, an export leaves whole parts and goes on
-// behind them: at last the archive is, byte by byte, as if nothing had happened.
+// An export that is killed several times in the middle of a part keeps whole parts and continues behind
+// them. In the end the archive is the same, byte by byte, as without interruptions.
 func TestExport_Killed_Continues(t *testing.T) {
 	t.Parallel()
 	w := crowded(t, 20_000)
@@ -393,7 +391,7 @@ func TestExport_Killed_Continues(t *testing.T) {
 		})
 		_ = w.end(p, os.Kill) // it may have come to its end
 	}
-	// Until the server has noticed, the dead process still has the directory.
+	// Until PostgreSQL has noticed the end of the process, the directory stays locked.
 	w.eventually("the export ends", func() string {
 		code, _, stderr := w.cli("export", "--to", killed, "--part-events", "700")
 		return unless(code == 0, "%s", stderr)
@@ -455,7 +453,7 @@ func TestArchive_Grows_ImportContinues(t *testing.T) {
 	to.run("import", "--from", dir)
 	const letters = `select count(*) from eventstore.deliveries where state = 'dead' and finished_at is null`
 	to.wantRows("5", letters)
-	// What was open comes to its end there.
+	// The open work is completed in the new store.
 	from.running = from.start(from.dsn)
 	from.register()
 	for _, chat := range []int64{7, 8, 9} {
@@ -469,7 +467,7 @@ func TestArchive_Grows_ImportContinues(t *testing.T) {
 	to.wantRows("0", letters)
 }
 
-// forged is an archive whose events were changed by somebody who made the manifest fit.
+// forged is an archive with changed events and a manifest that fits them.
 func forged(t *testing.T, dir string, change func([]string) []string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -540,7 +538,7 @@ func TestImport_DamagedArchive_StoresNothing(t *testing.T) {
 	}
 }
 
-// refuses fails unless a subcommand on the world's database ends with an error that says this.
+// refuses fails unless a subcommand on the world's database ends with an error that contains this text.
 func (w *world) refuses(says string, args ...string) {
 	w.t.Helper()
 	code, stdout, stderr := w.cli(args...)
@@ -589,7 +587,8 @@ func (w *world) heldArchive() string {
 	return dir
 }
 
-// Who writes to the store between two batches would stand in the middle of history.
+// An event that another process stores between two batches would stand in the middle of the imported
+// history.
 func TestImport_OtherWriter_Stops(t *testing.T) {
 	t.Parallel()
 	from := crowded(t, 3*transfer.BatchEvents)
@@ -654,8 +653,7 @@ func TestStream_PipedToStore_IsEqual(t *testing.T) {
 	from.refuses("unknown format", "import", "--from", "-")
 }
 
-// An export waits for what is stored and not yet final, and ends with what there was
-// when it began.
+// An export waits for transactions that were open when it began, and ends with the events of that moment.
 func TestExport_NewEvents_EndsWhereItBegan(t *testing.T) {
 	t.Parallel()
 	w := crowded(t, 100)
@@ -710,7 +708,7 @@ func TestTransfer_Interrupted_Fails(t *testing.T) {
 		}
 	}
 
-	// Also while it waits for more.
+	// The same holds while it waits for more.
 	to := newTown(t, pgtest.Database(t))
 	p := to.program("import", "--from", "-", "--format", "ndjson")
 	in, err := p.StdinPipe()

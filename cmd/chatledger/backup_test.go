@@ -14,8 +14,8 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
-// The guide's own commands restore what it says that a backup holds, and what anybody left in the
-// old database stays there: a superuser who restored it would run it.
+// The commands of the guide restore what it says a backup contains. Other objects in the old database are
+// not restored: a superuser who restores would run them.
 func TestBackup_GuidesCommands_RestoreLedgerOnly(t *testing.T) {
 	t.Parallel()
 	home, abroad := pgtest.Cluster(t), pgtest.AnotherCluster(t)
@@ -40,7 +40,7 @@ func TestBackup_GuidesCommands_RestoreLedgerOnly(t *testing.T) {
 	old.Say(42, "I want to talk to a person")
 	old.settle()
 	old.stop()
-	// What a role could once leave behind.
+	// Objects that a role could leave behind in earlier versions.
 	pgtest.Exec(t, pgtest.Connect(t, r.admin), `
 		create function readmodel.grow() returns boolean language plpgsql as $$
 		begin alter role chatledger_app superuser; return true; end $$;

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// isolated bots, of which the first three are in trouble.
+	// isolated is the number of bots; the first three have a fault.
 	isolated = 10
 	troubled = 3
-	// asking is how many customers each of the others has, flooding what one of the
-	// troubled gets at the same time.
+	// asking is how many customers each of the other bots has; flooding is how many updates one bot with a
+	// fault gets at the same time.
 	asking   = 10
 	flooding = 1500
 )
 
-// figures are a bot's: what came, what was answered, what arrived, and how often it
-// took more than one attempt.
+// figures returns the numbers of a bot's updates, answers and deliveries, and of deliveries with more than
+// one attempt.
 func (w *town) figures(bot string) string {
 	return w.rows(`
 		select (select count(*) from eventstore.events where starts_with(stream_id, 'chat-' || $1 || ':')
@@ -34,7 +34,7 @@ func (w *town) figures(bot string) string {
 			 from eventstore.deliveries where destination = 'telegram:' || $1)`, bot)
 }
 
-// pace is how long a bot's messages took to be delivered, for people to read.
+// pace returns how long a bot's messages took to be delivered, as text.
 func (w *town) pace(bot string) string {
 	return w.rows(`
 		select coalesce('p50 ' || round(1000 * percentile_cont(0.5) within group
@@ -46,7 +46,7 @@ func (w *town) pace(bot string) string {
 
 func TestBots_OthersFail_Isolated(t *testing.T) {
 	t.Parallel()
-	// A Zendesk that takes connections and says nothing.
+	// A Zendesk that accepts connections and does not answer.
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func postUpdate(address, secret, update string) (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// Whatever a command or a running chatledger writes, no secret is in it.
+// No output of a command or a running server contains a secret.
 func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")

@@ -14,7 +14,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// documented is the n-th YAML example of docs/bots.md.
+// documented returns the n-th YAML example of docs/bots.md.
 func documented(t *testing.T, n int) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "bots.md"))
@@ -28,7 +28,7 @@ func documented(t *testing.T, n int) string {
 	return examples[n][1]
 }
 
-// saved puts a file into a folder of the test's own.
+// saved writes a file and returns its path.
 func saved(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -56,7 +56,7 @@ func TestBotsFile_Documented_Read(t *testing.T) {
 		len(shop.AllowedUpdates) != 4 || len(file.Bots) != 2 {
 		t.Errorf("read as %d bots, shop %+v", len(file.Bots), shop.AllowedUpdates)
 	}
-	// In place of the files of a certificate stands what the second example has.
+	// The certificate files of the second example take the place of those in the first.
 	before, _, _ := strings.Cut(text, "    certificate:")
 	if file, err = config.Read(saved(t, path, before+documented(t, 1))); err != nil || file.Server.TLS.ACME == nil {
 		t.Errorf("with a certificate that is made: %v", err)
@@ -170,7 +170,7 @@ bots:
 	}
 }
 
-// What an operator does to a file by accident is told by what failed, on what, and what to do.
+// Each mistake of an operator in a file is reported with what failed, on what, and what to do.
 func TestBotsFile_Unusable_SaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	const bot = "bots:\n  shop:\n    token: 1:a\n    secret: s\n"
@@ -223,7 +223,7 @@ func TestConfigCheck_ServerPart_SaysWhatIsFollowed(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", want, stdout)
 		}
 	}
-	// What the file refers to is looked at, too, and has its line.
+	// Files that the bots file names are checked, too, and reported with their line.
 	saved(t, path, "bots:\n  shop:\n    token: 1:a\n    secret: s\n"+
 		"    orders: "+dir+"/none.yaml\n    knowledge: "+dir+"/none\n"+
 		"server:\n  tls:\n    key: a\n    certificate: "+dir+"/none.pem\n")

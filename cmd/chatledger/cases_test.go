@@ -19,7 +19,7 @@ import (
 // sentDate matches the dates of the case files, which are all of one day.
 var sentDate = regexp.MustCompile(`\b1796\d{6}\b`)
 
-// nowadays moves the dates of one case to now, with the times between them.
+// nowadays moves the dates of one case to the present and keeps the intervals between them.
 func nowadays(bodies []string) []string {
 	var last int64
 	for _, body := range bodies {

@@ -320,7 +320,7 @@ func TestEvents_Stored_AreListed(t *testing.T) {
 	}
 }
 
-// --follow prints what is there, then what comes, until it is stopped.
+// --follow prints the stored events, then new ones, until it is stopped.
 func TestEvents_Follow_PrintsNewEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -384,7 +384,7 @@ func TestVerify_ForgedRow_RebuildRepairsIt(t *testing.T) {
 		}
 		w.clean()
 	}
-	// The rebuilt tables go on from where they are.
+	// The rebuilt tables continue from their position.
 	w.Say(43, "thank you")
 	w.settle()
 	w.clean()
@@ -403,7 +403,7 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 	refused(t, "unknown priority", "ticket", "open", "demo:42", "--priority", "whenever", "--database-url", w.dsn)
 	refused(t, "text is empty", "ticket", "reply", "demo:42", "", "--database-url", w.dsn)
 
-	// Any way of writing a chat will do.
+	// A chat can be named in any form in which it is printed.
 	for i, chat := range []string{"demo:42", "chat-demo:42", "demo:42#1"} {
 		args := [][]string{{"open"}, {"assign"}, {"resolve"}}[i]
 		args = append(append([]string{"ticket"}, args...), chat)
@@ -422,7 +422,7 @@ func TestTicket_UnknownChat_IsRejected(t *testing.T) {
 	}
 }
 
-// The database's address can be in a file or come from a command, as secrets of the bots file can.
+// The database's address can be in a file or come from a command, like the secrets of the bots file.
 func TestDatabaseURL_Reference_Followed(t *testing.T) {
 	t.Parallel()
 	path := saved(t, filepath.Join(t.TempDir(), "dsn"), pgtest.Database(t)+"\n")

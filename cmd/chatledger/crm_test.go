@@ -19,8 +19,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// fakeCRM is a CRM whose answers a test can hold back. What it is asked takes effect
-// all the same.
+// fakeCRM is a CRM whose answers a test can hold back. A request takes effect all the same.
 type fakeCRM struct {
 	*crmsim.Server
 	url string
@@ -31,7 +30,7 @@ type fakeCRM struct {
 
 const crmToken = "crm-token"
 
-// newCRM starts a CRM, and returns what makes a bot use it.
+// newCRM starts a CRM, and returns the setting that makes a bot use it.
 func newCRM(t *testing.T) (*fakeCRM, func(*config.Bot)) {
 	t.Helper()
 	c := &fakeCRM{Server: crmsim.New(crmsim.Options{Token: crmToken})}
@@ -82,7 +81,7 @@ func (c *fakeCRM) held() bool {
 	return c.gate != nil
 }
 
-// kept are the addresses that a customer's was changed to, in their order.
+// kept returns the addresses that the customer's address was changed to, in order.
 func (c *fakeCRM) kept(chat int64) (addresses []string) {
 	for _, u := range c.Updates() {
 		if u.Customer == fmt.Sprintf("telegram:%d", chat) {
@@ -92,7 +91,7 @@ func (c *fakeCRM) kept(chat int64) (addresses []string) {
 	return addresses
 }
 
-// puts are the idempotency keys of the updates that were asked for.
+// puts returns the idempotency keys of the requested updates.
 func (c *fakeCRM) puts() (keys []string) {
 	for _, r := range c.Requests() {
 		if r.Method == http.MethodPut {
@@ -102,7 +101,7 @@ func (c *fakeCRM) puts() (keys []string) {
 	return keys
 }
 
-// says waits until the bot has said this last.
+// says waits until this is the last message of the bot.
 func (w *world) says(chat int64, part string) {
 	w.t.Helper()
 	w.eventually("the bot says "+part, func() string {
@@ -111,7 +110,7 @@ func (w *world) says(chat int64, part string) {
 	})
 }
 
-// confirms walks a customer's address change up to their confirmation.
+// confirms leads a customer through an address change up to the confirmation.
 func (w *world) confirms(chat int64, address string) {
 	w.t.Helper()
 	w.Say(chat, "I want to change my billing address")
@@ -123,8 +122,8 @@ func (w *world) confirms(chat int64, address string) {
 
 const elm = "5 Elm Row, Leeds LS1 4AP"
 
-// A CRM that answers every second call with 500: every address is changed once, and
-// every customer told so.
+// With a CRM that answers every second call with 500, every address is changed once, and every customer is
+// told.
 func TestCRM_HalfTheCallsFail_EverythingOnce(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
@@ -152,8 +151,8 @@ func TestCRM_HalfTheCallsFail_EverythingOnce(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// What the CRM refuses, and what it cannot be brought to do, a person does with what was
-// collected; nothing is said to be changed.
+// When the CRM refuses a change, or retries do not help, an operator gets the ticket with the collected
+// data; the bot does not claim that anything was changed.
 func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 	t.Parallel()
 	refusal := faults.Fault{Path: "/customers/", Status: http.StatusUnprocessableEntity}
@@ -197,7 +196,7 @@ func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 				`select handler, step, collected->>'address', last_failure like '%CRM: PUT %' from readmodel.conversations`)
 			w.wantRows("address_update_failed", `select reason from readmodel.ticket_queue`)
 
-			// Later it can be done after all; the person tells the customer.
+			// Later the change succeeds after all; the operator tells the customer.
 			crm.ClearFaults()
 			w.must("deliveries", "retry", "--chat", "demo:7", "--destination", "crm:demo", "--state", test.state)
 			w.settle()
@@ -211,8 +210,8 @@ func TestCRM_AddressNotKept_HandedToOperator(t *testing.T) {
 	}
 }
 
-// A look-up that a customer asked for in passing, and an operator gives up, ends with a
-// person: nobody waits for an answer that does not come.
+// When an operator skips a look-up that a customer asked for during a workflow, an operator gets the
+// ticket: no customer waits for an answer that will not come.
 func TestCRM_SideLookupGivenUp_HandedToOperator(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
@@ -232,7 +231,7 @@ func TestCRM_SideLookupGivenUp_HandedToOperator(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// waitsFor waits until an attempt at the one delivery of a kind has been put off.
+// waitsFor waits until an attempt at the one delivery of a kind has been postponed.
 func (w *world) waitsFor(kind string) {
 	w.t.Helper()
 	w.eventually("the CRM refuses for now", func() string {
@@ -241,8 +240,8 @@ func (w *world) waitsFor(kind string) {
 	})
 }
 
-// The process is killed after the CRM has changed an address and before that is
-// recorded: the next one asks again, and nothing is changed again.
+// The process is killed after the CRM has changed an address and before the outcome is recorded. The next
+// process repeats the request, and the address is not changed again.
 func TestCRM_KilledDuringUpdate_ChangesAddressOnce(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
@@ -264,7 +263,7 @@ func TestCRM_KilledDuringUpdate_ChangesAddressOnce(t *testing.T) {
 		if err := w.end(p, os.Signal(syscall.SIGKILL)); err == nil {
 			t.Errorf("the program survived kill %d", kill+1)
 		}
-		// Its lease runs out.
+		// The lease expires.
 		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now()
 			where state = 'sending'`); err != nil {
 			t.Fatal(err)
@@ -302,7 +301,7 @@ func TestCRM_ManyCustomers_LookupsBatched(t *testing.T) {
 	w.eventually("they are stored", func() string {
 		return unless(w.rows(`select count(*) from eventstore.events`) == "8", "not all")
 	})
-	// Only now somebody works, and finds them all at once, however slowly they came.
+	// Now a worker starts, and looks up all of them in one batch.
 	worker := w.start(w.dsn, func(c *server.Config) { c.Only = server.Work })
 	for chat := range int64(8) {
 		w.says(chat+1, fmt.Sprintf("Order %d: ", 1001+chat%2))
@@ -319,7 +318,7 @@ func TestCRM_ManyCustomers_LookupsBatched(t *testing.T) {
 	}
 }
 
-// A stranger who guesses a number hears what they would hear of a number that there is not.
+// A customer who guesses another customer's order number gets the answer for a number that does not exist.
 func TestCRM_OrderOfAnotherCustomer_NotFound(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
@@ -334,7 +333,7 @@ func TestCRM_OrderOfAnotherCustomer_NotFound(t *testing.T) {
 		stranger[0] != strings.ReplaceAll(guesser[0], "2002", "2001") {
 		t.Errorf("a stranger is told %q, and of no order %q", stranger, guesser)
 	}
-	// By then the CRM has said who is who.
+	// By then the CRM has identified the customers.
 	w.Say(41, "where is my order 2001?")
 	w.settle()
 	w.wantRows("C-1, telegram:41", `select payload ->> 'account', payload ->> 'customer' from eventstore.deliveries
@@ -343,7 +342,7 @@ func TestCRM_OrderOfAnotherCustomer_NotFound(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// While the circuit is open nothing is sent, and the conversation goes on.
+// While the circuit breaker is open no request is sent, and the conversation continues.
 func TestCRM_Down_ConversationContinues(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)

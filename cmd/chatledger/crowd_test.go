@@ -33,10 +33,9 @@ import (
 
 var crowdSeed = flag.Uint64("crowd", 1, "seed of what the crowd does")
 
-// A thousand customers go their own ways for ten minutes of their time, while operators
-// take some of their chats. Then they fall silent, for longer than any workflow waits and
-// any ticket has. Nobody is stuck then, or waits for an answer; each time that a ticket had
-// was kept, or is known once to have been missed; and the tables are what the events lead
+// A thousand customers write for ten minutes, while operators claim some of their chats. Then they are
+// silent for longer than any timer of a workflow or a ticket. Then no chat is stuck or unanswered; each
+// due time of a ticket was met, or is reported once as missed; and the tables equal what the events fold
 // to.
 func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	t.Parallel()
@@ -78,7 +77,7 @@ func TestCustomers_ThousandAtOnce_NoneStuck(t *testing.T) {
 	}
 }
 
-// crowd is customers and operators, and what they may say.
+// crowd is the customers and operators, and what they may say.
 type crowd struct {
 	*team
 	sayings   map[string][]string // by language: the examples of all intents
@@ -88,7 +87,7 @@ type crowd struct {
 	random    *rand.Rand // of the operators
 }
 
-// customer is one of them.
+// customer is one customer of the crowd.
 type customer struct {
 	chat     int64
 	random   *rand.Rand
@@ -102,16 +101,15 @@ const (
 	// quick and slow are how many seconds pass between two acts of a customer, on average:
 	// every fourth is quick, and with -full everybody.
 	quick, slow = 80, 400
-	// operatorsASecond is how many begin to look after a chat, and operatorsAtOnce how many
+	// operatorsASecond is how many operators begin to handle a chat in a second, and operatorsAtOnce how many
 	// do at the same time.
 	operatorsASecond, operatorsAtOnce = 2, 8
-	// backedUp is how much may be on its way before the clock waits for it: a slow machine
-	// makes the ten minutes longer, and not the answers later.
+	// backedUp is how much open work stops the clock: a slow machine makes the ten minutes longer, and not
+	// the answers later.
 	backedUp = 50
 )
 
-// behind counts roughly what is still to be done: events that were not looked at, and what
-// has to be sent.
+// behind returns roughly how much work is open: unread events and pending deliveries.
 const behind = `
 	select coalesce((select max(position) from eventstore.events), 0) -
 		coalesce((select position from eventstore.checkpoints where consumer_group = 'outbox'), 0)
@@ -149,7 +147,7 @@ func newCrowd(t *testing.T, n int) *crowd {
 	return c
 }
 
-// sayings are the examples that the shop is taught with, by language.
+// sayings are the examples with which the shop is trained, by language.
 func sayings(t *testing.T) map[string][]string {
 	t.Helper()
 	files, err := fs.Glob(knowledge.Shop, "intents/*.txt")
@@ -174,7 +172,7 @@ func sayings(t *testing.T) map[string][]string {
 	return found
 }
 
-// second lets a second go by: who is due acts, and operators look after chats.
+// second lets a second pass: customers who are due act, and operators handle chats.
 func (c *crowd) second() {
 	c.clock.pass(time.Second)
 	for _, one := range c.customers {
@@ -201,8 +199,7 @@ func (c *crowd) second() {
 	})
 }
 
-// act is something that a customer may do: mostly what the bot asks for, and now and then
-// anything else.
+// act returns something that a customer may do: mostly what the bot asks for, sometimes anything else.
 func (c *crowd) act(one *customer) {
 	r, messages := one.random, c.Messages(one.chat)
 	if len(messages) == 0 {
@@ -235,7 +232,7 @@ func (one *customer) say(c *crowd, text string) {
 	one.said = append(one.said, c.Say(one.chat, text))
 }
 
-// answer is probably one to what the bot asks.
+// answer returns what is probably an answer to the bot's question.
 func (one *customer) answer(asked string) string {
 	for _, ask := range []struct{ Words, answers []string }{
 		{[]string{"number", "Nummer"}, []string{"1001", "1002", "order 1003", "1004", "9999"}},
@@ -250,7 +247,7 @@ func (one *customer) answer(asked string) string {
 	return pick(one.random, []string{"yes", "ja", "no", "nein", "it is broken", "the blue lamp has a crack"})
 }
 
-// press presses one of a message's buttons; false when it has none.
+// press presses one of a message's buttons, and returns false when there is none.
 func (one *customer) press(c *crowd, m telegramsim.Message) bool {
 	var markup struct {
 		Rows [][]struct {
@@ -266,8 +263,8 @@ func (one *customer) press(c *crowd, m telegramsim.Message) bool {
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// help is an operator's, who takes a chat of the queue and does some of what operators do.
-// Others may be quicker, which is no fault; anything else is.
+// help lets an operator take a chat of the queue and act on it. A conflict with another operator is no
+// error; anything else is.
 func (c *crowd) help(r *rand.Rand) {
 	as := fmt.Sprint("op", r.IntN(operatorsAtOnce))
 	ask := func(method, what, body string) answer {
@@ -302,7 +299,7 @@ func (c *crowd) help(r *rand.Rand) {
 	}
 }
 
-// happened fails when nobody did what the crowd is there for.
+// happened fails when an act for which the crowd exists did not occur.
 func (c *crowd) happened() {
 	c.t.Helper()
 	counts := map[string]int{}
@@ -345,7 +342,7 @@ func (c *crowd) happened() {
 	c.t.Logf("steps where nobody came: %q", never)
 }
 
-// everybodyIsAnswered fails when a message led to nothing, though no person had the chat.
+// everybodyIsAnswered fails when a message led to nothing although no operator had the chat.
 func (c *crowd) everybodyIsAnswered() {
 	c.t.Helper()
 	store, err := eventstore.Open(c.t.Context(), c.dsn, "test", chat.NewCodec())
@@ -365,9 +362,8 @@ func (c *crowd) everybodyIsAnswered() {
 	}
 }
 
-// unanswered are the messages that the bot did not take a turn for, and those whose turn
-// led to no words and to no question that words would follow. A person who had the chat
-// when their turn came is an answer, too.
+// unanswered returns the messages without a turn of the bot, and those whose turn led to no reply and to
+// no request that a reply would follow. An operator who had the chat at that time is an answer, too.
 func unanswered(events []domain.Recorded) (left []domain.Version) {
 	waiting, state := map[domain.Version]bool{}, chat.Decider.Initial()
 	for _, r := range events {

@@ -15,14 +15,14 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// deadLetter lets a chat's customer write, and the answer fail until it is given up.
+// deadLetter lets a chat's customer write, and the answer fail until it is a dead letter.
 func (w *world) deadLetter(chat int64) {
 	w.t.Helper()
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: chat, Status: http.StatusBadGateway})
 	w.Say(chat, "hello")
 	stream := fmt.Sprintf("chat-demo:%d", chat)
 	w.eventually("the answer is given up", func() string {
-		// A day goes by.
+		// A day passes.
 		if _, err := w.db.Exec(w.t.Context(), `update eventstore.deliveries
 			set created_at = created_at - interval '1 day', next_attempt = now()
 			where stream_id = $1 and state = 'waiting' and attempts > 0`, stream); err != nil {
@@ -33,7 +33,7 @@ func (w *world) deadLetter(chat int64) {
 	})
 }
 
-// must runs a subcommand that ends well.
+// must runs a subcommand that must succeed.
 func (w *world) must(args ...string) string {
 	w.t.Helper()
 	code, stdout, stderr := w.cli(args...)
@@ -97,7 +97,7 @@ func TestDeadLetter_Decided_ChatContinuesInOrder(t *testing.T) {
 	}
 }
 
-// What is refused for good is no dead letter: nobody could do anything about it.
+// A refused delivery is no dead letter: a retry could not help.
 func TestDelivery_Refused_ChatContinues(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -117,8 +117,8 @@ func TestDelivery_Refused_ChatContinues(t *testing.T) {
 		`select payload->>'reason' from eventstore.events where name = 'delivery_failed'`)
 }
 
-// An answer whose fate is unknown is sent again, or an operator is asked, as the bots
-// file says; whoever reads the ledger learns that it may have arrived twice.
+// A reply with an unknown outcome is sent again, or an operator is asked, as the bots file says; the
+// ledger records that it may have arrived twice.
 func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []delivery.Policy{delivery.Resend, delivery.Ask} {
@@ -213,7 +213,7 @@ func TestRetry_Bulk_IsPacedAndSkipsFinished(t *testing.T) {
 	w.settle()
 	w.wantRows("6", `select count(*) from eventstore.deliveries where state = 'done'`)
 
-	// What was done is done again only on demand.
+	// A delivery that is done is repeated only with --again.
 	id := w.rows(`select delivery_id::text from eventstore.deliveries where stream_id = 'chat-demo:6'`)
 	code, stdout, stderr := w.cli("deliveries", "retry", id, "01a20061-4a99-7f28-a5e7-bc0000000000")
 	if code != 1 || !strings.Contains(stdout, "not retried: it was done") ||

@@ -21,14 +21,14 @@ import (
 	"github.com/chatledger/chatledger/adapters/waittest"
 )
 
-// devRun is a `chatledger dev` that has said ready.
+// devRun is a `chatledger dev` that has printed ready.
 type devRun struct {
 	said    []string // its lines
 	chat    string   // base addresses
 	webhook string
 }
 
-// readDev reads what dev says until it is ready.
+// readDev reads the output of dev until it is ready.
 func readDev(t *testing.T, out io.Reader) devRun {
 	t.Helper()
 	var d devRun
@@ -95,11 +95,11 @@ func TestDev_DatabaseURL_SaysThatItIsUsed(t *testing.T) {
 	}
 }
 
-// What a newcomer gets from `make run`: a chat in one command, which keeps what was
-// said when it is stopped, and when it is killed.
+// `make run` starts a demo chat with one command. It keeps its messages when it is stopped, and when it is
+// killed.
 func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 	t.Parallel()
-	// Not t.TempDir: the server's own user must be able to enter the folder.
+	// Not t.TempDir: the user of the server must be able to enter the folder.
 	dir, err := os.MkdirTemp("", "chatledger-dev-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 			t.Error("the simulator is still there")
 		}
 	}
-	// stored is a figure of the database that the dsn file leads to.
+	// stored returns a value from the database that the file dsn names.
 	stored := func(query string) (found string) {
 		t.Helper()
 		dsn, err := os.ReadFile(filepath.Join(data, "dsn"))
@@ -186,13 +186,13 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 		if got := stored(texts); got != "where is my order 1001?" {
 			t.Errorf("stored: %s", got)
 		}
-		// The page learns who has a chat, and how a shell lists its events.
+		// The page shows the handler of a chat, and the command that lists its events.
 		eventually(t, patience, "the page knows who has the chat", func() string {
 			_, state, err := get(d.chat + "/sim/chats/42/status")
 			return unless(err == nil && strings.Contains(state, `"handler":"bot"`) &&
 				strings.Contains(state, "--stream demo:42"), "%s %v", state, err)
 		})
-		// A second one beside it is told why not.
+		// A second process is rejected with the reason.
 		code, _, stderr := command(t.Context(), args...)
 		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, data) {
 			t.Errorf("a second dev on the same data: exit %d, %s", code, stderr)
@@ -210,8 +210,8 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 	}
 	t.Cleanup(func() { killed.Process.Kill() })
 	readDev(t, out).say(t, "hello", "Hello! What can I do for you?")
-	// Killed between sending and noting it, a reply's outcome is unknown, and its
-	// chat waits for the lease to end. That is another story.
+	// If dev is killed between sending a reply and recording the outcome, the outcome is unknown, and the
+	// chat waits for the lease to expire. Another test covers that.
 	eventually(t, patience, "the reply is known to have arrived", func() string {
 		return stored(`select coalesce(string_agg(kind || ' ' || state, ', '), '') from eventstore.deliveries
 			where state in ('waiting', 'sending')`)
@@ -223,7 +223,7 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 		t.Error("dev survived")
 	}
 
-	// As after `export DATABASE_URL=$(cat .data/dsn)`: the server of that string is gone.
+	// As after `export DATABASE_URL=$(cat .data/dsn)` when the server of that address has stopped.
 	dsn, err := os.ReadFile(filepath.Join(data, "dsn"))
 	if err != nil {
 		t.Fatal(err)

@@ -17,10 +17,10 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// nobody listens there.
+// nobody is an address at which no server listens.
 const nobody = "http://127.0.0.1:1"
 
-// examinee is what a doctor is sent to.
+// examinee is the system that doctor examines.
 type examinee struct {
 	t                            *testing.T
 	bots, dsn, telegram, running string
@@ -31,7 +31,7 @@ type examinee struct {
 	database                     string         // the database of serve; "" is the right one
 }
 
-// newExaminee is in good health.
+// newExaminee returns one without a fault.
 func newExaminee(t *testing.T, dsn string) *examinee {
 	bot := config.Bot{PublicURL: "http://bot.example.com/webhook/shop"}.Registration("")
 	p := &examinee{t: t, dsn: dsn, ready: http.StatusOK, metrics: http.StatusOK,
@@ -73,14 +73,14 @@ func (p *examinee) serve(answer http.HandlerFunc) string {
 	return s.URL
 }
 
-// write gives bot shop one more setting.
+// write adds a setting to bot shop.
 func (p *examinee) write(setting string) {
 	p.bots = saved(p.t, filepath.Join(p.t.TempDir(), "bots.yaml"),
 		"bots:\n  shop:\n    token: 1:x\n    secret: s\n"+
 			"    public_url: http://bot.example.com/webhook/shop\n    "+setting+"\n")
 }
 
-// examined are the exit status and the findings.
+// examined runs doctor and returns the exit status and the findings.
 func (p *examinee) examined() (code int, findings []struct{ Severity, What, Says, Do string }) {
 	p.t.Helper()
 	code, stdout, stderr := command(p.t.Context(), "doctor", "--json", "--bots", p.bots, "--database-url",
@@ -96,7 +96,7 @@ func (p *examinee) examined() (code int, findings []struct{ Severity, What, Says
 	}
 }
 
-// as is the database's address with something else in it.
+// as returns the database's address with a change.
 func as(t *testing.T, dsn string, change func(*url.URL)) string {
 	t.Helper()
 	u, err := url.Parse(dsn)

@@ -19,7 +19,7 @@ func TestDoctor_Faults_SaysWhatToDo(t *testing.T) {
 			"--receiver", w.url}, more...)...)
 		return code, stdout + stderr
 	}
-	// The tests' role is a superuser, of which it warns; nothing else is wrong.
+	// The role of the tests is a superuser, which is a warning; nothing else is reported.
 	code, says := examine()
 	if code != 1 || strings.Contains(says, "\nerror") || !strings.Contains(says, "is a superuser") ||
 		!strings.Contains(says, "0 errors, 1 warning") {

@@ -24,9 +24,8 @@ var full = flag.Bool("full", false,
 	"kill the sender 20 times among 1,000 effects instead of 4 times among 240, and keep Telegram down for 2 minutes "+
 		"instead of 10 s, and hurry all of a crowd")
 
-// The sender is killed in the middle of its calls, again and again. What Telegram has
-// seen and what the ledger says are the same: nothing is lost, nothing comes twice
-// without a mark, and each chat has its messages in order.
+// The sender is killed repeatedly in the middle of its calls. Telegram and the ledger agree: no message is
+// lost, none arrives twice without a mark, and each chat has its messages in order.
 func TestKill_AmongDeliveries_NoneLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -55,7 +54,7 @@ func TestKill_AmongDeliveries_NoneLost(t *testing.T) {
 		if err := w.end(p, syscall.SIGKILL); err == nil {
 			t.Errorf("the program survived kill %d", k+1)
 		}
-		// Its leases run out.
+		// The leases expire.
 		if _, err := w.db.Exec(t.Context(), `update eventstore.deliveries set lease_until = now()
 			where state = 'sending'`); err != nil {
 			t.Fatal(err)
@@ -71,7 +70,7 @@ func TestKill_AmongDeliveries_NoneLost(t *testing.T) {
 	}
 }
 
-// write has a person write n messages, in turn to each of the chats.
+// write lets an operator write n messages, in turn to each of the chats.
 func (w *world) write(chats, n int) {
 	w.t.Helper()
 	store, err := eventstore.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
@@ -95,8 +94,8 @@ func (w *world) write(chats, n int) {
 	}
 }
 
-// agree compares what arrived in the chats from 1 on with what the ledger says of it. It
-// returns how many messages may have been doubled, or lost, and are marked so.
+// agree compares the messages that arrived in the chats from 1 on with the ledger. It returns how many may
+// have arrived twice or not at all, and are marked so.
 func (w *world) agree(chats, effects int) (marked int) {
 	w.t.Helper()
 	arrived := map[string]int{}
@@ -149,8 +148,8 @@ func (w *world) agree(chats, effects int) (marked int) {
 	return twice + doubtful + unknown
 }
 
-// A chat whose messages always fail, and one whose message takes longer than all else
-// together, hold nobody up.
+// A chat whose messages always fail, and one whose message takes longer than everything else together, do
+// not delay other chats.
 func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const slow, failing, others = 7, 8, 40
@@ -172,7 +171,7 @@ func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 		return unless(row == "2", "%s", w.rows(states))
 	})
 	busy := w.answers(200, others)
-	// All others have theirs, and the slow one's first has not come yet.
+	// All others have their answers; the first one of the slow chat has not arrived yet.
 	const held = "chat-demo:7 sending, chat-demo:7 waiting, "
 	if got := w.rows(states); got != held+"chat-demo:8 waiting, chat-demo:8 waiting" &&
 		got != held+"chat-demo:8 sending, chat-demo:8 waiting" {
@@ -181,8 +180,8 @@ func TestDelivery_OneChatFails_OthersContinue(t *testing.T) {
 	t.Logf("the slowest but one of %d answers took %s, and %s beside the slow and the failing one", others, calm, busy)
 }
 
-// answers lets n customers write at once and awaits each one's answer. It returns the 95th
-// percentile of their times.
+// answers lets n customers write at the same time, waits for each answer, and returns the 95th percentile
+// of the times.
 func (w *world) answers(first, n int64) time.Duration {
 	w.t.Helper()
 	times := make([]time.Duration, n)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What would cross a network in plain is warned of by config check, and keeps serve from starting.
+// config check warns of connections that would be unencrypted, and serve rejects them.
 func TestServe_PlainConnections_RejectedAndWarned(t *testing.T) {
 	t.Parallel()
 	const bots = "bots: {shop: {token: '1:x', secret: s, crm: {url: 'http://crm.internal/v1', token: t}}}\n"

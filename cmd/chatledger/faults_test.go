@@ -49,7 +49,7 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 			begun := time.Now()
 			w.Say(7, "hello")
 			w.Say(8, "hello")
-			// The other chat does not notice.
+			// The other chat is not affected.
 			if _, err := w.Await(t.Context(), 8, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -76,8 +76,8 @@ func TestBotAPI_Faults_Handled(t *testing.T) {
 	}
 }
 
-// Replies of one chat keep their order while the first of them is put off, and an
-// answer to a button does not wait behind them.
+// Replies of one chat keep their order while the first of them is postponed, and an answer to a button
+// does not wait behind them.
 func TestReply_Postponed_NotOvertaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -105,7 +105,7 @@ func TestReply_Postponed_NotOvertaken(t *testing.T) {
 		and state in ('waiting', 'sending')`)
 }
 
-// Who blocked the bot is known by its own update, and known again when unblocked.
+// A customer's own update shows that the bot is blocked, and later that it is unblocked.
 func TestChat_BlockedAndUnblocked_Followed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -128,8 +128,8 @@ func TestChat_BlockedAndUnblocked_Followed(t *testing.T) {
 	w.clean()
 }
 
-// Without its database chatledger says so within 5 s, Telegram keeps the updates,
-// and afterwards everything arrives once.
+// When its database fails, chatledger reports it within 5 s and Telegram keeps the updates; afterwards
+// every update is stored once.
 func TestOutage_DatabaseReturns_NothingLost(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]wireState{"refused": cut, "silent": stalled} {
@@ -191,7 +191,7 @@ func TestOutage_DatabaseReturns_NothingLost(t *testing.T) {
 	}
 }
 
-// A chatledger without its database stops when it is told to.
+// A server whose database has failed stops when it gets the signal.
 func TestStop_DatabaseDown_Stops(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
@@ -206,18 +206,18 @@ func TestStop_DatabaseDown_Stops(t *testing.T) {
 	}
 }
 
-// leaders are the server's processes that lead a consumer group, by group.
+// leaders returns the server's processes that lead a consumer group, by group.
 const leaders = `select string_agg(l.consumer_group || ' ' || l.pid, ', ' order by l.consumer_group)
 	from eventstore.leaders l join pg_stat_activity a on a.pid = l.pid and a.backend_start = l.backend_start`
 
-// groups is how many there are: one for each table, and two that act.
+// groups is the number of consumer groups: one for each table, and two that act.
 var groups = len(projections.All()) + 2
 
-// leading is how many of them have a leader.
+// leading returns how many of them have a leader.
 func leading(leaders string) int { return strings.Count(leaders, ",") + 1 }
 
-// takesOver fails unless within 5 s others lead every group than did so. How soon they have
-// read the feed then is up to the writes of other tests in the same server as well.
+// takesOver fails unless other processes lead every group within 5 s. How soon they have read the feed
+// depends on the writes of other tests on the same server as well.
 func (w *world) takesOver(led string) {
 	w.t.Helper()
 	eventually(w.t, 5*time.Second, "others lead every group", func() string {
@@ -228,8 +228,8 @@ func (w *world) takesOver(led string) {
 	})
 }
 
-// Of two processes on one database one consumes each group; when its connections
-// die the other takes over within 5 s, and no reply is lost or doubled.
+// With two processes on one database, one consumes each group. When its connections are cut the other
+// takes over within 5 s, and no reply is lost or sent twice.
 func TestLeader_Stops_OtherTakesOver(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*wire, *running){

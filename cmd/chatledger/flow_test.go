@@ -21,18 +21,18 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// telegramRates are the limits of a bot whose file names none.
+// telegramRates are the limits of a bot whose bots file names none.
 func telegramRates(b *config.Bot) {
 	if err := b.Rate.Complete(); err != nil {
 		panic(err)
 	}
 }
 
-// sent is how many messages have arrived.
+// sent returns how many messages have arrived.
 func (w *world) sent() int64 { return w.Stats().Calls["sendMessage"]["200"] }
 
-// Two processes share the limits: Telegram, which counts what arrives, has nothing to
-// complain of, and nothing is held back much longer than that takes.
+// Two processes share the rate limits: the simulated Telegram, which counts calls, never answers 429, and
+// no message is delayed much longer than the limits require.
 func TestRateLimit_TwoProcesses_NeverExceeded(t *testing.T) {
 	t.Parallel()
 	const chats = 100
@@ -58,7 +58,7 @@ func TestRateLimit_TwoProcesses_NeverExceeded(t *testing.T) {
 	w.wantRows("done", `select distinct state from eventstore.deliveries`)
 }
 
-// A flood of the bot's answers leaves room for people and for buttons.
+// A flood of the bot's answers leaves permits for operators and for buttons.
 func TestButton_DuringFlood_Answered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, telegramRates)
@@ -83,8 +83,8 @@ func TestButton_DuringFlood_Answered(t *testing.T) {
 	}
 }
 
-// Telegram asks to wait for a chat: nobody calls it meanwhile, a process that starts
-// in the middle included, and nobody else waits.
+// After a 429 for one chat no process calls Telegram for it, not even one that starts meanwhile, and no
+// other chat waits.
 func TestSuspension_Restart_Remembered(t *testing.T) {
 	t.Parallel()
 	const ban = 3 * time.Second
@@ -106,9 +106,9 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 			"no row says so")
 	})
 	w.stop()
-	// The delivery's own time is not what keeps the chat quiet.
+	// The rate limit of the chat, not the delivery's own time, postpones the reply.
 	w.rows(`update eventstore.deliveries set next_attempt = now() returning 1`)
-	// However long the start takes, the ban lasts longer.
+	// The suspension lasts longer than the start of a process can take.
 	w.rows(`update eventstore.rate_limits set suspended_until = suspended_until + interval '1 hour'
 		where name = 'chat-demo:7' returning 1`)
 	w.running = w.start(w.dsn)
@@ -141,12 +141,12 @@ func TestSuspension_Restart_Remembered(t *testing.T) {
 	if said := w.texts(7, "bot"); len(said) != 2 || said[1] != "You're welcome!" {
 		t.Errorf("the bot says %q", said)
 	}
-	// The call that Telegram asked to wait was no attempt.
+	// The call that Telegram answered with 429 does not count as an attempt.
 	w.wantRows("1, 1",
 		`select max(attempts), min(attempts) from eventstore.deliveries where stream_id = 'chat-demo:7'`)
 }
 
-// Telegram asks two chats to wait at once: it means the bot.
+// Two chats get a 429 at the same time: then the whole bot is suspended.
 func TestSuspension_WholeBot_StopsAllChats(t *testing.T) {
 	t.Parallel()
 	const ban = 2 * time.Second
@@ -179,7 +179,8 @@ func TestSuspension_WholeBot_StopsAllChats(t *testing.T) {
 	}
 }
 
-// Who has blocked the bot gets one call, whatever was still to be sent, until coming back.
+// After a customer has blocked the bot, one call is made, whatever is still to be sent, until the customer
+// comes back.
 func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]func(*world){
@@ -237,7 +238,7 @@ func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 	}
 }
 
-// A wrong token stops one bot, in a state that can be seen; one call a minute tries it.
+// A wrong token suspends one bot, which doctor and the metrics show; one call a minute tries it.
 func TestWrongToken_OneBot_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const chats = 15
@@ -296,7 +297,7 @@ func TestWrongToken_OneBot_OthersContinue(t *testing.T) {
 	w.wantRows("", `select name from eventstore.rate_limits where cause is not null`)
 }
 
-// slowOrders answers when it is told to.
+// slowOrders answers when the test lets it.
 type slowOrders struct {
 	crm.Orders
 	answer chan struct{}
@@ -310,8 +311,8 @@ func (s slowOrders) Order(ctx context.Context, number string, by crm.Asker) (dia
 	return s.Orders.Order(ctx, number, by)
 }
 
-// While an order is looked up the customer sees typing, again and again, but not when
-// the bot has more urgent calls to make.
+// During a look-up the customer sees the typing indicator repeatedly, but not when the bot has more urgent
+// calls to make.
 func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t), telegramRates)
@@ -351,7 +352,7 @@ func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// A flood uses the bot's limit up, as this machine may be too slow to do.
+	// The bot's rate limit is used up, as by a flood; this machine may be too slow for a real one.
 	w.exec(`insert into eventstore.rate_limits (name, tat) values ('bot-demo', now() + interval '1 hour')
 		on conflict (name) do update set tat = excluded.tat`)
 	for chat := range int64(60) {
@@ -382,8 +383,7 @@ func TestTyping_SlowLookup_ShownAndShedUnderLoad(t *testing.T) {
 	}
 }
 
-// A group has moved to another id: what was to be sent arrives there, in order, and
-// before what is still to be sent there.
+// A group has migrated to another chat id: pending messages arrive there, in order, and before later ones.
 func TestGroupMigration_PendingMessages_Follow(t *testing.T) {
 	t.Parallel()
 	const from, to = -7, -1001234567890

@@ -12,7 +12,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// FuzzBotsFile: a bots file is refused in one line, or its settings are within their bounds.
+// FuzzBotsFile: a bots file is rejected in one line, or its settings are within their limits.
 func FuzzBotsFile(f *testing.F) {
 	for _, text := range []string{
 		"", "bots:", "bots: {}", "bots: {demo: {token: '1:x', secret: s}}", "bots: {demo: null}", "bots: [1]", "a: &a [*a]",

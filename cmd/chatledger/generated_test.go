@@ -92,14 +92,14 @@ func TestContent_AnyValue_OnlyItsStreamParked(t *testing.T) {
 	w.eventually("all groups get to the end again", caughtUp)
 	w.othersClean()
 	w.gapless()
-	// Turns were taken in the order of what they answer.
+	// Turns were taken in the order of the messages that they answer.
 	w.wantRows("0", `
 		select count(*) from (
 			select cause.version < lag(cause.version) over (partition by e.stream_id order by e.version) as back
 			from eventstore.events e join eventstore.events cause on cause.event_id = e.causation_id
 			and cause.stream_id = e.stream_id
 			where e.actor = 'bot' and cause.name in ('message_received', 'button_pressed')) turns where back`)
-	// Nobody who wrote in private is met by silence.
+	// Every customer who wrote in private got an answer.
 	w.wantRows("", `
 		select m.stream_id, m.version, m.payload from eventstore.events m
 		where m.name = 'message_received' and m.payload->'chat_type' = '"private"' and m.actor = 'customer'
