@@ -25,8 +25,8 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
-// besieged is a chatledger as a process of its own, with TLS, behind a proxy that all
-// attacks come through: so each can have an address of its own.
+// besieged is a chatledger process with TLS, behind a proxy through which all attacks come, so that each
+// can have a source of its own.
 type besieged struct {
 	*world
 	*program
@@ -37,17 +37,17 @@ type besieged struct {
 	worst   cost
 }
 
-// cost is what the server spends at a moment.
+// cost is what the server uses at a moment.
 type cost struct {
 	connections, goroutines, files int
 	memory                         int // resident, MiB
 }
 
 const (
-	// allConnections is how many the server takes in all.
+	// allConnections is the server's limit of connections.
 	allConnections = 400
-	// maxGrowth is how much more memory the server may hold at any time, in MiB: twice what
-	// was seen. The race detector takes up to ten times as much.
+	// maxGrowth is how much more memory the server may use at any time, in MiB: twice what was measured. The
+	// race detector needs up to ten times as much.
 	maxGrowth, maxRaceGrowth = 80, 800
 )
 
@@ -77,7 +77,7 @@ func (b *besieged) get(url string) (status int, body string, err error) {
 	return answer.StatusCode, string(text), err
 }
 
-// measure reads the server's own figures.
+// measure reads the server's own metrics.
 func (b *besieged) measure() cost {
 	b.t.Helper()
 	_, metrics, err := b.get(b.program.url + "/metrics")
@@ -103,7 +103,7 @@ func (b *besieged) measure() cost {
 	return c
 }
 
-// dial opens a connection; a mistake in the handshake is the first read's.
+// dial opens a connection; an error of the handshake is returned by the first read.
 func (b *besieged) dial() *tls.Conn {
 	b.t.Helper()
 	plain, err := net.DialTimeout("tcp", b.address, patience)
@@ -114,13 +114,13 @@ func (b *besieged) dial() *tls.Conn {
 	return tls.Client(plain, b.tls)
 }
 
-// newSource is an address that nobody had.
+// newSource returns an address that was not used before.
 func (b *besieged) newSource() string {
 	n := b.source.Add(1)
 	return fmt.Sprintf("198.51.%d.%d", n>>8, n&255)
 }
 
-// head is the beginning of an update's request, without an end of the header.
+// head returns the beginning of an update's request; the header is not ended.
 func head(source, secret string, more ...string) string {
 	lines := []string{
 		"POST /webhook/demo HTTP/1.1", "Host: example.com", "Content-Type: application/json",
@@ -132,11 +132,11 @@ func head(source, secret string, more ...string) string {
 	return strings.Join(append(lines, more...), "\r\n") + "\r\n"
 }
 
-// probe follows an attack on its connection: whether it is answered says whether the
-// connection is still open, and how much of the attack was taken for a request.
+// probe is a request that follows an attack on its connection: an answer shows that the connection is
+// still open, and how much of the attack was taken for a request.
 const probe = "GET /healthz HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n"
 
-// send writes an attack and the probe, and returns the statuses that come.
+// send writes an attack and the probe, and returns the statuses of the answers.
 func (b *besieged) send(attack io.Reader) string {
 	b.t.Helper()
 	conn := b.dial()
@@ -182,7 +182,7 @@ func statuses(conn io.Reader) string {
 	return strings.Join(found, ", ")
 }
 
-// forever repeats a text until nobody wants it any more.
+// forever repeats a text until the reader stops.
 type forever struct {
 	text string
 	rest []byte
@@ -197,25 +197,25 @@ func (f *forever) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// attack is what is done, and what the server must answer.
+// attack is one attack with the answer that the server must give.
 type attack struct {
 	name string
 	do   func(b *besieged) string
 	want string
 }
 
-// requests is an attack that is a text, from an address of its own.
+// requests returns an attack that is a text, from a source of its own.
 func requests(name, want string, text func(source string) string) attack {
 	return attack{name, func(b *besieged) string { return b.send(strings.NewReader(text(b.newSource()))) }, want}
 }
 
-// shapes is an attack by lines of a header with the right secret, before a short body.
+// shapes returns an attack by header lines with the right secret, before a short body.
 func shapes(name, want string, lines ...string) attack {
 	return requests(name, want,
 		func(source string) string { return head(source, dev.Secret, lines...) + "\r\n5\r\nhello\r\n0\r\n\r\n" })
 }
 
-// attacks is the whole list. A 200 at the end is the probe's: the connection goes on.
+// attacks lists all attacks. A 200 at the end answers the probe: the connection stayed open.
 var attacks = []attack{
 	requests("no secret", "401, 200", func(s string) string { return head(s, "", "Content-Length: 2") + "\r\n{}" }),
 	requests("a wrong secret", "401, 200",
@@ -313,7 +313,7 @@ var attacks = []attack{
 	{"500 connections where 400 may be", (*besieged).crowd, "400 are served, 100 closed"},
 }
 
-// burst is what somebody does who guesses, on an address that the bot's Telegram shares.
+// burst guesses secrets, from an address that Telegram's requests also come from.
 func (b *besieged) burst() string {
 	source := b.newSource()
 	transport := &http.Transport{TLSClientConfig: b.tls, MaxConnsPerHost: 20, MaxIdleConnsPerHost: 20}
@@ -394,7 +394,7 @@ func (b *besieged) rubbish() string {
 	return got.String()
 }
 
-// slow opens all that wait for something, at once. Each ends by the server's time limit.
+// slow opens slow and silent connections at the same time. The server's time limits end each of them.
 func (b *besieged) slow() string {
 	hello := []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3}
 	kinds := []struct {
@@ -464,7 +464,7 @@ func (b *besieged) slow() string {
 	return strings.Join(append(said, "right "+right.String()), "; ")
 }
 
-// crowd opens more connections than may be, and leaves them idle.
+// crowd opens more connections than the limit allows, and leaves them idle.
 func (b *besieged) crowd() string {
 	var kept, closed atomic.Int64
 	conns := make(chan net.Conn, allConnections+100)
@@ -491,12 +491,11 @@ func (b *besieged) crowd() string {
 	for conn := range conns {
 		conn.Close()
 	}
-	// One is the client's that looks at the costs.
+	// One connection is the client's that reads the metrics.
 	return fmt.Sprintf("%d are served, %d closed", kept.Load()+1, closed.Load()-1)
 }
 
-// Everything that strangers do to a server is answered, ends, and costs little: memory,
-// connections, log lines.
+// Every hostile input is answered, ends, and uses few resources: memory, connections, log lines.
 func TestHostileInput_AllKinds_CostsLittle(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -27,7 +27,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
-// program is chatledger as a process of its own.
+// program is a chatledger process.
 type program struct {
 	*exec.Cmd
 	url   string
@@ -36,14 +36,14 @@ type program struct {
 	said  waittest.Log // its log
 }
 
-// asProgram is a command of chatledger's: this test binary, as main.
+// asProgram returns a command that runs this test binary as chatledger.
 func asProgram(dsn string, args ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0], args...)
 	c.Env = append(os.Environ(), beTheProgram+"=1", "DATABASE_URL="+dsn)
 	return c
 }
 
-// program is a subcommand as a process that is not running yet.
+// program returns a subcommand as a process that does not run yet.
 func (w *world) program(args ...string) *program {
 	return &program{Cmd: asProgram(w.dsn, args...), ended: make(chan error, 1)}
 }
@@ -64,8 +64,8 @@ func (w *world) serve(more ...string) *program {
 	return w.serveWith(text, get)
 }
 
-// serveWith starts `chatledger serve` with the text of a bots file. get asks it whether it
-// is ready; environ is added to its environment.
+// serveWith starts `chatledger serve` with the text of a bots file. get requests its readiness; environ is
+// added to its environment.
 func (w *world) serveWith(text string, get func(url string) (int, string, error), environ ...string) *program {
 	w.t.Helper()
 	bots := saved(w.t, filepath.Join(w.t.TempDir(), "bots.yaml"), text)
@@ -99,7 +99,7 @@ func (w *world) serveWith(text string, get func(url string) (int, string, error)
 	return p
 }
 
-// end sends a signal, unless the process has ended by itself, and waits for it to be gone.
+// end sends a signal, unless the process has ended by itself, and waits until it has ended.
 func (w *world) end(p *program, signal os.Signal) error {
 	w.t.Helper()
 	if err := p.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -114,8 +114,8 @@ func (w *world) end(p *program, signal os.Signal) error {
 	}
 }
 
-// The process is killed ten times in the middle of 2,000 updates, and Telegram sends
-// again what was not acknowledged: whatever was acknowledged is stored, once.
+// The process is killed ten times during 2,000 updates, and Telegram repeats updates without an
+// acknowledgement: every acknowledged update is stored once.
 func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -135,8 +135,8 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 		w.openChat(100 + chat)
 	}
 
-	// One sender has its own chats and sends what is next only when the last was
-	// acknowledged, as Telegram does for a chat.
+	// One sender has its own chats and sends the next update only when the last was acknowledged, as Telegram
+	// does for a chat.
 	var base atomic.Pointer[string]
 	var acknowledged, retried atomic.Int64
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -169,7 +169,7 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 	}
 	var unheard int64 // stored, and the process died before it could say so
 	for k := range int64(kills) {
-		// In the middle of it: at the latest long before the last update is sent.
+		// This is long before the last update is sent.
 		enough := (k + 1) * updates / (kills + 1)
 		w.eventually("updates are acknowledged", func() string {
 			return unless(acknowledged.Load() >= enough, "%d of %d", acknowledged.Load(), enough)
@@ -221,8 +221,7 @@ func TestKill_AcknowledgedUpdates_NoneLost(t *testing.T) {
 	w.clean()
 }
 
-// One process is killed; the other leads all groups within 5 s, and what was in
-// flight is finished.
+// When one process is killed, the other leads all groups within 5 s, and finishes the open work.
 func TestKill_OtherProcess_TakesOver(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// knowledgeWith is a folder that holds these files.
+// knowledgeWith returns a folder with these files.
 func knowledgeWith(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

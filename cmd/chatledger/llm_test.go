@@ -22,7 +22,7 @@ import (
 
 const modelKey = "model-key"
 
-// newModel starts a server of models, and returns what makes a bot ask it about all but
+// newModel starts a model server, and returns the setting that makes a bot use it for everything but
 // workflows.
 func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Server, func(*config.Bot)) {
 	t.Helper()
@@ -35,7 +35,7 @@ func newModel(t *testing.T, wrap func(http.Handler) http.Handler) (*llmsim.Serve
 	}
 }
 
-// newWorldWithModel is a world whose bot has a model and a CRM.
+// newWorldWithModel returns a world whose bot has a model and a CRM.
 func newWorldWithModel(t *testing.T) (*world, *llmsim.Server, *fakeCRM) {
 	t.Helper()
 	crm, withCRM := newCRM(t)
@@ -43,7 +43,7 @@ func newWorldWithModel(t *testing.T) (*world, *llmsim.Server, *fakeCRM) {
 	return newWorld(t, withCRM, withModel), model, crm
 }
 
-// wants is that the model wants a tool used.
+// wants is an answer of the model that calls a tool.
 func wants(tool, input string) llmsim.Answer {
 	return llmsim.Answer{Calls: []llmsim.Call{{Tool: tool, Input: input}}}
 }
@@ -156,8 +156,8 @@ func TestModel_NoAnswer_OperatorTakesOver(t *testing.T) {
 	}
 }
 
-// A bot's budget of the day is kept over a restart and by two processes together. The customers
-// beyond it get an operator.
+// A bot's daily budget is kept over a restart and shared by two processes. Customers beyond it get an
+// operator.
 func TestModel_DailyBudget_ThenOperator(t *testing.T) {
 	t.Parallel()
 	model, withModel := newModel(t, itself)
@@ -224,8 +224,8 @@ func TestModel_ProcessKilled_QuestionSurvives(t *testing.T) {
 	}
 }
 
-// A model that obeys every attacker, and attacks that nobody saw: whatever comes of it,
-// nothing is changed and nothing is told.
+// A model obeys every attacker, with attacks that were not foreseen: still nothing is changed and nothing
+// is revealed.
 func TestHostileRequests_AllKinds_ChangeNothing(t *testing.T) {
 	t.Parallel()
 	w, model, crm := newWorldWithModel(t)
@@ -262,8 +262,7 @@ func TestHostileRequests_AllKinds_ChangeNothing(t *testing.T) {
 	w.clean()
 }
 
-// What the customer writes while the model thinks is answered together with what it
-// thinks about.
+// Messages that the customer writes while the model works are answered together with the first.
 func TestMessages_TwoAtOnce_OneAnswer(t *testing.T) {
 	t.Parallel()
 	told := make(chan struct{})
@@ -299,7 +298,7 @@ func TestMessages_TwoAtOnce_OneAnswer(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// late is an answer that is not begun before.
+// late is an answer that waits for the test.
 type late struct {
 	http.ResponseWriter
 	when <-chan struct{}
@@ -310,7 +309,7 @@ func (l late) Write(p []byte) (int, error) {
 	return l.ResponseWriter.Write(p)
 }
 
-// patient is a copy of the shop whose model may take longer than a lease does.
+// patient is a copy of the shop whose model may take longer than a lease.
 func patient(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()

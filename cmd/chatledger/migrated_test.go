@@ -18,7 +18,7 @@ const (
 	supergroup = -1001900000001
 )
 
-// reply is what a person writes in a chat.
+// reply lets an operator write in a chat.
 func (w *world) reply(chat int64, text string) {
 	w.t.Helper()
 	if code, _, stderr := w.cli("ticket", "reply", "--as", "ann", fmt.Sprintf("demo:%d", chat), text); code != 0 {
@@ -26,7 +26,7 @@ func (w *world) reply(chat int64, text string) {
 	}
 }
 
-// events are the names of a chat's events.
+// events returns the names of a chat's events.
 func (w *world) events(chat int64) []string {
 	return strings.Split(w.rows(`select name from eventstore.events where stream_id = $1 order by version`,
 		fmt.Sprintf("chat-demo:%d", chat)), "; ")

@@ -23,8 +23,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// What Telegram cannot take is refused with Telegram's reason, where analysts and
-// operators see it. It is not tried again, and does not hold up what comes after it.
+// A delivery that Telegram rejects is refused with Telegram's reason, which analysts and operators see. It
+// is not retried, and does not delay the next one.
 func TestDelivery_CannotBeSent_RefusedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -69,7 +69,7 @@ func TestDelivery_CannotBeSent_RefusedOnce(t *testing.T) {
 	w.clean()
 }
 
-// queue appends a reply as a person's, whatever it is: no command decides it.
+// queue appends any reply as an operator's, without a command that decides it.
 func (w *world) queue(id int64, reply chat.ReplyQueued) {
 	w.t.Helper()
 	store, err := eventstore.Open(w.t.Context(), w.dsn, "desk", chat.NewCodec())
@@ -94,15 +94,15 @@ func (w *world) queue(id int64, reply chat.ReplyQueued) {
 }
 
 const (
-	// takenMost bounds what chatledger takes in of one answer, in bytes: what it reads
-	// of it at most, and what the sockets hold.
+	// takenMost limits how many bytes of one answer chatledger receives: what it reads, and what the sockets
+	// buffer.
 	takenMost = 32 << 20
-	// reasonMost is the longest reason for a table that people read, in characters.
+	// reasonMost is the longest reason in a read-model table, in characters.
 	reasonMost = 500
 )
 
-// Whoever answers instead of Telegram: little of it is read, the reason says what came,
-// and a message that may have arrived is sent once more, not again and again.
+// When something else answers in the place of Telegram, little of it is read, the reason says what came,
+// and a message that may have arrived is sent once more at most.
 func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 	t.Parallel()
 	stranger := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -199,8 +199,7 @@ func says(status int, body string) http.HandlerFunc {
 	}
 }
 
-// endless goes on until nobody listens any more: with a body that begins so, or
-// without one with headers.
+// endless answers until the client stops reading: with a body that begins so, or without one with headers.
 func endless(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -221,7 +220,7 @@ func endless(body string) http.HandlerFunc {
 	}
 }
 
-// counted counts what the other side takes of an answer.
+// counted counts the bytes that the client receives of an answer.
 type counted struct {
 	http.ResponseWriter
 	n int64

@@ -46,7 +46,7 @@ func (b *browser) get(address string) (status int, header http.Header, body stri
 	return answer.StatusCode, answer.Header, string(text)
 }
 
-// logIn goes to the provider and comes back.
+// logIn logs in at the provider and returns to the API.
 func (b *browser) logIn(api string) (status int, body string) {
 	b.t.Helper()
 	status, header, body := b.get(api + "/session/oidc")
@@ -62,8 +62,8 @@ func (b *browser) logIn(api string) (status int, body string) {
 	return status, body
 }
 
-// A person whom the provider knows logs in as the operator that an administrator has named. All others
-// are rejected.
+// A person whom the provider knows logs in as the operator that an administrator has assigned to the
+// login. All other logins are rejected.
 func TestOIDC_LoginAtProvider_IsOperator(t *testing.T) {
 	t.Parallel()
 	provider := oidctest.New(t)

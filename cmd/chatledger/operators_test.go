@@ -26,14 +26,14 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// team is operators at work on a world's chats.
+// team is operators who work on a world's chats.
 type team struct {
 	*world
 	api   string // base address
 	token map[string]string
 }
 
-// newTeam is a world whose chatledger serves these operators.
+// newTeam returns a world with the operators' API for these operators.
 func newTeam(t *testing.T, names ...string) *team {
 	t.Helper()
 	return newTeamWith(t, func(*server.Config) {}, names...)
@@ -53,7 +53,7 @@ func newTeamWith(t *testing.T, change func(*server.Config), names ...string) *te
 	return team
 }
 
-// teamOf gives operators their tokens.
+// teamOf creates the operators' tokens.
 func teamOf(w *world, names ...string) *team {
 	w.t.Helper()
 	store, err := eventstore.Open(w.t.Context(), w.dsn, "team", chat.NewCodec())
@@ -76,7 +76,7 @@ func teamOf(w *world, names ...string) *team {
 	return team
 }
 
-// answer is as much of the API's answers as the tests look at.
+// answer is the part of the API's answers that the tests read.
 type answer struct {
 	status  int
 	Detail  string
@@ -100,7 +100,7 @@ type answer struct {
 	body    string
 }
 
-// ask sends a request as an operator; err says that no answer came.
+// ask sends a request as an operator; an error means that no answer came.
 func (m *team) ask(as, method, path, key, body string) (a answer, err error) {
 	r, err := http.NewRequest(method, m.api+path, strings.NewReader(body))
 	if err != nil {
@@ -129,7 +129,7 @@ func (m *team) ask(as, method, path, key, body string) (a answer, err error) {
 
 var keys atomic.Int64
 
-// must is ask with a key of its own, and fails unless the answer has this status.
+// must is ask with a new idempotency key; it fails unless the answer has this status.
 func (m *team) must(as, method, path, body string, status int) answer {
 	m.t.Helper()
 	a, err := m.ask(as, method, path, fmt.Sprint("key-", keys.Add(1)), body)
@@ -262,7 +262,7 @@ func TestClaim_Expired_AnswerHasCurrentState(t *testing.T) {
 	if third := m.must("maria", "POST", "/chats/demo:42/claim", `{}`, 200); third.Claim.Fence != 3 {
 		t.Errorf("%s", third.body)
 	}
-	// By hand it is not got round either.
+	// The command line respects the claim, too.
 	if code, _, said := m.cli("ticket", "reply", "demo:42", "hi", "--as", "tom"); code != 1 ||
 		!strings.Contains(said, "maria") || !strings.Contains(said, "--force") {
 		t.Errorf("%d %s", code, said)
@@ -272,8 +272,8 @@ func TestClaim_Expired_AnswerHasCurrentState(t *testing.T) {
 	}
 }
 
-// Two reply at the same moment to a chat that nobody has: one has it by that, and the other
-// hears who and until when. The bot is silent from then on.
+// Two operators reply at the same moment to an unclaimed chat: one claims it by this, and the other learns
+// who has it and until when. The bot does not answer from then on.
 func TestReply_NoClaim_Claims(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo")
@@ -347,8 +347,8 @@ func TestAct_OldKeyRepeated_SameAnswer(t *testing.T) {
 	m.clean()
 }
 
-// Connections are cut while operators write, and each sends again what got no answer:
-// every act is done once, and every answer to it is the same.
+// Connections are cut while operators write, and each operator repeats requests without an answer: every
+// act is done once, and every answer to it is the same.
 func TestAct_ConnectionsCut_DoneOnce(t *testing.T) {
 	t.Parallel()
 	m := newTeam(t, "maria", "jo", "ann")
@@ -414,8 +414,8 @@ func TestAct_ConnectionsCut_DoneOnce(t *testing.T) {
 	}
 }
 
-// The process is killed while operators write: what was answered is done, and what was
-// not is done once when it is sent again.
+// The process is killed while operators write: acts with an answer are done, and acts without one are done
+// once when they are repeated.
 func TestAct_ProcessKilled_DoneOnce(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))

@@ -13,7 +13,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// metricsOf is the status of /metrics at a base address, asked with a header.
+// metricsOf returns the status of /metrics at a base address, for a request with a header.
 func metricsOf(t *testing.T, base string, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodGet, base+"/metrics", nil)
@@ -80,8 +80,8 @@ func TestMetrics_RemoteRequest_NotServed(t *testing.T) {
 	}
 }
 
-// Whether an update could be taken in is tried where it would be stored. A schema that has
-// more than this program knows is no reason: processes of two releases run side by side.
+// Readiness checks the tables that an update is stored in. A schema with more than this program knows is
+// accepted: processes of two releases run side by side.
 func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -127,9 +127,8 @@ func TestReadyz_UpdateStorable_Ready(t *testing.T) {
 	w.mustPost(messageUpdate(1, 7, 1, "hello"))
 }
 
-// A server may read and not write: after a failover, or with a full disk, on which an append
-// of nothing succeeds. Balancers hear of it, Telegram is told to come again, and when it is
-// over nothing is missing.
+// A server may accept reads and no writes: after a failover, or with a full disk, on which an append of
+// nothing succeeds. /readyz fails, Telegram gets 503, and afterwards every update is stored.
 func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 	t.Parallel()
 	const (
@@ -187,7 +186,8 @@ func TestReadyz_ReadOnlyDatabase_Unready(t *testing.T) {
 	}
 }
 
-// Where nothing is appended the disk is tried by a file: a server that may write none says so.
+// While nothing is appended, the disk is checked with a file. A server on which no file can be written is
+// not ready.
 func TestReadyz_NothingAppended_ChecksDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -245,7 +245,7 @@ func TestReadyz_StartingOrStopping_Unready(t *testing.T) {
 	}
 }
 
-// A process whose work stands still can store updates: /readyz says yes, and /workz no.
+// A process whose work stands still can store updates: /readyz succeeds, and /workz fails.
 func TestWorkz_GroupStandsStill_SaysWhich(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

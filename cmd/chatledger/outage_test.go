@@ -22,7 +22,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// network is what lies between chatledger and somebody whom it calls.
+// network lies between chatledger and a system that it calls.
 type network struct {
 	*toxiproxy.Proxy
 	t   *testing.T
@@ -38,8 +38,8 @@ func newNetwork(t *testing.T, target string) *network {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	n := &network{t: t}
 	for n.Proxy == nil {
-		// Where it refuses connections, nobody may get its port meanwhile: it is none of those
-		// that systems hand out.
+		// A port that refuses connections must not be given to another test meanwhile, so it is outside the
+		// range that systems assign.
 		proxy := toxiproxy.NewProxy(server, t.Name(), fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)), u.Host)
 		if err := proxy.Start(); err == nil {
 			n.Proxy = proxy
@@ -53,7 +53,7 @@ func newNetwork(t *testing.T, target string) *network {
 	return n
 }
 
-// disturbance is what a network does to calls; without a toxic it lets nobody through.
+// disturbance is a fault of a network; without a toxic, no connection succeeds.
 type disturbance struct{ name, toxic string }
 
 var disturbances = []disturbance{
@@ -66,7 +66,7 @@ var disturbances = []disturbance{
 	{"truncated JSON", `{"type": "limit_data", "attributes": {"bytes": 180}}`}, // headers are some 110
 }
 
-// suffer disturbs calls, those under way included, until mend.
+// suffer disturbs calls, those in progress included, until mend.
 func (n *network) suffer(d disturbance) {
 	n.t.Helper()
 	if d.toxic == "" {
@@ -84,8 +84,8 @@ func (n *network) mend() {
 	}
 }
 
-// Telegram cannot be called while customers go on writing: what they are owed is sent
-// when the network is mended, in order, and what may have come twice says so.
+// Telegram is unreachable while customers write: the replies are sent in order when the network is
+// repaired, and those that may have arrived twice are marked.
 func TestOutage_TelegramDown_NoAnswerLost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -133,7 +133,7 @@ func TestOutage_TelegramDown_NoAnswerLost(t *testing.T) {
 		t.Errorf("of %d updates %+v", updates, got)
 	}
 
-	// What was sent twice in vain is not lost either: an operator sends it again.
+	// A reply whose two attempts have an unknown outcome is not lost: an operator retries it.
 	w.must("deliveries", "retry", "--state", "unknown", "--rate", fmt.Sprint(deliveries.MaxRate))
 	eventually(t, recovery, "everything comes to rest", func() string { return w.rows(unsettled) })
 	heard := map[string]bool{}
@@ -215,8 +215,8 @@ func TestCRM_BadNetwork_ChangesAddressOnce(t *testing.T) {
 	w.done("crm:demo")
 }
 
-// attempted waits until so many deliveries are owed to a destination, and each has been
-// put off or is done.
+// attempted waits until there are so many deliveries to a destination, and each has been postponed or is
+// done.
 func (w *world) attempted(destination string, n int) {
 	w.t.Helper()
 	w.eventually("calls are made to "+destination, func() string {
@@ -226,8 +226,7 @@ func (w *world) attempted(destination string, n int) {
 	})
 }
 
-// done fails unless all that was owed to a destination is done, some of it at the second
-// attempt.
+// done fails unless all deliveries to a destination are done, some of them at the second attempt.
 func (w *world) done(destination string) {
 	w.t.Helper()
 	w.wantRows("done", `select distinct state from eventstore.deliveries where destination = $1`, destination)
@@ -240,8 +239,8 @@ func (w *world) done(destination string) {
 	w.clean()
 }
 
-// Two processes get several times what Telegram takes, for private chats and for
-// groups: not one call is over its limits, nothing is lost, and each chat's order kept.
+// Two processes get several times the load that Telegram's rate limits allow, for private chats and for
+// groups: no call is over the limits, no message is lost, and each chat keeps its order.
 func TestRateLimit_LoadFarAbove_KeptAndDelivered(t *testing.T) {
 	t.Parallel()
 	const chats, groups, rounds = 40, 10, 4

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// What runs the program elsewhere cannot be run here: that it fits the program is looked at.
+// The image and the unit cannot be run here; the tests check that their settings fit the program.
 
 // wholeStop is how long a process takes to stop at most, --notice included.
 const wholeStop = 10 * time.Second

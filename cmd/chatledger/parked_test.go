@@ -16,7 +16,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// A parked stream is named as a chat is named elsewhere.
+// A parked stream can be named like a chat.
 func TestParked_ChatName_FindsTheStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -35,8 +35,8 @@ func TestParked_ChatName_FindsTheStream(t *testing.T) {
 	}
 }
 
-// verify names the stream whose event it does not know and compares the others; rebuild leaves it out
-// from there on, and parks it for the new table.
+// verify names the stream with the unknown event and compares the others; rebuild leaves it out from there
+// on, and parks it for the new table.
 func TestParked_UnknownEvent_VerifyAndRebuildGoOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -67,9 +67,9 @@ func TestParked_UnknownEvent_VerifyAndRebuildGoOn(t *testing.T) {
 	}
 }
 
-// One line of the log names the group, stream, version, event and cause of a parked stream; an update
-// for the chat is kept and acknowledged meanwhile; and a program says at its start that it is older than
-// the stored events.
+// One log line names the group, stream, version, event and reason of a parked stream. An update for the
+// chat is kept and acknowledged meanwhile. An older program says at its start that it is older than the
+// stored events.
 func TestParked_UnknownEvent_LoggedAndUpdatesKept(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
@@ -105,8 +105,8 @@ func TestParked_UnknownEvent_LoggedAndUpdatesKept(t *testing.T) {
 	})
 }
 
-// While a chat cannot be read, nothing is sent to it whose outcome could not be recorded, and what an agent
-// does in Zendesk is kept. Afterwards what waited is sent once.
+// While a chat cannot be read, no delivery is sent whose outcome could not be recorded, and acts of agents
+// in Zendesk are kept. Afterwards the waiting deliveries are sent once.
 func TestParked_UnreadableChat_DeliveriesWait(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorldWithZendesk(t)
@@ -147,7 +147,8 @@ func TestParked_UnreadableChat_DeliveriesWait(t *testing.T) {
 	}
 }
 
-// The state of a long chat at an early version is printed without the rest, which may be unreadable.
+// The state of a long chat at an early version is printed without reading the later events, which may be
+// unreadable.
 func TestState_EarlyVersion_RestNotRead(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))

@@ -11,8 +11,8 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// Who receives answers nobody, who works takes nothing in, and together they do everything:
-// what came in while nobody worked is answered afterwards, once.
+// A process with --only receive sends no answers, one with --only work receives no updates, and together
+// they do everything: updates that came while no worker ran are answered later, once.
 func TestParts_SeparateProcesses_ShareTheWork(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
@@ -45,7 +45,7 @@ func TestParts_SeparateProcesses_ShareTheWork(t *testing.T) {
 	w.settle()
 	answers(2)
 
-	// Who only receives knows how far the others are: when nobody works, somebody must say so.
+	// A receiver measures the lag of the workers' groups: when no worker runs, only a receiver can report it.
 	receiver := w.start(w.dsn, func(c *server.Config) { c.Only = server.Receive })
 	w.eventually("a receiver tells the lag of every group", func() string {
 		_, metrics, err := get(receiver.url + "/metrics")
@@ -58,8 +58,8 @@ func TestParts_SeparateProcesses_ShareTheWork(t *testing.T) {
 	})
 }
 
-// Each part follows the bots file for what it does: who receives takes in for a bot that came
-// and begins no work, who works answers it and begins to take nothing in.
+// Each part applies changes of the bots file: a receiver starts to receive the updates of a new bot, and a
+// worker starts to answer them.
 func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "first", "second", "third")
@@ -101,7 +101,7 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	heard("first", 1)
 	heard("second", 1)
 
-	// One comes, one leaves and one gets another secret and another catalogue.
+	// One bot is added, one is removed, and one gets another secret and another catalogue.
 	orders := saved(t, w.file+".orders", "- {number: '1001', status: shipped, detail: By rail.}\n")
 	first = strings.NewReplacer("secret-of-first", "other-secret", "orders: demo", "orders: "+orders).Replace(first)
 	w.write(first, third)
@@ -121,7 +121,7 @@ func TestParts_BotsFileChanges_EachFollows(t *testing.T) {
 	heard("third", 1)
 	w.answers("first", 7, "Where is my order 1001?", "By rail.")
 
-	// A mistake changes neither, and each says so.
+	// A mistake changes neither process, and both report it.
 	w.write(first, strings.Replace(third, "orders: demo", "ordres: demo", 1))
 	for log, of := range map[*waittest.Log]*running{&told: w.running, &worked: worker} {
 		read(log, "bots file rejected")

@@ -43,7 +43,7 @@ func disguises(mark string) []string {
 	return all
 }
 
-// betrayal is the first line of an output that shows a mark, and empty without one.
+// betrayal returns the first line of an output that shows a mark, or "".
 func betrayal(output string, marks ...string) string {
 	for _, m := range marks {
 		for _, form := range disguises(m) {
@@ -55,8 +55,8 @@ func betrayal(output string, marks ...string) string {
 	return ""
 }
 
-// parrot is a server that answers with what it was asked: everything of it, as its
-// problem's detail, in whatever form it is asked to.
+// parrot is a server that answers with the request: all of it, as the detail of a problem, in the
+// requested format.
 type parrot struct {
 	inner http.Handler
 	as    atomic.Int64 // the status; 0 lets the inner one answer, 200 writes what is no JSON, 1 hangs up
@@ -87,10 +87,10 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, said)
 }
 
-// speak makes it answer so, until the test does something else.
+// speak sets its answer until the test sets another.
 func (p *parrot) speak(status int) { p.as.Store(int64(status)) }
 
-// inhabited is a world in which everything has a mark.
+// inhabited is a world in which all content has a mark.
 type inhabited struct {
 	*team
 	telegram, crm, zendesk *parrot
@@ -169,14 +169,14 @@ func (w *inhabited) about(chat int64, fields string) string {
 		w.updates+1000, time.Now().Unix(), chat, fields)
 }
 
-// rest waits until nothing is left to do. The updates by which the simulator knows the
-// chats stay there, as no webhook is set.
+// rest waits until no work is left. The updates by which the simulator learns the chats stay there, as no
+// webhook is set.
 func (w *inhabited) rest() {
 	w.t.Helper()
 	w.eventually("everything comes to rest", func() string { return w.rows(unsettled) })
 }
 
-// converse goes through what customers and people do.
+// converse does what customers and operators do.
 func (w *inhabited) converse() {
 	for i, text := range []string{"Where is my order MARK-1001?", "Where is my order 1001? MARK",
 		"I was charged twice MARK", "change my billing address", "5 MARK Row, Leeds LS1 4AP", "yes",
@@ -227,7 +227,7 @@ func (w *inhabited) converse() {
 	w.rest()
 }
 
-// knock is what strangers do, and what those who may come in get wrong.
+// knock sends requests of strangers, and invalid requests of authorized clients.
 func (w *inhabited) knock() {
 	for _, secret := range []string{dev.Secret, mark, ""} {
 		for _, path := range []string{"/webhook/demo", "/webhook/" + mark, "/zendesk/demo", "/zendesk/" + mark,
@@ -259,7 +259,7 @@ func (w *inhabited) knock() {
 	}
 }
 
-// suffer lets each of the others answer in every bad way while customers write.
+// suffer lets each of the other systems answer in every bad way while customers write.
 func (w *inhabited) suffer() {
 	for _, status := range []int{1, 200, 302, 400, 403, 404, 409, 422, 429, 500, 503} {
 		for _, p := range []*parrot{w.telegram, w.crm, w.zendesk} {
@@ -277,7 +277,7 @@ func (w *inhabited) suffer() {
 				fmt.Sprint("chat-demo:", chat), fmt.Sprint("chat-demo:", chat+1000))
 		})
 	}
-	// The database goes away while something is on its way.
+	// The database fails during a delivery.
 	w.wire.set(cut)
 	w.updates++
 	if status, _, err := post(w.url, messageUpdate(w.updates, 5, 5, mark)); err != nil ||
@@ -300,8 +300,8 @@ func (w *inhabited) suffer() {
 	})
 }
 
-// What customers write and are called, and what people answer them, is
-// in the ledger, or nowhere: not in logs at the finest level, in metrics or in traces.
+// Customers' messages and names, and operators' replies, are in the ledger only: not in logs at the finest
+// level, in metrics or in traces.
 func TestOutput_WholeRun_HoldsNoPersonalData(t *testing.T) {
 	t.Parallel()
 	w := newInhabited(t)
@@ -331,7 +331,7 @@ func TestOutput_WholeRun_HoldsNoPersonalData(t *testing.T) {
 			t.Errorf("%s: %s", name, found)
 		}
 	}
-	// Without these the run proves little.
+	// Without these lines the run would prove little.
 	log := w.said[0].String() + w.said[1].String()
 	for _, line := range []string{"delivery failed", "delivery will be retried", "update not stored", "requests rejected",
 		"operator request rejected", "may not call Telegram"} {
@@ -350,7 +350,7 @@ func TestOutput_WholeRun_HoldsNoPersonalData(t *testing.T) {
 	}
 }
 
-// A mistake in what an engineer writes is told without what was written.
+// A mistake in a bots file is reported without its content.
 func TestBotsFile_Mistakes_RevealNoSecret(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

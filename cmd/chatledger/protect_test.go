@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// What a bot's public address shows is a metric, also when nobody would trust it.
+// The certificate at a bot's public address has metrics, also when it is not trusted.
 func TestPublicCertificate_Watched_ExpiryMeasured(t *testing.T) {
 	t.Parallel()
 	front := httptest.NewTLSServer(http.NotFoundHandler())

@@ -12,13 +12,12 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
-// Everything moves: chatledger is stopped with its consumers behind, the database is
-// dumped and restored in a cluster that has seen far fewer transactions, and the same
-// chats go on from there.
+// Everything moves: chatledger is stopped with its consumers behind, the database is dumped and restored
+// in a cluster with far fewer transactions, and the same chats continue there.
 func TestRebase_OtherCluster_ChatsContinue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	// More transactions than restoring and testing take in the other cluster.
+	// More transactions than restoring and testing use in the other cluster.
 	if _, err := w.db.Exec(t.Context(),
 		`do $$ begin for i in 1..5000 loop perform pg_current_xact_id(); commit; end loop; end $$`); err != nil {
 		t.Fatal(err)

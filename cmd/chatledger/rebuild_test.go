@@ -43,7 +43,7 @@ func TestRebuild_Mistakes_AreOneLine(t *testing.T) {
 	}
 }
 
-// tamper changes one row, as nobody should.
+// tamper changes one row outside the program.
 func (w *world) tamper(sql string) {
 	w.t.Helper()
 	if tag, err := w.db.Exec(w.t.Context(), sql); err != nil || tag.RowsAffected() != 1 {
@@ -88,14 +88,14 @@ func TestRebuild_DryRun_PrintsDifferences(t *testing.T) {
 	}
 	w.wantRows("forged", `select last_message from readmodel.conversations where chat_id = 43`)
 	w.wantRows("0", `select count(*) from readmodel.tickets`)
-	// The same is told, and mended, by a rebuild.
+	// A rebuild reports the same differences and repairs them.
 	code, stdout, stderr = w.cli("rebuild", "--all")
 	if code != 0 || stderr != "" || !strings.Contains(stdout, `last_message is "forged"`) ||
 		!strings.Contains(stdout, "conversations: rebuilt from ") || !strings.Contains(stdout, "tickets: rebuilt from ") {
 		t.Errorf("exit %d, %s%s", code, stdout, stderr)
 	}
 	w.clean()
-	// And it can be had back.
+	// A rollback brings the old table back.
 	code, stdout, stderr = w.cli("rebuild", "--rollback", "conversations")
 	if code != 0 || stderr != "" ||
 		!strings.Contains(stdout, fmt.Sprintf("conversations: rolled back to the table of version %d, at position ",
@@ -158,7 +158,7 @@ func TestVerify_AllTables_AreReported(t *testing.T) {
 	}
 }
 
-// metric reads a figure of the running program; -1 when it does not show it.
+// metric reads a metric of the running program; -1 when it is missing.
 func (w *world) metric(name string) float64 {
 	w.t.Helper()
 	_, page, err := get(w.url + "/metrics")
@@ -176,7 +176,7 @@ func (w *world) metric(name string) float64 {
 	return n
 }
 
-// A row is damaged while the program runs, and nobody asks.
+// A row is damaged while the program runs, and no operator runs verify.
 func TestServe_ForgedRow_IsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, pgtest.Database(t))
@@ -203,16 +203,15 @@ func TestServe_ForgedRow_IsNoticed(t *testing.T) {
 	if n := divergent("conversations"); n != 0 {
 		t.Errorf("of the other table %v rows differ", n)
 	}
-	// Sampling goes on through a rebuild, which mends it.
+	// Sampling continues during a rebuild, which repairs the row.
 	if code, stdout, stderr := w.cli("rebuild", "tickets"); code != 0 {
 		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
 	}
 	w.clean()
 }
 
-// A program with a newer projection is started on an older one's database, then the
-// other way round. As versions in the database tell the two apart, it is those that the
-// test changes.
+// A program with a newer projection is started on an older one's database, then the other way round. The
+// versions in the database tell the two apart, so the test changes these.
 func TestServe_OldTable_IsRebuilt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -250,8 +249,8 @@ func TestServe_OldTable_IsRebuilt(t *testing.T) {
 		from pg_class where oid = 'readmodel.tickets'::regclass`)
 }
 
-// The program is killed in the middle of rebuilding, again and again: the tables that
-// people query are whole all the time, and the last rebuild leaves nothing behind.
+// The program is killed repeatedly during rebuilds: queries always find whole tables, and the last rebuild
+// leaves no temporary tables.
 func TestRebuild_Killed_LosesNothing(t *testing.T) {
 	t.Parallel()
 	const events, chats, kills = 20_000, 1_000, 6

@@ -66,8 +66,8 @@ func TestUpdate_EveryKind_StoredOnceAndWhole(t *testing.T) {
 	w.clean()
 }
 
-// isMessage reports whether an update holds a message or a pressed button, which have ids of
-// their own, by which they are known under whatever update id they come.
+// isMessage reports whether an update holds a message or a pressed button. These have ids of their own, by
+// which they are recognized under any update id.
 func isMessage(t *testing.T, update []byte) bool {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(update, &fields); err != nil {
@@ -82,7 +82,7 @@ func isMessage(t *testing.T, update []byte) bool {
 	return false
 }
 
-// sameJSON fails unless the stored update says what was sent, to the last digit.
+// sameJSON fails unless the stored update equals the one that was sent, to the last digit.
 func (w *world) sameJSON(name string, sent []byte, updateID string) {
 	w.t.Helper()
 	stored := []byte(w.rows(`select coalesce(convert_from(decode(e.raw->>'$base64', 'base64'), 'UTF8'), e.raw::text)
@@ -154,9 +154,8 @@ func TestMessages_HundredAtOnce_AnsweredInOrder(t *testing.T) {
 	w.clean()
 }
 
-// openChat makes a chat known to the simulator, so that the bot may write there,
-// by an update of a kind that the bot has not asked for. Where no webhook is set it
-// stays with the simulator.
+// openChat makes a chat known to the simulator, so that the bot may write there, by an update of a kind
+// that the bot has not asked for. Without a webhook it stays with the simulator.
 func (w *world) openChat(chat int64) {
 	w.t.Helper()
 	if id := w.Post(map[string]any{
@@ -166,7 +165,7 @@ func (w *world) openChat(chat int64) {
 	}
 }
 
-// Also when two processes receive it.
+// The same holds when two processes receive it.
 func TestUpdate_TwentyTimesAtOnce_OneEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -193,8 +192,8 @@ func TestUpdate_TwentyTimesAtOnce_OneEvent(t *testing.T) {
 	}
 }
 
-// Updates in shuffled order within the window stand in order; a straggler is kept,
-// marked, and rewinds nothing.
+// Updates in shuffled order within the window are stored in order; a later one is kept and marked, and
+// does not rewind the conversation.
 func TestReorderWindow_Straggler_RewindsNothing(t *testing.T) {
 	t.Parallel()
 	const window = 500 * time.Millisecond
@@ -241,15 +240,15 @@ func TestReorderWindow_Straggler_RewindsNothing(t *testing.T) {
 	if said := w.texts(7, "bot"); len(said) != replies+1 {
 		t.Errorf("the straggler is answered with %q, want the step's question", said[replies:])
 	}
-	// And the next one goes on from where the conversation stood.
+	// The next one continues from the present state of the conversation.
 	w.mustPost(messageUpdate(first+10, 7, 20, "yes"))
 	w.settle()
 	w.wantRows("completed", `select step from readmodel.conversations where chat_id = 7`)
 	w.clean()
 }
 
-// Without a window, updates of a chat in flight together are still taken in order
-// of their ids as far as they wait for the same commit; one chat never waits for another.
+// Without a window, updates of a chat that wait for the same commit are still decided in the order of
+// their ids; one chat never waits for another.
 func TestReorderWindow_OneChatWaits_OthersContinue(t *testing.T) {
 	t.Parallel()
 	const window = 2 * time.Second
@@ -289,7 +288,7 @@ func TestChatLimit_Exceeded_KeptUnanswered(t *testing.T) {
 	w.wantRows("13, 11; 1, 1", `select messages, replies from readmodel.conversations order by chat_id`)
 }
 
-// A chat id of 52 bits is a chat like any other.
+// A chat id of 52 bits works like any other.
 func TestChatID_Largest_Stored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -300,8 +299,8 @@ func TestChatID_Largest_Stored(t *testing.T) {
 	}
 }
 
-// What is no update is answered with 200, kept with its bytes, counted, and shown
-// in the metrics; refusals are counted too.
+// A body that is not an update is answered with 200, quarantined byte by byte, counted, and shown in the
+// metrics; rejected requests are counted, too.
 func TestUpdate_BadInput_KeptOrCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -343,8 +342,7 @@ func TestUpdate_BadInput_KeptOrCounted(t *testing.T) {
 	}
 }
 
-// A message takes the way through the webhook that setWebhook opened, and only
-// with the secret that was given there.
+// A message arrives through the webhook that setWebhook registered, and only with the secret given there.
 func TestSimulator_ItsUpdates_Arrive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -355,7 +353,7 @@ func TestSimulator_ItsUpdates_Arrive(t *testing.T) {
 	}
 }
 
-// A repeat is known under another update id however much was said in between.
+// A repeat is recognized under another update id however many messages came in between.
 func TestUpdate_RepeatFromLongAgo_AddsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(b *config.Bot) { b.ChatLimit = &config.ChatLimit{Count: 1, Window: time.Hour} })
@@ -369,7 +367,7 @@ func TestUpdate_RepeatFromLongAgo_AddsNothing(t *testing.T) {
 	w.wantRows(fmt.Sprint(n), `select count(*) from eventstore.events where name = 'message_received'`)
 }
 
-// Valid JSON that JSONB cannot hold is kept to the last byte, and stops nobody else.
+// Valid JSON that JSONB cannot hold is kept to the last byte, and delays no other update.
 func TestUpdate_StrangeJSON_KeptAsBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -447,7 +445,7 @@ func TestRebuild_MessagesArrive_Verified(t *testing.T) {
 	}
 }
 
-// While it stops, chatledger answers 200 only for what it stores.
+// While it stops, chatledger answers 200 only for updates that it has stored.
 func TestStop_RequestsInFlight_Finished(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -487,8 +485,8 @@ func TestStop_RequestsInFlight_Finished(t *testing.T) {
 	}
 }
 
-// A process may die between acting on a page of events and noting that it did. Then
-// the page comes again, and whoever acts on events must know what is done.
+// A process may end between handling a page of events and moving its checkpoint. Then the page is read
+// again, and the groups that act on events must recognize what is done.
 func TestFeed_ReadAgain_NoNewEffect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

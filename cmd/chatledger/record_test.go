@@ -15,7 +15,7 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Every kind of update there is comes in, is recorded, and is read as what it was.
+// Updates of every kind are received and recorded, and the fixtures are read as the same kinds.
 func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -88,7 +88,7 @@ func TestRecord_EveryKind_FixturesKeepTheKind(t *testing.T) {
 	}
 }
 
-// kindOfUpdate is the stored name of the event that a received update is.
+// kindOfUpdate returns the stored name of the event that a received update becomes.
 func kindOfUpdate(command any) string {
 	event := command.(chat.Receive).Event
 	name := chat.NewCodec().Name(event)

@@ -13,8 +13,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// A relay that knows no secret of Telegram's passes a message on, and its customer is
-// answered.
+// A relay without Telegram's secret forwards a message, and the customer is answered.
 func TestRelay_SignedUpdate_Accepted(t *testing.T) {
 	t.Parallel()
 	const key = "the key that both sides have been given"

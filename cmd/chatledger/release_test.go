@@ -17,8 +17,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// release starts a version of chatledger as a program of its own, with a bots file and a
-// port of its own.
+// release starts a version of chatledger as a process, with a bots file and a port of its own.
 func (w *town) release(version string) *program {
 	w.t.Helper()
 	text, err := os.ReadFile(w.file)
@@ -33,8 +32,8 @@ func (w *town) release(version string) *program {
 	return p
 }
 
-// Customers write throughout while one program hands over to another, of the next
-// version. No update is refused, and each is answered once.
+// Customers write while one release hands over to the next. No update is rejected, and each is answered
+// once.
 func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
@@ -108,7 +107,7 @@ func TestRelease_Switched_NoUpdateLost(t *testing.T) {
 	w.clean()
 }
 
-// A release that is not there, or that cannot take an update, gets none.
+// A release that does not run, or cannot store an update, gets no updates.
 func TestRelease_NotReady_NotSwitched(t *testing.T) {
 	t.Parallel()
 	w, p := newReleases(t)
@@ -118,7 +117,7 @@ func TestRelease_NotReady_NotSwitched(t *testing.T) {
 		rw.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	t.Cleanup(ill.Close)
-	// Wherever the proxy passes the path, the release that Telegram posts to is not the new one.
+	// While the proxy does not forward the path, the old release answers there.
 	if code, stdout, stderr := w.webhook("switch", "v2"); code != 1 || stdout != "" ||
 		!strings.Contains(stderr, "nothing is switched: ") ||
 		!strings.Contains(stderr, " answers at "+told+"/v2, as it does at "+told+",") {
@@ -144,8 +143,7 @@ func TestRelease_NotReady_NotSwitched(t *testing.T) {
 	w.mustWebhook("info")
 }
 
-// Without being told where the new release is, the switch asks at the address that it is for:
-// what answers there is what will receive.
+// Without --ready, the switch asks at the new address, where the updates will arrive.
 func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
@@ -172,7 +170,7 @@ func TestRelease_Probe_AnswersAtAddress(t *testing.T) {
 	p.pass("/webhook/shop/v1", before.url)
 	switched("v1", own+"/v2", own+"/v1")
 
-	// Nobody else hears of the release, and whoever asks wrongly is a stranger as before.
+	// The release answers only to requests with the right key.
 	bot := readBot(t, w.file)
 	for what, header := range map[string]string{"nothing": "", "a guess": "Bearer guess",
 		"the webhook's secret": "Bearer " + bot.Secret, "an empty key": "Bearer "} {

@@ -31,7 +31,7 @@ type town struct {
 	log  waittest.Log
 }
 
-// newBotsTown has a simulator that knows these bots, and no chatledger yet.
+// newBotsTown returns a simulator with these bots; no chatledger runs yet.
 func newBotsTown(t *testing.T, names ...string) *town {
 	t.Helper()
 	w := &town{world: newTown(t, pgtest.Database(t)), file: filepath.Join(t.TempDir(), "bots.yaml")}
@@ -45,7 +45,7 @@ func newBotsTown(t *testing.T, names ...string) *town {
 
 func tokenOf(i int) string { return fmt.Sprintf("%d:token-of-bot-%d", 100+i, i) }
 
-// plain is a bot of the file that answers about orders.
+// plain returns a bot of the file that answers about orders.
 func plain(name string, i int, more ...string) string {
 	return fmt.Sprintf("  %s:\n    token: %s\n    secret: secret-of-%s\n    orders: demo\n"+
 		"    rate: {bot: 0, chat: 0, group_per_minute: 0}\n    chat_limit: {count: 0}\n    %s\n",
@@ -80,7 +80,7 @@ func (w *town) serveFileAs(only server.Part, log *waittest.Log) *running {
 	})
 }
 
-// point has the simulator post a bot's updates to the running chatledger.
+// point makes the simulator post a bot's updates to the running chatledger.
 func (w *town) point(name string, b config.Bot) {
 	w.t.Helper()
 	if err := dev.SetWebhook(w.t.Context(), w.api, b, w.url+"/webhook/"+name); err != nil {
@@ -88,7 +88,7 @@ func (w *town) point(name string, b config.Bot) {
 	}
 }
 
-// says has a customer write to a bot.
+// says lets a customer write to a bot.
 func (w *town) says(name string, chat int, text string) {
 	w.t.Helper()
 	body, err := json.Marshal(map[string]string{"text": text})
@@ -106,7 +106,7 @@ func (w *town) says(name string, chat int, text string) {
 	}
 }
 
-// heard is what a bot said in a chat, the last of it first.
+// heard returns the messages of a bot in a chat, the last one first.
 func (w *town) heard(name string, chat int) (texts []string) {
 	w.t.Helper()
 	answer, err := http.Get(fmt.Sprintf("%s/sim/chats/%d/messages?bot=%s", w.api, chat, name))
@@ -160,12 +160,12 @@ func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
 	}
 	before := w.rows(`select stream_id, max(version) from eventstore.events where stream_id = 'chat-steady:7' group by 1`)
 
-	// A mistake changes nothing, and is told.
+	// A mistake changes nothing, and is reported.
 	w.write(steady, "  changing:\n    tokn: x\n")
 	w.logged(w.file + ":10: field tokn not found")
 	w.answers("changing", 7, "Where is my order 1002?", "Order 1002")
 
-	// One changes its secret, its token and its catalogue, one leaves, one comes.
+	// One bot changes its secret, its token and its catalogue, one is removed, one is added.
 	changed := strings.Replace(plain("changing", 1), "orders: demo", "orders: "+orders, 1)
 	changed = strings.Replace(changed, "secret-of-changing", "another-secret", 1)
 	w.write(steady, changed, plain("coming", 3))
@@ -191,14 +191,14 @@ func TestReload_BotsAddedChangedRemoved_Followed(t *testing.T) {
 		t.Errorf("the bot that did not change went from %s to %s", before, after)
 	}
 
-	// What a bot refers to counts, too.
+	// A change of a file that a bot refers to is applied, too.
 	saved(t, orders, "- {number: '1001', status: delivered, detail: By hand.}\n")
 	w.eventually("the bot is built again", func() string {
 		return unless(strings.Count(w.log.String(), "changed=[changing]") == 2, "it says: %s", w.log.String())
 	})
 	w.answers("changing", 18, "Where is my order 1001?", "By hand.")
 
-	// And it may come back, with all that it knew.
+	// The removed bot comes back with its history.
 	w.write(steady, leaving)
 	w.logged("added=[leaving] changed=[] removed=\"[changing coming]\"")
 	w.answers("leaving", 7, "Where is my order 1003?", "Order 1003")
@@ -226,7 +226,7 @@ func TestReload_SIGHUP_ReadsFile(t *testing.T) {
 	}
 }
 
-// A mounted folder is exchanged behind a link, and its files keep their times.
+// A mounted folder is replaced behind a link, and its files have the same times.
 func TestReload_LinkTargetReplaced_Noticed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
@@ -275,7 +275,7 @@ func TestReload_LinkTargetReplaced_Noticed(t *testing.T) {
 	w.answers("shop", 7, "Where is my order 1001?", "By ship.")
 }
 
-// What a file refers to may come later than the file, and without its changing again.
+// A file that the bots file names may appear later; then the bots file is accepted without a change.
 func TestReload_MissingReferenceAppears_Accepted(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")
@@ -320,7 +320,7 @@ func postTo(t *testing.T, address, secret string) int {
 	return answer.StatusCode
 }
 
-// nowhere is a listener of an app that does not run.
+// nowhere is the listener of a server that does not run.
 type nowhere struct{ net.Listener }
 
 func (nowhere) Addr() net.Addr { return &net.TCPAddr{} }
