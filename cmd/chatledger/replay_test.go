@@ -20,8 +20,8 @@ import (
 	"github.com/chatledger/chatledger/commands/whatif"
 )
 
-// settingsFile writes a bots file of one bot, demo, with these settings. Its token is
-// not to be had: nobody who decides again needs it.
+// settingsFile writes a bots file of one bot, demo, with these settings. Its token cannot be read: a
+// replay does not need it.
 func settingsFile(t *testing.T, settings string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bots.yaml")
@@ -32,8 +32,8 @@ func settingsFile(t *testing.T, settings string) string {
 	return path
 }
 
-// replaysAsItWas fails unless today's program decides everything as it was decided,
-// with the bot's own settings and with none, and its sandbox is the read model.
+// replaysAsItWas fails unless this program decides everything as it was decided, with the bot's own
+// settings and with none, and its sandbox equals the read model.
 func (w *world) replaysAsItWas() {
 	w.t.Helper()
 	shop := fmt.Sprintf("orders: %q", w.bot.Orders)
@@ -177,7 +177,7 @@ func TestReplay_Filters_SelectChats(t *testing.T) {
 		"--database-url", w.dsn,
 	)
 
-	// What this program does not know stops it by name.
+	// An event that this program does not know stops the replay, with its name.
 	if _, err := w.db.Exec(t.Context(), `
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
 		correlation_id, actor, occurred_at)
@@ -269,8 +269,8 @@ func TestReplay_Imports_CannotSend(t *testing.T) {
 		t.Error("there is no package commands/whatif")
 	}
 
-	// What is wired to it is pure, too: of the packages that can send, package replay names
-	// only what cannot.
+	// The code that calls it is pure, too: of the packages that can send, package replay uses only what
+	// cannot send.
 	const settings = "../internal/admin/replay/settings.go"
 	harmless := map[string][]string{
 		"telegram": {"Bot", "Translate"}, "crm": {"Asker", "Catalogue", "ToolsWith"},

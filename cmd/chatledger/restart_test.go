@@ -23,10 +23,9 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// One customer waits at each step of each workflow, and more of them for a tool that has
-// not answered, when the process is killed. Under the next one every conversation goes on
-// to its end; each hears exactly what it would have heard, once, and what was changed at
-// the CRM was changed once.
+// One customer waits at each step of each workflow, and more of them for a tool without an answer, when
+// the process is killed. Under the next process every conversation continues to its end: each customer
+// gets exactly the expected messages, once, and every change at the CRM was made once.
 func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	t.Parallel()
 	crm, withCRM := newCRM(t)
@@ -36,7 +35,7 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	w.running = &running{url: p.url}
 	w.register()
 
-	// A process remembers what tools have answered; another has to ask.
+	// A process remembers the answers of tools; another process has to ask again.
 	w.walk(stops, func(s stop) []act { return s.before })
 	w.settle()
 	if err := w.end(p, syscall.SIGTERM); err != nil {
@@ -104,12 +103,12 @@ func TestKill_EveryWorkflowStep_Survives(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// crmUnderWay is the part of unsettled that speaks of deliveries.
+// crmUnderWay is the part of unsettled about deliveries.
 const crmUnderWay = `state in ('waiting', 'sending')`
 
 func customerOf(visit int) int64 { return int64(1000 + visit) }
 
-// numbered is what was said, whatever number the CRM gave to a case.
+// numbered returns a text with every number of a CRM case replaced.
 func numbered(said []string) (list []string) {
 	for _, text := range said {
 		list = append(list, caseNumber.ReplaceAllString(text, "$1-*"))
@@ -119,7 +118,7 @@ func numbered(said []string) (list []string) {
 
 var caseNumber = regexp.MustCompile(`\b([A-Z]+)-\d+\b`)
 
-// act is what a customer does: writes, or presses a button.
+// act is an act of a customer: a message, or a pressed button.
 type act struct{ text, button string }
 
 func (w *world) act(customer int64, a act) {
@@ -131,7 +130,7 @@ func (w *world) act(customer int64, a act) {
 	w.Press(customer, said[len(said)-1].MessageID, a.button)
 }
 
-// visit is a customer's way through the shop, as the dialogue alone would have it.
+// visit is a customer's conversation with the shop, as the pure dialogue leads it.
 type visit struct {
 	context dialog.Context
 	last    dialog.Turn
@@ -140,7 +139,7 @@ type visit struct {
 	changes int      // at the CRM
 }
 
-// stop is a step at which a customer is brought to wait, and how it would end.
+// stop is a step at which a customer waits, and the acts that would end the conversation.
 type stop struct {
 	step   string // workflow.step
 	before []act
@@ -158,8 +157,7 @@ func stopAt(here, end visit) stop {
 	return s
 }
 
-// walk lets all customers go on at once, each with what is next when all before has come
-// to rest.
+// walk lets all customers act at once, each with the next act when all earlier work is done.
 func (w *world) walk(stops []stop, part func(stop) []act) {
 	w.t.Helper()
 	for n, more := 0, true; more; n++ {
@@ -176,9 +174,8 @@ func (w *world) walk(stops []stop, part func(stop) []act) {
 	}
 }
 
-// everyStep finds a way to each step of the shop at which a conversation waits, for the
-// customer or for a tool, and on to an end. It fails when there is a step that it does not
-// get to.
+// everyStep finds a way to each step of the shop at which a conversation waits, for the customer or for a
+// tool, and on to an end. It fails when it does not reach a step.
 func everyStep(t *testing.T) (stops []stop) {
 	t.Helper()
 	shop, err := config.ShopKnowledge()
@@ -223,7 +220,7 @@ func intentOf(t *testing.T, k *dialog.Knowledge, workflow string) dialog.Intent 
 	return ""
 }
 
-// guide looks for ways, with a shop of its own whose tools answer as the real one's.
+// guide looks for ways, with a shop of its own whose tools answer like the real one's.
 type guide struct {
 	t         *testing.T
 	tools     crm.Tools
@@ -241,11 +238,11 @@ func newGuide(t *testing.T) *guide {
 	return &guide{t: t, tools: crm.Tools{Shops: map[string]crm.Shop{"demo": {CRM: client}}, Now: clock.Now}}
 }
 
-// maxWays bounds how much is explored of one workflow.
+// maxWays limits how many ways are explored of one workflow.
 const maxWays = 500
 
-// explore follows everything that a customer may answer, and the tools; shortest ways
-// first, this one before all.
+// explore tries everything that a customer may answer, and the tools; shortest ways first, this one before
+// all.
 func (g *guide) explore(from visit) []visit {
 	found, seen := []visit{from}, map[string]bool{}
 	for i := 0; i < len(found) && len(found) < maxWays; i++ {
@@ -260,7 +257,7 @@ func (g *guide) explore(from visit) []visit {
 	return found
 }
 
-// next are the ways that go on from here.
+// next returns the ways that continue from here.
 func (g *guide) next(v visit) (list []visit) {
 	run := v.context.Run
 	def := v.def()
@@ -289,7 +286,7 @@ func (v visit) def() *dialog.StepDef {
 	return nil
 }
 
-// buttons are those of the bot's last message, but the one that cancels.
+// buttons returns those of the bot's last message, except the one that cancels.
 func (v visit) buttons() (list []dialog.Button) {
 	if n := len(v.last.Replies); n > 0 {
 		for _, b := range v.last.Replies[n-1].Buttons {
@@ -301,8 +298,8 @@ func (v visit) buttons() (list []dialog.Button) {
 	return list
 }
 
-// answersTo are answers to a question. The orders are those of the demo shop, one for each
-// thing that can be said of a payment.
+// answersTo returns answers to a question. The orders are those of the demo shop, one for each state of a
+// payment.
 func answersTo(check dialog.Check) []string {
 	switch check {
 	case dialog.CheckOrderNumber:
@@ -314,7 +311,7 @@ func answersTo(check dialog.Check) []string {
 	}
 }
 
-// visited is when a visit takes place; it takes no time.
+// visited is the time of each visit; a visit takes no time.
 var visited = time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC)
 
 func (v visit) does(a act) visit {
@@ -323,7 +320,7 @@ func (v visit) does(a act) visit {
 		dialog.Act{Text: a.text, Button: a.button, MessageID: int64(len(v.acts)), At: visited}))
 }
 
-// returns has the tool answer that is waited for, to a customer of its own.
+// returns has the tool answer for which the customer waits, to a customer of its own.
 func (g *guide) returns(v visit) visit {
 	g.t.Helper()
 	g.customers++

@@ -8,7 +8,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// The process that serves may not change an event, and removes its update all the same.
+// The role of serve may not change an event, and still removes its update.
 func TestRetention_Expired_Deleted(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "retains")
@@ -62,8 +62,8 @@ func TestRetention_Expired_Deleted(t *testing.T) {
 	}
 }
 
-// What the file says counts as soon as it is read again, and a bot that is taken out of it
-// loses nothing, however short it kept.
+// A change of the bots file is applied as soon as the file is read again. A bot that is removed from it
+// keeps everything, however short its retention was.
 func TestRetention_BotsFileChanges_Followed(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "first", "second")

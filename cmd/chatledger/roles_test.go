@@ -17,10 +17,10 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 )
 
-// ranks is a database that has roles, and its address for each of them.
+// ranks is a database with roles, and its address for each of them.
 type ranks struct{ admin, owner, app, analyst string }
 
-// newRanks makes roles that begin with a prefix: the server they are in is shared.
+// newRanks makes roles with a prefix: other tests use the same server.
 func newRanks(t *testing.T, prefix string) ranks {
 	t.Helper()
 	r := ranks{admin: pgtest.Database(t)}
@@ -103,7 +103,7 @@ func TestRoles_AppRole_EnoughForServe(t *testing.T) {
 	if code, _, stderr := w.cli("export", "--to", archive); code != 0 {
 		t.Errorf("export: %s", stderr)
 	}
-	// What the app need not be able to do, the owner is.
+	// The owner has the privileges that the app does not need.
 	other := newRanks(t, "imports")
 	for _, args := range [][]string{
 		{"replay", "--sandbox", "--database-url", r.owner}, {"rebase", "--database-url", r.owner},
@@ -188,7 +188,7 @@ func TestRoles_Analyst_ReadsReadModelOnly(t *testing.T) {
 	}
 }
 
-// A later migration is the owner's to run; what it makes can be used at once.
+// The owner runs a later migration; its objects can be used at once.
 func TestRoles_OwnerMigrates_PrivilegesExtended(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "later")
@@ -261,7 +261,7 @@ func TestRoles_CreatedAtOnce_Succeeds(t *testing.T) {
 	all.Wait()
 }
 
-// Where PostgreSQL is rented nobody is a superuser.
+// At a hosted PostgreSQL there is no superuser.
 func TestRoles_CreateRoleOwner_NoSuperuser(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.EmptyDatabase(t)
@@ -281,7 +281,7 @@ func TestRoles_CreateRoleOwner_NoSuperuser(t *testing.T) {
 	}
 }
 
-// The watch names who holds the consumers back, also when that is another role.
+// The watch names the session that holds the consumers back, also when it has another role.
 func TestRoles_App_SeesOldestWriter(t *testing.T) {
 	t.Parallel()
 	r := newRanks(t, "watches")

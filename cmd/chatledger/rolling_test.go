@@ -18,13 +18,12 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/load"
 )
 
-// stopWithin is how long a process takes at most to stop: a balancer's notice, and what is
-// in hand.
+// stopWithin is how long a process takes at most to stop: a balancer's notice, and the requests in
+// progress.
 const stopWithin = 10 * time.Second
 
-// Both of two processes are replaced, twice, while updates come as fast as they are taken
-// in. Every update is acknowledged at the first attempt, each process ends in time, and
-// nothing that was under way is lost, or told twice.
+// Both of two processes are replaced, twice, while updates arrive as fast as they are stored. Every update
+// is acknowledged at the first attempt, each process ends in time, and no open work is lost or done twice.
 func TestRollingRestart_UnderLoad_NoWebhookFails(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -86,7 +85,7 @@ func TestRollingRestart_UnderLoad_NoWebhookFails(t *testing.T) {
 	w.clean()
 }
 
-// balancer lays connections to processes that say they are ready, in turn.
+// balancer forwards connections to processes that report readiness, in turn.
 type balancer struct {
 	net.Listener
 	mu    sync.Mutex
@@ -95,8 +94,7 @@ type balancer struct {
 	next  int
 }
 
-// lookEvery is how often a balancer asks who is ready: a fourth of the notice that a
-// process gives.
+// lookEvery is how often a balancer checks readiness: a quarter of the notice that a process gives.
 const lookEvery = 500 * time.Millisecond
 
 func newBalancer(t *testing.T, processes ...*program) *balancer {
@@ -168,7 +166,7 @@ func (b *balancer) look() {
 	all.Wait()
 }
 
-// choose is the address of the next process that is ready; "" when none is.
+// choose returns the address of the next process that is ready, or "".
 func (b *balancer) choose() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -180,7 +178,7 @@ func (b *balancer) choose() string {
 	return ""
 }
 
-// carry joins two connections until either end is done.
+// carry copies between two connections until either of them ends.
 func carry(here net.Conn, address string) {
 	defer here.Close()
 	there, err := net.Dial("tcp", address)

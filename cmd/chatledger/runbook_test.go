@@ -17,7 +17,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 )
 
-// instruction is something that the run-book has somebody type.
+// instruction is a command or a query of the run-book.
 type instruction struct{ entry, text string }
 
 var (
@@ -28,7 +28,7 @@ var (
 	shellWord  = regexp.MustCompile(`"[^"]*"|[^\s"]+`)
 )
 
-// instructions are all commands of ours and all SQL of the run-book, in its order.
+// instructions returns all chatledger commands and all SQL of the run-book, in order.
 func instructions(t *testing.T) (all []instruction) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/operations/runbook.md")
@@ -61,8 +61,8 @@ func instructions(t *testing.T) (all []instruction) {
 	return all
 }
 
-// Whoever is woken at night types what the run-book says: all of it runs as it stands there,
-// as the role that it says, and finds what is the matter.
+// Every instruction of the run-book runs as it is written, with the role that it names, and finds the
+// fault.
 func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	t.Parallel()
 	w, _ := newReleases(t, "unknown: ask")
@@ -73,8 +73,8 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	pgtest.Exec(t, admin, `alter role booked_app password 'x'`)
 	app := as(t, w.dsn, func(u *url.URL) { u.User = url.UserPassword("booked_app", "x") })
 
-	// What is the matter: a message that nobody knows the fate of, a case that is overdue,
-	// rubbish with the right secret, and a transaction that was forgotten.
+	// The faults: a message with an unknown outcome, an overdue ticket, a body that is no update with the
+	// right secret, and a forgotten transaction.
 	w.says("shop", 42, "hello")
 	w.says("shop", 42, "change billing address")
 	w.says("shop", 42, "I want to talk to a person")
@@ -149,8 +149,8 @@ func TestRunBook_Instructions_RunAsWritten(t *testing.T) {
 	w.clean()
 }
 
-// typed runs a command as somebody types it in whose environment the bots file and Telegram
-// are set. Only the doctor may end with a finding.
+// typed runs a command with the bots file and Telegram's address in the environment. Only doctor may end
+// with a finding.
 func (w *town) typed(line, dsn string) string {
 	w.t.Helper()
 	var args []string
@@ -170,7 +170,7 @@ func (w *town) typed(line, dsn string) string {
 	return stdout
 }
 
-// queried is what SQL finds, one row a line.
+// queried returns the result of SQL, one row a line.
 func queried(t *testing.T, dsn, sql string) string {
 	t.Helper()
 	conn := pgtest.Connect(t, dsn)

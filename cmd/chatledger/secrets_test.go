@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// credentials are what looks like one that somebody could use.
+// credentials are patterns of text that looks like a usable credential.
 var credentials = map[string]*regexp.Regexp{
 	"a Telegram bot's token": regexp.MustCompile(`\b[0-9]{8,10}:[A-Za-z0-9_-]{35}`),
 	"a private key":          regexp.MustCompile(`-----BEGIN ([A-Z]+ )*PRIVATE KEY( BLOCK)?-----`),
@@ -23,7 +23,7 @@ var credentials = map[string]*regexp.Regexp{
 	"a JSON web token": regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
 }
 
-// credential is what looks like a credential in a text, and as what; empty for nothing.
+// credential returns the text that looks like a credential, and its kind; empty when there is none.
 func credential(text []byte) (found, as string) {
 	for as, pattern := range credentials {
 		if found := pattern.Find(text); found != nil {

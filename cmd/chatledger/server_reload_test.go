@@ -11,14 +11,14 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/config"
 )
 
-// serverSettings is the end of a bots file: by a proxy of the machine's own, tests come from where
-// they say.
+// serverSettings is the end of a bots file: it trusts a proxy on this machine, so that tests can choose
+// the source of a request.
 func serverSettings(allow string, more ...string) string {
 	return fmt.Sprintf("server:\n  trusted_proxies: 127.0.0.1\n  allow: [%s]\n  %s\n", allow,
 		strings.Join(more, "\n  "))
 }
 
-// from posts an update to the bot as somebody at an address.
+// from posts an update to the bot from a source address.
 func (w *town) from(address string, updateID int64) (status int, err error) {
 	r, err := http.NewRequest(http.MethodPost, w.url+"/webhook/shop",
 		strings.NewReader(messageUpdate(updateID, 7, updateID, "hello")))
@@ -35,8 +35,8 @@ func (w *town) from(address string, updateID int64) (status int, err error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// Two neighbours post without a pause while the list lets in the one, then the other: no
-// request fails but for the list, and what is acknowledged is stored.
+// Two sources post without a pause while the list allows the one, then the other: requests fail only
+// because of the list, and every acknowledged update is stored.
 func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 	t.Parallel()
 	const one, other = "203.0.113.7", "203.0.113.8"
@@ -71,7 +71,7 @@ func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 			}
 		})
 	}
-	// only waits until the one is let in and the other is not, at every request.
+	// only waits until every request of the one is allowed, and every request of the other is rejected.
 	only := func(in, out string) {
 		t.Helper()
 		w.eventually(in+" is let in", func() string {
@@ -84,7 +84,7 @@ func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 		refused, let := answered[in][1].Load(), answered[out][0].Load()
 		before := answered[out][1].Load()
 		w.eventually(out+" is rejected repeatedly", func() string { return unless(answered[out][1].Load() > before+50, "") })
-		// One request of each may have been on its way.
+		// One request of each may have been in progress.
 		if answered[in][1].Load() > refused+1 || answered[out][0].Load() > let+1 {
 			t.Errorf("with %s on the list, %s is still accepted, or it is rejected", in, out)
 		}
@@ -101,7 +101,7 @@ func TestAllowList_ReloadUnderLoad_Followed(t *testing.T) {
 		t.Errorf("the log says %s", log)
 	}
 
-	// A mistake keeps the old list, and has its line.
+	// A mistake keeps the old list, and is reported with its line.
 	w.write(plain("shop", 0), serverSettings("203.0.113.0/33", "connections: -1"))
 	w.logged(w.file + ":11: server: allow: \\\"203.0.113.0/33\\\"")
 	w.logged(w.file + ":12: server: connections: 1 to")
@@ -127,7 +127,7 @@ func TestReload_NeedsRestart_NamedRestFollowed(t *testing.T) {
 			t.Errorf("%s is answered %d (%v), want %d", address, status, err, want)
 		}
 	}
-	// The proxy is not believed any more: now they all come from this machine.
+	// The proxy is not trusted any more: now all requests come from this machine.
 	w.write(plain("shop", 0), "server: {allow: 127.0.0.1}\n")
 	w.eventually("all come from this machine", func() string {
 		status, err := w.from("203.0.113.7", 3)

@@ -48,7 +48,7 @@ func tree(t *testing.T, files ...string) string {
 	return dir
 }
 
-// A check that cannot be made is said, with what has changed since it last could.
+// A check that could not be made is reported, with the changes since the last one.
 func TestVulnerabilities_DatabaseAway_Said(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, ".ci/vulnerabilities", ".ci/vulnerabilities.checked")
@@ -77,7 +77,7 @@ esac`}
 	}
 }
 
-// Every image can be pinned by its digest, and one whose registry is away stays as it is.
+// Every image can be pinned by its digest; an image whose registry is unreachable stays as it is.
 func TestImages_Pin_ByDigestWhereReached(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, ".ci/images", "docs/operations/compose.yaml", "docs/operations/Dockerfile")
@@ -97,8 +97,8 @@ func TestImages_Pin_ByDigestWhereReached(t *testing.T) {
 	}
 }
 
-// systemd's own score of the unit: 0 is locked up, 10 is open. What is left of it is that the program
-// needs the network.
+// systemd's own score of the unit: 0 is fully restricted, 10 is open. The rest is there because the
+// program needs the network.
 func TestUnit_Security_LowExposure(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {

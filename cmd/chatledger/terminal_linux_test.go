@@ -11,7 +11,7 @@ import (
 	"unsafe"
 )
 
-// newTerminal is a pseudo-terminal: what is written to tty can be read from screen.
+// newTerminal is a pseudo-terminal: the output of tty can be read from screen.
 func newTerminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -33,7 +33,7 @@ func newTerminal(t *testing.T) (screen, tty *os.File) {
 	return screen, tty
 }
 
-// What customers wrote reaches no terminal as it is, whichever command prints it; a pipe gets it.
+// No command prints control characters from customers' texts to a terminal; a pipe gets them unchanged.
 func TestOutput_HostileText_ShownAsEscapes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Tickets became overdue while no process ran. Two processes make up for it, and one or
-// the other is killed in the middle: each ticket is overdue once, and none is forgotten.
+// Tickets became overdue while no process ran. Two processes catch up, and one or the other is killed
+// meanwhile: each ticket is reported as overdue once.
 func TestTimers_ProcessesKilled_GoOff(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -24,7 +24,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// otlpReceiver takes spans in as a collector does.
+// otlpReceiver receives spans like a collector.
 type otlpReceiver struct {
 	url string
 
@@ -33,7 +33,7 @@ type otlpReceiver struct {
 	all   strings.Builder // every byte that was received
 }
 
-// seen is a span, and which process it comes from.
+// seen is a span, and the process that it comes from.
 type seen struct {
 	*tracepb.Span
 	process string
@@ -74,7 +74,7 @@ func (o *otlpReceiver) take(sent *collector.ExportTraceServiceRequest, body []by
 	}
 }
 
-// path is the names of a span and of those that it is a part of, the root first.
+// path returns the names of a span and of those that contain it, the root first.
 func (o *otlpReceiver) path(id string) string {
 	span, there := o.spans[id]
 	if !there {

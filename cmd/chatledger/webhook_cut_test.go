@@ -59,8 +59,8 @@ func newGate(t *testing.T, api string, before bool) *gate {
 	return g
 }
 
-// killed runs a webhook command as a program of its own. When the call to Telegram has come
-// to the gate, at is called, which is to kill it.
+// killed runs a webhook command as a process. When its call to Telegram has reached the gate, at is
+// called, which kills it.
 func (w *town) killed(g *gate, args []string, at func(kill func())) {
 	w.t.Helper()
 	c := asProgram(w.dsn,
@@ -88,9 +88,9 @@ func (w *town) killed(g *gate, args []string, at func(kill func())) {
 	}
 }
 
-// A move of a webhook is killed, or fails, between any two of its steps. Updates go on
-// being taken in, the commands that look say what is up, and whatever is done next mends it:
-// the same command again, `webhook set`, the start of a server, or an attack.
+// A move of a webhook is killed, or fails, between any two of its steps. Updates are still received,
+// doctor and webhook info report the move, and the next action completes it: the same command again,
+// `webhook set`, the start of a server, or an attack.
 func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 	t.Parallel()
 	before := func(w *town, args []string) {
@@ -224,7 +224,7 @@ func TestWebhookMove_CutOffAnywhere_Completed(t *testing.T) {
 	}
 }
 
-// fails runs a webhook command that comes to nothing because of Telegram.
+// fails runs a webhook command that must fail because of Telegram.
 func (w *town) fails(fault telegramsim.Fault, args []string) {
 	w.t.Helper()
 	w.AddFault(fault)
@@ -234,9 +234,9 @@ func (w *town) fails(fault telegramsim.Fault, args []string) {
 	}
 }
 
-// whenRecorded lets the call pass, and kills when the move is recorded and the other
-// addresses are about to end. What waits in the database to write that is ended, too: the
-// server would only notice afterwards that its client is gone.
+// whenRecorded lets the call pass, and kills the process when the move is recorded and the end of the
+// other addresses is about to be set. The session that waits to write it is ended, too: the server would
+// only notice later that its client is gone.
 func (w *town) whenRecorded(g *gate, kill func()) {
 	w.t.Helper()
 	tx, err := w.db.Begin(w.t.Context())

@@ -18,8 +18,8 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/server"
 )
 
-// proxy stands in front of the receivers, as at a real site: it passes a path on to the
-// release that it belongs to, and everything else to the first.
+// proxy stands in front of the receivers, as on a real site: it forwards a path to the release that it
+// belongs to, and everything else to the first.
 type proxy struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -77,14 +77,14 @@ func (p *proxy) pass(path, to string) {
 	p.by[path] = to
 }
 
-// taken is how many requests somebody behind the proxy has answered with 200.
+// taken returns how many requests were answered with 200.
 func (p *proxy) taken(by string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.took[by]
 }
 
-// refusals are the requests that were answered with anything but 200.
+// refusals returns the requests that were answered with another status.
 func (p *proxy) refusals() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +107,7 @@ func (w *town) webhook(args ...string) (code int, stdout, stderr string) {
 	return w.cli(append([]string{"webhook", args[0], "--bots", w.file, "--telegram-url", w.api}, args[1:]...)...)
 }
 
-// mustWebhook is webhook of something that succeeds.
+// mustWebhook is webhook of a command that must succeed.
 func (w *town) mustWebhook(args ...string) string {
 	w.t.Helper()
 	code, stdout, stderr := w.webhook(args...)
@@ -117,7 +117,7 @@ func (w *town) mustWebhook(args ...string) string {
 	return stdout
 }
 
-// told is where Telegram posts.
+// told returns the registration at Telegram.
 func (w *town) told() telegram.WebhookInfo {
 	w.t.Helper()
 	client, err := telegram.NewClient(w.api, tokenOf(0))
@@ -169,7 +169,7 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 		!strings.Contains(out, rotated) {
 		t.Fatalf("rotated to %s: %s", rotated, out)
 	}
-	// Both are right, each with its own secret only.
+	// Both addresses are valid, each with its own secret only.
 	b := readBot(t, w.file)
 	path := strings.TrimPrefix(rotated, own+"/")
 	secret := b.SecretAt(path)
@@ -186,13 +186,13 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 		t.Errorf("the new one answers %d", status)
 	}
 
-	// It is in the bot's stream, and no secret is, anywhere.
+	// The move is an event of the bot's stream, and no secret is stored in the database.
 	w.wantRows("webhook_moved, rotated, operator, "+path, `select name, payload->>'cause', actor, payload->>'path'
 		from eventstore.events where stream_id = 'bot-shop' and name = 'webhook_moved'`)
 	w.wantRows("0", `select count(*) from eventstore.events where payload::text like '%' || $1 || '%'`, secret)
 	w.clean()
 
-	// A process that starts now registers that address again, and not the dead one.
+	// A process that starts now registers that address again, and not the ended one.
 	w.stop()
 	w.mustWebhook("delete")
 	time.Sleep(unit)
@@ -202,7 +202,7 @@ func TestWebhookRotation_Overlap_OldSecretExpires(t *testing.T) {
 		func() string { return unless(w.told().URL == rotated, "it is %q", w.told().URL) })
 	w.answers("shop", 8, "Where is my order 1001?", "Order 1001")
 
-	// The secret of the file is dead until another one stands there.
+	// The secret of the file stays invalid until another one is written there.
 	if code, _, stderr := w.webhook("set", "--as-written"); code != 1 ||
 		!strings.Contains(stderr, "write another one there first") {
 		t.Errorf("back to a secret that was rotated away: %d %s", code, stderr)
@@ -229,8 +229,8 @@ func readBotOf(t *testing.T, file, name string) config.Bot {
 	return bots[name]
 }
 
-// A server that runs receives at an address that another process has opened before
-// Telegram hears of it; cut off from the database, within seconds of its return.
+// A running server receives at an address that another process opens, before Telegram learns of it; when
+// the database was unreachable, within seconds of its return.
 func TestWebhookRotation_OtherProcess_Followed(t *testing.T) {
 	t.Parallel()
 	w, p := newBotsTown(t, "shop"), newProxy(t)
@@ -303,7 +303,7 @@ func TestGuessedSecret_Repeated_RotatesOncePerHour(t *testing.T) {
 		`select payload->>'cause', actor from eventstore.events where name = 'webhook_moved'`)
 	w.answers("shop", 7, "Where is my order 1001?", "Order 1001")
 
-	// Another process that has seen the same does it no second time.
+	// Another process that has seen the same attack does not rotate again.
 	file, err := config.Read(w.file)
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +334,7 @@ func TestWebhookLock_TwoProcesses_OneAtATime(t *testing.T) {
 		})
 	}
 	both.Wait()
-	// Whoever was last is who Telegram heard of last, and the others are to end.
+	// Telegram has the address of the last command, and the others have an end.
 	w.wantRows("1", `select count(*) from eventstore.webhooks where valid_until is null`)
 	last := w.rows(`select path from eventstore.webhooks where valid_until is null`)
 	if got := w.told().URL; !strings.HasSuffix(got, "/"+last) {

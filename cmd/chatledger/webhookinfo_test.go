@@ -16,7 +16,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/registrar"
 )
 
-// Updates that do not reach us are in no figure of ours: Telegram is asked for them.
+// Updates that do not reach the server have no metric of its own: it asks Telegram for them.
 func TestWebhookInfo_PendingUpdates_Measured(t *testing.T) {
 	t.Parallel()
 	wall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -46,7 +46,7 @@ func TestWebhookInfo_PendingUpdates_Measured(t *testing.T) {
 	})
 }
 
-// What went wrong among Telegram's machines is told apart from what we can mend.
+// Faults between Telegram's own machines are reported apart from faults that an administrator can correct.
 func TestWebhookInfo_OutOfSync_ReportedWithAdvice(t *testing.T) {
 	t.Parallel()
 	w := newBotsTown(t, "shop")

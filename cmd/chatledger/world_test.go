@@ -28,11 +28,11 @@ import (
 	"github.com/chatledger/chatledger/projections"
 )
 
-// beTheProgram in the environment makes the test binary run as chatledger itself:
-// that is how tests get a process to kill.
+// beTheProgram in the environment makes the test binary run as chatledger, as a process that a test can
+// kill.
 const beTheProgram = "CHATLEDGER_TEST_AS_PROGRAM"
 
-// itsVersion in the environment is the release that such a process is.
+// itsVersion in the environment is the version of such a process.
 const itsVersion = "CHATLEDGER_TEST_VERSION"
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		version = os.Getenv(itsVersion)
 		main()
 	}
-	// A developer's own settings are not the tests'.
+	// A developer's own settings must not change the tests.
 	for _, name := range []string{"DATABASE_URL", "CHATLEDGER_BOTS", "CHATLEDGER_LISTEN", "CHATLEDGER_SIM",
 		"CHATLEDGER_CRM", "CHATLEDGER_ZENDESK", "CHATLEDGER_MODEL", "CHATLEDGER_OPERATORS", "CHATLEDGER_NOTICE",
 		"CHATLEDGER_ONLY", "CHATLEDGER_DATA_DIR", "CHATLEDGER_TELEGRAM_URL", "CHATLEDGER_LOG_LEVEL", "CHATLEDGER_LOG_FORMAT",
@@ -51,11 +51,10 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// patience bounds every wait for something that should happen soon. With the race
-	// detector, and others at work on the processors, 200 messages to one chat take most of
-	// a minute; what hangs is still told of by the test's name.
+	// patience limits every wait. With the race detector, and other load on the processors, 200 messages to
+	// one chat take most of a minute.
 	patience = 2 * time.Minute
-	// look is how often a condition is looked at.
+	// look is how often a condition is checked.
 	look = 5 * time.Millisecond
 	// unit is the length of a second in the simulator's waits.
 	unit = 20 * time.Millisecond
@@ -64,7 +63,7 @@ const (
 	leastTimeout = 10 * time.Second
 )
 
-// world is the simulator and chatledger on a database of the test's own.
+// world is the simulator and chatledger with a database of the test's own.
 type world struct {
 	*telegramsim.Server
 	*running
@@ -77,7 +76,7 @@ type world struct {
 	clock *testClock // Telegram's and chatledger's; the database has its own
 }
 
-// testClock goes like any other, ahead of it by what has been passed over.
+// testClock runs like the real clock, ahead of it by the time that was skipped.
 type testClock struct{ ahead atomic.Int64 } // nanoseconds
 
 func (c *testClock) now() time.Time       { return clock.Now().Add(time.Duration(c.ahead.Load())) }
@@ -98,7 +97,7 @@ func newWorldOn(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	return w
 }
 
-// newTown is a world in which no chatledger runs yet.
+// newTown returns a world in which no chatledger runs yet.
 func newTown(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	t.Helper()
 	w := &world{
@@ -122,14 +121,14 @@ func newTown(t *testing.T, dsn string, changes ...func(*config.Bot)) *world {
 	return w
 }
 
-// Await is the simulator's, and gives up like every other wait.
+// Await is the simulator's, with the test's limit.
 func (w *world) Await(ctx context.Context, chat int64, n int) ([]telegramsim.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return w.Server.Await(ctx, chat, n)
 }
 
-// simulate starts the Telegram that knows these bots.
+// simulate starts a Telegram simulator with these bots.
 func (w *world) simulate(bots ...telegramsim.Bot) {
 	server := telegramsim.New(telegramsim.Options{RetryUnit: unit, MinTimeout: leastTimeout, Now: w.clock.now, Bots: bots})
 	front := httptest.NewServer(server)
@@ -146,7 +145,7 @@ type running struct {
 	stop func() // asks it to stop, and waits
 }
 
-// start runs a chatledger on a database address and waits until it is ready.
+// start runs a chatledger on a database and waits until it is ready.
 func (w *world) start(dsn string, changes ...func(*server.Config)) *running {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -196,7 +195,7 @@ func (w *world) register() {
 	}
 }
 
-// muted writes logs to the test until the test is over.
+// muted writes logs to the test until the test ends.
 type muted struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -217,7 +216,7 @@ func (m *muted) mute() {
 	m.w = nil
 }
 
-// eventually waits until missing says that nothing is missing.
+// eventually waits until missing returns "".
 func (w *world) eventually(what string, missing func() string) {
 	w.t.Helper()
 	eventually(w.t, patience, what, missing)
@@ -241,7 +240,7 @@ func eventually(t *testing.T, limit time.Duration, what string, missing func() s
 	}
 }
 
-// unless is empty when all is well, and else says what is not.
+// unless returns "" when well is true, and otherwise the message.
 func unless(well bool, format string, args ...any) string {
 	if well {
 		return ""
@@ -283,8 +282,8 @@ func post(base, body string) (status int, retryAfter string, err error) {
 // webhookClient keeps as many connections as a test posts at once.
 var webhookClient = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 
-// mustPost is post of something that is taken in: when it is sent again, at the latest, as
-// Telegram does with what could not be stored in time.
+// mustPost posts an update until it is acknowledged, as Telegram repeats updates that could not be stored
+// in time.
 func (w *world) mustPost(body string) {
 	w.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(unit) {
@@ -299,15 +298,14 @@ func (w *world) mustPost(body string) {
 	}
 }
 
-// messageUpdate is an update with a customer's message.
+// messageUpdate returns an update with a customer's message.
 func messageUpdate(updateID, chat, messageID int64, text string) string {
 	return fmt.Sprintf(`{"update_id":%d,"message":{"message_id":%d,"date":%d,"chat":{"id":%d,"type":"private"},`+
 		`"from":{"id":%d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
 		updateID, messageID, time.Now().Unix(), chat, chat, text)
 }
 
-// rows runs a query and writes what it finds in one line: columns between commas,
-// rows between semicolons.
+// rows runs a query and returns the result in one line: columns between commas, rows between semicolons.
 func (w *world) rows(query string, args ...any) string {
 	w.t.Helper()
 	found, err := w.db.Query(w.t.Context(), query, args...)
@@ -336,7 +334,7 @@ func (w *world) rows(query string, args ...any) string {
 	return strings.Join(lines, "; ")
 }
 
-// wantRows fails unless a query finds exactly this.
+// wantRows fails unless a query returns exactly this.
 func (w *world) wantRows(want, query string, args ...any) {
 	w.t.Helper()
 	if got := w.rows(query, args...); got != want {
@@ -344,8 +342,8 @@ func (w *world) wantRows(want, query string, args ...any) {
 	}
 }
 
-// unsettled is what still has to happen: groups behind the last event, deliveries
-// under way. As one statement sees one moment, nothing slips between.
+// unsettled selects the open work: groups behind the last event, and deliveries in progress. It is one
+// statement, so that it sees one moment.
 const unsettled = `
 	with last as (select transaction_id, position from eventstore.events order by transaction_id desc, position desc
 	limit 1)
@@ -357,8 +355,8 @@ const unsettled = `
 		(select 'under way: ' || string_agg(kind || ' ' || state || coalesce(' ' || reason, ''), ', ')
 		from eventstore.deliveries where state in ('waiting', 'sending')))`
 
-// settle waits until nothing is left to do: no update on its way, every event
-// handled by every group, every delivery at its end, no timer due.
+// settle waits until no work is left: no update on its way, every event handled by every group, every
+// delivery finished, no timer due.
 func (w *world) settle() {
 	w.t.Helper()
 	w.eventually("everything comes to rest", func() string {
@@ -369,15 +367,14 @@ func (w *world) settle() {
 	})
 }
 
-// overdue are the timers that have yet to go off. They are asked for before what is
-// unsettled: whatever goes off in between is an event by then.
+// overdue selects the timers that must still go off. It runs before unsettled: a timer that goes off in
+// between is an event by then.
 func (w *world) overdue() string {
 	w.t.Helper()
 	return w.rows(`select 'it is time for ' || stream_id from eventstore.timers where due_at <= $1`, w.clock.now())
 }
 
-// texts are what a side said in a chat, oldest first; a file is [kind id] before its
-// caption.
+// texts returns the messages of one side in a chat, oldest first; a file is [kind id] before its caption.
 func (w *world) texts(chat int64, side string) []string {
 	var said []string
 	for _, m := range w.Messages(chat) {
@@ -408,11 +405,11 @@ func commandAt(ctx context.Context, clock func() time.Time, args ...string) (cod
 	return code, progress.ReplaceAllString(out.String(), ""), progress.ReplaceAllString(errs.String(), "")
 }
 
-// progress is the lines by which a command that takes long, as all do on a busy machine,
-// shows that it lives.
+// progress matches the lines by which a long command shows that it is alive; on a busy machine every
+// command is long.
 var progress = regexp.MustCompile(`(?m)^(\w+: (\d+ of \d+ events, .*|\d+ rows compared)|\d+ chats decided again, .*)\n`)
 
-// clean fails unless verify finds every row as the events lead to.
+// clean fails unless verify finds every row equal to what the events fold to.
 func (w *world) clean() {
 	w.t.Helper()
 	code, stdout, stderr := w.cli("verify")
@@ -421,7 +418,7 @@ func (w *world) clean() {
 	}
 }
 
-// wire is a network cable to a server that a test can pull out.
+// wire is a connection to a server that a test can cut.
 type wire struct {
 	net.Listener
 
@@ -440,8 +437,7 @@ const (
 	stalled           // connections stay, and nothing gets through
 )
 
-// newWire lays a wire to the server of a database and returns the address
-// through it.
+// newWire makes a wire to the server of a database and returns the address through it.
 func newWire(t *testing.T, dsn string) (*wire, string) {
 	t.Helper()
 	address, err := url.Parse(dsn)
@@ -472,7 +468,7 @@ func newWire(t *testing.T, dsn string) (*wire, string) {
 	return w, address.String()
 }
 
-// set changes what the wire does.
+// set changes the state of the wire.
 func (w *wire) set(s wireState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -487,7 +483,7 @@ func (w *wire) set(s wireState) {
 	}
 }
 
-// lead makes a wire that is cut lead to another server.
+// lead connects a wire that is cut to another server.
 func (w *wire) lead(host string) {
 	w.mu.Lock()
 	w.target = host
@@ -495,7 +491,7 @@ func (w *wire) lead(host string) {
 	w.set(through)
 }
 
-// pass waits while the wire is stalled; false when it is cut.
+// pass waits while the wire is stalled; it returns false when the wire is cut.
 func (w *wire) pass() bool {
 	for {
 		w.mu.Lock()

@@ -24,7 +24,7 @@ import (
 	"github.com/chatledger/chatledger/cmd/internal/dev"
 )
 
-// newZendesk is a fake Zendesk behind a server, and what connects a bot to it.
+// newZendesk starts a Zendesk simulator, and returns the setting that connects a bot to it.
 func newZendesk(t *testing.T, front func(http.Handler) http.Handler) (*zendesksim.Server, *config.Zendesk) {
 	t.Helper()
 	account := dev.ZendeskAccount("")
@@ -47,8 +47,8 @@ func newWorldWithZendesk(t *testing.T) (*world, *zendesksim.Server) {
 	return w, fake
 }
 
-// Zendesk is down all along: the customers' conversations go on, the tickets show as
-// pending, nobody calls in vain, and when it is back everything is there once, in order.
+// Zendesk is down: the customers' conversations continue, the tickets show as pending, few calls are made,
+// and when Zendesk is back everything is there once, in order.
 func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -61,7 +61,7 @@ func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 	for chat := range int64(chats) {
 		w.Say(chat+1, "I want to talk to a person")
 	}
-	// What is said before a ticket is referred goes into its first note.
+	// Messages before a ticket is referred are in its first note.
 	w.eventually("the tickets are referred", func() string {
 		n := w.rows(`select count(*) from eventstore.events where name = 'ticket_referred'`)
 		return unless(n == fmt.Sprint(chats), "%s are", n)
@@ -96,8 +96,8 @@ func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 		got := w.rows(`select status, external_state, external_id, count(*) from readmodel.tickets group by 1, 2, 3`)
 		return unless(got == fmt.Sprintf("resolved, pending, null, %d", chats), "%s", got)
 	})
-	// What was on its way when the third call failed is all there was, but for one every
-	// half minute that looks whether it is back.
+	// After the third failed call, only the calls in progress were made, and one every half minute that
+	// checks whether Zendesk is back.
 	if n := len(zendesk.Calls()); n < 3 || n > chats+int(time.Since(down)/(30*time.Second)) {
 		t.Errorf("%d calls while it was down", n)
 	}
@@ -126,8 +126,8 @@ func TestZendesk_Down_CustomersUnaffected(t *testing.T) {
 	w.replaysAsItWas()
 }
 
-// The process is killed when Zendesk has made the ticket and nobody here knows: the
-// next one finds it, and makes no second.
+// The process is killed when Zendesk has made the ticket and before the outcome is recorded: the next
+// process finds the ticket, and makes no second one.
 func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	t.Parallel()
 	var held atomic.Bool
@@ -168,8 +168,7 @@ func TestZendesk_KilledAfterCall_TicketFiledOnce(t *testing.T) {
 	w.clean()
 }
 
-// Two processes share the account's limit: one call is all it allows now, and neither
-// makes another.
+// Two processes share the account's rate limit: it allows one call now, and neither process makes another.
 func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 	t.Parallel()
 	zendesk, account := newZendesk(t, itself)
@@ -186,7 +185,7 @@ func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 			and attempts = 0 and reason like '%rate limit%'`)
 		return unless(got == fmt.Sprint(chats-1), "%s", got)
 	})
-	// They are due for both at once, and again it is only the limit that holds them.
+	// The deliveries are due for both processes at once, and again only the rate limit postpones them.
 	w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
 	w.eventually("they are put off again", func() string {
 		n := w.rows(`select count(*) from eventstore.deliveries where state = 'waiting' and next_attempt > now()`)
@@ -197,8 +196,7 @@ func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 	}
 }
 
-// Zendesk sends again what was not answered, and what was: it counts once, over a
-// restart too.
+// Zendesk repeats events with and without an answer: each counts once, also after a restart.
 func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 	t.Parallel()
 	w, zendesk := newWorldWithZendesk(t)
@@ -236,7 +234,7 @@ func TestZendeskEvent_SentRepeatedly_CountsOnce(t *testing.T) {
 	w.clean()
 }
 
-// A name that the database cannot hold and dates that no clock shows cost no comment and no act.
+// A name that the database cannot store, or an impossible date, loses no comment and no act.
 func TestZendeskEvent_NULAndImpossibleDates_Kept(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorldWithZendesk(t)
@@ -270,8 +268,8 @@ func TestZendeskEvent_NULAndImpossibleDates_Kept(t *testing.T) {
 	w.clean()
 }
 
-// What is not Zendesk's is refused, what cannot be used is kept, and neither begins a
-// chat.
+// A request that is not from Zendesk is rejected, an event that cannot be used is quarantined, and neither
+// starts a chat.
 func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorldWithZendesk(t)
@@ -308,7 +306,7 @@ func TestZendeskEvent_Invalid_RejectedOrQuarantined(t *testing.T) {
 	w.wantRows("0", `select count(*) from eventstore.events where name = 'agent_acted'`)
 }
 
-// An agent's answer that cannot be stored now is sent again by Zendesk, and stored.
+// An agent's answer that cannot be stored is repeated by Zendesk, and stored then.
 func TestZendeskEvent_DatabaseDown_StoredLater(t *testing.T) {
 	t.Parallel()
 	fake, account := newZendesk(t, itself)
@@ -359,7 +357,7 @@ func TestZendeskEvent_DatabaseDown_StoredLater(t *testing.T) {
 	}
 }
 
-// An agent whose words did not reach the customer reads so at the ticket.
+// An agent whose message did not reach the customer is told at the ticket.
 func TestZendesk_CustomerBlockedBot_AgentTold(t *testing.T) {
 	t.Parallel()
 	w, zendesk := newWorldWithZendesk(t)
@@ -433,7 +431,7 @@ func (w *world) postZendesk(bot, secret, body string) int {
 	return answer.StatusCode
 }
 
-// mustCLI is cli of something that succeeds.
+// mustCLI is cli of a command that must succeed.
 func (w *world) mustCLI(args ...string) {
 	w.t.Helper()
 	if code, _, stderr := w.cli(args...); code != 0 {
@@ -441,7 +439,7 @@ func (w *world) mustCLI(args ...string) {
 	}
 }
 
-// asRunning is a process of its own for a world that posts to it.
+// asRunning returns a process of its own for a world that posts to it.
 func (p *program) asRunning() *running { return &running{url: p.url, stop: func() {}} }
 
 // zendeskStep is a step in Zendesk, on the chat's last ticket:
