@@ -96,11 +96,11 @@ const (
 	benchPatience = time.Minute
 )
 
-// settled waits until all events are handled, and nothing is left to be sent to
-// destinations like these. The database may be away meanwhile.
+// settled waits until all events are handled, and no delivery is pending to destinations like these.
+// The database may be unreachable meanwhile.
 func settled(ctx context.Context, dsn, destinations string) error {
 	for deadline := time.Now().Add(benchPatience); ; {
-		left, err := owed(ctx, dsn, destinations)
+		left, err := unfinished(ctx, dsn, destinations)
 		if err == nil && left == 0 {
 			return nil
 		}
@@ -114,8 +114,8 @@ func settled(ctx context.Context, dsn, destinations string) error {
 	}
 }
 
-// owed counts what is not sent yet to destinations like these, and what is not handled.
-func owed(ctx context.Context, dsn, destinations string) (left int, err error) {
+// unfinished counts the unread events, and the pending deliveries to destinations like these.
+func unfinished(ctx context.Context, dsn, destinations string) (left int, err error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return 0, err

@@ -228,13 +228,13 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 			t.Errorf("the import does not say %q but\n%s", want, said)
 		}
 	}
-	letters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT;`+
+	deadLetters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT;`+
 		` chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
 		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`,
 		"NOT", importer.NotSent)
 	const open = `select stream_id, version, kind, unsure, reason from eventstore.deliveries
 		where state = 'dead' and finished_at is null and attempts = 0 order by seq`
-	w.wantRows(letters, open)
+	w.wantRows(deadLetters, open)
 
 	w.running = w.start(w.dsn)
 	w.register()
@@ -251,7 +251,7 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 			t.Errorf("chat %d was sent %q", chat, got)
 		}
 	}
-	w.wantRows(letters, open)
+	w.wantRows(deadLetters, open)
 	w.clean()
 
 	// A new consumer group that acts on events must be named in policies; otherwise it would act on imported
@@ -451,8 +451,8 @@ func TestArchive_Grows_ImportContinues(t *testing.T) {
 	from.run("export", "--to", dir)
 	to := newTown(t, pgtest.Database(t))
 	to.run("import", "--from", dir)
-	const letters = `select count(*) from eventstore.deliveries where state = 'dead' and finished_at is null`
-	to.wantRows("5", letters)
+	const deadLetters = `select count(*) from eventstore.deliveries where state = 'dead' and finished_at is null`
+	to.wantRows("5", deadLetters)
 	// The open work is completed in the new store.
 	from.running = from.start(from.dsn)
 	from.register()
@@ -464,7 +464,7 @@ func TestArchive_Grows_ImportContinues(t *testing.T) {
 	from.run("export", "--to", dir)
 	to.run("import", "--from", dir)
 	wantSame(t, "store", from.rows(wholeLedger), to.rows(wholeLedger))
-	to.wantRows("0", letters)
+	to.wantRows("0", deadLetters)
 }
 
 // forged is an archive with changed events and a manifest that fits them.

@@ -116,7 +116,7 @@ func TestBots_OthersFail_Isolated(t *testing.T) {
 				return unless(strings.HasPrefix(w.figures("b1"), fmt.Sprint(flooding)+" received"), "%s",
 					w.figures("b1"))
 			})
-			w.eventually("Zendesk is owed its tickets", func() string {
+			w.eventually("the tickets for Zendesk are pending", func() string {
 				n := w.rows(`select count(*) from eventstore.deliveries where destination = 'zendesk:b2'
 					and state in ('waiting', 'sending') and kind = 'zendesk.createTicket'`)
 				return unless(n == "20", "%s", n)
@@ -174,7 +174,7 @@ func TestOutput_AllBots_HoldsNoSecret(t *testing.T) {
 			{"webhook", "rotate"}, {"webhook", "switch", "v2"}, {"webhook", "delete"}, {"doctor"}} {
 			for _, api := range []string{w.api, "http://127.0.0.1:1"} {
 				if args[len(args)-1] == "rotate" && api != w.api {
-					continue // it waits in vain for its new address, and does not come to call the API
+					continue // it waits for its new address, and makes no call of the API
 				}
 				full := args
 				if args[0] != "config" {

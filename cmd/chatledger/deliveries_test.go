@@ -51,13 +51,13 @@ func TestDeadLetter_Decided_ChatContinuesInOrder(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.deadLetter(7)
-			w.ClearFaults() // too late for the letter
+			w.ClearFaults() // too late for the dead letter
 			w.Say(7, "thank you")
 			w.Say(8, "hello")
 			if _, err := w.Await(t.Context(), 8, 1); err != nil {
 				t.Fatal(err)
 			}
-			w.eventually("the next answer is owed", func() string {
+			w.eventually("the next answer is pending", func() string {
 				return unless(w.rows(`select count(*) from eventstore.deliveries where stream_id = 'chat-demo:7'`) == "2",
 					"it is not")
 			})
@@ -133,7 +133,7 @@ func TestDelivery_UnknownOutcome_IsMarked(t *testing.T) {
 					return unless(row == "unknown, true", "it is %q", row)
 				})
 				w.Say(7, "thank you")
-				w.eventually("the next answer is owed", func() string {
+				w.eventually("the next answer is pending", func() string {
 					return unless(w.rows(`select count(*) from eventstore.deliveries`) == "2", "it is not")
 				})
 				if list := w.must("deliveries"); !strings.Contains(list, " unknown ") || !strings.Contains(list, " behind ") {

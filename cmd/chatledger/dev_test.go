@@ -187,7 +187,7 @@ func TestDev_StoppedAndKilled_KeepsData(t *testing.T) {
 			t.Errorf("stored: %s", got)
 		}
 		// The page shows the handler of a chat, and the command that lists its events.
-		eventually(t, patience, "the page knows who has the chat", func() string {
+		eventually(t, patience, "the page shows the handler of the chat", func() string {
 			_, state, err := get(d.chat + "/sim/chats/42/status")
 			return unless(err == nil && strings.Contains(state, `"handler":"bot"`) &&
 				strings.Contains(state, "--stream demo:42"), "%s %v", state, err)

@@ -94,7 +94,7 @@ func TestReply_Postponed_NotOvertaken(t *testing.T) {
 
 	w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 429, RetryAfter: 3600, Count: 1})
 	w.Say(7, "hello")
-	w.eventually("the reply is put off", func() string {
+	w.eventually("the reply is postponed", func() string {
 		return unless(w.Stats().Calls["sendMessage"]["429"] == 1, "%v", w.Stats().Calls)
 	})
 	w.Press(7, 1, "anything")

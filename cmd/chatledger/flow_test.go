@@ -201,15 +201,15 @@ func TestBlockedChat_UntilItReturns_NotCalled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			owed := make(chan struct{})
-			answer := sync.OnceFunc(func() { close(owed) })
+			release := make(chan struct{})
+			answer := sync.OnceFunc(func() { close(release) })
 			defer answer()
-			w.OnSend(func(int64, string, time.Time) { <-owed })
+			w.OnSend(func(int64, string, time.Time) { <-release })
 			w.AddFault(telegramsim.Fault{Method: "sendMessage", Status: 403})
 			for range 3 {
 				w.Say(7, "hello")
 			}
-			w.eventually("three answers are owed", func() string {
+			w.eventually("three answers are pending", func() string {
 				return unless(w.rows(`select count(*) from eventstore.deliveries`) == "3", "they are not")
 			})
 			answer()

@@ -160,12 +160,12 @@ func chatsOf(values int) int { return values / 5 }
 func (w *world) postGenerated(g *hostile, values int) {
 	w.t.Helper()
 	const senders = 8
-	lanes := make([][]string, senders)
+	bySender := make([][]string, senders)
 	for i := range values {
-		lanes[i%senders] = append(lanes[i%senders], g.update(1+int64(i%chatsOf(values))))
+		bySender[i%senders] = append(bySender[i%senders], g.update(1+int64(i%chatsOf(values))))
 	}
 	var all sync.WaitGroup
-	for _, bodies := range lanes {
+	for _, bodies := range bySender {
 		all.Go(func() {
 			for _, body := range bodies {
 				if status, _, err := post(w.url, body); err != nil || status != http.StatusOK {

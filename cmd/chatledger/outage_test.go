@@ -114,7 +114,7 @@ func TestOutage_TelegramDown_NoAnswerLost(t *testing.T) {
 		if d.toxic == "" {
 			w.eventually("a call finds nobody", func() string {
 				return unless(w.rows(`select count(*) from eventstore.deliveries where attempts > 0 and unsure = 0
-					and state = 'waiting'`) != "0", "none is put off")
+					and state = 'waiting'`) != "0", "no delivery is postponed")
 			})
 		}
 		t.Logf("%s: %d updates, %d messages arrived", d.name, updates-before, w.sent()-arrived)

@@ -263,7 +263,7 @@ func TestWebhookRotation_OtherProcess_Followed(t *testing.T) {
 		cable.set(state)
 		w.mustWebhook("rotate", "--keep", "1s")
 		w.says("shop", 7+i, "Where is my order 1001?")
-		w.eventually("Telegram tries in vain", func() string { return unless(w.told().LastError != "", "%+v", w.told()) })
+		w.eventually("Telegram reports an error", func() string { return unless(w.told().LastError != "", "%+v", w.told()) })
 		cable.set(through)
 		back := time.Now()
 		eventually(t, 10*time.Second, "the new address is open and the former ends", func() string {

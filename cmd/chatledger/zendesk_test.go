@@ -180,14 +180,14 @@ func TestZendeskLimit_TwoProcesses_Shared(t *testing.T) {
 	for chat := range int64(chats) {
 		w.Say(chat+1, "I want to talk to a person")
 	}
-	w.eventually("all but one are put off", func() string {
+	w.eventually("all but one are postponed", func() string {
 		got := w.rows(`select count(*) from eventstore.deliveries where kind = 'zendesk.createTicket' and state = 'waiting'
 			and attempts = 0 and reason like '%rate limit%'`)
 		return unless(got == fmt.Sprint(chats-1), "%s", got)
 	})
 	// The deliveries are due for both processes at once, and again only the rate limit postpones them.
 	w.rows(`update eventstore.deliveries set next_attempt = now() where state = 'waiting' returning 1`)
-	w.eventually("they are put off again", func() string {
+	w.eventually("they are postponed again", func() string {
 		n := w.rows(`select count(*) from eventstore.deliveries where state = 'waiting' and next_attempt > now()`)
 		return unless(n == fmt.Sprint(chats-1), "%s of %d are", n, chats-1)
 	})
@@ -340,7 +340,7 @@ func TestZendeskEvent_DatabaseDown_StoredLater(t *testing.T) {
 	}
 	took := make(chan error, 1)
 	go func() { took <- fake.Comment(t.Context(), fake.Tickets()[0].ID, "Maria", "Hi.", true) }()
-	w.eventually("it was tried in vain",
+	w.eventually("two attempts failed",
 		func() string { return unless(attempts.Load() == 2, "%d times", attempts.Load()) })
 	line.set(through)
 	w.eventually("it is ready again", func() string {
