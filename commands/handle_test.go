@@ -669,7 +669,8 @@ func TestHandle_OneChatFloods_OthersHandled(t *testing.T) {
 			}
 		}
 		// What comes from within is not rejected for the flood.
-		others = append(others, send(h, ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})))
+		others = append(others,
+			send(h, ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})))
 		close(g)
 		for i, a := range others {
 			if got := <-a; got.err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Parked is a stream, or all chats of a bot (domain.AllChats), that a consumer group leaves out of its pages, because it could not
-// handle one of its events. From that event on, the group handles none of the stream until
-// an operator has it retried.
+// Parked is a stream, or all chats of a bot (domain.AllChats), that a consumer group leaves out of its
+// pages, because it could not handle one of its events. From that event on, the group handles none of the
+// stream until an operator has it retried.
 type Parked struct {
 	Group    string
 	Stream   domain.StreamID

@@ -21,8 +21,8 @@ func (h *Handler) cursor(stream domain.StreamID, after domain.Version, limit int
 }
 
 // resume folds what was loaded behind a state, from a snapshot if one came with it, keeps the
-// result in the cache, and reports whether there is more to load. A snapshot that cannot be decoded is ignored: the events say
-// the same, and it is replaced by the next one.
+// result in the cache, and reports whether there is more to load. A snapshot that cannot be decoded is
+// ignored, because the events lead to the same state; the next snapshot replaces it.
 func (h *Handler) resume(stream domain.StreamID, from folded, history History) (to folded, more bool) {
 	if s := history.From; s != nil {
 		state, err := chat.DecodeState(s.State)

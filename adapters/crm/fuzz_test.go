@@ -29,7 +29,8 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 func FuzzCalls(f *testing.F) {
 	for _, body := range []string{
 		`{"id":"R-1","customer":"C-1","address":"7 Elm Road","updated_at":"2026-05-01T12:00:00Z"}`,
-		`{"id":"R-1","amount":"1 EUR","days":3}`, `{"number":"D-1","days":-1e999}`, `{"type":"about:blank","detail":"\u0000\ud800","status":422}`,
+		`{"id":"R-1","amount":"1 EUR","days":3}`, `{"number":"D-1","days":-1e999}`,
+		`{"type":"about:blank","detail":"\u0000\ud800","status":422}`,
 		`{"answers":[{"kind":"invoice","key":"1001","owner":"C-1","status":"found","invoice":{"number":"1"}}]}`,
 		`{}`, `null`, `[]`, `<html>`, ``, "\xff",
 	} {
@@ -57,7 +58,8 @@ func FuzzCalls(f *testing.F) {
 		receipt, changed := c.UpdateBillingAddress(ctx, "key", "C-1", "7 Elm Road")
 		refund, refunded := c.RefundDuplicate(ctx, "key", "C-1", "1001", "ch-1")
 		report, reported := c.ReportDeliveryProblem(ctx, "key", "C-1", "1001", "damaged", "")
-		if changed == nil && receipt.ID == "" || refunded == nil && refund.ID == "" || reported == nil && report.Number == "" {
+		if changed == nil && receipt.ID == "" || refunded == nil && refund.ID == "" ||
+			reported == nil && report.Number == "" {
 			t.Errorf("%d %q is taken for done", status, body)
 		}
 		for _, err := range []error{changed, refunded, reported} {

@@ -341,7 +341,8 @@ func TestWorker_UnreadableChat_NoAttempt(t *testing.T) {
 	o = newFixture(commands.Outcome{State: domain.DeliveryDone, MessageID: 7})
 	o.errs = []error{fmt.Errorf("decide: %w", commands.ErrUnreadable)}
 	o.deliver(t, claim())
-	if len(o.recorded) != 1 || len(o.postponed) != 1 || o.postponed[0].State != domain.DeliveryUnknown || o.postponed[0].Untried {
+	if len(o.recorded) != 1 || len(o.postponed) != 1 || o.postponed[0].State != domain.DeliveryUnknown ||
+		o.postponed[0].Untried {
 		t.Errorf("postponed %+v, recorded %d times", o.postponed, len(o.recorded))
 	}
 }

@@ -30,10 +30,16 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 // that can be counted, or an error with a short reason and a wait that has an end.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
-		"data: {\"choices\":[{\"delta\":{\"content\":\"Yes\"}}]}\n\ndata: {\"choices\":[{\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":7}}\n\ndata: [DONE]\n\n",
-		"data: {\"choices\":[{\"delta\":{\"content\":\"\\u0000\\ud800\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":-1}}\n\n",
-		"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":-1,\"id\":\"a\",\"function\":{\"name\":\"x\",\"arguments\":\"{\\\"n\\\":1e999,\\\"m\\\":[]}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\n",
-		": comment\n\ndata: {\"error\":{\"message\":\"overloaded\"}}\n\n", "data: {\ndata: }\n\n", "data: null\n\n", "{\"error\":\"x\"}", "<html>", "", "\xff\r\n\r\n",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"Yes\"}}]}\n\n" +
+			"data: {\"choices\":[{\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":7}}\n\n" +
+			"data: [DONE]\n\n",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"\\u0000\\ud800\"},\"finish_reason\":\"stop\"}]," +
+			"\"usage\":{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":-1}}\n\n",
+		"data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":-1,\"id\":\"a\"," +
+			"\"function\":{\"name\":\"x\",\"arguments\":\"{\\\"n\\\":1e999,\\\"m\\\":[]}\"}}]}," +
+			"\"finish_reason\":\"tool_calls\"}]}\n\n",
+		": comment\n\ndata: {\"error\":{\"message\":\"overloaded\"}}\n\n", "data: {\ndata: }\n\n", "data: null\n\n",
+		"{\"error\":\"x\"}", "<html>", "", "\xff\r\n\r\n",
 		"data: {\"choices\":[{\"finish_reason\":\"\\u0000length\"}]}\n\n",
 	} {
 		f.Add(200, body, "")
@@ -44,14 +50,16 @@ func FuzzAnswer(f *testing.F) {
 		if status < 200 || status > 599 {
 			return
 		}
-		client, err := llm.NewClient(llm.Config{URL: "http://model.test/v1", Key: key, Name: "small-1", PriceIn: 0.5, PriceOut: 2})
+		client, err := llm.NewClient(llm.Config{URL: "http://model.test/v1", Key: key, Name: "small-1",
+			PriceIn: 0.5, PriceOut: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
 		client.Through(func(http.RoundTripper) http.RoundTripper {
 			return answering(func() *http.Response {
-				return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(strings.NewReader(body))}
+				return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}},
+					Body: io.NopCloser(strings.NewReader(body))}
 			})
 		})
 		reply, err := client.Ask(t.Context(), question("?"))

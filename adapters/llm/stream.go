@@ -98,7 +98,8 @@ func (a *answer) read(r outbound.Response) error {
 }
 
 func (a *answer) add(c chunk) {
-	if in, out := c.Usage.PromptTokens, c.Usage.CompletionTokens; in > 0 && in <= maxCounted && out >= 0 && out <= maxCounted {
+	if in, out := c.Usage.PromptTokens, c.Usage.CompletionTokens; in > 0 && in <= maxCounted &&
+		out >= 0 && out <= maxCounted {
 		a.tokensIn, a.tokensOut = c.Usage.PromptTokens, c.Usage.CompletionTokens
 	}
 	for _, choice := range c.Choices {

@@ -84,8 +84,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, commands.ErrUnreadable):
 		p = problem{
 			Status: http.StatusServiceUnavailable,
-			Detail: "this chat has an event that this program does not know: run the newer program; `chatledger parked` names it",
-			after:  awayFor,
+			Detail: "this chat has an event that this program does not know: run the newer program; " +
+				"`chatledger parked` names the event",
+			after: awayFor,
 		}
 	case errors.Is(err, commands.ErrBusy), errors.Is(err, commands.ErrClosed), errors.Is(err, commands.ErrConflict):
 		p = problem{

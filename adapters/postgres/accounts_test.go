@@ -83,7 +83,8 @@ func TestOperatorToken_Hashed_ValidUntilDisabled(t *testing.T) {
 	if err := s.DisableOperator(t.Context(), "maria"); err != nil {
 		t.Fatal(err)
 	}
-	if hash, totp, err := s.Password(t.Context(), "maria"); known(2) || loggedIn() || hash != "" || totp != nil || err != nil {
+	if hash, totp, err := s.Password(t.Context(), "maria"); known(2) || loggedIn() || hash != "" ||
+		totp != nil || err != nil {
 		t.Error("she may still come in")
 	}
 	if err := s.DisableOperator(t.Context(), "jo"); err == nil {

@@ -462,7 +462,8 @@ func TestAppend_RejectedAlone_NotRetried(t *testing.T) {
 				create sequence public.statements;
 				create function public.count_statement() returns trigger language plpgsql as $$
 					begin perform nextval('public.statements'); return null; end $$;
-				create trigger count before insert on eventstore.events for each statement execute function public.count_statement();
+				create trigger count before insert on eventstore.events
+					for each statement execute function public.count_statement();
 				alter table eventstore.events add constraint no_such_actor check (actor <> 'nobody')`)
 			batch := make([]commands.Append, c.appends)
 			for i := range batch {

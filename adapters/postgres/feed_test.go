@@ -124,7 +124,8 @@ func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = tx.Exec(t.Context(), `
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
 		values ('chat-demo:1', 1, $1, 'update_kept', 1, '{}', $1, 'test', now())`, uuid.New())
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +187,8 @@ func TestAPageIsAsLongAsAskedAndGoesOnBehindTheLast(t *testing.T) {
 	consumer.Close()
 	wantPage(t, next(t, lead(t, s, "readers"), 1), "chat-demo:1/3")
 	wantPage(t, next(t, lead(t, s, "others"), 1), "chat-demo:1/1") // each group for itself
-	if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 2 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints
+		where consumer_group = 'readers'`); n != 2 {
 		t.Errorf("the checkpoint counts %d events, want 2", n)
 	}
 }
@@ -278,7 +280,8 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 		var at time.Time
 		err := watch.QueryRow(t.Context(), `
 			select query_start from pg_stat_activity
-			where datname = current_database() and application_name = 'process readers' and state = 'idle' and query like '%from eventstore.leaders l where%'`).Scan(&at)
+			where datname = current_database() and application_name = 'process readers' and state = 'idle'
+			and query like '%from eventstore.leaders l where%'`).Scan(&at)
 		if err == nil {
 			tried[at] = true
 		}
@@ -349,7 +352,8 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 				idle <- err
 			}()
 			waittest.Until(t, "the checkpoint has followed", func() bool {
-				return pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`) == 4
+				return pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints
+					where consumer_group = 'readers'`) == 4
 			})
 			stop()
 			if err := <-idle; !errors.Is(err, context.Canceled) {
@@ -370,13 +374,15 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 			for range 3 {
 				pass(t, c, next(t, c, 1))
 			}
-			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 0 {
+			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints
+				where consumer_group = 'readers'`); n != 0 {
 				t.Errorf("pages that led to nothing were committed: the checkpoint counts %d events", n)
 			}
 			c.SaveInterval = before
 			follow(t, s, c)
 			c.Close()
-			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints where consumer_group = 'readers'`); n != 4 {
+			if n := pgtest.Ask[int](t, s.Pool(), `select events from eventstore.checkpoints
+				where consumer_group = 'readers'`); n != 4 {
 				t.Errorf("the checkpoint counts %d events, want 4", n)
 			}
 			c = lead(t, s, "readers")
@@ -461,13 +467,16 @@ func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, s.Pool(), `update eventstore.checkpoints set position = position + 1000 where consumer_group = 'readers'`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.checkpoints set position = position + 1000
+		where consumer_group = 'readers'`)
 	pgtest.Exec(t, tx, `insert into public.effects default values`)
-	if err := consumer.Advance(t.Context(), tx, page); err == nil || !strings.Contains(err.Error(), "another process moved it") {
+	if err := consumer.Advance(t.Context(), tx, page); err == nil ||
+		!strings.Contains(err.Error(), "another process moved it") {
 		t.Errorf("got %v", err)
 	}
 	consumer.Close()
-	if n := pgtest.Ask[int](t, s.Pool(), `select position from eventstore.checkpoints where consumer_group = 'readers'`); n != 1000 {
+	if n := pgtest.Ask[int](t, s.Pool(), `select position from eventstore.checkpoints
+		where consumer_group = 'readers'`); n != 1000 {
 		t.Errorf("the checkpoint is at %d, want where it was moved to", n)
 	}
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from effects`); n != 0 {
@@ -483,7 +492,8 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	const total = streams * appends / 4 * (1 + 2 + 3 + 4) // events: an append has one to four
 	dsn := pgtest.Database(t)
 	stores := []*process{open(t, dsn), open(t, dsn)}
-	pgtest.Exec(t, stores[0].Pool(), `create table effects (n bigint generated always as identity, stream text, version bigint)`)
+	pgtest.Exec(t, stores[0].Pool(),
+		`create table effects (n bigint generated always as identity, stream text, version bigint)`)
 	ctx := waittest.Context(t)
 	var writing sync.WaitGroup
 	for w := range streams {
@@ -522,7 +532,8 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range page {
-			pgtest.Exec(t, tx, `insert into public.effects (stream, version) values ($1, $2)`, string(r.Stream), int64(r.Version))
+			pgtest.Exec(t, tx, `insert into public.effects (stream, version) values ($1, $2)`,
+				string(r.Stream), int64(r.Version))
 		}
 		if rng.IntN(8) == 0 { // it crashes with the page in hand
 			consumer.Close()
@@ -570,8 +581,10 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	waittest.Until(t, "both processes tell and listen", func() bool {
-		return pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`) == 4 &&
-			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'listen %'`) == 2
+		return pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database()
+			and application_name = 'process announcements'`) == 4 &&
+			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database()
+				and state = 'idle' and query like 'listen %'`) == 2
 	})
 	consumer := lead(t, there, "readers")
 	consumer.PollInterval = rarely
@@ -622,7 +635,8 @@ func reads(t testing.TB, watch *pgx.Conn, c *eventstore.Consumer) <-chan []domai
 	}()
 	waittest.Until(t, "the consumer has looked", func() bool {
 		return pgtest.Ask[bool](t, watch, `
-			select exists (select from pg_stat_activity where datname = current_database() and application_name = 'process readers'
+			select exists (select from pg_stat_activity where datname = current_database()
+			and application_name = 'process readers'
 			and state = 'idle' and query like '%from eventstore.events%' and query_start > $1)`, begun)
 	})
 	return page
@@ -636,7 +650,8 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); s.RunNotifier(ctx, slog.New(slog.DiscardHandler)) }()
 	sessions := func() (pids []int) {
-		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database() and application_name = 'process announcements'`)
+		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity
+			where datname = current_database() and application_name = 'process announcements'`)
 	}
 	waittest.Until(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
 	lost := sessions()

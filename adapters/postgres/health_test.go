@@ -83,15 +83,19 @@ func TestReadings_DeadLetters_Counted(t *testing.T) {
 			return err
 		}
 		_, err := tx.Exec(t.Context(),
-			`update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`, owed[0].ID.String())
+			`update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`,
+			owed[0].ID.String())
 		return err
 	})
 	if err == nil {
 		_, err = s.Pool().Exec(t.Context(), `
-			insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, opened_at, due_at, first_reply_at,
+			insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, opened_at,
+			due_at, first_reply_at,
 				reopened, escalations, updated_at, version, transaction_id, position)
-			select n::text, 'chat-demo:1', 'demo', 1, status, priority, '', '', now() - interval '2 hours', now() - interval '1 hour', replied, 0, 0, now(), 1, '1', 1
-			from (values (1, 'open', 'high', null), (2, 'assigned', 'high', now()), (3, 'resolved', 'high', null), (4, 'open', 'low', null)) as t(n, status, priority, replied)`)
+			select n::text, 'chat-demo:1', 'demo', 1, status, priority, '', '', now() - interval '2 hours',
+			now() - interval '1 hour', replied, 0, 0, now(), 1, '1', 1
+			from (values (1, 'open', 'high', null), (2, 'assigned', 'high', now()), (3, 'resolved', 'high', null),
+			(4, 'open', 'low', null)) as t(n, status, priority, replied)`)
 	}
 	if err != nil {
 		t.Fatal(err)

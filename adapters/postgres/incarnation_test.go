@@ -91,7 +91,8 @@ func TestFailover_LostTail_EndsWhatWasRead(t *testing.T) {
 		t.Fatal("the failover was not noticed: the incarnation is still the same")
 	}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Incarnation: s.Incarnation(), Expected: 2, Events: said(1)})
-	if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Incarnation: before, Expected: 3, Events: said(1)}); err != commands.ErrConflict {
+	if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Incarnation: before, Expected: 3,
+		Events: said(1)}); err != commands.ErrConflict {
 		t.Errorf("an append that was decided on lost events: %v, want a conflict", err)
 	}
 	if _, err := readers.Next(t.Context(), 10); err == nil {

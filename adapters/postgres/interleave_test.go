@@ -285,7 +285,8 @@ func (s *schedule) insert(w *writer, stream string) error {
 	}
 	i := item{stream: stream, version: version}
 	err := w.tx.QueryRow(s.ctx, `
-		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
+		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
 		values ($1, $2, $3, 'update_kept', 1, '{}', $3, 'test', now()) returning transaction_id, position`,
 		stream, version, uuid.New()).Scan(&i.at.Transaction, &i.at.Number)
 	w.wrote = append(w.wrote, i)

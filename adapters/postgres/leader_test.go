@@ -91,7 +91,8 @@ func TestLeader_AdvisoryLockOfAnother_DoesNotBlock(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	other := pgtest.Connect(t, dsn)
-	if _, err := other.Exec(t.Context(), `select pg_advisory_lock(hashtextextended('chatledger group readers', 0))`); err != nil {
+	if _, err := other.Exec(t.Context(),
+		`select pg_advisory_lock(hashtextextended('chatledger group readers', 0))`); err != nil {
 		t.Fatal(err)
 	}
 	lead(t, open(t, dsn), "readers")

@@ -33,8 +33,10 @@ const (
 // owed makes a delivery on a lane; its version tells it from the lane's others.
 func owed(lane string, version int) commands.Delivery {
 	return commands.Delivery{
-		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version), Kind: domain.KindSendMessage,
-		Destination: destination, OrderingKey: lane, Payload: commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
+		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version),
+		Kind:        domain.KindSendMessage,
+		Destination: destination, OrderingKey: lane,
+		Payload:     commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
 		Correlation: uuid.Must(uuid.NewV7()),
 	}
 }
@@ -94,7 +96,8 @@ func hold(t testing.TB, s *process, c commands.Claimed, state domain.DeliverySta
 
 // outcome settles a delivery together with an event on a stream that nobody else uses.
 func outcome(s commands.Settlement) commands.Append {
-	return commands.Append{Stream: domain.StreamID("chat-demo:" + uuid.NewString()), Events: said(1), Settled: []commands.Settlement{s}}
+	return commands.Append{Stream: domain.StreamID("chat-demo:" + uuid.NewString()), Events: said(1),
+		Settled: []commands.Settlement{s}}
 }
 
 // places are claimed deliveries as "<lane>/<version>", sorted.
@@ -128,7 +131,8 @@ func TestClaim_Delivery_EqualsEnqueued(t *testing.T) {
 	if payload.ChatID != -100 || payload.Text != "nul \x00, emoji 👋" {
 		t.Errorf("the payload reads %+v", payload)
 	}
-	if c.ID != d.ID || c.Stream != d.Stream || c.Version != 3 || c.Kind != d.Kind || c.Destination != destination || c.OrderingKey != "a" || c.Priority != 10 || c.Correlation != d.Correlation {
+	if c.ID != d.ID || c.Stream != d.Stream || c.Version != 3 || c.Kind != d.Kind || c.Destination != destination ||
+		c.OrderingKey != "a" || c.Priority != 10 || c.Correlation != d.Correlation {
 		t.Errorf("claimed %+v, owed %+v", c.Delivery, d)
 	}
 	if c.Attempt != 1 || c.Unsure != 0 || c.Fence != 1 {
@@ -207,7 +211,8 @@ func TestClaim_FirstPostponed_BlocksItsKeyOnly(t *testing.T) {
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.OrderingKey == "b" {
 			settle(t, s, c, domain.DeliveryDone)
-		} else if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
+		} else if ok, err := s.Postpone(t.Context(), c.ID, c.Fence,
+			commands.Outcome{State: domain.DeliveryRetry, After: time.Hour, Reason: "busy\x00"}); err != nil || !ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
@@ -215,10 +220,13 @@ func TestClaim_FirstPostponed_BlocksItsKeyOnly(t *testing.T) {
 	if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
 		t.Errorf("claimed %q, want b/2 alone", places(got))
 	}
-	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.deliveries where ordering_key = 'a' and version = 1`); got != "busy␀" {
+	if got := pgtest.Ask[string](t, s.Pool(), `select reason from eventstore.deliveries where ordering_key = 'a'
+		and version = 1`); got != "busy␀" {
 		t.Errorf("the reason reads %q", got)
 	}
-	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where ordering_key = 'a' and version = 1`) // an hour later
+	// An hour later:
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now()
+		where ordering_key = 'a' and version = 1`)
 	if err := s.ResumeDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +260,8 @@ func TestClaim_BehindDeadLetter_WaitsForOperator(t *testing.T) {
 				if got := claimAll(t, s, leaseLong); len(got) > 0 {
 					t.Fatalf("claimed %q past a dead letter", places(got))
 				}
-				must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: state, Fence: letter.Fence, State: decision, Reason: "decided"}))
+				must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: state, Fence: letter.Fence,
+					State: decision, Reason: "decided"}))
 				var order []string
 				for got := claimAll(t, s, leaseLong); len(got) > 0; got = claimAll(t, s, leaseLong) {
 					order = append(order, places(got))
@@ -276,16 +285,19 @@ func TestRetry_DeadLetter_KeepsUnsureAttempts(t *testing.T) {
 	owe(t, s, owed("a", 1))
 	for range 2 {
 		c := claim(t, s, 1, leaseLong)[0]
-		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil || !ok {
+		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil ||
+			!ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
 	letter := claim(t, s, 1, leaseLong)[0]
 	hold(t, s, letter, domain.DeliveryDead, "why")
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '2 days'`)
-	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence, State: domain.DeliveryWaiting}))
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence,
+		State: domain.DeliveryWaiting}))
 	got := claimAll(t, s, leaseLong)
-	if len(got) != 1 || got[0].Attempt != 1 || got[0].Age > time.Hour || got[0].Unsure != 2 || got[0].Waived != 2 || got[0].Fence <= letter.Fence {
+	if len(got) != 1 || got[0].Attempt != 1 || got[0].Age > time.Hour || got[0].Unsure != 2 || got[0].Waived != 2 ||
+		got[0].Fence <= letter.Fence {
 		t.Errorf("claimed %+v, want a first attempt of now, with two doubts that are waived", got)
 	}
 }
@@ -296,7 +308,8 @@ func TestDeadLetter_ChangedSinceShown_Refused(t *testing.T) {
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
 	retry := func(was domain.DeliveryState, fence int64) error {
-		return appendOne(t, s, outcome(commands.Settlement{Delivery: c.ID, Was: was, Fence: fence, State: domain.DeliveryWaiting}))
+		return appendOne(t, s,
+			outcome(commands.Settlement{Delivery: c.ID, Was: was, Fence: fence, State: domain.DeliveryWaiting}))
 	}
 	fenced := func(what string, err error) {
 		t.Helper()
@@ -314,7 +327,9 @@ func TestDeadLetter_ChangedSinceShown_Refused(t *testing.T) {
 	decided := make(chan error)
 	for range 8 {
 		go func() {
-			errs, err := s.Append(t.Context(), []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence, State: domain.DeliveryWaiting})})
+			retry := outcome(commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence,
+				State: domain.DeliveryWaiting})
+			errs, err := s.Append(t.Context(), []commands.Append{retry})
 			if err == nil {
 				err = errs[0]
 			}
@@ -372,7 +387,8 @@ func TestClaim_LongBlockedKey_OthersUnaffected(t *testing.T) {
 
 	// EXPLAIN ANALYZE does what it explains.
 	var plan []struct{ Plan node }
-	text := pgtest.Ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+outbox.ClaimSQL, destination, "worker", 10, leaseLong)
+	text := pgtest.Ask[[]byte](t, s.Pool(), `explain (analyze, timing off, format json) `+outbox.ClaimSQL, destination,
+		"worker", 10, leaseLong)
 	if err := json.Unmarshal(text, &plan); err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +410,8 @@ func TestClaim_ThousandsPostponed_ReadsWhatIsDue(t *testing.T) {
 	}
 	owe(t, s, late...)
 	c := claim(t, s, 1, leaseLong)[0]
-	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, After: time.Hour}); err != nil || !ok {
+	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence,
+		commands.Outcome{State: domain.DeliveryRetry, After: time.Hour}); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where postponed`); n != 1 {
@@ -412,7 +429,8 @@ func TestClaim_ThousandsPostponed_ReadsWhatIsDue(t *testing.T) {
 	if n := plan[0].Plan.read(); n > 20 {
 		t.Errorf("%v rows were read to claim 1:\n%s", n, text)
 	}
-	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now() where ordering_key in ('late1', 'late2')`)
+	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set next_attempt = now()
+		where ordering_key in ('late1', 'late2')`)
 	if err := s.ResumeDue(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -449,11 +467,14 @@ func TestClaim_DeadLetterGone_InOrder(t *testing.T) {
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries where deferred`); n != 100 {
 		t.Fatalf("%d are deferred, want 100", n)
 	}
-	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence, State: domain.DeliverySkipped}))
+	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence,
+		State: domain.DeliverySkipped}))
 	owe(t, s, owed("crowded", 102))
 	const unwanted = 30 // while it is deferred
-	must(t, s, outcome(commands.Settlement{Delivery: pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries where version = $1`, unwanted),
-		Was: domain.DeliveryWaiting, State: domain.DeliverySkipped}))
+	skipped := pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries
+		where version = $1`, unwanted)
+	must(t, s, outcome(commands.Settlement{Delivery: skipped, Was: domain.DeliveryWaiting,
+		State: domain.DeliverySkipped}))
 	for version := 2; version <= 102; version++ {
 		if version == unwanted {
 			continue
@@ -463,13 +484,15 @@ func TestClaim_DeadLetterGone_InOrder(t *testing.T) {
 			t.Fatalf("claimed %q, want version %d", places(got), version)
 		}
 		if version == 75 { // from here on by the careful statement
-			if err := appendOne(t, s, commands.Append{Stream: "chat-demo:1", Expected: 5, Events: said(1)}); err != commands.ErrConflict {
+			if err := appendOne(t, s,
+				commands.Append{Stream: "chat-demo:1", Expected: 5, Events: said(1)}); err != commands.ErrConflict {
 				t.Fatal(err)
 			}
 		}
 		if park(t, s); version == 50 {
 			// A head that was deferred at the very moment it became one.
-			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now() where delivery_id = $1`, got[0].ID.String())
+			pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set state = 'done', finished_at = now()
+				where delivery_id = $1`, got[0].ID.String())
 			waiting := s.Ready(destination)
 			park(t, s)
 			<-waiting // or this test does not end
@@ -487,14 +510,16 @@ func TestAttempt_Unsure_Counted(t *testing.T) {
 	s := newStore(t)
 	owe(t, s, owed("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
-	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
+	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence,
+		commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	got := claim(t, s, 1, leaseLong)
 	if len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 || got[0].Waived != 0 {
 		t.Fatalf("claimed %+v, want attempt 2 after 1 doubtful one", got)
 	}
-	if ok, err := s.Postpone(t.Context(), got[0].ID, got[0].Fence, commands.Outcome{State: domain.DeliveryRetry, Untried: true}); err != nil || !ok {
+	if ok, err := s.Postpone(t.Context(), got[0].ID, got[0].Fence,
+		commands.Outcome{State: domain.DeliveryRetry, Untried: true}); err != nil || !ok {
 		t.Fatalf("put off: %t, %v", ok, err)
 	}
 	if got := claim(t, s, 1, leaseLong); len(got) != 1 || got[0].Unsure != 1 || got[0].Attempt != 2 {
@@ -555,7 +580,8 @@ func TestClaim_FiftyBots_ConnectionsLeftForAppends(t *testing.T) {
 	started.Wait()
 	blocked := func() int {
 		return pgtest.Ask[int](t, watch, `
-			select count(*) from pg_locks where not granted and database = (select oid from pg_database where datname = current_database())`)
+			select count(*) from pg_locks
+			where not granted and database = (select oid from pg_database where datname = current_database())`)
 	}
 	waittest.Until(t, "as many claims as may have a connection", func() bool { return blocked() >= outbox.ClaimsAtOnce })
 	for i := range 100 {
@@ -580,7 +606,8 @@ func TestLease_Expired_TakenOver(t *testing.T) {
 	gone := claim(t, s, 1, leaseOver)[0]
 	claim(t, s, 1, leaseLong) // b's worker is alive
 	takeOver(t, s)
-	if ok, err := s.Postpone(t.Context(), gone.ID, gone.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "too late"}); err != nil || ok {
+	if ok, err := s.Postpone(t.Context(), gone.ID, gone.Fence,
+		commands.Outcome{State: domain.DeliveryRetry, Reason: "too late"}); err != nil || ok {
 		t.Errorf("who lost the lease put the delivery off: %t, %v", ok, err)
 	}
 	got := claimAll(t, s, leaseLong)
@@ -662,7 +689,8 @@ func TestClaim_Concurrent_OnceAndInOrder(t *testing.T) {
 					mu.Unlock()
 					if what == 0 {
 						letter := commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDead, BlocksKey: true}
-						retry := commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence, State: domain.DeliveryWaiting}
+						retry := commands.Settlement{Delivery: c.ID, Was: domain.DeliveryDead, Fence: c.Fence,
+							State: domain.DeliveryWaiting}
 						for _, decision := range []commands.Settlement{letter, retry} {
 							if errs, err := s.Append(ctx, []commands.Append{outcome(decision)}); err != nil || errs[0] != nil {
 								t.Errorf("%+v: %v, %v", decision, errs, err)
@@ -671,12 +699,14 @@ func TestClaim_Concurrent_OnceAndInOrder(t *testing.T) {
 						continue
 					}
 					if again {
-						if ok, err := s.Postpone(ctx, c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry, Reason: "busy"}); err != nil || !ok {
+						if ok, err := s.Postpone(ctx, c.ID, c.Fence,
+							commands.Outcome{State: domain.DeliveryRetry, Reason: "busy"}); err != nil || !ok {
 							t.Errorf("put off: %t, %v", ok, err)
 						}
 						continue
 					}
-					errs, err := s.Append(ctx, []commands.Append{outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDone})})
+					errs, err := s.Append(ctx,
+						[]commands.Append{outcome(commands.Settlement{Delivery: c.ID, Fence: c.Fence, State: domain.DeliveryDone})})
 					if err != nil || errs[0] != nil {
 						t.Errorf("settle: %v, %v", errs, err)
 					}

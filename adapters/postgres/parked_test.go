@@ -65,7 +65,8 @@ func (f *follower) apply(ctx context.Context, tx pgx.Tx, page []domain.Recorded)
 // follow runs the group until the test ends.
 func (f *follower) follow(t *testing.T, s *process) {
 	t.Helper()
-	pgtest.Exec(t, s.Pool(), `create table if not exists readmodel.handled (stream text, version bigint, n bigint generated always as identity, primary key (stream, version))`)
+	pgtest.Exec(t, s.Pool(), `create table if not exists readmodel.handled (stream text, version bigint,
+		n bigint generated always as identity, primary key (stream, version))`)
 	router, err := bus.NewRouter(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -90,12 +91,14 @@ func (f *follower) follow(t *testing.T, s *process) {
 // handled are the versions of a stream that the group has handled, in the order in which it did.
 func handled(t *testing.T, s *process, stream domain.StreamID) string {
 	return pgtest.Ask[string](t, s.Pool(), `
-		select coalesce(string_agg(version::text, ' ' order by n), '') from readmodel.handled where stream = $1`, string(stream))
+		select coalesce(string_agg(version::text, ' ' order by n), '') from readmodel.handled
+		where stream = $1`, string(stream))
 }
 
 func wantHandled(t *testing.T, s *process, stream domain.StreamID, want string) {
 	t.Helper()
-	waittest.Until(t, fmt.Sprintf("%s is handled up to %s", stream, want), func() bool { return handled(t, s, stream) == want })
+	waittest.Until(t, fmt.Sprintf("%s is handled up to %s", stream, want),
+		func() bool { return handled(t, s, stream) == want })
 }
 
 // A stream with an event that the group cannot handle is parked with its reason; the others go
@@ -113,7 +116,8 @@ func TestParked_FailingEvent_RetriedInOrder(t *testing.T) {
 	f.follow(t, s)
 	for version := range 5 {
 		for chat := range 3 {
-			must(t, s, commands.Append{Stream: domain.ChatStream("demo", int64(chat)), Expected: domain.Version(version), Events: said(1)})
+			must(t, s, commands.Append{Stream: domain.ChatStream("demo", int64(chat)), Expected: domain.Version(version),
+				Events: said(1)})
 		}
 	}
 	wantHandled(t, s, "chat-demo:0", "1 2 3 4 5")
@@ -123,7 +127,8 @@ func TestParked_FailingEvent_RetriedInOrder(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("parked %+v, error %v", list, err)
 	}
-	if p := list[0]; p.Group != "followers" || p.Stream != "chat-demo:1" || p.Version != 3 || p.Event != "message_received" ||
+	if p := list[0]; p.Group != "followers" || p.Stream != "chat-demo:1" || p.Version != 3 ||
+		p.Event != "message_received" ||
 		p.Reason != "poison ␀ \uFFFD" || p.Tries < 1 {
 		t.Errorf("parked %+v", p)
 	}
@@ -151,7 +156,8 @@ func TestParked_UnknownType_SkippedOnRequest(t *testing.T) {
 	s := newStore(t)
 	f := &follower{fails: func(domain.Recorded) error { return nil }}
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
-	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 1, Events: []commands.NewEvent{event(anything{json.RawMessage(`{}`)})}})
+	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 1,
+		Events: []commands.NewEvent{event(anything{json.RawMessage(`{}`)})}})
 	must(t, s, commands.Append{Stream: "chat-demo:1", Expected: 2, Events: said(1)})
 	must(t, s, commands.Append{Stream: "chat-demo:2", Events: said(1)})
 	pgtest.Exec(t, s.Pool(), `update eventstore.events set name = 'from_tomorrow' where name = 'anything'`)
@@ -159,7 +165,8 @@ func TestParked_UnknownType_SkippedOnRequest(t *testing.T) {
 	wantHandled(t, s, "chat-demo:2", "1")
 	wantHandled(t, s, "chat-demo:1", "1")
 	list, err := s.Parked(t.Context(), "")
-	if err != nil || len(list) != 1 || list[0].Event != "from_tomorrow" || !strings.Contains(list[0].Reason, "unknown event from_tomorrow@1") {
+	if err != nil || len(list) != 1 || list[0].Event != "from_tomorrow" ||
+		!strings.Contains(list[0].Reason, "unknown event from_tomorrow@1") {
 		t.Fatalf("parked %+v, error %v", list, err)
 	}
 	if unknown, err := s.NewerTypes(t.Context()); err != nil || fmt.Sprint(unknown) != "[from_tomorrow@1]" {
@@ -197,7 +204,8 @@ func TestHeld_BotNotServed_HandledOnceServed(t *testing.T) {
 	write(0, 4)
 	wantHandled(t, s, "chat-demo:2", "1 2 3 4")
 	list, err := s.Parked(t.Context(), "")
-	if err != nil || len(list) != 1 || list[0].Stream != "chat-stray:*" || !strings.Contains(list[0].Reason, "not in the bots file") {
+	if err != nil || len(list) != 1 || list[0].Stream != "chat-stray:*" ||
+		!strings.Contains(list[0].Reason, "not in the bots file") {
 		t.Fatalf("held %+v, error %v", list, err)
 	}
 	if got := handled(t, s, "chat-stray:0"); got != "" {
@@ -227,7 +235,8 @@ func TestHeld_FailingEvent_OnlyItsStreamParked(t *testing.T) {
 	}}
 	for version := range 3 {
 		for chat := range int64(3) {
-			must(t, s, commands.Append{Stream: domain.ChatStream("demo", chat), Expected: domain.Version(version), Events: said(1)})
+			must(t, s,
+				commands.Append{Stream: domain.ChatStream("demo", chat), Expected: domain.Version(version), Events: said(1)})
 		}
 	}
 	f.follow(t, s)

@@ -36,7 +36,8 @@ func vouched(t *testing.T, s *process) (n int) {
 	t.Helper()
 	err := s.Pool().QueryRow(t.Context(), `
 		select count(*) from eventstore.locks l join pg_stat_activity a using (pid, backend_start)
-		where l.name like 'process %' and a.datname = current_database() and a.application_name like '% announcements'`).Scan(&n)
+		where l.name like 'process %' and a.datname = current_database()
+		and a.application_name like '% announcements'`).Scan(&n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,8 @@ func TestLease_ConnectionLostBriefly_Kept(t *testing.T) {
 	owe(t, other, owed("chat-demo:1", 1))
 	sending := claim(t, cut, 1, time.Hour)[0]
 	if _, err := other.Pool().Exec(t.Context(), `
-		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like '% announcements'`); err != nil {
+		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+		and application_name like '% announcements'`); err != nil {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); vouched(t, cut) == 0 ||

@@ -46,7 +46,8 @@ func (f *clocked) admit(chat string) commands.Permit {
 }
 
 func asked(chat string) commands.PermitRequest {
-	a := commands.PermitRequest{Bot: commands.Share{Name: "bot-demo", Every: 100 * time.Millisecond, Slack: 900 * time.Millisecond}}
+	a := commands.PermitRequest{Bot: commands.Share{Name: "bot-demo", Every: 100 * time.Millisecond,
+		Slack: 900 * time.Millisecond}}
 	if chat != "" {
 		a.Chat = commands.Share{Name: domain.StreamID("chat-demo:" + chat), Every: time.Second, Slack: time.Second}
 	}
@@ -71,7 +72,8 @@ func TestRateLimit_Chat_BurstThenRate(t *testing.T) {
 	t.Parallel()
 	f := newFlow(t, newStore(t))
 	for i, step := range []struct{ pass, wait time.Duration }{
-		{0, 0}, {0, 0}, {0, time.Second}, {300 * time.Millisecond, 700 * time.Millisecond}, {700 * time.Millisecond, 0}, {0, time.Second},
+		{0, 0}, {0, 0}, {0, time.Second}, {300 * time.Millisecond, 700 * time.Millisecond},
+		{700 * time.Millisecond, 0}, {0, time.Second},
 		{time.Hour, 0}, {0, 0}, {0, time.Second},
 	} {
 		f.now = f.now.Add(step.pass)
@@ -197,19 +199,24 @@ func TestRateLimit_Table_EqualsModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		pgtest.Exec(t, s.Pool(), `truncate eventstore.rate_limits`)
 		f := newFlow(t, s)
-		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{}, cause: map[domain.StreamID]commands.Cause{},
+		m := &flowModel{tat: map[domain.StreamID]time.Time{}, closed: map[domain.StreamID]time.Time{},
+			cause:  map[domain.StreamID]commands.Cause{},
 			floods: map[domain.StreamID]time.Time{}}
 		chats := []domain.StreamID{"chat-demo:1", "chat-demo:2", "chat-demo:-3"}
 		const bot = domain.StreamID("bot-demo")
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-			f.now = f.now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 90, 1000, 4000, 12_000, 61_000}).Draw(rt, "ms")) * time.Millisecond)
+			ms := rapid.SampledFrom([]int{0, 0, 1, 90, 1000, 4000, 12_000, 61_000}).Draw(rt, "ms")
+			f.now = f.now.Add(time.Duration(ms) * time.Millisecond)
 			chat := rapid.SampledFrom(chats).Draw(rt, "chat")
 			wait := time.Duration(rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(100, 200)).Draw(rt, "seconds")) * time.Second
-			switch rapid.SampledFrom([]string{"ask", "ask", "ask", "ask", "ask", "flood", "token", "blocked", "open", "sweep"}).Draw(rt, "what") {
+			switch rapid.SampledFrom([]string{"ask", "ask", "ask", "ask", "ask", "flood", "token", "blocked", "open",
+				"sweep"}).Draw(rt, "what") {
 			case "ask":
-				a := commands.PermitRequest{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"), Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
+				a := commands.PermitRequest{Bot: commands.Share{Name: bot, Every: rapid.SampledFrom(waits).Draw(rt, "bot every"),
+					Slack: rapid.SampledFrom(waits).Draw(rt, "bot slack")}}
 				if rapid.IntRange(0, 4).Draw(rt, "button") > 0 {
-					a.Chat = commands.Share{Name: chat, Every: rapid.SampledFrom(waits).Draw(rt, "every"), Slack: rapid.SampledFrom(waits).Draw(rt, "slack")}
+					a.Chat = commands.Share{Name: chat, Every: rapid.SampledFrom(waits).Draw(rt, "every"),
+						Slack: rapid.SampledFrom(waits).Draw(rt, "slack")}
 				}
 				got, err := f.Acquire(t.Context(), a)
 				got.Reason = ""
@@ -257,7 +264,8 @@ func TestRateLimit_ManyProcesses_SameAsOne(t *testing.T) {
 		pgtest.Exec(t, stores[0].Pool(), `truncate eventstore.rate_limits`)
 		known := round%2 == 0
 		if known {
-			pgtest.Exec(t, stores[0].Pool(), `insert into eventstore.rate_limits (name, tat) select 'bot-demo', $1::timestamptz union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
+			pgtest.Exec(t, stores[0].Pool(), `insert into eventstore.rate_limits (name, tat) select 'bot-demo', $1::timestamptz
+				union all select 'chat-demo:' || i, $1 from generate_series(0, 9) i`, at)
 		}
 		var mu sync.Mutex
 		granted := map[string]int{}
@@ -313,7 +321,8 @@ func TestRateLimit_RetryAfter_SharedAndDurable(t *testing.T) {
 			return leave
 		}
 		f.now = at.Add(10 * time.Second)
-		if leave := ask("7"); leave != (commands.Permit{Wait: 20 * time.Second, Chat: true, Cause: commands.CauseFlood, Reason: "retry after 30␀"}) {
+		if leave := ask("7"); leave != (commands.Permit{Wait: 20 * time.Second, Chat: true, Cause: commands.CauseFlood,
+			Reason: "retry after 30␀"}) {
 			t.Errorf("limits %s: %+v, want to wait the other 20 s", limits, leave)
 		}
 		for _, other := range []string{"8", ""} { // another chat, and a button of whichever
@@ -344,10 +353,12 @@ func TestRateLimit_SecondChatLimited_BotClosed(t *testing.T) {
 			f := newFlow(t, newStore(t))
 			for _, chat := range strings.Fields(c.chats) {
 				f.now = f.now.Add(c.apart)
-				f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat), 20*time.Second, "retry after 20"))
+				f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat),
+					20*time.Second, "retry after 20"))
 			}
 			leave := f.admit("9")
-			if c.bot != (leave == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood, Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
+			if c.bot != (leave == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood,
+				Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
 				t.Errorf("%+v", leave)
 			}
 			stopped, err := f.Suspended(t.Context())
@@ -431,7 +442,8 @@ func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 	dsn := pgtest.Database(t)
 	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
 	f.must(f.Suspend(t.Context(), "bot-demo", commands.CauseToken, time.Minute, "unauthorized"))
-	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.CauseToken || leave.Reason != "unauthorized" {
+	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.CauseToken ||
+		leave.Reason != "unauthorized" {
 		t.Errorf("%+v, want to wait a minute", leave)
 	}
 	for range 3 {
@@ -461,7 +473,8 @@ func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 		}
 	}
 	stopped, err := f.Suspended(t.Context())
-	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) || stopped["demo"].Cause != commands.CauseToken {
+	if err != nil || !slices.Equal(slices.Collect(maps.Keys(stopped)), []string{"demo"}) ||
+		stopped["demo"].Cause != commands.CauseToken {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
 	}
 	f.must(f.Resume(t.Context(), "bot-demo", commands.CauseToken))
@@ -520,7 +533,8 @@ func TestSweep_RateLimits_OnlyUnusedRemoved(t *testing.T) {
 		if _, err := f.DeleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name) from eventstore.rate_limits`); left != step.left {
+		if left := pgtest.Ask[string](t, s.Pool(), `select string_agg(name, ' ' order by name)
+			from eventstore.rate_limits`); left != step.left {
 			t.Errorf("after %s there are %s, want %s", step.pass, left, step.left)
 		}
 	}
@@ -594,7 +608,8 @@ func TestMigrate_Group_OrderingKeyKeepsOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry}); err != nil || !ok {
+		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryRetry}); err != nil ||
+			!ok {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}

@@ -37,8 +37,10 @@ func burn(t testing.TB, conn *pgx.Conn, n int) {
 func bring(t testing.TB, conn *pgx.Conn, stream string, version, ahead int) {
 	t.Helper()
 	pgtest.Exec(t, conn, `
-		insert into eventstore.events (transaction_id, stream_id, version, event_id, name, event_version, payload, correlation_id, actor, occurred_at)
-		values ((eventstore.rebased(pg_current_xact_id())::text::bigint + $1)::text::xid8, $2, $3, $4, 'update_kept', 1, '{}', $4, 'test', now())`,
+		insert into eventstore.events (transaction_id, stream_id, version, event_id, name, event_version, payload,
+		correlation_id, actor, occurred_at)
+		values ((eventstore.rebased(pg_current_xact_id())::text::bigint + $1)::text::xid8, $2, $3, $4, 'update_kept', 1,
+		'{}', $4, 'test', now())`,
 		ahead, stream, version, uuid.New())
 }
 
@@ -350,7 +352,8 @@ func TestRebase_ConcurrentWriters_Correct(t *testing.T) {
 	}()
 	waittest.Until(t, "the rebase waits for the one that has stored", func() bool {
 		return pgtest.Ask[bool](t, conn,
-			`select exists (select from pg_locks where relation = 'eventstore.events'::regclass and mode = 'ShareRowExclusiveLock' and not granted
+			`select exists (select from pg_locks where relation = 'eventstore.events'::regclass
+				and mode = 'ShareRowExclusiveLock' and not granted
 			and database = (select oid from pg_database where datname = current_database()))`)
 	})
 	if err := stored.Commit(t.Context()); err != nil {

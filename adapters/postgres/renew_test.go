@@ -27,7 +27,8 @@ func TestRenew_CredentialsRotated_NewConnectionsUseThem(t *testing.T) {
 		wrong   error
 		want    string
 	}{
-		{as("app"), nil, "renew_app"}, {as("owner"), nil, "renew_owner"}, {as("app"), errors.New("no such file"), "renew_app"},
+		{as("app"), nil, "renew_app"}, {as("owner"), nil, "renew_owner"},
+		{as("app"), errors.New("no such file"), "renew_app"},
 		{"not an address", nil, "renew_app"}, {as("owner"), nil, "renew_owner"},
 	} {
 		address, wrong = step.address, step.wrong

@@ -112,7 +112,8 @@ func TestRetention_OldUpdates_RemovedFactsKept(t *testing.T) {
 	wave(t, s, 2, 1, all...)
 	age(t, s, 61*day, `version < 3`)
 	age(t, s, 59*day, `version = 3`)
-	const facts = `select md5(string_agg((to_jsonb(e) - 'raw' || jsonb_build_object('received', raw is not null))::text, ',' order by position)) from eventstore.events e`
+	const facts = `select md5(string_agg((to_jsonb(e) - 'raw' || jsonb_build_object('received', raw is not null))::text,
+		',' order by position)) from eventstore.events e`
 	before := pgtest.Ask[string](t, s.Pool(), facts)
 
 	shop := map[string]retention.Period{
@@ -191,8 +192,10 @@ func TestRetention_Batches_NothingMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, open,
-		`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw, correlation_id, actor, occurred_at, recorded_at)
-		values ('chat-shop:9', 1, gen_random_uuid(), 'message_received', 1, '{}', '{"update_id": 9}', gen_random_uuid(), 'customer', now(), now() - interval '3 days')`)
+		`insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw, correlation_id,
+			actor, occurred_at, recorded_at)
+		values ('chat-shop:9', 1, gen_random_uuid(), 'message_received', 1, '{}', '{"update_id": 9}', gen_random_uuid(),
+		'customer', now(), now() - interval '3 days')`)
 	wave(t, s, 0, 1, "chat-shop:1")
 	age(t, s, 3*day, `true`)
 	if got := retainNow(t, s, shop); got != "" {
@@ -270,7 +273,8 @@ func TestRetention_OldInboxEntries_Removed(t *testing.T) {
 	s := newStore(t)
 	// Some blocks of new numbers below the old ones, as after a quiet week.
 	pgtest.Exec(t, s.Pool(), `insert into eventstore.inbox (bot, update_id, stream_id, version, received_at)
-		select 'shop', case when n % 2 = 0 then n else 1000000 + n end, 'chat-shop:1', n, now() - case when n % 2 = 0 then interval '5 days' else interval '7 days' end
+		select 'shop', case when n % 2 = 0 then n else 1000000 + n end, 'chat-shop:1', n,
+			now() - case when n % 2 = 0 then interval '5 days' else interval '7 days' end
 		from generate_series(1, 20000) n`)
 	if got := retain(t, s, nil); got != "inbox: 10000" {
 		t.Errorf("removed %q", got)

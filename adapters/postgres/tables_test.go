@@ -77,7 +77,8 @@ func TestLeader_OtherTableVersion_NotLeader(t *testing.T) {
 func TestLeader_IdleCheckpointMoved_Noticed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
-		"back":                `update eventstore.checkpoints set position = 0, transaction_id = '0' where consumer_group = 'tables'`,
+		"back": `update eventstore.checkpoints set position = 0, transaction_id = '0'
+			where consumer_group = 'tables'`,
 		"to another version":  `update eventstore.checkpoints set version = 2 where consumer_group = 'tables'`,
 		"away, with its data": `delete from eventstore.checkpoints where consumer_group = 'tables'`,
 	} {
@@ -170,7 +171,8 @@ func TestSample_LargeTable_FewPagesRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := pgtest.Ask[int64](t, tx,
-		`select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) + pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
+		`select pg_stat_get_xact_tuples_returned('eventstore.streams'::regclass) +
+			pg_stat_get_xact_tuples_fetched('eventstore.streams'::regclass)`)
 	if n > 1000 {
 		t.Errorf("%d rows were read for 20 streams of 40000", n)
 	}

@@ -20,12 +20,19 @@ func queueStore(t *testing.T) (tickets.Reader, time.Time) {
 	dsn := pgtest.Database(t)
 	conn := pgtest.Connect(t, dsn)
 	_, err := conn.Exec(t.Context(), `
-		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee, opened_at, due_at, first_reply_at, resolve_by,
+		insert into readmodel.tickets (ticket_id, stream_id, bot, chat_id, status, priority, reason, subject, assignee,
+		opened_at, due_at, first_reply_at, resolve_by,
 			reopened, escalations, updated_at, version, transaction_id, position, tags, claimed_by, claimed_until)
-		select 'b' || n % 2 || ':' || n || '#1', 's' || n, 'b' || n % 2, n, (array['open', 'assigned', 'resolved', 'handed_back'])[1 + n % 4],
-		       (array['urgent', 'high', 'normal', 'low'])[1 + n % 4], 'asked', 'x', case when n % 4 = 1 then 'maria' end, $1::timestamptz, $1::timestamptz + (n % 7 - 3) * interval '1 minute',
-		       case when n % 5 = 0 then $1::timestamptz end, case when n % 3 > 0 then $1::timestamptz + (n % 11 - 2) * interval '1 minute' end,
-		       0, 0, $1::timestamptz, 1, '1', n, case when n % 3 = 0 then array['vip', 'x'] else '{}' end, case when n % 6 = 0 then 'jo' end, case when n % 6 = 0 then $1::timestamptz + (n % 8 - 3) * interval '1 minute' end
+		select 'b' || n % 2 || ':' || n || '#1', 's' || n, 'b' || n % 2, n,
+			(array['open', 'assigned', 'resolved', 'handed_back'])[1 + n % 4],
+			(array['urgent', 'high', 'normal', 'low'])[1 + n % 4], 'asked', 'x',
+			case when n % 4 = 1 then 'maria' end,
+			$1::timestamptz, $1::timestamptz + (n % 7 - 3) * interval '1 minute',
+			case when n % 5 = 0 then $1::timestamptz end,
+			case when n % 3 > 0 then $1::timestamptz + (n % 11 - 2) * interval '1 minute' end,
+			0, 0, $1::timestamptz, 1, '1', n, case when n % 3 = 0 then array['vip', 'x'] else '{}' end,
+			case when n % 6 = 0 then 'jo' end,
+			case when n % 6 = 0 then $1::timestamptz + (n % 8 - 3) * interval '1 minute' end
 		from generate_series(1, 400) n`, at)
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,8 @@ func (c *clock) now() time.Time  { return time.UnixMicro(c.micros.Load()).UTC() 
 // keep runs a timekeeper of a process of its own until the test is over, or it is stopped.
 func keep(t testing.TB, s *process, c *clock, handler commands.BatchHandler) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &commands.Timekeeper{Store: timers.New(s.DB), Handler: handler, Now: c.now, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	k := &commands.Timekeeper{Store: timers.New(s.DB), Handler: handler, Now: c.now, Every: time.Millisecond,
+		Log: slog.New(slog.DiscardHandler)}
 	var done sync.WaitGroup
 	done.Go(func() { k.Run(ctx) })
 	stop = sync.OnceFunc(func() { cancel(); done.Wait() })
@@ -63,7 +64,8 @@ func openTicket(t testing.TB, h *commands.Handler, streams ...domain.StreamID) {
 	t.Helper()
 	requests := make([]commands.Request, len(streams))
 	for i, id := range streams {
-		requests[i] = commands.Request{Stream: id, Actor: "operator:ann", At: at, Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: at}}
+		requests[i] = commands.Request{Stream: id, Actor: "operator:ann", At: at,
+			Command: chat.OpenTicket{Reason: "asked", Priority: dialog.Urgent, At: at}}
 	}
 	if _, err := h.HandleAll(t.Context(), requests); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,9 @@ func openTicket(t testing.TB, h *commands.Handler, streams ...domain.StreamID) {
 // timerOf is when a stream's timer goes off; "" when it has none.
 func timerOf(t testing.TB, s *process, id domain.StreamID) string {
 	t.Helper()
-	return pgtest.Ask[string](t, s.Pool(), `select coalesce((select to_char(due_at, 'YYYY-MM-DD HH24:MI:SS') from eventstore.timers where stream_id = $1), '')`, string(id))
+	return pgtest.Ask[string](t, s.Pool(),
+		`select coalesce((select to_char(due_at, 'YYYY-MM-DD HH24:MI:SS') from eventstore.timers where stream_id = $1), '')`,
+		string(id))
 }
 
 func second(t time.Time) string { return t.Format(time.DateTime) }
@@ -81,7 +85,8 @@ func second(t time.Time) string { return t.Format(time.DateTime) }
 // breaches counts the events that say that something is late.
 func breaches(t testing.TB, s *process, id domain.StreamID) int {
 	t.Helper()
-	return pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events where stream_id = $1 and name = 'due_breached'`, string(id))
+	return pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.events
+		where stream_id = $1 and name = 'due_breached'`, string(id))
 }
 
 func TestTimer_Due_OneEvent(t *testing.T) {
@@ -107,7 +112,8 @@ func TestTimer_Due_OneEvent(t *testing.T) {
 		})
 	}
 	events := stream(t, s, id)
-	if last := events[len(events)-1]; last.Actor != domain.ActorTimer || last.Event.(chat.DueBreached).What != chat.DueResolution {
+	if last := events[len(events)-1]; last.Actor != domain.ActorTimer ||
+		last.Event.(chat.DueBreached).What != chat.DueResolution {
 		t.Errorf("the last event is %+v", last)
 	}
 }
@@ -135,7 +141,8 @@ func TestTimer_ManyTimekeepers_OneEvent(t *testing.T) {
 		person.Go(func() {
 			for i := n; i < chats; i += 8 {
 				reply := chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "ann"}, Text: "hello"}
-				if _, err := handlers[i%2].Handle(t.Context(), commands.Request{Stream: ids[i], Actor: "operator:ann", At: c.now(), Command: reply}); err != nil {
+				if _, err := handlers[i%2].Handle(t.Context(),
+					commands.Request{Stream: ids[i], Actor: "operator:ann", At: c.now(), Command: reply}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -181,7 +188,8 @@ func TestTimer_ProcessGone_FiresOnce(t *testing.T) {
 	}))
 	<-taken
 	stop()
-	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set due_at = $2 where stream_id = $1`, string(behind), at.Add(respond)); err != nil {
+	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set due_at = $2 where stream_id = $1`,
+		string(behind), at.Add(respond)); err != nil {
 		t.Fatal(err)
 	}
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.timers where taken_until > now()`); n != 1 {
@@ -190,11 +198,13 @@ func TestTimer_ProcessGone_FiresOnce(t *testing.T) {
 
 	later := open(t, pgtestDSN(s))
 	keep(t, later, c, handlerOn(t, later))
-	waittest.Until(t, "the timer that should not be there is put right", func() bool { return timerOf(t, s, behind) == second(at.Add(resolve)) })
+	waittest.Until(t, "the timer that should not be there is put right",
+		func() bool { return timerOf(t, s, behind) == second(at.Add(resolve)) })
 	if n := breaches(t, s, before); n != 0 {
 		t.Errorf("%d breaches while another has the timer", n)
 	}
-	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set taken_until = now() where taken_until is not null`); err != nil { // the lease is over
+	const expire = `update eventstore.timers set taken_until = now() where taken_until is not null`
+	if _, err := s.Pool().Exec(t.Context(), expire); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []domain.StreamID{before, behind} {
@@ -233,10 +243,12 @@ func TestTimer_CommandFails_Stays(t *testing.T) {
 		t.Errorf("the timer is %q", next)
 	}
 	fails.Store(false)
-	if _, err := s.Pool().Exec(t.Context(), `update eventstore.timers set taken_until = now() where stream_id = $1`, string(broken)); err != nil { // the lease is over
+	const expire = `update eventstore.timers set taken_until = now() where stream_id = $1`
+	if _, err := s.Pool().Exec(t.Context(), expire, string(broken)); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "it goes off in the end", func() bool { return breaches(t, s, broken) == 1 && timerOf(t, s, broken) == second(at.Add(resolve)) })
+	waittest.Until(t, "it goes off in the end",
+		func() bool { return breaches(t, s, broken) == 1 && timerOf(t, s, broken) == second(at.Add(resolve)) })
 }
 
 // Whatever is refused leaves the timer alone, and whatever is stored sets it, alone and
@@ -259,12 +271,16 @@ func TestTimer_Append_CommitsTogether(t *testing.T) {
 				Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 7, Version: 2}}}, true, second(soon)},
 			"fenced": {commands.Append{Expected: 1, Events: said(1), Wake: &never,
 				Settled: []commands.Settlement{{Delivery: uuid.New(), Fence: 1, State: domain.DeliveryDone}}}, true, second(soon)},
-			"sealed": {commands.Append{Expected: 1, Wake: &later, Events: []commands.NewEvent{event(chat.MessageReceived{Text: "a\x00b"})}}, false, second(later)},
+			"sealed": {
+				commands.Append{Expected: 1, Wake: &later,
+					Events: []commands.NewEvent{event(chat.MessageReceived{Text: "a\x00b"})}}, false, second(later),
+			},
 		} {
 			t.Run(fmt.Sprintf("%s beside %d", name, company), func(t *testing.T) {
 				t.Parallel()
 				s := newStore(t)
-				must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1), Wake: &soon, Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 7, Version: 1}}})
+				must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1), Wake: &soon,
+					Updates: []commands.ConsumedUpdate{{Bot: "demo", ID: 7, Version: 1}}})
 				a.Stream = "chat-demo:1"
 				batch := []commands.Append{a.Append}
 				for n := range int64(company) {
@@ -295,12 +311,15 @@ func TestTimer_SameTime_RowUntouched(t *testing.T) {
 	h := handlerOn(t, s)
 	openTicket(t, h, id)
 	written := func() string {
-		return pgtest.Ask[string](t, s.Pool(), `select xmin::text || due_at from eventstore.timers where stream_id = $1`, string(id))
+		return pgtest.Ask[string](t, s.Pool(), `select xmin::text || due_at from eventstore.timers
+			where stream_id = $1`, string(id))
 	}
 	was := written()
 	for n := range int64(3) {
-		_, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: domain.ActorCustomer, At: at, Update: &commands.Update{Bot: "demo", ID: n + 1, Raw: []byte(`{}`)},
-			Command: chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: n + 1, Key: uint64(n + 1)}, MessageID: n + 1, Text: "hello?", Date: at}, At: at}})
+		_, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: domain.ActorCustomer, At: at,
+			Update: &commands.Update{Bot: "demo", ID: n + 1, Raw: []byte(`{}`)},
+			Command: chat.Receive{Event: chat.MessageReceived{Update: chat.Update{ID: n + 1, Key: uint64(n + 1)},
+				MessageID: n + 1, Text: "hello?", Date: at}, At: at}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +327,8 @@ func TestTimer_SameTime_RowUntouched(t *testing.T) {
 	if now := written(); now != was {
 		t.Errorf("the timer was written: %s, before %s", now, was)
 	}
-	if _, err := h.Handle(t.Context(), commands.Request{Stream: id, Actor: "operator:ann", At: at, Command: chat.ResolveTicket{At: at}}); err != nil {
+	if _, err := h.Handle(t.Context(),
+		commands.Request{Stream: id, Actor: "operator:ann", At: at, Command: chat.ResolveTicket{At: at}}); err != nil {
 		t.Fatal(err)
 	}
 	if next := timerOf(t, s, id); next != "" {

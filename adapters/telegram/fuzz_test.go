@@ -24,7 +24,8 @@ func FuzzWebhook(f *testing.F) {
 	for _, body := range fixtures(f) {
 		f.Add(body, "wrong", "sha256=00", "0")
 	}
-	for _, body := range []string{hello, ``, `null`, `[]`, `{"update_id":1e999}`, `{"update_id":1,"message":{"chat":{"id":9223372036854775808}}}`,
+	for _, body := range []string{hello, ``, `null`, `[]`, `{"update_id":1e999}`,
+		`{"update_id":1,"message":{"chat":{"id":9223372036854775808}}}`,
 		"{\"update_id\":5,\"message\":{\"text\":\"\xff\\u0000\\ud800\"}}"} {
 		f.Add([]byte(body), "", "", "99999999999999999999")
 	}
@@ -63,7 +64,8 @@ func FuzzWebhook(f *testing.F) {
 				r.Header["X-Signature-256"] = []string{signature}
 				r.Header["X-Signature-Timestamp"] = []string{at}
 			})
-			if secret != "new-secret" && secret != "old-secret" && (status != http.StatusUnauthorized || len(rc.handled)+len(rc.quarantined) > 0) {
+			if secret != "new-secret" && secret != "old-secret" &&
+				(status != http.StatusUnauthorized || len(rc.handled)+len(rc.quarantined) > 0) {
 				t.Fatalf("%s with secret %q, signature %q: answered %d", bot, secret, signature, status)
 			}
 		}
@@ -87,10 +89,14 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 // says so, and otherwise with a short reason without the token, and a wait that has an end.
 func FuzzAnswer(f *testing.F) {
 	for _, body := range []string{
-		`{"ok":true,"result":{"message_id":7,"date":1,"chat":{"id":7}}}`, `{"ok":true,"result":true}`, `{"ok":true,"result":null}`, `{"ok":true}`,
-		`{"ok":true,"result":[{"message_id":1},{"message_id":2}]}`, `{"ok":false,"error_code":429,"parameters":{"retry_after":99999999999}}`,
-		`{"ok":false,"error_code":400,"description":"message thread not found"}`, `{"ok":false,"error_code":400,"parameters":{"migrate_to_chat_id":-100}}`,
-		`{"ok":false,"error_code":403,"description":"bot was blocked \u0000 by the user"}`, `{"ok":"yes"}`, `<html>`, ``, `null`, `{"ok":true,"result":{"message_id":1e99}}`, "\xff",
+		`{"ok":true,"result":{"message_id":7,"date":1,"chat":{"id":7}}}`, `{"ok":true,"result":true}`,
+		`{"ok":true,"result":null}`, `{"ok":true}`,
+		`{"ok":true,"result":[{"message_id":1},{"message_id":2}]}`,
+		`{"ok":false,"error_code":429,"parameters":{"retry_after":99999999999}}`,
+		`{"ok":false,"error_code":400,"description":"message thread not found"}`,
+		`{"ok":false,"error_code":400,"parameters":{"migrate_to_chat_id":-100}}`,
+		`{"ok":false,"error_code":403,"description":"bot was blocked \u0000 by the user"}`, `{"ok":"yes"}`, `<html>`, ``,
+		`null`, `{"ok":true,"result":{"message_id":1e99}}`, "\xff",
 		`{"ok":false,"error_code":401,"description":"/bot4242:token/sendMessage"}`,
 	} {
 		for _, status := range []int{200, 400, 403, 404, 429, 500, 502} {
@@ -106,14 +112,16 @@ func FuzzAnswer(f *testing.F) {
 		c := client(t, "http://telegram.test", botToken)
 		c.Through(func(http.RoundTripper) http.RoundTripper {
 			return telegram.Bounded(answering(func() *http.Response {
-				return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(body))}
+				return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}},
+					Body: io.NopCloser(strings.NewReader(body))}
 			}))
 		})
 		senders := telegram.Clients{"demo": c}
 		for _, d := range []commands.Claimed{
 			claimed(t, "demo", domain.KindSendMessage, message("hello")),
 			claimed(t, "demo", domain.KindSendMessage, commands.SendMessage{ChatID: 7, Thread: 5, Text: "hello"}),
-			claimed(t, "demo", domain.KindSendMessage, commands.SendMessage{ChatID: 7, Media: []chat.Media{{Kind: "photo", FileID: "f"}, {Kind: "photo", FileID: "g"}}}),
+			claimed(t, "demo", domain.KindSendMessage,
+				commands.SendMessage{ChatID: 7, Media: []chat.Media{{Kind: "photo", FileID: "f"}, {Kind: "photo", FileID: "g"}}}),
 			claimed(t, "demo", domain.KindAnswerButton, commands.AnswerButton{QueryID: "q"}),
 			claimed(t, "demo", domain.KindTyping, message("")),
 		} {
@@ -124,7 +132,8 @@ func FuzzAnswer(f *testing.F) {
 					t.Errorf("%d %q is taken for done", status, body)
 				}
 			case domain.DeliveryRetry, domain.DeliveryUnknown, domain.DeliveryRefused:
-				if outcome.Reason == "" || utf8.RuneCountInString(outcome.Reason) > 400 || strings.Contains(outcome.Reason, botToken) {
+				if outcome.Reason == "" || utf8.RuneCountInString(outcome.Reason) > 400 ||
+					strings.Contains(outcome.Reason, botToken) {
 					t.Errorf("%d %q: the reason is %q", status, body, outcome.Reason)
 				}
 			default:

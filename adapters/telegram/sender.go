@@ -229,7 +229,8 @@ func judge(err error, token string, written bool) commands.Outcome {
 	case errors.As(err, &gateway) && gateway.Status == http.StatusTooManyRequests:
 		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, Reason: brief(gateway, token)}
 	case errors.As(err, &gateway):
-		return commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true, Reason: brief(gateway, token)}
+		return commands.Outcome{State: domain.DeliveryUnknown, Unlikely: true, Unanswered: true,
+			Reason: brief(gateway, token)}
 	case errors.As(err, &limited):
 		after := time.Duration(min(max(limited.RetryAfter, 0), maxRetryAfter)) * time.Second
 		return commands.Outcome{State: domain.DeliveryRetry, Cause: commands.CauseFlood, After: after, Reason: reason}

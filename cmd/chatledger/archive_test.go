@@ -228,7 +228,8 @@ func TestImport_OpenWork_SendsNothingAndKeepsAll(t *testing.T) {
 			t.Errorf("the import does not say %q but\n%s", want, said)
 		}
 	}
-	deadLetters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT; chat-demo:7, 5, orders.lookup, 1, NOT;`+
+	deadLetters := strings.ReplaceAll(`chat-demo:7, 4, telegram.sendMessage, 1, NOT;`+
+		` chat-demo:7, 5, orders.lookup, 1, NOT;`+
 		` chat-demo:7, 6, telegram.answerCallbackQuery, 1, NOT;`+
 		` chat-demo:8, 2, telegram.sendMessage, 2, dead; chat-demo:8, 4, telegram.sendMessage, 1, NOT`,
 		"NOT", importer.NotSent)

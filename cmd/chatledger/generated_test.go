@@ -219,7 +219,8 @@ func (w *world) archived() {
 	other := newTown(w.t, pgtest.Database(w.t))
 	other.run("import", "--from", dir)
 	const ledger = `
-		select count(*), md5(string_agg(md5(concat(stream_id, '/', version, name, payload, raw, actor, occurred_at)), '' order by stream_id, version))
+		select count(*), md5(string_agg(
+			md5(concat(stream_id, '/', version, name, payload, raw, actor, occurred_at)), '' order by stream_id, version))
 		from eventstore.events`
 	other.wantRows(w.rows(ledger), ledger)
 }

@@ -21,19 +21,21 @@ func sent(update, message int64, seconds int, text string) chat.MessageReceived 
 // Late is judged by message id and date; update ids of other kinds may cross, and start anew.
 func TestReceive_OrderOfMessages_LateByIDAndDate(t *testing.T) {
 	t.Parallel()
-	reaction := chat.UpdateKept{Update: chat.Update{ID: 991000003, Key: 1}, Kind: "message_reaction", Date: noon.Add(time.Minute)}
+	reaction := chat.UpdateKept{Update: chat.Update{ID: 991000003, Key: 1}, Kind: "message_reaction",
+		Date: noon.Add(time.Minute)}
 	for name, c := range map[string]struct {
 		before []domain.Event
 		then   chat.MessageReceived
 		late   bool
 	}{
-		"overtaken":                      {[]domain.Event{sent(9, 9, 9, "b")}, sent(8, 8, 8, "a"), true},
-		"overtaken in the same second":   {[]domain.Event{sent(9, 9, 9, "b")}, sent(8, 8, 9, "a"), true},
-		"in order":                       {[]domain.Event{sent(8, 8, 8, "a")}, sent(9, 9, 9, "b"), false},
-		"lower update id after a move":   {[]domain.Event{sent(950000001, 10, 0, "a")}, sent(120000001, 12, 40, "b"), false},
-		"message ids of a new bot":       {[]domain.Event{sent(950000001, 1000, 0, "a")}, sent(17, 3, 40, "b"), false},
-		"after a reaction with a higher": {[]domain.Event{sent(991000001, 1, 0, "a"), reaction}, sent(991000002, 3, 4, "b"), false},
-		"after a button":                 {[]domain.Event{sent(8, 8, 8, "a"), pressed(99, "x")}, sent(9, 9, 9, "b"), false},
+		"overtaken":                    {[]domain.Event{sent(9, 9, 9, "b")}, sent(8, 8, 8, "a"), true},
+		"overtaken in the same second": {[]domain.Event{sent(9, 9, 9, "b")}, sent(8, 8, 9, "a"), true},
+		"in order":                     {[]domain.Event{sent(8, 8, 8, "a")}, sent(9, 9, 9, "b"), false},
+		"lower update id after a move": {[]domain.Event{sent(950000001, 10, 0, "a")}, sent(120000001, 12, 40, "b"), false},
+		"message ids of a new bot":     {[]domain.Event{sent(950000001, 1000, 0, "a")}, sent(17, 3, 40, "b"), false},
+		"after a reaction with a higher": {[]domain.Event{sent(991000001, 1, 0, "a"), reaction},
+			sent(991000002, 3, 4, "b"), false},
+		"after a button": {[]domain.Event{sent(8, 8, 8, "a"), pressed(99, "x")}, sent(9, 9, 9, "b"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := given(t, c.before...).When(receive(c.then))

@@ -126,7 +126,8 @@ func TestVersion_Newer_BuiltBesideOld(t *testing.T) {
 		t.Errorf("the checkpoint counts %d events, there are %d", got, total)
 	}
 	if n := pgtest.Ask[int](t, l.Conn,
-		`select count(*) from readmodel.conversations where last_message ~ '[A-Z]' and last_message = upper(last_message)`); n == 0 {
+		`select count(*) from readmodel.conversations where last_message ~ '[A-Z]'
+			and last_message = upper(last_message)`); n == 0 {
 		t.Error("nobody shouts")
 	}
 	waittest.Until(t, "the older program says that it waits",

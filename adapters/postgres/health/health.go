@@ -37,7 +37,8 @@ func (h Health) Rights(ctx context.Context) (r Rights, err error) {
 			('eventstore.deliveries', 'update'), ('eventstore.checkpoints', 'update'), ('eventstore.webhooks', 'update'),
 			('readmodel.conversations', 'update'), ('readmodel.tickets', 'update'))
 		select current_user, (select rolsuper from pg_roles where rolname = current_user),
-			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed where not has_any_column_privilege(name, privilege)), '{}'),
+			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed
+			where not has_any_column_privilege(name, privilege)), '{}'),
 			has_table_privilege('eventstore.events', 'update, delete, truncate'),
 			has_schema_privilege('eventstore', 'create'),
 			coalesce((select array_agg(rolname::text order by rolname) from pg_roles
@@ -109,7 +110,8 @@ func (h Health) Unfinished(ctx context.Context) ([]Unfinished, error) {
 func (h Health) Size(ctx context.Context) (bytes int64, folder string, err error) {
 	err = h.db.Pool().QueryRow(ctx, `
 		select pg_database_size(current_database()),
-			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory') else '' end`).Scan(&bytes, &folder)
+			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory')
+			else '' end`).Scan(&bytes, &folder)
 	if err != nil {
 		return 0, "", fmt.Errorf("ask for the size of the database: %w", err)
 	}

@@ -51,13 +51,15 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 		select 'chatledger_consumer_lag_events', array[consumer_group], case when recorded_at is null then 0
 			else greatest((select position from newest) - position, 1) end::float8 from lag
 		union all
-		select 'chatledger_consumer_lag_seconds', array[consumer_group], greatest(coalesce(extract(epoch from clock_timestamp() - recorded_at), 0), 0)::float8 from lag
+		select 'chatledger_consumer_lag_seconds', array[consumer_group],
+		greatest(coalesce(extract(epoch from clock_timestamp() - recorded_at), 0), 0)::float8 from lag
 		union all
 		select 'chatledger_deliveries_open', array[destination, state], n::float8 from owed
 		union all
 		select 'chatledger_delivery_oldest_seconds', array[destination, state], age::float8 from owed
 		union all
-		select 'chatledger_dead_letters', array[destination], sum(n)::float8 from owed where state in ('dead', 'unknown') group by destination
+		select 'chatledger_dead_letters', array[destination], sum(n)::float8 from owed where state in ('dead', 'unknown')
+		group by destination
 		union all
 		select 'chatledger_tickets_waiting', array[priority], n::float8 from queue
 		union all
@@ -67,7 +69,8 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 		union all
 		select 'chatledger_ticket_overdue_seconds', array[priority], late::float8 from queue
 		union all
-		select 'chatledger_parked_streams', array[g], (select count(*) from eventstore.parked where consumer_group = g)::float8
+		select 'chatledger_parked_streams', array[g], (select count(*) from eventstore.parked
+		where consumer_group = g)::float8
 		from unnest($1::text[]) g
 		union all
 		select 'chatledger_database_bytes', '{}', pg_database_size(current_database())::float8`, groups)

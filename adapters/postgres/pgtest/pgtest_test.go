@@ -85,7 +85,8 @@ func TestDatabaseName_AnyTest_ShortAndPlain(t *testing.T) {
 	for test, want := range map[string]string{
 		"TestA/b c": "t7_testa_b_c",
 		"Test/ä":    "t7_test__",
-		"TestAVeryLongNameOfATestWithManySubtests/that/goes/on/and/on/and/on": "t7_testaverylongnameofatestwithmanysubtests_that_goes_on_and_on",
+		"TestAVeryLongNameOfATestWithManySubtests/that/goes/on/and/on/and/on": "" +
+			"t7_testaverylongnameofatestwithmanysubtests_that_goes_on_and_on",
 	} {
 		if got := databaseName(7, test); got != want || len(got) > 63 {
 			t.Errorf("databaseName(%q) = %q, want %q", test, got, want)
