@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chatledger/chatledger/adapters/postgres/health"
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
 	"github.com/chatledger/chatledger/adapters/waittest"
@@ -69,6 +71,48 @@ func TestEndReaders_BeyondLimits_OnlyAnalystsEnded(t *testing.T) {
 		pgtest.Exec(t, owner, `commit`) // these have not ended
 		pgtest.Exec(t, root, `commit`)
 	}
+}
+
+// Open writes of our role are ended in every database of the server; those of others are left, and
+// are no error.
+func TestEndWriters_OpenForLong_EndedInAnyDatabase(t *testing.T) {
+	t.Parallel()
+	admin, as := ranked(t, "writes")
+	address, err := url.Parse(as("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := open(t, address.String())
+	elsewhere, err := url.Parse(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.User = address.User
+	here, there := pgtest.Connect(t, address.String()), pgtest.Connect(t, elsewhere.String())
+	root, reads := pgtest.Connect(t, admin), pgtest.Connect(t, address.String())
+	pgtest.Exec(t, here, `begin`)
+	pgtest.Exec(t, here, `insert into eventstore.streams (stream_id) values ('chat-demo:1')`)
+	pgtest.Exec(t, there, `begin`)
+	pgtest.Exec(t, there, `select pg_current_xact_id()`)
+	pgtest.Exec(t, root, `begin`)
+	pgtest.Exec(t, root, `select pg_current_xact_id()`)
+	pgtest.Exec(t, reads, `begin`)
+	pgtest.Exec(t, reads, `select count(*) from eventstore.events`)
+	if ended, err := health.Of(app.DB).EndWriters(t.Context(), 24*time.Hour); err != nil || len(ended) != 0 {
+		t.Errorf("ended %+v (%v), want none", ended, err)
+	}
+	ended, err := health.Of(app.DB).EndWriters(t.Context(), 0)
+	if err != nil || len(ended) != 2 || ended[0].User != "writes_app" || !ended[1].Writes {
+		t.Errorf("ended %+v (%v), want both writes of the app's role", ended, err)
+	}
+	for _, conn := range []*pgx.Conn{here, there} {
+		waittest.Until(t, "the session has ended", func() bool {
+			_, err := conn.Exec(t.Context(), `select 1`)
+			return err != nil
+		})
+	}
+	pgtest.Exec(t, root, `commit`) // these have not ended
+	pgtest.Exec(t, reads, `commit`)
 }
 
 // What every role may do is listed, and what holds a lock is named.

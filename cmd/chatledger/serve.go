@@ -22,9 +22,13 @@ type serveCmd struct {
 	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"${serve_operators}"`
 	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"${serve_notice}"`
 	Only        server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" help:"${serve_only}"`
+	EndWriters  time.Duration `name:"end-writers-after" env:"CHATLEDGER_END_WRITERS_AFTER" placeholder:"5s" help:"${serve_end_writers}"`
 	TelegramURL string        `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
+
+// leastEndWriters is longer than the deadline of any write of the program, which is 4 s.
+const leastEndWriters = 5 * time.Second
 
 // serveHelp has the help texts of the flags above, by the names that the tags use.
 var serveHelp = kong.Vars{
@@ -36,10 +40,16 @@ var serveHelp = kong.Vars{
 		"balancer sends no more. The rest of the shutdown takes at most 8 s.",
 	"serve_only": "Do only a part of the work, beside processes that do the other part: receive (accept updates, " +
 		"near Telegram) or work (everything else, near the database).",
+	"serve_end_writers": "End a session, in any database of the server, whose write transaction is open for longer: it " +
+		"holds all consumers back. At least 5s. Without it, such a session is only named in the log.",
 }
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(e *env) error {
+	if c.EndWriters != 0 && c.EndWriters < leastEndWriters {
+		return fmt.Errorf("--end-writers-after: %v is shorter than %v, which a write of our own may take",
+			c.EndWriters, leastEndWriters)
+	}
 	dsn, err := c.dsn()
 	if err != nil {
 		return err
@@ -69,7 +79,7 @@ func (c *serveCmd) Run(e *env) error {
 	config := server.Config{
 		DSN: dsn, Renew: c.dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server,
 		Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup,
-		Notice: c.Notice, Only: c.Only,
+		Notice: c.Notice, Only: c.Only, EndWriters: c.EndWriters,
 	}
 	if c.Operators != "" {
 		if config.Operators, err = server.Listen(c.Operators, "--operators"); err != nil {

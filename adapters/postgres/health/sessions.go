@@ -46,6 +46,21 @@ func (h Health) EndReaders(ctx context.Context, l ReaderLimits) ([]Session, erro
 		select * from beyond where pg_terminate_backend(pid)`, l.Write, l.Idle, l.Whole)
 }
 
+// EndWriters ends the sessions, in any database of the server, whose transaction has written and has
+// been open for longer than after, and returns them. It leaves the sessions that our role may not
+// end: of superusers, and of roles of which ours is no member, unless it is one of pg_signal_backend.
+func (h Health) EndWriters(ctx context.Context, after time.Duration) ([]Session, error) {
+	return postgres.Collect(ctx, h.db.Pool(), "end open writes", pgx.RowToStructByPos[Session], `
+		with beyond as materialized ( -- all conditions hold before anything is ended
+			select pid, application_name, usename::text, coalesce(state, ''), true, clock_timestamp() - xact_start
+			from pg_stat_activity join pg_roles r on r.oid = usesysid
+			where backend_xid is not null and pid <> pg_backend_pid() and xact_start < clock_timestamp() - $1::interval
+			  and (not r.rolsuper or current_setting('is_superuser') = 'on')
+			  and (pg_has_role(current_user, usesysid, 'usage') or pg_has_role(current_user, 'pg_signal_backend', 'usage'))
+		)
+		select * from beyond where pg_terminate_backend(pid)`, after)
+}
+
 // Exposed returns what every role of the server may do in this database, or an analyst may do
 // without limit, by which it could hold the program back or fill the disk.
 func (h Health) Exposed(ctx context.Context) ([]string, error) {

@@ -95,6 +95,7 @@ type Config struct {
 	Notice      time.Duration    // see untilNoticed
 	Only        Part             // a part of the work; "" means all
 	Ops         net.Listener     // of /metrics, plain HTTP; nil: on the webhook's listener, for local requests only
+	EndWriters  time.Duration    // end open writes of other sessions after this; 0 means never
 
 	Now         func() time.Time // nil means clock.Now; leases follow the database's clock
 	TimersEvery time.Duration    // see commands.Timekeeper
@@ -170,6 +171,7 @@ func (s *Server) Run(asked context.Context) error {
 	parts.Go(func() { s.Store.RunNotifier(ctx, s.log) })
 	parts.Go(func() { s.watchOldestWriter(ctx) })
 	parts.Go(func() { s.endReaders(ctx) })
+	parts.Go(func() { s.endWriters(ctx) })
 	parts.Go(func() { s.followBotsFile(ctx) })
 	parts.Go(func() { s.addresses.follow(ctx) })
 	parts.Go(func() { s.rotateGuessedSecrets(ctx) })

@@ -53,12 +53,29 @@ func (s *Server) endReaders(ctx context.Context) {
 		if err != nil {
 			return // the database is unreachable, which others log
 		}
-		for _, e := range ended {
-			s.log.Warn("the session of an analyst was ended: its transaction was open for too long", "pid", e.PID,
-				"application", e.Application, "user", e.User, "state", e.State, "writes", e.Writes,
-				"age", e.Age.Round(time.Second))
-		}
+		s.logEnded("the session of an analyst was ended: its transaction was open for too long", ended)
 	})
+}
+
+// endWriters ends open writes of other sessions that are older than --end-writers-after.
+func (s *Server) endWriters(ctx context.Context) {
+	if s.config.EndWriters == 0 {
+		return
+	}
+	wait.Every(ctx, watchEvery, func() {
+		ended, err := health.Of(s.Store.DB).EndWriters(ctx, s.config.EndWriters)
+		if err != nil {
+			return // the database is unreachable, which others log
+		}
+		s.logEnded("a session was ended: its open write transaction held all consumers back", ended)
+	})
+}
+
+func (s *Server) logEnded(message string, ended []health.Session) {
+	for _, e := range ended {
+		s.log.Warn(message, "pid", e.PID, "application", e.Application, "user", e.User, "state", e.State,
+			"writes", e.Writes, "age", e.Age.Round(time.Second))
+	}
 }
 
 // watchSuspensions logs when a bot is suspended from calling Telegram and when that ends. It
