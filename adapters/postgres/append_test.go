@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -541,8 +542,9 @@ func TestLoad_VersionGap_ReportedForStream(t *testing.T) {
 	}
 }
 
-// An unknown name or version stops every reader.
-func TestRead_UnknownEventType_Fails(t *testing.T) {
+// An unknown name or version fails a load. Other readers get the event as Unreadable, so that
+// only its stream is left out.
+func TestRead_UnknownEventType_Unreadable(t *testing.T) {
 	t.Parallel()
 	for stored, change := range map[string]string{
 		"from_elsewhere@3":    `update eventstore.events set name = 'from_elsewhere', event_version = 3 where version = 2`,
@@ -560,20 +562,29 @@ func TestRead_UnknownEventType_Fails(t *testing.T) {
 			if err := loaded[0].Err; err == nil || !containsAll(err.Error(), "version 2", stored) {
 				t.Errorf("loading: %v, want version and name", err)
 			}
-			if _, err = s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10); err == nil ||
-				!containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
-				t.Errorf("reading the stream: %v, want stream, version and name", err)
+			unreadable := func(reader string, events []domain.Recorded) {
+				t.Helper()
+				if len(events) != 2 || events[0].Event == nil || events[0].Unreadable != nil {
+					t.Fatalf("%s: %+v, want two events, the first one readable", reader, events)
+				}
+				if e := events[1]; e.Event != nil || e.Unreadable == nil || e.Version != 2 ||
+					!strings.Contains(e.Unreadable.Error(), stored) {
+					t.Errorf("%s: %+v, want %s as Unreadable", reader, e, stored)
+				}
 			}
+			events, err := s.ReadStream(t.Context(), s.Pool(), "chat-demo:1", 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unreadable("reading the stream", events)
 			waittest.Until(t, "the events stand in the feed", func() bool {
-				events, err := s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
-				if err != nil && !containsAll(err.Error(), "chat-demo:1", "version 2", stored) {
-					t.Fatalf("reading the feed: %v, want stream, version and name", err)
+				events, err = s.ReadFeed(t.Context(), s.Pool(), domain.Position{}, 10)
+				if err != nil {
+					t.Fatal(err)
 				}
-				if len(events) > 0 {
-					t.Fatalf("the feed handed out %d events of a page that cannot be read", len(events))
-				}
-				return err != nil
+				return len(events) > 0
 			})
+			unreadable("reading the feed", events)
 		})
 	}
 }
