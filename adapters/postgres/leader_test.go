@@ -118,3 +118,25 @@ func TestLeader_SlowPage_KeepsTheGroup(t *testing.T) {
 	leader.Close()
 	(<-followed).Close()
 }
+
+// Heartbeats go on while a leader hangs in a page: its own process must notice it.
+func TestHung_LeaderKeepsItsPage_Named(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(1)})
+	leader, err := s.Subscribe(t.Context(), "readers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next(t, leader, 1)
+	if group, hangs := s.Hung(time.Hour); hangs {
+		t.Errorf("group %s hangs at once", group)
+	}
+	if group, hangs := s.Hung(0); !hangs || group != "readers" {
+		t.Errorf("group %q hangs: %t, want readers", group, hangs)
+	}
+	leader.Close()
+	if group, hangs := s.Hung(0); hangs {
+		t.Errorf("group %s hangs, and this process does not lead it any more", group)
+	}
+}

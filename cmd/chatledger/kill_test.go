@@ -249,6 +249,47 @@ func TestKill_OtherProcess_TakesOver(t *testing.T) {
 	w.clean()
 }
 
+// A stopped process keeps its sessions. The other takes its groups over, and the first leads nothing
+// and sends nothing again when it goes on.
+func TestStopped_OtherProcess_TakesOver(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, pgtest.Database(t))
+	p := w.serve()
+	w.eventually("the first leads every group", func() string {
+		return unless(leading(w.rows(leaders)) == groups, "%s", w.rows(leaders))
+	})
+	led := w.rows(leaders)
+	w.running = w.start(w.dsn)
+	w.register()
+	w.Say(7, "hello")
+	w.settle()
+	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	w.Say(7, "thank you")
+	w.settle()
+	now := w.rows(leaders)
+	if leading(now) != groups || strings.Contains(now, led) {
+		t.Errorf("the leaders are %s; before %s", now, led)
+	}
+	if err := p.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the first is back", func() string {
+		status, body, err := get(p.url + "/readyz")
+		return unless(err == nil && status == http.StatusOK, "%d %s %v", status, body, err)
+	})
+	w.Say(7, "hello")
+	w.settle()
+	if said := w.texts(7, "bot"); len(said) != 3 {
+		t.Errorf("the bot says %q, want 3 texts", said)
+	}
+	if got := w.rows(leaders); got != now {
+		t.Errorf("the leaders changed when the first came back:\n%s\n%s", now, got)
+	}
+	w.clean()
+}
+
 // With a public address in the bots file, serve registers the webhook itself.
 func TestServe_PublicURL_Registered(t *testing.T) {
 	t.Parallel()

@@ -116,7 +116,7 @@ func TestUnit_StopTimeout_LongEnough(t *testing.T) {
 		t.Errorf("systemd kills it after %v (%v)", limit, err)
 	}
 	for _, want := range []string{"\nExecStart=/usr/local/bin/chatledger serve\n", "\nKillSignal=SIGTERM\n",
-		"\nRestart=always\n", "\nEnvironmentFile=/etc/chatledger/environment\n"} {
+		"\nRestart=always\n", "\nType=notify\n", "\nWatchdogSec=60s\n", "\nEnvironmentFile=/etc/chatledger/environment\n"} {
 		if !strings.Contains(unit, want) {
 			t.Errorf("the unit has no %q", want)
 		}

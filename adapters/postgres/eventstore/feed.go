@@ -302,6 +302,7 @@ func (c *Consumer) moved() error {
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
+		c.store.leads.ask(c.group)
 		if c.store.Incarnation() != c.incarnation {
 			return nil, fmt.Errorf("group %s: the database server is another one, or has another history, than before", c.group)
 		}

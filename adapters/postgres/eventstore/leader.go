@@ -145,6 +145,7 @@ func (s *Store) Lead(ctx context.Context, conn *pgx.Conn, group string) (giveUp 
 type leads struct {
 	mu      sync.Mutex
 	terms   map[string]int64
+	asked   map[string]time.Time // when a leader last asked for a page of its group
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -172,6 +173,7 @@ func (l *leads) remove(group string, term int64) {
 	l.mu.Lock()
 	if l.terms[group] == term {
 		delete(l.terms, group)
+		delete(l.asked, group)
 	}
 	stop, stopped := l.stop, l.stopped
 	if len(l.terms) > 0 || stop == nil {
@@ -191,6 +193,30 @@ func (l *leads) held() (groups []string, terms []int64) {
 		groups, terms = append(groups, group), append(terms, term)
 	}
 	return groups, terms
+}
+
+// ask notes that the leader of a group asks for a page, or looks for one.
+func (l *leads) ask(group string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked == nil {
+		l.asked = map[string]time.Time{}
+	}
+	l.asked[group] = time.Now()
+}
+
+// Hung returns a consumer group whose leader, in this process, has not asked for a page for longer
+// than limit: it hangs in the page that it has. Heartbeats go on, so no other process takes over.
+// A leader that only waits, for events or for the end of another's transaction, asks again and again.
+func (s *Store) Hung(limit time.Duration) (group string, hangs bool) {
+	s.leads.mu.Lock()
+	defer s.leads.mu.Unlock()
+	for group, at := range s.leads.asked {
+		if _, led := s.leads.terms[group]; led && time.Since(at) > limit {
+			return group, true
+		}
+	}
+	return "", false
 }
 
 // Leads reports whether this process leads a group.

@@ -34,6 +34,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/telemetry"
 	"github.com/chatledger/chatledger/cmd/internal/clock"
 	"github.com/chatledger/chatledger/cmd/internal/config"
+	"github.com/chatledger/chatledger/cmd/internal/systemd"
 	"github.com/chatledger/chatledger/commands"
 	"github.com/chatledger/chatledger/domain/chat"
 	"github.com/chatledger/chatledger/schema"
@@ -178,6 +179,7 @@ func (s *Server) Run(asked context.Context) error {
 	parts.Go(func() { s.guard.Run(ctx) })
 	parts.Go(func() { s.renewCertificate(ctx) })
 	parts.Go(func() { s.runMeasurements(ctx) })
+	parts.Go(func() { systemd.Run(ctx, s.log, s.hung) })
 
 	<-ctx.Done()
 	s.Stopping.Store(true) // also when a part failed

@@ -78,6 +78,21 @@ func (s *Server) logEnded(message string, ended []health.Session) {
 	}
 }
 
+// hungAfter is how long a leader may handle one page: some hundred times what a page of the most
+// expensive events takes, and longer than the deadlines of a page whose database does not answer.
+const hungAfter = 30 * time.Second
+
+// hung returns which part of this process's work hangs, which only a restart ends; "" when none does.
+// It does not return when the handler's lock is not released. Work that waits for the database or for
+// other sessions does not hang.
+func (s *Server) hung() string {
+	s.Handler.Waiting()
+	if group, hangs := s.Store.Hung(hungAfter); hangs {
+		return "consumer group " + group
+	}
+	return ""
+}
+
 // watchSuspensions logs when a bot is suspended from calling Telegram and when that ends. It
 // also deletes expired rate limits.
 func (s *Server) watchSuspensions(ctx context.Context) {
