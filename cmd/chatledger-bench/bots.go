@@ -21,14 +21,13 @@ import (
 )
 
 const (
-	// wellBots have nothing wrong with them; what their people see is measured.
+	// wellBots is the number of bots without a fault; the answers to their customers are measured.
 	wellBots = 7
 	// askedOfEach is how many updates a second each bot gets.
 	askedOfEach = 20
-	// chatsOfEach is how many people send them: each writes every 10 s, below the limit.
+	// chatsOfEach is how many customers send them: each writes every 10 s, below the chat limit.
 	chatsOfEach = 200
-	// floodConnections is how many updates of one bot Telegram has on their way, where
-	// nothing else was asked for.
+	// floodConnections is how many updates of one bot Telegram sends at the same time by default.
 	floodConnections = 40
 	// floodChats is one for each connection, as Telegram has it. They are over the limit of
 	// chats at once, and the answers they get until then take their bot a quarter of a minute.
@@ -37,14 +36,14 @@ const (
 	floodAhead = 2 * time.Second
 )
 
-// The three in trouble.
+// The three bots with a fault.
 const (
 	wrongToken  = "wrong-token"
 	flooded     = "flooded"
 	deadZendesk = "dead-zendesk"
 )
 
-// neighbours are ten bots of one process, and all who write to them.
+// neighbours are ten bots of one process, and the customers who write to them.
 type neighbours struct {
 	*bench
 	dsn      string
@@ -64,16 +63,16 @@ type awaited struct {
 	at  time.Time
 }
 
-// felt is what the people of one bot had; lost are those who never got an answer, and
-// those whose update was not acknowledged.
+// felt has the times of one bot's customers; lost counts the messages without an answer, and those whose
+// update was not acknowledged.
 type felt struct {
 	webhook, answers []time.Duration
 	lost             int
 }
 
-// benchBots measures what three bots in trouble cost the seven others of their process.
-// A flood takes processor time, whomever it is for: so the same load is measured spread
-// over the well bots, too. What it costs more when it is for one is shared unfairly.
+// benchBots measures what three bots with a fault cost the seven others of their process. A flood takes
+// processor time for any bot, so the same load is also measured spread over the other bots. A greater cost
+// when it is for one bot is unfair.
 func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 	n := &neighbours{bench: b, posts: map[string]func(context.Context, []byte) error{}, asked: map[int64]awaited{}}
 	stop, err := n.open(ctx)
@@ -114,8 +113,8 @@ func benchBots(ctx context.Context, b *bench) (benchResult, error) {
 		"spread webhook": spreadWebhook, "spread lost": spreadLost, "spread/s": spreadRate}}, nil
 }
 
-// worst is by how much the p95 grew of the bot where it grew most, and how many answers
-// all of them lost.
+// worst returns by how much the p95 grew of the bot where it grew most, and how many answers all bots
+// lost.
 func worst(bots []string, from, to map[string]*felt) (webhook, answers, lost float64) {
 	for _, bot := range bots {
 		webhook = max(webhook, percentile(to[bot].webhook, .95)/percentile(from[bot].webhook, .95))
@@ -125,12 +124,12 @@ func worst(bots []string, from, to map[string]*felt) (webhook, answers, lost flo
 	return webhook, answers, lost
 }
 
-// noise is what goes on beside a measurement: bots that are flooded, each with its part
-// of the connections, and bots whose people want a person, always another one.
+// noise is the load beside a measurement: flooded bots, each with its part of the connections, and bots
+// whose customers, always new ones, ask for an operator.
 type noise struct{ flood, persons []string }
 
-// open starts a Telegram that knows all tokens but one, a Zendesk that takes connections
-// and says nothing, and one process with all bots.
+// open starts a Telegram that knows all tokens but one, a Zendesk that accepts connections and does not
+// answer, and one process with all bots.
 func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 	var ends []func()
 	stop = func() {
@@ -175,8 +174,8 @@ func (n *neighbours) open(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// tenBots are a bots file, and what Telegram knows of them. Only the flooded bot has limits
-// of its calls: the others' answers are measured, and not their waiting.
+// tenBots returns a bots file, and its bots for the simulated Telegram. Only the flooded bot has rate
+// limits: of the others the answers are measured, not the waiting for permits.
 func (n *neighbours) tenBots(zendesk string) (file string, known []telegramsim.Bot) {
 	for i := range wellBots {
 		n.bots = append(n.bots, fmt.Sprintf("well-%d", i+1))
@@ -231,8 +230,8 @@ func (n *neighbours) serve(ctx context.Context, bots string) (stop func(), err e
 	return stop, nil
 }
 
-// measure has people write to the well bots for a while, beside what else goes on, and
-// waits for their answers. It tells also how many updates a second a flood brought.
+// measure lets customers write to the bots for a while, beside the noise, and waits for the answers. It
+// also returns how many updates a second the flood had.
 func (n *neighbours) measure(
 	ctx context.Context, length time.Duration, beside ...noise,
 ) (seen map[string]*felt, floodRate float64, err error) {
@@ -274,11 +273,11 @@ func (n *neighbours) measure(
 	n.awaitAnswers(ctx)
 	enough()
 	others.Wait()
-	// What one measurement leaves must not be in the way of the next.
+	// Work left by one measurement must not slow down the next.
 	return n.take(), flood, settled(ctx, n.dsn, "%:well-%")
 }
 
-// paced calls f so many times a second, each in a goroutine of its own, and waits for them.
+// paced calls f this many times a second, each in a goroutine of its own, and waits for them.
 func paced(ctx context.Context, perSecond int, f func()) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -314,7 +313,7 @@ func (n *neighbours) hear(_ int64, text string, at time.Time) {
 	}
 }
 
-// flood is one chat's part of a flood: the next update as soon as the last is acknowledged.
+// flood sends one chat's part of a flood: the next update as soon as the last is acknowledged.
 func (n *neighbours) flood(ctx context.Context, bot string, chat int64, sent *atomic.Int64) {
 	for ctx.Err() == nil {
 		id := n.ids.Add(1)
@@ -324,7 +323,7 @@ func (n *neighbours) flood(ctx context.Context, bot string, chat int64, sent *at
 	}
 }
 
-// wantPerson has somebody ask for a person who has not written before.
+// wantPerson lets a new customer ask for an operator.
 func (n *neighbours) wantPerson(ctx context.Context, bot string) {
 	id := n.ids.Add(1)
 	chat := chatsOfEach + floodChats + id
@@ -333,7 +332,7 @@ func (n *neighbours) wantPerson(ctx context.Context, bot string) {
 	}
 }
 
-// awaitAnswers returns when all questions are answered, or nobody waits any longer.
+// awaitAnswers returns when all questions are answered, or after the longest wait.
 func (n *neighbours) awaitAnswers(ctx context.Context) {
 	for end := time.Now().Add(answerPatience); time.Now().Before(end) && ctx.Err() == nil; wait.For(ctx, benchLook) {
 		n.mu.Lock()
@@ -345,7 +344,7 @@ func (n *neighbours) awaitAnswers(ctx context.Context) {
 	}
 }
 
-// take is what was seen; what is not answered by now is lost.
+// take returns the measured times; questions without an answer by now count as lost.
 func (n *neighbours) take() map[string]*felt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -360,7 +359,7 @@ func (n *neighbours) take() map[string]*felt {
 	return n.seen
 }
 
-// print shows the bots side by side. Of those in trouble nobody waits for an answer.
+// print prints the bots side by side. Answers of the bots with a fault are not measured.
 func (n *neighbours) print(alone, spread, beside map[string]*felt) error {
 	table := tabwriter.NewWriter(n.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(

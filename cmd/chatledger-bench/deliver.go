@@ -12,13 +12,12 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// deliverChats is how many chats the replies are spread over: many more than are sent to
-// at once, and each has several in its line.
+// deliverChats is how many chats the replies are spread over: many more than are sent to at once, and each
+// has several pending replies.
 const deliverChats = 1000
 
-// benchDeliver queues replies of a person, without limits, and measures how fast they
-// arrive, from the first to the last: the ledger is written, claimed, sent from, and
-// settled all the while.
+// benchDeliver queues replies of an operator, without rate limits, and measures how fast they arrive, from
+// the first to the last, while the ledger is written, claimed, sent from, and settled.
 func benchDeliver(ctx context.Context, b *bench) (benchResult, error) {
 	telegram, err := newSimulator(benchBot)
 	if err != nil {

@@ -46,8 +46,7 @@ func benchGrowth(ctx context.Context, b *bench) (benchResult, error) {
 	return r, nil
 }
 
-// writing is how many chats write during growth, spread over all there are: as
-// many with many stored as with few.
+// writing is how many chats write during growth, spread over all chats: the same number in both stores.
 const writing = 2000
 
 // grown is a store with a number of events. Chats have 50 events each, however many
@@ -104,7 +103,7 @@ func (g *grown) append(ctx context.Context) (float64, error) {
 	return 1 / rate(len(times), took), err
 }
 
-// measure gives the times of an append, a page and a load.
+// measure returns the times of an append, a page and a load.
 func (g *grown) measure(ctx context.Context) (map[string]float64, error) {
 	appended, err := g.append(ctx)
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
-// copyOut is the rate at which the server hands the events out in feed order, as
-// text, to a reader that throws them away.
+// copyOut returns the rate at which the server sends the events in feed order, as text, to a reader that
+// discards them.
 func copyOut(ctx context.Context, dsn string, events int) (float64, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -39,7 +39,7 @@ func copyOut(ctx context.Context, dsn string, events int) (float64, error) {
 	return rate(events, time.Since(begun)), err
 }
 
-// filled opens a store with so many events, and measures what COPY makes of them.
+// filled opens a store with a number of events, and measures their COPY.
 func (b *bench) filled(
 	ctx context.Context, events int,
 ) (store *eventstore.Store, base float64, drop func(), err error) {
@@ -99,8 +99,8 @@ func benchLive(ctx context.Context, b *bench) (benchResult, error) {
 	return benchResult{Value: rate(events, took), Base: base, Unit: "events/s"}, nil
 }
 
-// benchRebuild rebuilds both tables, one after the other, and counts each event
-// once: an engineer waits for both.
+// benchRebuild rebuilds both tables, one after the other, and counts each event once: an engineer waits
+// for both.
 func benchRebuild(ctx context.Context, b *bench) (benchResult, error) {
 	events := b.scaled(1_000_000)
 	store, base, drop, err := b.filled(ctx, events)
@@ -164,7 +164,7 @@ func benchMemory(ctx context.Context, b *bench) (benchResult, error) {
 	return benchResult{Value: serve, Unit: "MiB serve", Notes: map[string]float64{"rebuild MiB": rebuild}}, nil
 }
 
-// serveMemory posts one update to each of so many chats.
+// serveMemory posts one update to each of a number of chats.
 func (b *bench) serveMemory(ctx context.Context, dsn string, chats int) (float64, error) {
 	dir, err := os.MkdirTemp("", "chatledger-bots-")
 	if err != nil {

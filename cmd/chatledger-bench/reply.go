@@ -58,7 +58,7 @@ func benchBeside(ctx context.Context, b *bench) (benchResult, error) {
 	return benchResult{Value: percentile(beside, .95), Base: percentile(calm, .95), Unit: "ms p95"}, nil
 }
 
-// people write to a bot through the simulator and wait for its answers.
+// people are customers who write to a bot through the simulator and wait for its answers.
 type people struct {
 	*simulator
 	mu       sync.Mutex
@@ -106,14 +106,13 @@ func (p *people) hear(chat int64, _ string, at time.Time) {
 }
 
 const (
-	// askedPerSecond is how many people write.
+	// askedPerSecond is how many customers write in a second.
 	askedPerSecond = 200
-	// answerPatience is how long the last of them waits.
+	// answerPatience limits the wait for the last answer.
 	answerPatience = 10 * time.Second
 )
 
-// ask lets one person after the other write for a while, and gives the times of their
-// answers, sorted.
+// ask lets one customer after the other write for a while, and returns the times of their answers, sorted.
 func (p *people) ask(length time.Duration) ([]time.Duration, error) {
 	total := int(length.Seconds() * askedPerSecond)
 	tick := time.NewTicker(time.Second / askedPerSecond)

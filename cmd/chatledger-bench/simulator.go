@@ -53,7 +53,7 @@ func (s *simulator) setWebhook(ctx context.Context, url string) error {
 	return client.SetWebhook(ctx, telegram.Registration{URL: url, Secret: dev.Secret})
 }
 
-// openChat has a person begin a chat at Telegram: a bot cannot write first there.
+// openChat lets a customer begin a chat at Telegram: a bot cannot write first there.
 func (s *simulator) openChat(bot string, chat int64) error {
 	update := fmt.Sprintf(`{"telepathy":{"chat":{"id":%d,"type":"private"}}}`, chat)
 	answer, err := http.Post(s.api+"/sim/updates?bot="+bot, "application/json", strings.NewReader(update))
@@ -63,33 +63,32 @@ func (s *simulator) openChat(bot string, chat int64) error {
 	return answer.Body.Close()
 }
 
-// privateMessage is an update with what a person writes to a bot.
+// privateMessage returns an update with a customer's message to a bot.
 func privateMessage(id, chat int64, text string) []byte {
 	return fmt.Appendf(nil, `{"update_id":%d,"message":{"message_id":%[1]d,"date":%d,"chat":{"id":%d,"type":"private"},`+
 		`"from":{"id":%[3]d,"is_bot":false,"first_name":"Ada"},"text":%q}}`,
 		id, time.Now().Unix(), chat, text)
 }
 
-// firstOrder is the first number of an order that people ask for. There is none such, which
-// the answer says, with the number: so it is known which update was answered.
+// firstOrder is the first order number that customers ask for. No such order exists, and the answer says
+// so with the number, so that it shows which update was answered.
 const firstOrder = 1_000_000
 
 var orderNumber = regexp.MustCompile(`\b[1-9]\d{6}\b`)
 
-// orderQuestion is an update whose answer can be told from all others.
+// orderQuestion returns an update whose answer differs from all others.
 func orderQuestion(id, chat int64) []byte {
 	return privateMessage(id, chat, fmt.Sprintf("where is my order %d?", firstOrder+id))
 }
 
-// answered is the id of the question that a text answers; a text that says something else
-// answers none.
+// answered returns the id of the question that a text answers; false for any other text.
 func answered(text string) (id int64, ok bool) {
 	number, err := strconv.ParseInt(orderNumber.FindString(text), 10, 64)
 	return number - firstOrder, err == nil
 }
 
 const (
-	// benchLook is how often it is asked whether something is done.
+	// benchLook is how often the bench checks whether something is done.
 	benchLook = 100 * time.Millisecond
 	// benchPatience bounds the wait for a process to begin, and for the last answers; a lease
 	// that a kill left behind takes 15 s of it.

@@ -43,8 +43,7 @@ const (
 	soakMemory = 300
 )
 
-// soak is two processes on a server of their own, people who write to them, and whoever
-// does them harm.
+// soak is two processes on a server of their own, customers who write to them, and the faults.
 type soak struct {
 	*bench
 	cluster  *pgdev.Server
@@ -74,22 +73,21 @@ type side struct {
 	command *exec.Cmd
 }
 
-// fault is what was done to them.
+// fault is one fault, with its time.
 type fault struct {
 	what string
 	at   time.Time
 }
 
-// lag is how long the oldest event waits for one of the groups; unknown while the database
-// is away.
+// lag is how long the oldest event waits for one of the groups; unknown while the database is unreachable.
 type lag struct {
 	at      time.Time
 	lag     time.Duration
 	unknown bool
 }
 
-// benchSoak measures what a long load does, and what faults do to it. It fails when
-// something is lost or told twice, or when what is promised is not kept.
+// benchSoak measures a long load with faults. It fails when an update is lost or answered twice, or when a
+// promise is broken.
 func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 	s := &soak{bench: b}
 	ctx, cancel := context.WithCancel(ctx)
@@ -140,7 +138,7 @@ func benchSoak(ctx context.Context, b *bench) (benchResult, error) {
 	return s.report(ctx, total, rest)
 }
 
-// open prepares a folder, a Telegram that takes messages, and two addresses.
+// open prepares a folder, a Telegram simulator, and two addresses.
 func (s *soak) open(ctx context.Context) (stop func(), err error) {
 	if s.dir, err = os.MkdirTemp("", "chatledger-soak-"); err != nil {
 		return nil, err
@@ -177,7 +175,7 @@ func (s *soak) open(ctx context.Context) (stop func(), err error) {
 	}, err
 }
 
-// keepUp runs a process until ctx ends, and starts it again whenever it is gone.
+// keepUp runs a process until ctx ends, and starts it again whenever it has ended.
 func (s *soak) keepUp(ctx context.Context, one *side) {
 	for ctx.Err() == nil {
 		command := s.child(
@@ -200,7 +198,7 @@ func (s *soak) keepUp(ctx context.Context, one *side) {
 	}
 }
 
-// ready waits until a process takes updates at an address.
+// ready waits until a process at an address is ready.
 func ready(ctx context.Context, address string) error {
 	for deadline := time.Now().Add(benchPatience); ; time.Sleep(benchLook) {
 		answer, err := http.Get("http://" + address + "/readyz")
@@ -216,7 +214,7 @@ func ready(ctx context.Context, address string) error {
 	}
 }
 
-// freeAddress is one that nobody listens at.
+// freeAddress returns an address at which no server listens.
 func freeAddress() (string, error) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -225,8 +223,8 @@ func freeAddress() (string, error) {
 	return free.Addr().String(), free.Close()
 }
 
-// send is one sender's part of the load: each update at its time, or as soon as those
-// before it are acknowledged.
+// send is one sender's part of the load: each update at its time, or as soon as the earlier ones are
+// acknowledged.
 func (s *soak) send(ctx context.Context, sender, total int) {
 	random := rand.New(rand.NewPCG(1, uint64(sender)))
 	for n := sender; n < total && ctx.Err() == nil; n += soakSenders {
@@ -261,8 +259,8 @@ func (s *soak) hear(_ int64, text string, at time.Time) {
 	}
 }
 
-// harm kills one process or the other, and restarts the database, once each in every
-// period. Every other restart is a crash.
+// harm kills one process or the other, and restarts the database, once each in every period. Every other
+// restart is a crash.
 func (s *soak) harm(ctx context.Context) error {
 	period := min(soakPeriod, s.For)
 	for n := 0; ; n++ {

@@ -18,7 +18,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// measure takes down lag and memory until ctx ends.
+// measure records lag and memory until ctx ends.
 func (s *soak) measure(ctx context.Context) {
 	var conn *pgx.Conn
 	defer func() {
@@ -50,7 +50,7 @@ func (s *soak) measure(ctx context.Context) {
 
 var vmRSS = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// behind is how long the oldest event has waited that one of the groups has not handled.
+// behind returns how long the oldest event has waited that one of the groups has not handled.
 func (s *soak) behind(ctx context.Context, conn **pgx.Conn) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, soakLag)
 	defer cancel()
@@ -71,7 +71,7 @@ func (s *soak) behind(ctx context.Context, conn **pgx.Conn) (time.Duration, erro
 	return time.Duration(seconds * float64(time.Second)), err
 }
 
-// report prints what was found, and fails when a promise was broken.
+// report prints the results, and fails when a promise was broken.
 func (s *soak) report(ctx context.Context, total int, rest error) (benchResult, error) {
 	conn, err := pgx.Connect(ctx, s.dsn)
 	if err != nil {

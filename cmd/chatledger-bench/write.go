@@ -25,18 +25,18 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// benchChats is how many chats the load is spread over: more than write within
-// the same second, few enough that a chat is met again.
+// benchChats is how many chats the load is spread over: more than write within the same second, few enough
+// that a chat writes again.
 const benchChats = 10_000
 
 // warmed is above the ids of the updates that warm up: message ids rise within a
 // chat, and one that does not is looked for in the store.
 const warmed = 1 << 30
 
-// aloneChats is how many people talk to a bot that gets one update at a time.
+// aloneChats is how many customers write to a bot that gets one update at a time.
 const aloneChats = 100
 
-// benchAppend drives the store the way receivers do, without HTTP.
+// benchAppend calls the store as receivers do, without HTTP.
 func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 	base, err := b.pgbench(ctx, 32)
 	if err != nil {
@@ -63,8 +63,8 @@ func benchAppend(ctx context.Context, b *bench) (benchResult, error) {
 	return benchResult{Value: rate(len(times), took), Base: base, Unit: "updates/s", Notes: latencyNotes(times)}, nil
 }
 
-// benchIntake posts to a whole receiver over HTTP while the projections follow,
-// and then waits for them to catch up.
+// benchIntake posts to a whole receiver over HTTP while the projections read, and then waits for them to
+// catch up.
 func benchIntake(ctx context.Context, b *bench) (benchResult, error) {
 	base, err := b.pgbench(ctx, 32)
 	if err != nil {
@@ -150,8 +150,7 @@ func startApp(ctx context.Context, c server.Config) (*server.Server, func(), err
 	return a, func() { cancel(); running.Wait() }, nil
 }
 
-// caughtUp waits until the projections' checkpoints stand at the last event, and
-// tells how long that took.
+// caughtUp waits until the projections' checkpoints are at the last event, and returns how long that took.
 func caughtUp(ctx context.Context, dsn string) (time.Duration, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -170,8 +169,8 @@ func caughtUp(ctx context.Context, dsn string) (time.Duration, error) {
 	}
 }
 
-// pgbench measures what the server does with the update alone: a prepared
-// single-row INSERT into a table with a key, committed one by one.
+// pgbench measures the server with the update alone: a prepared single-row INSERT into a table with a key,
+// committed one by one.
 func (b *bench) pgbench(ctx context.Context, clients int) (float64, error) {
 	dsn, drop, err := b.database(ctx)
 	if err != nil {

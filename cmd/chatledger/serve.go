@@ -16,14 +16,14 @@ import (
 
 type serveCmd struct {
 	database
-	Bots        string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"${bots_help}"`
-	Listen      string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"${serve_listen}"`
-	Ops         string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"${serve_ops}"`
-	Operators   string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"${serve_operators}"`
-	Notice      time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"${serve_notice}"`
-	Only        server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" help:"${serve_only}"`
-	EndWriters  time.Duration `name:"end-writers-after" env:"CHATLEDGER_END_WRITERS_AFTER" placeholder:"5s" help:"${serve_end_writers}"`
-	TelegramURL string        `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
+	Bots            string        `required:"" env:"CHATLEDGER_BOTS" placeholder:"FILE" help:"${bots_help}"`
+	Listen          string        `default:"127.0.0.1:8080" env:"CHATLEDGER_LISTEN" help:"${serve_listen}"`
+	Ops             string        `env:"CHATLEDGER_OPS" placeholder:"ADDRESS" help:"${serve_ops}"`
+	Operators       string        `env:"CHATLEDGER_OPERATORS" placeholder:"ADDRESS" help:"${serve_operators}"`
+	Notice          time.Duration `default:"2s" env:"CHATLEDGER_NOTICE" help:"${serve_notice}"`
+	Only            server.Part   `enum:",receive,work" default:"" env:"CHATLEDGER_ONLY" help:"${serve_only}"`
+	EndWritersAfter time.Duration `env:"CHATLEDGER_END_WRITERS_AFTER" placeholder:"5s" help:"${serve_end_writers}"`
+	TelegramURL     string        `default:"${telegram_url}" env:"CHATLEDGER_TELEGRAM_URL" help:"Bot API server."`
 	tracingFlags
 }
 
@@ -46,9 +46,9 @@ var serveHelp = kong.Vars{
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(e *env) error {
-	if c.EndWriters != 0 && c.EndWriters < leastEndWriters {
+	if c.EndWritersAfter != 0 && c.EndWritersAfter < leastEndWriters {
 		return fmt.Errorf("--end-writers-after: %v is shorter than %v, which a write of our own may take",
-			c.EndWriters, leastEndWriters)
+			c.EndWritersAfter, leastEndWriters)
 	}
 	dsn, err := c.dsn()
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *serveCmd) Run(e *env) error {
 	config := server.Config{
 		DSN: dsn, Renew: c.dsn, Bots: file.Bots, TelegramURL: c.TelegramURL, Listener: listener, Server: file.Server,
 		Log: e.log, Version: programVersion(), Tracing: c.tracing(), BotsFile: c.Bots, Hangup: hangup,
-		Notice: c.Notice, Only: c.Only, EndWriters: c.EndWriters,
+		Notice: c.Notice, Only: c.Only, EndWriters: c.EndWritersAfter,
 	}
 	if c.Operators != "" {
 		if config.Operators, err = server.Listen(c.Operators, "--operators"); err != nil {
