@@ -12,10 +12,10 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Format is how events are written; docs/archive.md describes the fields of each.
+// Format is a file format of events; docs/archive.md describes the fields of each.
 type Format string
 
-// Formats of an archive. Parquet cannot be a stream.
+// The formats of an archive. Parquet cannot be a stream.
 const (
 	NDJSON      Format = "ndjson"
 	CloudEvents Format = "cloudevents"
@@ -34,7 +34,7 @@ type decoder interface {
 	decode() (domain.Stored, error)
 }
 
-// NewStream writes a stream in a format; an empty one means NDJSON.
+// NewStream returns a Writer of a stream; an empty format means NDJSON.
 func NewStream(f Format, w io.Writer) (Writer, error) {
 	if f == Parquet {
 		return nil, errNoStream
@@ -42,7 +42,8 @@ func NewStream(f Format, w io.Writer) (Writer, error) {
 	return newWriter(cmp.Or(f, NDJSON), w)
 }
 
-var errNoStream = fmt.Errorf("%s cannot be a stream, because its index is at the end of the file: use ndjson or cloudevents", Parquet)
+var errNoStream = fmt.Errorf("%s cannot be a stream, because its index is at the end of the file: "+
+	"use ndjson or cloudevents", Parquet)
 
 func newWriter(f Format, w io.Writer) (Writer, error) {
 	switch f {

@@ -21,7 +21,7 @@ var formats = []archive.Format{archive.NDJSON, archive.CloudEvents, archive.Parq
 // at is when everything in these tests happens, to the microsecond.
 var at = time.Date(2026, 3, 4, 5, 6, 7, 123456000, time.UTC)
 
-// event is the n-th event of a feed, from 1, and of its stream.
+// event returns the n-th event of a feed, counted from 1, which is also the n-th of its stream.
 func event(n int) domain.Stored {
 	id := uuid.UUID{15: byte(n), 14: byte(n >> 8), 6: 0x70, 8: 0x80}
 	return domain.Stored{
@@ -32,15 +32,15 @@ func event(n int) domain.Stored {
 	}
 }
 
-// with is an event with changes.
+// with returns an event with changes.
 func with(change func(*domain.Stored)) domain.Stored {
 	e := event(1)
 	change(&e)
 	return e
 }
 
-// awkward are events by what is hard about them. Their JSON has no white space, which
-// one of the formats leaves out.
+// awkward are events that are hard to write and read, by their difficulty. Their JSON has no
+// white space, because one of the formats removes it.
 var awkward = map[string]domain.Stored{
 	"plain": event(1),
 	"with raw and causation": with(func(e *domain.Stored) {
@@ -56,19 +56,19 @@ var awkward = map[string]domain.Stored{
 		e.Payload = []byte(`{"id":9007199254740993,"n":1e400,"m":-2.50}`)
 		e.Raw = e.Payload
 	}),
-	"raw that is null":   with(func(e *domain.Stored) { e.Raw = []byte(`null`) }),
-	"payloads of a kind": with(func(e *domain.Stored) { e.Payload = []byte(`""`) }),
-	"payload null":       with(func(e *domain.Stored) { e.Payload = []byte(`null`) }),
-	"empty actor":        with(func(e *domain.Stored) { e.Actor = "" }),
-	"a long text":        with(func(e *domain.Stored) { e.Raw = []byte(`"` + strings.Repeat("x", 1<<20) + `"`) }),
+	"raw that is null": with(func(e *domain.Stored) { e.Raw = []byte(`null`) }),
+	"payload a string": with(func(e *domain.Stored) { e.Payload = []byte(`""`) }),
+	"payload null":     with(func(e *domain.Stored) { e.Payload = []byte(`null`) }),
+	"empty actor":      with(func(e *domain.Stored) { e.Actor = "" }),
+	"a long text":      with(func(e *domain.Stored) { e.Raw = []byte(`"` + strings.Repeat("x", 1<<20) + `"`) }),
 	"deeply nested raw": with(func(e *domain.Stored) {
 		e.Raw = []byte(strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000))
 	}),
 	"an odd name":   with(func(e *domain.Stored) { e.Name, e.EventVersion = "odd.v2.näme", 32767 }),
 	"an odd stream": with(func(e *domain.Stored) { e.Stream = "bot-%zz ? # ü" }),
 	"far away times": with(func(e *domain.Stored) {
-		e.OccurredAt, e.RecordedAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(9999, 12, 31, 23, 59, 59,
-			999999000, time.UTC)
+		e.OccurredAt = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC)
+		e.RecordedAt = time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)
 	}),
 	"large positions": with(func(e *domain.Stored) {
 		e.Position, e.Version = domain.Position{Transaction: math.MaxInt64 - 1, Number: math.MaxInt64}, math.MaxInt32
@@ -131,22 +131,26 @@ func TestStream_Events_ReadAsWritten(t *testing.T) {
 	}
 }
 
-// The fields are what analysts build upon.
+// Programs of analysts depend on the fields.
 func TestFormat_Fields_AsDocumented(t *testing.T) {
 	t.Parallel()
 	e := event(1)
 	e.Raw, e.Causation, e.Trace = []byte(`{"update_id":1}`), e.ID,
 		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for format, want := range map[archive.Format]string{
-		archive.NDJSON: `{"transaction_id":700,"position":1,"stream_id":"chat-demo:42","version":1,"event_id":"00000000-0000-7000-8000-000000000001",` +
-			`"name":"message_received","event_version":1,"payload":{"update_id":1},"raw":{"update_id":1},` +
-			`"causation_id":"00000000-0000-7000-8000-000000000001","correlation_id":"00000000-0000-7000-8000-000000000001","actor":"customer",` +
+		archive.NDJSON: `{"transaction_id":700,"position":1,"stream_id":"chat-demo:42","version":1,` +
+			`"event_id":"00000000-0000-7000-8000-000000000001","name":"message_received",` +
+			`"event_version":1,"payload":{"update_id":1},"raw":{"update_id":1},` +
+			`"causation_id":"00000000-0000-7000-8000-000000000001",` +
+			`"correlation_id":"00000000-0000-7000-8000-000000000001","actor":"customer",` +
 			`"occurred_at":"2026-03-04T05:06:07.123456Z","recorded_at":"2026-03-04T05:06:07.123457Z"}` + "\n",
 		archive.CloudEvents: `{"specversion":"1.0","id":"00000000-0000-7000-8000-000000000001","source":"/chatledger/demo",` +
-			`"type":"com.github.chatledger.message_received.v1","subject":"chat-demo:42","datacontenttype":"application/json",` +
-			`"time":"2026-03-04T05:06:07.123456Z","data":{"update_id":1},"actor":"customer","causationid":"00000000-0000-7000-8000-000000000001",` +
+			`"type":"com.github.chatledger.message_received.v1","subject":"chat-demo:42",` +
+			`"datacontenttype":"application/json","time":"2026-03-04T05:06:07.123456Z","data":{"update_id":1},` +
+			`"actor":"customer","causationid":"00000000-0000-7000-8000-000000000001",` +
 			`"correlationid":"00000000-0000-7000-8000-000000000001","position":"700/1","raw":"eyJ1cGRhdGVfaWQiOjF9",` +
-			`"recordedtime":"2026-03-04T05:06:07.123457Z","streamversion":1,"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}` + "\n",
+			`"recordedtime":"2026-03-04T05:06:07.123457Z","streamversion":1,` +
+			`"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}` + "\n",
 	} {
 		if got := string(encoded(t, format, e)); got != want {
 			t.Errorf("%s:\n got  %s want %s", format, got, want)
@@ -154,8 +158,7 @@ func TestFormat_Fields_AsDocumented(t *testing.T) {
 	}
 }
 
-// An event that can be read from any input can be written and read
-// again as that event.
+// FuzzAStream: an event that is read from any input is the same after it is written and read again.
 func FuzzAStream(f *testing.F) {
 	for _, format := range formats[:2] {
 		for _, e := range []domain.Stored{
@@ -199,7 +202,7 @@ func encoded(t testing.TB, format archive.Format, e domain.Stored) []byte {
 	return b.Bytes()
 }
 
-// feed are the first n events of a feed of two streams.
+// feed returns the first n events of a feed of two streams.
 func feed(n int) []domain.Stored {
 	events := make([]domain.Stored, n)
 	for i := range events {
@@ -209,7 +212,7 @@ func feed(n int) []domain.Stored {
 	return events
 }
 
-// write writes a whole archive.
+// write writes a complete archive.
 func write(
 	t testing.TB, dir string, format archive.Format, partEvents int64, events ...domain.Stored,
 ) archive.Manifest {
@@ -250,7 +253,7 @@ func open(t testing.TB, dir string) (*archive.Archive, error) {
 	return a, a.Verify(t.Context(), func(int64) {})
 }
 
-// read reads a whole archive.
+// read reads all events of an archive.
 func read(t testing.TB, dir string) []domain.Stored {
 	t.Helper()
 	a, err := open(t, dir)
@@ -264,7 +267,7 @@ func read(t testing.TB, dir string) []domain.Stored {
 	return events
 }
 
-// wantEvents compares before it looks for a difference, which takes long in long texts.
+// wantEvents first checks for equality, because cmp.Diff is slow for long texts.
 func wantEvents(t *testing.T, want, got []domain.Stored) {
 	t.Helper()
 	if !reflect.DeepEqual(want, got) {

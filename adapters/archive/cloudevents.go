@@ -18,12 +18,12 @@ import (
 
 const (
 	sourcePrefix = "/chatledger/"
-	// typePrefix makes a type unlike other programs': the module's name, reversed.
+	// typePrefix distinguishes our event types from other programs': the module's name, reversed.
 	typePrefix = "com.github.chatledger."
 )
 
-// Extension attributes. Those of the CloudEvents project's own list have its names:
-// correlationid, causationid, recordedtime, traceparent.
+// Extension attributes. Those that the CloudEvents project has listed have the names from its
+// list: correlationid, causationid, recordedtime, traceparent.
 const (
 	extPosition    = "position"
 	extVersion     = "streamversion"
@@ -32,7 +32,7 @@ const (
 	extActor       = "actor"
 	extRecorded    = "recordedtime"
 	extTrace       = "traceparent" // for systems that receive the events; an import ignores it
-	extRaw         = "raw"         // binary: an attribute's text must not have every character that JSON may
+	extRaw         = "raw"         // in base64: JSON may contain characters that an attribute must not
 )
 
 // cloudEventsWriter writes CloudEvents 1.0 in the structured JSON mode, one a line.
@@ -73,8 +73,8 @@ func (w cloudEventsWriter) Write(s domain.Stored) error {
 
 func (cloudEventsWriter) Close() error { return nil }
 
-// parseCloudEvent reads a line. Attributes that are not ours are passed over: whoever
-// hands events on may add some.
+// parseCloudEvent reads a line. It ignores unknown attributes: systems that forward events may
+// add some.
 func parseCloudEvent(line []byte) (s domain.Stored, err error) {
 	var e event.Event
 	if err := json.Unmarshal(line, &e); err != nil {
@@ -134,11 +134,11 @@ func readExtensions(s *domain.Stored, attributes map[string]any) (err error) {
 		},
 		{name: extRaw, read: func(v any) error { s.Raw, err = types.ToBinary(v); return err }, optional: true},
 	} {
-		value, there := attributes[field.name]
-		if !there && field.optional {
+		value, found := attributes[field.name]
+		if !found && field.optional {
 			continue
 		}
-		if !there {
+		if !found {
 			return fmt.Errorf("attribute %s is missing", field.name)
 		}
 		if err := field.read(value); err != nil {

@@ -27,22 +27,22 @@ func TestExport_Interrupted_ContinuesAfterLastPart(t *testing.T) {
 		write(t, whole, format, 10, events...)
 
 		w := begin(t, broken, format, 10)
-		put(t, w, events[:17]...) // one part, and something of the second
+		put(t, w, events[:17]...) // one part, and a piece of the second
 		if w.Manifest.Events != 10 || w.Manifest.Complete {
-			t.Errorf("%s: after 17 events the manifest counts %d, complete: %v", format, w.Manifest.Events,
-				w.Manifest.Complete)
+			t.Errorf("%s: after 17 events the manifest counts %d, complete: %v",
+				format, w.Manifest.Events, w.Manifest.Complete)
 		}
 		// A killed process does not clean up.
 		again := begin(t, broken, "", 10)
 		if last := again.Manifest.Last; last.Position.Position != events[9].Position || last.EventID != events[9].ID {
-			t.Errorf("%s: goes on behind %+v", format, last)
+			t.Errorf("%s: continues after %+v", format, last)
 		}
 		put(t, again, events[10:]...)
 		if err := again.End(true); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(files(t, whole), files(t, broken)); diff != "" {
-			t.Errorf("%s (-at once +interrupted):\n%s", format, diff)
+			t.Errorf("%s (-uninterrupted +interrupted):\n%s", format, diff)
 		}
 		wantEvents(t, events, read(t, broken))
 	}
@@ -54,15 +54,14 @@ func TestExport_Again_AddsNewEvents(t *testing.T) {
 	write(t, dir, archive.NDJSON, 10, events[:3]...)
 	before := files(t, dir)["part-000001.ndjson"]
 	if m := write(t, dir, "", 10, events[3:]...); m.Events != 12 || m.Streams != 2 || len(m.Parts) != 2 ||
-		!m.Complete ||
-		m.First.EventID != events[0].ID || m.Last.EventID != events[11].ID {
+		!m.Complete || m.First.EventID != events[0].ID || m.Last.EventID != events[11].ID {
 		t.Errorf("manifest: %+v", m)
 	}
 	if files(t, dir)["part-000001.ndjson"] != before {
 		t.Error("a finished part was written again")
 	}
 	if m := write(t, dir, "", 10); len(m.Parts) != 2 || m.Events != 12 {
-		t.Errorf("with nothing new: %+v", m)
+		t.Errorf("without new events: %+v", m)
 	}
 	wantEvents(t, events, read(t, dir))
 }
@@ -118,7 +117,7 @@ func TestExport_ForeignDirectory_Untouched(t *testing.T) {
 	}
 }
 
-// A damaged archive is refused.
+// A damaged archive is rejected.
 func TestVerify_DamagedArchive_Rejected(t *testing.T) {
 	t.Parallel()
 	const first, second = "part-000001.", "part-000002."
@@ -164,7 +163,7 @@ func TestVerify_DamagedArchive_Rejected(t *testing.T) {
 	}
 }
 
-// A manifest that fits makes no archive of what is none.
+// Wrong events are rejected although the sizes and digests in the manifest match.
 func TestVerify_WrongEvents_PlaceNamed(t *testing.T) {
 	t.Parallel()
 	events := feed(8)
@@ -179,18 +178,18 @@ func TestVerify_WrongEvents_PlaceNamed(t *testing.T) {
 		} {
 			dir := t.TempDir()
 			write(t, dir, format, 4, list...)
-			wantRefused(t, dir, fmt.Sprintf(says, format, unit))
+			wantRejected(t, dir, fmt.Sprintf(says, format, unit))
 		}
 		dir := t.TempDir()
 		write(t, dir, format, 4, events...)
 		edit(t, dir, "manifest.json",
 			func(b []byte) []byte { return bytes.Replace(b, []byte(`"events": 4`), []byte(`"events": 5`), 1) })
-		wantRefused(t, dir, fmt.Sprintf("part-000001.%s has 4 events and the manifest says 5", format))
+		wantRejected(t, dir, fmt.Sprintf("part-000001.%s has 4 events and the manifest says 5", format))
 		edit(t, dir, "manifest.json", func(b []byte) []byte {
 			return bytes.Replace(bytes.Replace(b, []byte(`"events": 5`), []byte(`"events": 4`), 1),
 				[]byte(`"streams": 2`), []byte(`"streams": 3`), 1)
 		})
-		wantRefused(t, dir, "the parts have 8 events of 2 streams and the manifest says 8 of 3")
+		wantRejected(t, dir, "the parts have 8 events of 2 streams and the manifest says 8 of 3")
 	}
 }
 
@@ -266,9 +265,10 @@ func TestRead_MalformedLine_PlaceNamed(t *testing.T) {
 			{"it needs subject, time and data", without("time")},
 		},
 	}
-	for _, field := range []string{"transaction_id", "position", "stream_id", "version", "event_id", "name",
-		"event_version", "payload",
-		"correlation_id", "actor", "occurred_at", "recorded_at"} {
+	for _, field := range []string{
+		"transaction_id", "position", "stream_id", "version", "event_id", "name", "event_version", "payload",
+		"correlation_id", "actor", "occurred_at", "recorded_at",
+	} {
 		mistakes[archive.NDJSON] = append(mistakes[archive.NDJSON],
 			mistake{"field " + field + " is missing", without(field)})
 	}
@@ -286,7 +286,7 @@ func TestRead_MalformedLine_PlaceNamed(t *testing.T) {
 				lines[0] = m.change(strings.TrimSuffix(lines[0], "\n")) + "\n"
 				return []byte(strings.Join(lines, ""))
 			})
-			wantRefused(t, dir, part+" line 1: ", m.says)
+			wantRejected(t, dir, part+" line 1: ", m.says)
 		}
 	}
 }
@@ -308,21 +308,21 @@ func TestRead_DamagedParquet_Error(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Some bytes say nothing, or something else that is right.
+		// A change of some bytes has no effect, or results in other valid content.
 		if events, err := rest(a.Reader()); err == nil && len(events) != 600 {
-			t.Errorf("byte %d: %d events were read as if there were no more", i, len(events))
+			t.Errorf("byte %d damaged: %d events and no error, want 600 or an error", i, len(events))
 		}
 	}
 	forge(t, dir, part, func([]byte) []byte { return []byte("PAR1") })
-	wantRefused(t, dir, part)
+	wantRejected(t, dir, part)
 }
 
-// wantRefused fails unless reading an archive ends with an error that says all this.
-func wantRefused(t *testing.T, dir string, says ...string) {
+// wantRejected fails unless reading an archive ends with an error that contains all these texts.
+func wantRejected(t *testing.T, dir string, says ...string) {
 	t.Helper()
 	a, err := open(t, dir)
 	if err != nil {
-		t.Fatalf("what reading refuses is refused earlier: %v", err)
+		t.Fatalf("rejected before its events are read: %v", err)
 	}
 	_, err = rest(a.Reader())
 	for _, s := range says {
@@ -345,7 +345,7 @@ func edit(t *testing.T, dir, name string, change func([]byte) []byte) {
 	}
 }
 
-// forge changes a part and makes the manifest fit.
+// forge changes a part, and its size and digest in the manifest.
 func forge(t *testing.T, dir, part string, change func([]byte) []byte) {
 	t.Helper()
 	edit(t, dir, part, change)
@@ -371,7 +371,7 @@ func forge(t *testing.T, dir, part string, change func([]byte) []byte) {
 	})
 }
 
-// files are the contents of a directory by name.
+// files returns the contents of a directory's files by name.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	list, err := os.ReadDir(dir)

@@ -19,30 +19,30 @@ import (
 )
 
 const (
-	// PartEvents is how many events a part has unless told otherwise: some 50 MB of
-	// NDJSON, so that little is written again after an interruption.
+	// PartEvents is the default number of events in a part: some 50 MB of NDJSON, so that
+	// little has to be written again after an interruption.
 	PartEvents = 50_000
-	// unfinished ends the name of a file that is being written.
+	// unfinished is the suffix of a file that is being written.
 	unfinished = ".unfinished"
-	// fileBuffer is how much is written to a file, or read from it, at once.
+	// fileBuffer is the number of bytes that are written to a file, or read from it, at once.
 	fileBuffer = 256 << 10
 )
 
-// Export is an archive that is being written. Only whole parts count: what was
-// written of a part is written again after an interruption.
+// Export is an archive that is being written. Only complete parts count: after an
+// interruption, an incomplete part is written again from its beginning.
 type Export struct {
-	Manifest Manifest // as it is on disk; AnsweredTo is to be set before writing
+	Manifest Manifest // as it is on disk; the caller sets AnsweredTo before writing
 	dir      string
-	limit    int64 // events of a part
+	limit    int64 // number of events in a part
 	part     *openPart
 }
 
-// Begin begins an archive in a directory, which is made when it is not there, or goes
-// on with the one in it. An empty format means that of the archive, or NDJSON.
-// partEvents is how many events make a part; 0 means PartEvents.
+// Begin continues the archive in a directory, or begins one; it creates the directory when
+// necessary. An empty format means that of the existing archive, or NDJSON. partEvents is the
+// number of events in a part; 0 means PartEvents.
 func Begin(dir string, format Format, partEvents int64) (*Export, error) {
 	e := &Export{dir: dir, limit: cmp.Or(partEvents, PartEvents)}
-	err := e.goOn(format)
+	err := e.resume(format)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = e.begin(cmp.Or(format, NDJSON))
 	}
@@ -52,7 +52,7 @@ func Begin(dir string, format Format, partEvents int64) (*Export, error) {
 	return e, nil
 }
 
-func (e *Export) goOn(format Format) (err error) {
+func (e *Export) resume(format Format) (err error) {
 	if e.Manifest, err = readManifest(e.dir); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (e *Export) begin(format Format) error {
 	return e.Manifest.write(e.dir)
 }
 
-// Write writes the event that stands next in the feed.
+// Write writes the next event of the feed.
 func (e *Export) Write(s domain.Stored) (err error) {
 	if e.part == nil {
 		if e.part, err = e.openPart(); err != nil {
@@ -98,8 +98,8 @@ func (e *Export) Write(s domain.Stored) (err error) {
 	return e.End(false)
 }
 
-// End adds what was written to the archive, however little it is: first the file, then
-// the manifest that names it. complete says that the export has come as far as it was to.
+// End finishes the current part, however short it is: first the file, then the manifest that
+// names it. complete says whether the export has reached its intended end.
 func (e *Export) End(complete bool) error {
 	next := e.Manifest
 	next.Complete = complete
@@ -121,7 +121,7 @@ func (e *Export) End(complete bool) error {
 	return nil
 }
 
-// Close leaves the archive as it is on disk, without the part that is not whole.
+// Close discards the incomplete part, if any; the archive stays as it is on disk.
 func (e *Export) Close() {
 	if e.part != nil {
 		e.part.abandon()
@@ -129,7 +129,7 @@ func (e *Export) Close() {
 	}
 }
 
-// openPart is a part that is being written, under a name that says so.
+// openPart is a part that is being written, to a file whose name ends in unfinished.
 type openPart struct {
 	dir, name   string
 	file        *os.File
@@ -137,7 +137,7 @@ type openPart struct {
 	digest      hash.Hash
 	writer      Writer
 	events      int64
-	streams     int64 // that begin in it
+	streams     int64 // that begin in this part
 	first, last *Place
 }
 
@@ -186,16 +186,16 @@ func (p *openPart) finish() (Part, error) {
 
 func (p *openPart) abandon() {
 	_ = p.file.Close()
-	_ = os.Remove(p.file.Name()) // what is left of it is written over by the next run
+	_ = os.Remove(p.file.Name()) // the next run overwrites a file that could not be removed
 }
 
-// create begins a file that settle will give its name. It is its owner's alone: what
-// customers said is in it.
+// create creates a file that settle will give its final name. Only its owner may read it,
+// because it contains messages of customers.
 func create(name string) (*os.File, error) {
 	return os.OpenFile(name+unfinished, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 }
 
-// replace writes a small file whole.
+// replace replaces a small file atomically.
 func replace(name string, content []byte) error {
 	file, err := create(name)
 	if err != nil {
@@ -207,7 +207,7 @@ func replace(name string, content []byte) error {
 	return settle(file, name)
 }
 
-// settle makes a written file safe on disk, and then gives it its name, for good.
+// settle syncs a written file to disk, gives it its final name, and syncs the directory.
 func settle(file *os.File, name string) error {
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {
 		return err

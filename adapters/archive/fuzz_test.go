@@ -24,14 +24,15 @@ func FuzzArchive(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(string(format), m.Parts[0].File, manifest, part)
-		f.Add(string(format), m.Parts[0].File, bytes.ReplaceAll(manifest, []byte(`"events":5`), []byte(`"events":-1`)), part)
+		negative := bytes.ReplaceAll(manifest, []byte(`"events":5`), []byte(`"events":-1`))
+		f.Add(string(format), m.Parts[0].File, negative, part)
 	}
 	f.Add("ndjson", "../outside", []byte(`{"layout":1,"format":"ndjson","parts":[{"file":"../outside"}]}`), []byte{})
 	f.Fuzz(func(t *testing.T, format, name string, manifest, part []byte) {
 		dir := t.TempDir()
 		if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "manifest.json" ||
 			os.WriteFile(filepath.Join(dir, name), part, 0o600) != nil {
-			return // no name of a file in the directory
+			return // name cannot be a file in the directory
 		}
 		if err := os.WriteFile(filepath.Join(dir, "manifest.json"), manifest, 0o600); err != nil {
 			t.Fatal(err)
@@ -39,9 +40,10 @@ func FuzzArchive(f *testing.F) {
 		if a, err := open(t, dir); err == nil {
 			_, _ = rest(a.Reader())
 		}
-		// With a manifest that fits, the part itself is read.
+		// With a matching manifest, the part itself is read.
 		edit(t, dir, "manifest.json", func([]byte) []byte {
-			return []byte(`{"layout":1,"format":"` + format + `","complete":true,"events":5,"streams":2,"parts":[{"file":"` + name + `","events":5}]}`)
+			return []byte(`{"layout":1,"format":"` + format + `","complete":true,"events":5,"streams":2,` +
+				`"parts":[{"file":"` + name + `","events":5}]}`)
 		})
 		a, err := archive.Open(dir)
 		if err != nil {

@@ -13,25 +13,25 @@ import (
 
 const (
 	manifestName = "manifest.json"
-	// layout is the version of the manifest and of what is in the formats' fields.
+	// layout is the version of the manifest and of the fields in all formats.
 	layout = 1
 )
 
-// Manifest says what an archive holds. It is replaced as a whole, when what it names
-// is safe on disk.
+// Manifest describes the content of an archive. It is replaced as a whole, once the files
+// that it names are synced to disk.
 type Manifest struct {
 	Layout     int       `json:"layout"`
 	Format     Format    `json:"format"`
-	Complete   bool      `json:"complete"` // the export came to its end
+	Complete   bool      `json:"complete"` // the export reached its intended end
 	Events     int64     `json:"events"`
 	Streams    int64     `json:"streams"`
 	First      *Place    `json:"first,omitempty"`
 	Last       *Place    `json:"last,omitempty"`
-	AnsweredTo *Position `json:"answered_to,omitempty"` // the bot has had its turn up to here
+	AnsweredTo *Position `json:"answered_to,omitempty"` // the bot has handled all events up to here
 	Parts      []Part    `json:"parts"`
 }
 
-// Place is where an event stands in the feed it was exported from.
+// Place is the place of an event in the feed from which it was exported.
 type Place struct {
 	Position Position  `json:"position"`
 	EventID  uuid.UUID `json:"event_id"`

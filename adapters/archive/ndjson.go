@@ -17,11 +17,11 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// maxLine bounds a line, in bytes: an update has at most 1 MiB, stands in raw and in
-// parts in the payload, and base64 and the spelling of numbers may make it longer.
+// maxLine limits a line, in bytes. An update has at most 1 MiB. It is in raw, and parts of it
+// are in the payload; base64 and the spelling of numbers may lengthen both.
 const maxLine = 64 << 20
 
-// lines reads formats of one event a line.
+// lines reads the formats that have one event in each line.
 type lines struct {
 	scanner *bufio.Scanner
 	parse   func([]byte) (domain.Stored, error)
@@ -43,12 +43,12 @@ func (l *lines) decode() (domain.Stored, error) {
 	}
 	s, err := l.parse(l.scanner.Bytes())
 	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF // of the line; the file goes on
+		err = io.ErrUnexpectedEOF // the line has ended, not the file
 	}
 	return s, err
 }
 
-// ndjson is a line of its own format. The fields are named as the table's columns.
+// ndjson is a line of the NDJSON format. Its fields are named like the columns of the table.
 type ndjson struct {
 	TransactionID uint64          `json:"transaction_id"`
 	Position      int64           `json:"position"`
@@ -75,20 +75,20 @@ func newNDJSONWriter(w io.Writer) ndjsonWriter {
 }
 
 func (w ndjsonWriter) Write(s domain.Stored) error {
-	return w.Encode(ndjson{s.Position.Transaction, s.Position.Number, s.Stream, s.Version, s.ID, s.Name,
-		s.EventVersion,
-		s.Payload, s.Raw, s.Causation, s.Correlation, s.Actor, s.OccurredAt, s.RecordedAt})
+	return w.Encode(ndjson{
+		s.Position.Transaction, s.Position.Number, s.Stream, s.Version, s.ID, s.Name, s.EventVersion,
+		s.Payload, s.Raw, s.Causation, s.Correlation, s.Actor, s.OccurredAt, s.RecordedAt,
+	})
 }
 
 func (ndjsonWriter) Close() error { return nil }
 
-// parseNDJSON reads a line field by field. At once it could not be read when raw is
-// nested as deeply as the JSON decoder goes.
+// parseNDJSON reads a line field by field. Decoding the line as a whole would fail if raw were
+// nested as deeply as the JSON decoder allows, because the line adds a level.
 func parseNDJSON(line []byte) (s domain.Stored, err error) {
 	fields := map[string]any{
 		"transaction_id": &s.Position.Transaction, "position": &s.Position.Number, "stream_id": &s.Stream,
-		"version":  &s.Version,
-		"event_id": &s.ID, "name": &s.Name, "event_version": &s.EventVersion,
+		"version": &s.Version, "event_id": &s.ID, "name": &s.Name, "event_version": &s.EventVersion,
 		"payload": (*json.RawMessage)(&s.Payload), "raw": (*json.RawMessage)(&s.Raw),
 		"causation_id": &s.Causation, "correlation_id": &s.Correlation, "actor": &s.Actor,
 		"occurred_at": &s.OccurredAt, "recorded_at": &s.RecordedAt,
@@ -107,7 +107,7 @@ func parseNDJSON(line []byte) (s domain.Stored, err error) {
 			return s, fmt.Errorf("field %s is not known, or is there twice", name)
 		}
 		if _, holdsJSON := field.(*json.RawMessage); !holdsJSON && string(bytes.TrimSpace(value)) == "null" {
-			continue // as if it were not there
+			continue // null counts as missing
 		}
 		delete(fields, name)
 		if err := json.Unmarshal(value, field); err != nil {
@@ -123,8 +123,8 @@ func parseNDJSON(line []byte) (s domain.Stored, err error) {
 	return s, nil
 }
 
-// cut cuts JSON at the first separator that stands in no string, object or array. What
-// is no JSON is cut somewhere, and found out when the pieces are read.
+// cut cuts JSON at the first separator outside strings, objects and arrays. It also cuts text
+// that is not JSON; decoding the pieces then returns an error.
 func cut(text []byte, separator byte) (before, after []byte) {
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {

@@ -16,15 +16,16 @@ import (
 )
 
 const (
-	// A row group is in memory while it is written. It ends at whichever comes first.
+	// A row group is held in memory while it is written. It ends at the first of these limits.
 	rowGroupRows  = 20_000
 	rowGroupBytes = 16 << 20
-	// rowsAtOnce are handed to the encoder, and taken from the decoder, together.
+	// rowsAtOnce is the number of rows that are passed to the encoder, or read from the decoder, at once.
 	rowsAtOnce = 256
 )
 
-// row declares the columns, named as the table's. Rows are laid out by hand, column
-// by column in this order: the encoder fails on a JSON column that may be null.
+// row declares the columns, which are named like those of the table. rowOf builds the rows
+// column by column, in this order, because the library's encoder fails on a JSON column that
+// may be null.
 type row struct {
 	TransactionID uint64   `parquet:"transaction_id"`
 	Position      int64    `parquet:"position,delta"`
@@ -44,11 +45,12 @@ type row struct {
 
 var schema = parquet.SchemaOf(row{})
 
-// rowOf lays an event out. A value of an optional column has level 1, a null level 0.
+// rowOf returns the row of an event. A value of an optional column has definition level 1, a null
+// has level 0.
 func rowOf(into parquet.Row, s domain.Stored) parquet.Row {
 	add := func(v parquet.Value) { into = append(into, v.Level(0, 0, len(into))) }
-	optional := func(there bool, v parquet.Value) {
-		if there {
+	optional := func(present bool, v parquet.Value) {
+		if present {
 			into = append(into, v.Level(0, 1, len(into)))
 			return
 		}
@@ -75,7 +77,7 @@ func rowOf(into parquet.Row, s domain.Stored) parquet.Row {
 // whole is a row in which nothing is null.
 var whole = rowOf(nil, domain.Stored{Raw: []byte{}, Causation: uuid.Max})
 
-// storedOf is the reverse of rowOf. The row's bytes are the decoder's and are copied.
+// storedOf is the inverse of rowOf. It copies the row's bytes, because the decoder reuses them.
 func storedOf(r parquet.Row) (s domain.Stored, err error) {
 	if len(r) != len(whole) {
 		return s, errors.New("the row has not all columns")
@@ -111,7 +113,7 @@ type parquetWriter struct {
 
 func newParquetWriter(w io.Writer) *parquetWriter {
 	return &parquetWriter{writer: parquet.NewGenericWriter[row](w, schema, parquet.Compression(&parquet.Zstd),
-		parquet.SkipPageBounds("payload"), parquet.SkipPageBounds("raw"))} // nobody looks for JSON by its order
+		parquet.SkipPageBounds("payload"), parquet.SkipPageBounds("raw"))} // no query compares JSON by order
 }
 
 func (w *parquetWriter) Write(s domain.Stored) error {
@@ -119,30 +121,30 @@ func (w *parquetWriter) Write(s domain.Stored) error {
 	w.rows, w.bytes = w.rows+1, w.bytes+len(s.Payload)+len(s.Raw)
 	if w.rows >= rowGroupRows || w.bytes >= rowGroupBytes {
 		w.rows, w.bytes = 0, 0
-		return errors.Join(w.hand(), w.writer.Flush())
+		return errors.Join(w.pass(), w.writer.Flush())
 	}
 	if len(w.waiting) < rowsAtOnce {
 		return nil
 	}
-	return w.hand()
+	return w.pass()
 }
 
-func (w *parquetWriter) hand() error {
+func (w *parquetWriter) pass() error {
 	_, err := w.writer.WriteRows(w.waiting)
 	w.waiting = w.waiting[:0]
 	return err
 }
 
-func (w *parquetWriter) Close() error { return errors.Join(w.hand(), w.writer.Close()) }
+func (w *parquetWriter) Close() error { return errors.Join(w.pass(), w.writer.Close()) }
 
-// parquetReader keeps the rows that were taken from the decoder together.
+// parquetReader reads rows from the decoder in batches.
 type parquetReader struct {
 	reader *parquet.GenericReader[row]
 	rows   []parquet.Row
 	left   []parquet.Row // of rows
 }
 
-// damaged makes an error of a panic: the decoder trusts what it reads.
+// damaged turns a panic into an error: the decoder panics on some damaged files.
 func damaged(err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("the file is damaged: %v", r)

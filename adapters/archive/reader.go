@@ -13,7 +13,7 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Archive is a directory that is read.
+// Archive is an archive in a directory, opened for reading.
 type Archive struct {
 	Manifest Manifest
 	dir      string
@@ -31,8 +31,8 @@ func Open(dir string) (*Archive, error) {
 	return &Archive{m, dir}, nil
 }
 
-// Verify compares every part with its size and digest in the manifest. checked is told
-// the events of each.
+// Verify compares every part with its size and digest in the manifest. It calls checked with
+// the number of events of each correct part.
 func (a *Archive) Verify(ctx context.Context, checked func(events int64)) error {
 	for _, part := range a.Manifest.Parts {
 		if err := a.verify(ctx, part); err != nil {
@@ -44,7 +44,7 @@ func (a *Archive) Verify(ctx context.Context, checked func(events int64)) error 
 }
 
 func (a *Archive) verify(ctx context.Context, part Part) error {
-	file, err := os.OpenInRoot(a.dir, part.File) // not a link to elsewhere
+	file, err := os.OpenInRoot(a.dir, part.File) // follows no link out of the directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the part is missing")
 	}
@@ -58,15 +58,15 @@ func (a *Archive) verify(ctx context.Context, part Part) error {
 	case err != nil:
 		return err
 	case size != part.Bytes:
-		return fmt.Errorf("it has %d bytes and the manifest says %d: the part is cut off, or another one", size,
-			part.Bytes)
+		return fmt.Errorf("it has %d bytes and the manifest says %d: the part is cut off or was replaced",
+			size, part.Bytes)
 	case hex.EncodeToString(digest.Sum(nil)) != part.SHA256:
-		return errors.New("its SHA-256 is not the manifest's: the part is damaged, or another one")
+		return errors.New("its SHA-256 is not the manifest's: the part is damaged or was replaced")
 	}
 	return nil
 }
 
-// until reads as long as a context lasts.
+// until is a reader that fails once its context has ended.
 type until struct {
 	ctx context.Context
 	io.Reader
@@ -79,11 +79,11 @@ func (u until) Read(p []byte) (int, error) {
 	return u.Reader.Read(p)
 }
 
-// Reader reads events in the order of the feed they come from, and insists on it.
+// Reader reads events. It fails if they are not in the order of the feed.
 type Reader struct {
 	archive *Archive // nil when a stream is read
-	part    int      // that is read, in the manifest
-	file    *os.File // of the part; nil before the first and between two
+	part    int      // index of the current part in the manifest
+	file    *os.File // of the current part; nil before the first and between two
 	decoder decoder
 	at      Where
 	last    domain.Position
@@ -91,7 +91,7 @@ type Reader struct {
 	streams int64
 }
 
-// ReadStream reads a stream of events. Nothing tells whether it has come to its end.
+// ReadStream reads a stream of events. It cannot detect that the end of the stream is missing.
 func ReadStream(f Format, stream io.Reader) (*Reader, error) {
 	if f == Parquet {
 		return nil, errNoStream
@@ -103,10 +103,10 @@ func ReadStream(f Format, stream io.Reader) (*Reader, error) {
 	return &Reader{at: Where{"the stream", "line", 0}, decoder: d}, nil
 }
 
-// Reader reads the archive from its first event on.
+// Reader returns a Reader of the archive, from its first event on.
 func (a *Archive) Reader() *Reader { return &Reader{archive: a} }
 
-// Close lets go of the part that is read.
+// Close closes the current part.
 func (r *Reader) Close() {
 	if r.file != nil {
 		_ = r.file.Close() // it was only read
@@ -114,10 +114,10 @@ func (r *Reader) Close() {
 	}
 }
 
-// Where is the place of the event that was read last.
+// Where returns the place of the event that was read last.
 func (r *Reader) Where() Where { return r.at }
 
-// Where is a place in what is read, for people.
+// Where is a place in an archive or a stream, for messages.
 type Where struct {
 	source string
 	unit   string // line or row
@@ -126,8 +126,8 @@ type Where struct {
 
 func (w Where) String() string { return fmt.Sprintf("%s %s %d", w.source, w.unit, w.n) }
 
-// Read returns the next event; io.EOF when there are no more and, of an archive, all
-// have come. Any other error names the place.
+// Read returns the next event. It returns io.EOF after the last event; for an archive, only if
+// there were as many events as the manifest says. Any other error names the place.
 func (r *Reader) Read() (domain.Stored, error) {
 	for {
 		if r.decoder == nil {
@@ -172,8 +172,8 @@ func (r *Reader) open(part Part) (err error) {
 
 func (r *Reader) check(s domain.Stored) error {
 	if !r.last.Before(s.Position) {
-		return fmt.Errorf("%v: %s version %d at position %v follows position %v: the events are not in the order of "+
-			"the feed",
+		return fmt.Errorf("%v: %s version %d at position %v follows position %v: "+
+			"the events are not in the order of the feed",
 			r.at, s.Stream, s.Version, s.Position, r.last)
 	}
 	r.last = s.Position
@@ -183,7 +183,7 @@ func (r *Reader) check(s domain.Stored) error {
 	return nil
 }
 
-// end compares what was read with what the manifest says there is.
+// end compares the numbers of events and streams with those in the manifest.
 func (r *Reader) end() error {
 	if m := r.archive.Manifest; r.events != m.Events || r.streams != m.Streams {
 		return fmt.Errorf("the parts have %d events of %d streams and the manifest says %d of %d", r.events, r.streams,

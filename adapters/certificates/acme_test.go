@@ -55,8 +55,8 @@ func newAuthority(t *testing.T, port int) authority {
 	server := httptest.NewTLSServer(front.Handler())
 	t.Cleanup(server.Close)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600)
-	if err != nil {
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(roots, certificate, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
@@ -99,7 +99,7 @@ func TestACME_NewDomain_CertificateObtained(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newAuthority(t, l.Addr().(*net.TCPAddr).Port)
-	asked := Authority{
+	settings := Authority{
 		Directory: a.directory,
 		Roots:     a.roots,
 		Email:     "ops@example.com",
@@ -108,19 +108,19 @@ func TestACME_NewDomain_CertificateObtained(t *testing.T) {
 		Listen:    l.Addr().String(),
 	}
 	var said waittest.Log
-	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
+	source, err := NewACME(settings, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	serveOn(t, tls.NewListener(l, source.TLS()))
 	if !source.NotAfter().IsZero() {
-		t.Error("a certificate before the request")
+		t.Error("there is a certificate before the request")
 	}
 	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: domain, RootCAs: a.pool}); err == nil {
-		t.Error("a handshake before there is a certificate")
+		t.Error("a handshake succeeded before there was a certificate")
 	}
 	run(t, source)
-	waittest.Until(t, "the certificate is shown", func() bool { return source.NotAfter().After(time.Now()) })
+	waittest.Until(t, "the certificate is obtained", func() bool { return source.NotAfter().After(time.Now()) })
 	client := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: domain, RootCAs: a.pool}},
 	}
@@ -131,31 +131,32 @@ func TestACME_NewDomain_CertificateObtained(t *testing.T) {
 	}
 	answer.Body.Close()
 	if in := time.Until(source.NotAfter()); in > lifetime || in < lifetime/2 {
-		t.Errorf("it expires in %v", in)
+		t.Errorf("the certificate expires in %v, want at most %v and at least half of it", in, lifetime)
 	}
 	waittest.Until(t, "it is logged", func() bool { return strings.Contains(said.String(), "names=bot.example.com") })
 
 	a.Close()
-	second, err := NewACME(asked, slog.New(slog.DiscardHandler))
+	second, err := NewACME(settings, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, second)
-	waittest.Until(t, "the second process has it", func() bool { return second.NotAfter().Equal(source.NotAfter()) })
+	waittest.Until(t, "the second process has the same certificate",
+		func() bool { return second.NotAfter().Equal(source.NotAfter()) })
 }
 
 func TestACME_ChallengeFails_Logged(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, 1) // nothing listens there
 	var said waittest.Log
-	asked := Authority{
+	settings := Authority{
 		Directory: a.directory,
 		Roots:     a.roots,
 		Domains:   []string{"bot.example.com"},
 		Storage:   t.TempDir(),
 		Listen:    "127.0.0.1:0",
 	}
-	source, err := NewACME(asked, slog.New(slog.NewTextHandler(&said, nil)))
+	source, err := NewACME(settings, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

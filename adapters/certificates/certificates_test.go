@@ -65,7 +65,7 @@ func TestFiles_Changed_ServedWithoutRestart(t *testing.T) {
 	address := listen(t, source.TLS())
 	run(t, source)
 	if got := shown(address); got != "old.example.com" {
-		t.Fatalf("it shows %s", got)
+		t.Fatalf("the server shows %s", got)
 	}
 	f.Write(t, certtest.Year(t, "new.example.com"))
 	waittest.Until(t, "the new certificate is shown", func() bool { return shown(address) == "new.example.com" })
@@ -115,7 +115,7 @@ func TestFiles_InvalidPair_PreviousKept(t *testing.T) {
 			return strings.Contains(said, bad.want) && strings.Contains(said, "keeping the previous one")
 		})
 		if got := shown(address); got != "old.example.com" {
-			t.Errorf("%s: it shows %s", bad.name, got)
+			t.Errorf("%s: the server shows %s", bad.name, got)
 		}
 	}
 	f.Write(t, other)
@@ -143,14 +143,14 @@ func TestCheck_InvalidCertificate_ExpiryReturned(t *testing.T) {
 	notAfter := config.Certificates[0].Leaf.NotAfter
 	address := "https://" + listen(t, config) + "/webhook/demo"
 	if got, err := Check(t.Context(), address, roots); err != nil || !got.Equal(notAfter) {
-		t.Errorf("a valid one: %v, %v", got, err)
+		t.Errorf("a valid certificate: %v, %v", got, err)
 	}
 	if got, err := Check(t.Context(), address, nil); err == nil || !got.Equal(notAfter) {
-		t.Errorf("an untrusted one: %v, %v", got, err)
+		t.Errorf("an untrusted certificate: %v, %v", got, err)
 	}
 	other := strings.Replace(address, "127.0.0.1", "localhost", 1)
 	if _, err := Check(t.Context(), other, roots); err == nil || !strings.Contains(err.Error(), "localhost") {
-		t.Errorf("one for another name: %v", err)
+		t.Errorf("a certificate for another name: %v", err)
 	}
 	for _, wrong := range []string{"", "http://127.0.0.1/", "https://", "https://127.0.0.1:1/", "::"} {
 		if got, err := Check(t.Context(), wrong, nil); err == nil || !got.IsZero() {
@@ -178,7 +178,7 @@ func TestCheck_SilentServer_Ends(t *testing.T) {
 		}
 	}()
 	if _, err := Check(ctx, "https://"+l.Addr().String(), nil); err == nil {
-		t.Error("it found a certificate")
+		t.Error("no error from a server that does not answer")
 	}
 }
 
@@ -194,7 +194,7 @@ func TestMove_MissingFiles_PreviousKept(t *testing.T) {
 	run(t, source)
 	if err := source.Move(after.Certificate, after.Key); err == nil ||
 		!strings.Contains(err.Error(), after.Certificate) {
-		t.Errorf("to files that are missing: %v", err)
+		t.Errorf("move to missing files: %v", err)
 	}
 	if got := shown(address); got != "before.example.com" {
 		t.Errorf("after a failed move it shows %s", got)
@@ -204,7 +204,7 @@ func TestMove_MissingFiles_PreviousKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := shown(address); got != "after.example.com" {
-		t.Errorf("it shows %s", got)
+		t.Errorf("the server shows %s", got)
 	}
 	after.Write(t, certtest.Year(t, "renewed.example.com"))
 	waittest.Until(t, "changes of the new files are loaded",

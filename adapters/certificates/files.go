@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// lookEvery is how often the files are read. An administrator who renews them checks the
-	// result a moment later.
+	// lookEvery is how often the files are read. It is short because an administrator who renews
+	// them checks the result a moment later.
 	lookEvery = 5 * time.Second
 	// maxFile, in bytes, is over ten times the size of a long chain with large keys.
 	maxFile = 256 << 10
@@ -105,14 +105,14 @@ func (f *Files) Run(ctx context.Context) {
 
 // look reads the files and uses the pair if it is new and valid. The two files never change
 // at the same moment, so a change counts when two reads in a row have found it, or at once
-// when asked is set.
-func (f *Files) look(asked bool) {
+// when requested is set, by SIGHUP.
+func (f *Files) look(requested bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	pair, found, err := f.paths.read()
 	settled := found == f.seen
 	f.seen = found
-	if !asked && (found == f.tried || !settled) {
+	if !requested && (found == f.tried || !settled) {
 		return
 	}
 	f.tried = found

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// checkEvery is how often public certificates are checked. Alerts on them count in days.
+	// checkEvery is how often public certificates are checked. The alerts on them warn days ahead.
 	checkEvery = time.Hour
 	// checkTimeout bounds one check, including name resolution.
 	checkTimeout = 10 * time.Second

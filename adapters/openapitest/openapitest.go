@@ -1,5 +1,5 @@
 // Package openapitest checks an HTTP API against its OpenAPI document, strictly: an answer that
-// is not documented is an error, and so is a documented one that was never seen.
+// is not documented is an error, and so is a documented answer that never occurred.
 package openapitest
 
 import (
@@ -41,7 +41,7 @@ type Schema struct {
 	MaxItems    int               `yaml:"maxItems"`
 }
 
-// Content has a schema for each content type.
+// Content maps each content type to its schema.
 type Content map[string]struct{ Schema Schema }
 
 // Response is the documented response of a status.
@@ -51,13 +51,13 @@ type Response struct {
 	Content Content
 }
 
-// Operation is a method of a path. Responses are by status, or by class of it: 5XX.
+// Operation is a method of a path. The keys of Responses are statuses, or classes such as 5XX.
 type Operation struct {
 	RequestBody struct{ Content Content } `yaml:"requestBody"`
 	Responses   map[string]Response
 }
 
-// Contract is a document, with the parts of it that were seen.
+// Contract is a document, and the parts of it that occurred in answers.
 type Contract struct {
 	Paths      map[string]map[string]Operation
 	Components struct {
@@ -98,7 +98,7 @@ func Read(t testing.TB, path string) *Contract {
 	decoder := yaml.NewDecoder(bytes.NewReader(schemas))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&c.Components.Schemas); err != nil {
-		t.Fatalf("%s: a word of JSON Schema that is not known: %v", path, err)
+		t.Fatalf("%s: a keyword of JSON Schema that Schema does not have: %v", path, err)
 	}
 	return c
 }
@@ -114,7 +114,7 @@ func (c *Contract) Operations() map[string]Operation {
 	return all
 }
 
-// Answer checks an operation's answer against the contract. Errors name it at.
+// Answer checks an operation's answer against the contract. The errors begin with at.
 func (c *Contract) Answer(t testing.TB, at, operation string, w *httptest.ResponseRecorder) {
 	t.Helper()
 	status, documented, found := c.response(c.Operations()[operation], w.Code)
@@ -167,24 +167,25 @@ func (c *Contract) check(t testing.TB, at string, s Schema, value any) {
 	if name := s.Named(); name != "" {
 		at, s = name, c.Components.Schemas[name]
 	}
-	well := false
+	valid := false
 	switch v := value.(type) {
 	case string:
 		n := utf8.RuneCountInString(v)
-		well = s.Type == "string" && n >= s.MinLength && (s.MaxLength == 0 || n <= s.MaxLength) &&
-			(s.Enum == nil || slices.Contains(s.Enum, v)) && regexp.MustCompile(s.Pattern).MatchString(v) && s.formed(v)
+		valid = s.Type == "string" && n >= s.MinLength && (s.MaxLength == 0 || n <= s.MaxLength) &&
+			(s.Enum == nil || slices.Contains(s.Enum, v)) && regexp.MustCompile(s.Pattern).MatchString(v) && s.wellFormed(v)
 	case bool:
-		well = s.Type == "boolean"
+		valid = s.Type == "boolean"
 	case float64:
-		well = s.Type == "integer" && v == float64(int64(v)) && (s.Minimum == nil || v >= *s.Minimum) &&
+		valid = s.Type == "integer" && v == float64(int64(v)) && (s.Minimum == nil || v >= *s.Minimum) &&
 			(s.Maximum == nil || v <= *s.Maximum)
 	case []any:
-		well = s.Type == "array" && s.Items != nil && len(v) >= s.MinItems && (s.MaxItems == 0 || len(v) <= s.MaxItems)
-		for i := 0; well && i < len(v); i++ {
+		valid = s.Type == "array" && s.Items != nil && len(v) >= s.MinItems &&
+			(s.MaxItems == 0 || len(v) <= s.MaxItems)
+		for i := 0; valid && i < len(v); i++ {
 			c.check(t, at+"[]", *s.Items, v[i])
 		}
 	case map[string]any:
-		well = s.Type == "object"
+		valid = s.Type == "object"
 		for _, name := range s.Required {
 			if _, has := v[name]; !has {
 				t.Errorf("%s lacks %s", at, name)
@@ -203,13 +204,13 @@ func (c *Contract) check(t testing.TB, at string, s Schema, value any) {
 			c.check(t, at+"."+name, property, one)
 		}
 	}
-	if !well {
+	if !valid {
 		t.Errorf("%s: %v is not as documented", at, value)
 	}
 }
 
-// formed reports whether a text has the schema's format.
-func (s Schema) formed(text string) bool {
+// wellFormed reports whether a text has the schema's format.
+func (s Schema) wellFormed(text string) bool {
 	var err error
 	switch s.Format {
 	case "date-time":
@@ -231,21 +232,21 @@ func (s Schema) Named() string {
 	return name
 }
 
-// Shown fails for every status of an operation, and every property of these schemas, that was
-// never seen in an answer.
+// Shown fails for every status of an operation, and every property of these schemas, that
+// occurred in no answer.
 func (c *Contract) Shown(t testing.TB, schemas ...string) {
 	t.Helper()
 	for name, o := range c.Operations() {
 		for status := range o.Responses {
 			if !c.answered[name+" "+status] {
-				t.Errorf("%s: %s is documented and was never answered", name, status)
+				t.Errorf("%s: %s is documented and never occurred", name, status)
 			}
 		}
 	}
 	for _, name := range schemas {
 		for property := range c.Components.Schemas[name].Properties {
 			if !c.seen[name+"."+property] {
-				t.Errorf("%s.%s is documented and was never answered", name, property)
+				t.Errorf("%s.%s is documented and never occurred", name, property)
 			}
 		}
 	}
