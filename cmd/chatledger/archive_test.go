@@ -556,7 +556,7 @@ func TestArchive_OtherStore_IsRejected(t *testing.T) {
 	other.refuses("is from another store", "export", "--to", dir)
 	other.refuses("the store holds another event in its place", "import", "--from", dir)
 	from.refuses("it is of format ndjson, not parquet", "export", "--to", dir, "--format", "parquet")
-	from.refuses("another export into it is under way", "export", "--to", from.heldArchive())
+	from.refuses("another export into it is running", "export", "--to", from.heldArchive())
 
 	to := newTown(t, pgtest.Database(t))
 	to.running = to.start(to.dsn)

@@ -17,21 +17,23 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// contendedFor is how long batches are appended by the careful statement at once after a
-// batch was rejected: another process is writing to the same chats, and a rejected batch
-// costs a round trip and its work.
+// contendedFor is how long, after a rejected batch, further batches use the careful statement first.
+// Another process is writing to the same chats, and each rejected batch costs a round trip and its
+// work.
 const contendedFor = 50 * time.Millisecond
 
 // Append implements commands.Store. In most batches nothing is rejected, so a batch is first
-// appended by plain inserts. When a unique index rejects it, the batch is appended again by
-// the careful statement, and at last in parts. What was decided on states of another server, or of
-// another history of it, is a conflict: the stream may have the expected version with other events.
+// appended by plain inserts. When a unique index rejects it, the batch is appended again by the
+// careful statement, and finally in parts. If events were decided on states of another server, or of
+// another history of it, they are a conflict: the stream may have the expected version with other
+// events.
 func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, error) {
 	server, present := s.Server(batch[0].Incarnation)
-	if !present || slices.ContainsFunc(batch, func(a commands.Append) bool { return a.Incarnation != batch[0].Incarnation }) {
+	other := func(a commands.Append) bool { return a.Incarnation != batch[0].Incarnation }
+	if !present || slices.ContainsFunc(batch, other) {
 		return conflicts(batch), nil
 	}
-	errs, err := s.appendSomehow(ctx, server, batch)
+	errs, err := s.appendPlainOrCareful(ctx, server, batch)
 	if errors.Is(err, errAnotherServer) {
 		if err = s.LookAtServer(ctx); err == nil {
 			return conflicts(batch), nil
@@ -45,13 +47,13 @@ func (s *Store) Append(ctx context.Context, batch []commands.Append) ([]error, e
 	s.appended.Notify()
 	for _, a := range batch {
 		if len(a.Settled) > 0 && s.outbox != nil {
-			s.outbox.Notify(a.Stream.Bot()) // the next with the same ordering key may be claimed
+			s.outbox.Notify(a.Stream.Bot()) // the next delivery with the same ordering key may be claimed
 		}
 	}
 	return errs, nil
 }
 
-// errAnotherServer ends an append that reached another server, or another history, than the one
+// errAnotherServer ends an append that reached another server, or another history of it, than the one
 // that its decisions are based on.
 var errAnotherServer = errors.New("the database server is another one, or has another history")
 
@@ -64,7 +66,7 @@ func conflicts(batch []commands.Append) []error {
 	return errs
 }
 
-func (s *Store) appendSomehow(ctx context.Context, server string, batch []commands.Append) ([]error, error) {
+func (s *Store) appendPlainOrCareful(ctx context.Context, server string, batch []commands.Append) ([]error, error) {
 	if time.Now().UnixNano() > s.contendedUntil.Load() {
 		err := s.appendPlain(ctx, server, batch)
 		if err == nil {
@@ -78,17 +80,17 @@ func (s *Store) appendSomehow(ctx context.Context, server string, batch []comman
 	return s.appendInParts(ctx, server, batch)
 }
 
-// rows are a batch as the columns of its parameters.
+// rows has a batch as parameters, column by column.
 type rows struct {
 	streams                      []string
 	expected, appendOrd          []int64  // ord is the place in the batch, from 1
-	begun                        []string // streams whose first events these are
+	begun                        []string // streams that the batch begins
 	updateOrd, updateID, updateV []int64
 	bots, updateStreams          []string
 	settleOrd, fences            []int64
 	deliveries                   []pgtype.UUID
 	were, states, reasons        []string
-	over, unsure                 []bool // nothing more is to happen; the attempt may have arrived
+	over, unsure                 []bool // over: the delivery is finished; unsure: the attempt may have arrived
 	outcomes                     []*string
 	ords, versions               []int64
 	eventStreams                 []string
@@ -96,18 +98,18 @@ type rows struct {
 	names, payloads, actors      []string
 	eventVersions                []int16
 	raws                         []*string
-	traces                       []*string // shorter than the others when the rest is null: unnest fills up
+	traces                       []*string // may be shorter than the others: unnest adds nulls
 	times                        []time.Time
 	timedOrd                     []int64
 	timed                        []string
-	due                          []*time.Time // nil takes the timer away
+	due                          []*time.Time // nil deletes the timer
 }
 
-// rowsOf converts a batch into columns. escaped keeps every JSON value as bytes, for values
+// rowsOf converts a batch into columns. With escaped, every JSON value is stored as bytes, for values
 // that JSONB cannot hold.
 func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 	r := &rows{}
-	// In one order for all processes, so that no two batches wait for each other.
+	// All processes append streams in the same order, so that there is no deadlock.
 	order := make([]int, len(batch))
 	for i := range order {
 		order[i] = i
@@ -116,42 +118,42 @@ func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 	for _, i := range order {
 		a := batch[i]
 		ord, stream := int64(i+1), string(a.Stream)
-		r.streams, r.expected, r.appendOrd = append(r.streams, stream), append(r.expected,
-			int64(a.Expected)), append(r.appendOrd, ord)
+		r.streams, r.appendOrd = append(r.streams, stream), append(r.appendOrd, ord)
+		r.expected = append(r.expected, int64(a.Expected))
 		if a.Expected == 0 {
 			r.begun = append(r.begun, stream)
 		}
 		if a.Wake != nil {
-			r.timedOrd, r.timed, r.due = append(r.timedOrd, ord), append(r.timed, stream), append(r.due,
-				postgres.NullTime(*a.Wake))
+			r.timedOrd, r.timed = append(r.timedOrd, ord), append(r.timed, stream)
+			r.due = append(r.due, postgres.NullTime(*a.Wake))
 		}
 		for _, u := range a.Updates {
-			r.updateOrd, r.bots, r.updateStreams = append(r.updateOrd, ord), append(r.bots,
-				u.Bot), append(r.updateStreams, stream)
-			r.updateID, r.updateV = append(r.updateID, u.ID), append(r.updateV, int64(u.Version))
+			r.updateOrd, r.updateStreams = append(r.updateOrd, ord), append(r.updateStreams, stream)
+			r.bots, r.updateID = append(r.bots, u.Bot), append(r.updateID, u.ID)
+			r.updateV = append(r.updateV, int64(u.Version))
 		}
 		for _, d := range a.Settled {
-			r.settleOrd, r.deliveries, r.fences = append(r.settleOrd, ord), append(r.deliveries,
-				postgres.UUID(d.Delivery)), append(r.fences, d.Fence)
-			r.were, r.states = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending))), append(r.states,
-				string(d.State))
-			r.over, r.unsure = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting), append(r.unsure,
-				d.Unsure)
-			r.outcomes, r.reasons = append(r.outcomes, postgres.Escape(d.Outcome, escaped)), append(r.reasons,
-				postgres.CleanText(d.Reason))
+			r.settleOrd, r.fences = append(r.settleOrd, ord), append(r.fences, d.Fence)
+			r.deliveries = append(r.deliveries, postgres.UUID(d.Delivery))
+			r.were = append(r.were, string(cmp.Or(d.Was, domain.DeliverySending)))
+			r.states = append(r.states, string(d.State))
+			r.over = append(r.over, !d.BlocksKey && d.State != domain.DeliveryWaiting)
+			r.unsure = append(r.unsure, d.Unsure)
+			r.outcomes = append(r.outcomes, postgres.Escape(d.Outcome, escaped))
+			r.reasons = append(r.reasons, postgres.CleanText(d.Reason))
 		}
 		for j, e := range a.Events {
 			name, version, payload, err := s.codec.Encode(e.Event)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Stream, err)
 			}
-			r.ords, r.eventStreams, r.versions = append(r.ords, ord), append(r.eventStreams,
-				stream), append(r.versions, int64(a.Expected)+int64(j)+1)
-			r.ids, r.causes, r.chains = append(r.ids, postgres.UUID(e.ID)), append(r.causes,
-				postgres.UUID(e.Causation)), append(r.chains, postgres.UUID(e.Correlation))
+			r.ords, r.eventStreams = append(r.ords, ord), append(r.eventStreams, stream)
+			r.versions = append(r.versions, int64(a.Expected)+int64(j)+1)
+			r.ids, r.causes = append(r.ids, postgres.UUID(e.ID)), append(r.causes, postgres.UUID(e.Causation))
+			r.chains = append(r.chains, postgres.UUID(e.Correlation))
 			r.names, r.eventVersions = append(r.names, name), append(r.eventVersions, int16(version))
-			r.payloads, r.raws = append(r.payloads, *postgres.Escape(payload, escaped)), append(r.raws,
-				postgres.Escape(e.Raw, escaped))
+			r.payloads = append(r.payloads, *postgres.Escape(payload, escaped))
+			r.raws = append(r.raws, postgres.Escape(e.Raw, escaped))
 			r.actors, r.times = append(r.actors, postgres.CleanText(string(e.Actor))), append(r.times, e.OccurredAt)
 			if e.Trace != "" {
 				r.traces = append(r.traces, make([]*string, len(r.ids)-len(r.traces))...)
@@ -162,11 +164,10 @@ func (s *Store) rowsOf(batch []commands.Append, escaped bool) (*rows, error) {
 	return r, nil
 }
 
-// appendPlain stores a batch in which nothing is expected to be refused: plain
-// inserts in one round trip and one transaction. The unique indexes refuse the
-// whole of it when a stream has moved on or an update was received before;
-// eventstore.require refuses what would leave a gap, what was decided on states of another
-// server, and outcomes of a lease that is another's.
+// appendPlain stores a batch by plain inserts in one round trip and one transaction. If a stream has
+// a later version than expected, or an update was received before, the unique indexes reject the whole
+// batch. eventstore.require rejects a batch that would leave a gap, that was decided on states of
+// another server, or that settles a delivery whose lease another worker holds.
 func (s *Store) appendPlain(ctx context.Context, server string, batch []commands.Append) error {
 	r, err := s.rowsOf(batch, false)
 	if err != nil {
@@ -182,19 +183,23 @@ func (s *Store) appendPlain(ctx context.Context, server string, batch []commands
 		)
 		insert into eventstore.events (stream_id, version, event_id, name, event_version, payload, raw,
 			causation_id, correlation_id, actor, occurred_at, trace)
-		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb, causation_id, correlation_id, actor, occurred_at, trace
+		select stream_id, version, event_id, name, event_version, payload::jsonb, raw::jsonb,
+			causation_id, correlation_id, actor, occurred_at, trace
 		from unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::text[],
 			$8::uuid[], $9::uuid[], $10::text[], $11::timestamptz[], $18::text[])
-			as e(stream_id, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
+			as e(stream_id, version, event_id, name, event_version, payload, raw,
+				causation_id, correlation_id, actor, occurred_at, trace)
 		where (select eventstore.require($19 = (` + postgres.ServerIdentity + `), 'decided on states of another server'))
 		and (select eventstore.require(not exists (
 			select from unnest($16::text[], $17::bigint[]) as a(stream_id, expected)
 			where a.expected > 0 and not exists (
-				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)), 'a stream is not that long'))`
-	args := []any{r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws, r.causes, r.chains,
-		r.actors, r.times,
-		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces,
-		server}
+				select from eventstore.events l where l.stream_id = a.stream_id and l.version = a.expected)),
+			'a stream does not have the expected version'))`
+	args := []any{
+		r.eventStreams, r.versions, r.ids, r.names, r.eventVersions, r.payloads, r.raws,
+		r.causes, r.chains, r.actors, r.times,
+		r.bots, r.updateID, r.updateStreams, r.updateV, r.streams, r.expected, r.traces, server,
+	}
 	if len(r.begun)+len(r.deliveries)+len(r.timed) == 0 {
 		_, err := s.Pool().Exec(ctx, insert, args...)
 		return err
@@ -204,12 +209,13 @@ func (s *Store) appendPlain(ctx context.Context, server string, batch []commands
 		b.Queue(`
 			with settled as (
 				update eventstore.deliveries x set `+settle+`
-				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::text[], $8::text[])
+				from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[],
+					$5::boolean[], $6::boolean[], $7::text[], $8::text[])
 					as d(delivery_id, fence, was, state, over, unsure, outcome, reason)
 				where x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = d.was
 				returning x.ordering_key, x.seq, x.finished_at
 			), moved_up as (`+moveUp+`)
-			select eventstore.require((select count(*) from settled) = $9, 'a lease is held by another')`,
+			select eventstore.require((select count(*) from settled) = $9, 'another worker holds a lease')`,
 			r.deliveries, r.fences, r.were, r.states, r.over, r.unsure, r.outcomes, r.reasons, len(r.deliveries))
 	}
 	if len(r.begun) > 0 {
@@ -217,16 +223,18 @@ func (s *Store) appendPlain(ctx context.Context, server string, batch []commands
 	}
 	b.Queue(insert, args...)
 	if len(r.timed) > 0 {
-		b.Queue(`with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+
-			` select`, r.timed, r.due)
+		b.Queue(`
+			with t as (select * from unnest($1::text[], $2::timestamptz[]) as t(stream_id, due_at)), `+setTimers+`
+			select`, r.timed, r.due)
 	}
 	return s.Pool().SendBatch(ctx, &b).Close()
 }
 
-// insertOne stores one event with its update, where the stream is as long as expected.
+// insertOne stores one event with its update, if the stream has the expected version.
 const insertOne = `
-	with last as materialized ( -- nothing is stored behind a gap
-		select from eventstore.events where stream_id = $3 and version = $4::bigint - 1 and $15 = (` + postgres.ServerIdentity + `)
+	with last as materialized ( -- empty if the event would leave a gap
+		select from eventstore.events
+		where stream_id = $3 and version = $4::bigint - 1 and $15 = (` + postgres.ServerIdentity + `)
 	), received as (
 		insert into eventstore.inbox (bot, update_id, stream_id, version) select $1, $2, $3, $4 from last
 	)
@@ -234,8 +242,8 @@ const insertOne = `
 		causation_id, correlation_id, actor, occurred_at, trace)
 	select $3, $4, $5, $6, $7, $8::text::jsonb, $9::text::jsonb, $10, $11, $12, $13, $14 from last`
 
-// appendOne stores one update that comes alone, without the arrays, whose laying out
-// and unnesting costs more than the one row they would hold.
+// appendOne stores a single update without arrays: encoding and unnesting them would cost more than
+// the row itself.
 func (s *Store) appendOne(ctx context.Context, server string, r *rows) error {
 	tag, err := s.Pool().Exec(ctx, insertOne,
 		r.bots[0], r.updateID[0], r.streams[0], r.versions[0], r.ids[0], r.names[0], r.eventVersions[0], r.payloads[0],

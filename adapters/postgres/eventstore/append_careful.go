@@ -11,14 +11,13 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// appendCareful appends to many streams in one statement and leaves out, each for
-// its own reason, those that cannot be appended to.
+// appendCareful appends to many streams in one statement. It leaves out the streams that cannot be
+// appended to, and returns the reason for each.
 //
-// All parts see one snapshot, taken before the statement's first write. That is
-// what keeps streams in order in the feed: an expected version that is found there
-// was committed by a transaction with a lower id. What another transaction commits
-// after the snapshot, the unique indexes refuse, and the whole batch is tried again
-// in pieces.
+// All parts of the statement see one snapshot, which is taken before its first write. This keeps each
+// stream in version order in the feed: an expected version in the snapshot was committed by a
+// transaction with a lower id. If another transaction commits after the snapshot, the unique indexes
+// reject the statement, and the batch is appended in parts.
 const appendCareful = `
 with a as materialized (
     select * from unnest($1::text[], $2::bigint[], $24::bigint[]) as a(stream_id, expected, ord)
@@ -27,7 +26,7 @@ with a as materialized (
 ), d as materialized (
     select * from unnest($7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::text[], $12::text[], $25::text[],
         $26::boolean[], $27::boolean[]) as d(ord, delivery_id, fence, state, outcome, reason, was, over, unsure)
-), held as materialized ( -- locked, so that nobody takes a lease over between the check and the commit
+), held as materialized ( -- locked, so that no other worker gets the lease between the check and the commit
     select x.delivery_id from d join eventstore.deliveries x
         on x.delivery_id = d.delivery_id and x.fence = d.fence and x.state = d.was
     for update of x
@@ -61,16 +60,20 @@ with a as materialized (
         e.causation_id, e.correlation_id, e.actor, e.occurred_at, e.trace
     from unnest($13::bigint[], $14::bigint[], $15::uuid[], $16::text[], $17::smallint[], $18::text[], $19::text[],
         $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[], $28::text[])
-        as e(ord, version, event_id, name, event_version, payload, raw, causation_id, correlation_id, actor, occurred_at, trace)
+        as e(ord, version, event_id, name, event_version, payload, raw,
+            causation_id, correlation_id, actor, occurred_at, trace)
     join accepted a on a.ord = e.ord
 ), t as (
-    select a.stream_id, t.due_at from unnest($29::bigint[], $30::timestamptz[]) as t(ord, due_at) join accepted a on a.ord = t.ord
+    select a.stream_id, t.due_at
+    from unnest($29::bigint[], $30::timestamptz[]) as t(ord, due_at) join accepted a on a.ord = t.ord
 ), ` + setTimers + `
 select ord, why, update_id, delivery_id from refused`
 
-// appendCarefully runs the statement: every Append that cannot be done is left out
-// and named in its error. Nothing is appended to another server than the one that was decided on.
-func (s *Store) appendCarefully(ctx context.Context, server string, batch []commands.Append, escaped bool) ([]error, error) {
+// appendCarefully runs appendCareful. It returns an error for each Append that was left out. It appends
+// nothing if the events were decided on states of another server.
+func (s *Store) appendCarefully(
+	ctx context.Context, server string, batch []commands.Append, escaped bool,
+) ([]error, error) {
 	r, err := s.rowsOf(batch, escaped)
 	if err != nil {
 		return nil, err
@@ -98,8 +101,8 @@ func (s *Store) appendCarefully(ctx context.Context, server string, batch []comm
 	return errs, err
 }
 
-// refusal adds one reason to what an Append is refused for. A conflict hides the
-// others: they are looked at again when the stream has been read anew.
+// refusal adds one reason to the error of a rejected Append. A conflict replaces all others: they are
+// checked again after the stream was loaded again.
 func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
 	if sofar == commands.ErrConflict || why == "conflict" {
 		return commands.ErrConflict
@@ -115,9 +118,9 @@ func refusal(sofar error, why string, update *int64, delivery uuid.UUID) error {
 	return append(fenced, delivery)
 }
 
-// appendInParts appends carefully, and in halves what was refused together, down to the
-// ones for which it was: most often another process was faster with one chat, which the
-// next statement sees, so that it can leave out that chat alone.
+// appendInParts appends a batch by appendCareful. If the whole statement is rejected, it appends each
+// half by itself, down to single Appends. Usually another process was faster with one chat; the next
+// statement sees that, and leaves out only that chat.
 func (s *Store) appendInParts(ctx context.Context, server string, batch []commands.Append) ([]error, error) {
 	errs, err := s.appendCarefully(ctx, server, batch, false)
 	if half := len(batch) / 2; half > 0 && ofContent(err) {
@@ -128,19 +131,19 @@ func (s *Store) appendInParts(ctx context.Context, server string, batch []comman
 		return append(errs, others...), err
 	}
 	if postgres.HasCode(err, "22", "54") {
-		errs, err = s.appendCarefully(ctx, server, batch, true) // JSONB cannot hold it
+		errs, err = s.appendCarefully(ctx, server, batch, true) // JSONB cannot hold a value
 	}
 	switch {
 	case postgres.HasCode(err, "23505", "40"):
 		return []error{commands.ErrConflict}, nil // the next attempt sees what the other transaction appended
 	case ofContent(err):
-		return []error{err}, nil // it can never be stored; the others are not affected
+		return []error{err}, nil // this Append can never be stored; the others are not affected
 	default:
 		return errs, err
 	}
 }
 
-// ofContent reports whether the server rejected a batch because of its content: a row that
-// another transaction inserted first (class 23), a deadlock (class 40), a value that JSONB
-// cannot hold (classes 22 and 54), or a condition of eventstore.require (our own class).
+// ofContent reports whether the server rejected a batch because of its content: a row that another
+// transaction inserted first (class 23), a deadlock (class 40), a value that JSONB cannot hold (classes
+// 22 and 54), or a condition of eventstore.require (class CL, of chatledger).
 func ofContent(err error) bool { return postgres.HasCode(err, "22", "23", "40", "54", "CL") }

@@ -12,27 +12,27 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Chats lists up to limit chats after one, in order of their ids: of one bot, or of
-// all when bot is empty, and with since not zero only those in which something was
-// recorded since.
+// Chats lists up to limit chats after the given one, in the order of their ids: of one bot, or of all
+// bots if bot is empty. If since is not zero, it lists only chats with an event since then.
 func (l Ledger) Chats(
 	ctx context.Context, tx pgx.Tx, bot string, since time.Time, after domain.StreamID, limit int,
 ) ([]domain.StreamID, error) {
-	first, end := "chat-", "chat." // what a name begins with, and the same with the next character
+	first, end := "chat-", "chat." // the range of names with this prefix; "." follows "-"
 	if bot != "" {
 		first, end = first+bot+":", first+bot+";"
 	}
-	// A stream's last event is one probe of the primary key.
+	// The last event of a stream takes one look-up in the primary key.
 	return postgres.Collect(ctx, tx, "list chats", pgx.RowTo[domain.StreamID], `
 		select stream_id from eventstore.streams s
 		where stream_id > $1 and stream_id >= $2 and stream_id < $3
 		  and ($4::timestamptz = '0001-01-01 00:00Z'
-		       or $4 <= (select recorded_at from eventstore.events e where e.stream_id = s.stream_id order by version desc limit 1))
+		       or $4 <= (select recorded_at from eventstore.events e
+		                 where e.stream_id = s.stream_id order by version desc limit 1))
 		order by stream_id limit $5`, string(after), first, end, since, limit)
 }
 
-// Updates reads the updates that events of these streams received, as they were
-// sent, or as JSONB keeps them. Those that were removed since are left out.
+// Updates reads the received updates of these streams, as they were sent, or as JSONB stores them. It
+// leaves out updates that retention has removed.
 func (l Ledger) Updates(
 	ctx context.Context, tx pgx.Tx, streams []domain.StreamID,
 ) (map[domain.StreamID]map[domain.Version][]byte, error) {
@@ -63,8 +63,7 @@ func (l Ledger) Updates(
 	return updates, nil
 }
 
-// Reached is the last event whose effects a consumer group has committed; zero
-// before its first.
+// Reached returns the checkpoint of a consumer group, or zero if it has none.
 func (l Ledger) Reached(ctx context.Context, group string) (at domain.Position, err error) {
 	err = l.Pool().QueryRow(ctx,
 		`select transaction_id, position from eventstore.checkpoints where consumer_group = $1`,

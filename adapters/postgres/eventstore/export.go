@@ -14,40 +14,44 @@ import (
 )
 
 const (
-	// storedPage is how many events are read at once for an archive, and storedBytes
-	// how much JSON of theirs, whatever their number: they are in memory together.
+	// storedPage is how many events are read at once for an archive. storedBytes limits their JSON,
+	// since a page is in memory at once.
 	storedPage  = 2000
 	storedBytes = 8 << 20
 )
 
-// Exporter reads the feed of an event store as it is stored.
+// Exporter reads the stored events of the feed without decoding them.
 type Exporter struct{ store *Store }
 
 // NewExporter returns an exporter of an event store.
 func NewExporter(store *Store) Exporter { return Exporter{store} }
 
-// Extent is what of the feed an export is to hold.
+// Extent is the part of the feed that an export contains.
 type Extent struct {
-	End        domain.Position // of the newest event; zero when there is none
-	AnsweredTo domain.Position // how far the group of the bot's turns had come
+	End        domain.Position // of the newest event; zero if there is none
+	AnsweredTo domain.Position // the checkpoint of the group that answers customers
 }
 
-// Extent returns the end of the feed. responder is the group that gives the bot its turn.
+// Extent returns the end of the feed. responder is the consumer group that answers customers.
 func (x Exporter) Extent(ctx context.Context, responder string) (e Extent, err error) {
-	// One snapshot: what the bot was committed to have answered is stored below the end.
+	// Both are read in one snapshot: all events up to the group's checkpoint are before the end.
 	err = x.store.Pool().QueryRow(ctx, `
-		select coalesce(e.transaction_id, '0'), coalesce(e.position, 0), coalesce(c.transaction_id, '0'), coalesce(c.position, 0)
+		select coalesce(e.transaction_id, '0'), coalesce(e.position, 0),
+			coalesce(c.transaction_id, '0'), coalesce(c.position, 0)
 		from (select) one
-		left join (select transaction_id, position from eventstore.events order by transaction_id desc, position desc limit 1) e on true
+		left join (
+			select transaction_id, position from eventstore.events
+			order by transaction_id desc, position desc limit 1
+		) e on true
 		left join eventstore.checkpoints c on c.consumer_group = $1`, responder).
 		Scan(&e.End.Transaction, &e.End.Number, &e.AnsweredTo.Transaction, &e.AnsweredTo.Number)
 	if err != nil {
-		return e, fmt.Errorf("look for the end of the feed: %w", err)
+		return e, fmt.Errorf("read the end of the feed: %w", err)
 	}
 	return e, nil
 }
 
-// EventAt is the id of the event at a position; uuid.Nil when there is none.
+// EventAt returns the id of the event at a position, or uuid.Nil if there is none.
 func (x Exporter) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, error) {
 	var event pgtype.UUID
 	err := x.store.Pool().QueryRow(ctx,
@@ -59,9 +63,8 @@ func (x Exporter) EventAt(ctx context.Context, at domain.Position) (uuid.UUID, e
 	return event.Bytes, nil
 }
 
-// Read reads a page of the feed as it is stored: behind one position, up to and
-// with another. It is empty when the feed is not final so far. Between two pages
-// nothing is held open.
+// Read reads a page of stored events after one position, up to and including another. The page is empty
+// if the next events are not final yet. No transaction stays open between two pages.
 func (x Exporter) Read(ctx context.Context, after, upTo domain.Position) ([]domain.Stored, error) {
 	rows, err := x.store.Pool().Query(ctx, `
 		select `+Columns+`, payload, raw
@@ -110,12 +113,11 @@ func (x Exporter) Decode(e domain.Stored) (domain.Recorded, error) {
 		RecordedAt: e.RecordedAt}, err
 }
 
-// Update is the received update that a stored event carries, as it came; nil when it
-// carries none.
+// Update returns the update that a stored event was made from, as received, or nil if there is none.
 func Update(e domain.Stored) ([]byte, error) { return postgres.Unescape(e.Raw) }
 
-// LockArchive makes this process the only one that exports from this database into a
-// directory, until release is called.
+// LockArchive locks an archive, so that no other process exports from this database into the directory
+// until release is called.
 func (x Exporter) LockArchive(ctx context.Context, dir string) (release func(), err error) {
 	conn, err := x.store.Session(ctx, "export")
 	if err != nil {
@@ -125,7 +127,7 @@ func (x Exporter) LockArchive(ctx context.Context, dir string) (release func(), 
 	var free bool
 	err = conn.QueryRow(ctx, `select eventstore.try_lock('archive ' || $1)`, dir).Scan(&free)
 	if err == nil && !free {
-		err = errors.New("another export into it is under way")
+		err = errors.New("another export into it is running; wait for it, or end its process")
 	}
 	if err != nil {
 		release()

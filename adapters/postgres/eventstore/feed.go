@@ -16,19 +16,18 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Columns lists the columns of an event, without raw, which no consumer of the feed needs. The
-// payload is selected before them, so that a query can leave it out.
+// Columns lists the columns of an event, without raw, which no consumer of the feed needs, and without
+// payload, which a query selects before them if it needs it.
 const Columns = `position, transaction_id, stream_id, version, event_id, name, event_version,
 	causation_id, correlation_id, actor, occurred_at, recorded_at, coalesce(trace, '')`
 
-// Final is the condition of events that nothing can come before any more: below the
-// oldest running transaction.
+// Final is the condition of events before which no other event can be inserted any more: their
+// transaction is older than the oldest running one.
 const Final = `transaction_id < eventstore.rebased(pg_snapshot_xmin(pg_current_snapshot()))`
 
-// The feed is read in index order from behind the last event, up to the oldest
-// running transaction: whatever is to commit later will stand after it. The place is
-// given as two plain values; taken from a joined row instead, it makes the server
-// sort the table for every page.
+// readFeed reads the feed in index order from after a position up to the oldest running transaction:
+// events that are committed later come after that. The position is given as two plain values. If it
+// came from a joined row, the server would sort the table for every page.
 const readFeed = `
 select case when $4::text[] is null or name = any($4) then payload end, ` + Columns + `
 from eventstore.events
@@ -53,8 +52,10 @@ func (s *Store) ReadFeed(
 }
 
 // ReadStream reads up to limit events of one stream after a version, oldest first. An event that cannot be
-// decoded comes as Unreadable.
-func (s *Store) ReadStream(ctx context.Context, q postgres.Querier, stream domain.StreamID, after domain.Version, limit int) ([]domain.Recorded, error) {
+// decoded is Unreadable.
+func (s *Store) ReadStream(
+	ctx context.Context, q postgres.Querier, stream domain.StreamID, after domain.Version, limit int,
+) ([]domain.Recorded, error) {
 	rows, err := q.Query(ctx, `
 		select payload, `+Columns+`
 		from eventstore.events
@@ -71,6 +72,7 @@ func (s *Store) ReadStream(ctx context.Context, q postgres.Querier, stream domai
 	return events, nil
 }
 
+// Collect decodes rows of payload and Columns. It fails at an event that cannot be decoded.
 func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 	err = s.each(rows, func(r domain.Recorded) error {
 		events = append(events, r)
@@ -79,7 +81,7 @@ func (s *Store) Collect(rows pgx.Rows) (events []domain.Recorded, err error) {
 	return events, err
 }
 
-// each decodes rows and fails at the first that it cannot decode.
+// each calls take for each decoded row. It fails at the first that cannot be decoded.
 func (s *Store) each(rows pgx.Rows, take func(domain.Recorded) error) error {
 	return s.eachReadable(rows, func(r domain.Recorded) error {
 		if err := commands.CheckReadable(r); err != nil {
@@ -97,7 +99,7 @@ func (s *Store) collectReadable(rows pgx.Rows) (events []domain.Recorded, err er
 	return events, err
 }
 
-// eachReadable decodes rows. What it cannot decode it hands out as Unreadable.
+// eachReadable calls take for each decoded row. An event that cannot be decoded is Unreadable.
 func (s *Store) eachReadable(rows pgx.Rows, take func(domain.Recorded) error) error {
 	defer rows.Close()
 	for rows.Next() {
@@ -107,8 +109,8 @@ func (s *Store) eachReadable(rows pgx.Rows, take func(domain.Recorded) error) er
 		var eventVersion int
 		var payload []byte
 		var eventID, cause, chain pgtype.UUID
-		err := rows.Scan(&payload, &r.Position.Number, &r.Position.Transaction, &stream, &version, &eventID, &name, &eventVersion,
-			&cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt, &r.Trace)
+		err := rows.Scan(&payload, &r.Position.Number, &r.Position.Transaction, &stream, &version,
+			&eventID, &name, &eventVersion, &cause, &chain, &r.Actor, &r.OccurredAt, &r.RecordedAt, &r.Trace)
 		if err != nil {
 			return err
 		}
@@ -117,7 +119,7 @@ func (s *Store) eachReadable(rows pgx.Rows, take func(domain.Recorded) error) er
 		switch {
 		case payload != nil:
 			r.Event, err = s.Decode(name, eventVersion, payload)
-		case !s.codec.Knows(name, eventVersion): // left out as a type that is not asked for, which nobody can know
+		case !s.codec.Knows(name, eventVersion): // the query left the payload out, but the type is unknown
 			_, err = s.codec.Decode(name, eventVersion, nil)
 		}
 		if err != nil {
@@ -135,21 +137,21 @@ type Consumer struct {
 	store   *Store
 	conn    *pgx.Conn
 	group   string
-	version int   // of the projection; 0 when the group keeps no table
-	term    int64 // of our leadership; 0 before
+	version int   // of the projection; 0 if the group has no table
+	term    int64 // of this process's leadership; 0 before it leads
 
-	incarnation int64           // of the server, as of the connection
-	at          domain.Position // behind the last page handled
-	asked       bool            // a page behind last was handed out
+	incarnation int64           // of the server when the consumer connected
+	at          domain.Position // the last event of the last page handled
+	asked       bool            // a page after last was returned
 	last        domain.Position
 
-	saved   domain.Position // the checkpoint: behind at while pages wrote nothing
+	saved   domain.Position // the checkpoint: it may be before at if pages wrote nothing
 	savedAt time.Time
 	unsaved int // events between the two
 
-	serves  func(bot string) bool // nil serves all bots
+	serves  func(bot string) bool // nil means all bots
 	parked  map[domain.StreamID]commands.Parked
-	changes int64 // checkpoints.parked_changes, as of reading parked
+	changes int64 // checkpoints.parked_changes when parked was read
 	checked time.Time
 
 	SaveInterval time.Duration // how long the checkpoint may stay behind; saveEvery
@@ -157,30 +159,29 @@ type Consumer struct {
 }
 
 const (
-	// leadEvery is how often a process that does not lead a group tries to: a
-	// leader that was killed is replaced well within 5 s.
+	// leadEvery is how often a process tries to become leader of a group: a leader that was killed is
+	// replaced well within 5 s.
 	leadEvery = 500 * time.Millisecond
-	// pollEvery is how often the feed is read without having been woken: other
-	// processes' appends come with a notification, so this only covers a lost one.
+	// pollEvery is how often the feed is read without a notification. Appends of other processes are
+	// notified, so polling only matters if a notification was lost.
 	pollEvery = time.Second
-	// settleEvery is the first wait for events that are there but stand behind a
-	// transaction that still runs; it doubles up to pollEvery.
+	// settleEvery is the first wait for events that come after a transaction that is still open. It
+	// doubles up to pollEvery.
 	settleEvery = 500 * time.Microsecond
-	// saveEvery is how long the checkpoint may stay behind pages that wrote nothing. After a
-	// crash they are read again and write nothing again. A commit for each would delay the
-	// webhook's commits.
+	// saveEvery is how long the checkpoint may stay behind pages that wrote nothing. After a crash they
+	// are read again and write nothing again. A commit for each page would delay the webhook's commits.
 	saveEvery = 50 * time.Millisecond
 )
 
 // Subscribe waits until this process is the leader of the consumer group, and returns the
-// group's consumer. The leader holds the group's row in eventstore.leaders, and moves the
+// group's consumer. The leader is named in the group's row in eventstore.leaders, and moves the
 // checkpoint under its term: a process that is no longer the leader cannot move it.
 func (s *Store) Subscribe(ctx context.Context, group string) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: group}, nil)
 }
 
-// SubscribeBots is Subscribe for a group that handles the chats of some bots only, and holds those of
-// others.
+// SubscribeBots is Subscribe for a group that handles only the chats of some bots, and holds those of
+// the others.
 func (s *Store) SubscribeBots(ctx context.Context, group string, serves func(bot string) bool) (*Consumer, error) {
 	return s.consume(ctx, &Consumer{store: s, group: group, serves: serves}, nil)
 }
@@ -197,12 +198,12 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 	config := s.Config()
 	config.RuntimeParams["application_name"] += " " + c.group
 	config.RuntimeParams["search_path"] = "readmodel" // where projections find their table
-	// A page's effects and its checkpoint are lost together or not at all, and then the
-	// page comes again. So their commit need not wait for the disk, where it would be in
-	// the way of those that must. What is sent was claimed before, by a commit that does
-	// wait, and with it all that was written earlier.
+	// A crash loses a page's effects and its checkpoint together, or neither; if it loses them, the
+	// page is read again. So their commit need not wait for the disk, where it would delay the commits
+	// that must. A delivery is only sent after it was claimed by a commit that does wait, and that
+	// commit makes all earlier ones durable.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	c.incarnation = s.Incarnation() // before connecting: a change during it ends the subscription
+	c.incarnation = s.Incarnation() // read before connecting: a change after that ends the subscription
 	if c.conn, err = s.Connect(ctx, config); err != nil {
 		return nil, fmt.Errorf("subscribe to group %s: %w", c.group, err)
 	}
@@ -216,20 +217,22 @@ func (s *Store) consume(ctx context.Context, c *Consumer, log *slog.Logger) (_ *
 func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	defer c.store.groups.waits(c.group)()
 	// The first process to subscribe sets the version of an empty table.
-	_, err := c.conn.Exec(ctx, `insert into eventstore.checkpoints (consumer_group, version) values ($1, $2) on conflict do nothing`,
-		c.group, max(c.version, 1))
+	_, err := c.conn.Exec(ctx, `
+		insert into eventstore.checkpoints (consumer_group, version) values ($1, $2)
+		on conflict do nothing`, c.group, max(c.version, 1))
 	if err != nil {
 		return err
 	}
-	for told, seen := false, new(sighting); ; {
+	const waiting = "waiting: the table has another version than this program; " +
+		"run `chatledger rebuild`, or let programs of that version update it"
+	for logged, seen := false, new(sighting); ; {
 		stored, led, err := c.try(ctx, seen)
 		if err != nil || led {
 			return err
 		}
-		if !told && c.version != 0 && stored != c.version {
-			told = true
-			log.Warn("waiting: the table has another version than this program; run `chatledger rebuild`, or let programs of that version update it",
-				"table", c.group, "version", stored, "ours", c.version)
+		if !logged && c.version != 0 && stored != c.version {
+			logged = true
+			log.Warn(waiting, "table", c.group, "version", stored, "ours", c.version)
 		}
 		if err := wait.For(ctx, leadEvery); err != nil {
 			return err
@@ -237,10 +240,11 @@ func (c *Consumer) lead(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// try takes the lead of the group if it is free and the table has our version. It returns the
-// version of the table.
+// try makes this process the leader if the group is free and the table has the version of this
+// program. It returns the version of the table.
 func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led bool, err error) {
-	err = c.conn.QueryRow(ctx, `select version from eventstore.checkpoints where consumer_group = $1`, c.group).Scan(&stored)
+	err = c.conn.QueryRow(ctx,
+		`select version from eventstore.checkpoints where consumer_group = $1`, c.group).Scan(&stored)
 	if err != nil || c.version != 0 && stored != c.version {
 		return stored, false, err
 	}
@@ -263,21 +267,21 @@ func (c *Consumer) try(ctx context.Context, seen *sighting) (stored int, led boo
 	return stored, false, c.store.release(ctx, c.conn, c.group, c.term)
 }
 
-// fence puts our term on the checkpoint, which an earlier leader can no longer move then, and
-// reads it anew: before the group was ours, another may have moved it.
+// fence writes the term of this leader into the checkpoint, so that an earlier leader can no longer
+// move it, and reads the checkpoint: another leader may have moved it before.
 func (c *Consumer) fence(ctx context.Context) (at domain.Position, version int, err error) {
 	err = c.conn.QueryRow(ctx, `
 		update eventstore.checkpoints set term = $2 where consumer_group = $1 and term < $2
 		returning transaction_id, position, version, parked_changes`, c.group, c.term).
 		Scan(&at.Transaction, &at.Number, &version, &c.changes)
 	if err != nil {
-		return at, version, fmt.Errorf("put term %d on the checkpoint: %w", c.term, err)
+		return at, version, fmt.Errorf("write term %d into the checkpoint: %w", c.term, err)
 	}
 	return at, version, nil
 }
 
-// ours reads the checkpoint. It reports whether it is where this leader left it, and how often
-// others have changed the parked streams.
+// ours reads the checkpoint. It reports whether it is what this leader saved, and returns the number
+// of changes that others have made to the parked streams.
 func (c *Consumer) ours(ctx context.Context) (ours bool, changes int64, err error) {
 	var at domain.Position
 	var version int
@@ -291,20 +295,21 @@ func (c *Consumer) ours(ctx context.Context) (ours bool, changes int64, err erro
 
 // moved is the error for a table that was swapped or a checkpoint that was set by hand.
 func (c *Consumer) moved() error {
-	return fmt.Errorf("the checkpoint is no longer at %v in term %d, or its table of another version: another process moved it",
-		c.saved, c.term)
+	return fmt.Errorf("the checkpoint is no longer at %v in term %d, or its table has another version: "+
+		"another process moved it", c.saved, c.term)
 }
 
-// Next waits for events after the checkpoint and returns a page of at most limit. It
-// fails within pollEvery when the checkpoint is no longer where this leader left it. It returns
-// no events when there is a request for a parked stream, and commands.ErrGroupGivenUp when another
-// process is to lead the group.
+// Next waits for events after the checkpoint and returns a page of at most limit events. It fails
+// within pollEvery if the checkpoint is no longer what this leader saved. It returns no events if
+// there is a request for a parked stream, and commands.ErrGroupGivenUp if another process should lead
+// the group.
 func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	wait := settleEvery
 	for {
 		c.store.leads.ask(c.group)
 		if c.store.Incarnation() != c.incarnation {
-			return nil, fmt.Errorf("group %s: the database server is another one, or has another history, than before", c.group)
+			return nil, fmt.Errorf("group %s: connected to another database server, or to another history of it",
+				c.group)
 		}
 		woken := c.store.feed.Next()
 		if time.Since(c.checked) >= c.PollInterval {
@@ -344,11 +349,11 @@ func (c *Consumer) Next(ctx context.Context, limit int) ([]domain.Recorded, erro
 	}
 }
 
-// held reports whether there are events behind a transaction that is still open. Their
-// notification came when they were appended; the end of that transaction sends none.
+// held reports whether there are events that wait for the end of an open transaction. They were
+// notified when they were appended; the end of that transaction sends no notification.
 func (c *Consumer) held(ctx context.Context) (held bool, err error) {
-	// The order is there for the plan: for a mere exists, where there is mostly nothing,
-	// the server reads the whole table in the belief that a third of it would do.
+	// The order by makes the server use the index. With a plain exists it scans the whole table,
+	// because it expects a third of the rows to match, when usually none does.
 	err = c.conn.QueryRow(ctx, `
 		select count(*) > 0 from (
 			select from eventstore.events
@@ -359,7 +364,7 @@ func (c *Consumer) held(ctx context.Context) (held bool, err error) {
 	return held, err
 }
 
-// settle saves a checkpoint that has been behind for long enough.
+// settle saves the checkpoint if it has been behind for SaveInterval.
 func (c *Consumer) settle(ctx context.Context) error {
 	if c.unsaved == 0 || time.Since(c.savedAt) < c.SaveInterval {
 		return nil
@@ -367,8 +372,8 @@ func (c *Consumer) settle(ctx context.Context) error {
 	return c.save(ctx, c.conn, c.at, c.unsaved)
 }
 
-// compare fails when the checkpoint is not the one that this leader saved. It reads the parked
-// streams again when somebody else changed them.
+// compare fails if the checkpoint is not the one that this leader saved. It reads the parked streams
+// again if another process or an operator changed them.
 func (c *Consumer) compare(ctx context.Context) error {
 	ours, changes, err := c.ours(ctx)
 	if err != nil {
@@ -378,7 +383,7 @@ func (c *Consumer) compare(ctx context.Context) error {
 		return c.moved()
 	}
 	if changes != c.changes {
-		if c.at != c.saved { // what was left out since may belong to a stream that is no longer parked
+		if c.at != c.saved { // an event left out since then may be of a stream that is no longer parked
 			return commands.ErrParkedChanged
 		}
 		c.changes = changes
@@ -388,8 +393,8 @@ func (c *Consumer) compare(ctx context.Context) error {
 	return err
 }
 
-// read reads the page behind the checkpoint, or takes the one another consumer has
-// read. When the consumer asks for the same position again, it reads anew.
+// read returns the page after the checkpoint: the one that another consumer has read, or one that it
+// reads from the server. If the consumer asks for the same position again, it always reads.
 func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, error) {
 	fresh := func() ([]domain.Recorded, error) { return c.store.readPage(ctx, c.conn, c.at, limit) }
 	if c.asked && c.last == c.at {
@@ -402,16 +407,17 @@ func (c *Consumer) read(ctx context.Context, limit int) ([]domain.Recorded, erro
 	return events, err
 }
 
-// Begin returns the transaction in which a page's effects and its checkpoint are
-// committed together. It begins with the first statement, and takes a transaction id
-// only when something is written.
+// Begin returns the transaction in which a page's effects and its checkpoint are committed together.
+// It begins with its first statement, and takes a transaction id only if something is written.
 func (c *Consumer) Begin(context.Context) (pgx.Tx, error) { return &lateTx{conn: c.conn}, nil }
 
-// Advance moves to the last event of a page, and commits what was written for the page
-// together with the checkpoint. When nothing was written, the checkpoint may follow later.
+// Advance moves to the last event of a page, and commits what was written for the page together with
+// the checkpoint. If nothing was written, it may save the checkpoint later.
 func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorded) error {
 	last, events := page[len(page)-1].Position, c.unsaved+len(page)
-	if late, ok := tx.(*lateTx); ok && late.Tx == nil && time.Since(c.savedAt) < c.SaveInterval && len(c.parked) == 0 {
+	late, ok := tx.(*lateTx)
+	wroteNothing := ok && late.Tx == nil
+	if wroteNothing && time.Since(c.savedAt) < c.SaveInterval && len(c.parked) == 0 {
 		c.at, c.unsaved = last, events
 		return nil
 	}
@@ -425,7 +431,7 @@ func (c *Consumer) Advance(ctx context.Context, tx pgx.Tx, page []domain.Recorde
 	return nil
 }
 
-// save moves the checkpoint by so many events.
+// save moves the checkpoint to a position, and adds the number of events to its count.
 func (c *Consumer) save(ctx context.Context, on session, at domain.Position, events int) error {
 	tag, err := on.Exec(ctx, `
 		update eventstore.checkpoints
@@ -449,12 +455,12 @@ func (c *Consumer) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 	defer cancel()
 	if c.unsaved > 0 {
-		_ = c.save(ctx, c.conn, c.at, c.unsaved) // or the next leader reads some pages again
+		_ = c.save(ctx, c.conn, c.at, c.unsaved) // if it fails, the next leader reads some pages again
 	}
 	if c.term > 0 {
-		_ = c.store.release(ctx, c.conn, c.group, c.term) // or the end of the session shows that the group is free
+		_ = c.store.release(ctx, c.conn, c.group, c.term) // if it fails, the end of the session frees the group
 	}
 	if err := c.conn.Close(ctx); err != nil {
-		return // the server ends the session when it notices
+		return // the server ends the session when it detects the lost connection
 	}
 }

@@ -15,27 +15,26 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// The leader of a consumer group is the process that is named in the group's row of
-// eventstore.leaders. The row says in which session of the server the leader works, and how
-// often the leader has sent a heartbeat. A group is free when nobody holds it, or the
-// session has ended. When the heartbeat stands still for leaseTime, the leader hangs: another
-// process ends its session, which rolls back what was under way there, and takes the group
-// with the next term. Only the app's role can write the row, so no other can block a group.
+// The group's row of eventstore.leaders names the process that leads the consumer group, its session
+// at the server, and the number of its heartbeats. A group is free when it has no leader, or the
+// leader's session has ended. A leader that has sent no heartbeat for leaseTime hangs: another process
+// ends its session, which rolls back the open transaction, and becomes leader with the next term. Only
+// the app's role can write the row, so no other role can block a group.
 //
-// Both clocks may be wrong: how long a heartbeat has stood still is measured by the observer.
+// Clocks of processes may differ, so the observer measures the time without a heartbeat by its own.
 
 const (
-	// beatEvery is how far apart heartbeats are. One statement serves all groups of a process.
+	// beatEvery is the time between heartbeats. One statement sends those of all groups of a process.
 	beatEvery = time.Second
-	// leaseTime is how long a heartbeat may stand still: three beats, so that one that is
-	// late takes no group away, and short enough to replace a hung leader within 5 s.
+	// leaseTime is how long a leader may send no heartbeat. It is three intervals, so that a leader
+	// with one late heartbeat keeps its group, and short enough to replace a hung leader within 5 s.
 	leaseTime = 3 * beatEvery
 )
 
-// free is the condition of a row l whose leader is gone: its session does not exist any more.
+// free is the condition of a row l without a leader, or whose leader's session no longer exists.
 const free = `(l.pid is null or not eventstore.session_exists(l.pid, l.backend_start))`
 
-// sighting is what an observer last saw of a leader, and since when that has not changed.
+// sighting is the term and heartbeat that an observer last saw, and since when they have not changed.
 type sighting struct {
 	term, beat int64
 	since      time.Time
@@ -43,7 +42,8 @@ type sighting struct {
 	pid        int32
 }
 
-// hangs takes a look, and reports whether the leader has sent no heartbeat for leaseTime.
+// hangs records what the observer sees now, and reports whether the leader has sent no heartbeat for
+// leaseTime.
 func (s *sighting) hangs(term, beat int64, now time.Time) bool {
 	if s.since.IsZero() || s.term != term || s.beat != beat {
 		*s = sighting{term: term, beat: beat, since: now}
@@ -51,14 +51,15 @@ func (s *sighting) hangs(term, beat int64, now time.Time) bool {
 	return now.Sub(s.since) >= leaseTime
 }
 
-// acquire takes the lead of a group for a session, if the group is free or its leader hangs,
-// and returns the term. It returns 0 while another process leads the group.
+// acquire makes this process the leader of a group, in a session, if the group is free or its leader
+// hangs, and returns the term. It returns 0 while another process leads the group.
 func (s *Store) acquire(ctx context.Context, conn *pgx.Conn, group string, seen *sighting) (term int64, err error) {
 	_, err = conn.Exec(ctx, `
 		insert into eventstore.leaders (consumer_group)
-		select $1 where not exists (select from eventstore.leaders where consumer_group = $1) on conflict do nothing`, group)
+		select $1 where not exists (select from eventstore.leaders where consumer_group = $1)
+		on conflict do nothing`, group)
 	if err != nil {
-		return 0, fmt.Errorf("enter group %s among the led ones: %w", group, err)
+		return 0, fmt.Errorf("insert group %s into the table of leaders: %w", group, err)
 	}
 	var beat int64
 	var holder string
@@ -92,15 +93,16 @@ func (s *Store) end(ctx context.Context, conn *pgx.Conn, group string, term, bea
 	_, err := conn.Exec(ctx, `
 		select pg_terminate_backend(a.pid)
 		from eventstore.leaders l, pg_stat_get_activity(l.pid) a
-		where l.consumer_group = $1 and l.term = $2 and l.beat = $3 and a.backend_start = l.backend_start`, group, term, beat)
+		where l.consumer_group = $1 and l.term = $2 and l.beat = $3 and a.backend_start = l.backend_start`,
+		group, term, beat)
 	if err != nil {
 		return fmt.Errorf("end the session of the hung leader of group %s: %w", group, err)
 	}
 	return nil
 }
 
-// take writes us into the group's row as the leader of the next term, unless another was
-// faster or the leader has sent a heartbeat.
+// take writes this process into the group's row as the leader of the next term. It returns 0 if another
+// process was faster, or the leader has sent a heartbeat.
 func (s *Store) take(ctx context.Context, conn *pgx.Conn, group string, term, beat int64) (taken int64, err error) {
 	err = conn.QueryRow(ctx, `
 		update eventstore.leaders set term = term + 1, beat = 0, beat_at = now(), holder = $4, pid = pg_backend_pid(),
@@ -113,26 +115,29 @@ func (s *Store) take(ctx context.Context, conn *pgx.Conn, group string, term, be
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("take the lead of group %s: %w", group, err)
+		return 0, fmt.Errorf("become leader of group %s: %w", group, err)
 	}
 	s.leads.add(group, taken, s.beat)
 	return taken, nil
 }
 
-// release gives the lead of a group up.
+// release gives up the leadership of a group.
 func (s *Store) release(ctx context.Context, conn *pgx.Conn, group string, term int64) error {
 	s.leads.remove(group, term)
 	_, err := conn.Exec(ctx, `
-		update eventstore.leaders set pid = null, backend_start = null where consumer_group = $1 and term = $2`, group, term)
+		update eventstore.leaders set pid = null, backend_start = null where consumer_group = $1 and term = $2`,
+		group, term)
 	if err != nil {
-		return fmt.Errorf("give up the lead of group %s: %w", group, err)
+		return fmt.Errorf("give up the leadership of group %s: %w", group, err)
 	}
 	return nil
 }
 
-// Lead takes the lead of a group for a session, without waiting. It reports false while
-// another process leads the group. The returned function gives the lead up.
-func (s *Store) Lead(ctx context.Context, conn *pgx.Conn, group string) (giveUp func(context.Context), led bool, err error) {
+// Lead makes this process the leader of a group, in a session, without waiting. It reports false
+// while another process leads the group. The returned function gives the leadership up.
+func (s *Store) Lead(
+	ctx context.Context, conn *pgx.Conn, group string,
+) (giveUp func(context.Context), led bool, err error) {
 	term, err := s.acquire(ctx, conn, group, new(sighting))
 	if err != nil || term == 0 {
 		return nil, false, err
@@ -140,8 +145,8 @@ func (s *Store) Lead(ctx context.Context, conn *pgx.Conn, group string) (giveUp 
 	return func(ctx context.Context) { _ = s.release(ctx, conn, group, term) }, true, nil
 }
 
-// leads are the groups that this process leads, with their terms. While there are any, one
-// goroutine sends their heartbeats.
+// leads has the groups that this process leads, with their terms. While there are any, one goroutine
+// sends their heartbeats.
 type leads struct {
 	mu      sync.Mutex
 	terms   map[string]int64
@@ -168,7 +173,7 @@ func (l *leads) add(group string, term int64, beat func(context.Context)) {
 	}()
 }
 
-// remove returns after the last heartbeat when the group was the last one.
+// remove removes a group. If it was the last one, remove waits until the heartbeats have ended.
 func (l *leads) remove(group string, term int64) {
 	l.mu.Lock()
 	if l.terms[group] == term {
@@ -225,13 +230,13 @@ func (s *Store) Leads(group string) bool {
 	return slices.Contains(groups, group)
 }
 
-// beat sends a heartbeat for the groups that this process leads. It waits for no row: what
-// another session holds is skipped this time.
+// beat sends a heartbeat for the groups that this process leads. It does not wait for a row that
+// another session has locked: that group gets its heartbeat the next time.
 func (s *Store) beat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, beatEvery)
 	defer cancel()
 	groups, terms := s.leads.held()
-	var b pgx.Batch // one transaction, and the setting ends with it
+	var b pgx.Batch // one transaction, in which the setting is valid
 	b.Queue(`select set_config('synchronous_commit', 'off', true)`)
 	b.Queue(`
 		update eventstore.leaders l set beat = l.beat + 1, beat_at = clock_timestamp()

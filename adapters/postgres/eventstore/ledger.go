@@ -13,10 +13,11 @@ import (
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
-// Ledger is the store as it is read by whoever folds history anew.
+// Ledger reads the event store for rebuilds, verifications and replays.
 type Ledger struct{ *Store }
 
-// Feed implements rebuild.Ledger. Not to decode events of other types spares most of the work.
+// Feed implements rebuild.Ledger. It does not decode events of other types, which would be most of the
+// work.
 func (l Ledger) Feed(
 	ctx context.Context, tx pgx.Tx, after domain.Position, limit int, only ...domain.Event,
 ) (page []domain.Recorded, more bool, err error) {
@@ -42,23 +43,24 @@ func (l Ledger) Streams(ctx context.Context, tx pgx.Tx, after domain.StreamID, l
 }
 
 const (
-	// wholeBelow is the size, in pages of 8 KiB, of a streams table that is read whole to
-	// draw from it: some 1,500 streams.
+	// wholeBelow is the size of a streams table, in pages of 8 KiB, below which Sample reads all of it:
+	// some 1,500 streams.
 	wholeBelow = 10
 	// rowsInPage is the most rows that fit into a page of 8 KiB.
 	rowsInPage = 291
-	// drawsEach is how many places are drawn for each stream wanted: a page of streams
-	// is about half full of rows.
+	// drawsEach is how many places are drawn for each stream wanted. Many places have no row: a page
+	// holds about half of rowsInPage.
 	drawsEach = 6
 )
 
-// Sample implements rebuild.Ledger. Of a large table it draws places, a page and a
-// row in it, and takes the streams that stand there: each with the same probability, for
-// as much work as there are draws. There may be fewer than n.
+// Sample implements rebuild.Ledger. In a large table it draws places, each a page and a row number,
+// and returns the streams at these places. Each stream has the same probability, and the work depends
+// only on the number of draws. There may be fewer than n.
 func (l Ledger) Sample(ctx context.Context, tx pgx.Tx, n int) ([]domain.StreamID, error) {
 	return postgres.Collect(ctx, tx, fmt.Sprintf("draw %d streams", n), pgx.RowTo[domain.StreamID], `
-		with size as materialized (select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages),
-		drawn as (
+		with size as materialized (
+			select pg_relation_size('eventstore.streams') / current_setting('block_size')::int as pages
+		), drawn as (
 			select stream_id from eventstore.streams where (select pages < $2 from size)
 			union all
 			select stream_id from eventstore.streams

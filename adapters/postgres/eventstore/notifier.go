@@ -14,15 +14,15 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// An append wakes the consumers of its own process directly. Other processes are notified by
-// NOTIFY, in a session of its own and at most once per notifyEvery: NOTIFY inside the
-// commit would make all writers wait for one lock.
+// An append wakes the consumers of its own process directly. Other processes are notified by NOTIFY,
+// in a separate session and at most once per notifyEvery: with NOTIFY inside the commit, all writers
+// would wait for one lock.
 const (
 	notifyEvery = 5 * time.Millisecond
 	channel     = "chatledger_feed"
 )
 
-// groups knows whether other processes need to be told.
+// groups counts consumer groups, to find out whether other processes need notifications.
 type groups struct {
 	mu      sync.Mutex
 	led     int // groups that this process wanted to lead
@@ -42,7 +42,8 @@ func (a *groups) waits(string) func() {
 	}
 }
 
-// needed is false while this process leads every group itself.
+// needed reports whether another process may wait for notifications. It is false while this process
+// leads every group itself.
 func (a *groups) needed() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

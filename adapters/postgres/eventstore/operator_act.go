@@ -11,14 +11,13 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// FindOperatorAct implements commands.Store. It is asked only about keys that are none of the
-// chat's last acts.
+// FindOperatorAct implements commands.Store. The handler calls it only for keys that the chat's state
+// does not have.
 func (s *Store) FindOperatorAct(
 	ctx context.Context, stream domain.StreamID, operator, key string,
-) (print *uint64, err error) {
+) (fingerprint *uint64, err error) {
 	var text string
-	// Such an event is never escaped: neither names nor keys have characters that JSON of
-	// PostgreSQL's has not.
+	// Such an event is never escaped: names and keys have no characters that JSONB cannot hold.
 	err = s.Pool().QueryRow(ctx, `
 		select payload ->> 'fingerprint' from eventstore.events
 		where stream_id = $1 and name = 'operator_acted' and payload ->> 'key' = $2 and payload ->> 'operator' = $3
@@ -32,7 +31,7 @@ func (s *Store) FindOperatorAct(
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("look for an operator's act in %s: its print: %w", stream, err)
+		return nil, fmt.Errorf("look for an operator's act in %s: its fingerprint: %w", stream, err)
 	}
 	return &n, nil
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// keptPages is how many pages of the feed are kept: consumers that have caught up
-// stand within a page or two of each other. At most some 4 MiB.
+// keptPages is how many pages of the feed are kept, at most some 4 MiB. The checkpoints of consumers
+// that have caught up are within a page or two of each other.
 const keptPages = 4
 
-// pages shares what one consumer has read with the others of this process that
-// stand at the same place, as all do that have caught up. What stands below the
-// oldest running transaction is final, so a page of one server is never out of date.
+// pages shares a page that one consumer has read with the other consumers of this process at the same
+// position, as are all that have caught up. Events below the oldest running transaction are final, so
+// a page of one server never becomes out of date.
 type pages struct {
 	mu   sync.Mutex
 	kept []*page // the newest last
@@ -32,9 +32,8 @@ type page struct {
 	events []domain.Recorded
 }
 
-// get returns the page of at most limit events behind a position: one that is kept,
-// or read now. A caller that comes while it is being read waits for it. Empty pages are
-// not kept.
+// get returns the page of at most limit events after a position: a kept one, or one that it reads now.
+// A second caller waits while the first reads. Empty pages are not kept.
 func (ps *pages) get(
 	server int64, after domain.Position, limit int, read func() ([]domain.Recorded, error),
 ) ([]domain.Recorded, error) {
@@ -67,15 +66,15 @@ func (ps *pages) find(server int64, after domain.Position, limit int) *page {
 	return p
 }
 
-// maxPageBytes bounds the payloads of a page, which ends with the event that reaches it: a page
-// of usual events has 1 MiB, and one of the longest updates would have 1 GiB.
+// maxPageBytes limits the payloads of a page, which ends with the event that reaches the limit. A page
+// of usual events has 1 MiB, and a page of the longest updates would have 1 GiB.
 const maxPageBytes = 8 << 20
 
 // limitEnds is the lowered limit, in events, above which there is none: more than any page has.
 const limitEnds = 10_000
 
-// errPageFull ends a page before its limit.
-var errPageFull = errors.New("the page has as many bytes as it may")
+// errPageFull ends a page that has reached maxPageBytes.
+var errPageFull = errors.New("the page has reached its maximum of bytes")
 
 // collectPage collects events until the page is full, and then returns it with errPageFull. An event that
 // cannot be decoded is Unreadable.
@@ -91,10 +90,12 @@ func (s *Store) collectPage(rows pgx.Rows) (page []domain.Recorded, err error) {
 	return page, err
 }
 
-// readPage is ReadFeed for a consumer: an event that cannot be decoded comes as Unreadable, and a
-// page ends by bytes, too. What the server sends beyond that is dropped, so the next pages have a
-// lower limit, which doubles with each that is not full.
-func (s *Store) readPage(ctx context.Context, q postgres.Querier, after domain.Position, limit int) (page []domain.Recorded, err error) {
+// readPage is ReadFeed for a consumer: an event that cannot be decoded is Unreadable, and a page also
+// ends at maxPageBytes. Events that the server has sent beyond that are dropped, so the next pages get
+// a lower limit, which doubles with each page that does not reach maxPageBytes.
+func (s *Store) readPage(
+	ctx context.Context, q postgres.Querier, after domain.Position, limit int,
+) (page []domain.Recorded, err error) {
 	lowered := int(s.pageLimit.Load())
 	if lowered > 0 {
 		limit = min(limit, lowered)

@@ -19,12 +19,11 @@ import (
 	"github.com/chatledger/chatledger/projections/rebuild"
 )
 
-const (
-	// reasonLength limits the stored error, in characters: what an operator reads at a glance.
-	reasonLength = 1000
-)
+// reasonLength limits the stored error, in characters: an operator reads it in a list.
+const reasonLength = 1000
 
-const parkedColumns = `consumer_group, stream_id, version, transaction_id, position, event, reason, tries, parked_at, last_try_at, request`
+const parkedColumns = `consumer_group, stream_id, version, transaction_id, position, event, reason, tries,
+	parked_at, last_try_at, request`
 
 func scanParked(row pgx.CollectableRow) (p commands.Parked, err error) {
 	err = row.Scan(&p.Group, &p.Stream, &p.Version, &p.Position.Transaction, &p.Position.Number, &p.Event, &p.Reason,
@@ -82,8 +81,8 @@ func (c *Consumer) onlyParkedChanged(ctx context.Context) bool {
 	return err == nil && ours && changes != c.changes
 }
 
-// LeftOut reports whether an event is left out of the group's pages, because its stream is parked or
-// the chats of its bot are held.
+// LeftOut reports whether the group leaves an event out, because its stream is parked or its bot is
+// held.
 func (c *Consumer) LeftOut(r domain.Recorded) bool {
 	if len(c.parked) == 0 {
 		return false
@@ -101,13 +100,13 @@ func (c *Consumer) parkedAt(r domain.Recorded) bool {
 func (c *Consumer) servesBot(bot string) bool { return c.serves == nil || c.serves(bot) }
 
 // Hold records, in the transaction that moves the checkpoint, that the group leaves out all chats of a
-// bot from behind its last page on. A group does so for a bot that its leader does not serve. As soon as
-// the leader does, it handles what was left out.
+// bot after its last page. A group holds a bot that its leader does not serve. When a leader serves the
+// bot, it handles the events that were left out.
 func (c *Consumer) Hold(ctx context.Context, tx pgx.Tx, bot string, cause error) error {
 	return c.add(ctx, tx, commands.Parked{Stream: domain.AllChats(bot), Position: c.at, Reason: cause.Error()})
 }
 
-// giveUp returns ErrGroupGivenUp when another process has asked for the chats of a bot that this one
+// giveUp returns ErrGroupGivenUp if another process has asked for the chats of a bot that this process
 // does not serve.
 func (c *Consumer) giveUp(ctx context.Context) error {
 	for stream, p := range c.parked {
@@ -115,8 +114,8 @@ func (c *Consumer) giveUp(ctx context.Context) error {
 			continue
 		}
 		_, err := c.conn.Exec(ctx, `
-			update eventstore.parked set request = '' where consumer_group = $1 and stream_id = $2 and request = 'retry'`,
-			c.group, string(stream))
+			update eventstore.parked set request = ''
+			where consumer_group = $1 and stream_id = $2 and request = 'retry'`, c.group, string(stream))
 		if err != nil {
 			return fmt.Errorf("answer the request for the chats of bot %s: %w", stream.Bot(), err)
 		}
@@ -151,8 +150,8 @@ func (l Ledger) ParkFor(ctx context.Context, tx pgx.Tx, group string, s rebuild.
 // OfContent implements rebuild.Ledger.
 func (l Ledger) OfContent(err error) bool { return errorOfContent(err) }
 
-// Park records, in the transaction that moves the checkpoint, that from an event on the group
-// leaves a stream out.
+// Park records, in the transaction that moves the checkpoint, that the group leaves a stream out from
+// an event on.
 func (c *Consumer) Park(ctx context.Context, tx pgx.Tx, r domain.Recorded, cause error, tries int) error {
 	return c.add(ctx, tx, commands.Parked{
 		Stream: r.Stream, Version: r.Version, Position: r.Position,
@@ -185,15 +184,15 @@ func park(ctx context.Context, tx pgx.Tx, p *commands.Parked) error {
 			reason = excluded.reason, last_try_at = excluded.last_try_at, request = '',
 			tries = case when p.version = excluded.version then p.tries else 0 end + excluded.tries
 		returning tries, parked_at, last_try_at`,
-		p.Group, string(p.Stream), int64(p.Version), p.Position.Transaction, p.Position.Number, p.Event, p.Reason, p.Tries).
-		Scan(&p.Tries, &p.ParkedAt, &p.LastTry)
+		p.Group, string(p.Stream), int64(p.Version), p.Position.Transaction, p.Position.Number, p.Event,
+		p.Reason, p.Tries).Scan(&p.Tries, &p.ParkedAt, &p.LastTry)
 	if err != nil {
 		return fmt.Errorf("group %s: park %s at version %d: %w", p.Group, p.Stream, p.Version, err)
 	}
 	return nil
 }
 
-// EventName is the stored name of an event.
+// EventName returns the stored name of an event.
 func (c *Consumer) EventName(r domain.Recorded) string {
 	if r.Unreadable != nil {
 		return r.Unreadable.Name
@@ -201,8 +200,8 @@ func (c *Consumer) EventName(r domain.Recorded) string {
 	return c.store.codec.Name(r.Event)
 }
 
-// Requested returns the parked streams that an operator wants retried or skipped, and the held bots
-// that this process serves by now, in order of their ids.
+// Requested returns the parked streams with a request to retry or skip them, and the held bots that
+// this process serves now, in the order of their ids.
 func (c *Consumer) Requested() (requested []commands.Parked) {
 	for _, stream := range slices.Sorted(maps.Keys(c.parked)) {
 		p, serves := c.parked[stream], c.servesBot(stream.Bot())
@@ -217,8 +216,8 @@ func (c *Consumer) Requested() (requested []commands.Parked) {
 	return requested
 }
 
-// LeftOutEvents reads, oldest first, some of the events that the group left out of a parked stream, at
-// most limit. The event that failed is not among them when it is to be skipped.
+// LeftOutEvents reads at most limit of the events that the group left out of a parked stream, oldest
+// first. It leaves out the event that failed if the request is to skip it.
 func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit int) (left commands.LeftOut, err error) {
 	if p.Stream.IsAllChats() {
 		return c.heldEvents(ctx, p, limit)
@@ -244,8 +243,8 @@ func (c *Consumer) LeftOutEvents(ctx context.Context, p commands.Parked, limit i
 	return left, nil
 }
 
-// heldEvents is LeftOutEvents for the chats of a bot. It looks for them in at most limit events of the
-// feed, so that each step is short, and leaves out those of chats that are parked themselves.
+// heldEvents is LeftOutEvents for the chats of a held bot. It reads at most limit events of the feed,
+// so that each step is short, and leaves out events of chats that are parked themselves.
 func (c *Consumer) heldEvents(ctx context.Context, p commands.Parked, limit int) (left commands.LeftOut, err error) {
 	if p.Request == commands.ParkedSkip {
 		return commands.LeftOut{Last: true}, nil
@@ -266,14 +265,15 @@ func (c *Consumer) heldEvents(ctx context.Context, p commands.Parked, limit int)
 	return left, nil
 }
 
-// Release commits what was written for the first of the events that the group had left out of a
-// stream. After the last of them, the group handles the stream like any other again.
+// Release commits what was written for some of the events that the group had left out of a stream.
+// After the last of them, the stream is no longer parked.
 func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, left commands.LeftOut) error {
 	var err error
 	switch now := c.parked[p.Stream]; {
-	case now.Request == commands.ParkedWaits && !p.Stream.IsAllChats(): // parked again, at a later event or at the same
+	case now.Request == commands.ParkedWaits && !p.Stream.IsAllChats(): // parked again, at the same event or a later one
 	case left.Last:
-		_, err = tx.Exec(ctx, `delete from eventstore.parked where consumer_group = $1 and stream_id = $2`, c.group, string(p.Stream))
+		_, err = tx.Exec(ctx,
+			`delete from eventstore.parked where consumer_group = $1 and stream_id = $2`, c.group, string(p.Stream))
 		delete(c.parked, p.Stream)
 	default:
 		if now.Position, now.Request = left.Through, commands.ParkedRetry; !p.Stream.IsAllChats() {
@@ -285,7 +285,7 @@ func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, le
 			c.group, string(p.Stream), int64(now.Version), now.Position.Transaction, now.Position.Number)
 		c.parked[p.Stream] = now
 	}
-	// The checkpoint is saved with it: events up to it were handled, and must not come again.
+	// The checkpoint is saved, too: the events up to it were handled and must not be read again.
 	if err == nil {
 		err = c.save(ctx, tx, c.at, c.unsaved)
 	}
@@ -298,8 +298,8 @@ func (c *Consumer) Release(ctx context.Context, tx pgx.Tx, p commands.Parked, le
 	return nil
 }
 
-// OfContent reports whether an error is caused by what an event contains: the event fails again
-// however often it is tried. Errors of the database, the network or a stopping program are not.
+// OfContent reports whether an error is caused by what an event contains, so that each retry fails,
+// too. Errors of the database, the network or a stopping program are not.
 func (c *Consumer) OfContent(err error) bool { return !c.conn.IsClosed() && errorOfContent(err) }
 
 func errorOfContent(err error) bool {
@@ -324,7 +324,7 @@ func errorOfContent(err error) bool {
 		!strings.Contains(err.Error(), "conn closed")
 }
 
-// passing are errors that say nothing about content.
+// passing lists errors that are not caused by content.
 var passing = []error{
 	context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
 	pgx.ErrTxClosed, commands.ErrBusy, commands.ErrClosed, commands.ErrConflict, commands.ErrNotServed,

@@ -25,13 +25,13 @@ type Store struct {
 	groups   groups
 	pages    pages
 	leads    leads
-	Log      *slog.Logger   // nil is slog.Default()
+	Log      *slog.Logger   // nil means slog.Default()
 	feed     *signal.Signal // there are new events, from this process or another
 	appended *signal.Signal // there are new events from this process
 
 	contendedUntil atomic.Int64 // Unix nanoseconds; see contendedFor
 	lastWrite      atomic.Pointer[lastWrite]
-	pageLimit      atomic.Int64 // events of a page while pages are full of bytes; 0 is no limit
+	pageLimit      atomic.Int64 // lowered limit of events while pages reach maxPageBytes; 0 means none
 }
 
 // Outbox is notified when an append has settled deliveries: the next delivery with the
@@ -54,8 +54,8 @@ func Open(ctx context.Context, dsn, name string, codec *domain.Codec) (*Store, e
 	return New(db, codec, nil), nil
 }
 
-// loadChats reads chats of which no snapshot is wanted, as most loads do: a smaller plan than load,
-// which every first message of a chat waits for.
+// loadChats reads chats without snapshots, as most loads do. Its plan is smaller than that of load,
+// which the first message of each chat would wait for.
 const loadChats = `
 	select c.ord - 1, e.version, e.name, e.event_version, e.payload, null::bytea
 	from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality as c(stream_id, after, most, ord), lateral (
@@ -65,15 +65,17 @@ const loadChats = `
 	) e
 	order by c.ord, e.version`
 
-// load reads each stream by one walk down the primary key, from behind a snapshot where one of
-// the wanted format stands at an event that is there. Of a bot's own stream, which nobody
-// folds, the last version is all that is read.
+// load reads each stream by one scan of the primary key. It begins after a snapshot, if there is one
+// of the wanted format whose event exists. Of a bot's own stream, which is never folded, it reads only
+// the last version.
 const load = `
 	with c as materialized (
 		select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) with ordinality
 			as c(stream_id, after, most, format, ord)
 	), snapshot as materialized (
-		select c.ord, s.version, s.state from c join eventstore.snapshots s on s.stream_id = c.stream_id and s.format = c.format and s.version > c.after
+		select c.ord, s.version, s.state
+		from c join eventstore.snapshots s
+			on s.stream_id = c.stream_id and s.format = c.format and s.version > c.after
 		where exists (select from eventstore.events e where e.stream_id = c.stream_id and e.version = s.version)
 	)
 	select ord - 1, version, '', 0, null::jsonb, state from snapshot
@@ -106,8 +108,12 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 			most[i] = &limit
 		}
 	}
+	needsLoad := func(c commands.Cursor) bool {
+		_, chat := c.Stream.Chat()
+		return !chat || c.Format != ""
+	}
 	statement := load
-	if !slices.ContainsFunc(cursors, func(c commands.Cursor) bool { _, chat := c.Stream.Chat(); return !chat || c.Format != "" }) {
+	if !slices.ContainsFunc(cursors, needsLoad) {
 		statement, formats = loadChats, nil
 	}
 	args := []any{streams, after, most}
@@ -153,21 +159,23 @@ func (s *Store) Load(ctx context.Context, cursors []commands.Cursor) ([]commands
 	return histories, nil
 }
 
-// searchBack is how many events of a chat are searched for an update or an operator's act that
-// its state has forgotten, some 5 ms. Repeats come within minutes, and Telegram sends nothing
-// again after a day.
+// searchBack is how many of a chat's last events are searched for an update or an operator's act that
+// its state no longer has: some 5 ms. Repeats come within minutes, and Telegram does not resend an
+// update after a day.
 const searchBack = 2000
 
-// HasUpdate implements commands.Store. It is asked only about messages that are older than the
-// chat's state remembers.
+// HasUpdate implements commands.Store. The handler calls it only for messages that are older than
+// those in the chat's state.
 func (s *Store) HasUpdate(ctx context.Context, stream domain.StreamID, key uint64) (held bool, err error) {
 	err = s.Pool().QueryRow(ctx, `
-		select exists (select from eventstore.events
-		               where stream_id = $1 and raw is not null
-		                 and version > (select max(version) from eventstore.events where stream_id = $1) - $3
-		                 and (payload ->> 'key' = $2
-		                      or payload ? '$base64' -- escaped: see Escape
-		                         and strpos(convert_from(decode(payload ->> '$base64', 'base64'), 'UTF8'), '"key":"' || $2 || '"') > 0))`,
+		select exists (
+			select from eventstore.events
+			where stream_id = $1 and raw is not null
+			  and version > (select max(version) from eventstore.events where stream_id = $1) - $3
+			  and (payload ->> 'key' = $2
+			       or payload ? '$base64' -- escaped: see Escape
+			          and strpos(convert_from(decode(payload ->> '$base64', 'base64'), 'UTF8'),
+			                     '"key":"' || $2 || '"') > 0))`,
 		string(stream), fmt.Sprint(key), searchBack).Scan(&held)
 	if err != nil {
 		return false, fmt.Errorf("look for an update in %s: %w", stream, err)
@@ -175,6 +183,7 @@ func (s *Store) HasUpdate(ctx context.Context, stream domain.StreamID, key uint6
 	return held, nil
 }
 
+// Decode decodes the stored payload of an event.
 func (s *Store) Decode(name string, version int, payload []byte) (domain.Event, error) {
 	plain, err := postgres.Unescape(payload)
 	if err != nil {
@@ -192,7 +201,8 @@ func (s *Store) SaveSnapshot(ctx context.Context, stream domain.StreamID, snapsh
 	_, err := s.Pool().Exec(ctx, `
 		insert into eventstore.snapshots as stored (stream_id, version, format, state)
 		select $1, $2, $3, $4 where $5 = (`+postgres.ServerIdentity+`)
-		on conflict (stream_id) do update set version = excluded.version, format = excluded.format, state = excluded.state, written_at = now()
+		on conflict (stream_id) do update set
+			version = excluded.version, format = excluded.format, state = excluded.state, written_at = now()
 		where stored.version < excluded.version or stored.format <> excluded.format`,
 		string(stream), int64(snapshot.Version), snapshot.Format, snapshot.State, server)
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// lateTx is a transaction that begins with its first statement: a page for which nothing is
-// written costs the server nothing.
+// lateTx is a transaction that begins with its first statement, so that a page for which nothing is
+// written needs no round trip to the server.
 type lateTx struct {
-	pgx.Tx // nil until then
+	pgx.Tx // nil before the first statement
 	conn   *pgx.Conn
 }
 

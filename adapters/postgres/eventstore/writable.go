@@ -10,19 +10,18 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// lastWriteCounts is for how long the outcome of an append, or of a trial of the disk, answers
-// whether there is room: balancers ask every second or so, and the answer is not to cost a
-// write each time.
+// lastWriteCounts is how long CheckWritable relies on the last append or check of the disk. Load
+// balancers ask every second or so, and a check must not cost a write each time.
 const lastWriteCounts = 5 * time.Second
 
-// lastWrite is what was last learnt of the server's room, and when.
+// lastWrite is the result of the last append or check of the disk.
 type lastWrite struct {
 	at  time.Time
-	err error // nil when there was room
+	err error // nil if the server could write
 }
 
-// noteWrite remembers whether an append showed that the server can write. A rejection
-// because of the content, or of a conflict, does not show it.
+// noteWrite stores whether an append showed that the server can write. An append that was rejected
+// because of its content, or of a conflict, does not show it.
 func (s *Store) noteWrite(err error) {
 	if err == nil || exhausted(err) {
 		s.lastWrite.Store(&lastWrite{time.Now(), err})
@@ -33,9 +32,10 @@ func (s *Store) noteWrite(err error) {
 // (class 53), or a working disk (class 58).
 func exhausted(err error) bool { return postgres.HasCode(err, "53", "58") }
 
-// CheckWritable returns an error when an update could not be appended now. It appends
-// nothing, which fails without a server, a schema or rights, and times out while a table is
-// locked. An empty append needs no space, so it also checks the last append, or the disk.
+// CheckWritable returns an error if an update could not be appended now. It runs the append's
+// statement with no event, which fails without a server, a schema or rights, and times out while a
+// table is locked. That statement needs no space, so CheckWritable also checks the last append, or the
+// disk.
 func (s *Store) CheckWritable(ctx context.Context) error {
 	_, err := s.Pool().Exec(ctx, insertOne, "", 0, "", 0, nil, "", 0, nil, nil, nil, nil, "", nil, nil, "")
 	if err != nil {
@@ -49,9 +49,9 @@ func (s *Store) CheckWritable(ctx context.Context) error {
 	return err
 }
 
-// Identity identifies the database: two stores have the same identity when they are
-// connected to the same database of the same cluster, by whatever address and role. It
-// is a digest, which reveals neither.
+// Identity identifies the database. Two stores have the same identity if they are connected to the
+// same database of the same cluster, whatever the address and role. It is a digest, which does not
+// reveal them.
 func (s *Store) Identity(ctx context.Context) (string, error) {
 	var id string
 	// The system identifier is made by initdb and shared by a cluster and its standbys.
@@ -64,14 +64,14 @@ func (s *Store) Identity(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// tryDisk writes a MiB to the disk that holds the tables, into a temporary file that is gone
-// with the statement. A row would not do: on a full disk an update goes on finding room in
-// its own page, and an insert in a page that was vacuumed, while the events need new pages.
-// It takes no transaction id and leaves nothing to vacuum.
+// tryDisk writes a MiB to the disk that holds the tables, into a temporary file that the server
+// deletes after the statement. Writing a row would not detect a full disk: an update finds space in
+// the row's page, and an insert in a vacuumed page, while events need new pages. tryDisk takes no
+// transaction id and leaves nothing to vacuum.
 func (s *Store) tryDisk(ctx context.Context) error {
-	var b pgx.Batch // one transaction, and the settings end with it
+	var b pgx.Batch // one transaction, in which the settings are valid
 	b.Queue(`select set_config('work_mem', '64kB', true), set_config('temp_tablespaces', '', true)`)
-	// more than work_mem, so it is written
+	// The result is larger than work_mem, so the server writes it to the disk.
 	b.Queue(`select count(*) from unnest(array_fill(repeat('x', 8192), array[128]))`)
 	if err := s.Pool().SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("check the server's disk: %w", err)

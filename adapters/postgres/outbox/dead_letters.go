@@ -15,20 +15,19 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// Selection selects the deliveries that match all of its fields. The
-// zero Selection is all there are.
+// Selection selects the deliveries that match all of its fields. The zero Selection selects all.
 type Selection struct {
 	IDs         []uuid.UUID
 	Stream      domain.StreamID
 	Destination string
 	States      []domain.DeliveryState
-	Reason      string // a part of it, in any case
+	Reason      string // a part of the reason; upper and lower case are the same
 	DeadLetters bool   // only dead letters: an operator must decide about them
-	Behind      bool   // with DeadLetters: and what waits behind them
-	Unknown     bool   // with DeadLetters: and what ended with an unknown outcome and is not sent again
+	Behind      bool   // with DeadLetters: also the deliveries that wait behind them
+	Unknown     bool   // with DeadLetters: also finished deliveries with an unknown outcome
 }
 
-// Entry is a delivery as it stands in the ledger.
+// Entry is a delivery with all that the outbox stores of it.
 type Entry struct {
 	ID          uuid.UUID            `json:"id"`
 	Stream      domain.StreamID      `json:"stream"`
@@ -48,7 +47,7 @@ type Entry struct {
 	CreatedAt   time.Time            `json:"created_at"`
 	RetriedAt   *time.Time           `json:"retried_at"`
 	FinishedAt  *time.Time           `json:"finished_at"`
-	Behind      *uuid.UUID           `json:"behind"` // the head of its ordering key, when it waits behind one
+	Behind      *uuid.UUID           `json:"behind"` // the first delivery of its ordering key, if this one waits for it
 }
 
 // DeadLetter reports whether the delivery is a dead letter: its ordering key waits until an
@@ -67,8 +66,8 @@ const (
 // selectionPage is how many deliveries are read from the ledger at once.
 const selectionPage = 500
 
-// Deliveries reads those of a selection, in the order in which they were decided, each
-// as it stands when its turn is near. An error is the last that is read.
+// Deliveries reads the deliveries of a selection in the order of their ids, page by page. After an
+// error it ends.
 func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for after, more := uuid.Nil, true; more; {
@@ -88,10 +87,10 @@ func (s *Store) Deliveries(ctx context.Context, which Selection) iter.Seq2[Entry
 	}
 }
 
-// entries reads a page of a selection: those after an id. Ids are made in the order of time.
+// entries reads the page of a selection after an id. Ids are ordered by time.
 func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, limit int) ([]Entry, error) {
 	where, args := []string{`d.delivery_id > $1`}, []any{after, limit}
-	// Only the conditions that are wanted are said: one plan for all would read the whole ledger.
+	// The statement has only the conditions of the selection: a general one would scan the whole table.
 	only := func(condition string, value any) {
 		args = append(args, value)
 		where = append(where, fmt.Sprintf(condition, len(args)))
@@ -117,7 +116,7 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 			letters = listed
 		}
 		if which.Behind {
-			// The ids are collected first: with "or", the whole ledger would be read.
+			// The ids are collected first: with "or", the server would scan the whole table.
 			where = append(where, `d.delivery_id = any(array(
 				select delivery_id from eventstore.deliveries where `+letters+`
 				union
@@ -129,10 +128,12 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 		}
 	}
 	return postgres.Collect(ctx, s.db.Pool(), "read deliveries", entry, `
-		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.ordering_key, d.payload, d.state, d.attempts, d.unsure,
-			d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id, d.created_at, d.retried_at, d.finished_at,
+		select d.delivery_id, d.stream_id, d.version, d.kind, d.destination, d.ordering_key, d.payload, d.state,
+			d.attempts, d.unsure, d.next_attempt, d.fence, d.outcome, coalesce(d.reason, ''), d.correlation_id,
+			d.created_at, d.retried_at, d.finished_at,
 			(select ahead.delivery_id from eventstore.deliveries ahead
-			 where d.state = 'waiting' and ahead.ordering_key = d.ordering_key and ahead.seq < d.seq and ahead.finished_at is null
+			 where d.state = 'waiting' and ahead.ordering_key = d.ordering_key
+			   and ahead.seq < d.seq and ahead.finished_at is null
 			 order by ahead.seq limit 1)
 		from eventstore.deliveries d
 		where `+strings.Join(where, ` and `)+`
@@ -143,9 +144,8 @@ func (s *Store) entries(ctx context.Context, which Selection, after uuid.UUID, l
 func entry(row pgx.CollectableRow) (e Entry, err error) {
 	var payload []byte
 	err = row.Scan(&e.ID, &e.Stream, &e.Version, &e.Kind, &e.Destination, &e.OrderingKey, &payload, &e.State,
-		&e.Attempts, &e.Unsure,
-		&e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation, &e.CreatedAt, &e.RetriedAt, &e.FinishedAt,
-		&e.Behind)
+		&e.Attempts, &e.Unsure, &e.NextAttempt, &e.Fence, &e.Outcome, &e.Reason, &e.Correlation,
+		&e.CreatedAt, &e.RetriedAt, &e.FinishedAt, &e.Behind)
 	if err == nil {
 		e.Payload, err = postgres.Unescape(payload)
 	}
@@ -163,8 +163,11 @@ func (s *Store) DeliveryStates(ctx context.Context, ids []uuid.UUID) (map[uuid.U
 	states := map[uuid.UUID]domain.DeliveryState{}
 	var id uuid.UUID
 	var state domain.DeliveryState
-	if _, err := pgx.ForEachRow(rows, []any{&id, &state},
-		func() error { states[id] = state; return nil }); err != nil {
+	_, err = pgx.ForEachRow(rows, []any{&id, &state}, func() error {
+		states[id] = state
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read %d deliveries: %w", len(ids), err)
 	}
 	return states, nil

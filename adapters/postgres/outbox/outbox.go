@@ -1,6 +1,6 @@
-// Package outbox stores deliveries: the messages and calls that events ask for. It enqueues
-// them, leases them to workers, takes back what is to be retried, and keeps the rate limits
-// of the calls. Deliveries with one ordering key are sent one after the other.
+// Package outbox stores deliveries: the messages and calls that events lead to. It enqueues them,
+// leases them to workers, returns those that must be retried, and has the rate limits of the calls.
+// Deliveries with the same ordering key are sent one after the other.
 package outbox
 
 import (
@@ -25,10 +25,10 @@ import (
 type Store struct {
 	db       *postgres.DB
 	ready    *signal.Keyed // by bot: there are new deliveries, or an ordering key became free
-	claiming chan struct{} // holds one for each claim that may have a connection
+	claiming chan struct{} // has one element for each running claim; see ClaimsAtOnce
 
 	heads   sync.Mutex
-	lastKey string // the ordering key that findDeferredHeads looked at last; guarded by heads
+	lastKey string // the ordering key that findDeferredHeads checked last; guarded by heads
 }
 
 // New returns the outbox of a database.
@@ -36,8 +36,8 @@ func New(db *postgres.DB) *Store {
 	return &Store{db: db, ready: signal.NewKeyed(), claiming: make(chan struct{}, ClaimsAtOnce)}
 }
 
-// Enqueue writes deliveries into the outbox, in the transaction that moves the
-// checkpoint of the group that decided them. A repeat of the page adds nothing.
+// Enqueue writes deliveries into the outbox, in the transaction that moves the checkpoint of the
+// consumer group that enqueues them. If a page is handled again, Enqueue adds nothing.
 func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.Delivery) error {
 	n := len(deliveries)
 	ids, chains := make([]pgtype.UUID, n), make([]pgtype.UUID, n)
@@ -49,16 +49,20 @@ func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.De
 		if err != nil {
 			return fmt.Errorf("delivery %s of %s: %w", d.ID, d.Stream, err)
 		}
-		ids[i], chains[i], streams[i], versions[i] = postgres.UUID(d.ID), postgres.UUID(d.Correlation), string(d.Stream), int64(d.Version)
+		ids[i], chains[i] = postgres.UUID(d.ID), postgres.UUID(d.Correlation)
+		streams[i], versions[i] = string(d.Stream), int64(d.Version)
 		kinds[i], destinations[i], keys[i] = string(d.Kind), d.Destination, d.OrderingKey
 		payloads[i], priorities[i] = *postgres.Escape(payload, false), int16(d.Priority)
 	}
 	// seq follows the feed order, which keeps the deliveries of each chat in order.
 	_, err := tx.Exec(ctx, `
-		insert into eventstore.deliveries (delivery_id, stream_id, version, kind, destination, ordering_key, payload, priority, correlation_id)
+		insert into eventstore.deliveries
+			(delivery_id, stream_id, version, kind, destination, ordering_key, payload, priority, correlation_id)
 		select delivery_id, stream_id, version, kind, destination, ordering_key, payload::jsonb, priority, correlation_id
-		from unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::uuid[])
-			with ordinality as d(delivery_id, stream_id, version, kind, destination, ordering_key, payload, priority, correlation_id, ord)
+		from unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+				$8::smallint[], $9::uuid[])
+			with ordinality as d(delivery_id, stream_id, version, kind, destination, ordering_key, payload,
+				priority, correlation_id, ord)
 		order by ord
 		on conflict (delivery_id) do nothing`,
 		ids, streams, versions, kinds, destinations, keys, payloads, priorities, chains)
@@ -68,11 +72,11 @@ func (s *Store) Enqueue(ctx context.Context, tx pgx.Tx, deliveries []commands.De
 	return nil
 }
 
-// MoveOrderingKey is RateLimiter.MoveOrderingKey in the transaction that moves the checkpoint
-// of the consumer group that enqueues: what it enqueues later stands behind.
+// MoveOrderingKey is RateLimiter.MoveOrderingKey in the transaction that moves the checkpoint of the
+// consumer group that enqueues: deliveries that it enqueues later come after the moved ones.
 func (s *Store) MoveOrderingKey(ctx context.Context, tx pgx.Tx, from, to domain.StreamID) error {
 	if _, err := tx.Exec(ctx, moveOrderingKey, from, to, domain.KindSendMessage); err != nil {
-		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
+		return fmt.Errorf("move messages from ordering key %s to %s: %w", from, to, err)
 	}
 	return nil
 }
@@ -81,11 +85,11 @@ func (s *Store) MoveOrderingKey(ctx context.Context, tx pgx.Tx, from, to domain.
 // an ordering key became free.
 func (s *Store) Notify(bot string) { s.ready.Of(bot).Notify() }
 
-// ClaimSQL leases heads only: an ordering key whose head is being sent, postponed or a dead letter
-// is skipped. SKIP LOCKED leaves rows that another claim holds, and this statement does
-// not see what stands behind them as a head yet. The head is looked up by ordering key for
-// each row: an anti join that was planned while the table was empty reads all ordering keys
-// for every claim, and its plan stays.
+// ClaimSQL leases only the head of an ordering key, which is its first unfinished delivery. It skips
+// an ordering key whose head is being sent, postponed or a dead letter. SKIP LOCKED leaves rows that
+// another claim holds; the deliveries behind them are not heads yet. The head is looked up by
+// ordering key for each row: an anti join that was planned while the table was empty would read all
+// ordering keys for every claim, and its plan would stay.
 const ClaimSQL = `
 with heads as (
     select d.delivery_id from eventstore.deliveries d
@@ -101,13 +105,14 @@ set state = 'sending', attempts = attempts + 1, fence = fence + 1, lease_owner =
 from heads where d.delivery_id = heads.delivery_id
 returning d.delivery_id, d.stream_id, d.version, d.kind, d.ordering_key, d.payload, d.priority, d.correlation_id,
     d.attempts, d.unsure, d.waived, d.fence, now() - coalesce(d.retried_at, d.created_at),
-    exists (select from eventstore.rate_limits f where f.name in (d.ordering_key, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
+    exists (select from eventstore.rate_limits f
+            where f.name in (d.ordering_key, 'bot-' || split_part(d.destination, ':', 2)) and f.cause is not null),
     coalesce((select e.trace from eventstore.events e where e.stream_id = d.stream_id and e.version = d.version), '')`
 
-// ClaimsAtOnce is how many claims may have a connection at once. Each destination claims for
-// itself, and the claims of fifty bots would take the whole pool, for which appends wait. A
-// bot has five destinations, so it does not wait for itself; at least half of the
-// smallest pool is left for everything else.
+// ClaimsAtOnce is how many claims may have a connection at once. Each destination claims by itself,
+// and the claims of fifty bots would take the whole pool, so that appends wait. A bot has five
+// destinations, so its claims do not wait for each other. At least half of the smallest pool is left
+// for everything else.
 const ClaimsAtOnce = 5
 
 // Claim leases up to limit deliveries to a destination: the head of each ordering key
@@ -121,7 +126,7 @@ func (s *Store) Claim(
 	case <-ctx.Done():
 		return nil, fmt.Errorf("claim deliveries to %s: waiting for other claims: %w", destination, context.Cause(ctx))
 	}
-	deadline := time.Now().Add(lease) // before the server reads its clock: the lease must not seem longer here
+	deadline := time.Now().Add(lease) // computed before the server does, so that it is never later than the lease
 	claimed := func(row pgx.CollectableRow) (commands.Claimed, error) {
 		c := commands.Claimed{Deadline: deadline}
 		c.Destination = destination
@@ -134,7 +139,8 @@ func (s *Store) Claim(
 		if err != nil {
 			return c, err
 		}
-		c.ID, c.Correlation, c.Stream, c.Version = uuid.UUID(deliveryID.Bytes), uuid.UUID(chain.Bytes), domain.StreamID(stream), domain.Version(version)
+		c.ID, c.Correlation = uuid.UUID(deliveryID.Bytes), uuid.UUID(chain.Bytes)
+		c.Stream, c.Version = domain.StreamID(stream), domain.Version(version)
 		c.Body, err = postgres.Unescape(payload)
 		return c, err
 	}
@@ -143,14 +149,14 @@ func (s *Store) Claim(
 }
 
 const (
-	// hideAfter is how long a delivery must be postponed to be hidden from claims. A shorter
-	// wait is over before it costs them anything.
+	// hideAfter is how long a delivery must be postponed to be hidden from claims. A shorter wait ends
+	// before it slows claims down.
 	hideAfter = 2 * time.Second
 	// resumeBatch is how many deliveries become visible in one transaction of some 10 ms.
 	resumeBatch = 1000
 )
 
-// ResumeDue shows the postponed deliveries that are due to claims again.
+// ResumeDue makes postponed deliveries that are due visible to claims again.
 func (s *Store) ResumeDue(ctx context.Context) error {
 	return s.inBatches(ctx, "resume postponed deliveries", resumeBatch, true, `
 		with due as (
@@ -163,9 +169,11 @@ func (s *Store) ResumeDue(ctx context.Context) error {
 		update eventstore.deliveries d set postponed = false from due where d.delivery_id = due.delivery_id`)
 }
 
-// inBatches runs a statement that changes at most $1 deliveries until fewer are left. With ready,
-// what was changed may be claimed.
-func (s *Store) inBatches(ctx context.Context, what string, batch int64, ready bool, statement string, args ...any) error {
+// inBatches repeats a statement that changes at most $1 deliveries until it changes fewer. With ready,
+// it wakes the workers, because the changed deliveries may be claimed.
+func (s *Store) inBatches(
+	ctx context.Context, what string, batch int64, ready bool, statement string, args ...any,
+) error {
 	for changed := batch; changed == batch; {
 		tag, err := s.db.Pool().Exec(ctx, statement, append([]any{batch}, args...)...)
 		if err != nil {
@@ -178,27 +186,27 @@ func (s *Store) inBatches(ctx context.Context, what string, batch int64, ready b
 	return nil
 }
 
-// Postpone returns a claimed delivery to the outbox, to be retried after o.After. Unknown
-// counts as an unsure attempt, which is waived if it most likely did not arrive. It reports
-// false when another worker holds the lease now.
+// Postpone returns a claimed delivery to the outbox, to be retried after o.After. An unknown outcome
+// counts as an unsure attempt, which is waived if it most likely did not arrive. Postpone reports false
+// if another worker has the lease now.
 func (s *Store) Postpone(ctx context.Context, delivery uuid.UUID, fence int64, o commands.Outcome) (bool, error) {
 	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
-set state = 'waiting', next_attempt = now() + $3, postponed = $3 > $8::interval, unsure = unsure + $4::bool::int,
-			waived = waived + $7::bool::int, attempts = attempts - $5::bool::int, reason = $6,
+		set state = 'waiting', next_attempt = now() + $3, postponed = $3 > $8::interval,
+			unsure = unsure + $4::bool::int, waived = waived + $7::bool::int,
+			attempts = attempts - $5::bool::int, reason = $6,
 			lease_owner = null, lease_until = null
 		where delivery_id = $1 and fence = $2 and state = 'sending'`,
 		postgres.UUID(delivery), fence, o.After, o.State == domain.DeliveryUnknown, o.Untried,
-		postgres.CleanText(o.Reason),
-		o.State == domain.DeliveryUnknown && o.Unlikely, hideAfter)
+		postgres.CleanText(o.Reason), o.State == domain.DeliveryUnknown && o.Unlikely, hideAfter)
 	if err != nil {
 		return false, fmt.Errorf("postpone delivery %s: %w", delivery, err)
 	}
 	return tag.RowsAffected() == 1, nil
 }
 
-// ReclaimExpired returns deliveries to the outbox whose lease expired or whose process is
-// gone, and returns how many. Their attempts may have arrived.
+// ReclaimExpired returns deliveries to the outbox whose lease expired or whose process has ended, and
+// returns their number. Their attempts may have arrived, so they count as unsure.
 func (s *Store) ReclaimExpired(ctx context.Context) (int64, error) {
 	owners, err := postgres.Collect(ctx, s.db.Pool(), "list owners of leases", pgx.RowTo[string],
 		`select distinct lease_owner from eventstore.deliveries where state = 'sending'`)
@@ -211,8 +219,8 @@ func (s *Store) ReclaimExpired(ctx context.Context) (int64, error) {
 	}
 	tag, err := s.db.Pool().Exec(ctx, `
 		update eventstore.deliveries
-		set state = 'waiting', unsure = unsure + 1, fence = fence + 1, reason = 'the process that was sending it is gone',
-			lease_owner = null, lease_until = null
+		set state = 'waiting', unsure = unsure + 1, fence = fence + 1,
+			reason = 'the process that was sending it is gone', lease_owner = null, lease_until = null
 		where state = 'sending' and (lease_until < now() or lease_owner = any($1))`, gone)
 	if err != nil {
 		return 0, fmt.Errorf("reclaim expired deliveries: %w", err)
@@ -224,17 +232,16 @@ func (s *Store) ReclaimExpired(ctx context.Context) (int64, error) {
 }
 
 const (
-	// deferAfter is how long a delivery stays where claims look for heads before it is
-	// deferred: an ordering key that makes progress is never touched.
+	// deferAfter is how long a delivery waits before it is deferred: an ordering key that makes
+	// progress is never changed.
 	deferAfter = 5 * time.Second
 	// deferBatch is how many deliveries are deferred in one transaction of some 10 ms.
 	deferBatch = 1000
 )
 
-// DeferFollowers hides deliveries from claims that have waited behind others of their ordering
-// key for deferAfter, so that an ordering key costs a claim one row, however many
-// deliveries it has. Only speed depends on it: the ordering key alone decides what may be
-// claimed.
+// DeferFollowers hides from claims the deliveries that have waited for deferAfter behind others of
+// their ordering key. So a claim reads one row of an ordering key, however many deliveries it has. It
+// only affects speed: whether a delivery may be claimed does not depend on it.
 func (s *Store) DeferFollowers(ctx context.Context) error {
 	err := s.inBatches(ctx, "defer deliveries", deferBatch, false, `
 		with behind as (
@@ -245,19 +252,20 @@ func (s *Store) DeferFollowers(ctx context.Context) error {
 			limit $1
 			for update skip locked
 		)
-		update eventstore.deliveries d set deferred = true from behind where d.delivery_id = behind.delivery_id`, deferAfter)
+		update eventstore.deliveries d set deferred = true from behind where d.delivery_id = behind.delivery_id`,
+		deferAfter)
 	if err != nil {
 		return err
 	}
 	return s.findDeferredHeads(ctx)
 }
 
-// headsBatch is how many ordering keys findDeferredHeads looks at in one call, some 20 ms.
+// headsBatch is how many ordering keys findDeferredHeads checks in one call, some 20 ms.
 const headsBatch = 1000
 
-// findDeferredHeads shows heads that were deferred at the very moment when the delivery before
-// them was settled. Each call looks at the ordering keys behind those of the call before,
-// so that its cost does not grow with what is deferred. The recursion takes one step per key.
+// findDeferredHeads makes heads visible to claims that were deferred while the delivery before them was
+// being settled. Each call checks the ordering keys after those of the previous call, so that its cost
+// does not grow with the number of deferred deliveries. The recursion takes one step for each key.
 func (s *Store) findDeferredHeads(ctx context.Context) error {
 	s.heads.Lock()
 	defer s.heads.Unlock()
@@ -265,9 +273,11 @@ func (s *Store) findDeferredHeads(ctx context.Context) error {
 	var last string
 	err := s.db.Pool().QueryRow(ctx, `
 		with recursive keys as (
-			select min(ordering_key) as ordering_key, 1 as n from eventstore.deliveries where deferred and ordering_key > $1
+			select min(ordering_key) as ordering_key, 1 as n
+			from eventstore.deliveries where deferred and ordering_key > $1
 			union all
-			select (select min(ordering_key) from eventstore.deliveries where deferred and ordering_key > l.ordering_key), n + 1
+			select (select min(ordering_key) from eventstore.deliveries
+			        where deferred and ordering_key > l.ordering_key), n + 1
 			from keys l where l.ordering_key is not null and n < $2
 		), shown as (
 			update eventstore.deliveries d set deferred = false
@@ -277,7 +287,8 @@ func (s *Store) findDeferredHeads(ctx context.Context) error {
 			) first
 			where d.delivery_id = first.delivery_id
 			  and not exists (select from eventstore.deliveries ahead
-			                  where ahead.ordering_key = l.ordering_key and ahead.seq < first.seq and ahead.finished_at is null)
+			                  where ahead.ordering_key = l.ordering_key and ahead.seq < first.seq
+			                    and ahead.finished_at is null)
 			returning 1
 		)
 		select (select count(*) from shown), count(ordering_key), coalesce(max(ordering_key), '') from keys`,
@@ -294,9 +305,9 @@ func (s *Store) findDeferredHeads(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns a channel that is closed when there may be something to claim for a
-// destination, <system>:<bot>. Other bots' deliveries do not close it: with ten bots,
-// nine claims of ten would find nothing, and take the connections that appends wait for.
+// Ready returns a channel that is closed when there may be a delivery to claim for a destination,
+// <system>:<bot>. Deliveries of other bots do not close it: with ten bots, nine of ten claims would
+// find nothing, and take connections that appends need.
 func (s *Store) Ready(destination string) <-chan struct{} {
 	_, bot, _ := strings.Cut(destination, ":")
 	return s.ready.Of(bot).Next()

@@ -12,12 +12,12 @@ import (
 	"github.com/chatledger/chatledger/domain"
 )
 
-// RateLimiter keeps the rate limits of calls, and which chats and bots must not be called for
-// now, for all processes of one database. Times are the server's, so that the clocks of
-// the processes need not agree.
+// RateLimiter stores the rate limits of calls, and which chats and bots are suspended, for all
+// processes of one database. Times are the server's, so that the clocks of the processes need not
+// agree.
 type RateLimiter struct {
 	db *postgres.DB
-	// Now replaces the server's clock when it is not nil. Tests do that.
+	// Now replaces the server's clock if it is not nil. Tests set it.
 	Now func() time.Time
 }
 
@@ -25,43 +25,45 @@ type RateLimiter struct {
 func NewRateLimiter(db *postgres.DB) *RateLimiter { return &RateLimiter{db: db} }
 
 const (
-	// floodWindow is how soon after one chat another must be told to wait, and how near the
-	// ends of both waits must be, for Telegram to mean the bot: all calls of a bot within a few
-	// seconds get this answer, with what is left of one wait, while two chats that
-	// reach limits of their own in such a moment are rare.
+	// floodWindow is the longest time between the 429s of two chats, and between the ends of their
+	// waits, for which they mean that Telegram limits the bot. Then all calls of the bot get a 429
+	// within a few seconds, with the rest of the same wait. Two chats that reach limits of their own
+	// at the same time are rare.
 	floodWindow = 10 * time.Second
 	// firstBackoff is the wait after a 429 without a time: the rate of one chat's calls.
 	firstBackoff = time.Second
-	// longestBackoff bounds the waits after further ones, each twice as long as the one before.
-	// It is the longest pause between the attempts at a delivery.
+	// longestBackoff limits the wait after further 429s without a time, which doubles each time. It is
+	// the longest pause between two attempts at a delivery.
 	longestBackoff = 5 * time.Minute
-	// backoffMemory is how long after such a wait the next one is longer: twice the longest.
+	// backoffMemory is how long after such a wait the next one is doubled: twice longestBackoff.
 	backoffMemory = 10 * time.Minute
 	// blockedWait is the wait for a customer who has blocked the bot; the real time is unknown.
 	blockedWait = time.Second
-	// lostRace is the wait when another process took what was left at the same moment.
+	// lostRace is the wait if another process took the last permit at the same time.
 	lostRace = 10 * time.Millisecond
 )
 
-// Acquire takes a call's share of its bot's and its chat's rate limit, of both or of none,
-// by the generic cell rate algorithm: a limit is used up until its tat, the
-// theoretical arrival time of the next call, and a call moves it on.
+// Acquire takes a permit for a call from the rate limits of its bot and its chat, from both or from
+// none, by the generic cell rate algorithm: a limit has a tat, the theoretical arrival time of the next
+// call, and each call moves it on.
 func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (commands.Permit, error) {
-	// Every call locks the bot's row first and the chat's then, so that there is no deadlock
-	// and each sees what the one before took. A row that does not exist yet cannot
-	// be locked: the second of two calls meets it when inserting, where the condition is
-	// checked again, and may find that the other share was taken in vain.
+	// Every call locks the bot's row first and then the chat's, so that there is no deadlock and each
+	// call sees what the previous one took. A row that does not exist yet cannot be locked: the second
+	// of two calls finds it when inserting, and checks the condition again. It may then have taken a
+	// share of the other limit without making a call.
 	//
-	// The commit does not wait for the disk. The claim before the call and the outcome
-	// after it do, and what they commit makes durable all that was committed before: a
-	// crash of the server can forget the calls in hand, and takes longer than their share.
+	// The commit does not wait for the disk. The claim before the call and the outcome after it do, and
+	// their commits make all earlier ones durable. A crash of the server can lose the permits of the
+	// calls that are running, and a restart takes longer than these permits count.
 	rows, err := f.db.Pool().Query(ctx, `
 		with clock as (
 			select coalesce($7::timestamptz, now()) as now
 		), asked as (
-			select * from (values ($1::text, $2::interval, $3::interval), ($4, $5, $6)) as a(name, every, slack) where name <> ''
+			select * from (values ($1::text, $2::interval, $3::interval), ($4, $5, $6)) as a(name, every, slack)
+			where name <> ''
 		), held as materialized (
-			select f.name, f.tat, f.cause, f.suspended_until, f.reason from eventstore.rate_limits f where f.name in ($1, $4) order by f.name for update
+			select f.name, f.tat, f.cause, f.suspended_until, f.reason from eventstore.rate_limits f
+			where f.name in ($1, $4) order by f.name for update
 		), seen as (
 			select a.name, case when shut then h.cause end as cause, case when shut then h.reason end as reason,
 				case when shut and h.cause = 'blocked' then $9::interval
@@ -77,7 +79,8 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 				suspended_until = case when f.cause = 'token' or f.flood_until > (select now from clock)
 					then (select now from clock) + $8::interval else f.suspended_until end
 			where exists (select from clock, asked a where a.name = f.name
-			              and (f.suspended_until is null or f.suspended_until <= now) and (a.every = interval '0' or f.tat - a.slack <= now))
+			              and (f.suspended_until is null or f.suspended_until <= now)
+			              and (a.every = interval '0' or f.tat - a.slack <= now))
 			returning case when f.cause = 'token' or f.cause = 'flood' and f.flood_until > (select now from clock)
 				then f.cause end as probe
 		)
@@ -86,36 +89,42 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 			coalesce((select max(probe) from taken), ''),
 			set_config('synchronous_commit', 'off', true)
 		from seen s`,
-		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack, f.now(), commands.ProbeInterval, blockedWait)
+		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack,
+		f.now(), commands.ProbeInterval, blockedWait)
 	if err != nil {
 		return commands.Permit{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
-	leave := commands.Permit{}
-	var one commands.Permit
+	var permit, one commands.Permit
 	var granted bool
 	var probe commands.Cause
-	_, err = pgx.ForEachRow(rows, []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &probe, nil}, func() error {
-		if one.Wait > 0 && (one.Chat || leave.Wait == 0) { // the chat's wait first: it is put off for it
-			leave = one
+	columns := []any{&one.Chat, &one.Wait, &one.Cause, &one.Reason, &granted, &probe, nil}
+	_, err = pgx.ForEachRow(rows, columns, func() error {
+		if one.Wait > 0 && (one.Chat || permit.Wait == 0) { // if both must wait, the chat's wait counts
+			permit = one
 		}
 		return nil
 	})
 	if err != nil {
 		return commands.Permit{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
-	if !granted && leave.Wait == 0 {
-		leave.Wait = lostRace
+	if !granted && permit.Wait == 0 {
+		permit.Wait = lostRace
 	}
 	if probe != "" {
-		leave.Cause, leave.Probe = probe, true
+		permit.Cause, permit.Probe = probe, true
 	}
-	return leave, nil
+	return permit, nil
 }
 
-// Suspend rejects the calls to a chat or of a bot for a while, or until Resume when the
-// customer has blocked the bot. A bot's flood is probed. It is durable when Suspend returns.
-func (f *RateLimiter) Suspend(ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string) error {
-	if _, err := f.db.Pool().Exec(ctx, suspend, name, cause, wait, postgres.CleanText(reason), f.now(), commands.ProbeInterval, nil); err != nil {
+// Suspend rejects the calls to a chat or of a bot for a while, or until Resume if the customer has
+// blocked the bot. While a bot is suspended for a flood, probes are permitted. The suspension is
+// durable when Suspend returns.
+func (f *RateLimiter) Suspend(
+	ctx context.Context, name domain.StreamID, cause commands.Cause, wait time.Duration, reason string,
+) error {
+	_, err := f.db.Pool().Exec(ctx, suspend,
+		name, cause, wait, postgres.CleanText(reason), f.now(), commands.ProbeInterval, nil)
+	if err != nil {
 		return fmt.Errorf("suspend calls of %s: %w", name, err)
 	}
 	return nil
@@ -134,10 +143,10 @@ const suspend = `
 		flood_until = greatest(f.flood_until, excluded.flood_until), backoff = excluded.backoff
 	where f.cause is distinct from 'blocked'`
 
-// RetryAfter records that Telegram answered a call to a chat with 429, and returns how long the
-// chat must wait: wait, or a growing time if that is 0 because Telegram gave none.
-// Telegram does not say whether it limits the chat or the bot: when it limits another
-// chat within floodWindow, until about the same time, it means the bot.
+// RetryAfter records that Telegram answered a call to a chat with 429, and returns how long the chat
+// must wait: wait, or a backoff if that is 0 because Telegram gave no time. Telegram does not say
+// whether it limits the chat or the bot. If it limits another chat within floodWindow, until about the
+// same time, RetryAfter suspends the bot, too.
 func (f *RateLimiter) RetryAfter(
 	ctx context.Context, bot, chat domain.StreamID, wait time.Duration, reason string,
 ) (time.Duration, error) {
@@ -154,7 +163,7 @@ func (f *RateLimiter) RetryAfter(
 		}
 		backoff = &wait
 	}
-	var b pgx.Batch // the bot first, as in Acquire
+	var b pgx.Batch // it locks the bot's row first, as Acquire does
 	b.Queue(`
 		insert into eventstore.rate_limits as f (name, tat, limited_chat, limited_at, limited_until)
 		select $1, now, $2, now, now + $3::interval from (select coalesce($6::timestamptz, now())) as clock(now)
@@ -184,7 +193,8 @@ func (f *RateLimiter) RetryAfter(
 // Resume ends the suspension of a chat or a bot for a cause.
 func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause commands.Cause) error {
 	_, err := f.db.Pool().Exec(ctx, `
-		update eventstore.rate_limits set cause = null, suspended_until = null, flood_until = null, reason = null where name = $1 and cause = $2`, name, cause)
+		update eventstore.rate_limits set cause = null, suspended_until = null, flood_until = null, reason = null
+		where name = $1 and cause = $2`, name, cause)
 	if err != nil {
 		return fmt.Errorf("resume calls of %s: %w", name, err)
 	}
@@ -192,19 +202,21 @@ func (f *RateLimiter) Resume(ctx context.Context, name domain.StreamID, cause co
 }
 
 // moveOrderingKey leaves finished deliveries as they are.
-const moveOrderingKey = `update eventstore.deliveries set ordering_key = $2 where ordering_key = $1 and kind = $3 and finished_at is null`
+const moveOrderingKey = `
+	update eventstore.deliveries set ordering_key = $2
+	where ordering_key = $1 and kind = $3 and finished_at is null`
 
 // MoveOrderingKey gives the unsent messages of a group the ordering key of the group's new
 // chat id, before all messages that are enqueued there later.
 func (f *RateLimiter) MoveOrderingKey(ctx context.Context, from, to domain.StreamID) error {
 	if _, err := f.db.Pool().Exec(ctx, moveOrderingKey, from, to, domain.KindSendMessage); err != nil {
-		return fmt.Errorf("move the messages to %s on to %s: %w", from, to, err)
+		return fmt.Errorf("move messages from ordering key %s to %s: %w", from, to, err)
 	}
 	return nil
 }
 
-// Suspended returns the bots whose calls are rejected, and why. A wrong token counts until a
-// call has succeeded, a flood for as long as Telegram said.
+// Suspended returns the bots whose calls are rejected, with the cause and the reason. A wrong token
+// counts until a call has succeeded, a flood until the time that Telegram gave.
 func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit, error) {
 	rows, err := f.db.Pool().Query(ctx, `
 		select name, cause, coalesce(reason, '') from eventstore.rate_limits
@@ -215,9 +227,9 @@ func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit
 	}
 	suspended := map[string]commands.Permit{}
 	var name domain.StreamID
-	var why commands.Permit
-	_, err = pgx.ForEachRow(rows, []any{&name, &why.Cause, &why.Reason}, func() error {
-		suspended[name.Bot()] = why
+	var permit commands.Permit
+	_, err = pgx.ForEachRow(rows, []any{&name, &permit.Cause, &permit.Reason}, func() error {
+		suspended[name.Bot()] = permit
 		return nil
 	})
 	if err != nil {
@@ -226,7 +238,7 @@ func (f *RateLimiter) Suspended(ctx context.Context) (map[string]commands.Permit
 	return suspended, nil
 }
 
-// DeleteExpired deletes limits that no longer have an effect, and returns how many.
+// DeleteExpired deletes limits that no longer have an effect, and returns their number.
 func (f *RateLimiter) DeleteExpired(ctx context.Context) (int64, error) {
 	// SKIP LOCKED leaves rows that another process is about to change.
 	tag, err := f.db.Pool().Exec(ctx, `
@@ -244,7 +256,7 @@ func (f *RateLimiter) DeleteExpired(ctx context.Context) (int64, error) {
 	return tag.RowsAffected(), nil
 }
 
-// now is the clock as a parameter: null is the server's.
+// now returns the clock as a parameter of a statement; nil means the server's clock.
 func (f *RateLimiter) now() *time.Time {
 	if f.Now == nil {
 		return nil
