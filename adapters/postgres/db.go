@@ -1,6 +1,6 @@
-// Package postgres opens the database that the packages below it share: the connection
-// pool with the session settings that their statements need, the check that the ledger
-// belongs to this cluster, and the encoding of what JSONB cannot hold.
+// Package postgres opens the database for the packages below it. It has the connection pool with the
+// session settings that their statements need, the check that the ledger belongs to this cluster, and
+// the encoding of values that JSONB cannot hold.
 package postgres
 
 import (
@@ -27,8 +27,8 @@ type DB struct {
 // CloseTimeout limits the orderly end of a session whose server may be gone.
 const CloseTimeout = time.Second
 
-// connections limits the pool: a batch of each committer, the claims of the outbox, and
-// a few queries beside them. More than a few per core only queue inside the server.
+// connections limits the pool: a batch of each committer, the claims of the outbox, and a few other
+// queries. More than a few for each core would only wait inside the server.
 func connections() int32 { return int32(8 + 2*runtime.NumCPU()) }
 
 // Open connects to a migrated database. The server shows name as the application_name
@@ -61,9 +61,9 @@ func Open(ctx context.Context, dsn, name string) (*DB, error) {
 	return db, nil
 }
 
-// tune sets what every session of ours needs. Our statements join small arrays
-// with large tables by index. The planner knows neither the sizes of the arrays nor how
-// large the tables will become, so it is told once instead of planning each time.
+// tune sets the settings of every session of this program. Its statements join small arrays with large
+// tables by index. The planner knows neither the sizes of the arrays nor how large the tables will
+// become, so the settings allow only such plans, which are made once.
 func tune(config *pgx.ConnConfig, name string) {
 	set := config.RuntimeParams
 	set["application_name"] = name
@@ -75,8 +75,8 @@ func tune(config *pgx.ConnConfig, name string) {
 	set["jit"] = "off"
 	// A session that hangs in a transaction holds every consumer back.
 	set["idle_in_transaction_session_timeout"] = "60s"
-	// When this machine vanishes without a word, the server notices in 4 s, also while it
-	// waits for the rest of a batch or for an answer to be received.
+	// If this machine stops without closing its connections, the server detects it in 4 s, also while
+	// it waits for the rest of a batch, or for the client to receive an answer.
 	set["tcp_keepalives_idle"] = "2"
 	set["tcp_keepalives_interval"] = "1"
 	set["tcp_keepalives_count"] = "2"
@@ -95,8 +95,8 @@ func (db *DB) Process() string { return db.process }
 // Config returns a copy of the settings of the pool's sessions.
 func (db *DB) Config() *pgx.ConnConfig { return db.pool.Config().ConnConfig }
 
-// Session opens a connection of its own, for long reads or for a lock. The server
-// shows purpose in its application_name.
+// Session opens a connection outside the pool, for long reads or for a lock. The server shows purpose
+// in its application_name.
 func (db *DB) Session(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	config := db.Config()
 	config.RuntimeParams["application_name"] += " " + purpose
@@ -107,8 +107,8 @@ func (db *DB) Session(ctx context.Context, purpose string) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// CloseSession closes a session, or leaves that to the server when it does not answer
-// within CloseTimeout.
+// CloseSession closes a session. If the server does not answer within CloseTimeout, it drops the
+// connection.
 func CloseSession(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()

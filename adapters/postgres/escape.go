@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// JSONB holds less than JSON: no NUL, no lone half of a surrogate pair. What it
-// cannot hold is kept byte by byte, as {"$base64": "..."}.
+// JSONB cannot hold all JSON: no NUL, and no half of a surrogate pair. A value that it cannot hold is
+// stored byte by byte, as {"$base64": "..."}.
 const escapeKey = `{"$base64":`
 
 type escapedJSON struct {
 	Base64 []byte `json:"$base64"`
 }
 
-// seal returns value in a form that JSONB holds; nil stays nil. always escapes
-// values that look harmless, too.
+// Escape returns value in a form that JSONB can hold; nil stays nil. With always, it escapes every
+// value, for content that only the server can recognise.
 func Escape(value []byte, always bool) *string {
 	if value == nil {
 		return nil
@@ -46,7 +46,7 @@ func resembles(value []byte) bool {
 		func(r rune) bool { return bytes.Contains(lower, fmt.Appendf(nil, `\u%04x`, r)) })
 }
 
-// Unescape is the reverse of seal.
+// Unescape is the reverse of Escape.
 func Unescape(stored []byte) ([]byte, error) {
 	if !bytes.HasPrefix(stored, []byte(escapeKey)) {
 		return stored, nil
@@ -88,7 +88,7 @@ func holdable(value []byte) bool {
 	}
 }
 
-// unit reads a \uXXXX at the start of value; -1 when there is none.
+// unit reads a \uXXXX at the start of value. It returns -1 if there is none.
 func unit(value []byte) int64 {
 	if len(value) < 6 || value[0] != '\\' || value[1] != 'u' {
 		return -1
@@ -100,7 +100,7 @@ func unit(value []byte) int64 {
 	return n
 }
 
-// clean makes a text fit for a text column, which holds neither NUL nor broken UTF-8.
+// CleanText replaces what a text column cannot hold: NUL and invalid UTF-8.
 func CleanText(text string) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "␀"), "\uFFFD")
 }

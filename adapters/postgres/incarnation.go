@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// incarnation notices that the server behind the address is another one, or has another
-// history: after a failover to a replica that lost the last commits, a restore, or a restart.
-// Whatever was read before may be of events that do not exist any more.
+// incarnation detects that the server at the address is another one, or has another history: after a
+// failover to a replica without the last commits, a restore, or a restart. Events that were read before
+// may no longer exist.
 type incarnation struct {
 	mu  sync.Mutex
 	now atomic.Pointer[server] // nil before the first connection
 }
 
-// server is a server with its history, and how many others there were before it.
+// server identifies a server and its history.
 type server struct {
-	number   int64
+	number   int64 // how many others this process was connected to before
 	identity string
 }
 
@@ -32,8 +32,8 @@ const ServerIdentity = `
 		|| eventstore.rebased('0')
 	from pg_control_system() s`
 
-// admit checks a new connection, and notes when it leads to another server or history than
-// the last one did.
+// admit checks a new connection, and records whether it leads to another server or history than the
+// previous one.
 func (i *incarnation) admit(ctx context.Context, conn *pgx.Conn) error {
 	if err := checkCluster(ctx, conn); err != nil {
 		return err
@@ -41,15 +41,15 @@ func (i *incarnation) admit(ctx context.Context, conn *pgx.Conn) error {
 	return i.look(ctx, conn)
 }
 
-// look asks which server a session is on.
+// look reads the identity of the server of a session.
 func (i *incarnation) look(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, ServerIdentity)
 	if err != nil {
-		return fmt.Errorf("read which server this is: %w", err)
+		return fmt.Errorf("read the server's identity: %w", err)
 	}
 	identity, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("read which server this is: %w", err)
+		return fmt.Errorf("read the server's identity: %w", err)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -62,22 +62,22 @@ func (i *incarnation) look(ctx context.Context, q Querier) error {
 	return nil
 }
 
-// Incarnation returns a number that changes when a new connection leads to another server, or
-// to one with another history: what was read under an earlier number must be read anew.
+// Incarnation returns a number that changes when a new connection leads to another server, or to one
+// with another history. Data that was read under an earlier number must be read again.
 func (db *DB) Incarnation() int64 { return db.server.now.Load().number }
 
-// Server returns the identity of the server that is known under an incarnation, or false when
-// that is not the present one.
+// Server returns the identity of the server with this incarnation, or false if that is not the present
+// one.
 func (db *DB) Server(incarnation int64) (identity string, present bool) {
 	now := db.server.now.Load()
 	return now.identity, now.number == incarnation
 }
 
-// LookAtServer asks which server the pool leads to. A connection shows that when it is opened, but
-// a connection to a pooler may stay open while the server behind it becomes another one.
+// LookAtServer reads the identity of the server that the pool is connected to. New connections are
+// checked anyway, but a connection to a pooler may stay open while the server behind it changes.
 func (db *DB) LookAtServer(ctx context.Context) error { return db.server.look(ctx, db.pool) }
 
-// Connect opens a connection beside the pool.
+// Connect opens a connection outside the pool.
 func (db *DB) Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	db.credentials(config)
 	conn, err := pgx.ConnectConfig(ctx, config)

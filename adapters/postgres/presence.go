@@ -10,34 +10,34 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Presence lets processes notice that another one is gone: each holds a lock named after
-// it in eventstore.locks, which is free as soon as its session has ended.
+// Presence lets processes detect that another one has ended. Each process holds a lock with its name in
+// eventstore.locks, which becomes free when the session that holds it ends.
 type Presence struct {
 	db   *DB
-	held atomic.Bool // a session of ours holds the lock
+	held atomic.Bool // a session of this process holds the lock
 
 	mu      sync.Mutex
-	missing map[string]time.Time // owners whose lock nobody holds, and since when
+	missing map[string]time.Time // owners whose lock is free, and since when
 }
 
-// goneAfter is how long nobody must have held a process's lock before the process counts as
-// gone: three times the pause after which a lost session is opened again. So a
-// process that is cut off for a moment, as when the database restarts, keeps its leases.
+// goneAfter is how long a process's lock must be free before the process counts as gone: three times
+// the pause before a lost session is opened again. So a process that loses its connection for a moment,
+// as in a restart of the database, keeps its leases.
 const goneAfter = 3 * ReconnectEvery
 
 // ReconnectEvery is the pause before a lost session is opened again.
 const ReconnectEvery = time.Second
 
-// Hold takes this process's lock on a session. What is claimed from now on names the
-// process as its owner, until Release.
+// Hold takes this process's lock in a session. Until Release, claimed deliveries name the process as
+// their owner.
 func (p *Presence) Hold(ctx context.Context, conn *pgx.Conn) error {
-	// The name is this process's alone: a session of ours that was lost need not have ended.
+	// Only this process has the name, so it can take the lock even if its lost session has not ended.
 	_, err := conn.Exec(ctx, `
 		with ended as (
 			delete from eventstore.locks l
 			where name like 'process %' and name <> 'process ' || $1
 			  and not eventstore.session_exists(l.pid, l.backend_start)
-			  and not exists ( -- its leases end early as long as it is known
+			  and not exists ( -- while it has leases, its row is needed to end them early
 				select from eventstore.deliveries
 				where state = 'sending' and 'process ' || split_part(lease_owner, ' ', 2) = l.name)
 		)
@@ -57,11 +57,11 @@ func (p *Presence) Hold(ctx context.Context, conn *pgx.Conn) error {
 // Release records that the session which held the lock has ended.
 func (p *Presence) Release() { p.held.Store(false) }
 
-// Held reports whether a session of ours holds the lock.
+// Held reports whether a session of this process holds the lock.
 func (p *Presence) Held() bool { return p.held.Load() }
 
-// Owner returns the owner of a lease as it is stored. It names the process only while
-// the lock is held; otherwise others would take the process for gone.
+// Owner returns the owner of a lease as it is stored. It names the process only while the lock is held;
+// otherwise other processes would believe that this one is gone.
 func (p *Presence) Owner(owner string) string {
 	if p.held.Load() {
 		return owner + " " + p.db.process
@@ -69,11 +69,11 @@ func (p *Presence) Owner(owner string) string {
 	return owner
 }
 
-// Gone returns those of the owners whose process has been gone for goneAfter. It must be
-// given all current owners of leases each time.
+// Gone returns those of the owners whose process has been gone for goneAfter. Each call must pass all
+// present owners of leases.
 func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, err error) {
-	// A process is gone when the session that held its lock has ended. Owners without a process, or of a
-	// release without such locks, are left out.
+	// A process is gone when the session that held its lock has ended. Owners without a process are
+	// left out.
 	if len(owners) == 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -85,8 +85,8 @@ func (p *Presence) Gone(ctx context.Context, owners []string) (gone []string, er
 		where strpos(lease_owner, ' ') > 0
 		  and exists (
 			select from eventstore.locks l
-			where name = 'process ' || split_part(lease_owner, ' ', 2) and not eventstore.session_exists(l.pid, l.backend_start))`,
-		owners)
+			where name = 'process ' || split_part(lease_owner, ' ', 2)
+			  and not eventstore.session_exists(l.pid, l.backend_start))`, owners)
 	if err != nil {
 		return nil, err
 	}

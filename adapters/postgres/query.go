@@ -19,7 +19,7 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// Collect reads all rows of a query. operation stands in the error.
+// Collect reads all rows of a query. An error begins with operation.
 func Collect[T any](
 	ctx context.Context, q Querier, operation string, scan pgx.RowToFunc[T], sql string, args ...any,
 ) ([]T, error) {
@@ -31,7 +31,7 @@ func Collect[T any](
 	return all, nil
 }
 
-// UUID is a UUID as a parameter; Nil is null.
+// UUID converts a UUID to a parameter; uuid.Nil becomes null.
 func UUID(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid.Nil} }
 
 // HasCode reports whether the SQLSTATE of a server error begins with one of these codes.
@@ -42,7 +42,7 @@ func HasCode(err error, codes ...string) bool {
 	})
 }
 
-// NullTime is a time as a parameter, rounded up to the server's microseconds; the zero time is null.
+// NullTime converts a time to a parameter, rounded up to microseconds; the zero time becomes null.
 func NullTime(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil

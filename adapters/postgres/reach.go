@@ -8,13 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// reachEvery is how far apart attempts to connect are while the server cannot be reached.
-// A server that is starting up needs its processor for its recovery, and each attempt
-// costs it a process of its own.
+// reachEvery is the time between attempts to connect while the server cannot be reached. A server that
+// is starting needs its processors for the recovery, and each attempt starts a process.
 const reachEvery = 100 * time.Millisecond
 
-// awayError is returned for a connection that is wanted between two attempts. It contains the
-// error of the last attempt, so that every log line names the cause.
+// awayError is returned for a connection that is requested between two attempts. It contains the error
+// of the last attempt, so that every log line names the cause.
 type awayError struct{ cause error }
 
 func (e awayError) Error() string {
@@ -26,10 +25,10 @@ func (e awayError) Unwrap() error { return e.cause }
 // reach lets one connection attempt through while the server is unreachable, and rejects the others.
 type reach struct {
 	nextTry atomic.Int64              // Unix nanoseconds; 0 while the server can be reached
-	last    atomic.Pointer[awayError] // set before nextTry is
+	last    atomic.Pointer[awayError] // set before nextTry
 }
 
-// beforeConnect is the pool's.
+// beforeConnect implements BeforeConnect of the pool.
 func (r *reach) beforeConnect(context.Context, *pgx.ConnConfig) error {
 	at, now := r.nextTry.Load(), time.Now()
 	if at == 0 || now.UnixNano() >= at && r.nextTry.CompareAndSwap(at, now.Add(reachEvery).UnixNano()) {
@@ -54,7 +53,7 @@ func (r *reach) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndDat
 	}
 }
 
-// TraceQueryStart implements pgx.QueryTracer, without which there is no other.
+// TraceQueryStart implements pgx.QueryTracer, which every tracer of pgx must implement.
 func (r *reach) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	return ctx
 }

@@ -4,8 +4,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Renew makes each new connection use the user and the password of the address that read returns then,
-// so that they can be rotated without a restart. When read fails, those of Open are used. Open
+// Renew makes each new connection call read, and use the user and the password of the address that it
+// returns, so that they can be rotated without a restart. If read fails, those of Open are used. Open
 // connections stay.
 func (db *DB) Renew(read func() (dsn string, err error)) { db.renew.Store(&read) }
 

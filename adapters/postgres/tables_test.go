@@ -63,8 +63,8 @@ func TestLeader_OtherTableVersion_NotLeader(t *testing.T) {
 	page := next(t, second, 1)
 	wantPage(t, page, "chat-demo:1/2")
 	pgtest.Exec(t, watch, `update eventstore.checkpoints set version = 3 where consumer_group = 'tables'`)
-	if err := second.Advance(t.Context(), effect(t, second), page); err == nil || !strings.Contains(err.Error(),
-		"of another version") {
+	err = second.Advance(t.Context(), effect(t, second), page)
+	if err == nil || !strings.Contains(err.Error(), "has another version") {
 		t.Errorf("the leader was not overtaken: %v", err)
 	}
 	second.Close()

@@ -521,7 +521,7 @@ func TestImport_DamagedArchive_StoresNothing(t *testing.T) {
 		"line 4: chat-demo:7 version 4: unknown version of event reply_queued@9": replace(
 			4, `"event_version":`, `"event_version":9`),
 		"line 4: chat-demo:7 version 4: decode event reply_queued@": replace(4, `"text":"not sent"`, `"text":1`),
-		"line 5: chat-demo:7 version 5: an event with this id came before": func(l []string) []string {
+		"line 5: chat-demo:7 version 5: an earlier event has the same id": func(l []string) []string {
 			const at = `"event_id":"`
 			first, again := strings.Index(l[0], at)+len(at), strings.Index(l[4], at)+len(at)
 			l[4] = l[4][:again] + l[0][first:first+36] + l[4][again+36:]

@@ -23,29 +23,30 @@ func New(db *postgres.DB) *Store { return &Store{db} }
 // ErrNoOperator is returned when there is no operator with this name.
 var ErrNoOperator = errors.New("operator does not exist: list the operators with `chatledger operator list`")
 
-// PutOperator adds an operator with the hash of their token, or gives one who is there
-// another role and token. Empty bots are all; nil ones leave whoever is there with what they
-// had, so that no new token widens an access by an oversight.
+// PutOperator adds an operator with the hash of their token, or gives an existing operator another role
+// and token. Empty bots mean all bots. Nil bots keep those of an existing operator, so that a new token
+// does not widen an access by mistake.
 func (s *Store) PutOperator(
 	ctx context.Context, name string, role commands.Role, token [32]byte, bots []string,
 ) error {
 	_, err := s.db.Pool().Exec(ctx, `
 		insert into eventstore.operators (name, role, token_hash, bots) values ($1, $2, $3, coalesce($4::text[], '{}'))
-		on conflict (name) do update set role = excluded.role, token_hash = excluded.token_hash, bots = coalesce($4, operators.bots),
-			created_at = excluded.created_at, last_seen_at = null, disabled = false`, name, string(role), token[:],
-		bots)
+		on conflict (name) do update set
+			role = excluded.role, token_hash = excluded.token_hash, bots = coalesce($4, operators.bots),
+			created_at = excluded.created_at, last_seen_at = null, disabled = false`,
+		name, string(role), token[:], bots)
 	if err != nil {
 		return fmt.Errorf("add operator %s: %w", name, err)
 	}
 	return nil
 }
 
-// DisableOperator ends an operator's access. Their password, second factor and login do not come back
-// with them.
+// DisableOperator ends an operator's access, and deletes their password, second factor and login.
 func (s *Store) DisableOperator(ctx context.Context, name string) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
-		update eventstore.operators set disabled = true, password = null, totp_secret = null, totp_step = null, oidc_login = null
+		update eventstore.operators set
+			disabled = true, password = null, totp_secret = null, totp_step = null, oidc_login = null
 		where name = $1`, name)
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
@@ -70,7 +71,7 @@ func (s *Store) ScopeOperator(ctx context.Context, name string, bots []string) e
 	return nil
 }
 
-// Operators lists all, by name.
+// Operators lists all operators, by name.
 func (s *Store) Operators(ctx context.Context) ([]commands.Operator, error) {
 	return postgres.Collect(ctx, s.db.Pool(), "list operators", operator,
 		`select `+operatorColumns+` from eventstore.operators order by name`)
@@ -89,14 +90,14 @@ func (s *Store) OperatorByLogin(ctx context.Context, login string) (commands.Ope
 		`select `+operatorColumns+` from eventstore.operators where oidc_login = $1 and not disabled`, login)
 }
 
-// SetLogin gives an operator the login under which the OpenID Connect provider knows them; "" takes it
-// away. It ends all their sessions.
+// SetLogin gives an operator the login under which the OpenID Connect provider knows them; "" removes
+// it. It ends all their sessions.
 func (s *Store) SetLogin(ctx context.Context, name, login string) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
 		update eventstore.operators set oidc_login = nullif($2, '') where name = $1 and not disabled`, name, login)
 	if postgres.HasCode(err, uniqueViolation) {
-		err = fmt.Errorf("another operator has the login %s: take it away there first", login)
+		err = fmt.Errorf("another operator has the login %s: remove it from that operator first", login)
 	}
 	if err == nil && done.RowsAffected() == 0 {
 		err = ErrNoOperator
@@ -125,8 +126,7 @@ func (s *Store) oneOperator(ctx context.Context, query string, key any) (command
 	return o, true, nil
 }
 
-// SetPassword gives an operator a password to log in with, by its hash, and ends all
-// their sessions.
+// SetPassword sets the hash of an operator's password, and ends all their sessions.
 func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
@@ -140,8 +140,8 @@ func (s *Store) SetPassword(ctx context.Context, name, hash string) error {
 	return nil
 }
 
-// SetTOTP gives an operator the secret of one-time passwords, which a login needs from then on beside
-// the password; nil takes it away. It ends all their sessions.
+// SetTOTP gives an operator the secret of one-time passwords, so that a login needs one in addition to
+// the password; nil removes it. It ends all their sessions.
 func (s *Store) SetTOTP(ctx context.Context, name string, secret []byte) error {
 	done, err := s.db.Pool().Exec(ctx, `
 		with ended as (delete from eventstore.operator_sessions where operator = $1)
@@ -156,7 +156,7 @@ func (s *Store) SetTOTP(ctx context.Context, name string, secret []byte) error {
 }
 
 // UseCode records that the one-time password of a step was used. It returns false if that one, or a
-// later one, was used before: each works once, in whatever process.
+// later one, was used before, in any process: each works once.
 func (s *Store) UseCode(ctx context.Context, name string, step int64) (bool, error) {
 	done, err := s.db.Pool().Exec(ctx, `
 		update eventstore.operators set totp_step = $2
@@ -167,8 +167,8 @@ func (s *Store) UseCode(ctx context.Context, name string, step int64) (bool, err
 	return done.RowsAffected() == 1, nil
 }
 
-// Password is the hash of an operator's password; "" when they have none, or there is no
-// such operator. totp is the secret of their one-time passwords; nil when they need none.
+// Password returns the hash of an operator's password, or "" if they have none or the operator does not
+// exist. totp is the secret of their one-time passwords, or nil if they need none.
 func (s *Store) Password(ctx context.Context, name string) (hash string, totp []byte, err error) {
 	err = s.db.Pool().QueryRow(ctx, `
 		select coalesce(password, ''), totp_secret from eventstore.operators where name = $1 and not disabled`, name).
@@ -179,11 +179,11 @@ func (s *Store) Password(ctx context.Context, name string) (hash string, totp []
 	return hash, totp, nil
 }
 
-// maxSessions is how many browsers an operator may be logged in with; the oldest session
-// ends for a new one.
+// maxSessions is how many sessions an operator may have, one for each browser. A new session ends the
+// oldest one.
 const maxSessions = 20
 
-// OpenSession begins an operator's session, and clears away those that are over.
+// OpenSession begins an operator's session, and deletes expired ones.
 func (s *Store) OpenSession(ctx context.Context, name string, session [32]byte, lasts time.Duration) error {
 	_, err := s.db.Pool().Exec(ctx, `
 		with over as (
@@ -212,7 +212,9 @@ func (s *Store) CloseSession(ctx context.Context, session [32]byte) error {
 func (s *Store) SessionOf(ctx context.Context, session [32]byte) (commands.Operator, bool, error) {
 	return s.oneOperator(ctx, `
 		select `+operatorColumns+` from eventstore.operators
-		where name = (select operator from eventstore.operator_sessions where session_hash = $1 and expires_at > now()) and not disabled`, session[:])
+		where name = (select operator from eventstore.operator_sessions
+		              where session_hash = $1 and expires_at > now())
+		  and not disabled`, session[:])
 }
 
 // SawOperator records when an operator was last seen.
@@ -225,7 +227,8 @@ func (s *Store) SawOperator(ctx context.Context, name string) error {
 }
 
 const operatorColumns = `name, role, bots, created_at, coalesce(last_seen_at, '0001-01-01 00:00:00Z'), disabled,
-	array_remove(array[case when password is not null then 'password' || case when totp_secret is not null then ' and code' else '' end end,
+	array_remove(array[
+		case when password is not null then 'password' || case when totp_secret is not null then ' and code' else '' end end,
 		case when oidc_login is not null then 'provider' end], null)`
 
 func operator(row pgx.CollectableRow) (o commands.Operator, err error) {

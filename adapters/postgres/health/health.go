@@ -18,18 +18,17 @@ type Health struct{ db *postgres.DB }
 // Of returns the health of a database.
 func Of(db *postgres.DB) Health { return Health{db} }
 
-// Rights are the rights of the role of our sessions, and the other roles that may change
-// events.
+// Rights has the rights of the role of this program, and the other roles that may change events.
 type Rights struct {
 	Role      string
 	Superuser bool
-	Missing   []string // what the program cannot do and must
-	Changes   bool     // it may change or delete events
-	Makes     bool     // it may make tables
-	Others    []string // roles that may change or delete events besides, by name
+	Missing   []string // rights that the program needs and does not have
+	Changes   bool     // the role may change or delete events
+	Makes     bool     // the role may create tables
+	Others    []string // other roles that may change or delete events, by name
 }
 
-// Rights looks at the rights by which the store is used.
+// Rights reads the rights of the role of this program.
 func (h Health) Rights(ctx context.Context) (r Rights, err error) {
 	err = h.db.Pool().QueryRow(ctx, `
 		with needed (name, privilege) as (values
@@ -38,7 +37,7 @@ func (h Health) Rights(ctx context.Context) (r Rights, err error) {
 			('readmodel.conversations', 'update'), ('readmodel.tickets', 'update'))
 		select current_user, (select rolsuper from pg_roles where rolname = current_user),
 			coalesce((select array_agg(privilege || ' on ' || name order by name, privilege) from needed
-			where not has_any_column_privilege(name, privilege)), '{}'),
+				where not has_any_column_privilege(name, privilege)), '{}'),
 			has_table_privilege('eventstore.events', 'update, delete, truncate'),
 			has_schema_privilege('eventstore', 'create'),
 			coalesce((select array_agg(rolname::text order by rolname) from pg_roles
@@ -47,15 +46,15 @@ func (h Health) Rights(ctx context.Context) (r Rights, err error) {
 				  and oid <> (select relowner from pg_class where oid = 'eventstore.events'::regclass)), '{}')`,
 	).Scan(&r.Role, &r.Superuser, &r.Missing, &r.Changes, &r.Makes, &r.Others)
 	if err != nil {
-		return r, fmt.Errorf("look at the role's rights: %w", err)
+		return r, fmt.Errorf("read the role's rights: %w", err)
 	}
 	return r, nil
 }
 
-// Clock is the time at the database.
+// Clock returns the time of the database's clock.
 func (h Health) Clock(ctx context.Context) (at time.Time, err error) {
 	if err := h.db.Pool().QueryRow(ctx, `select clock_timestamp()`).Scan(&at); err != nil {
-		return at, fmt.Errorf("ask the database for the time: %w", err)
+		return at, fmt.Errorf("read the database's clock: %w", err)
 	}
 	return at, nil
 }
@@ -105,15 +104,15 @@ func (h Health) Unfinished(ctx context.Context) ([]Unfinished, error) {
 		group by destination, state order by destination, state`)
 }
 
-// Size is how much the database takes, in bytes, and the folder of the server's data,
-// empty where that may not be known.
+// Size returns the size of the database in bytes, and the server's data folder, or "" if the role may
+// not read that setting.
 func (h Health) Size(ctx context.Context) (bytes int64, folder string, err error) {
 	err = h.db.Pool().QueryRow(ctx, `
 		select pg_database_size(current_database()),
-			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory')
-			else '' end`).Scan(&bytes, &folder)
+			case when pg_has_role(current_user, 'pg_read_all_settings', 'usage')
+			     then current_setting('data_directory') else '' end`).Scan(&bytes, &folder)
 	if err != nil {
-		return 0, "", fmt.Errorf("ask for the size of the database: %w", err)
+		return 0, "", fmt.Errorf("read the size of the database: %w", err)
 	}
 	return bytes, folder, nil
 }

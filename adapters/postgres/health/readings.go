@@ -9,25 +9,25 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// Reading is one value of the readings: of what, by which labels.
+// Reading is one value of a metric.
 type Reading struct {
 	Name   string
 	Labels []string
 	Value  float64
 }
 
-// readingsTimeout limits Readings: what takes longer is in the way of others.
+// readingsTimeout limits Readings: a longer query would slow other work down.
 const readingsTimeout = 2 * time.Second
 
-// Readings counts what waits: how far these consumer groups are behind, in events and in
-// seconds; what is owed to the outside, by destination and state; tickets, by priority.
-// The names are those of metrics. Positions are drawn from a sequence with gaps, so that
-// events are counted a few too many; the seconds are exact.
+// Readings reads the lag of these consumer groups in events and in seconds, the unfinished deliveries
+// by destination and state, and the waiting tickets by priority. The names are those of metrics.
+// Positions come from a sequence with gaps, so that a lag in events may be a little too high; the
+// seconds are exact.
 func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, readingsTimeout)
 	defer cancel()
-	// Each group costs one step into the index of the feed, however far it is behind.
-	return postgres.Collect(ctx, h.db.Pool(), "count what waits", pgx.RowToStructByPos[Reading], `
+	// Each group takes one look-up in the index of the feed, whatever its lag.
+	return postgres.Collect(ctx, h.db.Pool(), "read lags, deliveries and tickets", pgx.RowToStructByPos[Reading], `
 		with newest as materialized (
 			select position from eventstore.events order by transaction_id desc, position desc limit 1
 		), lag as materialized (
@@ -37,7 +37,7 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 				where (e.transaction_id, e.position) > (c.transaction_id, c.position)
 				order by e.transaction_id, e.position limit 1) next on true
 			where c.consumer_group = any($1)
-		), owed as materialized (
+		), unfinished as materialized (
 			select destination, state, count(*) as n, extract(epoch from now() - min(created_at)) as age
 			from eventstore.deliveries where finished_at is null group by destination, state
 		), queue as materialized (
@@ -52,14 +52,14 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 			else greatest((select position from newest) - position, 1) end::float8 from lag
 		union all
 		select 'chatledger_consumer_lag_seconds', array[consumer_group],
-		greatest(coalesce(extract(epoch from clock_timestamp() - recorded_at), 0), 0)::float8 from lag
+			greatest(coalesce(extract(epoch from clock_timestamp() - recorded_at), 0), 0)::float8 from lag
 		union all
-		select 'chatledger_deliveries_open', array[destination, state], n::float8 from owed
+		select 'chatledger_deliveries_open', array[destination, state], n::float8 from unfinished
 		union all
-		select 'chatledger_delivery_oldest_seconds', array[destination, state], age::float8 from owed
+		select 'chatledger_delivery_oldest_seconds', array[destination, state], age::float8 from unfinished
 		union all
-		select 'chatledger_dead_letters', array[destination], sum(n)::float8 from owed where state in ('dead', 'unknown')
-		group by destination
+		select 'chatledger_dead_letters', array[destination], sum(n)::float8 from unfinished
+		where state in ('dead', 'unknown') group by destination
 		union all
 		select 'chatledger_tickets_waiting', array[priority], n::float8 from queue
 		union all
@@ -69,8 +69,8 @@ func (h Health) Readings(ctx context.Context, groups []string) ([]Reading, error
 		union all
 		select 'chatledger_ticket_overdue_seconds', array[priority], late::float8 from queue
 		union all
-		select 'chatledger_parked_streams', array[g], (select count(*) from eventstore.parked
-		where consumer_group = g)::float8
+		select 'chatledger_parked_streams', array[g],
+			(select count(*) from eventstore.parked where consumer_group = g)::float8
 		from unnest($1::text[]) g
 		union all
 		select 'chatledger_database_bytes', '{}', pg_database_size(current_database())::float8`, groups)

@@ -9,27 +9,27 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// Session is a session of the database, and for how long its transaction has been open.
+// Session is a session of the database with an open transaction.
 type Session struct {
 	PID         int32
 	Application string
 	User        string
 	State       string
-	Writes      bool // it has a transaction id, which holds every consumer back
-	Age         time.Duration
+	Writes      bool          // it has a transaction id, which holds every consumer back
+	Age         time.Duration // of the transaction
 }
 
-// ReaderLimits are how long a transaction of a role that reads only the read model may be open. A role
-// can shed the limits that it is given as settings; these it cannot.
+// ReaderLimits limits how long a transaction of a role that reads only the read model may be open. A
+// role can change limits that are its settings; it cannot change these.
 type ReaderLimits struct {
 	Write time.Duration // with a transaction id
 	Idle  time.Duration // without a statement
-	Whole time.Duration // in all
+	Whole time.Duration // any transaction
 }
 
 // EndReaders ends the sessions beyond the limits, and returns them. It ends only sessions of roles that
-// may not read the events: not those of the program, of administrators or of a backup. The role of our
-// sessions must be a member of theirs, or of pg_signal_backend.
+// may not read the events: not those of the program, of administrators or of a backup. The program's
+// role must be a member of these roles, or of pg_signal_backend.
 func (h Health) EndReaders(ctx context.Context, l ReaderLimits) ([]Session, error) {
 	return postgres.Collect(ctx, h.db.Pool(), "end sessions of analysts", pgx.RowToStructByPos[Session], `
 		with beyond as materialized ( -- all conditions hold before anything is ended
@@ -47,8 +47,9 @@ func (h Health) EndReaders(ctx context.Context, l ReaderLimits) ([]Session, erro
 }
 
 // EndWriters ends the sessions, in any database of the server, whose transaction has written and has
-// been open for longer than after, and returns them. It leaves the sessions that our role may not
-// end: of superusers, and of roles of which ours is no member, unless it is one of pg_signal_backend.
+// been open for longer than after, and returns them. It leaves out sessions that the
+// program's role may not end: those of superusers, and of roles of which it is not a member, unless it
+// is a member of pg_signal_backend.
 func (h Health) EndWriters(ctx context.Context, after time.Duration) ([]Session, error) {
 	return postgres.Collect(ctx, h.db.Pool(), "end open writes", pgx.RowToStructByPos[Session], `
 		with beyond as materialized ( -- all conditions hold before anything is ended
@@ -61,10 +62,10 @@ func (h Health) EndWriters(ctx context.Context, after time.Duration) ([]Session,
 		select * from beyond where pg_terminate_backend(pid)`, after)
 }
 
-// Exposed returns what every role of the server may do in this database, or an analyst may do
-// without limit, by which it could hold the program back or fill the disk.
+// Exposed returns rights of every role of the server, and missing limits of analysts, that could hold
+// the program back or fill the disk.
 func (h Health) Exposed(ctx context.Context) ([]string, error) {
-	return postgres.Collect(ctx, h.db.Pool(), "look what every role may do", pgx.RowTo[string], `
+	return postgres.Collect(ctx, h.db.Pool(), "read the rights of every role", pgx.RowTo[string], `
 		select 'every role may connect' where has_database_privilege('public', current_database(), 'connect')
 		union all
 		select 'every role may create temporary tables'
@@ -96,7 +97,7 @@ type Holder struct {
 
 // Holders returns the leaders of the consumer groups and the holders of locks whose sessions exist.
 func (h Health) Holders(ctx context.Context) ([]Holder, error) {
-	return postgres.Collect(ctx, h.db.Pool(), "look who leads the consumer groups", pgx.RowToStructByPos[Holder], `
+	return postgres.Collect(ctx, h.db.Pool(), "read the leaders of the consumer groups", pgx.RowToStructByPos[Holder], `
 		with held as (
 			select 'consumer groups ' || string_agg(consumer_group, ', ' order by consumer_group) as name, pid, backend_start
 			from eventstore.leaders where pid is not null group by pid, backend_start

@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/adapters/postgres"
 )
 
-// Work says whether the work of the consumer groups and the outbox moves.
+// Work reports whether the consumer groups and the outbox make progress.
 type Work struct {
 	Stalled     []Stall
 	Parked      int64 // streams that groups have parked, over all groups
@@ -20,13 +20,13 @@ type Work struct {
 // Stall is a consumer group whose checkpoint does not move although there are events.
 type Stall struct {
 	Group  string
-	Behind time.Duration // since the first event that waits was stored
-	Holder string        // the process that leads the group, or led it last; "" when none has
+	Behind time.Duration // the age of the first event that the group has not handled
+	Holder string        // the process that leads the group, or led it last; "" if none has
 }
 
-// Work reads whether these groups move. A group is stalled when its first event has waited, and
-// its checkpoint has stood still, for longer than patience. A group that is behind and moves
-// is not. The cost is one step into the index of the feed for each group.
+// Work reads whether these groups make progress. A group is stalled if its first waiting event is older
+// than patience, and its checkpoint has not moved for as long. A group that is behind but makes
+// progress is not stalled. Each group takes one look-up in the index of the feed.
 func (h Health) Work(ctx context.Context, groups []string, patience time.Duration) (w Work, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readingsTimeout)
 	defer cancel()

@@ -14,13 +14,13 @@ type Writer struct {
 	PID         int32
 	Application string
 	User        string
-	State       string // active, or idle in transaction: forgotten
+	State       string // active, or "idle in transaction" if its program has left it open
 	Age         time.Duration
 }
 
-// OldestWriter finds the open write that has been open longest, in any database
-// of the server: behind its transaction id no consumer may read on. It is false
-// when there is none. Sessions that only read do not hold consumers back.
+// OldestWriter returns the oldest open write transaction in any database of the server, or false if
+// there is none. Consumers cannot read events after its transaction id. Sessions that only read do not
+// hold consumers back.
 func (h Health) OldestWriter(ctx context.Context) (Writer, bool, error) {
 	var w Writer
 	var seconds float64
@@ -35,7 +35,7 @@ func (h Health) OldestWriter(ctx context.Context) (Writer, bool, error) {
 		return w, false, nil
 	}
 	if err != nil {
-		return w, false, fmt.Errorf("look for the oldest open write: %w", err)
+		return w, false, fmt.Errorf("find the oldest open write: %w", err)
 	}
 	w.Age = time.Duration(seconds * float64(time.Second))
 	return w, true, nil

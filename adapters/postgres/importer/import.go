@@ -1,4 +1,4 @@
-// Package importer fills a ledger with the events of another, in their order.
+// Package importer copies the events of another ledger into this one, in the same order.
 package importer
 
 import (
@@ -26,40 +26,40 @@ import (
 const (
 	// importLock is how long a batch waits for open writes to the store. There should be none.
 	importLock = "5s"
-	// groupLock is how long the groups are waited for: the session of a process that
-	// has just ended may still have them for a moment.
+	// groupLock is how long the import waits to lead a group: a process that has just ended may lead
+	// it until the server ends its session.
 	groupLock = 2 * time.Second
-	// groupEvery is how far apart the attempts are.
+	// groupEvery is the pause between two attempts to lead a group.
 	groupEvery = 100 * time.Millisecond
 	// comparedPage is how many stored events are compared with an archive at once.
 	comparedPage = 5000
-	// NotSent is the reason of effects that were brought along without an outcome.
+	// NotSent is the reason of imported deliveries without an outcome.
 	NotSent = "imported without an outcome; not sent by this store"
 )
 
-// Import fills a store with the events of another, in their order. While it lasts
-// nobody leads the groups that act upon events, and their checkpoints move along with
-// what is imported: nothing that happened elsewhere is answered or sent again.
+// Import copies the events of another store into this one, in the same order. While it runs, it leads
+// the groups that answer and send, and moves their checkpoints with the imported events. So imported
+// messages are not answered or sent again.
 type Import struct {
 	store  *eventstore.Store
 	outbox *outbox.Store
 	conn   *pgx.Conn
 	groups []string
-	leads  []func(context.Context) // give up what start has taken
-	at     domain.Position         // of the last event that was compared or imported
-	last   uuid.UUID               // and its id
+	leads  []func(context.Context) // give up the leadership of the groups
+	at     domain.Position         // of the last event that was compared
+	last   uuid.UUID               // the id of the last event that was compared or imported
 }
 
-// Misfit is the error for an event that cannot be imported. Nothing of its batch was.
+// Misfit is the error for an event that cannot be imported. Its whole batch was not imported.
 type Misfit struct {
-	Event int // place in the batch, from 0
+	Event int // the index of the event in the batch
 	Err   error
 }
 
 func (m *Misfit) Error() string { return m.Err.Error() }
 func (m *Misfit) Unwrap() error { return m.Err }
 
-// Start takes the groups that act upon events for itself. End it with Close.
+// Start begins an import: it becomes leader of the groups that answer and send. Close ends it.
 func Start(ctx context.Context, store *eventstore.Store, groups []string) (*Import, error) {
 	conn, err := store.Session(ctx, "import")
 	if err != nil {
@@ -79,13 +79,13 @@ func (i *Import) start(ctx context.Context) error {
 			return err
 		}
 	}
-	// No index of the ledger knows event ids; the server keeps those of the archive apart
-	// from each other, so that they need not fit into our memory.
+	// The ledger has no index of event ids. This table detects an id that occurs twice, without all
+	// ids in the memory of the program.
 	_, err := i.conn.Exec(ctx, `create temporary table imported (event_id uuid primary key)`)
 	return err
 }
 
-// lead waits up to groupLock for the lead of a group.
+// lead waits up to groupLock to become leader of a group.
 func (i *Import) lead(ctx context.Context, group string) error {
 	for begun := time.Now(); ; {
 		giveUp, led, err := i.store.Lead(ctx, i.conn, group)
@@ -104,7 +104,7 @@ func (i *Import) lead(ctx context.Context, group string) error {
 	}
 }
 
-// Close gives the groups up.
+// Close gives up the leadership of the groups.
 func (i *Import) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 	defer cancel()
@@ -114,10 +114,10 @@ func (i *Import) Close() {
 	postgres.CloseSession(i.conn)
 }
 
-// Stored reads on in what the store holds already, by position, stream, version and
-// id; it is empty at the end. Only behind it can be imported.
+// Stored reads the next page of the events that the store already has: position, stream, version and
+// id. The page is empty at the end. Imported events come after these.
 func (i *Import) Stored(ctx context.Context) ([]domain.Stored, error) {
-	page, err := postgres.Collect(ctx, i.conn, "import: read what is stored", stored, `
+	page, err := postgres.Collect(ctx, i.conn, "import: read the stored events", stored, `
 		with page as (
 			select transaction_id, position, stream_id, version, event_id
 			from eventstore.events where (transaction_id, position) > ($1, $2)
@@ -139,19 +139,19 @@ func stored(row pgx.CollectableRow) (e domain.Stored, err error) {
 	return e, err
 }
 
-// Left is what a whole archive leaves open.
+// Left has what is unfinished at the end of an archive.
 type Left struct {
 	Effects []commands.OpenEffect
-	Timed   []domain.StreamID // chats in which time is to bring something about
-	At      time.Time         // when they are looked at first
+	Timed   []domain.StreamID // chats with a deadline
+	At      time.Time         // the time of their timers
 }
 
-// Add imports the next events, all or none; left is nil but with the last batch. An error
-// that is about one of the events is a Misfit.
+// Add imports the next events, all or none. left is nil except for the last batch. An error that is
+// caused by one of the events is a Misfit.
 func (i *Import) Add(ctx context.Context, batch []domain.Stored, left *Left) error {
 	err := pgx.BeginFunc(ctx, i.conn, func(tx pgx.Tx) error {
 		for _, step := range []func(context.Context, pgx.Tx, []domain.Stored) error{
-			i.alone, i.contiguous, i.copyIDs, i.copyEvents, i.addStreams, i.addUpdates, i.passBy,
+			i.alone, i.contiguous, i.copyIDs, i.copyEvents, i.addStreams, i.addUpdates, i.moveCheckpoints,
 		} {
 			if err := step(ctx, tx, batch); err != nil {
 				return err
@@ -172,25 +172,29 @@ func (i *Import) Add(ctx context.Context, batch []domain.Stored, left *Left) err
 	return nil
 }
 
-// alone locks the events against other writers until the commit, and checks that none
-// has written since the last batch.
+// alone locks the events against other writers until the commit, and checks that no other process
+// has stored an event since the last batch.
 func (i *Import) alone(ctx context.Context, tx pgx.Tx, _ []domain.Stored) error {
-	_, err := tx.Exec(ctx, `set local lock_timeout = '`+importLock+`'; lock table eventstore.events in share row exclusive mode`)
+	_, err := tx.Exec(ctx, `
+		set local lock_timeout = '`+importLock+`';
+		lock table eventstore.events in share row exclusive mode`)
 	if err != nil {
 		return fmt.Errorf("wait for open writes: %w", err)
 	}
 	var newest pgtype.UUID
-	err = tx.QueryRow(ctx, `select event_id from eventstore.events order by transaction_id desc, position desc limit 1`).Scan(&newest)
+	err = tx.QueryRow(ctx, `
+		select event_id from eventstore.events order by transaction_id desc, position desc limit 1`).Scan(&newest)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	if newest.Bytes != i.last {
-		return fmt.Errorf("another process has stored event %s: what is imported would stand behind it", uuid.UUID(newest.Bytes))
+		return fmt.Errorf("another process has stored event %s: imported events would come after it; "+
+			"stop `chatledger serve`, and import into an empty database", uuid.UUID(newest.Bytes))
 	}
 	return nil
 }
 
-// contiguous makes sure that each stream goes on where it ends in the store.
+// contiguous checks that the versions of each stream continue those in the store without a gap.
 func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	ends := map[domain.StreamID]domain.Version{}
 	for _, e := range batch {
@@ -202,7 +206,9 @@ func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Store
 	}
 	rows, err := tx.Query(ctx, `
 		select s.stream_id, e.version from unnest($1::text[]) s(stream_id),
-			lateral (select version from eventstore.events where stream_id = s.stream_id order by version desc limit 1) e`, streams)
+			lateral (
+				select version from eventstore.events where stream_id = s.stream_id order by version desc limit 1
+			) e`, streams)
 	if err != nil {
 		return err
 	}
@@ -216,7 +222,8 @@ func (i *Import) contiguous(ctx context.Context, tx pgx.Tx, batch []domain.Store
 	}
 	for n, e := range batch {
 		if end := ends[e.Stream]; e.Version != end+1 {
-			return &Misfit{n, fmt.Errorf("the stream ends at version %d, so that version %d cannot follow", end, e.Version)}
+			return &Misfit{n,
+				fmt.Errorf("the stream ends at version %d, so that version %d cannot follow", end, e.Version)}
 		}
 		ends[e.Stream] = e.Version
 	}
@@ -228,21 +235,23 @@ func (i *Import) copyIDs(ctx context.Context, tx pgx.Tx, batch []domain.Stored) 
 		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) { return []any{postgres.UUID(batch[n].ID)}, nil }))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "23505" {
-		return misfit(refused, errors.New("an event with this id came before"))
+		return misfit(refused, errors.New("an earlier event has the same id"))
 	}
 	return err
 }
 
-// copyEvents stores the events. Position and transaction id are drawn anew, in the
-// same order; recorded_at stays that of the store they come from.
+// copyEvents stores the events. They get new positions and transaction ids, in the same order;
+// recorded_at stays as in the other store.
 func (i *Import) copyEvents(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"eventstore", "events"},
 		[]string{"stream_id", "version", "event_id", "name", "event_version", "payload", "raw",
 			"causation_id", "correlation_id", "actor", "occurred_at", "recorded_at"},
 		pgx.CopyFromSlice(len(batch), func(n int) ([]any, error) {
 			e := batch[n]
-			return []any{string(e.Stream), int64(e.Version), postgres.UUID(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
-				postgres.UUID(e.Causation), postgres.UUID(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt}, nil
+			return []any{
+				string(e.Stream), int64(e.Version), postgres.UUID(e.ID), e.Name, int16(e.EventVersion), e.Payload, e.Raw,
+				postgres.UUID(e.Causation), postgres.UUID(e.Correlation), e.Actor, e.OccurredAt, e.RecordedAt,
+			}, nil
 		}))
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -253,7 +262,7 @@ func (i *Import) copyEvents(ctx context.Context, tx pgx.Tx, batch []domain.Store
 
 var copiedLine = regexp.MustCompile(`COPY \w+, line (\d+)`)
 
-// misfit finds the event that the server complains of.
+// misfit returns a Misfit for the event that the server rejected.
 func misfit(refused *pgconn.PgError, err error) error {
 	found := copiedLine.FindStringSubmatch(refused.Where)
 	if found == nil {
@@ -275,12 +284,14 @@ func (i *Import) addStreams(ctx context.Context, tx pgx.Tx, batch []domain.Store
 		}
 	}
 	_, err := tx.Exec(ctx, `
-		insert into eventstore.streams (stream_id, created_at) select * from unnest($1::text[], $2::timestamptz[])`, streams, begun)
+		insert into eventstore.streams (stream_id, created_at)
+		select * from unnest($1::text[], $2::timestamptz[])`, streams, begun)
 	return err
 }
 
-// addUpdates lets a redelivery of what was received there be recognised here. Telegram
-// numbers updates anew after a quiet week: the later of two with one number counts.
+// addUpdates adds the received updates to the inbox, so that a redelivery is recognised. Telegram
+// chooses a random update_id after a week without updates: of two updates with the same update_id the
+// later one counts.
 func (i *Import) addUpdates(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	var bots, streams []string
 	var updates, versions []int64
@@ -294,7 +305,8 @@ func (i *Import) addUpdates(ctx context.Context, tx pgx.Tx, batch []domain.Store
 			continue
 		}
 		bots, streams = append(bots, e.Stream.Bot()), append(streams, string(e.Stream))
-		updates, versions, received = append(updates, *update), append(versions, int64(e.Version)), append(received, e.RecordedAt)
+		updates, versions = append(updates, *update), append(versions, int64(e.Version))
+		received = append(received, e.RecordedAt)
 	}
 	_, err := tx.Exec(ctx, `
 		insert into eventstore.inbox (bot, update_id, stream_id, version, received_at)
@@ -308,7 +320,7 @@ func (i *Import) addUpdates(ctx context.Context, tx pgx.Tx, batch []domain.Store
 	return err
 }
 
-// updateID is the number of the update that an event received; nil when it received none.
+// updateID returns the update_id of the update that an event was made from, or nil if there is none.
 func updateID(e domain.Stored) (*int64, error) {
 	if e.Raw == nil {
 		return nil, nil
@@ -324,8 +336,8 @@ func updateID(e domain.Stored) (*int64, error) {
 	return received.UpdateID, err
 }
 
-// passBy moves the groups that act upon events behind the batch.
-func (i *Import) passBy(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
+// moveCheckpoints moves the checkpoints of the groups to the end of the batch.
+func (i *Import) moveCheckpoints(ctx context.Context, tx pgx.Tx, batch []domain.Stored) error {
 	_, err := tx.Exec(ctx, `
 		insert into eventstore.checkpoints (consumer_group, transaction_id, position, events)
 		select g, last.transaction_id, last.position, $2
@@ -337,9 +349,9 @@ func (i *Import) passBy(ctx context.Context, tx pgx.Tx, batch []domain.Stored) e
 	return err
 }
 
-// addTimers sets timers for the chats in which something runs or is open, for the first process
-// that serves this store. What is due by then is done without messages. Timers of an
-// earlier import are set anew: the store holds nothing that was not imported.
+// addTimers sets timers for the chats with a deadline, for the first process that serves this store.
+// Deadlines that are over by then have their effect without messages. Timers of an earlier import are
+// replaced: the store has no events that were not imported.
 func (i *Import) addTimers(ctx context.Context, tx pgx.Tx, left *Left) error {
 	streams := make([]string, len(left.Timed))
 	for n, stream := range left.Timed {
@@ -349,13 +361,15 @@ func (i *Import) addTimers(ctx context.Context, tx pgx.Tx, left *Left) error {
 		with former as (
 			delete from eventstore.timers where stream_id <> all ($1::text[])
 		)
-		insert into eventstore.timers (stream_id, due_at, quiet) select stream_id, $2, true from unnest($1::text[]) as t(stream_id)
-		on conflict (stream_id) do update set due_at = excluded.due_at, taken_until = null, quiet = true`, streams, left.At)
+		insert into eventstore.timers (stream_id, due_at, quiet)
+		select stream_id, $2, true from unnest($1::text[]) as t(stream_id)
+		on conflict (stream_id) do update
+		set due_at = excluded.due_at, taken_until = null, quiet = true`, streams, left.At)
 	return err
 }
 
-// addDeadLetters makes dead letters of the effects that the archive leaves open: they are
-// not sent, and an operator decides about each. Those of an earlier import are made anew.
+// addDeadLetters makes dead letters of the deliveries that are unfinished in the archive: they are not
+// sent, and an operator decides about each. Those of an earlier import are replaced.
 func (i *Import) addDeadLetters(ctx context.Context, tx pgx.Tx, open []commands.OpenEffect) error {
 	if _, err := tx.Exec(ctx, `delete from eventstore.deliveries where state = 'dead' and attempts = 0`); err != nil {
 		return err
@@ -386,8 +400,10 @@ func (i *Import) addDeadLetters(ctx context.Context, tx pgx.Tx, open []commands.
 		return err
 	}
 	_, err = tx.Exec(ctx, `
-		update eventstore.deliveries d set state = 'dead', unsure = o.unsure, reason = coalesce(nullif(o.reason, ''), $4), created_at = e.occurred_at
+		update eventstore.deliveries d set state = 'dead', unsure = o.unsure,
+			reason = coalesce(nullif(o.reason, ''), $4), created_at = e.occurred_at
 		from unnest($1::uuid[], $2::integer[], $3::text[]) as o(delivery_id, unsure, reason), eventstore.events e
-		where d.delivery_id = o.delivery_id and e.stream_id = d.stream_id and e.version = d.version`, ids, unsure, reasons, NotSent)
+		where d.delivery_id = o.delivery_id and e.stream_id = d.stream_id and e.version = d.version`,
+		ids, unsure, reasons, NotSent)
 	return err
 }

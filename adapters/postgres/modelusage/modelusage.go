@@ -1,5 +1,5 @@
-// Package modelusage keeps what the bots' language models have used by day, for all processes of a
-// database, and grants questions as long as a bot's budget of the day lasts.
+// Package modelusage counts what the bots' language models use each day, for all processes of a
+// database, and grants calls within the daily budget of a bot.
 package modelusage
 
 import (
@@ -18,22 +18,22 @@ import (
 // clocks of the processes need not agree.
 type Store struct {
 	db *postgres.DB
-	// Now replaces the server's clock when it is not nil. Tests do that.
+	// Now replaces the server's clock if it is not nil. Tests set it.
 	Now func() time.Time
 }
 
 // New returns the usage in a database.
 func New(db *postgres.DB) *Store { return &Store{db: db} }
 
-// Reserve counts a question with the most that it can take, before it is asked, if the bot's budget
-// of the day allows it. Concurrent questions of several processes never exceed the budget together.
-// What is reserved by a process that dies stays counted.
+// Reserve counts a call of the model, before it is made, with the most that it can use, if the daily
+// budget of the bot allows that. Concurrent calls of several processes never exceed the budget
+// together. If a process dies, what it has reserved stays counted.
 func (s *Store) Reserve(
 	ctx context.Context, bot string, most, budget commands.ModelUsage,
 ) (_ commands.ModelDay, granted bool, err error) {
 	day := commands.ModelDay{Bot: bot}
-	// The row of the day is locked by the update. A row that two questions insert at the same time is
-	// inserted by the first; the second waits for it and checks the condition again.
+	// The update locks the row of the day. If two calls insert it at the same time, the second waits
+	// for the first and checks the condition again.
 	err = s.db.Pool().QueryRow(ctx, `
 		insert into eventstore.model_usage as u (bot, day, calls, tokens, cost_micros)
 		select $1, (coalesce($8::timestamptz, now()) at time zone 'utc')::date, $2::bigint, $3::bigint, $4::bigint
@@ -54,7 +54,7 @@ func (s *Store) Reserve(
 	return day, true, nil
 }
 
-// Settle replaces what was reserved for a question by what it took.
+// Settle replaces what was reserved for a call by what it used.
 func (s *Store) Settle(ctx context.Context, day commands.ModelDay, reserved, took commands.ModelUsage) error {
 	_, err := s.db.Pool().Exec(ctx, `
 		update eventstore.model_usage
@@ -89,7 +89,7 @@ func (s *Store) Today(ctx context.Context) (map[string]commands.ModelUsage, erro
 	return used, nil
 }
 
-// now is the clock as a parameter: null is the server's.
+// now returns the clock as a parameter of a statement; nil means the server's clock.
 func (s *Store) now() *time.Time {
 	if s.Now == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package retention removes received updates, quarantined bodies and inbox rows that have
-// been kept for long enough.
+// Package retention removes received updates, quarantined bodies and inbox rows that are older than
+// their retention period.
 package retention
 
 import (
@@ -15,36 +15,36 @@ import (
 	"github.com/chatledger/chatledger/adapters/wait"
 )
 
-// Period is how long what a bot received is kept as it came; 0 is for ever. What the
-// events say of it stays.
+// Period is how long the bodies that a bot received are kept; 0 means for ever. The events that were
+// made from them stay.
 type Period struct {
-	Updates    time.Duration // on the events that received them; a day at least
+	Updates    time.Duration // the received updates of events; a day at least
 	Quarantine time.Duration
 }
 
-// Removed is how many rows of a bot were removed: updates, quarantine or inbox, which is
-// of all bots and has no name.
+// Removed is called with the number of rows that were removed. what is updates, quarantine or inbox;
+// the inbox has rows of all bots, and bot is empty.
 type Removed func(what, bot string, rows int64)
 
 const (
-	// inboxFor is how long received updates are recognised by their number: longer than the
-	// 24 hours for which Telegram repeats one, and shorter than the week without updates
-	// after which it draws a new number, which might be an old one.
+	// inboxFor is how long received updates are recognised by their update_id: longer than the 24
+	// hours for which Telegram repeats one, and shorter than a week, because after a week without
+	// updates Telegram chooses a random update_id, which may be an old one.
 	inboxFor = 6 * 24 * time.Hour
-	// usageFor is how long it is known what models used in a day: for a comparison with the year before.
+	// usageFor is how long the daily usage of models is kept: a year can be compared with the previous.
 	usageFor = 400 * 24 * time.Hour
-	// retentionBatch is how many rows are looked at in one transaction. It is open for some
-	// 10 ms, during which no consumer can read what is stored after it.
+	// retentionBatch is how many rows one transaction checks. It is open for some 10 ms, during which
+	// no consumer can read events that are stored after it began.
 	retentionBatch = 1000
-	// inboxBlocks is how much of the inbox is looked at in one: some 6,000 rows, of which
+	// inboxBlocks is how many blocks of the inbox one transaction checks: some 6,000 rows, of which
 	// few are old.
 	inboxBlocks = 64
 )
 
-// Remove removes what has been kept for long enough, batch by batch, resting as long as it
-// works. One process does so at a time; for the others there is nothing to do. Stopped in
-// the middle, it goes on from there the next time. bots is asked before each batch: who keeps
-// something for longer from now on loses no more than the batch under way.
+// Remove removes what is older than its period, in batches. After each batch it pauses for as long as
+// the batch took. One process does so at a time; in the others Remove returns at once. If it is stopped,
+// the next call continues. It calls bots before each batch, so that a longer period counts from the
+// next batch on.
 func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period, removed Removed) error {
 	conn, err := db.Session(ctx, "retention")
 	if err != nil {
@@ -53,11 +53,11 @@ func Remove(ctx context.Context, db *postgres.DB, bots func() map[string]Period,
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), postgres.CloseTimeout)
 		defer cancel()
-		// the server may notice only later that the session ends
+		// Unlocked here, because the server may detect the end of the session only later.
 		_, _ = conn.Exec(ctx, `select eventstore.unlock('retention')`)
 		_ = conn.Close(ctx)
 	}()
-	// Rows that a crash restores are removed by the next run.
+	// The commits need not be durable: if a crash loses them, the next run removes the rows again.
 	var alone bool
 	err = conn.QueryRow(ctx,
 		`select eventstore.try_lock('retention') from set_config('synchronous_commit', 'off', false)`).Scan(&alone)
@@ -107,14 +107,15 @@ func removeAll(ctx context.Context, conn *pgx.Conn, bots func() map[string]Perio
 	if err := pruneInbox(ctx, conn, removed); err != nil {
 		return fmt.Errorf("inbox: %w", err)
 	}
-	if _, err := conn.Exec(ctx, `delete from eventstore.model_usage where day < now() - $1::interval`, usageFor); err != nil {
+	_, err := conn.Exec(ctx, `delete from eventstore.model_usage where day < now() - $1::interval`, usageFor)
+	if err != nil {
 		return fmt.Errorf("usage of models: %w", err)
 	}
 	return nil
 }
 
-// pruneInbox walks the table itself, block by block: an index by time would cost every
-// update a little, and in the order of their numbers old rows may stand behind new ones.
+// pruneInbox scans the table block by block. An index by time would make every update slower, and the
+// order of update_ids is not the order of time.
 func pruneInbox(ctx context.Context, conn *pgx.Conn, removed Removed) error {
 	var blocks int64
 	err := conn.QueryRow(ctx,
@@ -126,7 +127,8 @@ func pruneInbox(ctx context.Context, conn *pgx.Conn, removed Removed) error {
 	return inBatches(ctx, func() (more bool, err error) {
 		tag, err := conn.Exec(ctx, `
 			delete from eventstore.inbox
-			where ctid >= format('(%s,0)', $1::bigint)::tid and ctid < format('(%s,0)', $1 + $2::bigint)::tid and received_at < now() - $3::interval`,
+			where ctid >= format('(%s,0)', $1::bigint)::tid and ctid < format('(%s,0)', $1 + $2::bigint)::tid
+			  and received_at < now() - $3::interval`,
 			from, inboxBlocks, inboxFor)
 		removed("inbox", "", tag.RowsAffected())
 		from += inboxBlocks
@@ -134,7 +136,7 @@ func pruneInbox(ctx context.Context, conn *pgx.Conn, removed Removed) error {
 	})
 }
 
-// inBatches does something again and again while there is more of it.
+// inBatches calls batch until it returns no more. It pauses after each for as long as the batch took.
 func inBatches(ctx context.Context, batch func() (more bool, err error)) error {
 	for {
 		begun := time.Now()

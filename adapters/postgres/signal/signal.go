@@ -3,8 +3,8 @@ package signal
 
 import "sync"
 
-// Signal notifies all goroutines that wait for it. A notification given while nobody waits
-// is seen by those that took the channel before it.
+// Signal notifies all goroutines that wait for it. A goroutine that took the channel before a
+// notification sees it, even if it was not waiting then.
 type Signal struct {
 	mu sync.Mutex
 	ch chan struct{}
@@ -13,8 +13,8 @@ type Signal struct {
 // New returns a signal.
 func New() *Signal { return &Signal{ch: make(chan struct{})} }
 
-// Next returns a channel that is closed at the next notification. Take it before looking
-// for work, and wait on it when there was none.
+// Next returns a channel that is closed at the next notification. Take it before looking for work, and
+// wait on it if there was none.
 func (s *Signal) Next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,9 +17,9 @@ type Reader struct{ db *postgres.DB }
 // NewReader returns a reader of a database.
 func NewReader(db *postgres.DB) Reader { return Reader{db} }
 
-// TicketQueue are the tickets that wait for a person, as they stood at q.At: those overdue
-// first, then the most urgent. There are few beside those that were closed, and the
-// index tickets_open holds only them, so that sorting them costs little.
+// TicketQueue returns the tickets that wait for an operator, as of q.At: overdue tickets first, then
+// the most urgent ones. Sorting them is cheap: there are few open tickets, and the index tickets_open
+// has only those.
 func (r Reader) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]commands.QueuedTicket, error) {
 	after := commands.Place{}
 	if q.After != nil {
@@ -41,12 +41,14 @@ func (r Reader) TicketQueue(ctx context.Context, q commands.TicketQuery) ([]comm
 			       array_position(array['urgent', 'high', 'normal', 'low'], priority) as rank
 			from readmodel.tickets
 			where status in ('open', 'assigned'))
-		select ticket_id, overdue, rank, due_at, bot || ':' || chat_id, bot, status, priority, reason, subject, coalesce(assignee, ''), tags,
-		       opened_at, coalesce(resolve_by, '0001-01-01 00:00:00Z'), coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
+		select ticket_id, overdue, rank, due_at, bot || ':' || chat_id, bot, status, priority, reason, subject,
+		       coalesce(assignee, ''), tags, opened_at,
+		       coalesce(resolve_by, '0001-01-01 00:00:00Z'), coalesce(first_reply_at, '0001-01-01 00:00:00Z'),
 		       case when claimed_until > $1 then coalesce(claimed_by, '') else '' end,
 		       case when claimed_until > $1 then claimed_until else '0001-01-01 00:00:00Z' end
 		from waiting
-		where ($2 = '' or bot = $2) and (coalesce(cardinality($14::text[]), 0) = 0 or bot = any($14)) and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
+		where ($2 = '' or bot = $2) and (coalesce(cardinality($14::text[]), 0) = 0 or bot = any($14))
+		  and ($3 = '' or status = $3) and ($4 = '' or priority = $4) and ($5 = '' or assignee = $5)
 		  and ($6 = '' or tags @> array[$6]) and (not $7 or overdue)
 		  and (not $8 or (not overdue, rank, due_at, ticket_id) > (not $9, $10, $11, $12))
 		order by not overdue, rank, due_at, ticket_id

@@ -14,39 +14,38 @@ import (
 	"github.com/chatledger/chatledger/commands"
 )
 
-// A stream in which time is to bring something about has a row in eventstore.timers,
-// which changes with the events that change the time, in their transaction. A row says
-// only when to look: whether anything is due is decided by the events, so that a timer
-// may go off twice, or for nothing, and what it brings about still happens once.
+// A stream with a deadline has a row in eventstore.timers. The append that changes the deadline changes
+// the row, in the same transaction. A row only says when to check the stream; the domain decides from
+// its events whether something is due. So a timer may fire twice, or too early, without a second effect.
 
-// timerLease is how long other processes leave a timer alone that one has taken. A decision
-// and its commit are far quicker; the timers of a killed process are late by this time.
+// timerLease is how long a claimed timer is reserved for its process. A decision and its commit are
+// much faster. If the process is killed, its timers fire late by this time.
 const timerLease = 10 * time.Second
 
-// Store keeps the timers of one database. It is safe for concurrent use.
+// Store has the timers of one database. It is safe for concurrent use.
 type Store struct {
 	db *postgres.DB
-	// Bots returns the bots whose timers are taken; nil takes those of all bots.
+	// Bots returns the bots whose timers this process claims; nil means all bots.
 	Bots func() []string
 }
 
 // New returns the timers of a database.
 func New(db *postgres.DB) *Store { return &Store{db: db} }
 
-// ofBots is the condition of timers of the bots that are served here; $1 is null for all of them.
-// Those of other bots are passed by: a process that has the bot takes them.
+// ofBots is the condition of timers of the bots in $1; null means all bots. A process that serves the
+// other bots claims their timers.
 const ofBots = `($1::text[] is null or regexp_replace(stream_id, '^chat-(.*):[^:]*$', '\1') = any($1))`
 
 func (s *Store) bots() []string {
 	if s.Bots == nil {
 		return nil
 	}
-	return append([]string{}, s.Bots()...) // none is not all
+	return append([]string{}, s.Bots()...) // not nil, which means all bots
 }
 
 var _ commands.TimerStore = (*Store)(nil)
 
-// Take leases the timers that are longest due.
+// Take leases due timers, the earliest first.
 func (s *Store) Take(ctx context.Context, now time.Time) ([]commands.Timer, error) {
 	// SKIP LOCKED leaves timers that another process holds.
 	return postgres.Collect(ctx, s.db.Pool(), "take timers", pgx.RowToStructByPos[commands.Timer], `
@@ -59,19 +58,19 @@ func (s *Store) Take(ctx context.Context, now time.Time) ([]commands.Timer, erro
 		returning t.stream_id, t.due_at, t.quiet`, s.bots(), now, commands.MaxTimers, timerLease)
 }
 
-// Next is when the first timer goes off that nobody has taken; zero when there is none.
+// Next returns the time of the first timer that is not leased, or zero if there is none.
 func (s *Store) Next(ctx context.Context) (at time.Time, err error) {
 	err = s.db.Pool().QueryRow(ctx, `
 		select due_at from eventstore.timers where `+ofBots+` and (taken_until is null or taken_until <= now())
 		order by due_at limit 1`, s.bots()).Scan(&at)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return at, fmt.Errorf("look for the next timer: %w", err)
+		return at, fmt.Errorf("read the next timer: %w", err)
 	}
 	return at, nil
 }
 
-// Set sets timers that went off to the next time, or takes them away, unless an
-// append has set them meanwhile.
+// Set sets fired timers to their next time, or deletes them if that is zero, unless an append has set
+// them since.
 func (s *Store) Set(ctx context.Context, done []commands.Timer, next []time.Time) error {
 	if len(done) == 0 {
 		return nil
@@ -89,7 +88,7 @@ func (s *Store) Set(ctx context.Context, done []commands.Timer, next []time.Time
 		update eventstore.timers x set due_at = t.due_at, taken_until = null, quiet = false
 		from t where x.stream_id = t.stream_id and x.due_at = t.was and t.due_at is not null`, streams, were, dues)
 	if err != nil {
-		return fmt.Errorf("set %d timers that went off: %w", len(done), err)
+		return fmt.Errorf("set %d fired timers: %w", len(done), err)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package webhooks stores the addresses and secrets at which the bots' webhooks are open, and
-// the lock under which a webhook is changed.
+// Package webhooks stores the addresses and secrets of the bots' webhooks, and has the lock under which
+// a webhook is changed.
 package webhooks
 
 import (
@@ -18,26 +18,26 @@ type Store struct{ db *postgres.DB }
 // New returns the addresses of a database.
 func New(db *postgres.DB) *Store { return &Store{db} }
 
-// Address is one at which a bot's webhook is reached, with the SHA-256 of the secret that
-// is right there. All processes read the same ones, and know no plain secret by them.
+// Address is an address of a bot's webhook, with the SHA-256 of the secret token that is valid there.
+// All processes read the same addresses, and cannot derive a secret from them.
 type Address struct {
 	Bot    string
 	Path   string // below /webhook/<bot>/; empty for /webhook/<bot> itself
 	Secret [32]byte
 	From   time.Time
-	Until  time.Time // zero for the one where Telegram posts, and for both while that changes
-	Ended  bool      // by the database's clock
+	Until  time.Time // zero for the address where Telegram posts; during a change, for the new one, too
+	Ended  bool      // Until is over, by the database's clock
 }
 
 const (
-	// lockTimeout is longer than a change of a webhook takes with each call at its own timeout.
+	// lockTimeout is longer than a change of a webhook takes, even if each call takes its full timeout.
 	lockTimeout = time.Minute
-	// lockEvery is the pause between two attempts to take the lock, which is free as soon as its
-	// session has ended.
+	// lockEvery is the pause between two attempts to take the lock. The lock becomes free when its
+	// session ends.
 	lockEvery = 100 * time.Millisecond
 )
 
-// Addresses lists all there are and were, those that were opened last at the end.
+// Addresses lists all present and former addresses, in the order in which they were opened.
 func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
 	return postgres.Collect(ctx, s.db.Pool(), "list addresses of webhooks", address, `
 		select bot, path, secret_hash, valid_from, valid_until, coalesce(valid_until <= now(), false)
@@ -58,19 +58,20 @@ func address(row pgx.CollectableRow) (a Address, err error) {
 	return a, nil
 }
 
-// OpenAddress makes a secret right at an address, again if it was before. own are the
-// secrets that are right at the bot's own address without a row: they get one, so that
-// nothing is open of which the table does not tell.
+// OpenAddress makes a secret valid at an address, also if it was valid there before. own are the
+// secrets that are valid at the bot's own address without a row: they get one, so that the table lists
+// every open address.
 func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]byte, own [][32]byte) error {
 	hashes := make([][]byte, len(own))
 	for i, h := range own {
 		hashes[i] = h[:]
 	}
-	// The new one is the younger of those that have no end.
+	// The rows of own begin a second earlier, so that the new one is the latest without an end.
 	_, err := s.db.Pool().Exec(ctx, `
 		with own as (
 			insert into eventstore.webhooks (bot, path, secret_hash, valid_from)
-			select $1, '', hash, now() - interval '1 second' from unnest($4::bytea[]) hash where ($2::text, $3::bytea) <> ('', hash)
+			select $1, '', hash, now() - interval '1 second' from unnest($4::bytea[]) hash
+			where ($2::text, $3::bytea) <> ('', hash)
 			on conflict do nothing
 		)
 		insert into eventstore.webhooks (bot, path, secret_hash) values ($1, $2, $3)
@@ -82,8 +83,8 @@ func (s *Store) OpenAddress(ctx context.Context, bot, path string, secret [32]by
 	return nil
 }
 
-// EndOthers lets all addresses and secrets of a bot but one end after an overlap, or
-// earlier where that was said before.
+// EndOthers ends all addresses and secrets of a bot except one after an overlap. Those with an earlier
+// end keep it.
 func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte, overlap time.Duration) error {
 	_, err := s.db.Pool().Exec(ctx, `
 		update eventstore.webhooks set valid_until = now() + $4::interval
@@ -95,9 +96,8 @@ func (s *Store) EndOthers(ctx context.Context, bot, path string, secret [32]byte
 	return nil
 }
 
-// LockWebhook takes the lock for changing a bot's webhook. Others wait until unlock is called
-// or this process ends. The lock is a session's: no transaction is open while it is held, which
-// would hold the consumers back.
+// LockWebhook takes the lock for changing a bot's webhook. Others wait until unlock is called or this
+// process ends. The lock belongs to a session: an open transaction would hold the consumers back.
 func (s *Store) LockWebhook(ctx context.Context, bot string) (unlock func(), err error) {
 	conn, err := s.db.Session(ctx, "webhook of "+bot)
 	if err != nil {
