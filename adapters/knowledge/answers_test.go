@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// describing is a report of a delivery that waits for a description in free words.
+// describing returns the context of a report of a delivery problem that waits for a description in free words.
 func describing(k *dialog.Knowledge, language dialog.Language) dialog.Context {
 	return dialog.Context{
 		Knowledge: k,
@@ -24,15 +24,15 @@ func describing(k *dialog.Knowledge, language dialog.Language) dialog.Context {
 	}
 }
 
-// taken tells whether a message is taken for the answer to the open question.
+// taken reports whether a message is understood as the answer to the open question.
 func taken(c dialog.Context, text string) bool {
 	turn := dialog.Take(c, dialog.Act{Text: text, MessageID: 1, At: time.Time{}.Add(time.Minute)})
 	return turn.Intent == dialog.Answered && turn.Offer.Intent == ""
 }
 
-// Shares of what is said to an open question that must be heard rightly: answers, and
-// other wishes that a whole workflow or a person is for. Answers are many times as
-// frequent there, and who is not heard is shown their own words and can say so.
+// The least shares of messages after an open question that must be understood correctly: of
+// answers, and of other wishes that need a workflow or a person. Answers are many times as
+// frequent. A customer whose wish is taken for an answer sees the answer quoted, and can correct it.
 const (
 	answersTaken = 0.9
 	wishesHeard  = 0.7
@@ -58,7 +58,7 @@ func TestShop_FreeAnswer_RarelyLeavesWorkflow(t *testing.T) {
 			continue
 		}
 		u := k.Understand(text, dialog.Language(language))
-		t.Logf("no answer: %q: %s %.2f", text, u.Intent, u.Confidence)
+		t.Logf("answer not recognized: %q: %s %.2f", text, u.Intent, u.Confidence)
 	}
 	wishes, heard := 0, 0
 	for _, m := range readMessages(t, "testdata/unseen.tsv") {
@@ -72,10 +72,11 @@ func TestShop_FreeAnswer_RarelyLeavesWorkflow(t *testing.T) {
 			continue
 		}
 		u := k.Understand(m.text, m.language)
-		t.Logf("no wish: %q: %s %.2f", m.text, u.Intent, u.Confidence)
+		t.Logf("wish not recognized: %q: %s %.2f", m.text, u.Intent, u.Confidence)
 	}
-	t.Logf("of %d answers %d are taken, of %d other wishes %d are heard", answers, right, wishes, heard)
+	t.Logf("of %d answers %d are recognized, of %d other wishes %d", answers, right, wishes, heard)
 	if float64(right) < answersTaken*float64(answers) || float64(heard) < wishesHeard*float64(wishes) {
-		t.Error("too few of them")
+		t.Errorf("too few are recognized, want %.0f %% of the answers and %.0f %% of the wishes",
+			100*answersTaken, 100*wishesHeard)
 	}
 }

@@ -20,7 +20,7 @@ func guide(t *testing.T) string {
 	return string(text)
 }
 
-// block is a fenced one whose first line names a file.
+// block is a fenced code block whose first line names a file.
 var block = regexp.MustCompile("(?ms)^```[a-z]*\n# ([a-z/._]+)\n(.*?)^```$")
 
 func TestDocs_Example_Works(t *testing.T) {
@@ -34,7 +34,7 @@ func TestDocs_Example_Works(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(folder) != 9 || len(k.Topics) != 3 || len(k.Rules) != 2 {
-		t.Errorf("of %d files %d intents and %d rules are read", len(folder), len(k.Topics), len(k.Rules))
+		t.Errorf("read %d files, %d intents and %d rules, want 9, 3 and 2", len(folder), len(k.Topics), len(k.Rules))
 	}
 	turn := dialog.Take(dialog.Context{Knowledge: k}, dialog.Act{Text: "could I book a table for four"})
 	if len(turn.Replies) != 1 || !strings.HasPrefix(turn.Replies[0].Text, "For which day?") {
@@ -47,7 +47,7 @@ func TestDocs_Guide_NamesAllChoices(t *testing.T) {
 	text := guide(t)
 	named := func(what string) {
 		if !strings.Contains(text, "`"+what+"`") {
-			t.Errorf("nothing is said of %s", what)
+			t.Errorf("the guide does not name %s", what)
 		}
 	}
 	for word := range maps.Keys(dialog.Words()) {
@@ -59,11 +59,11 @@ func TestDocs_Guide_NamesAllChoices(t *testing.T) {
 	for _, tool := range dialog.Toolbox {
 		row := regexp.MustCompile("(?m)^\\| `" + tool.Name + "`.*$").FindString(text)
 		if (strings.Contains(row, "(changes)")) != tool.Writes {
-			t.Errorf("whether %s changes something: %q", tool.Name, row)
+			t.Errorf("%s changes something: %t, but the guide says %q", tool.Name, tool.Writes, row)
 		}
 		for _, field := range append(tool.Input, tool.Output...) {
 			if !strings.Contains(row, "`"+field.Name+"`") {
-				t.Errorf("nothing is said of %s of %s: %q", field.Name, tool.Name, row)
+				t.Errorf("the guide does not name the field %s of %s: %q", field.Name, tool.Name, row)
 			}
 		}
 	}

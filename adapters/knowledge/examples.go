@@ -56,13 +56,8 @@ func (r *reading) exampleName(p page) (dialog.Intent, dialog.Language, bool) {
 		r.mistake(p.file, 0, "a file of examples is called <intent>.<language>.txt, such as refund.en.txt")
 		return "", "", false
 	case !slices.Contains(r.k.Languages, dialog.Language(language)):
-		r.mistake(
-			p.file,
-			0,
-			"a file of examples is called <intent>.<language>.txt, with one of the languages in bot.yaml, which are "+
-				"%s",
-			names(slices.Values(r.k.Languages)),
-		)
+		r.mistake(p.file, 0, "a file of examples is called <intent>.<language>.txt, with one of the languages in "+
+			"bot.yaml, which are %s", names(slices.Values(r.k.Languages)))
 		return "", "", false
 	}
 	known := append([]dialog.Intent{dialog.Unknown}, spoken...)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Read returns the knowledge or its mistakes, for any content of the files.
+// FuzzAFolderIsReadOrItsMistakesAreTold: for any content of the files, Read returns the knowledge or its mistakes.
 func FuzzAFolderIsReadOrItsMistakesAreTold(f *testing.F) {
 	names := slices.Sorted(maps.Keys(small))
 	for i, name := range names {
@@ -17,7 +17,7 @@ func FuzzAFolderIsReadOrItsMistakesAreTold(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, text string) {
 		k, err := Read(changed(map[string]string{names[int(which)%len(names)]: text}), Options{Untrained: true})
 		if (k == nil) == (err == nil) || err != nil && len(Mistakes(err)) == 0 {
-			t.Errorf("read %v and told %v", k, err)
+			t.Errorf("read %v with the error %v, want either the knowledge or mistakes", k, err)
 		}
 	})
 }

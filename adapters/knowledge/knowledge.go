@@ -117,12 +117,8 @@ func (r *reading) file(file string) {
 	case file == "canned.yaml":
 		r.canned(p)
 	default:
-		r.mistake(
-			file,
-			0,
-			"nothing is read from here: there are bot.yaml, rules.yaml, words.yaml, phrases.yaml, codes.yaml and "+
-				"canned.yaml, intents/*.yaml with intents/*.txt, and workflows/*.yaml",
-		)
+		r.mistake(file, 0, "nothing is read from here: there are bot.yaml, rules.yaml, words.yaml, phrases.yaml, "+
+			"codes.yaml and canned.yaml, intents/*.yaml with intents/*.txt, and workflows/*.yaml")
 	}
 }
 

@@ -12,18 +12,18 @@ import (
 	"github.com/chatledger/chatledger/domain/intents"
 )
 
-// examples are few, and different for every variant.
+// examples returns a few examples, which differ between variants.
 func examples(variant int) []intents.Example {
 	return []intents.Example{
-		{
-			Intent: "order",
-			Text:   "where is my order",
-		}, {Intent: "order", Text: "has my parcel come"}, {Intent: "order", Text: fmt.Sprint("order ", variant)},
-		{Intent: "refund", Text: "give me my money back"}, {Intent: "refund", Text: "I want a refund"},
+		{Intent: "order", Text: "where is my order"},
+		{Intent: "order", Text: "has my parcel come"},
+		{Intent: "order", Text: fmt.Sprint("order ", variant)},
+		{Intent: "refund", Text: "give me my money back"},
+		{Intent: "refund", Text: "I want a refund"},
 	}
 }
 
-// train fails the test unless a model is got and works.
+// train fails the test unless Train returns a working model.
 func train(t *testing.T, s Models, variant int) (cached bool) {
 	t.Helper()
 	m, cached, err := s.Train(examples(variant))
@@ -45,18 +45,18 @@ func models(t *testing.T, dir string) []string {
 	return files
 }
 
-func TestModels_SameExamples_AreTrainedOnce(t *testing.T) {
+func TestModels_SameExamples_TrainedOnce(t *testing.T) {
 	t.Parallel()
 	s := Models{filepath.Join(t.TempDir(), "new", "folder")}
 	if train(t, s, 1) || !train(t, s, 1) {
-		t.Error("the first time is to be trained, the second to be read")
+		t.Error("want the model trained the first time and read from the folder the second time")
 	}
 	if train(t, s, 2) {
-		t.Error("other examples were answered from the folder")
+		t.Error("the model of other examples was read from the folder")
 	}
 	for range 2 {
 		if train(t, Models{}, 1) {
-			t.Error("without a folder something was kept")
+			t.Error("without a folder, a model was stored")
 		}
 	}
 }
@@ -65,11 +65,11 @@ func TestModels_Name_DependsOnBoundaries(t *testing.T) {
 	t.Parallel()
 	a := contentOf([]intents.Example{{Intent: "ab", Text: "c"}})
 	if b := contentOf([]intents.Example{{Intent: "a", Text: "bc"}}); a == b {
-		t.Error("the end of an intent does not count")
+		t.Error("the boundary between intent and text does not change the name")
 	}
 }
 
-func TestModels_Damaged_IsTrainedAgain(t *testing.T) {
+func TestModels_DamagedFile_TrainedAgain(t *testing.T) {
 	t.Parallel()
 	s := Models{t.TempDir()}
 	train(t, s, 1)
@@ -83,10 +83,10 @@ func TestModels_Damaged_IsTrainedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if train(t, s, 1) {
-			t.Errorf("%d bytes were taken for a model", len(damaged))
+			t.Errorf("a damaged file of %d bytes was read as a model", len(damaged))
 		}
 		if !train(t, s, 1) {
-			t.Error("the new model was not kept")
+			t.Error("the new model was not stored")
 		}
 	}
 }
@@ -102,11 +102,11 @@ func TestModels_ReadOnlyFolder_StillTrains(t *testing.T) {
 		t.Errorf("cached %v, %v", cached, err)
 	}
 	if m == nil || m.Classify("refund").Intent != "refund" {
-		t.Error("there is no model that works")
+		t.Error("Train returned no working model")
 	}
 }
 
-func TestModels_Folder_CanBeShared(t *testing.T) {
+func TestModels_SharedFolder_EachStoredOnce(t *testing.T) {
 	t.Parallel()
 	s := Models{t.TempDir()}
 	var all sync.WaitGroup
@@ -116,11 +116,11 @@ func TestModels_Folder_CanBeShared(t *testing.T) {
 	all.Wait()
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil || len(entries) != 3 {
-		t.Errorf("3 models, and the folder holds %v (%v)", entries, err)
+		t.Errorf("want 3 models; the folder holds %v (%v)", entries, err)
 	}
 	for variant := range 3 {
 		if !train(t, s, variant) {
-			t.Errorf("model %d was not kept", variant)
+			t.Errorf("model %d was not stored", variant)
 		}
 	}
 }
@@ -141,15 +141,15 @@ func TestModels_FullFolder_KeepsLastUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !train(t, s, 0) { // which uses it
+	if !train(t, s, 0) { // marks it as used
 		t.Fatal("the first model is gone")
 	}
 	train(t, s, modelsKept)
 	if n := len(models(t, s.Dir)); n != modelsKept {
-		t.Errorf("%d models are kept", n)
+		t.Errorf("%d models are kept, want %d", n, modelsKept)
 	}
 	if _, err := os.Stat(left); err == nil {
-		t.Error("what a crash left behind stays")
+		t.Error("the unfinished file of a crash was not removed")
 	}
 	if !train(t, s, 0) || !train(t, s, modelsKept) {
 		t.Error("a model that was just used is gone")

@@ -14,7 +14,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// small is the least folder that is right, with one of everything.
+// small is a small valid folder that contains each kind of file and of step.
 var small = map[string]string{
 	"bot.yaml": `
 languages: [en]
@@ -81,7 +81,7 @@ steps:
 	"canned.yaml":  "hold: One moment, {customer}.\n",
 }
 
-// with is the small folder with some files changed; an empty one is not there.
+// changed returns the small folder with other contents of some files; empty contents remove a file.
 func changed(changes map[string]string) fs.FS {
 	files := fstest.MapFS{}
 	both := maps.Clone(small)
@@ -94,7 +94,7 @@ func changed(changes map[string]string) fs.FS {
 	return files
 }
 
-// replaced is the small folder with some text of a file changed for another.
+// replaced returns the small folder with a text in one file replaced.
 func replaced(t *testing.T, file, before, after string) fs.FS {
 	t.Helper()
 	if !strings.Contains(small[file], before) {
@@ -110,7 +110,7 @@ func TestRead_SmallFolder_HasEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if u := k.Understand("a table please", "en"); u.Intent != "booking" {
-		t.Errorf("a message is taken for %s (%.2f)", u.Intent, u.Confidence)
+		t.Errorf("a message is understood as %s (%.2f), want booking", u.Intent, u.Confidence)
 	}
 	booking := k.Workflows["booking"]
 	if len(booking.Steps) != 5 || booking.Idle != dialog.DefaultIdle {
@@ -122,12 +122,11 @@ func TestRead_SmallFolder_HasEverything(t *testing.T) {
 		t.Errorf("the choices are %+v", c)
 	}
 	if c := booking.Steps[2].Call; len(c.Cases) != 2 || c.Cases[0].When["found"] != "true" ||
-		len(c.Cases[1].When) != 0 ||
-		c.Failed.HandOver.Priority != dialog.High {
+		len(c.Cases[1].When) != 0 || c.Failed.HandOver.Priority != dialog.High {
 		t.Errorf("the call is %+v", c)
 	}
 	if say := booking.Steps[3].Say; say.Say["en"] != "Let me see, {customer}." || say.Step != "confirming" {
-		t.Errorf("what is said is %+v", say)
+		t.Errorf("the step that says something is %+v", say)
 	}
 	if h := k.Hours; h.Zone.String() != "Europe/London" ||
 		h.Weekdays[time.Friday][1] != (dialog.Shift{From: 13*time.Hour + 30*time.Minute, To: 18 * time.Hour}) ||
@@ -214,11 +213,11 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			bot("languages: [en]\ntargets:\n  high: {first_response: 2h, resolution: 1h}\n"),
 			"bot.yaml:3: a case is not closed before it is answered",
 		},
-		"an llm for nothing": {
+		"an unknown use of the llm": {
 			bot("languages: [en]\nllm: {use: sometimes}\n"), "bot.yaml:2: use is never, unknown",
 		},
-		"an llm of nobody": {bot("languages: [en]\nllm: {use: always}\n"), "bot.yaml:2: persona is missing"},
-		"an llm without end": {
+		"an llm without a persona": {bot("languages: [en]\nllm: {use: always}\n"), "bot.yaml:2: persona is missing"},
+		"an llm with too many rounds": {
 			bot("languages: [en]\nllm: {rounds: 1000}\n"), "bot.yaml:2: rounds is a number from 1 to 20",
 		},
 		"no YAML":       {bot("languages: [en]\nplain: : x\n"), "bot.yaml:2: this is no YAML"},
@@ -231,17 +230,17 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			changed(map[string]string{"canned.yaml": "hold: \xff\n"}), "canned.yaml: it is not written in UTF-8",
 		},
 
-		"an intent of two ways": {
+		"an intent with two reactions": {
 			intents("answer: We are open from 9 to 6.", "answer: We are open.\n  workflow: booking"),
 			"intents/all.yaml:2: opening_hours needs one of answer, workflow and hand_over",
 		},
-		"an intent of no way": {
+		"an intent without a reaction": {
 			intents("workflow: booking", "courtesy: true"), "intents/all.yaml:4: booking needs one of",
 		},
-		"a workflow that is not there": {
+		"a missing workflow": {
 			intents("workflow: booking", "workflow: bookings"), "intents/all.yaml:5: there is no workflow bookings",
 		},
-		"a workflow nobody begins": {
+		"a workflow that no intent begins": {
 			intents("workflow: booking", "answer: No."), "workflows/booking.yaml:2: no intent begins this workflow",
 		},
 		"an intent of the bot's own": {
@@ -265,7 +264,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			intents("answer: We are open from 9 to 6.", "answer: [{text: a, words: [b]}]"),
 			"intents/all.yaml:3: the last answer is for all other messages",
 		},
-		"a button to nowhere": {
+		"a button with an unknown intent": {
 			intents("answer: We are open from 9 to 6.", "answer: {text: a, buttons: [{label: b, intent: c}]}"),
 			`intents/all.yaml:3: there is no intent "c"`,
 		},
@@ -284,7 +283,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 				"bot.yaml": "languages: [en, de]\n", "canned.yaml": "hold:\n  en: One moment.\n",
 			}), "canned.yaml:2: hold is missing in de",
 		},
-		"a code of no tool": {
+		"a code of a tool without codes": {
 			changed(map[string]string{"codes.yaml": "invoice:\n  late: It is late.\n"}),
 			`codes.yaml:1: "invoice" is no tool that answers with a code; there are check_address, order_status`,
 		},
@@ -296,7 +295,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			changed(map[string]string{"intents/booking.en.txt": "# none\n"}),
 			"intents/all.yaml:4: booking has no example in en",
 		},
-		"examples of nothing": {
+		"examples of an unknown intent": {
 			changed(map[string]string{"intents/refund.en.txt": "refund\n"}),
 			"intents/refund.en.txt: there is no intent refund",
 		},
@@ -343,13 +342,13 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			flow("- name: telling", "- name: checking"),
 			"workflows/booking.yaml:32: the step checking is already defined in line 22",
 		},
-		"a step that is not there": {
+		"a missing step": {
 			flow("next: choosing_time", "next: choosing"), "workflows/booking.yaml:9: there is no step choosing;",
 		},
 		"a step without a next step": {
 			flow("    next: choosing_time\n", ""), "workflows/booking.yaml:4: the step asking_date has no next step",
 		},
-		"a step nobody reaches": {
+		"an unreachable step": {
 			flow("without: telling", "without: confirming"),
 			"workflows/booking.yaml:32: nothing leads to the step telling",
 		},
@@ -367,11 +366,11 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			flow("check: date", "check: regexp"),
 			`workflows/booking.yaml:6: there is no check "regexp"; there are address, amount`,
 		},
-		"a variable of nobody": {
+		"a variable that no step collects": {
 			flow("on {date}?", "on {day}?"),
 			"workflows/booking.yaml:13: nothing in this workflow collects {day}; it collects {customer}, {date}",
 		},
-		"a field of nobody": {
+		"a field that no step collects": {
 			flow("hangs_on: [date]", "hangs_on: [day]"),
 			"workflows/booking.yaml:12: nothing in this workflow collects {day}",
 		},
@@ -379,7 +378,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			flow("Let me see, {customer}.", "Let me see, {result.status}."),
 			"workflows/booking.yaml:33: nothing in this workflow collects {result.status}",
 		},
-		"a result of no tool": {
+		"an unknown result of a tool": {
 			flow("{result.status}", "{result.state}"),
 			`workflows/booking.yaml:28: the tool order_status answers no "state"; it answers detail, found`,
 		},
@@ -395,10 +394,10 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			flow("input: {number:", "input: {date: x, number:"),
 			`workflows/booking.yaml:24: the tool order_status takes no "date"; it takes number`,
 		},
-		"a case about nothing": {
+		"a case without an answer": {
 			flow("when: {found: true}", "when: {}"), "workflows/booking.yaml:26: when is missing",
 		},
-		"a case of another answer": {
+		"a case with an unknown answer": {
 			flow("when: {found: true}", "when: {fount: true}"),
 			`workflows/booking.yaml:26: the tool order_status answers no "fount"`,
 		},
@@ -406,19 +405,19 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			flow(`    next: {step: asking_date, problem: "there is {seen} nothing"}`+"\n", ""),
 			"workflows/booking.yaml:22: the step checking has no next step in one case: write next",
 		},
-		"a call that cannot fail": {
+		"a call without failed": {
 			flow("    failed: {hand_over: {reason: broken, priority: high}}\n", ""),
 			"workflows/booking.yaml:22: the step checking has no next step in one case: write failed",
 		},
-		"a call that is always had": {
+		"a call without without": {
 			flow("    without: telling\n", ""),
 			"workflows/booking.yaml:22: the step checking has no next step in one case: write without",
 		},
-		"a problem for a say": {
+		"a problem that leads to no question": {
 			flow("next: {step: asking_date, problem:", "next: {step: telling, problem:"),
 			"workflows/booking.yaml:29: a problem or a correction leads to a step that asks, and telling does not",
 		},
-		"a correction by a tool": {
+		"a correction that leads to a tool": {
 			flow("correct: asking_date", "correct: checking"),
 			"workflows/booking.yaml:38: a problem or a correction leads to a step that asks",
 		},
@@ -455,8 +454,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 		"only, without a choice": {
 			flow("check: date", "only: true"), "workflows/booking.yaml:4: only takes nothing but choices",
 		},
-		"a change nobody " +
-			"confirmed": {flow("call: order_status\n    input: {number: \"{date}\"}\n    cases:\n      - when: "+
+		"an unconfirmed change": {flow("call: order_status\n    input: {number: \"{date}\"}\n    cases:\n      - when: "+
 			"{found: true}\n        step: confirming\n        set: {seen: \"{result.status}\"}\n",
 			"call: change_billing_address\n    input: {address: \"{date}\"}\n"),
 			"workflows/booking.yaml:21: the step checking changes something at another system"},
@@ -476,7 +474,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			changed(map[string]string{"rules.yaml": "- {intents: [refund], name: a, priority: low}\n"}),
 			`rules.yaml:1: there is no intent "refund"`,
 		},
-		"a repeat of nothing": {
+		"too few repeats": {
 			changed(map[string]string{"rules.yaml": "- {repeats: 1, name: a, priority: low}\n"}),
 			"rules.yaml:1: repeats is a number from 2 to 20",
 		},
@@ -502,7 +500,7 @@ func TestRead_Mistakes_NameFileLineAndRemedy(t *testing.T) {
 			t.Parallel()
 			k, err := Read(test.folder, Options{Untrained: true})
 			if k != nil || err == nil {
-				t.Fatalf("it is read, want %q", test.want)
+				t.Fatalf("no mistake is reported, want %q", test.want)
 			}
 			if !slices.ContainsFunc(Mistakes(err),
 				func(m Mistake) bool { return strings.HasPrefix(m.Error(), test.want) }) {
@@ -540,26 +538,21 @@ func TestRead_BrokenYAML_NamesLine(t *testing.T) {
 	}
 }
 
-func TestRead_AllMistakes_AreReportedInOrder(t *testing.T) {
+func TestRead_AllMistakes_ReportedInOrder(t *testing.T) {
 	t.Parallel()
-	_, err := Read(
-		changed(
-			map[string]string{
-				"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n",
-			},
-		),
-		Options{},
-	)
+	_, err := Read(changed(map[string]string{
+		"canned.yaml": "a: {x\n", "rules.yaml": "- {}\n- {}\n", "words.yaml": "welcome: '{a} {b}'\n",
+	}), Options{})
 	var at []string
 	for _, m := range Mistakes(err) {
 		at = append(at, fmt.Sprintf("%s:%d", m.File, m.Line))
 	}
 	if len(at) != 5 || !slices.IsSorted(at) {
-		t.Errorf("mistakes at %s\n%v", at, err)
+		t.Errorf("mistakes at %s, want 5 in order\n%v", at, err)
 	}
 }
 
-func TestRead_TooLargeFolder_IsRejected(t *testing.T) {
+func TestRead_TooLargeFolder_Rejected(t *testing.T) {
 	t.Parallel()
 	many := fstest.MapFS{}
 	for i := range maxFiles + 1 {
@@ -586,8 +579,8 @@ func TestRead_TooLargeFolder_IsRejected(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := Read(test.folder, Options{Untrained: true}); err == nil || !strings.Contains(err.Error(),
-				test.want) {
+			_, err := Read(test.folder, Options{Untrained: true})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%.300v, want %q", err, test.want)
 			}
 		})
@@ -602,7 +595,7 @@ func manyLines(n int) string {
 	return b.String()
 }
 
-func TestHash_NamesAndContents_ChangeIt(t *testing.T) {
+func TestHash_OtherNamesOrContents_Changes(t *testing.T) {
 	t.Parallel()
 	of := func(files map[string]string) string {
 		folder := fstest.MapFS{}
@@ -624,7 +617,7 @@ func TestHash_NamesAndContents_ChangeIt(t *testing.T) {
 		},
 	} {
 		if got := of(same); got != base {
-			t.Errorf("%s the hash is %s, want %s", name, got, base)
+			t.Errorf("%s: the hash is %s, want %s", name, got, base)
 		}
 	}
 	for name, other := range map[string]map[string]string{
@@ -635,12 +628,12 @@ func TestHash_NamesAndContents_ChangeIt(t *testing.T) {
 		"with files run together": {"bot.yaml": "a10 rules.yaml 1 b"},
 	} {
 		if got := of(other); got == base {
-			t.Errorf("%s the hash is the same", name)
+			t.Errorf("%s: the hash is the same", name)
 		}
 	}
 }
 
-func TestRead_MissingFolder_IsNoMistake(t *testing.T) {
+func TestRead_UnreadableFolder_NoMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := Read(fstest.MapFS{"a": &fstest.MapFile{Mode: fs.ModeDir}}, Options{})
 	if len(Mistakes(err)) != 1 { // bot.yaml is missing
@@ -652,7 +645,7 @@ func TestRead_MissingFolder_IsNoMistake(t *testing.T) {
 	}
 }
 
-// locked is a folder that nobody may read.
+// locked is a folder without permission to read it.
 type locked struct{}
 
 func (locked) Open(string) (fs.File, error) { return nil, fs.ErrPermission }

@@ -52,12 +52,8 @@ func (r *reading) rule(p page, n *yaml.Node) (rule dialog.Rule) {
 	case rule.Priority == "":
 		p.wrong(n, "priority is missing: write urgent, high, normal or low")
 	case !hasAny(n, conditions):
-		p.wrong(
-			n,
-			"the rule %s fits every message: say when a person is needed, by words, shouting, repeats, failures, "+
-				"tiers, intents or unsure",
-			rule.Name,
-		)
+		p.wrong(n, "the rule %s fits every message: say when a person is needed, by words, shouting, repeats, "+
+			"failures, tiers, intents or unsure", rule.Name)
 	}
 	return rule
 }

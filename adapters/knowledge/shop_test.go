@@ -11,7 +11,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// shop is the embedded one, read and trained once for all tests.
+// shop returns the embedded knowledge, read and trained once for all tests.
 var shop = sync.OnceValues(func() (*dialog.Knowledge, error) { return Read(Shop, Options{}) })
 
 func theShop(t *testing.T) *dialog.Knowledge {
@@ -23,10 +23,10 @@ func theShop(t *testing.T) *dialog.Knowledge {
 	return k
 }
 
-// billing is what was one intent before the shop told its parts apart.
+// billing lists the intents about billing: the messages below do not decide between them.
 var billing = []dialog.Intent{"billing", "refund", "invoice", "duplicate_charge", "payment"}
 
-func TestShop_KnownMessages_AreUnderstood(t *testing.T) {
+func TestShop_KnownMessages_Understood(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for text, want := range map[string][]dialog.Intent{
@@ -151,11 +151,11 @@ func readMessages(t *testing.T, file string) (all []message) {
 	return all
 }
 
-// understoodShare is how many of the messages must be understood that were written before
-// the examples, and not for them.
+// understoodShare is the least share of unseen messages that must be understood. They were written
+// before the examples.
 const understoodShare = 0.85
 
-func TestShop_UnseenMessages_AreUnderstood(t *testing.T) {
+func TestShop_UnseenMessages_Understood(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	all := readMessages(t, "testdata/unseen.tsv")
@@ -173,17 +173,17 @@ func TestShop_UnseenMessages_AreUnderstood(t *testing.T) {
 		}
 	}
 	share := float64(right) / float64(len(all))
-	t.Logf("of %d messages %d are understood (%.1f %%), %d asked about, %d mistaken", len(all), right, 100*share, asked,
-		wrong)
+	t.Logf("of %d messages %d are understood (%.1f %%), %d asked about, %d mistaken",
+		len(all), right, 100*share, asked, wrong)
 	if len(all) < 80 || share < understoodShare {
 		t.Errorf("%.1f %% of %d messages are understood, want %.0f %% of at least 80", 100*share, len(all),
 			100*understoodShare)
 	}
 }
 
-// A language is kept for a word or two, and changed for a sentence that is surely in
-// another.
-func TestShop_Language_IsRecognized(t *testing.T) {
+// A word or two do not change the language of a conversation; a sentence that is clearly in another
+// language does.
+func TestShop_Language_Recognized(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	other := map[dialog.Language]dialog.Language{"en": "de", "de": "en"}
@@ -199,17 +199,17 @@ func TestShop_Language_IsRecognized(t *testing.T) {
 		if u := k.Understand(m.text, other[m.language]); u.Language == m.language {
 			changed++
 		} else {
-			t.Logf("not heard: %s", m.text)
+			t.Logf("language not recognized: %s", m.text)
 		}
 	}
 	if share := float64(changed) / float64(sentences); share < 0.9 {
-		t.Errorf("of %d sentences the language of %.1f %% is heard", sentences, 100*share)
+		t.Errorf("of %d sentences the language of %.1f %% is recognized, want 90 %%", sentences, 100*share)
 	}
 }
 
 // A customer who writes in a language that the bot does not speak is answered as before, not in
 // another foreign one.
-func TestShop_ForeignLanguage_IsNone(t *testing.T) {
+func TestShop_ForeignLanguage_LanguageKept(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for _, text := range []string{
@@ -229,7 +229,7 @@ func TestShop_ForeignLanguage_IsNone(t *testing.T) {
 	}
 }
 
-func TestShop_UnseenMessages_AreNotExamples(t *testing.T) {
+func TestShop_UnseenMessages_NotExamples(t *testing.T) {
 	t.Parallel()
 	examples, err := Examples(Shop)
 	if err != nil {

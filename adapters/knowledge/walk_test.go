@@ -10,7 +10,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// talker is a customer who talks to the shop's bot, under test.
+// talker is a customer who talks to the shop's bot in a test.
 type talker struct {
 	*testing.T
 	context dialog.Context
@@ -19,8 +19,7 @@ type talker struct {
 	last    dialog.Turn
 }
 
-// visit begins a conversation with a bot that has these tools; all of them when none is
-// named.
+// visit begins a conversation with a bot that has these tools, or all tools if none are given.
 func visit(t *testing.T, language dialog.Language, tools ...string) *talker {
 	if len(tools) == 0 {
 		tools = slices.Collect(maps.Keys(dialog.Toolbox))
@@ -33,7 +32,7 @@ func visit(t *testing.T, language dialog.Language, tools ...string) *talker {
 	return c
 }
 
-// writes sends a message, or presses the button that bears it.
+// writes sends a message, or presses the button with this label.
 func (c *talker) writes(text string) *talker {
 	c.Helper()
 	c.message++
@@ -48,11 +47,12 @@ func (c *talker) writes(text string) *talker {
 	return c.follow(dialog.Take(c.context, act))
 }
 
-// returns has the tool answer that is waited for: key, value, and so on.
+// returns sends the answer of the tool that the bot waits for, as pairs of key and value; without
+// pairs, the tool has failed.
 func (c *talker) returns(tool string, pairs ...string) *talker {
 	c.Helper()
 	if c.context.Run.Calling != tool {
-		c.Fatalf("waits for %q, not for %s; said %+v", c.context.Run.Calling, tool, c.last.Replies)
+		c.Fatalf("the bot waits for the tool %q, want %s; it said %+v", c.context.Run.Calling, tool, c.last.Replies)
 	}
 	output := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -72,7 +72,7 @@ func (c *talker) follow(turn dialog.Turn) *talker {
 	if turn.Offer.Intent != "" {
 		c.context.Run.Offered = turn.Offer
 	}
-	for _, call := range turn.Asides { // its answer comes as to a step
+	for _, call := range turn.Asides { // its answer is handled like that to a step
 		q := call.About
 		c.context.Run = dialog.Run{Workflow: q.Workflow, Step: q.Step, Data: q.Data, Calling: call.Tool}
 	}
@@ -89,15 +89,15 @@ func (c *talker) stands(step dialog.Step, says ...string) *talker {
 		said += reply.Text + "\n"
 	}
 	if c.context.Run.Step != step {
-		c.Fatalf("stands at %s, not at %s; said %s", c.context.Run.Step, step, said)
+		c.Fatalf("the workflow is at step %s, want %s; the bot said %s", c.context.Run.Step, step, said)
 	}
 	for _, part := range says {
 		if !strings.Contains(said, part) {
-			c.Errorf("says %q, nothing of %q", said, part)
+			c.Errorf("the bot said %q, want %q in it", said, part)
 		}
 	}
 	if strings.ContainsAny(said, "{}") {
-		c.Errorf("says %q", said)
+		c.Errorf("the bot said braces: %q", said)
 	}
 	return c
 }
@@ -105,7 +105,7 @@ func (c *talker) stands(step dialog.Step, says ...string) *talker {
 func (c *talker) person(reason string, priority dialog.Priority, says ...string) {
 	c.Helper()
 	if c.last.HandOver != (dialog.HandOver{Reason: reason, Priority: priority}) {
-		c.Fatalf("handed over as %+v, not %s %s; said %+v", c.last.HandOver, reason, priority, c.last.Replies)
+		c.Fatalf("handed over as %+v, want %s %s; the bot said %+v", c.last.HandOver, reason, priority, c.last.Replies)
 	}
 	if c.context.Run.Step != "" {
 		c.stands(dialog.HandedOver, says...)
@@ -114,7 +114,7 @@ func (c *talker) person(reason string, priority dialog.Priority, says ...string)
 
 const baker = "12 Baker Street, London NW1 6XE"
 
-func TestShop_BillingAddress_IsChanged(t *testing.T) {
+func TestShop_BillingAddress_Changed(t *testing.T) {
 	t.Parallel()
 	confirming := func(t *testing.T) *talker {
 		return visit(t, "en").writes("I want to change my billing address").
@@ -125,8 +125,9 @@ func TestShop_BillingAddress_IsChanged(t *testing.T) {
 			stands("confirming_changes", "Your new billing address will be:\n"+baker)
 	}
 	t.Run("after a yes", func(t *testing.T) {
-		confirming(t).writes("Yes, change it").stands("saving_changes").returns(dialog.ChangeAddress, "address",
-			baker).
+		confirming(t).writes("Yes, change it").
+			stands("saving_changes").
+			returns(dialog.ChangeAddress, "address", baker).
 			stands(dialog.Completed, "Done: your billing address is now "+baker)
 	})
 	t.Run("corrected", func(t *testing.T) {
@@ -165,7 +166,7 @@ func TestShop_BillingAddress_IsChanged(t *testing.T) {
 	})
 }
 
-func TestShop_Order_IsLookedUp(t *testing.T) {
+func TestShop_Order_LookedUp(t *testing.T) {
 	t.Parallel()
 	visit(t, "en").writes("Where is my order 1001?").
 		returns(dialog.OrderStatus, "found", "true", "number", "1001", "status", "shipped", "detail",
@@ -182,7 +183,7 @@ func TestShop_Order_IsLookedUp(t *testing.T) {
 		stands(dialog.Completed, "Bestellung 1001: versandt.")
 }
 
-func TestShop_Invoice_IsFetched(t *testing.T) {
+func TestShop_Invoice_Fetched(t *testing.T) {
 	t.Parallel()
 	visit(t, "en").writes("I need an invoice").stands("asking_number", "Orders › Invoices").writes("1001").
 		returns(dialog.Invoice, "found", "true", "invoice", "R-77", "amount", "49.90 EUR", "date", "2026-02-01", "url",
@@ -198,7 +199,7 @@ func TestShop_Invoice_IsFetched(t *testing.T) {
 		stands(dialog.Completed, "Every invoice is in your account under Orders › Invoices")
 }
 
-func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
+func TestShop_DuplicateCharge_Refunded(t *testing.T) {
 	t.Parallel()
 	looked := func(t *testing.T, pairs ...string) *talker {
 		return visit(t, "en").writes("I was charged twice for order 1001").
@@ -235,13 +236,13 @@ func TestShop_DuplicateCharge_IsRefunded(t *testing.T) {
 	})
 	t.Run("unless there is no such order",
 		func(t *testing.T) { looked(t, "found", "false").stands(dialog.Completed, "can't find an order 1001") })
-	t.Run("unless nobody knows", func(t *testing.T) { looked(t).person("charge_lookup_failed", dialog.Normal) })
+	t.Run("unless the lookup fails", func(t *testing.T) { looked(t).person("charge_lookup_failed", dialog.Normal) })
 	t.Run("by a person without the tool", func(t *testing.T) {
 		visit(t, "en", "none").writes("you charged me twice").writes("1001").person("duplicate_charge", dialog.Normal)
 	})
 }
 
-func TestShop_DeliveryProblem_IsReported(t *testing.T) {
+func TestShop_DeliveryProblem_Reported(t *testing.T) {
 	t.Parallel()
 	choosing := func(t *testing.T) *talker {
 		return visit(t, "en").writes("there is a problem with my delivery").
@@ -249,7 +250,7 @@ func TestShop_DeliveryProblem_IsReported(t *testing.T) {
 			writes("1001").
 			stands("choosing_problem", "What is wrong with order 1001?")
 	}
-	t.Run("to the carrier", func(t *testing.T) {
+	t.Run("to the parcel service", func(t *testing.T) {
 		c := choosing(t).writes("Something is damaged").
 			returns(dialog.OrderStatus, "found", "true", "status", "delivered").
 			stands("describing").
@@ -378,15 +379,15 @@ func TestShop_Request_FetchesAnOperator(t *testing.T) {
 	} {
 		if c := visit(t, "en").writes(text); c.last.HandOver.Reason == "angry" ||
 			c.last.HandOver.Reason == "insistent" {
-			t.Errorf("%q is taken for anger", text)
+			t.Errorf("%q is handed over as angry or insistent", text)
 		}
 	}
-	t.Run("after two messages that nothing was made of", func(t *testing.T) {
+	t.Run("after two messages that were not understood", func(t *testing.T) {
 		c := visit(t, "en").writes("qwertz").stands("", "I'm not sure what you mean")
 		c.context.Misunderstood = 1
 		c.writes("asdfgh").person("not_understood", dialog.Normal)
 	})
-	t.Run("after three answers that a step did not take", func(t *testing.T) {
+	t.Run("after three answers that a step rejected", func(t *testing.T) {
 		visit(t, "en").writes("where is my parcel").
 			writes("123").
 			writes("12").
@@ -400,7 +401,7 @@ func TestShop_Request_FetchesAnOperator(t *testing.T) {
 	})
 }
 
-func TestShop_Texts_AreInBothLanguages(t *testing.T) {
+func TestShop_Texts_InBothLanguages(t *testing.T) {
 	t.Parallel()
 	k := theShop(t)
 	for word := range dialog.Words() {

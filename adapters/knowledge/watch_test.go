@@ -12,14 +12,13 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// told is one thing that Watch told.
+// told is one report of Watch.
 type told struct {
 	k   *dialog.Knowledge
 	err error
 }
 
-// written puts files into a folder, each whole at once: a look may come between any two
-// writes, and the next before the second.
+// written writes files into a folder, each atomically, because Watch may look at the folder at any time.
 func written(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -36,7 +35,7 @@ func written(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// watched is a folder that is watched until the test ends.
+// watched returns a folder that is watched until the test ends.
 func watched(t *testing.T, every time.Duration) (dir string, news <-chan told) {
 	t.Helper()
 	dir = t.TempDir()
@@ -62,43 +61,43 @@ func next(t *testing.T, news <-chan told) told {
 	case n := <-news:
 		return n
 	case <-time.After(10 * time.Second):
-		t.Fatal("nothing is told")
+		t.Fatal("Watch reported nothing")
 		return told{}
 	}
 }
 
-func TestWatch_Change_IsReported(t *testing.T) {
+func TestWatch_Change_Reported(t *testing.T) {
 	t.Parallel()
 	dir, news := watched(t, 5*time.Millisecond)
 
 	written(t, dir, map[string]string{"canned.yaml": "hold: Please wait.\n"})
 	if n := next(t, news); n.err != nil || n.k.Canned["hold"]["en"] != "Please wait." {
-		t.Fatalf("told %+v", n)
+		t.Fatalf("Watch reported %+v", n)
 	}
 
 	written(t, dir, map[string]string{"canned.yaml": "hold: {fr: Attendez}\n"})
 	if n := next(t, news); n.k != nil || len(Mistakes(n.err)) == 0 {
-		t.Fatalf("told %+v", n)
+		t.Fatalf("Watch reported %+v", n)
 	}
 
 	written(t, dir, map[string]string{"canned.yaml": "hold: Wait.\n"})
 	if n := next(t, news); n.err != nil || n.k.Canned["hold"]["en"] != "Wait." {
-		t.Fatalf("told %+v", n)
+		t.Fatalf("Watch reported %+v", n)
 	}
 	if err := os.Rename(dir, filepath.Join(t.TempDir(), "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
 	if n := next(t, news); n.k != nil || !errors.Is(n.err, os.ErrNotExist) {
-		t.Fatalf("told %+v", n)
+		t.Fatalf("Watch reported %+v", n)
 	}
 	select {
 	case n := <-news:
-		t.Errorf("the same is told twice: %+v", n)
+		t.Errorf("the same change is reported twice: %+v", n)
 	default:
 	}
 }
 
-func TestWatch_SaveInProgress_IsNoMistake(t *testing.T) {
+func TestWatch_SaveInProgress_NotReported(t *testing.T) {
 	t.Parallel()
 	l := looks{told: "a", last: "a"}
 	for i, look := range []struct {
@@ -106,16 +105,16 @@ func TestWatch_SaveInProgress_IsNoMistake(t *testing.T) {
 		told bool
 	}{
 		{"a", false}, {"half of b", false}, {"most of b", false}, {"b", false}, {"b", true}, {"b", false},
-		{"half of c", false}, {"b", false}, {"b", false}, // taken back
+		{"half of c", false}, {"b", false}, {"b", false}, // undone before it settled
 		{"broken", false}, {"broken", true}, {"broken", false}, {"b", false}, {"b", true},
 	} {
 		if told := l.changed(look.now); told != look.told {
-			t.Errorf("look %d at %s: told is %t", i, look.now, told)
+			t.Errorf("look %d at %s: reported %t, want %t", i, look.now, told, look.told)
 		}
 	}
 }
 
-func TestLibrary_Put_ChangesItUnderReaders(t *testing.T) {
+func TestLibrary_PutWhileRead_ReadersSeeIt(t *testing.T) {
 	t.Parallel()
 	first, second := &dialog.Knowledge{Hash: "1"}, &dialog.Knowledge{Hash: "2"}
 	library := NewLibrary(map[string]*dialog.Knowledge{"a": first, "b": first})

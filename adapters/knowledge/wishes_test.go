@@ -10,8 +10,8 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// hears is what the shop's bot does about a message: the tools it asks in passing and for a workflow, each
-// with its input, the workflow that it begins, and the reason of a hand-over.
+// hears returns what the shop's bot does about a message: the calls of tools, each with its input, the
+// workflows that it begins, and the reason of a hand-over.
 func hears(t *testing.T, c dialog.Context, text string) string {
 	t.Helper()
 	c.Knowledge, c.Tools = theShop(t), map[string]bool{}
@@ -41,7 +41,7 @@ const (
 	beginsProblem = "begins delivery_problem"
 )
 
-func TestShop_SeveralWishes_AreAllServed(t *testing.T) {
+func TestShop_SeveralWishes_AllServed(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"invoice for 1001 and where is order 1002":                         "invoice 1001, order_status 1002",
@@ -72,7 +72,7 @@ func TestShop_SeveralWishes_AreAllServed(t *testing.T) {
 	}
 }
 
-func TestShop_OneWish_IsServedOnce(t *testing.T) {
+func TestShop_OneWish_ServedOnce(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"My parcel with order 1003 arrived broken":                          "order_status 1003, " + beginsProblem,
@@ -108,8 +108,9 @@ func TestShop_OneWish_IsServedOnce(t *testing.T) {
 	}
 }
 
-// What was wanted last is wanted for the next order, too, in the language of the conversation.
-func TestShop_FollowUp_MeansTheSameForAnother(t *testing.T) {
+// A question that names only another order repeats the last wish for that order, in the language of
+// the conversation.
+func TestShop_FollowUp_SameWishForOtherOrder(t *testing.T) {
 	t.Parallel()
 	for text, last := range map[string]dialog.Intent{
 		"und 1001?": "order_status", "und 1001": "invoice",
@@ -126,9 +127,8 @@ func TestShop_FollowUp_MeansTheSameForAnother(t *testing.T) {
 	}
 }
 
-// None of the examples, and of the messages that were written before them, each of which has one wish, is
-// taken for two.
-func TestShop_OneWishMessages_AreNotCut(t *testing.T) {
+// The examples and the unseen messages have one wish each, and none of them is split into two wishes.
+func TestShop_OneWishMessages_NotSplit(t *testing.T) {
 	t.Parallel()
 	all := readMessages(t, "testdata/unseen.tsv")
 	examples, err := Examples(Shop)
@@ -147,7 +147,7 @@ func TestShop_OneWishMessages_AreNotCut(t *testing.T) {
 	}
 }
 
-// begun are the workflows that a turn begins.
+// begun returns the workflows that a turn begins.
 func begun(turn dialog.Turn) (workflows []string) {
 	for _, move := range turn.Moves {
 		if move.Kind == dialog.Stepped && move.To == dialog.Initial {
