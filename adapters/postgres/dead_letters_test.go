@@ -24,11 +24,11 @@ func board(t *testing.T) (*process, map[string]uuid.UUID) {
 	ids := map[string]uuid.UUID{}
 	var all []commands.Delivery
 	for _, place := range []string{"a/1", "b/1", "c/1", "a/2", "b/2", "c/2", "a/3", "c/3", "c/4"} {
-		d := owed(place[:1], int(place[2]-'0'))
+		d := pending(place[:1], int(place[2]-'0'))
 		ids[place] = d.ID
 		all = append(all, d)
 	}
-	owe(t, s, all...)
+	enqueue(t, s, all...)
 	for range 3 {
 		for _, c := range claimAll(t, s, leaseLong) {
 			switch place := places([]commands.Claimed{c}); place {
@@ -131,9 +131,9 @@ func TestDeliveries_ManyPages_AllRead(t *testing.T) {
 	s := newStore(t)
 	list := make([]commands.Delivery, 1234)
 	for i := range list {
-		list[i] = owed("a", i+1)
+		list[i] = pending("a", i+1)
 	}
-	owe(t, s, list...)
+	enqueue(t, s, list...)
 	n := 0
 	for e, err := range s.Deliveries(t.Context(), outbox.Selection{}) {
 		if n++; err != nil || e.Version != domain.Version(n) {

@@ -114,7 +114,8 @@ func wantPage(t testing.TB, page []domain.Recorded, want ...string) {
 	}
 }
 
-func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
+// An event of a transaction that commits late is not skipped.
+func TestFeed_LateCommit_NotSkipped(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
@@ -138,7 +139,8 @@ func TestAnEventThatCommitsLateIsNotSkipped(t *testing.T) {
 	wantPage(t, whole(t, consumer, 2), "chat-demo:1/1", "chat-demo:2/1")
 }
 
-func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
+// An open write transaction holds the feed back; one that only reads does not.
+func TestFeed_OpenTransaction_OnlyWriteHoldsItBack(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, conn := open(t, dsn), pgtest.Connect(t, dsn)
@@ -170,11 +172,12 @@ func TestAnOpenWriteHoldsTheFeedBackAndAnOpenReadDoesNot(t *testing.T) {
 	}
 	wantPage(t, whole(t, consumer, 3), "chat-demo:1/2", "chat-demo:1/3", "chat-demo:1/4")
 	if n := pgtest.Ask[int](t, reading, `select count(*) from eventstore.events`); n != 0 {
-		t.Errorf("the reader's snapshot shows %d events; it was no open read", n)
+		t.Errorf("the reader's snapshot shows %d events; it has no open snapshot", n)
 	}
 }
 
-func TestAPageIsAsLongAsAskedAndGoesOnBehindTheLast(t *testing.T) {
+// A page has at most limit events, and the next one begins after it.
+func TestNext_Limit_PagesFollowEachOther(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	must(t, s, commands.Append{Stream: "chat-demo:1", Events: said(5)})
@@ -193,8 +196,8 @@ func TestAPageIsAsLongAsAskedAndGoesOnBehindTheLast(t *testing.T) {
 	}
 }
 
-// Groups of one process share the pages they read, and each goes its own way.
-func TestGroupsThatShareAPageEachSeeEveryEventOnce(t *testing.T) {
+// Groups of one process share pages, and each sees every event once.
+func TestNext_SharedPage_EachGroupSeesEventsOnce(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	first, second, third := lead(t, s, "first"), lead(t, s, "second"), lead(t, s, "third")
@@ -233,7 +236,8 @@ func TestGroupsThatShareAPageEachSeeEveryEventOnce(t *testing.T) {
 	}
 }
 
-func TestNextEndsWithItsContext(t *testing.T) {
+// Next returns when its context is cancelled.
+func TestNext_ContextCancelled_Returns(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	consumer := lead(t, s, "readers")
@@ -245,7 +249,7 @@ func TestNextEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// sessionOf waits for the session with this application name, and gives its process id.
+// sessionOf waits for the session with this application name, and returns its process id.
 func sessionOf(t testing.TB, conn *pgx.Conn, name string) (pid int) {
 	t.Helper()
 	waittest.Until(t, "there is a session "+name, func() bool {
@@ -257,13 +261,14 @@ func sessionOf(t testing.TB, conn *pgx.Conn, name string) (pid int) {
 	return pid
 }
 
-func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
+// A group has one leader; another process becomes leader after it.
+func TestSubscribe_TwoProcesses_OneLeads(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	watch := pgtest.Connect(t, dsn)
 	first, second := open(t, dsn), open(t, dsn)
 	leader := lead(t, first, "readers")
-	lead(t, second, "others") // another group is nobody's business here
+	lead(t, second, "others") // the leader of another group does not matter
 	var leads atomic.Bool
 	waited := make(chan *eventstore.Consumer, 1)
 	go func() {
@@ -295,11 +300,12 @@ func TestAGroupHasOneLeaderAndAnotherFollowsIt(t *testing.T) {
 	case c := <-waited:
 		c.Close()
 	case <-time.After(waittest.Timeout):
-		t.Fatal("nobody followed the leader")
+		t.Fatal("no other process became leader")
 	}
 }
 
-func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
+// A leader whose session has ended is replaced within seconds.
+func TestLeader_ConnectionLost_ReplacedWithinSeconds(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	watch := pgtest.Connect(t, dsn)
@@ -332,12 +338,12 @@ func TestALeaderThatDiesIsFollowedWithinSeconds(t *testing.T) {
 		}
 		wantPage(t, next(t, c, 10), "chat-demo:1/1", "chat-demo:1/2")
 	case <-time.After(waittest.Timeout):
-		t.Fatal("nobody followed the leader")
+		t.Fatal("no other process became leader")
 	}
 }
 
-// A page that led to nothing costs no commit of its own.
-func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
+// The checkpoint of a page that wrote nothing is saved later, without a commit for each page.
+func TestAdvance_NothingWritten_CheckpointSavedLater(t *testing.T) {
 	t.Parallel()
 	for name, follow := range map[string]func(*testing.T, *process, *eventstore.Consumer){
 		"with the next page that leads to something": func(t *testing.T, _ *process, c *eventstore.Consumer) {
@@ -393,7 +399,8 @@ func TestTheCheckpointFollowsPagesThatLedToNothing(t *testing.T) {
 	}
 }
 
-func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
+// Pages that wrote nothing are read again after a crash.
+func TestAdvance_CrashBeforeSave_PagesReadAgain(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	watch := pgtest.Connect(t, s.Pool().Config().ConnString())
@@ -410,7 +417,8 @@ func TestPagesThatLedToNothingAreReadAgainAfterACrash(t *testing.T) {
 	wantPage(t, next(t, again, 10), "chat-demo:1/1", "chat-demo:1/2")
 }
 
-func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
+// The effects of a page and its checkpoint are committed together, or neither is.
+func TestAdvance_Effects_CommitWithCheckpoint(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	pgtest.Exec(t, s.Pool(), `create table effects (stream text, version bigint)`)
@@ -456,7 +464,8 @@ func TestEffectsAndCheckpointCommitTogether(t *testing.T) {
 	wantPage(t, next(t, lead(t, s, "readers"), 10), "chat-demo:1/3")
 }
 
-func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
+// A consumer does not overwrite a checkpoint that another process has moved.
+func TestAdvance_CheckpointMoved_Rejected(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	pgtest.Exec(t, s.Pool(), `create table effects ()`)
@@ -484,9 +493,9 @@ func TestACheckpointThatWasMovedIsNotMovedOver(t *testing.T) {
 	}
 }
 
-// Two processes append as they like, sessions hold transactions open, the
-// consumer crashes now and then: every event has its effect once, and in order.
-func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
+// Two processes append, sessions hold transactions open, and the consumer crashes sometimes: every event
+// has its effect once, and in order.
+func TestConsumer_CrashesAndRivals_EveryEventOnce(t *testing.T) {
 	t.Parallel()
 	const streams, appends = 6, 60
 	const total = streams * appends / 4 * (1 + 2 + 3 + 4) // events: an append has one to four
@@ -565,10 +574,11 @@ func TestAConsumerHasEveryEventOnceWhateverHappens(t *testing.T) {
 	}
 }
 
-// rarely is a poll that no test lives to see: only an announcement makes a consumer look.
+// rarely is a poll interval longer than any test: a consumer reads only after a notification.
 const rarely = time.Hour
 
-func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
+// An append wakes the consumers of other processes.
+func TestNotifier_Append_WakesOtherProcesses(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	watch := pgtest.Connect(t, dsn)
@@ -580,7 +590,7 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	}
 	defer running.Wait()
 	defer stop()
-	waittest.Until(t, "both processes tell and listen", func() bool {
+	waittest.Until(t, "both processes notify and listen", func() bool {
 		return pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database()
 			and application_name = 'process announcements'`) == 4 &&
 			pgtest.Ask[int](t, watch, `select count(*) from pg_stat_activity where datname = current_database()
@@ -597,8 +607,9 @@ func TestAnAppendWakesTheConsumersOfOtherProcesses(t *testing.T) {
 	}
 }
 
-// Nobody announces the end of a transaction that holds the feed back.
-func TestWhatWasAnnouncedBeforeAConsumerAsksIsReadAsSoonAsItIsFinal(t *testing.T) {
+// An event that was notified before it was final is read as soon as it is: the end of the transaction
+// that held the feed back sends no notification.
+func TestNext_NotifiedBeforeFinal_ReadOnceFinal(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	s, watch, conn := open(t, dsn), pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
@@ -642,7 +653,8 @@ func reads(t testing.TB, watch *pgx.Conn, c *eventstore.Consumer) <-chan []domai
 	return page
 }
 
-func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
+// Notifications continue after their sessions were lost.
+func TestNotifier_SessionsLost_Continues(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	watch, s := pgtest.Connect(t, dsn), open(t, dsn)
@@ -653,7 +665,7 @@ func TestAnnouncementsGoOnAfterTheirSessionsWereLost(t *testing.T) {
 		return pgtest.Ask[[]int](t, watch, `select coalesce(array_agg(pid), '{}') from pg_stat_activity
 			where datname = current_database() and application_name = 'process announcements'`)
 	}
-	waittest.Until(t, "it tells and listens", func() bool { return len(sessions()) == 2 })
+	waittest.Until(t, "it notifies and listens", func() bool { return len(sessions()) == 2 })
 	lost := sessions()
 	for _, pid := range lost {
 		pgtest.Ask[bool](t, watch, `select pg_terminate_backend($1)`, pid)

@@ -72,19 +72,19 @@ func TestReadings_DeadLetters_Counted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error {
-		var owed []commands.Delivery
+		var unfinished []commands.Delivery
 		for range 3 {
-			owed = append(owed,
+			unfinished = append(unfinished,
 				commands.Delivery{ID: uuid.Must(uuid.NewV7()), Stream: "chat-demo:1", Version: 1,
 					Kind:        domain.KindSendMessage,
 					Destination: "telegram:demo", OrderingKey: "chat-demo:1", Payload: "", Correlation: uuid.New()})
 		}
-		if err := s.Enqueue(t.Context(), tx, owed); err != nil {
+		if err := s.Enqueue(t.Context(), tx, unfinished); err != nil {
 			return err
 		}
 		_, err := tx.Exec(t.Context(),
 			`update eventstore.deliveries set state = 'dead', created_at = now() - interval '1 hour' where delivery_id = $1`,
-			owed[0].ID.String())
+			unfinished[0].ID.String())
 		return err
 	})
 	if err == nil {

@@ -30,18 +30,18 @@ const (
 	leaseOver = -time.Second
 )
 
-// owed makes a delivery on a lane; its version tells it from the lane's others.
-func owed(lane string, version int) commands.Delivery {
+// pending returns a delivery with an ordering key; its version identifies it among those of the key.
+func pending(key string, version int) commands.Delivery {
 	return commands.Delivery{
-		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(lane), Version: domain.Version(version),
+		ID: uuid.Must(uuid.NewV7()), Stream: domain.StreamID(key), Version: domain.Version(version),
 		Kind:        domain.KindSendMessage,
-		Destination: destination, OrderingKey: lane,
-		Payload:     commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", lane, version)},
+		Destination: destination, OrderingKey: key,
+		Payload:     commands.SendMessage{ChatID: 1, Text: fmt.Sprintf("%s/%d", key, version)},
 		Correlation: uuid.Must(uuid.NewV7()),
 	}
 }
 
-func owe(t testing.TB, s *process, deliveries ...commands.Delivery) {
+func enqueue(t testing.TB, s *process, deliveries ...commands.Delivery) {
 	t.Helper()
 	err := pgx.BeginFunc(t.Context(), s.Pool(), func(tx pgx.Tx) error { return s.Enqueue(t.Context(), tx, deliveries) })
 	if err != nil {
@@ -63,14 +63,14 @@ func claimAll(t testing.TB, s *process, lease time.Duration) []commands.Claimed 
 	return claim(t, s, 1000, lease)
 }
 
-// claimed owes a delivery on a lane and claims it under a lease that has run out
+// claimed enqueues a delivery with an ordering key and claims it under a lease that has run out
 // for TakeOver, and still is one for everybody else.
-func claimed(t testing.TB, s *process, lane domain.StreamID) commands.Claimed {
+func claimed(t testing.TB, s *process, key domain.StreamID) commands.Claimed {
 	t.Helper()
-	owe(t, s, owed(string(lane), 1))
+	enqueue(t, s, pending(string(key), 1))
 	c := claimAll(t, s, leaseOver)
-	if len(c) != 1 || c[0].OrderingKey != string(lane) {
-		t.Fatalf("claimed %+v, want what was owed on %s", c, lane)
+	if len(c) != 1 || c[0].OrderingKey != string(key) {
+		t.Fatalf("claimed %+v, want the delivery enqueued for %s", c, key)
 	}
 	return c[0]
 }
@@ -100,7 +100,7 @@ func outcome(s commands.Settlement) commands.Append {
 		Settled: []commands.Settlement{s}}
 }
 
-// places are claimed deliveries as "<lane>/<version>", sorted.
+// places are claimed deliveries as "<key>/<version>", sorted.
 func places(claimed []commands.Claimed) string {
 	var list []string
 	for _, c := range claimed {
@@ -113,10 +113,10 @@ func places(claimed []commands.Claimed) string {
 func TestClaim_Delivery_EqualsEnqueued(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	d := owed("a", 3)
+	d := pending("a", 3)
 	d.Priority = 10
 	d.Payload = commands.SendMessage{ChatID: -100, Text: "nul \x00, emoji 👋"}
-	owe(t, s, d)
+	enqueue(t, s, d)
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '50 hours'`)
 	before := time.Now()
 	got := claim(t, s, 1, leaseLong)
@@ -133,7 +133,7 @@ func TestClaim_Delivery_EqualsEnqueued(t *testing.T) {
 	}
 	if c.ID != d.ID || c.Stream != d.Stream || c.Version != 3 || c.Kind != d.Kind || c.Destination != destination ||
 		c.OrderingKey != "a" || c.Priority != 10 || c.Correlation != d.Correlation {
-		t.Errorf("claimed %+v, owed %+v", c.Delivery, d)
+		t.Errorf("claimed %+v, enqueued %+v", c.Delivery, d)
 	}
 	if c.Attempt != 1 || c.Unsure != 0 || c.Fence != 1 {
 		t.Errorf("attempt %d, unsure %d, fence %d; want 1, 0, 1", c.Attempt, c.Unsure, c.Fence)
@@ -149,10 +149,10 @@ func TestClaim_Delivery_EqualsEnqueued(t *testing.T) {
 func TestEnqueue_SamePageAgain_AddsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	page := []commands.Delivery{owed("a", 1), owed("b", 1)}
-	owe(t, s, page...)
+	page := []commands.Delivery{pending("a", 1), pending("b", 1)}
+	enqueue(t, s, page...)
 	settle(t, s, claimAll(t, s, leaseLong)[0], domain.DeliveryDone)
-	owe(t, s, append(page, owed("a", 2))...)
+	enqueue(t, s, append(page, pending("a", 2))...)
 	if n := pgtest.Ask[int](t, s.Pool(), `select count(*) from eventstore.deliveries`); n != 3 {
 		t.Errorf("%d deliveries, want 3", n)
 	}
@@ -168,7 +168,7 @@ func TestEnqueue_Rollback_Undone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Enqueue(t.Context(), tx, []commands.Delivery{owed("a", 1)}); err != nil {
+	if err := s.Enqueue(t.Context(), tx, []commands.Delivery{pending("a", 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -182,7 +182,7 @@ func TestEnqueue_Rollback_Undone(t *testing.T) {
 func TestClaim_OrderingKey_FirstOnly(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1), owed("b", 1), owed("a", 2), owed("a", 3), owed("b", 2))
+	enqueue(t, s, pending("a", 1), pending("b", 1), pending("a", 2), pending("a", 3), pending("b", 2))
 	step := func(want string) []commands.Claimed {
 		t.Helper()
 		got := claimAll(t, s, leaseLong)
@@ -207,7 +207,7 @@ func TestClaim_OrderingKey_FirstOnly(t *testing.T) {
 func TestClaim_FirstPostponed_BlocksItsKeyOnly(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1), owed("a", 2), owed("b", 1))
+	enqueue(t, s, pending("a", 1), pending("a", 2), pending("b", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.OrderingKey == "b" {
 			settle(t, s, c, domain.DeliveryDone)
@@ -216,7 +216,7 @@ func TestClaim_FirstPostponed_BlocksItsKeyOnly(t *testing.T) {
 			t.Fatalf("put off: %t, %v", ok, err)
 		}
 	}
-	owe(t, s, owed("b", 2))
+	enqueue(t, s, pending("b", 2))
 	if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
 		t.Errorf("claimed %q, want b/2 alone", places(got))
 	}
@@ -243,7 +243,7 @@ func TestClaim_BehindDeadLetter_WaitsForOperator(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, then %s", state, decision), func(t *testing.T) {
 				t.Parallel()
 				s := newStore(t)
-				owe(t, s, owed("a", 1), owed("a", 2), owed("a", 3), owed("b", 1), owed("b", 2))
+				enqueue(t, s, pending("a", 1), pending("a", 2), pending("a", 3), pending("b", 1), pending("b", 2))
 				var letter commands.Claimed
 				for _, c := range claimAll(t, s, leaseLong) {
 					if c.OrderingKey == "a" {
@@ -256,7 +256,7 @@ func TestClaim_BehindDeadLetter_WaitsForOperator(t *testing.T) {
 				if got := claimAll(t, s, leaseLong); places(got) != "b/2" {
 					t.Fatalf("claimed %q, want b/2: a waits, and it alone", places(got))
 				}
-				owe(t, s, owed("a", 4))
+				enqueue(t, s, pending("a", 4))
 				if got := claimAll(t, s, leaseLong); len(got) > 0 {
 					t.Fatalf("claimed %q past a dead letter", places(got))
 				}
@@ -282,7 +282,7 @@ func TestClaim_BehindDeadLetter_WaitsForOperator(t *testing.T) {
 func TestRetry_DeadLetter_KeepsUnsureAttempts(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1))
+	enqueue(t, s, pending("a", 1))
 	for range 2 {
 		c := claim(t, s, 1, leaseLong)[0]
 		if ok, err := s.Postpone(t.Context(), c.ID, c.Fence, commands.Outcome{State: domain.DeliveryUnknown}); err != nil ||
@@ -305,7 +305,7 @@ func TestRetry_DeadLetter_KeepsUnsureAttempts(t *testing.T) {
 func TestDeadLetter_ChangedSinceShown_Refused(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1))
+	enqueue(t, s, pending("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
 	retry := func(was domain.DeliveryState, fence int64) error {
 		return appendOne(t, s,
@@ -352,14 +352,14 @@ func TestDeadLetter_ChangedSinceShown_Refused(t *testing.T) {
 	}
 }
 
-// crowd makes a dead letter and n deliveries behind it, who have waited long.
+// crowd makes a dead letter and n deliveries that have waited behind it for long.
 func crowd(t *testing.T, s *process, n int) commands.Claimed {
 	t.Helper()
 	list := make([]commands.Delivery, n+1)
 	for i := range list {
-		list[i] = owed("crowded", i+1)
+		list[i] = pending("crowded", i+1)
 	}
-	owe(t, s, list...)
+	enqueue(t, s, list...)
 	letter := claim(t, s, 1, leaseLong)[0]
 	hold(t, s, letter, domain.DeliveryDead, "why")
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
@@ -380,9 +380,9 @@ func TestClaim_LongBlockedKey_OthersUnaffected(t *testing.T) {
 	park(t, s)
 	others := make([]commands.Delivery, 20)
 	for i := range others {
-		others[i] = owed(fmt.Sprint("lane", i), 1)
+		others[i] = pending(fmt.Sprint("key", i), 1)
 	}
-	owe(t, s, others...)
+	enqueue(t, s, others...)
 	pgtest.Exec(t, s.Pool(), `analyze eventstore.deliveries`)
 
 	// EXPLAIN ANALYZE does what it explains.
@@ -406,9 +406,9 @@ func TestClaim_ThousandsPostponed_ReadsWhatIsDue(t *testing.T) {
 	s := newStore(t)
 	late := make([]commands.Delivery, 5000)
 	for i := range late {
-		late[i] = owed(fmt.Sprint("late", i), 1)
+		late[i] = pending(fmt.Sprint("late", i), 1)
 	}
-	owe(t, s, late...)
+	enqueue(t, s, late...)
 	c := claim(t, s, 1, leaseLong)[0]
 	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence,
 		commands.Outcome{State: domain.DeliveryRetry, After: time.Hour}); err != nil || !ok {
@@ -418,7 +418,7 @@ func TestClaim_ThousandsPostponed_ReadsWhatIsDue(t *testing.T) {
 		t.Fatalf("%d are hidden from claims, want the one that is postponed for an hour", n)
 	}
 	pgtest.Exec(t, s.Pool(), `update eventstore.deliveries set postponed = true, next_attempt = now() + interval '1 hour'`)
-	owe(t, s, owed("now", 1))
+	enqueue(t, s, pending("now", 1))
 	pgtest.Exec(t, s.Pool(), `analyze eventstore.deliveries`)
 	var plan []struct{ Plan node }
 	text := pgtest.Ask[[]byte](t, s.Pool(),
@@ -469,7 +469,7 @@ func TestClaim_DeadLetterGone_InOrder(t *testing.T) {
 	}
 	must(t, s, outcome(commands.Settlement{Delivery: letter.ID, Was: domain.DeliveryDead, Fence: letter.Fence,
 		State: domain.DeliverySkipped}))
-	owe(t, s, owed("crowded", 102))
+	enqueue(t, s, pending("crowded", 102))
 	const unwanted = 30 // while it is deferred
 	skipped := pgtest.Ask[uuid.UUID](t, s.Pool(), `select delivery_id from eventstore.deliveries
 		where version = $1`, unwanted)
@@ -508,7 +508,7 @@ func TestClaim_DeadLetterGone_InOrder(t *testing.T) {
 func TestAttempt_Unsure_Counted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1))
+	enqueue(t, s, pending("a", 1))
 	c := claim(t, s, 1, leaseLong)[0]
 	if ok, err := s.Postpone(t.Context(), c.ID, c.Fence,
 		commands.Outcome{State: domain.DeliveryUnknown, Reason: "no answer"}); err != nil || !ok {
@@ -531,9 +531,9 @@ func TestAttempt_Unsure_Counted(t *testing.T) {
 func TestClaim_Order_UrgentThenOldest(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	late := owed("late", 1)
+	late := pending("late", 1)
 	late.Priority = 10
-	owe(t, s, owed("early", 1), owed("middle", 1), late)
+	enqueue(t, s, pending("early", 1), pending("middle", 1), late)
 	for _, want := range []string{"late/1", "early/1", "middle/1"} {
 		if got := claim(t, s, 1, leaseLong); places(got) != want {
 			t.Errorf("claimed %q, want %s", places(got), want)
@@ -545,9 +545,9 @@ func TestClaim_Order_UrgentThenOldest(t *testing.T) {
 func TestClaim_Destination_OthersUntouched(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	d := owed("a", 1)
+	d := pending("a", 1)
 	d.Destination = "orders:demo"
-	owe(t, s, d, owed("b", 1))
+	enqueue(t, s, d, pending("b", 1))
 	if got := claimAll(t, s, leaseLong); places(got) != "b/1" {
 		t.Errorf("claimed %q, want b/1: a/1 goes elsewhere", places(got))
 	}
@@ -602,7 +602,7 @@ func TestClaim_FiftyBots_ConnectionsLeftForAppends(t *testing.T) {
 func TestLease_Expired_TakenOver(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("a", 1), owed("b", 1))
+	enqueue(t, s, pending("a", 1), pending("b", 1))
 	gone := claim(t, s, 1, leaseOver)[0]
 	claim(t, s, 1, leaseLong) // b's worker is alive
 	takeOver(t, s)
@@ -620,23 +620,23 @@ func TestLease_Expired_TakenOver(t *testing.T) {
 }
 
 // Workers of two processes claim, put off, give up and settle as they come, while
-// operators retry and long lanes are deferred.
+// operators retry and the deliveries of long keys are deferred.
 func TestClaim_Concurrent_OnceAndInOrder(t *testing.T) {
 	t.Parallel()
-	const lanes, each = 12, 8
+	const keys, each = 12, 8
 	dsn := pgtest.Database(t)
 	stores := []*process{open(t, dsn), open(t, dsn)}
 	var all []commands.Delivery
 	for version := range each {
-		for lane := range lanes {
-			all = append(all, owed(fmt.Sprintf("lane%d", lane), version+1))
+		for key := range keys {
+			all = append(all, pending(fmt.Sprintf("key%d", key), version+1))
 		}
 	}
-	owe(t, stores[0], all...)
+	enqueue(t, stores[0], all...)
 	pgtest.Exec(t, stores[0].Pool(), `update eventstore.deliveries set created_at = now() - interval '1 hour'`)
 
 	var mu sync.Mutex
-	busy := map[string]domain.Version{} // lanes with somebody sending
+	busy := map[string]domain.Version{} // keys of which a delivery is being sent
 	reached := map[string]domain.Version{}
 	left := len(all)
 	ctx := waittest.Context(t)
@@ -733,7 +733,7 @@ func TestClaim_Enqueue_WakesClaimers(t *testing.T) {
 		}
 	}
 	waiting, neighbour := s.Ready(destination), s.Ready("telegram:neighbour")
-	owe(t, s, owed("a", 1))
+	enqueue(t, s, pending("a", 1))
 	if woken(waiting) {
 		t.Error("claimers were woken by Owe, which may yet be rolled back")
 	}
@@ -758,10 +758,10 @@ func TestClaim_Enqueue_WakesClaimers(t *testing.T) {
 	}
 	c := claim(t, s, 1, leaseLong)[0]
 	if settle(t, s, c, domain.DeliveryDone); !woken(waiting) {
-		t.Error("claimers were not woken though a lane moved up")
+		t.Error("claimers were not woken after the next delivery of a key became free")
 	}
 	if woken(neighbour) {
-		t.Error("claimers were woken by the lane of another bot")
+		t.Error("claimers were woken by a delivery of another bot")
 	}
 }
 
@@ -769,7 +769,7 @@ func TestClaim_Enqueue_WakesClaimers(t *testing.T) {
 func TestPostpone_Unlikely_UnsureAndWaived(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("chat-demo:1", 1))
+	enqueue(t, s, pending("chat-demo:1", 1))
 	for attempt := range 3 {
 		c := claimAll(t, s, time.Minute)[0]
 		if c.Unsure != attempt || c.Waived != attempt || c.Attempt != attempt+1 {

@@ -50,7 +50,7 @@ func TestLease_ProcessKilled_TakenOverEarly(t *testing.T) {
 	killed, other, unvouched := open(t, dsn), open(t, dsn), open(t, dsn)
 	kill := attend(t, killed)
 	attend(t, other)
-	owe(t, other, owed("chat-demo:1", 1), owed("chat-demo:2", 1), owed("chat-demo:3", 1))
+	enqueue(t, other, pending("chat-demo:1", 1), pending("chat-demo:2", 1), pending("chat-demo:3", 1))
 	for _, s := range []*process{killed, other, unvouched} {
 		if c := claim(t, s, 1, time.Hour); len(c) != 1 {
 			t.Fatalf("claimed %+v", c)
@@ -81,7 +81,7 @@ func TestLease_ConnectionLostBriefly_Kept(t *testing.T) {
 	dsn := pgtest.Database(t)
 	cut, other := open(t, dsn), open(t, dsn)
 	attend(t, cut)
-	owe(t, other, owed("chat-demo:1", 1))
+	enqueue(t, other, pending("chat-demo:1", 1))
 	sending := claim(t, cut, 1, time.Hour)[0]
 	if _, err := other.Pool().Exec(t.Context(), `
 		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()

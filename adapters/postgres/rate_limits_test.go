@@ -38,11 +38,11 @@ func newFlow(t testing.TB, s *process) *clocked {
 // once a second in its chat; its bot may call ten times a second.
 func (f *clocked) admit(chat string) commands.Permit {
 	f.t.Helper()
-	leave, err := f.Acquire(f.t.Context(), asked(chat))
+	permit, err := f.Acquire(f.t.Context(), asked(chat))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return leave
+	return permit
 }
 
 func asked(chat string) commands.PermitRequest {
@@ -77,8 +77,8 @@ func TestRateLimit_Chat_BurstThenRate(t *testing.T) {
 		{time.Hour, 0}, {0, 0}, {0, time.Second},
 	} {
 		f.now = f.now.Add(step.pass)
-		if leave := f.admit("7"); leave.Wait != step.wait || leave.Chat != (step.wait > 0) || leave.Cause != "" {
-			t.Errorf("step %d: %+v, want to wait %s", i, leave, step.wait)
+		if permit := f.admit("7"); permit.Wait != step.wait || permit.Chat != (step.wait > 0) || permit.Cause != "" {
+			t.Errorf("step %d: %+v, want to wait %s", i, permit, step.wait)
 		}
 	}
 }
@@ -92,19 +92,19 @@ func TestRateLimit_ChatRejects_BotNotCharged(t *testing.T) {
 		f.admit("7") // in vain
 	}
 	for chat := range 8 {
-		if leave := f.admit(fmt.Sprint(100 + chat)); leave.Wait > 0 {
-			t.Errorf("chat %d: %+v, want leave", chat, leave)
+		if permit := f.admit(fmt.Sprint(100 + chat)); permit.Wait > 0 {
+			t.Errorf("chat %d: %+v, want a permit", chat, permit)
 		}
 	}
-	leave := f.admit("200")
-	if leave.Wait != 100*time.Millisecond || leave.Chat {
-		t.Errorf("%+v, want to wait for the bot", leave)
+	permit := f.admit("200")
+	if permit.Wait != 100*time.Millisecond || permit.Chat {
+		t.Errorf("%+v, want to wait for the bot", permit)
 	}
-	if leave := f.admit("7"); leave.Wait != time.Second || !leave.Chat {
-		t.Errorf("%+v, want to wait for the chat, which is longer", leave)
+	if permit := f.admit("7"); permit.Wait != time.Second || !permit.Chat {
+		t.Errorf("%+v, want to wait for the chat, which is longer", permit)
 	}
-	if leave := f.admit(""); leave.Wait != 100*time.Millisecond {
-		t.Errorf("%+v, want to wait for the bot, whatever the chats do", leave)
+	if permit := f.admit(""); permit.Wait != 100*time.Millisecond {
+		t.Errorf("%+v, want to wait for the bot, whatever the chats do", permit)
 	}
 }
 
@@ -119,7 +119,7 @@ type flowModel struct {
 	floods map[domain.StreamID]time.Time // of bots, whose ends are probed for
 }
 
-func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave commands.Permit) {
+func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (permit commands.Permit) {
 	shares := []commands.Share{a.Bot}
 	if a.Chat.Name != "" {
 		shares = append(shares, a.Chat)
@@ -134,11 +134,11 @@ func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave comman
 			wait.Wait = max(m.tat[s.Name].Add(-s.Slack).Sub(now), 0)
 		}
 		if wait.Wait > 0 {
-			leave = wait
+			permit = wait
 		}
 	}
-	if leave.Wait > 0 {
-		return leave
+	if permit.Wait > 0 {
+		return permit
 	}
 	for _, s := range shares {
 		if m.tat[s.Name].Before(now) {
@@ -146,10 +146,10 @@ func (m *flowModel) admit(now time.Time, a commands.PermitRequest) (leave comman
 		}
 		m.tat[s.Name] = m.tat[s.Name].Add(s.Every)
 		if m.cause[s.Name] == commands.CauseToken || m.cause[s.Name] == commands.CauseFlood && m.floods[s.Name].After(now) {
-			leave.Probe, leave.Cause, m.closed[s.Name] = true, m.cause[s.Name], now.Add(time.Minute)
+			permit.Probe, permit.Cause, m.closed[s.Name] = true, m.cause[s.Name], now.Add(time.Minute)
 		}
 	}
-	return leave
+	return permit
 }
 
 func (m *flowModel) close(now time.Time, name domain.StreamID, cause commands.Cause, wait time.Duration) {
@@ -273,11 +273,11 @@ func TestRateLimit_ManyProcesses_SameAsOne(t *testing.T) {
 		for i := range 60 {
 			chat := fmt.Sprint(i % 10)
 			all.Go(func() {
-				leave, err := flows[i%3].Acquire(t.Context(), asked(chat))
+				permit, err := flows[i%3].Acquire(t.Context(), asked(chat))
 				if err != nil {
 					t.Error(err)
 				}
-				if leave.Wait == 0 {
+				if permit.Wait == 0 {
 					mu.Lock()
 					granted[chat]++
 					mu.Unlock()
@@ -314,25 +314,25 @@ func TestRateLimit_RetryAfter_SharedAndDurable(t *testing.T) {
 			if limits == "off" {
 				a.Bot.Every, a.Chat.Every = 0, 0
 			}
-			leave, err := f.Acquire(t.Context(), a)
+			permit, err := f.Acquire(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return leave
+			return permit
 		}
 		f.now = at.Add(10 * time.Second)
-		if leave := ask("7"); leave != (commands.Permit{Wait: 20 * time.Second, Chat: true, Cause: commands.CauseFlood,
+		if permit := ask("7"); permit != (commands.Permit{Wait: 20 * time.Second, Chat: true, Cause: commands.CauseFlood,
 			Reason: "retry after 30␀"}) {
-			t.Errorf("limits %s: %+v, want to wait the other 20 s", limits, leave)
+			t.Errorf("limits %s: %+v, want to wait the other 20 s", limits, permit)
 		}
 		for _, other := range []string{"8", ""} { // another chat, and a button of whichever
-			if leave := ask(other); leave.Wait > 0 {
-				t.Errorf("limits %s: chat %q has to wait: %+v", limits, other, leave)
+			if permit := ask(other); permit.Wait > 0 {
+				t.Errorf("limits %s: chat %q has to wait: %+v", limits, other, permit)
 			}
 		}
 		f.now = at.Add(30 * time.Second)
-		if leave := ask("7"); leave.Wait > 0 {
-			t.Errorf("limits %s: %+v after the ban", limits, leave)
+		if permit := ask("7"); permit.Wait > 0 {
+			t.Errorf("limits %s: %+v after the ban", limits, permit)
 		}
 	}
 }
@@ -356,10 +356,10 @@ func TestRateLimit_SecondChatLimited_BotClosed(t *testing.T) {
 				f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID("chat-demo:"+chat),
 					20*time.Second, "retry after 20"))
 			}
-			leave := f.admit("9")
-			if c.bot != (leave == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood,
-				Reason: "retry after 20"}) || !c.bot && leave.Wait > 0 {
-				t.Errorf("%+v", leave)
+			permit := f.admit("9")
+			if c.bot != (permit == commands.Permit{Wait: 20 * time.Second, Cause: commands.CauseFlood,
+				Reason: "retry after 20"}) || !c.bot && permit.Wait > 0 {
+				t.Errorf("%+v", permit)
 			}
 			stopped, err := f.Suspended(t.Context())
 			if err != nil || len(stopped) > 0 != c.bot {
@@ -377,8 +377,8 @@ func TestRetryAfter_WaitsDiffer_BotNotSuspended(t *testing.T) {
 		for i, wait := range waits {
 			f.mustWait(f.RetryAfter(t.Context(), "bot-demo", domain.StreamID(fmt.Sprintf("chat-demo:%d", i)), wait, "too many"))
 		}
-		if leave := f.admit("9"); leave.Wait > 0 {
-			t.Errorf("%v: %+v", waits, leave)
+		if permit := f.admit("9"); permit.Wait > 0 {
+			t.Errorf("%v: %+v", waits, permit)
 		}
 	}
 }
@@ -391,23 +391,23 @@ func TestRetryAfter_BotsFlood_Probed(t *testing.T) {
 		f.mustWait(f.RetryAfter(t.Context(), "bot-demo", chat, 42_055*time.Second, "retry after 42055"))
 	}
 	for range 2 {
-		if leave := f.admit("9"); leave.Wait != time.Minute || leave.Chat || leave.Probe {
-			t.Errorf("%+v, want to wait a minute", leave)
+		if permit := f.admit("9"); permit.Wait != time.Minute || permit.Chat || permit.Probe {
+			t.Errorf("%+v, want to wait a minute", permit)
 		}
 		f.now = f.now.Add(time.Minute)
-		if leave := f.admit("9"); leave.Wait > 0 || !leave.Probe || leave.Cause != commands.CauseFlood {
-			t.Errorf("%+v, want a probe", leave)
+		if permit := f.admit("9"); permit.Wait > 0 || !permit.Probe || permit.Cause != commands.CauseFlood {
+			t.Errorf("%+v, want a probe", permit)
 		}
 	}
 	if stopped, err := f.Suspended(t.Context()); err != nil || len(stopped) != 1 {
 		t.Errorf("suspended are %+v (%v), want the bot", stopped, err)
 	}
 	f.must(f.Resume(t.Context(), "bot-demo", commands.CauseFlood))
-	if leave := f.admit("10"); leave.Wait > 0 || leave.Probe {
-		t.Errorf("%+v after a probe that succeeded", leave)
+	if permit := f.admit("10"); permit.Wait > 0 || permit.Probe {
+		t.Errorf("%+v after a probe that succeeded", permit)
 	}
-	if leave := f.admit("7"); !leave.Chat || leave.Wait == 0 {
-		t.Errorf("%+v, want the chat to wait on", leave)
+	if permit := f.admit("7"); !permit.Chat || permit.Wait == 0 {
+		t.Errorf("%+v, want the chat to wait on", permit)
 	}
 }
 
@@ -421,8 +421,8 @@ func TestRetryAfter_NoSeconds_BacksOff(t *testing.T) {
 		if err != nil || wait != want {
 			t.Errorf("wait %s (%v), want %s", wait, err, want)
 		}
-		if leave := f.admit("7"); leave.Wait != want {
-			t.Errorf("%+v, want to wait %s", leave, want)
+		if permit := f.admit("7"); permit.Wait != want {
+			t.Errorf("%+v, want to wait %s", permit, want)
 		}
 		f.now = f.now.Add(want + time.Second)
 		if _, err := f.DeleteExpired(t.Context()); err != nil {
@@ -442,9 +442,9 @@ func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 	dsn := pgtest.Database(t)
 	f, other := newFlow(t, open(t, dsn)), newFlow(t, open(t, dsn))
 	f.must(f.Suspend(t.Context(), "bot-demo", commands.CauseToken, time.Minute, "unauthorized"))
-	if leave := other.admit("7"); leave.Wait != time.Minute || leave.Chat || leave.Cause != commands.CauseToken ||
-		leave.Reason != "unauthorized" {
-		t.Errorf("%+v, want to wait a minute", leave)
+	if permit := other.admit("7"); permit.Wait != time.Minute || permit.Chat || permit.Cause != commands.CauseToken ||
+		permit.Reason != "unauthorized" {
+		t.Errorf("%+v, want to wait a minute", permit)
 	}
 	for range 3 {
 		f.now = f.now.Add(time.Minute)
@@ -455,14 +455,14 @@ func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 		for i := range 10 {
 			asking := []*clocked{f, other}[i%2]
 			all.Go(func() {
-				leave, err := asking.Acquire(t.Context(), asked(fmt.Sprint(i)))
+				permit, err := asking.Acquire(t.Context(), asked(fmt.Sprint(i)))
 				if err != nil {
 					t.Error(err)
 				}
-				if mu.Lock(); leave.Wait == 0 && leave.Probe {
+				if mu.Lock(); permit.Wait == 0 && permit.Probe {
 					probes++
-				} else if leave.Wait == 0 || leave.Wait > time.Minute {
-					t.Errorf("%+v", leave)
+				} else if permit.Wait == 0 || permit.Wait > time.Minute {
+					t.Errorf("%+v", permit)
 				}
 				mu.Unlock()
 			})
@@ -478,8 +478,8 @@ func TestRateLimit_WrongToken_OneProbeAtATime(t *testing.T) {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
 	}
 	f.must(f.Resume(t.Context(), "bot-demo", commands.CauseToken))
-	if leave := other.admit("7"); leave.Wait > 0 || leave.Probe {
-		t.Errorf("%+v, once it is right", leave)
+	if permit := other.admit("7"); permit.Wait > 0 || permit.Probe {
+		t.Errorf("%+v, once it is right", permit)
 	}
 	if stopped, err := f.Suspended(t.Context()); err != nil || len(stopped) > 0 {
 		t.Errorf("stopped are %+v (%v)", stopped, err)
@@ -496,19 +496,19 @@ func TestRateLimit_BlockedChat_ClosedUntilOpened(t *testing.T) {
 	if _, err := f.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if leave := f.admit("7"); leave.Cause != commands.CauseBlocked || leave.Wait == 0 || !leave.Chat {
-		t.Errorf("%+v", leave)
+	if permit := f.admit("7"); permit.Cause != commands.CauseBlocked || permit.Wait == 0 || !permit.Chat {
+		t.Errorf("%+v", permit)
 	}
-	if leave := f.admit("8"); leave.Wait > 0 {
-		t.Errorf("another chat: %+v", leave)
+	if permit := f.admit("8"); permit.Wait > 0 {
+		t.Errorf("another chat: %+v", permit)
 	}
 	f.must(f.Resume(t.Context(), "chat-demo:7", commands.CauseToken)) // not for this cause
-	if leave := f.admit("7"); leave.Wait == 0 {
+	if permit := f.admit("7"); permit.Wait == 0 {
 		t.Error("opened for another cause")
 	}
 	f.must(f.Resume(t.Context(), "chat-demo:7", commands.CauseBlocked))
-	if leave := f.admit("7"); leave.Wait > 0 {
-		t.Errorf("opened: %+v", leave)
+	if permit := f.admit("7"); permit.Wait > 0 {
+		t.Errorf("opened: %+v", permit)
 	}
 }
 
@@ -545,7 +545,7 @@ func TestClaim_Delivery_SaysWhetherMayBeClosed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	f := outbox.NewRateLimiter(s.DB)
-	owe(t, s, owed("chat-demo:1", 1), owed("chat-demo:2", 1))
+	enqueue(t, s, pending("chat-demo:1", 1), pending("chat-demo:2", 1))
 	if err := f.Suspend(t.Context(), "chat-demo:2", commands.CauseBlocked, 0, "blocked"); err != nil {
 		t.Fatal(err)
 	}
@@ -581,14 +581,14 @@ func TestRateLimit_WaitAsTold_Permitted(t *testing.T) {
 	begun := time.Now()
 	for range 10 {
 		for {
-			leave, err := f.Acquire(ctx, a)
+			permit, err := f.Acquire(ctx, a)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if leave.Wait == 0 {
+			if permit.Wait == 0 {
 				break
 			}
-			time.Sleep(leave.Wait)
+			time.Sleep(permit.Wait)
 		}
 	}
 	if took := time.Since(begun); took < 9*20*time.Millisecond-time.Millisecond {
@@ -601,7 +601,7 @@ func TestRateLimit_WaitAsTold_Permitted(t *testing.T) {
 func TestMigrate_Group_OrderingKeyKeepsOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	owe(t, s, owed("chat-demo:-7", 1), owed("chat-demo:-7", 2), owed("chat-demo:-1001", 1), owed("chat-demo:-8", 1))
+	enqueue(t, s, pending("chat-demo:-7", 1), pending("chat-demo:-7", 2), pending("chat-demo:-1001", 1), pending("chat-demo:-8", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.OrderingKey == "chat-demo:-7" {
 			if err := outbox.NewRateLimiter(s.DB).MoveOrderingKey(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {

@@ -101,7 +101,7 @@ func TestEscape_AnyJSON_Kept(t *testing.T) {
 			id := domain.ChatStream("demo", int64(i))
 			e := event(anything{json.RawMessage(v.json)})
 			e.Raw = []byte(v.json)
-			owe(t, s, owed(string(id), 1))
+			enqueue(t, s, pending(string(id), 1))
 			c := claim(t, s, 1, leaseLong)[0]
 			must(t, s, commands.Append{Stream: id, Events: []commands.NewEvent{e}, Settled: []commands.Settlement{
 				{Delivery: c.ID, Fence: c.Fence, State: "done", Outcome: []byte(v.json)}}})
@@ -192,9 +192,9 @@ func TestDelivery_AnyPayload_Kept(t *testing.T) {
 		if strings.Contains(v.name, "out of range") || strings.Contains(v.name, "many digits") {
 			continue // our own payloads have no such numbers
 		}
-		d := owed("a", 1)
+		d := pending("a", 1)
 		d.ID, d.Payload = uuid.New(), json.RawMessage(v.json)
-		owe(t, s, d)
+		enqueue(t, s, d)
 		c := claim(t, s, 1, leaseLong)
 		if len(c) != 1 || string(c[0].Body) != v.json && !same(c[0].Body, []byte(v.json)) {
 			t.Fatalf("%s: claimed %d, with a body of %s", v.name, len(c), short(c[0].Body))
