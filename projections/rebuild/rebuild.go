@@ -288,7 +288,9 @@ func (b *rebuild) read(ctx context.Context, after, end domain.Position) (page []
 
 // feed reads the next page. After a page that ended by its bytes, the next one is read with a lower
 // limit, because the server sends what is behind the end of a page, too. The limit doubles again.
-func (b *rebuild) feed(ctx context.Context, tx pgx.Tx, after domain.Position) (page []domain.Recorded, more bool, err error) {
+func (b *rebuild) feed(
+	ctx context.Context, tx pgx.Tx, after domain.Position,
+) (page []domain.Recorded, more bool, err error) {
 	limit := rebuildPage
 	if b.limit > 0 {
 		limit = min(limit, b.limit)
