@@ -107,8 +107,8 @@ type Claimed struct {
 	Delivery
 	Body     []byte // the payload as JSON
 	Attempt  int    // this one, from 1
-	Unsure   int    // earlier attempts that may have arrived: whoever can, looks before sending again
-	Waived   int    // of these, those that do not count against another attempt
+	Unsure   int    // earlier attempts that may have arrived: a sender that can checks for their result first
+	Waived   int    // how many of Unsure do not count against another attempt
 	Fence    int64  // number of the lease
 	Deadline time.Time
 	Age      time.Duration // since it was decided, or retried by an operator

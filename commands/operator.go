@@ -7,7 +7,7 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Operator is somebody, or a program, that acts on chats for the team.
+// Operator is a person or a program that acts on chats for the team.
 type Operator struct {
 	Name     string
 	Role     Role
@@ -77,6 +77,6 @@ type QueuedTicket struct {
 	Opened       time.Time
 	Resolve      time.Time // when it must be closed; zero when nothing says so
 	FirstReply   time.Time // zero until a person has replied
-	ClaimedBy    string    // "" when nobody has it now
+	ClaimedBy    string    // "" when no operator has claimed it
 	ClaimedUntil time.Time
 }

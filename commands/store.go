@@ -1,6 +1,6 @@
-// Package commands holds the use cases: a command is handled by loading its
-// chat, deciding, and appending what was decided; policies turn events into the
-// next command or into an effect that is owed to the outside.
+// Package commands holds the use cases. A command is handled by loading its chat, deciding,
+// and appending the decided events. Policies turn events into the next command or into a
+// delivery to another system.
 package commands
 
 import (
@@ -112,9 +112,9 @@ type Settlement struct {
 	Was       domain.DeliveryState // "" is sending
 	Fence     int64                // number of the lease
 	State     domain.DeliveryState // done, refused, unknown or dead; an operator's is waiting or skipped
-	BlocksKey bool                 // its lane waits until an operator decides about it: a dead letter
+	BlocksKey bool                 // later deliveries of its key wait until an operator decides about it: a dead letter
 	Unsure    bool                 // the attempt may have arrived
-	Outcome   []byte               // JSON of what the other side said; may be nil
+	Outcome   []byte               // JSON of the other system's answer; may be nil
 	Reason    string
 }
 
@@ -126,8 +126,8 @@ type Repeated []int64
 
 func (r Repeated) Error() string { return fmt.Sprintf("updates %v were received before", []int64(r)) }
 
-// Fenced says that these deliveries are no longer the caller's to settle: the lease
-// ran out and somebody else holds it, or they are settled.
+// Fenced says that the caller may no longer settle these deliveries: their lease has expired and
+// another worker holds it, or they are settled already.
 type Fenced []uuid.UUID
 
 func (f Fenced) Error() string {

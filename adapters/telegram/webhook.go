@@ -223,15 +223,15 @@ func (wh *Webhook) store(ctx context.Context, bot Bot, body []byte) (domain.Stre
 	return request.Stream, err
 }
 
-// nobody is compared with the given secret if a bot has none, so that this takes as long.
-var nobody = []Digest{DigestOf("")}
+// noSecret is compared with the given secret if a bot has none, so that the check takes equally long.
+var noSecret = []Digest{DigestOf("")}
 
 // authentic reports whether given is one of the secrets. Its duration depends neither on
 // the secrets nor on where they differ.
 func authentic(secrets []Digest, given string) bool {
 	digest := DigestOf(given)
 	if len(secrets) == 0 {
-		secrets = nobody
+		secrets = noSecret
 	}
 	right := 0
 	for _, secret := range secrets {
