@@ -89,11 +89,14 @@ func (s *Store) Notify(bot string) { s.ready.Of(bot).Notify() }
 // an ordering key whose head is being sent, postponed or a dead letter. SKIP LOCKED leaves rows that
 // another claim holds; the deliveries behind them are not heads yet. The head is looked up by
 // ordering key for each row: an anti join that was planned while the table was empty would read all
-// ordering keys for every claim, and its plan would stay.
+// ordering keys for every claim, and its plan would stay. A delivery that
+// is not postponed waits for hideAfter, 2 s, at most: where it seems to wait for longer, the server's
+// clock was set back, and it is due.
 const ClaimSQL = `
 with heads as (
     select d.delivery_id from eventstore.deliveries d
-    where d.state = 'waiting' and not d.deferred and not d.postponed and d.destination = $1 and d.next_attempt <= now()
+    where d.state = 'waiting' and not d.deferred and not d.postponed and d.destination = $1
+      and (d.next_attempt <= now() or d.next_attempt > now() + interval '2 seconds')
       and d.seq = (select first.seq from eventstore.deliveries first
                    where first.ordering_key = d.ordering_key and first.finished_at is null order by first.seq limit 1)
     order by d.priority desc, d.seq

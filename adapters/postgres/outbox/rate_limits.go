@@ -43,6 +43,10 @@ const (
 	lostRace = 10 * time.Millisecond
 )
 
+// clockSetBack is by how much a limit may be used up for longer than one call takes, which is longer
+// than calls wait for the limit's row. Beyond that the server's clock was set back, and the limit is free.
+const clockSetBack = time.Minute
+
 // Acquire takes a permit for a call from the rate limits of its bot and its chat, from both or from
 // none, by the generic cell rate algorithm: a limit has a tat, the theoretical arrival time of the next
 // call, and each call moves it on.
@@ -68,6 +72,7 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 			select a.name, case when shut then h.cause end as cause, case when shut then h.reason end as reason,
 				case when shut and h.cause = 'blocked' then $9::interval
 				     when shut then h.suspended_until - now
+				     when h.tat - a.slack - now > a.every + $10::interval then interval '0'
 				     when a.every > interval '0' then greatest(h.tat - a.slack - now, interval '0')
 				     else interval '0' end as wait
 			from clock, asked a left join held h using (name) cross join lateral (select h.suspended_until > now) as s(shut)
@@ -75,12 +80,15 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 			insert into eventstore.rate_limits as f (name, tat)
 			select a.name, now + a.every from clock, asked a where not exists (select from seen where wait > interval '0')
 			on conflict (name) do update
-			set tat = greatest(excluded.tat, f.tat + (select a.every from asked a where a.name = f.name)),
+			set tat = case when f.tat - (select a.slack from asked a where a.name = f.name) > excluded.tat + $10::interval
+					then excluded.tat
+					else greatest(excluded.tat, f.tat + (select a.every from asked a where a.name = f.name)) end,
 				suspended_until = case when f.cause = 'token' or f.flood_until > (select now from clock)
 					then (select now from clock) + $8::interval else f.suspended_until end
 			where exists (select from clock, asked a where a.name = f.name
 			              and (f.suspended_until is null or f.suspended_until <= now)
-			              and (a.every = interval '0' or f.tat - a.slack <= now))
+			              and (a.every = interval '0' or f.tat - a.slack <= now
+			                or f.tat - a.slack - now > a.every + $10::interval))
 			returning case when f.cause = 'token' or f.cause = 'flood' and f.flood_until > (select now from clock)
 				then f.cause end as probe
 		)
@@ -90,7 +98,7 @@ func (f *RateLimiter) Acquire(ctx context.Context, a commands.PermitRequest) (co
 			set_config('synchronous_commit', 'off', true)
 		from seen s`,
 		a.Bot.Name, a.Bot.Every, a.Bot.Slack, a.Chat.Name, a.Chat.Every, a.Chat.Slack,
-		f.now(), commands.ProbeInterval, blockedWait)
+		f.now(), commands.ProbeInterval, blockedWait, clockSetBack)
 	if err != nil {
 		return commands.Permit{}, fmt.Errorf("rate limit of %s: %w", a.Bot.Name, err)
 	}
