@@ -2,7 +2,8 @@
 -- table of readmodel are compared under its name.
 with ours as (
     select oid, nspname::text as schema, nspowner,
-           case when nspname in ('readmodel_rebuild', 'readmodel_previous') then 'readmodel' else nspname::text end as listed
+           case when nspname in ('readmodel_rebuild', 'readmodel_previous') then 'readmodel'
+                else nspname::text end as listed
     from pg_namespace where nspname in ('eventstore', 'readmodel', 'readmodel_rebuild', 'readmodel_previous')
 ), owner as (
     select nspowner as oid from ours where schema = 'eventstore'
@@ -37,7 +38,8 @@ with ours as (
     from pg_constraint c join tables t on t.oid = c.conrelid where c.contype in ('c', 'x', 't')
     union all -- defaults and generated columns that call something
     select 'default', '', t.schema, t.listed, t.name || '.' || a.attname
-    from pg_attrdef d join tables t on t.oid = d.adrelid join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+    from pg_attrdef d join tables t on t.oid = d.adrelid
+    join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
     where pg_get_expr(d.adbin, d.adrelid) like '%(%'
 ), foreign_owner (what, owner) as (
     select schema || '.' || name, relowner from tables where relkind in ('r', 'p', 'v', 'm', 'f', 'S')

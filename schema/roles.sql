@@ -37,7 +37,8 @@ begin
         begin
             execute format('grant pg_read_all_stats to %I', app);
         exception when insufficient_privilege then
-            raise notice '% may not see who holds a transaction open: as a superuser, grant pg_read_all_stats to it', app;
+            raise notice '% may not see who holds a transaction open: as a superuser, grant pg_read_all_stats to it',
+                app;
         end;
     end if;
 
@@ -61,7 +62,8 @@ begin
         begin
             execute format('alter role %I set temp_file_limit = %L', analyst, '2GB');
         exception when insufficient_privilege then
-            raise notice '% may fill the disk with temporary files: as a superuser, alter role % set temp_file_limit = ''2GB''', analyst, analyst;
+            raise notice '% may fill the disk with temporary files: as a superuser, alter role % set temp_file_limit = ''2GB''',
+                analyst, analyst;
         end;
     end if;
 
@@ -71,7 +73,8 @@ begin
         execute format('grant create on database %I to %I', current_database(), owner);
     end if;
     if not exists (select from pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-                   where d.datname = current_database() and a.grantee = owner::regrole and a.privilege_type = 'TEMPORARY') then
+                   where d.datname = current_database() and a.grantee = owner::regrole
+                     and a.privilege_type = 'TEMPORARY') then
         execute format('grant temporary on database %I to %I', current_database(), owner);
         execute format('revoke temporary on database %I from public', current_database());
     end if;
@@ -90,9 +93,11 @@ begin
 
     -- In this database only, and only by a superuser, who owns these functions.
     for one in select oid::regprocedure as name, proname ~ '^(lo|pg_logical)' as unused from pg_proc
-               where pronamespace = 'pg_catalog'::regnamespace and proname ~ risky and has_function_privilege('public', oid, 'execute') loop
+               where pronamespace = 'pg_catalog'::regnamespace and proname ~ risky
+                 and has_function_privilege('public', oid, 'execute') loop
         if not (select rolsuper from pg_roles where rolname = current_user) then
-            raise notice 'every role may call %, which holds back the bots or fills the disk: run this as a superuser', one.name;
+            raise notice 'every role may call %, which holds back the bots or fills the disk: run this as a superuser',
+                one.name;
             exit;
         end if;
         execute format('revoke execute on function %s from public', one.name);
@@ -109,7 +114,8 @@ begin
     for one in
         select c.oid::regclass as name, c.relkind as kind
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where (n.nspname = any(ours) or c.oid = to_regclass('public.schema_migrations')) and c.relkind in ('r', 'p', 'v', 'm')
+        where (n.nspname = any(ours) or c.oid = to_regclass('public.schema_migrations'))
+          and c.relkind in ('r', 'p', 'v', 'm')
           and c.relowner <> owner::regrole
         order by c.relkind, c.oid -- tables before the views on them
     loop
@@ -125,7 +131,8 @@ begin
     -- more rights, even if this runs while the app does.
     execute format('grant usage on schema eventstore, readmodel, readmodel_rebuild, readmodel_previous to %I', app);
     execute format('revoke create on schema eventstore, readmodel, readmodel_rebuild, readmodel_previous from %I', app);
-    for one in select c.oid::regclass as name, c.relname = any(history) as written_once, c.relname = any(limits) as read_only
+    for one in select c.oid::regclass as name, c.relname = any(history) as written_once,
+                      c.relname = any(limits) as read_only
                from pg_class c where c.relnamespace = 'eventstore'::regnamespace and c.relkind in ('r', 'p', 'v', 'm') loop
         if one.read_only then
             execute format('revoke insert, update, delete, truncate, references, trigger on %s from %I', one.name, app);
@@ -134,7 +141,8 @@ begin
             execute format('revoke insert, update, delete, truncate, references, trigger on %s from %I', one.name, app);
             execute format('grant select, insert (%s) on %s to %I', (
                 select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-                where attrelid = one.name and attnum > 0 and not attisdropped and attname <> all (theirs)), one.name, app);
+                where attrelid = one.name and attnum > 0 and not attisdropped and attname <> all (theirs)),
+                one.name, app);
         else
             execute format('grant select, insert, update, delete on %s to %I', one.name, app);
         end if;
@@ -161,9 +169,13 @@ begin
     -- The app can use tables of the next migration before this script has run again. A rebuilt table
     -- gets the rights of the table that it replaces.
     for one in select distinct name from unnest(array[owner, current_user::text]) name loop
-        execute format('alter default privileges for role %I in schema eventstore grant select, insert, update, delete on tables to %I', one.name, app);
-        execute format('alter default privileges for role %I in schema eventstore grant execute on functions to %I', one.name, app);
-        execute format('alter default privileges for role %I in schema readmodel grant select, insert, update, delete, truncate on tables to %I', one.name, app);
-        execute format('alter default privileges for role %I in schema readmodel grant select on tables to %I', one.name, analyst);
+        execute format('alter default privileges for role %I in schema eventstore '
+            'grant select, insert, update, delete on tables to %I', one.name, app);
+        execute format('alter default privileges for role %I in schema eventstore '
+            'grant execute on functions to %I', one.name, app);
+        execute format('alter default privileges for role %I in schema readmodel '
+            'grant select, insert, update, delete, truncate on tables to %I', one.name, app);
+        execute format('alter default privileges for role %I in schema readmodel '
+            'grant select on tables to %I', one.name, analyst);
     end loop;
 end $$;

@@ -601,7 +601,8 @@ func TestRateLimit_WaitAsTold_Permitted(t *testing.T) {
 func TestMigrate_Group_OrderingKeyKeepsOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	enqueue(t, s, pending("chat-demo:-7", 1), pending("chat-demo:-7", 2), pending("chat-demo:-1001", 1), pending("chat-demo:-8", 1))
+	enqueue(t, s, pending("chat-demo:-7", 1), pending("chat-demo:-7", 2),
+		pending("chat-demo:-1001", 1), pending("chat-demo:-8", 1))
 	for _, c := range claimAll(t, s, leaseLong) {
 		if c.OrderingKey == "chat-demo:-7" {
 			if err := outbox.NewRateLimiter(s.DB).MoveOrderingKey(t.Context(), "chat-demo:-7", "chat-demo:-1001"); err != nil {
