@@ -373,7 +373,7 @@ func (h *Handler) load(work []*streamQueue) (ready, detached []*streamQueue) {
 	shared, incarnation := time.Now().UnixNano() < h.shared.Load(), h.store.Incarnation()
 	for _, l := range work {
 		known, cached := h.cached(l.stream, incarnation)
-		l.base, l.fresh = known, !cached || l.stale || shared
+		l.base, l.fresh, l.unreadable = known, !cached || l.stale || shared, nil
 		if l.fresh {
 			cursors = append(cursors, Cursor{Stream: l.stream, After: known.version, Limit: loadPage})
 			cold = append(cold, l)
