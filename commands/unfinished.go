@@ -11,36 +11,35 @@ import (
 	"github.com/chatledger/chatledger/domain/chat"
 )
 
-// Unfinished follows a whole history, in feed order, and knows what it leaves open:
-// effects that were asked for and are not over, customers whom the bot owes its turn, and
-// chats in which time is to bring something about. The zero value is ready. It keeps what
-// is open, and nothing else.
+// Unfinished reads a whole history, in feed order, and finds what is unfinished at its end:
+// deliveries without an outcome, messages that still need the bot's turn, and chats that need
+// a timer. The zero value is ready to use. It keeps only what is unfinished.
 type Unfinished struct {
-	// AnsweredTo is how far the bot's turn was taken; nil when that is not known, and
-	// then nobody counts as waiting. Of the events behind it some may be answered.
+	// AnsweredTo is the position up to which the bot has taken its turns; nil when that is not
+	// known, and then no message counts as unanswered. Some events after it may be answered.
 	AnsweredTo *domain.Position
 
 	effects    map[uuid.UUID]OpenEffect
 	unanswered map[uuid.UUID]Unanswered
-	timed      map[domain.StreamID]chat.State // folded since something in it last began
+	timed      map[domain.StreamID]chat.State // folded from the event with which the last run or ticket began
 }
 
-// OpenEffect is an effect of which no outcome is known, or that is a dead letter.
+// OpenEffect is a delivery without a known outcome, or a dead letter.
 type OpenEffect struct {
-	ID     uuid.UUID // of the event that asked for it
+	ID     uuid.UUID // of the event that requested it
 	Stream domain.StreamID
 	Unsure int    // attempts that may have arrived
 	Reason string // of a dead letter
 }
 
-// Unanswered is what a customer did that the bot has not had its turn for, so far as
-// can be told: who was to get no answer counts until the turn was taken.
+// Unanswered is an act of a customer for which the bot has not taken its turn. An act that
+// needs no answer may be one, too, until the bot's turn for it.
 type Unanswered struct {
 	Stream  domain.StreamID
 	Version domain.Version
 }
 
-// Follow takes the next event.
+// Add reads the next event.
 func (u *Unfinished) Add(r domain.Recorded) {
 	if u.effects == nil {
 		u.effects, u.unanswered, u.timed = map[uuid.UUID]OpenEffect{}, map[uuid.UUID]Unanswered{},
@@ -71,8 +70,9 @@ func (u *Unfinished) Add(r domain.Recorded) {
 	}
 }
 
-// watch keeps the states of those chats alone in which something runs or is open. Folded
-// from there, and not from the chat's beginning, they still tell whether time matters.
+// watch keeps the states of only those chats that have a running workflow or a timer. A state
+// that is folded from there, and not from the chat's beginning, is enough to know whether the chat
+// needs a timer.
 func (u *Unfinished) watch(r domain.Recorded) {
 	state := chat.Decider.Evolve(u.timed[r.Stream], r.Event)
 	if state.Run.Active() || !chat.Wake(state, chat.Settings{}).IsZero() {
@@ -82,14 +82,14 @@ func (u *Unfinished) watch(r domain.Recorded) {
 	}
 }
 
-// Timed are the chats in which time is to bring something about, or may be once they are
-// looked at with what their bot knows; by stream.
+// Timed returns the chats that need a timer, or may need one depending on their bot's settings,
+// ordered by stream.
 func (u *Unfinished) Timed() []domain.StreamID { return slices.Sorted(maps.Keys(u.timed)) }
 
-// Effects are those that are open, in no order.
+// Effects returns the open effects, in no order.
 func (u *Unfinished) Effects() []OpenEffect { return slices.Collect(maps.Values(u.effects)) }
 
-// Unanswered are what the bot owes its turn for, by stream and version.
+// Unanswered returns the unanswered acts, ordered by stream and version.
 func (u *Unfinished) Unanswered() []Unanswered {
 	return slices.SortedFunc(maps.Values(u.unanswered), func(a, b Unanswered) int {
 		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Version, b.Version))

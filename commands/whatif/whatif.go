@@ -1,8 +1,7 @@
-// Package whatif decides chats again: it puts all that came to a recorded chat, the
-// customer's updates, people's acts and the outcomes of deliveries, once more to a
-// chat that exists in memory only, through the program and the settings of today,
-// and tells which decisions come out otherwise. It is given everything and gives
-// everything back; nothing in here reads, writes or sends.
+// Package whatif decides recorded chats again. It gives all inputs of a recorded chat (the
+// customer's updates, operators' acts and the outcomes of deliveries) to a chat in memory, with
+// the program and the settings of today, and reports the decisions that differ. The package reads,
+// writes and sends nothing: the caller supplies the input and gets the result.
 package whatif
 
 import (
@@ -14,45 +13,44 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Chat is what was recorded of one chat.
+// Chat is the record of one chat.
 type Chat struct {
 	History []domain.Recorded         // all of it, oldest first
 	Updates map[domain.Version][]byte // as Telegram sent them, by the event that received them
-	Since   time.Time                 // what was recorded before is taken as it was; zero decides all again
-	Turned  domain.Position           // updates up to here have had the bot's turn, whether it said something or not
+	Since   time.Time                 // earlier decisions are kept as recorded; zero decides all again
+	Turned  domain.Position           // position up to which the bot has taken its turns, with or without a reply
 }
 
-// Settings are what the chat is decided with.
+// Settings are the settings for the new decisions.
 type Settings struct {
-	// Translate makes a request of an update; nil takes the recorded event.
+	// Translate converts an update to a request; nil uses the recorded event.
 	Translate func(update []byte, at time.Time) (commands.Request, error)
-	// Limit is of the messages that are answered; nil leaves over the limit what was.
+	// Limit is the rate of messages that are answered; nil keeps the recorded result of the limit.
 	Limit *chat.Limit
-	// Order finds an order; with nil a look-up finds what it found then.
+	// Order finds an order; with nil a look-up returns the recorded answer.
 	Order func(number string) (dialog.Order, bool)
-	// With is what the bot knows and has. Without Tools it has those that were used then,
-	// and they answer what they answered.
+	// With is the bot's knowledge and tools. Without Tools, the bot has the tools of the record,
+	// with the recorded answers.
 	With chat.Settings
-	// Desk is where tickets are kept, too; "" is nowhere, and nil where they were. A desk
-	// that was not there then gets only the tickets that were not there either.
+	// Desk is the other system for tickets; "" for none, nil for the recorded one. A desk that
+	// the record does not have gets only tickets that the record does not have either.
 	Desk *string
 }
 
-// Outcome is what became of the chat.
+// Outcome is the result of a replay.
 type Outcome struct {
 	Events      []domain.Recorded // the whole history of the chat in memory, from version 1
 	Differences []Difference      // in the order of the recorded chat
-	Inputs      int               // what was put to the chat again
-	Decisions   int               // compared: what was or is decided about the inputs, and in the bot's turns
-	Waiting     int               // updates that the bot has not come to yet
-	Unanswered  int               // questions to other systems that nobody can answer now
+	Inputs      int               // inputs that were decided again
+	Decisions   int               // decisions that were compared: about the inputs, and in the bot's turns
+	Waiting     int               // updates for which the bot has not taken its turn yet
+	Unanswered  int               // calls of other systems without an answer in the replay
 }
 
-// Replay decides a chat again. What comes to it, and when, is what came then, and each
-// turn of the bot is taken behind the same inputs as then, at the same time: with the
-// program and the settings that decided the recorded chat, nothing differs, and events
-// have their recorded ids and positions. The error names an event that Replay does
-// not know how to bring about.
+// Replay decides a chat again, with the recorded inputs at their recorded times. Each turn of the
+// bot follows the same inputs as in the record, at the same time. With the program and the settings
+// that decided the recorded chat, nothing differs, and events have their recorded ids and positions.
+// The error names an event that Replay cannot reproduce.
 func Replay(c Chat, s Settings) (Outcome, error) {
 	then := decisions(c.History)
 	first := 0
@@ -76,10 +74,10 @@ func Replay(c Chat, s Settings) (Outcome, error) {
 	return sandbox.out, nil
 }
 
-// decision is the events that one command led to.
+// decision is the events of one command.
 type decision []domain.Recorded
 
-// decisions parts a history.
+// decisions splits a history into decisions.
 func decisions(history []domain.Recorded) []decision {
 	var parts []decision
 	begin := 0
@@ -92,9 +90,9 @@ func decisions(history []domain.Recorded) []decision {
 	return parts
 }
 
-// together tells whether an event is of the same decision as the one before it. The
-// events of one decision have one cause and are of one chain. So may those of two be,
-// such as an operator's who skips a delivery and retries it, which begin with these:
+// together reports whether an event belongs to the same decision as the one before it. The events
+// of one decision have the same causation and correlation. Two decisions may share both, for example
+// when an operator skips a delivery and retries it; the second then begins with one of these events:
 func together(before, r domain.Recorded) bool {
 	switch r.Event.(type) {
 	case chat.Understood, chat.BacklogTaken, chat.ToolReturned, chat.ModelAnswered, chat.TicketFiled,
@@ -106,15 +104,15 @@ func together(before, r domain.Recorded) bool {
 	return before.Causation == r.Causation && before.Correlation == r.Correlation
 }
 
-// silences finds, by the decision it comes behind, each turn of which nothing is
-// recorded because the bot said nothing. It came before the turn of any later update,
-// at some moment at which the recorded chat had nothing to say: the first there is.
-// Where today's program has something to say at every such moment, the turn comes at
-// once. waiting counts the updates that had no turn yet.
+// silences finds the turns that left no event because the bot had nothing to say, by the index of
+// the decision that each follows. Such a turn took place before the turn of any later update, at a
+// moment when the recorded chat had nothing to say; silences chooses the first such moment. If today's
+// program has something to say at every such moment, the turn follows its update directly. waiting
+// counts the updates that had no turn yet.
 func silences(
 	then []decision, first int, turned domain.Position, with chat.Settings,
 ) (turns map[int]decision, waiting int) {
-	states := make([]chat.State, len(then)) // of the recorded chat, behind each decision
+	states := make([]chat.State, len(then)) // of the recorded chat, after each decision
 	state, answered := chat.Decider.Initial(), map[domain.Version]bool{}
 	for i, d := range then {
 		for _, r := range d {
@@ -149,13 +147,13 @@ func silences(
 	return turns, waiting
 }
 
-// answers is the update that a decision is the bot's turn about; 0 when it is none.
+// answers returns the version of the update whose turn the decision is; 0 if it is no turn.
 func answers(d decision) domain.Version {
 	e, _ := d[0].Event.(chat.Understood)
 	return e.To
 }
 
-// silent tells whether the bot has nothing to say to an event in this state.
+// silent reports whether the bot has nothing to say about an event in this state.
 func silent(state chat.State, r domain.Recorded, with chat.Settings) bool {
 	request, called := commands.Turn(r, r.OccurredAt) // with other tools it would say something else, but something
 	if !called {
