@@ -11,35 +11,35 @@ import (
 type Operator struct {
 	Name     string
 	Role     Role
-	Bots     []string // whose chats they may see and act on; empty for all
-	Logins   []string // how they log in, beside the token: password, password and code, provider
+	Bots     []string // the bots whose chats the operator may see and act on; empty for all
+	Logins   []string // the ways to log in, besides the token: password, password and code, provider
 	Created  time.Time
 	LastSeen time.Time // zero when never
 	Disabled bool
 }
 
-// Serves tells whether a bot's chats are the operator's concern.
+// Serves reports whether the operator may see and act on a bot's chats.
 func (o Operator) Serves(bot string) bool { return len(o.Bots) == 0 || slices.Contains(o.Bots, bot) }
 
-// Role is what an operator may do.
+// Role determines the operator's permissions.
 type Role string
 
-// Roles, each may do what those before it may.
+// Roles: each includes the permissions of those before it.
 const (
 	Viewer Role = "viewer" // read the queue and chats
 	Agent  Role = "agent"  // act on them
-	Admin  Role = "admin"  // take a chat from who has claimed it
+	Admin  Role = "admin"  // release another operator's claim of a chat
 )
 
 var ranks = map[Role]int{Viewer: 1, Agent: 2, Admin: 3}
 
-// Valid tells whether r is one of the roles.
+// Valid reports whether r is one of the roles.
 func (r Role) Valid() bool { return ranks[r] > 0 }
 
-// May tells whether who has this role may do what another is needed for.
+// Includes reports whether r includes the permissions of needed.
 func (r Role) Includes(needed Role) bool { return r.Valid() && ranks[r] >= ranks[needed] }
 
-// Queue says which of the tickets that wait for a person are wanted. Zero fields are any.
+// TicketQuery selects tickets of the queue. A zero field does not restrict the result.
 type TicketQuery struct {
 	Bot      string
 	Bots     []string // bots; empty for all
@@ -47,14 +47,14 @@ type TicketQuery struct {
 	Priority dialog.Priority
 	Assignee string
 	Tag      string
-	Overdue  bool // only those
+	Overdue  bool // only overdue tickets
 	At       time.Time
-	After    *Place // they stand behind this one
+	After    *Place // only tickets after this place
 	Limit    int
 }
 
-// Place is a ticket's in the queue as it stood at a time: those overdue then come first,
-// then by priority, and then by due time.
+// Place is the place of a ticket in the queue at a time: overdue tickets come first, then the
+// order is by priority and by due time.
 type Place struct {
 	At      time.Time `json:"at"`
 	Overdue bool      `json:"overdue"`
@@ -63,7 +63,7 @@ type Place struct {
 	Ticket  string    `json:"ticket"`
 }
 
-// Queued is a ticket in the queue.
+// QueuedTicket is a ticket in the queue.
 type QueuedTicket struct {
 	Place
 	Chat         string // <bot>:<chat id>
@@ -75,8 +75,8 @@ type QueuedTicket struct {
 	Assignee     string
 	Tags         []string
 	Opened       time.Time
-	Resolve      time.Time // when it must be closed; zero when nothing says so
-	FirstReply   time.Time // zero until a person has replied
+	Resolve      time.Time // when it must be resolved; zero if there is no target
+	FirstReply   time.Time // zero until an operator has replied
 	ClaimedBy    string    // "" when no operator has claimed it
 	ClaimedUntil time.Time
 }

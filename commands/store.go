@@ -17,62 +17,61 @@ import (
 // Store keeps streams. It is safe for concurrent use.
 type Store interface {
 	// Load reads the events after each cursor, oldest first, in the order of the
-	// cursors. A stream that does not exist has none. Of a bot's own stream it reads the
-	// version alone, without events.
+	// cursors. A stream that does not exist has no events. For a bot's own stream, Load reads
+	// only the version.
 	Load(context.Context, []Cursor) ([]History, error)
 
 	// Append commits a batch in one transaction, at most one Append per stream.
 	// The first result has one error per Append: nil when it is durable,
-	// ErrConflict, Repeated or Fenced when it alone was left out. The second is
-	// of the whole batch: nothing of it may be relied upon, nor its absence.
+	// ErrConflict, Repeated or Fenced when only this Append was left out. The second
+	// result is an error of the whole batch: it is then unknown whether the batch is stored.
 	Append(context.Context, []Append) ([]error, error)
 
-	// Holds tells whether the stream has received an update with this key.
+	// HasUpdate reports whether the stream has received an update with this key.
 	HasUpdate(ctx context.Context, stream domain.StreamID, key uint64) (bool, error)
 
-	// Acted finds what an operator did in the stream under a key: its print, nil when they
-	// did nothing under it.
+	// FindOperatorAct returns the fingerprint of the operator's act with this idempotency key
+	// in the stream, or nil if there is no such act.
 	FindOperatorAct(ctx context.Context, stream domain.StreamID, operator, key string) (print *uint64, err error)
 
-	// Incarnation changes when the store may have another history than before, as after a
-	// failover that lost the last commits: what was loaded earlier must be loaded anew, and an
-	// append that was decided on it is a conflict, even at the version that the stream has.
+	// Incarnation changes when the store may have another history than before, for example after
+	// a failover that lost the last commits. States of an earlier incarnation must be loaded anew.
+	// An append that was decided on one is a conflict, even at the version that the stream has.
 	Incarnation() int64
 
-	// SaveSnapshot keeps the state of a stream for later loads, unless a newer one is kept.
+	// SaveSnapshot stores the state of a stream for later loads, unless a newer one is stored.
 	SaveSnapshot(ctx context.Context, stream domain.StreamID, s Snapshot) error
 }
 
-// Snapshot is the encoded state of a stream at a version. Format names the rules by which it
-// was made; it is of no use to a program with another format.
+// Snapshot is the encoded state of a stream at a version. Format identifies the encoding;
+// a program with another format ignores the snapshot.
 type Snapshot struct {
 	Version     domain.Version
 	Format      string
 	State       []byte
-	Incarnation int64 // of the store that the state was folded from; it is saved to no other
+	Incarnation int64 // of the store that the state was folded from; no other stores it
 }
 
-// Cursor is a place in a stream: events after it are wanted.
+// Cursor requests the events of a stream after a version.
 type Cursor struct {
 	Stream domain.StreamID
 	After  domain.Version
 	Limit  int    // of events to read; 0 is no limit
-	Format string // of a newer snapshot that may stand in for events; "" wants none
+	Format string // of a newer snapshot to use instead of events; "" for events only
 }
 
-// History is a run of a stream's events; Version is that of the last one, or
-// the cursor's when there are none. Err says why this stream, and only this one,
-// cannot be read.
+// History is a sequence of a stream's events. Version is the version of the last one, or
+// the cursor's if there are none. Err is an error in reading this stream; it does not concern others.
 type History struct {
 	Events  []domain.Event
 	Version domain.Version
 	More    bool      // the limit was reached, and there may be more events
-	From    *Snapshot // what stands in for the events before; nil when nothing does
+	From    *Snapshot // replaces the events before; nil if there is none
 	Err     error
 }
 
 // Append adds events to one stream at the expected version, together with the
-// inputs they consume: updates are consumed once, attempts once by who holds the lease.
+// inputs they consume. An update is consumed once, and an attempt once, under its lease.
 type Append struct {
 	Stream      domain.StreamID
 	Incarnation int64 // of the store that the state was loaded from
@@ -81,8 +80,8 @@ type Append struct {
 	Updates     []ConsumedUpdate
 	Settled     []Settlement
 
-	// Wake is when time brings something about in this stream from now on (see
-	// chat.Wake), zero for never; nil leaves it as it is.
+	// Wake is the time of the stream's timer (see chat.Wake); zero removes the timer, nil
+	// does not change it.
 	Wake *time.Time
 }
 
@@ -105,11 +104,11 @@ type ConsumedUpdate struct {
 	Version domain.Version
 }
 
-// Settlement ends an attempt at a delivery, or is what an operator decides about
-// one that is not under way. It is fenced off unless the delivery is as it was seen.
+// Settlement ends an attempt at a delivery, or records an operator's decision about a delivery
+// without an attempt in progress. It fails with Fenced if the delivery has changed meanwhile.
 type Settlement struct {
 	Delivery  uuid.UUID
-	Was       domain.DeliveryState // "" is sending
+	Was       domain.DeliveryState // the state before; "" for sending
 	Fence     int64                // number of the lease
 	State     domain.DeliveryState // done, refused, unknown or dead; an operator's is waiting or skipped
 	BlocksKey bool                 // later deliveries of its key wait until an operator decides about it: a dead letter
@@ -118,10 +117,10 @@ type Settlement struct {
 	Reason    string
 }
 
-// ErrConflict says that the stream has moved on since the expected version.
+// ErrConflict means that the stream has a newer version than expected.
 var ErrConflict = errors.New("conflict: the stream has a newer version than expected")
 
-// Repeated says that these updates were received before.
+// Repeated means that these updates were received before.
 type Repeated []int64
 
 func (r Repeated) Error() string { return fmt.Sprintf("updates %v were received before", []int64(r)) }

@@ -42,7 +42,7 @@ func (u Unworded) until() time.Time {
 	return u.At.Add(albumGather)
 }
 
-// continues tells whether a message is one act with earlier parts of its album.
+// continues reports whether a message is one act with earlier parts of its album.
 func (s State) continues(e MessageReceived) bool {
 	parts, words := 0, false
 	for _, part := range s.Albums {
@@ -53,7 +53,7 @@ func (s State) continues(e MessageReceived) bool {
 	return parts > 0 && (words || e.Text == "")
 }
 
-// brings tells whether a message has the words that an album waits for.
+// brings reports whether a message has the words that an album waits for.
 func (s State) brings(e MessageReceived) bool {
 	return s.Unworded.To != 0 && e.Album == s.Unworded.Album && e.Text != ""
 }

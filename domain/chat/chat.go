@@ -137,7 +137,7 @@ const (
 	BackWithUs TicketStatus = "handed_back"
 )
 
-// WithPerson tells whether a person has the chat, or must take it.
+// WithPerson reports whether a person has the chat, or must take it.
 func (s State) WithPerson() bool { return s.Ticket.Status == Open || s.Ticket.Status == Assigned }
 
 // Evolve takes one event into the state.

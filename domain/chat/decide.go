@@ -114,7 +114,7 @@ func receive(s State, c Receive) []domain.Event {
 	}
 }
 
-// MayRepeat tells whether a message may be one that was received so long ago
+// MayRepeat reports whether a message may be one that was received so long ago
 // that the state has forgotten its key; only the store can tell then. Message
 // ids rise within a chat, so a message above all others is new for certain.
 func MayRepeat(s State, c Receive) (key uint64, may bool) {

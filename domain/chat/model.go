@@ -166,7 +166,7 @@ func (s State) exchange() *Exchange {
 	return s.Reasoning.Exchange
 }
 
-// writing tells whether a tool is changing something at this moment.
+// writing reports whether a tool is changing something at this moment.
 func (x *Exchange) writing() bool {
 	for _, p := range x.Calls {
 		if !p.done() && p.Number != 0 && dialog.Toolbox[p.Tool].Writes {
@@ -176,7 +176,7 @@ func (x *Exchange) writing() bool {
 	return false
 }
 
-// ready tells whether nothing is waited for.
+// ready reports whether nothing is waited for.
 func (x *Exchange) ready() bool {
 	for _, p := range x.Calls {
 		if !p.done() {

@@ -145,7 +145,7 @@ func operate(s informed, c Operate) ([]domain.Event, error) {
 	return append([]domain.Event{acted}, events...), nil
 }
 
-// operated tells whether an act was done before.
+// operated reports whether an act was done before.
 func (s State) operated(c Operate) (bool, error) {
 	before := c.Forgotten
 	if i := s.remembers(c); i >= 0 {
@@ -168,7 +168,7 @@ func (s State) remembers(c Operate) int {
 	return slices.IndexFunc(s.Operated, func(o Operated) bool { return o.Key == key })
 }
 
-// MayHaveActed tells whether an act may be one that was done so long ago that the state
+// MayHaveActed reports whether an act may be one that was done so long ago that the state
 // has forgotten its key; only the store can tell then.
 func MayHaveForgottenAct(s State, c Operate) bool {
 	return c.Key != "" && len(s.Operated) >= operatedKept && s.remembers(c) < 0

@@ -116,7 +116,7 @@ func (s State) dues() (list []due) {
 	return list
 }
 
-// waited tells whether a message is too old to be answered by itself, or has come
+// waited reports whether a message is too old to be answered by itself, or has come
 // behind one that is.
 func (s informed) waited(m MessageReceived, at time.Time) bool {
 	limit := s.knowledge().Backlog

@@ -96,7 +96,7 @@ func (s informed) answer(c Respond, turn dialog.Turn, query string) []domain.Eve
 // knownFor is how long it is good to know what the CRM said of a customer.
 const knownFor = 24 * time.Hour
 
-// wouldKnow tells whether the CRM is to be asked who writes. In a group that would be
+// wouldKnow reports whether the CRM is to be asked who writes. In a group that would be
 // many.
 func (s informed) wouldKnow(m MessageReceived) bool {
 	return s.Tools[dialog.LookUpCustomer] && m.ChatType == "private" && m.Date.Sub(s.Known.Asked) >= knownFor

@@ -87,7 +87,7 @@ func isAddress(text string) bool {
 	})
 }
 
-// namesPlace tells whether a message is made of a place's names, of which the language is no
+// namesPlace reports whether a message is made of a place's names, of which the language is no
 // sign of the customer's own: an address, or a try at the one that was asked for.
 func (t *talk) namesPlace(u Understanding) bool {
 	if isAddress(t.act.Text) {

@@ -73,7 +73,7 @@ func (t *talk) plainAnswer() (def *StepDef, value string, ok bool) {
 	return def, value, problem == "" && !same
 }
 
-// brief tells whether what runs is.
+// brief reports whether what runs is.
 func (t *talk) brief() bool {
 	def := t.workflow()
 	return def != nil && def.Brief
@@ -234,7 +234,7 @@ func (t *talk) take(def *StepDef, value string) {
 // no workflow collects another under its name.
 const FieldRefused = "refused"
 
-// refuse says why an answer is not taken, and waits for another. Who fails again and
+// refuse gives the reason why an answer is rejected, and waits for another. Who fails again and
 // again is helped by a person.
 func (t *talk) refuse(def *StepDef, problem string) {
 	if def == nil || def.Ask == nil {

@@ -91,7 +91,7 @@ func (c Check) find(text string) string {
 	}
 }
 
-// plain tells whether a text can hardly be anything but an answer of this form.
+// plain reports whether a text can hardly be anything but an answer of this form.
 func (c Check) plain(text string) bool {
 	switch c {
 	case CheckPostal:
@@ -106,7 +106,7 @@ func (c Check) plain(text string) bool {
 	}
 }
 
-// refusesWish tells whether a message that asks for the workflow once more is no try at
+// refusesWish reports whether a message that asks for the workflow once more is no try at
 // an answer: it has nothing of one.
 func (c Check) refusesWish(text string) bool {
 	switch c {

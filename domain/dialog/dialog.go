@@ -257,7 +257,7 @@ func (t *talk) wish(u Understanding) {
 	}
 }
 
-// thinks tells whether a model is to answer.
+// thinks reports whether a model is to answer.
 func (t *talk) thinks(u Understanding, topic Topic) bool {
 	if !t.Model {
 		return false
@@ -287,7 +287,7 @@ func (t *talk) answerTo(topic Topic, u Understanding) Reply {
 	return Reply{Text: t.word(WordNotUnderstood)}
 }
 
-// beginsAny tells whether a word, or a row of words, begins with one of these.
+// beginsAny reports whether a word, or a row of words, begins with one of these.
 func beginsAny(words string, beginnings []string) bool {
 	for _, b := range beginnings {
 		if strings.Contains(words, " "+b) {
@@ -346,7 +346,7 @@ func (t *talk) press() {
 	}
 }
 
-// known tells whether there is anything to do about a topic.
+// known reports whether there is anything to do about a topic.
 func (t Topic) known() bool {
 	return len(t.Answers) > 0 || t.Workflow != "" || t.HandOver.Reason != ""
 }

@@ -43,7 +43,7 @@ func (h Hours) Add(at time.Time, worked time.Duration) time.Time {
 	return day.Add(left).In(at.Location())
 }
 
-// Open tells whether people work now.
+// Open reports whether people work now.
 func (h Hours) Open(at time.Time) bool {
 	day := at.In(h.zone())
 	for _, shift := range h.shifts(day) {

@@ -138,7 +138,7 @@ func (t *talk) idle() time.Duration {
 	return DefaultIdle
 }
 
-// expired tells whether the customer was away too long.
+// expired reports whether the customer was away too long.
 func (t *talk) expired() bool {
 	since, waits := t.Run.IdleSince()
 	return waits && t.act.At.Sub(since) >= t.idle()

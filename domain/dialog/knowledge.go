@@ -89,7 +89,7 @@ const (
 	PhraseAnd    Phrase = "and" // joins two wishes: "and", "what about"
 )
 
-// Means tells whether the whole of a text is one of the phrases, in any language.
+// Means reports whether the whole of a text is one of the phrases, in any language.
 func (k *Knowledge) Means(p Phrase, text string) bool {
 	said := strings.TrimSpace(wordsOf(text))
 	for _, list := range k.Phrases[p] {

@@ -50,7 +50,7 @@ func (t *talk) aside(def *Workflow, order string) (ToolCall, bool) {
 	return ToolCall{}, false
 }
 
-// ends tells whether whatever a tool answers ends the workflow.
+// ends reports whether whatever a tool answers ends the workflow.
 func (c *Call) ends() bool {
 	for _, one := range c.Cases {
 		if !one.Next.Step.Ended() {

@@ -14,8 +14,8 @@ const (
 // rank orders priorities; unknown ones rank below all.
 var rank = map[Priority]int{Urgent: 4, High: 3, Normal: 2, Low: 1}
 
-// Valid tells whether p is one of the priorities.
+// Valid reports whether p is one of the priorities.
 func (p Priority) Valid() bool { return rank[p] > 0 }
 
-// Above tells whether p is more urgent than q.
+// Above reports whether p is more urgent than q.
 func (p Priority) Above(q Priority) bool { return rank[p] > rank[q] }

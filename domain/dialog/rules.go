@@ -16,7 +16,7 @@ func (t *talk) needsPerson(u Understanding) (Rule, bool) {
 	return Rule{}, false
 }
 
-// fits tells whether all conditions of a rule hold. One without any never does, nor one
+// fits reports whether all conditions of a rule hold. One without any never does, nor one
 // that only says when it does not.
 func (t *talk) fits(r Rule, u Understanding) bool {
 	conditions := []struct{ asked, holds bool }{
@@ -54,7 +54,7 @@ func (t *talk) repeats(u Understanding) int {
 	return n
 }
 
-// alike tells whether two messages say the same: most of their words do, and they name
+// alike reports whether two messages say the same: most of their words do, and they name
 // the same numbers.
 func alike(a, b string) bool {
 	first, second := strings.Fields(a), strings.Fields(b)

@@ -171,7 +171,7 @@ var extenders = &unicode.RangeTable{
 	R32: []unicode.Range32{{Lo: 0x1f3fb, Hi: 0x1f3ff, Stride: 1}, {Lo: 0xe0020, Hi: 0xe007f, Stride: 1}},
 }
 
-// joined tells whether glyph k and the one before are one character to a reader. It
+// joined reports whether glyph k and the one before are one character to a reader. It
 // knows what is common of Unicode's grapheme clusters, not all of it.
 func joined(glyphs []glyph, k int) bool {
 	if unicode.In(glyphs[k].r, unicode.M, extenders) || glyphs[k-1].r == zeroWidthJoiner {

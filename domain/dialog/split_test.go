@@ -230,7 +230,7 @@ func seen(part string) string {
 	return strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(anyTag.ReplaceAllString(part, ""))
 }
 
-// wellFormed tells whether each tag is closed in turn.
+// wellFormed reports whether each tag is closed in turn.
 func wellFormed(part string) bool {
 	var open []string
 	for _, tag := range anyTag.FindAllString(part, -1) {

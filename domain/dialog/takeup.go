@@ -23,7 +23,7 @@ func (t *talk) lapsed() *StepDef {
 	return t.asked()
 }
 
-// answersLapsed tells whether a message can hardly be anything but the answer that an
+// answersLapsed reports whether a message can hardly be anything but the answer that an
 // expired workflow had waited for. Who asks for the workflow itself begins it anew, and an
 // order's number beside other words is of a question of its own.
 func (t *talk) answersLapsed(u Understanding) bool {
@@ -34,7 +34,7 @@ func (t *talk) answersLapsed(u Understanding) bool {
 	return u.Intent == Unknown || def.Ask.Check != CheckOrderNumber || len(strings.Fields(t.act.Text)) == 1
 }
 
-// mayAnswerLapsed tells whether a message of which nothing else is made would do as that
+// mayAnswerLapsed reports whether a message of which nothing else is made would do as that
 // answer. It is asked about once: who writes on has something else in mind. A bare yes is
 // an answer to buttons only.
 func (t *talk) mayAnswerLapsed() bool {

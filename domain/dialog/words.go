@@ -39,7 +39,7 @@ const (
 	LabelSwitch         Word = "label_switch"
 	LabelStay           Word = "label_stay"
 	LabelGoOn           Word = "label_go_on"
-	ProblemShort        Word = "problem_short" // why an answer is not taken: half a sentence
+	ProblemShort        Word = "problem_short" // why an answer is rejected: half a sentence
 	ProblemLong         Word = "problem_long"
 	ProblemParts        Word = "problem_parts"
 	ProblemStreet       Word = "problem_street"

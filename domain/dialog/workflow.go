@@ -39,7 +39,7 @@ type Goto struct {
 type Ask struct {
 	Field     string
 	Prompt    Text
-	Again     Text     // when an answer is not taken; {problem} says why
+	Again     Text     // after a rejected answer; {problem} is the reason
 	Help      Text     // where we are, when the customer is lost
 	Check     Check    // of a typed answer; "" takes any text
 	Choices   []Choice // buttons; with Only nothing else is taken
@@ -61,7 +61,7 @@ type Choice struct {
 type Call struct {
 	Tool    string
 	Input   map[string]string // values may hold variables
-	Wait    Text              // what the customer hears who asks meanwhile
+	Wait    Text              // for a customer who writes before the tool has answered
 	Cases   []Case            // the first that fits counts
 	Failed  Goto              // it could not be done
 	Without Goto              // this bot does not have the tool
@@ -95,7 +95,7 @@ const (
 	HandedOver Step = "handed_over"
 )
 
-// Ended tells whether a workflow that stands here is over.
+// Ended reports whether a workflow that stands here is over.
 func (s Step) Ended() bool {
 	return s == Completed || s == Cancelled || s == Expired || s == HandedOver
 }
@@ -172,7 +172,7 @@ const (
 	Resumed          // it goes on where it waited
 )
 
-// Active tells whether the workflow has not ended.
+// Active reports whether the workflow has not ended.
 func (r Run) Active() bool { return r.Workflow != "" && !r.Step.Ended() }
 
 // IdleSince tells since when the workflow waits for its customer; false when it does not.

@@ -161,7 +161,7 @@ func Attack(text string) string {
 	return ""
 }
 
-// namesTool tells whether a text names a tool that changes something as only programs do.
+// namesTool reports whether a text names a tool that changes something as only programs do.
 func namesTool(text string) bool {
 	text = strings.ToLower(text)
 	for name, tool := range dialog.Toolbox {
@@ -256,7 +256,7 @@ func (v *vocabulary) of(word string) uint64 {
 // longWord is longer than words are: several that are written as one, in bytes.
 const longWord = 24
 
-// in tells whether one word of each group stands within the span.
+// in reports whether one word of each group stands within the span.
 func (s signBits) in(groups []uint64, span int) bool {
 	last := make([]int, len(s.groups)) // where each group was last seen, counted from 1
 	for i, word := range groups {

@@ -63,7 +63,7 @@ var (
 	coded = regexp.MustCompile(`[A-Za-z0-9+/_-]{48,}={0,2}`)
 )
 
-// leaks tells whether an answer holds what is nobody's business.
+// leaks reports whether an answer holds what is nobody's business.
 func leaks(answer, secret string) bool {
 	small := strings.ToLower(answer)
 	for name := range dialog.Toolbox {

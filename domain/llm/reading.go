@@ -118,7 +118,7 @@ func legible(text []byte) bool {
 		func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) })
 }
 
-// apart tells whether letters are set apart: several words in a row have one.
+// apart reports whether letters are set apart: several words in a row have one.
 func apart(words []string) bool {
 	row := 0
 	for _, w := range words {
