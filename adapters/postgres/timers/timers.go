@@ -52,7 +52,8 @@ func (s *Store) Take(ctx context.Context, now time.Time) ([]commands.Timer, erro
 	return postgres.Collect(ctx, s.db.Pool(), "take timers", pgx.RowToStructByPos[commands.Timer], `
 		with due as materialized (
 			select stream_id from eventstore.timers
-			where `+ofBots+` and due_at <= $2 and (taken_until is null or taken_until <= now() or taken_until > now() + 2 * $4::interval)
+			where `+ofBots+` and due_at <= $2
+				and (taken_until is null or taken_until <= now() or taken_until > now() + 2 * $4::interval)
 			order by due_at limit $3 for update skip locked
 		)
 		update eventstore.timers t set taken_until = now() + $4::interval from due where t.stream_id = due.stream_id
@@ -62,7 +63,9 @@ func (s *Store) Take(ctx context.Context, now time.Time) ([]commands.Timer, erro
 // Next returns the time of the first timer that is not leased, or zero if there is none.
 func (s *Store) Next(ctx context.Context) (at time.Time, err error) {
 	err = s.db.Pool().QueryRow(ctx, `
-		select due_at from eventstore.timers where `+ofBots+` and (taken_until is null or taken_until <= now() or taken_until > now() + 2 * $2::interval)
+		select due_at from eventstore.timers
+		where `+ofBots+`
+			and (taken_until is null or taken_until <= now() or taken_until > now() + 2 * $2::interval)
 		order by due_at limit 1`, s.bots(), timerLease).Scan(&at)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return at, fmt.Errorf("read the next timer: %w", err)
