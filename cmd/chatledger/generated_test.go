@@ -231,7 +231,8 @@ func (w *world) damage(g *hostile) (damaged []string) {
 	w.exec(`create table damaged as
 		select * from (
 			select distinct on (stream_id) event_id, stream_id, version, name, event_version, payload
-			from eventstore.events where hashtext(stream_id) % 10 = 0 order by stream_id, hashtext(stream_id || '@' || version)) one`)
+			from eventstore.events where hashtext(stream_id) % 10 = 0
+			order by stream_id, hashtext(stream_id || '@' || version)) one`)
 	w.exec(`
 		update eventstore.events e set
 			name = case d.version % 3 when 0 then 'from_tomorrow' else d.name end,
