@@ -58,6 +58,6 @@ func TestMigrate_Reply_UsesSupergroupsKey(t *testing.T) {
 	d, ok := commands.Enqueue(recorded("chat-demo:-5", chat.ReplyQueued{Text: "hi", Chat: -1005}))
 	if want := (commands.SendMessage{ChatID: -1005, Text: "hi"}); !ok || d.Stream != "chat-demo:-5" ||
 		d.OrderingKey != "chat-demo:-1005" || cmp.Diff(want, d.Payload) != "" {
-		t.Errorf("owed %+v", d)
+		t.Errorf("enqueued %+v", d)
 	}
 }

@@ -75,7 +75,7 @@ func TestPolicy_TicketOpened_ReferredToDesk(t *testing.T) {
 }
 
 func TestOutbox_EachEffect_EnqueuesDelivery(t *testing.T) {
-	owes := map[string]domain.DeliveryKind{
+	enqueues := map[string]domain.DeliveryKind{
 		"reply_queued": domain.KindSendMessage, "button_answered": domain.KindAnswerButton,
 		"tool_requested":           chat.KindOf(dialog.LookUpCustomer),
 		"order_lookup_requested":   chat.KindOf(dialog.OrderStatus),
@@ -87,14 +87,14 @@ func TestOutbox_EachEffect_EnqueuesDelivery(t *testing.T) {
 	for name, event := range everyEvent(t) {
 		r := recorded(anna, event)
 		d, ok := commands.Enqueue(r)
-		if ok != (owes[name] != "") || d.Kind != owes[name] {
-			t.Errorf("%s: owes %v %q, want %q", name, ok, d.Kind, owes[name])
+		if ok != (enqueues[name] != "") || d.Kind != enqueues[name] {
+			t.Errorf("%s: enqueues = %v %q, want %q", name, ok, d.Kind, enqueues[name])
 		}
 		if ok && (d.ID != r.ID || d.Stream != anna || d.Version != 7 || d.Correlation != r.Correlation) {
 			t.Errorf("%s: delivery %+v", name, d)
 		}
 		if _, ok := commands.Enqueue(recorded(domain.BotStream("demo"), event)); ok {
-			t.Errorf("%s: a delivery is owed to no chat", name)
+			t.Errorf("%s: the delivery names no chat", name)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func TestRateLimit_OrderingKey_NamesTheChat(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		kind domain.DeliveryKind
-		lane string
+		key  string
 		want domain.StreamID
 	}{
 		{domain.KindSendMessage, "chat-demo:-7", "chat-demo:-7"},
@@ -56,10 +56,10 @@ func TestRateLimit_OrderingKey_NamesTheChat(t *testing.T) {
 		{chat.KindOf(dialog.OrderStatus), "orders-demo:-7", "chat-demo:-7"},
 	} {
 		claimed := commands.Claimed{
-			Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, OrderingKey: c.lane},
+			Delivery: commands.Delivery{Stream: "chat-demo:-7", Kind: c.kind, OrderingKey: c.key},
 		}
 		if got := claimed.CallsTo(); got != c.want {
-			t.Errorf("%s in lane %q is sent to %s, want %s", c.kind, c.lane, got, c.want)
+			t.Errorf("%s with ordering key %q is sent to %s, want %s", c.kind, c.key, got, c.want)
 		}
 	}
 }

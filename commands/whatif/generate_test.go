@@ -47,7 +47,7 @@ type life struct {
 	chat      whatif.Chat
 	responder int               // events that the responder has looked at
 	referrer  int               // events that were looked at for tickets to refer
-	owed      []domain.Recorded // effects without an outcome
+	pending   []domain.Recorded // requests of deliveries without an outcome
 	settled   []domain.Recorded // effects with one
 	update    int64
 }
@@ -112,8 +112,8 @@ func (l *life) handle(r commands.Request) error {
 		if r.Update != nil && i == 0 {
 			l.chat.Updates[e.Version] = asJSONB(r.Update.Raw)
 		}
-		if _, owed := commands.Enqueue(e); owed {
-			l.owed = append(l.owed, e)
+		if _, pending := commands.Enqueue(e); pending {
+			l.pending = append(l.pending, e)
 		}
 		l.chat.History = append(l.chat.History, e)
 		l.state = chat.Decider.Evolve(l.state, event)
@@ -193,10 +193,10 @@ func (l *life) refer() {
 	l.referrer++
 }
 
-// settle ends the i-th effect that is owed.
+// settle ends the i-th pending delivery.
 func (l *life) settle(i int, outcome func(asked domain.Recorded) chat.Command) {
-	asked := l.owed[i]
-	l.owed, l.settled = slices.Delete(l.owed, i, i+1), append(l.settled, asked)
+	asked := l.pending[i]
+	l.pending, l.settled = slices.Delete(l.pending, i, i+1), append(l.settled, asked)
 	if err := l.handle(commands.Request{Stream: asked.Stream, Command: outcome(asked), Actor: "delivery",
 		Causation: asked.ID, Correlation: asked.Correlation, At: l.now}); err != nil {
 		panic(err)
@@ -239,8 +239,8 @@ func (l *life) rest() { l.end(l.well) }
 
 // end lets everything come to its end.
 func (l *life) end(outcome func(asked domain.Recorded) chat.Command) {
-	for l.turn() || len(l.owed) > 0 {
-		if len(l.owed) > 0 {
+	for l.turn() || len(l.pending) > 0 {
+		if len(l.pending) > 0 {
 			l.settle(0, outcome)
 		}
 	}
@@ -350,8 +350,8 @@ func (l *life) step(t *rapid.T) {
 	case "page": // of events comes to the responder again
 		l.responder -= rapid.IntRange(0, min(3, l.responder)).Draw(t, "again")
 	case "outcome":
-		if len(l.owed) > 0 {
-			l.settle(rapid.IntRange(0, len(l.owed)-1).
+		if len(l.pending) > 0 {
+			l.settle(rapid.IntRange(0, len(l.pending)-1).
 				Draw(t, "which"), func(asked domain.Recorded) chat.Command { return l.anyOutcome(t, asked) })
 		}
 	case "refer":
@@ -442,7 +442,7 @@ func (l *life) operate(t *rapid.T, i int) {
 		To: about.To, About: about.About, At: l.now.Add(-time.Microsecond)}}
 	if rapid.Bool().Draw(t, "retried") {
 		acts = append(acts, chat.RetryDelivery{Delivery: asked.ID, Kind: delivery.Kind, Was: "skipped", Reason: "r"})
-		l.owed, l.settled = append(l.owed, asked), slices.Delete(l.settled, i, i+1)
+		l.pending, l.settled = append(l.pending, asked), slices.Delete(l.settled, i, i+1)
 	}
 	for _, act := range acts {
 		if err := l.handle(commands.Request{Stream: stream, Command: act, Actor: "operator:ann",

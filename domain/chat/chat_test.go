@@ -383,7 +383,7 @@ func TestReply_Topic_IsThatOfTheMessage(t *testing.T) {
 	o = given(t, first, second).
 		When(chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "Good day"})
 	if got := only[chat.ReplyQueued](t, o).Thread; got != 22 {
-		t.Errorf("a person's reply goes to topic %d, want 22, the last one", got)
+		t.Errorf("an operator's reply goes to topic %d, want 22, the last one", got)
 	}
 }
 
