@@ -53,7 +53,7 @@ func TestRetention_Expired_Deleted(t *testing.T) {
 		t.Errorf("why: %d %s%s", code, stdout, stderr)
 	}
 	if code, stdout, stderr := w.cli("replay", "--sandbox"); code != 1 ||
-		!strings.Contains(stderr, "run it as the database's owner, or the role that may make schemas") {
+		!strings.Contains(stderr, "run it as the database's owner, or as a role that may create schemas") {
 		t.Errorf("replay as the app: %d %s%s", code, stdout, stderr)
 	}
 	w.dsn = r.owner
