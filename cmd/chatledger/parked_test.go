@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/chatledger/chatledger/adapters/postgres/pgtest"
+	telegramsim "github.com/chatledger/chatledger/adapters/simulators/telegram"
 	"github.com/chatledger/chatledger/adapters/waittest"
 	"github.com/chatledger/chatledger/cmd/internal/dev"
 	"github.com/chatledger/chatledger/cmd/internal/server"
+	"github.com/chatledger/chatledger/domain/chat"
 )
 
 // A parked stream can be named like a chat.
@@ -103,21 +105,47 @@ func TestParked_UnknownEvent_LoggedAndUpdatesKept(t *testing.T) {
 	})
 }
 
-// While a chat cannot be read, what an agent does in Zendesk is kept.
-func TestParked_UnreadableChat_ZendeskEventKept(t *testing.T) {
+// While a chat cannot be read, no delivery is sent whose outcome could not be recorded, and acts of agents
+// in Zendesk are kept. Afterwards the waiting deliveries are sent once.
+func TestParked_UnreadableChat_DeliveriesWait(t *testing.T) {
 	t.Parallel()
 	w, _ := newWorldWithZendesk(t)
 	w.Say(42, "I want to talk to a person")
 	w.settle()
+	w.AddFault(telegramsim.Fault{Method: "sendMessage", Chat: 42, Status: 500})
+	w.queue(42, chat.ReplyQueued{Text: "Hello, this is Ann."})
+	const reply = `select state, reason from eventstore.deliveries where payload ->> 'text' = 'Hello, this is Ann.'`
+	w.eventually("the reply waits", func() string {
+		return unless(strings.HasPrefix(w.rows(reply), "waiting, error"), "%s", w.rows(reply))
+	})
 	w.stop()
 	w.land(42)
+	w.ClearFaults()
+	sent := w.sent()
+	w.exec(`update eventstore.deliveries set next_attempt = now() where state = 'waiting'`)
 	w.running = w.start(w.dsn, func(c *server.Config) { c.Log = slog.New(slog.DiscardHandler) })
+	w.register()
+	w.eventually("the reply goes on waiting", func() string {
+		return unless(strings.Contains(w.rows(reply), "unknown event moon_landed@3"), "%s", w.rows(reply))
+	})
 	const comment = `{"event": "public_comment", "external_id": "chat-demo:42/#1", "ticket_id": "7", "author": "Maria", ` +
 		`"comment_id": "9", "body": "Hi.", "updated_at": "2026-05-01T12:00:00Z"}`
 	if status := w.postZendesk("demo", dev.Secret, comment); status != http.StatusOK {
 		t.Errorf("Zendesk's event is answered %d", status)
 	}
 	w.wantRows("zendesk:demo, true", `select bot, reason like '%unknown event moon_landed@3%' from eventstore.quarantine`)
+	if n := w.sent() - sent; n > 0 {
+		t.Errorf("%d messages were sent", n)
+	}
+
+	w.exec(`delete from eventstore.events where name = 'moon_landed'`)
+	w.exec(`update eventstore.deliveries set next_attempt = now() where state = 'waiting'`)
+	w.eventually("the reply is sent", func() string {
+		return unless(strings.HasPrefix(w.rows(reply), "done"), "%s", w.rows(reply))
+	})
+	if n := w.sent() - sent; n != 1 {
+		t.Errorf("%d messages were sent, want 1", n)
+	}
 }
 
 // The state of a long chat at an early version is printed without reading the later events, which may be

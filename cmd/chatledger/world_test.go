@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -240,12 +241,12 @@ func eventually(t *testing.T, limit time.Duration, what string, missing func() s
 	}
 }
 
-// unless returns "" when well is true, and otherwise the message.
+// unless returns "" when well is true, and otherwise the message, which is never empty.
 func unless(well bool, format string, args ...any) string {
 	if well {
 		return ""
 	}
-	return fmt.Sprintf(format, args...)
+	return cmp.Or(fmt.Sprintf(format, args...), "there is nothing")
 }
 
 // get reads a page of chatledger's.
