@@ -94,8 +94,8 @@ func receive(s State, c Receive) []domain.Event {
 		e.Corrected = s.corrected(e)
 		e.Continues = s.continues(e)
 		e.OverLimit = !e.Continues && !e.Corrected && s.overLimit(c.Limit, e.Date)
-		// Who goes on at twice the limit has every other message answered; being told so
-		// each time would be twice the noise.
+		// At twice the limit every other message is answered. A notice each time would
+		// double the number of messages.
 		e.TooFast = e.OverLimit && !e.From.Bot && e.Date.Sub(s.ToldTooFast) >= c.Limit.Window
 		return []domain.Event{e}
 	case MessageEdited:

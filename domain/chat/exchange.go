@@ -304,8 +304,8 @@ func (s State) wakeExchange() time.Time {
 	}
 }
 
-// askGrace is how much longer than its budget an exchange is waited for: whoever asks the
-// model gives up by itself, and says why.
+// askGrace is how much longer than its budget an exchange is waited for: the sender that
+// asks the model gives up by itself, and reports why.
 const askGrace = 5 * time.Second
 
 // endExchange does what is due: a button that nobody presses is forgotten, and who waits

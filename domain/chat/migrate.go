@@ -12,8 +12,8 @@ import (
 // again: what was opened in the group since goes the same way.
 
 // migrate leaves what is open to the chat's successor. Of a group in which nothing
-// happened there is nothing to leave. What a tool is changing is waited
-// for here; whoever asked hears of it in the new chat.
+// happened there is nothing to leave. The result of a tool that changes
+// something is awaited here; the customer gets it in the new chat.
 func migrate(s informed, c Migrate) []domain.Event {
 	running := s.Run.Active() && !s.Run.Writing
 	if s.LastUpdate == 0 || s.MovedTo != 0 && !running && !s.WithPerson() {
@@ -41,8 +41,8 @@ func migrate(s informed, c Migrate) []domain.Event {
 	return append([]domain.Event{moved}, closing...)
 }
 
-// goOn takes over what a former chat left open. Who has this chat by now keeps it, and
-// what the customer has begun here goes on.
+// goOn takes over what a former chat left open. An operator who has claimed this chat keeps it,
+// and a workflow that the customer has begun here continues.
 func goOn(s informed, c Continue) []domain.Event {
 	if c.Version <= s.Continued {
 		return nil

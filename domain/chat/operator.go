@@ -14,11 +14,11 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Operators share a queue of chats. Whoever answers one claims it first: the claim is a
-// lease with a number, the fence, which rises with every new claim of the chat. While it
-// runs, only its holder may answer or decide about the ticket, and an act that names a
-// fence of the past is refused, however late it comes. A lease that runs out needs no
-// event: the next act sees it.
+// Operators share a queue of chats. An operator who answers a chat claims it first: the claim is
+// a lease with a number, the fence, which rises with every new claim of the chat. While it
+// lasts, only its holder may answer or decide about the ticket, and an act with an earlier
+// fence is refused, however late it comes. A lease that expires needs no event: the next
+// act sees it.
 
 // Operate is what somebody of the team does to a chat. An act with the key of an earlier
 // one of theirs is that act come again, and leads to nothing.
@@ -226,8 +226,8 @@ func (s State) mayDecide(c Operate) error {
 	}
 }
 
-// claim gives the chat to an operator. Who has it keeps the fence; anybody else gets the
-// next one, so that what was sent under an older one is known to be.
+// claim gives the chat to an operator. Its holder keeps the fence; another operator gets the
+// next one, so that acts under an older fence can be recognised.
 func (s informed) claim(c Operate, do Claim) (events []domain.Event, err error) {
 	if do.For < MinLease || do.For > MaxLease {
 		return nil, ErrLease

@@ -41,7 +41,7 @@ const (
 )
 
 // TicketClaimed: an operator has the chat until then, or until they release it or the
-// ticket is closed. Who had it keeps the fence when they claim it for longer.
+// ticket is closed. The same operator keeps the fence when they extend the claim.
 type TicketClaimed struct {
 	Ticket   string    `json:"ticket"`
 	Operator string    `json:"operator"`

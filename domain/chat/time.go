@@ -8,11 +8,10 @@ import (
 	"github.com/chatledger/chatledger/domain/dialog"
 )
 
-// Some things happen because of the time alone: a workflow is reminded of and expires,
-// messages that waited through an outage are answered, an album is waited for no more, a
-// ticket becomes overdue. Wake says when the next of them is due; whoever keeps the time
-// then puts Elapse. What is not due any more by then is left alone, so that it may be put
-// too often.
+// Some events are caused by time alone: a workflow is reminded of and expires,
+// messages that waited through an outage are answered, the wait for an album ends, a
+// ticket becomes overdue. Wake returns when the next of them is due; the timekeeper then
+// handles Elapse, which does only what is due, so that it may be handled too often.
 
 // backlogGather is how long a backlog has to be quiet before it is answered: what
 // Telegram kept through an outage comes within seconds.

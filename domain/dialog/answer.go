@@ -31,8 +31,8 @@ func (t *talk) chosenAtStart(def *Workflow) (set map[string]string) {
 }
 
 // ask asks for a field, unless it is answered already: in the message that began the
-// workflow, or before an earlier answer was corrected. Who is sent back to a question is
-// asked anew.
+// workflow, or before an earlier answer was corrected. A customer who goes back to a question is
+// asked again.
 func (t *talk) ask(def *StepDef) {
 	if found := def.Ask.Check.find(t.seen); found != "" {
 		t.take(def, found)
@@ -234,8 +234,8 @@ func (t *talk) take(def *StepDef, value string) {
 // no workflow collects another under its name.
 const FieldRefused = "refused"
 
-// refuse gives the reason why an answer is rejected, and waits for another. Who fails again and
-// again is helped by a person.
+// refuse gives the reason why an answer is rejected, and waits for another. After several
+// rejected answers an operator takes over.
 func (t *talk) refuse(def *StepDef, problem string) {
 	if def == nil || def.Ask == nil {
 		t.lost()

@@ -8,8 +8,8 @@ import (
 
 // A message within a workflow that is about something else is answered in passing when
 // a few words will do. Another workflow that is brief comes in between; for any other
-// the customer is asked whether to switch. Either way what was begun is set aside and
-// gone on with afterwards.
+// the customer is asked whether to switch. Either way the running workflow is set aside and
+// resumed afterwards.
 
 // other takes a message within a workflow that is about something else.
 func (t *talk) other(u Understanding) {

@@ -87,7 +87,7 @@ func (t Tool) Accept(input map[string]string) (map[string]string, error) {
 	return accepted, nil
 }
 
-// Fact is what the bot tells whoever wants something.
+// Fact is the bot's answer to an intent.
 type Fact struct {
 	Intent Intent
 	Text   string

@@ -106,7 +106,7 @@ func (t *talk) beginsWithNo() bool {
 }
 
 // surely is the confidence from which a plain statement is a wish for another workflow
-// even where free words were asked for. Who describes what went wrong uses the words of
+// even where free words were asked for. A customer who describes a problem uses the words of
 // other matters, "the switch doesn't work", and can still say so once their answer is shown.
 const surely = 0.95
 

@@ -24,8 +24,8 @@ func (t *talk) lapsed() *StepDef {
 }
 
 // answersLapsed reports whether a message can hardly be anything but the answer that an
-// expired workflow had waited for. Who asks for the workflow itself begins it anew, and an
-// order's number beside other words is of a question of its own.
+// expired workflow had waited for. A request for the workflow itself begins it again, and an
+// order number beside other words belongs to another question.
 func (t *talk) answersLapsed(u Understanding) bool {
 	def := t.lapsed()
 	if def == nil || t.Knowledge.Topics[u.Intent].Workflow == t.Run.Workflow || !def.Ask.Check.plain(t.act.Text) {

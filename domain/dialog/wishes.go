@@ -258,8 +258,7 @@ func (t *talk) serve(wishes []wish) {
 	t.act.Text, t.orders = said, nil
 }
 
-// setAside begins a workflow that is gone on with when the next one is over. What it would have asked
-// is asked then.
+// setAside begins a workflow that is resumed when the next one ends. Its first question is asked then.
 func (t *talk) setAside(w wish) {
 	told := t.turn.Replies
 	t.act.Text, t.orders, t.later = w.text, w.Orders, true
