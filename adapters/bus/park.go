@@ -101,7 +101,7 @@ func (l *Log) hold(ctx context.Context, reader Reader, tx pgx.Tx, bots []string)
 		if !l.logged[bot] {
 			l.logged[bot] = true
 			l.log.Error("the chats of a bot are held, because the bot is not in the bots file of this process; "+
-				"put it there, or see `chatledger parked`", "bot", bot)
+				"add the bot to it, or see `chatledger parked`", "bot", bot)
 		}
 	}
 	return nil
