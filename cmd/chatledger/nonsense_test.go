@@ -167,14 +167,16 @@ func TestAnswer_Nonsense_BoundedAndNamed(t *testing.T) {
 			unknowns++
 		}
 		stream := string(domain.ChatStream("demo", int64(i+1)))
-		w.eventually(c.name, func() string {
+		// An attempt without an answer opens the bot's breaker; the pauses of all cases add up.
+		eventually(t, 2*patience, c.name, func() string {
 			got := w.rows(`select state, least(attempts, case state when 'waiting' then 1 else 3 end),
 				least(unsure, case state when 'waiting' then 1 else 3 end) from eventstore.deliveries
 				where stream_id = $1 and attempts > 0`, stream)
 			return unless(got == c.end, "%s, want %s", got, c.end)
 		})
 		reason := w.rows(`select reason from eventstore.deliveries where stream_id = $1`, stream)
-		if !strings.Contains(reason, c.reason) || strings.Contains(reason, dev.Token) ||
+		waits := strings.HasPrefix(c.end, "waiting") && strings.HasPrefix(reason, "no call was made, because") // since then
+		if !waits && !strings.Contains(reason, c.reason) || strings.Contains(reason, dev.Token) ||
 			utf8.RuneCountInString(reason) > reasonMost || strings.Contains(reason, "\n") {
 			t.Errorf("%s: the reason of %d bytes is %.600q, want %q in it", c.name, len(reason), reason, c.reason)
 		}
