@@ -668,7 +668,7 @@ func TestHandle_OneChatFloods_OthersHandled(t *testing.T) {
 				others = append(others, send(h, update(domain.ChatStream("demo", 1000+i), i+1)))
 			}
 		}
-		// What comes from within is not rejected for the flood.
+		// Requests from within the program are not rejected because of the flood.
 		others = append(others,
 			send(h, ask(anna, chat.Reply{Author: chat.Author{Kind: chat.Person, Name: "maria"}, Text: "hi"})))
 		close(g)

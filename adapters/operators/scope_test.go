@@ -41,7 +41,7 @@ func newMarkedOffice() *office {
 
 var variable = regexp.MustCompile(`\{(\w+)\}`)
 
-// Whatever route there is, however the bot or the chat is spelt, and whatever role the operator has:
+// On every route, for every spelling of the bot or the chat and every role of the operator:
 // without the bot's scope the answer is 403 or 404 where the path or the query names the bot, and no
 // answer has a byte of it. The routes are those of the router, so that a new one is tested, too.
 func TestRoutes_WithoutScope_NoByte(t *testing.T) {

@@ -261,7 +261,7 @@ func TestHeld_FailingEvent_OnlyItsStreamParked(t *testing.T) {
 	}
 }
 
-// What is held for a bot that is gone for good is let go of without being handled.
+// A skip releases the held chats of a removed bot without handling them.
 func TestHeld_Skipped_LetGo(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -312,7 +312,7 @@ func TestRetention_Quarantine_KeptAsBotSays(t *testing.T) {
 	}
 }
 
-// What models used is kept for somewhat more than a year.
+// The usage of models is kept for somewhat more than a year.
 func TestRetention_ModelUsage_YearKept(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -115,7 +115,7 @@ func TestEndWriters_OpenForLong_EndedInAnyDatabase(t *testing.T) {
 	pgtest.Exec(t, reads, `commit`)
 }
 
-// What every role may do is listed, and what holds a lock is named.
+// The rights of every role are listed, and the holder of a lock is named.
 func TestExposed_RightsOfAll_Listed(t *testing.T) {
 	t.Parallel()
 	admin, as := ranked(t, "exposes")

@@ -148,7 +148,7 @@ func TestGuard_CustomersWords_NoGround(t *testing.T) {
 			t.Errorf("%s: what the team wrote is held back because of %s", name, why)
 		}
 	}
-	// What a tool returned of its own accord is a ground beside an echo.
+	// A tool's own result is a ground, also beside an echo.
 	messages := used(named("Ada"), dialog.ReportDelivery, map[string]string{"number": "1002", "detail": "500 EUR"},
 		map[string]string{"case": "C-10021", "days": "3", "detail": "500 EUR for order 1002, and 20 EUR for sending"})
 	for answer, want := range map[string]string{
